@@ -1,0 +1,23 @@
+# The checks and generated files of the project, with whatever Python is active (make PYTHON=... to choose).
+
+PYTHON ?= python
+
+.PHONY: check static test format schemas
+
+check: static test
+
+static:
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m pyright --pythonpath "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	PYTHONPATH=. $(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+
+test:
+	$(PYTHON) -m pytest
+
+format:
+	$(PYTHON) -m ruff check --select I --fix
+	$(PYTHON) -m ruff format
+
+schemas:
+	$(PYTHON) -m nexus_control.toolset schemas

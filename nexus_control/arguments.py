@@ -1,0 +1,301 @@
+"""The door for tool arguments: strict pydantic models, and refusals in our own words.
+
+Nothing is coerced ("5" is not 5, true is not 1), unknown fields are refused, and a refusal names the field and the
+rule but never repeats the value, which may be a secret. Limits are in characters; the plan's is in UTF-8 bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from nexus_control.actors import Actor, id_problem, mixes_scripts, require_new_actor
+from nexus_control.canonical_json import require_canonical_domain
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.instants import parse_instant
+from nexus_control.integrity import is_bare
+from nexus_control.payloads import Assurance, Mode
+
+MAX_GOAL = 4096
+MAX_REMARK = 4096
+MAX_PLAN_BYTES = 256 * 1024
+MAX_LABELS = 32
+MAX_LABEL = 64
+MAX_APPROVERS = 64
+MAX_NAME = 256
+MAX_PAGE = 10_000
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def validated(model: type[ModelT], values: Mapping[str, object]) -> ModelT:
+    """`values` as a `model`. Raises INVALID_ARGUMENT with details.fields: [{field, problem}]."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [_problem(cast("dict[str, Any]", each)) for each in error.errors(include_url=False)]
+    raise NexusControlError(
+        ErrorCode.INVALID_ARGUMENT,
+        "; ".join(f"{each['field']} {each['problem']}" for each in problems),
+        {"fields": problems},
+    )
+
+
+_RULES: dict[str, str] = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known argument",
+    "string_type": "must be text",
+    "string_unicode": "must not hold lone surrogates",
+    "int_type": "must be an integer",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must be at most {max_length} characters",
+    "too_short": "cannot be empty",
+    "too_long": "must have at most {max_length} items",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be one of {expected}",
+    "value_error": "{error}",
+}
+
+
+def _problem(error: dict[str, Any]) -> dict[str, str]:
+    field = ".".join(str(part) for part in error["loc"]) or "arguments"
+    rule = _RULES.get(error["type"], "is not valid")
+    return {"field": field[:200], "problem": rule.format_map(error.get("ctx", {}))}
+
+
+class Arguments(BaseModel):
+    """Base of all tool arguments."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    if "\x00" in value:
+        raise ValueError("must not hold NUL")
+    return value
+
+
+def _name(value: str) -> str:
+    if problem := id_problem(value):
+        raise ValueError(problem)
+    return value
+
+
+def _new_name(value: str) -> str:
+    if mixes_scripts(_name(value)):
+        raise ValueError("mixes Latin with look-alike letters of another script in one word")
+    return value
+
+
+def _bare_digest(value: str) -> str:
+    if not is_bare(value):
+        raise ValueError("must be 64 lower-case hex digits")
+    return value
+
+
+def _actor(value: object) -> Actor:
+    try:
+        return require_new_actor(Actor.of(cast("Actor", value)))
+    except NexusControlError as error:
+        raise ValueError(error.message.removeprefix("actor").lstrip(". ")) from None
+
+
+def _instant(value: object) -> datetime:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("must have a UTC offset")
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be an ISO-8601 instant with an offset")
+    try:
+        return parse_instant(value)
+    except NexusControlError:
+        raise ValueError("must be an ISO-8601 instant with an offset") from None
+
+
+def _plan(value: object) -> object:
+    if isinstance(value, list):
+        try:
+            return require_canonical_domain(
+                cast("list[object]", value), where="plan", max_bytes=MAX_PLAN_BYTES
+            )
+        except NexusControlError as error:
+            raise ValueError(f"is not usable: {error.message}") from None
+    return value
+
+
+def _plan_size(value: str) -> str:
+    if len(value.encode()) > MAX_PLAN_BYTES:
+        raise ValueError(f"must be at most {MAX_PLAN_BYTES} bytes")
+    return value
+
+
+def _list(value: object) -> object:
+    return list(cast("Sequence[object]", value)) if isinstance(value, tuple) else value
+
+
+Goal: TypeAlias = Annotated[str, Field(max_length=MAX_GOAL), AfterValidator(_text)]
+Remark: TypeAlias = Annotated[str, Field(max_length=MAX_REMARK)]
+Reason: TypeAlias = Annotated[str, Field(max_length=MAX_REMARK), AfterValidator(_text)]
+Plan: TypeAlias = Annotated[str, AfterValidator(_plan_size), BeforeValidator(_plan)]
+Name: TypeAlias = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_name)]
+NewName: TypeAlias = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_new_name)]
+Identifier: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+Label: TypeAlias = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(_name)]
+BareDigest: TypeAlias = Annotated[str, AfterValidator(_bare_digest)]
+ActorField: TypeAlias = Annotated[Actor, BeforeValidator(_actor)]
+Instant: TypeAlias = Annotated[datetime, BeforeValidator(_instant)]
+Count: TypeAlias = Annotated[int, Field(ge=1, le=2**31)]
+Labels: TypeAlias = Annotated[list[Label], Field(max_length=MAX_LABELS), BeforeValidator(_list)]
+Modes: TypeAlias = Annotated[list[Mode], Field(min_length=1, max_length=2), BeforeValidator(_list)]
+Capabilities: TypeAlias = Annotated[list[Name], Field(max_length=64), BeforeValidator(_list)]
+Approvers: TypeAlias = Annotated[list[NewName], Field(max_length=MAX_APPROVERS), BeforeValidator(_list)]
+PageSize: TypeAlias = Annotated[int, Field(ge=1, le=MAX_PAGE)]
+Offset: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
+JsonObjectField: TypeAlias = dict[str, Any]
+
+
+class PolicyArguments(Arguments):
+    """The policy's fields as arguments; None leaves the default, or the template's value."""
+
+    min_approvals: Count | None = None
+    allowed_modes: Modes | None = None
+    require_adapter_capabilities: Capabilities | None = None
+    max_steps: Count | None = None
+    labels: Labels | None = None
+    approvers: Approvers | None = None
+    allow_requester_approval: bool | None = None
+    min_assurance: Assurance | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The policy fields that were given, as JSON values."""
+        values = {name: getattr(self, name) for name in PolicyArguments.model_fields}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class RequestArguments(PolicyArguments):
+    goal: Goal
+    actor: ActorField
+    mode: Mode = "dry_run"
+    plan: Plan | None = None
+    template_name: Name | None = None
+    expires_at: Instant | None = None
+    adapter_id: Name | None = None
+
+
+class ApproveArguments(Arguments):
+    request_id: Identifier
+    actor: ActorField
+    comment: Remark | None = None
+    expires_at: Instant | None = None
+
+
+class RevokeArguments(Arguments):
+    request_id: Identifier
+    actor: ActorField
+    reason: Remark | None = None
+
+
+class EndArguments(Arguments):
+    """Denying and withdrawing: both need a reason."""
+
+    request_id: Identifier
+    actor: ActorField
+    reason: Reason
+
+
+class ExecuteArguments(Arguments):
+    request_id: Identifier
+    adapter_id: Name
+    actor: ActorField
+    dry_run: bool | None = None
+
+
+class ReconcileArguments(Arguments):
+    request_id: Identifier
+    actor: ActorField
+    outcome: Literal["completed", "failed"]
+    evidence: Reason
+    run_id: Name | None = None
+    response_digest: BareDigest | None = None
+
+
+class RecoverArguments(Arguments):
+    request_id: Identifier | None = None
+    force: bool = False
+
+
+class StatusArguments(Arguments):
+    request_id: Identifier
+    include_events: bool = False
+
+
+class RecordArguments(Arguments):
+    request_id: Identifier
+
+
+class InspectArguments(Arguments):
+    decision_id: Identifier
+    render: bool = True
+    include_events: bool = False
+    include_compiled_router_request: bool = True
+
+
+class ListArguments(Arguments):
+    limit: PageSize = 100
+    offset: Offset = 0
+    after: Identifier | None = None
+    state: str | None = None
+    label: Label | None = None
+    requester: Name | None = None
+    awaiting: Name | None = None
+
+
+class TemplateCreateArguments(PolicyArguments):
+    name: NewName
+    actor: ActorField
+    description: Remark = ""
+    overrides: Literal["any", "tighten_only"] = "any"
+
+
+class TemplateGetArguments(Arguments):
+    name: Identifier
+    include_events: bool = False
+
+
+class TemplateListArguments(Arguments):
+    limit: PageSize = 100
+    offset: Offset = 0
+    label_filter: Annotated[str, Field(max_length=MAX_LABEL)] | None = None
+
+
+class ExportBundleArguments(Arguments):
+    decision_id: Identifier
+    include_template_snapshot: bool = True
+    include_router_link: bool = True
+    render: bool = True
+
+
+class ImportBundleArguments(Arguments):
+    bundle: JsonObjectField | str
+    verify_digest: bool = True
+    conflict_mode: str = "reject_on_conflict"
+    replay_after_import: bool = True
+    allow_rollback: bool = False
+
+
+class ExportAuditPackageArguments(Arguments):
+    decision_id: Identifier
+    embed_router_bundle: bool = False
+    router_bundle: JsonObjectField | None = None
+    router_bundle_digest: str | None = None
+    verify_router_bundle_digest: bool = True
+    render: bool = True

@@ -1,0 +1,139 @@
+"""Store and run to audit package: binds what was allowed to what ran.
+
+The package names the run by the digest of its bundle where the execution recorded one, else by that of the router's
+response; a run bundle that is given must be that very run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nexus_control.audit_package import AuditPackage, PackageRouter, router_bundle_digest
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.execution.run_bundle import run_bundle_digest
+from nexus_control.export import bundle_of
+from nexus_control.integrity import is_prefixed, prefixed
+from nexus_control.projection import StoredDecision
+from nexus_control.render.package import render_audit_package
+from nexus_control.results import fault_of
+from nexus_control.store import DecisionStore
+
+__all__ = ["AuditExportResult", "export_audit_package", "package_of", "render_audit_package"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditExportResult:
+    """A package, or why there is none."""
+
+    success: bool
+    package: AuditPackage | None = None
+    digest: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+def export_audit_package(
+    store: DecisionStore,
+    decision_id: str,
+    *,
+    embed_router_bundle: bool = False,
+    router_bundle: Mapping[str, object] | None = None,
+    router_bundle_digest: str | None = None,
+    verify_router_bundle_digest: bool = True,
+) -> AuditExportResult:
+    """The audit package of an executed decision, the run by reference or embedded."""
+    package = fault_of(
+        lambda: package_of(
+            store,
+            decision_id,
+            embed=embed_router_bundle,
+            run_bundle=router_bundle,
+            run_digest=router_bundle_digest,
+            verify=verify_router_bundle_digest,
+        )
+    )
+    if isinstance(package, NexusControlError):
+        return AuditExportResult(success=False, error_code=package.code, error_message=package.message)
+    return AuditExportResult(success=True, package=package, digest=package.integrity.binding_digest)
+
+
+def package_of(
+    store: DecisionStore,
+    decision_id: str,
+    *,
+    embed: bool,
+    run_bundle: Mapping[str, object] | None,
+    run_digest: str | None,
+    verify: bool,
+) -> AuditPackage:
+    """As `export_audit_package`. Raises DECISION_NOT_FOUND, NO_ROUTER_LINK, ROUTER_DIGEST_MISMATCH, IMPORTED_COPY,
+    or INVALID_ARGUMENT when embedding is asked for without a bundle.
+    """
+    if embed and run_bundle is None:
+        raise invalid_argument("router_bundle", "is required to embed it")
+    if run_digest is not None and not is_prefixed(run_digest):
+        raise invalid_argument("router_bundle_digest", "must be 'sha256:' and 64 lower-case hex digits")
+    with store.reading() as session:
+        decision = session.decision(decision_id)
+        if decision.provenance is not None and decision.provenance.copied_from is not None:
+            raise NexusControlError(
+                ErrorCode.IMPORTED_COPY,
+                "This decision is a copy: the run belongs to the original",
+                {"copied_from": decision.provenance.copied_from},
+            )
+        run_id, recorded = _recorded_run(decision)
+        given = _given_digest(run_bundle, run_digest, run_id if verify else None)
+        if verify and given is not None and given != recorded:
+            raise NexusControlError(
+                ErrorCode.ROUTER_DIGEST_MISMATCH,
+                "The given run bundle is not the run that was recorded",
+                {"recorded": recorded, "given": given},
+            )
+        router = (
+            PackageRouter.embedded(dict(run_bundle))
+            if embed and run_bundle is not None
+            else PackageRouter.reference(run_id=run_id, digest=given or recorded)
+        )
+        return AuditPackage.seal(
+            control_bundle=bundle_of(session, decision_id), router=router, exported_at=session.now
+        )
+
+
+def _recorded_run(decision: StoredDecision) -> tuple[str, str]:
+    """The run id and the prefixed digest of the run that the decision led to."""
+    execution = decision.facts.linked_execution
+    if execution is None or execution.run_id is None or execution.response_digest is None:
+        raise NexusControlError(
+            ErrorCode.NO_ROUTER_LINK, "NO_ROUTER_LINK: this decision has no run that could be audited"
+        )
+    return execution.run_id, execution.router_bundle_digest or prefixed(execution.response_digest)
+
+
+def _given_digest(
+    run_bundle: Mapping[str, object] | None, run_digest: str | None, run_id: str | None
+) -> str | None:
+    """The digest of the run as the caller gave it; a bundle is held against its own content and `run_id`."""
+    if run_bundle is None:
+        return run_digest
+    declared = router_bundle_digest(run_bundle)
+    if declared is None or run_digest not in (None, declared):
+        raise NexusControlError(
+            ErrorCode.ROUTER_DIGEST_MISMATCH,
+            "The run bundle does not declare the digest that it is given for",
+        )
+    if run_id is not None:
+        _require_consistent(run_bundle, declared, run_id)
+    return declared
+
+
+def _require_consistent(run_bundle: Mapping[str, object], declared: str, run_id: str) -> None:
+    match run_bundle:
+        case {"run": {"run_id": str(named)}, "events": list(), "digests": dict()}:
+            recomputed = prefixed(run_bundle_digest(run_bundle))
+            if named != run_id or recomputed != declared:
+                raise NexusControlError(
+                    ErrorCode.ROUTER_DIGEST_MISMATCH,
+                    "The run bundle is of another run, or its content was changed",
+                    {"run_id": run_id, "declared": declared, "recomputed": recomputed},
+                )
+        case _:
+            return  # a shape that we cannot recompute passes with the digest it declares

@@ -1,0 +1,159 @@
+"""Why a decision cannot be executed at an instant: every reason, in a fixed order.
+
+`blocking_reasons` are those of the decision itself; `attempt_reasons` adds what one attempt adds - its mode, adapter
+and the adapter's capabilities. `execute` refuses exactly when `attempt_reasons` returns anything.
+
+Which approvals carry authority is an argument: the set of their `seq`. None means all of them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from nexus_control.decision import request_expired
+from nexus_control.facts import Facts
+from nexus_control.policy import missing_capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class BlockingReason:
+    """One reason, with a stable code and its numbers."""
+
+    code: str
+    message: str
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"code": self.code, "message": self.message, "details": dict(self.details)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What one execution would do. `capabilities` None: unknown. `adapter_digest` None: the router cannot tell."""
+
+    adapter_id: str
+    dry_run: bool
+    capabilities: Iterable[str] | None
+    adapter_digest: str | None
+
+    @property
+    def mode(self) -> str:
+        return "dry_run" if self.dry_run else "apply"
+
+
+def blocking_reasons(
+    facts: Facts, at: datetime, authority: AbstractSet[int] | None = None
+) -> tuple[BlockingReason, ...]:
+    """Why these facts cannot be executed at this instant; empty when they can."""
+    if facts.policy is None:
+        return (BlockingReason("NO_POLICY", "No policy is attached"),)
+    return (*_phase_reasons(facts, at), *_approval_reasons(facts, at, authority))
+
+
+def attempt_reasons(
+    facts: Facts, at: datetime, attempt: Attempt, authority: AbstractSet[int] | None = None
+) -> tuple[BlockingReason, ...]:
+    """Why this attempt cannot be made at this instant; empty when it can."""
+    return (*blocking_reasons(facts, at, authority), *_attempt_reasons(facts, attempt))
+
+
+def _phase_reasons(facts: Facts, at: datetime) -> Iterator[BlockingReason]:
+    execution, ending = facts.linked_execution, facts.progress.ending
+    match facts.phase:
+        case "completed":
+            run_id = execution.run_id if execution else None
+            yield BlockingReason("ALREADY_EXECUTED", f"Already executed in run {run_id}", {"run_id": run_id})
+        case "failed":
+            code = execution.error_code if execution else None
+            message = execution.error_message if execution else None
+            yield BlockingReason(
+                "EXECUTION_FAILED",
+                f"The execution failed: {code}",
+                {"error_code": code, "error_message": message},
+            )
+        case "denied" | "withdrawn" as phase if ending:
+            details = {"actor": str(ending.actor), "reason": ending.reason, "ts": ending.ts}
+            yield BlockingReason(phase.upper(), f"{phase.capitalize()} by {ending.actor.id}", details)
+        case "executing":
+            started = facts.last_execution.requested_at if facts.last_execution else None
+            yield BlockingReason("EXECUTING", "An execution is under way", {"requested_at": started})
+        case "outcome_unknown":
+            yield BlockingReason(
+                "OUTCOME_UNKNOWN", "Nobody knows yet what the execution did; it must be reconciled"
+            )
+        case _:
+            if request_expired(facts, at) and facts.attached:
+                expires_at = facts.attached.expires_at
+                yield BlockingReason(
+                    "EXPIRED", f"The request expired at {expires_at}", {"expires_at": expires_at}
+                )
+
+
+def _approval_reasons(
+    facts: Facts, at: datetime, authority: AbstractSet[int] | None
+) -> Iterator[BlockingReason]:
+    if facts.phase != "open" or facts.policy is None:
+        return
+    active, required = facts.active_approvals(at), facts.policy.min_approvals
+    if len(active) < required:
+        expired = sum(
+            a.revoked_at is None and a.is_expired(at) and facts.counts(a) for a in facts.progress.approvals
+        )
+        if expired:
+            yield BlockingReason(
+                "APPROVAL_EXPIRED",
+                f"{expired} approval{'s' * (expired > 1)} expired",
+                {"expired_count": expired, "current_valid": len(active), "required": required},
+            )
+        missing = required - len(active)
+        yield BlockingReason(
+            "MISSING_APPROVALS",
+            f"Missing {missing} approval{'s' * (missing > 1)} ({len(active)} of {required})",
+            {"required": required, "current": len(active), "missing": missing},
+        )
+    elif authority is not None and (given := sum(a.seq in authority for a in active)) < required:
+        yield BlockingReason(
+            "IMPORTED_APPROVALS",
+            f"Only {given} of {required} approvals carry authority here; imported ones are evidence",
+            {"required": required, "with_authority": given, "imported": len(active) - given},
+        )
+
+
+def _attempt_reasons(facts: Facts, attempt: Attempt) -> Iterator[BlockingReason]:
+    policy, created, bound = facts.policy, facts.created, facts.attached
+    if policy is None or created is None or bound is None:
+        return
+    escalates = created.requested_mode == "dry_run" and not attempt.dry_run
+    if escalates or not policy.allows_mode(attempt.mode):
+        yield BlockingReason(
+            "MODE_NOT_ALLOWED",
+            f"Mode {attempt.mode} is not in allowed_modes of this request",
+            {
+                "mode": attempt.mode,
+                "requested_mode": created.requested_mode,
+                "allowed_modes": list(policy.allowed_modes),
+            },
+        )
+    if missing := missing_capabilities(policy, attempt.capabilities):
+        known = attempt.capabilities is not None
+        yield BlockingReason(
+            "CAPABILITIES_MISSING" if known else "CAPABILITIES_UNKNOWN",
+            f"Adapter {attempt.adapter_id} is missing required capabilities: {', '.join(missing)}"
+            if known
+            else f"Nothing is known of the capabilities of adapter {attempt.adapter_id}",
+            {"required": list(policy.require_adapter_capabilities), "missing": list(missing)},
+        )
+    if bound.adapter_id is not None and bound.adapter_id != attempt.adapter_id:
+        yield BlockingReason(
+            "ADAPTER_MISMATCH",
+            f"The request was made for adapter {bound.adapter_id}",
+            {"bound": bound.adapter_id, "given": attempt.adapter_id},
+        )
+    elif bound.adapter_digest is not None and bound.adapter_digest != attempt.adapter_digest:
+        yield BlockingReason(
+            "ADAPTER_CHANGED",
+            f"Adapter {attempt.adapter_id} is no longer declared as it was when the request was made",
+            {"bound": bound.adapter_digest, "given": attempt.adapter_digest},
+        )

@@ -1,0 +1,252 @@
+"""Decision bundle 0.5: one decision, whole, as a portable document. The format is frozen.
+
+    bundle            = {"bundle_version": "0.5", "decision", "events", "template_snapshot", "router_link",
+                         "integrity", "provenance", "meta"}
+    decision          = {"decision_id", "goal", "mode": "dry_run" | "apply",
+                         "created_at": the ts of event 0, "status": the state in upper case}
+    events            = [event, ...], by seq, at least one
+    event             = {"event_id", "decision_id", "seq": integer, "type", "payload": any object, "ts": instant,
+                         "actor": {"type": "human" | "system", "id"}, "digest": bare}
+    template_snapshot = {"present": false}
+                      | {"present": true, "name", "digest": prefixed, "snapshot": any object,
+                         "overrides": any object | null}
+    router_link       = {"run_id"?, "adapter_id"?, "router_request_digest"?: prefixed,
+                         "router_result_digest"?: prefixed, "control_router_link_digest"?: prefixed}
+    integrity         = {"alg": "sha256", "canonical_digest": prefixed}
+    provenance, meta    as in `artifact`; method "nexus-control.export_v0_5", output "bundle:<canonical_digest>"
+
+Every key is required, and no other is allowed, except that `router_link` leaves out what is unknown and is `{}` when
+nothing ran. A *bare* digest is 64 lower-case hex digits, a *prefixed* one has `sha256:` before them. An instant is
+as in `instants`, kept exactly as it was written.
+
+What each digest covers:
+
+    canonical_digest           = sha256(canonical_json({bundle_version, decision, events, template_snapshot,
+                                 router_link})); integrity, provenance and meta stay out
+    event.digest               = sha256(canonical_json({"event_type": type, "payload": payload}))
+    template_snapshot.digest   = the digest of the template's snapshot
+    control_router_link_digest = sha256(canonical_json({decision_id, run_id, router_request_digest,
+                                 router_result_digest})) over the *bare* hex of the two digests
+
+Reading checks shape only. Whether the digests are true, the events have no gaps and the header equals their replay
+is for whoever imports or verifies.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final, Literal, Self
+
+from nexus_control.actors import Actor
+from nexus_control.artifact import (
+    BARE_DIGEST,
+    INSTANT,
+    PREFIXED_DIGEST,
+    ArtifactMeta,
+    Part,
+    Provenance,
+)
+from nexus_control.errors import NexusControlError
+from nexus_control.instants import is_instant
+from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed
+from nexus_control.payloads import EventType, Mode
+from nexus_control.records import check
+
+BUNDLE_VERSION: Final = "0.5"
+EXPORT_METHOD: Final = "nexus-control.export_v0_5"
+
+_EVENT_TYPES = frozenset(EventType)
+_STATUS = re.compile(r"[A-Z]+(?:_[A-Z]+)*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleDecision(Part):
+    """The header: what a reader wants to know before replaying the events."""
+
+    decision_id: str
+    goal: str
+    mode: Mode
+    created_at: str = check(is_instant, INSTANT)
+    status: str = check(lambda status: _STATUS.fullmatch(status) is not None, "a state in upper case")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleEvent(Part):
+    """One event of the decision."""
+
+    event_id: str
+    decision_id: str
+    seq: int = check(lambda seq: seq >= 0, "at least 0")
+    type: str = check(lambda name: name in _EVENT_TYPES, "a known event type")
+    payload: Mapping[str, object]
+    ts: str = check(is_instant, INSTANT)
+    actor: Actor
+    digest: str = check(is_bare, BARE_DIGEST)
+
+    def to_dict(self) -> dict[str, Any]:
+        # Nearly all of a bundle is events: spelled out, a digest costs little more than its canonical JSON.
+        return {
+            "event_id": self.event_id,
+            "decision_id": self.decision_id,
+            "seq": self.seq,
+            "type": self.type,
+            "payload": self.payload,
+            "ts": self.ts,
+            "actor": {"type": self.actor.type, "id": self.actor.id},
+            "digest": self.digest,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleTemplateSnapshot(Part):
+    """The template that the decision's policy came from, as it was then; the default is none."""
+
+    present: bool = False
+    name: str | None = None
+    digest: str | None = check(is_prefixed, PREFIXED_DIGEST, default=None)
+    snapshot: Mapping[str, object] | None = None
+    overrides: Mapping[str, object] | None = None
+
+    def __post_init__(self) -> None:
+        if self.present and None in (self.name, self.digest, self.snapshot):
+            raise NexusControlError(self.invalid, "name, digest and snapshot must be given when present")
+
+    def to_dict(self) -> dict[str, Any]:
+        if not self.present:
+            return {"present": False}
+        return {
+            "present": True,
+            "name": self.name,
+            "digest": self.digest,
+            "snapshot": self.snapshot,
+            "overrides": self.overrides,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleRouterLink(Part):
+    """The run that the decision led to; the default is none."""
+
+    run_id: str | None = None
+    adapter_id: str | None = None
+    router_request_digest: str | None = check(is_prefixed, PREFIXED_DIGEST, default=None)
+    router_result_digest: str | None = check(is_prefixed, PREFIXED_DIGEST, default=None)
+    control_router_link_digest: str | None = check(is_prefixed, PREFIXED_DIGEST, default=None)
+
+    @classmethod
+    def of_run(
+        cls,
+        *,
+        decision_id: str,
+        run_id: str | None,
+        adapter_id: str | None,
+        request_hex: str | None,
+        result_hex: str | None,
+    ) -> Self:
+        """The link of what is known of a run, sealed with its digest when run, request and result are."""
+        link_digest = None
+        if run_id is not None and request_hex is not None and result_hex is not None:
+            link_digest = compute_link_digest(decision_id, run_id, request_hex, result_hex)
+        return cls(
+            run_id=run_id,
+            adapter_id=adapter_id,
+            router_request_digest=None if request_hex is None else prefixed(request_hex),
+            router_result_digest=None if result_hex is None else prefixed(result_hex),
+            control_router_link_digest=link_digest,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleIntegrity(Part):
+    alg: Literal["sha256"]
+    canonical_digest: str = check(is_prefixed, PREFIXED_DIGEST)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionBundle(Part):
+    """One decision as a document."""
+
+    bundle_version: str = check(
+        lambda version: version == BUNDLE_VERSION, f'"{BUNDLE_VERSION}" (Unsupported bundle_version)'
+    )
+    decision: BundleDecision
+    events: tuple[BundleEvent, ...] = check(lambda events: len(events) > 0, "a non-empty list")
+    template_snapshot: BundleTemplateSnapshot
+    router_link: BundleRouterLink
+    integrity: BundleIntegrity
+    provenance: Provenance
+    meta: ArtifactMeta
+
+    @classmethod
+    def seal(
+        cls,
+        *,
+        decision: BundleDecision,
+        events: Sequence[BundleEvent],
+        template_snapshot: BundleTemplateSnapshot,
+        router_link: BundleRouterLink,
+        exported_at: datetime,
+    ) -> Self:
+        """The bundle of this content, with its digest, provenance and time of export."""
+        draft = cls(
+            bundle_version=BUNDLE_VERSION,
+            decision=decision,
+            events=tuple(events),
+            template_snapshot=template_snapshot,
+            router_link=router_link,
+            integrity=BundleIntegrity(alg="sha256", canonical_digest=""),
+            provenance=Provenance(records=()),
+            meta=ArtifactMeta.at(exported_at),
+        )
+        digest = compute_bundle_digest(draft)
+        return replace(
+            draft,
+            integrity=BundleIntegrity(alg="sha256", canonical_digest=digest),
+            provenance=Provenance.of_export(
+                method_id=EXPORT_METHOD, decision_id=decision.decision_id, kind="bundle", digest=digest
+            ),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **_content(self),
+            "integrity": self.integrity.to_dict(),
+            "provenance": self.provenance.to_dict(),
+            "meta": self.meta.to_dict(),
+        }
+
+
+def compute_bundle_digest(bundle: DecisionBundle | Mapping[str, object]) -> str:
+    """The prefixed canonical digest of the bundle's content, whatever digest the bundle declares."""
+    whole = bundle if isinstance(bundle, DecisionBundle) else DecisionBundle.from_dict(dict(bundle))
+    return prefixed(json_digest(_content(whole)))
+
+
+def compute_link_digest(decision_id: str, run_id: str, request_hex: str, result_hex: str) -> str:
+    """The prefixed digest that ties a decision to its run, from the bare digests of request and result."""
+    return prefixed(
+        json_digest(
+            {
+                "decision_id": decision_id,
+                "run_id": run_id,
+                "router_request_digest": request_hex,
+                "router_result_digest": result_hex,
+            }
+        )
+    )
+
+
+def validate_bundle_schema(data: object) -> list[str]:
+    """Everything that keeps `data` from being a bundle 0.5; empty when `DecisionBundle.from_dict` accepts it."""
+    return DecisionBundle.schema_problems(data)
+
+
+def _content(bundle: DecisionBundle) -> dict[str, Any]:
+    return {
+        "bundle_version": bundle.bundle_version,
+        "decision": bundle.decision.to_dict(),
+        "events": [event.to_dict() for event in bundle.events],
+        "template_snapshot": bundle.template_snapshot.to_dict(),
+        "router_link": bundle.router_link.to_dict(),
+    }

@@ -1,0 +1,69 @@
+"""What a bundle says of a history: its header, its template, its link and its events are functions of the events."""
+
+from nexus_control.bundle import (
+    BundleDecision,
+    BundleEvent,
+    BundleRouterLink,
+    BundleTemplateSnapshot,
+)
+from nexus_control.decision import Decision
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.events import StoredEvent
+from nexus_control.facts import Facts
+from nexus_control.integrity import prefixed
+
+
+def header_of(decision: Decision) -> BundleDecision:
+    """The header of this history."""
+    created = decision.facts.created
+    if created is None:
+        raise NexusControlError(ErrorCode.REPLAY_INVALID, "a decision begins with DECISION_CREATED")
+    return BundleDecision(
+        decision_id=decision.decision_id,
+        goal=created.goal,
+        mode=created.requested_mode,
+        created_at=created.created_at,
+        status=str(decision.state).upper(),
+    )
+
+
+def template_part(facts: Facts) -> BundleTemplateSnapshot:
+    """The template that the policy was made from."""
+    attached = facts.attached
+    if attached is None or attached.template_digest is None:
+        return BundleTemplateSnapshot()
+    return BundleTemplateSnapshot(
+        present=True,
+        name=attached.template_name or "",
+        digest=prefixed(attached.template_digest),
+        snapshot=attached.template_snapshot or {},
+        overrides=attached.overrides_applied or None,
+    )
+
+
+def link_part(facts: Facts) -> BundleRouterLink:
+    """The run that the decision led to: that of the last execution that is not a rehearsal."""
+    execution = facts.linked_execution
+    if execution is None:
+        return BundleRouterLink()
+    return BundleRouterLink.of_run(
+        decision_id=facts.decision_id,
+        run_id=execution.run_id,
+        adapter_id=execution.adapter_id,
+        request_hex=execution.request_digest,
+        result_hex=execution.response_digest,
+    )
+
+
+def event_part(event: StoredEvent) -> BundleEvent:
+    """The event as a bundle holds it."""
+    return BundleEvent(
+        event_id=event.event_id,
+        decision_id=event.decision_id,
+        seq=event.seq,
+        type=str(event.event_type),
+        payload=event.payload,
+        ts=event.ts,
+        actor=event.actor,
+        digest=event.digest,
+    )

@@ -1,0 +1,176 @@
+"""One spelling of JSON for hashing, and one strict way of reading it.
+
+Writing: `json.dumps(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)`, byte for byte,
+as nexus-control 0.5-1.0 wrote it. That is not RFC 8785: integral floats (`1.0`), exponents, and the order of keys
+beyond U+FFFF differ. Values that two languages would read differently are therefore refused before they are
+written (`require_canonical_domain`); in what remains the two spellings agree.
+
+Reading (`parse_json`): UTF-8 without BOM, no duplicate keys, no NaN or Infinity, no lone surrogates, integers of
+at most 64 bits, numbers that a double holds, at most `MAX_DEPTH` levels of nesting. An artifact wraps what was
+written in levels of its own, so its readers allow `MAX_ARTIFACT_DEPTH`.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NoReturn, TypeAlias, cast
+
+from nexus_control.errors import ErrorCode, NexusControlError
+
+JsonObject: TypeAlias = Mapping[str, object]
+
+MAX_DEPTH = 64
+MAX_ARTIFACT_DEPTH = MAX_DEPTH + 16
+MAX_SAFE_INTEGER = 2**53 - 1
+MAX_TEXT_BYTES = 64 * 1024 * 1024
+
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def canonical_json(obj: object) -> str:
+    """The canonical text of `obj`. Raises JSON_INVALID for what JSON cannot say."""
+    try:
+        return _encode(obj)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _invalid(f"not representable as JSON ({type(error).__name__})") from error
+
+
+def require_canonical_domain(obj: object, *, where: str = "value", max_bytes: int) -> str:
+    """The canonical text of `obj`, if every language reads it alike; otherwise JSON_INVALID.
+
+    Refused: keys that are not strings, floats, integers beyond 2^53-1, lone surrogates, more than `MAX_DEPTH`
+    levels, more than `max_bytes` bytes of UTF-8, and anything that is not JSON.
+    """
+    _require_domain(obj, where, 1)
+    text = canonical_json(obj)
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise _invalid(f"{where} holds a lone surrogate") from None
+    if size > max_bytes:
+        raise _invalid(f"{where} is {size} bytes; the limit is {max_bytes}", limit=max_bytes)
+    return text
+
+
+def parse_json(text: str | bytes, *, max_bytes: int = MAX_TEXT_BYTES, max_depth: int = MAX_DEPTH) -> object:
+    """The value that `text` spells, read strictly. Raises JSON_INVALID."""
+    decoded = _decode_utf8(text, max_bytes)
+    try:
+        value: object = json.loads(
+            decoded,
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_float=_float,
+            parse_int=_integer,
+        )
+    except json.JSONDecodeError as error:
+        raise _invalid(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise _invalid(f"nested deeper than {max_depth} levels") from None
+    _require_shallow(value, max_depth)
+    if _SURROGATE_ESCAPE.search(decoded):  # text that was UTF-8 can hold one only through an escape
+        _require_encodable(value)
+    return value
+
+
+def parse_json_object(
+    text: str | bytes, *, max_bytes: int = MAX_TEXT_BYTES, max_depth: int = MAX_DEPTH
+) -> dict[str, object]:
+    """As `parse_json`, for a text that must spell an object."""
+    value = parse_json(text, max_bytes=max_bytes, max_depth=max_depth)
+    if not isinstance(value, dict):
+        raise _invalid("not a JSON object")
+    return cast("dict[str, object]", value)
+
+
+def _require_domain(obj: object, where: str, depth: int) -> None:
+    if obj is None or isinstance(obj, str | bool):
+        return
+    if isinstance(obj, int):
+        if abs(obj) > MAX_SAFE_INTEGER:
+            raise _invalid(f"{where} holds an integer beyond 2^53-1")
+        return
+    if depth > MAX_DEPTH:
+        raise _invalid(f"{where} is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(obj, dict):
+        for key, value in cast("dict[object, object]", obj).items():
+            if not isinstance(key, str):
+                raise _invalid(f"{where} holds a key that is not a string")
+            _require_domain(value, where, depth + 1)
+    elif isinstance(obj, list | tuple):
+        for value in cast("Sequence[object]", obj):
+            _require_domain(value, where, depth + 1)
+    else:
+        raise _invalid(f"{where} holds a {type(obj).__name__}; use text, integers, lists and objects")
+
+
+def _decode_utf8(text: str | bytes, max_bytes: int) -> str:
+    try:
+        raw = text.encode() if isinstance(text, str) else text
+        decoded = text if isinstance(text, str) else text.decode()
+    except UnicodeError:
+        raise _invalid("not UTF-8") from None
+    if len(raw) > max_bytes:
+        raise _invalid(f"{len(raw)} bytes; the limit is {max_bytes}", limit=max_bytes)
+    if decoded.startswith("\ufeff"):
+        raise _invalid("begins with a byte order mark")
+    return decoded
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise _invalid("an object has a duplicate key")
+    return result
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _invalid(f"{name} is not JSON")
+
+
+def _integer(digits: str) -> int:
+    # 20 characters hold every 64-bit integer with its sign; int() of more could take quadratic time.
+    if len(digits) > 20 or not -(2**63) <= (value := int(digits)) < 2**64:
+        raise _invalid("an integer does not fit 64 bits")
+    return value
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise _invalid("a number does not fit a double")
+    return value
+
+
+def _require_shallow(value: object, max_depth: int) -> None:
+    level = _containers([value])
+    for _ in range(max_depth):
+        if not level:
+            return
+        level = [child for parent in level for child in _containers(_children(parent))]
+    if level:
+        raise _invalid(f"nested deeper than {max_depth} levels")
+
+
+def _containers(values: Iterable[object]) -> list[object]:
+    return [value for value in values if type(value) in (dict, list)]
+
+
+def _children(container: object) -> Iterable[object]:
+    if isinstance(container, dict):
+        return cast("dict[str, object]", container).values()
+    return cast("list[object]", container)
+
+
+def _require_encodable(value: object) -> None:
+    try:
+        canonical_json(value).encode()
+    except UnicodeEncodeError:
+        raise _invalid("holds a lone surrogate") from None
+
+
+def _invalid(problem: str, **details: object) -> NexusControlError:
+    return NexusControlError(ErrorCode.JSON_INVALID, f"Invalid JSON: {problem}", details)

@@ -1,0 +1,253 @@
+"""Decision: the events of one request for execution, judged at an instant; and who may do what to it when.
+
+The state is that of the phase (`facts`), except that an open decision is approved while enough approvals count and
+pending_approval otherwise. Without an instant a decision is judged at its last event's `ts`, so the same events
+always give the same state.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.events import Actor, StoredEvent
+from nexus_control.facts import Approval, Execution, Facts, replay_facts
+from nexus_control.instants import format_instant, parse_instant
+from nexus_control.payloads import Assurance
+from nexus_control.policy import Policy
+
+
+class DecisionState(StrEnum):
+    """Where a decision stands at an instant."""
+
+    DRAFT = "draft"
+    PENDING_APPROVAL = "pending_approval"
+    APPROVED = "approved"
+    EXECUTING = "executing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    DENIED = "denied"
+    WITHDRAWN = "withdrawn"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+
+
+def state_at(facts: Facts, at: datetime) -> DecisionState:
+    """The state of these facts at this instant."""
+    if facts.phase != "open":
+        return DecisionState(facts.phase)
+    return DecisionState.APPROVED if facts.is_approved(at) else DecisionState.PENDING_APPROVAL
+
+
+class EventSource(Protocol):
+    """Anything that holds the events of decisions. A `clock` attribute, where it has one, supplies the instant."""
+
+    def get_events(self, decision_id: str) -> Sequence[StoredEvent]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateRef:
+    """The template a decision was made from, as it was then. `digest` is bare hex."""
+
+    name: str
+    digest: str
+    snapshot: Mapping[str, Any]
+    overrides_applied: Mapping[str, Any]
+
+
+def template_ref(facts: Facts) -> TemplateRef | None:
+    """The template recorded with the policy, if there is one."""
+    attached = facts.attached
+    if attached is None or attached.template_name is None or attached.template_digest is None:
+        return None
+    return TemplateRef(
+        name=attached.template_name,
+        digest=attached.template_digest,
+        snapshot=dict(attached.template_snapshot or {}),
+        overrides_applied=dict(attached.overrides_applied or {}),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A request for execution with everything that happened to it, judged at `as_of`."""
+
+    facts: Facts
+    events: tuple[StoredEvent, ...]
+    as_of: datetime
+
+    @classmethod
+    def replay(
+        cls, decision_id: str, events: Sequence[StoredEvent], at: datetime | None = None
+    ) -> "Decision":
+        """The decision after `events`. Raises REPLAY_INVALID without events or when a payload does not decode."""
+        if not events:
+            raise NexusControlError(ErrorCode.REPLAY_INVALID, f"decision {decision_id} has no events")
+        facts = replay_facts(decision_id, events)
+        return cls(facts, tuple(events), at or events[-1].instant)
+
+    @classmethod
+    def load(cls, source: EventSource, decision_id: str, *, at: datetime | None = None) -> "Decision":
+        """The decision as `source` holds it, judged at `at`, else at its clock's now, else at its last event."""
+        events = source.get_events(decision_id)
+        clock = getattr(source, "clock", None)
+        return cls.replay(decision_id, events, at or (clock.now() if clock else None))
+
+    @property
+    def decision_id(self) -> str:
+        return self.facts.decision_id
+
+    @property
+    def state(self) -> DecisionState:
+        return state_at(self.facts, self.as_of)
+
+    @property
+    def goal(self) -> str:
+        return self.facts.created.goal if self.facts.created else ""
+
+    @property
+    def plan(self) -> str | None:
+        return self.facts.created.plan if self.facts.created else None
+
+    @property
+    def requested_mode(self) -> str:
+        return self.facts.created.requested_mode if self.facts.created else "dry_run"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.facts.created.labels if self.facts.created else ()
+
+    @property
+    def requester(self) -> Actor | None:
+        return self.facts.created.requester if self.facts.created else None
+
+    @property
+    def policy(self) -> Policy | None:
+        return self.facts.policy
+
+    @property
+    def template_ref(self) -> TemplateRef | None:
+        return template_ref(self.facts)
+
+    @property
+    def approvals(self) -> Mapping[str, Approval]:
+        """The latest approval of each person, by the actor id as it was written."""
+        return MappingProxyType({a.actor.id: a for a in self.facts.progress.approvals})
+
+    @property
+    def executions(self) -> tuple[Execution, ...]:
+        return self.facts.progress.executions
+
+    @property
+    def active_approval_count(self) -> int:
+        return len(self.facts.active_approvals(self.as_of))
+
+    @property
+    def is_approved(self) -> bool:
+        return self.facts.is_approved(self.as_of)
+
+    @property
+    def latest_execution(self) -> Execution | None:
+        return self.facts.last_execution
+
+    @property
+    def latest_run_id(self) -> str | None:
+        return self.facts.last_execution.run_id if self.facts.last_execution else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The decision's fields as JSON values."""
+        created = self.facts.created
+        return {
+            "decision_id": self.decision_id,
+            "state": str(self.state),
+            "goal": self.goal,
+            "plan": self.plan,
+            "requested_mode": self.requested_mode,
+            "labels": list(self.labels),
+            "requester": created.requester.to_dict() if created else None,
+            "created_at": created.created_at if created else None,
+            "policy": self.policy.to_dict() if self.policy else None,
+            "active_approval_count": self.active_approval_count,
+            "is_approved": self.is_approved,
+            "event_count": len(self.events),
+            "as_of": format_instant(self.as_of),
+        }
+
+
+def require_may_approve(facts: Facts, actor: Actor, assurance: Assurance, at: datetime) -> None:
+    """Raises INVALID_STATE, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE, ASSURANCE_TOO_LOW or ALREADY_APPROVED."""
+    policy = _require_open(facts, at, "approve")
+    _require_eligible(facts, policy, actor)
+    if not policy.accepts_assurance(assurance):
+        raise NexusControlError(
+            ErrorCode.ASSURANCE_TOO_LOW,
+            f"This policy needs assurance {policy.min_assurance}; this approval is only {assurance}",
+            {"required": policy.min_assurance, "given": assurance},
+        )
+    earlier = facts.approval_of(actor)
+    if earlier and earlier.is_current(at):
+        raise NexusControlError(
+            ErrorCode.ALREADY_APPROVED,
+            f"{actor.id} has already approved this decision",
+            {"approver": actor.id},
+        )
+
+
+def require_may_deny(facts: Facts, actor: Actor, at: datetime) -> None:
+    """Raises INVALID_STATE, NOT_ELIGIBLE or REQUESTER_MAY_NOT_APPROVE."""
+    _require_eligible(facts, _require_open(facts, at, "deny"), actor)
+
+
+def require_may_withdraw(facts: Facts, actor: Actor, at: datetime) -> None:
+    """Raises INVALID_STATE or NOT_REQUESTER."""
+    _require_open(facts, at, "withdraw")
+    if facts.created is None or actor != facts.created.requester:
+        raise NexusControlError(ErrorCode.NOT_REQUESTER, "Only the requester may withdraw a decision")
+
+
+def require_may_revoke(facts: Facts, actor: Actor, at: datetime) -> None:
+    """Raises INVALID_STATE or NO_ACTIVE_APPROVAL; only one's own approval, by type and id, can be revoked."""
+    if facts.phase != "open":
+        raise _wrong_state(facts, at, "revoke an approval of")
+    approval = facts.approval_of(actor)
+    if approval is None or approval.actor.type != actor.type or not approval.is_current(at):
+        raise NexusControlError(
+            ErrorCode.NO_ACTIVE_APPROVAL, f"{actor} has no active approval of this decision"
+        )
+
+
+def request_expired(facts: Facts, at: datetime) -> bool:
+    """Whether the request itself has run out."""
+    expires_at = facts.attached.expires_at if facts.attached else None
+    return expires_at is not None and parse_instant(expires_at) <= at
+
+
+def _require_open(facts: Facts, at: datetime, verb: str) -> Policy:
+    if facts.phase != "open" or facts.policy is None:
+        raise _wrong_state(facts, at, verb)
+    if request_expired(facts, at) and verb == "approve":
+        raise NexusControlError(ErrorCode.INVALID_STATE, "Cannot approve: the request has expired")
+    return facts.policy
+
+
+def _require_eligible(facts: Facts, policy: Policy, actor: Actor) -> None:
+    if not policy.is_eligible(actor):
+        raise NexusControlError(
+            ErrorCode.NOT_ELIGIBLE,
+            f"{actor.id} is not one of this policy's approvers",
+            {"approver": actor.id},
+        )
+    is_requester = facts.created is not None and facts.created.requester.key == actor.key
+    if is_requester and not policy.allow_requester_approval:
+        raise NexusControlError(
+            ErrorCode.REQUESTER_MAY_NOT_APPROVE, "This policy does not let the requester decide"
+        )
+
+
+def _wrong_state(facts: Facts, at: datetime, verb: str) -> NexusControlError:
+    state = state_at(facts, at)
+    return NexusControlError(
+        ErrorCode.INVALID_STATE, f"Cannot {verb} decision in state {state}", {"state": str(state)}
+    )

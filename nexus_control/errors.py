@@ -1,0 +1,123 @@
+"""Stable error codes and the one exception that carries them.
+
+Rule: inside the library a fault is a `NexusControlError` with a code; nobody ever matches an error by its
+prose. A code keeps its meaning for ever; `next_step(code)` says what whoever receives it can do about it.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """What went wrong, one meaning each."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    DECISION_NOT_FOUND = "DECISION_NOT_FOUND"
+    TEMPLATE_NOT_FOUND = "TEMPLATE_NOT_FOUND"
+    TEMPLATE_ALREADY_EXISTS = "TEMPLATE_ALREADY_EXISTS"
+    TEMPLATE_WEAKENED = "TEMPLATE_WEAKENED"
+    INVALID_STATE = "INVALID_STATE"
+    ALREADY_APPROVED = "ALREADY_APPROVED"
+    NOT_ELIGIBLE = "NOT_ELIGIBLE"
+    REQUESTER_MAY_NOT_APPROVE = "REQUESTER_MAY_NOT_APPROVE"
+    NO_ACTIVE_APPROVAL = "NO_ACTIVE_APPROVAL"
+    NOT_REQUESTER = "NOT_REQUESTER"
+    ASSURANCE_TOO_LOW = "ASSURANCE_TOO_LOW"
+    SIGNATURE_INVALID = "SIGNATURE_INVALID"
+    POLICY_NOT_SATISFIED = "POLICY_NOT_SATISFIED"
+    PLAN_INVALID = "PLAN_INVALID"
+    ROUTER_NOT_CONFIGURED = "ROUTER_NOT_CONFIGURED"
+    ROUTER_ERROR = "ROUTER_ERROR"
+    ROUTER_RUN_NOT_FOUND = "ROUTER_RUN_NOT_FOUND"
+    OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+    OUTCOME_REFUSED = "OUTCOME_REFUSED"
+    CLAIM_HELD = "CLAIM_HELD"
+    BUNDLE_INVALID_SCHEMA = "BUNDLE_INVALID_SCHEMA"
+    PACKAGE_INVALID_SCHEMA = "PACKAGE_INVALID_SCHEMA"
+    INTEGRITY_MISMATCH = "INTEGRITY_MISMATCH"
+    DECISION_EXISTS = "DECISION_EXISTS"
+    CONFLICT_MODE_INVALID = "CONFLICT_MODE_INVALID"
+    REPLAY_INVALID = "REPLAY_INVALID"
+    ROLLBACK_REFUSED = "ROLLBACK_REFUSED"
+    NO_ROUTER_LINK = "NO_ROUTER_LINK"
+    ROUTER_DIGEST_MISMATCH = "ROUTER_DIGEST_MISMATCH"
+    IMPORTED_COPY = "IMPORTED_COPY"
+    ACTOR_MISMATCH = "ACTOR_MISMATCH"
+    APPROVAL_NEEDS_A_PERSON = "APPROVAL_NEEDS_A_PERSON"
+    CONFIG_INVALID = "CONFIG_INVALID"
+    JSON_INVALID = "JSON_INVALID"
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    INTERNAL = "INTERNAL"
+
+
+class NexusControlError(ValueError):
+    """A refused request or a fault, with a stable code.
+
+    `details` holds JSON values only. It is a `ValueError` because callers of 0.5-1.0 catch that.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, details: Mapping[str, object] | None = None) -> None:
+        super().__init__(
+            code, message, details
+        )  # all of them: an exception is copied and pickled by its args
+        self.code = code
+        self.message = message
+        self.details: dict[str, object] = dict(details or {})
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+def invalid_argument(field: str, problem: str) -> NexusControlError:
+    """INVALID_ARGUMENT for one field; `problem` completes the sentence that begins with the field's name."""
+    return NexusControlError(
+        ErrorCode.INVALID_ARGUMENT,
+        f"{field} {problem}",
+        {"fields": [{"field": field, "problem": problem}]},
+    )
+
+
+_NEXT: dict[ErrorCode, str] = {
+    ErrorCode.INVALID_ARGUMENT: "Correct the named field and call again; nothing was written.",
+    ErrorCode.DECISION_NOT_FOUND: "List the requests to find the right id, or make a new request.",
+    ErrorCode.TEMPLATE_NOT_FOUND: "List the templates to find the right name, or create it.",
+    ErrorCode.TEMPLATE_ALREADY_EXISTS: "Templates are immutable: use it, or create one under a new name.",
+    ErrorCode.TEMPLATE_WEAKENED: "Drop the named overrides, or make them stricter than the template.",
+    ErrorCode.INVALID_STATE: "Look at the status: this decision no longer accepts that; make a new request.",
+    ErrorCode.ALREADY_APPROVED: "Nothing to do: this approval already counts. Another person must approve.",
+    ErrorCode.NOT_ELIGIBLE: "Ask one of the policy's approvers.",
+    ErrorCode.REQUESTER_MAY_NOT_APPROVE: "Ask somebody other than the requester.",
+    ErrorCode.NO_ACTIVE_APPROVAL: "There is nothing of yours to revoke; look at the status.",
+    ErrorCode.NOT_REQUESTER: "Only the requester may withdraw; an approver can deny instead.",
+    ErrorCode.ASSURANCE_TOO_LOW: "Approve in the stronger way that the policy demands.",
+    ErrorCode.SIGNATURE_INVALID: "Sign the exact statement again with a key that is trusted here.",
+    ErrorCode.POLICY_NOT_SATISFIED: "Resolve every reason in details.reasons, then call execute again.",
+    ErrorCode.PLAN_INVALID: "Correct the plan and make a new request.",
+    ErrorCode.ROUTER_NOT_CONFIGURED: "Configure adapters or a router, then call execute again.",
+    ErrorCode.ROUTER_ERROR: "Read the run's error; make a new request to try again.",
+    ErrorCode.ROUTER_RUN_NOT_FOUND: "Check the run id against the execution's record.",
+    ErrorCode.OUTCOME_UNKNOWN: "Find out what really happened, then reconcile; it is never run again by itself.",
+    ErrorCode.OUTCOME_REFUSED: "Settle the execution with reconcile; the late outcome is kept as evidence.",
+    ErrorCode.CLAIM_HELD: "Wait for the owner to finish; for another host's claim name the decision and force.",
+    ErrorCode.BUNDLE_INVALID_SCHEMA: "Export the bundle again from its source; do not edit it.",
+    ErrorCode.PACKAGE_INVALID_SCHEMA: "Export the package again from its source; do not edit it.",
+    ErrorCode.INTEGRITY_MISMATCH: "Do not trust this artifact: fetch it again from its source.",
+    ErrorCode.DECISION_EXISTS: "Import with conflict_mode new_decision_id or overwrite.",
+    ErrorCode.CONFLICT_MODE_INVALID: "Use reject_on_conflict, new_decision_id or overwrite.",
+    ErrorCode.REPLAY_INVALID: "Do not trust this history: export it again from its source.",
+    ErrorCode.ROLLBACK_REFUSED: "Import a history that extends the stored one, or pass allow_rollback=True.",
+    ErrorCode.NO_ROUTER_LINK: "Execute the decision first; only a run can be audited.",
+    ErrorCode.ROUTER_DIGEST_MISMATCH: "Export the bundle of the very run that was recorded.",
+    ErrorCode.IMPORTED_COPY: "Export the audit package of the original decision.",
+    ErrorCode.ACTOR_MISMATCH: "Leave actor out: this server acts for one identity.",
+    ErrorCode.APPROVAL_NEEDS_A_PERSON: "Ask a person to approve from their own terminal.",
+    ErrorCode.CONFIG_INVALID: "Correct the named entry of the configuration file.",
+    ErrorCode.JSON_INVALID: "Send plain JSON: no duplicate keys, no NaN, no BOM, at most 64 levels.",
+    ErrorCode.STORE_UNAVAILABLE: "Check the database path, permissions and disk space, then try again.",
+    ErrorCode.INTERNAL: "This is a defect: report it with the error's details.",
+}
+
+
+def next_step(code: ErrorCode) -> str:
+    """One sentence for whoever must act on `code` now."""
+    return _NEXT[code]

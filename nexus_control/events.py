@@ -1,0 +1,130 @@
+"""Events: the only facts. Everything else - state, approvals, timelines, artifacts - is computed from them.
+
+A stored event has a `seq` that starts at 0 without gaps, the id `evt_<decision_id>_<seq>`, and a frozen digest:
+the bare sha256 of `canonical_json({"event_type": ..., "payload": ...})`. Its `ts` is kept exactly as written.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+from nexus_control.actors import ACTOR_TYPES, Actor, ActorType
+from nexus_control.canonical_json import canonical_json
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.instants import parse_instant
+from nexus_control.integrity import sha256_hex
+from nexus_control.payloads import (
+    ApprovalDeniedPayload,
+    ApprovalGrantedPayload,
+    ApprovalRevokedPayload,
+    DecisionCreatedPayload,
+    DecisionWithdrawnPayload,
+    Elicitation,
+    EventType,
+    ExecutionCompletedPayload,
+    ExecutionFailedPayload,
+    ExecutionOutcomeUnknownPayload,
+    ExecutionReconciledPayload,
+    ExecutionRequestedPayload,
+    ExecutionStartedPayload,
+    Payload,
+    PolicyAttachedPayload,
+    SignedStatement,
+    TemplateCreatedPayload,
+    decode_payload,
+)
+
+__all__ = [
+    "ACTOR_TYPES",
+    "Actor",
+    "ActorType",
+    "ApprovalDeniedPayload",
+    "ApprovalGrantedPayload",
+    "ApprovalRevokedPayload",
+    "DecisionCreatedPayload",
+    "DecisionWithdrawnPayload",
+    "Elicitation",
+    "EventType",
+    "ExecutionCompletedPayload",
+    "ExecutionFailedPayload",
+    "ExecutionOutcomeUnknownPayload",
+    "ExecutionReconciledPayload",
+    "ExecutionRequestedPayload",
+    "ExecutionStartedPayload",
+    "Origin",
+    "Payload",
+    "PolicyAttachedPayload",
+    "SignedStatement",
+    "StoredEvent",
+    "TemplateCreatedPayload",
+    "compute_event_digest",
+    "digest_of_canonical_payload",
+    "event_id",
+    "parse_event_type",
+]
+
+Origin: TypeAlias = Literal["local", "imported"]
+
+
+def event_id(decision_id: str, seq: int) -> str:
+    return f"evt_{decision_id}_{seq}"
+
+
+def compute_event_digest(event_type: EventType | str, payload: Mapping[str, object]) -> str:
+    """The frozen digest of an event, bare hex. It covers neither actor nor time: the chain does."""
+    return digest_of_canonical_payload(event_type, canonical_json(payload))
+
+
+def digest_of_canonical_payload(event_type: EventType | str, payload_text: str) -> str:
+    """As `compute_event_digest`, for a payload that is canonical JSON already."""
+    return sha256_hex(f'{{"event_type":{canonical_json(str(event_type))},"payload":{payload_text}}}')
+
+
+def parse_event_type(name: str) -> EventType:
+    """The event type of this name. Raises REPLAY_INVALID."""
+    try:
+        return EventType(name)
+    except ValueError:
+        raise NexusControlError(ErrorCode.REPLAY_INVALID, f"unknown event type {name!r:.80}") from None
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """One event as it was stored. `payload` is the JSON object as written; `content` is what it says."""
+
+    decision_id: str
+    seq: int
+    event_type: EventType
+    ts: str
+    actor: Actor
+    payload: Mapping[str, Any]
+    digest: str
+    origin: Origin = "local"
+
+    @property
+    def event_id(self) -> str:
+        return event_id(self.decision_id, self.seq)
+
+    @cached_property
+    def instant(self) -> datetime:
+        """`ts`, in UTC."""
+        return parse_instant(self.ts)
+
+    @cached_property
+    def content(self) -> Payload:
+        """The decoded payload. Raises REPLAY_INVALID."""
+        return decode_payload(self.event_type, self.payload)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "event_id": self.event_id,
+            "decision_id": self.decision_id,
+            "seq": self.seq,
+            "event_type": str(self.event_type),
+            "ts": self.ts,
+            "actor": self.actor.to_dict(),
+            "payload": dict(self.payload),
+            "digest": self.digest,
+        }

@@ -1,0 +1,1 @@
+"""Evidence beside the frozen formats: bytes in, bytes out."""

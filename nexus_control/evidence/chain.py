@@ -1,0 +1,62 @@
+"""The event chain: every event is hashed together with who, when, where in the order, and the event before it.
+
+    record    = {"_type": "nexus-control/event/v1", "actor": {"id", "type"}, "decision_id", "digest", "event_type",
+                 "prev", "seq", "ts"}            a template's record has "template": name instead of "decision_id"
+    leaf data = canonical_json(record)           text and integers only, so the bytes equal RFC 8785 too
+    chain[n]  = SHA-256(0x00 || leaf data)       the leaf hash of RFC 6962, section 2.1
+    prev      = "sha256:" + hex(chain[n-1]);     for n = 0: "sha256:" and 64 zeros
+
+An import leaves a record of its own in the store's log, `nexus-control/import/v1`, chained per decision in the same
+way: {"_type", "actor", "decision_id", "digest", "generation", "prev", "ts"}, where `digest` is that of its details.
+"""
+
+import hashlib
+from typing import Literal, TypeAlias
+
+from nexus_control.actors import Actor
+from nexus_control.canonical_json import canonical_json
+from nexus_control.integrity import prefixed
+
+Subject: TypeAlias = Literal["decision_id", "template"]
+
+GENESIS = "0" * 64
+
+
+def leaf_hash(leaf_data: bytes) -> str:
+    """The RFC 6962 leaf hash, bare hex."""
+    return hashlib.sha256(b"\x00" + leaf_data).hexdigest()
+
+
+def event_leaf_data(
+    *, subject: Subject, name: str, seq: int, event_type: str, ts: str, actor: Actor, digest: str, prev: str
+) -> bytes:
+    """The bytes that an event's chain hash covers; `digest` and `prev` are bare hex."""
+    return canonical_json(
+        {
+            "_type": "nexus-control/event/v1",
+            "actor": actor.to_dict(),
+            subject: name,
+            "digest": prefixed(digest),
+            "event_type": event_type,
+            "prev": prefixed(prev),
+            "seq": seq,
+            "ts": ts,
+        }
+    ).encode()
+
+
+def import_leaf_data(
+    *, decision_id: str, generation: int, ts: str, actor: Actor, digest: str, prev: str
+) -> bytes:
+    """The bytes that an import record's chain hash covers."""
+    return canonical_json(
+        {
+            "_type": "nexus-control/import/v1",
+            "actor": actor.to_dict(),
+            "decision_id": decision_id,
+            "digest": prefixed(digest),
+            "generation": generation,
+            "prev": prefixed(prev),
+            "ts": ts,
+        }
+    ).encode()

@@ -1,0 +1,96 @@
+"""An adapter carries out the calls of a plan. Its id is `<kind>:<name>`; a call's `tool` is its name."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol, TypeAlias
+
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.plan import Call
+from nexus_control.integrity import json_digest, prefixed
+
+StepStatus: TypeAlias = Literal["ok", "error", "unknown"]
+
+MAX_MESSAGE_LENGTH = 2048
+
+
+class StepError(StrEnum):
+    """Why a step is not ok."""
+
+    STEP_FAILED = "STEP_FAILED"
+    EFFECT_UNKNOWN = "EFFECT_UNKNOWN"
+    NONZERO_EXIT = "NONZERO_EXIT"
+    NOT_STARTED = "NOT_STARTED"
+    TIMED_OUT = "TIMED_OUT"
+    OUTPUT_LIMIT = "OUTPUT_LIMIT"
+    OUTPUT_INVALID = "OUTPUT_INVALID"
+    KILLED = "KILLED"
+    SUPERVISOR_LOST = "SUPERVISOR_LOST"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutcome:
+    """How a call ended. `unknown`: it was cut off, so it may or may not have had its effect.
+
+    `output` is inside the canonical domain; an error code and message are there exactly when the status is not ok.
+    """
+
+    status: StepStatus
+    output: Mapping[str, object]
+    error_code: StepError | None = None
+    error_message: str | None = None
+
+
+class Adapter(Protocol):
+    """What the embedded router calls.
+
+    `declaration` is everything that decides what a call does, inside the canonical domain. `problem_with` is pure:
+    why a call cannot be made (it begins with the field: "method ...", "args.service ..."), or None. `execute` is
+    given only calls without a problem; a dry run has no effect.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def capabilities(self) -> frozenset[str]: ...
+
+    def declaration(self) -> dict[str, object]: ...
+
+    def problem_with(self, call: Call) -> str | None: ...
+
+    def execute(self, call: Call, *, dry_run: bool) -> StepOutcome: ...
+
+
+def adapter_id(adapter: Adapter) -> str:
+    """`<kind>:<name>`."""
+    return f"{adapter.kind}:{adapter.name}"
+
+
+class Adapters:
+    """Adapters by id. Raises CONFIG_INVALID for two of one id."""
+
+    def __init__(self, adapters: Iterable[Adapter] = ()) -> None:
+        self._adapters: dict[str, Adapter] = {}
+        for adapter in adapters:
+            key = adapter_id(adapter)
+            if key in self._adapters:
+                raise NexusControlError(ErrorCode.CONFIG_INVALID, f"adapter {key} is declared twice")
+            self._adapters[key] = adapter
+
+    def __iter__(self) -> Iterator[Adapter]:
+        return iter(self._adapters.values())
+
+    def ids(self) -> tuple[str, ...]:
+        return tuple(sorted(self._adapters))
+
+    def get(self, adapter_id: str) -> Adapter | None:
+        return self._adapters.get(adapter_id)
+
+    def digest(self, adapter_id: str) -> str | None:
+        """The prefixed digest of the adapter's canonical declaration; None when there is no such adapter."""
+        adapter = self.get(adapter_id)
+        return None if adapter is None else prefixed(json_digest(adapter.declaration()))

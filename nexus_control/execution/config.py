@@ -1,0 +1,167 @@
+"""Reads `nexus-control.toml`, which declares adapters. Strict: an unknown key is an error, nothing is guessed.
+
+    [adapters.keys]                       # adapter id "subprocess:keys"
+    kind = "subprocess"
+    capabilities = ["apply", "dry_run", "timeout"]
+    cwd = "."                             # relative to this file; must exist
+    timeout_seconds = 30                  # 1 to 86400
+    max_output_bytes = 1_000_000          # standard output and error together, 1 to 64 MiB
+    env = { REGION = "eu-1" }             # added to PATH and LANG
+    [adapters.keys.tools.rotate]
+    argv = ["./rotate.sh", "--service", "{service}"]
+    dry_run_argv = ["./rotate.sh", "--plan", "{service}"]
+
+`kind` and `capabilities` are required. With `protocol = "call"` there is a `command = ["./tool"]` instead of `tools`.
+Everything wrong is CONFIG_INVALID, naming the file and the dotted key.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NoReturn, TypeVar, cast
+
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.adapter import Adapter, Adapters
+from nexus_control.execution.argv_template import ArgvTemplate
+from nexus_control.execution.plan import MAX_NAME_LENGTH
+from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, CallAdapter, ProcessSettings
+from nexus_control.records import check, decode, problems_of
+
+_MAX_TIMEOUT_SECONDS = 86_400
+_MAX_OUTPUT_BYTES = 64 * 1024 * 1024
+
+_ADAPTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+_TableT = TypeVar("_TableT")
+
+
+def _is_word(text: str) -> bool:
+    return 0 < len(text) <= MAX_NAME_LENGTH and text.isprintable()
+
+
+def _are_words(values: tuple[str, ...]) -> bool:
+    return all(_is_word(value) for value in values)
+
+
+def _is_command(values: tuple[str, ...]) -> bool:
+    return bool(values) and bool(values[0]) and not any("\0" in value for value in values)
+
+
+def _are_variables(env: Mapping[str, object]) -> bool:
+    return all(
+        _VARIABLE.fullmatch(name) and isinstance(value, str) and "\0" not in value
+        for name, value in env.items()
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SubprocessTable:
+    kind: Literal["subprocess"]
+    capabilities: tuple[str, ...] = check(_are_words, "a list of words")
+    cwd: str = check(lambda text: bool(text) and "\0" not in text, "a folder", default=".")
+    timeout_seconds: int = check(
+        lambda n: 1 <= n <= _MAX_TIMEOUT_SECONDS, f"1 to {_MAX_TIMEOUT_SECONDS}", default=30
+    )
+    max_output_bytes: int = check(
+        lambda n: 1 <= n <= _MAX_OUTPUT_BYTES, f"1 to {_MAX_OUTPUT_BYTES}", default=1_000_000
+    )
+    env: Mapping[str, object] | None = check(_are_variables, "variables, each with a text", default=None)
+    protocol: Literal["argv", "call"] = "argv"
+    tools: Mapping[str, object] | None = None
+    command: tuple[str, ...] | None = check(_is_command, "a program and its arguments", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ToolTable:
+    argv: tuple[str, ...]
+    dry_run_argv: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FileTable:
+    adapters: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+def load_adapters(path: str | Path) -> Adapters:
+    """The adapters that the file declares. Raises CONFIG_INVALID."""
+    source = _Source(Path(path))
+    tables = source.decode(_FileTable, source.read(), "")
+    return Adapters(source.adapter(name, table) for name, table in tables.adapters.items())
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The file, which every problem names."""
+
+    path: Path
+
+    def read(self) -> dict[str, object]:
+        try:
+            return tomllib.loads(self.path.read_text(encoding="utf-8"))
+        except OSError as error:
+            self.refuse(f"cannot be read ({error.strerror})")
+        except (ValueError, RecursionError) as error:
+            self.refuse(f"is not TOML: {error}")
+
+    def decode(self, table: type[_TableT], data: object, key: str) -> _TableT:
+        if problems := problems_of(table, data, where=key):
+            self.refuse(problems[0], problems=problems)
+        return decode(table, data, where=key, code=ErrorCode.CONFIG_INVALID)
+
+    def adapter(self, name: str, data: object) -> Adapter:
+        key = f"adapters.{name}"
+        if _ADAPTER_NAME.fullmatch(name) is None:
+            self.refuse(f"{key!r:.80} must be named with at most 64 letters, digits, '_', '.' and '-'")
+        table = self.decode(_SubprocessTable, data, key)
+        settings = self.settings(table, key)
+        if table.protocol == "call":
+            if table.command is None or table.tools is not None:
+                self.refuse(f"{key}.command must be there instead of tools when protocol is 'call'")
+            return CallAdapter(name, table.command, capabilities=table.capabilities, settings=settings)
+        if not table.tools or table.command is not None:
+            self.refuse(f"{key}.tools must be there instead of command when protocol is 'argv'")
+        tools = {method: self.tool(tool, f"{key}.tools.{method}") for method, tool in table.tools.items()}
+        return ArgvAdapter(name, tools, capabilities=table.capabilities, settings=settings)
+
+    def settings(self, table: _SubprocessTable, key: str) -> ProcessSettings:
+        if os.name != "posix":
+            self.refuse(f"{key}.kind 'subprocess' needs a POSIX system")
+        base = self.path.absolute().parent
+        if not (base / table.cwd).is_dir():
+            self.refuse(f"{key}.cwd {table.cwd!r} is not a folder")
+        return ProcessSettings(
+            base=base,
+            cwd=table.cwd,
+            timeout_seconds=table.timeout_seconds,
+            max_output_bytes=table.max_output_bytes,
+            env=cast("Mapping[str, str]", table.env or {}),
+        )
+
+    def tool(self, data: object, key: str) -> ArgvTool:
+        method = key.rpartition(".tools.")[2]
+        if not _is_word(method):
+            self.refuse(f"{key!r:.80} must be named with printable text")
+        table = self.decode(_ToolTable, data, key)
+        argv = self.template(table.argv, f"{key}.argv")
+        if table.dry_run_argv is None:
+            return ArgvTool(argv=argv)
+        dry_run_argv = self.template(table.dry_run_argv, f"{key}.dry_run_argv")
+        try:
+            return ArgvTool(argv=argv, dry_run_argv=dry_run_argv)
+        except ValueError as error:
+            self.refuse(f"{key}.dry_run_argv {error}")
+
+    def template(self, words: tuple[str, ...], key: str) -> ArgvTemplate:
+        try:
+            return ArgvTemplate.of(words)
+        except ValueError as error:
+            self.refuse(f"{key} {error}")
+
+    def refuse(self, problem: str, **details: object) -> NoReturn:
+        raise NexusControlError(
+            ErrorCode.CONFIG_INVALID, f"{self.path}: {problem}", {"file": str(self.path), **details}
+        )

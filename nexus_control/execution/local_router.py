@@ -1,0 +1,304 @@
+"""The embedded router: really executes a plan, step by step, through declared adapters.
+
+Before the first step it refuses, as a failed run with nothing executed: an adapter it does not know
+(UNKNOWN_ADAPTER), a capability that is missing (CAPABILITY_MISSING: `apply` or `dry_run` for the mode, and whatever
+is required), and a plan that is not whole, longer than `max_steps`, or calls what is not declared (PLAN_INVALID).
+
+Then each step is logged, called, and logged again; the first that is not ok ends the run as failed. When an apply
+run cannot tell what a step did (cut off, or its end could not be logged) it raises RouterOutcomeUnknown with the run
+id. Whatever else interrupts a run is logged and goes on up.
+
+The answer has the shape of nexus-router's, inside the canonical domain: nothing in it depends on time.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+from nexus_control.clock import SYSTEM_CLOCK, Clock
+from nexus_control.errors import NexusControlError
+from nexus_control.execution.adapter import Adapter, Adapters, StepError, StepOutcome
+from nexus_control.execution.plan import Step, parse_plan, plan_invalid
+from nexus_control.execution.router import RouterOutcomeUnknown
+from nexus_control.execution.run_log import OpenRun, RunEvent, RunLog
+from nexus_control.execution.spelling import bounded, encodable
+from nexus_control.records import encode
+
+_Mode: TypeAlias = Literal["dry_run", "apply"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepProgress:
+    """Where a run is. `index` counts from 1."""
+
+    run_id: str
+    index: int
+    total: int
+    step_id: str
+    status: Literal["started", "ok", "error", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class _RunError:
+    code: str
+    message: str
+
+
+class _RefusedError(Exception):
+    """Why a run has no first step."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.error = _RunError(code, message)
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run so far."""
+
+    log: OpenRun
+    mode: _Mode
+    adapter_id: str
+    adapter: Adapter | None
+    steps: tuple[Step, ...] = ()
+    results: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
+
+
+class LocalRouter:
+    """A router over `adapters`, with its run log at `db_path`. Any thread may use it.
+
+    `on_step` is told when a step starts and ends, after that was logged; what it raises interrupts the run.
+    """
+
+    def __init__(
+        self,
+        adapters: Adapters,
+        db_path: str | Path = ":memory:",
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        on_step: Callable[[StepProgress], None] | None = None,
+    ) -> None:
+        self._adapters = adapters
+        self._log = RunLog(db_path, clock)
+        self._on_step = on_step
+
+    def __enter__(self) -> "LocalRouter":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._log.close()
+
+    def get_adapter_capabilities(self, adapter_id: str) -> set[str] | None:
+        adapter = self._adapters.get(adapter_id)
+        return None if adapter is None else set(adapter.capabilities)
+
+    def adapter_digest(self, adapter_id: str) -> str | None:
+        return self._adapters.digest(adapter_id)
+
+    def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None:
+        adapter = self._adapters.get(adapter_id)
+        if adapter is None:
+            raise plan_invalid(
+                f"there is no adapter {adapter_id!r:.80}", adapter_ids=list(self._adapters.ids())
+            )
+        _checked_steps(adapter, plan, max_steps)
+
+    def export_run(self, run_id: str) -> dict[str, Any]:
+        return self._log.export(run_id)
+
+    def run(
+        self,
+        goal: str,
+        adapter_id: str,
+        dry_run: bool,
+        plan: str | None = None,
+        max_steps: int | None = None,
+        require_capabilities: list[str] | None = None,
+    ) -> dict[str, Any]:
+        mode: _Mode = "dry_run" if dry_run else "apply"
+        goal, adapter_id = encodable(goal), encodable(adapter_id)
+        try:
+            adapter = self._selected(adapter_id, [mode, *(require_capabilities or ())])
+            steps = _checked_steps(adapter, plan, max_steps)
+        except NexusControlError as error:
+            return self._refuse(goal, mode, adapter_id, _RunError(str(error.code), error.message))
+        except _RefusedError as refused:
+            return self._refuse(goal, mode, adapter_id, refused.error)
+        log = self._log.begin(mode, goal, _selection_event(adapter_id, adapter), _plan_event(steps))
+        run = _Run(log, mode, adapter_id, adapter, steps)
+        try:
+            return self._execute(run, adapter)
+        except RouterOutcomeUnknown:
+            raise
+        except NexusControlError as error:
+            if dry_run:
+                raise
+            raise RouterOutcomeUnknown(f"The run was interrupted: {error.message}", log.run_id) from error
+        except BaseException as error:
+            with suppress(NexusControlError):
+                log.append(("RUN_FAILED", {"outcome": "unknown", "reason": type(error).__name__}))
+            raise
+
+    def _selected(self, adapter_id: str, required: Sequence[str]) -> Adapter:
+        adapter = self._adapters.get(adapter_id)
+        if adapter is None:
+            raise _RefusedError("UNKNOWN_ADAPTER", f"Unknown adapter: {bounded(repr(adapter_id), 300)}")
+        missing = sorted(set(required) - adapter.capabilities)
+        if missing:
+            named = bounded(", ".join(missing), 300)
+            raise _RefusedError("CAPABILITY_MISSING", f"{adapter_id} does not have the capability {named}")
+        return adapter
+
+    def _refuse(self, goal: str, mode: _Mode, adapter_id: str, error: _RunError) -> dict[str, Any]:
+        log = self._log.begin(mode, goal)
+        return _ended(_Run(log, mode, adapter_id, None), error)
+
+    def _execute(self, run: _Run, adapter: Adapter) -> dict[str, Any]:
+        error: _RunError | None = None
+        for index, step in enumerate(run.steps, start=1):
+            run.log.append(*_started_events(run, step, adapter))
+            self._tell(run, index, step, "started")
+            started = time.monotonic()
+            outcome = adapter.execute(step.call, dry_run=run.mode == "dry_run")
+            if run.mode == "dry_run" and outcome.status == "unknown":
+                outcome = replace(outcome, status="error")  # a dry run has no effect to be unknown
+            milliseconds = int((time.monotonic() - started) * 1000)
+            run.results.append(_result(run, step, outcome))
+            run.log.append(*_finished_events(run, step, outcome, milliseconds))
+            self._tell(run, index, step, outcome.status)
+            if outcome.status != "ok":
+                error = _step_error(step, outcome)
+                _require_known(run, outcome, error)
+                break
+        return _ended(run, error)
+
+    def _tell(
+        self, run: _Run, index: int, step: Step, status: Literal["started", "ok", "error", "unknown"]
+    ) -> None:
+        if self._on_step is not None:
+            self._on_step(StepProgress(run.log.run_id, index, len(run.steps), step.step_id, status))
+
+
+def _checked_steps(adapter: Adapter, plan: str | None, max_steps: int | None) -> tuple[Step, ...]:
+    steps = parse_plan(plan)
+    if max_steps is not None and len(steps) > max_steps:
+        raise plan_invalid(
+            f"it has {len(steps)} steps; at most {max_steps} are allowed",
+            steps=len(steps),
+            max_steps=max_steps,
+        )
+    for n, step in enumerate(steps):
+        problem = adapter.problem_with(step.call)
+        if step.call.tool != adapter.name:
+            problem = f"tool must be {adapter.name!r}, the adapter's name"
+        if problem:
+            raise plan_invalid(f"plan[{n}].call.{problem} (step {step.step_id!r})", step_id=step.step_id)
+    return steps
+
+
+def _require_known(run: _Run, outcome: StepOutcome, error: _RunError) -> None:
+    if outcome.status == "unknown":
+        run.log.append(("RUN_FAILED", {"outcome": "unknown", "reason": error.code, "message": error.message}))
+        raise RouterOutcomeUnknown(error.message, run.log.run_id)
+
+
+def _step_error(step: Step, outcome: StepOutcome) -> _RunError:
+    failure = _failure(outcome)
+    return _RunError(failure["code"], f"step {step.step_id!r}: {failure['message']}")
+
+
+def _failure(outcome: StepOutcome) -> dict[str, str]:
+    code = outcome.error_code or StepError.STEP_FAILED
+    return {"code": str(code), "message": outcome.error_message or "no reason given"}
+
+
+def _selection_event(adapter_id: str, adapter: Adapter) -> RunEvent:
+    return "DISPATCH_SELECTED", {
+        "adapter_id": adapter_id,
+        "adapter_kind": adapter.kind,
+        "capabilities": sorted(adapter.capabilities),
+        "selection_source": "request",
+    }
+
+
+def _plan_event(steps: tuple[Step, ...]) -> RunEvent:
+    return "PLAN_CREATED", {"plan": [encode(step) for step in steps]}
+
+
+def _started_events(run: _Run, step: Step, adapter: Adapter) -> tuple[RunEvent, RunEvent]:
+    requested = {
+        "step_id": step.step_id,
+        "adapter_id": run.adapter_id,
+        "adapter_capabilities": sorted(adapter.capabilities),
+        "call": encode(step.call),
+    }
+    return ("STEP_STARTED", {"step_id": step.step_id}), ("TOOL_CALL_REQUESTED", requested)
+
+
+def _finished_events(
+    run: _Run, step: Step, outcome: StepOutcome, milliseconds: int
+) -> tuple[RunEvent, RunEvent]:
+    called: dict[str, object] = {
+        "step_id": step.step_id,
+        "adapter_id": run.adapter_id,
+        "duration_ms": milliseconds,
+        "output": dict(outcome.output),
+        "simulated": run.mode == "dry_run",
+    }
+    if outcome.status == "ok":
+        return ("TOOL_CALL_SUCCEEDED", called), ("STEP_COMPLETED", {"step_id": step.step_id, "status": "ok"})
+    called["error"] = _failure(outcome)
+    if outcome.status == "unknown":
+        called["effect"] = "unknown"
+    return ("TOOL_CALL_FAILED", called), ("STEP_COMPLETED", {"step_id": step.step_id, "status": "error"})
+
+
+def _result(run: _Run, step: Step, outcome: StepOutcome) -> dict[str, object]:
+    result: dict[str, object] = {
+        "step_id": step.step_id,
+        "status": "ok" if outcome.status == "ok" else "error",
+        "simulated": run.mode == "dry_run",
+        "output": dict(outcome.output),
+        "evidence": [],
+    }
+    if outcome.status != "ok":
+        result["error"] = _failure(outcome)
+    return result
+
+
+def _ended(run: _Run, error: _RunError | None) -> dict[str, Any]:
+    """Logs the run's end, and gives its answer."""
+    if error is None:
+        committed = run.log.append(("RUN_COMPLETED", {"outcome": "ok"}))
+    else:
+        failure = {"outcome": "error", "error_code": error.code, "message": error.message}
+        committed = run.log.append(("RUN_FAILED", failure))
+    ok = sum(1 for result in run.results if result["status"] == "ok")
+    response: dict[str, object] = {
+        "summary": {
+            "mode": run.mode,
+            "steps": len(run.results),
+            "tools_used": sorted({step.call.method for step in run.steps[: len(run.results)]}),
+            "outputs_total": ok,
+            "outputs_applied": ok if run.mode == "apply" else 0,
+            "outputs_skipped": len(run.steps) - len(run.results),
+            "adapter_id": run.adapter_id,
+        },
+        "dispatch": {
+            "adapter_id": run.adapter_id,
+            "adapter_kind": run.adapter.kind if run.adapter else "none",
+            "selection_source": "request" if run.adapter else "failed",
+        },
+        "run": {"run_id": run.log.run_id, "events_committed": committed},
+        "plan": [encode(step) for step in run.steps],
+        "results": run.results,
+    }
+    if error is not None:
+        response["error"] = {"code": error.code, "message": error.message}
+    return cast("dict[str, Any]", response)

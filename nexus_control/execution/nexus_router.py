@@ -1,0 +1,122 @@
+"""A bridge to a real nexus-router, the optional package `nexus_router`; it is looked for when a bridge is made.
+
+    request   {"goal", "mode": "apply" | "dry_run", "policy": {"allow_apply", "max_steps"?},
+               "dispatch": {"adapter_id", "require_capabilities"?}, "plan_override"?: [step, ...]}
+    answer    nexus_router.tool.run(request, db_path=..., adapters=...)
+    export    nexus_router.tool.export({"db_path", "run_id"}) -> {"ok": true, "artifact": run bundle}
+
+nexus-router executes the first `max_steps` steps of a longer plan and only then reports a failure, so a longer plan
+never reaches it: PLAN_INVALID, nothing executed. An exported bundle whose digest is not that of its content is
+INTEGRITY_MISMATCH.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Protocol, cast
+
+from nexus_control.canonical_json import parse_json
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.plan import MAX_PLAN_BYTES, plan_invalid
+from nexus_control.execution.run_bundle import run_bundle_digest
+from nexus_control.execution.spelling import bounded, spell
+
+
+class AdapterRegistry(Protocol):
+    """nexus-router's adapters. `get` answers None, or raises LookupError, for an id it does not know."""
+
+    def get(self, adapter_id: str, /) -> Any: ...
+
+
+class NexusRouterBridge:
+    """Runs nexus-router with its own adapters and database. Raises ROUTER_NOT_CONFIGURED where it is not installed."""
+
+    def __init__(self, *, adapters: AdapterRegistry, db_path: str) -> None:
+        self._tool = _tool_module()
+        self._adapters = adapters
+        self._db_path = db_path
+
+    def run(
+        self,
+        goal: str,
+        adapter_id: str,
+        dry_run: bool,
+        plan: str | None = None,
+        max_steps: int | None = None,
+        require_capabilities: list[str] | None = None,
+    ) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "goal": goal,
+            "mode": "dry_run" if dry_run else "apply",
+            "policy": {"allow_apply": not dry_run},
+            "dispatch": {"adapter_id": adapter_id},
+        }
+        if max_steps is not None:
+            request["policy"]["max_steps"] = max_steps
+        if require_capabilities:
+            request["dispatch"]["require_capabilities"] = list(require_capabilities)
+        if plan is not None:
+            request["plan_override"] = _checked_plan(plan, max_steps)
+        return self._tool.run(request, db_path=self._db_path, adapters=self._adapters)
+
+    def get_adapter_capabilities(self, adapter_id: str) -> set[str] | None:
+        try:
+            adapter = self._adapters.get(adapter_id)
+        except LookupError:
+            return None
+        capabilities = getattr(adapter, "capabilities", None)
+        return None if capabilities is None else set(capabilities)
+
+    def adapter_digest(self, adapter_id: str) -> str | None:
+        """None: nexus-router's adapters have no declaration."""
+        return None
+
+    def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None:
+        if plan is not None:
+            _checked_plan(plan, max_steps)
+
+    def export_run(self, run_id: str) -> dict[str, Any]:
+        answer: object = self._tool.export({"db_path": self._db_path, "run_id": run_id})
+        artifact = _member(answer, "artifact")
+        if _member(answer, "ok") is not True or not isinstance(artifact, dict):
+            problem = bounded(spell(_member(answer, "error")).text, 300)
+            raise NexusControlError(
+                ErrorCode.ROUTER_RUN_NOT_FOUND, f"nexus-router did not export run {run_id!r:.80}: {problem}"
+            )
+        bundle = cast("dict[str, Any]", artifact)
+        if _member(_member(bundle, "digests"), "sha256") != run_bundle_digest(bundle):
+            raise NexusControlError(
+                ErrorCode.INTEGRITY_MISMATCH, "the exported run's digest is not that of its content"
+            )
+        if _member(_member(bundle, "run"), "run_id") != run_id:
+            raise NexusControlError(ErrorCode.ROUTER_DIGEST_MISMATCH, "nexus-router exported another run")
+        return bundle
+
+
+def _tool_module() -> ModuleType:
+    try:
+        return import_module("nexus_router.tool")
+    except ImportError as error:
+        raise NexusControlError(
+            ErrorCode.ROUTER_NOT_CONFIGURED,
+            "nexus-router is not installed here: install the package nexus-router, or use LocalRouter",
+        ) from error
+
+
+def _checked_plan(plan: str, max_steps: int | None) -> list[object]:
+    try:
+        steps = parse_json(plan, max_bytes=MAX_PLAN_BYTES)
+    except NexusControlError as error:
+        raise plan_invalid(error.message) from None
+    if not isinstance(steps, list):
+        raise plan_invalid("it is not a JSON list of steps")
+    count = len(cast("list[object]", steps))
+    if max_steps is not None and count > max_steps:
+        raise plan_invalid(
+            f"it has {count} steps; at most {max_steps} are allowed", steps=count, max_steps=max_steps
+        )
+    return cast("list[object]", steps)
+
+
+def _member(value: object, key: str) -> object:
+    return cast("Mapping[str, object]", value).get(key) if isinstance(value, dict) else None

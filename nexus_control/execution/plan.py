@@ -1,0 +1,80 @@
+"""A plan: what the embedded router executes, as text.
+
+    plan = [ step, ... ]                 a JSON list of at least one step, read strictly
+    step = {"step_id": text, "intent": text, "call": {"tool": text, "method": text, "args": {name: value, ...}}}
+
+No other keys; no two steps have one `step_id`. Values stay inside the canonical domain, so that what was approved
+hashes alike everywhere: a number with a fraction is written as text. At most `MAX_PLAN_BYTES` of UTF-8, and 16 levels
+less than an artifact may have.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from nexus_control.canonical_json import parse_json, require_canonical_domain
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.spelling import nested
+from nexus_control.records import check, decode
+
+MAX_PLAN_BYTES = 256 * 1024
+MAX_NAME_LENGTH = 128
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= MAX_NAME_LENGTH and text.isprintable()
+
+
+_NAME = f"printable text of 1 to {MAX_NAME_LENGTH} characters"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One method of a tool, with its arguments by name."""
+
+    tool: str = check(_is_name, _NAME)
+    method: str = check(_is_name, _NAME)
+    args: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One call, why it is made, and what the run calls it."""
+
+    step_id: str = check(_is_name, _NAME)
+    intent: str
+    call: Call
+
+
+def parse_plan(plan: str | None) -> tuple[Step, ...]:
+    """The steps of a plan. Raises PLAN_INVALID."""
+    if plan is None:
+        raise plan_invalid("there is no plan; the router executes a JSON list of steps")
+    steps = tuple(
+        decode(Step, item, where=f"plan[{n}]", code=ErrorCode.PLAN_INVALID)
+        for n, item in enumerate(_items(plan))
+    )
+    if not steps:
+        raise plan_invalid("the plan has no steps")
+    seen: set[str] = set()
+    for n, step in enumerate(steps):
+        if step.step_id in seen:
+            raise plan_invalid(f"plan[{n}].step_id {step.step_id!r} is not unique", step_id=step.step_id)
+        seen.add(step.step_id)
+    return steps
+
+
+def plan_invalid(problem: str, **details: object) -> NexusControlError:
+    """PLAN_INVALID for this problem."""
+    return NexusControlError(ErrorCode.PLAN_INVALID, f"Invalid plan: {problem}", details)
+
+
+def _items(plan: str) -> list[object]:
+    try:
+        items = parse_json(plan, max_bytes=MAX_PLAN_BYTES)
+        require_canonical_domain(nested(items), where="the plan", max_bytes=2 * MAX_PLAN_BYTES)
+    except NexusControlError as error:
+        raise plan_invalid(error.message) from None
+    if not isinstance(items, list):
+        raise plan_invalid("it is not a JSON list of steps")
+    return cast("list[object]", items)

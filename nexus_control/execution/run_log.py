@@ -1,0 +1,190 @@
+"""The embedded router's record of its runs: an append-only SQLite file of its own.
+
+What a run is about to do is committed before it is done, and what came of it after, each durably (WAL, FULL): a run
+that was killed in mid-step has a STEP_STARTED without an end, and its status stays RUNNING for ever. The status is
+that of the last event: COMPLETED after RUN_COMPLETED, FAILED after RUN_FAILED.
+
+Every fault of the file is STORE_UNAVAILABLE.
+"""
+
+import json
+import sqlite3
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeAlias, cast
+
+from nexus_control.clock import Clock
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.run_bundle import make_run_bundle
+from nexus_control.instants import format_instant
+
+RunEvent: TypeAlias = tuple[str, Mapping[str, object]]
+"""An event's type and payload; the payload is inside the canonical domain."""
+
+_APPLICATION_ID = 0x4E58524C  # "NXRL"
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE runs (
+    run_id TEXT PRIMARY KEY, mode TEXT NOT NULL, goal TEXT NOT NULL, created_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE events (
+    run_id TEXT NOT NULL REFERENCES runs, seq INTEGER NOT NULL, event_id TEXT NOT NULL UNIQUE,
+    type TEXT NOT NULL, payload TEXT NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (run_id, seq)
+) STRICT, WITHOUT ROWID;
+"""
+_TRIGGER = """
+CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table}
+BEGIN SELECT RAISE(ABORT, 'the run log is append-only'); END;
+"""
+_ENDED = {"RUN_COMPLETED": "COMPLETED", "RUN_FAILED": "FAILED"}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run that its router is writing."""
+
+    log: "RunLog"
+    run_id: str
+
+    def append(self, *events: RunEvent) -> int:
+        """Commits these events together; how many the run has now."""
+        return self.log.append(self.run_id, events)
+
+
+class RunLog:
+    """Runs and their events, in a file or in memory. Any thread may use it."""
+
+    def __init__(self, path: str | Path, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        try:
+            self._connection = sqlite3.connect(
+                path, timeout=30, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise _unavailable(error) from error
+        try:
+            self._open()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def begin(self, mode: str, goal: str, *events: RunEvent) -> OpenRun:
+        """A new run: RUN_STARTED, and what is known before its first step."""
+        run_id = self._clock.new_id()
+        created_at = format_instant(self._clock.now())
+        with self._transaction() as connection:
+            connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", (run_id, mode, goal, created_at))
+            self._insert(connection, run_id, (("RUN_STARTED", {"goal": goal, "mode": mode}), *events))
+        return OpenRun(self, run_id)
+
+    def append(self, run_id: str, events: tuple[RunEvent, ...]) -> int:
+        with self._transaction() as connection:
+            return self._insert(connection, run_id, events)
+
+    def export(self, run_id: str) -> dict[str, object]:
+        """The run's bundle. Raises ROUTER_RUN_NOT_FOUND."""
+        with self._transaction() as connection:
+            run = connection.execute(
+                "SELECT mode, goal, created_at FROM runs WHERE run_id = ?", (run_id,)
+            ).fetchone()
+            rows = connection.execute(
+                "SELECT event_id, seq, type, payload, ts FROM events WHERE run_id = ? ORDER BY seq",
+                (run_id,),
+            ).fetchall()
+        if run is None:
+            raise NexusControlError(ErrorCode.ROUTER_RUN_NOT_FOUND, f"there is no run {run_id!r:.80}")
+        mode, goal, created_at = run
+        return make_run_bundle(
+            {
+                "run_id": run_id,
+                "mode": mode,
+                "goal": goal,
+                "status": _ENDED.get(rows[-1][2], "RUNNING"),
+                "created_at": created_at,
+            },
+            [_event(run_id, row) for row in rows],
+            exported_at=format_instant(self._clock.now()),
+            export_method="nexus-control.local_router.export",
+        )
+
+    def _open(self) -> None:
+        with self._transaction() as connection:
+            if not _is_run_log(connection):
+                _create(connection)
+        with self._lock, _translated():
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                self._connection.execute(f"PRAGMA {pragma}")
+
+    @contextmanager
+    def _transaction(self) -> Generator[sqlite3.Connection, None, None]:
+        with self._lock, _translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+            with self._connection:
+                yield self._connection
+
+    def _insert(self, connection: sqlite3.Connection, run_id: str, events: tuple[RunEvent, ...]) -> int:
+        (count,) = connection.execute("SELECT count(*) FROM events WHERE run_id = ?", (run_id,)).fetchone()
+        ts = format_instant(self._clock.now())
+        connection.executemany(
+            "INSERT INTO events (run_id, seq, event_id, type, payload, ts) VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (run_id, seq, self._clock.new_id(), event_type, json.dumps(payload, sort_keys=True), ts)
+                for seq, (event_type, payload) in enumerate(events, start=count)
+            ],
+        )
+        return count + len(events)
+
+
+def _is_run_log(connection: sqlite3.Connection) -> bool:
+    """False for a file that is still empty. Raises STORE_UNAVAILABLE for one that is something else."""
+    identity = (_pragma(connection, "application_id"), _pragma(connection, "user_version"))
+    if identity == (_APPLICATION_ID, _VERSION):
+        return True
+    if identity != (0, 0) or connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+        raise NexusControlError(ErrorCode.STORE_UNAVAILABLE, "the file is not a run log of this version")
+    return False
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    statements = [statement for statement in _SCHEMA.split(";") if statement.strip()]
+    triggers = [_TRIGGER.format(table=t, verb=v) for t in ("runs", "events") for v in ("UPDATE", "DELETE")]
+    for statement in (*statements, *triggers):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _event(run_id: str, row: tuple[Any, ...]) -> dict[str, object]:
+    event_id, seq, event_type, payload, ts = row
+    return {
+        "event_id": event_id,
+        "run_id": run_id,
+        "seq": seq,
+        "type": event_type,
+        "payload": json.loads(payload),
+        "ts": ts,
+    }
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return cast("int", connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+@contextmanager
+def _translated() -> Generator[None, None, None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: sqlite3.Error) -> NexusControlError:
+    return NexusControlError(ErrorCode.STORE_UNAVAILABLE, f"the run log cannot be used: {error}")

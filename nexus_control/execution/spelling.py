@@ -1,0 +1,84 @@
+"""One text for any Python object, so that whatever a router or a tool gives back can be recorded and hashed.
+
+In this order, the first that works:
+
+1. its canonical JSON, inside the canonical domain;
+2. `json.dumps(sort_keys=True, default=repr)`: floats, NaN, bytes, big integers, lone surrogates;
+3. `repr`: cycles, keys of mixed types;
+4. the name of its type: nesting beyond the interpreter's limit, a `repr` that raises.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nexus_control.canonical_json import require_canonical_domain
+from nexus_control.errors import NexusControlError
+
+JSON_DUMPS = "json.dumps(sort_keys=True, default=repr)"
+
+HEADROOM = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """The text; `note` is None for canonical JSON, otherwise says why it is not that, and what it is."""
+
+    text: str
+    note: str | None
+
+
+def spell(obj: object) -> Spelling:
+    """A text for `obj`. Never raises an `Exception`."""
+    problem = ""
+    for name, write in _SPELLINGS:
+        try:
+            text = write(obj)
+        except Exception as error:  # noqa: BLE001 - runs the __repr__ of foreign objects
+            problem = problem or _reason(error)
+        else:
+            return Spelling(encodable(text), f"{encodable(problem)}; spelled by {name}" if problem else None)
+    return Spelling(encodable(type(obj).__qualname__), f"{encodable(problem)}; spelled by its type's name")
+
+
+def portable(value: object) -> object:
+    """`value` inside the canonical domain, otherwise its spelling."""
+    return value if spell(nested(value)).note is None else spell(value).text
+
+
+def nested(value: object) -> object:
+    """`value` as deep as it will be in an answer, a run bundle or an audit package, whose depth is limited."""
+    for _ in range(HEADROOM):
+        value = [value]
+    return value
+
+
+def encodable(text: str) -> str:
+    """`text` as UTF-8 can write it: lone surrogates become U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def bounded(text: str, limit: int) -> str:
+    """`text`, encodable, in at most `limit` characters."""
+    kept = encodable(text[: limit + 1])
+    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+
+
+def _canonical(obj: object) -> str:
+    return require_canonical_domain(obj, where="it", max_bytes=sys.maxsize)
+
+
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, NexusControlError) else type(error).__name__
+
+
+def _json_dumps(obj: object) -> str:
+    return json.dumps(obj, sort_keys=True, default=repr)
+
+
+_SPELLINGS: tuple[tuple[str, Callable[[object], str]], ...] = (
+    ("canonical JSON", _canonical),
+    (JSON_DUMPS, _json_dumps),
+    ("repr", repr),
+)

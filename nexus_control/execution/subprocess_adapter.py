@@ -1,0 +1,222 @@
+"""`subprocess:<name>`: programs, under a supervisor, with a minimal environment and without a shell.
+
+Two protocols. `argv`: each method has a declared argument vector, and may have another for dry runs; without that a
+dry run only describes the step. The output is `{"exit_code": 0, "stdout": text, "stderr": text}`. `call`, the
+contract of nexus-router's subprocess adapter:
+
+    COMMAND call TOOL METHOD --json-args-file FILE        FILE holds {"tool": ..., "method": ..., "args": {...}}
+
+with a JSON value on standard output and exit 0; a dry run only describes the step.
+
+A step that exits with another code failed. One that was cut off, by a limit or a signal, has an unknown effect.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nexus_control.canonical_json import canonical_json, parse_json
+from nexus_control.errors import NexusControlError
+from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepOutcome
+from nexus_control.execution.argv_template import ArgvTemplate
+from nexus_control.execution.plan import Call
+from nexus_control.execution.spelling import portable
+from nexus_control.execution.supervised import Ended, run_supervised
+
+_KEPT_VARIABLES = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSettings:
+    """How an adapter's programs run. `cwd` is relative to `base`, and declared as it was written."""
+
+    base: Path
+    cwd: str = "."
+    timeout_seconds: int = 30
+    max_output_bytes: int = 1_000_000
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def declaration(self) -> dict[str, object]:
+        return {
+            "cwd": self.cwd,
+            "timeout_seconds": self.timeout_seconds,
+            "max_output_bytes": self.max_output_bytes,
+            "env": dict(self.env),
+        }
+
+    def run(self, argv: Sequence[str]) -> Ended:
+        """Runs `argv`; of our own environment it sees PATH and LANG."""
+        kept = {name: os.environ.get(name) or default for name, default in _KEPT_VARIABLES.items()}
+        return run_supervised(
+            argv,
+            cwd=self.base / self.cwd,
+            environment={**kept, **self.env},
+            timeout_seconds=self.timeout_seconds,
+            max_output_bytes=self.max_output_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArgvTool:
+    """What a method runs, and what a dry run of it runs. Raises ValueError for placeholders of a dry run alone."""
+
+    argv: ArgvTemplate
+    dry_run_argv: ArgvTemplate | None = None
+
+    def __post_init__(self) -> None:
+        if self.dry_run_argv and (extra := self.dry_run_argv.names() - self.argv.names()):
+            raise ValueError(f"has a placeholder that argv has not: {min(extra)}")
+
+    def declaration(self) -> dict[str, object]:
+        dry_run_argv = list(self.dry_run_argv.words) if self.dry_run_argv else None
+        return {"argv": list(self.argv.words), "dry_run_argv": dry_run_argv}
+
+    def problem_with(self, args: Mapping[str, object]) -> str | None:
+        names = self.argv.names()
+        if missing := names - args.keys():
+            return f"args.{min(missing)} is missing"
+        if unknown := args.keys() - names:
+            return f"args.{min(unknown)} is not declared"
+        templates = (self.argv, self.dry_run_argv)
+        return next((p for t in templates if t is not None and (p := t.problem_with(args))), None)
+
+
+class ArgvAdapter:
+    """The `argv` protocol."""
+
+    kind = "subprocess"
+
+    def __init__(
+        self,
+        name: str,
+        tools: Mapping[str, ArgvTool],
+        *,
+        capabilities: Iterable[str],
+        settings: ProcessSettings,
+    ) -> None:
+        self.name = name
+        self.capabilities = frozenset(capabilities)
+        self._tools = dict(tools)
+        self._settings = settings
+
+    def declaration(self) -> dict[str, object]:
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "protocol": "argv",
+            "capabilities": sorted(self.capabilities),
+            "tools": {method: tool.declaration() for method, tool in self._tools.items()},
+            **self._settings.declaration(),
+        }
+
+    def problem_with(self, call: Call) -> str | None:
+        tool = self._tools.get(call.method)
+        if tool is None:
+            return f"method {call.method!r} is not declared by {self.kind}:{self.name}"
+        return tool.problem_with(call.args)
+
+    def execute(self, call: Call, *, dry_run: bool) -> StepOutcome:
+        tool = self._tools[call.method]
+        if not dry_run:
+            return _argv_outcome(self._settings.run(tool.argv.fill(call.args)))
+        if tool.dry_run_argv is None:
+            return _described(tool.argv.fill(call.args))
+        return _argv_outcome(self._settings.run(tool.dry_run_argv.fill(call.args)))
+
+
+class CallAdapter:
+    """The `call` protocol. The command knows its methods; here any method is declared that is no option."""
+
+    kind = "subprocess"
+
+    def __init__(
+        self, name: str, command: Sequence[str], *, capabilities: Iterable[str], settings: ProcessSettings
+    ) -> None:
+        self.name = name
+        self.capabilities = frozenset(capabilities)
+        self._command = tuple(command)
+        self._settings = settings
+
+    def declaration(self) -> dict[str, object]:
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "protocol": "call",
+            "capabilities": sorted(self.capabilities),
+            "command": list(self._command),
+            **self._settings.declaration(),
+        }
+
+    def problem_with(self, call: Call) -> str | None:
+        return "method must not begin with '-'" if call.method.startswith("-") else None
+
+    def execute(self, call: Call, *, dry_run: bool) -> StepOutcome:
+        argv = [*self._command, "call", call.tool, call.method, "--json-args-file"]
+        if dry_run:
+            return _described([*argv, "FILE"])
+        with tempfile.TemporaryDirectory(prefix="nexus-control-") as folder:
+            path = Path(folder, "args.json")
+            path.write_text(
+                canonical_json({"tool": call.tool, "method": call.method, "args": dict(call.args)}),
+                encoding="utf-8",
+            )
+            return _call_outcome(self._settings.run([*argv, str(path)]))
+
+
+def _described(argv: list[str]) -> StepOutcome:
+    return StepOutcome(status="ok", output={"would_run": argv})
+
+
+def _argv_outcome(ended: Ended) -> StepOutcome:
+    if ended.ending == "exited" and ended.exit_code == 0:
+        return StepOutcome(status="ok", output=_output(ended))
+    return _not_ok(ended)
+
+
+def _call_outcome(ended: Ended) -> StepOutcome:
+    if ended.ending != "exited" or ended.exit_code != 0:
+        return _not_ok(ended)
+    try:
+        answer = parse_json(ended.stdout)
+    except NexusControlError as error:
+        return StepOutcome(
+            status="error",
+            output=_output(ended),
+            error_code=StepError.OUTPUT_INVALID,
+            error_message=f"It exited 0, but its standard output is not JSON: {error.message}",
+        )
+    return StepOutcome(status="ok", output={"result": portable(answer)})
+
+
+def _not_ok(ended: Ended) -> StepOutcome:
+    status, code, message = "unknown", StepError.KILLED, f"It was ended by signal {-(ended.exit_code or 0)}"
+    match ended.ending:
+        case "not_started":
+            status, code, message = "error", StepError.NOT_STARTED, f"It could not be started: {ended.detail}"
+        case "timed_out":
+            code, message = StepError.TIMED_OUT, "It was killed at its time limit"
+        case "output_limit":
+            code, message = StepError.OUTPUT_LIMIT, "It was killed at its output limit"
+        case "lost":
+            code, message = StepError.SUPERVISOR_LOST, "Its supervisor was killed"
+        case "exited" if (ended.exit_code or 0) > 0:
+            status, code, message = "error", StepError.NONZERO_EXIT, f"It exited with code {ended.exit_code}"
+        case _:
+            pass
+    said = _text(ended.stderr).strip()
+    return StepOutcome(
+        status="unknown" if status == "unknown" else "error",
+        output=_output(ended),
+        error_code=code,
+        error_message=f"{message}: {said[-MAX_MESSAGE_LENGTH:]}" if said else message,
+    )
+
+
+def _output(ended: Ended) -> dict[str, object]:
+    return {"exit_code": ended.exit_code, "stdout": _text(ended.stdout), "stderr": _text(ended.stderr)}
+
+
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", "replace")

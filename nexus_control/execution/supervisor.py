@@ -1,0 +1,139 @@
+"""Runs one command, and sees to it that nothing of it outlives whoever asked. A script: standard library only.
+
+    python -I -S -X utf8 supervisor.py PARENT_PID REPORT_FD PROGRAM [ARGUMENT ...]
+
+Standard input is the lifeline: first the command's whole environment, one or more `NAME=VALUE` each ended by NUL, and
+one more NUL; then nothing, held open by the parent. When it ends, because the parent closed it or died in whatever
+way, the command is killed; so it is when our parent is no longer PARENT_PID (a fork of it may still hold the lifeline
+open), and when this process is told to end. The environment does not come as our own, because Python adds to that.
+
+The command runs in a session of its own, with standard input empty and our standard output and error. When it ends,
+whatever it left in its session is killed too. What leaves the session (a daemon) is not found.
+
+REPORT_FD gets lines: `started PID`, then `error ERRNO` (it could not be started) or `exit CODE` (negative: the
+signal). Its end without either means that this process was killed.
+"""
+
+import os
+import select
+import signal
+import sys
+from contextlib import suppress
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_ORPHAN_CHECK_SECONDS = 0.5
+_SWEEPS = 20
+
+
+def main(arguments: list[str]) -> None:
+    parent, report, command = int(arguments[0]), int(arguments[1]), arguments[2:]
+    wake = _watch_signals()
+    os.set_inheritable(report, False)
+    environment = _read_environment()
+    child = os.fork()
+    if child == 0:
+        _become(command, environment, report)
+    _tell(report, f"started {child}")
+    _let_go_of_output()
+    status = _wait(child, parent, wake)
+    _kill_session(child)
+    if status is None:
+        _, status = os.waitpid(child, 0)
+    _tell(report, f"exit {os.waitstatus_to_exitcode(status)}")
+
+
+def _watch_signals() -> int:
+    """A descriptor that can be read when a child ended, or when we are told to end."""
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    os.set_blocking(writable, False)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in (*_STOPPING, signal.SIGCHLD):
+        signal.signal(number, lambda _number, _frame: None)
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    return readable
+
+
+def _read_environment() -> dict[bytes, bytes]:
+    block = b""
+    while not block.endswith(b"\0\0"):
+        part = os.read(0, 65536)
+        if not part:
+            sys.exit(0)
+        block += part
+    pairs = (entry.partition(b"=") for entry in block.split(b"\0") if entry)
+    return {name: value for name, _, value in pairs}
+
+
+def _become(command: list[str], environment: dict[bytes, bytes], report: int) -> None:
+    try:
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        os.execvpe(command[0], command, environment)
+    except OSError as error:
+        _tell(report, f"error {error.errno}")
+    finally:
+        os._exit(127)
+
+
+def _let_go_of_output() -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+
+
+def _wait(child: int, parent: int, wake: int) -> int | None:
+    """The child's wait status; None when it must be killed first."""
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        ready, _, _ = select.select([0, wake], [], [], _ORPHAN_CHECK_SECONDS)
+        if os.getppid() != parent:
+            return None
+        if 0 in ready and not os.read(0, 1):
+            return None
+        if wake in ready and set(os.read(wake, 512)) & set(_STOPPING):
+            return None
+
+
+def _kill_session(session: int) -> None:
+    """Kills the process group and the session, again while something in it still forks."""
+    for _ in range(_SWEEPS):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(session, signal.SIGKILL)
+        members = _session_members(session)
+        if not members:
+            return
+        for pid in members:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _session_members(session: int) -> list[int]:
+    """The living processes of a session; none where there is no /proc."""
+    try:
+        names = os.listdir("/proc")  # noqa: PTH208 - pathlib would double the time this script takes to start
+    except OSError:
+        return []
+    return [int(name) for name in names if name.isdigit() and _lives_in(session, name)]
+
+
+def _lives_in(session: int, pid: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123 - as above
+            state, _parent, _group, its_session = stat.read().rpartition(b")")[2].split()[:4]
+    except OSError:
+        return False
+    return state not in (b"Z", b"X") and int(its_session) == session
+
+
+def _tell(report: int, line: str) -> None:
+    with suppress(OSError):
+        os.write(report, line.encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

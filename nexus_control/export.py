@@ -1,0 +1,77 @@
+"""Store to bundle: a decision's events with what follows from them.
+
+The header's `status` is judged at the last event's `ts`, so the same events always export to the same digest.
+"""
+
+from dataclasses import dataclass
+
+from nexus_control.bundle import BundleRouterLink, BundleTemplateSnapshot, DecisionBundle
+from nexus_control.bundle_parts import event_part, header_of, link_part, template_part
+from nexus_control.decision import Decision
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.render.bundle import render_export
+from nexus_control.results import fault_of
+from nexus_control.session import ReadSession
+from nexus_control.store import DecisionStore
+
+__all__ = ["ExportResult", "bundle_of", "export_decision", "render_export"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportResult:
+    """A bundle, or why there is none."""
+
+    success: bool
+    bundle: DecisionBundle | None = None
+    digest: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+def export_decision(
+    store: DecisionStore,
+    decision_id: str,
+    *,
+    include_template_snapshot: bool = True,
+    include_router_link: bool = True,
+    generation: int | None = None,
+) -> ExportResult:
+    """The bundle of a decision: of its current generation, or of a superseded one."""
+
+    def export() -> DecisionBundle:
+        with store.reading() as session:
+            return bundle_of(
+                session,
+                decision_id,
+                include_template_snapshot=include_template_snapshot,
+                include_router_link=include_router_link,
+                generation=generation,
+            )
+
+    bundle = fault_of(export)
+    if isinstance(bundle, NexusControlError):
+        return ExportResult(success=False, error_code=bundle.code, error_message=bundle.message)
+    return ExportResult(success=True, bundle=bundle, digest=bundle.integrity.canonical_digest)
+
+
+def bundle_of(
+    session: ReadSession,
+    decision_id: str,
+    *,
+    include_template_snapshot: bool = True,
+    include_router_link: bool = True,
+    generation: int | None = None,
+) -> DecisionBundle:
+    """As `export_decision`. Raises DECISION_NOT_FOUND, or INVALID_STATE for a decision without events."""
+    events = session.events(session.decision(decision_id), generation)
+    if not events:
+        raise NexusControlError(ErrorCode.INVALID_STATE, "Cannot export a decision that has no events")
+    decision = Decision.replay(decision_id, events)
+    facts = decision.facts
+    return DecisionBundle.seal(
+        decision=header_of(decision),
+        events=[event_part(event) for event in events],
+        template_snapshot=template_part(facts) if include_template_snapshot else BundleTemplateSnapshot(),
+        router_link=link_part(facts) if include_router_link else BundleRouterLink(),
+        exported_at=session.now,
+    )

@@ -1,0 +1,375 @@
+"""What a decision's events say, independent of the clock: a pure fold.
+
+The phases, and the events that move between them:
+
+    draft      --DECISION_CREATED, POLICY_ATTACHED-->  open
+    open       --APPROVAL_GRANTED, APPROVAL_REVOKED--> open          (pending or approved: that depends on the instant)
+    open       --APPROVAL_DENIED-->    denied          open --DECISION_WITHDRAWN--> withdrawn
+    open       --EXECUTION_REQUESTED, EXECUTION_STARTED--> executing
+    executing  --EXECUTION_COMPLETED--> completed      executing --EXECUTION_FAILED--> failed
+    executing  --EXECUTION_OUTCOME_UNKNOWN--> outcome_unknown --EXECUTION_RECONCILED--> completed or failed
+
+A rehearsal (a dry run of a decision whose mode is apply) goes back to open where another execution would end.
+The fold is total over decodable events: `step` answers None for an event that is illegal in its phase, and `fold`
+then leaves everything but the count as it was.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import reduce
+from typing import Any, Literal, TypeAlias, cast
+
+from nexus_control.events import (
+    Actor,
+    ApprovalDeniedPayload,
+    ApprovalGrantedPayload,
+    ApprovalRevokedPayload,
+    DecisionCreatedPayload,
+    DecisionWithdrawnPayload,
+    EventType,
+    ExecutionCompletedPayload,
+    ExecutionFailedPayload,
+    ExecutionOutcomeUnknownPayload,
+    ExecutionReconciledPayload,
+    ExecutionRequestedPayload,
+    ExecutionStartedPayload,
+    PolicyAttachedPayload,
+    StoredEvent,
+)
+from nexus_control.instants import parse_instant
+from nexus_control.payloads import Assurance
+from nexus_control.policy import Policy
+
+Phase: TypeAlias = Literal[
+    "draft", "open", "executing", "completed", "failed", "denied", "withdrawn", "outcome_unknown"
+]
+Outcome: TypeAlias = Literal["running", "completed", "failed", "outcome_unknown"]
+
+FOREVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """The latest approval of one person. It is current until it expires or is revoked."""
+
+    actor: Actor
+    seq: int
+    granted_at: str
+    expires_at: str | None = None
+    comment: str | None = None
+    assurance: Assurance | None = None
+    revoked_at: str | None = None
+    revoke_reason: str | None = None
+
+    def ends(self) -> datetime:
+        """When it stops being current if nobody revokes it."""
+        return FOREVER if self.expires_at is None else parse_instant(self.expires_at)
+
+    def is_expired(self, at: datetime) -> bool:
+        return self.ends() <= at
+
+    def is_current(self, at: datetime) -> bool:
+        return self.revoked_at is None and not self.is_expired(at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """One attempt at executing: `seq` is that of its EXECUTION_REQUESTED. Digests are bare hex."""
+
+    seq: int
+    actor: Actor
+    adapter_id: str
+    dry_run: bool
+    rehearsal: bool
+    requested_at: str
+    outcome: Outcome = "running"
+    request_digest: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
+    run_id: str | None = None
+    steps_executed: int | None = None
+    response_digest: str | None = None
+    router_bundle_digest: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Who denied or withdrew a decision, when and why."""
+
+    actor: Actor
+    ts: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Everything about a decision that still changes after its policy is attached. `approvals` has one per person."""
+
+    phase: Phase = "draft"
+    approvals: tuple[Approval, ...] = ()
+    executions: tuple[Execution, ...] = ()
+    ending: Ending | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """DECISION_CREATED: who wants what."""
+
+    requester: Actor
+    created_at: str
+    goal: str
+    plan: str | None
+    requested_mode: Literal["dry_run", "apply"]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """A decision without the clock. `policy_seq` is -1 until the policy is attached."""
+
+    decision_id: str
+    created: Created | None = None
+    policy: Policy | None = None
+    attached: PolicyAttachedPayload | None = None
+    policy_seq: int = -1
+    progress: Progress = Progress()
+    event_count: int = 0
+    last_ts: str = ""
+
+    @property
+    def phase(self) -> Phase:
+        return self.progress.phase
+
+    @property
+    def last_execution(self) -> Execution | None:
+        return self.progress.executions[-1] if self.progress.executions else None
+
+    @property
+    def linked_execution(self) -> Execution | None:
+        """The execution that bundles and packages link: the last that is not a rehearsal."""
+        return next((e for e in reversed(self.progress.executions) if not e.rehearsal), None)
+
+    def approval_of(self, actor: Actor) -> Approval | None:
+        """The latest approval of this person, whatever the type of the actor."""
+        return next((a for a in self.progress.approvals if a.actor.key == actor.key), None)
+
+    def counts(self, approval: Approval) -> bool:
+        """Whether the policy accepts this approval from this person, apart from expiry and revocation."""
+        if self.policy is None or self.created is None:
+            return False
+        return (
+            self.policy.is_eligible(approval.actor)
+            and (self.policy.allow_requester_approval or approval.actor.key != self.created.requester.key)
+            and self.policy.accepts_assurance(approval.assurance)
+        )
+
+    def active_approvals(self, at: datetime) -> tuple[Approval, ...]:
+        """The approvals that count at this instant."""
+        return tuple(a for a in self.progress.approvals if a.is_current(at) and self.counts(a))
+
+    def is_approved(self, at: datetime) -> bool:
+        return self.policy is not None and len(self.active_approvals(at)) >= self.policy.min_approvals
+
+    def approved_until(self) -> datetime | None:
+        """When the quorum stops holding if nothing else happens; None when it does not hold at any time."""
+        if self.policy is None:
+            return None
+        ends = sorted(
+            (a.ends() for a in self.progress.approvals if a.revoked_at is None and self.counts(a)),
+            reverse=True,
+        )
+        return ends[self.policy.min_approvals - 1] if len(ends) >= self.policy.min_approvals else None
+
+
+def replay_facts(decision_id: str, events: Iterable[StoredEvent]) -> Facts:
+    """The facts after all of `events`. Raises REPLAY_INVALID for a payload that does not decode."""
+    return reduce(fold, events, Facts(decision_id=decision_id))
+
+
+def fold(facts: Facts, event: StoredEvent) -> Facts:
+    """The facts after one more event."""
+    return replace(step(facts, event) or facts, event_count=facts.event_count + 1, last_ts=event.ts)
+
+
+def step(facts: Facts, event: StoredEvent) -> Facts | None:
+    """The facts that a legal event leads to, not yet counted; None when it is illegal here."""
+    rule = _RULES.get(event.event_type)
+    return rule(facts, event, cast("Any", event.content)) if rule else None
+
+
+def _create(facts: Facts, event: StoredEvent, content: DecisionCreatedPayload) -> Facts | None:
+    if facts.event_count:
+        return None
+    created = Created(
+        requester=event.actor,
+        created_at=event.ts,
+        goal=content.goal,
+        plan=content.plan,
+        requested_mode=content.requested_mode,
+        labels=content.labels,
+    )
+    return replace(facts, created=created)
+
+
+def _attach(facts: Facts, event: StoredEvent, content: PolicyAttachedPayload) -> Facts | None:
+    if facts.created is None or facts.policy is not None:
+        return None
+    attached = replace(facts, policy=Policy.of(content), attached=content, policy_seq=event.seq)
+    return _progress(attached, phase="open")
+
+
+def _grant(facts: Facts, event: StoredEvent, content: ApprovalGrantedPayload) -> Facts | None:
+    earlier = facts.approval_of(event.actor)
+    if facts.phase != "open" or (earlier and earlier.is_current(event.instant)):
+        return None
+    approval = Approval(
+        actor=event.actor,
+        seq=event.seq,
+        granted_at=event.ts,
+        expires_at=content.expires_at,
+        comment=content.comment,
+        assurance=content.assurance,
+    )
+    others = tuple(a for a in facts.progress.approvals if a is not earlier)
+    return _progress(facts, approvals=(*others, approval))
+
+
+def _revoke(facts: Facts, event: StoredEvent, content: ApprovalRevokedPayload) -> Facts | None:
+    approval = facts.approval_of(event.actor)
+    if facts.phase != "open" or approval is None or approval.revoked_at is not None:
+        return None
+    if approval.actor.type != event.actor.type:
+        return None
+    revoked = replace(approval, revoked_at=event.ts, revoke_reason=content.reason)
+    return _progress(
+        facts, approvals=tuple(revoked if a is approval else a for a in facts.progress.approvals)
+    )
+
+
+def _end(facts: Facts, event: StoredEvent, reason: str, phase: Phase) -> Facts | None:
+    if facts.phase != "open":
+        return None
+    return _progress(facts, phase=phase, ending=Ending(actor=event.actor, ts=event.ts, reason=reason))
+
+
+def _deny(facts: Facts, event: StoredEvent, content: ApprovalDeniedPayload) -> Facts | None:
+    return _end(facts, event, content.reason, "denied")
+
+
+def _withdraw(facts: Facts, event: StoredEvent, content: DecisionWithdrawnPayload) -> Facts | None:
+    return _end(facts, event, content.reason, "withdrawn")
+
+
+def _request(facts: Facts, event: StoredEvent, content: ExecutionRequestedPayload) -> Facts | None:
+    if facts.phase != "open" or facts.created is None:
+        return None
+    execution = Execution(
+        seq=event.seq,
+        actor=event.actor,
+        adapter_id=content.adapter_id,
+        dry_run=content.dry_run,
+        rehearsal=content.dry_run and facts.created.requested_mode == "apply",
+        requested_at=event.ts,
+    )
+    return _progress(facts, phase="executing", executions=(*facts.progress.executions, execution))
+
+
+def _start(facts: Facts, event: StoredEvent, content: ExecutionStartedPayload) -> Facts | None:
+    execution = facts.last_execution
+    if facts.phase != "executing" or execution is None or execution.started_at is not None:
+        return None
+    started = replace(execution, started_at=event.ts, request_digest=content.router_request_digest)
+    return _progress(facts, executions=(*facts.progress.executions[:-1], started))
+
+
+def _settle(facts: Facts, ts: str, outcome: Outcome, **findings: Any) -> Facts | None:
+    execution = facts.last_execution
+    if execution is None:
+        return None
+    found = {name: value for name, value in findings.items() if value is not None}
+    if outcome == "completed":  # what a reconciliation found out supersedes the earlier doubt
+        found |= {"error_code": None, "error_message": None}
+    settled = replace(execution, outcome=outcome, completed_at=ts, **found)
+    phase = "open" if execution.rehearsal and outcome != "outcome_unknown" else outcome
+    return _progress(facts, phase=phase, executions=(*facts.progress.executions[:-1], settled))
+
+
+def _complete(facts: Facts, event: StoredEvent, content: ExecutionCompletedPayload) -> Facts | None:
+    if facts.phase != "executing":
+        return None
+    return _settle(
+        facts,
+        event.ts,
+        "completed",
+        run_id=content.run_id,
+        steps_executed=content.steps_executed,
+        response_digest=content.response_digest,
+        router_bundle_digest=content.router_bundle_digest,
+    )
+
+
+def _fail(facts: Facts, event: StoredEvent, content: ExecutionFailedPayload) -> Facts | None:
+    if facts.phase != "executing":
+        return None
+    return _settle(
+        facts,
+        event.ts,
+        "failed",
+        run_id=content.run_id,
+        steps_executed=content.steps_executed,
+        response_digest=content.response_digest,
+        router_bundle_digest=content.router_bundle_digest,
+        error_code=content.error_code,
+        error_message=content.error_message,
+    )
+
+
+def _lose(facts: Facts, event: StoredEvent, content: ExecutionOutcomeUnknownPayload) -> Facts | None:
+    if facts.phase != "executing":
+        return None
+    return _settle(
+        facts,
+        event.ts,
+        "outcome_unknown",
+        run_id=content.run_id,
+        response_digest=content.response_digest,
+        router_bundle_digest=content.router_bundle_digest,
+        error_code=content.reason,
+        error_message=content.detail,
+    )
+
+
+def _reconcile(facts: Facts, event: StoredEvent, content: ExecutionReconciledPayload) -> Facts | None:
+    if facts.phase != "outcome_unknown":
+        return None
+    return _settle(
+        facts,
+        event.ts,
+        content.outcome,
+        run_id=content.run_id,
+        response_digest=content.response_digest,
+        router_bundle_digest=content.router_bundle_digest,
+    )
+
+
+def _progress(facts: Facts, **changes: Any) -> Facts:
+    return replace(facts, progress=replace(facts.progress, **changes))
+
+
+_RULES: dict[EventType, Callable[[Facts, StoredEvent, Any], Facts | None]] = {
+    EventType.DECISION_CREATED: _create,
+    EventType.POLICY_ATTACHED: _attach,
+    EventType.APPROVAL_GRANTED: _grant,
+    EventType.APPROVAL_REVOKED: _revoke,
+    EventType.APPROVAL_DENIED: _deny,
+    EventType.DECISION_WITHDRAWN: _withdraw,
+    EventType.EXECUTION_REQUESTED: _request,
+    EventType.EXECUTION_STARTED: _start,
+    EventType.EXECUTION_COMPLETED: _complete,
+    EventType.EXECUTION_FAILED: _fail,
+    EventType.EXECUTION_OUTCOME_UNKNOWN: _lose,
+    EventType.EXECUTION_RECONCILED: _reconcile,
+}

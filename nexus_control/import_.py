@@ -1,0 +1,258 @@
+"""Bundle to store. A refused import changes nothing; what was there is superseded, never deleted.
+
+The order of checks: strict parse, schema, digests of the bundle and of each event, one decision with seq gapless from
+0, header equals replay, conflict with what is here; then one atomic write. `verify_digest=False` leaves out digests
+and header, `replay_after_import=False` the ownership of the events and the replay: both are for forensics, and what
+they bring in is never executed here.
+
+An imported approval is evidence, not authority. An `overwrite` must extend the stored history, unless the caller
+allows a rollback; even then a run that was had here is not forgotten.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast, get_args
+
+from nexus_control.bundle import (
+    BundleEvent,
+    BundleRouterLink,
+    BundleTemplateSnapshot,
+    DecisionBundle,
+    compute_bundle_digest,
+)
+from nexus_control.bundle_parts import header_of, link_part, template_part
+from nexus_control.canonical_json import canonical_json, parse_json
+from nexus_control.decision import Decision, DecisionState
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.events import StoredEvent, compute_event_digest, event_id, parse_event_type
+from nexus_control.instants import format_instant
+from nexus_control.integrity import same_digest
+from nexus_control.projection import ConflictMode, ImportRecord, StoredDecision
+from nexus_control.results import fault_of
+from nexus_control.session import WriteSession
+from nexus_control.store import DecisionStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportResult:
+    """What was imported, or why nothing was."""
+
+    success: bool
+    data: dict[str, Any]
+    error_code: str | None = None
+    error_message: str | None = None
+    details: dict[str, Any] | None = None
+
+
+def import_bundle(
+    store: DecisionStore,
+    bundle: DecisionBundle | Mapping[str, object] | str | bytes,
+    *,
+    verify_digest: bool = True,
+    conflict_mode: str = "reject_on_conflict",
+    replay_after_import: bool = True,
+    allow_rollback: bool = False,
+) -> ImportResult:
+    """Import one bundle. `data` is that of the `import_bundle` tool."""
+    outcome = fault_of(
+        lambda: import_checked(
+            store,
+            bundle,
+            verify_digest=verify_digest,
+            conflict_mode=conflict_mode,
+            replay_after_import=replay_after_import,
+            allow_rollback=allow_rollback,
+        )
+    )
+    if isinstance(outcome, NexusControlError):
+        return ImportResult(
+            success=False,
+            data={},
+            error_code=outcome.code,
+            error_message=outcome.message,
+            details=outcome.details,
+        )
+    return ImportResult(success=True, data=outcome)
+
+
+def import_checked(
+    store: DecisionStore,
+    bundle: DecisionBundle | Mapping[str, object] | str | bytes,
+    *,
+    verify_digest: bool,
+    conflict_mode: str,
+    replay_after_import: bool,
+    allow_rollback: bool,
+) -> dict[str, Any]:
+    """As `import_bundle`. Raises CONFLICT_MODE_INVALID, BUNDLE_INVALID_SCHEMA, INTEGRITY_MISMATCH, REPLAY_INVALID,
+    DECISION_EXISTS, ROLLBACK_REFUSED, or INVALID_STATE while the decision is being executed here.
+    """
+    if conflict_mode not in get_args(ConflictMode):
+        raise NexusControlError(
+            ErrorCode.CONFLICT_MODE_INVALID,
+            f"conflict_mode must be one of {', '.join(get_args(ConflictMode))}",
+        )
+    parsed = _parse(bundle)
+    if verify_digest:
+        _require_digests(parsed)
+    events = [_stored(each) for each in parsed.events]
+    _require_gapless(events)
+    if replay_after_import:
+        _require_one_decision(parsed)
+    decision = Decision.replay(parsed.decision.decision_id, events)
+    if verify_digest:
+        _require_header(parsed, decision)
+    mode = cast("ConflictMode", conflict_mode)
+    forensic = not (verify_digest and replay_after_import)
+    with store.writing() as session:
+        record = ImportRecord(
+            bundle_digest=parsed.integrity.canonical_digest,
+            imported_at=format_instant(session.now),
+            conflict_mode=mode,
+            forensic=forensic,
+        )
+        stored = _store(session, decision, record, allow_rollback)
+    return {
+        "ok": True,
+        "imported": {
+            "decision_id": stored.decision_id,
+            "events_imported": len(events),
+            "source_decision_id": parsed.decision.decision_id,
+            "generation": stored.generation,
+            "forensic": forensic,
+        },
+        "digest_verified": verify_digest,
+        "conflict_mode": mode,
+        "replay_ran": replay_after_import,
+        "replay": {"state": str(decision.state)} if replay_after_import else None,
+    }
+
+
+def _parse(bundle: DecisionBundle | Mapping[str, object] | str | bytes) -> DecisionBundle:
+    """A mapping goes through its text: so it obeys the rules of text, and shares nothing with its owner."""
+    if isinstance(bundle, DecisionBundle):
+        bundle = bundle.to_dict()
+    try:
+        text = bundle if isinstance(bundle, str | bytes) else canonical_json(bundle)
+        data = parse_json(text)
+    except NexusControlError as error:
+        raise NexusControlError(ErrorCode.BUNDLE_INVALID_SCHEMA, error.message, error.details) from None
+    return DecisionBundle.from_dict(data)
+
+
+def _require_digests(bundle: DecisionBundle) -> None:
+    if not same_digest(compute_bundle_digest(bundle), bundle.integrity.canonical_digest):
+        raise NexusControlError(
+            ErrorCode.INTEGRITY_MISMATCH, "The bundle's content does not have the digest that it declares"
+        )
+    for event in bundle.events:
+        if not same_digest(compute_event_digest(event.type, event.payload), event.digest):
+            raise NexusControlError(
+                ErrorCode.INTEGRITY_MISMATCH,
+                f"Event {event.seq} does not have the digest that it declares",
+                {"seq": event.seq},
+            )
+
+
+def _require_gapless(events: Sequence[StoredEvent]) -> None:
+    for position, event in enumerate(events):
+        if event.seq != position:
+            raise NexusControlError(
+                ErrorCode.REPLAY_INVALID,
+                f"Events must be numbered 0, 1, 2, ...; number {position} says seq {event.seq}",
+                {"seq": event.seq, "expected": position},
+            )
+
+
+def _require_one_decision(bundle: DecisionBundle) -> None:
+    decision_id = bundle.decision.decision_id
+    for event in bundle.events:
+        if event.decision_id != decision_id or event.event_id != event_id(decision_id, event.seq):
+            raise NexusControlError(
+                ErrorCode.REPLAY_INVALID,
+                f"Event {event.seq} belongs to another decision",
+                {"seq": event.seq},
+            )
+
+
+def _require_header(bundle: DecisionBundle, decision: Decision) -> None:
+    """1.0 judged `status` by its wall clock, so pending and approved may stand for each other."""
+    given, replayed = bundle.decision, header_of(decision)
+    open_states = {str(DecisionState.PENDING_APPROVAL).upper(), str(DecisionState.APPROVED).upper()}
+    if {given.status, replayed.status} <= open_states:
+        replayed = replace(replayed, status=given.status)
+    template, link = template_part(decision.facts), link_part(decision.facts)
+    # An export may leave template and link out; what it states must be true.
+    holds = {
+        "decision": given == replayed,
+        "template_snapshot": bundle.template_snapshot in (template, BundleTemplateSnapshot()),
+        "router_link": bundle.router_link in (link, BundleRouterLink()),
+    }
+    for part, is_true in holds.items():
+        if not is_true:
+            raise NexusControlError(
+                ErrorCode.INTEGRITY_MISMATCH, f"{part} is not what the events say", {"part": part}
+            )
+
+
+def _store(
+    session: WriteSession, decision: Decision, record: ImportRecord, allow_rollback: bool
+) -> StoredDecision:
+    source_id = decision.decision_id
+    if record.conflict_mode == "new_decision_id":
+        copy_id = session.clock.new_id()
+        copies = [replace(event, decision_id=copy_id) for event in decision.events]
+        return session.import_events(copy_id, copies, replace(record, copied_from=source_id))
+    existing = session.find_decision(source_id)
+    if existing is None:
+        return session.import_events(source_id, decision.events, record)
+    if record.conflict_mode == "reject_on_conflict":
+        raise NexusControlError(
+            ErrorCode.DECISION_EXISTS, f"Decision {source_id} exists already", {"decision_id": source_id}
+        )
+    if existing.facts.phase == "executing":
+        raise NexusControlError(
+            ErrorCode.INVALID_STATE, "Cannot overwrite decision in state executing", {"state": "executing"}
+        )
+    if not allow_rollback:
+        _require_extension(session, existing, decision)
+    earlier = existing.provenance
+    ran_before = existing.facts.linked_execution is not None or (earlier is not None and earlier.ran_before)
+    return session.import_events(
+        source_id,
+        decision.events,
+        replace(
+            record,
+            replaced_generation=existing.generation,
+            ran_before=ran_before,
+            copied_from=earlier.copied_from if earlier else None,
+        ),
+    )
+
+
+def _require_extension(session: WriteSession, existing: StoredDecision, decision: Decision) -> None:
+    """The new history must begin with the whole stored one: same facts, by the same actors, at the same times."""
+    stored = session.events(existing)
+    same = len(decision.events) >= len(stored) and all(
+        (old.digest, old.actor, old.ts) == (new.digest, new.actor, new.ts)
+        for old, new in zip(stored, decision.events, strict=False)
+    )
+    if not same:
+        raise NexusControlError(
+            ErrorCode.ROLLBACK_REFUSED,
+            f"The stored history has {len(stored)} events that this bundle does not extend",
+            {"stored_events": len(stored), "bundle_events": len(decision.events)},
+        )
+
+
+def _stored(event: BundleEvent) -> StoredEvent:
+    return StoredEvent(
+        decision_id=event.decision_id,
+        seq=event.seq,
+        event_type=parse_event_type(event.type),
+        ts=event.ts,
+        actor=event.actor,
+        payload=dict(event.payload),
+        digest=event.digest,
+        origin="imported",
+    )

@@ -1,0 +1,214 @@
+"""Lifecycle: what blocks a decision, how far it is, and what happened - at an instant.
+
+The timeline has one entry an event, labelled with the event's type, and a synthetic entry THRESHOLD_MET (with the
+`seq` of the approval) after each approval that met the quorum. It keeps the last `timeline_limit` entries. Systems
+read `system:<id>`, people by their id alone.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from nexus_control.blocking import BlockingReason, blocking_reasons
+from nexus_control.decision import Decision, DecisionState
+from nexus_control.events import Actor, EventType, StoredEvent
+from nexus_control.facts import Facts, fold
+from nexus_control.policy import Policy
+
+DEFAULT_TIMELINE_LIMIT = 20
+THRESHOLD_MET = "THRESHOLD_MET"
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleEntry:
+    """One line of the timeline."""
+
+    ts: str
+    category: str
+    label: str
+    summary: str
+    actor: str
+    event_type: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleProgress:
+    """How far a decision is. `execution_outcome` is that of the last execution that is not a rehearsal."""
+
+    approvals_current: int
+    approvals_required: int
+    ready_to_execute: bool
+    has_executed: bool
+    execution_outcome: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """The whole picture."""
+
+    state: DecisionState
+    is_blocked: bool
+    blocking_reasons: tuple[BlockingReason, ...]
+    progress: LifecycleProgress
+    timeline: tuple[LifecycleEntry, ...]
+    timeline_total: int
+    timeline_truncated: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "state": str(self.state),
+            "is_blocked": self.is_blocked,
+            "blocking_reasons": [reason.to_dict() for reason in self.blocking_reasons],
+            "progress": asdict(self.progress),
+            "timeline": [asdict(entry) for entry in self.timeline],
+            "timeline_total": self.timeline_total,
+            "timeline_truncated": self.timeline_truncated,
+        }
+
+
+def compute_lifecycle(
+    decision: Decision,
+    events: Sequence[StoredEvent] | None = None,
+    policy: Policy | None = None,
+    *,
+    timeline_limit: int = DEFAULT_TIMELINE_LIMIT,
+    at: datetime | None = None,
+    authority: frozenset[int] | None = None,
+) -> Lifecycle:
+    """The lifecycle at `at`, else when the decision was judged. `events` and `policy` default to the decision's own."""
+    at = at or decision.as_of
+    judged = Decision(_with_policy(decision.facts, policy), decision.events, at)
+    reasons = blocking_reasons(judged.facts, at, authority)
+    timeline = compute_timeline(judged, events)
+    kept = timeline[max(0, len(timeline) - timeline_limit) :]
+    return Lifecycle(
+        state=judged.state,
+        is_blocked=bool(reasons),
+        blocking_reasons=reasons,
+        progress=compute_progress(judged, authority=authority),
+        timeline=kept,
+        timeline_total=len(timeline),
+        timeline_truncated=len(kept) < len(timeline),
+    )
+
+
+def compute_blocking_reasons(
+    decision: Decision, *, at: datetime | None = None, authority: frozenset[int] | None = None
+) -> tuple[BlockingReason, ...]:
+    """Why the decision cannot be executed at `at`, else when it was judged."""
+    return blocking_reasons(decision.facts, at or decision.as_of, authority)
+
+
+def compute_progress(
+    decision: Decision, *, at: datetime | None = None, authority: frozenset[int] | None = None
+) -> LifecycleProgress:
+    """How far the decision is at `at`, else when it was judged."""
+    facts, at = decision.facts, at or decision.as_of
+    execution = facts.linked_execution
+    return LifecycleProgress(
+        approvals_current=len(facts.active_approvals(at)),
+        approvals_required=facts.policy.min_approvals if facts.policy else 0,
+        ready_to_execute=not blocking_reasons(facts, at, authority),
+        has_executed=execution is not None,
+        execution_outcome=execution.outcome if execution else None,
+    )
+
+
+def compute_timeline(
+    decision: Decision, events: Sequence[StoredEvent] | None = None
+) -> tuple[LifecycleEntry, ...]:
+    """Everything that happened, oldest first."""
+    entries: list[LifecycleEntry] = []
+    facts = Facts(decision_id=decision.decision_id)
+    for event in decision.events if events is None else events:
+        before, facts = facts, fold(facts, event)
+        entries.append(_entry(event))
+        if event.event_type is EventType.APPROVAL_GRANTED and _meets_quorum(before, facts, event.instant):
+            entries.append(_threshold(facts, event))
+    return tuple(entries)
+
+
+def _meets_quorum(before: Facts, after: Facts, at: datetime) -> bool:
+    return after.phase == "open" and after.is_approved(at) and not before.is_approved(at)
+
+
+def _with_policy(facts: Facts, policy: Policy | None) -> Facts:
+    return facts if policy is None else replace(facts, policy=policy)
+
+
+def _entry(event: StoredEvent) -> LifecycleEntry:
+    category, summarize = _SUMMARIES[event.event_type]
+    return LifecycleEntry(
+        ts=event.ts,
+        category=category,
+        label=str(event.event_type),
+        summary=summarize(display_name(event.actor), event.content),
+        actor=display_name(event.actor),
+        event_type=str(event.event_type),
+        seq=event.seq,
+    )
+
+
+def _threshold(facts: Facts, event: StoredEvent) -> LifecycleEntry:
+    required = facts.policy.min_approvals if facts.policy else 0
+    return LifecycleEntry(
+        ts=event.ts,
+        category="approval",
+        label=THRESHOLD_MET,
+        summary=f"Quorum met: {required} of {required} approvals",
+        actor="system:nexus-control",
+        event_type=THRESHOLD_MET,
+        seq=event.seq,
+    )
+
+
+def display_name(actor: Actor) -> str:
+    """People by their id, systems as `system:<id>`."""
+    return actor.id if actor.type == "human" else str(actor)
+
+
+def _because(reason: str | None) -> str:
+    return f": {reason}" if reason else ""
+
+
+_SUMMARIES: dict[EventType, tuple[str, Callable[[str, Any], str]]] = {
+    EventType.DECISION_CREATED: ("decision", lambda who, p: f"{who} requested {p.requested_mode}: {p.goal}"),
+    EventType.POLICY_ATTACHED: (
+        "policy",
+        lambda _, p: f"Policy attached: {p.min_approvals} approval(s), modes {', '.join(p.allowed_modes)}",
+    ),
+    EventType.APPROVAL_GRANTED: ("approval", lambda who, p: f"{who} approved{_because(p.comment)}"),
+    EventType.APPROVAL_REVOKED: (
+        "approval",
+        lambda who, p: f"{who} revoked their approval{_because(p.reason)}",
+    ),
+    EventType.APPROVAL_DENIED: ("approval", lambda who, p: f"{who} denied{_because(p.reason)}"),
+    EventType.DECISION_WITHDRAWN: (
+        "decision",
+        lambda who, p: f"{who} withdrew the request{_because(p.reason)}",
+    ),
+    EventType.EXECUTION_REQUESTED: (
+        "execution",
+        lambda who, p: f"{who} requested {'a dry run' if p.dry_run else 'execution'} by {p.adapter_id}",
+    ),
+    EventType.EXECUTION_STARTED: ("execution", lambda _who, _payload: "Handed to the router"),
+    EventType.EXECUTION_COMPLETED: (
+        "execution",
+        lambda _, p: f"Run {p.run_id} completed, {p.steps_executed} step(s)",
+    ),
+    EventType.EXECUTION_FAILED: (
+        "execution",
+        lambda _, p: f"Failed: {p.error_code}{_because(p.error_message)}",
+    ),
+    EventType.EXECUTION_OUTCOME_UNKNOWN: (
+        "execution",
+        lambda _, p: f"Outcome unknown: {p.reason}{_because(p.detail)}",
+    ),
+    EventType.EXECUTION_RECONCILED: (
+        "execution",
+        lambda who, p: f"{who} settled it as {p.outcome}{_because(p.evidence)}",
+    ),
+    EventType.TEMPLATE_CREATED: ("template", lambda who, p: f"{who} created template {p.name}"),
+}

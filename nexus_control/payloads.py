@@ -1,0 +1,237 @@
+"""What each event says. The field names and defaults below are the wire format of event payloads.
+
+Fields of nexus-control 0.5-1.0 are always written. Fields beyond them have a default and are left out at that
+default, so that readers of the old artifacts keep working. Keys that are not listed are kept, never interpreted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from nexus_control.actors import id_problem
+from nexus_control.errors import ErrorCode
+from nexus_control.instants import is_instant
+from nexus_control.integrity import is_bare
+from nexus_control.records import always_written, check, decode, encode
+
+Mode: TypeAlias = Literal["dry_run", "apply"]
+MODES: tuple[Mode, ...] = ("dry_run", "apply")
+Assurance: TypeAlias = Literal["declared", "elicited", "local", "signed"]
+ASSURANCES: tuple[Assurance, ...] = ("declared", "elicited", "local", "signed")
+"""How an approver was known, weakest first."""
+
+_INSTANT = "an ISO-8601 instant with an offset"
+_HEX = "64 lower-case hex digits"
+
+
+class EventType(StrEnum):
+    """The kinds of event. Their names are frozen."""
+
+    DECISION_CREATED = "DECISION_CREATED"
+    POLICY_ATTACHED = "POLICY_ATTACHED"
+    APPROVAL_GRANTED = "APPROVAL_GRANTED"
+    APPROVAL_REVOKED = "APPROVAL_REVOKED"
+    APPROVAL_DENIED = "APPROVAL_DENIED"
+    DECISION_WITHDRAWN = "DECISION_WITHDRAWN"
+    EXECUTION_REQUESTED = "EXECUTION_REQUESTED"
+    EXECUTION_STARTED = "EXECUTION_STARTED"
+    EXECUTION_COMPLETED = "EXECUTION_COMPLETED"
+    EXECUTION_FAILED = "EXECUTION_FAILED"
+    EXECUTION_OUTCOME_UNKNOWN = "EXECUTION_OUTCOME_UNKNOWN"
+    EXECUTION_RECONCILED = "EXECUTION_RECONCILED"
+    TEMPLATE_CREATED = "TEMPLATE_CREATED"
+
+
+class Payload:
+    """What all payloads share: an event type, and their JSON object."""
+
+    event_type: ClassVar[EventType]
+
+    def to_dict(self) -> dict[str, Any]:
+        return encode(self)
+
+
+def _ids(values: tuple[str, ...]) -> bool:
+    return all(id_problem(value) is None for value in values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionCreatedPayload(Payload):
+    event_type = EventType.DECISION_CREATED
+    goal: str
+    plan: str | None = always_written(None)
+    requested_mode: Mode
+    labels: tuple[str, ...] = always_written(())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyFields(Payload):
+    """The fields of a policy, wherever one is written down.
+
+    `approvers` are the eligible ids (empty: anyone); `min_assurance` is the weakest assurance that counts.
+    """
+
+    min_approvals: int = check(lambda n: n >= 1, "at least 1")
+    allowed_modes: tuple[Mode, ...] = check(lambda modes: len(modes) > 0, "non-empty")
+    require_adapter_capabilities: tuple[str, ...] = always_written(())
+    max_steps: int | None = check(lambda n: n >= 1, "at least 1", default=None, always=True)
+    labels: tuple[str, ...] = always_written(())
+    approvers: tuple[str, ...] = check(_ids, "a list of actor ids", default=())
+    allow_requester_approval: bool = True
+    min_assurance: Assurance | None = None
+
+
+POLICY_FIELDS = frozenset(field.name for field in fields(PolicyFields))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyAttachedPayload(PolicyFields):
+    event_type = EventType.POLICY_ATTACHED
+    template_name: str | None = None
+    template_snapshot: Mapping[str, object] | None = None
+    template_digest: str | None = check(is_bare, _HEX, default=None)
+    overrides_applied: Mapping[str, object] | None = None
+    expires_at: str | None = check(is_instant, _INSTANT, default=None)
+    adapter_id: str | None = None
+    adapter_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedStatement:
+    """An SSH signature over the exact bytes of `statement`."""
+
+    format: Literal["sshsig"]
+    statement: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elicitation:
+    """The client that asked a person, and how long the answer took, in milliseconds."""
+
+    client: str
+    latency_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalGrantedPayload(Payload):
+    event_type = EventType.APPROVAL_GRANTED
+    expires_at: str | None = check(is_instant, _INSTANT, default=None, always=True)
+    comment: str | None = None
+    assurance: Assurance | None = None
+    signed: SignedStatement | None = None
+    elicitation: Elicitation | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalRevokedPayload(Payload):
+    event_type = EventType.APPROVAL_REVOKED
+    reason: str | None = always_written(None)
+    signed: SignedStatement | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalDeniedPayload(Payload):
+    event_type = EventType.APPROVAL_DENIED
+    reason: str
+    assurance: Assurance | None = None
+    signed: SignedStatement | None = None
+    elicitation: Elicitation | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionWithdrawnPayload(Payload):
+    event_type = EventType.DECISION_WITHDRAWN
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionRequestedPayload(Payload):
+    event_type = EventType.EXECUTION_REQUESTED
+    adapter_id: str
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionStartedPayload(Payload):
+    event_type = EventType.EXECUTION_STARTED
+    router_request_digest: str = check(is_bare, _HEX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionCompletedPayload(Payload):
+    event_type = EventType.EXECUTION_COMPLETED
+    run_id: str
+    response_digest: str = check(is_bare, _HEX)
+    steps_executed: int = check(lambda n: n >= 0, "at least 0")
+    router_bundle_digest: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionFailedPayload(Payload):
+    event_type = EventType.EXECUTION_FAILED
+    error_code: str
+    error_message: str
+    run_id: str | None = always_written(None)
+    response_digest: str | None = check(is_bare, _HEX, default=None)
+    router_bundle_digest: str | None = None
+    steps_executed: int | None = check(lambda n: n >= 0, "at least 0", default=None)
+    effect: Literal["unknown"] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionOutcomeUnknownPayload(Payload):
+    event_type = EventType.EXECUTION_OUTCOME_UNKNOWN
+    reason: str
+    detail: str
+    run_id: str | None = None
+    response_digest: str | None = check(is_bare, _HEX, default=None)
+    router_bundle_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionReconciledPayload(Payload):
+    event_type = EventType.EXECUTION_RECONCILED
+    outcome: Literal["completed", "failed"]
+    evidence: str
+    run_id: str | None = None
+    response_digest: str | None = check(is_bare, _HEX, default=None)
+    router_bundle_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateCreatedPayload(PolicyFields):
+    event_type = EventType.TEMPLATE_CREATED
+    name: str
+    description: str = always_written("")
+    overrides: Literal["any", "tighten_only"] = "any"
+
+
+PAYLOADS: dict[EventType, type[Payload]] = {
+    payload.event_type: payload
+    for payload in (
+        DecisionCreatedPayload,
+        PolicyAttachedPayload,
+        ApprovalGrantedPayload,
+        ApprovalRevokedPayload,
+        ApprovalDeniedPayload,
+        DecisionWithdrawnPayload,
+        ExecutionRequestedPayload,
+        ExecutionStartedPayload,
+        ExecutionCompletedPayload,
+        ExecutionFailedPayload,
+        ExecutionOutcomeUnknownPayload,
+        ExecutionReconciledPayload,
+        TemplateCreatedPayload,
+    )
+}
+
+
+def decode_payload(event_type: EventType, payload: object) -> Payload:
+    """The payload of an event of this type. Raises REPLAY_INVALID when it lacks what its type needs."""
+    return decode(
+        PAYLOADS[event_type], payload, where=event_type, code=ErrorCode.REPLAY_INVALID, extra_keys=True
+    )

@@ -1,0 +1,152 @@
+"""Policy: what must be true before a decision may be executed. Fixed with the request, never changed."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from nexus_control.actors import Actor, fold_id, id_problem
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.payloads import ASSURANCES, MODES, POLICY_FIELDS, Assurance, Mode, PolicyFields
+from nexus_control.records import always_written, decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy(PolicyFields):
+    """`PolicyFields` with the defaults of a request that says nothing. Invalid values raise ValueError."""
+
+    min_approvals: int = always_written(1)
+    allowed_modes: tuple[Mode, ...] = always_written(("dry_run",))
+
+    def __post_init__(self) -> None:
+        for name in ("allowed_modes", "require_adapter_capabilities", "labels", "approvers"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if type(self.min_approvals) is not int or self.min_approvals < 1:
+            raise ValueError("min_approvals must be at least 1")
+        if not self.allowed_modes:
+            raise ValueError("allowed_modes cannot be empty")
+        for mode in self.allowed_modes:
+            if mode not in MODES:
+                raise ValueError(f"Invalid mode: {mode!r:.40}; use dry_run or apply")
+        if self.max_steps is not None and (type(self.max_steps) is not int or self.max_steps < 1):
+            raise ValueError("max_steps must be at least 1")
+        for approver in self.approvers:
+            if problem := id_problem(approver):
+                raise ValueError(f"an approver's id {problem}")
+        if self.min_assurance is not None and self.min_assurance not in ASSURANCES:
+            raise ValueError(f"min_assurance must be one of {', '.join(ASSURANCES)}")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Policy":
+        """The policy that `to_dict` wrote. Raises INVALID_ARGUMENT for a wrong type or an unknown key."""
+        return decode(cls, dict(data), where="policy", code=ErrorCode.INVALID_ARGUMENT)
+
+    @classmethod
+    def of(cls, written: PolicyFields) -> "Policy":
+        """The policy part of a payload."""
+        return cls(**{name: getattr(written, name) for name in POLICY_FIELDS})
+
+    def fields(self) -> dict[str, Any]:
+        """The fields as they are, for a payload that holds a policy."""
+        return {name: getattr(self, name) for name in POLICY_FIELDS}
+
+    def overridden(self, overrides: Mapping[str, object]) -> "Policy":
+        """This policy with the named fields replaced."""
+        return replace(self, **cast("dict[str, Any]", dict(overrides)))
+
+    def allows_mode(self, mode: str) -> bool:
+        return mode in self.allowed_modes
+
+    def is_eligible(self, actor: Actor) -> bool:
+        """Whether the actor is one of the named approvers, or nobody is named."""
+        return not self.approvers or actor.key in {fold_id(approver) for approver in self.approvers}
+
+    def accepts_assurance(self, assurance: Assurance | None) -> bool:
+        """Whether an approver known in this way is known well enough; unrecorded means declared."""
+        return self.min_assurance is None or _rank(assurance) >= _rank(self.min_assurance)
+
+    def compile_to_router_request(
+        self, goal: str, plan: str | None, adapter_id: str, dry_run: bool
+    ) -> dict[str, Any]:
+        """The arguments of `router.run`; what is not set is left out, and labels stay here."""
+        request: dict[str, Any] = {"goal": goal, "adapter_id": adapter_id, "dry_run": dry_run}
+        if plan is not None:
+            request["plan"] = plan
+        if self.max_steps is not None:
+            request["max_steps"] = self.max_steps
+        if self.require_adapter_capabilities:
+            request["require_capabilities"] = list(self.require_adapter_capabilities)
+        return request
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyValidationResult:
+    """Whether an execution request satisfies a policy; true when it does."""
+
+    errors: tuple[str, ...] = ()
+
+    @property
+    def valid(self) -> bool:
+        return not self.errors
+
+    def __bool__(self) -> bool:
+        return self.valid
+
+
+def validate_execution_request(
+    policy: Policy, mode: str, approval_count: int, adapter_capabilities: Iterable[str] | None = None
+) -> PolicyValidationResult:
+    """Judge mode, number of approvals and capabilities; unknown capabilities (None) satisfy no requirement."""
+    errors: list[str] = []
+    if not policy.allows_mode(mode):
+        errors.append(f"Mode {mode!r:.40} is not allowed; allowed are {', '.join(policy.allowed_modes)}")
+    if approval_count < policy.min_approvals:
+        errors.append(f"Insufficient approvals: {approval_count} of {policy.min_approvals}")
+    if missing := missing_capabilities(policy, adapter_capabilities):
+        errors.append(f"The adapter is missing required capabilities: {', '.join(missing)}")
+    return PolicyValidationResult(tuple(errors))
+
+
+def missing_capabilities(policy: Policy, present: Iterable[str] | None) -> tuple[str, ...]:
+    """The required capabilities that are not known to be present, sorted."""
+    return tuple(sorted(set(policy.require_adapter_capabilities) - set(present or ())))
+
+
+def require_no_weaker(template: Policy, policy: Policy) -> None:
+    """Raises TEMPLATE_WEAKENED, naming each field in which `policy` demands less than `template`."""
+    weakened = [field for field, is_weaker in _WEAKENINGS.items() if is_weaker(template, policy)]
+    if weakened:
+        raise NexusControlError(
+            ErrorCode.TEMPLATE_WEAKENED,
+            f"The template may only be tightened; weaker here: {', '.join(weakened)}",
+            {"fields": weakened},
+        )
+
+
+def _folded(approvers: Iterable[str]) -> set[str]:
+    return {fold_id(approver) for approver in approvers}
+
+
+_WEAKENINGS: dict[str, Callable[[Policy, Policy], bool]] = {
+    "min_approvals": lambda old, new: new.min_approvals < old.min_approvals,
+    "allowed_modes": lambda old, new: not set(new.allowed_modes) <= set(old.allowed_modes),
+    "require_adapter_capabilities": lambda old, new: (
+        not set(new.require_adapter_capabilities) >= set(old.require_adapter_capabilities)
+    ),
+    "max_steps": lambda old, new: (
+        old.max_steps is not None and (new.max_steps is None or new.max_steps > old.max_steps)
+    ),
+    "approvers": lambda old, new: (
+        bool(old.approvers) and not (new.approvers and _folded(new.approvers) <= _folded(old.approvers))
+    ),
+    "allow_requester_approval": lambda old, new: (
+        new.allow_requester_approval and not old.allow_requester_approval
+    ),
+    "min_assurance": lambda old, new: (
+        old.min_assurance is not None
+        and (new.min_assurance is None or _rank(new.min_assurance) < _rank(old.min_assurance))
+    ),
+}
+
+
+def _rank(assurance: Assurance | None) -> int:
+    return ASSURANCES.index(assurance or "declared")

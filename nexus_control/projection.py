@@ -1,0 +1,177 @@
+"""Between facts and rows: how a decision's events become the projection that `status` and `list_requests` read.
+
+A projection keeps what changes (`Progress`, as JSON) and what lists are filtered by. What never changes after the
+policy was attached - goal, plan, policy, template - is read from the opening events, not stored twice.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal, TypeAlias, cast
+
+from nexus_control.actors import Actor
+from nexus_control.canonical_json import canonical_json
+from nexus_control.errors import ErrorCode
+from nexus_control.events import StoredEvent, parse_event_type
+from nexus_control.evidence.chain import GENESIS
+from nexus_control.facts import FOREVER, Facts, Progress, replay_facts
+from nexus_control.instants import format_instant, parse_instant
+from nexus_control.records import RecordT, decode, encode
+from nexus_control.storage import contract
+from nexus_control.storage.contract import Entry, Projection
+
+ConflictMode: TypeAlias = Literal["reject_on_conflict", "new_decision_id", "overwrite"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportRecord:
+    """How an imported generation came here. `copied_from` is the original's id when the copy has a new one.
+
+    `forensic`: a part of the import's checks was switched off; such a decision is never executed here.
+    `ran_before`: a generation that was superseded here has had its run; nothing imported over it opens it again.
+    """
+
+    bundle_digest: str
+    imported_at: str
+    conflict_mode: ConflictMode
+    copied_from: str | None = None
+    replaced_generation: int | None = None
+    forensic: bool = False
+    ran_before: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What a list shows of a decision beyond the row's columns. `approval_ends`: when each approval that counts
+    stops counting, null for never; how many count at an instant follows without looking at the approvals.
+    """
+
+    requester: Actor
+    required_approvals: int
+    approval_ends: tuple[str | None, ...]
+
+    def current_approvals(self, at: datetime) -> int:
+        return sum(end is None or parse_instant(end) > at for end in self.approval_ends)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Saved:
+    """The JSON of a row's `progress`."""
+
+    progress: Progress
+    listing: Listing | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDecision:
+    """A decision's current generation as the store knows it: its facts, and what is not said by its events.
+
+    `head` is the chain hash of its last event. The first `imported_count` events came from an import.
+    """
+
+    facts: Facts
+    ordinal: int
+    generation: int = 0
+    head: str = GENESIS
+    imported_count: int = 0
+    provenance: ImportRecord | None = None
+    reserved_at: str = ""
+
+    @property
+    def decision_id(self) -> str:
+        return self.facts.decision_id
+
+    @property
+    def authority(self) -> frozenset[int] | None:
+        """The `seq` of the approvals that were given here; None when all were."""
+        if not self.imported_count:
+            return None
+        return frozenset(a.seq for a in self.facts.progress.approvals if a.seq >= self.imported_count)
+
+
+def to_projection(decision: StoredDecision) -> Projection:
+    """The row of this decision."""
+    facts, created = decision.facts, decision.facts.created
+    return Projection(
+        decision_id=decision.decision_id,
+        ordinal=decision.ordinal,
+        generation=decision.generation,
+        event_count=facts.event_count,
+        created_at=created.created_at if created else decision.reserved_at,
+        last_ts=facts.last_ts,
+        head=decision.head,
+        phase=facts.phase,
+        approved_until=_approved_until(facts),
+        policy_seq=facts.policy_seq,
+        goal=created.goal if created else "",
+        requester=created.requester.key if created else "",
+        labels=created.labels if created else (),
+        imported_count=decision.imported_count,
+        provenance=canonical_json(encode(decision.provenance)) if decision.provenance else "",
+        progress=canonical_json(encode(_Saved(progress=facts.progress, listing=_listing(facts)))),
+    )
+
+
+def from_projection(row: Projection, opening: Sequence[StoredEvent]) -> StoredDecision:
+    """The decision of this row; `opening` are its events up to the one that attached the policy."""
+    facts = replace(
+        replay_facts(row.decision_id, opening),
+        progress=_decoded(_Saved, row.progress, "projection").progress,
+        event_count=row.event_count,
+        last_ts=row.last_ts,
+    )
+    return StoredDecision(
+        facts=facts,
+        ordinal=row.ordinal,
+        generation=row.generation,
+        head=row.head,
+        imported_count=row.imported_count,
+        provenance=_decoded(ImportRecord, row.provenance, "projection.provenance")
+        if row.provenance
+        else None,
+        reserved_at=row.created_at,
+    )
+
+
+def listing_of(row: Projection) -> Listing | None:
+    """What a list shows of this row; None before the policy is attached. The approvals are not decoded for it."""
+    saved = json.loads(row.progress).get("listing")
+    return decode(Listing, saved, where="projection", code=ErrorCode.REPLAY_INVALID) if saved else None
+
+
+def to_event(entry: Entry) -> StoredEvent:
+    """The event of a decision or a template, as stored."""
+    return StoredEvent(
+        decision_id=entry.stream,
+        seq=entry.seq,
+        event_type=parse_event_type(entry.event_type),
+        ts=entry.ts,
+        actor=Actor(type=entry.actor_type, id=entry.actor_id),
+        payload=cast("Mapping[str, Any]", json.loads(entry.payload)),
+        digest=entry.digest,
+        origin=entry.origin,
+    )
+
+
+def _listing(facts: Facts) -> Listing | None:
+    if facts.created is None or facts.policy is None:
+        return None
+    return Listing(
+        requester=facts.created.requester,
+        required_approvals=facts.policy.min_approvals,
+        approval_ends=tuple(
+            a.expires_at for a in facts.progress.approvals if a.revoked_at is None and facts.counts(a)
+        ),
+    )
+
+
+def _approved_until(facts: Facts) -> str:
+    until = facts.approved_until() if facts.phase == "open" else None
+    if until is None:
+        return contract.NEVER
+    return contract.FOREVER if until == FOREVER else format_instant(until)
+
+
+def _decoded(record: type[RecordT], text: str, where: str) -> RecordT:
+    return decode(record, json.loads(text), where=where, code=ErrorCode.REPLAY_INVALID)

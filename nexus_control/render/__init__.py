@@ -1,0 +1,1 @@
+"""Views to text: nothing else in the library formats."""

@@ -1,0 +1,58 @@
+"""The one place that turns faults into results.
+
+Inside, a fault is an exception; what callers get is a `ToolResult`. A fault that is not a `NexusControlError` is a
+defect of ours: it is logged with its traceback, and answered INTERNAL without its text, which may hold secrets.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from nexus_control.errors import ErrorCode, NexusControlError
+
+T = TypeVar("T")
+
+_log = logging.getLogger("nexus_control")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool answers. On failure `error` reads `CODE: message`, and `details` holds JSON values."""
+
+    success: bool
+    data: dict[str, Any] = field(default_factory=dict[str, Any])
+    error: str | None = None
+    error_code: str | None = None
+    details: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_dict(self) -> dict[str, Any]:
+        if self.success:
+            return {"success": True, "data": self.data}
+        return {
+            "success": False,
+            "error": self.error,
+            "error_code": self.error_code,
+            "details": self.details,
+        }
+
+
+def fault_of(action: Callable[[], T]) -> T | NexusControlError:
+    """What `action` returns, or the fault it raised. The boundary of the library: nothing passes it."""
+    try:
+        return action()
+    except NexusControlError as fault:
+        return fault
+    except Exception as defect:
+        _log.exception("unexpected fault")
+        return NexusControlError(ErrorCode.INTERNAL, f"unexpected {type(defect).__name__}; see the log")
+
+
+def result_of(action: Callable[[], dict[str, Any]]) -> ToolResult:
+    """`action`'s data as a success, its fault as a failure."""
+    outcome = fault_of(action)
+    if isinstance(outcome, NexusControlError):
+        return ToolResult(
+            success=False, error=str(outcome), error_code=str(outcome.code), details=outcome.details
+        )
+    return ToolResult(success=True, data=outcome)

@@ -1,0 +1,279 @@
+"""One transaction on a store, in the words of the domain: load a decision, append events to it.
+
+What every event gets when it is appended: the next `seq`; a `ts` that is never earlier than the event before it; its
+frozen digest; its chain hash; and, in the same transaction, the decision's new projection.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from nexus_control.actors import Actor, require_new_actor
+from nexus_control.canonical_json import canonical_json, require_canonical_domain
+from nexus_control.clock import Clock
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.events import EventType, Payload, StoredEvent, digest_of_canonical_payload
+from nexus_control.evidence.chain import GENESIS, Subject, event_leaf_data, import_leaf_data, leaf_hash
+from nexus_control.facts import Facts, fold, replay_facts
+from nexus_control.instants import format_instant, parse_instant
+from nexus_control.integrity import sha256_hex
+from nexus_control.payloads import TemplateCreatedPayload, decode_payload
+from nexus_control.projection import (
+    ImportRecord,
+    StoredDecision,
+    from_projection,
+    to_event,
+    to_projection,
+)
+from nexus_control.records import encode
+from nexus_control.storage.contract import Claim, Entry, EntryKind, Reader, Writer
+from nexus_control.template import Template
+
+MAX_PAYLOAD_BYTES = 1024 * 1024
+SYSTEM_ACTOR = Actor(type="system", id="nexus-control")
+"""Who records what nobody asked for by name: runs, outcomes, imports."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSession:
+    """A consistent view of the store. `now` is the one instant at which everything in it is judged."""
+
+    rows: Reader
+    now: datetime
+
+    def decision(self, decision_id: str) -> StoredDecision:
+        """The current generation. Raises DECISION_NOT_FOUND."""
+        found = self.find_decision(decision_id)
+        if found is None:
+            raise NexusControlError(
+                ErrorCode.DECISION_NOT_FOUND,
+                f"There is no decision {decision_id!r:.80}",
+                {"decision_id": decision_id[:80]},
+            )
+        return found
+
+    def find_decision(self, decision_id: str) -> StoredDecision | None:
+        """The current generation, if the decision exists."""
+        row = self.rows.projection(decision_id)
+        if row is None:
+            return None
+        opening = self.rows.entries("decision", decision_id, row.generation, 0, max(row.policy_seq, 0) + 1)
+        return from_projection(row, [to_event(entry) for entry in opening])
+
+    def events(self, decision: StoredDecision, generation: int | None = None) -> list[StoredEvent]:
+        """All events of the current generation, or of a superseded one."""
+        wanted = decision.generation if generation is None else generation
+        return [to_event(entry) for entry in self.rows.entries("decision", decision.decision_id, wanted)]
+
+    def event(self, decision: StoredDecision, seq: int) -> StoredEvent:
+        """One event of the current generation."""
+        (entry,) = self.rows.entries("decision", decision.decision_id, decision.generation, seq, seq + 1)
+        return to_event(entry)
+
+    def find_template(self, name: str) -> Template | None:
+        events = self.template_events(name)
+        return Template.replay(events) if events else None
+
+    def template(self, name: str) -> Template:
+        """Raises TEMPLATE_NOT_FOUND."""
+        found = self.find_template(name)
+        if found is None:
+            raise NexusControlError(
+                ErrorCode.TEMPLATE_NOT_FOUND,
+                f"There is no template {name!r:.80}",
+                {"template_name": name[:80]},
+            )
+        return found
+
+    def template_events(self, name: str) -> list[StoredEvent]:
+        return [to_event(entry) for entry in self.rows.entries("template", name, 0)]
+
+    def templates(self) -> list[Template]:
+        """All templates, in the order in which they were created."""
+        return [Template.replay([to_event(entry)]) for entry in self.rows.first_entries("template")]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSession(ReadSession):
+    """The only writer of the store until it ends: what it checks is still true when it writes."""
+
+    rows: Writer
+    clock: Clock
+
+    def reserve(self) -> StoredDecision:
+        """A new decision without events."""
+        decision = self._new(self.clock.new_id())
+        self.rows.save(to_projection(decision))
+        return decision
+
+    def create(self, actor: Actor, payloads: Sequence[Payload]) -> StoredDecision:
+        """A new decision that begins with these events."""
+        return self.append(self._new(self.clock.new_id()), actor, *payloads)
+
+    def append(self, decision: StoredDecision, actor: Actor, *payloads: Payload) -> StoredDecision:
+        """The decision after these events by `actor`, stored. It was loaded, or appended to, in this session."""
+        require_new_actor(actor)
+        return self.append_raw(
+            decision, actor, [(payload.event_type, encode(payload)) for payload in payloads]
+        )
+
+    def append_raw(
+        self,
+        decision: StoredDecision,
+        actor: Actor,
+        payloads: Iterable[tuple[EventType, dict[str, object]]],
+    ) -> StoredDecision:
+        """As `append`, for payloads as JSON objects. Raises REPLAY_INVALID or JSON_INVALID for a bad one."""
+        ts = self._next_ts(decision.facts.last_ts)
+        entries: list[Entry] = []
+        facts, head = decision.facts, decision.head
+        for event_type, payload in payloads:
+            text = require_canonical_domain(payload, where="payload", max_bytes=MAX_PAYLOAD_BYTES)
+            decode_payload(event_type, payload)
+            event = StoredEvent(
+                decision_id=decision.decision_id,
+                seq=facts.event_count,
+                event_type=event_type,
+                ts=ts,
+                actor=actor,
+                payload=payload,
+                digest=digest_of_canonical_payload(event_type, text),
+            )
+            entries.append(to_entry("decision", event, decision.generation, text, head))
+            facts, head = fold(facts, event), entries[-1].leaf
+        stored = replace(decision, facts=facts, head=head)
+        self.rows.append(entries)
+        self.rows.save(to_projection(stored))
+        return stored
+
+    def import_events(
+        self, decision_id: str, events: Sequence[StoredEvent], provenance: ImportRecord
+    ) -> StoredDecision:
+        """Store a foreign history as the decision's next generation, and how it came here."""
+        existing = self.find_decision(decision_id)
+        base = existing or self._new(decision_id)
+        taken = self.rows.generations("decision", decision_id)
+        generation = taken[-1] + 1 if taken else 0
+        entries: list[Entry] = []
+        head = GENESIS
+        for event in events:
+            text = canonical_json(event.payload)
+            entries.append(to_entry("decision", event, generation, text, head))
+            head = entries[-1].leaf
+        stored = StoredDecision(
+            facts=replay_facts(decision_id, events),
+            ordinal=base.ordinal,
+            generation=generation,
+            head=head,
+            imported_count=len(events),
+            provenance=provenance,
+        )
+        self.rows.append([*entries, self._import_entry(stored, provenance)])
+        self.rows.save(to_projection(stored))
+        return stored
+
+    def create_template(self, actor: Actor, payload: TemplateCreatedPayload) -> Template:
+        """Raises TEMPLATE_ALREADY_EXISTS."""
+        if self.rows.entries("template", payload.name, 0):
+            raise NexusControlError(
+                ErrorCode.TEMPLATE_ALREADY_EXISTS,
+                f"Template {payload.name!r:.80} exists already",
+                {"template_name": payload.name[:80]},
+            )
+        require_new_actor(actor)
+        content = encode(payload)
+        text = require_canonical_domain(content, where="template", max_bytes=MAX_PAYLOAD_BYTES)
+        event = StoredEvent(
+            decision_id=payload.name,
+            seq=0,
+            event_type=EventType.TEMPLATE_CREATED,
+            ts=self._next_ts(""),
+            actor=actor,
+            payload=content,
+            digest=digest_of_canonical_payload(EventType.TEMPLATE_CREATED, text),
+        )
+        self.rows.append([to_entry("template", event, 0, text, GENESIS)])
+        return Template.replay([event])
+
+    def claim(self, decision: StoredDecision, seq: int, owner: str) -> Claim:
+        """Record who executes the decision from EXECUTION_REQUESTED at `seq` on."""
+        claim = Claim(
+            decision_id=decision.decision_id,
+            generation=decision.generation,
+            seq=seq,
+            owner=owner,
+            claimed_at=decision.facts.last_ts,
+        )
+        self.rows.put_claim(claim)
+        return claim
+
+    def _new(self, decision_id: str) -> StoredDecision:
+        return StoredDecision(
+            facts=Facts(decision_id=decision_id),
+            ordinal=self.rows.next_ordinal(),
+            reserved_at=format_instant(self.now),
+        )
+
+    def _next_ts(self, last_ts: str) -> str:
+        return format_instant(max(self.now, parse_instant(last_ts)) if last_ts else self.now)
+
+    def _import_entry(self, stored: StoredDecision, provenance: ImportRecord) -> Entry:
+        earlier = self.rows.generations("import", stored.decision_id)
+        prev = self.rows.entries("import", stored.decision_id, earlier[-1])[-1].leaf if earlier else GENESIS
+        payload = canonical_json(
+            {**encode(provenance), "events": stored.facts.event_count, "head": stored.head}
+        )
+        digest, ts = sha256_hex(payload), provenance.imported_at
+        leaf_data = import_leaf_data(
+            decision_id=stored.decision_id,
+            generation=stored.generation,
+            ts=ts,
+            actor=SYSTEM_ACTOR,
+            digest=digest,
+            prev=prev,
+        )
+        return Entry(
+            kind="import",
+            stream=stored.decision_id,
+            generation=stored.generation,
+            seq=0,
+            event_type="IMPORTED",
+            ts=ts,
+            actor_type=SYSTEM_ACTOR.type,
+            actor_id=SYSTEM_ACTOR.id,
+            payload=payload,
+            digest=digest,
+            leaf=leaf_hash(leaf_data),
+            origin="local",
+        )
+
+
+_SUBJECTS: dict[EntryKind, Subject] = {"decision": "decision_id", "template": "template"}
+
+
+def to_entry(kind: EntryKind, event: StoredEvent, generation: int, payload_text: str, prev: str) -> Entry:
+    """The row of an event, chained to the one before it (`prev`, bare hex)."""
+    leaf_data = event_leaf_data(
+        subject=_SUBJECTS[kind],
+        name=event.decision_id,
+        seq=event.seq,
+        event_type=event.event_type,
+        ts=event.ts,
+        actor=event.actor,
+        digest=event.digest,
+        prev=prev,
+    )
+    return Entry(
+        kind=kind,
+        stream=event.decision_id,
+        generation=generation,
+        seq=event.seq,
+        event_type=str(event.event_type),
+        ts=event.ts,
+        actor_type=event.actor.type,
+        actor_id=event.actor.id,
+        payload=payload_text,
+        digest=event.digest,
+        leaf=leaf_hash(leaf_data),
+        origin=event.origin,
+    )

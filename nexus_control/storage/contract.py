@@ -1,0 +1,198 @@
+"""What a storage is: rows in, rows out, in transactions. It knows nothing of rules, digests or decisions.
+
+Every storage keeps four things:
+
+* **entries**, append-only: (kind, stream, generation, seq) is unique and `position` numbers all entries of the store
+  0, 1, 2, ... without gaps, in the order in which they were committed. Nothing is ever updated or deleted.
+* **projections**, one row a decision: what the events add up to, written in the transaction of the event, so that
+  `status` and `list_requests` need not replay. They can be thrown away and rebuilt from the entries.
+* **claims**: who is executing a decision at this moment. Operational, beside the log.
+* nothing else. A storage never looks at the clock.
+
+Transactions: `reading()` gives one consistent snapshot; `writing()` gives the only writer of the whole store from
+its start to its commit, which is at normal exit, durable when the call returns; an exception rolls everything back.
+A transaction belongs to the thread that opened it and is not nested. A fault of the medium or of the driver is
+raised as STORE_UNAVAILABLE; a conflict with the uniqueness of entries too, for under a single writer it is a fault.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+from nexus_control.actors import ActorType
+from nexus_control.events import Origin
+from nexus_control.facts import Phase
+
+EntryKind: TypeAlias = Literal["decision", "template", "import"]
+NEVER = ""
+FOREVER = "~"
+"""Bounds of `Projection.approved_until`: they sort before and after every instant that is written as UTC text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the store's log, ready to be stored. `payload` is canonical JSON; `leaf` is its chain hash."""
+
+    kind: EntryKind
+    stream: str
+    generation: int
+    seq: int
+    event_type: str
+    ts: str
+    actor_type: ActorType
+    actor_id: str
+    payload: str
+    digest: str
+    leaf: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An entry at its position in the store's log."""
+
+    position: int
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """What one decision's current generation adds up to.
+
+    `ordinal` numbers decisions in the order in which they came to this store, from 1. `policy_seq` is where the
+    policy was attached (-1: not yet). `approved_until` is the instant from which the quorum no longer holds without
+    a further event: NEVER, FOREVER, or UTC text with microseconds. `requester` is the folded id. `head` is the last
+    event's chain hash, `progress` the folded facts as JSON, `provenance` the import's details as JSON ("" if local).
+    The first `imported_count` events of the generation came from an import.
+    """
+
+    decision_id: str
+    ordinal: int
+    generation: int
+    event_count: int
+    created_at: str
+    last_ts: str
+    head: str
+    phase: Phase
+    approved_until: str
+    policy_seq: int
+    goal: str
+    requester: str
+    labels: tuple[str, ...]
+    imported_count: int
+    provenance: str
+    progress: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionQuery:
+    """A page of projections, newest ordinal first. Decisions without events are not listed.
+
+    `phase` and `approved` filter by state: `approved` True keeps `approved_until > now`, False the rest, None all.
+    `before` is a cursor: only smaller ordinals. `label` and `requester` (folded) match exactly.
+    """
+
+    limit: int
+    offset: int = 0
+    before: int | None = None
+    phase: Phase | None = None
+    approved: bool | None = None
+    now: str = NEVER
+    label: str | None = None
+    requester: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who executes (or executed) a decision: `seq` is that of EXECUTION_REQUESTED, `owner` JSON.
+
+    A claim is dropped with the outcome. One that was recovered stays, `recovered`, and keeps in `late_outcome` (JSON,
+    "" until then) what its owner reported too late.
+    """
+
+    decision_id: str
+    generation: int
+    seq: int
+    owner: str
+    claimed_at: str
+    recovered: bool = False
+    late_outcome: str = ""
+
+
+class Reader(Protocol):
+    """One consistent snapshot of the store."""
+
+    def entries(
+        self, kind: EntryKind, stream: str, generation: int, start: int = 0, stop: int | None = None
+    ) -> list[Entry]:
+        """Entries with start <= seq < stop, by seq."""
+        ...
+
+    def generations(self, kind: EntryKind, stream: str) -> list[int]:
+        """The generations that have entries, ascending."""
+        ...
+
+    def first_entries(self, kind: EntryKind) -> list[Entry]:
+        """The entry with seq 0 of each stream's generation 0, by position."""
+        ...
+
+    def log(self, start: int = 0, stop: int | None = None) -> list[Placed]:
+        """Entries of all kinds with start <= position < stop, by position."""
+        ...
+
+    def log_size(self) -> int:
+        """The next position."""
+        ...
+
+    def projection(self, decision_id: str) -> Projection | None: ...
+
+    def projections(self, query: ProjectionQuery) -> list[Projection]: ...
+
+    def decisions(self, limit: int, offset: int) -> list[tuple[str, str]]:
+        """(decision id, created_at) of all decisions, also those without events, newest ordinal first."""
+        ...
+
+    def claim(self, decision_id: str) -> Claim | None: ...
+
+    def claims(self) -> list[Claim]:
+        """All claims, by decision id."""
+        ...
+
+
+class Writer(Reader, Protocol):
+    """The only writer of the store, until it commits. It reads what it wrote."""
+
+    def append(self, entries: Sequence[Entry]) -> int:
+        """Give the entries the next positions, in this order; returns the first of them."""
+        ...
+
+    def next_ordinal(self) -> int:
+        """The ordinal of the next new decision."""
+        ...
+
+    def save(self, projection: Projection) -> None:
+        """Insert or replace the decision's projection."""
+        ...
+
+    def replace_projections(self, projections: Iterable[Projection]) -> None:
+        """Throw all projections away and put these in their place."""
+        ...
+
+    def put_claim(self, claim: Claim) -> None:
+        """Insert or replace the decision's claim."""
+        ...
+
+    def drop_claim(self, decision_id: str) -> None: ...
+
+
+class Storage(Protocol):
+    """A place for one store. Safe to use from several threads."""
+
+    def reading(self) -> AbstractContextManager[Reader]: ...
+
+    def writing(self) -> AbstractContextManager[Writer]: ...
+
+    def close(self) -> None:
+        """Release everything. Closing twice is allowed; any other call afterwards is STORE_UNAVAILABLE."""
+        ...

@@ -1,0 +1,22 @@
+"""The faults that every storage raises alike."""
+
+from nexus_control.errors import ErrorCode, NexusControlError
+
+
+def unavailable(message: str, **details: object) -> NexusControlError:
+    """The medium or its driver failed, or is not what it should be."""
+    return NexusControlError(ErrorCode.STORE_UNAVAILABLE, message, details)
+
+
+def closed() -> NexusControlError:
+    return unavailable("the store is closed: open it again")
+
+
+def nested() -> NexusControlError:
+    """A transaction was begun inside another of the same thread: a defect of the caller."""
+    return NexusControlError(ErrorCode.INTERNAL, "a transaction was begun inside another of its thread")
+
+
+def ended() -> NexusControlError:
+    """A reader or writer was used after its transaction: a defect of the caller."""
+    return NexusControlError(ErrorCode.INTERNAL, "a reader or writer was used after its transaction had ended")

@@ -1,0 +1,225 @@
+"""MemoryStorage: the contract in plain Python. What another storage answers must equal what this one answers.
+
+One lock is held for a whole transaction, reading or writing. A writer changes the rows in place and notes how to undo
+each change; an exception runs the notes backwards. Appending does not depend on the size of the store; looking for
+projections does: this storage is for tests and for small stores that nobody needs tomorrow.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
+
+from nexus_control.storage.contract import (
+    Claim,
+    Entry,
+    EntryKind,
+    Placed,
+    Projection,
+    ProjectionQuery,
+    Reader,
+    Writer,
+)
+from nexus_control.storage.faults import closed, ended, nested, unavailable
+
+_Stream: TypeAlias = tuple[EntryKind, str, int]
+_Key = TypeVar("_Key")
+_Row = TypeVar("_Row")
+
+
+@dataclass
+class _Rows:
+    """`streams` finds an entry's position by kind, stream and generation, then by seq; `ordinals` a decision's id."""
+
+    log: list[Entry] = field(default_factory=list[Entry])
+    streams: dict[_Stream, dict[int, int]] = field(default_factory=dict[_Stream, dict[int, int]])
+    projections: dict[str, Projection] = field(default_factory=dict[str, Projection])
+    ordinals: dict[int, str] = field(default_factory=dict[int, str])
+    claims: dict[str, Claim] = field(default_factory=dict[str, Claim])
+
+
+class _Session:
+    """Reader and writer in one."""
+
+    def __init__(self, rows: _Rows) -> None:
+        self._open: _Rows | None = rows
+        self._undo: list[Callable[[], object]] = []
+
+    @property
+    def _rows(self) -> _Rows:
+        if self._open is None:
+            raise ended()
+        return self._open
+
+    def end(self) -> None:
+        self._open = None
+
+    def roll_back(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def entries(
+        self, kind: EntryKind, stream: str, generation: int, start: int = 0, stop: int | None = None
+    ) -> list[Entry]:
+        rows = self._rows
+        positions = rows.streams.get((kind, stream, generation), {})
+        return [
+            rows.log[positions[seq]]
+            for seq in sorted(positions)
+            if start <= seq and (stop is None or seq < stop)
+        ]
+
+    def generations(self, kind: EntryKind, stream: str) -> list[int]:
+        streams = self._rows.streams
+        return sorted(key[2] for key in streams if key[:2] == (kind, stream))
+
+    def first_entries(self, kind: EntryKind) -> list[Entry]:
+        return [e for e in self._rows.log if (e.kind, e.generation, e.seq) == (kind, 0, 0)]
+
+    def log(self, start: int = 0, stop: int | None = None) -> list[Placed]:
+        return [Placed(start + i, entry) for i, entry in enumerate(self._rows.log[start:stop])]
+
+    def log_size(self) -> int:
+        return len(self._rows.log)
+
+    def projection(self, decision_id: str) -> Projection | None:
+        return self._rows.projections.get(decision_id)
+
+    def projections(self, query: ProjectionQuery) -> list[Projection]:
+        found = [row for row in self._newest_first() if _matches(row, query)]
+        return found[query.offset : query.offset + query.limit]
+
+    def decisions(self, limit: int, offset: int) -> list[tuple[str, str]]:
+        page = self._newest_first()[offset : offset + limit]
+        return [(row.decision_id, row.created_at) for row in page]
+
+    def claim(self, decision_id: str) -> Claim | None:
+        return self._rows.claims.get(decision_id)
+
+    def claims(self) -> list[Claim]:
+        return [claim for _, claim in sorted(self._rows.claims.items())]
+
+    def append(self, entries: Sequence[Entry]) -> int:
+        first = self.log_size()
+        for entry in entries:
+            self._append(entry)
+        return first
+
+    def next_ordinal(self) -> int:
+        return 1 + max(self._rows.ordinals, default=0)
+
+    def save(self, projection: Projection) -> None:
+        rows = self._rows
+        decision_id, ordinal = projection.decision_id, projection.ordinal
+        if rows.ordinals.get(ordinal, decision_id) != decision_id:
+            raise unavailable(f"ordinal {ordinal} belongs to another decision", decision_id=decision_id)
+        if decision_id in rows.projections:
+            self._drop(rows.ordinals, rows.projections[decision_id].ordinal)
+        self._put(rows.ordinals, ordinal, decision_id)
+        self._put(rows.projections, decision_id, projection)
+
+    def replace_projections(self, projections: Iterable[Projection]) -> None:
+        rows = self._rows
+        for row in list(rows.projections.values()):
+            self._drop(rows.ordinals, row.ordinal)
+            self._drop(rows.projections, row.decision_id)
+        for projection in projections:
+            self.save(projection)
+
+    def put_claim(self, claim: Claim) -> None:
+        self._put(self._rows.claims, claim.decision_id, claim)
+
+    def drop_claim(self, decision_id: str) -> None:
+        self._drop(self._rows.claims, decision_id)
+
+    def _newest_first(self) -> list[Projection]:
+        return sorted(self._rows.projections.values(), key=lambda row: row.ordinal, reverse=True)
+
+    def _append(self, entry: Entry) -> None:
+        rows = self._rows
+        stream: _Stream = (entry.kind, entry.stream, entry.generation)
+        positions = rows.streams.setdefault(stream, {})
+        if entry.seq in positions:
+            raise unavailable(f"{stream} already has an entry with seq {entry.seq}")
+        positions[entry.seq] = len(rows.log)
+        rows.log.append(entry)
+        self._undo.append(lambda: _take_back(rows))
+
+    def _put(self, table: dict[_Key, _Row], key: _Key, row: _Row) -> None:
+        if key in table:
+            before = table[key]
+            self._undo.append(lambda: table.__setitem__(key, before))
+        else:
+            self._undo.append(lambda: table.__delitem__(key))
+        table[key] = row
+
+    def _drop(self, table: dict[_Key, _Row], key: _Key) -> None:
+        if key in table:
+            row = table.pop(key)
+            self._undo.append(lambda: table.__setitem__(key, row))
+
+
+class MemoryStorage:
+    """A store that lives and dies with this object."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._rows = _Rows()
+        self._busy = False
+        self._closed = False
+
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        with self._transaction() as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Writer]:
+        with self._transaction() as session:
+            try:
+                yield session
+            except BaseException:
+                session.roll_back()
+                raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._rows = _Rows()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[_Session]:
+        with self._lock:
+            if self._closed:
+                raise closed()
+            if self._busy:
+                raise nested()
+            self._busy = True
+            session = _Session(self._rows)
+            try:
+                yield session
+            finally:
+                session.end()
+                self._busy = False
+
+
+def _take_back(rows: _Rows) -> None:
+    """Remove the last entry of the log."""
+    entry = rows.log.pop()
+    stream: _Stream = (entry.kind, entry.stream, entry.generation)
+    positions = rows.streams[stream]
+    del positions[entry.seq]
+    if not positions:
+        del rows.streams[stream]
+
+
+def _matches(row: Projection, query: ProjectionQuery) -> bool:
+    return (
+        row.event_count > 0
+        and (query.before is None or row.ordinal < query.before)
+        and (query.phase is None or row.phase == query.phase)
+        and (query.approved is None or (row.approved_until > query.now) == query.approved)
+        and (query.label is None or query.label in row.labels)
+        and (query.requester is None or row.requester == query.requester)
+    )

@@ -1,0 +1,225 @@
+"""Readers and writers on SQLite: rows to SQL and back. Transactions and connections are not here."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, NoReturn, Protocol, TypeAlias, cast
+
+from nexus_control.storage.contract import Claim, Entry, EntryKind, Placed, Projection, ProjectionQuery
+from nexus_control.storage.faults import ended, unavailable
+
+Row: TypeAlias = tuple[Any, ...]
+
+
+class Cursor(Protocol):
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+
+class Connection(Protocol):
+    """What is needed of a `sqlite3.Connection`."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Cursor: ...
+
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Cursor: ...
+
+
+# The columns of a table are the fields of its dataclass, in their order.
+_ENTRY_FIELDS = tuple(field.name for field in fields(Entry))
+_PROJECTION_FIELDS = tuple(field.name for field in fields(Projection))
+_CLAIM_FIELDS = tuple(field.name for field in fields(Claim))
+_LABELS = _PROJECTION_FIELDS.index("labels")
+
+
+def _row_of(names: Sequence[str]) -> Callable[[object], Row]:
+    return cast("Callable[[object], Row]", attrgetter(*names))
+
+
+_entry_row = _row_of(_ENTRY_FIELDS)
+_before_labels = _row_of(_PROJECTION_FIELDS[:_LABELS])
+_after_labels = _row_of(_PROJECTION_FIELDS[_LABELS + 1 :])
+_claim_row = _row_of(_CLAIM_FIELDS)
+
+
+def _places(names: Sequence[str]) -> str:
+    return ", ".join("?" for _ in names)
+
+
+_ENTRY = ", ".join(_ENTRY_FIELDS)
+_PROJECTION = ", ".join(_PROJECTION_FIELDS)
+_CLAIM = ", ".join(_CLAIM_FIELDS)
+
+_ENTRIES = f"""SELECT {_ENTRY} FROM entries
+    WHERE kind = ? AND stream = ? AND generation = ? AND seq >= ? AND (? IS NULL OR seq < ?) ORDER BY seq"""
+_GENERATIONS = "SELECT DISTINCT generation FROM entries WHERE kind = ? AND stream = ? ORDER BY generation"
+_FIRST_ENTRIES = f"""SELECT {_ENTRY} FROM entries
+    WHERE kind = ? AND generation = 0 AND seq = 0 ORDER BY position"""
+_LOG = f"""SELECT position, {_ENTRY} FROM entries
+    WHERE position >= ? AND (? IS NULL OR position < ?) ORDER BY position"""
+_LOG_SIZE = "SELECT coalesce(max(position) + 1, 0) FROM entries"
+_APPEND = f"INSERT INTO entries(position, {_ENTRY}) VALUES (?, {_places(_ENTRY_FIELDS)})"
+
+_ONE_PROJECTION = f"SELECT {_PROJECTION} FROM projections WHERE decision_id = ?"
+_DECISIONS = "SELECT decision_id, created_at FROM projections ORDER BY ordinal DESC LIMIT ? OFFSET ?"
+_NEXT_ORDINAL = "SELECT coalesce(max(ordinal), 0) + 1 FROM projections"
+_LISTED = "SELECT ordinal, labels FROM projections WHERE decision_id = ?"
+_INSERT_PROJECTION = f"INSERT INTO projections({_PROJECTION}) VALUES ({_places(_PROJECTION_FIELDS)})"
+_UPDATE_PROJECTION = f"""UPDATE projections
+    SET {", ".join(f"{name} = ?" for name in _PROJECTION_FIELDS)} WHERE decision_id = ?"""
+_LIST = "INSERT OR REPLACE INTO listing(ordinal, phase, approved_until, requester) VALUES (?, ?, ?, ?)"
+_UNLIST = "DELETE FROM listing WHERE ordinal = ?"
+_ADD_LABEL = "INSERT OR IGNORE INTO labels(label, ordinal) VALUES (?, ?)"
+_REMOVE_LABEL = "DELETE FROM labels WHERE label = ? AND ordinal = ?"
+
+_ONE_CLAIM = f"SELECT {_CLAIM} FROM claims WHERE decision_id = ?"
+_CLAIMS = f"SELECT {_CLAIM} FROM claims ORDER BY decision_id"
+_PUT_CLAIM = f"INSERT OR REPLACE INTO claims({_CLAIM}) VALUES ({_places(_CLAIM_FIELDS)})"
+_DROP_CLAIM = "DELETE FROM claims WHERE decision_id = ?"
+
+
+class Session:
+    """Reader and writer in one, until `end()`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._execute = connection.execute
+        self._execute_many = connection.executemany
+
+    def end(self) -> None:
+        self._execute = self._execute_many = _refuse
+
+    def entries(
+        self, kind: EntryKind, stream: str, generation: int, start: int = 0, stop: int | None = None
+    ) -> list[Entry]:
+        rows = self._execute(_ENTRIES, (kind, stream, generation, start, stop, stop)).fetchall()
+        return [Entry(*row) for row in rows]
+
+    def generations(self, kind: EntryKind, stream: str) -> list[int]:
+        return [row[0] for row in self._execute(_GENERATIONS, (kind, stream)).fetchall()]
+
+    def first_entries(self, kind: EntryKind) -> list[Entry]:
+        return [Entry(*row) for row in self._execute(_FIRST_ENTRIES, (kind,)).fetchall()]
+
+    def log(self, start: int = 0, stop: int | None = None) -> list[Placed]:
+        rows = self._execute(_LOG, (start, stop, stop)).fetchall()
+        return [Placed(row[0], Entry(*row[1:])) for row in rows]
+
+    def log_size(self) -> int:
+        return self._number(_LOG_SIZE)
+
+    def projection(self, decision_id: str) -> Projection | None:
+        row = self._execute(_ONE_PROJECTION, (decision_id,)).fetchone()
+        return None if row is None else _projection(row)
+
+    def projections(self, query: ProjectionQuery) -> list[Projection]:
+        sql, parameters = _page(query)
+        return [_projection(row) for row in self._execute(sql, parameters).fetchall()]
+
+    def decisions(self, limit: int, offset: int) -> list[tuple[str, str]]:
+        return self._execute(_DECISIONS, (limit, offset)).fetchall()
+
+    def claim(self, decision_id: str) -> Claim | None:
+        row = self._execute(_ONE_CLAIM, (decision_id,)).fetchone()
+        return None if row is None else _claim(row)
+
+    def claims(self) -> list[Claim]:
+        return [_claim(row) for row in self._execute(_CLAIMS, ()).fetchall()]
+
+    def append(self, entries: Sequence[Entry]) -> int:
+        first = self.log_size()
+        rows = ((position, *_entry_row(entry)) for position, entry in enumerate(entries, first))
+        self._execute_many(_APPEND, rows)
+        return first
+
+    def next_ordinal(self) -> int:
+        return self._number(_NEXT_ORDINAL)
+
+    def save(self, projection: Projection) -> None:
+        row = (*_before_labels(projection), _labels_text(projection.labels), *_after_labels(projection))
+        before = self._execute(_LISTED, (projection.decision_id,)).fetchone()
+        if before is None:
+            self._execute(_INSERT_PROJECTION, row)
+        else:
+            self._execute(_UPDATE_PROJECTION, (*row, projection.decision_id))
+        self._list(projection, before)
+
+    def replace_projections(self, projections: Iterable[Projection]) -> None:
+        for table in ("projections", "listing", "labels"):
+            self._execute(f"DELETE FROM {table}", ())
+        for projection in projections:
+            self.save(projection)
+
+    def put_claim(self, claim: Claim) -> None:
+        self._execute(_PUT_CLAIM, _claim_row(claim))
+
+    def drop_claim(self, decision_id: str) -> None:
+        self._execute(_DROP_CLAIM, (decision_id,))
+
+    def _list(self, projection: Projection, before: Row | None) -> None:
+        """Bring `listing` and `labels` in step; `before` is the ordinal and the labels they were made from."""
+        ordinal, labels = projection.ordinal, projection.labels
+        if before is not None:
+            old_ordinal, old_labels = before[0], _labels(before[1])
+            if old_ordinal != ordinal or projection.event_count == 0:
+                self._execute(_UNLIST, (old_ordinal,))
+            if (old_ordinal, old_labels) != (ordinal, labels):
+                self._execute_many(_REMOVE_LABEL, ((label, old_ordinal) for label in old_labels))
+        if projection.event_count > 0:
+            row = (ordinal, projection.phase, projection.approved_until, projection.requester)
+            self._execute(_LIST, row)
+        if labels:
+            self._execute_many(_ADD_LABEL, ((label, ordinal) for label in labels))
+
+    def _number(self, sql: str) -> int:
+        return self._execute(sql, ()).fetchone()[0]
+
+
+def _page(query: ProjectionQuery) -> tuple[str, list[object]]:
+    """The statement for a page: it finds the ordinals in the narrow listing, then reads only their wide rows."""
+    chosen: list[tuple[str, object]] = []
+    if query.label is not None:
+        chosen.append(("label = ?", query.label))
+    if query.before is not None:
+        chosen.append(("ordinal < ?", query.before))
+    if query.phase is not None:
+        chosen.append(("phase = ?", query.phase))
+    if query.approved is not None:
+        chosen.append(("approved_until > ?" if query.approved else "approved_until <= ?", query.now))
+    if query.requester is not None:
+        chosen.append(("requester = ?", query.requester))
+    source = "listing" if query.label is None else "labels CROSS JOIN listing USING (ordinal)"
+    where = " AND ".join(condition for condition, _ in chosen) or "1"
+    sql = f"""SELECT {_PROJECTION} FROM projections WHERE ordinal IN
+        (SELECT ordinal FROM {source} WHERE {where} ORDER BY ordinal DESC LIMIT ? OFFSET ?)
+        ORDER BY ordinal DESC"""
+    return sql, [*(value for _, value in chosen), query.limit, query.offset]
+
+
+def _projection(row: Row) -> Projection:
+    return Projection(*row[:_LABELS], _labels(row[_LABELS]), *row[_LABELS + 1 :])
+
+
+def _claim(row: Row) -> Claim:
+    *facts, recovered, late_outcome = row
+    return Claim(*facts, recovered=bool(recovered), late_outcome=late_outcome)
+
+
+def _labels_text(labels: tuple[str, ...]) -> str:
+    return json.dumps(labels, ensure_ascii=False) if labels else "[]"
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    if text == "[]":
+        return ()
+    try:
+        labels = json.loads(text)
+    except ValueError:
+        labels = None
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in cast("list[object]", labels)):
+        raise unavailable("the labels of a projection are damaged: rebuild the projections from the log")
+    return tuple(cast("list[str]", labels))
+
+
+def _refuse(*_: object) -> NoReturn:
+    raise ended()

@@ -1,0 +1,200 @@
+"""The SQLite schema: ordered migrations, and what a file's first bytes say about it.
+
+`PRAGMA user_version` counts the migrations that were applied; each is applied in one transaction, and none is ever
+changed after a release. `PRAGMA application_id` says that the file is ours.
+
+The database itself keeps the log append-only, whoever writes: triggers refuse UPDATE and DELETE, and an INSERT that
+is not at the next position or whose key exists. (The last also stops INSERT OR REPLACE, which deletes without firing
+a DELETE trigger unless `recursive_triggers` is on.) This guards against mistakes; a forger who drops the triggers is
+found by the chain. Columns are typed by CHECK because STRICT tables need SQLite 3.37 and Python 3.11 promises only
+3.7.15; nothing here needs more than SQLite 3.15.
+
+`listing` repeats what decisions are searched by, for those that have events: projections are wide, and paging through
+them by offset would read them all. `labels` belongs to `listing`.
+"""
+
+import os
+from pathlib import Path
+
+from nexus_control.storage.faults import unavailable
+
+APPLICATION_ID = int.from_bytes(b"NxCt", "big")
+
+_ENTRIES = """
+CREATE TABLE entries(
+    position   INTEGER PRIMARY KEY,
+    kind       TEXT NOT NULL CHECK (kind IN ('decision', 'template', 'import')),
+    stream     TEXT NOT NULL CHECK (typeof(stream) = 'text'),
+    generation INTEGER NOT NULL CHECK (typeof(generation) = 'integer'),
+    seq        INTEGER NOT NULL CHECK (typeof(seq) = 'integer'),
+    event_type TEXT NOT NULL CHECK (typeof(event_type) = 'text'),
+    ts         TEXT NOT NULL CHECK (typeof(ts) = 'text'),
+    actor_type TEXT NOT NULL CHECK (actor_type IN ('human', 'system')),
+    actor_id   TEXT NOT NULL CHECK (typeof(actor_id) = 'text'),
+    payload    TEXT NOT NULL CHECK (typeof(payload) = 'text'),
+    digest     TEXT NOT NULL CHECK (typeof(digest) = 'text'),
+    leaf       TEXT NOT NULL CHECK (typeof(leaf) = 'text'),
+    origin     TEXT NOT NULL CHECK (origin IN ('local', 'imported')),
+    UNIQUE (kind, stream, generation, seq)
+)
+"""
+_FIRST_ENTRIES = """
+CREATE INDEX first_entries ON entries(kind, position) WHERE generation = 0 AND seq = 0
+"""
+_ENTRIES_GROW_AT_THE_END = """
+CREATE TRIGGER entries_grow_at_the_end BEFORE INSERT ON entries
+WHEN NEW.position IS NOT (SELECT coalesce(max(position) + 1, 0) FROM entries)
+  OR EXISTS (SELECT 1 FROM entries WHERE kind = NEW.kind AND stream = NEW.stream
+             AND generation = NEW.generation AND seq = NEW.seq)
+BEGIN
+    SELECT RAISE(ABORT, 'entries are append-only: this position or key is not the next one');
+END
+"""
+_ENTRIES_ARE_NOT_UPDATED = """
+CREATE TRIGGER entries_are_not_updated BEFORE UPDATE ON entries
+BEGIN
+    SELECT RAISE(ABORT, 'entries are append-only: no UPDATE');
+END
+"""
+_ENTRIES_ARE_NOT_DELETED = """
+CREATE TRIGGER entries_are_not_deleted BEFORE DELETE ON entries
+BEGIN
+    SELECT RAISE(ABORT, 'entries are append-only: no DELETE');
+END
+"""
+_PROJECTIONS = """
+CREATE TABLE projections(
+    ordinal        INTEGER PRIMARY KEY,
+    decision_id    TEXT NOT NULL UNIQUE,
+    generation     INTEGER NOT NULL,
+    event_count    INTEGER NOT NULL,
+    created_at     TEXT NOT NULL,
+    last_ts        TEXT NOT NULL,
+    head           TEXT NOT NULL,
+    phase          TEXT NOT NULL,
+    approved_until TEXT NOT NULL,
+    policy_seq     INTEGER NOT NULL,
+    goal           TEXT NOT NULL,
+    requester      TEXT NOT NULL,
+    labels         TEXT NOT NULL,
+    imported_count INTEGER NOT NULL,
+    provenance     TEXT NOT NULL,
+    progress       TEXT NOT NULL
+)
+"""
+_LISTING = """
+CREATE TABLE listing(
+    ordinal        INTEGER PRIMARY KEY,
+    phase          TEXT NOT NULL,
+    approved_until TEXT NOT NULL,
+    requester      TEXT NOT NULL
+)
+"""
+_LISTING_BY_PHASE = "CREATE INDEX listing_by_phase ON listing(phase, ordinal, approved_until)"
+_LISTING_BY_REQUESTER = "CREATE INDEX listing_by_requester ON listing(requester, ordinal)"
+_LABELS = """
+CREATE TABLE labels(
+    label   TEXT NOT NULL,
+    ordinal INTEGER NOT NULL,
+    PRIMARY KEY (label, ordinal)
+) WITHOUT ROWID
+"""
+_CLAIMS = """
+CREATE TABLE claims(
+    decision_id  TEXT NOT NULL PRIMARY KEY,
+    generation   INTEGER NOT NULL,
+    seq          INTEGER NOT NULL,
+    owner        TEXT NOT NULL,
+    claimed_at   TEXT NOT NULL,
+    recovered    INTEGER NOT NULL CHECK (recovered IN (0, 1)),
+    late_outcome TEXT NOT NULL
+) WITHOUT ROWID
+"""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        f"PRAGMA application_id = {APPLICATION_ID}",
+        _ENTRIES,
+        _FIRST_ENTRIES,
+        _ENTRIES_GROW_AT_THE_END,
+        _ENTRIES_ARE_NOT_UPDATED,
+        _ENTRIES_ARE_NOT_DELETED,
+        _PROJECTIONS,
+        _LISTING,
+        _LISTING_BY_PHASE,
+        _LISTING_BY_REQUESTER,
+        _LABELS,
+        _CLAIMS,
+    ),
+)
+
+# The database header (https://www.sqlite.org/fileformat2.html#the_database_header): big-endian integers at offsets.
+_MAGIC = b"SQLite format 3\0"
+_HEADER_SIZE = 100
+_SCHEMA_COOKIE = 40
+_USER_VERSION = 60
+_APPLICATION_ID = 68
+
+
+def require_ours(
+    where: object, application_id: int, version: int, *, empty: bool, newest: int = len(MIGRATIONS)
+) -> int:
+    """`version`, if the database is ours or empty, and not newer than we are. Raises STORE_UNAVAILABLE."""
+    if application_id != APPLICATION_ID and not (empty and application_id == 0 and version == 0):
+        raise unavailable(
+            f"{where} is a database of another program (or of nexus-control before 2.0): choose another path",
+            path=str(where),
+            application_id=application_id,
+        )
+    if version > newest:
+        raise unavailable(
+            f"{where} was written by a newer nexus-control (its schema is {version}, this one knows {newest}):"
+            " upgrade nexus-control",
+            path=str(where),
+            schema=version,
+        )
+    return version
+
+
+def require_usable_file(path: Path) -> None:
+    """Refuse what cannot be our database, from its first bytes, before SQLite could change anything.
+
+    Raises STORE_UNAVAILABLE. A schema cookie of 0 means that no table was ever made.
+    """
+    try:
+        _require_writable(path)
+        header = _read_header(path)
+    except (OSError, ValueError) as error:
+        raise unavailable(f"{path} cannot be opened: {error}", path=str(path)) from error
+    if not header:
+        return
+    if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC):
+        raise unavailable(f"{path} is not a database: choose another path", path=str(path))
+    require_ours(
+        path,
+        _integer(header, _APPLICATION_ID),
+        _integer(header, _USER_VERSION),
+        empty=_integer(header, _SCHEMA_COOKIE) == 0,
+    )
+
+
+def _require_writable(path: Path) -> None:
+    if path.is_dir():
+        raise unavailable(f"{path} is a folder: name a file in it", path=str(path))
+    if not path.parent.is_dir():
+        raise unavailable(f"{path.parent} is not a folder: create it first", path=str(path))
+    if path.exists() and not path.is_file():
+        raise unavailable(f"{path} is not a regular file: choose another path", path=str(path))
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise unavailable(f"{path} may not be written: check its permissions", path=str(path))
+
+
+def _read_header(path: Path) -> bytes:
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        return file.read(_HEADER_SIZE)
+
+
+def _integer(header: bytes, offset: int) -> int:
+    return int.from_bytes(header[offset : offset + 4], "big", signed=True)

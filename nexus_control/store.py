@@ -1,0 +1,152 @@
+"""DecisionStore: what embedders hold. It opens a storage by path or URL, and supplies the clock.
+
+The public methods here are the low door: `append_event` checks the envelope, the payload's decoding and the canonical
+domain, but not the rules of decisions; the use cases do that, in `writing()` sessions.
+"""
+
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from nexus_control.actors import Actor
+from nexus_control.clock import SYSTEM_CLOCK, Clock
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.events import EventType, Payload, StoredEvent, parse_event_type
+from nexus_control.payloads import TemplateCreatedPayload
+from nexus_control.policy import Policy
+from nexus_control.projection import StoredDecision
+from nexus_control.session import ReadSession, WriteSession
+from nexus_control.storage import open_storage
+from nexus_control.storage.contract import Storage
+from nexus_control.template import Overrides, Template
+
+
+class DecisionStore:
+    """Decisions and templates as append-only events, in SQLite by default.
+
+    `path_or_url` is a file, `:memory:` (SQLite in memory) or `memory:` (plain Python). Safe to use from several
+    threads; several processes may open one file.
+    """
+
+    def __init__(
+        self,
+        path_or_url: str | os.PathLike[str] = ":memory:",
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        storage: Storage | None = None,
+    ) -> None:
+        self.clock = clock
+        self._storage = storage if storage is not None else open_storage(path_or_url)
+
+    def __enter__(self) -> "DecisionStore":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the storage; everything acknowledged is already durable."""
+        self._storage.close()
+
+    @contextmanager
+    def reading(self) -> Generator[ReadSession]:
+        """One consistent view, judged at one instant."""
+        with self._storage.reading() as rows:
+            yield ReadSession(rows, self.clock.now())
+
+    @contextmanager
+    def writing(self) -> Generator[WriteSession]:
+        """The store's only writer until the block ends: commits at its end, rolls back on an exception."""
+        with self._storage.writing() as rows:
+            yield WriteSession(rows, self.clock.now(), self.clock)
+
+    def create_decision(self) -> str:
+        """The id of a new decision, without events yet."""
+        with self.writing() as session:
+            return session.reserve().decision_id
+
+    def decision_exists(self, decision_id: str) -> bool:
+        with self.reading() as session:
+            return session.rows.projection(decision_id) is not None
+
+    def append_event(
+        self,
+        decision_id: str,
+        event_type: EventType | str,
+        actor: Actor | Mapping[str, object],
+        payload: Payload | Mapping[str, Any],
+    ) -> StoredEvent:
+        """Append one event, whatever the decision's state. Raises DECISION_NOT_FOUND, REPLAY_INVALID, JSON_INVALID."""
+        content = payload.to_dict() if isinstance(payload, Payload) else dict(payload)
+        kind = parse_event_type(event_type)
+        with self.writing() as session:
+            stored = session.append_raw(session.decision(decision_id), Actor.of(actor), [(kind, content)])
+            return session.event(stored, stored.facts.event_count - 1)
+
+    def get_events(self, decision_id: str, *, generation: int | None = None) -> list[StoredEvent]:
+        """The events by seq, of the current generation unless told otherwise. Raises DECISION_NOT_FOUND."""
+        with self.reading() as session:
+            return session.events(session.decision(decision_id), generation)
+
+    def generations(self, decision_id: str) -> list[int]:
+        """The generations of a decision: all but the last were superseded by an import."""
+        with self.reading() as session:
+            return session.rows.generations("decision", decision_id)
+
+    def list_decisions(self, limit: int = 100, offset: int = 0) -> list[tuple[str, str]]:
+        """(decision id, created_at), newest first."""
+        with self.reading() as session:
+            return session.rows.decisions(limit, offset)
+
+    def load(self, decision_id: str) -> StoredDecision:
+        """The decision's facts without its events; the cost does not grow with their number."""
+        with self.reading() as session:
+            return session.decision(decision_id)
+
+
+class TemplateStore:
+    """The templates of a store."""
+
+    def __init__(self, store: DecisionStore) -> None:
+        self._store = store
+
+    def create_template(
+        self,
+        name: str,
+        actor: Actor | Mapping[str, object],
+        policy: Policy | None = None,
+        description: str = "",
+        overrides: Overrides = "any",
+    ) -> Template:
+        """Raises TEMPLATE_ALREADY_EXISTS; a template is never changed."""
+        if not name or name != name.strip():
+            raise NexusControlError(ErrorCode.INVALID_ARGUMENT, "name must not be empty", {"field": "name"})
+        payload = TemplateCreatedPayload(
+            name=name, description=description, overrides=overrides, **(policy or Policy()).fields()
+        )
+        with self._store.writing() as session:
+            return session.create_template(Actor.of(actor), payload)
+
+    def get_template(self, name: str) -> Template | None:
+        with self._store.reading() as session:
+            return session.find_template(name)
+
+    def template_exists(self, name: str) -> bool:
+        return self.get_template(name) is not None
+
+    def get_template_events(self, name: str) -> list[StoredEvent]:
+        with self._store.reading() as session:
+            return session.template_events(name)
+
+    def list_templates(
+        self, limit: int = 100, offset: int = 0, label_filter: str | None = None
+    ) -> list[Template]:
+        """A page of templates in the order of their creation; `label_filter` matches one whole label."""
+        with self._store.reading() as session:
+            templates = session.templates()
+        matching = [t for t in templates if label_filter is None or label_filter in t.policy.labels]
+        return matching[offset : offset + limit]

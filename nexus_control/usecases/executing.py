@@ -1,0 +1,291 @@
+"""Execute: claim, dispatch, record. The router runs at most once for a decision, whatever happens.
+
+1. One write transaction checks every rule and appends EXECUTION_REQUESTED and EXECUTION_STARTED: the claim.
+2. `router.run` is called outside any transaction.
+3. One write transaction appends the outcome. What the router answered is read as a fact, never trusted to be well
+   formed; what cannot be known is recorded as unknown, and is never run again by itself.
+
+A process that dies between 1 and 3 leaves the decision executing; `recover` turns that into outcome unknown.
+"""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from nexus_control.audit_package import router_bundle_digest
+from nexus_control.blocking import Attempt, BlockingReason, attempt_reasons
+from nexus_control.canonical_json import canonical_json
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.response import RUN_FAILED, read_response
+from nexus_control.execution.router import AdapterDescriber, RouterOutcomeUnknown, RouterProtocol, RunExporter
+from nexus_control.facts import Facts
+from nexus_control.integrity import json_digest
+from nexus_control.payloads import (
+    ExecutionCompletedPayload,
+    ExecutionFailedPayload,
+    ExecutionOutcomeUnknownPayload,
+    ExecutionRequestedPayload,
+    ExecutionStartedPayload,
+)
+from nexus_control.projection import StoredDecision
+from nexus_control.session import SYSTEM_ACTOR, WriteSession
+from nexus_control.storage.contract import Claim
+from nexus_control.store import DecisionStore
+from nexus_control.usecases.ownership import owning
+
+if TYPE_CHECKING:  # pydantic stays out until the first call
+    from nexus_control.arguments import ExecuteArguments
+
+MAX_MESSAGE = 4096
+
+Outcome = ExecutionCompletedPayload | ExecutionFailedPayload | ExecutionOutcomeUnknownPayload
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    claim: Claim
+    request: dict[str, Any]
+    request_digest: str
+
+    @property
+    def mode(self) -> str:
+        return "dry_run" if self.request["dry_run"] else "apply"
+
+
+def execute(
+    store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol | None
+) -> dict[str, Any]:
+    """Run an approved decision once. Raises POLICY_NOT_SATISFIED with all reasons, and then nothing was written;
+    ROUTER_ERROR for a failed run; OUTCOME_UNKNOWN where nobody can tell; OUTCOME_REFUSED when it came too late.
+    """
+    if router is None:
+        raise NexusControlError(ErrorCode.ROUTER_NOT_CONFIGURED, "There is no router to execute with")
+    with owning(store.clock.new_id()) as owner:
+        claimed = _claim(store, arguments, router, owner.to_text())
+        try:
+            outcome = _dispatch(router, claimed.request)
+        except BaseException as interruption:
+            with suppress(NexusControlError):  # the interruption goes on up whether or not it can be recorded
+                _settle(store, claimed, _unknown("INTERRUPTED", type(interruption).__name__))
+            raise
+        _settle(store, claimed, outcome)
+    return _answer(claimed, outcome)
+
+
+def _claim(
+    store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol, owner: str
+) -> _Claimed:
+    capabilities, digest = _ask_adapter(router, arguments.adapter_id)
+    with store.writing() as session:
+        decision = session.decision(arguments.request_id)
+        dry_run = _is_dry_run(decision.facts, arguments.dry_run)
+        attempt = Attempt(
+            adapter_id=arguments.adapter_id, dry_run=dry_run, capabilities=capabilities, adapter_digest=digest
+        )
+        _require_allowed(session, decision, attempt)
+        request = _compile(decision.facts, attempt)
+        request_digest = json_digest(request)
+        requested = session.append(
+            decision,
+            arguments.actor,
+            ExecutionRequestedPayload(adapter_id=arguments.adapter_id, dry_run=dry_run),
+        )
+        session.append(requested, SYSTEM_ACTOR, ExecutionStartedPayload(router_request_digest=request_digest))
+        claim = session.claim(requested, decision.facts.event_count, owner)
+    return _Claimed(claim, request, request_digest)
+
+
+def _ask_adapter(router: RouterProtocol, adapter_id: str) -> tuple[set[str] | None, str | None]:
+    """The adapter's capabilities and the digest of its declaration; None for what the router cannot tell."""
+    try:
+        digest = router.adapter_digest(adapter_id) if isinstance(router, AdapterDescriber) else None
+        return router.get_adapter_capabilities(adapter_id), digest
+    except Exception as error:
+        raise NexusControlError(
+            ErrorCode.ROUTER_ERROR,
+            f"Router execution failed: it cannot describe adapter {adapter_id!r:.80}: {_describe(error)}",
+        ) from error
+
+
+def _is_dry_run(facts: Facts, asked: bool | None) -> bool:
+    if asked is not None:
+        return asked
+    return facts.created is not None and facts.created.requested_mode == "dry_run"
+
+
+def _require_allowed(session: WriteSession, decision: StoredDecision, attempt: Attempt) -> None:
+    reasons = [
+        reason.to_dict()
+        for reason in (
+            *attempt_reasons(decision.facts, session.now, attempt, decision.authority),
+            *_import_reasons(decision),
+        )
+    ]
+    if reasons:
+        raise NexusControlError(
+            ErrorCode.POLICY_NOT_SATISFIED,
+            "Policy validation failed: " + "; ".join(reason["message"] for reason in reasons),
+            {"request_id": decision.decision_id, "reasons": reasons},
+        )
+
+
+def _import_reasons(decision: StoredDecision) -> Iterator[BlockingReason]:
+    record = decision.provenance
+    if record is not None and record.forensic:
+        yield BlockingReason("FORENSIC_IMPORT", "This history was imported unchecked, as evidence only")
+    if record is not None and record.ran_before and decision.facts.linked_execution is None:
+        yield BlockingReason(
+            "ALREADY_EXECUTED", "An earlier history of this decision has had its run here", {"run_id": None}
+        )
+
+
+def _compile(facts: Facts, attempt: Attempt) -> dict[str, Any]:
+    if facts.created is None or facts.policy is None:
+        raise NexusControlError(ErrorCode.INTERNAL, "an unblocked decision has a goal and a policy")
+    return facts.policy.compile_to_router_request(
+        facts.created.goal, facts.created.plan, attempt.adapter_id, attempt.dry_run
+    )
+
+
+def _dispatch(router: RouterProtocol, request: dict[str, Any]) -> Outcome:
+    """Call the router once, and read what happened."""
+    try:
+        response: object = router.run(**request)
+    except RouterOutcomeUnknown as unknown:
+        return replace(_unknown("ROUTER_OUTCOME_UNKNOWN", unknown.detail), run_id=unknown.run_id)
+    except TimeoutError as timeout:
+        return _unknown("TIMEOUT", _describe(timeout))
+    except Exception as error:
+        return ExecutionFailedPayload(
+            error_code=ErrorCode.ROUTER_ERROR, error_message=_describe(error), effect="unknown"
+        )
+    return _read(router, response)
+
+
+def _read(router: RouterProtocol, response: object) -> Outcome:
+    """What the answer says, and what the run's bundle says where the router keeps one."""
+    report = read_response(response)
+    exported = _export(router, report.run_id) if report.run_id is not None else None
+    if exported is not None:
+        report = read_response(response, exported)
+    bundle_digest = router_bundle_digest(exported) if exported is not None else None
+    if report.run_id is None or report.outcome == "unknown":
+        return ExecutionOutcomeUnknownPayload(
+            reason="NO_RUN_ID" if report.run_id is None else "RUN_UNFINISHED",
+            detail=report.error_message or "The router's answer does not say what its run did",
+            run_id=report.run_id,
+            response_digest=report.response_digest,
+            router_bundle_digest=bundle_digest,
+        )
+    if report.outcome == "failed":
+        return ExecutionFailedPayload(
+            error_code=report.error_code or RUN_FAILED,
+            error_message=report.error_message or "The run failed",
+            run_id=report.run_id,
+            response_digest=report.response_digest,
+            router_bundle_digest=bundle_digest,
+            steps_executed=report.steps_executed,
+            notes=report.notes,
+        )
+    return ExecutionCompletedPayload(
+        run_id=report.run_id,
+        response_digest=report.response_digest,
+        steps_executed=report.steps_executed,
+        router_bundle_digest=bundle_digest,
+        notes=report.notes,
+    )
+
+
+def _export(router: RouterProtocol, run_id: str) -> dict[str, Any] | None:
+    """The run's bundle, where the router has one. It is only a second witness: its absence fails nothing."""
+    if not isinstance(router, RunExporter):
+        return None
+    try:
+        return router.export_run(run_id)
+    except Exception:
+        return None
+
+
+def _settle(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> None:
+    """Record the outcome; if that fails, record at least that it is unknown. Raises OUTCOME_UNKNOWN then."""
+    try:
+        recorded = _record(store, claimed, outcome)
+    except NexusControlError as fault:
+        doubt = replace(
+            _unknown("RECORDING_FAILED", str(fault)[:MAX_MESSAGE]),
+            run_id=outcome.run_id,
+            response_digest=outcome.response_digest,
+        )
+        with suppress(NexusControlError):
+            _record(store, claimed, doubt)
+        raise NexusControlError(
+            ErrorCode.OUTCOME_UNKNOWN,
+            f"The router returned, but its outcome could not be recorded: {fault}",
+            {**_details(claimed, outcome), "reason": "RECORDING_FAILED"},
+        ) from fault
+    if not recorded:
+        raise NexusControlError(
+            ErrorCode.OUTCOME_REFUSED,
+            "The outcome came after the execution was given up; it is kept as evidence",
+            _details(claimed, outcome),
+        )
+
+
+def _record(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> bool:
+    """Append the outcome while the claim still holds; otherwise keep it beside the log, and answer False."""
+    claim = claimed.claim
+    with store.writing() as session:
+        decision = session.decision(claim.decision_id)
+        execution = decision.facts.last_execution
+        holds = (
+            decision.facts.phase == "executing"
+            and decision.generation == claim.generation
+            and execution is not None
+            and execution.seq == claim.seq
+        )
+        if holds:
+            session.append(decision, SYSTEM_ACTOR, outcome)
+            session.rows.drop_claim(claim.decision_id)
+        else:
+            late = canonical_json({"event_type": str(outcome.event_type), "payload": outcome.to_dict()})
+            session.rows.put_claim(replace(claim, recovered=True, late_outcome=late))
+    return holds
+
+
+def _answer(claimed: _Claimed, outcome: Outcome) -> dict[str, Any]:
+    details = _details(claimed, outcome)
+    if isinstance(outcome, ExecutionCompletedPayload):
+        return details | {"steps_executed": outcome.steps_executed}
+    if isinstance(outcome, ExecutionFailedPayload):
+        raise NexusControlError(
+            ErrorCode.ROUTER_ERROR,
+            f"Router execution failed: {outcome.error_code}: {outcome.error_message}",
+            details | {"error_code": outcome.error_code, "error_message": outcome.error_message},
+        )
+    raise NexusControlError(
+        ErrorCode.OUTCOME_UNKNOWN,
+        f"Router execution failed: the outcome is unknown: {outcome.detail}",
+        details | {"reason": outcome.reason},
+    )
+
+
+def _details(claimed: _Claimed, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "request_id": claimed.claim.decision_id,
+        "run_id": outcome.run_id,
+        "mode": claimed.mode,
+        "request_digest": claimed.request_digest,
+        "response_digest": outcome.response_digest,
+    }
+
+
+def _unknown(reason: str, detail: str) -> ExecutionOutcomeUnknownPayload:
+    return ExecutionOutcomeUnknownPayload(reason=reason, detail=detail)
+
+
+def _describe(error: BaseException) -> str:
+    """An exception in one bounded text that UTF-8 can hold; works for exceptions whose `str` fails, too."""
+    text = "".join(traceback.format_exception_only(error)).strip()
+    return text.encode("utf-8", "replace").decode()[:MAX_MESSAGE]

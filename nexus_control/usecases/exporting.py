@@ -1,0 +1,96 @@
+"""Artifacts for callers: bundles, audit packages and the audit record, as JSON values."""
+
+from typing import TYPE_CHECKING, Any
+
+from nexus_control.audit_export import package_of, render_audit_package
+from nexus_control.canonical_json import canonical_json
+from nexus_control.export import bundle_of, render_export
+from nexus_control.import_ import import_checked
+from nexus_control.instants import format_instant
+from nexus_control.integrity import sha256_hex
+from nexus_control.store import DecisionStore
+from nexus_control.usecases.views import decision_view, execution_line, state_view
+
+if TYPE_CHECKING:  # pydantic stays out until the first call
+    from nexus_control.arguments import (
+        ExportAuditPackageArguments,
+        ExportBundleArguments,
+        ImportBundleArguments,
+        RecordArguments,
+    )
+
+AUDIT_RECORD_VERSION = "0.1.0"
+
+
+def export_bundle(store: DecisionStore, arguments: "ExportBundleArguments") -> dict[str, Any]:
+    """The decision as a bundle 0.5."""
+    with store.reading() as session:
+        bundle = bundle_of(
+            session,
+            arguments.decision_id,
+            include_template_snapshot=arguments.include_template_snapshot,
+            include_router_link=arguments.include_router_link,
+        )
+    written = bundle.to_dict()
+    data = {
+        "bundle": written,
+        "digest": bundle.integrity.canonical_digest,
+        "canonical_json": canonical_json(written),
+    }
+    return data | {"rendered": render_export(bundle)} if arguments.render else data
+
+
+def import_bundle(store: DecisionStore, arguments: "ImportBundleArguments") -> dict[str, Any]:
+    """A bundle's decision, as evidence."""
+    return import_checked(
+        store,
+        arguments.bundle,
+        verify_digest=arguments.verify_digest,
+        conflict_mode=arguments.conflict_mode,
+        replay_after_import=arguments.replay_after_import,
+        allow_rollback=arguments.allow_rollback,
+    )
+
+
+def export_audit_package(store: DecisionStore, arguments: "ExportAuditPackageArguments") -> dict[str, Any]:
+    """The decision and its run, bound as a package 0.6."""
+    package = package_of(
+        store,
+        arguments.decision_id,
+        embed=arguments.embed_router_bundle,
+        run_bundle=arguments.router_bundle,
+        run_digest=arguments.router_bundle_digest,
+        verify=arguments.verify_router_bundle_digest,
+    )
+    data = {"package": package.to_dict(), "digest": package.integrity.binding_digest}
+    return data | {"rendered": render_audit_package(package)} if arguments.render else data
+
+
+def export_audit_record(store: DecisionStore, arguments: "RecordArguments") -> dict[str, Any]:
+    """Everything about a decision in one flat record, as 0.5-1.0 wrote it; `record_digest` is bare hex."""
+    with store.reading() as session:
+        decision = session.decision(arguments.request_id)
+        events = session.events(decision)
+        now = session.now
+    facts = decision.facts
+    record = {
+        "schema_version": AUDIT_RECORD_VERSION,
+        "exported_at": format_instant(now),
+        "decision": {**state_view(facts, now), **decision_view(decision, now)},
+        "events": [event.to_dict() for event in events],
+        "approvals": {
+            each.actor.id: {
+                "actor": each.actor.to_dict(),
+                "granted_at": each.granted_at,
+                "expires_at": each.expires_at,
+                "comment": each.comment,
+                "revoked": each.revoked_at is not None,
+                "revoked_at": each.revoked_at,
+                "revoke_reason": each.revoke_reason,
+            }
+            for each in facts.progress.approvals
+        },
+        "executions": [execution_line(each) for each in facts.progress.executions],
+    }
+    text = canonical_json(record)
+    return {"audit_record": record, "record_digest": sha256_hex(text), "canonical_json": text}

@@ -1,0 +1,118 @@
+"""Lists of decisions, newest first, read from the projection: the cost depends on the page, not on the store."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
+
+from nexus_control.actors import fold_id
+from nexus_control.decision import DecisionState
+from nexus_control.errors import invalid_argument
+from nexus_control.facts import Facts, Phase
+from nexus_control.instants import format_instant
+from nexus_control.projection import listing_of
+from nexus_control.session import ReadSession
+from nexus_control.storage.contract import Projection, ProjectionQuery
+from nexus_control.store import DecisionStore
+
+if TYPE_CHECKING:  # pydantic stays out until the first call
+    from nexus_control.arguments import ListArguments
+
+_BATCH = 200
+
+
+def list_requests(store: DecisionStore, arguments: "ListArguments") -> dict[str, Any]:
+    """A page of decisions. `next` is the cursor to pass as `after`, None on the last page."""
+    with store.reading() as session:
+        query = _query(arguments, session.now)
+        if arguments.awaiting is None:
+            rows = session.rows.projections(query)
+        else:
+            waiting = _waiting(session, query, fold_id(arguments.awaiting))
+            rows = list(islice(waiting, arguments.offset, arguments.offset + query.limit))
+        now = session.now
+    page = rows[: arguments.limit]
+    return {
+        "requests": [_line(row, now) for row in page],
+        "count": len(page),
+        "offset": arguments.offset,
+        "limit": arguments.limit,
+        "next": str(page[-1].ordinal) if len(rows) > len(page) else None,
+    }
+
+
+def _query(arguments: "ListArguments", now: datetime) -> ProjectionQuery:
+    """One row more than the page, which tells whether there is another page."""
+    phase, approved = _state_filter(arguments)
+    return ProjectionQuery(
+        limit=arguments.limit + 1,
+        offset=arguments.offset,
+        before=_cursor(arguments.after),
+        phase=phase,
+        approved=approved,
+        now=format_instant(now),
+        label=arguments.label,
+        requester=fold_id(arguments.requester) if arguments.requester else None,
+    )
+
+
+def _state_filter(arguments: "ListArguments") -> tuple[Phase | None, bool | None]:
+    if arguments.awaiting is not None and arguments.state not in (None, DecisionState.PENDING_APPROVAL):
+        raise invalid_argument("state", "goes with awaiting only as pending_approval")
+    if arguments.awaiting is not None:
+        return "open", False
+    if arguments.state is None:
+        return None, None
+    if arguments.state in (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED):
+        return "open", arguments.state == DecisionState.APPROVED
+    if arguments.state not in set(DecisionState):
+        raise invalid_argument("state", f"must be one of {', '.join(DecisionState)}")
+    return cast("Phase", arguments.state), None
+
+
+def _cursor(after: str | None) -> int | None:
+    if after is None:
+        return None
+    if not (after.isascii() and after.isdigit() and len(after) < 19):
+        raise invalid_argument("after", "must be the next of an earlier page")
+    return int(after)
+
+
+def _waiting(session: ReadSession, query: ProjectionQuery, person: str) -> Iterator[Projection]:
+    """The pending decisions that this person could approve, by cursor in batches."""
+    batch = replace(query, limit=_BATCH, offset=0)
+    while rows := session.rows.projections(batch):
+        yield from (
+            row for row in rows if _may_approve(session.decision(row.decision_id).facts, person, session.now)
+        )
+        batch = replace(batch, before=rows[-1].ordinal)
+
+
+def _may_approve(facts: Facts, person: str, at: datetime) -> bool:
+    policy, created = facts.policy, facts.created
+    if policy is None or created is None:
+        return False
+    if policy.approvers and person not in {fold_id(approver) for approver in policy.approvers}:
+        return False
+    if person == created.requester.key and not policy.allow_requester_approval:
+        return False
+    return not any(a.actor.key == person and a.is_current(at) for a in facts.progress.approvals)
+
+
+def _line(row: Projection, at: datetime) -> dict[str, Any]:
+    listing = listing_of(row)
+    current = listing.current_approvals(at) if listing else 0
+    is_approved = listing is not None and current >= listing.required_approvals
+    state = row.phase if row.phase != "open" else "approved" if is_approved else "pending_approval"
+    return {
+        "request_id": row.decision_id,
+        "created_at": row.created_at,
+        "state": state,
+        "goal": row.goal,
+        "is_approved": is_approved,
+        "requester": listing.requester.to_dict() if listing else None,
+        "labels": list(row.labels),
+        "current_approvals": current,
+        "required_approvals": listing.required_approvals if listing else 0,
+    }

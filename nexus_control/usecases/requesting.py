@@ -1,0 +1,100 @@
+"""Ask for something to be executed. A request is validated whole before its first event, and never changes after."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from nexus_control.actors import fold_id
+from nexus_control.errors import invalid_argument
+from nexus_control.execution.router import PlanChecker
+from nexus_control.instants import format_instant
+from nexus_control.payloads import DecisionCreatedPayload, Payload, PolicyAttachedPayload
+from nexus_control.policy import Policy
+from nexus_control.store import DecisionStore
+from nexus_control.template import Template
+from nexus_control.usecases.views import approval_view
+
+if TYPE_CHECKING:  # pydantic stays out until the first call
+    from nexus_control.arguments import RequestArguments
+
+
+def request(
+    store: DecisionStore, arguments: "RequestArguments", plan_checker: PlanChecker | None = None
+) -> dict[str, Any]:
+    """A new decision, pending approval."""
+    with store.writing() as session:
+        template = session.template(arguments.template_name) if arguments.template_name else None
+        overrides = arguments.given()
+        policy = _policy(arguments, template, overrides)
+        require_attainable(policy, arguments.actor.id)
+        require_future(arguments.expires_at, session.now, "expires_at")
+        adapter_digest = None
+        if plan_checker is not None and arguments.adapter_id is not None:
+            plan_checker.check_plan(arguments.adapter_id, arguments.plan, policy.max_steps)
+            adapter_digest = plan_checker.adapter_digest(arguments.adapter_id)
+        created = DecisionCreatedPayload(
+            goal=arguments.goal,
+            plan=arguments.plan,
+            requested_mode=arguments.mode,
+            labels=policy.labels,
+        )
+        attached = PolicyAttachedPayload(
+            **policy.fields(),
+            **_template_fields(template, overrides),
+            expires_at=format_instant(arguments.expires_at) if arguments.expires_at else None,
+            adapter_id=arguments.adapter_id,
+            adapter_digest=adapter_digest,
+        )
+        opening: tuple[Payload, ...] = (created, attached)
+        decision = session.create(arguments.actor, opening)
+        data = approval_view(decision.facts, session.now)
+    data["min_approvals"] = policy.min_approvals
+    if template is not None:
+        data["template_name"] = template.name
+        data["template_digest"] = template.digest
+        data["overrides_applied"] = attached.to_dict()["overrides_applied"]
+    return data
+
+
+def require_attainable(policy: Policy, requester_id: str | None) -> None:
+    """Raises INVALID_ARGUMENT when even all eligible approvers together are too few."""
+    if not policy.approvers:
+        return
+    eligible = {fold_id(approver) for approver in policy.approvers}
+    if requester_id is not None and not policy.allow_requester_approval:
+        eligible.discard(fold_id(requester_id))
+    if len(eligible) < policy.min_approvals:
+        raise invalid_argument(
+            "min_approvals", f"is {policy.min_approvals}, but only {len(eligible)} people may approve"
+        )
+
+
+def require_future(instant: datetime | None, now: datetime, field: str) -> None:
+    """Raises INVALID_ARGUMENT when `instant` is not after `now`."""
+    if instant is not None and instant <= now:
+        raise invalid_argument(field, "must be in the future")
+
+
+def _policy(
+    arguments: "RequestArguments", template: Template | None, overrides: Mapping[str, object]
+) -> Policy:
+    if template is not None:
+        policy = template.policy_with(overrides)
+    else:
+        modes = ("dry_run", "apply") if arguments.mode == "apply" else ("dry_run",)
+        policy = Policy().overridden({"allowed_modes": modes, **overrides})
+    if not policy.allows_mode(arguments.mode):
+        allowed = ", ".join(policy.allowed_modes)
+        raise invalid_argument("mode", f"{arguments.mode} is not in allowed_modes ({allowed})")
+    return policy
+
+
+def _template_fields(template: Template | None, overrides: Mapping[str, object]) -> dict[str, Any]:
+    if template is None:
+        return {}
+    return {
+        "template_name": template.name,
+        "template_snapshot": template.to_snapshot(),
+        "template_digest": template.digest,
+        "overrides_applied": dict(overrides),
+    }

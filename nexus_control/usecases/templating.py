@@ -1,0 +1,71 @@
+"""Templates: create, show, list."""
+
+from typing import TYPE_CHECKING, Any
+
+from nexus_control.payloads import TemplateCreatedPayload
+from nexus_control.policy import Policy
+from nexus_control.store import DecisionStore, TemplateStore
+from nexus_control.template import Template
+from nexus_control.usecases.requesting import require_attainable
+
+if TYPE_CHECKING:  # pydantic stays out until the first call
+    from nexus_control.arguments import TemplateCreateArguments, TemplateGetArguments, TemplateListArguments
+
+
+def template_create(store: DecisionStore, arguments: "TemplateCreateArguments") -> dict[str, Any]:
+    """A new, immutable template."""
+    policy = Policy().overridden(arguments.given())
+    require_attainable(policy, None)
+    payload = TemplateCreatedPayload(
+        name=arguments.name,
+        description=arguments.description,
+        overrides=arguments.overrides,
+        **policy.fields(),
+    )
+    with store.writing() as session:
+        template = session.create_template(arguments.actor, payload)
+    return {
+        "template_name": template.name,
+        "description": template.description,
+        "digest": template.digest,
+        "created_at": template.created_at,
+    }
+
+
+def template_get(store: DecisionStore, arguments: "TemplateGetArguments") -> dict[str, Any]:
+    """One template, its digest and its snapshot."""
+    with store.reading() as session:
+        template = session.template(arguments.name)
+        events = session.template_events(arguments.name) if arguments.include_events else []
+    data: dict[str, Any] = {
+        "template": template_view(template),
+        "digest": template.digest,
+        "snapshot": template.to_snapshot(),
+    }
+    if arguments.include_events:
+        data["events"] = [event.to_dict() for event in events]
+    return data
+
+
+def template_list(store: DecisionStore, arguments: "TemplateListArguments") -> dict[str, Any]:
+    """A page of templates, oldest first."""
+    page = TemplateStore(store).list_templates(arguments.limit, arguments.offset, arguments.label_filter)
+    return {
+        "templates": [template_view(template) for template in page],
+        "count": len(page),
+        "offset": arguments.offset,
+        "limit": arguments.limit,
+    }
+
+
+def template_view(template: Template) -> dict[str, Any]:
+    """A template's fields as JSON values."""
+    return {
+        "template_name": template.name,
+        "description": template.description,
+        **template.policy.to_dict(),
+        "overrides": template.overrides,
+        "created_at": template.created_at,
+        "created_by": template.created_by.to_dict(),
+        "digest": template.digest,
+    }

@@ -1,0 +1,130 @@
+"""What a Markdown page asks its reader to type, as one Python file and one shell script.
+
+    ```python        every block of a page runs, in order, in one namespace
+    ```console       lines after `$ ` run; the other lines show output
+    ```bash, ```sh   every line runs
+    ```anything      a block right below `<!-- file: NAME -->` is first saved as that file
+    ```anything      a block right below `<!-- no-run: reason -->` is not run
+
+Of shell commands only `nexus-control ...`, `NAME=...`, `export ...` and `cd ...` run; installing and the like is what
+.ci/run does. A command must exit 0, or as a comment at its end says: `$ nexus-control verify forged.json  # exit 3`.
+A backslash at the end of a line continues the command. Shell variables last to the end of the page.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+_FENCE = re.compile(r"(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<language>[\w-]*).*")
+_REMARK = re.compile(r"\s*<!-- (?P<kind>no-run|file): (?P<value>.+?) -->\s*")
+_RUNS = re.compile(r"(?:export +)?\w+=\S|(?:nexus-control|cd)(?:\s|$)")
+_EXIT = re.compile(r"# exit (\d+)\s*$")
+
+
+@dataclass
+class Block:
+    """A fenced block. `line` is that of its first line of content, from 1."""
+
+    language: str
+    line: int
+    indent: int
+    remark: str = ""
+    remark_value: str = ""
+    lines: list[str] = field(default_factory=list[str])
+
+    @property
+    def runs(self) -> bool:
+        return not self.remark
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines) + "\n"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A shell command of a page."""
+
+    line: int
+    text: str
+    exit_code: int
+
+
+def blocks(markdown: str) -> list[Block]:
+    """The fenced blocks of a page."""
+    found: list[Block] = []
+    current: Block | None = None
+    closing = remark = remark_value = ""
+    for number, line in enumerate(markdown.splitlines(), start=1):
+        if current is not None:
+            if line.strip() == closing:
+                current = None
+            else:
+                current.lines.append(line[min(current.indent, len(line) - len(line.lstrip())) :])
+        elif opening := _FENCE.fullmatch(line):
+            closing = opening["fence"]
+            current = Block(opening["language"], number + 1, len(opening["indent"]), remark, remark_value)
+            found.append(current)
+            remark = remark_value = ""
+        elif said := _REMARK.fullmatch(line):
+            remark, remark_value = said["kind"], said["value"]
+        elif line.strip():
+            remark = remark_value = ""
+    return found
+
+
+def files(markdown: str) -> dict[str, str]:
+    """The files that a page has its reader save."""
+    return {block.remark_value: block.text for block in blocks(markdown) if block.remark == "file"}
+
+
+def python_source(markdown: str) -> str:
+    """The page's Python, every line at the number it has in the page, so that tracebacks point into the page."""
+    lines = [""] * len(markdown.splitlines())
+    for block in blocks(markdown):
+        if block.language == "python" and block.runs:
+            lines[block.line - 1 : block.line - 1 + len(block.lines)] = block.lines
+    return "\n".join(lines) + "\n" if any(lines) else ""
+
+
+def commands(markdown: str) -> list[Command]:
+    """The page's shell commands that run."""
+    return [
+        Command(number, text, int(said[1]) if (said := _EXIT.search(text)) else 0)
+        for block in blocks(markdown)
+        if block.language in ("console", "bash", "sh") and block.runs
+        for number, text in _typed(block)
+        if _RUNS.match(text)
+    ]
+
+
+def shell_script(page: str, markdown: str) -> str:
+    """The commands in order; the script ends with 99 and the place of the first that exits differently."""
+    lines: list[str] = []
+    for command in commands(markdown):
+        wrong = shlex.quote(f"{page}:{command.line}: expected exit {command.exit_code}: {command.text}")
+        lines += [
+            command.text,
+            f'status=$?; [ "$status" -eq {command.exit_code} ] || '
+            f'{{ printf "%s\\nbut exit was %s\\n" {wrong} "$status" >&2; exit 99; }}',
+        ]
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def _typed(block: Block) -> Iterator[tuple[int, str]]:
+    """Each command of a shell block with its line, continuation lines joined."""
+    typed = ""
+    start = 0
+    for number, line in enumerate(block.lines, start=block.line):
+        if not typed:
+            start = number
+            if block.language == "console" and not line.startswith("$ "):
+                continue
+            line = line.removeprefix("$ ")
+        typed += line.removeprefix("> ") if typed else line
+        if typed.endswith("\\"):
+            typed = typed[:-1]
+        else:
+            yield start, typed.strip()
+            typed = ""

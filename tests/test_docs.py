@@ -1,0 +1,156 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import documents
+from tests.support.places import REPOSITORY
+
+PAGES = [
+    "README.md",
+    *(name for name in ("QUICKSTART.md", "ARCHITECTURE.md") if (REPOSITORY / name).exists()),
+    *sorted(str(page.relative_to(REPOSITORY)) for page in REPOSITORY.glob("docs/**/*.md")),
+]
+
+
+def read(page: str) -> str:
+    return (REPOSITORY / page).read_text(encoding="utf-8")
+
+
+def reader_environment(home: Path) -> dict[str, str]:
+    """A new user's shell, in which `nexus-control` is the checkout's, run by this interpreter."""
+    programs = home / ".programs"
+    programs.mkdir()
+    command = programs / "nexus-control"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m nexus_control "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    return {
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(REPOSITORY),
+    }
+
+
+def save_files(page: str, folder: Path) -> None:
+    for name, text in documents.files(read(page)).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o755 if text.startswith("#!") else 0o644)
+
+
+def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+    ran = subprocess.run(
+        arguments,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+    )
+    assert ran.returncode == 0, ran.stdout
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_of_a_page_runs_from_top_to_bottom(page: str, tmp_path: Path) -> None:
+    source = documents.python_source(read(page))
+    work = tmp_path / "work"
+    work.mkdir()
+    save_files(page, work)
+    program = tmp_path / Path(page).name
+    program.write_text(source, encoding="utf-8")
+    run([sys.executable, str(program)], work, reader_environment(tmp_path))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_exit_as_it_says(page: str, tmp_path: Path) -> None:
+    script = documents.shell_script(page, read(page))
+    work = tmp_path / "work"
+    work.mkdir()
+    save_files(page, work)
+    run(["bash", "-c", script], work, reader_environment(tmp_path))
+
+
+def test_the_readme_has_python_and_commands_that_are_run() -> None:
+    assert documents.python_source(read("README.md"))
+    assert documents.commands(read("README.md"))
+
+
+EXAMPLE = """\
+# A page
+
+<!-- file: keys/rotate.sh -->
+```sh
+#!/bin/sh
+nexus-control not-run-here
+```
+
+```python
+answer = 1
+```
+
+<!-- no-run: needs a network -->
+
+```python
+raise SystemExit("never")
+```
+
+1. In a list:
+
+   ```python
+   if answer:
+       answer += 41
+   ```
+
+```console
+$ nexus-control request "Rotate" \\
+>     --mode apply
+req_1
+$ pip install -e ".[dev]" && nexus-control demo
+$ nexus-control verify forged.json  # exit 3
+```
+
+~~~bash
+id=$(nexus-control list --json)
+export NEXUS_CONTROL_DB=decisions.db
+git clone nexus-control
+~~~
+"""
+
+
+def test_every_line_of_python_keeps_its_number_in_the_page() -> None:
+    source = documents.python_source(EXAMPLE)
+    lines = source.splitlines()
+    assert {number: line for number, line in enumerate(lines, start=1) if line} == {
+        10: "answer = 1",
+        22: "if answer:",
+        23: "    answer += 41",
+    }
+    assert "never" not in source
+
+
+def test_a_page_says_which_commands_run_and_how_they_exit() -> None:
+    assert [(command.line, command.text, command.exit_code) for command in documents.commands(EXAMPLE)] == [
+        (27, 'nexus-control request "Rotate"     --mode apply', 0),
+        (31, "nexus-control verify forged.json  # exit 3", 3),
+        (35, "id=$(nexus-control list --json)", 0),
+        (36, "export NEXUS_CONTROL_DB=decisions.db", 0),
+    ]
+
+
+def test_a_page_says_which_files_to_save() -> None:
+    assert documents.files(EXAMPLE) == {"keys/rotate.sh": "#!/bin/sh\nnexus-control not-run-here\n"}
+
+
+@pytest.mark.parametrize(("exit_code", "verdict"), [(3, 0), (4, 99)])
+def test_a_command_that_exits_unlike_its_page_says_ends_the_script(exit_code: int, verdict: int) -> None:
+    page = f"```console\n$ cd /\n$ cd /missing-folder-3 2>/dev/null || (exit 3)  # exit {exit_code}\n```\n"
+    script = documents.shell_script("PAGE.md", page)
+    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == verdict
+    assert ("PAGE.md:3: expected exit 4" in ran.stderr) is (verdict == 99)
