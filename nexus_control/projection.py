@@ -5,21 +5,21 @@ policy was attached - goal, plan, policy, template - is read from the opening ev
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 from nexus_control.actors import Actor
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode
-from nexus_control.events import StoredEvent, parse_event_type
+from nexus_control.events import StoredEvent
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.facts import FOREVER, Facts, Progress, replay_facts
 from nexus_control.instants import format_instant, parse_instant
 from nexus_control.records import RecordT, decode, encode
 from nexus_control.storage import contract
-from nexus_control.storage.contract import Entry, Projection
+from nexus_control.storage.contract import Projection
 
 ConflictMode: TypeAlias = Literal["reject_on_conflict", "new_decision_id", "overwrite"]
 
@@ -134,24 +134,17 @@ def from_projection(row: Projection, opening: Sequence[StoredEvent]) -> StoredDe
     )
 
 
+def import_record_of(details: str) -> ImportRecord:
+    """The record in an import entry's payload, which also says how many events came and where their chain ended."""
+    return decode(
+        ImportRecord, json.loads(details), where="import", code=ErrorCode.REPLAY_INVALID, extra_keys=True
+    )
+
+
 def listing_of(row: Projection) -> Listing | None:
     """What a list shows of this row; None before the policy is attached. The approvals are not decoded for it."""
     saved = json.loads(row.progress).get("listing")
     return decode(Listing, saved, where="projection", code=ErrorCode.REPLAY_INVALID) if saved else None
-
-
-def to_event(entry: Entry) -> StoredEvent:
-    """The event of a decision or a template, as stored."""
-    return StoredEvent(
-        decision_id=entry.stream,
-        seq=entry.seq,
-        event_type=parse_event_type(entry.event_type),
-        ts=entry.ts,
-        actor=Actor(type=entry.actor_type, id=entry.actor_id),
-        payload=cast("Mapping[str, Any]", json.loads(entry.payload)),
-        digest=entry.digest,
-        origin=entry.origin,
-    )
 
 
 def _listing(facts: Facts) -> Listing | None:

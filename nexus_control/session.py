@@ -11,27 +11,19 @@ from datetime import datetime
 from nexus_control.actors import Actor, require_new_actor
 from nexus_control.canonical_json import canonical_json, require_canonical_domain
 from nexus_control.clock import Clock
+from nexus_control.entries import event_entry, import_entry, to_event
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, Payload, StoredEvent, digest_of_canonical_payload
-from nexus_control.evidence.chain import GENESIS, Subject, event_leaf_data, import_leaf_data, leaf_hash
+from nexus_control.evidence.chain import GENESIS
 from nexus_control.facts import Facts, fold, replay_facts
 from nexus_control.instants import format_instant, parse_instant
-from nexus_control.integrity import sha256_hex
 from nexus_control.payloads import TemplateCreatedPayload, decode_payload
-from nexus_control.projection import (
-    ImportRecord,
-    StoredDecision,
-    from_projection,
-    to_event,
-    to_projection,
-)
+from nexus_control.projection import ImportRecord, StoredDecision, from_projection, to_projection
 from nexus_control.records import encode
-from nexus_control.storage.contract import Claim, Entry, EntryKind, Reader, Writer
+from nexus_control.storage.contract import Claim, Entry, Reader, Writer
 from nexus_control.template import Template
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
-SYSTEM_ACTOR = Actor(type="system", id="nexus-control")
-"""Who records what nobody asked for by name: runs, outcomes, imports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +131,7 @@ class WriteSession(ReadSession):
                 payload=payload,
                 digest=digest_of_canonical_payload(event_type, text),
             )
-            entries.append(to_entry("decision", event, decision.generation, text, head))
+            entries.append(event_entry("decision", event, decision.generation, text, head))
             facts, head = fold(facts, event), entries[-1].leaf
         stored = replace(decision, facts=facts, head=head)
         self.rows.append(entries)
@@ -158,7 +150,7 @@ class WriteSession(ReadSession):
         head = GENESIS
         for event in events:
             text = canonical_json(event.payload)
-            entries.append(to_entry("decision", event, generation, text, head))
+            entries.append(event_entry("decision", event, generation, text, head))
             head = entries[-1].leaf
         stored = StoredDecision(
             facts=replay_facts(decision_id, events),
@@ -168,7 +160,11 @@ class WriteSession(ReadSession):
             imported_count=len(events),
             provenance=provenance,
         )
-        self.rows.append([*entries, self._import_entry(stored, provenance)])
+        details = {**encode(provenance), "events": len(events), "head": head}
+        earlier = self.rows.generations("import", decision_id)
+        prev = self.rows.entries("import", decision_id, earlier[-1])[-1].leaf if earlier else GENESIS
+        record = import_entry(decision_id, generation, provenance.imported_at, details, prev)
+        self.rows.append([*entries, record])
         self.rows.save(to_projection(stored))
         return stored
 
@@ -192,7 +188,7 @@ class WriteSession(ReadSession):
             payload=content,
             digest=digest_of_canonical_payload(EventType.TEMPLATE_CREATED, text),
         )
-        self.rows.append([to_entry("template", event, 0, text, GENESIS)])
+        self.rows.append([event_entry("template", event, 0, text, GENESIS)])
         return Template.replay([event])
 
     def claim(self, decision: StoredDecision, seq: int, owner: str) -> Claim:
@@ -216,64 +212,3 @@ class WriteSession(ReadSession):
 
     def _next_ts(self, last_ts: str) -> str:
         return format_instant(max(self.now, parse_instant(last_ts)) if last_ts else self.now)
-
-    def _import_entry(self, stored: StoredDecision, provenance: ImportRecord) -> Entry:
-        earlier = self.rows.generations("import", stored.decision_id)
-        prev = self.rows.entries("import", stored.decision_id, earlier[-1])[-1].leaf if earlier else GENESIS
-        payload = canonical_json(
-            {**encode(provenance), "events": stored.facts.event_count, "head": stored.head}
-        )
-        digest, ts = sha256_hex(payload), provenance.imported_at
-        leaf_data = import_leaf_data(
-            decision_id=stored.decision_id,
-            generation=stored.generation,
-            ts=ts,
-            actor=SYSTEM_ACTOR,
-            digest=digest,
-            prev=prev,
-        )
-        return Entry(
-            kind="import",
-            stream=stored.decision_id,
-            generation=stored.generation,
-            seq=0,
-            event_type="IMPORTED",
-            ts=ts,
-            actor_type=SYSTEM_ACTOR.type,
-            actor_id=SYSTEM_ACTOR.id,
-            payload=payload,
-            digest=digest,
-            leaf=leaf_hash(leaf_data),
-            origin="local",
-        )
-
-
-_SUBJECTS: dict[EntryKind, Subject] = {"decision": "decision_id", "template": "template"}
-
-
-def to_entry(kind: EntryKind, event: StoredEvent, generation: int, payload_text: str, prev: str) -> Entry:
-    """The row of an event, chained to the one before it (`prev`, bare hex)."""
-    leaf_data = event_leaf_data(
-        subject=_SUBJECTS[kind],
-        name=event.decision_id,
-        seq=event.seq,
-        event_type=event.event_type,
-        ts=event.ts,
-        actor=event.actor,
-        digest=event.digest,
-        prev=prev,
-    )
-    return Entry(
-        kind=kind,
-        stream=event.decision_id,
-        generation=generation,
-        seq=event.seq,
-        event_type=str(event.event_type),
-        ts=event.ts,
-        actor_type=event.actor.type,
-        actor_id=event.actor.id,
-        payload=payload_text,
-        digest=event.digest,
-        leaf=leaf_hash(leaf_data),
-        origin=event.origin,
-    )

@@ -1,7 +1,7 @@
 """Storages: one contract, one test suite over all of them.
 
 `open_storage` reads a place: ":memory:" is SQLite in memory, "memory:" the model in plain Python,
-"sqlite:///absolute/path" and any path without a scheme a SQLite file.
+"sqlite:///absolute/path" (taken literally, no %-escapes) and any path without a scheme a SQLite file.
 """
 
 import os
@@ -10,7 +10,7 @@ import re
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage.contract import Storage
 from nexus_control.storage.memory import MemoryStorage
-from nexus_control.storage.sqlite import IN_MEMORY, SqliteStorage
+from nexus_control.storage.sqlite import SqliteStorage
 
 __all__ = ["open_storage"]
 
@@ -25,14 +25,15 @@ def open_storage(path_or_url: str | os.PathLike[str]) -> Storage:
         raise _refused("must be a path or URL")
     if place == "memory:":
         return MemoryStorage()
-    if place.startswith(_SQLITE_URL + "/"):
-        return SqliteStorage(place.removeprefix(_SQLITE_URL))
+    if place.startswith(_SQLITE_URL):
+        path = place.removeprefix(_SQLITE_URL)
+        if not path.startswith("/"):
+            raise _refused(f"must name an absolute path after {_SQLITE_URL}")
+        return SqliteStorage(path)
     if url := _URL.match(place):
-        raise _refused(f"has the scheme {url[1]}://, which is unknown here; known: {_SQLITE_URL}/absolute/path")
+        raise _refused(f"has the unknown scheme {url[1]}://; known is {_SQLITE_URL}/absolute/path")
     return SqliteStorage(place)
 
 
 def _refused(problem: str) -> NexusControlError:
-    return NexusControlError(
-        ErrorCode.INVALID_ARGUMENT, f"path_or_url {problem}", {"field": "path_or_url"}
-    )
+    return NexusControlError(ErrorCode.INVALID_ARGUMENT, f"path_or_url {problem}", {"field": "path_or_url"})

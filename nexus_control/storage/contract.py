@@ -9,16 +9,25 @@ Every storage keeps four things:
 * **claims**: who is executing a decision at this moment. Operational, beside the log.
 * nothing else. A storage never looks at the clock.
 
+Entries and projections are named tuples because they are read by the thousand: a frozen dataclass takes five times as
+long to make.
+
 Transactions: `reading()` gives one consistent snapshot; `writing()` gives the only writer of the whole store from
 its start to its commit, which is at normal exit, durable when the call returns; an exception rolls everything back.
-A transaction belongs to the thread that opened it and is not nested. A fault of the medium or of the driver is
-raised as STORE_UNAVAILABLE; a conflict with the uniqueness of entries too, for under a single writer it is a fault.
+A transaction belongs to the thread that opened it. Beginning one inside another of the same storage and thread, or
+using a reader or writer after its end, is a defect: INTERNAL. A storage in memory may hold back everybody else during
+a transaction, also a reading one.
+
+A fault of the medium or of the driver leaves the transaction as STORE_UNAVAILABLE; a key or an ordinal that is taken
+is a fault too, for under a single writer it cannot happen. Nobody stops a fault inside the transaction and goes on:
+what the failed call had done until then would be committed. Texts are well-formed Unicode, numbers not negative (but
+for `policy_seq`) and of at most 63 bits: the caller sees to it.
 """
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from nexus_control.actors import ActorType
 from nexus_control.events import Origin
@@ -30,8 +39,7 @@ FOREVER = "~"
 """Bounds of `Projection.approved_until`: they sort before and after every instant that is written as UTC text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One line of the store's log, ready to be stored. `payload` is canonical JSON; `leaf` is its chain hash."""
 
     kind: EntryKind
@@ -56,8 +64,7 @@ class Placed:
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Projection:
+class Projection(NamedTuple):
     """What one decision's current generation adds up to.
 
     `ordinal` numbers decisions in the order in which they came to this store, from 1. `policy_seq` is where the
@@ -168,15 +175,15 @@ class Writer(Reader, Protocol):
         ...
 
     def next_ordinal(self) -> int:
-        """The ordinal of the next new decision."""
+        """The ordinal of the next new decision: one more than the largest in use."""
         ...
 
     def save(self, projection: Projection) -> None:
-        """Insert or replace the decision's projection."""
+        """Insert or replace the decision's projection. Its ordinal is no other decision's."""
         ...
 
     def replace_projections(self, projections: Iterable[Projection]) -> None:
-        """Throw all projections away and put these in their place."""
+        """Throw all projections away and save these."""
         ...
 
     def put_claim(self, claim: Claim) -> None:

@@ -19,4 +19,6 @@ def nested() -> NexusControlError:
 
 def ended() -> NexusControlError:
     """A reader or writer was used after its transaction: a defect of the caller."""
-    return NexusControlError(ErrorCode.INTERNAL, "a reader or writer was used after its transaction had ended")
+    return NexusControlError(
+        ErrorCode.INTERNAL, "a reader or writer was used after its transaction had ended"
+    )

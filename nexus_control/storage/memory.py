@@ -6,7 +6,7 @@ projections does: this storage is for tests and for small stores that nobody nee
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
@@ -170,12 +170,12 @@ class MemoryStorage:
         self._closed = False
 
     @contextmanager
-    def reading(self) -> Iterator[Reader]:
+    def reading(self) -> Generator[Reader]:
         with self._transaction() as session:
             yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Writer]:
+    def writing(self) -> Generator[Writer]:
         with self._transaction() as session:
             try:
                 yield session
@@ -189,7 +189,7 @@ class MemoryStorage:
             self._rows = _Rows()
 
     @contextmanager
-    def _transaction(self) -> Iterator[_Session]:
+    def _transaction(self) -> Generator[_Session]:
         with self._lock:
             if self._closed:
                 raise closed()

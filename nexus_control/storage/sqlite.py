@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -44,7 +44,7 @@ class SqliteStorage:
     """A store in the file at `path`, made when it is not there, or in memory (":memory:")."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._place: _Place = _Memory() if path == IN_MEMORY else _File(Path(path).absolute())
+        self._place: _Place = _Memory() if os.fspath(path) == IN_MEMORY else _File(Path(path).absolute())
         self._close = weakref.finalize(self, self._place.close)
 
     def reading(self) -> AbstractContextManager[Reader]:
@@ -57,7 +57,7 @@ class SqliteStorage:
         self._close()
 
     @contextmanager
-    def _session(self, *, writing: bool) -> Iterator[Session]:
+    def _session(self, *, writing: bool) -> Generator[Session]:
         begin = "BEGIN IMMEDIATE" if writing else "BEGIN"
         try:
             with self._place.connection(writing=writing) as connection, _transaction(connection, begin):
@@ -95,7 +95,7 @@ class _Memory:
         migrate(self._connection, IN_MEMORY)
 
     @contextmanager
-    def connection(self, *, writing: bool) -> Iterator[sqlite3.Connection]:
+    def connection(self, *, writing: bool) -> Generator[sqlite3.Connection]:
         if self._pid != os.getpid():
             raise unavailable("a store in memory cannot be used after fork(): open a file instead")
         with self._lock:
@@ -125,7 +125,7 @@ class _File:
             raise _fault(error, self.name) from error
 
     @contextmanager
-    def connection(self, *, writing: bool) -> Iterator[sqlite3.Connection]:
+    def connection(self, *, writing: bool) -> Generator[sqlite3.Connection]:
         if self._closed:
             raise closed()
         here = self._here()
@@ -238,7 +238,9 @@ def _prepare(connection: sqlite3.Connection, where: str) -> None:
     while True:
         try:
             connection.execute("PRAGMA synchronous = FULL")
-            _schema_version(connection, where, len(MIGRATIONS))  # before anything in a stranger's file changes
+            _schema_version(
+                connection, where, len(MIGRATIONS)
+            )  # before anything in a stranger's file changes
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise unavailable(f"{where} is on a file system without WAL: use a local disk", path=where)
@@ -251,7 +253,7 @@ def _prepare(connection: sqlite3.Connection, where: str) -> None:
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+def _transaction(connection: sqlite3.Connection, begin: str) -> Generator[None]:
     try:
         connection.execute(begin)
         yield

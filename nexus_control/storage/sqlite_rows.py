@@ -1,9 +1,8 @@
 """Readers and writers on SQLite: rows to SQL and back. Transactions and connections are not here."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
-from operator import attrgetter
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, fields
 from typing import Any, NoReturn, Protocol, TypeAlias, cast
 
 from nexus_control.storage.contract import Claim, Entry, EntryKind, Placed, Projection, ProjectionQuery
@@ -26,48 +25,37 @@ class Connection(Protocol):
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Cursor: ...
 
 
-# The columns of a table are the fields of its dataclass, in their order.
-_ENTRY_FIELDS = tuple(field.name for field in fields(Entry))
-_PROJECTION_FIELDS = tuple(field.name for field in fields(Projection))
+# The columns of a table are the fields of its record, in their order.
 _CLAIM_FIELDS = tuple(field.name for field in fields(Claim))
-_LABELS = _PROJECTION_FIELDS.index("labels")
-
-
-def _row_of(names: Sequence[str]) -> Callable[[object], Row]:
-    return cast("Callable[[object], Row]", attrgetter(*names))
-
-
-_entry_row = _row_of(_ENTRY_FIELDS)
-_before_labels = _row_of(_PROJECTION_FIELDS[:_LABELS])
-_after_labels = _row_of(_PROJECTION_FIELDS[_LABELS + 1 :])
-_claim_row = _row_of(_CLAIM_FIELDS)
+_LABELS = Projection._fields.index("labels")
+_STREAM_KEY = 3  # an entry begins with kind, stream, generation
 
 
 def _places(names: Sequence[str]) -> str:
     return ", ".join("?" for _ in names)
 
 
-_ENTRY = ", ".join(_ENTRY_FIELDS)
-_PROJECTION = ", ".join(_PROJECTION_FIELDS)
+_ENTRY = ", ".join(Entry._fields)
+_PROJECTION = ", ".join(Projection._fields)
 _CLAIM = ", ".join(_CLAIM_FIELDS)
 
-_ENTRIES = f"""SELECT {_ENTRY} FROM entries
+_ENTRIES = f"""SELECT {", ".join(Entry._fields[_STREAM_KEY:])} FROM entries
     WHERE kind = ? AND stream = ? AND generation = ? AND seq >= ? AND (? IS NULL OR seq < ?) ORDER BY seq"""
 _GENERATIONS = "SELECT DISTINCT generation FROM entries WHERE kind = ? AND stream = ? ORDER BY generation"
-_FIRST_ENTRIES = f"""SELECT {_ENTRY} FROM entries
+_FIRST_ENTRIES = f"""SELECT {", ".join(Entry._fields[_STREAM_KEY:])} FROM entries
     WHERE kind = ? AND generation = 0 AND seq = 0 ORDER BY position"""
 _LOG = f"""SELECT position, {_ENTRY} FROM entries
     WHERE position >= ? AND (? IS NULL OR position < ?) ORDER BY position"""
 _LOG_SIZE = "SELECT coalesce(max(position) + 1, 0) FROM entries"
-_APPEND = f"INSERT INTO entries(position, {_ENTRY}) VALUES (?, {_places(_ENTRY_FIELDS)})"
+_APPEND = f"INSERT INTO entries(position, {_ENTRY}) VALUES (?, {_places(Entry._fields)})"
 
 _ONE_PROJECTION = f"SELECT {_PROJECTION} FROM projections WHERE decision_id = ?"
 _DECISIONS = "SELECT decision_id, created_at FROM projections ORDER BY ordinal DESC LIMIT ? OFFSET ?"
 _NEXT_ORDINAL = "SELECT coalesce(max(ordinal), 0) + 1 FROM projections"
 _LISTED = "SELECT ordinal, labels FROM projections WHERE decision_id = ?"
-_INSERT_PROJECTION = f"INSERT INTO projections({_PROJECTION}) VALUES ({_places(_PROJECTION_FIELDS)})"
+_INSERT_PROJECTION = f"INSERT INTO projections({_PROJECTION}) VALUES ({_places(Projection._fields)})"
 _UPDATE_PROJECTION = f"""UPDATE projections
-    SET {", ".join(f"{name} = ?" for name in _PROJECTION_FIELDS)} WHERE decision_id = ?"""
+    SET {", ".join(f"{name} = ?" for name in Projection._fields)} WHERE decision_id = ?"""
 _LIST = "INSERT OR REPLACE INTO listing(ordinal, phase, approved_until, requester) VALUES (?, ?, ?, ?)"
 _UNLIST = "DELETE FROM listing WHERE ordinal = ?"
 _ADD_LABEL = "INSERT OR IGNORE INTO labels(label, ordinal) VALUES (?, ?)"
@@ -93,17 +81,17 @@ class Session:
         self, kind: EntryKind, stream: str, generation: int, start: int = 0, stop: int | None = None
     ) -> list[Entry]:
         rows = self._execute(_ENTRIES, (kind, stream, generation, start, stop, stop)).fetchall()
-        return [Entry(*row) for row in rows]
+        return [Entry(kind, stream, generation, *row) for row in rows]
 
     def generations(self, kind: EntryKind, stream: str) -> list[int]:
         return [row[0] for row in self._execute(_GENERATIONS, (kind, stream)).fetchall()]
 
     def first_entries(self, kind: EntryKind) -> list[Entry]:
-        return [Entry(*row) for row in self._execute(_FIRST_ENTRIES, (kind,)).fetchall()]
+        return [Entry._make(row) for row in self._execute(_FIRST_ENTRIES, (kind,)).fetchall()]
 
     def log(self, start: int = 0, stop: int | None = None) -> list[Placed]:
         rows = self._execute(_LOG, (start, stop, stop)).fetchall()
-        return [Placed(row[0], Entry(*row[1:])) for row in rows]
+        return [Placed(row[0], Entry._make(row[1:])) for row in rows]
 
     def log_size(self) -> int:
         return self._number(_LOG_SIZE)
@@ -128,7 +116,7 @@ class Session:
 
     def append(self, entries: Sequence[Entry]) -> int:
         first = self.log_size()
-        rows = ((position, *_entry_row(entry)) for position, entry in enumerate(entries, first))
+        rows = ((position, *entry) for position, entry in enumerate(entries, first))
         self._execute_many(_APPEND, rows)
         return first
 
@@ -136,7 +124,7 @@ class Session:
         return self._number(_NEXT_ORDINAL)
 
     def save(self, projection: Projection) -> None:
-        row = (*_before_labels(projection), _labels_text(projection.labels), *_after_labels(projection))
+        row = (*projection[:_LABELS], _labels_text(projection.labels), *projection[_LABELS + 1 :])
         before = self._execute(_LISTED, (projection.decision_id,)).fetchone()
         if before is None:
             self._execute(_INSERT_PROJECTION, row)
@@ -151,7 +139,7 @@ class Session:
             self.save(projection)
 
     def put_claim(self, claim: Claim) -> None:
-        self._execute(_PUT_CLAIM, _claim_row(claim))
+        self._execute(_PUT_CLAIM, astuple(claim))
 
     def drop_claim(self, decision_id: str) -> None:
         self._execute(_DROP_CLAIM, (decision_id,))
@@ -197,7 +185,7 @@ def _page(query: ProjectionQuery) -> tuple[str, list[object]]:
 
 
 def _projection(row: Row) -> Projection:
-    return Projection(*row[:_LABELS], _labels(row[_LABELS]), *row[_LABELS + 1 :])
+    return Projection._make((*row[:_LABELS], _labels(row[_LABELS]), *row[_LABELS + 1 :]))
 
 
 def _claim(row: Row) -> Claim:
@@ -216,7 +204,9 @@ def _labels(text: str) -> tuple[str, ...]:
         labels = json.loads(text)
     except ValueError:
         labels = None
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in cast("list[object]", labels)):
+    if not isinstance(labels, list) or not all(
+        isinstance(label, str) for label in cast("list[object]", labels)
+    ):
         raise unavailable("the labels of a projection are damaged: rebuild the projections from the log")
     return tuple(cast("list[str]", labels))
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from nexus_control.audit_package import router_bundle_digest
 from nexus_control.blocking import Attempt, BlockingReason, attempt_reasons
 from nexus_control.canonical_json import canonical_json
+from nexus_control.entries import SYSTEM_ACTOR
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.response import RUN_FAILED, read_response
 from nexus_control.execution.router import AdapterDescriber, RouterOutcomeUnknown, RouterProtocol, RunExporter
@@ -30,7 +31,7 @@ from nexus_control.payloads import (
     ExecutionStartedPayload,
 )
 from nexus_control.projection import StoredDecision
-from nexus_control.session import SYSTEM_ACTOR, WriteSession
+from nexus_control.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.ownership import owning

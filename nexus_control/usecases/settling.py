@@ -6,9 +6,10 @@ Nothing is ever run again. `recover` only says that the outcome is unknown; `rec
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from nexus_control.entries import SYSTEM_ACTOR
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.payloads import ExecutionOutcomeUnknownPayload, ExecutionReconciledPayload
-from nexus_control.session import SYSTEM_ACTOR, WriteSession
+from nexus_control.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.ownership import Owner

@@ -1,0 +1,130 @@
+"""What a store can prove about itself from its entries alone: the log is whole, and the projections equal a replay.
+
+`find_faults` recomputes every position, seq, digest and chain hash, and every projection. It finds a change by anybody
+who did not recompute all that hangs on it; against who did, only a checkpoint kept elsewhere helps.
+`rebuild_projections` throws the projections away and makes them anew. A decision that was only reserved has no entry
+yet: its row, and the order in which decisions came, are carried over from the old projections where there are any.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import count
+
+from nexus_control.entries import digest_of, leaf_of, to_event
+from nexus_control.evidence.chain import GENESIS
+from nexus_control.facts import Facts, fold
+from nexus_control.projection import StoredDecision, import_record_of, to_projection
+from nexus_control.storage.contract import Entry, Placed, Projection, Reader
+from nexus_control.store import DecisionStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something that is not as the entries say. `position` is -1 where no single entry is at fault."""
+
+    code: str
+    detail: str
+    position: int = -1
+
+
+def find_faults(store: DecisionStore) -> list[Fault]:
+    """Every fault of the store; empty when it is whole. Projections are looked at once the log is found whole."""
+    with store.reading() as session:
+        log = session.rows.log()
+        faults = list(_log_faults(log))
+        return faults or list(_projection_faults(session.rows, log))
+
+
+def rebuild_projections(store: DecisionStore) -> int:
+    """Replace all projections by what the entries add up to; the number of decisions."""
+    with store.writing() as session:
+        rebuilt = list(_replayed(session.rows.log(), _projections(session.rows)))
+        session.rows.replace_projections(rebuilt)
+    return len(rebuilt)
+
+
+def _log_faults(log: list[Placed]) -> Iterator[Fault]:
+    heads: dict[tuple[object, ...], tuple[int, str]] = {}
+    for expected, (position, entry) in enumerate((placed.position, placed.entry) for placed in log):
+        if position != expected:
+            yield Fault(code="POSITION_GAP", detail=f"position {expected} is missing", position=position)
+            return
+        key = _chain_of(entry)
+        seq, prev = heads.get(key, (0, GENESIS))
+        if entry.kind != "import" and entry.seq != seq:
+            yield Fault(code="SEQ_GAP", detail=f"{entry.stream} lacks seq {seq}", position=position)
+        yield from _entry_faults(entry, prev, position)
+        heads[key] = (entry.seq + 1, entry.leaf)
+
+
+def _chain_of(entry: Entry) -> tuple[object, ...]:
+    """Imports of one decision are one chain; the events of each generation are another."""
+    return (
+        (entry.kind, entry.stream) if entry.kind == "import" else (entry.kind, entry.stream, entry.generation)
+    )
+
+
+def _entry_faults(entry: Entry, prev: str, position: int) -> Iterator[Fault]:
+    where = f"{entry.kind} {entry.stream} seq {entry.seq}"
+    try:
+        if digest_of(entry) != entry.digest:
+            yield Fault(code="DIGEST_MISMATCH", detail=f"{where}: payload was changed", position=position)
+        if leaf_of(entry, prev) != entry.leaf:
+            yield Fault(code="CHAIN_BROKEN", detail=f"{where}: chain hash differs", position=position)
+        if entry.kind != "import":
+            _ = to_event(entry).content
+    except ValueError as error:
+        yield Fault(code="ENTRY_UNREADABLE", detail=f"{where}: {error}", position=position)
+
+
+def _projection_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
+    stored = _projections(rows)
+    replayed = {row.decision_id: row for row in _replayed(log, stored)}
+    for decision_id in stored.keys() | replayed.keys():
+        if stored.get(decision_id) != replayed.get(decision_id):
+            yield Fault(
+                code="PROJECTION_DIFFERS", detail=f"the projection of {decision_id} is not its replay"
+            )
+
+
+def _projections(rows: Reader) -> dict[str, Projection]:
+    found: dict[str, Projection] = {}
+    for decision_id, _ in rows.decisions(limit=2**62, offset=0):
+        row = rows.projection(decision_id)
+        if row is not None:
+            found[decision_id] = row
+    return found
+
+
+def _replayed(log: list[Placed], stored: Mapping[str, Projection]) -> Iterator[Projection]:
+    """The projections that the log adds up to, in the order of their ordinals where those are known."""
+    decisions: dict[str, StoredDecision] = {}
+    for placed in log:
+        entry = placed.entry
+        if entry.kind == "decision":
+            decisions[entry.stream] = _after_event(decisions.get(entry.stream), entry)
+        elif entry.kind == "import":
+            decision = decisions[entry.stream]
+            decisions[entry.stream] = replace(
+                decision,
+                imported_count=decision.facts.event_count,
+                provenance=import_record_of(entry.payload),
+            )
+    fresh = count(max((row.ordinal for row in stored.values()), default=0) + 1)
+    for decision_id, decision in decisions.items():
+        known = stored.get(decision_id)
+        ordinal = known.ordinal if known else next(fresh)
+        reserved_at = known.created_at if known else ""
+        yield to_projection(replace(decision, ordinal=ordinal, reserved_at=reserved_at))
+    yield from (
+        row for decision_id, row in stored.items() if decision_id not in decisions and not row.event_count
+    )
+
+
+def _after_event(decision: StoredDecision | None, entry: Entry) -> StoredDecision:
+    """An entry of a new generation starts the decision anew."""
+    if decision is None or decision.generation != entry.generation:
+        decision = StoredDecision(
+            facts=Facts(decision_id=entry.stream), ordinal=0, generation=entry.generation
+        )
+    return replace(decision, facts=fold(decision.facts, to_event(entry)), head=entry.leaf)
