@@ -84,13 +84,16 @@ def id_problem(actor_id: object) -> str | None:
         return f"must be at most {MAX_ID_LENGTH} characters"
     if actor_id.isascii() and actor_id.isprintable():
         return None if actor_id.strip() == actor_id else "must not begin or end with a space"
-    if any(unicodedata.category(character) in _REFUSED_CATEGORIES for character in actor_id):
-        return "must not hold control or invisible characters"
-    if _INVISIBLE.search(actor_id):
+    if any(map(is_hidden, actor_id)):
         return "must not hold control or invisible characters"
     if not unicodedata.is_normalized("NFKC", actor_id):
         return "must be in Unicode normalisation form NFKC"
     return None if actor_id.strip() == actor_id else "must not begin or end with a space"
+
+
+def is_hidden(character: str) -> bool:
+    """Whether a character is drawn as nothing, or controls how others are drawn."""
+    return unicodedata.category(character) in _REFUSED_CATEGORIES or _INVISIBLE.match(character) is not None
 
 
 def mixes_scripts(actor_id: str) -> bool:

@@ -5,21 +5,20 @@ A record is a frozen dataclass. Its annotations are the format: `str`, `int` (ne
 `X | None` (null). A field with a default may be absent, and is left out when it is encoded with that default,
 unless it is `always_written()`. A further rule on the value is a field's `check()`.
 
-A wrong type is an error, never a default. Every problem is reported, with the path of its field.
+A wrong type is an error, never a default. Reading stops at the first mismatch; what is then reported is every problem
+of the whole, with the path of its field, found in a second pass that good data never pays for.
 """
 
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 
 RecordT = TypeVar("RecordT")
-Problems = list[str]
-_Reader = Callable[[object, str, Problems], Any]
 
 
 def check(
@@ -39,18 +38,17 @@ def decode(
     record: type[RecordT], data: object, *, where: str, code: ErrorCode, extra_keys: bool = False
 ) -> RecordT:
     """`data` as a `record`. Raises `code` with details.problems; unknown keys are one unless `extra_keys`."""
-    problems: Problems = []
-    value = _read_record(record, data, where, problems, extra_keys)
-    if problems:
-        raise NexusControlError(code, f"{where}: {problems[0]}", {"problems": problems})
-    return cast("RecordT", value)
+    kind = _record(record, extra_keys)
+    try:
+        return cast("RecordT", kind.read(data))
+    except _Mismatch:
+        problems = list(kind.explain(data, where))
+        raise NexusControlError(code, f"{where}: {problems[0]}", {"problems": problems}) from None
 
 
 def problems_of(record: type[object], data: object, *, where: str = "") -> list[str]:
     """Everything that keeps `data` from being a `record`; empty when it is one."""
-    problems: Problems = []
-    _read_record(record, data, where, problems, extra_keys=False)
-    return problems
+    return list(_record(record, extra_keys=False).explain(data, where))
 
 
 def encode(record: object) -> dict[str, Any]:
@@ -64,6 +62,8 @@ def encode(record: object) -> dict[str, Any]:
 
 
 def _plain(value: object) -> Any:
+    if value is None or type(value) in _SCALARS:
+        return value
     if isinstance(value, tuple):
         return [_plain(item) for item in cast("tuple[object, ...]", value)]
     if dataclasses.is_dataclass(value):
@@ -79,124 +79,195 @@ def _written(record: type[object]) -> tuple[tuple[str, object, bool], ...]:
     )
 
 
+class _Mismatch(Exception):
+    """The data is not of the kind that it was read as."""
+
+
+class _Kind(Protocol):
+    """One kind of value. `explain` yields something exactly when `read` raises _Mismatch."""
+
+    def read(self, value: object) -> Any: ...
+
+    def explain(self, value: object, where: str) -> Iterator[str]: ...
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Field:
-    name: str
-    required: bool
-    read: _Reader
+class _Scalar:
+    type: type[object]
+    word: str
+
+    def read(self, value: object) -> Any:
+        if type(value) is not self.type:
+            raise _Mismatch
+        return value
+
+    def explain(self, value: object, where: str) -> Iterator[str]:
+        if type(value) is not self.type:
+            yield f"{where} must be {self.word}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Literal:
+    options: tuple[object, ...]
+
+    def read(self, value: object) -> Any:
+        if value not in self.options or type(value) is not type(self.options[0]):
+            raise _Mismatch
+        return value
+
+    def explain(self, value: object, where: str) -> Iterator[str]:
+        if value not in self.options or type(value) is not type(self.options[0]):
+            yield f"{where} must be one of {', '.join(map(str, self.options))}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _List:
+    item: _Kind
+
+    def read(self, value: object) -> Any:
+        if type(value) is not list:
+            raise _Mismatch
+        return tuple(map(self.item.read, cast("list[object]", value)))
+
+    def explain(self, value: object, where: str) -> Iterator[str]:
+        if type(value) is not list:
+            yield f"{where} must be a list"
+            return
+        for number, item in enumerate(cast("list[object]", value)):
+            yield from self.item.explain(item, f"{where}[{number}]")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Optional:
+    inner: _Kind
+
+    def read(self, value: object) -> Any:
+        return None if value is None else self.inner.read(value)
+
+    def explain(self, value: object, where: str) -> Iterator[str]:
+        if value is not None:
+            yield from self.inner.explain(value, where)
+
+
+class _Object:
+    def read(self, value: object) -> Any:
+        if type(value) is not dict:
+            raise _Mismatch
+        return cast("object", value)
+
+    def explain(self, value: object, where: str) -> Iterator[str]:
+        if type(value) is not dict:
+            yield f"{where} must be an object"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Checked:
+    """A kind with a further rule on values that are not null."""
+
+    inner: _Kind
+    test: Callable[[Any], bool]
+    rule: str
+
+    def read(self, value: object) -> Any:
+        result = self.inner.read(value)
+        if result is not None and not self.test(result):
+            raise _Mismatch
+        return result
+
+    def explain(self, value: object, where: str) -> Iterator[str]:
+        problems = list(self.inner.explain(value, where))
+        yield from problems
+        if not problems and (result := self.inner.read(value)) is not None and not self.test(result):
+            yield f"{where} must be {self.rule}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Record:
+    record: type[object]
+    fields: tuple[tuple[str, bool, _Kind], ...]
+    extra_keys: bool
+
+    def read(self, value: object) -> Any:
+        if type(value) is not dict:
+            raise _Mismatch
+        mapping = cast("dict[str, object]", value)
+        values: dict[str, Any] = {}
+        for name, required, kind in self.fields:
+            if name in mapping:
+                values[name] = kind.read(mapping[name])
+            elif required:
+                raise _Mismatch
+        if len(values) < len(mapping) and not self.extra_keys:
+            raise _Mismatch
+        try:
+            return self.record(**values)
+        except ValueError:  # a rule of the record's own, as Actor and Policy have
+            raise _Mismatch from None
+
+    def explain(self, value: object, where: str) -> Iterator[str]:
+        if type(value) is not dict:
+            yield f"{where or 'value'} must be an object"
+            return
+        problems = list(self._explain_fields(cast("dict[str, object]", value), f"{where}." if where else ""))
+        yield from problems
+        if not problems:
+            yield from self._explain_own_rule(cast("dict[str, object]", value), where)
+
+    def _explain_fields(self, mapping: dict[str, object], prefix: str) -> Iterator[str]:
+        for name, required, kind in self.fields:
+            if name in mapping:
+                yield from kind.explain(mapping[name], prefix + name)
+            elif required:
+                yield f"Missing required field: {prefix}{name}"
+        if not self.extra_keys:
+            known = {name for name, _, _ in self.fields}
+            yield from (f"Unknown field: {prefix}{key:.80}" for key in mapping if key not in known)
+
+    def _explain_own_rule(self, mapping: dict[str, object], where: str) -> Iterator[str]:
+        values = {name: kind.read(mapping[name]) for name, _, kind in self.fields if name in mapping}
+        try:
+            self.record(**values)
+        except ValueError as error:
+            yield f"{where or 'value'}: {getattr(error, 'message', error)}"
 
 
 @cache
-def _fields(record: type[object]) -> tuple[_Field, ...]:
+def _record(record: type[object], extra_keys: bool) -> _Record:
     hints = typing.get_type_hints(record)
-    return tuple(
-        _Field(f.name, f.default is dataclasses.MISSING, _checked(_reader(hints[f.name]), f))
-        for f in dataclasses.fields(cast("Any", record))
+    return _Record(
+        record,
+        tuple(
+            (field.name, field.default is dataclasses.MISSING, _with_check(_kind(hints[field.name]), field))
+            for field in dataclasses.fields(cast("Any", record))
+        ),
+        extra_keys,
     )
 
 
-def _read_record(
-    record: type[object], data: object, where: str, problems: Problems, extra_keys: bool
-) -> object:
-    if not isinstance(data, dict):
-        problems.append(f"{where or 'value'} must be an object")
-        return None
-    mapping = cast("dict[str, object]", data)
-    before = len(problems)
-    prefix = f"{where}." if where else ""
-    fields = _fields(record)
-    values: dict[str, Any] = {}
-    for field in fields:
-        if field.name in mapping:
-            values[field.name] = field.read(mapping[field.name], prefix + field.name, problems)
-        elif field.required:
-            problems.append(f"Missing required field: {prefix}{field.name}")
-    if not extra_keys and len(values) < len(mapping):
-        known = {field.name for field in fields}
-        problems.extend(f"Unknown field: {prefix}{key}" for key in mapping if key not in known)
-    if len(problems) > before:
-        return None
-    try:
-        return record(**values)
-    except ValueError as error:  # a rule of the record's own, as Actor and Policy have
-        problems.append(f"{where or 'value'}: {getattr(error, 'message', error)}")
-        return None
+def _with_check(kind: _Kind, field: "dataclasses.Field[Any]") -> _Kind:
+    return _Checked(kind, *field.metadata["check"]) if "check" in field.metadata else kind
 
 
-def _checked(read: _Reader, field: "dataclasses.Field[Any]") -> _Reader:
-    if "check" not in field.metadata:
-        return read
-    test, rule = field.metadata["check"]
-
-    def read_and_check(value: object, where: str, problems: Problems) -> Any:
-        before = len(problems)
-        result = read(value, where, problems)
-        if len(problems) == before and result is not None and not test(result):
-            problems.append(f"{where} must be {rule}")
-        return result
-
-    return read_and_check
+_SCALARS: dict[object, _Scalar] = {
+    str: _Scalar(str, "text"),
+    int: _Scalar(int, "an integer"),
+    bool: _Scalar(bool, "true or false"),
+}
 
 
-def _reader(hint: Any) -> _Reader:
+def _kind(hint: Any) -> _Kind:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         (inner,) = (argument for argument in arguments if argument is not type(None))
-        return _optional(_reader(inner))
+        return _Optional(_kind(inner))
     if origin is Literal:
-        return _literal(arguments)
+        return _Literal(arguments)
     if origin is tuple:
-        return _list(_reader(arguments[0]))
-    if hint in (str, int, bool):
-        return _scalar(hint)
+        return _List(_kind(arguments[0]))
+    if hint in _SCALARS:
+        return _SCALARS[hint]
     if dataclasses.is_dataclass(hint):
-        record = cast("type[object]", hint)
-        return lambda value, where, problems: _read_record(record, value, where, problems, False)
+        return _record(cast("type[object]", hint), extra_keys=False)
     if origin is Mapping:
-        return _object
+        return _Object()
     raise TypeError(f"no record can hold {hint!r}")
-
-
-_WORDS: dict[type[object], str] = {str: "text", int: "an integer", bool: "true or false"}
-
-
-def _scalar(kind: type[object]) -> _Reader:
-    def read(value: object, where: str, problems: Problems) -> Any:
-        if type(value) is not kind:
-            problems.append(f"{where} must be {_WORDS[kind]}")
-        return value
-
-    return read
-
-
-def _literal(options: tuple[object, ...]) -> _Reader:
-    def read(value: object, where: str, problems: Problems) -> Any:
-        if value not in options or type(value) is not type(options[0]):
-            problems.append(f"{where} must be one of {', '.join(map(str, options))}")
-        return value
-
-    return read
-
-
-def _list(item: _Reader) -> _Reader:
-    def read(value: object, where: str, problems: Problems) -> Any:
-        if not isinstance(value, list):
-            problems.append(f"{where} must be a list")
-            return ()
-        items = cast("list[object]", value)
-        return tuple(item(each, f"{where}[{n}]", problems) for n, each in enumerate(items))
-
-    return read
-
-
-def _optional(inner: _Reader) -> _Reader:
-    def read(value: object, where: str, problems: Problems) -> Any:
-        return None if value is None else inner(value, where, problems)
-
-    return read
-
-
-def _object(value: object, where: str, problems: Problems) -> Any:
-    if not isinstance(value, Mapping):
-        problems.append(f"{where} must be an object")
-    return cast("object", value)

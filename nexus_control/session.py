@@ -20,10 +20,30 @@ from nexus_control.instants import format_instant, parse_instant
 from nexus_control.payloads import TemplateCreatedPayload, decode_payload
 from nexus_control.projection import ImportRecord, StoredDecision, from_projection, to_projection
 from nexus_control.records import encode
-from nexus_control.storage.contract import Claim, Entry, Reader, Writer
+from nexus_control.storage.contract import Claim, Entry, Projection, Reader, Writer
 from nexus_control.template import Template
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
+MAX_RECENT = 64
+
+
+class Recent:
+    """What the last rows decoded to. A decision is a function of its row and of entries that never change, so one is
+    used again exactly while the stored row is still the same, whoever writes it.
+    """
+
+    def __init__(self) -> None:
+        self._decoded: dict[str, tuple[Projection, StoredDecision]] = {}
+
+    def find(self, row: Projection) -> StoredDecision | None:
+        known = self._decoded.get(row.decision_id)
+        return known[1] if known is not None and known[0] == row else None
+
+    def keep(self, row: Projection, decision: StoredDecision) -> StoredDecision:
+        if len(self._decoded) >= MAX_RECENT:
+            self._decoded.clear()
+        self._decoded[row.decision_id] = (row, decision)
+        return decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +52,7 @@ class ReadSession:
 
     rows: Reader
     now: datetime
+    recent: Recent
 
     def decision(self, decision_id: str) -> StoredDecision:
         """The current generation. Raises DECISION_NOT_FOUND."""
@@ -49,8 +70,10 @@ class ReadSession:
         row = self.rows.projection(decision_id)
         if row is None:
             return None
+        if (known := self.recent.find(row)) is not None:
+            return known
         opening = self.rows.entries("decision", decision_id, row.generation, 0, max(row.policy_seq, 0) + 1)
-        return from_projection(row, [to_event(entry) for entry in opening])
+        return self.recent.keep(row, from_projection(row, [to_event(entry) for entry in opening]))
 
     def events(self, decision: StoredDecision, generation: int | None = None) -> list[StoredEvent]:
         """All events of the current generation, or of a superseded one."""
@@ -135,8 +158,9 @@ class WriteSession(ReadSession):
             facts, head = fold(facts, event), entries[-1].leaf
         stored = replace(decision, facts=facts, head=head)
         self.rows.append(entries)
-        self.rows.save(to_projection(stored))
-        return stored
+        row = to_projection(stored)
+        self.rows.save(row)
+        return self.recent.keep(row, stored)
 
     def import_events(
         self, decision_id: str, events: Sequence[StoredEvent], provenance: ImportRecord

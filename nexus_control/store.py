@@ -17,7 +17,7 @@ from nexus_control.events import EventType, Payload, StoredEvent, parse_event_ty
 from nexus_control.payloads import TemplateCreatedPayload
 from nexus_control.policy import Policy
 from nexus_control.projection import StoredDecision
-from nexus_control.session import ReadSession, WriteSession
+from nexus_control.session import ReadSession, Recent, WriteSession
 from nexus_control.storage import open_storage
 from nexus_control.storage.contract import Storage
 from nexus_control.template import Overrides, Template
@@ -38,6 +38,7 @@ class DecisionStore:
         storage: Storage | None = None,
     ) -> None:
         self.clock = clock
+        self._recent = Recent()
         self._storage = storage if storage is not None else open_storage(path_or_url)
 
     def __enter__(self) -> "DecisionStore":
@@ -56,13 +57,13 @@ class DecisionStore:
     def reading(self) -> Generator[ReadSession]:
         """One consistent view, judged at one instant."""
         with self._storage.reading() as rows:
-            yield ReadSession(rows, self.clock.now())
+            yield ReadSession(rows, self.clock.now(), self._recent)
 
     @contextmanager
     def writing(self) -> Generator[WriteSession]:
         """The store's only writer until the block ends: commits at its end, rolls back on an exception."""
         with self._storage.writing() as rows:
-            yield WriteSession(rows, self.clock.now(), self.clock)
+            yield WriteSession(rows, self.clock.now(), self._recent, self.clock)
 
     def create_decision(self) -> str:
         """The id of a new decision, without events yet."""

@@ -19,7 +19,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar, cast
 
@@ -83,14 +83,14 @@ class _ToolTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _FileTable:
-    adapters: Mapping[str, object] = field(default_factory=dict[str, object])
+    adapters: Mapping[str, object] | None = None
 
 
 def load_adapters(path: str | Path) -> Adapters:
     """The adapters that the file declares. Raises CONFIG_INVALID."""
     source = _Source(Path(path))
     tables = source.decode(_FileTable, source.read(), "")
-    return Adapters(source.adapter(name, table) for name, table in tables.adapters.items())
+    return Adapters(source.adapter(name, table) for name, table in (tables.adapters or {}).items())
 
 
 @dataclass(frozen=True, slots=True)

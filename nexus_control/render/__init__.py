@@ -1,1 +1,1 @@
-"""Views to text: nothing else in the library formats."""
+"""Views and artifacts as Markdown for people. Pure functions; nothing else in the library formats."""

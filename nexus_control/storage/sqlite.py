@@ -58,16 +58,16 @@ class SqliteStorage:
 
     @contextmanager
     def _session(self, *, writing: bool) -> Generator[Session]:
-        begin = "BEGIN IMMEDIATE" if writing else "BEGIN"
         try:
-            with self._place.connection(writing=writing) as connection, _transaction(connection, begin):
-                if not writing:
-                    connection.execute(_TAKE_SNAPSHOT).fetchone()
+            with self._place.connection(writing=writing) as connection:
                 session = Session(connection)
-                try:
-                    yield session
-                finally:
-                    session.end()
+                with _transaction(connection, "BEGIN IMMEDIATE" if writing else "BEGIN"):
+                    if not writing:
+                        connection.execute(_TAKE_SNAPSHOT).fetchone()
+                    try:
+                        yield session
+                    finally:
+                        session.end()
         except sqlite3.Error as error:
             raise _fault(error, self._place.name) from error
 

@@ -42,7 +42,7 @@ _CLAIM = ", ".join(_CLAIM_FIELDS)
 _ENTRIES = f"""SELECT {", ".join(Entry._fields[_STREAM_KEY:])} FROM entries
     WHERE kind = ? AND stream = ? AND generation = ? AND seq >= ? AND (? IS NULL OR seq < ?) ORDER BY seq"""
 _GENERATIONS = "SELECT DISTINCT generation FROM entries WHERE kind = ? AND stream = ? ORDER BY generation"
-_FIRST_ENTRIES = f"""SELECT {", ".join(Entry._fields[_STREAM_KEY:])} FROM entries
+_FIRST_ENTRIES = f"""SELECT {_ENTRY} FROM entries
     WHERE kind = ? AND generation = 0 AND seq = 0 ORDER BY position"""
 _LOG = f"""SELECT position, {_ENTRY} FROM entries
     WHERE position >= ? AND (? IS NULL OR position < ?) ORDER BY position"""
@@ -52,13 +52,14 @@ _APPEND = f"INSERT INTO entries(position, {_ENTRY}) VALUES (?, {_places(Entry._f
 _ONE_PROJECTION = f"SELECT {_PROJECTION} FROM projections WHERE decision_id = ?"
 _DECISIONS = "SELECT decision_id, created_at FROM projections ORDER BY ordinal DESC LIMIT ? OFFSET ?"
 _NEXT_ORDINAL = "SELECT coalesce(max(ordinal), 0) + 1 FROM projections"
-_LISTED = "SELECT ordinal, labels FROM projections WHERE decision_id = ?"
+_BEFORE = """SELECT ordinal, event_count > 0, phase, approved_until, requester, labels
+    FROM projections WHERE decision_id = ?"""
 _INSERT_PROJECTION = f"INSERT INTO projections({_PROJECTION}) VALUES ({_places(Projection._fields)})"
 _UPDATE_PROJECTION = f"""UPDATE projections
     SET {", ".join(f"{name} = ?" for name in Projection._fields)} WHERE decision_id = ?"""
-_LIST = "INSERT OR REPLACE INTO listing(ordinal, phase, approved_until, requester) VALUES (?, ?, ?, ?)"
+_LIST = "INSERT INTO listing(ordinal, phase, approved_until, requester) VALUES (?, ?, ?, ?)"
 _UNLIST = "DELETE FROM listing WHERE ordinal = ?"
-_ADD_LABEL = "INSERT OR IGNORE INTO labels(label, ordinal) VALUES (?, ?)"
+_ADD_LABEL = "INSERT INTO labels(label, ordinal) VALUES (?, ?)"
 _REMOVE_LABEL = "DELETE FROM labels WHERE label = ? AND ordinal = ?"
 
 _ONE_CLAIM = f"SELECT {_CLAIM} FROM claims WHERE decision_id = ?"
@@ -125,12 +126,21 @@ class Session:
 
     def save(self, projection: Projection) -> None:
         row = (*projection[:_LABELS], _labels_text(projection.labels), *projection[_LABELS + 1 :])
-        before = self._execute(_LISTED, (projection.decision_id,)).fetchone()
+        before = self._execute(_BEFORE, (projection.decision_id,)).fetchone()
         if before is None:
             self._execute(_INSERT_PROJECTION, row)
         else:
             self._execute(_UPDATE_PROJECTION, (*row, projection.decision_id))
-        self._list(projection, before)
+        after = (
+            projection.ordinal,
+            projection.event_count > 0,
+            projection.phase,
+            projection.approved_until,
+            projection.requester,
+            row[_LABELS],
+        )
+        if after != before:
+            self._list(before, after)
 
     def replace_projections(self, projections: Iterable[Projection]) -> None:
         for table in ("projections", "listing", "labels"):
@@ -144,20 +154,16 @@ class Session:
     def drop_claim(self, decision_id: str) -> None:
         self._execute(_DROP_CLAIM, (decision_id,))
 
-    def _list(self, projection: Projection, before: Row | None) -> None:
-        """Bring `listing` and `labels` in step; `before` is the ordinal and the labels they were made from."""
-        ordinal, labels = projection.ordinal, projection.labels
+    def _list(self, before: Row | None, after: Row) -> None:
+        """Bring `listing` and `labels` in step with a projection whose `_BEFORE` changed."""
         if before is not None:
-            old_ordinal, old_labels = before[0], _labels(before[1])
-            if old_ordinal != ordinal or projection.event_count == 0:
-                self._execute(_UNLIST, (old_ordinal,))
-            if (old_ordinal, old_labels) != (ordinal, labels):
-                self._execute_many(_REMOVE_LABEL, ((label, old_ordinal) for label in old_labels))
-        if projection.event_count > 0:
-            row = (ordinal, projection.phase, projection.approved_until, projection.requester)
-            self._execute(_LIST, row)
-        if labels:
-            self._execute_many(_ADD_LABEL, ((label, ordinal) for label in labels))
+            ordinal, *_, labels = before
+            self._execute(_UNLIST, (ordinal,))
+            self._execute_many(_REMOVE_LABEL, ((label, ordinal) for label in _labels(labels)))
+        ordinal, has_events, phase, approved_until, requester, labels = after
+        if has_events:
+            self._execute(_LIST, (ordinal, phase, approved_until, requester))
+            self._execute_many(_ADD_LABEL, ((label, ordinal) for label in set(_labels(labels))))
 
     def _number(self, sql: str) -> int:
         return self._execute(sql, ()).fetchone()[0]

@@ -102,7 +102,8 @@ def _ask_adapter(router: RouterProtocol, adapter_id: str) -> tuple[set[str] | No
     """The adapter's capabilities and the digest of its declaration; None for what the router cannot tell."""
     try:
         digest = router.adapter_digest(adapter_id) if isinstance(router, AdapterDescriber) else None
-        return router.get_adapter_capabilities(adapter_id), digest
+        capabilities = router.get_adapter_capabilities(adapter_id)
+        return (None if capabilities is None else set(capabilities)), digest
     except Exception as error:
         raise NexusControlError(
             ErrorCode.ROUTER_ERROR,
@@ -155,14 +156,18 @@ def _dispatch(router: RouterProtocol, request: dict[str, Any]) -> Outcome:
     try:
         response: object = router.run(**request)
     except RouterOutcomeUnknown as unknown:
-        return replace(_unknown("ROUTER_OUTCOME_UNKNOWN", unknown.detail), run_id=unknown.run_id)
+        run_id = read_response({"run_id": unknown.run_id}).run_id
+        return replace(_unknown("ROUTER_OUTCOME_UNKNOWN", _bounded(str(unknown))), run_id=run_id)
     except TimeoutError as timeout:
         return _unknown("TIMEOUT", _describe(timeout))
     except Exception as error:
         return ExecutionFailedPayload(
             error_code=ErrorCode.ROUTER_ERROR, error_message=_describe(error), effect="unknown"
         )
-    return _read(router, response)
+    try:
+        return _read(router, response)
+    except Exception as error:
+        return _unknown("ANSWER_UNREADABLE", _describe(error))
 
 
 def _read(router: RouterProtocol, response: object) -> Outcome:
@@ -171,11 +176,12 @@ def _read(router: RouterProtocol, response: object) -> Outcome:
     exported = _export(router, report.run_id) if report.run_id is not None else None
     if exported is not None:
         report = read_response(response, exported)
-    bundle_digest = router_bundle_digest(exported) if exported is not None else None
+    bundle_digest = _digest_of(exported, report.run_id)
     if report.run_id is None or report.outcome == "unknown":
         return ExecutionOutcomeUnknownPayload(
             reason="NO_RUN_ID" if report.run_id is None else "RUN_UNFINISHED",
-            detail=report.error_message or "The router's answer does not say what its run did",
+            detail=_bounded("; ".join(filter(None, (report.error_message, *report.notes))))
+            or "The router's answer names no run",
             run_id=report.run_id,
             response_digest=report.response_digest,
             router_bundle_digest=bundle_digest,
@@ -209,18 +215,32 @@ def _export(router: RouterProtocol, run_id: str) -> dict[str, Any] | None:
         return None
 
 
+def _digest_of(exported: dict[str, Any] | None, run_id: str | None) -> str | None:
+    """The digest that a run's bundle declares; None for one that names another run."""
+    match exported:
+        case None:
+            return None
+        case {"run": {"run_id": named}} if named != run_id:
+            return None
+        case _:
+            return router_bundle_digest(exported)
+
+
 def _settle(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> None:
     """Record the outcome; if that fails, record at least that it is unknown. Raises OUTCOME_UNKNOWN then."""
     try:
         recorded = _record(store, claimed, outcome)
-    except NexusControlError as fault:
+    except BaseException as fault:
         doubt = replace(
-            _unknown("RECORDING_FAILED", str(fault)[:MAX_MESSAGE]),
+            _unknown("RECORDING_FAILED", _describe(fault)),
             run_id=outcome.run_id,
             response_digest=outcome.response_digest,
+            router_bundle_digest=outcome.router_bundle_digest,
         )
         with suppress(NexusControlError):
             _record(store, claimed, doubt)
+        if not isinstance(fault, NexusControlError):
+            raise
         raise NexusControlError(
             ErrorCode.OUTCOME_UNKNOWN,
             f"The router returned, but its outcome could not be recorded: {fault}",
@@ -235,7 +255,10 @@ def _settle(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> None:
 
 
 def _record(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> bool:
-    """Append the outcome while the claim still holds; otherwise keep it beside the log, and answer False."""
+    """Append the outcome while the claim still holds; otherwise keep it beside the log, and answer False.
+
+    A claim that is not ours any more is left alone: the decision has gone on without this execution.
+    """
     claim = claimed.claim
     with store.writing() as session:
         decision = session.decision(claim.decision_id)
@@ -249,7 +272,7 @@ def _record(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> bool:
         if holds:
             session.append(decision, SYSTEM_ACTOR, outcome)
             session.rows.drop_claim(claim.decision_id)
-        else:
+        elif (kept := session.rows.claim(claim.decision_id)) is not None and kept.owner == claim.owner:
             late = canonical_json({"event_type": str(outcome.event_type), "payload": outcome.to_dict()})
             session.rows.put_claim(replace(claim, recovered=True, late_outcome=late))
     return holds
@@ -288,5 +311,8 @@ def _unknown(reason: str, detail: str) -> ExecutionOutcomeUnknownPayload:
 
 def _describe(error: BaseException) -> str:
     """An exception in one bounded text that UTF-8 can hold; works for exceptions whose `str` fails, too."""
-    text = "".join(traceback.format_exception_only(error)).strip()
+    return _bounded("".join(traceback.format_exception_only(error)).strip())
+
+
+def _bounded(text: str) -> str:
     return text.encode("utf-8", "replace").decode()[:MAX_MESSAGE]

@@ -63,6 +63,8 @@ def owning(token: str) -> Generator[Owner]:
 
 
 _under_way: set[str] = set()
+_DEAD = ("Z", "X")
+"""States of a process that has ended, although its parent has not yet asked how."""
 
 
 @cache
@@ -78,8 +80,9 @@ def _started(pid: int) -> str:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    # Field 22, counted from behind the command name, which may itself hold spaces and parentheses.
-    return stat.rpartition(")")[2].split()[19]
+    # The state is field 3, the start time field 22; the command name before them may hold spaces and parentheses.
+    state, *fields = stat.rpartition(")")[2].split()
+    return "" if state in _DEAD else fields[18]
 
 
 def _is_running(pid: int) -> bool:

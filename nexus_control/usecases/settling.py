@@ -64,7 +64,7 @@ def reconcile(store: DecisionStore, arguments: "ReconcileArguments") -> dict[str
 def _named_claim(session: WriteSession, decision_id: str) -> Claim:
     decision = session.decision(decision_id)
     claim = session.rows.claim(decision_id)
-    if decision.facts.phase != "executing" or claim is None:
+    if decision.facts.phase != "executing" or claim is None or claim.recovered:
         state = state_view(decision.facts, session.now)["state"]
         raise NexusControlError(
             ErrorCode.INVALID_STATE, f"Cannot recover decision in state {state}", {"state": state}

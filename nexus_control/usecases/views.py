@@ -48,7 +48,6 @@ def status(store: DecisionStore, arguments: "StatusArguments") -> dict[str, Any]
         "required_approvals": facts.policy.min_approvals if facts.policy else 0,
         "is_approved": facts.is_approved(now),
         "blocking_reasons": [r.to_dict() for r in blocking_reasons(facts, now, decision.authority)],
-        "approvals": [_approval_line(facts, each, now) for each in facts.progress.approvals],
         "executions": [execution_line(each) for each in facts.progress.executions],
         "run": _run(facts),
         "event_count": facts.event_count,

@@ -1,0 +1,121 @@
+"""What people see: tables and colour on a terminal, elsewhere plain lines of 80 columns (or `COLUMNS`).
+
+A text is shown as it is, never read as markup; what does not print is spelled out, so that no name or output of a
+program can command the terminal.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import Literal, TextIO, TypeAlias
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_PLAIN_WIDTH = 80
+_NARROWEST = 40
+_WIDEST_PROSE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A word with a colour: how something went."""
+
+    text: str
+    kind: Literal["good", "stopped", "bad"]
+
+
+Cell: TypeAlias = str | Mark
+_COLOURS = {"good": "green", "stopped": "yellow", "bad": "bold red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table as data."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def visible(text: str) -> str:
+    """`text` with everything but printable characters and line ends escaped."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+class Screen:
+    """Writes to one stream, a part at a time."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+        self._console = _terminal(stream) if self._is_terminal else _plain()
+
+    def heading(self, text: str) -> None:
+        self._line()
+        self._show(Text(visible(text), style="bold"))
+
+    def prose(self, text: str, mark: Mark | None = None) -> None:
+        """A paragraph, begun by how it went."""
+        shown = Text(overflow="fold")
+        if mark is not None:
+            shown.append(f"{visible(mark.text)} ", style=f"bold {_COLOURS[mark.kind]}")
+        self._show(shown.append(visible(text)), width=min(self._console.width, _WIDEST_PROSE))
+
+    def grid(self, grid: Grid) -> None:
+        table = Table(
+            box=box.SIMPLE_HEAD if self._is_terminal else None,
+            pad_edge=self._is_terminal,
+            header_style="bold",
+            show_edge=False,
+        )
+        for column in grid.columns:
+            table.add_column(Text(visible(column)), overflow="fold")
+        for row in grid.rows:
+            table.add_row(*map(_cell, row))
+        self._line()
+        self._show(table)
+        self._line()
+
+    def _line(self) -> None:
+        self._show(Text())
+
+    def _show(self, part: Text | Table, width: int | None = None) -> None:
+        self._console.print(part, width=width)
+        if isinstance(self._console.file, StringIO):
+            lines = self._console.file.getvalue().splitlines()
+            self._console.file.seek(0)
+            self._console.file.truncate()
+            self._stream.writelines(f"{line.rstrip()}\n" for line in lines)
+            self._stream.flush()
+
+
+def columns(names: str, rows: Sequence[Sequence[Cell]]) -> Grid:
+    """A grid whose column names are the words between `|`."""
+    return Grid(tuple(names.split("|")), tuple(map(tuple, rows)))
+
+
+def _cell(cell: Cell) -> Text:
+    if isinstance(cell, Mark):
+        return Text(visible(cell.text), style=_COLOURS[cell.kind])
+    return Text(visible(cell))
+
+
+def _terminal(stream: TextIO) -> Console:
+    return Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
+
+
+def _plain() -> Console:
+    said = os.environ.get("COLUMNS", "")
+    width = int(said) if said.isascii() and said.isdigit() else _PLAIN_WIDTH
+    return Console(
+        file=StringIO(),
+        width=max(width, _NARROWEST),
+        force_terminal=False,
+        color_system=None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )

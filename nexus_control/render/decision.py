@@ -1,0 +1,199 @@
+"""`inspect` as Markdown: a verdict, then what it rests on, section by section. The plan is shown in full.
+
+    ✓ Decision approved (ready to execute)
+    ✗ Decision not executable (missing 1 approval)
+
+    ## Decision  ## Lifecycle  ## Approval  ## Policy  ## Template (if one was used)
+    ## Execution  ## Router (linked)  ## Timeline  ## Integrity
+
+The first blocking reason decides the verdict; ✓ stands only where nothing blocks, or the run was completed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from nexus_control.integrity import sha256_hex
+from nexus_control.render.text import bullet, code_block, counted, escape, listed, page, section
+
+View: TypeAlias = Mapping[str, Any]
+
+
+def render_decision(view: View) -> str:
+    """The Markdown of what `inspect` shows."""
+    sections = [
+        section("Decision", _decision(view["decision"])),
+        section("Lifecycle", _lifecycle(view["lifecycle"])),
+        section("Approval", _approval(view["approval"])),
+        section("Policy", _policy(view["policy"])),
+        *([section("Template", _template(view["template"]))] if view["template"] else []),
+        section("Execution", _executions(view["execution"])),
+        section("Router (linked)", _router(view["execution"])),
+        section("Timeline", _timeline(view)),
+        section("Integrity", _integrity(view)),
+    ]
+    return page(verdict(view["lifecycle"]), *sections)
+
+
+def verdict(lifecycle: View) -> str:
+    """One line: whether the decision can be executed, or was."""
+    if not lifecycle["blocking_reasons"]:
+        return "✓ Decision approved (ready to execute)"
+    first = lifecycle["blocking_reasons"][0]
+    describe = _VERDICTS.get(first["code"], _other_verdict)
+    return describe(first)
+
+
+def _other_verdict(reason: View) -> str:
+    return f"✗ Decision not executable ({escape(reason['message'])})"
+
+
+_VERDICTS: dict[str, Callable[[View], str]] = {
+    "NO_POLICY": lambda _: "✗ Decision not executable (no policy is attached)",
+    "ALREADY_EXECUTED": lambda r: f"✓ Decision executed (run {escape(r['details']['run_id'])})",
+    "EXECUTION_FAILED": lambda r: f"✗ Decision failed ({escape(r['details']['error_code'])})",
+    "DENIED": lambda r: f"✗ Decision denied (by {escape(r['details']['actor'])})",
+    "WITHDRAWN": lambda r: f"✗ Decision withdrawn (by {escape(r['details']['actor'])})",
+    "EXPIRED": lambda r: f"✗ Decision not executable (the request expired at {r['details']['expires_at']})",
+    "EXECUTING": lambda _: "✗ Decision executing (the outcome is not known yet)",
+    "OUTCOME_UNKNOWN": lambda _: "✗ Decision outcome unknown (it must be reconciled)",
+    "APPROVAL_EXPIRED": lambda r: (
+        f"✗ Decision not executable ({counted(r['details']['expired_count'], 'approval')} expired)"
+    ),
+    "MISSING_APPROVALS": lambda r: (
+        f"✗ Decision not executable (missing {counted(r['details']['missing'], 'approval')})"
+    ),
+    "IMPORTED_APPROVALS": lambda _: "✗ Decision not executable (imported approvals carry no authority here)",
+}
+
+
+def _decision(decision: View) -> Iterator[str]:
+    yield bullet("ID", decision["decision_id"])
+    yield bullet("Goal", decision["goal"])
+    yield bullet("Status", decision["status"])
+    yield bullet("Mode", decision["requested_mode"])
+    yield bullet("Requester", _who(decision["requester"]))
+    yield bullet("Created", decision["created_at"])
+    yield bullet("Labels", listed(decision["labels"]))
+    if decision["expires_at"]:
+        yield bullet("Expires", decision["expires_at"])
+    if decision["adapter_id"]:
+        yield bullet("Adapter", decision["adapter_id"])
+    if decision["adapter_digest"]:
+        yield bullet("Adapter digest", decision["adapter_digest"])
+    if ending := decision.get("ending"):
+        yield bullet("Ended by", f"{_who(ending['actor'])} at {ending['ts']}: {ending['reason']}")
+    if imported := decision.get("imported"):
+        yield bullet("Imported", _imported(imported))
+    plan: str | None = decision["plan"]
+    if plan is None:
+        yield bullet("Plan", None)
+    else:
+        yield f"- Plan ({counted(len(plan.encode()), 'byte')}, sha256 {sha256_hex(plan)}):"
+        yield f"\n{code_block(plan)}"
+
+
+def _imported(imported: View) -> str:
+    copied = f", copied from {imported['copied_from']}" if imported["copied_from"] else ""
+    forensic = ", unchecked: evidence only" if imported["forensic"] else ""
+    return f"{counted(imported['events'], 'event')} at {imported['at']}{copied}{forensic}"
+
+
+def _lifecycle(lifecycle: View) -> Iterator[str]:
+    progress = lifecycle["progress"]
+    yield bullet("State", lifecycle["state"])
+    yield f"- Progress: {progress['approvals_current']}/{progress['approvals_required']} approvals"
+    for reason in lifecycle["blocking_reasons"]:
+        yield f"- [{reason['code']}] {escape(reason['message'])}"
+    if not lifecycle["blocking_reasons"]:
+        yield "- Nothing blocks the execution"
+
+
+def _approval(approval: View) -> Iterator[str]:
+    yield f"- Required: {approval['required']}"
+    yield f"- Current: {approval['current']}"
+    for each in approval["approvals"]:
+        yield f"- {'✓' if each['active'] else '✗'} {escape(_who(each['actor']))}: {escape(_granted(each))}"
+
+
+def _granted(approval: View) -> str:
+    said = [f"approved at {approval['granted_at']} ({approval['assurance']})"]
+    if approval["expires_at"]:
+        said.append(f"until {approval['expires_at']}")
+    if approval["revoked_at"]:
+        said.append(f"revoked at {approval['revoked_at']}")
+    if approval["revoke_reason"]:
+        said.append(f"because: {approval['revoke_reason']}")
+    if approval["comment"]:
+        said.append(f"comment: {approval['comment']}")
+    return ", ".join(said)
+
+
+def _policy(policy: View | None) -> Iterator[str]:
+    if policy is None:
+        yield "- (none)"
+        return
+    yield bullet("Approvals", f"at least {policy['min_approvals']}")
+    yield bullet("Modes", listed(policy["allowed_modes"]))
+    yield bullet("Required capabilities", listed(policy["require_adapter_capabilities"]))
+    yield bullet("Steps", "any number" if policy["max_steps"] is None else f"at most {policy['max_steps']}")
+    yield bullet("Approvers", listed(policy.get("approvers", ["anyone"])))
+    yield bullet("Requester may approve", "yes" if policy.get("allow_requester_approval", True) else "no")
+    yield bullet("Assurance", policy.get("min_assurance", "any"))
+
+
+def _template(template: View) -> Iterator[str]:
+    yield bullet("Name", template["name"])
+    yield bullet("Digest", f"sha256:{template['digest']}")
+    yield bullet("Overrides", listed(sorted(template["overrides_applied"])))
+
+
+def _executions(executions: list[View]) -> Iterator[str]:
+    for each in executions:
+        kind = "rehearsal" if each["rehearsal"] else "dry run" if each["dry_run"] else "apply"
+        yield bullet(f"{each['outcome'].replace('_', ' ').capitalize()} ({kind})", _ran(each))
+    if not executions:
+        yield "- (none)"
+
+
+def _ran(execution: View) -> str:
+    said = [f"adapter {execution['adapter_id']}", f"requested at {execution['requested_at']}"]
+    if execution["completed_at"]:
+        said.append(f"ended at {execution['completed_at']}")
+    if execution["run_id"]:
+        said.append(f"run {execution['run_id']}")
+    if execution["steps_executed"] is not None:
+        said.append(counted(execution["steps_executed"], "step"))
+    if execution["error_code"]:
+        said.append(f"{execution['error_code']}: {execution['error_message']}")
+    return ", ".join(said)
+
+
+def _router(executions: list[View]) -> Iterator[str]:
+    linked = next((each for each in reversed(executions) if not each["rehearsal"]), None)
+    if linked is None:
+        yield "- (no execution)"
+        return
+    yield bullet("Run ID", linked["run_id"])
+    yield bullet("Adapter", linked["adapter_id"])
+    yield bullet("Outcome", linked["outcome"])
+
+
+def _timeline(view: View) -> Iterator[str]:
+    lifecycle, timeline = view["lifecycle"], view["timeline"]
+    if lifecycle["timeline_truncated"]:
+        yield f"- The last {len(timeline)} of {lifecycle['timeline_total']} entries"
+    for entry in timeline:
+        yield f"- {entry['ts']} {entry['label']}: {escape(entry['summary'])}"
+
+
+def _integrity(view: View) -> Iterator[str]:
+    decision = view["decision"]
+    yield f"- Events: {decision['event_count']}"
+    yield bullet("Chain head", view["head"])
+    if view["template"]:
+        yield bullet("Template digest", f"sha256:{view['template']['digest']}")
+    yield bullet("Judged at", decision["as_of"])
+
+
+def _who(actor: View | None) -> str | None:
+    return None if actor is None else f"{actor['type']}:{actor['id']}"

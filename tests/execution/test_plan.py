@@ -1,0 +1,53 @@
+import json
+
+import pytest
+
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.plan import MAX_PLAN_BYTES, parse_plan
+from nexus_control.records import encode
+from tests.execution.support import plan, step, vector
+
+
+def nested(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_a_plan_of_nexus_router_is_read_and_written_back_the_same() -> None:
+    steps = vector("router-response-apply.json")["plan"]
+    assert [encode(s) for s in parse_plan(json.dumps(steps))] == steps
+
+
+BAD_CALL = step("m") | {"call": step("m")["call"] | {"extra": 1}}
+
+INVALID = {
+    "nothing": (None, "no plan"),
+    "no JSON": ("rotate the keys", "Invalid JSON"),
+    "empty text": ("", "Invalid JSON"),
+    "an object": ("{}", "not a JSON list"),
+    "no steps": ("[]", "no steps"),
+    "a step that is text": ('["s1"]', "plan[0] must be an object"),
+    "an unknown key": (plan({**step("m"), "when": "now"}), "plan[0].when"),
+    "an unknown key of a call": (plan(BAD_CALL), "plan[0].call.extra"),
+    "no intent": ('[{"step_id":"s","call":{"tool":"t","method":"m","args":{}}}]', "plan[0].intent"),
+    "a number for an intent": (plan({**step("m"), "intent": 7}), "plan[0].intent"),
+    "args in a list": (plan({**step("m"), "call": {"tool": "t", "method": "m", "args": []}}), "call.args"),
+    "an empty step_id": (plan(step("m", "")), "plan[0].step_id"),
+    "a method with a line break": (plan(step("a\nb")), "plan[0].call.method"),
+    "two of one step_id": (plan(step("m", "a"), step("m", "b"), step("m", "a")), "plan[2].step_id"),
+    "a duplicate key": ('[{"step_id":"a","step_id":"b","intent":"i","call":{}}]', "duplicate key"),
+    "a fraction": (plan(step("m", cost=0.5)), "float"),
+    "an unsafe integer": (plan(step("m", n=2**53)), "2^53-1"),
+    "too many levels for an artifact": (plan(step("m", deep=nested(50))), "nested deeper"),
+    "too many bytes": (plan(step("m", text="x" * MAX_PLAN_BYTES)), "the limit is"),
+}
+
+
+@pytest.mark.parametrize(("text", "says"), INVALID.values(), ids=INVALID)
+def test_a_plan_that_is_not_whole_is_refused_naming_step_and_field(text: str | None, says: str) -> None:
+    with pytest.raises(NexusControlError) as refused:
+        parse_plan(text)
+    assert refused.value.code is ErrorCode.PLAN_INVALID
+    assert says in refused.value.message

@@ -1,0 +1,249 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nexus_control.execution.supervised import Ended, run_supervised
+from tests.execution.support import eventually, lives, open_descriptors, pids_in
+
+ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C"}
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(folder: Path, *argv: str, seconds: float = 20, max_output_bytes: int = 100_000, **more: str) -> Ended:
+    return run_supervised(
+        argv,
+        cwd=folder,
+        environment={**ENVIRONMENT, **more},
+        timeout_seconds=seconds,
+        max_output_bytes=max_output_bytes,
+    )
+
+
+def test_output_exit_code_and_folder_are_the_commands_own(tmp_path: Path) -> None:
+    ended = run(tmp_path, "sh", "-c", "pwd; echo no >&2; exit 3")
+    assert ended == Ended(
+        ending="exited", exit_code=3, stdout=f"{tmp_path}\n".encode(), stderr=b"no\n", detail=""
+    )
+
+
+@pytest.mark.parametrize("lang", ["C", "C.UTF-8", "en_US.UTF-8"])
+def test_the_environment_is_exactly_what_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lang: str
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    ended = run(tmp_path, "env", "-0", LANG=lang, EMPTY="", ODD="a=b\nc é")
+    given = {**ENVIRONMENT, "LANG": lang, "EMPTY": "", "ODD": "a=b\nc é"}
+    assert set(ended.stdout.decode().split("\0")) == {f"{k}={v}" for k, v in given.items()} | {""}
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["; rm -rf /", "a b", "a\nb", "$(id)", "`id`", "*", "é 日本 🔑", "", "'", '"', "\\", "-", "a\tb", "\x7f"],
+)
+def test_an_argument_arrives_as_it_was_given(tmp_path: Path, argument: str) -> None:
+    ended = run(tmp_path, "printf", "%s|", argument, "end")
+    assert ended.stdout.decode() == f"{argument}|end|"
+
+
+def test_standard_input_is_empty_and_no_descriptor_of_ours_is_open(tmp_path: Path) -> None:
+    ended = run(tmp_path, "sh", "-c", "cat; ls /proc/self/fd")
+    assert ended.stdout.split() in ([b"0", b"1", b"2", b"3"], [b"0", b"1", b"2"])
+
+
+def test_signals_have_their_default_meaning(tmp_path: Path) -> None:
+    ended = run(tmp_path, "sh", "-c", "yes | head -n 1; kill -TERM $$")
+    assert (ended.stdout, ended.exit_code) == (b"y\n", -signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    "program", ["./nothing", "nothing-of-this-name", "/", "./not-executable", "./not-a-program"]
+)
+def test_a_program_that_cannot_be_started_did_not_start(tmp_path: Path, program: str) -> None:
+    (tmp_path / "not-executable").write_text("#!/bin/sh\n")
+    (tmp_path / "not-a-program").write_bytes(b"\0\1\2")
+    (tmp_path / "not-a-program").chmod(0o755)
+    ended = run(tmp_path, program)
+    assert ended.ending == "not_started"
+    assert ended.detail
+
+
+def test_a_folder_or_an_argument_that_the_system_refuses_is_a_command_that_did_not_start(
+    tmp_path: Path,
+) -> None:
+    assert run(tmp_path / "nowhere", "true").ending == "not_started"
+    assert run(tmp_path, "true", "x" * 10_000_000).ending == "not_started"
+
+
+def test_at_its_time_limit_a_command_is_killed_with_all_its_descendants(tmp_path: Path) -> None:
+    # `set -m` gives each job a process group of its own; the last shell ignores what can be ignored.
+    script = """
+    set -m
+    echo $$ >> pids
+    sleep 60 & echo $! >> pids
+    (trap '' TERM HUP INT; sleep 61 & echo $! >> pids; wait) &
+    echo begun
+    wait
+    """
+    started = time.monotonic()
+    ended = run(tmp_path, "bash", "-c", script, seconds=1)
+    assert (ended.ending, ended.exit_code, ended.stdout) == ("timed_out", None, b"begun\n")
+    assert time.monotonic() - started < 6
+    assert not [pid for pid in pids_in(tmp_path / "pids", 3) if lives(pid)]
+
+
+def test_beyond_its_output_limit_a_command_is_killed(tmp_path: Path) -> None:
+    ended = run(tmp_path, "sh", "-c", "echo $$ >> pids; exec yes", max_output_bytes=5000)
+    assert ended.ending == "output_limit"
+    assert ended.stdout == b"y\n" * 2500
+    assert not lives(pids_in(tmp_path / "pids", 1)[0])
+
+
+def test_output_up_to_the_limit_is_whole(tmp_path: Path) -> None:
+    ended = run(tmp_path, "sh", "-c", "head -c 50000 /dev/zero; head -c 50000 /dev/zero >&2")
+    assert (ended.ending, len(ended.stdout), len(ended.stderr)) == ("exited", 50_000, 50_000)
+
+
+def test_what_a_command_leaves_in_its_session_ends_with_it(tmp_path: Path) -> None:
+    ended = run(tmp_path, "bash", "-c", "set -m; sleep 60 & echo $! >> pids; exit 0")
+    assert (ended.ending, ended.exit_code) == ("exited", 0)
+    assert not lives(pids_in(tmp_path / "pids", 1)[0])
+
+
+def test_a_daemon_that_holds_the_output_open_does_not_hold_us(tmp_path: Path) -> None:
+    script = (
+        "setsid sh -c 'echo $$ >> pids; exec sleep 60' & while ! test -s pids; do sleep 0.01; done; echo up"
+    )
+    ended = run(tmp_path, "sh", "-c", script)
+    (daemon,) = pids_in(tmp_path / "pids", 1)
+    os.kill(daemon, signal.SIGKILL)  # it left the session, which is documented as not stopped
+    assert (ended.ending, ended.exit_code, ended.stdout) == ("exited", 0, b"up\n")
+
+
+def test_a_command_that_kills_its_supervisor_is_killed_and_its_end_is_lost(tmp_path: Path) -> None:
+    ended = run(tmp_path, "sh", "-c", "echo $$ >> pids; kill -KILL $PPID; exec sleep 60")
+    assert (ended.ending, ended.exit_code) == ("lost", None)
+    assert eventually(lambda: not lives(pids_in(tmp_path / "pids", 1)[0]))
+
+
+def test_a_supervisor_that_is_told_to_end_kills_its_command(tmp_path: Path) -> None:
+    ended = run(tmp_path, "sh", "-c", "kill -TERM $PPID; exec sleep 60")
+    assert (ended.ending, ended.exit_code) == ("exited", -signal.SIGKILL)
+
+
+def test_a_command_may_signal_its_whole_group(tmp_path: Path) -> None:
+    ended = run(tmp_path, "sh", "-c", "trap 'exit 7' TERM; kill -TERM 0")
+    assert (ended.ending, ended.exit_code) == ("exited", 7)
+
+
+def test_nothing_of_ours_stays_open(tmp_path: Path) -> None:
+    run(tmp_path, "true")
+    before = open_descriptors()
+    for argv in (["true"], ["./nothing"], ["sh", "-c", "exit 1"]):
+        run(tmp_path, *argv)
+    run(tmp_path / "nowhere", "true")
+    assert open_descriptors() == before
+
+
+PARENT = """
+import os
+from pathlib import Path
+from nexus_control.execution.supervised import run_supervised
+run_supervised(
+    ["sh", "-c", "echo $$ >> pids; sleep 60 & echo $! >> pids; wait"],
+    cwd=Path.cwd(), environment={"PATH": os.environ["PATH"]}, timeout_seconds=60, max_output_bytes=99,
+)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_outlives_us_however_we_die(tmp_path: Path, number: signal.Signals) -> None:
+    with _python(tmp_path, PARENT) as parent:
+        pids = pids_in(tmp_path / "pids", 2)
+        assert all(map(lives, pids))
+        parent.send_signal(number)
+        parent.communicate()
+        assert eventually(lambda: not any(map(lives, pids))), "a child outlived its parent"
+
+
+LIFELINE_HOLDER = """
+import os, threading, time
+from pathlib import Path
+from nexus_control.execution.supervised import run_supervised
+def run():
+    run_supervised(
+        ["sh", "-c", "echo $$ >> pids; exec sleep 60"],
+        cwd=Path.cwd(), environment={"PATH": os.environ["PATH"]}, timeout_seconds=60, max_output_bytes=99,
+    )
+threading.Thread(target=run, daemon=True).start()
+while not Path("pids").exists():
+    time.sleep(0.01)
+if os.fork() == 0:
+    Path("holder").write_text(str(os.getpid()))
+time.sleep(60)
+"""
+
+
+def test_nothing_outlives_us_even_if_a_fork_of_us_holds_the_lifeline(tmp_path: Path) -> None:
+    with _python(tmp_path, LIFELINE_HOLDER) as parent:
+        (holder,) = pids_in(tmp_path / "holder", 1)
+        (child,) = pids_in(tmp_path / "pids", 1)
+        parent.kill()
+        parent.wait()
+        try:
+            assert eventually(lambda: not lives(child))
+            assert lives(holder)
+        finally:
+            os.kill(holder, signal.SIGKILL)
+
+
+def test_an_interrupt_kills_the_command_and_goes_on_up(tmp_path: Path) -> None:
+    with _python(tmp_path, PARENT) as parent:
+        pids = pids_in(tmp_path / "pids", 2)
+        parent.send_signal(signal.SIGINT)
+        _, said = parent.communicate()
+    assert b"KeyboardInterrupt" in said
+    assert not any(map(lives, pids))
+
+
+def test_the_overhead_of_a_command_is_small(tmp_path: Path) -> None:
+    run(tmp_path, "true")
+    times: list[float] = []
+    for _ in range(5):
+        started = time.monotonic()
+        run(tmp_path, "true")
+        times.append(time.monotonic() - started)
+    assert min(times) < 0.15
+
+
+def _python(folder: Path, source: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-c", source],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_the_supervisor_needs_nothing_but_python(tmp_path: Path) -> None:
+    script = Path(shutil.copy(ROOT / "nexus_control" / "execution" / "supervisor.py", tmp_path))
+    report, report_end = os.pipe()
+    ended = subprocess.run(
+        [sys.executable, "-I", "-S", script, str(os.getpid()), str(report_end), "printenv", "A"],
+        input=b"A=1\0\0",
+        capture_output=True,
+        pass_fds=[report_end],
+        check=True,
+    )
+    os.close(report_end)
+    with os.fdopen(report, "rb") as reports:
+        said = [line.split()[0].decode() for line in reports]
+    # Its input ended at once, as if the parent had died: whether the command was quicker is open.
+    assert said == ["started", "exit"]
+    assert json.loads(ended.stdout or "1") == 1

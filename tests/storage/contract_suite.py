@@ -1,0 +1,364 @@
+"""The storage contract as tests: every storage keeps every promise below.
+
+A storage's test module has a fixture `storage` with a new, empty one, and three lines:
+
+    @every_promise
+    def test_it_keeps_the_contract(promise: Promise, storage: Storage) -> None:
+        promise(storage)
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeAlias
+
+import pytest
+
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.storage.contract import (
+    FOREVER,
+    NEVER,
+    Claim,
+    Placed,
+    Projection,
+    ProjectionQuery,
+    Reader,
+    Storage,
+    Writer,
+)
+from tests.storage.rows import T0, T1, T2, claim, entry, projection
+
+Promise: TypeAlias = Callable[[Storage], None]
+
+_promises: list[Promise] = []
+
+
+def _promise(test: Promise) -> Promise:
+    _promises.append(test)
+    return test
+
+
+class _OnPurpose(Exception):
+    pass
+
+
+def refused(code: ErrorCode) -> pytest.RaisesExc[NexusControlError]:
+    return pytest.RaisesExc(NexusControlError, check=lambda error: error.code == code)
+
+
+def contents(storage: Storage) -> tuple[list[Placed], list[Projection], list[tuple[str, str]], list[Claim]]:
+    """Everything that a store holds."""
+    with storage.reading() as rows:
+        listed = rows.projections(ProjectionQuery(limit=1_000_000))
+        return rows.log(), listed, rows.decisions(1_000_000, 0), rows.claims()
+
+
+def listed(rows: Reader, *, limit: int = 100, **filters: object) -> list[int]:
+    """The ordinals that a query finds."""
+    query = ProjectionQuery(limit=limit, **filters)  # pyright: ignore[reportArgumentType]
+    return [row.ordinal for row in rows.projections(query)]
+
+
+@_promise
+def a_new_store_is_empty(storage: Storage) -> None:
+    assert contents(storage) == ([], [], [], [])
+    with storage.reading() as rows:
+        assert (rows.log_size(), rows.entries("decision", "d1", 0), rows.first_entries("decision")) == (0, [], [])
+        assert (rows.projection("d1"), rows.claim("d1"), rows.generations("decision", "d1")) == (None, None, [])
+
+
+@_promise
+def an_entry_comes_back_as_it_was_put_in(storage: Storage) -> None:
+    odd = 'quote \' " back\\slash % _ café \u0000 \U0001f511 \ue000'
+    given = entry(odd, payload=odd, actor_id=odd, actor_type="system", origin="imported", ts=odd, generation=2**53)
+    with storage.writing() as rows:
+        assert rows.append([given]) == 0
+    with storage.reading() as rows:
+        assert rows.entries("decision", odd, 2**53) == [given]
+        assert rows.log() == [Placed(0, given)]
+
+
+@_promise
+def positions_number_the_entries_of_all_streams_in_the_order_of_appending(storage: Storage) -> None:
+    with storage.writing() as rows:
+        assert rows.append([entry("d1"), entry("d2")]) == 0
+        assert rows.append([]) == 2
+        assert rows.append([entry("t1", kind="template")]) == 2
+    with storage.writing() as rows:
+        assert rows.append([entry("d1", 1)]) == 3
+    with storage.reading() as rows:
+        assert [(at.position, at.entry.stream) for at in rows.log()] == [(0, "d1"), (1, "d2"), (2, "t1"), (3, "d1")]
+        assert [at.position for at in rows.log(1, 3)] == [1, 2]
+        assert [at.position for at in rows.log(2)] == [2, 3]
+        assert rows.log(4) == rows.log(2, 2) == []
+        assert rows.log_size() == 4
+
+
+@_promise
+def entries_are_read_by_kind_stream_and_generation_in_the_order_of_seq(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.append([entry("d1", 1), entry("d1", 0), entry("d1", 2), entry("d1", 0, generation=1)])
+        rows.append([entry("d1", 0, kind="template"), entry("d2", 0, generation=5)])
+    with storage.reading() as rows:
+        assert [row.seq for row in rows.entries("decision", "d1", 0)] == [0, 1, 2]
+        assert [row.seq for row in rows.entries("decision", "d1", 0, 1)] == [1, 2]
+        assert [row.seq for row in rows.entries("decision", "d1", 0, 1, 2)] == [1]
+        assert rows.entries("decision", "d1", 0, 2, 2) == []
+        assert rows.entries("decision", "d1", 1) == [entry("d1", 0, generation=1)]
+        assert rows.generations("decision", "d1") == [0, 1]
+        assert rows.generations("decision", "d2") == [5]
+        assert rows.generations("template", "d2") == []
+
+
+@_promise
+def first_entries_are_those_that_begin_generation_0_by_position(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.append([entry("zebra", kind="template"), entry("ant", kind="template"), entry("d1")])
+        rows.append([entry("zebra", 1, kind="template"), entry("cat", generation=1, kind="template")])
+    with storage.reading() as rows:
+        assert [row.stream for row in rows.first_entries("template")] == ["zebra", "ant"]
+        assert rows.first_entries("import") == []
+
+
+@_promise
+def a_key_that_is_taken_refuses_the_whole_transaction(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.append([entry("d1")])
+    before = contents(storage)
+    with refused(ErrorCode.STORE_UNAVAILABLE), storage.writing() as rows:
+        rows.append([entry("d2"), entry("d1")])
+    with refused(ErrorCode.STORE_UNAVAILABLE), storage.writing() as rows:
+        rows.append([entry("d3"), entry("d3")])
+    assert contents(storage) == before
+
+
+@_promise
+def an_exception_rolls_everything_back(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.append([entry("d1")])
+        rows.save(projection(1, labels=("keep",)))
+        rows.put_claim(claim("d1"))
+    before = contents(storage)
+    with pytest.raises(_OnPurpose), storage.writing() as rows:
+        rows.append([entry("d1", 1), entry("d2")])
+        rows.save(projection(1, phase="denied", labels=("lost",)))
+        rows.replace_projections([projection(7)])
+        rows.save(projection(8))
+        rows.drop_claim("d1")
+        rows.put_claim(claim("d2"))
+        raise _OnPurpose
+    assert contents(storage) == before
+    with storage.reading() as rows:
+        assert (listed(rows, label="keep"), listed(rows, label="lost"), listed(rows, phase="open")) == ([1], [], [1])
+    with storage.writing() as rows:
+        assert (rows.append([entry("d2")]), rows.next_ordinal()) == (1, 2)
+
+
+@_promise
+def a_writer_reads_what_it_wrote(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.append([entry("d1")])
+        rows.save(projection(1))
+        rows.put_claim(claim("d1"))
+        assert (rows.log_size(), rows.projection("d1"), rows.claim("d1")) == (1, projection(1), claim("d1"))
+        assert (listed(rows), rows.next_ordinal()) == ([1], 2)
+
+
+@_promise
+def a_projection_comes_back_as_it_was_last_saved(storage: Storage) -> None:
+    labels = ("%", "_", "café", 'quote " \' back\\slash', "[]", "", "a,b", "a", "a")
+    with storage.writing() as rows:
+        rows.save(projection(1, labels=labels, goal="g" * 4096, policy_seq=1, approved_until=FOREVER))
+        rows.save(projection(2))
+    with storage.writing() as rows:
+        later = projection(2, generation=3, event_count=9, phase="failed", labels=("b",), last_ts=T2, progress='{"a":1}')
+        rows.save(later)
+    with storage.reading() as rows:
+        assert rows.projection("d1") == projection(
+            1, labels=labels, goal="g" * 4096, policy_seq=1, approved_until=FOREVER
+        )
+        assert rows.projection("d2") == later
+        assert rows.projection("d3") is None
+
+
+@_promise
+def an_ordinal_belongs_to_one_decision(storage: Storage) -> None:
+    with storage.writing() as rows:
+        assert rows.next_ordinal() == 1
+        rows.save(projection(5))
+        assert rows.next_ordinal() == 6
+    with refused(ErrorCode.STORE_UNAVAILABLE), storage.writing() as rows:
+        rows.save(projection(5, decision_id="another"))
+    with storage.writing() as rows:
+        rows.save(projection(6))
+    with refused(ErrorCode.STORE_UNAVAILABLE), storage.writing() as rows:
+        rows.save(projection(5, decision_id="d6"))
+    with storage.writing() as rows:
+        rows.save(projection(4, decision_id="d6", labels=("moved",)))
+    with storage.reading() as rows:
+        assert (listed(rows), listed(rows, label="moved")) == ([5, 4], [4])
+
+
+@_promise
+def pages_begin_with_the_newest_decision(storage: Storage) -> None:
+    with storage.writing() as rows:
+        for ordinal in (3, 1, 2, 9, 8):
+            rows.save(projection(ordinal))
+    with storage.reading() as rows:
+        assert listed(rows) == [9, 8, 3, 2, 1]
+        assert listed(rows, limit=2) == [9, 8]
+        assert listed(rows, limit=2, offset=3) == [2, 1]
+        assert listed(rows, limit=2, offset=5) == listed(rows, limit=0) == []
+        assert listed(rows, before=8, limit=2) == [3, 2]
+        assert rows.decisions(2, 1) == [("d8", T0), ("d3", T0)]
+
+
+@_promise
+def a_decision_without_events_is_not_listed_until_it_has_one(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.save(projection(1, event_count=0, labels=("a",)))
+        rows.save(projection(2, labels=("a",)))
+    with storage.reading() as rows:
+        assert (listed(rows), listed(rows, label="a"), listed(rows, phase="open")) == ([2], [2], [2])
+        assert rows.decisions(9, 0) == [("d2", T0), ("d1", T0)]
+    with storage.writing() as rows:
+        rows.save(projection(1, labels=("a",)))
+        rows.save(projection(2, event_count=0, labels=("a",)))
+    with storage.reading() as rows:
+        assert (listed(rows), listed(rows, label="a"), listed(rows, phase="open")) == ([1], [1], [1])
+
+
+@_promise
+def projections_are_filtered_by_phase_and_by_the_instant_of_approval(storage: Storage) -> None:
+    with storage.writing() as rows:
+        for ordinal, until in enumerate((NEVER, T0, T1, T2, FOREVER), 1):
+            rows.save(projection(ordinal, approved_until=until))
+        rows.save(projection(6, approved_until=FOREVER, phase="completed"))
+    with storage.reading() as rows:
+        assert listed(rows, phase="open", approved=True, now=T1) == [5, 4]
+        assert listed(rows, phase="open", approved=False, now=T1) == [3, 2, 1]
+        assert listed(rows, approved=True, now=T1) == [6, 5, 4]
+        assert listed(rows, phase="completed") == [6]
+        assert listed(rows, phase="denied") == []
+
+
+@_promise
+def labels_and_requesters_match_exactly(storage: Storage) -> None:
+    labels = ("%", "_", "café", "cafe", 'quote " \' back\\slash', "[]", "a,b", "A", "a", "")
+    with storage.writing() as rows:
+        for ordinal, label in enumerate(labels, 1):
+            rows.save(projection(ordinal, labels=(label, "all"), requester=label))
+    with storage.reading() as rows:
+        for ordinal, label in enumerate(labels, 1):
+            assert listed(rows, label=label) == listed(rows, requester=label) == [ordinal]
+        assert listed(rows, label="all", limit=2, offset=1) == [9, 8]
+        assert listed(rows, label="all", before=3, phase="open", approved=False, now=T0, requester="_") == [2]
+        assert listed(rows, label="al") == listed(rows, label="caf%") == []
+    with storage.writing() as rows:
+        rows.save(projection(1, labels=("new",), requester="new"))
+    with storage.reading() as rows:
+        assert (listed(rows, label="%"), listed(rows, requester="%"), listed(rows, label="new")) == ([], [], [1])
+
+
+@_promise
+def replaced_projections_leave_nothing_behind(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.save(projection(1, labels=("old",)))
+        rows.save(projection(2))
+        rows.append([entry("d1")])
+        rows.replace_projections(iter([projection(2, labels=("new",)), projection(3)]))
+        assert rows.next_ordinal() == 4
+    with storage.reading() as rows:
+        assert (listed(rows), listed(rows, label="old"), listed(rows, label="new")) == ([3, 2], [], [2])
+        assert (rows.projection("d1"), rows.log_size()) == (None, 1)
+    with storage.writing() as rows:
+        rows.replace_projections([])
+        assert (rows.next_ordinal(), listed(rows)) == (1, [])
+
+
+@_promise
+def claims_are_put_replaced_and_dropped(storage: Storage) -> None:
+    late = Claim("d1", 1, 7, '{"pid":2}', T1, recovered=True, late_outcome='{"run_id":"r"}')
+    with storage.writing() as rows:
+        rows.put_claim(claim("d2"))
+        rows.put_claim(claim("d1"))
+        rows.put_claim(late)
+        rows.drop_claim("unclaimed")
+    with storage.reading() as rows:
+        assert (rows.claim("d1"), rows.claim("d2"), rows.claims()) == (late, claim("d2"), [late, claim("d2")])
+    with storage.writing() as rows:
+        rows.drop_claim("d1")
+    with storage.reading() as rows:
+        assert rows.claims() == [claim("d2")]
+
+
+@_promise
+def threads_that_append_leave_no_gap_and_lose_nothing(storage: Storage) -> None:
+    threads, each = 8, 25
+    ready = threading.Barrier(threads)
+
+    def append(stream: str) -> list[int]:
+        ready.wait()
+        positions: list[int] = []
+        for seq in range(each):
+            with storage.writing() as rows:
+                positions.append(rows.append([entry(stream, seq)]))
+        return positions
+
+    with ThreadPoolExecutor(threads) as pool:
+        positions = list(pool.map(append, (f"d{number}" for number in range(threads))))
+    assert sorted(sum(positions, [])) == list(range(threads * each))
+    with storage.reading() as rows:
+        for placed in rows.log():
+            assert positions[int(placed.entry.stream[1:])][placed.entry.seq] == placed.position
+
+
+@_promise
+def transactions_do_not_nest(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.append([entry("d1")])
+        with refused(ErrorCode.INTERNAL), storage.writing():
+            pass
+        with refused(ErrorCode.INTERNAL), storage.reading():
+            pass
+    with storage.reading() as rows:
+        with refused(ErrorCode.INTERNAL), storage.writing():
+            pass
+        assert rows.log_size() == 1
+
+
+@_promise
+def readers_and_writers_end_with_their_transaction(storage: Storage) -> None:
+    with storage.writing() as writer:
+        pass
+    with refused(ErrorCode.INTERNAL):
+        writer.append([entry("d1")])
+    leaked: list[Writer] = []
+    with suppress(_OnPurpose), storage.writing() as writer:
+        leaked.append(writer)
+        raise _OnPurpose
+    with refused(ErrorCode.INTERNAL):
+        leaked[0].log_size()
+    with storage.reading() as reader:
+        pass
+    with refused(ErrorCode.INTERNAL):
+        reader.projection("d1")
+    assert contents(storage) == ([], [], [], [])
+
+
+@_promise
+def a_closed_storage_is_unavailable(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.append([entry("d1")])
+    storage.close()
+    storage.close()
+    with refused(ErrorCode.STORE_UNAVAILABLE), storage.reading():
+        pass
+    with refused(ErrorCode.STORE_UNAVAILABLE), storage.writing():
+        pass
+
+
+every_promise = pytest.mark.parametrize(
+    "promise", [pytest.param(promise, id=promise.__name__) for promise in _promises]
+)

@@ -1,0 +1,58 @@
+"""Rows to store: every field has a default, because most tests care about one or two of them."""
+
+from nexus_control.storage.contract import FOREVER, NEVER, Claim, Entry, Projection
+
+T0 = "2026-01-01T00:00:00.000000+00:00"
+T1 = "2026-01-01T00:00:01.000000+00:00"
+T2 = "2026-01-01T00:00:02.000000+00:00"
+
+APPROVED_UNTIL = (NEVER, T1, T2, FOREVER)
+
+DECISION = Entry(
+    kind="decision",
+    stream="d1",
+    generation=0,
+    seq=0,
+    event_type="DECISION_CREATED",
+    ts=T0,
+    actor_type="human",
+    actor_id="alice",
+    payload='{"goal":"rotate the keys"}',
+    digest="a" * 64,
+    leaf="b" * 64,
+    origin="local",
+)
+
+
+def entry(stream: str = "d1", seq: int = 0, **changes: object) -> Entry:
+    return Entry(**{**DECISION._asdict(), "stream": stream, "seq": seq, **changes})
+
+
+PROJECTION = Projection(
+    decision_id="d1",
+    ordinal=1,
+    generation=0,
+    event_count=1,
+    created_at=T0,
+    last_ts=T0,
+    head="b" * 64,
+    phase="open",
+    approved_until=NEVER,
+    policy_seq=-1,
+    goal="rotate the keys",
+    requester="alice",
+    labels=(),
+    imported_count=0,
+    provenance="",
+    progress="{}",
+)
+
+
+def projection(ordinal: int = 1, **changes: object) -> Projection:
+    return Projection(
+        **{**PROJECTION._asdict(), "decision_id": f"d{ordinal}", "ordinal": ordinal, **changes}
+    )
+
+
+def claim(decision_id: str = "d1", seq: int = 2, owner: str = '{"pid":1}') -> Claim:
+    return Claim(decision_id=decision_id, generation=0, seq=seq, owner=owner, claimed_at=T0)
