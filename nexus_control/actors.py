@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias, cast
 
 from nexus_control.errors import invalid_argument
@@ -69,6 +70,7 @@ class Actor:
         return cls(type=cast("ActorType", value["type"]), id=cast("str", value["id"]))
 
 
+@lru_cache(maxsize=4096)  # every approval of a decision is compared at every event
 def fold_id(actor_id: str) -> str:
     """The case-folded id under which approvers are compared."""
     return unicodedata.normalize("NFKC", actor_id.casefold())
@@ -97,13 +99,16 @@ def is_hidden(character: str) -> bool:
 
 
 def mixes_scripts(actor_id: str) -> bool:
-    """Whether one word of `actor_id` mixes Latin letters with those of a look-alike script."""
-    return not actor_id.isascii() and any(
-        len(scripts) > 1 and "LATIN" in scripts
-        for scripts in (
-            {_script(letter) for letter in word} & {"LATIN", *_LOOKALIKE_SCRIPTS}
-            for word in re.findall(r"[^\W\d_]+", actor_id)
-        )
+    """Whether one word of `actor_id` mixes Latin letters with those of a look-alike script.
+
+    A word is letters and digits; marks on its letters do not divide it.
+    """
+    if actor_id.isascii():
+        return False
+    unmarked = "".join(c for c in actor_id if not unicodedata.category(c).startswith("M"))
+    return any(
+        "LATIN" in scripts and scripts & _LOOKALIKE_SCRIPTS
+        for scripts in (set(map(_script, word)) for word in re.findall(r"[^\W_]+", unmarked))
     )
 
 

@@ -5,7 +5,7 @@ rule but never repeats the value, which may be a secret. Limits are in character
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -110,9 +110,12 @@ def _actor(value: object) -> Actor:
 
 def _instant(value: object) -> datetime:
     if isinstance(value, datetime):
-        if value.tzinfo is None:
+        if value.utcoffset() is None:
             raise ValueError("must have a UTC offset")
-        return value
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("must be in the years 1 to 9999") from None
     if not isinstance(value, str):
         raise ValueError("must be an ISO-8601 instant with an offset")
     try:
@@ -122,10 +125,10 @@ def _instant(value: object) -> datetime:
 
 
 def _plan(value: object) -> object:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         try:
             return require_canonical_domain(
-                cast("list[object]", value), where="plan", max_bytes=MAX_PLAN_BYTES
+                cast("Sequence[object]", value), where="plan", max_bytes=MAX_PLAN_BYTES
             )
         except NexusControlError as error:
             raise ValueError(f"is not usable: {error.message}") from None
@@ -138,6 +141,12 @@ def _plan_size(value: str) -> str:
     return value
 
 
+def _bundle(value: object) -> object:
+    if isinstance(value, str | dict):
+        return cast("str | dict[object, object]", value)
+    raise ValueError("must be an object or JSON text")
+
+
 def _list(value: object) -> object:
     return list(cast("Sequence[object]", value)) if isinstance(value, tuple) else value
 
@@ -145,7 +154,11 @@ def _list(value: object) -> object:
 Goal: TypeAlias = Annotated[str, Field(max_length=MAX_GOAL), AfterValidator(_text)]
 Remark: TypeAlias = Annotated[str, Field(max_length=MAX_REMARK)]
 Reason: TypeAlias = Annotated[str, Field(max_length=MAX_REMARK), AfterValidator(_text)]
-Plan: TypeAlias = Annotated[str, AfterValidator(_plan_size), BeforeValidator(_plan)]
+Plan: TypeAlias = Annotated[
+    str,
+    AfterValidator(_plan_size),
+    BeforeValidator(_plan, json_schema_input_type=str | list[dict[str, Any]]),
+]
 Name: TypeAlias = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_name)]
 NewName: TypeAlias = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_new_name)]
 Identifier: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
@@ -161,6 +174,7 @@ Approvers: TypeAlias = Annotated[list[NewName], Field(max_length=MAX_APPROVERS),
 PageSize: TypeAlias = Annotated[int, Field(ge=1, le=MAX_PAGE)]
 Offset: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
 JsonObjectField: TypeAlias = dict[str, Any]
+BundleField: TypeAlias = Annotated[dict[Any, Any] | str, BeforeValidator(_bundle)]
 
 
 class PolicyArguments(Arguments):
@@ -277,25 +291,34 @@ class TemplateListArguments(Arguments):
     label_filter: Annotated[str, Field(max_length=MAX_LABEL)] | None = None
 
 
-class ExportBundleArguments(Arguments):
+class BundleOptions(Arguments):
     decision_id: Identifier
     include_template_snapshot: bool = True
     include_router_link: bool = True
+
+
+class ExportBundleArguments(BundleOptions):
     render: bool = True
 
 
-class ImportBundleArguments(Arguments):
-    bundle: JsonObjectField | str
+class ImportOptions(Arguments):
     verify_digest: bool = True
     conflict_mode: str = "reject_on_conflict"
     replay_after_import: bool = True
     allow_rollback: bool = False
 
 
-class ExportAuditPackageArguments(Arguments):
+class ImportBundleArguments(ImportOptions):
+    bundle: BundleField
+
+
+class AuditPackageOptions(Arguments):
     decision_id: Identifier
     embed_router_bundle: bool = False
     router_bundle: JsonObjectField | None = None
     router_bundle_digest: str | None = None
     verify_router_bundle_digest: bool = True
+
+
+class ExportAuditPackageArguments(AuditPackageOptions):
     render: bool = True

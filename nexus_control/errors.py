@@ -47,6 +47,7 @@ class ErrorCode(StrEnum):
     CONFIG_INVALID = "CONFIG_INVALID"
     JSON_INVALID = "JSON_INVALID"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    ARTIFACTS_UNAVAILABLE = "ARTIFACTS_UNAVAILABLE"
     INTERNAL = "INTERNAL"
 
 
@@ -114,6 +115,7 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.CONFIG_INVALID: "Correct the named entry of the configuration file.",
     ErrorCode.JSON_INVALID: "Send plain JSON: no duplicate keys, no NaN, no BOM, at most 64 levels.",
     ErrorCode.STORE_UNAVAILABLE: "Check the database path, permissions and disk space, then try again.",
+    ErrorCode.ARTIFACTS_UNAVAILABLE: "Check the artifacts folder, its permissions and disk space, then try again.",
     ErrorCode.INTERNAL: "This is a defect: report it with the error's details.",
 }
 

@@ -21,7 +21,7 @@ from nexus_control.bundle import (
     compute_bundle_digest,
 )
 from nexus_control.bundle_parts import header_of, link_part, template_part
-from nexus_control.canonical_json import canonical_json, parse_json
+from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, parse_json
 from nexus_control.decision import Decision, DecisionState
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent, compute_event_digest, event_id, parse_event_type
@@ -95,7 +95,7 @@ def import_checked(
     parsed = _parse(bundle)
     if verify_digest:
         _require_digests(parsed)
-    events = [_stored(each) for each in parsed.events]
+    events = [_stored(each, parsed.decision.decision_id) for each in parsed.events]
     _require_gapless(events)
     if replay_after_import:
         _require_one_decision(parsed)
@@ -134,7 +134,7 @@ def _parse(bundle: DecisionBundle | Mapping[str, object] | str | bytes) -> Decis
         bundle = bundle.to_dict()
     try:
         text = bundle if isinstance(bundle, str | bytes) else canonical_json(bundle)
-        data = parse_json(text)
+        data = parse_json(text, max_depth=MAX_ARTIFACT_DEPTH)
     except NexusControlError as error:
         raise NexusControlError(ErrorCode.BUNDLE_INVALID_SCHEMA, error.message, error.details) from None
     return DecisionBundle.from_dict(data)
@@ -210,7 +210,8 @@ def _store(
         raise NexusControlError(
             ErrorCode.DECISION_EXISTS, f"Decision {source_id} exists already", {"decision_id": source_id}
         )
-    if existing.facts.phase == "executing":
+    claim = session.rows.claim(source_id)
+    if claim is not None and not claim.recovered:
         raise NexusControlError(
             ErrorCode.INVALID_STATE, "Cannot overwrite decision in state executing", {"state": "executing"}
         )
@@ -245,9 +246,10 @@ def _require_extension(session: WriteSession, existing: StoredDecision, decision
         )
 
 
-def _stored(event: BundleEvent) -> StoredEvent:
+def _stored(event: BundleEvent, decision_id: str) -> StoredEvent:
+    # Whatever decision an event says it belongs to, it is stored with this one, and never among another's.
     return StoredEvent(
-        decision_id=event.decision_id,
+        decision_id=decision_id,
         seq=event.seq,
         event_type=parse_event_type(event.type),
         ts=event.ts,

@@ -19,6 +19,8 @@ class Policy(PolicyFields):
 
     def __post_init__(self) -> None:
         for name in ("allowed_modes", "require_adapter_capabilities", "labels", "approvers"):
+            if isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be a list of texts")
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if type(self.min_approvals) is not int or self.min_approvals < 1:
             raise ValueError("min_approvals must be at least 1")

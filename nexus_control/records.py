@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from operator import attrgetter
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
@@ -41,7 +42,7 @@ def decode(
     kind = _record(record, extra_keys)
     try:
         return cast("RecordT", kind.read(data))
-    except _Mismatch:
+    except _MismatchError:
         problems = list(kind.explain(data, where))
         raise NexusControlError(code, f"{where}: {problems[0]}", {"problems": problems}) from None
 
@@ -53,17 +54,15 @@ def problems_of(record: type[object], data: object, *, where: str = "") -> list[
 
 def encode(record: object) -> dict[str, Any]:
     """The JSON object of a record: fields at their default are left out, tuples become lists."""
-    result: dict[str, Any] = {}
-    for name, default, always in _written(type(record)):
-        value = getattr(record, name)
-        if always or value != default:
-            result[name] = _plain(value)
-    return result
+    fields, values_of = _written(type(record))
+    return {
+        name: value if value is None or type(value) in _SCALARS else _plain(value)
+        for (name, default, always), value in zip(fields, values_of(record), strict=True)
+        if always or value != default
+    }
 
 
 def _plain(value: object) -> Any:
-    if value is None or type(value) in _SCALARS:
-        return value
     if isinstance(value, tuple):
         return [_plain(item) for item in cast("tuple[object, ...]", value)]
     if dataclasses.is_dataclass(value):
@@ -72,19 +71,26 @@ def _plain(value: object) -> Any:
 
 
 @cache
-def _written(record: type[object]) -> tuple[tuple[str, object, bool], ...]:
-    return tuple(
+def _written(
+    record: type[object],
+) -> tuple[tuple[tuple[str, object, bool], ...], Callable[[object], tuple[object, ...]]]:
+    """For each field its name, its default and whether it is always written; and what reads all values at once."""
+    fields = tuple(
         (f.name, f.default, f.metadata.get("always", f.default is dataclasses.MISSING))
         for f in dataclasses.fields(cast("Any", record))
     )
+    names = [name for name, _, _ in fields]
+    # attrgetter of one name gives the value itself: asked twice for the first, it always gives a tuple.
+    read = attrgetter(*names, names[0])
+    return fields, lambda value: read(value)[:-1]
 
 
-class _Mismatch(Exception):
+class _MismatchError(Exception):
     """The data is not of the kind that it was read as."""
 
 
 class _Kind(Protocol):
-    """One kind of value. `explain` yields something exactly when `read` raises _Mismatch."""
+    """One kind of value. `explain` yields something exactly when `read` raises _MismatchError."""
 
     def read(self, value: object) -> Any: ...
 
@@ -98,7 +104,7 @@ class _Scalar:
 
     def read(self, value: object) -> Any:
         if type(value) is not self.type:
-            raise _Mismatch
+            raise _MismatchError
         return value
 
     def explain(self, value: object, where: str) -> Iterator[str]:
@@ -112,7 +118,7 @@ class _Literal:
 
     def read(self, value: object) -> Any:
         if value not in self.options or type(value) is not type(self.options[0]):
-            raise _Mismatch
+            raise _MismatchError
         return value
 
     def explain(self, value: object, where: str) -> Iterator[str]:
@@ -126,7 +132,7 @@ class _List:
 
     def read(self, value: object) -> Any:
         if type(value) is not list:
-            raise _Mismatch
+            raise _MismatchError
         return tuple(map(self.item.read, cast("list[object]", value)))
 
     def explain(self, value: object, where: str) -> Iterator[str]:
@@ -152,7 +158,7 @@ class _Optional:
 class _Object:
     def read(self, value: object) -> Any:
         if type(value) is not dict:
-            raise _Mismatch
+            raise _MismatchError
         return cast("object", value)
 
     def explain(self, value: object, where: str) -> Iterator[str]:
@@ -171,7 +177,7 @@ class _Checked:
     def read(self, value: object) -> Any:
         result = self.inner.read(value)
         if result is not None and not self.test(result):
-            raise _Mismatch
+            raise _MismatchError
         return result
 
     def explain(self, value: object, where: str) -> Iterator[str]:
@@ -189,20 +195,20 @@ class _Record:
 
     def read(self, value: object) -> Any:
         if type(value) is not dict:
-            raise _Mismatch
+            raise _MismatchError
         mapping = cast("dict[str, object]", value)
         values: dict[str, Any] = {}
         for name, required, kind in self.fields:
             if name in mapping:
                 values[name] = kind.read(mapping[name])
             elif required:
-                raise _Mismatch
+                raise _MismatchError
         if len(values) < len(mapping) and not self.extra_keys:
-            raise _Mismatch
+            raise _MismatchError
         try:
             return self.record(**values)
         except ValueError:  # a rule of the record's own, as Actor and Policy have
-            raise _Mismatch from None
+            raise _MismatchError from None
 
     def explain(self, value: object, where: str) -> Iterator[str]:
         if type(value) is not dict:

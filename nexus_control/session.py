@@ -23,7 +23,8 @@ from nexus_control.records import encode
 from nexus_control.storage.contract import Claim, Entry, Projection, Reader, Writer
 from nexus_control.template import Template
 
-MAX_PAYLOAD_BYTES = 1024 * 1024
+MAX_PAYLOAD_BYTES = 2 * 1024 * 1024
+"""Room for the largest plan, even when JSON has to escape every byte of it."""
 MAX_RECENT = 64
 
 
@@ -125,6 +126,11 @@ class WriteSession(ReadSession):
         """A new decision that begins with these events."""
         return self.append(self._new(self.clock.new_id()), actor, *payloads)
 
+    def instant_of_next(self, decision: StoredDecision) -> datetime:
+        """When an event appended now happens, even after the clock went back: its rules are judged at this instant."""
+        last_ts = decision.facts.last_ts
+        return max(self.now, parse_instant(last_ts)) if last_ts else self.now
+
     def append(self, decision: StoredDecision, actor: Actor, *payloads: Payload) -> StoredDecision:
         """The decision after these events by `actor`, stored. It was loaded, or appended to, in this session."""
         require_new_actor(actor)
@@ -139,7 +145,7 @@ class WriteSession(ReadSession):
         payloads: Iterable[tuple[EventType, dict[str, object]]],
     ) -> StoredDecision:
         """As `append`, for payloads as JSON objects. Raises REPLAY_INVALID or JSON_INVALID for a bad one."""
-        ts = self._next_ts(decision.facts.last_ts)
+        ts = format_instant(self.instant_of_next(decision))
         entries: list[Entry] = []
         facts, head = decision.facts, decision.head
         for event_type, payload in payloads:
@@ -183,6 +189,7 @@ class WriteSession(ReadSession):
             head=head,
             imported_count=len(events),
             provenance=provenance,
+            reserved_at=base.reserved_at,
         )
         details = {**encode(provenance), "events": len(events), "head": head}
         earlier = self.rows.generations("import", decision_id)
@@ -207,7 +214,7 @@ class WriteSession(ReadSession):
             decision_id=payload.name,
             seq=0,
             event_type=EventType.TEMPLATE_CREATED,
-            ts=self._next_ts(""),
+            ts=format_instant(self.now),
             actor=actor,
             payload=content,
             digest=digest_of_canonical_payload(EventType.TEMPLATE_CREATED, text),
@@ -233,6 +240,3 @@ class WriteSession(ReadSession):
             ordinal=self.rows.next_ordinal(),
             reserved_at=format_instant(self.now),
         )
-
-    def _next_ts(self, last_ts: str) -> str:
-        return format_instant(max(self.now, parse_instant(last_ts)) if last_ts else self.now)

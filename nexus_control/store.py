@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from nexus_control.actors import Actor
+from nexus_control.actors import Actor, id_problem, require_new_actor
 from nexus_control.clock import SYSTEM_CLOCK, Clock
-from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.errors import invalid_argument
 from nexus_control.events import EventType, Payload, StoredEvent, parse_event_type
 from nexus_control.payloads import TemplateCreatedPayload
 from nexus_control.policy import Policy
@@ -85,7 +85,8 @@ class DecisionStore:
         content = payload.to_dict() if isinstance(payload, Payload) else dict(payload)
         kind = parse_event_type(event_type)
         with self.writing() as session:
-            stored = session.append_raw(session.decision(decision_id), Actor.of(actor), [(kind, content)])
+            who = require_new_actor(Actor.of(actor))
+            stored = session.append_raw(session.decision(decision_id), who, [(kind, content)])
             return session.event(stored, stored.facts.event_count - 1)
 
     def get_events(self, decision_id: str, *, generation: int | None = None) -> list[StoredEvent]:
@@ -124,8 +125,8 @@ class TemplateStore:
         overrides: Overrides = "any",
     ) -> Template:
         """Raises TEMPLATE_ALREADY_EXISTS; a template is never changed."""
-        if not name or name != name.strip():
-            raise NexusControlError(ErrorCode.INVALID_ARGUMENT, "name must not be empty", {"field": "name"})
+        if problem := id_problem(name):
+            raise invalid_argument("name", problem)
         payload = TemplateCreatedPayload(
             name=name, description=description, overrides=overrides, **(policy or Policy()).fields()
         )

@@ -349,9 +349,10 @@ def _merged(values: Values, overrides: Mapping[str, object]) -> Values:
     merged = dict(values)
     for keyword, value in overrides.items():
         field = keyword.removeprefix("override_")
-        if value is None:
-            continue
-        if merged.get(field) is not None:
-            raise invalid_argument(keyword, f"and {field} are the same argument: give one of them")
-        merged[field if field in POLICY_FIELDS else keyword] = value
+        if field == keyword or field not in POLICY_FIELDS:
+            merged[keyword] = value
+        elif value is not None:
+            if merged[field] is not None:
+                raise invalid_argument(keyword, f"and {field} are the same argument: give one of them")
+            merged[field] = value
     return merged

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 
-from nexus_control.entries import digest_of, leaf_of, to_event
+from nexus_control.entries import IMPORTED, digest_of, leaf_of, to_event
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.facts import Facts, fold
 from nexus_control.projection import StoredDecision, import_record_of, to_projection
@@ -45,7 +45,7 @@ def rebuild_projections(store: DecisionStore) -> int:
 
 def _log_faults(log: list[Placed]) -> Iterator[Fault]:
     heads: dict[tuple[object, ...], tuple[int, str]] = {}
-    for expected, (position, entry) in enumerate((placed.position, placed.entry) for placed in log):
+    for expected, (position, entry) in enumerate(log):
         if position != expected:
             yield Fault(code="POSITION_GAP", detail=f"position {expected} is missing", position=position)
             return
@@ -55,6 +55,16 @@ def _log_faults(log: list[Placed]) -> Iterator[Fault]:
             yield Fault(code="SEQ_GAP", detail=f"{entry.stream} lacks seq {seq}", position=position)
         yield from _entry_faults(entry, prev, position)
         heads[key] = (entry.seq + 1, entry.leaf)
+    imported = {
+        (entry.stream, entry.generation): position for position, entry in log if entry.kind == "import"
+    }
+    for position, entry in log:
+        # An import's record follows the events that it brought, and covers how they came; their chain does not.
+        brought = entry.kind == "decision" and position < imported.get((entry.stream, entry.generation), -1)
+        if entry.origin != ("imported" if brought else "local"):
+            yield Fault(
+                code="ORIGIN_DIFFERS", detail=f"{_where(entry)}: origin was changed", position=position
+            )
 
 
 def _chain_of(entry: Entry) -> tuple[object, ...]:
@@ -65,7 +75,7 @@ def _chain_of(entry: Entry) -> tuple[object, ...]:
 
 
 def _entry_faults(entry: Entry, prev: str, position: int) -> Iterator[Fault]:
-    where = f"{entry.kind} {entry.stream} seq {entry.seq}"
+    where = _where(entry)
     try:
         if digest_of(entry) != entry.digest:
             yield Fault(code="DIGEST_MISMATCH", detail=f"{where}: payload was changed", position=position)
@@ -73,8 +83,14 @@ def _entry_faults(entry: Entry, prev: str, position: int) -> Iterator[Fault]:
             yield Fault(code="CHAIN_BROKEN", detail=f"{where}: chain hash differs", position=position)
         if entry.kind != "import":
             _ = to_event(entry).content
+        elif (entry.event_type, entry.seq) != (IMPORTED, 0):
+            yield Fault(code="ENTRY_UNREADABLE", detail=f"{where}: no record of an import", position=position)
     except ValueError as error:
         yield Fault(code="ENTRY_UNREADABLE", detail=f"{where}: {error}", position=position)
+
+
+def _where(entry: Entry) -> str:
+    return f"{entry.kind} {entry.stream} seq {entry.seq}"
 
 
 def _projection_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:

@@ -54,7 +54,7 @@ class Screen:
         self._console = _terminal(stream) if self._is_terminal else _plain()
 
     def heading(self, text: str) -> None:
-        self._line()
+        self.blank()
         self._show(Text(visible(text), style="bold"))
 
     def prose(self, text: str, mark: Mark | None = None) -> None:
@@ -63,6 +63,11 @@ class Screen:
         if mark is not None:
             shown.append(f"{visible(mark.text)} ", style=f"bold {_COLOURS[mark.kind]}")
         self._show(shown.append(visible(text)), width=min(self._console.width, _WIDEST_PROSE))
+
+    def verbatim(self, line: str) -> None:
+        """A command or a path: on one line, however long, so that it can be copied."""
+        self._stream.write(f"    {visible(line)}\n")
+        self._stream.flush()
 
     def grid(self, grid: Grid) -> None:
         table = Table(
@@ -75,11 +80,10 @@ class Screen:
             table.add_column(Text(visible(column)), overflow="fold")
         for row in grid.rows:
             table.add_row(*map(_cell, row))
-        self._line()
+        self.blank()
         self._show(table)
-        self._line()
 
-    def _line(self) -> None:
+    def blank(self) -> None:
         self._show(Text())
 
     def _show(self, part: Text | Table, width: int | None = None) -> None:

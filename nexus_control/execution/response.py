@@ -2,7 +2,7 @@
 
     run id     `run_id`, else `run.run_id`: printable text of at most 256 characters, no space at either end
     steps      `steps_executed`, else `summary.steps`: an integer from 0 to 2^53-1; anything else is 0, and a note
-    digest     of the answer's canonical JSON; outside the canonical domain of `spelling.spell`, and a note
+    digest     of the answer's canonical JSON; outside the canonical domain, of what `spelling.spell` gives, and a note
 
 The outcome, by the first of these that says something:
 
@@ -166,7 +166,7 @@ def _last_word(
 ) -> tuple[RunOutcome, _Fault | None]:
     status = _at(exported, "run", "status")
     exported_id = _at(exported, "run", "run_id")
-    if exported_id != run_id:
+    if not isinstance(exported_id, str) or exported_id != run_id:
         notes.append(f"the exported run was another run ({_shown(exported_id)}); its status was not used")
         return outcome, fault
     verdict = _meaning(status)

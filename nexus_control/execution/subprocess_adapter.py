@@ -78,7 +78,7 @@ class ArgvTool:
         if missing := names - args.keys():
             return f"args.{min(missing)} is missing"
         if unknown := args.keys() - names:
-            return f"args.{min(unknown)} is not declared"
+            return f"args has {min(unknown)!r:.80}, which is not declared"
         templates = (self.argv, self.dry_run_argv)
         return next((p for t in templates if t is not None and (p := t.problem_with(args))), None)
 

@@ -36,6 +36,8 @@ def main(arguments: list[str]) -> None:
     _tell(report, f"started {child}")
     _let_go_of_output()
     status = _wait(child, parent, wake)
+    if status is None:
+        os.kill(child, signal.SIGKILL)  # it may not have its session yet
     _kill_session(child)
     if status is None:
         _, status = os.waitpid(child, 0)

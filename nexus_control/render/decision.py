@@ -9,7 +9,7 @@
 The first blocking reason decides the verdict; ✓ stands only where nothing blocks, or the run was completed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from nexus_control.integrity import sha256_hex
@@ -31,16 +31,15 @@ def render_decision(view: View) -> str:
         section("Timeline", _timeline(view)),
         section("Integrity", _integrity(view)),
     ]
-    return page(verdict(view["lifecycle"]), *sections)
+    return page(verdict(view["lifecycle"]["blocking_reasons"]), *sections)
 
 
-def verdict(lifecycle: View) -> str:
+def verdict(blocking_reasons: Sequence[View]) -> str:
     """One line: whether the decision can be executed, or was."""
-    if not lifecycle["blocking_reasons"]:
+    if not blocking_reasons:
         return "✓ Decision approved (ready to execute)"
-    first = lifecycle["blocking_reasons"][0]
-    describe = _VERDICTS.get(first["code"], _other_verdict)
-    return describe(first)
+    first = blocking_reasons[0]
+    return _VERDICTS.get(first["code"], _other_verdict)(first)
 
 
 def _other_verdict(reason: View) -> str:
@@ -147,7 +146,7 @@ def _template(template: View) -> Iterator[str]:
     yield bullet("Overrides", listed(sorted(template["overrides_applied"])))
 
 
-def _executions(executions: list[View]) -> Iterator[str]:
+def _executions(executions: Sequence[View]) -> Iterator[str]:
     for each in executions:
         kind = "rehearsal" if each["rehearsal"] else "dry run" if each["dry_run"] else "apply"
         yield bullet(f"{each['outcome'].replace('_', ' ').capitalize()} ({kind})", _ran(each))
@@ -168,7 +167,7 @@ def _ran(execution: View) -> str:
     return ", ".join(said)
 
 
-def _router(executions: list[View]) -> Iterator[str]:
+def _router(executions: Sequence[View]) -> Iterator[str]:
     linked = next((each for each in reversed(executions) if not each["rehearsal"]), None)
     if linked is None:
         yield "- (no execution)"

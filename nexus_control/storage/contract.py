@@ -56,8 +56,7 @@ class Entry(NamedTuple):
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """An entry at its position in the store's log."""
 
     position: int

@@ -35,8 +35,9 @@ def approve(
     """One person's approval. `assurance` is how the caller of this function knows who it is."""
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
-        require_may_approve(decision.facts, arguments.actor, assurance, session.now)
-        require_future(arguments.expires_at, session.now, "expires_at")
+        now = session.instant_of_next(decision)
+        require_may_approve(decision.facts, arguments.actor, assurance, now)
+        require_future(arguments.expires_at, now, "expires_at")
         granted = ApprovalGrantedPayload(
             expires_at=format_instant(arguments.expires_at) if arguments.expires_at else None,
             comment=arguments.comment,
@@ -44,16 +45,17 @@ def approve(
             elicitation=elicitation,
         )
         stored = session.append(decision, arguments.actor, granted)
-        return approval_view(stored.facts, session.now)
+        return approval_view(stored.facts, now)
 
 
 def revoke_approval(store: DecisionStore, arguments: "RevokeArguments") -> dict[str, Any]:
     """Take back one's own approval, before dispatch."""
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
-        require_may_revoke(decision.facts, arguments.actor, session.now)
+        now = session.instant_of_next(decision)
+        require_may_revoke(decision.facts, arguments.actor, now)
         stored = session.append(decision, arguments.actor, ApprovalRevokedPayload(reason=arguments.reason))
-        return approval_view(stored.facts, session.now)
+        return approval_view(stored.facts, now)
 
 
 def deny(
@@ -66,15 +68,17 @@ def deny(
     """One approver's refusal; it ends the decision."""
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
-        require_may_deny(decision.facts, arguments.actor, session.now)
+        now = session.instant_of_next(decision)
+        require_may_deny(decision.facts, arguments.actor, now)
         denied = ApprovalDeniedPayload(reason=arguments.reason, assurance=assurance, elicitation=elicitation)
-        return state_view(session.append(decision, arguments.actor, denied).facts, session.now)
+        return state_view(session.append(decision, arguments.actor, denied).facts, now)
 
 
 def withdraw(store: DecisionStore, arguments: "EndArguments") -> dict[str, Any]:
     """The requester takes the request back."""
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
-        require_may_withdraw(decision.facts, arguments.actor, session.now)
+        now = session.instant_of_next(decision)
+        require_may_withdraw(decision.facts, arguments.actor, now)
         withdrawn = DecisionWithdrawnPayload(reason=arguments.reason)
-        return state_view(session.append(decision, arguments.actor, withdrawn).facts, session.now)
+        return state_view(session.append(decision, arguments.actor, withdrawn).facts, now)

@@ -9,13 +9,12 @@ A process that dies between 1 and 3 leaves the decision executing; `recover` tur
 """
 
 import traceback
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nexus_control.audit_package import router_bundle_digest
-from nexus_control.blocking import Attempt, BlockingReason, attempt_reasons
+from nexus_control.blocking import Attempt, attempt_reasons
 from nexus_control.canonical_json import canonical_json
 from nexus_control.entries import SYSTEM_ACTOR
 from nexus_control.errors import ErrorCode, NexusControlError
@@ -35,6 +34,7 @@ from nexus_control.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.ownership import owning
+from nexus_control.usecases.views import import_reasons
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import ExecuteArguments
@@ -121,8 +121,8 @@ def _require_allowed(session: WriteSession, decision: StoredDecision, attempt: A
     reasons = [
         reason.to_dict()
         for reason in (
-            *attempt_reasons(decision.facts, session.now, attempt, decision.authority),
-            *_import_reasons(decision),
+            *attempt_reasons(decision.facts, session.instant_of_next(decision), attempt, decision.authority),
+            *import_reasons(decision),
         )
     ]
     if reasons:
@@ -130,16 +130,6 @@ def _require_allowed(session: WriteSession, decision: StoredDecision, attempt: A
             ErrorCode.POLICY_NOT_SATISFIED,
             "Policy validation failed: " + "; ".join(reason["message"] for reason in reasons),
             {"request_id": decision.decision_id, "reasons": reasons},
-        )
-
-
-def _import_reasons(decision: StoredDecision) -> Iterator[BlockingReason]:
-    record = decision.provenance
-    if record is not None and record.forensic:
-        yield BlockingReason("FORENSIC_IMPORT", "This history was imported unchecked, as evidence only")
-    if record is not None and record.ran_before and decision.facts.linked_execution is None:
-        yield BlockingReason(
-            "ALREADY_EXECUTED", "An earlier history of this decision has had its run here", {"run_id": None}
         )
 
 
@@ -162,7 +152,7 @@ def _dispatch(router: RouterProtocol, request: dict[str, Any]) -> Outcome:
         return _unknown("TIMEOUT", _describe(timeout))
     except Exception as error:
         return ExecutionFailedPayload(
-            error_code=ErrorCode.ROUTER_ERROR, error_message=_describe(error), effect="unknown"
+            error_code=ErrorCode.ROUTER_ERROR.value, error_message=_describe(error), effect="unknown"
         )
     try:
         return _read(router, response)

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from nexus_control.actors import fold_id
-from nexus_control.decision import DecisionState
+from nexus_control.decision import DecisionState, request_expired
 from nexus_control.errors import invalid_argument
 from nexus_control.facts import Facts, Phase
 from nexus_control.instants import format_instant
@@ -91,7 +91,7 @@ def _waiting(session: ReadSession, query: ProjectionQuery, person: str) -> Itera
 
 def _may_approve(facts: Facts, person: str, at: datetime) -> bool:
     policy, created = facts.policy, facts.created
-    if policy is None or created is None:
+    if policy is None or created is None or request_expired(facts, at):
         return False
     if policy.approvers and person not in {fold_id(approver) for approver in policy.approvers}:
         return False

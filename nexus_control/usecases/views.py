@@ -1,14 +1,16 @@
 """What is shown of a decision: plain JSON values, made from its facts at an instant."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from nexus_control.blocking import blocking_reasons
+from nexus_control.blocking import BlockingReason, blocking_reasons
 from nexus_control.decision import Decision, DecisionState, state_at, template_ref
 from nexus_control.facts import Approval, Execution, Facts
 from nexus_control.instants import format_instant
-from nexus_control.lifecycle import compute_lifecycle
+from nexus_control.lifecycle import Lifecycle, compute_lifecycle
 from nexus_control.projection import StoredDecision
 from nexus_control.render.decision import render_decision
 from nexus_control.store import DecisionStore
@@ -47,7 +49,10 @@ def status(store: DecisionStore, arguments: "StatusArguments") -> dict[str, Any]
         "total_approvals": len(facts.progress.approvals),
         "required_approvals": facts.policy.min_approvals if facts.policy else 0,
         "is_approved": facts.is_approved(now),
-        "blocking_reasons": [r.to_dict() for r in blocking_reasons(facts, now, decision.authority)],
+        "blocking_reasons": [
+            reason.to_dict()
+            for reason in (*blocking_reasons(facts, now, decision.authority), *import_reasons(decision))
+        ],
         "executions": [execution_line(each) for each in facts.progress.executions],
         "run": _run(facts),
         "event_count": facts.event_count,
@@ -100,6 +105,28 @@ def provenance_view(decision: StoredDecision) -> dict[str, Any]:
     }
 
 
+def import_reasons(decision: StoredDecision) -> Iterator[BlockingReason]:
+    """What keeps an imported history from being executed here beyond what its events say."""
+    record = decision.provenance
+    if record is not None and record.forensic:
+        yield BlockingReason("FORENSIC_IMPORT", "This history was imported unchecked, as evidence only")
+    if record is not None and record.ran_before and decision.facts.linked_execution is None:
+        yield BlockingReason(
+            "ALREADY_EXECUTED", "An earlier history of this decision has had its run here", {"run_id": None}
+        )
+
+
+def _lifecycle(decision: Decision, stored: StoredDecision) -> Lifecycle:
+    lifecycle = compute_lifecycle(decision, authority=stored.authority)
+    reasons = (*lifecycle.blocking_reasons, *import_reasons(stored))
+    return replace(
+        lifecycle,
+        is_blocked=bool(reasons),
+        blocking_reasons=reasons,
+        progress=replace(lifecycle.progress, ready_to_execute=not reasons),
+    )
+
+
 def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, Any]:
     """Everything about a decision for a reviewer."""
     with store.reading() as session:
@@ -107,7 +134,7 @@ def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, An
         events = session.events(stored)
         now = session.now
     decision = Decision(stored.facts, tuple(events), now)
-    lifecycle = compute_lifecycle(decision, authority=stored.authority).to_dict()
+    lifecycle = _lifecycle(decision, stored).to_dict()
     timeline = lifecycle.pop("timeline")
     facts = stored.facts
     data: dict[str, Any] = {

@@ -143,9 +143,8 @@ def test_what_cannot_run_whole_is_a_failed_run_without_a_step(
     tmp_path: Path, arguments: dict[str, Any], code: str
 ) -> None:
     router = keys_router(tmp_path, TOOLS)
-    response = router.run(
-        **{"goal": "g", "adapter_id": "subprocess:keys", "dry_run": False, "plan": plan(ADD)} | arguments
-    )
+    asked: dict[str, Any] = {"adapter_id": "subprocess:keys", "plan": plan(ADD)} | arguments
+    response = router.run("g", dry_run=False, **asked)
     bundle = router.export_run(response["run"]["run_id"])
     report = read_response(response, bundle)
     assert (report.outcome, report.error_code, report.steps_executed) == ("failed", code, 0)
@@ -268,7 +267,10 @@ def test_capabilities_and_digests_of_unknown_adapters_are_not_known(tmp_path: Pa
 
 
 def test_threads_share_a_router(tmp_path: Path) -> None:
-    adapters = Adapters([PythonAdapter("keys", {"m": lambda n: n})])
+    def same(n: int) -> int:
+        return n
+
+    adapters = Adapters([PythonAdapter("keys", {"m": same})])
     with LocalRouter(adapters, tmp_path / "runs.db") as router, ThreadPoolExecutor(4) as pool:
 
         def run(n: int) -> tuple[Any, str]:

@@ -18,7 +18,7 @@ def call(method: str = "m", **args: object) -> Call:
     [
         (call("other"), "method"),
         (call(), "args.service is missing"),
-        (call(service="a", force=True), "args.force is not declared"),
+        (call(service="a", force=True), "args has 'force'"),
         (call(service=None), "args.service must be"),
         (call(service="--all"), "args.service must not begin"),
     ],

@@ -64,14 +64,24 @@ def listed(rows: Reader, *, limit: int = 100, **filters: object) -> list[int]:
 def a_new_store_is_empty(storage: Storage) -> None:
     assert contents(storage) == ([], [], [], [])
     with storage.reading() as rows:
-        assert (rows.log_size(), rows.entries("decision", "d1", 0), rows.first_entries("decision")) == (0, [], [])
-        assert (rows.projection("d1"), rows.claim("d1"), rows.generations("decision", "d1")) == (None, None, [])
+        assert (rows.log_size(), rows.entries("decision", "d1", 0), rows.first_entries("decision")) == (
+            0,
+            [],
+            [],
+        )
+        assert (rows.projection("d1"), rows.claim("d1"), rows.generations("decision", "d1")) == (
+            None,
+            None,
+            [],
+        )
 
 
 @_promise
 def an_entry_comes_back_as_it_was_put_in(storage: Storage) -> None:
-    odd = 'quote \' " back\\slash % _ café \u0000 \U0001f511 \ue000'
-    given = entry(odd, payload=odd, actor_id=odd, actor_type="system", origin="imported", ts=odd, generation=2**53)
+    odd = "quote ' \" back\\slash % _ café \u0000 \U0001f511 \ue000"
+    given = entry(
+        odd, payload=odd, actor_id=odd, actor_type="system", origin="imported", ts=odd, generation=2**53
+    )
     with storage.writing() as rows:
         assert rows.append([given]) == 0
     with storage.reading() as rows:
@@ -88,7 +98,12 @@ def positions_number_the_entries_of_all_streams_in_the_order_of_appending(storag
     with storage.writing() as rows:
         assert rows.append([entry("d1", 1)]) == 3
     with storage.reading() as rows:
-        assert [(at.position, at.entry.stream) for at in rows.log()] == [(0, "d1"), (1, "d2"), (2, "t1"), (3, "d1")]
+        assert [(at.position, at.entry.stream) for at in rows.log()] == [
+            (0, "d1"),
+            (1, "d2"),
+            (2, "t1"),
+            (3, "d1"),
+        ]
         assert [at.position for at in rows.log(1, 3)] == [1, 2]
         assert [at.position for at in rows.log(2)] == [2, 3]
         assert rows.log(4) == rows.log(2, 2) == []
@@ -150,7 +165,11 @@ def an_exception_rolls_everything_back(storage: Storage) -> None:
         raise _OnPurpose
     assert contents(storage) == before
     with storage.reading() as rows:
-        assert (listed(rows, label="keep"), listed(rows, label="lost"), listed(rows, phase="open")) == ([1], [], [1])
+        assert (listed(rows, label="keep"), listed(rows, label="lost"), listed(rows, phase="open")) == (
+            [1],
+            [],
+            [1],
+        )
     with storage.writing() as rows:
         assert (rows.append([entry("d2")]), rows.next_ordinal()) == (1, 2)
 
@@ -167,12 +186,14 @@ def a_writer_reads_what_it_wrote(storage: Storage) -> None:
 
 @_promise
 def a_projection_comes_back_as_it_was_last_saved(storage: Storage) -> None:
-    labels = ("%", "_", "café", 'quote " \' back\\slash', "[]", "", "a,b", "a", "a")
+    labels = ("%", "_", "café", "quote \" ' back\\slash", "[]", "", "a,b", "a", "a")
     with storage.writing() as rows:
         rows.save(projection(1, labels=labels, goal="g" * 4096, policy_seq=1, approved_until=FOREVER))
         rows.save(projection(2))
     with storage.writing() as rows:
-        later = projection(2, generation=3, event_count=9, phase="failed", labels=("b",), last_ts=T2, progress='{"a":1}')
+        later = projection(
+            2, generation=3, event_count=9, phase="failed", labels=("b",), last_ts=T2, progress='{"a":1}'
+        )
         rows.save(later)
     with storage.reading() as rows:
         assert rows.projection("d1") == projection(
@@ -245,7 +266,7 @@ def projections_are_filtered_by_phase_and_by_the_instant_of_approval(storage: St
 
 @_promise
 def labels_and_requesters_match_exactly(storage: Storage) -> None:
-    labels = ("%", "_", "café", "cafe", 'quote " \' back\\slash', "[]", "a,b", "A", "a", "")
+    labels = ("%", "_", "café", "cafe", "quote \" ' back\\slash", "[]", "a,b", "A", "a", "")
     with storage.writing() as rows:
         for ordinal, label in enumerate(labels, 1):
             rows.save(projection(ordinal, labels=(label, "all"), requester=label))
@@ -258,7 +279,11 @@ def labels_and_requesters_match_exactly(storage: Storage) -> None:
     with storage.writing() as rows:
         rows.save(projection(1, labels=("new",), requester="new"))
     with storage.reading() as rows:
-        assert (listed(rows, label="%"), listed(rows, requester="%"), listed(rows, label="new")) == ([], [], [1])
+        assert (listed(rows, label="%"), listed(rows, requester="%"), listed(rows, label="new")) == (
+            [],
+            [],
+            [1],
+        )
 
 
 @_promise

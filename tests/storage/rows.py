@@ -49,9 +49,7 @@ PROJECTION = Projection(
 
 
 def projection(ordinal: int = 1, **changes: object) -> Projection:
-    return Projection(
-        **{**PROJECTION._asdict(), "decision_id": f"d{ordinal}", "ordinal": ordinal, **changes}
-    )
+    return Projection(**{**PROJECTION._asdict(), "decision_id": f"d{ordinal}", "ordinal": ordinal, **changes})
 
 
 def claim(decision_id: str = "d1", seq: int = 2, owner: str = '{"pid":1}') -> Claim:

@@ -2,13 +2,13 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from nexus_control.audit_package import AuditPackage
 from nexus_control.bundle import DecisionBundle, compute_bundle_digest
-from nexus_control.bundle_parts import event_part
 from nexus_control.events import compute_event_digest
+from nexus_control.instants import parse_instant
 
 Json = dict[str, Any]
 
@@ -25,9 +25,9 @@ class Forgery:
 def forgeries(package: Json) -> tuple[Forgery, ...]:
     """The copies; `package` stays as it is."""
     attempts: tuple[tuple[str, str, Callable[[Json], Json]], ...] = (
-        ("approver", "the first approver's name", _another_approver),
-        ("quorum", "min_approvals 2 -> 1, and the bundle sealed again", _smaller_quorum),
-        ("resealed", "the same, and every digest computed again", _sealed_to_the_top),
+        ("approver", "the first approver is now mallory", _another_approver),
+        ("quorum", "min_approvals is now 1; event and bundle sealed again", _smaller_quorum),
+        ("resealed", "the same, and everything above sealed again too", _sealed_to_the_top),
     )
     return tuple(Forgery(name, what, forge(copy.deepcopy(package))) for name, what, forge in attempts)
 
@@ -42,16 +42,22 @@ def _smaller_quorum(package: Json) -> Json:
     event["payload"]["min_approvals"] = 1
     event["digest"] = compute_event_digest(event["type"], event["payload"])
     bundle = package["control_bundle"]
-    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(DecisionBundle.from_dict(bundle))
+    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
     return package
 
 
 def _sealed_to_the_top(package: Json) -> Json:
     forged = AuditPackage.from_dict(_smaller_quorum(package))
+    bundle = forged.control_bundle
+    sealed = DecisionBundle.seal(
+        decision=bundle.decision,
+        events=bundle.events,
+        template_snapshot=bundle.template_snapshot,
+        router_link=bundle.router_link,
+        exported_at=parse_instant(bundle.meta.exported_at),
+    )
     return AuditPackage.seal(
-        control_bundle=forged.control_bundle,
-        router=forged.router,
-        exported_at=forged.meta.instant,
+        control_bundle=sealed, router=forged.router, exported_at=parse_instant(forged.meta.exported_at)
     ).to_dict()
 
 

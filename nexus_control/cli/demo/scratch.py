@@ -24,7 +24,11 @@ PLAN: list[dict[str, object]] = [
     {
         "step_id": "record",
         "intent": "Write down that it was done",
-        "call": {"tool": "keys", "method": "record", "args": {"note": "keys of billing replaced; $(id) is text"}},
+        "call": {
+            "tool": "keys",
+            "method": "record",
+            "args": {"note": "keys of billing replaced; $(id) is text"},
+        },
     },
 ]
 

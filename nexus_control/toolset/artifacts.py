@@ -1,0 +1,67 @@
+"""Artifacts as files: one folder, flat, for its owner only.
+
+A file is named by the kind of artifact and the decision's id, or by the id's sha256 where the id could mean
+something to a file system. It is written whole or not at all, and replaces the earlier export of the same decision.
+Reading takes a name in the folder, or the absolute path that an export answered; whatever leads out of the folder,
+`..` and symbolic links included, is refused. The folder is made with mode 0700, each file has 0600.
+"""
+
+import os
+import re
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from nexus_control.canonical_json import MAX_TEXT_BYTES
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.integrity import sha256_hex
+
+_PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def file_name(kind: str, decision_id: str) -> str:
+    """The name of a decision's artifact of this kind."""
+    plain = decision_id if _PLAIN_ID.fullmatch(decision_id) else sha256_hex(decision_id)
+    return f"{kind}-{plain}.json"
+
+
+def write_artifact(folder: Path, name: str, content: bytes) -> Path:
+    """Write a file, atomically and durably; its absolute path. Raises ARTIFACTS_UNAVAILABLE."""
+    path = folder.absolute() / name
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, draft = tempfile.mkstemp(dir=folder, prefix=".writing-")  # mode 0600
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(draft).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(draft).unlink()
+            raise
+    except OSError as error:
+        raise NexusControlError(
+            ErrorCode.ARTIFACTS_UNAVAILABLE,
+            f"Cannot write to the artifacts folder: {error.strerror}",
+            {"folder": str(folder)},
+        ) from error
+    return path
+
+
+def read_artifact(folder: Path, path: str) -> bytes:
+    """The content of a file in the folder. Raises INVALID_ARGUMENT for anything else."""
+    given = Path(path)
+    if given.parent not in (Path(), folder.absolute()):
+        raise invalid_argument("path", "must be the name of a file in the artifacts folder")
+    try:
+        # Not blocking, for a pipe would wait for its writer; a link is not followed, whoever put it there.
+        descriptor = os.open(folder / given.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return _read_bounded(file.read(MAX_TEXT_BYTES + 1))
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        pass
+    raise invalid_argument("path", "names no regular file in the artifacts folder")

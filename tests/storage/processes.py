@@ -1,0 +1,136 @@
+"""Work that tests give to fresh processes. Spawned, not forked: a test process has threads."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.storage import open_storage
+from tests.storage.rows import entry, projection
+
+spawn = multiprocessing.get_context("spawn")
+
+ACKNOWLEDGED_BEFORE_THE_MIDDLE = 10
+
+
+def run(target: Callable[..., object], arguments: Sequence[tuple[object, ...]]) -> None:
+    """Run `target` in one process for each tuple of arguments. A failure shows on stderr."""
+    processes = [spawn.Process(target=target, args=given) for given in arguments]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * len(processes)
+
+
+def open_and_append(path: Path, ready: Barrier, stream: str, count: int) -> None:
+    ready.wait()
+    storage = open_storage(path)
+    for seq in range(count):
+        with storage.writing() as rows:
+            rows.append([entry(stream, seq)])
+    storage.close()
+
+
+def append_pairs(path: Path, acknowledgements: Connection) -> None:
+    """Two entries and a projection a transaction, acknowledged after each commit, for ever."""
+    storage = open_storage(path)
+    seq = 0
+    while True:
+        with storage.writing() as rows:
+            rows.append([entry("d1", seq), entry("d1", seq + 1)])
+            rows.save(projection(1, event_count=seq + 2))
+        seq += 2
+        acknowledgements.send(seq)
+
+
+def stop_in_the_middle(path: Path, acknowledgements: Connection) -> None:
+    """As `append_pairs`, but wait inside a transaction that has spilled its pages to the disk."""
+    storage = open_storage(path)
+    for seq in range(0, ACKNOWLEDGED_BEFORE_THE_MIDDLE, 2):
+        with storage.writing() as rows:
+            rows.append([entry("d1", seq), entry("d1", seq + 1)])
+            rows.save(projection(1, event_count=seq + 2))
+        acknowledgements.send(seq + 2)
+    with storage.writing() as rows:
+        rows.append([entry("lost", seq, payload="x" * 100_000) for seq in range(100)])
+        rows.replace_projections([])
+        acknowledgements.send(None)
+        acknowledgements.recv()
+
+
+def fork_twice(path: Path) -> None:
+    """Fork in the middle of a write transaction, and again after it; every process sees what was committed."""
+    storage = open_storage(path)
+
+    def read_and_close() -> None:
+        with storage.reading() as rows:
+            assert rows.log_size() == 0
+        storage.close()
+
+    def write() -> None:
+        with storage.writing() as rows:
+            assert rows.append([entry("child")]) == 2
+
+    with storage.writing() as rows:
+        rows.append([entry("parent", 0)])
+        _in_child(read_and_close)
+        rows.append([entry("parent", 1)])
+    _in_child(write)
+    with storage.writing() as rows:
+        assert rows.append([entry("parent", 2)]) == 3
+    storage.close()
+
+
+def fork_with_a_store_in_memory() -> None:
+    storage = open_storage(":memory:")
+
+    def read() -> None:
+        try:
+            with storage.reading():
+                raise AssertionError("a store in memory crossed fork()")
+        except NexusControlError as error:
+            assert error.code == ErrorCode.STORE_UNAVAILABLE
+        storage.close()
+
+    with storage.writing() as rows:
+        rows.append([entry("parent")])
+        _in_child(read)
+    with storage.reading() as rows:
+        assert rows.log_size() == 1
+    storage.close()
+
+
+def open_without_permission(path: Path) -> None:
+    """Open `path` as somebody who may only read it."""
+    if os.getuid() == 0:
+        os.setuid(65534)
+    try:
+        open_storage(path)
+    except NexusControlError as error:
+        assert error.code == ErrorCode.STORE_UNAVAILABLE
+        assert error.details["path"] == str(path)
+    else:
+        raise AssertionError("a read-only store was opened")
+
+
+def leave_open(path: Path) -> None:
+    """End without closing: what was committed stays, and nobody is warned."""
+    storage = open_storage(path)
+    with storage.writing() as rows:
+        rows.append([entry()])
+
+
+def _in_child(work: Callable[[], None]) -> None:
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -1,0 +1,178 @@
+"""Whatever happens, SQLite answers what the model answers."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.storage import open_storage
+from nexus_control.storage.contract import (
+    Claim,
+    Entry,
+    EntryKind,
+    Phase,
+    Projection,
+    ProjectionQuery,
+    Reader,
+    Storage,
+    Writer,
+)
+from tests.storage.rows import APPROVED_UNTIL, T0
+
+Command: TypeAlias = Callable[[Writer], object]
+
+KINDS: tuple[EntryKind, ...] = ("decision", "template", "import")
+PHASES: tuple[Phase, ...] = ("draft", "open", "executing", "completed")
+LABELS = ("%", "_", "café", 'a"b', "a\\b", "")
+STREAMS = ("d1", "d2", "d3", "d4")
+
+
+class _OnPurpose(Exception):
+    pass
+
+
+kinds = st.sampled_from(KINDS)
+streams = st.sampled_from(STREAMS)
+numbers = st.integers(0, 4)
+instants = st.sampled_from(APPROVED_UNTIL)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+entries = st.builds(
+    Entry,
+    kind=kinds,
+    stream=streams,
+    generation=st.integers(0, 1),
+    seq=numbers,
+    event_type=st.just("DECISION_CREATED"),
+    ts=st.just(T0),
+    actor_type=st.sampled_from(["human", "system"]),
+    actor_id=texts,
+    payload=texts,
+    digest=texts,
+    leaf=texts,
+    origin=st.sampled_from(["local", "imported"]),
+)
+projections = st.builds(
+    Projection,
+    decision_id=streams,
+    ordinal=st.integers(1, 6),
+    generation=numbers,
+    event_count=st.integers(0, 2),
+    created_at=st.just(T0),
+    last_ts=st.just(T0),
+    head=texts,
+    phase=st.sampled_from(PHASES),
+    approved_until=instants,
+    policy_seq=st.integers(-1, 2),
+    goal=texts,
+    requester=st.sampled_from(LABELS),
+    labels=st.lists(st.sampled_from(LABELS), max_size=3).map(tuple),
+    imported_count=numbers,
+    provenance=texts,
+    progress=texts,
+)
+claims = st.builds(Claim, streams, numbers, numbers, texts, st.just(T0), st.booleans(), texts)
+queries = st.builds(
+    ProjectionQuery,
+    limit=numbers,
+    offset=st.integers(0, 2),
+    before=st.none() | st.integers(1, 6),
+    phase=st.none() | st.sampled_from(PHASES),
+    approved=st.none() | st.booleans(),
+    now=instants,
+    label=st.none() | st.sampled_from(LABELS),
+    requester=st.none() | st.sampled_from(LABELS),
+)
+commands: st.SearchStrategy[Command] = st.one_of(
+    st.lists(entries, max_size=3).map(lambda rows: lambda to: to.append(rows)),
+    projections.map(lambda row: lambda to: to.save(row)),
+    projections.map(lambda row: lambda to: to.save(row._replace(ordinal=to.next_ordinal()))),
+    st.lists(projections, max_size=3).map(lambda rows: lambda to: to.replace_projections(rows)),
+    claims.map(lambda row: lambda to: to.put_claim(row)),
+    streams.map(lambda decision_id: lambda to: to.drop_claim(decision_id)),
+)
+
+
+def everything(rows: Reader) -> list[object]:
+    return [
+        rows.log(),
+        rows.log_size(),
+        rows.claims(),
+        rows.decisions(9, 0),
+        *(rows.projection(stream) for stream in STREAMS),
+        *(rows.claim(stream) for stream in STREAMS),
+        *(rows.first_entries(kind) for kind in KINDS),
+        *(rows.generations(kind, stream) for kind in KINDS for stream in STREAMS),
+        *(rows.entries(kind, stream, 0) for kind in KINDS for stream in STREAMS),
+    ]
+
+
+def outcome(storage: Storage, commands: list[Command], *, fail: bool) -> list[object]:
+    """What a write transaction of these commands says from beginning to end."""
+    said: list[object] = []
+    try:
+        with storage.writing() as rows:
+            said.extend(command(rows) for command in commands)
+            said.append(everything(rows))
+            said.append(rows.next_ordinal())
+            if fail:
+                raise _OnPurpose
+    except _OnPurpose:
+        said.append("rolled back")
+    except NexusControlError as error:
+        assert error.code == ErrorCode.STORE_UNAVAILABLE
+        said.append("fault")
+    return said
+
+
+class Equivalence(RuleBasedStateMachine):
+    place = ":memory:"
+
+    @initialize()
+    def open(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.model = open_storage("memory:")
+        self.storage = open_storage(self.folder / "store.db" if self.place == "file" else self.place)
+
+    def teardown(self) -> None:
+        self.storage.close()
+        shutil.rmtree(self.folder)
+
+    @rule(commands=st.lists(commands, max_size=4), fail=st.booleans())
+    def write(self, commands: list[Command], fail: bool) -> None:
+        assert outcome(self.storage, commands, fail=fail) == outcome(self.model, commands, fail=fail)
+        with self.storage.reading() as rows, self.model.reading() as model:
+            assert everything(rows) == everything(model)
+
+    @rule(query=queries)
+    def list_projections(self, query: ProjectionQuery) -> None:
+        with self.storage.reading() as rows, self.model.reading() as model:
+            assert rows.projections(query) == model.projections(query)
+
+    @rule(kind=kinds, stream=streams, start=numbers, stop=st.none() | numbers)
+    def read_a_part(self, kind: EntryKind, stream: str, start: int, stop: int | None) -> None:
+        with self.storage.reading() as rows, self.model.reading() as model:
+            assert rows.entries(kind, stream, 0, start, stop) == model.entries(kind, stream, 0, start, stop)
+            assert rows.log(start, stop) == model.log(start, stop)
+            assert rows.decisions(start, stop or 0) == model.decisions(start, stop or 0)
+
+
+class EquivalenceOnFile(Equivalence):
+    place = "file"
+
+    @rule()
+    def reopen(self) -> None:
+        self.storage.close()
+        self.storage = open_storage(self.folder / "store.db")
+
+
+@pytest.mark.parametrize(("machine", "examples"), [(Equivalence, 60), (EquivalenceOnFile, 15)])
+def test_sqlite_answers_what_the_model_answers(machine: type[Equivalence], examples: int) -> None:
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=20))
