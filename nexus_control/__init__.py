@@ -4,31 +4,39 @@
 
 `NexusControlTools` is the governed flow: request, approve, execute, audit. Everything else here serves those who
 embed it: the store, the domain types, and the functions that export and verify artifacts.
+
+A public name is loaded when it is first asked for (PEP 562): who imports the package for its version, or to verify
+one file, does not wait for the rest.
 """
 
-from nexus_control.audit_export import export_audit_package, render_audit_package
-from nexus_control.audit_package import AuditPackage, VerificationResult, verify_audit_package
-from nexus_control.bundle import DecisionBundle, compute_bundle_digest, validate_bundle_schema
-from nexus_control.decision import Decision, DecisionState
-from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import Actor, EventType, StoredEvent
-from nexus_control.export import export_decision, render_export
-from nexus_control.import_ import import_bundle
-from nexus_control.lifecycle import (
-    DEFAULT_TIMELINE_LIMIT,
-    BlockingReason,
-    Lifecycle,
-    LifecycleEntry,
-    LifecycleProgress,
-    compute_blocking_reasons,
-    compute_lifecycle,
-    compute_progress,
-    compute_timeline,
-)
-from nexus_control.policy import Policy, PolicyValidationResult, validate_execution_request
-from nexus_control.store import DecisionStore, TemplateStore
-from nexus_control.template import Template
-from nexus_control.tool import NexusControlTools, ToolResult
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nexus_control.audit_export import export_audit_package, render_audit_package
+    from nexus_control.audit_package import AuditPackage, VerificationResult, verify_audit_package
+    from nexus_control.bundle import DecisionBundle, compute_bundle_digest, validate_bundle_schema
+    from nexus_control.decision import Decision, DecisionState
+    from nexus_control.errors import ErrorCode, NexusControlError
+    from nexus_control.events import Actor, EventType, StoredEvent
+    from nexus_control.execution.local_router import LocalRouter
+    from nexus_control.export import export_decision, render_export
+    from nexus_control.import_ import import_bundle
+    from nexus_control.lifecycle import (
+        DEFAULT_TIMELINE_LIMIT,
+        BlockingReason,
+        Lifecycle,
+        LifecycleEntry,
+        LifecycleProgress,
+        compute_blocking_reasons,
+        compute_lifecycle,
+        compute_progress,
+        compute_timeline,
+    )
+    from nexus_control.policy import Policy, PolicyValidationResult, validate_execution_request
+    from nexus_control.store import DecisionStore, TemplateStore
+    from nexus_control.template import Template
+    from nexus_control.tool import NexusControlTools, ToolResult
 
 __version__ = "2.0.0"
 
@@ -46,6 +54,7 @@ __all__ = [
     "Lifecycle",
     "LifecycleEntry",
     "LifecycleProgress",
+    "LocalRouter",
     "NexusControlError",
     "NexusControlTools",
     "Policy",
@@ -69,3 +78,38 @@ __all__ = [
     "validate_execution_request",
     "verify_audit_package",
 ]
+
+_NAMES = {
+    "audit_export": ("export_audit_package", "render_audit_package"),
+    "audit_package": ("AuditPackage", "VerificationResult", "verify_audit_package"),
+    "bundle": ("DecisionBundle", "compute_bundle_digest", "validate_bundle_schema"),
+    "decision": ("Decision", "DecisionState"),
+    "errors": ("ErrorCode", "NexusControlError"),
+    "events": ("Actor", "EventType", "StoredEvent"),
+    "execution.local_router": ("LocalRouter",),
+    "export": ("export_decision", "render_export"),
+    "import_": ("import_bundle",),
+    "lifecycle": (
+        "DEFAULT_TIMELINE_LIMIT",
+        "BlockingReason",
+        "Lifecycle",
+        "LifecycleEntry",
+        "LifecycleProgress",
+        "compute_blocking_reasons",
+        "compute_lifecycle",
+        "compute_progress",
+        "compute_timeline",
+    ),
+    "policy": ("Policy", "PolicyValidationResult", "validate_execution_request"),
+    "store": ("DecisionStore", "TemplateStore"),
+    "template": ("Template",),
+    "tool": ("NexusControlTools", "ToolResult"),
+}
+_HOMES = {name: f"nexus_control.{module}" for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nexus_control' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value

@@ -6,7 +6,7 @@ rule but never repeats the value, which may be a secret. Limits are in character
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -16,6 +16,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.instants import parse_instant
 from nexus_control.integrity import is_bare
 from nexus_control.payloads import Assurance, Mode
+from nexus_control.projection import ConflictMode
 
 MAX_GOAL = 4096
 MAX_REMARK = 4096
@@ -303,7 +304,10 @@ class ExportBundleArguments(BundleOptions):
 
 class ImportOptions(Arguments):
     verify_digest: bool = True
-    conflict_mode: str = "reject_on_conflict"
+    # Not a Literal: another mode has a code of its own, CONFLICT_MODE_INVALID.
+    conflict_mode: Annotated[str, Field(json_schema_extra={"enum": list(get_args(ConflictMode))})] = (
+        "reject_on_conflict"
+    )
     replay_after_import: bool = True
     allow_rollback: bool = False
 

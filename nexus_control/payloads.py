@@ -58,6 +58,8 @@ def _ids(values: tuple[str, ...]) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionCreatedPayload(Payload):
+    """Who asks for what: the plan is text, kept verbatim."""
+
     event_type = EventType.DECISION_CREATED
     goal: str
     plan: str | None = always_written(None)
@@ -87,6 +89,8 @@ POLICY_FIELDS = frozenset(field.name for field in fields(PolicyFields))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyAttachedPayload(PolicyFields):
+    """What must hold before execution; of the request itself, when it runs out and the adapter it is bound to."""
+
     event_type = EventType.POLICY_ATTACHED
     template_name: str | None = None
     template_snapshot: Mapping[str, object] | None = None
@@ -116,6 +120,8 @@ class Elicitation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalGrantedPayload(Payload):
+    """One person's approval."""
+
     event_type = EventType.APPROVAL_GRANTED
     expires_at: str | None = check(is_instant, _INSTANT, default=None, always=True)
     comment: str | None = None
@@ -126,6 +132,8 @@ class ApprovalGrantedPayload(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRevokedPayload(Payload):
+    """An approver takes their own approval back."""
+
     event_type = EventType.APPROVAL_REVOKED
     reason: str | None = always_written(None)
     signed: SignedStatement | None = None
@@ -133,6 +141,8 @@ class ApprovalRevokedPayload(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalDeniedPayload(Payload):
+    """An approver refuses."""
+
     event_type = EventType.APPROVAL_DENIED
     reason: str
     assurance: Assurance | None = None
@@ -142,12 +152,16 @@ class ApprovalDeniedPayload(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionWithdrawnPayload(Payload):
+    """The requester takes the request back."""
+
     event_type = EventType.DECISION_WITHDRAWN
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionRequestedPayload(Payload):
+    """Somebody executes: with EXECUTION_STARTED, the claim."""
+
     event_type = EventType.EXECUTION_REQUESTED
     adapter_id: str
     dry_run: bool
@@ -155,12 +169,16 @@ class ExecutionRequestedPayload(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionStartedPayload(Payload):
+    """What the router is asked."""
+
     event_type = EventType.EXECUTION_STARTED
     router_request_digest: str = check(is_bare, _HEX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionCompletedPayload(Payload):
+    """The router ran it well. `notes` say what was odd in its answer."""
+
     event_type = EventType.EXECUTION_COMPLETED
     run_id: str
     response_digest: str = check(is_bare, _HEX)
@@ -171,6 +189,8 @@ class ExecutionCompletedPayload(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionFailedPayload(Payload):
+    """The run failed; `effect` is unknown when the router raised."""
+
     event_type = EventType.EXECUTION_FAILED
     error_code: str
     error_message: str
@@ -184,6 +204,8 @@ class ExecutionFailedPayload(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionOutcomeUnknownPayload(Payload):
+    """Nobody can tell what the run did."""
+
     event_type = EventType.EXECUTION_OUTCOME_UNKNOWN
     reason: str
     detail: str
@@ -194,6 +216,8 @@ class ExecutionOutcomeUnknownPayload(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionReconciledPayload(Payload):
+    """What a person found out about it."""
+
     event_type = EventType.EXECUTION_RECONCILED
     outcome: Literal["completed", "failed"]
     evidence: str
@@ -204,6 +228,8 @@ class ExecutionReconciledPayload(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateCreatedPayload(PolicyFields):
+    """A named policy."""
+
     event_type = EventType.TEMPLATE_CREATED
     name: str
     description: str = always_written("")

@@ -48,7 +48,11 @@ def _other_verdict(reason: View) -> str:
 
 _VERDICTS: dict[str, Callable[[View], str]] = {
     "NO_POLICY": lambda _: "✗ Decision not executable (no policy is attached)",
-    "ALREADY_EXECUTED": lambda r: f"✓ Decision executed (run {escape(r['details']['run_id'])})",
+    "ALREADY_EXECUTED": lambda r: (
+        f"✓ Decision executed (run {escape(r['details']['run_id'])})"
+        if r["details"]["run_id"]
+        else _other_verdict(r)  # the run belongs to a history that was superseded here
+    ),
     "EXECUTION_FAILED": lambda r: f"✗ Decision failed ({escape(r['details']['error_code'])})",
     "DENIED": lambda r: f"✗ Decision denied (by {escape(r['details']['actor'])})",
     "WITHDRAWN": lambda r: f"✗ Decision withdrawn (by {escape(r['details']['actor'])})",

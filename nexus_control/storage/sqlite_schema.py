@@ -6,8 +6,11 @@ changed after a release. `PRAGMA application_id` says that the file is ours.
 The database itself keeps the log append-only, whoever writes: triggers refuse UPDATE and DELETE, and an INSERT that
 is not at the next position or whose key exists. (The last also stops INSERT OR REPLACE, which deletes without firing
 a DELETE trigger unless `recursive_triggers` is on.) This guards against mistakes; a forger who drops the triggers is
-found by the chain. Columns are typed by CHECK because STRICT tables need SQLite 3.37 and Python 3.11 promises only
-3.7.15; nothing here needs more than SQLite 3.15. (A list of three in a CHECK costs more than the rest of an insertion: hence OR.)
+found by the chain.
+
+Nothing here needs more than SQLite 3.15; Python 3.11 itself promises only 3.7.15. STRICT tables would need 3.37,
+hence the CHECKs of types. Three values are compared with OR, because for a list of three in a CHECK SQLite builds a
+table at every insertion.
 
 `listing` repeats what decisions are searched by, for those that have events: projections are wide, and paging through
 them by offset would read them all. `labels` belongs to `listing`.

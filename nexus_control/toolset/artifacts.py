@@ -8,7 +8,6 @@ Reading takes a name in the folder, or the absolute path that an export answered
 
 import os
 import re
-import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -60,8 +59,9 @@ def read_artifact(folder: Path, path: str) -> bytes:
         # Not blocking, for a pipe would wait for its writer; a link is not followed, whoever put it there.
         descriptor = os.open(folder / given.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return _read_bounded(file.read(MAX_TEXT_BYTES + 1))
+            content = file.read(MAX_TEXT_BYTES + 1)
     except (OSError, ValueError):  # ValueError: a NUL in the name
-        pass
-    raise invalid_argument("path", "names no regular file in the artifacts folder")
+        raise invalid_argument("path", "names no readable file in the artifacts folder") from None
+    if len(content) > MAX_TEXT_BYTES:
+        raise invalid_argument("path", f"names a file of more than {MAX_TEXT_BYTES} bytes")
+    return content

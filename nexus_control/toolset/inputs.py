@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from nexus_control.arguments import ImportOptions, JsonObjectField, StatusArguments
+from nexus_control.arguments import BundleField, ImportOptions, StatusArguments
 
 MAX_WAIT_SECONDS = 50
 
@@ -18,7 +18,7 @@ class StatusInput(StatusArguments):
 
 
 class ImportBundleInput(ImportOptions):
-    bundle: JsonObjectField | str | None = None
+    bundle: BundleField | None = None
     path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
 
     @model_validator(mode="after")
@@ -31,7 +31,7 @@ class ImportBundleInput(ImportOptions):
 DESCRIPTIONS: dict[str, str] = {
     "actor": 'Who acts, as {"type": "human" or "system", "id": "..."}. Leave it out: the server knows for whom it '
     "acts, and refuses anybody else unless it was started to trust this argument.",
-    "adapter_id": 'Which adapter carries the decision out, as "<kind>:<name>". A request that names one is bound to it.',
+    "adapter_id": 'Which adapter carries the decision out, "<kind>:<name>". A request that names one is bound to it.',
     "allow_requester_approval": "Whether the requester's own approval counts. Default: it does.",
     "allow_rollback": "With conflict_mode overwrite: accept a history that does not extend the stored one.",
     "allowed_modes": 'The modes in which the decision may be executed. Default: "dry_run", and "apply" when mode is '

@@ -12,7 +12,6 @@ from pydantic import BaseModel, Field
 from nexus_control.actors import Actor
 from nexus_control.blocking import BlockingReason
 from nexus_control.decision import DecisionState
-from nexus_control.errors import ErrorCode
 from nexus_control.lifecycle import LifecycleEntry, LifecycleProgress
 from nexus_control.payloads import Assurance, EventType, Mode, PolicyFields
 from nexus_control.projection import ConflictMode
@@ -31,7 +30,7 @@ class ToolOutput(BaseModel):
 class ErrorOutput(BaseModel):
     """Every refusal and fault."""
 
-    code: Annotated[ErrorCode, Field(description="Stable: decide by this, never by the message.")]
+    code: Annotated[str, Field(description="Stable: decide by this, never by the message.")]
     message: str
     details: JsonObject
     next: Annotated[str, Field(description="What to do about it.")]
@@ -143,7 +142,6 @@ class StatusOutput(DecisionFields, ToolOutput):
     required_approvals: int
     is_approved: bool
     blocking_reasons: list[BlockingReason]
-    approvals: list[ApprovalLine]
     executions: list[ExecutionLine]
     run: LinkedRun | None
     event_count: int

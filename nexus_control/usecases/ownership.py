@@ -7,7 +7,6 @@ early, only too late.
 """
 
 import os
-import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ class Owner:
 
     def is_elsewhere(self) -> bool:
         """Whether it belongs to another host, where this process cannot look."""
-        return self.host != socket.gethostname()
+        return self.host != os.uname().nodename
 
     def is_gone(self) -> bool:
         """Whether an execution of this host has certainly ended: its process has, or it was ours and is over."""
@@ -55,9 +54,7 @@ def owning(token: str) -> Generator[Owner]:
     pid = os.getpid()
     _under_way.add(token)
     try:
-        yield Owner(
-            host=socket.gethostname(), boot_id=_boot_id(), pid=pid, started=_started(pid), token=token
-        )
+        yield Owner(host=os.uname().nodename, boot_id=_boot_id(), pid=pid, started=_started(pid), token=token)
     finally:
         _under_way.discard(token)
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import chain
 from typing import TypeAlias
 
 import pytest
@@ -39,7 +40,7 @@ def _promise(test: Promise) -> Promise:
     return test
 
 
-class _OnPurpose(Exception):
+class OnPurposeError(Exception):
     pass
 
 
@@ -155,14 +156,14 @@ def an_exception_rolls_everything_back(storage: Storage) -> None:
         rows.save(projection(1, labels=("keep",)))
         rows.put_claim(claim("d1"))
     before = contents(storage)
-    with pytest.raises(_OnPurpose), storage.writing() as rows:
+    with suppress(OnPurposeError), storage.writing() as rows:
         rows.append([entry("d1", 1), entry("d2")])
         rows.save(projection(1, phase="denied", labels=("lost",)))
         rows.replace_projections([projection(7)])
         rows.save(projection(8))
         rows.drop_claim("d1")
         rows.put_claim(claim("d2"))
-        raise _OnPurpose
+        raise OnPurposeError
     assert contents(storage) == before
     with storage.reading() as rows:
         assert (listed(rows, label="keep"), listed(rows, label="lost"), listed(rows, phase="open")) == (
@@ -333,7 +334,7 @@ def threads_that_append_leave_no_gap_and_lose_nothing(storage: Storage) -> None:
 
     with ThreadPoolExecutor(threads) as pool:
         positions = list(pool.map(append, (f"d{number}" for number in range(threads))))
-    assert sorted(sum(positions, [])) == list(range(threads * each))
+    assert sorted(chain.from_iterable(positions)) == list(range(threads * each))
     with storage.reading() as rows:
         for placed in rows.log():
             assert positions[int(placed.entry.stream[1:])][placed.entry.seq] == placed.position
@@ -360,9 +361,9 @@ def readers_and_writers_end_with_their_transaction(storage: Storage) -> None:
     with refused(ErrorCode.INTERNAL):
         writer.append([entry("d1")])
     leaked: list[Writer] = []
-    with suppress(_OnPurpose), storage.writing() as writer:
+    with suppress(OnPurposeError), storage.writing() as writer:
         leaked.append(writer)
-        raise _OnPurpose
+        raise OnPurposeError
     with refused(ErrorCode.INTERNAL):
         leaked[0].log_size()
     with storage.reading() as reader:

@@ -1,5 +1,7 @@
 """Rows to store: every field has a default, because most tests care about one or two of them."""
 
+from typing import Any
+
 from nexus_control.storage.contract import FOREVER, NEVER, Claim, Entry, Projection
 
 T0 = "2026-01-01T00:00:00.000000+00:00"
@@ -24,8 +26,8 @@ DECISION = Entry(
 )
 
 
-def entry(stream: str = "d1", seq: int = 0, **changes: object) -> Entry:
-    return Entry(**{**DECISION._asdict(), "stream": stream, "seq": seq, **changes})
+def entry(stream: str = "d1", seq: int = 0, **changes: Any) -> Entry:
+    return DECISION._replace(stream=stream, seq=seq, **changes)
 
 
 PROJECTION = Projection(
@@ -48,8 +50,8 @@ PROJECTION = Projection(
 )
 
 
-def projection(ordinal: int = 1, **changes: object) -> Projection:
-    return Projection(**{**PROJECTION._asdict(), "decision_id": f"d{ordinal}", "ordinal": ordinal, **changes})
+def projection(ordinal: int = 1, **changes: Any) -> Projection:
+    return PROJECTION._replace(**{"decision_id": f"d{ordinal}", "ordinal": ordinal, **changes})
 
 
 def claim(decision_id: str = "d1", seq: int = 2, owner: str = '{"pid":1}') -> Claim:

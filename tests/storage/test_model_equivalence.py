@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable
+from operator import methodcaller
 from pathlib import Path
 from typing import TypeAlias
 
@@ -24,6 +25,7 @@ from nexus_control.storage.contract import (
     Storage,
     Writer,
 )
+from tests.storage.contract_suite import OnPurposeError
 from tests.storage.rows import APPROVED_UNTIL, T0
 
 Command: TypeAlias = Callable[[Writer], object]
@@ -32,10 +34,6 @@ KINDS: tuple[EntryKind, ...] = ("decision", "template", "import")
 PHASES: tuple[Phase, ...] = ("draft", "open", "executing", "completed")
 LABELS = ("%", "_", "café", 'a"b', "a\\b", "")
 STREAMS = ("d1", "d2", "d3", "d4")
-
-
-class _OnPurpose(Exception):
-    pass
 
 
 kinds = st.sampled_from(KINDS)
@@ -90,13 +88,23 @@ queries = st.builds(
     label=st.none() | st.sampled_from(LABELS),
     requester=st.none() | st.sampled_from(LABELS),
 )
-commands: st.SearchStrategy[Command] = st.one_of(
-    st.lists(entries, max_size=3).map(lambda rows: lambda to: to.append(rows)),
-    projections.map(lambda row: lambda to: to.save(row)),
-    projections.map(lambda row: lambda to: to.save(row._replace(ordinal=to.next_ordinal()))),
-    st.lists(projections, max_size=3).map(lambda rows: lambda to: to.replace_projections(rows)),
-    claims.map(lambda row: lambda to: to.put_claim(row)),
-    streams.map(lambda decision_id: lambda to: to.drop_claim(decision_id)),
+
+
+def save_under_a_new_ordinal(row: Projection) -> Command:
+    return lambda rows: rows.save(row._replace(ordinal=rows.next_ordinal()))
+
+
+def calls(method: str, arguments: st.SearchStrategy[object]) -> st.SearchStrategy[Command]:
+    return st.builds(methodcaller, st.just(method), arguments)
+
+
+commands = st.one_of(
+    calls("append", st.lists(entries, max_size=3)),
+    calls("save", projections),
+    projections.map(save_under_a_new_ordinal),
+    calls("replace_projections", st.lists(projections, max_size=3)),
+    calls("put_claim", claims),
+    calls("drop_claim", streams),
 )
 
 
@@ -123,8 +131,8 @@ def outcome(storage: Storage, commands: list[Command], *, fail: bool) -> list[ob
             said.append(everything(rows))
             said.append(rows.next_ordinal())
             if fail:
-                raise _OnPurpose
-    except _OnPurpose:
+                raise OnPurposeError
+    except OnPurposeError:
         said.append("rolled back")
     except NexusControlError as error:
         assert error.code == ErrorCode.STORE_UNAVAILABLE

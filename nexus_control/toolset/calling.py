@@ -1,0 +1,56 @@
+"""Calling a tool: raw arguments in, what the client gets out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nexus_control.actors import Actor
+from nexus_control.arguments import Arguments, validated
+from nexus_control.errors import ErrorCode, NexusControlError, next_step
+from nexus_control.results import fault_of
+from nexus_control.toolset.tool import Data, Tool, ToolContext
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The structured content of an answer: the tool's output, or an error."""
+
+    content: Data
+    is_error: bool = False
+
+
+def call(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> Outcome:
+    """Check the arguments, run the tool. Never raises."""
+    outcome = fault_of(lambda: tool.run(context, _checked(tool, context, arguments)))
+    if isinstance(outcome, NexusControlError):
+        return Outcome(_error(outcome), is_error=True)
+    return Outcome(outcome)
+
+
+def _checked(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> Arguments:
+    if not tool.takes_actor:
+        return validated(tool.input_model, arguments)
+    given = arguments.get("actor")
+    checked = validated(tool.input_model, {**arguments, "actor": context.actor if given is None else given})
+    _require_own(context, checked)
+    return checked
+
+
+def _require_own(context: ToolContext, checked: Arguments) -> None:
+    """Raises ACTOR_MISMATCH when somebody acts as another, unless the server trusts what is declared."""
+    actor: Actor = dict(checked)["actor"]
+    if actor != context.actor and context.approvals != "declared":
+        raise NexusControlError(
+            ErrorCode.ACTOR_MISMATCH,
+            f"This server acts for {context.actor} only",
+            {"server_actor": context.actor.to_dict()},
+        )
+
+
+def _error(fault: NexusControlError) -> Data:
+    """A fault that a person can end with one command names it in details.command: that is what to do next."""
+    return {
+        "code": str(fault.code),
+        "message": fault.message,
+        "details": fault.details,
+        "next": fault.details.get("command") or next_step(fault.code),
+    }

@@ -1,0 +1,58 @@
+"""What a tool tells the model beside its data: what happened, and what to do now.
+
+Only ids, numbers and our own words go in here; what people wrote stays in the data.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nexus_control.decision import DecisionState
+from nexus_control.toolset.tool import PREFIX, ToolContext, spelled
+
+
+def person_command(context: ToolContext, verb: str, decision_id: str) -> str:
+    """The command for a person's own terminal."""
+    return shlex.join(["nexus-control", verb, decision_id, "--db", context.database])
+
+
+def tool_name(context: ToolContext, verb: str) -> str:
+    """A tool's name in the style that this server advertises."""
+    return spelled(PREFIX + verb, context.name_style)
+
+
+def after_state(
+    context: ToolContext,
+    decision_id: str,
+    state: str,
+    blocking_reasons: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """What to do about a decision in this state, and with these reasons against executing it."""
+    codes = {reason["code"] for reason in blocking_reasons}
+    if "EXPIRED" in codes:
+        return "Make a new request, if it is still wanted."
+    if codes & {"IMPORTED_APPROVALS", "FORENSIC_IMPORT"}:
+        return "Make a new request here: what was imported is evidence, not authority."
+    match state:
+        case DecisionState.PENDING_APPROVAL:
+            return _get_approved(context, decision_id)
+        case DecisionState.APPROVED:
+            return f"Call {tool_name(context, 'execute')} with the adapter that should carry it out."
+        case DecisionState.EXECUTING:
+            return f"Call {tool_name(context, 'status')} with wait_seconds until the outcome is recorded."
+        case DecisionState.COMPLETED:
+            return f"Call {tool_name(context, 'export_audit_package')} for the proof."
+        case DecisionState.OUTCOME_UNKNOWN:
+            return "Ask a person to find out what really happened and to reconcile it; it never runs again."
+        case DecisionState.FAILED:
+            return "Read the execution's error; make a new request to try again."
+        case _:
+            return "Make a new request, if it is still wanted."
+
+
+def _get_approved(context: ToolContext, decision_id: str) -> str:
+    status = tool_name(context, "status")
+    if context.approvals == "declared":
+        return f"Let each approver approve with {tool_name(context, 'approve')}, then call {status}."
+    command = person_command(context, "approve", decision_id)
+    return f"Ask a person to approve with `{command}`, then call {status} with wait_seconds."

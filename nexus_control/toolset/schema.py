@@ -1,0 +1,93 @@
+"""The table as JSON Schema 2020-12, written for models to read: nothing to resolve, no titles, one file a tool.
+
+    schemas/<tool>.v1.json = {"$schema", "name", "title", "description", "inputSchema", "outputSchema", "annotations"}
+
+An input is closed: what is not described is refused. An output is open, and is a success or an error: clients check
+an answer against the schema even where it says that it is an error.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+from nexus_control.toolset.inputs import DESCRIPTIONS
+from nexus_control.toolset.outputs import ErrorOutput
+from nexus_control.toolset.table import TOOLS
+from nexus_control.toolset.tool import Tool
+
+Schema: TypeAlias = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def input_schema(tool: Tool) -> Schema:
+    """What the tool accepts."""
+    schema = _plain(tool.input_model.model_json_schema())
+    properties = schema["properties"]
+    if tool.takes_actor:
+        closed = {**properties["actor"], "additionalProperties": False}
+        properties["actor"] = {"anyOf": [closed, {"type": "null"}], "default": None}
+        schema["required"].remove("actor")
+    for name, field in properties.items():
+        field["description"] = DESCRIPTIONS[name]
+    return schema
+
+
+def output_schema(tool: Tool) -> Schema:
+    """What the tool answers."""
+    models = (tool.output_model, ErrorOutput)
+    return {"type": "object", "anyOf": [_plain(model.model_json_schema()) for model in models]}
+
+
+def schema_file_name(tool: Tool) -> str:
+    return f"{tool.name}.v1.json"
+
+
+def schema_text(tool: Tool) -> str:
+    """The content of the tool's file."""
+    document = {
+        "$schema": DIALECT,
+        "name": tool.name,
+        "title": tool.title,
+        "description": tool.description,
+        "inputSchema": input_schema(tool),
+        "outputSchema": output_schema(tool),
+        "annotations": tool.annotations.to_dict(),
+    }
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write_schemas(folder: Path) -> None:
+    """Write the file of every tool."""
+    folder.mkdir(exist_ok=True)
+    for tool in TOOLS:
+        folder.joinpath(schema_file_name(tool)).write_text(schema_text(tool), encoding="utf-8")
+
+
+def _plain(schema: Schema) -> Schema:
+    """Without references, without titles, and without the docstrings of the library's own records."""
+    definitions = {name: _bare(each) for name, each in schema.get("$defs", {}).items()}
+    return cast("Schema", _resolved(_bare(schema), definitions))
+
+
+def _bare(schema: Schema) -> Schema:
+    return {word: value for word, value in schema.items() if word not in ("$defs", "description")}
+
+
+def _resolved(schema: object, definitions: Schema) -> object:
+    if isinstance(schema, list):
+        return [_resolved(each, definitions) for each in cast("list[object]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    words = cast("Schema", schema)
+    if reference := words.get("$ref"):
+        beside = {word: value for word, value in words.items() if word != "$ref"}
+        return _resolved(definitions[reference.rpartition("/")[2]] | beside, definitions)
+    return {
+        # The keys of `properties` are names of fields; everywhere else a key is a word of JSON Schema.
+        word: {name: _resolved(field, definitions) for name, field in value.items()}
+        if word == "properties"
+        else _resolved(value, definitions)
+        for word, value in words.items()
+        if word != "title"
+    }

@@ -1,0 +1,126 @@
+"""The agents' tool table: the single source of the MCP server's tools and of `schemas/`."""
+
+from nexus_control import arguments
+from nexus_control.toolset import inputs, outputs, runs
+from nexus_control.toolset.tool import Annotations, Tool, spelled
+
+READING = Annotations(read_only=True, idempotent=True)
+WRITING = Annotations()
+REPEATABLE = Annotations(idempotent=True)
+
+TOOLS: tuple[Tool, ...] = (
+    Tool(
+        name="nexus-control.request",
+        title="Request a decision",
+        description="Ask that something be executed, under a policy: who must approve, in which mode, at most how many "
+        "steps. It is checked whole, then fixed for ever. Answers the request_id at once; nothing is executed.",
+        input_model=arguments.RequestArguments,
+        output_model=outputs.RequestOutput,
+        annotations=WRITING,
+        run=runs.request,
+    ),
+    Tool(
+        name="nexus-control.approve",
+        title="Approve a decision",
+        description="Approve a pending decision. Usually a person has to do that: the answer then is "
+        "APPROVAL_NEEDS_A_PERSON, and its `next` is the command to show to that person.",
+        input_model=arguments.ApproveArguments,
+        output_model=outputs.ApprovalOutput,
+        annotations=WRITING,
+        run=runs.approve,
+    ),
+    Tool(
+        name="nexus-control.execute",
+        title="Execute an approved decision",
+        description="Carry out an approved decision through its adapter, once. A refusal names every reason in "
+        "details.reasons and changes nothing. A run that failed, or whose outcome is unknown, is never repeated.",
+        input_model=arguments.ExecuteArguments,
+        output_model=outputs.ExecuteOutput,
+        annotations=Annotations(destructive=True, open_world=True),
+        run=runs.execute,
+    ),
+    Tool(
+        name="nexus-control.status",
+        title="Status of a decision",
+        description="Where a decision stands now: its state, approvals, executions, and everything that keeps it from "
+        "being executed. With wait_seconds it waits for approvals, or for a run to end.",
+        input_model=inputs.StatusInput,
+        output_model=outputs.StatusOutput,
+        annotations=READING,
+        run=runs.status,
+    ),
+    Tool(
+        name="nexus-control.inspect",
+        title="Inspect a decision",
+        description="Everything about a decision for a reviewer: plan, policy, approvals, executions, timeline; in "
+        "`rendered` as Markdown that begins with a verdict.",
+        input_model=arguments.InspectArguments,
+        output_model=outputs.InspectOutput,
+        annotations=READING,
+        run=runs.inspect,
+    ),
+    Tool(
+        name="nexus-control.template.create",
+        title="Create a policy template",
+        description="Give a policy a name, so that requests can be made under it. A template can never be changed.",
+        input_model=arguments.TemplateCreateArguments,
+        output_model=outputs.TemplateCreateOutput,
+        annotations=REPEATABLE,
+        run=runs.template_create,
+    ),
+    Tool(
+        name="nexus-control.template.get",
+        title="Show a policy template",
+        description="One template: its policy, who made it and when, and its digest.",
+        input_model=arguments.TemplateGetArguments,
+        output_model=outputs.TemplateGetOutput,
+        annotations=READING,
+        run=runs.template_get,
+    ),
+    Tool(
+        name="nexus-control.template.list",
+        title="List policy templates",
+        description="A page of the templates, oldest first.",
+        input_model=arguments.TemplateListArguments,
+        output_model=outputs.TemplateListOutput,
+        annotations=READING,
+        run=runs.template_list,
+    ),
+    Tool(
+        name="nexus-control.export_bundle",
+        title="Export a decision bundle",
+        description="The decision and all its events as one portable document (bundle 0.5) with its digest. A large "
+        "one is written to a file, and the answer says which.",
+        input_model=arguments.BundleOptions,
+        output_model=outputs.ExportBundleOutput,
+        annotations=REPEATABLE,
+        run=runs.export_bundle,
+    ),
+    Tool(
+        name="nexus-control.import_bundle",
+        title="Import a decision bundle",
+        description="Take in a bundle 0.5, after checking its digests and its history. What is imported is evidence: "
+        "approvals in it authorise nothing here. A refused import changes nothing.",
+        input_model=inputs.ImportBundleInput,
+        output_model=outputs.ImportBundleOutput,
+        annotations=WRITING,
+        run=runs.import_bundle,
+    ),
+    Tool(
+        name="nexus-control.export_audit_package",
+        title="Export an audit package",
+        description="The proof of an executed decision (audit package 0.6): what was allowed, what ran, and the digest "
+        "that binds the two. A large one is written to a file, and the answer says which.",
+        input_model=arguments.AuditPackageOptions,
+        output_model=outputs.ExportAuditPackageOutput,
+        annotations=REPEATABLE,
+        run=runs.export_audit_package,
+    ),
+)
+
+_BY_NAME = {spelled(tool.name, style): tool for tool in TOOLS for style in ("dotted", "underscore")}
+
+
+def tool_named(name: str) -> Tool | None:
+    """The tool of this name, in either style."""
+    return _BY_NAME.get(name)

@@ -1,0 +1,398 @@
+"""After a crash or a fault: an outcome is honestly unknown, a person settles it, and nothing is run again."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nexus_control import DecisionStore, NexusControlTools, verify_audit_package
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.integrity import sha256_hex
+from nexus_control.payloads import ExecutionRequestedPayload, ExecutionStartedPayload
+from nexus_control.storage import open_storage
+from nexus_control.usecases.ownership import Owner, owning
+from tests.support.executor import executing
+from tests.support.governed import (
+    ADAPTER,
+    ALICE,
+    SCHEDULER,
+    approved,
+    data_of,
+    last_event,
+    reasons,
+    require_whole,
+)
+from tests.support.routers import ScriptedRouter, good_answer
+from tests.support.watched_storage import Moment, WatchedStorage
+
+DIGEST = sha256_hex("the router's answer")
+
+
+def state(tools: NexusControlTools, request_id: str) -> str:
+    return data_of(tools.status(request_id))["state"]
+
+
+def claimed(tools: NexusControlTools, owner: Owner) -> str:
+    """The id of a decision that `owner` is executing."""
+    request_id = approved(tools)
+    with tools.store.writing() as session:
+        decision = session.decision(request_id)
+        requested = ExecutionRequestedPayload(adapter_id=ADAPTER, dry_run=False)
+        started = ExecutionStartedPayload(router_request_digest=sha256_hex("request"))
+        stored = session.append(decision, SCHEDULER, requested, started)
+        session.claim(stored, decision.facts.event_count, owner.to_text())
+    return request_id
+
+
+def this_process() -> Owner:
+    """This process as the owner of an execution that is over."""
+    with owning("over") as owner:
+        return owner
+
+
+def process(pid: int) -> Owner:
+    """The owner that process would be."""
+    started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return replace(this_process(), pid=pid, started=started)
+
+
+def idle_child(script: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, "-S", "-c", script], stdin=subprocess.PIPE)
+
+
+def on_another_host(monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[pytest.MonkeyPatch]:
+    """A context in which this process looks at claims from another host, once `elsewhere` is called with it."""
+    return monkeypatch.context()
+
+
+def elsewhere(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(socket, "gethostname", lambda: "elsewhere")
+
+
+# --- whose execution is it ----------------------------------------------------------------------------------------
+
+
+def test_a_claim_is_held_while_its_execution_is_under_way() -> None:
+    tools = NexusControlTools()
+
+    def look() -> object:
+        assert tools.recover(request_id).error_code == "CLAIM_HELD"
+        assert tools.recover(request_id, force=True).error_code == "CLAIM_HELD"
+        assert data_of(tools.recover()) == {"recovered": [], "still_held": 1}
+        assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, router)) == ["EXECUTING"]
+        return good_answer()
+
+    router = ScriptedRouter(look)
+    request_id = approved(tools)
+    data_of(tools.execute(request_id, ADAPTER, SCHEDULER, router))
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0}
+    assert router.runs == 1
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        pytest.param(lambda: this_process(), id="its own execution is over"),
+        pytest.param(lambda: replace(this_process(), started="1"), id="its pid belongs to a later process"),
+        pytest.param(lambda: replace(this_process(), boot_id="an earlier boot"), id="the host was restarted"),
+    ],
+)
+def test_an_execution_whose_owner_is_gone_is_recovered(owner: "type[Owner]") -> None:
+    tools = NexusControlTools()
+    request_id = claimed(tools, owner())
+    assert data_of(tools.recover()) == {"recovered": [request_id], "still_held": 0}
+    event = last_event(tools.store, request_id)
+    assert (event.event_type, event.payload["reason"]) == ("EXECUTION_OUTCOME_UNKNOWN", "OWNER_GONE")
+    assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(good_answer))) == [
+        "OUTCOME_UNKNOWN"
+    ]
+    assert tools.recover(request_id).error_code == "INVALID_STATE"
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0}
+    require_whole(tools.store, request_id)
+
+
+def test_a_living_process_holds_its_claim_and_a_dead_one_does_not_even_before_it_is_reaped() -> None:
+    tools = NexusControlTools()
+    with idle_child("import sys; sys.stdin.read()") as child:
+        request_id = claimed(tools, process(child.pid))
+        assert tools.recover(request_id).error_code == "CLAIM_HELD"
+        assert tools.recover(request_id, force=True).error_code == "CLAIM_HELD"
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+        assert data_of(tools.recover(request_id))["recovered"] == [request_id]
+
+
+def test_a_dead_process_does_not_hold_its_claim() -> None:
+    tools = NexusControlTools()
+    with idle_child("import sys; sys.stdin.read()") as child:
+        owner = process(child.pid)
+        child.kill()
+    request_id = claimed(tools, owner)
+    assert data_of(tools.recover(request_id))["recovered"] == [request_id]
+
+
+def test_another_hosts_claim_is_given_up_only_when_named_and_forced() -> None:
+    tools = NexusControlTools()
+    request_id = claimed(tools, replace(this_process(), host="elsewhere"))
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 1}
+    held = tools.recover(request_id)
+    assert (held.error_code, held.details["host"]) == ("CLAIM_HELD", "elsewhere")
+    assert tools.recover(force=True).error_code == "INVALID_ARGUMENT"
+    assert state(tools, request_id) == "executing"
+    assert data_of(tools.recover(request_id, force=True)) == {"recovered": [request_id], "still_held": 0}
+    assert state(tools, request_id) == "outcome_unknown"
+
+
+def test_only_an_executing_decision_can_be_recovered_and_only_an_unknown_outcome_reconciled() -> None:
+    tools = NexusControlTools()
+    request_id = approved(tools)
+    assert tools.recover(request_id).error_code == "INVALID_STATE"
+    assert tools.reconcile(request_id, ALICE, "completed", "Looked").error_code == "INVALID_STATE"
+    assert tools.recover("nobody").error_code == "DECISION_NOT_FOUND"
+    assert str(last_event(tools.store, request_id).event_type) == "APPROVAL_GRANTED"
+
+
+# --- a process that dies in the middle ----------------------------------------------------------------------------
+
+
+def test_an_owner_killed_in_mid_run_leaves_an_unknown_outcome_that_a_person_settles(tmp_path: Path) -> None:
+    tools = NexusControlTools(db_path=tmp_path / "decisions.db")
+    request_id = approved(tools)
+    with executing(tmp_path / "decisions.db", request_id) as child:
+        assert tools.recover(request_id).error_code == "CLAIM_HELD"
+        router = ScriptedRouter(good_answer)
+        assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, router)) == ["EXECUTING"]
+        child.kill()
+    assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, router)) == ["EXECUTING"]
+    assert data_of(tools.recover(request_id))["recovered"] == [request_id]
+    assert state(tools, request_id) == "outcome_unknown"
+    assert tools.export_audit_package(request_id).error_code == "NO_ROUTER_LINK"
+    found = {"run_id": "run-1", "response_digest": DIGEST}
+    data_of(tools.reconcile(request_id, ALICE, "completed", "The key is new; log line 7", **found))
+    assert state(tools, request_id) == "completed"
+    package = data_of(tools.export_audit_package(request_id))["package"]
+    assert package["router"]["ref"] == {"run_id": "run-1", "digest": f"sha256:{DIGEST}"}
+    assert verify_audit_package(package).ok
+    assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, router)) == ["ALREADY_EXECUTED"]
+    assert router.runs == 0
+    require_whole(tools.store, request_id)
+
+
+def test_a_reconciliation_without_a_run_settles_the_decision_but_binds_no_package() -> None:
+    tools = NexusControlTools()
+    request_id = claimed(tools, this_process())
+    data_of(tools.recover(request_id))
+    data_of(tools.reconcile(request_id, ALICE, "failed", "Nothing had happened"))
+    assert state(tools, request_id) == "failed"
+    assert tools.export_audit_package(request_id).error_code == "NO_ROUTER_LINK"
+    assert tools.reconcile(request_id, ALICE, "completed", "Or had it?").error_code == "INVALID_STATE"
+    router = ScriptedRouter(good_answer)
+    assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, router)) == ["EXECUTION_FAILED"]
+    assert router.runs == 0
+
+
+# --- an outcome that comes too late -------------------------------------------------------------------------------
+
+
+def test_an_outcome_after_recover_is_refused_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = NexusControlTools()
+
+    def be_given_up() -> object:
+        with on_another_host(monkeypatch) as patch:
+            elsewhere(patch)
+            data_of(tools.recover(request_id, force=True))
+        return good_answer()
+
+    request_id = approved(tools)
+    refused = tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(be_given_up))
+    assert (refused.error_code, refused.details["run_id"]) == ("OUTCOME_REFUSED", "run-1")
+    status = data_of(tools.status(request_id))
+    assert status["state"] == "outcome_unknown"
+    late = status["late_outcome"]
+    assert (late["event_type"], late["payload"]["run_id"]) == ("EXECUTION_COMPLETED", "run-1")
+    assert str(last_event(tools.store, request_id).event_type) == "EXECUTION_OUTCOME_UNKNOWN"
+    found = {key: late["payload"][key] for key in ("run_id", "response_digest")}
+    data_of(tools.reconcile(request_id, ALICE, "completed", "The late outcome", **found))
+    assert verify_audit_package(data_of(tools.export_audit_package(request_id))["package"]).ok
+    require_whole(tools.store, request_id)
+
+
+def test_an_outcome_that_comes_when_the_decision_has_gone_on_disturbs_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tools = NexusControlTools()
+    request_id = approved(tools)
+    rehearsing, given_up = threading.Event(), threading.Event()
+
+    def rehearse_slowly() -> object:
+        rehearsing.set()
+        assert given_up.wait(60)
+        return good_answer("run-of-rehearsal")
+
+    def let_the_rehearsal_end() -> object:
+        given_up.set()
+        rehearsal.join()
+        assert tools.recover(request_id).error_code == "CLAIM_HELD"
+        return good_answer("run-of-record")
+
+    codes: list[str | None] = []
+    rehearsal = threading.Thread(
+        target=lambda: codes.append(
+            tools.execute(
+                request_id, ADAPTER, SCHEDULER, ScriptedRouter(rehearse_slowly), dry_run=True
+            ).error_code
+        )
+    )
+    rehearsal.start()
+    assert rehearsing.wait(60)
+    with on_another_host(monkeypatch) as patch:
+        elsewhere(patch)
+        data_of(tools.recover(request_id, force=True))
+    data_of(tools.reconcile(request_id, ALICE, "failed", "The rehearsal hangs"))
+    run = data_of(tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(let_the_rehearsal_end)))
+    assert codes == ["OUTCOME_REFUSED"]
+    assert run["run_id"] == "run-of-record"
+    assert state(tools, request_id) == "completed"
+    require_whole(tools.store, request_id)
+
+
+# --- faults while recording ---------------------------------------------------------------------------------------
+
+
+class Trouble:
+    """Raises `error` at a moment of writing an event of this type, as often as it is told."""
+
+    def __init__(self, moment: Moment, event_type: str, error: BaseException, times: int = 1) -> None:
+        self.moment, self.event_type, self.error, self.times = moment, event_type, error, times
+
+    def __call__(self, moment: Moment, types: frozenset[str]) -> None:
+        if self.times and moment == self.moment and self.event_type in types:
+            self.times -= 1
+            raise self.error
+
+
+DISK_FULL = NexusControlError(ErrorCode.STORE_UNAVAILABLE, "the disk is full")
+OUTCOME = "EXECUTION_COMPLETED"
+DOUBT = "EXECUTION_OUTCOME_UNKNOWN"
+
+
+def tools_with(*troubles: Trouble) -> NexusControlTools:
+    def watch(moment: Moment, types: frozenset[str]) -> None:
+        for trouble in troubles:
+            trouble(moment, types)
+
+    return NexusControlTools(DecisionStore(storage=WatchedStorage(open_storage(":memory:"), watch)))
+
+
+@pytest.mark.parametrize("moment", ["append", "commit"])
+def test_an_outcome_that_cannot_be_recorded_is_recorded_as_unknown(moment: Moment) -> None:
+    tools = tools_with(Trouble(moment, OUTCOME, DISK_FULL))
+    request_id = approved(tools)
+    result = tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(good_answer))
+    assert (result.error_code, result.details["reason"]) == ("OUTCOME_UNKNOWN", "RECORDING_FAILED")
+    event = last_event(tools.store, request_id)
+    assert str(event.event_type) == DOUBT
+    assert {key: event.payload[key] for key in ("reason", "run_id", "response_digest")} == {
+        "reason": "RECORDING_FAILED",
+        "run_id": "run-1",
+        "response_digest": result.details["response_digest"],
+    }
+    assert verify_audit_package(data_of(tools.export_audit_package(request_id))["package"]).ok
+    require_whole(tools.store, request_id)
+
+
+def test_when_nothing_can_be_recorded_the_same_process_can_recover_later() -> None:
+    tools = tools_with(Trouble("commit", OUTCOME, DISK_FULL), Trouble("commit", DOUBT, DISK_FULL))
+    request_id = approved(tools)
+    router = ScriptedRouter(good_answer)
+    result = tools.execute(request_id, ADAPTER, SCHEDULER, router)
+    assert (result.error_code, result.details["run_id"]) == ("OUTCOME_UNKNOWN", "run-1")
+    assert state(tools, request_id) == "executing"
+    assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, router)) == ["EXECUTING"]
+    assert data_of(tools.recover())["recovered"] == [request_id]
+    found = {key: result.details[key] for key in ("run_id", "response_digest")}
+    data_of(tools.reconcile(request_id, ALICE, "completed", "The caller was told", **found))
+    assert verify_audit_package(data_of(tools.export_audit_package(request_id))["package"]).ok
+    assert router.runs == 1
+    require_whole(tools.store, request_id)
+
+
+@pytest.mark.parametrize("moment", ["append", "commit"])
+def test_an_interruption_while_recording_keeps_the_evidence_and_goes_on_up(moment: Moment) -> None:
+    tools = tools_with(Trouble(moment, OUTCOME, KeyboardInterrupt()))
+    request_id = approved(tools)
+    with pytest.raises(KeyboardInterrupt):
+        tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(good_answer))
+    event = last_event(tools.store, request_id)
+    assert (str(event.event_type), event.payload["run_id"]) == (DOUBT, "run-1")
+    require_whole(tools.store, request_id)
+
+
+def test_an_interruption_just_after_recording_changes_nothing() -> None:
+    tools = tools_with(Trouble("committed", OUTCOME, KeyboardInterrupt()))
+    request_id = approved(tools)
+    with pytest.raises(KeyboardInterrupt):
+        tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(good_answer))
+    status = data_of(tools.status(request_id))
+    assert status["state"] == "completed"
+    assert "late_outcome" not in status
+    require_whole(tools.store, request_id)
+
+
+@pytest.mark.parametrize("moment", ["append", "commit"])
+@pytest.mark.parametrize("error", [DISK_FULL, KeyboardInterrupt()], ids=["fault", "interruption"])
+def test_without_a_claim_the_router_is_not_run(moment: Moment, error: BaseException) -> None:
+    tools = tools_with(Trouble(moment, "EXECUTION_STARTED", error))
+    request_id = approved(tools)
+    router = ScriptedRouter(good_answer)
+    if error is DISK_FULL:
+        failed = tools.execute(request_id, ADAPTER, SCHEDULER, router)
+        assert failed.error_code == "STORE_UNAVAILABLE"
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            tools.execute(request_id, ADAPTER, SCHEDULER, router)
+    assert (state(tools, request_id), router.runs) == ("approved", 0)
+    data_of(tools.execute(request_id, ADAPTER, SCHEDULER, router))
+    require_whole(tools.store, request_id)
+
+
+def test_an_interruption_between_claim_and_run_is_recoverable_in_the_same_process() -> None:
+    tools = tools_with(Trouble("committed", "EXECUTION_STARTED", KeyboardInterrupt()))
+    request_id = approved(tools)
+    router = ScriptedRouter(good_answer)
+    with pytest.raises(KeyboardInterrupt):
+        tools.execute(request_id, ADAPTER, SCHEDULER, router)
+    assert (state(tools, request_id), router.runs) == ("executing", 0)
+    assert data_of(tools.recover())["recovered"] == [request_id]
+    require_whole(tools.store, request_id)
+
+
+# --- rehearsals ---------------------------------------------------------------------------------------------------
+
+
+def _time_out() -> object:
+    raise TimeoutError
+
+
+@pytest.mark.parametrize("outcome", ["completed", "failed"])
+def test_a_rehearsal_of_unknown_outcome_must_be_reconciled_and_then_the_decision_is_open_again(
+    outcome: str,
+) -> None:
+    tools = NexusControlTools()
+    request_id = approved(tools)
+    unknown = tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(_time_out), dry_run=True)
+    assert unknown.error_code == "OUTCOME_UNKNOWN"
+    router = ScriptedRouter(good_answer)
+    assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, router)) == ["OUTCOME_UNKNOWN"]
+    data_of(tools.reconcile(request_id, ALICE, outcome, "It was only a rehearsal"))
+    assert state(tools, request_id) == "approved"
+    data_of(tools.execute(request_id, ADAPTER, SCHEDULER, router))
+    assert router.runs == 1
+    assert verify_audit_package(data_of(tools.export_audit_package(request_id))["package"]).ok
+    require_whole(tools.store, request_id)

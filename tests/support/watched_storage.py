@@ -1,0 +1,52 @@
+"""A storage that tells a test what is about to be written, so that the test can fail or kill there."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal, TypeAlias, cast
+
+from nexus_control.storage.contract import Entry, Reader, Storage, Writer
+
+Moment: TypeAlias = Literal["append", "commit", "committed"]
+"""Before an append; at the end of a transaction that appended, before its commit; after its commit."""
+
+Watcher: TypeAlias = Callable[[Moment, frozenset[str]], None]
+"""Is told the moment and the types of the events; what it raises is the storage's fault."""
+
+
+class WatchedStorage:
+    """Any storage, watched."""
+
+    def __init__(self, inner: Storage, watch: Watcher) -> None:
+        self.inner = inner
+        self.watch = watch
+
+    def reading(self) -> AbstractContextManager[Reader]:
+        return self.inner.reading()
+
+    @contextmanager
+    def writing(self) -> Generator[Writer]:
+        types: set[str] = set()
+        with self.inner.writing() as writer:
+            yield cast("Writer", _WatchedWriter(writer, types, self))
+            if types:
+                self.watch("commit", frozenset(types))
+        if types:
+            self.watch("committed", frozenset(types))
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class _WatchedWriter:
+    def __init__(self, writer: Writer, types: set[str], storage: WatchedStorage) -> None:
+        self._writer = writer
+        self._types = types
+        self._storage = storage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    def append(self, entries: Sequence[Entry]) -> int:
+        self._types.update(entry.event_type for entry in entries)
+        self._storage.watch("append", frozenset(entry.event_type for entry in entries))
+        return self._writer.append(entries)
