@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nexus_control.audit_package import AuditPackage, PackageRouter, router_bundle_digest
+from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.run_bundle import run_bundle_digest
 from nexus_control.export import bundle_of
@@ -66,7 +67,7 @@ def package_of(
     verify: bool,
 ) -> AuditPackage:
     """As `export_audit_package`. Raises DECISION_NOT_FOUND, NO_ROUTER_LINK, ROUTER_DIGEST_MISMATCH, IMPORTED_COPY,
-    or INVALID_ARGUMENT when embedding is asked for without a bundle.
+    INVALID_ARGUMENT when embedding is asked for without a bundle, or JSON_INVALID for one that is not plain JSON.
     """
     if embed and run_bundle is None:
         raise invalid_argument("router_bundle", "is required to embed it")
@@ -89,7 +90,8 @@ def package_of(
                 {"recorded": recorded, "given": given},
             )
         router = (
-            PackageRouter.embedded(dict(run_bundle))
+            # only what whoever verifies can read back
+            PackageRouter.embedded(parse_json_object(canonical_json(run_bundle)))
             if embed and run_bundle is not None
             else PackageRouter.reference(run_id=run_id, digest=given or recorded)
         )

@@ -154,7 +154,8 @@ class Facts:
 
     def approval_of(self, actor: Actor) -> Approval | None:
         """The latest approval of this person, whatever the type of the actor."""
-        return next((a for a in self.progress.approvals if a.actor.key == actor.key), None)
+        key = actor.key
+        return next((a for a in self.progress.approvals if a.actor.key == key), None)
 
     def counts(self, approval: Approval) -> bool:
         """Whether the policy accepts this approval from this person, apart from expiry and revocation."""

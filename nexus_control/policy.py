@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, cast
 
 from nexus_control.actors import Actor, fold_id, id_problem
@@ -60,7 +61,7 @@ class Policy(PolicyFields):
 
     def is_eligible(self, actor: Actor) -> bool:
         """Whether the actor is one of the named approvers, or nobody is named."""
-        return not self.approvers or actor.key in {fold_id(approver) for approver in self.approvers}
+        return not self.approvers or actor.key in _folded(self.approvers)
 
     def accepts_assurance(self, assurance: Assurance | None) -> bool:
         """Whether an approver known in this way is known well enough; unrecorded means declared."""
@@ -124,8 +125,9 @@ def require_no_weaker(template: Policy, policy: Policy) -> None:
         )
 
 
-def _folded(approvers: Iterable[str]) -> set[str]:
-    return {fold_id(approver) for approver in approvers}
+@lru_cache
+def _folded(approvers: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(fold_id(approver) for approver in approvers)
 
 
 _WEAKENINGS: dict[str, Callable[[Policy, Policy], bool]] = {

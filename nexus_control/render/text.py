@@ -23,7 +23,8 @@ def escape(text: object) -> str:
     """`text` for a place within a line of Markdown; `(none)` for None."""
     if text is None:
         return "(none)"
-    return "".join(map(_visible, _ACTIVE.sub(r"\\\g<0>", str(text))))
+    escaped = _ACTIVE.sub(r"\\\g<0>", str(text))
+    return escaped if escaped.isascii() and escaped.isprintable() else "".join(map(_visible, escaped))
 
 
 def code_block(text: str) -> str:

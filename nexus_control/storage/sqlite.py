@@ -238,9 +238,6 @@ def _prepare(connection: sqlite3.Connection, where: str) -> None:
     while True:
         try:
             connection.execute("PRAGMA synchronous = FULL")
-            _schema_version(
-                connection, where, len(MIGRATIONS)
-            )  # before anything in a stranger's file changes
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise unavailable(f"{where} is on a file system without WAL: use a local disk", path=where)

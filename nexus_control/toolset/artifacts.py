@@ -8,6 +8,7 @@ Reading takes a name in the folder, or the absolute path that an export answered
 
 import os
 import re
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +27,7 @@ def file_name(kind: str, decision_id: str) -> str:
 
 
 def write_artifact(folder: Path, name: str, content: bytes) -> Path:
-    """Write a file, atomically and durably; its absolute path. Raises ARTIFACTS_UNAVAILABLE."""
+    """Write a file, whole or not at all; its absolute path. Raises ARTIFACTS_UNAVAILABLE."""
     path = folder.absolute() / name
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -56,12 +57,23 @@ def read_artifact(folder: Path, path: str) -> bytes:
     if given.parent not in (Path(), folder.absolute()):
         raise invalid_argument("path", "must be the name of a file in the artifacts folder")
     try:
-        # Not blocking, for a pipe would wait for its writer; a link is not followed, whoever put it there.
-        descriptor = os.open(folder / given.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            content = file.read(MAX_TEXT_BYTES + 1)
+        content = _read_regular(folder / given.name)
     except (OSError, ValueError):  # ValueError: a NUL in the name
-        raise invalid_argument("path", "names no readable file in the artifacts folder") from None
+        content = None
+    if content is None:
+        raise invalid_argument("path", "names no readable file in the artifacts folder")
     if len(content) > MAX_TEXT_BYTES:
         raise invalid_argument("path", f"names a file of more than {MAX_TEXT_BYTES} bytes")
     return content
+
+
+def _read_regular(path: Path) -> bytes | None:
+    # A link is not followed, whoever put it there; a pipe, which would wait for its writer, is not waited for.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_TEXT_BYTES + 1)
+    finally:
+        os.close(descriptor)

@@ -60,7 +60,7 @@ def owning(token: str) -> Generator[Owner]:
 
 
 _under_way: set[str] = set()
-_DEAD = ("Z", "X")
+_DEAD = (b"Z", b"X")
 """States of a process that has ended, although its parent has not yet asked how."""
 
 
@@ -74,12 +74,12 @@ def _boot_id() -> str:
 
 def _started(pid: int) -> str:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return ""
-    # The state is field 3, the start time field 22; the command name before them may hold spaces and parentheses.
-    state, *fields = stat.rpartition(")")[2].split()
-    return "" if state in _DEAD else fields[18]
+    # The state is field 3, the start time field 22; the command name before them may hold anything, also ")".
+    state, *fields = stat.rpartition(b")")[2].split()
+    return "" if state in _DEAD else fields[18].decode()
 
 
 def _is_running(pid: int) -> bool:

@@ -38,7 +38,7 @@ BAD_IDS = [
     ("a no-break space", "alice\u00a0b", NFKC),
     ("an ideographic space", "alice\u3000b", NFKC),
     ("decomposed", "cafe\u0301", NFKC),
-    ("full width", "ａｌｉｃｅ", NFKC),
+    ("full width", "\uff41\uff4c\uff49\uff43\uff45", NFKC),
     ("a ligature", "ﬁona", NFKC),
     ("a Kelvin sign", "bo\u212a", NFKC),
     ("a newline", "alice\n", HIDDEN),

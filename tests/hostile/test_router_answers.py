@@ -129,38 +129,139 @@ class Answer:
 
 ANSWERS = [
     Answer("good", good_answer, fields={"run_id": "run-1", "steps_executed": 2}),
-    Answer("run and summary", lambda: {"run": {"run_id": "run-1"}, "summary": {"steps": 4}}, fields={"steps_executed": 4}),
+    Answer(
+        "run and summary",
+        lambda: {"run": {"run_id": "run-1"}, "summary": {"steps": 4}},
+        fields={"steps_executed": 4},
+    ),
     Answer("NaN", lambda: good_answer() | {"ratio": float("nan")}, spell=dumps, noted=("json.dumps",)),
     Answer("infinity", lambda: good_answer() | {"ratio": float("inf")}, spell=dumps, noted=("json.dumps",)),
-    Answer("NaN steps", lambda: {"run_id": "run-1", "steps_executed": float("nan")}, fields={"steps_executed": 0}, spell=dumps, noted=("steps_executed was", "json.dumps")),
-    Answer("None steps", lambda: {"run_id": "run-1", "steps_executed": None}, fields={"steps_executed": 0}, noted=("steps_executed was null; recorded 0",)),
-    Answer("no steps", lambda: {"run_id": "run-1"}, fields={"steps_executed": 0}, noted=("neither steps_executed nor summary.steps",)),
-    Answer("negative steps", lambda: {"run_id": "run-1", "steps_executed": -1}, fields={"steps_executed": 0}, noted=("steps_executed was -1",)),
-    Answer("true steps", lambda: {"run_id": "run-1", "steps_executed": True}, fields={"steps_executed": 0}, noted=("steps_executed was true",)),
-    Answer("huge steps", lambda: {"run_id": "run-1", "steps_executed": 10**30}, fields={"steps_executed": 0}, spell=dumps, noted=("steps_executed was 1000",)),
+    Answer(
+        "NaN steps",
+        lambda: {"run_id": "run-1", "steps_executed": float("nan")},
+        fields={"steps_executed": 0},
+        spell=dumps,
+        noted=("steps_executed was", "json.dumps"),
+    ),
+    Answer(
+        "None steps",
+        lambda: {"run_id": "run-1", "steps_executed": None},
+        fields={"steps_executed": 0},
+        noted=("steps_executed was null; recorded 0",),
+    ),
+    Answer(
+        "no steps",
+        lambda: {"run_id": "run-1"},
+        fields={"steps_executed": 0},
+        noted=("neither steps_executed nor summary.steps",),
+    ),
+    Answer(
+        "negative steps",
+        lambda: {"run_id": "run-1", "steps_executed": -1},
+        fields={"steps_executed": 0},
+        noted=("steps_executed was -1",),
+    ),
+    Answer(
+        "true steps",
+        lambda: {"run_id": "run-1", "steps_executed": True},
+        fields={"steps_executed": 0},
+        noted=("steps_executed was true",),
+    ),
+    Answer(
+        "huge steps",
+        lambda: {"run_id": "run-1", "steps_executed": 10**30},
+        fields={"steps_executed": 0},
+        spell=dumps,
+        noted=("steps_executed was 1000",),
+    ),
     Answer("5 MB", lambda: good_answer() | {"log": "x" * 5_000_000}),
-    Answer("lone surrogate", lambda: good_answer() | {"log": "\ud800"}, spell=dumps, noted=("lone surrogate",)),
+    Answer(
+        "lone surrogate", lambda: good_answer() | {"log": "\ud800"}, spell=dumps, noted=("lone surrogate",)
+    ),
     Answer("keys of mixed types", lambda: good_answer() | {1: "one"}, spell=repr, noted=("not a string",)),
     Answer("cyclic", cyclic, spell=repr, noted=("deeper",)),
     Answer("deep", deep, spell=None, noted=("deeper",)),
     Answer("opaque", lambda: good_answer() | {"what": _Opaque()}, spell=None, noted=("_Opaque",)),
-    Answer("failed with a run", lambda: good_answer() | {"error": {"code": "E1", "message": "no key"}}, FAILED, {"run_id": "run-1", "error_code": "E1", "error_message": "no key", "steps_executed": 2}),
-    Answer("failed status", lambda: good_answer() | {"status": "FAILED"}, FAILED, {"run_id": "run-1", "error_code": "RUN_FAILED"}),
-    Answer("failed step", lambda: good_answer() | {"results": [{"step_id": "a", "status": "ok"}, {"step_id": "b", "status": "error"}]}, FAILED, {"run_id": "run-1"}),
-    Answer("error that is odd", lambda: good_answer() | {"error": {"code": 5, "message": "\ud800"}}, FAILED, {"error_code": "5"}, dumps),
-    Answer("unfinished", lambda: good_answer() | {"status": "running"}, UNKNOWN, {"reason": "RUN_UNFINISHED", "run_id": "run-1"}, noted=("had not ended",)),
+    Answer(
+        "failed with a run",
+        lambda: good_answer() | {"error": {"code": "E1", "message": "no key"}},
+        FAILED,
+        {"run_id": "run-1", "error_code": "E1", "error_message": "no key", "steps_executed": 2},
+    ),
+    Answer(
+        "failed status",
+        lambda: good_answer() | {"status": "FAILED"},
+        FAILED,
+        {"run_id": "run-1", "error_code": "RUN_FAILED"},
+    ),
+    Answer(
+        "failed step",
+        lambda: (
+            good_answer()
+            | {"results": [{"step_id": "a", "status": "ok"}, {"step_id": "b", "status": "error"}]}
+        ),
+        FAILED,
+        {"run_id": "run-1"},
+    ),
+    Answer(
+        "error that is odd",
+        lambda: good_answer() | {"error": {"code": 5, "message": "\ud800"}},
+        FAILED,
+        {"error_code": "5"},
+        dumps,
+    ),
+    Answer(
+        "unfinished",
+        lambda: good_answer() | {"status": "running"},
+        UNKNOWN,
+        {"reason": "RUN_UNFINISHED", "run_id": "run-1"},
+        noted=("had not ended",),
+    ),
     Answer("no run id", lambda: {"steps_executed": 2}, UNKNOWN, {"reason": "NO_RUN_ID"}),
-    Answer("int run id", lambda: {"run_id": 5, "steps_executed": 2}, UNKNOWN, {"reason": "NO_RUN_ID"}, noted=("run_id was not usable as a run id (5)",)),
+    Answer(
+        "int run id",
+        lambda: {"run_id": 5, "steps_executed": 2},
+        UNKNOWN,
+        {"reason": "NO_RUN_ID"},
+        noted=("run_id was not usable as a run id (5)",),
+    ),
     Answer("empty run id", lambda: good_answer(""), UNKNOWN, {"reason": "NO_RUN_ID"}, noted=("not usable",)),
-    Answer("run id with a surrogate", lambda: good_answer("run-\udcff"), UNKNOWN, {"reason": "NO_RUN_ID"}, dumps, ("not usable",)),
-    Answer("run id without end", lambda: good_answer("r" * 10_000), UNKNOWN, {"reason": "NO_RUN_ID"}, noted=("not usable",)),
+    Answer(
+        "run id with a surrogate",
+        lambda: good_answer("run-\udcff"),
+        UNKNOWN,
+        {"reason": "NO_RUN_ID"},
+        dumps,
+        ("not usable",),
+    ),
+    Answer(
+        "run id without end",
+        lambda: good_answer("r" * 10_000),
+        UNKNOWN,
+        {"reason": "NO_RUN_ID"},
+        noted=("not usable",),
+    ),
     Answer("bytes", lambda: b"done", UNKNOWN, {"reason": "NO_RUN_ID"}, dumps, ("was a bytes",)),
     Answer("list", lambda: [good_answer()], UNKNOWN, {"reason": "NO_RUN_ID"}, noted=("was a list",)),
     Answer("None", lambda: None, UNKNOWN, {"reason": "NO_RUN_ID"}, noted=("was a NoneType",)),
     Answer("text", lambda: "run-1", UNKNOWN, {"reason": "NO_RUN_ID"}, noted=("was a str",)),
-    Answer("NaN without run id", lambda: {"ratio": float("nan")}, UNKNOWN, {"reason": "NO_RUN_ID"}, dumps, ("json.dumps",)),
-    Answer("unreadable", lambda: _Unreadable(good_answer()), UNKNOWN, {"reason": "ANSWER_UNREADABLE"}, None, ("no run_id for you",)),
-]  # fmt: skip
+    Answer(
+        "NaN without run id",
+        lambda: {"ratio": float("nan")},
+        UNKNOWN,
+        {"reason": "NO_RUN_ID"},
+        dumps,
+        ("json.dumps",),
+    ),
+    Answer(
+        "unreadable",
+        lambda: _Unreadable(good_answer()),
+        UNKNOWN,
+        {"reason": "ANSWER_UNREADABLE"},
+        None,
+        ("no run_id for you",),
+    ),
+]
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.name)
@@ -183,7 +284,7 @@ def test_what_the_caller_is_told_is_what_was_recorded() -> None:
     assert (run.result.error or "").startswith("ROUTER_ERROR: Router execution failed")
 
 
-class _NoText(Exception):
+class _NoTextError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no text either")
 
@@ -204,17 +305,44 @@ class Raised:
 
 
 RAISED = [
-    Raised("RuntimeError", RuntimeError("disk gone"), FAILED, {"error_code": "ROUTER_ERROR", "error_message": "RuntimeError: disk gone", "effect": "unknown", "run_id": None}),
-    Raised("text that raises", _NoText(), FAILED, {"error_code": "ROUTER_ERROR", "effect": "unknown"}),
+    Raised(
+        "RuntimeError",
+        RuntimeError("disk gone"),
+        FAILED,
+        {
+            "error_code": "ROUTER_ERROR",
+            "error_message": "RuntimeError: disk gone",
+            "effect": "unknown",
+            "run_id": None,
+        },
+    ),
+    Raised("text that raises", _NoTextError(), FAILED, {"error_code": "ROUTER_ERROR", "effect": "unknown"}),
     Raised("text with a surrogate", RuntimeError("\ud800"), FAILED, {"error_message": "RuntimeError: ?"}),
     Raised("5 MB of text", RuntimeError("x" * 5_000_000), FAILED, {"effect": "unknown"}),
     Raised("a group", ExceptionGroup("two", [ValueError("a"), OSError("b")]), FAILED, {"effect": "unknown"}),
     Raised("StopIteration", StopIteration(), FAILED, {"error_message": "StopIteration"}),
-    Raised("TimeoutError", TimeoutError("30 s"), UNKNOWN, {"reason": "TIMEOUT", "detail": "TimeoutError: 30 s"}),
-    Raised("outcome unknown", RouterOutcomeUnknown("lost sight", run_id="run-9"), UNKNOWN, {"reason": "ROUTER_OUTCOME_UNKNOWN", "detail": "lost sight", "run_id": "run-9"}),
-    Raised("outcome unknown without a run", RouterOutcomeUnknown("lost sight"), UNKNOWN, {"reason": "ROUTER_OUTCOME_UNKNOWN"}),
-    Raised("outcome unknown, oddly", _Odd(), UNKNOWN, {"reason": "ROUTER_OUTCOME_UNKNOWN", "detail": "lost ? sight"}),
-]  # fmt: skip
+    Raised(
+        "TimeoutError", TimeoutError("30 s"), UNKNOWN, {"reason": "TIMEOUT", "detail": "TimeoutError: 30 s"}
+    ),
+    Raised(
+        "outcome unknown",
+        RouterOutcomeUnknown("lost sight", run_id="run-9"),
+        UNKNOWN,
+        {"reason": "ROUTER_OUTCOME_UNKNOWN", "detail": "lost sight", "run_id": "run-9"},
+    ),
+    Raised(
+        "outcome unknown without a run",
+        RouterOutcomeUnknown("lost sight"),
+        UNKNOWN,
+        {"reason": "ROUTER_OUTCOME_UNKNOWN"},
+    ),
+    Raised(
+        "outcome unknown, oddly",
+        _Odd(),
+        UNKNOWN,
+        {"reason": "ROUTER_OUTCOME_UNKNOWN", "detail": "lost ? sight"},
+    ),
+]
 
 
 @pytest.mark.parametrize("raised", RAISED, ids=lambda raised: raised.name)
@@ -253,7 +381,9 @@ def _raise_runtime_error() -> object:
     raise RuntimeError("no catalogue")
 
 
-@pytest.mark.parametrize("capabilities", [_raise_runtime_error, lambda: 5, lambda: [[]]], ids=["raises", "a number", "unhashable"])
+@pytest.mark.parametrize(
+    "capabilities", [_raise_runtime_error, lambda: 5, lambda: [[0]]], ids=["raises", "a number", "unhashable"]
+)
 def test_a_router_that_cannot_describe_its_adapter_is_not_run_and_nothing_is_written(
     capabilities: Callable[[], object],
 ) -> None:
@@ -300,7 +430,11 @@ def test_the_run_as_the_router_exports_it_has_the_last_word(
     assert verify_audit_package(package).ok
 
 
-@pytest.mark.parametrize("kept", [_raise_runtime_error, list, str, dict, lambda: None], ids=["raises", "list", "text", "empty", "none"])
+@pytest.mark.parametrize(
+    "kept",
+    [_raise_runtime_error, list, str, dict, lambda: None],
+    ids=["raises", "list", "text", "empty", "none"],
+)
 def test_an_export_that_raises_or_is_garbage_leaves_the_answer_standing(kept: Callable[[], object]) -> None:
     run = executed(KeepingRouter(good_answer, kept))
     run.require_settled(COMPLETED)

@@ -1,11 +1,10 @@
 """After a crash or a fault: an outcome is honestly unknown, a person settles it, and nothing is run again."""
 
 import os
-import socket
 import subprocess
 import sys
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,21 +57,32 @@ def this_process() -> Owner:
 
 def process(pid: int) -> Owner:
     """The owner that process would be."""
-    started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    return replace(this_process(), pid=pid, started=started)
+    started = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19]
+    return replace(this_process(), pid=pid, started=started.decode())
 
 
-def idle_child(script: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-S", "-c", script], stdin=subprocess.PIPE)
+def idle_child(name: bytes = b"idle") -> "subprocess.Popen[bytes]":
+    """A process of this name that waits until it is killed."""
+    script = f"open('/proc/self/comm', 'wb').write({name!r}); print(flush=True); input()"
+    child = subprocess.Popen(
+        [sys.executable, "-S", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"\n"
+    return child
 
 
-def on_another_host(monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[pytest.MonkeyPatch]:
-    """A context in which this process looks at claims from another host, once `elsewhere` is called with it."""
-    return monkeypatch.context()
+def always(*_: object) -> bool:
+    return True
 
 
-def elsewhere(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(socket, "gethostname", lambda: "elsewhere")
+def give_up_from_elsewhere(
+    tools: NexusControlTools, request_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recover an execution of this very process, as somebody on another host does by force."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(Owner, "is_elsewhere", always)
+        data_of(tools.recover(request_id, force=True))
 
 
 # --- whose execution is it ----------------------------------------------------------------------------------------
@@ -98,12 +108,12 @@ def test_a_claim_is_held_while_its_execution_is_under_way() -> None:
 @pytest.mark.parametrize(
     "owner",
     [
-        pytest.param(lambda: this_process(), id="its own execution is over"),
+        pytest.param(this_process, id="its own execution is over"),
         pytest.param(lambda: replace(this_process(), started="1"), id="its pid belongs to a later process"),
         pytest.param(lambda: replace(this_process(), boot_id="an earlier boot"), id="the host was restarted"),
     ],
 )
-def test_an_execution_whose_owner_is_gone_is_recovered(owner: "type[Owner]") -> None:
+def test_an_execution_whose_owner_is_gone_is_recovered(owner: Callable[[], Owner]) -> None:
     tools = NexusControlTools()
     request_id = claimed(tools, owner())
     assert data_of(tools.recover()) == {"recovered": [request_id], "still_held": 0}
@@ -117,9 +127,12 @@ def test_an_execution_whose_owner_is_gone_is_recovered(owner: "type[Owner]") -> 
     require_whole(tools.store, request_id)
 
 
-def test_a_living_process_holds_its_claim_and_a_dead_one_does_not_even_before_it_is_reaped() -> None:
+@pytest.mark.parametrize("name", [b"idle", b"a) Z 1 \xff"], ids=["plain", "confusing"])
+def test_a_living_process_holds_its_claim_and_a_dead_one_does_not_even_before_it_is_reaped(
+    name: bytes,
+) -> None:
     tools = NexusControlTools()
-    with idle_child("import sys; sys.stdin.read()") as child:
+    with idle_child(name) as child:
         request_id = claimed(tools, process(child.pid))
         assert tools.recover(request_id).error_code == "CLAIM_HELD"
         assert tools.recover(request_id, force=True).error_code == "CLAIM_HELD"
@@ -130,7 +143,7 @@ def test_a_living_process_holds_its_claim_and_a_dead_one_does_not_even_before_it
 
 def test_a_dead_process_does_not_hold_its_claim() -> None:
     tools = NexusControlTools()
-    with idle_child("import sys; sys.stdin.read()") as child:
+    with idle_child() as child:
         owner = process(child.pid)
         child.kill()
     request_id = claimed(tools, owner)
@@ -204,9 +217,7 @@ def test_an_outcome_after_recover_is_refused_and_kept(monkeypatch: pytest.Monkey
     tools = NexusControlTools()
 
     def be_given_up() -> object:
-        with on_another_host(monkeypatch) as patch:
-            elsewhere(patch)
-            data_of(tools.recover(request_id, force=True))
+        give_up_from_elsewhere(tools, request_id, monkeypatch)
         return good_answer()
 
     request_id = approved(tools)
@@ -251,9 +262,7 @@ def test_an_outcome_that_comes_when_the_decision_has_gone_on_disturbs_nobody(
     )
     rehearsal.start()
     assert rehearsing.wait(60)
-    with on_another_host(monkeypatch) as patch:
-        elsewhere(patch)
-        data_of(tools.recover(request_id, force=True))
+    give_up_from_elsewhere(tools, request_id, monkeypatch)
     data_of(tools.reconcile(request_id, ALICE, "failed", "The rehearsal hangs"))
     run = data_of(tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(let_the_rehearsal_end)))
     assert codes == ["OUTCOME_REFUSED"]

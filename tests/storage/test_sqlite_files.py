@@ -144,6 +144,21 @@ def test_a_foreign_database_whose_tables_are_still_in_its_wal_is_refused(path: P
         assert number(owner, "SELECT count(*) FROM sqlite_master") == 1
 
 
+def test_a_foreign_database_that_was_left_by_a_crash_is_not_even_recovered(path: Path) -> None:
+    wal = path.with_name("store.db-wal")
+    with raw(path.with_name("running.db")) as owner:
+        owner.execute("PRAGMA journal_mode = WAL")
+        owner.execute("CREATE TABLE decisions(id TEXT)")
+        owner.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        owner.execute("INSERT INTO decisions VALUES ('d1')")
+        shutil.copy(path.with_name("running.db"), path)
+        shutil.copy(path.with_name("running.db-wal"), wal)
+    before = (path.read_bytes(), wal.read_bytes())
+    with refused(ErrorCode.STORE_UNAVAILABLE):
+        open_storage(path)
+    assert (path.read_bytes(), wal.read_bytes()) == before
+
+
 def test_a_folder_that_is_missing_is_not_made(tmp_path: Path) -> None:
     with refused(ErrorCode.STORE_UNAVAILABLE):
         open_storage(tmp_path / "missing" / "store.db")

@@ -7,7 +7,9 @@ from typing import Any
 class ScriptedRouter:
     """Each run answers what `act` returns, or raises what it raises."""
 
-    def __init__(self, act: Callable[[], object], capabilities: Callable[[], Any] = lambda: {"apply"}) -> None:
+    def __init__(
+        self, act: Callable[[], object], capabilities: Callable[[], Any] = lambda: {"apply"}
+    ) -> None:
         self.act = act
         self.capabilities = capabilities
         self.runs = 0

@@ -66,7 +66,7 @@ def forged_copies(exported: Json, scratch: Scratch) -> Chapter:
         by = Mark(", ".join(failed), "good") if failed else _by_its_digest(finding)
         rows.append((forgery.what, f"{len(failed)} of {finding['checks']}", by))
     by_checks = [fact["name"] for fact in facts if fact["failed_checks"]]
-    require(by_checks == ["approver", "quorum"], f"the checks catch {by_checks}")
+    require(by_checks == ["approver", "quorum"], f"the checks catch {by_checks}, not approver and quorum")
     caught = sum(bool(fact["failed_checks"]) or not fact["digest_is_the_noted_one"] for fact in facts)
     require(caught == len(facts), f"only {caught} of {len(facts)} forged copies are caught")
     return Chapter(

@@ -1,0 +1,141 @@
+"""The chain against the golden data, and what the store keeps against the chain."""
+
+import hashlib
+
+from nexus_control.actors import Actor
+from nexus_control.canonical_json import canonical_json
+from nexus_control.events import compute_event_digest
+from nexus_control.evidence.chain import GENESIS, Subject, event_leaf_data, import_leaf_data, leaf_hash
+from nexus_control.integrity import bare, prefixed
+from nexus_control.storage.contract import Entry
+from nexus_control.store import DecisionStore
+from nexus_control.tool import NexusControlTools
+from tests.artifacts.samples import load
+from tests.support.clock import FakeClock
+from tests.support.governed import ALICE, approved, data_of
+
+GOLDEN = load("evidence", "golden.json")
+
+
+def test_golden_leaf_data_and_hashes_are_equal_to_the_byte() -> None:
+    prev = GENESIS
+    for event, data, expected in zip(GOLDEN["events"], GOLDEN["leaf_data"], GOLDEN["leaf_hash"], strict=True):
+        assert compute_event_digest(event["type"], event["payload"]) == event["digest"]
+        leaf_data = event_leaf_data(
+            subject="decision_id",
+            name=event["decision_id"],
+            seq=event["seq"],
+            event_type=event["type"],
+            ts=event["ts"],
+            actor=Actor.of(event["actor"]),
+            digest=event["digest"],
+            prev=prev,
+        )
+        assert leaf_data == data.encode()
+        prev = leaf_hash(leaf_data)
+        assert prefixed(prev) == expected
+        assert prev == hashlib.sha256(b"\x00" + data.encode()).hexdigest()
+
+
+def test_a_leaf_covers_everything_that_the_event_digest_leaves_out() -> None:
+    def leaf(
+        subject: Subject = "decision_id", seq: int = 0, ts: str = "t", actor: str = "a", prev: str = GENESIS
+    ) -> str:
+        return leaf_hash(
+            event_leaf_data(
+                subject=subject,
+                name="d",
+                seq=seq,
+                event_type="X",
+                ts=ts,
+                actor=Actor(type="human", id=actor),
+                digest=GENESIS,
+                prev=prev,
+            )
+        )
+
+    changed = [
+        leaf(),
+        leaf(subject="template"),
+        leaf(seq=1),
+        leaf(ts="u"),
+        leaf(actor="b"),
+        leaf(prev="1" * 64),
+    ]
+    assert len(set(changed)) == len(changed)
+
+
+def test_an_import_leaves_a_record_of_its_own_kind() -> None:
+    data = import_leaf_data(
+        decision_id="d", generation=1, ts="t", actor=ALICE, digest="1" * 64, prev=bare(prefixed(GENESIS))
+    )
+    assert data.decode() == canonical_json(
+        {
+            "_type": "nexus-control/import/v1",
+            "actor": {"id": "alice", "type": "human"},
+            "decision_id": "d",
+            "digest": "sha256:" + "1" * 64,
+            "generation": 1,
+            "prev": "sha256:" + GENESIS,
+            "ts": "t",
+        }
+    )
+
+
+def recomputed(entries: list[Entry], subject: Subject) -> list[str]:
+    leaves: list[str] = []
+    for entry in entries:
+        leaf_data = event_leaf_data(
+            subject=subject,
+            name=entry.stream,
+            seq=entry.seq,
+            event_type=entry.event_type,
+            ts=entry.ts,
+            actor=Actor(type=entry.actor_type, id=entry.actor_id),
+            digest=entry.digest,
+            prev=leaves[-1] if leaves else GENESIS,
+        )
+        leaves.append(leaf_hash(leaf_data))
+    return leaves
+
+
+def test_the_chain_that_the_store_keeps_is_the_one_that_recomputes() -> None:
+    with DecisionStore(clock=FakeClock()) as store:
+        tools = NexusControlTools(store)
+        request_id = approved(tools)
+        with store.reading() as session:
+            entries = session.rows.entries("decision", request_id, 0)
+            head = session.decision(request_id).head
+        assert [entry.leaf for entry in entries] == recomputed(entries, "decision_id")
+        assert head == entries[-1].leaf
+
+
+def test_the_golden_history_has_the_golden_chain_in_the_store_of_whoever_imports_it() -> None:
+    with DecisionStore(clock=FakeClock()) as store:
+        events = [
+            {
+                "event_id": f"evt_{event['decision_id']}_{event['seq']}",
+                **{
+                    key: event[key]
+                    for key in ("decision_id", "seq", "type", "ts", "actor", "payload", "digest")
+                },
+            }
+            for event in GOLDEN["events"]
+        ]
+        decision_id = events[0]["decision_id"]
+        bundle = load("control", "bundle-pending.json")["bundle"]
+        bundle["decision"]["decision_id"] = decision_id
+        bundle["events"] = events
+        tools = NexusControlTools(store)
+        data_of(tools.import_bundle(bundle, verify_digest=False))
+        with store.reading() as session:
+            leaves = [prefixed(entry.leaf) for entry in session.rows.entries("decision", decision_id, 0)]
+        assert leaves == GOLDEN["leaf_hash"]
+
+
+def test_a_template_is_chained_under_its_name() -> None:
+    with DecisionStore(clock=FakeClock()) as store:
+        data_of(NexusControlTools(store).template_create(name="prod", actor=ALICE))
+        with store.reading() as session:
+            entries = session.rows.entries("template", "prod", 0)
+        assert [entry.leaf for entry in entries] == recomputed(entries, "template")

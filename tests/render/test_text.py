@@ -1,0 +1,86 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nexus_control.actors import is_hidden
+from nexus_control.render.text import bullet, code_block, counted, escape, listed, page, section
+
+ANY_TEXT = st.text(st.characters(), max_size=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Rotate production API keys", "Rotate production API keys"),
+        ("alice@example.com", "alice@example.com"),
+        ("subprocess:mcpt:key-rotation", "subprocess:mcpt:key-rotation"),
+        ("key_rotation", "key_rotation"),
+        ("_hidden_ and _", r"\_hidden\_ and \_"),
+        ("a\n# Approved", r"a\n# Approved"),
+        ("a\r\n\tb", r"a\r\n\tb"),
+        ("\x1b[2J", r"\u001b\[2J"),
+        ("pay \u202eecila", r"pay \u202eecila"),
+        ("zero\u200bwidth\ufeff", r"zero\u200bwidth\ufeff"),
+        ("tag\U000e0041", r"tag\U000e0041"),
+        ("\u2028line", r"\u2028line"),
+        ("\udc80", r"\udc80"),
+        (r"\u202e", r"\\u202e"),
+        ("`code`", r"\`code\`"),
+        ("**bold** ~~not~~", r"\*\*bold\*\* \~\~not\~\~"),
+        ("[link](http://x) ![image](y)", r"\[link\](http://x) !\[image\](y)"),
+        ("<script> <!-- &#8238;", r"\<script> \<!-- \&#8238;"),
+        ("café, 東京, Ωmega", "café, 東京, Ωmega"),
+        ("", ""),
+        (None, "(none)"),
+        (7, "7"),
+    ],
+)
+def test_text_within_a_line_shows_what_it_hides_and_acts_on_nothing(text: object, shown: str) -> None:
+    assert escape(text) == shown
+
+
+@given(ANY_TEXT)
+def test_escaped_text_is_one_line_of_visible_characters(text: str) -> None:
+    shown = escape(text)
+    assert shown.splitlines() == ([shown] if shown else [])
+    assert not any(map(is_hidden, shown))
+
+
+@given(ANY_TEXT)
+def test_nothing_that_markdown_acts_on_within_a_line_is_left_bare(text: str) -> None:
+    without_escapes = re.sub(r"\\.", "", escape(text))
+    assert not set(r"\`*[]<~&") & set(without_escapes)
+
+
+@given(ANY_TEXT, ANY_TEXT)
+def test_two_texts_are_never_shown_alike(one: str, other: str) -> None:
+    assert (escape(one) == escape(other)) is (one == other)
+
+
+def test_a_block_keeps_lines_and_tabs_and_shows_the_rest_that_is_hidden() -> None:
+    assert code_block("a\n\tb\r\u202e\\n") == "```text\na\n\tb\\r\\u202e\\n\n```"
+
+
+@given(st.text(st.sampled_from("`~\n a\r\u2028"), max_size=40))
+def test_no_text_closes_its_block(text: str) -> None:
+    opening, *lines, closing = code_block(text).split("\n")
+    assert opening == f"{closing}text"
+    assert set(closing) == {"`"}
+    assert not any(re.match(rf" *{closing}", line) for line in lines)
+
+
+def test_the_parts_of_a_page_are_a_blank_line_apart() -> None:
+    lines = [bullet("Goal", "a\n## Forged"), bullet("Labels", listed([]))]
+    assert page("# Title", section("Decision", lines)) == (
+        "# Title\n\n## Decision\n\n- Goal: a\\n## Forged\n- Labels: (none)\n"
+    )
+
+
+def test_one_is_singular() -> None:
+    assert [counted(number, "approval") for number in (0, 1, 2)] == [
+        "0 approvals",
+        "1 approval",
+        "2 approvals",
+    ]
