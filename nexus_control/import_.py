@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
+from nexus_control.actors import id_problem
 from nexus_control.bundle import (
     BundleEvent,
     BundleRouterLink,
@@ -137,7 +138,10 @@ def _parse(bundle: DecisionBundle | Mapping[str, object] | str | bytes) -> Decis
         data = parse_json(text, max_depth=MAX_ARTIFACT_DEPTH)
     except NexusControlError as error:
         raise NexusControlError(ErrorCode.BUNDLE_INVALID_SCHEMA, error.message, error.details) from None
-    return DecisionBundle.from_dict(data)
+    parsed = DecisionBundle.from_dict(data)
+    if problem := id_problem(parsed.decision.decision_id):  # nobody could ask for it by such a name
+        raise NexusControlError(ErrorCode.BUNDLE_INVALID_SCHEMA, f"decision.decision_id {problem}")
+    return parsed
 
 
 def _require_digests(bundle: DecisionBundle) -> None:

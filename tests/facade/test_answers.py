@@ -8,6 +8,7 @@ import pytest
 from nexus_control.audit_package import verify_audit_package
 from nexus_control.bundle import compute_bundle_digest
 from nexus_control.decision import DecisionState
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import sha256_hex
 from nexus_control.payloads import PolicyAttachedPayload
 from nexus_control.policy import Policy
@@ -385,10 +386,12 @@ def test_the_low_door_appends_what_decodes_and_refuses_what_does_not(tools: Nexu
         ("APPROVAL_GRANTED", ALICE, {"expires_at": "yesterday"}, "REPLAY_INVALID"),
     ]
     for event_type, actor, payload, code in bad:
-        with pytest.raises(ValueError, match=f"^{code}: "):
+        with pytest.raises(NexusControlError) as refused:
             store.append_event(draft, event_type, actor, payload)
-    with pytest.raises(ValueError, match="^DECISION_NOT_FOUND: "):
+        assert refused.value.code == code
+    with pytest.raises(NexusControlError) as unknown:
         store.append_event("nowhere", "APPROVAL_GRANTED", ALICE, {})
+    assert unknown.value.code == ErrorCode.DECISION_NOT_FOUND
     assert len(store.get_events(draft)) == 2
 
 
@@ -401,5 +404,6 @@ def test_template_store_is_the_low_door_to_templates(tools: NexusControlTools) -
     assert [event.actor for event in templates.get_template_events("prod")] == [ALICE]
     assert templates.list_templates(label_filter="x") == []
     for name in ("", " prod", "pr\u200bod"):
-        with pytest.raises(ValueError, match="^INVALID_ARGUMENT: "):
+        with pytest.raises(NexusControlError) as refused:
             templates.create_template(name, ALICE)
+        assert refused.value.code == ErrorCode.INVALID_ARGUMENT

@@ -39,12 +39,22 @@ def test_the_calls_of_the_readme_work_literally(tmp_path: Path, monkeypatch: pyt
     actor = Actor(type="human", id="carol")
 
     tools = NexusControlTools(db_path="decisions.db")
-    result = tools.request(goal="Rotate production API keys", actor=Actor(type="human", id="alice@example.com"),
-                           mode="apply", min_approvals=2, labels=["prod", "security"])  # fmt: skip
+    result = tools.request(
+        goal="Rotate production API keys",
+        actor=Actor(type="human", id="alice@example.com"),
+        mode="apply",
+        min_approvals=2,
+        labels=["prod", "security"],
+    )
     request_id = result.data["request_id"]
     tools.approve(request_id, actor=Actor(type="human", id="alice@example.com"))
     tools.approve(request_id, actor=Actor(type="human", id="bob@example.com"))
-    result = tools.execute(request_id=request_id, adapter_id="subprocess:mcpt:key-rotation", actor=Actor(type="system", id="scheduler"), router=your_router)  # fmt: skip # noqa: E501
+    result = tools.execute(
+        request_id=request_id,
+        adapter_id="subprocess:mcpt:key-rotation",
+        actor=Actor(type="system", id="scheduler"),
+        router=your_router,
+    )
     assert result.success, result.error
     audit = tools.export_audit_package(request_id)
     assert audit.data["digest"].startswith("sha256:")
@@ -52,8 +62,14 @@ def test_the_calls_of_the_readme_work_literally(tmp_path: Path, monkeypatch: pyt
     assert package is not None
     verification = verify_audit_package(package)
     assert verification.ok
-    result = tools.template_create(name="prod-deploy", actor=Actor(type="human", id="platform-team"), min_approvals=2, allowed_modes=["dry_run", "apply"],
-                          require_adapter_capabilities=["timeout"], labels=["prod"])  # fmt: skip
+    result = tools.template_create(
+        name="prod-deploy",
+        actor=Actor(type="human", id="platform-team"),
+        min_approvals=2,
+        allowed_modes=["dry_run", "apply"],
+        require_adapter_capabilities=["timeout"],
+        labels=["prod"],
+    )
     assert result.success, result.error
     result = tools.request(
         goal="Deploy v2.1.0", actor=actor, template_name="prod-deploy", override_min_approvals=3

@@ -181,6 +181,6 @@ class EquivalenceOnFile(Equivalence):
         self.storage = open_storage(self.folder / "store.db")
 
 
-@pytest.mark.parametrize(("machine", "examples"), [(Equivalence, 60), (EquivalenceOnFile, 15)])
+@pytest.mark.parametrize(("machine", "examples"), [(Equivalence, 40), (EquivalenceOnFile, 15)])
 def test_sqlite_answers_what_the_model_answers(machine: type[Equivalence], examples: int) -> None:
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=20))
