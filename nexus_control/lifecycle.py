@@ -6,7 +6,7 @@ read `system:<id>`, people by their id alone.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from nexus_control.decision import Decision, DecisionState
 from nexus_control.events import Actor, EventType, StoredEvent
 from nexus_control.facts import Facts, fold
 from nexus_control.policy import Policy
+from nexus_control.records import encode
 
 DEFAULT_TIMELINE_LIMIT = 20
 THRESHOLD_MET = "THRESHOLD_MET"
@@ -61,8 +62,8 @@ class Lifecycle:
             "state": str(self.state),
             "is_blocked": self.is_blocked,
             "blocking_reasons": [reason.to_dict() for reason in self.blocking_reasons],
-            "progress": asdict(self.progress),
-            "timeline": [asdict(entry) for entry in self.timeline],
+            "progress": encode(self.progress),
+            "timeline": [encode(entry) for entry in self.timeline],
             "timeline_total": self.timeline_total,
             "timeline_truncated": self.timeline_truncated,
         }

@@ -1,9 +1,9 @@
 """Who is executing: a process, told apart from every other process that ever had its number.
 
-owner = {"host", "boot_id", "pid", "started", "token"}: the host's name, the kernel's boot id, the process id, the
-process's start time in clock ticks since boot (Linux, proc(5)), and a token for the one execution. Where /proc does
-not exist, boot id and start time are empty, and a reused process id looks alive: a claim is then never recovered too
-early, only too late.
+owner = {"host", "boot_id", "namespace", "pid", "started", "token"}: the host's name, the kernel's boot id, the
+namespace in which the process id counts (a container has its own), the process id, the process's start time in clock
+ticks since boot (Linux, proc(5)), and a token for the one execution. Where /proc does not exist, what is read there is
+empty, and a reused process id looks alive: a claim is then never recovered too early, only too late.
 """
 
 import os
@@ -24,6 +24,7 @@ class Owner:
 
     host: str
     boot_id: str
+    namespace: str
     pid: int
     started: str
     token: str
@@ -36,8 +37,10 @@ class Owner:
         return decode(cls, parse_json_object(text), where="owner", code=ErrorCode.REPLAY_INVALID)
 
     def is_elsewhere(self) -> bool:
-        """Whether it belongs to another host, where this process cannot look."""
-        return self.host != os.uname().nodename
+        """Whether it belongs to another host, or a container of this one, where this process cannot look."""
+        if self.host != os.uname().nodename:
+            return True
+        return self.boot_id == _boot_id() and self.namespace != _namespace()
 
     def is_gone(self) -> bool:
         """Whether an execution of this host has certainly ended: its process has, or it was ours and is over."""
@@ -54,7 +57,14 @@ def owning(token: str) -> Generator[Owner]:
     pid = os.getpid()
     _under_way.add(token)
     try:
-        yield Owner(host=os.uname().nodename, boot_id=_boot_id(), pid=pid, started=_started(pid), token=token)
+        yield Owner(
+            host=os.uname().nodename,
+            boot_id=_boot_id(),
+            namespace=_namespace(),
+            pid=pid,
+            started=_started(pid),
+            token=token,
+        )
     finally:
         _under_way.discard(token)
 
@@ -68,6 +78,13 @@ _DEAD = (b"Z", b"X")
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""
 

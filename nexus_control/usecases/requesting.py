@@ -22,30 +22,31 @@ def request(
     store: DecisionStore, arguments: "RequestArguments", plan_checker: PlanChecker | None = None
 ) -> dict[str, Any]:
     """A new decision, pending approval."""
+    # Before the transaction: a template never changes, and a plan checker may be slow, or read the store itself.
+    template = _template(store, arguments.template_name)
+    overrides = arguments.given()
+    policy = _policy(arguments, template, overrides)
+    require_attainable(policy, arguments.actor.id)
+    adapter_digest = None
+    if plan_checker is not None and arguments.adapter_id is not None:
+        plan_checker.check_plan(arguments.adapter_id, arguments.plan, policy.max_steps)
+        adapter_digest = plan_checker.adapter_digest(arguments.adapter_id)
+    created = DecisionCreatedPayload(
+        goal=arguments.goal,
+        plan=arguments.plan,
+        requested_mode=arguments.mode,
+        labels=policy.labels,
+    )
+    attached = PolicyAttachedPayload(
+        **policy.fields(),
+        **_template_fields(template, overrides),
+        expires_at=format_instant(arguments.expires_at) if arguments.expires_at else None,
+        adapter_id=arguments.adapter_id,
+        adapter_digest=adapter_digest,
+    )
+    opening: tuple[Payload, ...] = (created, attached)
     with store.writing() as session:
-        template = session.template(arguments.template_name) if arguments.template_name else None
-        overrides = arguments.given()
-        policy = _policy(arguments, template, overrides)
-        require_attainable(policy, arguments.actor.id)
         require_future(arguments.expires_at, session.now, "expires_at")
-        adapter_digest = None
-        if plan_checker is not None and arguments.adapter_id is not None:
-            plan_checker.check_plan(arguments.adapter_id, arguments.plan, policy.max_steps)
-            adapter_digest = plan_checker.adapter_digest(arguments.adapter_id)
-        created = DecisionCreatedPayload(
-            goal=arguments.goal,
-            plan=arguments.plan,
-            requested_mode=arguments.mode,
-            labels=policy.labels,
-        )
-        attached = PolicyAttachedPayload(
-            **policy.fields(),
-            **_template_fields(template, overrides),
-            expires_at=format_instant(arguments.expires_at) if arguments.expires_at else None,
-            adapter_id=arguments.adapter_id,
-            adapter_digest=adapter_digest,
-        )
-        opening: tuple[Payload, ...] = (created, attached)
         decision = session.create(arguments.actor, opening)
         data = approval_view(decision.facts, session.now)
     data["min_approvals"] = policy.min_approvals
@@ -73,6 +74,13 @@ def require_future(instant: datetime | None, now: datetime, field: str) -> None:
     """Raises INVALID_ARGUMENT when `instant` is not after `now`."""
     if instant is not None and instant <= now:
         raise invalid_argument(field, "must be in the future")
+
+
+def _template(store: DecisionStore, name: str | None) -> Template | None:
+    if name is None:
+        return None
+    with store.reading() as session:
+        return session.template(name)
 
 
 def _policy(

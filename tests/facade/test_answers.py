@@ -122,15 +122,27 @@ def test_status_shows_the_decision_its_executions_and_on_request_its_events(tool
     }
 
 
+def reserved(tools: NexusControlTools) -> str:
+    return tools.store.create_decision()
+
+
+def failed(tools: NexusControlTools) -> str:
+    return executed(tools, FakeRouter({"run_id": "r", "error": "x"}))
+
+
+def lost(tools: NexusControlTools) -> str:
+    return executed(tools, FakeRouter({}))
+
+
 @pytest.mark.parametrize(
     ("prepare", "status", "verdict"),
     [
-        (lambda tools: tools.store.create_decision(), "DRAFT", "✗ Decision not executable"),
+        (reserved, "DRAFT", "✗ Decision not executable"),
         (asked, "PENDING_APPROVAL", "✗ Decision not executable (missing 1 approval)"),
         (approved, "APPROVED", "✓ Decision approved (ready to execute)"),
         (executed, "EXECUTED", "✓ "),
-        (lambda tools: executed(tools, FakeRouter({"run_id": "r", "error": "x"})), "FAILED", "✗ "),
-        (lambda tools: executed(tools, FakeRouter({})), "OUTCOME_UNKNOWN", "✗ "),
+        (failed, "FAILED", "✗ "),
+        (lost, "OUTCOME_UNKNOWN", "✗ "),
     ],
     ids=["draft", "pending", "approved", "executed", "failed", "unknown"],
 )

@@ -1,14 +1,21 @@
 """What the door refuses, by name and with the limit, before anything is written."""
 
+import inspect
+import json
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nexus_control.errors import ErrorCode
+from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools, ToolResult
 from tests.facade.flow import CAROL, asked, executed, require_refused
 from tests.facade.routers import FakeRouter
+from tests.support.clock import FakeClock
 from tests.support.contents import contents
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, approved, data_of
 
@@ -123,7 +130,17 @@ SPOKEN_OF_AS = {
     "allowed_modes": "mode",
     "embed_router_bundle": "router_bundle",
 }
-NAMED_BY = {"inspect": "decision_id", "export_audit_package": "decision_id"}
+NAMED_BY = {
+    "inspect": "decision_id",
+    "export_bundle": "decision_id",
+    "export_audit_package": "decision_id",
+    "template_get": "name",
+}
+METHODS = [
+    name
+    for name, member in vars(NexusControlTools).items()
+    if inspect.isfunction(member) and not name.startswith("_")
+]
 NAMELESS = {"request", "recover", "list_requests", "template_create", "template_list", "import_bundle"}
 
 
@@ -192,3 +209,48 @@ def test_at_the_limit_is_accepted_and_one_more_is_refused_with_the_limit(
     assert str(limit) in (refused.error or "")
     assert contents(tools.store) == before
     data_of(call(**(arguments | {argument: make(limit)})))
+
+
+JUNK: st.SearchStrategy[Any] = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(st.characters(), max_size=12),
+    st.binary(max_size=4),
+    st.lists(st.text(st.characters(), max_size=4) | st.integers(), max_size=3),
+    st.dictionaries(
+        st.text(st.characters(), max_size=4) | st.integers(), st.none() | st.text(max_size=4), max_size=3
+    ),
+    st.datetimes(),
+    st.datetimes(timezones=st.timezones()),
+    st.builds(object),
+    st.sampled_from(
+        [(), frozenset[str](), {"type": "human", "id": "bob"}, Decimal(1), float("nan"), 10**400, "\ud800"]
+    ),
+)
+ARGUMENTS = [
+    (method, name)
+    for method in METHODS
+    for name in inspect.signature(getattr(NexusControlTools, method)).parameters
+    if name not in ("self", "overrides", "router")
+]
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(ARGUMENTS), JUNK)
+def test_whatever_is_given_for_an_argument_nothing_breaks_and_a_refusal_writes_nothing(
+    argument: tuple[str, str], value: Any
+) -> None:
+    method, name = argument
+    with DecisionStore("memory:", clock=FakeClock()) as store:
+        tools = NexusControlTools(store)
+        arguments = GOOD_ARGUMENTS.get(method, {})
+        if method not in NAMELESS:
+            arguments = {NAMED_BY.get(method, "request_id"): approved(tools), **arguments}
+        before = contents(store)
+        result: ToolResult = getattr(tools, method)(**(arguments | {name: value}))
+        assert result.error_code != ErrorCode.INTERNAL, result.error
+        json.dumps(result.to_dict()).encode()
+        if not result.success:
+            assert contents(store) == before

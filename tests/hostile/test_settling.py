@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,12 +151,18 @@ def test_a_dead_process_does_not_hold_its_claim() -> None:
     assert data_of(tools.recover(request_id))["recovered"] == [request_id]
 
 
-def test_another_hosts_claim_is_given_up_only_when_named_and_forced() -> None:
+@pytest.mark.parametrize(
+    "where",
+    [{"host": "elsewhere"}, {"namespace": "pid:[1]", "pid": 2**22}],
+    ids=["another host", "another container of this host"],
+)
+def test_a_claim_from_elsewhere_is_given_up_only_when_named_and_forced(where: dict[str, Any]) -> None:
     tools = NexusControlTools()
-    request_id = claimed(tools, replace(this_process(), host="elsewhere"))
+    owner = replace(this_process(), **where)
+    request_id = claimed(tools, owner)
     assert data_of(tools.recover()) == {"recovered": [], "still_held": 1}
     held = tools.recover(request_id)
-    assert (held.error_code, held.details["host"]) == ("CLAIM_HELD", "elsewhere")
+    assert (held.error_code, held.details["host"]) == ("CLAIM_HELD", owner.host)
     assert tools.recover(force=True).error_code == "INVALID_ARGUMENT"
     assert state(tools, request_id) == "executing"
     assert data_of(tools.recover(request_id, force=True)) == {"recovered": [request_id], "still_held": 0}

@@ -1,0 +1,284 @@
+"""The same commands give the same answers and the same rows on every storage, and the rows are those of a replay."""
+
+import json
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nexus_control.decision import Decision
+from nexus_control.execution.router import RouterOutcomeUnknown
+from nexus_control.facts import replay_facts
+from nexus_control.instants import format_instant
+from nexus_control.storage.memory import MemoryStorage
+from nexus_control.store import DecisionStore
+from nexus_control.tool import NexusControlTools, ToolResult
+from nexus_control.upkeep import find_faults, rebuild_projections
+from tests.facade.routers import ANSWER, FakeRouter, raising
+from tests.support.clock import FakeClock
+from tests.support.contents import contents
+from tests.support.governed import require_whole
+
+ADAPTER = "python:keys"
+PEOPLE = ["alice", "bob", "BOB", "carol"]
+
+
+class World:
+    """One store with its own clock, driven by commands that name decisions by number."""
+
+    def __init__(self, store: DecisionStore, clock: FakeClock) -> None:
+        self.store = store
+        self.clock = clock
+        self.tools = NexusControlTools(store)
+        self.ids: list[str] = []
+        self.bundles: list[str] = []
+
+    def decision(self, number: int) -> str:
+        return self.ids[number % len(self.ids)] if self.ids else "nowhere"
+
+    def bundle(self, number: int) -> str:
+        return self.bundles[number % len(self.bundles)] if self.bundles else "{}"
+
+    def later(self, minutes: int | None) -> str | None:
+        return None if minutes is None else format_instant(self.clock.instant + timedelta(minutes=minutes))
+
+
+Command = Callable[[World], object]
+Who = dict[str, str]
+Document = dict[str, Any]
+
+
+def answered(world: World, result: ToolResult) -> object:
+    """The result, and what later commands can build on."""
+    new = result.data.get("request_id") or result.data.get("imported", {}).get("decision_id")
+    if result.success and isinstance(new, str) and new not in world.ids:
+        world.ids.append(new)
+    if "canonical_json" in result.data and "bundle" in result.data:
+        world.bundles.append(result.data["canonical_json"])
+    return result.to_dict()
+
+
+def ran(command: Callable[[World], ToolResult]) -> Command:
+    return lambda world: answered(world, command(world))
+
+
+def requesting(
+    who: Who, mode: str, policy: Document, minutes: int | None, labels: list[str] | None
+) -> Command:
+    return ran(
+        lambda w: w.tools.request("g", who, mode, expires_at=w.later(minutes), labels=labels, **policy)
+    )
+
+
+def approving(number: int, who: Who, minutes: int | None) -> Command:
+    return ran(lambda w: w.tools.approve(w.decision(number), who, expires_at=w.later(minutes)))
+
+
+def revoking(number: int, who: Who) -> Command:
+    return ran(lambda w: w.tools.revoke_approval(w.decision(number), who))
+
+
+def ending(number: int, who: Who, denied: bool) -> Command:
+    return ran(lambda w: (w.tools.deny if denied else w.tools.withdraw)(w.decision(number), who, "no"))
+
+
+def executing(number: int, dry_run: bool | None, answer: object) -> Command:
+    def run(world: World) -> object:
+        router, scheduler = FakeRouter(answer, {"timeout"}), {"type": "system", "id": "ci"}
+        try:
+            result = world.tools.execute(world.decision(number), ADAPTER, scheduler, router, dry_run)
+        except KeyboardInterrupt:
+            return "interrupted"
+        return answered(world, result)
+
+    return run
+
+
+def recovering() -> Command:
+    return ran(lambda w: w.tools.recover())
+
+
+def reconciling(number: int, who: Who, outcome: str) -> Command:
+    return ran(lambda w: w.tools.reconcile(w.decision(number), who, outcome, "seen", "run-9"))
+
+
+def exporting(number: int, package: bool) -> Command:
+    return ran(
+        lambda w: (w.tools.export_audit_package if package else w.tools.export_bundle)(
+            w.decision(number), render=False
+        )
+    )
+
+
+def importing(number: int, mode: str, rollback: bool, verify: bool) -> Command:
+    return ran(
+        lambda w: w.tools.import_bundle(
+            w.bundle(number), conflict_mode=mode, allow_rollback=rollback, verify_digest=verify
+        )
+    )
+
+
+def advancing(minutes: int) -> Command:
+    return lambda world: world.clock.advance(minutes=minutes)
+
+
+NUMBERS = st.integers(0, 3)
+MINUTES = st.none() | st.integers(1, 30)
+PERSON: st.SearchStrategy[Who] = st.fixed_dictionaries(
+    {"type": st.sampled_from(["human", "human", "system"]), "id": st.sampled_from(PEOPLE)}
+)
+ANSWERS: st.SearchStrategy[object] = st.sampled_from(
+    [
+        ANSWER,
+        ANSWER,
+        {"run_id": "run-2", "status": "failed", "error": {"code": "E", "message": "m"}},
+        {"run_id": "run-3", "status": "running"},
+        {"status": "completed"},
+        None,
+        {"run_id": "run-4", "cost": float("nan"), "blob": b"\xff"},
+        raising(RuntimeError("after it acted")),
+        raising(TimeoutError("too slow")),
+        raising(RouterOutcomeUnknown("cannot tell", "run-5")),
+        raising(KeyboardInterrupt()),
+    ]
+)
+POLICIES: st.SearchStrategy[Document] = st.fixed_dictionaries(
+    {
+        "min_approvals": st.sampled_from([None, 1, 2]),
+        "approvers": st.sampled_from([None, None, ["alice", "Bob", "carol"]]),
+        "allow_requester_approval": st.sampled_from([None, False]),
+        "require_adapter_capabilities": st.sampled_from([None, ["timeout"], ["magic"]]),
+    }
+)
+REQUESTS = st.builds(
+    requesting,
+    PERSON,
+    st.sampled_from(["apply", "apply", "dry_run"]),
+    POLICIES,
+    MINUTES,
+    st.sampled_from([None, ["prod"], ["café", "prod", "prod"]]),
+)
+APPROVALS = st.builds(approving, NUMBERS, PERSON, MINUTES)
+EXECUTIONS = st.builds(executing, NUMBERS, st.sampled_from([None, None, True, False]), ANSWERS)
+IMPORTS = st.builds(
+    importing,
+    NUMBERS,
+    st.sampled_from(["reject_on_conflict", "new_decision_id", "overwrite", "overwrite"]),
+    st.booleans(),
+    st.sampled_from([True, True, True, False]),
+)
+COMMANDS: st.SearchStrategy[Command] = st.one_of(
+    REQUESTS,
+    APPROVALS,
+    APPROVALS,
+    EXECUTIONS,
+    EXECUTIONS,
+    EXECUTIONS,
+    EXECUTIONS,
+    IMPORTS,
+    IMPORTS,
+    st.builds(ending, NUMBERS, PERSON, st.booleans()),
+    st.builds(revoking, NUMBERS, PERSON),
+    st.builds(reconciling, NUMBERS, PERSON, st.sampled_from(["completed", "failed"])),
+    st.builds(recovering),
+    st.builds(exporting, NUMBERS, st.booleans()),
+    st.builds(advancing, st.integers(-20, 40)),
+)
+ALICE, BOB = {"type": "human", "id": "alice"}, {"type": "human", "id": "bob"}
+PRELUDE: list[Command] = [
+    requesting(ALICE, "apply", {}, None, None),
+    requesting(ALICE, "apply", {"min_approvals": 2}, None, ["prod"]),
+    requesting(BOB, "dry_run", {"require_adapter_capabilities": ["timeout"]}, None, None),
+    exporting(0, package=False),
+    approving(0, BOB, 30),
+    exporting(0, package=False),
+    approving(1, BOB, None),
+    approving(2, ALICE, None),
+]
+"""Decisions for the random commands to meet: one approved for a while, one of two, one for a dry run."""
+SEQUENCES = st.lists(COMMANDS, min_size=10, max_size=25).map(lambda commands: [*PRELUDE, *commands])
+LISTS: list[Document] = [
+    {},
+    {"limit": 2},
+    {"state": "approved"},
+    {"state": "pending_approval"},
+    {"label": "café"},
+    {"requester": "bob"},
+    {"awaiting": "bob"},
+]
+
+
+@contextmanager
+def worlds() -> Generator[list[World]]:
+    """A world on each storage: the model, SQLite in memory, SQLite in a file."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        made: list[World] = []
+        for place in (None, ":memory:", folder / "decisions.db"):
+            clock = FakeClock()
+            storage = MemoryStorage() if place is None else None
+            store = DecisionStore(place or "memory:", clock=clock, storage=storage)
+            made.append(World(stack.enter_context(store), clock))
+        yield made
+
+
+def shown(world: World) -> object:
+    """What people see of the whole store."""
+    return [
+        *(world.tools.list_requests(**filters).to_dict() for filters in LISTS),
+        *(world.tools.status(each).to_dict() for each in world.ids),
+        *(world.tools.inspect(each).to_dict() for each in world.ids),
+    ]
+
+
+def require_projections_of_a_replay(world: World) -> None:
+    """Every decision's row decodes to its replay, its chain recomputes, and status counts what a replay counts."""
+    for decision_id in world.ids:
+        events = world.store.get_events(decision_id)
+        assert world.store.load(decision_id).facts == replay_facts(decision_id, events)
+        require_whole(world.store, decision_id)
+        decision = Decision.load(world.store, decision_id)
+        status = world.tools.status(decision_id).data
+        assert status["state"] == decision.state
+        assert status["active_approvals"] == decision.active_approval_count
+        assert status["total_approvals"] == len(decision.approvals)
+        assert status["is_approved"] == decision.is_approved
+        assert status["event_count"] == len(events)
+        assert [line["run_id"] for line in status["executions"]] == [e.run_id for e in decision.executions]
+
+
+@settings(max_examples=40)
+@given(SEQUENCES)
+def test_random_commands_give_equal_answers_and_equal_rows_on_every_storage(commands: list[Command]) -> None:
+    with worlds() as (model, *others):
+        for command in commands:
+            expected = command(model)
+            assert "INTERNAL" not in json.dumps(expected, default=str)
+            rows = contents(model.store)
+            for other in others:
+                assert command(other) == expected
+                assert contents(other.store) == rows
+            require_projections_of_a_replay(model)
+        seen = shown(model)
+        for other in others:
+            require_projections_of_a_replay(other)
+            assert shown(other) == seen
+
+
+@settings(max_examples=40)
+@given(SEQUENCES)
+def test_projections_thrown_away_are_rebuilt_as_they_were(commands: list[Command]) -> None:
+    clock = FakeClock()
+    with DecisionStore("memory:", clock=clock) as store:
+        world = World(store, clock)
+        for command in commands:
+            command(world)
+        before = contents(store)
+        assert find_faults(store) == []
+        assert rebuild_projections(store) == len(world.ids)
+        assert contents(store) == before
