@@ -41,7 +41,8 @@ class Policy(PolicyFields):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Policy":
         """The policy that `to_dict` wrote. Raises INVALID_ARGUMENT for a wrong type or an unknown key."""
-        return decode(cls, dict(data), where="policy", code=ErrorCode.INVALID_ARGUMENT)
+        whole = dict(data) if isinstance(cast("object", data), Mapping) else data
+        return decode(cls, whole, where="policy", code=ErrorCode.INVALID_ARGUMENT)
 
     @classmethod
     def of(cls, written: PolicyFields) -> "Policy":

@@ -227,7 +227,7 @@ class _Record:
                 yield f"Missing required field: {prefix}{name}"
         if not self.extra_keys:
             known = {name for name, _, _ in self.fields}
-            yield from (f"Unknown field: {prefix}{key:.80}" for key in mapping if key not in known)
+            yield from (f"Unknown field: {prefix}{key!s:.80}" for key in mapping if key not in known)
 
     def _explain_own_rule(self, mapping: dict[str, object], where: str) -> Iterator[str]:
         values = {name: kind.read(mapping[name]) for name, _, kind in self.fields if name in mapping}

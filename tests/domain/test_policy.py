@@ -94,11 +94,19 @@ def test_a_policy_is_read_back_as_it_was_written(policy: Policy) -> None:
         ("allow_requester_approval", None),
         ("min_assurance", "strong"),
         ("quorum", 3),
+        (5, 3),
     ],
 )
-def test_a_wrong_type_or_an_unknown_key_is_an_error_never_a_default(field: str, value: object) -> None:
+def test_a_wrong_type_or_an_unknown_key_is_an_error_never_a_default(field: Any, value: object) -> None:
     with pytest.raises(NexusControlError) as refused:
         Policy.from_dict(FULL.to_dict() | {field: value})
+    assert refused.value.code == ErrorCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("data", [None, [], "policy", 5])
+def test_what_is_no_mapping_is_no_policy(data: Any) -> None:
+    with pytest.raises(NexusControlError) as refused:
+        Policy.from_dict(data)
     assert refused.value.code == ErrorCode.INVALID_ARGUMENT
 
 

@@ -29,8 +29,9 @@ from nexus_control.payloads import (
     TemplateCreatedPayload,
 )
 from nexus_control.projection import StoredDecision, from_projection, listing_of, to_projection
-from tests.domain.histories import CREATED, DECISION_ID, HEX, POLICY, instant
+from tests.domain.histories import ALICE, CREATED, DECISION_ID, HEX, instant
 
+Step = tuple[Payload, Actor, int]
 FINAL = {"completed", "failed", "denied", "withdrawn"}
 MINUTES = st.integers(0, 60)
 ACTORS = st.sampled_from(
@@ -46,19 +47,20 @@ SOME_HEX = st.none() | st.just(HEX)
 SOME_ID = st.none() | st.just("run-1")
 EXPIRY = st.none() | MINUTES.map(instant).map(format_instant)
 
+POLICIES = st.builds(
+    PolicyAttachedPayload,
+    min_approvals=st.integers(1, 3),
+    allowed_modes=MODES,
+    approvers=st.sampled_from([(), ("alice", "bob"), ("Carol",)]),
+    allow_requester_approval=st.booleans(),
+    min_assurance=st.sampled_from([None, "declared", "local"]),
+    expires_at=EXPIRY,
+)
 PAYLOADS: st.SearchStrategy[Payload] = st.one_of(
     st.builds(
         DecisionCreatedPayload, goal=st.just("g"), requested_mode=st.sampled_from(["dry_run", "apply"])
     ),
-    st.builds(
-        PolicyAttachedPayload,
-        min_approvals=st.integers(1, 3),
-        allowed_modes=MODES,
-        approvers=st.sampled_from([(), ("alice", "bob"), ("Carol",)]),
-        allow_requester_approval=st.booleans(),
-        min_assurance=st.sampled_from([None, "declared", "local"]),
-        expires_at=EXPIRY,
-    ),
+    POLICIES,
     st.builds(
         ApprovalGrantedPayload, expires_at=EXPIRY, assurance=st.sampled_from([None, "declared", "signed"])
     ),
@@ -95,11 +97,17 @@ PAYLOADS: st.SearchStrategy[Payload] = st.one_of(
     ),
     st.builds(TemplateCreatedPayload, name=st.just("t"), min_approvals=st.just(1), allowed_modes=MODES),
 )
-OPENING = [(CREATED, Actor(type="human", id="alice"), 0), (POLICY, Actor(type="human", id="alice"), 0)]
-STEPS = st.lists(st.tuples(PAYLOADS, ACTORS, MINUTES), max_size=25)
 
 
-def numbered(steps: list[tuple[Payload, Actor, int]]) -> list[StoredEvent]:
+def opened(policy: Payload) -> list[Step]:
+    return [(CREATED, ALICE, 0), (policy, ALICE, 0)]
+
+
+OPENINGS = POLICIES.map(opened)
+STEPS: st.SearchStrategy[list[Step]] = st.lists(st.tuples(PAYLOADS, ACTORS, MINUTES), max_size=25)
+
+
+def numbered(steps: list[Step]) -> list[StoredEvent]:
     events: list[StoredEvent] = []
     for seq, (payload, actor, minute) in enumerate(steps):
         content = payload.to_dict()
@@ -118,7 +126,7 @@ def numbered(steps: list[tuple[Payload, Actor, int]]) -> list[StoredEvent]:
 
 
 ANY_EVENTS = STEPS.map(numbered)
-OPENED_EVENTS = STEPS.map(lambda steps: numbered([*OPENING, *steps]))
+OPENED_EVENTS = st.tuples(OPENINGS, STEPS).map(lambda parts: numbered([*parts[0], *parts[1]]))
 HISTORIES = ANY_EVENTS | OPENED_EVENTS
 
 
