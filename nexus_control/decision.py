@@ -6,6 +6,7 @@ always give the same state.
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -176,8 +177,17 @@ class Decision:
         }
 
 
-def require_may_approve(facts: Facts, actor: Actor, assurance: Assurance, at: datetime) -> None:
-    """Raises INVALID_STATE, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE, ASSURANCE_TOO_LOW or ALREADY_APPROVED."""
+def require_may_approve(
+    facts: Facts,
+    actor: Actor,
+    assurance: Assurance,
+    at: datetime,
+    authority: AbstractSet[int] | None = None,
+) -> None:
+    """Raises INVALID_STATE, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE, ASSURANCE_TOO_LOW or ALREADY_APPROVED.
+
+    `authority` are the approvals that count at dispatch here, by `seq`; None: all.
+    """
     policy = _require_open(facts, at, "approve")
     _require_eligible(facts, policy, actor)
     if not policy.accepts_assurance(assurance):
@@ -188,10 +198,14 @@ def require_may_approve(facts: Facts, actor: Actor, assurance: Assurance, at: da
         )
     earlier = facts.approval_of(actor)
     if earlier and earlier.is_current(at):
+        counts_here = authority is None or earlier.seq in authority
+        remedy = (
+            "" if counts_here else "; that came with an import and authorises nothing here: revoke it first"
+        )
         raise NexusControlError(
             ErrorCode.ALREADY_APPROVED,
-            f"{actor.id} has already approved this decision",
-            {"approver": actor.id},
+            f"{actor.id} has already approved this decision{remedy}",
+            {"approver": actor.id, "counts_here": counts_here},
         )
 
 

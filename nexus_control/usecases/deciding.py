@@ -36,7 +36,7 @@ def approve(
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
         now = session.instant_of_next(decision)
-        require_may_approve(decision.facts, arguments.actor, assurance, now)
+        require_may_approve(decision.facts, arguments.actor, assurance, now, decision.authority)
         require_future(arguments.expires_at, now, "expires_at")
         granted = ApprovalGrantedPayload(
             expires_at=format_instant(arguments.expires_at) if arguments.expires_at else None,

@@ -592,7 +592,9 @@ def test_an_imported_approver_gives_authority_by_revoking_and_approving_here(
 ) -> None:
     request_id = approved(elsewhere)
     data_of(tools.import_bundle(bundle_of(elsewhere, request_id)))
-    require_refused(tools.approve(request_id, BOB), ErrorCode.ALREADY_APPROVED)
+    refused = tools.approve(request_id, BOB)
+    require_refused(refused, ErrorCode.ALREADY_APPROVED)
+    assert refused.details["counts_here"] is False
     data_of(tools.revoke_approval(request_id, BOB, "given elsewhere"))
     data_of(tools.approve(request_id, BOB))
     data_of(tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter()))
