@@ -85,7 +85,7 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.TEMPLATE_ALREADY_EXISTS: "Templates are immutable: use it, or create one under a new name.",
     ErrorCode.TEMPLATE_WEAKENED: "Drop the named overrides, or make them stricter than the template.",
     ErrorCode.INVALID_STATE: "Look at the status: this decision no longer accepts that; make a new request.",
-    ErrorCode.ALREADY_APPROVED: "Somebody else must approve; revoke one that came with an import before giving it here.",
+    ErrorCode.ALREADY_APPROVED: "Somebody else must approve; revoke one that came with an import, then give it here.",
     ErrorCode.NOT_ELIGIBLE: "Ask one of the policy's approvers.",
     ErrorCode.REQUESTER_MAY_NOT_APPROVE: "Ask somebody other than the requester.",
     ErrorCode.NO_ACTIVE_APPROVAL: "There is nothing of yours to revoke; look at the status.",
