@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 from nexus_control.events import (
     Actor,
@@ -197,8 +197,9 @@ def fold(facts: Facts, event: StoredEvent) -> Facts:
 
 def step(facts: Facts, event: StoredEvent) -> Facts | None:
     """The facts that a legal event leads to, not yet counted; None when it is illegal here."""
+    content = event.content
     rule = _RULES.get(event.event_type)
-    return rule(facts, event, cast("Any", event.content)) if rule else None
+    return rule(facts, event, content) if rule else None
 
 
 def _create(facts: Facts, event: StoredEvent, content: DecisionCreatedPayload) -> Facts | None:

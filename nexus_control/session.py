@@ -4,9 +4,11 @@ What every event gets when it is appended: the next `seq`; a `ts` that is never 
 frozen digest; its chain hash; and, in the same transaction, the decision's new projection.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from nexus_control.actors import Actor, require_new_actor
 from nexus_control.canonical_json import canonical_json, require_canonical_domain
@@ -17,7 +19,7 @@ from nexus_control.events import EventType, Payload, StoredEvent, digest_of_cano
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.facts import Facts, fold, replay_facts
 from nexus_control.instants import format_instant, parse_instant
-from nexus_control.payloads import TemplateCreatedPayload, decode_payload
+from nexus_control.payloads import TemplateCreatedPayload
 from nexus_control.projection import ImportRecord, StoredDecision, from_projection, to_projection
 from nexus_control.records import encode
 from nexus_control.storage.contract import Claim, Entry, Projection, Reader, Writer
@@ -25,7 +27,7 @@ from nexus_control.template import Template
 
 MAX_PAYLOAD_BYTES = 2 * 1024 * 1024
 """Room for the largest plan, even when JSON has to escape every byte of it."""
-MAX_RECENT = 64
+MAX_RECENT = 256
 
 
 class Recent:
@@ -81,11 +83,6 @@ class ReadSession:
         wanted = decision.generation if generation is None else generation
         return [to_event(entry) for entry in self.rows.entries("decision", decision.decision_id, wanted)]
 
-    def event(self, decision: StoredDecision, seq: int) -> StoredEvent:
-        """One event of the current generation."""
-        (entry,) = self.rows.entries("decision", decision.decision_id, decision.generation, seq, seq + 1)
-        return to_event(entry)
-
     def find_template(self, name: str) -> Template | None:
         events = self.template_events(name)
         return Template.replay(events) if events else None
@@ -133,40 +130,42 @@ class WriteSession(ReadSession):
 
     def append(self, decision: StoredDecision, actor: Actor, *payloads: Payload) -> StoredDecision:
         """The decision after these events by `actor`, stored. It was loaded, or appended to, in this session."""
-        require_new_actor(actor)
-        return self.append_raw(
-            decision, actor, [(payload.event_type, encode(payload)) for payload in payloads]
-        )
+        return self.append_each(decision, [(actor, payload) for payload in payloads])
+
+    def append_each(
+        self, decision: StoredDecision, drafts: Iterable[tuple[Actor, Payload]]
+    ) -> StoredDecision:
+        """As `append`, for events by several actors."""
+        raw = [(require_new_actor(actor), payload.event_type, encode(payload)) for actor, payload in drafts]
+        return self.append_raw(decision, raw)[0]
 
     def append_raw(
-        self,
-        decision: StoredDecision,
-        actor: Actor,
-        payloads: Iterable[tuple[EventType, dict[str, object]]],
-    ) -> StoredDecision:
-        """As `append`, for payloads as JSON objects. Raises REPLAY_INVALID or JSON_INVALID for a bad one."""
+        self, decision: StoredDecision, drafts: Iterable[tuple[Actor, EventType, dict[str, Any]]]
+    ) -> tuple[StoredDecision, list[StoredEvent]]:
+        """As `append`, for payloads as JSON objects; also the events. Raises REPLAY_INVALID or JSON_INVALID."""
         ts = format_instant(self.instant_of_next(decision))
+        events: list[StoredEvent] = []
         entries: list[Entry] = []
         facts, head = decision.facts, decision.head
-        for event_type, payload in payloads:
+        for actor, event_type, payload in drafts:
             text = require_canonical_domain(payload, where="payload", max_bytes=MAX_PAYLOAD_BYTES)
-            decode_payload(event_type, payload)
             event = StoredEvent(
                 decision_id=decision.decision_id,
                 seq=facts.event_count,
                 event_type=event_type,
                 ts=ts,
                 actor=actor,
-                payload=payload,
+                payload=json.loads(text),  # what is folded is what is stored
                 digest=digest_of_canonical_payload(event_type, text),
             )
+            events.append(event)
             entries.append(event_entry("decision", event, decision.generation, text, head))
             facts, head = fold(facts, event), entries[-1].leaf
         stored = replace(decision, facts=facts, head=head)
         self.rows.append(entries)
         row = to_projection(stored)
         self.rows.save(row)
-        return self.recent.keep(row, stored)
+        return self.recent.keep(row, stored), events
 
     def import_events(
         self, decision_id: str, events: Sequence[StoredEvent], provenance: ImportRecord

@@ -86,8 +86,8 @@ class DecisionStore:
         kind = parse_event_type(event_type)
         with self.writing() as session:
             who = require_new_actor(Actor.of(actor))
-            stored = session.append_raw(session.decision(decision_id), who, [(kind, content)])
-            return session.event(stored, stored.facts.event_count - 1)
+            _, (event,) = session.append_raw(session.decision(decision_id), [(who, kind, content)])
+        return event
 
     def get_events(self, decision_id: str, *, generation: int | None = None) -> list[StoredEvent]:
         """The events by seq, of the current generation unless told otherwise. Raises DECISION_NOT_FOUND."""

@@ -88,13 +88,17 @@ def _claim(
         _require_allowed(session, decision, attempt)
         request = _compile(decision.facts, attempt)
         request_digest = json_digest(request)
-        requested = session.append(
+        started = session.append_each(
             decision,
-            arguments.actor,
-            ExecutionRequestedPayload(adapter_id=arguments.adapter_id, dry_run=dry_run),
+            [
+                (
+                    arguments.actor,
+                    ExecutionRequestedPayload(adapter_id=arguments.adapter_id, dry_run=dry_run),
+                ),
+                (SYSTEM_ACTOR, ExecutionStartedPayload(router_request_digest=request_digest)),
+            ],
         )
-        session.append(requested, SYSTEM_ACTOR, ExecutionStartedPayload(router_request_digest=request_digest))
-        claim = session.claim(requested, decision.facts.event_count, owner)
+        claim = session.claim(started, decision.facts.event_count, owner)
     return _Claimed(claim, request, request_digest)
 
 
