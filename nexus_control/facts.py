@@ -192,11 +192,11 @@ def replay_facts(decision_id: str, events: Iterable[StoredEvent]) -> Facts:
 
 def fold(facts: Facts, event: StoredEvent) -> Facts:
     """The facts after one more event."""
-    return replace(step(facts, event) or facts, event_count=facts.event_count + 1, last_ts=event.ts)
+    return step(facts, event) or _after(facts, event)
 
 
 def step(facts: Facts, event: StoredEvent) -> Facts | None:
-    """The facts that a legal event leads to, not yet counted; None when it is illegal here."""
+    """The facts that a legal event leads to; None when it is illegal here."""
     content = event.content
     rule = _RULES.get(event.event_type)
     return rule(facts, event, content) if rule else None
@@ -213,14 +213,20 @@ def _create(facts: Facts, event: StoredEvent, content: DecisionCreatedPayload) -
         requested_mode=content.requested_mode,
         labels=content.labels,
     )
-    return replace(facts, created=created)
+    return _after(facts, event, created=created)
 
 
 def _attach(facts: Facts, event: StoredEvent, content: PolicyAttachedPayload) -> Facts | None:
     if facts.created is None or facts.policy is not None:
         return None
-    attached = replace(facts, policy=Policy.of(content), attached=content, policy_seq=event.seq)
-    return _progress(attached, phase="open")
+    return _after(
+        facts,
+        event,
+        policy=Policy.of(content),
+        attached=content,
+        policy_seq=event.seq,
+        progress=replace(facts.progress, phase="open"),
+    )
 
 
 def _grant(facts: Facts, event: StoredEvent, content: ApprovalGrantedPayload) -> Facts | None:
@@ -236,7 +242,7 @@ def _grant(facts: Facts, event: StoredEvent, content: ApprovalGrantedPayload) ->
         assurance=content.assurance,
     )
     others = tuple(a for a in facts.progress.approvals if a is not earlier)
-    return _progress(facts, approvals=(*others, approval))
+    return _progress(facts, event, approvals=(*others, approval))
 
 
 def _revoke(facts: Facts, event: StoredEvent, content: ApprovalRevokedPayload) -> Facts | None:
@@ -247,14 +253,14 @@ def _revoke(facts: Facts, event: StoredEvent, content: ApprovalRevokedPayload) -
         return None
     revoked = replace(approval, revoked_at=event.ts, revoke_reason=content.reason)
     return _progress(
-        facts, approvals=tuple(revoked if a is approval else a for a in facts.progress.approvals)
+        facts, event, approvals=tuple(revoked if a is approval else a for a in facts.progress.approvals)
     )
 
 
 def _end(facts: Facts, event: StoredEvent, reason: str, phase: Phase) -> Facts | None:
     if facts.phase != "open":
         return None
-    return _progress(facts, phase=phase, ending=Ending(actor=event.actor, ts=event.ts, reason=reason))
+    return _progress(facts, event, phase=phase, ending=Ending(actor=event.actor, ts=event.ts, reason=reason))
 
 
 def _deny(facts: Facts, event: StoredEvent, content: ApprovalDeniedPayload) -> Facts | None:
@@ -276,7 +282,7 @@ def _request(facts: Facts, event: StoredEvent, content: ExecutionRequestedPayloa
         rehearsal=content.dry_run and facts.created.requested_mode == "apply",
         requested_at=event.ts,
     )
-    return _progress(facts, phase="executing", executions=(*facts.progress.executions, execution))
+    return _progress(facts, event, phase="executing", executions=(*facts.progress.executions, execution))
 
 
 def _start(facts: Facts, event: StoredEvent, content: ExecutionStartedPayload) -> Facts | None:
@@ -284,19 +290,19 @@ def _start(facts: Facts, event: StoredEvent, content: ExecutionStartedPayload) -
     if facts.phase != "executing" or execution is None or execution.started_at is not None:
         return None
     started = replace(execution, started_at=event.ts, request_digest=content.router_request_digest)
-    return _progress(facts, executions=(*facts.progress.executions[:-1], started))
+    return _progress(facts, event, executions=(*facts.progress.executions[:-1], started))
 
 
-def _settle(facts: Facts, ts: str, outcome: Outcome, **findings: Any) -> Facts | None:
+def _settle(facts: Facts, event: StoredEvent, outcome: Outcome, **findings: Any) -> Facts | None:
     execution = facts.last_execution
     if execution is None:
         return None
     found = {name: value for name, value in findings.items() if value is not None}
     if outcome == "completed":  # what a reconciliation found out supersedes the earlier doubt
         found |= {"error_code": None, "error_message": None}
-    settled = replace(execution, outcome=outcome, completed_at=ts, **found)
+    settled = replace(execution, outcome=outcome, completed_at=event.ts, **found)
     phase = "open" if execution.rehearsal and outcome != "outcome_unknown" else outcome
-    return _progress(facts, phase=phase, executions=(*facts.progress.executions[:-1], settled))
+    return _progress(facts, event, phase=phase, executions=(*facts.progress.executions[:-1], settled))
 
 
 def _complete(facts: Facts, event: StoredEvent, content: ExecutionCompletedPayload) -> Facts | None:
@@ -304,7 +310,7 @@ def _complete(facts: Facts, event: StoredEvent, content: ExecutionCompletedPaylo
         return None
     return _settle(
         facts,
-        event.ts,
+        event,
         "completed",
         run_id=content.run_id,
         steps_executed=content.steps_executed,
@@ -318,7 +324,7 @@ def _fail(facts: Facts, event: StoredEvent, content: ExecutionFailedPayload) -> 
         return None
     return _settle(
         facts,
-        event.ts,
+        event,
         "failed",
         run_id=content.run_id,
         steps_executed=content.steps_executed,
@@ -334,7 +340,7 @@ def _lose(facts: Facts, event: StoredEvent, content: ExecutionOutcomeUnknownPayl
         return None
     return _settle(
         facts,
-        event.ts,
+        event,
         "outcome_unknown",
         run_id=content.run_id,
         response_digest=content.response_digest,
@@ -349,7 +355,7 @@ def _reconcile(facts: Facts, event: StoredEvent, content: ExecutionReconciledPay
         return None
     return _settle(
         facts,
-        event.ts,
+        event,
         content.outcome,
         run_id=content.run_id,
         response_digest=content.response_digest,
@@ -357,8 +363,13 @@ def _reconcile(facts: Facts, event: StoredEvent, content: ExecutionReconciledPay
     )
 
 
-def _progress(facts: Facts, **changes: Any) -> Facts:
-    return replace(facts, progress=replace(facts.progress, **changes))
+def _progress(facts: Facts, event: StoredEvent, **changes: Any) -> Facts:
+    return _after(facts, event, progress=replace(facts.progress, **changes))
+
+
+def _after(facts: Facts, event: StoredEvent, **changes: Any) -> Facts:
+    """The facts with the event counted, and changed."""
+    return replace(facts, event_count=facts.event_count + 1, last_ts=event.ts, **changes)
 
 
 _RULES: dict[EventType, Callable[[Facts, StoredEvent, Any], Facts | None]] = {
