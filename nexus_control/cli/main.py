@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from nexus_control import __version__
+from nexus_control.cli import deciding, looking, running
 from nexus_control.cli.demo.command import run_demo
+from nexus_control.cli.frame import AsJson, Database, Frame, frame_of
 
 PROGRAM = "nexus-control"
 
@@ -34,19 +36,17 @@ def _tell_version(asked: bool) -> None:
         raise typer.Exit
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-
-
 @app.callback()
 def root(
     context: typer.Context,
+    db: Database = None,
     as_json: AsJson = False,
     version: Annotated[
         bool,
         typer.Option("--version", is_eager=True, callback=_tell_version, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    context.obj = as_json
+    context.obj = Frame(db, as_json)
 
 
 @app.command()
@@ -61,5 +61,12 @@ def demo(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rotate the keys of a made-up service, from request to verified proof. Needs no set-up."""
-    raise typer.Exit(run_demo(keep, as_json=as_json or context.obj))
+    """Rotate the keys of a made-up service, from request to verified proof. Needs no set-up.
+
+    Example: nexus-control demo --keep demo
+    """
+    raise typer.Exit(run_demo(keep, as_json=frame_of(context, None, as_json).as_json))
+
+
+for commands in (deciding, looking, running):
+    commands.register(app)

@@ -1,0 +1,258 @@
+"""The commands of requesters and approvers: request, approve, deny, revoke, withdraw.
+
+Before a person decides they see the whole request as a reviewer does, with what does not print spelled out, and are
+asked. In a pipe nobody can be asked: `--yes` says that the answer was given elsewhere.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nexus_control import arguments as door
+from nexus_control.actors import Actor
+from nexus_control.cli.frame import ActingAs, AsJson, Data, Database, Frame, carry_out, frame_of, identity
+from nexus_control.cli.screen import Mark, Screen
+from nexus_control.errors import invalid_argument
+from nexus_control.execution.config import load_adapters
+from nexus_control.execution.local_router import LocalRouter
+from nexus_control.payloads import Assurance
+from nexus_control.store import DecisionStore
+from nexus_control.usecases import deciding, requesting, views
+
+DEFAULT_CONFIG = Path("nexus-control.toml")
+
+RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Config = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The adapters. Default: nexus-control.toml in this folder, if there."),
+]
+Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (request, approve, deny, revoke, withdraw):
+        app.command()(command)
+
+
+def request(
+    context: typer.Context,
+    goal: Annotated[str, typer.Argument(help="What is to be achieved.")],
+    mode: Annotated[str, typer.Option(help="dry_run or apply.")] = "dry_run",
+    plan: Annotated[str | None, typer.Option(help="The plan, as text.")] = None,
+    plan_file: Annotated[Path | None, typer.Option(metavar="FILE", help="The plan, from a file.")] = None,
+    template: Annotated[str | None, typer.Option(help="The template whose policy applies.")] = None,
+    min_approvals: Annotated[int | None, typer.Option(help="How many people must approve.")] = None,
+    approver: Annotated[list[str] | None, typer.Option(help="Who may approve; may be repeated.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="A label; may be repeated.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="The longest plan that may run.")] = None,
+    min_assurance: Annotated[
+        str | None, typer.Option(help="How approvers must be known: declared, elicited, local or signed.")
+    ] = None,
+    expires_at: Annotated[str | None, typer.Option(help="When the request runs out (ISO 8601).")] = None,
+    adapter: Annotated[str | None, typer.Option(metavar="KIND:NAME", help="Bind it to this adapter.")] = None,
+    config: Config = None,
+    acting_as: ActingAs = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for an execution.
+
+    Example: nexus-control request "Rotate the API keys" --mode apply --min-approvals 2
+    """
+
+    def run(store: DecisionStore) -> Data:
+        actor, _ = identity(acting_as)
+        values: dict[str, Any] = {
+            "goal": goal,
+            "actor": actor,
+            "mode": mode,
+            "plan": _plan(plan, plan_file),
+            "template_name": template,
+            "min_approvals": min_approvals,
+            "approvers": approver or None,
+            "labels": label or None,
+            "max_steps": max_steps,
+            "min_assurance": min_assurance,
+            "expires_at": expires_at,
+            "adapter_id": adapter,
+        }
+        checked = door.validated(door.RequestArguments, values)
+        found = _config(config)
+        checker = LocalRouter(load_adapters(found)) if adapter is not None and found is not None else None
+        return requesting.request(store, checked, checker)
+
+    def show(screen: Screen, data: Data) -> None:
+        screen.prose(
+            f"{data['request_id']} is {data['state']}: "
+            f"{data['current_approvals']} of {data['required_approvals']} approvals."
+        )
+        screen.verbatim(f"nexus-control approve {data['request_id']}")
+
+    carry_out(frame_of(context, db, as_json), run, show)
+
+
+def approve(
+    context: typer.Context,
+    request_id: RequestId,
+    comment: Annotated[str | None, typer.Option(help="A comment; it is recorded.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help="When the approval runs out (ISO 8601).")] = None,
+    config: Config = None,
+    yes: Yes = False,
+    acting_as: ActingAs = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Approve a request, after looking at it.
+
+    Example: nexus-control approve 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --comment "checked the plan"
+    """
+
+    def act(store: DecisionStore, actor: Actor, assurance: Assurance) -> Data:
+        values = {"request_id": request_id, "actor": actor, "comment": comment, "expires_at": expires_at}
+        return deciding.approve(store, door.validated(door.ApproveArguments, values), assurance=assurance)
+
+    _decide(frame_of(context, db, as_json), request_id, "approve", act, config, yes, acting_as)
+
+
+def deny(
+    context: typer.Context,
+    request_id: RequestId,
+    reason: Reason,
+    config: Config = None,
+    yes: Yes = False,
+    acting_as: ActingAs = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Refuse a request as an approver; it ends there.
+
+    Example: nexus-control deny 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "not during the freeze"
+    """
+
+    def act(store: DecisionStore, actor: Actor, assurance: Assurance) -> Data:
+        values = {"request_id": request_id, "actor": actor, "reason": reason}
+        return deciding.deny(store, door.validated(door.EndArguments, values), assurance=assurance)
+
+    _decide(frame_of(context, db, as_json), request_id, "deny", act, config, yes, acting_as)
+
+
+def revoke(
+    context: typer.Context,
+    request_id: RequestId,
+    reason: Reason,
+    config: Config = None,
+    yes: Yes = False,
+    acting_as: ActingAs = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take your own approval back, before the execution.
+
+    Example: nexus-control revoke 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "wrong window"
+    """
+
+    def act(store: DecisionStore, actor: Actor, _assurance: Assurance) -> Data:
+        values = {"request_id": request_id, "actor": actor, "reason": reason}
+        return deciding.revoke_approval(store, door.validated(door.RevokeArguments, values))
+
+    _decide(
+        frame_of(context, db, as_json), request_id, "revoke your approval of", act, config, yes, acting_as
+    )
+
+
+def withdraw(
+    context: typer.Context,
+    request_id: RequestId,
+    reason: Reason,
+    yes: Yes = False,
+    acting_as: ActingAs = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take your own request back.
+
+    Example: nexus-control withdraw 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "no longer needed"
+    """
+
+    def act(store: DecisionStore, actor: Actor, _assurance: Assurance) -> Data:
+        values = {"request_id": request_id, "actor": actor, "reason": reason}
+        return deciding.withdraw(store, door.validated(door.EndArguments, values))
+
+    _decide(frame_of(context, db, as_json), request_id, "withdraw", act, None, yes, acting_as)
+
+
+def _decide(
+    frame: Frame,
+    request_id: str,
+    verb: str,
+    act: Callable[[DecisionStore, Actor, Assurance], Data],
+    config: Path | None,
+    yes: bool,
+    acting_as: str | None,
+) -> None:
+    def run(store: DecisionStore) -> Data:
+        actor, assurance = identity(acting_as)
+        if not yes:
+            _require_somebody_to_ask()
+            _review(store, request_id, config)
+            _require_consent(f"{verb.capitalize()} this request as {actor} ({assurance})?")
+        return act(store, actor, assurance)
+
+    def show(screen: Screen, data: Data) -> None:
+        screen.prose(f"{data['request_id']} is {data['state']}.", Mark("Done.", "good"))
+
+    carry_out(frame, run, show)
+
+
+def _review(store: DecisionStore, request_id: str, config: Path | None) -> None:
+    """Show on standard error all that a reviewer needs: standard output is for the answer."""
+    checked = door.validated(door.InspectArguments, {"decision_id": request_id})
+    data = views.inspect(store, checked)
+    screen = Screen(sys.stderr)
+    for line in data["rendered"].splitlines():
+        screen.verbatim(line)
+    adapter_id = data["decision"]["adapter_id"]
+    if adapter_id is not None:
+        screen.prose(_adapter_state(adapter_id, data["decision"]["adapter_digest"], _config(config)))
+
+
+def _adapter_state(adapter_id: str, bound: str | None, config: Path | None) -> str:
+    if bound is None or config is None:
+        return f"Adapter {adapter_id}: nothing here tells whether it still is what the request was made for."
+    if load_adapters(config).digest(adapter_id) == bound:
+        return f"Adapter {adapter_id} still is what the request was made for."
+    return f"Adapter {adapter_id} is NOT what the request was made for: {config} has changed."
+
+
+def _require_somebody_to_ask() -> None:
+    if not sys.stdin.isatty():
+        raise invalid_argument("--yes", "is needed where nobody can be asked")
+
+
+def _require_consent(question: str) -> None:
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        raise invalid_argument("your answer", "was no: nothing was written")
+
+
+def _config(given: Path | None) -> Path | None:
+    return given or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
+
+
+def _plan(text: str | None, file: Path | None) -> str | None:
+    if text is not None and file is not None:
+        raise invalid_argument("--plan", "and --plan-file exclude each other")
+    if file is None:
+        return text
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise invalid_argument("--plan-file", f"cannot be read: {error}") from None

@@ -1,0 +1,115 @@
+"""What every command shares: which database, for whom, and how it ends.
+
+Exit codes: 0 done; 1 refused; 2 usage, or a file that is missing or cannot be read; 3 verification failed. With
+`--json` one document goes to standard output, also for a refusal: {code, message, details, next}. Without it people
+read the answer on standard output and a refusal on standard error.
+"""
+
+import getpass
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+import typer
+
+from nexus_control.actors import Actor
+from nexus_control.cli.screen import Mark, Screen
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument, next_step
+from nexus_control.payloads import Assurance
+from nexus_control.results import fault_of
+from nexus_control.store import DecisionStore
+
+Data = dict[str, Any]
+
+REFUSED, USAGE = 1, 2
+DEFAULT_DATABASE = "nexus-control.db"
+_USAGE_CODES = {ErrorCode.INVALID_ARGUMENT, ErrorCode.CONFIG_INVALID, ErrorCode.STORE_UNAVAILABLE}
+
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        metavar="PATH",
+        envvar="NEXUS_CONTROL_DB",
+        help=f"The database. Default: {DEFAULT_DATABASE} in this folder.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+ActingAs = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        metavar="TYPE:ID",
+        envvar="NEXUS_CONTROL_ACTOR",
+        help="Act as this human or system. Default: your login here.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What was said before the command."""
+
+    database: str | None = None
+    as_json: bool = False
+
+    def with_options(self, database: str | None, as_json: bool) -> "Frame":
+        """What was said before or after the command; after it wins."""
+        return Frame(database or self.database, as_json or self.as_json)
+
+    @property
+    def path(self) -> str:
+        return self.database or DEFAULT_DATABASE
+
+
+def frame_of(context: typer.Context, database: str | None, as_json: bool) -> Frame:
+    return cast("Frame", context.obj).with_options(database, as_json)
+
+
+def carry_out(
+    frame: Frame, action: Callable[[DecisionStore], Data], show: Callable[[Screen, Data], None]
+) -> None:
+    """Run `action` on the store, show its data, and exit with 0; or say why not, and exit with 1 or 2."""
+
+    def run() -> Data:
+        with DecisionStore(frame.path) as store:
+            return action(store)
+
+    outcome = fault_of(run)
+    if isinstance(outcome, NexusControlError):
+        raise refuse(frame, outcome)
+    if frame.as_json:
+        print(json.dumps(outcome, indent=2, ensure_ascii=False))
+    else:
+        show(Screen(sys.stdout), outcome)
+
+
+def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:
+    """Say what is wrong and what to do next; the exit to raise."""
+    advice = next_step(fault.code)
+    if frame.as_json:
+        answer = {
+            "code": str(fault.code),
+            "message": fault.message,
+            "details": fault.details,
+            "next": advice,
+        }
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        screen = Screen(sys.stderr)
+        screen.prose(fault.message, Mark(f"{fault.code}:", "bad"))
+        screen.prose(advice)
+    return typer.Exit(USAGE if fault.code in _USAGE_CODES else REFUSED)
+
+
+def identity(acting_as: str | None) -> tuple[Actor, Assurance]:
+    """Who acts, and how that is known: one's own login is "local", a name that was given is "declared"."""
+    if acting_as is None:
+        return Actor(type="human", id=f"{getpass.getuser()}@{os.uname().nodename}"), "local"
+    kind, _, name = acting_as.partition(":")
+    if kind not in ("human", "system") or not name:
+        raise invalid_argument("--as", "must be human:ID or system:ID")
+    return Actor(type=kind, id=name), "declared"

@@ -1,0 +1,114 @@
+"""The commands that only look: status, inspect, list."""
+
+from typing import Annotated
+
+import typer
+
+from nexus_control import arguments as door
+from nexus_control.cli.frame import ActingAs, AsJson, Data, Database, carry_out, frame_of, identity
+from nexus_control.cli.screen import Cell, Mark, Screen, columns
+from nexus_control.store import DecisionStore
+from nexus_control.usecases import listing, views
+
+RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
+_GOOD, _BAD = {"approved", "completed"}, {"failed", "outcome_unknown"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(status)
+    app.command()(inspect)
+    app.command("list")(list_requests)
+
+
+def status(
+    context: typer.Context, request_id: RequestId, db: Database = None, as_json: AsJson = False
+) -> None:
+    """Where a request stands, and what keeps it from being executed.
+
+    Example: nexus-control status 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9
+    """
+
+    def run(store: DecisionStore) -> Data:
+        return views.status(store, door.validated(door.StatusArguments, {"request_id": request_id}))
+
+    def show(screen: Screen, data: Data) -> None:
+        screen.prose(f"{data['goal']}", _mark(data["state"]))
+        screen.prose(f"{data['active_approvals']} of {data['required_approvals']} approvals.")
+        if data["blocking_reasons"]:
+            rows = [(reason["code"], reason["message"]) for reason in data["blocking_reasons"]]
+            screen.grid(columns("reason|what it says", rows))
+
+    carry_out(frame_of(context, db, as_json), run, show)
+
+
+def inspect(
+    context: typer.Context, request_id: RequestId, db: Database = None, as_json: AsJson = False
+) -> None:
+    """Everything about a request, as Markdown.
+
+    Example: nexus-control inspect 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9
+    """
+
+    def run(store: DecisionStore) -> Data:
+        return views.inspect(store, door.validated(door.InspectArguments, {"decision_id": request_id}))
+
+    def show(_screen: Screen, data: Data) -> None:
+        typer.echo(data["rendered"])
+
+    carry_out(frame_of(context, db, as_json), run, show)
+
+
+def list_requests(
+    context: typer.Context,
+    state: Annotated[str | None, typer.Option(help="Only this state.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only with this label.")] = None,
+    requester: Annotated[str | None, typer.Option(help="Only of this requester's id.")] = None,
+    awaiting: Annotated[str | None, typer.Option(help="Only what this approver's id could approve.")] = None,
+    mine: Annotated[bool, typer.Option("--mine", help="Only what waits for you.")] = False,
+    limit: Annotated[int, typer.Option(help="How many.")] = 20,
+    after: Annotated[
+        str | None, typer.Option(help="The next page: the cursor that the last one named.")
+    ] = None,
+    acting_as: ActingAs = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """The requests, newest first.
+
+    Example: nexus-control list --state pending_approval --mine
+    """
+
+    def run(store: DecisionStore) -> Data:
+        values = {
+            "state": state,
+            "label": label,
+            "requester": requester,
+            "awaiting": identity(acting_as)[0].id if mine else awaiting,
+            "limit": limit,
+            "after": after,
+        }
+        return listing.list_requests(store, door.validated(door.ListArguments, values))
+
+    def show(screen: Screen, data: Data) -> None:
+        rows: list[tuple[Cell, ...]] = [
+            (
+                line["request_id"],
+                _mark(line["state"]),
+                f"{line['current_approvals']}/{line['required_approvals']}",
+                line["goal"],
+            )
+            for line in data["requests"]
+        ]
+        if not rows:
+            screen.prose("No requests.")
+            return
+        screen.grid(columns("id|state|approvals|goal", rows))
+        if data["next"]:
+            screen.prose(f"There are more: --after {data['next']}")
+
+    carry_out(frame_of(context, db, as_json), run, show)
+
+
+def _mark(state: str) -> Mark:
+    return Mark(state, "good" if state in _GOOD else "bad" if state in _BAD else "stopped")

@@ -1,0 +1,245 @@
+"""The commands of those who run things: execute, recover, reconcile, call, serve."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from nexus_control import arguments as door
+from nexus_control.actors import Actor
+from nexus_control.canonical_json import parse_json_object
+from nexus_control.cli.frame import (
+    REFUSED,
+    USAGE,
+    ActingAs,
+    AsJson,
+    Data,
+    Database,
+    carry_out,
+    frame_of,
+    identity,
+    refuse,
+)
+from nexus_control.cli.screen import Mark, Screen
+from nexus_control.errors import NexusControlError, invalid_argument
+from nexus_control.execution.local_router import StepProgress
+from nexus_control.execution.opening import open_router
+from nexus_control.results import fault_of
+from nexus_control.store import DecisionStore
+from nexus_control.toolset import ToolContext, tool_named
+from nexus_control.toolset import call as call_tool
+from nexus_control.toolset.tool import Approvals, NameStyle
+from nexus_control.usecases import executing, settling
+
+RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
+Config = Annotated[Path | None, typer.Option(metavar="FILE", help="The adapters: a nexus-control.toml.")]
+Router = Annotated[
+    str | None, typer.Option(metavar="MODULE:FACTORY", help="A router of your own, made without arguments.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (execute, recover, reconcile, call, serve):
+        app.command()(command)
+
+
+def execute(
+    context: typer.Context,
+    request_id: RequestId,
+    adapter: Annotated[str, typer.Option(metavar="KIND:NAME", help="The adapter that carries it out.")],
+    config: Config = None,
+    router: Router = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Rehearse: change nothing.")] = False,
+    acting_as: ActingAs = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Carry out an approved request, once.
+
+    Example: nexus-control execute 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --adapter subprocess:keys --dry-run
+    """
+    frame = frame_of(context, db, as_json)
+
+    def tell(step: StepProgress) -> None:
+        if sys.stderr.isatty():
+            Screen(sys.stderr).prose(f"step {step.index} of {step.total}, {step.step_id}: {step.status}")
+
+    def run(store: DecisionStore) -> Data:
+        actor, _ = identity(acting_as)
+        values = {
+            "request_id": request_id,
+            "adapter_id": adapter,
+            "actor": actor,
+            "dry_run": True if dry_run else None,
+        }
+        checked = door.validated(door.ExecuteArguments, values)
+        opened = open_router(database=frame.path, config=config, factory=router, on_step=tell)
+        return executing.execute(store, checked, opened)
+
+    def show(screen: Screen, data: Data) -> None:
+        text = f"Run {data['run_id']}, {data['mode']}: {data['steps_executed']} steps."
+        screen.prose(text, Mark("Done.", "good"))
+
+    carry_out(frame, run, show)
+
+
+def recover(
+    context: typer.Context,
+    request_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this request.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also one of another host; needs ID.")] = False,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give up executions whose process is gone: their outcome is unknown.
+
+    Example: nexus-control recover
+    """
+
+    def run(store: DecisionStore) -> Data:
+        values = {"request_id": request_id, "force": force}
+        return settling.recover(store, door.validated(door.RecoverArguments, values))
+
+    def show(screen: Screen, data: Data) -> None:
+        screen.prose(f"{len(data['recovered'])} given up, {data['still_held']} still held.")
+        for recovered in data["recovered"]:
+            screen.verbatim(f'nexus-control reconcile {recovered} --outcome completed --evidence "..."')
+
+    carry_out(frame_of(context, db, as_json), run, show)
+
+
+def reconcile(
+    context: typer.Context,
+    request_id: RequestId,
+    outcome: Annotated[str, typer.Option(help="What really happened: completed or failed.")],
+    evidence: Annotated[str, typer.Option(help="How you know; it is recorded.")],
+    run_id: Annotated[str | None, typer.Option(help="The run, if it is known.")] = None,
+    acting_as: ActingAs = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Settle an execution whose outcome was unknown.
+
+    Example: nexus-control reconcile 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --outcome failed --evidence "keys unchanged"
+    """
+
+    def run(store: DecisionStore) -> Data:
+        values = {
+            "request_id": request_id,
+            "actor": identity(acting_as)[0],
+            "outcome": outcome,
+            "evidence": evidence,
+            "run_id": run_id,
+        }
+        return settling.reconcile(store, door.validated(door.ReconcileArguments, values))
+
+    def show(screen: Screen, data: Data) -> None:
+        screen.prose(f"{data['request_id']} is {data['state']}.", Mark("Done.", "good"))
+
+    carry_out(frame_of(context, db, as_json), run, show)
+
+
+def call(
+    context: typer.Context,
+    tool: Annotated[str, typer.Argument(help="One of the agents' tools, as nexus-control.status.")],
+    arguments: Annotated[str, typer.Option(help="Its arguments, a JSON object.")] = "{}",
+    config: Config = None,
+    router: Router = None,
+    acting_as: ActingAs = None,
+    db: Database = None,
+) -> None:
+    """Call one of the agents' tools, as the MCP server does; the answer is JSON.
+
+    Example: nexus-control call nexus-control.template.list --arguments '{"limit": 5}'
+    """
+    frame = frame_of(context, db, as_json=True)
+
+    def run() -> bool:
+        found = tool_named(tool)
+        if found is None:
+            raise invalid_argument("TOOL", "is not one of the agents' tools")
+        values = parse_json_object(arguments)
+        opened = open_router(database=frame.path, config=config, factory=router)
+        with DecisionStore(frame.path) as store:
+            outcome = call_tool(
+                found,
+                ToolContext(
+                    store=store,
+                    actor=identity(acting_as)[0],
+                    database=frame.path,
+                    artifacts=Path(f"{frame.path}.artifacts"),
+                    router=opened,
+                ),
+                values,
+            )
+        print(json.dumps(outcome.content, indent=2, ensure_ascii=False))
+        return outcome.is_error
+
+    ended = fault_of(run)
+    if isinstance(ended, NexusControlError):
+        raise refuse(frame, ended)
+    raise typer.Exit(REFUSED if ended else 0)
+
+
+def serve(
+    context: typer.Context,
+    actor: Annotated[
+        str | None,
+        typer.Option(metavar="TYPE:ID", help="Whom the server acts for. Default: system:agent@HOST."),
+    ] = None,
+    approvals: Annotated[
+        str,
+        typer.Option(help="human: nobody approves on a model's word; declared: trust it; off: no approving."),
+    ] = "human",
+    tool_names: Annotated[
+        str, typer.Option(help="dotted, or underscore for hosts that refuse dots.")
+    ] = "dotted",
+    artifacts: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where large artifacts go. Default: DB.artifacts.")
+    ] = None,
+    config: Config = None,
+    router: Router = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Offer only what reads.")] = False,
+    db: Database = None,
+) -> None:
+    """Serve the 11 tools to an agent host: MCP over standard input and output.
+
+    Example: nexus-control serve --db /srv/decisions.db --config /srv/nexus-control.toml
+    """
+    frame = frame_of(context, db, as_json=False)
+
+    def run() -> None:
+        # Imported here: the protocol's library alone takes longer to load than any other command runs.
+        from nexus_control.server import Settings, serve_stdio
+
+        settings = Settings(
+            database=frame.path,
+            actor=_server_actor(actor),
+            approvals=cast("Approvals", _one_of("--approvals", approvals, ("human", "declared", "off"))),
+            name_style=cast("NameStyle", _one_of("--tool-names", tool_names, ("dotted", "underscore"))),
+            artifacts=artifacts,
+            config=config,
+            router=router,
+            read_only=read_only,
+        )
+        serve_stdio(settings)
+
+    ended: Any = fault_of(run)
+    if isinstance(ended, NexusControlError):
+        refuse(frame, ended)
+        raise typer.Exit(USAGE)
+
+
+def _server_actor(given: str | None) -> Actor:
+    if given is None:
+        return Actor(type="system", id=f"agent@{os.uname().nodename}")
+    return identity(given)[0]
+
+
+def _one_of(option: str, value: str, options: tuple[str, ...]) -> str:
+    if value not in options:
+        raise invalid_argument(option, f"must be one of {', '.join(options)}")
+    return value
