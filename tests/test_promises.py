@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 
+from nexus_control.cli.main import app
 from nexus_control.decision import DecisionState
 from nexus_control.errors import ErrorCode, next_step
 from nexus_control.payloads import PAYLOADS, POLICY_FIELDS, EventType
@@ -78,6 +79,12 @@ def test_the_readme_has_every_state_and_every_field_of_a_policy() -> None:
     assert states == [f"`{state}`" for state in DecisionState]
     named = {name for name, _, _ in table("README.md", "| field | default | meaning |")}
     assert named == {f"`{name}`" for name in POLICY_FIELDS}
+
+
+def test_the_readme_has_every_command() -> None:
+    named = [name for name, _ in table("README.md", "| command | what it does |")]
+    registered = [each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands]
+    assert sorted(named) == sorted(f"`{name}`" for name in registered)
 
 
 def test_the_layers_that_are_drawn_are_those_that_are_enforced() -> None:
