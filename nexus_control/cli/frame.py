@@ -5,9 +5,9 @@ Exit codes: 0 done; 1 refused; 2 usage, or a file that is missing or cannot be r
 read the answer on standard output and a refusal on standard error.
 """
 
-import getpass
 import json
 import os
+import pwd
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,11 +105,20 @@ def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:
     return typer.Exit(USAGE if fault.code in _USAGE_CODES else REFUSED)
 
 
-def identity(acting_as: str | None) -> tuple[Actor, Assurance]:
+def identity(acting_as: str | None, *, option: str = "--as") -> tuple[Actor, Assurance]:
     """Who acts, and how that is known: one's own login is "local", a name that was given is "declared"."""
     if acting_as is None:
-        return Actor(type="human", id=f"{getpass.getuser()}@{os.uname().nodename}"), "local"
+        return Actor(type="human", id=f"{_login()}@{os.uname().nodename}"), "local"
     kind, _, name = acting_as.partition(":")
     if kind not in ("human", "system") or not name:
-        raise invalid_argument("--as", "must be human:ID or system:ID")
+        raise invalid_argument(option, "must be human:ID or system:ID")
     return Actor(type=kind, id=name), "declared"
+
+
+def _login() -> str:
+    """The name of the process's user as the system knows it; LOGNAME and USER are anybody's to set."""
+    user = os.getuid()
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"uid-{user}"

@@ -236,7 +236,7 @@ def serve(
 def _server_actor(given: str | None) -> Actor:
     if given is None:
         return Actor(type="system", id=f"agent@{os.uname().nodename}")
-    return identity(given)[0]
+    return identity(given, option="--actor")[0]
 
 
 def _one_of(option: str, value: str, options: tuple[str, ...]) -> str:

@@ -97,6 +97,18 @@ def test_ones_own_login_is_local_and_a_name_that_was_given_is_declared(tmp_path:
     assert approval["assurance"] == "local"
 
 
+def test_no_variable_makes_somebody_else_of_ones_own_login(tmp_path: Path) -> None:
+    request_id = requested(
+        tmp_path, "--min-assurance", "local", "--min-approvals", "2", "--as", "human:alice"
+    )
+    database = ("--db", str(tmp_path / "store.db"), "--json")
+    given = {"LOGNAME": "mallory", "USER": "mallory", "LNAME": "mallory", "USERNAME": "mallory"}
+    first = nexus_control("approve", request_id, "--yes", *database)
+    again = nexus_control("approve", request_id, "--yes", *database, changes=given)
+    assert (first.returncode, again.returncode) == (0, 1)
+    assert json.loads(again.stdout)["code"] == "ALREADY_APPROVED"
+
+
 def test_the_environment_names_database_and_actor(tmp_path: Path) -> None:
     variables = {"NEXUS_CONTROL_DB": str(tmp_path / "elsewhere.db"), "NEXUS_CONTROL_ACTOR": "system:robot"}
     ran = nexus_control("request", "g", "--json", folder=tmp_path, changes=variables)
