@@ -188,7 +188,7 @@ def require_may_approve(
 
     `authority` are the approvals that count at dispatch here, by `seq`; None: all.
     """
-    policy = _require_open(facts, at, "approve")
+    policy = require_open(facts, at, "approve")
     _require_eligible(facts, policy, actor)
     if not policy.accepts_assurance(assurance):
         raise NexusControlError(
@@ -211,12 +211,12 @@ def require_may_approve(
 
 def require_may_deny(facts: Facts, actor: Actor, at: datetime) -> None:
     """Raises INVALID_STATE, NOT_ELIGIBLE or REQUESTER_MAY_NOT_APPROVE."""
-    _require_eligible(facts, _require_open(facts, at, "deny"), actor)
+    _require_eligible(facts, require_open(facts, at, "deny"), actor)
 
 
 def require_may_withdraw(facts: Facts, actor: Actor, at: datetime) -> None:
     """Raises INVALID_STATE or NOT_REQUESTER."""
-    _require_open(facts, at, "withdraw")
+    require_open(facts, at, "withdraw")
     if facts.created is None or actor != facts.created.requester:
         raise NexusControlError(ErrorCode.NOT_REQUESTER, "Only the requester may withdraw a decision")
 
@@ -238,7 +238,8 @@ def request_expired(facts: Facts, at: datetime) -> bool:
     return expires_at is not None and parse_instant(expires_at) <= at
 
 
-def _require_open(facts: Facts, at: datetime, verb: str) -> Policy:
+def require_open(facts: Facts, at: datetime, verb: str) -> Policy:
+    """The policy of a decision that can still be decided. Raises INVALID_STATE; an expired one can only be ended."""
     if facts.phase != "open" or facts.policy is None:
         raise _wrong_state(facts, at, verb)
     if request_expired(facts, at) and verb == "approve":

@@ -190,6 +190,10 @@ def serve(
         str | None,
         typer.Option(metavar="TYPE:ID", help="Whom the server acts for. Default: system:agent@HOST."),
     ] = None,
+    approver: Annotated[
+        str | None,
+        typer.Option(metavar="TYPE:ID", help="Whom the host's forms ask. Default: your login here."),
+    ] = None,
     approvals: Annotated[
         str,
         typer.Option(help="human: nobody approves on a model's word; declared: trust it; off: no approving."),
@@ -218,6 +222,7 @@ def serve(
         settings = Settings(
             database=frame.path,
             actor=_server_actor(actor),
+            approver=identity(approver, option="--approver")[0],
             approvals=cast("Approvals", _one_of("--approvals", approvals, ("human", "declared", "off"))),
             name_style=cast("NameStyle", _one_of("--tool-names", tool_names, ("dotted", "underscore"))),
             artifacts=artifacts,

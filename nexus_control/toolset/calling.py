@@ -26,6 +26,15 @@ def call(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> O
     return Outcome(outcome)
 
 
+def question_of(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> str | Outcome:
+    """What to ask a person before this call, or what the call answers without asking. Never raises."""
+    ask = tool.question
+    if ask is None:
+        return call(tool, context, arguments)
+    asked = fault_of(lambda: ask(context, _checked(tool, context, arguments)))
+    return Outcome(_error(asked), is_error=True) if isinstance(asked, NexusControlError) else asked
+
+
 def _checked(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> Arguments:
     if not tool.takes_actor:
         return validated(tool.input_model, arguments)

@@ -38,7 +38,7 @@ DESCRIPTIONS: dict[str, str] = {
     '"apply".',
     "approvers": "The ids of the only people whose approval counts. Default: anybody's does.",
     "bundle": "The bundle 0.5 to import, as an object or as JSON text. Give this or path, not both.",
-    "comment": "Why you approve; it is kept in the decision's history.",
+    "comment": "Why you approve; it is kept in the decision's history. A person who is asked gives their own reason.",
     "conflict_mode": 'When the decision exists here already: "reject_on_conflict" (default), "new_decision_id" to '
     'import a copy, or "overwrite" to supersede the stored history with one that extends it.',
     "decision_id": "The decision's id: the request_id that the request tool answered.",

@@ -20,14 +20,14 @@ from nexus_control.arguments import (
 from nexus_control.blocking import blocking_reasons
 from nexus_control.canonical_json import canonical_json
 from nexus_control.decision import DecisionState, state_at
-from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.router import PlanChecker
 from nexus_control.import_ import import_checked
 from nexus_control.integrity import sha256_hex
 from nexus_control.render.decision import verdict
 from nexus_control.render.text import counted
+from nexus_control.toolset import asking
 from nexus_control.toolset.artifacts import file_name, read_artifact, write_artifact
-from nexus_control.toolset.guidance import after_state, person_command, tool_name
+from nexus_control.toolset.guidance import after_state, tool_name
 from nexus_control.toolset.inputs import ImportBundleInput, StatusInput
 from nexus_control.toolset.tool import Data, ToolContext
 from nexus_control.usecases import deciding, executing, exporting, requesting, templating, views
@@ -47,11 +47,15 @@ def request(context: ToolContext, arguments: RequestArguments) -> Data:
 
 
 def approve(context: ToolContext, arguments: ApproveArguments) -> Data:
-    if context.approvals != "declared":
-        raise _needs_a_person(context, arguments)
-    data = deciding.approve(context.store, arguments, assurance="declared")
+    if context.approvals == "declared":
+        data = deciding.approve(context.store, arguments, assurance="declared")
+    elif context.answer is not None:
+        data = asking.decide(context, arguments, context.answer)
+    else:
+        raise asking.needs_a_person(context, arguments, context.unanswered)
+    given = "approval" if context.answer is None or context.answer.approves else "denial"
     return data | {
-        "summary": f"The approval is recorded; the decision is {_quorum(data)}.",
+        "summary": f"The {given} is recorded; the decision is {_quorum(data)}.",
         "next_action": after_state(context, data["request_id"], data["state"]),
     }
 
@@ -179,19 +183,6 @@ def _artifact(context: ToolContext, kind: str, decision_id: str, artifact: Data)
         return {kind: artifact, "bytes": len(content)}
     path = write_artifact(context.artifacts, file_name(kind, decision_id), content)
     return {"path": str(path), "file_sha256": sha256_hex(content), "bytes": len(content)}
-
-
-def _needs_a_person(context: ToolContext, arguments: ApproveArguments) -> NexusControlError:
-    facts = context.store.load(arguments.request_id).facts
-    return NexusControlError(
-        ErrorCode.APPROVAL_NEEDS_A_PERSON,
-        "A person must approve this from their own terminal; nobody approves here on a model's word",
-        {
-            "request_id": facts.decision_id,
-            "state": str(state_at(facts, context.store.clock.now())),
-            "command": person_command(context, "approve", facts.decision_id),
-        },
-    )
 
 
 def _wait(context: ToolContext, arguments: StatusInput) -> None:

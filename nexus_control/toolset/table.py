@@ -1,7 +1,7 @@
 """The agents' tool table: the single source of the MCP server's tools and of `schemas/`."""
 
 from nexus_control import arguments
-from nexus_control.toolset import inputs, outputs, runs
+from nexus_control.toolset import asking, inputs, outputs, runs
 from nexus_control.toolset.tool import Annotations, Tool, spelled
 
 READING = Annotations(read_only=True, idempotent=True)
@@ -22,12 +22,13 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         name="nexus-control.approve",
         title="Approve a decision",
-        description="Approve a pending decision. Usually a person has to do that: the answer then is "
-        "APPROVAL_NEEDS_A_PERSON, and its `next` is the command to show to that person.",
+        description="Get a pending decision approved by a person: where your host can ask one, it asks now; "
+        "otherwise you get APPROVAL_NEEDS_A_PERSON, and its `next` is the command to show them.",
         input_model=arguments.ApproveArguments,
         output_model=outputs.ApprovalOutput,
         annotations=WRITING,
         run=runs.approve,
+        question=asking.question,
     ),
     Tool(
         name="nexus-control.execute",

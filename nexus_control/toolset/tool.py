@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from nexus_control.actors import Actor
 from nexus_control.arguments import Arguments
 from nexus_control.execution.router import RouterProtocol
+from nexus_control.payloads import Elicitation
 from nexus_control.store import DecisionStore
 from nexus_control.toolset.outputs import ToolOutput
 
@@ -39,13 +40,22 @@ class Annotations:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a person typed into the form, and how it came back."""
+
+    approves: bool
+    reason: str | None
+    elicitation: Elicitation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolContext:
     """For whom, on what, and under which rules a tool runs.
 
     `actor` is who the server acts for. `database` is how a person names the store on the command line. Files go to
     `artifacts`, which is created when it is first needed. `approvals`: "declared" trusts the actor that an argument
-    names; otherwise nobody approves here on a model's word. `wait` sleeps for some seconds, and answers True when
-    the waiting should end at once.
+    names; "human" approves on the `answer` that `approver` gave when they were asked, and `unanswered` says why
+    there is none. `wait` sleeps for some seconds, and answers True when the waiting should end at once.
     """
 
     store: DecisionStore
@@ -53,6 +63,9 @@ class ToolContext:
     database: str
     artifacts: Path
     approvals: Approvals = "human"
+    approver: Actor | None = None
+    answer: Answer | None = None
+    unanswered: str = "nobody approves here on a model's word"
     router: RouterProtocol | None = None
     name_style: NameStyle = "dotted"
     wait: Callable[[float], bool] = field(default_factory=lambda: threading.Event().wait)
@@ -60,7 +73,10 @@ class ToolContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """One tool of the table. `run` gets a checked `input_model`; its data is as `output_model` says."""
+    """One tool of the table. `run` gets a checked `input_model`; its data is as `output_model` says.
+
+    `question` is what to ask a person before it runs, where the context says that only a person's answer will do.
+    """
 
     name: str
     title: str
@@ -69,6 +85,7 @@ class Tool:
     output_model: type[ToolOutput]
     annotations: Annotations
     run: Callable[[ToolContext, Any], Data]
+    question: Callable[[ToolContext, Any], str] | None = None
 
     @property
     def takes_actor(self) -> bool:

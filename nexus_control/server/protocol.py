@@ -1,0 +1,184 @@
+"""The MCP server: the agents' tool table over stdio, for clients of both protocol eras.
+
+One process acts for one identity on one store. Every call goes through `toolset.call`, which checks raw arguments and
+turns every fault into an answer; nothing reaches a client as a protocol error but a tool or a resource that does not
+exist. Answers fill both channels: `structuredContent`, and the same as JSON text.
+
+Where the client can put a form before a person, a tool's question is asked before the tool runs: see `forms`.
+
+A call runs in a worker thread, so that the server stays responsive. When it is cancelled, or standard input ends, a
+waiting `status` stops at once; a run that is under way is not waited for. If the process ends before the outcome is
+recorded, the claim stays, and the next start on this host turns it into outcome unknown, for a person to reconcile.
+
+Standard output belongs to the protocol; the log goes to standard error.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import mcp_types as types
+from mcp.server.lowlevel.server import Server
+from mcp.server.stdio import stdio_server
+from mcp.shared.exceptions import MCPError
+
+from nexus_control import __version__
+from nexus_control.server.forms import Asker, can_ask
+from nexus_control.server.running import Request, reporting, run
+from nexus_control.server.settings import Settings, offered, open_context
+from nexus_control.toolset.calling import Outcome, question_of
+from nexus_control.toolset.schema import input_schema, output_schema
+from nexus_control.toolset.tool import NameStyle, Tool, ToolContext, spelled
+
+NAME = "nexus-control"
+INSTRUCTIONS = """\
+nexus-control decides whether something dangerous may be executed, and proves it afterwards.
+1. request: say what you want done (goal, plan, mode) and under which policy or template. Nothing runs.
+2. approve asks a person, where your host can; otherwise show people the command that the answer names in `next`.
+   You cannot approve for them.
+3. status: see what is missing; wait_seconds waits for a change. inspect shows everything.
+4. execute with dry_run true rehearses an approved apply decision; execute without it runs it, once.
+5. A refusal says why in details.reasons, changes nothing, and names what to do in `next`. Do not retry unchanged.
+6. A failed or unknown outcome is final: never repeat it by yourself; make a new request, or ask a person.
+7. export_audit_package proves what was allowed and what ran. template.list shows the rules in use.
+Leave `actor` out: this server acts for one identity."""
+
+_DECISION_URI = f"{NAME}://decisions/"
+_TEMPLATE_URI = f"{NAME}://templates/"
+
+
+def serve_stdio(settings: Settings) -> None:
+    """Serve standard input and output until input ends. Raises NexusControlError for settings that do not work."""
+    with open_context(settings) as context:
+        anyio.run(_serve_stdio, make_server(context, settings))
+
+
+def make_server(context: ToolContext, settings: Settings) -> Server[dict[str, Any]]:
+    """The protocol server over this context."""
+    tools = offered(settings)
+    listed = [_listed(tool, settings.name_style) for tool in tools]
+    asker = Asker(settings.silence_seconds)
+    by_name = {spelled(tool.name, style): tool for tool in tools for style in ("dotted", "underscore")}
+
+    async def list_tools(_request: Request, _params: object) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=listed)
+
+    async def call_tool(
+        request: Request, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
+        tool = by_name.get(params.name)
+        if tool is None:
+            known = ", ".join(each.name for each in listed)
+            raise MCPError(types.INVALID_PARAMS, f"There is no tool {params.name!r:.80}; there are {known}")
+        arguments = params.arguments or {}
+        answered = await _answered(asker, request, params, tool, context)
+        if not isinstance(answered, ToolContext):
+            return answered
+        async with reporting(request):
+            return _result(await run(tool, answered, arguments))
+
+    async def list_templates(_request: Request, _params: object) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(resource_templates=_RESOURCE_TEMPLATES)
+
+    async def list_resources(_request: Request, _params: object) -> types.ListResourcesResult:
+        return types.ListResourcesResult(resources=[])
+
+    async def read(_request: Request, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        outcome = await _read(by_name, context, params.uri)
+        if outcome is None or outcome.is_error:
+            message = "There is no such resource" if outcome is None else outcome.content["message"]
+            raise MCPError(types.INVALID_PARAMS, message)
+        text = json.dumps(outcome.content, ensure_ascii=False, indent=2)
+        content = types.TextResourceContents(uri=params.uri, mime_type="application/json", text=text)
+        return types.ReadResourceResult(contents=[content])
+
+    return Server(
+        NAME,
+        version=__version__,
+        title=NAME,
+        instructions=INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        on_list_resources=list_resources,
+        on_list_resource_templates=list_templates,
+        on_read_resource=read,
+    )
+
+
+_RESOURCE_TEMPLATES = [
+    types.ResourceTemplate(
+        name="decision",
+        uri_template=_DECISION_URI + "{id}",
+        description="Everything about a decision.",
+        mime_type="application/json",
+    ),
+    types.ResourceTemplate(
+        name="template",
+        uri_template=_TEMPLATE_URI + "{name}",
+        description="A policy template.",
+        mime_type="application/json",
+    ),
+]
+
+
+async def _serve_stdio(server: Server[dict[str, Any]]) -> None:
+    async with stdio_server() as (incoming, outgoing):
+        await server.run(incoming, outgoing, server.create_initialization_options())
+
+
+async def _answered(
+    asker: Asker, request: Request, params: types.CallToolRequestParams, tool: Tool, context: ToolContext
+) -> ToolContext | types.CallToolResult | types.InputRequiredResult:
+    """The context with a person's answer to the tool's question, if it has one; or what the call answers instead."""
+    if tool.question is None or context.approvals != "human" or not can_ask(request):
+        return context
+    question = await anyio.to_thread.run_sync(question_of, tool, context, params.arguments or {})
+    if isinstance(question, Outcome):
+        return _result(question)
+    answer = await asker.ask(request, params, question)
+    match answer:
+        case types.InputRequiredResult():
+            return answer
+        case str():
+            return replace(context, unanswered=answer)
+        case _:
+            return replace(context, answer=answer)
+
+
+async def _read(tools: Mapping[str, Tool], context: ToolContext, uri: str) -> Outcome | None:
+    if uri.startswith(_DECISION_URI):
+        arguments = {"decision_id": uri[len(_DECISION_URI) :], "render": False}
+        return await run(tools[f"{NAME}.inspect"], context, arguments)
+    if uri.startswith(_TEMPLATE_URI):
+        return await run(tools[f"{NAME}.template.get"], context, {"name": uri[len(_TEMPLATE_URI) :]})
+    return None
+
+
+def _listed(tool: Tool, style: NameStyle) -> types.Tool:
+    hints = tool.annotations
+    return types.Tool(
+        name=spelled(tool.name, style),
+        title=tool.title,
+        description=tool.description,
+        input_schema=input_schema(tool),
+        output_schema=output_schema(tool),
+        annotations=types.ToolAnnotations(
+            title=tool.title,
+            read_only_hint=hints.read_only,
+            destructive_hint=hints.destructive,
+            idempotent_hint=hints.idempotent,
+            open_world_hint=hints.open_world,
+        ),
+    )
+
+
+def _result(outcome: Outcome) -> types.CallToolResult:
+    text = json.dumps(outcome.content, ensure_ascii=False)
+    return types.CallToolResult(
+        content=[types.TextContent(text=text)],
+        structured_content=outcome.content,
+        is_error=outcome.is_error,
+    )

@@ -1,0 +1,67 @@
+"""One call in a worker thread: it can be cancelled, and the client hears of the steps of a run while it runs."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import anyio
+import anyio.to_thread
+from mcp.server.context import ServerRequestContext
+
+from nexus_control.execution.local_router import StepProgress
+from nexus_control.toolset.calling import Outcome, call
+from nexus_control.toolset.tool import Tool, ToolContext
+
+Request: TypeAlias = ServerRequestContext[dict[str, Any], Any]
+
+_report: ContextVar[Callable[[StepProgress], None] | None] = ContextVar("report", default=None)
+"""Who is told of the steps of the run that this thread carries out."""
+
+
+async def run(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> Outcome:
+    """Run a tool in a thread. When the call is cancelled a waiting is ended; a run goes on and records its outcome."""
+    cancelled = threading.Event()
+    try:
+        return await anyio.to_thread.run_sync(
+            call, tool, replace(context, wait=cancelled.wait), arguments, abandon_on_cancel=True
+        )
+    finally:
+        cancelled.set()
+
+
+@asynccontextmanager
+async def reporting(request: Request) -> AsyncGenerator[None]:
+    """Tell the client of the steps of a run, from the thread that executes them."""
+    loop, steps = asyncio.get_running_loop(), asyncio.Queue[StepProgress | None]()
+
+    def put(step: StepProgress | None) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told, and the run goes on
+            loop.call_soon_threadsafe(steps.put_nowait, step)
+
+    async def forward() -> None:
+        while (step := await steps.get()) is not None:
+            done = step.index - (step.status == "started")
+            message = f"step {step.index} of {step.total}, {step.step_id}: {step.status}"
+            await request.session.report_progress(done, step.total, message)
+
+    token = _report.set(put)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(forward)
+            try:
+                yield
+            finally:
+                put(None)
+    finally:
+        _report.reset(token)
+
+
+def tell(step: StepProgress) -> None:
+    """Report a step of the run that this thread carries out, where somebody listens."""
+    report = _report.get()
+    if report is not None:
+        report(step)

@@ -1,0 +1,76 @@
+"""How a server was started, and what that gives its tools to work with."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nexus_control.actors import Actor
+from nexus_control.arguments import RecoverArguments
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.opening import open_router
+from nexus_control.server.running import tell
+from nexus_control.store import DecisionStore
+from nexus_control.toolset.asking import SILENCE_SECONDS
+from nexus_control.toolset.table import TOOLS
+from nexus_control.toolset.tool import PREFIX, Approvals, NameStyle, Tool, ToolContext
+from nexus_control.usecases.settling import recover
+
+_READ_ONLY_TOOLS = frozenset(PREFIX + tool for tool in ("status", "inspect", "template.get", "template.list"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a server was started.
+
+    `approver` is whom the client's forms ask; no answer for `silence_seconds` is none. `artifacts` defaults to
+    `<database>.artifacts`, beside the database. At most one of `config` (a nexus-control.toml, for LocalRouter) and
+    `router` (`package.module:factory`).
+    """
+
+    database: str
+    actor: Actor
+    approver: Actor | None = None
+    approvals: Approvals = "human"
+    silence_seconds: float = SILENCE_SECONDS
+    name_style: NameStyle = "dotted"
+    artifacts: Path | None = None
+    config: Path | None = None
+    router: str | None = None
+    read_only: bool = False
+
+
+@contextmanager
+def open_context(settings: Settings) -> Generator[ToolContext]:
+    """The context that these settings describe, its store open; abandoned executions of this host are given up."""
+    if settings.read_only and not Path(settings.database).is_file():
+        raise NexusControlError(
+            ErrorCode.CONFIG_INVALID,
+            f"--read-only needs a database that exists; there is none at {settings.database}",
+        )
+    router = open_router(
+        database=settings.database, config=settings.config, factory=settings.router, on_step=tell
+    )
+    with DecisionStore(settings.database) as store:
+        if not settings.read_only:
+            recover(store, RecoverArguments())
+        yield ToolContext(
+            store=store,
+            actor=settings.actor,
+            database=settings.database,
+            artifacts=settings.artifacts or Path(f"{settings.database}.artifacts"),
+            approvals=settings.approvals,
+            approver=settings.approver,
+            router=router,
+            name_style=settings.name_style,
+        )
+
+
+def offered(settings: Settings) -> tuple[Tool, ...]:
+    """The tools that these settings offer."""
+    return tuple(
+        tool
+        for tool in TOOLS
+        if (not settings.read_only or tool.name in _READ_ONLY_TOOLS)
+        and (settings.approvals != "off" or tool.name != f"{PREFIX}approve")
+    )

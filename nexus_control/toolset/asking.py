@@ -1,0 +1,109 @@
+"""Asking a person, through the agent's host, whether they approve.
+
+The form has a required choice and a reason. Only a choice that was typed in counts: a form that is declined, closed,
+empty, or not answered in time is *unanswered*, neither an approval nor a denial. What comes back is what the host
+says a person said; it is recorded as assurance "elicited" with the client's name and the time it took, never as proof.
+
+What the model wrote as its comment is not shown and not recorded: the reason is the person's own.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from nexus_control.arguments import ApproveArguments, EndArguments, validated
+from nexus_control.decision import require_may_approve, require_open, state_at
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.instants import format_instant
+from nexus_control.payloads import Elicitation
+from nexus_control.render.question import render_question
+from nexus_control.toolset.guidance import person_command
+from nexus_control.toolset.tool import Answer, Data, ToolContext
+from nexus_control.usecases import deciding
+from nexus_control.usecases.views import approval_view, decision_view
+
+FORM: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "verdict": {
+            "type": "string",
+            "title": "Your decision",
+            "description": "approve, or deny, which ends the request",
+            "enum": ["approve", "deny"],
+        },
+        "reason": {
+            "type": "string",
+            "title": "Your reason",
+            "description": "It is recorded.",
+            "maxLength": 1000,
+        },
+    },
+    "required": ["verdict"],
+}
+SILENCE_SECONDS: Final = 45
+LONGEST_QUESTION: Final = 8000
+_NO_REASON = "Denied in the host's form, without a reason"
+
+
+def read_answer(content: Mapping[str, object] | None, *, client: str, latency_ms: int) -> Answer | None:
+    """The answer that an accepted form holds; None where no choice was typed in."""
+    match content:
+        case {"verdict": ("approve" | "deny") as verdict}:
+            pass
+        case _:
+            return None
+    given = content.get("reason")
+    reason = given.strip() if isinstance(given, str) else ""
+    elicitation = Elicitation(client=client, latency_ms=latency_ms)
+    return Answer(approves=verdict == "approve", reason=reason or None, elicitation=elicitation)
+
+
+def question(context: ToolContext, arguments: ApproveArguments) -> str:
+    """What to ask the approver. Raises as their approval would, or APPROVAL_NEEDS_A_PERSON where a form cannot do."""
+    approver = context.approver
+    if approver is None:
+        raise needs_a_person(context, arguments, "nobody is named whom to ask")
+    with context.store.reading() as session:
+        decision = session.decision(arguments.request_id)
+        now = session.now
+    try:
+        require_may_approve(decision.facts, approver, "elicited", now, decision.authority)
+    except NexusControlError as fault:
+        if fault.code is not ErrorCode.ASSURANCE_TOO_LOW:
+            raise
+        raise needs_a_person(context, arguments, "the policy does not accept an answer given here") from None
+    expires_at = format_instant(arguments.expires_at) if arguments.expires_at else None
+    text = render_question(decision_view(decision, now), approver, expires_at)
+    if len(text) > LONGEST_QUESTION:
+        raise needs_a_person(context, arguments, "the request is too long to be shown whole in a form")
+    return text
+
+
+def decide(context: ToolContext, arguments: ApproveArguments, answer: Answer) -> Data:
+    """Record what the person said: their approval, or their denial."""
+    given = {"request_id": arguments.request_id, "actor": context.approver}
+    if answer.approves:
+        values = {**given, "comment": answer.reason, "expires_at": arguments.expires_at}
+        return deciding.approve(
+            context.store,
+            validated(ApproveArguments, values),
+            assurance="elicited",
+            elicitation=answer.elicitation,
+        )
+    denial = validated(EndArguments, {**given, "reason": answer.reason or _NO_REASON})
+    deciding.deny(context.store, denial, assurance="elicited", elicitation=answer.elicitation)
+    return approval_view(context.store.load(arguments.request_id).facts, context.store.clock.now())
+
+
+def needs_a_person(context: ToolContext, arguments: ApproveArguments, why: str) -> NexusControlError:
+    """APPROVAL_NEEDS_A_PERSON, with the command for them. Raises INVALID_STATE where no approval is accepted."""
+    facts, now = context.store.load(arguments.request_id).facts, context.store.clock.now()
+    require_open(facts, now, "approve")
+    return NexusControlError(
+        ErrorCode.APPROVAL_NEEDS_A_PERSON,
+        f"A person must approve this from their own terminal: {why}",
+        {
+            "request_id": facts.decision_id,
+            "state": str(state_at(facts, now)),
+            "command": person_command(context, "approve", facts.decision_id),
+        },
+    )

@@ -1,0 +1,190 @@
+"""Clients that can put a form before a person, and what each of their answers counts for."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.client.context import ClientRequestContext
+from mcp.client.session import ElicitationFnT
+from mcp.types import ElicitRequestFormParams, ElicitRequestParams, ElicitResult, Implementation
+
+from nexus_control import NexusControlTools
+from nexus_control.actors import Actor
+from nexus_control.server import Settings, make_server, open_context
+from tests.mcp.serving import ERAS, Era, data, parameters, person, refusal
+
+BOB = Actor(type="human", id="bob")
+
+
+def answering(
+    action: str, content: dict[str, Any] | None = None, seen: list[ElicitRequestFormParams] | None = None
+) -> ElicitationFnT:
+    async def answer(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        assert isinstance(params, ElicitRequestFormParams)
+        if seen is not None:
+            seen.append(params)
+        return ElicitResult.model_validate({"action": action, "content": content})
+
+    return answer
+
+
+def with_a_form(folder: Path, era: Era, answer: ElicitationFnT | None, *options: str) -> Client:
+    options = ("--approver", "human:bob", *options)
+    info = Implementation(name="test-host", version="1")
+    server = parameters(*options, folder=folder)
+    return Client(server, mode=era, elicitation_callback=answer, client_info=info)
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_typed_approval_is_recorded_as_elicited_with_client_and_latency(era: Era, tmp_path: Path) -> None:
+    seen: list[ElicitRequestFormParams] = []
+
+    async def flow() -> str:
+        answer = answering("accept", {"verdict": "approve", "reason": "I looked"}, seen)
+        async with with_a_form(tmp_path, era, answer) as agent:
+            plan = "1. rotate \u202egpj.exe"
+            request_id = (await data(agent, "request", goal="turn *it*", mode="apply", plan=plan))[
+                "request_id"
+            ]
+            approved = await data(agent, "approve", request_id=request_id, comment="the model says so")
+            assert (approved["state"], approved["current_approvals"]) == ("approved", 1)
+            return request_id
+
+    request_id = asyncio.run(flow())
+    (form,) = seen
+    for expected in ("human:bob", "turn \\*it\\*", "rotate \\u202egpj.exe", "Mode: apply", request_id):
+        assert expected in form.message
+    assert form.requested_schema["required"] == ["verdict"]
+    granted = NexusControlTools(db_path=tmp_path / "store.db").store.get_events(request_id)[-1]
+    assert granted.actor == BOB
+    payload = granted.payload
+    assert (payload["assurance"], payload["comment"]) == ("elicited", "I looked")
+    assert payload["elicitation"]["client"] == "test-host"
+    assert 0 <= payload["elicitation"]["latency_ms"] < 45_000
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_typed_denial_ends_the_decision(era: Era, tmp_path: Path) -> None:
+    async def flow() -> None:
+        answer = answering("accept", {"verdict": "deny"})
+        async with with_a_form(tmp_path, era, answer) as agent:
+            request_id = (await data(agent, "request", goal="g", mode="apply"))["request_id"]
+            denied = await data(agent, "approve", request_id=request_id)
+            assert (denied["state"], denied["is_approved"]) == ("denied", False)
+            assert "denial" in denied["summary"]
+            status = await data(agent, "status", request_id=request_id)
+            assert status["ending"]["actor"] == person("bob")
+
+    asyncio.run(flow())
+
+
+UNANSWERED: dict[str, ElicitationFnT | None] = {
+    "declines": answering("decline"),
+    "cancels": answering("cancel"),
+    "accepts an empty form": answering("accept", {}),
+    "accepts no form": answering("accept"),
+    "types something else": answering("accept", {"verdict": "yes"}),
+    "answers with a number": answering("accept", {"verdict": 1, "reason": "approve"}),
+    "cannot ask": None,
+}
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("answer", UNANSWERED.values(), ids=UNANSWERED.keys())
+def test_what_is_no_typed_choice_is_no_answer(
+    era: Era, answer: ElicitationFnT | None, tmp_path: Path
+) -> None:
+    async def flow() -> None:
+        async with with_a_form(tmp_path, era, answer) as agent:
+            request_id = (await data(agent, "request", goal="g", mode="apply"))["request_id"]
+            for invented in ("alice", "bob"):
+                refused = await refusal(agent, "approve", request_id=request_id, actor=person(invented))
+                assert refused["code"] == "ACTOR_MISMATCH"
+            for _ in range(2):
+                refused = await refusal(agent, "approve", request_id=request_id)
+                assert refused["code"] == "APPROVAL_NEEDS_A_PERSON"
+                command = f"nexus-control approve {request_id} --db {tmp_path / 'store.db'}"
+                assert refused["next"] == command
+            status = await data(agent, "status", request_id=request_id, include_events=True)
+            assert (status["state"], status["event_count"]) == ("pending_approval", 2)
+
+    asyncio.run(flow())
+
+
+def test_silence_is_no_answer_and_a_client_that_never_answers_is_not_waited_for(tmp_path: Path) -> None:
+    settings = Settings(
+        database=str(tmp_path / "store.db"),
+        actor=Actor(type="system", id="agent"),
+        approver=BOB,
+        silence_seconds=0.1,
+    )
+
+    async def never(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def flow() -> None:
+        with open_context(settings) as context:
+            async with Client(
+                make_server(context, settings), mode="legacy", elicitation_callback=never
+            ) as agent:
+                request_id = (await data(agent, "request", goal="g"))["request_id"]
+                refused = await refusal(agent, "approve", request_id=request_id)
+                assert (refused["code"], "in time" in refused["message"]) == ("APPROVAL_NEEDS_A_PERSON", True)
+
+    asyncio.run(flow())
+
+
+def test_in_the_newer_era_an_answer_counts_once_for_its_own_question_and_not_unasked(tmp_path: Path) -> None:
+    typed: Any = {"approval": ElicitResult(action="accept", content={"verdict": "approve"})}
+    name = "nexus-control.approve"
+
+    async def flow() -> None:
+        async with with_a_form(tmp_path, "auto", answering("decline")) as agent:
+            first, second = [
+                (await data(agent, "request", goal=goal, mode="apply"))["request_id"] for goal in ("a", "b")
+            ]
+
+            async def call(request_id: str, **answer: Any) -> Any:
+                return await agent.session.call_tool(
+                    name, {"request_id": request_id}, allow_input_required=True, **answer
+                )
+
+            unasked = await call(first, input_responses=typed)
+            assert unasked.result_type == "input_required"
+            made_up = await call(first, input_responses=typed, request_state="made up")
+            assert made_up.structured_content["code"] == "APPROVAL_NEEDS_A_PERSON"
+            other = await call(second, input_responses=typed, request_state=unasked.request_state)
+            assert other.structured_content["code"] == "APPROVAL_NEEDS_A_PERSON"
+            again = await call(first)
+            good = await call(first, input_responses=typed, request_state=again.request_state)
+            assert good.structured_content["is_approved"] is True
+            await data(agent, "status", request_id=second)
+
+    asyncio.run(flow())
+
+
+REFUSED_BEFORE_ASKING = [
+    ({"approvers": ["carol"]}, "NOT_ELIGIBLE"),
+    ({"min_assurance": "local"}, "APPROVAL_NEEDS_A_PERSON"),
+    ({"plan": "x" * 9000}, "APPROVAL_NEEDS_A_PERSON"),
+]
+
+
+@pytest.mark.parametrize(("policy", "code"), REFUSED_BEFORE_ASKING, ids=str)
+def test_nobody_is_asked_what_a_form_cannot_settle(
+    policy: dict[str, object], code: str, tmp_path: Path
+) -> None:
+    async def must_not_be_asked(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        raise AssertionError
+
+    async def flow() -> None:
+        async with with_a_form(tmp_path, "auto", must_not_be_asked) as agent:
+            request_id = (await data(agent, "request", goal="g", mode="apply", **policy))["request_id"]
+            assert (await refusal(agent, "approve", request_id=request_id))["code"] == code
+            assert (await refusal(agent, "approve", request_id="none"))["code"] == "DECISION_NOT_FOUND"
+
+    asyncio.run(flow())
