@@ -73,7 +73,9 @@ def _problem(error: dict[str, Any]) -> dict[str, str]:
 class Arguments(BaseModel):
     """Base of all tool arguments."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True
+    )
 
 
 def _text(value: str) -> str:

@@ -30,7 +30,7 @@ from nexus_control.server.forms import Asker, can_ask
 from nexus_control.server.running import Request, reporting, run
 from nexus_control.server.settings import Settings, offered, open_context
 from nexus_control.toolset.calling import Outcome, question_of
-from nexus_control.toolset.schema import input_schema, output_schema
+from nexus_control.toolset.packaged import packaged_schemas
 from nexus_control.toolset.tool import NameStyle, Tool, ToolContext, spelled
 
 NAME = "nexus-control"
@@ -59,7 +59,8 @@ def serve_stdio(settings: Settings) -> None:
 def make_server(context: ToolContext, settings: Settings) -> Server[dict[str, Any]]:
     """The protocol server over this context."""
     tools = offered(settings)
-    listed = [_listed(tool, settings.name_style) for tool in tools]
+    schemas = packaged_schemas()
+    listed = [_listed(tool, settings.name_style, schemas[tool.name]) for tool in tools]
     asker = Asker(settings.silence_seconds)
     by_name = {spelled(tool.name, style): tool for tool in tools for style in ("dotted", "underscore")}
 
@@ -157,14 +158,14 @@ async def _read(tools: Mapping[str, Tool], context: ToolContext, uri: str) -> Ou
     return None
 
 
-def _listed(tool: Tool, style: NameStyle) -> types.Tool:
+def _listed(tool: Tool, style: NameStyle, schemas: Mapping[str, dict[str, Any]]) -> types.Tool:
     hints = tool.annotations
     return types.Tool(
         name=spelled(tool.name, style),
         title=tool.title,
         description=tool.description,
-        input_schema=input_schema(tool),
-        output_schema=output_schema(tool),
+        input_schema=schemas["inputSchema"],
+        output_schema=schemas["outputSchema"],
         annotations=types.ToolAnnotations(
             title=tool.title,
             read_only_hint=hints.read_only,

@@ -1,7 +1,6 @@
 """The agents' tools: one table of names, models, annotations and what each runs. Servers and schemas come from it."""
 
 from nexus_control.toolset.calling import Outcome, call
-from nexus_control.toolset.schema import input_schema, output_schema
 from nexus_control.toolset.table import TOOLS, tool_named
 from nexus_control.toolset.tool import Annotations, Tool, ToolContext, spelled
 
@@ -12,8 +11,6 @@ __all__ = [
     "Tool",
     "ToolContext",
     "call",
-    "input_schema",
-    "output_schema",
     "spelled",
     "tool_named",
 ]

@@ -262,3 +262,19 @@ class ImportBundleOutput(ToolOutput):
     conflict_mode: ConflictMode
     replay_ran: bool
     replay: ReplayLine | None
+
+
+OUTPUT_MODELS: dict[str, type[ToolOutput]] = {
+    "nexus-control.request": RequestOutput,
+    "nexus-control.approve": ApprovalOutput,
+    "nexus-control.execute": ExecuteOutput,
+    "nexus-control.status": StatusOutput,
+    "nexus-control.inspect": InspectOutput,
+    "nexus-control.template.create": TemplateCreateOutput,
+    "nexus-control.template.get": TemplateGetOutput,
+    "nexus-control.template.list": TemplateListOutput,
+    "nexus-control.export_bundle": ExportBundleOutput,
+    "nexus-control.import_bundle": ImportBundleOutput,
+    "nexus-control.export_audit_package": ExportAuditPackageOutput,
+}
+"""What each tool of the table answers."""

@@ -4,6 +4,9 @@
 
 An input is closed: what is not described is refused. An output is open, and is a success or an error: clients check
 an answer against the schema even where it says that it is an error.
+
+Making them takes the time of a tenth of a second, so the package holds them ready for a server that starts, in
+`schemas.json`: {<tool>: {"inputSchema", "outputSchema"}}. Both are written by `make schemas`.
 """
 
 import json
@@ -11,7 +14,8 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from nexus_control.toolset.inputs import DESCRIPTIONS
-from nexus_control.toolset.outputs import ErrorOutput
+from nexus_control.toolset.outputs import OUTPUT_MODELS, ErrorOutput
+from nexus_control.toolset.packaged import PACKAGED
 from nexus_control.toolset.table import TOOLS
 from nexus_control.toolset.tool import Tool
 
@@ -35,7 +39,7 @@ def input_schema(tool: Tool) -> Schema:
 
 def output_schema(tool: Tool) -> Schema:
     """What the tool answers."""
-    models = (tool.output_model, ErrorOutput)
+    models = (OUTPUT_MODELS[tool.name], ErrorOutput)
     return {"type": "object", "anyOf": [_plain(model.model_json_schema()) for model in models]}
 
 
@@ -50,18 +54,27 @@ def schema_text(tool: Tool) -> str:
         "name": tool.name,
         "title": tool.title,
         "description": tool.description,
-        "inputSchema": input_schema(tool),
-        "outputSchema": output_schema(tool),
         "annotations": tool.annotations.to_dict(),
+        **_both(tool),
     }
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+def packaged_text() -> str:
+    """The content of the package's own file."""
+    return json.dumps({tool.name: _both(tool) for tool in TOOLS}, sort_keys=True, ensure_ascii=False) + "\n"
+
+
 def write_schemas(folder: Path) -> None:
-    """Write the file of every tool."""
+    """Write the file of every tool into the folder, and the package's own."""
     folder.mkdir(exist_ok=True)
     for tool in TOOLS:
         folder.joinpath(schema_file_name(tool)).write_text(schema_text(tool), encoding="utf-8")
+    PACKAGED.write_text(packaged_text(), encoding="utf-8")
+
+
+def _both(tool: Tool) -> Schema:
+    return {"inputSchema": input_schema(tool), "outputSchema": output_schema(tool)}
 
 
 def _plain(schema: Schema) -> Schema:

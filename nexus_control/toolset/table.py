@@ -1,7 +1,7 @@
-"""The agents' tool table: the single source of the MCP server's tools and of `schemas/`."""
+"""The agents' tool table: with `outputs`, the single source of the MCP server's tools and of `schemas/`."""
 
 from nexus_control import arguments
-from nexus_control.toolset import asking, inputs, outputs, runs
+from nexus_control.toolset import asking, inputs, runs
 from nexus_control.toolset.tool import Annotations, Tool, spelled
 
 READING = Annotations(read_only=True, idempotent=True)
@@ -15,7 +15,6 @@ TOOLS: tuple[Tool, ...] = (
         description="Ask that something be executed, under a policy: who must approve, in which mode, at most how many "
         "steps. It is checked whole, then fixed for ever. Answers the request_id at once; nothing is executed.",
         input_model=arguments.RequestArguments,
-        output_model=outputs.RequestOutput,
         annotations=WRITING,
         run=runs.request,
     ),
@@ -25,7 +24,6 @@ TOOLS: tuple[Tool, ...] = (
         description="Get a pending decision approved by a person: where your host can ask one, it asks now; "
         "otherwise you get APPROVAL_NEEDS_A_PERSON, and its `next` is the command to show them.",
         input_model=arguments.ApproveArguments,
-        output_model=outputs.ApprovalOutput,
         annotations=WRITING,
         run=runs.approve,
         question=asking.question,
@@ -36,7 +34,6 @@ TOOLS: tuple[Tool, ...] = (
         description="Carry out an approved decision through its adapter, once. A refusal names every reason in "
         "details.reasons and changes nothing. A run that failed, or whose outcome is unknown, is never repeated.",
         input_model=arguments.ExecuteArguments,
-        output_model=outputs.ExecuteOutput,
         annotations=Annotations(destructive=True, open_world=True),
         run=runs.execute,
     ),
@@ -46,7 +43,6 @@ TOOLS: tuple[Tool, ...] = (
         description="Where a decision stands now: its state, approvals, executions, and everything that keeps it from "
         "being executed. With wait_seconds it waits for approvals, or for a run to end.",
         input_model=inputs.StatusInput,
-        output_model=outputs.StatusOutput,
         annotations=READING,
         run=runs.status,
     ),
@@ -56,7 +52,6 @@ TOOLS: tuple[Tool, ...] = (
         description="Everything about a decision for a reviewer: plan, policy, approvals, executions, timeline; in "
         "`rendered` as Markdown that begins with a verdict.",
         input_model=arguments.InspectArguments,
-        output_model=outputs.InspectOutput,
         annotations=READING,
         run=runs.inspect,
     ),
@@ -65,7 +60,6 @@ TOOLS: tuple[Tool, ...] = (
         title="Create a policy template",
         description="Give a policy a name, so that requests can be made under it. A template can never be changed.",
         input_model=arguments.TemplateCreateArguments,
-        output_model=outputs.TemplateCreateOutput,
         annotations=REPEATABLE,
         run=runs.template_create,
     ),
@@ -74,7 +68,6 @@ TOOLS: tuple[Tool, ...] = (
         title="Show a policy template",
         description="One template: its policy, who made it and when, and its digest.",
         input_model=arguments.TemplateGetArguments,
-        output_model=outputs.TemplateGetOutput,
         annotations=READING,
         run=runs.template_get,
     ),
@@ -83,7 +76,6 @@ TOOLS: tuple[Tool, ...] = (
         title="List policy templates",
         description="A page of the templates, oldest first.",
         input_model=arguments.TemplateListArguments,
-        output_model=outputs.TemplateListOutput,
         annotations=READING,
         run=runs.template_list,
     ),
@@ -93,7 +85,6 @@ TOOLS: tuple[Tool, ...] = (
         description="The decision and all its events as one portable document (bundle 0.5) with its digest. A large "
         "one is written to a file, and the answer says which.",
         input_model=arguments.BundleOptions,
-        output_model=outputs.ExportBundleOutput,
         annotations=REPEATABLE,
         run=runs.export_bundle,
     ),
@@ -103,7 +94,6 @@ TOOLS: tuple[Tool, ...] = (
         description="Take in a bundle 0.5, after checking its digests and its history. What is imported is evidence: "
         "approvals in it authorise nothing here. A refused import changes nothing.",
         input_model=inputs.ImportBundleInput,
-        output_model=outputs.ImportBundleOutput,
         annotations=WRITING,
         run=runs.import_bundle,
     ),
@@ -113,7 +103,6 @@ TOOLS: tuple[Tool, ...] = (
         description="The proof of an executed decision (audit package 0.6): what was allowed, what ran, and the digest "
         "that binds the two. A large one is written to a file, and the answer says which.",
         input_model=arguments.AuditPackageOptions,
-        output_model=outputs.ExportAuditPackageOutput,
         annotations=REPEATABLE,
         run=runs.export_audit_package,
     ),

@@ -11,7 +11,6 @@ from nexus_control.arguments import Arguments
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.payloads import Elicitation
 from nexus_control.store import DecisionStore
-from nexus_control.toolset.outputs import ToolOutput
 
 Approvals: TypeAlias = Literal["human", "declared", "off"]
 NameStyle: TypeAlias = Literal["dotted", "underscore"]
@@ -73,7 +72,7 @@ class ToolContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """One tool of the table. `run` gets a checked `input_model`; its data is as `output_model` says.
+    """One tool of the table. `run` gets a checked `input_model`; what it answers is in `outputs`.
 
     `question` is what to ask a person before it runs, where the context says that only a person's answer will do.
     """
@@ -82,7 +81,6 @@ class Tool:
     title: str
     description: str
     input_model: type[Arguments]
-    output_model: type[ToolOutput]
     annotations: Annotations
     run: Callable[[ToolContext, Any], Data]
     question: Callable[[ToolContext, Any], str] | None = None

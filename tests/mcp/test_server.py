@@ -222,46 +222,6 @@ def test_waiting_for_a_status_ends_when_somebody_approves(tmp_path: Path) -> Non
     asyncio.run(wait())
 
 
-def test_end_of_input_in_mid_run_leaves_an_unknown_outcome_that_a_person_settles(tmp_path: Path) -> None:
-    config, sign = tmp_path / "nexus-control.toml", tmp_path / "sign"
-    config.write_text(CONFIG)
-    options = ("--approvals", "declared", "--config", str(config))
-
-    async def leave_in_mid_run() -> str:
-        async with client(*options, folder=tmp_path) as agent:
-            request = {"goal": "g", "mode": "apply", "plan": plan("wait", file=str(sign))}
-            request_id = (await data(agent, "request", **request))["request_id"]
-            await data(agent, "approve", request_id=request_id)
-            arguments = {"request_id": request_id, "adapter_id": "subprocess:files"}
-            running = asyncio.create_task(agent.call_tool("nexus-control.execute", arguments))
-            while not sign.exists():
-                await asyncio.sleep(0.01)
-            running.cancel()
-            return request_id
-
-    async def come_back(request_id: str) -> None:
-        async with client(*options, folder=tmp_path) as agent:
-            status = await data(agent, "status", request_id=request_id)
-            assert status["state"] == "outcome_unknown"
-            again = await refusal(agent, "execute", request_id=request_id, adapter_id="subprocess:files")
-            assert [reason["code"] for reason in again["details"]["reasons"]] == ["OUTCOME_UNKNOWN"]
-
-    request_id = asyncio.run(leave_in_mid_run())
-    asyncio.run(come_back(request_id))
-    settled = nexus_control(
-        "reconcile",
-        request_id,
-        "--outcome",
-        "failed",
-        "--evidence",
-        "looked",
-        "--db",
-        str(tmp_path / "store.db"),
-    )
-    assert settled.returncode == 0
-    assert "failed" in settled.stdout
-
-
 BAD_OPTIONS = [
     ("--approvals", "all"),
     ("--tool-names", "camel"),
@@ -298,7 +258,9 @@ anyio.run(main)
 """
 
 
-def test_the_server_starts_not_much_later_than_an_empty_one_and_answers_quickly(tmp_path: Path) -> None:
+def test_the_first_list_comes_at_most_0_4_s_after_an_empty_servers_and_a_status_in_under_15_ms(
+    tmp_path: Path,
+) -> None:
     empty = StdioServerParameters(command=sys.executable, args=["-c", EMPTY_SERVER])
 
     async def first_list(server: StdioServerParameters) -> float:
@@ -318,7 +280,7 @@ def test_the_server_starts_not_much_later_than_an_empty_one_and_answers_quickly(
             return statistics.median(spans)
 
     ours = parameters(folder=tmp_path)
-    asyncio.run(first_list(ours))  # the first start makes the database
-    # Measured beside other tests, so against an empty server of the same moment, and by the best of several rounds.
-    assert any(asyncio.run(first_list(ours)) < 1.6 * asyncio.run(first_list(empty)) for _ in range(8))
-    assert any(asyncio.run(status_milliseconds()) < 50 for _ in range(8))
+    asyncio.run(first_list(ours))
+    # The first start makes the database. Measured beside other tests, so by the best of several rounds.
+    assert any(asyncio.run(first_list(ours)) - asyncio.run(first_list(empty)) < 0.4 for _ in range(12))
+    assert any(asyncio.run(status_milliseconds()) < 15 for _ in range(12))

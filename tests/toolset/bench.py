@@ -12,7 +12,8 @@ from nexus_control.execution.adapter import Adapters
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.store import DecisionStore
-from nexus_control.toolset import Outcome, ToolContext, call, output_schema, tool_named
+from nexus_control.toolset import Outcome, ToolContext, call, tool_named
+from nexus_control.toolset.schema import output_schema
 from nexus_control.toolset.tool import Tool
 from tests.support.clock import FakeClock
 

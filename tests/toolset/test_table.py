@@ -5,8 +5,17 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from nexus_control.toolset import TOOLS, Annotations, Tool, input_schema, output_schema, spelled, tool_named
-from nexus_control.toolset.schema import DIALECT, schema_file_name, schema_text
+from nexus_control.toolset import TOOLS, Annotations, Tool, spelled, tool_named
+from nexus_control.toolset.outputs import OUTPUT_MODELS
+from nexus_control.toolset.packaged import PACKAGED
+from nexus_control.toolset.schema import (
+    DIALECT,
+    input_schema,
+    output_schema,
+    packaged_text,
+    schema_file_name,
+    schema_text,
+)
 from tests.artifacts.samples import nodes
 from tests.support.places import REPOSITORY
 from tests.toolset.bench import ADAPTER, PLAN, Bench, closed_output_schema, named, require_valid
@@ -117,6 +126,11 @@ def test_the_annotations_are_true() -> None:
 def test_the_schema_file_is_what_the_table_says(tool: Tool) -> None:
     written = (REPOSITORY / "schemas" / schema_file_name(tool)).read_bytes()
     assert written == schema_text(tool).encode(), "run `make schemas`"
+
+
+def test_the_schemas_that_a_server_reads_are_what_the_table_says() -> None:
+    assert PACKAGED.read_bytes() == packaged_text().encode(), "run `make schemas`"
+    assert list(OUTPUT_MODELS) == [tool.name for tool in TOOLS]
 
 
 def test_there_is_no_other_schema_file() -> None:
