@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from nexus_control.audit_package import AuditPackage, PackageRouter, router_bundle_digest
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.execution.run_bundle import run_bundle_digest
+from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.export import bundle_of
 from nexus_control.integrity import is_prefixed, prefixed
 from nexus_control.projection import StoredDecision

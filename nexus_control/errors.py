@@ -44,6 +44,7 @@ class ErrorCode(StrEnum):
     IMPORTED_COPY = "IMPORTED_COPY"
     ACTOR_MISMATCH = "ACTOR_MISMATCH"
     APPROVAL_NEEDS_A_PERSON = "APPROVAL_NEEDS_A_PERSON"
+    NOT_CONFIRMED = "NOT_CONFIRMED"
     CONFIG_INVALID = "CONFIG_INVALID"
     JSON_INVALID = "JSON_INVALID"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
@@ -112,6 +113,7 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.IMPORTED_COPY: "Export the audit package of the original decision.",
     ErrorCode.ACTOR_MISMATCH: "Leave actor out: this server acts for one identity.",
     ErrorCode.APPROVAL_NEEDS_A_PERSON: "Ask a person to approve from their own terminal.",
+    ErrorCode.NOT_CONFIRMED: "Nothing was written; run the command again when you are sure.",
     ErrorCode.CONFIG_INVALID: "Correct the named entry of the configuration file.",
     ErrorCode.JSON_INVALID: "Send plain JSON: no duplicate keys, no NaN, no BOM, at most 64 levels.",
     ErrorCode.STORE_UNAVAILABLE: "Check the database path, permissions and disk space, then try again.",

@@ -13,6 +13,7 @@ from nexus_control.errors import ErrorCode, next_step
 from nexus_control.payloads import PAYLOADS, POLICY_FIELDS, EventType
 from nexus_control.tool import NexusControlTools
 from nexus_control.toolset import TOOLS
+from tests.cli.running import command_names
 from tests.support.places import REPOSITORY
 
 TEST_NAME = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
@@ -83,8 +84,7 @@ def test_the_readme_has_every_state_and_every_field_of_a_policy() -> None:
 
 def test_the_readme_has_every_command() -> None:
     named = [name for name, _ in table("README.md", "| command | what it does |")]
-    registered = [each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands]
-    assert sorted(named) == sorted(f"`{name}`" for name in registered)
+    assert sorted(named) == sorted(f"`{' '.join(words)}`" for words in command_names(app))
 
 
 def test_the_layers_that_are_drawn_are_those_that_are_enforced() -> None:

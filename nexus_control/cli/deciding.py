@@ -13,11 +13,13 @@ import typer
 
 from nexus_control import arguments as door
 from nexus_control.actors import Actor
+from nexus_control.cli.files import read_text
 from nexus_control.cli.frame import ActingAs, AsJson, Data, Database, Frame, carry_out, frame_of, identity
 from nexus_control.cli.screen import Mark, Screen
-from nexus_control.errors import invalid_argument
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.config import load_adapters
-from nexus_control.execution.local_router import LocalRouter
+from nexus_control.execution.opening import IN_MEMORY, opened_router
+from nexus_control.execution.router import PlanChecker
 from nexus_control.payloads import Assurance
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import deciding, requesting, views
@@ -83,8 +85,8 @@ def request(
         }
         checked = door.validated(door.RequestArguments, values)
         found = _config(config)
-        checker = LocalRouter(load_adapters(found)) if adapter is not None and found is not None else None
-        return requesting.request(store, checked, checker)
+        with opened_router(database=IN_MEMORY, config=found if adapter else None, factory=None) as router:
+            return requesting.request(store, checked, router if isinstance(router, PlanChecker) else None)
 
     def show(screen: Screen, data: Data) -> None:
         screen.prose(
@@ -240,7 +242,7 @@ def _require_consent(question: str) -> None:
     except typer.Abort:
         agreed = False
     if not agreed:
-        raise invalid_argument("your answer", "was no: nothing was written")
+        raise NexusControlError(ErrorCode.NOT_CONFIRMED, "You answered no")
 
 
 def _config(given: Path | None) -> Path | None:
@@ -252,7 +254,4 @@ def _plan(text: str | None, file: Path | None) -> str | None:
         raise invalid_argument("--plan", "and --plan-file exclude each other")
     if file is None:
         return text
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise invalid_argument("--plan-file", f"cannot be read: {error}") from None
+    return read_text("--plan-file", file)

@@ -24,9 +24,14 @@ from nexus_control.store import DecisionStore
 
 Data = dict[str, Any]
 
-REFUSED, USAGE = 1, 2
+REFUSED, USAGE, NOT_VERIFIED = 1, 2, 3
 DEFAULT_DATABASE = "nexus-control.db"
-_USAGE_CODES = {ErrorCode.INVALID_ARGUMENT, ErrorCode.CONFIG_INVALID, ErrorCode.STORE_UNAVAILABLE}
+_USAGE_CODES = {
+    ErrorCode.INVALID_ARGUMENT,
+    ErrorCode.CONFIG_INVALID,
+    ErrorCode.JSON_INVALID,
+    ErrorCode.STORE_UNAVAILABLE,
+}
 
 Database = Annotated[
     str | None,
@@ -71,20 +76,26 @@ def frame_of(context: typer.Context, database: str | None, as_json: bool) -> Fra
 
 def carry_out(
     frame: Frame, action: Callable[[DecisionStore], Data], show: Callable[[Screen, Data], None]
-) -> None:
-    """Run `action` on the store, show its data, and exit with 0; or say why not, and exit with 1 or 2."""
+) -> Data:
+    """Run `action` on the store and show its data; or say why not, and exit with 1 or 2."""
 
     def run() -> Data:
         with DecisionStore(frame.path) as store:
             return action(store)
 
-    outcome = fault_of(run)
+    return answer(frame, run, show)
+
+
+def answer(frame: Frame, action: Callable[[], Data], show: Callable[[Screen, Data], None]) -> Data:
+    """Run `action` and show its data; or say why not, and exit with 1 or 2."""
+    outcome = fault_of(action)
     if isinstance(outcome, NexusControlError):
         raise refuse(frame, outcome)
     if frame.as_json:
         print(json.dumps(outcome, indent=2, ensure_ascii=False))
     else:
         show(Screen(sys.stdout), outcome)
+    return outcome
 
 
 def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:

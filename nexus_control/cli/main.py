@@ -4,17 +4,21 @@ Exit codes: 0 done; 1 refused, or not as it should be; 2 usage, or a file that i
 3 verification failed. What people read of a fault goes to standard error; with `--json` it is on standard output.
 """
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from nexus_control import __version__
-from nexus_control.cli import deciding, looking, running
+from nexus_control.cli import artifacts, deciding, health, hosting, looking, reporting, running, templates
 from nexus_control.cli.demo.command import run_demo
-from nexus_control.cli.frame import AsJson, Database, Frame, frame_of
+from nexus_control.cli.frame import REFUSED, USAGE, AsJson, Database, Frame, frame_of, refuse
+from nexus_control.errors import ErrorCode, NexusControlError
 
 PROGRAM = "nexus-control"
+# Every error of usage; typer has its own copy of the class from one version on, and gives it no public name.
+_USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
 app = typer.Typer(
     help="Approval and audit for agents that act.",
@@ -27,7 +31,23 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command that the process was given, and exit."""
-    app(prog_name=PROGRAM)
+    try:
+        code = app(prog_name=PROGRAM, standalone_mode=False)
+    except _USAGE_ERROR as error:
+        sys.exit(_misused(error))
+    except typer.Abort:
+        sys.exit(REFUSED)
+    sys.exit(code)
+
+
+def _misused(error: typer.BadParameter) -> int:
+    """What the parser of the options says of a call that it does not understand."""
+    if "--json" not in sys.argv:
+        error.show()
+    else:
+        fault = NexusControlError(ErrorCode.INVALID_ARGUMENT, error.format_message())
+        refuse(Frame(as_json=True), fault)
+    return USAGE
 
 
 def _tell_version(asked: bool) -> None:
@@ -68,5 +88,5 @@ def demo(
     raise typer.Exit(run_demo(keep, as_json=frame_of(context, None, as_json).as_json))
 
 
-for commands in (deciding, looking, running):
+for commands in (deciding, looking, running, templates, artifacts, reporting, health, hosting):
     commands.register(app)

@@ -26,7 +26,7 @@ from nexus_control.cli.frame import (
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.execution.local_router import StepProgress
-from nexus_control.execution.opening import open_router
+from nexus_control.execution.opening import opened_router
 from nexus_control.results import fault_of
 from nexus_control.store import DecisionStore
 from nexus_control.toolset import ToolContext, tool_named
@@ -77,8 +77,8 @@ def execute(
             "dry_run": True if dry_run else None,
         }
         checked = door.validated(door.ExecuteArguments, values)
-        opened = open_router(database=frame.path, config=config, factory=router, on_step=tell)
-        return executing.execute(store, checked, opened)
+        with opened_router(database=frame.path, config=config, factory=router, on_step=tell) as opened:
+            return executing.execute(store, checked, opened)
 
     def show(screen: Screen, data: Data) -> None:
         text = f"Run {data['run_id']}, {data['mode']}: {data['steps_executed']} steps."
@@ -162,8 +162,10 @@ def call(
         if found is None:
             raise invalid_argument("TOOL", "is not one of the agents' tools")
         values = parse_json_object(arguments)
-        opened = open_router(database=frame.path, config=config, factory=router)
-        with DecisionStore(frame.path) as store:
+        with (
+            opened_router(database=frame.path, config=config, factory=router) as opened,
+            DecisionStore(frame.path) as store,
+        ):
             outcome = call_tool(
                 found,
                 ToolContext(

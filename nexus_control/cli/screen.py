@@ -18,6 +18,7 @@ from rich.text import Text
 _PLAIN_WIDTH = 80
 _NARROWEST = 40
 _WIDEST_PROSE = 100
+_LONGEST_WORD = 36  # a UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,9 @@ class Screen:
             header_style="bold",
             show_edge=False,
         )
-        for column in grid.columns:
-            table.add_column(Text(visible(column)), overflow="fold")
+        for number, column in enumerate(grid.columns):
+            whole = all(_is_one_word(row[number]) for row in grid.rows)
+            table.add_column(Text(visible(column)), overflow="fold", no_wrap=whole)
         for row in grid.rows:
             table.add_row(*map(_cell, row))
         self.blank()
@@ -99,6 +101,12 @@ class Screen:
 def columns(names: str, rows: Sequence[Sequence[Cell]]) -> Grid:
     """A grid whose column names are the words between `|`."""
     return Grid(tuple(names.split("|")), tuple(map(tuple, rows)))
+
+
+def _is_one_word(cell: Cell) -> bool:
+    """Whether a cell stays on one line: ids are there to be copied."""
+    text = cell.text if isinstance(cell, Mark) else cell
+    return len(text) <= _LONGEST_WORD and not text.count(" ")
 
 
 def _cell(cell: Cell) -> Text:

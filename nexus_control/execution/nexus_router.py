@@ -17,8 +17,8 @@ from typing import Any, Protocol, cast
 
 from nexus_control.canonical_json import parse_json
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.execution.plan import MAX_PLAN_BYTES, plan_invalid
-from nexus_control.execution.run_bundle import run_bundle_digest
 from nexus_control.execution.spelling import bounded, spell
 
 

@@ -1,6 +1,7 @@
 """Opens the router that somebody configured: adapters in a TOML file, or a factory by its name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -12,22 +13,25 @@ from nexus_control.execution.router import RouterProtocol
 IN_MEMORY = ":memory:"
 
 
-def open_router(
+@contextmanager
+def opened_router(
     *,
     database: str,
     config: Path | None,
     factory: str | None,
     on_step: Callable[[StepProgress], None] | None = None,
-) -> RouterProtocol | None:
+) -> Generator[RouterProtocol | None]:
     """A LocalRouter over `config`, its run log at `<database>.runs`; or what `package.module:factory` makes, called
-    without arguments; or None. Raises CONFIG_INVALID.
+    without arguments; or None. Raises CONFIG_INVALID. What is made here is closed here.
     """
     if config is not None and factory is not None:
         raise _invalid("give --config or --router, not both")
     if config is not None:
         runs = IN_MEMORY if database == IN_MEMORY else f"{database}.runs"
-        return LocalRouter(load_adapters(config), runs, on_step=on_step)
-    return None if factory is None else _made(factory)
+        with LocalRouter(load_adapters(config), runs, on_step=on_step) as router:
+            yield router
+    else:
+        yield None if factory is None else _made(factory)
 
 
 def _made(name: str) -> RouterProtocol:

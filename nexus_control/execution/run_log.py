@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, cast
 
 from nexus_control.clock import Clock
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.run_bundle import make_run_bundle
+from nexus_control.evidence.run_bundle import make_run_bundle
 from nexus_control.instants import format_instant
 
 RunEvent: TypeAlias = tuple[str, Mapping[str, object]]

@@ -23,13 +23,19 @@ def escape(text: object) -> str:
     """`text` for a place within a line of Markdown; `(none)` for None."""
     if text is None:
         return "(none)"
-    escaped = _ACTIVE.sub(r"\\\g<0>", str(text))
-    return escaped if escaped.isascii() and escaped.isprintable() else "".join(map(_visible, escaped))
+    return unhidden(_ACTIVE.sub(r"\\\g<0>", str(text)))
+
+
+def unhidden(text: str, *, keep: str = "") -> str:
+    """`text` with what is hidden made visible (rule 1), except the characters to keep. It is not escaped."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(each if each in keep else _visible(each) for each in text)
 
 
 def code_block(text: str) -> str:
     """`text` as a fenced block, verbatim but for hidden characters."""
-    shown = "".join(each if each in "\n\t" else _visible(each) for each in text)
+    shown = unhidden(text, keep="\n\t")
     longest = max(map(len, re.findall("`+", shown)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{shown}\n{fence}"

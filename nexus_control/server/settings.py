@@ -8,7 +8,7 @@ from pathlib import Path
 from nexus_control.actors import Actor
 from nexus_control.arguments import RecoverArguments
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.opening import open_router
+from nexus_control.execution.opening import opened_router
 from nexus_control.server.running import tell
 from nexus_control.store import DecisionStore
 from nexus_control.toolset.asking import SILENCE_SECONDS
@@ -48,10 +48,12 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
             ErrorCode.CONFIG_INVALID,
             f"--read-only needs a database that exists; there is none at {settings.database}",
         )
-    router = open_router(
-        database=settings.database, config=settings.config, factory=settings.router, on_step=tell
-    )
-    with DecisionStore(settings.database) as store:
+    with (
+        opened_router(
+            database=settings.database, config=settings.config, factory=settings.router, on_step=tell
+        ) as router,
+        DecisionStore(settings.database) as store,
+    ):
         if not settings.read_only:
             recover(store, RecoverArguments())
         yield ToolContext(

@@ -1,11 +1,18 @@
 """Runs the command line as its users do."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import typer
+from typer.testing import CliRunner
+
+from nexus_control.cli.main import app
 from tests.support.places import REPOSITORY
 
 
@@ -29,3 +36,33 @@ def nexus_control(
         encoding="utf-8",
         timeout=60,
     )
+
+
+def command_names(group: typer.Typer) -> list[tuple[str, ...]]:
+    """Every command, as the words that call it."""
+    own = [(each.name or getattr(each.callback, "__name__", ""),) for each in group.registered_commands]
+    return own + [
+        (each.name or "", *words)
+        for each in group.registered_groups
+        if each.typer_instance
+        for words in command_names(each.typer_instance)
+    ]
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Commands on a database in a folder, in this process: as quick as a test wants them."""
+
+    folder: Path
+    database: str = "store.db"
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """The standard output of a command that must end with this code."""
+        given = ["--db", str(self.folder / self.database), *arguments]
+        ran = CliRunner().invoke(app, given, prog_name="nexus-control")
+        assert ran.exit_code == code, ran.output
+        return ran.stdout
+
+    def answer(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        """The document that it prints with `--json`."""
+        return json.loads(self.run(*arguments, "--json", code=code))

@@ -13,7 +13,7 @@ import pytest
 
 from nexus_control import DecisionStore, NexusControlTools, __version__, verify_audit_package
 from nexus_control.audit_package import router_bundle_digest
-from nexus_control.execution.run_bundle import run_bundle_digest
+from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.integrity import prefixed
 from tests.cli.running import environment, nexus_control
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.execution.nexus_router import NexusRouterBridge
 from nexus_control.execution.response import read_response
 from nexus_control.execution.router import PlanChecker, RouterProtocol, RunExporter
-from nexus_control.execution.run_bundle import run_bundle_digest
 from tests.execution.support import plan, step, vector
 
 RUN_ID = "d1471c92-473a-40d4-9279-1dd5b15fff8a"

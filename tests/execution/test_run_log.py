@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.run_bundle import run_bundle_digest
+from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.execution.run_log import RunLog
 from tests.execution.support import CountingClock, vector
 

@@ -11,8 +11,8 @@ import pytest
 from nexus_control import NexusControlTools, verify_audit_package
 from nexus_control.canonical_json import canonical_json
 from nexus_control.events import StoredEvent
+from nexus_control.evidence.run_bundle import make_run_bundle
 from nexus_control.execution.router import RouterOutcomeUnknown
-from nexus_control.execution.run_bundle import make_run_bundle
 from nexus_control.integrity import prefixed, sha256_hex
 from nexus_control.results import ToolResult
 from tests.support.governed import (

@@ -9,8 +9,8 @@ from nexus_control.cli.demo.chapter import Chapter, done, require, short
 from nexus_control.cli.demo.forgeries import Forgery, forgeries
 from nexus_control.cli.demo.scratch import Scratch
 from nexus_control.cli.screen import Cell, Grid, Mark, columns
+from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.execution.local_router import LocalRouter
-from nexus_control.execution.run_bundle import run_bundle_digest
 from nexus_control.integrity import prefixed
 from nexus_control.tool import NexusControlTools
 

@@ -1,0 +1,241 @@
+"""The commands of auditors: export, import, audit, verify.
+
+A document goes to standard output, or with `--output` to a file, which is then described. `verify` needs no database:
+it reads a file, prints every check, and exits with 3 when one fails.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nexus_control import arguments as door
+from nexus_control.canonical_json import canonical_json, parse_json_object
+from nexus_control.cli.files import read_bytes, read_text, write_bytes
+from nexus_control.cli.frame import (
+    NOT_VERIFIED,
+    AsJson,
+    Data,
+    Database,
+    answer,
+    carry_out,
+    frame_of,
+)
+from nexus_control.cli.screen import Cell, Mark, Screen, columns
+from nexus_control.errors import invalid_argument
+from nexus_control.evidence.artifact import read_evidence
+from nexus_control.execution.opening import opened_router
+from nexus_control.integrity import sha256_hex
+from nexus_control.store import DecisionStore
+from nexus_control.usecases import exporting
+
+DecisionId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write it here rather than to standard output."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(export)
+    app.command("import")(import_bundle)
+    app.command()(audit)
+    app.command()(verify)
+
+
+def export(
+    context: typer.Context,
+    decision_id: DecisionId,
+    output: Output = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """The decision and all its events as one document: a bundle 0.5.
+
+    Example: nexus-control export 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o bundle.json
+    """
+
+    def run(store: DecisionStore) -> Data:
+        values = {"decision_id": decision_id, "render": False}
+        data = exporting.export_bundle(store, door.validated(door.ExportBundleArguments, values))
+        return _written("bundle", data["bundle"], data["digest"], output)
+
+    carry_out(frame_of(context, db, as_json), run, _show_document)
+
+
+def audit(
+    context: typer.Context,
+    decision_id: DecisionId,
+    output: Output = None,
+    run_bundle: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Embed this bundle of the run, as its router exported it."),
+    ] = None,
+    embed: Annotated[
+        bool, typer.Option("--embed", help="Embed the run as the configured router recorded it.")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The adapters: a nexus-control.toml.")
+    ] = None,
+    router: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:FACTORY", help="A router of your own, made without arguments."),
+    ] = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """The proof of an executed decision: an audit package 0.6.
+
+    Example: nexus-control audit 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o package.json
+    """
+    frame = frame_of(context, db, as_json)
+
+    def run(store: DecisionStore) -> Data:
+        recorded = _run_bundle(store, frame.path, decision_id, run_bundle, embed, config, router)
+        values = {
+            "decision_id": decision_id,
+            "embed_router_bundle": recorded is not None,
+            "router_bundle": recorded,
+            "render": False,
+        }
+        data = exporting.export_audit_package(store, door.validated(door.ExportAuditPackageArguments, values))
+        return _written("package", data["package"], data["digest"], output)
+
+    carry_out(frame, run, _show_document)
+
+
+def import_bundle(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A bundle 0.5.")],
+    conflict_mode: Annotated[
+        str,
+        typer.Option(
+            help="When the decision is here already: reject_on_conflict, new_decision_id or overwrite."
+        ),
+    ] = "reject_on_conflict",
+    allow_rollback: Annotated[
+        bool,
+        typer.Option(
+            "--allow-rollback", help="With overwrite: also a history that does not extend this one."
+        ),
+    ] = False,
+    forensic: Annotated[
+        bool, typer.Option("--forensic", help="Leave the checks out: as evidence only, never to be executed.")
+    ] = False,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take in a bundle, after checking it whole. Imported approvals authorise nothing here.
+
+    Example: nexus-control import bundle.json
+    """
+
+    def run(store: DecisionStore) -> Data:
+        values = {
+            "bundle": read_text("FILE", file),
+            "conflict_mode": conflict_mode,
+            "allow_rollback": allow_rollback,
+            "verify_digest": not forensic,
+            "replay_after_import": not forensic,
+        }
+        return exporting.import_bundle(store, door.validated(door.ImportBundleArguments, values))
+
+    def show(screen: Screen, data: Data) -> None:
+        imported = data["imported"]
+        text = (
+            f"{imported['events_imported']} events are decision {imported['decision_id']} here, as evidence."
+        )
+        screen.prose(text, Mark("Done.", "good"))
+
+    carry_out(frame_of(context, db, as_json), run, show)
+
+
+def verify(
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An audit package, a bundle, or a run's bundle.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Check a package or a bundle, of this version or of 1.0. Needs no database.
+
+    Example: nexus-control verify audit-package.json
+    """
+
+    def run() -> Data:
+        evidence = read_evidence(read_bytes("FILE", file))
+        return {
+            "ok": evidence.ok,
+            "kind": evidence.kind,
+            "digest": evidence.digest,
+            "checks": [check.to_dict() for check in evidence.checks],
+        }
+
+    if not answer(frame_of(context, None, as_json), run, _show_checks)["ok"]:
+        raise typer.Exit(NOT_VERIFIED)
+
+
+def _show_checks(screen: Screen, data: Data) -> None:
+    rows: list[tuple[Cell, ...]] = [
+        (each["name"], _mark(each["status"]), _found(each)) for each in data["checks"]
+    ]
+    screen.grid(columns("check|status|what was found", rows))
+    screen.blank()
+    failed = [each["name"] for each in data["checks"] if each["status"] == "fail"]
+    if failed:
+        screen.prose(f"The {data['kind']} does not hold: {', '.join(failed)}.", Mark("Failed.", "bad"))
+        return
+    screen.prose(
+        f"The {data['kind']} {data['digest']} holds together. Who wrote it, its digests do not say.",
+        Mark("Verified.", "good"),
+    )
+
+
+def _mark(status: str) -> Mark:
+    return Mark(status, "good" if status == "pass" else "bad" if status == "fail" else "stopped")
+
+
+def _found(check: Data) -> str:
+    if check["status"] == "fail" and check["expected"] is not None:
+        return f"{check['detail']}: expected {check['expected']}, found {check['actual']}"
+    return check["detail"]
+
+
+def _written(kind: str, document: Data, digest: str, output: Path | None) -> Data:
+    if output is None:
+        return {kind: document, "digest": digest}
+    content = canonical_json(document).encode()
+    write_bytes("--output", output, content)
+    return {"path": str(output), "digest": digest, "file_sha256": sha256_hex(content), "bytes": len(content)}
+
+
+def _show_document(screen: Screen, data: Data) -> None:
+    if "path" not in data:
+        typer.echo(canonical_json(data.get("bundle", data.get("package"))))
+        return
+    screen.prose(f"{data['path']}: {data['bytes']} bytes. Keep its digest where nobody can change both:")
+    screen.verbatim(data["digest"])
+
+
+def _run_bundle(
+    store: DecisionStore,
+    database: str,
+    decision_id: str,
+    file: Path | None,
+    embed: bool,
+    config: Path | None,
+    router: str | None,
+) -> dict[str, Any] | None:
+    if file is not None:
+        return dict(parse_json_object(read_bytes("--run-bundle", file)))
+    if not embed:
+        return None
+    with opened_router(database=database, config=config, factory=router) as opened:
+        export_run = getattr(opened, "export_run", None)
+        if export_run is None:
+            raise invalid_argument(
+                "--embed", "needs --config or --router, with a router that exports its runs"
+            )
+        run = store.load(decision_id).facts.linked_execution
+        return None if run is None or run.run_id is None else dict(export_run(run.run_id))

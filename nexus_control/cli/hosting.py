@@ -1,0 +1,81 @@
+"""The command that registers the server with an agent host: install.
+
+It prints what the host wants, a command or a piece of its configuration; it changes no file itself. Paths are
+absolute and the interpreter is the one that runs now, because a host starts the server from anywhere.
+"""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from nexus_control.cli.deciding import DEFAULT_CONFIG
+from nexus_control.cli.frame import AsJson, Data, Database, answer, frame_of
+from nexus_control.cli.screen import Screen
+from nexus_control.errors import invalid_argument
+
+_NAME = "nexus-control"
+COMMANDS: Final = {
+    "claude-code": ["claude", "mcp", "add", _NAME, "--scope", "user", "--"],
+    "codex": ["codex", "mcp", "add", _NAME, "--"],
+}
+"""Hosts that register a server by a command; they accept names with dots."""
+FILES: Final = {
+    "claude-desktop": ("mcpServers", "claude_desktop_config.json (Settings, Developer, Edit Config)"),
+    "cursor": ("mcpServers", "~/.cursor/mcp.json, or .cursor/mcp.json in a project"),
+    "vscode": ("servers", ".vscode/mcp.json in a workspace"),
+}
+"""Hosts that read a file: the key that holds servers, and which file. They refuse names with dots."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(install)
+
+
+def install(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help=f"One of {', '.join([*COMMANDS, *FILES])}.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The adapters. Default: nexus-control.toml in this folder, if there."
+        ),
+    ] = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what registers the MCP server with an agent host.
+
+    Example: nexus-control install --host cursor --db decisions.db
+    """
+    frame = frame_of(context, db, as_json)
+
+    def run() -> Data:
+        serving = _serving(frame.path, config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None))
+        if host in COMMANDS:
+            return {"host": host, "command": [*COMMANDS[host], *serving]}
+        if host not in FILES:
+            raise invalid_argument("--host", f"must be one of {', '.join([*COMMANDS, *FILES])}")
+        key, file = FILES[host]
+        entry: dict[str, Any] = {"command": serving[0], "args": [*serving[1:], "--tool-names", "underscore"]}
+        if host == "vscode":
+            entry = {"type": "stdio", **entry}
+        return {"host": host, "file": file, "config": {key: {_NAME: entry}}}
+
+    def show(_screen: Screen, data: Data) -> None:
+        if "command" in data:
+            typer.echo(shlex.join(data["command"]))
+            return
+        typer.echo(f"Put this into {data['file']}:", err=True)
+        typer.echo(json.dumps(data["config"], indent=2))
+
+    answer(frame, run, show)
+
+
+def _serving(database: str, config: Path | None) -> list[str]:
+    serving = [sys.executable, "-m", "nexus_control", "serve", "--db", str(Path(database).absolute())]
+    return serving if config is None else [*serving, "--config", str(config.absolute())]

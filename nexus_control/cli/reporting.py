@@ -1,0 +1,50 @@
+"""The command that makes a page for people out of evidence: report."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nexus_control.cli.artifacts import Output
+from nexus_control.cli.files import read_bytes, write_bytes
+from nexus_control.cli.frame import NOT_VERIFIED, AsJson, Data, answer, frame_of
+from nexus_control.cli.screen import Mark, Screen
+from nexus_control.evidence.artifact import read_evidence
+from nexus_control.render.report import render_report
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(report)
+
+
+def report(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An audit package or a bundle.")],
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """A package or a bundle as one HTML page: verdict, timeline, approvals, plan, digests, checks.
+
+    Example: nexus-control report audit-package.json -o report.html
+    """
+
+    def run() -> Data:
+        evidence = read_evidence(read_bytes("FILE", file))
+        html = render_report(evidence)
+        data = {"ok": evidence.ok, "digest": evidence.digest}
+        if output is None:
+            return data | {"html": html}
+        write_bytes("--output", output, html.encode())
+        return data | {"path": str(output), "bytes": len(html.encode())}
+
+    def show(screen: Screen, data: Data) -> None:
+        if output is None:
+            sys.stdout.write(data["html"])
+            return
+        mark = Mark("Verified.", "good") if data["ok"] else Mark("Failed.", "bad")
+        screen.prose(f"{data['path']}: {data['bytes']} bytes.", mark)
+
+    if not answer(frame_of(context, None, as_json), run, show)["ok"]:
+        raise typer.Exit(NOT_VERIFIED)

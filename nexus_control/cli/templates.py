@@ -1,0 +1,139 @@
+"""The commands about policy templates: template create, get, list."""
+
+from typing import Annotated, cast
+
+import typer
+
+from nexus_control import arguments as door
+from nexus_control.cli.frame import ActingAs, AsJson, Data, Database, carry_out, frame_of, identity
+from nexus_control.cli.screen import Cell, Mark, Screen, columns
+from nexus_control.store import DecisionStore
+from nexus_control.usecases import templating
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The template's name.")]
+
+templates = typer.Typer(help="Policies with a name.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    templates.command()(create)
+    templates.command()(get)
+    templates.command("list")(list_templates)
+    app.add_typer(templates, name="template")
+
+
+def create(
+    context: typer.Context,
+    name: Name,
+    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    min_approvals: Annotated[int | None, typer.Option(help="How many people must approve.")] = None,
+    allowed_mode: Annotated[list[str] | None, typer.Option(help="dry_run or apply; may be repeated.")] = None,
+    require_capability: Annotated[
+        list[str] | None, typer.Option(help="What the adapter must be capable of; may be repeated.")
+    ] = None,
+    max_steps: Annotated[int | None, typer.Option(help="The longest plan that may run.")] = None,
+    approver: Annotated[list[str] | None, typer.Option(help="Who may approve; may be repeated.")] = None,
+    requester_may_approve: Annotated[
+        bool, typer.Option(help="Whether the requester may be one of the approvers.")
+    ] = True,
+    min_assurance: Annotated[
+        str | None, typer.Option(help="How approvers must be known: declared, elicited, local or signed.")
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(help="A label; may be repeated.")] = None,
+    tighten_only: Annotated[
+        bool, typer.Option("--tighten-only", help="Requests may only make it stricter.")
+    ] = False,
+    acting_as: ActingAs = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a policy a name. It can never be changed.
+
+    Example: nexus-control template create prod --min-approvals 2 --allowed-mode dry_run --allowed-mode apply
+    """
+
+    def run(store: DecisionStore) -> Data:
+        values = {
+            "name": name,
+            "actor": identity(acting_as)[0],
+            "description": description,
+            "min_approvals": min_approvals,
+            "allowed_modes": allowed_mode or None,
+            "require_adapter_capabilities": require_capability or None,
+            "max_steps": max_steps,
+            "approvers": approver or None,
+            "allow_requester_approval": None if requester_may_approve else False,
+            "min_assurance": min_assurance,
+            "labels": label or None,
+            "overrides": "tighten_only" if tighten_only else "any",
+        }
+        return templating.template_create(store, door.validated(door.TemplateCreateArguments, values))
+
+    def show(screen: Screen, data: Data) -> None:
+        screen.prose(f"Template {data['template_name']} is there to stay.", Mark("Done.", "good"))
+        screen.verbatim(f'nexus-control request "..." --template {data["template_name"]}')
+
+    carry_out(frame_of(context, db, as_json), run, show)
+
+
+def get(context: typer.Context, name: Name, db: Database = None, as_json: AsJson = False) -> None:
+    """One template: its policy, who made it and when.
+
+    Example: nexus-control template get prod
+    """
+
+    def run(store: DecisionStore) -> Data:
+        return templating.template_get(store, door.validated(door.TemplateGetArguments, {"name": name}))
+
+    def show(screen: Screen, data: Data) -> None:
+        rows = [(field.replace("_", " "), _said(value)) for field, value in data["template"].items()]
+        screen.grid(columns("field|value", rows))
+
+    carry_out(frame_of(context, db, as_json), run, show)
+
+
+def list_templates(
+    context: typer.Context,
+    label: Annotated[str | None, typer.Option(help="Only with this label.")] = None,
+    limit: Annotated[int, typer.Option(help="How many.")] = 20,
+    offset: Annotated[int, typer.Option(help="How many to skip.")] = 0,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """The templates, oldest first.
+
+    Example: nexus-control template list --label prod
+    """
+
+    def run(store: DecisionStore) -> Data:
+        values = {"label_filter": label, "limit": limit, "offset": offset}
+        return templating.template_list(store, door.validated(door.TemplateListArguments, values))
+
+    def show(screen: Screen, data: Data) -> None:
+        rows: list[tuple[Cell, ...]] = [
+            (
+                each["template_name"],
+                str(each["min_approvals"]),
+                _said(each["allowed_modes"]),
+                each["description"],
+            )
+            for each in data["templates"]
+        ]
+        if not rows:
+            screen.prose("No templates.")
+            return
+        screen.grid(columns("name|approvals|modes|what it is for", rows))
+        if data["count"] == data["limit"]:
+            screen.prose(f"There may be more: --offset {data['offset'] + data['count']}")
+
+    carry_out(frame_of(context, db, as_json), run, show)
+
+
+def _said(value: object) -> str:
+    if isinstance(value, dict):  # an actor
+        actor = cast("dict[str, str]", value)
+        return f"{actor['type']}:{actor['id']}"
+    if isinstance(value, list):
+        return ", ".join(map(str, cast("list[object]", value))) or "-"
+    return "-" if value in (None, "") else str(value)

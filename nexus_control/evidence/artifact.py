@@ -1,0 +1,142 @@
+"""Reading a file that should be evidence: which kind it is, and what its checks say.
+
+    package     audit package 0.6
+    bundle      decision bundle 0.5
+    run bundle  the record of a run, in the shape of nexus-router 0.3
+
+A file holds the artifact itself, or the answer with which a tool exported it: {"package" | "bundle" | "artifact": ...,
+"digest"?, ...}. A digest that stands beside the artifact is held against it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, TypeVar, cast
+
+from nexus_control.audit_package import AuditPackage, router_bundle_digest, verify_audit_package
+from nexus_control.bundle import DecisionBundle
+from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, parse_json
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.bundle_checks import (
+    bundle_checks,
+    event_digests,
+    event_sequence,
+    history_checks,
+    history_of,
+)
+from nexus_control.evidence.report import Check, compared, failed
+from nexus_control.evidence.run_bundle import run_bundle_digest
+from nexus_control.integrity import prefixed
+
+Whole = TypeVar("Whole", AuditPackage, DecisionBundle)
+Kind: TypeAlias = Literal["package", "bundle", "run bundle"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """An artifact that was read, and its checks. `whole` is None where it could not be read as what it says it is."""
+
+    kind: Kind
+    data: Mapping[str, Any]
+    whole: AuditPackage | DecisionBundle | None
+    digest: str | None
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(check.status != "fail" for check in self.checks)
+
+
+def read_evidence(content: bytes) -> Evidence:
+    """What the file holds. Raises JSON_INVALID for what is not strict JSON, INVALID_ARGUMENT for another document."""
+    document, beside = _unwrapped(parse_json(content, max_depth=MAX_ARTIFACT_DEPTH))
+    read = _read(document)
+    if not isinstance(beside, str):
+        return read
+    said = compared("digest_beside", beside, read.digest, "the digest beside the artifact is another one")
+    return replace(read, checks=(*read.checks, said))
+
+
+def _unwrapped(document: object) -> tuple[object, object]:
+    """The artifact, and the digest that stands beside it in the answer of a tool."""
+    answer = cast("dict[str, object]", document) if isinstance(document, dict) else {}
+    if not answer.keys() & {"package_version", "bundle_version"}:
+        for name in ("package", "bundle", "artifact"):
+            if name in answer:
+                return answer[name], answer.get("digest")
+    return answer, None
+
+
+def _read(document: object) -> Evidence:
+    data = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    if "package_version" in data:
+        return _package(data)
+    if "bundle_version" in data:
+        return _run_bundle(data) if "run" in data else _bundle(data)
+    raise NexusControlError(
+        ErrorCode.INVALID_ARGUMENT, "FILE is neither an audit package nor a decision bundle nor a run bundle"
+    )
+
+
+def _package(data: dict[str, Any]) -> Evidence:
+    whole = _parsed(AuditPackage.from_dict, data)
+    six = verify_audit_package(data)
+    checks = [
+        Check(
+            name=each.name,
+            status="pass" if each.ok else "fail",
+            expected=each.expected,
+            actual=each.actual,
+            detail=each.detail,
+        )
+        for each in six.checks
+    ]
+    if isinstance(whole, NexusControlError):
+        return Evidence(
+            kind="package",
+            data=data,
+            whole=None,
+            digest=None,
+            checks=(failed("schema", whole.message), *checks),
+        )
+    return Evidence(
+        kind="package",
+        data=data,
+        whole=whole,
+        digest=whole.integrity.binding_digest,
+        checks=(*checks, *_history(whole.control_bundle)),
+    )
+
+
+def _bundle(data: dict[str, Any]) -> Evidence:
+    whole = _parsed(DecisionBundle.from_dict, data)
+    if isinstance(whole, NexusControlError):
+        return Evidence(
+            kind="bundle", data=data, whole=None, digest=None, checks=(failed("schema", whole.message),)
+        )
+    digest = whole.integrity.canonical_digest
+    return Evidence(kind="bundle", data=data, whole=whole, digest=digest, checks=tuple(bundle_checks(whole)))
+
+
+def _history(bundle: DecisionBundle) -> Iterator[Check]:
+    yield event_digests(bundle)
+    yield event_sequence(bundle)
+    yield from history_checks(bundle, history_of(bundle))
+
+
+def _run_bundle(data: dict[str, Any]) -> Evidence:
+    digest = router_bundle_digest(data)
+    try:
+        recomputed = prefixed(run_bundle_digest(data))
+    except NexusControlError as fault:
+        check = failed("run_bundle_digest", fault.message)
+    else:
+        detail = "the run bundle was changed after it was sealed"
+        check = compared("run_bundle_digest", digest, recomputed, detail)
+    return Evidence(kind="run bundle", data=data, whole=None, digest=digest, checks=(check,))
+
+
+def _parsed(read: Callable[[object], Whole], data: object) -> Whole | NexusControlError:
+    try:
+        return read(data)
+    except NexusControlError as fault:
+        return fault

@@ -1,0 +1,173 @@
+"""Does a bundle 0.5 say one coherent history of one decision? Each check looks at the bundle alone.
+
+    canonical_digest        the content has the digest that the bundle declares
+    event_digests           each event has the digest that it declares
+    event_sequence          events are numbered 0, 1, 2, ..., named after decision and number, and times never go back
+    state_machine           each event is legal where it stands
+    header_equals_replay    goal, mode, time of creation and status are those of the events
+    template_equals_events  the template that the bundle shows is the one that the policy was made from
+    link_equals_events      the run that the bundle links is the one that the events record
+
+1.0 judged `status` by its wall clock, so pending and approved may stand for each other. An export may leave template
+and link out; what it states must be true.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from nexus_control.bundle import (
+    BundleEvent,
+    BundleRouterLink,
+    BundleTemplateSnapshot,
+    DecisionBundle,
+    compute_bundle_digest,
+)
+from nexus_control.bundle_parts import header_of, link_part, template_part
+from nexus_control.decision import Decision, DecisionState
+from nexus_control.errors import NexusControlError
+from nexus_control.events import EventType, StoredEvent, compute_event_digest, event_id
+from nexus_control.evidence.report import Check, compared, failed, passed, same_fields, skipped
+from nexus_control.facts import Facts, fold, step
+from nexus_control.instants import parse_instant
+
+_OPEN = {str(DecisionState.PENDING_APPROVAL).upper(), str(DecisionState.APPROVED).upper()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """The events of a bundle, replayed. `illegal` are the numbers of events that were illegal where they stood;
+    `before` are the facts just before each event.
+    """
+
+    decision: Decision
+    before: tuple[Facts, ...]
+    illegal: tuple[int, ...]
+
+    def facts_before(self, seq: int) -> Facts:
+        """The facts just before the event of this number, which must be one of the events."""
+        events = self.decision.events
+        return next(facts for facts, event in zip(self.before, events, strict=True) if event.seq == seq)
+
+
+def bundle_checks(bundle: DecisionBundle) -> list[Check]:
+    """Every check above, in that order."""
+    return [
+        compared(
+            "canonical_digest",
+            bundle.integrity.canonical_digest,
+            compute_bundle_digest(bundle),
+            "the bundle was changed after it was sealed",
+        ),
+        event_digests(bundle),
+        event_sequence(bundle),
+        *history_checks(bundle, history_of(bundle)),
+    ]
+
+
+def event_digests(bundle: DecisionBundle) -> Check:
+    wrong = [e.seq for e in bundle.events if compute_event_digest(e.type, e.payload) != e.digest]
+    if not wrong:
+        return passed("event_digests", f"{len(bundle.events)} recomputed")
+    return failed(
+        "event_digests", "events do not have the digests that they declare", actual=f"events {wrong[:10]}"
+    )
+
+
+def event_sequence(bundle: DecisionBundle) -> Check:
+    problem = next(_sequence_problems(bundle), None)
+    return failed("event_sequence", problem) if problem else passed("event_sequence")
+
+
+def history_of(bundle: DecisionBundle) -> History | NexusControlError:
+    """The replay of the bundle's events, or why they cannot be replayed."""
+    decision_id = bundle.decision.decision_id
+    facts, before, illegal = Facts(decision_id=decision_id), list[Facts](), list[int]()
+    events = [_stored(event, decision_id) for event in bundle.events]
+    try:
+        for event in events:
+            before.append(facts)
+            after = step(facts, event)
+            if after is None:
+                illegal.append(event.seq)
+            facts = after or fold(facts, event)
+    except NexusControlError as fault:
+        return fault
+    return History(
+        decision=Decision(facts, tuple(events), events[-1].instant),
+        before=tuple(before),
+        illegal=tuple(illegal),
+    )
+
+
+def history_checks(bundle: DecisionBundle, history: History | NexusControlError) -> Iterator[Check]:
+    """The checks that rest on the replay."""
+    if isinstance(history, NexusControlError):
+        yield failed("state_machine", f"the events cannot be replayed: {history.message}")
+        for name in ("header_equals_replay", "template_equals_events", "link_equals_events"):
+            yield skipped(name, "the events cannot be replayed")
+        return
+    yield _state_machine(history)
+    yield _header(bundle, history.decision)
+    template, link = template_part(history.decision.facts), link_part(history.decision.facts)
+    yield _stated("template_equals_events", bundle.template_snapshot, template, BundleTemplateSnapshot())
+    yield _stated("link_equals_events", bundle.router_link, link, BundleRouterLink())
+
+
+def _state_machine(history: History) -> Check:
+    if history.illegal:
+        return failed(
+            "state_machine",
+            "events are illegal in the state in which they stand",
+            actual=f"events {history.illegal}",
+        )
+    return passed("state_machine", f"{len(history.before)} events, {history.decision.state}")
+
+
+def _header(bundle: DecisionBundle, decision: Decision) -> Check:
+    name = "header_equals_replay"
+    try:
+        replayed = header_of(decision)
+    except NexusControlError as fault:
+        return failed(name, fault.message)
+    given = bundle.decision
+    if {given.status, replayed.status} <= _OPEN:
+        replayed = replace(replayed, status=given.status)
+    return same_fields(name, replayed.to_dict(), given.to_dict(), "the header is not what the events say")
+
+
+def _stated(
+    name: str,
+    given: BundleTemplateSnapshot | BundleRouterLink,
+    replayed: BundleTemplateSnapshot | BundleRouterLink,
+    nothing: BundleTemplateSnapshot | BundleRouterLink,
+) -> Check:
+    if given == nothing != replayed:
+        return skipped(name, "the bundle was exported without it")
+    return same_fields(name, replayed.to_dict(), given.to_dict(), "it is not what the events say")
+
+
+def _sequence_problems(bundle: DecisionBundle) -> Iterator[str]:
+    decision_id, last = bundle.decision.decision_id, None
+    for number, event in enumerate(bundle.events):
+        if event.seq != number:
+            yield f"event {number} is numbered {event.seq}"
+        if event.decision_id != decision_id:
+            yield f"event {number} belongs to decision {event.decision_id}"
+        if event.event_id != event_id(decision_id, event.seq):
+            yield f"event {number} is named {event.event_id}"
+        instant = parse_instant(event.ts)
+        if last is not None and instant < last:
+            yield f"event {number} is earlier than the event before it"
+        last = instant
+
+
+def _stored(event: BundleEvent, decision_id: str) -> StoredEvent:
+    return StoredEvent(
+        decision_id=decision_id,
+        seq=event.seq,
+        event_type=EventType(event.type),
+        ts=event.ts,
+        actor=event.actor,
+        payload=event.payload,
+        digest=event.digest,
+    )

@@ -1,0 +1,79 @@
+"""What verification answers: one `Check` for each thing that was looked at, none hidden by another.
+
+pass     it is as it should be
+fail     it is not, and `expected` and `actual` say what was found
+skipped  it could not be looked at, and `detail` says why; it proves nothing
+info     nothing to fail, but worth knowing
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Status: TypeAlias = Literal["pass", "fail", "skipped", "info"]
+
+_LONGEST = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One check by name. What it quotes of the artifact is cut short."""
+
+    name: str
+    status: Status
+    expected: str | None = None
+    actual: str | None = None
+    detail: str = ""
+
+    def to_dict(self) -> dict[str, str | None]:
+        return {
+            "name": self.name,
+            "status": self.status,
+            "expected": self.expected,
+            "actual": self.actual,
+            "detail": self.detail,
+        }
+
+
+def passed(name: str, detail: str = "") -> Check:
+    return Check(name=name, status="pass", detail=detail)
+
+
+def failed(name: str, detail: str, *, expected: object = None, actual: object = None) -> Check:
+    return Check(
+        name=name, status="fail", expected=_quoted(expected), actual=_quoted(actual), detail=detail[:_LONGEST]
+    )
+
+
+def skipped(name: str, why: str) -> Check:
+    return Check(name=name, status="skipped", detail=why[:_LONGEST])
+
+
+def noted(name: str, detail: str) -> Check:
+    return Check(name=name, status="info", detail=detail[:_LONGEST])
+
+
+def compared(name: str, expected: object, actual: object, detail: str) -> Check:
+    """Whether two values are the same; `detail` is what it means that they are not."""
+    if expected == actual and type(expected) is type(actual):
+        return Check(name=name, status="pass", expected=_quoted(expected), actual=_quoted(actual))
+    return failed(name, detail, expected=expected, actual=actual)
+
+
+def same_fields(
+    name: str, expected: Mapping[str, object], actual: Mapping[str, object], detail: str
+) -> Check:
+    """Whether two objects have the same fields; those that differ are quoted."""
+    differing = [key for key in {**expected, **actual} if expected.get(key) != actual.get(key)]
+    if not differing:
+        return passed(name)
+    return failed(
+        name,
+        detail,
+        expected={key: expected.get(key) for key in differing},
+        actual={key: actual.get(key) for key in differing},
+    )
+
+
+def _quoted(value: object) -> str | None:
+    return None if value is None else str(value)[:_LONGEST]

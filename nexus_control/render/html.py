@@ -1,0 +1,87 @@
+"""HTML from data: every text is escaped in one place, and what is hidden in it is made visible (see `text`).
+
+`tag` makes an element; what it is given is text and gets escaped, unless it is `Html` already. A page holds its own
+style, no script, and refers to nothing: its Content-Security-Policy allows nothing to be fetched or run.
+"""
+
+from collections.abc import Iterable, Sequence
+from html import escape as escape_html
+from typing import Final
+
+from nexus_control.render.style import STYLE
+from nexus_control.render.text import unhidden
+
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+class Html(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def tag(name: str, *children: object, kind: str = "", label: str = "") -> Html:
+    """An element. `kind` is its class; `label` names a table's cell where columns have no room."""
+    attributes = f' class="{_escaped(kind)}"' if kind else ""
+    attributes += f' data-label="{_escaped(label)}"' if label else ""
+    return Html(f"<{name}{attributes}>{''.join(map(_escaped, children))}</{name}>")
+
+
+def joined(parts: Iterable[Html]) -> Html:
+    return Html("\n".join(parts))
+
+
+def section(heading: str, *children: object) -> Html:
+    return tag("section", tag("h2", heading), *children)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, whole: Sequence[str] = ()) -> Html:
+    """A table. The cells of columns named in `whole` are short words of ours and stay on one line.
+
+    On a narrow screen each row becomes a card, and each cell names its column.
+    """
+    head = tag("tr", *(tag("th", column) for column in columns))
+    body = [
+        tag("tr", *(_cell(column, cell, column in whole) for column, cell in zip(columns, row, strict=True)))
+        for row in rows
+    ]
+    return tag("table", tag("thead", head), tag("tbody", joined(body)))
+
+
+def _cell(column: str, cell: object, whole: bool) -> Html:
+    return tag("td", tag("div", cell), label=column, kind="whole" if whole else "")
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> Html:
+    """Names and values, of those that have a value."""
+    return tag(
+        "dl",
+        *(tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs if value not in (None, "")),
+    )
+
+
+def page(title: str, *children: object) -> str:
+    """A whole document."""
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            str(tag("title", title)),
+            f"<style>{STYLE}</style>",
+            "</head>",
+            "<body>",
+            str(tag("main", *children)),
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
+
+
+def _escaped(child: object) -> str:
+    return child if isinstance(child, Html) else escape_html(unhidden(str(child), keep="\n\t"))
