@@ -103,7 +103,7 @@ def list_requests(
         if not rows:
             screen.prose("No requests.")
             return
-        screen.grid(columns("id|state|approvals|goal", rows))
+        screen.grid(columns("id|state|agreed|goal", rows))
         if data["next"]:
             screen.prose(f"There are more: --after {data['next']}")
 

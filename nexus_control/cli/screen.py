@@ -73,7 +73,7 @@ class Screen:
     def grid(self, grid: Grid) -> None:
         table = Table(
             box=box.SIMPLE_HEAD if self._is_terminal else None,
-            pad_edge=self._is_terminal,
+            pad_edge=False,
             header_style="bold",
             show_edge=False,
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -47,6 +48,29 @@ def command_names(group: typer.Typer) -> list[tuple[str, ...]]:
         if each.typer_instance
         for words in command_names(each.typer_instance)
     ]
+
+
+def at_a_terminal(*arguments: str, typed: str = "", width: int = 100) -> "subprocess.CompletedProcess[str]":
+    """One run with a terminal; everything it shows is in `stdout`."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nexus_control", *arguments],
+        env=environment(COLUMNS=str(width), TERM="xterm-256color", LANG="C.UTF-8"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        close_fds=True,
+    )
+    os.close(theirs)
+    os.write(ours, typed.encode())
+    shown = bytearray()
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:  # on Linux, reading from a terminal that everybody has left fails
+        pass
+    os.close(ours)
+    return subprocess.CompletedProcess(arguments, process.wait(60), shown.decode(), "")
 
 
 @dataclass(frozen=True)

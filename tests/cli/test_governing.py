@@ -1,10 +1,6 @@
 """The commands by which people ask, decide, run and look."""
 
 import json
-import os
-import pty
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +9,7 @@ from typer.testing import CliRunner
 
 from nexus_control import NexusControlTools
 from nexus_control.cli.main import app
-from tests.cli.running import Commands, command_names, environment, nexus_control
+from tests.cli.running import Commands, at_a_terminal, command_names, nexus_control
 
 CONFIG = """
 [adapters.files]
@@ -229,7 +225,7 @@ def test_a_reviewer_sees_the_whole_request_before_they_are_asked(
 ) -> None:
     hidden = "pay\u202egpj.exe"
     request_id = requested(tmp_path, "--plan", f"1. {hidden}")
-    shown = at_a_terminal(typed, "approve", request_id, "--db", str(tmp_path / "store.db"))
+    shown = at_a_terminal("approve", request_id, "--db", str(tmp_path / "store.db"), typed=typed)
     assert shown.returncode == code
     for expected in (
         "rotate the keys",
@@ -240,26 +236,3 @@ def test_a_reviewer_sees_the_whole_request_before_they_are_asked(
         assert expected in shown.stdout, shown.stdout
     assert hidden not in shown.stdout
     assert answer(tmp_path, "status", request_id)["state"] == state
-
-
-def at_a_terminal(typed: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """One run with a terminal; everything it shows is in `stdout`."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nexus_control", *arguments],
-        env=environment(COLUMNS="100", TERM="xterm"),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        close_fds=True,
-    )
-    os.close(theirs)
-    os.write(ours, typed.encode())
-    shown = bytearray()
-    try:
-        while part := os.read(ours, 65536):
-            shown += part
-    except OSError:  # on Linux, reading from a terminal that everybody has left fails
-        pass
-    os.close(ours)
-    return subprocess.CompletedProcess(arguments, process.wait(60), shown.decode(), "")
