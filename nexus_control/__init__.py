@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nexus_control.decision import Decision, DecisionState
     from nexus_control.errors import ErrorCode, NexusControlError
     from nexus_control.events import Actor, EventType, StoredEvent
+    from nexus_control.evidence.verify import EvidenceReport, verify_evidence
     from nexus_control.execution.local_router import LocalRouter
     from nexus_control.export import export_decision, render_export
     from nexus_control.import_ import import_bundle
@@ -51,6 +52,7 @@ __all__ = [
     "DecisionStore",
     "ErrorCode",
     "EventType",
+    "EvidenceReport",
     "Lifecycle",
     "LifecycleEntry",
     "LifecycleProgress",
@@ -77,6 +79,7 @@ __all__ = [
     "validate_bundle_schema",
     "validate_execution_request",
     "verify_audit_package",
+    "verify_evidence",
 ]
 
 _NAMES = {
@@ -84,6 +87,7 @@ _NAMES = {
     "audit_package": ("AuditPackage", "VerificationResult", "verify_audit_package"),
     "bundle": ("DecisionBundle", "compute_bundle_digest", "validate_bundle_schema"),
     "decision": ("Decision", "DecisionState"),
+    "evidence.verify": ("EvidenceReport", "verify_evidence"),
     "errors": ("ErrorCode", "NexusControlError"),
     "events": ("Actor", "EventType", "StoredEvent"),
     "execution.local_router": ("LocalRouter",),

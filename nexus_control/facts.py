@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from nexus_control.events import (
     Actor,
@@ -368,8 +368,20 @@ def _progress(facts: Facts, event: StoredEvent, **changes: Any) -> Facts:
 
 
 def _after(facts: Facts, event: StoredEvent, **changes: Any) -> Facts:
-    """The facts with the event counted, and changed."""
-    return replace(facts, event_count=facts.event_count + 1, last_ts=event.ts, **changes)
+    """The facts with the event counted, and changed. Spelled out: `replace` costs three times as much."""
+    kept = {
+        "created": facts.created,
+        "policy": facts.policy,
+        "attached": facts.attached,
+        "policy_seq": facts.policy_seq,
+        "progress": facts.progress,
+    }
+    return Facts(
+        decision_id=facts.decision_id,
+        event_count=facts.event_count + 1,
+        last_ts=event.ts,
+        **cast("dict[str, Any]", kept | changes),
+    )
 
 
 _RULES: dict[EventType, Callable[[Facts, StoredEvent, Any], Facts | None]] = {

@@ -14,10 +14,13 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
+
+MAX_PROBLEMS = 100
 
 RecordT = TypeVar("RecordT")
 
@@ -43,13 +46,13 @@ def decode(
     try:
         return cast("RecordT", kind.read(data))
     except _MismatchError:
-        problems = list(kind.explain(data, where))
+        problems = list(islice(kind.explain(data, where), MAX_PROBLEMS))
         raise NexusControlError(code, f"{where}: {problems[0]}", {"problems": problems}) from None
 
 
 def problems_of(record: type[object], data: object, *, where: str = "") -> list[str]:
-    """Everything that keeps `data` from being a `record`; empty when it is one."""
-    return list(_record(record, extra_keys=False).explain(data, where))
+    """What keeps `data` from being a `record`, the first `MAX_PROBLEMS` of it; empty when it is one."""
+    return list(islice(_record(record, extra_keys=False).explain(data, where), MAX_PROBLEMS))
 
 
 def encode(record: object) -> dict[str, Any]:
@@ -181,10 +184,22 @@ class _Checked:
         return result
 
     def explain(self, value: object, where: str) -> Iterator[str]:
-        problems = list(self.inner.explain(value, where))
-        yield from problems
-        if not problems and (result := self.inner.read(value)) is not None and not self.test(result):
+        yield from _or_else(self.inner.explain(value, where), self._explain_test(value, where))
+
+    def _explain_test(self, value: object, where: str) -> Iterator[str]:
+        result = self.inner.read(value)
+        if result is not None and not self.test(result):
             yield f"{where} must be {self.rule}"
+
+
+def _or_else(problems: Iterator[str], rule: Iterator[str]) -> Iterator[str]:
+    """The problems; those of a rule that needs sound values only where there are none. Asked for one at a time."""
+    first = next(problems, None)
+    if first is None:
+        yield from rule
+    else:
+        yield first
+        yield from problems
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -214,10 +229,9 @@ class _Record:
         if type(value) is not dict:
             yield f"{where or 'value'} must be an object"
             return
-        problems = list(self._explain_fields(cast("dict[str, object]", value), f"{where}." if where else ""))
-        yield from problems
-        if not problems:
-            yield from self._explain_own_rule(cast("dict[str, object]", value), where)
+        mapping = cast("dict[str, object]", value)
+        problems = self._explain_fields(mapping, f"{where}." if where else "")
+        yield from _or_else(problems, self._explain_own_rule(mapping, where))
 
     def _explain_fields(self, mapping: dict[str, object], prefix: str) -> Iterator[str]:
         for name, required, kind in self.fields:

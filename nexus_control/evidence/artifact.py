@@ -8,23 +8,18 @@ A file holds the artifact itself, or the answer with which a tool exported it: {
 "digest"?, ...}. A digest that stands beside the artifact is held against it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
-from nexus_control.audit_package import AuditPackage, router_bundle_digest, verify_audit_package
+from nexus_control.audit_package import AuditPackage, router_bundle_digest
 from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, parse_json
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.bundle_checks import (
-    bundle_checks,
-    event_digests,
-    event_sequence,
-    history_checks,
-    history_of,
-)
+from nexus_control.evidence.bundle_checks import bundle_checks
 from nexus_control.evidence.report import Check, compared, failed
 from nexus_control.evidence.run_bundle import run_bundle_digest
+from nexus_control.evidence.verify import verify_evidence
 from nexus_control.integrity import prefixed
 
 Whole = TypeVar("Whole", AuditPackage, DecisionBundle)
@@ -79,32 +74,11 @@ def _read(document: object) -> Evidence:
 
 def _package(data: dict[str, Any]) -> Evidence:
     whole = _parsed(AuditPackage.from_dict, data)
-    six = verify_audit_package(data)
-    checks = [
-        Check(
-            name=each.name,
-            status="pass" if each.ok else "fail",
-            expected=each.expected,
-            actual=each.actual,
-            detail=each.detail,
-        )
-        for each in six.checks
-    ]
+    checks = verify_evidence(data).checks
     if isinstance(whole, NexusControlError):
-        return Evidence(
-            kind="package",
-            data=data,
-            whole=None,
-            digest=None,
-            checks=(failed("schema", whole.message), *checks),
-        )
-    return Evidence(
-        kind="package",
-        data=data,
-        whole=whole,
-        digest=whole.integrity.binding_digest,
-        checks=(*checks, *_history(whole.control_bundle)),
-    )
+        return Evidence(kind="package", data=data, whole=None, digest=None, checks=checks)
+    digest = whole.integrity.binding_digest
+    return Evidence(kind="package", data=data, whole=whole, digest=digest, checks=checks)
 
 
 def _bundle(data: dict[str, Any]) -> Evidence:
@@ -115,12 +89,6 @@ def _bundle(data: dict[str, Any]) -> Evidence:
         )
     digest = whole.integrity.canonical_digest
     return Evidence(kind="bundle", data=data, whole=whole, digest=digest, checks=tuple(bundle_checks(whole)))
-
-
-def _history(bundle: DecisionBundle) -> Iterator[Check]:
-    yield event_digests(bundle)
-    yield event_sequence(bundle)
-    yield from history_checks(bundle, history_of(bundle))
 
 
 def _run_bundle(data: dict[str, Any]) -> Evidence:

@@ -1,0 +1,246 @@
+"""Was what ran what had been approved? Checks over a package whose events could be replayed.
+
+    policy_satisfied      at each EXECUTION_REQUESTED enough approvals of eligible people counted, neither expired nor
+                          revoked then; the request had not run out; the plan was not longer than allowed
+    approvals_distinct    no two of the approvers who counted look alike
+    mode_consistent       what was dispatched was no more than what was requested and allowed, and the run says the same
+    single_execution      one dispatch at most that is no rehearsal
+    request_digest        what the router was asked is what the approved request says
+    link_digest           the link's digest is that of decision, run, request and result
+    router_result         the run that the package names or holds is the run that the events record
+    router_digest_recomputed
+                          an embedded run bundle of a known shape has the digest that it declares
+    separation_of_duties  the requester did not approve where the policy forbids it; where it allows it, that is said
+
+Expiry and revocation are judged at the `ts` of EXECUTION_REQUESTED, never now.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from nexus_control.audit_package import AuditPackage, router_bundle_digest
+from nexus_control.blocking import Attempt, BlockingReason, attempt_reasons
+from nexus_control.bundle import compute_link_digest
+from nexus_control.errors import NexusControlError
+from nexus_control.events import EventType
+from nexus_control.evidence.bundle_checks import History
+from nexus_control.evidence.lookalikes import skeleton
+from nexus_control.evidence.report import Check, compared, failed, noted, passed, skipped
+from nexus_control.evidence.run_bundle import run_bundle_digest
+from nexus_control.facts import Approval, Execution, Facts
+from nexus_control.instants import parse_instant
+from nexus_control.integrity import bare, json_digest, prefixed
+
+NAMES = (
+    "policy_satisfied",
+    "approvals_distinct",
+    "mode_consistent",
+    "single_execution",
+    "request_digest",
+    "link_digest",
+    "router_result",
+    "router_digest_recomputed",
+    "separation_of_duties",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A package, and the replay of its events."""
+
+    package: AuditPackage
+    history: History
+
+    @property
+    def facts(self) -> Facts:
+        return self.history.decision.facts
+
+    def before(self, execution: Execution) -> Facts:
+        """The facts on which this execution was dispatched."""
+        return self.history.facts_before(execution.seq)
+
+    def counted(self, execution: Execution) -> tuple[Approval, ...]:
+        """The approvals that counted when it was dispatched."""
+        return self.before(execution).active_approvals(parse_instant(execution.requested_at))
+
+
+def semantic_checks(case: Case) -> Iterator[Check]:
+    """Every check above, in that order."""
+    yield _policy_satisfied(case)
+    yield _approvals_distinct(case)
+    yield _mode_consistent(case)
+    yield _single_execution(case)
+    yield _request_digest(case)
+    yield _link_digest(case)
+    yield _router_result(case)
+    yield _router_digest_recomputed(case)
+    yield _separation_of_duties(case)
+
+
+def _reasons(case: Case, execution: Execution) -> tuple[BlockingReason, ...]:
+    """Why this execution could not be dispatched when it was. What only the executor knew is taken as it was."""
+    facts = case.before(execution)
+    attempt = Attempt(
+        adapter_id=execution.adapter_id,
+        dry_run=execution.dry_run,
+        capabilities=facts.policy.require_adapter_capabilities if facts.policy else (),
+        adapter_digest=facts.attached.adapter_digest if facts.attached else None,
+    )
+    return attempt_reasons(facts, parse_instant(execution.requested_at), attempt)
+
+
+def _policy_satisfied(case: Case) -> Check:
+    name, executions = "policy_satisfied", case.facts.progress.executions
+    if case.facts.linked_execution is None:
+        return failed(name, "nothing was executed")
+    for execution in executions:
+        found = [each.message for each in _reasons(case, execution) if each.code != "MODE_NOT_ALLOWED"]
+        if found:
+            return failed(name, f"event {execution.seq} dispatched what could not be: {'; '.join(found)}")
+    limit = case.facts.policy.max_steps if case.facts.policy else None
+    longest = max(_steps(case), default=0)
+    if limit is not None and longest > limit:
+        return failed(name, "more steps than the policy allows", expected=f"at most {limit}", actual=longest)
+    return passed(name, f"{len(case.counted(case.facts.linked_execution))} approvals counted at dispatch")
+
+
+def _steps(case: Case) -> Iterator[int]:
+    """The lengths that the plan and the runs are known to have had."""
+    yield from (
+        each.steps_executed for each in case.facts.progress.executions if each.steps_executed is not None
+    )
+    try:
+        plan: object = json.loads((case.facts.created.plan if case.facts.created else None) or "null")
+    except (ValueError, RecursionError):
+        return
+    if isinstance(plan, list):
+        yield len(cast("list[object]", plan))
+
+
+def _approvals_distinct(case: Case) -> Check:
+    seen: dict[str, str] = {}
+    execution = case.facts.linked_execution
+    for approval in case.counted(execution) if execution else ():
+        other = seen.setdefault(skeleton(approval.actor.id), approval.actor.id)
+        if other != approval.actor.id:
+            return failed(
+                "approvals_distinct",
+                "two approvers look alike",
+                expected=other,
+                actual=ascii(approval.actor.id),
+            )
+    return passed("approvals_distinct")
+
+
+def _mode_consistent(case: Case) -> Check:
+    name = "mode_consistent"
+    for execution in case.facts.progress.executions:
+        found = [each.message for each in _reasons(case, execution) if each.code == "MODE_NOT_ALLOWED"]
+        if found:
+            return failed(name, f"event {execution.seq}: {found[0]}")
+    execution, said = case.facts.linked_execution, _run_of(case).get("mode")
+    if execution is None or said is None:
+        return passed(name)
+    dispatched = "dry_run" if execution.dry_run else "apply"
+    return compared(name, dispatched, said, "the run says another mode than was dispatched")
+
+
+def _single_execution(case: Case) -> Check:
+    created = case.facts.created
+    real = [
+        event.seq
+        for event in case.history.decision.events
+        if event.event_type is EventType.EXECUTION_REQUESTED
+        and (event.payload.get("dry_run") is False or (created and created.requested_mode == "dry_run"))
+    ]
+    if len(real) > 1:
+        return failed("single_execution", "dispatched more than once", actual=f"events {real[:10]}")
+    return passed("single_execution")
+
+
+def _request_digest(case: Case) -> Check:
+    name, created, policy = "request_digest", case.facts.created, case.facts.policy
+    for execution in case.facts.progress.executions:
+        if execution.request_digest is None or created is None or policy is None:
+            return failed(name, f"no event says what the router was asked by event {execution.seq}")
+        asked = policy.compile_to_router_request(
+            created.goal, created.plan, execution.adapter_id, execution.dry_run
+        )
+        check = compared(
+            name, json_digest(asked), execution.request_digest, "the router was asked for something else"
+        )
+        if check.status == "fail":
+            return check
+    return passed(name)
+
+
+def _link_digest(case: Case) -> Check:
+    name, link = "link_digest", case.package.control_bundle.router_link
+    request, result, run_id = link.router_request_digest, link.router_result_digest, link.run_id
+    if request is None or result is None or run_id is None:
+        return failed(name, "the link names no run, request or result")
+    decision_id = case.package.control_bundle.decision.decision_id
+    recomputed = compute_link_digest(decision_id, run_id, bare(request), bare(result))
+    return compared(
+        name, recomputed, link.control_router_link_digest, "the link's digest is not that of the link"
+    )
+
+
+def _router_result(case: Case) -> Check:
+    name, execution = "router_result", case.facts.linked_execution
+    if execution is None or execution.response_digest is None:
+        return failed(name, "the events record no result")
+    recorded = execution.router_bundle_digest or prefixed(execution.response_digest)
+    if recorded != case.package.router.digest:
+        return failed(
+            name,
+            "this is not the run that was recorded",
+            expected=recorded,
+            actual=case.package.router.digest,
+        )
+    created, run = case.facts.created, _run_of(case)
+    expected = {"run_id": execution.run_id, "goal": created.goal if created else None}
+    for field, value in expected.items():
+        if field in run and run[field] != value:
+            return failed(name, f"the run has another {field}", expected=value, actual=run[field])
+    return passed(name)
+
+
+def _router_digest_recomputed(case: Case) -> Check:
+    name, bundle = "router_digest_recomputed", case.package.router.bundle
+    if bundle is None:
+        return passed(name, "the run is referred to by its digest")
+    match bundle:
+        case {"digests": _} | {"run": _} | {"events": _}:
+            pass
+        case _:
+            return skipped(name, "the shape of the run bundle is not known")
+    try:
+        recomputed = prefixed(run_bundle_digest(bundle))
+    except NexusControlError as fault:
+        return failed(name, fault.message)
+    return compared(name, router_bundle_digest(bundle), recomputed, "the run bundle's content was changed")
+
+
+def _separation_of_duties(case: Case) -> Check:
+    name, created, execution = "separation_of_duties", case.facts.created, case.facts.linked_execution
+    if created is None or execution is None or case.facts.policy is None:
+        return failed(name, "nothing was executed")
+    at = parse_instant(execution.requested_at)
+    approved = {each.actor.key for each in case.before(execution).progress.approvals if each.is_current(at)}
+    if created.requester.key in approved:
+        if not case.facts.policy.allow_requester_approval:
+            return failed(name, "the requester approved, which the policy forbids")
+        return noted(name, "the requester is one of the approvers, as the policy allows")
+    if execution.actor.key in approved:
+        return noted(name, "the executor is one of the approvers")
+    return passed(name)
+
+
+def _run_of(case: Case) -> Mapping[str, Any]:
+    """What an embedded run bundle of a known shape says of its run."""
+    bundle = case.package.router.bundle or {}
+    run = bundle.get("run")
+    return cast("dict[str, Any]", run) if isinstance(run, dict) else {}

@@ -1,0 +1,60 @@
+"""Was the policy the one that the template gives, with the overrides that were recorded?
+
+    template_digest         the snapshot has the digest that the event states
+    policy_within_template  the policy is the template's with the recorded overrides; no weaker, where it forbids that
+
+A snapshot that 1.0 wrote lacks who created it and when, and its digest cannot be recomputed: skipped, not failed.
+"""
+
+from collections.abc import Iterator
+
+from nexus_control.errors import NexusControlError
+from nexus_control.evidence.report import Check, compared, failed, passed, same_fields, skipped
+from nexus_control.facts import Facts
+from nexus_control.integrity import json_digest
+from nexus_control.payloads import POLICY_FIELDS, PolicyAttachedPayload
+from nexus_control.policy import Policy, require_no_weaker
+
+NAMES = ("template_digest", "policy_within_template")
+
+
+def template_checks(facts: Facts) -> Iterator[Check]:
+    """Both checks, in that order."""
+    attached, policy = facts.attached, facts.policy
+    if attached is None or policy is None:
+        yield from (skipped(name, "no policy is attached") for name in NAMES)
+        return
+    if (
+        attached.template_name is None
+        and attached.template_snapshot is None
+        and attached.template_digest is None
+    ):
+        yield from (passed(name, "no template was used") for name in NAMES)
+        return
+    yield _digest(attached)
+    yield _within(attached, policy)
+
+
+def _digest(attached: PolicyAttachedPayload) -> Check:
+    name, snapshot = "template_digest", attached.template_snapshot
+    if snapshot is None or attached.template_digest is None:
+        return failed(name, "a template is named without its snapshot and digest")
+    if not {"created_at", "created_by"} <= snapshot.keys():
+        return skipped(name, "the snapshot is of 1.0, and does not hold all that its digest covers")
+    return compared(name, attached.template_digest, json_digest(snapshot), "the snapshot was rewritten")
+
+
+def _within(attached: PolicyAttachedPayload, policy: Policy) -> Check:
+    name, snapshot = "policy_within_template", attached.template_snapshot or {}
+    if snapshot.get("template_name") != attached.template_name:
+        return failed(name, "the snapshot is of another template", actual=snapshot.get("template_name"))
+    try:
+        template = Policy.from_dict({field: snapshot[field] for field in POLICY_FIELDS & snapshot.keys()})
+        expected = template.overridden(attached.overrides_applied or {})
+        if snapshot.get("overrides") == "tighten_only":
+            require_no_weaker(template, expected)
+    except (NexusControlError, ValueError, TypeError) as fault:
+        return failed(name, f"the template does not give such a policy: {fault}")
+    return same_fields(
+        name, expected.to_dict(), policy.to_dict(), "the policy is not the template's with its overrides"
+    )

@@ -1,0 +1,180 @@
+"""`verify_evidence`: every check of a package, in one order, all made, none masking another.
+
+    L0  it is what its digests say            limits strict_parse schema canonical_domain, the frozen six
+    L1  what ran is what had been approved    event_digests event_sequence header_equals_replay state_machine
+                                              policy_satisfied approvals_distinct mode_consistent single_execution
+                                              request_digest link_digest link_equals_events router_result
+                                              router_digest_recomputed template_equals_events template_digest
+                                              policy_within_template provenance separation_of_duties
+
+A level is reached when none of its checks fails and each that it rests on passes; `skipped` earns nothing. Neither
+level says who wrote the package: whoever can edit it can seal it again, and make up a history that satisfies both.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+from nexus_control.artifact import Provenance
+from nexus_control.audit_package import EXPORT_METHOD as PACKAGE_METHOD
+from nexus_control.audit_package import AuditPackage, verify_audit_package
+from nexus_control.bundle import EXPORT_METHOD as BUNDLE_METHOD
+from nexus_control.errors import invalid_argument
+from nexus_control.evidence import semantics, template_checks
+from nexus_control.evidence.bundle_checks import (
+    History,
+    event_digests,
+    event_sequence,
+    history_checks,
+    history_of,
+)
+from nexus_control.evidence.received import receive
+from nexus_control.evidence.report import Check, passed, same_fields, skipped
+
+Level: TypeAlias = Literal["L0", "L1"]
+LEVELS: Final[tuple[Level, ...]] = get_args(Level)
+
+_OF_THE_PACKAGE: Final = (
+    "event_digests",
+    "event_sequence",
+    "header_equals_replay",
+    "state_machine",
+    "policy_satisfied",
+    "approvals_distinct",
+    "mode_consistent",
+    "single_execution",
+    "request_digest",
+    "link_digest",
+    "link_equals_events",
+    "router_result",
+    "router_digest_recomputed",
+    "template_equals_events",
+    "template_digest",
+    "policy_within_template",
+    "provenance",
+    "separation_of_duties",
+)
+_MAY_BE_SKIPPED: Final = {"canonical_domain", "router_digest_recomputed", "template_digest"}
+_SIX: Final = (
+    "binding_digest",
+    "control_bundle_digest",
+    "binding_control_match",
+    "binding_router_match",
+    "binding_link_match",
+    "router_digest",
+)
+CHECKS: Final[dict[str, Level]] = {
+    **dict.fromkeys(("limits", "strict_parse", "schema", "canonical_domain", *_SIX), "L0"),
+    **dict.fromkeys(_OF_THE_PACKAGE, "L1"),
+}
+"""Every check by its name, in its order, and the level that rests on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceReport:
+    """What was found. `reached` are the levels whose checks all hold; `level` is the highest with no gap below."""
+
+    required: Level
+    checks: tuple[Check, ...]
+
+    @property
+    def reached(self) -> tuple[Level, ...]:
+        return tuple(level for level in LEVELS if all(map(_holds, self._of(level))))
+
+    @property
+    def level(self) -> Level | None:
+        reached: Level | None = None
+        for level in LEVELS:
+            if level not in self.reached:
+                break
+            reached = level
+        return reached
+
+    @property
+    def ok(self) -> bool:
+        """Nothing failed, and the required level was reached."""
+        is_reached = self.level is not None and LEVELS.index(self.level) >= LEVELS.index(self.required)
+        return is_reached and all(check.status != "fail" for check in self.checks)
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "required": self.required,
+            "level": self.level,
+            "reached": list(self.reached),
+            "checks": [check.to_dict() for check in self.checks],
+        }
+
+    def _of(self, level: Level) -> list[Check]:
+        return [check for check in self.checks if CHECKS[check.name] == level]
+
+
+def verify_evidence(
+    package: AuditPackage | Mapping[str, object] | str | bytes, *, require: Level = "L1"
+) -> EvidenceReport:
+    """Every check of the package. Never raises for a bad one.
+
+    Raises INVALID_ARGUMENT for an unknown level.
+    """
+    if require not in LEVELS:
+        raise invalid_argument("require", f"must be one of {', '.join(LEVELS)}")
+    received = receive(package)
+    found = {check.name: check for check in received.checks}
+    if received.package is not None:
+        found |= {check.name: check for check in package_checks(received.package)}
+    unread = "the package cannot be read" if received.package is None else "the events cannot be replayed"
+    has_run = received.package is not None and received.package.router.mode == "reference"
+    names = [name for name in CHECKS if not (name == "router_digest" and has_run)]
+    return EvidenceReport(
+        required=require, checks=tuple(found.get(name) or skipped(name, unread) for name in names)
+    )
+
+
+def package_checks(package: AuditPackage) -> Iterator[Check]:
+    """Every check of a package that could be read, in no order."""
+    bundle = package.control_bundle
+    yield from _six(package)
+    yield event_digests(bundle)
+    yield event_sequence(bundle)
+    yield _provenance(package)
+    history = history_of(bundle)
+    yield from history_checks(bundle, history)
+    if isinstance(history, History):
+        yield from semantics.semantic_checks(semantics.Case(package=package, history=history))
+        yield from template_checks.template_checks(history.decision.facts)
+
+
+def _six(package: AuditPackage) -> Iterator[Check]:
+    for each in verify_audit_package(package).checks:
+        yield Check(
+            name=each.name,
+            status="pass" if each.ok else "fail",
+            expected=each.expected,
+            actual=each.actual,
+            detail=each.detail,
+        )
+
+
+def _provenance(package: AuditPackage) -> Check:
+    """Both records say how the export came to be; neither is covered by a digest, so each is made again."""
+    bundle = package.control_bundle
+    for method, kind, digest, given in (
+        (BUNDLE_METHOD, "bundle", bundle.integrity.canonical_digest, bundle.provenance),
+        (PACKAGE_METHOD, "audit_package", package.integrity.binding_digest, package.provenance),
+    ):
+        made = Provenance.of_export(
+            method_id=method, decision_id=bundle.decision.decision_id, kind=kind, digest=digest
+        )
+        check = same_fields(
+            "provenance", made.to_dict(), given.to_dict(), f"the {kind} did not come to be so"
+        )
+        if check.status == "fail":
+            return check
+    return passed("provenance")
+
+
+def _holds(check: Check) -> bool:
+    return check.status in ("pass", "info") or (check.status == "skipped" and check.name in _MAY_BE_SKIPPED)
