@@ -1,0 +1,158 @@
+"""Signed notes and checkpoints (C2SP signed-note, tlog-checkpoint, tlog-cosignature): one spelling, strictly read.
+
+    note        = text "\\n" signature...            the text ends with a newline; an empty line parts the two
+    signature   = "— " name " " base64(key id || signature) "\\n"
+    key id      = the first 4 bytes of SHA-256(name || 0x0A || type || public key)
+    type 0x01   Ed25519 over the text
+    type 0x04   a witness: 8 bytes of time before the signature, which is over "cosignature/v1\\ntime <t>\\n" || text
+    verifier    = name "+" hex(key id) "+" base64(type || public key)
+    checkpoint  = origin "\\n" size "\\n" base64(root) "\\n" extension lines...
+
+Lines of signers who are not known are passed over; one line of a known signer that does not verify spoils the note.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.evidence.keys import PrivateKey, PublicKey, public_from_ed25519
+
+ED25519, COSIGNATURE = 0x01, 0x04
+
+_SIGNATURE = re.compile("\u2014 ([^\\s+]+) ([A-Za-z0-9+/]+={0,2})")
+_SIZE = re.compile("0|[1-9][0-9]{0,17}")
+_LONGEST = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verifier:
+    """Whose signatures count: a name, a key, and the type of signature that it makes."""
+
+    name: str
+    key: PublicKey
+    type: int = ED25519
+
+    @property
+    def key_id(self) -> bytes:
+        tagged = bytes([self.type]) + (self.key.raw_ed25519 or b"")
+        return hashlib.sha256(self.name.encode() + b"\n" + tagged).digest()[:4]
+
+    def __str__(self) -> str:
+        tagged = bytes([self.type]) + (self.key.raw_ed25519 or b"")
+        return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(tagged).decode()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """A signature that verified. `time` is that of a witness, in seconds since 1970."""
+
+    verifier: Verifier
+    time: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A note, its verified signatures, and the names on the lines of signers who are not known."""
+
+    text: str
+    signatures: tuple[Signature, ...]
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The state of a log: how many leaves, and their root."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    def to_text(self) -> str:
+        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
+
+
+def parse_verifier(text: str) -> Verifier:
+    """A verifier from its one line. Raises INVALID_ARGUMENT."""
+    name, _, rest = text.strip().partition("+")
+    key_id, _, encoded = rest.partition("+")
+    tagged = _base64(encoded)
+    if not name or re.search(r"\s", name) or tagged is None or tagged[:1] not in (b"\x01", b"\x04"):
+        raise invalid_argument("verifier key", "must be NAME+KEYID+BASE64 of an Ed25519 key")
+    verifier = Verifier(name=name, key=public_from_ed25519(tagged[1:]), type=tagged[0])
+    if verifier.key_id.hex() != key_id:
+        raise invalid_argument("verifier key", "has an id that is not its key's")
+    return verifier
+
+
+def sign_note(text: str, name: str, key: PrivateKey) -> str:
+    """The note with one Ed25519 signature."""
+    verifier = Verifier(name=name, key=key.public)
+    signed = base64.b64encode(verifier.key_id + key.sign(text.encode())).decode()
+    return f"{text}\n\u2014 {name} {signed}\n"
+
+
+def open_note(note: str, known: Iterable[Verifier]) -> Note:
+    """The note with what its known signers signed. Raises INTEGRITY_MISMATCH when it is no note, SIGNATURE_INVALID when
+    a line of a known signer does not verify. A note that nobody known signed has no signatures: look at them.
+    """
+    text, lines = _split(note)
+    by_id = {(verifier.name, verifier.key_id): verifier for verifier in known}
+    signatures, unknown = list[Signature](), list[str]()
+    for line in lines:
+        matched = _SIGNATURE.fullmatch(line)
+        blob = _base64(matched[2]) if matched else None
+        if matched is None or blob is None or len(blob) < 5:
+            raise _malformed("a signature line is not one")
+        verifier = by_id.get((matched[1], blob[:4]))
+        if verifier is None:
+            unknown.append(matched[1])
+        else:
+            signatures.append(_verified(verifier, blob[4:], text))
+    return Note(text=text, signatures=tuple(signatures), unknown=tuple(unknown))
+
+
+def parse_checkpoint(text: str) -> Checkpoint:
+    """The checkpoint that a note's text spells. Raises INTEGRITY_MISMATCH."""
+    lines = text.split("\n")
+    root = _base64(lines[2]) if len(lines) >= 4 else None
+    if root is None or len(root) != 32 or not lines[0] or not _SIZE.fullmatch(lines[1]):
+        raise _malformed("this is no checkpoint: origin, size and root, a line each")
+    return Checkpoint(origin=lines[0], size=int(lines[1]), root=root)
+
+
+def _verified(verifier: Verifier, blob: bytes, text: str) -> Signature:
+    message, time = text.encode(), None
+    if verifier.type == COSIGNATURE:
+        time, blob = int.from_bytes(blob[:8], "big"), blob[8:]
+        message = f"cosignature/v1\ntime {time}\n".encode() + message
+    if len(blob) != 64 or not verifier.key.verifies(blob, message):
+        raise NexusControlError(
+            ErrorCode.SIGNATURE_INVALID, f"the signature of {verifier.name} does not verify"
+        )
+    return Signature(verifier=verifier, time=time)
+
+
+def _split(note: str) -> tuple[str, list[str]]:
+    text, parted, signatures = note.rpartition("\n\n")
+    lines = signatures.split("\n")
+    printable = all(c == "\n" or (c >= " " and c != "\x7f") for c in note)
+    if not parted or len(note) > _LONGEST or not printable or lines[-1] != "" or len(lines) < 2:
+        raise _malformed("this is no signed note")
+    return f"{text}\n", lines[:-1]
+
+
+def _base64(text: str) -> bytes | None:
+    """The bytes of standard, padded base64 in its one spelling."""
+    try:
+        decoded = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return decoded if base64.b64encode(decoded).decode() == text else None
+
+
+def _malformed(problem: str) -> NexusControlError:
+    return NexusControlError(ErrorCode.INTEGRITY_MISMATCH, problem)

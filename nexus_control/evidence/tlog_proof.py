@@ -1,0 +1,74 @@
+"""Inclusion in a log, as a text that stands alone (C2SP tlog-proof): the leaf's index, its path, a signed checkpoint.
+
+c2sp.org/tlog-proof@v1
+index <n>
+<base64 of a hash>          one line each, from the leaf upwards
+<empty line>
+<the checkpoint, a signed note>
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.merkle import require_included
+from nexus_control.evidence.note import Note, Verifier, open_note, parse_checkpoint
+
+_HEADER = "c2sp.org/tlog-proof@v1"
+_INDEX = re.compile("index (0|[1-9][0-9]{0,17})")
+_LONGEST_PATH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogProof:
+    """A proof as it was read: nothing in it is verified."""
+
+    index: int
+    path: tuple[bytes, ...]
+    note: str
+
+    def to_text(self) -> str:
+        hashes = "".join(f"{base64.b64encode(step).decode()}\n" for step in self.path)
+        return f"{_HEADER}\nindex {self.index}\n{hashes}\n{self.note}"
+
+    @property
+    def origin(self) -> str:
+        """The log that the checkpoint says it is of."""
+        return self.note.partition("\n")[0]
+
+    def require_leaf(self, leaf: bytes) -> None:
+        """Raises INTEGRITY_MISMATCH unless the leaf is in the tree of the checkpoint."""
+        checkpoint = parse_checkpoint(open_note(self.note, ()).text)
+        require_included(self.index, checkpoint.size, leaf, self.path, checkpoint.root)
+
+    def signed_by(self, known: Iterable[Verifier]) -> Note:
+        """The checkpoint with its verified signatures; as `open_note`."""
+        return open_note(self.note, known)
+
+
+def parse_log_proof(text: str) -> LogProof:
+    """Read a proof. Raises INTEGRITY_MISMATCH."""
+    head, _, note = text.partition("\n\n")
+    header, *lines = head.split("\n")
+    index = _INDEX.fullmatch(lines[0]) if lines else None
+    path = [_hash(line) for line in lines[1:]]
+    if header != _HEADER or index is None or len(path) > _LONGEST_PATH or None in path:
+        raise NexusControlError(ErrorCode.INTEGRITY_MISMATCH, "this is no tlog-proof")
+    proof = LogProof(index=int(index[1]), path=tuple(_known(path)), note=note)
+    parse_checkpoint(open_note(note, ()).text)
+    return proof
+
+
+def _hash(line: str) -> bytes | None:
+    try:
+        decoded = base64.b64decode(line, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return decoded if len(decoded) == 32 and base64.b64encode(decoded).decode() == line else None
+
+
+def _known(path: Sequence[bytes | None]) -> Iterable[bytes]:
+    return (step for step in path if step is not None)
