@@ -1,7 +1,8 @@
 """Store and run to audit package: binds what was allowed to what ran.
 
 The package names the run by the digest of its bundle where the execution recorded one, else by that of the router's
-response; a run bundle that is given must be that very run.
+response; a run bundle that is given must be that very run. Beside what the frozen digests cover, the package carries
+the proof that its events are in the store's log (`evidence.section`).
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from nexus_control.audit_package import AuditPackage, PackageRouter, router_bund
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.evidence.run_bundle import run_bundle_digest
+from nexus_control.evidence.section import Evidence
 from nexus_control.export import bundle_of
 from nexus_control.integrity import is_prefixed, prefixed
 from nexus_control.projection import StoredDecision
@@ -95,9 +97,20 @@ def package_of(
             if embed and run_bundle is not None
             else PackageRouter.reference(run_id=run_id, digest=given or recorded)
         )
-        return AuditPackage.seal(
-            control_bundle=bundle_of(session, decision_id), router=router, exported_at=session.now
-        )
+        bundle, at = bundle_of(session, decision_id), session.now
+    return AuditPackage.seal(
+        control_bundle=bundle, router=router, exported_at=at, evidence=_evidence(store, decision)
+    )
+
+
+def _evidence(store: DecisionStore, decision: StoredDecision) -> dict[str, object]:
+    """The chain hash of the last event, and its place in the store's log."""
+    from nexus_control import checkpoints  # cryptography is loaded at the first package
+
+    last = decision.facts.event_count - 1
+    proof = checkpoints.prove(store, decision.decision_id, decision.generation, last)
+    keys = [str(record.verifier) for record in checkpoints.keys_of(store)]
+    return Evidence(chain_head=prefixed(decision.head), log_proof=proof.to_text(), log_key=keys[-1]).to_dict()
 
 
 def _recorded_run(decision: StoredDecision) -> tuple[str, str]:

@@ -1,21 +1,34 @@
-"""Between events and rows: an entry of the store's log is an event, or the record of an import, with its chain hash."""
+"""Between events and rows: an entry of the store's log is an event, or a record of an import or of a key."""
 
 import json
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypedDict, cast
 
 from nexus_control.actors import Actor
 from nexus_control.canonical_json import canonical_json
 from nexus_control.events import StoredEvent, digest_of_canonical_payload, parse_event_type
-from nexus_control.evidence.chain import event_leaf_data, import_leaf_data, leaf_hash
+from nexus_control.evidence.chain import GENESIS, event_leaf_data, import_leaf_data, key_leaf_data, leaf_hash
 from nexus_control.integrity import sha256_hex
-from nexus_control.storage.contract import Entry, EntryKind
+from nexus_control.storage.contract import Entry, EntryKind, Placed, Reader
 
 SYSTEM_ACTOR = Actor(type="system", id="nexus-control")
 """Who records what nobody asked for by name: runs, outcomes, imports."""
 
 IMPORTED = "IMPORTED"
 """The event type of an import's record. It is no event of the decision, whose digest would change."""
+
+KEY_ROTATED = "KEY_ROTATED"
+"""The event type of the record of a new key of the log."""
+
+RECORDS: dict[EntryKind, str] = {"import": IMPORTED, "key": KEY_ROTATED}
+"""The kinds of entry that are no events, and the one event type of each."""
+
+
+class _Common(TypedDict):
+    ts: str
+    actor: Actor
+    digest: str
+    prev: str
 
 
 def to_event(entry: Entry) -> StoredEvent:
@@ -57,14 +70,32 @@ def import_entry(
     decision_id: str, generation: int, ts: str, details: Mapping[str, object], prev: str
 ) -> Entry:
     """The entry that says how a generation came here, chained to the decision's import before it."""
+    return _record("import", decision_id, generation, 0, IMPORTED, ts, details, prev)
+
+
+def key_entry(log: str, seq: int, ts: str, details: Mapping[str, object], prev: str) -> Entry:
+    """The entry that names a new key of the log, chained to the one before it."""
+    return _record("key", log, 0, seq, KEY_ROTATED, ts, details, prev)
+
+
+def _record(
+    kind: EntryKind,
+    stream: str,
+    generation: int,
+    seq: int,
+    event_type: str,
+    ts: str,
+    details: Mapping[str, object],
+    prev: str,
+) -> Entry:
     payload = canonical_json(details)
     return _chained(
         Entry(
-            kind="import",
-            stream=decision_id,
+            kind=kind,
+            stream=stream,
             generation=generation,
-            seq=0,
-            event_type=IMPORTED,
+            seq=seq,
+            event_type=event_type,
             ts=ts,
             actor_type=SYSTEM_ACTOR.type,
             actor_id=SYSTEM_ACTOR.id,
@@ -79,35 +110,56 @@ def import_entry(
 
 def digest_of(entry: Entry) -> str:
     """The digest that an entry with this payload has."""
-    if entry.kind == "import":
+    if entry.kind in RECORDS:
         return sha256_hex(entry.payload)
     return digest_of_canonical_payload(entry.event_type, entry.payload)
 
 
+def leaf_data_of(entry: Entry, prev: str) -> bytes:
+    """The bytes that this entry's chain hash covers after `prev`, bare hex."""
+    actor = Actor(type=entry.actor_type, id=entry.actor_id)
+    common: _Common = {"ts": entry.ts, "actor": actor, "digest": entry.digest, "prev": prev}
+    match entry.kind:
+        case "import":
+            return import_leaf_data(decision_id=entry.stream, generation=entry.generation, **common)
+        case "key":
+            return key_leaf_data(log=entry.stream, seq=entry.seq, **common)
+        case "decision" | "template":
+            return event_leaf_data(
+                subject="template" if entry.kind == "template" else "decision_id",
+                name=entry.stream,
+                seq=entry.seq,
+                event_type=entry.event_type,
+                **common,
+            )
+
+
 def leaf_of(entry: Entry, prev: str) -> str:
     """The chain hash that this entry has after `prev`; both bare hex."""
-    actor = Actor(type=entry.actor_type, id=entry.actor_id)
-    if entry.kind == "import":
-        data = import_leaf_data(
-            decision_id=entry.stream,
-            generation=entry.generation,
-            ts=entry.ts,
-            actor=actor,
-            digest=entry.digest,
-            prev=prev,
-        )
-    else:
-        data = event_leaf_data(
-            subject="template" if entry.kind == "template" else "decision_id",
-            name=entry.stream,
-            seq=entry.seq,
-            event_type=entry.event_type,
-            ts=entry.ts,
-            actor=actor,
-            digest=entry.digest,
-            prev=prev,
-        )
-    return leaf_hash(data)
+    return leaf_hash(leaf_data_of(entry, prev))
+
+
+def chain_of(entry: Entry) -> tuple[object, ...]:
+    """What an entry is chained within: imports of one decision are one chain, the events of each generation another."""
+    return (
+        (entry.kind, entry.stream) if entry.kind == "import" else (entry.kind, entry.stream, entry.generation)
+    )
+
+
+def leaf_data_of_each(log: Iterable[Placed]) -> Iterator[bytes]:
+    """The bytes that each leaf of a whole log is the hash of, by position."""
+    heads: dict[tuple[object, ...], str] = {}
+    for _, entry in log:
+        chain = chain_of(entry)
+        yield leaf_data_of(entry, heads.get(chain, GENESIS))
+        heads[chain] = entry.leaf
+
+
+def read_subtree(rows: Reader, level: int, index: int) -> bytes:
+    """The hash of a complete subtree of the log's Merkle tree; the leaves are those of the entries."""
+    if level:
+        return rows.subtree(level, index)
+    return bytes.fromhex(rows.log(index, index + 1)[0].entry.leaf)
 
 
 def _chained(entry: Entry, prev: str) -> Entry:

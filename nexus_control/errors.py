@@ -46,6 +46,8 @@ class ErrorCode(StrEnum):
     APPROVAL_NEEDS_A_PERSON = "APPROVAL_NEEDS_A_PERSON"
     NOT_CONFIRMED = "NOT_CONFIRMED"
     CONFIG_INVALID = "CONFIG_INVALID"
+    KEY_UNUSABLE = "KEY_UNUSABLE"
+    LOG_INCONSISTENT = "LOG_INCONSISTENT"
     JSON_INVALID = "JSON_INVALID"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     ARTIFACTS_UNAVAILABLE = "ARTIFACTS_UNAVAILABLE"
@@ -115,6 +117,8 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.APPROVAL_NEEDS_A_PERSON: "Ask a person to approve from their own terminal.",
     ErrorCode.NOT_CONFIRMED: "Nothing was written; run the command again when you are sure.",
     ErrorCode.CONFIG_INVALID: "Correct the named entry of the configuration file.",
+    ErrorCode.KEY_UNUSABLE: "Put the right key file back, readable by its owner alone, or give the log a new key.",
+    ErrorCode.LOG_INCONSISTENT: "Execute nothing from this store until it is known which history is the right one.",
     ErrorCode.JSON_INVALID: "Send plain JSON: no duplicate keys, no NaN, no BOM, at most 64 levels.",
     ErrorCode.STORE_UNAVAILABLE: "Check the database path, permissions and disk space, then try again.",
     ErrorCode.ARTIFACTS_UNAVAILABLE: "Check the artifacts folder, its permissions and disk space, then try again.",

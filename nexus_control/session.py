@@ -1,22 +1,25 @@
 """One transaction on a store, in the words of the domain: load a decision, append events to it.
 
 What every event gets when it is appended: the next `seq`; a `ts` that is never earlier than the event before it; its
-frozen digest; its chain hash; and, in the same transaction, the decision's new projection.
+frozen digest; its chain hash, which is a leaf of the log's Merkle tree; and, in the same transaction, the decision's
+new projection.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from nexus_control.actors import Actor, require_new_actor
 from nexus_control.canonical_json import canonical_json, require_canonical_domain
 from nexus_control.clock import Clock
-from nexus_control.entries import event_entry, import_entry, to_event
+from nexus_control.entries import event_entry, import_entry, key_entry, read_subtree, to_event
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, Payload, StoredEvent, digest_of_canonical_payload
 from nexus_control.evidence.chain import GENESIS
+from nexus_control.evidence.merkle import grow
 from nexus_control.facts import Facts, fold, replay_facts
 from nexus_control.instants import format_instant, parse_instant
 from nexus_control.payloads import TemplateCreatedPayload
@@ -162,7 +165,7 @@ class WriteSession(ReadSession):
             entries.append(event_entry("decision", event, decision.generation, text, head))
             facts, head = fold(facts, event), entries[-1].leaf
         stored = replace(decision, facts=facts, head=head)
-        self.rows.append(entries)
+        self._log(entries)
         row = to_projection(stored)
         self.rows.save(row)
         return self.recent.keep(row, stored), events
@@ -194,7 +197,7 @@ class WriteSession(ReadSession):
         earlier = self.rows.generations("import", decision_id)
         prev = self.rows.entries("import", decision_id, earlier[-1])[-1].leaf if earlier else GENESIS
         record = import_entry(decision_id, generation, provenance.imported_at, details, prev)
-        self.rows.append([*entries, record])
+        self._log([*entries, record])
         self.rows.save(to_projection(stored))
         return stored
 
@@ -218,8 +221,14 @@ class WriteSession(ReadSession):
             payload=content,
             digest=digest_of_canonical_payload(EventType.TEMPLATE_CREATED, text),
         )
-        self.rows.append([event_entry("template", event, 0, text, GENESIS)])
+        self._log([event_entry("template", event, 0, text, GENESIS)])
         return Template.replay([event])
+
+    def append_key(self, log: str, details: Mapping[str, object]) -> None:
+        """Record a key of the log, whose origin is `log`."""
+        earlier = self.rows.entries("key", log, 0)
+        prev = earlier[-1].leaf if earlier else GENESIS
+        self._log([key_entry(log, len(earlier), format_instant(self.now), details, prev)])
 
     def claim(self, decision: StoredDecision, seq: int, owner: str) -> Claim:
         """Record who executes the decision from EXECUTION_REQUESTED at `seq` on."""
@@ -232,6 +241,13 @@ class WriteSession(ReadSession):
         )
         self.rows.put_claim(claim)
         return claim
+
+    def _log(self, entries: Sequence[Entry]) -> None:
+        """Append to the log, and to the Merkle tree over it."""
+        first = self.rows.append(entries)
+        leaves = [bytes.fromhex(entry.leaf) for entry in entries]
+        grown = grow(first, leaves, partial(read_subtree, self.rows))
+        self.rows.put_subtrees({place: value for place, value in grown.items() if place[0]})
 
     def _new(self, decision_id: str) -> StoredDecision:
         return StoredDecision(

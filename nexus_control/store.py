@@ -20,6 +20,7 @@ from nexus_control.projection import StoredDecision
 from nexus_control.session import ReadSession, Recent, WriteSession
 from nexus_control.storage import open_storage
 from nexus_control.storage.contract import Storage
+from nexus_control.storage.sidecar import Sidecar
 from nexus_control.template import Overrides, Template
 
 
@@ -40,6 +41,11 @@ class DecisionStore:
         self.clock = clock
         self._recent = Recent()
         self._storage = storage if storage is not None else open_storage(path_or_url)
+
+    @property
+    def sidecar(self) -> Sidecar:
+        """What lies beside the store: the key of its log, and the last checkpoint."""
+        return self._storage.sidecar
 
     def __enter__(self) -> "DecisionStore":
         return self

@@ -1,8 +1,9 @@
 """What a store can prove about itself from its entries alone: the log is whole, and the projections equal a replay.
 
-`find_faults` recomputes every position, seq, digest and chain hash, and every projection. It finds a change by anybody
-who did not recompute all that hangs on it; against who did, only a checkpoint kept elsewhere helps.
-`rebuild_projections` throws the projections away and makes them anew. A decision that was only reserved has no entry
+`find_faults` recomputes every position, seq, digest and chain hash, the Merkle tree, and every projection. It finds a
+change by anybody who did not recompute all that hangs on it, and one that does not continue the checkpoint beside the
+store; against who owns both, only a checkpoint kept elsewhere helps.
+`rebuild_derived` throws tree and projections away and makes them anew. A decision that was only reserved has no entry
 yet: its row, and the order in which decisions came, are carried over from the old projections where there are any.
 """
 
@@ -10,8 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 
-from nexus_control.entries import IMPORTED, digest_of, leaf_of, to_event
+from nexus_control.checkpoints import last_published
+from nexus_control.entries import RECORDS, chain_of, digest_of, leaf_of, to_event
+from nexus_control.errors import NexusControlError
 from nexus_control.evidence.chain import GENESIS
+from nexus_control.evidence.merkle import whole_tree
 from nexus_control.facts import Facts, fold
 from nexus_control.projection import StoredDecision, import_record_of, to_projection
 from nexus_control.storage.contract import Entry, Placed, Projection, Reader
@@ -32,15 +36,37 @@ def find_faults(store: DecisionStore) -> list[Fault]:
     with store.reading() as session:
         log = session.rows.log()
         faults = list(_log_faults(log))
-        return faults or list(_projection_faults(session.rows, log))
+        if faults:
+            return faults
+        faults = [*_tree_faults(session.rows, log), *_projection_faults(session.rows, log)]
+    return faults or list(_checkpoint_faults(store))
 
 
-def rebuild_projections(store: DecisionStore) -> int:
-    """Replace all projections by what the entries add up to; the number of decisions."""
+def _checkpoint_faults(store: DecisionStore) -> Iterator[Fault]:
+    try:
+        last_published(store)
+    except NexusControlError as fault:
+        yield Fault(code="CHECKPOINT_DIFFERS", detail=fault.message)
+
+
+def rebuild_derived(store: DecisionStore) -> int:
+    """Replace tree and projections by what the entries add up to; the number of decisions."""
     with store.writing() as session:
-        rebuilt = list(_replayed(session.rows.log(), _projections(session.rows)))
+        log = session.rows.log()
+        rebuilt = list(_replayed(log, _projections(session.rows)))
         session.rows.replace_projections(rebuilt)
+        session.rows.replace_subtrees(_subtrees(log))
     return len(rebuilt)
+
+
+def _tree_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
+    if rows.subtrees() != _subtrees(log):
+        yield Fault(code="TREE_DIFFERS", detail="the Merkle tree is not that of the entries")
+
+
+def _subtrees(log: list[Placed]) -> dict[tuple[int, int], bytes]:
+    leaves = (bytes.fromhex(entry.leaf) for _, entry in log)
+    return {place: value for place, value in whole_tree(leaves).items() if place[0]}
 
 
 def _log_faults(log: list[Placed]) -> Iterator[Fault]:
@@ -50,7 +76,7 @@ def _log_faults(log: list[Placed]) -> Iterator[Fault]:
         if position != expected:
             yield Fault(code="POSITION_GAP", detail=f"position {expected} is missing", position=position)
             return
-        key = _chain_of(entry)
+        key = chain_of(entry)
         seq, prev = heads.get(key, (0, GENESIS))
         if entry.kind != "import" and entry.seq != seq:
             yield Fault(code="SEQ_GAP", detail=f"{entry.stream} lacks seq {seq}", position=position)
@@ -69,13 +95,6 @@ def _log_faults(log: list[Placed]) -> Iterator[Fault]:
             )
 
 
-def _chain_of(entry: Entry) -> tuple[object, ...]:
-    """Imports of one decision are one chain; the events of each generation are another."""
-    return (
-        (entry.kind, entry.stream) if entry.kind == "import" else (entry.kind, entry.stream, entry.generation)
-    )
-
-
 def _is_forensic(entry: Entry) -> bool:
     """Whether this records an import whose digests nobody checked: its events may have come with false ones."""
     try:
@@ -91,10 +110,10 @@ def _entry_faults(entry: Entry, prev: str, position: int, *, check_digest: bool)
             yield Fault(code="DIGEST_MISMATCH", detail=f"{where}: payload was changed", position=position)
         if leaf_of(entry, prev) != entry.leaf:
             yield Fault(code="CHAIN_BROKEN", detail=f"{where}: chain hash differs", position=position)
-        if entry.kind != "import":
+        if entry.kind not in RECORDS:
             _ = to_event(entry).content
-        elif (entry.event_type, entry.seq) != (IMPORTED, 0):
-            yield Fault(code="ENTRY_UNREADABLE", detail=f"{where}: no record of an import", position=position)
+        elif entry.event_type != RECORDS[entry.kind] or (entry.kind == "import" and entry.seq):
+            yield Fault(code="ENTRY_UNREADABLE", detail=f"{where}: no record of its kind", position=position)
     except ValueError as error:
         yield Fault(code="ENTRY_UNREADABLE", detail=f"{where}: {error}", position=position)
 

@@ -48,6 +48,15 @@ def write_bytes(option: str, path: Path, content: bytes) -> None:
         raise _unusable(option, "cannot be written", error) from None
 
 
+def create_secret(option: str, path: Path, content: bytes) -> None:
+    """Create a file that only its owner may read, where none was. Raises INVALID_ARGUMENT."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise _unusable(option, "cannot be created", error) from None
+
+
 def _umask() -> int:
     mask = os.umask(0)  # it can only be read by setting it
     os.umask(mask)

@@ -32,6 +32,7 @@ _USAGE_CODES = {
     ErrorCode.JSON_INVALID,
     ErrorCode.STORE_UNAVAILABLE,
 }
+_NOT_VERIFIED_CODES = {ErrorCode.LOG_INCONSISTENT, ErrorCode.SIGNATURE_INVALID}
 
 Database = Annotated[
     str | None,
@@ -113,6 +114,8 @@ def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:
         screen = Screen(sys.stderr)
         screen.prose(fault.message, Mark(f"{fault.code}:", "bad"))
         screen.prose(advice)
+    if fault.code in _NOT_VERIFIED_CODES:
+        return typer.Exit(NOT_VERIFIED)
     return typer.Exit(USAGE if fault.code in _USAGE_CODES else REFUSED)
 
 

@@ -9,10 +9,13 @@ from nexus_control.cli.frame import NOT_VERIFIED, AsJson, Data, Database, carry_
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.store import DecisionStore
-from nexus_control.upkeep import Fault, find_faults, rebuild_projections
+from nexus_control.upkeep import Fault, find_faults, rebuild_derived
 
 _REBUILD = "Run `nexus-control doctor --rebuild`: what is derived is made anew from the log, which is whole."
 _LOG = "Execute nothing from this store. Compare it with packages and bundles that were exported, and restore a backup."
+
+_DERIVED = {"TREE_DIFFERS": "tree", "PROJECTION_DIFFERS": "projections"}
+_BESIDE = "CHECKPOINT_DIFFERS"
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +31,7 @@ def doctor(
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute the store: is the log whole, is what is derived from it a replay of it.
+    """Recompute the store: is the log whole, and what is derived from it; does it continue its last checkpoint.
 
     Example: nexus-control doctor --db decisions.db
     """
@@ -41,8 +44,8 @@ def doctor(
     def run(store: DecisionStore) -> Data:
         faults = find_faults(store)
         rebuilt = 0
-        if rebuild and faults and not _of_log(faults):
-            rebuilt = rebuild_projections(store)
+        if rebuild and _next(faults) == _REBUILD:
+            rebuilt = rebuild_derived(store)
             faults = find_faults(store)
         with store.reading() as session:
             entries = len(session.rows.log())
@@ -62,29 +65,33 @@ def doctor(
 
 
 def _of_log(faults: list[Fault]) -> bool:
-    return any(fault.code != "PROJECTION_DIFFERS" for fault in faults)
+    return any(fault.code not in _DERIVED and fault.code != _BESIDE for fault in faults)
 
 
 def _checks(faults: list[Fault]) -> Data:
-    """A store that opened has all migrations; projections are only looked at where the log is whole."""
-    broken = _of_log(faults)
-    return {
-        "migrations": "pass",
-        "log": "fail" if broken else "pass",
-        "projections": "skipped" if broken else "fail" if faults else "pass",
-    }
+    """A store that opened has all migrations; what is derived is only looked at where the log is whole, and the
+    checkpoint only where that is, too.
+    """
+    codes = {fault.code for fault in faults}
+    if _of_log(faults):
+        return dict.fromkeys(_MEANING, "skipped") | {"migrations": "pass", "log": "fail"}
+    derived = {name: "fail" if code in codes else "pass" for code, name in _DERIVED.items()}
+    beside = "skipped" if "fail" in derived.values() else "fail" if _BESIDE in codes else "pass"
+    return {"migrations": "pass", "log": "pass", **derived, "checkpoint": beside}
 
 
 def _next(faults: list[Fault]) -> str | None:
     if not faults:
         return None
-    return _LOG if _of_log(faults) else _REBUILD
+    return _REBUILD if {fault.code for fault in faults} <= _DERIVED.keys() else _LOG
 
 
 _MEANING = {
     "migrations": "the database has the newest form",
     "log": "every entry has its place, digest and chain hash",
+    "tree": "the Merkle tree over the log is that of its entries",
     "projections": "what lists and states are read from is a replay of the log",
+    "checkpoint": "the log continues the last checkpoint that was signed, beside the database",
 }
 
 

@@ -11,7 +11,18 @@ from typing import Annotated, cast
 import typer
 
 from nexus_control import __version__
-from nexus_control.cli import artifacts, deciding, health, hosting, looking, reporting, running, templates
+from nexus_control.cli import (
+    artifacts,
+    deciding,
+    health,
+    hosting,
+    keys,
+    log,
+    looking,
+    reporting,
+    running,
+    templates,
+)
 from nexus_control.cli.demo.command import run_demo
 from nexus_control.cli.frame import REFUSED, USAGE, AsJson, Database, Frame, frame_of, refuse
 from nexus_control.errors import ErrorCode, NexusControlError
@@ -88,5 +99,5 @@ def demo(
     raise typer.Exit(run_demo(keep, as_json=frame_of(context, None, as_json).as_json))
 
 
-for commands in (deciding, looking, running, templates, artifacts, reporting, health, hosting):
+for commands in (deciding, looking, running, templates, artifacts, reporting, log, keys, health, hosting):
     commands.register(app)

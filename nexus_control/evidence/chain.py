@@ -6,8 +6,11 @@
     chain[n]  = SHA-256(0x00 || leaf data)       the leaf hash of RFC 6962, section 2.1
     prev      = "sha256:" + hex(chain[n-1]);     for n = 0: "sha256:" and 64 zeros
 
-An import leaves a record of its own in the store's log, `nexus-control/import/v1`, chained per decision in the same
-way: {"_type", "actor", "decision_id", "digest", "generation", "prev", "ts"}, where `digest` is that of its details.
+Two more records are leaves of a store's log, each chained to the one of its own kind before it. `digest` is that of
+what the record holds:
+
+    an import   {"_type": "nexus-control/import/v1", "actor", "decision_id", "digest", "generation", "prev", "ts"}
+    a new key   {"_type": "nexus-control/key/v1", "actor", "digest", "log", "prev", "seq", "ts"}
 """
 
 import hashlib
@@ -57,6 +60,21 @@ def import_leaf_data(
             "digest": prefixed(digest),
             "generation": generation,
             "prev": prefixed(prev),
+            "ts": ts,
+        }
+    ).encode()
+
+
+def key_leaf_data(*, log: str, seq: int, ts: str, actor: Actor, digest: str, prev: str) -> bytes:
+    """The bytes that the hash of a record of a new key covers; `log` is the log's origin."""
+    return canonical_json(
+        {
+            "_type": "nexus-control/key/v1",
+            "actor": actor.to_dict(),
+            "digest": prefixed(digest),
+            "log": log,
+            "prev": prefixed(prev),
+            "seq": seq,
             "ts": ts,
         }
     ).encode()

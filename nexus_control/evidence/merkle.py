@@ -11,7 +11,7 @@ consistency path read at most 2 * log2(n). Everything else is arithmetic.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from nexus_control.errors import ErrorCode, NexusControlError
@@ -36,6 +36,37 @@ def completed_by(size: int, leaf: bytes, read: Read) -> list[tuple[int, int, byt
         level, index = level + 1, index // 2
         completed.append((level, index, value))
     return completed
+
+
+Subtrees: TypeAlias = dict[tuple[int, int], bytes]
+"""By (level, index)."""
+
+
+def whole_tree(leaves: Iterable[bytes]) -> Subtrees:
+    """All complete subtrees over these leaves, the leaves themselves included."""
+    return grow(0, leaves, _nothing)
+
+
+def reader(tree: Subtrees) -> Read:
+    """To read from a tree that is at hand."""
+    return lambda level, index: tree[level, index]
+
+
+def grow(size: int, leaves: Iterable[bytes], read: Read) -> Subtrees:
+    """The subtrees that these leaves complete after the first `size`, the leaves themselves included."""
+    grown: Subtrees = {}
+
+    def read_grown(level: int, index: int) -> bytes:
+        return grown[level, index] if (level, index) in grown else read(level, index)
+
+    for number, leaf in enumerate(leaves, size):
+        for level, index, value in completed_by(number, leaf, read_grown):
+            grown[level, index] = value
+    return grown
+
+
+def _nothing(level: int, index: int) -> bytes:
+    raise AssertionError(f"a tree from its first leaf on has ({level}, {index}) before it is read")
 
 
 def tree_root(size: int, read: Read) -> bytes:

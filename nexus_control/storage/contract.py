@@ -4,10 +4,14 @@ Every storage keeps four things:
 
 * **entries**, append-only: (kind, stream, generation, seq) is unique and `position` numbers all entries of the store
   0, 1, 2, ... without gaps, in the order in which they were committed. Nothing is ever updated or deleted.
+* **subtrees**, the hashes of the complete subtrees of the Merkle tree over the entries' leaves, from pairs upwards;
+  written in the transaction of the entry, so that a root or a proof reads a few of them. They can be made anew.
 * **projections**, one row a decision: what the events add up to, written in the transaction of the event, so that
   `status` and `list_requests` need not replay. They can be thrown away and rebuilt from the entries.
 * **claims**: who is executing a decision at this moment. Operational, beside the log.
-* nothing else. A storage never looks at the clock.
+
+A storage never looks at the clock, and computes no hash. What is not in it but beside it - the log's key, the last
+checkpoint - is in its `sidecar`.
 
 Entries and projections are named tuples because they are read by the thousand: a frozen dataclass takes five times as
 long to make.
@@ -24,7 +28,7 @@ what the failed call had done until then would be committed. Texts are well-form
 for `policy_seq`) and of at most 63 bits: the caller sees to it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
@@ -32,8 +36,9 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 from nexus_control.actors import ActorType
 from nexus_control.events import Origin
 from nexus_control.facts import Phase
+from nexus_control.storage.sidecar import Sidecar
 
-EntryKind: TypeAlias = Literal["decision", "template", "import"]
+EntryKind: TypeAlias = Literal["decision", "template", "import", "key"]
 NEVER = ""
 FOREVER = "~"
 """Bounds of `Projection.approved_until`: they sort before and after every instant that is written as UTC text."""
@@ -151,6 +156,21 @@ class Reader(Protocol):
         """The next position."""
         ...
 
+    def position(self, kind: EntryKind, stream: str, generation: int, seq: int) -> int | None:
+        """Where in the log this entry is."""
+        ...
+
+    def subtree(self, level: int, index: int) -> bytes:
+        """The hash of the complete subtree over the leaves [index * 2^level, (index + 1) * 2^level), for level > 0.
+
+        Raises STORE_UNAVAILABLE where it is not kept.
+        """
+        ...
+
+    def subtrees(self) -> dict[tuple[int, int], bytes]:
+        """All subtrees that are kept, by (level, index)."""
+        ...
+
     def projection(self, decision_id: str) -> Projection | None: ...
 
     def projections(self, query: ProjectionQuery) -> list[Projection]: ...
@@ -171,6 +191,14 @@ class Writer(Reader, Protocol):
 
     def append(self, entries: Sequence[Entry]) -> int:
         """Give the entries the next positions, in this order; returns the first of them."""
+        ...
+
+    def put_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
+        """Keep these subtrees, by (level, index). One that is kept already is a fault."""
+        ...
+
+    def replace_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
+        """Throw all subtrees away and keep these."""
         ...
 
     def next_ordinal(self) -> int:
@@ -194,6 +222,8 @@ class Writer(Reader, Protocol):
 
 class Storage(Protocol):
     """A place for one store. Safe to use from several threads."""
+
+    sidecar: Sidecar
 
     def reading(self) -> AbstractContextManager[Reader]: ...
 

@@ -8,6 +8,15 @@ def unavailable(message: str, **details: object) -> NexusControlError:
     return NexusControlError(ErrorCode.STORE_UNAVAILABLE, message, details)
 
 
+def no_subtree(level: int, index: int) -> NexusControlError:
+    """The tree over the log is not whole; it can be made anew from the entries."""
+    return unavailable(
+        "the Merkle tree of the log is not whole: run `nexus-control doctor --rebuild`",
+        level=level,
+        index=index,
+    )
+
+
 def closed() -> NexusControlError:
     return unavailable("the store is closed: open it again")
 

@@ -6,7 +6,7 @@ projections does: this storage is for tests and for small stores that nobody nee
 """
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
@@ -21,7 +21,8 @@ from nexus_control.storage.contract import (
     Reader,
     Writer,
 )
-from nexus_control.storage.faults import closed, ended, nested, unavailable
+from nexus_control.storage.faults import closed, ended, nested, no_subtree, unavailable
+from nexus_control.storage.sidecar import MemorySidecar, Sidecar
 
 _Stream: TypeAlias = tuple[EntryKind, str, int]
 _Key = TypeVar("_Key")
@@ -34,6 +35,7 @@ class _Rows:
 
     log: list[Entry] = field(default_factory=list[Entry])
     streams: dict[_Stream, dict[int, int]] = field(default_factory=dict[_Stream, dict[int, int]])
+    subtrees: dict[tuple[int, int], bytes] = field(default_factory=dict[tuple[int, int], bytes])
     projections: dict[str, Projection] = field(default_factory=dict[str, Projection])
     ordinals: dict[int, str] = field(default_factory=dict[int, str])
     claims: dict[str, Claim] = field(default_factory=dict[str, Claim])
@@ -83,6 +85,18 @@ class _Session:
     def log_size(self) -> int:
         return len(self._rows.log)
 
+    def position(self, kind: EntryKind, stream: str, generation: int, seq: int) -> int | None:
+        return self._rows.streams.get((kind, stream, generation), {}).get(seq)
+
+    def subtree(self, level: int, index: int) -> bytes:
+        found = self._rows.subtrees.get((level, index))
+        if found is None:
+            raise no_subtree(level, index)
+        return found
+
+    def subtrees(self) -> dict[tuple[int, int], bytes]:
+        return dict(self._rows.subtrees)
+
     def projection(self, decision_id: str) -> Projection | None:
         return self._rows.projections.get(decision_id)
 
@@ -105,6 +119,18 @@ class _Session:
         for entry in entries:
             self._append(entry)
         return first
+
+    def put_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
+        kept = self._rows.subtrees
+        for key, value in subtrees.items():
+            if key in kept:
+                raise unavailable(f"subtree {key} is kept already")
+            self._put(kept, key, value)
+
+    def replace_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
+        for key in list(self._rows.subtrees):
+            self._drop(self._rows.subtrees, key)
+        self.put_subtrees(subtrees)
 
     def next_ordinal(self) -> int:
         return 1 + max(self._rows.ordinals, default=0)
@@ -168,6 +194,7 @@ class MemoryStorage:
         self._rows = _Rows()
         self._busy = False
         self._closed = False
+        self.sidecar: Sidecar = MemorySidecar()
 
     @contextmanager
     def reading(self) -> Generator[Reader]:

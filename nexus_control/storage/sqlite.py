@@ -24,6 +24,7 @@ from typing import Protocol
 from nexus_control.errors import NexusControlError
 from nexus_control.storage.contract import Reader, Writer
 from nexus_control.storage.faults import closed, nested, unavailable
+from nexus_control.storage.sidecar import FileSidecar, MemorySidecar, Sidecar
 from nexus_control.storage.sqlite_rows import Session
 from nexus_control.storage.sqlite_schema import MIGRATIONS, require_ours, require_usable_file
 
@@ -44,7 +45,9 @@ class SqliteStorage:
     """A store in the file at `path`, made when it is not there, or in memory (":memory:")."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._place: _Place = _Memory() if os.fspath(path) == IN_MEMORY else _File(Path(path).absolute())
+        file = None if os.fspath(path) == IN_MEMORY else Path(path).absolute()
+        self._place: _Place = _Memory() if file is None else _File(file)
+        self.sidecar: Sidecar = MemorySidecar() if file is None else FileSidecar(file)
         self._close = weakref.finalize(self, self._place.close)
 
     def reading(self) -> AbstractContextManager[Reader]:

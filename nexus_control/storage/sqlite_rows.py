@@ -1,12 +1,12 @@
 """Readers and writers on SQLite: rows to SQL and back. Transactions and connections are not here."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from typing import Any, NoReturn, Protocol, TypeAlias, cast
 
 from nexus_control.storage.contract import Claim, Entry, EntryKind, Placed, Projection, ProjectionQuery
-from nexus_control.storage.faults import ended, unavailable
+from nexus_control.storage.faults import ended, no_subtree, unavailable
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -48,6 +48,11 @@ _LOG = f"""SELECT position, {_ENTRY} FROM entries
     WHERE position >= ? AND (? IS NULL OR position < ?) ORDER BY position"""
 _LOG_SIZE = "SELECT coalesce(max(position) + 1, 0) FROM entries"
 _APPEND = f"INSERT INTO entries(position, {_ENTRY}) VALUES (?, {_places(Entry._fields)})"
+_POSITION = "SELECT position FROM entries WHERE kind = ? AND stream = ? AND generation = ? AND seq = ?"
+
+_SUBTREE = "SELECT hash FROM subtrees WHERE level = ? AND place = ?"
+_SUBTREES = "SELECT level, place, hash FROM subtrees"
+_PUT_SUBTREE = "INSERT INTO subtrees(level, place, hash) VALUES (?, ?, ?)"
 
 _ONE_PROJECTION = f"SELECT {_PROJECTION} FROM projections WHERE decision_id = ?"
 _DECISIONS = "SELECT decision_id, created_at FROM projections ORDER BY ordinal DESC LIMIT ? OFFSET ?"
@@ -97,6 +102,19 @@ class Session:
     def log_size(self) -> int:
         return self._number(_LOG_SIZE)
 
+    def position(self, kind: EntryKind, stream: str, generation: int, seq: int) -> int | None:
+        row = self._execute(_POSITION, (kind, stream, generation, seq)).fetchone()
+        return None if row is None else row[0]
+
+    def subtree(self, level: int, index: int) -> bytes:
+        row = self._execute(_SUBTREE, (level, index)).fetchone()
+        if row is None:
+            raise no_subtree(level, index)
+        return row[0]
+
+    def subtrees(self) -> dict[tuple[int, int], bytes]:
+        return {(level, index): value for level, index, value in self._execute(_SUBTREES, ()).fetchall()}
+
     def projection(self, decision_id: str) -> Projection | None:
         row = self._execute(_ONE_PROJECTION, (decision_id,)).fetchone()
         return None if row is None else _projection(row)
@@ -120,6 +138,13 @@ class Session:
         rows = ((position, *entry) for position, entry in enumerate(entries, first))
         self._execute_many(_APPEND, rows)
         return first
+
+    def put_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
+        self._execute_many(_PUT_SUBTREE, ((*key, value) for key, value in subtrees.items()))
+
+    def replace_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
+        self._execute("DELETE FROM subtrees", ())
+        self.put_subtrees(subtrees)
 
     def next_ordinal(self) -> int:
         return self._number(_NEXT_ORDINAL)

@@ -9,7 +9,7 @@ a DELETE trigger unless `recursive_triggers` is on.) This guards against mistake
 found by the chain.
 
 Nothing here needs more than SQLite 3.15; Python 3.11 itself promises only 3.7.15. STRICT tables would need 3.37,
-hence the CHECKs of types. Three values are compared with OR, because for a list of three in a CHECK SQLite builds a
+hence the CHECKs of types. Kinds are compared with OR, because for a list of three or more in a CHECK SQLite builds a
 table at every insertion.
 
 `listing` repeats what decisions are searched by, for those that have events: projections are wide, and paging through
@@ -26,7 +26,8 @@ APPLICATION_ID = int.from_bytes(b"NxCt", "big")
 _ENTRIES = """
 CREATE TABLE entries(
     position   INTEGER PRIMARY KEY,
-    kind       TEXT NOT NULL CHECK (kind = 'decision' OR kind = 'template' OR kind = 'import'),
+    kind       TEXT NOT NULL CHECK (kind = 'decision' OR kind = 'template' OR kind = 'import'
+                                                          OR kind = 'key'),
     stream     TEXT NOT NULL CHECK (typeof(stream) = 'text'),
     generation INTEGER NOT NULL CHECK (typeof(generation) = 'integer'),
     seq        INTEGER NOT NULL CHECK (typeof(seq) = 'integer'),
@@ -64,6 +65,14 @@ CREATE TRIGGER entries_are_not_deleted BEFORE DELETE ON entries
 BEGIN
     SELECT RAISE(ABORT, 'entries are append-only: no DELETE');
 END
+"""
+_SUBTREES = """
+CREATE TABLE subtrees(
+    level INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    hash  BLOB NOT NULL CHECK (typeof(hash) = 'blob' AND length(hash) = 32),
+    PRIMARY KEY (level, place)
+) WITHOUT ROWID
 """
 _PROJECTIONS = """
 CREATE TABLE projections(
@@ -122,6 +131,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         _ENTRIES_GROW_AT_THE_END,
         _ENTRIES_ARE_NOT_UPDATED,
         _ENTRIES_ARE_NOT_DELETED,
+        _SUBTREES,
         _PROJECTIONS,
         _LISTING,
         _LISTING_BY_PHASE,

@@ -18,7 +18,7 @@ from nexus_control.instants import format_instant
 from nexus_control.storage.memory import MemoryStorage
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools, ToolResult
-from nexus_control.upkeep import find_faults, rebuild_projections
+from nexus_control.upkeep import find_faults, rebuild_derived
 from tests.facade.routers import ANSWER, FakeRouter, raising
 from tests.support.clock import FakeClock
 from tests.support.contents import contents
@@ -280,5 +280,5 @@ def test_projections_thrown_away_are_rebuilt_as_they_were(commands: list[Command
             command(world)
         before = contents(store)
         assert find_faults(store) == []
-        assert rebuild_projections(store) == len(world.ids)
+        assert rebuild_derived(store) == len(world.ids)
         assert contents(store) == before

@@ -205,6 +205,56 @@ def a_projection_comes_back_as_it_was_last_saved(storage: Storage) -> None:
 
 
 @_promise
+def an_entrys_position_is_found_by_its_key(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.append([entry("d2"), entry("d1"), entry("d1", 1), entry("d1", generation=1)])
+    with storage.reading() as rows:
+        places = [rows.position("decision", "d1", 0, 1), rows.position("decision", "d1", 1, 0)]
+        assert places == [2, 3]
+        assert rows.position("decision", "d1", 0, 2) is None
+        assert rows.position("template", "d1", 0, 1) is None
+
+
+@_promise
+def subtrees_are_kept_once_and_can_be_made_anew(storage: Storage) -> None:
+    first, second = bytes(32), bytes([1]) * 32
+    with storage.writing() as rows:
+        rows.put_subtrees({(1, 0): first, (2, 2**40): second})
+        assert rows.subtree(1, 0) == first
+    with storage.reading() as rows:
+        assert (rows.subtree(1, 0), rows.subtree(2, 2**40)) == (first, second)
+        assert rows.subtrees() == {(1, 0): first, (2, 2**40): second}
+        with refused(ErrorCode.STORE_UNAVAILABLE):
+            rows.subtree(1, 1)
+    with refused(ErrorCode.STORE_UNAVAILABLE), storage.writing() as rows:
+        rows.put_subtrees({(1, 0): second})
+    with suppress(OnPurposeError), storage.writing() as rows:
+        rows.replace_subtrees({(3, 0): second})
+        raise OnPurposeError
+    with storage.reading() as rows:
+        assert rows.subtrees() == {(1, 0): first, (2, 2**40): second}
+    with storage.writing() as rows:
+        rows.replace_subtrees({(3, 0): second})
+    with storage.reading() as rows:
+        assert rows.subtrees() == {(3, 0): second}
+
+
+@_promise
+def what_lies_beside_it_is_whole_and_secrets_are_not_replaced(storage: Storage) -> None:
+    beside = storage.sidecar
+    assert beside.read("checkpoint") is beside.read_secret("key") is None
+    beside.replace("checkpoint", b"one")
+    beside.replace("checkpoint", b"two")
+    beside.create_secret("key", b"secret")
+    with refused(ErrorCode.STORE_UNAVAILABLE):
+        beside.create_secret("key", b"another")
+    assert (beside.read("checkpoint"), beside.read_secret("key")) == (b"two", b"secret")
+    beside.create_secret("key.next", b"next")
+    beside.rename("key.next", "key")
+    assert (beside.read_secret("key"), beside.read("key.next")) == (b"next", None)
+
+
+@_promise
 def an_ordinal_belongs_to_one_decision(storage: Storage) -> None:
     with storage.writing() as rows:
         assert rows.next_ordinal() == 1

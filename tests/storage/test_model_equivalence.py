@@ -30,7 +30,7 @@ from tests.storage.rows import APPROVED_UNTIL, T0
 
 Command: TypeAlias = Callable[[Writer], object]
 
-KINDS: tuple[EntryKind, ...] = ("decision", "template", "import")
+KINDS: tuple[EntryKind, ...] = ("decision", "template", "import", "key")
 PHASES: tuple[Phase, ...] = ("draft", "open", "executing", "completed")
 LABELS = ("%", "_", "café", 'a"b', "a\\b", "")
 STREAMS = ("d1", "d2", "d3", "d4")
@@ -98,7 +98,12 @@ def calls(method: str, arguments: st.SearchStrategy[object]) -> st.SearchStrateg
     return st.builds(methodcaller, st.just(method), arguments)
 
 
+subtrees = st.dictionaries(
+    st.tuples(st.integers(1, 3), numbers), st.binary(min_size=32, max_size=32), max_size=3
+)
 commands = st.one_of(
+    calls("put_subtrees", subtrees),
+    calls("replace_subtrees", subtrees),
     calls("append", st.lists(entries, max_size=3)),
     calls("save", projections),
     projections.map(save_under_a_new_ordinal),
@@ -113,11 +118,13 @@ def everything(rows: Reader) -> list[object]:
         rows.log(),
         rows.log_size(),
         rows.claims(),
+        rows.subtrees(),
         rows.decisions(9, 0),
         *(rows.projection(stream) for stream in STREAMS),
         *(rows.claim(stream) for stream in STREAMS),
         *(rows.first_entries(kind) for kind in KINDS),
         *(rows.generations(kind, stream) for kind in KINDS for stream in STREAMS),
+        *(rows.position(kind, stream, 0, 1) for kind in KINDS for stream in STREAMS),
         *(rows.entries(kind, stream, 0) for kind in KINDS for stream in STREAMS),
     ]
 

@@ -5,17 +5,18 @@ from pathlib import Path
 import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
+from nexus_control.checkpoints import publish, rotate
 from nexus_control.events import Actor
 from nexus_control.storage.contract import Entry, Projection
 from nexus_control.storage.memory import MemoryStorage
-from nexus_control.upkeep import find_faults, rebuild_projections
+from nexus_control.upkeep import find_faults, rebuild_derived
 
 ALICE = Actor(type="human", id="alice")
 BOB = Actor(type="human", id="bob")
 
 
 def busy_store(path: Path) -> NexusControlTools:
-    """A store with a template, a superseded generation, a copy, a revocation and a reserved decision."""
+    """A store with a template, a superseded generation, a copy, a revocation, two keys and a reserved decision."""
     tools = NexusControlTools(db_path=path)
     tools.template_create(name="rotation", actor=ALICE, min_approvals=2, labels=["prod"])
     request_id = tools.request(goal="rotate", actor=ALICE, template_name="rotation").data["request_id"]
@@ -23,6 +24,8 @@ def busy_store(path: Path) -> NexusControlTools:
     bundle = tools.export_bundle(request_id).data["bundle"]
     assert tools.import_bundle(bundle, conflict_mode="new_decision_id").success
     assert tools.import_bundle(bundle, conflict_mode="overwrite").success
+    publish(tools.store)
+    rotate(tools.store)
     tools.revoke_approval(request_id, actor=BOB)
     tools.store.create_decision()
     return tools
@@ -40,7 +43,7 @@ def test_a_store_that_nobody_touched_has_no_faults(tmp_path: Path) -> None:
 def test_rebuilding_gives_the_projections_that_were_written_with_the_events(tmp_path: Path) -> None:
     store = busy_store(tmp_path / "store.db").store
     before = projections(store)
-    assert rebuild_projections(store) == len(before) == 3
+    assert rebuild_derived(store) == len(before) == 3
     assert projections(store) == before
 
 
@@ -52,7 +55,7 @@ def test_projections_are_rebuilt_from_the_entries_alone(tmp_path: Path) -> None:
     with storage.writing() as rows:
         rows.append(log)
     fresh = DecisionStore(storage=storage)
-    assert rebuild_projections(fresh) == 2  # the reserved decision has no entry to be rebuilt from
+    assert rebuild_derived(fresh) == 2  # the reserved decision has no entry to be rebuilt from
     known = {row.decision_id: row for row in projections(store) if row}
     for row in projections(fresh):
         assert row is not None
@@ -66,8 +69,25 @@ def test_a_lost_projection_is_found_and_rebuilt(tmp_path: Path) -> None:
         raw.execute("UPDATE projections SET goal = 'something harmless' WHERE ordinal = 1")
     raw.close()
     assert [fault.code for fault in find_faults(store)] == ["PROJECTION_DIFFERS"]
-    rebuild_projections(store)
+    rebuild_derived(store)
     assert find_faults(store) == []
+
+
+def test_every_altered_added_and_lost_subtree_is_found_and_made_anew(tmp_path: Path) -> None:
+    store = busy_store(tmp_path / "store.db").store
+    with store.reading() as session:
+        kept = session.rows.subtrees()
+    assert len(kept) > 5
+    altered = [{**kept, place: bytes(32)} for place in kept]
+    lost = [{other: value for other, value in kept.items() if other != place} for place in kept]
+    for subtrees in (*altered, *lost, {**kept, (9, 9): bytes(32)}):
+        with store.writing() as session:
+            session.rows.replace_subtrees(subtrees)
+        assert [fault.code for fault in find_faults(store)] == ["TREE_DIFFERS"]
+    rebuild_derived(store)
+    assert find_faults(store) == []
+    with store.reading() as session:
+        assert session.rows.subtrees() == kept
 
 
 def _later(text: str) -> str:

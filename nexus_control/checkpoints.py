@@ -1,0 +1,281 @@
+"""A store's log as others see it: its name and keys, its signed checkpoints, and proofs that lead to them.
+
+The log's leaves are the chain hashes of the store's entries, by position. A checkpoint (`evidence.note`) states how
+many there are and their root; a proof (`evidence.tlog_proof`) leads from one leaf to a checkpoint.
+
+The first use makes an Ed25519 key beside the store, and names the log; both are an entry of the log. Each later key is
+another entry, with a note of the key before it:
+
+    key entry  = {"key": <verifier key>, "note": "nexus-control/key/v1\\n<origin>\\n<verifier key>\\n" signed}
+
+Nothing is signed that does not continue the last checkpoint, which is kept beside the store too: an older copy of the
+database, or another history, is noticed there. What was appended since the last checkpoint that left this machine can
+still be rewritten by whoever owns both the store and the key.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+from nexus_control.canonical_json import parse_json_object
+from nexus_control.entries import leaf_data_of_each, read_subtree
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.chain import leaf_hash
+from nexus_control.evidence.keys import PrivateKey, generate, private_from_pem
+from nexus_control.evidence.merkle import (
+    Read,
+    consistency_path,
+    inclusion_path,
+    reader,
+    tree_root,
+    whole_tree,
+)
+from nexus_control.evidence.note import (
+    Checkpoint,
+    Verifier,
+    open_note,
+    parse_checkpoint,
+    parse_verifier,
+    sign_note,
+)
+from nexus_control.evidence.tlog_proof import LogProof
+from nexus_control.session import ReadSession, WriteSession
+from nexus_control.storage.contract import Entry
+from nexus_control.storage.sidecar import Sidecar
+from nexus_control.store import DecisionStore
+
+_KEY, _NEXT_KEY, _LAST = "key", "key.next", "checkpoint"
+_KEY_TEXT = "nexus-control/key/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A signed checkpoint, and the key that verifies it."""
+
+    checkpoint: Checkpoint
+    note: str
+    verifier: Verifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """A key of the log, and when it came."""
+
+    verifier: Verifier
+    since: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consistency:
+    """That a log of `size` leaves continues an earlier checkpoint; the path proves it to others (RFC 9162, 2.1.4)."""
+
+    earlier: Checkpoint
+    size: int
+    root: bytes
+    path: tuple[bytes, ...]
+
+
+def origin_of(store: DecisionStore) -> str:
+    """The name of the store's log; it gets one when it has none."""
+    with store.writing() as session:
+        return _current(session, store.sidecar)[0].name
+
+
+def publish(store: DecisionStore) -> Published:
+    """Sign the log as it is now, and keep that beside the store. Raises LOG_INCONSISTENT, KEY_UNUSABLE."""
+    with store.writing() as session:
+        return _publish(session, store.sidecar)
+
+
+def prove(store: DecisionStore, decision_id: str, generation: int, seq: int) -> LogProof:
+    """The proof that this event is in the log as it is now. Raises DECISION_NOT_FOUND, and as `publish`."""
+    with store.writing() as session:
+        position = session.rows.position("decision", decision_id, generation, seq)
+        if position is None:
+            raise NexusControlError(
+                ErrorCode.DECISION_NOT_FOUND,
+                f"There is no event {seq} of decision {decision_id!r:.80}",
+                {"decision_id": decision_id[:80]},
+            )
+        published = _publish(session, store.sidecar)
+        path = inclusion_path(position, published.checkpoint.size, partial(read_subtree, session.rows))
+    return LogProof(index=position, path=tuple(path), note=published.note)
+
+
+def require_continued(store: DecisionStore, note: str, trusted: Verifier | None = None) -> Consistency:
+    """That the log continues the checkpoint that this note signs: one that was saved elsewhere, some time ago.
+
+    The tree is computed anew from the entries. `trusted` is the key under which the note must be signed; None takes
+    the keys that the log itself names. Raises LOG_INCONSISTENT, SIGNATURE_INVALID, INTEGRITY_MISMATCH.
+    """
+    with store.reading() as session:
+        known = [record.verifier for record in _records(session)] if trusted is None else [trusted]
+        earlier = _signed_checkpoint(note, known)
+        leaves = [bytes.fromhex(leaf_hash(data)) for data in leaf_data_of_each(session.rows.log())]
+    size, read = len(leaves), reader(whole_tree(leaves))
+    _require_continues(earlier, size, read)
+    path = consistency_path(earlier.size, size, read)
+    return Consistency(earlier=earlier, size=size, root=tree_root(size, read), path=tuple(path))
+
+
+def require_leaves(note: str, lines: bytes, trusted: Verifier) -> Checkpoint:
+    """The checkpoint that this note signs, when the first of these lines (`leaf_lines`) have its root.
+
+    Raises LOG_INCONSISTENT, SIGNATURE_INVALID, INTEGRITY_MISMATCH.
+    """
+    signed = _signed_checkpoint(note, [trusted])
+    leaves = [bytes.fromhex(leaf_hash(line)) for line in lines.split(b"\n")[:-1]]
+    _require_continues(signed, len(leaves), reader(whole_tree(leaves)))
+    return signed
+
+
+def last_published(store: DecisionStore) -> Checkpoint | None:
+    """The checkpoint beside the store, once the log was seen to continue it. Raises LOG_INCONSISTENT."""
+    with store.reading() as session:
+        return _require_last(session, store.sidecar)
+
+
+def keys_of(store: DecisionStore) -> list[KeyRecord]:
+    """All keys that the log ever had, the current one last."""
+    with store.reading() as session:
+        return _records(session)
+
+
+def rotate(store: DecisionStore) -> KeyRecord:
+    """Replace the log's key by a new one, in which the old one's last note says to trust. The old one is gone then.
+
+    The new key lies beside the old one until the log names it, so that a crash leaves the one that is named.
+    """
+    sidecar = store.sidecar
+    with store.writing() as session:
+        verifier, old = _current(session, sidecar)
+        kept = sidecar.read_secret(_NEXT_KEY)
+        new = private_from_pem(kept) if kept is not None else generate()
+        if kept is None:
+            sidecar.create_secret(_NEXT_KEY, new.to_pem())
+        _append_key(session, verifier.name, new, signed_by=old)
+        record = _records(session)[-1]
+    sidecar.rename(_NEXT_KEY, _KEY)
+    return record
+
+
+def give_key(store: DecisionStore) -> KeyRecord:
+    """Give the log a key where it has none, or has lost it. Raises KEY_UNUSABLE while its key is there.
+
+    No note of a lost key vouches for this one: whoever trusted that must decide anew. A key that lies there, and that
+    the log does not name, is taken.
+    """
+    sidecar = store.sidecar
+    with store.writing() as session:
+        records, pem = _records(session), sidecar.read_secret(_KEY)
+        if records and pem is not None and private_from_pem(pem).public == records[-1].verifier.key:
+            raise NexusControlError(
+                ErrorCode.KEY_UNUSABLE,
+                f"{sidecar.place(_KEY)} is the log's key: rotate it instead",
+                {"path": sidecar.place(_KEY)},
+            )
+        _make_key(session, sidecar)
+        return _records(session)[-1]
+
+
+def leaf_lines(store: DecisionStore) -> bytes:
+    """What every leaf is the hash of, one line each, by position: from these lines anybody computes the root."""
+    with store.reading() as session:
+        return b"".join(data + b"\n" for data in leaf_data_of_each(session.rows.log()))
+
+
+def _publish(session: WriteSession, sidecar: Sidecar) -> Published:
+    verifier, key = _current(session, sidecar)
+    last = _require_last(session, sidecar)
+    size = session.rows.log_size()
+    root = tree_root(size, partial(read_subtree, session.rows))
+    checkpoint = Checkpoint(origin=verifier.name, size=size, root=root)
+    note = sign_note(checkpoint.to_text(), verifier.name, key)
+    if last != checkpoint:
+        sidecar.replace(_LAST, note.encode())
+    return Published(checkpoint=checkpoint, note=note, verifier=verifier)
+
+
+def _require_last(session: ReadSession, sidecar: Sidecar) -> Checkpoint | None:
+    content = sidecar.read(_LAST)
+    if content is None:
+        return None
+    try:
+        last = _signed_checkpoint(content.decode(), [record.verifier for record in _records(session)])
+    except (NexusControlError, UnicodeDecodeError) as error:
+        raise _inconsistent(f"{sidecar.place(_LAST)} is no checkpoint of this log: {error}") from None
+    _require_continues(last, session.rows.log_size(), partial(read_subtree, session.rows))
+    return last
+
+
+def _require_continues(earlier: Checkpoint, size: int, read: Read) -> None:
+    if size < earlier.size:
+        raise _inconsistent(
+            f"the log had {earlier.size} entries when it was signed, and has {size}: this is an older copy of it"
+        )
+    if tree_root(earlier.size, read) != earlier.root:
+        raise _inconsistent(f"the first {earlier.size} entries are not those that were signed")
+
+
+def _signed_checkpoint(note: str, known: list[Verifier]) -> Checkpoint:
+    opened = open_note(note, known)
+    checkpoint = parse_checkpoint(opened.text)
+    if checkpoint.origin not in [signature.verifier.name for signature in opened.signatures]:
+        raise NexusControlError(
+            ErrorCode.SIGNATURE_INVALID, "No key that is trusted for this log signed the checkpoint"
+        )
+    return checkpoint
+
+
+def _current(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, PrivateKey]:
+    """The log's current key. It is made when the log has none yet."""
+    records = _records(session)
+    if not records:
+        return _make_key(session, sidecar)
+    verifier = records[-1].verifier
+    for name in (_KEY, _NEXT_KEY):
+        pem = sidecar.read_secret(name)
+        if pem is not None and (key := private_from_pem(pem)).public == verifier.key:
+            if name == _NEXT_KEY:  # a rotation that was interrupted after the log had named the new key
+                sidecar.rename(_NEXT_KEY, _KEY)
+            return verifier, key
+    raise NexusControlError(
+        ErrorCode.KEY_UNUSABLE,
+        f"{sidecar.place(_KEY)} is not the key that the log names ({verifier}): put that back",
+        {"path": sidecar.place(_KEY), "verifier": str(verifier)},
+    )
+
+
+def _make_key(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, PrivateKey]:
+    pem = sidecar.read_secret(_KEY)
+    key = private_from_pem(pem) if pem is not None else generate()
+    if pem is None:
+        sidecar.create_secret(_KEY, key.to_pem())
+    records = _records(session)
+    name = records[0].verifier.name if records else _new_origin(session)
+    _append_key(session, name, key, signed_by=key)
+    return Verifier(name=name, key=key.public), key
+
+
+def _new_origin(session: WriteSession) -> str:
+    return "nexus-control.local/" + session.clock.new_id().replace("-", "")[-16:]
+
+
+def _append_key(session: WriteSession, name: str, key: PrivateKey, *, signed_by: PrivateKey) -> None:
+    verifier = Verifier(name=name, key=key.public)
+    note = sign_note(f"{_KEY_TEXT}\n{name}\n{verifier}\n", name, signed_by)
+    session.append_key(name, {"key": str(verifier), "note": note})
+
+
+def _records(session: ReadSession) -> list[KeyRecord]:
+    first = session.rows.first_entries("key")
+    return [_record(entry) for entry in session.rows.entries("key", first[0].stream, 0)] if first else []
+
+
+def _record(entry: Entry) -> KeyRecord:
+    details = cast("dict[str, Any]", parse_json_object(entry.payload))
+    return KeyRecord(verifier=parse_verifier(details["key"]), since=entry.ts)
+
+
+def _inconsistent(problem: str) -> NexusControlError:
+    return NexusControlError(ErrorCode.LOG_INCONSISTENT, problem)

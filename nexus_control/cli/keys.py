@@ -1,0 +1,130 @@
+"""The commands about keys: key generate, list, rotate, export.
+
+The log's key lies beside the database, `<database>.key`; `key generate FILE` makes one to sign packages with.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nexus_control import checkpoints
+from nexus_control.cli.files import create_secret
+from nexus_control.cli.frame import AsJson, Data, Database, answer, carry_out, frame_of
+from nexus_control.cli.screen import Mark, Screen, columns
+from nexus_control.errors import invalid_argument
+from nexus_control.evidence import keys
+from nexus_control.store import DecisionStore
+
+key = typer.Typer(
+    help="The key of the store's log, and keys to sign packages with.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    key.command()(generate)
+    key.command("list")(list_keys)
+    key.command()(rotate)
+    key.command()(export)
+    app.add_typer(key, name="key")
+
+
+def generate(
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE", help="Where to put a key for signing packages. Default: the log's key."
+        ),
+    ] = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key: in FILE to sign packages with, else for the log when it has none or has lost it.
+
+    Example: nexus-control key generate packages.key
+    """
+    frame = frame_of(context, db, as_json)
+    if file is None:
+        carry_out(frame, lambda store: _record(checkpoints.give_key(store)), _show_key)
+        return
+
+    def run() -> Data:
+        made = keys.generate()
+        create_secret("FILE", file, made.to_pem())
+        return {"path": str(file), "key": made.public.to_pem(), "fingerprint": made.public.fingerprint}
+
+    answer(frame, run, _show_file)
+
+
+def list_keys(context: typer.Context, db: Database = None, as_json: AsJson = False) -> None:
+    """All keys that the log ever had; the last one signs.
+
+    Example: nexus-control key list
+    """
+
+    def run(store: DecisionStore) -> Data:
+        return {"keys": [_record(record) for record in checkpoints.keys_of(store)]}
+
+    def show(screen: Screen, data: Data) -> None:
+        if not data["keys"]:
+            screen.prose("The log has no key yet; the first checkpoint or package makes one.")
+            return
+        screen.grid(
+            columns("since|fingerprint", [(each["since"], each["fingerprint"]) for each in data["keys"]])
+        )
+        screen.verbatim(data["keys"][-1]["key"])
+
+    carry_out(frame_of(context, db, as_json), run, show)
+
+
+def rotate(context: typer.Context, db: Database = None, as_json: AsJson = False) -> None:
+    """Replace the log's key by a new one, which the old one's last note names; the log records it.
+
+    Example: nexus-control key rotate
+    """
+    carry_out(frame_of(context, db, as_json), lambda store: _record(checkpoints.rotate(store)), _show_key)
+
+
+def export(context: typer.Context, db: Database = None, as_json: AsJson = False) -> None:
+    """The log's verifier key, for those who verify: hand it over by a way that they trust.
+
+    Example: nexus-control key export
+    """
+
+    def run(store: DecisionStore) -> Data:
+        records = checkpoints.keys_of(store)
+        if not records:
+            raise invalid_argument(
+                "--db", "names a store whose log has no key yet: make one with key generate"
+            )
+        return _record(records[-1])
+
+    def show(_screen: Screen, data: Data) -> None:
+        typer.echo(data["key"])
+
+    carry_out(frame_of(context, db, as_json), run, show)
+
+
+def _record(record: checkpoints.KeyRecord) -> Data:
+    return {
+        "key": str(record.verifier),
+        "fingerprint": record.verifier.key.fingerprint,
+        "since": record.since,
+    }
+
+
+def _show_key(screen: Screen, data: Data) -> None:
+    screen.prose("The log is signed with this key. Give it to those who verify:", Mark("Done.", "good"))
+    screen.verbatim(data["key"])
+
+
+def _show_file(screen: Screen, data: Data) -> None:
+    screen.prose(
+        f"The private key is in {data['path']}. Give the public one to those who verify:",
+        Mark("Done.", "good"),
+    )
+    screen.verbatim(data["key"].rstrip())

@@ -1,0 +1,191 @@
+"""The commands of whoever watches a store's log: log checkpoint, prove, consistency, export, verify.
+
+A checkpoint that is kept elsewhere is what a later history can be held against. `log verify` needs no database.
+"""
+
+import base64
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nexus_control import checkpoints
+from nexus_control.cli.files import read_bytes, read_text, write_bytes
+from nexus_control.cli.frame import AsJson, Data, Database, answer, carry_out, frame_of
+from nexus_control.cli.screen import Mark, Screen
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.note import Checkpoint, parse_verifier
+from nexus_control.store import DecisionStore
+from nexus_control.upkeep import find_faults
+
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write it here rather than to standard output."),
+]
+LogKey = Annotated[
+    str | None,
+    typer.Option(
+        "--log-key",
+        metavar="KEY",
+        help="The log's verifier key, NAME+ID+BASE64, as you got it from its owner.",
+    ),
+]
+CheckpointFile = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint that you kept.")]
+
+log = typer.Typer(
+    help="The store's log: signed checkpoints, and proofs against them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (checkpoint, prove, consistency, export, verify):
+        log.command()(command)
+    app.add_typer(log, name="log")
+
+
+def checkpoint(
+    context: typer.Context, output: Output = None, db: Database = None, as_json: AsJson = False
+) -> None:
+    """Sign the log as it is now. Keep it elsewhere: it is what this store is held against later.
+
+    Example: nexus-control log checkpoint -o checkpoints/2026-11-23
+    """
+
+    def run(store: DecisionStore) -> Data:
+        published = checkpoints.publish(store)
+        data = {**_checkpoint(published.checkpoint), "key": str(published.verifier)}
+        return _written(data, "checkpoint", published.note, output)
+
+    carry_out(frame_of(context, db, as_json), run, _show_text)
+
+
+def prove(
+    context: typer.Context,
+    decision_id: Annotated[str, typer.Argument(metavar="ID", help="The request's id.")],
+    output: Output = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """The proof that a request's last event is in the log, and with it all before it.
+
+    Example: nexus-control log prove 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9
+    """
+
+    def run(store: DecisionStore) -> Data:
+        decision = store.load(decision_id)
+        last = decision.facts.event_count - 1
+        proof = checkpoints.prove(store, decision_id, decision.generation, last)
+        data = {"request_id": decision_id, "index": proof.index, "leaf": f"sha256:{decision.head}"}
+        return _written(data, "proof", proof.to_text(), output)
+
+    carry_out(frame_of(context, db, as_json), run, _show_text)
+
+
+def consistency(
+    context: typer.Context,
+    file: CheckpointFile,
+    log_key: LogKey = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Whether the store still has, unchanged, all that a checkpoint covered. Exits with 3 if not.
+
+    Example: nexus-control log consistency checkpoints/2026-11-23
+    """
+
+    def run(store: DecisionStore) -> Data:
+        faults = find_faults(store)
+        if faults:
+            raise NexusControlError(
+                ErrorCode.LOG_INCONSISTENT,
+                f"The store is not whole: {faults[0].detail}",
+                {"faults": [fault.code for fault in faults][:100]},
+            )
+        trusted = parse_verifier(log_key) if log_key else None
+        found = checkpoints.require_continued(store, read_text("CHECKPOINT", file), trusted)
+        return {
+            "ok": True,
+            "checkpoint": _checkpoint(found.earlier),
+            "size": found.size,
+            "root": _base64(found.root),
+            "proof": [_base64(step) for step in found.path],
+        }
+
+    def show(screen: Screen, data: Data) -> None:
+        earlier = data["checkpoint"]["size"]
+        screen.prose(
+            f"The first {earlier} of {data['size']} entries are those that were signed.",
+            Mark("Consistent.", "good"),
+        )
+        for step in data["proof"]:
+            screen.verbatim(step)
+
+    carry_out(frame_of(context, db, as_json), run, show)
+
+
+def export(
+    context: typer.Context, output: Output = None, db: Database = None, as_json: AsJson = False
+) -> None:
+    """What every leaf of the log is the hash of, one line each: anybody can compute the root from it.
+
+    Example: nexus-control log export -o log.jsonl
+    """
+
+    def run(store: DecisionStore) -> Data:
+        lines = checkpoints.leaf_lines(store).decode()
+        return _written({"size": lines.count("\n")}, "leaves", lines, output)
+
+    carry_out(frame_of(context, db, as_json), run, _show_text)
+
+
+def verify(
+    context: typer.Context,
+    file: CheckpointFile,
+    leaves: Annotated[Path, typer.Option(metavar="FILE", help="What `log export` wrote.")],
+    log_key: Annotated[
+        str, typer.Option("--log-key", metavar="KEY", help="The log's verifier key, NAME+ID+BASE64.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Whether an exported log has the root that a checkpoint signs. Needs no database; exits with 3 if not.
+
+    Example: nexus-control log verify checkpoint --leaves log.jsonl --log-key "$KEY"
+    """
+
+    def run() -> Data:
+        note, lines = read_text("CHECKPOINT", file), read_bytes("--leaves", leaves)
+        signed = checkpoints.require_leaves(note, lines, parse_verifier(log_key))
+        return {"ok": True, "checkpoint": _checkpoint(signed), "leaves": lines.count(b"\n")}
+
+    def show(screen: Screen, data: Data) -> None:
+        size = data["checkpoint"]["size"]
+        screen.prose(
+            f"{size} of {data['leaves']} entries have the root that was signed.", Mark("Verified.", "good")
+        )
+
+    answer(frame_of(context, None, as_json), run, show)
+
+
+def _checkpoint(checkpoint: Checkpoint) -> Data:
+    return {"origin": checkpoint.origin, "size": checkpoint.size, "root": _base64(checkpoint.root)}
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+def _written(data: Data, kind: str, text: str, output: Path | None) -> Data:
+    if output is None:
+        return {**data, kind: text}
+    write_bytes("--output", output, text.encode())
+    return {**data, "path": str(output)}
+
+
+def _show_text(screen: Screen, data: Data) -> None:
+    if "path" in data:
+        screen.prose(f"{data['path']} is written.")
+        return
+    typer.echo(next(data[kind] for kind in ("checkpoint", "proof", "leaves") if kind in data), nl=False)

@@ -1,0 +1,147 @@
+"""What lies beside a store and not in it: the key of its log, and the last checkpoint that was signed with it.
+
+Beside a SQLite file `decisions.db` these are the files `decisions.db.key`, `decisions.db.checkpoint`: whoever replaces
+the database by an older copy does not replace them by that. Beside a store in memory they are in memory.
+
+A secret is created with mode 0600 where nothing was (O_EXCL), and is not read once others may read it.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+from nexus_control.storage.faults import unavailable
+
+_OTHERS = 0o077
+
+
+class Sidecar(Protocol):
+    """Small named contents beside one store. Faults are STORE_UNAVAILABLE."""
+
+    def place(self, name: str) -> str:
+        """Where that is, for people."""
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """The content; None where there is none."""
+        ...
+
+    def read_secret(self, name: str) -> bytes | None:
+        """As `read`, unless others may read it too."""
+        ...
+
+    def create_secret(self, name: str, content: bytes) -> None:
+        """Create what must not be there yet."""
+        ...
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Put the whole content there, or leave what was."""
+        ...
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Move a content over another, or to where none was."""
+        ...
+
+
+class MemorySidecar:
+    """Beside a store in memory."""
+
+    def __init__(self) -> None:
+        self._contents: dict[str, bytes] = {}
+
+    def place(self, name: str) -> str:
+        return f"the {name} in memory"
+
+    def read(self, name: str) -> bytes | None:
+        return self._contents.get(name)
+
+    def read_secret(self, name: str) -> bytes | None:
+        return self.read(name)
+
+    def create_secret(self, name: str, content: bytes) -> None:
+        if name in self._contents:
+            raise unavailable(f"there is {self.place(name)} already")
+        self._contents[name] = content
+
+    def replace(self, name: str, content: bytes) -> None:
+        self._contents[name] = content
+
+    def rename(self, name: str, new_name: str) -> None:
+        self._contents[new_name] = self._contents.pop(name)
+
+
+class FileSidecar:
+    """Beside a database file."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+
+    def place(self, name: str) -> str:
+        return str(self._path(name))
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return self._path(name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._fault(name, "read", error) from error
+
+    def read_secret(self, name: str) -> bytes | None:
+        try:
+            mode = self._path(name).stat().st_mode
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._fault(name, "read", error) from error
+        if os.name == "posix" and mode & _OTHERS:
+            raise unavailable(
+                f"{self.place(name)} may be read by others: run chmod 600 on it, and rotate the key if it was",
+                path=self.place(name),
+            )
+        return self.read(name)
+
+    def create_secret(self, name: str, content: bytes) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        try:
+            with os.fdopen(os.open(self._path(name), flags, 0o600), "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            self._flush_folder()
+        except OSError as error:
+            raise self._fault(name, "created", error) from error
+
+    def replace(self, name: str, content: bytes) -> None:
+        path = self._path(name)
+        try:
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(file.name).replace(path)
+            self._flush_folder()
+        except OSError as error:
+            raise self._fault(name, "written", error) from error
+
+    def rename(self, name: str, new_name: str) -> None:
+        try:
+            self._path(name).replace(self._path(new_name))
+            self._flush_folder()
+        except OSError as error:
+            raise self._fault(name, "moved", error) from error
+
+    def _path(self, name: str) -> Path:
+        return self._database.with_name(f"{self._database.name}.{name}")
+
+    def _flush_folder(self) -> None:
+        if os.name == "posix":
+            folder = os.open(self._database.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def _fault(self, name: str, verb: str, error: OSError) -> Exception:
+        return unavailable(f"{self.place(name)} cannot be {verb}: {error.strerror}", path=self.place(name))

@@ -1,0 +1,294 @@
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nexus_control import DecisionStore, NexusControlTools
+from nexus_control.checkpoints import (
+    give_key,
+    keys_of,
+    last_published,
+    leaf_lines,
+    origin_of,
+    prove,
+    publish,
+    require_continued,
+    rotate,
+)
+from nexus_control.entries import event_entry, to_event
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence import keys
+from nexus_control.evidence.chain import GENESIS, leaf_hash
+from nexus_control.evidence.merkle import reader, require_consistent, tree_root, whole_tree
+from nexus_control.evidence.note import Verifier, open_note, parse_checkpoint, sign_note
+from nexus_control.evidence.tlog_proof import parse_log_proof
+from nexus_control.storage.contract import Entry
+from nexus_control.upkeep import find_faults, rebuild_derived
+from tests.support.governed import ALICE, BOB, approved
+
+
+@pytest.fixture(params=["memory:", ":memory:", "file"])
+def tools(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NexusControlTools]:
+    place = tmp_path / "store.db" if request.param == "file" else request.param
+    made = NexusControlTools(db_path=place)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture
+def on_file(tmp_path: Path) -> Iterator[NexusControlTools]:
+    made = NexusControlTools(db_path=tmp_path / "store.db")
+    yield made
+    made.store.close()
+
+
+def leaf_of_last(store: DecisionStore, decision_id: str) -> bytes:
+    return bytes.fromhex(store.load(decision_id).head)
+
+
+def refused(code: ErrorCode) -> pytest.RaisesExc[NexusControlError]:
+    return pytest.RaisesExc(NexusControlError, check=lambda error: error.code == code)
+
+
+def test_the_first_use_makes_a_key_names_the_log_and_records_both(tools: NexusControlTools) -> None:
+    assert keys_of(tools.store) == []
+    origin = origin_of(tools.store)
+    assert origin.startswith("nexus-control.local/")
+    assert origin_of(tools.store) == origin
+    (record,) = keys_of(tools.store)
+    assert record.verifier.name == origin
+    assert find_faults(tools.store) == []
+
+
+def test_two_stores_have_different_names_and_keys() -> None:
+    first, second = publish(DecisionStore()), publish(DecisionStore())
+    assert first.checkpoint.origin != second.checkpoint.origin
+    assert first.verifier.key != second.verifier.key
+
+
+def test_a_checkpoint_is_signed_and_states_the_root_of_all_leaves(tools: NexusControlTools) -> None:
+    for _ in range(5):
+        approved(tools)
+    published = publish(tools.store)
+    note = open_note(published.note, [published.verifier])
+    assert parse_checkpoint(note.text) == published.checkpoint
+    lines = leaf_lines(tools.store).splitlines()
+    assert len(lines) == published.checkpoint.size == 5 * 3 + 1
+    leaves = [bytes.fromhex(leaf_hash(line)) for line in lines]
+    assert tree_root(len(leaves), reader(whole_tree(leaves))) == published.checkpoint.root
+
+
+def test_the_last_event_of_every_decision_is_proved_whatever_comes_after_it(tools: NexusControlTools) -> None:
+    decisions: list[str] = []
+    for _ in range(7):
+        decisions.append(approved(tools))
+        for decision_id in decisions:
+            proof = parse_log_proof(prove(tools.store, decision_id, 0, 2).to_text())
+            proof.require_leaf(leaf_of_last(tools.store, decision_id))
+            assert proof.signed_by([keys_of(tools.store)[0].verifier]).signatures
+
+
+def test_what_is_not_in_the_log_is_not_proved(tools: NexusControlTools) -> None:
+    decision_id = approved(tools)
+    for name, seq in (("nobody", 0), (decision_id, 3)):
+        with refused(ErrorCode.DECISION_NOT_FOUND):
+            prove(tools.store, name, 0, seq)
+
+
+def test_a_log_that_grew_continues_every_checkpoint_it_signed(tools: NexusControlTools) -> None:
+    saved = [publish(tools.store)]
+    for _ in range(6):
+        approved(tools)
+        saved.append(publish(tools.store))
+    for earlier in saved:
+        found = require_continued(tools.store, earlier.note)
+        assert found.earlier == earlier.checkpoint
+        require_consistent(found.earlier.size, found.size, found.earlier.root, found.root, found.path)
+
+
+def test_the_checkpoint_of_another_log_and_an_unsigned_one_are_refused(tools: NexusControlTools) -> None:
+    approved(tools)
+    own = publish(tools.store)
+    with refused(ErrorCode.SIGNATURE_INVALID):
+        require_continued(tools.store, publish(DecisionStore()).note)
+    forged = sign_note(own.checkpoint.to_text(), own.checkpoint.origin, keys.generate())
+    with refused(ErrorCode.SIGNATURE_INVALID):
+        require_continued(tools.store, forged)
+    borrowed = sign_note(own.checkpoint.to_text(), "somebody", keys.private_from_seed(bytes(32)))
+    somebody = Verifier(name="somebody", key=keys.private_from_seed(bytes(32)).public)
+    with refused(ErrorCode.SIGNATURE_INVALID):
+        require_continued(tools.store, borrowed, trusted=somebody)
+    with refused(ErrorCode.INTEGRITY_MISMATCH):
+        require_continued(tools.store, "nonsense")
+    assert require_continued(tools.store, own.note, trusted=own.verifier).size == own.checkpoint.size
+
+
+def test_a_rotated_key_is_vouched_for_by_the_one_before_it(tools: NexusControlTools) -> None:
+    before = publish(tools.store)
+    approved(tools)
+    record = rotate(tools.store)
+    after = publish(tools.store)
+    assert after.verifier == record.verifier != before.verifier
+    assert after.checkpoint.origin == before.checkpoint.origin
+    assert require_continued(tools.store, before.note).earlier == before.checkpoint
+    with tools.store.reading() as session:
+        details = session.rows.entries("key", after.checkpoint.origin, 0)[1].payload
+    assert str(record.verifier) in details
+    note = open_note(json.loads(details)["note"], [before.verifier])
+    assert note.text.splitlines() == ["nexus-control/key/v1", record.verifier.name, str(record.verifier)]
+    assert note.signatures
+    assert find_faults(tools.store) == []
+
+
+def test_a_rotation_that_was_interrupted_after_the_log_named_the_new_key_is_finished(
+    on_file: NexusControlTools, tmp_path: Path
+) -> None:
+    old = publish(on_file.store)
+    kept = (tmp_path / "store.db.key").read_bytes()
+    record = rotate(on_file.store)
+    (tmp_path / "store.db.key").rename(tmp_path / "store.db.key.next")
+    (tmp_path / "store.db.key").write_bytes(kept)
+    (tmp_path / "store.db.key").chmod(0o600)
+    assert publish(on_file.store).verifier == record.verifier != old.verifier
+    assert not (tmp_path / "store.db.key.next").exists()
+
+
+def test_a_rotation_that_was_interrupted_before_it_was_recorded_goes_on_with_its_key(
+    on_file: NexusControlTools, tmp_path: Path
+) -> None:
+    publish(on_file.store)
+    left = keys.generate()
+    (tmp_path / "store.db.key.next").write_bytes(left.to_pem())
+    (tmp_path / "store.db.key.next").chmod(0o600)
+    assert rotate(on_file.store).verifier.key == left.public
+    assert publish(on_file.store).verifier.key == left.public
+
+
+def test_the_key_is_for_its_owner_alone_and_is_not_used_once_others_may_read_it(
+    on_file: NexusControlTools, tmp_path: Path
+) -> None:
+    publish(on_file.store)
+    key = tmp_path / "store.db.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    key.chmod(0o640)
+    with refused(ErrorCode.STORE_UNAVAILABLE):
+        publish(on_file.store)
+    key.chmod(0o600)
+    publish(on_file.store)
+
+
+def test_a_lost_or_foreign_key_signs_nothing_until_the_log_has_a_new_one(
+    on_file: NexusControlTools, tmp_path: Path
+) -> None:
+    before = publish(on_file.store)
+    with refused(ErrorCode.KEY_UNUSABLE):
+        give_key(on_file.store)
+    key = tmp_path / "store.db.key"
+    key.unlink()
+    with refused(ErrorCode.KEY_UNUSABLE):
+        publish(on_file.store)
+    key.write_bytes(keys.generate().to_pem())
+    key.chmod(0o600)
+    with refused(ErrorCode.KEY_UNUSABLE):
+        publish(on_file.store)
+    key.unlink()
+    record = give_key(on_file.store)
+    after = publish(on_file.store)
+    assert after.verifier == record.verifier
+    assert after.checkpoint.origin == before.checkpoint.origin
+    assert [each.verifier for each in keys_of(on_file.store)] == [before.verifier, after.verifier]
+
+
+def test_an_older_copy_of_the_database_is_noticed_by_the_checkpoint_beside_it(
+    on_file: NexusControlTools, tmp_path: Path
+) -> None:
+    publish(on_file.store)
+    copy = tmp_path / "copy.db"
+    with sqlite3.connect(tmp_path / "store.db") as source, sqlite3.connect(copy) as target:
+        source.backup(target)
+    source.close()
+    target.close()
+    approved(on_file)
+    publish(on_file.store)
+    on_file.store.close()
+    for leftover in tmp_path.glob("store.db-*"):
+        leftover.unlink()
+    shutil.copy(copy, tmp_path / "store.db")
+    with DecisionStore(tmp_path / "store.db") as restored:
+        for look in (publish, last_published):
+            with refused(ErrorCode.LOG_INCONSISTENT):
+                look(restored)
+        assert [fault.code for fault in find_faults(restored)] == ["CHECKPOINT_DIFFERS"]
+
+
+def test_a_spoiled_checkpoint_beside_the_store_stops_signing(
+    on_file: NexusControlTools, tmp_path: Path
+) -> None:
+    publish(on_file.store)
+    beside = tmp_path / "store.db.checkpoint"
+    content = beside.read_bytes()
+    for spoiled in (content[:-2], content.replace(b"\n1\n", b"\n2\n"), b"\xff", b""):
+        beside.write_bytes(spoiled)
+        with refused(ErrorCode.LOG_INCONSISTENT):
+            publish(on_file.store)
+    beside.write_bytes(content)
+    publish(on_file.store)
+
+
+def rewritten(log: list[Entry], position: int) -> list[Entry]:
+    """The log with another actor at a position, and everything that hangs on it computed again."""
+    changed = [
+        entry._replace(actor_id="mallory") if number == position else entry
+        for number, entry in enumerate(log)
+    ]
+    heads: dict[tuple[str, str, int], str] = {}
+    whole: list[Entry] = []
+    for entry in changed:
+        stream = (entry.kind, entry.stream, entry.generation)
+        if entry.kind == "decision":
+            event = to_event(entry)
+            entry = event_entry("decision", event, 0, entry.payload, heads.get(stream, GENESIS))
+        heads[stream] = entry.leaf
+        whole.append(entry)
+    return whole
+
+
+def test_a_history_rewritten_with_the_logs_own_key_is_found_by_a_checkpoint_kept_elsewhere(
+    on_file: NexusControlTools, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        approved(on_file)
+    saved = publish(on_file.store).note
+    approved(on_file)
+    publish(on_file.store)
+    with on_file.store.reading() as session:
+        log = [placed.entry for placed in session.rows.log()]
+    decisions = [position for position, entry in enumerate(log) if entry.kind == "decision"]
+    for position in decisions:
+        forged = DecisionStore(tmp_path / f"forged-{position}.db")
+        with forged.writing() as session:
+            session.rows.append(rewritten(log, position))
+        rebuild_derived(forged)
+        shutil.copy(tmp_path / "store.db.key", tmp_path / f"forged-{position}.db.key")
+        assert find_faults(forged) == []
+        publish(forged)  # the owner of the key signs the forged history like any other
+        if position < 7:
+            with refused(ErrorCode.LOG_INCONSISTENT):
+                require_continued(forged, saved)
+        else:  # the tail that no checkpoint had covered yet
+            require_continued(forged, saved)
+        forged.close()
+
+
+def test_an_import_and_a_template_are_leaves_too(tools: NexusControlTools) -> None:
+    request_id = tools.request(goal="rotate", actor=ALICE).data["request_id"]
+    tools.template_create(name="rotation", actor=ALICE)
+    bundle = tools.export_bundle(request_id).data["bundle"]
+    assert tools.import_bundle(bundle, conflict_mode="new_decision_id").success
+    tools.approve(request_id, actor=BOB)
+    kinds = [line.split(b'"_type":"')[1].split(b'"')[0] for line in leaf_lines(tools.store).splitlines()]
+    assert kinds.count(b"nexus-control/import/v1") == 1
+    assert publish(tools.store).checkpoint.size == len(kinds) + 1
