@@ -30,11 +30,10 @@ _LONGEST, _MOST_LINES = 1_000_000, 10_000
 _BLANK = " \t\r"
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LINE = re.compile(r'(?:"([^"]*)"|([^ \t"]+))[ \t]+(.+)')
-_KEY = re.compile(
-    r'[^ \t"=,]+[ \t]+[A-Za-z0-9+/=]+(?:[ \t].*)?'
-)  # no type of key is itself base64: it has a "-"
+# Options before a key never look like this: a type of key has a "-", so it is no base64.
+_KEY = re.compile(r'[^ \t"=,]+[ \t]+[A-Za-z0-9+/=]+(?:[ \t].*)?')
 _OPTION = re.compile(r'([A-Za-z-]++)(?:="((?:\\"|[^"])*+)")?')
-_OPTIONS = re.compile(rf"({_OPTION.pattern}(?:,{_OPTION.pattern})*+)[ \t]+(.+)")
+_OPTIONS = re.compile(rf"(?P<options>{_OPTION.pattern}(?:,{_OPTION.pattern})*+)[ \t]+(?P<key>.+)")
 _TIME = re.compile("([0-9]{4})([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{2})([0-9]{2})?)?Z?")
 _WITH_VALUE, _FLAGS = {"namespaces", "valid-after", "valid-before"}, {"verify-required"}
 
@@ -172,7 +171,7 @@ def _options(rest: str) -> tuple[dict[str, str], str]:
             "options", 'must be NAME or NAME="VALUE", with commas between them, before the key'
         )
     options = dict[str, str]()
-    for option in _OPTION.finditer(matched[1]):
+    for option in _OPTION.finditer(matched["options"]):
         name, value = option[1].lower(), option[2]
         if name == "cert-authority":
             raise invalid_argument(name, "is not taken: name each signer's own key, certificates are refused")
@@ -181,7 +180,7 @@ def _options(rest: str) -> tuple[dict[str, str], str]:
         if name in options or (value is None) == (name in _WITH_VALUE):
             raise invalid_argument(name, "must stand once, and with its value in quotes where it has one")
         options[name] = (value or "").replace('\\"', '"')
-    return options, matched[matched.lastindex or 0]
+    return options, matched["key"]
 
 
 def _principals(text: str) -> Patterns:
