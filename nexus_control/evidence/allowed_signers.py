@@ -1,0 +1,238 @@
+"""Whose key may sign what, and when: the file that ssh-keygen(1) describes under ALLOWED SIGNERS.
+
+    line        principals [options] type base64 [comment]      empty lines and those that begin with "#" are skipped
+    principals  patterns, "," between them; the whole in quotes when an id has a space
+    pattern     ["!"] text in which "*" is any characters and "?" is one; a "!" that matches outweighs all others
+    options     "," between them; names in any case; a value is in quotes, a quote in it is written \\"
+                namespaces="patterns"   valid-after="time"   valid-before="time"   verify-required
+    time        YYYYMMDD["Z"] | YYYYMMDDHHMM[SS]["Z"]           both ends belong to the time: after <= at <= before
+
+It is read as ssh-keygen reads it, but for this:
+
+- Principals are ids of actors, and compare case-folded.
+- A time without Z is in UTC. To ssh-keygen it is in the machine's time zone, and a zone must not change a verdict:
+  write the Z, and both agree.
+- `verify-required` is ours: the security key must have verified its user. ssh-keygen refuses a line that has it.
+- `cert-authority` is refused: certificates are not taken.
+- A line that cannot be read spoils the file, whomever it names.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from nexus_control.actors import fold_id, id_problem
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.evidence.ssh_keys import SshKey, parse_ssh_public_key
+
+_LONGEST, _MOST_LINES = 1_000_000, 10_000
+_BLANK = " \t\r"
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_LINE = re.compile(r'(?:"([^"]*)"|([^ \t"]+))[ \t]+(.+)')
+# Options before a key never look like this: a type of key has a "-", so it is no base64.
+_KEY = re.compile(r'[^ \t"=,]+[ \t]+[A-Za-z0-9+/=]+(?:[ \t].*)?')
+_OPTION = re.compile(r'([A-Za-z-]++)(?:="((?:\\"|[^"])*+)")?')
+_OPTIONS = re.compile(rf"(?P<options>{_OPTION.pattern}(?:,{_OPTION.pattern})*+)[ \t]+(?P<key>.+)")
+_TIME = re.compile("([0-9]{4})([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{2})([0-9]{2})?)?Z?")
+_WITH_VALUE, _FLAGS = {"namespaces", "valid-after", "valid-before"}, {"verify-required"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patterns:
+    """A list of patterns, of which one must match and no negated one may."""
+
+    wanted: tuple[str, ...]
+    unwanted: tuple[str, ...]
+
+    def match(self, text: str) -> bool:
+        return _any(self.wanted, text) and not _any(self.unwanted, text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllowedSigner:
+    """One line of the file."""
+
+    line: int
+    principals: Patterns
+    """Case-folded."""
+    key: SshKey
+    namespaces: Patterns | None = None
+    """None allows every namespace."""
+    valid_after: datetime | None = None
+    valid_before: datetime | None = None
+    verify_required: bool = False
+    """Whether the security key must have verified its user: hand it to `SshSignature.require_over`."""
+
+    def valid_at(self, at: datetime) -> bool:
+        """Whether the line is valid at that instant, to the second, both ends included."""
+        second = at.replace(microsecond=0)
+        return (self.valid_after is None or self.valid_after <= second) and (
+            self.valid_before is None or second <= self.valid_before
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllowedSigners:
+    """The lines of the file, in its order."""
+
+    signers: tuple[AllowedSigner, ...]
+
+    def signer_for(self, principal: str, key: SshKey, namespace: str, at: datetime) -> AllowedSigner | None:
+        """The first line that lets this principal sign with this key in this namespace at this instant.
+
+        Raises INVALID_ARGUMENT when `at` has no offset from UTC.
+        """
+        found = self._judge(principal, key, namespace, at)
+        return found if isinstance(found, AllowedSigner) else None
+
+    def refusal(self, principal: str, key: SshKey, namespace: str, at: datetime) -> str:
+        """Why `signer_for` finds no line, in a sentence for whoever keeps the file; empty when it finds one.
+
+        Raises INVALID_ARGUMENT when `at` has no offset from UTC.
+        """
+        found = self._judge(principal, key, namespace, at)
+        return found if isinstance(found, str) else ""
+
+    def _judge(self, principal: str, key: SshKey, namespace: str, at: datetime) -> AllowedSigner | str:
+        if at.utcoffset() is None:
+            raise invalid_argument("at", "must have an offset from UTC")
+        named = f"key {key.fingerprint}"
+        lines = [signer for signer in self.signers if signer.key == key]
+        if not lines:
+            return f"{named} is not among the allowed signers"
+        folded = fold_id(principal)
+        theirs = [signer for signer in lines if signer.principals.match(folded)]
+        if not theirs:
+            return f"{named} is another's: {principal!r:.260} is not named in {_lines(lines)}"
+        here = [
+            signer for signer in theirs if signer.namespaces is None or signer.namespaces.match(namespace)
+        ]
+        if not here:
+            return f"{named} may not sign in the namespace {namespace!r:.100}: see {_lines(theirs)}"
+        return next(
+            (signer for signer in here if signer.valid_at(at)),
+            f"{named} is not valid at {at.isoformat()}: see {_lines(here)}",
+        )
+
+
+def parse_allowed_signers(text: str) -> AllowedSigners:
+    """The file, of at most 1 MB and 10,000 lines. Raises INVALID_ARGUMENT that names the line."""
+    lines = text.split("\n") if len(text) <= _LONGEST else []
+    if not 0 < len(lines) <= _MOST_LINES:
+        raise invalid_argument("allowed_signers", "must have at most 1,000,000 characters and 10,000 lines")
+    signers = list[AllowedSigner]()
+    for number, line in enumerate(lines, start=1):
+        stripped = line.strip(_BLANK)
+        if not stripped or stripped.startswith("#"):
+            continue
+        try:
+            signers.append(_signer(number, stripped))
+        except NexusControlError as refused:
+            problem = f"line {number}: {refused.message}"
+            raise NexusControlError(
+                ErrorCode.INVALID_ARGUMENT,
+                f"allowed_signers {problem}",
+                {"fields": [{"field": "allowed_signers", "problem": problem}], "line": number},
+            ) from None
+    return AllowedSigners(signers=tuple(signers))
+
+
+def _signer(number: int, line: str) -> AllowedSigner:
+    matched = _LINE.fullmatch(line)
+    if matched is None or _CONTROL.search(line):
+        raise invalid_argument("it", "must be principals, options and a key, with spaces between them")
+    principals, rest = matched[1] or matched[2] or "", matched[3]
+    options = dict[str, str]()
+    if not _KEY.fullmatch(rest):
+        options, rest = _options(rest)
+    key = parse_ssh_public_key(rest)
+    after, before = _time(options, "valid-after"), _time(options, "valid-before")
+    if after is not None and before is not None and before <= after:
+        raise invalid_argument("valid-before", "must be later than valid-after")
+    if "verify-required" in options and key.application is None:
+        raise invalid_argument("verify-required", "is for security keys (sk-): no other key can tell")
+    return AllowedSigner(
+        line=number,
+        principals=_principals(principals),
+        key=key,
+        namespaces=_patterns(options["namespaces"].split(",")) if "namespaces" in options else None,
+        valid_after=after,
+        valid_before=before,
+        verify_required="verify-required" in options,
+    )
+
+
+def _options(rest: str) -> tuple[dict[str, str], str]:
+    """The options by name, and what follows them."""
+    matched = _OPTIONS.fullmatch(rest)
+    if matched is None:
+        raise invalid_argument(
+            "options", 'must be NAME or NAME="VALUE", with commas between them, before the key'
+        )
+    options = dict[str, str]()
+    for option in _OPTION.finditer(matched["options"]):
+        name, value = option[1].lower(), option[2]
+        if name == "cert-authority":
+            raise invalid_argument(name, "is not taken: name each signer's own key, certificates are refused")
+        if name not in _WITH_VALUE | _FLAGS:
+            raise invalid_argument(f"option {name!r:.60}", "is not known")
+        if name in options or (value is None) == (name in _WITH_VALUE):
+            raise invalid_argument(name, "must stand once, and with its value in quotes where it has one")
+        options[name] = (value or "").replace('\\"', '"')
+    return options, matched["key"]
+
+
+def _principals(text: str) -> Patterns:
+    patterns = text.split(",")
+    for pattern in patterns:
+        # An id is in NFKC. A pattern that is not might turn into a wildcard as it is folded.
+        if problem := id_problem(pattern.removeprefix("!")):
+            raise invalid_argument(f"principal {pattern!r:.60}", problem)
+    return _patterns(map(fold_id, patterns))
+
+
+def _patterns(patterns: Iterable[str]) -> Patterns:
+    every = tuple(patterns)
+    return Patterns(
+        wanted=tuple(pattern for pattern in every if not pattern.startswith("!")),
+        unwanted=tuple(pattern[1:] for pattern in every if pattern.startswith("!")),
+    )
+
+
+def _any(patterns: tuple[str, ...], text: str) -> bool:
+    return any(_matches(pattern, text) for pattern in patterns)
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Whether the whole text matches. Only the last star is ever tried again: no pattern takes long."""
+    at, place, star, resumed = 0, 0, -1, 0
+    while place < len(text):
+        if at < len(pattern) and pattern[at] == "*":
+            star, resumed = at, place
+            at += 1
+        elif at < len(pattern) and pattern[at] in ("?", text[place]):
+            at, place = at + 1, place + 1
+        elif star >= 0:
+            resumed += 1
+            at, place = star + 1, resumed
+        else:
+            return False
+    return not pattern[at:].strip("*")
+
+
+def _time(options: dict[str, str], name: str) -> datetime | None:
+    if name not in options:
+        return None
+    matched = _TIME.fullmatch(options[name])
+    try:
+        if matched:
+            year, month, day, *of_day = (int(part or 0) for part in matched.groups())
+            return datetime(year, month, day, *of_day, tzinfo=UTC)
+    except ValueError:
+        pass  # no such day or hour
+    raise invalid_argument(name, "must be a time, YYYYMMDD or YYYYMMDDHHMM or YYYYMMDDHHMMSS, and Z")
+
+
+def _lines(signers: list[AllowedSigner]) -> str:
+    return "line " + ", ".join(str(signer.line) for signer in signers[:10])

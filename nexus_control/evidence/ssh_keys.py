@@ -1,0 +1,132 @@
+"""Public keys of SSH, and which of them are taken (RFC 4253 6.6, RFC 5656 3.1, RFC 8709, OpenSSH PROTOCOL.u2f).
+
+    line                                  type " " base64(blob) [" " comment]
+    ssh-ed25519                           string type || string key (32 bytes)
+    ecdsa-sha2-nistp256, -nistp384        string type || string curve || string point (0x04 || x || y)
+    ssh-rsa                               string type || mpint e || mpint n
+    sk-ssh-ed25519@openssh.com            as ssh-ed25519 || string application
+    sk-ecdsa-sha2-nistp256@openssh.com    as ecdsa-sha2-nistp256 || string application
+
+Each key has one blob only, so two keys are the same when their blobs are. Weak Ed25519 keys and points off the curve
+are refused as everywhere (see keys); an RSA modulus has 2048 to 8192 bits. Certificates are refused.
+"""
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+
+from nexus_control.errors import invalid_argument
+from nexus_control.evidence.keys import PublicKey, public_from_ed25519, public_from_point
+from nexus_control.evidence.ssh_wire import Reader, base64_bytes
+
+_LINE = re.compile(r"([^ \t]+)[ \t]+([A-Za-z0-9+/=]+)(?:[ \t][^\r\n]*)?")
+_LONGEST = 16_384
+_CERTIFICATE = re.compile(r"-cert-v[0-9]+@openssh\.com\Z")
+_CURVES = {"nistp256": ("secp256r1", 65), "nistp384": ("secp384r1", 97)}
+_RSA_HASHES: dict[str, hashes.HashAlgorithm] = {
+    "rsa-sha2-256": hashes.SHA256(),
+    "rsa-sha2-512": hashes.SHA512(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RsaKey:
+    """An RSA public key. It verifies PKCS #1 v1.5 (RFC 8332)."""
+
+    modulus: int
+    exponent: int
+
+    def verifies(self, signature: bytes, message: bytes, algorithm: str) -> bool:
+        """Whether this key made the signature by `algorithm`, "rsa-sha2-256" or "rsa-sha2-512".
+
+        Zeros that a writer left off at the front are put back, as OpenSSH does; no byte may be too many.
+        """
+        length = (self.modulus.bit_length() + 7) // 8
+        key = RSAPublicNumbers(self.exponent, self.modulus).public_key()
+        try:
+            key.verify(signature.rjust(length, b"\0"), message, PKCS1v15(), _RSA_HASHES[algorithm])
+        except InvalidSignature:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshKey:
+    """A public key that was vetted. Two are equal when they are the same key; their comments say nothing."""
+
+    type: str
+    blob: bytes = field(repr=False)
+    public: PublicKey | RsaKey = field(compare=False, repr=False)
+    application: str | None = field(default=None, compare=False)
+    """Of a key in a security key (FIDO): what it was made for, "ssh:" as a rule."""
+
+    @property
+    def fingerprint(self) -> str:
+        """`SHA256:` and the digest of the blob in base64, as ssh-keygen prints it."""
+        digest = base64.b64encode(hashlib.sha256(self.blob).digest())
+        return f"SHA256:{digest.decode().rstrip('=')}"
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """The names of the signatures that it makes. SHA-1 is not among them."""
+        return tuple(_RSA_HASHES) if isinstance(self.public, RsaKey) else (self.type,)
+
+
+def parse_ssh_public_key(text: str) -> SshKey:
+    """A key from its one line, as in a `.pub` file. Raises INVALID_ARGUMENT."""
+    matched = _LINE.fullmatch(text.strip(" \t\r\n")) if len(text) <= _LONGEST else None
+    blob = base64_bytes(matched[2]) if matched else None
+    if matched is None or blob is None:
+        raise invalid_argument("key", "must be a type and base64, as in a .pub file of ssh-keygen")
+    key = parse_ssh_key_blob(blob)
+    if key.type != matched[1]:
+        raise invalid_argument("key", f"is said to be {matched[1]!r:.60}, and is {key.type}")
+    return key
+
+
+def parse_ssh_key_blob(blob: bytes) -> SshKey:
+    """A key from its bytes on the wire. Raises INVALID_ARGUMENT."""
+    reader = Reader(blob, "key")
+    kind, application = reader.text(), None
+    match kind:
+        case "ssh-ed25519" | "sk-ssh-ed25519@openssh.com":
+            public = public_from_ed25519(reader.string())
+        case "ecdsa-sha2-nistp256" | "sk-ecdsa-sha2-nistp256@openssh.com":
+            public = _point(reader, "nistp256")
+        case "ecdsa-sha2-nistp384":
+            public = _point(reader, "nistp384")
+        case "ssh-rsa":
+            public = _rsa(reader)
+        case _ if _CERTIFICATE.search(kind):
+            raise invalid_argument("key", "is a certificate; certificates are not taken, name the key itself")
+        case _:
+            raise invalid_argument("key", f"is of type {kind!r:.60}, which is not taken")
+    if kind.startswith("sk-"):
+        application = reader.text()
+    reader.end()
+    return SshKey(type=kind, blob=blob, public=public, application=application)
+
+
+def _point(reader: Reader, curve: str) -> PublicKey:
+    named, point = reader.text(), reader.string()
+    curve_name, length = _CURVES[curve]
+    # A compressed point would be a second spelling of the same key.
+    if named != curve or len(point) != length or point[0] != 0x04:
+        raise invalid_argument("key", f"must be an uncompressed point on {curve}")
+    return public_from_point(curve_name, point)
+
+
+def _rsa(reader: Reader) -> RsaKey:
+    exponent, modulus = reader.mpint(), reader.mpint()
+    if not 2048 <= modulus.bit_length() <= 8192 or modulus % 2 == 0:
+        raise invalid_argument("key", "must have an odd RSA modulus of 2048 to 8192 bits")
+    # OpenSSL verifies nothing under a larger exponent when the modulus is above 3072 bits.
+    if not 3 <= exponent < 2**64 or exponent % 2 == 0:
+        raise invalid_argument("key", "must have an odd RSA exponent from 3 to 64 bits")
+    return RsaKey(modulus=modulus, exponent=exponent)

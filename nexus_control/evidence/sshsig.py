@@ -1,0 +1,143 @@
+"""Signatures of ssh-keygen (OpenSSH PROTOCOL.sshsig, PROTOCOL.u2f), strictly read. Nothing is signed here.
+
+    armor      "-----BEGIN SSH SIGNATURE-----", base64(blob) in lines of up to 76, "-----END SSH SIGNATURE-----"
+    blob       "SSHSIG" || u32 1 || string key || string namespace || string "" || string hash || string signature
+    signed     "SSHSIG" || string namespace || string "" || string hash || string H(message)
+    signature  string algorithm || string value     Ed25519: 64 bytes; ECDSA: mpint r || mpint s; RSA: PKCS #1 v1.5
+    sk-        string algorithm || string value || byte flags || u32 counter,
+               value over SHA-256(application) || flags || counter || SHA-256(signed)
+
+The hash is sha512, or sha256 (`-O hashalg=sha256`). A security key (sk-) must have felt a touch: flag 0x01. ssh-keygen
+does not ask for that; without it, a program that reaches the device signs without its person. Flag 0x04 says that the
+device verified its user, by PIN or finger.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.evidence.ssh_keys import RsaKey, SshKey, parse_ssh_key_blob
+from nexus_control.evidence.ssh_wire import Reader, base64_bytes, string
+
+USER_PRESENT, USER_VERIFIED = 0x01, 0x04
+
+_MAGIC = b"SSHSIG"
+_LONGEST = 32_768
+_ARMOR = re.compile(
+    r"-----BEGIN SSH SIGNATURE-----(\r?\n)((?:[A-Za-z0-9+/=]{1,76}\1)+)-----END SSH SIGNATURE-----(?:\1)?"
+)
+_HASHES = {"sha512": hashlib.sha512, "sha256": hashlib.sha256}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touch:
+    """What a security key says about its user at the moment of signing."""
+
+    flags: int
+    counter: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshSignature:
+    """A signature that was read, and not yet verified."""
+
+    key: SshKey
+    namespace: str
+    hash_algorithm: str
+    algorithm: str
+    signature: bytes
+    """As the key takes it: 64 bytes for Ed25519, DER for ECDSA, the number's bytes for RSA."""
+    touch: Touch | None = None
+    """Of a security key alone."""
+
+    def require_over(self, message: bytes, namespace: str, *, verified_user: bool = False) -> None:
+        """Pass when this key signed the message for this namespace; with `verified_user`, in a security key that
+        verified its user. Whose key it is, the allowed signers say. Raises SIGNATURE_INVALID.
+        """
+        if self.namespace != namespace:
+            raise _invalid(f"it is for the namespace {self.namespace!r:.100}, not for {namespace!r:.100}")
+        if self.touch is not None and not self.touch.flags & USER_PRESENT:
+            raise _invalid("the security key was not touched")
+        if verified_user and (self.touch is None or not self.touch.flags & USER_VERIFIED):
+            raise _invalid("it was not made in a security key that verified its user, by PIN or finger")
+        if not self._verifies(self._signed(message)):
+            raise _invalid(f"key {self.key.fingerprint} did not sign these bytes")
+
+    def _signed(self, message: bytes) -> bytes:
+        digest = _HASHES[self.hash_algorithm](message).digest()
+        parts = (self.namespace.encode(), b"", self.hash_algorithm.encode(), digest)
+        signed = _MAGIC + b"".join(map(string, parts))
+        if self.touch is None:
+            return signed
+        application = hashlib.sha256((self.key.application or "").encode()).digest()
+        state = bytes([self.touch.flags]) + self.touch.counter.to_bytes(4, "big")
+        return application + state + hashlib.sha256(signed).digest()
+
+    def _verifies(self, signed: bytes) -> bool:
+        if isinstance(self.key.public, RsaKey):
+            return self.key.public.verifies(self.signature, signed, self.algorithm)
+        return self.key.public.verifies(self.signature, signed)
+
+
+def parse_ssh_signature(armored: str) -> SshSignature:
+    """A signature from its armor, with LF or CRLF. Raises SIGNATURE_INVALID."""
+    try:
+        return _parsed(_dearmored(armored))
+    except NexusControlError as refused:
+        raise _invalid(refused.message) from None
+
+
+def _dearmored(armored: str) -> bytes:
+    matched = _ARMOR.fullmatch(armored) if len(armored) <= _LONGEST else None
+    blob = base64_bytes(matched[2].replace(matched[1], "")) if matched else None
+    if blob is None:
+        raise invalid_argument("signature", "is not in the armor that ssh-keygen -Y sign writes")
+    return blob
+
+
+def _parsed(blob: bytes) -> SshSignature:
+    reader = Reader(blob, "signature")
+    if reader.take(len(_MAGIC)) != _MAGIC or reader.u32() != 1:
+        raise invalid_argument("signature", "must begin with SSHSIG and version 1")
+    key = parse_ssh_key_blob(reader.string())
+    namespace, reserved, hash_algorithm = reader.text(), reader.string(), reader.text()
+    if not namespace or reserved:
+        raise invalid_argument("signature", "must have a namespace, and nothing in the reserved field")
+    if hash_algorithm not in _HASHES:
+        raise invalid_argument("signature", f"is by hash {hash_algorithm!r:.60}; sha512 and sha256 are taken")
+    inner = Reader(reader.string(), "signature")
+    reader.end()
+    algorithm, value, touch = inner.text(), inner.string(), None
+    if algorithm not in key.algorithms:
+        raise invalid_argument("signature", f"is by {algorithm!r:.60}, under a key of type {key.type}")
+    if key.application is not None:
+        touch = Touch(flags=inner.byte(), counter=inner.u32())
+    inner.end()
+    return SshSignature(
+        key=key,
+        namespace=namespace,
+        hash_algorithm=hash_algorithm,
+        algorithm=algorithm,
+        signature=_value(key, value),
+        touch=touch,
+    )
+
+
+def _value(key: SshKey, value: bytes) -> bytes:
+    if isinstance(key.public, RsaKey):
+        return value
+    if key.public.raw_ed25519 is None:
+        reader = Reader(value, "signature")
+        r, s = reader.mpint(), reader.mpint()
+        reader.end()
+        return encode_dss_signature(r, s)
+    if len(value) != 64:
+        raise invalid_argument("signature", "must have 64 bytes under an Ed25519 key")
+    return value
+
+
+def _invalid(why: str) -> NexusControlError:
+    return NexusControlError(ErrorCode.SIGNATURE_INVALID, f"the SSH signature is refused: {why}")
