@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nexus_control.decision import Decision, DecisionState
     from nexus_control.errors import ErrorCode, NexusControlError
     from nexus_control.events import Actor, EventType, StoredEvent
+    from nexus_control.evidence.trust import Trust
     from nexus_control.evidence.verify import EvidenceReport, verify_evidence
     from nexus_control.execution.local_router import LocalRouter
     from nexus_control.export import export_decision, render_export
@@ -65,6 +66,7 @@ __all__ = [
     "Template",
     "TemplateStore",
     "ToolResult",
+    "Trust",
     "VerificationResult",
     "compute_blocking_reasons",
     "compute_bundle_digest",
@@ -87,6 +89,7 @@ _NAMES = {
     "audit_package": ("AuditPackage", "VerificationResult", "verify_audit_package"),
     "bundle": ("DecisionBundle", "compute_bundle_digest", "validate_bundle_schema"),
     "decision": ("Decision", "DecisionState"),
+    "evidence.trust": ("Trust",),
     "evidence.verify": ("EvidenceReport", "verify_evidence"),
     "errors": ("ErrorCode", "NexusControlError"),
     "events": ("Actor", "EventType", "StoredEvent"),

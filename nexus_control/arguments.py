@@ -15,7 +15,7 @@ from nexus_control.canonical_json import require_canonical_domain
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.instants import parse_instant
 from nexus_control.integrity import is_bare
-from nexus_control.payloads import Assurance, Mode
+from nexus_control.payloads import Assurance, Mode, SignedStatement
 from nexus_control.projection import ConflictMode
 
 MAX_GOAL = 4096
@@ -26,6 +26,7 @@ MAX_LABEL = 64
 MAX_APPROVERS = 64
 MAX_NAME = 256
 MAX_PAGE = 10_000
+MAX_SIGNED = 65_536
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -176,6 +177,7 @@ Capabilities: TypeAlias = Annotated[list[Name], Field(max_length=64), BeforeVali
 Approvers: TypeAlias = Annotated[list[NewName], Field(max_length=MAX_APPROVERS), BeforeValidator(_list)]
 PageSize: TypeAlias = Annotated[int, Field(ge=1, le=MAX_PAGE)]
 Offset: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
+Signed: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_SIGNED)]
 JsonObjectField: TypeAlias = dict[str, Any]
 BundleField: TypeAlias = Annotated[dict[Any, Any] | str, BeforeValidator(_bundle)]
 
@@ -227,6 +229,25 @@ class EndArguments(Arguments):
     request_id: Identifier
     actor: ActorField
     reason: Reason
+
+
+class StatementArguments(Arguments):
+    """What an approver is about to sign."""
+
+    request_id: Identifier
+    approver: Name
+    verdict: Literal["approve", "deny", "revoke"] = "approve"
+    expires_at: Instant | None = None
+
+
+class SignatureArguments(Arguments):
+    """A statement and its signature come together."""
+
+    statement: Signed
+    signature: Signed
+
+    def signed(self) -> SignedStatement:
+        return SignedStatement(format="sshsig", statement=self.statement, signature=self.signature)
 
 
 class ExecuteArguments(Arguments):

@@ -116,7 +116,8 @@ def _approval_reasons(
     elif authority is not None and (given := sum(a.seq in authority for a in active)) < required:
         yield BlockingReason(
             "IMPORTED_APPROVALS",
-            f"Only {given} of {required} approvals carry authority here; imported ones are evidence",
+            f"Only {given} of {required} approvals carry authority here; imported ones are evidence, and so are"
+            " signatures that nobody here trusts",
             {"required": required, "with_authority": given, "imported": len(active) - given},
         )
 

@@ -75,10 +75,15 @@ class Consistency:
     path: tuple[bytes, ...]
 
 
-def origin_of(store: DecisionStore) -> str:
-    """The name of the store's log; it gets one when it has none."""
-    with store.writing() as session:
-        return _current(session, store.sidecar)[0].name
+def origin_of(session: WriteSession, sidecar: Sidecar) -> str:
+    """The name of the store's log; it gets one when it has none. Raises KEY_UNUSABLE."""
+    return _current(session, sidecar)[0].name
+
+
+def origin_in(session: ReadSession) -> str | None:
+    """The name of the log, if it has one."""
+    records = _records(session)
+    return records[0].verifier.name if records else None
 
 
 def publish(store: DecisionStore) -> Published:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 from nexus_control.events import (
     Actor,
@@ -38,12 +38,13 @@ from nexus_control.events import (
     StoredEvent,
 )
 from nexus_control.instants import parse_instant
-from nexus_control.payloads import Assurance
+from nexus_control.payloads import Assurance, Payload
 from nexus_control.policy import Policy
 
 Phase: TypeAlias = Literal[
     "draft", "open", "executing", "completed", "failed", "denied", "withdrawn", "outcome_unknown"
 ]
+Settled: TypeAlias = Literal["completed", "failed", "outcome_unknown"]
 Outcome: TypeAlias = Literal["running", "completed", "failed", "outcome_unknown"]
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
@@ -213,19 +214,17 @@ def _create(facts: Facts, event: StoredEvent, content: DecisionCreatedPayload) -
         requested_mode=content.requested_mode,
         labels=content.labels,
     )
-    return _after(facts, event, created=created)
+    return replace(_after(facts, event), created=created)
 
 
 def _attach(facts: Facts, event: StoredEvent, content: PolicyAttachedPayload) -> Facts | None:
     if facts.created is None or facts.policy is not None:
         return None
-    return _after(
-        facts,
-        event,
+    return replace(
+        _progress(facts, event, phase="open"),
         policy=Policy.of(content),
         attached=content,
         policy_seq=event.seq,
-        progress=replace(facts.progress, phase="open"),
     )
 
 
@@ -293,94 +292,75 @@ def _start(facts: Facts, event: StoredEvent, content: ExecutionStartedPayload) -
     return _progress(facts, event, executions=(*facts.progress.executions[:-1], started))
 
 
-def _settle(facts: Facts, event: StoredEvent, outcome: Outcome, **findings: Any) -> Facts | None:
+_FINDINGS = (
+    "run_id", "steps_executed", "response_digest", "router_bundle_digest", "error_code", "error_message"
+)  # fmt: skip
+
+
+def _settle(
+    facts: Facts, event: StoredEvent, content: Payload, outcome: Settled, **findings: str
+) -> Facts | None:
     execution = facts.last_execution
     if execution is None:
         return None
-    found = {name: value for name, value in findings.items() if value is not None}
+    said = {name: getattr(content, name, None) for name in _FINDINGS}
+    found: dict[str, Any] = {name: value for name, value in said.items() if value is not None} | findings
     if outcome == "completed":  # what a reconciliation found out supersedes the earlier doubt
         found |= {"error_code": None, "error_message": None}
     settled = replace(execution, outcome=outcome, completed_at=event.ts, **found)
-    phase = "open" if execution.rehearsal and outcome != "outcome_unknown" else outcome
+    phase: Phase = "open" if execution.rehearsal and outcome != "outcome_unknown" else outcome
     return _progress(facts, event, phase=phase, executions=(*facts.progress.executions[:-1], settled))
 
 
 def _complete(facts: Facts, event: StoredEvent, content: ExecutionCompletedPayload) -> Facts | None:
-    if facts.phase != "executing":
-        return None
-    return _settle(
-        facts,
-        event,
-        "completed",
-        run_id=content.run_id,
-        steps_executed=content.steps_executed,
-        response_digest=content.response_digest,
-        router_bundle_digest=content.router_bundle_digest,
-    )
+    return _settle(facts, event, content, "completed") if facts.phase == "executing" else None
 
 
 def _fail(facts: Facts, event: StoredEvent, content: ExecutionFailedPayload) -> Facts | None:
-    if facts.phase != "executing":
-        return None
-    return _settle(
-        facts,
-        event,
-        "failed",
-        run_id=content.run_id,
-        steps_executed=content.steps_executed,
-        response_digest=content.response_digest,
-        router_bundle_digest=content.router_bundle_digest,
-        error_code=content.error_code,
-        error_message=content.error_message,
-    )
+    return _settle(facts, event, content, "failed") if facts.phase == "executing" else None
 
 
 def _lose(facts: Facts, event: StoredEvent, content: ExecutionOutcomeUnknownPayload) -> Facts | None:
     if facts.phase != "executing":
         return None
-    return _settle(
-        facts,
-        event,
-        "outcome_unknown",
-        run_id=content.run_id,
-        response_digest=content.response_digest,
-        router_bundle_digest=content.router_bundle_digest,
-        error_code=content.reason,
-        error_message=content.detail,
-    )
+    doubt = {"error_code": content.reason, "error_message": content.detail}
+    return _settle(facts, event, content, "outcome_unknown", **doubt)
 
 
 def _reconcile(facts: Facts, event: StoredEvent, content: ExecutionReconciledPayload) -> Facts | None:
-    if facts.phase != "outcome_unknown":
-        return None
-    return _settle(
-        facts,
-        event,
-        content.outcome,
-        run_id=content.run_id,
-        response_digest=content.response_digest,
-        router_bundle_digest=content.router_bundle_digest,
+    return _settle(facts, event, content, content.outcome) if facts.phase == "outcome_unknown" else None
+
+
+def _progress(
+    facts: Facts,
+    event: StoredEvent,
+    *,
+    phase: Phase | None = None,
+    approvals: tuple[Approval, ...] | None = None,
+    executions: tuple[Execution, ...] | None = None,
+    ending: Ending | None = None,
+) -> Facts:
+    now = facts.progress
+    progress = Progress(
+        phase=phase or now.phase,
+        approvals=now.approvals if approvals is None else approvals,
+        executions=now.executions if executions is None else executions,
+        ending=ending or now.ending,
     )
+    return _after(facts, event, progress)
 
 
-def _progress(facts: Facts, event: StoredEvent, **changes: Any) -> Facts:
-    return _after(facts, event, progress=replace(facts.progress, **changes))
-
-
-def _after(facts: Facts, event: StoredEvent, **changes: Any) -> Facts:
-    """The facts with the event counted, and changed. Spelled out: `replace` costs three times as much."""
-    kept = {
-        "created": facts.created,
-        "policy": facts.policy,
-        "attached": facts.attached,
-        "policy_seq": facts.policy_seq,
-        "progress": facts.progress,
-    }
+def _after(facts: Facts, event: StoredEvent, progress: Progress | None = None) -> Facts:
+    """The facts with the event counted. Spelled out, for every event comes here; `replace` is three times as slow."""
     return Facts(
         decision_id=facts.decision_id,
+        created=facts.created,
+        policy=facts.policy,
+        attached=facts.attached,
+        policy_seq=facts.policy_seq,
+        progress=progress or facts.progress,
         event_count=facts.event_count + 1,
         last_ts=event.ts,
-        **cast("dict[str, Any]", kept | changes),
     )
 
 

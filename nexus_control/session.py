@@ -86,6 +86,11 @@ class ReadSession:
         wanted = decision.generation if generation is None else generation
         return [to_event(entry) for entry in self.rows.entries("decision", decision.decision_id, wanted)]
 
+    def events_at(self, decision: StoredDecision, numbers: Iterable[int]) -> list[StoredEvent]:
+        """The events of the current generation with these `seq`."""
+        read = partial(self.rows.entries, "decision", decision.decision_id, decision.generation)
+        return [to_event(entry) for seq in sorted(numbers) for entry in read(seq, seq + 1)]
+
     def find_template(self, name: str) -> Template | None:
         events = self.template_events(name)
         return Template.replay(events) if events else None

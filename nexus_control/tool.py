@@ -46,7 +46,8 @@ class NexusControlTools:
     """The governed flow over one store: request, approve, execute, audit.
 
     Give it a `store`, or let it open `db_path`. `plan_checker` (a `LocalRouter`, say) lets a request that names its
-    adapter be checked, and bound to the adapter's declaration, before anybody approves it.
+    adapter be checked, and bound to the adapter's declaration, before anybody approves it. `allowed_signers` (the path
+    of an OpenSSH file) says whose signed approvals count, `trusted_logs` which other stores' do once imported.
     """
 
     def __init__(
@@ -54,10 +55,18 @@ class NexusControlTools:
         store: DecisionStore | None = None,
         db_path: str | os.PathLike[str] = ":memory:",
         *,
+        allowed_signers: str | os.PathLike[str] | None = None,
+        trusted_logs: Sequence[str] = (),
         plan_checker: PlanChecker | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.store = store if store is not None else DecisionStore(db_path, clock=clock or SYSTEM_CLOCK)
+        if store is not None and (allowed_signers is not None or trusted_logs):
+            raise invalid_argument(
+                "allowed_signers", "and trusted_logs are the store's: give them to DecisionStore"
+            )
+        self.store = store or DecisionStore(
+            db_path, clock=clock or SYSTEM_CLOCK, allowed_signers=allowed_signers, trusted_logs=trusted_logs
+        )
         self.template_store = TemplateStore(self.store)
         self._plan_checker = plan_checker
 
@@ -115,10 +124,15 @@ class NexusControlTools:
         actor: ActorLike,
         comment: str | None = None,
         expires_at: str | datetime | None = None,
+        statement: str | None = None,
+        signature: str | None = None,
     ) -> ToolResult:
-        """Approve as one person. The caller vouches for who it is: the assurance is "declared"."""
+        """Approve as one person. The caller vouches for who it is: the assurance is "declared".
+
+        With a `statement` (`approval_statement`) and its SSH signature it is "signed".
+        """
         return self._run(
-            deciding.approve,
+            _with_signature(deciding.approve, statement, signature),
             "ApproveArguments",
             request_id=request_id,
             actor=actor,
@@ -126,15 +140,62 @@ class NexusControlTools:
             expires_at=expires_at,
         )
 
-    def revoke_approval(self, request_id: str, actor: ActorLike, reason: str | None = None) -> ToolResult:
+    def revoke_approval(
+        self,
+        request_id: str,
+        actor: ActorLike,
+        reason: str | None = None,
+        statement: str | None = None,
+        signature: str | None = None,
+    ) -> ToolResult:
         """Take one's own approval back."""
         return self._run(
-            deciding.revoke_approval, "RevokeArguments", request_id=request_id, actor=actor, reason=reason
+            _with_signature(deciding.revoke_approval, statement, signature),
+            "RevokeArguments",
+            request_id=request_id,
+            actor=actor,
+            reason=reason,
         )
 
-    def deny(self, request_id: str, actor: ActorLike, reason: str) -> ToolResult:
+    def deny(
+        self,
+        request_id: str,
+        actor: ActorLike,
+        reason: str,
+        statement: str | None = None,
+        signature: str | None = None,
+    ) -> ToolResult:
         """Refuse as an approver; it ends the decision."""
-        return self._run(deciding.deny, "EndArguments", request_id=request_id, actor=actor, reason=reason)
+        return self._run(
+            _with_signature(deciding.deny, statement, signature),
+            "EndArguments",
+            request_id=request_id,
+            actor=actor,
+            reason=reason,
+        )
+
+    def approval_statement(
+        self,
+        request_id: str,
+        approver: str,
+        verdict: str = "approve",
+        expires_at: str | datetime | None = None,
+    ) -> ToolResult:
+        """The exact text for an approver to sign with `ssh-keygen -Y sign`, in `statement`."""
+
+        def state(store: DecisionStore, arguments: Any) -> Values:
+            from nexus_control.usecases import signing  # cryptography is loaded at the first signature
+
+            return signing.approval_statement(store, arguments)
+
+        return self._run(
+            state,
+            "StatementArguments",
+            request_id=request_id,
+            approver=approver,
+            verdict=verdict,
+            expires_at=expires_at,
+        )
 
     def withdraw(self, request_id: str, actor: ActorLike, reason: str) -> ToolResult:
         """Take the request back, as its requester."""
@@ -342,6 +403,21 @@ class NexusControlTools:
     def export_audit_record(self, request_id: str) -> ToolResult:
         """The flat record of 0.5-1.0: decision, events, approvals and executions with one digest."""
         return self._run(exporting.export_audit_record, "RecordArguments", request_id=request_id)
+
+
+def _with_signature(use_case: Callable[..., Values], statement: str | None, signature: str | None) -> UseCase:
+    """The use case, for a verdict that is signed when both are given."""
+
+    def decide(store: DecisionStore, arguments: Any) -> Values:
+        if statement is None and signature is None:
+            return use_case(store, arguments)
+        given = {"statement": statement, "signature": signature}
+        checked = _checked(
+            "SignatureArguments", {name: text for name, text in given.items() if text is not None}
+        )
+        return use_case(store, arguments, signed=checked.signed())
+
+    return decide
 
 
 def _merged(values: Values, overrides: Mapping[str, object]) -> Values:

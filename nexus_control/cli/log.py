@@ -3,7 +3,6 @@
 A checkpoint that is kept elsewhere is what a later history can be held against. `log verify` needs no database.
 """
 
-import base64
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from nexus_control.cli.files import read_bytes, read_text, write_bytes
 from nexus_control.cli.frame import AsJson, Data, Database, answer, carry_out, frame_of
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.base64_text import to_base64
 from nexus_control.evidence.note import Checkpoint, parse_verifier
 from nexus_control.store import DecisionStore
 from nexus_control.upkeep import find_faults
@@ -110,8 +110,8 @@ def consistency(
             "ok": True,
             "checkpoint": _checkpoint(found.earlier),
             "size": found.size,
-            "root": _base64(found.root),
-            "proof": [_base64(step) for step in found.path],
+            "root": to_base64(found.root),
+            "proof": [to_base64(step) for step in found.path],
         }
 
     def show(screen: Screen, data: Data) -> None:
@@ -170,11 +170,7 @@ def verify(
 
 
 def _checkpoint(checkpoint: Checkpoint) -> Data:
-    return {"origin": checkpoint.origin, "size": checkpoint.size, "root": _base64(checkpoint.root)}
-
-
-def _base64(value: bytes) -> str:
-    return base64.b64encode(value).decode()
+    return {"origin": checkpoint.origin, "size": checkpoint.size, "root": to_base64(checkpoint.root)}
 
 
 def _written(data: Data, kind: str, text: str, output: Path | None) -> Data:

@@ -11,14 +11,13 @@
 Lines of signers who are not known are passed over; one line of a known signer that does not verify spoils the note.
 """
 
-import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.evidence.base64_text import from_base64, to_base64
 from nexus_control.evidence.keys import PrivateKey, PublicKey, public_from_ed25519
 
 ED25519, COSIGNATURE = 0x01, 0x04
@@ -43,7 +42,7 @@ class Verifier:
 
     def __str__(self) -> str:
         tagged = bytes([self.type]) + (self.key.raw_ed25519 or b"")
-        return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(tagged).decode()}"
+        return f"{self.name}+{self.key_id.hex()}+{to_base64(tagged)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +71,14 @@ class Checkpoint:
     root: bytes
 
     def to_text(self) -> str:
-        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
+        return f"{self.origin}\n{self.size}\n{to_base64(self.root)}\n"
 
 
 def parse_verifier(text: str) -> Verifier:
     """A verifier from its one line. Raises INVALID_ARGUMENT."""
     name, _, rest = text.strip().partition("+")
     key_id, _, encoded = rest.partition("+")
-    tagged = _base64(encoded)
+    tagged = from_base64(encoded)
     if not name or re.search(r"\s", name) or tagged is None or tagged[:1] not in (b"\x01", b"\x04"):
         raise invalid_argument("verifier key", "must be NAME+KEYID+BASE64 of an Ed25519 key")
     verifier = Verifier(name=name, key=public_from_ed25519(tagged[1:]), type=tagged[0])
@@ -91,7 +90,7 @@ def parse_verifier(text: str) -> Verifier:
 def sign_note(text: str, name: str, key: PrivateKey) -> str:
     """The note with one Ed25519 signature."""
     verifier = Verifier(name=name, key=key.public)
-    signed = base64.b64encode(verifier.key_id + key.sign(text.encode())).decode()
+    signed = to_base64(verifier.key_id + key.sign(text.encode()))
     return f"{text}\n\u2014 {name} {signed}\n"
 
 
@@ -104,7 +103,7 @@ def open_note(note: str, known: Iterable[Verifier]) -> Note:
     signatures, unknown = list[Signature](), list[str]()
     for line in lines:
         matched = _SIGNATURE.fullmatch(line)
-        blob = _base64(matched[2]) if matched else None
+        blob = from_base64(matched[2]) if matched else None
         if matched is None or blob is None or len(blob) < 5:
             raise _malformed("a signature line is not one")
         verifier = by_id.get((matched[1], blob[:4]))
@@ -118,7 +117,7 @@ def open_note(note: str, known: Iterable[Verifier]) -> Note:
 def parse_checkpoint(text: str) -> Checkpoint:
     """The checkpoint that a note's text spells. Raises INTEGRITY_MISMATCH."""
     lines = text.split("\n")
-    root = _base64(lines[2]) if len(lines) >= 4 else None
+    root = from_base64(lines[2]) if len(lines) >= 4 else None
     if root is None or len(root) != 32 or not lines[0] or not _SIZE.fullmatch(lines[1]):
         raise _malformed("this is no checkpoint: origin, size and root, a line each")
     return Checkpoint(origin=lines[0], size=int(lines[1]), root=root)
@@ -143,15 +142,6 @@ def _split(note: str) -> tuple[str, list[str]]:
     if not parted or len(note) > _LONGEST or not printable or lines[-1] != "" or len(lines) < 2:
         raise _malformed("this is no signed note")
     return f"{text}\n", lines[:-1]
-
-
-def _base64(text: str) -> bytes | None:
-    """The bytes of standard, padded base64 in its one spelling."""
-    try:
-        decoded = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return decoded if base64.b64encode(decoded).decode() == text else None
 
 
 def _malformed(problem: str) -> NexusControlError:

@@ -26,9 +26,13 @@ _UNREADABLE: Final = (NexusControlError, ValueError, TypeError, AttributeError, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """A package as far as it can be read: its JSON object, and the package that it spells."""
+    """A package as far as it can be read: its JSON object, and the package that it spells.
+
+    `content` are its bytes where it came as bytes or text: only those can have been signed.
+    """
 
     data: Mapping[str, Any] | None
+    content: bytes | None
     package: AuditPackage | None
     checks: tuple[Check, ...]
 
@@ -54,7 +58,8 @@ def receive(given: AuditPackage | Mapping[str, object] | str | bytes) -> Receive
         package, schema = None, failed("schema", _escaped(fault))
     checks = (limits, passed("strict_parse"), schema, _domain(data))
     whole = cast("dict[str, Any]", data) if isinstance(data, dict) else None
-    return Received(data=whole, package=package, checks=checks)
+    verbatim = content if isinstance(given, str | bytes) else None
+    return Received(data=whole, content=verbatim, package=package, checks=checks)
 
 
 def _content(given: AuditPackage | Mapping[str, object] | str | bytes) -> bytes:
@@ -66,7 +71,7 @@ def _content(given: AuditPackage | Mapping[str, object] | str | bytes) -> bytes:
 
 def _unread(*checks: Check) -> Received:
     rest = (skipped(name, "the package cannot be read") for name in NAMES[len(checks) :])
-    return Received(data=None, package=None, checks=(*checks, *rest))
+    return Received(data=None, content=None, package=None, checks=(*checks, *rest))
 
 
 def _domain(data: object) -> Check:

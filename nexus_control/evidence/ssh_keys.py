@@ -11,7 +11,6 @@ Each key has one blob only, so two keys are the same when their blobs are. Weak 
 are refused as everywhere (see keys); an RSA modulus has 2048 to 8192 bits. Certificates are refused.
 """
 
-import base64
 import hashlib
 import re
 from dataclasses import dataclass, field
@@ -22,8 +21,9 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 
 from nexus_control.errors import invalid_argument
+from nexus_control.evidence.base64_text import from_base64, to_base64
 from nexus_control.evidence.keys import PublicKey, public_from_ed25519, public_from_point
-from nexus_control.evidence.ssh_wire import Reader, base64_bytes
+from nexus_control.evidence.ssh_wire import Reader
 
 _LINE = re.compile(r"([^ \t]+)[ \t]+([A-Za-z0-9+/=]+)(?:[ \t][^\r\n]*)?")
 _LONGEST = 16_384
@@ -69,8 +69,8 @@ class SshKey:
     @property
     def fingerprint(self) -> str:
         """`SHA256:` and the digest of the blob in base64, as ssh-keygen prints it."""
-        digest = base64.b64encode(hashlib.sha256(self.blob).digest())
-        return f"SHA256:{digest.decode().rstrip('=')}"
+        digest = to_base64(hashlib.sha256(self.blob).digest())
+        return f"SHA256:{digest.rstrip('=')}"
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ class SshKey:
 def parse_ssh_public_key(text: str) -> SshKey:
     """A key from its one line, as in a `.pub` file. Raises INVALID_ARGUMENT."""
     matched = _LINE.fullmatch(text.strip(" \t\r\n")) if len(text) <= _LONGEST else None
-    blob = base64_bytes(matched[2]) if matched else None
+    blob = from_base64(matched[2]) if matched else None
     if matched is None or blob is None:
         raise invalid_argument("key", "must be a type and base64, as in a .pub file of ssh-keygen")
     key = parse_ssh_key_blob(blob)

@@ -7,9 +7,6 @@
 What is cut short, or has bytes to spare, is refused with INVALID_ARGUMENT.
 """
 
-import base64
-import binascii
-
 from nexus_control.errors import invalid_argument
 
 
@@ -67,12 +64,3 @@ class Reader:
 def string(octets: bytes) -> bytes:
     """The bytes as a string of the wire."""
     return len(octets).to_bytes(4, "big") + octets
-
-
-def base64_bytes(text: str) -> bytes | None:
-    """The bytes of standard, padded base64 in its one spelling."""
-    try:
-        decoded = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return decoded if base64.b64encode(decoded).decode() == text else None

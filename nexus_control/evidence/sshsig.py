@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.evidence.base64_text import from_base64
 from nexus_control.evidence.ssh_keys import RsaKey, SshKey, parse_ssh_key_blob
-from nexus_control.evidence.ssh_wire import Reader, base64_bytes, string
+from nexus_control.evidence.ssh_wire import Reader, string
 
 USER_PRESENT, USER_VERIFIED = 0x01, 0x04
 
@@ -92,7 +93,7 @@ def parse_ssh_signature(armored: str) -> SshSignature:
 
 def _dearmored(armored: str) -> bytes:
     matched = _ARMOR.fullmatch(armored) if len(armored) <= _LONGEST else None
-    blob = base64_bytes(matched[2].replace(matched[1], "")) if matched else None
+    blob = from_base64(matched[2].replace(matched[1], "")) if matched else None
     if blob is None:
         raise invalid_argument("signature", "is not in the armor that ssh-keygen -Y sign writes")
     return blob

@@ -7,19 +7,19 @@ index <n>
 <the checkpoint, a signed note>
 """
 
-import base64
-import binascii
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.base64_text import from_base64, to_base64
 from nexus_control.evidence.merkle import require_included
 from nexus_control.evidence.note import Note, Verifier, open_note, parse_checkpoint
 
 _HEADER = "c2sp.org/tlog-proof@v1"
 _INDEX = re.compile("index (0|[1-9][0-9]{0,17})")
 _LONGEST_PATH = 64
+_HASH_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class LogProof:
     note: str
 
     def to_text(self) -> str:
-        hashes = "".join(f"{base64.b64encode(step).decode()}\n" for step in self.path)
+        hashes = "".join(f"{to_base64(step)}\n" for step in self.path)
         return f"{_HEADER}\nindex {self.index}\n{hashes}\n{self.note}"
 
     @property
@@ -54,21 +54,11 @@ def parse_log_proof(text: str) -> LogProof:
     head, _, note = text.partition("\n\n")
     header, *lines = head.split("\n")
     index = _INDEX.fullmatch(lines[0]) if lines else None
-    path = [_hash(line) for line in lines[1:]]
-    if header != _HEADER or index is None or len(path) > _LONGEST_PATH or None in path:
+    path = [
+        step for line in lines[1:] if (step := from_base64(line)) is not None and len(step) == _HASH_BYTES
+    ]
+    if header != _HEADER or index is None or len(path) != len(lines) - 1 or len(path) > _LONGEST_PATH:
         raise NexusControlError(ErrorCode.INTEGRITY_MISMATCH, "this is no tlog-proof")
-    proof = LogProof(index=int(index[1]), path=tuple(_known(path)), note=note)
+    proof = LogProof(index=int(index[1]), path=tuple(path), note=note)
     parse_checkpoint(open_note(note, ()).text)
     return proof
-
-
-def _hash(line: str) -> bytes | None:
-    try:
-        decoded = base64.b64decode(line, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return decoded if len(decoded) == 32 and base64.b64encode(decoded).decode() == line else None
-
-
-def _known(path: Sequence[bytes | None]) -> Iterable[bytes]:
-    return (step for step in path if step is not None)

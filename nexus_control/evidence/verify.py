@@ -7,8 +7,13 @@
                                               router_digest_recomputed template_equals_events template_digest
                                               policy_within_template provenance separation_of_duties
 
-A level is reached when none of its checks fails and each that it rests on passes; `skipped` earns nothing. Neither
-level says who wrote the package: whoever can edit it can seal it again, and make up a history that satisfies both.
+    L2  it is in a log that was signed        chain log_inclusion checkpoint_signature consistency
+    L3  a trusted key signed the package      package_signature
+    L4  trusted keys signed the approvals     approval_signatures
+    L5  others saw the log                    witness_quorum or timestamp
+
+A level is reached when none of its checks fails and each that it rests on passes; `skipped` earns nothing. L0 to L2
+do not say who wrote the package: whoever can edit it can seal it again, and the log is signed by its own operator.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +25,7 @@ from nexus_control.audit_package import EXPORT_METHOD as PACKAGE_METHOD
 from nexus_control.audit_package import AuditPackage, verify_audit_package
 from nexus_control.bundle import EXPORT_METHOD as BUNDLE_METHOD
 from nexus_control.errors import invalid_argument
-from nexus_control.evidence import semantics, template_checks
+from nexus_control.evidence import keyed, semantics, template_checks
 from nexus_control.evidence.bundle_checks import (
     History,
     event_digests,
@@ -30,8 +35,9 @@ from nexus_control.evidence.bundle_checks import (
 )
 from nexus_control.evidence.received import receive
 from nexus_control.evidence.report import Check, passed, same_fields, skipped
+from nexus_control.evidence.trust import NOBODY, NOTHING, Attached, Trust
 
-Level: TypeAlias = Literal["L0", "L1"]
+Level: TypeAlias = Literal["L0", "L1", "L2", "L3", "L4", "L5"]
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 _OF_THE_PACKAGE: Final = (
@@ -54,7 +60,7 @@ _OF_THE_PACKAGE: Final = (
     "provenance",
     "separation_of_duties",
 )
-_MAY_BE_SKIPPED: Final = {"canonical_domain", "router_digest_recomputed", "template_digest"}
+_MAY_BE_SKIPPED: Final = {"canonical_domain", "router_digest_recomputed", "template_digest", "consistency"}
 _SIX: Final = (
     "binding_digest",
     "control_bundle_digest",
@@ -66,6 +72,14 @@ _SIX: Final = (
 CHECKS: Final[dict[str, Level]] = {
     **dict.fromkeys(("limits", "strict_parse", "schema", "canonical_domain", *_SIX), "L0"),
     **dict.fromkeys(_OF_THE_PACKAGE, "L1"),
+    "chain": "L2",
+    "approval_signatures": "L4",
+    "package_signature": "L3",
+    "log_inclusion": "L2",
+    "checkpoint_signature": "L2",
+    "consistency": "L2",
+    "witness_quorum": "L5",
+    "timestamp": "L5",
 }
 """Every check by its name, in its order, and the level that rests on it."""
 
@@ -79,7 +93,7 @@ class EvidenceReport:
 
     @property
     def reached(self) -> tuple[Level, ...]:
-        return tuple(level for level in LEVELS if all(map(_holds, self._of(level))))
+        return tuple(level for level in LEVELS if _is_reached(level, self._of(level)))
 
     @property
     def level(self) -> Level | None:
@@ -113,18 +127,28 @@ class EvidenceReport:
 
 
 def verify_evidence(
-    package: AuditPackage | Mapping[str, object] | str | bytes, *, require: Level = "L1"
+    package: AuditPackage | Mapping[str, object] | str | bytes,
+    *,
+    trust: Trust | None = None,
+    require: Level = "L1",
+    envelope: str | bytes | None = None,
+    log_proof: str | None = None,
+    timestamp: bytes | None = None,
 ) -> EvidenceReport:
-    """Every check of the package. Never raises for a bad one.
+    """Every check of the package, which is an object, a mapping or JSON text; one that was signed, the bytes that were.
 
-    Raises INVALID_ARGUMENT for an unknown level.
+    `envelope`, `log_proof` and `timestamp` are what came with it in files of their own; a log proof that is given is
+    taken before the one that the package carries. Never raises for a bad package. Raises INVALID_ARGUMENT for an
+    unknown level, or a trust that cannot be read.
     """
     if require not in LEVELS:
         raise invalid_argument("require", f"must be one of {', '.join(LEVELS)}")
     received = receive(package)
     found = {check.name: check for check in received.checks}
     if received.package is not None:
-        found |= {check.name: check for check in package_checks(received.package)}
+        attached = Attached(envelope=envelope, log_proof=log_proof, timestamp=timestamp)
+        checks = package_checks(received.package, received.content, trust or NOBODY, attached)
+        found |= {check.name: check for check in checks}
     unread = "the package cannot be read" if received.package is None else "the events cannot be replayed"
     has_run = received.package is not None and received.package.router.mode == "reference"
     names = [name for name in CHECKS if not (name == "router_digest" and has_run)]
@@ -133,7 +157,9 @@ def verify_evidence(
     )
 
 
-def package_checks(package: AuditPackage) -> Iterator[Check]:
+def package_checks(
+    package: AuditPackage, content: bytes | None = None, trust: Trust = NOBODY, attached: Attached = NOTHING
+) -> Iterator[Check]:
     """Every check of a package that could be read, in no order."""
     bundle = package.control_bundle
     yield from _six(package)
@@ -143,7 +169,9 @@ def package_checks(package: AuditPackage) -> Iterator[Check]:
     history = history_of(bundle)
     yield from history_checks(bundle, history)
     if isinstance(history, History):
-        yield from semantics.semantic_checks(semantics.Case(package=package, history=history))
+        case = semantics.Case(package=package, history=history)
+        yield from semantics.semantic_checks(case)
+        yield from keyed.keyed_checks(case, content, trust, attached)
         yield from template_checks.template_checks(history.decision.facts)
 
 
@@ -174,6 +202,14 @@ def _provenance(package: AuditPackage) -> Check:
         if check.status == "fail":
             return check
     return passed("provenance")
+
+
+def _is_reached(level: Level, checks: list[Check]) -> bool:
+    if level == "L5":  # either of its checks is enough
+        return any(check.status == "pass" for check in checks) and all(
+            check.status != "fail" for check in checks
+        )
+    return all(map(_holds, checks))
 
 
 def _holds(check: Check) -> bool:

@@ -19,6 +19,7 @@ from nexus_control.render.question import render_question
 from nexus_control.toolset.guidance import person_command
 from nexus_control.toolset.tool import Answer, Data, ToolContext
 from nexus_control.usecases import deciding
+from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.views import approval_view, decision_view
 
 FORM: Final[dict[str, Any]] = {
@@ -65,8 +66,9 @@ def question(context: ToolContext, arguments: ApproveArguments) -> str:
     with context.store.reading() as session:
         decision = session.decision(arguments.request_id)
         now = session.now
+        authority = authority_of(context.store, session, decision, now)
     try:
-        require_may_approve(decision.facts, approver, "elicited", now, decision.authority)
+        require_may_approve(decision.facts, approver, "elicited", now, authority)
     except NexusControlError as fault:
         if fault.code is not ErrorCode.ASSURANCE_TOO_LOW:
             raise

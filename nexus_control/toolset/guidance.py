@@ -32,7 +32,7 @@ def after_state(
     if "EXPIRED" in codes:
         return "Make a new request, if it is still wanted."
     if codes & {"IMPORTED_APPROVALS", "FORENSIC_IMPORT"}:
-        return "Make a new request here: what was imported is evidence, not authority."
+        return "Get approvals that count here, or make a new request: what was imported is evidence, not authority."
     match state:
         case DecisionState.PENDING_APPROVAL:
             return _get_approved(context, decision_id)

@@ -1,14 +1,20 @@
-"""What people do to an open decision: approve, revoke, deny, withdraw. Only approvers who count may decide."""
+"""What people do to an open decision: approve, revoke, deny, withdraw. Only approvers who count may decide.
 
+A verdict that is signed (`signing`) is verified before its event is written, and stored with its signature.
+"""
+
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from nexus_control.actors import Actor
 from nexus_control.decision import (
     require_may_approve,
     require_may_deny,
     require_may_revoke,
     require_may_withdraw,
 )
-from nexus_control.instants import format_instant
+from nexus_control.errors import invalid_argument
+from nexus_control.instants import format_instant, parse_instant
 from nexus_control.payloads import (
     ApprovalDeniedPayload,
     ApprovalGrantedPayload,
@@ -16,13 +22,18 @@ from nexus_control.payloads import (
     Assurance,
     DecisionWithdrawnPayload,
     Elicitation,
+    SignedStatement,
 )
 from nexus_control.store import DecisionStore
+from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.requesting import require_future
 from nexus_control.usecases.views import approval_view, state_view
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import ApproveArguments, EndArguments, RevokeArguments
+    from nexus_control.evidence.statement import Verdict
+    from nexus_control.projection import StoredDecision
+    from nexus_control.session import ReadSession
 
 
 def approve(
@@ -31,30 +42,43 @@ def approve(
     *,
     assurance: Assurance = "declared",
     elicitation: Elicitation | None = None,
+    signed: SignedStatement | None = None,
 ) -> dict[str, Any]:
-    """One person's approval. `assurance` is how the caller of this function knows who it is."""
+    """One person's approval. `assurance` is how the caller of this function knows who it is; a signature outdoes it."""
+    known: Assurance = "signed" if signed is not None else assurance
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
         now = session.instant_of_next(decision)
-        require_may_approve(decision.facts, arguments.actor, assurance, now, decision.authority)
-        require_future(arguments.expires_at, now, "expires_at")
+        authority = authority_of(store, session, decision, now)
+        require_may_approve(decision.facts, arguments.actor, known, now, authority)
+        expires_at = format_instant(arguments.expires_at) if arguments.expires_at else None
+        if signed is not None:
+            stated = _require_signed(store, session, decision, arguments.actor, "approve", signed, now)
+            expires_at = _same_expiry(arguments.expires_at, stated)
+        require_future(parse_instant(expires_at) if expires_at else None, now, "expires_at")
         granted = ApprovalGrantedPayload(
-            expires_at=format_instant(arguments.expires_at) if arguments.expires_at else None,
+            expires_at=expires_at,
             comment=arguments.comment,
-            assurance=assurance,
+            assurance=known,
+            signed=signed,
             elicitation=elicitation,
         )
         stored = session.append(decision, arguments.actor, granted)
         return approval_view(stored.facts, now)
 
 
-def revoke_approval(store: DecisionStore, arguments: "RevokeArguments") -> dict[str, Any]:
+def revoke_approval(
+    store: DecisionStore, arguments: "RevokeArguments", *, signed: SignedStatement | None = None
+) -> dict[str, Any]:
     """Take back one's own approval, before dispatch."""
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
         now = session.instant_of_next(decision)
         require_may_revoke(decision.facts, arguments.actor, now)
-        stored = session.append(decision, arguments.actor, ApprovalRevokedPayload(reason=arguments.reason))
+        if signed is not None:
+            _require_signed(store, session, decision, arguments.actor, "revoke", signed, now)
+        revoked = ApprovalRevokedPayload(reason=arguments.reason, signed=signed)
+        stored = session.append(decision, arguments.actor, revoked)
         return approval_view(stored.facts, now)
 
 
@@ -64,14 +88,44 @@ def deny(
     *,
     assurance: Assurance = "declared",
     elicitation: Elicitation | None = None,
+    signed: SignedStatement | None = None,
 ) -> dict[str, Any]:
     """One approver's refusal; it ends the decision."""
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
         now = session.instant_of_next(decision)
         require_may_deny(decision.facts, arguments.actor, now)
-        denied = ApprovalDeniedPayload(reason=arguments.reason, assurance=assurance, elicitation=elicitation)
+        if signed is not None:
+            _require_signed(store, session, decision, arguments.actor, "deny", signed, now)
+        denied = ApprovalDeniedPayload(
+            reason=arguments.reason,
+            assurance="signed" if signed is not None else assurance,
+            signed=signed,
+            elicitation=elicitation,
+        )
         return state_view(session.append(decision, arguments.actor, denied).facts, now)
+
+
+def _require_signed(
+    store: DecisionStore,
+    session: "ReadSession",
+    decision: "StoredDecision",
+    actor: Actor,
+    verdict: "Verdict",
+    signed: SignedStatement,
+    at: datetime,
+) -> str | None:
+    """When the approval runs out, as the statement says. Raises SIGNATURE_INVALID."""
+    from nexus_control.usecases import signing  # cryptography is loaded at the first signature
+
+    opened = signing.require_signed(store, session, decision, actor, verdict, signed, at)
+    return opened.statement.expires_at
+
+
+def _same_expiry(given: datetime | None, stated: str | None) -> str | None:
+    if given is not None and (stated is None or parse_instant(stated) != given):
+        raise invalid_argument("expires_at", f"is not the statement's, which is {stated}")
+    return stated
 
 
 def withdraw(store: DecisionStore, arguments: "EndArguments") -> dict[str, Any]:

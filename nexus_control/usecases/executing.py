@@ -33,6 +33,7 @@ from nexus_control.projection import StoredDecision
 from nexus_control.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
+from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.ownership import owning
 from nexus_control.usecases.views import import_reasons
 
@@ -85,7 +86,7 @@ def _claim(
         attempt = Attempt(
             adapter_id=arguments.adapter_id, dry_run=dry_run, capabilities=capabilities, adapter_digest=digest
         )
-        _require_allowed(session, decision, attempt)
+        _require_allowed(store, session, decision, attempt)
         request = _compile(decision.facts, attempt)
         request_digest = json_digest(request)
         started = session.append_each(
@@ -121,11 +122,15 @@ def _is_dry_run(facts: Facts, asked: bool | None) -> bool:
     return facts.created is not None and facts.created.requested_mode == "dry_run"
 
 
-def _require_allowed(session: WriteSession, decision: StoredDecision, attempt: Attempt) -> None:
+def _require_allowed(
+    store: DecisionStore, session: WriteSession, decision: StoredDecision, attempt: Attempt
+) -> None:
+    now = session.instant_of_next(decision)
+    authority = authority_of(store, session, decision, now)
     reasons = [
         reason.to_dict()
         for reason in (
-            *attempt_reasons(decision.facts, session.instant_of_next(decision), attempt, decision.authority),
+            *attempt_reasons(decision.facts, now, attempt, authority),
             *import_reasons(decision),
         )
     ]

@@ -14,6 +14,7 @@ from nexus_control.lifecycle import Lifecycle, compute_lifecycle
 from nexus_control.projection import StoredDecision
 from nexus_control.render.decision import render_decision
 from nexus_control.store import DecisionStore
+from nexus_control.usecases.authority import authority_of
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import InspectArguments, StatusArguments
@@ -41,6 +42,7 @@ def status(store: DecisionStore, arguments: "StatusArguments") -> dict[str, Any]
         events = session.events(decision) if arguments.include_events else []
         claim = session.rows.claim(arguments.request_id)
         now = session.now
+        authority = authority_of(store, session, decision, now)
     facts = decision.facts
     data = {
         **state_view(facts, now),
@@ -51,7 +53,7 @@ def status(store: DecisionStore, arguments: "StatusArguments") -> dict[str, Any]
         "is_approved": facts.is_approved(now),
         "blocking_reasons": [
             reason.to_dict()
-            for reason in (*blocking_reasons(facts, now, decision.authority), *import_reasons(decision))
+            for reason in (*blocking_reasons(facts, now, authority), *import_reasons(decision))
         ],
         "executions": [execution_line(each) for each in facts.progress.executions],
         "run": _run(facts),
@@ -116,8 +118,8 @@ def import_reasons(decision: StoredDecision) -> Iterator[BlockingReason]:
         )
 
 
-def _lifecycle(decision: Decision, stored: StoredDecision) -> Lifecycle:
-    lifecycle = compute_lifecycle(decision, authority=stored.authority)
+def _lifecycle(decision: Decision, stored: StoredDecision, authority: frozenset[int] | None) -> Lifecycle:
+    lifecycle = compute_lifecycle(decision, authority=authority)
     reasons = (*lifecycle.blocking_reasons, *import_reasons(stored))
     return replace(
         lifecycle,
@@ -133,8 +135,9 @@ def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, An
         stored = session.decision(arguments.decision_id)
         events = session.events(stored)
         now = session.now
+        authority = authority_of(store, session, stored, now)
     decision = Decision(stored.facts, tuple(events), now)
-    lifecycle = _lifecycle(decision, stored).to_dict()
+    lifecycle = _lifecycle(decision, stored, authority).to_dict()
     timeline = lifecycle.pop("timeline")
     facts = stored.facts
     data: dict[str, Any] = {

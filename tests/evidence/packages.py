@@ -240,8 +240,12 @@ def resealed(package: Package) -> Package:
 
 
 def rebound(package: Package) -> Package:
-    """The bundle's digest and the binding computed again, over events and link as they stand."""
+    """The bundle's digest and the binding computed again, over events and link as they stand.
+
+    What a forger cannot make again, the proof of the log, is left out.
+    """
     forged = copy.deepcopy(package)
+    forged.pop("evidence", None)
     bundle, binding = forged["control_bundle"], forged["binding"]
     content = ("bundle_version", "decision", "events", "template_snapshot", "router_link")
     digest = independent_digest({name: bundle[name] for name in content})

@@ -2,7 +2,10 @@
 
 import hashlib
 
-from nexus_control.actors import Actor
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nexus_control.actors import Actor, id_problem
 from nexus_control.canonical_json import canonical_json
 from nexus_control.events import compute_event_digest
 from nexus_control.evidence.chain import GENESIS, Subject, event_leaf_data, import_leaf_data, leaf_hash
@@ -63,6 +66,40 @@ def test_a_leaf_covers_everything_that_the_event_digest_leaves_out() -> None:
         leaf(prev="1" * 64),
     ]
     assert len(set(changed)) == len(changed)
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
+
+
+IDS = TEXTS.filter(lambda text: id_problem(text) is None)
+
+
+@given(st.sampled_from(["decision_id", "template"]), TEXTS, TEXTS, TEXTS, IDS, st.integers(0, 2**53))
+def test_the_leaf_data_of_an_event_is_the_canonical_json_of_its_record(
+    subject: Subject, name: str, event_type: str, ts: str, actor_id: str, seq: int
+) -> None:
+    digest, prev = "1" * 64, "2" * 64
+    data = event_leaf_data(
+        subject=subject,
+        name=name,
+        seq=seq,
+        event_type=event_type,
+        ts=ts,
+        actor=Actor(type="system", id=actor_id),
+        digest=digest,
+        prev=prev,
+    )
+    record = {
+        "_type": "nexus-control/event/v1",
+        "actor": {"id": actor_id, "type": "system"},
+        subject: name,
+        "digest": f"sha256:{digest}",
+        "event_type": event_type,
+        "prev": f"sha256:{prev}",
+        "seq": seq,
+        "ts": ts,
+    }
+    assert data.decode() == canonical_json(record)
 
 
 def test_an_import_leaves_a_record_of_its_own_kind() -> None:

@@ -10,6 +10,12 @@ import pytest
 
 from nexus_control import AuditPackage, verify_audit_package, verify_evidence
 from nexus_control.canonical_json import canonical_json
+from nexus_control.evidence.bundle_checks import History, history_of
+from nexus_control.evidence.keys import generate
+from nexus_control.evidence.note import Checkpoint, Verifier, sign_note
+from nexus_control.evidence.section import Evidence
+from nexus_control.evidence.signatures import chain_of
+from nexus_control.evidence.tlog_proof import LogProof
 from nexus_control.evidence.verify import package_checks
 from tests.artifacts.samples import ABSENT, at, changed, nodes
 from tests.evidence.packages import HONEST, Package, honest, resealed
@@ -44,6 +50,8 @@ NOT_COVERED = {
 
 
 def is_covered(path: tuple[str | int, ...]) -> bool:
+    if path == ("evidence",):  # it can be left out as a whole: then the level is not reached
+        return False
     in_run_provenance = path[:3] == ("router", "bundle", "provenance")
     return path not in NOT_COVERED and not in_run_provenance
 
@@ -131,10 +139,18 @@ def long_package(count: int) -> Package:
     ] + [granted]
     for seq, event in enumerate(bundle["events"]):
         event |= {"seq": seq, "event_id": f"evt_{event['decision_id']}_{seq}"}
-    return resealed(package)
+    package = resealed(package)
+    history = history_of(AuditPackage.from_dict(package).control_bundle)
+    assert isinstance(history, History)
+    head, key = chain_of(history.decision)[-1], generate()
+    checkpoint = Checkpoint(origin="log", size=1, root=bytes.fromhex(head))
+    proof = LogProof(index=0, path=(), note=sign_note(checkpoint.to_text(), "log", key))
+    verifier = Verifier(name="log", key=key.public)
+    evidence = Evidence(chain_head=f"sha256:{head}", log_key=str(verifier), log_proof=proof.to_text())
+    return package | {"evidence": evidence.to_dict()}
 
 
-def test_a_package_of_10_000_events_costs_at_most_8_times_the_six_checks() -> None:
+def test_a_package_of_10_000_events_costs_at_l2_at_most_8_times_the_six_checks() -> None:
     package = AuditPackage.from_dict(long_package(10_000))
     assert len(package.control_bundle.events) > 10_000
 
@@ -144,7 +160,13 @@ def test_a_package_of_10_000_events_costs_at_most_8_times_the_six_checks() -> No
         return time.perf_counter() - started
 
     def all_checks(package: AuditPackage) -> bool:
-        return all(check.status != "fail" for check in list(package_checks(package)))
+        checks = {check.name: check.status for check in list(package_checks(package))}
+        assert (checks["chain"], checks["log_inclusion"], checks["checkpoint_signature"]) == (
+            "pass",
+            "pass",
+            "info",
+        )
+        return "fail" not in checks.values()
 
     # Without the reading, on both sides. Measured beside other tests: the best of several rounds.
     assert any(cost(all_checks) < 8 * cost(verify_audit_package) for _ in range(5))

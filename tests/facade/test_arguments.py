@@ -79,6 +79,11 @@ BAD_ARGUMENTS: list[tuple[str, str, dict[str, Any]]] = [
     ("request_id empty", "approve", {"request_id": ""}),
     ("request_id of another type", "approve", {"request_id": 5}),
     ("request_id with a lone surrogate", "approve", {"request_id": "\ud800"}),
+    ("a statement too long", "revoke_approval", {"statement": "x" * 65_537, "signature": "x"}),
+    ("a statement of another type", "approve", {"statement": 5, "signature": "x"}),
+    ("approver empty", "approval_statement", {"approver": ""}),
+    ("verdict unknown", "approval_statement", {"verdict": "maybe"}),
+    ("expiry in the past", "approval_statement", {"expires_at": "2020-01-01T00:00:00Z"}),
     ("reason empty", "deny", {"reason": ""}),
     ("reason blank", "deny", {"reason": "  "}),
     ("reason None", "deny", {"reason": None}),
@@ -124,6 +129,7 @@ GOOD_ARGUMENTS: dict[str, dict[str, Any]] = {
     "reconcile": {"actor": ALICE, "outcome": "failed", "evidence": "e"},
     "template_create": {"name": "t", "actor": ALICE},
     "import_bundle": {"bundle": "{}"},
+    "approval_statement": {"approver": "bob"},
 }
 SPOKEN_OF_AS = {
     "approvers": "min_approvals",

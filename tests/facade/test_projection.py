@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexus_control.decision import Decision
+from nexus_control.evidence.keys import private_from_seed
 from nexus_control.execution.router import RouterOutcomeUnknown
 from nexus_control.facts import replay_facts
 from nexus_control.instants import format_instant
@@ -223,6 +224,7 @@ def worlds() -> Generator[list[World]]:
             clock = FakeClock()
             storage = MemoryStorage() if place is None else None
             store = DecisionStore(place or "memory:", clock=clock, storage=storage)
+            store.sidecar.create_secret("key", private_from_seed(bytes([1]) * 32).to_pem())
             made.append(World(stack.enter_context(store), clock))
         yield made
 

@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from nexus_control.checkpoints import publish
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.keys import generate
 from nexus_control.payloads import ExecutionOutcomeUnknownPayload
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools, ToolResult
@@ -20,7 +22,6 @@ Provocation = Callable[[NexusControlTools], Call]
 
 NOT_FROM_THE_FACADE = {
     ErrorCode.ARTIFACTS_UNAVAILABLE,
-    ErrorCode.SIGNATURE_INVALID,
     ErrorCode.ROUTER_RUN_NOT_FOUND,
     ErrorCode.PACKAGE_INVALID_SCHEMA,
     ErrorCode.ACTOR_MISMATCH,
@@ -28,6 +29,25 @@ NOT_FROM_THE_FACADE = {
     ErrorCode.NOT_CONFIRMED,
     ErrorCode.CONFIG_INVALID,
 }
+
+
+def signed_by_nobody_trusted(tools: NexusControlTools) -> Call:
+    request_id = asked(tools)
+    return lambda: tools.approve(request_id, BOB, statement="{}", signature="x")
+
+
+def another_key_beside(tools: NexusControlTools) -> Call:
+    request_id = executed(tools)
+    publish(tools.store)
+    tools.store.sidecar.replace("key", generate().to_pem())
+    return lambda: tools.export_audit_package(request_id)
+
+
+def another_checkpoint_beside(tools: NexusControlTools) -> Call:
+    request_id = executed(tools)
+    publish(tools.store)
+    tools.store.sidecar.replace("checkpoint", publish(DecisionStore()).note.encode())
+    return lambda: tools.export_audit_package(request_id)
 
 
 def template_weakened(tools: NexusControlTools) -> Call:
@@ -246,6 +266,9 @@ REFUSALS: list[tuple[ErrorCode, Provocation]] = [
     (ErrorCode.NO_ROUTER_LINK, never_run),
     (ErrorCode.ROUTER_DIGEST_MISMATCH, another_run),
     (ErrorCode.IMPORTED_COPY, copied),
+    (ErrorCode.SIGNATURE_INVALID, signed_by_nobody_trusted),
+    (ErrorCode.KEY_UNUSABLE, another_key_beside),
+    (ErrorCode.LOG_INCONSISTENT, another_checkpoint_beside),
     (ErrorCode.JSON_INVALID, unspeakable_run_bundle),
     (ErrorCode.INTERNAL, defect),
 ]
@@ -288,6 +311,7 @@ def test_every_method_of_a_closed_store_says_that_it_is_unavailable() -> None:
         lambda: tools.revoke_approval(request_id, BOB),
         lambda: tools.deny(request_id, BOB, "r"),
         lambda: tools.withdraw(request_id, ALICE, "r"),
+        lambda: tools.approval_statement(request_id, "bob"),
         lambda: tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter()),
         lambda: tools.recover(),
         lambda: tools.reconcile(request_id, ALICE, "failed", "e"),

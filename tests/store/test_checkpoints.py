@@ -12,7 +12,6 @@ from nexus_control.checkpoints import (
     keys_of,
     last_published,
     leaf_lines,
-    origin_of,
     prove,
     publish,
     require_continued,
@@ -55,9 +54,9 @@ def refused(code: ErrorCode) -> pytest.RaisesExc[NexusControlError]:
 
 def test_the_first_use_makes_a_key_names_the_log_and_records_both(tools: NexusControlTools) -> None:
     assert keys_of(tools.store) == []
-    origin = origin_of(tools.store)
+    origin = publish(tools.store).checkpoint.origin
     assert origin.startswith("nexus-control.local/")
-    assert origin_of(tools.store) == origin
+    assert publish(tools.store).checkpoint.origin == origin
     (record,) = keys_of(tools.store)
     assert record.verifier.name == origin
     assert find_faults(tools.store) == []

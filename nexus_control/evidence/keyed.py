@@ -1,0 +1,232 @@
+"""Who says so: the checks of a package that need keys, and those of the chain and the log that they rest on.
+
+    chain                 the events, recomputed, end in the chain hash that the package names
+    approval_signatures   each signed verdict verifies, says what the events say, and was made once; enough of the
+                          approvals that counted were signed by people whom the verifier trusts, at the time
+    package_signature     a trusted key signed these very bytes, and the statement is of this package
+    log_inclusion         the chain hash is a leaf of the tree of the checkpoint
+    checkpoint_signature  a trusted log signed the checkpoint; without a trusted log: the one that the package names
+    consistency           that tree continues the one that the verifier remembers, or the other way round
+    witness_quorum        enough trusted witnesses cosigned the checkpoint
+    timestamp             a trusted authority stamped the checkpoint
+
+Without trust nothing is proved of who: a package that signs for itself says `info`, what is not trusted `skipped`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from nexus_control.errors import NexusControlError, invalid_argument
+from nexus_control.evidence.base64_text import from_base64
+from nexus_control.evidence.merkle import require_consistent
+from nexus_control.evidence.note import (
+    COSIGNATURE,
+    ED25519,
+    Checkpoint,
+    Verifier,
+    open_note,
+    parse_checkpoint,
+    parse_verifier,
+)
+from nexus_control.evidence.report import Check, compared, failed, noted, passed, skipped
+from nexus_control.evidence.section import Evidence
+from nexus_control.evidence.semantics import Case
+from nexus_control.evidence.signatures import (
+    approval_signatures,
+    chain_of,
+    package_signature,
+)
+from nexus_control.evidence.timestamp import verify_timestamp
+from nexus_control.evidence.tlog_proof import LogProof, parse_log_proof
+from nexus_control.evidence.trust import Attached, Trust
+from nexus_control.integrity import prefixed
+
+_SELF_SIGNED: Final = (
+    "self-signed: an operator who has the log's key can rewrite history until a checkpoint leaves the machine"
+)
+_NO_PROOF: Final = "the package carries no proof of a log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """A package's place in a log, as far as it can be read, and whom the verifier trusts about logs."""
+
+    proof: LogProof
+    checkpoint: Checkpoint
+    own_key: Verifier | None
+    known: tuple[Verifier, ...]
+    witnesses: tuple[Verifier, ...]
+
+    def signers(self, among: tuple[Verifier, ...]) -> set[Verifier]:
+        """Those of them whose signature is on the checkpoint. Raises SIGNATURE_INVALID for a false one."""
+        return {signature.verifier for signature in self.proof.signed_by(among).signatures}
+
+
+def keyed_checks(case: Case, content: bytes | None, trust: Trust, attached: Attached) -> Iterator[Check]:
+    """Every check above, in that order. `content` are the package's bytes, where it came as such.
+
+    Raises INVALID_ARGUMENT for a trust that cannot be read.
+    """
+    known, witnesses = (
+        _verifiers("log_keys", trust.log_keys, ED25519),
+        _verifiers("witnesses", trust.witnesses, COSIGNATURE),
+    )
+    chain = chain_of(case.history.decision)
+    evidence = _evidence(case)
+    text = attached.log_proof or (evidence.log_proof if isinstance(evidence, Evidence) else None)
+    logged = _logged(text, evidence, known, witnesses)
+    yield _chain(evidence, chain[-1])
+    origins = {verifier.name for verifier in known}
+    if isinstance(logged, Logged):
+        origins.add(logged.checkpoint.origin)
+    yield approval_signatures(case, chain, trust.allowed_signers, origins)
+    yield package_signature(
+        case,
+        content,
+        chain[-1],
+        trust.package_keys,
+        attached.envelope,
+        logged.proof if isinstance(logged, Logged) else None,
+    )
+    names = ("log_inclusion", "checkpoint_signature", "consistency", "witness_quorum", "timestamp")
+    if not isinstance(logged, Logged):
+        for name in names:
+            yield (
+                skipped(name, _NO_PROOF)
+                if logged is None or name != "log_inclusion"
+                else failed(name, logged)
+            )
+        return
+    yield _judged("log_inclusion", lambda: _inclusion(logged, chain[-1]))
+    yield _judged("checkpoint_signature", lambda: _signature(logged))
+    yield _judged("consistency", lambda: _consistency(logged, trust))
+    yield _judged("witness_quorum", lambda: _witnesses(logged, trust.witness_quorum))
+    yield _judged("timestamp", lambda: _timestamp(logged, trust, attached.timestamp))
+
+
+def _chain(evidence: Evidence | str | None, head: str) -> Check:
+    if isinstance(evidence, Evidence):
+        return compared("chain", evidence.chain_head, prefixed(head), "the events are not those of the chain")
+    return (
+        skipped("chain", "the package names no chain hash") if evidence is None else failed("chain", evidence)
+    )
+
+
+def _inclusion(logged: Logged, head: str) -> Check:
+    logged.proof.require_leaf(bytes.fromhex(head))
+    place = f"leaf {logged.proof.index} of {logged.checkpoint.size} in {logged.checkpoint.origin}"
+    return passed("log_inclusion", place)
+
+
+def _signature(logged: Logged) -> Check:
+    name, origin = "checkpoint_signature", logged.checkpoint.origin
+    if logged.known:
+        if any(verifier.name == origin for verifier in logged.signers(logged.known)):
+            return passed(name, f"signed by {origin}, which is trusted")
+        return failed(
+            name, "no trusted log signed it", expected=[each.name for each in logged.known], actual=origin
+        )
+    own = logged.own_key
+    if own is None:
+        return skipped(name, "no log is trusted")
+    if own.name != origin or own not in logged.signers((own,)):
+        return failed(
+            name, "the log that the package names did not sign it", expected=own.name, actual=origin
+        )
+    return noted(name, _SELF_SIGNED)
+
+
+def _consistency(logged: Logged, trust: Trust) -> Check:
+    name = "consistency"
+    if trust.checkpoint is None:
+        return skipped(name, "no earlier checkpoint is remembered")
+    among = logged.known or ((logged.own_key,) if logged.own_key else ())
+    note = open_note(trust.checkpoint, among)
+    remembered = parse_checkpoint(note.text)
+    if remembered.origin not in {signature.verifier.name for signature in note.signatures}:
+        return failed(name, "the remembered checkpoint is not signed by this log", actual=remembered.origin)
+    if remembered.origin != logged.checkpoint.origin:
+        return failed(name, "another log", expected=remembered.origin, actual=logged.checkpoint.origin)
+    if remembered.size != logged.checkpoint.size and not trust.consistency:
+        return skipped(
+            name,
+            f"a proof between {remembered.size} and {logged.checkpoint.size} entries is needed: log consistency",
+        )
+    old, new = sorted((remembered, logged.checkpoint), key=lambda each: each.size)
+    require_consistent(old.size, new.size, old.root, new.root, _hashes(trust))
+    return passed(name, f"one history from {old.size} to {new.size} entries")
+
+
+def _witnesses(logged: Logged, quorum: int) -> Check:
+    name = "witness_quorum"
+    if not logged.witnesses:
+        return skipped(name, "no witness is trusted")
+    found = {verifier.key for verifier in logged.signers(logged.witnesses)}
+    detail = f"{len(found)} of {quorum} trusted witnesses cosigned"
+    return passed(name, detail) if len(found) >= quorum else skipped(name, detail)
+
+
+def _timestamp(logged: Logged, trust: Trust, token: bytes | None) -> Check:
+    name = "timestamp"
+    if token is None:
+        return skipped(name, "no timestamp came with it")
+    if not trust.timestamp_roots:
+        return skipped(name, "no timestamp authority is trusted")
+    stamped = verify_timestamp(
+        token, logged.proof.note.encode(), trust.timestamp_roots, trust.timestamp_certificates
+    )
+    return passed(name, f"{stamped.time.isoformat()} by {stamped.authority}")
+
+
+def _evidence(case: Case) -> Evidence | str | None:
+    """What the package says of its log, or what is wrong with that."""
+    if case.package.evidence is None:
+        return None
+    try:
+        return Evidence.from_dict(case.package.evidence)
+    except NexusControlError as fault:
+        return fault.message
+
+
+def _logged(
+    text: str | None,
+    evidence: Evidence | str | None,
+    known: tuple[Verifier, ...],
+    witnesses: tuple[Verifier, ...],
+) -> Logged | str | None:
+    if text is None:
+        return None
+    try:
+        proof = parse_log_proof(text)
+        return Logged(
+            proof=proof,
+            checkpoint=parse_checkpoint(open_note(proof.note, ()).text),
+            own_key=parse_verifier(evidence.log_key) if isinstance(evidence, Evidence) else None,
+            known=known,
+            witnesses=witnesses,
+        )
+    except NexusControlError as fault:
+        return fault.message
+
+
+def _verifiers(field: str, texts: Sequence[str], kind: int) -> tuple[Verifier, ...]:
+    verifiers = tuple(map(parse_verifier, texts))
+    if any(verifier.type != kind for verifier in verifiers):
+        raise invalid_argument(field, f"must be verifier keys of type {kind}")
+    return verifiers
+
+
+def _hashes(trust: Trust) -> list[bytes]:
+    hashes = [from_base64(text) for text in trust.consistency]
+    proof = [each for each in hashes if each is not None]
+    if len(proof) != len(hashes):
+        raise invalid_argument("consistency", "must be hashes in base64")
+    return proof
+
+
+def _judged(name: str, judge: Callable[[], Check]) -> Check:
+    try:
+        return judge()
+    except NexusControlError as fault:
+        return failed(name, fault.message)

@@ -1,0 +1,177 @@
+"""The checks of what people and owners signed: verdicts by their approvers, the package by whoever vouches for it."""
+
+from collections.abc import Collection, Sequence
+
+from nexus_control.decision import Decision
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.events import EventType, StoredEvent
+from nexus_control.evidence.allowed_signers import AllowedSigners, parse_allowed_signers
+from nexus_control.evidence.chain import GENESIS, event_leaf_data, leaf_hash
+from nexus_control.evidence.dsse import parse_envelope
+from nexus_control.evidence.keys import PublicKey, public_from_pem
+from nexus_control.evidence.package_statement import PAYLOAD_TYPE, parse_package_statement
+from nexus_control.evidence.report import Check, failed, passed, same_fields, skipped
+from nexus_control.evidence.semantics import Case
+from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
+from nexus_control.evidence.statement import Verdict, require_says
+from nexus_control.evidence.tlog_proof import LogProof
+from nexus_control.instants import parse_instant
+from nexus_control.integrity import prefixed, sha256_hex
+from nexus_control.payloads import (
+    ApprovalDeniedPayload,
+    ApprovalGrantedPayload,
+    ApprovalRevokedPayload,
+)
+
+_VERDICTS: dict[EventType, Verdict] = {
+    EventType.APPROVAL_GRANTED: "approve",
+    EventType.APPROVAL_DENIED: "deny",
+    EventType.APPROVAL_REVOKED: "revoke",
+}
+
+
+def chain_of(decision: Decision) -> list[str]:
+    """The chain hash of each event, bare hex."""
+    chain: list[str] = []
+    for event in decision.events:
+        data = event_leaf_data(
+            subject="decision_id",
+            name=decision.decision_id,
+            seq=event.seq,
+            event_type=event.event_type,
+            ts=event.ts,
+            actor=event.actor,
+            digest=event.digest,
+            prev=chain[-1] if chain else GENESIS,
+        )
+        chain.append(leaf_hash(data))
+    return chain
+
+
+def approval_signatures(
+    case: Case, chain: Sequence[str], allowed_signers: str | None, logs: Collection[str]
+) -> Check:
+    """`logs` are the origins that an approval may be given for."""
+    name = "approval_signatures"
+    allowed = None if allowed_signers is None else parse_allowed_signers(allowed_signers)
+    signed, nonces = dict[int, SignedVerdict](), set[str]()
+    try:
+        for event in case.history.decision.events:
+            verdict = _signed_verdict(case, event, chain)
+            if verdict is None:
+                continue
+            if verdict.statement.nonce in nonces:
+                return failed(name, f"event {event.seq} repeats a statement that was made before")
+            nonces.add(verdict.statement.nonce)
+            signed[event.seq] = verdict
+    except NexusControlError as fault:
+        return failed(name, f"{fault.message} (signed verdicts are verified in the order of events)")
+    execution = case.facts.linked_execution
+    counted = case.counted(execution) if execution else ()
+    required = case.facts.policy.min_approvals if case.facts.policy else 0
+    if allowed is None:
+        return skipped(name, f"{len(signed)} verdicts are signed; whose keys these are, nobody said")
+    refused = list[str]()
+    trusted = 0
+    for approval in counted:
+        why = _not_trusted(signed.get(approval.seq), allowed, approval.granted_at, logs)
+        trusted += why is None
+        if why is not None:
+            refused.append(f"{approval.actor.id}: {why}")
+    detail = f"{trusted} of {required} approvals are signed by people who are trusted"
+    if trusted >= required:
+        return passed(name, detail)
+    return skipped(name, "; ".join([detail, *refused]))
+
+
+def package_signature(
+    case: Case,
+    content: bytes | None,
+    head: str,
+    keys: Sequence[str],
+    envelope: str | bytes | None,
+    proof: LogProof | None,
+) -> Check:
+    """`content` are the very bytes that were signed."""
+    name = "package_signature"
+    trusted = [public_from_pem(key) for key in keys]
+    if envelope is None:
+        return skipped(name, "no envelope came with it")
+    try:
+        opened = parse_envelope(envelope)
+        signers = opened.signed_by(trusted)
+        if not signers:
+            said = "no trusted key signed it" if trusted else "nobody is trusted to sign packages"
+            return failed(name, said) if trusted else skipped(name, said)
+        if opened.payload_type != PAYLOAD_TYPE:
+            return failed(name, "another kind of payload", expected=PAYLOAD_TYPE, actual=opened.payload_type)
+        statement = parse_package_statement(opened.payload)
+    except NexusControlError as fault:
+        return failed(name, fault.message)
+    if content is None:
+        return failed(
+            name, "a signed package is verified as the bytes that were signed, and came as something else"
+        )
+    said, package = statement.predicate, case.package
+    expected: dict[str, object] = {
+        "package.json": sha256_hex(content),
+        "binding": package.integrity.binding_digest,
+        "decision_id": case.history.decision.decision_id,
+        "chain_head": prefixed(head),
+        "events": len(case.history.decision.events),
+        **({} if said.log is None or proof is None else {"log": (proof.origin, proof.index)}),
+    }
+    found: dict[str, object] = {
+        "package.json": statement.package_sha256,
+        "binding": prefixed(statement.binding_sha256),
+        "decision_id": said.decision_id,
+        "chain_head": said.chain_head,
+        "events": said.events,
+        **({} if said.log is None or proof is None else {"log": (said.log.origin, said.log.index)}),
+    }
+    check = same_fields(name, expected, found, "what was signed is not this package")
+    return check if check.status == "fail" else passed(name, f"signed by {_named(signers)}")
+
+
+def _signed_verdict(case: Case, event: StoredEvent, chain: Sequence[str]) -> SignedVerdict | None:
+    """The verdict that an event carries a signature of, once it says what the event says. Raises SIGNATURE_INVALID."""
+    verdict = _VERDICTS.get(event.event_type)
+    if verdict is None:
+        return None
+    content, facts = event.content, case.facts
+    assert isinstance(content, ApprovalGrantedPayload | ApprovalDeniedPayload | ApprovalRevokedPayload)
+    if content.signed is None:
+        if getattr(content, "assurance", None) == "signed":
+            raise NexusControlError(
+                ErrorCode.SIGNATURE_INVALID, f"event {event.seq} says that it is signed, and is not"
+            )
+        return None
+    opened = open_verdict(content.signed)
+    require_says(
+        opened.statement,
+        facts,
+        approver=event.actor.id,
+        verdict=verdict,
+        basis=chain[facts.policy_seq],
+        expires_at=content.expires_at if isinstance(content, ApprovalGrantedPayload) else None,
+    )
+    return opened
+
+
+def _not_trusted(
+    verdict: SignedVerdict | None, allowed: AllowedSigners, at: str, logs: Collection[str]
+) -> str | None:
+    """Why an approval does not count as signed; None when it does."""
+    if verdict is None:
+        return "not signed"
+    if verdict.statement.log not in logs:
+        return f"given for the log {verdict.statement.log}"
+    try:
+        verdict.require_allowed(allowed, parse_instant(at))
+    except NexusControlError as fault:
+        return fault.message
+    return None
+
+
+def _named(keys: Collection[PublicKey]) -> str:
+    return ", ".join(sorted(key.fingerprint for key in keys))

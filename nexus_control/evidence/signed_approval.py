@@ -1,0 +1,48 @@
+"""Whether a verdict was signed by somebody who may sign it: SSHSIG over the statement, under the allowed signers.
+
+Who may sign is the verifier's to say, by an OpenSSH `allowed_signers` file: never the package's, never the store's.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.allowed_signers import AllowedSigners
+from nexus_control.evidence.sshsig import SshSignature, parse_ssh_signature
+from nexus_control.evidence.statement import NAMESPACE, ApprovalStatement, parse_statement
+from nexus_control.payloads import SignedStatement
+
+_HASH = "sha512"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedVerdict:
+    """A statement that a key signed. Whether that key may, `require_allowed` says."""
+
+    statement: ApprovalStatement
+    signature: SshSignature
+    text: str
+
+    def require_allowed(self, allowed: AllowedSigners, at: datetime) -> None:
+        """That the approver may sign with this key at this instant. Raises SIGNATURE_INVALID."""
+        key, approver = self.signature.key, self.statement.approver
+        signer = allowed.signer_for(approver, key, NAMESPACE, at)
+        if signer is None:
+            raise NexusControlError(
+                ErrorCode.SIGNATURE_INVALID,
+                f"The signature is not trusted: {allowed.refusal(approver, key, NAMESPACE, at)}",
+                {"approver": approver, "key": key.fingerprint},
+            )
+        self.signature.require_over(self.text.encode(), NAMESPACE, verified_user=signer.verify_required)
+
+
+def open_verdict(signed: SignedStatement) -> SignedVerdict:
+    """The statement, once its signature verified under the key that it names. Raises SIGNATURE_INVALID."""
+    statement = parse_statement(signed.statement)
+    signature = parse_ssh_signature(signed.signature)
+    if signature.hash_algorithm != _HASH:
+        raise NexusControlError(
+            ErrorCode.SIGNATURE_INVALID, f"A verdict is signed with {_HASH}, not {signature.hash_algorithm}"
+        )
+    signature.require_over(signed.statement.encode(), NAMESPACE)
+    return SignedVerdict(statement=statement, signature=signature, text=signed.statement)

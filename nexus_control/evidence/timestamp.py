@@ -1,0 +1,306 @@
+"""Timestamps of others (RFC 3161 in CMS, RFC 5652), verified over bytes against roots that the verifier trusts.
+
+    TimeStampResp   SEQUENCE { SEQUENCE { status 0 or 1, ... }, token }        or the token alone
+    token           ContentInfo of SignedData with one SignerInfo; its content is TSTInfo
+    TSTInfo         version 1, policy, messageImprint { hash, digest }, serial, genTime, ...
+
+The signer's certificate is the one that the signed attributes name (ESSCertID or ESSCertIDv2, RFC 5816). It is for
+timestamps alone, was valid at genTime, and leads to a root over at most `_LONGEST_CHAIN` certificates that were, too.
+Hashes are SHA-256, SHA-384 and SHA-512; keys are ECDSA on P-256 and P-384, and RSA of 2048 bits and more.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from nexus_control.evidence.certificates import (
+    extensions_of,
+    invalid,
+    read_certificate,
+    read_pem,
+    require_chain,
+    require_for_timestamps,
+    require_signed,
+)
+from nexus_control.evidence.der import (
+    BOOLEAN,
+    GENERALIZED_TIME,
+    OCTET_STRING,
+    SEQUENCE,
+    SET,
+    Value,
+    malformed,
+    parse_der,
+)
+
+_SIGNED_DATA, _TST_INFO = "1.2.840.113549.1.7.2", "1.2.840.113549.1.9.16.1.4"
+_CONTENT_TYPE, _MESSAGE_DIGEST = "1.2.840.113549.1.9.3", "1.2.840.113549.1.9.4"
+_ESS_CERT_ID, _ESS_CERT_ID_V2 = "1.2.840.113549.1.9.16.2.12", "1.2.840.113549.1.9.16.2.47"
+_HASHES: Final = {
+    "2.16.840.1.101.3.4.2.1": "sha256",
+    "2.16.840.1.101.3.4.2.2": "sha384",
+    "2.16.840.1.101.3.4.2.3": "sha512",
+}
+_ALGORITHMS: Final[dict[str, hashes.HashAlgorithm]] = {
+    "sha256": hashes.SHA256(),
+    "sha384": hashes.SHA384(),
+    "sha512": hashes.SHA512(),
+}
+# Which hash a signature algorithm names; RSA and RSASSA without one take that of the SignerInfo.
+_SIGNATURES: Final[dict[str, str | None]] = {
+    "1.2.840.113549.1.1.1": None,
+    "1.2.840.113549.1.1.11": "sha256",
+    "1.2.840.113549.1.1.12": "sha384",
+    "1.2.840.113549.1.1.13": "sha512",
+    "1.2.840.10045.4.3.2": "sha256",
+    "1.2.840.10045.4.3.3": "sha384",
+    "1.2.840.10045.4.3.4": "sha512",
+}
+_CERTIFICATES, _SIGNED_ATTRIBUTES, _SUBJECT_KEY_ID = 0xA0, 0xA0, 0x80
+_EXTENSIONS: Final = 0xA1
+_NULL: Final = b"\x05\0"
+_LONGEST: Final = 100_000
+_GRANTED: Final = {0, 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timestamp:
+    """When an authority saw the bytes: by its clock, in UTC."""
+
+    time: datetime
+    serial_number: int
+    policy: str
+    authority: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Info:
+    policy: str
+    hash_name: str
+    digest: bytes
+    serial_number: int
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Signer:
+    identity: Value
+    hash_name: str
+    attributes: Value
+    signature: bytes
+
+
+def verify_timestamp(
+    token: bytes, message: bytes, roots: Sequence[str], certificates: Sequence[str] = ()
+) -> Timestamp:
+    """When `message` was stamped. `roots` and `certificates` are PEM texts; the latter only lead to a root.
+
+    Raises SIGNATURE_INVALID when it does not verify, INTEGRITY_MISMATCH when it is no timestamp, INVALID_ARGUMENT for
+    roots or certificates that cannot be read.
+    """
+    trusted, known = read_pem("timestamp_roots", roots), read_pem("timestamp_certificates", certificates)
+    if len(token) > _LONGEST:
+        raise malformed(f"it is longer than {_LONGEST} bytes")
+    content, carried, signer = _signed_data(_token(parse_der(token)))
+    info = _info(content)
+    if hashlib.new(info.hash_name, message).digest() != info.digest:
+        raise invalid("it is of other bytes")
+    attributes = _attributes(signer.attributes)
+    if _only(attributes, _CONTENT_TYPE).oid() != _TST_INFO:
+        raise invalid("its attributes are of other content")
+    if (
+        _only(attributes, _MESSAGE_DIGEST).expect(OCTET_STRING)
+        != hashlib.new(signer.hash_name, content).digest()
+    ):
+        raise invalid("its content was changed")
+    everyone = (*carried, *known, *trusted)
+    certificate = _named_certificate(attributes, everyone)
+    _require_identity(signer.identity, certificate)
+    _require_signature(signer, certificate)
+    require_for_timestamps(certificate, info.time)
+    require_chain(certificate, everyone, trusted, info.time)
+    return Timestamp(
+        time=info.time,
+        serial_number=info.serial_number,
+        policy=info.policy,
+        authority=certificate.subject.rfc4514_string(),
+    )
+
+
+def _token(value: Value) -> Value:
+    """The token in a response, or the token itself."""
+    parts = value.children()
+    if len(parts) != 2 or parts[0].tag != SEQUENCE:
+        return value
+    status = parts[0].children()
+    if not status or status[0].integer() not in _GRANTED:
+        raise invalid("the authority refused to stamp")
+    return parts[1]
+
+
+def _signed_data(token: Value) -> tuple[bytes, tuple[x509.Certificate, ...], _Signer]:
+    match token.children():
+        case [kind, wrapped] if kind.oid() == _SIGNED_DATA:
+            (signed_data,) = _exactly(1, wrapped.children(0xA0))
+        case _:
+            raise malformed("it holds no signed data")
+    version, digests, content, *optional, signers = _at_least(4, signed_data.children())
+    kind, wrapped = _exactly(2, content.children())
+    if kind.oid() != _TST_INFO:
+        raise malformed("what is signed is no TSTInfo")
+    (octets,) = _exactly(1, wrapped.children(0xA0))
+    (signer,) = _exactly(1, signers.children(SET))
+    carried = [
+        part for each in optional if each.tag == _CERTIFICATES for part in each.children(_CERTIFICATES)
+    ]
+    read = _signer(signer)
+    if version.integer() != 3 or read.hash_name not in [_hash_name(each) for each in digests.children(SET)]:
+        raise malformed("its version or its hashes are not those of its signer")
+    return octets.expect(OCTET_STRING), tuple(read_certificate(each.encoded) for each in carried), read
+
+
+def _signer(value: Value) -> _Signer:
+    version, identity, hashed, attributes, algorithm, signature, *_unsigned = _at_least(6, value.children())
+    if version.integer() != (1 if identity.tag == SEQUENCE else 3):
+        raise malformed("its signer has another version")
+    hash_name = _hash_name(hashed)
+    attributes.expect(_SIGNED_ATTRIBUTES)
+    name = _at_least(1, algorithm.children())[0].oid()
+    if name not in _SIGNATURES or _SIGNATURES[name] not in (None, hash_name):
+        raise invalid(f"signature algorithm {name} is not taken")
+    return _Signer(
+        identity=identity,
+        hash_name=hash_name,
+        attributes=attributes,
+        signature=signature.expect(OCTET_STRING),
+    )
+
+
+def _info(content: bytes) -> _Info:
+    version, policy, imprint, serial, time, *optional = _at_least(5, parse_der(content).children())
+    if version.integer() != 1:
+        raise malformed("its version is not 1")
+    if any(
+        _is_critical(part)
+        for each in optional
+        if each.tag == _EXTENSIONS
+        for part in each.children(_EXTENSIONS)
+    ):
+        raise invalid("it has a critical extension, which is not known")
+    hashed, digest = _exactly(2, imprint.children())
+    return _Info(
+        policy=policy.oid(),
+        hash_name=_hash_name(hashed),
+        digest=digest.expect(OCTET_STRING),
+        serial_number=serial.integer(),
+        time=_time(time.expect(GENERALIZED_TIME)),
+    )
+
+
+def _is_critical(extension: Value) -> bool:
+    parts = extension.children()
+    return len(parts) > 1 and parts[1].tag == BOOLEAN and parts[1].content != b"\0"
+
+
+def _time(octets: bytes) -> datetime:
+    """YYYYMMDDHHMMSS[.f]Z; a fraction does not end with 0 (RFC 3161, 2.4.2)."""
+    whole, dot, fraction = octets[:-1].decode("ascii", "replace").partition(".")
+    digits = whole + fraction
+    if not octets.endswith(b"Z") or len(whole) != 14 or not (digits.isascii() and digits.isdigit()):
+        raise malformed("its time is not in UTC")
+    if dot and (not fraction or fraction.endswith("0")):
+        raise malformed("its time is not in its one spelling")
+    try:
+        second = datetime.strptime(whole, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        raise malformed("its time is none") from None
+    return second.replace(microsecond=int(f"{fraction:0<6}"[:6]))
+
+
+def _attributes(value: Value) -> dict[str, list[Value]]:
+    """The signed attributes by name; each comes once."""
+    attributes: dict[str, list[Value]] = {}
+    for each in value.children(_SIGNED_ATTRIBUTES):
+        name, values = _exactly(2, each.children())
+        if name.oid() in attributes:
+            raise malformed("an attribute comes twice")
+        attributes[name.oid()] = values.children(SET)
+    return attributes
+
+
+def _only(attributes: dict[str, list[Value]], name: str) -> Value:
+    return _exactly(1, attributes.get(name, []))[0]
+
+
+def _named_certificate(
+    attributes: dict[str, list[Value]], certificates: Sequence[x509.Certificate]
+) -> x509.Certificate:
+    """The certificate that the signed attributes name by its hash (RFC 5035, RFC 5816)."""
+    if _ESS_CERT_ID_V2 in attributes:
+        first = _at_least(1, _only(attributes, _ESS_CERT_ID_V2).children())[0]
+        identity = _at_least(1, _at_least(1, first.children())[0].children())
+        named = identity[0].tag == SEQUENCE
+        hash_name, digest = _hash_name(identity[0]) if named else "sha256", identity[int(named) :]
+    elif _ESS_CERT_ID in attributes:
+        first = _at_least(1, _only(attributes, _ESS_CERT_ID).children())[0]
+        hash_name, digest = "sha1", _at_least(1, _at_least(1, first.children())[0].children())
+    else:
+        raise invalid("it does not name its signer's certificate")
+    wanted = _at_least(1, digest)[0].expect(OCTET_STRING)
+    for certificate in certificates:
+        encoded = certificate.public_bytes(Encoding.DER)
+        if hashlib.new(hash_name, encoded, usedforsecurity=False).digest() == wanted:
+            return certificate
+    raise invalid("its signer's certificate is not at hand")
+
+
+def _require_identity(identity: Value, certificate: x509.Certificate) -> None:
+    """The signer is named a second time, outside the signature: by issuer and number, or by the key's identifier."""
+    if identity.tag == SEQUENCE:
+        issuer, number = _exactly(2, identity.children())
+        same = (issuer.encoded, number.integer()) == (
+            certificate.issuer.public_bytes(),
+            certificate.serial_number,
+        )
+    else:
+        same = identity.expect(_SUBJECT_KEY_ID) in [
+            each.value.digest
+            for each in extensions_of(certificate)
+            if isinstance(each.value, x509.SubjectKeyIdentifier)
+        ]
+    if not same:
+        raise invalid("it names two signers")
+
+
+def _require_signature(signer: _Signer, certificate: x509.Certificate) -> None:
+    # What was signed is the SET OF, not the implicit tag that stands in its place (RFC 5652, 5.4).
+    signed = bytes([SET]) + signer.attributes.encoded[1:]
+    require_signed(certificate, signer.signature, signed, _ALGORITHMS[signer.hash_name])
+
+
+def _hash_name(value: Value) -> str:
+    kind, *parameters = _at_least(1, value.children())
+    name = kind.oid()
+    if [each.encoded for each in parameters] not in ([], [_NULL]):
+        raise malformed("a hash has parameters")
+    if name not in _HASHES:
+        raise invalid(f"hash {name} is not taken; SHA-256, SHA-384 and SHA-512 are")
+    return _HASHES[name]
+
+
+def _exactly(count: int, values: list[Value]) -> list[Value]:
+    if len(values) != count:
+        raise malformed(f"{len(values)} parts where {count} belong")
+    return values
+
+
+def _at_least(count: int, values: list[Value]) -> list[Value]:
+    if len(values) < count:
+        raise malformed(f"{len(values)} parts where at least {count} belong")
+    return values

@@ -1,0 +1,170 @@
+"""Signed verdicts: what an approver signs, and whose signatures count here.
+
+Who may sign is the owner's to say, in the store's `allowed_signers` file. It is read anew each time, and at dispatch
+again: a key that was taken out of it, or has run out, counts no more. A verdict counts for the log that it was given
+for, and where the owner trusts that log.
+"""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from nexus_control import checkpoints
+from nexus_control.actors import Actor
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.events import StoredEvent
+from nexus_control.evidence.allowed_signers import AllowedSigners, parse_allowed_signers
+from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
+from nexus_control.evidence.statement import NAMESPACE, Verdict, require_says, statement_of
+from nexus_control.instants import format_instant, parse_instant
+from nexus_control.integrity import sha256_hex
+from nexus_control.payloads import (
+    ApprovalDeniedPayload,
+    ApprovalGrantedPayload,
+    ApprovalRevokedPayload,
+    SignedStatement,
+)
+from nexus_control.projection import StoredDecision
+from nexus_control.session import ReadSession
+from nexus_control.store import DecisionStore
+from nexus_control.usecases.requesting import require_future
+
+if TYPE_CHECKING:  # pydantic stays out until the first call
+    from nexus_control.arguments import StatementArguments
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far the signer's clock may be ahead of the store's."""
+
+
+def approval_statement(store: DecisionStore, arguments: "StatementArguments") -> dict[str, Any]:
+    """The exact text that an approver signs for this verdict, each time with a nonce of its own."""
+    with store.writing() as session:
+        decision = session.decision(arguments.request_id)
+        require_future(arguments.expires_at, session.now, "expires_at")
+        statement = statement_of(
+            decision.facts,
+            approver=arguments.approver,
+            verdict=arguments.verdict,
+            basis=_basis(session, decision),
+            log=checkpoints.origin_of(session, store.sidecar),
+            nonce=store.clock.new_id().replace("-", ""),
+            issued_at=format_instant(session.now),
+            expires_at=format_instant(arguments.expires_at) if arguments.expires_at else None,
+        )
+    text = statement.to_text()
+    return {
+        "request_id": decision.decision_id,
+        "approver": statement.approver,
+        "verdict": statement.verdict,
+        "statement": text,
+        "sha256": sha256_hex(text),
+        "namespace": NAMESPACE,
+    }
+
+
+def require_signed(
+    store: DecisionStore,
+    session: ReadSession,
+    decision: StoredDecision,
+    actor: Actor,
+    verdict: Verdict,
+    signed: SignedStatement,
+    at: datetime,
+) -> SignedVerdict:
+    """That this approver signed this verdict, here, for the first time. Raises SIGNATURE_INVALID."""
+    allowed = _allowed_signers(store)
+    if allowed is None:
+        raise _refused("nobody is trusted to sign here: open the store with an allowed_signers file")
+    opened = open_verdict(signed)
+    statement = opened.statement
+    require_says(
+        statement,
+        decision.facts,
+        approver=actor.id,
+        verdict=verdict,
+        basis=_basis(session, decision),
+        expires_at=statement.expires_at,
+    )
+    if statement.log != checkpoints.origin_in(session):
+        raise _refused(f"it was given for the log {statement.log}")
+    if parse_instant(statement.issued_at) > at + CLOCK_SKEW:
+        raise _refused(f"it was issued at {statement.issued_at}, which is still to come")
+    if statement.nonce in _nonces(session, decision):
+        raise _refused("it was used before: make a new statement")
+    opened.require_allowed(allowed, at)
+    return opened
+
+
+def verified(
+    store: DecisionStore, session: ReadSession, decision: StoredDecision, signed: set[int], at: datetime
+) -> set[int]:
+    """Those of the signed approvals, by `seq`, whose signers are trusted here at this instant."""
+    allowed = _allowed_signers(store)
+    if allowed is None:
+        return set()
+    logs = {*store.trusted_logs, checkpoints.origin_in(session)}
+    basis = _basis(session, decision)
+    return {
+        event.seq
+        for event in session.events_at(decision, signed)
+        if _is_trusted(event, decision, basis, allowed, logs, at)
+    }
+
+
+def _is_trusted(
+    event: StoredEvent,
+    decision: StoredDecision,
+    basis: str,
+    allowed: AllowedSigners,
+    logs: set[str | None],
+    at: datetime,
+) -> bool:
+    content = event.content
+    if not isinstance(content, ApprovalGrantedPayload) or content.signed is None:
+        return False
+    try:
+        opened = open_verdict(content.signed)
+        require_says(
+            opened.statement,
+            decision.facts,
+            approver=event.actor.id,
+            verdict="approve",
+            basis=basis,
+            expires_at=content.expires_at,
+        )
+        opened.require_allowed(allowed, at)
+    except NexusControlError as fault:
+        if fault.code is not ErrorCode.SIGNATURE_INVALID:
+            raise
+        return False
+    return opened.statement.log in logs
+
+
+def _allowed_signers(store: DecisionStore) -> AllowedSigners | None:
+    if store.allowed_signers is None:
+        return None
+    try:
+        return parse_allowed_signers(store.allowed_signers.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise invalid_argument("allowed_signers", f"cannot be read: {why}") from None
+
+
+def _basis(session: ReadSession, decision: StoredDecision) -> str:
+    """The chain hash of POLICY_ATTACHED; nothing before there is one."""
+    seq = decision.facts.policy_seq
+    found = session.rows.entries("decision", decision.decision_id, decision.generation, seq, seq + 1)
+    return found[0].leaf if found else ""
+
+
+def _nonces(session: ReadSession, decision: StoredDecision) -> set[str]:
+    contents = (event.content for event in session.events(decision))
+    return {
+        open_verdict(content.signed).statement.nonce
+        for content in contents
+        if isinstance(content, ApprovalGrantedPayload | ApprovalDeniedPayload | ApprovalRevokedPayload)
+        and content.signed is not None
+    }
+
+
+def _refused(why: str) -> NexusControlError:
+    return NexusControlError(ErrorCode.SIGNATURE_INVALID, f"The signed statement is refused: {why}")

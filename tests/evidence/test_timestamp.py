@@ -1,0 +1,241 @@
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nexus_control.clock import SYSTEM_CLOCK
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.certificates import read_pem, require_chain, require_for_timestamps
+from nexus_control.evidence.der import parse_der
+from nexus_control.evidence.timestamp import Timestamp, verify_timestamp
+from tests.artifacts.samples import VECTORS
+from tests.evidence.openssl import (
+    FOR_TIMESTAMPS,
+    IS_CA,
+    authority_in,
+    issued_in,
+    made,
+    needs_openssl,
+    openssl,
+    stamped,
+)
+
+INTEROP = VECTORS / "evidence" / "interop"
+TOKEN, MESSAGE = (INTEROP / "ts.tsr").read_bytes(), (INTEROP / "checkpoint").read_bytes()
+ROOT, AUTHORITY = (INTEROP / "ca.pem").read_text(), (INTEROP / "tsa.pem").read_text()
+
+# A flipped bit in a certificate can make its serial number negative, of which the library warns.
+pytestmark = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+NOT_VERIFIED = (ErrorCode.INTEGRITY_MISMATCH, ErrorCode.SIGNATURE_INVALID)
+
+
+def code_of(token: bytes, message: bytes = MESSAGE, *roots: str) -> ErrorCode | None:
+    try:
+        verify_timestamp(token, message, roots or (ROOT,))
+    except NexusControlError as fault:
+        return fault.code
+    return None
+
+
+def test_the_timestamp_of_another_authority_verifies() -> None:
+    expected = Timestamp(
+        time=datetime(2026, 11, 22, 21, 36, 10, tzinfo=UTC),
+        serial_number=2,
+        policy="1.2.3.4.1",
+        authority="CN=Test TSA",
+    )
+    assert verify_timestamp(TOKEN, MESSAGE, [ROOT]) == expected
+    assert verify_timestamp(TOKEN, MESSAGE, [ROOT], [AUTHORITY]) == expected
+    assert verify_timestamp(TOKEN, MESSAGE, [AUTHORITY]) == expected  # the authority itself may be the root
+
+
+def test_a_token_is_taken_without_the_response_around_it() -> None:
+    token = parse_der(TOKEN).children()[1].encoded
+    assert verify_timestamp(token, MESSAGE, [ROOT]) == verify_timestamp(TOKEN, MESSAGE, [ROOT])
+
+
+def test_no_bit_of_a_token_can_be_changed_but_whether_it_was_granted_with_a_remark() -> None:
+    taken: list[tuple[int, int]] = []
+    for position in range(len(TOKEN)):
+        for bit in range(8):
+            spoiled = bytearray(TOKEN)
+            spoiled[position] ^= 1 << bit
+            code = code_of(bytes(spoiled))
+            assert code in (None, *NOT_VERIFIED)
+            if code is None:
+                taken.append((position, bit))
+    assert taken == [(8, 0)]
+
+
+def test_no_byte_of_the_message_can_be_changed() -> None:
+    for position in range(len(MESSAGE)):
+        spoiled = bytearray(MESSAGE)
+        spoiled[position] ^= 1
+        assert code_of(TOKEN, bytes(spoiled)) is ErrorCode.SIGNATURE_INVALID
+
+
+def test_nothing_is_trusted_without_roots() -> None:
+    with pytest.raises(NexusControlError) as caught:
+        verify_timestamp(TOKEN, MESSAGE, [], [ROOT, AUTHORITY])
+    assert caught.value.code is ErrorCode.SIGNATURE_INVALID
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_roots_that_cannot_be_read_are_the_verifiers_own_mistake(text: str) -> None:
+    with pytest.raises(NexusControlError) as caught:
+        verify_timestamp(TOKEN, MESSAGE, [text])
+    assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+
+
+@given(st.binary(max_size=200))
+def test_junk_is_no_timestamp(junk: bytes) -> None:
+    assert code_of(junk) in NOT_VERIFIED
+
+
+def test_what_is_cut_short_is_no_timestamp() -> None:
+    for length in range(len(TOKEN)):
+        assert code_of(TOKEN[:length]) in NOT_VERIFIED
+
+
+def test_a_long_token_and_a_deep_one_are_refused_at_once() -> None:
+    started = time.monotonic()
+    assert code_of(bytes(200_000)) is ErrorCode.INTEGRITY_MISMATCH
+    assert code_of(b"\x30\x82\xff\xff" + b"\x30\x80" * 32_767 + b"\x30") is ErrorCode.INTEGRITY_MISMATCH
+    assert time.monotonic() - started < 1
+
+
+@needs_openssl
+@pytest.mark.parametrize("kind", ["EC", "EC384", "RSA"])
+@pytest.mark.parametrize("digest", ["sha256", "sha512"])
+def test_what_openssl_stamps_and_verifies_verifies_here(kind: str, digest: str, tmp_path: Path) -> None:
+    root = authority_in(tmp_path, kind=kind)
+    authority = issued_in(tmp_path, "tsa", root, kind=kind)
+    answer = stamped(tmp_path, authority, b"message", digest=digest)
+    assert verify_timestamp(answer, b"message", [root.pem]).authority == "CN=tsa"
+    made(
+        "ts",
+        "-verify",
+        "-data",
+        tmp_path / "message",
+        "-in",
+        tmp_path / "answer",
+        "-CAfile",
+        root.certificate,
+    )
+
+
+@needs_openssl
+def test_a_certificate_that_is_not_in_the_token_is_taken_from_the_verifier(tmp_path: Path) -> None:
+    root = authority_in(tmp_path)
+    authority = issued_in(tmp_path, "tsa", root)
+    answer = stamped(tmp_path, authority, b"message", certificates=False)
+    assert code_of(answer, b"message", root.pem) is ErrorCode.SIGNATURE_INVALID
+    assert verify_timestamp(answer, b"message", [root.pem], [authority.pem]).policy == "1.2.3.4.1"
+
+
+@needs_openssl
+def test_a_chain_over_an_intermediate_authority_is_followed(tmp_path: Path) -> None:
+    root = authority_in(tmp_path)
+    between = issued_in(tmp_path, "between", root, IS_CA)
+    authority = issued_in(tmp_path, "tsa", between)
+    answer = stamped(tmp_path, authority, b"message", chain=between)
+    assert code_of(answer, b"message", root.pem) is None
+    alone = stamped(tmp_path, authority, b"message")
+    assert code_of(alone, b"message", root.pem) is ErrorCode.SIGNATURE_INVALID
+    assert verify_timestamp(alone, b"message", [root.pem], [between.pem]).authority == "CN=tsa"
+
+
+@needs_openssl
+@pytest.mark.parametrize(
+    "extensions",
+    [
+        "basicConstraints=CA:FALSE",
+        "extendedKeyUsage=timeStamping",
+        "extendedKeyUsage=critical,timeStamping,codeSigning",
+        "extendedKeyUsage=critical,codeSigning",
+    ],
+    ids=["no purpose", "not critical", "another purpose beside", "another purpose"],
+)
+def test_a_certificate_that_is_not_for_timestamps_alone_is_refused(extensions: str, tmp_path: Path) -> None:
+    """Nor does openssl stamp with one: it is asked for directly."""
+    (certificate,) = read_pem("root", [issued_in(tmp_path, "tsa", authority_in(tmp_path), extensions).pem])
+    with pytest.raises(NexusControlError) as caught:
+        require_for_timestamps(certificate, SYSTEM_CLOCK.now())
+    assert caught.value.code is ErrorCode.SIGNATURE_INVALID
+
+
+@needs_openssl
+def test_another_root_is_not_trusted(tmp_path: Path) -> None:
+    root = authority_in(tmp_path)
+    answer = stamped(tmp_path, issued_in(tmp_path, "tsa", root), b"message")
+    assert code_of(answer, b"message", authority_in(tmp_path, "other").pem) is ErrorCode.SIGNATURE_INVALID
+
+
+@needs_openssl
+def test_an_issuer_that_is_no_authority_vouches_for_nobody(tmp_path: Path) -> None:
+    root = authority_in(tmp_path)
+    for number, extensions in enumerate(
+        (
+            "basicConstraints=critical,CA:FALSE",
+            "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,digitalSignature",
+        )
+    ):
+        between = issued_in(tmp_path, f"between{number}", root, extensions)
+        authority = issued_in(tmp_path, f"tsa{number}", between)
+        answer = stamped(tmp_path, authority, b"message", chain=between)
+        assert code_of(answer, b"message", root.pem) is ErrorCode.SIGNATURE_INVALID
+
+
+@needs_openssl
+def test_an_authority_that_allows_none_below_it_is_obeyed(tmp_path: Path) -> None:
+    root = authority_in(tmp_path)
+    first = issued_in(tmp_path, "first", root, IS_CA.replace("TRUE", "TRUE,pathlen:0"))
+    second = issued_in(tmp_path, "second", first, IS_CA)
+    authority = issued_in(tmp_path, "tsa", second)
+    answer = stamped(tmp_path, authority, b"message")
+    with pytest.raises(NexusControlError) as caught:
+        verify_timestamp(answer, b"message", [root.pem], [first.pem, second.pem])
+    assert caught.value.code is ErrorCode.SIGNATURE_INVALID
+
+
+@needs_openssl
+def test_certificates_must_have_been_valid_at_the_time(tmp_path: Path) -> None:
+    root = authority_in(tmp_path)
+    authority, *_, issuer = read_pem(
+        "root", [issued_in(tmp_path, "tsa", root, days=("-days", "9")).pem, root.pem]
+    )
+    now = SYSTEM_CLOCK.now()
+    require_for_timestamps(authority, now)
+    require_chain(authority, [issuer], [issuer], now)
+    for at in (now - timedelta(days=1), now + timedelta(days=10)):
+        with pytest.raises(NexusControlError, match="not valid then"):
+            require_for_timestamps(authority, at)
+    for at in (now - timedelta(days=1), now + timedelta(days=3651)):
+        with pytest.raises(NexusControlError, match="no trusted root"):
+            require_chain(authority, [issuer], [issuer], at)
+
+
+@needs_openssl
+@pytest.mark.parametrize(("kind", "digest"), [("EC", "sha1"), ("EC521", "sha256"), ("short RSA", "sha256")])
+def test_weak_hashes_and_keys_are_refused(kind: str, digest: str, tmp_path: Path) -> None:
+    root = authority_in(tmp_path)
+    answer = stamped(tmp_path, issued_in(tmp_path, "tsa", root, kind=kind), b"message", digest=digest)
+    assert code_of(answer, b"message", root.pem) is ErrorCode.SIGNATURE_INVALID
+
+
+@needs_openssl
+def test_an_answer_that_refuses_to_stamp_is_no_timestamp(tmp_path: Path) -> None:
+    root = authority_in(tmp_path)
+    authority = issued_in(tmp_path, "tsa", root, FOR_TIMESTAMPS)
+    stamped(tmp_path, authority, b"message")
+    config = tmp_path / "ts.cnf"
+    config.write_text(config.read_text().replace("sha1, sha256, sha384, sha512", "sha512"))
+    signer = ("-signer", authority.certificate, "-inkey", authority.key, "-sha256")
+    refused = tmp_path / "refused"
+    openssl("ts", "-reply", "-config", config, "-queryfile", tmp_path / "query", *signer, "-out", refused)
+    assert code_of(refused.read_bytes(), b"message", root.pem) in NOT_VERIFIED

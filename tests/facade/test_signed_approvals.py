@@ -1,0 +1,276 @@
+"""Approvals that people sign with their own SSH keys: taken when they are genuine, and looked at again at dispatch."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from nexus_control import NexusControlTools
+from nexus_control.actors import Actor
+from nexus_control.canonical_json import canonical_json
+from nexus_control.events import EventType
+from nexus_control.results import ToolResult
+from tests.evidence.ssh import ed25519, keygen, needs_ssh_keygen, public_line, signed
+from tests.facade.routers import FakeRouter
+from tests.support.clock import FakeClock
+from tests.support.governed import ADAPTER, ALICE, SCHEDULER, data_of, reasons
+
+BOB = Actor(type="human", id="bob@example.com")
+CAROL = Actor(type="human", id="carol@example.com")
+SEEDS = {BOB.id: 2, CAROL.id: 3}
+
+
+class Office:
+    """A store whose owner trusts bob and carol to sign, and their keys."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.clock = FakeClock()
+        self.signers = folder / "allowed_signers"
+        self.trust(BOB.id, CAROL.id)
+        self.tools = NexusControlTools(
+            db_path="memory:", clock=self.clock, allowed_signers=self.signers, **options
+        )
+
+    def trust(self, *people: str) -> None:
+        lines = [f"{person} {public_line(ed25519(SEEDS[person])[0])}\n" for person in people]
+        self.signers.write_text("".join(lines))
+
+    def requested(self, **policy: Any) -> str:
+        asked: dict[str, Any] = {"min_approvals": 2, "min_assurance": "signed", "plan": "1. rotate"} | policy
+        return data_of(self.tools.request("Rotate the keys", ALICE, mode="apply", **asked))["request_id"]
+
+    def statement(self, request_id: str, person: Actor, **options: Any) -> str:
+        return data_of(self.tools.approval_statement(request_id, person.id, **options))["statement"]
+
+    def sign(
+        self, request_id: str, person: Actor, statement: str | None = None, **options: Any
+    ) -> ToolResult:
+        text = statement or self.statement(request_id, person)
+        by = options.pop("by", person)
+        signature = signed(SEEDS[by.id], text.encode(), **options)
+        return self.tools.approve(request_id, person, statement=text, signature=signature)
+
+    def execute(self, request_id: str) -> ToolResult:
+        return self.tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter())
+
+
+Forge: TypeAlias = Callable[[Office, str], str]
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return Office(tmp_path)
+
+
+def refusal(result: ToolResult, tools: NexusControlTools, request_id: str) -> str | None:
+    """The code of a refusal, which wrote nothing."""
+    assert not result.success
+    assert tools.status(request_id).data["event_count"] == 2
+    return result.error_code
+
+
+def test_signed_approvals_are_counted_recorded_and_executed(office: Office) -> None:
+    request_id = office.requested()
+    for person in (BOB, CAROL):
+        data_of(office.sign(request_id, person))
+    data_of(office.execute(request_id))
+    events = data_of(office.tools.status(request_id, include_events=True))["events"]
+    granted = [event for event in events if event["event_type"] == EventType.APPROVAL_GRANTED]
+    assert [event["payload"]["assurance"] for event in granted] == ["signed", "signed"]
+    said = json.loads(granted[0]["payload"]["signed"]["statement"])
+    assert (said["approver"], said["decision_id"], said["verdict"]) == (BOB.id, request_id, "approve")
+
+
+def test_an_unsigned_approval_is_not_enough_where_signed_ones_are_demanded(office: Office) -> None:
+    request_id = office.requested()
+    refused = office.tools.approve(request_id, BOB)
+    assert refusal(refused, office.tools, request_id) == "ASSURANCE_TOO_LOW"
+
+
+@needs_ssh_keygen
+def test_a_signature_of_ssh_keygen_is_taken(office: Office, tmp_path: Path) -> None:
+    request_id = office.requested(min_approvals=1)
+    key = tmp_path / "id_ed25519"
+    assert keygen("-q", "-t", "ed25519", "-N", "", "-C", "bob", "-f", key).returncode == 0
+    office.signers.write_text(f"{BOB.id} {key.with_suffix('.pub').read_text()}")
+    text = office.statement(request_id, BOB)
+    document = tmp_path / "approval.json"
+    document.write_text(text)
+    assert keygen("-Y", "sign", "-f", key, "-n", "nexus-control.approval.v1", document).returncode == 0
+    signature = document.with_suffix(".json.sig").read_text()
+    data_of(office.tools.approve(request_id, BOB, statement=text, signature=signature))
+    data_of(office.execute(request_id))
+
+
+def other_request(office: Office) -> str:
+    return office.statement(office.requested(), BOB)
+
+
+def spoiled(field: str, value: object) -> Forge:
+    def spoil(office: Office, statement: str) -> str:
+        data = json.loads(statement)
+        *parents, last = field.split(".")
+        part = data
+        for parent in parents:
+            part = part[parent]
+        part[last] = value
+        return canonical_json(data)
+
+    return spoil
+
+
+FORGED: dict[str, Forge] = {
+    "another request": lambda office, _statement: other_request(office),
+    "another goal": spoiled("request.goal", "Delete the keys"),
+    "another mode": spoiled("request.mode", "dry_run"),
+    "another plan": spoiled("request.plan_sha256", "ab" * 32),
+    "another policy": spoiled("basis.chain", "sha256:" + "ab" * 32),
+    "another place": spoiled("basis.seq", 0),
+    "another verdict": spoiled("verdict", "deny"),
+    "another person": spoiled("approver", CAROL.id),
+    "another log": spoiled("log", "nexus-control.local/elsewhere"),
+    "the future": spoiled("issued_at", "2030-01-01T00:00:00.000000+00:00"),
+    "an old kind": spoiled("_type", "nexus-control/approval/v0"),
+    "spaces": lambda _office, statement: statement.replace(",", ", "),
+    "nothing": lambda _office, _statement: "{}",
+}
+
+
+@pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED.keys())
+def test_a_statement_of_anything_else_is_refused(forge: Forge, office: Office) -> None:
+    request_id = office.requested()
+    statement = forge(office, office.statement(request_id, BOB))
+    assert refusal(office.sign(request_id, BOB, statement), office.tools, request_id) == "SIGNATURE_INVALID"
+
+
+def test_a_signature_of_somebody_else_or_of_other_bytes_is_refused(office: Office) -> None:
+    request_id = office.requested()
+    statement = office.statement(request_id, BOB)
+    other = office.statement(request_id, BOB)
+    wrong = [
+        office.sign(request_id, BOB, by=CAROL),
+        office.sign(request_id, BOB, namespace="file"),
+        office.tools.approve(request_id, BOB, statement=statement, signature=signed(2, other.encode())),
+        office.tools.approve(request_id, BOB, statement=statement, signature="nonsense"),
+    ]
+    assert {refusal(each, office.tools, request_id) for each in wrong} == {"SIGNATURE_INVALID"}
+
+
+def test_a_statement_without_its_signature_is_refused(office: Office) -> None:
+    request_id = office.requested()
+    statement = office.statement(request_id, BOB)
+    refused = office.tools.approve(request_id, BOB, statement=statement)
+    assert refusal(refused, office.tools, request_id) == "INVALID_ARGUMENT"
+    assert refused.details["fields"][0]["field"] == "signature"
+
+
+def test_a_store_that_trusts_nobody_takes_no_signature(office: Office) -> None:
+    blind = NexusControlTools(office.tools.store.__class__("memory:", clock=office.clock))
+    request_id = data_of(blind.request("g", ALICE))["request_id"]
+    text = data_of(blind.approval_statement(request_id, BOB.id))["statement"]
+    refused = blind.approve(request_id, BOB, statement=text, signature=signed(2, text.encode()))
+    assert refusal(refused, blind, request_id) == "SIGNATURE_INVALID"
+
+
+def test_a_statement_is_good_once(office: Office) -> None:
+    request_id = office.requested()
+    statement = office.statement(request_id, BOB)
+    data_of(office.sign(request_id, BOB, statement))
+    data_of(office.tools.revoke_approval(request_id, BOB, "wait"))
+    again = office.sign(request_id, BOB, statement)
+    assert again.error_code == "SIGNATURE_INVALID"
+    data_of(office.sign(request_id, BOB))
+
+
+def test_the_expiry_is_the_statements(office: Office) -> None:
+    request_id = office.requested(min_approvals=1)
+    end = office.clock.now() + timedelta(hours=1)
+    statement = office.statement(request_id, BOB, expires_at=end)
+    signature = signed(2, statement.encode())
+    later = office.tools.approve(
+        request_id, BOB, statement=statement, signature=signature, expires_at=end + timedelta(hours=1)
+    )
+    assert refusal(later, office.tools, request_id) == "INVALID_ARGUMENT"
+    data_of(office.tools.approve(request_id, BOB, statement=statement, signature=signature, expires_at=end))
+    office.clock.advance(hours=2)
+    assert reasons(office.execute(request_id)) == ["APPROVAL_EXPIRED", "MISSING_APPROVALS"]
+
+
+def test_denials_and_revocations_are_signed_likewise(office: Office) -> None:
+    request_id = office.requested()
+    data_of(office.sign(request_id, BOB))
+    for verdict, act in (("revoke", office.tools.revoke_approval), ("deny", office.tools.deny)):
+        text = office.statement(request_id, BOB, verdict=verdict)
+        wrong = act(request_id, BOB, "no", statement=text, signature=signed(3, text.encode()))
+        assert wrong.error_code == "SIGNATURE_INVALID"
+        data_of(act(request_id, BOB, "no", statement=text, signature=signed(2, text.encode())))
+    assert data_of(office.tools.status(request_id))["state"] == "denied"
+
+
+def test_a_key_that_is_trusted_no_more_does_not_count_at_dispatch(office: Office) -> None:
+    request_id = office.requested()
+    for person in (BOB, CAROL):
+        data_of(office.sign(request_id, person))
+    office.trust(BOB.id)
+    assert reasons(office.execute(request_id)) == ["IMPORTED_APPROVALS"]
+    blocking = data_of(office.tools.status(request_id))["blocking_reasons"]
+    assert blocking[0]["details"] == {"required": 2, "with_authority": 1, "imported": 1}
+    office.trust(BOB.id, CAROL.id)
+    data_of(office.execute(request_id))
+
+
+def test_a_file_of_signers_that_cannot_be_read_stops_everything_that_rests_on_it(office: Office) -> None:
+    request_id = office.requested(min_approvals=1)
+    data_of(office.sign(request_id, BOB))
+    office.signers.write_text("nonsense")
+    assert office.execute(request_id).error_code == "INVALID_ARGUMENT"
+    office.signers.unlink()
+    assert office.execute(request_id).error_code == "INVALID_ARGUMENT"
+
+
+def test_an_approval_that_only_says_that_it_is_signed_does_not_count(office: Office) -> None:
+    request_id = office.requested(min_approvals=1)
+    office.tools.store.append_event(
+        request_id, "APPROVAL_GRANTED", BOB, {"expires_at": None, "assurance": "signed"}
+    )
+    assert reasons(office.execute(request_id)) == ["IMPORTED_APPROVALS"]
+
+
+def imported(office: Office, here: Office) -> str:
+    request_id = office.requested()
+    for person in (BOB, CAROL):
+        data_of(office.sign(request_id, person))
+    bundle = data_of(office.tools.export_bundle(request_id))["canonical_json"]
+    here.clock.advance(minutes=1)
+    return data_of(here.tools.import_bundle(bundle))["imported"]["decision_id"]
+
+
+def test_imported_approvals_count_where_signers_and_log_are_trusted(office: Office, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    statement = json.loads(office.statement(office.requested(), BOB))
+    stranger = Office(tmp_path / "here")
+    request_id = imported(office, stranger)
+    assert reasons(stranger.execute(request_id)) == ["IMPORTED_APPROVALS"]
+
+    friend = Office(tmp_path / "here", trusted_logs=[statement["log"]])
+    request_id = imported(office, friend)
+    friend.trust(BOB.id)
+    assert reasons(friend.execute(request_id)) == ["IMPORTED_APPROVALS"]
+    friend.trust(BOB.id, CAROL.id)
+    data_of(friend.execute(request_id))
+
+
+def test_a_copy_under_a_new_id_takes_no_approvals_along(office: Office, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    log = json.loads(office.statement(office.requested(), BOB))["log"]
+    here = Office(tmp_path / "here", trusted_logs=[log])
+    request_id = office.requested()
+    for person in (BOB, CAROL):
+        data_of(office.sign(request_id, person))
+    bundle = data_of(office.tools.export_bundle(request_id))["canonical_json"]
+    here.clock.advance(minutes=1)
+    copied = data_of(here.tools.import_bundle(bundle, conflict_mode="new_decision_id"))
+    assert reasons(here.execute(copied["imported"]["decision_id"])) == ["IMPORTED_APPROVALS"]
