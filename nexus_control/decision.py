@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.events import Actor, StoredEvent
 from nexus_control.facts import Approval, Execution, Facts, replay_facts
 from nexus_control.instants import format_instant, parse_instant
@@ -230,6 +230,12 @@ def require_may_revoke(facts: Facts, actor: Actor, at: datetime) -> None:
         raise NexusControlError(
             ErrorCode.NO_ACTIVE_APPROVAL, f"{actor} has no active approval of this decision"
         )
+
+
+def require_future(instant: datetime | None, at: datetime, field: str) -> None:
+    """Raises INVALID_ARGUMENT when `instant` is not after `at`."""
+    if instant is not None and instant <= at:
+        raise invalid_argument(field, "must be in the future")
 
 
 def request_expired(facts: Facts, at: datetime) -> bool:

@@ -4,7 +4,7 @@ Each method checks its arguments at the door (`arguments`), runs one use case, a
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from nexus_control.actors import Actor
 from nexus_control.clock import SYSTEM_CLOCK, Clock
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.router import PlanChecker, RouterProtocol
-from nexus_control.payloads import POLICY_FIELDS
+from nexus_control.facade import UseCase, Values, checked, with_overrides, with_signature
 from nexus_control.results import ToolResult, result_of
 from nexus_control.store import DecisionStore, TemplateStore
 from nexus_control.usecases import (
@@ -29,17 +29,6 @@ from nexus_control.usecases import (
 __all__ = ["ActorLike", "NexusControlTools", "ToolResult"]
 
 ActorLike = Actor | Mapping[str, str]
-Values = dict[str, Any]
-
-
-UseCase = Callable[[DecisionStore, Any], Values]
-
-
-def _checked(model: str, values: Mapping[str, object]) -> Any:
-    # Loaded at the first call: pydantic alone costs more than the whole library.
-    from nexus_control import arguments
-
-    return arguments.validated(getattr(arguments, model), values)
 
 
 class NexusControlTools:
@@ -72,7 +61,7 @@ class NexusControlTools:
 
     def _run(self, use_case: UseCase, model: str, **values: object) -> ToolResult:
         """Check `values` as the named model of the door, and run the use case."""
-        return result_of(lambda: use_case(self.store, _checked(model, values)))
+        return result_of(lambda: use_case(self.store, checked(model, values)))
 
     def request(
         self,
@@ -113,8 +102,8 @@ class NexusControlTools:
         }
 
         def run() -> Values:
-            checked = _checked("RequestArguments", _merged(values, overrides))
-            return requesting.request(self.store, checked, self._plan_checker)
+            arguments = checked("RequestArguments", with_overrides(values, overrides))
+            return requesting.request(self.store, arguments, self._plan_checker)
 
         return result_of(run)
 
@@ -132,7 +121,7 @@ class NexusControlTools:
         With a `statement` (`approval_statement`) and its SSH signature it is "signed".
         """
         return self._run(
-            _with_signature(deciding.approve, statement, signature),
+            with_signature(deciding.approve, statement, signature),
             "ApproveArguments",
             request_id=request_id,
             actor=actor,
@@ -150,7 +139,7 @@ class NexusControlTools:
     ) -> ToolResult:
         """Take one's own approval back."""
         return self._run(
-            _with_signature(deciding.revoke_approval, statement, signature),
+            with_signature(deciding.revoke_approval, statement, signature),
             "RevokeArguments",
             request_id=request_id,
             actor=actor,
@@ -167,7 +156,7 @@ class NexusControlTools:
     ) -> ToolResult:
         """Refuse as an approver; it ends the decision."""
         return self._run(
-            _with_signature(deciding.deny, statement, signature),
+            with_signature(deciding.deny, statement, signature),
             "EndArguments",
             request_id=request_id,
             actor=actor,
@@ -403,32 +392,3 @@ class NexusControlTools:
     def export_audit_record(self, request_id: str) -> ToolResult:
         """The flat record of 0.5-1.0: decision, events, approvals and executions with one digest."""
         return self._run(exporting.export_audit_record, "RecordArguments", request_id=request_id)
-
-
-def _with_signature(use_case: Callable[..., Values], statement: str | None, signature: str | None) -> UseCase:
-    """The use case, for a verdict that is signed when both are given."""
-
-    def decide(store: DecisionStore, arguments: Any) -> Values:
-        if statement is None and signature is None:
-            return use_case(store, arguments)
-        given = {"statement": statement, "signature": signature}
-        checked = _checked(
-            "SignatureArguments", {name: text for name, text in given.items() if text is not None}
-        )
-        return use_case(store, arguments, signed=checked.signed())
-
-    return decide
-
-
-def _merged(values: Values, overrides: Mapping[str, object]) -> Values:
-    """`override_<field>` as `<field>`; a keyword that is neither is left for the door to refuse."""
-    merged = dict(values)
-    for keyword, value in overrides.items():
-        field = keyword.removeprefix("override_")
-        if field == keyword or field not in POLICY_FIELDS:
-            merged[keyword] = value
-        elif value is not None:
-            if merged[field] is not None:
-                raise invalid_argument(keyword, f"and {field} are the same argument: give one of them")
-            merged[field] = value
-    return merged

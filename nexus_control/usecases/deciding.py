@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_control.actors import Actor
 from nexus_control.decision import (
+    require_future,
     require_may_approve,
     require_may_deny,
     require_may_revoke,
@@ -26,7 +27,6 @@ from nexus_control.payloads import (
 )
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.authority import authority_of
-from nexus_control.usecases.requesting import require_future
 from nexus_control.usecases.views import approval_view, state_view
 
 if TYPE_CHECKING:  # pydantic stays out until the first call

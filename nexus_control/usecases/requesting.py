@@ -1,10 +1,10 @@
 """Ask for something to be executed. A request is validated whole before its first event, and never changes after."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from nexus_control.actors import fold_id
+from nexus_control.decision import require_future
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.router import PlanChecker
 from nexus_control.instants import format_instant
@@ -68,12 +68,6 @@ def require_attainable(policy: Policy, requester_id: str | None) -> None:
         raise invalid_argument(
             "min_approvals", f"is {policy.min_approvals}, but only {len(eligible)} people may approve"
         )
-
-
-def require_future(instant: datetime | None, now: datetime, field: str) -> None:
-    """Raises INVALID_ARGUMENT when `instant` is not after `now`."""
-    if instant is not None and instant <= now:
-        raise invalid_argument(field, "must be in the future")
 
 
 def _template(store: DecisionStore, name: str | None) -> Template | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_control import checkpoints
 from nexus_control.actors import Actor
+from nexus_control.decision import require_future
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.allowed_signers import AllowedSigners, parse_allowed_signers
@@ -26,7 +27,6 @@ from nexus_control.payloads import (
 from nexus_control.projection import StoredDecision
 from nexus_control.session import ReadSession
 from nexus_control.store import DecisionStore
-from nexus_control.usecases.requesting import require_future
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import StatementArguments
