@@ -13,7 +13,7 @@ written in levels of its own, so its readers allow `MAX_ARTIFACT_DEPTH`.
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn, TypeAlias, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
@@ -146,23 +146,23 @@ def _float(digits: str) -> float:
 
 
 def _require_shallow(value: object, max_depth: int) -> None:
-    level = _containers([value])
+    level = [value]
     for _ in range(max_depth):
+        level = [child for parent in level if parent for child in _containers(parent)]
         if not level:
             return
-        level = [child for parent in level for child in _containers(_children(parent))]
-    if level:
-        raise _invalid(f"nested deeper than {max_depth} levels")
+    raise _invalid(f"nested deeper than {max_depth} levels")
 
 
-def _containers(values: Iterable[object]) -> list[object]:
-    return [value for value in values if type(value) in (dict, list)]
-
-
-def _children(container: object) -> Iterable[object]:
-    if isinstance(container, dict):
-        return cast("dict[str, object]", container).values()
-    return cast("list[object]", container)
+def _containers(value: object) -> list[object]:
+    """The lists and objects right in this one."""
+    if isinstance(value, dict):
+        values = cast("dict[str, object]", value).values()
+    elif isinstance(value, list):
+        values = cast("list[object]", value)
+    else:
+        return []
+    return [each for each in values if type(each) in (dict, list)]
 
 
 def _require_encodable(value: object) -> None:

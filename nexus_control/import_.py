@@ -6,7 +6,7 @@ and header, `replay_after_import=False` the ownership of the events and the repl
 they bring in is never executed here.
 
 An imported approval is evidence, not authority. An `overwrite` must extend the stored history, unless the caller
-allows a rollback; even then a run that was had here is not forgotten.
+allows a rollback; even then a run that was had here is not forgotten, and no approval that came with it counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +26,7 @@ from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, par
 from nexus_control.decision import Decision, DecisionState
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent, compute_event_digest, event_id, parse_event_type
+from nexus_control.facts import require_replayable
 from nexus_control.instants import format_instant
 from nexus_control.integrity import same_digest
 from nexus_control.projection import ConflictMode, ImportRecord, StoredDecision
@@ -98,6 +99,7 @@ def import_checked(
         _require_digests(parsed)
     events = [_stored(each, parsed.decision.decision_id) for each in parsed.events]
     _require_gapless(events)
+    require_replayable(events)
     if replay_after_import:
         _require_one_decision(parsed)
     decision = Decision.replay(parsed.decision.decision_id, events)
@@ -219,8 +221,13 @@ def _store(
         raise NexusControlError(
             ErrorCode.INVALID_STATE, "Cannot overwrite decision in state executing", {"state": "executing"}
         )
-    if not allow_rollback:
-        _require_extension(session, existing, decision)
+    extends = _extends(session, existing, decision)
+    if not extends and not allow_rollback:
+        raise NexusControlError(
+            ErrorCode.ROLLBACK_REFUSED,
+            f"The stored history has {existing.facts.event_count} events that this bundle does not extend",
+            {"stored_events": existing.facts.event_count, "bundle_events": len(decision.events)},
+        )
     earlier = existing.provenance
     ran_before = existing.facts.linked_execution is not None or (earlier is not None and earlier.ran_before)
     return session.import_events(
@@ -230,24 +237,19 @@ def _store(
             record,
             replaced_generation=existing.generation,
             ran_before=ran_before,
+            rolled_back=not extends or existing.is_rolled_back,
             copied_from=earlier.copied_from if earlier else None,
         ),
     )
 
 
-def _require_extension(session: WriteSession, existing: StoredDecision, decision: Decision) -> None:
-    """The new history must begin with the whole stored one: same facts, by the same actors, at the same times."""
+def _extends(session: WriteSession, existing: StoredDecision, decision: Decision) -> bool:
+    """Whether the new history begins with the whole stored one: same facts, by the same actors, at the same times."""
     stored = session.events(existing)
-    same = len(decision.events) >= len(stored) and all(
+    return len(decision.events) >= len(stored) and all(
         (old.digest, old.actor, old.ts) == (new.digest, new.actor, new.ts)
         for old, new in zip(stored, decision.events, strict=False)
     )
-    if not same:
-        raise NexusControlError(
-            ErrorCode.ROLLBACK_REFUSED,
-            f"The stored history has {len(stored)} events that this bundle does not extend",
-            {"stored_events": len(stored), "bundle_events": len(decision.events)},
-        )
 
 
 def _stored(event: BundleEvent, decision_id: str) -> StoredEvent:

@@ -30,6 +30,8 @@ class ImportRecord:
 
     `forensic`: a part of the import's checks was switched off; such a decision is never executed here.
     `ran_before`: a generation that was superseded here has had its run; nothing imported over it opens it again.
+    `rolled_back`: it does not extend what it superseded, or came over one that did not; what was revoked there may
+    stand as given here, so no approval that came with it counts, signed or not.
     """
 
     bundle_digest: str
@@ -39,6 +41,7 @@ class ImportRecord:
     replaced_generation: int | None = None
     forensic: bool = False
     ran_before: bool = False
+    rolled_back: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,11 @@ class StoredDecision:
         if not self.imported_count:
             return None
         return frozenset(a.seq for a in self.facts.progress.approvals if a.seq >= self.imported_count)
+
+    @property
+    def is_rolled_back(self) -> bool:
+        """Whether a history that was known here was given up for this one."""
+        return self.provenance is not None and self.provenance.rolled_back
 
 
 def to_projection(decision: StoredDecision) -> Projection:

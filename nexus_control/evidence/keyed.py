@@ -140,7 +140,7 @@ def _signature(logged: Logged) -> Check:
 def _consistency(logged: Logged, trust: Trust) -> Check:
     name = "consistency"
     if trust.checkpoint is None:
-        return skipped(name, "no earlier checkpoint is remembered")
+        return noted(name, "no earlier checkpoint is remembered, so there is nothing to compare it with")
     among = logged.known or ((logged.own_key,) if logged.own_key else ())
     note = open_note(trust.checkpoint, among)
     remembered = parse_checkpoint(note.text)

@@ -56,7 +56,8 @@ def receive(given: AuditPackage | Mapping[str, object] | str | bytes) -> Receive
         package, schema = AuditPackage.from_dict(data), passed("schema")
     except _UNREADABLE as fault:
         package, schema = None, failed("schema", _escaped(fault))
-    checks = (limits, passed("strict_parse"), schema, _domain(data))
+    domain = skipped("canonical_domain", "the package cannot be read") if package is None else _domain(data)
+    checks = (limits, passed("strict_parse"), schema, domain)
     whole = cast("dict[str, Any]", data) if isinstance(data, dict) else None
     verbatim = content if isinstance(given, str | bytes) else None
     return Received(data=whole, content=verbatim, package=package, checks=checks)

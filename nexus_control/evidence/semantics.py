@@ -59,7 +59,7 @@ class Case:
 
     def before(self, execution: Execution) -> Facts:
         """The facts on which this execution was dispatched."""
-        return self.history.facts_before(execution.seq)
+        return self.history.dispatched[execution.seq]
 
     def counted(self, execution: Execution) -> tuple[Approval, ...]:
         """The approvals that counted when it was dispatched."""

@@ -13,6 +13,7 @@ from nexus_control.evidence.package_statement import PAYLOAD_TYPE, parse_package
 from nexus_control.evidence.report import Check, failed, passed, same_fields, skipped
 from nexus_control.evidence.semantics import Case
 from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
+from nexus_control.evidence.ssh_keys import SshKey
 from nexus_control.evidence.statement import Verdict, require_says
 from nexus_control.evidence.tlog_proof import LogProof
 from nexus_control.instants import parse_instant
@@ -71,15 +72,20 @@ def approval_signatures(
     required = case.facts.policy.min_approvals if case.facts.policy else 0
     if allowed is None:
         return skipped(name, f"{len(signed)} verdicts are signed; whose keys these are, nobody said")
-    refused = list[str]()
-    trusted = 0
+    refused, keys = list[str](), set[SshKey]()
     for approval in counted:
-        why = _not_trusted(signed.get(approval.seq), allowed, approval.granted_at, logs)
-        trusted += why is None
+        verdict = signed.get(approval.seq)
+        why = _not_trusted(verdict, allowed, approval.granted_at, logs)
+        if why is None and verdict is not None and verdict.signature.key in keys:
+            why = "signed with the key of another approver"
         if why is not None:
             refused.append(f"{approval.actor.id}: {why}")
-    detail = f"{trusted} of {required} approvals are signed by people who are trusted"
-    if trusted >= required:
+        elif verdict is not None:
+            keys.add(verdict.signature.key)
+    detail = (
+        f"{len(keys)} of {required} approvals are signed by people who are trusted, each with their own key"
+    )
+    if len(keys) >= required:
         return passed(name, detail)
     return skipped(name, "; ".join([detail, *refused]))
 
@@ -141,7 +147,7 @@ def _signed_verdict(case: Case, event: StoredEvent, chain: Sequence[str]) -> Sig
     content, facts = event.content, case.facts
     assert isinstance(content, ApprovalGrantedPayload | ApprovalDeniedPayload | ApprovalRevokedPayload)
     if content.signed is None:
-        if getattr(content, "assurance", None) == "signed":
+        if not isinstance(content, ApprovalRevokedPayload) and content.assurance == "signed":
             raise NexusControlError(
                 ErrorCode.SIGNATURE_INVALID, f"event {event.seq} says that it is signed, and is not"
             )

@@ -60,7 +60,8 @@ _OF_THE_PACKAGE: Final = (
     "provenance",
     "separation_of_duties",
 )
-_MAY_BE_SKIPPED: Final = {"canonical_domain", "router_digest_recomputed", "template_digest", "consistency"}
+_MAY_BE_SKIPPED: Final = {"router_digest_recomputed", "template_digest"}
+"""What an honest package of another router, or of 1.0, cannot show."""
 _SIX: Final = (
     "binding_digest",
     "control_bundle_digest",

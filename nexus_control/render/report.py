@@ -132,7 +132,7 @@ def _approved_by(history: History) -> tuple[Approval, ...]:
     if run is None:
         return history.decision.facts.active_approvals(history.decision.as_of)
     at: datetime = parse_instant(run.requested_at)
-    return history.facts_before(run.seq).active_approvals(at)
+    return history.dispatched[run.seq].active_approvals(at)
 
 
 def _remarks(approval: Approval) -> Iterator[str]:

@@ -21,4 +21,5 @@ def authority_of(
     from nexus_control.usecases import signing  # cryptography is loaded at the first signature
 
     given = {approval.seq for approval in current if approval.seq >= decision.imported_count}
-    return frozenset(given - signed | signing.verified(store, session, decision, signed, at))
+    candidates = signed & given if decision.is_rolled_back else signed
+    return frozenset(given - signed | signing.verified(store, session, decision, candidates, at))

@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from nexus_control import checkpoints
-from nexus_control.actors import Actor
+from nexus_control.actors import Actor, fold_id
 from nexus_control.decision import require_future
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.allowed_signers import AllowedSigners, parse_allowed_signers
 from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
+from nexus_control.evidence.ssh_keys import SshKey
 from nexus_control.evidence.statement import NAMESPACE, Verdict, require_says, statement_of
 from nexus_control.instants import format_instant, parse_instant
 from nexus_control.integrity import sha256_hex
@@ -88,8 +89,11 @@ def require_signed(
         raise _refused(f"it was given for the log {statement.log}")
     if parse_instant(statement.issued_at) > at + CLOCK_SKEW:
         raise _refused(f"it was issued at {statement.issued_at}, which is still to come")
-    if statement.nonce in _nonces(session, decision):
+    earlier = _signed_verdicts(session, decision)
+    if statement.nonce in {each.statement.nonce for each in earlier}:
         raise _refused("it was used before: make a new statement")
+    if verdict == "approve" and any(_is_anothers(each, opened) for each in earlier):
+        raise _refused("its key has approved this decision as another person: one key is one person")
     opened.require_allowed(allowed, at)
     return opened
 
@@ -97,30 +101,32 @@ def require_signed(
 def verified(
     store: DecisionStore, session: ReadSession, decision: StoredDecision, signed: set[int], at: datetime
 ) -> set[int]:
-    """Those of the signed approvals, by `seq`, whose signers are trusted here at this instant."""
+    """Those of the signed approvals, by `seq`, whose signers are trusted here at this instant; one key counts once."""
     allowed = _allowed_signers(store)
     if allowed is None:
         return set()
     logs = {*store.trusted_logs, checkpoints.origin_in(session)}
     basis = _basis(session, decision)
-    return {
-        event.seq
-        for event in session.events_at(decision, signed)
-        if _is_trusted(event, decision, basis, allowed, logs, at)
-    }
+    by_key: dict[SshKey, int] = {}
+    for event in session.events_at(decision, signed):
+        key = _trusted_key(event, decision, basis, allowed, logs, at)
+        if key is not None:
+            by_key.setdefault(key, event.seq)
+    return set(by_key.values())
 
 
-def _is_trusted(
+def _trusted_key(
     event: StoredEvent,
     decision: StoredDecision,
     basis: str,
     allowed: AllowedSigners,
     logs: set[str | None],
     at: datetime,
-) -> bool:
+) -> SshKey | None:
+    """The key that signed this approval, if it counts here at this instant."""
     content = event.content
     if not isinstance(content, ApprovalGrantedPayload) or content.signed is None:
-        return False
+        return None
     try:
         opened = open_verdict(content.signed)
         require_says(
@@ -135,8 +141,8 @@ def _is_trusted(
     except NexusControlError as fault:
         if fault.code is not ErrorCode.SIGNATURE_INVALID:
             raise
-        return False
-    return opened.statement.log in logs
+        return None
+    return opened.signature.key if opened.statement.log in logs else None
 
 
 def _allowed_signers(store: DecisionStore) -> AllowedSigners | None:
@@ -156,14 +162,33 @@ def _basis(session: ReadSession, decision: StoredDecision) -> str:
     return found[0].leaf if found else ""
 
 
-def _nonces(session: ReadSession, decision: StoredDecision) -> set[str]:
+def _signed_verdicts(session: ReadSession, decision: StoredDecision) -> list[SignedVerdict]:
+    """The signed verdicts of the history; what an import brought along, and does not verify, is none."""
     contents = (event.content for event in session.events(decision))
-    return {
-        open_verdict(content.signed).statement.nonce
+    signed = (
+        content.signed
         for content in contents
         if isinstance(content, ApprovalGrantedPayload | ApprovalDeniedPayload | ApprovalRevokedPayload)
-        and content.signed is not None
-    }
+    )
+    return [opened for each in signed if each is not None and (opened := _opened(each)) is not None]
+
+
+def _opened(signed: SignedStatement) -> SignedVerdict | None:
+    try:
+        return open_verdict(signed)
+    except NexusControlError as fault:
+        if fault.code is not ErrorCode.SIGNATURE_INVALID:
+            raise
+        return None
+
+
+def _is_anothers(earlier: SignedVerdict, given: SignedVerdict) -> bool:
+    """Whether the same key signed an approval in another name."""
+    return (
+        earlier.statement.verdict == "approve"
+        and earlier.signature.key == given.signature.key
+        and fold_id(earlier.statement.approver) != fold_id(given.statement.approver)
+    )
 
 
 def _refused(why: str) -> NexusControlError:

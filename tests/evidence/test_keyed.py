@@ -13,7 +13,7 @@ from nexus_control.canonical_json import canonical_json
 from nexus_control.checkpoints import publish, require_continued
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.keys import generate
-from nexus_control.evidence.note import parse_checkpoint, parse_verifier, sign_note
+from nexus_control.evidence.note import Verifier, parse_checkpoint, parse_verifier, sign_note
 from nexus_control.evidence.tlog_proof import parse_log_proof
 from nexus_control.evidence.verify import CHECKS, LEVELS, EvidenceReport
 from nexus_control.store import DecisionStore
@@ -22,12 +22,15 @@ from tests.evidence.packages import resealed
 from tests.evidence.signed_packages import (
     ALLOWED_SIGNERS,
     PACKAGE_KEY,
+    SEEDS,
     WITNESS,
     Signed,
     cosigned,
     envelope_of,
     signed_package,
 )
+from tests.evidence.ssh import ed25519, public_line
+from tests.evidence.ssh import signed as ssh_signed
 from tests.evidence.test_hostile_packages import other
 
 INTEROP = VECTORS / "evidence" / "interop"
@@ -266,6 +269,21 @@ def test_a_signer_who_was_not_trusted_at_the_time_does_not_count(trust: dict[str
     assert not signed.verified(require="L4").ok
 
 
+def test_one_key_that_signed_for_two_people_counts_once() -> None:
+    def change(data: dict[str, Any]) -> None:
+        granted = [e for e in data["control_bundle"]["events"] if e["type"] == "APPROVAL_GRANTED"][1]
+        text = granted["payload"]["signed"]["statement"]
+        granted["payload"]["signed"]["signature"] = ssh_signed(SEEDS["bob"], text.encode())
+
+    shared = f"bob,carol {public_line(ed25519(SEEDS['bob'])[0])}\n"
+    checks = {
+        check.name: check for check in rewritten(change).trusting(allowed_signers=shared).verified().checks
+    }
+    found = checks["approval_signatures"]
+    assert found.status == "skipped"
+    assert "carol: signed with the key of another approver" in found.detail
+
+
 def test_a_remembered_checkpoint_must_be_continued() -> None:
     signed = signed_package()
     note = parse_log_proof(signed.data["evidence"]["log_proof"]).note
@@ -279,7 +297,7 @@ def test_a_remembered_checkpoint_must_be_continued() -> None:
     path = [base64.b64encode(step).decode() for step in require_continued(store, first.note).path]
     known = signed.trusting(log_keys=(str(first.verifier),))
     proof = replace(parse_log_proof(signed.data["evidence"]["log_proof"]), note=first.note)
-    for remembered, expected in ((first.note, "pass"), (later.note, "skipped")):
+    for remembered, expected in ((first.note, "pass"), (later.note, "skipped"), (None, "info")):
         found = statuses(known.trusting(checkpoint=remembered), log_proof=proof.to_text())
         assert found["consistency"] == expected
     found = statuses(known.trusting(checkpoint=later.note, consistency=path), log_proof=proof.to_text())
@@ -290,6 +308,19 @@ def test_a_remembered_checkpoint_must_be_continued() -> None:
                 known.trusting(checkpoint=later.note, consistency=wrong), log_proof=proof.to_text()
             )
             assert found["consistency"] == "fail"
+
+
+def test_a_remembered_checkpoint_without_its_proof_earns_no_level_of_the_log() -> None:
+    signed = signed_package()
+    proof = parse_log_proof(signed.data["evidence"]["log_proof"])
+    own = parse_checkpoint(proof.note.rpartition("\n\n")[0] + "\n")
+    key = generate()
+    earlier = sign_note(replace(own, size=own.size - 1).to_text(), own.origin, key)
+    trusting = signed.trusting(
+        checkpoint=earlier, log_keys=(*signed.trust.log_keys, str(Verifier(name=own.origin, key=key.public)))
+    )
+    assert statuses(trusting)["consistency"] == "skipped"
+    assert trusting.verified(require="L1").level == "L1"
 
 
 Field: TypeAlias = tuple[str, Any]

@@ -274,3 +274,68 @@ def test_a_copy_under_a_new_id_takes_no_approvals_along(office: Office, tmp_path
     here.clock.advance(minutes=1)
     copied = data_of(here.tools.import_bundle(bundle, conflict_mode="new_decision_id"))
     assert reasons(here.execute(copied["imported"]["decision_id"])) == ["IMPORTED_APPROVALS"]
+
+
+def share_a_key(office: Office) -> None:
+    """Whoever keeps the file lets bob's key sign for carol too."""
+    office.signers.write_text(f"{BOB.id},{CAROL.id} {public_line(ed25519(SEEDS[BOB.id])[0])}\n")
+
+
+def test_one_key_does_not_approve_as_two_people(office: Office) -> None:
+    share_a_key(office)
+    request_id = office.requested()
+    data_of(office.sign(request_id, BOB))
+    refused = office.sign(request_id, CAROL, by=BOB)
+    assert (refused.error_code, "one key is one person" in str(refused.error)) == ("SIGNATURE_INVALID", True)
+    assert data_of(office.tools.status(request_id))["event_count"] == 3
+
+
+def test_two_approvals_that_one_key_signed_count_once_at_dispatch(office: Office) -> None:
+    share_a_key(office)
+    request_id = office.requested()
+    for person in (BOB, CAROL):
+        text = office.statement(request_id, person)
+        payload = {
+            "expires_at": None,
+            "assurance": "signed",
+            "signed": {"format": "sshsig", "statement": text, "signature": signed(2, text.encode())},
+        }
+        office.tools.store.append_event(request_id, "APPROVAL_GRANTED", person, payload)
+    assert reasons(office.execute(request_id)) == ["IMPORTED_APPROVALS"]
+    assert data_of(office.tools.status(request_id))["blocking_reasons"][0]["details"]["with_authority"] == 1
+
+
+def test_a_stored_signature_that_does_not_verify_keeps_nobody_from_signing(office: Office) -> None:
+    request_id = office.requested()
+    payload = {"reason": None, "signed": {"format": "sshsig", "statement": "{}", "signature": "x"}}
+    office.tools.store.append_event(request_id, "APPROVAL_REVOKED", BOB, payload)
+    for person in (BOB, CAROL):
+        data_of(office.sign(request_id, person))
+    data_of(office.execute(request_id))
+
+
+def test_an_older_export_brings_no_revoked_approval_back_however_it_was_signed(
+    office: Office, tmp_path: Path
+) -> None:
+    """Not even when its owner lets it over the longer history, and extends it afterwards."""
+    (tmp_path / "here").mkdir()
+    log = json.loads(office.statement(office.requested(), BOB))["log"]
+    here = Office(tmp_path / "here", trusted_logs=[log])
+    request_id = office.requested()
+    for person in (BOB, CAROL):
+        data_of(office.sign(request_id, person))
+    older = data_of(office.tools.export_bundle(request_id))["canonical_json"]
+    data_of(office.tools.revoke_approval(request_id, BOB, "the plan is wrong"))
+    newer = data_of(office.tools.export_bundle(request_id))["canonical_json"]
+    here.clock.advance(minutes=1)
+
+    def imported(bundle: str, **options: object) -> ToolResult:
+        return here.tools.import_bundle(bundle, conflict_mode="overwrite", **options)  # pyright: ignore[reportArgumentType]
+
+    data_of(imported(newer))
+    assert imported(older).error_code == "ROLLBACK_REFUSED"
+    assert reasons(here.execute(request_id)) == ["MISSING_APPROVALS"]
+    data_of(imported(older, allow_rollback=True))
+    assert reasons(here.execute(request_id)) == ["IMPORTED_APPROVALS"]
+    data_of(imported(older))
+    assert reasons(here.execute(request_id)) == ["IMPORTED_APPROVALS"]
