@@ -13,7 +13,7 @@ written in levels of its own, so its readers allow `MAX_ARTIFACT_DEPTH`.
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn, TypeAlias, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
@@ -44,7 +44,7 @@ def require_canonical_domain(obj: object, *, where: str = "value", max_bytes: in
     Refused: keys that are not strings, floats, integers beyond 2^53-1, lone surrogates, more than `MAX_DEPTH`
     levels, more than `max_bytes` bytes of UTF-8, and anything that is not JSON.
     """
-    _require_domain(obj, where, 1)
+    require_domain(obj, where)
     text = canonical_json(obj)
     try:
         size = len(text.encode())
@@ -86,7 +86,8 @@ def parse_json_object(
     return cast("dict[str, object]", value)
 
 
-def _require_domain(obj: object, where: str, depth: int) -> None:
+def require_domain(obj: object, where: str, depth: int = 1) -> None:
+    """The part of `require_canonical_domain` that looks at each value, apart from surrogates and size."""
     if obj is None or isinstance(obj, str | bool):
         return
     if isinstance(obj, int):
@@ -95,16 +96,19 @@ def _require_domain(obj: object, where: str, depth: int) -> None:
         return
     if depth > MAX_DEPTH:
         raise _invalid(f"{where} is nested deeper than {MAX_DEPTH} levels")
+    values: Iterable[object]
     if isinstance(obj, dict):
-        for key, value in cast("dict[object, object]", obj).items():
-            if not isinstance(key, str):
-                raise _invalid(f"{where} holds a key that is not a string")
-            _require_domain(value, where, depth + 1)
+        whole = cast("dict[object, object]", obj)
+        if not all(isinstance(key, str) for key in whole):
+            raise _invalid(f"{where} holds a key that is not a string")
+        values = whole.values()
     elif isinstance(obj, list | tuple):
-        for value in cast("Sequence[object]", obj):
-            _require_domain(value, where, depth + 1)
+        values = cast("Sequence[object]", obj)
     else:
         raise _invalid(f"{where} holds a {type(obj).__name__}; use text, integers, lists and objects")
+    for value in values:
+        if type(value) is not str:  # most values are text: a call for each would take most of the time
+            require_domain(value, where, depth + 1)
 
 
 def _decode_utf8(text: str | bytes, max_bytes: int) -> str:

@@ -14,7 +14,7 @@ from nexus_control.canonical_json import (
     MAX_TEXT_BYTES,
     canonical_json,
     parse_json,
-    require_canonical_domain,
+    require_domain,
 )
 from nexus_control.errors import NexusControlError
 from nexus_control.evidence.report import Check, failed, noted, passed, skipped
@@ -78,7 +78,7 @@ def _unread(*checks: Check) -> Received:
 def _domain(data: object) -> Check:
     """Values that two languages read differently prove nothing wrong in an old artifact, but are said."""
     try:
-        require_canonical_domain(data, max_bytes=MAX_TEXT_BYTES)
+        require_domain(data, "package")
     except NexusControlError as fault:
         return noted("canonical_domain", f"another language may hash it differently: {fault.message}")
     return passed("canonical_domain")

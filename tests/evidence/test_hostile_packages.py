@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nexus_control import AuditPackage, verify_audit_package, verify_evidence
-from nexus_control.canonical_json import canonical_json
+from nexus_control.canonical_json import canonical_json, require_domain
 from nexus_control.evidence.bundle_checks import History, history_of
 from nexus_control.evidence.keys import generate
 from nexus_control.evidence.note import Checkpoint, Verifier, sign_note
@@ -197,25 +197,27 @@ def long_package(count: int) -> Package:
 
 
 def test_a_package_of_10_000_events_costs_at_l2_at_most_8_times_the_six_checks() -> None:
-    package = AuditPackage.from_dict(long_package(10_000))
+    data = long_package(10_000)
+    package = AuditPackage.from_dict(data)
     assert len(package.control_bundle.events) > 10_000
 
-    def cost(verify: Callable[[AuditPackage], object]) -> float:
-        started = time.perf_counter()
-        assert verify(package)
-        return time.perf_counter() - started
-
-    def all_checks(package: AuditPackage) -> bool:
-        checks = {check.name: check.status for check in list(package_checks(package))}
-        assert (checks["chain"], checks["log_inclusion"], checks["checkpoint_signature"]) == (
-            "pass",
-            "pass",
-            "info",
-        )
+    def all_checks() -> bool:
+        require_domain(data, "package")
+        checks = {check.name: check.status for check in package_checks(package)}
+        assert (checks["chain"], checks["log_inclusion"]) == ("pass", "pass")
+        assert checks["checkpoint_signature"] == "info"
         return "fail" not in checks.values()
 
-    # Without the reading, on both sides. Measured beside other tests: the best of several rounds.
-    assert any(cost(all_checks) < 8 * cost(verify_audit_package) for _ in range(5))
+    def six_checks() -> bool:
+        return verify_audit_package(package).ok
+
+    def cost(verify: Callable[[], bool]) -> float:
+        started = time.perf_counter()
+        assert verify()
+        return time.perf_counter() - started
+
+    # Without the reading, on both sides. Measured beside other tests: one undisturbed round is enough.
+    assert any(cost(all_checks) < 8 * cost(six_checks) for _ in range(5))
 
 
 def test_the_kinds_that_are_changed_are_honest() -> None:
