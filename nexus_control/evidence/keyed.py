@@ -1,6 +1,7 @@
 """Who says so: the checks of a package that need keys, and those of the chain and the log that they rest on.
 
-    chain                 the events, recomputed, end in the chain hash that the package names
+    chain                 the events, recomputed, end in the chain hash that the package names; where it names none,
+                          in the one that a log proof is of
     approval_signatures   each signed verdict verifies, says what the events say, and was made once; enough of the
                           approvals that counted were signed by people whom the verifier trusts, at the time
     package_signature     a trusted key signed these very bytes, and the statement is of this package
@@ -76,7 +77,8 @@ def keyed_checks(case: Case, content: bytes | None, trust: Trust, attached: Atta
     evidence = _evidence(case)
     text = attached.log_proof or (evidence.log_proof if isinstance(evidence, Evidence) else None)
     logged = _logged(text, evidence, known, witnesses)
-    yield _chain(evidence, chain[-1])
+    inclusion = _judged("log_inclusion", lambda: _inclusion(logged, chain[-1]))
+    yield _chain(evidence, chain[-1], inclusion)
     origins = {verifier.name for verifier in known}
     if isinstance(logged, Logged):
         origins.add(logged.checkpoint.origin)
@@ -89,31 +91,30 @@ def keyed_checks(case: Case, content: bytes | None, trust: Trust, attached: Atta
         attached.envelope,
         logged.proof if isinstance(logged, Logged) else None,
     )
-    names = ("log_inclusion", "checkpoint_signature", "consistency", "witness_quorum", "timestamp")
+    yield inclusion
     if not isinstance(logged, Logged):
-        for name in names:
-            yield (
-                skipped(name, _NO_PROOF)
-                if logged is None or name != "log_inclusion"
-                else failed(name, logged)
-            )
+        for name in ("checkpoint_signature", "consistency", "witness_quorum", "timestamp"):
+            yield skipped(name, _NO_PROOF)
         return
-    yield _judged("log_inclusion", lambda: _inclusion(logged, chain[-1]))
     yield _judged("checkpoint_signature", lambda: _signature(logged))
     yield _judged("consistency", lambda: _consistency(logged, trust))
     yield _judged("witness_quorum", lambda: _witnesses(logged, trust.witness_quorum))
     yield _judged("timestamp", lambda: _timestamp(logged, trust, attached.timestamp))
 
 
-def _chain(evidence: Evidence | str | None, head: str) -> Check:
+def _chain(evidence: Evidence | str | None, head: str, inclusion: Check) -> Check:
     if isinstance(evidence, Evidence):
         return compared("chain", evidence.chain_head, prefixed(head), "the events are not those of the chain")
-    return (
-        skipped("chain", "the package names no chain hash") if evidence is None else failed("chain", evidence)
-    )
+    if evidence is not None:
+        return failed("chain", evidence)
+    if inclusion.status == "pass":
+        return passed("chain", "the events end in the leaf that the log proof is of")
+    return skipped("chain", "the package names no chain hash")
 
 
-def _inclusion(logged: Logged, head: str) -> Check:
+def _inclusion(logged: Logged | str | None, head: str) -> Check:
+    if not isinstance(logged, Logged):
+        return skipped("log_inclusion", _NO_PROOF) if logged is None else failed("log_inclusion", logged)
     logged.proof.require_leaf(bytes.fromhex(head))
     place = f"leaf {logged.proof.index} of {logged.checkpoint.size} in {logged.checkpoint.origin}"
     return passed("log_inclusion", place)
