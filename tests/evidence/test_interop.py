@@ -1,4 +1,4 @@
-"""A package that others signed and logged, with their own tools and test keys: it verifies, and nothing of it can change."""
+"""A package that others signed and logged with their own tools: it verifies, and nothing of it can be changed."""
 
 import re
 
