@@ -6,8 +6,8 @@
     ```anything      a block right below `<!-- file: NAME -->` is first saved as that file
     ```anything      a block right below `<!-- no-run: reason -->` is not run
 
-Of shell commands only `nexus-control ...`, `NAME=...`, `export ...` and `cd ...` run; installing and the like is what
-.ci/run does. A command must exit 0, or as a comment at its end says: `$ nexus-control verify forged.json  # exit 3`.
+Of shell commands only assignments, `export ...` and the programs below run; installing and the like is what .ci/run does.
+A command must exit 0, or as a comment at its end says: `$ nexus-control verify forged.json  # exit 3`.
 A backslash at the end of a line continues the command. Shell variables last to the end of the page.
 """
 
@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 
 _FENCE = re.compile(r"(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<language>[\w-]*).*")
 _REMARK = re.compile(r"\s*<!-- (?P<kind>no-run|file): (?P<value>.+?) -->\s*")
-_RUNS = re.compile(r"(?:export +)?\w+=\S|(?:nexus-control|cd)(?:\s|$)")
+_PROGRAMS = ("bash", "cd", "jq", "nexus-control", "openssl", "printf", "sed", "sh", "ssh-keygen", "test")
+_RUNS = re.compile(rf"(?:export +)?\w+=\S|(?:{'|'.join(_PROGRAMS)})(?:\s|$)")
 _EXIT = re.compile(r"# exit (\d+)\s*$")
 
 
