@@ -15,6 +15,7 @@ from nexus_control.toolset.asking import SILENCE_SECONDS
 from nexus_control.toolset.table import TOOLS
 from nexus_control.toolset.tool import PREFIX, Approvals, NameStyle, Tool, ToolContext
 from nexus_control.usecases.settling import recover
+from nexus_control.usecases.signing import allowed_signers_of
 
 _READ_ONLY_TOOLS = frozenset(PREFIX + tool for tool in ("status", "inspect", "template.get", "template.list"))
 
@@ -25,7 +26,7 @@ class Settings:
 
     `approver` is whom the client's forms ask; no answer for `silence_seconds` is none. `artifacts` defaults to
     `<database>.artifacts`, beside the database. At most one of `config` (a nexus-control.toml, for LocalRouter) and
-    `router` (`package.module:factory`).
+    `router` (`package.module:factory`). `allowed_signers` and `trusted_logs` say whose signed approvals count.
     """
 
     database: str
@@ -38,6 +39,8 @@ class Settings:
     config: Path | None = None
     router: str | None = None
     read_only: bool = False
+    allowed_signers: Path | None = None
+    trusted_logs: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -52,8 +55,13 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
         opened_router(
             database=settings.database, config=settings.config, factory=settings.router, on_step=tell
         ) as router,
-        DecisionStore(settings.database) as store,
+        DecisionStore(
+            settings.database,
+            allowed_signers=settings.allowed_signers,
+            trusted_logs=settings.trusted_logs,
+        ) as store,
     ):
+        allowed_signers_of(store)  # one that cannot be read is found now, not at the first execution
         if not settings.read_only:
             recover(store, RecoverArguments())
         yield ToolContext(
