@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nexus_control import __version__
 from nexus_control import arguments as door
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.cli.files import blaming, read_bytes, read_text, write_bytes
@@ -165,7 +166,7 @@ def _signed(
     content = read_bytes("--sign", key)
     with blaming("--sign", str(key)):
         signer = private_from_pem(content)
-    data = exporting.export_signed_package(store, arguments, signer)
+    data = exporting.export_signed_package(store, arguments, signer, producer=f"nexus-control {__version__}")
     envelope = envelope_beside(output)
     saved = _saved(data["canonical_json"].encode(), data["digest"], output)
     write_bytes("--output", envelope, data["envelope"].encode())

@@ -113,7 +113,7 @@ class EvidenceReport:
     @property
     def missing(self) -> tuple[Check, ...]:
         """The checks that keep the required level from being reached; of those of L5 one is enough."""
-        needed = (level for level in self._up_to_required if level not in self.reached)
+        needed: list[Level] = [level for level in self._up_to_required if level not in self.reached]
         return tuple(check for level in needed for check in self._of(level) if not _holds(check))
 
     def __bool__(self) -> bool:

@@ -15,7 +15,6 @@ from nexus_control.toolset.asking import SILENCE_SECONDS
 from nexus_control.toolset.table import TOOLS
 from nexus_control.toolset.tool import PREFIX, Approvals, NameStyle, Tool, ToolContext
 from nexus_control.usecases.settling import recover
-from nexus_control.usecases.signing import allowed_signers_of
 
 _READ_ONLY_TOOLS = frozenset(PREFIX + tool for tool in ("status", "inspect", "template.get", "template.list"))
 
@@ -61,7 +60,8 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
             trusted_logs=settings.trusted_logs,
         ) as store,
     ):
-        allowed_signers_of(store)  # one that cannot be read is found now, not at the first execution
+        if settings.allowed_signers is not None:
+            _require_readable_signers(store)
         if not settings.read_only:
             recover(store, RecoverArguments())
         yield ToolContext(
@@ -74,6 +74,13 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
             router=router,
             name_style=settings.name_style,
         )
+
+
+def _require_readable_signers(store: DecisionStore) -> None:
+    """Now rather than at the first execution."""
+    from nexus_control.usecases.signing import allowed_signers_of
+
+    allowed_signers_of(store)
 
 
 def offered(settings: Settings) -> tuple[Tool, ...]:

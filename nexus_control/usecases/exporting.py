@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from nexus_control import __version__
 from nexus_control.audit_export import package_of, render_audit_package
 from nexus_control.audit_package import AuditPackage
 from nexus_control.canonical_json import canonical_json
@@ -63,7 +62,7 @@ def export_audit_package(store: DecisionStore, arguments: "ExportAuditPackageArg
 
 
 def export_signed_package(
-    store: DecisionStore, arguments: "ExportAuditPackageArguments", key: "PrivateKey"
+    store: DecisionStore, arguments: "ExportAuditPackageArguments", key: "PrivateKey", *, producer: str
 ) -> dict[str, Any]:
     """The package as the bytes that are signed, `canonical_json`, and the DSSE envelope in which `key` signs them."""
     from nexus_control.evidence import dsse, package_statement, vouching
@@ -74,7 +73,7 @@ def export_signed_package(
         package,
         content.encode(),
         issued_at=format_instant(store.clock.now()),
-        producer=f"nexus-control {__version__}",
+        producer=producer,
     )
     envelope = dsse.sign_envelope(package_statement.PAYLOAD_TYPE, statement.to_payload(), key)
     return {
