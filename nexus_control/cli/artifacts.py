@@ -191,7 +191,10 @@ def _show_document(screen: Screen, data: Data) -> None:
     screen.prose(f"{data['path']}: {data['bytes']} bytes. Keep its digest where nobody can change both:")
     screen.verbatim(data["digest"])
     if "envelope" in data:
-        screen.prose(f"{data['envelope']} holds the signature of this key; hand both files over:")
+        screen.prose(
+            "Its signature is in a file beside it, by the key of this fingerprint. Hand both files over:"
+        )
+        screen.verbatim(data["envelope"])
         screen.verbatim(data["signed_by"])
 
 

@@ -26,13 +26,14 @@ _DEFAULT_LEVEL: "Level" = "L1"
 _SELF_SIGNED = "self-signed; an operator can rewrite history until a checkpoint leaves this machine"
 _MEANING = {
     "L0": "it is what its digests say. Who wrote it, and whether it was allowed, they do not say",
-    "L1": "what ran is what had been approved. Who wrote it, its digests do not say",
+    "L1": "what ran is what had been approved, by its own account. Who wrote it, its digests do not say",
     "L2": "it is in a log that you trust. Who approved, the log does not say",
     "L3": "a key that you trust signed the package",
     "L4": "keys that you trust signed the approvals that the policy asked for",
     "L5": "others saw the log: witnesses or a timestamp that you trust",
 }
 _EITHER = {"witness_quorum", "timestamp"}
+_HASH_BYTES = 32
 
 PackageKeys = Annotated[
     list[Path] | None,
@@ -183,10 +184,10 @@ def _verified(file: Path, trust: Trust, attached: Attached, for_packages: Mappin
         "ok": evidence.ok,
         "kind": evidence.kind,
         "digest": evidence.digest,
-        "level": report.level if report else None,
-        "reached": list(report.reached) if report else [],
-        "required": report.required if report else None,
-        "missing": [check.name for check in report.missing] if report else [],
+        "level": report.level if report is not None else None,
+        "reached": list(report.reached) if report is not None else [],
+        "required": report.required if report is not None else None,
+        "missing": [check.name for check in report.missing] if report is not None else [],
         "checks": [check.to_dict() for check in evidence.checks],
     }
 
@@ -252,7 +253,7 @@ def _hashes(file: Path | None) -> list[str]:
     with blaming("--consistency", str(file)):
         found: object = parse_json_object(text).get("proof") if text.startswith("{") else text.split()
         hashes = cast("list[object]", found) if isinstance(found, list) else [None]
-        if not all(isinstance(each, str) and from_base64(each) for each in hashes):
+        if not all(isinstance(each, str) and len(from_base64(each) or b"") == _HASH_BYTES for each in hashes):
             raise invalid_argument("it", "must be what `log consistency --json` prints, or hashes in base64")
     return list(map(str, hashes))
 
@@ -307,7 +308,7 @@ def _show_level(screen: Screen, data: Data) -> None:
     screen.prose(f"{level}: {_SELF_SIGNED if is_self_signed else _MEANING[level]}.")
     beyond = [each for each in data["reached"] if each > level]
     if beyond:
-        screen.prose(f"{', '.join(beyond)} would hold too, were it not for what is missing below.")
+        screen.prose(f"The checks of {', '.join(beyond)} hold too, but not all of the levels below.")
 
 
 def _mark(status: str) -> Mark:

@@ -42,7 +42,7 @@ def test_what_is_stated_and_signed_verifies() -> None:
 
 
 def test_a_package_of_1_0_is_vouched_for_without_a_log() -> None:
-    package = AuditPackage.from_dict(load("audit-reference.json")["package"])
+    package = AuditPackage.from_dict(load("control", "audit-reference.json")["package"])
     said = state_package(package, b"its bytes").predicate
     assert (said.log, said.assurance, said.decision_id) == (
         None,
