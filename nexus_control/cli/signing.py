@@ -144,12 +144,12 @@ def statement(
     def show(_screen: Screen, data: Data) -> None:
         if output is None:
             typer.echo(data["statement"].encode(), nl=False)
-        _advise(data, frame.database, acting_as, output)
+        _advise(frame, data, acting_as, output)
 
     carry_out(frame, run, show)
 
 
-def _advise(data: Data, database: str | None, acting_as: str | None, output: Path | None) -> None:
+def _advise(frame: Frame, data: Data, acting_as: str | None, output: Path | None) -> None:
     """What to run next, on standard error: standard output holds the bytes alone."""
     screen, file = Screen(sys.stderr), shlex.quote(str(output or _EXAMPLE_FILE))
     if output is None:
@@ -168,8 +168,8 @@ def _advise(data: Data, database: str | None, acting_as: str | None, output: Pat
     ]
     if data["verdict"] != "approve":
         words += ["--reason", "..."]
-    for option, value in (("--as", acting_as), ("--db", database)):
-        words += [option, value] if value else []
+    known = {"--as": acting_as, "--db": frame.database, "--allowed-signers": frame.allowed_signers}
+    words += [word for option, value in known.items() if value for word in (option, str(value))]
     screen.verbatim(shlex.join(words))
 
 

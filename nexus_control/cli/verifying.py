@@ -4,7 +4,7 @@ Whom it trusts is what its options say, never what the package says. The package
 exits with 3 when a check fails, or when the required level is not reached; L0 to L2 are never called a proof of who.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -133,21 +133,6 @@ def verify(
     """
     frame = frame_of(context, None, as_json, allowed_signers)
 
-    for_packages = {
-        "--require": require,
-        "--allowed-signers": allowed_signers,
-        "--package-key": package_key,
-        "--log-key": log_key,
-        "--witness": witness,
-        "--checkpoint": checkpoint,
-        "--consistency": consistency,
-        "--envelope": envelope,
-        "--log-proof": log_proof,
-        "--timestamp": timestamp,
-        "--timestamp-root": timestamp_root,
-        "--timestamp-certificate": timestamp_certificate,
-    }
-
     def run() -> Data:
         trust = Trust(
             allowed_signers=_signers(frame.allowed_signers),
@@ -165,19 +150,28 @@ def verify(
             log_proof=_text("--log-proof", log_proof),
             timestamp=None if timestamp is None else read_bytes("--timestamp", timestamp),
         )
-        return _verified(file, trust, attached, for_packages)
+        return _verified(file, trust, attached, require, _given(context))
 
     if not answer(frame, run, _show)["ok"]:
         raise typer.Exit(NOT_VERIFIED)
 
 
-def _verified(file: Path, trust: Trust, attached: Attached, for_packages: Mapping[str, object]) -> Data:
+def _given(context: typer.Context) -> list[str]:
+    """The options of this call that are for packages."""
+    others = {"file", "as_json", "witness_quorum"}
+    return [
+        f"--{name.replace('_', '-')}"
+        for name, value in context.params.items()
+        if value and name not in others
+    ]
+
+
+def _verified(file: Path, trust: Trust, attached: Attached, require: str | None, given: list[str]) -> Data:
     from nexus_control.evidence.artifact import read_evidence
 
-    level = _level(cast("str | None", for_packages["--require"]))
-    evidence = read_evidence(read_bytes("FILE", file), trust=trust, require=level, attached=attached)
+    content, level = read_bytes("FILE", file), _level(require)
+    evidence = read_evidence(content, trust=trust, require=level, attached=attached)
     report = evidence.report
-    given = [option for option, value in for_packages.items() if value]
     if report is None and given:
         raise invalid_argument(given[0], f"is for audit packages: FILE is a {evidence.kind}")
     return {

@@ -18,7 +18,6 @@ capabilities = ["apply", "dry_run"]
 [adapters.files.tools.write]
 argv = ["sh", "-c", 'printf "%s" "$1" > "$2"', "sh", "{text}", "{file}"]
 """
-MISSING_KEY = "no-such-key"
 
 
 @dataclass(frozen=True)
