@@ -305,8 +305,9 @@ Field: TypeAlias = tuple[str, Any]
         ("log_keys", ("nonsense",)),
         ("log_keys", (str(WITNESS),)),
         ("witnesses", ("nonsense",)),
+        ("witness_quorum", 0),
     ],
-    ids=["signers", "package key", "log key", "a witness for a log", "witness"],
+    ids=["signers", "package key", "log key", "a witness for a log", "witness", "quorum of nobody"],
 )
 def test_a_trust_that_cannot_be_read_is_the_verifiers_own_mistake(field: Field) -> None:
     with pytest.raises(NexusControlError) as caught:
