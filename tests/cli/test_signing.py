@@ -1,13 +1,11 @@
 """Verdicts that their approvers sign with their own SSH keys, by commands and with the real ssh-keygen."""
 
-import fcntl
 import json
 import os
 import pty
 import shutil
 import subprocess
 import sys
-import termios
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -272,19 +270,35 @@ def test_a_public_key_signs_with_the_private_half_in_ssh_agent(office: Office, a
     assert approved["is_approved"] is True
 
 
+AT_ITS_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
 def test_a_passphrase_is_typed_into_ssh_keygen_at_the_terminal(office: Office) -> None:
     key = office.key("bob", passphrase="open sesame")
     request_id = office.requested()
     ours, theirs = pty.openpty()
     given = ("--sign", str(key), "--allowed-signers", str(office.signers), "--db", office.database)
     process = subprocess.Popen(
-        [sys.executable, "-m", "nexus_control", "approve", request_id, *by("bob"), *given],
+        [
+            sys.executable,
+            "-c",
+            AT_ITS_TERMINAL,
+            "-m",
+            "nexus_control",
+            "approve",
+            request_id,
+            *by("bob"),
+            *given,
+        ],
         env=environment(),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(theirs)
     shown = bytearray()
