@@ -1,7 +1,7 @@
-"""The commands of auditors: export, import, audit, verify.
+"""The commands that take documents out and in: export, import, audit.
 
-A document goes to standard output, or with `--output` to a file, which is then described. `verify` needs no database:
-it reads a file, prints every check, and exits with 3 when one fails.
+A document goes to standard output, or with `--output` to a file, which is then described. A signed package is two
+files: the very bytes that were signed, and beside them the envelope that holds the signature.
 """
 
 from pathlib import Path
@@ -9,21 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from nexus_control import __version__
 from nexus_control import arguments as door
 from nexus_control.canonical_json import canonical_json, parse_json_object
-from nexus_control.cli.files import read_bytes, read_text, write_bytes
-from nexus_control.cli.frame import (
-    NOT_VERIFIED,
-    AsJson,
-    Data,
-    Database,
-    answer,
-    carry_out,
-    frame_of,
-)
-from nexus_control.cli.screen import Cell, Mark, Screen, columns
+from nexus_control.cli.files import blaming, read_bytes, read_text, write_bytes
+from nexus_control.cli.frame import AsJson, Data, Database, carry_out, frame_of
+from nexus_control.cli.screen import Mark, Screen
 from nexus_control.errors import invalid_argument
-from nexus_control.evidence.artifact import read_evidence
 from nexus_control.execution.opening import opened_router
 from nexus_control.integrity import sha256_hex
 from nexus_control.store import DecisionStore
@@ -41,7 +33,6 @@ def register(app: typer.Typer) -> None:
     app.command()(export)
     app.command("import")(import_bundle)
     app.command()(audit)
-    app.command()(verify)
 
 
 def export(
@@ -82,6 +73,12 @@ def audit(
         str | None,
         typer.Option(metavar="MODULE:FACTORY", help="A router of your own, made without arguments."),
     ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KEY", help="Sign the package with this private key, as `key generate KEY` makes it."
+        ),
+    ] = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -99,7 +96,10 @@ def audit(
             "router_bundle": recorded,
             "render": False,
         }
-        data = exporting.export_audit_package(store, door.validated(door.ExportAuditPackageArguments, values))
+        checked = door.validated(door.ExportAuditPackageArguments, values)
+        if sign is not None:
+            return _signed(store, checked, sign, output)
+        data = exporting.export_audit_package(store, checked)
         return _written("package", data["package"], data["digest"], output)
 
     carry_out(frame, run, _show_document)
@@ -151,61 +151,35 @@ def import_bundle(
     carry_out(frame_of(context, db, as_json), run, show)
 
 
-def verify(
-    context: typer.Context,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="An audit package, a bundle, or a run's bundle.")
-    ],
-    as_json: AsJson = False,
-) -> None:
-    """Check a package or a bundle, of this version or of 1.0. Needs no database.
-
-    Example: nexus-control verify audit-package.json
-    """
-
-    def run() -> Data:
-        evidence = read_evidence(read_bytes("FILE", file))
-        return {
-            "ok": evidence.ok,
-            "kind": evidence.kind,
-            "digest": evidence.digest,
-            "checks": [check.to_dict() for check in evidence.checks],
-        }
-
-    if not answer(frame_of(context, None, as_json), run, _show_checks)["ok"]:
-        raise typer.Exit(NOT_VERIFIED)
+def envelope_beside(package: Path) -> Path:
+    """Where the envelope of a package in this file is, unless it is somewhere else."""
+    return package.with_name(f"{package.stem}.dsse.json")
 
 
-def _show_checks(screen: Screen, data: Data) -> None:
-    rows: list[tuple[Cell, ...]] = [
-        (each["name"], _mark(each["status"]), _found(each)) for each in data["checks"]
-    ]
-    screen.grid(columns("check|status|what was found", rows))
-    screen.blank()
-    failed = [each["name"] for each in data["checks"] if each["status"] == "fail"]
-    if failed:
-        screen.prose(f"The {data['kind']} does not hold: {', '.join(failed)}.", Mark("Failed.", "bad"))
-        return
-    screen.prose(
-        f"The {data['kind']} {data['digest']} holds together. Who wrote it, its digests do not say.",
-        Mark("Verified.", "good"),
-    )
+def _signed(
+    store: DecisionStore, arguments: door.ExportAuditPackageArguments, key: Path, output: Path | None
+) -> Data:
+    if output is None:
+        raise invalid_argument("--sign", "needs --output: the envelope is a file beside the package's")
+    from nexus_control.evidence.keys import private_from_pem
 
-
-def _mark(status: str) -> Mark:
-    return Mark(status, "good" if status == "pass" else "bad" if status == "fail" else "stopped")
-
-
-def _found(check: Data) -> str:
-    if check["status"] == "fail" and check["expected"] is not None:
-        return f"{check['detail']}: expected {check['expected']}, found {check['actual']}"
-    return check["detail"]
+    content = read_bytes("--sign", key)
+    with blaming("--sign", str(key)):
+        signer = private_from_pem(content)
+    data = exporting.export_signed_package(store, arguments, signer, producer=f"nexus-control {__version__}")
+    envelope = envelope_beside(output)
+    saved = _saved(data["canonical_json"].encode(), data["digest"], output)
+    write_bytes("--output", envelope, data["envelope"].encode())
+    return {**saved, "envelope": str(envelope), "signed_by": data["signed_by"]}
 
 
 def _written(kind: str, document: Data, digest: str, output: Path | None) -> Data:
     if output is None:
         return {kind: document, "digest": digest}
-    content = canonical_json(document).encode()
+    return _saved(canonical_json(document).encode(), digest, output)
+
+
+def _saved(content: bytes, digest: str, output: Path) -> Data:
     write_bytes("--output", output, content)
     return {"path": str(output), "digest": digest, "file_sha256": sha256_hex(content), "bytes": len(content)}
 
@@ -216,6 +190,12 @@ def _show_document(screen: Screen, data: Data) -> None:
         return
     screen.prose(f"{data['path']}: {data['bytes']} bytes. Keep its digest where nobody can change both:")
     screen.verbatim(data["digest"])
+    if "envelope" in data:
+        screen.prose(
+            "Its signature is in a file beside it, by the key of this fingerprint. Hand both files over:"
+        )
+        screen.verbatim(data["envelope"])
+        screen.verbatim(data["signed_by"])
 
 
 def _run_bundle(

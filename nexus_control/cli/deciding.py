@@ -7,24 +7,37 @@ asked. In a pipe nobody can be asked: `--yes` says that the answer was given els
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from nexus_control import arguments as door
 from nexus_control.actors import Actor
 from nexus_control.cli.files import read_text
-from nexus_control.cli.frame import ActingAs, AsJson, Data, Database, Frame, carry_out, frame_of, identity
+from nexus_control.cli.frame import (
+    ActingAs,
+    AllowedSigners,
+    AsJson,
+    Data,
+    Database,
+    Frame,
+    TrustedLogs,
+    carry_out,
+    frame_of,
+    identity,
+)
 from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.signing import SignatureFile, Signing, SignKey, StatementFile
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.config import load_adapters
 from nexus_control.execution.opening import IN_MEMORY, opened_router
 from nexus_control.execution.router import PlanChecker
-from nexus_control.payloads import Assurance
+from nexus_control.payloads import Assurance, SignedStatement
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import deciding, requesting, views
 
 DEFAULT_CONFIG = Path("nexus-control.toml")
+Signed: TypeAlias = SignedStatement | None
 
 RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -105,7 +118,12 @@ def approve(
     expires_at: Annotated[str | None, typer.Option(help="When the approval runs out (ISO 8601).")] = None,
     config: Config = None,
     yes: Yes = False,
+    sign: SignKey = None,
+    signature: SignatureFile = None,
+    statement: StatementFile = None,
     acting_as: ActingAs = None,
+    allowed_signers: AllowedSigners = None,
+    trusted_log: TrustedLogs = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -114,11 +132,15 @@ def approve(
     Example: nexus-control approve 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --comment "checked the plan"
     """
 
-    def act(store: DecisionStore, actor: Actor, assurance: Assurance) -> Data:
-        values = {"request_id": request_id, "actor": actor, "comment": comment, "expires_at": expires_at}
-        return deciding.approve(store, door.validated(door.ApproveArguments, values), assurance=assurance)
+    frame = frame_of(context, db, as_json, allowed_signers, trusted_log)
+    signing = Signing("approve", sign, signature, statement, expires_at)
 
-    _decide(frame_of(context, db, as_json), request_id, "approve", act, config, yes, acting_as)
+    def act(store: DecisionStore, actor: Actor, assurance: Assurance, signed: Signed) -> Data:
+        values = {"request_id": request_id, "actor": actor, "comment": comment, "expires_at": expires_at}
+        checked = door.validated(door.ApproveArguments, values)
+        return deciding.approve(store, checked, assurance=assurance, signed=signed)
+
+    _decide(frame, request_id, "approve", act, config, yes, acting_as, signing)
 
 
 def deny(
@@ -127,7 +149,12 @@ def deny(
     reason: Reason,
     config: Config = None,
     yes: Yes = False,
+    sign: SignKey = None,
+    signature: SignatureFile = None,
+    statement: StatementFile = None,
     acting_as: ActingAs = None,
+    allowed_signers: AllowedSigners = None,
+    trusted_log: TrustedLogs = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -136,11 +163,15 @@ def deny(
     Example: nexus-control deny 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "not during the freeze"
     """
 
-    def act(store: DecisionStore, actor: Actor, assurance: Assurance) -> Data:
-        values = {"request_id": request_id, "actor": actor, "reason": reason}
-        return deciding.deny(store, door.validated(door.EndArguments, values), assurance=assurance)
+    frame = frame_of(context, db, as_json, allowed_signers, trusted_log)
+    signing = Signing("deny", sign, signature, statement)
 
-    _decide(frame_of(context, db, as_json), request_id, "deny", act, config, yes, acting_as)
+    def act(store: DecisionStore, actor: Actor, assurance: Assurance, signed: Signed) -> Data:
+        values = {"request_id": request_id, "actor": actor, "reason": reason}
+        checked = door.validated(door.EndArguments, values)
+        return deciding.deny(store, checked, assurance=assurance, signed=signed)
+
+    _decide(frame, request_id, "deny", act, config, yes, acting_as, signing)
 
 
 def revoke(
@@ -149,7 +180,12 @@ def revoke(
     reason: Reason,
     config: Config = None,
     yes: Yes = False,
+    sign: SignKey = None,
+    signature: SignatureFile = None,
+    statement: StatementFile = None,
     acting_as: ActingAs = None,
+    allowed_signers: AllowedSigners = None,
+    trusted_log: TrustedLogs = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -158,13 +194,14 @@ def revoke(
     Example: nexus-control revoke 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "wrong window"
     """
 
-    def act(store: DecisionStore, actor: Actor, _assurance: Assurance) -> Data:
-        values = {"request_id": request_id, "actor": actor, "reason": reason}
-        return deciding.revoke_approval(store, door.validated(door.RevokeArguments, values))
+    frame = frame_of(context, db, as_json, allowed_signers, trusted_log)
+    signing = Signing("revoke", sign, signature, statement)
 
-    _decide(
-        frame_of(context, db, as_json), request_id, "revoke your approval of", act, config, yes, acting_as
-    )
+    def act(store: DecisionStore, actor: Actor, _assurance: Assurance, signed: Signed) -> Data:
+        values = {"request_id": request_id, "actor": actor, "reason": reason}
+        return deciding.revoke_approval(store, door.validated(door.RevokeArguments, values), signed=signed)
+
+    _decide(frame, request_id, "revoke your approval of", act, config, yes, acting_as, signing)
 
 
 def withdraw(
@@ -181,7 +218,7 @@ def withdraw(
     Example: nexus-control withdraw 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "no longer needed"
     """
 
-    def act(store: DecisionStore, actor: Actor, _assurance: Assurance) -> Data:
+    def act(store: DecisionStore, actor: Actor, _assurance: Assurance, _signed: Signed) -> Data:
         values = {"request_id": request_id, "actor": actor, "reason": reason}
         return deciding.withdraw(store, door.validated(door.EndArguments, values))
 
@@ -192,18 +229,23 @@ def _decide(
     frame: Frame,
     request_id: str,
     verb: str,
-    act: Callable[[DecisionStore, Actor, Assurance], Data],
+    act: Callable[[DecisionStore, Actor, Assurance, Signed], Data],
     config: Path | None,
     yes: bool,
     acting_as: str | None,
+    signing: Signing | None = None,
 ) -> None:
     def run(store: DecisionStore) -> Data:
         actor, assurance = identity(acting_as)
+        if signing is not None:
+            signing.require_usable(frame)
         if not yes:
             _require_somebody_to_ask()
             _review(store, request_id, config)
-            _require_consent(f"{verb.capitalize()} this request as {actor} ({assurance})?")
-        return act(store, actor, assurance)
+            known = "signed" if signing is not None and signing.is_wanted else assurance
+            _require_consent(f"{verb.capitalize()} this request as {actor} ({known})?")
+        signed = signing.signed(store, request_id, actor) if signing is not None else None
+        return act(store, actor, assurance, signed)
 
     def show(screen: Screen, data: Data) -> None:
         screen.prose(f"{data['request_id']} is {data['state']}.", Mark("Done.", "good"))

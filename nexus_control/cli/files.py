@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nexus_control.canonical_json import MAX_TEXT_BYTES
@@ -29,6 +30,15 @@ def read_text(option: str, path: Path) -> str:
         return read_bytes(option, path).decode()
     except UnicodeDecodeError:
         raise invalid_argument(option, "is not UTF-8") from None
+
+
+@contextmanager
+def blaming(option: str, given: str) -> Generator[None]:
+    """What cannot be used of what an option gave is a fault of that option: INVALID_ARGUMENT."""
+    try:
+        yield
+    except NexusControlError as fault:
+        raise invalid_argument(option, f"{given} is not taken: {fault.message}") from None
 
 
 def write_bytes(option: str, path: Path, content: bytes) -> None:

@@ -11,6 +11,7 @@ import pwd
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
@@ -39,8 +40,7 @@ Database = Annotated[
     typer.Option(
         "--db",
         metavar="PATH",
-        envvar="NEXUS_CONTROL_DB",
-        help=f"The database. Default: {DEFAULT_DATABASE} in this folder.",
+        help=f"The database. Default: NEXUS_CONTROL_DB, else {DEFAULT_DATABASE} in this folder.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -55,24 +55,72 @@ ActingAs = Annotated[
 ]
 
 
+AllowedSigners = Annotated[
+    Path | None,
+    typer.Option(
+        "--allowed-signers",
+        metavar="FILE",
+        help="Whose signed approvals count: an OpenSSH allowed signers file. Default: NEXUS_CONTROL_ALLOWED_SIGNERS.",
+    ),
+]
+TrustedLogs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trusted-log",
+        metavar="NAME",
+        help="Approvals that were signed for this other store's log count too; may be repeated.",
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What was said before the command."""
+    """What was said before the command, or after it; after it wins."""
 
     database: str | None = None
     as_json: bool = False
-
-    def with_options(self, database: str | None, as_json: bool) -> "Frame":
-        """What was said before or after the command; after it wins."""
-        return Frame(database or self.database, as_json or self.as_json)
+    allowed_signers: Path | None = None
+    trusted_logs: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
         return self.database or DEFAULT_DATABASE
 
+    def with_options(
+        self,
+        database: str | None,
+        as_json: bool,
+        allowed_signers: Path | None,
+        trusted_logs: list[str] | None,
+    ) -> "Frame":
+        return Frame(
+            database or self.database,
+            as_json or self.as_json,
+            allowed_signers or self.allowed_signers,
+            tuple(trusted_logs or self.trusted_logs),
+        )
 
-def frame_of(context: typer.Context, database: str | None, as_json: bool) -> Frame:
-    return cast("Frame", context.obj).with_options(database, as_json)
+    def store(self) -> DecisionStore:
+        return DecisionStore(self.path, allowed_signers=self.allowed_signers, trusted_logs=self.trusted_logs)
+
+
+def from_environment() -> Frame:
+    """What holds when nothing is said, before the command or after it."""
+    signers = os.environ.get("NEXUS_CONTROL_ALLOWED_SIGNERS")
+    return Frame(
+        os.environ.get("NEXUS_CONTROL_DB") or None, allowed_signers=Path(signers) if signers else None
+    )
+
+
+def frame_of(
+    context: typer.Context,
+    database: str | None,
+    as_json: bool,
+    allowed_signers: Path | None = None,
+    trusted_logs: list[str] | None = None,
+) -> Frame:
+    before = cast("Frame", context.obj)
+    return before.with_options(database, as_json, allowed_signers, trusted_logs)
 
 
 def carry_out(
@@ -81,7 +129,7 @@ def carry_out(
     """Run `action` on the store and show its data; or say why not, and exit with 1 or 2."""
 
     def run() -> Data:
-        with DecisionStore(frame.path) as store:
+        with frame.store() as store:
             return action(store)
 
     return answer(frame, run, show)

@@ -1,7 +1,7 @@
 """The command of those who operate a store: doctor."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,7 +9,9 @@ from nexus_control.cli.frame import NOT_VERIFIED, AsJson, Data, Database, carry_
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.store import DecisionStore
-from nexus_control.upkeep import Fault, find_faults, rebuild_derived
+
+if TYPE_CHECKING:
+    from nexus_control.upkeep import Fault
 
 _REBUILD = "Run `nexus-control doctor --rebuild`: what is derived is made anew from the log, which is whole."
 _LOG = "Execute nothing from this store. Compare it with packages and bundles that were exported, and restore a backup."
@@ -42,6 +44,8 @@ def doctor(
         )
 
     def run(store: DecisionStore) -> Data:
+        from nexus_control.upkeep import find_faults, rebuild_derived
+
         faults = find_faults(store)
         rebuilt = 0
         if rebuild and _next(faults) == _REBUILD:
@@ -64,11 +68,11 @@ def doctor(
         raise typer.Exit(NOT_VERIFIED)
 
 
-def _of_log(faults: list[Fault]) -> bool:
+def _of_log(faults: list["Fault"]) -> bool:
     return any(fault.code not in _DERIVED and fault.code != _BESIDE for fault in faults)
 
 
-def _checks(faults: list[Fault]) -> Data:
+def _checks(faults: list["Fault"]) -> Data:
     """A store that opened has all migrations; what is derived is only looked at where the log is whole, and the
     checkpoint only where that is, too.
     """
@@ -80,7 +84,7 @@ def _checks(faults: list[Fault]) -> Data:
     return {"migrations": "pass", "log": "pass", **derived, "checkpoint": beside}
 
 
-def _next(faults: list[Fault]) -> str | None:
+def _next(faults: list["Fault"]) -> str | None:
     if not faults:
         return None
     return _REBUILD if {fault.code for fault in faults} <= _DERIVED.keys() else _LOG

@@ -13,7 +13,16 @@ from typing import Annotated, Any, Final
 import typer
 
 from nexus_control.cli.deciding import DEFAULT_CONFIG
-from nexus_control.cli.frame import AsJson, Data, Database, answer, frame_of
+from nexus_control.cli.frame import (
+    AllowedSigners,
+    AsJson,
+    Data,
+    Database,
+    Frame,
+    TrustedLogs,
+    answer,
+    frame_of,
+)
 from nexus_control.cli.screen import Screen
 from nexus_control.errors import invalid_argument
 
@@ -45,6 +54,8 @@ def install(
             metavar="FILE", help="The adapters. Default: nexus-control.toml in this folder, if there."
         ),
     ] = None,
+    allowed_signers: AllowedSigners = None,
+    trusted_log: TrustedLogs = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -52,10 +63,10 @@ def install(
 
     Example: nexus-control install --host cursor --db decisions.db
     """
-    frame = frame_of(context, db, as_json)
+    frame = frame_of(context, db, as_json, allowed_signers, trusted_log)
 
     def run() -> Data:
-        serving = _serving(frame.path, config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None))
+        serving = _serving(frame, config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None))
         if host in COMMANDS:
             return {"host": host, "command": [*COMMANDS[host], *serving]}
         if host not in FILES:
@@ -76,6 +87,10 @@ def install(
     answer(frame, run, show)
 
 
-def _serving(database: str, config: Path | None) -> list[str]:
-    serving = [sys.executable, "-m", "nexus_control", "serve", "--db", str(Path(database).absolute())]
-    return serving if config is None else [*serving, "--config", str(config.absolute())]
+def _serving(frame: Frame, config: Path | None) -> list[str]:
+    serving = [sys.executable, "-m", "nexus_control", "serve", "--db", str(Path(frame.path).absolute())]
+    for option, file in (("--config", config), ("--allowed-signers", frame.allowed_signers)):
+        serving += [] if file is None else [option, str(file.absolute())]
+    for name in frame.trusted_logs:
+        serving += ["--trusted-log", name]
+    return serving

@@ -4,17 +4,18 @@ The log's key lies beside the database, `<database>.key`; `key generate FILE` ma
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nexus_control import checkpoints
 from nexus_control.cli.files import create_secret
 from nexus_control.cli.frame import AsJson, Data, Database, answer, carry_out, frame_of
 from nexus_control.cli.screen import Mark, Screen, columns
 from nexus_control.errors import invalid_argument
-from nexus_control.evidence import keys
 from nexus_control.store import DecisionStore
+
+if TYPE_CHECKING:
+    from nexus_control.checkpoints import KeyRecord
 
 key = typer.Typer(
     help="The key of the store's log, and keys to sign packages with.",
@@ -49,10 +50,12 @@ def generate(
     """
     frame = frame_of(context, db, as_json)
     if file is None:
-        carry_out(frame, lambda store: _record(checkpoints.give_key(store)), _show_key)
+        carry_out(frame, _give_key, _show_key)
         return
 
     def run() -> Data:
+        from nexus_control.evidence import keys
+
         made = keys.generate()
         create_secret("FILE", file, made.to_pem())
         return {"path": str(file), "key": made.public.to_pem(), "fingerprint": made.public.fingerprint}
@@ -67,6 +70,8 @@ def list_keys(context: typer.Context, db: Database = None, as_json: AsJson = Fal
     """
 
     def run(store: DecisionStore) -> Data:
+        from nexus_control import checkpoints
+
         return {"keys": [_record(record) for record in checkpoints.keys_of(store)]}
 
     def show(screen: Screen, data: Data) -> None:
@@ -86,7 +91,13 @@ def rotate(context: typer.Context, db: Database = None, as_json: AsJson = False)
 
     Example: nexus-control key rotate
     """
-    carry_out(frame_of(context, db, as_json), lambda store: _record(checkpoints.rotate(store)), _show_key)
+
+    def run(store: DecisionStore) -> Data:
+        from nexus_control import checkpoints
+
+        return _record(checkpoints.rotate(store))
+
+    carry_out(frame_of(context, db, as_json), run, _show_key)
 
 
 def export(context: typer.Context, db: Database = None, as_json: AsJson = False) -> None:
@@ -96,6 +107,8 @@ def export(context: typer.Context, db: Database = None, as_json: AsJson = False)
     """
 
     def run(store: DecisionStore) -> Data:
+        from nexus_control import checkpoints
+
         records = checkpoints.keys_of(store)
         if not records:
             raise invalid_argument(
@@ -109,7 +122,13 @@ def export(context: typer.Context, db: Database = None, as_json: AsJson = False)
     carry_out(frame_of(context, db, as_json), run, show)
 
 
-def _record(record: checkpoints.KeyRecord) -> Data:
+def _give_key(store: DecisionStore) -> Data:
+    from nexus_control import checkpoints
+
+    return _record(checkpoints.give_key(store))
+
+
+def _record(record: "KeyRecord") -> Data:
     return {
         "key": str(record.verifier),
         "fingerprint": record.verifier.key.fingerprint,

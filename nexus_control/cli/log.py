@@ -4,19 +4,19 @@ A checkpoint that is kept elsewhere is what a later history can be held against.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nexus_control import checkpoints
 from nexus_control.cli.files import read_bytes, read_text, write_bytes
 from nexus_control.cli.frame import AsJson, Data, Database, answer, carry_out, frame_of
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.base64_text import to_base64
-from nexus_control.evidence.note import Checkpoint, parse_verifier
 from nexus_control.store import DecisionStore
-from nexus_control.upkeep import find_faults
+
+if TYPE_CHECKING:
+    from nexus_control.evidence.note import Checkpoint
 
 Output = Annotated[
     Path | None,
@@ -55,6 +55,8 @@ def checkpoint(
     """
 
     def run(store: DecisionStore) -> Data:
+        from nexus_control import checkpoints
+
         published = checkpoints.publish(store)
         data = {**_checkpoint(published.checkpoint), "key": str(published.verifier)}
         return _written(data, "checkpoint", published.note, output)
@@ -75,6 +77,8 @@ def prove(
     """
 
     def run(store: DecisionStore) -> Data:
+        from nexus_control import checkpoints
+
         decision = store.load(decision_id)
         last = decision.facts.event_count - 1
         proof = checkpoints.prove(store, decision_id, decision.generation, last)
@@ -97,6 +101,10 @@ def consistency(
     """
 
     def run(store: DecisionStore) -> Data:
+        from nexus_control import checkpoints
+        from nexus_control.evidence.note import parse_verifier
+        from nexus_control.upkeep import find_faults
+
         faults = find_faults(store)
         if faults:
             raise NexusControlError(
@@ -135,6 +143,8 @@ def export(
     """
 
     def run(store: DecisionStore) -> Data:
+        from nexus_control import checkpoints
+
         lines = checkpoints.leaf_lines(store).decode()
         return _written({"size": lines.count("\n")}, "leaves", lines, output)
 
@@ -156,6 +166,9 @@ def verify(
     """
 
     def run() -> Data:
+        from nexus_control import checkpoints
+        from nexus_control.evidence.note import parse_verifier
+
         note, lines = read_text("CHECKPOINT", file), read_bytes("--leaves", leaves)
         signed = checkpoints.require_leaves(note, lines, parse_verifier(log_key))
         return {"ok": True, "checkpoint": _checkpoint(signed), "leaves": lines.count(b"\n")}
@@ -169,7 +182,7 @@ def verify(
     answer(frame_of(context, None, as_json), run, show)
 
 
-def _checkpoint(checkpoint: Checkpoint) -> Data:
+def _checkpoint(checkpoint: "Checkpoint") -> Data:
     return {"origin": checkpoint.origin, "size": checkpoint.size, "root": to_base64(checkpoint.root)}
 
 

@@ -5,7 +5,17 @@ from typing import Annotated
 import typer
 
 from nexus_control import arguments as door
-from nexus_control.cli.frame import ActingAs, AsJson, Data, Database, carry_out, frame_of, identity
+from nexus_control.cli.frame import (
+    ActingAs,
+    AllowedSigners,
+    AsJson,
+    Data,
+    Database,
+    TrustedLogs,
+    carry_out,
+    frame_of,
+    identity,
+)
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import listing, views
@@ -22,7 +32,12 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    context: typer.Context, request_id: RequestId, db: Database = None, as_json: AsJson = False
+    context: typer.Context,
+    request_id: RequestId,
+    allowed_signers: AllowedSigners = None,
+    trusted_log: TrustedLogs = None,
+    db: Database = None,
+    as_json: AsJson = False,
 ) -> None:
     """Where a request stands, and what keeps it from being executed.
 
@@ -39,11 +54,16 @@ def status(
             rows = [(reason["code"], reason["message"]) for reason in data["blocking_reasons"]]
             screen.grid(columns("reason|what it says", rows))
 
-    carry_out(frame_of(context, db, as_json), run, show)
+    carry_out(frame_of(context, db, as_json, allowed_signers, trusted_log), run, show)
 
 
 def inspect(
-    context: typer.Context, request_id: RequestId, db: Database = None, as_json: AsJson = False
+    context: typer.Context,
+    request_id: RequestId,
+    allowed_signers: AllowedSigners = None,
+    trusted_log: TrustedLogs = None,
+    db: Database = None,
+    as_json: AsJson = False,
 ) -> None:
     """Everything about a request, as Markdown.
 
@@ -56,7 +76,7 @@ def inspect(
     def show(_screen: Screen, data: Data) -> None:
         typer.echo(data["rendered"])
 
-    carry_out(frame_of(context, db, as_json), run, show)
+    carry_out(frame_of(context, db, as_json, allowed_signers, trusted_log), run, show)
 
 
 def list_requests(

@@ -21,10 +21,23 @@ from nexus_control.cli import (
     looking,
     reporting,
     running,
+    signing,
     templates,
+    verifying,
 )
 from nexus_control.cli.demo.command import run_demo
-from nexus_control.cli.frame import REFUSED, USAGE, AsJson, Database, Frame, frame_of, refuse
+from nexus_control.cli.frame import (
+    REFUSED,
+    USAGE,
+    AllowedSigners,
+    AsJson,
+    Database,
+    Frame,
+    TrustedLogs,
+    frame_of,
+    from_environment,
+    refuse,
+)
 from nexus_control.errors import ErrorCode, NexusControlError
 
 PROGRAM = "nexus-control"
@@ -71,13 +84,15 @@ def _tell_version(asked: bool) -> None:
 def root(
     context: typer.Context,
     db: Database = None,
+    allowed_signers: AllowedSigners = None,
+    trusted_log: TrustedLogs = None,
     as_json: AsJson = False,
     version: Annotated[
         bool,
         typer.Option("--version", is_eager=True, callback=_tell_version, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    context.obj = Frame(db, as_json)
+    context.obj = from_environment().with_options(db, as_json, allowed_signers, trusted_log)
 
 
 @app.command()
@@ -99,5 +114,18 @@ def demo(
     raise typer.Exit(run_demo(keep, as_json=frame_of(context, None, as_json).as_json))
 
 
-for commands in (deciding, looking, running, templates, artifacts, reporting, log, keys, health, hosting):
+for commands in (
+    deciding,
+    signing,
+    looking,
+    running,
+    templates,
+    artifacts,
+    verifying,
+    reporting,
+    log,
+    keys,
+    health,
+    hosting,
+):
     commands.register(app)

@@ -10,8 +10,6 @@ from nexus_control.cli.artifacts import Output
 from nexus_control.cli.files import read_bytes, write_bytes
 from nexus_control.cli.frame import NOT_VERIFIED, AsJson, Data, answer, frame_of
 from nexus_control.cli.screen import Mark, Screen
-from nexus_control.evidence.artifact import read_evidence
-from nexus_control.render.report import render_report
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +29,9 @@ def report(
     """
 
     def run() -> Data:
+        from nexus_control.evidence.artifact import read_evidence
+        from nexus_control.render.report import render_report
+
         evidence = read_evidence(read_bytes("FILE", file))
         html = render_report(evidence)
         data = {"ok": evidence.ok, "digest": evidence.digest}

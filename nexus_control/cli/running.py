@@ -15,9 +15,11 @@ from nexus_control.cli.frame import (
     REFUSED,
     USAGE,
     ActingAs,
+    AllowedSigners,
     AsJson,
     Data,
     Database,
+    TrustedLogs,
     carry_out,
     frame_of,
     identity,
@@ -55,6 +57,8 @@ def execute(
     router: Router = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Rehearse: change nothing.")] = False,
     acting_as: ActingAs = None,
+    allowed_signers: AllowedSigners = None,
+    trusted_log: TrustedLogs = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -62,7 +66,7 @@ def execute(
 
     Example: nexus-control execute 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --adapter subprocess:keys --dry-run
     """
-    frame = frame_of(context, db, as_json)
+    frame = frame_of(context, db, as_json, allowed_signers, trusted_log)
 
     def tell(step: StepProgress) -> None:
         if sys.stderr.isatty():
@@ -149,13 +153,15 @@ def call(
     config: Config = None,
     router: Router = None,
     acting_as: ActingAs = None,
+    allowed_signers: AllowedSigners = None,
+    trusted_log: TrustedLogs = None,
     db: Database = None,
 ) -> None:
     """Call one of the agents' tools, as the MCP server does; the answer is JSON.
 
     Example: nexus-control call nexus-control.template.list --arguments '{"limit": 5}'
     """
-    frame = frame_of(context, db, as_json=True)
+    frame = frame_of(context, db, True, allowed_signers, trusted_log)
 
     def run() -> bool:
         found = tool_named(tool)
@@ -164,7 +170,7 @@ def call(
         values = parse_json_object(arguments)
         with (
             opened_router(database=frame.path, config=config, factory=router) as opened,
-            DecisionStore(frame.path) as store,
+            frame.store() as store,
         ):
             outcome = call_tool(
                 found,
@@ -209,13 +215,15 @@ def serve(
     config: Config = None,
     router: Router = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Offer only what reads.")] = False,
+    allowed_signers: AllowedSigners = None,
+    trusted_log: TrustedLogs = None,
     db: Database = None,
 ) -> None:
     """Serve the 11 tools to an agent host: MCP over standard input and output.
 
     Example: nexus-control serve --db /srv/decisions.db --config /srv/nexus-control.toml
     """
-    frame = frame_of(context, db, as_json=False)
+    frame = frame_of(context, db, False, allowed_signers, trusted_log)
 
     def run() -> None:
         # Imported here: the protocol's library alone takes longer to load than any other command runs.
@@ -231,6 +239,8 @@ def serve(
             config=config,
             router=router,
             read_only=read_only,
+            allowed_signers=frame.allowed_signers,
+            trusted_logs=frame.trusted_logs,
         )
         serve_stdio(settings)
 

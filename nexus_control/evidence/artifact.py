@@ -5,7 +5,8 @@
     run bundle  the record of a run, in the shape of nexus-router 0.3
 
 A file holds the artifact itself, or the answer with which a tool exported it: {"package" | "bundle" | "artifact": ...,
-"digest"?, ...}. A digest that stands beside the artifact is held against it.
+"digest"?, ...}. A digest that stands beside the artifact is held against it. A package that is the whole file is
+verified as the file's bytes: only those can have been signed.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +20,8 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.bundle_checks import bundle_checks
 from nexus_control.evidence.report import Check, compared, failed
 from nexus_control.evidence.run_bundle import run_bundle_digest
-from nexus_control.evidence.verify import verify_evidence
+from nexus_control.evidence.trust import NOBODY, NOTHING, Attached, Trust
+from nexus_control.evidence.verify import EvidenceReport, Level, verify_evidence
 from nexus_control.integrity import prefixed
 
 Whole = TypeVar("Whole", AuditPackage, DecisionBundle)
@@ -28,23 +30,45 @@ Kind: TypeAlias = Literal["package", "bundle", "run bundle"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """An artifact that was read, and its checks. `whole` is None where it could not be read as what it says it is."""
+    """An artifact that was read, and its checks. `whole` is None where it could not be read as what it says it is;
+    `report` is a package's.
+    """
 
     kind: Kind
     data: Mapping[str, Any]
     whole: AuditPackage | DecisionBundle | None
     digest: str | None
     checks: tuple[Check, ...]
+    report: EvidenceReport | None = None
 
     @property
     def ok(self) -> bool:
-        return all(check.status != "fail" for check in self.checks)
+        """Nothing failed, and a package reached what was required of it."""
+        is_reached = self.report is None or self.report.ok
+        return is_reached and all(check.status != "fail" for check in self.checks)
 
 
-def read_evidence(content: bytes) -> Evidence:
-    """What the file holds. Raises JSON_INVALID for what is not strict JSON, INVALID_ARGUMENT for another document."""
-    document, beside = _unwrapped(parse_json(content, max_depth=MAX_ARTIFACT_DEPTH))
-    read = _read(document)
+def read_evidence(
+    content: bytes, *, trust: Trust = NOBODY, require: Level = "L1", attached: Attached = NOTHING
+) -> Evidence:
+    """What the file holds. The options are for packages, as `verify_evidence` takes them.
+
+    Raises JSON_INVALID for what is not strict JSON, INVALID_ARGUMENT for another document.
+    """
+    whole = parse_json(content, max_depth=MAX_ARTIFACT_DEPTH)
+    document, beside = _unwrapped(whole)
+
+    def verify(data: Mapping[str, object]) -> EvidenceReport:
+        return verify_evidence(
+            content if document is whole else data,
+            trust=trust,
+            require=require,
+            envelope=attached.envelope,
+            log_proof=attached.log_proof,
+            timestamp=attached.timestamp,
+        )
+
+    read = _read(document, verify)
     if not isinstance(beside, str):
         return read
     said = compared("digest_beside", beside, read.digest, "the digest beside the artifact is another one")
@@ -61,10 +85,10 @@ def _unwrapped(document: object) -> tuple[object, object]:
     return answer, None
 
 
-def _read(document: object) -> Evidence:
+def _read(document: object, verify: Callable[[Mapping[str, object]], EvidenceReport]) -> Evidence:
     data = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
     if "package_version" in data:
-        return _package(data)
+        return _package(data, verify(data))
     if "bundle_version" in data:
         return _run_bundle(data) if "run" in data else _bundle(data)
     raise NexusControlError(
@@ -72,13 +96,13 @@ def _read(document: object) -> Evidence:
     )
 
 
-def _package(data: dict[str, Any]) -> Evidence:
-    whole = _parsed(AuditPackage.from_dict, data)
-    checks = verify_evidence(data).checks
-    if isinstance(whole, NexusControlError):
-        return Evidence(kind="package", data=data, whole=None, digest=None, checks=checks)
-    digest = whole.integrity.binding_digest
-    return Evidence(kind="package", data=data, whole=whole, digest=digest, checks=checks)
+def _package(data: dict[str, Any], report: EvidenceReport) -> Evidence:
+    parsed = _parsed(AuditPackage.from_dict, data)
+    whole = None if isinstance(parsed, NexusControlError) else parsed
+    digest = None if whole is None else whole.integrity.binding_digest
+    return Evidence(
+        kind="package", data=data, whole=whole, digest=digest, checks=report.checks, report=report
+    )
 
 
 def _bundle(data: dict[str, Any]) -> Evidence:

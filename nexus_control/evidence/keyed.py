@@ -69,6 +69,8 @@ def keyed_checks(case: Case, content: bytes | None, trust: Trust, attached: Atta
 
     Raises INVALID_ARGUMENT for a trust that cannot be read.
     """
+    if trust.witness_quorum < 1:
+        raise invalid_argument("witness_quorum", "must be at least 1")
     known, witnesses = (
         _verifiers("log_keys", trust.log_keys, ED25519),
         _verifiers("witnesses", trust.witnesses, COSIGNATURE),

@@ -108,8 +108,14 @@ class EvidenceReport:
     @property
     def ok(self) -> bool:
         """Nothing failed, and the required level was reached."""
-        is_reached = self.level is not None and LEVELS.index(self.level) >= LEVELS.index(self.required)
+        is_reached = set(self._up_to_required) <= set(self.reached)
         return is_reached and all(check.status != "fail" for check in self.checks)
+
+    @property
+    def missing(self) -> tuple[Check, ...]:
+        """The checks that keep the required level from being reached; of those of L5 one is enough."""
+        needed: list[Level] = [level for level in self._up_to_required if level not in self.reached]
+        return tuple(check for level in needed for check in self._of(level) if not _holds(check))
 
     def __bool__(self) -> bool:
         return self.ok
@@ -122,6 +128,10 @@ class EvidenceReport:
             "reached": list(self.reached),
             "checks": [check.to_dict() for check in self.checks],
         }
+
+    @property
+    def _up_to_required(self) -> tuple[Level, ...]:
+        return LEVELS[: LEVELS.index(self.required) + 1]
 
     def _of(self, level: Level) -> list[Check]:
         return [check for check in self.checks if CHECKS[check.name] == level]

@@ -25,7 +25,7 @@ class Settings:
 
     `approver` is whom the client's forms ask; no answer for `silence_seconds` is none. `artifacts` defaults to
     `<database>.artifacts`, beside the database. At most one of `config` (a nexus-control.toml, for LocalRouter) and
-    `router` (`package.module:factory`).
+    `router` (`package.module:factory`). `allowed_signers` and `trusted_logs` say whose signed approvals count.
     """
 
     database: str
@@ -38,6 +38,8 @@ class Settings:
     config: Path | None = None
     router: str | None = None
     read_only: bool = False
+    allowed_signers: Path | None = None
+    trusted_logs: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -52,8 +54,14 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
         opened_router(
             database=settings.database, config=settings.config, factory=settings.router, on_step=tell
         ) as router,
-        DecisionStore(settings.database) as store,
+        DecisionStore(
+            settings.database,
+            allowed_signers=settings.allowed_signers,
+            trusted_logs=settings.trusted_logs,
+        ) as store,
     ):
+        if settings.allowed_signers is not None:
+            _require_readable_signers(store)
         if not settings.read_only:
             recover(store, RecoverArguments())
         yield ToolContext(
@@ -66,6 +74,13 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
             router=router,
             name_style=settings.name_style,
         )
+
+
+def _require_readable_signers(store: DecisionStore) -> None:
+    """Now rather than at the first execution."""
+    from nexus_control.usecases.signing import allowed_signers_of
+
+    allowed_signers_of(store)
 
 
 def offered(settings: Settings) -> tuple[Tool, ...]:

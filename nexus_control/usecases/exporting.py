@@ -1,8 +1,9 @@
-"""Artifacts for callers: bundles, audit packages and the audit record, as JSON values."""
+"""Artifacts for callers: bundles, audit packages, signed ones, and the audit record, as JSON values."""
 
 from typing import TYPE_CHECKING, Any
 
 from nexus_control.audit_export import package_of, render_audit_package
+from nexus_control.audit_package import AuditPackage
 from nexus_control.canonical_json import canonical_json
 from nexus_control.export import bundle_of, render_export
 from nexus_control.import_ import import_checked
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # pydantic stays out until the first call
         ImportBundleArguments,
         RecordArguments,
     )
+    from nexus_control.evidence.keys import PrivateKey
 
 AUDIT_RECORD_VERSION = "0.1.0"
 
@@ -54,7 +56,37 @@ def import_bundle(store: DecisionStore, arguments: "ImportBundleArguments") -> d
 
 def export_audit_package(store: DecisionStore, arguments: "ExportAuditPackageArguments") -> dict[str, Any]:
     """The decision and its run, bound as a package 0.6."""
-    package = package_of(
+    package = _package(store, arguments)
+    data = {"package": package.to_dict(), "digest": package.integrity.binding_digest}
+    return data | {"rendered": render_audit_package(package)} if arguments.render else data
+
+
+def export_signed_package(
+    store: DecisionStore, arguments: "ExportAuditPackageArguments", key: "PrivateKey", *, producer: str
+) -> dict[str, Any]:
+    """The package as the bytes that are signed, `canonical_json`, and the DSSE envelope in which `key` signs them."""
+    from nexus_control.evidence import dsse, package_statement, vouching
+
+    package = _package(store, arguments)
+    content = canonical_json(package.to_dict())
+    statement = vouching.state_package(
+        package,
+        content.encode(),
+        issued_at=format_instant(store.clock.now()),
+        producer=producer,
+    )
+    envelope = dsse.sign_envelope(package_statement.PAYLOAD_TYPE, statement.to_payload(), key)
+    return {
+        "package": package.to_dict(),
+        "digest": package.integrity.binding_digest,
+        "canonical_json": content,
+        "envelope": envelope.to_json(),
+        "signed_by": key.public.fingerprint,
+    }
+
+
+def _package(store: DecisionStore, arguments: "ExportAuditPackageArguments") -> AuditPackage:
+    return package_of(
         store,
         arguments.decision_id,
         embed=arguments.embed_router_bundle,
@@ -62,8 +94,6 @@ def export_audit_package(store: DecisionStore, arguments: "ExportAuditPackageArg
         run_digest=arguments.router_bundle_digest,
         verify=arguments.verify_router_bundle_digest,
     )
-    data = {"package": package.to_dict(), "digest": package.integrity.binding_digest}
-    return data | {"rendered": render_audit_package(package)} if arguments.render else data
 
 
 def export_audit_record(store: DecisionStore, arguments: "RecordArguments") -> dict[str, Any]:

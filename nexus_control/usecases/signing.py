@@ -62,6 +62,17 @@ def approval_statement(store: DecisionStore, arguments: "StatementArguments") ->
     }
 
 
+def allowed_signers_of(store: DecisionStore) -> AllowedSigners | None:
+    """Who may sign here, as the file says now. Raises INVALID_ARGUMENT for one that cannot be read."""
+    if store.allowed_signers is None:
+        return None
+    try:
+        return parse_allowed_signers(store.allowed_signers.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise invalid_argument("allowed_signers", f"cannot be read: {why}") from None
+
+
 def require_signed(
     store: DecisionStore,
     session: ReadSession,
@@ -72,7 +83,7 @@ def require_signed(
     at: datetime,
 ) -> SignedVerdict:
     """That this approver signed this verdict, here, for the first time. Raises SIGNATURE_INVALID."""
-    allowed = _allowed_signers(store)
+    allowed = allowed_signers_of(store)
     if allowed is None:
         raise _refused("nobody is trusted to sign here: open the store with an allowed_signers file")
     opened = open_verdict(signed)
@@ -102,7 +113,7 @@ def verified(
     store: DecisionStore, session: ReadSession, decision: StoredDecision, signed: set[int], at: datetime
 ) -> set[int]:
     """Those of the signed approvals, by `seq`, whose signers are trusted here at this instant; one key counts once."""
-    allowed = _allowed_signers(store)
+    allowed = allowed_signers_of(store)
     if allowed is None:
         return set()
     logs = {*store.trusted_logs, checkpoints.origin_in(session)}
@@ -143,16 +154,6 @@ def _trusted_key(
             raise
         return None
     return opened.signature.key if opened.statement.log in logs else None
-
-
-def _allowed_signers(store: DecisionStore) -> AllowedSigners | None:
-    if store.allowed_signers is None:
-        return None
-    try:
-        return parse_allowed_signers(store.allowed_signers.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise invalid_argument("allowed_signers", f"cannot be read: {why}") from None
 
 
 def _basis(session: ReadSession, decision: StoredDecision) -> str:

@@ -1,10 +1,14 @@
+import json
+import subprocess
+import sys
 from io import StringIO
+from pathlib import Path
 
 import pytest
 
 from nexus_control import __version__
 from nexus_control.cli.screen import Mark, Screen, columns, visible
-from tests.cli.running import nexus_control
+from tests.cli.running import environment, nexus_control
 
 
 def test_version_says_which_program_and_version() -> None:
@@ -22,6 +26,32 @@ def test_help_is_plain_text_that_names_every_command() -> None:
     assert ran.returncode == 0
     assert "demo" in ran.stdout
     assert all(line.isprintable() and line.isascii() for line in ran.stdout.splitlines())
+
+
+PROBE = """
+import json, sys
+from nexus_control.cli import main
+try:
+    main()
+finally:
+    print(json.dumps(sorted(name for name in sys.modules if "." not in name)), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("command", ["list", "request"])
+def test_commands_that_neither_sign_nor_verify_wait_for_no_library_that_does(
+    command: str, tmp_path: Path
+) -> None:
+    arguments = [command, *(["g"] if command == "request" else []), "--db", str(tmp_path / "store.db")]
+    ran = subprocess.run(
+        [sys.executable, "-c", PROBE, *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert {"cryptography", "mcp"}.isdisjoint(json.loads(ran.stderr.splitlines()[-1]))
 
 
 HOSTILE = "[bold red]not markup[/] :warning: \x1b[31m\x9b\r\u202e\u200b"

@@ -74,8 +74,10 @@ def test_without_trust_nothing_is_proved_of_who() -> None:
 def test_what_nobody_is_trusted_for_earns_no_level(missing: dict[str, Any], check: str, level: str) -> None:
     signed = signed_package().trusting(**missing)
     assert statuses(signed)[check] == "skipped"
-    assert signed.verified(require="L5").level == level
-    assert not signed.verified(require="L5").ok
+    report = signed.verified(require="L5")
+    assert (report.ok, report.level) == (False, level)
+    assert check in {each.name for each in report.missing}
+    assert signed.verified(require=level).missing == ()
 
 
 def event(data: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -332,8 +334,9 @@ Field: TypeAlias = tuple[str, Any]
         ("log_keys", ("nonsense",)),
         ("log_keys", (str(WITNESS),)),
         ("witnesses", ("nonsense",)),
+        ("witness_quorum", 0),
     ],
-    ids=["signers", "package key", "log key", "a witness for a log", "witness"],
+    ids=["signers", "package key", "log key", "a witness for a log", "witness", "quorum of nobody"],
 )
 def test_a_trust_that_cannot_be_read_is_the_verifiers_own_mistake(field: Field) -> None:
     with pytest.raises(NexusControlError) as caught:

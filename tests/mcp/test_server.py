@@ -13,7 +13,9 @@ from mcp.types import TextContent
 from nexus_control import NexusControlTools
 from nexus_control.toolset import TOOLS
 from tests.cli.running import nexus_control
+from tests.evidence.ssh import ed25519, public_line, signed
 from tests.mcp.serving import CONFIG, ERAS, Era, client, content_of, data, parameters, person, plan, refusal
+from tests.support.governed import data_of
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -162,6 +164,24 @@ def test_approving_can_be_left_out(tmp_path: Path) -> None:
     asyncio.run(look())
 
 
+def test_signed_approvals_count_where_the_server_is_told_whose(tmp_path: Path) -> None:
+    signers = tmp_path / "allowed_signers"
+    signers.write_text(f"bob {public_line(ed25519(2)[0])}\n")
+    tools = NexusControlTools(db_path=tmp_path / "store.db", allowed_signers=signers)
+    asked = data_of(tools.request("g", person("alice"), min_assurance="signed"))["request_id"]
+    text = data_of(tools.approval_statement(asked, "bob"))["statement"]
+    data_of(tools.approve(asked, person("bob"), statement=text, signature=signed(2, text.encode())))
+    tools.store.close()
+
+    async def blocking(*options: str) -> list[str]:
+        async with client(*options, folder=tmp_path) as agent:
+            status = await data(agent, "status", request_id=asked)
+        return [reason["code"] for reason in status["blocking_reasons"]]
+
+    assert asyncio.run(blocking()) == ["IMPORTED_APPROVALS"]
+    assert asyncio.run(blocking("--allowed-signers", str(signers))) == []
+
+
 def test_decisions_and_templates_are_resources(tmp_path: Path) -> None:
     async def look() -> None:
         async with client(folder=tmp_path) as agent:
@@ -231,6 +251,7 @@ BAD_OPTIONS = [
     ("--router", "json"),
     ("--router", "builtins:dict"),
     ("--db", "/nowhere/at/all.db"),
+    ("--allowed-signers", "nowhere"),
 ]
 
 

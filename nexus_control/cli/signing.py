@@ -1,0 +1,206 @@
+"""Verdicts that their approvers sign: the options of approve, deny and revoke, and the command statement.
+
+The approver's key stays with ssh-keygen: it signs in a process of its own, with the terminal for passphrases and for
+touches of hardware keys, or on another machine. The bytes that are signed are sent on exactly as they are.
+"""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nexus_control import arguments as door
+from nexus_control.actors import Actor
+from nexus_control.cli.files import read_text, write_bytes
+from nexus_control.cli.frame import ActingAs, AsJson, Data, Database, Frame, carry_out, frame_of, identity
+from nexus_control.cli.screen import Screen
+from nexus_control.errors import invalid_argument
+from nexus_control.payloads import SignedStatement
+from nexus_control.store import DecisionStore
+
+SignKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--sign",
+        metavar="KEY",
+        help="Sign with this SSH key: a private key, or a .pub whose private half is in ssh-agent.",
+    ),
+]
+SignatureFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--signature", metavar="FILE", help="The signature that ssh-keygen made of a statement elsewhere."
+    ),
+]
+StatementFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--statement",
+        metavar="FILE",
+        help="The statement that was signed. Default: the signature's FILE without .sig.",
+    ),
+]
+
+_SIGNER = "ssh-keygen"
+_SUFFIX = ".sig"
+_EXAMPLE_FILE, _EXAMPLE_KEY = "approval.json", "~/.ssh/id_ed25519"
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """How a verdict comes to be signed, if it does."""
+
+    verdict: str
+    key: Path | None
+    signature: Path | None
+    statement: Path | None
+    expires_at: str | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.key is not None or self.signature is not None
+
+    def require_usable(self, frame: Frame) -> None:
+        """Before anybody is asked anything. Raises INVALID_ARGUMENT."""
+        if self.key is not None and self.signature is not None:
+            raise invalid_argument("--sign", "and --signature exclude each other")
+        if self.statement is not None and self.signature is None:
+            raise invalid_argument("--statement", "needs --signature, the signature of it")
+        if self.key is not None and shutil.which(_SIGNER) is None:
+            raise invalid_argument(
+                "--sign",
+                f"needs {_SIGNER}, which is not on PATH: install OpenSSH, or sign elsewhere what `nexus-control"
+                " statement` writes, and hand it in with --signature",
+            )
+        if self.is_wanted and frame.allowed_signers is None:
+            raise invalid_argument(
+                "--allowed-signers",
+                "is needed for a signed verdict: the file that says whose keys count here (also"
+                " NEXUS_CONTROL_ALLOWED_SIGNERS)",
+            )
+
+    def signed(self, store: DecisionStore, request_id: str, actor: Actor) -> SignedStatement | None:
+        """The statement of this verdict with its signature. Raises INVALID_ARGUMENT for want of a file or a signer."""
+        if self.key is not None:
+            stated = _state(store, request_id, actor, self.verdict, self.expires_at)
+            signature = _sign(self.key, stated["namespace"], stated["statement"])
+            return _paired(stated["statement"], signature)
+        if self.signature is not None:
+            return self._read(self.signature)
+        return None
+
+    def _read(self, signature: Path) -> SignedStatement:
+        if self.statement is None and signature.suffix != _SUFFIX:
+            raise invalid_argument(
+                "--statement",
+                f"is needed: {signature.name} does not end in {_SUFFIX}, so nothing tells its name",
+            )
+        statement = self.statement or signature.with_suffix("")
+        if self.statement is None and not statement.is_file():
+            raise invalid_argument("--statement", f"is needed: there is no {statement} beside the signature")
+        return _paired(read_text("--statement", statement), read_text("--signature", signature))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(statement)
+
+
+def statement(
+    context: typer.Context,
+    request_id: Annotated[str, typer.Argument(metavar="ID", help="The request's id.")],
+    verdict: Annotated[str, typer.Option(help="approve, deny or revoke.")] = "approve",
+    expires_at: Annotated[
+        str | None, typer.Option(help="When the approval is to run out (ISO 8601).")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write it here rather than to standard output."),
+    ] = None,
+    acting_as: ActingAs = None,
+    db: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """The exact bytes that an approver signs, to be signed elsewhere; then hand the signature in.
+
+    Example: nexus-control statement 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o approval.json
+    """
+    frame = frame_of(context, db, as_json)
+
+    def run(store: DecisionStore) -> Data:
+        if expires_at is not None and verdict != "approve":
+            raise invalid_argument("--expires-at", "is for --verdict approve: nothing else runs out")
+        data = _state(store, request_id, identity(acting_as)[0], verdict, expires_at)
+        if output is None:
+            return data
+        write_bytes("--output", output, data["statement"].encode())
+        return {**data, "path": str(output)}
+
+    def show(_screen: Screen, data: Data) -> None:
+        if output is None:
+            typer.echo(data["statement"].encode(), nl=False)
+        _advise(frame, data, acting_as, output)
+
+    carry_out(frame, run, show)
+
+
+def _advise(frame: Frame, data: Data, acting_as: str | None, output: Path | None) -> None:
+    """What to run next, on standard error: standard output holds the bytes alone."""
+    screen, file = Screen(sys.stderr), shlex.quote(str(output or _EXAMPLE_FILE))
+    if output is None:
+        screen.blank()
+        screen.prose(f"Once these very bytes are in a file ({file}: --output writes it), sign them:")
+    else:
+        screen.prose(f"{file} is written. Sign it with your own key:")
+    screen.verbatim(f"{_SIGNER} -Y sign -f {_EXAMPLE_KEY} -n {data['namespace']} {file}")
+    screen.prose("Then hand both in:")
+    words = [
+        "nexus-control",
+        data["verdict"],
+        data["request_id"],
+        "--signature",
+        f"{output or _EXAMPLE_FILE}.sig",
+    ]
+    if data["verdict"] != "approve":
+        words += ["--reason", "..."]
+    known = {"--as": acting_as, "--db": frame.database, "--allowed-signers": frame.allowed_signers}
+    words += [word for option, value in known.items() if value for word in (option, str(value))]
+    screen.verbatim(shlex.join(words))
+
+
+def _state(store: DecisionStore, request_id: str, actor: Actor, verdict: str, expires_at: str | None) -> Data:
+    from nexus_control.usecases.signing import approval_statement
+
+    values = {
+        "request_id": request_id,
+        "approver": actor.id,
+        "verdict": verdict,
+        "expires_at": expires_at,
+    }
+    return approval_statement(store, door.validated(door.StatementArguments, values))
+
+
+def _sign(key: Path, namespace: str, text: str) -> str:
+    """What ssh-keygen makes of these bytes. What it says and asks goes to the person who runs this command."""
+    command = [_SIGNER, "-Y", "sign", "-f", str(key), "-n", namespace]
+    try:
+        ran = subprocess.run(command, input=text.encode(), stdout=subprocess.PIPE, check=False)
+    except OSError as error:
+        raise invalid_argument("--sign", f"cannot run {_SIGNER}: {error.strerror}") from None
+    if ran.returncode != 0:
+        raise invalid_argument(
+            "--sign",
+            f"got no signature from {_SIGNER} with {key}; what it said is on standard error. It takes a private"
+            " key, or a .pub whose private half is in ssh-agent (ssh-add -l lists them)",
+        )
+    return ran.stdout.decode(errors="replace")
+
+
+def _paired(statement: str, signature: str) -> SignedStatement:
+    values = {"statement": statement, "signature": signature}
+    return door.validated(door.SignatureArguments, values).signed()

@@ -1,0 +1,315 @@
+"""The command of those who verify: verify. It reads files, and needs neither a database nor a network.
+
+Whom it trusts is what its options say, never what the package says. The package's file is verified as its bytes. It
+exits with 3 when a check fails, or when the required level is not reached; L0 to L2 are never called a proof of who.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from nexus_control.canonical_json import parse_json_object
+from nexus_control.cli.artifacts import envelope_beside
+from nexus_control.cli.files import blaming, read_bytes, read_text
+from nexus_control.cli.frame import NOT_VERIFIED, AllowedSigners, AsJson, Data, answer, frame_of
+from nexus_control.cli.screen import Cell, Mark, Screen, columns
+from nexus_control.errors import invalid_argument
+from nexus_control.evidence.base64_text import from_base64
+from nexus_control.evidence.trust import Attached, Trust
+
+if TYPE_CHECKING:
+    from nexus_control.evidence.verify import Level
+
+_DEFAULT_LEVEL: "Level" = "L1"
+_SELF_SIGNED = "self-signed; an operator can rewrite history until a checkpoint leaves this machine"
+_MEANING = {
+    "L0": "it is what its digests say. Who wrote it, and whether it was allowed, they do not say",
+    "L1": "what ran is what had been approved, by its own account. Who wrote it, its digests do not say",
+    "L2": "it is in a log that you trust. Who approved, the log does not say",
+    "L3": "a key that you trust signed the package",
+    "L4": "keys that you trust signed the approvals that the policy asked for",
+    "L5": "others saw the log: witnesses or a timestamp that you trust",
+}
+_EITHER = {"witness_quorum", "timestamp"}
+_HASH_BYTES = 32
+
+PackageKeys = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--package-key", metavar="FILE", help="Who may sign packages: a public key in PEM; may be repeated."
+    ),
+]
+LogKeys = Annotated[
+    list[str] | None,
+    typer.Option("--log-key", metavar="KEY", help="A log that is trusted: NAME+ID+BASE64; may be repeated."),
+]
+Witnesses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--witness", metavar="KEY", help="A witness that is trusted: NAME+ID+BASE64; may be repeated."
+    ),
+]
+Quorum = Annotated[
+    int, typer.Option("--witness-quorum", min=1, help="How many witnesses must have cosigned.")
+]
+Remembered = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", metavar="FILE", help="The log's checkpoint that you remember from before."),
+]
+Consistency = Annotated[
+    Path | None,
+    typer.Option(
+        "--consistency",
+        metavar="FILE",
+        help="The proof from that checkpoint to the package's: what `log consistency --json` printed, or its hashes.",
+    ),
+]
+Envelope = Annotated[
+    Path | None,
+    typer.Option(
+        "--envelope",
+        metavar="FILE",
+        help="The package's signature. Default: package.dsse.json beside package.json, if it is there.",
+    ),
+]
+Proof = Annotated[
+    Path | None,
+    typer.Option("--log-proof", metavar="FILE", help="A newer proof of the log than the one in the package."),
+]
+Token = Annotated[
+    Path | None,
+    typer.Option("--timestamp", metavar="FILE", help="A timestamp (RFC 3161) of the package's checkpoint."),
+]
+Roots = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--timestamp-root", metavar="FILE", help="Whose timestamps count: a root in PEM; may be repeated."
+    ),
+]
+Certificates = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--timestamp-certificate",
+        metavar="FILE",
+        help="Certificates between token and root; may be repeated.",
+    ),
+]
+Require = Annotated[
+    str | None,
+    typer.Option(metavar="LEVEL", help=f"L0 to L5: what must be reached. Default: {_DEFAULT_LEVEL}."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(verify)
+
+
+def verify(
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An audit package, a bundle, or a run's bundle.")
+    ],
+    require: Require = None,
+    allowed_signers: AllowedSigners = None,
+    package_key: PackageKeys = None,
+    log_key: LogKeys = None,
+    witness: Witnesses = None,
+    witness_quorum: Quorum = 1,
+    checkpoint: Remembered = None,
+    consistency: Consistency = None,
+    envelope: Envelope = None,
+    log_proof: Proof = None,
+    timestamp: Token = None,
+    timestamp_root: Roots = None,
+    timestamp_certificate: Certificates = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a package or a bundle, of this version or of 1.0, as far as you say whom you trust. Needs no database.
+
+    Example: nexus-control verify package.json --allowed-signers signers --package-key key.pem --require L4
+    """
+    frame = frame_of(context, None, as_json, allowed_signers)
+
+    def run() -> Data:
+        trust = Trust(
+            allowed_signers=_signers(frame.allowed_signers),
+            package_keys=_package_keys(package_key),
+            log_keys=_verifiers("--log-key", log_key),
+            witnesses=_verifiers("--witness", witness),
+            witness_quorum=witness_quorum,
+            checkpoint=_text("--checkpoint", checkpoint),
+            consistency=_hashes(consistency),
+            timestamp_roots=_certificates("--timestamp-root", timestamp_root),
+            timestamp_certificates=_certificates("--timestamp-certificate", timestamp_certificate),
+        )
+        attached = Attached(
+            envelope=_envelope(file, envelope),
+            log_proof=_text("--log-proof", log_proof),
+            timestamp=None if timestamp is None else read_bytes("--timestamp", timestamp),
+        )
+        return _verified(file, trust, attached, require, _given(context))
+
+    if not answer(frame, run, _show)["ok"]:
+        raise typer.Exit(NOT_VERIFIED)
+
+
+def _given(context: typer.Context) -> list[str]:
+    """The options of this call that are for packages."""
+    others = {"file", "as_json", "witness_quorum"}
+    return [
+        f"--{name.replace('_', '-')}"
+        for name, value in context.params.items()
+        if value and name not in others
+    ]
+
+
+def _verified(file: Path, trust: Trust, attached: Attached, require: str | None, given: list[str]) -> Data:
+    from nexus_control.evidence.artifact import read_evidence
+
+    content, level = read_bytes("FILE", file), _level(require)
+    evidence = read_evidence(content, trust=trust, require=level, attached=attached)
+    report = evidence.report
+    if report is None and given:
+        raise invalid_argument(given[0], f"is for audit packages: FILE is a {evidence.kind}")
+    return {
+        "ok": evidence.ok,
+        "kind": evidence.kind,
+        "digest": evidence.digest,
+        "level": report.level if report is not None else None,
+        "reached": list(report.reached) if report is not None else [],
+        "required": report.required if report is not None else None,
+        "missing": [check.name for check in report.missing] if report is not None else [],
+        "checks": [check.to_dict() for check in evidence.checks],
+    }
+
+
+def _level(given: str | None) -> "Level":
+    from nexus_control.evidence.verify import LEVELS
+
+    if given is None:
+        return _DEFAULT_LEVEL
+    for level in LEVELS:
+        if level == given:
+            return level
+    raise invalid_argument("--require", f"must be one of {', '.join(LEVELS)}")
+
+
+def _signers(file: Path | None) -> str | None:
+    from nexus_control.evidence.allowed_signers import parse_allowed_signers
+
+    text = _text("--allowed-signers", file)
+    if text is not None:
+        with blaming("--allowed-signers", str(file)):
+            parse_allowed_signers(text)
+    return text
+
+
+def _package_keys(files: list[Path] | None) -> list[str]:
+    from nexus_control.evidence.keys import public_from_pem
+
+    return _checked("--package-key", files, public_from_pem)
+
+
+def _certificates(option: str, files: list[Path] | None) -> list[str]:
+    from nexus_control.evidence.certificates import read_pem
+
+    return _checked(option, files, lambda text: read_pem("it", [text]))
+
+
+def _checked(option: str, files: list[Path] | None, read: Callable[[str], object]) -> list[str]:
+    """What these files hold, once each of them could be read as what it should be."""
+    texts = list[str]()
+    for file in files or ():
+        text = read_text(option, file)
+        with blaming(option, str(file)):
+            read(text)
+        texts.append(text)
+    return texts
+
+
+def _verifiers(option: str, keys: list[str] | None) -> list[str]:
+    from nexus_control.evidence.note import COSIGNATURE, ED25519, parse_verifier
+
+    kind, other = (ED25519, "a witness") if option == "--log-key" else (COSIGNATURE, "a log")
+    for key in keys or ():
+        with blaming(option, key):
+            if parse_verifier(key).type != kind:
+                raise invalid_argument("it", f"is the key of {other}")
+    return keys or []
+
+
+def _hashes(file: Path | None) -> list[str]:
+    """The hashes of a consistency proof, from JSON or one a line."""
+    text = (_text("--consistency", file) or "").strip()
+    with blaming("--consistency", str(file)):
+        found: object = parse_json_object(text).get("proof") if text.startswith("{") else text.split()
+        hashes = cast("list[object]", found) if isinstance(found, list) else [None]
+        if not all(isinstance(each, str) and len(from_base64(each) or b"") == _HASH_BYTES for each in hashes):
+            raise invalid_argument("it", "must be what `log consistency --json` prints, or hashes in base64")
+    return list(map(str, hashes))
+
+
+def _envelope(package: Path, given: Path | None) -> bytes | None:
+    beside = envelope_beside(package)
+    if given is None and not beside.is_file():
+        return None
+    return read_bytes("--envelope", given or beside)
+
+
+def _text(option: str, file: Path | None) -> str | None:
+    return None if file is None else read_text(option, file)
+
+
+def _show(screen: Screen, data: Data) -> None:
+    rows: list[tuple[Cell, ...]] = [
+        (each["name"], _mark(each["status"]), _found(each)) for each in data["checks"]
+    ]
+    screen.grid(columns("check|status|what was found", rows))
+    screen.blank()
+    failed = [each["name"] for each in data["checks"] if each["status"] == "fail"]
+    if failed:
+        screen.prose(f"The {data['kind']} does not hold: {', '.join(failed)}.", Mark("Failed.", "bad"))
+    elif not data["ok"]:
+        screen.prose(
+            f"{data['required']} is required, and checks are missing for it: {_missing(data)}.",
+            Mark("Not enough.", "bad"),
+        )
+    else:
+        screen.prose(f"The {data['kind']} {data['digest']} holds together.", Mark("Verified.", "good"))
+    if data["kind"] == "package":
+        _show_level(screen, data)
+    elif not failed:
+        screen.prose("Who wrote it, its digests do not say.")
+
+
+def _missing(data: Data) -> str:
+    names: list[str] = data["missing"]
+    either = [name for name in names if name in _EITHER]
+    needed = [name for name in names if name not in _EITHER]
+    return ", ".join([*needed, *([" or ".join(either)] if either else [])])
+
+
+def _show_level(screen: Screen, data: Data) -> None:
+    level: str | None = data["level"]
+    if level is None:
+        screen.prose("No level is reached: the package is not what its digests say.")
+        return
+    status = {each["name"]: each["status"] for each in data["checks"]}
+    is_self_signed = level == "L2" and status["checkpoint_signature"] == "info"
+    screen.prose(f"{level}: {_SELF_SIGNED if is_self_signed else _MEANING[level]}.")
+    beyond = [each for each in data["reached"] if each > level]
+    if beyond:
+        screen.prose(f"The checks of {', '.join(beyond)} hold too, but not all of the levels below.")
+
+
+def _mark(status: str) -> Mark:
+    return Mark(status, "good" if status == "pass" else "bad" if status == "fail" else "stopped")
+
+
+def _found(check: Data) -> str:
+    if check["status"] == "fail" and check["expected"] is not None:
+        return f"{check['detail']}: expected {check['expected']}, found {check['actual']}"
+    return check["detail"]

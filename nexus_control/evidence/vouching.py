@@ -1,0 +1,52 @@
+"""Vouching for a package: the statement of it, from the package itself and the very bytes that hold it.
+
+What the statement says beside the digests is read off the package's events and its proof, so a signer states nothing
+that a verifier could not find there, but for `issued_at` and `producer`. `assurance` is the weakest among the
+approvals that counted at dispatch.
+"""
+
+from nexus_control.audit_package import AuditPackage
+from nexus_control.evidence.bundle_checks import History, history_of
+from nexus_control.evidence.package_statement import LogPlace, PackageStatement, Predicate
+from nexus_control.evidence.section import Evidence
+from nexus_control.evidence.semantics import Case
+from nexus_control.evidence.signatures import chain_of
+from nexus_control.evidence.tlog_proof import parse_log_proof
+from nexus_control.integrity import bare, prefixed, sha256_hex
+from nexus_control.payloads import ASSURANCES
+
+
+def state_package(
+    package: AuditPackage, content: bytes, *, issued_at: str | None = None, producer: str | None = None
+) -> PackageStatement:
+    """The statement of `package`, whose bytes are `content`. Raises as replaying its events does."""
+    history = history_of(package.control_bundle)
+    if not isinstance(history, History):
+        raise history
+    return PackageStatement(
+        package_sha256=sha256_hex(content),
+        binding_sha256=bare(package.integrity.binding_digest),
+        predicate=Predicate(
+            decision_id=history.decision.decision_id,
+            chain_head=prefixed(chain_of(history.decision)[-1]),
+            events=len(history.decision.events),
+            log=_log_place(package),
+            assurance=_assurance(Case(package=package, history=history)),
+            issued_at=issued_at,
+            producer=producer,
+        ),
+    )
+
+
+def _log_place(package: AuditPackage) -> LogPlace | None:
+    if package.evidence is None:
+        return None
+    proof = parse_log_proof(Evidence.from_dict(package.evidence).log_proof)
+    return LogPlace(origin=proof.origin, index=proof.index)
+
+
+def _assurance(case: Case) -> str | None:
+    execution = case.facts.linked_execution
+    counted = case.counted(execution) if execution else ()
+    known = [approval.assurance or ASSURANCES[0] for approval in counted]
+    return min(known, key=ASSURANCES.index, default=None)
