@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from nexus_control.canonical_json import parse_json_object
 from nexus_control.entries import leaf_data_of_each, read_subtree
-from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.evidence.chain import leaf_hash
 from nexus_control.evidence.keys import PrivateKey, generate, private_from_pem
 from nexus_control.evidence.merkle import (
@@ -107,20 +107,26 @@ def prove(store: DecisionStore, decision_id: str, generation: int, seq: int) -> 
     return LogProof(index=position, path=tuple(path), note=published.note)
 
 
-def require_continued(store: DecisionStore, note: str, trusted: Verifier | None = None) -> Consistency:
+def require_continued(
+    store: DecisionStore, note: str, trusted: Verifier | None = None, *, size: int | None = None
+) -> Consistency:
     """That the log continues the checkpoint that this note signs: one that was saved elsewhere, some time ago.
 
     The tree is computed anew from the entries. `trusted` is the key under which the note must be signed; None takes
-    the keys that the log itself names. Raises LOG_INCONSISTENT, SIGNATURE_INVALID, INTEGRITY_MISMATCH.
+    the keys that the log itself names. The proof is to the first `size` entries, or to all. Raises LOG_INCONSISTENT,
+    SIGNATURE_INVALID, INTEGRITY_MISMATCH; INVALID_ARGUMENT for a size that the log has not, or had not reached then.
     """
     with store.reading() as session:
         known = [record.verifier for record in _records(session)] if trusted is None else [trusted]
         earlier = _signed_checkpoint(note, known)
         leaves = [bytes.fromhex(leaf_hash(data)) for data in leaf_data_of_each(session.rows.log())]
-    size, read = len(leaves), reader(whole_tree(leaves))
-    _require_continues(earlier, size, read)
-    path = consistency_path(earlier.size, size, read)
-    return Consistency(earlier=earlier, size=size, root=tree_root(size, read), path=tuple(path))
+    read = reader(whole_tree(leaves))
+    _require_continues(earlier, len(leaves), read)
+    until = len(leaves) if size is None else size
+    if not earlier.size <= until <= len(leaves):
+        raise invalid_argument("size", f"must be from {earlier.size} to {len(leaves)}")
+    path = consistency_path(earlier.size, until, read)
+    return Consistency(earlier=earlier, size=until, root=tree_root(until, read), path=tuple(path))
 
 
 def require_leaves(note: str, lines: bytes, trusted: Verifier) -> Checkpoint:
@@ -229,6 +235,8 @@ def _signed_checkpoint(note: str, known: list[Verifier]) -> Checkpoint:
         raise NexusControlError(
             ErrorCode.SIGNATURE_INVALID, "No key that is trusted for this log signed the checkpoint"
         )
+    if not checkpoint.size:
+        raise NexusControlError(ErrorCode.INTEGRITY_MISMATCH, "A checkpoint of no entries proves nothing")
     return checkpoint
 
 

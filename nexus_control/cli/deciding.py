@@ -241,10 +241,12 @@ def _decide(
             signing.require_usable(frame)
         if not yes:
             _require_somebody_to_ask()
+        stated = signing.stated(store, request_id, actor) if signing is not None else None
+        if not yes:
             _review(store, request_id, config)
-            known = "signed" if signing is not None and signing.is_wanted else assurance
+            known = assurance if stated is None else "signed"
             _require_consent(f"{verb.capitalize()} this request as {actor} ({known})?")
-        signed = signing.signed(store, request_id, actor) if signing is not None else None
+        signed = signing.signed(stated) if signing is not None and stated is not None else None
         return act(store, actor, assurance, signed)
 
     def show(screen: Screen, data: Data) -> None:

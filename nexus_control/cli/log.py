@@ -92,6 +92,10 @@ def consistency(
     context: typer.Context,
     file: CheckpointFile,
     log_key: LogKey = None,
+    size: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The proof to the log's first N entries. Default: to all of them."),
+    ] = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -113,7 +117,7 @@ def consistency(
                 {"faults": [fault.code for fault in faults][:100]},
             )
         trusted = parse_verifier(log_key) if log_key else None
-        found = checkpoints.require_continued(store, read_text("CHECKPOINT", file), trusted)
+        found = checkpoints.require_continued(store, read_text("CHECKPOINT", file), trusted, size=size)
         return {
             "ok": True,
             "checkpoint": _checkpoint(found.earlier),
@@ -125,7 +129,7 @@ def consistency(
     def show(screen: Screen, data: Data) -> None:
         earlier = data["checkpoint"]["size"]
         screen.prose(
-            f"The first {earlier} of {data['size']} entries are those that were signed.",
+            f"The first {earlier} entries are those that were signed; the proof to {data['size']}:",
             Mark("Consistent.", "good"),
         )
         for step in data["proof"]:

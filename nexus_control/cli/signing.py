@@ -20,6 +20,7 @@ from nexus_control.cli.files import read_text, write_bytes
 from nexus_control.cli.frame import ActingAs, AsJson, Data, Database, Frame, carry_out, frame_of, identity
 from nexus_control.cli.screen import Screen
 from nexus_control.errors import invalid_argument
+from nexus_control.evidence.statement import NAMESPACE
 from nexus_control.payloads import SignedStatement
 from nexus_control.store import DecisionStore
 
@@ -84,17 +85,22 @@ class Signing:
                 " NEXUS_CONTROL_ALLOWED_SIGNERS)",
             )
 
-    def signed(self, store: DecisionStore, request_id: str, actor: Actor) -> SignedStatement | None:
-        """The statement of this verdict with its signature. Raises INVALID_ARGUMENT for want of a file or a signer."""
+    def stated(self, store: DecisionStore, request_id: str, actor: Actor) -> str | None:
+        """The statement of this verdict, where it is signed. It is made before the request is shown: should the request
+        be replaced meanwhile, the statement is not of what replaced it, and is refused. Raises INVALID_ARGUMENT.
+        """
         if self.key is not None:
-            stated = _state(store, request_id, actor, self.verdict, self.expires_at)
-            signature = _sign(self.key, stated["namespace"], stated["statement"])
-            return _paired(stated["statement"], signature)
-        if self.signature is not None:
-            return self._read(self.signature)
-        return None
+            return _state(store, request_id, actor, self.verdict, self.expires_at)["statement"]
+        return None if self.signature is None else self._read(self.signature)
 
-    def _read(self, signature: Path) -> SignedStatement:
+    def signed(self, statement: str) -> SignedStatement:
+        """The statement with its signature. Raises INVALID_ARGUMENT for want of a file or a signer."""
+        if self.key is not None:
+            return _paired(statement, _sign(self.key, statement))
+        assert self.signature is not None
+        return _paired(statement, read_text("--signature", self.signature))
+
+    def _read(self, signature: Path) -> str:
         if self.statement is None and signature.suffix != _SUFFIX:
             raise invalid_argument(
                 "--statement",
@@ -103,7 +109,7 @@ class Signing:
         statement = self.statement or signature.with_suffix("")
         if self.statement is None and not statement.is_file():
             raise invalid_argument("--statement", f"is needed: there is no {statement} beside the signature")
-        return _paired(read_text("--statement", statement), read_text("--signature", signature))
+        return read_text("--statement", statement)
 
 
 def register(app: typer.Typer) -> None:
@@ -157,7 +163,7 @@ def _advise(frame: Frame, data: Data, acting_as: str | None, output: Path | None
         screen.prose(f"Once these very bytes are in a file ({file}: --output writes it), sign them:")
     else:
         screen.prose(f"{file} is written. Sign it with your own key:")
-    screen.verbatim(f"{_SIGNER} -Y sign -f {_EXAMPLE_KEY} -n {data['namespace']} {file}")
+    screen.verbatim(f"{_SIGNER} -Y sign -f {_EXAMPLE_KEY} -n {NAMESPACE} {file}")
     screen.prose("Then hand both in:")
     words = [
         "nexus-control",
@@ -185,9 +191,9 @@ def _state(store: DecisionStore, request_id: str, actor: Actor, verdict: str, ex
     return approval_statement(store, door.validated(door.StatementArguments, values))
 
 
-def _sign(key: Path, namespace: str, text: str) -> str:
+def _sign(key: Path, text: str) -> str:
     """What ssh-keygen makes of these bytes. What it says and asks goes to the person who runs this command."""
-    command = [_SIGNER, "-Y", "sign", "-f", str(key), "-n", namespace]
+    command = [_SIGNER, "-Y", "sign", "-f", str(key), "-n", NAMESPACE]
     try:
         ran = subprocess.run(command, input=text.encode(), stdout=subprocess.PIPE, check=False)
     except OSError as error:

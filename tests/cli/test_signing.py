@@ -12,10 +12,15 @@ from typing import Any
 
 import pytest
 
+from nexus_control import NexusControlTools
+from nexus_control.bundle import compute_bundle_digest
+from nexus_control.cli import deciding
+from nexus_control.events import compute_event_digest
 from tests.cli.office import Office, by, field
 from tests.cli.running import Commands, at_a_terminal, environment, nexus_control
 from tests.evidence.openssl import needs_openssl, openssl
 from tests.evidence.ssh import NAMESPACE, keygen, needs_ssh_keygen, verified_by_ssh_keygen
+from tests.support.governed import data_of
 
 pytestmark = needs_ssh_keygen
 
@@ -445,3 +450,31 @@ def test_a_package_is_signed_into_a_file_or_not_at_all(office: Office) -> None:
     assert not (office.folder / "package.json").exists()
     shown = office.run("audit", request_id, *key, *output)
     assert f"    {office.folder / 'package.dsse.json'}\n    sha256:" in shown
+
+
+def replaced(bundle: dict[str, Any], goal: str) -> str:
+    """The bundle of another request under the same id."""
+    first = bundle["events"][0]
+    first["payload"]["goal"] = bundle["decision"]["goal"] = goal
+    first["digest"] = compute_event_digest(first["type"], first["payload"])
+    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    return json.dumps(bundle)
+
+
+def test_a_request_that_is_replaced_while_it_is_being_read_is_not_what_was_signed(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, request_id = office.key("bob"), office.requested()
+    tools = NexusControlTools(db_path=office.database)
+    bundle = replaced(data_of(tools.export_bundle(request_id))["bundle"], "delete everything")
+
+    def replace_meanwhile(_question: str) -> None:
+        data_of(tools.import_bundle(bundle, conflict_mode="overwrite", allow_rollback=True))
+
+    monkeypatch.setattr(deciding, "_require_somebody_to_ask", lambda: None)
+    monkeypatch.setattr(deciding, "_require_consent", replace_meanwhile)
+    refused = office.answer(
+        "approve", request_id, "--as", "human:bob@example.com", "--sign", str(key), code=3
+    )
+    assert (refused["code"], "request" in refused["details"]["fields"]) == ("SIGNATURE_INVALID", True)
+    assert data_of(tools.status(request_id))["active_approvals"] == 0

@@ -169,7 +169,9 @@ def test_a_remembered_checkpoint_holds_a_later_package_to_one_history(tmp_path: 
     commands.run("log", "checkpoint", "-o", str(remembered))
     package = tmp_path / "package.json"
     commands.run("audit", executed(commands), "-o", str(package))
-    consistency = commands.run("log", "consistency", str(remembered), "--json")
+    size = parse_log_proof(json.loads(package.read_text())["evidence"]["log_proof"]).note.split("\n")[1]
+    commands.run("request", "what comes later is no part of the proof")
+    consistency = commands.run("log", "consistency", str(remembered), "--size", size, "--json")
     log_key = commands.answer("key", "export")["key"]
     proof.write_text(consistency if form == "json" else "\n".join(json.loads(consistency)["proof"]))
     verify = (
@@ -182,8 +184,9 @@ def test_a_remembered_checkpoint_holds_a_later_package_to_one_history(tmp_path: 
         "--checkpoint",
         str(remembered),
     )
-    unproved = commands.answer(*verify)
-    assert (unproved["level"], status(unproved, "consistency")) == ("L2", "skipped")
+    unproved = commands.answer(*verify, code=3)
+    assert (unproved["level"], status(unproved, "consistency")) == ("L1", "skipped")
+    assert unproved["missing"] == ["consistency"]
     proved = commands.answer(*verify, "--consistency", str(proof))
     assert (proved["level"], status(proved, "consistency")) == ("L2", "pass")
     other = Commands(tmp_path, "other.db")

@@ -6,8 +6,8 @@
     ```anything      a block right below `<!-- file: NAME -->` is first saved as that file
     ```anything      a block right below `<!-- no-run: reason -->` is not run
 
-Of shell commands only assignments, `export ...` and the programs below run; installing and the like is what .ci/run does.
-A command must exit 0, or as a comment at its end says: `$ nexus-control verify forged.json  # exit 3`.
+Of shell commands only assignments, `export ...` and the programs below run; installing and the like is what .ci/run
+does. A command must exit 0, or as a comment at its end says: `$ nexus-control verify forged.json  # exit 3`.
 A backslash at the end of a line continues the command. Shell variables last to the end of the page.
 """
 
