@@ -16,7 +16,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.instants import format_instant
 from nexus_control.payloads import Elicitation
 from nexus_control.render.question import render_question
-from nexus_control.toolset.guidance import person_command
+from nexus_control.toolset.guidance import approve_command
 from nexus_control.toolset.tool import Answer, Data, ToolContext
 from nexus_control.usecases import deciding
 from nexus_control.usecases.authority import authority_of
@@ -106,6 +106,6 @@ def needs_a_person(context: ToolContext, arguments: ApproveArguments, why: str) 
         {
             "request_id": facts.decision_id,
             "state": str(state_at(facts, now)),
-            "command": person_command(context, "approve", facts.decision_id),
+            "command": approve_command(context, facts.decision_id),
         },
     )

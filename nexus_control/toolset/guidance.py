@@ -10,10 +10,18 @@ from typing import Any
 from nexus_control.decision import DecisionState
 from nexus_control.toolset.tool import PREFIX, ToolContext, spelled
 
+_USUAL_KEY = "~/.ssh/id_ed25519"
 
-def person_command(context: ToolContext, verb: str, decision_id: str) -> str:
-    """The command for a person's own terminal."""
-    return shlex.join(["nexus-control", verb, decision_id, "--db", context.database])
+
+def approve_command(context: ToolContext, decision_id: str) -> str:
+    """The command with which a person approves at their own terminal: signed, where the policy demands that."""
+    words, store = ["nexus-control", "approve", decision_id, "--db", context.database], context.store
+    policy = store.load(decision_id).facts.policy
+    if policy is None or policy.min_assurance != "signed":
+        return shlex.join(words)
+    if store.allowed_signers is not None:
+        words += ["--allowed-signers", str(store.allowed_signers.absolute())]
+    return f"{shlex.join(words)} --sign {_USUAL_KEY}"
 
 
 def tool_name(context: ToolContext, verb: str) -> str:
@@ -32,7 +40,10 @@ def after_state(
     if "EXPIRED" in codes:
         return "Make a new request, if it is still wanted."
     if codes & {"IMPORTED_APPROVALS", "FORENSIC_IMPORT"}:
-        return "Get approvals that count here, or make a new request: what was imported is evidence, not authority."
+        return (
+            "Get approvals that count here, or make a new request: what was imported, or signed by nobody who is"
+            " trusted here, is evidence and not authority."
+        )
     match state:
         case DecisionState.PENDING_APPROVAL:
             return _get_approved(context, decision_id)
@@ -54,5 +65,5 @@ def _get_approved(context: ToolContext, decision_id: str) -> str:
     status = tool_name(context, "status")
     if context.approvals == "declared":
         return f"Let each approver approve with {tool_name(context, 'approve')}, then call {status}."
-    command = person_command(context, "approve", decision_id)
+    command = approve_command(context, decision_id)
     return f"Ask a person to approve with `{command}`, then call {status} with wait_seconds."

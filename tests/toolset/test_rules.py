@@ -49,6 +49,14 @@ def test_nobody_approves_on_a_models_word(bench: Bench, approvals: str) -> None:
     assert bench.data("status", request_id=request_id)["active_approvals"] == 0
 
 
+def test_a_person_is_told_to_sign_where_the_policy_demands_it(bench: Bench) -> None:
+    request_id = bench.request(min_assurance="signed")
+    bench.change(approvals="human", database="decisions.db")
+    expected = f"nexus-control approve {request_id} --db decisions.db --sign ~/.ssh/id_ed25519"
+    assert bench.error("approve", request_id=request_id)["next"] == expected
+    assert f"`{expected}`" in bench.data("status", request_id=request_id)["next_action"]
+
+
 def test_a_person_is_not_sent_for_a_decision_that_does_not_exist(bench: Bench) -> None:
     bench.change(approvals="human")
     assert bench.error("approve", request_id="nowhere")["code"] == "DECISION_NOT_FOUND"
