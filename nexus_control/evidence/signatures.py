@@ -71,7 +71,8 @@ def approval_signatures(
     counted = case.counted(execution) if execution else ()
     required = case.facts.policy.min_approvals if case.facts.policy else 0
     if allowed is None:
-        return skipped(name, f"{len(signed)} verdicts are signed; whose keys these are, nobody said")
+        said = f"{len(signed)} verdicts are signed; whose keys these are, nobody said"
+        return skipped(name, said if signed else "no verdict is signed, and nobody is trusted to sign")
     refused, keys = list[str](), set[SshKey]()
     for approval in counted:
         verdict = signed.get(approval.seq)

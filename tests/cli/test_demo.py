@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from nexus_control import DecisionStore, NexusControlTools, __version__, verify_audit_package
+from nexus_control import (
+    DecisionStore,
+    EvidenceReport,
+    NexusControlTools,
+    Trust,
+    __version__,
+    verify_audit_package,
+    verify_evidence,
+)
 from nexus_control.audit_package import router_bundle_digest
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.integrity import prefixed
@@ -190,14 +198,28 @@ def test_a_second_execution_is_refused(kept: Kept) -> None:
     assert [event for _, event in recorded(kept)].count("EXECUTION_COMPLETED") == 2  # one of them rehearsed
 
 
+def with_keys(kept: Kept, package: str) -> EvidenceReport:
+    """What the auditor finds who got both keys beforehand."""
+    trust = Trust(
+        package_keys=[(kept.folder / "auditor" / "package.pub").read_text()],
+        log_keys=[(kept.folder / "auditor" / "log.key").read_text()],
+    )
+    envelope = (kept.folder / "audit-package.dsse.json").read_bytes()
+    content = (kept.folder / package).read_bytes()
+    return verify_evidence(content, trust=trust, envelope=envelope, require="L3")
+
+
+def failing(report: EvidenceReport) -> list[str]:
+    return [check.name for check in report.checks if check.status == "fail"]
+
+
 def test_the_kept_package_verifies_and_embeds_the_run_that_was_recorded(kept: Kept) -> None:
-    result = verify_audit_package((kept.folder / "audit-package.json").read_bytes())
-    assert result.ok
-    assert len(result.checks) == 6
+    report = with_keys(kept, "audit-package.json")
+    assert (report.ok, report.level) == (True, "L3")
+    assert verify_audit_package((kept.folder / "audit-package.json").read_bytes()).ok
     run = kept.read("run-bundle.json")
     assert kept.read("audit-package.json")["router"] == {"mode": "embedded", "bundle": run}
     assert router_bundle_digest(run) == prefixed(run_bundle_digest(run))
-    assert kept.step("The audit package")["run_bundle_digest"] == router_bundle_digest(run)
 
 
 def test_the_kept_database_exports_the_same_package_again(kept: Kept) -> None:
@@ -210,17 +232,27 @@ def test_the_kept_database_exports_the_same_package_again(kept: Kept) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "failed"), [("approver", ["control_bundle_digest"]), ("quorum", ["binding_control_match"])]
+    ("name", "check"), [("approver", "control_bundle_digest"), ("quorum", "policy_within_template")]
 )
-def test_a_forged_copy_fails_its_check(kept: Kept, name: str, failed: list[str]) -> None:
-    result = verify_audit_package((kept.folder / f"forged-{name}.json").read_bytes())
-    assert [check.name for check in result.checks if not check.ok] == failed
+def test_a_forged_copy_fails_its_check_without_any_key(kept: Kept, name: str, check: str) -> None:
+    assert check in failing(verify_evidence((kept.folder / f"forged-{name}.json").read_bytes()))
 
 
-def test_a_copy_that_is_sealed_again_whole_passes_and_has_another_digest(kept: Kept) -> None:
-    forged = kept.read("forged-resealed.json")
-    assert verify_audit_package(forged).ok
-    assert forged["integrity"]["binding_digest"] != kept.step("The audit package")["digest"]
+@pytest.mark.parametrize(("name", "level"), [("resealed", "L1"), ("relogged", "L2")])
+def test_a_consistent_forgery_passes_without_keys_and_fails_with_them(
+    kept: Kept, name: str, level: str
+) -> None:
+    alone = verify_evidence((kept.folder / f"forged-{name}.json").read_bytes())
+    assert (failing(alone), alone.level) == ([], level)
+    assert "package_signature" in failing(with_keys(kept, f"forged-{name}.json"))
+
+
+def test_the_command_that_the_demo_ends_with_verifies_the_package(kept: Kept) -> None:
+    key = (kept.folder / "auditor" / "log.key").read_text().strip()
+    options = ("--require", "L3", "--package-key", "auditor/package.pub", "--log-key", key)
+    for package, code in (("audit-package.json", 0), ("forged-relogged.json", 3)):
+        ran = nexus_control("verify", package, *options, folder=kept.folder)
+        assert ran.returncode == code, ran.stdout + ran.stderr
 
 
 def test_a_folder_that_is_not_empty_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

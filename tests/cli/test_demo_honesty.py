@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from nexus_control.audit_package import VerificationCheck, VerificationResult
 from nexus_control.canonical_json import canonical_json
 from nexus_control.cli.demo.command import run_demo
+from nexus_control.evidence.report import Check
+from nexus_control.evidence.verify import CHECKS, EvidenceReport
 from nexus_control.execution.subprocess_adapter import ArgvAdapter
 
-FINE = VerificationResult(checks=(VerificationCheck(name="everything", ok=True),))
+FINE = EvidenceReport(required="L0", checks=tuple(Check(name=name, status="pass") for name in CHECKS))
 
 
 def always(answer: object) -> Callable[..., object]:
@@ -54,12 +55,12 @@ BROKEN: dict[str, tuple[str, Callable[..., object], str]] = {
     "the package is damaged when it is written": (
         "nexus_control.cli.demo.proof.canonical_json",
         forged_on_disk,
-        "step 9: the package fails control_bundle_digest",
+        "step 9: the package fails control_bundle_digest, event_digests, template_digest",
     ),
     "verification passes everything": (
-        "nexus_control.cli.demo.proof.verify_audit_package",
+        "nexus_control.cli.demo.proof.verify_evidence",
         always(FINE),
-        "step 10: the checks catch []",
+        "step 10: the copy approver passes",
     ),
 }
 

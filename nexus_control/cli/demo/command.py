@@ -21,10 +21,18 @@ OK, FAILED, USAGE = 0, 1, 2
 
 _KEPT = (
     ("audit-package.json", "the decision and its run, bound; the forged-*.json are the copies"),
+    ("audit-package.dsse.json", "the signature over that file"),
+    ("auditor/", "the public keys that an auditor knows: the log's, and that which signs packages"),
     ("run-bundle.json", "what the router recorded of the run"),
-    ("decisions.db", "the store: every event of the request"),
+    ("decisions.db", "the store: every event of the request; .key and .checkpoint are its log's"),
     ("service/", "what was changed"),
     ("nexus-control.toml", "what a plan may call"),
+)
+
+
+_VERIFY = (
+    "nexus-control verify audit-package.json --require L3 --package-key auditor/package.pub"
+    ' --log-key "$(cat auditor/log.key)"'
 )
 
 
@@ -126,6 +134,7 @@ def _close(screen: Screen, report: dict[str, Any], keep: Path | None) -> None:
         screen.verbatim(report["folder"])
         screen.grid(columns("file|what it is", _KEPT))
         screen.blank()
-        screen.prose("Read the package:")
-        screen.verbatim(f"python3 -m json.tool {shlex.quote(str(keep / 'audit-package.json'))}")
+        screen.prose("Verify the package, or a forged one, yourself:")
+        screen.verbatim(f"cd {shlex.quote(str(keep))}")
+        screen.verbatim(_VERIFY)
     screen.prose("Your own adapter in ten minutes: QUICKSTART.md. What is guaranteed: ARCHITECTURE.md.")

@@ -110,6 +110,18 @@ class Scratch:
         return self.folder / "audit-package.json"
 
     @property
+    def envelope(self) -> Path:
+        return self.folder / "audit-package.dsse.json"
+
+    @property
+    def package_key(self) -> Path:
+        return self.folder / "auditor" / "package.pub"
+
+    @property
+    def log_key(self) -> Path:
+        return self.folder / "auditor" / "log.key"
+
+    @property
     def run_bundle(self) -> Path:
         return self.folder / "run-bundle.json"
 
@@ -124,6 +136,12 @@ class Scratch:
         (service / "rotate.sh").write_text(_SCRIPT, encoding="utf-8")
         (service / "rotate.sh").chmod(0o755)
         self.config.write_text(_CONFIG, encoding="utf-8")
+
+    def give_keys(self, *, package_key: str, log_key: str) -> None:
+        """What the auditor got from the organisation, before any package."""
+        self.package_key.parent.mkdir()
+        self.package_key.write_text(package_key, encoding="utf-8")
+        self.log_key.write_text(f"{log_key}\n", encoding="utf-8")
 
     def loosen(self) -> None:
         """What somebody might do to the configuration after the approvals: rotate for ten hours."""

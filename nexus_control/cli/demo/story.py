@@ -22,6 +22,7 @@ AGENT = Actor(type="system", id="ops-agent")
 ALICE = Actor(type="human", id="alice@example.com")
 ALICE_AGAIN = Actor(type="human", id="Alice@Example.com")
 BOB = Actor(type="human", id="bob@example.com")
+CAROL = Actor(type="human", id="carol@example.com")
 SCHEDULER = Actor(type="system", id="scheduler")
 
 
@@ -57,7 +58,7 @@ class Story:
         yield self._execute_again()
         exported, chapter = package_and_verify(self._tools, self._router, self.request_id, self._scratch)
         yield chapter
-        yield forged_copies(exported, self._scratch)
+        yield forged_copies(exported, self._scratch, CAROL.id)
 
     def _agree_on_rules(self) -> Chapter:
         created = done(
@@ -66,7 +67,7 @@ class Story:
                 PLATFORM,
                 description="Replace keys of one service",
                 min_approvals=2,
-                approvers=[ALICE.id, BOB.id, "carol@example.com"],
+                approvers=[ALICE.id, BOB.id, CAROL.id],
                 allow_requester_approval=False,
                 allowed_modes=["dry_run", "apply"],
                 require_adapter_capabilities=["timeout"],
