@@ -61,9 +61,14 @@ def _verdict(evidence: Evidence, history: History | None) -> Html:
         "header",
         tag("h1", f"{kind} holds together"),
         *([tag("p", _outcome(history))] if history else []),
-        tag("p", f"All {len(evidence.checks)} checks were made, none failed."),
+        tag("p", f"All {len(evidence.checks)} checks were made, none failed.{_level(evidence)}"),
         kind="pass",
     )
+
+
+def _level(evidence: Evidence) -> str:
+    level = evidence.report.level if evidence.report is not None else None
+    return f" It reaches level {level}, with no key from elsewhere." if level else ""
 
 
 def _outcome(history: History) -> str:
