@@ -1,0 +1,181 @@
+"""What chain and log cost at an append: the product against itself with a null chain, on a file that is synced.
+
+The null chain exists in this module alone. Its store writes the same entries and projections in the same transactions,
+but every chain hash is one constant, and no subtree of the Merkle tree is computed, read or written. The two stores
+take turns, append by append, so that whatever else the machine does falls on both. A round's ratio is that of the two
+sums of time; the figure of a workload is the median of its rounds.
+
+    python -m tests.bench.append_cost [--folder FOLDER] [--rounds N] [--appends N]
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from statistics import median
+from time import perf_counter_ns
+from typing import TypeAlias
+
+from nexus_control import DecisionStore, NexusControlTools, entries
+from nexus_control.actors import Actor
+from nexus_control.evidence.chain import GENESIS
+from nexus_control.session import WriteSession
+from nexus_control.storage.contract import Entry
+
+BOUND = 1.15
+"""What an append with chain and log may cost, as a multiple of one without."""
+
+ALICE = Actor(type="human", id="alice")
+APPROVERS = [Actor(type="human", id=f"approver-{number}") for number in range(10)]
+PLAN = '[{"step_id":"s1","intent":"rotate","call":{"tool":"keys","method":"rotate","args":{"service":"billing"}}}]'
+CREATED: dict[str, object] = {
+    "goal": "Rotate the signing key of the billing service",
+    "plan": PLAN,
+    "requested_mode": "apply",
+    "labels": ["prod", "keys"],
+}
+POLICY: dict[str, object] = {
+    "min_approvals": 2,
+    "allowed_modes": ["dry_run", "apply"],
+    "require_adapter_capabilities": [],
+    "max_steps": 20,
+    "labels": ["prod"],
+}
+GRANTED: dict[str, object] = {"expires_at": None, "comment": "I have read the plan, and who is on call knows."}
+
+Steps: TypeAlias = Iterator[object]
+"""Appends, one a step. What they need was made before the first."""
+
+
+class NullChainSession(WriteSession):
+    """A write session whose log is its entries and nothing else."""
+
+    def _log(self, entries: Sequence[Entry]) -> None:
+        self.rows.append(entries)
+
+
+class NullChainStore(DecisionStore):
+    """A store without chain and log."""
+
+    @contextmanager
+    def writing(self) -> Generator[WriteSession]:
+        with self._storage.writing() as rows, _constant_leaves():
+            yield NullChainSession(rows, self.clock.now(), self._recent, self.clock)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Nanoseconds of all appends of each round, without and with chain and log."""
+
+    appends: int
+    null: tuple[int, ...]
+    product: tuple[int, ...]
+
+    @property
+    def ratios(self) -> list[float]:
+        return [product / null for null, product in zip(self.null, self.product, strict=True)]
+
+    @property
+    def ratio(self) -> float:
+        return median(self.ratios)
+
+
+def append_events(store: DecisionStore, appends: int) -> Steps:
+    """`DecisionStore.append_event`: decisions of twelve events, one after the other."""
+    drafts = [
+        ("DECISION_CREATED", ALICE, CREATED),
+        ("POLICY_ATTACHED", ALICE, POLICY),
+        *(("APPROVAL_GRANTED", approver, GRANTED) for approver in APPROVERS),
+    ]
+    decisions = [store.create_decision() for _ in range(-(-appends // len(drafts)))]
+    return (store.append_event(decision, *draft) for decision in decisions for draft in drafts)
+
+
+def approve(store: DecisionStore, appends: int) -> Steps:
+    """`NexusControlTools.approve`: ten people, one after the other, approve what was requested."""
+    tools = NexusControlTools(store=store)
+    requests = [
+        tools.request(goal="Rotate the keys", actor=ALICE, mode="apply", plan=PLAN, min_approvals=3)
+        for _ in range(-(-appends // len(APPROVERS)))
+    ]
+    assert all(request.success for request in requests)
+    return (
+        tools.approve(request.data["request_id"], actor=approver, comment="I have read the plan.")
+        for request in requests
+        for approver in APPROVERS
+    )
+
+
+WORKLOADS: dict[str, Callable[[DecisionStore, int], Steps]] = {
+    "append_event": append_events,
+    "approve": approve,
+}
+
+
+def measure(
+    folder: Path, workload: str, *, rounds: int, appends: int, slower: Callable[[], object] | None = None
+) -> Cost:
+    """Take turns on two new files in `folder`. `slower` is run with each append of the product."""
+    stores = (NullChainStore(folder / f"{workload}-null.db"), DecisionStore(folder / f"{workload}.db"))
+    null, product = (WORKLOADS[workload](store, appends * (rounds + 1)) for store in stores)
+    _take_turns(null, product, appends, slower)  # the first round loads what is loaded late
+    times = [_take_turns(null, product, appends, slower) for _ in range(rounds)]
+    for store in stores:
+        store.close()
+    return Cost(appends=appends, null=tuple(a for a, _ in times), product=tuple(b for _, b in times))
+
+
+def _take_turns(
+    null: Steps, product: Steps, appends: int, slower: Callable[[], object] | None
+) -> tuple[int, int]:
+    """Nanoseconds of each in all."""
+    spent = {"null": 0, "product": 0}
+    turns = cycle(("null", "product", "product", "null"))
+    for _ in range(2 * appends):
+        turn = next(turns)
+        start = perf_counter_ns()
+        if turn == "null":
+            next(null)
+        else:
+            next(product)
+            if slower is not None:
+                slower()
+        spent[turn] += perf_counter_ns() - start
+    return spent["null"], spent["product"]
+
+
+@contextmanager
+def _constant_leaves() -> Generator[None]:
+    computed = entries.leaf_of
+    entries.leaf_of = _constant_leaf
+    try:
+        yield
+    finally:
+        entries.leaf_of = computed
+
+
+def _constant_leaf(entry: Entry, prev: str) -> str:
+    return GENESIS
+
+
+def main() -> None:
+    """Measure every workload and print a table."""
+    parser = argparse.ArgumentParser(description="What chain and log cost at an append, on a synced file.")
+    parser.add_argument("--folder", type=Path, default=Path(), help="on the disk to measure; default: here")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--appends", type=int, default=500, help="of each store in a round")
+    given = parser.parse_args()
+    print(f"{'':14}{'null, µs':>10}{'whole, µs':>10}{'ratio':>8}   rounds   (at most {BOUND})")
+    for workload in WORKLOADS:
+        with tempfile.TemporaryDirectory(dir=given.folder, prefix="append-cost-") as folder:
+            cost = measure(Path(folder), workload, rounds=given.rounds, appends=given.appends)
+        null, product = (median(times) / cost.appends / 1000 for times in (cost.null, cost.product))
+        rounds = " ".join(f"{ratio:.2f}" for ratio in cost.ratios)
+        print(f"{workload:14}{null:10.0f}{product:10.0f}{cost.ratio:8.3f}   {rounds}")
+
+
+if __name__ == "__main__":
+    main()
