@@ -66,6 +66,10 @@ _LIST = "INSERT INTO listing(ordinal, phase, approved_until, requester) VALUES (
 _UNLIST = "DELETE FROM listing WHERE ordinal = ?"
 _ADD_LABEL = "INSERT INTO labels(label, ordinal) VALUES (?, ?)"
 _REMOVE_LABEL = "DELETE FROM labels WHERE label = ? AND ordinal = ?"
+_LISTED = "SELECT ordinal, phase, approved_until, requester FROM listing ORDER BY ordinal"
+_TO_BE_LISTED = """SELECT ordinal, phase, approved_until, requester, labels FROM projections
+    WHERE event_count > 0 ORDER BY ordinal"""
+_LABELLED = "SELECT label, ordinal FROM labels"
 
 _ONE_CLAIM = f"SELECT {_CLAIM} FROM claims WHERE decision_id = ?"
 _CLAIMS = f"SELECT {_CLAIM} FROM claims ORDER BY decision_id"
@@ -132,6 +136,13 @@ class Session:
 
     def claims(self) -> list[Claim]:
         return [_claim(row) for row in self._execute(_CLAIMS, ()).fetchall()]
+
+    def is_filed(self) -> bool:
+        rows = self._execute(_TO_BE_LISTED, ()).fetchall()
+        labels = {(label, ordinal) for ordinal, *_, text in rows for label in _labels(text)}
+        return self._execute(_LISTED, ()).fetchall() == [row[:-1] for row in rows] and labels == set(
+            self._execute(_LABELLED, ()).fetchall()
+        )
 
     def append(self, entries: Sequence[Entry]) -> int:
         first = self.log_size()
@@ -233,7 +244,7 @@ def _labels(text: str) -> tuple[str, ...]:
         return ()
     try:
         labels = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         labels = None
     if not isinstance(labels, list) or not all(
         isinstance(label, str) for label in cast("list[object]", labels)

@@ -44,7 +44,10 @@ POLICY: dict[str, object] = {
     "max_steps": 20,
     "labels": ["prod"],
 }
-GRANTED: dict[str, object] = {"expires_at": None, "comment": "I have read the plan, and who is on call knows."}
+GRANTED: dict[str, object] = {
+    "expires_at": None,
+    "comment": "I have read the plan, and who is on call knows.",
+}
 
 Steps: TypeAlias = Iterator[object]
 """Appends, one a step. What they need was made before the first."""
