@@ -50,7 +50,8 @@ def find_faults(store: DecisionStore) -> list[Fault]:
             log = session.rows.log(_FIRST)
             faults = list(_log_faults(log))
             if not faults:
-                faults = [*_tree_faults(session.rows, log), *_projection_faults(session.rows, log)]
+                looks = (_index_faults, _tree_faults, _projection_faults)
+                faults = [fault for look in looks for fault in look(session.rows, log)]
     except NexusControlError as fault:
         if fault.code != ErrorCode.STORE_UNAVAILABLE:
             raise
@@ -75,6 +76,24 @@ def _checkpoint_faults(store: DecisionStore) -> Iterator[Fault]:
         yield Fault(code="CHECKPOINT_DIFFERS", detail=fault.message)
 
 
+def _index_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
+    """Whoever reads a stream reads it by its key, by an index that is no part of the log."""
+    streams: dict[tuple[EntryKind, str], dict[int, list[Entry]]] = {}
+    first: dict[EntryKind, list[Entry]] = {kind: [] for kind in get_args(EntryKind)}
+    for _, entry in log:
+        streams.setdefault((entry.kind, entry.stream), {}).setdefault(entry.generation, []).append(entry)
+        if (entry.generation, entry.seq) == (0, 0):
+            first[entry.kind].append(entry)
+    for (kind, name), generations in streams.items():
+        if rows.generations(kind, name) != sorted(generations) or any(
+            rows.entries(kind, name, generation) != entries for generation, entries in generations.items()
+        ):
+            yield Fault(code="INDEX_DIFFERS", detail=f"{kind} {name:.80}: its key leads to other entries")
+    for kind, entries in first.items():
+        if rows.first_entries(kind) != entries:
+            yield Fault(code="INDEX_DIFFERS", detail=f"what begins a {kind} is found by no index")
+
+
 def _tree_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
     kept, expected = rows.subtrees(), _subtrees(log)
     if kept == expected:
@@ -96,7 +115,10 @@ def _subtrees(log: list[Placed]) -> Subtrees:
 def _log_faults(log: list[Placed]) -> list[Fault]:
     """What is wrong with the log itself. Each look takes for granted what those before it found."""
     looks = (_position_faults, _type_faults, _chain_faults, _generation_faults, _import_faults)
-    return next(filter(None, (list(look(log)) for look in looks)), [])
+    for look in looks:
+        if faults := list(look(log)):
+            return faults
+    return []
 
 
 def _position_faults(log: list[Placed]) -> Iterator[Fault]:
@@ -239,9 +261,10 @@ def _projections(rows: Reader) -> dict[str, Projection | None]:
 
 def _projection(rows: Reader, decision_id: str) -> Projection | None:
     try:
-        return rows.projection(decision_id)
+        row = rows.projection(decision_id)
     except NexusControlError:  # its labels are damaged
         return None
+    return row if row is not None and type(row.ordinal) is int else None
 
 
 def _replayed(log: list[Placed], stored: Mapping[str, Projection | None]) -> Iterator[Projection]:

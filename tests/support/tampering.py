@@ -39,6 +39,9 @@ class Victim:
     def copy(self, path: Path) -> Path:
         """The store at another path, with what lies beside it."""
         for suffix in _BESIDE:
+            Path(f"{path}{suffix}").unlink(
+                missing_ok=True
+            )  # ext4 flushes a file that is cut to be written anew
             shutil.copy(f"{self.path}{suffix}", f"{path}{suffix}")
         return path
 
