@@ -50,9 +50,11 @@ _LOG_SIZE = "SELECT coalesce(max(position) + 1, 0) FROM entries"
 _APPEND = f"INSERT INTO entries(position, {_ENTRY}) VALUES (?, {_places(Entry._fields)})"
 _POSITION = "SELECT position FROM entries WHERE kind = ? AND stream = ? AND generation = ? AND seq = ?"
 
-_SUBTREE = "SELECT hash FROM subtrees WHERE level = ? AND place = ?"
-_SUBTREES = "SELECT level, place, hash FROM subtrees"
-_PUT_SUBTREE = "INSERT INTO subtrees(level, place, hash) VALUES (?, ?, ?)"
+_SUBTREE = "SELECT hash FROM subtrees WHERE last_leaf = ? AND level = ?"
+# A row that no leaf of a tree completes is never read: what stands for its index is none.
+_SUBTREES = """SELECT level, CASE WHEN typeof(last_leaf) = 'integer' AND (last_leaf + 1) % (1 << level) = 0
+    THEN (last_leaf + 1 >> level) - 1 ELSE quote(last_leaf) END, hash FROM subtrees"""
+_PUT_SUBTREE = "INSERT INTO subtrees(last_leaf, level, hash) VALUES (?, ?, ?)"
 
 _ONE_PROJECTION = f"SELECT {_PROJECTION} FROM projections WHERE decision_id = ?"
 _DECISIONS = "SELECT decision_id, created_at FROM projections ORDER BY ordinal DESC LIMIT ? OFFSET ?"
@@ -111,7 +113,7 @@ class Session:
         return None if row is None else row[0]
 
     def subtree(self, level: int, index: int) -> bytes:
-        row = self._execute(_SUBTREE, (level, index)).fetchone()
+        row = self._execute(_SUBTREE, (_last_leaf(level, index), level)).fetchone()
         if row is None:
             raise no_subtree(level, index)
         return row[0]
@@ -151,7 +153,8 @@ class Session:
         return first
 
     def put_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
-        self._execute_many(_PUT_SUBTREE, ((*key, value) for key, value in subtrees.items()))
+        rows = ((_last_leaf(level, index), level, value) for (level, index), value in subtrees.items())
+        self._execute_many(_PUT_SUBTREE, rows)
 
     def replace_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
         self._execute("DELETE FROM subtrees", ())
@@ -224,6 +227,10 @@ def _page(query: ProjectionQuery) -> tuple[str, list[object]]:
         (SELECT ordinal FROM {source} WHERE {where} ORDER BY ordinal DESC LIMIT ? OFFSET ?)
         ORDER BY ordinal DESC"""
     return sql, [*(value for _, value in chosen), query.limit, query.offset]
+
+
+def _last_leaf(level: int, index: int) -> int:
+    return (index + 1 << level) - 1
 
 
 def _projection(row: Row) -> Projection:

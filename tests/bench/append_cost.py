@@ -118,35 +118,33 @@ WORKLOADS: dict[str, Callable[[DecisionStore, int], Steps]] = {
 }
 
 
-def measure(
-    folder: Path, workload: str, *, rounds: int, appends: int, slower: Callable[[], object] | None = None
-) -> Cost:
-    """Take turns on two new files in `folder`. `slower` is run with each append of the product."""
+def measure(folder: Path, workload: str, *, rounds: int, appends: int, slowdown: float = 0.0) -> Cost:
+    """Take turns on two new files in `folder`. The product is held up after each append for `slowdown` times as long as
+    that took: so it is seen that a cost is seen.
+    """
     stores = (NullChainStore(folder / f"{workload}-null.db"), DecisionStore(folder / f"{workload}.db"))
     null, product = (WORKLOADS[workload](store, appends * (rounds + 1)) for store in stores)
-    _take_turns(null, product, appends, slower)  # the first round loads what is loaded late
-    times = [_take_turns(null, product, appends, slower) for _ in range(rounds)]
+    _take_turns(null, product, appends, slowdown)  # the first round loads what is loaded late
+    times = [_take_turns(null, product, appends, slowdown) for _ in range(rounds)]
     for store in stores:
         store.close()
     return Cost(appends=appends, null=tuple(a for a, _ in times), product=tuple(b for _, b in times))
 
 
-def _take_turns(
-    null: Steps, product: Steps, appends: int, slower: Callable[[], object] | None
-) -> tuple[int, int]:
+def _take_turns(null: Steps, product: Steps, appends: int, slowdown: float) -> tuple[int, int]:
     """Nanoseconds of each in all."""
     spent = {"null": 0, "product": 0}
     turns = cycle(("null", "product", "product", "null"))
     for _ in range(2 * appends):
         turn = next(turns)
         start = perf_counter_ns()
-        if turn == "null":
-            next(null)
-        else:
-            next(product)
-            if slower is not None:
-                slower()
-        spent[turn] += perf_counter_ns() - start
+        next(null if turn == "null" else product)
+        end = perf_counter_ns()
+        if turn == "product":
+            until = end + (end - start) * slowdown
+            while end < until:
+                end = perf_counter_ns()
+        spent[turn] += end - start
     return spent["null"], spent["product"]
 
 

@@ -287,7 +287,7 @@ def each_row_changed(rows: list[Row]) -> Iterator[tuple[Row, list[Row]]]:
     for n, row in enumerate(rows):
         yield row, [*rows[:n], *rows[n + 1 :]]
         for name, value in row.items():
-            altered = value + (1000 if isinstance(value, int) else "x" if isinstance(value, str) else b"x")
+            altered = value + (1 if isinstance(value, int) else "x" if isinstance(value, str) else b"x")
             yield row, [*rows[:n], {**row, name: altered}, *rows[n + 1 :]]
             yield row, [*rows, {**row, name: altered}]
 
