@@ -14,11 +14,9 @@ still be rewritten by whoever owns both the store and the key.
 """
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, cast
 
 from nexus_control.canonical_json import parse_json_object
-from nexus_control.entries import leaf_data_of_each, read_subtree
+from nexus_control.entries import leaf_data_of_each
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.evidence.chain import leaf_hash
 from nexus_control.evidence.keys import PrivateKey, generate, private_from_pem
@@ -39,6 +37,7 @@ from nexus_control.evidence.note import (
     sign_note,
 )
 from nexus_control.evidence.tlog_proof import LogProof
+from nexus_control.records import decode, encode
 from nexus_control.session import ReadSession, WriteSession
 from nexus_control.storage.contract import Entry
 from nexus_control.storage.sidecar import Sidecar
@@ -63,6 +62,14 @@ class KeyRecord:
 
     verifier: Verifier
     since: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _KeyDetails:
+    """The payload of a key's entry."""
+
+    key: str
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +110,7 @@ def prove(store: DecisionStore, decision_id: str, generation: int, seq: int) -> 
                 {"decision_id": decision_id[:80]},
             )
         published = _publish(session, store.sidecar)
-        path = inclusion_path(position, published.checkpoint.size, partial(read_subtree, session.rows))
+        path = inclusion_path(position, published.checkpoint.size, session.rows.subtree)
     return LogProof(index=position, path=tuple(path), note=published.note)
 
 
@@ -150,6 +157,13 @@ def keys_of(store: DecisionStore) -> list[KeyRecord]:
     """All keys that the log ever had, the current one last."""
     with store.reading() as session:
         return _records(session)
+
+
+def key_record_of(entry: Entry) -> KeyRecord:
+    """What the entry of a key says. Raises JSON_INVALID, REPLAY_INVALID or INVALID_ARGUMENT where it says no key."""
+    content = parse_json_object(entry.payload)
+    details = decode(_KeyDetails, content, where="key", code=ErrorCode.REPLAY_INVALID)
+    return KeyRecord(verifier=parse_verifier(details.key), since=entry.ts)
 
 
 def rotate(store: DecisionStore) -> KeyRecord:
@@ -199,7 +213,7 @@ def _publish(session: WriteSession, sidecar: Sidecar) -> Published:
     verifier, key = _current(session, sidecar)
     last = _require_last(session, sidecar)
     size = session.rows.log_size()
-    root = tree_root(size, partial(read_subtree, session.rows))
+    root = tree_root(size, session.rows.subtree)
     checkpoint = Checkpoint(origin=verifier.name, size=size, root=root)
     note = sign_note(checkpoint.to_text(), verifier.name, key)
     if last != checkpoint:
@@ -215,7 +229,7 @@ def _require_last(session: ReadSession, sidecar: Sidecar) -> Checkpoint | None:
         last = _signed_checkpoint(content.decode(), [record.verifier for record in _records(session)])
     except (NexusControlError, UnicodeDecodeError) as error:
         raise _inconsistent(f"{sidecar.place(_LAST)} is no checkpoint of this log: {error}") from None
-    _require_continues(last, session.rows.log_size(), partial(read_subtree, session.rows))
+    _require_continues(last, session.rows.log_size(), session.rows.subtree)
     return last
 
 
@@ -277,17 +291,14 @@ def _new_origin(session: WriteSession) -> str:
 def _append_key(session: WriteSession, name: str, key: PrivateKey, *, signed_by: PrivateKey) -> None:
     verifier = Verifier(name=name, key=key.public)
     note = sign_note(f"{_KEY_TEXT}\n{name}\n{verifier}\n", name, signed_by)
-    session.append_key(name, {"key": str(verifier), "note": note})
+    session.append_key(name, encode(_KeyDetails(key=str(verifier), note=note)))
 
 
 def _records(session: ReadSession) -> list[KeyRecord]:
     first = session.rows.first_entries("key")
-    return [_record(entry) for entry in session.rows.entries("key", first[0].stream, 0)] if first else []
-
-
-def _record(entry: Entry) -> KeyRecord:
-    details = cast("dict[str, Any]", parse_json_object(entry.payload))
-    return KeyRecord(verifier=parse_verifier(details["key"]), since=entry.ts)
+    return (
+        [key_record_of(entry) for entry in session.rows.entries("key", first[0].stream, 0)] if first else []
+    )
 
 
 def _inconsistent(problem: str) -> NexusControlError:

@@ -9,7 +9,7 @@ from nexus_control.canonical_json import canonical_json
 from nexus_control.events import StoredEvent, digest_of_canonical_payload, parse_event_type
 from nexus_control.evidence.chain import GENESIS, event_leaf_data, import_leaf_data, key_leaf_data, leaf_hash
 from nexus_control.integrity import sha256_hex
-from nexus_control.storage.contract import Entry, EntryKind, Placed, Reader
+from nexus_control.storage.contract import Entry, EntryKind, Placed
 
 SYSTEM_ACTOR = Actor(type="system", id="nexus-control")
 """Who records what nobody asked for by name: runs, outcomes, imports."""
@@ -115,6 +115,11 @@ def digest_of(entry: Entry) -> str:
     return digest_of_canonical_payload(entry.event_type, entry.payload)
 
 
+def contents_of(entries: Iterable[Entry]) -> str:
+    """One digest of what these entries say, whatever digests they came with."""
+    return sha256_hex("".join(map(digest_of, entries)))
+
+
 def leaf_data_of(entry: Entry, prev: str) -> bytes:
     """The bytes that this entry's chain hash covers after `prev`, bare hex."""
     actor = Actor(type=entry.actor_type, id=entry.actor_id)
@@ -153,13 +158,6 @@ def leaf_data_of_each(log: Iterable[Placed]) -> Iterator[bytes]:
         chain = chain_of(entry)
         yield leaf_data_of(entry, heads.get(chain, GENESIS))
         heads[chain] = entry.leaf
-
-
-def read_subtree(rows: Reader, level: int, index: int) -> bytes:
-    """The hash of a complete subtree of the log's Merkle tree; the leaves are those of the entries."""
-    if level:
-        return rows.subtree(level, index)
-    return bytes.fromhex(rows.log(index, index + 1)[0].entry.leaf)
 
 
 def _chained(entry: Entry, prev: str) -> Entry:

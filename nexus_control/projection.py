@@ -45,6 +45,17 @@ class ImportRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """What an import's record says of the events that came: how many, where their chain ends, and the digest of what
+    they say, whatever digests they came with.
+    """
+
+    events: int
+    head: str
+    contents: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """What a list shows of a decision beyond the row's columns. `approval_ends`: when each approval that counts
     stops counting, null for never; how many count at an instant follows without looking at the approvals.
@@ -143,10 +154,13 @@ def from_projection(row: Projection, opening: Sequence[StoredEvent]) -> StoredDe
 
 
 def import_record_of(details: str) -> ImportRecord:
-    """The record in an import entry's payload, which also says how many events came and where their chain ended."""
-    return decode(
-        ImportRecord, json.loads(details), where="import", code=ErrorCode.REPLAY_INVALID, extra_keys=True
-    )
+    """The record in an import entry's payload. Raises REPLAY_INVALID."""
+    return _decoded(ImportRecord, details, "import", extra_keys=True)
+
+
+def brought_by(details: str) -> Brought:
+    """What the payload of an import's entry says beside the record. Raises REPLAY_INVALID."""
+    return _decoded(Brought, details, "import", extra_keys=True)
 
 
 def listing_of(row: Projection) -> Listing | None:
@@ -174,5 +188,5 @@ def _approved_until(facts: Facts) -> str:
     return contract.FOREVER if until == FOREVER else format_instant(until)
 
 
-def _decoded(record: type[RecordT], text: str, where: str) -> RecordT:
-    return decode(record, json.loads(text), where=where, code=ErrorCode.REPLAY_INVALID)
+def _decoded(record: type[RecordT], text: str, where: str, *, extra_keys: bool = False) -> RecordT:
+    return decode(record, json.loads(text), where=where, code=ErrorCode.REPLAY_INVALID, extra_keys=extra_keys)

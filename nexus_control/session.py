@@ -15,7 +15,7 @@ from typing import Any
 from nexus_control.actors import Actor, require_new_actor
 from nexus_control.canonical_json import canonical_json, require_canonical_domain
 from nexus_control.clock import Clock
-from nexus_control.entries import event_entry, import_entry, key_entry, read_subtree, to_event
+from nexus_control.entries import contents_of, event_entry, import_entry, key_entry, to_event
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, Payload, StoredEvent, digest_of_canonical_payload
 from nexus_control.evidence.chain import GENESIS
@@ -23,7 +23,7 @@ from nexus_control.evidence.merkle import grow
 from nexus_control.facts import Facts, fold, replay_facts
 from nexus_control.instants import format_instant, parse_instant
 from nexus_control.payloads import TemplateCreatedPayload
-from nexus_control.projection import ImportRecord, StoredDecision, from_projection, to_projection
+from nexus_control.projection import Brought, ImportRecord, StoredDecision, from_projection, to_projection
 from nexus_control.records import encode
 from nexus_control.storage.contract import Claim, Entry, Projection, Reader, Writer
 from nexus_control.template import Template
@@ -198,7 +198,8 @@ class WriteSession(ReadSession):
             provenance=provenance,
             reserved_at=base.reserved_at,
         )
-        details = {**encode(provenance), "events": len(events), "head": head}
+        brought = Brought(events=len(events), head=head, contents=contents_of(entries))
+        details = encode(provenance) | encode(brought)
         earlier = self.rows.generations("import", decision_id)
         prev = self.rows.entries("import", decision_id, earlier[-1])[-1].leaf if earlier else GENESIS
         record = import_entry(decision_id, generation, provenance.imported_at, details, prev)
@@ -251,8 +252,7 @@ class WriteSession(ReadSession):
         """Append to the log, and to the Merkle tree over it."""
         first = self.rows.append(entries)
         leaves = [bytes.fromhex(entry.leaf) for entry in entries]
-        grown = grow(first, leaves, partial(read_subtree, self.rows))
-        self.rows.put_subtrees({place: value for place, value in grown.items() if place[0]})
+        self.rows.put_subtrees(grow(first, leaves, self.rows.subtree))
 
     def _new(self, decision_id: str) -> StoredDecision:
         return StoredDecision(

@@ -1,25 +1,37 @@
 """What a store can prove about itself from its entries alone: the log is whole, and the projections equal a replay.
 
-`find_faults` recomputes every position, seq, digest and chain hash, the Merkle tree, and every projection. It finds a
-change by anybody who did not recompute all that hangs on it, and one that does not continue the checkpoint beside the
-store; against who owns both, only a checkpoint kept elsewhere helps.
+`find_faults` recomputes every position, generation, seq, digest and chain hash, the Merkle tree, and every projection.
+It finds a change by anybody who did not recompute all that hangs on it, and one that does not continue the checkpoint
+beside the store; against who owns both, only a checkpoint kept elsewhere helps. It reports whatever lies in the file,
+and raises for none of it.
+
+The Merkle tree is a second record of the log. One that is whole, but of other entries, says that entries were taken
+away, put in or moved even where every chain is whole; only a tree that contradicts itself is itself at fault.
+
 `rebuild_derived` throws tree and projections away and makes them anew. A decision that was only reserved has no entry
 yet: its row, and the order in which decisions came, are carried over from the old projections where there are any.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, takewhile
+from typing import get_args
 
-from nexus_control.checkpoints import last_published
-from nexus_control.entries import RECORDS, chain_of, digest_of, leaf_of, to_event
-from nexus_control.errors import NexusControlError
+from nexus_control.checkpoints import key_record_of, last_published
+from nexus_control.entries import RECORDS, chain_of, contents_of, digest_of, leaf_of, to_event
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.chain import GENESIS
-from nexus_control.evidence.merkle import whole_tree
+from nexus_control.evidence.merkle import Subtrees, whole_tree
 from nexus_control.facts import Facts, fold
-from nexus_control.projection import StoredDecision, import_record_of, to_projection
-from nexus_control.storage.contract import Entry, Placed, Projection, Reader
+from nexus_control.projection import StoredDecision, brought_by, import_record_of, to_projection
+from nexus_control.storage.contract import Entry, EntryKind, Placed, Projection, Reader
 from nexus_control.store import DecisionStore
+
+_FIRST = -(2**63)
+"""Where a log may begin in a file that others wrote to: what lies before position 0 is read by its key, too."""
+
+_UNREADABLE = (ValueError, RecursionError)
+"""What reading a text raises that says nothing, or nests too deep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,21 +44,19 @@ class Fault:
 
 
 def find_faults(store: DecisionStore) -> list[Fault]:
-    """Every fault of the store; empty when it is whole. Projections are looked at once the log is found whole."""
-    with store.reading() as session:
-        log = session.rows.log()
-        faults = list(_log_faults(log))
-        if faults:
-            return faults
-        faults = [*_tree_faults(session.rows, log), *_projection_faults(session.rows, log)]
-    return faults or list(_checkpoint_faults(store))
-
-
-def _checkpoint_faults(store: DecisionStore) -> Iterator[Fault]:
+    """Every fault of the store; empty when it is whole. What is derived is looked at once the log is found whole."""
     try:
-        last_published(store)
+        with store.reading() as session:
+            log = session.rows.log(_FIRST)
+            faults = list(_log_faults(log))
+            if not faults:
+                looks = (_index_faults, _tree_faults, _projection_faults)
+                faults = [fault for look in looks for fault in look(session.rows, log)]
     except NexusControlError as fault:
-        yield Fault(code="CHECKPOINT_DIFFERS", detail=fault.message)
+        if fault.code != ErrorCode.STORE_UNAVAILABLE:
+            raise
+        return [Fault(code="STORE_UNREADABLE", detail=fault.message)]
+    return faults or list(_checkpoint_faults(store))
 
 
 def rebuild_derived(store: DecisionStore) -> int:
@@ -59,48 +69,90 @@ def rebuild_derived(store: DecisionStore) -> int:
     return len(rebuilt)
 
 
+def _checkpoint_faults(store: DecisionStore) -> Iterator[Fault]:
+    try:
+        last_published(store)
+    except NexusControlError as fault:
+        yield Fault(code="CHECKPOINT_DIFFERS", detail=fault.message)
+
+
+def _index_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
+    """Whoever reads a stream reads it by its key, by an index that is no part of the log."""
+    streams: dict[tuple[EntryKind, str], dict[int, list[Entry]]] = {}
+    first: dict[EntryKind, list[Entry]] = {kind: [] for kind in get_args(EntryKind)}
+    for _, entry in log:
+        streams.setdefault((entry.kind, entry.stream), {}).setdefault(entry.generation, []).append(entry)
+        if (entry.generation, entry.seq) == (0, 0):
+            first[entry.kind].append(entry)
+    for (kind, name), generations in streams.items():
+        if rows.generations(kind, name) != sorted(generations) or any(
+            rows.entries(kind, name, generation) != entries for generation, entries in generations.items()
+        ):
+            yield Fault(code="INDEX_DIFFERS", detail=f"{kind} {name:.80}: its key leads to other entries")
+    for kind, entries in first.items():
+        if rows.first_entries(kind) != entries:
+            yield Fault(code="INDEX_DIFFERS", detail=f"what begins a {kind} is found by no index")
+
+
 def _tree_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
-    if rows.subtrees() != _subtrees(log):
+    kept, expected = rows.subtrees(), _subtrees(log)
+    if kept == expected:
+        return
+    leaves = [kept[0, number] for number in takewhile(lambda number: (0, number) in kept, count())]
+    if leaves and set(map(type, kept.values())) == {bytes} and kept == whole_tree(leaves):
+        detail = (
+            f"the Merkle tree is whole, of {len(leaves)} other entries than the {len(log)} that are there"
+        )
+        yield Fault(code="LOG_DIFFERS", detail=detail)
+    else:
         yield Fault(code="TREE_DIFFERS", detail="the Merkle tree is not that of the entries")
 
 
-def _subtrees(log: list[Placed]) -> dict[tuple[int, int], bytes]:
-    leaves = (bytes.fromhex(entry.leaf) for _, entry in log)
-    return {place: value for place, value in whole_tree(leaves).items() if place[0]}
+def _subtrees(log: list[Placed]) -> Subtrees:
+    return whole_tree(bytes.fromhex(entry.leaf) for _, entry in log)
 
 
-def _log_faults(log: list[Placed]) -> Iterator[Fault]:
-    heads: dict[tuple[object, ...], tuple[int, str]] = {}
-    unchecked = {(entry.stream, entry.generation) for _, entry in log if _is_forensic(entry)}
-    for expected, (position, entry) in enumerate(log):
+def _log_faults(log: list[Placed]) -> list[Fault]:
+    """What is wrong with the log itself. Each look takes for granted what those before it found."""
+    looks = (_position_faults, _type_faults, _chain_faults, _generation_faults, _import_faults)
+    for look in looks:
+        if faults := list(look(log)):
+            return faults
+    return []
+
+
+def _position_faults(log: list[Placed]) -> Iterator[Fault]:
+    for expected, (position, _) in enumerate(log):
         if position != expected:
             yield Fault(code="POSITION_GAP", detail=f"position {expected} is missing", position=position)
             return
+
+
+def _type_faults(log: list[Placed]) -> Iterator[Fault]:
+    for position, entry in log:
+        if problem := _type_problem(entry):
+            yield Fault(code="ENTRY_UNREADABLE", detail=problem, position=position)
+
+
+def _chain_faults(log: list[Placed]) -> Iterator[Fault]:
+    heads: dict[tuple[object, ...], tuple[int, str]] = {}
+    unchecked = {(entry.stream, entry.generation) for _, entry in log if _is_forensic(entry)}
+    for position, entry in log:
         key = chain_of(entry)
         seq, prev = heads.get(key, (0, GENESIS))
         if entry.kind != "import" and entry.seq != seq:
-            yield Fault(code="SEQ_GAP", detail=f"{entry.stream} lacks seq {seq}", position=position)
+            yield Fault(code="SEQ_GAP", detail=f"{_where(entry)}: seq {seq} is missing", position=position)
         was_checked = entry.origin == "local" or (entry.stream, entry.generation) not in unchecked
         yield from _entry_faults(entry, prev, position, check_digest=was_checked)
         heads[key] = (entry.seq + 1, entry.leaf)
-    imported = {
-        (entry.stream, entry.generation): position for position, entry in log if entry.kind == "import"
-    }
-    for position, entry in log:
-        # An import's record follows the events that it brought, and covers how they came; their chain does not.
-        brought = entry.kind == "decision" and position < imported.get((entry.stream, entry.generation), -1)
-        if entry.origin != ("imported" if brought else "local"):
-            yield Fault(
-                code="ORIGIN_DIFFERS", detail=f"{_where(entry)}: origin was changed", position=position
-            )
 
 
-def _is_forensic(entry: Entry) -> bool:
-    """Whether this records an import whose digests nobody checked: its events may have come with false ones."""
-    try:
-        return entry.kind == "import" and import_record_of(entry.payload).forensic
-    except ValueError:
-        return False
+def _type_problem(entry: Entry) -> str | None:
+    for name, value in zip(Entry._fields, entry, strict=True):
+        wanted = int if name in ("generation", "seq") else str
+        if type(value) is not wanted:
+            return f"{name} is no {'integer' if wanted is int else 'text'}"
+    return None if entry.kind in get_args(EntryKind) else f"there is no kind {entry.kind!r:.80}"
 
 
 def _entry_faults(entry: Entry, prev: str, position: int, *, check_digest: bool) -> Iterator[Fault]:
@@ -110,38 +162,112 @@ def _entry_faults(entry: Entry, prev: str, position: int, *, check_digest: bool)
             yield Fault(code="DIGEST_MISMATCH", detail=f"{where}: payload was changed", position=position)
         if leaf_of(entry, prev) != entry.leaf:
             yield Fault(code="CHAIN_BROKEN", detail=f"{where}: chain hash differs", position=position)
-        if entry.kind not in RECORDS:
-            _ = to_event(entry).content
-        elif entry.event_type != RECORDS[entry.kind] or (entry.kind == "import" and entry.seq):
-            yield Fault(code="ENTRY_UNREADABLE", detail=f"{where}: no record of its kind", position=position)
-    except ValueError as error:
+        _read(entry)
+    except _UNREADABLE as error:
         yield Fault(code="ENTRY_UNREADABLE", detail=f"{where}: {error}", position=position)
 
 
+def _read(entry: Entry) -> None:
+    """Read all that this entry says. Raises ValueError or RecursionError where it is no record of its kind."""
+    if entry.kind not in RECORDS:
+        event = to_event(entry)
+        _ = event.content, event.instant
+        return
+    if entry.event_type != RECORDS[entry.kind] or (entry.kind == "import" and entry.seq):
+        raise ValueError("no record of its kind")
+    if entry.kind == "import":
+        _ = import_record_of(entry.payload), brought_by(entry.payload)
+    else:
+        key_record_of(entry)
+
+
+def _is_forensic(entry: Entry) -> bool:
+    """Whether this records an import whose digests nobody checked: its events may have come with false ones."""
+    try:
+        return entry.kind == "import" and import_record_of(entry.payload).forensic
+    except _UNREADABLE:
+        return False
+
+
+def _generation_faults(log: list[Placed]) -> Iterator[Fault]:
+    """A decision's generations come one after the other, an import's record in that which it began; the streams of
+    templates and keys have one.
+    """
+    last: dict[str, int] = {}
+    for position, entry in log:
+        current = last.get(entry.stream, -1)
+        match entry.kind:
+            case "decision":
+                possible = (max(current, 0), current + 1)
+                last[entry.stream] = entry.generation
+            case "import":
+                possible = (current,)
+            case _:
+                possible = (0,)
+        if entry.generation not in possible:
+            detail = f"{_where(entry)}: generation {entry.generation} cannot come here"
+            yield Fault(code="GENERATION_GAP", detail=detail, position=position)
+
+
+def _import_faults(log: list[Placed]) -> Iterator[Fault]:
+    """An import's record follows the events that it brought, and covers that they came, and what they say. Their chain
+    covers the digests that they came with, which are false where nobody checked them.
+    """
+    records = {
+        (entry.stream, entry.generation): (position, brought_by(entry.payload))
+        for position, entry in log
+        if entry.kind == "import"
+    }
+    came: dict[tuple[str, int], list[Entry]] = {place: [] for place in records}
+    for position, entry in log:
+        place = (entry.stream, entry.generation)
+        brought = entry.kind == "decision" and place in records and position < records[place][0]
+        if brought:
+            came[place].append(entry)
+        if entry.origin != ("imported" if brought else "local"):
+            detail = f"{_where(entry)}: origin was changed"
+            yield Fault(code="ORIGIN_DIFFERS", detail=detail, position=position)
+    for place, (position, record) in records.items():
+        if record.contents is not None and record.contents != contents_of(came[place]):
+            detail = f"decision {place[0]:.80}: what was imported was changed"
+            yield Fault(code="IMPORT_DIFFERS", detail=detail, position=position)
+
+
 def _where(entry: Entry) -> str:
-    return f"{entry.kind} {entry.stream} seq {entry.seq}"
+    return f"{entry.kind} {entry.stream:.80} seq {entry.seq}"
 
 
 def _projection_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
     stored = _projections(rows)
-    replayed = {row.decision_id: row for row in _replayed(log, stored)}
-    for decision_id in stored.keys() | replayed.keys():
-        if stored.get(decision_id) != replayed.get(decision_id):
-            yield Fault(
-                code="PROJECTION_DIFFERS", detail=f"the projection of {decision_id} is not its replay"
-            )
+    try:
+        replayed = {row.decision_id: row for row in _replayed(log, stored)}
+    except _UNREADABLE as error:
+        yield Fault(code="ENTRY_UNREADABLE", detail=f"the entries cannot be replayed: {error}")
+        return
+    names = stored.keys() | replayed.keys()
+    differing = [name for name in names if (row := stored.get(name)) is None or row != replayed.get(name)]
+    for name in differing:
+        detail = f"the projection of {name!s:.80} is not its replay"
+        yield Fault(code="PROJECTION_DIFFERS", detail=detail)
+    if not differing and not rows.is_filed():
+        detail = "what lists are searched by is not what the projections say"
+        yield Fault(code="PROJECTION_DIFFERS", detail=detail)
 
 
-def _projections(rows: Reader) -> dict[str, Projection]:
-    found: dict[str, Projection] = {}
-    for decision_id, _ in rows.decisions(limit=2**62, offset=0):
+def _projections(rows: Reader) -> dict[str, Projection | None]:
+    """Those that are kept, by decision; None where one cannot be read."""
+    return {name: _projection(rows, name) for name, _ in rows.decisions(limit=2**62, offset=0)}
+
+
+def _projection(rows: Reader, decision_id: str) -> Projection | None:
+    try:
         row = rows.projection(decision_id)
-        if row is not None:
-            found[decision_id] = row
-    return found
+    except NexusControlError:  # its labels are damaged
+        return None
+    return row if row is not None and type(row.ordinal) is int else None
 
 
-def _replayed(log: list[Placed], stored: Mapping[str, Projection]) -> Iterator[Projection]:
+def _replayed(log: list[Placed], stored: Mapping[str, Projection | None]) -> Iterator[Projection]:
     """The projections that the log adds up to, in the order of their ordinals where those are known."""
     decisions: dict[str, StoredDecision] = {}
     for placed in log:
@@ -155,15 +281,19 @@ def _replayed(log: list[Placed], stored: Mapping[str, Projection]) -> Iterator[P
                 imported_count=decision.facts.event_count,
                 provenance=import_record_of(entry.payload),
             )
-    fresh = count(max((row.ordinal for row in stored.values()), default=0) + 1)
+    fresh = count(max((row.ordinal for row in stored.values() if row), default=0) + 1)
     for decision_id, decision in decisions.items():
         known = stored.get(decision_id)
         ordinal = known.ordinal if known else next(fresh)
         reserved_at = known.created_at if known else ""
         yield to_projection(replace(decision, ordinal=ordinal, reserved_at=reserved_at))
-    yield from (
-        row for decision_id, row in stored.items() if decision_id not in decisions and not row.event_count
-    )
+    for decision_id, row in stored.items():
+        if row is not None and decision_id not in decisions and not row.event_count:
+            yield to_projection(
+                StoredDecision(
+                    facts=Facts(decision_id=decision_id), ordinal=row.ordinal, reserved_at=row.created_at
+                )
+            )
 
 
 def _after_event(decision: StoredDecision | None, entry: Entry) -> StoredDecision:

@@ -52,7 +52,7 @@ def doctor(
             rebuilt = rebuild_derived(store)
             faults = find_faults(store)
         with store.reading() as session:
-            entries = len(session.rows.log())
+            entries = session.rows.log_size()
         return {
             "ok": not faults,
             "entries": entries,

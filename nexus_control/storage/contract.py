@@ -4,8 +4,8 @@ Every storage keeps four things:
 
 * **entries**, append-only: (kind, stream, generation, seq) is unique and `position` numbers all entries of the store
   0, 1, 2, ... without gaps, in the order in which they were committed. Nothing is ever updated or deleted.
-* **subtrees**, the hashes of the complete subtrees of the Merkle tree over the entries' leaves, from pairs upwards;
-  written in the transaction of the entry, so that a root or a proof reads a few of them. They can be made anew.
+* **subtrees**, the hashes of the complete subtrees of the Merkle tree over the entries, their leaves included; written
+  in the transaction of the entry, so that a root or a proof reads a few of them. They can be made anew.
 * **projections**, one row a decision: what the events add up to, written in the transaction of the event, so that
   `status` and `list_requests` need not replay. They can be thrown away and rebuilt from the entries.
 * **claims**: who is executing a decision at this moment. Operational, beside the log.
@@ -161,7 +161,7 @@ class Reader(Protocol):
         ...
 
     def subtree(self, level: int, index: int) -> bytes:
-        """The hash of the complete subtree over the leaves [index * 2^level, (index + 1) * 2^level), for level > 0.
+        """The hash of the complete subtree over the leaves [index * 2^level, (index + 1) * 2^level).
 
         Raises STORE_UNAVAILABLE where it is not kept.
         """
@@ -183,6 +183,12 @@ class Reader(Protocol):
 
     def claims(self) -> list[Claim]:
         """All claims, by decision id."""
+        ...
+
+    def is_filed(self) -> bool:
+        """Whether pages find every projection by what it says, and by nothing else: not so where somebody else wrote to
+        an index that the storage keeps.
+        """
         ...
 
 

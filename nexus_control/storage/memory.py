@@ -80,7 +80,8 @@ class _Session:
         return [e for e in self._rows.log if (e.kind, e.generation, e.seq) == (kind, 0, 0)]
 
     def log(self, start: int = 0, stop: int | None = None) -> list[Placed]:
-        return [Placed(start + i, entry) for i, entry in enumerate(self._rows.log[start:stop])]
+        first = max(start, 0)
+        return [Placed(first + i, entry) for i, entry in enumerate(self._rows.log[first:stop])]
 
     def log_size(self) -> int:
         return len(self._rows.log)
@@ -113,6 +114,9 @@ class _Session:
 
     def claims(self) -> list[Claim]:
         return [claim for _, claim in sorted(self._rows.claims.items())]
+
+    def is_filed(self) -> bool:
+        return True  # there is no index
 
     def append(self, entries: Sequence[Entry]) -> int:
         first = self.log_size()

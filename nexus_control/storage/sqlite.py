@@ -163,6 +163,9 @@ class _File:
         connection = _connect(f"{self._uri}?mode={mode}")
         try:
             _prepare(connection, self.name)
+        except UnicodeDecodeError as error:  # what SQLite says of a damaged schema quotes it
+            connection.close()
+            raise unavailable(f"{self.name} is damaged: its schema is no text", path=self.name) from error
         except BaseException:
             connection.close()
             raise

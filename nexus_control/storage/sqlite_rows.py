@@ -50,9 +50,11 @@ _LOG_SIZE = "SELECT coalesce(max(position) + 1, 0) FROM entries"
 _APPEND = f"INSERT INTO entries(position, {_ENTRY}) VALUES (?, {_places(Entry._fields)})"
 _POSITION = "SELECT position FROM entries WHERE kind = ? AND stream = ? AND generation = ? AND seq = ?"
 
-_SUBTREE = "SELECT hash FROM subtrees WHERE level = ? AND place = ?"
-_SUBTREES = "SELECT level, place, hash FROM subtrees"
-_PUT_SUBTREE = "INSERT INTO subtrees(level, place, hash) VALUES (?, ?, ?)"
+_SUBTREE = "SELECT hash FROM subtrees WHERE last_leaf = ? AND level = ?"
+# A row that no leaf of a tree completes is never read: what stands for its index is none.
+_SUBTREES = """SELECT level, CASE WHEN typeof(last_leaf) = 'integer' AND (last_leaf + 1) % (1 << level) = 0
+    THEN (last_leaf + 1 >> level) - 1 ELSE quote(last_leaf) END, hash FROM subtrees"""
+_PUT_SUBTREE = "INSERT INTO subtrees(last_leaf, level, hash) VALUES (?, ?, ?)"
 
 _ONE_PROJECTION = f"SELECT {_PROJECTION} FROM projections WHERE decision_id = ?"
 _DECISIONS = "SELECT decision_id, created_at FROM projections ORDER BY ordinal DESC LIMIT ? OFFSET ?"
@@ -66,6 +68,10 @@ _LIST = "INSERT INTO listing(ordinal, phase, approved_until, requester) VALUES (
 _UNLIST = "DELETE FROM listing WHERE ordinal = ?"
 _ADD_LABEL = "INSERT INTO labels(label, ordinal) VALUES (?, ?)"
 _REMOVE_LABEL = "DELETE FROM labels WHERE label = ? AND ordinal = ?"
+_LISTED = "SELECT ordinal, phase, approved_until, requester FROM listing ORDER BY ordinal"
+_TO_BE_LISTED = """SELECT ordinal, phase, approved_until, requester, labels FROM projections
+    WHERE event_count > 0 ORDER BY ordinal"""
+_LABELLED = "SELECT label, ordinal FROM labels"
 
 _ONE_CLAIM = f"SELECT {_CLAIM} FROM claims WHERE decision_id = ?"
 _CLAIMS = f"SELECT {_CLAIM} FROM claims ORDER BY decision_id"
@@ -107,7 +113,7 @@ class Session:
         return None if row is None else row[0]
 
     def subtree(self, level: int, index: int) -> bytes:
-        row = self._execute(_SUBTREE, (level, index)).fetchone()
+        row = self._execute(_SUBTREE, (_last_leaf(level, index), level)).fetchone()
         if row is None:
             raise no_subtree(level, index)
         return row[0]
@@ -133,6 +139,13 @@ class Session:
     def claims(self) -> list[Claim]:
         return [_claim(row) for row in self._execute(_CLAIMS, ()).fetchall()]
 
+    def is_filed(self) -> bool:
+        rows = self._execute(_TO_BE_LISTED, ()).fetchall()
+        labels = {(label, ordinal) for ordinal, *_, text in rows for label in _labels(text)}
+        return self._execute(_LISTED, ()).fetchall() == [row[:-1] for row in rows] and labels == set(
+            self._execute(_LABELLED, ()).fetchall()
+        )
+
     def append(self, entries: Sequence[Entry]) -> int:
         first = self.log_size()
         rows = ((position, *entry) for position, entry in enumerate(entries, first))
@@ -140,7 +153,8 @@ class Session:
         return first
 
     def put_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
-        self._execute_many(_PUT_SUBTREE, ((*key, value) for key, value in subtrees.items()))
+        rows = ((_last_leaf(level, index), level, value) for (level, index), value in subtrees.items())
+        self._execute_many(_PUT_SUBTREE, rows)
 
     def replace_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
         self._execute("DELETE FROM subtrees", ())
@@ -215,6 +229,10 @@ def _page(query: ProjectionQuery) -> tuple[str, list[object]]:
     return sql, [*(value for _, value in chosen), query.limit, query.offset]
 
 
+def _last_leaf(level: int, index: int) -> int:
+    return (index + 1 << level) - 1
+
+
 def _projection(row: Row) -> Projection:
     return Projection._make((*row[:_LABELS], _labels(row[_LABELS]), *row[_LABELS + 1 :]))
 
@@ -233,7 +251,7 @@ def _labels(text: str) -> tuple[str, ...]:
         return ()
     try:
         labels = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         labels = None
     if not isinstance(labels, list) or not all(
         isinstance(label, str) for label in cast("list[object]", labels)

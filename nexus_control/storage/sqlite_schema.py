@@ -12,6 +12,8 @@ Nothing here needs more than SQLite 3.15; Python 3.11 itself promises only 3.7.1
 hence the CHECKs of types. Kinds are compared with OR, because for a list of three or more in a CHECK SQLite builds a
 table at every insertion.
 
+A subtree is named by its last leaf, which completes it: then what an append writes is together, at the table's end.
+
 `listing` repeats what decisions are searched by, for those that have events: projections are wide, and paging through
 them by offset would read them all. `labels` belongs to `listing`.
 """
@@ -68,10 +70,10 @@ END
 """
 _SUBTREES = """
 CREATE TABLE subtrees(
-    level INTEGER NOT NULL,
-    place INTEGER NOT NULL,
-    hash  BLOB NOT NULL CHECK (typeof(hash) = 'blob' AND length(hash) = 32),
-    PRIMARY KEY (level, place)
+    last_leaf INTEGER NOT NULL,
+    level     INTEGER NOT NULL,
+    hash      BLOB NOT NULL CHECK (typeof(hash) = 'blob' AND length(hash) = 32),
+    PRIMARY KEY (last_leaf, level)
 ) WITHOUT ROWID
 """
 _PROJECTIONS = """

@@ -216,6 +216,21 @@ def an_entrys_position_is_found_by_its_key(storage: Storage) -> None:
 
 
 @_promise
+def the_log_is_read_from_any_position_and_what_is_saved_is_filed(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.append([entry("d2"), entry("d1")])
+        rows.save(projection(1, labels=("keep", "keep")))
+        rows.save(projection(2))
+        rows.save(projection(2, phase="denied", labels=("other",)))
+        assert rows.is_filed()
+    with storage.reading() as rows:
+        assert rows.is_filed()
+        assert rows.log(-(2**63)) == rows.log(-1) == rows.log()
+        assert rows.log(-1, 1) == rows.log(0, 1)
+        assert rows.log(2) == []
+
+
+@_promise
 def subtrees_are_kept_once_and_can_be_made_anew(storage: Storage) -> None:
     first, second = bytes(32), bytes([1]) * 32
     with storage.writing() as rows:

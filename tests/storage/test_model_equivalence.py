@@ -117,6 +117,7 @@ def everything(rows: Reader) -> list[object]:
     return [
         rows.log(),
         rows.log_size(),
+        rows.is_filed(),
         rows.claims(),
         rows.subtrees(),
         rows.decisions(9, 0),

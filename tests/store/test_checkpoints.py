@@ -17,15 +17,13 @@ from nexus_control.checkpoints import (
     require_continued,
     rotate,
 )
-from nexus_control.entries import event_entry, to_event
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence import keys
-from nexus_control.evidence.chain import GENESIS, leaf_hash
+from nexus_control.evidence.chain import leaf_hash
 from nexus_control.evidence.merkle import reader, require_consistent, tree_root, whole_tree
 from nexus_control.evidence.note import Verifier, open_note, parse_checkpoint, sign_note
 from nexus_control.evidence.tlog_proof import parse_log_proof
-from nexus_control.storage.contract import Entry
-from nexus_control.upkeep import find_faults, rebuild_derived
+from nexus_control.upkeep import find_faults
 from tests.support.governed import ALICE, BOB, approved
 
 
@@ -235,51 +233,6 @@ def test_a_spoiled_checkpoint_beside_the_store_stops_signing(
             publish(on_file.store)
     beside.write_bytes(content)
     publish(on_file.store)
-
-
-def rewritten(log: list[Entry], position: int) -> list[Entry]:
-    """The log with another actor at a position, and everything that hangs on it computed again."""
-    changed = [
-        entry._replace(actor_id="mallory") if number == position else entry
-        for number, entry in enumerate(log)
-    ]
-    heads: dict[tuple[str, str, int], str] = {}
-    whole: list[Entry] = []
-    for entry in changed:
-        stream = (entry.kind, entry.stream, entry.generation)
-        if entry.kind == "decision":
-            event = to_event(entry)
-            entry = event_entry("decision", event, 0, entry.payload, heads.get(stream, GENESIS))
-        heads[stream] = entry.leaf
-        whole.append(entry)
-    return whole
-
-
-def test_a_history_rewritten_with_the_logs_own_key_is_found_by_a_checkpoint_kept_elsewhere(
-    on_file: NexusControlTools, tmp_path: Path
-) -> None:
-    for _ in range(2):
-        approved(on_file)
-    saved = publish(on_file.store).note
-    approved(on_file)
-    publish(on_file.store)
-    with on_file.store.reading() as session:
-        log = [placed.entry for placed in session.rows.log()]
-    decisions = [position for position, entry in enumerate(log) if entry.kind == "decision"]
-    for position in decisions:
-        forged = DecisionStore(tmp_path / f"forged-{position}.db")
-        with forged.writing() as session:
-            session.rows.append(rewritten(log, position))
-        rebuild_derived(forged)
-        shutil.copy(tmp_path / "store.db.key", tmp_path / f"forged-{position}.db.key")
-        assert find_faults(forged) == []
-        publish(forged)  # the owner of the key signs the forged history like any other
-        if position < 7:
-            with refused(ErrorCode.LOG_INCONSISTENT):
-                require_continued(forged, saved)
-        else:  # the tail that no checkpoint had covered yet
-            require_continued(forged, saved)
-        forged.close()
 
 
 def test_an_import_and_a_template_are_leaves_too(tools: NexusControlTools) -> None:

@@ -1,0 +1,194 @@
+"""What chain and log cost at an append: the product against itself with a null chain, on a file that is synced.
+
+The null chain exists in this module alone. Its store writes the same entries and projections in the same transactions,
+but every chain hash is one constant, and no subtree of the Merkle tree is computed, read or written. The two stores
+take turns, append by append, so that whatever else the machine does falls on both.
+
+Two figures are given, each the median over all rounds. *All* is the ratio of the two sums of time: what is paid now and
+then is in it, and what else the machine does, too. *Quick* is the ratio of the two appends than which a quarter is
+quicker: neither is in it.
+
+    python -m tests.bench.append_cost [--folder FOLDER] [--rounds N] [--appends N]
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from statistics import median, quantiles
+from time import perf_counter_ns
+from typing import TypeAlias
+
+from nexus_control import DecisionStore, NexusControlTools, entries
+from nexus_control.actors import Actor
+from nexus_control.evidence.chain import GENESIS
+from nexus_control.session import WriteSession
+from nexus_control.storage.contract import Entry
+
+BOUND = 1.15
+"""What an append with chain and log may cost, as a multiple of one without."""
+
+ALICE = Actor(type="human", id="alice")
+APPROVERS = [Actor(type="human", id=f"approver-{number}") for number in range(10)]
+PLAN = '[{"step_id":"s1","intent":"rotate","call":{"tool":"keys","method":"rotate","args":{"service":"billing"}}}]'
+CREATED: dict[str, object] = {
+    "goal": "Rotate the signing key of the billing service",
+    "plan": PLAN,
+    "requested_mode": "apply",
+    "labels": ["prod", "keys"],
+}
+POLICY: dict[str, object] = {
+    "min_approvals": 2,
+    "allowed_modes": ["dry_run", "apply"],
+    "require_adapter_capabilities": [],
+    "max_steps": 20,
+    "labels": ["prod"],
+}
+GRANTED: dict[str, object] = {
+    "expires_at": None,
+    "comment": "I have read the plan, and who is on call knows.",
+}
+
+Steps: TypeAlias = Iterator[object]
+"""Appends, one a step. What they need was made before the first."""
+
+
+class NullChainSession(WriteSession):
+    """A write session whose log is its entries and nothing else."""
+
+    def _log(self, entries: Sequence[Entry]) -> None:
+        self.rows.append(entries)
+
+
+class NullChainStore(DecisionStore):
+    """A store without chain and log."""
+
+    @contextmanager
+    def writing(self) -> Generator[WriteSession]:
+        with self._storage.writing() as rows, _constant_leaves():
+            yield NullChainSession(rows, self.clock.now(), self._recent, self.clock)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Nanoseconds of each append of each round, without and with chain and log."""
+
+    null: list[list[int]]
+    product: list[list[int]]
+
+    @property
+    def all(self) -> float:
+        return self._ratio(sum)
+
+    @property
+    def quick(self) -> float:
+        return self._ratio(_quartile)
+
+    @property
+    def worst(self) -> float:
+        return max(self.all, self.quick)
+
+    def _ratio(self, figure: Callable[[list[int]], float]) -> float:
+        return median(figure(b) / figure(a) for a, b in zip(self.null, self.product, strict=True))
+
+
+def _quartile(times: list[int]) -> float:
+    return quantiles(times, n=4)[0]
+
+
+def append_events(store: DecisionStore, appends: int) -> Steps:
+    """`DecisionStore.append_event`: decisions of twelve events, one after the other."""
+    drafts = [
+        ("DECISION_CREATED", ALICE, CREATED),
+        ("POLICY_ATTACHED", ALICE, POLICY),
+        *(("APPROVAL_GRANTED", approver, GRANTED) for approver in APPROVERS),
+    ]
+    decisions = [store.create_decision() for _ in range(-(-appends // len(drafts)))]
+    return (store.append_event(decision, *draft) for decision in decisions for draft in drafts)
+
+
+def approve(store: DecisionStore, appends: int) -> Steps:
+    """`NexusControlTools.approve`: ten people, one after the other, approve what was requested."""
+    tools = NexusControlTools(store=store)
+    requests = [
+        tools.request(goal="Rotate the keys", actor=ALICE, mode="apply", plan=PLAN, min_approvals=3)
+        for _ in range(-(-appends // len(APPROVERS)))
+    ]
+    assert all(request.success for request in requests)
+    return (
+        tools.approve(request.data["request_id"], actor=approver, comment="I have read the plan.")
+        for request in requests
+        for approver in APPROVERS
+    )
+
+
+WORKLOADS: dict[str, Callable[[DecisionStore, int], Steps]] = {
+    "append_event": append_events,
+    "approve": approve,
+}
+
+
+def measure(folder: Path, workload: str, *, rounds: int, appends: int, slowdown: float = 0.0) -> Cost:
+    """Take turns on two new files in `folder`. The product is held up after each append for `slowdown` times as long as
+    that took: so it is seen that a cost is seen.
+    """
+    stores = (NullChainStore(folder / f"{workload}-null.db"), DecisionStore(folder / f"{workload}.db"))
+    null, product = (WORKLOADS[workload](store, appends * (rounds + 1)) for store in stores)
+    _take_turns(null, product, appends, slowdown)  # the first round loads what is loaded late
+    times = [_take_turns(null, product, appends, slowdown) for _ in range(rounds)]
+    for store in stores:
+        store.close()
+    return Cost(null=[without for without, _ in times], product=[whole for _, whole in times])
+
+
+def _take_turns(null: Steps, product: Steps, appends: int, slowdown: float) -> tuple[list[int], list[int]]:
+    """Nanoseconds of each append of each."""
+    spent: dict[str, list[int]] = {"null": [], "product": []}
+    turns = cycle(("null", "product", "product", "null"))
+    for _ in range(2 * appends):
+        turn = next(turns)
+        start = perf_counter_ns()
+        next(null if turn == "null" else product)
+        end = perf_counter_ns()
+        if turn == "product":
+            until = end + (end - start) * slowdown
+            while end < until:
+                end = perf_counter_ns()
+        spent[turn].append(end - start)
+    return spent["null"], spent["product"]
+
+
+@contextmanager
+def _constant_leaves() -> Generator[None]:
+    computed = entries.leaf_of
+    entries.leaf_of = _constant_leaf
+    try:
+        yield
+    finally:
+        entries.leaf_of = computed
+
+
+def _constant_leaf(entry: Entry, prev: str) -> str:
+    return GENESIS
+
+
+def main() -> None:
+    """Measure every workload and print a table."""
+    parser = argparse.ArgumentParser(description="What chain and log cost at an append, on a synced file.")
+    parser.add_argument("--folder", type=Path, default=Path(), help="on the disk to measure; default: here")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--appends", type=int, default=500, help="of each store in a round")
+    given = parser.parse_args()
+    print(f"{'':14}{'null':>12}{'whole':>12}{'all':>9}{'quick':>9}    (at most {BOUND})")
+    for workload in WORKLOADS:
+        with tempfile.TemporaryDirectory(dir=given.folder, prefix="append-cost-") as folder:
+            cost = measure(Path(folder), workload, rounds=given.rounds, appends=given.appends)
+        null, whole = (median(map(median, times)) / 1000 for times in (cost.null, cost.product))
+        print(f"{workload:14}{null:9.0f} µs{whole:9.0f} µs{cost.all:9.3f}{cost.quick:9.3f}")
+
+
+if __name__ == "__main__":
+    main()
