@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Protocol
 
 from nexus_control.errors import NexusControlError
+from nexus_control.evidence.merkle import node_hash
 from nexus_control.storage.contract import Reader, Writer
 from nexus_control.storage.faults import closed, nested, unavailable
 from nexus_control.storage.sidecar import FileSidecar, MemorySidecar, Sidecar
@@ -211,6 +212,8 @@ def migrate(
     connection: sqlite3.Connection, where: str, migrations: Sequence[Sequence[str]] = MIGRATIONS
 ) -> None:
     """Bring the schema up to date, one transaction a migration. Raises STORE_UNAVAILABLE for what is not ours."""
+    connection.create_function("octets", 1, bytes.fromhex, deterministic=True)
+    connection.create_function("node_hash", 2, node_hash, deterministic=True)
     while (version := _schema_version(connection, where, len(migrations))) < len(migrations):
         with _transaction(connection, "BEGIN IMMEDIATE"):
             if _user_version(connection) == version:  # nobody was faster

@@ -28,8 +28,7 @@ APPLICATION_ID = int.from_bytes(b"NxCt", "big")
 _ENTRIES = """
 CREATE TABLE entries(
     position   INTEGER PRIMARY KEY,
-    kind       TEXT NOT NULL CHECK (kind = 'decision' OR kind = 'template' OR kind = 'import'
-                                                          OR kind = 'key'),
+    kind       TEXT NOT NULL CHECK ({kinds}),
     stream     TEXT NOT NULL CHECK (typeof(stream) = 'text'),
     generation INTEGER NOT NULL CHECK (typeof(generation) = 'integer'),
     seq        INTEGER NOT NULL CHECK (typeof(seq) = 'integer'),
@@ -125,21 +124,51 @@ CREATE TABLE claims(
 ) WITHOUT ROWID
 """
 
+_MOST_LEVELS = 40
+# Functions in it are those that `migrate` gives to the connection.
+_SUBTREES_OF_LEAVES = (
+    "INSERT INTO subtrees SELECT position, 0, octets(leaf) FROM entries",
+    *(
+        f"""INSERT INTO subtrees SELECT later.last_leaf, {level}, node_hash(earlier.hash, later.hash)
+            FROM subtrees AS later JOIN subtrees AS earlier
+              ON earlier.last_leaf = later.last_leaf - {1 << level - 1} AND earlier.level = later.level
+            WHERE later.level = {level - 1} AND (later.last_leaf + 1) % {1 << level} = 0"""
+        for level in range(1, _MOST_LEVELS)
+    ),
+)
+
+_FIRST_KINDS = "kind = 'decision' OR kind = 'template' OR kind = 'import'"
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         f"PRAGMA application_id = {APPLICATION_ID}",
-        _ENTRIES,
+        _ENTRIES.format(kinds=_FIRST_KINDS),
         _FIRST_ENTRIES,
         _ENTRIES_GROW_AT_THE_END,
         _ENTRIES_ARE_NOT_UPDATED,
         _ENTRIES_ARE_NOT_DELETED,
-        _SUBTREES,
         _PROJECTIONS,
         _LISTING,
         _LISTING_BY_PHASE,
         _LISTING_BY_REQUESTER,
         _LABELS,
         _CLAIMS,
+    ),
+    (  # keys are entries, and there is a tree over all
+        "DROP TRIGGER entries_grow_at_the_end",
+        "DROP TRIGGER entries_are_not_updated",
+        "DROP TRIGGER entries_are_not_deleted",
+        "DROP INDEX first_entries",
+        "ALTER TABLE entries RENAME TO earlier_entries",
+        _ENTRIES.format(kinds=f"{_FIRST_KINDS} OR kind = 'key'"),
+        "INSERT INTO entries SELECT * FROM earlier_entries ORDER BY position",
+        "DROP TABLE earlier_entries",
+        _FIRST_ENTRIES,
+        _ENTRIES_GROW_AT_THE_END,
+        _ENTRIES_ARE_NOT_UPDATED,
+        _ENTRIES_ARE_NOT_DELETED,
+        _SUBTREES,
+        *_SUBTREES_OF_LEAVES,
     ),
 )
 

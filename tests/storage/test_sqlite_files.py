@@ -7,15 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from nexus_control import DecisionStore, NexusControlTools
+from nexus_control.checkpoints import prove
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage import open_storage
 from nexus_control.storage.contract import Storage
 from nexus_control.storage.memory import MemoryStorage
 from nexus_control.storage.sqlite import SqliteStorage, migrate
 from nexus_control.storage.sqlite_schema import APPLICATION_ID, MIGRATIONS
+from nexus_control.upkeep import find_faults
 from tests.storage import processes
 from tests.storage.contract_suite import refused
 from tests.storage.steps import append, in_thread, log_size, number, raw
+from tests.support.governed import ALICE, BOB, data_of
 
 # --- places ------------------------------------------------------------------------------------------------------
 
@@ -233,6 +237,34 @@ def test_a_migration_is_applied_once_and_keeps_what_is_there(storage: Storage, p
         assert number(connection, "SELECT count(*) FROM entries") == 1
     with refused(ErrorCode.STORE_UNAVAILABLE):
         open_storage(path)
+
+
+def test_a_store_of_the_first_schema_gets_its_tree_and_keeps_everything(path: Path, tmp_path: Path) -> None:
+    """Its log can be signed from then on, and proves what was appended before there was a tree."""
+    with NexusControlTools(db_path=path).store as store:
+        tools = NexusControlTools(store)
+        tools.template_create("rotation", ALICE, min_approvals=1)
+        for goal in ("one", "two", "three"):
+            request_id = data_of(tools.request(goal, ALICE, template_name="rotation"))["request_id"]
+            data_of(tools.approve(request_id, BOB))
+        data_of(
+            tools.import_bundle(data_of(tools.export_bundle(request_id))["bundle"], conflict_mode="overwrite")
+        )
+        with store.reading() as session:
+            expected = session.rows.log(), session.rows.subtrees()
+    old = tmp_path / "old.db"
+    with raw(old) as connection:
+        migrate(connection, str(old), MIGRATIONS[:1])
+        connection.execute("ATTACH ? AS source", (str(path),))
+        for table in ("entries", "projections", "listing", "labels", "claims"):
+            connection.execute(f"INSERT INTO main.{table} SELECT * FROM source.{table}")
+    with DecisionStore(old) as migrated:
+        with migrated.reading() as session:
+            assert (session.rows.log(), session.rows.subtrees()) == expected
+        assert find_faults(migrated) == []
+        proof = prove(migrated, request_id, 0, 0)
+        proof.require_leaf(bytes.fromhex(expected[0][proof.index].entry.leaf))
+        assert find_faults(migrated) == []
 
 
 def test_a_migration_that_fails_changes_nothing(storage: Storage, path: Path) -> None:
