@@ -25,7 +25,6 @@ from nexus_control.cli import (
     templates,
     verifying,
 )
-from nexus_control.cli.demo.command import run_demo
 from nexus_control.cli.frame import (
     REFUSED,
     USAGE,
@@ -111,6 +110,8 @@ def demo(
 
     Example: nexus-control demo --keep demo
     """
+    from nexus_control.cli.demo.command import run_demo
+
     raise typer.Exit(run_demo(keep, as_json=frame_of(context, None, as_json).as_json))
 
 
