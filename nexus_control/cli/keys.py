@@ -1,6 +1,7 @@
 """The commands about keys: key generate, list, rotate, export.
 
-The log's key lies beside the database, `<database>.key`; `key generate FILE` makes one to sign packages with.
+The log's key lies beside the database, `<database>.key`; `key generate FILE` makes one to sign packages with, and puts
+its public half into `FILE.pub`.
 """
 
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nexus_control.cli.files import create_secret
+from nexus_control.cli.files import create_secret, write_bytes
 from nexus_control.cli.frame import AsJson, Data, Database, answer, carry_out, frame_of
 from nexus_control.cli.screen import Mark, Screen, columns
 from nexus_control.errors import invalid_argument
@@ -44,7 +45,7 @@ def generate(
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key: in FILE to sign packages with, else for the log when it has none or has lost it.
+    """Make a key: in FILE, and FILE.pub, to sign packages with; else for the log when it has none or has lost it.
 
     Example: nexus-control key generate packages.key
     """
@@ -56,9 +57,15 @@ def generate(
     def run() -> Data:
         from nexus_control.evidence import keys
 
-        made = keys.generate()
+        made, public = keys.generate(), file.with_name(f"{file.name}.pub")
         create_secret("FILE", file, made.to_pem())
-        return {"path": str(file), "key": made.public.to_pem(), "fingerprint": made.public.fingerprint}
+        write_bytes("FILE", public, made.public.to_pem().encode())
+        return {
+            "path": str(file),
+            "public_path": str(public),
+            "key": made.public.to_pem(),
+            "fingerprint": made.public.fingerprint,
+        }
 
     answer(frame, run, _show_file)
 
@@ -143,7 +150,7 @@ def _show_key(screen: Screen, data: Data) -> None:
 
 def _show_file(screen: Screen, data: Data) -> None:
     screen.prose(
-        f"The private key is in {data['path']}. Give the public one to those who verify:",
+        f"The private key is in {data['path']}, the public one in {data['public_path']}. Give this to those who verify:",
         Mark("Done.", "good"),
     )
     screen.verbatim(data["key"].rstrip())

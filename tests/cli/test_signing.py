@@ -43,8 +43,8 @@ def test_two_people_sign_it_is_executed_and_verified_by_whoever_trusts_their_key
     execute = office.execution(request_id)
     assert office.in_a_process(*execute, code=1)["code"] == "POLICY_NOT_SATISFIED"
     office.in_a_process(*execute, *trusting)
-    key, public, package = (office.folder / name for name in ("owner.key", "owner.pem", "package.json"))
-    public.write_text(office.in_a_process("key", "generate", str(key))["key"])
+    key, public, package = (office.folder / name for name in ("owner.key", "owner.key.pub", "package.json"))
+    assert office.in_a_process("key", "generate", str(key))["key"] == public.read_text()
     audited = office.in_a_process("audit", request_id, "-o", str(package), "--sign", str(key))
     assert audited["envelope"] == str(office.folder / "package.dsse.json")
     assert json.loads(package.read_bytes())["evidence"]
