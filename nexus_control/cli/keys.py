@@ -150,7 +150,8 @@ def _show_key(screen: Screen, data: Data) -> None:
 
 def _show_file(screen: Screen, data: Data) -> None:
     screen.prose(
-        f"The private key is in {data['path']}, the public one in {data['public_path']}. Give this to those who verify:",
+        f"The private key is in {data['path']}, the public one in {data['public_path']}. Give that one to those who"
+        " verify:",
         Mark("Done.", "good"),
     )
     screen.verbatim(data["key"].rstrip())
