@@ -58,10 +58,13 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """A key of the log, and when it came."""
+    """A key of the log, and when it came. The key before it signed `note`; the first one, or one that replaces a lost
+    key, signed its own.
+    """
 
     verifier: Verifier
     since: str
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +98,14 @@ def origin_in(session: ReadSession) -> str | None:
 
 def publish(store: DecisionStore) -> Published:
     """Sign the log as it is now, and keep that beside the store. Raises LOG_INCONSISTENT, KEY_UNUSABLE."""
+    _settle_key(store)
     with store.writing() as session:
         return _publish(session, store.sidecar)
 
 
 def prove(store: DecisionStore, decision_id: str, generation: int, seq: int) -> LogProof:
     """The proof that this event is in the log as it is now. Raises DECISION_NOT_FOUND, and as `publish`."""
+    _settle_key(store)
     with store.writing() as session:
         position = session.rows.position("decision", decision_id, generation, seq)
         if position is None:
@@ -163,7 +168,7 @@ def key_record_of(entry: Entry) -> KeyRecord:
     """What the entry of a key says. Raises JSON_INVALID, REPLAY_INVALID or INVALID_ARGUMENT where it says no key."""
     content = parse_json_object(entry.payload)
     details = decode(_KeyDetails, content, where="key", code=ErrorCode.REPLAY_INVALID)
-    return KeyRecord(verifier=parse_verifier(details.key), since=entry.ts)
+    return KeyRecord(verifier=parse_verifier(details.key), since=entry.ts, note=details.note)
 
 
 def rotate(store: DecisionStore) -> KeyRecord:
@@ -180,7 +185,7 @@ def rotate(store: DecisionStore) -> KeyRecord:
             sidecar.create_secret(_NEXT_KEY, new.to_pem())
         _append_key(session, verifier.name, new, signed_by=old)
         record = _records(session)[-1]
-    sidecar.rename(_NEXT_KEY, _KEY)
+    _settle_key(store)
     return record
 
 
@@ -207,6 +212,15 @@ def leaf_lines(store: DecisionStore) -> bytes:
     """What every leaf is the hash of, one line each, by position: from these lines anybody computes the root."""
     with store.reading() as session:
         return b"".join(data + b"\n" for data in leaf_data_of_each(session.rows.log()))
+
+
+def _settle_key(store: DecisionStore) -> None:
+    """See to it that the log's key is named in what is committed, and lies in its place. Raises KEY_UNUSABLE.
+
+    In a transaction of its own: a checkpoint must not cover what could still be rolled back.
+    """
+    with store.writing() as session:
+        _current(session, store.sidecar)
 
 
 def _publish(session: WriteSession, sidecar: Sidecar) -> Published:

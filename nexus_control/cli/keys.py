@@ -140,6 +140,7 @@ def _record(record: "KeyRecord") -> Data:
         "key": str(record.verifier),
         "fingerprint": record.verifier.key.fingerprint,
         "since": record.since,
+        "note": record.note,
     }
 
 

@@ -1,7 +1,7 @@
-import json
+import contextlib
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,8 @@ from nexus_control.evidence.chain import leaf_hash
 from nexus_control.evidence.merkle import reader, require_consistent, tree_root, whole_tree
 from nexus_control.evidence.note import Verifier, open_note, parse_checkpoint, sign_note
 from nexus_control.evidence.tlog_proof import parse_log_proof
+from nexus_control.storage.sidecar import FileSidecar
+from nexus_control.storage.sqlite import SqliteStorage
 from nexus_control.upkeep import find_faults
 from tests.support.governed import ALICE, BOB, approved
 
@@ -131,10 +133,7 @@ def test_a_rotated_key_is_vouched_for_by_the_one_before_it(tools: NexusControlTo
     assert after.verifier == record.verifier != before.verifier
     assert after.checkpoint.origin == before.checkpoint.origin
     assert require_continued(tools.store, before.note).earlier == before.checkpoint
-    with tools.store.reading() as session:
-        details = session.rows.entries("key", after.checkpoint.origin, 0)[1].payload
-    assert str(record.verifier) in details
-    note = open_note(json.loads(details)["note"], [before.verifier])
+    note = open_note(record.note, [before.verifier])
     assert note.text.splitlines() == ["nexus-control/key/v1", record.verifier.name, str(record.verifier)]
     assert note.signatures
     assert find_faults(tools.store) == []
@@ -244,3 +243,51 @@ def test_an_import_and_a_template_are_leaves_too(tools: NexusControlTools) -> No
     kinds = [line.split(b'"_type":"')[1].split(b'"')[0] for line in leaf_lines(tools.store).splitlines()]
     assert kinds.count(b"nexus-control/import/v1") == 1
     assert publish(tools.store).checkpoint.size == len(kinds) + 1
+
+
+class Interrupted(BaseException):
+    """The process ends here, as far as the store is concerned."""
+
+
+class FailsAfter(FileSidecar):
+    """Beside a database whose process ends right after one kind of change here."""
+
+    def __init__(self, database: Path, change: str) -> None:
+        super().__init__(database)
+        self._change = change
+
+    def replace(self, name: str, content: bytes) -> None:
+        super().replace(name, content)
+        self._end("replace")
+
+    def create_secret(self, name: str, content: bytes) -> None:
+        super().create_secret(name, content)
+        self._end("create")
+
+    def rename(self, name: str, new_name: str) -> None:
+        super().rename(name, new_name)
+        self._end("rename")
+
+    def _end(self, change: str) -> None:
+        if self._change == change:
+            raise Interrupted
+
+
+@pytest.mark.parametrize("change", ["create", "replace", "rename"])
+@pytest.mark.parametrize("act", [publish, rotate], ids=["first publication", "first rotation"])
+def test_an_end_between_the_log_and_what_lies_beside_it_is_made_up_for(
+    act: Callable[[DecisionStore], object], change: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "store.db"
+    storage = SqliteStorage(path)
+    storage.sidecar = FailsAfter(path, change)
+    with DecisionStore(storage=storage) as store:
+        request_id = approved(NexusControlTools(store))
+        with contextlib.suppress(Interrupted):
+            act(store)
+    with DecisionStore(path) as again:
+        assert find_faults(again) == []
+        rotate(again)
+        proof = prove(again, request_id, 0, 0)
+        assert proof.signed_by([keys_of(again)[-1].verifier]).signatures
+        assert find_faults(again) == []
