@@ -1,4 +1,6 @@
 import contextlib
+import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -291,3 +293,27 @@ def test_an_end_between_the_log_and_what_lies_beside_it_is_made_up_for(
         proof = prove(again, request_id, 0, 0)
         assert proof.signed_by([keys_of(again)[-1].verifier]).signatures
         assert find_faults(again) == []
+
+
+def test_what_could_not_be_written_whole_leaves_nothing_behind(
+    on_file: NexusControlTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    request_id = approved(on_file)
+    before = sorted(tmp_path.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with refused(ErrorCode.STORE_UNAVAILABLE):
+            publish(on_file.store)
+    assert sorted(tmp_path.iterdir()) == before
+    prove(on_file.store, request_id, 0, 0)
+    after = sorted(tmp_path.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        approved(on_file)
+        with refused(ErrorCode.STORE_UNAVAILABLE):
+            publish(on_file.store)
+    assert sorted(tmp_path.iterdir()) == after
+    assert find_faults(on_file.store) == []
