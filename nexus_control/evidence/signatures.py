@@ -162,6 +162,7 @@ def _signed_verdict(case: Case, event: StoredEvent, chain: Sequence[str]) -> Sig
         basis=chain[facts.policy_seq],
         expires_at=content.expires_at if isinstance(content, ApprovalGrantedPayload) else None,
     )
+    opened.require_issued_by(event.instant)
     return opened
 
 
