@@ -23,10 +23,9 @@ from nexus_control.bundle import (
 )
 from nexus_control.bundle_parts import header_of, link_part, template_part
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, parse_json
-from nexus_control.decision import Decision, DecisionState
+from nexus_control.decision import Decision, DecisionState, require_replayable
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent, compute_event_digest, event_id, parse_event_type
-from nexus_control.facts import require_replayable
 from nexus_control.instants import format_instant
 from nexus_control.integrity import same_digest
 from nexus_control.projection import ConflictMode, ImportRecord, StoredDecision

@@ -18,7 +18,7 @@ from nexus_control.evidence.allowed_signers import AllowedSigners, parse_allowed
 from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
 from nexus_control.evidence.ssh_keys import SshKey
 from nexus_control.evidence.statement import NAMESPACE, Verdict, require_says, statement_of
-from nexus_control.instants import format_instant, parse_instant
+from nexus_control.instants import format_instant
 from nexus_control.integrity import sha256_hex
 from nexus_control.payloads import (
     ApprovalDeniedPayload,
