@@ -13,12 +13,17 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.events import Actor, StoredEvent
+from nexus_control.events import Actor, EventType, StoredEvent
 from nexus_control.facts import Approval, Execution, Facts, replay_facts
 from nexus_control.instants import format_instant, parse_instant
 from nexus_control.payloads import Assurance
 from nexus_control.policy import Policy
+
+MAX_REPLAY_STEPS = 20_000_000
+"""A few seconds."""
+_BYTES_A_STEP = 10
 
 
 class DecisionState(StrEnum):
@@ -175,6 +180,28 @@ class Decision:
             "event_count": len(self.events),
             "as_of": format_instant(self.as_of),
         }
+
+
+def require_replayable(events: Sequence[StoredEvent]) -> None:
+    """Raises REPLAY_INVALID for a history so crowded that it would take minutes to replay, and to hold its people and
+    executions against its policy and plan.
+
+    The fold looks at every approval and execution so far at each event; each execution and each signature is held
+    against the whole request. All of these are few for people, not for a forger.
+    """
+    people = {event.actor.id for event in events if event.event_type is EventType.APPROVAL_GRANTED}
+    runs = sum(event.event_type is EventType.EXECUTION_REQUESTED for event in events)
+    signed = sum(event.payload.get("signed") is not None for event in events)
+    opening = (EventType.DECISION_CREATED, EventType.POLICY_ATTACHED)
+    size = sum(len(canonical_json(event.payload)) for event in events if event.event_type in opening)
+    steps = (len(events) + size // _BYTES_A_STEP) * (len(people) + runs + signed)
+    if steps > MAX_REPLAY_STEPS:
+        raise NexusControlError(
+            ErrorCode.REPLAY_INVALID,
+            f"{len(events)} events of {len(people)} approvers, {runs} executions and {signed} signatures, on a request"
+            f" of {size} characters, are more than is replayed",
+            {"steps": steps, "limit": MAX_REPLAY_STEPS},
+        )
 
 
 def require_may_approve(

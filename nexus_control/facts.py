@@ -14,13 +14,12 @@ The fold is total over decodable events: `step` answers None for an event that i
 then leaves everything but the count as it was.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
 from typing import Any, Literal, TypeAlias
 
-from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import (
     Actor,
     ApprovalDeniedPayload,
@@ -48,8 +47,6 @@ Phase: TypeAlias = Literal[
 Settled: TypeAlias = Literal["completed", "failed", "outcome_unknown"]
 Outcome: TypeAlias = Literal["running", "completed", "failed", "outcome_unknown"]
 
-MAX_REPLAY_STEPS = 20_000_000
-"""Events times the people and executions among them: a few seconds."""
 FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -187,22 +184,6 @@ class Facts:
             reverse=True,
         )
         return ends[self.policy.min_approvals - 1] if len(ends) >= self.policy.min_approvals else None
-
-
-def require_replayable(events: Sequence[StoredEvent]) -> None:
-    """Raises REPLAY_INVALID for a history of so many people and executions that its replay would take minutes.
-
-    The fold looks at every approval and execution so far at each event: few for people, not for a forger.
-    """
-    people = {event.actor.id for event in events if event.event_type is EventType.APPROVAL_GRANTED}
-    runs = sum(event.event_type is EventType.EXECUTION_REQUESTED for event in events)
-    steps = len(events) * (len(people) + runs)
-    if steps > MAX_REPLAY_STEPS:
-        raise NexusControlError(
-            ErrorCode.REPLAY_INVALID,
-            f"{len(events)} events of {len(people)} approvers and {runs} executions are more than is replayed",
-            {"steps": steps, "limit": MAX_REPLAY_STEPS},
-        )
 
 
 def replay_facts(decision_id: str, events: Iterable[StoredEvent]) -> Facts:

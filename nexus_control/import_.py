@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
 from nexus_control.actors import id_problem
+from nexus_control.artifact import Part
 from nexus_control.bundle import (
     BundleEvent,
     BundleRouterLink,
@@ -23,10 +24,9 @@ from nexus_control.bundle import (
 )
 from nexus_control.bundle_parts import header_of, link_part, template_part
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, parse_json
-from nexus_control.decision import Decision, DecisionState
+from nexus_control.decision import Decision, DecisionState, require_replayable
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent, compute_event_digest, event_id, parse_event_type
-from nexus_control.facts import require_replayable
 from nexus_control.instants import format_instant
 from nexus_control.integrity import same_digest
 from nexus_control.projection import ConflictMode, ImportRecord, StoredDecision
@@ -191,14 +191,19 @@ def _require_header(bundle: DecisionBundle, decision: Decision) -> None:
     # An export may leave template and link out; what it states must be true.
     holds = {
         "decision": given == replayed,
-        "template_snapshot": bundle.template_snapshot in (template, BundleTemplateSnapshot()),
-        "router_link": bundle.router_link in (link, BundleRouterLink()),
+        "template_snapshot": _states(bundle.template_snapshot, template, BundleTemplateSnapshot()),
+        "router_link": _states(bundle.router_link, link, BundleRouterLink()),
     }
     for part, is_true in holds.items():
         if not is_true:
             raise NexusControlError(
                 ErrorCode.INTEGRITY_MISMATCH, f"{part} is not what the events say", {"part": part}
             )
+
+
+def _states(given: Part, replayed: Part, nothing: Part) -> bool:
+    """Whether a part says what the events say, spelled alike, or nothing."""
+    return canonical_json(given.to_dict()) in [canonical_json(each.to_dict()) for each in (replayed, nothing)]
 
 
 def _store(

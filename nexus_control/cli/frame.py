@@ -5,7 +5,6 @@ Exit codes: 0 done; 1 refused; 2 usage, or a file that is missing or cannot be r
 read the answer on standard output and a refusal on standard error.
 """
 
-import json
 import os
 import pwd
 import sys
@@ -17,7 +16,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from nexus_control.actors import Actor
-from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.screen import Mark, Screen, visible_json
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument, next_step
 from nexus_control.payloads import Assurance
 from nexus_control.results import fault_of
@@ -141,7 +140,7 @@ def answer(frame: Frame, action: Callable[[], Data], show: Callable[[Screen, Dat
     if isinstance(outcome, NexusControlError):
         raise refuse(frame, outcome)
     if frame.as_json:
-        print(json.dumps(outcome, indent=2, ensure_ascii=False))
+        print(visible_json(outcome))
     else:
         show(Screen(sys.stdout), outcome)
     return outcome
@@ -157,7 +156,7 @@ def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:
             "details": fault.details,
             "next": advice,
         }
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        print(visible_json(answer))
     else:
         screen = Screen(sys.stderr)
         screen.prose(fault.message, Mark(f"{fault.code}:", "bad"))

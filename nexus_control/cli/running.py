@@ -1,6 +1,5 @@
 """The commands of those who run things: execute, recover, reconcile, call, serve."""
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -25,7 +24,7 @@ from nexus_control.cli.frame import (
     identity,
     refuse,
 )
-from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.screen import Mark, Screen, visible_json
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.execution.opening import opened_router
@@ -183,7 +182,7 @@ def call(
                 ),
                 values,
             )
-        print(json.dumps(outcome.content, indent=2, ensure_ascii=False))
+        print(visible_json(outcome.content))
         return outcome.is_error
 
     ended = fault_of(run)

@@ -4,6 +4,7 @@ A text is shown as it is, never read as markup; what does not print is spelled o
 program can command the terminal.
 """
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +45,14 @@ class Grid:
 def visible(text: str) -> str:
     """`text` with everything but printable characters and line ends escaped."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def visible_json(data: object) -> str:
+    """`data` as JSON, indented, with all that does not print in JSON's own escapes: the same value to who parses it."""
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 class Screen:

@@ -23,11 +23,11 @@ from nexus_control.bundle import (
     compute_bundle_digest,
 )
 from nexus_control.bundle_parts import header_of, link_part, template_part
-from nexus_control.decision import Decision, DecisionState
+from nexus_control.decision import Decision, DecisionState, require_replayable
 from nexus_control.errors import NexusControlError
 from nexus_control.events import EventType, StoredEvent, compute_event_digest, event_id
 from nexus_control.evidence.report import Check, compared, failed, passed, same_fields, skipped
-from nexus_control.facts import Facts, fold, require_replayable, step
+from nexus_control.facts import Facts, fold, step
 from nexus_control.instants import parse_instant
 
 _OPEN = {str(DecisionState.PENDING_APPROVAL).upper(), str(DecisionState.APPROVED).upper()}

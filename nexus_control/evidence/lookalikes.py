@@ -1,11 +1,12 @@
 """Names that people would take for one another, though their letters differ.
 
-`skeleton` replaces letters of other scripts by the Latin letters that they are drawn like, and folds case and width:
-two ids with one skeleton look alike. The table holds lower-case letters of Greek, Cyrillic and Armenian (Unicode's
-confusables, UTS 39, as far as they look like Latin in common typefaces). Letters and digits of one script that are
-mistaken for each other, as 1 and l, are not in it: honest names differ by them.
+`skeleton` replaces letters of other scripts by the Latin letters that they are drawn like, whatever marks are on them,
+and folds case and width: two ids with one skeleton look alike. The table holds lower-case letters of Greek, Cyrillic
+and Armenian (Unicode's confusables, UTS 39, as far as they look like Latin in common typefaces). Letters and digits of
+one script that are mistaken for each other, as 1 and l, are not in it: honest names differ by them.
 """
 
+import unicodedata
 from typing import Final
 
 from nexus_control.actors import fold_id
@@ -43,4 +44,5 @@ _SKELETON: Final = str.maketrans(
 
 def skeleton(actor_id: str) -> str:
     """What the id looks like."""
-    return fold_id(actor_id).translate(_SKELETON)
+    letters_and_marks = unicodedata.normalize("NFD", fold_id(actor_id))
+    return unicodedata.normalize("NFC", letters_and_marks.translate(_SKELETON))

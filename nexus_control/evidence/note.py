@@ -24,6 +24,8 @@ ED25519, COSIGNATURE = 0x01, 0x04
 
 _SIGNATURE = re.compile("\u2014 ([^\\s+]+) ([A-Za-z0-9+/]+={0,2})")
 _SIZE = re.compile("0|[1-9][0-9]{0,17}")
+_SURROGATE = "[\ud800-\udfff]"
+_UNPRINTABLE = re.compile(f"[\x00-\x09\x0b-\x1f\x7f]|{_SURROGATE}")
 _LONGEST = 1_000_000
 
 
@@ -79,7 +81,8 @@ def parse_verifier(text: str) -> Verifier:
     name, _, rest = text.strip().partition("+")
     key_id, _, encoded = rest.partition("+")
     tagged = from_base64(encoded)
-    if not name or re.search(r"\s", name) or tagged is None or tagged[:1] not in (b"\x01", b"\x04"):
+    is_name = bool(name) and re.search(f"\\s|{_SURROGATE}", name) is None
+    if not is_name or tagged is None or tagged[:1] not in (b"\x01", b"\x04"):
         raise invalid_argument("verifier key", "must be NAME+KEYID+BASE64 of an Ed25519 key")
     verifier = Verifier(name=name, key=public_from_ed25519(tagged[1:]), type=tagged[0])
     if verifier.key_id.hex() != key_id:
@@ -138,8 +141,7 @@ def _verified(verifier: Verifier, blob: bytes, text: str) -> Signature:
 def _split(note: str) -> tuple[str, list[str]]:
     text, parted, signatures = note.rpartition("\n\n")
     lines = signatures.split("\n")
-    printable = all(c == "\n" or (c >= " " and c != "\x7f") for c in note)
-    if not parted or len(note) > _LONGEST or not printable or lines[-1] != "" or len(lines) < 2:
+    if not parted or len(note) > _LONGEST or _UNPRINTABLE.search(note) or lines[-1] != "" or len(lines) < 2:
         raise _malformed("this is no signed note")
     return f"{text}\n", lines[:-1]
 

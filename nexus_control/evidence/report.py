@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from nexus_control.canonical_json import canonical_json
+
 Status: TypeAlias = Literal["pass", "fail", "skipped", "info"]
 
 _LONGEST = 300
@@ -63,8 +65,12 @@ def compared(name: str, expected: object, actual: object, detail: str) -> Check:
 def same_fields(
     name: str, expected: Mapping[str, object], actual: Mapping[str, object], detail: str
 ) -> Check:
-    """Whether two objects have the same fields; those that differ are quoted."""
-    differing = [key for key in {**expected, **actual} if expected.get(key) != actual.get(key)]
+    """Whether two objects have the same fields, spelled alike: 1, 1.0 and true differ. Those that differ are quoted."""
+    differing = [
+        key
+        for key in {**expected, **actual}
+        if canonical_json(expected.get(key)) != canonical_json(actual.get(key))
+    ]
     if not differing:
         return passed(name)
     return failed(

@@ -56,9 +56,11 @@ def approval_signatures(
     name = "approval_signatures"
     allowed = None if allowed_signers is None else parse_allowed_signers(allowed_signers)
     signed, nonces = dict[int, SignedVerdict](), set[str]()
+    numbers = [event.seq for event in case.history.decision.events]  # as they say, which may be anything
+    basis = dict(zip(numbers, chain, strict=True)).get(case.facts.policy_seq, GENESIS)
     try:
         for event in case.history.decision.events:
-            verdict = _signed_verdict(case, event, chain)
+            verdict = _signed_verdict(case, event, basis)
             if verdict is None:
                 continue
             if verdict.statement.nonce in nonces:
@@ -140,7 +142,7 @@ def package_signature(
     return check if check.status == "fail" else passed(name, f"signed by {_named(signers)}")
 
 
-def _signed_verdict(case: Case, event: StoredEvent, chain: Sequence[str]) -> SignedVerdict | None:
+def _signed_verdict(case: Case, event: StoredEvent, basis: str) -> SignedVerdict | None:
     """The verdict that an event carries a signature of, once it says what the event says. Raises SIGNATURE_INVALID."""
     verdict = _VERDICTS.get(event.event_type)
     if verdict is None:
@@ -159,9 +161,10 @@ def _signed_verdict(case: Case, event: StoredEvent, chain: Sequence[str]) -> Sig
         facts,
         approver=event.actor.id,
         verdict=verdict,
-        basis=chain[facts.policy_seq],
+        basis=basis,
         expires_at=content.expires_at if isinstance(content, ApprovalGrantedPayload) else None,
     )
+    opened.require_issued_by(event.instant)
     return opened
 
 

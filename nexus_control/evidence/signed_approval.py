@@ -4,13 +4,17 @@ Who may sign is the verifier's to say, by an OpenSSH `allowed_signers` file: nev
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.allowed_signers import AllowedSigners
 from nexus_control.evidence.sshsig import SshSignature, parse_ssh_signature
 from nexus_control.evidence.statement import NAMESPACE, ApprovalStatement, parse_statement
+from nexus_control.instants import parse_instant
 from nexus_control.payloads import SignedStatement
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far the signer's clock may be ahead of the store's."""
 
 _HASH = "sha512"
 
@@ -22,6 +26,16 @@ class SignedVerdict:
     statement: ApprovalStatement
     signature: SshSignature
     text: str
+
+    def require_issued_by(self, at: datetime) -> None:
+        """That the statement was there when its verdict is said to have been given. Raises SIGNATURE_INVALID."""
+        issued_at = self.statement.issued_at
+        if parse_instant(issued_at) - at > CLOCK_SKEW:
+            raise NexusControlError(
+                ErrorCode.SIGNATURE_INVALID,
+                f"The statement was issued at {issued_at}, which was still to come at {at.isoformat()}",
+                {"issued_at": issued_at},
+            )
 
     def require_allowed(self, allowed: AllowedSigners, at: datetime) -> None:
         """That the approver may sign with this key at this instant. Raises SIGNATURE_INVALID."""

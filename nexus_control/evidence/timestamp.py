@@ -5,7 +5,8 @@
     TSTInfo         version 1, policy, messageImprint { hash, digest }, serial, genTime, ...
 
 The signer's certificate is the one that the signed attributes name (ESSCertID or ESSCertIDv2, RFC 5816). It is for
-timestamps alone, was valid at genTime, and leads to a root over at most `_LONGEST_CHAIN` certificates that were, too.
+timestamps alone, was valid at genTime, and leads to a root over at most `_LONGEST_CHAIN` certificates that were, too. A
+token carries `_MOST_CERTIFICATES` at most.
 Hashes are SHA-256, SHA-384 and SHA-512; keys are ECDSA on P-256 and P-384, and RSA of 2048 bits and more.
 """
 
@@ -66,6 +67,7 @@ _CERTIFICATES, _SIGNED_ATTRIBUTES, _SUBJECT_KEY_ID = 0xA0, 0xA0, 0x80
 _EXTENSIONS: Final = 0xA1
 _NULL: Final = b"\x05\0"
 _LONGEST: Final = 100_000
+_MOST_CERTIFICATES: Final = 20
 _GRANTED: Final = {0, 1}
 
 
@@ -159,6 +161,8 @@ def _signed_data(token: Value) -> tuple[bytes, tuple[x509.Certificate, ...], _Si
     carried = [
         part for each in optional if each.tag == _CERTIFICATES for part in each.children(_CERTIFICATES)
     ]
+    if len(carried) > _MOST_CERTIFICATES:  # every path among them is tried
+        raise malformed(f"it carries more than {_MOST_CERTIFICATES} certificates")
     read = _signer(signer)
     if version.integer() != 3 or read.hash_name not in [_hash_name(each) for each in digests.children(SET)]:
         raise malformed("its version or its hashes are not those of its signer")

@@ -2,10 +2,11 @@
 
 Who may sign is the owner's to say, in the store's `allowed_signers` file. It is read anew each time, and at dispatch
 again: a key that was taken out of it, or has run out, counts no more. A verdict counts for the log that it was given
-for, and where the owner trusts that log.
+for, and where the owner trusts that log; and it counts once: no import and no rollback brings one back that was used.
 """
 
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from nexus_control import checkpoints
@@ -17,7 +18,7 @@ from nexus_control.evidence.allowed_signers import AllowedSigners, parse_allowed
 from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
 from nexus_control.evidence.ssh_keys import SshKey
 from nexus_control.evidence.statement import NAMESPACE, Verdict, require_says, statement_of
-from nexus_control.instants import format_instant, parse_instant
+from nexus_control.instants import format_instant
 from nexus_control.integrity import sha256_hex
 from nexus_control.payloads import (
     ApprovalDeniedPayload,
@@ -32,12 +33,11 @@ from nexus_control.store import DecisionStore
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import StatementArguments
 
-CLOCK_SKEW = timedelta(minutes=5)
-"""How far the signer's clock may be ahead of the store's."""
-
 
 def approval_statement(store: DecisionStore, arguments: "StatementArguments") -> dict[str, Any]:
     """The exact text that an approver signs for this verdict, each time with a nonce of its own."""
+    if arguments.expires_at is not None and arguments.verdict != "approve":
+        raise invalid_argument("expires_at", "is for the verdict approve: nothing else runs out")
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
         require_future(arguments.expires_at, session.now, "expires_at")
@@ -94,13 +94,12 @@ def require_signed(
         approver=actor.id,
         verdict=verdict,
         basis=_basis(session, decision),
-        expires_at=statement.expires_at,
+        expires_at=statement.expires_at if verdict == "approve" else None,
     )
     if statement.log != checkpoints.origin_in(session):
         raise _refused(f"it was given for the log {statement.log}")
-    if parse_instant(statement.issued_at) > at + CLOCK_SKEW:
-        raise _refused(f"it was issued at {statement.issued_at}, which is still to come")
-    earlier = _signed_verdicts(session, decision)
+    opened.require_issued_by(at)
+    earlier = [each for _, each in _signed_verdicts(_of_every_generation(session, decision))]
     if statement.nonce in {each.statement.nonce for each in earlier}:
         raise _refused("it was used before: make a new statement")
     if verdict == "approve" and any(_is_anothers(each, opened) for each in earlier):
@@ -118,28 +117,28 @@ def verified(
         return set()
     logs = {*store.trusted_logs, checkpoints.origin_in(session)}
     basis = _basis(session, decision)
-    by_key: dict[SshKey, int] = {}
-    for event in session.events_at(decision, signed):
-        key = _trusted_key(event, decision, basis, allowed, logs, at)
-        if key is not None:
-            by_key.setdefault(key, event.seq)
+    used, by_key = set[str](), dict[SshKey, int]()
+    for event, opened in _signed_verdicts(session.events(decision)):
+        is_first, nonce = opened.statement.nonce not in used, opened.statement.nonce
+        used.add(nonce)
+        if is_first and event.seq in signed and _counts(event, opened, decision, basis, allowed, logs, at):
+            by_key.setdefault(opened.signature.key, event.seq)
     return set(by_key.values())
 
 
-def _trusted_key(
+def _counts(
     event: StoredEvent,
+    opened: SignedVerdict,
     decision: StoredDecision,
     basis: str,
     allowed: AllowedSigners,
     logs: set[str | None],
     at: datetime,
-) -> SshKey | None:
-    """The key that signed this approval, if it counts here at this instant."""
+) -> bool:
+    """Whether this signed approval counts here at this instant."""
     content = event.content
-    if not isinstance(content, ApprovalGrantedPayload) or content.signed is None:
-        return None
+    assert isinstance(content, ApprovalGrantedPayload)
     try:
-        opened = open_verdict(content.signed)
         require_says(
             opened.statement,
             decision.facts,
@@ -148,12 +147,13 @@ def _trusted_key(
             basis=basis,
             expires_at=content.expires_at,
         )
+        opened.require_issued_by(event.instant)
         opened.require_allowed(allowed, at)
     except NexusControlError as fault:
         if fault.code is not ErrorCode.SIGNATURE_INVALID:
             raise
-        return None
-    return opened.signature.key if opened.statement.log in logs else None
+        return False
+    return opened.statement.log in logs
 
 
 def _basis(session: ReadSession, decision: StoredDecision) -> str:
@@ -163,15 +163,21 @@ def _basis(session: ReadSession, decision: StoredDecision) -> str:
     return found[0].leaf if found else ""
 
 
-def _signed_verdicts(session: ReadSession, decision: StoredDecision) -> list[SignedVerdict]:
-    """The signed verdicts of the history; what an import brought along, and does not verify, is none."""
-    contents = (event.content for event in session.events(decision))
-    signed = (
-        content.signed
-        for content in contents
-        if isinstance(content, ApprovalGrantedPayload | ApprovalDeniedPayload | ApprovalRevokedPayload)
-    )
-    return [opened for each in signed if each is not None and (opened := _opened(each)) is not None]
+def _of_every_generation(session: ReadSession, decision: StoredDecision) -> Iterator[StoredEvent]:
+    """The events of every history that the decision had here."""
+    for generation in session.rows.generations("decision", decision.decision_id):
+        yield from session.events(decision, generation)
+
+
+def _signed_verdicts(events: Iterable[StoredEvent]) -> Iterator[tuple[StoredEvent, SignedVerdict]]:
+    """The signed verdicts among them; what an import brought along, and does not verify, is none."""
+    for event in events:
+        content = event.content
+        if not isinstance(content, ApprovalGrantedPayload | ApprovalDeniedPayload | ApprovalRevokedPayload):
+            continue
+        opened = None if content.signed is None else _opened(content.signed)
+        if opened is not None:
+            yield event, opened
 
 
 def _opened(signed: SignedStatement) -> SignedVerdict | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nexus_control import __version__
-from nexus_control.cli.screen import Mark, Screen, columns, visible
+from nexus_control.cli.screen import Mark, Screen, columns, visible, visible_json
 from tests.cli.running import environment, nexus_control
 
 
@@ -68,6 +68,14 @@ def test_a_text_is_shown_as_it_is_and_never_commands_the_terminal() -> None:
     assert all(line.isprintable() for line in lines)
     assert "[bold red]not markup[/] :warning: \\x1b[31m" in lines[1]
     assert "[i]name[/i]" in shown.getvalue()
+
+
+def test_json_commands_no_terminal_either_and_says_the_same() -> None:
+    data = {"goal": HOSTILE, "name": "café \U0001f511\U000e0001\x7f"}
+    shown = visible_json(data)
+    assert (json.loads(shown), shown.replace("\n", "").isprintable()) == (data, True)
+    assert "café \U0001f511" in shown
+    assert visible_json({"name": "é"}) == '{\n  "name": "é"\n}'
 
 
 def test_what_does_not_print_is_spelled_out_and_the_rest_is_not_changed() -> None:

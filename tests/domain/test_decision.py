@@ -12,11 +12,12 @@ from nexus_control.decision import (
     require_may_deny,
     require_may_revoke,
     require_may_withdraw,
+    require_replayable,
 )
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent
 from nexus_control.facts import Facts
-from nexus_control.payloads import ApprovalGrantedPayload, PolicyAttachedPayload
+from nexus_control.payloads import ApprovalGrantedPayload, PolicyAttachedPayload, SignedStatement
 from tests.domain.histories import (
     ALICE,
     BOB,
@@ -272,3 +273,14 @@ def test_nobody_may(steps: tuple[Step, ...], attempt: Permission, code: ErrorCod
 )
 def test_one_may(steps: tuple[Step, ...], attempt: Permission) -> None:
     attempt(facts_of(*steps))
+
+
+def test_a_history_that_is_held_against_a_long_request_too_often_is_not_replayed() -> None:
+    signed = SignedStatement(format="sshsig", statement="{}", signature="")
+    steps = [replace(GRANTED, signed=signed), REVOKED] * 500
+    plan = "x" * 256 * 1024
+    require_replayable(history(CREATED, POLICY, *steps))
+    require_replayable(history(replace(CREATED, plan=plan), POLICY, *steps))
+    with pytest.raises(NexusControlError) as refused:
+        require_replayable(history(replace(CREATED, plan=10 * plan), POLICY, *steps))
+    assert refused.value.code is ErrorCode.REPLAY_INVALID

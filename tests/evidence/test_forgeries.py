@@ -377,6 +377,28 @@ def test_one_person_is_not_two(name: str, check: str) -> None:
     assert check in failing(approved_by(name))
 
 
+@pytest.mark.parametrize(
+    ("latin", "cyrillic"), [("b\u00f3b", "b\u043e\u0301b"), ("zo\u00eb", "zo\u0451")], ids=ascii
+)
+def test_a_mark_on_a_letter_hides_no_look_alike(latin: str, cyrillic: str) -> None:
+    package = honest()
+    for granted, name in zip(events(package, "APPROVAL_GRANTED"), (latin, cyrillic), strict=True):
+        granted["actor"]["id"] = name
+    assert failing(resealed(package)) == {"approvals_distinct"}
+
+
+@pytest.mark.parametrize("spelled", [2.0, True], ids=str)
+def test_a_template_is_shown_as_the_event_spells_it(spelled: object) -> None:
+    package = honest("from_template")
+    number = 2 if spelled == 2 else 1
+    attached = events(package, "POLICY_ATTACHED")[0]["payload"]
+    snapshot = package["control_bundle"]["template_snapshot"]["snapshot"]
+    attached["template_snapshot"]["max_steps"] = number
+    assert snapshot["max_steps"] is None
+    snapshot["max_steps"] = spelled
+    assert "template_equals_events" in failing(resealed(package))
+
+
 TEXTS: dict[str, Callable[[str], str]] = {
     "a key said twice": lambda text: text.replace(
         '"package_version"', '"package_version":"0.6","package_version"', 1

@@ -130,6 +130,23 @@ def statement_repeated() -> Signed:
     return rewritten(change)
 
 
+def policy_numbered_beyond_the_events() -> Signed:
+    return rewritten(lambda data: event(data, "POLICY_ATTACHED").update(seq=2**63))
+
+
+def issued_after_it_was_given() -> Signed:
+    """Somebody signs what should have been approved before it ran, and the event is put where it should be."""
+
+    def change(data: dict[str, Any]) -> None:
+        granted = event(data, "APPROVAL_GRANTED")
+        statement = json.loads(granted["payload"]["signed"]["statement"])
+        text = canonical_json(statement | {"issued_at": "2026-03-01T00:00:00.000000+00:00"})
+        signature = ssh_signed(SEEDS[granted["actor"]["id"]], text.encode())
+        granted["payload"]["signed"] |= {"statement": text, "signature": signature}
+
+    return rewritten(change)
+
+
 def another_log() -> Signed:
     key = generate()
     proof = parse_log_proof(signed_package().data["evidence"]["log_proof"])
@@ -170,6 +187,8 @@ FORGED: dict[str, tuple[Callable[[], Signed], str]] = {
     "a goal that nobody signed": (statement_of_another_goal, "approval_signatures"),
     "a signature left out": (signature_left_out, "approval_signatures"),
     "a statement used twice": (statement_repeated, "approval_signatures"),
+    "a policy of another number": (policy_numbered_beyond_the_events, "approval_signatures"),
+    "a statement made after the run": (issued_after_it_was_given, "approval_signatures"),
     "the envelope of a stranger": (
         lambda: signed_package().but(envelope=envelope_of(signed_package().package, generate())),
         "package_signature",

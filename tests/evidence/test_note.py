@@ -89,6 +89,8 @@ def test_no_changed_byte_of_a_note_verifies() -> None:
         "text\n\n— name AAAAAAAA\n\n",
         "te\x07xt\n\n— name AAAAAAAA\n",
         "te\rxt\n\n— name AAAAAAAA\n",
+        "te\ud800xt\n\n— name AAAAAAAA\n",
+        "text\n\n— na\udfffme AAAAAAAA\n",
         "x" * 1_000_001 + "\n\n— name AAAAAAAA\n",
     ],
 )
@@ -132,6 +134,7 @@ def test_what_is_no_checkpoint_is_refused(text: str) -> None:
         "na me+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
         PETER.replace("c74f20a3", "c74f20a4"),
         PETER.replace("ARpc", "AhpC"),
+        "name\ud800+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
         PETER[:-4],
         PETER[:-1] + "=",
     ],

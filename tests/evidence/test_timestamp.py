@@ -102,6 +102,27 @@ def test_what_is_cut_short_is_no_timestamp() -> None:
         assert code_of(TOKEN[:length]) in NOT_VERIFIED
 
 
+def der(tag: int, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    length = len(content).to_bytes(3, "big").lstrip(b"\0")
+    if len(content) < 0x80:
+        return bytes([tag, len(content)]) + content
+    return bytes([tag, 0x80 | len(length)]) + length + content
+
+
+def carrying(times: int) -> bytes:
+    """The token with its certificates so many times: no signature covers them."""
+    kind, wrapped = parse_der(TOKEN).children()[1].children()
+    parts = wrapped.children(0xA0)[0].children()
+    encoded = [der(0xA0, each.content * times) if each.tag == 0xA0 else each.encoded for each in parts]
+    return der(0x30, kind.encoded, der(0xA0, der(0x30, *encoded)))
+
+
+def test_a_token_that_carries_a_crowd_of_certificates_is_refused() -> None:
+    assert verify_timestamp(carrying(10), MESSAGE, [ROOT]) == verify_timestamp(TOKEN, MESSAGE, [ROOT])
+    assert code_of(carrying(21)) is ErrorCode.INTEGRITY_MISMATCH
+
+
 def test_a_long_token_and_a_deep_one_are_refused_at_once() -> None:
     started = time.monotonic()
     assert code_of(bytes(200_000)) is ErrorCode.INTEGRITY_MISMATCH

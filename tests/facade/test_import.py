@@ -350,6 +350,16 @@ def renamed(bundle: Document, decision_id: str) -> Document:
     return resealed(bundle)
 
 
+def template_spelled_otherwise(bundle: Document) -> object:
+    """What a bundle shows of its template must be spelled as its event spells it: 1 is not 1.0, nor true."""
+    attached = bundle["events"][1]["payload"]
+    snapshot = {"min_approvals": 1}
+    attached |= {"template_name": "t", "template_digest": "0" * 64, "template_snapshot": snapshot}
+    shown = {"present": True, "name": "t", "digest": "sha256:" + "0" * 64, "overrides": None}
+    bundle["template_snapshot"] = {**shown, "snapshot": {"min_approvals": True}}
+    return resealed(bundle)
+
+
 SPOILED: list[tuple[Spoil, ErrorCode]] = [
     (unknown_type, ErrorCode.BUNDLE_INVALID_SCHEMA),
     (foreign_event, ErrorCode.REPLAY_INVALID),
@@ -381,6 +391,7 @@ SPOILED: list[tuple[Spoil, ErrorCode]] = [
     (another_status, ErrorCode.INTEGRITY_MISMATCH),
     (made_up_link, ErrorCode.INTEGRITY_MISMATCH),
     (made_up_template, ErrorCode.INTEGRITY_MISMATCH),
+    (template_spelled_otherwise, ErrorCode.INTEGRITY_MISMATCH),
     (headless, ErrorCode.REPLAY_INVALID),
     (empty_id, ErrorCode.BUNDLE_INVALID_SCHEMA),
     (endless_id, ErrorCode.BUNDLE_INVALID_SCHEMA),

@@ -10,6 +10,7 @@ import pytest
 
 from nexus_control import NexusControlTools
 from nexus_control.actors import Actor
+from nexus_control.bundle import compute_bundle_digest
 from nexus_control.canonical_json import canonical_json
 from nexus_control.events import EventType
 from nexus_control.results import ToolResult
@@ -339,3 +340,75 @@ def test_an_older_export_brings_no_revoked_approval_back_however_it_was_signed(
     assert reasons(here.execute(request_id)) == ["IMPORTED_APPROVALS"]
     data_of(imported(older))
     assert reasons(here.execute(request_id)) == ["IMPORTED_APPROVALS"]
+
+
+def revoked(office: Office, text: str, request_id: str) -> None:
+    data_of(office.sign(request_id, BOB, text))
+    office.clock.advance(seconds=1)
+    data_of(office.tools.revoke_approval(request_id, BOB, "the plan is wrong"))
+
+
+def test_a_history_that_an_import_extends_brings_no_revoked_approval_back(office: Office) -> None:
+    request_id = office.requested(min_approvals=1)
+    revoked(office, office.statement(request_id, BOB), request_id)
+    bundle = data_of(office.tools.export_bundle(request_id))["bundle"]
+    granted, last = bundle["events"][2:]
+    again = granted | {"seq": 4, "event_id": f"evt_{request_id}_4", "ts": last["ts"]}
+    bundle["events"].append(again)
+    bundle["decision"]["status"] = "APPROVED"
+    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    data_of(office.tools.import_bundle(bundle, conflict_mode="overwrite"))
+    assert reasons(office.execute(request_id)) == ["IMPORTED_APPROVALS"]
+
+
+def test_a_statement_that_was_used_is_refused_after_a_rollback_too(office: Office) -> None:
+    request_id = office.requested(min_approvals=1)
+    empty = data_of(office.tools.export_bundle(request_id))["canonical_json"]
+    statement = office.statement(request_id, BOB)
+    revoked(office, statement, request_id)
+    data_of(office.tools.import_bundle(empty, conflict_mode="overwrite", allow_rollback=True))
+    assert refusal(office.sign(request_id, BOB, statement), office.tools, request_id) == "SIGNATURE_INVALID"
+    data_of(office.sign(request_id, BOB))
+    data_of(office.execute(request_id))
+
+
+def test_only_an_approval_has_an_end(office: Office) -> None:
+    request_id = office.requested()
+    end = office.clock.now() + timedelta(hours=1)
+    data_of(office.sign(request_id, BOB))
+    for verdict, act in (("revoke", office.tools.revoke_approval), ("deny", office.tools.deny)):
+        asked = office.tools.approval_statement(request_id, BOB.id, verdict=verdict, expires_at=end)
+        assert asked.error_code == "INVALID_ARGUMENT"
+        forged = spoiled("expires_at", end.isoformat())
+        text = forged(office, office.statement(request_id, BOB, verdict=verdict))
+        refused = act(request_id, BOB, "no", statement=text, signature=signed(2, text.encode()))
+        assert refused.error_code == "SIGNATURE_INVALID"
+
+
+def test_an_imported_approval_that_was_issued_after_it_was_given_does_not_count(
+    office: Office, tmp_path: Path
+) -> None:
+    (tmp_path / "here").mkdir()
+    request_id = office.requested(min_approvals=1)
+    statement = json.loads(office.statement(request_id, BOB))
+    here = Office(tmp_path / "here", trusted_logs=[statement["log"]])
+    late = spoiled("issued_at", (office.clock.now() + timedelta(hours=1)).isoformat())
+    text = late(office, canonical_json(statement))
+    payload = {
+        "expires_at": None,
+        "assurance": "signed",
+        "signed": {"format": "sshsig", "statement": text, "signature": signed(2, text.encode())},
+    }
+    office.tools.store.append_event(request_id, "APPROVAL_GRANTED", BOB, payload)
+    bundle = data_of(office.tools.export_bundle(request_id))["canonical_json"]
+    data_of(here.tools.import_bundle(bundle))
+    assert reasons(here.execute(request_id)) == ["IMPORTED_APPROVALS"]
+
+
+def test_a_history_that_reaches_the_end_of_time_can_still_be_signed(office: Office) -> None:
+    request_id = office.requested(min_approvals=1)
+    bundle = data_of(office.tools.export_bundle(request_id))["bundle"]
+    bundle["events"][1]["ts"] = "9999-12-31T23:59:59.999999+00:00"
+    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    data_of(office.tools.import_bundle(bundle, conflict_mode="overwrite", allow_rollback=True))
+    data_of(office.sign(request_id, BOB))
