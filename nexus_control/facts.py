@@ -156,7 +156,10 @@ class Facts:
     def approval_of(self, actor: Actor) -> Approval | None:
         """The latest approval of this person, whatever the type of the actor."""
         key = actor.key
-        return next((a for a in self.progress.approvals if a.actor.key == key), None)
+        for approval in self.progress.approvals:
+            if approval.actor.key == key:
+                return approval
+        return None
 
     def counts(self, approval: Approval) -> bool:
         """Whether the policy accepts this approval from this person, apart from expiry and revocation."""
