@@ -7,7 +7,6 @@ the bare sha256 of `canonical_json({"event_type": ..., "payload": ...})`. Its `t
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from nexus_control.actors import ACTOR_TYPES, Actor, ActorType
@@ -92,7 +91,10 @@ def parse_event_type(name: str) -> EventType:
 
 @dataclass(frozen=True)
 class StoredEvent:
-    """One event as it was stored. `payload` is the JSON object as written; `content` is what it says."""
+    """One event as it was stored. `payload` is the JSON object as written; `content` is what it says.
+
+    What is computed is kept by hand: `cached_property` takes a lock until Python 3.12, and every event comes here.
+    """
 
     decision_id: str
     seq: int
@@ -107,15 +109,21 @@ class StoredEvent:
     def event_id(self) -> str:
         return event_id(self.decision_id, self.seq)
 
-    @cached_property
+    @property
     def instant(self) -> datetime:
         """`ts`, in UTC."""
-        return parse_instant(self.ts)
+        known: datetime | None = self.__dict__.get("_instant")
+        if known is None:
+            known = self.__dict__["_instant"] = parse_instant(self.ts)
+        return known
 
-    @cached_property
+    @property
     def content(self) -> Payload:
         """The decoded payload. Raises REPLAY_INVALID."""
-        return decode_payload(self.event_type, self.payload)
+        known: Payload | None = self.__dict__.get("_content")
+        if known is None:
+            known = self.__dict__["_content"] = decode_payload(self.event_type, self.payload)
+        return known
 
     def to_dict(self) -> dict[str, Any]:
         return {
