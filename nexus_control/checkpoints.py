@@ -105,15 +105,16 @@ def publish(store: DecisionStore) -> Published:
 
 def prove(store: DecisionStore, decision_id: str, generation: int, seq: int) -> LogProof:
     """The proof that this event is in the log as it is now. Raises DECISION_NOT_FOUND, and as `publish`."""
+    with store.reading() as session:
+        position = session.rows.position("decision", decision_id, generation, seq)
+    if position is None:
+        raise NexusControlError(
+            ErrorCode.DECISION_NOT_FOUND,
+            f"There is no event {seq} of decision {decision_id!r:.80}",
+            {"decision_id": decision_id[:80]},
+        )
     _settle_key(store)
     with store.writing() as session:
-        position = session.rows.position("decision", decision_id, generation, seq)
-        if position is None:
-            raise NexusControlError(
-                ErrorCode.DECISION_NOT_FOUND,
-                f"There is no event {seq} of decision {decision_id!r:.80}",
-                {"decision_id": decision_id[:80]},
-            )
         published = _publish(session, store.sidecar)
         path = inclusion_path(position, published.checkpoint.size, session.rows.subtree)
     return LogProof(index=position, path=tuple(path), note=published.note)
@@ -310,9 +311,8 @@ def _append_key(session: WriteSession, name: str, key: PrivateKey, *, signed_by:
 
 def _records(session: ReadSession) -> list[KeyRecord]:
     first = session.rows.first_entries("key")
-    return (
-        [key_record_of(entry) for entry in session.rows.entries("key", first[0].stream, 0)] if first else []
-    )
+    entries = session.rows.entries("key", first[0].stream, 0) if first else []
+    return [key_record_of(entry) for entry in entries]
 
 
 def _inconsistent(problem: str) -> NexusControlError:

@@ -14,19 +14,17 @@ from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
 from nexus_control.actors import id_problem
-from nexus_control.artifact import Part
 from nexus_control.bundle import (
     BundleEvent,
-    BundleRouterLink,
-    BundleTemplateSnapshot,
     DecisionBundle,
     compute_bundle_digest,
 )
-from nexus_control.bundle_parts import header_of, link_part, template_part
+from nexus_control.bundle_parts import header_of
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, parse_json
-from nexus_control.decision import Decision, DecisionState, require_replayable
+from nexus_control.decision import Decision, require_replayable
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent, compute_event_digest, event_id, parse_event_type
+from nexus_control.evidence.bundle_checks import stated_checks
 from nexus_control.instants import format_instant
 from nexus_control.integrity import same_digest
 from nexus_control.projection import ConflictMode, ImportRecord, StoredDecision
@@ -182,28 +180,12 @@ def _require_one_decision(bundle: DecisionBundle) -> None:
 
 
 def _require_header(bundle: DecisionBundle, decision: Decision) -> None:
-    """1.0 judged `status` by its wall clock, so pending and approved may stand for each other."""
-    given, replayed = bundle.decision, header_of(decision)
-    open_states = {str(DecisionState.PENDING_APPROVAL).upper(), str(DecisionState.APPROVED).upper()}
-    if {given.status, replayed.status} <= open_states:
-        replayed = replace(replayed, status=given.status)
-    template, link = template_part(decision.facts), link_part(decision.facts)
-    # An export may leave template and link out; what it states must be true.
-    holds = {
-        "decision": given == replayed,
-        "template_snapshot": _states(bundle.template_snapshot, template, BundleTemplateSnapshot()),
-        "router_link": _states(bundle.router_link, link, BundleRouterLink()),
-    }
-    for part, is_true in holds.items():
-        if not is_true:
+    header_of(decision)  # REPLAY_INVALID for a history that begins with nothing
+    for check in stated_checks(bundle, decision):
+        if check.status == "fail":
             raise NexusControlError(
-                ErrorCode.INTEGRITY_MISMATCH, f"{part} is not what the events say", {"part": part}
+                ErrorCode.INTEGRITY_MISMATCH, f"{check.name}: {check.detail}", {"check": check.name}
             )
-
-
-def _states(given: Part, replayed: Part, nothing: Part) -> bool:
-    """Whether a part says what the events say, spelled alike, or nothing."""
-    return canonical_json(given.to_dict()) in [canonical_json(each.to_dict()) for each in (replayed, nothing)]
 
 
 def _store(

@@ -13,19 +13,13 @@ from nexus_control import __version__
 from nexus_control import arguments as door
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.cli.files import blaming, read_bytes, read_text, write_bytes
-from nexus_control.cli.frame import AsJson, Data, Database, carry_out, frame_of
+from nexus_control.cli.frame import AsJson, Data, Database, Output, RequestId, carry_out, frame_of
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.opening import opened_router
 from nexus_control.integrity import sha256_hex
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import exporting
-
-DecisionId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write it here rather than to standard output."),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     context: typer.Context,
-    decision_id: DecisionId,
+    decision_id: RequestId,
     output: Output = None,
     db: Database = None,
     as_json: AsJson = False,
@@ -57,7 +51,7 @@ def export(
 
 def audit(
     context: typer.Context,
-    decision_id: DecisionId,
+    decision_id: RequestId,
     output: Output = None,
     run_bundle: Annotated[
         Path | None,

@@ -21,6 +21,7 @@ from nexus_control.cli.frame import (
     Data,
     Database,
     Frame,
+    RequestId,
     TrustedLogs,
     carry_out,
     frame_of,
@@ -39,7 +40,6 @@ from nexus_control.usecases import deciding, requesting, views
 DEFAULT_CONFIG = Path("nexus-control.toml")
 Signed: TypeAlias = SignedStatement | None
 
-RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Config = Annotated[
     Path | None,

@@ -1,13 +1,13 @@
 """Files that people name: read whole, written whole or not at all. A fault names the option, and is one of usage."""
 
 import os
-import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from nexus_control.canonical_json import MAX_TEXT_BYTES
 from nexus_control.errors import NexusControlError, invalid_argument
+from nexus_control.whole_files import create_file, replace_file
 
 _ANYBODY_MAY = 0o666
 
@@ -44,16 +44,7 @@ def blaming(option: str, given: str) -> Generator[None]:
 def write_bytes(option: str, path: Path, content: bytes) -> None:
     """Write a file, replacing what was there. Raises INVALID_ARGUMENT."""
     try:
-        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            Path(draft).chmod(_ANYBODY_MAY & ~_umask())
-            Path(draft).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(draft).unlink()
-            raise
+        replace_file(path, content, _ANYBODY_MAY & ~_umask())
     except OSError as error:
         raise _unusable(option, "cannot be written", error) from None
 
@@ -61,8 +52,7 @@ def write_bytes(option: str, path: Path, content: bytes) -> None:
 def create_secret(option: str, path: Path, content: bytes) -> None:
     """Create a file that only its owner may read, where none was. Raises INVALID_ARGUMENT."""
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
+        create_file(path, content)
     except OSError as error:
         raise _unusable(option, "cannot be created", error) from None
 

@@ -42,6 +42,11 @@ Database = Annotated[
         help=f"The database. Default: NEXUS_CONTROL_DB, else {DEFAULT_DATABASE} in this folder.",
     ),
 ]
+RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write it here rather than to standard output."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 ActingAs = Annotated[
     str | None,

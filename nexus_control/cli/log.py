@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nexus_control.cli.files import read_bytes, read_text, write_bytes
-from nexus_control.cli.frame import AsJson, Data, Database, answer, carry_out, frame_of
+from nexus_control.cli.frame import AsJson, Data, Database, Output, RequestId, answer, carry_out, frame_of
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.base64_text import to_base64
@@ -18,10 +18,6 @@ from nexus_control.store import DecisionStore
 if TYPE_CHECKING:
     from nexus_control.evidence.note import Checkpoint
 
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write it here rather than to standard output."),
-]
 LogKey = Annotated[
     str | None,
     typer.Option(
@@ -66,7 +62,7 @@ def checkpoint(
 
 def prove(
     context: typer.Context,
-    decision_id: Annotated[str, typer.Argument(metavar="ID", help="The request's id.")],
+    decision_id: RequestId,
     output: Output = None,
     db: Database = None,
     as_json: AsJson = False,

@@ -11,6 +11,7 @@ from nexus_control.cli.frame import (
     AsJson,
     Data,
     Database,
+    RequestId,
     TrustedLogs,
     carry_out,
     frame_of,
@@ -20,7 +21,6 @@ from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import listing, views
 
-RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
 _GOOD, _BAD = {"approved", "completed"}, {"failed", "outcome_unknown"}
 
 

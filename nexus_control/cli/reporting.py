@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from nexus_control.cli.artifacts import Output
 from nexus_control.cli.files import read_bytes, write_bytes
-from nexus_control.cli.frame import NOT_VERIFIED, AsJson, Data, answer, frame_of
+from nexus_control.cli.frame import NOT_VERIFIED, AsJson, Data, Output, answer, frame_of
 from nexus_control.cli.screen import Mark, Screen
 
 

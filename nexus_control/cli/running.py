@@ -18,6 +18,7 @@ from nexus_control.cli.frame import (
     AsJson,
     Data,
     Database,
+    RequestId,
     TrustedLogs,
     carry_out,
     frame_of,
@@ -35,7 +36,6 @@ from nexus_control.toolset import call as call_tool
 from nexus_control.toolset.tool import Approvals, NameStyle
 from nexus_control.usecases import executing, settling
 
-RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
 Config = Annotated[Path | None, typer.Option(metavar="FILE", help="The adapters: a nexus-control.toml.")]
 Router = Annotated[
     str | None, typer.Option(metavar="MODULE:FACTORY", help="A router of your own, made without arguments.")

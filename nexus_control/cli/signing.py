@@ -17,7 +17,18 @@ import typer
 from nexus_control import arguments as door
 from nexus_control.actors import Actor
 from nexus_control.cli.files import read_text, write_bytes
-from nexus_control.cli.frame import ActingAs, AsJson, Data, Database, Frame, carry_out, frame_of, identity
+from nexus_control.cli.frame import (
+    ActingAs,
+    AsJson,
+    Data,
+    Database,
+    Frame,
+    Output,
+    RequestId,
+    carry_out,
+    frame_of,
+    identity,
+)
 from nexus_control.cli.screen import Screen
 from nexus_control.errors import invalid_argument
 from nexus_control.evidence.statement import NAMESPACE
@@ -119,15 +130,12 @@ def register(app: typer.Typer) -> None:
 
 def statement(
     context: typer.Context,
-    request_id: Annotated[str, typer.Argument(metavar="ID", help="The request's id.")],
+    request_id: RequestId,
     verdict: Annotated[str, typer.Option(help="approve, deny or revoke.")] = "approve",
     expires_at: Annotated[
         str | None, typer.Option(help="When the approval is to run out (ISO 8601).")
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write it here rather than to standard output."),
-    ] = None,
+    output: Output = None,
     acting_as: ActingAs = None,
     db: Database = None,
     as_json: AsJson = False,

@@ -104,8 +104,13 @@ def history_checks(bundle: DecisionBundle, history: History | NexusControlError)
             yield skipped(name, "the events cannot be replayed")
         return
     yield _state_machine(history)
-    yield _header(bundle, history.decision)
-    template, link = template_part(history.decision.facts), link_part(history.decision.facts)
+    yield from stated_checks(bundle, history.decision)
+
+
+def stated_checks(bundle: DecisionBundle, decision: Decision) -> Iterator[Check]:
+    """Whether what the bundle states beside its events is what they say."""
+    yield _header(bundle, decision)
+    template, link = template_part(decision.facts), link_part(decision.facts)
     yield _stated("template_equals_events", bundle.template_snapshot, template, BundleTemplateSnapshot())
     yield _stated("link_equals_events", bundle.router_link, link, BundleRouterLink())
 

@@ -7,13 +7,11 @@ A secret is created with mode 0600 where nothing was (O_EXCL), and is not read o
 """
 
 import os
-import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from nexus_control.storage.faults import unavailable
+from nexus_control.whole_files import create_file, replace_file
 
 _OTHERS = 0o077
 
@@ -105,24 +103,15 @@ class FileSidecar:
         return self.read(name)
 
     def create_secret(self, name: str, content: bytes) -> None:
-        path, flags = self._path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL
         try:
-            with os.fdopen(os.open(path, flags, 0o600), "wb") as file, _whole_or_gone(path):
-                _write(file, content)
+            create_file(self._path(name), content)
             self._flush_folder()
         except OSError as error:
             raise self._fault(name, "created", error) from error
 
     def replace(self, name: str, content: bytes) -> None:
-        path = self._path(name)
         try:
-            with (
-                tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file,
-                _whole_or_gone(draft := Path(file.name)),
-            ):
-                _write(file, content)
-                # The folder is not flushed: what a power cut leaves is the one or the other, whole.
-                draft.replace(path)
+            replace_file(self._path(name), content)
         except OSError as error:
             raise self._fault(name, "written", error) from error
 
@@ -146,18 +135,3 @@ class FileSidecar:
 
     def _fault(self, name: str, verb: str, error: OSError) -> Exception:
         return unavailable(f"{self.place(name)} cannot be {verb}: {error.strerror}", path=self.place(name))
-
-
-def _write(file: IO[bytes], content: bytes) -> None:
-    file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
-
-
-@contextmanager
-def _whole_or_gone(path: Path) -> Generator[None]:
-    try:
-        yield
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise

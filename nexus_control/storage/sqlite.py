@@ -212,9 +212,9 @@ def migrate(
     connection: sqlite3.Connection, where: str, migrations: Sequence[Sequence[str]] = MIGRATIONS
 ) -> None:
     """Bring the schema up to date, one transaction a migration. Raises STORE_UNAVAILABLE for what is not ours."""
-    connection.create_function("octets", 1, bytes.fromhex, deterministic=True)
-    connection.create_function("node_hash", 2, node_hash, deterministic=True)
     while (version := _schema_version(connection, where, len(migrations))) < len(migrations):
+        connection.create_function("octets", 1, bytes.fromhex, deterministic=True)
+        connection.create_function("node_hash", 2, node_hash, deterministic=True)
         with _transaction(connection, "BEGIN IMMEDIATE"):
             if _user_version(connection) == version:  # nobody was faster
                 for statement in migrations[version]:

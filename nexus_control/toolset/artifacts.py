@@ -9,13 +9,12 @@ Reading takes a name in the folder, or the absolute path that an export answered
 import os
 import re
 import stat
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from nexus_control.canonical_json import MAX_TEXT_BYTES
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.integrity import sha256_hex
+from nexus_control.whole_files import replace_file
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -31,17 +30,7 @@ def write_artifact(folder: Path, name: str, content: bytes) -> Path:
     path = folder.absolute() / name
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, draft = tempfile.mkstemp(dir=folder, prefix=".writing-")  # mode 0600
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(draft).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(draft).unlink()
-            raise
+        replace_file(path, content)
     except OSError as error:
         raise NexusControlError(
             ErrorCode.ARTIFACTS_UNAVAILABLE,

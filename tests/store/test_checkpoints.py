@@ -99,6 +99,12 @@ def test_what_is_not_in_the_log_is_not_proved(tools: NexusControlTools) -> None:
             prove(tools.store, name, 0, seq)
 
 
+def test_asking_for_the_proof_of_nothing_makes_no_key(tools: NexusControlTools) -> None:
+    with refused(ErrorCode.DECISION_NOT_FOUND):
+        prove(tools.store, "nowhere", 0, 0)
+    assert keys_of(tools.store) == []
+
+
 def test_a_log_that_grew_continues_every_checkpoint_it_signed(tools: NexusControlTools) -> None:
     saved = [publish(tools.store)]
     for _ in range(6):
