@@ -2,7 +2,7 @@
 
 PYTHON ?= python
 
-.PHONY: check static test format schemas
+.PHONY: check static test joints format schemas
 
 check: static test
 
@@ -14,6 +14,10 @@ static:
 
 test:
 	$(PYTHON) -m pytest
+
+# The races where two features, processes or users meet, in full: pytest runs 20 rounds of each.
+joints:
+	JOINTS_ROUNDS=300 $(PYTHON) -m pytest tests/joints
 
 format:
 	$(PYTHON) -m ruff check --select I --fix
