@@ -180,10 +180,7 @@ def rotate(store: DecisionStore) -> KeyRecord:
     sidecar = store.sidecar
     with store.writing() as session:
         verifier, old = _current(session, sidecar)
-        kept = sidecar.read_secret(_NEXT_KEY)
-        new = private_from_pem(kept) if kept is not None else generate()
-        if kept is None:
-            sidecar.create_secret(_NEXT_KEY, new.to_pem())
+        new = _key_in(sidecar, _NEXT_KEY) or _keep_new_key(sidecar, _NEXT_KEY)
         _append_key(session, verifier.name, new, signed_by=old)
         record = _records(session)[-1]
     _settle_key(store)
@@ -198,8 +195,8 @@ def give_key(store: DecisionStore) -> KeyRecord:
     """
     sidecar = store.sidecar
     with store.writing() as session:
-        records, pem = _records(session), sidecar.read_secret(_KEY)
-        if records and pem is not None and private_from_pem(pem).public == records[-1].verifier.key:
+        records, key = _records(session), _key_in(sidecar, _KEY)
+        if records and key is not None and key.public == records[-1].verifier.key:
             raise NexusControlError(
                 ErrorCode.KEY_UNUSABLE,
                 f"{sidecar.place(_KEY)} is the log's key: rotate it instead",
@@ -276,8 +273,8 @@ def _current(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, Private
         return _make_key(session, sidecar)
     verifier = records[-1].verifier
     for name in (_KEY, _NEXT_KEY):
-        pem = sidecar.read_secret(name)
-        if pem is not None and (key := private_from_pem(pem)).public == verifier.key:
+        key = _key_in(sidecar, name)
+        if key is not None and key.public == verifier.key:
             if name == _NEXT_KEY:  # a rotation that was interrupted after the log had named the new key
                 sidecar.rename(_NEXT_KEY, _KEY)
             return verifier, key
@@ -289,14 +286,36 @@ def _current(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, Private
 
 
 def _make_key(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, PrivateKey]:
-    pem = sidecar.read_secret(_KEY)
-    key = private_from_pem(pem) if pem is not None else generate()
-    if pem is None:
-        sidecar.create_secret(_KEY, key.to_pem())
+    key = _key_in(sidecar, _KEY) or _keep_new_key(sidecar, _KEY)
     records = _records(session)
     name = records[0].verifier.name if records else _new_origin(session)
     _append_key(session, name, key, signed_by=key)
     return Verifier(name=name, key=key.public), key
+
+
+def _key_in(sidecar: Sidecar, name: str) -> PrivateKey | None:
+    """The private key that lies there. An empty file, which a kill of an earlier version could leave, holds none.
+    Raises KEY_UNUSABLE, and names the file.
+    """
+    pem = sidecar.read_secret(name)
+    if not pem:
+        return None
+    try:
+        return private_from_pem(pem)
+    except NexusControlError as error:
+        place = sidecar.place(name)
+        raise NexusControlError(
+            ErrorCode.KEY_UNUSABLE, f"{place} holds no key of a log: {error.message}", {"path": place}
+        ) from None
+
+
+def _keep_new_key(sidecar: Sidecar, name: str) -> PrivateKey:
+    key = generate()
+    if sidecar.read_secret(name) is None:
+        sidecar.create_secret(name, key.to_pem())
+    else:  # empty
+        sidecar.replace(name, key.to_pem())
+    return key
 
 
 def _new_origin(session: WriteSession) -> str:

@@ -50,6 +50,9 @@ class ErrorCode(StrEnum):
     LOG_INCONSISTENT = "LOG_INCONSISTENT"
     JSON_INVALID = "JSON_INVALID"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    STORE_IN_USE = "STORE_IN_USE"
+    STORE_FORKED = "STORE_FORKED"
+    STORE_REPLACED = "STORE_REPLACED"
     ARTIFACTS_UNAVAILABLE = "ARTIFACTS_UNAVAILABLE"
     INTERNAL = "INTERNAL"
 
@@ -121,6 +124,9 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.LOG_INCONSISTENT: "Execute nothing from this store until it is known which history is the right one.",
     ErrorCode.JSON_INVALID: "Send plain JSON: no duplicate keys, no NaN, no BOM, at most 64 levels.",
     ErrorCode.STORE_UNAVAILABLE: "Check the database path, permissions and disk space, then try again.",
+    ErrorCode.STORE_IN_USE: "Let the calls under way return, then close the store again.",
+    ErrorCode.STORE_FORKED: "Open the store in a process of its own, or fork while no transaction is under way.",
+    ErrorCode.STORE_REPLACED: "Find out which file is the right one, put it there, and open the store again.",
     ErrorCode.ARTIFACTS_UNAVAILABLE: "Check the artifacts folder, its permissions and disk space, then try again.",
     ErrorCode.INTERNAL: "This is a defect: report it with the error's details.",
 }

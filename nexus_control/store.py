@@ -6,7 +6,7 @@ domain, but not the rules of decisions; the use cases do that, in `writing()` se
 
 import os
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +20,7 @@ from nexus_control.policy import Policy
 from nexus_control.projection import StoredDecision
 from nexus_control.session import ReadSession, Recent, WriteSession
 from nexus_control.storage import open_storage
-from nexus_control.storage.contract import Storage
+from nexus_control.storage.contract import BUSY_SECONDS, Storage
 from nexus_control.storage.sidecar import Sidecar
 from nexus_control.template import Overrides, Template
 
@@ -43,12 +43,15 @@ class DecisionStore:
         storage: Storage | None = None,
         allowed_signers: str | os.PathLike[str] | None = None,
         trusted_logs: Iterable[str] = (),
+        busy_timeout: float = BUSY_SECONDS,
     ) -> None:
         self.clock = clock
-        self.allowed_signers = Path(allowed_signers) if allowed_signers is not None else None
+        self.allowed_signers = Path(allowed_signers).absolute() if allowed_signers is not None else None
         self.trusted_logs = frozenset(trusted_logs)
         self._recent = Recent()
-        self._storage = storage if storage is not None else open_storage(path_or_url)
+        self._storage = (
+            storage if storage is not None else open_storage(path_or_url, busy_seconds=busy_timeout)
+        )
 
     @property
     def sidecar(self) -> Sidecar:
@@ -64,8 +67,16 @@ class DecisionStore:
         self.close()
 
     def close(self) -> None:
-        """Release the storage; everything acknowledged is already durable."""
+        """Release the storage, once the calls of other threads have ended; everything acknowledged is already durable.
+
+        An execution under way may still record its outcome. Raises STORE_IN_USE inside a call of this thread, and after
+        `busy_timeout`.
+        """
         self._storage.close()
+
+    def held(self) -> AbstractContextManager[None]:
+        """While this lasts, this thread may write also after `close()`: an execution must record its outcome."""
+        return self._storage.held()
 
     @contextmanager
     def reading(self) -> Generator[ReadSession]:

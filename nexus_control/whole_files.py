@@ -8,39 +8,37 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 OWNER_ONLY: Final = 0o600
 
 
 def replace_file(path: Path, content: bytes, mode: int = OWNER_ONLY) -> None:
-    """Put a file there, in place of what was. After a power cut it is the one or the other."""
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    with _whole_or_gone(Path(draft)):
-        with os.fdopen(descriptor, "wb") as file:
-            _write(file, content)
-        Path(draft).chmod(mode)
-        Path(draft).replace(path)
+    """Put a file there, in place of what was. After a kill or a power cut, either the old file is there or the new one,
+    whole; a draft named `.writing-...` may be left beside it.
+    """
+    with _draft(path, content, mode) as draft:
+        draft.replace(path)
 
 
 def create_file(path: Path, content: bytes, mode: int = OWNER_ONLY) -> None:
-    """Make a file where none was. Raises FileExistsError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with _whole_or_gone(path), os.fdopen(descriptor, "wb") as file:
-        _write(file, content)
-
-
-def _write(file: IO[bytes], content: bytes) -> None:
-    file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
+    """Make a file where none was; after a kill it is whole, or not there. Raises FileExistsError."""
+    with _draft(path, content, mode) as draft:
+        path.hardlink_to(draft)
 
 
 @contextmanager
-def _whole_or_gone(path: Path) -> Generator[None]:
+def _draft(path: Path, content: bytes, mode: int) -> Generator[Path]:
+    """A whole file beside `path`, on the disk already; what is left of it at the end is removed."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    draft = Path(name)
     try:
-        yield
-    except BaseException:
-        with suppress(OSError):
-            path.unlink()
-        raise
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield draft
+    finally:
+        with suppress(FileNotFoundError):
+            draft.unlink()

@@ -121,8 +121,21 @@ class LocalRouter:
         max_steps: int | None = None,
         require_capabilities: list[str] | None = None,
     ) -> dict[str, Any]:
+        with self._log.held():
+            return self._run(
+                encodable(goal), encodable(adapter_id), dry_run, plan, max_steps, require_capabilities
+            )
+
+    def _run(
+        self,
+        goal: str,
+        adapter_id: str,
+        dry_run: bool,
+        plan: str | None,
+        max_steps: int | None,
+        require_capabilities: list[str] | None,
+    ) -> dict[str, Any]:
         mode: _Mode = "dry_run" if dry_run else "apply"
-        goal, adapter_id = encodable(goal), encodable(adapter_id)
         try:
             adapter = self._selected(adapter_id, [mode, *(require_capabilities or ())])
             steps = _checked_steps(adapter, plan, max_steps)

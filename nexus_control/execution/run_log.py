@@ -4,22 +4,23 @@ What a run is about to do is committed before it is done, and what came of it af
 that was killed in mid-step has a STEP_STARTED without an end, and its status stays RUNNING for ever. The status is
 that of the last event: COMPLETED after RUN_COMPLETED, FAILED after RUN_FAILED.
 
-Every fault of the file is STORE_UNAVAILABLE.
+How one process shares the file with other processes, threads and forks is in `storage.sqlite_file`; a run that is under
+way may still be written after `close()`. Every fault of the file is STORE_UNAVAILABLE.
 """
 
 import json
 import sqlite3
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any, TypeAlias, cast
 
 from nexus_control.clock import Clock
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import make_run_bundle
 from nexus_control.instants import format_instant
+from nexus_control.storage.sqlite_file import SqliteFile, SqliteMemory, transaction
 
 RunEvent: TypeAlias = tuple[str, Mapping[str, object]]
 """An event's type and payload; the payload is inside the canonical domain."""
@@ -59,22 +60,17 @@ class RunLog:
 
     def __init__(self, path: str | Path, clock: Clock) -> None:
         self._clock = clock
-        self._lock = Lock()
-        try:
-            self._connection = sqlite3.connect(
-                path, timeout=30, isolation_level=None, check_same_thread=False
+        with _translated():
+            self._place = (
+                SqliteMemory(_prepare) if path == ":memory:" else SqliteFile(Path(path).resolve(), _prepare)
             )
-        except sqlite3.Error as error:
-            raise _unavailable(error) from error
-        try:
-            self._open()
-        except BaseException:
-            self._connection.close()
-            raise
+
+    def held(self) -> AbstractContextManager[None]:
+        """While this lasts, this thread may go on writing its run after `close()`."""
+        return self._place.held()
 
     def close(self) -> None:
-        with self._lock:
-            self._connection.close()
+        self._place.close()
 
     def begin(self, mode: str, goal: str, *events: RunEvent) -> OpenRun:
         """A new run: RUN_STARTED, and what is known before its first step."""
@@ -115,20 +111,10 @@ class RunLog:
             export_method="nexus-control.local_router.export",
         )
 
-    def _open(self) -> None:
-        with self._transaction() as connection:
-            if not _is_run_log(connection):
-                _create(connection)
-        with self._lock, _translated():
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-                self._connection.execute(f"PRAGMA {pragma}")
-
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection, None, None]:
-        with self._lock, _translated():
-            self._connection.execute("BEGIN IMMEDIATE")
-            with self._connection:
-                yield self._connection
+        with _translated(), self._place.transaction("BEGIN IMMEDIATE", writing=True) as connection:
+            yield connection
 
     def _insert(self, connection: sqlite3.Connection, run_id: str, events: tuple[RunEvent, ...]) -> int:
         (count,) = connection.execute("SELECT count(*) FROM events WHERE run_id = ?", (run_id,)).fetchone()
@@ -141,6 +127,16 @@ class RunLog:
             ],
         )
         return count + len(events)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Set up a connection. What is not a run log is refused before anything of it changes."""
+    if not _is_run_log(connection):
+        with transaction(connection, "BEGIN IMMEDIATE"):
+            if not _is_run_log(connection):
+                _create(connection)
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
 
 
 def _is_run_log(connection: sqlite3.Connection) -> bool:

@@ -8,7 +8,7 @@ import os
 import re
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.storage.contract import Storage
+from nexus_control.storage.contract import BUSY_SECONDS, Storage
 from nexus_control.storage.memory import MemoryStorage
 from nexus_control.storage.sqlite import SqliteStorage
 
@@ -18,21 +18,21 @@ _SQLITE_URL = "sqlite://"
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
-def open_storage(path_or_url: str | os.PathLike[str]) -> Storage:
-    """The storage at this place, made if it is not there. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
+def open_storage(path_or_url: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS) -> Storage:
+    """The storage at this place, made if it is not there. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE, STORE_FORKED."""
     place = os.fspath(path_or_url)
     if not place or "\0" in place:
         raise _refused("must be a path or URL")
     if place == "memory:":
-        return MemoryStorage()
+        return MemoryStorage(busy_seconds)
     if place.startswith(_SQLITE_URL):
         path = place.removeprefix(_SQLITE_URL)
         if not path.startswith("/"):
             raise _refused(f"must name an absolute path after {_SQLITE_URL}")
-        return SqliteStorage(path)
+        return SqliteStorage(path, busy_seconds)
     if url := _URL.match(place):
         raise _refused(f"has the unknown scheme {url[1]}://; known is {_SQLITE_URL}/absolute/path")
-    return SqliteStorage(place)
+    return SqliteStorage(place, busy_seconds)
 
 
 def _refused(problem: str) -> NexusControlError:

@@ -22,6 +22,9 @@ A transaction belongs to the thread that opened it. Beginning one inside another
 using a reader or writer after its end, is a defect: INTERNAL. A storage in memory may hold back everybody else during
 a transaction, also a reading one.
 
+`close()` waits for the transactions under way (`usage`). After `fork()` a storage in memory refuses to work in the
+child (STORE_FORKED); `sqlite_file` says what a storage in a file does.
+
 A fault of the medium or of the driver leaves the transaction as STORE_UNAVAILABLE; a key or an ordinal that is taken
 is a fault too, for under a single writer it cannot happen. Nobody stops a fault inside the transaction and goes on:
 what the failed call had done until then would be committed. Texts are well-formed Unicode, numbers not negative (but
@@ -37,6 +40,9 @@ from nexus_control.actors import ActorType
 from nexus_control.events import Origin
 from nexus_control.facts import Phase
 from nexus_control.storage.sidecar import Sidecar
+
+BUSY_SECONDS = 30.0
+"""How long a call waits for another's transaction, unless told otherwise."""
 
 EntryKind: TypeAlias = Literal["decision", "template", "import", "key"]
 NEVER = ""
@@ -235,6 +241,12 @@ class Storage(Protocol):
 
     def writing(self) -> AbstractContextManager[Writer]: ...
 
+    def held(self) -> AbstractContextManager[None]:
+        """While this lasts, this thread may begin transactions also after `close()`: to record what it executes."""
+        ...
+
     def close(self) -> None:
-        """Release everything. Closing twice is allowed; any other call afterwards is STORE_UNAVAILABLE."""
+        """Release everything, once the transactions of other threads have ended. Closing twice is allowed; any other
+        call afterwards is STORE_UNAVAILABLE. Raises STORE_IN_USE inside a transaction or an execution of this thread.
+        """
         ...

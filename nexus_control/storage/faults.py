@@ -1,5 +1,7 @@
 """The faults that every storage raises alike."""
 
+from pathlib import Path
+
 from nexus_control.errors import ErrorCode, NexusControlError
 
 
@@ -19,6 +21,25 @@ def no_subtree(level: int, index: int) -> NexusControlError:
 
 def closed() -> NexusControlError:
     return unavailable("the store is closed: open it again")
+
+
+def forked(where: str) -> NexusControlError:
+    """This process was forked while its parent used the store: what SQLite remembers of locks is not true here."""
+    return NexusControlError(
+        ErrorCode.STORE_FORKED,
+        f"{where} cannot be used in this process: it was forked while a transaction on it was under way, or from a"
+        " process that keeps it in memory",
+        {"path": where},
+    )
+
+
+def replaced(where: Path, what: Path) -> NexusControlError:
+    """What lies at the path is not what was opened."""
+    return NexusControlError(
+        ErrorCode.STORE_REPLACED,
+        f"{what} was replaced or deleted while the store was open: nothing is acknowledged any more",
+        {"path": str(where)},
+    )
 
 
 def nested() -> NexusControlError:

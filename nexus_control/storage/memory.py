@@ -5,13 +5,15 @@ each change; an exception runs the notes backwards. Appending does not depend on
 projections does: this storage is for tests and for small stores that nobody needs tomorrow.
 """
 
+import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 from nexus_control.storage.contract import (
+    BUSY_SECONDS,
     Claim,
     Entry,
     EntryKind,
@@ -21,8 +23,9 @@ from nexus_control.storage.contract import (
     Reader,
     Writer,
 )
-from nexus_control.storage.faults import closed, ended, nested, no_subtree, unavailable
+from nexus_control.storage.faults import ended, forked, no_subtree, unavailable
 from nexus_control.storage.sidecar import MemorySidecar, Sidecar
+from nexus_control.storage.usage import Usage
 
 _Stream: TypeAlias = tuple[EntryKind, str, int]
 _Key = TypeVar("_Key")
@@ -193,12 +196,13 @@ class _Session:
 class MemoryStorage:
     """A store that lives and dies with this object."""
 
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._rows = _Rows()
-        self._busy = False
-        self._closed = False
+    def __init__(self, busy_seconds: float = BUSY_SECONDS) -> None:
         self.sidecar: Sidecar = MemorySidecar()
+        self._pid = os.getpid()
+        self._busy_seconds = busy_seconds
+        self._lock = threading.Lock()
+        self._rows = _Rows()
+        self._usage = Usage(threading.Condition(), self._release)
 
     @contextmanager
     def reading(self) -> Generator[Reader]:
@@ -210,29 +214,35 @@ class MemoryStorage:
         with self._transaction() as session:
             try:
                 yield session
+                self._require_not_forked()
             except BaseException:
                 session.roll_back()
                 raise
 
+    def held(self) -> AbstractContextManager[None]:
+        self._require_not_forked()
+        return self._usage.held()
+
     def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            self._rows = _Rows()
+        if self._pid == os.getpid():
+            self._usage.close(self._busy_seconds)
 
     @contextmanager
     def _transaction(self) -> Generator[_Session]:
-        with self._lock:
-            if self._closed:
-                raise closed()
-            if self._busy:
-                raise nested()
-            self._busy = True
+        self._require_not_forked()
+        with self._usage.transaction(), self._lock:
             session = _Session(self._rows)
             try:
                 yield session
             finally:
                 session.end()
-                self._busy = False
+
+    def _require_not_forked(self) -> None:
+        if self._pid != os.getpid():
+            raise forked("a store in memory")
+
+    def _release(self) -> None:
+        self._rows = _Rows()
 
 
 def _take_back(rows: _Rows) -> None:

@@ -3,7 +3,7 @@
 Beside a SQLite file `decisions.db` these are the files `decisions.db.key`, `decisions.db.checkpoint`: whoever replaces
 the database by an older copy does not replace them by that. Beside a store in memory they are in memory.
 
-A secret is created with mode 0600 where nothing was (O_EXCL), and is not read once others may read it.
+A secret is created whole, with mode 0600, where nothing was; and is not read once others may read it.
 """
 
 import os

@@ -1,55 +1,51 @@
 """SqliteStorage: the contract on SQLite, in a file or in memory.
 
 A file is in WAL mode with `synchronous=FULL`: what was acknowledged survives a loss of power, and readers neither
-block the writer nor wait for it. Each thread has its own connection, kept open until the thread is gone. Writers of
-one storage queue on a lock in the process, so that they do not meet in SQLite's busy back-off; writers of several
-processes meet there. A storage in memory is one connection under one lock.
+block the writer nor wait for it. How one process shares a file among threads, stores and forks is in `sqlite_file`. A
+storage in memory is one connection under one lock; after a fork it refuses to work in the child, where its writes would
+be lost unseen.
 
-A connection never crosses `fork()`: a child opens its own to the file, and leaves its parent's untouched; a storage
-in memory refuses to work in the child, where its writes would be lost unseen.
+The path is resolved once, links too: whatever happens to the links later, the store stays that file, and what lies
+beside it lies beside the file itself.
 
 A `sqlite3.Error` is translated to STORE_UNAVAILABLE in one place, where the transaction ends.
 """
 
 import os
 import sqlite3
-import threading
-import time
-import weakref
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from nexus_control.errors import NexusControlError
 from nexus_control.evidence.merkle import node_hash
-from nexus_control.storage.contract import Reader, Writer
-from nexus_control.storage.faults import closed, nested, unavailable
+from nexus_control.storage.contract import BUSY_SECONDS, Reader, Writer
+from nexus_control.storage.faults import unavailable
 from nexus_control.storage.sidecar import FileSidecar, MemorySidecar, Sidecar
+from nexus_control.storage.sqlite_file import SqliteFile, SqliteMemory, connect, transaction
 from nexus_control.storage.sqlite_rows import Session
-from nexus_control.storage.sqlite_schema import MIGRATIONS, require_ours, require_usable_file
+from nexus_control.storage.sqlite_schema import MIGRATIONS, require_ours, require_usable_path
 
 IN_MEMORY = ":memory:"
 
-_BUSY_SECONDS = 30.0
-_RETRY_SECONDS = 0.005
-_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
-
 _TAKE_SNAPSHOT = "SELECT 1 FROM claims LIMIT 1"
 """BEGIN alone takes none: the snapshot would be that of the first read."""
-
-_abandoned: list[sqlite3.Connection] = []
-"""Connections of a parent process: SQLite forbids even to close them here, so they must not be collected."""
 
 
 class SqliteStorage:
     """A store in the file at `path`, made when it is not there, or in memory (":memory:")."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        file = None if os.fspath(path) == IN_MEMORY else Path(path).absolute()
-        self._place: _Place = _Memory() if file is None else _File(file)
-        self.sidecar: Sidecar = MemorySidecar() if file is None else FileSidecar(file)
-        self._close = weakref.finalize(self, self._place.close)
+    def __init__(self, path: str | os.PathLike[str], busy_seconds: float = BUSY_SECONDS) -> None:
+        if os.fspath(path) == IN_MEMORY:
+            self.name = IN_MEMORY
+            self.sidecar: Sidecar = MemorySidecar()
+            self._place = SqliteMemory(partial(migrate, where=IN_MEMORY), busy_seconds)
+            return
+        file = Path(path).resolve()
+        self.name = str(file)
+        self.sidecar = FileSidecar(file)
+        self._place = _opened(file, busy_seconds)
 
     def reading(self) -> AbstractContextManager[Reader]:
         return self._session(writing=False)
@@ -57,155 +53,61 @@ class SqliteStorage:
     def writing(self) -> AbstractContextManager[Writer]:
         return self._session(writing=True)
 
+    def held(self) -> AbstractContextManager[None]:
+        return self._place.held()
+
     def close(self) -> None:
-        self._close()
+        self._place.close()
 
     @contextmanager
     def _session(self, *, writing: bool) -> Generator[Session]:
         try:
-            with self._place.connection(writing=writing) as connection:
+            begin = "BEGIN IMMEDIATE" if writing else "BEGIN"
+            with self._place.transaction(begin, writing=writing) as connection:
+                if not writing:
+                    connection.execute(_TAKE_SNAPSHOT).fetchone()
                 session = Session(connection)
-                with _transaction(connection, "BEGIN IMMEDIATE" if writing else "BEGIN"):
-                    if not writing:
-                        connection.execute(_TAKE_SNAPSHOT).fetchone()
-                    try:
-                        yield session
-                    finally:
-                        session.end()
-        except sqlite3.Error as error:
-            raise _fault(error, self._place.name) from error
-
-
-class _Place(Protocol):
-    """Where a store is: it lends connections."""
-
-    name: str
-
-    def connection(self, *, writing: bool) -> AbstractContextManager[sqlite3.Connection]:
-        """An idle connection, for this thread alone until it is given back."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class _Memory:
-    name = IN_MEMORY
-
-    def __init__(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.RLock()
-        self._closed = False
-        self._connection = _connect(IN_MEMORY)
-        migrate(self._connection, IN_MEMORY)
-
-    @contextmanager
-    def connection(self, *, writing: bool) -> Generator[sqlite3.Connection]:
-        if self._pid != os.getpid():
-            raise unavailable("a store in memory cannot be used after fork(): open a file instead")
-        with self._lock:
-            if self._closed:
-                raise closed()
-            if self._connection.in_transaction:
-                raise nested()
-            yield self._connection
-
-    def close(self) -> None:
-        if self._pid == os.getpid():
-            with self._lock:
-                self._closed = True
-                self._connection.close()
-
-
-class _File:
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        require_usable_file(path)
-        self._uri = path.as_uri()
-        self._closed = False
-        self._processes: dict[int, _Connections] = {}
-        try:
-            self._here().adopt(self._open("rwc"))
+                try:
+                    yield session
+                finally:
+                    session.end()
         except sqlite3.Error as error:
             raise _fault(error, self.name) from error
 
-    @contextmanager
-    def connection(self, *, writing: bool) -> Generator[sqlite3.Connection]:
-        if self._closed:
-            raise closed()
-        here = self._here()
-        # Only the first connection may make the file: one that has gone is not replaced by an empty one unseen.
-        connection = here.mine() or here.adopt(self._open("rw"))
-        if connection.in_transaction:
-            raise nested()
-        if not writing:
-            yield connection
-            return
-        if not here.writer.acquire(timeout=_BUSY_SECONDS):
-            raise unavailable(f"{self.name} is busy: another thread is writing all the time", path=self.name)
-        try:
-            yield connection
-        finally:
-            here.writer.release()
 
-    def close(self) -> None:
-        self._closed = True
-        self._here().close()
-
-    def _here(self) -> "_Connections":
-        """The connections of this process."""
-        here = self._processes.get(os.getpid())
-        if here is None:
-            for parent in list(self._processes.values()):
-                _abandoned.extend(parent.by_thread.values())
-            here = self._processes.setdefault(os.getpid(), _Connections())
-        return here
-
-    def _open(self, mode: str) -> sqlite3.Connection:
-        connection = _connect(f"{self._uri}?mode={mode}")
-        try:
-            _prepare(connection, self.name)
-        except UnicodeDecodeError as error:  # what SQLite says of a damaged schema quotes it
-            connection.close()
-            raise unavailable(f"{self.name} is damaged: its schema is no text", path=self.name) from error
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+def _opened(path: Path, busy_seconds: float) -> SqliteFile:
+    require_usable_path(path)
+    where = str(path)
+    try:
+        if path.exists():
+            _require_ours(path)
+        return SqliteFile(path, partial(_prepare, where=where), busy_seconds)
+    except UnicodeDecodeError as error:  # what SQLite says of a damaged schema quotes it
+        raise unavailable(f"{path} is damaged: its schema is no text", path=where) from error
+    except sqlite3.Error as error:
+        raise _fault(error, where) from error
 
 
-class _Connections:
-    """The connections of one process to one file, by thread.
+def _require_ours(path: Path) -> None:
+    """Refuse another program's database before anything of it changes. Raises STORE_UNAVAILABLE.
 
-    A thread whose identifier is that of a dead one takes over its idle connection; those of other dead threads are
-    closed when the next thread comes.
+    An immutable connection takes no lock, recovers nothing and makes no file. It sees the file without its WAL, and
+    perhaps in the middle of a checkpoint: what it cannot tell is left to `migrate`. A schema cookie of 0 means that no
+    table was ever made.
     """
-
-    def __init__(self) -> None:
-        self.writer = threading.Lock()
-        self.by_thread: dict[int, sqlite3.Connection] = {}
-        self._lock = threading.Lock()
-        self._closed = False
-
-    def mine(self) -> sqlite3.Connection | None:
-        return self.by_thread.get(threading.get_ident())
-
-    def adopt(self, connection: sqlite3.Connection) -> sqlite3.Connection:
-        me = threading.current_thread()  # a thread that Python did not start is listed as alive from here on
-        with self._lock:
-            if self._closed:
-                connection.close()
-                raise closed()
-            alive = {me.ident, *(thread.ident for thread in threading.enumerate())}
-            for ident in self.by_thread.keys() - alive:
-                self.by_thread.pop(ident).close()
-            self.by_thread[threading.get_ident()] = connection
-        return connection
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            while self.by_thread:
-                self.by_thread.popitem()[1].close()
+    connection = connect(f"{path.as_uri()}?immutable=1", 0)
+    try:
+        cookie, application_id, version = (
+            _number(connection, f"PRAGMA {name}")
+            for name in ("schema_version", "application_id", "user_version")
+        )
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
+            return
+        raise unavailable(f"{path} is not a database: choose another path", path=str(path)) from error
+    finally:
+        connection.close()
+    require_ours(path, application_id, version, empty=cookie == 0)
 
 
 def migrate(
@@ -215,59 +117,32 @@ def migrate(
     while (version := _schema_version(connection, where, len(migrations))) < len(migrations):
         connection.create_function("octets", 1, bytes.fromhex, deterministic=True)
         connection.create_function("node_hash", 2, node_hash, deterministic=True)
-        with _transaction(connection, "BEGIN IMMEDIATE"):
-            if _user_version(connection) == version:  # nobody was faster
+        with transaction(connection, "BEGIN IMMEDIATE"):
+            if _number(connection, "PRAGMA user_version") == version:  # nobody was faster
                 for statement in migrations[version]:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {version + 1}")
 
 
 def _schema_version(connection: sqlite3.Connection, where: str, newest: int) -> int:
-    with _transaction(connection, "BEGIN"):
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-        version = _user_version(connection)
+    with transaction(connection, "BEGIN"):
+        tables = _number(connection, "SELECT count(*) FROM sqlite_master")
+        application_id = _number(connection, "PRAGMA application_id")
+        version = _number(connection, "PRAGMA user_version")
     return require_ours(where, application_id, version, empty=tables == 0, newest=newest)
 
 
-def _user_version(connection: sqlite3.Connection) -> int:
-    return connection.execute("PRAGMA user_version").fetchone()[0]
-
-
-def _connect(database: str) -> sqlite3.Connection:
-    # Connections are closed by another thread than their own when that one is dead or the storage is closed.
-    return sqlite3.connect(
-        database, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-    )
+def _number(connection: sqlite3.Connection, sql: str) -> int:
+    return connection.execute(sql).fetchone()[0]
 
 
 def _prepare(connection: sqlite3.Connection, where: str) -> None:
-    """Set up a connection to a file. The busy timeout does not cover the switch to WAL: try again for as long."""
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA synchronous = FULL")
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            if mode != "wal":
-                raise unavailable(f"{where} is on a file system without WAL: use a local disk", path=where)
-            migrate(connection, where)
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in _BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(_RETRY_SECONDS)
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection, begin: str) -> Generator[None]:
-    try:
-        connection.execute(begin)
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+    _schema_version(connection, where, len(MIGRATIONS))  # before the file is switched to WAL
+    connection.execute("PRAGMA synchronous = FULL")
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise unavailable(f"{where} is on a file system without WAL: use a local disk", path=where)
+    migrate(connection, where)
 
 
 def _fault(error: sqlite3.Error, where: str) -> NexusControlError:

@@ -172,13 +172,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 
-# The database header (https://www.sqlite.org/fileformat2.html#the_database_header): big-endian integers at offsets.
-_MAGIC = b"SQLite format 3\0"
-_HEADER_SIZE = 100
-_SCHEMA_COOKIE = 40
-_USER_VERSION = 60
-_APPLICATION_ID = 68
-
 
 def require_ours(
     where: object, application_id: int, version: int, *, empty: bool, newest: int = len(MIGRATIONS)
@@ -200,26 +193,12 @@ def require_ours(
     return version
 
 
-def require_usable_file(path: Path) -> None:
-    """Refuse what cannot be our database, from its first bytes, before SQLite could change anything.
-
-    Raises STORE_UNAVAILABLE. A schema cookie of 0 means that no table was ever made.
-    """
+def require_usable_path(path: Path) -> None:
+    """Refuse a path that cannot be our database. Raises STORE_UNAVAILABLE. The file itself is not opened here."""
     try:
         _require_writable(path)
-        header = _read_header(path)
     except (OSError, ValueError) as error:
         raise unavailable(f"{path} cannot be opened: {error}", path=str(path)) from error
-    if not header:
-        return
-    if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC):
-        raise unavailable(f"{path} is not a database: choose another path", path=str(path))
-    require_ours(
-        path,
-        _integer(header, _APPLICATION_ID),
-        _integer(header, _USER_VERSION),
-        empty=_integer(header, _SCHEMA_COOKIE) == 0,
-    )
 
 
 def _require_writable(path: Path) -> None:
@@ -231,14 +210,3 @@ def _require_writable(path: Path) -> None:
         raise unavailable(f"{path} is not a regular file: choose another path", path=str(path))
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise unavailable(f"{path} may not be written: check its permissions", path=str(path))
-
-
-def _read_header(path: Path) -> bytes:
-    if not path.exists():
-        return b""
-    with path.open("rb") as file:
-        return file.read(_HEADER_SIZE)
-
-
-def _integer(header: bytes, offset: int) -> int:
-    return int.from_bytes(header[offset : offset + 4], "big", signed=True)

@@ -64,7 +64,7 @@ def execute(
     """
     if router is None:
         raise NexusControlError(ErrorCode.ROUTER_NOT_CONFIGURED, "There is no router to execute with")
-    with owning(store.clock.new_id()) as owner:
+    with store.held(), owning(store.clock.new_id()) as owner:
         claimed = _claim(store, arguments, router, owner.to_text())
         try:
             outcome = _dispatch(router, claimed.request)

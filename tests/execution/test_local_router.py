@@ -53,11 +53,12 @@ def event_types(bundle: dict[str, Any]) -> list[str]:
 
 
 def python_router(
-    method: Callable[..., object], on_step: Callable[[StepProgress], None] | None = None
+    method: Callable[..., object],
+    on_step: Callable[[StepProgress], None] | None = None,
+    db_path: str | Path = ":memory:",
 ) -> LocalRouter:
-    return LocalRouter(
-        Adapters([PythonAdapter("keys", {"m": method})]), clock=CountingClock(), on_step=on_step
-    )
+    adapters = Adapters([PythonAdapter("keys", {"m": method})])
+    return LocalRouter(adapters, db_path, clock=CountingClock(), on_step=on_step)
 
 
 def test_it_is_a_router_that_exports_runs_describes_adapters_and_checks_plans(tmp_path: Path) -> None:
@@ -222,8 +223,8 @@ def test_an_interrupt_is_logged_and_goes_on_up(error: type[BaseException]) -> No
     assert bundle["events"][-1]["payload"] == {"outcome": "unknown", "reason": error.__name__}
 
 
-def test_an_apply_run_whose_end_could_not_be_logged_has_an_unknown_outcome() -> None:
-    router = python_router(lambda: router.close())
+def test_an_apply_run_whose_end_could_not_be_logged_has_an_unknown_outcome(tmp_path: Path) -> None:
+    router = python_router((tmp_path / "runs").unlink, db_path=tmp_path / "runs")
     with pytest.raises(RouterOutcomeUnknown) as unknown:
         router.run("g", "python:keys", dry_run=False, plan=plan(step("m")))
     assert unknown.value.run_id == "id-1"

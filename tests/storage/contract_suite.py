@@ -450,6 +450,59 @@ def a_closed_storage_is_unavailable(storage: Storage) -> None:
         pass
 
 
+@_promise
+def closing_waits_for_the_transactions_of_other_threads(storage: Storage) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with storage.writing() as rows:
+            begun.set()
+            may_end.wait()
+            rows.append([entry("d1")])
+
+    with ThreadPoolExecutor(2) as pool:
+        writer = pool.submit(write)
+        begun.wait()
+        closer = pool.submit(storage.close)
+        with suppress(TimeoutError):  # time enough for a close that does not wait
+            closer.result(timeout=0.05)
+        assert not closer.done()
+        with refused(ErrorCode.STORE_UNAVAILABLE), storage.reading():
+            pass
+        may_end.set()
+        writer.result()
+        closer.result()
+
+
+@_promise
+def closing_inside_a_call_of_the_same_thread_is_refused_and_changes_nothing(storage: Storage) -> None:
+    with storage.writing() as rows:
+        with refused(ErrorCode.STORE_IN_USE):
+            storage.close()
+        rows.append([entry("d1")])
+    with storage.held(), refused(ErrorCode.STORE_IN_USE):
+        storage.close()
+    with storage.reading() as rows:
+        assert rows.log_size() == 1
+
+
+@_promise
+def who_holds_it_may_write_after_it_was_closed(storage: Storage) -> None:
+    with storage.held():
+        with storage.writing() as rows:
+            rows.append([entry("d1", 0)])
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(storage.close).result()
+            with refused(ErrorCode.STORE_UNAVAILABLE):
+                pool.submit(storage.held().__enter__).result()
+        with storage.writing() as rows:
+            rows.append([entry("d1", 1)])
+        with storage.held(), storage.reading() as rows:
+            assert rows.log_size() == 2
+    with refused(ErrorCode.STORE_UNAVAILABLE), storage.reading():
+        pass
+
+
 every_promise = pytest.mark.parametrize(
     "promise", [pytest.param(promise, id=promise.__name__) for promise in _promises]
 )

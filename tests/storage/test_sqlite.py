@@ -93,11 +93,8 @@ def test_a_writer_waits_for_the_writers_before_it_in_its_own_process(storage: St
 # --- faults ------------------------------------------------------------------------------------------------------
 
 
-def test_a_store_that_another_process_writes_all_the_time_is_unavailable(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nexus_control.storage.sqlite._BUSY_SECONDS", 0.05)
-    storage = open_storage(path)
+def test_a_store_that_another_process_writes_all_the_time_is_unavailable(path: Path) -> None:
+    storage = open_storage(path, busy_seconds=0.05)
     with raw(path) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(NexusControlError) as caught, storage.writing():
@@ -137,16 +134,9 @@ def test_damaged_labels_are_a_fault(labels: str, storage: Storage, path: Path) -
 def test_a_file_that_has_gone_is_not_silently_replaced(storage: Storage, path: Path) -> None:
     append(storage, "d1")
     path.unlink()
-    with refused(ErrorCode.STORE_UNAVAILABLE):
+    with refused(ErrorCode.STORE_REPLACED):
         in_thread(lambda: append(storage, "d2"))
     assert not path.exists()
-
-
-def test_closing_ends_the_transactions_of_other_threads(storage: Storage) -> None:
-    append(storage, "d1")
-    with refused(ErrorCode.STORE_UNAVAILABLE), storage.reading() as rows:
-        in_thread(storage.close)
-        rows.log_size()
 
 
 # --- threads -----------------------------------------------------------------------------------------------------

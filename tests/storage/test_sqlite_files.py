@@ -187,14 +187,11 @@ def test_a_file_or_folder_that_may_not_be_written_is_refused() -> None:
         shutil.rmtree(folder)
 
 
-def test_a_new_file_that_somebody_else_keeps_locked_is_unavailable(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nexus_control.storage.sqlite._BUSY_SECONDS", 0.05)
+def test_a_new_file_that_somebody_else_keeps_locked_is_unavailable(path: Path) -> None:
     with raw(path) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(NexusControlError) as caught:
-            open_storage(path)
+            open_storage(path, busy_seconds=0.05)
         assert caught.value.code == ErrorCode.STORE_UNAVAILABLE
         assert caught.value.details["sqlite_errorname"] == "SQLITE_BUSY"
         other.execute("ROLLBACK")

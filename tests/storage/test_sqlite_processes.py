@@ -103,13 +103,34 @@ def test_a_process_that_ends_without_closing_leaves_no_warning(arguments: list[s
     storage.close()
 
 
-def test_a_child_of_fork_has_connections_of_its_own(path: Path) -> None:
-    processes.run(processes.fork_twice, [(path,)])
+def _streams(path: Path) -> list[str]:
     storage = open_storage(path)
     with storage.reading() as rows:
-        assert [at.entry.stream for at in rows.log()] == ["parent", "parent", "child", "parent"]
+        streams = [at.entry.stream for at in rows.log()]
     storage.close()
+    return streams
 
 
-def test_a_store_in_memory_does_not_cross_fork() -> None:
-    processes.run(processes.fork_with_a_store_in_memory, [()])
+def test_a_child_of_fork_goes_on_with_the_store_and_so_does_its_parent(path: Path) -> None:
+    processes.run(processes.fork_between_transactions, [(path,)])
+    assert _streams(path) == ["parent", "child", "parent"]
+
+
+@pytest.mark.parametrize(
+    ("work", "entries"),
+    [
+        (processes.fork_in_a_transaction, 2),
+        (processes.return_into_a_transaction_of_the_parent, 2),
+        (processes.fork_beside_a_transaction_that_does_not_end, 1),
+    ],
+)
+def test_a_child_of_a_fork_in_a_transaction_may_not_use_the_file(
+    work: Callable[[Path], None], entries: int, path: Path
+) -> None:
+    processes.run(work, [(path,)])
+    assert _streams(path) == ["parent"] * entries
+
+
+@pytest.mark.parametrize("place", [":memory:", "memory:"])
+def test_a_store_in_memory_does_not_cross_fork(place: str) -> None:
+    processes.run(processes.fork_with_a_store_in_memory, [(place,)])

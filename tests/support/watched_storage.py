@@ -34,6 +34,9 @@ class WatchedStorage:
         if types:
             self.watch("committed", frozenset(types))
 
+    def held(self) -> AbstractContextManager[None]:
+        return self.inner.held()
+
     def close(self) -> None:
         self.inner.close()
 

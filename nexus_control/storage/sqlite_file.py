@@ -1,0 +1,351 @@
+"""SqliteFile: one SQLite file as this process may use it.
+
+Three facts of the system make the rules here:
+
+* POSIX drops every lock that a process has on a file when any descriptor of that file is closed. So the file is never
+  opened but through SQLite, which keeps descriptors open for as long as locks are held.
+* A child of `fork()` inherits what SQLite remembers of locks, and not the locks. So before a fork the transactions
+  under way are waited for, every connection is closed, and new ones wait until the fork is over. A connection in a
+  transaction of the forking thread, or in one that does not end in time, cannot be closed. It is left alone in the
+  child, and there the file is refused from then on (STORE_FORKED), also to a fresh SqliteFile.
+* SQLite goes on writing to a file that was replaced or deleted. So each transaction looks whether the path still leads
+  to what was opened, and a writing one again after its commit, before anything is acknowledged (STORE_REPLACED).
+
+Each thread has its own connection, kept open until the thread is gone. Writers of one file in this process, whichever
+SqliteFile they came through, queue on one lock, so that they do not meet in SQLite's busy back-off.
+"""
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+from nexus_control.storage.contract import BUSY_SECONDS
+from nexus_control.storage.faults import forked, nested, replaced, unavailable
+from nexus_control.storage.usage import Usage
+
+Inode: TypeAlias = tuple[int, int]
+"""Device and inode: which file it is, whatever its path."""
+
+_RETRY_SECONDS = 0.005
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+
+
+class SqliteFile:
+    """The file at `path`, made when it is not there. `prepare` sets up a new connection, and is called again while that
+    is busy. Raises `sqlite3.Error`, what `prepare` raises, STORE_FORKED, STORE_REPLACED, STORE_UNAVAILABLE.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        prepare: Callable[[sqlite3.Connection], None],
+        busy_seconds: float = BUSY_SECONDS,
+    ) -> None:
+        self.busy_seconds = busy_seconds
+        self._path = path
+        self._uri = path.as_uri()
+        self._prepare = prepare
+        self._inode = _inode(path)
+        self._beside = dict[Path, Inode]()
+        self._paths_beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
+        self._connections = dict[int, sqlite3.Connection]()
+        self.usage = Usage(_process.current().gate, partial(_close_all, self._connections))
+        with _process.gate:
+            _process.files.add(self)
+        with self.usage.transaction(self._admit) as thread:
+            connection = self._open("rwc")
+            with _process.gate:
+                self._inode = _inode(path)
+                self._writer = _process.writer_of(self._inode)
+                self._adopt(thread, connection)
+        weakref.finalize(self, _abandon, self.usage)
+
+    @contextmanager
+    def transaction(self, begin: str, *, writing: bool) -> Generator[sqlite3.Connection]:
+        """A transaction of this thread: committed at normal exit, rolled back on an exception."""
+        _process.current()
+        with self.usage.transaction(self._admit) as thread:
+            connection = self._connections.get(thread) or self._reopened(thread)
+            with self._writer.taken(thread, self.busy_seconds, self._path) if writing else nullcontext():
+                with transaction(connection, begin, self._is_forked):
+                    self._require_in_place()
+                    yield connection
+                    self._require_not_forked()
+                if writing:
+                    self._require_in_place()
+
+    def held(self) -> AbstractContextManager[None]:
+        """While this lasts, this thread may begin transactions even after `close()`."""
+        _process.current()
+        return self.usage.held()
+
+    def close(self) -> None:
+        """Close, and wait for the transactions under way; see `Usage`. Closing twice is allowed."""
+        _process.current()
+        self.usage.close(self.busy_seconds)
+
+    def close_for_fork(self) -> None:
+        """Close every connection, unless one is in a transaction."""
+        if not self.usage.in_transaction:
+            _close_all(self._connections)
+
+    def forget_parent(self) -> None:
+        """In a child: what the parent's threads had is not ours, and what could not be closed is left alone."""
+        if self._connections or self.usage.in_transaction:
+            _process.forked.add(self._inode)
+        while self._connections:
+            _never_close(self._connections.popitem()[1])
+        self.usage.forget(_process.gate)
+        self._writer = _process.writer_of(self._inode)
+
+    def _admit(self, thread: int) -> None:
+        _process.wait_for_fork(thread)
+        self._require_not_forked()
+
+    def _reopened(self, thread: int) -> sqlite3.Connection:
+        """A connection for a thread that has none. It never makes the file: one that has gone is not replaced by an
+        empty one unseen.
+        """
+        self._require_same_file()
+        connection = self._open("rw")
+        with _process.gate:
+            return self._adopt(thread, connection)
+
+    def _open(self, mode: str) -> sqlite3.Connection:
+        """The busy timeout does not cover the switch to WAL: try again for as long."""
+        connection = connect(f"{self._uri}?mode={mode}", self.busy_seconds)
+        deadline = time.monotonic() + self.busy_seconds
+        try:
+            while True:
+                try:
+                    self._prepare(connection)
+                    return connection
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF not in _BUSY or time.monotonic() > deadline:
+                        raise
+                    time.sleep(_RETRY_SECONDS)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _adopt(self, thread: int, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """Keep it for this thread. Connections of threads that are gone are closed; a thread whose identifier is that
+        of a dead one takes over its connection.
+        """
+        threading.current_thread()  # a thread that Python did not start is listed as alive from here on
+        if not self._connections:  # as long as one is open, SQLite keeps these two where they are
+            beside = {path: _inode(path) for path in self._paths_beside}
+            self._beside = {path: inode for path, inode in beside.items() if inode is not None}
+        self._connections[thread] = connection
+        alive = {each.ident for each in threading.enumerate()}
+        for gone in self._connections.keys() - alive - self.usage.in_transaction:
+            self._connections.pop(gone).close()
+        return connection
+
+    def _require_in_place(self) -> None:
+        """Raises STORE_REPLACED when what lies at the path, or beside it, is not what is open."""
+        self._require_same_file()
+        for path, inode in self._beside.items():
+            if _inode(path) != inode:
+                raise replaced(self._path, path)
+
+    def _require_same_file(self) -> None:
+        if _inode(self._path) != self._inode:
+            raise replaced(self._path, self._path)
+
+    def _is_forked(self) -> bool:
+        return self._inode in _process.current().forked
+
+    def _require_not_forked(self) -> None:
+        if self._inode is not None and self._is_forked():
+            raise forked(str(self._path))
+
+
+class SqliteMemory:
+    """A database in memory: one connection, one transaction at a time. In the child of a fork it is refused, where its
+    writes would be lost unseen.
+    """
+
+    def __init__(
+        self, prepare: Callable[[sqlite3.Connection], None], busy_seconds: float = BUSY_SECONDS
+    ) -> None:
+        self._pid = os.getpid()
+        self._busy_seconds = busy_seconds
+        self._lock = threading.Lock()
+        self._connection = connect(":memory:", busy_seconds)
+        self._usage = Usage(threading.Condition(), self._connection.close)
+        prepare(self._connection)
+        weakref.finalize(self, _abandon_here, self._usage, self._pid)
+
+    @contextmanager
+    def transaction(self, begin: str, *, writing: bool) -> Generator[sqlite3.Connection]:
+        self._require_not_forked()
+        with self._usage.transaction(), self._lock, transaction(self._connection, begin):
+            yield self._connection
+            self._require_not_forked()
+
+    def held(self) -> AbstractContextManager[None]:
+        self._require_not_forked()
+        return self._usage.held()
+
+    def close(self) -> None:
+        if self._pid == os.getpid():
+            self._usage.close(self._busy_seconds)
+
+    def _require_not_forked(self) -> None:
+        if self._pid != os.getpid():
+            raise forked("a store in memory")
+
+
+class _Writer:
+    """The one lock of all who write a file in this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+
+    @contextmanager
+    def taken(self, thread: int, seconds: float, path: Path) -> Generator[None]:
+        if self._thread == thread:
+            raise nested()
+        if not self._lock.acquire(timeout=seconds):
+            raise unavailable(f"{path} is busy: another thread is writing all the time", path=str(path))
+        self._thread = thread
+        try:
+            yield
+        finally:
+            self._thread = None
+            self._lock.release()
+
+
+class _Process:
+    """What all SqliteFiles of this process share; `gate` guards it, and all that they keep.
+
+    The forking thread has the gate from before the fork until after it, in both processes: so the child finds
+    everything in order.
+    """
+
+    def __init__(self) -> None:
+        self.gate = threading.Condition(threading.RLock())
+        self.files = weakref.WeakSet[SqliteFile]()
+        self.forked = set[Inode | None]()
+        self._writers = weakref.WeakValueDictionary[Inode | None, _Writer]()
+        self._pid = os.getpid()
+        self._forking: int | None = None
+
+    def current(self) -> "_Process":
+        """This process, also after a fork that called none of Python's handlers."""
+        if self._pid != os.getpid():
+            self.after_in_child()
+        return self
+
+    def writer_of(self, inode: Inode | None) -> _Writer:
+        writer = self._writers.get(inode)
+        if writer is None:
+            writer = self._writers[inode] = _Writer()
+        return writer
+
+    def wait_for_fork(self, thread: int) -> None:
+        """Wait until another thread's fork is over, unless that waits for a transaction of this thread."""
+        while self._forking not in (None, thread) and not self._is_in_transaction(thread):
+            self.gate.wait()
+
+    def before(self) -> None:
+        thread = threading.get_ident()
+        self.gate.acquire()
+        while self._forking is not None:
+            self.gate.wait()
+        self._forking = thread
+        others = [each for each in self.files if thread not in each.usage.in_transaction]
+        self.gate.wait_for(
+            lambda: not any(each.usage.in_transaction for each in others),
+            timeout=max((each.busy_seconds for each in others), default=0.0),
+        )
+        for each in others:
+            each.close_for_fork()
+
+    def after_in_parent(self) -> None:
+        self._forking = None
+        self.gate.notify_all()
+        self.gate.release()
+
+    def after_in_child(self) -> None:
+        self.gate = threading.Condition(threading.RLock())
+        self._writers.clear()
+        self._pid = os.getpid()
+        self._forking = None
+        for each in list(self.files):
+            each.forget_parent()
+
+    def _is_in_transaction(self, thread: int) -> bool:
+        return any(thread in each.usage.in_transaction for each in self.files)
+
+
+_process = _Process()
+os.register_at_fork(
+    before=_process.before,
+    after_in_parent=_process.after_in_parent,
+    after_in_child=_process.after_in_child,
+)
+
+
+def connect(database: str, busy_seconds: float) -> sqlite3.Connection:
+    """A connection to this URI. Another thread than its own may close it: when that one is gone, at a fork, and when
+    the store is closed.
+    """
+    return sqlite3.connect(
+        database, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+    )
+
+
+@contextmanager
+def transaction(
+    connection: sqlite3.Connection, begin: str, is_lost: Callable[[], bool] = lambda: False
+) -> Generator[None]:
+    """Commit at normal exit, roll back on an exception; do neither to a connection that is the parent's."""
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if not is_lost() and connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _inode(path: Path) -> Inode | None:
+    """Which file is at this path; None where there is none, or it cannot be told."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _abandon(usage: Usage) -> None:
+    _process.current()
+    usage.abandon()
+
+
+def _abandon_here(usage: Usage, pid: int) -> None:
+    if pid == os.getpid():  # elsewhere its condition may be one that nobody will ever release
+        usage.abandon()
+
+
+def _close_all(connections: dict[int, sqlite3.Connection]) -> None:
+    while connections:
+        connections.popitem()[1].close()
+
+
+def _never_close(connection: sqlite3.Connection) -> None:
+    """Keep a parent's connection for ever: to close it here would write where it only believes to have locks."""
+    import ctypes  # loaded in a child that lost a store, and nowhere else
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
