@@ -20,6 +20,7 @@ from nexus_control.cli.screen import Mark, Screen, visible_json
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument, next_step
 from nexus_control.payloads import Assurance
 from nexus_control.results import fault_of
+from nexus_control.storage import place_of
 from nexus_control.store import DecisionStore
 
 Data = dict[str, Any]
@@ -88,7 +89,8 @@ class Frame:
 
     @property
     def path(self) -> str:
-        return self.database or DEFAULT_DATABASE
+        """Where the store is, whatever the folder and the links through which it was named."""
+        return place_of(self.database or DEFAULT_DATABASE)
 
     def with_options(
         self,

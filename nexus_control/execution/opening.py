@@ -9,8 +9,9 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.config import load_adapters
 from nexus_control.execution.local_router import LocalRouter, StepProgress
 from nexus_control.execution.router import RouterProtocol
+from nexus_control.storage import IN_MEMORY, IN_PLAIN_MEMORY, place_of
 
-IN_MEMORY = ":memory:"
+__all__ = ["IN_MEMORY", "opened_router"]
 
 
 @contextmanager
@@ -21,13 +22,14 @@ def opened_router(
     factory: str | None,
     on_step: Callable[[StepProgress], None] | None = None,
 ) -> Generator[RouterProtocol | None]:
-    """A LocalRouter over `config`, its run log at `<database>.runs`; or what `package.module:factory` makes, called
-    without arguments; or None. Raises CONFIG_INVALID. What is made here is closed here.
+    """A LocalRouter over `config`, its run log beside the database, `<database>.runs`; or what `package.module:factory`
+    makes, called without arguments; or None. Raises CONFIG_INVALID. What is made here is closed here.
     """
     if config is not None and factory is not None:
         raise _invalid("give --config or --router, not both")
     if config is not None:
-        runs = IN_MEMORY if database == IN_MEMORY else f"{database}.runs"
+        place = place_of(database)
+        runs = IN_MEMORY if place in (IN_MEMORY, IN_PLAIN_MEMORY) else f"{place}.runs"
         with LocalRouter(load_adapters(config), runs, on_step=on_step) as router:
             yield router
     else:

@@ -10,29 +10,39 @@ import re
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage.contract import BUSY_SECONDS, Storage
 from nexus_control.storage.memory import MemoryStorage
-from nexus_control.storage.sqlite import SqliteStorage
+from nexus_control.storage.sqlite import IN_MEMORY, SqliteStorage
 
-__all__ = ["open_storage"]
+__all__ = ["IN_MEMORY", "IN_PLAIN_MEMORY", "open_storage", "place_of"]
 
+IN_PLAIN_MEMORY = "memory:"
 _SQLITE_URL = "sqlite://"
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def open_storage(path_or_url: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS) -> Storage:
     """The storage at this place, made if it is not there. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE, STORE_FORKED."""
-    place = os.fspath(path_or_url)
-    if not place or "\0" in place:
+    given = os.fspath(path_or_url)
+    if not given or "\0" in given:
         raise _refused("must be a path or URL")
-    if place == "memory:":
+    if given.startswith(_SQLITE_URL) and not given.startswith(f"{_SQLITE_URL}/"):
+        raise _refused(f"must name an absolute path after {_SQLITE_URL}")
+    place = place_of(given)
+    if place == IN_PLAIN_MEMORY:
         return MemoryStorage(busy_seconds)
-    if place.startswith(_SQLITE_URL):
-        path = place.removeprefix(_SQLITE_URL)
-        if not path.startswith("/"):
-            raise _refused(f"must name an absolute path after {_SQLITE_URL}")
-        return SqliteStorage(path, busy_seconds)
     if url := _URL.match(place):
         raise _refused(f"has the unknown scheme {url[1]}://; known is {_SQLITE_URL}/absolute/path")
     return SqliteStorage(place, busy_seconds)
+
+
+def place_of(path_or_url: str | os.PathLike[str]) -> str:
+    """Where that is: the absolute path of the file itself, once every link is followed. What else lies with the store
+    lies beside that. A store in memory, and a URL of another scheme, are given as they are.
+    """
+    given = os.fspath(path_or_url)
+    path = given.removeprefix(_SQLITE_URL)
+    if given in (IN_MEMORY, IN_PLAIN_MEMORY) or _URL.match(path):
+        return given
+    return os.path.realpath(path)
 
 
 def _refused(problem: str) -> NexusControlError:

@@ -208,5 +208,10 @@ def _require_writable(path: Path) -> None:
         raise unavailable(f"{path.parent} is not a folder: create it first", path=str(path))
     if path.exists() and not path.is_file():
         raise unavailable(f"{path} is not a regular file: choose another path", path=str(path))
+    if path.exists() and path.stat().st_nlink > 1:
+        raise unavailable(
+            f"{path} has a second name (a hard link), under which SQLite would keep another WAL: remove that name",
+            path=str(path),
+        )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise unavailable(f"{path} may not be written: check its permissions", path=str(path))

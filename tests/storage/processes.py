@@ -10,8 +10,8 @@ from pathlib import Path
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage import open_storage
-from tests.storage.rows import entry, projection
 from tests.storage.contract_suite import refused
+from tests.storage.rows import entry, projection
 
 spawn = multiprocessing.get_context("spawn")
 

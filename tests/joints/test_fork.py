@@ -1,0 +1,131 @@
+"""Forks: of a process whose threads write, by a pre-forking server, and in the middle of things."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nexus_control import DecisionStore, NexusControlTools
+from tests.joints.office import approved, execute, in_child, require_whole, requested, run_plainly, runs_in, wait_for
+from tests.joints.rounds import ROUNDS
+
+# The tests fork fresh processes: pytest's own has threads of others.
+_WRITING_PARENT = """
+import os, sys, threading
+from pathlib import Path
+from tests.joints import test_fork
+test_fork.fork_while_a_thread_writes(Path(sys.argv[1]), int(sys.argv[2]))
+"""
+_PREFORK = """
+import sys
+from pathlib import Path
+from tests.joints import test_fork
+test_fork.serve_with_workers(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+"""
+_RACE = """
+import sys
+from pathlib import Path
+from tests.joints import test_fork
+test_fork.race_in_children(Path(sys.argv[1]), int(sys.argv[2]))
+"""
+
+
+def fork_while_a_thread_writes(folder: Path, rounds: int) -> None:
+    """Children with the parent's store, and with a fresh one, write while a thread of the parent does; every other
+    parent's store is closed before its children end.
+    """
+    for number in range(rounds):
+        path, acknowledged = folder / f"{number}.db", folder / f"{number}.txt"
+        tools = NexusControlTools(db_path=path)
+        stop, begun = threading.Event(), threading.Event()
+        written: list[str] = []
+
+        def write(tools: NexusControlTools = tools, written: list[str] = written) -> None:
+            while not stop.is_set():
+                written.append(requested(tools))
+                begun.set()
+
+        def inherited(tools: NexusControlTools = tools, file: Path = acknowledged) -> None:
+            _acknowledge(tools, file)
+
+        def fresh(path: Path = path, file: Path = acknowledged) -> None:
+            with NexusControlTools(db_path=path).store as store:
+                _acknowledge(NexusControlTools(store), file)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        begun.wait()
+        children = [in_child(work) for work in (inherited, fresh)]
+        stop.set()
+        writer.join()
+        if number % 2:
+            tools.store.close()
+        wait_for(*children)
+        require_whole(path, *written, *acknowledged.read_text().split())
+        tools.store.close()
+
+
+def _acknowledge(tools: NexusControlTools, file: Path) -> None:
+    for _ in range(3):
+        request_id = requested(tools)
+        with file.open("a") as lines:
+            lines.write(f"{request_id}\n")
+
+
+def serve_with_workers(path: Path, workers: int, requests: int) -> None:
+    """A pre-forking server: the store is opened before the workers are forked, and a thread of the parent writes."""
+    tools = NexusControlTools(db_path=path)
+    stop, written = threading.Event(), [requested(tools)]
+
+    def write() -> None:
+        while not stop.is_set():
+            written.append(requested(tools))
+
+    def work(file: Path) -> None:
+        file.write_text("\n".join(requested(tools) for _ in range(requests)))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    files = [path.with_name(f"worker{number}") for number in range(workers)]
+    wait_for(*[in_child(lambda file=file: work(file)) for file in files])
+    stop.set()
+    writer.join()
+    tools.store.close()
+    served = [file.read_text().split() for file in files]
+    assert [len(each) for each in served] == [requests] * workers
+    require_whole(path, *written, *(request_id for each in served for request_id in each))
+
+
+def race_in_children(folder: Path, rounds: int) -> None:
+    """Parent, a child with the parent's store and a child with a fresh one execute one decision."""
+    for number in range(rounds):
+        path, runs = folder / f"{number}.db", folder / f"{number}.runs"
+        tools = NexusControlTools(db_path=path)
+        request_id = approved(tools)
+
+        def inherited(tools: NexusControlTools = tools, one: str = request_id, runs: Path = runs) -> None:
+            assert execute(tools, one, runs) in (None, "POLICY_NOT_SATISFIED")
+
+        def fresh(path: Path = path, one: str = request_id, runs: Path = runs) -> None:
+            assert execute(NexusControlTools(db_path=path), one, runs) in (None, "POLICY_NOT_SATISFIED")
+
+        children = [in_child(inherited), in_child(fresh)]
+        inherited()
+        wait_for(*children)
+        assert runs_in(runs) == 1
+        tools.store.close()
+        require_whole(path, request_id)
+
+
+def test_nothing_is_lost_when_a_process_forks_while_its_thread_writes(tmp_path: Path) -> None:
+    run_plainly(_WRITING_PARENT, tmp_path, ROUNDS)
+
+
+def test_a_pre_forking_server_loses_no_worker_and_no_request(tmp_path: Path) -> None:
+    run_plainly(_PREFORK, tmp_path / "store.db", 4, 50)
+
+
+def test_a_decision_runs_once_when_parent_and_children_execute_it(tmp_path: Path) -> None:
+    run_plainly(_RACE, tmp_path, ROUNDS)
