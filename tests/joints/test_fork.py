@@ -1,14 +1,20 @@
 """Forks: of a process whose threads write, by a pre-forking server, and in the middle of things."""
 
-import os
 import threading
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import pytest
-
-from nexus_control import DecisionStore, NexusControlTools
-from tests.joints.office import approved, execute, in_child, require_whole, requested, run_plainly, runs_in, wait_for
+from nexus_control import NexusControlTools
+from tests.joints.office import (
+    approved,
+    execute,
+    in_child,
+    requested,
+    require_whole,
+    run_plainly,
+    runs_in,
+    wait_for,
+)
 from tests.joints.rounds import ROUNDS
 
 # The tests fork fresh processes: pytest's own has threads of others.
@@ -37,34 +43,33 @@ def fork_while_a_thread_writes(folder: Path, rounds: int) -> None:
     parent's store is closed before its children end.
     """
     for number in range(rounds):
-        path, acknowledged = folder / f"{number}.db", folder / f"{number}.txt"
-        tools = NexusControlTools(db_path=path)
-        stop, begun = threading.Event(), threading.Event()
-        written: list[str] = []
+        _fork_while_a_thread_writes(folder / f"{number}.db", close_first=number % 2 == 1)
 
-        def write(tools: NexusControlTools = tools, written: list[str] = written) -> None:
-            while not stop.is_set():
-                written.append(requested(tools))
-                begun.set()
 
-        def inherited(tools: NexusControlTools = tools, file: Path = acknowledged) -> None:
-            _acknowledge(tools, file)
+def _fork_while_a_thread_writes(path: Path, *, close_first: bool) -> None:
+    tools, acknowledged = NexusControlTools(db_path=path), path.with_suffix(".txt")
+    stop, begun, written = threading.Event(), threading.Event(), list[str]()
 
-        def fresh(path: Path = path, file: Path = acknowledged) -> None:
-            with NexusControlTools(db_path=path).store as store:
-                _acknowledge(NexusControlTools(store), file)
+    def write() -> None:
+        while not stop.is_set():
+            written.append(requested(tools))
+            begun.set()
 
-        writer = threading.Thread(target=write)
-        writer.start()
-        begun.wait()
-        children = [in_child(work) for work in (inherited, fresh)]
-        stop.set()
-        writer.join()
-        if number % 2:
-            tools.store.close()
-        wait_for(*children)
-        require_whole(path, *written, *acknowledged.read_text().split())
+    def fresh() -> None:
+        with NexusControlTools(db_path=path).store as store:
+            _acknowledge(NexusControlTools(store), acknowledged)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    begun.wait()
+    children = [in_child(work) for work in (lambda: _acknowledge(tools, acknowledged), fresh)]
+    stop.set()
+    writer.join()
+    if close_first:
         tools.store.close()
+    wait_for(*children)
+    require_whole(path, *written, *acknowledged.read_text().split())
+    tools.store.close()
 
 
 def _acknowledge(tools: NexusControlTools, file: Path) -> None:
@@ -104,19 +109,19 @@ def race_in_children(folder: Path, rounds: int) -> None:
         path, runs = folder / f"{number}.db", folder / f"{number}.runs"
         tools = NexusControlTools(db_path=path)
         request_id = approved(tools)
-
-        def inherited(tools: NexusControlTools = tools, one: str = request_id, runs: Path = runs) -> None:
-            assert execute(tools, one, runs) in (None, "POLICY_NOT_SATISFIED")
-
-        def fresh(path: Path = path, one: str = request_id, runs: Path = runs) -> None:
-            assert execute(NexusControlTools(db_path=path), one, runs) in (None, "POLICY_NOT_SATISFIED")
-
-        children = [in_child(inherited), in_child(fresh)]
-        inherited()
+        race = partial(_race, tools, request_id, runs)
+        fresh = partial(_race, path, request_id, runs)
+        children = [in_child(race), in_child(fresh)]
+        race()
         wait_for(*children)
         assert runs_in(runs) == 1
         tools.store.close()
         require_whole(path, request_id)
+
+
+def _race(tools: NexusControlTools | Path, request_id: str, runs: Path) -> None:
+    ours = NexusControlTools(db_path=tools) if isinstance(tools, Path) else tools
+    assert execute(ours, request_id, runs) in (None, "POLICY_NOT_SATISFIED")
 
 
 def test_nothing_is_lost_when_a_process_forks_while_its_thread_writes(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.errors import NexusControlError
 from nexus_control.storage import open_storage
 from nexus_control.store import TemplateStore
-from tests.joints.office import approved, execute, require_whole, requested, runs_in
+from tests.joints.office import approved, execute, requested, require_whole, runs_in
 from tests.joints.rounds import ROUNDS
 from tests.support.places import REPOSITORY
 
