@@ -1,7 +1,5 @@
 """The faults that every storage raises alike."""
 
-from pathlib import Path
-
 from nexus_control.errors import ErrorCode, NexusControlError
 
 
@@ -33,12 +31,12 @@ def forked(where: str) -> NexusControlError:
     )
 
 
-def replaced(where: Path, what: Path) -> NexusControlError:
+def replaced(where: str, what: str) -> NexusControlError:
     """What lies at the path is not what was opened."""
     return NexusControlError(
         ErrorCode.STORE_REPLACED,
         f"{what} was replaced or deleted while the store was open: nothing is acknowledged any more",
-        {"path": str(where)},
+        {"path": where},
     )
 
 

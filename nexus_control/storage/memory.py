@@ -25,7 +25,7 @@ from nexus_control.storage.contract import (
 )
 from nexus_control.storage.faults import ended, forked, no_subtree, unavailable
 from nexus_control.storage.sidecar import MemorySidecar, Sidecar
-from nexus_control.storage.usage import Usage
+from nexus_control.storage.usage import Gate, Usage
 
 _Stream: TypeAlias = tuple[EntryKind, str, int]
 _Key = TypeVar("_Key")
@@ -202,7 +202,7 @@ class MemoryStorage:
         self._busy_seconds = busy_seconds
         self._lock = threading.Lock()
         self._rows = _Rows()
-        self._usage = Usage(threading.Condition(), self._release)
+        self._usage = Usage(Gate(), self._release)
 
     @contextmanager
     def reading(self) -> Generator[Reader]:
@@ -230,12 +230,16 @@ class MemoryStorage:
     @contextmanager
     def _transaction(self) -> Generator[_Session]:
         self._require_not_forked()
-        with self._usage.transaction(), self._lock:
-            session = _Session(self._rows)
-            try:
-                yield session
-            finally:
-                session.end()
+        thread = self._usage.begin()
+        try:
+            with self._lock:
+                session = _Session(self._rows)
+                try:
+                    yield session
+                finally:
+                    session.end()
+        finally:
+            self._usage.end(thread)
 
     def _require_not_forked(self) -> None:
         if self._pid != os.getpid():

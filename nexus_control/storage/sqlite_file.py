@@ -28,12 +28,13 @@ from typing import TypeAlias
 
 from nexus_control.storage.contract import BUSY_SECONDS
 from nexus_control.storage.faults import forked, nested, replaced, unavailable
-from nexus_control.storage.usage import Usage
+from nexus_control.storage.usage import Gate, Usage
 
 Inode: TypeAlias = tuple[int, int]
 """Device and inode: which file it is, whatever its path."""
 
 _RETRY_SECONDS = 0.005
+_NOBODY_WAITS = nullcontext()
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
 
@@ -49,37 +50,49 @@ class SqliteFile:
         busy_seconds: float = BUSY_SECONDS,
     ) -> None:
         self.busy_seconds = busy_seconds
-        self._path = path
+        self._path = str(path)
         self._uri = path.as_uri()
         self._prepare = prepare
-        self._inode = _inode(path)
-        self._beside = dict[Path, Inode]()
-        self._paths_beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
+        self._inode = _inode(self._path)
+        self._beside = dict[str, Inode]()
+        self._names_beside = (f"{path}-wal", f"{path}-shm")
         self._connections = dict[int, sqlite3.Connection]()
         self.usage = Usage(_process.current().gate, partial(_close_all, self._connections))
-        with _process.gate:
+        with _process.gate.lock:
             _process.files.add(self)
-        with self.usage.transaction(self._admit) as thread:
+        thread = self.usage.begin(self._admit)
+        try:
             connection = self._open("rwc")
-            with _process.gate:
-                self._inode = _inode(path)
+            with _process.gate.lock:
+                self._inode = _inode(self._path)
                 self._writer = _process.writer_of(self._inode)
                 self._adopt(thread, connection)
+        finally:
+            self.usage.end(thread)
         weakref.finalize(self, _abandon, self.usage)
 
     @contextmanager
     def transaction(self, begin: str, *, writing: bool) -> Generator[sqlite3.Connection]:
         """A transaction of this thread: committed at normal exit, rolled back on an exception."""
         _process.current()
-        with self.usage.transaction(self._admit) as thread:
+        thread = self.usage.begin(self._admit)
+        try:
             connection = self._connections.get(thread) or self._reopened(thread)
-            with self._writer.taken(thread, self.busy_seconds, self._path) if writing else nullcontext():
-                with transaction(connection, begin, self._is_forked):
-                    self._require_in_place()
+            with self._writer.taken(thread, self.busy_seconds, self._path) if writing else _NOBODY_WAITS:
+                connection.execute(begin)
+                try:
+                    self._require_in_place(writing=writing)
                     yield connection
                     self._require_not_forked()
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if not self._is_forked() and connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
                 if writing:
-                    self._require_in_place()
+                    self._require_in_place(writing=True)
+        finally:
+            self.usage.end(thread)
 
     def held(self) -> AbstractContextManager[None]:
         """While this lasts, this thread may begin transactions even after `close()`."""
@@ -115,7 +128,7 @@ class SqliteFile:
         """
         self._require_same_file()
         connection = self._open("rw")
-        with _process.gate:
+        with _process.gate.lock:
             return self._adopt(thread, connection)
 
     def _open(self, mode: str) -> sqlite3.Connection:
@@ -141,31 +154,33 @@ class SqliteFile:
         """
         threading.current_thread()  # a thread that Python did not start is listed as alive from here on
         if not self._connections:  # as long as one is open, SQLite keeps these two where they are
-            beside = {path: _inode(path) for path in self._paths_beside}
-            self._beside = {path: inode for path, inode in beside.items() if inode is not None}
+            beside = {name: _inode(name) for name in self._names_beside}
+            self._beside = {name: inode for name, inode in beside.items() if inode is not None}
         self._connections[thread] = connection
         alive = {each.ident for each in threading.enumerate()}
         for gone in self._connections.keys() - alive - self.usage.in_transaction:
             self._connections.pop(gone).close()
         return connection
 
-    def _require_in_place(self) -> None:
-        """Raises STORE_REPLACED when what lies at the path, or beside it, is not what is open."""
+    def _require_in_place(self, *, writing: bool) -> None:
+        """Raises STORE_REPLACED when what lies at the path, or to a writer beside it, is not what is open."""
         self._require_same_file()
-        for path, inode in self._beside.items():
-            if _inode(path) != inode:
-                raise replaced(self._path, path)
+        if writing:
+            for name, inode in self._beside.items():
+                if _inode(name) != inode:
+                    raise replaced(self._path, name)
 
     def _require_same_file(self) -> None:
         if _inode(self._path) != self._inode:
             raise replaced(self._path, self._path)
 
     def _is_forked(self) -> bool:
-        return self._inode in _process.current().forked
+        process = _process.current()
+        return process.gate.is_shut and self._inode in process.forked
 
     def _require_not_forked(self) -> None:
         if self._inode is not None and self._is_forked():
-            raise forked(str(self._path))
+            raise forked(self._path)
 
 
 class SqliteMemory:
@@ -180,16 +195,20 @@ class SqliteMemory:
         self._busy_seconds = busy_seconds
         self._lock = threading.Lock()
         self._connection = connect(":memory:", busy_seconds)
-        self._usage = Usage(threading.Condition(), self._connection.close)
+        self._usage = Usage(Gate(), self._connection.close)
         prepare(self._connection)
         weakref.finalize(self, _abandon_here, self._usage, self._pid)
 
     @contextmanager
     def transaction(self, begin: str, *, writing: bool) -> Generator[sqlite3.Connection]:
         self._require_not_forked()
-        with self._usage.transaction(), self._lock, transaction(self._connection, begin):
-            yield self._connection
-            self._require_not_forked()
+        thread = self._usage.begin()
+        try:
+            with self._lock, transaction(self._connection, begin):
+                yield self._connection
+                self._require_not_forked()
+        finally:
+            self._usage.end(thread)
 
     def held(self) -> AbstractContextManager[None]:
         self._require_not_forked()
@@ -212,11 +231,11 @@ class _Writer:
         self._thread: int | None = None
 
     @contextmanager
-    def taken(self, thread: int, seconds: float, path: Path) -> Generator[None]:
+    def taken(self, thread: int, seconds: float, path: str) -> Generator[None]:
         if self._thread == thread:
             raise nested()
         if not self._lock.acquire(timeout=seconds):
-            raise unavailable(f"{path} is busy: another thread is writing all the time", path=str(path))
+            raise unavailable(f"{path} is busy: another thread is writing all the time", path=path)
         self._thread = thread
         try:
             yield
@@ -233,7 +252,7 @@ class _Process:
     """
 
     def __init__(self) -> None:
-        self.gate = threading.Condition(threading.RLock())
+        self.gate = Gate()
         self.files = weakref.WeakSet[SqliteFile]()
         self.forked = set[Inode | None]()
         self._writers = weakref.WeakValueDictionary[Inode | None, _Writer]()
@@ -254,35 +273,37 @@ class _Process:
 
     def wait_for_fork(self, thread: int) -> None:
         """Wait until another thread's fork is over, unless that waits for a transaction of this thread."""
-        while self._forking not in (None, thread) and not self._is_in_transaction(thread):
-            self.gate.wait()
+        if self._forking not in (None, thread) and not self._is_in_transaction(thread):
+            self.gate.wait_for(lambda: self._forking is None)
 
     def before(self) -> None:
         thread = threading.get_ident()
-        self.gate.acquire()
-        while self._forking is not None:
-            self.gate.wait()
+        self.gate.lock.acquire()
+        self.gate.wait_for(lambda: self._forking is None)
         self._forking = thread
+        self.gate.is_shut = True
         others = [each for each in self.files if thread not in each.usage.in_transaction]
         self.gate.wait_for(
             lambda: not any(each.usage.in_transaction for each in others),
-            timeout=max((each.busy_seconds for each in others), default=0.0),
+            max((each.busy_seconds for each in others), default=0.0),
         )
         for each in others:
             each.close_for_fork()
 
     def after_in_parent(self) -> None:
         self._forking = None
-        self.gate.notify_all()
-        self.gate.release()
+        self.gate.is_shut = bool(self.forked)
+        self.gate.changed()
+        self.gate.lock.release()
 
     def after_in_child(self) -> None:
-        self.gate = threading.Condition(threading.RLock())
+        self.gate = Gate()
         self._writers.clear()
         self._pid = os.getpid()
         self._forking = None
         for each in list(self.files):
             each.forget_parent()
+        self.gate.is_shut = bool(self.forked)
 
     def _is_in_transaction(self, thread: int) -> bool:
         return any(thread in each.usage.in_transaction for each in self.files)
@@ -306,24 +327,22 @@ def connect(database: str, busy_seconds: float) -> sqlite3.Connection:
 
 
 @contextmanager
-def transaction(
-    connection: sqlite3.Connection, begin: str, is_lost: Callable[[], bool] = lambda: False
-) -> Generator[None]:
-    """Commit at normal exit, roll back on an exception; do neither to a connection that is the parent's."""
+def transaction(connection: sqlite3.Connection, begin: str) -> Generator[None]:
+    """Commit at normal exit, roll back on an exception."""
     connection.execute(begin)
     try:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        if not is_lost() and connection.in_transaction:
+        if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
 
 
-def _inode(path: Path) -> Inode | None:
+def _inode(path: str) -> Inode | None:
     """Which file is at this path; None where there is none, or it cannot be told."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # at each transaction: a Path takes twice as long
     except OSError:
         return None
     return found.st_dev, found.st_ino

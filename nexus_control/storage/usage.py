@@ -14,52 +14,78 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage.faults import closed, nested
 
 
-class Usage:
-    """Threads in transactions, and threads whose executions hold the store. `condition` guards everything here;
-    `release` is called under it when the store is closed and nobody will use it any more.
+class Gate:
+    """A lock, and those who wait for what it guards to change. While it `is_shut`, who begins a transaction must be
+    admitted.
     """
 
-    def __init__(self, condition: threading.Condition, release: Callable[[], None]) -> None:
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.is_shut = False
+        self._changed = threading.Condition(self.lock)
+        self._waiting = 0
+
+    def wait_for(self, happened: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Give the lock away until this has happened, at most so long; whether it has."""
+        self._waiting += 1
+        try:
+            return self._changed.wait_for(happened, seconds)
+        finally:
+            self._waiting -= 1
+
+    def changed(self) -> None:
+        """Wake those who wait. Nobody does, almost always, and then this costs nothing."""
+        if self._waiting:
+            self._changed.notify_all()
+
+
+class Usage:
+    """Threads in transactions, and threads whose executions hold the store. `gate` guards everything here; `release` is
+    called under it when the store is closed and nobody will use it any more.
+    """
+
+    def __init__(self, gate: Gate, release: Callable[[], None]) -> None:
         self.in_transaction = set[int]()
-        self._condition = condition
+        self._gate = gate
         self._release = release
         self._is_closed = False
         self._holds = dict[int, int]()
 
-    @contextmanager
-    def transaction(self, admit: Callable[[int], None] | None = None) -> Generator[int]:
-        """A transaction of this thread, which is given; `admit` may still refuse it, or wait. Raises STORE_UNAVAILABLE
-        once closed, INTERNAL inside another transaction.
+    def begin(self, admit: Callable[[int], None] | None = None) -> int:
+        """A transaction of this thread begins, whose identifier is given. `admit` may refuse it, or wait, where the
+        gate is shut. Raises STORE_UNAVAILABLE once closed, INTERNAL inside another transaction.
         """
         thread = threading.get_ident()
-        with self._condition:
-            if admit is not None:
+        with self._gate.lock:
+            if self._gate.is_shut and admit is not None:
                 admit(thread)
             if self._is_closed and thread not in self._holds:
                 raise closed()
             if thread in self.in_transaction:
                 raise nested()
             self.in_transaction.add(thread)
-        try:
-            yield thread
-        finally:
-            with self._condition:
-                self.in_transaction.discard(thread)
-                self._condition.notify_all()
+        return thread
+
+    def end(self, thread: int) -> None:
+        """The transaction of this thread has ended."""
+        with self._gate.lock:
+            self.in_transaction.discard(thread)
+            self._gate.changed()
+            if self._is_closed:
                 self._release_if_over()
 
     @contextmanager
     def held(self) -> Generator[None]:
         """An execution of this thread: until it ends, this thread may begin transactions even after `close()`."""
         thread = threading.get_ident()
-        with self._condition:
+        with self._gate.lock:
             if self._is_closed and thread not in self._holds:
                 raise closed()
             self._holds[thread] = self._holds.get(thread, 0) + 1
         try:
             yield
         finally:
-            with self._condition:
+            with self._gate.lock:
                 if (left := self._holds.pop(thread, 0) - 1) > 0:
                     self._holds[thread] = left
                 self._release_if_over()
@@ -69,24 +95,24 @@ class Usage:
         transaction does not end in time, the store is closed all the same, and released when that ends.
         """
         thread = threading.get_ident()
-        with self._condition:
+        with self._gate.lock:
             if thread in self.in_transaction or thread in self._holds:
                 raise _in_use("it was closed from inside one of its own calls")
             self._is_closed = True
-            if not self._condition.wait_for(lambda: not self.in_transaction, timeout=seconds):
+            if not self._gate.wait_for(lambda: not self.in_transaction, seconds):
                 raise _in_use(f"a transaction of another thread has not ended within {seconds:g} seconds")
             self._release_if_over()
 
     def abandon(self) -> None:
         """Close without waiting: nobody has the store any more, or the interpreter ends."""
-        with self._condition:
+        with self._gate.lock:
             self._is_closed = True
             if not self.in_transaction:
                 self._release()
 
-    def forget(self, condition: threading.Condition) -> None:
+    def forget(self, gate: Gate) -> None:
         """In a child of a fork: the parent's threads are not here."""
-        self._condition = condition
+        self._gate = gate
         self.in_transaction.clear()
         self._holds.clear()
 

@@ -19,10 +19,22 @@ class CountingRouter:
     def __init__(self, runs: Path) -> None:
         self._runs = runs
 
-    def run(self, **_request: Any) -> dict[str, object]:
+    def run(
+        self,
+        goal: str,
+        adapter_id: str,
+        dry_run: bool,
+        plan: str | None = None,
+        max_steps: int | None = None,
+        require_capabilities: list[str] | None = None,
+    ) -> dict[str, Any]:
+        self.meanwhile()
         with self._runs.open("a") as file:
             file.write("run\n")
         return {"run_id": "r1", "status": "completed", "steps_executed": 1}
+
+    def meanwhile(self) -> None:
+        """What else happens in the run."""
 
     def get_adapter_capabilities(self, adapter_id: str) -> set[str] | None:
         return {"apply"}

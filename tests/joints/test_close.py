@@ -80,14 +80,13 @@ class _ClosedInMidRun(CountingRouter):
         self._tools = tools
         self.refused: str | None = None
 
-    def run(self, **request: object) -> dict[str, object]:
+    def meanwhile(self) -> None:
         try:
             self._tools.store.close()
         except ValueError as error:
             self.refused = str(error)
         with ThreadPoolExecutor(1) as pool:
             pool.submit(self._tools.store.close).result()
-        return super().run(**request)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -116,7 +115,8 @@ def test_a_run_is_logged_to_its_end_although_its_router_was_closed_meanwhile(tmp
 
     adapters = Adapters([PythonAdapter("keys", {"rotate": close_elsewhere})])
     router = LocalRouter(adapters, tmp_path / "runs")
-    plan = [{"step_id": "s1", "intent": "", "call": {"tool": "keys", "method": "rotate", "args": {}}}]
+    call: dict[str, object] = {"tool": "keys", "method": "rotate", "args": {}}
+    plan = [{"step_id": "s1", "intent": "", "call": call}]
     with NexusControlTools(plan_checker=router).store as store:
         tools = NexusControlTools(store)
         asked = tools.request("Rotate", ALICE, mode="apply", plan=plan)
