@@ -9,6 +9,7 @@ way may still be written after `close()`. Every fault of the file is STORE_UNAVA
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -20,6 +21,7 @@ from nexus_control.clock import Clock
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import make_run_bundle
 from nexus_control.instants import format_instant
+from nexus_control.storage.faults import forked
 from nexus_control.storage.sqlite_file import SqliteFile, SqliteMemory, transaction
 
 RunEvent: TypeAlias = tuple[str, Mapping[str, object]]
@@ -49,9 +51,14 @@ class OpenRun:
 
     log: "RunLog"
     run_id: str
+    pid: int
 
     def append(self, *events: RunEvent) -> int:
-        """Commits these events together; how many the run has now."""
+        """Commits these events together; how many the run has now. A child that a step forked writes no run of its
+        parent's: STORE_FORKED.
+        """
+        if self.pid != os.getpid():
+            raise forked(f"run {self.run_id}")
         return self.log.append(self.run_id, events)
 
 
@@ -79,7 +86,7 @@ class RunLog:
         with self._transaction() as connection:
             connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", (run_id, mode, goal, created_at))
             self._insert(connection, run_id, (("RUN_STARTED", {"goal": goal, "mode": mode}), *events))
-        return OpenRun(self, run_id)
+        return OpenRun(self, run_id, os.getpid())
 
     def append(self, run_id: str, events: tuple[RunEvent, ...]) -> int:
         with self._transaction() as connection:

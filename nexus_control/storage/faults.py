@@ -21,13 +21,12 @@ def closed() -> NexusControlError:
     return unavailable("the store is closed: open it again")
 
 
-def forked(where: str) -> NexusControlError:
-    """This process was forked while its parent used the store: what SQLite remembers of locks is not true here."""
+def forked(what: str) -> NexusControlError:
+    """This process was forked while its parent used that: what it remembers of locks, or of a run, is the parent's."""
     return NexusControlError(
         ErrorCode.STORE_FORKED,
-        f"{where} cannot be used in this process: it was forked while a transaction on it was under way, or from a"
-        " process that keeps it in memory",
-        {"path": where},
+        f"{what} belongs to the process from which this one was forked, and cannot be used here",
+        {"what": what},
     )
 
 

@@ -8,6 +8,7 @@
 A process that dies between 1 and 3 leaves the decision executing; `recover` turns that into outcome unknown.
 """
 
+import os
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from nexus_control.payloads import (
 from nexus_control.projection import StoredDecision
 from nexus_control.session import WriteSession
 from nexus_control.storage.contract import Claim
+from nexus_control.storage.faults import forked
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.ownership import owning
@@ -50,6 +52,7 @@ class _Claimed:
     claim: Claim
     request: dict[str, Any]
     request_digest: str
+    pid: int
 
     @property
     def mode(self) -> str:
@@ -100,7 +103,7 @@ def _claim(
             ],
         )
         claim = session.claim(started, decision.facts.event_count, owner)
-    return _Claimed(claim, request, request_digest)
+    return _Claimed(claim, request, request_digest, os.getpid())
 
 
 def _ask_adapter(router: RouterProtocol, adapter_id: str) -> tuple[set[str] | None, str | None]:
@@ -256,9 +259,12 @@ def _settle(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> None:
 def _record(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> bool:
     """Append the outcome while the claim still holds; otherwise keep it beside the log, and answer False.
 
-    A claim that is not ours any more is left alone: the decision has gone on without this execution.
+    A claim that is not ours any more is left alone: the decision has gone on without this execution. A child that the
+    router forked, and that comes back here, records nothing: STORE_FORKED.
     """
     claim = claimed.claim
+    if claimed.pid != os.getpid():
+        raise forked(f"execution {claim.seq} of decision {claim.decision_id}")
     with store.writing() as session:
         decision = session.decision(claim.decision_id)
         execution = decision.facts.last_execution

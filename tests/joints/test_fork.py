@@ -1,10 +1,17 @@
 """Forks: of a process whose threads write, by a pre-forking server, and in the middle of things."""
 
+import os
+import sys
 import threading
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from nexus_control import NexusControlTools
+from nexus_control.execution.adapter import Adapters
+from nexus_control.execution.local_router import LocalRouter
+from nexus_control.execution.python_adapter import PythonAdapter
 from tests.joints.office import (
     approved,
     execute,
@@ -16,6 +23,7 @@ from tests.joints.office import (
     wait_for,
 )
 from tests.joints.rounds import ROUNDS
+from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, data_of
 
 # The tests fork fresh processes: pytest's own has threads of others.
 _WRITING_PARENT = """
@@ -122,6 +130,56 @@ def race_in_children(folder: Path, rounds: int) -> None:
 def _race(tools: NexusControlTools | Path, request_id: str, runs: Path) -> None:
     ours = NexusControlTools(db_path=tools) if isinstance(tools, Path) else tools
     assert execute(ours, request_id, runs) in (None, "POLICY_NOT_SATISFIED")
+
+
+_FORKING_STEP = """
+import sys
+from pathlib import Path
+from tests.joints import test_fork
+test_fork.execute_a_step_that_forks(Path(sys.argv[1]), sys.argv[2])
+"""
+
+
+def execute_a_step_that_forks(folder: Path, how_the_child_leaves: str) -> None:
+    """The child comes back out of the step, through the router and through execute, and must record nothing."""
+    parent = os.getpid()
+
+    def step() -> str:
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+        elif how_the_child_leaves == "exit":
+            sys.exit(3)
+        elif how_the_child_leaves == "fault":
+            raise LookupError
+        return "done"
+
+    router = LocalRouter(Adapters([PythonAdapter("keys", {"rotate": step})]), folder / "runs")
+    tools = NexusControlTools(db_path=folder / "store.db", plan_checker=router)
+    call: dict[str, object] = {"tool": "keys", "method": "rotate", "args": {}}
+    plan = [{"step_id": "s1", "intent": "", "call": call}]
+    request_id = data_of(tools.request("Rotate", ALICE, mode="apply", plan=plan))["request_id"]
+    data_of(tools.approve(request_id, BOB))
+    try:
+        answer = tools.execute(request_id, ADAPTER, SCHEDULER, router)
+    finally:
+        if os.getpid() != parent:
+            os._exit(0)
+    run = router.export_run(data_of(answer)["run_id"])["run"]
+    assert run["status"] == "COMPLETED"
+    assert data_of(tools.status(request_id))["state"] == "completed"
+    assert [event["type"] for event in router.export_run(run["run_id"])["events"]].count(
+        "STEP_COMPLETED"
+    ) == 1
+    tools.store.close()
+    require_whole(folder / "store.db", request_id)
+
+
+@pytest.mark.parametrize("how_the_child_leaves", ["return", "exit", "fault"])
+def test_a_child_that_a_step_forks_records_nothing_of_the_execution(
+    how_the_child_leaves: str, tmp_path: Path
+) -> None:
+    run_plainly(_FORKING_STEP, tmp_path, how_the_child_leaves)
 
 
 def test_nothing_is_lost_when_a_process_forks_while_its_thread_writes(tmp_path: Path) -> None:
