@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from nexus_control.storage.faults import unavailable
-from nexus_control.whole_files import create_file
 
 MOST_BYTES = 512
 """What is read of a content, and a sector of a disk."""
@@ -124,10 +123,13 @@ class FileSlot:
         like = self._database.stat()
         mode = stat.S_IMODE(like.st_mode) & _READ_AND_WRITE
         with suppress(FileExistsError):
-            create_file(self._path, b"", mode)
-            self._path.chmod(mode)  # whatever the umask took away
-            with suppress(PermissionError):
-                os.chown(self._path, like.st_uid, like.st_gid)
+            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            try:
+                with suppress(PermissionError):
+                    os.fchown(file, like.st_uid if os.geteuid() == 0 else -1, like.st_gid)
+                os.fchmod(file, mode)  # with what the umask took away
+            finally:
+                os.close(file)
 
     def _fault(self, verb: str, error: OSError) -> Exception:
         return unavailable(f"{self._path} cannot be {verb}: {error.strerror}", path=str(self._path))
