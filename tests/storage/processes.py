@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage import open_storage
+from nexus_control.storage.slot import FileSlot
 from tests.storage.rows import entry, projection
 
 spawn = multiprocessing.get_context("spawn")
@@ -115,6 +116,42 @@ def open_without_permission(path: Path) -> None:
         assert error.details["path"] == str(path)
     else:
         raise AssertionError("a read-only store was opened")
+
+
+def use_slot_without_permission(folder: Path) -> None:
+    """Use the slot in `folder`, which everybody may only read, as somebody else than its owner."""
+    if os.getuid() == 0:
+        os.setuid(65534)
+    slot = FileSlot(folder / "slot", folder / "store.db")
+    assert slot.read() == b"content"
+    try:
+        slot.require_writable()
+    except NexusControlError as error:
+        assert error.code == ErrorCode.STORE_UNAVAILABLE
+        assert error.details["path"] == str(folder / "slot")
+    else:
+        raise AssertionError("a slot that may only be read was written")
+
+
+def fork_inside_a_slot(path: Path) -> None:
+    """What is open crosses `fork()`: a lock that is not given back by name is held until the child is gone, too."""
+    slot = FileSlot(path.with_name("slot"), path)
+    ended, end = os.pipe()
+    children: list[int] = []
+
+    def fork(_: bytes) -> bytes:
+        child = os.fork()
+        if child == 0:
+            os.close(end)
+            os.read(ended, 1)  # lives, with the slot open, until its parent is done
+            os._exit(0)
+        children.append(child)
+        return b"written"
+
+    slot.update(fork)
+    assert slot.update(lambda _: b"again") == b"written"
+    os.close(end)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0]
 
 
 def leave_open(path: Path) -> None:
