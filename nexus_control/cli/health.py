@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _REBUILD = "Run `nexus-control doctor --rebuild`: what is derived is made anew from the log, which is whole."
 _LOG = "Execute nothing from this store. Compare it with packages and bundles that were exported, and restore a backup."
 _LOST = (
-    "Put back the database that continues what lies beside it. If it is lost, find out what was executed, denied or taken"
-    " back since this copy was made, for this store would execute it again. Then whoever owns the store runs"
+    "Put back the database that continues what lies beside it. If it is lost, find out what was executed, denied or"
+    " taken back since this copy was made, for this store would execute it again. Then whoever owns the store runs"
     " `nexus-control doctor --accept-rollback`."
 )
 
