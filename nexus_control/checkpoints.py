@@ -9,7 +9,8 @@ another entry, with a note of the key before it:
     key entry  = {"key": <verifier key>, "note": "nexus-control/key/v1\\n<origin>\\n<verifier key>\\n" signed}
 
 Nothing is signed that does not continue the last checkpoint, which is kept beside the store too: an older copy of the
-database, or another history, is noticed there. What was appended since the last checkpoint that left this machine can
+database, or another history, is noticed there. One whose loss the store's owner accepted (`head`) is replaced by the
+next. What was appended since the last checkpoint that left this machine can
 still be rewritten by whoever owns both the store and the key.
 """
 
@@ -37,6 +38,7 @@ from nexus_control.evidence.note import (
     sign_note,
 )
 from nexus_control.evidence.tlog_proof import LogProof
+from nexus_control.head import losses
 from nexus_control.records import decode, encode
 from nexus_control.session import ReadSession, WriteSession
 from nexus_control.storage.contract import Entry
@@ -45,6 +47,7 @@ from nexus_control.store import DecisionStore
 
 _KEY, _NEXT_KEY, _LAST = "key", "key.next", "checkpoint"
 _KEY_TEXT = "nexus-control/key/v1"
+_LONGEST_LOST = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +162,23 @@ def last_published(store: DecisionStore) -> Checkpoint | None:
         return _require_last(session, store.sidecar)
 
 
+def lost_checkpoint(session: ReadSession, sidecar: Sidecar) -> str | None:
+    """The note beside the store, if the log does not continue it. Raises LOG_INCONSISTENT where no note is there."""
+    try:
+        _require_last(session, sidecar)
+        return None
+    except NexusControlError as fault:
+        content = sidecar.read(_LAST) or b""
+        if fault.code != ErrorCode.LOG_INCONSISTENT:
+            raise
+        try:
+            if len(content) <= _LONGEST_LOST:
+                return content.decode()
+        except UnicodeDecodeError:
+            pass
+        raise _inconsistent(f"{sidecar.place(_LAST)} is no checkpoint: move it away") from None
+
+
 def keys_of(store: DecisionStore) -> list[KeyRecord]:
     """All keys that the log ever had, the current one last."""
     with store.reading() as session:
@@ -237,6 +257,16 @@ def _require_last(session: ReadSession, sidecar: Sidecar) -> Checkpoint | None:
     content = sidecar.read(_LAST)
     if content is None:
         return None
+    try:
+        return _continued(session, sidecar, content)
+    except NexusControlError:
+        accepted = [loss.checkpoint.encode() for loss in losses(session) if loss.checkpoint is not None]
+        if content in accepted:
+            return None
+        raise
+
+
+def _continued(session: ReadSession, sidecar: Sidecar, content: bytes) -> Checkpoint:
     try:
         last = _signed_checkpoint(content.decode(), [record.verifier for record in _records(session)])
     except (NexusControlError, UnicodeDecodeError) as error:

@@ -1,4 +1,6 @@
-"""Between events and rows: an entry of the store's log is an event, or a record of an import or of a key."""
+"""Between events and rows: an entry of the store's log is an event, or a record of an import, a key or an accepted
+rollback.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,7 +9,14 @@ from typing import Any, TypedDict, cast
 from nexus_control.actors import Actor
 from nexus_control.canonical_json import canonical_json
 from nexus_control.events import StoredEvent, digest_of_canonical_payload, parse_event_type
-from nexus_control.evidence.chain import GENESIS, event_leaf_data, import_leaf_data, key_leaf_data, leaf_hash
+from nexus_control.evidence.chain import (
+    GENESIS,
+    event_leaf_data,
+    import_leaf_data,
+    key_leaf_data,
+    leaf_hash,
+    rollback_leaf_data,
+)
 from nexus_control.integrity import sha256_hex
 from nexus_control.storage.contract import Entry, EntryKind, Placed
 
@@ -20,7 +29,17 @@ IMPORTED = "IMPORTED"
 KEY_ROTATED = "KEY_ROTATED"
 """The event type of the record of a new key of the log."""
 
-RECORDS: dict[EntryKind, str] = {"import": IMPORTED, "key": KEY_ROTATED}
+ROLLBACK_ACCEPTED = "ROLLBACK_ACCEPTED"
+"""The event type of the record that the store's owner accepted what an older copy of it has lost."""
+
+ROLLBACKS = "store"
+"""The one stream of those records."""
+
+RECORDS: dict[EntryKind, str] = {
+    "import": IMPORTED,
+    "key": KEY_ROTATED,
+    "rollback": ROLLBACK_ACCEPTED,
+}
 """The kinds of entry that are no events, and the one event type of each."""
 
 
@@ -78,6 +97,11 @@ def key_entry(log: str, seq: int, ts: str, details: Mapping[str, object], prev: 
     return _record("key", log, 0, seq, KEY_ROTATED, ts, details, prev)
 
 
+def rollback_entry(seq: int, ts: str, actor: Actor, details: Mapping[str, object], prev: str) -> Entry:
+    """The entry that says what `actor` accepted as lost, chained to the one before it."""
+    return _record("rollback", ROLLBACKS, 0, seq, ROLLBACK_ACCEPTED, ts, details, prev, actor)
+
+
 def _record(
     kind: EntryKind,
     stream: str,
@@ -87,6 +111,7 @@ def _record(
     ts: str,
     details: Mapping[str, object],
     prev: str,
+    actor: Actor = SYSTEM_ACTOR,
 ) -> Entry:
     payload = canonical_json(details)
     return _chained(
@@ -97,8 +122,8 @@ def _record(
             seq=seq,
             event_type=event_type,
             ts=ts,
-            actor_type=SYSTEM_ACTOR.type,
-            actor_id=SYSTEM_ACTOR.id,
+            actor_type=actor.type,
+            actor_id=actor.id,
             payload=payload,
             digest=sha256_hex(payload),
             leaf="",
@@ -129,6 +154,8 @@ def leaf_data_of(entry: Entry, prev: str) -> bytes:
             return import_leaf_data(decision_id=entry.stream, generation=entry.generation, **common)
         case "key":
             return key_leaf_data(log=entry.stream, seq=entry.seq, **common)
+        case "rollback":
+            return rollback_leaf_data(stream=entry.stream, seq=entry.seq, **common)
         case "decision" | "template":
             return event_leaf_data(
                 subject="template" if entry.kind == "template" else "decision_id",

@@ -48,6 +48,7 @@ class ErrorCode(StrEnum):
     CONFIG_INVALID = "CONFIG_INVALID"
     KEY_UNUSABLE = "KEY_UNUSABLE"
     LOG_INCONSISTENT = "LOG_INCONSISTENT"
+    STORE_ROLLED_BACK = "STORE_ROLLED_BACK"
     JSON_INVALID = "JSON_INVALID"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     STORE_IN_USE = "STORE_IN_USE"
@@ -122,6 +123,10 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.CONFIG_INVALID: "Correct the named entry of the configuration file.",
     ErrorCode.KEY_UNUSABLE: "Put the right key file back, readable by its owner alone, or give the log a new key.",
     ErrorCode.LOG_INCONSISTENT: "Execute nothing from this store until it is known which history is the right one.",
+    ErrorCode.STORE_ROLLED_BACK: (
+        "Tell the store's owner, who puts the newer database back, or looks at it with doctor;"
+        " nothing is executed until then."
+    ),
     ErrorCode.JSON_INVALID: "Send plain JSON: no duplicate keys, no NaN, no BOM, at most 64 levels.",
     ErrorCode.STORE_UNAVAILABLE: "Check the database path, permissions and disk space, then try again.",
     ErrorCode.STORE_IN_USE: "Let the calls under way return, then close the store again.",

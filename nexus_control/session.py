@@ -15,7 +15,15 @@ from typing import Any
 from nexus_control.actors import Actor, require_new_actor
 from nexus_control.canonical_json import canonical_json, require_canonical_domain
 from nexus_control.clock import Clock
-from nexus_control.entries import contents_of, event_entry, import_entry, key_entry, to_event
+from nexus_control.entries import (
+    ROLLBACKS,
+    contents_of,
+    event_entry,
+    import_entry,
+    key_entry,
+    rollback_entry,
+    to_event,
+)
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, Payload, StoredEvent, digest_of_canonical_payload
 from nexus_control.evidence.chain import GENESIS
@@ -235,6 +243,13 @@ class WriteSession(ReadSession):
         earlier = self.rows.entries("key", log, 0)
         prev = earlier[-1].leaf if earlier else GENESIS
         self._log([key_entry(log, len(earlier), format_instant(self.now), details, prev)])
+
+    def append_rollback(self, actor: Actor, details: Mapping[str, object]) -> None:
+        """Record what `actor` accepted as lost."""
+        earlier = self.rows.entries("rollback", ROLLBACKS, 0)
+        prev = earlier[-1].leaf if earlier else GENESIS
+        who, ts = require_new_actor(actor), format_instant(self.now)
+        self._log([rollback_entry(len(earlier), ts, who, details, prev)])
 
     def claim(self, decision: StoredDecision, seq: int, owner: str) -> Claim:
         """Record who executes the decision from EXECUTION_REQUESTED at `seq` on."""

@@ -1,15 +1,17 @@
 """What a store can prove about itself from its entries alone: the log is whole, and the projections equal a replay.
 
 `find_faults` recomputes every position, generation, seq, digest and chain hash, the Merkle tree, and every projection.
-It finds a change by anybody who did not recompute all that hangs on it, and one that does not continue the checkpoint
-beside the store; against who owns both, only a checkpoint kept elsewhere helps. It reports whatever lies in the file,
-and raises for none of it.
+It finds a change by anybody who did not recompute all that hangs on it, and one that does not continue the head or the
+checkpoint beside the store; against who owns them all, only a checkpoint kept elsewhere helps. It reports whatever lies
+in the file, and raises for none of it.
 
 The Merkle tree is a second record of the log. One that is whole, but of other entries, says that entries were taken
 away, put in or moved even where every chain is whole; only a tree that contradicts itself is itself at fault.
 
 `rebuild_derived` throws tree and projections away and makes them anew. A decision that was only reserved has no entry
 yet: its row, and the order in which decisions came, are carried over from the old projections where there are any.
+
+`accept_rollback` is its owner's word that a store goes on although it does not continue what lies beside it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,13 +19,17 @@ from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from typing import get_args
 
-from nexus_control.checkpoints import key_record_of, last_published
+from nexus_control import head
+from nexus_control.actors import Actor
+from nexus_control.checkpoints import key_record_of, last_published, lost_checkpoint
 from nexus_control.entries import RECORDS, chain_of, contents_of, digest_of, leaf_of, to_event
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.events import EventType
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.evidence.merkle import Subtrees, whole_tree
 from nexus_control.facts import Facts, fold
 from nexus_control.projection import StoredDecision, brought_by, import_record_of, to_projection
+from nexus_control.records import encode
 from nexus_control.storage.contract import Entry, EntryKind, Placed, Projection, Reader
 from nexus_control.store import DecisionStore
 
@@ -32,6 +38,15 @@ _FIRST = -(2**63)
 
 _UNREADABLE = (ValueError, RecursionError)
 """What reading a text raises that says nothing, or nests too deep."""
+
+
+_REMEMBERED = {
+    EventType.EXECUTION_REQUESTED,
+    EventType.APPROVAL_DENIED,
+    EventType.APPROVAL_REVOKED,
+    EventType.DECISION_WITHDRAWN,
+}
+"""The events after which the head is brought forward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +71,41 @@ def find_faults(store: DecisionStore) -> list[Fault]:
         if fault.code != ErrorCode.STORE_UNAVAILABLE:
             raise
         return [Fault(code="STORE_UNREADABLE", detail=fault.message)]
-    return faults or list(_checkpoint_faults(store))
+    return faults or [*_head_faults(store), *_checkpoint_faults(store)]
+
+
+def unknown_to_head(store: DecisionStore) -> str | None:
+    """Why an older copy of this store might not be noticed by the head beside it; None where it would be."""
+    place = head.place_of(store.sidecar)
+    try:
+        content = head.slot_of(store.sidecar).read()
+    except NexusControlError as fault:
+        return f"{fault.message}; nothing is executed until it can be"
+    if not content:
+        return f"{place} is not there yet: it is written when something is executed, denied, revoked or withdrawn"
+    known = head.parse_head(content)
+    if known is None:
+        return f"{place} is no head: it is replaced when something is executed, denied, revoked or withdrawn"
+    with store.reading() as session:
+        later = [placed for placed in session.rows.log(known.size) if _is_remembered(placed.entry)]
+    return f"{place} does not know of entry {later[-1].position}: it could not be written" if later else None
+
+
+def accept_rollback(store: DecisionStore, actor: Actor) -> bool:
+    """Record that `actor`, who owns the store, accepts what it has lost: its head, its checkpoint, or both. The log is
+    taken to continue them from then on. False when nothing is lost, and then nothing is written.
+
+    Raises LOG_INCONSISTENT where something else than a checkpoint lies in the checkpoint's place.
+    """
+    with store.writing() as session:
+        known = head.parse_head(head.slot_of(store.sidecar).read())
+        lost = known if known is not None and not head.is_continued(session, known) else None
+        note = lost_checkpoint(session, store.sidecar)
+        if lost is None and note is None:
+            return False
+        session.append_rollback(actor, encode(head.Loss(head=lost, checkpoint=note)))
+    head.remember(store)
+    return True
 
 
 def rebuild_derived(store: DecisionStore) -> int:
@@ -67,6 +116,20 @@ def rebuild_derived(store: DecisionStore) -> int:
         session.rows.replace_projections(rebuilt)
         session.rows.replace_subtrees(_subtrees(log))
     return len(rebuilt)
+
+
+def _is_remembered(entry: Entry) -> bool:
+    return entry.kind == "decision" and entry.origin == "local" and entry.event_type in _REMEMBERED
+
+
+def _head_faults(store: DecisionStore) -> Iterator[Fault]:
+    try:
+        content = head.slot_of(store.sidecar).read()
+        with store.reading() as session:
+            head.require_continued(session, store.sidecar, content)
+    except NexusControlError as fault:
+        if fault.code == ErrorCode.STORE_ROLLED_BACK:  # what cannot be read says nothing
+            yield Fault(code=fault.code.value, detail=fault.message)
 
 
 def _checkpoint_faults(store: DecisionStore) -> Iterator[Fault]:
@@ -177,6 +240,8 @@ def _read(entry: Entry) -> None:
         raise ValueError("no record of its kind")
     if entry.kind == "import":
         _ = import_record_of(entry.payload), brought_by(entry.payload)
+    elif entry.kind == "rollback":
+        head.loss_of(entry)
     else:
         key_record_of(entry)
 
@@ -191,7 +256,7 @@ def _is_forensic(entry: Entry) -> bool:
 
 def _generation_faults(log: list[Placed]) -> Iterator[Fault]:
     """A decision's generations come one after the other, an import's record in that which it began; the streams of
-    templates and keys have one.
+    templates, keys and rollbacks have one.
     """
     last: dict[str, int] = {}
     for position, entry in log:

@@ -6,11 +6,12 @@
     chain[n]  = SHA-256(0x00 || leaf data)       the leaf hash of RFC 6962, section 2.1
     prev      = "sha256:" + hex(chain[n-1]);     for n = 0: "sha256:" and 64 zeros
 
-Two more records are leaves of a store's log, each chained to the one of its own kind before it. `digest` is that of
+Three more records are leaves of a store's log, each chained to the one of its own kind before it. `digest` is that of
 what the record holds:
 
     an import   {"_type": "nexus-control/import/v1", "actor", "decision_id", "digest", "generation", "prev", "ts"}
     a new key   {"_type": "nexus-control/key/v1", "actor", "digest", "log", "prev", "seq", "ts"}
+    a rollback  {"_type": "nexus-control/rollback/v1", "actor", "digest", "prev", "seq", "stream", "ts"}
 """
 
 import hashlib
@@ -74,6 +75,21 @@ def key_leaf_data(*, log: str, seq: int, ts: str, actor: Actor, digest: str, pre
             "log": log,
             "prev": prefixed(prev),
             "seq": seq,
+            "ts": ts,
+        }
+    ).encode()
+
+
+def rollback_leaf_data(*, stream: str, seq: int, ts: str, actor: Actor, digest: str, prev: str) -> bytes:
+    """The bytes that the hash of a record of an accepted rollback covers."""
+    return canonical_json(
+        {
+            "_type": "nexus-control/rollback/v1",
+            "actor": actor.to_dict(),
+            "digest": prefixed(digest),
+            "prev": prefixed(prev),
+            "seq": seq,
+            "stream": stream,
             "ts": ts,
         }
     ).encode()

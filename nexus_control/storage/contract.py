@@ -11,7 +11,7 @@ Every storage keeps four things:
 * **claims**: who is executing a decision at this moment. Operational, beside the log.
 
 A storage never looks at the clock, and computes no hash. What is not in it but beside it - the log's key, the last
-checkpoint - is in its `sidecar`.
+checkpoint, the head - is in its `sidecar`.
 
 Entries and projections are named tuples because they are read by the thousand: a frozen dataclass takes five times as
 long to make.
@@ -44,7 +44,7 @@ from nexus_control.storage.sidecar import Sidecar
 BUSY_SECONDS = 30.0
 """How long a call waits for another's transaction, unless told otherwise."""
 
-EntryKind: TypeAlias = Literal["decision", "template", "import", "key"]
+EntryKind: TypeAlias = Literal["decision", "template", "import", "key", "rollback"]
 NEVER = ""
 FOREVER = "~"
 """Bounds of `Projection.approved_until`: they sort before and after every instant that is written as UTC text."""

@@ -3,7 +3,8 @@
 Beside a SQLite file `decisions.db` these are the files `decisions.db.key`, `decisions.db.checkpoint`: whoever replaces
 the database by an older copy does not replace them by that. Beside a store in memory they are in memory.
 
-A secret is created whole, with mode 0600, where nothing was; and is not read once others may read it.
+A secret is created whole, with mode 0600, where nothing was; and is not read once others may read it. What must be
+written quickly and often has a slot (`storage.slot`).
 """
 
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from nexus_control.storage.faults import unavailable
+from nexus_control.storage.slot import FileSlot, MemorySlot, Slot
 from nexus_control.whole_files import create_file, replace_file
 
 _OTHERS = 0o077
@@ -43,12 +45,17 @@ class Sidecar(Protocol):
         """Move a content over another, or to where none was."""
         ...
 
+    def slot(self, name: str) -> Slot:
+        """The slot of this name; there may be nothing in it yet."""
+        ...
+
 
 class MemorySidecar:
     """Beside a store in memory."""
 
     def __init__(self) -> None:
         self._contents: dict[str, bytes] = {}
+        self._slots: dict[str, Slot] = {}
 
     def place(self, name: str) -> str:
         return f"the {name} in memory"
@@ -69,6 +76,9 @@ class MemorySidecar:
 
     def rename(self, name: str, new_name: str) -> None:
         self._contents[new_name] = self._contents.pop(name)
+
+    def slot(self, name: str) -> Slot:
+        return self._slots.setdefault(name, MemorySlot())
 
 
 class FileSidecar:
@@ -121,6 +131,9 @@ class FileSidecar:
             self._flush_folder()
         except OSError as error:
             raise self._fault(name, "moved", error) from error
+
+    def slot(self, name: str) -> Slot:
+        return FileSlot(self._path(name), self._database)
 
     def _path(self, name: str) -> Path:
         return self._database.with_name(f"{self._database.name}.{name}")

@@ -139,6 +139,25 @@ _SUBTREES_OF_LEAVES = (
 
 _FIRST_KINDS = "kind = 'decision' OR kind = 'template' OR kind = 'import'"
 
+
+def _entries_with(kinds: str) -> tuple[str, ...]:
+    """The statements that make the table of entries anew, with all that is in it, to take entries of these kinds."""
+    return (
+        "DROP TRIGGER entries_grow_at_the_end",
+        "DROP TRIGGER entries_are_not_updated",
+        "DROP TRIGGER entries_are_not_deleted",
+        "DROP INDEX first_entries",
+        "ALTER TABLE entries RENAME TO earlier_entries",
+        _ENTRIES.format(kinds=kinds),
+        "INSERT INTO entries SELECT * FROM earlier_entries ORDER BY position",
+        "DROP TABLE earlier_entries",
+        _FIRST_ENTRIES,
+        _ENTRIES_GROW_AT_THE_END,
+        _ENTRIES_ARE_NOT_UPDATED,
+        _ENTRIES_ARE_NOT_DELETED,
+    )
+
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         f"PRAGMA application_id = {APPLICATION_ID}",
@@ -155,21 +174,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         _CLAIMS,
     ),
     (  # keys are entries, and there is a tree over all
-        "DROP TRIGGER entries_grow_at_the_end",
-        "DROP TRIGGER entries_are_not_updated",
-        "DROP TRIGGER entries_are_not_deleted",
-        "DROP INDEX first_entries",
-        "ALTER TABLE entries RENAME TO earlier_entries",
-        _ENTRIES.format(kinds=f"{_FIRST_KINDS} OR kind = 'key'"),
-        "INSERT INTO entries SELECT * FROM earlier_entries ORDER BY position",
-        "DROP TABLE earlier_entries",
-        _FIRST_ENTRIES,
-        _ENTRIES_GROW_AT_THE_END,
-        _ENTRIES_ARE_NOT_UPDATED,
-        _ENTRIES_ARE_NOT_DELETED,
+        *_entries_with(f"{_FIRST_KINDS} OR kind = 'key'"),
         _SUBTREES,
         *_SUBTREES_OF_LEAVES,
     ),
+    _entries_with(f"{_FIRST_KINDS} OR kind = 'key' OR kind = 'rollback'"),
 )
 
 

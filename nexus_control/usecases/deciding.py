@@ -1,11 +1,13 @@
 """What people do to an open decision: approve, revoke, deny, withdraw. Only approvers who count may decide.
 
-A verdict that is signed (`signing`) is verified before its event is written, and stored with its signature.
+A verdict that is signed (`signing`) is verified before its event is written, and stored with its signature. One that
+stops a decision brings the head beside the store forward, so that an older copy of the store is noticed.
 """
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from nexus_control import head
 from nexus_control.actors import Actor
 from nexus_control.decision import (
     require_future,
@@ -79,7 +81,8 @@ def revoke_approval(
             _require_signed(store, session, decision, arguments.actor, "revoke", signed, now)
         revoked = ApprovalRevokedPayload(reason=arguments.reason, signed=signed)
         stored = session.append(decision, arguments.actor, revoked)
-        return approval_view(stored.facts, now)
+    head.remember(store)
+    return approval_view(stored.facts, now)
 
 
 def deny(
@@ -103,7 +106,9 @@ def deny(
             signed=signed,
             elicitation=elicitation,
         )
-        return state_view(session.append(decision, arguments.actor, denied).facts, now)
+        stored = session.append(decision, arguments.actor, denied)
+    head.remember(store)
+    return state_view(stored.facts, now)
 
 
 def _require_signed(
@@ -135,4 +140,6 @@ def withdraw(store: DecisionStore, arguments: "EndArguments") -> dict[str, Any]:
         now = session.instant_of_next(decision)
         require_may_withdraw(decision.facts, arguments.actor, now)
         withdrawn = DecisionWithdrawnPayload(reason=arguments.reason)
-        return state_view(session.append(decision, arguments.actor, withdrawn).facts, now)
+        stored = session.append(decision, arguments.actor, withdrawn)
+    head.remember(store)
+    return state_view(stored.facts, now)

@@ -1,7 +1,8 @@
 """Execute: claim, dispatch, record. The router runs at most once for a decision, whatever happens.
 
-1. One write transaction checks every rule and appends EXECUTION_REQUESTED and EXECUTION_STARTED: the claim.
-2. `router.run` is called outside any transaction.
+1. One write transaction checks every rule, and that the store is no older copy of itself (`head`); then it appends
+   EXECUTION_REQUESTED and EXECUTION_STARTED: the claim.
+2. The head beside the store is brought forward, and `router.run` is called, outside any transaction.
 3. One write transaction appends the outcome. What the router answered is read as a fact, never trusted to be well
    formed; what cannot be known is recorded as unknown, and is never run again by itself.
 
@@ -14,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from nexus_control import head
 from nexus_control.audit_package import router_bundle_digest
 from nexus_control.blocking import Attempt, attempt_reasons
 from nexus_control.canonical_json import canonical_json
@@ -53,6 +55,9 @@ class _Claimed:
     request: dict[str, Any]
     request_digest: str
     pid: int
+    known: bytes
+    """What was in the head's slot before the claim."""
+    log: head.Head
 
     @property
     def mode(self) -> str:
@@ -62,7 +67,8 @@ class _Claimed:
 def execute(
     store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol | None
 ) -> dict[str, Any]:
-    """Run an approved decision once. Raises POLICY_NOT_SATISFIED with all reasons, and then nothing was written;
+    """Run an approved decision once. Raises POLICY_NOT_SATISFIED with all reasons, STORE_ROLLED_BACK, or
+    STORE_UNAVAILABLE where the head cannot be written, and then nothing was written;
     ROUTER_ERROR for a failed run; OUTCOME_UNKNOWN where nobody can tell; OUTCOME_REFUSED when it came too late.
     """
     if router is None:
@@ -70,7 +76,7 @@ def execute(
     with store.held(), owning(store.clock.new_id()) as owner:
         claimed = _claim(store, arguments, router, owner.to_text())
         try:
-            outcome = _dispatch(router, claimed.request)
+            outcome = _forgotten(store, claimed) or _dispatch(router, claimed.request)
         except BaseException as interruption:
             with suppress(NexusControlError):  # the interruption goes on up whether or not it can be recorded
                 _settle(store, claimed, _unknown("INTERRUPTED", type(interruption).__name__))
@@ -83,13 +89,17 @@ def _claim(
     store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol, owner: str
 ) -> _Claimed:
     capabilities, digest = _ask_adapter(router, arguments.adapter_id)
+    slot = head.slot_of(store.sidecar)
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
+        known = slot.read()
+        head.require_continued(session, store.sidecar, known)
         dry_run = _is_dry_run(decision.facts, arguments.dry_run)
         attempt = Attempt(
             adapter_id=arguments.adapter_id, dry_run=dry_run, capabilities=capabilities, adapter_digest=digest
         )
         _require_allowed(store, session, decision, attempt)
+        slot.require_writable()
         request = _compile(decision.facts, attempt)
         request_digest = json_digest(request)
         started = session.append_each(
@@ -103,7 +113,19 @@ def _claim(
             ],
         )
         claim = session.claim(started, decision.facts.event_count, owner)
-    return _Claimed(claim, request, request_digest, os.getpid())
+        log = head.head_of(session)
+    return _Claimed(claim, request, request_digest, os.getpid(), known, log)
+
+
+def _forgotten(store: DecisionStore, claimed: _Claimed) -> ExecutionFailedPayload | None:
+    """Bring the head forward. Where that fails, nothing may be dispatched: an older copy would dispatch it again."""
+    try:
+        head.advance(store, claimed.known, claimed.log)
+    except NexusControlError as fault:
+        return ExecutionFailedPayload(
+            error_code=fault.code.value, error_message=f"The router was not called: {fault.message}"
+        )
+    return None
 
 
 def _ask_adapter(router: RouterProtocol, adapter_id: str) -> tuple[set[str] | None, str | None]:

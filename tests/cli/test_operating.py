@@ -48,7 +48,9 @@ def test_a_whole_store_is_found_whole(commands: Commands) -> None:
     commands.run("request", "g")
     examined = commands.answer("doctor")
     assert (examined["ok"], examined["entries"], examined["faults"]) == (True, 2, [])
+    assert examined["checks"].pop("head") == "info"  # nothing was executed or denied yet
     assert set(examined["checks"].values()) == {"pass"}
+    assert "store.db.head is not there yet" in examined["notes"][0]
     assert "Whole." in commands.run("doctor")
 
 
@@ -66,7 +68,7 @@ def test_a_changed_log_is_found_and_not_mended(commands: Commands) -> None:
     commands.run("request", "rotate the keys")
     alter(commands, "UPDATE entries SET payload = replace(payload, 'rotate', 'delete') WHERE seq = 0")
     examined = commands.answer("doctor", "--rebuild", code=3)
-    derived = dict.fromkeys(("tree", "projections", "checkpoint"), "skipped")
+    derived = dict.fromkeys(("tree", "projections", "head", "checkpoint"), "skipped")
     assert examined["checks"] == {"migrations": "pass", "log": "fail", **derived}
     assert [each["code"] for each in examined["faults"]] == ["DIGEST_MISMATCH"]
     assert (examined["rebuilt"], "restore a backup" in examined["next"]) == (0, True)

@@ -8,6 +8,7 @@ import pytest
 from nexus_control.checkpoints import publish
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.keys import generate
+from nexus_control.head import Head
 from nexus_control.payloads import ExecutionOutcomeUnknownPayload
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools, ToolResult
@@ -48,6 +49,12 @@ def another_checkpoint_beside(tools: NexusControlTools) -> Call:
     publish(tools.store)
     tools.store.sidecar.replace("checkpoint", publish(DecisionStore()).note.encode())
     return lambda: tools.export_audit_package(request_id)
+
+
+def another_head_beside(tools: NexusControlTools) -> Call:
+    request_id = approved(tools)
+    tools.store.sidecar.slot("head").update(lambda _: Head(size=1, root="0" * 64).to_bytes())
+    return lambda: tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter())
 
 
 def template_weakened(tools: NexusControlTools) -> Call:
@@ -269,6 +276,7 @@ REFUSALS: list[tuple[ErrorCode, Provocation]] = [
     (ErrorCode.SIGNATURE_INVALID, signed_by_nobody_trusted),
     (ErrorCode.KEY_UNUSABLE, another_key_beside),
     (ErrorCode.LOG_INCONSISTENT, another_checkpoint_beside),
+    (ErrorCode.STORE_ROLLED_BACK, another_head_beside),
     (ErrorCode.JSON_INVALID, unspeakable_run_bundle),
     (ErrorCode.INTERNAL, defect),
 ]

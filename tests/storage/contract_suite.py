@@ -270,6 +270,28 @@ def what_lies_beside_it_is_whole_and_secrets_are_not_replaced(storage: Storage) 
 
 
 @_promise
+def a_slot_beside_it_is_overwritten_by_one_at_a_time(storage: Storage) -> None:
+    slot = storage.sidecar.slot("head")
+    assert slot.read() == b""
+    slot.require_writable()
+    assert slot.read() == b""
+    assert slot.update(lambda found: None) == b""
+    assert slot.update(lambda found: b"a longer content") == b""
+    assert slot.update(lambda found: found[:8]) == b"a longer content"
+    assert storage.sidecar.slot("head").read() == b"a longer"
+    assert storage.sidecar.slot("another").read() == b""
+    slot.update(lambda _: b"0")
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [pool.submit(storage.sidecar.slot("head").update, _one_more) for _ in range(200)]
+        assert sorted(int(job.result()) for job in jobs) == list(range(200))
+    assert slot.read() == b"200"
+
+
+def _one_more(found: bytes) -> bytes:
+    return str(int(found) + 1).encode()
+
+
+@_promise
 def an_ordinal_belongs_to_one_decision(storage: Storage) -> None:
     with storage.writing() as rows:
         assert rows.next_ordinal() == 1

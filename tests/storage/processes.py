@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage import open_storage
+from nexus_control.storage.slot import FileSlot
 from tests.storage.contract_suite import refused
 from tests.storage.rows import entry, projection
 
@@ -165,6 +166,37 @@ def open_without_permission(path: Path) -> None:
         os.setuid(65534)
     with refused(ErrorCode.STORE_UNAVAILABLE):
         open_storage(path)
+
+
+def use_slot_without_permission(folder: Path) -> None:
+    """Use the slot in `folder`, which everybody may only read, as somebody else than its owner."""
+    if os.getuid() == 0:
+        os.setuid(65534)
+    slot = FileSlot(folder / "slot", folder / "store.db")
+    assert slot.read() == b"content"
+    with refused(ErrorCode.STORE_UNAVAILABLE):
+        slot.require_writable()
+
+
+def fork_inside_a_slot(path: Path) -> None:
+    """What is open crosses `fork()`: a lock that is not given back by name is held until the child is gone, too."""
+    slot = FileSlot(path.with_name("slot"), path)
+    ended, end = os.pipe()
+    children: list[int] = []
+
+    def fork(_: bytes) -> bytes:
+        child = os.fork()
+        if child == 0:
+            os.close(end)
+            os.read(ended, 1)  # lives, with the slot open, until its parent is done
+            os._exit(0)
+        children.append(child)
+        return b"written"
+
+    slot.update(fork)
+    assert slot.update(lambda _: b"again") == b"written"
+    os.close(end)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0]
 
 
 def leave_open(path: Path) -> None:

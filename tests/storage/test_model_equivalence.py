@@ -30,7 +30,7 @@ from tests.storage.rows import APPROVED_UNTIL, T0
 
 Command: TypeAlias = Callable[[Writer], object]
 
-KINDS: tuple[EntryKind, ...] = ("decision", "template", "import", "key")
+KINDS: tuple[EntryKind, ...] = ("decision", "template", "import", "key", "rollback")
 PHASES: tuple[Phase, ...] = ("draft", "open", "executing", "completed")
 LABELS = ("%", "_", "café", 'a"b', "a\\b", "")
 STREAMS = ("d1", "d2", "d3", "d4")

@@ -10,12 +10,13 @@ import pytest
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.checkpoints import prove
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.head import Head
 from nexus_control.storage import open_storage
 from nexus_control.storage.contract import Storage
 from nexus_control.storage.memory import MemoryStorage
 from nexus_control.storage.sqlite import SqliteStorage, migrate
 from nexus_control.storage.sqlite_schema import APPLICATION_ID, MIGRATIONS
-from nexus_control.upkeep import find_faults
+from nexus_control.upkeep import accept_rollback, find_faults
 from tests.storage import processes
 from tests.storage.contract_suite import refused
 from tests.storage.steps import append, in_thread, log_size, number, raw
@@ -236,8 +237,13 @@ def test_a_migration_is_applied_once_and_keeps_what_is_there(storage: Storage, p
         open_storage(path)
 
 
-def test_a_store_of_the_first_schema_gets_its_tree_and_keeps_everything(path: Path, tmp_path: Path) -> None:
-    """Its log can be signed from then on, and proves what was appended before there was a tree."""
+@pytest.mark.parametrize("schema", range(1, len(MIGRATIONS)))
+def test_a_store_of_an_earlier_schema_gets_what_it_lacks_and_keeps_everything(
+    schema: int, path: Path, tmp_path: Path
+) -> None:
+    """Its log can be signed from then on, and proves what was appended before there was a tree; its owner can accept
+    a rollback of it.
+    """
     with NexusControlTools(db_path=path).store as store:
         tools = NexusControlTools(store)
         tools.template_create("rotation", ALICE, min_approvals=1)
@@ -251,9 +257,10 @@ def test_a_store_of_the_first_schema_gets_its_tree_and_keeps_everything(path: Pa
             expected = session.rows.log(), session.rows.subtrees()
     old = tmp_path / "old.db"
     with raw(old) as connection:
-        migrate(connection, str(old), MIGRATIONS[:1])
+        migrate(connection, str(old), MIGRATIONS[:schema])
         connection.execute("ATTACH ? AS source", (str(path),))
-        for table in ("entries", "projections", "listing", "labels", "claims"):
+        trees = ("subtrees",) if schema > 1 else ()
+        for table in ("entries", "projections", "listing", "labels", "claims", *trees):
             connection.execute(f"INSERT INTO main.{table} SELECT * FROM source.{table}")
     with DecisionStore(old) as migrated:
         with migrated.reading() as session:
@@ -261,6 +268,8 @@ def test_a_store_of_the_first_schema_gets_its_tree_and_keeps_everything(path: Pa
         assert find_faults(migrated) == []
         proof = prove(migrated, request_id, 0, 0)
         proof.require_leaf(bytes.fromhex(expected[0][proof.index].entry.leaf))
+        migrated.sidecar.slot("head").update(lambda _: Head(size=99, root="0" * 64).to_bytes())
+        assert accept_rollback(migrated, ALICE)
         assert find_faults(migrated) == []
 
 

@@ -102,7 +102,7 @@ COLUMNS: dict[str, Change] = {
     "stream": stream,
     "seq": column("seq", lambda entry: entry.seq + 1, lambda entry: entry.seq + 100, constant(-1)),
     "generation": column("generation", lambda entry: entry.generation + 1, constant(9), constant(-1)),
-    "kind": column("kind", *map(constant, ("decision", "template", "import", "key"))),
+    "kind": column("kind", *map(constant, ("decision", "template", "import", "key", "rollback"))),
 }
 
 

@@ -16,15 +16,16 @@ from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.checkpoints import publish, rotate
 from nexus_control.entries import chain_of, digest_of, leaf_of
 from nexus_control.evidence.chain import GENESIS
+from nexus_control.head import Head
 from nexus_control.storage.contract import Entry, Placed
-from nexus_control.upkeep import rebuild_derived
+from nexus_control.upkeep import accept_rollback, rebuild_derived
 from tests.support.clock import FakeClock
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, data_of
 from tests.support.routers import ScriptedRouter, good_answer
 
 Log: TypeAlias = list[Placed]
 
-_BESIDE = ("", ".key", ".checkpoint")
+_BESIDE = ("", ".key", ".checkpoint", ".head")
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,9 @@ def busy_store(folder: Path) -> Victim:
     data_of(tools.execute(executed, ADAPTER, SCHEDULER, ScriptedRouter(good_answer)))
     _import_each(tools, denied, waiting)
     rotate(tools.store)
+    lost = Head(size=999, root="0" * 64)
+    tools.store.sidecar.slot("head").update(lambda _: lost.to_bytes())
+    assert accept_rollback(tools.store, ALICE)
     data_of(tools.approve(waiting, actor={"type": "human", "id": "carol"}))
     published = publish(tools.store)
     data_of(tools.approve(waiting, actor={"type": "human", "id": "erin"}))
@@ -163,7 +167,8 @@ def rewritten(entries: Iterable[Entry]) -> Log:
 def forged(victim: Victim, path: Path, entries: Iterable[Entry]) -> Path:
     """The store with another history, as the owner of file and key leaves it: whole, and signed."""
     victim.with_log(path, rewritten(entries))
-    Path(f"{path}.checkpoint").unlink()
+    for beside in ("checkpoint", "head"):
+        Path(f"{path}.{beside}").unlink()
     with DecisionStore(path) as store:
         rebuild_derived(store)
         publish(store)

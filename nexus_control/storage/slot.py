@@ -1,0 +1,155 @@
+"""A slot: one small content that is overwritten in its place, by one writer at a time, without waiting for the disk.
+
+The file is never replaced, so a lock on it holds for everybody who opens it. A content is written in one call, from the
+first byte on, and lies within one sector: whoever is killed, or loses power, leaves the old content or the new one, or
+none where there was none before.
+
+The lock is `flock`, on the slot's own file and never on the database: locks of POSIX on that would be lost when any
+descriptor of it is closed. It is given back by name rather than by closing, because a child of `fork()` keeps open what
+its parent had open. It is waited for only so long: whoever may read the file can hold it.
+
+The file gets the permissions, and where the system allows it the owner and group, of the database that it lies beside,
+as SQLite gives them to its own: all who write to the store write to it.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from nexus_control.storage.faults import unavailable
+
+MOST_BYTES = 512
+"""What is read of a content, and a sector of a disk."""
+
+Change: TypeAlias = Callable[[bytes], bytes | None]
+"""What to put in the place of a content; None leaves it."""
+
+_PATIENCE_SECONDS = 5.0
+_RETRY_SECONDS = 0.002
+_READ_AND_WRITE = 0o666
+
+
+class Slot(Protocol):
+    """Faults are STORE_UNAVAILABLE."""
+
+    def read(self) -> bytes:
+        """The content; empty where there is none."""
+        ...
+
+    def require_writable(self) -> None:
+        """See to it that `update` finds a file that it may write to. One that is made for this is empty."""
+        ...
+
+    def update(self, change: Change) -> bytes:
+        """Make of the content what `change` says, alone; the content that it was given."""
+        ...
+
+
+class MemorySlot:
+    """A slot beside a store in memory."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._content = b""
+
+    def read(self) -> bytes:
+        return self._content
+
+    def require_writable(self) -> None:
+        pass
+
+    def update(self, change: Change) -> bytes:
+        with self._lock:
+            found = self._content
+            changed = change(found)
+            self._content = found if changed is None else changed
+            return found
+
+
+class FileSlot:
+    """A slot in the file at `path`, beside a database file."""
+
+    def __init__(self, path: Path, database: Path) -> None:
+        self._path = path
+        self._database = database
+
+    def read(self) -> bytes:
+        try:
+            with self._locked(os.O_RDONLY, fcntl.LOCK_SH) as file:
+                return os.pread(file, MOST_BYTES, 0)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise self._fault("read", error) from error
+
+    def require_writable(self) -> None:
+        self.update(lambda _: None)
+
+    def update(self, change: Change) -> bytes:
+        try:
+            if not self._path.exists():
+                self._create()
+            with self._locked(os.O_RDWR, fcntl.LOCK_EX) as file:
+                found = os.pread(file, MOST_BYTES, 0)
+                changed = change(found)
+                if changed is not None:
+                    _overwrite(file, changed)
+                return found
+        except OSError as error:
+            raise self._fault("written", error) from error
+
+    @contextmanager
+    def _locked(self, flags: int, lock: int) -> Generator[int]:
+        file = os.open(self._path, flags | os.O_NONBLOCK)  # a pipe would be waited for
+        try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
+            _lock(file, lock)
+            try:
+                yield file
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
+        finally:
+            os.close(file)
+
+    def _create(self) -> None:
+        like = self._database.stat()
+        mode = stat.S_IMODE(like.st_mode) & _READ_AND_WRITE
+        with suppress(FileExistsError):
+            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            try:
+                with suppress(PermissionError):
+                    os.fchown(file, like.st_uid if os.geteuid() == 0 else -1, like.st_gid)
+                os.fchmod(file, mode)  # with what the umask took away
+            finally:
+                os.close(file)
+
+    def _fault(self, verb: str, error: OSError) -> Exception:
+        return unavailable(f"{self._path} cannot be {verb}: {error.strerror}", path=str(self._path))
+
+
+def _lock(file: int, lock: int) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, lock | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise OSError(errno.EBUSY, "somebody keeps it locked") from None
+            time.sleep(_RETRY_SECONDS)
+
+
+def _overwrite(file: int, content: bytes) -> None:
+    written = os.pwrite(file, content, 0)
+    if written != len(content):
+        raise OSError(errno.ENOSPC, "there is no room for it")
+    if os.fstat(file).st_size > written:
+        os.ftruncate(file, written)
