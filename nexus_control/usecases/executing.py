@@ -5,6 +5,9 @@
 3. One write transaction appends the outcome. What the router answered is read as a fact, never trusted to be well
    formed; what cannot be known is recorded as unknown, and is never run again by itself.
 
+An interruption (KeyboardInterrupt, or what a signal handler raises) is recorded as an unknown outcome wherever it comes
+after the commit of the claim, and goes on up. Before that commit it leaves nothing.
+
 A process that dies between 1 and 3 leaves the decision executing; `recover` turns that into outcome unknown.
 """
 
@@ -19,7 +22,14 @@ from nexus_control.canonical_json import canonical_json
 from nexus_control.entries import SYSTEM_ACTOR
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.response import RUN_FAILED, read_response
-from nexus_control.execution.router import AdapterDescriber, RouterOutcomeUnknown, RouterProtocol, RunExporter
+from nexus_control.execution.router import (
+    AdapterDescriber,
+    RouterOutcomeUnknown,
+    RouterProtocol,
+    RunExporter,
+    RunStopped,
+)
+from nexus_control.execution.stopping import stop_ordered
 from nexus_control.facts import Facts
 from nexus_control.integrity import json_digest
 from nexus_control.payloads import (
@@ -60,20 +70,35 @@ def execute(
     store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol | None
 ) -> dict[str, Any]:
     """Run an approved decision once. Raises POLICY_NOT_SATISFIED with all reasons, and then nothing was written;
-    ROUTER_ERROR for a failed run; OUTCOME_UNKNOWN where nobody can tell; OUTCOME_REFUSED when it came too late.
+    ROUTER_ERROR for a failed run; OUTCOME_UNKNOWN where nobody can tell; OUTCOME_REFUSED when it came too late;
+    SHUTTING_DOWN, with nothing written, where an order to stop has come.
     """
     if router is None:
         raise NexusControlError(ErrorCode.ROUTER_NOT_CONFIGURED, "There is no router to execute with")
     with owning(store.clock.new_id()) as owner:
-        claimed = _claim(store, arguments, router, owner.to_text())
+        claimed: _Claimed | None = None
+        outcome: Outcome | None = None
         try:
+            claimed = _claim(store, arguments, router, owner.to_text())
             outcome = _dispatch(router, claimed.request)
-        except BaseException as interruption:
-            with suppress(NexusControlError):  # the interruption goes on up whether or not it can be recorded
-                _settle(store, claimed, _unknown("INTERRUPTED", type(interruption).__name__))
+            _settle(store, claimed, outcome)
+        except NexusControlError:
             raise
-        _settle(store, claimed, outcome)
+        except BaseException as interruption:
+            where = "" if claimed else ", before the router was called"
+            known = outcome or _unknown("INTERRUPTED", _describe(interruption) + where)
+            with suppress(NexusControlError):  # the interruption goes on up whether or not it can be recorded
+                _leave(store, arguments.request_id, owner.to_text(), known)
+            raise
     return _answer(claimed, outcome)
+
+
+def _leave(store: DecisionStore, decision_id: str, owner: str, known: Outcome) -> None:
+    """Record what is known of an interrupted execution, where its claim was committed and still stands."""
+    with store.reading() as session:
+        claim = session.rows.claim(decision_id)
+    if claim is not None and claim.owner == owner and not claim.recovered:
+        _record(store, claim, known)
 
 
 def _claim(
@@ -81,6 +106,8 @@ def _claim(
 ) -> _Claimed:
     capabilities, digest = _ask_adapter(router, arguments.adapter_id)
     with store.writing() as session:
+        if why := stop_ordered():
+            raise NexusControlError(ErrorCode.SHUTTING_DOWN, f"Nothing is executed any more because {why}")
         decision = session.decision(arguments.request_id)
         dry_run = _is_dry_run(decision.facts, arguments.dry_run)
         attempt = Attempt(
@@ -156,7 +183,8 @@ def _dispatch(router: RouterProtocol, request: dict[str, Any]) -> Outcome:
         response: object = router.run(**request)
     except RouterOutcomeUnknown as unknown:
         run_id = read_response({"run_id": unknown.run_id}).run_id
-        return replace(_unknown("ROUTER_OUTCOME_UNKNOWN", _bounded(str(unknown))), run_id=run_id)
+        reason = "STOPPED" if isinstance(unknown, RunStopped) else "ROUTER_OUTCOME_UNKNOWN"
+        return replace(_unknown(reason, _bounded(str(unknown))), run_id=run_id)
     except TimeoutError as timeout:
         return _unknown("TIMEOUT", _describe(timeout))
     except Exception as error:
@@ -228,7 +256,7 @@ def _digest_of(exported: dict[str, Any] | None, run_id: str | None) -> str | Non
 def _settle(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> None:
     """Record the outcome; if that fails, record at least that it is unknown. Raises OUTCOME_UNKNOWN then."""
     try:
-        recorded = _record(store, claimed, outcome)
+        recorded = _record(store, claimed.claim, outcome)
     except BaseException as fault:
         doubt = replace(
             _unknown("RECORDING_FAILED", _describe(fault)),
@@ -237,7 +265,7 @@ def _settle(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> None:
             router_bundle_digest=outcome.router_bundle_digest,
         )
         with suppress(NexusControlError):
-            _record(store, claimed, doubt)
+            _record(store, claimed.claim, doubt)
         if not isinstance(fault, NexusControlError):
             raise
         raise NexusControlError(
@@ -253,12 +281,11 @@ def _settle(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> None:
         )
 
 
-def _record(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> bool:
+def _record(store: DecisionStore, claim: Claim, outcome: Outcome) -> bool:
     """Append the outcome while the claim still holds; otherwise keep it beside the log, and answer False.
 
     A claim that is not ours any more is left alone: the decision has gone on without this execution.
     """
-    claim = claimed.claim
     with store.writing() as session:
         decision = session.decision(claim.decision_id)
         execution = decision.facts.last_execution
