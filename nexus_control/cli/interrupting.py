@@ -6,6 +6,7 @@ by the signal, for whoever started it to see. Signals that were ignored when we 
 """
 
 import signal
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
@@ -34,7 +35,8 @@ def interruptible() -> Generator[None]:
             raise came[0]
 
     before = {each: signal.getsignal(each) for each in _SIGNALS}
-    heeded = {each: handler for each, handler in before.items() if handler is not signal.SIG_IGN}
+    may_heed = threading.current_thread() is threading.main_thread()  # Python lets no other thread
+    heeded = {each: was for each, was in before.items() if may_heed and was is not signal.SIG_IGN}
     try:
         for number in heeded:
             signal.signal(number, interrupt)

@@ -100,7 +100,8 @@ async def finish_at_end_of_input(ending: Ending, finish: Callable[[str], None]) 
     ending.sign()
     with anyio.CancelScope(shield=True):
         await _in_own_thread(finish, "the server's input ended")
-    unread = threading.Timer(_UNREAD_SECONDS, _leave)  # what is still to be written may wait for a reader for ever
+    # What is still to be written may wait for a reader for ever.
+    unread = threading.Timer(_UNREAD_SECONDS, _leave)
     unread.daemon = True
     unread.start()
 

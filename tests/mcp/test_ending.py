@@ -165,6 +165,14 @@ def test_a_python_router_cannot_be_stopped_and_is_not_waited_for(
     assert find_faults(tools.store) == []
 
 
+def test_answers_that_nobody_reads_keep_no_server_alive(tools: NexusControlTools, tmp_path: Path) -> None:
+    request_id = data_of(tools.request("g" * 4000, SCHEDULER))["request_id"]
+    with serving(tmp_path) as server:
+        for _ in range(30):  # far more than a pipe holds
+            server.call("inspect", decision_id=request_id)
+        assert server.end() == 0
+
+
 def test_a_client_that_is_gone_altogether_leaves_no_run_behind(
     tools: NexusControlTools, tmp_path: Path
 ) -> None:
