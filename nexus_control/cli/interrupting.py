@@ -36,7 +36,7 @@ def interruptible() -> Generator[None]:
 
     before = {each: signal.getsignal(each) for each in _SIGNALS}
     may_heed = threading.current_thread() is threading.main_thread()  # Python lets no other thread
-    heeded = {each: was for each, was in before.items() if may_heed and was is not signal.SIG_IGN}
+    heeded = {each: was for each, was in before.items() if may_heed and was not in (signal.SIG_IGN, None)}
     try:
         for number in heeded:
             signal.signal(number, interrupt)

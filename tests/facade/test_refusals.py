@@ -28,6 +28,7 @@ NOT_FROM_THE_FACADE = {
     ErrorCode.APPROVAL_NEEDS_A_PERSON,
     ErrorCode.NOT_CONFIRMED,
     ErrorCode.CONFIG_INVALID,
+    ErrorCode.SHUTTING_DOWN,
 }
 
 
