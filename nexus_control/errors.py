@@ -32,6 +32,7 @@ class ErrorCode(StrEnum):
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
     OUTCOME_REFUSED = "OUTCOME_REFUSED"
     CLAIM_HELD = "CLAIM_HELD"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
     BUNDLE_INVALID_SCHEMA = "BUNDLE_INVALID_SCHEMA"
     PACKAGE_INVALID_SCHEMA = "PACKAGE_INVALID_SCHEMA"
     INTEGRITY_MISMATCH = "INTEGRITY_MISMATCH"
@@ -106,7 +107,9 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.ROUTER_RUN_NOT_FOUND: "Check the run id against the execution's record.",
     ErrorCode.OUTCOME_UNKNOWN: "Find out what really happened, then reconcile; it is never run again by itself.",
     ErrorCode.OUTCOME_REFUSED: "Settle the execution with reconcile; the late outcome is kept as evidence.",
-    ErrorCode.CLAIM_HELD: "Wait for the owner to finish; for another host's claim name the decision and force.",
+    ErrorCode.CLAIM_HELD: "Wait for the owner to finish; if you know that one who cannot be seen from here has ended, "
+    "name the decision and force.",
+    ErrorCode.SHUTTING_DOWN: "Start the server again, then call again; nothing was written.",
     ErrorCode.BUNDLE_INVALID_SCHEMA: "Export the bundle again from its source; do not edit it.",
     ErrorCode.PACKAGE_INVALID_SCHEMA: "Export the package again from its source; do not edit it.",
     ErrorCode.INTEGRITY_MISMATCH: "Do not trust this artifact: fetch it again from its source.",

@@ -37,6 +37,7 @@ from nexus_control.cli.frame import (
     from_environment,
     refuse,
 )
+from nexus_control.cli.interrupting import Terminated, end_by
 from nexus_control.errors import ErrorCode, NexusControlError
 
 PROGRAM = "nexus-control"
@@ -60,6 +61,9 @@ def main() -> None:
         sys.exit(_misused(error))
     except typer.Abort:
         sys.exit(REFUSED)
+    except Terminated as ended:
+        end_by(ended.number)
+        raise
     sys.exit(code)
 
 

@@ -25,6 +25,7 @@ from nexus_control.cli.frame import (
     identity,
     refuse,
 )
+from nexus_control.cli.interrupting import interruptible
 from nexus_control.cli.screen import Mark, Screen, visible_json
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.execution.local_router import StepProgress
@@ -80,7 +81,10 @@ def execute(
             "dry_run": True if dry_run else None,
         }
         checked = door.validated(door.ExecuteArguments, values)
-        with opened_router(database=frame.path, config=config, factory=router, on_step=tell) as opened:
+        with (
+            opened_router(database=frame.path, config=config, factory=router, on_step=tell) as opened,
+            interruptible(),
+        ):
             return executing.execute(store, checked, opened)
 
     def show(screen: Screen, data: Data) -> None:
@@ -93,7 +97,10 @@ def execute(
 def recover(
     context: typer.Context,
     request_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this request.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also one of another host; needs ID.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also one that cannot be seen from here, as of another host; needs ID."),
+    ] = False,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -170,6 +177,7 @@ def call(
         with (
             opened_router(database=frame.path, config=config, factory=router) as opened,
             frame.store() as store,
+            interruptible(),
         ):
             outcome = call_tool(
                 found,

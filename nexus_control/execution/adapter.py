@@ -26,6 +26,7 @@ class StepError(StrEnum):
     OUTPUT_INVALID = "OUTPUT_INVALID"
     KILLED = "KILLED"
     SUPERVISOR_LOST = "SUPERVISOR_LOST"
+    STOPPED = "STOPPED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

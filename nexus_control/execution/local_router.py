@@ -4,9 +4,10 @@ Before the first step it refuses, as a failed run with nothing executed: an adap
 (UNKNOWN_ADAPTER), a capability that is missing (CAPABILITY_MISSING: `apply` or `dry_run` for the mode, and whatever
 is required), and a plan that is not whole, longer than `max_steps`, or calls what is not declared (PLAN_INVALID).
 
-Then each step is logged, called, and logged again; the first that is not ok ends the run as failed. When an apply
-run cannot tell what a step did (cut off, or its end could not be logged) it raises RouterOutcomeUnknown with the run
-id. Whatever else interrupts a run is logged and goes on up.
+Then each step is logged, called, and logged again; the first that is not ok ends the run as failed, and so does an
+order to stop that comes between two steps (STOPPED). When an apply run cannot tell what a step did (cut off, or its
+end could not be logged) it raises RouterOutcomeUnknown with the run id; RunStopped where the order to stop cut it off.
+Whatever else interrupts a run is logged and goes on up.
 
 The answer has the shape of nexus-router's, inside the canonical domain: nothing in it depends on time.
 """
@@ -22,9 +23,10 @@ from nexus_control.clock import SYSTEM_CLOCK, Clock
 from nexus_control.errors import NexusControlError
 from nexus_control.execution.adapter import Adapter, Adapters, StepError, StepOutcome
 from nexus_control.execution.plan import Step, parse_plan, plan_invalid
-from nexus_control.execution.router import RouterOutcomeUnknown
+from nexus_control.execution.router import RouterOutcomeUnknown, RunStopped
 from nexus_control.execution.run_log import OpenRun, RunEvent, RunLog
 from nexus_control.execution.spelling import bounded, encodable
+from nexus_control.execution.stopping import stop_ordered
 from nexus_control.records import encode
 
 _Mode: TypeAlias = Literal["dry_run", "apply"]
@@ -175,6 +177,9 @@ class LocalRouter:
     def _execute(self, run: _Run, adapter: Adapter) -> dict[str, Any]:
         error: _RunError | None = None
         for index, step in enumerate(run.steps, start=1):
+            if why := stop_ordered():
+                error = _RunError(StepError.STOPPED, f"step {step.step_id!r} was not begun because {why}")
+                break
             run.log.append(*_started_events(run, step, adapter))
             self._tell(run, index, step, "started")
             started = time.monotonic()
@@ -218,7 +223,8 @@ def _checked_steps(adapter: Adapter, plan: str | None, max_steps: int | None) ->
 def _require_known(run: _Run, outcome: StepOutcome, error: _RunError) -> None:
     if outcome.status == "unknown":
         run.log.append(("RUN_FAILED", {"outcome": "unknown", "reason": error.code, "message": error.message}))
-        raise RouterOutcomeUnknown(error.message, run.log.run_id)
+        kind = RunStopped if outcome.error_code is StepError.STOPPED else RouterOutcomeUnknown
+        raise kind(error.message, run.log.run_id)
 
 
 def _step_error(step: Step, outcome: StepOutcome) -> _RunError:

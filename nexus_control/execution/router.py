@@ -51,3 +51,7 @@ class RouterOutcomeUnknown(Exception):
         super().__init__(detail)
         self.detail = detail
         self.run_id = run_id
+
+
+class RunStopped(RouterOutcomeUnknown):
+    """A run that was cut off because its process had to end (see `stopping`)."""

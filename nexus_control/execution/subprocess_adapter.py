@@ -199,6 +199,8 @@ def _not_ok(ended: Ended) -> StepOutcome:
             code, message = StepError.TIMED_OUT, "It was killed at its time limit"
         case "output_limit":
             code, message = StepError.OUTPUT_LIMIT, "It was killed at its output limit"
+        case "stopped":
+            code, message = StepError.STOPPED, f"It was killed because {ended.detail}"
         case "lost":
             code, message = StepError.SUPERVISOR_LOST, "Its supervisor was killed"
         case "exited" if (ended.exit_code or 0) > 0:

@@ -2,6 +2,8 @@
 
 `supervisor.py` says how the two sides talk. Closing the lifeline is the one way to kill the command; should the
 supervisor itself have been killed, its report says whose process group is left.
+
+Where an order to stop may come (`stopping`), it is looked for every tenth of a second.
 """
 
 import os
@@ -16,18 +18,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal, TypeAlias
 
-Ending: TypeAlias = Literal["exited", "not_started", "timed_out", "output_limit", "lost"]
+from nexus_control.execution.stopping import heeded_stop, stop_ordered
+
+Ending: TypeAlias = Literal["exited", "not_started", "timed_out", "output_limit", "stopped", "lost"]
 
 _SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 _DRAIN_SECONDS = 0.5
 _KILL_SECONDS = 5.0
+_LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """How a command ended. `exit_code` is there when it exited; negative, it is the signal that ended it.
 
-    `lost`: the supervisor was killed, so nobody saw the end. Output beyond the limit is cut off.
+    `stopped`: it was killed because an order to stop came; `detail` says why. `lost`: the supervisor was killed, so
+    nobody saw the end. Output beyond the limit is cut off.
     """
 
     ending: Ending
@@ -115,12 +121,14 @@ def _converse(
             (reports, received.report),
         ):
             selector.register(pipe, selectors.EVENT_READ, buffer)
-        over = False
+        over, patience = False, float("inf") if heeded_stop() is None else _LOOK_SECONDS
         while selector.get_map():
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return "exited" if over else "timed_out"
-            for key, _ in selector.select(remaining):
+            if stop_ordered() and not over:
+                return "stopped"
+            for key, _ in selector.select(min(remaining, patience)):
                 part = os.read(key.fd, 65536)
                 key.data.extend(part)
                 if not part:
@@ -158,7 +166,13 @@ def _ended(cut: Ending, received: _Received, max_output_bytes: int) -> Ended:
         return Ended(ending="not_started", detail=os.strerror(errno))
     if cut == "exited" and exit_code is None:
         return Ended(ending="lost", stdout=stdout, stderr=stderr)
-    return Ended(ending=cut, exit_code=exit_code if cut == "exited" else None, stdout=stdout, stderr=stderr)
+    return Ended(
+        ending=cut,
+        exit_code=exit_code if cut == "exited" else None,
+        stdout=stdout,
+        stderr=stderr,
+        detail=(stop_ordered() or "") if cut == "stopped" else "",
+    )
 
 
 def _pipes(supervisor: "subprocess.Popen[bytes]") -> tuple[IO[bytes], IO[bytes], IO[bytes]]:

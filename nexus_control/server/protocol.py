@@ -6,30 +6,34 @@ exist. Answers fill both channels: `structuredContent`, and the same as JSON tex
 
 Where the client can put a form before a person, a tool's question is asked before the tool runs: see `forms`.
 
-A call runs in a worker thread, so that the server stays responsive. When it is cancelled, or standard input ends, a
-waiting `status` stops at once; a run that is under way is not waited for. If the process ends before the outcome is
-recorded, the claim stays, and the next start on this host turns it into outcome unknown, for a person to reconcile.
+A call runs in a worker thread, so that the server stays responsive. When it is cancelled a waiting `status` stops at
+once, and a run that is under way goes on and records its outcome. `ending` says how the server ends, and what becomes
+of its calls. If the process is killed, the claim stays, and the next start on this host turns it into outcome unknown,
+for a person to reconcile.
 
 Standard output belongs to the protocol; the log goes to standard error.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import mcp_types as types
 from mcp.server.lowlevel.server import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 
 from nexus_control import __version__
+from nexus_control.execution.stopping import Stop, heeding
+from nexus_control.server.ending import Ending, finish_at_end_of_input, finish_at_signals
 from nexus_control.server.forms import Asker, can_ask
-from nexus_control.server.running import Request, reporting, run
+from nexus_control.server.running import Request, ask, reporting, run
 from nexus_control.server.settings import Settings, offered, open_context
-from nexus_control.toolset.calling import Outcome, question_of
+from nexus_control.toolset.calling import Outcome
 from nexus_control.toolset.packaged import packaged_schemas
 from nexus_control.toolset.tool import NameStyle, Tool, ToolContext, spelled
 
@@ -51,13 +55,27 @@ _TEMPLATE_URI = f"{NAME}://templates/"
 
 
 def serve_stdio(settings: Settings) -> None:
-    """Serve standard input and output until input ends. Raises NexusControlError for settings that do not work."""
-    with open_context(settings) as context:
-        anyio.run(_serve_stdio, make_server(context, settings))
+    """Serve standard input and output until input ends, or a signal ends the process. Raises NexusControlError for
+    settings that do not work.
+    """
+    stop = Stop()
+    ending = Ending(stop)
+    try:
+        with ExitStack() as opened, heeding(stop):
+            context = opened.enter_context(open_context(settings))
+            server = make_server(context, settings, ending)
+            anyio.run(_serve_stdio, server, ending, partial(ending.finish, context.store, opened))
+    except* BrokenPipeError:
+        pass  # nobody reads our output any more
+    finally:
+        ending.leave()
 
 
-def make_server(context: ToolContext, settings: Settings) -> Server[dict[str, Any]]:
-    """The protocol server over this context."""
+def make_server(
+    context: ToolContext, settings: Settings, ending: Ending | None = None
+) -> Server[dict[str, Any]]:
+    """The protocol server over this context; `ending` is told of the calls that are under way."""
+    ending = ending or Ending(Stop())
     tools = offered(settings)
     schemas = packaged_schemas()
     listed = [_listed(tool, settings.name_style, schemas[tool.name]) for tool in tools]
@@ -75,11 +93,11 @@ def make_server(context: ToolContext, settings: Settings) -> Server[dict[str, An
             known = ", ".join(each.name for each in listed)
             raise MCPError(types.INVALID_PARAMS, f"There is no tool {params.name!r:.80}; there are {known}")
         arguments = params.arguments or {}
-        answered = await _answered(asker, request, params, tool, context)
+        answered = await _answered(ending, asker, request, params, tool, context)
         if not isinstance(answered, ToolContext):
             return answered
         async with reporting(request):
-            return _result(await run(tool, answered, arguments))
+            return _result(await run(ending, tool, answered, arguments))
 
     async def list_templates(_request: Request, _params: object) -> types.ListResourceTemplatesResult:
         return types.ListResourceTemplatesResult(resource_templates=_RESOURCE_TEMPLATES)
@@ -88,7 +106,7 @@ def make_server(context: ToolContext, settings: Settings) -> Server[dict[str, An
         return types.ListResourcesResult(resources=[])
 
     async def read(_request: Request, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
-        outcome = await _read(by_name, context, params.uri)
+        outcome = await _read(ending, by_name, context, params.uri)
         if outcome is None or outcome.is_error:
             message = "There is no such resource" if outcome is None else outcome.content["message"]
             raise MCPError(types.INVALID_PARAMS, message)
@@ -125,18 +143,29 @@ _RESOURCE_TEMPLATES = [
 ]
 
 
-async def _serve_stdio(server: Server[dict[str, Any]]) -> None:
-    async with stdio_server() as (incoming, outgoing):
-        await server.run(incoming, outgoing, server.create_initialization_options())
+async def _serve_stdio(server: Server[dict[str, Any]], ending: Ending, finish: Callable[[str], None]) -> None:
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(finish_at_signals, ending, finish)
+        async with stdio_server() as (incoming, outgoing):
+            try:
+                await server.run(incoming, outgoing, server.create_initialization_options())
+            finally:  # before the output is closed, which may take as long as the client does not read
+                await finish_at_end_of_input(ending, finish)
+        tasks.cancel_scope.cancel()
 
 
 async def _answered(
-    asker: Asker, request: Request, params: types.CallToolRequestParams, tool: Tool, context: ToolContext
+    ending: Ending,
+    asker: Asker,
+    request: Request,
+    params: types.CallToolRequestParams,
+    tool: Tool,
+    context: ToolContext,
 ) -> ToolContext | types.CallToolResult | types.InputRequiredResult:
     """The context with a person's answer to the tool's question, if it has one; or what the call answers instead."""
     if tool.question is None or context.approvals != "human" or not can_ask(request):
         return context
-    question = await anyio.to_thread.run_sync(question_of, tool, context, params.arguments or {})
+    question = await ask(ending, tool, context, params.arguments or {})
     if isinstance(question, Outcome):
         return _result(question)
     answer = await asker.ask(request, params, question)
@@ -149,12 +178,12 @@ async def _answered(
             return replace(context, answer=answer)
 
 
-async def _read(tools: Mapping[str, Tool], context: ToolContext, uri: str) -> Outcome | None:
+async def _read(ending: Ending, tools: Mapping[str, Tool], context: ToolContext, uri: str) -> Outcome | None:
     if uri.startswith(_DECISION_URI):
         arguments = {"decision_id": uri[len(_DECISION_URI) :], "render": False}
-        return await run(tools[f"{NAME}.inspect"], context, arguments)
+        return await run(ending, tools[f"{NAME}.inspect"], context, arguments)
     if uri.startswith(_TEMPLATE_URI):
-        return await run(tools[f"{NAME}.template.get"], context, {"name": uri[len(_TEMPLATE_URI) :]})
+        return await run(ending, tools[f"{NAME}.template.get"], context, {"name": uri[len(_TEMPLATE_URI) :]})
     return None
 
 

@@ -6,14 +6,16 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import anyio
 import anyio.to_thread
 from mcp.server.context import ServerRequestContext
 
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.local_router import StepProgress
-from nexus_control.toolset.calling import Outcome, call
+from nexus_control.server.ending import Ending
+from nexus_control.toolset.calling import Outcome, call, question_of
 from nexus_control.toolset.tool import Tool, ToolContext
 
 Request: TypeAlias = ServerRequestContext[dict[str, Any], Any]
@@ -22,15 +24,38 @@ _report: ContextVar[Callable[[StepProgress], None] | None] = ContextVar("report"
 """Who is told of the steps of the run that this thread carries out."""
 
 
-async def run(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> Outcome:
+async def run(ending: Ending, tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> Outcome:
     """Run a tool in a thread. When the call is cancelled a waiting is ended; a run goes on and records its outcome."""
-    cancelled = threading.Event()
+    waiting = threading.Event()
+
+    def in_thread() -> Outcome:
+        with ending.call(waiting) as may_begin:
+            return call(
+                tool if may_begin else replace(tool, run=_refuse),
+                replace(context, wait=waiting.wait),
+                arguments,
+            )
+
     try:
-        return await anyio.to_thread.run_sync(
-            call, tool, replace(context, wait=cancelled.wait), arguments, abandon_on_cancel=True
-        )
+        return await anyio.to_thread.run_sync(in_thread, abandon_on_cancel=True)
     finally:
-        cancelled.set()
+        waiting.set()
+
+
+async def ask(
+    ending: Ending, tool: Tool, context: ToolContext, arguments: Mapping[str, object]
+) -> str | Outcome:
+    """A tool's question, or what the call answers without asking."""
+
+    def in_thread() -> str | Outcome:
+        with ending.call(threading.Event()) as may_begin:
+            return question_of(tool if may_begin else replace(tool, question=_refuse), context, arguments)
+
+    return await anyio.to_thread.run_sync(in_thread)
+
+
+def _refuse(_context: ToolContext, _arguments: object) -> NoReturn:
+    raise NexusControlError(ErrorCode.SHUTTING_DOWN, "The server is ending, and begins nothing any more")
 
 
 @asynccontextmanager

@@ -6,10 +6,12 @@
 3. One write transaction appends the outcome. What the router answered is read as a fact, never trusted to be well
    formed; what cannot be known is recorded as unknown, and is never run again by itself.
 
+An interruption (KeyboardInterrupt, or what a signal handler raises) is recorded as an unknown outcome wherever it comes
+after the commit of the claim, and goes on up. Before that commit it leaves nothing.
+
 A process that dies between 1 and 3 leaves the decision executing; `recover` turns that into outcome unknown.
 """
 
-import os
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,7 +24,14 @@ from nexus_control.canonical_json import canonical_json
 from nexus_control.entries import SYSTEM_ACTOR
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.response import RUN_FAILED, read_response
-from nexus_control.execution.router import AdapterDescriber, RouterOutcomeUnknown, RouterProtocol, RunExporter
+from nexus_control.execution.router import (
+    AdapterDescriber,
+    RouterOutcomeUnknown,
+    RouterProtocol,
+    RunExporter,
+    RunStopped,
+)
+from nexus_control.execution.stopping import stop_ordered
 from nexus_control.facts import Facts
 from nexus_control.integrity import json_digest
 from nexus_control.payloads import (
@@ -38,7 +47,7 @@ from nexus_control.storage.contract import Claim
 from nexus_control.storage.faults import forked
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.authority import authority_of
-from nexus_control.usecases.ownership import owning
+from nexus_control.usecases.ownership import Owner, owning
 from nexus_control.usecases.views import import_reasons
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
@@ -54,7 +63,6 @@ class _Claimed:
     claim: Claim
     request: dict[str, Any]
     request_digest: str
-    pid: int
     known: bytes
     """What was in the head's slot before the claim."""
     log: head.Head
@@ -67,22 +75,37 @@ class _Claimed:
 def execute(
     store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol | None
 ) -> dict[str, Any]:
-    """Run an approved decision once. Raises POLICY_NOT_SATISFIED with all reasons, STORE_ROLLED_BACK, or
-    STORE_UNAVAILABLE where the head cannot be written, and then nothing was written;
-    ROUTER_ERROR for a failed run; OUTCOME_UNKNOWN where nobody can tell; OUTCOME_REFUSED when it came too late.
+    """Run an approved decision once. Nothing was written when it raises POLICY_NOT_SATISFIED with all reasons,
+    STORE_ROLLED_BACK, STORE_UNAVAILABLE where the head cannot be written, or SHUTTING_DOWN where an order to stop has
+    come. Raises ROUTER_ERROR for a failed run; OUTCOME_UNKNOWN where nobody can tell; OUTCOME_REFUSED when it came too
+    late.
     """
     if router is None:
         raise NexusControlError(ErrorCode.ROUTER_NOT_CONFIGURED, "There is no router to execute with")
     with store.held(), owning(store.clock.new_id()) as owner:
-        claimed = _claim(store, arguments, router, owner.to_text())
+        claimed: _Claimed | None = None
+        outcome: Outcome | None = None
         try:
+            claimed = _claim(store, arguments, router, owner.to_text())
             outcome = _forgotten(store, claimed) or _dispatch(router, claimed.request)
-        except BaseException as interruption:
-            with suppress(NexusControlError):  # the interruption goes on up whether or not it can be recorded
-                _settle(store, claimed, _unknown("INTERRUPTED", type(interruption).__name__))
+            _settle(store, claimed, outcome)
+        except NexusControlError:
             raise
-        _settle(store, claimed, outcome)
+        except BaseException as interruption:
+            where = "" if claimed else ", before the router was called"
+            known = outcome or _unknown("INTERRUPTED", _describe(interruption) + where)
+            with suppress(NexusControlError):  # the interruption goes on up whether or not it can be recorded
+                _leave(store, arguments.request_id, owner.to_text(), known)
+            raise
     return _answer(claimed, outcome)
+
+
+def _leave(store: DecisionStore, decision_id: str, owner: str, known: Outcome) -> None:
+    """Record what is known of an interrupted execution, where its claim was committed and still stands."""
+    with store.reading() as session:
+        claim = session.rows.claim(decision_id)
+    if claim is not None and claim.owner == owner and not claim.recovered:
+        _record(store, claim, known)
 
 
 def _claim(
@@ -91,6 +114,8 @@ def _claim(
     capabilities, digest = _ask_adapter(router, arguments.adapter_id)
     slot = head.slot_of(store.sidecar)
     with store.writing() as session:
+        if why := stop_ordered():
+            raise NexusControlError(ErrorCode.SHUTTING_DOWN, f"Nothing is executed any more because {why}")
         decision = session.decision(arguments.request_id)
         known = slot.read()
         head.require_continued(session, store.sidecar, known)
@@ -114,7 +139,7 @@ def _claim(
         )
         claim = session.claim(started, decision.facts.event_count, owner)
         log = head.head_of(session)
-    return _Claimed(claim, request, request_digest, os.getpid(), known, log)
+    return _Claimed(claim, request, request_digest, known, log)
 
 
 def _forgotten(store: DecisionStore, claimed: _Claimed) -> ExecutionFailedPayload | None:
@@ -181,7 +206,8 @@ def _dispatch(router: RouterProtocol, request: dict[str, Any]) -> Outcome:
         response: object = router.run(**request)
     except RouterOutcomeUnknown as unknown:
         run_id = read_response({"run_id": unknown.run_id}).run_id
-        return replace(_unknown("ROUTER_OUTCOME_UNKNOWN", _bounded(str(unknown))), run_id=run_id)
+        reason = "STOPPED" if isinstance(unknown, RunStopped) else "ROUTER_OUTCOME_UNKNOWN"
+        return replace(_unknown(reason, _bounded(str(unknown))), run_id=run_id)
     except TimeoutError as timeout:
         return _unknown("TIMEOUT", _describe(timeout))
     except Exception as error:
@@ -253,7 +279,7 @@ def _digest_of(exported: dict[str, Any] | None, run_id: str | None) -> str | Non
 def _settle(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> None:
     """Record the outcome; if that fails, record at least that it is unknown. Raises OUTCOME_UNKNOWN then."""
     try:
-        recorded = _record(store, claimed, outcome)
+        recorded = _record(store, claimed.claim, outcome)
     except BaseException as fault:
         doubt = replace(
             _unknown("RECORDING_FAILED", _describe(fault)),
@@ -262,7 +288,7 @@ def _settle(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> None:
             router_bundle_digest=outcome.router_bundle_digest,
         )
         with suppress(NexusControlError):
-            _record(store, claimed, doubt)
+            _record(store, claimed.claim, doubt)
         if not isinstance(fault, NexusControlError):
             raise
         raise NexusControlError(
@@ -278,14 +304,14 @@ def _settle(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> None:
         )
 
 
-def _record(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> bool:
+def _record(store: DecisionStore, claim: Claim, outcome: Outcome) -> bool:
     """Append the outcome while the claim still holds; otherwise keep it beside the log, and answer False.
 
     A claim that is not ours any more is left alone: the decision has gone on without this execution. A child that the
     router forked, and that comes back here, records nothing: STORE_FORKED.
     """
-    claim = claimed.claim
-    if claimed.pid != os.getpid():
+    owner = Owner.find(claim.owner)
+    if owner is None or not owner.is_under_way_here():
         raise forked(f"execution {claim.seq} of decision {claim.decision_id}")
     with store.writing() as session:
         decision = session.decision(claim.decision_id)

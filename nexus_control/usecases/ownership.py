@@ -2,20 +2,32 @@
 
 owner = {"host", "boot_id", "namespace", "pid", "started", "token"}: the host's name, the kernel's boot id, the
 namespace in which the process id counts (a container has its own), the process id, the process's start time in clock
-ticks since boot (Linux, proc(5)), and a token for the one execution. Where /proc does not exist, what is read there is
-empty, and a reused process id looks alive: a claim is then never recovered too early, only too late.
+ticks since boot (Linux, proc(5)), and a token for the one execution. What cannot be read is empty.
+
+An owner is gone when that is certain: the host was started again, there is no such process, it is a zombie, or it
+started at another time. What cannot be read proves nothing, so an owner is then unseen, and keeps its claim:
+
+    no /proc at all (macOS), or that of other processes         start times are empty
+    /proc hides the processes of other users (hidepid)          kill(2) still says whether there is one of this number
+    boot id or namespace unreadable on either side              the host may have been started again, or it is elsewhere
+    an owner that another version wrote down                    its text cannot be read
 """
 
 import os
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from nexus_control.canonical_json import canonical_json, parse_json_object
-from nexus_control.errors import ErrorCode
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.records import decode, encode
+
+Standing: TypeAlias = Literal["alive", "gone", "unseen"]
+"""`gone`: its execution has certainly ended. `unseen`: that cannot be told from here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,22 +45,37 @@ class Owner:
         return canonical_json(encode(self))
 
     @classmethod
-    def from_text(cls, text: str) -> "Owner":
-        return decode(cls, parse_json_object(text), where="owner", code=ErrorCode.REPLAY_INVALID)
+    def find(cls, text: str) -> "Owner | None":
+        """The owner that `to_text` wrote; None for the text of another version."""
+        try:
+            return decode(cls, parse_json_object(text), where="owner", code=ErrorCode.REPLAY_INVALID)
+        except NexusControlError:
+            return None
 
-    def is_elsewhere(self) -> bool:
-        """Whether it belongs to another host, or a container of this one, where this process cannot look."""
+    def standing(self) -> Standing:
+        if self.is_under_way_here():
+            return "alive"
         if self.host != os.uname().nodename:
-            return True
-        return self.boot_id == _boot_id() and self.namespace != _namespace()
+            return "unseen"
+        boots_are_known = bool(self.boot_id and _boot_id())
+        if boots_are_known and self.boot_id != _boot_id():
+            return "gone"
+        if self.namespace != _namespace() or (not self.namespace and sys.platform == "linux"):
+            return "unseen"
+        if self.pid == os.getpid():
+            return "gone"  # ours and over, or of a process that had our number before us
+        started = _started(self.pid)
+        if started == "":
+            return "gone"
+        if started is None or not self.started:
+            return "unseen"
+        if started != self.started:
+            return "gone"
+        return "alive" if boots_are_known else "unseen"
 
-    def is_gone(self) -> bool:
-        """Whether an execution of this host has certainly ended: its process has, or it was ours and is over."""
-        if self.boot_id != _boot_id():
-            return True
-        if self.pid == os.getpid() and self.started == _started(self.pid):
-            return self.token not in _under_way
-        return not _is_running(self.pid) or _started(self.pid) != self.started
+    def is_under_way_here(self) -> bool:
+        """Whether this very process is carrying it out."""
+        return self.pid == os.getpid() and self.token in _under_way
 
 
 @contextmanager
@@ -62,7 +89,7 @@ def owning(token: str) -> Generator[Owner]:
             boot_id=_boot_id(),
             namespace=_namespace(),
             pid=pid,
-            started=_started(pid),
+            started=_started(pid) or "",
             token=token,
         )
     finally:
@@ -70,8 +97,6 @@ def owning(token: str) -> Generator[Owner]:
 
 
 _under_way: set[str] = set()
-_DEAD = (b"Z", b"X")
-"""States of a process that has ended, although its parent has not yet asked how."""
 
 
 @cache
@@ -89,20 +114,35 @@ def _namespace() -> str:
         return ""
 
 
-def _started(pid: int) -> str:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return ""
-    # The state is field 3, the start time field 22; the command name before them may hold anything, also ")".
+def _started(pid: int) -> str | None:
+    """When a process started; empty when there is none, or it has ended; None where that cannot be read."""
+    stat = _stat(pid)
+    if stat is None:
+        return None if _exists(pid) else ""
+    # The command name in parentheses may hold anything, also ")". After it come the state, which is field 3; field 20,
+    # the number of threads; and field 22, the start time. A process whose first thread has ended looks like a zombie.
     state, *fields = stat.rpartition(b")")[2].split()
-    return "" if state in _DEAD else fields[18].decode()
+    if len(fields) < 19:
+        return None
+    is_over = state == b"X" or (state == b"Z" and fields[16] in (b"0", b"1"))
+    return "" if is_over else fields[18].decode()
 
 
-def _is_running(pid: int) -> bool:
+def _stat(pid: int) -> bytes | None:
+    """What /proc says of a process, if it says anything of processes by the numbers that count here."""
+    try:
+        if str(Path("/proc/self").readlink()) != str(os.getpid()):
+            return None
+        return Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is a process of this number, whoever's it is."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -1,6 +1,7 @@
 """After a crash: find executions whose owner is gone, and let a person settle what really happened.
 
-Nothing is ever run again. `recover` only says that the outcome is unknown; `reconcile` records what a person found.
+Nothing is ever run again. `recover` only says that the outcome is unknown, and `give_up_own` says so of executions that
+this process leaves behind; `reconcile` records what a person found.
 """
 
 from dataclasses import replace
@@ -12,7 +13,7 @@ from nexus_control.payloads import ExecutionOutcomeUnknownPayload, ExecutionReco
 from nexus_control.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
-from nexus_control.usecases.ownership import Owner
+from nexus_control.usecases.ownership import Owner, Standing
 from nexus_control.usecases.views import state_view
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
@@ -22,8 +23,9 @@ if TYPE_CHECKING:  # pydantic stays out until the first call
 def recover(store: DecisionStore, arguments: "RecoverArguments") -> dict[str, Any]:
     """Turn abandoned executions into outcome unknown: all of this host's, or the named one.
 
-    Another host's claim is only given up when it is named and forced. Raises CLAIM_HELD for a named claim that
-    somebody still owns, INVALID_STATE when the named decision is not executing.
+    A claim whose owner cannot be seen from here (on another host, or hidden by /proc) is only given up when it is named
+    and forced. Raises CLAIM_HELD for a named claim that somebody still owns, INVALID_STATE when the named decision is
+    not executing.
     """
     if arguments.force and arguments.request_id is None:
         raise invalid_argument("force", "needs request_id: only a named execution can be given up by force")
@@ -37,9 +39,19 @@ def recover(store: DecisionStore, arguments: "RecoverArguments") -> dict[str, An
             if not abandoned:
                 raise _held(held[0])
         for claim in abandoned:
-            _give_up(session, claim)
+            _give_up(session, claim, "OWNER_GONE", f"{_owner_of(claim)} ended before it reported an outcome")
     recovered = [claim.decision_id for claim in abandoned]
     return {"recovered": recovered, "still_held": len(held) - len(abandoned)}
+
+
+def give_up_own(store: DecisionStore, why: str) -> None:
+    """Record as unknown what this process still executes, and will not see the end of, because `why`."""
+    with store.reading() as session:
+        own = [claim for claim in session.rows.claims() if not claim.recovered and _is_own(claim)]
+    for claim in own:
+        with store.writing() as session:
+            if session.rows.claim(claim.decision_id) == claim:  # else its outcome has come meanwhile
+                _give_up(session, claim, "STOPPED", f"the run could not be ended, and was left because {why}")
 
 
 def reconcile(store: DecisionStore, arguments: "ReconcileArguments") -> dict[str, Any]:
@@ -73,21 +85,38 @@ def _named_claim(session: WriteSession, decision_id: str) -> Claim:
 
 
 def _is_abandoned(claim: Claim, force: bool) -> bool:
-    owner = Owner.from_text(claim.owner)
-    return force if owner.is_elsewhere() else owner.is_gone()
+    standing = _standing(claim)
+    return standing == "gone" or (force and standing == "unseen")
+
+
+def _standing(claim: Claim) -> Standing:
+    owner = Owner.find(claim.owner)
+    return "unseen" if owner is None else owner.standing()
+
+
+def _is_own(claim: Claim) -> bool:
+    owner = Owner.find(claim.owner)
+    return owner is not None and owner.is_under_way_here()
 
 
 def _held(claim: Claim) -> NexusControlError:
-    owner = Owner.from_text(claim.owner)
-    where = f"process {owner.pid} on host {owner.host}"
+    owner = Owner.find(claim.owner)
+    unseen = ", which cannot be seen from here" if _standing(claim) == "unseen" else ""
     return NexusControlError(
-        ErrorCode.CLAIM_HELD, f"The execution belongs to {where}", {"host": owner.host, "pid": owner.pid}
+        ErrorCode.CLAIM_HELD,
+        f"The execution belongs to {_owner_of(claim)}{unseen}",
+        {} if owner is None else {"host": owner.host, "pid": owner.pid},
     )
 
 
-def _give_up(session: WriteSession, claim: Claim) -> None:
-    owner = Owner.from_text(claim.owner)
-    detail = f"process {owner.pid} on host {owner.host} ended before it reported an outcome"
-    unknown = ExecutionOutcomeUnknownPayload(reason="OWNER_GONE", detail=detail)
+def _owner_of(claim: Claim) -> str:
+    owner = Owner.find(claim.owner)
+    if owner is None:
+        return "an owner that another version wrote down"
+    return f"process {owner.pid} on host {owner.host}"
+
+
+def _give_up(session: WriteSession, claim: Claim, reason: str, detail: str) -> None:
+    unknown = ExecutionOutcomeUnknownPayload(reason=reason, detail=detail)
     session.append(session.decision(claim.decision_id), SYSTEM_ACTOR, unknown)
     session.rows.put_claim(replace(claim, recovered=True))

@@ -22,7 +22,9 @@ from nexus_control.execution.router import (
     RouterOutcomeUnknown,
     RouterProtocol,
     RunExporter,
+    RunStopped,
 )
+from nexus_control.execution.stopping import Stop, heeding
 from tests.execution.support import (
     CountingClock,
     eventually,
@@ -221,6 +223,48 @@ def test_an_interrupt_is_logged_and_goes_on_up(error: type[BaseException]) -> No
     bundle = router.export_run("id-1")
     assert bundle["events"][-1]["type"] == "RUN_FAILED"
     assert bundle["events"][-1]["payload"] == {"outcome": "unknown", "reason": error.__name__}
+
+
+def test_an_order_to_stop_between_two_steps_begins_no_further_one() -> None:
+    stop, called = Stop(), list[str]()
+
+    def method(name: str) -> None:
+        called.append(name)
+        stop.order("the server ended")
+
+    router = python_router(method)
+    with heeding(stop):
+        steps = [step("m", "first", name="first"), step("m", "second", name="second")]
+        response = router.run("g", "python:keys", dry_run=False, plan=plan(*steps))
+    assert called == ["first"]
+    assert response["error"] == {
+        "code": "STOPPED",
+        "message": "step 'second' was not begun because the server ended",
+    }
+    assert response["summary"]["steps"] == 1
+    assert event_types(router.export_run("id-1"))[-1] == "RUN_FAILED"
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_step_that_an_order_to_stop_cuts_off_has_an_unknown_effect_unless_it_has_none(
+    tmp_path: Path, dry_run: bool
+) -> None:
+    stop, argv = Stop(), ("sh", "-c", "echo $$ >> pids; exec sleep 60")
+    router = keys_router(tmp_path, {"wait": tool(*argv, dry_run=[*argv])})
+
+    def order() -> None:
+        pids_in(tmp_path / "pids", 1)
+        stop.order("the server ended")
+
+    with ThreadPoolExecutor() as pool, heeding(stop):
+        pool.submit(order)
+        if dry_run:
+            error = router.run("g", "subprocess:keys", True, plan=plan(step("wait")))["error"]
+            assert error["code"] == "STOPPED"
+        else:
+            with pytest.raises(RunStopped, match="because the server ended"):
+                router.run("g", "subprocess:keys", False, plan=plan(step("wait")))
+    assert not lives(pids_in(tmp_path / "pids", 1)[0])
 
 
 def test_an_apply_run_whose_end_could_not_be_logged_has_an_unknown_outcome(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from nexus_control.execution.stopping import Stop, heeding
 from nexus_control.execution.supervised import Ended, run_supervised
 from tests.execution.support import eventually, lives, open_descriptors, pids_in
 
@@ -244,3 +246,27 @@ def test_a_command_whose_parent_died_while_it_was_started_does_not_live(tmp_path
         )
         os.close(report_end)
         assert [line.split()[0] for line in reports] == ["started", "exit"]
+
+
+def test_an_order_to_stop_kills_a_command_with_all_its_descendants(tmp_path: Path) -> None:
+    stop = Stop()
+
+    def order() -> None:
+        pids_in(tmp_path / "pids", 2)
+        stop.order("the server ended")
+
+    ordering = threading.Thread(target=order)
+    ordering.start()
+    with heeding(stop):
+        ended = run(tmp_path, "sh", "-c", "echo $$ >> pids; sleep 60 & echo $! >> pids; wait", seconds=60)
+    ordering.join()
+    assert (ended.ending, ended.exit_code, ended.detail) == ("stopped", None, "the server ended")
+    assert not [pid for pid in pids_in(tmp_path / "pids", 2) if lives(pid)]
+
+
+def test_an_order_to_stop_is_for_those_who_heed_it(tmp_path: Path) -> None:
+    stop = Stop()
+    stop.order("the server ended")
+    with heeding(Stop()):
+        assert run(tmp_path, "true").ending == "exited"
+    assert run(tmp_path, "true").ending == "exited"

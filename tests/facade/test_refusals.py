@@ -29,6 +29,7 @@ NOT_FROM_THE_FACADE = {
     ErrorCode.APPROVAL_NEEDS_A_PERSON,
     ErrorCode.NOT_CONFIRMED,
     ErrorCode.CONFIG_INVALID,
+    ErrorCode.SHUTTING_DOWN,
 }
 
 

@@ -7,16 +7,20 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from nexus_control import DecisionStore, NexusControlTools, verify_audit_package
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.stopping import Stop, heeding
 from nexus_control.integrity import sha256_hex
 from nexus_control.payloads import ExecutionRequestedPayload, ExecutionStartedPayload
 from nexus_control.storage import open_storage
-from nexus_control.usecases.ownership import Owner, owning
+from nexus_control.usecases import executing as executing_module
+from nexus_control.usecases.ownership import Owner, Standing, owning
+from nexus_control.usecases.settling import give_up_own
 from tests.support.executor import executing
 from tests.support.governed import (
     ADAPTER,
@@ -40,13 +44,18 @@ def state(tools: NexusControlTools, request_id: str) -> str:
 
 def claimed(tools: NexusControlTools, owner: Owner) -> str:
     """The id of a decision that `owner` is executing."""
+    return claimed_by(tools, owner.to_text())
+
+
+def claimed_by(tools: NexusControlTools, owner: str) -> str:
+    """The id of a decision that is executing, for whoever this text names."""
     request_id = approved(tools)
     with tools.store.writing() as session:
         decision = session.decision(request_id)
         requested = ExecutionRequestedPayload(adapter_id=ADAPTER, dry_run=False)
         started = ExecutionStartedPayload(router_request_digest=sha256_hex("request"))
         stored = session.append(decision, SCHEDULER, requested, started)
-        session.claim(stored, decision.facts.event_count, owner.to_text())
+        session.claim(stored, decision.facts.event_count, owner)
     return request_id
 
 
@@ -73,8 +82,8 @@ def idle_child(name: bytes = b"idle") -> "subprocess.Popen[bytes]":
     return child
 
 
-def always(*_: object) -> bool:
-    return True
+def unseen(_owner: Owner) -> Standing:
+    return "unseen"
 
 
 def give_up_from_elsewhere(
@@ -82,7 +91,7 @@ def give_up_from_elsewhere(
 ) -> None:
     """Recover an execution of this very process, as somebody on another host does by force."""
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(Owner, "is_elsewhere", always)
+        elsewhere.setattr(Owner, "standing", unseen)
         data_of(tools.recover(request_id, force=True))
 
 
@@ -378,15 +387,92 @@ def test_without_a_claim_the_router_is_not_run(moment: Moment, error: BaseExcept
     require_whole(tools.store, request_id)
 
 
-def test_an_interruption_between_claim_and_run_is_recoverable_in_the_same_process() -> None:
+def test_an_interruption_between_claim_and_run_is_recorded_and_says_that_nothing_was_dispatched() -> None:
     tools = tools_with(Trouble("committed", "EXECUTION_STARTED", KeyboardInterrupt()))
     request_id = approved(tools)
     router = ScriptedRouter(good_answer)
     with pytest.raises(KeyboardInterrupt):
         tools.execute(request_id, ADAPTER, SCHEDULER, router)
-    assert (state(tools, request_id), router.runs) == ("executing", 0)
-    assert data_of(tools.recover())["recovered"] == [request_id]
+    event = last_event(tools.store, request_id)
+    assert (str(event.event_type), router.runs) == (DOUBT, 0)
+    assert event.payload["detail"] == "KeyboardInterrupt, before the router was called"
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0}
     require_whole(tools.store, request_id)
+
+
+class AtLine:
+    """A trace function that raises KeyboardInterrupt at the n-th line that `usecases/executing.py` runs."""
+
+    def __init__(self, number: int) -> None:
+        self.remaining = number
+
+    def __call__(self, frame: FrameType, event: str, _argument: object) -> "AtLine | None":
+        if frame.f_code.co_filename != executing_module.__file__:
+            return None
+        if event == "line":
+            self.remaining -= 1
+            if self.remaining == 0:
+                raise KeyboardInterrupt
+        return self
+
+
+def test_an_interruption_at_whatever_line_leaves_no_execution_that_seems_to_go_on() -> None:
+    states: list[str] = []
+    tools = NexusControlTools()
+    while True:
+        request_id, router = approved(tools), ScriptedRouter(good_answer)
+        sys.settrace(trace := AtLine(len(states) + 1))
+        try:
+            tools.execute(request_id, ADAPTER, SCHEDULER, router)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        if trace.remaining > 0:  # it came to its end before
+            break
+        states.append(state(tools, request_id))
+        assert states[-1] != "approved" or router.runs == 0
+        require_whole(tools.store, request_id)
+    assert len(states) > 50
+    assert "executing" not in states
+    assert list(dict.fromkeys(states)) == ["approved", "outcome_unknown", "completed"]
+
+
+# --- a process that ends before its runs do -------------------------------------------------------------------------
+
+
+def test_an_execution_that_its_process_leaves_behind_is_unknown_and_what_it_says_later_is_kept() -> None:
+    tools = NexusControlTools()
+
+    def be_left() -> object:
+        give_up_own(tools.store, "the server ended")
+        return good_answer()
+
+    request_id = approved(tools)
+    refused = tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(be_left))
+    assert (refused.error_code, refused.details["run_id"]) == ("OUTCOME_REFUSED", "run-1")
+    event = last_event(tools.store, request_id)
+    assert (str(event.event_type), event.payload["reason"]) == (DOUBT, "STOPPED")
+    assert data_of(tools.status(request_id))["late_outcome"]["payload"]["run_id"] == "run-1"
+    require_whole(tools.store, request_id)
+
+
+def test_a_process_leaves_alone_what_others_execute(tmp_path: Path) -> None:
+    tools = NexusControlTools(db_path=tmp_path / "decisions.db")
+    request_id = approved(tools)
+    with executing(tmp_path / "decisions.db", request_id):
+        give_up_own(tools.store, "the server ended")
+        assert state(tools, request_id) == "executing"
+
+
+def test_nothing_is_claimed_once_the_order_to_stop_has_come() -> None:
+    tools, stop, router = NexusControlTools(), Stop(), ScriptedRouter(good_answer)
+    request_id = approved(tools)
+    with heeding(stop):
+        stop.order("the server ended")
+        assert tools.execute(request_id, ADAPTER, SCHEDULER, router).error_code == "SHUTTING_DOWN"
+    assert (state(tools, request_id), router.runs) == ("approved", 0)
+    data_of(tools.execute(request_id, ADAPTER, SCHEDULER, router))
 
 
 # --- rehearsals ---------------------------------------------------------------------------------------------------

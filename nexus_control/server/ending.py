@@ -1,0 +1,130 @@
+"""How a server ends: at the end of its input, and at SIGTERM, SIGINT or SIGHUP.
+
+1. No call begins any more, and a `status` that waits answers at once.
+2. Calls that are under way have two seconds to come to their end. A second sign to end cuts that short.
+3. Programs that still run are killed; their runs have a second to record that.
+4. What cannot be stopped, a Python function or a router of somebody else, is recorded as unknown. Should it still end,
+   its outcome is refused, and kept as evidence.
+5. The store and the run log are closed, each after the transactions that are under way.
+6. The process ends, at a signal by that signal. A thread that is still in code that cannot be stopped is not waited
+   for, nor a client that does not read, and the interpreter is not taken down around them.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskStatus
+
+from nexus_control.execution.stopping import Stop
+from nexus_control.results import fault_of
+from nexus_control.store import DecisionStore
+from nexus_control.usecases.settling import give_up_own
+
+GRACE_SECONDS = 2.0
+KILL_SECONDS = 1.0
+_UNREAD_SECONDS = 0.5
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Ending:
+    """The calls that are under way, and their end. Their runs heed `stop`."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._changed = threading.Condition()
+        self._waitings: list[threading.Event] = []
+        self._signs = 0
+        self._finishing = threading.Lock()
+
+    @contextmanager
+    def call(self, waiting: threading.Event) -> Generator[bool]:
+        """A call in its own thread, or False where none may begin any more. It waits until `waiting` is set."""
+        with self._changed:
+            may_begin = not self._signs
+            if may_begin:
+                self._waitings.append(waiting)
+        try:
+            yield may_begin
+        finally:
+            with self._changed:
+                if may_begin:
+                    self._waitings.remove(waiting)
+                self._changed.notify_all()
+
+    def sign(self) -> bool:
+        """The server is to end: whether this is the first time that it is told."""
+        with self._changed:
+            self._signs += 1
+            for waiting in self._waitings:
+                waiting.set()
+            self._changed.notify_all()
+            return self._signs == 1
+
+    def finish(self, store: DecisionStore, opened: ExitStack, why: str) -> None:
+        """Bring the calls to their end, then close what was opened. Blocks for about three seconds at most, and for as
+        long as the store is busy. Called again, it only waits until that is done.
+        """
+        with self._finishing:
+            if not self._end_calls(why):
+                fault_of(
+                    partial(give_up_own, store, why)
+                )  # what cannot be recorded now, the next start recovers
+            fault_of(opened.close)
+
+    def _end_calls(self, why: str) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waitings or self._signs > 1, GRACE_SECONDS)
+            self._stop.order(why)
+            return self._changed.wait_for(lambda: not self._waitings, KILL_SECONDS)
+
+    def leave(self) -> None:
+        """End the process here and now if a call is still under way; the interpreter would wait for its thread."""
+        if self._waitings:
+            _leave()
+
+
+def _leave() -> None:
+    sys.stderr.flush()
+    os._exit(0)
+
+
+async def finish_at_end_of_input(ending: Ending, finish: Callable[[str], None]) -> None:
+    """Also when the serving was cancelled."""
+    ending.sign()
+    with anyio.CancelScope(shield=True):
+        await _in_own_thread(finish, "the server's input ended")
+    # What is still to be written may wait for a reader for ever.
+    unread = threading.Timer(_UNREAD_SECONDS, _leave)
+    unread.daemon = True
+    unread.start()
+
+
+async def finish_at_signals(
+    ending: Ending, finish: Callable[[str], None], *, task_status: TaskStatus[None]
+) -> None:
+    """Heeds the signals that were not ignored when we were started (as nohup does), until it is cancelled."""
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    with anyio.open_signal_receiver(*heeded) as numbers:
+        task_status.started()
+        async with anyio.create_task_group() as tasks:
+            async for number in numbers:
+                if ending.sign():
+                    tasks.start_soon(_finish_by, number, finish)
+
+
+async def _finish_by(number: signal.Signals, finish: Callable[[str], None]) -> None:
+    await _in_own_thread(finish, f"the server was ended by {number.name}")
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+
+
+async def _in_own_thread(finish: Callable[[str], None], why: str) -> None:
+    """Not in the pool that the calls share: they may fill it."""
+    await anyio.to_thread.run_sync(finish, why, limiter=anyio.CapacityLimiter(1))
