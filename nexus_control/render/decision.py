@@ -104,7 +104,7 @@ def imported_line(imported: View) -> str:
     by = f" by {_who(imported['by'])}" if imported["by"] else ""
     return (
         f"{counted(imported['events'], 'event')}{by} at {imported['at']}"
-        f" from bundle {imported['bundle_digest']}{copied}{forensic}{rolled_back}{final}"
+        f"{copied}, from bundle {imported['bundle_digest']}{forensic}{rolled_back}{final}"
     )
 
 
