@@ -105,24 +105,12 @@ def import_checked(
             ErrorCode.CONFLICT_MODE_INVALID,
             f"conflict_mode must be one of {', '.join(get_args(ConflictMode))}",
         )
-    forensic = not (verify_digest and replay_after_import)
     if not for_owner:
         _require_harmless(conflict_mode, verify_digest, replay_after_import, allow_rollback)
-    parsed = _parse(bundle)
-    if verify_digest:
-        _require_digests(parsed)
-    events = [_stored(each, parsed.decision.decision_id) for each in parsed.events]
-    _require_gapless(events)
-    require_replayable(events)
-    if replay_after_import:
-        _require_one_decision(parsed)
-    replayed = Decision.replay(parsed.decision.decision_id, events)
-    if not forensic:
-        _require_possible(events, store.clock.now())
-    decision = as_told(parsed, replayed)
-    if verify_digest:
-        _require_header(parsed, decision)
     mode = cast("ConflictMode", conflict_mode)
+    forensic = not (verify_digest and replay_after_import)
+    parsed = _parse(bundle)
+    replayed, decision = _replayed(parsed, store.clock.now(), verify_digest, replay_after_import)
     with store.writing() as session:
         record = ImportRecord(
             bundle_digest=parsed.integrity.canonical_digest,
@@ -132,18 +120,13 @@ def import_checked(
             imported_by=actor,
             final_rehearsal=decision is not replayed,
         )
-        found = session.find_decision(decision.decision_id)
-        unchanged = mode == "overwrite" and found is not None and _is_stored(session, found, decision, record)
-        if found is not None and unchanged:
-            stored = found
-        else:
-            stored = _store(session, found, decision, record, allow_rollback, for_owner)
+        stored, unchanged = _store(session, decision, record, allow_rollback, for_owner)
     return {
         "ok": True,
         "imported": {
             "decision_id": stored.decision_id,
-            "events_imported": 0 if unchanged else len(events),
-            "source_decision_id": parsed.decision.decision_id,
+            "events_imported": 0 if unchanged else len(decision.events),
+            "source_decision_id": decision.decision_id,
             "generation": stored.generation,
             "forensic": forensic,
             "imported_by": actor.to_dict() if actor else None,
@@ -154,6 +137,26 @@ def import_checked(
         "replay_ran": replay_after_import,
         "replay": {"state": str(decision.state)} if replay_after_import else None,
     }
+
+
+def _replayed(
+    parsed: DecisionBundle, now: datetime, verify_digest: bool, replay_after_import: bool
+) -> tuple[Decision, Decision]:
+    """The decision as its events say it, and as the bundle tells it, after every check of the bundle itself."""
+    if verify_digest:
+        _require_digests(parsed)
+    events = [_stored(each, parsed.decision.decision_id) for each in parsed.events]
+    _require_gapless(events)
+    require_replayable(events)
+    if replay_after_import:
+        _require_one_decision(parsed)
+    replayed = Decision.replay(parsed.decision.decision_id, events)
+    if verify_digest and replay_after_import:
+        _require_possible(events, now)
+    decision = as_told(parsed, replayed)
+    if verify_digest:
+        _require_header(parsed, decision)
+    return replayed, decision
 
 
 def _parse(bundle: DecisionBundle | Mapping[str, object] | str | bytes) -> DecisionBundle:
@@ -258,30 +261,39 @@ def _impossible(event: StoredEvent, why: str) -> NexusControlError:
 
 
 def _store(
-    session: WriteSession,
-    existing: StoredDecision | None,
-    decision: Decision,
-    record: ImportRecord,
-    allow_rollback: bool,
-    for_owner: bool,
-) -> StoredDecision:
+    session: WriteSession, decision: Decision, record: ImportRecord, allow_rollback: bool, for_owner: bool
+) -> tuple[StoredDecision, bool]:
+    """What is stored then, and whether it was stored already."""
     source_id = decision.decision_id
+    existing = session.find_decision(source_id)
     if record.conflict_mode == "new_decision_id":
         if existing is not None and not for_owner:
             raise _needs_owner(
-                "conflict_mode", "new_decision_id of a decision that is here is for the store's owner"
+                "conflict_mode", "new_decision_id of a decision that is here is for its owner alone"
             )
         copy_id = session.clock.new_id()
         copies = [replace(event, decision_id=copy_id) for event in decision.events]
-        return session.import_events(copy_id, copies, replace(record, copied_from=source_id))
+        return session.import_events(copy_id, copies, replace(record, copied_from=source_id)), False
     if existing is None:
         _require_no_lookalike(session, source_id)
-        return session.import_events(source_id, decision.events, record)
+        return session.import_events(source_id, decision.events, record), False
     if record.conflict_mode == "reject_on_conflict":
         raise NexusControlError(
             ErrorCode.DECISION_EXISTS, f"Decision {source_id} exists already", {"decision_id": source_id}
         )
-    claim = session.rows.claim(source_id)
+    if _is_stored(session, existing, decision, record):
+        return existing, True
+    return _supersede(session, existing, decision, record, allow_rollback), False
+
+
+def _supersede(
+    session: WriteSession,
+    existing: StoredDecision,
+    decision: Decision,
+    record: ImportRecord,
+    allow_rollback: bool,
+) -> StoredDecision:
+    claim = session.rows.claim(existing.decision_id)
     if claim is not None and not claim.recovered:
         raise NexusControlError(
             ErrorCode.INVALID_STATE, "Cannot overwrite decision in state executing", {"state": "executing"}
@@ -296,7 +308,7 @@ def _store(
     earlier = existing.provenance
     ran_before = existing.facts.linked_execution is not None or (earlier is not None and earlier.ran_before)
     return session.import_events(
-        source_id,
+        existing.decision_id,
         decision.events,
         replace(
             record,

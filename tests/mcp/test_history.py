@@ -107,10 +107,9 @@ def renamed(bundle: Document, decision_id: str) -> Document:
     return resealed(other)
 
 
-def importing(bundle: Document | Callable[[Office], Document], **options: object) -> "Attempt":
+def importing(bundle: Callable[[Office], Document], **options: object) -> "Attempt":
     async def attempt(agent: Client, office: Office) -> Document:
-        given = bundle if isinstance(bundle, dict) else bundle(office)
-        return await refusal(agent, "import_bundle", bundle=given, **options)
+        return await refusal(agent, "import_bundle", bundle=bundle(office), **options)
 
     return attempt
 
