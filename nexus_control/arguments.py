@@ -337,6 +337,7 @@ class ImportOptions(Arguments):
 
 class ImportBundleArguments(ImportOptions):
     bundle: BundleField
+    actor: ActorField | None = None
 
 
 class AuditPackageOptions(Arguments):

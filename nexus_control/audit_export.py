@@ -2,7 +2,7 @@
 
 The package names the run by the digest of its bundle where the execution recorded one, else by that of the router's
 response; a run bundle that is given must be that very run. Beside what the frozen digests cover, the package carries
-the proof that its events are in the store's log (`evidence.section`).
+the proof that its events are in the store's log, or says that they came there by import (`evidence.section`).
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from nexus_control.audit_package import AuditPackage, PackageRouter, router_bund
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.evidence.run_bundle import run_bundle_digest
-from nexus_control.evidence.section import Evidence
+from nexus_control.evidence.section import Evidence, Imported
 from nexus_control.export import bundle_of
 from nexus_control.integrity import is_prefixed, prefixed
 from nexus_control.projection import StoredDecision
@@ -104,7 +104,15 @@ def package_of(
 
 
 def _evidence(store: DecisionStore, decision: StoredDecision) -> dict[str, object]:
-    """The chain hash of the last event, and its place in the store's log."""
+    """The chain hash of the last event, and its place in the store's log; or how the history came here."""
+    record = decision.provenance
+    if record is not None:
+        return Imported(
+            at=record.imported_at,
+            by=record.imported_by,
+            bundle_digest=record.bundle_digest,
+            events=decision.imported_count,
+        ).to_dict()
     from nexus_control import checkpoints  # cryptography is loaded at the first package
 
     last = decision.facts.event_count - 1

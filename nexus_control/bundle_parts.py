@@ -1,4 +1,10 @@
-"""What a bundle says of a history: its header, its template, its link and its events are functions of the events."""
+"""What a bundle says of a history: its header, its template, its link and its events are functions of the events.
+
+With one exception: 1.0 took a dry run of an apply decision for its execution, and linked that run. So a history that
+ends there can be told in two ways, and a bundle's header says which (`as_told_by_1_0`).
+"""
+
+from dataclasses import replace
 
 from nexus_control.bundle import (
     BundleDecision,
@@ -8,9 +14,11 @@ from nexus_control.bundle import (
 )
 from nexus_control.decision import Decision
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import StoredEvent
-from nexus_control.facts import Facts
+from nexus_control.events import EventType, StoredEvent
+from nexus_control.facts import Facts, Phase
 from nexus_control.integrity import prefixed
+
+_ENDINGS = (EventType.EXECUTION_COMPLETED, EventType.EXECUTION_FAILED)
 
 
 def header_of(decision: Decision) -> BundleDecision:
@@ -25,6 +33,23 @@ def header_of(decision: Decision) -> BundleDecision:
         created_at=created.created_at,
         status=str(decision.state).upper(),
     )
+
+
+def as_told_by_1_0(decision: Decision) -> Decision | None:
+    """The decision with its last dry run as the execution that ended it; None where its last event ends no such run."""
+    facts, execution = decision.facts, decision.facts.last_execution
+    ended_by = decision.events[-1].event_type
+    if execution is None or not execution.rehearsal or ended_by not in _ENDINGS or facts.phase != "open":
+        return None
+    return replace(decision, facts=with_final_rehearsal(facts))
+
+
+def with_final_rehearsal(facts: Facts) -> Facts:
+    """These facts, their last execution taken for one that ended the decision, though it was a rehearsal."""
+    *earlier, last = facts.progress.executions
+    phase: Phase = "completed" if last.outcome == "completed" else "failed"
+    executions = (*earlier, replace(last, rehearsal=False))
+    return replace(facts, progress=replace(facts.progress, phase=phase, executions=executions))
 
 
 def template_part(facts: Facts) -> BundleTemplateSnapshot:

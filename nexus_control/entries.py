@@ -4,6 +4,7 @@ rollback.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypedDict, cast
 
 from nexus_control.actors import Actor
@@ -157,13 +158,18 @@ def leaf_data_of(entry: Entry, prev: str) -> bytes:
         case "rollback":
             return rollback_leaf_data(stream=entry.stream, seq=entry.seq, **common)
         case "decision" | "template":
-            return event_leaf_data(
+            data = partial(
+                event_leaf_data,
                 subject="template" if entry.kind == "template" else "decision_id",
                 name=entry.stream,
                 seq=entry.seq,
                 event_type=entry.event_type,
                 **common,
             )
+            plain = data()
+            if entry.origin != "imported" or leaf_hash(plain) == entry.leaf:
+                return plain  # 2.0 gave an imported event the leaf of a local one, too
+            return data(origin="imported")
 
 
 def leaf_of(entry: Entry, prev: str) -> str:

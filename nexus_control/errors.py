@@ -43,6 +43,8 @@ class ErrorCode(StrEnum):
     NO_ROUTER_LINK = "NO_ROUTER_LINK"
     ROUTER_DIGEST_MISMATCH = "ROUTER_DIGEST_MISMATCH"
     IMPORTED_COPY = "IMPORTED_COPY"
+    IMPORT_NEEDS_OWNER = "IMPORT_NEEDS_OWNER"
+    CLOCK_BEHIND = "CLOCK_BEHIND"
     ACTOR_MISMATCH = "ACTOR_MISMATCH"
     APPROVAL_NEEDS_A_PERSON = "APPROVAL_NEEDS_A_PERSON"
     NOT_CONFIRMED = "NOT_CONFIRMED"
@@ -113,13 +115,15 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.BUNDLE_INVALID_SCHEMA: "Export the bundle again from its source; do not edit it.",
     ErrorCode.PACKAGE_INVALID_SCHEMA: "Export the package again from its source; do not edit it.",
     ErrorCode.INTEGRITY_MISMATCH: "Do not trust this artifact: fetch it again from its source.",
-    ErrorCode.DECISION_EXISTS: "Import with conflict_mode new_decision_id or overwrite.",
+    ErrorCode.DECISION_EXISTS: "Look at it; its owner can import with conflict_mode overwrite or new_decision_id.",
     ErrorCode.CONFLICT_MODE_INVALID: "Use reject_on_conflict, new_decision_id or overwrite.",
     ErrorCode.REPLAY_INVALID: "Do not trust this history: export it again from its source.",
     ErrorCode.ROLLBACK_REFUSED: "Import a history that extends the stored one, or pass allow_rollback=True.",
     ErrorCode.NO_ROUTER_LINK: "Execute the decision first; only a run can be audited.",
     ErrorCode.ROUTER_DIGEST_MISMATCH: "Export the bundle of the very run that was recorded.",
     ErrorCode.IMPORTED_COPY: "Export the audit package of the original decision.",
+    ErrorCode.IMPORT_NEEDS_OWNER: "Leave that out; only the store's owner can do it, by command line or in Python.",
+    ErrorCode.CLOCK_BEHIND: "Check the clock of this machine; do not trust a history that comes from the future.",
     ErrorCode.ACTOR_MISMATCH: "Leave actor out: this server acts for one identity.",
     ErrorCode.APPROVAL_NEEDS_A_PERSON: "Ask a person to approve from their own terminal.",
     ErrorCode.NOT_CONFIRMED: "Nothing was written; run the command again when you are sure.",

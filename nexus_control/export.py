@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from nexus_control.bundle import BundleRouterLink, BundleTemplateSnapshot, DecisionBundle
 from nexus_control.bundle_parts import event_part, header_of, link_part, template_part
-from nexus_control.decision import Decision
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.render.bundle import render_export
 from nexus_control.results import fault_of
@@ -63,14 +62,13 @@ def bundle_of(
     generation: int | None = None,
 ) -> DecisionBundle:
     """As `export_decision`. Raises DECISION_NOT_FOUND, or INVALID_STATE for a decision without events."""
-    events = session.events(session.decision(decision_id), generation)
-    if not events:
+    decision = session.history(session.decision(decision_id), generation)
+    if decision is None:
         raise NexusControlError(ErrorCode.INVALID_STATE, "Cannot export a decision that has no events")
-    decision = Decision.replay(decision_id, events)
     facts = decision.facts
     return DecisionBundle.seal(
         decision=header_of(decision),
-        events=[event_part(event) for event in events],
+        events=[event_part(event) for event in decision.events],
         template_snapshot=template_part(facts) if include_template_snapshot else BundleTemplateSnapshot(),
         router_link=link_part(facts) if include_router_link else BundleRouterLink(),
         exported_at=session.now,

@@ -1,19 +1,25 @@
 """Bundle to store. A refused import changes nothing; what was there is superseded, never deleted.
 
 The order of checks: strict parse, schema, digests of the bundle and of each event, one decision with seq gapless from
-0, header equals replay, conflict with what is here; then one atomic write. `verify_digest=False` leaves out digests
-and header, `replay_after_import=False` the ownership of the events and the replay: both are for forensics, and what
-they bring in is never executed here.
+0, each event legal where it stands and at a time that can be, header equals replay, conflict with what is here; then
+one atomic write. `verify_digest=False` leaves out digests and header, `replay_after_import=False` the ownership of the
+events; either leaves out whether events and times can be. Both are for forensics, and what they bring in is never
+executed here.
 
-An imported approval is evidence, not authority. An `overwrite` must extend the stored history, unless the caller
-allows a rollback; even then a run that was had here is not forgotten, and no approval that came with it counts.
+A decision that is here is only touched on its owner's word: `overwrite`, in Python or on the command line. It must
+extend the stored history, unless a rollback is allowed; even then a run that was had here is not forgotten. The very
+history that is stored changes nothing. Whoever does not speak for the owner, as an agent over MCP, can only bring in
+what is not here, and only checked whole.
+
+An imported approval is evidence, not authority, whoever brings it in.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, cast, get_args
 
-from nexus_control.actors import id_problem
+from nexus_control.actors import Actor, id_problem, require_new_actor
 from nexus_control.bundle import (
     BundleEvent,
     DecisionBundle,
@@ -24,10 +30,12 @@ from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, par
 from nexus_control.decision import Decision, require_replayable
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent, compute_event_digest, event_id, parse_event_type
-from nexus_control.evidence.bundle_checks import stated_checks
+from nexus_control.evidence.bundle_checks import as_told, stated_checks
+from nexus_control.evidence.lookalikes import skeleton
+from nexus_control.facts import Facts, step
 from nexus_control.instants import format_instant
 from nexus_control.integrity import same_digest
-from nexus_control.projection import ConflictMode, ImportRecord, StoredDecision
+from nexus_control.projection import MAX_AHEAD, ConflictMode, ImportRecord, StoredDecision
 from nexus_control.results import fault_of
 from nexus_control.session import WriteSession
 from nexus_control.store import DecisionStore
@@ -52,8 +60,9 @@ def import_bundle(
     conflict_mode: str = "reject_on_conflict",
     replay_after_import: bool = True,
     allow_rollback: bool = False,
+    actor: Actor | Mapping[str, object] | None = None,
 ) -> ImportResult:
-    """Import one bundle. `data` is that of the `import_bundle` tool."""
+    """Import one bundle, on behalf of `actor`. `data` is that of the `import_bundle` tool."""
     outcome = fault_of(
         lambda: import_checked(
             store,
@@ -62,6 +71,7 @@ def import_bundle(
             conflict_mode=conflict_mode,
             replay_after_import=replay_after_import,
             allow_rollback=allow_rollback,
+            actor=None if actor is None else require_new_actor(Actor.of(actor)),
         )
     )
     if isinstance(outcome, NexusControlError):
@@ -83,16 +93,56 @@ def import_checked(
     conflict_mode: str,
     replay_after_import: bool,
     allow_rollback: bool,
+    actor: Actor | None = None,
+    for_owner: bool = True,
 ) -> dict[str, Any]:
     """As `import_bundle`. Raises CONFLICT_MODE_INVALID, BUNDLE_INVALID_SCHEMA, INTEGRITY_MISMATCH, REPLAY_INVALID,
-    DECISION_EXISTS, ROLLBACK_REFUSED, or INVALID_STATE while the decision is being executed here.
+    DECISION_EXISTS, ROLLBACK_REFUSED, or INVALID_STATE while the decision is being executed here; IMPORT_NEEDS_OWNER
+    for what only the owner may ask, unless `for_owner`.
     """
     if conflict_mode not in get_args(ConflictMode):
         raise NexusControlError(
             ErrorCode.CONFLICT_MODE_INVALID,
             f"conflict_mode must be one of {', '.join(get_args(ConflictMode))}",
         )
+    if not for_owner:
+        _require_harmless(conflict_mode, verify_digest, replay_after_import, allow_rollback)
+    mode = cast("ConflictMode", conflict_mode)
+    forensic = not (verify_digest and replay_after_import)
     parsed = _parse(bundle)
+    replayed, decision = _replayed(parsed, store.clock.now(), verify_digest, replay_after_import)
+    with store.writing() as session:
+        record = ImportRecord(
+            bundle_digest=parsed.integrity.canonical_digest,
+            imported_at=format_instant(session.now),
+            conflict_mode=mode,
+            forensic=forensic,
+            imported_by=actor,
+            final_rehearsal=decision is not replayed,
+        )
+        stored, unchanged = _store(session, decision, record, allow_rollback, for_owner)
+    return {
+        "ok": True,
+        "imported": {
+            "decision_id": stored.decision_id,
+            "events_imported": 0 if unchanged else len(decision.events),
+            "source_decision_id": decision.decision_id,
+            "generation": stored.generation,
+            "forensic": forensic,
+            "imported_by": actor.to_dict() if actor else None,
+        },
+        "unchanged": unchanged,
+        "digest_verified": verify_digest,
+        "conflict_mode": mode,
+        "replay_ran": replay_after_import,
+        "replay": {"state": str(decision.state)} if replay_after_import else None,
+    }
+
+
+def _replayed(
+    parsed: DecisionBundle, now: datetime, verify_digest: bool, replay_after_import: bool
+) -> tuple[Decision, Decision]:
+    """The decision as its events say it, and as the bundle tells it, after every check of the bundle itself."""
     if verify_digest:
         _require_digests(parsed)
     events = [_stored(each, parsed.decision.decision_id) for each in parsed.events]
@@ -100,33 +150,13 @@ def import_checked(
     require_replayable(events)
     if replay_after_import:
         _require_one_decision(parsed)
-    decision = Decision.replay(parsed.decision.decision_id, events)
+    replayed = Decision.replay(parsed.decision.decision_id, events)
+    if verify_digest and replay_after_import:
+        _require_possible(events, now)
+    decision = as_told(parsed, replayed)
     if verify_digest:
         _require_header(parsed, decision)
-    mode = cast("ConflictMode", conflict_mode)
-    forensic = not (verify_digest and replay_after_import)
-    with store.writing() as session:
-        record = ImportRecord(
-            bundle_digest=parsed.integrity.canonical_digest,
-            imported_at=format_instant(session.now),
-            conflict_mode=mode,
-            forensic=forensic,
-        )
-        stored = _store(session, decision, record, allow_rollback)
-    return {
-        "ok": True,
-        "imported": {
-            "decision_id": stored.decision_id,
-            "events_imported": len(events),
-            "source_decision_id": parsed.decision.decision_id,
-            "generation": stored.generation,
-            "forensic": forensic,
-        },
-        "digest_verified": verify_digest,
-        "conflict_mode": mode,
-        "replay_ran": replay_after_import,
-        "replay": {"state": str(decision.state)} if replay_after_import else None,
-    }
+    return replayed, decision
 
 
 def _parse(bundle: DecisionBundle | Mapping[str, object] | str | bytes) -> DecisionBundle:
@@ -188,22 +218,82 @@ def _require_header(bundle: DecisionBundle, decision: Decision) -> None:
             )
 
 
+def _require_harmless(
+    conflict_mode: str, verify_digest: bool, replay_after_import: bool, allow_rollback: bool
+) -> None:
+    refused = {
+        "conflict_mode": conflict_mode == "overwrite",
+        "allow_rollback": allow_rollback,
+        "verify_digest": not verify_digest,
+        "replay_after_import": not replay_after_import,
+    }
+    for field in (name for name, asked in refused.items() if asked):
+        raise _needs_owner(
+            field, "changes what is stored, or leaves checks out: only the store's owner can ask that"
+        )
+
+
+def _needs_owner(field: str, problem: str) -> NexusControlError:
+    details = {"fields": [{"field": field, "problem": problem}]}
+    return NexusControlError(ErrorCode.IMPORT_NEEDS_OWNER, f"{field} {problem}", details)
+
+
+def _require_possible(events: Sequence[StoredEvent], now: datetime) -> None:
+    """That each event is legal where it stands, not before the one before it, and not of the future."""
+    facts, last = Facts(decision_id=events[0].decision_id), events[0].instant
+    for event in events:
+        after = step(facts, event)
+        if after is None:
+            raise _impossible(event, f"{event.event_type} is not legal there: the decision is {facts.phase}")
+        if event.instant < last:
+            raise _impossible(event, "it is earlier than the event before it")
+        if event.instant > now + MAX_AHEAD:
+            raise _impossible(
+                event, f"its time, {event.ts}, is still to come: here it is {format_instant(now)}"
+            )
+        facts, last = after, event.instant
+
+
+def _impossible(event: StoredEvent, why: str) -> NexusControlError:
+    return NexusControlError(
+        ErrorCode.REPLAY_INVALID, f"Event {event.seq} cannot be: {why}", {"seq": event.seq}
+    )
+
+
 def _store(
-    session: WriteSession, decision: Decision, record: ImportRecord, allow_rollback: bool
-) -> StoredDecision:
+    session: WriteSession, decision: Decision, record: ImportRecord, allow_rollback: bool, for_owner: bool
+) -> tuple[StoredDecision, bool]:
+    """What is stored then, and whether it was stored already."""
     source_id = decision.decision_id
+    existing = session.find_decision(source_id)
     if record.conflict_mode == "new_decision_id":
+        if existing is not None and not for_owner:
+            raise _needs_owner(
+                "conflict_mode", "new_decision_id of a decision that is here is for its owner alone"
+            )
         copy_id = session.clock.new_id()
         copies = [replace(event, decision_id=copy_id) for event in decision.events]
-        return session.import_events(copy_id, copies, replace(record, copied_from=source_id))
-    existing = session.find_decision(source_id)
+        return session.import_events(copy_id, copies, replace(record, copied_from=source_id)), False
     if existing is None:
-        return session.import_events(source_id, decision.events, record)
+        _require_no_lookalike(session, source_id)
+        return session.import_events(source_id, decision.events, record), False
     if record.conflict_mode == "reject_on_conflict":
         raise NexusControlError(
             ErrorCode.DECISION_EXISTS, f"Decision {source_id} exists already", {"decision_id": source_id}
         )
-    claim = session.rows.claim(source_id)
+    if _is_stored(session, existing, decision, record):
+        return existing, True
+    return _supersede(session, existing, decision, record, allow_rollback), False
+
+
+def _supersede(
+    session: WriteSession,
+    existing: StoredDecision,
+    decision: Decision,
+    record: ImportRecord,
+    allow_rollback: bool,
+) -> StoredDecision:
+    claim = session.rows.claim(existing.decision_id)
     if claim is not None and not claim.recovered:
         raise NexusControlError(
             ErrorCode.INVALID_STATE, "Cannot overwrite decision in state executing", {"state": "executing"}
@@ -218,15 +308,39 @@ def _store(
     earlier = existing.provenance
     ran_before = existing.facts.linked_execution is not None or (earlier is not None and earlier.ran_before)
     return session.import_events(
-        source_id,
+        existing.decision_id,
         decision.events,
         replace(
             record,
             replaced_generation=existing.generation,
             ran_before=ran_before,
-            rolled_back=not extends or existing.is_rolled_back,
+            rolled_back=not extends or (earlier is not None and earlier.rolled_back),
             copied_from=earlier.copied_from if earlier else None,
         ),
+    )
+
+
+def _require_no_lookalike(session: WriteSession, decision_id: str) -> None:
+    """Ids that this store gives are lower-case Latin: nobody is to take another one for one of them."""
+    plain = skeleton(decision_id)
+    if plain != decision_id and session.find_decision(plain) is not None:
+        raise NexusControlError(
+            ErrorCode.DECISION_EXISTS,
+            f"The id {decision_id!a} looks like that of decision {plain}, which exists already",
+            {"decision_id": plain},
+        )
+
+
+def _is_stored(
+    session: WriteSession, existing: StoredDecision, decision: Decision, record: ImportRecord
+) -> bool:
+    """Whether this is the very history that is stored; one that was taken in unchecked may still be checked."""
+    earlier = existing.provenance
+    unchecked = earlier is not None and earlier.forensic and not record.forensic
+    return (
+        not unchecked
+        and len(decision.events) == existing.facts.event_count
+        and _extends(session, existing, decision)
     )
 
 
@@ -234,8 +348,7 @@ def _extends(session: WriteSession, existing: StoredDecision, decision: Decision
     """Whether the new history begins with the whole stored one: same facts, by the same actors, at the same times."""
     stored = session.events(existing)
     return len(decision.events) >= len(stored) and all(
-        (old.digest, old.actor, old.ts) == (new.digest, new.actor, new.ts)
-        for old, new in zip(stored, decision.events, strict=False)
+        replace(old, origin="imported") == new for old, new in zip(stored, decision.events, strict=False)
     )
 
 

@@ -7,10 +7,11 @@ policy was attached - goal, plan, policy, template - is read from the opening ev
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 from nexus_control.actors import Actor
+from nexus_control.bundle_parts import with_final_rehearsal
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode
 from nexus_control.events import StoredEvent
@@ -21,6 +22,9 @@ from nexus_control.records import RecordT, decode, encode
 from nexus_control.storage import contract
 from nexus_control.storage.contract import Projection
 
+MAX_AHEAD = timedelta(minutes=5)
+"""How far an imported event may be ahead of this store's clock."""
+
 ConflictMode: TypeAlias = Literal["reject_on_conflict", "new_decision_id", "overwrite"]
 
 
@@ -28,10 +32,11 @@ ConflictMode: TypeAlias = Literal["reject_on_conflict", "new_decision_id", "over
 class ImportRecord:
     """How an imported generation came here. `copied_from` is the original's id when the copy has a new one.
 
+    `imported_by`: on whose behalf; unknown of an import that 2.0 made.
     `forensic`: a part of the import's checks was switched off; such a decision is never executed here.
     `ran_before`: a generation that was superseded here has had its run; nothing imported over it opens it again.
-    `rolled_back`: it does not extend what it superseded, or came over one that did not; what was revoked there may
-    stand as given here, so no approval that came with it counts, signed or not.
+    `rolled_back`: it does not extend what it superseded, or came over one that did not.
+    `final_rehearsal`: 1.0 took the dry run with which it ends for its execution; so it is final here too.
     """
 
     bundle_digest: str
@@ -42,6 +47,12 @@ class ImportRecord:
     forensic: bool = False
     ran_before: bool = False
     rolled_back: bool = False
+    imported_by: Actor | None = None
+    final_rehearsal: bool = False
+
+    def facts_of(self, facts: Facts) -> Facts:
+        """What the events that came, which add up to `facts`, mean here."""
+        return with_final_rehearsal(facts) if self.final_rehearsal else facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +114,9 @@ class StoredDecision:
             return None
         return frozenset(a.seq for a in self.facts.progress.approvals if a.seq >= self.imported_count)
 
-    @property
-    def is_rolled_back(self) -> bool:
-        """Whether a history that was known here was given up for this one."""
-        return self.provenance is not None and self.provenance.rolled_back
+    def is_ahead_of(self, now: datetime) -> bool:
+        """Whether an import brought events so far from the future that nothing can be decided after them yet."""
+        return bool(self.imported_count) and parse_instant(self.facts.last_ts) > now + MAX_AHEAD
 
 
 def to_projection(decision: StoredDecision) -> Projection:

@@ -15,6 +15,7 @@ from typing import Any
 from nexus_control.actors import Actor, require_new_actor
 from nexus_control.canonical_json import canonical_json, require_canonical_domain
 from nexus_control.clock import Clock
+from nexus_control.decision import Decision
 from nexus_control.entries import (
     ROLLBACKS,
     contents_of,
@@ -31,7 +32,14 @@ from nexus_control.evidence.merkle import grow
 from nexus_control.facts import Facts, fold, replay_facts
 from nexus_control.instants import format_instant, parse_instant
 from nexus_control.payloads import TemplateCreatedPayload
-from nexus_control.projection import Brought, ImportRecord, StoredDecision, from_projection, to_projection
+from nexus_control.projection import (
+    Brought,
+    ImportRecord,
+    StoredDecision,
+    from_projection,
+    import_record_of,
+    to_projection,
+)
 from nexus_control.records import encode
 from nexus_control.storage.contract import Claim, Entry, Projection, Reader, Writer
 from nexus_control.template import Template
@@ -94,6 +102,18 @@ class ReadSession:
         wanted = decision.generation if generation is None else generation
         return [to_event(entry) for entry in self.rows.entries("decision", decision.decision_id, wanted)]
 
+    def history(self, decision: StoredDecision, generation: int | None = None) -> Decision | None:
+        """The current generation, or a superseded one, judged at its last event; None where it has no events."""
+        events = self.events(decision, generation)
+        if not events:
+            return None
+        if generation is None or generation == decision.generation:
+            return Decision(decision.facts, tuple(events), events[-1].instant)
+        replayed = Decision.replay(decision.decision_id, events)
+        records = self.rows.entries("import", decision.decision_id, generation)
+        meant = [import_record_of(record.payload).facts_of(replayed.facts) for record in records]
+        return replace(replayed, facts=meant[0]) if meant else replayed
+
     def events_at(self, decision: StoredDecision, numbers: Iterable[int]) -> list[StoredEvent]:
         """The events of the current generation with these `seq`."""
         read = partial(self.rows.entries, "decision", decision.decision_id, decision.generation)
@@ -143,6 +163,17 @@ class WriteSession(ReadSession):
         """When an event appended now happens, even after the clock went back: its rules are judged at this instant."""
         last_ts = decision.facts.last_ts
         return max(self.now, parse_instant(last_ts)) if last_ts else self.now
+
+    def instant_of_verdict(self, decision: StoredDecision) -> datetime:
+        """As `instant_of_next`, for what people decide, which no import moves to another time. Raises CLOCK_BEHIND."""
+        if decision.is_ahead_of(self.now):
+            last_ts = decision.facts.last_ts
+            raise NexusControlError(
+                ErrorCode.CLOCK_BEHIND,
+                f"This decision was imported with events up to {last_ts}, which is still to come here",
+                {"last_ts": last_ts, "now": format_instant(self.now)},
+            )
+        return self.instant_of_next(decision)
 
     def append(self, decision: StoredDecision, actor: Actor, *payloads: Payload) -> StoredDecision:
         """The decision after these events by `actor`, stored. It was loaded, or appended to, in this session."""
@@ -198,7 +229,7 @@ class WriteSession(ReadSession):
             entries.append(event_entry("decision", event, generation, text, head))
             head = entries[-1].leaf
         stored = StoredDecision(
-            facts=replay_facts(decision_id, events),
+            facts=provenance.facts_of(replay_facts(decision_id, events)),
             ordinal=base.ordinal,
             generation=generation,
             head=head,

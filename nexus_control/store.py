@@ -5,7 +5,7 @@ domain, but not the rules of decisions; the use cases do that, in `writing()` se
 """
 
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -31,8 +31,7 @@ class DecisionStore:
     `path_or_url` is a file, `:memory:` (SQLite in memory) or `memory:` (plain Python). Safe to use from several
     threads; several processes may open one file.
 
-    `allowed_signers` is the path of an OpenSSH file that says whose signed approvals count here; `trusted_logs` are the
-    names of other stores' logs whose signed approvals count here too, once they are imported.
+    `allowed_signers` is the path of an OpenSSH file that says whose signed approvals count here.
     """
 
     def __init__(
@@ -42,12 +41,10 @@ class DecisionStore:
         clock: Clock = SYSTEM_CLOCK,
         storage: Storage | None = None,
         allowed_signers: str | os.PathLike[str] | None = None,
-        trusted_logs: Iterable[str] = (),
         busy_timeout: float = BUSY_SECONDS,
     ) -> None:
         self.clock = clock
         self.allowed_signers = Path(allowed_signers).absolute() if allowed_signers is not None else None
-        self.trusted_logs = frozenset(trusted_logs)
         self._recent = Recent()
         self._storage = (
             storage if storage is not None else open_storage(path_or_url, busy_seconds=busy_timeout)

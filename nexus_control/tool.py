@@ -36,7 +36,7 @@ class NexusControlTools:
 
     Give it a `store`, or let it open `db_path`. `plan_checker` (a `LocalRouter`, say) lets a request that names its
     adapter be checked, and bound to the adapter's declaration, before anybody approves it. `allowed_signers` (the path
-    of an OpenSSH file) says whose signed approvals count, `trusted_logs` which other stores' do once imported.
+    of an OpenSSH file) says whose signed approvals count.
     """
 
     def __init__(
@@ -45,16 +45,13 @@ class NexusControlTools:
         db_path: str | os.PathLike[str] = ":memory:",
         *,
         allowed_signers: str | os.PathLike[str] | None = None,
-        trusted_logs: Sequence[str] = (),
         plan_checker: PlanChecker | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if store is not None and (allowed_signers is not None or trusted_logs):
-            raise invalid_argument(
-                "allowed_signers", "and trusted_logs are the store's: give them to DecisionStore"
-            )
+        if store is not None and allowed_signers is not None:
+            raise invalid_argument("allowed_signers", "is the store's: give it to DecisionStore")
         self.store = store or DecisionStore(
-            db_path, clock=clock or SYSTEM_CLOCK, allowed_signers=allowed_signers, trusted_logs=trusted_logs
+            db_path, clock=clock or SYSTEM_CLOCK, allowed_signers=allowed_signers
         )
         self.template_store = TemplateStore(self.store)
         self._plan_checker = plan_checker
@@ -356,8 +353,9 @@ class NexusControlTools:
         conflict_mode: str = "reject_on_conflict",
         replay_after_import: bool = True,
         allow_rollback: bool = False,
+        actor: ActorLike | None = None,
     ) -> ToolResult:
-        """Take in a bundle 0.5, as an object or JSON text."""
+        """Take in a bundle 0.5, as an object or JSON text; `actor` is recorded as who brought it."""
         return self._run(
             exporting.import_bundle,
             "ImportBundleArguments",
@@ -366,6 +364,7 @@ class NexusControlTools:
             conflict_mode=conflict_mode,
             replay_after_import=replay_after_import,
             allow_rollback=allow_rollback,
+            actor=actor,
         )
 
     def export_audit_package(

@@ -340,11 +340,12 @@ def _replayed(log: list[Placed], stored: Mapping[str, Projection | None]) -> Ite
         if entry.kind == "decision":
             decisions[entry.stream] = _after_event(decisions.get(entry.stream), entry)
         elif entry.kind == "import":
-            decision = decisions[entry.stream]
+            decision, record = decisions[entry.stream], import_record_of(entry.payload)
             decisions[entry.stream] = replace(
                 decision,
+                facts=record.facts_of(decision.facts),
                 imported_count=decision.facts.event_count,
-                provenance=import_record_of(entry.payload),
+                provenance=record,
             )
     fresh = count(max((row.ordinal for row in stored.values() if row), default=0) + 1)
     for decision_id, decision in decisions.items():

@@ -13,7 +13,17 @@ from nexus_control import __version__
 from nexus_control import arguments as door
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.cli.files import blaming, read_bytes, read_text, write_bytes
-from nexus_control.cli.frame import AsJson, Data, Database, Output, RequestId, carry_out, frame_of
+from nexus_control.cli.frame import (
+    ActingAs,
+    AsJson,
+    Data,
+    Database,
+    Output,
+    RequestId,
+    carry_out,
+    frame_of,
+    identity,
+)
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.opening import opened_router
@@ -117,6 +127,7 @@ def import_bundle(
     forensic: Annotated[
         bool, typer.Option("--forensic", help="Leave the checks out: as evidence only, never to be executed.")
     ] = False,
+    acting_as: ActingAs = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -132,11 +143,15 @@ def import_bundle(
             "allow_rollback": allow_rollback,
             "verify_digest": not forensic,
             "replay_after_import": not forensic,
+            "actor": identity(acting_as)[0],
         }
         return exporting.import_bundle(store, door.validated(door.ImportBundleArguments, values))
 
     def show(screen: Screen, data: Data) -> None:
         imported = data["imported"]
+        if data["unchanged"]:
+            screen.prose(f"Decision {imported['decision_id']} is this very history; nothing was written.")
+            return
         text = (
             f"{imported['events_imported']} events are decision {imported['decision_id']} here, as evidence."
         )

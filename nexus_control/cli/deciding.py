@@ -22,7 +22,6 @@ from nexus_control.cli.frame import (
     Database,
     Frame,
     RequestId,
-    TrustedLogs,
     carry_out,
     frame_of,
     identity,
@@ -123,7 +122,6 @@ def approve(
     statement: StatementFile = None,
     acting_as: ActingAs = None,
     allowed_signers: AllowedSigners = None,
-    trusted_log: TrustedLogs = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -132,7 +130,7 @@ def approve(
     Example: nexus-control approve 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --comment "checked the plan"
     """
 
-    frame = frame_of(context, db, as_json, allowed_signers, trusted_log)
+    frame = frame_of(context, db, as_json, allowed_signers)
     signing = Signing("approve", sign, signature, statement, expires_at)
 
     def act(store: DecisionStore, actor: Actor, assurance: Assurance, signed: Signed) -> Data:
@@ -154,7 +152,6 @@ def deny(
     statement: StatementFile = None,
     acting_as: ActingAs = None,
     allowed_signers: AllowedSigners = None,
-    trusted_log: TrustedLogs = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -163,7 +160,7 @@ def deny(
     Example: nexus-control deny 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "not during the freeze"
     """
 
-    frame = frame_of(context, db, as_json, allowed_signers, trusted_log)
+    frame = frame_of(context, db, as_json, allowed_signers)
     signing = Signing("deny", sign, signature, statement)
 
     def act(store: DecisionStore, actor: Actor, assurance: Assurance, signed: Signed) -> Data:
@@ -185,7 +182,6 @@ def revoke(
     statement: StatementFile = None,
     acting_as: ActingAs = None,
     allowed_signers: AllowedSigners = None,
-    trusted_log: TrustedLogs = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -194,7 +190,7 @@ def revoke(
     Example: nexus-control revoke 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "wrong window"
     """
 
-    frame = frame_of(context, db, as_json, allowed_signers, trusted_log)
+    frame = frame_of(context, db, as_json, allowed_signers)
     signing = Signing("revoke", sign, signature, statement)
 
     def act(store: DecisionStore, actor: Actor, _assurance: Assurance, signed: Signed) -> Data:

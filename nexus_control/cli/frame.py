@@ -68,14 +68,6 @@ AllowedSigners = Annotated[
         help="Whose signed approvals count: an OpenSSH allowed signers file. Default: NEXUS_CONTROL_ALLOWED_SIGNERS.",
     ),
 ]
-TrustedLogs = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--trusted-log",
-        metavar="NAME",
-        help="Approvals that were signed for this other store's log count too; may be repeated.",
-    ),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +77,21 @@ class Frame:
     database: str | None = None
     as_json: bool = False
     allowed_signers: Path | None = None
-    trusted_logs: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
         """Where the store is, whatever the folder and the links through which it was named."""
         return place_of(self.database or DEFAULT_DATABASE)
 
-    def with_options(
-        self,
-        database: str | None,
-        as_json: bool,
-        allowed_signers: Path | None,
-        trusted_logs: list[str] | None,
-    ) -> "Frame":
+    def with_options(self, database: str | None, as_json: bool, allowed_signers: Path | None) -> "Frame":
         return Frame(
             database or self.database,
             as_json or self.as_json,
             allowed_signers or self.allowed_signers,
-            tuple(trusted_logs or self.trusted_logs),
         )
 
     def store(self) -> DecisionStore:
-        return DecisionStore(self.path, allowed_signers=self.allowed_signers, trusted_logs=self.trusted_logs)
+        return DecisionStore(self.path, allowed_signers=self.allowed_signers)
 
 
 def from_environment() -> Frame:
@@ -123,10 +107,9 @@ def frame_of(
     database: str | None,
     as_json: bool,
     allowed_signers: Path | None = None,
-    trusted_logs: list[str] | None = None,
 ) -> Frame:
     before = cast("Frame", context.obj)
-    return before.with_options(database, as_json, allowed_signers, trusted_logs)
+    return before.with_options(database, as_json, allowed_signers)
 
 
 def carry_out(

@@ -19,7 +19,6 @@ from nexus_control.cli.frame import (
     Data,
     Database,
     Frame,
-    TrustedLogs,
     answer,
     frame_of,
 )
@@ -55,7 +54,6 @@ def install(
         ),
     ] = None,
     allowed_signers: AllowedSigners = None,
-    trusted_log: TrustedLogs = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -63,7 +61,7 @@ def install(
 
     Example: nexus-control install --host cursor --db decisions.db
     """
-    frame = frame_of(context, db, as_json, allowed_signers, trusted_log)
+    frame = frame_of(context, db, as_json, allowed_signers)
 
     def run() -> Data:
         serving = _serving(frame, config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None))
@@ -91,6 +89,4 @@ def _serving(frame: Frame, config: Path | None) -> list[str]:
     serving = [sys.executable, "-m", "nexus_control", "serve", "--db", str(Path(frame.path).absolute())]
     for option, file in (("--config", config), ("--allowed-signers", frame.allowed_signers)):
         serving += [] if file is None else [option, str(file.absolute())]
-    for name in frame.trusted_logs:
-        serving += ["--trusted-log", name]
     return serving

@@ -12,12 +12,12 @@ from nexus_control.cli.frame import (
     Data,
     Database,
     RequestId,
-    TrustedLogs,
     carry_out,
     frame_of,
     identity,
 )
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
+from nexus_control.render.decision import imported_line
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import listing, views
 
@@ -35,7 +35,6 @@ def status(
     context: typer.Context,
     request_id: RequestId,
     allowed_signers: AllowedSigners = None,
-    trusted_log: TrustedLogs = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -50,18 +49,19 @@ def status(
     def show(screen: Screen, data: Data) -> None:
         screen.prose(f"{data['goal']}", _mark(data["state"]))
         screen.prose(f"{data['active_approvals']} of {data['required_approvals']} approvals.")
+        if imported := data.get("imported"):
+            screen.prose(f"Imported: {imported_line(imported)}.")
         if data["blocking_reasons"]:
             rows = [(reason["code"], reason["message"]) for reason in data["blocking_reasons"]]
             screen.grid(columns("reason|what it says", rows))
 
-    carry_out(frame_of(context, db, as_json, allowed_signers, trusted_log), run, show)
+    carry_out(frame_of(context, db, as_json, allowed_signers), run, show)
 
 
 def inspect(
     context: typer.Context,
     request_id: RequestId,
     allowed_signers: AllowedSigners = None,
-    trusted_log: TrustedLogs = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -76,7 +76,7 @@ def inspect(
     def show(_screen: Screen, data: Data) -> None:
         typer.echo(data["rendered"])
 
-    carry_out(frame_of(context, db, as_json, allowed_signers, trusted_log), run, show)
+    carry_out(frame_of(context, db, as_json, allowed_signers), run, show)
 
 
 def list_requests(
@@ -115,7 +115,8 @@ def list_requests(
             (
                 line["request_id"],
                 _mark(line["state"]),
-                f"{line['current_approvals']}/{line['required_approvals']}",
+                f"{line['current_approvals']}/{line['required_approvals']}"
+                + (" (imported)" if line["imported"] else ""),
                 line["goal"],
             )
             for line in data["requests"]

@@ -32,7 +32,6 @@ from nexus_control.cli.frame import (
     AsJson,
     Database,
     Frame,
-    TrustedLogs,
     frame_of,
     from_environment,
     refuse,
@@ -88,14 +87,13 @@ def root(
     context: typer.Context,
     db: Database = None,
     allowed_signers: AllowedSigners = None,
-    trusted_log: TrustedLogs = None,
     as_json: AsJson = False,
     version: Annotated[
         bool,
         typer.Option("--version", is_eager=True, callback=_tell_version, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    context.obj = from_environment().with_options(db, as_json, allowed_signers, trusted_log)
+    context.obj = from_environment().with_options(db, as_json, allowed_signers)
 
 
 @app.command()

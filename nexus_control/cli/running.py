@@ -19,7 +19,6 @@ from nexus_control.cli.frame import (
     Data,
     Database,
     RequestId,
-    TrustedLogs,
     carry_out,
     frame_of,
     identity,
@@ -58,7 +57,6 @@ def execute(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Rehearse: change nothing.")] = False,
     acting_as: ActingAs = None,
     allowed_signers: AllowedSigners = None,
-    trusted_log: TrustedLogs = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -66,7 +64,7 @@ def execute(
 
     Example: nexus-control execute 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --adapter subprocess:keys --dry-run
     """
-    frame = frame_of(context, db, as_json, allowed_signers, trusted_log)
+    frame = frame_of(context, db, as_json, allowed_signers)
 
     def tell(step: StepProgress) -> None:
         if sys.stderr.isatty():
@@ -160,14 +158,13 @@ def call(
     router: Router = None,
     acting_as: ActingAs = None,
     allowed_signers: AllowedSigners = None,
-    trusted_log: TrustedLogs = None,
     db: Database = None,
 ) -> None:
     """Call one of the agents' tools, as the MCP server does; the answer is JSON.
 
     Example: nexus-control call nexus-control.template.list --arguments '{"limit": 5}'
     """
-    frame = frame_of(context, db, True, allowed_signers, trusted_log)
+    frame = frame_of(context, db, True, allowed_signers)
 
     def run() -> bool:
         found = tool_named(tool)
@@ -223,14 +220,13 @@ def serve(
     router: Router = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Offer only what reads.")] = False,
     allowed_signers: AllowedSigners = None,
-    trusted_log: TrustedLogs = None,
     db: Database = None,
 ) -> None:
     """Serve the 11 tools to an agent host: MCP over standard input and output.
 
     Example: nexus-control serve --db /srv/decisions.db --config /srv/nexus-control.toml
     """
-    frame = frame_of(context, db, False, allowed_signers, trusted_log)
+    frame = frame_of(context, db, False, allowed_signers)
 
     def run() -> None:
         # Imported here: the protocol's library alone takes longer to load than any other command runs.
@@ -247,7 +243,6 @@ def serve(
             router=router,
             read_only=read_only,
             allowed_signers=frame.allowed_signers,
-            trusted_logs=frame.trusted_logs,
         )
         serve_stdio(settings)
 

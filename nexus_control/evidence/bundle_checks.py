@@ -8,8 +8,9 @@
     template_equals_events  the template that the bundle shows is the one that the policy was made from
     link_equals_events      the run that the bundle links is the one that the events record
 
-1.0 judged `status` by its wall clock, so pending and approved may stand for each other. An export may leave template
-and link out; what it states must be true.
+1.0 judged `status` by its wall clock, so pending and approved may stand for each other; and it took a dry run of an
+apply decision for its execution, so a bundle that links the dry run that its events end with is read in that way. An
+export may leave template and link out; what it states must be true.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,11 +23,11 @@ from nexus_control.bundle import (
     DecisionBundle,
     compute_bundle_digest,
 )
-from nexus_control.bundle_parts import header_of, link_part, template_part
+from nexus_control.bundle_parts import as_told_by_1_0, header_of, link_part, template_part
 from nexus_control.decision import Decision, DecisionState, require_replayable
 from nexus_control.errors import NexusControlError
 from nexus_control.events import EventType, StoredEvent, compute_event_digest, event_id
-from nexus_control.evidence.report import Check, compared, failed, passed, same_fields, skipped
+from nexus_control.evidence.report import Check, compared, failed, noted, passed, same_fields, skipped
 from nexus_control.facts import Facts, fold, step
 from nexus_control.instants import parse_instant
 
@@ -90,10 +91,18 @@ def history_of(bundle: DecisionBundle) -> History | NexusControlError:
     except NexusControlError as fault:
         return fault
     return History(
-        decision=Decision(facts, tuple(events), events[-1].instant),
+        decision=as_told(bundle, Decision(facts, tuple(events), events[-1].instant)),
         dispatched=dispatched,
         illegal=tuple(illegal),
     )
+
+
+def as_told(bundle: DecisionBundle, decision: Decision) -> Decision:
+    """The decision in the way in which the bundle tells it, where there are two."""
+    other = as_told_by_1_0(decision)
+    if other is None or bundle.router_link != link_part(other.facts):
+        return decision
+    return other if bundle.decision.status == header_of(other).status else decision
 
 
 def history_checks(bundle: DecisionBundle, history: History | NexusControlError) -> Iterator[Check]:
@@ -134,7 +143,11 @@ def _header(bundle: DecisionBundle, decision: Decision) -> Check:
     given = bundle.decision
     if {given.status, replayed.status} <= _OPEN:
         replayed = replace(replayed, status=given.status)
-    return same_fields(name, replayed.to_dict(), given.to_dict(), "the header is not what the events say")
+    check = same_fields(name, replayed.to_dict(), given.to_dict(), "the header is not what the events say")
+    run = decision.facts.linked_execution
+    if check.status == "pass" and run is not None and run.dry_run and given.mode == "apply":
+        return noted(name, "it ended with a dry run, as 1.0 let it: what was approved was never applied")
+    return check
 
 
 def _stated(

@@ -6,6 +6,9 @@
     chain[n]  = SHA-256(0x00 || leaf data)       the leaf hash of RFC 6962, section 2.1
     prev      = "sha256:" + hex(chain[n-1]);     for n = 0: "sha256:" and 64 zeros
 
+The record of an event that came by import is of "_type" "nexus-control/imported/v1", and otherwise the same: a log
+proves of such an event that it was brought, and no proof of it is one that it happened in that store.
+
 Three more records are leaves of a store's log, each chained to the one of its own kind before it. `digest` is that of
 what the record holds:
 
@@ -20,6 +23,7 @@ from typing import Literal, TypeAlias
 
 from nexus_control.actors import Actor
 from nexus_control.canonical_json import canonical_json
+from nexus_control.events import Origin
 from nexus_control.integrity import prefixed
 
 Subject: TypeAlias = Literal["decision_id", "template"]
@@ -27,6 +31,7 @@ Subject: TypeAlias = Literal["decision_id", "template"]
 GENESIS = "0" * 64
 
 _text = encode_basestring
+_TYPES: dict[Origin, str] = {"local": "nexus-control/event/v1", "imported": "nexus-control/imported/v1"}
 
 
 def leaf_hash(leaf_data: bytes) -> str:
@@ -35,14 +40,23 @@ def leaf_hash(leaf_data: bytes) -> str:
 
 
 def event_leaf_data(
-    *, subject: Subject, name: str, seq: int, event_type: str, ts: str, actor: Actor, digest: str, prev: str
+    *,
+    subject: Subject,
+    name: str,
+    seq: int,
+    event_type: str,
+    ts: str,
+    actor: Actor,
+    digest: str,
+    prev: str,
+    origin: Origin = "local",
 ) -> bytes:
     """The bytes that an event's chain hash covers; `digest` and `prev` are bare hex."""
     # Spelled out, for it is done for every event of a store or package: canonical_json takes several times as long.
     decision = f'"decision_id":{_text(name)},' if subject == "decision_id" else ""
     template = f'"template":{_text(name)},' if subject == "template" else ""
     return (
-        f'{{"_type":"nexus-control/event/v1","actor":{{"id":{_text(actor.id)},"type":{_text(actor.type)}}},{decision}'
+        f'{{"_type":"{_TYPES[origin]}","actor":{{"id":{_text(actor.id)},"type":{_text(actor.type)}}},{decision}'
         f'"digest":{_text(prefixed(digest))},"event_type":{_text(event_type)},"prev":{_text(prefixed(prev))},'
         f'"seq":{seq},{template}"ts":{_text(ts)}}}'
     ).encode()

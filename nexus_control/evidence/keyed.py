@@ -1,5 +1,6 @@
 """Who says so: the checks of a package that need keys, and those of the chain and the log that they rest on.
 
+    origin                the package does not say that its history was brought into the store from elsewhere
     chain                 the events, recomputed, end in the chain hash that the package names; where it names none,
                           in the one that a log proof is of
     approval_signatures   each signed verdict verifies, says what the events say, and was made once; enough of the
@@ -31,7 +32,7 @@ from nexus_control.evidence.note import (
     parse_verifier,
 )
 from nexus_control.evidence.report import Check, compared, failed, noted, passed, skipped
-from nexus_control.evidence.section import Evidence
+from nexus_control.evidence.section import Evidence, Imported, read_section
 from nexus_control.evidence.semantics import Case
 from nexus_control.evidence.signatures import (
     approval_signatures,
@@ -75,16 +76,19 @@ def keyed_checks(case: Case, content: bytes | None, trust: Trust, attached: Atta
         _verifiers("log_keys", trust.log_keys, ED25519),
         _verifiers("witnesses", trust.witnesses, COSIGNATURE),
     )
-    chain = chain_of(case.history.decision)
     evidence = _evidence(case)
+    imported = evidence.events if isinstance(evidence, Imported) else 0
+    chain = chain_of(case.history.decision, imported)
     text = attached.log_proof or (evidence.log_proof if isinstance(evidence, Evidence) else None)
     logged = _logged(text, evidence, known, witnesses)
     inclusion = _judged("log_inclusion", lambda: _inclusion(logged, chain[-1]))
+    yield _origin(evidence)
     yield _chain(evidence, chain[-1], inclusion)
     origins = {verifier.name for verifier in known}
     if isinstance(logged, Logged):
         origins.add(logged.checkpoint.origin)
-    yield approval_signatures(case, chain, trust.allowed_signers, origins)
+    chains = [chain, chain_of(case.history.decision)] if imported else [chain]
+    yield approval_signatures(case, chains, trust.allowed_signers, origins)
     yield package_signature(
         case,
         content,
@@ -104,10 +108,25 @@ def keyed_checks(case: Case, content: bytes | None, trust: Trust, attached: Atta
     yield _judged("timestamp", lambda: _timestamp(logged, trust, attached.timestamp))
 
 
-def _chain(evidence: Evidence | str | None, head: str, inclusion: Check) -> Check:
+def _origin(evidence: Evidence | Imported | str | None) -> Check:
+    name = "origin"
+    match evidence:
+        case Imported():
+            by = evidence.by or "somebody unknown"
+            came = (
+                f"{evidence.events} events came at {evidence.at} by {by}, in bundle {evidence.bundle_digest}"
+            )
+            return skipped(name, f"{came}: a log shows that they were imported, not that they happened")
+        case str():
+            return failed(name, evidence)
+        case _:
+            return noted(name, "nothing is said to have been imported")
+
+
+def _chain(evidence: Evidence | Imported | str | None, head: str, inclusion: Check) -> Check:
     if isinstance(evidence, Evidence):
         return compared("chain", evidence.chain_head, prefixed(head), "the events are not those of the chain")
-    if evidence is not None:
+    if isinstance(evidence, str):
         return failed("chain", evidence)
     if inclusion.status == "pass":
         return passed("chain", "the events end in the leaf that the log proof is of")
@@ -183,19 +202,19 @@ def _timestamp(logged: Logged, trust: Trust, token: bytes | None) -> Check:
     return passed(name, f"{stamped.time.isoformat()} by {stamped.authority}")
 
 
-def _evidence(case: Case) -> Evidence | str | None:
-    """What the package says of its log, or what is wrong with that."""
+def _evidence(case: Case) -> Evidence | Imported | str | None:
+    """What the package says of its log, or of an import, or what is wrong with that."""
     if case.package.evidence is None:
         return None
     try:
-        return Evidence.from_dict(case.package.evidence)
+        return read_section(case.package.evidence)
     except NexusControlError as fault:
         return fault.message
 
 
 def _logged(
     text: str | None,
-    evidence: Evidence | str | None,
+    evidence: Evidence | Imported | str | None,
     known: tuple[Verifier, ...],
     witnesses: tuple[Verifier, ...],
 ) -> Logged | str | None:

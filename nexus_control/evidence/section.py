@@ -3,14 +3,18 @@
     evidence = {"chain_head": prefixed,     the chain hash of the last event
                 "log_key": text,            the verifier key of the log, as the log's owner states it
                 "log_proof": text}          the tlog-proof of that chain hash
+             | {"imported": {"at": instant, "by"?: actor, "bundle_digest": text, "events": integer}}
 
-It names a key, and so proves nothing of who: a verifier brings keys of their own.
+It names a key, and so proves nothing of who: a verifier brings keys of their own. The second is of a history whose
+first `events` events were brought into the store: when, on whose behalf, and in which bundle.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nexus_control.actors import Actor
 from nexus_control.errors import ErrorCode
+from nexus_control.instants import is_instant
 from nexus_control.integrity import is_prefixed
 from nexus_control.records import check, decode, encode
 
@@ -26,7 +30,27 @@ class Evidence:
     def to_dict(self) -> dict[str, object]:
         return encode(self)
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, object]) -> "Evidence":
-        """Raises PACKAGE_INVALID_SCHEMA."""
-        return decode(cls, data, where="evidence", code=ErrorCode.PACKAGE_INVALID_SCHEMA)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What an exported package says of how its history came into the store."""
+
+    at: str = check(is_instant, "an ISO-8601 instant with an offset")
+    by: Actor | None = None
+    bundle_digest: str
+    events: int = check(lambda number: number >= 1, "at least 1")
+
+    def to_dict(self) -> dict[str, object]:
+        return encode(_OfAnImport(imported=self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OfAnImport:
+    imported: Imported
+
+
+def read_section(data: Mapping[str, object]) -> Evidence | Imported:
+    """Raises PACKAGE_INVALID_SCHEMA."""
+    if "imported" in data:
+        return decode(_OfAnImport, data, where="evidence", code=ErrorCode.PACKAGE_INVALID_SCHEMA).imported
+    return decode(Evidence, data, where="evidence", code=ErrorCode.PACKAGE_INVALID_SCHEMA)

@@ -31,8 +31,8 @@ _VERDICTS: dict[EventType, Verdict] = {
 }
 
 
-def chain_of(decision: Decision) -> list[str]:
-    """The chain hash of each event, bare hex."""
+def chain_of(decision: Decision, imported: int = 0) -> list[str]:
+    """The chain hash of each event, bare hex, in a store into which the first `imported` of them were brought."""
     chain: list[str] = []
     for event in decision.events:
         data = event_leaf_data(
@@ -44,23 +44,24 @@ def chain_of(decision: Decision) -> list[str]:
             actor=event.actor,
             digest=event.digest,
             prev=chain[-1] if chain else GENESIS,
+            origin="imported" if len(chain) < imported else "local",
         )
         chain.append(leaf_hash(data))
     return chain
 
 
 def approval_signatures(
-    case: Case, chain: Sequence[str], allowed_signers: str | None, logs: Collection[str]
+    case: Case, chains: Sequence[Sequence[str]], allowed_signers: str | None, logs: Collection[str]
 ) -> Check:
-    """`logs` are the origins that an approval may be given for."""
+    """`chains` are those of the stores in which a verdict can have been given; `logs` the origins of their logs."""
     name = "approval_signatures"
     allowed = None if allowed_signers is None else parse_allowed_signers(allowed_signers)
     signed, nonces = dict[int, SignedVerdict](), set[str]()
     numbers = [event.seq for event in case.history.decision.events]  # as they say, which may be anything
-    basis = dict(zip(numbers, chain, strict=True)).get(case.facts.policy_seq, GENESIS)
+    bases = [dict(zip(numbers, each, strict=True)).get(case.facts.policy_seq, GENESIS) for each in chains]
     try:
         for event in case.history.decision.events:
-            verdict = _signed_verdict(case, event, basis)
+            verdict = _signed_verdict(case, event, bases)
             if verdict is None:
                 continue
             if verdict.statement.nonce in nonces:
@@ -142,7 +143,7 @@ def package_signature(
     return check if check.status == "fail" else passed(name, f"signed by {_named(signers)}")
 
 
-def _signed_verdict(case: Case, event: StoredEvent, basis: str) -> SignedVerdict | None:
+def _signed_verdict(case: Case, event: StoredEvent, bases: Sequence[str]) -> SignedVerdict | None:
     """The verdict that an event carries a signature of, once it says what the event says. Raises SIGNATURE_INVALID."""
     verdict = _VERDICTS.get(event.event_type)
     if verdict is None:
@@ -156,12 +157,13 @@ def _signed_verdict(case: Case, event: StoredEvent, basis: str) -> SignedVerdict
             )
         return None
     opened = open_verdict(content.signed)
+    stated = opened.statement.basis.chain
     require_says(
         opened.statement,
         facts,
         approver=event.actor.id,
         verdict=verdict,
-        basis=basis,
+        basis=next((basis for basis in bases if prefixed(basis) == stated), bases[0]),
         expires_at=content.expires_at if isinstance(content, ApprovalGrantedPayload) else None,
     )
     opened.require_issued_by(event.instant)

@@ -7,7 +7,7 @@
                                               router_digest_recomputed template_equals_events template_digest
                                               policy_within_template provenance separation_of_duties
 
-    L2  it is in a log that was signed        chain log_inclusion checkpoint_signature consistency
+    L2  it happened in a log that was signed  origin chain log_inclusion checkpoint_signature consistency
     L3  a trusted key signed the package      package_signature
     L4  trusted keys signed the approvals     approval_signatures
     L5  others saw the log                    witness_quorum or timestamp
@@ -73,6 +73,7 @@ _SIX: Final = (
 CHECKS: Final[dict[str, Level]] = {
     **dict.fromkeys(("limits", "strict_parse", "schema", "canonical_domain", *_SIX), "L0"),
     **dict.fromkeys(_OF_THE_PACKAGE, "L1"),
+    "origin": "L2",
     "chain": "L2",
     "approval_signatures": "L4",
     "package_signature": "L3",

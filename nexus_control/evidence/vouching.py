@@ -8,7 +8,7 @@ approvals that counted at dispatch.
 from nexus_control.audit_package import AuditPackage
 from nexus_control.evidence.bundle_checks import History, history_of
 from nexus_control.evidence.package_statement import LogPlace, PackageStatement, Predicate
-from nexus_control.evidence.section import Evidence
+from nexus_control.evidence.section import Evidence, Imported, read_section
 from nexus_control.evidence.semantics import Case
 from nexus_control.evidence.signatures import chain_of
 from nexus_control.evidence.tlog_proof import parse_log_proof
@@ -23,14 +23,16 @@ def state_package(
     history = history_of(package.control_bundle)
     if not isinstance(history, History):
         raise history
+    section = None if package.evidence is None else read_section(package.evidence)
+    imported = section.events if isinstance(section, Imported) else 0
     return PackageStatement(
         package_sha256=sha256_hex(content),
         binding_sha256=bare(package.integrity.binding_digest),
         predicate=Predicate(
             decision_id=history.decision.decision_id,
-            chain_head=prefixed(chain_of(history.decision)[-1]),
+            chain_head=prefixed(chain_of(history.decision, imported)[-1]),
             events=len(history.decision.events),
-            log=_log_place(package),
+            log=_log_place(section),
             assurance=_assurance(Case(package=package, history=history)),
             issued_at=issued_at,
             producer=producer,
@@ -38,10 +40,10 @@ def state_package(
     )
 
 
-def _log_place(package: AuditPackage) -> LogPlace | None:
-    if package.evidence is None:
+def _log_place(section: Evidence | Imported | None) -> LogPlace | None:
+    if not isinstance(section, Evidence):
         return None
-    proof = parse_log_proof(Evidence.from_dict(package.evidence).log_proof)
+    proof = parse_log_proof(section.log_proof)
     return LogPlace(origin=proof.origin, index=proof.index)
 
 

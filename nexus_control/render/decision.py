@@ -86,7 +86,7 @@ def _decision(decision: View) -> Iterator[str]:
     if ending := decision.get("ending"):
         yield bullet("Ended by", f"{_who(ending['actor'])} at {ending['ts']}: {ending['reason']}")
     if imported := decision.get("imported"):
-        yield bullet("Imported", _imported(imported))
+        yield bullet("Imported", imported_line(imported))
     plan: str | None = decision["plan"]
     if plan is None:
         yield bullet("Plan", None)
@@ -95,10 +95,17 @@ def _decision(decision: View) -> Iterator[str]:
         yield f"\n{code_block(plan)}"
 
 
-def _imported(imported: View) -> str:
+def imported_line(imported: View) -> str:
+    """What came by import, from where, and by whom."""
     copied = f", copied from {imported['copied_from']}" if imported["copied_from"] else ""
     forensic = ", unchecked: evidence only" if imported["forensic"] else ""
-    return f"{counted(imported['events'], 'event')} at {imported['at']}{copied}{forensic}"
+    rolled_back = ", over a history that it does not extend" if imported["rolled_back"] else ""
+    final = ", ended by a dry run as 1.0 let it" if imported["final_rehearsal"] else ""
+    by = f" by {_who(imported['by'])}" if imported["by"] else ""
+    return (
+        f"{counted(imported['events'], 'event')}{by} at {imported['at']}"
+        f"{copied}, from bundle {imported['bundle_digest']}{forensic}{rolled_back}{final}"
+    )
 
 
 def _lifecycle(lifecycle: View) -> Iterator[str]:
@@ -120,6 +127,8 @@ def _approval(approval: View) -> Iterator[str]:
 
 def _granted(approval: View) -> str:
     said = [f"approved at {approval['granted_at']} ({approval['assurance']})"]
+    if approval["imported"]:
+        said.append("imported")
     if approval["expires_at"]:
         said.append(f"until {approval['expires_at']}")
     if approval["revoked_at"]:

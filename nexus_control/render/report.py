@@ -86,7 +86,7 @@ def _outcome(history: History) -> str:
 
 def _decided(evidence: Evidence, bundle: DecisionBundle, history: History) -> Iterator[Html]:
     known = history.decision.facts
-    yield section("Decision", facts(_decision(bundle, known)))
+    yield section("Decision", facts([*_decision(bundle, known), *_imported(evidence)]))
     yield section("Approvals", _approvals(history))
     yield section("Plan", _plan(known.created.plan if known.created else None))
     yield section("Policy", facts(_policy(known)))
@@ -109,6 +109,12 @@ def _decision(bundle: DecisionBundle, known: Facts) -> Iterator[tuple[str, objec
     yield "Bound to adapter", attached.adapter_id if attached else None
     yield "Ended by", f"{ending.actor} at {ending.ts}: {ending.reason}" if ending else None
     yield "Decision id", bundle.decision.decision_id
+
+
+def _imported(evidence: Evidence) -> Iterator[tuple[str, object]]:
+    origin = next((check for check in evidence.checks if check.name == "origin"), None)
+    if origin is not None and origin.status == "skipped":
+        yield "Imported", origin.detail
 
 
 def _approvals(history: History) -> Html:

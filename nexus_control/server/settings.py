@@ -25,7 +25,7 @@ class Settings:
 
     `approver` is whom the client's forms ask; no answer for `silence_seconds` is none. `artifacts` defaults to
     `<database>.artifacts`, beside the database. At most one of `config` (a nexus-control.toml, for LocalRouter) and
-    `router` (`package.module:factory`). `allowed_signers` and `trusted_logs` say whose signed approvals count.
+    `router` (`package.module:factory`). `allowed_signers` says whose signed approvals count.
     """
 
     database: str
@@ -39,7 +39,6 @@ class Settings:
     router: str | None = None
     read_only: bool = False
     allowed_signers: Path | None = None
-    trusted_logs: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -54,11 +53,7 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
         opened_router(
             database=settings.database, config=settings.config, factory=settings.router, on_step=tell
         ) as router,
-        DecisionStore(
-            settings.database,
-            allowed_signers=settings.allowed_signers,
-            trusted_logs=settings.trusted_logs,
-        ) as store,
+        DecisionStore(settings.database, allowed_signers=settings.allowed_signers) as store,
     ):
         if settings.allowed_signers is not None:
             _require_readable_signers(store)

@@ -33,14 +33,14 @@ DESCRIPTIONS: dict[str, str] = {
     "acts, and refuses anybody else unless it was started to trust this argument.",
     "adapter_id": 'Which adapter carries the decision out, "<kind>:<name>". A request that names one is bound to it.',
     "allow_requester_approval": "Whether the requester's own approval counts. Default: it does.",
-    "allow_rollback": "With conflict_mode overwrite: accept a history that does not extend the stored one.",
+    "allow_rollback": "Leave it false: only the store's owner may bring back an older history, elsewhere.",
     "allowed_modes": 'The modes in which the decision may be executed. Default: "dry_run", and "apply" when mode is '
     '"apply".',
     "approvers": "The ids of the only people whose approval counts. Default: anybody's does.",
     "bundle": "The bundle 0.5 to import, as an object or as JSON text. Give this or path, not both.",
     "comment": "Why you approve; it is kept in the decision's history. A person who is asked gives their own reason.",
-    "conflict_mode": 'When the decision exists here already: "reject_on_conflict" (default), "new_decision_id" to '
-    'import a copy, or "overwrite" to supersede the stored history with one that extends it.',
+    "conflict_mode": '"reject_on_conflict" (default) refuses a decision that exists here; "new_decision_id" gives what '
+    'is not here an id of its own. "overwrite" is refused: only the store\'s owner may do that, elsewhere.',
     "decision_id": "The decision's id: the request_id that the request tool answered.",
     "description": "What the template is for, in a sentence.",
     "dry_run": "True rehearses without effects, false executes for real. Default: the mode that was requested.",
@@ -65,13 +65,13 @@ DESCRIPTIONS: dict[str, str] = {
     "plan": "Exactly what will be done; approvers approve it word for word. For the built-in router a list of steps "
     '{"step_id", "intent", "call": {"tool", "method", "args"}}; otherwise text.',
     "render": "Whether to add the Markdown for people; false makes the answer shorter.",
-    "replay_after_import": "Whether to check that the events are one coherent decision. False is for forensics only.",
+    "replay_after_import": "Leave it true: only the store's owner may take in what is not checked, elsewhere.",
     "request_id": "The id that the request tool answered.",
     "require_adapter_capabilities": "What the adapter must be known to be capable of, such as timeout.",
     "router_bundle": "The run's own bundle, as its router exported it.",
     "router_bundle_digest": "The digest of the run's bundle, as sha256: and 64 hex digits.",
     "template_name": "The template to take the policy from. Policy fields given beside it override the template's.",
-    "verify_digest": "Whether to check the digests and the header. False is for forensics only.",
+    "verify_digest": "Leave it true: only the store's owner may take in what is not checked, elsewhere.",
     "verify_router_bundle_digest": "Whether the run's digest must be the one that the execution recorded.",
     "wait_seconds": "How long to wait, at most, while the decision is pending approval or executing. It answers as "
     f"soon as that changes. 0 (default) to {MAX_WAIT_SECONDS}.",

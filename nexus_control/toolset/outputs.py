@@ -80,6 +80,7 @@ class ApprovalLine(BaseModel):
     revoked_at: str | None
     revoke_reason: str | None
     active: bool
+    imported: bool
 
 
 class ExecutionLine(BaseModel):
@@ -104,10 +105,13 @@ class EndingLine(BaseModel):
 
 class ImportLine(BaseModel):
     at: str
+    by: Actor | None
     bundle_digest: str
     events: int
     copied_from: str | None
     forensic: bool
+    rolled_back: bool
+    final_rehearsal: bool
 
 
 class DecisionFields(BaseModel):
@@ -249,6 +253,7 @@ class ImportedLine(BaseModel):
     events_imported: int
     generation: int
     forensic: bool
+    imported_by: Actor | None
 
 
 class ReplayLine(BaseModel):
@@ -258,6 +263,7 @@ class ReplayLine(BaseModel):
 class ImportBundleOutput(ToolOutput):
     ok: bool
     imported: ImportedLine
+    unchanged: bool
     digest_verified: bool
     conflict_mode: ConflictMode
     replay_ran: bool

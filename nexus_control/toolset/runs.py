@@ -148,6 +148,8 @@ def import_bundle(context: ToolContext, arguments: ImportBundleInput) -> Data:
         conflict_mode=arguments.conflict_mode,
         replay_after_import=arguments.replay_after_import,
         allow_rollback=arguments.allow_rollback,
+        actor=context.actor,
+        for_owner=False,
     )
     imported = data["imported"]
     return data | {

@@ -91,8 +91,8 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         name="nexus-control.import_bundle",
         title="Import a decision bundle",
-        description="Take in a bundle 0.5, after checking its digests and its history. What is imported is evidence: "
-        "approvals in it authorise nothing here. A refused import changes nothing.",
+        description="Take in a bundle 0.5 of a decision that is not here, after checking its digests and its history. "
+        "What is imported is evidence, marked as brought by you: approvals in it authorise nothing here.",
         input_model=inputs.ImportBundleInput,
         annotations=WRITING,
         run=runs.import_bundle,

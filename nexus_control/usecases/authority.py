@@ -1,4 +1,7 @@
-"""Which approvals count at dispatch here: those given here; and, where the owner says whom to trust, signed ones.
+"""Which approvals count at dispatch here: those given here, and of these the signed ones by whom the owner trusts.
+
+What came by import is evidence and never counts, signed or not: nothing proves that an exported history was not cut
+before a denial or a revocation.
 
 A decision without a signed approval is judged without loading anything that verifies signatures.
 """
@@ -14,12 +17,15 @@ def authority_of(
     store: DecisionStore, session: ReadSession, decision: StoredDecision, at: datetime
 ) -> frozenset[int] | None:
     """The approvals that count at dispatch at this instant, by `seq`; None when all do."""
-    current = [approval for approval in decision.facts.progress.approvals if approval.is_current(at)]
+    current = [
+        approval
+        for approval in decision.facts.progress.approvals
+        if approval.is_current(at) and approval.seq >= decision.imported_count
+    ]
     signed = {approval.seq for approval in current if approval.assurance == "signed"}
     if not signed:
         return decision.authority
     from nexus_control.usecases import signing  # cryptography is loaded at the first signature
 
-    given = {approval.seq for approval in current if approval.seq >= decision.imported_count}
-    candidates = signed & given if decision.is_rolled_back else signed
-    return frozenset(given - signed | signing.verified(store, session, decision, candidates, at))
+    given = {approval.seq for approval in current}
+    return frozenset(given - signed | signing.verified(store, session, decision, signed, at))

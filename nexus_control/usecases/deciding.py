@@ -50,7 +50,7 @@ def approve(
     known: Assurance = "signed" if signed is not None else assurance
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
-        now = session.instant_of_next(decision)
+        now = session.instant_of_verdict(decision)
         authority = authority_of(store, session, decision, now)
         require_may_approve(decision.facts, arguments.actor, known, now, authority)
         expires_at = format_instant(arguments.expires_at) if arguments.expires_at else None
@@ -75,7 +75,7 @@ def revoke_approval(
     """Take back one's own approval, before dispatch."""
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
-        now = session.instant_of_next(decision)
+        now = session.instant_of_verdict(decision)
         require_may_revoke(decision.facts, arguments.actor, now)
         if signed is not None:
             _require_signed(store, session, decision, arguments.actor, "revoke", signed, now)
@@ -96,7 +96,7 @@ def deny(
     """One approver's refusal; it ends the decision."""
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
-        now = session.instant_of_next(decision)
+        now = session.instant_of_verdict(decision)
         require_may_deny(decision.facts, arguments.actor, now)
         if signed is not None:
             _require_signed(store, session, decision, arguments.actor, "deny", signed, now)
@@ -137,7 +137,7 @@ def withdraw(store: DecisionStore, arguments: "EndArguments") -> dict[str, Any]:
     """The requester takes the request back."""
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
-        now = session.instant_of_next(decision)
+        now = session.instant_of_verdict(decision)
         require_may_withdraw(decision.facts, arguments.actor, now)
         withdrawn = DecisionWithdrawnPayload(reason=arguments.reason)
         stored = session.append(decision, arguments.actor, withdrawn)

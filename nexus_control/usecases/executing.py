@@ -181,7 +181,7 @@ def _require_allowed(
         reason.to_dict()
         for reason in (
             *attempt_reasons(decision.facts, now, attempt, authority),
-            *import_reasons(decision),
+            *import_reasons(decision, session.now),
         )
     ]
     if reasons:

@@ -51,6 +51,7 @@ def import_bundle(store: DecisionStore, arguments: "ImportBundleArguments") -> d
         conflict_mode=arguments.conflict_mode,
         replay_after_import=arguments.replay_after_import,
         allow_rollback=arguments.allow_rollback,
+        actor=arguments.actor,
     )
 
 

@@ -111,6 +111,7 @@ def _line(row: Projection, at: datetime) -> dict[str, Any]:
         "state": state,
         "goal": row.goal,
         "is_approved": is_approved,
+        "imported": row.imported_count > 0,
         "requester": listing.requester.to_dict() if listing else None,
         "labels": list(row.labels),
         "current_approvals": current,

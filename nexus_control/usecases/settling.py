@@ -24,8 +24,8 @@ def recover(store: DecisionStore, arguments: "RecoverArguments") -> dict[str, An
     """Turn abandoned executions into outcome unknown: all of this host's, or the named one.
 
     A claim whose owner cannot be seen from here (on another host, or hidden by /proc) is only given up when it is named
-    and forced. Raises CLAIM_HELD for a named claim that somebody still owns, INVALID_STATE when the named decision is
-    not executing.
+    and forced, and so is the execution with which an imported history ends: its claim is in another store. Raises
+    CLAIM_HELD for a named claim that somebody still owns, INVALID_STATE when the named decision is not executing.
     """
     if arguments.force and arguments.request_id is None:
         raise invalid_argument("force", "needs request_id: only a named execution can be given up by force")
@@ -34,10 +34,14 @@ def recover(store: DecisionStore, arguments: "RecoverArguments") -> dict[str, An
             held = [claim for claim in session.rows.claims() if not claim.recovered]
             abandoned = [claim for claim in held if _is_abandoned(claim, force=False)]
         else:
-            held = [_named_claim(session, arguments.request_id)]
+            named = _named_claim(session, arguments.request_id)
+            if named is None:
+                _give_up_unclaimed(session, arguments.request_id, arguments.force)
+                return {"recovered": [arguments.request_id], "still_held": 0}
+            held = [named]
             abandoned = [claim for claim in held if _is_abandoned(claim, arguments.force)]
             if not abandoned:
-                raise _held(held[0])
+                raise _held(named)
         for claim in abandoned:
             _give_up(session, claim, "OWNER_GONE", f"{_owner_of(claim)} ended before it reported an outcome")
     recovered = [claim.decision_id for claim in abandoned]
@@ -73,15 +77,16 @@ def reconcile(store: DecisionStore, arguments: "ReconcileArguments") -> dict[str
         return {**state_view(stored.facts, session.now), "outcome": arguments.outcome}
 
 
-def _named_claim(session: WriteSession, decision_id: str) -> Claim:
+def _named_claim(session: WriteSession, decision_id: str) -> Claim | None:
+    """The claim of this execution; None where it has none here."""
     decision = session.decision(decision_id)
     claim = session.rows.claim(decision_id)
-    if decision.facts.phase != "executing" or claim is None or claim.recovered:
+    if decision.facts.phase != "executing":
         state = state_view(decision.facts, session.now)["state"]
         raise NexusControlError(
             ErrorCode.INVALID_STATE, f"Cannot recover decision in state {state}", {"state": state}
         )
-    return claim
+    return None if claim is None or claim.recovered else claim
 
 
 def _is_abandoned(claim: Claim, force: bool) -> bool:
@@ -114,6 +119,16 @@ def _owner_of(claim: Claim) -> str:
     if owner is None:
         return "an owner that another version wrote down"
     return f"process {owner.pid} on host {owner.host}"
+
+
+def _give_up_unclaimed(session: WriteSession, decision_id: str, force: bool) -> None:
+    if not force:
+        raise NexusControlError(
+            ErrorCode.CLAIM_HELD, "The execution was imported: whoever claimed it did so in another store"
+        )
+    detail = "the history was imported while it was being executed elsewhere"
+    unknown = ExecutionOutcomeUnknownPayload(reason="NO_CLAIM", detail=detail)
+    session.append(session.decision(decision_id), SYSTEM_ACTOR, unknown)
 
 
 def _give_up(session: WriteSession, claim: Claim, reason: str, detail: str) -> None:

@@ -1,8 +1,8 @@
 """Signed verdicts: what an approver signs, and whose signatures count here.
 
 Who may sign is the owner's to say, in the store's `allowed_signers` file. It is read anew each time, and at dispatch
-again: a key that was taken out of it, or has run out, counts no more. A verdict counts for the log that it was given
-for, and where the owner trusts that log; and it counts once: no import and no rollback brings one back that was used.
+again: a key that was taken out of it, or has run out, counts no more. A verdict counts in the store for whose log it
+was given, and it counts once: no import and no rollback brings one back that was used.
 """
 
 from collections.abc import Iterable, Iterator
@@ -115,13 +115,12 @@ def verified(
     allowed = allowed_signers_of(store)
     if allowed is None:
         return set()
-    logs = {*store.trusted_logs, checkpoints.origin_in(session)}
-    basis = _basis(session, decision)
+    log, basis = checkpoints.origin_in(session), _basis(session, decision)
     used, by_key = set[str](), dict[SshKey, int]()
     for event, opened in _signed_verdicts(session.events(decision)):
         is_first, nonce = opened.statement.nonce not in used, opened.statement.nonce
         used.add(nonce)
-        if is_first and event.seq in signed and _counts(event, opened, decision, basis, allowed, logs, at):
+        if is_first and event.seq in signed and _counts(event, opened, decision, basis, allowed, log, at):
             by_key.setdefault(opened.signature.key, event.seq)
     return set(by_key.values())
 
@@ -132,7 +131,7 @@ def _counts(
     decision: StoredDecision,
     basis: str,
     allowed: AllowedSigners,
-    logs: set[str | None],
+    log: str | None,
     at: datetime,
 ) -> bool:
     """Whether this signed approval counts here at this instant."""
@@ -153,7 +152,7 @@ def _counts(
         if fault.code is not ErrorCode.SIGNATURE_INVALID:
             raise
         return False
-    return opened.statement.log in logs
+    return opened.statement.log == log
 
 
 def _basis(session: ReadSession, decision: StoredDecision) -> str:

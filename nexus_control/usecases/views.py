@@ -53,7 +53,7 @@ def status(store: DecisionStore, arguments: "StatusArguments") -> dict[str, Any]
         "is_approved": facts.is_approved(now),
         "blocking_reasons": [
             reason.to_dict()
-            for reason in (*blocking_reasons(facts, now, authority), *import_reasons(decision))
+            for reason in (*blocking_reasons(facts, now, authority), *import_reasons(decision, now))
         ],
         "executions": [execution_line(each) for each in facts.progress.executions],
         "run": _run(facts),
@@ -100,16 +100,26 @@ def provenance_view(decision: StoredDecision) -> dict[str, Any]:
         return {}
     return {
         "at": provenance.imported_at,
+        "by": provenance.imported_by.to_dict() if provenance.imported_by else None,
         "bundle_digest": provenance.bundle_digest,
         "events": decision.imported_count,
         "copied_from": provenance.copied_from,
         "forensic": provenance.forensic,
+        "rolled_back": provenance.rolled_back,
+        "final_rehearsal": provenance.final_rehearsal,
     }
 
 
-def import_reasons(decision: StoredDecision) -> Iterator[BlockingReason]:
+def import_reasons(decision: StoredDecision, at: datetime) -> Iterator[BlockingReason]:
     """What keeps an imported history from being executed here beyond what its events say."""
     record = decision.provenance
+    if decision.is_ahead_of(at):
+        last_ts = decision.facts.last_ts
+        yield BlockingReason(
+            "CLOCK_BEHIND",
+            f"It was imported with events up to {last_ts}, still to come",
+            {"last_ts": last_ts},
+        )
     if record is not None and record.forensic:
         yield BlockingReason("FORENSIC_IMPORT", "This history was imported unchecked, as evidence only")
     if record is not None and record.ran_before and decision.facts.linked_execution is None:
@@ -120,7 +130,7 @@ def import_reasons(decision: StoredDecision) -> Iterator[BlockingReason]:
 
 def _lifecycle(decision: Decision, stored: StoredDecision, authority: frozenset[int] | None) -> Lifecycle:
     lifecycle = compute_lifecycle(decision, authority=authority)
-    reasons = (*lifecycle.blocking_reasons, *import_reasons(stored))
+    reasons = (*lifecycle.blocking_reasons, *import_reasons(stored, decision.as_of))
     return replace(
         lifecycle,
         is_blocked=bool(reasons),
@@ -152,7 +162,10 @@ def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, An
             "required": facts.policy.min_approvals if facts.policy else 0,
             "current": len(facts.active_approvals(now)),
             "is_approved": facts.is_approved(now),
-            "approvals": [_approval_line(facts, each, now) for each in facts.progress.approvals],
+            "approvals": [
+                {**_approval_line(facts, each, now), "imported": each.seq < stored.imported_count}
+                for each in facts.progress.approvals
+            ],
         },
         "policy": facts.policy.to_dict() if facts.policy else None,
         "template": _template(facts),

@@ -349,18 +349,15 @@ def test_status_inspect_and_call_count_signed_approvals_where_signers_are_named(
         assert reasons(json.loads(answered)) == expected
 
 
-def test_what_was_signed_for_a_trusted_log_counts_after_an_import(office: Office, tmp_path: Path) -> None:
+def test_what_was_signed_for_another_log_is_evidence_after_an_import(office: Office, tmp_path: Path) -> None:
     office.key("bob")
     request_id = office.requested()
     signed_by(office, request_id)
-    origin = json.loads(office.events(request_id)[-1]["payload"]["signed"]["statement"])["log"]
     office.run("export", request_id, "-o", str(tmp_path / "bundle.json"))
     other = Commands(tmp_path, "other.db")
     other.run("import", str(tmp_path / "bundle.json"))
     trusting = ("--allowed-signers", str(office.signers))
     assert reasons(other.answer("status", request_id, *trusting)) == ["IMPORTED_APPROVALS"]
-    assert reasons(other.answer("status", request_id, *trusting, "--trusted-log", origin)) == []
-    other.run(*office.execution(request_id), *trusting, "--trusted-log", "another", "--trusted-log", origin)
 
 
 def test_after_the_command_outdoes_before_it_and_that_the_environment(office: Office) -> None:
@@ -396,10 +393,8 @@ def test_serve_says_at_once_that_signers_cannot_be_read(office: Office) -> None:
 
 
 def test_install_passes_on_whose_signatures_count(office: Office) -> None:
-    options = ("--trusted-log", "one", "--trusted-log", "two")
-    command = office.answer("install", "--host", "codex", *options)["command"]
-    expected = ["--allowed-signers", str(office.signers), "--trusted-log", "one", "--trusted-log", "two"]
-    assert command[command.index("--allowed-signers") :] == expected
+    command = office.answer("install", "--host", "codex")["command"]
+    assert command[command.index("--allowed-signers") :] == ["--allowed-signers", str(office.signers)]
 
 
 def executed(office: Office) -> str:

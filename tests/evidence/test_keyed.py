@@ -171,6 +171,7 @@ def remembering(note: str, *proof: str) -> Signed:
 
 FORGED: dict[str, tuple[Callable[[], Signed], str]] = {
     "the chain hash of something else": (lambda: with_evidence(chain_head="sha256:" + "ab" * 32), "chain"),
+    "an import of nothing": (lambda: with_evidence(imported="x"), "origin"),
     "an evidence section of something else": (lambda: with_evidence(surprise="x"), "chain"),
     "a time changed": (
         lambda: rewritten(

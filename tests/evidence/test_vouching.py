@@ -1,16 +1,21 @@
 """The statement that a signer makes of a package, from the package alone."""
 
 import hashlib
+import json
 from dataclasses import replace
 
 import pytest
 
-from nexus_control import AuditPackage
+from nexus_control import AuditPackage, Trust, verify_evidence
+from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.artifact import read_evidence
 from nexus_control.evidence.dsse import parse_envelope, sign_envelope
 from nexus_control.evidence.package_statement import PAYLOAD_TYPE, parse_package_statement
 from nexus_control.evidence.vouching import state_package
+from nexus_control.render.report import render_report
 from tests.artifacts.samples import load
+from tests.evidence.packages import honest
 from tests.evidence.signed_packages import PACKAGE_KEY, envelope_of, signed_package
 
 ISSUED = "2026-01-02T03:04:05.000000+00:00"
@@ -49,6 +54,19 @@ def test_a_package_of_1_0_is_vouched_for_without_a_log() -> None:
         "declared",
         package.control_bundle.decision.decision_id,
     )
+
+
+def test_a_package_of_an_imported_history_is_vouched_for_without_a_log_and_verifies() -> None:
+    content = canonical_json(honest("imported_and_approved_here")).encode()
+    statement = state_package(AuditPackage.from_dict(json.loads(content)), content)
+    assert statement.predicate.log is None
+    envelope = sign_envelope(PAYLOAD_TYPE, statement.to_payload(), PACKAGE_KEY).to_json()
+    trust = Trust(package_keys=(PACKAGE_KEY.public.to_pem(),))
+    report = verify_evidence(content, trust=trust, envelope=envelope)
+    assert (report.ok, report.reached) == (True, ("L0", "L1", "L3"))
+    page = render_report(read_evidence(content, trust=trust))
+    assert "3 events" not in page
+    assert "2 events came at" in page
 
 
 def test_a_package_whose_events_are_no_history_is_not_vouched_for() -> None:

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -25,9 +26,11 @@ from tests.facade.flow import CAROL, DAVE, asked, blocked_by, bundle_of, execute
 from tests.facade.routers import ANSWER, FakeRouter
 from tests.support.clock import START, FakeClock
 from tests.support.contents import contents
-from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, approved, data_of, reasons
+from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, approved, data_of, overwritten, reasons
 
 Document = dict[str, Any]
+
+VECTORS_WRITTEN = datetime(2026, 11, 22, 22, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -54,8 +57,9 @@ def resealed(bundle: Document) -> Document:
 @pytest.mark.parametrize("name", list(BUNDLES))
 @pytest.mark.parametrize("text", [False, True], ids=["object", "text"])
 def test_every_vector_imports_and_exports_to_the_same_digest(
-    tools: NexusControlTools, name: str, text: bool
+    tools: NexusControlTools, clock: FakeClock, name: str, text: bool
 ) -> None:
+    clock.instant = VECTORS_WRITTEN
     vector = BUNDLES[name]
     imported = data_of(tools.import_bundle(json.dumps(vector) if text else vector))
     assert imported["ok"] is True
@@ -110,8 +114,7 @@ def test_new_decision_id_makes_a_copy_that_says_where_it_came_from(tools: NexusC
     ]
     require_refused(tools.export_audit_package(copy_id), ErrorCode.IMPORTED_COPY)
     data_of(tools.export_audit_package(original))
-    again = data_of(tools.import_bundle(bundle_of(tools, copy_id), conflict_mode="overwrite"))
-    assert again["imported"]["generation"] == 1
+    assert data_of(overwritten(tools, copy_id))["imported"]["generation"] == 1
     require_refused(tools.export_audit_package(copy_id), ErrorCode.IMPORTED_COPY)
 
 
@@ -138,7 +141,8 @@ def test_overwrite_supersedes_and_the_old_generation_stays_readable_and_exportab
     data_of(tools.export_audit_package(request_id))
 
 
-def test_overwrite_of_what_is_not_here_is_a_plain_import(tools: NexusControlTools) -> None:
+def test_overwrite_of_what_is_not_here_is_a_plain_import(tools: NexusControlTools, clock: FakeClock) -> None:
+    clock.instant = VECTORS_WRITTEN
     imported = data_of(tools.import_bundle(BUNDLES["executed"], conflict_mode="overwrite"))
     assert imported["imported"]["generation"] == 0
 
@@ -482,7 +486,8 @@ def test_a_history_as_deep_as_we_write_can_be_taken_in_again(
     assert data_of(tools.export_bundle(request_id))["digest"] == whole["digest"]
 
 
-def test_what_is_imported_shares_nothing_with_its_giver(tools: NexusControlTools) -> None:
+def test_what_is_imported_shares_nothing_with_its_giver(tools: NexusControlTools, clock: FakeClock) -> None:
+    clock.instant = VECTORS_WRITTEN
     bundle = copy.deepcopy(BUNDLES["pending"])
     data_of(tools.import_bundle(bundle))
     bundle["events"][0]["payload"]["goal"] = "changed afterwards"
@@ -518,7 +523,10 @@ def test_a_history_that_says_something_else_does_not_extend_the_stored_one(
     if change == "actor":
         event["actor"] = {"type": "human", "id": "mallory"}
     elif change == "ts":
-        event["ts"] = "2026-01-02T03:04:06+00:00"
+        event["ts"] = "2026-01-02T03:04:05+00:00"
+        for each in longer["events"][:2]:
+            each["ts"] = event["ts"]
+        longer["decision"]["created_at"] = event["ts"]
     else:
         event["payload"]["comment"] = "changed"
     refused = tools.import_bundle(resealed(longer), conflict_mode="overwrite")
@@ -566,7 +574,7 @@ def test_a_run_under_way_elsewhere_can_be_brought_up_to_date(
 
     data_of(elsewhere.execute(request_id, ADAPTER, SCHEDULER, FakeRouter(export_meanwhile)))
     assert state_of(tools, request_id) == "executing"
-    require_refused(tools.recover(request_id), ErrorCode.INVALID_STATE)
+    require_refused(tools.recover(request_id), ErrorCode.CLAIM_HELD)
     data_of(tools.import_bundle(bundle_of(elsewhere, request_id), conflict_mode="overwrite"))
     assert state_of(tools, request_id) == "completed"
 
@@ -611,9 +619,13 @@ def test_an_imported_approver_gives_authority_by_revoking_and_approving_here(
     data_of(tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter()))
 
 
-def test_approvals_given_here_lose_their_authority_to_an_import(tools: NexusControlTools) -> None:
-    request_id = approved(tools)
-    data_of(tools.import_bundle(bundle_of(tools, request_id), conflict_mode="overwrite"))
+def test_approvals_given_here_lose_their_authority_to_an_import_that_says_more(
+    tools: NexusControlTools, elsewhere: NexusControlTools
+) -> None:
+    request_id = approved(tools, min_approvals=2)
+    data_of(elsewhere.import_bundle(bundle_of(tools, request_id)))
+    data_of(elsewhere.approve(request_id, CAROL))
+    data_of(tools.import_bundle(bundle_of(elsewhere, request_id), conflict_mode="overwrite"))
     assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter())) == ["IMPORTED_APPROVALS"]
 
 
@@ -664,7 +676,8 @@ def test_foreign_events_never_land_in_another_decision(
     data_of(tools.execute(victim, ADAPTER, SCHEDULER, FakeRouter()))
 
 
-def test_the_module_function_answers_like_the_tool(tools: NexusControlTools) -> None:
+def test_the_module_function_answers_like_the_tool(tools: NexusControlTools, clock: FakeClock) -> None:
+    clock.instant = VECTORS_WRITTEN
     refused = import_bundle(tools.store, "{}")
     assert (refused.success, refused.error_code) == (False, ErrorCode.BUNDLE_INVALID_SCHEMA)
     assert refused.details is not None
@@ -674,7 +687,10 @@ def test_the_module_function_answers_like_the_tool(tools: NexusControlTools) -> 
     assert done.data["imported"]["decision_id"] == BUNDLES["executed"]["decision"]["decision_id"]
 
 
-def test_an_import_is_remembered_beside_the_stream_and_adds_no_event_to_it(tools: NexusControlTools) -> None:
+def test_an_import_is_remembered_beside_the_stream_and_adds_no_event_to_it(
+    tools: NexusControlTools, clock: FakeClock
+) -> None:
+    clock.instant = VECTORS_WRITTEN
     data_of(tools.import_bundle(BUNDLES["executed"]))
     decision_id = BUNDLES["executed"]["decision"]["decision_id"]
     with tools.store.reading() as session:
@@ -695,16 +711,16 @@ def test_a_local_event_follows_an_imported_history_in_seq_and_time(
     request_id = asked(elsewhere)
     bundle = bundle_of(elsewhere, request_id)
     for event in bundle["events"]:
-        event["ts"] = "2030-01-01T02:00:00+02:00"
-    bundle["decision"]["created_at"] = "2030-01-01T02:00:00+02:00"
+        event["ts"] = "2026-01-02T05:05:00+02:00"
+    bundle["decision"]["created_at"] = "2026-01-02T05:05:00+02:00"
     data_of(tools.import_bundle(resealed(bundle)))
     data_of(tools.approve(request_id, BOB))
     events = tools.store.get_events(request_id)
     assert [event.origin for event in events] == ["imported", "imported", "local"]
     assert [event.ts for event in events] == [
-        "2030-01-01T02:00:00+02:00",
-        "2030-01-01T02:00:00+02:00",
-        "2030-01-01T00:00:00.000000+00:00",
+        "2026-01-02T05:05:00+02:00",
+        "2026-01-02T05:05:00+02:00",
+        "2026-01-02T03:05:00.000000+00:00",
     ]
     whole = data_of(tools.export_bundle(request_id))
     data_of(elsewhere.import_bundle(whole["bundle"], conflict_mode="overwrite", allow_rollback=True))
@@ -735,7 +751,7 @@ def test_whatever_is_odd_in_a_bundle_nothing_breaks_and_a_refusal_changes_nothin
     path: Path, value: Any, verify: bool, replay: bool
 ) -> None:
     spoiled = changed(WHOLE, path, value)
-    with DecisionStore("memory:", clock=FakeClock()) as store:
+    with DecisionStore("memory:", clock=FakeClock(VECTORS_WRITTEN)) as store:
         tools = NexusControlTools(store)
         victim = approved(tools)
         before = contents(store)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,7 @@ NOT_FROM_THE_FACADE = {
     ErrorCode.ROUTER_RUN_NOT_FOUND,
     ErrorCode.PACKAGE_INVALID_SCHEMA,
     ErrorCode.ACTOR_MISMATCH,
+    ErrorCode.IMPORT_NEEDS_OWNER,
     ErrorCode.APPROVAL_NEEDS_A_PERSON,
     ErrorCode.NOT_CONFIRMED,
     ErrorCode.CONFIG_INVALID,
@@ -182,6 +184,14 @@ def known_decision(tools: NexusControlTools) -> Call:
     return lambda: tools.import_bundle(bundle)
 
 
+def of_the_future(tools: NexusControlTools) -> Call:
+    bundle = bundle_of(tools, asked(tools))
+    bundle["events"][1]["ts"] = "2099-01-01T00:00:00+00:00"
+    options: dict[str, Any] = {"conflict_mode": "new_decision_id", "verify_digest": False}
+    imported = data_of(tools.import_bundle(bundle, **options))["imported"]["decision_id"]
+    return lambda: tools.approve(imported, BOB)
+
+
 def older_history(tools: NexusControlTools) -> Call:
     request_id = asked(tools)
     bundle = bundle_of(tools, request_id)
@@ -264,6 +274,7 @@ REFUSALS: list[tuple[ErrorCode, Provocation]] = [
     (ErrorCode.ROUTER_NOT_CONFIGURED, without_a_router),
     (ErrorCode.ROUTER_ERROR, indescribable_adapter),
     (ErrorCode.CLAIM_HELD, claim_held),
+    (ErrorCode.CLOCK_BEHIND, of_the_future),
     (ErrorCode.BUNDLE_INVALID_SCHEMA, empty_bundle),
     (ErrorCode.BUNDLE_INVALID_SCHEMA, not_json),
     (ErrorCode.INTEGRITY_MISMATCH, changed_bundle),

@@ -8,10 +8,11 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from nexus_control import NexusControlTools
+from nexus_control import NexusControlTools, Trust, verify_evidence
 from nexus_control.actors import Actor
 from nexus_control.bundle import compute_bundle_digest
 from nexus_control.canonical_json import canonical_json
+from nexus_control.checkpoints import keys_of
 from nexus_control.events import EventType
 from nexus_control.results import ToolResult
 from tests.evidence.ssh import ed25519, keygen, needs_ssh_keygen, public_line, signed
@@ -27,8 +28,10 @@ SEEDS = {BOB.id: 2, CAROL.id: 3}
 class Office:
     """A store whose owner trusts bob and carol to sign, and their keys."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, ids_used: int = 0, **options: Any) -> None:
         self.clock = FakeClock()
+        for _ in range(ids_used):
+            self.clock.new_id()
         self.signers = folder / "allowed_signers"
         self.trust(BOB.id, CAROL.id)
         self.tools = NexusControlTools(
@@ -249,25 +252,65 @@ def imported(office: Office, here: Office) -> str:
     return data_of(here.tools.import_bundle(bundle))["imported"]["decision_id"]
 
 
-def test_imported_approvals_count_where_signers_and_log_are_trusted(office: Office, tmp_path: Path) -> None:
+def test_imported_approvals_count_nowhere_and_those_that_are_signed_here_do(
+    office: Office, tmp_path: Path
+) -> None:
     (tmp_path / "here").mkdir()
-    statement = json.loads(office.statement(office.requested(), BOB))
-    stranger = Office(tmp_path / "here")
-    request_id = imported(office, stranger)
-    assert reasons(stranger.execute(request_id)) == ["IMPORTED_APPROVALS"]
+    here = Office(tmp_path / "here", ids_used=100)
+    request_id = imported(office, here)
+    assert reasons(here.execute(request_id)) == ["IMPORTED_APPROVALS"]
+    for person in (BOB, CAROL):
+        data_of(here.tools.revoke_approval(request_id, person, "given elsewhere"))
+        data_of(here.sign(request_id, person))
+    data_of(here.execute(request_id))
 
-    friend = Office(tmp_path / "here", trusted_logs=[statement["log"]])
-    request_id = imported(office, friend)
-    friend.trust(BOB.id)
-    assert reasons(friend.execute(request_id)) == ["IMPORTED_APPROVALS"]
-    friend.trust(BOB.id, CAROL.id)
-    data_of(friend.execute(request_id))
+
+def test_a_history_that_was_cut_before_a_denial_authorises_nothing(office: Office, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    here = Office(tmp_path / "here")
+    request_id = office.requested()
+    for person in (BOB, CAROL):
+        data_of(office.sign(request_id, person))
+    whole = data_of(office.tools.export_bundle(request_id))["bundle"]
+    data_of(office.tools.deny(request_id, CAROL, "the plan is wrong"))
+    denied = data_of(office.tools.export_bundle(request_id))["bundle"]
+    assert denied["events"][:-1] == whole["events"]  # nothing in it says that it was cut
+    data_of(here.tools.import_bundle(whole))
+    assert reasons(here.execute(request_id)) == ["IMPORTED_APPROVALS"]
+
+
+def test_a_package_shows_approvals_that_were_signed_before_and_after_an_import(
+    office: Office, tmp_path: Path
+) -> None:
+    (tmp_path / "here").mkdir()
+    here = Office(tmp_path / "here", ids_used=100)
+    request_id = office.requested()
+    data_of(office.sign(request_id, BOB))
+    data_of(here.tools.import_bundle(data_of(office.tools.export_bundle(request_id))["bundle"]))
+    data_of(here.tools.revoke_approval(request_id, BOB, "given elsewhere"))
+    for person in (BOB, CAROL):
+        data_of(here.sign(request_id, person))
+    data_of(here.execute(request_id))
+    package = data_of(here.tools.export_audit_package(request_id))["package"]
+    report = verify_evidence(package, trust=Trust(allowed_signers=here.signers.read_text()))
+    found = {check.name: check for check in report.checks}
+    assert [name for name, check in found.items() if check.status == "fail"] == []
+    assert found["approval_signatures"].detail.startswith("0 of 2")  # for a log that nobody named
+    log = json.loads(here.statement(here.requested(), BOB))["log"]
+    assert f"given for the log {log}" in found["approval_signatures"].detail
+    trusting = Trust(allowed_signers=here.signers.read_text(), log_keys=(log_key(here),))
+    named = verify_evidence(package, trust=trusting)
+    assert {check.name: check.status for check in named.checks}["approval_signatures"] == "pass"
+    assert named.level == "L1"
+
+
+def log_key(office: Office) -> str:
+    return str(keys_of(office.tools.store)[-1].verifier)
 
 
 def test_a_copy_under_a_new_id_takes_no_approvals_along(office: Office, tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
-    log = json.loads(office.statement(office.requested(), BOB))["log"]
-    here = Office(tmp_path / "here", trusted_logs=[log])
+    here = Office(tmp_path / "here")
     request_id = office.requested()
     for person in (BOB, CAROL):
         data_of(office.sign(request_id, person))
@@ -320,8 +363,7 @@ def test_an_older_export_brings_no_revoked_approval_back_however_it_was_signed(
 ) -> None:
     """Not even when its owner lets it over the longer history, and extends it afterwards."""
     (tmp_path / "here").mkdir()
-    log = json.loads(office.statement(office.requested(), BOB))["log"]
-    here = Office(tmp_path / "here", trusted_logs=[log])
+    here = Office(tmp_path / "here")
     request_id = office.requested()
     for person in (BOB, CAROL):
         data_of(office.sign(request_id, person))
@@ -385,13 +427,9 @@ def test_only_an_approval_has_an_end(office: Office) -> None:
         assert refused.error_code == "SIGNATURE_INVALID"
 
 
-def test_an_imported_approval_that_was_issued_after_it_was_given_does_not_count(
-    office: Office, tmp_path: Path
-) -> None:
-    (tmp_path / "here").mkdir()
+def test_an_approval_that_was_issued_after_it_was_given_does_not_count(office: Office) -> None:
     request_id = office.requested(min_approvals=1)
     statement = json.loads(office.statement(request_id, BOB))
-    here = Office(tmp_path / "here", trusted_logs=[statement["log"]])
     late = spoiled("issued_at", (office.clock.now() + timedelta(hours=1)).isoformat())
     text = late(office, canonical_json(statement))
     payload = {
@@ -400,15 +438,37 @@ def test_an_imported_approval_that_was_issued_after_it_was_given_does_not_count(
         "signed": {"format": "sshsig", "statement": text, "signature": signed(2, text.encode())},
     }
     office.tools.store.append_event(request_id, "APPROVAL_GRANTED", BOB, payload)
-    bundle = data_of(office.tools.export_bundle(request_id))["canonical_json"]
-    data_of(here.tools.import_bundle(bundle))
-    assert reasons(here.execute(request_id)) == ["IMPORTED_APPROVALS"]
+    assert reasons(office.execute(request_id)) == ["IMPORTED_APPROVALS"]
 
 
-def test_a_history_that_reaches_the_end_of_time_can_still_be_signed(office: Office) -> None:
+def test_in_a_history_that_reaches_the_end_of_time_nothing_is_decided(office: Office) -> None:
     request_id = office.requested(min_approvals=1)
     bundle = data_of(office.tools.export_bundle(request_id))["bundle"]
     bundle["events"][1]["ts"] = "9999-12-31T23:59:59.999999+00:00"
     bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
-    data_of(office.tools.import_bundle(bundle, conflict_mode="overwrite", allow_rollback=True))
-    data_of(office.sign(request_id, BOB))
+    over: dict[str, Any] = {"conflict_mode": "overwrite", "allow_rollback": True}
+    assert office.tools.import_bundle(bundle, **over).error_code == "REPLAY_INVALID"
+    data_of(office.tools.import_bundle(bundle, replay_after_import=False, **over))
+    assert refusal(office.sign(request_id, BOB), office.tools, request_id) == "CLOCK_BEHIND"
+
+
+def test_no_import_lets_a_key_sign_that_is_not_valid_yet(office: Office) -> None:
+    """Valid from 2090, and the history says that it is 2099."""
+    request_id = office.requested(min_approvals=1)
+    line = public_line(ed25519(SEEDS[BOB.id])[0])
+    office.signers.write_text(f'{BOB.id} valid-after="20900101Z" {line}\n')
+    bundle = data_of(office.tools.export_bundle(request_id))["bundle"]
+    bundle["events"][1]["ts"] = "2099-01-01T00:00:00+00:00"
+    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    over: dict[str, Any] = {"conflict_mode": "overwrite", "allow_rollback": True}
+    assert office.tools.import_bundle(bundle, **over).error_code == "REPLAY_INVALID"
+    data_of(office.tools.import_bundle(bundle, verify_digest=False, **over))
+    for verdict, act in (("approve", None), ("deny", office.tools.deny)):
+        text = office.statement(request_id, BOB, verdict=verdict)
+        signature = signed(SEEDS[BOB.id], text.encode())
+        if act is None:
+            done = office.tools.approve(request_id, BOB, statement=text, signature=signature)
+        else:
+            done = act(request_id, BOB, "no", statement=text, signature=signature)
+        assert refusal(done, office.tools, request_id) == "CLOCK_BEHIND"
+    assert "CLOCK_BEHIND" in reasons(office.execute(request_id))

@@ -11,7 +11,7 @@ from mcp import Client
 from nexus_control.toolset import TOOLS
 from nexus_control.toolset.tool import PREFIX
 from tests.mcp.serving import CONFIG, ERAS, Era, client, content_of, data, plan
-from tests.toolset.bench import require_valid
+from tests.toolset.bench import foreign_bundle, require_valid
 
 ADAPTER = "subprocess:files"
 Arguments = dict[str, Any]
@@ -39,9 +39,8 @@ async def a_template(agent: Client) -> Arguments:
     return {"name": "rules"}
 
 
-async def a_bundle(agent: Client) -> Arguments:
-    exported = await data(agent, "export_bundle", decision_id=await requested(agent))
-    return {"bundle": exported["bundle"], "conflict_mode": "new_decision_id"}
+async def a_bundle(_agent: Client) -> Arguments:
+    return {"bundle": foreign_bundle(), "conflict_mode": "new_decision_id"}
 
 
 def arguments(values: Arguments) -> Callable[[Client], Awaitable[Arguments]]:

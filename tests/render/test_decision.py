@@ -61,7 +61,7 @@ def lapsed(tools: NexusControlTools, clock: FakeClock) -> str:
     return request_id
 
 
-def copied(tools: NexusControlTools, **checks: bool) -> str:
+def copied(tools: NexusControlTools, **checks: Any) -> str:
     text = data_of(tools.export_bundle(approved(tools)))["canonical_json"]
     taken = data_of(tools.import_bundle(text, conflict_mode="new_decision_id", **checks))
     return taken["imported"]["decision_id"]

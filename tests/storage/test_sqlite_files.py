@@ -20,7 +20,7 @@ from nexus_control.upkeep import accept_rollback, find_faults
 from tests.storage import processes
 from tests.storage.contract_suite import refused
 from tests.storage.steps import append, in_thread, log_size, number, raw
-from tests.support.governed import ALICE, BOB, data_of
+from tests.support.governed import ALICE, BOB, data_of, overwritten
 
 # --- places ------------------------------------------------------------------------------------------------------
 
@@ -250,9 +250,7 @@ def test_a_store_of_an_earlier_schema_gets_what_it_lacks_and_keeps_everything(
         for goal in ("one", "two", "three"):
             request_id = data_of(tools.request(goal, ALICE, template_name="rotation"))["request_id"]
             data_of(tools.approve(request_id, BOB))
-        data_of(
-            tools.import_bundle(data_of(tools.export_bundle(request_id))["bundle"], conflict_mode="overwrite")
-        )
+        data_of(overwritten(tools, request_id))
         with store.reading() as session:
             expected = session.rows.log(), session.rows.subtrees()
     old = tmp_path / "old.db"

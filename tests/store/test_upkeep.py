@@ -10,6 +10,7 @@ from nexus_control.events import Actor
 from nexus_control.storage.contract import Entry, Projection
 from nexus_control.storage.memory import MemoryStorage
 from nexus_control.upkeep import find_faults, rebuild_derived
+from tests.support.governed import overwritten
 
 ALICE = Actor(type="human", id="alice")
 BOB = Actor(type="human", id="bob")
@@ -23,7 +24,7 @@ def busy_store(path: Path) -> NexusControlTools:
     tools.approve(request_id, actor=BOB)
     bundle = tools.export_bundle(request_id).data["bundle"]
     assert tools.import_bundle(bundle, conflict_mode="new_decision_id").success
-    assert tools.import_bundle(bundle, conflict_mode="overwrite").success
+    assert overwritten(tools, request_id).success
     publish(tools.store)
     rotate(tools.store)
     tools.revoke_approval(request_id, actor=BOB)

@@ -5,6 +5,7 @@ from typing import Any
 
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.actors import Actor
+from nexus_control.bundle import compute_bundle_digest
 from nexus_control.events import StoredEvent, compute_event_digest
 from nexus_control.evidence.chain import GENESIS, event_leaf_data, leaf_hash
 from nexus_control.facts import replay_facts
@@ -29,6 +30,14 @@ def approved(tools: NexusControlTools, **request: Any) -> str:
     request_id: str = data_of(tools.request(**(asked | request)))["request_id"]
     data_of(tools.approve(request_id, actor=BOB))
     return request_id
+
+
+def overwritten(tools: NexusControlTools, decision_id: str) -> ToolResult:
+    """Import the decision over itself, its last instant spelled otherwise: the very same history changes nothing."""
+    bundle = data_of(tools.export_bundle(decision_id))["bundle"]
+    bundle["events"][-1]["ts"] = bundle["events"][-1]["ts"].replace("+00:00", "Z")
+    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    return tools.import_bundle(bundle, conflict_mode="overwrite", allow_rollback=True)
 
 
 def reasons(result: ToolResult) -> list[str]:
@@ -62,6 +71,7 @@ def require_whole(store: DecisionStore, decision_id: str) -> None:
             actor=event.actor,
             digest=event.digest,
             prev=head,
+            origin=event.origin,
         )
         head = leaf_hash(leaf_data)
         assert entry.leaf == head

@@ -20,7 +20,7 @@ from nexus_control.head import Head
 from nexus_control.storage.contract import Entry, Placed
 from nexus_control.upkeep import accept_rollback, rebuild_derived
 from tests.support.clock import FakeClock
-from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, data_of
+from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, data_of, overwritten
 from tests.support.routers import ScriptedRouter, good_answer
 
 Log: TypeAlias = list[Placed]
@@ -118,14 +118,13 @@ def _requested(tools: NexusControlTools, **asked: Any) -> str:
     return data_of(tools.request(**request))["request_id"]
 
 
-def _import_each(tools: NexusControlTools, copied: str, overwritten: str) -> None:
+def _import_each(tools: NexusControlTools, copied: str, superseded: str) -> None:
     """An import of each kind: a copy, a superseding history, and one whose digests are false."""
     bundle: dict[str, Any] = data_of(tools.export_bundle(copied))["bundle"]
     data_of(tools.import_bundle(bundle, conflict_mode="new_decision_id"))
     bundle["events"][0]["payload"]["plan"] = "Something else than its digest says"
     data_of(tools.import_bundle(bundle, conflict_mode="new_decision_id", verify_digest=False))
-    bundle = data_of(tools.export_bundle(overwritten))["bundle"]
-    data_of(tools.import_bundle(bundle, conflict_mode="overwrite"))
+    data_of(overwritten(tools, superseded))
 
 
 def log_of(store: DecisionStore) -> Log:

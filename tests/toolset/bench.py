@@ -12,6 +12,7 @@ from nexus_control.execution.adapter import Adapters
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.store import DecisionStore
+from nexus_control.tool import NexusControlTools
 from nexus_control.toolset import Outcome, ToolContext, call, tool_named
 from nexus_control.toolset.schema import output_schema
 from nexus_control.toolset.tool import Tool
@@ -23,6 +24,19 @@ PLAN: list[dict[str, Any]] = [
     {"step_id": "s1", "intent": "rotate", "call": {"tool": "keys", "method": "rotate", "args": {}}}
 ]
 LONG_GOAL = "Rotate every key. " * 200
+
+
+def foreign_bundle(*, is_approved: bool = False) -> dict[str, Any]:
+    """The bundle of a decision of another store."""
+    clock = FakeClock()
+    for _ in range(900):
+        clock.new_id()
+    with DecisionStore("memory:", clock=clock) as store:
+        tools = NexusControlTools(store)
+        request_id = tools.request("Rotate the keys", AGENT, mode="apply", plan=PLAN).data["request_id"]
+        if is_approved:
+            assert tools.approve(request_id, {"type": "human", "id": "bob"}).success
+        return tools.export_bundle(request_id).data["bundle"]
 
 
 class Waits:

@@ -11,7 +11,7 @@ from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.toolset.artifacts import file_name, read_artifact, write_artifact
 from nexus_control.toolset.runs import INLINE_BYTES
-from tests.toolset.bench import LONG_GOAL, Bench
+from tests.toolset.bench import LONG_GOAL, Bench, foreign_bundle
 
 
 def mode_of(path: Path) -> int:
@@ -70,6 +70,7 @@ def test_only_the_owner_may_enter_the_folder_and_read_the_files(bench: Bench) ->
 
 def test_an_exported_file_is_imported_by_its_name_or_by_the_path_that_was_answered(bench: Bench) -> None:
     file = bundle_file(bench)
+    file.write_text(canonical_json(foreign_bundle()))
     for path in (file.name, str(file)):
         answer = bench.data("import_bundle", path=path, conflict_mode="new_decision_id")
         assert answer["imported"]["events_imported"] == 2

@@ -4,7 +4,7 @@ import pytest
 
 from nexus_control.actors import Actor
 from nexus_control.canonical_json import canonical_json
-from tests.toolset.bench import ADAPTER, AGENT, PLAN, Bench, Waits
+from tests.toolset.bench import ADAPTER, AGENT, PLAN, Bench, Waits, foreign_bundle
 
 BOB = {"type": "human", "id": "bob"}
 
@@ -149,7 +149,7 @@ def test_the_waiting_ends_when_the_server_says_so(bench: Bench) -> None:
 
 
 def test_a_bundle_is_imported_as_an_object_or_as_text(bench: Bench) -> None:
-    bundle = bench.data("export_bundle", decision_id=bench.request())["bundle"]
+    bundle = foreign_bundle()
     for spelled in (bundle, canonical_json(bundle)):
         answer = bench.data("import_bundle", bundle=spelled, conflict_mode="new_decision_id")
         assert answer["imported"]["events_imported"] == 2
@@ -157,7 +157,7 @@ def test_a_bundle_is_imported_as_an_object_or_as_text(bench: Bench) -> None:
 
 
 def test_imported_approvals_authorise_nothing_and_the_status_says_what_to_do(bench: Bench) -> None:
-    bundle = bench.data("export_bundle", decision_id=bench.approved())["bundle"]
+    bundle = foreign_bundle(is_approved=True)
     copy = bench.data("import_bundle", bundle=bundle, conflict_mode="new_decision_id")["imported"][
         "decision_id"
     ]

@@ -18,7 +18,15 @@ from nexus_control.toolset.schema import (
 )
 from tests.artifacts.samples import nodes
 from tests.support.places import REPOSITORY
-from tests.toolset.bench import ADAPTER, PLAN, Bench, closed_output_schema, named, require_valid
+from tests.toolset.bench import (
+    ADAPTER,
+    PLAN,
+    Bench,
+    closed_output_schema,
+    foreign_bundle,
+    named,
+    require_valid,
+)
 
 PUBLISHED = """
     nexus-control.request nexus-control.approve nexus-control.execute nexus-control.status nexus-control.inspect
@@ -48,9 +56,8 @@ def a_request_from_a_template(bench: Bench) -> Arguments:
     return {"goal": "Rotate", "plan": PLAN, "adapter_id": ADAPTER, "template_name": "prod", "max_steps": 3}
 
 
-def an_exported_bundle(bench: Bench) -> Arguments:
-    exported = bench.data("export_bundle", decision_id=bench.request())["bundle"]
-    return {"bundle": exported, "conflict_mode": "new_decision_id"}
+def a_bundle_from_elsewhere(_bench: Bench) -> Arguments:
+    return {"bundle": foreign_bundle(), "conflict_mode": "new_decision_id"}
 
 
 GOOD: dict[str, Callable[[Bench], Arguments]] = {
@@ -63,7 +70,7 @@ GOOD: dict[str, Callable[[Bench], Arguments]] = {
     "template.get": template_arguments,
     "template.list": a_page_of_templates,
     "export_bundle": lambda bench: {"decision_id": bench.executed()},
-    "import_bundle": an_exported_bundle,
+    "import_bundle": a_bundle_from_elsewhere,
     "export_audit_package": lambda bench: {"decision_id": bench.executed()},
 }
 BAD: dict[str, tuple[Callable[[Bench], Arguments], str]] = {
