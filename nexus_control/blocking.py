@@ -3,18 +3,26 @@
 `blocking_reasons` are those of the decision itself; `attempt_reasons` adds what one attempt adds - its mode, adapter
 and the adapter's capabilities. `execute` refuses exactly when `attempt_reasons` returns anything.
 
-Which approvals carry authority is an argument: the set of their `seq`. None means all of them.
+Which approvals carry authority is an argument: the set of their `seq`. None means all of them. What is missing is
+counted without the others; those are named in a reason of their own, and so is a request that has expired.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from nexus_control.decision import request_expired
 from nexus_control.facts import Facts
 from nexus_control.policy import missing_capabilities
+
+ORDER: Final = (
+    "NO_POLICY", "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "EXECUTING",
+    "OUTCOME_UNKNOWN", "FORENSIC_IMPORT", "APPROVAL_EXPIRED", "MISSING_APPROVALS", "IMPORTED_APPROVALS",
+    "MODE_NOT_ALLOWED", "CAPABILITIES_UNKNOWN", "CAPABILITIES_MISSING", "ADAPTER_MISMATCH", "ADAPTER_CHANGED",
+)  # fmt: skip
+"""All codes, in the order in which they are given: what no approval mends comes before what one mends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,11 @@ def blocking_reasons(
     if facts.policy is None:
         return (BlockingReason("NO_POLICY", "No policy is attached"),)
     return (*_phase_reasons(facts, at), *_approval_reasons(facts, at, authority))
+
+
+def in_order(reasons: Iterable[BlockingReason]) -> tuple[BlockingReason, ...]:
+    """Reasons of several origins, as `ORDER` says."""
+    return tuple(sorted(reasons, key=lambda reason: ORDER.index(reason.code)))
 
 
 def attempt_reasons(
@@ -97,23 +110,24 @@ def _approval_reasons(
     if facts.phase != "open" or facts.policy is None:
         return
     active, required = facts.active_approvals(at), facts.policy.min_approvals
-    if len(active) < required:
-        expired = sum(
-            a.revoked_at is None and a.is_expired(at) and facts.counts(a) for a in facts.progress.approvals
+    given = len(facts.active_approvals(at, authority))
+    if given >= required:
+        return
+    expired = sum(approval.is_expired(at) for approval in facts.standing_approvals())
+    if expired:
+        yield BlockingReason(
+            "APPROVAL_EXPIRED",
+            f"{expired} approval{'s' * (expired > 1)} expired",
+            {"expired_count": expired, "current_valid": given, "required": required},
         )
-        if expired:
-            yield BlockingReason(
-                "APPROVAL_EXPIRED",
-                f"{expired} approval{'s' * (expired > 1)} expired",
-                {"expired_count": expired, "current_valid": len(active), "required": required},
-            )
-        missing = required - len(active)
+    if len(active) < required:
+        missing = required - given
         yield BlockingReason(
             "MISSING_APPROVALS",
-            f"Missing {missing} approval{'s' * (missing > 1)} ({len(active)} of {required})",
-            {"required": required, "current": len(active), "missing": missing},
+            f"Missing {missing} approval{'s' * (missing > 1)} ({given} of {required})",
+            {"required": required, "current": given, "missing": missing},
         )
-    elif authority is not None and (given := sum(a.seq in authority for a in active)) < required:
+    if given < len(active):
         yield BlockingReason(
             "IMPORTED_APPROVALS",
             f"Only {given} of {required} approvals carry authority here; imported ones are evidence, and so are"

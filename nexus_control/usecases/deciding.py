@@ -64,7 +64,7 @@ def approve(
             elicitation=elicitation,
         )
         stored = session.append(decision, arguments.actor, granted)
-        return approval_view(stored.facts, now)
+        return approval_view(stored.facts, now, authority_of(store, session, stored, now))
 
 
 def revoke_approval(
@@ -79,7 +79,7 @@ def revoke_approval(
             _require_signed(store, session, decision, arguments.actor, "revoke", signed, now)
         revoked = ApprovalRevokedPayload(reason=arguments.reason, signed=signed)
         stored = session.append(decision, arguments.actor, revoked)
-        return approval_view(stored.facts, now)
+        return approval_view(stored.facts, now, authority_of(store, session, stored, now))
 
 
 def deny(
@@ -103,7 +103,8 @@ def deny(
             signed=signed,
             elicitation=elicitation,
         )
-        return state_view(session.append(decision, arguments.actor, denied).facts, now)
+        stored = session.append(decision, arguments.actor, denied)
+        return state_view(stored.facts, now, stored.authority)
 
 
 def _require_signed(
@@ -135,4 +136,5 @@ def withdraw(store: DecisionStore, arguments: "EndArguments") -> dict[str, Any]:
         now = session.instant_of_next(decision)
         require_may_withdraw(decision.facts, arguments.actor, now)
         withdrawn = DecisionWithdrawnPayload(reason=arguments.reason)
-        return state_view(session.append(decision, arguments.actor, withdrawn).facts, now)
+        stored = session.append(decision, arguments.actor, withdrawn)
+        return state_view(stored.facts, now, stored.authority)

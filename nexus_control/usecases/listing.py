@@ -1,4 +1,7 @@
-"""Lists of decisions, newest first, read from the projection: the cost depends on the page, not on the store."""
+"""Lists of decisions, newest first, read from the projection: the cost depends on the page, not on the store.
+
+A list verifies no signature: every approval that was given here counts in it, and no imported one.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,13 +10,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from nexus_control.actors import fold_id
-from nexus_control.decision import DecisionState, request_expired
+from nexus_control.decision import DecisionState
 from nexus_control.errors import invalid_argument
 from nexus_control.facts import Facts, Phase
 from nexus_control.instants import format_instant
-from nexus_control.projection import listing_of
+from nexus_control.projection import listing_of, provenance_of
 from nexus_control.session import ReadSession
-from nexus_control.storage.contract import Projection, ProjectionQuery
+from nexus_control.storage.contract import FOREVER, Projection, ProjectionQuery
 from nexus_control.store import DecisionStore
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
@@ -34,7 +37,7 @@ def list_requests(store: DecisionStore, arguments: "ListArguments") -> dict[str,
         now = session.now
     page = rows[: arguments.limit]
     return {
-        "requests": [_line(row, now) for row in page],
+        "requests": [_line(row, format_instant(now), now) for row in page],
         "count": len(page),
         "offset": arguments.offset,
         "limit": arguments.limit,
@@ -44,31 +47,35 @@ def list_requests(store: DecisionStore, arguments: "ListArguments") -> dict[str,
 
 def _query(arguments: "ListArguments", now: datetime) -> ProjectionQuery:
     """One row more than the page, which tells whether there is another page."""
-    phase, approved = _state_filter(arguments)
+    phase, approved, expired = _state_filter(arguments)
     return ProjectionQuery(
         limit=arguments.limit + 1,
         offset=arguments.offset,
         before=_cursor(arguments.after),
         phase=phase,
         approved=approved,
+        expired=expired,
         now=format_instant(now),
         label=arguments.label,
         requester=fold_id(arguments.requester) if arguments.requester else None,
     )
 
 
-def _state_filter(arguments: "ListArguments") -> tuple[Phase | None, bool | None]:
+def _state_filter(arguments: "ListArguments") -> tuple[Phase | None, bool | None, bool | None]:
+    """Phase, whether it is approved, whether the request expired; None where it does not matter."""
     if arguments.awaiting is not None and arguments.state not in (None, DecisionState.PENDING_APPROVAL):
         raise invalid_argument("state", "goes with awaiting only as pending_approval")
     if arguments.awaiting is not None:
-        return "open", False
+        return "open", False, False
     if arguments.state is None:
-        return None, None
+        return None, None, None
     if arguments.state in (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED):
-        return "open", arguments.state == DecisionState.APPROVED
+        return "open", arguments.state == DecisionState.APPROVED, False
+    if arguments.state == DecisionState.EXPIRED:
+        return "open", None, True
     if arguments.state not in set(DecisionState):
         raise invalid_argument("state", f"must be one of {', '.join(DecisionState)}")
-    return cast("Phase", arguments.state), None
+    return cast("Phase", arguments.state), None, None
 
 
 def _cursor(after: str | None) -> int | None:
@@ -91,7 +98,7 @@ def _waiting(session: ReadSession, query: ProjectionQuery, person: str) -> Itera
 
 def _may_approve(facts: Facts, person: str, at: datetime) -> bool:
     policy, created = facts.policy, facts.created
-    if policy is None or created is None or request_expired(facts, at):
+    if policy is None or created is None:
         return False
     if policy.approvers and person not in {fold_id(approver) for approver in policy.approvers}:
         return False
@@ -100,19 +107,30 @@ def _may_approve(facts: Facts, person: str, at: datetime) -> bool:
     return not any(a.actor.key == person and a.is_current(at) for a in facts.progress.approvals)
 
 
-def _line(row: Projection, at: datetime) -> dict[str, Any]:
-    listing = listing_of(row)
-    current = listing.current_approvals(at) if listing else 0
-    is_approved = listing is not None and current >= listing.required_approvals
-    state = row.phase if row.phase != "open" else "approved" if is_approved else "pending_approval"
+def _line(row: Projection, now: str, at: datetime) -> dict[str, Any]:
+    listing, provenance = listing_of(row), provenance_of(row)
+    state = _state(row, now)
+    current = listing.current_approvals(at) if listing and state != DecisionState.EXPIRED else 0
+    is_final = provenance is not None and (provenance.forensic or provenance.ran_before)
     return {
         "request_id": row.decision_id,
         "created_at": row.created_at,
-        "state": state,
+        "state": str(state),
         "goal": row.goal,
-        "is_approved": is_approved,
+        "expires_at": None if row.expires_at == FOREVER else row.expires_at,
+        "is_approved": listing is not None and current >= listing.required_approvals,
+        "executable": state == DecisionState.APPROVED and not is_final,
+        "imported": row.imported_count > 0,
         "requester": listing.requester.to_dict() if listing else None,
         "labels": list(row.labels),
         "current_approvals": current,
         "required_approvals": listing.required_approvals if listing else 0,
     }
+
+
+def _state(row: Projection, now: str) -> DecisionState:
+    if row.phase != "open":
+        return DecisionState(row.phase)
+    if row.expires_at <= now:
+        return DecisionState.EXPIRED
+    return DecisionState.APPROVED if row.approved_until > now else DecisionState.PENDING_APPROVAL

@@ -6,12 +6,15 @@ Nothing is ever run again. `recover` only says that the outcome is unknown; `rec
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from nexus_control.decision import state_at
 from nexus_control.entries import SYSTEM_ACTOR
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.payloads import ExecutionOutcomeUnknownPayload, ExecutionReconciledPayload
+from nexus_control.projection import StoredDecision
 from nexus_control.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
+from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.ownership import Owner
 from nexus_control.usecases.views import state_view
 
@@ -32,7 +35,7 @@ def recover(store: DecisionStore, arguments: "RecoverArguments") -> dict[str, An
             held = [claim for claim in session.rows.claims() if not claim.recovered]
             abandoned = [claim for claim in held if _is_abandoned(claim, force=False)]
         else:
-            held = [_named_claim(session, arguments.request_id)]
+            held = [_named_claim(store, session, arguments.request_id)]
             abandoned = [claim for claim in held if _is_abandoned(claim, arguments.force)]
             if not abandoned:
                 raise _held(held[0])
@@ -47,10 +50,7 @@ def reconcile(store: DecisionStore, arguments: "ReconcileArguments") -> dict[str
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
         if decision.facts.phase != "outcome_unknown":
-            state = state_view(decision.facts, session.now)["state"]
-            raise NexusControlError(
-                ErrorCode.INVALID_STATE, f"Cannot reconcile decision in state {state}", {"state": state}
-            )
+            raise _wrong_state(store, session, decision, "reconcile")
         reconciled = ExecutionReconciledPayload(
             outcome=arguments.outcome,
             evidence=arguments.evidence,
@@ -58,18 +58,25 @@ def reconcile(store: DecisionStore, arguments: "ReconcileArguments") -> dict[str
             response_digest=arguments.response_digest,
         )
         stored = session.append(decision, arguments.actor, reconciled)
-        return {**state_view(stored.facts, session.now), "outcome": arguments.outcome}
+        return {**state_view(stored.facts, session.now, stored.authority), "outcome": arguments.outcome}
 
 
-def _named_claim(session: WriteSession, decision_id: str) -> Claim:
+def _named_claim(store: DecisionStore, session: WriteSession, decision_id: str) -> Claim:
     decision = session.decision(decision_id)
     claim = session.rows.claim(decision_id)
     if decision.facts.phase != "executing" or claim is None or claim.recovered:
-        state = state_view(decision.facts, session.now)["state"]
-        raise NexusControlError(
-            ErrorCode.INVALID_STATE, f"Cannot recover decision in state {state}", {"state": state}
-        )
+        raise _wrong_state(store, session, decision, "recover")
     return claim
+
+
+def _wrong_state(
+    store: DecisionStore, session: WriteSession, decision: StoredDecision, verb: str
+) -> NexusControlError:
+    authority = authority_of(store, session, decision, session.now)
+    state = str(state_at(decision.facts, session.now, authority))
+    return NexusControlError(
+        ErrorCode.INVALID_STATE, f"Cannot {verb} decision in state {state}", {"state": state}
+    )
 
 
 def _is_abandoned(claim: Claim, force: bool) -> bool:

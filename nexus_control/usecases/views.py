@@ -1,16 +1,29 @@
-"""What is shown of a decision: plain JSON values, made from its facts at an instant."""
+"""What is shown of a decision: plain JSON values, made from its facts at an instant.
+
+Only approvals with authority here count in what is shown (`authority`), and none of a request that has expired: so
+nothing reads approved here that `execute` refuses for want of approvals.
+"""
 
 import json
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from nexus_control.blocking import BlockingReason, blocking_reasons
-from nexus_control.decision import Decision, DecisionState, state_at, template_ref
+from nexus_control.blocking import BlockingReason, blocking_reasons, in_order
+from nexus_control.decision import (
+    Decision,
+    DecisionState,
+    counting_approvals,
+    is_approved,
+    request_expired,
+    state_at,
+    template_ref,
+)
 from nexus_control.facts import Approval, Execution, Facts
 from nexus_control.instants import format_instant
-from nexus_control.lifecycle import Lifecycle, compute_lifecycle
+from nexus_control.lifecycle import THRESHOLD_MET, Lifecycle, compute_lifecycle
 from nexus_control.projection import StoredDecision
 from nexus_control.render.decision import render_decision
 from nexus_control.store import DecisionStore
@@ -20,19 +33,38 @@ if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import InspectArguments, StatusArguments
 
 
-def state_view(facts: Facts, at: datetime) -> dict[str, Any]:
+Authority: TypeAlias = AbstractSet[int] | None
+"""The approvals that count here, by `seq`; None: all."""
+
+Inactive: TypeAlias = Literal[
+    "revoked", "expired", "not_accepted", "imported", "not_trusted", "request_expired"
+]
+"""Why an approval does not count: `not_accepted` by the policy; `not_trusted` is a signature."""
+
+
+def state_view(facts: Facts, at: datetime, authority: Authority) -> dict[str, Any]:
     """The id and the state."""
-    return {"request_id": facts.decision_id, "state": str(state_at(facts, at))}
+    return {"request_id": facts.decision_id, "state": str(state_at(facts, at, authority))}
 
 
-def approval_view(facts: Facts, at: datetime) -> dict[str, Any]:
+def approval_view(facts: Facts, at: datetime, authority: Authority) -> dict[str, Any]:
     """Where the quorum stands."""
     return {
-        **state_view(facts, at),
-        "current_approvals": len(facts.active_approvals(at)),
+        **state_view(facts, at, authority),
+        "current_approvals": len(counting_approvals(facts, at, authority)),
         "required_approvals": facts.policy.min_approvals if facts.policy else 0,
-        "is_approved": facts.is_approved(at),
+        "is_approved": is_approved(facts, at, authority),
     }
+
+
+def current_view(store: DecisionStore, decision_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Where the quorum stands now; and every reason that keeps the decision from being executed."""
+    with store.reading() as session:
+        decision = session.decision(decision_id)
+        now = session.now
+        authority = authority_of(store, session, decision, now)
+    reasons = [reason.to_dict() for reason in reasons_of(decision, now, authority)]
+    return approval_view(decision.facts, now, authority), reasons
 
 
 def status(store: DecisionStore, arguments: "StatusArguments") -> dict[str, Any]:
@@ -45,16 +77,13 @@ def status(store: DecisionStore, arguments: "StatusArguments") -> dict[str, Any]
         authority = authority_of(store, session, decision, now)
     facts = decision.facts
     data = {
-        **state_view(facts, now),
+        **state_view(facts, now, authority),
         **decision_view(decision, now),
-        "active_approvals": len(facts.active_approvals(now)),
+        "active_approvals": len(counting_approvals(facts, now, authority)),
         "total_approvals": len(facts.progress.approvals),
         "required_approvals": facts.policy.min_approvals if facts.policy else 0,
-        "is_approved": facts.is_approved(now),
-        "blocking_reasons": [
-            reason.to_dict()
-            for reason in (*blocking_reasons(facts, now, authority), *import_reasons(decision))
-        ],
+        "is_approved": is_approved(facts, now, authority),
+        "blocking_reasons": [reason.to_dict() for reason in reasons_of(decision, now, authority)],
         "executions": [execution_line(each) for each in facts.progress.executions],
         "run": _run(facts),
         "event_count": facts.event_count,
@@ -107,6 +136,11 @@ def provenance_view(decision: StoredDecision) -> dict[str, Any]:
     }
 
 
+def reasons_of(decision: StoredDecision, at: datetime, authority: Authority) -> tuple[BlockingReason, ...]:
+    """Everything that keeps the decision from being executed here at this instant, whatever the attempt."""
+    return in_order((*blocking_reasons(decision.facts, at, authority), *import_reasons(decision)))
+
+
 def import_reasons(decision: StoredDecision) -> Iterator[BlockingReason]:
     """What keeps an imported history from being executed here beyond what its events say."""
     record = decision.provenance
@@ -120,12 +154,18 @@ def import_reasons(decision: StoredDecision) -> Iterator[BlockingReason]:
 
 def _lifecycle(decision: Decision, stored: StoredDecision, authority: frozenset[int] | None) -> Lifecycle:
     lifecycle = compute_lifecycle(decision, authority=authority)
-    reasons = (*lifecycle.blocking_reasons, *import_reasons(stored))
+    reasons = reasons_of(stored, decision.as_of, authority)
     return replace(
         lifecycle,
         is_blocked=bool(reasons),
         blocking_reasons=reasons,
         progress=replace(lifecycle.progress, ready_to_execute=not reasons),
+        timeline=tuple(
+            replace(entry, summary=f"{entry.summary}, before the import")
+            if entry.label == THRESHOLD_MET and entry.seq < stored.imported_count
+            else entry
+            for entry in lifecycle.timeline
+        ),
     )
 
 
@@ -136,23 +176,25 @@ def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, An
         events = session.events(stored)
         now = session.now
         authority = authority_of(store, session, stored, now)
-    decision = Decision(stored.facts, tuple(events), now)
-    lifecycle = _lifecycle(decision, stored, authority).to_dict()
+    lifecycle = _lifecycle(Decision(stored.facts, tuple(events), now), stored, authority).to_dict()
     timeline = lifecycle.pop("timeline")
-    facts = stored.facts
+    facts, state = stored.facts, lifecycle["state"]
     data: dict[str, Any] = {
         "ok": True,
         "decision": {
             **decision_view(stored, now),
-            "status": str(decision.state).upper(),
+            "status": "EXECUTED" if state == DecisionState.COMPLETED else state.upper(),
             "event_count": facts.event_count,
         },
         "lifecycle": lifecycle,
         "approval": {
             "required": facts.policy.min_approvals if facts.policy else 0,
-            "current": len(facts.active_approvals(now)),
-            "is_approved": facts.is_approved(now),
-            "approvals": [_approval_line(facts, each, now) for each in facts.progress.approvals],
+            "current": len(counting_approvals(facts, now, authority)),
+            "is_approved": is_approved(facts, now, authority),
+            "approvals": [
+                _approval_line(each, _inactive(stored, each, now, authority))
+                for each in facts.progress.approvals
+            ],
         },
         "policy": facts.policy.to_dict() if facts.policy else None,
         "template": _template(facts),
@@ -160,8 +202,6 @@ def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, An
         "timeline": timeline,
         "head": stored.head,
     }
-    if decision.state is DecisionState.COMPLETED:
-        data["decision"]["status"] = "EXECUTED"
     if arguments.include_events:
         data["events"] = [event.to_dict() for event in events]
     if arguments.include_compiled_router_request:
@@ -169,7 +209,22 @@ def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, An
     return data | {"rendered": render_decision(data)} if arguments.render else data
 
 
-def _approval_line(facts: Facts, approval: Approval, at: datetime) -> dict[str, Any]:
+def _inactive(
+    decision: StoredDecision, approval: Approval, at: datetime, authority: Authority
+) -> Inactive | None:
+    """Why this approval does not count; None where it does."""
+    if approval.revoked_at is not None:
+        return "revoked"
+    if approval.is_expired(at):
+        return "expired"
+    if not decision.facts.counts(approval):
+        return "not_accepted"
+    if authority is not None and approval.seq not in authority:
+        return "imported" if approval.seq < decision.imported_count else "not_trusted"
+    return "request_expired" if request_expired(decision.facts, at) else None
+
+
+def _approval_line(approval: Approval, inactive: Inactive | None) -> dict[str, Any]:
     return {
         "actor": approval.actor.to_dict(),
         "granted_at": approval.granted_at,
@@ -178,7 +233,8 @@ def _approval_line(facts: Facts, approval: Approval, at: datetime) -> dict[str, 
         "assurance": approval.assurance or "declared",
         "revoked_at": approval.revoked_at,
         "revoke_reason": approval.revoke_reason,
-        "active": approval.is_current(at) and facts.counts(approval),
+        "active": inactive is None,
+        "inactive_because": inactive,
     }
 
 

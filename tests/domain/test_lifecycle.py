@@ -121,7 +121,20 @@ BLOCKED: list[tuple[str, tuple[Step, ...], float, AbstractSet[int] | None, list[
         [("IMPORTED_APPROVALS", {"required": 2, "with_authority": 1, "imported": 1})],
     ),
     ("enough given here", (CREATED, TWO, GRANTED, (GRANTED, BOB), (GRANTED, CAROL)), 9, {3, 4}, []),
-    ("too few of any kind", (CREATED, TWO, GRANTED), 9, set(), [missing(2, 1)]),
+    (
+        "too few of any kind",
+        (CREATED, TWO, GRANTED),
+        9,
+        set(),
+        [missing(2, 0), ("IMPORTED_APPROVALS", {"required": 2, "with_authority": 0, "imported": 1})],
+    ),
+    (
+        "enough imported, one of ours expired",
+        (CREATED, TWO, GRANTED, (GRANTED, BOB), (BRIEF, CAROL)),
+        10,
+        {4},
+        [expired(1, 0, 2), ("IMPORTED_APPROVALS", {"required": 2, "with_authority": 0, "imported": 2})],
+    ),
 ]
 
 
