@@ -43,6 +43,11 @@ class ImportRecord:
     ran_before: bool = False
     rolled_back: bool = False
 
+    @property
+    def is_evidence_only(self) -> bool:
+        """Whether what was imported is never executed here, however many approve it."""
+        return self.forensic or self.ran_before
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brought:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 from nexus_control.actors import fold_id
 from nexus_control.decision import DecisionState
 from nexus_control.errors import invalid_argument
-from nexus_control.facts import Facts, Phase
+from nexus_control.facts import Phase
 from nexus_control.instants import format_instant
-from nexus_control.projection import listing_of, provenance_of
+from nexus_control.projection import StoredDecision, listing_of, provenance_of
 from nexus_control.session import ReadSession
 from nexus_control.storage.contract import FOREVER, Projection, ProjectionQuery
 from nexus_control.store import DecisionStore
@@ -91,14 +91,17 @@ def _waiting(session: ReadSession, query: ProjectionQuery, person: str) -> Itera
     batch = replace(query, limit=_BATCH, offset=0)
     while rows := session.rows.projections(batch):
         yield from (
-            row for row in rows if _may_approve(session.decision(row.decision_id).facts, person, session.now)
+            row for row in rows if _may_approve(session.decision(row.decision_id), person, session.now)
         )
         batch = replace(batch, before=rows[-1].ordinal)
 
 
-def _may_approve(facts: Facts, person: str, at: datetime) -> bool:
-    policy, created = facts.policy, facts.created
+def _may_approve(decision: StoredDecision, person: str, at: datetime) -> bool:
+    """Whether an approval of this person is possible, and of any use."""
+    facts, policy, created = decision.facts, decision.facts.policy, decision.facts.created
     if policy is None or created is None:
+        return False
+    if decision.provenance is not None and decision.provenance.is_evidence_only:
         return False
     if policy.approvers and person not in {fold_id(approver) for approver in policy.approvers}:
         return False
@@ -111,7 +114,7 @@ def _line(row: Projection, now: str, at: datetime) -> dict[str, Any]:
     listing, provenance = listing_of(row), provenance_of(row)
     state = _state(row, now)
     current = listing.current_approvals(at) if listing and state != DecisionState.EXPIRED else 0
-    is_final = provenance is not None and (provenance.forensic or provenance.ran_before)
+    is_evidence = provenance is not None and provenance.is_evidence_only
     return {
         "request_id": row.decision_id,
         "created_at": row.created_at,
@@ -119,7 +122,7 @@ def _line(row: Projection, now: str, at: datetime) -> dict[str, Any]:
         "goal": row.goal,
         "expires_at": None if row.expires_at == FOREVER else row.expires_at,
         "is_approved": listing is not None and current >= listing.required_approvals,
-        "executable": state == DecisionState.APPROVED and not is_final,
+        "executable": state == DecisionState.APPROVED and not is_evidence,
         "imported": row.imported_count > 0,
         "requester": listing.requester.to_dict() if listing else None,
         "labels": list(row.labels),

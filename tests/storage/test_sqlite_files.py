@@ -18,7 +18,7 @@ from nexus_control.storage.sqlite_schema import APPLICATION_ID, MIGRATIONS
 from nexus_control.upkeep import find_faults
 from tests.storage import processes
 from tests.storage.contract_suite import refused
-from tests.storage.steps import append, in_thread, log_size, number, raw
+from tests.storage.steps import append, copy_to_schema, in_thread, log_size, number, raw
 from tests.support.governed import ALICE, BOB, data_of
 
 # --- places ------------------------------------------------------------------------------------------------------
@@ -253,11 +253,7 @@ def test_a_store_of_the_first_schema_gets_its_tree_and_keeps_everything(path: Pa
         with store.reading() as session:
             expected = session.rows.log(), session.rows.subtrees()
     old = tmp_path / "old.db"
-    with raw(old) as connection:
-        migrate(connection, str(old), MIGRATIONS[:1])
-        connection.execute("ATTACH ? AS source", (str(path),))
-        for table in ("entries", "projections", "listing", "labels", "claims"):
-            connection.execute(f"INSERT INTO main.{table} SELECT * FROM source.{table}")
+    copy_to_schema(1, path, old)
     with DecisionStore(old) as migrated:
         with migrated.reading() as session:
             assert (session.rows.log(), session.rows.subtrees()) == expected
