@@ -58,7 +58,8 @@ def reconcile(store: DecisionStore, arguments: "ReconcileArguments") -> dict[str
             response_digest=arguments.response_digest,
         )
         stored = session.append(decision, arguments.actor, reconciled)
-        return {**state_view(stored.facts, session.now, stored.authority), "outcome": arguments.outcome}
+        authority = authority_of(store, session, stored, session.now)
+        return {**state_view(stored.facts, session.now, authority), "outcome": arguments.outcome}
 
 
 def _named_claim(store: DecisionStore, session: WriteSession, decision_id: str) -> Claim:

@@ -240,6 +240,26 @@ def test_an_approval_that_only_says_that_it_is_signed_does_not_count(office: Off
     assert reasons(office.execute(request_id)) == ["IMPORTED_APPROVALS"]
 
 
+def test_a_signed_approval_that_is_trusted_no_more_counts_in_no_view_that_verifies(office: Office) -> None:
+    request_id = office.requested(min_approvals=1)
+    granted = data_of(office.sign(request_id, BOB))
+    assert (granted["state"], granted["current_approvals"], granted["is_approved"]) == ("approved", 1, True)
+    office.trust(CAROL.id)
+    status, inspected = data_of(office.tools.status(request_id)), data_of(office.tools.inspect(request_id))
+    (approval,) = inspected["approval"]["approvals"]
+    assert (status["state"], status["active_approvals"], status["is_approved"]) == (
+        "pending_approval",
+        0,
+        False,
+    )
+    assert (approval["active"], approval["inactive_because"]) == (False, "not_trusted")
+    assert "does not count: signed by nobody who is trusted here" in inspected["rendered"]
+    (line,) = data_of(office.tools.list_requests())["requests"]  # a list verifies no signature
+    assert (line["state"], line["current_approvals"]) == ("approved", 1)
+    revoked = data_of(office.tools.revoke_approval(request_id, BOB))
+    assert (revoked["state"], revoked["current_approvals"]) == ("pending_approval", 0)
+
+
 def imported(office: Office, here: Office) -> str:
     request_id = office.requested()
     for person in (BOB, CAROL):

@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from nexus_control.bundle import DecisionBundle, compute_bundle_digest
 from nexus_control.decision import DecisionState
+from nexus_control.evidence.bundle_checks import bundle_checks
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
 from nexus_control.upkeep import find_faults
+from tests.artifacts.samples import BUNDLES
 from tests.facade.flow import CAROL
 from tests.facade.routers import FakeRouter
 from tests.support.clock import FakeClock
@@ -40,6 +43,11 @@ def inspected(tools: NexusControlTools, request_id: str) -> Seen:
     assert lifecycle["is_blocked"] == bool(lifecycle["blocking_reasons"]) != progress["ready_to_execute"]
     assert data["decision"]["status"] == lifecycle["state"].upper().replace("COMPLETED", "EXECUTED")
     return lifecycle["state"], counts, approval["is_approved"], codes(lifecycle["blocking_reasons"])
+
+
+def verify_bundle_of(bundle: dict[str, Any]) -> list[str]:
+    """The checks of this bundle that fail."""
+    return [check.name for check in bundle_checks(DecisionBundle.from_dict(bundle)) if check.status == "fail"]
 
 
 def codes(found: list[dict[str, Any]]) -> tuple[str, ...]:
@@ -171,6 +179,39 @@ def test_the_timeline_of_an_import_does_not_claim_a_quorum_here(two: Two) -> Non
     met = [line for line in rendered.splitlines() if "Quorum met" in line]
     assert len(met) == 1
     assert met[0].endswith(", before the import")
+
+
+@pytest.mark.parametrize("name", [name for name in SITUATIONS if name != "without a policy"])
+def test_a_document_knows_no_expired_request_and_keeps_its_digest(two: Two, name: str) -> None:
+    request_id = SITUATIONS[name].build(two)
+    before = data_of(two.here.export_bundle(request_id))
+    two.later(days=4000)
+    after = data_of(two.here.export_bundle(request_id))
+    assert after["digest"] == before["digest"]
+    status = after["bundle"]["decision"]["status"]
+    assert status in {str(state).upper() for state in DecisionState} - {"EXPIRED"}
+    assert verify_bundle_of(after["bundle"]) == []
+    copied = data_of(two.elsewhere.import_bundle(after["bundle"], conflict_mode="new_decision_id"))
+    assert copied["ok"]
+
+
+@pytest.mark.parametrize("name", list(BUNDLES))
+def test_a_vector_exports_to_the_same_digest_however_late(two: Two, name: str) -> None:
+    imported = data_of(two.here.import_bundle(BUNDLES[name]))["imported"]["decision_id"]
+    for _ in range(2):
+        exported = data_of(two.here.export_bundle(imported))
+        assert exported["digest"] == BUNDLES[name]["integrity"]["canonical_digest"]
+        two.later(days=4000)
+
+
+def test_a_bundle_that_says_expired_is_not_what_its_events_say(two: Two) -> None:
+    request_id = SITUATIONS["a request that expired approved"].build(two)
+    bundle = data_of(two.here.export_bundle(request_id))["bundle"]
+    bundle["decision"]["status"] = "EXPIRED"
+    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    assert verify_bundle_of(bundle) == ["header_equals_replay"]
+    refused = two.elsewhere.import_bundle(bundle)
+    assert refused.error_code == "INTEGRITY_MISMATCH"
 
 
 def test_an_import_over_a_local_decision_takes_its_approvals_out_of_every_list(
