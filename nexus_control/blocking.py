@@ -8,13 +8,12 @@ counted without the others; those are named in a reason of their own, and so is 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 from nexus_control.decision import request_expired
-from nexus_control.facts import Facts
+from nexus_control.facts import Authority, Facts
 from nexus_control.policy import missing_capabilities
 
 ORDER: Final = (
@@ -51,9 +50,7 @@ class Attempt:
         return "dry_run" if self.dry_run else "apply"
 
 
-def blocking_reasons(
-    facts: Facts, at: datetime, authority: AbstractSet[int] | None = None
-) -> tuple[BlockingReason, ...]:
+def blocking_reasons(facts: Facts, at: datetime, authority: Authority = None) -> tuple[BlockingReason, ...]:
     """Why these facts cannot be executed at this instant; empty when they can."""
     if facts.policy is None:
         return (BlockingReason("NO_POLICY", "No policy is attached"),)
@@ -66,7 +63,7 @@ def in_order(reasons: Iterable[BlockingReason]) -> tuple[BlockingReason, ...]:
 
 
 def attempt_reasons(
-    facts: Facts, at: datetime, attempt: Attempt, authority: AbstractSet[int] | None = None
+    facts: Facts, at: datetime, attempt: Attempt, authority: Authority = None
 ) -> tuple[BlockingReason, ...]:
     """Why this attempt cannot be made at this instant; empty when it can."""
     return (*blocking_reasons(facts, at, authority), *_attempt_reasons(facts, attempt))
@@ -104,9 +101,7 @@ def _phase_reasons(facts: Facts, at: datetime) -> Iterator[BlockingReason]:
                 )
 
 
-def _approval_reasons(
-    facts: Facts, at: datetime, authority: AbstractSet[int] | None
-) -> Iterator[BlockingReason]:
+def _approval_reasons(facts: Facts, at: datetime, authority: Authority) -> Iterator[BlockingReason]:
     if facts.phase != "open" or facts.policy is None:
         return
     active, required = facts.active_approvals(at), facts.policy.min_approvals

@@ -9,7 +9,6 @@ Which approvals carry authority is an argument: the set of their `seq`. None mea
 """
 
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -19,7 +18,7 @@ from typing import Any, Protocol
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.events import Actor, EventType, StoredEvent
-from nexus_control.facts import Approval, Execution, Facts, replay_facts
+from nexus_control.facts import Approval, Authority, Execution, Facts, replay_facts
 from nexus_control.instants import format_instant
 from nexus_control.payloads import Assurance
 from nexus_control.policy import Policy
@@ -35,16 +34,16 @@ class DecisionState(StrEnum):
     DRAFT = "draft"
     PENDING_APPROVAL = "pending_approval"
     APPROVED = "approved"
+    EXPIRED = "expired"
     EXECUTING = "executing"
     COMPLETED = "completed"
     FAILED = "failed"
     DENIED = "denied"
     WITHDRAWN = "withdrawn"
     OUTCOME_UNKNOWN = "outcome_unknown"
-    EXPIRED = "expired"
 
 
-def state_at(facts: Facts, at: datetime, authority: AbstractSet[int] | None = None) -> DecisionState:
+def state_at(facts: Facts, at: datetime, authority: Authority = None) -> DecisionState:
     """The state of these facts at this instant."""
     if request_expired(facts, at):
         return DecisionState.EXPIRED
@@ -60,14 +59,12 @@ def recorded_state(facts: Facts, at: datetime) -> DecisionState:
     return DecisionState.APPROVED if facts.is_approved(at) else DecisionState.PENDING_APPROVAL
 
 
-def counting_approvals(
-    facts: Facts, at: datetime, authority: AbstractSet[int] | None = None
-) -> tuple[Approval, ...]:
+def counting_approvals(facts: Facts, at: datetime, authority: Authority = None) -> tuple[Approval, ...]:
     """The approvals that count towards an execution at this instant: none of a request that has expired."""
     return () if request_expired(facts, at) else facts.active_approvals(at, authority)
 
 
-def is_approved(facts: Facts, at: datetime, authority: AbstractSet[int] | None = None) -> bool:
+def is_approved(facts: Facts, at: datetime, authority: Authority = None) -> bool:
     """Whether as many approvals count at this instant as the policy demands."""
     counting = counting_approvals(facts, at, authority)
     return facts.policy is not None and len(counting) >= facts.policy.min_approvals
@@ -241,7 +238,7 @@ def require_may_approve(
     actor: Actor,
     assurance: Assurance,
     at: datetime,
-    authority: AbstractSet[int] | None = None,
+    authority: Authority = None,
 ) -> None:
     """Raises INVALID_STATE, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE, ASSURANCE_TOO_LOW or ALREADY_APPROVED.
 

@@ -48,6 +48,9 @@ Phase: TypeAlias = Literal[
 Settled: TypeAlias = Literal["completed", "failed", "outcome_unknown"]
 Outcome: TypeAlias = Literal["running", "completed", "failed", "outcome_unknown"]
 
+Authority: TypeAlias = AbstractSet[int] | None
+"""The approvals that carry authority where the question is asked, by `seq`; None: all."""
+
 FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -172,7 +175,7 @@ class Facts:
             and self.policy.accepts_assurance(approval.assurance)
         )
 
-    def standing_approvals(self, authority: AbstractSet[int] | None = None) -> tuple[Approval, ...]:
+    def standing_approvals(self, authority: Authority = None) -> tuple[Approval, ...]:
         """The approvals that count until they expire. `authority`: only these, by `seq`; None: all."""
         return tuple(
             approval
@@ -182,16 +185,14 @@ class Facts:
             and (authority is None or approval.seq in authority)
         )
 
-    def active_approvals(
-        self, at: datetime, authority: AbstractSet[int] | None = None
-    ) -> tuple[Approval, ...]:
+    def active_approvals(self, at: datetime, authority: Authority = None) -> tuple[Approval, ...]:
         """The approvals that count at this instant, whether or not the request itself has run out."""
         return tuple(a for a in self.standing_approvals(authority) if not a.is_expired(at))
 
     def is_approved(self, at: datetime) -> bool:
         return self.policy is not None and len(self.active_approvals(at)) >= self.policy.min_approvals
 
-    def approved_until(self, authority: AbstractSet[int] | None = None) -> datetime | None:
+    def approved_until(self, authority: Authority = None) -> datetime | None:
         """When the quorum stops holding if nothing else happens; None when it does not hold at any time."""
         if self.policy is None:
             return None

@@ -6,7 +6,6 @@ nothing reads approved here that `execute` refuses for want of approvals.
 
 import json
 from collections.abc import Iterator
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -21,7 +20,7 @@ from nexus_control.decision import (
     state_at,
     template_ref,
 )
-from nexus_control.facts import Approval, Execution, Facts
+from nexus_control.facts import Approval, Authority, Execution, Facts
 from nexus_control.instants import format_instant
 from nexus_control.lifecycle import THRESHOLD_MET, Lifecycle, compute_lifecycle
 from nexus_control.projection import StoredDecision
@@ -32,9 +31,6 @@ from nexus_control.usecases.authority import authority_of
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import InspectArguments, StatusArguments
 
-
-Authority: TypeAlias = AbstractSet[int] | None
-"""The approvals that count here, by `seq`; None: all."""
 
 Inactive: TypeAlias = Literal[
     "revoked", "expired", "not_accepted", "imported", "not_trusted", "request_expired"
