@@ -105,7 +105,7 @@ def _approval_reasons(facts: Facts, at: datetime, authority: Authority) -> Itera
     if facts.phase != "open" or facts.policy is None:
         return
     active, required = facts.active_approvals(at), facts.policy.min_approvals
-    given = len(facts.active_approvals(at, authority))
+    given = len(active) if authority is None else sum(a.seq in authority for a in active)
     if given >= required:
         return
     expired = sum(approval.is_expired(at) for approval in facts.standing_approvals())

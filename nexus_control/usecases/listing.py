@@ -35,9 +35,9 @@ def list_requests(store: DecisionStore, arguments: "ListArguments") -> dict[str,
             waiting = _waiting(session, query, fold_id(arguments.awaiting))
             rows = list(islice(waiting, arguments.offset, arguments.offset + query.limit))
         now = session.now
-    page = rows[: arguments.limit]
+    page, now_text = rows[: arguments.limit], query.now
     return {
-        "requests": [_line(row, format_instant(now), now) for row in page],
+        "requests": [_line(row, now_text, now) for row in page],
         "count": len(page),
         "offset": arguments.offset,
         "limit": arguments.limit,
@@ -111,18 +111,16 @@ def _may_approve(decision: StoredDecision, person: str, at: datetime) -> bool:
 
 
 def _line(row: Projection, now: str, at: datetime) -> dict[str, Any]:
-    listing, provenance = listing_of(row), provenance_of(row)
-    state = _state(row, now)
-    current = listing.current_approvals(at) if listing and state != DecisionState.EXPIRED else 0
-    is_evidence = provenance is not None and provenance.is_evidence_only
+    listing, state = listing_of(row), _state(row, now)
+    current = listing.current_approvals(at) if listing and state != "expired" else 0
     return {
         "request_id": row.decision_id,
         "created_at": row.created_at,
-        "state": str(state),
+        "state": state,
         "goal": row.goal,
         "expires_at": None if row.expires_at == FOREVER else row.expires_at,
         "is_approved": listing is not None and current >= listing.required_approvals,
-        "executable": state == DecisionState.APPROVED and not is_evidence,
+        "executable": state == "approved" and not _is_evidence_only(row),
         "imported": row.imported_count > 0,
         "requester": listing.requester.to_dict() if listing else None,
         "labels": list(row.labels),
@@ -131,9 +129,14 @@ def _line(row: Projection, now: str, at: datetime) -> dict[str, Any]:
     }
 
 
-def _state(row: Projection, now: str) -> DecisionState:
+def _state(row: Projection, now: str) -> str:
     if row.phase != "open":
-        return DecisionState(row.phase)
+        return row.phase
     if row.expires_at <= now:
-        return DecisionState.EXPIRED
-    return DecisionState.APPROVED if row.approved_until > now else DecisionState.PENDING_APPROVAL
+        return "expired"
+    return "approved" if row.approved_until > now else "pending_approval"
+
+
+def _is_evidence_only(row: Projection) -> bool:
+    provenance = provenance_of(row)
+    return provenance is not None and provenance.is_evidence_only

@@ -15,7 +15,6 @@ from nexus_control.decision import (
     Decision,
     DecisionState,
     counting_approvals,
-    is_approved,
     request_expired,
     state_at,
     template_ref,
@@ -45,12 +44,17 @@ def state_view(facts: Facts, at: datetime, authority: Authority) -> dict[str, An
 
 def approval_view(facts: Facts, at: datetime, authority: Authority) -> dict[str, Any]:
     """Where the quorum stands."""
+    current, required = len(counting_approvals(facts, at, authority)), _required(facts)
     return {
         **state_view(facts, at, authority),
-        "current_approvals": len(counting_approvals(facts, at, authority)),
-        "required_approvals": facts.policy.min_approvals if facts.policy else 0,
-        "is_approved": is_approved(facts, at, authority),
+        "current_approvals": current,
+        "required_approvals": required,
+        "is_approved": facts.policy is not None and current >= required,
     }
+
+
+def _required(facts: Facts) -> int:
+    return facts.policy.min_approvals if facts.policy else 0
 
 
 def current_view(store: DecisionStore, decision_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -71,14 +75,15 @@ def status(store: DecisionStore, arguments: "StatusArguments") -> dict[str, Any]
         claim = session.rows.claim(arguments.request_id)
         now = session.now
         authority = authority_of(store, session, decision, now)
-    facts = decision.facts
+    facts, standing = decision.facts, approval_view(decision.facts, now, authority)
     data = {
-        **state_view(facts, now, authority),
+        "request_id": standing["request_id"],
+        "state": standing["state"],
         **decision_view(decision, now),
-        "active_approvals": len(counting_approvals(facts, now, authority)),
+        "active_approvals": standing["current_approvals"],
         "total_approvals": len(facts.progress.approvals),
-        "required_approvals": facts.policy.min_approvals if facts.policy else 0,
-        "is_approved": is_approved(facts, now, authority),
+        "required_approvals": standing["required_approvals"],
+        "is_approved": standing["is_approved"],
         "blocking_reasons": [reason.to_dict() for reason in reasons_of(decision, now, authority)],
         "executions": [execution_line(each) for each in facts.progress.executions],
         "run": _run(facts),
@@ -134,7 +139,8 @@ def provenance_view(decision: StoredDecision) -> dict[str, Any]:
 
 def reasons_of(decision: StoredDecision, at: datetime, authority: Authority) -> tuple[BlockingReason, ...]:
     """Everything that keeps the decision from being executed here at this instant, whatever the attempt."""
-    return in_order((*blocking_reasons(decision.facts, at, authority), *import_reasons(decision)))
+    reasons = blocking_reasons(decision.facts, at, authority)
+    return in_order((*reasons, *import_reasons(decision))) if decision.provenance else reasons
 
 
 def import_reasons(decision: StoredDecision) -> Iterator[BlockingReason]:
@@ -175,6 +181,7 @@ def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, An
     lifecycle = _lifecycle(Decision(stored.facts, tuple(events), now), stored, authority).to_dict()
     timeline = lifecycle.pop("timeline")
     facts, state = stored.facts, lifecycle["state"]
+    standing = approval_view(facts, now, authority)
     data: dict[str, Any] = {
         "ok": True,
         "decision": {
@@ -184,9 +191,9 @@ def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, An
         },
         "lifecycle": lifecycle,
         "approval": {
-            "required": facts.policy.min_approvals if facts.policy else 0,
-            "current": len(counting_approvals(facts, now, authority)),
-            "is_approved": is_approved(facts, now, authority),
+            "required": standing["required_approvals"],
+            "current": standing["current_approvals"],
+            "is_approved": standing["is_approved"],
             "approvals": [
                 _approval_line(each, _inactive(stored, each, now, authority))
                 for each in facts.progress.approvals
