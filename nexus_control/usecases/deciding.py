@@ -27,7 +27,7 @@ from nexus_control.payloads import (
 )
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.authority import authority_of
-from nexus_control.usecases.views import approval_view, state_view
+from nexus_control.usecases.views import approval_view, authority_now, state_view
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import ApproveArguments, EndArguments, RevokeArguments
@@ -79,7 +79,7 @@ def revoke_approval(
             _require_signed(store, session, decision, arguments.actor, "revoke", signed, now)
         revoked = ApprovalRevokedPayload(reason=arguments.reason, signed=signed)
         stored = session.append(decision, arguments.actor, revoked)
-        return approval_view(stored.facts, now, authority_of(store, session, stored, now))
+        return approval_view(stored.facts, now, authority_now(store, session, stored, now))
 
 
 def deny(

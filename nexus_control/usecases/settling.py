@@ -14,9 +14,8 @@ from nexus_control.projection import StoredDecision
 from nexus_control.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
-from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.ownership import Owner
-from nexus_control.usecases.views import state_view
+from nexus_control.usecases.views import authority_now, state_view
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import ReconcileArguments, RecoverArguments
@@ -58,7 +57,7 @@ def reconcile(store: DecisionStore, arguments: "ReconcileArguments") -> dict[str
             response_digest=arguments.response_digest,
         )
         stored = session.append(decision, arguments.actor, reconciled)
-        authority = authority_of(store, session, stored, session.now)
+        authority = authority_now(store, session, stored, session.now)
         return {**state_view(stored.facts, session.now, authority), "outcome": arguments.outcome}
 
 
@@ -73,7 +72,7 @@ def _named_claim(store: DecisionStore, session: WriteSession, decision_id: str) 
 def _wrong_state(
     store: DecisionStore, session: WriteSession, decision: StoredDecision, verb: str
 ) -> NexusControlError:
-    authority = authority_of(store, session, decision, session.now)
+    authority = authority_now(store, session, decision, session.now)
     state = str(state_at(decision.facts, session.now, authority))
     return NexusControlError(
         ErrorCode.INVALID_STATE, f"Cannot {verb} decision in state {state}", {"state": state}

@@ -19,11 +19,13 @@ from nexus_control.decision import (
     state_at,
     template_ref,
 )
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.facts import Approval, Authority, Execution, Facts
 from nexus_control.instants import format_instant
 from nexus_control.lifecycle import THRESHOLD_MET, Lifecycle, compute_lifecycle
 from nexus_control.projection import StoredDecision
 from nexus_control.render.decision import render_decision
+from nexus_control.session import ReadSession
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.authority import authority_of
 
@@ -57,12 +59,24 @@ def _required(facts: Facts) -> int:
     return facts.policy.min_approvals if facts.policy else 0
 
 
+def authority_now(
+    store: DecisionStore, session: ReadSession, decision: StoredDecision, at: datetime
+) -> Authority:
+    """What counts, for the answer to what needs no authority: signers that cannot be read keep nobody from that."""
+    try:
+        return authority_of(store, session, decision, at)
+    except NexusControlError as fault:
+        if fault.code is not ErrorCode.INVALID_ARGUMENT:
+            raise
+        return frozenset()
+
+
 def current_view(store: DecisionStore, decision_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Where the quorum stands now; and every reason that keeps the decision from being executed."""
     with store.reading() as session:
         decision = session.decision(decision_id)
         now = session.now
-        authority = authority_of(store, session, decision, now)
+        authority = authority_now(store, session, decision, now)
     reasons = [reason.to_dict() for reason in reasons_of(decision, now, authority)]
     return approval_view(decision.facts, now, authority), reasons
 

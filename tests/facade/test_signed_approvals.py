@@ -15,7 +15,7 @@ from nexus_control.canonical_json import canonical_json
 from nexus_control.events import EventType
 from nexus_control.results import ToolResult
 from tests.evidence.ssh import ed25519, keygen, needs_ssh_keygen, public_line, signed
-from tests.facade.routers import FakeRouter
+from tests.facade.routers import FakeRouter, raising
 from tests.support.clock import FakeClock
 from tests.support.governed import ADAPTER, ALICE, SCHEDULER, data_of, reasons
 
@@ -230,6 +230,25 @@ def test_a_file_of_signers_that_cannot_be_read_stops_everything_that_rests_on_it
     assert office.execute(request_id).error_code == "INVALID_ARGUMENT"
     office.signers.unlink()
     assert office.execute(request_id).error_code == "INVALID_ARGUMENT"
+
+
+def test_signers_that_cannot_be_read_keep_nobody_from_revoking(office: Office) -> None:
+    request_id = office.requested()
+    for person in (BOB, CAROL):
+        data_of(office.sign(request_id, person))
+    office.signers.write_text("nonsense")
+    revoked = data_of(office.tools.revoke_approval(request_id, BOB))
+    assert (revoked["state"], revoked["current_approvals"]) == ("pending_approval", 0)
+
+
+def test_signers_that_cannot_be_read_keep_nobody_from_settling_a_rehearsal(office: Office) -> None:
+    request_id = office.requested(min_approvals=1)
+    data_of(office.sign(request_id, BOB))
+    lost = FakeRouter(raising(TimeoutError("too slow")))
+    office.tools.execute(request_id, ADAPTER, SCHEDULER, lost, dry_run=True)
+    office.signers.write_text("nonsense")
+    settled = data_of(office.tools.reconcile(request_id, ALICE, "completed", "seen", "run-1"))
+    assert settled["state"] == "pending_approval"
 
 
 def test_an_approval_that_only_says_that_it_is_signed_does_not_count(office: Office) -> None:
