@@ -18,10 +18,11 @@ from nexus_control.policy import missing_capabilities
 
 ORDER: Final = (
     "NO_POLICY", "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "EXECUTING",
-    "OUTCOME_UNKNOWN", "FORENSIC_IMPORT", "APPROVAL_EXPIRED", "MISSING_APPROVALS", "IMPORTED_APPROVALS",
+    "OUTCOME_UNKNOWN", "APPROVAL_EXPIRED", "MISSING_APPROVALS", "IMPORTED_APPROVALS",
     "MODE_NOT_ALLOWED", "CAPABILITIES_UNKNOWN", "CAPABILITIES_MISSING", "ADAPTER_MISMATCH", "ADAPTER_CHANGED",
 )  # fmt: skip
-"""All codes, in the order in which they are given: what no approval mends comes before what one mends."""
+"""The codes that follow from the events and the attempt, in the order in which they are given."""
+_FIRST_OF_APPROVALS: Final = ORDER.index("APPROVAL_EXPIRED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,12 @@ def blocking_reasons(facts: Facts, at: datetime, authority: Authority = None) ->
 
 
 def in_order(reasons: Iterable[BlockingReason]) -> tuple[BlockingReason, ...]:
-    """Reasons of several origins, as `ORDER` says."""
-    return tuple(sorted(reasons, key=lambda reason: ORDER.index(reason.code)))
+    """As `ORDER` says; what follows from something else, as from an import, comes before what an approval mends."""
+    return tuple(sorted(reasons, key=lambda reason: _place(reason.code)))
+
+
+def _place(code: str) -> tuple[int, bool]:
+    return (ORDER.index(code), True) if code in ORDER else (_FIRST_OF_APPROVALS, False)
 
 
 def attempt_reasons(

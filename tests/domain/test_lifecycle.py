@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nexus_control.blocking import Attempt, attempt_reasons, blocking_reasons
+from nexus_control.blocking import Attempt, BlockingReason, attempt_reasons, blocking_reasons, in_order
 from nexus_control.decision import DecisionState
 from nexus_control.lifecycle import (
     DEFAULT_TIMELINE_LIMIT,
@@ -136,6 +136,26 @@ BLOCKED: list[tuple[str, tuple[Step, ...], float, AbstractSet[int] | None, list[
         [expired(1, 0, 2), ("IMPORTED_APPROVALS", {"required": 2, "with_authority": 0, "imported": 2})],
     ),
 ]
+
+
+def test_reasons_of_other_origins_stand_before_what_an_approval_mends() -> None:
+    mixed = [
+        "ADAPTER_CHANGED",
+        "IMPORTED_APPROVALS",
+        "APPROVAL_EXPIRED",
+        "SOME_IMPORT",
+        "EXPIRED",
+        "ALREADY_EXECUTED",
+    ]
+    ordered = in_order(BlockingReason(code, code) for code in mixed)
+    assert codes(ordered) == [
+        "ALREADY_EXECUTED",
+        "EXPIRED",
+        "SOME_IMPORT",
+        "APPROVAL_EXPIRED",
+        "IMPORTED_APPROVALS",
+        "ADAPTER_CHANGED",
+    ]
 
 
 @pytest.mark.parametrize(
