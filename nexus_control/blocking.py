@@ -3,18 +3,26 @@
 `blocking_reasons` are those of the decision itself; `attempt_reasons` adds what one attempt adds - its mode, adapter
 and the adapter's capabilities. `execute` refuses exactly when `attempt_reasons` returns anything.
 
-Which approvals carry authority is an argument: the set of their `seq`. None means all of them.
+Which approvals carry authority is an argument: the set of their `seq`. None means all of them. What is missing is
+counted without the others; those are named in a reason of their own, and so is a request that has expired.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from nexus_control.decision import request_expired
-from nexus_control.facts import Facts
+from nexus_control.facts import Authority, Facts
 from nexus_control.policy import missing_capabilities
+
+ORDER: Final = (
+    "NO_POLICY", "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "EXECUTING",
+    "OUTCOME_UNKNOWN", "APPROVAL_EXPIRED", "MISSING_APPROVALS", "IMPORTED_APPROVALS",
+    "MODE_NOT_ALLOWED", "CAPABILITIES_UNKNOWN", "CAPABILITIES_MISSING", "ADAPTER_MISMATCH", "ADAPTER_CHANGED",
+)  # fmt: skip
+"""The codes that follow from the events and the attempt, in the order in which they are given."""
+_FIRST_OF_APPROVALS: Final = ORDER.index("APPROVAL_EXPIRED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +51,24 @@ class Attempt:
         return "dry_run" if self.dry_run else "apply"
 
 
-def blocking_reasons(
-    facts: Facts, at: datetime, authority: AbstractSet[int] | None = None
-) -> tuple[BlockingReason, ...]:
+def blocking_reasons(facts: Facts, at: datetime, authority: Authority = None) -> tuple[BlockingReason, ...]:
     """Why these facts cannot be executed at this instant; empty when they can."""
     if facts.policy is None:
         return (BlockingReason("NO_POLICY", "No policy is attached"),)
     return (*_phase_reasons(facts, at), *_approval_reasons(facts, at, authority))
 
 
+def in_order(reasons: Iterable[BlockingReason]) -> tuple[BlockingReason, ...]:
+    """As `ORDER` says; what follows from something else, as from an import, comes before what an approval mends."""
+    return tuple(sorted(reasons, key=lambda reason: _place(reason.code)))
+
+
+def _place(code: str) -> tuple[int, bool]:
+    return (ORDER.index(code), True) if code in ORDER else (_FIRST_OF_APPROVALS, False)
+
+
 def attempt_reasons(
-    facts: Facts, at: datetime, attempt: Attempt, authority: AbstractSet[int] | None = None
+    facts: Facts, at: datetime, attempt: Attempt, authority: Authority = None
 ) -> tuple[BlockingReason, ...]:
     """Why this attempt cannot be made at this instant; empty when it can."""
     return (*blocking_reasons(facts, at, authority), *_attempt_reasons(facts, attempt))
@@ -91,29 +106,28 @@ def _phase_reasons(facts: Facts, at: datetime) -> Iterator[BlockingReason]:
                 )
 
 
-def _approval_reasons(
-    facts: Facts, at: datetime, authority: AbstractSet[int] | None
-) -> Iterator[BlockingReason]:
+def _approval_reasons(facts: Facts, at: datetime, authority: Authority) -> Iterator[BlockingReason]:
     if facts.phase != "open" or facts.policy is None:
         return
     active, required = facts.active_approvals(at), facts.policy.min_approvals
-    if len(active) < required:
-        expired = sum(
-            a.revoked_at is None and a.is_expired(at) and facts.counts(a) for a in facts.progress.approvals
+    given = len(active) if authority is None else sum(a.seq in authority for a in active)
+    if given >= required:
+        return
+    expired = sum(approval.is_expired(at) for approval in facts.standing_approvals())
+    if expired:
+        yield BlockingReason(
+            "APPROVAL_EXPIRED",
+            f"{expired} approval{'s' * (expired > 1)} expired",
+            {"expired_count": expired, "current_valid": given, "required": required},
         )
-        if expired:
-            yield BlockingReason(
-                "APPROVAL_EXPIRED",
-                f"{expired} approval{'s' * (expired > 1)} expired",
-                {"expired_count": expired, "current_valid": len(active), "required": required},
-            )
-        missing = required - len(active)
+    if len(active) < required:
+        missing = required - given
         yield BlockingReason(
             "MISSING_APPROVALS",
-            f"Missing {missing} approval{'s' * (missing > 1)} ({len(active)} of {required})",
-            {"required": required, "current": len(active), "missing": missing},
+            f"Missing {missing} approval{'s' * (missing > 1)} ({given} of {required})",
+            {"required": required, "current": given, "missing": missing},
         )
-    elif authority is not None and (given := sum(a.seq in authority for a in active)) < required:
+    if given < len(active):
         yield BlockingReason(
             "IMPORTED_APPROVALS",
             f"Only {given} of {required} approvals carry authority here; imported ones are evidence, and so are"

@@ -12,7 +12,7 @@ from nexus_control.bundle import (
     BundleRouterLink,
     BundleTemplateSnapshot,
 )
-from nexus_control.decision import Decision
+from nexus_control.decision import Decision, recorded_state
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, StoredEvent
 from nexus_control.facts import Facts, Phase
@@ -31,7 +31,7 @@ def header_of(decision: Decision) -> BundleDecision:
         goal=created.goal,
         mode=created.requested_mode,
         created_at=created.created_at,
-        status=str(decision.state).upper(),
+        status=str(recorded_state(decision.facts, decision.as_of)).upper(),
     )
 
 

@@ -1,12 +1,14 @@
 """Decision: the events of one request for execution, judged at an instant; and who may do what to it when.
 
-The state is that of the phase (`facts`), except that an open decision is approved while enough approvals count and
-pending_approval otherwise. Without an instant a decision is judged at its last event's `ts`, so the same events
-always give the same state.
+The state is that of the phase (`facts`), except that an open decision has expired from the request's `expires_at` on,
+and before it is approved while enough approvals count, and pending_approval otherwise. No approval of an expired
+request counts. Without an instant a decision is judged at its last event's `ts`, so the same events always give the
+same state.
+
+Which approvals carry authority is an argument: the set of their `seq`. None means all of them.
 """
 
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,8 +18,8 @@ from typing import Any, Protocol
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.events import Actor, EventType, StoredEvent
-from nexus_control.facts import Approval, Execution, Facts, replay_facts
-from nexus_control.instants import format_instant, parse_instant
+from nexus_control.facts import Approval, Authority, Execution, Facts, replay_facts
+from nexus_control.instants import format_instant
 from nexus_control.payloads import Assurance
 from nexus_control.policy import Policy
 
@@ -32,6 +34,7 @@ class DecisionState(StrEnum):
     DRAFT = "draft"
     PENDING_APPROVAL = "pending_approval"
     APPROVED = "approved"
+    EXPIRED = "expired"
     EXECUTING = "executing"
     COMPLETED = "completed"
     FAILED = "failed"
@@ -40,11 +43,37 @@ class DecisionState(StrEnum):
     OUTCOME_UNKNOWN = "outcome_unknown"
 
 
-def state_at(facts: Facts, at: datetime) -> DecisionState:
+def state_at(facts: Facts, at: datetime, authority: Authority = None) -> DecisionState:
     """The state of these facts at this instant."""
+    if request_expired(facts, at):
+        return DecisionState.EXPIRED
     if facts.phase != "open":
         return DecisionState(facts.phase)
+    return DecisionState.APPROVED if is_approved(facts, at, authority) else DecisionState.PENDING_APPROVAL
+
+
+def recorded_state(facts: Facts, at: datetime) -> DecisionState:
+    """The state that a bundle states: documents know no expired request, it stays what its approvals make it."""
+    if not request_expired(facts, at):
+        return state_at(facts, at)
     return DecisionState.APPROVED if facts.is_approved(at) else DecisionState.PENDING_APPROVAL
+
+
+def counting_approvals(facts: Facts, at: datetime, authority: Authority = None) -> tuple[Approval, ...]:
+    """The approvals that count towards an execution at this instant: none of a request that has expired."""
+    return () if request_expired(facts, at) else facts.active_approvals(at, authority)
+
+
+def is_approved(facts: Facts, at: datetime, authority: Authority = None) -> bool:
+    """Whether as many approvals count at this instant as the policy demands."""
+    counting = counting_approvals(facts, at, authority)
+    return facts.policy is not None and len(counting) >= facts.policy.min_approvals
+
+
+def request_expired(facts: Facts, at: datetime) -> bool:
+    """Whether the request has run out before it was executed or ended."""
+    expires = facts.expires() if facts.phase == "open" else None
+    return expires is not None and expires <= at
 
 
 class EventSource(Protocol):
@@ -148,11 +177,11 @@ class Decision:
 
     @property
     def active_approval_count(self) -> int:
-        return len(self.facts.active_approvals(self.as_of))
+        return len(counting_approvals(self.facts, self.as_of))
 
     @property
     def is_approved(self) -> bool:
-        return self.facts.is_approved(self.as_of)
+        return is_approved(self.facts, self.as_of)
 
     @property
     def latest_execution(self) -> Execution | None:
@@ -209,7 +238,7 @@ def require_may_approve(
     actor: Actor,
     assurance: Assurance,
     at: datetime,
-    authority: AbstractSet[int] | None = None,
+    authority: Authority = None,
 ) -> None:
     """Raises INVALID_STATE, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE, ASSURANCE_TOO_LOW or ALREADY_APPROVED.
 
@@ -265,18 +294,17 @@ def require_future(instant: datetime | None, at: datetime, field: str) -> None:
         raise invalid_argument(field, "must be in the future")
 
 
-def request_expired(facts: Facts, at: datetime) -> bool:
-    """Whether the request itself has run out."""
-    expires_at = facts.attached.expires_at if facts.attached else None
-    return expires_at is not None and parse_instant(expires_at) <= at
-
-
 def require_open(facts: Facts, at: datetime, verb: str) -> Policy:
     """The policy of a decision that can still be decided. Raises INVALID_STATE; an expired one can only be ended."""
     if facts.phase != "open" or facts.policy is None:
         raise _wrong_state(facts, at, verb)
     if request_expired(facts, at) and verb == "approve":
-        raise NexusControlError(ErrorCode.INVALID_STATE, "Cannot approve: the request has expired")
+        expires_at = facts.attached.expires_at if facts.attached else None
+        raise NexusControlError(
+            ErrorCode.INVALID_STATE,
+            f"Cannot approve decision in state expired: the request ended at {expires_at}",
+            {"state": str(DecisionState.EXPIRED), "expires_at": expires_at},
+        )
     return facts.policy
 
 

@@ -15,6 +15,7 @@ then leaves everything but the count as it was.
 """
 
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
@@ -46,6 +47,9 @@ Phase: TypeAlias = Literal[
 ]
 Settled: TypeAlias = Literal["completed", "failed", "outcome_unknown"]
 Outcome: TypeAlias = Literal["running", "completed", "failed", "outcome_unknown"]
+
+Authority: TypeAlias = AbstractSet[int] | None
+"""The approvals that carry authority where the question is asked, by `seq`; None: all."""
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
 
@@ -171,22 +175,34 @@ class Facts:
             and self.policy.accepts_assurance(approval.assurance)
         )
 
-    def active_approvals(self, at: datetime) -> tuple[Approval, ...]:
-        """The approvals that count at this instant."""
-        return tuple(a for a in self.progress.approvals if a.is_current(at) and self.counts(a))
+    def standing_approvals(self, authority: Authority = None) -> tuple[Approval, ...]:
+        """The approvals that count until they expire. `authority`: only these, by `seq`; None: all."""
+        return tuple(
+            approval
+            for approval in self.progress.approvals
+            if approval.revoked_at is None
+            and self.counts(approval)
+            and (authority is None or approval.seq in authority)
+        )
+
+    def active_approvals(self, at: datetime, authority: Authority = None) -> tuple[Approval, ...]:
+        """The approvals that count at this instant, whether or not the request itself has run out."""
+        return tuple(a for a in self.standing_approvals(authority) if not a.is_expired(at))
 
     def is_approved(self, at: datetime) -> bool:
         return self.policy is not None and len(self.active_approvals(at)) >= self.policy.min_approvals
 
-    def approved_until(self) -> datetime | None:
+    def approved_until(self, authority: Authority = None) -> datetime | None:
         """When the quorum stops holding if nothing else happens; None when it does not hold at any time."""
         if self.policy is None:
             return None
-        ends = sorted(
-            (a.ends() for a in self.progress.approvals if a.revoked_at is None and self.counts(a)),
-            reverse=True,
-        )
+        ends = sorted((a.ends() for a in self.standing_approvals(authority)), reverse=True)
         return ends[self.policy.min_approvals - 1] if len(ends) >= self.policy.min_approvals else None
+
+    def expires(self) -> datetime | None:
+        """When the request itself runs out; None for never."""
+        expires_at = self.attached.expires_at if self.attached else None
+        return None if expires_at is None else parse_instant(expires_at)
 
 
 def replay_facts(decision_id: str, events: Iterable[StoredEvent]) -> Facts:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from nexus_control.blocking import BlockingReason, blocking_reasons
-from nexus_control.decision import Decision, DecisionState
+from nexus_control.decision import Decision, DecisionState, counting_approvals, state_at
 from nexus_control.events import Actor, EventType, StoredEvent
 from nexus_control.facts import Facts, fold
 from nexus_control.policy import Policy
@@ -85,7 +85,7 @@ def compute_lifecycle(
     timeline = compute_timeline(judged, events)
     kept = timeline[max(0, len(timeline) - timeline_limit) :]
     return Lifecycle(
-        state=judged.state,
+        state=state_at(judged.facts, at, authority),
         is_blocked=bool(reasons),
         blocking_reasons=reasons,
         progress=compute_progress(judged, authority=authority),
@@ -109,7 +109,7 @@ def compute_progress(
     facts, at = decision.facts, at or decision.as_of
     execution = facts.linked_execution
     return LifecycleProgress(
-        approvals_current=len(facts.active_approvals(at)),
+        approvals_current=len(counting_approvals(facts, at, authority)),
         approvals_required=facts.policy.min_approvals if facts.policy else 0,
         ready_to_execute=not blocking_reasons(facts, at, authority),
         has_executed=execution is not None,

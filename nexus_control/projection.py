@@ -16,10 +16,10 @@ from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.chain import GENESIS
-from nexus_control.facts import FOREVER, Facts, Progress, replay_facts
-from nexus_control.instants import format_instant, parse_instant
+from nexus_control.facts import Facts, Progress, replay_facts
+from nexus_control.instants import parse_instant
 from nexus_control.records import RecordT, decode, encode
-from nexus_control.storage import contract
+from nexus_control.storage import standing
 from nexus_control.storage.contract import Projection
 
 MAX_AHEAD = timedelta(minutes=5)
@@ -54,6 +54,11 @@ class ImportRecord:
         """What the events that came, which add up to `facts`, mean here."""
         return with_final_rehearsal(facts) if self.final_rehearsal else facts
 
+    @property
+    def is_evidence_only(self) -> bool:
+        """Whether what was imported is never executed here, however many approve it."""
+        return self.forensic or self.ran_before
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brought:
@@ -68,8 +73,8 @@ class Brought:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """What a list shows of a decision beyond the row's columns. `approval_ends`: when each approval that counts
-    stops counting, null for never; how many count at an instant follows without looking at the approvals.
+    """What a list shows of a decision beyond the row's columns. `approval_ends`: when each approval that counts and
+    was given here stops counting, null for never; how many count at an instant follows without looking at them.
     """
 
     requester: Actor
@@ -116,7 +121,12 @@ class StoredDecision:
 
     def is_ahead_of(self, now: datetime) -> bool:
         """Whether an import brought events so far from the future that nothing can be decided after them yet."""
-        return bool(self.imported_count) and parse_instant(self.facts.last_ts) > now + MAX_AHEAD
+        return is_ahead_of(self.imported_count, self.facts.last_ts, now)
+
+
+def is_ahead_of(imported_count: int, last_ts: str, now: datetime) -> bool:
+    """As `StoredDecision.is_ahead_of`, of what a row says."""
+    return bool(imported_count) and parse_instant(last_ts) > now + MAX_AHEAD
 
 
 def to_projection(decision: StoredDecision) -> Projection:
@@ -131,14 +141,15 @@ def to_projection(decision: StoredDecision) -> Projection:
         last_ts=facts.last_ts,
         head=decision.head,
         phase=facts.phase,
-        approved_until=_approved_until(facts),
+        approved_until=standing.approved_until(facts, decision.authority),
+        expires_at=standing.expires_at(facts),
         policy_seq=facts.policy_seq,
         goal=created.goal if created else "",
         requester=created.requester.key if created else "",
         labels=created.labels if created else (),
         imported_count=decision.imported_count,
         provenance=canonical_json(encode(decision.provenance)) if decision.provenance else "",
-        progress=canonical_json(encode(_Saved(progress=facts.progress, listing=_listing(facts)))),
+        progress=canonical_json(encode(_Saved(progress=facts.progress, listing=_listing(decision)))),
     )
 
 
@@ -156,11 +167,14 @@ def from_projection(row: Projection, opening: Sequence[StoredEvent]) -> StoredDe
         generation=row.generation,
         head=row.head,
         imported_count=row.imported_count,
-        provenance=_decoded(ImportRecord, row.provenance, "projection.provenance")
-        if row.provenance
-        else None,
+        provenance=provenance_of(row),
         reserved_at=row.created_at,
     )
+
+
+def provenance_of(row: Projection) -> ImportRecord | None:
+    """How the decision of this row was imported; None if it was not."""
+    return _decoded(ImportRecord, row.provenance, "projection.provenance") if row.provenance else None
 
 
 def import_record_of(details: str) -> ImportRecord:
@@ -179,23 +193,15 @@ def listing_of(row: Projection) -> Listing | None:
     return decode(Listing, saved, where="projection", code=ErrorCode.REPLAY_INVALID) if saved else None
 
 
-def _listing(facts: Facts) -> Listing | None:
+def _listing(decision: StoredDecision) -> Listing | None:
+    facts = decision.facts
     if facts.created is None or facts.policy is None:
         return None
     return Listing(
         requester=facts.created.requester,
         required_approvals=facts.policy.min_approvals,
-        approval_ends=tuple(
-            a.expires_at for a in facts.progress.approvals if a.revoked_at is None and facts.counts(a)
-        ),
+        approval_ends=standing.approval_ends(facts, decision.authority),
     )
-
-
-def _approved_until(facts: Facts) -> str:
-    until = facts.approved_until() if facts.phase == "open" else None
-    if until is None:
-        return contract.NEVER
-    return contract.FOREVER if until == FOREVER else format_instant(until)
 
 
 def _decoded(record: type[RecordT], text: str, where: str, *, extra_keys: bool = False) -> RecordT:

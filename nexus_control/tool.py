@@ -267,7 +267,10 @@ class NexusControlTools:
         requester: str | None = None,
         awaiting: str | None = None,
     ) -> ToolResult:
-        """A page of decisions, newest first. `awaiting`: pending ones that this person could still approve."""
+        """A page of decisions, newest first. `awaiting`: pending ones that this person could still approve.
+
+        Lists verify no signature; `executable` says whether approvals that were given here suffice.
+        """
         return self._run(
             listing.list_requests,
             "ListArguments",

@@ -101,10 +101,7 @@ def request(
             return requesting.request(store, checked, router if isinstance(router, PlanChecker) else None)
 
     def show(screen: Screen, data: Data) -> None:
-        screen.prose(
-            f"{data['request_id']} is {data['state']}: "
-            f"{data['current_approvals']} of {data['required_approvals']} approvals."
-        )
+        screen.prose(f"{data['request_id']} is {data['state']}{_quorum(data)}.")
         screen.verbatim(f"nexus-control approve {data['request_id']}")
 
     carry_out(frame_of(context, db, as_json), run, show)
@@ -246,9 +243,18 @@ def _decide(
         return act(store, actor, assurance, signed)
 
     def show(screen: Screen, data: Data) -> None:
-        screen.prose(f"{data['request_id']} is {data['state']}.", Mark("Done.", "good"))
+        screen.prose(f"{data['request_id']} is {data['state']}{_quorum(data)}.", Mark("Done.", "good"))
 
     carry_out(frame, run, show)
+
+
+def _quorum(data: Data) -> str:
+    """How many approvals count, where the answer says it."""
+    return (
+        f": {data['current_approvals']} of {data['required_approvals']} approvals"
+        if "current_approvals" in data
+        else ""
+    )
 
 
 def _review(store: DecisionStore, request_id: str, config: Path | None) -> None:

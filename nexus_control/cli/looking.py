@@ -47,7 +47,7 @@ def status(
         return views.status(store, door.validated(door.StatusArguments, {"request_id": request_id}))
 
     def show(screen: Screen, data: Data) -> None:
-        screen.prose(f"{data['goal']}", _mark(data["state"]))
+        screen.prose(f"{data['goal']}", _mark(data["state"], blocked=bool(data["blocking_reasons"])))
         screen.prose(f"{data['active_approvals']} of {data['required_approvals']} approvals.")
         if imported := data.get("imported"):
             screen.prose(f"Imported: {imported_line(imported)}.")
@@ -81,7 +81,9 @@ def inspect(
 
 def list_requests(
     context: typer.Context,
-    state: Annotated[str | None, typer.Option(help="Only this state.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only this state, such as pending_approval, approved or expired.")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="Only with this label.")] = None,
     requester: Annotated[str | None, typer.Option(help="Only of this requester's id.")] = None,
     awaiting: Annotated[str | None, typer.Option(help="Only what this approver's id could approve.")] = None,
@@ -114,7 +116,7 @@ def list_requests(
         rows: list[tuple[Cell, ...]] = [
             (
                 line["request_id"],
-                _mark(line["state"]),
+                _mark(line["state"], blocked=not line["executable"]),
                 f"{line['current_approvals']}/{line['required_approvals']}"
                 + (" (imported)" if line["imported"] else ""),
                 line["goal"],
@@ -131,5 +133,8 @@ def list_requests(
     carry_out(frame_of(context, db, as_json), run, show)
 
 
-def _mark(state: str) -> Mark:
+def _mark(state: str, *, blocked: bool) -> Mark:
+    """What is approved and yet not executable here, as no unchecked import is, is said to be so."""
+    if state == "approved" and blocked:
+        return Mark("approved, not executable", "stopped")
     return Mark(state, "good" if state in _GOOD else "bad" if state in _BAD else "stopped")

@@ -9,6 +9,7 @@
 The first blocking reason decides the verdict; ✓ stands only where nothing blocks, or the run was completed.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -22,7 +23,7 @@ def render_decision(view: View) -> str:
     """The Markdown of what `inspect` shows."""
     sections = [
         section("Decision", _decision(view["decision"])),
-        section("Lifecycle", _lifecycle(view["lifecycle"])),
+        section("Lifecycle", _lifecycle(view["lifecycle"], view["approval"]["approvals"])),
         section("Approval", _approval(view["approval"])),
         section("Policy", _policy(view["policy"])),
         *([section("Template", _template(view["template"]))] if view["template"] else []),
@@ -65,8 +66,20 @@ _VERDICTS: dict[str, Callable[[View], str]] = {
     "MISSING_APPROVALS": lambda r: (
         f"✗ Decision not executable (missing {counted(r['details']['missing'], 'approval')})"
     ),
-    "IMPORTED_APPROVALS": lambda _: "✗ Decision not executable (imported approvals carry no authority here)",
+    "IMPORTED_APPROVALS": lambda _: (
+        "✗ Decision not executable (approvals that were imported, or signed by nobody trusted here, carry no authority)"
+    ),
 }
+
+
+_OTHERS = {
+    "expired": "expired",
+    "not_accepted": "not accepted by the policy",
+    "imported": "imported, as evidence",
+    "not_trusted": "signed by nobody who is trusted here",
+    "request_expired": "of an expired request",
+}
+"""Why an approval that nobody revoked does not count, by the word for it in the view."""
 
 
 def _decision(decision: View) -> Iterator[str]:
@@ -108,14 +121,22 @@ def imported_line(imported: View) -> str:
     )
 
 
-def _lifecycle(lifecycle: View) -> Iterator[str]:
+def _lifecycle(lifecycle: View, approvals: Sequence[View]) -> Iterator[str]:
     progress = lifecycle["progress"]
     yield bullet("State", lifecycle["state"])
-    yield f"- Progress: {progress['approvals_current']}/{progress['approvals_required']} approvals"
+    quorum = f"{progress['approvals_current']}/{progress['approvals_required']}"
+    yield f"- Progress: {quorum} approvals{_not_counted(approvals)}"
     for reason in lifecycle["blocking_reasons"]:
         yield f"- [{reason['code']}] {escape(reason['message'])}"
     if not lifecycle["blocking_reasons"]:
         yield "- Nothing blocks the execution"
+
+
+def _not_counted(approvals: Sequence[View]) -> str:
+    """How many approvals there are beside those that count, and why they do not."""
+    found = Counter(each["inactive_because"] for each in approvals)
+    said = [f"{found[why]} {words}" for why, words in _OTHERS.items() if found[why]]
+    return f" (not counted: {'; '.join(said)})" if said else ""
 
 
 def _approval(approval: View) -> Iterator[str]:
@@ -129,6 +150,8 @@ def _granted(approval: View) -> str:
     said = [f"approved at {approval['granted_at']} ({approval['assurance']})"]
     if approval["imported"]:
         said.append("imported")
+    if approval["inactive_because"] in _OTHERS:
+        said.append(f"does not count: {_OTHERS[approval['inactive_because']]}")
     if approval["expires_at"]:
         said.append(f"until {approval['expires_at']}")
     if approval["revoked_at"]:

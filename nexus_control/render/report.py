@@ -13,6 +13,7 @@ from typing import Any, cast
 from nexus_control.audit_package import AuditPackage
 from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import parse_json
+from nexus_control.decision import counting_approvals
 from nexus_control.errors import NexusControlError
 from nexus_control.evidence.artifact import Evidence
 from nexus_control.evidence.bundle_checks import History, history_of
@@ -75,6 +76,14 @@ def _outcome(history: History) -> str:
     known, run = history.decision.facts, history.decision.facts.linked_execution
     state = str(history.decision.state).replace("_", " ")
     approved = counted(len(_approved_by(history)), "approval")
+    if run is None and known.phase == "open":
+        ends = (
+            f" The request ends at {known.attached.expires_at}." if known.expires() and known.attached else ""
+        )
+        return (
+            f"At its last event, at {history.decision.events[-1].ts}, the decision was {state}, with {approved}; they"
+            f" count in the store where they were given.{ends} Nothing was executed."
+        )
     if run is None:
         return f"The decision is {state}, with {approved}. Nothing was executed."
     required = known.policy.min_approvals if known.policy else 0
@@ -132,7 +141,7 @@ def _approvals(history: History) -> Html:
     ]
     if not rows:
         return tag("p", "Nobody approved.")
-    counted_at = "Counted at dispatch" if dispatched else "Counts"
+    counted_at = "Counted at dispatch" if dispatched else "Counted at the end"
     columns = ["Who", "When", "Known as", counted_at, "Remarks"]
     return table(columns, rows, whole=["When", "Known as", counted_at])
 
@@ -141,7 +150,7 @@ def _approved_by(history: History) -> tuple[Approval, ...]:
     """The approvals that counted when the run was dispatched, or at the end where nothing ran."""
     run = history.decision.facts.linked_execution
     if run is None:
-        return history.decision.facts.active_approvals(history.decision.as_of)
+        return counting_approvals(history.decision.facts, history.decision.as_of)
     at: datetime = parse_instant(run.requested_at)
     return history.dispatched[run.seq].active_approvals(at)
 

@@ -47,7 +47,7 @@ BUSY_SECONDS = 30.0
 EntryKind: TypeAlias = Literal["decision", "template", "import", "key", "rollback"]
 NEVER = ""
 FOREVER = "~"
-"""Bounds of `Projection.approved_until`: they sort before and after every instant that is written as UTC text."""
+"""They sort before and after every instant that is written as UTC text."""
 
 
 class Entry(NamedTuple):
@@ -78,8 +78,9 @@ class Projection(NamedTuple):
     """What one decision's current generation adds up to.
 
     `ordinal` numbers decisions in the order in which they came to this store, from 1. `policy_seq` is where the
-    policy was attached (-1: not yet). `approved_until` is the instant from which the quorum no longer holds without
-    a further event: NEVER, FOREVER, or UTC text with microseconds. `requester` is the folded id. `head` is the last
+    policy was attached (-1: not yet). `approved_until` is the instant from which it no longer reads approved without
+    a further event, by the approvals that were given here: NEVER, FOREVER, or UTC text with microseconds. `expires_at`
+    is when the request runs out, FOREVER if it does not. `requester` is the folded id. `head` is the last
     event's chain hash, `progress` the folded facts as JSON, `provenance` the import's details as JSON ("" if local).
     The first `imported_count` events of the generation came from an import.
     """
@@ -93,6 +94,7 @@ class Projection(NamedTuple):
     head: str
     phase: Phase
     approved_until: str
+    expires_at: str
     policy_seq: int
     goal: str
     requester: str
@@ -106,7 +108,8 @@ class Projection(NamedTuple):
 class ProjectionQuery:
     """A page of projections, newest ordinal first. Decisions without events are not listed.
 
-    `phase` and `approved` filter by state: `approved` True keeps `approved_until > now`, False the rest, None all.
+    `phase`, `approved` and `expired` filter by state: `approved` True keeps `approved_until > now`, `expired` True
+    keeps `expires_at <= now`, False the rest, None all.
     `before` is a cursor: only smaller ordinals. `label` and `requester` (folded) match exactly.
     """
 
@@ -115,6 +118,7 @@ class ProjectionQuery:
     before: int | None = None
     phase: Phase | None = None
     approved: bool | None = None
+    expired: bool | None = None
     now: str = NEVER
     label: str | None = None
     requester: str | None = None

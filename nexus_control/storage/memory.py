@@ -265,6 +265,7 @@ def _matches(row: Projection, query: ProjectionQuery) -> bool:
         and (query.before is None or row.ordinal < query.before)
         and (query.phase is None or row.phase == query.phase)
         and (query.approved is None or (row.approved_until > query.now) == query.approved)
+        and (query.expired is None or (row.expires_at <= query.now) == query.expired)
         and (query.label is None or query.label in row.labels)
         and (query.requester is None or row.requester == query.requester)
     )

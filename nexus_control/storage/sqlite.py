@@ -19,11 +19,11 @@ from functools import partial
 from pathlib import Path
 
 from nexus_control.errors import NexusControlError
-from nexus_control.evidence.merkle import node_hash
 from nexus_control.storage.contract import BUSY_SECONDS, Reader, Writer
 from nexus_control.storage.faults import unavailable
 from nexus_control.storage.sidecar import FileSidecar, MemorySidecar, Sidecar
 from nexus_control.storage.sqlite_file import SqliteFile, SqliteMemory, connect, transaction
+from nexus_control.storage.sqlite_functions import FUNCTIONS
 from nexus_control.storage.sqlite_rows import Session
 from nexus_control.storage.sqlite_schema import MIGRATIONS, require_ours, require_usable_path
 
@@ -115,8 +115,8 @@ def migrate(
 ) -> None:
     """Bring the schema up to date, one transaction a migration. Raises STORE_UNAVAILABLE for what is not ours."""
     while (version := _schema_version(connection, where, len(migrations))) < len(migrations):
-        connection.create_function("octets", 1, bytes.fromhex, deterministic=True)
-        connection.create_function("node_hash", 2, node_hash, deterministic=True)
+        for name, (places, function) in FUNCTIONS.items():
+            connection.create_function(name, places, function, deterministic=True)
         with transaction(connection, "BEGIN IMMEDIATE"):
             if _number(connection, "PRAGMA user_version") == version:  # nobody was faster
                 for statement in migrations[version]:

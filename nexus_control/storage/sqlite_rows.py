@@ -59,17 +59,17 @@ _PUT_SUBTREE = "INSERT INTO subtrees(last_leaf, level, hash) VALUES (?, ?, ?)"
 _ONE_PROJECTION = f"SELECT {_PROJECTION} FROM projections WHERE decision_id = ?"
 _DECISIONS = "SELECT decision_id, created_at FROM projections ORDER BY ordinal DESC LIMIT ? OFFSET ?"
 _NEXT_ORDINAL = "SELECT coalesce(max(ordinal), 0) + 1 FROM projections"
-_BEFORE = """SELECT ordinal, event_count > 0, phase, approved_until, requester, labels
+_BEFORE = """SELECT ordinal, event_count > 0, phase, approved_until, expires_at, requester, labels
     FROM projections WHERE decision_id = ?"""
 _INSERT_PROJECTION = f"INSERT INTO projections({_PROJECTION}) VALUES ({_places(Projection._fields)})"
 _UPDATE_PROJECTION = f"""UPDATE projections
     SET {", ".join(f"{name} = ?" for name in Projection._fields)} WHERE decision_id = ?"""
-_LIST = "INSERT INTO listing(ordinal, phase, approved_until, requester) VALUES (?, ?, ?, ?)"
+_LIST = "INSERT INTO listing(ordinal, phase, approved_until, expires_at, requester) VALUES (?, ?, ?, ?, ?)"
 _UNLIST = "DELETE FROM listing WHERE ordinal = ?"
 _ADD_LABEL = "INSERT INTO labels(label, ordinal) VALUES (?, ?)"
 _REMOVE_LABEL = "DELETE FROM labels WHERE label = ? AND ordinal = ?"
-_LISTED = "SELECT ordinal, phase, approved_until, requester FROM listing ORDER BY ordinal"
-_TO_BE_LISTED = """SELECT ordinal, phase, approved_until, requester, labels FROM projections
+_LISTED = "SELECT ordinal, phase, approved_until, expires_at, requester FROM listing ORDER BY ordinal"
+_TO_BE_LISTED = """SELECT ordinal, phase, approved_until, expires_at, requester, labels FROM projections
     WHERE event_count > 0 ORDER BY ordinal"""
 _LABELLED = "SELECT label, ordinal FROM labels"
 
@@ -175,6 +175,7 @@ class Session:
             projection.event_count > 0,
             projection.phase,
             projection.approved_until,
+            projection.expires_at,
             projection.requester,
             row[_LABELS],
         )
@@ -199,9 +200,9 @@ class Session:
             ordinal, *_, labels = before
             self._execute(_UNLIST, (ordinal,))
             self._execute_many(_REMOVE_LABEL, ((label, ordinal) for label in _labels(labels)))
-        ordinal, has_events, phase, approved_until, requester, labels = after
+        ordinal, has_events, *searched, labels = after
         if has_events:
-            self._execute(_LIST, (ordinal, phase, approved_until, requester))
+            self._execute(_LIST, (ordinal, *searched))
             self._execute_many(_ADD_LABEL, ((label, ordinal) for label in set(_labels(labels))))
 
     def _number(self, sql: str) -> int:
@@ -219,6 +220,8 @@ def _page(query: ProjectionQuery) -> tuple[str, list[object]]:
         chosen.append(("phase = ?", query.phase))
     if query.approved is not None:
         chosen.append(("approved_until > ?" if query.approved else "approved_until <= ?", query.now))
+    if query.expired is not None:
+        chosen.append(("expires_at <= ?" if query.expired else "expires_at > ?", query.now))
     if query.requester is not None:
         chosen.append(("requester = ?", query.requester))
     source = "listing" if query.label is None else "labels CROSS JOIN listing USING (ordinal)"

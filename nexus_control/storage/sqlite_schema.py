@@ -103,7 +103,17 @@ CREATE TABLE listing(
     requester      TEXT NOT NULL
 )
 """
+_LISTING_WITH_ENDS = """
+CREATE TABLE listing(
+    ordinal        INTEGER PRIMARY KEY,
+    phase          TEXT NOT NULL,
+    approved_until TEXT NOT NULL,
+    expires_at     TEXT NOT NULL,
+    requester      TEXT NOT NULL
+)
+"""
 _LISTING_BY_PHASE = "CREATE INDEX listing_by_phase ON listing(phase, ordinal, approved_until)"
+_LISTING_BY_STATE = "CREATE INDEX listing_by_state ON listing(phase, ordinal, approved_until, expires_at)"
 _LISTING_BY_REQUESTER = "CREATE INDEX listing_by_requester ON listing(requester, ordinal)"
 _LABELS = """
 CREATE TABLE labels(
@@ -138,6 +148,12 @@ _SUBTREES_OF_LEAVES = (
 )
 
 _FIRST_KINDS = "kind = 'decision' OR kind = 'template' OR kind = 'import'"
+
+_ATTACHED = """(SELECT payload FROM entries WHERE kind = 'decision' AND stream = decision_id
+    AND entries.generation = projections.generation AND seq = policy_seq)"""
+_REQUESTER = """(SELECT actor_id FROM entries WHERE kind = 'decision' AND stream = decision_id
+    AND entries.generation = projections.generation AND seq = 0)"""
+_IMPORTED = f"progress, imported_count, {_REQUESTER}, {_ATTACHED}"
 
 
 def _entries_with(kinds: str) -> tuple[str, ...]:
@@ -179,6 +195,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         *_SUBTREES_OF_LEAVES,
     ),
     _entries_with(f"{_FIRST_KINDS} OR kind = 'key' OR kind = 'rollback'"),
+    (  # lists find the requests that expired, and count the approvals that were given here
+        "ALTER TABLE projections ADD COLUMN expires_at TEXT NOT NULL DEFAULT '~'",
+        f"UPDATE projections SET expires_at = request_ends({_ATTACHED}) WHERE policy_seq >= 0",
+        "UPDATE projections SET approved_until = min(approved_until, expires_at)",
+        f"""UPDATE projections SET approved_until = approved_here({_IMPORTED}),
+            progress = progress_here({_IMPORTED}) WHERE imported_count > 0 AND policy_seq >= 0""",
+        "DROP TABLE listing",
+        _LISTING_WITH_ENDS,
+        """INSERT INTO listing SELECT ordinal, phase, approved_until, expires_at, requester FROM projections
+            WHERE event_count > 0""",
+        _LISTING_BY_STATE,
+        _LISTING_BY_REQUESTER,
+    ),
 )
 
 

@@ -11,16 +11,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from nexus_control.arguments import ApproveArguments, EndArguments, validated
-from nexus_control.decision import require_may_approve, require_open, state_at
+from nexus_control.decision import require_may_approve, require_open
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.instants import format_instant
 from nexus_control.payloads import Elicitation
 from nexus_control.render.question import render_question
 from nexus_control.toolset.guidance import approve_command
 from nexus_control.toolset.tool import Answer, Data, ToolContext
-from nexus_control.usecases import deciding
+from nexus_control.usecases import deciding, views
 from nexus_control.usecases.authority import authority_of
-from nexus_control.usecases.views import approval_view, decision_view
 
 FORM: Final[dict[str, Any]] = {
     "type": "object",
@@ -74,7 +73,7 @@ def question(context: ToolContext, arguments: ApproveArguments) -> str:
             raise
         raise needs_a_person(context, arguments, "the policy does not accept an answer given here") from None
     expires_at = format_instant(arguments.expires_at) if arguments.expires_at else None
-    text = render_question(decision_view(decision, now), approver, expires_at)
+    text = render_question(views.decision_view(decision, now), approver, expires_at)
     if len(text) > LONGEST_QUESTION:
         raise needs_a_person(context, arguments, "the request is too long to be shown whole in a form")
     return text
@@ -93,7 +92,7 @@ def decide(context: ToolContext, arguments: ApproveArguments, answer: Answer) ->
         )
     denial = validated(EndArguments, {**given, "reason": answer.reason or _NO_REASON})
     deciding.deny(context.store, denial, assurance="elicited", elicitation=answer.elicitation)
-    return approval_view(context.store.load(arguments.request_id).facts, context.store.clock.now())
+    return views.current_view(context.store, arguments.request_id)[0]
 
 
 def needs_a_person(context: ToolContext, arguments: ApproveArguments, why: str) -> NexusControlError:
@@ -105,7 +104,7 @@ def needs_a_person(context: ToolContext, arguments: ApproveArguments, why: str) 
         f"A person must approve this from their own terminal: {why}",
         {
             "request_id": facts.decision_id,
-            "state": str(state_at(facts, now)),
+            "state": views.current_view(context.store, facts.decision_id)[0]["state"],
             "command": approve_command(context, facts.decision_id),
         },
     )

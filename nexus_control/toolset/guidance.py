@@ -10,6 +10,7 @@ from typing import Any
 from nexus_control.decision import DecisionState
 from nexus_control.toolset.tool import PREFIX, ToolContext, spelled
 
+_OPEN = (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED)
 _USUAL_KEY = "~/.ssh/id_ed25519"
 
 
@@ -36,13 +37,20 @@ def after_state(
     blocking_reasons: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """What to do about a decision in this state, and with these reasons against executing it."""
-    codes = {reason["code"] for reason in blocking_reasons}
-    if "EXPIRED" in codes:
-        return "Make a new request, if it is still wanted."
-    if codes & {"IMPORTED_APPROVALS", "FORENSIC_IMPORT"}:
+    if state in _OPEN and is_final(blocking_reasons):
+        return (
+            "Make a new request, if it is still wanted: this history came by import, as evidence; it is never"
+            " executed here."
+        )
+    if state in _OPEN and any(reason["code"] == "CLOCK_BEHIND" for reason in blocking_reasons):
+        return (
+            "Tell a person: this history was imported with events that are still to come here. Either the clock of this"
+            " machine is behind, or the history is not to be trusted."
+        )
+    if state in _OPEN and any(reason["code"] == "IMPORTED_APPROVALS" for reason in blocking_reasons):
         return (
             "Get approvals that count here, or make a new request: what was imported, or signed by nobody who is"
-            " trusted here, is evidence and not authority."
+            f" trusted here, is evidence and not authority. {_get_approved(context, decision_id)}"
         )
     match state:
         case DecisionState.PENDING_APPROVAL:
@@ -59,6 +67,11 @@ def after_state(
             return "Read the execution's error; make a new request to try again."
         case _:
             return "Make a new request, if it is still wanted."
+
+
+def is_final(blocking_reasons: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an imported history is never executed here, however many approve it."""
+    return any(reason["code"] in ("ALREADY_EXECUTED", "FORENSIC_IMPORT") for reason in blocking_reasons)
 
 
 def _get_approved(context: ToolContext, decision_id: str) -> str:

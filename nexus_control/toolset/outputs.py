@@ -16,6 +16,7 @@ from nexus_control.lifecycle import LifecycleEntry, LifecycleProgress
 from nexus_control.payloads import Assurance, EventType, Mode, PolicyFields
 from nexus_control.projection import ConflictMode
 from nexus_control.template import Overrides
+from nexus_control.usecases.views import Inactive
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -79,7 +80,8 @@ class ApprovalLine(BaseModel):
     assurance: Assurance
     revoked_at: str | None
     revoke_reason: str | None
-    active: bool
+    active: Annotated[bool, Field(description="Whether it counts here and now.")]
+    inactive_because: Inactive | None
     imported: bool
 
 

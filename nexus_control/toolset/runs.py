@@ -17,9 +17,8 @@ from nexus_control.arguments import (
     TemplateListArguments,
     validated,
 )
-from nexus_control.blocking import blocking_reasons
 from nexus_control.canonical_json import canonical_json
-from nexus_control.decision import DecisionState, state_at
+from nexus_control.decision import DecisionState
 from nexus_control.execution.router import PlanChecker
 from nexus_control.import_ import import_checked
 from nexus_control.integrity import sha256_hex
@@ -27,7 +26,7 @@ from nexus_control.render.decision import verdict
 from nexus_control.render.text import counted
 from nexus_control.toolset import asking
 from nexus_control.toolset.artifacts import file_name, read_artifact, write_artifact
-from nexus_control.toolset.guidance import after_state, tool_name
+from nexus_control.toolset.guidance import after_state, is_final, tool_name
 from nexus_control.toolset.inputs import ImportBundleInput, StatusInput
 from nexus_control.toolset.tool import Data, ToolContext
 from nexus_control.usecases import deciding, executing, exporting, requesting, templating, views
@@ -54,9 +53,10 @@ def approve(context: ToolContext, arguments: ApproveArguments) -> Data:
     else:
         raise asking.needs_a_person(context, arguments, context.unanswered)
     given = "approval" if context.answer is None or context.answer.approves else "denial"
+    _, reasons = views.current_view(context.store, data["request_id"])
     return data | {
         "summary": f"The {given} is recorded; the decision is {_quorum(data)}.",
-        "next_action": after_state(context, data["request_id"], data["state"]),
+        "next_action": after_state(context, data["request_id"], data["state"], reasons),
     }
 
 
@@ -201,10 +201,9 @@ def _pauses(seconds: float) -> Iterator[float]:
 
 
 def _is_under_way(context: ToolContext, decision_id: str) -> bool:
-    facts, now = context.store.load(decision_id).facts, context.store.clock.now()
-    if any(reason.code == "EXPIRED" for reason in blocking_reasons(facts, now)):
-        return False
-    return state_at(facts, now) in (DecisionState.PENDING_APPROVAL, DecisionState.EXECUTING)
+    standing, reasons = views.current_view(context.store, decision_id)
+    awaited = standing["state"] in (DecisionState.PENDING_APPROVAL, DecisionState.EXECUTING)
+    return awaited and not is_final(reasons)
 
 
 def _quorum(data: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ from nexus_control.payloads import (
 )
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.authority import authority_of
-from nexus_control.usecases.views import approval_view, state_view
+from nexus_control.usecases.views import approval_view, authority_now, state_view
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import ApproveArguments, EndArguments, RevokeArguments
@@ -66,7 +66,7 @@ def approve(
             elicitation=elicitation,
         )
         stored = session.append(decision, arguments.actor, granted)
-        return approval_view(stored.facts, now)
+        return approval_view(stored.facts, now, authority_of(store, session, stored, now))
 
 
 def revoke_approval(
@@ -81,8 +81,9 @@ def revoke_approval(
             _require_signed(store, session, decision, arguments.actor, "revoke", signed, now)
         revoked = ApprovalRevokedPayload(reason=arguments.reason, signed=signed)
         stored = session.append(decision, arguments.actor, revoked)
+        view = approval_view(stored.facts, now, authority_now(store, session, stored, now))
     head.remember(store)
-    return approval_view(stored.facts, now)
+    return view
 
 
 def deny(
@@ -108,7 +109,7 @@ def deny(
         )
         stored = session.append(decision, arguments.actor, denied)
     head.remember(store)
-    return state_view(stored.facts, now)
+    return state_view(stored.facts, now, stored.authority)
 
 
 def _require_signed(
@@ -142,4 +143,4 @@ def withdraw(store: DecisionStore, arguments: "EndArguments") -> dict[str, Any]:
         withdrawn = DecisionWithdrawnPayload(reason=arguments.reason)
         stored = session.append(decision, arguments.actor, withdrawn)
     head.remember(store)
-    return state_view(stored.facts, now)
+    return state_view(stored.facts, now, stored.authority)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_control import head
 from nexus_control.audit_package import router_bundle_digest
-from nexus_control.blocking import Attempt, attempt_reasons
+from nexus_control.blocking import Attempt, attempt_reasons, in_order
 from nexus_control.canonical_json import canonical_json
 from nexus_control.entries import SYSTEM_ACTOR
 from nexus_control.errors import ErrorCode, NexusControlError
@@ -179,9 +179,11 @@ def _require_allowed(
     authority = authority_of(store, session, decision, now)
     reasons = [
         reason.to_dict()
-        for reason in (
-            *attempt_reasons(decision.facts, now, attempt, authority),
-            *import_reasons(decision, session.now),
+        for reason in in_order(
+            (
+                *attempt_reasons(decision.facts, now, attempt, authority),
+                *import_reasons(decision, session.now),
+            )
         )
     ]
     if reasons:

@@ -10,6 +10,7 @@ from nexus_control.import_ import import_checked
 from nexus_control.instants import format_instant
 from nexus_control.integrity import sha256_hex
 from nexus_control.store import DecisionStore
+from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.views import decision_view, execution_line, state_view
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
@@ -103,11 +104,12 @@ def export_audit_record(store: DecisionStore, arguments: "RecordArguments") -> d
         decision = session.decision(arguments.request_id)
         events = session.events(decision)
         now = session.now
+        authority = authority_of(store, session, decision, now)
     facts = decision.facts
     record = {
         "schema_version": AUDIT_RECORD_VERSION,
         "exported_at": format_instant(now),
-        "decision": {**state_view(facts, now), **decision_view(decision, now)},
+        "decision": {**state_view(facts, now, authority), **decision_view(decision, now)},
         "events": [event.to_dict() for event in events],
         "approvals": {
             each.actor.id: {

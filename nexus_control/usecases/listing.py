@@ -1,4 +1,7 @@
-"""Lists of decisions, newest first, read from the projection: the cost depends on the page, not on the store."""
+"""Lists of decisions, newest first, read from the projection: the cost depends on the page, not on the store.
+
+A list verifies no signature: every approval that was given here counts in it, and no imported one.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,13 +10,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from nexus_control.actors import fold_id
-from nexus_control.decision import DecisionState, request_expired
+from nexus_control.decision import DecisionState
 from nexus_control.errors import invalid_argument
-from nexus_control.facts import Facts, Phase
+from nexus_control.facts import Phase
 from nexus_control.instants import format_instant
-from nexus_control.projection import listing_of
+from nexus_control.projection import StoredDecision, is_ahead_of, listing_of, provenance_of
 from nexus_control.session import ReadSession
-from nexus_control.storage.contract import Projection, ProjectionQuery
+from nexus_control.storage.contract import FOREVER, Projection, ProjectionQuery
 from nexus_control.store import DecisionStore
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
@@ -32,9 +35,9 @@ def list_requests(store: DecisionStore, arguments: "ListArguments") -> dict[str,
             waiting = _waiting(session, query, fold_id(arguments.awaiting))
             rows = list(islice(waiting, arguments.offset, arguments.offset + query.limit))
         now = session.now
-    page = rows[: arguments.limit]
+    page, now_text = rows[: arguments.limit], query.now
     return {
-        "requests": [_line(row, now) for row in page],
+        "requests": [_line(row, now_text, now) for row in page],
         "count": len(page),
         "offset": arguments.offset,
         "limit": arguments.limit,
@@ -44,31 +47,35 @@ def list_requests(store: DecisionStore, arguments: "ListArguments") -> dict[str,
 
 def _query(arguments: "ListArguments", now: datetime) -> ProjectionQuery:
     """One row more than the page, which tells whether there is another page."""
-    phase, approved = _state_filter(arguments)
+    phase, approved, expired = _state_filter(arguments)
     return ProjectionQuery(
         limit=arguments.limit + 1,
         offset=arguments.offset,
         before=_cursor(arguments.after),
         phase=phase,
         approved=approved,
+        expired=expired,
         now=format_instant(now),
         label=arguments.label,
         requester=fold_id(arguments.requester) if arguments.requester else None,
     )
 
 
-def _state_filter(arguments: "ListArguments") -> tuple[Phase | None, bool | None]:
+def _state_filter(arguments: "ListArguments") -> tuple[Phase | None, bool | None, bool | None]:
+    """Phase, whether it is approved, whether the request expired; None where it does not matter."""
     if arguments.awaiting is not None and arguments.state not in (None, DecisionState.PENDING_APPROVAL):
         raise invalid_argument("state", "goes with awaiting only as pending_approval")
     if arguments.awaiting is not None:
-        return "open", False
+        return "open", False, False
     if arguments.state is None:
-        return None, None
+        return None, None, None
     if arguments.state in (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED):
-        return "open", arguments.state == DecisionState.APPROVED
+        return "open", arguments.state == DecisionState.APPROVED, False
+    if arguments.state == DecisionState.EXPIRED:
+        return "open", None, True
     if arguments.state not in set(DecisionState):
         raise invalid_argument("state", f"must be one of {', '.join(DecisionState)}")
-    return cast("Phase", arguments.state), None
+    return cast("Phase", arguments.state), None, None
 
 
 def _cursor(after: str | None) -> int | None:
@@ -84,14 +91,17 @@ def _waiting(session: ReadSession, query: ProjectionQuery, person: str) -> Itera
     batch = replace(query, limit=_BATCH, offset=0)
     while rows := session.rows.projections(batch):
         yield from (
-            row for row in rows if _may_approve(session.decision(row.decision_id).facts, person, session.now)
+            row for row in rows if _may_approve(session.decision(row.decision_id), person, session.now)
         )
         batch = replace(batch, before=rows[-1].ordinal)
 
 
-def _may_approve(facts: Facts, person: str, at: datetime) -> bool:
-    policy, created = facts.policy, facts.created
-    if policy is None or created is None or request_expired(facts, at):
+def _may_approve(decision: StoredDecision, person: str, at: datetime) -> bool:
+    """Whether an approval of this person is possible, and of any use."""
+    facts, policy, created = decision.facts, decision.facts.policy, decision.facts.created
+    if policy is None or created is None:
+        return False
+    if decision.provenance is not None and (decision.provenance.is_evidence_only or decision.is_ahead_of(at)):
         return False
     if policy.approvers and person not in {fold_id(approver) for approver in policy.approvers}:
         return False
@@ -100,20 +110,36 @@ def _may_approve(facts: Facts, person: str, at: datetime) -> bool:
     return not any(a.actor.key == person and a.is_current(at) for a in facts.progress.approvals)
 
 
-def _line(row: Projection, at: datetime) -> dict[str, Any]:
-    listing = listing_of(row)
-    current = listing.current_approvals(at) if listing else 0
-    is_approved = listing is not None and current >= listing.required_approvals
-    state = row.phase if row.phase != "open" else "approved" if is_approved else "pending_approval"
+def _line(row: Projection, now: str, at: datetime) -> dict[str, Any]:
+    listing, state = listing_of(row), _state(row, now)
+    current = listing.current_approvals(at) if listing and state != "expired" else 0
     return {
         "request_id": row.decision_id,
         "created_at": row.created_at,
         "state": state,
         "goal": row.goal,
-        "is_approved": is_approved,
+        "expires_at": None if row.expires_at == FOREVER else row.expires_at,
+        "is_approved": listing is not None and current >= listing.required_approvals,
+        "executable": state == "approved" and not _is_evidence_only(row, at),
         "imported": row.imported_count > 0,
         "requester": listing.requester.to_dict() if listing else None,
         "labels": list(row.labels),
         "current_approvals": current,
         "required_approvals": listing.required_approvals if listing else 0,
     }
+
+
+def _state(row: Projection, now: str) -> str:
+    if row.phase != "open":
+        return row.phase
+    if row.expires_at <= now:
+        return "expired"
+    return "approved" if row.approved_until > now else "pending_approval"
+
+
+def _is_evidence_only(row: Projection, at: datetime) -> bool:
+    """Whether an import keeps the decision from being executed here, or until its time has come."""
+    provenance = provenance_of(row)
+    if provenance is None:
+        return False
+    return provenance.is_evidence_only or is_ahead_of(row.imported_count, row.last_ts, at)

@@ -48,7 +48,7 @@ def request(
     with store.writing() as session:
         require_future(arguments.expires_at, session.now, "expires_at")
         decision = session.create(arguments.actor, opening)
-        data = approval_view(decision.facts, session.now)
+        data = approval_view(decision.facts, session.now, decision.authority)
     data["min_approvals"] = policy.min_approvals
     if template is not None:
         data["template_name"] = template.name

@@ -7,14 +7,16 @@ this process leaves behind; `reconcile` records what a person found.
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from nexus_control.decision import state_at
 from nexus_control.entries import SYSTEM_ACTOR
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.payloads import ExecutionOutcomeUnknownPayload, ExecutionReconciledPayload
+from nexus_control.projection import StoredDecision
 from nexus_control.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.ownership import Owner, Standing
-from nexus_control.usecases.views import state_view
+from nexus_control.usecases.views import authority_now, state_view
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import ReconcileArguments, RecoverArguments
@@ -34,7 +36,7 @@ def recover(store: DecisionStore, arguments: "RecoverArguments") -> dict[str, An
             held = [claim for claim in session.rows.claims() if not claim.recovered]
             abandoned = [claim for claim in held if _is_abandoned(claim, force=False)]
         else:
-            named = _named_claim(session, arguments.request_id)
+            named = _named_claim(store, session, arguments.request_id)
             if named is None:
                 _give_up_unclaimed(session, arguments.request_id, arguments.force)
                 return {"recovered": [arguments.request_id], "still_held": 0}
@@ -63,10 +65,7 @@ def reconcile(store: DecisionStore, arguments: "ReconcileArguments") -> dict[str
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
         if decision.facts.phase != "outcome_unknown":
-            state = state_view(decision.facts, session.now)["state"]
-            raise NexusControlError(
-                ErrorCode.INVALID_STATE, f"Cannot reconcile decision in state {state}", {"state": state}
-            )
+            raise _wrong_state(store, session, decision, "reconcile")
         reconciled = ExecutionReconciledPayload(
             outcome=arguments.outcome,
             evidence=arguments.evidence,
@@ -74,19 +73,27 @@ def reconcile(store: DecisionStore, arguments: "ReconcileArguments") -> dict[str
             response_digest=arguments.response_digest,
         )
         stored = session.append(decision, arguments.actor, reconciled)
-        return {**state_view(stored.facts, session.now), "outcome": arguments.outcome}
+        authority = authority_now(store, session, stored, session.now)
+        return {**state_view(stored.facts, session.now, authority), "outcome": arguments.outcome}
 
 
-def _named_claim(session: WriteSession, decision_id: str) -> Claim | None:
+def _named_claim(store: DecisionStore, session: WriteSession, decision_id: str) -> Claim | None:
     """The claim of this execution; None where it has none here."""
     decision = session.decision(decision_id)
     claim = session.rows.claim(decision_id)
     if decision.facts.phase != "executing":
-        state = state_view(decision.facts, session.now)["state"]
-        raise NexusControlError(
-            ErrorCode.INVALID_STATE, f"Cannot recover decision in state {state}", {"state": state}
-        )
+        raise _wrong_state(store, session, decision, "recover")
     return None if claim is None or claim.recovered else claim
+
+
+def _wrong_state(
+    store: DecisionStore, session: WriteSession, decision: StoredDecision, verb: str
+) -> NexusControlError:
+    authority = authority_now(store, session, decision, session.now)
+    state = str(state_at(decision.facts, session.now, authority))
+    return NexusControlError(
+        ErrorCode.INVALID_STATE, f"Cannot {verb} decision in state {state}", {"state": state}
+    )
 
 
 def _is_abandoned(claim: Claim, force: bool) -> bool:

@@ -1,18 +1,31 @@
-"""What is shown of a decision: plain JSON values, made from its facts at an instant."""
+"""What is shown of a decision: plain JSON values, made from its facts at an instant.
+
+Only approvals with authority here count in what is shown (`authority`), and none of a request that has expired: so
+nothing reads approved here that `execute` refuses for want of approvals.
+"""
 
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from nexus_control.blocking import BlockingReason, blocking_reasons
-from nexus_control.decision import Decision, DecisionState, state_at, template_ref
-from nexus_control.facts import Approval, Execution, Facts
+from nexus_control.blocking import BlockingReason, blocking_reasons, in_order
+from nexus_control.decision import (
+    Decision,
+    DecisionState,
+    counting_approvals,
+    request_expired,
+    state_at,
+    template_ref,
+)
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.facts import Approval, Authority, Execution, Facts
 from nexus_control.instants import format_instant
-from nexus_control.lifecycle import Lifecycle, compute_lifecycle
+from nexus_control.lifecycle import THRESHOLD_MET, Lifecycle, compute_lifecycle
 from nexus_control.projection import StoredDecision
 from nexus_control.render.decision import render_decision
+from nexus_control.session import ReadSession
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.authority import authority_of
 
@@ -20,19 +33,52 @@ if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import InspectArguments, StatusArguments
 
 
-def state_view(facts: Facts, at: datetime) -> dict[str, Any]:
+Inactive: TypeAlias = Literal[
+    "revoked", "expired", "not_accepted", "imported", "not_trusted", "request_expired"
+]
+"""Why an approval does not count: `not_accepted` by the policy; `not_trusted` is a signature."""
+
+
+def state_view(facts: Facts, at: datetime, authority: Authority) -> dict[str, Any]:
     """The id and the state."""
-    return {"request_id": facts.decision_id, "state": str(state_at(facts, at))}
+    return {"request_id": facts.decision_id, "state": str(state_at(facts, at, authority))}
 
 
-def approval_view(facts: Facts, at: datetime) -> dict[str, Any]:
+def approval_view(facts: Facts, at: datetime, authority: Authority) -> dict[str, Any]:
     """Where the quorum stands."""
+    current, required = len(counting_approvals(facts, at, authority)), _required(facts)
     return {
-        **state_view(facts, at),
-        "current_approvals": len(facts.active_approvals(at)),
-        "required_approvals": facts.policy.min_approvals if facts.policy else 0,
-        "is_approved": facts.is_approved(at),
+        **state_view(facts, at, authority),
+        "current_approvals": current,
+        "required_approvals": required,
+        "is_approved": facts.policy is not None and current >= required,
     }
+
+
+def _required(facts: Facts) -> int:
+    return facts.policy.min_approvals if facts.policy else 0
+
+
+def authority_now(
+    store: DecisionStore, session: ReadSession, decision: StoredDecision, at: datetime
+) -> Authority:
+    """What counts, for the answer to what needs no authority: signers that cannot be read keep nobody from that."""
+    try:
+        return authority_of(store, session, decision, at)
+    except NexusControlError as fault:
+        if fault.code is not ErrorCode.INVALID_ARGUMENT:
+            raise
+        return frozenset()
+
+
+def current_view(store: DecisionStore, decision_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Where the quorum stands now; and every reason that keeps the decision from being executed."""
+    with store.reading() as session:
+        decision = session.decision(decision_id)
+        now = session.now
+        authority = authority_now(store, session, decision, now)
+    reasons = [reason.to_dict() for reason in reasons_of(decision, now, authority)]
+    return approval_view(decision.facts, now, authority), reasons
 
 
 def status(store: DecisionStore, arguments: "StatusArguments") -> dict[str, Any]:
@@ -43,18 +89,16 @@ def status(store: DecisionStore, arguments: "StatusArguments") -> dict[str, Any]
         claim = session.rows.claim(arguments.request_id)
         now = session.now
         authority = authority_of(store, session, decision, now)
-    facts = decision.facts
+    facts, standing = decision.facts, approval_view(decision.facts, now, authority)
     data = {
-        **state_view(facts, now),
+        "request_id": standing["request_id"],
+        "state": standing["state"],
         **decision_view(decision, now),
-        "active_approvals": len(facts.active_approvals(now)),
+        "active_approvals": standing["current_approvals"],
         "total_approvals": len(facts.progress.approvals),
-        "required_approvals": facts.policy.min_approvals if facts.policy else 0,
-        "is_approved": facts.is_approved(now),
-        "blocking_reasons": [
-            reason.to_dict()
-            for reason in (*blocking_reasons(facts, now, authority), *import_reasons(decision, now))
-        ],
+        "required_approvals": standing["required_approvals"],
+        "is_approved": standing["is_approved"],
+        "blocking_reasons": [reason.to_dict() for reason in reasons_of(decision, now, authority)],
         "executions": [execution_line(each) for each in facts.progress.executions],
         "run": _run(facts),
         "event_count": facts.event_count,
@@ -110,6 +154,12 @@ def provenance_view(decision: StoredDecision) -> dict[str, Any]:
     }
 
 
+def reasons_of(decision: StoredDecision, at: datetime, authority: Authority) -> tuple[BlockingReason, ...]:
+    """Everything that keeps the decision from being executed here at this instant, whatever the attempt."""
+    reasons = blocking_reasons(decision.facts, at, authority)
+    return in_order((*reasons, *import_reasons(decision, at))) if decision.provenance else reasons
+
+
 def import_reasons(decision: StoredDecision, at: datetime) -> Iterator[BlockingReason]:
     """What keeps an imported history from being executed here beyond what its events say."""
     record = decision.provenance
@@ -130,12 +180,18 @@ def import_reasons(decision: StoredDecision, at: datetime) -> Iterator[BlockingR
 
 def _lifecycle(decision: Decision, stored: StoredDecision, authority: frozenset[int] | None) -> Lifecycle:
     lifecycle = compute_lifecycle(decision, authority=authority)
-    reasons = (*lifecycle.blocking_reasons, *import_reasons(stored, decision.as_of))
+    reasons = reasons_of(stored, decision.as_of, authority)
     return replace(
         lifecycle,
         is_blocked=bool(reasons),
         blocking_reasons=reasons,
         progress=replace(lifecycle.progress, ready_to_execute=not reasons),
+        timeline=tuple(
+            replace(entry, summary=f"{entry.summary}, before the import")
+            if entry.label == THRESHOLD_MET and entry.seq < stored.imported_count
+            else entry
+            for entry in lifecycle.timeline
+        ),
     )
 
 
@@ -146,24 +202,27 @@ def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, An
         events = session.events(stored)
         now = session.now
         authority = authority_of(store, session, stored, now)
-    decision = Decision(stored.facts, tuple(events), now)
-    lifecycle = _lifecycle(decision, stored, authority).to_dict()
+    lifecycle = _lifecycle(Decision(stored.facts, tuple(events), now), stored, authority).to_dict()
     timeline = lifecycle.pop("timeline")
-    facts = stored.facts
+    facts, state = stored.facts, lifecycle["state"]
+    standing = approval_view(facts, now, authority)
     data: dict[str, Any] = {
         "ok": True,
         "decision": {
             **decision_view(stored, now),
-            "status": str(decision.state).upper(),
+            "status": "EXECUTED" if state == DecisionState.COMPLETED else state.upper(),
             "event_count": facts.event_count,
         },
         "lifecycle": lifecycle,
         "approval": {
-            "required": facts.policy.min_approvals if facts.policy else 0,
-            "current": len(facts.active_approvals(now)),
-            "is_approved": facts.is_approved(now),
+            "required": standing["required_approvals"],
+            "current": standing["current_approvals"],
+            "is_approved": standing["is_approved"],
             "approvals": [
-                {**_approval_line(facts, each, now), "imported": each.seq < stored.imported_count}
+                {
+                    **_approval_line(each, _inactive(stored, each, now, authority)),
+                    "imported": each.seq < stored.imported_count,
+                }
                 for each in facts.progress.approvals
             ],
         },
@@ -173,8 +232,6 @@ def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, An
         "timeline": timeline,
         "head": stored.head,
     }
-    if decision.state is DecisionState.COMPLETED:
-        data["decision"]["status"] = "EXECUTED"
     if arguments.include_events:
         data["events"] = [event.to_dict() for event in events]
     if arguments.include_compiled_router_request:
@@ -182,7 +239,22 @@ def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, An
     return data | {"rendered": render_decision(data)} if arguments.render else data
 
 
-def _approval_line(facts: Facts, approval: Approval, at: datetime) -> dict[str, Any]:
+def _inactive(
+    decision: StoredDecision, approval: Approval, at: datetime, authority: Authority
+) -> Inactive | None:
+    """Why this approval does not count; None where it does."""
+    if approval.revoked_at is not None:
+        return "revoked"
+    if approval.is_expired(at):
+        return "expired"
+    if not decision.facts.counts(approval):
+        return "not_accepted"
+    if authority is not None and approval.seq not in authority:
+        return "imported" if approval.seq < decision.imported_count else "not_trusted"
+    return "request_expired" if request_expired(decision.facts, at) else None
+
+
+def _approval_line(approval: Approval, inactive: Inactive | None) -> dict[str, Any]:
     return {
         "actor": approval.actor.to_dict(),
         "granted_at": approval.granted_at,
@@ -191,7 +263,8 @@ def _approval_line(facts: Facts, approval: Approval, at: datetime) -> dict[str, 
         "assurance": approval.assurance or "declared",
         "revoked_at": approval.revoked_at,
         "revoke_reason": approval.revoke_reason,
-        "active": approval.is_current(at) and facts.counts(approval),
+        "active": inactive is None,
+        "inactive_because": inactive,
     }
 
 

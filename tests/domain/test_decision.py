@@ -5,18 +5,23 @@ from typing import Any
 import pytest
 
 from nexus_control.actors import Actor
+from nexus_control.bundle_parts import header_of
 from nexus_control.decision import (
     Decision,
     DecisionState,
+    counting_approvals,
+    is_approved,
     require_may_approve,
     require_may_deny,
     require_may_revoke,
     require_may_withdraw,
     require_replayable,
+    state_at,
 )
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent
-from nexus_control.facts import Facts
+from nexus_control.facts import FOREVER, Facts
+from nexus_control.lifecycle import compute_lifecycle
 from nexus_control.payloads import ApprovalGrantedPayload, PolicyAttachedPayload, SignedStatement
 from tests.domain.histories import (
     ALICE,
@@ -84,6 +89,68 @@ def test_a_decision_is_judged_at_its_last_event_unless_told_otherwise() -> None:
     late = decision_of(*steps, at=10)
     assert (late.state, late.active_approval_count, late.as_of) == ("pending_approval", 0, instant(10))
     assert len(late.approvals) == 1
+
+
+EXPIRED_OR_NOT: list[tuple[tuple[Step, ...], float, DecisionState, int]] = [
+    ((CREATED, EXPIRING), 9.9, DecisionState.PENDING_APPROVAL, 0),
+    ((CREATED, EXPIRING), 10, DecisionState.EXPIRED, 0),
+    ((CREATED, EXPIRING, (GRANTED, BOB)), 9.9, DecisionState.APPROVED, 1),
+    ((CREATED, EXPIRING, (GRANTED, BOB)), 10, DecisionState.EXPIRED, 0),
+    ((CREATED, EXPIRING, (GRANTED, BOB), (REVOKED, BOB)), 10, DecisionState.EXPIRED, 0),
+    ((CREATED, EXPIRING, (DENIED, BOB)), 10, DecisionState.DENIED, 0),
+    ((CREATED, EXPIRING, WITHDRAWN), 10, DecisionState.WITHDRAWN, 0),
+    ((CREATED, EXPIRING, (GRANTED, BOB), REQUESTED), 10, DecisionState.EXECUTING, 1),
+    ((CREATED, EXPIRING, (GRANTED, BOB), REQUESTED, STARTED, UNKNOWN), 10, DecisionState.OUTCOME_UNKNOWN, 1),
+    ((CREATED, EXPIRING, (GRANTED, BOB), REQUESTED, STARTED, COMPLETED), 10, DecisionState.COMPLETED, 1),
+    ((CREATED, EXPIRING, (GRANTED, BOB), REHEARSED, STARTED, COMPLETED), 10, DecisionState.EXPIRED, 0),
+    ((CREATED,), 99, DecisionState.DRAFT, 0),
+]
+
+
+@pytest.mark.parametrize(("steps", "at", "state", "counting"), EXPIRED_OR_NOT)
+def test_only_an_open_request_expires_and_no_approval_of_it_counts_then(
+    steps: tuple[Step, ...], at: float, state: DecisionState, counting: int
+) -> None:
+    decision = decision_of(*steps, at=at)
+    assert (decision.state, decision.active_approval_count) == (state, counting)
+    assert decision.is_approved == (counting > 0)
+    assert decision.to_dict()["state"] == state
+    assert Decision.load(ClockedSource(history(*steps), FakeClock(instant(at))), DECISION_ID).state == state
+
+
+@pytest.mark.parametrize(("steps", "at", "state", "_counting"), EXPIRED_OR_NOT)
+def test_a_bundle_states_what_the_approvals_make_of_an_expired_request(
+    steps: tuple[Step, ...], at: float, state: DecisionState, _counting: int
+) -> None:
+    stated = header_of(decision_of(*steps, at=at)).status
+    in_time = decision_of(*steps, at=9.9).state
+    assert stated == str(in_time if state is DecisionState.EXPIRED else state).upper()
+
+
+def test_a_request_without_an_end_never_expires() -> None:
+    assert decision_of(*OPEN, at=None).facts.expires() is None
+    assert state_at(facts_of(*OPEN), FOREVER) is DecisionState.PENDING_APPROVAL
+
+
+@pytest.mark.parametrize(
+    ("authority", "state", "counting"),
+    [
+        (None, "approved", 2),
+        ({2}, "approved", 1),
+        (set[int](), "pending_approval", 0),
+        ({9}, "pending_approval", 0),
+    ],
+)
+def test_which_approvals_carry_authority_is_an_argument(
+    authority: set[int] | None, state: str, counting: int
+) -> None:
+    decision = decision_of(*OPEN, (GRANTED, BOB), (GRANTED, CAROL))
+    assert state_at(decision.facts, decision.as_of, authority) == state
+    assert len(counting_approvals(decision.facts, decision.as_of, authority)) == counting
+    assert is_approved(decision.facts, decision.as_of, authority) == (state == "approved")
+    assert (decision.state, decision.is_approved) == ("approved", True)
+    lifecycle = compute_lifecycle(decision, authority=None if authority is None else frozenset(authority))
+    assert (lifecycle.state, lifecycle.progress.approvals_current) == (state, counting)
 
 
 class Source:

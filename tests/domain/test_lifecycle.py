@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nexus_control.blocking import Attempt, attempt_reasons, blocking_reasons
+from nexus_control.blocking import Attempt, BlockingReason, attempt_reasons, blocking_reasons, in_order
 from nexus_control.decision import DecisionState
 from nexus_control.lifecycle import (
     DEFAULT_TIMELINE_LIMIT,
@@ -121,8 +121,41 @@ BLOCKED: list[tuple[str, tuple[Step, ...], float, AbstractSet[int] | None, list[
         [("IMPORTED_APPROVALS", {"required": 2, "with_authority": 1, "imported": 1})],
     ),
     ("enough given here", (CREATED, TWO, GRANTED, (GRANTED, BOB), (GRANTED, CAROL)), 9, {3, 4}, []),
-    ("too few of any kind", (CREATED, TWO, GRANTED), 9, set(), [missing(2, 1)]),
+    (
+        "too few of any kind",
+        (CREATED, TWO, GRANTED),
+        9,
+        set(),
+        [missing(2, 0), ("IMPORTED_APPROVALS", {"required": 2, "with_authority": 0, "imported": 1})],
+    ),
+    (
+        "enough imported, one of ours expired",
+        (CREATED, TWO, GRANTED, (GRANTED, BOB), (BRIEF, CAROL)),
+        10,
+        {4},
+        [expired(1, 0, 2), ("IMPORTED_APPROVALS", {"required": 2, "with_authority": 0, "imported": 2})],
+    ),
 ]
+
+
+def test_reasons_of_other_origins_stand_before_what_an_approval_mends() -> None:
+    mixed = [
+        "ADAPTER_CHANGED",
+        "IMPORTED_APPROVALS",
+        "APPROVAL_EXPIRED",
+        "SOME_IMPORT",
+        "EXPIRED",
+        "ALREADY_EXECUTED",
+    ]
+    ordered = in_order(BlockingReason(code, code) for code in mixed)
+    assert codes(ordered) == [
+        "ALREADY_EXECUTED",
+        "EXPIRED",
+        "SOME_IMPORT",
+        "APPROVAL_EXPIRED",
+        "IMPORTED_APPROVALS",
+        "ADAPTER_CHANGED",
+    ]
 
 
 @pytest.mark.parametrize(

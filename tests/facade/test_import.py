@@ -591,7 +591,8 @@ def test_imported_approvals_are_evidence_until_enough_are_given_here(
     data_of(tools.import_bundle(bundle_of(elsewhere, request_id)))
     router = FakeRouter()
     status = data_of(tools.status(request_id))
-    assert (status["is_approved"], status["active_approvals"]) == (True, 2)
+    assert (status["state"], status["is_approved"]) == ("pending_approval", False)
+    assert (status["active_approvals"], status["total_approvals"]) == (0, 2)
     for number, person in enumerate((DAVE, ALICE), start=1):
         refused = tools.execute(request_id, ADAPTER, SCHEDULER, router)
         assert reasons(refused) == ["IMPORTED_APPROVALS"] == blocked_by(tools, request_id)

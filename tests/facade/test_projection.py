@@ -16,6 +16,7 @@ from nexus_control.evidence.keys import private_from_seed
 from nexus_control.execution.router import RouterOutcomeUnknown
 from nexus_control.facts import replay_facts
 from nexus_control.instants import format_instant
+from nexus_control.lifecycle import compute_lifecycle
 from nexus_control.storage.memory import MemoryStorage
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools, ToolResult
@@ -208,6 +209,7 @@ LISTS: list[Document] = [
     {"limit": 2},
     {"state": "approved"},
     {"state": "pending_approval"},
+    {"state": "expired"},
     {"label": "café"},
     {"requester": "bob"},
     {"awaiting": "bob"},
@@ -245,11 +247,14 @@ def require_projections_of_a_replay(world: World) -> None:
         assert world.store.load(decision_id).facts == replay_facts(decision_id, events)
         require_whole(world.store, decision_id)
         decision = Decision.load(world.store, decision_id)
+        here = compute_lifecycle(decision, authority=world.store.load(decision_id).authority)
         status = world.tools.status(decision_id).data
-        assert status["state"] == decision.state
-        assert status["active_approvals"] == decision.active_approval_count
+        assert status["state"] == here.state
+        assert status["active_approvals"] == here.progress.approvals_current
         assert status["total_approvals"] == len(decision.approvals)
-        assert status["is_approved"] == decision.is_approved
+        assert status["is_approved"] == (
+            decision.policy is not None and here.progress.approvals_current >= decision.policy.min_approvals
+        )
         assert status["event_count"] == len(events)
         assert [line["run_id"] for line in status["executions"]] == [e.run_id for e in decision.executions]
 

@@ -23,6 +23,10 @@ Call = Callable[[], ToolResult]
 Provocation = Callable[[NexusControlTools], Call]
 
 NOT_FROM_THE_FACADE = {
+    # of the file and the process: tests/joints
+    ErrorCode.STORE_FORKED,
+    ErrorCode.STORE_IN_USE,
+    ErrorCode.STORE_REPLACED,
     ErrorCode.ARTIFACTS_UNAVAILABLE,
     ErrorCode.ROUTER_RUN_NOT_FOUND,
     ErrorCode.PACKAGE_INVALID_SCHEMA,

@@ -252,7 +252,7 @@ def test_r5_a_request_that_expired_is_neither_approved_nor_executed(
     assert blocked_by(tools, request_id) == ["EXPIRED"]
     assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter())) == ["EXPIRED"]
     require_refused(tools.approve(request_id, CAROL), ErrorCode.INVALID_STATE)
-    assert state_of(tools, request_id) == "approved"
+    assert state_of(tools, request_id) == "expired"
 
 
 def test_r5_a_decision_for_a_dry_run_never_applies(tools: NexusControlTools) -> None:
@@ -510,7 +510,7 @@ def test_the_same_events_export_to_the_same_digest_before_and_after_an_approval_
     data_of(tools.approve(request_id, BOB, expires_at=after(minutes=10)))
     before = data_of(tools.export_bundle(request_id))
     clock.advance(hours=2)
-    assert state_of(tools, request_id) == "pending_approval"
+    assert state_of(tools, request_id) == "expired"
     late = data_of(tools.export_bundle(request_id))
     assert late["digest"] == before["digest"]
     assert late["bundle"]["decision"]["status"] == "APPROVED"

@@ -16,7 +16,7 @@ from nexus_control.checkpoints import keys_of
 from nexus_control.events import EventType
 from nexus_control.results import ToolResult
 from tests.evidence.ssh import ed25519, keygen, needs_ssh_keygen, public_line, signed
-from tests.facade.routers import FakeRouter
+from tests.facade.routers import FakeRouter, raising
 from tests.support.clock import FakeClock
 from tests.support.governed import ADAPTER, ALICE, SCHEDULER, data_of, reasons
 
@@ -235,12 +235,51 @@ def test_a_file_of_signers_that_cannot_be_read_stops_everything_that_rests_on_it
     assert office.execute(request_id).error_code == "INVALID_ARGUMENT"
 
 
+def test_signers_that_cannot_be_read_keep_nobody_from_revoking(office: Office) -> None:
+    request_id = office.requested()
+    for person in (BOB, CAROL):
+        data_of(office.sign(request_id, person))
+    office.signers.write_text("nonsense")
+    revoked = data_of(office.tools.revoke_approval(request_id, BOB))
+    assert (revoked["state"], revoked["current_approvals"]) == ("pending_approval", 0)
+
+
+def test_signers_that_cannot_be_read_keep_nobody_from_settling_a_rehearsal(office: Office) -> None:
+    request_id = office.requested(min_approvals=1)
+    data_of(office.sign(request_id, BOB))
+    lost = FakeRouter(raising(TimeoutError("too slow")))
+    office.tools.execute(request_id, ADAPTER, SCHEDULER, lost, dry_run=True)
+    office.signers.write_text("nonsense")
+    settled = data_of(office.tools.reconcile(request_id, ALICE, "completed", "seen", "run-1"))
+    assert settled["state"] == "pending_approval"
+
+
 def test_an_approval_that_only_says_that_it_is_signed_does_not_count(office: Office) -> None:
     request_id = office.requested(min_approvals=1)
     office.tools.store.append_event(
         request_id, "APPROVAL_GRANTED", BOB, {"expires_at": None, "assurance": "signed"}
     )
     assert reasons(office.execute(request_id)) == ["IMPORTED_APPROVALS"]
+
+
+def test_a_signed_approval_that_is_trusted_no_more_counts_in_no_view_that_verifies(office: Office) -> None:
+    request_id = office.requested(min_approvals=1)
+    granted = data_of(office.sign(request_id, BOB))
+    assert (granted["state"], granted["current_approvals"], granted["is_approved"]) == ("approved", 1, True)
+    office.trust(CAROL.id)
+    status, inspected = data_of(office.tools.status(request_id)), data_of(office.tools.inspect(request_id))
+    (approval,) = inspected["approval"]["approvals"]
+    assert (status["state"], status["active_approvals"], status["is_approved"]) == (
+        "pending_approval",
+        0,
+        False,
+    )
+    assert (approval["active"], approval["inactive_because"]) == (False, "not_trusted")
+    assert "does not count: signed by nobody who is trusted here" in inspected["rendered"]
+    (line,) = data_of(office.tools.list_requests())["requests"]  # a list verifies no signature
+    assert (line["state"], line["current_approvals"]) == ("approved", 1)
+    revoked = data_of(office.tools.revoke_approval(request_id, BOB))
+    assert (revoked["state"], revoked["current_approvals"]) == ("pending_approval", 0)
 
 
 def imported(office: Office, here: Office) -> str:
@@ -377,7 +416,7 @@ def test_an_older_export_brings_no_revoked_approval_back_however_it_was_signed(
 
     data_of(imported(newer))
     assert imported(older).error_code == "ROLLBACK_REFUSED"
-    assert reasons(here.execute(request_id)) == ["MISSING_APPROVALS"]
+    assert reasons(here.execute(request_id)) == ["MISSING_APPROVALS", "IMPORTED_APPROVALS"]
     data_of(imported(older, allow_rollback=True))
     assert reasons(here.execute(request_id)) == ["IMPORTED_APPROVALS"]
     data_of(imported(older))

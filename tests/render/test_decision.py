@@ -85,7 +85,9 @@ VERDICTS: dict[str, Callable[[NexusControlTools, FakeClock], str]] = {
     "✗ Decision not executable (missing 2 approvals)": lambda tools, _: requested(tools, min_approvals=2),
     "✗ Decision not executable (1 approval expired)": lapsed,
     "✗ Decision not executable (the request expired at 2026-02-01T00:00:00.000000+00:00)": expired,
-    "✗ Decision not executable (imported approvals carry no authority here)": lambda tools, _: copied(tools),
+    "✗ Decision not executable (approvals that were imported, or signed by nobody trusted here, carry no authority)": (
+        lambda tools, _: copied(tools)
+    ),
     "✓ Decision approved (ready to execute)": lambda tools, _: approved(tools),
     "✓ Decision executed (run run-1)": lambda tools, _: executed(tools, FakeRouter()),
     "✗ Decision failed (ROUTER_ERROR)": lambda tools, _: executed(tools, FakeRouter(raising(OSError("no")))),

@@ -353,6 +353,22 @@ def projections_are_filtered_by_phase_and_by_the_instant_of_approval(storage: St
 
 
 @_promise
+def projections_are_filtered_by_the_end_of_their_request(storage: Storage) -> None:
+    with storage.writing() as rows:
+        for ordinal, end in enumerate((T0, T1, T2, FOREVER), 1):
+            rows.save(projection(ordinal, expires_at=end, approved_until=NEVER if ordinal % 2 else end))
+    with storage.reading() as rows:
+        assert listed(rows, phase="open", expired=True, now=T1) == [2, 1]
+        assert listed(rows, phase="open", expired=False, now=T1) == [4, 3]
+        assert listed(rows, phase="open", approved=False, expired=False, now=T1) == [3]
+        assert listed(rows, phase="open", approved=False, expired=True, now=T1, limit=1, before=2) == [1]
+    with storage.writing() as rows:
+        rows.save(projection(1, expires_at=FOREVER))
+    with storage.reading() as rows:
+        assert listed(rows, expired=True, now=T1) == [2]
+
+
+@_promise
 def labels_and_requesters_match_exactly(storage: Storage) -> None:
     labels = ("%", "_", "café", "cafe", "quote \" ' back\\slash", "[]", "a,b", "A", "a", "")
     with storage.writing() as rows:

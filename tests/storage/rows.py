@@ -40,6 +40,7 @@ PROJECTION = Projection(
     head="b" * 64,
     phase="open",
     approved_until=NEVER,
+    expires_at=FOREVER,
     policy_seq=-1,
     goal="rotate the keys",
     requester="alice",

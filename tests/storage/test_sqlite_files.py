@@ -19,7 +19,7 @@ from nexus_control.storage.sqlite_schema import APPLICATION_ID, MIGRATIONS
 from nexus_control.upkeep import accept_rollback, find_faults
 from tests.storage import processes
 from tests.storage.contract_suite import refused
-from tests.storage.steps import append, in_thread, log_size, number, raw
+from tests.storage.steps import append, copy_to_schema, in_thread, log_size, number, raw
 from tests.support.governed import ALICE, BOB, data_of, overwritten
 
 # --- places ------------------------------------------------------------------------------------------------------
@@ -254,12 +254,7 @@ def test_a_store_of_an_earlier_schema_gets_what_it_lacks_and_keeps_everything(
         with store.reading() as session:
             expected = session.rows.log(), session.rows.subtrees()
     old = tmp_path / "old.db"
-    with raw(old) as connection:
-        migrate(connection, str(old), MIGRATIONS[:schema])
-        connection.execute("ATTACH ? AS source", (str(path),))
-        trees = ("subtrees",) if schema > 1 else ()
-        for table in ("entries", "projections", "listing", "labels", "claims", *trees):
-            connection.execute(f"INSERT INTO main.{table} SELECT * FROM source.{table}")
+    copy_to_schema(schema, path, old)
     with DecisionStore(old) as migrated:
         with migrated.reading() as session:
             assert (session.rows.log(), session.rows.subtrees()) == expected
