@@ -115,10 +115,12 @@ class NexusControlTools:
         expires_at: str | datetime | None = None,
         statement: str | None = None,
         signature: str | None = None,
+        basis: str | None = None,
     ) -> ToolResult:
         """Approve as one person. The caller vouches for who it is: the assurance is "declared".
 
-        With a `statement` (`approval_statement`) and its SSH signature it is "signed".
+        With a `statement` (`approval_statement`) and its SSH signature it is "signed". With the `basis` that `status`
+        or `inspect` showed, what has become another request since is refused.
         """
         return self._run(
             with_signature(deciding.approve, statement, signature),
@@ -127,6 +129,7 @@ class NexusControlTools:
             actor=actor,
             comment=comment,
             expires_at=expires_at,
+            basis=basis,
         )
 
     def revoke_approval(
@@ -153,14 +156,16 @@ class NexusControlTools:
         reason: str,
         statement: str | None = None,
         signature: str | None = None,
+        basis: str | None = None,
     ) -> ToolResult:
-        """Refuse as an approver; it ends the decision."""
+        """Refuse as an approver; it ends the decision. `basis` as for `approve`."""
         return self._run(
             with_signature(deciding.deny, statement, signature),
             "EndArguments",
             request_id=request_id,
             actor=actor,
             reason=reason,
+            basis=basis,
         )
 
     def approval_statement(
@@ -251,8 +256,12 @@ class NexusControlTools:
         include_compiled_router_request: bool = True,
     ) -> ToolResult:
         """Everything a reviewer wants to know; `rendered` is Markdown."""
+
+        def look(store: DecisionStore, arguments: Any) -> Values:
+            return views.inspect(store, arguments, self._plan_checker)
+
         return self._run(
-            views.inspect,
+            look,
             "InspectArguments",
             decision_id=decision_id,
             render=render,

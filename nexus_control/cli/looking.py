@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from nexus_control import arguments as door
+from nexus_control.cli.deciding import Config, config_or_default
 from nexus_control.cli.frame import (
     ActingAs,
     AllowedSigners,
@@ -18,6 +19,7 @@ from nexus_control.cli.frame import (
     identity,
 )
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
+from nexus_control.execution.opening import IN_MEMORY, opened_router
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import listing, views
 
@@ -60,6 +62,7 @@ def status(
 def inspect(
     context: typer.Context,
     request_id: RequestId,
+    config: Config = None,
     allowed_signers: AllowedSigners = None,
     trusted_log: TrustedLogs = None,
     db: Database = None,
@@ -71,7 +74,9 @@ def inspect(
     """
 
     def run(store: DecisionStore) -> Data:
-        return views.inspect(store, door.validated(door.InspectArguments, {"decision_id": request_id}))
+        checked = door.validated(door.InspectArguments, {"decision_id": request_id})
+        with opened_router(database=IN_MEMORY, config=config_or_default(config), factory=None) as router:
+            return views.inspect(store, checked, router)
 
     def show(_screen: Screen, data: Data) -> None:
         typer.echo(data["rendered"])

@@ -1,27 +1,44 @@
 """What a tool tells the model beside its data: what happened, and what to do now.
 
-Only ids, numbers and our own words go in here; what people wrote stays in the data.
+Only ids, numbers and our own words go in here; what people wrote stays in the data. What a person must run is never
+said as something to do: a model with a shell would do it. It is in `details.command`, and the advice is to show it.
 """
 
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from nexus_control.decision import DecisionState
-from nexus_control.toolset.tool import PREFIX, ToolContext, spelled
+from nexus_control.execution.opening import IN_MEMORY
+from nexus_control.toolset.tool import PREFIX, Data, ToolContext, spelled
 
 _USUAL_KEY = "~/.ssh/id_ed25519"
 
 
 def approve_command(context: ToolContext, decision_id: str) -> str:
-    """The command with which a person approves at their own terminal: signed, where the policy demands that."""
-    words, store = ["nexus-control", "approve", decision_id, "--db", context.database], context.store
-    policy = store.load(decision_id).facts.policy
+    """The command with which a person approves at their own terminal, from whatever folder: signed, where the policy
+    demands that.
+    """
+    database = context.database
+    if database != IN_MEMORY:
+        database = str(Path(database).absolute())
+    words = [sys.executable, "-m", "nexus_control", "approve", decision_id, "--db", database]
+    words += [] if context.config is None else ["--config", str(context.config.absolute())]
+    policy = context.store.load(decision_id).facts.policy
     if policy is None or policy.min_assurance != "signed":
         return shlex.join(words)
-    if store.allowed_signers is not None:
-        words += ["--allowed-signers", str(store.allowed_signers.absolute())]
+    if context.store.allowed_signers is not None:
+        words += ["--allowed-signers", str(context.store.allowed_signers.absolute())]
     return f"{shlex.join(words)} --sign {_USUAL_KEY}"
+
+
+def for_a_person(context: ToolContext, decision_id: str, state: str) -> Data:
+    """`details.command`, where a person's approval is what is waited for."""
+    if state != DecisionState.PENDING_APPROVAL or context.approvals == "declared":
+        return {}
+    return {"details": {"command": approve_command(context, decision_id)}}
 
 
 def tool_name(context: ToolContext, verb: str) -> str:
@@ -46,7 +63,7 @@ def after_state(
         )
     match state:
         case DecisionState.PENDING_APPROVAL:
-            return _get_approved(context, decision_id)
+            return _get_approved(context)
         case DecisionState.APPROVED:
             return f"Call {tool_name(context, 'execute')} with the adapter that should carry it out."
         case DecisionState.EXECUTING:
@@ -61,9 +78,15 @@ def after_state(
             return "Make a new request, if it is still wanted."
 
 
-def _get_approved(context: ToolContext, decision_id: str) -> str:
-    status = tool_name(context, "status")
+def _get_approved(context: ToolContext) -> str:
+    approve, status = tool_name(context, "approve"), tool_name(context, "status")
     if context.approvals == "declared":
-        return f"Let each approver approve with {tool_name(context, 'approve')}, then call {status}."
-    command = approve_command(context, decision_id)
-    return f"Ask a person to approve with `{command}`, then call {status} with wait_seconds."
+        return f"Let each approver approve with {approve}, then call {status}."
+    asked = (
+        f"Call {approve}, which asks a person where your host can; else show"
+        if context.approvals == "human"
+        else "Show"
+    )
+    return (
+        f"{asked} details.command to a person; do not run it yourself. Then call {status} with wait_seconds."
+    )

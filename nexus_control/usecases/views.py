@@ -15,6 +15,7 @@ from nexus_control.projection import StoredDecision
 from nexus_control.render.decision import render_decision
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.authority import authority_of
+from nexus_control.usecases.describing import will_run
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import InspectArguments, StatusArguments
@@ -47,6 +48,7 @@ def status(store: DecisionStore, arguments: "StatusArguments") -> dict[str, Any]
     data = {
         **state_view(facts, now),
         **decision_view(decision, now),
+        "basis": decision.basis,
         "active_approvals": len(facts.active_approvals(now)),
         "total_approvals": len(facts.progress.approvals),
         "required_approvals": facts.policy.min_approvals if facts.policy else 0,
@@ -129,8 +131,8 @@ def _lifecycle(decision: Decision, stored: StoredDecision, authority: frozenset[
     )
 
 
-def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, Any]:
-    """Everything about a decision for a reviewer."""
+def inspect(store: DecisionStore, arguments: "InspectArguments", router: object = None) -> dict[str, Any]:
+    """Everything about a decision for a reviewer, all of one instant; `router` may know what its steps would run."""
     with store.reading() as session:
         stored = session.decision(arguments.decision_id)
         events = session.events(stored)
@@ -155,9 +157,11 @@ def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, An
             "approvals": [_approval_line(facts, each, now) for each in facts.progress.approvals],
         },
         "policy": facts.policy.to_dict() if facts.policy else None,
-        "template": _template(facts),
+        "template": template_view(facts),
+        "will_run": will_run(facts, router),
         "execution": [execution_line(each) for each in facts.progress.executions],
         "timeline": timeline,
+        "basis": stored.basis,
         "head": stored.head,
     }
     if decision.state is DecisionState.COMPLETED:
@@ -204,7 +208,8 @@ def _run(facts: Facts) -> dict[str, Any] | None:
     return {"run_id": linked.run_id, "status": linked.outcome} if linked else None
 
 
-def _template(facts: Facts) -> dict[str, Any] | None:
+def template_view(facts: Facts) -> dict[str, Any] | None:
+    """The template that the policy was made from, and what of it was overridden."""
     reference = template_ref(facts)
     if reference is None:
         return None
