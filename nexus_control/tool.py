@@ -6,6 +6,7 @@ Each method checks its arguments at the door (`arguments`), runs one use case, a
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from nexus_control.actors import Actor
@@ -256,12 +257,8 @@ class NexusControlTools:
         include_compiled_router_request: bool = True,
     ) -> ToolResult:
         """Everything a reviewer wants to know; `rendered` is Markdown."""
-
-        def look(store: DecisionStore, arguments: Any) -> Values:
-            return views.inspect(store, arguments, self._plan_checker)
-
         return self._run(
-            look,
+            partial(views.inspect, router=self._plan_checker),
             "InspectArguments",
             decision_id=decision_id,
             render=render,

@@ -35,6 +35,7 @@ from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.opening import IN_MEMORY, opened_router
 from nexus_control.execution.router import PlanChecker
 from nexus_control.payloads import Assurance, SignedStatement
+from nexus_control.render.will_run import NOT_AT_HAND
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import deciding, requesting, views
 
@@ -285,6 +286,8 @@ def _review(store: DecisionStore, request_id: str, config: Path | None) -> str:
     screen = Screen(sys.stderr)
     for line in data["rendered"].splitlines():
         screen.verbatim(line)
+    if router is None:
+        screen.verbatim(NOT_AT_HAND)
     return basis
 
 

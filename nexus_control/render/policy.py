@@ -26,15 +26,15 @@ def policy_lines(policy: View) -> Iterator[str]:
 
 
 def template_lines(template: View) -> Iterator[str]:
-    """The template, and each rule that is not as it says: `Overridden: min_approvals, at least 2 → at least 1`."""
+    """The template, and each rule that is not as it says: `Overrides: min_approvals, at least 2 → at least 1`."""
     yield bullet("Name", template["name"])
     yield bullet("Digest", f"sha256:{template['digest']}")
     overrides, snapshot = template["overrides_applied"], template["snapshot"]
     for field in sorted(overrides):
         before = _said(field, snapshot.get(field)) if field in POLICY_FIELDS else "?"
-        yield bullet("Overridden", f"{field}, {before} → {_said(field, overrides[field])}")
+        yield bullet("Overrides", f"{field}, {before} → {_said(field, overrides[field])}")
     if not overrides:
-        yield bullet("Overridden", "nothing")
+        yield bullet("Overrides", None)
 
 
 def _said(field: str, value: object) -> str:

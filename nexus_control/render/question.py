@@ -19,14 +19,14 @@ def render_question(view: Mapping[str, Any], approver: Actor, expires_at: str | 
     `expires_at` when the approval would end.
     """
     plan: str | None = view["decision"]["plan"]
-    template, will_run = view["template"], view["will_run"]
+    template = view["template"]
     return page(
         f"Do you, {escape(str(approver))}, approve this request? Others rely on your answer; it is recorded as yours.",
         "\n".join(_facts(view, expires_at)),
         "\n".join(["Its policy:\n", *policy_lines(view["decision"]["policy"])]),
         *(["\n".join(["The template of that policy:\n", *template_lines(template)])] if template else []),
         "Plan: (none)" if plan is None else f"Plan, in full:\n\n{code_block(plan)}",
-        *(["\n".join(["What will run:\n", *will_run_lines(will_run)])] if will_run else []),
+        "\n".join(["What will run:\n", *will_run_lines(view["will_run"])]),
     )
 
 

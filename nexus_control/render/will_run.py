@@ -2,18 +2,22 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from nexus_control.canonical_json import canonical_json
 from nexus_control.render.text import bullet, code_line, counted, escape, listed
 
 View: TypeAlias = Mapping[str, Any]
 
+NOT_AT_HAND: Final = "- No configuration is at hand here: what the steps run is not known."
 _MODES = {"apply": "applied", "dry_run": "rehearsed"}
 
 
-def will_run_lines(will_run: View) -> Iterator[str]:
+def will_run_lines(will_run: View | None) -> Iterator[str]:
     """Lines for a section; where a program runs is said again only when it is not as for the one before."""
+    if will_run is None:
+        yield NOT_AT_HAND
+        return
     yield bullet("Adapter", will_run["adapter_id"])
     if will_run["note"]:
         yield f"- {escape(will_run['note'])}."

@@ -13,16 +13,14 @@ from nexus_control.records import encode
 
 def will_run(facts: Facts, router: object) -> dict[str, Any] | None:
     """`adapter_id`; `steps`, each with what it runs in each mode that the decision allows; `note`, what is to be known
-    beside. None when nothing can be decided any more.
+    beside. None without a router, and when nothing can be decided any more.
     """
     created, attached = facts.created, facts.attached
-    if facts.phase != "open" or created is None or attached is None:
+    if router is None or facts.phase != "open" or created is None or attached is None:
         return None
     note, steps = None, tuple[StepDescription, ...]()
     if attached.adapter_id is None:
         note = "The request names no adapter: only when it is executed is it known what its steps run"
-    elif router is None:
-        note = "No configuration is at hand here: what the steps run is not known"
     elif not isinstance(router, PlanDescriber):
         note = "The router here does not say what its steps run"
     else:

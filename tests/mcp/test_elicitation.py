@@ -1,6 +1,8 @@
 """Clients that can put a form before a person, and what each of their answers counts for."""
 
 import asyncio
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +108,11 @@ def test_what_is_no_typed_choice_is_no_answer(
             for _ in range(2):
                 refused = await refusal(agent, "approve", request_id=request_id)
                 assert refused["code"] == "APPROVAL_NEEDS_A_PERSON"
-                command = f"nexus-control approve {request_id} --db {tmp_path / 'store.db'}"
-                assert refused["next"] == command
+                command = [sys.executable, "-m", "nexus_control", "approve", request_id]
+                assert refused["details"]["command"] == shlex.join(
+                    [*command, "--db", str(tmp_path / "store.db")]
+                )
+                assert refused["next"] == "Show details.command to a person; do not run it yourself."
             status = await data(agent, "status", request_id=request_id, include_events=True)
             assert (status["state"], status["event_count"]) == ("pending_approval", 2)
 
