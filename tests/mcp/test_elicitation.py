@@ -378,18 +378,18 @@ def test_in_the_newer_era_a_form_that_nobody_comes_back_from_is_open_until_silen
     asyncio.run(flow())
 
 
-REFUSED_BEFORE_ASKING = [
-    ({"approvers": ["carol"]}, "NOT_ELIGIBLE"),
-    ({"min_assurance": "local"}, "APPROVAL_NEEDS_A_PERSON"),
-    ({"plan": "x" * 9000}, "APPROVAL_NEEDS_A_PERSON"),
-    ({"plan": "a\n" * 300}, "APPROVAL_NEEDS_A_PERSON"),
-    ({"plan": f"look{' ' * 1000}delete"}, "APPROVAL_NEEDS_A_PERSON"),
-    ({"plan": f"look{chr(10) * 100}delete"}, "APPROVAL_NEEDS_A_PERSON"),
-    ({"labels": [f"a{' ' * 50}b"]}, "APPROVAL_NEEDS_A_PERSON"),
-]
+REFUSED_BEFORE_ASKING: dict[str, tuple[dict[str, object], str]] = {
+    "not by them": ({"approvers": ["carol"]}, "NOT_ELIGIBLE"),
+    "not in a form": ({"min_assurance": "local"}, "APPROVAL_NEEDS_A_PERSON"),
+    "a long line": ({"plan": "x" * 9000}, "APPROVAL_NEEDS_A_PERSON"),
+    "many lines": ({"plan": "a\n" * 300}, "APPROVAL_NEEDS_A_PERSON"),
+    "blanks": ({"plan": f"look{' ' * 1000}delete"}, "APPROVAL_NEEDS_A_PERSON"),
+    "empty lines": ({"plan": f"look{chr(10) * 100}delete"}, "APPROVAL_NEEDS_A_PERSON"),
+    "blanks in a label": ({"labels": [f"a{' ' * 50}b"]}, "APPROVAL_NEEDS_A_PERSON"),
+}
 
 
-@pytest.mark.parametrize(("policy", "code"), REFUSED_BEFORE_ASKING, ids=str)
+@pytest.mark.parametrize(("policy", "code"), REFUSED_BEFORE_ASKING.values(), ids=REFUSED_BEFORE_ASKING.keys())
 def test_nobody_is_asked_what_a_form_cannot_settle(
     policy: dict[str, object], code: str, tmp_path: Path
 ) -> None:
