@@ -14,7 +14,7 @@ from nexus_control.actors import Actor, id_problem, mixes_scripts, require_new_a
 from nexus_control.canonical_json import require_canonical_domain
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.instants import parse_instant
-from nexus_control.integrity import is_bare
+from nexus_control.integrity import is_bare, is_prefixed
 from nexus_control.payloads import Assurance, Mode, SignedStatement
 from nexus_control.projection import ConflictMode
 
@@ -105,6 +105,12 @@ def _bare_digest(value: str) -> str:
     return value
 
 
+def _prefixed_digest(value: str) -> str:
+    if not is_prefixed(value):
+        raise ValueError("must be 'sha256:' and 64 lower-case hex digits")
+    return value
+
+
 def _actor(value: object) -> Actor:
     try:
         return require_new_actor(Actor.of(cast("Actor", value)))
@@ -168,6 +174,7 @@ NewName: TypeAlias = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_
 Identifier: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 Label: TypeAlias = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(_name)]
 BareDigest: TypeAlias = Annotated[str, AfterValidator(_bare_digest)]
+Basis: TypeAlias = Annotated[str, AfterValidator(_prefixed_digest)]
 ActorField: TypeAlias = Annotated[Actor, BeforeValidator(_actor)]
 Instant: TypeAlias = Annotated[datetime, BeforeValidator(_instant)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=2**31)]
@@ -215,12 +222,14 @@ class ApproveArguments(Arguments):
     actor: ActorField
     comment: Remark | None = None
     expires_at: Instant | None = None
+    basis: Basis | None = None
 
 
 class RevokeArguments(Arguments):
     request_id: Identifier
     actor: ActorField
     reason: Remark | None = None
+    basis: Basis | None = None
 
 
 class EndArguments(Arguments):
@@ -229,6 +238,7 @@ class EndArguments(Arguments):
     request_id: Identifier
     actor: ActorField
     reason: Reason
+    basis: Basis | None = None
 
 
 class StatementArguments(Arguments):

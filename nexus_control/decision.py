@@ -270,6 +270,16 @@ def require_may_deny(facts: Facts, actor: Actor, at: datetime) -> None:
     _require_eligible(facts, require_open(facts, at, "deny"), actor)
 
 
+def require_basis(shown: str | None, now: str | None, decision_id: str, *, what: str = "The request") -> None:
+    """Raises BASIS_CHANGED when what was shown, where that is known, is not what is decided now."""
+    if shown is not None and shown != now:
+        raise NexusControlError(
+            ErrorCode.BASIS_CHANGED,
+            f"{what} is not what was shown: nothing was decided",
+            {"request_id": decision_id, "shown": shown, "now": now},
+        )
+
+
 def require_may_withdraw(facts: Facts, actor: Actor, at: datetime) -> None:
     """Raises INVALID_STATE or NOT_REQUESTER."""
     require_open(facts, at, "withdraw")

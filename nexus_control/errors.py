@@ -23,6 +23,7 @@ class ErrorCode(StrEnum):
     NO_ACTIVE_APPROVAL = "NO_ACTIVE_APPROVAL"
     NOT_REQUESTER = "NOT_REQUESTER"
     ASSURANCE_TOO_LOW = "ASSURANCE_TOO_LOW"
+    BASIS_CHANGED = "BASIS_CHANGED"
     SIGNATURE_INVALID = "SIGNATURE_INVALID"
     POLICY_NOT_SATISFIED = "POLICY_NOT_SATISFIED"
     PLAN_INVALID = "PLAN_INVALID"
@@ -101,6 +102,7 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.NO_ACTIVE_APPROVAL: "There is nothing of yours to revoke; look at the status.",
     ErrorCode.NOT_REQUESTER: "Only the requester may withdraw; an approver can deny instead.",
     ErrorCode.ASSURANCE_TOO_LOW: "Approve in the stronger way that the policy demands.",
+    ErrorCode.BASIS_CHANGED: "Look at the request again, and decide on what it is now.",
     ErrorCode.SIGNATURE_INVALID: "Sign the exact statement again with a key that is trusted here.",
     ErrorCode.POLICY_NOT_SATISFIED: "Resolve every reason in details.reasons, then call execute again.",
     ErrorCode.PLAN_INVALID: "Correct the plan and make a new request.",
@@ -125,7 +127,7 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.IMPORT_NEEDS_OWNER: "Leave that out; only the store's owner can do it, by command line or in Python.",
     ErrorCode.CLOCK_BEHIND: "Check the clock of this machine; do not trust a history that comes from the future.",
     ErrorCode.ACTOR_MISMATCH: "Leave actor out: this server acts for one identity.",
-    ErrorCode.APPROVAL_NEEDS_A_PERSON: "Ask a person to approve from their own terminal.",
+    ErrorCode.APPROVAL_NEEDS_A_PERSON: "Show details.command to a person; do not run it yourself.",
     ErrorCode.NOT_CONFIRMED: "Nothing was written; run the command again when you are sure.",
     ErrorCode.CONFIG_INVALID: "Correct the named entry of the configuration file.",
     ErrorCode.KEY_UNUSABLE: "Put the right key file back, readable by its owner alone, or give the log a new key.",

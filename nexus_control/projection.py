@@ -18,6 +18,7 @@ from nexus_control.events import StoredEvent
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.facts import Facts, Progress, replay_facts
 from nexus_control.instants import parse_instant
+from nexus_control.integrity import prefixed
 from nexus_control.records import RecordT, decode, encode
 from nexus_control.storage import standing
 from nexus_control.storage.contract import Projection
@@ -97,13 +98,15 @@ class _Saved:
 class StoredDecision:
     """A decision's current generation as the store knows it: its facts, and what is not said by its events.
 
-    `head` is the chain hash of its last event. The first `imported_count` events came from an import.
+    `head` is the chain hash of its last event, `policy_leaf` that of the one that attached the policy, empty before.
+    The first `imported_count` events came from an import.
     """
 
     facts: Facts
     ordinal: int
     generation: int = 0
     head: str = GENESIS
+    policy_leaf: str = ""
     imported_count: int = 0
     provenance: ImportRecord | None = None
     reserved_at: str = ""
@@ -111,6 +114,11 @@ class StoredDecision:
     @property
     def decision_id(self) -> str:
         return self.facts.decision_id
+
+    @property
+    def basis(self) -> str | None:
+        """What is decided, as one prefixed hash: it commits to goal, plan, policy, adapter and requester."""
+        return prefixed(self.policy_leaf) if self.policy_leaf else None
 
     @property
     def authority(self) -> frozenset[int] | None:
@@ -153,8 +161,10 @@ def to_projection(decision: StoredDecision) -> Projection:
     )
 
 
-def from_projection(row: Projection, opening: Sequence[StoredEvent]) -> StoredDecision:
-    """The decision of this row; `opening` are its events up to the one that attached the policy."""
+def from_projection(row: Projection, opening: Sequence[StoredEvent], policy_leaf: str = "") -> StoredDecision:
+    """The decision of this row; `opening` are its events up to the one that attached the policy, `policy_leaf` is
+    that one's chain hash.
+    """
     facts = replace(
         replay_facts(row.decision_id, opening),
         progress=_decoded(_Saved, row.progress, "projection").progress,
@@ -166,6 +176,7 @@ def from_projection(row: Projection, opening: Sequence[StoredEvent]) -> StoredDe
         ordinal=row.ordinal,
         generation=row.generation,
         head=row.head,
+        policy_leaf=policy_leaf,
         imported_count=row.imported_count,
         provenance=provenance_of(row),
         reserved_at=row.created_at,

@@ -95,7 +95,9 @@ class ReadSession:
         if (known := self.recent.find(row)) is not None:
             return known
         opening = self.rows.entries("decision", decision_id, row.generation, 0, max(row.policy_seq, 0) + 1)
-        return self.recent.keep(row, from_projection(row, [to_event(entry) for entry in opening]))
+        policy_leaf = opening[-1].leaf if row.policy_seq >= 0 else ""
+        decision = from_projection(row, [to_event(entry) for entry in opening], policy_leaf)
+        return self.recent.keep(row, decision)
 
     def events(self, decision: StoredDecision, generation: int | None = None) -> list[StoredEvent]:
         """All events of the current generation, or of a superseded one."""
@@ -208,7 +210,10 @@ class WriteSession(ReadSession):
             events.append(event)
             entries.append(event_entry("decision", event, decision.generation, text, head))
             facts, head = fold(facts, event), entries[-1].leaf
-        stored = replace(decision, facts=facts, head=head)
+        policy_leaf = decision.policy_leaf
+        if not policy_leaf and facts.policy_seq >= 0:
+            policy_leaf = entries[facts.policy_seq - decision.facts.event_count].leaf
+        stored = replace(decision, facts=facts, head=head, policy_leaf=policy_leaf)
         self._log(entries)
         row = to_projection(stored)
         self.rows.save(row)

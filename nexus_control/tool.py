@@ -6,6 +6,7 @@ Each method checks its arguments at the door (`arguments`), runs one use case, a
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from nexus_control.actors import Actor
@@ -112,10 +113,12 @@ class NexusControlTools:
         expires_at: str | datetime | None = None,
         statement: str | None = None,
         signature: str | None = None,
+        basis: str | None = None,
     ) -> ToolResult:
         """Approve as one person. The caller vouches for who it is: the assurance is "declared".
 
-        With a `statement` (`approval_statement`) and its SSH signature it is "signed".
+        With a `statement` (`approval_statement`) and its SSH signature it is "signed". With the `basis` that `status`
+        or `inspect` showed, what has become another request since is refused.
         """
         return self._run(
             with_signature(deciding.approve, statement, signature),
@@ -124,6 +127,7 @@ class NexusControlTools:
             actor=actor,
             comment=comment,
             expires_at=expires_at,
+            basis=basis,
         )
 
     def revoke_approval(
@@ -150,14 +154,16 @@ class NexusControlTools:
         reason: str,
         statement: str | None = None,
         signature: str | None = None,
+        basis: str | None = None,
     ) -> ToolResult:
-        """Refuse as an approver; it ends the decision."""
+        """Refuse as an approver; it ends the decision. `basis` as for `approve`."""
         return self._run(
             with_signature(deciding.deny, statement, signature),
             "EndArguments",
             request_id=request_id,
             actor=actor,
             reason=reason,
+            basis=basis,
         )
 
     def approval_statement(
@@ -196,12 +202,8 @@ class NexusControlTools:
         dry_run: bool | None = None,
     ) -> ToolResult:
         """Run an approved decision, once. `dry_run` defaults to what was requested."""
-
-        def dispatch(store: DecisionStore, arguments: Any) -> Values:
-            return executing.execute(store, arguments, router)
-
         return self._run(
-            dispatch,
+            partial(executing.execute, router=router),
             "ExecuteArguments",
             request_id=request_id,
             adapter_id=adapter_id,
@@ -249,7 +251,7 @@ class NexusControlTools:
     ) -> ToolResult:
         """Everything a reviewer wants to know; `rendered` is Markdown."""
         return self._run(
-            views.inspect,
+            partial(views.inspect, router=self._plan_checker),
             "InspectArguments",
             decision_id=decision_id,
             render=render,

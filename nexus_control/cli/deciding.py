@@ -1,13 +1,15 @@
 """The commands of requesters and approvers: request, approve, deny, revoke, withdraw.
 
 Before a person decides they see the whole request as a reviewer does, with what does not print spelled out, and are
-asked. In a pipe nobody can be asked: `--yes` says that the answer was given elsewhere.
+asked. What they saw is what is decided: its basis goes along, and the statement that is signed must name it too. In a
+pipe nobody can be asked: `--yes` says that the answer was given elsewhere, and then nobody is known as *local*.
 """
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import typer
 
@@ -27,24 +29,35 @@ from nexus_control.cli.frame import (
     identity,
 )
 from nexus_control.cli.screen import Mark, Screen
-from nexus_control.cli.signing import SignatureFile, Signing, SignKey, StatementFile
+from nexus_control.cli.signing import SignatureFile, Signing, SignKey, StatementFile, require_basis_of
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.execution.config import load_adapters
 from nexus_control.execution.opening import IN_MEMORY, opened_router
 from nexus_control.execution.router import PlanChecker
 from nexus_control.payloads import Assurance, SignedStatement
+from nexus_control.render.will_run import NOT_AT_HAND
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import deciding, requesting, views
 
 DEFAULT_CONFIG = Path("nexus-control.toml")
-Signed: TypeAlias = SignedStatement | None
-
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Config = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The adapters. Default: nexus-control.toml in this folder, if there."),
 ]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Who decides, how that is known, and what they were shown: its basis, None where nothing was shown here."""
+
+    actor: Actor
+    assurance: Assurance
+    basis: str | None
+    signed: SignedStatement | None
+
+    def values(self, request_id: str, **said: object) -> dict[str, object]:
+        return {"request_id": request_id, "actor": self.actor, "basis": self.basis, **said}
 
 
 def register(app: typer.Typer) -> None:
@@ -96,7 +109,7 @@ def request(
             "adapter_id": adapter,
         }
         checked = door.validated(door.RequestArguments, values)
-        found = _config(config)
+        found = config_or_default(config)
         with opened_router(database=IN_MEMORY, config=found if adapter else None, factory=None) as router:
             return requesting.request(store, checked, router if isinstance(router, PlanChecker) else None)
 
@@ -130,10 +143,10 @@ def approve(
     frame = frame_of(context, db, as_json, allowed_signers)
     signing = Signing("approve", sign, signature, statement, expires_at)
 
-    def act(store: DecisionStore, actor: Actor, assurance: Assurance, signed: Signed) -> Data:
-        values = {"request_id": request_id, "actor": actor, "comment": comment, "expires_at": expires_at}
+    def act(store: DecisionStore, given: Given) -> Data:
+        values = given.values(request_id, comment=comment, expires_at=expires_at)
         checked = door.validated(door.ApproveArguments, values)
-        return deciding.approve(store, checked, assurance=assurance, signed=signed)
+        return deciding.approve(store, checked, assurance=given.assurance, signed=given.signed)
 
     _decide(frame, request_id, "approve", act, config, yes, acting_as, signing)
 
@@ -160,10 +173,9 @@ def deny(
     frame = frame_of(context, db, as_json, allowed_signers)
     signing = Signing("deny", sign, signature, statement)
 
-    def act(store: DecisionStore, actor: Actor, assurance: Assurance, signed: Signed) -> Data:
-        values = {"request_id": request_id, "actor": actor, "reason": reason}
-        checked = door.validated(door.EndArguments, values)
-        return deciding.deny(store, checked, assurance=assurance, signed=signed)
+    def act(store: DecisionStore, given: Given) -> Data:
+        checked = door.validated(door.EndArguments, given.values(request_id, reason=reason))
+        return deciding.deny(store, checked, assurance=given.assurance, signed=given.signed)
 
     _decide(frame, request_id, "deny", act, config, yes, acting_as, signing)
 
@@ -190,9 +202,9 @@ def revoke(
     frame = frame_of(context, db, as_json, allowed_signers)
     signing = Signing("revoke", sign, signature, statement)
 
-    def act(store: DecisionStore, actor: Actor, _assurance: Assurance, signed: Signed) -> Data:
-        values = {"request_id": request_id, "actor": actor, "reason": reason}
-        return deciding.revoke_approval(store, door.validated(door.RevokeArguments, values), signed=signed)
+    def act(store: DecisionStore, given: Given) -> Data:
+        checked = door.validated(door.RevokeArguments, given.values(request_id, reason=reason))
+        return deciding.revoke_approval(store, checked, signed=given.signed)
 
     _decide(frame, request_id, "revoke your approval of", act, config, yes, acting_as, signing)
 
@@ -211,9 +223,9 @@ def withdraw(
     Example: nexus-control withdraw 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "no longer needed"
     """
 
-    def act(store: DecisionStore, actor: Actor, _assurance: Assurance, _signed: Signed) -> Data:
-        values = {"request_id": request_id, "actor": actor, "reason": reason}
-        return deciding.withdraw(store, door.validated(door.EndArguments, values))
+    def act(store: DecisionStore, given: Given) -> Data:
+        checked = door.validated(door.EndArguments, given.values(request_id, reason=reason))
+        return deciding.withdraw(store, checked)
 
     _decide(frame_of(context, db, as_json), request_id, "withdraw", act, None, yes, acting_as)
 
@@ -222,7 +234,7 @@ def _decide(
     frame: Frame,
     request_id: str,
     verb: str,
-    act: Callable[[DecisionStore, Actor, Assurance, Signed], Data],
+    act: Callable[[DecisionStore, Given], Data],
     config: Path | None,
     yes: bool,
     acting_as: str | None,
@@ -232,15 +244,19 @@ def _decide(
         actor, assurance = identity(acting_as)
         if signing is not None:
             signing.require_usable(frame)
-        if not yes:
+        if yes:
+            assurance = "declared"  # nobody answered at a terminal
+        else:
             _require_somebody_to_ask()
+        basis = None if yes else _review(store, request_id, config)
         stated = signing.stated(store, request_id, actor) if signing is not None else None
+        if stated is not None:
+            require_basis_of(stated, basis)
         if not yes:
-            _review(store, request_id, config)
             known = assurance if stated is None else "signed"
             _require_consent(f"{verb.capitalize()} this request as {actor} ({known})?")
         signed = signing.signed(stated) if signing is not None and stated is not None else None
-        return act(store, actor, assurance, signed)
+        return act(store, Given(actor, assurance, basis, signed))
 
     def show(screen: Screen, data: Data) -> None:
         screen.prose(f"{data['request_id']} is {data['state']}{_quorum(data)}.", Mark("Done.", "good"))
@@ -257,29 +273,29 @@ def _quorum(data: Data) -> str:
     )
 
 
-def _review(store: DecisionStore, request_id: str, config: Path | None) -> None:
-    """Show on standard error all that a reviewer needs: standard output is for the answer."""
+def _review(store: DecisionStore, request_id: str, config: Path | None) -> str:
+    """Show on standard error all that a reviewer needs, for standard output is for the answer; the basis of what was
+    shown. Raises INVALID_STATE where there is nothing to decide yet.
+    """
     checked = door.validated(door.InspectArguments, {"decision_id": request_id})
-    data = views.inspect(store, checked)
+    with opened_router(database=IN_MEMORY, config=config_or_default(config), factory=None) as router:
+        data = views.inspect(store, checked, router)
+    basis: str | None = data["basis"]
+    if basis is None:
+        raise NexusControlError(
+            ErrorCode.INVALID_STATE, "There is nothing to decide before a policy is attached"
+        )
     screen = Screen(sys.stderr)
     for line in data["rendered"].splitlines():
         screen.verbatim(line)
-    adapter_id = data["decision"]["adapter_id"]
-    if adapter_id is not None:
-        screen.prose(_adapter_state(adapter_id, data["decision"]["adapter_digest"], _config(config)))
-
-
-def _adapter_state(adapter_id: str, bound: str | None, config: Path | None) -> str:
-    if bound is None or config is None:
-        return f"Adapter {adapter_id}: nothing here tells whether it still is what the request was made for."
-    if load_adapters(config).digest(adapter_id) == bound:
-        return f"Adapter {adapter_id} still is what the request was made for."
-    return f"Adapter {adapter_id} is NOT what the request was made for: {config} has changed."
+    if router is None:
+        screen.verbatim(NOT_AT_HAND)
+    return basis
 
 
 def _require_somebody_to_ask() -> None:
-    if not sys.stdin.isatty():
-        raise invalid_argument("--yes", "is needed where nobody can be asked")
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise invalid_argument("--yes", "is needed where nobody can be shown the request and asked")
 
 
 def _require_consent(question: str) -> None:
@@ -291,7 +307,8 @@ def _require_consent(question: str) -> None:
         raise NexusControlError(ErrorCode.NOT_CONFIRMED, "You answered no")
 
 
-def _config(given: Path | None) -> Path | None:
+def config_or_default(given: Path | None) -> Path | None:
+    """The file of the adapters that is at hand, if there is one."""
     return given or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from nexus_control import arguments as door
+from nexus_control.cli.deciding import Config, config_or_default
 from nexus_control.cli.frame import (
     ActingAs,
     AllowedSigners,
@@ -17,7 +18,8 @@ from nexus_control.cli.frame import (
     identity,
 )
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
-from nexus_control.render.decision import imported_line
+from nexus_control.execution.opening import IN_MEMORY, opened_router
+from nexus_control.render.decision import imported_text
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import listing, views
 
@@ -50,7 +52,7 @@ def status(
         screen.prose(f"{data['goal']}", _mark(data["state"], blocked=bool(data["blocking_reasons"])))
         screen.prose(f"{data['active_approvals']} of {data['required_approvals']} approvals.")
         if imported := data.get("imported"):
-            screen.prose(f"Imported: {imported_line(imported)}.")
+            screen.prose(f"Imported: {imported_text(imported)}.")
         if data["blocking_reasons"]:
             rows = [(reason["code"], reason["message"]) for reason in data["blocking_reasons"]]
             screen.grid(columns("reason|what it says", rows))
@@ -61,6 +63,7 @@ def status(
 def inspect(
     context: typer.Context,
     request_id: RequestId,
+    config: Config = None,
     allowed_signers: AllowedSigners = None,
     db: Database = None,
     as_json: AsJson = False,
@@ -71,7 +74,9 @@ def inspect(
     """
 
     def run(store: DecisionStore) -> Data:
-        return views.inspect(store, door.validated(door.InspectArguments, {"decision_id": request_id}))
+        checked = door.validated(door.InspectArguments, {"decision_id": request_id})
+        with opened_router(database=IN_MEMORY, config=config_or_default(config), factory=None) as router:
+            return views.inspect(store, checked, router)
 
     def show(_screen: Screen, data: Data) -> None:
         typer.echo(data["rendered"])

@@ -184,6 +184,7 @@ def call(
                     database=frame.path,
                     artifacts=Path(f"{frame.path}.artifacts"),
                     router=opened,
+                    config=config,
                 ),
                 values,
             )

@@ -1,7 +1,7 @@
 """What people see: tables and colour on a terminal, elsewhere plain lines of 80 columns (or `COLUMNS`).
 
-A text is shown as it is, never read as markup; what does not print is spelled out, so that no name or output of a
-program can command the terminal.
+A text is shown as it is, never read as markup; what does not print is spelled out and padding is named, so that no name
+or output of a program can command the terminal, or push anything out of sight.
 """
 
 import json
@@ -15,6 +15,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from nexus_control.render.text import unpadded
 
 _PLAIN_WIDTH = 80
 _NARROWEST = 40
@@ -72,7 +74,7 @@ class Screen:
         shown = Text(overflow="fold")
         if mark is not None:
             shown.append(f"{visible(mark.text)} ", style=f"bold {_COLOURS[mark.kind]}")
-        self._show(shown.append(visible(text)), width=min(self._console.width, _WIDEST_PROSE))
+        self._show(shown.append(visible(unpadded(text))), width=min(self._console.width, _WIDEST_PROSE))
 
     def verbatim(self, line: str) -> None:
         """A command or a path: on one line, however long, so that it can be copied."""
@@ -121,7 +123,7 @@ def _is_one_word(cell: Cell) -> bool:
 def _cell(cell: Cell) -> Text:
     if isinstance(cell, Mark):
         return Text(visible(cell.text), style=_COLOURS[cell.kind])
-    return Text(visible(cell))
+    return Text(visible(unpadded(cell)))
 
 
 def _terminal(stream: TextIO) -> Console:

@@ -97,9 +97,7 @@ class Signing:
             )
 
     def stated(self, store: DecisionStore, request_id: str, actor: Actor) -> str | None:
-        """The statement of this verdict, where it is signed. It is made before the request is shown: should the request
-        be replaced meanwhile, the statement is not of what replaced it, and is refused. Raises INVALID_ARGUMENT.
-        """
+        """The statement of this verdict, where it is signed. Raises INVALID_ARGUMENT."""
         if self.key is not None:
             return _state(store, request_id, actor, self.verdict, self.expires_at)["statement"]
         return None if self.signature is None else self._read(self.signature)
@@ -185,6 +183,13 @@ def _advise(frame: Frame, data: Data, acting_as: str | None, output: Path | None
     known = {"--as": acting_as, "--db": frame.database, "--allowed-signers": frame.allowed_signers}
     words += [word for option, value in known.items() if value for word in (option, str(value))]
     screen.verbatim(shlex.join(words))
+
+
+def require_basis_of(statement: str, shown: str | None) -> None:
+    """That the statement is of what was shown at this terminal. Raises BASIS_CHANGED or SIGNATURE_INVALID."""
+    from nexus_control.usecases import signing
+
+    signing.require_basis_of(statement, shown)
 
 
 def _state(store: DecisionStore, request_id: str, actor: Actor, verdict: str, expires_at: str | None) -> Data:

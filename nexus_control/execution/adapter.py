@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Literal, Protocol, TypeAlias
 
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
 from nexus_control.integrity import json_digest, prefixed
 
@@ -46,8 +47,8 @@ class Adapter(Protocol):
     """What the embedded router calls.
 
     `declaration` is everything that decides what a call does, inside the canonical domain. `problem_with` is pure:
-    why a call cannot be made (it begins with the field: "method ...", "args.service ..."), or None. `execute` is
-    given only calls without a problem; a dry run has no effect.
+    why a call cannot be made (it begins with the field: "method ...", "args.service ..."), or None. `describe` and
+    `execute` are given only calls without a problem: what the one says is what the other runs. A dry run has no effect.
     """
 
     @property
@@ -62,6 +63,8 @@ class Adapter(Protocol):
     def declaration(self) -> dict[str, object]: ...
 
     def problem_with(self, call: Call) -> str | None: ...
+
+    def describe(self, call: Call, *, dry_run: bool) -> CallDescription: ...
 
     def execute(self, call: Call, *, dry_run: bool) -> StepOutcome: ...
 

@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeAlias, cast
 from nexus_control.clock import SYSTEM_CLOCK, Clock
 from nexus_control.errors import NexusControlError
 from nexus_control.execution.adapter import Adapter, Adapters, StepError, StepOutcome
+from nexus_control.execution.description import StepDescription
 from nexus_control.execution.plan import Step, parse_plan, plan_invalid
 from nexus_control.execution.router import RouterOutcomeUnknown, RunStopped
 from nexus_control.execution.run_log import OpenRun, RunEvent, RunLog
@@ -104,12 +105,19 @@ class LocalRouter:
         return self._adapters.digest(adapter_id)
 
     def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None:
-        adapter = self._adapters.get(adapter_id)
-        if adapter is None:
-            raise plan_invalid(
-                f"there is no adapter {adapter_id!r:.80}", adapter_ids=list(self._adapters.ids())
+        _checked_steps(self._declared(adapter_id), plan, max_steps)
+
+    def describe(self, adapter_id: str, plan: str | None) -> tuple[StepDescription, ...]:
+        adapter = self._declared(adapter_id)
+        return tuple(
+            StepDescription(
+                step_id=step.step_id,
+                intent=step.intent,
+                apply=adapter.describe(step.call, dry_run=False),
+                dry_run=adapter.describe(step.call, dry_run=True),
             )
-        _checked_steps(adapter, plan, max_steps)
+            for step in _checked_steps(adapter, plan, None)
+        )
 
     def export_run(self, run_id: str) -> dict[str, Any]:
         return self._log.export(run_id)
@@ -159,6 +167,14 @@ class LocalRouter:
             with suppress(NexusControlError):
                 log.append(("RUN_FAILED", {"outcome": "unknown", "reason": type(error).__name__}))
             raise
+
+    def _declared(self, adapter_id: str) -> Adapter:
+        adapter = self._adapters.get(adapter_id)
+        if adapter is None:
+            raise plan_invalid(
+                f"there is no adapter {adapter_id!r:.80}", adapter_ids=list(self._adapters.ids())
+            )
+        return adapter
 
     def _selected(self, adapter_id: str, required: Sequence[str]) -> Adapter:
         adapter = self._adapters.get(adapter_id)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepOutcome, StepStatus
+from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
 from nexus_control.execution.router import RouterOutcomeUnknown
 from nexus_control.execution.spelling import bounded, portable
@@ -22,9 +23,12 @@ class _Method:
     call: Callable[..., object]
     signature: inspect.Signature
 
-    def describe(self) -> dict[str, object]:
-        name = getattr(self.call, "__qualname__", type(self.call).__qualname__)
-        return {"callable": f"{self.call.__module__}.{name}", "parameters": list(self.signature.parameters)}
+    @property
+    def name(self) -> str:
+        return f"{self.call.__module__}.{getattr(self.call, '__qualname__', type(self.call).__qualname__)}"
+
+    def declaration(self) -> dict[str, object]:
+        return {"callable": self.name, "parameters": list(self.signature.parameters)}
 
 
 class PythonAdapter:
@@ -50,8 +54,8 @@ class PythonAdapter:
             "kind": self.kind,
             "name": self.name,
             "capabilities": sorted(self.capabilities),
-            "methods": {name: method.describe() for name, method in self._methods.items()},
-            "dry_run_methods": {name: method.describe() for name, method in self._dry_run_methods.items()},
+            "methods": {name: method.declaration() for name, method in self._methods.items()},
+            "dry_run_methods": {name: method.declaration() for name, method in self._dry_run_methods.items()},
         }
 
     def problem_with(self, call: Call) -> str | None:
@@ -62,8 +66,16 @@ class PythonAdapter:
                 return problem
         return None
 
+    def describe(self, call: Call, *, dry_run: bool) -> CallDescription:
+        method = self._method(call, dry_run)
+        return CallDescription() if method is None else CallDescription(function=method.name, args=call.args)
+
+    def _method(self, call: Call, dry_run: bool) -> _Method | None:
+        """What a call runs; None where a dry run only describes it."""
+        return (self._dry_run_methods if dry_run else self._methods).get(call.method)
+
     def execute(self, call: Call, *, dry_run: bool) -> StepOutcome:
-        method = (self._dry_run_methods if dry_run else self._methods).get(call.method)
+        method = self._method(call, dry_run)
         if method is None:
             described = {"method": call.method, "args": dict(call.args)}
             return StepOutcome(status="ok", output={"would_call": described})

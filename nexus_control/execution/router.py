@@ -6,6 +6,8 @@ that is read). An exception does not prove that nothing happened; `RouterOutcome
 
 from typing import Any, Protocol, runtime_checkable
 
+from nexus_control.execution.description import StepDescription
+
 
 class RouterProtocol(Protocol):
     """What `execute` needs. `get_adapter_capabilities` answers None where they are not known."""
@@ -42,6 +44,13 @@ class PlanChecker(AdapterDescriber, Protocol):
     """What can tell before a request is made that its plan could not run. Raises PLAN_INVALID."""
 
     def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None: ...
+
+
+@runtime_checkable
+class PlanDescriber(PlanChecker, Protocol):
+    """What can tell what each step of a plan would run. Raises PLAN_INVALID."""
+
+    def describe(self, adapter_id: str, plan: str | None) -> tuple[StepDescription, ...]: ...
 
 
 class RouterOutcomeUnknown(Exception):

@@ -21,6 +21,7 @@ from nexus_control.canonical_json import canonical_json, parse_json
 from nexus_control.errors import NexusControlError
 from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepOutcome
 from nexus_control.execution.argv_template import ArgvTemplate
+from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
 from nexus_control.execution.spelling import portable
 from nexus_control.execution.supervised import Ended, run_supervised
@@ -46,13 +47,33 @@ class ProcessSettings:
             "env": dict(self.env),
         }
 
-    def run(self, argv: Sequence[str]) -> Ended:
-        """Runs `argv`; of our own environment it sees PATH and LANG."""
+    @property
+    def directory(self) -> Path:
+        return self.base / self.cwd
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment of a program: of our own it sees PATH and LANG."""
         kept = {name: os.environ.get(name) or default for name, default in _KEPT_VARIABLES.items()}
+        return {**kept, **self.env}
+
+    def describe(self, argv: Sequence[str], file: str | None = None) -> CallDescription:
+        """What `run` does; the values of the environment may be secrets."""
+        return CallDescription(
+            argv=tuple(argv),
+            file=file,
+            directory=str(self.directory),
+            environment=tuple(sorted(self.environment)),
+            timeout_seconds=self.timeout_seconds,
+            max_output_bytes=self.max_output_bytes,
+        )
+
+    def run(self, argv: Sequence[str]) -> Ended:
+        """Runs `argv` in `directory`, with `environment`."""
         return run_supervised(
             argv,
-            cwd=self.base / self.cwd,
-            environment={**kept, **self.env},
+            cwd=self.directory,
+            environment=self.environment,
             timeout_seconds=self.timeout_seconds,
             max_output_bytes=self.max_output_bytes,
         )
@@ -81,6 +102,11 @@ class ArgvTool:
             return f"args has {min(unknown)!r:.80}, which is not declared"
         templates = (self.argv, self.dry_run_argv)
         return next((p for t in templates if t is not None and (p := t.problem_with(args))), None)
+
+    def filled(self, args: Mapping[str, object], *, dry_run: bool) -> list[str] | None:
+        """What is run; None where a dry run only describes the step."""
+        template = self.dry_run_argv if dry_run else self.argv
+        return None if template is None else template.fill(args)
 
 
 class ArgvAdapter:
@@ -117,13 +143,16 @@ class ArgvAdapter:
             return f"method {call.method!r} is not declared by {self.kind}:{self.name}"
         return tool.problem_with(call.args)
 
+    def describe(self, call: Call, *, dry_run: bool) -> CallDescription:
+        argv = self._tools[call.method].filled(call.args, dry_run=dry_run)
+        return CallDescription() if argv is None else self._settings.describe(argv)
+
     def execute(self, call: Call, *, dry_run: bool) -> StepOutcome:
         tool = self._tools[call.method]
-        if not dry_run:
-            return _argv_outcome(self._settings.run(tool.argv.fill(call.args)))
-        if tool.dry_run_argv is None:
-            return _described(tool.argv.fill(call.args))
-        return _argv_outcome(self._settings.run(tool.dry_run_argv.fill(call.args)))
+        argv = tool.filled(call.args, dry_run=dry_run)
+        return (
+            _described(tool.argv.fill(call.args)) if argv is None else _argv_outcome(self._settings.run(argv))
+        )
 
 
 class CallAdapter:
@@ -152,17 +181,25 @@ class CallAdapter:
     def problem_with(self, call: Call) -> str | None:
         return "method must not begin with '-'" if call.method.startswith("-") else None
 
-    def execute(self, call: Call, *, dry_run: bool) -> StepOutcome:
-        argv = [*self._command, "call", call.tool, call.method, "--json-args-file"]
+    def describe(self, call: Call, *, dry_run: bool) -> CallDescription:
         if dry_run:
-            return _described([*argv, "FILE"])
+            return CallDescription()
+        return self._settings.describe(self._argv(call, "FILE"), file=_json_args(call))
+
+    def execute(self, call: Call, *, dry_run: bool) -> StepOutcome:
+        if dry_run:
+            return _described(self._argv(call, "FILE"))
         with tempfile.TemporaryDirectory(prefix="nexus-control-") as folder:
             path = Path(folder, "args.json")
-            path.write_text(
-                canonical_json({"tool": call.tool, "method": call.method, "args": dict(call.args)}),
-                encoding="utf-8",
-            )
-            return _call_outcome(self._settings.run([*argv, str(path)]))
+            path.write_text(_json_args(call), encoding="utf-8")
+            return _call_outcome(self._settings.run(self._argv(call, str(path))))
+
+    def _argv(self, call: Call, file: str) -> list[str]:
+        return [*self._command, "call", call.tool, call.method, "--json-args-file", file]
+
+
+def _json_args(call: Call) -> str:
+    return canonical_json({"tool": call.tool, "method": call.method, "args": dict(call.args)})
 
 
 def _described(argv: list[str]) -> StepOutcome:

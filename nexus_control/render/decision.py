@@ -4,7 +4,7 @@
     ✗ Decision not executable (missing 1 approval)
 
     ## Decision  ## Lifecycle  ## Approval  ## Policy  ## Template (if one was used)
-    ## Execution  ## Router (linked)  ## Timeline  ## Integrity
+    ## What will run (while it is open)  ## Execution  ## Router (linked)  ## Timeline  ## Integrity
 
 The first blocking reason decides the verdict; ✓ stands only where nothing blocks, or the run was completed.
 """
@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from nexus_control.integrity import sha256_hex
+from nexus_control.render.policy import policy_lines, template_lines
 from nexus_control.render.text import bullet, code_block, counted, escape, listed, page, section
+from nexus_control.render.will_run import will_run_lines
 
 View: TypeAlias = Mapping[str, Any]
 
@@ -25,8 +27,9 @@ def render_decision(view: View) -> str:
         section("Decision", _decision(view["decision"])),
         section("Lifecycle", _lifecycle(view["lifecycle"], view["approval"]["approvals"])),
         section("Approval", _approval(view["approval"])),
-        section("Policy", _policy(view["policy"])),
-        *([section("Template", _template(view["template"]))] if view["template"] else []),
+        section("Policy", policy_lines(view["policy"]) if view["policy"] else ["- (none)"]),
+        *([section("Template", template_lines(view["template"]))] if view["template"] else []),
+        *([section("What will run", will_run_lines(view["will_run"]))] if view["will_run"] else []),
         section("Execution", _executions(view["execution"])),
         section("Router (linked)", _router(view["execution"])),
         section("Timeline", _timeline(view)),
@@ -99,7 +102,7 @@ def _decision(decision: View) -> Iterator[str]:
     if ending := decision.get("ending"):
         yield bullet("Ended by", f"{_who(ending['actor'])} at {ending['ts']}: {ending['reason']}")
     if imported := decision.get("imported"):
-        yield bullet("Imported", imported_line(imported))
+        yield bullet("Imported", imported_text(imported))
     plan: str | None = decision["plan"]
     if plan is None:
         yield bullet("Plan", None)
@@ -108,7 +111,7 @@ def _decision(decision: View) -> Iterator[str]:
         yield f"\n{code_block(plan)}"
 
 
-def imported_line(imported: View) -> str:
+def imported_text(imported: View) -> str:
     """What came by import, from where, and by whom."""
     copied = f", copied from {imported['copied_from']}" if imported["copied_from"] else ""
     forensic = ", unchecked: evidence only" if imported["forensic"] else ""
@@ -163,25 +166,6 @@ def _granted(approval: View) -> str:
     return ", ".join(said)
 
 
-def _policy(policy: View | None) -> Iterator[str]:
-    if policy is None:
-        yield "- (none)"
-        return
-    yield bullet("Approvals", f"at least {policy['min_approvals']}")
-    yield bullet("Modes", listed(policy["allowed_modes"]))
-    yield bullet("Required capabilities", listed(policy["require_adapter_capabilities"]))
-    yield bullet("Steps", "any number" if policy["max_steps"] is None else f"at most {policy['max_steps']}")
-    yield bullet("Approvers", listed(policy.get("approvers", ["anyone"])))
-    yield bullet("Requester may approve", "yes" if policy.get("allow_requester_approval", True) else "no")
-    yield bullet("Assurance", policy.get("min_assurance", "any"))
-
-
-def _template(template: View) -> Iterator[str]:
-    yield bullet("Name", template["name"])
-    yield bullet("Digest", f"sha256:{template['digest']}")
-    yield bullet("Overrides", listed(sorted(template["overrides_applied"])))
-
-
 def _executions(executions: Sequence[View]) -> Iterator[str]:
     for each in executions:
         kind = "rehearsal" if each["rehearsal"] else "dry run" if each["dry_run"] else "apply"
@@ -225,6 +209,7 @@ def _integrity(view: View) -> Iterator[str]:
     decision = view["decision"]
     yield f"- Events: {decision['event_count']}"
     yield bullet("Chain head", view["head"])
+    yield bullet("Basis", view["basis"])
     if view["template"]:
         yield bullet("Template digest", f"sha256:{view['template']['digest']}")
     yield bullet("Judged at", decision["as_of"])

@@ -1,4 +1,5 @@
-"""HTML from data: every text is escaped in one place, and what is hidden in it is made visible (see `text`).
+"""HTML from data: every text is escaped in one place, what is hidden in it is made visible, and padding is named (see
+`text`).
 
 `tag` makes an element; what it is given is text and gets escaped, unless it is `Html` already. A page holds its own
 style, no script, and refers to nothing: its Content-Security-Policy allows nothing to be fetched or run.
@@ -9,7 +10,7 @@ from html import escape as escape_html
 from typing import Final
 
 from nexus_control.render.style import STYLE
-from nexus_control.render.text import unhidden
+from nexus_control.render.text import unhidden, unpadded
 
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -84,4 +85,4 @@ def page(title: str, *children: object) -> str:
 
 
 def _escaped(child: object) -> str:
-    return child if isinstance(child, Html) else escape_html(unhidden(str(child), keep="\n\t"))
+    return child if isinstance(child, Html) else escape_html(unhidden(unpadded(str(child)), keep="\n\t"))

@@ -8,29 +8,39 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nexus_control.actors import Actor
-from nexus_control.render.text import bullet, code_block, counted, escape, listed, page
+from nexus_control.render.decision import imported_text
+from nexus_control.render.policy import policy_lines, template_lines
+from nexus_control.render.text import bullet, code_block, escape, listed, page
+from nexus_control.render.will_run import will_run_lines
 
 
-def render_question(decision: Mapping[str, Any], approver: Actor, expires_at: str | None) -> str:
-    """Whether `approver` approves; `decision` is as `status` shows it, `expires_at` when the approval would end."""
-    plan: str | None = decision["plan"]
+def render_question(view: Mapping[str, Any], approver: Actor, expires_at: str | None) -> str:
+    """Whether `approver` approves; `view` is `decision`, `template`, `will_run` and `basis` as `inspect` shows them,
+    `expires_at` when the approval would end.
+    """
+    plan: str | None = view["decision"]["plan"]
+    template = view["template"]
     return page(
         f"Do you, {escape(str(approver))}, approve this request? Others rely on your answer; it is recorded as yours.",
-        "\n".join(_facts(decision, expires_at)),
+        "\n".join(_facts(view, expires_at)),
+        "\n".join(["Its policy:\n", *policy_lines(view["decision"]["policy"])]),
+        *(["\n".join(["The template of that policy:\n", *template_lines(template)])] if template else []),
         "Plan: (none)" if plan is None else f"Plan, in full:\n\n{code_block(plan)}",
+        "\n".join(["What will run:\n", *will_run_lines(view["will_run"])]),
     )
 
 
-def _facts(decision: Mapping[str, Any], expires_at: str | None) -> Iterator[str]:
-    requester, policy = decision["requester"], decision["policy"]
+def _facts(view: Mapping[str, Any], expires_at: str | None) -> Iterator[str]:
+    decision = view["decision"]
+    requester = decision["requester"]
     yield bullet("Goal", decision["goal"])
     yield bullet("Mode", decision["requested_mode"])
     yield bullet("Requested by", f"{requester['type']}:{requester['id']}")
-    yield bullet("Adapter", decision["adapter_id"])
-    yield bullet("Needs", counted(policy["min_approvals"], "approval"))
     yield bullet("Labels", listed(decision["labels"]))
-    if decision["expires_at"]:
-        yield bullet("The request ends", decision["expires_at"])
+    yield bullet("The request ends", decision["expires_at"] or "never")
     if expires_at:
         yield bullet("Your approval would end", expires_at)
+    if imported := decision.get("imported"):
+        yield bullet("Imported, not requested here", imported_text(imported))
     yield bullet("Request id", decision["decision_id"])
+    yield bullet("Basis", view["basis"])

@@ -1,21 +1,27 @@
 """Untrusted text in Markdown: whoever wrote it cannot hide anything, nor break out of its place.
 
-`escape` is for text within a line, `code_block` for text of many lines; everything a page shows that is not a
-literal of ours goes through one of the two.
+`escape` is for text within a line, `code_block` for text of many lines, `code_line` for a command; everything a page
+shows that is not a literal of ours goes through one of them.
 
 1. Characters that are drawn as nothing or steer how others are drawn (`actors.is_hidden`: controls, bidirectional
    marks, zero-width and other invisible characters) become visible: `\\n`, `\\u202e`, `\\U000e0041`.
 2. Within a line, a backslash goes before each character that Markdown or HTML would act on there. A newline is
    hidden by rule 1, so no text begins a line, and what acts only there (#, -, +, >, digits) needs nothing.
 3. A block is fenced by more backticks than the text has in a row, and keeps its newlines and tabs.
+4. A run of more than 40 blanks, or of more than 20 empty lines, stands as its number: `… 4000 empty lines …`. What
+   follows it cannot be pushed out of sight. A character that rule 1 spells out is a blank here.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 from nexus_control.actors import is_hidden
 
 _ACTIVE = re.compile(r"[\\`*\[\]<~&]|(?<![^\W_])_|_(?![^\W_])")
+_MOST_BLANKS, _MOST_EMPTY_LINES = 40, 20
+_PADDING = re.compile(rf"^(?: *\n){{{_MOST_EMPTY_LINES + 1},}}| {{{_MOST_BLANKS + 1},}}", re.MULTILINE)
+_SHADES = dict.fromkeys((*range(10), *range(11, 33), 127), " ")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -23,7 +29,7 @@ def escape(text: object) -> str:
     """`text` for a place within a line of Markdown; `(none)` for None."""
     if text is None:
         return "(none)"
-    return unhidden(_ACTIVE.sub(r"\\\g<0>", str(text)))
+    return unhidden(_ACTIVE.sub(r"\\\g<0>", unpadded(str(text))))
 
 
 def unhidden(text: str, *, keep: str = "") -> str:
@@ -33,9 +39,50 @@ def unhidden(text: str, *, keep: str = "") -> str:
     return "".join(each if each in keep else _visible(each) for each in text)
 
 
+def unpadded(text: str) -> str:
+    """`text` with padding named (rule 4); the rest is as it was."""
+    if len(text) <= _MOST_EMPTY_LINES:
+        return text
+    shown, end = list[str](), 0
+    for run in _PADDING.finditer(_shade(text)):
+        lines = run[0].count("\n")
+        named = f"… {lines} empty lines …\n" if lines else f" … {len(run[0])} blanks … "
+        shown += [text[end : run.start()], named]
+        end = run.end()
+    return "".join([*shown, text[end:]])
+
+
+def holds_padding(value: object) -> bool:
+    """Whether a text anywhere in these JSON values is padded (rule 4)."""
+    match value:
+        case str():
+            return unpadded(value) != value
+        case Mapping():
+            return any(map(holds_padding, cast("Mapping[str, object]", value).values()))
+        case list() | tuple():
+            return any(map(holds_padding, cast("list[object]", value)))
+        case _:
+            return False
+
+
+def _shade(text: str) -> str:
+    """The same number of characters: blanks as spaces, the ends of lines, and `x` for all that can be seen."""
+    if text.isascii():
+        return text.translate(_SHADES)
+    return "".join("\n" if c == "\n" else " " if c.isspace() or is_hidden(c) else "x" for c in text)
+
+
 def code_block(text: str) -> str:
-    """`text` as a fenced block, verbatim but for hidden characters."""
-    shown = unhidden(text, keep="\n\t")
+    """`text` as a fenced block, verbatim but for hidden characters and padding."""
+    return _fenced(unhidden(unpadded(text), keep="\n\t"))
+
+
+def code_line(text: str) -> str:
+    """`text` as a fenced block of one line: its newlines are spelled out."""
+    return _fenced(unhidden(unpadded(text)))
+
+
+def _fenced(shown: str) -> str:
     longest = max(map(len, re.findall("`+", shown)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{shown}\n{fence}"

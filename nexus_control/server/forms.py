@@ -3,11 +3,16 @@
 In the older era the form is a request of ours in the middle of the call. In the newer one it is the call's answer, and
 the client then calls again with what was typed in and a token of ours. A token is good once, for that very question,
 for as long as silence is waited for; an answer without one is not looked at.
+
+Nobody is worn down: a request has one open form at a time, and two that came back without a typed answer are enough
+for ten minutes.
 """
 
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import anyio
 import mcp_types as types
@@ -16,13 +21,19 @@ from mcp_types.version import is_version_at_least
 
 from nexus_control.server.running import Request
 from nexus_control.toolset.asking import FORM, read_answer
-from nexus_control.toolset.tool import Answer
+from nexus_control.toolset.tool import Answer, Question
+
+PAUSE_SECONDS: Final = 600
+MOST_UNANSWERED: Final = 2
 
 _ANSWERED_BY_A_SECOND_CALL = "2026-07-28"
 _FORM_KEY = "approval"
 _LONGEST_CLIENT_NAME = 100
 _TOO_LATE = "nobody answered the form in time"
 _COULD_NOT_ASK = "the host could not ask"
+_ANOTHER = "this is no answer to the form of this request"
+_OPEN = "a form for this request is open already"
+_PAUSED = "forms for this request came back without an answer, and no other is shown for some minutes"
 _UNANSWERED = {
     "accept": "the form came back without a choice",
     "decline": "the form was declined, which is no answer",
@@ -32,56 +43,108 @@ _UNANSWERED = {
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    question: str
+    question: Question
     since: float
 
 
 class Asker:
-    """Puts questions to the person at the client, and takes their answers; a text says why there is none."""
+    """Puts questions to the person at the client, and takes their answers; a text says why there is none.
 
-    def __init__(self, silence_seconds: float) -> None:
+    `elapsed` is a clock that only goes on: seconds from anywhere. Everything happens on the server's one event loop.
+    """
+
+    def __init__(self, silence_seconds: float, elapsed: Callable[[], float] = time.monotonic) -> None:
         self._silence = silence_seconds
-        self._asked: dict[str, _Asked] = {}
+        self._elapsed = elapsed
+        self._open: dict[str, _Asked] = {}
+        """The forms that are before somebody, by token."""
+        self._unanswered: list[_Asked] = []
+        """Those that came back without an answer, each since when."""
 
     async def ask(
-        self, request: Request, params: types.CallToolRequestParams, question: str
+        self, request: Request, params: types.CallToolRequestParams, question: Question
     ) -> Answer | str | types.InputRequiredResult:
-        if is_version_at_least(request.protocol_version, _ANSWERED_BY_A_SECOND_CALL):
-            return self._in_two_calls(request, params, question)
-        asked, form = _Asked(question, time.monotonic()), types.ElicitResult(action="cancel")
-        with anyio.move_on_after(self._silence) as silence:
-            try:
-                form = await request.session.elicit_form(question, FORM, request.request_id)
-            except (MCPError, ValueError):  # ValueError: what came back is no answer to a form
-                return _COULD_NOT_ASK
-        return _TOO_LATE if silence.cancelled_caught else _answer(request, asked, form)
+        self._forget()
+        in_two_calls = is_version_at_least(request.protocol_version, _ANSWERED_BY_A_SECOND_CALL)
+        if in_two_calls and params.request_state is not None:
+            return self._second_call(request, params, params.request_state, question)
+        if any(each.question.request_id == question.request_id for each in self._open.values()):
+            return _OPEN
+        if sum(_same(each.question, question) for each in self._unanswered) >= MOST_UNANSWERED:
+            return _PAUSED
+        token = secrets.token_urlsafe(32)
+        self._open[token] = _Asked(question, self._elapsed())
+        if not in_two_calls:
+            return await self._in_one_call(request, token)
+        form = types.ElicitRequestFormParams(message=question.text, requested_schema=FORM)
+        requests: types.InputRequests = {_FORM_KEY: types.ElicitRequest(params=form)}
+        return types.InputRequiredResult(input_requests=requests, request_state=token)
 
-    def _in_two_calls(
-        self, request: Request, params: types.CallToolRequestParams, question: str
-    ) -> Answer | str | types.InputRequiredResult:
-        now = time.monotonic()
-        waiting = self._asked.pop(params.request_state or "", None)
-        self._asked = {token: each for token, each in self._asked.items() if now - each.since < self._silence}
-        if params.request_state is None:
-            token = secrets.token_urlsafe(32)
-            self._asked[token] = _Asked(question, now)
-            form = types.ElicitRequestFormParams(message=question, requested_schema=FORM)
-            requests: types.InputRequests = {_FORM_KEY: types.ElicitRequest(params=form)}
-            return types.InputRequiredResult(input_requests=requests, request_state=token)
-        if waiting is None or waiting.question != question or now - waiting.since > self._silence:
+    async def _in_one_call(self, request: Request, token: str) -> Answer | str:
+        asked, answer = self._open[token], None
+        try:
+            with anyio.move_on_after(self._silence):
+                form = await request.session.elicit_form(asked.question.text, FORM, request.request_id)
+                answer = self._answer(request, asked, form)
+                return answer or _UNANSWERED[form.action]
+        except (MCPError, ValueError):  # ValueError: what came back is no answer to a form
+            return _COULD_NOT_ASK
+        finally:
+            self._close(token, answer)
+        return _TOO_LATE
+
+    def _second_call(
+        self, request: Request, params: types.CallToolRequestParams, token: str, question: Question
+    ) -> Answer | str:
+        """The answer to the form of this token. It is for what that form showed: `question` is of what is there now."""
+        asked, answer = self._open.get(token), None
+        if asked is None:
             return _TOO_LATE
         form = (params.input_responses or {}).get(_FORM_KEY)
-        return _answer(request, waiting, form) if isinstance(form, types.ElicitResult) else _COULD_NOT_ASK
+        try:
+            if not _same_call(asked.question, question):
+                return _ANOTHER
+            if not isinstance(form, types.ElicitResult):
+                return _COULD_NOT_ASK
+            answer = self._answer(request, asked, form)
+            return answer or _UNANSWERED[form.action]
+        finally:
+            self._close(token, answer)
+
+    def _answer(self, request: Request, asked: _Asked, form: types.ElicitResult) -> Answer | None:
+        client = request.session.client_params
+        return read_answer(
+            asked.question,
+            form.content if form.action == "accept" else None,
+            client=client.client_info.name[:_LONGEST_CLIENT_NAME] if client else "unknown",
+            latency_ms=round((self._elapsed() - asked.since) * 1000),
+        )
+
+    def _close(self, token: str, answer: Answer | None) -> None:
+        asked = self._open.pop(token, None)
+        if asked is not None and answer is None:
+            self._unanswered.append(_Asked(asked.question, self._elapsed()))
+
+    def _forget(self) -> None:
+        """Forms that were waited for long enough are closed; those closed long ago do not count any more."""
+        now = self._elapsed()
+        for token in [token for token, asked in self._open.items() if now - asked.since > self._silence]:
+            self._close(token, None)
+        self._unanswered = [each for each in self._unanswered if now - each.since < PAUSE_SECONDS]
 
 
-def _answer(request: Request, asked: _Asked, form: types.ElicitResult) -> Answer | str:
-    client = request.session.client_params
-    answer = read_answer(
-        form.content if form.action == "accept" else None,
-        client=client.client_info.name[:_LONGEST_CLIENT_NAME] if client else "unknown",
-        latency_ms=round((time.monotonic() - asked.since) * 1000),
-    )
-    return answer or _UNANSWERED[form.action]
+def _same(one: Question, other: Question) -> bool:
+    """Whether both are about the same content of the same request."""
+    return (one.request_id, one.basis) == (other.request_id, other.basis)
+
+
+def _same_call(asked: Question, now: Question) -> bool:
+    """Whether the second call is that of the first. A request that has become another one since is refused later, by
+    its basis; the same one must still be shown in the same words.
+    """
+    if (asked.request_id, asked.expires_at) != (now.request_id, now.expires_at):
+        return False
+    return asked.text == now.text or asked.basis != now.basis
 
 
 def can_ask(request: Request) -> bool:

@@ -15,6 +15,7 @@ Standard output belongs to the protocol; the log goes to standard error.
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -41,8 +42,8 @@ NAME = "nexus-control"
 INSTRUCTIONS = """\
 nexus-control decides whether something dangerous may be executed, and proves it afterwards.
 1. request: say what you want done (goal, plan, mode) and under which policy or template. Nothing runs.
-2. approve asks a person, where your host can; otherwise show people the command that the answer names in `next`.
-   You cannot approve for them.
+2. approve asks a person, where your host can; otherwise show a person the answer's details.command. Never run it
+   yourself, however you could: the approval is theirs to give, and you cannot approve for them.
 3. status: see what is missing; wait_seconds waits for a change. inspect shows everything.
 4. execute with dry_run true rehearses an approved apply decision; execute without it runs it, once.
 5. A refusal says why in details.reasons, changes nothing, and names what to do in `next`. Do not retry unchanged.
@@ -72,14 +73,19 @@ def serve_stdio(settings: Settings) -> None:
 
 
 def make_server(
-    context: ToolContext, settings: Settings, ending: Ending | None = None
+    context: ToolContext,
+    settings: Settings,
+    ending: Ending | None = None,
+    elapsed: Callable[[], float] = time.monotonic,
 ) -> Server[dict[str, Any]]:
-    """The protocol server over this context; `ending` is told of the calls that are under way."""
+    """The protocol server over this context; `ending` is told of the calls that are under way. `elapsed` says, in
+    seconds, for how long a form has been open.
+    """
     ending = ending or Ending(Stop())
     tools = offered(settings)
     schemas = packaged_schemas()
     listed = [_listed(tool, settings.name_style, schemas[tool.name]) for tool in tools]
-    asker = Asker(settings.silence_seconds)
+    asker = Asker(settings.silence_seconds, elapsed)
     by_name = {spelled(tool.name, style): tool for tool in tools for style in ("dotted", "underscore")}
 
     async def list_tools(_request: Request, _params: object) -> types.ListToolsResult:

@@ -16,7 +16,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.server.ending import Ending
 from nexus_control.toolset.calling import Outcome, call, question_of
-from nexus_control.toolset.tool import Tool, ToolContext
+from nexus_control.toolset.tool import Question, Tool, ToolContext
 
 Request: TypeAlias = ServerRequestContext[dict[str, Any], Any]
 
@@ -44,10 +44,10 @@ async def run(ending: Ending, tool: Tool, context: ToolContext, arguments: Mappi
 
 async def ask(
     ending: Ending, tool: Tool, context: ToolContext, arguments: Mapping[str, object]
-) -> str | Outcome:
+) -> Question | Outcome:
     """A tool's question, or what the call answers without asking."""
 
-    def in_thread() -> str | Outcome:
+    def in_thread() -> Question | Outcome:
         with ending.call(threading.Event()) as may_begin:
             return question_of(tool if may_begin else replace(tool, question=_refuse), context, arguments)
 

@@ -67,6 +67,7 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
             approvals=settings.approvals,
             approver=settings.approver,
             router=router,
+            config=settings.config,
             name_style=settings.name_style,
         )
 

@@ -3,6 +3,7 @@
 The form has a required choice and a reason. Only a choice that was typed in counts: a form that is declined, closed,
 empty, or not answered in time is *unanswered*, neither an approval nor a denial. What comes back is what the host
 says a person said; it is recorded as assurance "elicited" with the client's name and the time it took, never as proof.
+The answer is for the request that the form showed, and for no other that came in its place meanwhile.
 
 What the model wrote as its comment is not shown and not recorded: the reason is the person's own.
 """
@@ -11,15 +12,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from nexus_control.arguments import ApproveArguments, EndArguments, validated
-from nexus_control.decision import require_may_approve, require_open
+from nexus_control.decision import require_basis, require_may_approve, require_open
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.instants import format_instant
 from nexus_control.payloads import Elicitation
 from nexus_control.render.question import render_question
+from nexus_control.render.text import holds_padding
 from nexus_control.toolset.guidance import approve_command
-from nexus_control.toolset.tool import Answer, Data, ToolContext
+from nexus_control.toolset.tool import Answer, Data, Question, ToolContext
 from nexus_control.usecases import deciding, views
 from nexus_control.usecases.authority import authority_of
+from nexus_control.usecases.describing import will_run
+from nexus_control.usecases.views import decision_view, template_view
 
 FORM: Final[dict[str, Any]] = {
     "type": "object",
@@ -41,11 +45,14 @@ FORM: Final[dict[str, Any]] = {
 }
 SILENCE_SECONDS: Final = 45
 LONGEST_QUESTION: Final = 8000
+MOST_LINES: Final = 200
 _NO_REASON = "Denied in the host's form, without a reason"
 
 
-def read_answer(content: Mapping[str, object] | None, *, client: str, latency_ms: int) -> Answer | None:
-    """The answer that an accepted form holds; None where no choice was typed in."""
+def read_answer(
+    question: Question, content: Mapping[str, object] | None, *, client: str, latency_ms: int
+) -> Answer | None:
+    """The answer that an accepted form of this question holds; None where no choice was typed in."""
     match content:
         case {"verdict": ("approve" | "deny") as verdict}:
             pass
@@ -54,10 +61,12 @@ def read_answer(content: Mapping[str, object] | None, *, client: str, latency_ms
     given = content.get("reason")
     reason = given.strip() if isinstance(given, str) else ""
     elicitation = Elicitation(client=client, latency_ms=latency_ms)
-    return Answer(approves=verdict == "approve", reason=reason or None, elicitation=elicitation)
+    return Answer(
+        question=question, approves=verdict == "approve", reason=reason or None, elicitation=elicitation
+    )
 
 
-def question(context: ToolContext, arguments: ApproveArguments) -> str:
+def question(context: ToolContext, arguments: ApproveArguments) -> Question:
     """What to ask the approver. Raises as their approval would, or APPROVAL_NEEDS_A_PERSON where a form cannot do."""
     approver = context.approver
     if approver is None:
@@ -66,6 +75,7 @@ def question(context: ToolContext, arguments: ApproveArguments) -> str:
         decision = session.decision(arguments.request_id)
         now = session.now
         authority = authority_of(context.store, session, decision, now)
+    require_basis(arguments.basis, decision.basis, decision.decision_id)
     try:
         require_may_approve(decision.facts, approver, "elicited", now, authority)
     except NexusControlError as fault:
@@ -73,15 +83,29 @@ def question(context: ToolContext, arguments: ApproveArguments) -> str:
             raise
         raise needs_a_person(context, arguments, "the policy does not accept an answer given here") from None
     expires_at = format_instant(arguments.expires_at) if arguments.expires_at else None
-    text = render_question(views.decision_view(decision, now), approver, expires_at)
-    if len(text) > LONGEST_QUESTION:
+    view = {
+        "decision": decision_view(decision, now),
+        "template": template_view(decision.facts),
+        "will_run": will_run(decision.facts, context.router),
+        "basis": decision.basis,
+    }
+    text = render_question(view, approver, expires_at)
+    if len(text) > LONGEST_QUESTION or text.count("\n") > MOST_LINES:
         raise needs_a_person(context, arguments, "the request is too long to be shown whole in a form")
-    return text
+    if holds_padding(view):
+        raise needs_a_person(context, arguments, "the request is padded with blanks or empty lines")
+    return Question(
+        text=text, request_id=decision.decision_id, basis=decision.basis or "", expires_at=expires_at
+    )
 
 
 def decide(context: ToolContext, arguments: ApproveArguments, answer: Answer) -> Data:
-    """Record what the person said: their approval, or their denial."""
-    given = {"request_id": arguments.request_id, "actor": context.approver}
+    """Record what the person said of what they were shown: their approval, or their denial. Raises BASIS_CHANGED."""
+    given = {
+        "request_id": arguments.request_id,
+        "actor": context.approver,
+        "basis": answer.question.basis,
+    }
     if answer.approves:
         values = {**given, "comment": answer.reason, "expires_at": arguments.expires_at}
         return deciding.approve(

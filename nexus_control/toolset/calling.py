@@ -7,7 +7,7 @@ from nexus_control.actors import Actor
 from nexus_control.arguments import Arguments, validated
 from nexus_control.errors import ErrorCode, NexusControlError, next_step
 from nexus_control.results import fault_of
-from nexus_control.toolset.tool import Data, Tool, ToolContext
+from nexus_control.toolset.tool import Data, Question, Tool, ToolContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ def call(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> O
     return Outcome(outcome)
 
 
-def question_of(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> str | Outcome:
+def question_of(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> Question | Outcome:
     """What to ask a person before this call, or what the call answers without asking. Never raises."""
     ask = tool.question
     if ask is None:
@@ -56,10 +56,9 @@ def _require_own(context: ToolContext, checked: Arguments) -> None:
 
 
 def _error(fault: NexusControlError) -> Data:
-    """A fault that a person can end with one command names it in details.command: that is what to do next."""
     return {
         "code": str(fault.code),
         "message": fault.message,
         "details": fault.details,
-        "next": fault.details.get("command") or next_step(fault.code),
+        "next": next_step(fault.code),
     }

@@ -1,28 +1,51 @@
 """What a tool tells the model beside its data: what happened, and what to do now.
 
-Only ids, numbers and our own words go in here; what people wrote stays in the data.
+Only ids, numbers and our own words go in here; what people wrote stays in the data. What a person must run is never
+said as something to do: a model with a shell would do it. It is in `details.command`, and the advice is to show it.
 """
 
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from nexus_control.decision import DecisionState
-from nexus_control.toolset.tool import PREFIX, ToolContext, spelled
+from nexus_control.execution.opening import IN_MEMORY
+from nexus_control.toolset.tool import PREFIX, Data, ToolContext, spelled
 
 _OPEN = (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED)
 _USUAL_KEY = "~/.ssh/id_ed25519"
 
 
 def approve_command(context: ToolContext, decision_id: str) -> str:
-    """The command with which a person approves at their own terminal: signed, where the policy demands that."""
-    words, store = ["nexus-control", "approve", decision_id, "--db", context.database], context.store
-    policy = store.load(decision_id).facts.policy
+    """The command with which a person approves at their own terminal, from whatever folder: signed, where the policy
+    demands that.
+    """
+    database = context.database
+    if database != IN_MEMORY:
+        database = str(Path(database).absolute())
+    words = [sys.executable, "-m", "nexus_control", "approve", decision_id, "--db", database]
+    words += [] if context.config is None else ["--config", str(context.config.absolute())]
+    policy = context.store.load(decision_id).facts.policy
     if policy is None or policy.min_assurance != "signed":
         return shlex.join(words)
-    if store.allowed_signers is not None:
-        words += ["--allowed-signers", str(store.allowed_signers.absolute())]
+    if context.store.allowed_signers is not None:
+        words += ["--allowed-signers", str(context.store.allowed_signers.absolute())]
     return f"{shlex.join(words)} --sign {_USUAL_KEY}"
+
+
+def for_a_person(
+    context: ToolContext, decision_id: str, state: str, blocking_reasons: Sequence[Mapping[str, Any]] = ()
+) -> Data:
+    """`details.command`, where a person's approval is what is waited for."""
+    if (
+        state != DecisionState.PENDING_APPROVAL
+        or context.approvals == "declared"
+        or is_final(blocking_reasons)
+    ):
+        return {}
+    return {"details": {"command": approve_command(context, decision_id)}}
 
 
 def tool_name(context: ToolContext, verb: str) -> str:
@@ -32,7 +55,6 @@ def tool_name(context: ToolContext, verb: str) -> str:
 
 def after_state(
     context: ToolContext,
-    decision_id: str,
     state: str,
     blocking_reasons: Sequence[Mapping[str, Any]] = (),
 ) -> str:
@@ -50,11 +72,11 @@ def after_state(
     if state in _OPEN and any(reason["code"] == "IMPORTED_APPROVALS" for reason in blocking_reasons):
         return (
             "Get approvals that count here, or make a new request: what was imported, or signed by nobody who is"
-            f" trusted here, is evidence and not authority. {_get_approved(context, decision_id)}"
+            f" trusted here, is evidence and not authority. {_get_approved(context)}"
         )
     match state:
         case DecisionState.PENDING_APPROVAL:
-            return _get_approved(context, decision_id)
+            return _get_approved(context)
         case DecisionState.APPROVED:
             return f"Call {tool_name(context, 'execute')} with the adapter that should carry it out."
         case DecisionState.EXECUTING:
@@ -74,9 +96,15 @@ def is_final(blocking_reasons: Sequence[Mapping[str, Any]]) -> bool:
     return any(reason["code"] in ("ALREADY_EXECUTED", "FORENSIC_IMPORT") for reason in blocking_reasons)
 
 
-def _get_approved(context: ToolContext, decision_id: str) -> str:
-    status = tool_name(context, "status")
+def _get_approved(context: ToolContext) -> str:
+    approve, status = tool_name(context, "approve"), tool_name(context, "status")
     if context.approvals == "declared":
-        return f"Let each approver approve with {tool_name(context, 'approve')}, then call {status}."
-    command = approve_command(context, decision_id)
-    return f"Ask a person to approve with `{command}`, then call {status} with wait_seconds."
+        return f"Let each approver approve with {approve}, then call {status}."
+    asked = (
+        f"Call {approve}, which asks a person where your host can; else show"
+        if context.approvals == "human"
+        else "Show"
+    )
+    return (
+        f"{asked} details.command to a person; do not run it yourself. Then call {status} with wait_seconds."
+    )

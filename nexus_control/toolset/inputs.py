@@ -37,6 +37,7 @@ DESCRIPTIONS: dict[str, str] = {
     "allowed_modes": 'The modes in which the decision may be executed. Default: "dry_run", and "apply" when mode is '
     '"apply".',
     "approvers": "The ids of the only people whose approval counts. Default: anybody's does.",
+    "basis": "The basis that status or inspect showed: what has become another request since is refused.",
     "bundle": "The bundle 0.5 to import, as an object or as JSON text. Give this or path, not both.",
     "comment": "Why you approve; it is kept in the decision's history. A person who is asked gives their own reason.",
     "conflict_mode": '"reject_on_conflict" (default) refuses a decision that exists here; "new_decision_id" gives what '

@@ -28,6 +28,12 @@ class ToolOutput(BaseModel):
     next_action: Annotated[str, Field(description="What to do now.")]
 
 
+class DecisionOutput(ToolOutput):
+    """Where a person's approval is waited for, `details.command` is what to show them."""
+
+    details: JsonObject | None = None
+
+
 class ErrorOutput(BaseModel):
     """Every refusal and fault."""
 
@@ -37,7 +43,7 @@ class ErrorOutput(BaseModel):
     next: Annotated[str, Field(description="What to do about it.")]
 
 
-class ApprovalOutput(ToolOutput):
+class ApprovalOutput(DecisionOutput):
     request_id: str
     state: DecisionState
     current_approvals: int
@@ -47,6 +53,7 @@ class ApprovalOutput(ToolOutput):
 
 class RequestOutput(ApprovalOutput):
     min_approvals: int
+    basis: str
     template_name: str | None = None
     template_digest: str | None = None
     overrides_applied: JsonObject | None = None
@@ -140,13 +147,14 @@ class LinkedRun(BaseModel):
     status: str
 
 
-class StatusOutput(DecisionFields, ToolOutput):
+class StatusOutput(DecisionFields, DecisionOutput):
     request_id: str
     state: DecisionState
     active_approvals: int
     total_approvals: int
     required_approvals: int
     is_approved: bool
+    basis: str | None
     blocking_reasons: list[BlockingReason]
     executions: list[ExecutionLine]
     run: LinkedRun | None
@@ -183,15 +191,17 @@ class UsedTemplate(BaseModel):
     overrides_applied: JsonObject
 
 
-class InspectOutput(ToolOutput):
+class InspectOutput(DecisionOutput):
     ok: bool
     decision: InspectedDecision
     lifecycle: LifecycleView
     approval: ApprovalView
     policy: PolicyFields | None
     template: UsedTemplate | None
+    will_run: Annotated[JsonObject | None, Field(description="What the steps of an open decision would run.")]
     execution: list[ExecutionLine]
     timeline: list[LifecycleEntry]
+    basis: str | None
     head: str
     events: list[EventLine] | None = None
     compiled_router_request: JsonObject | None = None

@@ -26,7 +26,7 @@ from nexus_control.render.decision import verdict
 from nexus_control.render.text import counted
 from nexus_control.toolset import asking
 from nexus_control.toolset.artifacts import file_name, read_artifact, write_artifact
-from nexus_control.toolset.guidance import after_state, is_final, tool_name
+from nexus_control.toolset.guidance import after_state, for_a_person, is_final, tool_name
 from nexus_control.toolset.inputs import ImportBundleInput, StatusInput
 from nexus_control.toolset.tool import Data, ToolContext
 from nexus_control.usecases import deciding, executing, exporting, requesting, templating, views
@@ -41,7 +41,8 @@ def request(context: ToolContext, arguments: RequestArguments) -> Data:
     data = requesting.request(context.store, arguments, checker)
     return data | {
         "summary": f"Request {data['request_id']} is {_quorum(data)}.",
-        "next_action": after_state(context, data["request_id"], data["state"]),
+        "next_action": after_state(context, data["state"]),
+        **for_a_person(context, data["request_id"], data["state"]),
     }
 
 
@@ -56,7 +57,8 @@ def approve(context: ToolContext, arguments: ApproveArguments) -> Data:
     _, reasons = views.current_view(context.store, data["request_id"])
     return data | {
         "summary": f"The {given} is recorded; the decision is {_quorum(data)}.",
-        "next_action": after_state(context, data["request_id"], data["state"], reasons),
+        "next_action": after_state(context, data["state"], reasons),
+        **for_a_person(context, data["request_id"], data["state"], reasons),
     }
 
 
@@ -79,17 +81,19 @@ def status(context: ToolContext, arguments: StatusInput) -> Data:
     reasons = data["blocking_reasons"]
     return data | {
         "summary": f"{verdict(reasons)}; {data['active_approvals']} of {data['required_approvals']} approvals.",
-        "next_action": after_state(context, data["request_id"], data["state"], reasons),
+        "next_action": after_state(context, data["state"], reasons),
+        **for_a_person(context, data["request_id"], data["state"], reasons),
     }
 
 
 def inspect(context: ToolContext, arguments: InspectArguments) -> Data:
-    data = views.inspect(context.store, arguments)
+    data = views.inspect(context.store, arguments, context.router)
     lifecycle = data["lifecycle"]
     reasons = lifecycle["blocking_reasons"]
     return data | {
         "summary": f"{verdict(reasons)}.",
-        "next_action": after_state(context, arguments.decision_id, lifecycle["state"], reasons),
+        "next_action": after_state(context, lifecycle["state"], reasons),
+        **for_a_person(context, arguments.decision_id, lifecycle["state"], reasons),
     }
 
 

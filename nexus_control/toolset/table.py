@@ -22,7 +22,7 @@ TOOLS: tuple[Tool, ...] = (
         name="nexus-control.approve",
         title="Approve a decision",
         description="Get a pending decision approved by a person: where your host can ask one, it asks now; "
-        "otherwise you get APPROVAL_NEEDS_A_PERSON, and its `next` is the command to show them.",
+        "otherwise you get APPROVAL_NEEDS_A_PERSON with details.command: show it to them, do not run it yourself.",
         input_model=arguments.ApproveArguments,
         annotations=WRITING,
         run=runs.approve,

@@ -39,9 +39,20 @@ class Annotations:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a person typed into the form, and how it came back."""
+class Question:
+    """What a person is asked: the text that they see, of the request that `basis` commits to."""
 
+    text: str
+    request_id: str
+    basis: str
+    expires_at: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a person typed into the form of this question, and how it came back."""
+
+    question: Question
     approves: bool
     reason: str | None
     elicitation: Elicitation
@@ -54,7 +65,8 @@ class ToolContext:
     `actor` is who the server acts for. `database` is how a person names the store on the command line. Files go to
     `artifacts`, which is created when it is first needed. `approvals`: "declared" trusts the actor that an argument
     names; "human" approves on the `answer` that `approver` gave when they were asked, and `unanswered` says why
-    there is none. `wait` sleeps for some seconds, and answers True when the waiting should end at once.
+    there is none. `config` is the file that `router` was made from, for the commands that people are shown. `wait`
+    sleeps for some seconds, and answers True when the waiting should end at once.
     """
 
     store: DecisionStore
@@ -66,6 +78,7 @@ class ToolContext:
     answer: Answer | None = None
     unanswered: str = "nobody approves here on a model's word"
     router: RouterProtocol | None = None
+    config: Path | None = None
     name_style: NameStyle = "dotted"
     wait: Callable[[float], bool] = field(default_factory=lambda: threading.Event().wait)
 
@@ -83,7 +96,7 @@ class Tool:
     input_model: type[Arguments]
     annotations: Annotations
     run: Callable[[ToolContext, Any], Data]
-    question: Callable[[ToolContext, Any], str] | None = None
+    question: Callable[[ToolContext, Any], Question] | None = None
 
     @property
     def takes_actor(self) -> bool:

@@ -1,5 +1,7 @@
 """What people do to an open decision: approve, revoke, deny, withdraw. Only approvers who count may decide.
 
+`basis` is what was shown to whoever decides. A decision that has become another one since is not decided.
+
 A verdict that is signed (`signing`) is verified before its event is written, and stored with its signature. One that
 stops a decision brings the head beside the store forward, so that an older copy of the store is noticed.
 """
@@ -8,8 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from nexus_control import head
-from nexus_control.actors import Actor
 from nexus_control.decision import (
+    require_basis,
     require_future,
     require_may_approve,
     require_may_deny,
@@ -49,13 +51,13 @@ def approve(
     """One person's approval. `assurance` is how the caller of this function knows who it is; a signature outdoes it."""
     known: Assurance = "signed" if signed is not None else assurance
     with store.writing() as session:
-        decision = session.decision(arguments.request_id)
+        decision = _shown(session, arguments)
         now = session.instant_of_verdict(decision)
         authority = authority_of(store, session, decision, now)
         require_may_approve(decision.facts, arguments.actor, known, now, authority)
         expires_at = format_instant(arguments.expires_at) if arguments.expires_at else None
         if signed is not None:
-            stated = _require_signed(store, session, decision, arguments.actor, "approve", signed, now)
+            stated = _require_signed(store, session, decision, arguments, "approve", signed, now)
             expires_at = _same_expiry(arguments.expires_at, stated)
         require_future(parse_instant(expires_at) if expires_at else None, now, "expires_at")
         granted = ApprovalGrantedPayload(
@@ -74,11 +76,11 @@ def revoke_approval(
 ) -> dict[str, Any]:
     """Take back one's own approval, before dispatch."""
     with store.writing() as session:
-        decision = session.decision(arguments.request_id)
+        decision = _shown(session, arguments)
         now = session.instant_of_verdict(decision)
         require_may_revoke(decision.facts, arguments.actor, now)
         if signed is not None:
-            _require_signed(store, session, decision, arguments.actor, "revoke", signed, now)
+            _require_signed(store, session, decision, arguments, "revoke", signed, now)
         revoked = ApprovalRevokedPayload(reason=arguments.reason, signed=signed)
         stored = session.append(decision, arguments.actor, revoked)
         view = approval_view(stored.facts, now, authority_now(store, session, stored, now))
@@ -96,11 +98,11 @@ def deny(
 ) -> dict[str, Any]:
     """One approver's refusal; it ends the decision."""
     with store.writing() as session:
-        decision = session.decision(arguments.request_id)
+        decision = _shown(session, arguments)
         now = session.instant_of_verdict(decision)
         require_may_deny(decision.facts, arguments.actor, now)
         if signed is not None:
-            _require_signed(store, session, decision, arguments.actor, "deny", signed, now)
+            _require_signed(store, session, decision, arguments, "deny", signed, now)
         denied = ApprovalDeniedPayload(
             reason=arguments.reason,
             assurance="signed" if signed is not None else assurance,
@@ -112,19 +114,29 @@ def deny(
     return state_view(stored.facts, now, stored.authority)
 
 
+def _shown(
+    session: "ReadSession", arguments: "ApproveArguments | EndArguments | RevokeArguments"
+) -> "StoredDecision":
+    """The decision, as it was shown to whoever decides. Raises DECISION_NOT_FOUND or BASIS_CHANGED."""
+    decision = session.decision(arguments.request_id)
+    require_basis(arguments.basis, decision.basis, decision.decision_id)
+    return decision
+
+
 def _require_signed(
     store: DecisionStore,
     session: "ReadSession",
     decision: "StoredDecision",
-    actor: Actor,
+    arguments: "ApproveArguments | EndArguments | RevokeArguments",
     verdict: "Verdict",
     signed: SignedStatement,
     at: datetime,
 ) -> str | None:
-    """When the approval runs out, as the statement says. Raises SIGNATURE_INVALID."""
+    """When the approval runs out, as the statement says. Raises SIGNATURE_INVALID or BASIS_CHANGED."""
     from nexus_control.usecases import signing  # cryptography is loaded at the first signature
 
-    opened = signing.require_signed(store, session, decision, actor, verdict, signed, at)
+    signing.require_basis_of(signed.statement, arguments.basis)
+    opened = signing.require_signed(store, session, decision, arguments.actor, verdict, signed, at)
     return opened.statement.expires_at
 
 
@@ -137,7 +149,7 @@ def _same_expiry(given: datetime | None, stated: str | None) -> str | None:
 def withdraw(store: DecisionStore, arguments: "EndArguments") -> dict[str, Any]:
     """The requester takes the request back."""
     with store.writing() as session:
-        decision = session.decision(arguments.request_id)
+        decision = _shown(session, arguments)
         now = session.instant_of_verdict(decision)
         require_may_withdraw(decision.facts, arguments.actor, now)
         withdrawn = DecisionWithdrawnPayload(reason=arguments.reason)

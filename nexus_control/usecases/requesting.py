@@ -50,6 +50,7 @@ def request(
         decision = session.create(arguments.actor, opening)
         data = approval_view(decision.facts, session.now, decision.authority)
     data["min_approvals"] = policy.min_approvals
+    data["basis"] = decision.basis
     if template is not None:
         data["template_name"] = template.name
         data["template_digest"] = template.digest

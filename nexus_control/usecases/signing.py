@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_control import checkpoints
 from nexus_control.actors import Actor, fold_id
-from nexus_control.decision import require_future
+from nexus_control.decision import require_basis, require_future
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.allowed_signers import AllowedSigners, parse_allowed_signers
 from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
 from nexus_control.evidence.ssh_keys import SshKey
-from nexus_control.evidence.statement import NAMESPACE, Verdict, require_says, statement_of
+from nexus_control.evidence.statement import NAMESPACE, Verdict, parse_statement, require_says, statement_of
 from nexus_control.instants import format_instant
 from nexus_control.integrity import sha256_hex
 from nexus_control.payloads import (
@@ -45,7 +45,7 @@ def approval_statement(store: DecisionStore, arguments: "StatementArguments") ->
             decision.facts,
             approver=arguments.approver,
             verdict=arguments.verdict,
-            basis=_basis(session, decision),
+            basis=decision.policy_leaf,
             log=checkpoints.origin_of(session, store.sidecar),
             nonce=store.clock.new_id().replace("-", ""),
             issued_at=format_instant(session.now),
@@ -56,6 +56,7 @@ def approval_statement(store: DecisionStore, arguments: "StatementArguments") ->
         "request_id": decision.decision_id,
         "approver": statement.approver,
         "verdict": statement.verdict,
+        "basis": statement.basis.chain,
         "statement": text,
         "sha256": sha256_hex(text),
         "namespace": NAMESPACE,
@@ -71,6 +72,13 @@ def allowed_signers_of(store: DecisionStore) -> AllowedSigners | None:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise invalid_argument("allowed_signers", f"cannot be read: {why}") from None
+
+
+def require_basis_of(statement: str, shown: str | None) -> None:
+    """That a statement is of what was shown. Raises BASIS_CHANGED, or SIGNATURE_INVALID for what is no statement."""
+    if shown is not None:
+        stated = parse_statement(statement)
+        require_basis(shown, stated.basis.chain, stated.decision_id, what="What the statement names")
 
 
 def require_signed(
@@ -93,7 +101,7 @@ def require_signed(
         decision.facts,
         approver=actor.id,
         verdict=verdict,
-        basis=_basis(session, decision),
+        basis=decision.policy_leaf,
         expires_at=statement.expires_at if verdict == "approve" else None,
     )
     if statement.log != checkpoints.origin_in(session):
@@ -115,12 +123,12 @@ def verified(
     allowed = allowed_signers_of(store)
     if allowed is None:
         return set()
-    log, basis = checkpoints.origin_in(session), _basis(session, decision)
+    log = checkpoints.origin_in(session)
     used, by_key = set[str](), dict[SshKey, int]()
     for event, opened in _signed_verdicts(session.events(decision)):
         is_first, nonce = opened.statement.nonce not in used, opened.statement.nonce
         used.add(nonce)
-        if is_first and event.seq in signed and _counts(event, opened, decision, basis, allowed, log, at):
+        if is_first and event.seq in signed and _counts(event, opened, decision, allowed, log, at):
             by_key.setdefault(opened.signature.key, event.seq)
     return set(by_key.values())
 
@@ -129,7 +137,6 @@ def _counts(
     event: StoredEvent,
     opened: SignedVerdict,
     decision: StoredDecision,
-    basis: str,
     allowed: AllowedSigners,
     log: str | None,
     at: datetime,
@@ -143,7 +150,7 @@ def _counts(
             decision.facts,
             approver=event.actor.id,
             verdict="approve",
-            basis=basis,
+            basis=decision.policy_leaf,
             expires_at=content.expires_at,
         )
         opened.require_issued_by(event.instant)
@@ -153,13 +160,6 @@ def _counts(
             raise
         return False
     return opened.statement.log == log
-
-
-def _basis(session: ReadSession, decision: StoredDecision) -> str:
-    """The chain hash of POLICY_ATTACHED; nothing before there is one."""
-    seq = decision.facts.policy_seq
-    found = session.rows.entries("decision", decision.decision_id, decision.generation, seq, seq + 1)
-    return found[0].leaf if found else ""
 
 
 def _of_every_generation(session: ReadSession, decision: StoredDecision) -> Iterator[StoredEvent]:

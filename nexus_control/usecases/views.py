@@ -28,6 +28,7 @@ from nexus_control.render.decision import render_decision
 from nexus_control.session import ReadSession
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.authority import authority_of
+from nexus_control.usecases.describing import will_run
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import InspectArguments, StatusArguments
@@ -94,6 +95,7 @@ def status(store: DecisionStore, arguments: "StatusArguments") -> dict[str, Any]
         "request_id": standing["request_id"],
         "state": standing["state"],
         **decision_view(decision, now),
+        "basis": decision.basis,
         "active_approvals": standing["current_approvals"],
         "total_approvals": len(facts.progress.approvals),
         "required_approvals": standing["required_approvals"],
@@ -195,8 +197,8 @@ def _lifecycle(decision: Decision, stored: StoredDecision, authority: frozenset[
     )
 
 
-def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, Any]:
-    """Everything about a decision for a reviewer."""
+def inspect(store: DecisionStore, arguments: "InspectArguments", router: object = None) -> dict[str, Any]:
+    """Everything about a decision for a reviewer, all of one instant; `router` may know what its steps would run."""
     with store.reading() as session:
         stored = session.decision(arguments.decision_id)
         events = session.events(stored)
@@ -227,9 +229,11 @@ def inspect(store: DecisionStore, arguments: "InspectArguments") -> dict[str, An
             ],
         },
         "policy": facts.policy.to_dict() if facts.policy else None,
-        "template": _template(facts),
+        "template": template_view(facts),
+        "will_run": will_run(facts, router),
         "execution": [execution_line(each) for each in facts.progress.executions],
         "timeline": timeline,
+        "basis": stored.basis,
         "head": stored.head,
     }
     if arguments.include_events:
@@ -290,7 +294,8 @@ def _run(facts: Facts) -> dict[str, Any] | None:
     return {"run_id": linked.run_id, "status": linked.outcome} if linked else None
 
 
-def _template(facts: Facts) -> dict[str, Any] | None:
+def template_view(facts: Facts) -> dict[str, Any] | None:
+    """The template that the policy was made from, and what of it was overridden."""
     reference = template_ref(facts)
     if reference is None:
         return None

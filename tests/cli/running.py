@@ -5,7 +5,7 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,21 +50,33 @@ def command_names(group: typer.Typer) -> list[tuple[str, ...]]:
     ]
 
 
-def at_a_terminal(*arguments: str, typed: str = "", width: int = 100) -> "subprocess.CompletedProcess[str]":
-    """One run with a terminal; everything it shows is in `stdout`."""
+def at_a_terminal(
+    *arguments: str,
+    typed: str = "",
+    width: int = 100,
+    folder: Path | None = None,
+    changes: Mapping[str, str] | None = None,
+    meanwhile: Callable[[], object] | None = None,
+) -> "subprocess.CompletedProcess[str]":
+    """One run with a terminal; everything it shows is in `stdout`. `meanwhile` happens once the question is asked."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "nexus_control", *arguments],
-        env=environment(COLUMNS=str(width), TERM="xterm-256color", LANG="C.UTF-8"),
+        cwd=folder,
+        env=environment(COLUMNS=str(width), TERM="xterm-256color", LANG="C.UTF-8", **(changes or {})),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         close_fds=True,
     )
     os.close(theirs)
-    os.write(ours, typed.encode())
     shown = bytearray()
     try:
+        while meanwhile is not None and b"[y/N]" not in shown:
+            shown += os.read(ours, 65536)
+        if meanwhile is not None:
+            meanwhile()
+        os.write(ours, typed.encode())
         while part := os.read(ours, 65536):
             shown += part
     except OSError:  # on Linux, reading from a terminal that everybody has left fails

@@ -154,6 +154,16 @@ UNREADABLE: dict[str, tuple[bytes | None, str]] = {
 }
 
 
+def test_a_page_names_padding(commands: Commands, tmp_path: Path) -> None:
+    plan = f"1. look{chr(10) * 3000}2. delete"
+    request_id = commands.answer("request", f"tidy{' ' * 4000}up", "--plan", plan)["request_id"]
+    commands.run("export", request_id, "-o", str(tmp_path / "bundle.json"))
+    commands.run("report", str(tmp_path / "bundle.json"), "-o", str(tmp_path / "page.html"))
+    page = (tmp_path / "page.html").read_text()
+    assert "tidy … 4000 blanks … up" in page
+    assert "1. look\n… 2999 empty lines …\n2. delete" in page
+
+
 @pytest.mark.parametrize("command", ["verify", "report"])
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_a_file_that_is_no_evidence_exits_2(

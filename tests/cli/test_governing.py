@@ -83,23 +83,44 @@ def test_a_request_is_ended_or_an_approval_taken_back_with_a_reason(
 
 def test_ones_own_login_is_local_and_a_name_that_was_given_is_declared(tmp_path: Path) -> None:
     request_id = requested(tmp_path, "--min-assurance", "local", "--as", "human:alice")
-    refused = answer(tmp_path, "approve", request_id, "--yes", "--as", "human:bob", code=1)
-    assert refused["code"] == "ASSURANCE_TOO_LOW"
-    assert answer(tmp_path, "approve", request_id, "--yes")["is_approved"] is True
+    database = ("--db", str(tmp_path / "store.db"))
+    named = at_a_terminal("approve", request_id, "--as", "human:bob", *database, typed="y\n")
+    assert (named.returncode, "ASSURANCE_TOO_LOW" in named.stdout) == (1, True)
+    assert at_a_terminal("approve", request_id, *database, typed="y\n").returncode == 0
     (approval,) = answer(tmp_path, "inspect", request_id)["approval"]["approvals"]
     assert approval["assurance"] == "local"
+
+
+UNASKED = {
+    "from a pipe": nexus_control,
+    "at a terminal": at_a_terminal,
+}
+
+
+@pytest.mark.parametrize("how", UNASKED)
+def test_who_was_not_asked_at_a_terminal_is_only_declared(how: str, tmp_path: Path) -> None:
+    demanding, plain = requested(tmp_path, "--min-assurance", "local"), requested(tmp_path)
+    options = ("--yes", "--db", str(tmp_path / "store.db"))
+    refused = UNASKED[how]("approve", demanding, *options)
+    assert (refused.returncode, "ASSURANCE_TOO_LOW" in refused.stdout + refused.stderr) == (1, True)
+    assert UNASKED[how]("approve", plain, *options).returncode == 0
+    (approval,) = answer(tmp_path, "inspect", plain)["approval"]["approvals"]
+    assert approval["assurance"] == "declared"
+    assert UNASKED[how]("deny", demanding, "--reason", "no", *options).returncode == 0
+    events = NexusControlTools(db_path=tmp_path / "store.db").store.get_events(demanding)
+    assert events[-1].payload["assurance"] == "declared"
 
 
 def test_no_variable_makes_somebody_else_of_ones_own_login(tmp_path: Path) -> None:
     request_id = requested(
         tmp_path, "--min-assurance", "local", "--min-approvals", "2", "--as", "human:alice"
     )
-    database = ("--db", str(tmp_path / "store.db"), "--json")
+    approve = ("approve", request_id, "--db", str(tmp_path / "store.db"))
     given = {"LOGNAME": "mallory", "USER": "mallory", "LNAME": "mallory", "USERNAME": "mallory"}
-    first = nexus_control("approve", request_id, "--yes", *database)
-    again = nexus_control("approve", request_id, "--yes", *database, changes=given)
+    first = at_a_terminal(*approve, typed="y\n")
+    again = at_a_terminal(*approve, typed="y\n", changes=given)
     assert (first.returncode, again.returncode) == (0, 1)
-    assert json.loads(again.stdout)["code"] == "ALREADY_APPROVED"
+    assert "ALREADY_APPROVED" in again.stdout
 
 
 def test_the_environment_names_database_and_actor(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_a_request_answers_its_id_and_where_the_quorum_stands(tools: NexusContro
         "current_approvals": 0,
         "required_approvals": 2,
         "is_approved": False,
+        "basis": data_of(tools.status(data["request_id"]))["basis"],
     }
 
 

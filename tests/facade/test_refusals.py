@@ -44,6 +44,11 @@ def signed_by_nobody_trusted(tools: NexusControlTools) -> Call:
     return lambda: tools.approve(request_id, BOB, statement="{}", signature="x")
 
 
+def another_basis(tools: NexusControlTools) -> Call:
+    request_id = asked(tools)
+    return lambda: tools.approve(request_id, BOB, basis=f"sha256:{'0' * 64}")
+
+
 def another_key_beside(tools: NexusControlTools) -> Call:
     request_id = executed(tools)
     publish(tools.store)
@@ -260,6 +265,7 @@ def mode_not_allowed(tools: NexusControlTools) -> Call:
 
 
 REFUSALS: list[tuple[ErrorCode, Provocation]] = [
+    (ErrorCode.BASIS_CHANGED, another_basis),
     (ErrorCode.INVALID_ARGUMENT, goal_empty),
     (ErrorCode.DECISION_NOT_FOUND, unknown_decision),
     (ErrorCode.TEMPLATE_NOT_FOUND, unknown_template),

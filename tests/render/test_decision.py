@@ -159,7 +159,10 @@ def test_a_template_has_a_section_when_one_was_used(tools: NexusControlTools) ->
     template = data_of(tools.template_create("prod", actor=ALICE, approvers=["bob"]))
     page = rendered(tools, requested(tools, template_name="prod", allowed_modes=["apply"]))
     digest = template["digest"]
-    assert section(page, "Template") == f"- Name: prod\n- Digest: sha256:{digest}\n- Overrides: allowed_modes"
+    assert (
+        section(page, "Template")
+        == f"- Name: prod\n- Digest: sha256:{digest}\n- Overrides: allowed_modes, dry_run → apply"
+    )
     assert f"- Template digest: sha256:{digest}\n" in page
 
 
@@ -217,6 +220,7 @@ def test_the_integrity_section_names_the_head_of_the_chain(tools: NexusControlTo
     assert section(data["rendered"], "Integrity").splitlines() == [
         "- Events: 2",
         f"- Chain head: {data['head']}",
+        f"- Basis: {data['basis']}",
         f"- Judged at: {data['decision']['as_of']}",
     ]
     assert render_decision(data) == data["rendered"]

@@ -1,11 +1,23 @@
 import re
+from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nexus_control.actors import is_hidden
-from nexus_control.render.text import bullet, code_block, counted, escape, listed, page, section
+from nexus_control.render.text import (
+    bullet,
+    code_block,
+    code_line,
+    counted,
+    escape,
+    holds_padding,
+    listed,
+    page,
+    section,
+    unpadded,
+)
 
 ANY_TEXT = st.text(st.characters(), max_size=60)
 
@@ -55,7 +67,8 @@ def test_nothing_that_markdown_acts_on_within_a_line_is_left_bare(text: str) -> 
 
 
 @given(ANY_TEXT, ANY_TEXT)
-def test_two_texts_are_never_shown_alike(one: str, other: str) -> None:
+def test_two_texts_are_never_shown_alike_unless_they_differ_in_their_padding(one: str, other: str) -> None:
+    assume(not holds_padding([one, other]))
     assert (escape(one) == escape(other)) is (one == other)
 
 
@@ -84,3 +97,49 @@ def test_one_is_singular() -> None:
         "1 approval",
         "2 approvals",
     ]
+
+
+PADDED = [
+    (" " * 40, None),
+    (" " * 41, " … 41 blanks … "),
+    ("\t \u00a0\u3000" * 11, " … 44 blanks … "),
+    ("\u200b" * 5000, " … 5000 blanks … "),
+    ("\u2800" * 41, " … 41 blanks … "),
+    ("\n" * 21, None),
+    ("\n" * 22, "\n… 21 empty lines …\n"),
+    ("\n" + " \t\n" * 5000, "\n… 5000 empty lines …\n"),
+    ("\n" + "\u200b\r\n" * 50, "\n… 50 empty lines …\n"),
+    ("\n" + (" " * 100 + "\n") * 30, "\n… 30 empty lines …\n"),
+]
+
+
+@pytest.mark.parametrize(
+    ("padding", "named"), PADDED, ids=[f"{len(padding)} {padding[:3]!a}" for padding, _ in PADDED]
+)
+def test_a_run_of_blanks_or_empty_lines_is_named_with_its_number(padding: str, named: str | None) -> None:
+    text = f"begin{padding}end"
+    assert unpadded(text) == (text if named is None else f"begin{named}end")
+    assert holds_padding({"a": [text]}) is (named is not None)
+
+
+def test_padding_at_either_end_is_named_too() -> None:
+    assert unpadded("\n" * 30 + "x" + "\n" * 30) == "… 30 empty lines …\nx\n… 29 empty lines …\n"
+
+
+@pytest.mark.parametrize("shown", [escape, code_block, code_line], ids=lambda each: each.__name__)
+def test_wherever_text_is_shown_its_end_stays_in_sight(shown: Callable[[str], str]) -> None:
+    for padding in (" " * 5000, "\n" * 5000, "\u200b" * 5000, "\r\n" * 5000):
+        text = shown(f"begin{padding}end")
+        assert len(text) < 100
+        assert "begin" in text
+        assert "end" in text
+
+
+def test_padding_is_found_in_time_that_grows_with_the_text_alone() -> None:
+    for part in (" ", "\n", " \n", f"{' ' * 39}x", f"{chr(10) * 19}x"):
+        unpadded(part * (256 * 1024 // len(part)))
+    unpadded("\n" * 20 + " " * 256 * 1024 + "x")
+
+
+def test_a_command_is_one_line() -> None:
+    assert code_line("a 'b\nc'\td") == "```text\na 'b\\nc'\\td\n```"

@@ -1,4 +1,6 @@
 import shlex
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,17 +46,22 @@ def test_nobody_approves_on_a_models_word(bench: Bench, approvals: str) -> None:
     bench.change(approvals=approvals, database="/data/my decisions.db")
     content = bench.error("approve", request_id=request_id)
     assert content["code"] == "APPROVAL_NEEDS_A_PERSON"
-    command = ["nexus-control", "approve", request_id, "--db", "/data/my decisions.db"]
-    assert shlex.split(content["next"]) == command
+    launcher = [sys.executable, "-m", "nexus_control"]
+    command = [*launcher, "approve", request_id, "--db", "/data/my decisions.db"]
+    assert shlex.split(content["details"]["command"]) == command
+    assert content["next"] == "Show details.command to a person; do not run it yourself."
     assert bench.data("status", request_id=request_id)["active_approvals"] == 0
 
 
 def test_a_person_is_told_to_sign_where_the_policy_demands_it(bench: Bench) -> None:
     request_id = bench.request(min_assurance="signed")
     bench.change(approvals="human", database="decisions.db")
-    expected = f"nexus-control approve {request_id} --db decisions.db --sign ~/.ssh/id_ed25519"
-    assert bench.error("approve", request_id=request_id)["next"] == expected
-    assert f"`{expected}`" in bench.data("status", request_id=request_id)["next_action"]
+    expected = f"approve {request_id} --db {Path('decisions.db').absolute()} --sign ~/.ssh/id_ed25519"
+    for answer in (
+        bench.error("approve", request_id=request_id),
+        bench.data("status", request_id=request_id),
+    ):
+        assert answer["details"]["command"].endswith(f" -m nexus_control {expected}")
 
 
 def test_a_person_is_not_sent_for_a_decision_that_does_not_exist(bench: Bench) -> None:
@@ -97,7 +104,43 @@ def test_messages_name_tools_in_the_style_that_is_advertised(bench: Bench) -> No
 def test_a_request_says_how_a_person_approves_it(bench: Bench) -> None:
     bench.change(approvals="human")
     answer = bench.data("request", goal="Rotate")
-    assert f"nexus-control approve {answer['request_id']} --db decisions.db" in answer["next_action"]
+    assert (
+        f"approve {answer['request_id']} --db {Path('decisions.db').absolute()}"
+        in answer["details"]["command"]
+    )
+
+
+@pytest.mark.parametrize("approvals", ["human", "off"])
+def test_no_advice_to_a_model_holds_a_command_that_a_person_must_run(bench: Bench, approvals: str) -> None:
+    bench.change(approvals=approvals, config=Path("adapters.toml"))
+    answers = [bench.data("request", goal="Rotate", min_approvals=2)]
+    request_id = answers[0]["request_id"]
+    answers += [bench.data("status", request_id=request_id), bench.data("inspect", decision_id=request_id)]
+    for answer in answers:
+        advice, command = answer["next_action"], shlex.split(answer["details"]["command"])
+        assert "do not run it yourself" in advice
+        assert "nexus_control" not in advice
+        assert not {"--db", "--sign"} & set(advice.split())
+        assert command[command.index("--config") + 1] == str(Path("adapters.toml").absolute())
+    bench.change(approvals="declared")
+    for name in ("bob", "carol"):
+        bench.data("approve", request_id=request_id, actor={"type": "human", "id": name})
+    bench.change(approvals=approvals)
+    assert "details" not in bench.data("status", request_id=request_id)
+
+
+def test_only_where_a_declared_actor_is_trusted_is_a_model_told_to_approve(bench: Bench) -> None:
+    answer = bench.data("request", goal="Rotate")
+    assert "Let each approver approve" in answer["next_action"]
+    assert "details" not in answer
+
+
+def test_a_declared_approval_of_what_was_not_shown_is_refused(bench: Bench) -> None:
+    request_id = bench.request()
+    shown = bench.data("inspect", decision_id=request_id)["basis"]
+    refused = bench.error("approve", request_id=request_id, actor=BOB, basis=f"sha256:{'0' * 64}")
+    assert (refused["code"], refused["details"]["now"]) == ("BASIS_CHANGED", shown)
+    assert bench.data("approve", request_id=request_id, actor=BOB, basis=shown)["is_approved"] is True
 
 
 def test_the_inspection_begins_with_the_verdict(bench: Bench) -> None:

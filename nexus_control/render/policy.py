@@ -1,0 +1,60 @@
+"""A policy, the template that it was made from, and what was overridden: the same words wherever somebody decides."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias, cast
+
+from nexus_control.payloads import POLICY_FIELDS
+from nexus_control.render.text import bullet, listed
+
+View: TypeAlias = Mapping[str, Any]
+
+_NAMES = {
+    "min_approvals": "Approvals",
+    "allowed_modes": "Modes",
+    "require_adapter_capabilities": "Required capabilities",
+    "max_steps": "Steps",
+    "approvers": "Approvers",
+    "allow_requester_approval": "Requester may approve",
+    "min_assurance": "Assurance",
+}
+
+
+def policy_lines(policy: View) -> Iterator[str]:
+    """Every rule, also where it is the default."""
+    for field, name in _NAMES.items():
+        yield bullet(name, _said(field, policy.get(field)))
+
+
+def template_lines(template: View) -> Iterator[str]:
+    """The template, and each rule that is not as it says: `Overrides: min_approvals, at least 2 → at least 1`."""
+    yield bullet("Name", template["name"])
+    yield bullet("Digest", f"sha256:{template['digest']}")
+    overrides, snapshot = template["overrides_applied"], template["snapshot"]
+    for field in sorted(overrides):
+        before = _said(field, snapshot.get(field)) if field in POLICY_FIELDS else "?"
+        yield bullet("Overrides", f"{field}, {before} → {_said(field, overrides[field])}")
+    if not overrides:
+        yield bullet("Overrides", None)
+
+
+def _said(field: str, value: object) -> str:
+    """A rule in words. None is a field that is left out, at its default; an imported snapshot may hold anything."""
+    match field, value:
+        case "min_approvals", _:
+            return f"at least {value}"
+        case "max_steps", None:
+            return "any number"
+        case "max_steps", _:
+            return f"at most {value}"
+        case "approvers", None | []:
+            return "anyone"
+        case "min_assurance", None:
+            return "any"
+        case "allow_requester_approval", _:
+            return "no" if value is False else "yes"
+        case _, None:
+            return "(none)"
+        case _, list() | tuple():
+            return listed(cast("list[object]", value))
+        case _:
+            return str(value)

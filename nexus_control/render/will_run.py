@@ -1,0 +1,50 @@
+"""What the steps of an open decision would run: each program word for word, on one line, quoted as a shell would."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeAlias
+
+from nexus_control.canonical_json import canonical_json
+from nexus_control.render.text import bullet, code_line, counted, escape, listed
+
+View: TypeAlias = Mapping[str, Any]
+
+NOT_AT_HAND: Final = "- No configuration is at hand here: what the steps run is not known."
+_MODES = {"apply": "applied", "dry_run": "rehearsed"}
+
+
+def will_run_lines(will_run: View | None) -> Iterator[str]:
+    """Lines for a section; where a program runs is said again only when it is not as for the one before."""
+    if will_run is None:
+        yield NOT_AT_HAND
+        return
+    yield bullet("Adapter", will_run["adapter_id"])
+    if will_run["note"]:
+        yield f"- {escape(will_run['note'])}."
+    steps, said = will_run["steps"], ""
+    for number, step in enumerate(steps, start=1):
+        for mode, word in _MODES.items():
+            if mode not in step:
+                continue
+            call = step[mode]
+            where = _where(call) if call.get("argv") else said
+            if where != said:
+                yield f"- In {where}"
+                said = where
+            title = f"Step {number} of {len(steps)}, {escape(step['step_id'])}, when it is {word}"
+            yield f"- {title}: nothing is run" if not call else f"- {title}:\n\n{code_line(_what(call))}\n"
+            if call.get("file"):
+                yield f"  where FILE holds:\n\n{code_line(call['file'])}\n"
+
+
+def _where(call: View) -> str:
+    return (
+        f"{escape(call['directory'])}; environment: {escape(listed(call['environment']))}; limits: "
+        f"{counted(call['timeout_seconds'], 'second')}, {counted(call['max_output_bytes'], 'byte')} of output"
+    )
+
+
+def _what(call: View) -> str:
+    if call.get("argv"):
+        return shlex.join(call["argv"])
+    return f"{call['function']} {canonical_json(call.get('args', {}))}"

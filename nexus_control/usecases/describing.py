@@ -1,0 +1,75 @@
+"""What executing an open decision would run, as far as the router at hand knows; what it does not know is said."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.description import StepDescription
+from nexus_control.execution.router import PlanDescriber
+from nexus_control.facts import Facts
+from nexus_control.payloads import Mode
+from nexus_control.records import encode
+
+
+def will_run(facts: Facts, router: object) -> dict[str, Any] | None:
+    """`adapter_id`; `steps`, each with what it runs in each mode that the decision allows; `note`, what is to be known
+    beside. None without a router, and when nothing can be decided any more.
+    """
+    created, attached = facts.created, facts.attached
+    if router is None or facts.phase != "open" or created is None or attached is None:
+        return None
+    note, steps = None, tuple[StepDescription, ...]()
+    if attached.adapter_id is None:
+        note = "The request names no adapter: only when it is executed is it known what its steps run"
+    elif not isinstance(router, PlanDescriber):
+        note = "The router here does not say what its steps run"
+    else:
+        note, steps = _described(router, facts, attached.adapter_id, attached.adapter_digest)
+    modes = list(_modes(facts))
+    return {
+        "adapter_id": attached.adapter_id,
+        "note": note,
+        "steps": [
+            {
+                "step_id": step.step_id,
+                "intent": step.intent,
+                **{mode: encode(getattr(step, mode)) for mode in modes},
+            }
+            for step in steps
+        ],
+    }
+
+
+def _described(
+    router: PlanDescriber, facts: Facts, adapter_id: str, bound: str | None
+) -> tuple[str | None, tuple[StepDescription, ...]]:
+    digest = router.adapter_digest(adapter_id)
+    if bound is not None and digest != bound:
+        return (
+            f"The adapter {adapter_id} is NOT what the request was made for: it is declared otherwise here",
+            (),
+        )
+    plan = facts.created.plan if facts.created else None
+    try:
+        router.check_plan(adapter_id, plan, facts.policy.max_steps if facts.policy else None)
+        steps = router.describe(adapter_id, plan)
+    except NexusControlError as fault:
+        if fault.code is not ErrorCode.PLAN_INVALID:
+            raise
+        return f"The adapter {adapter_id} does not take this plan ({fault.message})", ()
+    if bound is None:
+        return (
+            "The request is not bound to this declaration of the adapter: it may be another one when it runs",
+            steps,
+        )
+    return None, steps
+
+
+def _modes(facts: Facts) -> Iterator[Mode]:
+    """The modes in which the decision can be executed, the one that has effects first."""
+    if facts.policy is None or facts.created is None:
+        return
+    if facts.created.requested_mode == "apply" and facts.policy.allows_mode("apply"):
+        yield "apply"
+    if facts.policy.allows_mode("dry_run"):
+        yield "dry_run"

@@ -1,0 +1,203 @@
+"""What a reviewer at a terminal is shown, and that only this is what they decide."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nexus_control import NexusControlTools
+from tests.cli.office import Office, by
+from tests.cli.running import Commands, at_a_terminal, environment
+from tests.evidence.ssh import NAMESPACE, keygen, needs_ssh_keygen
+from tests.support.governed import data_of
+from tests.support.swapping import OTHER_GOAL, Swap
+
+CONFIG = """
+[adapters.files]
+kind = "subprocess"
+capabilities = ["apply", "dry_run"]
+timeout_seconds = 7
+max_output_bytes = 4321
+env = { REGION = "eu-secret-1" }
+[adapters.files.tools.write]
+argv = ["sh", "-c", 'printf "%s" "$1" > "$2"', "sh", "{text}", "{file}"]
+dry_run_argv = ["echo", "would write", "{file}"]
+[adapters.files.tools.log]
+argv = ["logger", "--", "{text}"]
+"""
+ARGV = """sh -c 'printf "%s" "$1" > "$2"' sh 'two words' out.txt"""
+BINDING = ("--adapter", "subprocess:files", "--config", "adapters.toml")
+REASONS = {
+    "approve": (),
+    "deny": ("--reason", "no"),
+    "revoke": ("--reason", "no"),
+    "withdraw": ("--reason", "no"),
+}
+
+
+def step(method: str, **args: str) -> dict[str, object]:
+    call = {"tool": "files", "method": method, "args": args}
+    return {"step_id": f"do-{method}", "intent": method, "call": call}
+
+
+def requested(folder: Path, *options: str) -> str:
+    (folder / "adapters.toml").write_text(CONFIG)
+    plan = json.dumps([step("write", text="two words", file="out.txt"), step("log", text="done")])
+    given = ("request", "write it", "--mode", "apply", "--as", "human:alice", "--plan", plan, *options)
+    config = [str(folder / word) if word == "adapters.toml" else word for word in given]
+    return Commands(folder).answer(*config)["request_id"]
+
+
+def reviewed(folder: Path, request_id: str, *options: str) -> str:
+    """What is shown to somebody who says no."""
+    database = ("--db", str(folder / "store.db"))
+    return at_a_terminal("approve", request_id, *options, *database, typed="n\n", folder=folder).stdout
+
+
+def written_to(folder: Path, request_id: str) -> int:
+    tools = NexusControlTools(db_path=folder / "store.db")
+    return len(data_of(tools.status(request_id, include_events=True))["events"])
+
+
+@pytest.mark.parametrize("command", REASONS)
+def test_what_takes_the_place_of_a_request_while_somebody_reads_it_is_not_decided(
+    command: str, tmp_path: Path
+) -> None:
+    request_id = requested(tmp_path)
+    tools = NexusControlTools(db_path=tmp_path / "store.db")
+    if command == "revoke":
+        data_of(tools.approve(request_id, {"type": "human", "id": "alice"}))
+    swap = Swap.of(tools, request_id)
+    given = (request_id, "--as", "human:alice", *REASONS[command], "--db", str(tmp_path / "store.db"))
+    ended = at_a_terminal(command, *given, typed="y\n", meanwhile=swap.to_other)
+    assert (ended.returncode, "BASIS_CHANGED" in ended.stdout) == (1, True), ended.stdout
+    assert OTHER_GOAL not in ended.stdout
+    assert written_to(tmp_path, request_id) == (3 if command == "revoke" else 2)
+
+
+@needs_ssh_keygen
+@pytest.mark.parametrize("swapped_back", [False, True], ids=["it stays", "and is taken away again"])
+def test_a_statement_of_something_else_than_the_terminal_shows_is_refused_before_anybody_is_asked(
+    swapped_back: bool, tmp_path: Path
+) -> None:
+    office = Office(tmp_path)
+    key, request_id, file = office.key("bob"), office.requested(), tmp_path / "approval.json"
+    swap = Swap.of(NexusControlTools(db_path=office.database), request_id).made_by_imports()
+    office.run("statement", request_id, *by("bob")[1:], "-o", str(file))
+    assert keygen("-Y", "sign", "-f", key, "-n", NAMESPACE, file).returncode == 0
+    swap.to_other()
+    signing = (
+        "--signature",
+        f"{file}.sig",
+        "--allowed-signers",
+        str(office.signers),
+        "--db",
+        office.database,
+    )
+    refused = at_a_terminal("approve", request_id, *by("bob")[1:], *signing, typed="y\n")
+    assert (refused.returncode, "BASIS_CHANGED" in refused.stdout) == (1, True), refused.stdout
+    assert OTHER_GOAL in refused.stdout
+    assert "[y/N]" not in refused.stdout
+    if swapped_back:
+        swap.back()
+        good = at_a_terminal("approve", request_id, *by("bob")[1:], *signing, typed="y\n")
+        assert good.returncode == 0, good.stdout
+    assert office.written_to(request_id) == int(swapped_back)
+
+
+@needs_ssh_keygen
+def test_a_signature_made_here_is_of_what_was_shown_also_when_something_else_is_there_for_a_moment(
+    tmp_path: Path,
+) -> None:
+    office = Office(tmp_path)
+    key, request_id = office.key("bob"), office.requested()
+    swap = Swap.of(NexusControlTools(db_path=office.database), request_id).made_by_imports()
+    given = ("--sign", str(key), "--allowed-signers", str(office.signers), "--db", office.database)
+
+    def there_and_back() -> None:
+        swap.to_other()
+        swap.back()
+
+    good = at_a_terminal("approve", request_id, *by("bob")[1:], *given, typed="y\n", meanwhile=there_and_back)
+    assert good.returncode == 0, good.stdout
+    stored = office.events(request_id)[-1]["payload"]["signed"]["statement"]
+    assert json.loads(stored)["basis"]["chain"] in good.stdout
+
+
+def test_a_reviewer_sees_each_command_where_it_runs_and_its_limits_but_no_values_of_the_environment(
+    tmp_path: Path,
+) -> None:
+    request_id = requested(tmp_path, *BINDING)
+    shown = reviewed(tmp_path, request_id, "--config", "adapters.toml")
+    for expected in (
+        f"    {ARGV}\r\n",
+        "    echo 'would write' out.txt\r\n",
+        "    logger -- done\r\n",
+        "do-log, when it is rehearsed: nothing is run",
+        f"- In {tmp_path}; environment: LANG, PATH, REGION; limits: 7 seconds, 4321 bytes of output",
+        "- Adapter: subprocess:files",
+    ):
+        assert expected in shown, shown
+    assert "eu-secret-1" not in shown
+    assert shown.count("environment: ") == 1
+
+
+def test_what_is_not_known_of_the_commands_is_said(tmp_path: Path) -> None:
+    bound, free = requested(tmp_path, *BINDING), requested(tmp_path)
+    unbound = Commands(tmp_path).answer(
+        "request", "g", "--plan", json.dumps([step("log", text="x")]), "--adapter", "subprocess:files"
+    )["request_id"]
+    config = ("--config", "adapters.toml")
+    assert "No configuration is at hand here" in reviewed(tmp_path, bound)
+    assert "names no adapter" in reviewed(tmp_path, free, *config)
+    assert "is not bound to this declaration" in reviewed(tmp_path, unbound, *config)
+    assert "logger -- x" not in reviewed(tmp_path, unbound, *config)  # a dry run of it runs nothing
+    (tmp_path / "adapters.toml").write_text(CONFIG.replace('"logger"', '"rm", "-rf"'))
+    changed = reviewed(tmp_path, bound, *config)
+    assert "is NOT what the request was made for" in changed
+    assert "rm -rf" not in changed
+
+
+def test_inspect_shows_the_commands_where_a_configuration_is_at_hand(tmp_path: Path) -> None:
+    request_id = requested(tmp_path, *BINDING)
+    commands = Commands(tmp_path)
+    shown = commands.run("inspect", request_id, "--config", str(tmp_path / "adapters.toml"))
+    assert f"\n{ARGV}\n" in shown.partition("## What will run")[2]
+    assert "## What will run" not in commands.run("inspect", request_id)
+
+
+def test_padding_does_not_push_the_end_of_a_plan_out_of_sight(tmp_path: Path) -> None:
+    plan = f"1. look{' ' * 5000}2. delete{chr(10) * 3000}3. the end"
+    request_id = requested(tmp_path, "--label", "x")
+    padded = Commands(tmp_path).answer("request", f"tidy{' ' * 4000}up", "--plan", plan)["request_id"]
+    plain, shown = reviewed(tmp_path, request_id), reviewed(tmp_path, padded)
+    for expected in (
+        "look … 5000 blanks … 2. delete",
+        "… 2999 empty lines …",
+        "3. the end",
+        "tidy … 4000 blanks … up",
+    ):
+        assert expected in shown, shown
+    assert shown.count("\n") < plain.count("\n") + 10
+
+
+def test_who_cannot_see_the_request_cannot_answer(tmp_path: Path) -> None:
+    request_id = requested(tmp_path)
+    ours, theirs = pty.openpty()
+    os.write(ours, b"y\n")
+    approve = ("approve", request_id, "--db", str(tmp_path / "store.db"))
+    ended = subprocess.run(
+        [sys.executable, "-m", "nexus_control", *approve],
+        env=environment(),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        timeout=60,
+    )
+    os.close(theirs)
+    os.close(ours)
+    assert (ended.returncode, written_to(tmp_path, request_id)) == (2, 2)
