@@ -45,11 +45,22 @@ class DecisionState(StrEnum):
 
 def state_at(facts: Facts, at: datetime, authority: Authority = None) -> DecisionState:
     """The state of these facts at this instant."""
+    return standing_at(facts, at, authority)[0]
+
+
+def standing_at(
+    facts: Facts, at: datetime, authority: Authority = None
+) -> tuple[DecisionState, tuple[Approval, ...]]:
+    """The state at this instant, and the approvals that count towards an execution then: none of a request that has
+    expired.
+    """
     if request_expired(facts, at):
-        return DecisionState.EXPIRED
+        return DecisionState.EXPIRED, ()
+    counting = facts.active_approvals(at, authority)
     if facts.phase != "open":
-        return DecisionState(facts.phase)
-    return DecisionState.APPROVED if is_approved(facts, at, authority) else DecisionState.PENDING_APPROVAL
+        return DecisionState(facts.phase), counting
+    suffice = facts.policy is not None and len(counting) >= facts.policy.min_approvals
+    return (DecisionState.APPROVED if suffice else DecisionState.PENDING_APPROVAL), counting
 
 
 def recorded_state(facts: Facts, at: datetime) -> DecisionState:
@@ -60,8 +71,8 @@ def recorded_state(facts: Facts, at: datetime) -> DecisionState:
 
 
 def counting_approvals(facts: Facts, at: datetime, authority: Authority = None) -> tuple[Approval, ...]:
-    """The approvals that count towards an execution at this instant: none of a request that has expired."""
-    return () if request_expired(facts, at) else facts.active_approvals(at, authority)
+    """The approvals that count towards an execution at this instant."""
+    return standing_at(facts, at, authority)[1]
 
 
 def is_approved(facts: Facts, at: datetime, authority: Authority = None) -> bool:

@@ -67,7 +67,8 @@ def encode(record: object) -> dict[str, Any]:
 
 def _plain(value: object) -> Any:
     if isinstance(value, tuple):
-        return [_plain(item) for item in cast("tuple[object, ...]", value)]
+        items = cast("tuple[object, ...]", value)
+        return [item if type(item) in _SCALARS else _plain(item) for item in items]
     if dataclasses.is_dataclass(value):
         return encode(value)
     return value

@@ -5,11 +5,11 @@ domain, but not the rules of decisions; the use cases do that, in `writing()` se
 """
 
 import os
-from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from nexus_control.actors import Actor, id_problem, require_new_actor
 from nexus_control.clock import SYSTEM_CLOCK, Clock
@@ -23,6 +23,9 @@ from nexus_control.storage import open_storage
 from nexus_control.storage.contract import BUSY_SECONDS, Storage
 from nexus_control.storage.sidecar import Sidecar
 from nexus_control.template import Overrides, Template
+
+RowsT = TypeVar("RowsT")
+SessionT = TypeVar("SessionT")
 
 
 class DecisionStore:
@@ -75,17 +78,18 @@ class DecisionStore:
         """While this lasts, this thread may write also after `close()`: an execution must record its outcome."""
         return self._storage.held()
 
-    @contextmanager
-    def reading(self) -> Generator[ReadSession]:
+    def reading(self) -> AbstractContextManager[ReadSession]:
         """One consistent view, judged at one instant."""
-        with self._storage.reading() as rows:
-            yield ReadSession(rows, self.clock.now(), self._recent)
+        return _Transaction(
+            self._storage.reading(), lambda rows: ReadSession(rows, self.clock.now(), self._recent)
+        )
 
-    @contextmanager
-    def writing(self) -> Generator[WriteSession]:
+    def writing(self) -> AbstractContextManager[WriteSession]:
         """The store's only writer until the block ends: commits at its end, rolls back on an exception."""
-        with self._storage.writing() as rows:
-            yield WriteSession(rows, self.clock.now(), self._recent, self.clock)
+        return _Transaction(
+            self._storage.writing(),
+            lambda rows: WriteSession(rows, self.clock.now(), self._recent, self.clock),
+        )
 
     def create_decision(self) -> str:
         """The id of a new decision, without events yet."""
@@ -130,6 +134,24 @@ class DecisionStore:
         """The decision's facts without its events; the cost does not grow with their number."""
         with self.reading() as session:
             return session.decision(decision_id)
+
+
+class _Transaction(AbstractContextManager[SessionT], Generic[RowsT, SessionT]):
+    """A storage's transaction in the words of the domain. Every call has one, and a generator takes twice as long."""
+
+    __slots__ = ("_rows", "_session")
+
+    def __init__(self, rows: AbstractContextManager[RowsT], session: Callable[[RowsT], SessionT]) -> None:
+        self._rows = rows
+        self._session = session
+
+    def __enter__(self) -> SessionT:
+        return self._session(self._rows.__enter__())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._rows.__exit__(kind, error, trace)
 
 
 class TemplateStore:

@@ -13,10 +13,11 @@ A `sqlite3.Error` is translated to STORE_UNAVAILABLE in one place, where the tra
 
 import os
 import sqlite3
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 
 from nexus_control.errors import NexusControlError
 from nexus_control.storage.contract import BUSY_SECONDS, Reader, Writer
@@ -48,10 +49,10 @@ class SqliteStorage:
         self._place = _opened(file, busy_seconds)
 
     def reading(self) -> AbstractContextManager[Reader]:
-        return self._session(writing=False)
+        return _Transaction(self._place.transaction("BEGIN", writing=False), self.name, _TAKE_SNAPSHOT)
 
     def writing(self) -> AbstractContextManager[Writer]:
-        return self._session(writing=True)
+        return _Transaction(self._place.transaction("BEGIN IMMEDIATE", writing=True), self.name)
 
     def held(self) -> AbstractContextManager[None]:
         return self._place.held()
@@ -59,20 +60,43 @@ class SqliteStorage:
     def close(self) -> None:
         self._place.close()
 
-    @contextmanager
-    def _session(self, *, writing: bool) -> Generator[Session]:
+
+class _Transaction(AbstractContextManager[Session]):
+    """A transaction as rows. Every call of a store has one, and a generator takes twice as long."""
+
+    __slots__ = ("_first", "_inner", "_session", "_where")
+
+    def __init__(
+        self, inner: AbstractContextManager[sqlite3.Connection], where: str, first: str | None = None
+    ) -> None:
+        self._inner = inner
+        self._where = where
+        self._first = first
+
+    def __enter__(self) -> Session:
         try:
-            begin = "BEGIN IMMEDIATE" if writing else "BEGIN"
-            with self._place.transaction(begin, writing=writing) as connection:
-                if not writing:
-                    connection.execute(_TAKE_SNAPSHOT).fetchone()
-                session = Session(connection)
-                try:
-                    yield session
-                finally:
-                    session.end()
+            connection = self._inner.__enter__()
+            try:
+                if self._first is not None:
+                    connection.execute(self._first).fetchone()
+            except BaseException as error:
+                self._inner.__exit__(type(error), error, error.__traceback__)
+                raise
         except sqlite3.Error as error:
-            raise _fault(error, self.name) from error
+            raise _fault(error, self._where) from error
+        self._session = Session(connection)
+        return self._session
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session.end()
+        try:
+            self._inner.__exit__(kind, error, trace)
+        except sqlite3.Error as fault:
+            raise _fault(fault, self._where) from fault
+        if isinstance(error, sqlite3.Error):
+            raise _fault(error, self._where) from error
 
 
 def _opened(path: Path, busy_seconds: float) -> SqliteFile:

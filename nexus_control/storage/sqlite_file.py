@@ -21,7 +21,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -34,7 +34,6 @@ Inode: TypeAlias = tuple[int, int]
 """Device and inode: which file it is, whatever its path."""
 
 _RETRY_SECONDS = 0.005
-_NOBODY_WAITS = nullcontext()
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
 
@@ -60,39 +59,32 @@ class SqliteFile:
         self.usage = Usage(_process.current().gate, partial(_close_all, self._connections))
         with _process.gate.lock:
             _process.files.add(self)
-        thread = self.usage.begin(self._admit)
+        thread = self.usage.begin(self.admit)
         try:
             connection = self._open("rwc")
             with _process.gate.lock:
                 self._inode = _inode(self._path)
-                self._writer = _process.writer_of(self._inode)
+                self.writer = _process.writer_of(self._inode, self._path)
                 self._adopt(thread, connection)
         finally:
             self.usage.end(thread)
         weakref.finalize(self, _abandon, self.usage)
 
-    @contextmanager
-    def transaction(self, begin: str, *, writing: bool) -> Generator[sqlite3.Connection]:
+    def transaction(self, begin: str, *, writing: bool) -> "_Transaction":
         """A transaction of this thread: committed at normal exit, rolled back on an exception."""
-        _process.current()
-        thread = self.usage.begin(self._admit)
-        try:
-            connection = self._connections.get(thread) or self._reopened(thread)
-            with self._writer.taken(thread, self.busy_seconds, self._path) if writing else _NOBODY_WAITS:
-                connection.execute(begin)
-                try:
-                    self._require_in_place(writing=writing)
-                    yield connection
-                    self._require_not_forked()
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if not self._is_forked() and connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
-                if writing:
-                    self._require_in_place(writing=True)
-        finally:
-            self.usage.end(thread)
+        return _Transaction(self, begin, writing)
+
+    def lend(self, thread: int) -> sqlite3.Connection:
+        """The connection of a thread that is in a transaction. It never makes the file: one that has gone is not
+        replaced by an empty one unseen.
+        """
+        connection = self._connections.get(thread)
+        if connection is None:
+            self.require_in_place()
+            connection = self._open("rw")
+            with _process.gate.lock:
+                self._adopt(thread, connection)
+        return connection
 
     def held(self) -> AbstractContextManager[None]:
         """While this lasts, this thread may begin transactions even after `close()`."""
@@ -116,20 +108,11 @@ class SqliteFile:
         while self._connections:
             _never_close(self._connections.popitem()[1])
         self.usage.forget(_process.gate)
-        self._writer = _process.writer_of(self._inode)
+        self.writer = _process.writer_of(self._inode, self._path)
 
-    def _admit(self, thread: int) -> None:
+    def admit(self, thread: int) -> None:
         _process.wait_for_fork(thread)
-        self._require_not_forked()
-
-    def _reopened(self, thread: int) -> sqlite3.Connection:
-        """A connection for a thread that has none. It never makes the file: one that has gone is not replaced by an
-        empty one unseen.
-        """
-        self._require_same_file()
-        connection = self._open("rw")
-        with _process.gate.lock:
-            return self._adopt(thread, connection)
+        self.require_not_forked()
 
     def _open(self, mode: str) -> sqlite3.Connection:
         """The busy timeout does not cover the switch to WAL: try again for as long."""
@@ -162,25 +145,76 @@ class SqliteFile:
             self._connections.pop(gone).close()
         return connection
 
-    def _require_in_place(self, *, writing: bool) -> None:
-        """Raises STORE_REPLACED when what lies at the path, or to a writer beside it, is not what is open."""
-        self._require_same_file()
-        if writing:
+    def require_in_place(self, *, beside: bool = False) -> None:
+        """Raises STORE_REPLACED when what lies at the path, or beside it, is not what is open."""
+        if _inode(self._path) != self._inode:
+            raise replaced(self._path, self._path)
+        if beside:
             for name, inode in self._beside.items():
                 if _inode(name) != inode:
                     raise replaced(self._path, name)
 
-    def _require_same_file(self) -> None:
-        if _inode(self._path) != self._inode:
-            raise replaced(self._path, self._path)
-
-    def _is_forked(self) -> bool:
+    def is_forked(self) -> bool:
         process = _process.current()
         return process.gate.is_shut and self._inode in process.forked
 
-    def _require_not_forked(self) -> None:
-        if self._inode is not None and self._is_forked():
+    def require_not_forked(self) -> None:
+        if self._inode is not None and self.is_forked():
             raise forked(self._path)
+
+
+class _Transaction:
+    """A transaction on a SqliteFile. Spelled out rather than a generator: every call of a store has one."""
+
+    __slots__ = ("_begin", "_connection", "_file", "_thread", "_writer", "_writing")
+
+    def __init__(self, file: SqliteFile, begin: str, writing: bool) -> None:
+        self._file = file
+        self._begin = begin
+        self._writing = writing
+
+    def __enter__(self) -> sqlite3.Connection:
+        file = self._file
+        _process.current()
+        self._thread = thread = file.usage.begin(file.admit)
+        self._writer = file.writer if self._writing else None
+        try:
+            self._connection = file.lend(thread)
+            if self._writer is not None:
+                self._writer.take(thread, file.busy_seconds)
+        except BaseException:
+            file.usage.end(thread)
+            raise
+        try:
+            self._connection.execute(self._begin)
+            file.require_in_place(beside=self._writing)
+        except BaseException:
+            self._leave(commit=False)
+            raise
+        return self._connection
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._leave(commit=kind is None)
+
+    def _leave(self, *, commit: bool) -> None:
+        """A child of a fork in the transaction has no part in it: it neither commits nor rolls back."""
+        file, connection = self._file, self._connection
+        try:
+            if commit:
+                file.require_not_forked()
+                try:
+                    connection.execute("COMMIT")
+                except BaseException:
+                    _roll_back(connection)
+                    raise
+                if self._writing:
+                    file.require_in_place(beside=True)
+            elif not file.is_forked():
+                _roll_back(connection)
+        finally:
+            if self._writer is not None:
+                self._writer.give_back()
+            file.usage.end(self._thread)
 
 
 class SqliteMemory:
@@ -226,22 +260,24 @@ class SqliteMemory:
 class _Writer:
     """The one lock of all who write a file in this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        self._path = path
         self._lock = threading.Lock()
         self._thread: int | None = None
 
-    @contextmanager
-    def taken(self, thread: int, seconds: float, path: str) -> Generator[None]:
+    def take(self, thread: int, seconds: float) -> None:
+        """Raises INTERNAL inside a transaction that writes the same file through another store."""
         if self._thread == thread:
             raise nested()
         if not self._lock.acquire(timeout=seconds):
-            raise unavailable(f"{path} is busy: another thread is writing all the time", path=path)
+            raise unavailable(
+                f"{self._path} is busy: another thread is writing all the time", path=self._path
+            )
         self._thread = thread
-        try:
-            yield
-        finally:
-            self._thread = None
-            self._lock.release()
+
+    def give_back(self) -> None:
+        self._thread = None
+        self._lock.release()
 
 
 class _Process:
@@ -265,10 +301,10 @@ class _Process:
             self.after_in_child()
         return self
 
-    def writer_of(self, inode: Inode | None) -> _Writer:
+    def writer_of(self, inode: Inode | None, path: str) -> _Writer:
         writer = self._writers.get(inode)
         if writer is None:
-            writer = self._writers[inode] = _Writer()
+            writer = self._writers[inode] = _Writer(path)
         return writer
 
     def wait_for_fork(self, thread: int) -> None:
@@ -334,9 +370,13 @@ def transaction(connection: sqlite3.Connection, begin: str) -> Generator[None]:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        _roll_back(connection)
         raise
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def _inode(path: str) -> Inode | None:

@@ -14,8 +14,8 @@ from nexus_control.blocking import BlockingReason, blocking_reasons, in_order
 from nexus_control.decision import (
     Decision,
     DecisionState,
-    counting_approvals,
     request_expired,
+    standing_at,
     state_at,
     template_ref,
 )
@@ -47,9 +47,11 @@ def state_view(facts: Facts, at: datetime, authority: Authority) -> dict[str, An
 
 def approval_view(facts: Facts, at: datetime, authority: Authority) -> dict[str, Any]:
     """Where the quorum stands."""
-    current, required = len(counting_approvals(facts, at, authority)), _required(facts)
+    state, counting = standing_at(facts, at, authority)
+    current, required = len(counting), _required(facts)
     return {
-        **state_view(facts, at, authority),
+        "request_id": facts.decision_id,
+        "state": str(state),
         "current_approvals": current,
         "required_approvals": required,
         "is_approved": facts.policy is not None and current >= required,
