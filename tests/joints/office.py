@@ -9,6 +9,7 @@ from typing import Any
 
 from nexus_control import NexusControlTools
 from nexus_control.upkeep import find_faults
+from tests.joints.rounds import ROUNDS
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, data_of
 from tests.support.places import REPOSITORY
 
@@ -94,7 +95,7 @@ def run_plainly(code: str, *arguments: object, **environment: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=60 + 3 * ROUNDS,
     )
     assert ended.returncode == 0, (ended.returncode, ended.stderr)
     return ended.stdout

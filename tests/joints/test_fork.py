@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nexus_control import NexusControlTools
+from nexus_control.errors import ErrorCode
 from nexus_control.execution.adapter import Adapters
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.python_adapter import PythonAdapter
@@ -47,44 +48,52 @@ test_fork.race_in_children(Path(sys.argv[1]), int(sys.argv[2]))
 
 
 def fork_while_a_thread_writes(folder: Path, rounds: int) -> None:
-    """Children with the parent's store, and with a fresh one, write while a thread of the parent does; every other
-    parent's store is closed before its children end.
+    """Children with their parent's store, and with a fresh one, write while a thread of the parent does. The parent
+    goes on, closes the store or ends, all before its children end.
     """
     for number in range(rounds):
-        _fork_while_a_thread_writes(folder / f"{number}.db", close_first=number % 2 == 1)
+        path, acknowledged = folder / f"{number}.db", folder / f"{number}.txt"
+        done, end = os.pipe()
+        parent = in_child(partial(_write_and_fork, path, acknowledged, ("go on", "close", "end")[number % 3]))
+        os.close(end)
+        wait_for(parent)
+        assert os.read(done, 1) == b""  # every process that had the other end has ended
+        os.close(done)
+        require_whole(path, *acknowledged.read_text().split())
 
 
-def _fork_while_a_thread_writes(path: Path, *, close_first: bool) -> None:
-    tools, acknowledged = NexusControlTools(db_path=path), path.with_suffix(".txt")
-    stop, begun, written = threading.Event(), threading.Event(), list[str]()
+def _write_and_fork(path: Path, acknowledged: Path, then: str) -> None:
+    tools, stop, begun = NexusControlTools(db_path=path), threading.Event(), threading.Event()
 
     def write() -> None:
         while not stop.is_set():
-            written.append(requested(tools))
+            _acknowledge(tools, acknowledged, 1)
             begun.set()
 
     def fresh() -> None:
-        with NexusControlTools(db_path=path).store as store:
-            _acknowledge(NexusControlTools(store), acknowledged)
+        _acknowledge(NexusControlTools(db_path=path), acknowledged, 3)
 
-    writer = threading.Thread(target=write)
-    writer.start()
+    threading.Thread(target=write, daemon=True).start()
     begun.wait()
-    children = [in_child(work) for work in (lambda: _acknowledge(tools, acknowledged), fresh)]
+    children = [in_child(work) for work in (lambda: _acknowledge(tools, acknowledged, 3), fresh)]
+    if then == "end":
+        return
     stop.set()
-    writer.join()
-    if close_first:
+    if then == "close":
         tools.store.close()
     wait_for(*children)
-    require_whole(path, *written, *acknowledged.read_text().split())
-    tools.store.close()
+    _acknowledge(NexusControlTools(db_path=path), acknowledged, 1)
 
 
-def _acknowledge(tools: NexusControlTools, file: Path) -> None:
-    for _ in range(3):
-        request_id = requested(tools)
-        with file.open("a") as lines:
-            lines.write(f"{request_id}\n")
+def _acknowledge(tools: NexusControlTools, file: Path, requests: int) -> None:
+    """Make requests, and write down those that were acknowledged: nobody else may forget them."""
+    for _ in range(requests):
+        result = tools.request("Rotate the keys", ALICE)
+        if result.success:
+            with file.open("a") as lines:
+                lines.write(f"{result.data['request_id']}\n")
+        else:  # of a thread whose store was closed
+            assert result.error_code == ErrorCode.STORE_UNAVAILABLE, result.error
 
 
 def serve_with_workers(path: Path, workers: int, requests: int) -> None:

@@ -12,7 +12,7 @@ from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.errors import NexusControlError
 from nexus_control.storage import open_storage
 from nexus_control.store import TemplateStore
-from tests.joints.office import approved, execute, requested, require_whole, runs_in
+from tests.joints.office import approved, execute, requested, require_whole, run_plainly, runs_in
 from tests.joints.rounds import ROUNDS
 from tests.support.places import REPOSITORY
 
@@ -94,6 +94,26 @@ def test_what_is_acknowledged_beside_a_second_store_stays_and_runs_once(
             tools.store.close()
             assert runs_in(runs) == 1
             require_whole(path, first, later)
+
+
+_TWO_STORES = """
+import subprocess, sys
+from nexus_control import DecisionStore, NexusControlTools
+command = [sys.executable, "-m", "nexus_control", "list", "--db", sys.argv[1]]
+tools = NexusControlTools(db_path=sys.argv[1])
+alice = {"type": "human", "id": "alice"}
+for _ in range(3):
+    request_id = tools.request("Rotate the keys", alice).data["request_id"]
+    DecisionStore(sys.argv[1]).close()
+    subprocess.run(command, check=True, capture_output=True)
+    print(request_id, tools.request("Rotate the keys", alice).data["request_id"])
+"""
+
+
+def test_two_stores_in_one_process_lose_nothing_beside_a_command_line_in_another(tmp_path: Path) -> None:
+    acknowledged = run_plainly(_TWO_STORES, tmp_path / "store.db").split()
+    assert len(acknowledged) == 6
+    require_whole(tmp_path / "store.db", *acknowledged)
 
 
 def test_a_process_keeps_its_locks_when_a_second_store_is_closed(tmp_path: Path) -> None:
