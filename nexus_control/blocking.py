@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from nexus_control.decision import request_expired
 from nexus_control.facts import Authority, Facts
+from nexus_control.payloads import PolicyAttachedPayload
 from nexus_control.policy import missing_capabilities
 
 ORDER: Final = (
@@ -160,15 +161,22 @@ def _attempt_reasons(facts: Facts, attempt: Attempt) -> Iterator[BlockingReason]
             else f"Nothing is known of the capabilities of adapter {attempt.adapter_id}",
             {"required": list(policy.require_adapter_capabilities), "missing": list(missing)},
         )
-    if bound.adapter_id is not None and bound.adapter_id != attempt.adapter_id:
+    yield from adapter_reasons(bound, attempt.adapter_id, attempt.adapter_digest)
+
+
+def adapter_reasons(
+    bound: PolicyAttachedPayload, adapter_id: str, adapter_digest: str | None
+) -> Iterator[BlockingReason]:
+    """Whether the request was made for this adapter, declared like this."""
+    if bound.adapter_id is not None and bound.adapter_id != adapter_id:
         yield BlockingReason(
             "ADAPTER_MISMATCH",
             f"The request was made for adapter {bound.adapter_id}",
-            {"bound": bound.adapter_id, "given": attempt.adapter_id},
+            {"bound": bound.adapter_id, "given": adapter_id},
         )
-    elif bound.adapter_digest is not None and bound.adapter_digest != attempt.adapter_digest:
+    elif bound.adapter_digest is not None and bound.adapter_digest != adapter_digest:
         yield BlockingReason(
             "ADAPTER_CHANGED",
-            f"Adapter {attempt.adapter_id} is no longer declared as it was when the request was made",
-            {"bound": bound.adapter_digest, "given": attempt.adapter_digest},
+            f"Adapter {adapter_id} is no longer declared as it was when the request was made",
+            {"bound": bound.adapter_digest, "given": adapter_digest},
         )

@@ -16,6 +16,7 @@ still be rewritten by whoever owns both the store and the key.
 
 from dataclasses import dataclass
 
+from nexus_control import head
 from nexus_control.canonical_json import parse_json_object
 from nexus_control.entries import leaf_data_of_each
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
@@ -38,7 +39,6 @@ from nexus_control.evidence.note import (
     sign_note,
 )
 from nexus_control.evidence.tlog_proof import LogProof
-from nexus_control.head import losses
 from nexus_control.records import decode, encode
 from nexus_control.session import ReadSession, WriteSession
 from nexus_control.storage.contract import Entry
@@ -215,6 +215,7 @@ def give_key(store: DecisionStore) -> KeyRecord:
     """
     sidecar = store.sidecar
     with store.writing() as session:
+        head.require_continued(session, sidecar, head.slot_of(sidecar).read())
         records, key = _records(session), _key_in(sidecar, _KEY)
         if records and key is not None and key.public == records[-1].verifier.key:
             raise NexusControlError(
@@ -260,7 +261,7 @@ def _require_last(session: ReadSession, sidecar: Sidecar) -> Checkpoint | None:
     try:
         return _continued(session, sidecar, content)
     except NexusControlError:
-        accepted = [loss.checkpoint.encode() for loss in losses(session) if loss.checkpoint is not None]
+        accepted = [loss.checkpoint.encode() for loss in head.losses(session) if loss.checkpoint is not None]
         if content in accepted:
             return None
         raise
@@ -297,7 +298,10 @@ def _signed_checkpoint(note: str, known: list[Verifier]) -> Checkpoint:
 
 
 def _current(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, PrivateKey]:
-    """The log's current key. It is made when the log has none yet."""
+    """The log's current key. It is made when the log has none yet. Raises STORE_ROLLED_BACK: an older copy of the store
+    signs nothing, and names no key.
+    """
+    head.require_continued(session, sidecar, head.slot_of(sidecar).read())
     records = _records(session)
     if not records:
         return _make_key(session, sidecar)

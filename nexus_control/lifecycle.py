@@ -13,7 +13,7 @@ from typing import Any
 from nexus_control.blocking import BlockingReason, blocking_reasons
 from nexus_control.decision import Decision, DecisionState, counting_approvals, state_at
 from nexus_control.events import Actor, EventType, StoredEvent
-from nexus_control.facts import Facts, fold
+from nexus_control.facts import Authority, Facts, fold
 from nexus_control.policy import Policy
 from nexus_control.records import encode
 
@@ -76,7 +76,7 @@ def compute_lifecycle(
     *,
     timeline_limit: int = DEFAULT_TIMELINE_LIMIT,
     at: datetime | None = None,
-    authority: frozenset[int] | None = None,
+    authority: Authority = None,
 ) -> Lifecycle:
     """The lifecycle at `at`, else when the decision was judged. `events` and `policy` default to the decision's own."""
     at = at or decision.as_of
@@ -96,14 +96,14 @@ def compute_lifecycle(
 
 
 def compute_blocking_reasons(
-    decision: Decision, *, at: datetime | None = None, authority: frozenset[int] | None = None
+    decision: Decision, *, at: datetime | None = None, authority: Authority = None
 ) -> tuple[BlockingReason, ...]:
     """Why the decision cannot be executed at `at`, else when it was judged."""
     return blocking_reasons(decision.facts, at or decision.as_of, authority)
 
 
 def compute_progress(
-    decision: Decision, *, at: datetime | None = None, authority: frozenset[int] | None = None
+    decision: Decision, *, at: datetime | None = None, authority: Authority = None
 ) -> LifecycleProgress:
     """How far the decision is at `at`, else when it was judged."""
     facts, at = decision.facts, at or decision.as_of

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nexus_control import arguments as door
 from nexus_control.cli.frame import (
     NOT_VERIFIED,
     ActingAs,
@@ -19,6 +20,7 @@ from nexus_control.cli.frame import (
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.store import DecisionStore
+from nexus_control.usecases import listing
 
 if TYPE_CHECKING:
     from nexus_control.upkeep import Fault
@@ -77,6 +79,10 @@ def doctor(
         if accept_rollback and _next(faults) == _LOST:
             accepted = upkeep.accept_rollback(store, identity(acting_as)[0])
             faults = upkeep.find_faults(store)
+        approved = list[Data]()
+        if accepted:
+            page = door.validated(door.ListArguments, {"state": "approved", "limit": door.MAX_PAGE})
+            approved += listing.list_requests(store, page)["requests"]
         unknown = None if faults else upkeep.unknown_to_head(store)
         with store.reading() as session:
             entries = session.rows.log_size()
@@ -85,6 +91,7 @@ def doctor(
             "entries": entries,
             "rebuilt": rebuilt,
             "accepted": accepted,
+            "approved": [line["request_id"] for line in approved],
             "checks": _checks(faults, unknown),
             "notes": [unknown] if unknown else [],
             "faults": [
@@ -133,10 +140,14 @@ _MEANING = {
 }
 
 
+def _meaning(name: str, status: str) -> str:
+    return f"not so: {_MEANING[name]}" if status == "fail" else _MEANING[name]
+
+
 def _show(screen: Screen, data: Data) -> None:
     kinds = {"pass": "good", "fail": "bad", "info": "stopped", "skipped": "stopped"}
     rows: list[tuple[Cell, ...]] = [
-        (name, Mark(status, kinds[status]), _MEANING[name])  # pyright: ignore[reportArgumentType]
+        (name, Mark(status, kinds[status]), _meaning(name, status))  # pyright: ignore[reportArgumentType]
         for name, status in data["checks"].items()
     ]
     screen.grid(columns("check|status|what it says", rows))
@@ -145,6 +156,13 @@ def _show(screen: Screen, data: Data) -> None:
         screen.prose(f"{data['rebuilt']} decisions were made anew from the log.")
     if data["accepted"]:
         screen.prose("That the store goes on without what it has lost is recorded in its log.")
+    if data["approved"]:
+        screen.prose(
+            "These requests are approved here, and may have been executed in what was lost. Deny each that was, or that"
+            " nobody can tell:"
+        )
+        for request_id in data["approved"]:
+            screen.verbatim(request_id)
     for note in data["notes"]:
         screen.prose(note, Mark("head:", "stopped"))
     if data["ok"]:

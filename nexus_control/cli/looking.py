@@ -46,7 +46,8 @@ def status(
     """
 
     def run(store: DecisionStore) -> Data:
-        return views.status(store, door.validated(door.StatusArguments, {"request_id": request_id}))
+        checked = door.validated(door.StatusArguments, {"request_id": request_id})
+        return views.status(store, checked, look_beside=True)
 
     def show(screen: Screen, data: Data) -> None:
         screen.prose(f"{data['goal']}", _mark(data["state"], blocked=bool(data["blocking_reasons"])))

@@ -24,7 +24,7 @@ from nexus_control.cli.frame import (
     identity,
     refuse,
 )
-from nexus_control.cli.interrupting import interruptible
+from nexus_control.cli.interrupting import Terminated, interruptible
 from nexus_control.cli.screen import Mark, Screen, visible_json
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.execution.local_router import StepProgress
@@ -83,13 +83,27 @@ def execute(
             opened_router(database=frame.path, config=config, factory=router, on_step=tell) as opened,
             interruptible(),
         ):
-            return executing.execute(store, checked, opened)
+            try:
+                return executing.execute(store, checked, opened)
+            except (KeyboardInterrupt, Terminated):
+                _say_what_is_unknown(store, request_id)
+                raise
 
     def show(screen: Screen, data: Data) -> None:
         text = f"Run {data['run_id']}, {data['mode']}: {data['steps_executed']} steps."
         screen.prose(text, Mark("Done.", "good"))
 
     carry_out(frame, run, show)
+
+
+def _say_what_is_unknown(store: DecisionStore, request_id: str) -> None:
+    """For who interrupted a run: on standard error, also with `--json`."""
+    if store.load(request_id).facts.phase == "outcome_unknown":
+        Screen(sys.stderr).prose(
+            f"The run was interrupted, and its outcome is unknown. Find out what it did, then record that with"
+            f" `reconcile {request_id}`.",
+            Mark("Interrupted.", "bad"),
+        )
 
 
 def recover(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nexus_control.decision import DecisionState
+from nexus_control.errors import ErrorCode, next_step
 from nexus_control.execution.opening import IN_MEMORY
 from nexus_control.toolset.tool import PREFIX, Data, ToolContext, spelled
 
@@ -64,12 +65,17 @@ def after_state(
             "Make a new request, if it is still wanted: this history came by import, as evidence; it is never"
             " executed here."
         )
-    if state in _OPEN and any(reason["code"] == "CLOCK_BEHIND" for reason in blocking_reasons):
+    codes = {reason["code"] for reason in blocking_reasons} if state in _OPEN else set[str]()
+    if ErrorCode.STORE_ROLLED_BACK in codes:
+        return next_step(ErrorCode.STORE_ROLLED_BACK)
+    if "ADAPTER_CHANGED" in codes:
+        return "Make a new request: the adapter is not what this one was made for, and approved for."
+    if "CLOCK_BEHIND" in codes:
         return (
             "Tell a person: this history was imported with events that are still to come here. Either the clock of this"
             " machine is behind, or the history is not to be trusted."
         )
-    if state in _OPEN and any(reason["code"] == "IMPORTED_APPROVALS" for reason in blocking_reasons):
+    if "IMPORTED_APPROVALS" in codes:
         return (
             "Get approvals that count here, or make a new request: what was imported, or signed by nobody who is"
             f" trusted here, is evidence and not authority. {_get_approved(context)}"

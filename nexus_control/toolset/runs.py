@@ -77,7 +77,7 @@ def execute(context: ToolContext, arguments: ExecuteArguments) -> Data:
 
 def status(context: ToolContext, arguments: StatusInput) -> Data:
     _wait(context, arguments)
-    data = views.status(context.store, arguments)
+    data = views.status(context.store, arguments, look_beside=True)
     reasons = data["blocking_reasons"]
     return data | {
         "summary": f"{verdict(reasons)}; {data['active_approvals']} of {data['required_approvals']} approvals.",

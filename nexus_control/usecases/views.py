@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from nexus_control import head
 from nexus_control.blocking import BlockingReason, blocking_reasons, in_order
 from nexus_control.decision import (
     Decision,
@@ -29,6 +30,7 @@ from nexus_control.session import ReadSession
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.describing import will_run
+from nexus_control.usecases.obstacles import changed_adapter_reasons, rollback_reasons
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import InspectArguments, StatusArguments
@@ -84,10 +86,16 @@ def current_view(store: DecisionStore, decision_id: str) -> tuple[dict[str, Any]
     return approval_view(decision.facts, now, authority), reasons
 
 
-def status(store: DecisionStore, arguments: "StatusArguments") -> dict[str, Any]:
-    """A decision's state now; the cost does not grow with its history unless events are asked for."""
+def status(
+    store: DecisionStore, arguments: "StatusArguments", *, look_beside: bool = False
+) -> dict[str, Any]:
+    """A decision's state now; the cost does not grow with its history unless events are asked for. `look_beside` also
+    tells whether the store was rolled back, which costs as much again.
+    """
+    known = head.slot_of(store.sidecar).read() if look_beside else b""
     with store.reading() as session:
         decision = session.decision(arguments.request_id)
+        here = tuple(rollback_reasons(store, session, decision.facts, known)) if known else ()
         events = session.events(decision) if arguments.include_events else []
         claim = session.rows.claim(arguments.request_id)
         now = session.now
@@ -102,7 +110,7 @@ def status(store: DecisionStore, arguments: "StatusArguments") -> dict[str, Any]
         "total_approvals": len(facts.progress.approvals),
         "required_approvals": standing["required_approvals"],
         "is_approved": standing["is_approved"],
-        "blocking_reasons": [reason.to_dict() for reason in reasons_of(decision, now, authority)],
+        "blocking_reasons": [reason.to_dict() for reason in reasons_of(decision, now, authority, here)],
         "executions": [execution_line(each) for each in facts.progress.executions],
         "run": _run(facts),
         "event_count": facts.event_count,
@@ -158,10 +166,16 @@ def provenance_view(decision: StoredDecision) -> dict[str, Any]:
     }
 
 
-def reasons_of(decision: StoredDecision, at: datetime, authority: Authority) -> tuple[BlockingReason, ...]:
-    """Everything that keeps the decision from being executed here at this instant, whatever the attempt."""
+def reasons_of(
+    decision: StoredDecision, at: datetime, authority: Authority, here: tuple[BlockingReason, ...] = ()
+) -> tuple[BlockingReason, ...]:
+    """Everything that keeps the decision from being executed at this instant, whatever the attempt; `here` are those of
+    the place (`obstacles`).
+    """
     reasons = blocking_reasons(decision.facts, at, authority)
-    return in_order((*reasons, *import_reasons(decision, at))) if decision.provenance else reasons
+    if not here and decision.provenance is None:
+        return reasons
+    return in_order((*reasons, *import_reasons(decision, at), *here))
 
 
 def import_reasons(decision: StoredDecision, at: datetime) -> Iterator[BlockingReason]:
@@ -182,9 +196,11 @@ def import_reasons(decision: StoredDecision, at: datetime) -> Iterator[BlockingR
         )
 
 
-def _lifecycle(decision: Decision, stored: StoredDecision, authority: frozenset[int] | None) -> Lifecycle:
+def _lifecycle(
+    decision: Decision, stored: StoredDecision, authority: Authority, here: tuple[BlockingReason, ...]
+) -> Lifecycle:
     lifecycle = compute_lifecycle(decision, authority=authority)
-    reasons = reasons_of(stored, decision.as_of, authority)
+    reasons = reasons_of(stored, decision.as_of, authority, here)
     return replace(
         lifecycle,
         is_blocked=bool(reasons),
@@ -201,12 +217,17 @@ def _lifecycle(decision: Decision, stored: StoredDecision, authority: frozenset[
 
 def inspect(store: DecisionStore, arguments: "InspectArguments", router: object = None) -> dict[str, Any]:
     """Everything about a decision for a reviewer, all of one instant; `router` may know what its steps would run."""
+    known = head.slot_of(store.sidecar).read()
     with store.reading() as session:
         stored = session.decision(arguments.decision_id)
         events = session.events(stored)
         now = session.now
         authority = authority_of(store, session, stored, now)
-    lifecycle = _lifecycle(Decision(stored.facts, tuple(events), now), stored, authority).to_dict()
+        here = (
+            *rollback_reasons(store, session, stored.facts, known),
+            *changed_adapter_reasons(stored.facts, router),
+        )
+    lifecycle = _lifecycle(Decision(stored.facts, tuple(events), now), stored, authority, here).to_dict()
     timeline = lifecycle.pop("timeline")
     facts, state = stored.facts, lifecycle["state"]
     standing = approval_view(facts, now, authority)

@@ -190,3 +190,38 @@ def test_people_read_what_happened_and_what_to_do(desk: Desk) -> None:
     accepted = nexus_control("doctor", "--accept-rollback", "--db", "d.db", folder=desk.folder)
     assert accepted.returncode == 0
     assert "recorded in its log" in " ".join(accepted.stdout.split())
+
+
+def test_an_older_copy_says_so_wherever_it_is_looked_at_and_signs_nothing(desk: Desk) -> None:
+    """The newer database can be put back, whatever was tried meanwhile."""
+    request_id = desk.approved()
+    desk.run("log", "checkpoint")
+    desk.shell("cp d.db backup")
+    desk.execute(request_id)
+    desk.shell("cp d.db newer")
+    beside = {
+        name: (desk.folder / name).read_bytes() for name in ("d.db.key", "d.db.checkpoint", "d.db.head")
+    }
+    desk.restore()
+    for look in ("status", "inspect"):
+        answer = desk.run(look, request_id)
+        reasons = answer["blocking_reasons"] if look == "status" else answer["lifecycle"]["blocking_reasons"]
+        assert [reason["code"] for reason in reasons] == ["STORE_ROLLED_BACK"]
+    assert answer["rendered"].startswith("✗ Decision not executable")
+    for _ in range(6):  # until the copy's log is longer than the head
+        desk.run("request", "later", "--as", "human:alice")
+    for sign in (("log", "checkpoint"), ("statement", request_id), ("key", "rotate")):
+        assert desk.run(*sign, code=1)["code"] == "STORE_ROLLED_BACK"
+    assert {name: (desk.folder / name).read_bytes() for name in beside} == beside
+    desk.shell("cp newer d.db; rm -f d.db-wal d.db-shm")
+    assert desk.run("doctor")["ok"]
+    assert desk.run("log", "checkpoint")
+
+
+def test_who_accepts_a_loss_is_told_which_requests_it_may_have_executed(desk: Desk) -> None:
+    request_id = desk.approved()
+    desk.shell("cp d.db backup")
+    desk.execute(request_id)
+    desk.restore()
+    assert desk.run("doctor", "--accept-rollback")["approved"] == [request_id]
+    assert desk.run("doctor")["approved"] == []
