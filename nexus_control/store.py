@@ -146,7 +146,12 @@ class _Transaction(AbstractContextManager[SessionT], Generic[RowsT, SessionT]):
         self._session = session
 
     def __enter__(self) -> SessionT:
-        return self._session(self._rows.__enter__())
+        rows = self._rows.__enter__()
+        try:
+            return self._session(rows)
+        except BaseException as error:
+            self._rows.__exit__(type(error), error, error.__traceback__)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

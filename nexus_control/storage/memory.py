@@ -25,7 +25,7 @@ from nexus_control.storage.contract import (
 )
 from nexus_control.storage.faults import ended, forked, no_subtree, unavailable
 from nexus_control.storage.sidecar import MemorySidecar, Sidecar
-from nexus_control.storage.usage import Gate, Usage
+from nexus_control.storage.usage import Gate, Turn, Usage
 
 _Stream: TypeAlias = tuple[EntryKind, str, int]
 _Key = TypeVar("_Key")
@@ -230,8 +230,9 @@ class MemoryStorage:
     @contextmanager
     def _transaction(self) -> Generator[_Session]:
         self._require_not_forked()
-        thread = self._usage.begin()
+        turn = Turn()
         try:
+            self._usage.begin(turn)
             with self._lock:
                 session = _Session(self._rows)
                 try:
@@ -239,7 +240,8 @@ class MemoryStorage:
                 finally:
                     session.end()
         finally:
-            self._usage.end(thread)
+            turn.is_over = True
+            self._usage.end(turn)
 
     def _require_not_forked(self) -> None:
         if self._pid != os.getpid():

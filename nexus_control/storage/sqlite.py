@@ -90,8 +90,8 @@ class _Transaction(AbstractContextManager[Session]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._session.end()
         try:
+            self._session.end()
             self._inner.__exit__(kind, error, trace)
         except sqlite3.Error as fault:
             raise _fault(fault, self._where) from fault

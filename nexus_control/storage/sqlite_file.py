@@ -21,14 +21,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 from nexus_control.storage.contract import BUSY_SECONDS
 from nexus_control.storage.faults import forked, nested, replaced, unavailable
-from nexus_control.storage.usage import Gate, Usage
+from nexus_control.storage.usage import Gate, Turn, Usage
 
 Inode: TypeAlias = tuple[int, int]
 """Device and inode: which file it is, whatever its path."""
@@ -59,15 +59,17 @@ class SqliteFile:
         self.usage = Usage(_process.current().gate, partial(_close_all, self._connections))
         with _process.gate.lock:
             _process.files.add(self)
-        thread = self.usage.begin(self.admit)
+        turn = Turn()
         try:
+            self.usage.begin(turn, self.admit)
             connection = self._open("rwc")
             with _process.gate.lock:
                 self._inode = _inode(self._path)
                 self.writer = _process.writer_of(self._inode, self._path)
-                self._adopt(thread, connection)
+                self._adopt(turn.thread, connection)
         finally:
-            self.usage.end(thread)
+            turn.is_over = True
+            self.usage.end(turn)
         weakref.finalize(self, _abandon, self.usage)
 
     def transaction(self, begin: str, *, writing: bool) -> "_Transaction":
@@ -141,7 +143,7 @@ class SqliteFile:
             self._beside = {name: inode for name, inode in beside.items() if inode is not None}
         self._connections[thread] = connection
         alive = {each.ident for each in threading.enumerate()}
-        for gone in self._connections.keys() - alive - self.usage.in_transaction:
+        for gone in self._connections.keys() - alive - self.usage.in_transaction.keys():
             self._connections.pop(gone).close()
         return connection
 
@@ -163,58 +165,68 @@ class SqliteFile:
             raise forked(self._path)
 
 
-class _Transaction:
-    """A transaction on a SqliteFile. Spelled out rather than a generator: every call of a store has one."""
+class _Transaction(Turn):
+    """A transaction on a SqliteFile. Spelled out rather than a generator: every call of a store has one.
 
-    __slots__ = ("_begin", "_connection", "_file", "_thread", "_writer", "_writing")
+    Whatever was taken until then is given back when it is left; `Turn` says what becomes of interruptions.
+    """
+
+    __slots__ = ("_begin", "_connection", "_file", "_writer", "_writing")
 
     def __init__(self, file: SqliteFile, begin: str, writing: bool) -> None:
+        super().__init__()
         self._file = file
         self._begin = begin
         self._writing = writing
+        self._connection: sqlite3.Connection | None = None
+        self._writer: _Writer | None = None
 
     def __enter__(self) -> sqlite3.Connection:
         file = self._file
         _process.current()
-        self._thread = thread = file.usage.begin(file.admit)
-        self._writer = file.writer if self._writing else None
         try:
-            self._connection = file.lend(thread)
-            if self._writer is not None:
-                self._writer.take(thread, file.busy_seconds)
-        except BaseException:
-            file.usage.end(thread)
-            raise
-        try:
-            self._connection.execute(self._begin)
+            is_left = file.usage.begin(self, file.admit)
+            connection = file.lend(self.thread)
+            if is_left:
+                _roll_back(connection)
+                file.writer.give_back()
+            self._connection = connection
+            if self._writing:
+                file.writer.require_other(self)
+                self._writer = file.writer
+                self._writer.take(self, file.busy_seconds)
+            connection.execute(self._begin)
             file.require_in_place(beside=self._writing)
         except BaseException:
             self._leave(commit=False)
             raise
-        return self._connection
+        return connection
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._leave(commit=kind is None)
+        if not self.is_over:
+            self._leave(commit=kind is None)
+
+    def __del__(self) -> None:
+        """What an interruption kept from being left."""
+        if not self.is_over:
+            self._leave(commit=False)
 
     def _leave(self, *, commit: bool) -> None:
         """A child of a fork in the transaction has no part in it: it neither commits nor rolls back."""
+        self.is_over = True
         file, connection = self._file, self._connection
         try:
-            if commit:
+            if commit and connection is not None:
                 file.require_not_forked()
-                try:
-                    connection.execute("COMMIT")
-                except BaseException:
-                    _roll_back(connection)
-                    raise
+                connection.execute("COMMIT")
                 if self._writing:
                     file.require_in_place(beside=True)
-            elif not file.is_forked():
-                _roll_back(connection)
         finally:
+            if connection is not None and not file.is_forked():
+                _roll_back(connection)
             if self._writer is not None:
                 self._writer.give_back()
-            file.usage.end(self._thread)
+            file.usage.end(self)
 
 
 class SqliteMemory:
@@ -236,13 +248,17 @@ class SqliteMemory:
     @contextmanager
     def transaction(self, begin: str, *, writing: bool) -> Generator[sqlite3.Connection]:
         self._require_not_forked()
-        thread = self._usage.begin()
+        turn = Turn()
         try:
-            with self._lock, transaction(self._connection, begin):
-                yield self._connection
-                self._require_not_forked()
+            self._usage.begin(turn)
+            with self._lock:
+                _roll_back(self._connection)  # what an interruption left
+                with transaction(self._connection, begin):
+                    yield self._connection
+                    self._require_not_forked()
         finally:
-            self._usage.end(thread)
+            turn.is_over = True
+            self._usage.end(turn)
 
     def held(self) -> AbstractContextManager[None]:
         self._require_not_forked()
@@ -262,22 +278,27 @@ class _Writer:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._lock = threading.Lock()
-        self._thread: int | None = None
+        self._lock = threading.RLock()
+        self._turn: weakref.ref[Turn] | None = None
 
-    def take(self, thread: int, seconds: float) -> None:
-        """Raises INTERNAL inside a transaction that writes the same file through another store."""
-        if self._thread == thread:
+    def require_other(self, turn: Turn) -> None:
+        """Raises INTERNAL inside a transaction of this thread that writes the same file through another store."""
+        before = None if self._turn is None else self._turn()
+        if before is not None and before.thread == turn.thread and not before.is_over:
             raise nested()
+
+    def take(self, turn: Turn, seconds: float) -> None:
         if not self._lock.acquire(timeout=seconds):
             raise unavailable(
                 f"{self._path} is busy: another thread is writing all the time", path=self._path
             )
-        self._thread = thread
+        self._turn = turn.reference
 
     def give_back(self) -> None:
-        self._thread = None
-        self._lock.release()
+        """What this thread has of it, if anything: the lock knows, wherever an interruption came."""
+        with suppress(RuntimeError):
+            while True:
+                self._lock.release()
 
 
 class _Process:

@@ -7,6 +7,7 @@ would wait for itself.
 """
 
 import threading
+import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -39,37 +40,54 @@ class Gate:
             self._changed.notify_all()
 
 
+class Turn:
+    """One thread's transaction, from before it begins until it has ended.
+
+    The exception of a signal may come between any two lines, also before a transaction is left. Nobody else keeps a
+    turn alive: one that was not left is known by its death, and one that was left half by `is_over`, which is said
+    first.
+    """
+
+    __slots__ = ("__weakref__", "is_over", "reference", "thread")
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.is_over = False
+        self.reference = weakref.ref(self)
+
+
 class Usage:
     """Threads in transactions, and threads whose executions hold the store. `gate` guards everything here; `release` is
     called under it when the store is closed and nobody will use it any more.
     """
 
     def __init__(self, gate: Gate, release: Callable[[], None]) -> None:
-        self.in_transaction = set[int]()
+        self.in_transaction = dict[int, weakref.ref[Turn]]()
         self._gate = gate
         self._release = release
         self._is_closed = False
         self._holds = dict[int, int]()
 
-    def begin(self, admit: Callable[[int], None] | None = None) -> int:
-        """A transaction of this thread begins, whose identifier is given. `admit` may refuse it, or wait, where the
-        gate is shut. Raises STORE_UNAVAILABLE once closed, INTERNAL inside another transaction.
+    def begin(self, turn: Turn, admit: Callable[[int], None] | None = None) -> bool:
+        """A transaction begins; whether an interruption left one of this thread behind. `admit` may refuse it, or wait,
+        where the gate is shut. Raises STORE_UNAVAILABLE once closed, INTERNAL inside another transaction.
         """
-        thread = threading.get_ident()
         with self._gate.lock:
             if self._gate.is_shut and admit is not None:
-                admit(thread)
-            if self._is_closed and thread not in self._holds:
+                admit(turn.thread)
+            if self._is_closed and turn.thread not in self._holds:
                 raise closed()
-            if thread in self.in_transaction:
+            before = self.in_transaction.get(turn.thread)
+            if before is not None and _goes_on(before):
                 raise nested()
-            self.in_transaction.add(thread)
-        return thread
+            self.in_transaction[turn.thread] = turn.reference
+        return before is not None
 
-    def end(self, thread: int) -> None:
-        """The transaction of this thread has ended."""
+    def end(self, turn: Turn) -> None:
+        """The transaction has ended, or never began."""
         with self._gate.lock:
-            self.in_transaction.discard(thread)
+            if self.in_transaction.get(turn.thread) is turn.reference:
+                del self.in_transaction[turn.thread]
             self._gate.changed()
             if self._is_closed:
                 self._release_if_over()
@@ -96,7 +114,10 @@ class Usage:
         """
         thread = threading.get_ident()
         with self._gate.lock:
-            if thread in self.in_transaction or thread in self._holds:
+            own = self.in_transaction.get(thread)
+            if own is not None and not _goes_on(own):
+                del self.in_transaction[thread]
+            elif own is not None or thread in self._holds:
                 raise _in_use("it was closed from inside one of its own calls")
             self._is_closed = True
             if not self._gate.wait_for(lambda: not self.in_transaction, seconds):
@@ -119,6 +140,11 @@ class Usage:
     def _release_if_over(self) -> None:
         if self._is_closed and not self.in_transaction and not self._holds:
             self._release()
+
+
+def _goes_on(turn: weakref.ref[Turn]) -> bool:
+    alive = turn()
+    return alive is not None and not alive.is_over
 
 
 def _in_use(why: str) -> NexusControlError:
