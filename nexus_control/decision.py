@@ -267,7 +267,9 @@ def require_may_approve(
     if earlier and earlier.is_current(at):
         counts_here = authority is None or earlier.seq in authority
         remedy = (
-            "" if counts_here else "; that came with an import and authorises nothing here: revoke it first"
+            ""
+            if counts_here
+            else "; it does not count here (it was imported, or its signature is not trusted): revoke it first"
         )
         raise NexusControlError(
             ErrorCode.ALREADY_APPROVED,

@@ -96,7 +96,7 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.TEMPLATE_ALREADY_EXISTS: "Templates are immutable: use it, or create one under a new name.",
     ErrorCode.TEMPLATE_WEAKENED: "Drop the named overrides, or make them stricter than the template.",
     ErrorCode.INVALID_STATE: "Look at the status: this decision no longer accepts that; make a new request.",
-    ErrorCode.ALREADY_APPROVED: "Somebody else must approve; revoke one that came with an import, then give it here.",
+    ErrorCode.ALREADY_APPROVED: "Somebody else must approve. An own approval that does not count here is revoked first, then given again.",
     ErrorCode.NOT_ELIGIBLE: "Ask one of the policy's approvers.",
     ErrorCode.REQUESTER_MAY_NOT_APPROVE: "Ask somebody other than the requester.",
     ErrorCode.NO_ACTIVE_APPROVAL: "There is nothing of yours to revoke; look at the status.",
@@ -111,8 +111,8 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.ROUTER_RUN_NOT_FOUND: "Check the run id against the execution's record.",
     ErrorCode.OUTCOME_UNKNOWN: "Find out what really happened, then reconcile; it is never run again by itself.",
     ErrorCode.OUTCOME_REFUSED: "Settle the execution with reconcile; the late outcome is kept as evidence.",
-    ErrorCode.CLAIM_HELD: "Wait for the owner to finish; if you know that one who cannot be seen from here has ended, "
-    "name the decision and force.",
+    ErrorCode.CLAIM_HELD: "Wait for the process that executes it. If you know that it has ended, name the decision and "
+    "force.",
     ErrorCode.SHUTTING_DOWN: "Start the server again, then call again; nothing was written.",
     ErrorCode.BUNDLE_INVALID_SCHEMA: "Export the bundle again from its source; do not edit it.",
     ErrorCode.PACKAGE_INVALID_SCHEMA: "Export the package again from its source; do not edit it.",

@@ -1,6 +1,7 @@
 """What the methods of the facade share: arguments are checked at the door, and then handed to one use case."""
 
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any, TypeAlias
 
 from nexus_control.errors import invalid_argument
@@ -11,12 +12,19 @@ Values: TypeAlias = dict[str, Any]
 UseCase: TypeAlias = Callable[[DecisionStore, Any], Values]
 
 
-def checked(model: str, values: Mapping[str, object]) -> Any:
-    """The values as the named model of the door. Raises INVALID_ARGUMENT."""
-    # Loaded at the first call: pydantic alone costs more than the whole library.
+def load_door() -> ModuleType:
+    """The models of arguments. They are loaded with the first NexusControlTools: pydantic alone costs more than the whole
+    library. And not at its first call: a fork while another thread imports leaves the child an import that never ends.
+    """
     from nexus_control import arguments
 
-    return arguments.validated(getattr(arguments, model), values)
+    return arguments
+
+
+def checked(model: str, values: Mapping[str, object]) -> Any:
+    """The values as the named model of the door. Raises INVALID_ARGUMENT."""
+    door = load_door()
+    return door.validated(getattr(door, model), values)
 
 
 def with_signature(use_case: Callable[..., Values], statement: str | None, signature: str | None) -> UseCase:

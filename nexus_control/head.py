@@ -6,9 +6,9 @@
     0000000000000042\\n          how many entries the log had: 16 digits, at most 2^53-1
     9f86d081...0f00a08\\n        the root of their Merkle tree (RFC 6962): 64 hex digits
 
-It is brought forward after the commit of a claim, before the router is called, and after that of a denial, a revocation
-or a withdrawal. A claim is refused while the log does not continue the head: an older copy of the database would
-dispatch again what was executed, denied or taken back since it was made.
+It is brought forward after the commit of a claim, before the router is called, and after that of a denial, a
+revocation, a withdrawal, or an import. A claim is refused while the log does not continue the head: an older copy of
+the database would dispatch again what was executed, denied or taken back since it was made.
 
 * It only moves forward, and never while the log does not continue it; one that cannot be read, or that is not there,
   says nothing, and the next head takes its place.
@@ -25,7 +25,8 @@ Either is null when it was not lost. From then on the log is taken to continue t
 """
 
 import re
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from nexus_control.canonical_json import MAX_SAFE_INTEGER, parse_json_object
@@ -138,6 +139,14 @@ def advance(store: DecisionStore, known: bytes, head: Head) -> None:
 
 def _replace(slot: Slot, known: bytes, head: Head) -> bytes:
     return slot.update(lambda found: head.to_bytes() if found == known else None)
+
+
+@contextmanager
+def remembering(store: DecisionStore) -> Generator[None]:
+    """What is committed in the block must not be forgotten: the head learns of it, also of a store that is closed."""
+    with store.held():
+        yield
+        remember(store)
 
 
 def remember(store: DecisionStore) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast, get_args
 
+from nexus_control import head
 from nexus_control.actors import Actor, id_problem, require_new_actor
 from nexus_control.bundle import (
     BundleEvent,
@@ -111,7 +112,7 @@ def import_checked(
     forensic = not (verify_digest and replay_after_import)
     parsed = _parse(bundle)
     replayed, decision = _replayed(parsed, store.clock.now(), verify_digest, replay_after_import)
-    with store.writing() as session:
+    with head.remembering(store), store.writing() as session:
         record = ImportRecord(
             bundle_digest=parsed.integrity.canonical_digest,
             imported_at=format_instant(session.now),

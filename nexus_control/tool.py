@@ -13,7 +13,7 @@ from nexus_control.actors import Actor
 from nexus_control.clock import SYSTEM_CLOCK, Clock
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.router import PlanChecker, RouterProtocol
-from nexus_control.facade import UseCase, Values, checked, with_overrides, with_signature
+from nexus_control.facade import UseCase, Values, checked, load_door, with_overrides, with_signature
 from nexus_control.results import ToolResult, result_of
 from nexus_control.store import DecisionStore, TemplateStore
 from nexus_control.usecases import (
@@ -49,6 +49,7 @@ class NexusControlTools:
         plan_checker: PlanChecker | None = None,
         clock: Clock | None = None,
     ) -> None:
+        load_door()
         if store is not None and allowed_signers is not None:
             raise invalid_argument("allowed_signers", "is the store's: give it to DecisionStore")
         self.store = store or DecisionStore(

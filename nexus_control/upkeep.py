@@ -119,7 +119,9 @@ def rebuild_derived(store: DecisionStore) -> int:
 
 
 def _is_remembered(entry: Entry) -> bool:
-    return entry.kind == "decision" and entry.origin == "local" and entry.event_type in _REMEMBERED
+    return entry.kind == "import" or (
+        entry.kind == "decision" and entry.origin == "local" and entry.event_type in _REMEMBERED
+    )
 
 
 def _head_faults(store: DecisionStore) -> Iterator[Fault]:

@@ -6,7 +6,8 @@ pipe nobody can be asked: `--yes` says that the answer was given elsewhere, and 
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,10 +32,12 @@ from nexus_control.cli.frame import (
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.signing import SignatureFile, Signing, SignKey, StatementFile, require_basis_of
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.execution.opening import IN_MEMORY, opened_router
-from nexus_control.execution.router import PlanChecker
+from nexus_control.execution.config import load_adapters
+from nexus_control.execution.opening import opened_router
+from nexus_control.execution.router import PlanChecker, RouterProtocol
 from nexus_control.payloads import Assurance, SignedStatement
 from nexus_control.render.will_run import NOT_AT_HAND
+from nexus_control.storage import IN_MEMORY
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import deciding, requesting, views
 
@@ -278,7 +281,7 @@ def _review(store: DecisionStore, request_id: str, config: Path | None) -> str:
     shown. Raises INVALID_STATE where there is nothing to decide yet.
     """
     checked = door.validated(door.InspectArguments, {"decision_id": request_id})
-    with opened_router(database=IN_MEMORY, config=config_or_default(config), factory=None) as router:
+    with adapters_at_hand(config) as router:
         data = views.inspect(store, checked, router)
     basis: str | None = data["basis"]
     if basis is None:
@@ -310,6 +313,20 @@ def _require_consent(question: str) -> None:
 def config_or_default(given: Path | None) -> Path | None:
     """The file of the adapters that is at hand, if there is one."""
     return given or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
+
+
+@contextmanager
+def adapters_at_hand(config: Path | None) -> Generator[RouterProtocol | None]:
+    """The adapters of `--config`, else of the file in this folder. A broken file there keeps nobody from looking."""
+    found = config_or_default(config)
+    if config is None and found is not None:
+        try:
+            load_adapters(found)
+        except NexusControlError as fault:
+            Screen(sys.stderr).prose(f"{found} is not used: {fault.message}", Mark("Note:", "stopped"))
+            found = None
+    with opened_router(database=IN_MEMORY, config=found, factory=None) as router:
+        yield router
 
 
 def _plan(text: str | None, file: Path | None) -> str | None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from nexus_control import arguments as door
-from nexus_control.cli.deciding import Config, config_or_default
+from nexus_control.cli.deciding import Config, adapters_at_hand
 from nexus_control.cli.frame import (
     ActingAs,
     AllowedSigners,
@@ -18,7 +18,6 @@ from nexus_control.cli.frame import (
     identity,
 )
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
-from nexus_control.execution.opening import IN_MEMORY, opened_router
 from nexus_control.render.decision import imported_text
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import listing, views
@@ -76,7 +75,7 @@ def inspect(
 
     def run(store: DecisionStore) -> Data:
         checked = door.validated(door.InspectArguments, {"decision_id": request_id})
-        with opened_router(database=IN_MEMORY, config=config_or_default(config), factory=None) as router:
+        with adapters_at_hand(config) as router:
             return views.inspect(store, checked, router)
 
     def show(_screen: Screen, data: Data) -> None:

@@ -11,8 +11,6 @@ from nexus_control.execution.local_router import LocalRouter, StepProgress
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.storage import IN_MEMORY, IN_PLAIN_MEMORY, place_of
 
-__all__ = ["IN_MEMORY", "opened_router"]
-
 
 @contextmanager
 def opened_router(

@@ -23,6 +23,7 @@ from nexus_control.evidence.run_bundle import make_run_bundle
 from nexus_control.instants import format_instant
 from nexus_control.storage.faults import forked
 from nexus_control.storage.sqlite_file import SqliteFile, SqliteMemory, transaction
+from nexus_control.storage.sqlite_schema import require_usable_path
 
 RunEvent: TypeAlias = tuple[str, Mapping[str, object]]
 """An event's type and payload; the payload is inside the canonical domain."""
@@ -67,10 +68,11 @@ class RunLog:
 
     def __init__(self, path: str | Path, clock: Clock) -> None:
         self._clock = clock
+        file = None if path == ":memory:" else Path(path).resolve()
+        if file is not None:
+            require_usable_path(file)
         with _translated():
-            self._place = (
-                SqliteMemory(_prepare) if path == ":memory:" else SqliteFile(Path(path).resolve(), _prepare)
-            )
+            self._place = SqliteMemory(_prepare) if file is None else SqliteFile(file, _prepare)
 
     def held(self) -> AbstractContextManager[None]:
         """While this lasts, this thread may go on writing its run after `close()`."""

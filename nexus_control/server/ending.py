@@ -42,6 +42,8 @@ class Ending:
         self._waitings: list[threading.Event] = []
         self._signs = 0
         self._finishing = threading.Lock()
+        self._unread = threading.Timer(_UNREAD_SECONDS, _leave)
+        self._unread.daemon = True
 
     @contextmanager
     def call(self, waiting: threading.Event) -> Generator[bool]:
@@ -84,8 +86,13 @@ class Ending:
             self._stop.order(why)
             return self._changed.wait_for(lambda: not self._waitings, KILL_SECONDS)
 
+    def limit_writing(self) -> None:
+        """End the process if what is still to be written finds no reader: it would be waited for without end."""
+        self._unread.start()
+
     def leave(self) -> None:
         """End the process here and now if a call is still under way; the interpreter would wait for its thread."""
+        self._unread.cancel()
         if self._waitings:
             _leave()
 
@@ -100,10 +107,7 @@ async def finish_at_end_of_input(ending: Ending, finish: Callable[[str], None]) 
     ending.sign()
     with anyio.CancelScope(shield=True):
         await _in_own_thread(finish, "the server's input ended")
-    # What is still to be written may wait for a reader for ever.
-    unread = threading.Timer(_UNREAD_SECONDS, _leave)
-    unread.daemon = True
-    unread.start()
+    ending.limit_writing()
 
 
 async def finish_at_signals(

@@ -25,6 +25,7 @@ from nexus_control.toolset.tool import Answer, Question
 
 PAUSE_SECONDS: Final = 600
 MOST_UNANSWERED: Final = 2
+MOST_UNANSWERED_IN_ALL = 6
 
 _ANSWERED_BY_A_SECOND_CALL = "2026-07-28"
 _FORM_KEY = "approval"
@@ -32,8 +33,8 @@ _LONGEST_CLIENT_NAME = 100
 _TOO_LATE = "nobody answered the form in time"
 _COULD_NOT_ASK = "the host could not ask"
 _ANOTHER = "this is no answer to the form of this request"
-_OPEN = "a form for this request is open already"
-_PAUSED = "forms for this request came back without an answer, and no other is shown for some minutes"
+_OPEN = "another form is open already"
+_PAUSED = "forms came back without an answer, and no other is shown for some minutes"
 _UNANSWERED = {
     "accept": "the form came back without a choice",
     "decline": "the form was declined, which is no answer",
@@ -68,9 +69,11 @@ class Asker:
         in_two_calls = is_version_at_least(request.protocol_version, _ANSWERED_BY_A_SECOND_CALL)
         if in_two_calls and params.request_state is not None:
             return self._second_call(request, params, params.request_state, question)
-        if any(each.question.request_id == question.request_id for each in self._open.values()):
+        if self._open:
             return _OPEN
         if sum(_same(each.question, question) for each in self._unanswered) >= MOST_UNANSWERED:
+            return _PAUSED
+        if len(self._unanswered) >= MOST_UNANSWERED_IN_ALL:
             return _PAUSED
         token = secrets.token_urlsafe(32)
         self._open[token] = _Asked(question, self._elapsed())

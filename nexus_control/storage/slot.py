@@ -43,8 +43,14 @@ class Slot(Protocol):
         """The content; empty where there is none."""
         ...
 
+    def read_writable(self) -> bytes:
+        """As `read`, where nobody keeps `update` from what is there."""
+        ...
+
     def require_writable(self) -> None:
-        """See to it that `update` finds a file that it may write to. One that is made for this is empty."""
+        """See to it that `update` finds a file that it may write to; who has it locked is not waited for. One that is
+        made for this is empty.
+        """
         ...
 
     def update(self, change: Change) -> bytes:
@@ -60,6 +66,9 @@ class MemorySlot:
         self._content = b""
 
     def read(self) -> bytes:
+        return self._content
+
+    def read_writable(self) -> bytes:
         return self._content
 
     def require_writable(self) -> None:
@@ -89,13 +98,20 @@ class FileSlot:
         except OSError as error:
             raise self._fault("read", error) from error
 
+    def read_writable(self) -> bytes:
+        return self.update(lambda _: None) if self._path.exists() else b""
+
     def require_writable(self) -> None:
-        self.update(lambda _: None)
+        try:
+            self._create_if_missing()
+            with self._opened(os.O_RDWR):
+                pass
+        except OSError as error:
+            raise self._fault("written", error) from error
 
     def update(self, change: Change) -> bytes:
         try:
-            if not self._path.exists():
-                self._create()
+            self._create_if_missing()
             with self._locked(os.O_RDWR, fcntl.LOCK_EX) as file:
                 found = os.pread(file, MOST_BYTES, 0)
                 changed = change(found)
@@ -107,17 +123,28 @@ class FileSlot:
 
     @contextmanager
     def _locked(self, flags: int, lock: int) -> Generator[int]:
-        file = os.open(self._path, flags | os.O_NONBLOCK)  # a pipe would be waited for
-        try:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError(errno.EINVAL, "it is not a regular file")
+        with self._opened(flags) as file:
             _lock(file, lock)
             try:
                 yield file
             finally:
                 fcntl.flock(file, fcntl.LOCK_UN)
+
+    @contextmanager
+    def _opened(self, flags: int) -> Generator[int]:
+        # A pipe would be waited for; a link, of either kind, can lead to somebody else's file.
+        file = os.open(self._path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
+        try:
+            found = os.fstat(file)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                raise OSError(errno.EINVAL, "it is not a regular file of its own")
+            yield file
         finally:
             os.close(file)
+
+    def _create_if_missing(self) -> None:
+        if not self._path.exists():
+            self._create()
 
     def _create(self) -> None:
         like = self._database.stat()

@@ -251,5 +251,21 @@ def _require_writable(path: Path) -> None:
             f"{path} has a second name (a hard link), under which SQLite would keep another WAL: remove that name",
             path=str(path),
         )
+    if is_mount_point(path):
+        raise unavailable(
+            f"{path} is mounted as a single file, and SQLite would keep another WAL beside its other name: mount its"
+            " folder instead",
+            path=str(path),
+        )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise unavailable(f"{path} may not be written: check its permissions", path=str(path))
+
+
+def is_mount_point(path: Path) -> bool:
+    """Whether something is mounted at this very path (Linux, proc(5): /proc/self/mountinfo)."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return False
+    spelled = "".join(f"\\{ord(c):03o}" if c in " \t\n\\" else c for c in str(path))
+    return any(line.split(" ", 5)[4] == spelled for line in mounts.splitlines())

@@ -7,12 +7,11 @@ said as something to do: a model with a shell would do it. It is in `details.com
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from nexus_control.decision import DecisionState
 from nexus_control.errors import ErrorCode, next_step
-from nexus_control.execution.opening import IN_MEMORY
+from nexus_control.storage import place_of
 from nexus_control.toolset.tool import PREFIX, Data, ToolContext, spelled
 
 _OPEN = (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED)
@@ -23,10 +22,15 @@ def approve_command(context: ToolContext, decision_id: str) -> str:
     """The command with which a person approves at their own terminal, from whatever folder: signed, where the policy
     demands that.
     """
-    database = context.database
-    if database != IN_MEMORY:
-        database = str(Path(database).absolute())
-    words = [sys.executable, "-m", "nexus_control", "approve", decision_id, "--db", database]
+    words = [
+        sys.executable,
+        "-m",
+        "nexus_control",
+        "approve",
+        decision_id,
+        "--db",
+        place_of(context.database),
+    ]
     words += [] if context.config is None else ["--config", str(context.config.absolute())]
     policy = context.store.load(decision_id).facts.policy
     if policy is None or policy.min_assurance != "signed":

@@ -75,7 +75,7 @@ def revoke_approval(
     store: DecisionStore, arguments: "RevokeArguments", *, signed: SignedStatement | None = None
 ) -> dict[str, Any]:
     """Take back one's own approval, before dispatch."""
-    with store.writing() as session:
+    with head.remembering(store), store.writing() as session:
         decision = _shown(session, arguments)
         now = session.instant_of_verdict(decision)
         require_may_revoke(decision.facts, arguments.actor, now)
@@ -84,7 +84,6 @@ def revoke_approval(
         revoked = ApprovalRevokedPayload(reason=arguments.reason, signed=signed)
         stored = session.append(decision, arguments.actor, revoked)
         view = approval_view(stored.facts, now, authority_now(store, session, stored, now))
-    head.remember(store)
     return view
 
 
@@ -97,7 +96,7 @@ def deny(
     signed: SignedStatement | None = None,
 ) -> dict[str, Any]:
     """One approver's refusal; it ends the decision."""
-    with store.writing() as session:
+    with head.remembering(store), store.writing() as session:
         decision = _shown(session, arguments)
         now = session.instant_of_verdict(decision)
         require_may_deny(decision.facts, arguments.actor, now)
@@ -110,7 +109,6 @@ def deny(
             elicitation=elicitation,
         )
         stored = session.append(decision, arguments.actor, denied)
-    head.remember(store)
     return state_view(stored.facts, now, stored.authority)
 
 
@@ -148,11 +146,10 @@ def _same_expiry(given: datetime | None, stated: str | None) -> str | None:
 
 def withdraw(store: DecisionStore, arguments: "EndArguments") -> dict[str, Any]:
     """The requester takes the request back."""
-    with store.writing() as session:
+    with head.remembering(store), store.writing() as session:
         decision = _shown(session, arguments)
         now = session.instant_of_verdict(decision)
         require_may_withdraw(decision.facts, arguments.actor, now)
         withdrawn = DecisionWithdrawnPayload(reason=arguments.reason)
         stored = session.append(decision, arguments.actor, withdrawn)
-    head.remember(store)
     return state_view(stored.facts, now, stored.authority)

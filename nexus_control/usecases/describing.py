@@ -57,9 +57,11 @@ def _described(
         if fault.code is not ErrorCode.PLAN_INVALID:
             raise
         return f"The adapter {adapter_id} does not take this plan ({fault.message})", ()
+    except Exception as fault:  # the code of an embedder's router or adapter
+        return f"The router here cannot say what the steps run ({type(fault).__name__})", ()
     if bound is None:
         return (
-            "The request is not bound to this declaration of the adapter: it may be another one when it runs",
+            "The request is not bound to this declaration of the adapter: the adapter can still be declared otherwise when it runs",
             steps,
         )
     return None, steps

@@ -83,16 +83,21 @@ def execute(
     if router is None:
         raise NexusControlError(ErrorCode.ROUTER_NOT_CONFIGURED, "There is no router to execute with")
     with store.held(), owning(store.clock.new_id()) as owner:
-        claimed: _Claimed | None = None
         outcome: Outcome | None = None
+        where = ", before the router was called"
         try:
             claimed = _claim(store, arguments, router, owner.to_text())
-            outcome = _forgotten(store, claimed) or _dispatch(router, claimed.request)
+            outcome = _forgotten(store, claimed)
+            if outcome is None:
+                where = ""
+                outcome = _dispatch(router, claimed.request)
             _settle(store, claimed, outcome)
         except NexusControlError:
             raise
         except BaseException as interruption:
-            where = "" if claimed else ", before the router was called"
+            traceback.clear_frames(
+                interruption.__traceback__
+            )  # a transaction that it cut short is given back
             known = outcome or _unknown("INTERRUPTED", _describe(interruption) + where)
             with suppress(NexusControlError):  # the interruption goes on up whether or not it can be recorded
                 _leave(store, arguments.request_id, owner.to_text(), known)
@@ -113,11 +118,11 @@ def _claim(
 ) -> _Claimed:
     capabilities, digest = _ask_adapter(router, arguments.adapter_id)
     slot = head.slot_of(store.sidecar)
+    known = slot.read_writable()  # before the transaction: who keeps it locked holds up no other writer
     with store.writing() as session:
         if why := stop_ordered():
             raise NexusControlError(ErrorCode.SHUTTING_DOWN, f"Nothing is executed any more because {why}")
         decision = session.decision(arguments.request_id)
-        known = slot.read()
         head.require_continued(session, store.sidecar, known)
         dry_run = _is_dry_run(decision.facts, arguments.dry_run)
         attempt = Attempt(
@@ -282,7 +287,7 @@ def _settle(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> None:
     """Record the outcome; if that fails, record at least that it is unknown. Raises OUTCOME_UNKNOWN then."""
     try:
         recorded = _record(store, claimed.claim, outcome)
-    except BaseException as fault:
+    except NexusControlError as fault:
         doubt = replace(
             _unknown("RECORDING_FAILED", _describe(fault)),
             run_id=outcome.run_id,
@@ -291,8 +296,6 @@ def _settle(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> None:
         )
         with suppress(NexusControlError):
             _record(store, claimed.claim, doubt)
-        if not isinstance(fault, NexusControlError):
-            raise
         raise NexusControlError(
             ErrorCode.OUTCOME_UNKNOWN,
             f"The router returned, but its outcome could not be recorded: {fault}",

@@ -107,7 +107,10 @@ def _may_approve(decision: StoredDecision, person: str, at: datetime) -> bool:
         return False
     if person == created.requester.key and not policy.allow_requester_approval:
         return False
-    return not any(a.actor.key == person and a.is_current(at) for a in facts.progress.approvals)
+    return not any(
+        a.actor.key == person and a.is_current(at) and a.seq >= decision.imported_count
+        for a in facts.progress.approvals
+    )
 
 
 def _line(row: Projection, now: str, at: datetime) -> dict[str, Any]:

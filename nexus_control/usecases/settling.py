@@ -4,6 +4,7 @@ Nothing is ever run again. `recover` only says that the outcome is unknown, and 
 this process leaves behind; `reconcile` records what a person found.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,8 @@ def give_up_own(store: DecisionStore, why: str) -> None:
     with store.reading() as session:
         own = [claim for claim in session.rows.claims() if not claim.recovered and _is_own(claim)]
     for claim in own:
-        with store.writing() as session:
+        # Each by itself: what cannot be recorded now, the next start recovers.
+        with suppress(NexusControlError), store.writing() as session:
             if session.rows.claim(claim.decision_id) == claim:  # else its outcome has come meanwhile
                 _give_up(session, claim, "STOPPED", f"the run could not be ended, and was left because {why}")
 

@@ -222,7 +222,7 @@ def inspect(store: DecisionStore, arguments: "InspectArguments", router: object 
         stored = session.decision(arguments.decision_id)
         events = session.events(stored)
         now = session.now
-        authority = authority_of(store, session, stored, now)
+        authority = authority_now(store, session, stored, now)
         here = (
             *rollback_reasons(store, session, stored.facts, known),
             *changed_adapter_reasons(stored.facts, router),

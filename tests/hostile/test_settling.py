@@ -349,13 +349,13 @@ def test_when_nothing_can_be_recorded_the_same_process_can_recover_later() -> No
 
 
 @pytest.mark.parametrize("moment", ["append", "commit"])
-def test_an_interruption_while_recording_keeps_the_evidence_and_goes_on_up(moment: Moment) -> None:
+def test_an_interruption_while_recording_keeps_the_known_outcome_and_goes_on_up(moment: Moment) -> None:
     tools = tools_with(Trouble(moment, OUTCOME, KeyboardInterrupt()))
     request_id = approved(tools)
     with pytest.raises(KeyboardInterrupt):
         tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(good_answer))
     event = last_event(tools.store, request_id)
-    assert (str(event.event_type), event.payload["run_id"]) == (DOUBT, "run-1")
+    assert (str(event.event_type), event.payload["run_id"]) == (OUTCOME, "run-1")
     require_whole(tools.store, request_id)
 
 

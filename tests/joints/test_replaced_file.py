@@ -1,5 +1,6 @@
 """Files that are taken away or put there beneath an open store, and the names by which they are reached."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -167,3 +168,23 @@ def test_an_empty_key_is_made_anew_and_a_broken_one_is_named(
         with pytest.raises(NexusControlError, match=str(key)) as refused:
             publish(store)
         assert refused.value.code == code
+
+
+_MOUNTED = """
+mount --bind "$1/real/store.db" "$1/other/store.db"
+exec "$2" -c "import sys; from nexus_control import *; DecisionStore(sys.argv[1])" "$1/other/store.db"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_database_that_is_mounted_as_a_single_file_is_refused(tmp_path: Path) -> None:
+    """Each of its two names would have a WAL of its own, and a decision could run twice."""
+    for folder in ("real", "other"):
+        (tmp_path / folder).mkdir()
+    DecisionStore(tmp_path / "real" / "store.db").close()
+    (tmp_path / "other" / "store.db").touch()
+    command = ["unshare", "--mount", "sh", "-ec", _MOUNTED, "sh", str(tmp_path), sys.executable]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if "unshare" in ended.stderr or "mount:" in ended.stderr:
+        pytest.skip(f"nothing can be mounted here: {ended.stderr}")
+    assert "mounted as a single file" in ended.stderr

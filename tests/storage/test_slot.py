@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,11 +70,26 @@ def test_a_pipe_in_its_place_is_a_fault_and_is_not_waited_for(slot: FileSlot, pa
             use()
 
 
-def test_a_link_to_nowhere_is_no_content_and_cannot_be_written(slot: FileSlot, path: Path) -> None:
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_link_is_neither_read_nor_written_for_it_can_lead_to_somebody_elses_file(
+    link: Callable[[Path, Path], None], slot: FileSlot, path: Path
+) -> None:
+    other = path.with_name("private")
+    other.write_bytes(b"not for us")
+    link(path.with_name("store.db.head"), other)
+    with refused("cannot be read"):
+        slot.read()
+    for write in (slot.require_writable, slot.read_writable, lambda: slot.update(lambda _: b"content")):
+        with refused("cannot be written"):
+            write()
+    assert other.read_bytes() == b"not for us"
+
+
+def test_a_link_to_nowhere_is_not_followed_to_make_a_file_there(slot: FileSlot, path: Path) -> None:
     path.with_name("store.db.head").symlink_to(path.with_name("nowhere"))
-    assert slot.read() == b""
     with refused("cannot be written"):
         slot.require_writable()
+    assert not path.with_name("nowhere").exists()
 
 
 def test_who_may_not_write_it_is_refused_and_who_may_only_read_it_reads() -> None:
@@ -99,7 +115,8 @@ def test_who_keeps_it_locked_is_not_waited_for_for_ever(
         fcntl.flock(other, fcntl.LOCK_SH)
         assert slot.read() == b"content"
         with refused("somebody keeps it locked"):
-            slot.require_writable()
+            slot.read_writable()
+        slot.require_writable()  # only whether it may be written
         fcntl.flock(other, fcntl.LOCK_EX)
         with refused("somebody keeps it locked"):
             slot.read()
