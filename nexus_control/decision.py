@@ -266,11 +266,8 @@ def require_may_approve(
     earlier = facts.approval_of(actor)
     if earlier and earlier.is_current(at):
         counts_here = authority is None or earlier.seq in authority
-        remedy = (
-            ""
-            if counts_here
-            else "; it does not count here (it was imported, or its signature is not trusted): revoke it first"
-        )
+        uncounted = "; it does not count here (imported, or signed by nobody trusted here): revoke it first"
+        remedy = "" if counts_here else uncounted
         raise NexusControlError(
             ErrorCode.ALREADY_APPROVED,
             f"{actor.id} has already approved this decision{remedy}",

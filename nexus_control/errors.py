@@ -96,7 +96,7 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.TEMPLATE_ALREADY_EXISTS: "Templates are immutable: use it, or create one under a new name.",
     ErrorCode.TEMPLATE_WEAKENED: "Drop the named overrides, or make them stricter than the template.",
     ErrorCode.INVALID_STATE: "Look at the status: this decision no longer accepts that; make a new request.",
-    ErrorCode.ALREADY_APPROVED: "Somebody else must approve. An own approval that does not count here is revoked first, then given again.",
+    ErrorCode.ALREADY_APPROVED: "Somebody else must approve. Revoke an own approval that does not count, then give it.",
     ErrorCode.NOT_ELIGIBLE: "Ask one of the policy's approvers.",
     ErrorCode.REQUESTER_MAY_NOT_APPROVE: "Ask somebody other than the requester.",
     ErrorCode.NO_ACTIVE_APPROVAL: "There is nothing of yours to revoke; look at the status.",

@@ -13,8 +13,8 @@ UseCase: TypeAlias = Callable[[DecisionStore, Any], Values]
 
 
 def load_door() -> ModuleType:
-    """The models of arguments. They are loaded with the first NexusControlTools: pydantic alone costs more than the whole
-    library. And not at its first call: a fork while another thread imports leaves the child an import that never ends.
+    """The models of arguments. They are loaded with the first NexusControlTools, since pydantic alone costs more than
+    the library; and not at its first call, since a fork while another thread imports leaves the child waiting for ever.
     """
     from nexus_control import arguments
 

@@ -22,7 +22,9 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import make_run_bundle
 from nexus_control.instants import format_instant
 from nexus_control.storage.faults import forked
-from nexus_control.storage.sqlite_file import SqliteFile, SqliteMemory, transaction
+from nexus_control.storage.sqlite_connection import transaction
+from nexus_control.storage.sqlite_file import SqliteFile
+from nexus_control.storage.sqlite_memory import SqliteMemory
 from nexus_control.storage.sqlite_schema import require_usable_path
 
 RunEvent: TypeAlias = tuple[str, Mapping[str, object]]

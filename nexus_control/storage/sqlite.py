@@ -23,8 +23,10 @@ from nexus_control.errors import NexusControlError
 from nexus_control.storage.contract import BUSY_SECONDS, Reader, Writer
 from nexus_control.storage.faults import unavailable
 from nexus_control.storage.sidecar import FileSidecar, MemorySidecar, Sidecar
-from nexus_control.storage.sqlite_file import SqliteFile, SqliteMemory, connect, transaction
+from nexus_control.storage.sqlite_connection import connect, transaction
+from nexus_control.storage.sqlite_file import SqliteFile
 from nexus_control.storage.sqlite_functions import FUNCTIONS
+from nexus_control.storage.sqlite_memory import SqliteMemory
 from nexus_control.storage.sqlite_rows import Session
 from nexus_control.storage.sqlite_schema import MIGRATIONS, require_ours, require_usable_path
 

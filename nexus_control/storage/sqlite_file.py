@@ -20,14 +20,15 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 from nexus_control.storage.contract import BUSY_SECONDS
 from nexus_control.storage.faults import forked, nested, replaced, unavailable
+from nexus_control.storage.sqlite_connection import connect, roll_back
 from nexus_control.storage.usage import Gate, Turn, Usage
 
 Inode: TypeAlias = tuple[int, int]
@@ -188,7 +189,7 @@ class _Transaction(Turn):
             is_left = file.usage.begin(self, file.admit)
             connection = file.lend(self.thread)
             if is_left:
-                _roll_back(connection)
+                roll_back(connection)
                 file.writer.give_back()
             self._connection = connection
             if self._writing:
@@ -223,54 +224,10 @@ class _Transaction(Turn):
                     file.require_in_place(beside=True)
         finally:
             if connection is not None and not file.is_forked():
-                _roll_back(connection)
+                roll_back(connection)
             if self._writer is not None:
                 self._writer.give_back()
             file.usage.end(self)
-
-
-class SqliteMemory:
-    """A database in memory: one connection, one transaction at a time. In the child of a fork it is refused, where its
-    writes would be lost unseen.
-    """
-
-    def __init__(
-        self, prepare: Callable[[sqlite3.Connection], None], busy_seconds: float = BUSY_SECONDS
-    ) -> None:
-        self._pid = os.getpid()
-        self._busy_seconds = busy_seconds
-        self._lock = threading.Lock()
-        self._connection = connect(":memory:", busy_seconds)
-        self._usage = Usage(Gate(), self._connection.close)
-        prepare(self._connection)
-        weakref.finalize(self, _abandon_here, self._usage, self._pid)
-
-    @contextmanager
-    def transaction(self, begin: str, *, writing: bool) -> Generator[sqlite3.Connection]:
-        self._require_not_forked()
-        turn = Turn()
-        try:
-            self._usage.begin(turn)
-            with self._lock:
-                _roll_back(self._connection)  # what an interruption left
-                with transaction(self._connection, begin):
-                    yield self._connection
-                    self._require_not_forked()
-        finally:
-            turn.is_over = True
-            self._usage.end(turn)
-
-    def held(self) -> AbstractContextManager[None]:
-        self._require_not_forked()
-        return self._usage.held()
-
-    def close(self) -> None:
-        if self._pid == os.getpid():
-            self._usage.close(self._busy_seconds)
-
-    def _require_not_forked(self) -> None:
-        if self._pid != os.getpid():
-            raise forked("a store in memory")
 
 
 class _Writer:
@@ -374,32 +331,6 @@ os.register_at_fork(
 )
 
 
-def connect(database: str, busy_seconds: float) -> sqlite3.Connection:
-    """A connection to this URI. Another thread than its own may close it: when that one is gone, at a fork, and when
-    the store is closed.
-    """
-    return sqlite3.connect(
-        database, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False
-    )
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection, begin: str) -> Generator[None]:
-    """Commit at normal exit, roll back on an exception."""
-    connection.execute(begin)
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        _roll_back(connection)
-        raise
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
-
-
 def _inode(path: str) -> Inode | None:
     """Which file is at this path; None where there is none, or it cannot be told."""
     try:
@@ -412,11 +343,6 @@ def _inode(path: str) -> Inode | None:
 def _abandon(usage: Usage) -> None:
     _process.current()
     usage.abandon()
-
-
-def _abandon_here(usage: Usage, pid: int) -> None:
-    if pid == os.getpid():  # elsewhere its condition may be one that nobody will ever release
-        usage.abandon()
 
 
 def _close_all(connections: dict[int, sqlite3.Connection]) -> None:

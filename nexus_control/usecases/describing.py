@@ -61,7 +61,7 @@ def _described(
         return f"The router here cannot say what the steps run ({type(fault).__name__})", ()
     if bound is None:
         return (
-            "The request is not bound to this declaration of the adapter: the adapter can still be declared otherwise when it runs",
+            "The request is not bound to this declaration of the adapter, which may change before it runs",
             steps,
         )
     return None, steps

@@ -762,7 +762,10 @@ def test_whatever_is_odd_in_a_bundle_nothing_breaks_and_a_refusal_changes_nothin
             assert contents(store) == before
             return
         imported = result.data["imported"]["decision_id"]
-        assert store.load(imported).facts == replay_facts(imported, store.get_events(imported))
+        stored = store.load(imported)
+        facts = replay_facts(imported, store.get_events(imported))
+        assert stored.provenance is not None
+        assert stored.facts == stored.provenance.facts_of(facts)
         data_of(tools.inspect(imported))
         data_of(tools.list_requests())
         assert find_faults(store) == []

@@ -1,0 +1,31 @@
+"""One SQLite connection: how it is opened, and one transaction on it."""
+
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+
+
+def connect(database: str, busy_seconds: float) -> sqlite3.Connection:
+    """A connection to this URI. Another thread than its own may close it: when that one is gone, at a fork, and when
+    the store is closed.
+    """
+    return sqlite3.connect(
+        database, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+    )
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, begin: str) -> Generator[None]:
+    """Commit at normal exit, roll back on an exception."""
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        roll_back(connection)
+        raise
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
