@@ -55,7 +55,7 @@ class DecisionStore:
 
     @property
     def sidecar(self) -> Sidecar:
-        """What lies beside the store: the key of its log, and the last checkpoint."""
+        """What lies beside the store: the key of its log, the last checkpoint, and the head."""
         return self._storage.sidecar
 
     def __enter__(self) -> "DecisionStore":

@@ -28,6 +28,8 @@ def policy_lines(policy: View) -> Iterator[str]:
 def template_lines(template: View) -> Iterator[str]:
     """The template, and each rule that is not as it says: `Overrides: min_approvals, at least 2 → at least 1`."""
     yield bullet("Name", template["name"])
+    if not template["is_of_this_store"]:
+        yield "- It came with the import, and is NOT a template of this store."
     yield bullet("Digest", f"sha256:{template['digest']}")
     overrides, snapshot = template["overrides_applied"], template["snapshot"]
     for field in sorted(overrides):

@@ -35,7 +35,7 @@ class Gate:
             self._waiting -= 1
 
     def changed(self) -> None:
-        """Wake those who wait. Nobody does, almost always, and then this costs nothing."""
+        """Wake those who wait. It costs nothing where nobody waits."""
         if self._waiting:
             self._changed.notify_all()
 

@@ -75,6 +75,7 @@ def question(context: ToolContext, arguments: ApproveArguments) -> Question:
         decision = session.decision(arguments.request_id)
         now = session.now
         authority = authority_of(context.store, session, decision, now)
+        template = template_view(session, decision)
     require_basis(arguments.basis, decision.basis, decision.decision_id)
     try:
         require_may_approve(decision.facts, approver, "elicited", now, authority)
@@ -85,7 +86,7 @@ def question(context: ToolContext, arguments: ApproveArguments) -> Question:
     expires_at = format_instant(arguments.expires_at) if arguments.expires_at else None
     view = {
         "decision": decision_view(decision, now),
-        "template": template_view(decision.facts),
+        "template": template,
         "will_run": will_run(decision.facts, context.router),
         "basis": decision.basis,
     }

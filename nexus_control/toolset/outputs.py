@@ -185,6 +185,7 @@ class ApprovalView(BaseModel):
 
 
 class UsedTemplate(BaseModel):
+    is_of_this_store: bool
     name: str
     digest: str
     snapshot: JsonObject

@@ -223,6 +223,7 @@ def inspect(store: DecisionStore, arguments: "InspectArguments", router: object 
         events = session.events(stored)
         now = session.now
         authority = authority_now(store, session, stored, now)
+        template = template_view(session, stored)
         here = (
             *rollback_reasons(store, session, stored.facts, known),
             *changed_adapter_reasons(stored.facts, router),
@@ -252,7 +253,7 @@ def inspect(store: DecisionStore, arguments: "InspectArguments", router: object 
             ],
         },
         "policy": facts.policy.to_dict() if facts.policy else None,
-        "template": template_view(facts),
+        "template": template,
         "will_run": will_run(facts, router),
         "execution": [execution_line(each) for each in facts.progress.executions],
         "timeline": timeline,
@@ -317,12 +318,17 @@ def _run(facts: Facts) -> dict[str, Any] | None:
     return {"run_id": linked.run_id, "status": linked.outcome} if linked else None
 
 
-def template_view(facts: Facts) -> dict[str, Any] | None:
-    """The template that the policy was made from, and what of it was overridden."""
-    reference = template_ref(facts)
+def template_view(session: ReadSession, decision: StoredDecision) -> dict[str, Any] | None:
+    """The template that the policy was made from, and what of it was overridden. An import can bring its own, under the
+    name of another one here.
+    """
+    reference = template_ref(decision.facts)
     if reference is None:
         return None
+    here = session.find_template(reference.name) if decision.imported_count else None
     return {
+        "is_of_this_store": not decision.imported_count
+        or (here is not None and here.digest == reference.digest),
         "name": reference.name,
         "digest": reference.digest,
         "snapshot": dict(reference.snapshot),

@@ -92,6 +92,9 @@ def test_a_signal_that_ends_a_run_kills_its_program_and_is_passed_on_when_that_i
         process.send_signal(number)
         assert process.wait(60) == code
         assert processes_with(marker) == []
+        assert process.stderr is not None
+        said = process.stderr.read()
+        assert command is call or f"reconcile {request_id}" in said, said
     event = last_event(tools.store, request_id)
     assert (str(event.event_type), event.payload["reason"]) == ("EXECUTION_OUTCOME_UNKNOWN", "INTERRUPTED")
     assert event.payload["detail"].endswith(what)

@@ -159,7 +159,28 @@ def test_what_is_not_known_of_the_commands_is_said(tmp_path: Path) -> None:
     (tmp_path / "adapters.toml").write_text(CONFIG.replace('"logger"', '"rm", "-rf"'))
     changed = reviewed(tmp_path, bound, *config)
     assert "is NOT what the request was made for" in changed
+    assert "ADAPTER_CHANGED" in changed
     assert "rm -rf" not in changed
+
+
+def test_a_broken_configuration_in_the_folder_keeps_nobody_from_ending_a_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = requested(tmp_path)
+    (tmp_path / "nexus-control.toml").write_text("[adapters")
+    monkeypatch.chdir(tmp_path)
+    shown = at_a_terminal(
+        "deny",
+        request_id,
+        "--reason",
+        "no",
+        "--as",
+        "human:bob",
+        "--db",
+        str(tmp_path / "store.db"),
+        typed="y\n",
+    )
+    assert (shown.returncode, "nexus-control.toml is not used" in shown.stdout) == (0, True), shown.stdout
 
 
 def test_inspect_shows_the_commands_where_a_configuration_is_at_hand(tmp_path: Path) -> None:

@@ -308,6 +308,21 @@ def test_an_id_that_looks_like_that_of_a_decision_here_is_refused(
 # Who brought it, and what is said of that.
 
 
+def test_a_template_that_came_with_an_import_is_not_taken_for_the_one_of_its_name_here(
+    tools: NexusControlTools, elsewhere: NexusControlTools
+) -> None:
+    modes = ["dry_run", "apply"]
+    data_of(tools.template_create("prod-deploy", ALICE, min_approvals=3, allowed_modes=modes))
+    data_of(elsewhere.template_create("prod-deploy", ALICE, min_approvals=1, allowed_modes=modes))
+    theirs = approved(elsewhere, template_name="prod-deploy")
+    data_of(tools.import_bundle(bundle_of(elsewhere, theirs)))
+    ours = data_of(tools.request("Deploy", ALICE, template_name="prod-deploy"))["request_id"]
+    for request_id, is_ours in ((theirs, False), (ours, True)):
+        inspected = data_of(tools.inspect(request_id))
+        assert inspected["template"]["is_of_this_store"] == is_ours
+        assert ("NOT a template of this store" not in inspected["rendered"]) == is_ours
+
+
 def test_every_view_says_what_came_from_where_and_by_whom(
     tools: NexusControlTools, elsewhere: NexusControlTools
 ) -> None:

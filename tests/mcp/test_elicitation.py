@@ -294,6 +294,20 @@ def test_many_calls_in_a_row_put_at_most_two_forms_before_a_person_who_declines(
 
 
 @pytest.mark.parametrize("era", ERAS)
+def test_a_new_request_for_each_form_gets_no_more_than_six(era: Era, tmp_path: Path) -> None:
+    seen: list[ElicitRequestFormParams] = []
+
+    async def flow() -> None:
+        async with with_a_form(tmp_path, era, answering("decline", seen=seen)) as agent:
+            for number in range(8):
+                request_id = (await data(agent, "request", goal=f"try {number}"))["request_id"]
+                await refusal(agent, "approve", request_id=request_id)
+
+    asyncio.run(flow())
+    assert len(seen) == 6
+
+
+@pytest.mark.parametrize("era", ERAS)
 def test_calls_at_once_put_one_form_before_a_person(era: Era, tmp_path: Path) -> None:
     seen: list[ElicitRequestParams] = []
 
