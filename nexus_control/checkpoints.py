@@ -8,9 +8,9 @@ another entry, with a note of the key before it:
 
     key entry  = {"key": <verifier key>, "note": "nexus-control/key/v1\\n<origin>\\n<verifier key>\\n" signed}
 
-Nothing is signed that does not continue the head and the last checkpoint, which are kept beside the store: an older copy
-of the database, or another history, is noticed there. A checkpoint whose loss the store's owner accepted (`head`) is
-replaced by the next. What was appended since the last checkpoint that left this machine can still be rewritten by
+Nothing is signed that does not continue the head and the last checkpoint, which are kept beside the store: an older
+copy of the database, or another history, is noticed there. A checkpoint whose loss the store's owner accepted (`head`)
+is replaced by the next. What was appended since the last checkpoint that left this machine can still be rewritten by
 somebody who owns both the store and the key.
 """
 

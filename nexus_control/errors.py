@@ -124,7 +124,7 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.NO_ROUTER_LINK: "Execute the decision first; only a run can be audited.",
     ErrorCode.ROUTER_DIGEST_MISMATCH: "Export the bundle of the very run that was recorded.",
     ErrorCode.IMPORTED_COPY: "Export the audit package of the original decision.",
-    ErrorCode.IMPORT_NEEDS_OWNER: "Import without that; only the store's owner can do it, on the command line or in Python.",
+    ErrorCode.IMPORT_NEEDS_OWNER: "Import without that. Only the store's owner can do it, in Python or by command.",
     ErrorCode.CLOCK_BEHIND: "Check the clock of this machine; do not trust a history that comes from the future.",
     ErrorCode.ACTOR_MISMATCH: "Leave actor out: this server acts for one identity.",
     ErrorCode.APPROVAL_NEEDS_A_PERSON: "Show details.command to a person; do not run it yourself.",

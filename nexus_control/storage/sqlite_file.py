@@ -197,7 +197,7 @@ class _Transaction(Turn):
                 self._writer = file.writer
                 self._writer.take(self, file.busy_seconds)
             connection.execute(self._begin)
-            file.require_in_place(beside=self._writing)
+            file.require_in_place()
         except BaseException:
             self._leave(commit=False)
             raise
