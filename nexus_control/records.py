@@ -69,9 +69,7 @@ def _plain(value: object) -> Any:
     if isinstance(value, tuple):
         items = cast("tuple[object, ...]", value)
         return [item if type(item) in _SCALARS else _plain(item) for item in items]
-    if dataclasses.is_dataclass(value):
-        return encode(value)
-    return value
+    return encode(value) if hasattr(value, "__dataclass_fields__") else value
 
 
 @cache
