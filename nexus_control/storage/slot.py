@@ -91,7 +91,7 @@ class FileSlot:
 
     def read(self) -> bytes:
         try:
-            with self._locked(os.O_RDONLY, fcntl.LOCK_SH) as file:
+            with self._opened(os.O_RDONLY, fcntl.LOCK_SH) as file:
                 return os.pread(file, MOST_BYTES, 0)
         except FileNotFoundError:
             return b""
@@ -99,52 +99,56 @@ class FileSlot:
             raise self._fault("read", error) from error
 
     def read_writable(self) -> bytes:
-        return self.update(lambda _: None) if self._path.exists() else b""
+        try:
+            return self._update(lambda _: None)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise self._fault("written", error) from error
 
     def require_writable(self) -> None:
         try:
-            self._create_if_missing()
-            with self._opened(os.O_RDWR):
+            self._create()
+            with self._opened(os.O_RDWR, None):
                 pass
         except OSError as error:
             raise self._fault("written", error) from error
 
     def update(self, change: Change) -> bytes:
         try:
-            self._create_if_missing()
-            with self._locked(os.O_RDWR, fcntl.LOCK_EX) as file:
-                found = os.pread(file, MOST_BYTES, 0)
-                changed = change(found)
-                if changed is not None:
-                    _overwrite(file, changed)
-                return found
+            try:
+                return self._update(change)
+            except FileNotFoundError:
+                self._create()
+                return self._update(change)
         except OSError as error:
             raise self._fault("written", error) from error
 
-    @contextmanager
-    def _locked(self, flags: int, lock: int) -> Generator[int]:
-        with self._opened(flags) as file:
-            _lock(file, lock)
-            try:
-                yield file
-            finally:
-                fcntl.flock(file, fcntl.LOCK_UN)
+    def _update(self, change: Change) -> bytes:
+        with self._opened(os.O_RDWR, fcntl.LOCK_EX) as file:
+            found = os.pread(file, MOST_BYTES, 0)
+            changed = change(found)
+            if changed is not None:
+                _overwrite(file, changed)
+            return found
 
     @contextmanager
-    def _opened(self, flags: int) -> Generator[int]:
+    def _opened(self, flags: int, lock: int | None) -> Generator[int]:
         # A pipe would be waited for; a link, of either kind, can lead to somebody else's file.
         file = os.open(self._path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
         try:
             found = os.fstat(file)
             if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
                 raise OSError(errno.EINVAL, "it is not a regular file of its own")
-            yield file
+            if lock is not None:
+                _lock(file, lock)
+            try:
+                yield file
+            finally:
+                if lock is not None:
+                    fcntl.flock(file, fcntl.LOCK_UN)
         finally:
             os.close(file)
-
-    def _create_if_missing(self) -> None:
-        if not self._path.exists():
-            self._create()
 
     def _create(self) -> None:
         like = self._database.stat()

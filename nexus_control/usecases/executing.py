@@ -129,7 +129,8 @@ def _claim(
             adapter_id=arguments.adapter_id, dry_run=dry_run, capabilities=capabilities, adapter_digest=digest
         )
         _require_allowed(store, session, decision, attempt)
-        slot.require_writable()
+        if not known:  # else it could be written just now
+            slot.require_writable()
         request = _compile(decision.facts, attempt)
         request_digest = json_digest(request)
         started = session.append_each(
