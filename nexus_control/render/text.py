@@ -41,7 +41,7 @@ def unhidden(text: str, *, keep: str = "") -> str:
 
 def unpadded(text: str) -> str:
     """`text` with padding named (rule 4); the rest is as it was."""
-    if len(text) <= _MOST_EMPTY_LINES:
+    if len(text) <= _MOST_EMPTY_LINES or (text.isascii() and text.isprintable() and "  " not in text):
         return text
     shown, end = list[str](), 0
     for run in _PADDING.finditer(_shade(text)):
