@@ -14,6 +14,8 @@ is replaced by the next. What was appended since the last checkpoint that left t
 somebody who owns both the store and the key.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from nexus_control import head
@@ -88,6 +90,17 @@ class Consistency:
     path: tuple[bytes, ...]
 
 
+@contextmanager
+def continuing(store: DecisionStore) -> Generator[WriteSession]:
+    """The store's writer, for what the log's key signs or what names a key: an older copy of the store does neither.
+    Raises STORE_ROLLED_BACK.
+    """
+    known = head.look_at(store)  # before the transaction: who keeps it locked holds up no other writer
+    with store.writing() as session:
+        head.require_continued(session, store.sidecar, known)
+        yield session
+
+
 def origin_of(session: WriteSession, sidecar: Sidecar) -> str:
     """The name of the store's log; it gets one when it has none. Raises KEY_UNUSABLE."""
     return _current(session, sidecar)[0].name
@@ -102,7 +115,7 @@ def origin_in(session: ReadSession) -> str | None:
 def publish(store: DecisionStore) -> Published:
     """Sign the log as it is now, and keep that beside the store. Raises LOG_INCONSISTENT, KEY_UNUSABLE."""
     _settle_key(store)
-    with store.writing() as session:
+    with continuing(store) as session:
         return _publish(session, store.sidecar)
 
 
@@ -117,7 +130,7 @@ def prove(store: DecisionStore, decision_id: str, generation: int, seq: int) -> 
             {"decision_id": decision_id[:80]},
         )
     _settle_key(store)
-    with store.writing() as session:
+    with continuing(store) as session:
         published = _publish(session, store.sidecar)
         path = inclusion_path(position, published.checkpoint.size, session.rows.subtree)
     return LogProof(index=position, path=tuple(path), note=published.note)
@@ -198,7 +211,7 @@ def rotate(store: DecisionStore) -> KeyRecord:
     The new key lies beside the old one until the log names it, so that a crash leaves the one that is named.
     """
     sidecar = store.sidecar
-    with store.writing() as session:
+    with continuing(store) as session:
         verifier, old = _current(session, sidecar)
         new = _key_in(sidecar, _NEXT_KEY) or _keep_new_key(sidecar, _NEXT_KEY)
         _append_key(session, verifier.name, new, signed_by=old)
@@ -214,8 +227,7 @@ def give_key(store: DecisionStore) -> KeyRecord:
     the log does not name, is taken.
     """
     sidecar = store.sidecar
-    with store.writing() as session:
-        head.require_continued(session, sidecar, head.slot_of(sidecar).read())
+    with continuing(store) as session:
         records, key = _records(session), _key_in(sidecar, _KEY)
         if records and key is not None and key.public == records[-1].verifier.key:
             raise NexusControlError(
@@ -238,7 +250,7 @@ def _settle_key(store: DecisionStore) -> None:
 
     In a transaction of its own: a checkpoint must not cover what could still be rolled back.
     """
-    with store.writing() as session:
+    with continuing(store) as session:
         _current(session, store.sidecar)
 
 
@@ -298,10 +310,7 @@ def _signed_checkpoint(note: str, known: list[Verifier]) -> Checkpoint:
 
 
 def _current(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, PrivateKey]:
-    """The log's current key. It is made when the log has none yet. Raises STORE_ROLLED_BACK: an older copy of the store
-    signs nothing, and names no key.
-    """
-    head.require_continued(session, sidecar, head.slot_of(sidecar).read())
+    """The log's current key. It is made when the log has none yet."""
     records = _records(session)
     if not records:
         return _make_key(session, sidecar)

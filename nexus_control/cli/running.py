@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -98,7 +99,9 @@ def execute(
 
 def _say_what_is_unknown(store: DecisionStore, request_id: str) -> None:
     """For who interrupted a run: on standard error, also with `--json`."""
-    if store.load(request_id).facts.phase == "outcome_unknown":
+    with suppress(NexusControlError):  # the interruption goes on up, whatever can be said of it
+        if store.load(request_id).facts.phase != "outcome_unknown":
+            return
         Screen(sys.stderr).prose(
             f"The run was interrupted, and its outcome is unknown. Find out what it did, then record that with"
             f" `reconcile {request_id}`.",

@@ -43,14 +43,13 @@ def will_run(facts: Facts, router: object) -> dict[str, Any] | None:
 def _described(
     router: PlanDescriber, facts: Facts, adapter_id: str, bound: str | None
 ) -> tuple[str | None, tuple[StepDescription, ...]]:
-    digest = router.adapter_digest(adapter_id)
-    if bound is not None and digest != bound:
-        return (
-            f"The adapter {adapter_id} is NOT what the request was made for: it is declared otherwise here",
-            (),
-        )
     plan = facts.created.plan if facts.created else None
     try:
+        if bound is not None and router.adapter_digest(adapter_id) != bound:
+            return (
+                f"The adapter {adapter_id} is NOT what the request was made for: it is declared otherwise here",
+                (),
+            )
         router.check_plan(adapter_id, plan, facts.policy.max_steps if facts.policy else None)
         steps = router.describe(adapter_id, plan)
     except NexusControlError as fault:

@@ -95,9 +95,8 @@ def execute(
         except NexusControlError:
             raise
         except BaseException as interruption:
-            traceback.clear_frames(
-                interruption.__traceback__
-            )  # a transaction that it cut short is given back
+            # A transaction that it cut short is given back when nobody refers to it any more.
+            traceback.clear_frames(interruption.__traceback__)
             known = outcome or _unknown("INTERRUPTED", _describe(interruption) + where)
             with suppress(NexusControlError):  # the interruption goes on up whether or not it can be recorded
                 _leave(store, arguments.request_id, owner.to_text(), known)

@@ -34,5 +34,10 @@ def changed_adapter_reasons(facts: Facts, router: object) -> Iterator[BlockingRe
     bound = facts.attached
     if facts.phase != "open" or bound is None or bound.adapter_id is None or bound.adapter_digest is None:
         return
-    if isinstance(router, AdapterDescriber):
-        yield from adapter_reasons(bound, bound.adapter_id, router.adapter_digest(bound.adapter_id))
+    if not isinstance(router, AdapterDescriber):
+        return
+    try:
+        digest = router.adapter_digest(bound.adapter_id)
+    except Exception:  # an embedder's router; the claim asks it again
+        return
+    yield from adapter_reasons(bound, bound.adapter_id, digest)

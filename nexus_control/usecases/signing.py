@@ -38,7 +38,7 @@ def approval_statement(store: DecisionStore, arguments: "StatementArguments") ->
     """The exact text that an approver signs for this verdict, each time with a nonce of its own."""
     if arguments.expires_at is not None and arguments.verdict != "approve":
         raise invalid_argument("expires_at", "is for the verdict approve: nothing else runs out")
-    with store.writing() as session:
+    with checkpoints.continuing(store) as session:
         decision = session.decision(arguments.request_id)
         require_future(arguments.expires_at, session.now, "expires_at")
         statement = statement_of(

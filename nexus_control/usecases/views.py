@@ -90,9 +90,9 @@ def status(
     store: DecisionStore, arguments: "StatusArguments", *, look_beside: bool = False
 ) -> dict[str, Any]:
     """A decision's state now; the cost does not grow with its history unless events are asked for. `look_beside` also
-    tells whether the store was rolled back, which costs as much again.
+    tells whether the store was rolled back; a file is read for that.
     """
-    known = head.slot_of(store.sidecar).read() if look_beside else b""
+    known = head.look_at(store) if look_beside else b""
     with store.reading() as session:
         decision = session.decision(arguments.request_id)
         here = tuple(rollback_reasons(store, session, decision.facts, known)) if known else ()
@@ -217,7 +217,7 @@ def _lifecycle(
 
 def inspect(store: DecisionStore, arguments: "InspectArguments", router: object = None) -> dict[str, Any]:
     """Everything about a decision for a reviewer, all of one instant; `router` may know what its steps would run."""
-    known = head.slot_of(store.sidecar).read()
+    known = head.look_at(store)
     with store.reading() as session:
         stored = session.decision(arguments.decision_id)
         events = session.events(stored)

@@ -12,33 +12,24 @@ from nexus_control.upkeep import find_faults
 from tests.joints.rounds import ROUNDS
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, data_of
 from tests.support.places import REPOSITORY
+from tests.support.routers import ScriptedRouter
 
 
-class CountingRouter:
+class CountingRouter(ScriptedRouter):
     """Adds a line to a file for each run: also the runs of other processes are counted there."""
 
-    def __init__(self, runs: Path) -> None:
-        self._runs = runs
+    def __init__(self, file: Path) -> None:
+        super().__init__(self._run)
+        self._file = file
 
-    def run(
-        self,
-        goal: str,
-        adapter_id: str,
-        dry_run: bool,
-        plan: str | None = None,
-        max_steps: int | None = None,
-        require_capabilities: list[str] | None = None,
-    ) -> dict[str, Any]:
+    def _run(self) -> dict[str, Any]:
         self.meanwhile()
-        with self._runs.open("a") as file:
-            file.write("run\n")
+        with self._file.open("a") as lines:
+            lines.write("run\n")
         return {"run_id": "r1", "status": "completed", "steps_executed": 1}
 
     def meanwhile(self) -> None:
         """What else happens in the run."""
-
-    def get_adapter_capabilities(self, adapter_id: str) -> set[str] | None:
-        return {"apply"}
 
 
 def runs_in(runs: Path) -> int:

@@ -1,5 +1,6 @@
 """The head beside a store: when it is written, what it is held against, and what becomes of a store that lost."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -522,3 +523,38 @@ def test_the_head_is_not_flushed_to_the_disk(
     assert execute(tools, approved(tools)) is None
     deny(tools, approved(tools))
     assert flushed == []
+
+
+# --- a head that cannot be read, or is kept locked ---------------------------------------------------------------
+
+
+def test_a_head_that_cannot_be_read_keeps_nobody_from_looking_signing_or_ending_a_request(
+    on_file: NexusControlTools, tmp_path: Path
+) -> None:
+    request_id = approved(on_file)
+    (tmp_path / "store.db.head").symlink_to(tmp_path / "store.db")
+    for look in (on_file.status, on_file.inspect, partial(on_file.approval_statement, approver="bob")):
+        data_of(look(request_id))
+    assert publish(on_file.store).checkpoint.size
+    assert execute(on_file, request_id) == ErrorCode.STORE_UNAVAILABLE
+    data_of(on_file.deny(request_id, BOB, "not now"))
+
+
+@pytest.mark.parametrize("work", ["publish", "execute", "deny"])
+def test_who_keeps_the_head_locked_holds_up_no_other_writer(
+    work: str, on_file: NexusControlTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nexus_control.storage.slot._PATIENCE_SECONDS", 2.0)
+    denied, later = approved(on_file), approved(on_file)
+    data_of(on_file.deny(denied, BOB, "makes the head"))
+    calls: dict[str, Callable[[], object]] = {
+        "publish": lambda: publish(on_file.store),
+        "execute": lambda: execute(on_file, later),
+        "deny": lambda: data_of(on_file.deny(later, BOB, "no")),
+    }
+    with (tmp_path / "store.db.head").open("rb") as other, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waiting = pool.submit(calls[work])
+        for _ in range(20):
+            data_of(on_file.request("Rotate the keys", ALICE))
+        assert not waiting.done()
