@@ -84,10 +84,11 @@ def _phase_reasons(facts: Facts, at: datetime) -> Iterator[BlockingReason]:
         case "failed":
             code = execution.error_code if execution else None
             message = execution.error_message if execution else None
+            effect = execution.effect if execution else "unknown"
             yield BlockingReason(
                 "EXECUTION_FAILED",
-                f"The execution failed: {code}",
-                {"error_code": code, "error_message": message},
+                f"The execution failed: {code} (effect: {effect})",
+                {"error_code": code, "error_message": message, "effect": effect},
             )
         case "denied" | "withdrawn" as phase if ending:
             details = {"actor": str(ending.actor), "reason": ending.reason, "ts": ending.ts}

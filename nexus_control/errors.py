@@ -27,7 +27,9 @@ class ErrorCode(StrEnum):
     SIGNATURE_INVALID = "SIGNATURE_INVALID"
     POLICY_NOT_SATISFIED = "POLICY_NOT_SATISFIED"
     PLAN_INVALID = "PLAN_INVALID"
+    ADAPTER_UNKNOWN = "ADAPTER_UNKNOWN"
     ROUTER_NOT_CONFIGURED = "ROUTER_NOT_CONFIGURED"
+    ROUTER_NOT_READY = "ROUTER_NOT_READY"
     ROUTER_ERROR = "ROUTER_ERROR"
     ROUTER_RUN_NOT_FOUND = "ROUTER_RUN_NOT_FOUND"
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
@@ -65,16 +67,23 @@ class ErrorCode(StrEnum):
 class NexusControlError(ValueError):
     """A refused request or a fault, with a stable code.
 
-    `details` holds JSON values only. It is a `ValueError` because callers of 0.5-1.0 catch that.
+    `details` holds JSON values only. `next` says what to do about it: `next_step(code)`, unless what happened calls for
+    another advice. It is a `ValueError` because callers of 0.5-1.0 catch that.
     """
 
-    def __init__(self, code: ErrorCode, message: str, details: Mapping[str, object] | None = None) -> None:
-        super().__init__(
-            code, message, details
-        )  # all of them: an exception is copied and pickled by its args
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        details: Mapping[str, object] | None = None,
+        advice: str | None = None,
+    ) -> None:
+        # All of them: an exception is copied and pickled by its args.
+        super().__init__(code, message, details, advice)
         self.code = code
         self.message = message
         self.details: dict[str, object] = dict(details or {})
+        self.next = advice or next_step(code)
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
@@ -104,10 +113,14 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.ASSURANCE_TOO_LOW: "Approve in the stronger way that the policy demands.",
     ErrorCode.BASIS_CHANGED: "Look at the request again, and decide on what it is now.",
     ErrorCode.SIGNATURE_INVALID: "Sign the exact statement again with a key that is trusted here.",
-    ErrorCode.POLICY_NOT_SATISFIED: "Resolve every reason in details.reasons, then call execute again.",
+    ErrorCode.POLICY_NOT_SATISFIED: "Resolve every reason, then call execute again; what never passes says so.",
     ErrorCode.PLAN_INVALID: "Correct the plan and make a new request.",
+    ErrorCode.ADAPTER_UNKNOWN: "Name an adapter that is declared, or declare it; nothing was written or executed.",
     ErrorCode.ROUTER_NOT_CONFIGURED: "Configure adapters or a router, then call execute again.",
-    ErrorCode.ROUTER_ERROR: "Read the run's error; make a new request to try again.",
+    ErrorCode.ROUTER_NOT_READY: "Mend what the message names, then call execute again; the approvals still count.",
+    ErrorCode.ROUTER_ERROR: (
+        "Read the error and its effect: where nothing was done, try again; else find out first what was done."
+    ),
     ErrorCode.ROUTER_RUN_NOT_FOUND: "Check the run id against the execution's record.",
     ErrorCode.OUTCOME_UNKNOWN: "Find out what really happened, then reconcile; it is never run again by itself.",
     ErrorCode.OUTCOME_REFUSED: "Settle the execution with reconcile; the late outcome is kept as evidence.",

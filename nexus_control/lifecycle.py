@@ -14,6 +14,7 @@ from nexus_control.blocking import BlockingReason, blocking_reasons
 from nexus_control.decision import Decision, DecisionState, counting_approvals, state_at
 from nexus_control.events import Actor, EventType, StoredEvent
 from nexus_control.facts import Authority, Facts, fold
+from nexus_control.payloads import Effect
 from nexus_control.policy import Policy
 from nexus_control.records import encode
 
@@ -170,6 +171,18 @@ def display_name(actor: Actor) -> str:
     return actor.id if actor.type == "human" else str(actor)
 
 
+def effect_words(effect: Effect) -> str:
+    """What is known of what an execution did, in words."""
+    return _EFFECTS[effect]
+
+
+_EFFECTS: dict[Effect, str] = {
+    "none": "nothing was done",
+    "done": "something was done",
+    "unknown": "what was done is unknown",
+}
+
+
 def _because(reason: str | None) -> str:
     return f": {reason}" if reason else ""
 
@@ -201,7 +214,9 @@ _SUMMARIES: dict[EventType, tuple[str, Callable[[str, Any], str]]] = {
     ),
     EventType.EXECUTION_FAILED: (
         "execution",
-        lambda _, p: f"Failed: {p.error_code}{_because(p.error_message)}",
+        lambda _, p: (
+            f"Failed ({effect_words(p.effect or 'unknown')}): {p.error_code}{_because(p.error_message)}"
+        ),
     ),
     EventType.EXECUTION_OUTCOME_UNKNOWN: (
         "execution",

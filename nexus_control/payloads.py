@@ -17,6 +17,9 @@ from nexus_control.records import always_written, check, decode, encode
 
 Mode: TypeAlias = Literal["dry_run", "apply"]
 MODES: tuple[Mode, ...] = ("dry_run", "apply")
+Effect: TypeAlias = Literal["none", "done", "unknown"]
+"""What is known of what an execution did: certainly nothing, something, or neither."""
+
 Assurance: TypeAlias = Literal["declared", "elicited", "local", "signed"]
 ASSURANCES: tuple[Assurance, ...] = ("declared", "elicited", "local", "signed")
 """How an approver was known, weakest first."""
@@ -189,7 +192,7 @@ class ExecutionCompletedPayload(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionFailedPayload(Payload):
-    """The run failed; `effect` is unknown when the router raised."""
+    """The run failed; an absent `effect` reads as unknown."""
 
     event_type = EventType.EXECUTION_FAILED
     error_code: str
@@ -198,7 +201,7 @@ class ExecutionFailedPayload(Payload):
     response_digest: str | None = check(is_bare, _HEX, default=None)
     router_bundle_digest: str | None = None
     steps_executed: int | None = check(lambda n: n >= 0, "at least 0", default=None)
-    effect: Literal["unknown"] | None = None
+    effect: Effect | None = None
     notes: tuple[str, ...] = ()
 
 

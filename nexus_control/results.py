@@ -18,13 +18,16 @@ _log = logging.getLogger("nexus_control")
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool answers. On failure `error` reads `CODE: message`, and `details` holds JSON values."""
+    """What a tool answers. On failure `error` reads `CODE: message`, `details` holds JSON values, and `next` says what
+    to do about it.
+    """
 
     success: bool
     data: dict[str, Any] = field(default_factory=dict[str, Any])
     error: str | None = None
     error_code: str | None = None
     details: dict[str, Any] = field(default_factory=dict[str, Any])
+    next: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         if self.success:
@@ -34,6 +37,7 @@ class ToolResult:
             "error": self.error,
             "error_code": self.error_code,
             "details": self.details,
+            "next": self.next,
         }
 
 
@@ -43,7 +47,7 @@ def fault_of(action: Callable[[], T]) -> T | NexusControlError:
         return action()
     except NexusControlError as fault:
         return fault
-    except Exception as defect:
+    except (Exception, SystemExit) as defect:  # an embedder's router may try to exit; the caller goes on
         _log.exception("unexpected fault")
         return NexusControlError(ErrorCode.INTERNAL, f"unexpected {type(defect).__name__}; see the log")
 
@@ -53,6 +57,10 @@ def result_of(action: Callable[[], dict[str, Any]]) -> ToolResult:
     outcome = fault_of(action)
     if isinstance(outcome, NexusControlError):
         return ToolResult(
-            success=False, error=str(outcome), error_code=str(outcome.code), details=outcome.details
+            success=False,
+            error=str(outcome),
+            error_code=str(outcome.code),
+            details=outcome.details,
+            next=outcome.next,
         )
     return ToolResult(success=True, data=outcome)

@@ -17,7 +17,7 @@ import typer
 
 from nexus_control.actors import Actor
 from nexus_control.cli.screen import Mark, Screen, visible_json
-from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument, next_step
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.payloads import Assurance
 from nexus_control.results import fault_of
 from nexus_control.storage import place_of
@@ -138,7 +138,7 @@ def answer(frame: Frame, action: Callable[[], Data], show: Callable[[Screen, Dat
 
 def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:
     """Say what is wrong and what to do next; the exit to raise."""
-    advice = next_step(fault.code)
+    advice = fault.next
     if frame.as_json:
         answer = {
             "code": str(fault.code),

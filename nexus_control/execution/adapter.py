@@ -35,12 +35,14 @@ class StepOutcome:
     """How a call ended. `unknown`: it was cut off, so it may or may not have had its effect.
 
     `output` is inside the canonical domain; an error code and message are there exactly when the status is not ok.
+    `untouched`: it is certain that a call that failed did nothing.
     """
 
     status: StepStatus
     output: Mapping[str, object]
     error_code: StepError | None = None
     error_message: str | None = None
+    untouched: bool = False
 
 
 class Adapter(Protocol):

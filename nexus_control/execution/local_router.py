@@ -1,8 +1,10 @@
 """The embedded router: really executes a plan, step by step, through declared adapters.
 
-Before the first step it refuses, as a failed run with nothing executed: an adapter it does not know
-(UNKNOWN_ADAPTER), a capability that is missing (CAPABILITY_MISSING: `apply` or `dry_run` for the mode, and whatever
-is required), and a plan that is not whole, longer than `max_steps`, or calls what is not declared (PLAN_INVALID).
+Before a run is claimed `check_plan` and `require_ready` refuse what could not run: an adapter that is not declared
+(ADAPTER_UNKNOWN), a plan that is not whole, longer than `max_steps`, or calls what is not declared (PLAN_INVALID), an
+adapter without the capability `apply` or `dry_run` for the mode, a run log that cannot be written (ROUTER_NOT_READY).
+What a run refuses itself, before its first step, is a failed run with nothing executed: those, and a capability that is
+required and missing (CAPABILITY_MISSING).
 
 Then each step is logged, called, and logged again; the first that is not ok ends the run as failed, and so does an
 order to stop that comes between two steps (STOPPED). When an apply run cannot tell what a step did (cut off, or its
@@ -13,14 +15,14 @@ The answer has the shape of nexus-router's, inside the canonical domain: nothing
 """
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from nexus_control.clock import SYSTEM_CLOCK, Clock
-from nexus_control.errors import NexusControlError
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import Adapter, Adapters, StepError, StepOutcome
 from nexus_control.execution.description import StepDescription
 from nexus_control.execution.plan import Step, parse_plan, plan_invalid
@@ -78,13 +80,13 @@ class LocalRouter:
 
     def __init__(
         self,
-        adapters: Adapters,
+        adapters: Iterable[Adapter],
         db_path: str | Path = ":memory:",
         *,
         clock: Clock = SYSTEM_CLOCK,
         on_step: Callable[[StepProgress], None] | None = None,
     ) -> None:
-        self._adapters = adapters
+        self._adapters = adapters if isinstance(adapters, Adapters) else Adapters(adapters)
         self._log = RunLog(db_path, clock)
         self._on_step = on_step
 
@@ -106,6 +108,15 @@ class LocalRouter:
 
     def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None:
         _checked_steps(self._declared(adapter_id), plan, max_steps)
+
+    def require_ready(self, adapter_id: str, dry_run: bool) -> None:
+        mode: _Mode = "dry_run" if dry_run else "apply"
+        if mode not in self._declared(adapter_id).capabilities:
+            raise NexusControlError(
+                ErrorCode.ROUTER_NOT_READY, f"adapter {adapter_id} does not have the capability {mode}"
+            )
+        with _recording():
+            self._log.require_writable()
 
     def describe(self, adapter_id: str, plan: str | None) -> tuple[StepDescription, ...]:
         adapter = self._declared(adapter_id)
@@ -153,7 +164,8 @@ class LocalRouter:
             return self._refuse(goal, mode, adapter_id, _RunError(str(error.code), error.message))
         except _RefusedError as refused:
             return self._refuse(goal, mode, adapter_id, refused.error)
-        log = self._log.begin(mode, goal, _selection_event(adapter_id, adapter), _plan_event(steps))
+        with _recording():
+            log = self._log.begin(mode, goal, _selection_event(adapter_id, adapter), _plan_event(steps))
         run = _Run(log, mode, adapter_id, adapter, steps)
         try:
             return self._execute(run, adapter)
@@ -171,8 +183,11 @@ class LocalRouter:
     def _declared(self, adapter_id: str) -> Adapter:
         adapter = self._adapters.get(adapter_id)
         if adapter is None:
-            raise plan_invalid(
-                f"there is no adapter {adapter_id!r:.80}", adapter_ids=list(self._adapters.ids())
+            known = self._adapters.ids()
+            raise NexusControlError(
+                ErrorCode.ADAPTER_UNKNOWN,
+                f"there is no adapter {adapter_id!r:.80}; declared are: {bounded(', '.join(known), 300) or 'none'}",
+                {"adapter_ids": list(known)},
             )
         return adapter
 
@@ -187,7 +202,8 @@ class LocalRouter:
         return adapter
 
     def _refuse(self, goal: str, mode: _Mode, adapter_id: str, error: _RunError) -> dict[str, Any]:
-        log = self._log.begin(mode, goal)
+        with _recording():
+            log = self._log.begin(mode, goal)
         return _ended(_Run(log, mode, adapter_id, None), error)
 
     def _execute(self, run: _Run, adapter: Adapter) -> dict[str, Any]:
@@ -217,6 +233,17 @@ class LocalRouter:
     ) -> None:
         if self._on_step is not None:
             self._on_step(StepProgress(run.log.run_id, index, len(run.steps), step.step_id, status))
+
+
+@contextmanager
+def _recording() -> Generator[None]:
+    """What keeps the run log from being written keeps a run from beginning: ROUTER_NOT_READY."""
+    try:
+        yield
+    except NexusControlError as fault:
+        raise NexusControlError(
+            ErrorCode.ROUTER_NOT_READY, f"the router cannot record its run: {fault.message}", fault.details
+        ) from fault
 
 
 def _checked_steps(adapter: Adapter, plan: str | None, max_steps: int | None) -> tuple[Step, ...]:
@@ -304,6 +331,8 @@ def _result(run: _Run, step: Step, outcome: StepOutcome) -> dict[str, object]:
     }
     if outcome.status != "ok":
         result["error"] = _failure(outcome)
+        if outcome.untouched or outcome.error_code is StepError.NOT_STARTED:
+            result["effect"] = "none"
     return result
 
 

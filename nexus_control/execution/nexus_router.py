@@ -60,18 +60,25 @@ class NexusRouterBridge:
         return self._tool.run(request, db_path=self._db_path, adapters=self._adapters)
 
     def get_adapter_capabilities(self, adapter_id: str) -> set[str] | None:
+        capabilities = getattr(self._adapter(adapter_id), "capabilities", None)
+        return None if capabilities is None else set(capabilities)
+
+    def _adapter(self, adapter_id: str) -> object:
         try:
-            adapter = self._adapters.get(adapter_id)
+            return self._adapters.get(adapter_id)
         except LookupError:
             return None
-        capabilities = getattr(adapter, "capabilities", None)
-        return None if capabilities is None else set(capabilities)
 
     def adapter_digest(self, adapter_id: str) -> str | None:
         """None: nexus-router's adapters have no declaration."""
         return None
 
     def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None:
+        """Raises ADAPTER_UNKNOWN for an adapter that the registry does not have, and PLAN_INVALID."""
+        if self._adapter(adapter_id) is None:
+            raise NexusControlError(
+                ErrorCode.ADAPTER_UNKNOWN, f"nexus-router has no adapter {adapter_id!r:.80}"
+            )
         if plan is not None:
             _checked_plan(plan, max_steps)
 

@@ -1,20 +1,33 @@
 """`python:<name>`: callables that were registered in code, one per method.
 
+    PythonAdapter("billing", {"refund": refund}, harmless=[InsufficientFunds])
+
 A step's arguments are the callable's keyword arguments. What it returns is the output's `result`, as it is inside the
-canonical domain and spelled (see `spelling`) outside. An exception is a failed step; TimeoutError and
-RouterOutcomeUnknown say that the effect is not known. A dry run calls the method's dry-run callable, or else only
-describes the step. There is no time limit: Python cannot stop a call.
+canonical domain and spelled (see `spelling`) outside. An `async def` function runs to its end in a loop of its own, in
+a thread of its own where the caller's has one. A generator, or an awaitable that some other function returns, is not
+run by anybody: such a step failed.
+
+An exception is a failed step, whose effect is unknown; of a type that is registered as `harmless` it says that nothing
+was done. One that leaves the outcome unknown (`router.leaves_outcome_unknown`: timeouts, lost connections) makes the
+run's outcome unknown. A dry run calls the method's dry-run callable, or else only describes the step. There is no time
+limit: Python cannot stop a call.
 """
 
+import asyncio
+import functools
 import inspect
+import threading
+import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass
+from typing import Any
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepOutcome, StepStatus
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
-from nexus_control.execution.router import RouterOutcomeUnknown
+from nexus_control.execution.router import leaves_outcome_unknown
 from nexus_control.execution.spelling import bounded, portable
 
 
@@ -26,6 +39,13 @@ class _Method:
     @property
     def name(self) -> str:
         return f"{self.call.__module__}.{getattr(self.call, '__qualname__', type(self.call).__qualname__)}"
+
+    @property
+    def is_coroutine(self) -> bool:
+        function = self.call
+        while isinstance(function, functools.partial):
+            function = function.func
+        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
     def declaration(self) -> dict[str, object]:
         return {"callable": self.name, "parameters": list(self.signature.parameters)}
@@ -43,14 +63,18 @@ class PythonAdapter:
         *,
         capabilities: Iterable[str] = ("apply", "dry_run"),
         dry_run_methods: Mapping[str, Callable[..., object]] | None = None,
+        harmless: Iterable[type[Exception]] = (),
     ) -> None:
         self.name = name
         self.capabilities = frozenset(capabilities)
         self._methods = {key: _registered(key, call) for key, call in methods.items()}
         self._dry_run_methods = {key: _registered(key, call) for key, call in (dry_run_methods or {}).items()}
+        self._harmless = tuple(map(_exception_type, harmless))
 
     def declaration(self) -> dict[str, object]:
+        harmless = sorted(f"{each.__module__}.{each.__qualname__}" for each in self._harmless)
         return {
+            **({"harmless": harmless} if harmless else {}),
             "kind": self.kind,
             "name": self.name,
             "capabilities": sorted(self.capabilities),
@@ -80,14 +104,69 @@ class PythonAdapter:
             described = {"method": call.method, "args": dict(call.args)}
             return StepOutcome(status="ok", output={"would_call": described})
         try:
-            result = method.call(**call.args)
-        except TimeoutError as error:
-            return _not_ok("unknown", StepError.TIMED_OUT, error)
-        except RouterOutcomeUnknown as error:
-            return _not_ok("unknown", StepError.EFFECT_UNKNOWN, error)
-        except Exception as error:  # noqa: BLE001 - whatever a registered callable raises is its step's failure
-            return _not_ok("error", StepError.STEP_FAILED, error)
+            result = (
+                _run_to_end(method.call(**call.args)) if method.is_coroutine else method.call(**call.args)
+            )
+        except self._harmless as error:
+            return _not_ok("error", StepError.STEP_FAILED, error, untouched=True)
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - its step's failure
+            return _ended_by(error)
+        if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+            return _never_run(method, result)
         return StepOutcome(status="ok", output={"result": portable(result)})
+
+
+def _run_to_end(running: object) -> object:
+    """What a coroutine returns. It runs in a loop of its own: one that runs already waits for us, and cannot run it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_awaited(running))
+    ended: list[Callable[[], object]] = []
+
+    def run() -> None:
+        try:
+            result = asyncio.run(_awaited(running))
+            ended.append(lambda: result)
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            ended.append(functools.partial(_raise, error))
+
+    thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True)
+    thread.start()
+    thread.join()
+    return ended[0]()
+
+
+async def _awaited(running: Any) -> object:
+    return await running
+
+
+def _raise(error: BaseException) -> object:
+    raise error
+
+
+def _ended_by(error: BaseException) -> StepOutcome:
+    if isinstance(error, TimeoutError):
+        return _not_ok("unknown", StepError.TIMED_OUT, error)
+    if leaves_outcome_unknown(error) or isinstance(error, asyncio.CancelledError):
+        return _not_ok("unknown", StepError.EFFECT_UNKNOWN, error)
+    return _not_ok("error", StepError.STEP_FAILED, error)
+
+
+def _never_run(method: _Method, result: object) -> StepOutcome:
+    """A step that returned what somebody else would have to run. Of a generator's function nothing has run."""
+    kind = type(result).__name__
+    if inspect.iscoroutine(result):
+        result.close()  # else Python warns that it was never awaited
+    function = inspect.unwrap(method.call)
+    return StepOutcome(
+        status="error",
+        output={},
+        error_code=StepError.STEP_FAILED,
+        error_message=f"it returned a {kind}, which was not run: register a function that does the"
+        " work itself, or an async def",
+        untouched=inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function),
+    )
 
 
 def _registered(name: str, call: Callable[..., object]) -> _Method:
@@ -99,6 +178,14 @@ def _registered(name: str, call: Callable[..., object]) -> _Method:
         ) from None
 
 
+def _exception_type(given: object) -> type[Exception]:
+    if not (isinstance(given, type) and issubclass(given, Exception)):
+        raise NexusControlError(
+            ErrorCode.CONFIG_INVALID, f"harmless has {given!r:.80}, which is no exception type"
+        )
+    return given
+
+
 def _arguments_problem(method: _Method, call: Call) -> str | None:
     try:
         method.signature.bind(**call.args)
@@ -107,6 +194,8 @@ def _arguments_problem(method: _Method, call: Call) -> str | None:
     return None
 
 
-def _not_ok(status: StepStatus, code: StepError, error: Exception) -> StepOutcome:
-    message = bounded(f"{type(error).__name__}: {error}", MAX_MESSAGE_LENGTH)
-    return StepOutcome(status=status, output={}, error_code=code, error_message=message)
+def _not_ok(
+    status: StepStatus, code: StepError, error: BaseException, *, untouched: bool = False
+) -> StepOutcome:
+    message = bounded("".join(traceback.format_exception_only(error)).strip(), MAX_MESSAGE_LENGTH)
+    return StepOutcome(status=status, output={}, error_code=code, error_message=message, untouched=untouched)

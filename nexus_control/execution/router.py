@@ -1,12 +1,26 @@
 """What nexus-control needs from a router, and what it uses when a router offers it.
 
 A router executes a goal, or a plan, through one of its adapters, and answers with a dictionary (`response` says how
-that is read). An exception does not prove that nothing happened; `RouterOutcomeUnknown` says so outright.
+that is read). An exception does not prove that nothing happened. Those of `leaves_outcome_unknown` say that nobody can
+tell, as a client's read timeout does: the request may have been carried out. Faults of `REFUSALS` say that nothing was
+begun.
 """
 
-from typing import Any, Protocol, runtime_checkable
+import subprocess
+from typing import Any, Protocol, cast, runtime_checkable
 
+from nexus_control.errors import ErrorCode
 from nexus_control.execution.description import StepDescription
+
+REFUSALS = frozenset(
+    {
+        ErrorCode.ADAPTER_UNKNOWN,
+        ErrorCode.PLAN_INVALID,
+        ErrorCode.ROUTER_NOT_CONFIGURED,
+        ErrorCode.ROUTER_NOT_READY,
+    }
+)
+"""The codes with which a router refuses a run before its first step."""
 
 
 class RouterProtocol(Protocol):
@@ -41,9 +55,20 @@ class AdapterDescriber(Protocol):
 
 @runtime_checkable
 class PlanChecker(AdapterDescriber, Protocol):
-    """What can tell before a request is made that its plan could not run. Raises PLAN_INVALID."""
+    """What can tell, when a request is made and before it is executed, that its plan could not run. Raises
+    ADAPTER_UNKNOWN and PLAN_INVALID.
+    """
 
     def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None: ...
+
+
+@runtime_checkable
+class ReadinessChecker(Protocol):
+    """What can tell before an execution is claimed that its run could not begin. Raises ADAPTER_UNKNOWN and
+    ROUTER_NOT_READY.
+    """
+
+    def require_ready(self, adapter_id: str, dry_run: bool) -> None: ...
 
 
 @runtime_checkable
@@ -64,3 +89,21 @@ class RouterOutcomeUnknown(Exception):
 
 class RunStopped(RouterOutcomeUnknown):
     """A run that was cut off because its process had to end (see `stopping`)."""
+
+
+def leaves_outcome_unknown(error: BaseException) -> bool:
+    """Whether an exception, from a router or a step, leaves open whether its effect was had: one of the timeout or
+    connection kind, or SystemExit. Libraries derive theirs from no common class, so classes are known by their names,
+    too: a class named `*Timeout*` or `*ConnectionError*` in the ancestry (requests, httpx, urllib3, botocore, redis).
+
+        leaves_outcome_unknown(requests.ReadTimeout())   # True
+    """
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return any(map(leaves_outcome_unknown, group.exceptions))
+    known = TimeoutError | ConnectionError | subprocess.TimeoutExpired | RouterOutcomeUnknown | SystemExit
+    return isinstance(error, known) or any(
+        word in ancestor.__name__
+        for ancestor in type(error).__mro__
+        for word in ("Timeout", "ConnectionError")
+    )

@@ -83,6 +83,13 @@ class RunLog:
     def close(self) -> None:
         self._place.close()
 
+    def require_writable(self) -> None:
+        """Raises STORE_UNAVAILABLE, or what else keeps a run from being written. A page is written for that, and
+        committed: nothing less shows a full disk.
+        """
+        with self._transaction() as connection:
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+
     def begin(self, mode: str, goal: str, *events: RunEvent) -> OpenRun:
         """A new run: RUN_STARTED, and what is known before its first step."""
         run_id = self._clock.new_id()

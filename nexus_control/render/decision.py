@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from nexus_control.integrity import sha256_hex
+from nexus_control.lifecycle import effect_words
 from nexus_control.render.policy import policy_lines, template_lines
 from nexus_control.render.text import bullet, code_block, counted, escape, listed, page, section
 from nexus_control.render.will_run import will_run_lines
@@ -184,6 +185,8 @@ def _ran(execution: View) -> str:
         said.append(counted(execution["steps_executed"], "step"))
     if execution["error_code"]:
         said.append(f"{execution['error_code']}: {execution['error_message']}")
+    if execution["outcome"] == "failed":
+        said.append(effect_words(execution["effect"]))
     return ", ".join(said)
 
 

@@ -230,10 +230,12 @@ def _runs(evidence: Evidence, known: Facts) -> Iterator[Html]:
             each.adapter_id,
             each.outcome.replace("_", " "),
             "; ".join(filter(None, [each.run_id, each.error_code, each.error_message])) or "-",
+            each.effect or "-",
         )
         for each in known.progress.executions
     ]
-    columns, whole = ["Kind", "When", "Adapter", "Outcome", "Run"], ["Kind", "When", "Outcome"]
+    columns = ["Kind", "When", "Adapter", "Outcome", "Run", "Effect"]
+    whole = ["Kind", "When", "Outcome"]
     yield table(columns, rows, whole=whole) if rows else tag("p", "Nothing was executed.")
     router = evidence.whole.router if isinstance(evidence.whole, AuditPackage) else None
     if router is not None:

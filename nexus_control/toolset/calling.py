@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from nexus_control.actors import Actor
 from nexus_control.arguments import Arguments, validated
-from nexus_control.errors import ErrorCode, NexusControlError, next_step
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.results import fault_of
 from nexus_control.toolset.tool import Data, Question, Tool, ToolContext
 
@@ -60,5 +60,5 @@ def _error(fault: NexusControlError) -> Data:
         "code": str(fault.code),
         "message": fault.message,
         "details": fault.details,
-        "next": next_step(fault.code),
+        "next": fault.next,
     }

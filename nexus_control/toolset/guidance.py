@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nexus_control.advice import after_failure
 from nexus_control.decision import DecisionState
 from nexus_control.errors import ErrorCode, next_step
 from nexus_control.storage import place_of
@@ -96,7 +97,8 @@ def after_state(
         case DecisionState.OUTCOME_UNKNOWN:
             return "Ask a person to find out what really happened and to reconcile it; it never runs again."
         case DecisionState.FAILED:
-            return "Read the execution's error; make a new request to try again."
+            failed = (each["details"] for each in blocking_reasons if each["code"] == "EXECUTION_FAILED")
+            return after_failure(next((details["effect"] for details in failed), "unknown"))
         case _:
             return "Make a new request, if it is still wanted."
 

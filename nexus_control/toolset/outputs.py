@@ -13,7 +13,7 @@ from nexus_control.actors import Actor
 from nexus_control.blocking import BlockingReason
 from nexus_control.decision import DecisionState
 from nexus_control.lifecycle import LifecycleEntry, LifecycleProgress
-from nexus_control.payloads import Assurance, EventType, Mode, PolicyFields
+from nexus_control.payloads import Assurance, Effect, EventType, Mode, PolicyFields
 from nexus_control.projection import ConflictMode
 from nexus_control.template import Overrides
 from nexus_control.usecases.views import Inactive
@@ -104,6 +104,7 @@ class ExecutionLine(BaseModel):
     steps_executed: int | None
     error_code: str | None
     error_message: str | None
+    effect: Annotated[Effect | None, Field(description="Of what failed: only none is safe to ask for again.")]
 
 
 class EndingLine(BaseModel):
@@ -145,6 +146,7 @@ class DecisionFields(BaseModel):
 class LinkedRun(BaseModel):
     run_id: str | None
     status: str
+    effect: Effect | None
 
 
 class StatusOutput(DecisionFields, DecisionOutput):

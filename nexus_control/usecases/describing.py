@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.errors import NexusControlError
 from nexus_control.execution.description import StepDescription
-from nexus_control.execution.router import PlanDescriber
+from nexus_control.execution.router import REFUSALS, PlanDescriber
 from nexus_control.facts import Facts
 from nexus_control.payloads import Mode
 from nexus_control.records import encode
@@ -53,10 +53,10 @@ def _described(
         router.check_plan(adapter_id, plan, facts.policy.max_steps if facts.policy else None)
         steps = router.describe(adapter_id, plan)
     except NexusControlError as fault:
-        if fault.code is not ErrorCode.PLAN_INVALID:
+        if fault.code not in REFUSALS:
             raise
-        return f"The adapter {adapter_id} does not take this plan ({fault.message})", ()
-    except Exception as fault:  # the code of an embedder's router or adapter
+        return f"The adapter {adapter_id} would not run this plan ({fault.message})", ()
+    except (Exception, SystemExit) as fault:  # the code of an embedder's router or adapter
         return f"The router here cannot say what the steps run ({type(fault).__name__})", ()
     if bound is None:
         return (

@@ -1,7 +1,8 @@
 """Execute: claim, dispatch, record. The router runs at most once for a decision, whatever happens.
 
-1. One write transaction checks every rule, and that the store is no older copy of itself (`head`); then it appends
-   EXECUTION_REQUESTED and EXECUTION_STARTED: the claim.
+1. What the router can tell beforehand is asked outside any transaction: whether it has the adapter, takes the plan, and
+   can record the run. One write transaction checks every rule, and that the store is no older copy of itself (`head`);
+   then it appends EXECUTION_REQUESTED and EXECUTION_STARTED: the claim. A refusal before it costs no approval.
 2. The head beside the store is brought forward, and `router.run` is called, outside any transaction.
 3. One write transaction appends the outcome. What the router answered is read as a fact, never trusted to be well
    formed; what cannot be known is recorded as unknown, and is never run again by itself.
@@ -18,18 +19,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nexus_control import head
-from nexus_control.audit_package import router_bundle_digest
-from nexus_control.blocking import Attempt, attempt_reasons, in_order
+from nexus_control.advice import REHEARSAL_FAILED, advice_on, after_failure
+from nexus_control.blocking import Attempt, attempt_reasons, blocking_reasons, in_order
 from nexus_control.canonical_json import canonical_json
 from nexus_control.entries import SYSTEM_ACTOR
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.response import RUN_FAILED, read_response
 from nexus_control.execution.router import (
     AdapterDescriber,
-    RouterOutcomeUnknown,
+    PlanChecker,
+    ReadinessChecker,
     RouterProtocol,
-    RunExporter,
-    RunStopped,
 )
 from nexus_control.execution.stopping import stop_ordered
 from nexus_control.facts import Facts
@@ -37,7 +36,6 @@ from nexus_control.integrity import json_digest
 from nexus_control.payloads import (
     ExecutionCompletedPayload,
     ExecutionFailedPayload,
-    ExecutionOutcomeUnknownPayload,
     ExecutionRequestedPayload,
     ExecutionStartedPayload,
 )
@@ -47,15 +45,12 @@ from nexus_control.storage.contract import Claim
 from nexus_control.storage.faults import forked
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.authority import authority_of
+from nexus_control.usecases.dispatching import Outcome, describe, dispatch, router_asked, unknown
 from nexus_control.usecases.ownership import Owner, owning
 from nexus_control.usecases.views import import_reasons
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import ExecuteArguments
-
-MAX_MESSAGE = 4096
-
-Outcome = ExecutionCompletedPayload | ExecutionFailedPayload | ExecutionOutcomeUnknownPayload
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +61,34 @@ class _Claimed:
     known: bytes
     """What was in the head's slot before the claim."""
     log: head.Head
+    rehearsal: bool
 
     @property
     def mode(self) -> str:
         return "dry_run" if self.request["dry_run"] else "apply"
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the router said before the claim. `basis`: of the request that its checks were about, if it has any.
+
+    `adapter_digest` and `capabilities` are None where the router cannot tell.
+    """
+
+    capabilities: frozenset[str] | None
+    adapter_digest: str | None
+    basis: str | None = None
+    fault: NexusControlError | None = None
+
+
 def execute(
     store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol | None
 ) -> dict[str, Any]:
     """Run an approved decision once. Nothing was written when it raises POLICY_NOT_SATISFIED with all reasons,
-    STORE_ROLLED_BACK, STORE_UNAVAILABLE where the head cannot be written, or SHUTTING_DOWN where an order to stop has
-    come. Raises ROUTER_ERROR for a failed run; OUTCOME_UNKNOWN where nobody can tell; OUTCOME_REFUSED when it came too
-    late.
+    ADAPTER_UNKNOWN, PLAN_INVALID, ROUTER_NOT_READY, STORE_ROLLED_BACK, STORE_UNAVAILABLE where the head cannot be
+    written, or SHUTTING_DOWN where an order to stop has come. Raises ROUTER_ERROR for a failed run, or a router that
+    cannot be asked; OUTCOME_UNKNOWN where nobody can tell; OUTCOME_REFUSED when it came too late. `details.effect` says
+    what is known of what a failed run did.
     """
     if router is None:
         raise NexusControlError(ErrorCode.ROUTER_NOT_CONFIGURED, "There is no router to execute with")
@@ -90,14 +100,14 @@ def execute(
             outcome = _forgotten(store, claimed)
             if outcome is None:
                 where = ""
-                outcome = _dispatch(router, claimed.request)
+                outcome = dispatch(router, claimed.request)
             _settle(store, claimed, outcome)
         except NexusControlError:
             raise
         except BaseException as interruption:
             # A transaction that it cut short is given back when nobody refers to it any more.
             traceback.clear_frames(interruption.__traceback__)
-            known = outcome or _unknown("INTERRUPTED", _describe(interruption) + where)
+            known = outcome or unknown("INTERRUPTED", describe(interruption) + where)
             with suppress(NexusControlError):  # the interruption goes on up whether or not it can be recorded
                 _leave(store, arguments.request_id, owner.to_text(), known)
             raise
@@ -115,7 +125,7 @@ def _leave(store: DecisionStore, decision_id: str, owner: str, known: Outcome) -
 def _claim(
     store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol, owner: str
 ) -> _Claimed:
-    capabilities, digest = _ask_adapter(router, arguments.adapter_id)
+    asked = _ask(store, arguments, router)
     slot = head.slot_of(store.sidecar)
     known = slot.read_writable()  # before the transaction: who keeps it locked holds up no other writer
     with store.writing() as session:
@@ -123,11 +133,19 @@ def _claim(
             raise NexusControlError(ErrorCode.SHUTTING_DOWN, f"Nothing is executed any more because {why}")
         decision = session.decision(arguments.request_id)
         head.require_continued(session, store.sidecar, known)
-        dry_run = _is_dry_run(decision.facts, arguments.dry_run)
         attempt = Attempt(
-            adapter_id=arguments.adapter_id, dry_run=dry_run, capabilities=capabilities, adapter_digest=digest
+            adapter_id=arguments.adapter_id,
+            dry_run=_is_dry_run(decision.facts, arguments.dry_run),
+            capabilities=asked.capabilities,
+            adapter_digest=asked.adapter_digest,
         )
         _require_allowed(store, session, decision, attempt)
+        if asked.fault is not None:  # the rules come first: they may say that it is never executed
+            raise asked.fault
+        if asked.basis not in (None, decision.basis):
+            raise NexusControlError(
+                ErrorCode.BASIS_CHANGED, "The request was replaced while the router was asked about it"
+            )
         if not known:  # else it could be written just now
             slot.require_writable()
         request = _compile(decision.facts, attempt)
@@ -137,14 +155,15 @@ def _claim(
             [
                 (
                     arguments.actor,
-                    ExecutionRequestedPayload(adapter_id=arguments.adapter_id, dry_run=dry_run),
+                    ExecutionRequestedPayload(adapter_id=arguments.adapter_id, dry_run=attempt.dry_run),
                 ),
                 (SYSTEM_ACTOR, ExecutionStartedPayload(router_request_digest=request_digest)),
             ],
         )
         claim = session.claim(started, decision.facts.event_count, owner)
         log = head.head_of(session)
-    return _Claimed(claim, request, request_digest, known, log)
+    rehearsal = attempt.dry_run and not _is_dry_run(decision.facts, None)
+    return _Claimed(claim, request, request_digest, known, log, rehearsal)
 
 
 def _forgotten(store: DecisionStore, claimed: _Claimed) -> ExecutionFailedPayload | None:
@@ -153,22 +172,36 @@ def _forgotten(store: DecisionStore, claimed: _Claimed) -> ExecutionFailedPayloa
         head.advance(store, claimed.known, claimed.log)
     except NexusControlError as fault:
         return ExecutionFailedPayload(
-            error_code=fault.code.value, error_message=f"The router was not called: {fault.message}"
+            error_code=fault.code.value,
+            error_message=f"The router was not called: {fault.message}",
+            effect="none",
         )
     return None
 
 
-def _ask_adapter(router: RouterProtocol, adapter_id: str) -> tuple[set[str] | None, str | None]:
-    """The adapter's capabilities and the digest of its declaration; None for what the router cannot tell."""
-    try:
+def _ask(store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol) -> _Asked:
+    adapter_id = arguments.adapter_id
+    with router_asked(adapter_id):
         digest = router.adapter_digest(adapter_id) if isinstance(router, AdapterDescriber) else None
         capabilities = router.get_adapter_capabilities(adapter_id)
-        return (None if capabilities is None else set(capabilities)), digest
-    except Exception as error:
-        raise NexusControlError(
-            ErrorCode.ROUTER_ERROR,
-            f"Router execution failed: it cannot describe adapter {adapter_id!r:.80}: {_describe(error)}",
-        ) from error
+        asked = _Asked(None if capabilities is None else frozenset(capabilities), digest)
+    if not isinstance(router, PlanChecker | ReadinessChecker):
+        return asked
+    with store.reading() as session:
+        decision, now = session.decision(arguments.request_id), session.now
+    created, policy = decision.facts.created, decision.facts.policy
+    if created is None or policy is None or blocking_reasons(decision.facts, now):
+        return asked  # the claim refuses it; nothing is started for it
+    fault = None
+    try:
+        with router_asked(adapter_id):
+            if isinstance(router, PlanChecker):
+                router.check_plan(adapter_id, created.plan, policy.max_steps)
+            if isinstance(router, ReadinessChecker):
+                router.require_ready(adapter_id, _is_dry_run(decision.facts, arguments.dry_run))
+    except NexusControlError as refusal:
+        fault = refusal
+    return replace(asked, basis=decision.basis, fault=fault)
 
 
 def _is_dry_run(facts: Facts, asked: bool | None) -> bool:
@@ -182,20 +215,18 @@ def _require_allowed(
 ) -> None:
     now = session.instant_of_next(decision)
     authority = authority_of(store, session, decision, now)
-    reasons = [
-        reason.to_dict()
-        for reason in in_order(
-            (
-                *attempt_reasons(decision.facts, now, attempt, authority),
-                *import_reasons(decision, session.now),
-            )
+    reasons = in_order(
+        (
+            *attempt_reasons(decision.facts, now, attempt, authority),
+            *import_reasons(decision, session.now),
         )
-    ]
+    )
     if reasons:
         raise NexusControlError(
             ErrorCode.POLICY_NOT_SATISFIED,
-            "Policy validation failed: " + "; ".join(reason["message"] for reason in reasons),
-            {"request_id": decision.decision_id, "reasons": reasons},
+            "Policy validation failed: " + "; ".join(reason.message for reason in reasons),
+            {"request_id": decision.decision_id, "reasons": [reason.to_dict() for reason in reasons]},
+            advice_on(reasons),
         )
 
 
@@ -207,89 +238,13 @@ def _compile(facts: Facts, attempt: Attempt) -> dict[str, Any]:
     )
 
 
-def _dispatch(router: RouterProtocol, request: dict[str, Any]) -> Outcome:
-    """Call the router once, and read what happened."""
-    try:
-        response: object = router.run(**request)
-    except RouterOutcomeUnknown as unknown:
-        run_id = read_response({"run_id": unknown.run_id}).run_id
-        reason = "STOPPED" if isinstance(unknown, RunStopped) else "ROUTER_OUTCOME_UNKNOWN"
-        return replace(_unknown(reason, _bounded(str(unknown))), run_id=run_id)
-    except TimeoutError as timeout:
-        return _unknown("TIMEOUT", _describe(timeout))
-    except Exception as error:
-        return ExecutionFailedPayload(
-            error_code=ErrorCode.ROUTER_ERROR.value, error_message=_describe(error), effect="unknown"
-        )
-    try:
-        return _read(router, response)
-    except Exception as error:
-        return _unknown("ANSWER_UNREADABLE", _describe(error))
-
-
-def _read(router: RouterProtocol, response: object) -> Outcome:
-    """What the answer says, and what the run's bundle says where the router keeps one."""
-    report = read_response(response)
-    exported = _export(router, report.run_id) if report.run_id is not None else None
-    if exported is not None:
-        report = read_response(response, exported)
-    bundle_digest = _digest_of(exported, report.run_id)
-    if report.run_id is None or report.outcome == "unknown":
-        return ExecutionOutcomeUnknownPayload(
-            reason="NO_RUN_ID" if report.run_id is None else "RUN_UNFINISHED",
-            detail=_bounded("; ".join(filter(None, (report.error_message, *report.notes))))
-            or "The router's answer names no run",
-            run_id=report.run_id,
-            response_digest=report.response_digest,
-            router_bundle_digest=bundle_digest,
-        )
-    if report.outcome == "failed":
-        return ExecutionFailedPayload(
-            error_code=report.error_code or RUN_FAILED,
-            error_message=report.error_message or "The run failed",
-            run_id=report.run_id,
-            response_digest=report.response_digest,
-            router_bundle_digest=bundle_digest,
-            steps_executed=report.steps_executed,
-            notes=report.notes,
-        )
-    return ExecutionCompletedPayload(
-        run_id=report.run_id,
-        response_digest=report.response_digest,
-        steps_executed=report.steps_executed,
-        router_bundle_digest=bundle_digest,
-        notes=report.notes,
-    )
-
-
-def _export(router: RouterProtocol, run_id: str) -> dict[str, Any] | None:
-    """The run's bundle, where the router has one. It is only a second witness: its absence fails nothing."""
-    if not isinstance(router, RunExporter):
-        return None
-    try:
-        return router.export_run(run_id)
-    except Exception:
-        return None
-
-
-def _digest_of(exported: dict[str, Any] | None, run_id: str | None) -> str | None:
-    """The digest that a run's bundle declares; None for one that names another run."""
-    match exported:
-        case None:
-            return None
-        case {"run": {"run_id": named}} if named != run_id:
-            return None
-        case _:
-            return router_bundle_digest(exported)
-
-
 def _settle(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> None:
     """Record the outcome; if that fails, record at least that it is unknown. Raises OUTCOME_UNKNOWN then."""
     try:
         recorded = _record(store, claimed.claim, outcome)
     except NexusControlError as fault:
         doubt = replace(
-            _unknown("RECORDING_FAILED", _describe(fault)),
+            unknown("RECORDING_FAILED", describe(fault)),
             run_id=outcome.run_id,
             response_digest=outcome.response_digest,
             router_bundle_digest=outcome.router_bundle_digest,
@@ -344,12 +299,18 @@ def _answer(claimed: _Claimed, outcome: Outcome) -> dict[str, Any]:
         raise NexusControlError(
             ErrorCode.ROUTER_ERROR,
             f"Router execution failed: {outcome.error_code}: {outcome.error_message}",
-            details | {"error_code": outcome.error_code, "error_message": outcome.error_message},
+            details
+            | {
+                "error_code": outcome.error_code,
+                "error_message": outcome.error_message,
+                "effect": outcome.effect or "unknown",
+            },
+            REHEARSAL_FAILED if claimed.rehearsal else after_failure(outcome.effect or "unknown"),
         )
     raise NexusControlError(
         ErrorCode.OUTCOME_UNKNOWN,
         f"Router execution failed: the outcome is unknown: {outcome.detail}",
-        details | {"reason": outcome.reason},
+        details | {"reason": outcome.reason, "effect": "unknown"},
     )
 
 
@@ -361,16 +322,3 @@ def _details(claimed: _Claimed, outcome: Outcome) -> dict[str, Any]:
         "request_digest": claimed.request_digest,
         "response_digest": outcome.response_digest,
     }
-
-
-def _unknown(reason: str, detail: str) -> ExecutionOutcomeUnknownPayload:
-    return ExecutionOutcomeUnknownPayload(reason=reason, detail=detail)
-
-
-def _describe(error: BaseException) -> str:
-    """An exception in one bounded text that UTF-8 can hold; works for exceptions whose `str` fails, too."""
-    return _bounded("".join(traceback.format_exception_only(error)).strip())
-
-
-def _bounded(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()[:MAX_MESSAGE]

@@ -38,6 +38,6 @@ def changed_adapter_reasons(facts: Facts, router: object) -> Iterator[BlockingRe
         return
     try:
         digest = router.adapter_digest(bound.adapter_id)
-    except Exception:  # an embedder's router; the claim asks it again
+    except (Exception, SystemExit):  # an embedder's router; the claim asks it again
         return
     yield from adapter_reasons(bound, bound.adapter_id, digest)

@@ -310,6 +310,7 @@ def execution_line(execution: Execution) -> dict[str, Any]:
         "steps_executed": execution.steps_executed,
         "error_code": execution.error_code,
         "error_message": execution.error_message,
+        "effect": execution.effect,
     }
 
 

@@ -1,0 +1,62 @@
+"""What to do about a refusal to execute, and after a failure. The advice follows from the reason, and from the effect.
+
+A refusal that can never pass is not answered with "call execute again". Only where it is certain that nothing was done
+is a failure answered with "make a new request to try again".
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from nexus_control.blocking import BlockingReason
+from nexus_control.errors import ErrorCode, next_step
+from nexus_control.payloads import Effect
+
+REHEARSAL_FAILED: Final = (
+    "The decision is still approved: read the error, mend what failed, and rehearse it again or execute it."
+)
+_NEW_REQUEST: Final = "It is never executed; make a new request if it is still wanted."
+_GET_APPROVED: Final = "Get the approvals that are missing, then call execute again."
+_ADVICE: dict[str, str] = {
+    "ALREADY_EXECUTED": "It was executed, and is never executed again. Make a new request for another run.",
+    "DENIED": _NEW_REQUEST,
+    "WITHDRAWN": _NEW_REQUEST,
+    "EXPIRED": _NEW_REQUEST,
+    "FORENSIC_IMPORT": _NEW_REQUEST,
+    "EXECUTING": "Look at the status until the outcome is recorded; do not call execute again.",
+    "OUTCOME_UNKNOWN": next_step(ErrorCode.OUTCOME_UNKNOWN),
+    "CLOCK_BEHIND": next_step(ErrorCode.CLOCK_BEHIND),
+    "NO_POLICY": "Make the request again: it was never completed.",
+    "ADAPTER_CHANGED": "Make a new request: the adapter is not what this one was made for, and approved for.",
+    "MODE_NOT_ALLOWED": "Call execute with dry_run, where the request allows that; for this mode make a new request.",
+    "CAPABILITIES_UNKNOWN": "Call execute again with a router that can tell what the adapter is capable of.",
+    "CAPABILITIES_MISSING": "Call execute again with an adapter that has these capabilities.",
+    "ADAPTER_MISMATCH": "Call execute again with the adapter that the request was made for.",
+    "MISSING_APPROVALS": _GET_APPROVED,
+    "APPROVAL_EXPIRED": _GET_APPROVED,
+    "IMPORTED_APPROVALS": "Get approvals that count here, then call execute again; or make a new request.",
+}
+_NEVER_PASS: Final = (
+    "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "FORENSIC_IMPORT", "EXECUTING",
+    "OUTCOME_UNKNOWN", "NO_POLICY", "ADAPTER_CHANGED", "CLOCK_BEHIND", "MODE_NOT_ALLOWED",
+)  # fmt: skip
+"""What getting an approval does not mend: the advice on these comes before that on the others."""
+
+
+def advice_on(reasons: Sequence[BlockingReason]) -> str:
+    """What to do about these reasons against executing a decision: about the first that no approval mends."""
+    first = next((reason for reason in reasons if reason.code in _NEVER_PASS), reasons[0])
+    if first.code == "EXECUTION_FAILED":
+        return after_failure(first.details["effect"])
+    return _ADVICE.get(first.code, next_step(ErrorCode.POLICY_NOT_SATISFIED))
+
+
+def after_failure(effect: Effect) -> str:
+    """What to do about a decision whose execution failed."""
+    return _AFTER_FAILURE[effect]
+
+
+_AFTER_FAILURE: dict[Effect, str] = {
+    "none": "Nothing was done: read the error, and make a new request to try again.",
+    "done": "Something was done before it failed: find out what, before anybody asks for it again.",
+    "unknown": "What it did is not known: find that out first, before anybody asks for it again.",
+}

@@ -1,0 +1,154 @@
+"""Calls a router once, and reads what happened. Whatever it answers or raises is a fact; nothing here raises for it.
+
+What an exception means: `router.leaves_outcome_unknown` says which leave the outcome unknown; a refusal of the router's
+(`router.REFUSALS`) is a failure of which nothing was done; any other is a failure whose effect is unknown. SystemExit
+ends nothing. KeyboardInterrupt, and what a signal handler raises, goes on up.
+"""
+
+import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from nexus_control.audit_package import router_bundle_digest
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.response import read_response
+from nexus_control.execution.router import (
+    REFUSALS,
+    RouterOutcomeUnknown,
+    RouterProtocol,
+    RunExporter,
+    RunStopped,
+    leaves_outcome_unknown,
+)
+from nexus_control.execution.signs import RUN_FAILED
+from nexus_control.payloads import (
+    ExecutionCompletedPayload,
+    ExecutionFailedPayload,
+    ExecutionOutcomeUnknownPayload,
+)
+
+MAX_MESSAGE = 4096
+
+Outcome: TypeAlias = ExecutionCompletedPayload | ExecutionFailedPayload | ExecutionOutcomeUnknownPayload
+
+
+@contextmanager
+def router_asked(adapter_id: str) -> Generator[None]:
+    """A router is asked about an adapter here, and nothing is executed. Its refusals are its answers; whatever else it
+    raises, SystemExit too, is ROUTER_ERROR.
+    """
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if isinstance(error, NexusControlError) and error.code in REFUSALS:
+            raise
+        raise NexusControlError(
+            ErrorCode.ROUTER_ERROR,
+            f"Router execution failed: it cannot describe adapter {adapter_id!r:.80}: {describe(error)}",
+            advice="Mend the router, then call again; nothing was written or executed.",
+        ) from error
+
+
+def dispatch(router: RouterProtocol, request: dict[str, Any]) -> Outcome:
+    """Call the router once, and read what happened."""
+    try:
+        response: object = router.run(**request)
+    except (Exception, SystemExit) as error:
+        return _of_exception(error)
+    try:
+        return _read(router, response)
+    except (Exception, SystemExit) as error:
+        return unknown("ANSWER_UNREADABLE", describe(error))
+
+
+def _of_exception(error: BaseException) -> Outcome:
+    match error:
+        case RouterOutcomeUnknown():
+            run_id = read_response({"run_id": error.run_id}).run_id
+            reason = "STOPPED" if isinstance(error, RunStopped) else "ROUTER_OUTCOME_UNKNOWN"
+            return replace(unknown(reason, _bounded(str(error))), run_id=run_id)
+        case TimeoutError():
+            return unknown("TIMEOUT", describe(error))
+        case NexusControlError(code=code) if code in REFUSALS:
+            return ExecutionFailedPayload(
+                error_code=code.value, error_message=_bounded(error.message), effect="none"
+            )
+        case _ if leaves_outcome_unknown(error):
+            return unknown("ROUTER_OUTCOME_UNKNOWN", describe(error))
+        case _:
+            return ExecutionFailedPayload(
+                error_code=ErrorCode.ROUTER_ERROR.value, error_message=describe(error), effect="unknown"
+            )
+
+
+def _read(router: RouterProtocol, response: object) -> Outcome:
+    """What the answer says, and what the run's bundle says where the router keeps one."""
+    report = read_response(response)
+    exported = _export(router, report.run_id) if report.run_id is not None else None
+    if exported is not None:
+        report = read_response(response, exported)
+    bundle_digest = _digest_of(exported, report.run_id)
+    if report.run_id is None or report.outcome == "unknown":
+        return ExecutionOutcomeUnknownPayload(
+            reason="NO_RUN_ID" if report.run_id is None else "RUN_UNFINISHED",
+            detail=_bounded("; ".join(filter(None, (report.error_message, *report.notes))))
+            or "The router's answer names no run",
+            run_id=report.run_id,
+            response_digest=report.response_digest,
+            router_bundle_digest=bundle_digest,
+        )
+    if report.outcome == "failed":
+        return ExecutionFailedPayload(
+            error_code=report.error_code or RUN_FAILED,
+            error_message=report.error_message or "The run failed",
+            run_id=report.run_id,
+            response_digest=report.response_digest,
+            router_bundle_digest=bundle_digest,
+            steps_executed=report.steps_executed,
+            effect=report.effect,
+            notes=report.notes,
+        )
+    return ExecutionCompletedPayload(
+        run_id=report.run_id,
+        response_digest=report.response_digest,
+        steps_executed=report.steps_executed,
+        router_bundle_digest=bundle_digest,
+        notes=report.notes,
+    )
+
+
+def _export(router: RouterProtocol, run_id: str) -> dict[str, Any] | None:
+    """The run's bundle, where the router has one. It is only a second witness: its absence fails nothing."""
+    if not isinstance(router, RunExporter):
+        return None
+    try:
+        return router.export_run(run_id)
+    except (Exception, SystemExit):
+        return None
+
+
+def _digest_of(exported: dict[str, Any] | None, run_id: str | None) -> str | None:
+    """The digest that a run's bundle declares; None for one that names another run."""
+    match exported:
+        case None:
+            return None
+        case {"run": {"run_id": named}} if named != run_id:
+            return None
+        case _:
+            return router_bundle_digest(exported)
+
+
+def unknown(reason: str, detail: str) -> ExecutionOutcomeUnknownPayload:
+    """An outcome that nobody can tell."""
+    return ExecutionOutcomeUnknownPayload(reason=reason, detail=detail)
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one bounded text that UTF-8 can hold; works for exceptions whose `str` fails, too."""
+    return _bounded("".join(traceback.format_exception_only(error)).strip())
+
+
+def _bounded(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()[:MAX_MESSAGE]
