@@ -57,6 +57,6 @@ def after_failure(effect: Effect) -> str:
 
 _AFTER_FAILURE: dict[Effect, str] = {
     "none": "Nothing was done: read the error, and make a new request to try again.",
-    "done": "Something was done before it failed: find out what, before anybody asks for it again.",
-    "unknown": "What it did is not known: find that out first, before anybody asks for it again.",
+    "done": "Find out first what was done before it failed; only then may anybody ask for it again.",
+    "unknown": "Find out first what it did, which is not known; only then may anybody ask for it again.",
 }

@@ -16,7 +16,7 @@ The answer has the shape of nexus-router's, inside the canonical domain: nothing
 
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
@@ -142,7 +142,9 @@ class LocalRouter:
         max_steps: int | None = None,
         require_capabilities: list[str] | None = None,
     ) -> dict[str, Any]:
-        with self._log.held():
+        with ExitStack() as held:
+            with _recording():
+                held.enter_context(self._log.held())
             return self._run(
                 encodable(goal), encodable(adapter_id), dry_run, plan, max_steps, require_capabilities
             )

@@ -104,7 +104,12 @@ class ExecutionLine(BaseModel):
     steps_executed: int | None
     error_code: str | None
     error_message: str | None
-    effect: Annotated[Effect | None, Field(description="Of what failed: only none is safe to ask for again.")]
+    effect: Annotated[
+        Effect | None,
+        Field(
+            description="What is known of what it did. After a failure only none is safe to ask for again."
+        ),
+    ]
 
 
 class EndingLine(BaseModel):
@@ -146,7 +151,6 @@ class DecisionFields(BaseModel):
 class LinkedRun(BaseModel):
     run_id: str | None
     status: str
-    effect: Effect | None
 
 
 class StatusOutput(DecisionFields, DecisionOutput):

@@ -70,14 +70,10 @@ class _Claimed:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What the router said before the claim. `basis`: of the request that its checks were about, if it has any.
-
-    `adapter_digest` and `capabilities` are None where the router cannot tell.
-    """
+    """What the router said before the claim: None where it cannot tell; `fault`, why it could not run the plan."""
 
     capabilities: frozenset[str] | None
     adapter_digest: str | None
-    basis: str | None = None
     fault: NexusControlError | None = None
 
 
@@ -142,10 +138,6 @@ def _claim(
         _require_allowed(store, session, decision, attempt)
         if asked.fault is not None:  # the rules come first: they may say that it is never executed
             raise asked.fault
-        if asked.basis not in (None, decision.basis):
-            raise NexusControlError(
-                ErrorCode.BASIS_CHANGED, "The request was replaced while the router was asked about it"
-            )
         if not known:  # else it could be written just now
             slot.require_writable()
         request = _compile(decision.facts, attempt)
@@ -192,16 +184,15 @@ def _ask(store: DecisionStore, arguments: "ExecuteArguments", router: RouterProt
     created, policy = decision.facts.created, decision.facts.policy
     if created is None or policy is None or blocking_reasons(decision.facts, now):
         return asked  # the claim refuses it; nothing is started for it
-    fault = None
     try:
         with router_asked(adapter_id):
             if isinstance(router, PlanChecker):
                 router.check_plan(adapter_id, created.plan, policy.max_steps)
             if isinstance(router, ReadinessChecker):
                 router.require_ready(adapter_id, _is_dry_run(decision.facts, arguments.dry_run))
-    except NexusControlError as refusal:
-        fault = refusal
-    return replace(asked, basis=decision.basis, fault=fault)
+    except NexusControlError as fault:
+        return replace(asked, fault=fault)
+    return asked
 
 
 def _is_dry_run(facts: Facts, asked: bool | None) -> bool:

@@ -94,7 +94,7 @@ BLOCKED: list[tuple[str, tuple[Step, ...], float, AbstractSet[int] | None, list[
         (*RUNNING, FAILED),
         9,
         None,
-        [("EXECUTION_FAILED", {"error_code": "BOOM", "error_message": "it broke"})],
+        [("EXECUTION_FAILED", {"error_code": "BOOM", "error_message": "it broke", "effect": "unknown"})],
     ),
     (
         "denied",

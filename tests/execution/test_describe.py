@@ -127,7 +127,8 @@ def test_an_adapter_that_is_not_there_describes_nothing(base: Path) -> None:
     assert isinstance(router, PlanDescriber)
     with pytest.raises(NexusControlError) as refused:
         router.describe("subprocess:other", plan(step("one", text="x")))
-    assert refused.value.code is ErrorCode.PLAN_INVALID
+    assert refused.value.code is ErrorCode.ADAPTER_UNKNOWN
+    assert refused.value.details["adapter_ids"] == ["subprocess:keys"]
 
 
 def test_the_environment_is_described_by_its_names_alone(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

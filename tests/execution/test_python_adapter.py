@@ -1,4 +1,9 @@
+import asyncio
+import functools
 import math
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextvars import ContextVar
 
 import pytest
 
@@ -66,9 +71,16 @@ def test_a_dry_run_calls_only_what_was_registered_for_it() -> None:
         (KeyError("x" * 9000), "error", StepError.STEP_FAILED),
         (TimeoutError("slow"), "unknown", StepError.TIMED_OUT),
         (RouterOutcomeUnknown("lost"), "unknown", StepError.EFFECT_UNKNOWN),
+        (ConnectionResetError("gone"), "unknown", StepError.EFFECT_UNKNOWN),
+        (SystemExit(3), "unknown", StepError.EFFECT_UNKNOWN),
+        (asyncio.CancelledError(), "unknown", StepError.EFFECT_UNKNOWN),
+        (ExceptionGroup("two", [ValueError(), TimeoutError()]), "unknown", StepError.EFFECT_UNKNOWN),
+        (StopIteration(), "error", StepError.STEP_FAILED),
     ],
 )
-def test_an_exception_is_a_step_that_is_not_ok(error: Exception, status: StepStatus, code: StepError) -> None:
+def test_an_exception_is_a_step_that_is_not_ok(
+    error: BaseException, status: StepStatus, code: StepError
+) -> None:
     def fail() -> None:
         raise error
 
@@ -88,3 +100,123 @@ def test_the_declaration_names_callables_and_their_parameters() -> None:
     described = {"callable": f"{__name__}.rotate", "parameters": ["service", "force"]}
     assert declaration["methods"] == {"rotate": described}
     assert json_digest(declaration) == json_digest(PythonAdapter("keys", {"rotate": rotate}).declaration())
+
+
+SERVICE: ContextVar[str] = ContextVar("service", default="none")
+
+
+async def rotate_in_a_loop(service: str) -> dict[str, str]:
+    await asyncio.sleep(0)
+    return {"rotated": service, "seen": SERVICE.get()}
+
+
+class Rotating:
+    async def __call__(self, service: str) -> dict[str, str]:
+        return await rotate_in_a_loop(service)
+
+    async def method(self, service: str) -> dict[str, str]:
+        return await rotate_in_a_loop(service)
+
+
+ASYNC: dict[str, Callable[..., Awaitable[object]]] = {
+    "a function": rotate_in_a_loop,
+    "a part of one": functools.partial(rotate_in_a_loop),
+    "an object that is called": Rotating(),
+    "a method": Rotating().method,
+}
+
+
+@pytest.mark.parametrize("function", ASYNC.values(), ids=ASYNC)
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_an_async_def_function_runs_to_its_end_and_sees_the_caller_s_context(
+    function: Callable[..., Awaitable[object]], in_a_loop: bool
+) -> None:
+    adapter = PythonAdapter("keys", {"m": function})
+    token = SERVICE.set("billing")
+
+    async def inside() -> object:
+        return adapter.execute(call(service="a"), dry_run=False).output
+
+    try:
+        output = (
+            asyncio.run(inside()) if in_a_loop else adapter.execute(call(service="a"), dry_run=False).output
+        )
+    finally:
+        SERVICE.reset(token)
+    assert output == {"result": {"rotated": "a", "seen": "billing"}}
+
+
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_what_an_async_def_function_raises_is_read_as_of_any_other(in_a_loop: bool) -> None:
+    async def fail() -> None:
+        await asyncio.wait_for(asyncio.Event().wait(), 0)
+
+    async def inside() -> tuple[StepStatus, StepError | None]:
+        return execute()
+
+    def execute() -> tuple[StepStatus, StepError | None]:
+        outcome = PythonAdapter("keys", {"m": fail}).execute(call(), dry_run=False)
+        return outcome.status, outcome.error_code
+
+    ended = asyncio.run(inside()) if in_a_loop else execute()
+    assert ended == ("unknown", StepError.TIMED_OUT)
+
+
+def test_a_step_in_a_thread_of_its_own_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+
+    async def inside() -> None:
+        PythonAdapter("keys", {"m": rotate_in_a_loop}).execute(call(service="a"), dry_run=False)
+
+    asyncio.run(inside())
+    assert threading.active_count() == before
+
+
+def one_by_one() -> Iterator[int]:
+    yield 1
+
+
+async def one_by_one_in_a_loop() -> AsyncIterator[int]:
+    yield 1
+
+
+def forgotten() -> Awaitable[object]:
+    return rotate_in_a_loop("a")
+
+
+async def forgotten_twice() -> Awaitable[object]:
+    return rotate_in_a_loop("a")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("function", "untouched"),
+    [(one_by_one, True), (one_by_one_in_a_loop, True), (forgotten, False), (forgotten_twice, False)],
+)
+def test_what_nobody_has_run_is_a_failed_step(function: Callable[[], object], untouched: bool) -> None:
+    outcome = PythonAdapter("keys", {"m": function}).execute(call(), dry_run=False)
+    assert (outcome.status, outcome.error_code, outcome.output) == ("error", StepError.STEP_FAILED, {})
+    assert "was not run" in (outcome.error_message or "")
+    assert outcome.untouched == untouched
+
+
+def test_an_exception_that_is_registered_as_harmless_says_that_nothing_was_done() -> None:
+    class RefusedError(Exception):
+        pass
+
+    class TooMuchError(RefusedError):
+        pass
+
+    def refund(much: bool) -> None:
+        raise (TooMuchError if much else ValueError)
+
+    adapter = PythonAdapter("billing", {"m": refund}, harmless=[RefusedError])
+    refused = adapter.execute(call(much=True), dry_run=False)
+    assert (refused.status, refused.error_code, refused.untouched) == ("error", StepError.STEP_FAILED, True)
+    assert not adapter.execute(call(much=False), dry_run=False).untouched
+
+
+def test_only_exception_types_are_harmless() -> None:
+    with pytest.raises(NexusControlError) as refused:
+        PythonAdapter("keys", {}, harmless=[KeyboardInterrupt])  # pyright: ignore[reportArgumentType]
+    assert refused.value.code is ErrorCode.CONFIG_INVALID

@@ -5,14 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus_control.execution.response import (
-    MAX_ERROR_MESSAGE_LENGTH,
-    RUN_FAILED,
-    RunOutcome,
-    RunReport,
-    read_response,
-)
+from nexus_control.execution.response import RunReport, read_response
+from nexus_control.execution.signs import MAX_ERROR_MESSAGE_LENGTH, RUN_FAILED, RunOutcome
 from nexus_control.integrity import is_bare, json_digest, sha256_hex
+from nexus_control.payloads import Effect
 from tests.execution.support import vector
 
 
@@ -77,6 +73,15 @@ FAILED = {
     "a result whose status is no text": answer(results=[{"step_id": "a", "status": 500}]),
     "a result with an error": answer(results=[{"step_id": "a", "error": {"code": "X", "message": "y"}}]),
     "a step that is not ok": answer(steps=[{"step_id": "a", "ok": False}]),
+    "a list of errors": answer(errors=[{"code": "E1", "message": "first"}, "second"]),
+    "errors by name": answer(errors={"host-1": "no"}),
+    "an exit code": answer(exit_code=1),
+    "a negative return code": answer(returncode=-9),
+    "an exit code that is text": answer(exit_status="2"),
+    "a step with an exit code": answer(results=[{"step_id": "a", "status": "ok", "exit_code": 127}]),
+    "a step with errors": answer(steps=[{"step_id": "a", "errors": ["no"]}]),
+    "a failed step by name": answer(results={"host-1": {"status": "failed"}}),
+    "ok 0": answer(ok=0),
 }
 
 
@@ -97,6 +102,10 @@ COMPLETED = {
     "ok true": answer(ok=True, success=True),
     "steps that are ok": answer(results=[{"status": "ok"}, {"status": "Skipped"}], steps=[{"ok": True}]),
     "steps that are no objects": answer(steps=["a", 1, None]),
+    "an exit code of 0": answer(exit_code=0, returncode="0"),
+    "no exit code": answer(exit_code=None),
+    "no errors": answer(errors=[]),
+    "ok 1": answer(ok=1),
 }
 
 
@@ -112,10 +121,74 @@ def test_a_run_that_had_not_ended_has_an_unknown_outcome(status: str) -> None:
     assert (report.outcome, report.run_id) == ("unknown", "r1")
 
 
-def test_a_status_of_unknown_meaning_is_noted() -> None:
-    report = read_response(answer(status="sideways"))
-    assert report.outcome == "completed"
-    assert "sideways" in report.notes[0]
+DOUBTFUL = {
+    "a status of unknown meaning": answer(status="sideways"),
+    "a status that is no text": answer(status=200),
+    "a status of the run of unknown meaning": {"run": {"run_id": "r1", "status": "sideways"}},
+    "two statuses, one of unknown meaning": {"status": "ok", "run": {"run_id": "r1", "status": "sideways"}},
+    "ok that is text": answer(ok="yes"),
+    "success that is an object": answer(success={"yes": 1}),
+    "a step that goes on": answer(results=[{"step_id": "a", "status": "ok"}, {"status": "running"}]),
+}
+
+
+@pytest.mark.parametrize("response", DOUBTFUL.values(), ids=DOUBTFUL)
+def test_what_does_not_say_that_all_went_well_leaves_the_outcome_unknown(response: dict[str, object]) -> None:
+    report = read_response(response)
+    assert (report.outcome, report.run_id, report.error_code) == ("unknown", "r1", None)
+    assert any("status was" in note or "truth value" in note for note in report.notes)
+
+
+def test_a_status_of_the_exported_run_without_a_known_meaning_leaves_the_outcome_unknown() -> None:
+    assert read_response(answer(), exported("sideways")).outcome == "unknown"
+
+
+OK, FAILED_STEP = {"step_id": "a", "status": "ok"}, {"step_id": "b", "status": "error"}
+EFFECTS: dict[str, tuple[dict[str, object], Effect]] = {
+    "an error alone": (answer(error="no"), "unknown"),
+    "an error, and a count of no steps": ({"run_id": "r1", "steps_executed": 0, "error": "no"}, "unknown"),
+    "an error, and a list of no steps": (answer(error="no", results=[]), "unknown"),
+    "an error, a list of no steps and a count of none": (
+        {"run_id": "r1", "summary": {"steps": 0}, "results": [], "error": "no"},
+        "none",
+    ),
+    "nexus-router's refusal": (vector("router-response-unknown-adapter.json"), "none"),
+    "a failed step": (answer(results=[FAILED_STEP]), "unknown"),
+    "a failed step after a good one": (answer(results=[OK, FAILED_STEP]), "unknown"),
+    "good steps, and then an error": (answer(results=[OK, OK], error="stopped"), "done"),
+    "a step that did nothing": (answer(results=[FAILED_STEP | {"effect": "none"}]), "none"),
+    "a step that did nothing, after a good one": (
+        answer(results=[OK, FAILED_STEP | {"effect": "none"}]),
+        "done",
+    ),
+    "a step that failed when it was done": (answer(results=[FAILED_STEP | {"effect": "done"}]), "done"),
+    "a step with an odd effect": (answer(results=[FAILED_STEP | {"effect": "maybe"}]), "unknown"),
+    "simulated steps": (
+        answer(results=[OK | {"simulated": True}, FAILED_STEP | {"simulated": True}]),
+        "none",
+    ),
+    "skipped steps": (answer(results=[{"status": "skipped"}], error="no"), "none"),
+    "a step with an exit code": (answer(results=[OK | {"exit_code": 3}]), "unknown"),
+    "the router is sure of none": (answer(error="no", effect="none"), "none"),
+    "the router is sure of none, its steps are not": (
+        answer(error="no", effect="none", results=[FAILED_STEP]),
+        "unknown",
+    ),
+    "steps by name": (answer(results={"a": OK, "b": FAILED_STEP | {"effect": "none"}}), "done"),
+}
+
+
+@pytest.mark.parametrize(("response", "effect"), EFFECTS.values(), ids=EFFECTS)
+def test_a_failed_run_has_the_effect_that_is_certain_of_it(
+    response: dict[str, object], effect: Effect
+) -> None:
+    report = read_response(response)
+    assert (report.outcome, report.effect) == ("failed", effect)
+
+
+def test_a_failure_that_contradicts_the_answer_has_an_unknown_effect() -> None:
+    report = read_response(answer(results=[OK]), exported("FAILED"))
+    assert (report.outcome, report.effect) == ("failed", "unknown")
 
 
 @pytest.mark.parametrize(

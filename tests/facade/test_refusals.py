@@ -9,6 +9,8 @@ import pytest
 from nexus_control.checkpoints import publish
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.keys import generate
+from nexus_control.execution.local_router import LocalRouter
+from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.head import Head
 from nexus_control.payloads import ExecutionOutcomeUnknownPayload
 from nexus_control.store import DecisionStore
@@ -131,6 +133,19 @@ def bad_plan(tools: NexusControlTools) -> Call:
 
     checking = NexusControlTools(tools.store, plan_checker=DescribingRouter(None, refuse))
     return lambda: checking.request("g", ALICE, plan="[]", adapter_id=ADAPTER)
+
+
+def unknown_adapter(tools: NexusControlTools) -> Call:
+    request_id = approved(tools)
+    return lambda: tools.execute(request_id, ADAPTER, SCHEDULER, LocalRouter([]))
+
+
+def closed_router(tools: NexusControlTools) -> Call:
+    step = '[{"step_id": "s1", "intent": "i", "call": {"tool": "keys", "method": "none", "args": {}}}]'
+    request_id = approved(tools, plan=step)
+    router = LocalRouter([PythonAdapter("keys", {"none": lambda: None})])
+    router.close()
+    return lambda: tools.execute(request_id, ADAPTER, SCHEDULER, router)
 
 
 def defect(tools: NexusControlTools) -> Call:
@@ -281,7 +296,9 @@ REFUSALS: list[tuple[ErrorCode, Provocation]] = [
     (ErrorCode.ASSURANCE_TOO_LOW, too_weak_an_approval),
     (ErrorCode.POLICY_NOT_SATISFIED, unapproved),
     (ErrorCode.PLAN_INVALID, bad_plan),
+    (ErrorCode.ADAPTER_UNKNOWN, unknown_adapter),
     (ErrorCode.ROUTER_NOT_CONFIGURED, without_a_router),
+    (ErrorCode.ROUTER_NOT_READY, closed_router),
     (ErrorCode.ROUTER_ERROR, indescribable_adapter),
     (ErrorCode.CLAIM_HELD, claim_held),
     (ErrorCode.CLOCK_BEHIND, of_the_future),

@@ -1,6 +1,7 @@
 """Whatever a router answers or raises is recorded as a fact, and the router is never run again."""
 
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from nexus_control import NexusControlTools, verify_audit_package
 from nexus_control.canonical_json import canonical_json
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.run_bundle import make_run_bundle
 from nexus_control.execution.router import RouterOutcomeUnknown
@@ -58,11 +60,34 @@ class Executed:
         """The outcome is recorded and answered alike, it is final, and the store is whole."""
         assert str(self.event.event_type) == event_type
         assert self.result.error_code == _CODES[event_type]
-        assert data_of(self.tools.status(self.request_id))["state"] == _STATES[event_type]
+        status = data_of(self.tools.status(self.request_id))
+        assert status["state"] == _STATES[event_type]
+        self.require_effect(status)
         assert reasons(self.execute()) == [_REFUSALS[event_type]]
         assert reasons(self.tools.execute(self.request_id, ADAPTER, SCHEDULER, self.router, dry_run=True))
         assert self.router.runs == 1
         require_whole(self.tools.store, self.request_id)
+
+    def require_effect(self, status: dict[str, Any]) -> None:
+        """What is known of the effect is the same in the event, the answer and every view, and the advice follows."""
+        effect = {COMPLETED: "done", UNKNOWN: "unknown"}.get(str(self.event.event_type)) or self.payload[
+            "effect"
+        ]
+        assert status["executions"][-1]["effect"] == effect
+        inspected = data_of(self.tools.inspect(self.request_id))
+        assert inspected["execution"][-1]["effect"] == effect
+        if self.result.success:
+            return
+        assert self.result.details["effect"] == effect
+        assert ("new request" in (self.result.next or "")) == (effect == "none")
+        if self.event.event_type == FAILED:
+            words = {
+                "none": "nothing was done",
+                "done": "something was done",
+                "unknown": "what was done is unknown",
+            }[effect]
+            assert words in inspected["timeline"][-1]["summary"]
+            assert words in inspected["rendered"]
 
     def require_evidence(self, run_id: str | None, digest: str | None) -> None:
         """A run that has an id and a digest can be audited; another can, once a person has found them out."""
@@ -217,6 +242,21 @@ ANSWERS = [
         {"reason": "RUN_UNFINISHED", "run_id": "run-1"},
         noted=("had not ended",),
     ),
+    Answer(
+        "unknown status word",
+        lambda: good_answer() | {"status": "sideways"},
+        UNKNOWN,
+        {"reason": "RUN_UNFINISHED", "run_id": "run-1"},
+        noted=("a word without a known meaning",),
+    ),
+    Answer("exit code", lambda: good_answer() | {"exit_code": 3}, FAILED, {"effect": "unknown"}),
+    Answer("errors", lambda: good_answer() | {"errors": ["no"]}, FAILED, {"effect": "unknown"}),
+    Answer(
+        "refused before its first step",
+        lambda: {"run_id": "run-1", "summary": {"steps": 0}, "results": [], "error": "no such adapter"},
+        FAILED,
+        {"effect": "none"},
+    ),
     Answer("no run id", lambda: {"steps_executed": 2}, UNKNOWN, {"reason": "NO_RUN_ID"}),
     Answer(
         "int run id",
@@ -325,6 +365,42 @@ RAISED = [
         "TimeoutError", TimeoutError("30 s"), UNKNOWN, {"reason": "TIMEOUT", "detail": "TimeoutError: 30 s"}
     ),
     Raised(
+        "SystemExit",
+        SystemExit("bye"),
+        UNKNOWN,
+        {"reason": "ROUTER_OUTCOME_UNKNOWN", "detail": "SystemExit: bye"},
+    ),
+    Raised(
+        "a lost connection",
+        ConnectionResetError("gone"),
+        UNKNOWN,
+        {"reason": "ROUTER_OUTCOME_UNKNOWN", "detail": "ConnectionResetError: gone"},
+    ),
+    Raised(
+        "a program's time limit",
+        subprocess.TimeoutExpired("deploy", 5),
+        UNKNOWN,
+        {"reason": "ROUTER_OUTCOME_UNKNOWN"},
+    ),
+    Raised(
+        "a group with a timeout",
+        ExceptionGroup("two", [ValueError("a"), ExceptionGroup("b", [TimeoutError("c")])]),
+        UNKNOWN,
+        {"reason": "ROUTER_OUTCOME_UNKNOWN"},
+    ),
+    Raised(
+        "a refusal of the router's",
+        NexusControlError(ErrorCode.ROUTER_NOT_READY, "no credentials"),
+        FAILED,
+        {"error_code": "ROUTER_NOT_READY", "error_message": "no credentials", "effect": "none"},
+    ),
+    Raised(
+        "another fault of ours",
+        NexusControlError(ErrorCode.STORE_UNAVAILABLE, "no disk"),
+        FAILED,
+        {"error_code": "ROUTER_ERROR", "effect": "unknown"},
+    ),
+    Raised(
         "outcome unknown",
         RouterOutcomeUnknown("lost sight", run_id="run-9"),
         UNKNOWN,
@@ -361,7 +437,7 @@ def test_an_exception_after_the_router_acted_is_final(raised: Raised, tmp_path: 
     run.require_evidence(run.payload.get("run_id"), None)
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, GeneratorExit])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, GeneratorExit])
 def test_an_interruption_is_recorded_as_unknown_and_goes_on_up(interruption: type[BaseException]) -> None:
     def act() -> object:
         raise interruption
