@@ -58,5 +58,5 @@ def after_failure(effect: Effect) -> str:
 _AFTER_FAILURE: dict[Effect, str] = {
     "none": "Nothing was done: read the error, and make a new request to try again.",
     "done": "Find out first what was done before it failed; only then may anybody ask for it again.",
-    "unknown": "Find out first what it did, which is not known; only then may anybody ask for it again.",
+    "unknown": "Find out first what it did: nobody knows that yet. Only then may anybody ask for it again.",
 }
