@@ -247,7 +247,10 @@ def _not_ok(ended: Ended) -> StepOutcome:
         case "stopped":
             code, message = StepError.STOPPED, f"It was killed because {ended.detail}"
         case "lost":
-            code, message = StepError.SUPERVISOR_LOST, "Its supervisor was killed or stopped, so that nobody saw its end"
+            code, message = (
+                StepError.SUPERVISOR_LOST,
+                "Its supervisor was killed or stopped, so that nobody saw its end",
+            )
         case "exited" if (ended.exit_code or 0) > 0:
             status, code, message = "error", StepError.NONZERO_EXIT, f"It exited with code {ended.exit_code}"
         case _:

@@ -93,7 +93,10 @@ def run_supervised(
     timeout_seconds: float,
     max_output_bytes: int,
 ) -> Ended:
-    """Runs `argv` to its end, or kills it at its time limit. Its environment is exactly `environment`, which is not empty."""
+    """Runs `argv` to its end, or kills it at its time limit.
+
+    Its environment is exactly `environment`, which is not empty.
+    """
     deadline = time.monotonic() + timeout_seconds
     report, report_end = os.pipe()
     with os.fdopen(report, "rb", buffering=0) as reports:

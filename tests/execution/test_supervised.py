@@ -125,9 +125,7 @@ def test_beyond_its_output_limit_a_command_that_does_not_end_is_killed_at_its_ti
         ("printf 12345 >&2; printf 6 >&2", {"stderr"}),
     ],
 )
-def test_output_is_cut_where_there_is_more_than_the_limit(
-    tmp_path: Path, script: str, cut: set[str]
-) -> None:
+def test_output_is_cut_where_there_is_more_than_the_limit(tmp_path: Path, script: str, cut: set[str]) -> None:
     ended = run(tmp_path, "sh", "-c", script, max_output_bytes=5)
     assert (ended.cut, len(ended.stdout) + len(ended.stderr)) == (cut, 5)
 
