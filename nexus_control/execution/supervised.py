@@ -160,6 +160,7 @@ def _converse(
                     selector.unregister(key.fileobj)
                 if not part and key.fileobj is reports:
                     # What left the session may hold the output open for ever; what was written is there by now.
+                    _kill_what_is_left(received)
                     over, deadline = True, time.monotonic() + _DRAIN_SECONDS
     return "exited"
 
@@ -186,6 +187,11 @@ def _end(supervisor: "subprocess.Popen[bytes]", reports: IO[bytes], received: _R
         supervisor.kill()
         supervisor.wait()
     _read_last_report(reports, received)
+    _kill_what_is_left(received)
+
+
+def _kill_what_is_left(received: _Received) -> None:
+    """What a supervisor that is no more has not killed."""
     session = received.said(b"started")
     if session is not None and received.said(b"exit") is None:
         kill_session(session)

@@ -51,9 +51,13 @@ def test_a_python_function_gets_the_number_and_what_it_did_is_proved(spelled: st
     steps = plan("scale", **ARGUMENTS, nested=[{"of": 1e22}])
     router = LocalRouter(Adapters([PythonAdapter("scale", {"set": scale})]))
     tools = NexusControlTools(DecisionStore(), plan_checker=router)
-    named = {"goal": "g", "actor": ALICE, "adapter_id": "python:scale"}
-    text = json.dumps(steps, indent=1) if spelled == "text" else steps
-    asked = tools.request(**named, mode="dry_run" if dry_run else "apply", plan=text)
+    asked = tools.request(
+        goal="g",
+        actor=ALICE,
+        adapter_id="python:scale",
+        mode="dry_run" if dry_run else "apply",
+        plan=json.dumps(steps, indent=1) if spelled == "text" else steps,
+    )
     request_id = data_of(asked)["request_id"]
     data_of(tools.approve(request_id, BOB))
     ran = data_of(tools.execute(request_id, "python:scale", SCHEDULER, router, dry_run=dry_run))

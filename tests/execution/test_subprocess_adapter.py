@@ -131,6 +131,16 @@ def test_a_dry_run_runs_what_was_declared_for_it_or_nothing(tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+def test_a_value_that_is_an_option_to_a_dry_run_alone_is_refused_too(tmp_path: Path) -> None:
+    adapter = keys_adapter(
+        tmp_path, {"m": tool("rotate", "--of={file}", dry_run=["rotate", "{file}", "--plan"])}
+    )
+    problem = adapter.problem_with(call(file="-rf"))
+    assert problem is not None
+    assert problem.startswith("args.file must not begin with '-'")
+    assert adapter.problem_with(call(file="rf")) is None
+
+
 def test_programs_see_path_lang_and_what_was_declared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
