@@ -138,7 +138,7 @@ def _plan(value: object) -> object:
     if isinstance(value, list | tuple):
         try:
             return require_canonical_domain(
-                cast("Sequence[object]", value), where="plan", max_bytes=MAX_PLAN_BYTES
+                cast("Sequence[object]", value), where="plan", max_bytes=MAX_PLAN_BYTES, fractions=True
             )
         except NexusControlError as error:
             raise ValueError(f"is not usable: {error.message}") from None

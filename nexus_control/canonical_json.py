@@ -38,13 +38,16 @@ def canonical_json(obj: object) -> str:
         raise _invalid(f"not representable as JSON ({type(error).__name__})") from error
 
 
-def require_canonical_domain(obj: object, *, where: str = "value", max_bytes: int) -> str:
+def require_canonical_domain(
+    obj: object, *, where: str = "value", max_bytes: int, fractions: bool = False
+) -> str:
     """The canonical text of `obj`, if every language reads it alike; otherwise JSON_INVALID.
 
     Refused: keys that are not strings, floats, integers beyond 2^53-1, lone surrogates, more than `MAX_DEPTH`
-    levels, more than `max_bytes` bytes of UTF-8, and anything that is not JSON.
+    levels, more than `max_bytes` bytes of UTF-8, and anything that is not JSON. With `fractions`, for what is kept and
+    hashed as this text alone, finite floats are taken.
     """
-    require_domain(obj, where)
+    require_domain(obj, where, fractions=fractions)
     text = canonical_json(obj)
     try:
         size = len(text.encode())
@@ -86,13 +89,17 @@ def parse_json_object(
     return cast("dict[str, object]", value)
 
 
-def require_domain(obj: object, where: str, depth: int = 1) -> None:
+def require_domain(obj: object, where: str, depth: int = 1, *, fractions: bool = False) -> None:
     """The part of `require_canonical_domain` that looks at each value, apart from surrogates and size."""
     if obj is None or isinstance(obj, str | bool):
         return
     if isinstance(obj, int):
         if abs(obj) > MAX_SAFE_INTEGER:
             raise _invalid(f"{where} holds an integer beyond 2^53-1")
+        return
+    if fractions and isinstance(obj, float):
+        if not math.isfinite(obj):
+            raise _invalid(f"{where} holds {obj}, which is no number that JSON can say")
         return
     if depth > MAX_DEPTH:
         raise _invalid(f"{where} is nested deeper than {MAX_DEPTH} levels")
@@ -108,7 +115,7 @@ def require_domain(obj: object, where: str, depth: int = 1) -> None:
         raise _invalid(f"{where} holds a {type(obj).__name__}; use text, integers, lists and objects")
     for value in values:
         if type(value) is not str:  # most values are text: a call for each would take most of the time
-            require_domain(value, where, depth + 1)
+            require_domain(value, where, depth + 1, fractions=fractions)
 
 
 def _decode_utf8(text: str | bytes, max_bytes: int) -> str:

@@ -1,24 +1,25 @@
 """Argument vectors with placeholders.
 
 A word of a template is text with placeholders `{name}`; `{{` and `}}` are braces. Each word becomes exactly one
-argument, whatever the values hold: nothing is split, globbed or given to a shell. Values are text, integers, true and
-false. A word that is one placeholder alone does not take a value that begins with `-`, which the program would read
-as an option, unless the word `--` stands before it; fused (`--service={service}`) it takes any.
+argument, whatever the values hold: nothing is split, globbed or given to a shell. Values are text, true and false, and
+numbers, which become their canonical JSON.
 
-Refused when declared: a placeholder in the program's name, and one in the script of a shell's `-c`, where the shell
-would split the value after all.
+A word that begins with a placeholder does not become an argument that begins with `-`, which the program would read as
+an option, unless the word `--` stands before it; fused (`--service={service}`) it takes any value. A `--` before the
+name of a program that `foreign_code` knows is not that program's own, and does not count for it.
+
+Refused when declared: a placeholder in the program's name, and one in what another program would parse as code.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from string import Formatter
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
-_SHELLS = frozenset({"sh", "ash", "bash", "csh", "dash", "fish", "ksh", "tcsh", "zsh"})
-_SHELL_COMMAND = re.compile(r"-[A-Za-z]*c[A-Za-z]*", re.ASCII)
+from nexus_control.canonical_json import canonical_json
+from nexus_control.execution.foreign_code import PLACEHOLDER, known_program, parsed_as_code
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 _Part = tuple[str, str | None]
 
 
@@ -28,10 +29,22 @@ class _Word:
     """Literal text, and the placeholder after it."""
 
     guarded: bool
-    """Whether a value that begins with `-` would be read as an option."""
+    """Whether it begins with a placeholder, and an argument that begins with `-` would be read as an option."""
 
     def names(self) -> frozenset[str]:
         return frozenset(name for _, name in self.parts if name is not None)
+
+    def marked(self) -> str:
+        return "".join(literal + ("" if name is None else PLACEHOLDER) for literal, name in self.parts)
+
+    def problem_with(self, values: Mapping[str, str]) -> str | None:
+        filled = self.fill(values)
+        if not self.guarded or not filled.startswith("-"):
+            return None
+        name = next(name for literal, name in self.parts if literal or (name and values[name]))
+        if name and values[name].startswith("-"):
+            return f"args.{name} must not begin with '-', which would make it an option"
+        return f"args.{self.parts[0][1]} must not be empty: {filled!r:.80} would be an option"
 
     def fill(self, values: Mapping[str, str]) -> str:
         return "".join(literal + ("" if name is None else values[name]) for literal, name in self.parts)
@@ -49,14 +62,20 @@ class ArgvTemplate:
         if not words or not words[0]:
             raise ValueError("must name a program")
         parsed: list[_Word] = []
-        for n, word in enumerate(words):
+        separated = False
+        for word in words:
             parts = _parts(word)
-            alone = len(parts) == 1 and parts[0][0] == "" and parts[0][1] is not None
-            parsed.append(_Word(parts, guarded=alone and "--" not in words[:n]))
+            begins = bool(parts) and parts[0][0] == "" and parts[0][1] is not None
+            parsed.append(_Word(parts, guarded=begins and not separated))
+            separated = word == "--" or (separated and known_program(parsed[-1].marked()) is None)
         if parsed[0].names():
             raise ValueError("must not have a placeholder in the program's name")
-        if _has_open_script(words, parsed):
-            raise ValueError("must not have a placeholder in a shell's script, which would split its value")
+        for program, code in parsed_as_code([word.marked() for word in parsed]):
+            if PLACEHOLDER in code:
+                raise ValueError(
+                    f"must not have a placeholder in what {program} parses as code; give the value to a script as an "
+                    "argument of its own"
+                )
         return cls(tuple(words), tuple(parsed))
 
     def names(self) -> frozenset[str]:
@@ -68,10 +87,8 @@ class ArgvTemplate:
         for name in sorted(self.names()):
             if problem := _value_problem(args[name]):
                 return f"args.{name} {problem}"
-        for word in self.parsed:
-            if word.guarded and word.fill(_texts(args)).startswith("-"):
-                return f"args.{min(word.names())} must not begin with '-', which would make it an option"
-        return None
+        texts = _texts(args)
+        return next((problem for word in self.parsed if (problem := word.problem_with(texts))), None)
 
     def fill(self, args: Mapping[str, object]) -> list[str]:
         """The argument vector for arguments without a problem."""
@@ -93,15 +110,9 @@ def _parts(word: str) -> tuple[_Part, ...]:
     return tuple(parts)
 
 
-def _has_open_script(words: Sequence[str], parsed: Sequence[_Word]) -> bool:
-    shell = next((n for n, word in enumerate(words) if PurePath(word).name in _SHELLS), len(words))
-    scripts = (n + 1 for n, word in enumerate(words) if n > shell and _SHELL_COMMAND.fullmatch(word))
-    return any(word.names() for n in scripts for word in parsed[n : n + 1])
-
-
 def _value_problem(value: object) -> str | None:
-    if not isinstance(value, str | int):
-        return "must be text, an integer, true or false"
+    if not isinstance(value, str | int | float):
+        return "must be text, a number, true or false"
     if isinstance(value, str) and "\0" in value:
         return "must not hold NUL"
     return None
@@ -112,4 +123,4 @@ def _texts(args: Mapping[str, object]) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return value if isinstance(value, str) else canonical_json(value)

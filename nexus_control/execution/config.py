@@ -5,7 +5,7 @@
     capabilities = ["apply", "dry_run", "timeout"]
     cwd = "."                             # relative to this file; must exist
     timeout_seconds = 30                  # 1 to 86400
-    max_output_bytes = 1_000_000          # standard output and error together, 1 to 64 MiB
+    max_output_bytes = 1_000_000          # kept of standard output and error together, 1 to 64 MiB; the rest is cut
     env = { REGION = "eu-1" }             # added to PATH and LANG
     [adapters.keys.tools.rotate]
     argv = ["./rotate.sh", "--service", "{service}"]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 class CallDescription:
     """What carrying out a call runs: the program `argv`, or the Python `function`; with neither, nothing is run.
 
-    Of a program: the folder that it starts in, the names of its whole environment, its limits, and what the file
-    holds that `argv` calls FILE. Of a function: `args`.
+    Of a program: the folder that it starts in, the names of its whole environment, the time after which it is killed,
+    how much of its output is kept, and what the file holds that `argv` calls FILE. Of a function: `args`.
     """
 
     argv: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ from nexus_control.clock import SYSTEM_CLOCK, Clock
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import Adapter, Adapters, StepError, StepOutcome
 from nexus_control.execution.description import StepDescription
-from nexus_control.execution.plan import Step, parse_plan, plan_invalid
+from nexus_control.execution.plan import Step, parse_plan, plan_invalid, recorded
 from nexus_control.execution.router import RouterOutcomeUnknown, RunStopped
 from nexus_control.execution.run_log import OpenRun, RunEvent, RunLog
 from nexus_control.execution.spelling import bounded, encodable
@@ -292,7 +292,7 @@ def _selection_event(adapter_id: str, adapter: Adapter) -> RunEvent:
 
 
 def _plan_event(steps: tuple[Step, ...]) -> RunEvent:
-    return "PLAN_CREATED", {"plan": [encode(step) for step in steps]}
+    return "PLAN_CREATED", {"plan": [recorded(encode(step)) for step in steps]}
 
 
 def _started_events(run: _Run, step: Step, adapter: Adapter) -> tuple[RunEvent, RunEvent]:
@@ -300,7 +300,7 @@ def _started_events(run: _Run, step: Step, adapter: Adapter) -> tuple[RunEvent, 
         "step_id": step.step_id,
         "adapter_id": run.adapter_id,
         "adapter_capabilities": sorted(adapter.capabilities),
-        "call": encode(step.call),
+        "call": recorded(encode(step.call)),
     }
     return ("STEP_STARTED", {"step_id": step.step_id}), ("TOOL_CALL_REQUESTED", requested)
 
@@ -362,7 +362,7 @@ def _ended(run: _Run, error: _RunError | None) -> dict[str, Any]:
             "selection_source": "request" if run.adapter else "failed",
         },
         "run": {"run_id": run.log.run_id, "events_committed": committed},
-        "plan": [encode(step) for step in run.steps],
+        "plan": [recorded(encode(step)) for step in run.steps],
         "results": run.results,
     }
     if error is not None:

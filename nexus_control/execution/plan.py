@@ -3,22 +3,25 @@
     plan = [ step, ... ]                 a JSON list of at least one step, read strictly
     step = {"step_id": text, "intent": text, "call": {"tool": text, "method": text, "args": {name: value, ...}}}
 
-No other keys; no two steps have one `step_id`. Values stay inside the canonical domain, so that what was approved
-hashes alike everywhere: a number with a fraction is written as text. At most `MAX_PLAN_BYTES` of UTF-8, and 16 levels
-less than an artifact may have.
+No other keys; no two steps have one `step_id`. Numbers are integers up to 2^53-1 and finite doubles: what was approved
+is the text, which hashes alike everywhere. At most `MAX_PLAN_BYTES` of UTF-8, and 16 levels less than an artifact may
+have.
+
+The records of a run are hashed as values, so that a double is in them as the text of its canonical JSON (`recorded`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
-from nexus_control.canonical_json import parse_json, require_canonical_domain
+from nexus_control.canonical_json import canonical_json, parse_json, require_canonical_domain
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.spelling import nested
 from nexus_control.records import check, decode
 
 MAX_PLAN_BYTES = 256 * 1024
 MAX_NAME_LENGTH = 128
+_MAX_SPELLED = 8 * MAX_PLAN_BYTES  # 1e15 is spelled 1000000000000000.0
 
 
 def _is_name(text: str) -> bool:
@@ -64,6 +67,17 @@ def parse_plan(plan: str | None) -> tuple[Step, ...]:
     return steps
 
 
+def recorded(value: object) -> Any:
+    """A part of a plan as the records of a run hold it, inside the canonical domain: a double is its text."""
+    if isinstance(value, float):
+        return canonical_json(value)
+    if isinstance(value, Mapping):
+        return {key: recorded(item) for key, item in cast("Mapping[str, object]", value).items()}
+    if isinstance(value, list):
+        return [recorded(item) for item in cast("list[object]", value)]
+    return value
+
+
 def plan_invalid(problem: str, **details: object) -> NexusControlError:
     """PLAN_INVALID for this problem."""
     return NexusControlError(ErrorCode.PLAN_INVALID, f"Invalid plan: {problem}", details)
@@ -72,7 +86,7 @@ def plan_invalid(problem: str, **details: object) -> NexusControlError:
 def _items(plan: str) -> list[object]:
     try:
         items = parse_json(plan, max_bytes=MAX_PLAN_BYTES)
-        require_canonical_domain(nested(items), where="the plan", max_bytes=2 * MAX_PLAN_BYTES)
+        require_canonical_domain(nested(items), where="the plan", max_bytes=_MAX_SPELLED, fractions=True)
     except NexusControlError as error:
         raise plan_invalid(error.message) from None
     if not isinstance(items, list):

@@ -26,7 +26,7 @@ from typing import Any
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepOutcome, StepStatus
 from nexus_control.execution.description import CallDescription
-from nexus_control.execution.plan import Call
+from nexus_control.execution.plan import Call, recorded
 from nexus_control.execution.router import leaves_outcome_unknown
 from nexus_control.execution.spelling import bounded, portable
 
@@ -101,7 +101,7 @@ class PythonAdapter:
     def execute(self, call: Call, *, dry_run: bool) -> StepOutcome:
         method = self._method(call, dry_run)
         if method is None:
-            described = {"method": call.method, "args": dict(call.args)}
+            described = {"method": call.method, "args": recorded(call.args)}
             return StepOutcome(status="ok", output={"would_call": described})
         try:
             result = (

@@ -8,7 +8,11 @@ contract of nexus-router's subprocess adapter:
 
 with a JSON value on standard output and exit 0; a dry run only describes the step.
 
-A step that exits with another code failed. One that was cut off, by a limit or a signal, has an unknown effect.
+A step that exits with another code failed. One that was cut off, by its time limit or a signal, has an unknown effect.
+
+Of what a program prints the first `max_output_bytes` are kept, and it goes on. An output that was cut has
+`"truncated": true`; an answer of `call` that was cut is no JSON, so that its step failed. Where processes were left
+behind, and ended with the program, the output has their number as `left_behind`. A `note` says either in words.
 """
 
 import os
@@ -215,16 +219,22 @@ def _argv_outcome(ended: Ended) -> StepOutcome:
 def _call_outcome(ended: Ended) -> StepOutcome:
     if ended.ending != "exited" or ended.exit_code != 0:
         return _not_ok(ended)
+    if "stdout" in ended.cut:  # what is left may be JSON all the same: of 1234 remains 12
+        return _unreadable(ended, "was cut at max_output_bytes, so that it cannot be read")
     try:
         answer = parse_json(ended.stdout)
     except NexusControlError as error:
-        return StepOutcome(
-            status="error",
-            output=_output(ended),
-            error_code=StepError.OUTPUT_INVALID,
-            error_message=f"It exited 0, but its standard output is not JSON: {error.message}",
-        )
-    return StepOutcome(status="ok", output={"result": portable(answer)})
+        return _unreadable(ended, f"is not JSON: {error.message}")
+    return StepOutcome(status="ok", output={"result": portable(answer), **_marks(ended, cut=False)})
+
+
+def _unreadable(ended: Ended, problem: str) -> StepOutcome:
+    return StepOutcome(
+        status="error",
+        output=_output(ended),
+        error_code=StepError.OUTPUT_INVALID,
+        error_message=f"It exited 0, but its standard output {problem}",
+    )
 
 
 def _not_ok(ended: Ended) -> StepOutcome:
@@ -234,17 +244,18 @@ def _not_ok(ended: Ended) -> StepOutcome:
             status, code, message = "error", StepError.NOT_STARTED, f"It could not be started: {ended.detail}"
         case "timed_out":
             code, message = StepError.TIMED_OUT, "It was killed at its time limit"
-        case "output_limit":
-            code, message = StepError.OUTPUT_LIMIT, "It was killed at its output limit"
         case "stopped":
             code, message = StepError.STOPPED, f"It was killed because {ended.detail}"
         case "lost":
-            code, message = StepError.SUPERVISOR_LOST, "Its supervisor was killed"
+            code, message = (
+                StepError.SUPERVISOR_LOST,
+                "Its supervisor was killed or stopped, so that nobody saw its end",
+            )
         case "exited" if (ended.exit_code or 0) > 0:
             status, code, message = "error", StepError.NONZERO_EXIT, f"It exited with code {ended.exit_code}"
         case _:
             pass
-    said = _text(ended.stderr).strip()
+    said = _text(ended.last_words).strip()
     return StepOutcome(
         status="unknown" if status == "unknown" else "error",
         output=_output(ended),
@@ -254,7 +265,25 @@ def _not_ok(ended: Ended) -> StepOutcome:
 
 
 def _output(ended: Ended) -> dict[str, object]:
-    return {"exit_code": ended.exit_code, "stdout": _text(ended.stdout), "stderr": _text(ended.stderr)}
+    return {
+        "exit_code": ended.exit_code,
+        "stdout": _text(ended.stdout),
+        "stderr": _text(ended.stderr),
+        **_marks(ended, cut=bool(ended.cut)),
+    }
+
+
+def _marks(ended: Ended, *, cut: bool) -> dict[str, object]:
+    """What the record says of an output that was cut, and of processes that were left behind."""
+    marks: dict[str, object] = {}
+    notes: list[str] = []
+    if cut:
+        marks["truncated"] = True
+        notes.append("the output was longer than max_output_bytes and was cut")
+    if count := ended.left_behind:
+        marks["left_behind"] = count
+        notes.append(f"{count} process{'es' if count > 1 else ''} that it left running ended with it")
+    return {**marks, "note": "; ".join(notes)} if notes else {}
 
 
 def _text(output: bytes) -> str:

@@ -1,14 +1,15 @@
-"""Runs one command under a supervisor: bounded in time and output, and nothing of it outlives us.
+"""Runs one command under a supervisor: bounded in time, and nothing of it outlives us.
 
-`supervisor.py` says how the two sides talk. Closing the lifeline is the one way to kill the command; should the
-supervisor itself have been killed, its report says whose process group is left.
+`supervisor.py` says how the two sides talk. Closing the lifeline is how we kill the command. A command can kill or stop
+its supervisor; every tenth of a second we look whether it did, and then kill the session that the report names.
 
-Where an order to stop may come (`stopping`), it is looked for every tenth of a second.
+Output is kept up to a limit and read beyond it, so that a command that says too much runs to its end.
+
+Where an order to stop may come (`stopping`), it is looked for as often.
 """
 
 import os
 import selectors
-import signal
 import subprocess
 import sys
 import time
@@ -18,39 +19,63 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal, TypeAlias
 
-from nexus_control.execution.stopping import heeded_stop, stop_ordered
+from nexus_control.execution.stopping import stop_ordered
+from nexus_control.execution.supervisor import kill_session
 
-Ending: TypeAlias = Literal["exited", "not_started", "timed_out", "output_limit", "stopped", "lost"]
+Ending: TypeAlias = Literal["exited", "not_started", "timed_out", "stopped", "lost"]
 
 _SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 _DRAIN_SECONDS = 0.5
 _KILL_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
+_LAST_WORDS = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """How a command ended. `exit_code` is there when it exited; negative, it is the signal that ended it.
 
-    `stopped`: it was killed because an order to stop came; `detail` says why. `lost`: the supervisor was killed, so
-    nobody saw the end. Output beyond the limit is cut off.
+    `stopped`: it was killed because an order to stop came; `detail` says why. `lost`: the supervisor was killed or
+    stopped, so nobody saw the end, and the command was killed.
+
+    `stdout` and `stderr` are together the first `max_output_bytes` of the output, `last_words` the end of standard
+    error, `cut` the names of what had more. `left_behind` counts the processes that the command left in its session
+    when it exited, and that were killed then.
     """
 
     ending: Ending
     exit_code: int | None = None
     stdout: bytes = b""
     stderr: bytes = b""
+    last_words: bytes = b""
+    cut: frozenset[str] = frozenset()
+    left_behind: int = 0
     detail: str = ""
 
 
 @dataclass(slots=True)
 class _Received:
+    """What came so far; output for which there is no room is dropped."""
+
+    room: int
     stdout: bytearray = field(default_factory=bytearray)
     stderr: bytearray = field(default_factory=bytearray)
+    last_words: bytearray = field(default_factory=bytearray)
     report: bytearray = field(default_factory=bytearray)
+    cut: set[str] = field(default_factory=set[str])
 
-    def exceed(self, max_output_bytes: int) -> bool:
-        return len(self.stdout) + len(self.stderr) > max_output_bytes
+    def take(self, name: str, part: bytes) -> None:
+        if name == "report":
+            self.report.extend(part)
+            return
+        kept = part[: self.room]
+        self.room -= len(kept)
+        (self.stdout if name == "stdout" else self.stderr).extend(kept)
+        if len(kept) < len(part):
+            self.cut.add(name)
+        if name == "stderr":
+            self.last_words.extend(part)
+            del self.last_words[:-_LAST_WORDS]
 
     def said(self, word: bytes) -> int | None:
         """The number that the supervisor reported with this word."""
@@ -68,7 +93,10 @@ def run_supervised(
     timeout_seconds: float,
     max_output_bytes: int,
 ) -> Ended:
-    """Runs `argv` to its end, or kills it. Its environment is exactly `environment`, which is not empty."""
+    """Runs `argv` to its end, or kills it at its time limit.
+
+    Its environment is exactly `environment`, which is not empty.
+    """
     deadline = time.monotonic() + timeout_seconds
     report, report_end = os.pipe()
     with os.fdopen(report, "rb", buffering=0) as reports:
@@ -78,13 +106,13 @@ def run_supervised(
             return Ended(ending="not_started", detail=error.strerror or type(error).__name__)
         finally:
             os.close(report_end)
-        received = _Received()
+        received = _Received(max_output_bytes)
         with supervisor:
             try:
-                cut = _converse(supervisor, reports, environment, received, deadline, max_output_bytes)
+                ending = _converse(supervisor, reports, environment, received, deadline)
             finally:
                 _end(supervisor, reports, received)
-    return _ended(cut, received, max_output_bytes)
+    return _ended(ending, received)
 
 
 def _start(argv: Sequence[str], cwd: Path, report_end: int) -> "subprocess.Popen[bytes]":
@@ -107,71 +135,95 @@ def _converse(
     environment: Mapping[str, str],
     received: _Received,
     deadline: float,
-    max_output_bytes: int,
 ) -> Ending:
-    """Collects output and report until both end, or a limit is reached."""
+    """Collects output and report until both end, or the command must not go on."""
     lifeline, stdout, stderr = _pipes(supervisor)
     block = b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in environment.items())
     with suppress(BrokenPipeError):
         lifeline.write(block + b"\0")
     with selectors.DefaultSelector() as selector:
-        for pipe, buffer in (
-            (stdout, received.stdout),
-            (stderr, received.stderr),
-            (reports, received.report),
-        ):
-            selector.register(pipe, selectors.EVENT_READ, buffer)
-        over, patience = False, float("inf") if heeded_stop() is None else _LOOK_SECONDS
+        for pipe, name in ((stdout, "stdout"), (stderr, "stderr"), (reports, "report")):
+            selector.register(pipe, selectors.EVENT_READ, name)
+        over = False
         while selector.get_map():
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return "exited" if over else "timed_out"
-            if stop_ordered() and not over:
+            if not over and stop_ordered():
                 return "stopped"
-            for key, _ in selector.select(min(remaining, patience)):
+            if not over and _is_stopped(supervisor):
+                return "lost"
+            for key, _ in selector.select(min(remaining, _LOOK_SECONDS)):
                 part = os.read(key.fd, 65536)
-                key.data.extend(part)
+                received.take(key.data, part)
                 if not part:
                     selector.unregister(key.fileobj)
                 if not part and key.fileobj is reports:
                     # What left the session may hold the output open for ever; what was written is there by now.
+                    _kill_what_is_left(received)
                     over, deadline = True, time.monotonic() + _DRAIN_SECONDS
-                if received.exceed(max_output_bytes):
-                    return "output_limit"
     return "exited"
+
+
+def _is_stopped(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether a signal stopped it; False where the system cannot tell."""
+    if not hasattr(os, "waitid"):
+        return False
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 def _end(supervisor: "subprocess.Popen[bytes]", reports: IO[bytes], received: _Received) -> None:
     """Lets go of the lifeline and waits until the supervisor has killed what was left; kills it ourselves if not."""
     lifeline, _, _ = _pipes(supervisor)
+    if _is_stopped(supervisor):
+        supervisor.kill()
     lifeline.close()
     try:
         supervisor.wait(_KILL_SECONDS)
     except subprocess.TimeoutExpired:
         supervisor.kill()
         supervisor.wait()
-    os.set_blocking(reports.fileno(), False)
-    received.report.extend(reports.read() or b"")
-    child = received.said(b"started")
-    if child is not None and received.said(b"exit") is None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child, signal.SIGKILL)
+    _read_last_report(reports, received)
+    _kill_what_is_left(received)
 
 
-def _ended(cut: Ending, received: _Received, max_output_bytes: int) -> Ended:
-    stdout = bytes(received.stdout[:max_output_bytes])
-    stderr = bytes(received.stderr[:max_output_bytes])
+def _kill_what_is_left(received: _Received) -> None:
+    """What a supervisor that is no more has not killed."""
+    session = received.said(b"started")
+    if session is not None and received.said(b"exit") is None:
+        kill_session(session)
+
+
+def _read_last_report(reports: IO[bytes], received: _Received) -> None:
+    """To its end: a process that is about to become the command holds it open until it has said so."""
+    deadline = time.monotonic() + _KILL_SECONDS
+    with selectors.DefaultSelector() as selector:
+        selector.register(reports, selectors.EVENT_READ)
+        while selector.select(max(0, deadline - time.monotonic())):
+            part = os.read(reports.fileno(), 65536)
+            if not part:
+                return
+            received.take("report", part)
+
+
+def _ended(ending: Ending, received: _Received) -> Ended:
     errno, exit_code = received.said(b"error"), received.said(b"exit")
     if errno is not None:
         return Ended(ending="not_started", detail=os.strerror(errno))
-    if cut == "exited" and exit_code is None:
-        return Ended(ending="lost", stdout=stdout, stderr=stderr)
+    if ending == "exited" and exit_code is None:
+        ending = "lost"
     return Ended(
-        ending=cut,
-        exit_code=exit_code if cut == "exited" else None,
-        stdout=stdout,
-        stderr=stderr,
-        detail=(stop_ordered() or "") if cut == "stopped" else "",
+        ending=ending,
+        exit_code=exit_code if ending == "exited" else None,
+        stdout=bytes(received.stdout),
+        stderr=bytes(received.stderr),
+        last_words=bytes(received.last_words),
+        cut=frozenset(received.cut),
+        left_behind=received.said(b"left") or 0 if ending == "exited" else 0,
+        detail=(stop_ordered() or "") if ending == "stopped" else "",
     )
 
 

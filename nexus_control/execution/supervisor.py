@@ -7,13 +7,19 @@ one more NUL; then nothing, held open by the parent. When it ends, because the p
 way, the command is killed; so it is when our parent is no longer PARENT_PID (a fork of it may still hold the lifeline
 open), and when this process is told to end. The environment does not come as our own, because Python adds to that.
 
+The command can stop this process, which then sees nothing. So the kernel is asked for SIGCONT whenever something
+happens at the lifeline: its end wakes us. Our parent looks for the rest: it kills the command's session itself when
+this process is killed, or stopped.
+
 The command runs in a session of its own, with standard input empty and our standard output and error. When it ends,
 whatever it left in its session is killed too. What leaves the session (a daemon) is not found.
 
-REPORT_FD gets lines: `started PID`, then `error ERRNO` (it could not be started) or `exit CODE` (negative: the
-signal). Its end without either means that this process was killed.
+REPORT_FD gets lines: `started PID`, from the command's process before it is the command; then `error ERRNO` (it could
+not be started) or `left COUNT` (processes that it left behind when it ended by itself) and `exit CODE` (negative: the
+signal). An end without `exit` means that this process was killed.
 """
 
+import fcntl
 import os
 import select
 import signal
@@ -28,20 +34,42 @@ _SWEEPS = 20
 def main(arguments: list[str]) -> None:
     parent, report, command = int(arguments[0]), int(arguments[1]), arguments[2:]
     wake = _watch_signals()
+    _wake_at_the_end_of_the_lifeline()
     os.set_inheritable(report, False)
     environment = _read_environment()
     child = os.fork()
     if child == 0:
         _become(command, environment, report)
-    _tell(report, f"started {child}")
     _let_go_of_output()
     status = _wait(child, parent, wake)
     if status is None:
         os.kill(child, signal.SIGKILL)  # it may not have its session yet
-    _kill_session(child)
+    left = kill_session(child)
     if status is None:
         _, status = os.waitpid(child, 0)
+    else:
+        _tell(report, f"left {left}")
     _tell(report, f"exit {os.waitstatus_to_exitcode(status)}")
+
+
+def kill_session(session: int) -> int:
+    """Kills the process group and the session, again while something in it still forks; how many there were.
+
+    Where there is no /proc only the group is found, and counts as one.
+    """
+    found: set[int] = set()
+    for _ in range(_SWEEPS):
+        members = _session_members(session)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(session, signal.SIGKILL)
+            members = [session] if members is None else members
+        if not members:
+            break
+        found.update(members)
+        for pid in members:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+    return len(found)
 
 
 def _watch_signals() -> int:
@@ -54,6 +82,15 @@ def _watch_signals() -> int:
         signal.signal(number, lambda _number, _frame: None)
     signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
     return readable
+
+
+def _wake_at_the_end_of_the_lifeline() -> None:
+    if not hasattr(fcntl, "F_SETSIG"):  # of Linux
+        return
+    with suppress(OSError):
+        fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGCONT)
+        fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _read_environment() -> dict[bytes, bytes]:
@@ -70,6 +107,7 @@ def _read_environment() -> dict[bytes, bytes]:
 def _become(command: list[str], environment: dict[bytes, bytes], report: int) -> None:
     try:
         os.setsid()
+        _tell(report, f"started {os.getpid()}")
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
@@ -101,25 +139,12 @@ def _wait(child: int, parent: int, wake: int) -> int | None:
             return None
 
 
-def _kill_session(session: int) -> None:
-    """Kills the process group and the session, again while something in it still forks."""
-    for _ in range(_SWEEPS):
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(session, signal.SIGKILL)
-        members = _session_members(session)
-        if not members:
-            return
-        for pid in members:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-
-
-def _session_members(session: int) -> list[int]:
-    """The living processes of a session; none where there is no /proc."""
+def _session_members(session: int) -> list[int] | None:
+    """The living processes of a session; None where there is no /proc."""
     try:
         names = os.listdir("/proc")  # noqa: PTH208 - pathlib would double the time this script takes to start
     except OSError:
-        return []
+        return None
     return [int(name) for name in names if name.isdigit() and _lives_in(session, name)]
 
 

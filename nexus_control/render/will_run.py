@@ -40,7 +40,7 @@ def will_run_lines(will_run: View | None) -> Iterator[str]:
 def _where(call: View) -> str:
     return (
         f"{escape(call['directory'])}; environment: {escape(listed(call['environment']))}; limits: "
-        f"{counted(call['timeout_seconds'], 'second')}, {counted(call['max_output_bytes'], 'byte')} of output"
+        f"{counted(call['timeout_seconds'], 'second')}, {counted(call['max_output_bytes'], 'byte')} of output kept"
     )
 
 

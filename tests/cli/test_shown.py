@@ -138,7 +138,7 @@ def test_a_reviewer_sees_each_command_where_it_runs_and_its_limits_but_no_values
         "    echo 'would write' out.txt\r\n",
         "    logger -- done\r\n",
         "do-log, when it is rehearsed: nothing is run",
-        f"- In {tmp_path}; environment: LANG, PATH, REGION; limits: 7 seconds, 4321 bytes of output",
+        f"- In {tmp_path}; environment: LANG, PATH, REGION; limits: 7 seconds, 4321 bytes of output kept",
         "- Adapter: subprocess:files",
     ):
         assert expected in shown, shown

@@ -70,6 +70,18 @@ def lives(pid: int) -> bool:
     return stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
 
 
+def carrying(variable: str) -> list[int]:
+    """The living processes that were started with this variable (NAME=VALUE) in their environment."""
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _carries(entry, variable.encode())]
+
+
+def _carries(process: Path, variable: bytes) -> bool:
+    try:
+        return variable in (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
 def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
     """Whether the condition comes true in time."""
     deadline = time.monotonic() + seconds

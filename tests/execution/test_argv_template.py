@@ -15,20 +15,33 @@ def test_a_value_is_exactly_one_argument_whatever_it_holds(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [("x", "x"), (7, "7"), (-7, "-7"), (True, "true"), (False, "false"), ("{b}", "{b}")]
+    ("value", "text"),
+    [
+        ("x", "x"),
+        (7, "7"),
+        (-7, "-7"),
+        (True, "true"),
+        (False, "false"),
+        ("{b}", "{b}"),
+        (0.5, "0.5"),
+        (-0.0, "-0.0"),
+        (1.0, "1.0"),
+        (1e22, "1e+22"),
+        (2**53 - 1, "9007199254740991"),
+    ],
 )
-def test_text_integers_true_and_false_are_values(value: object, text: str) -> None:
+def test_text_numbers_true_and_false_are_values_in_their_canonical_spelling(value: object, text: str) -> None:
     assert ArgvTemplate.of(["p", "-n={n}"]).fill({"n": value}) == ["p", f"-n={text}"]
 
 
-@pytest.mark.parametrize("value", [None, 0.5, [], {}, "a\0b"])
+@pytest.mark.parametrize("value", [None, [], {}, "a\0b"])
 def test_other_values_are_refused_by_name(value: object) -> None:
     problem = ArgvTemplate.of(["p", "-n={n}"]).problem_with({"n": value})
     assert problem is not None
     assert problem.startswith("args.n ")
 
 
-@pytest.mark.parametrize("value", ["-rf", "--config=/etc/x", "-", -1])
+@pytest.mark.parametrize("value", ["-rf", "--config=/etc/x", "-", -1, -0.5])
 def test_a_value_that_would_be_an_option_is_refused_where_it_stands_alone(value: object) -> None:
     problem = ArgvTemplate.of(["p", "{file}"]).problem_with({"file": value})
     assert problem is not None
@@ -54,14 +67,182 @@ def test_a_value_that_would_be_an_option_is_refused_where_it_stands_alone(value:
         ["p", "{a:>9}"],
         ["p", "{a b}"],
         ["p", "a\0b"],
-        ["sh", "-c", "rotate {service}"],
-        ["/bin/bash", "-e", "-uc", "rotate {service}"],
-        ["env", "A=1", "bash", "-c", "{script}"],
     ],
 )
-def test_a_template_that_is_unclear_or_would_split_a_value_is_refused(words: list[str]) -> None:
+def test_a_template_that_is_unclear_is_refused(words: list[str]) -> None:
     with pytest.raises(ValueError, match=r"must|has braces"):
         ArgvTemplate.of(words)
+
+
+@pytest.mark.parametrize(
+    ("word", "values", "name"),
+    [
+        ("{user}@{host}", {"user": "-oProxyCommand=id", "host": "h"}, "user"),
+        ("{a}{b}", {"a": "", "b": "-x"}, "b"),
+        ("{a}{b}", {"a": "-", "b": "x"}, "a"),
+        ("{a}-{b}", {"a": "", "b": "x"}, "a"),
+        ("{a}-rf", {"a": ""}, "a"),
+        ("{n}:{b}", {"n": -1, "b": "x"}, "n"),
+    ],
+)
+def test_a_word_that_begins_with_a_placeholder_becomes_no_option(
+    word: str, values: dict[str, object], name: str
+) -> None:
+    problem = ArgvTemplate.of(["ssh", word]).problem_with(values)
+    assert problem is not None
+    assert problem.startswith(f"args.{name} must not ")
+    assert ArgvTemplate.of(["ssh", "--", word]).problem_with(values) is None
+    assert ArgvTemplate.of(["ssh", f"={word}"]).problem_with(values) is None
+    assert ArgvTemplate.of(["ssh", word]).problem_with(values | {name: "x"}) is None
+
+
+def test_a_separator_before_an_interpreter_is_not_the_interpreters() -> None:
+    for words in (["sudo", "--", "python3", "{script}"], ["env", "--", "/bin/bash", "{script}"]):
+        assert ArgvTemplate.of(words).problem_with({"script": "-cimport os"}) is not None
+    assert ArgvTemplate.of(["sudo", "python3", "--", "{s}"]).problem_with({"s": "-x"}) is None
+
+
+PARSED_AS_CODE = """
+sh -c {x}
+sh -c a{x}
+/bin/bash -e -uc {x}
+bash -c{x}
+bash -{x} script
+bash -c -x {x}
+bash -c -o pipefail {x}
+bash -oc pipefail {x}
+bash -c -- {x}
+bash --rcfile file -c {x}
+bash -o pipefail -ec {x}
+bash +x -c {x}
+dash -c {x}
+rbash -c {x}
+ksh93 -c {x}
+mksh -c {x}
+zsh-5.9 -c {x}
+ash -c {x}
+csh -c {x}
+tcsh -fc {x}
+fish -c {x}
+fish -c{x}
+fish --command={x}
+fish --command {x}
+busybox sh -c {x}
+busybox -c {x}
+python -c {x}
+python3 -c {x}
+python3.11 -Ic {x}
+/usr/bin/python3 -c{x}
+python3 -W ignore -X utf8 -c {x}
+python3 -{x}
+su -c {x}
+su app -c {x}
+su - app --command={x}
+su app -- -c {x}
+perl -e {x}
+perl -E {x}
+perl -ne {x}
+perl -pe {x}
+perl -e{x}
+perl -0777 -i.bak -lne {x}
+perl -I lib -e {x}
+perl -e 1 -e {x}
+perl5.36.0 -e {x}
+perl -M{x} script.pl
+ruby -e {x}
+ruby3.1 -ne {x}
+ruby -r json -e {x}
+node -e {x}
+node --eval {x}
+node --eval={x}
+node -p {x}
+node -pe {x}
+node --print {x}
+node -r ./hook.js -e {x}
+node --require ./hook.js --eval={x}
+nodejs -e {x}
+php -r {x}
+php -r{x}
+php8.2 -d memory_limit=1G -r {x}
+php --run {x}
+env -S {x}
+env -S{x}
+env -iS {x}
+env -vS{x}
+env -u A --split-string={x}
+env --split-string {x}
+env --split={x}
+env -S python3|-c {x}
+ssh host {x}
+ssh {host} ls {x}
+ssh {user}@{host} -- rm {x}
+ssh -p 22 -o BatchMode=yes host uptime {x}
+ssh -i key host -p 22 ls|{x}
+ssh -- host {x}
+ssh -o ProxyCommand={x} host
+ssh -oProxyCommand={x} host
+ssh -o {x} host
+env A=1 bash -c {x}
+sudo -u app -- bash -c {x}
+nohup nice -n 5 timeout 9 python3 -c {x}
+xargs -0 sh -c {x}
+docker exec web sh -c {x}
+setsid ssh host {x}
+{dir}/bash -c {x}
+python{version} -c {x}
+"""
+
+
+def _vector(line: str) -> list[str]:
+    words = [word.replace("|", " ") for word in line.split()]
+    return ["run", *words] if words[0].startswith(("{", "python{")) else words
+
+
+@pytest.mark.parametrize("line", PARSED_AS_CODE.strip().split("\n"))
+def test_a_placeholder_in_what_a_program_parses_as_code_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match="must not have a placeholder in what"):
+        ArgvTemplate.of(_vector(line))
+
+
+NOT_CODE = """
+sh -c rotate|"$1" sh {x}
+sh rotate.sh {x}
+sh rotate.sh -c {x}
+sh -e rotate.sh --service={x}
+bash -eo pipefail rotate.sh -c {x}
+python3 rotate.py -c {x}
+python3 -u rotate.py -c{x}
+python3 -m rotate -c {x}
+python3 -c print(1) -c {x}
+python3 -W{x} rotate.py
+perl rotate.pl -e {x}
+perl -I {x} rotate.pl
+perl -i{x} rotate.pl
+ruby rotate.rb -e {x}
+node server.js -p {x}
+node -r ./hook.js server.js -e {x}
+php artisan -r {x}
+php -d {x} artisan
+php -r echo(1); -- -r {x}
+su {x}
+su {x} -c ls
+env A={x} ls -S {x}
+env -u {x} ls
+ssh {x}
+ssh {user}@{host} uptime
+bash {script} -c {x}
+ssh -p {x} -l {user} {host} -o User={user} uptime
+grep -c {x}
+gzip -c {x}
+tar -c {x}
+mysql -e {x}
+pythonic -c {x}
+"""
+
+
+@pytest.mark.parametrize("line", NOT_CODE.strip().split("\n"))
+def test_a_placeholder_that_is_a_value_is_taken(line: str) -> None:
+    ArgvTemplate.of(_vector(line))
 
 
 def test_a_shell_script_may_take_a_value_as_its_own_argument() -> None:

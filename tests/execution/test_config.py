@@ -77,6 +77,14 @@ REFUSED = {
     "argv as text": (HEAD + '[adapters.keys.tools.t]\nargv = "true"\n', "adapters.keys.tools.t.argv"),
     "an empty argv": (HEAD + "[adapters.keys.tools.t]\nargv = []\n", "adapters.keys.tools.t.argv"),
     "an open brace": (HEAD + '[adapters.keys.tools.t]\nargv = ["x", "{"]\n', "adapters.keys.tools.t.argv"),
+    "a value that a shell parses": (
+        HEAD + '[adapters.keys.tools.t]\nargv = ["bash", "-c", "rotate {x}"]\n',
+        "adapters.keys.tools.t.argv must not have a placeholder in what bash parses",
+    ),
+    "a value that ssh runs in a dry run": (
+        HEAD + '[adapters.keys.tools.t]\nargv = ["rotate", "{x}"]\ndry_run_argv = ["ssh", "host", "{x}"]\n',
+        "adapters.keys.tools.t.dry_run_argv must not have a placeholder in what ssh parses",
+    ),
     "a dry run with more": (
         HEAD + TOOL + 'dry_run_argv = ["x", "{y}"]\n',
         "adapters.keys.tools.t.dry_run_argv",

@@ -96,6 +96,13 @@ def test_the_file_that_a_command_is_given_is_described_too(base: Path) -> None:
     assert result["output"]["result"][0][:-1] == list(described.apply.argv[3:-1])
 
 
+def test_a_number_is_described_as_it_will_be_spelled(base: Path) -> None:
+    text = plan(step("one", text=0)).replace(": 0}", ": 50e-2}")
+    (described,) = argv_router(base).describe("subprocess:keys", text)
+    ((argv, _environment, _folder),) = ran(argv_router(base), text, dry_run=False)
+    assert list(described.apply.argv[3:]) == argv == ["--text=0.5"]
+
+
 def rotate(service: str) -> str:
     return service
 

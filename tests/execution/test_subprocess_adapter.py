@@ -35,8 +35,14 @@ ENDINGS: dict[str, tuple[ArgvTool, StepStatus, StepError | None, str]] = {
     "no program": (tool("./nothing"), "error", StepError.NOT_STARTED, "No such file"),
     "its own signal": (tool("sh", "-c", "kill -KILL $$"), "unknown", StepError.KILLED, "signal 9"),
     "too slow": (tool("sleep", "60"), "unknown", StepError.TIMED_OUT, "time limit"),
-    "too much": (tool("yes"), "unknown", StepError.OUTPUT_LIMIT, "output limit"),
+    "too much, for ever": (tool("yes"), "unknown", StepError.TIMED_OUT, "time limit"),
     "no supervisor": (tool("sh", "-c", "kill -KILL $PPID"), "unknown", StepError.SUPERVISOR_LOST, ""),
+    "a stopped supervisor": (
+        tool("sh", "-c", "kill -STOP $PPID; exit 0"),
+        "unknown",
+        StepError.SUPERVISOR_LOST,
+        "killed or stopped",
+    ),
 }
 
 
@@ -60,6 +66,55 @@ def test_an_error_message_ends_with_the_end_of_standard_error(tmp_path: Path) ->
     assert len(message) < 2200
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "message"), [(0, "ok", None), (1, "error", "It exited with code 1: why")]
+)
+def test_output_beyond_the_limit_is_cut_and_marked_and_the_step_ends_as_its_program_did(
+    tmp_path: Path, code: int, status: StepStatus, message: str | None
+) -> None:
+    script = f"yes | head -c 500000; echo applied > work; echo why >&2; exit {code}"
+    adapter = keys_adapter(tmp_path, {"m": tool("sh", "-c", script)}, max_output_bytes=3)
+    outcome = adapter.execute(call(), dry_run=False)
+    assert (outcome.status, outcome.error_message) == (status, message)
+    assert outcome.output == {
+        "exit_code": code,
+        "stdout": "y\ny",
+        "stderr": "",
+        "truncated": True,
+        "note": "the output was longer than max_output_bytes and was cut",
+    }
+    assert (tmp_path / "work").read_text() == "applied\n"
+
+
+def test_a_step_that_leaves_processes_behind_is_ok_and_says_so(tmp_path: Path) -> None:
+    adapter = keys_adapter(tmp_path, {"m": tool("sh", "-c", "sleep 60 & sleep 61 & echo on")})
+    outcome = adapter.execute(call(), dry_run=False)
+    assert outcome.status == "ok"
+    assert outcome.output == {
+        "exit_code": 0,
+        "stdout": "on\n",
+        "stderr": "",
+        "left_behind": 2,
+        "note": "2 processes that it left running ended with it",
+    }
+
+
+def test_a_call_that_leaves_a_process_behind_says_so_beside_its_result(tmp_path: Path) -> None:
+    outcome = call_adapter(tmp_path, "sleep 60 & echo 7").execute(call(), dry_run=False)
+    note = "1 process that it left running ended with it"
+    assert (outcome.status, outcome.output) == ("ok", {"result": 7, "left_behind": 1, "note": note})
+
+
+@pytest.mark.parametrize("answer", ["1234", '["a"]', "12  "])
+def test_an_answer_of_the_call_protocol_that_was_cut_is_no_result(tmp_path: Path, answer: str) -> None:
+    adapter = call_adapter(tmp_path, f"printf %s '{answer}'", max_output_bytes=3)
+    outcome = adapter.execute(call(), dry_run=False)
+    assert (outcome.status, outcome.error_code) == ("error", StepError.OUTPUT_INVALID)
+    assert outcome.output["truncated"] is True
+    assert "exited 0" in (outcome.error_message or "")
+    assert "was cut at max_output_bytes" in (outcome.error_message or "")
+
+
 def test_output_that_is_not_utf_8_is_readable_text(tmp_path: Path) -> None:
     adapter = keys_adapter(tmp_path, {"m": tool("printf", r"a\377\n")})
     assert adapter.execute(call(), dry_run=False).output["stdout"] == "a\ufffd\n"
@@ -76,6 +131,16 @@ def test_a_dry_run_runs_what_was_declared_for_it_or_nothing(tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+def test_a_value_that_is_an_option_to_a_dry_run_alone_is_refused_too(tmp_path: Path) -> None:
+    adapter = keys_adapter(
+        tmp_path, {"m": tool("rotate", "--of={file}", dry_run=["rotate", "{file}", "--plan"])}
+    )
+    problem = adapter.problem_with(call(file="-rf"))
+    assert problem is not None
+    assert problem.startswith("args.file must not begin with '-'")
+    assert adapter.problem_with(call(file="rf")) is None
+
+
 def test_programs_see_path_lang_and_what_was_declared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,8 +151,8 @@ def test_programs_see_path_lang_and_what_was_declared(
     assert {line.partition("=")[0] for line in lines} == {"PATH", "LANG"}
 
 
-def call_adapter(folder: Path, script: str) -> CallAdapter:
-    settings = ProcessSettings(base=folder)
+def call_adapter(folder: Path, script: str, max_output_bytes: int = 100_000) -> CallAdapter:
+    settings = ProcessSettings(base=folder, max_output_bytes=max_output_bytes)
     command = ["sh", "-c", script, "tool"]
     return CallAdapter("keys", command, capabilities=["apply"], settings=settings)
 

@@ -11,7 +11,7 @@ import pytest
 
 from nexus_control.execution.stopping import Stop, heeding
 from nexus_control.execution.supervised import Ended, run_supervised
-from tests.execution.support import eventually, lives, open_descriptors, pids_in
+from tests.execution.support import carrying, eventually, lives, open_descriptors, pids_in
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C"}
 ROOT = Path(__file__).parent.parent.parent
@@ -30,7 +30,7 @@ def run(folder: Path, *argv: str, seconds: float = 20, max_output_bytes: int = 1
 def test_output_exit_code_and_folder_are_the_commands_own(tmp_path: Path) -> None:
     ended = run(tmp_path, "sh", "-c", "pwd; echo no >&2; exit 3")
     assert ended == Ended(
-        ending="exited", exit_code=3, stdout=f"{tmp_path}\n".encode(), stderr=b"no\n", detail=""
+        ending="exited", exit_code=3, stdout=f"{tmp_path}\n".encode(), stderr=b"no\n", last_words=b"no\n"
     )
 
 
@@ -99,11 +99,35 @@ def test_at_its_time_limit_a_command_is_killed_with_all_its_descendants(tmp_path
     assert not [pid for pid in pids_in(tmp_path / "pids", 3) if lives(pid)]
 
 
-def test_beyond_its_output_limit_a_command_is_killed(tmp_path: Path) -> None:
-    ended = run(tmp_path, "sh", "-c", "echo $$ >> pids; exec yes", max_output_bytes=5000)
-    assert ended.ending == "output_limit"
-    assert ended.stdout == b"y\n" * 2500
+def test_beyond_its_output_limit_a_command_goes_on_to_its_end_and_its_output_is_cut(tmp_path: Path) -> None:
+    script = "yes | head -c 5000000; echo done > work; echo why >&2; exit 3"
+    ended = run(tmp_path, "sh", "-c", script, max_output_bytes=5000)
+    assert (ended.ending, ended.exit_code, ended.cut) == ("exited", 3, {"stdout", "stderr"})
+    assert (ended.stdout, ended.stderr) == (b"y\n" * 2500, b"")
+    assert ended.last_words == b"why\n"
+    assert (tmp_path / "work").read_text() == "done\n"
+
+
+def test_beyond_its_output_limit_a_command_that_does_not_end_is_killed_at_its_time_limit(
+    tmp_path: Path,
+) -> None:
+    ended = run(tmp_path, "sh", "-c", "echo $$ >> pids; exec yes", seconds=1, max_output_bytes=5000)
+    assert (ended.ending, ended.stdout) == ("timed_out", b"y\n" * 2500)
     assert not lives(pids_in(tmp_path / "pids", 1)[0])
+
+
+@pytest.mark.parametrize(
+    ("script", "cut"),
+    [
+        ("printf 12345", set[str]()),
+        ("printf 123456", {"stdout"}),
+        ("printf 123 >&2; printf 45", set[str]()),
+        ("printf 12345 >&2; printf 6 >&2", {"stderr"}),
+    ],
+)
+def test_output_is_cut_where_there_is_more_than_the_limit(tmp_path: Path, script: str, cut: set[str]) -> None:
+    ended = run(tmp_path, "sh", "-c", script, max_output_bytes=5)
+    assert (ended.cut, len(ended.stdout) + len(ended.stderr)) == (cut, 5)
 
 
 def test_output_up_to_the_limit_is_whole(tmp_path: Path) -> None:
@@ -111,10 +135,16 @@ def test_output_up_to_the_limit_is_whole(tmp_path: Path) -> None:
     assert (ended.ending, len(ended.stdout), len(ended.stderr)) == ("exited", 50_000, 50_000)
 
 
-def test_what_a_command_leaves_in_its_session_ends_with_it(tmp_path: Path) -> None:
-    ended = run(tmp_path, "bash", "-c", "set -m; sleep 60 & echo $! >> pids; exit 0")
-    assert (ended.ending, ended.exit_code) == ("exited", 0)
-    assert not lives(pids_in(tmp_path / "pids", 1)[0])
+def test_what_a_command_leaves_in_its_session_ends_with_it_and_is_counted(tmp_path: Path) -> None:
+    # Both hold the output open; `set -m` gives each a process group of its own.
+    script = "set -m; sleep 60 & echo $! >> pids; sleep 61 & echo $! >> pids; echo over; exit 0"
+    ended = run(tmp_path, "bash", "-c", script)
+    assert (ended.ending, ended.exit_code, ended.stdout, ended.left_behind) == ("exited", 0, b"over\n", 2)
+    assert not [pid for pid in pids_in(tmp_path / "pids", 2) if lives(pid)]
+
+
+def test_a_command_that_waits_for_its_children_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert run(tmp_path, "sh", "-c", "sleep 0 & wait; true | true").left_behind == 0
 
 
 def test_a_daemon_that_holds_the_output_open_does_not_hold_us(tmp_path: Path) -> None:
@@ -127,10 +157,49 @@ def test_a_daemon_that_holds_the_output_open_does_not_hold_us(tmp_path: Path) ->
     assert (ended.ending, ended.exit_code, ended.stdout) == ("exited", 0, b"up\n")
 
 
-def test_a_command_that_kills_its_supervisor_is_killed_and_its_end_is_lost(tmp_path: Path) -> None:
-    ended = run(tmp_path, "sh", "-c", "echo $$ >> pids; kill -KILL $PPID; exec sleep 60")
-    assert (ended.ending, ended.exit_code) == ("lost", None)
-    assert eventually(lambda: not lives(pids_in(tmp_path / "pids", 1)[0]))
+SESSION = "set -m; sleep 60 & sleep 61 & set +m; sleep 62 & echo $$ >> pids"
+
+
+@pytest.mark.parametrize(
+    ("attack", "ending", "seconds"),
+    [
+        ("kill -KILL $PPID", "lost", 60),
+        ("kill -STOP $PPID", "lost", 60),
+        ("kill -STOP $PPID; exit 0", "lost", 60),
+        ("kill -KILL 0", "exited", 60),
+        ("kill -STOP 0", "timed_out", 1),
+        ("kill -STOP $PPID; kill -KILL $PPID; kill -KILL 0", "lost", 60),
+    ],
+)
+def test_nothing_is_left_of_a_command_that_turns_on_its_supervisor(
+    tmp_path: Path, attack: str, ending: str, seconds: float
+) -> None:
+    marker = f"marked={tmp_path}"
+    ended = run(tmp_path, "bash", "-c", f"{SESSION}; {attack}; wait", seconds=seconds, marked=str(tmp_path))
+    assert ended.ending == ending
+    assert ended.exit_code in (None, -signal.SIGKILL)
+    assert eventually(lambda: not carrying(marker)), "a process of the session is left"
+
+
+STOPPED = """
+import os
+from pathlib import Path
+from nexus_control.execution import supervised
+supervised._is_stopped = lambda _: False  # it is killed before it notices
+supervised.run_supervised(
+    ["bash", "-c", "set -m; sleep 60 & set +m; kill -STOP $PPID; echo $PPID >> pids; sleep 61; sleep 62"],
+    cwd=Path.cwd(), environment={"PATH": os.environ["PATH"], "marked": str(Path.cwd())},
+    timeout_seconds=60, max_output_bytes=99,
+)
+"""
+
+
+def test_nothing_outlives_us_even_if_the_command_has_stopped_its_supervisor(tmp_path: Path) -> None:
+    with _python(tmp_path, STOPPED) as parent:
+        pids_in(tmp_path / "pids", 1)
+        parent.kill()
+        parent.communicate()
+        assert eventually(lambda: not carrying(f"marked={tmp_path}")), "a child outlived its parent"
 
 
 def test_a_supervisor_that_is_told_to_end_kills_its_command(tmp_path: Path) -> None:
@@ -245,7 +314,7 @@ def test_a_command_whose_parent_died_while_it_was_started_does_not_live(tmp_path
             timeout=20,
         )
         os.close(report_end)
-        assert [line.split()[0] for line in reports] == ["started", "exit"]
+        assert reports.readlines()[-1].split()[0] == "exit"
 
 
 def test_an_order_to_stop_kills_a_command_with_all_its_descendants(tmp_path: Path) -> None:
