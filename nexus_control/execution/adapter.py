@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.description import CallDescription
@@ -68,6 +68,13 @@ class Adapter(Protocol):
     def describe(self, call: Call, *, dry_run: bool) -> CallDescription: ...
 
     def execute(self, call: Call, *, dry_run: bool) -> StepOutcome: ...
+
+
+@runtime_checkable
+class StartChecker(Protocol):
+    """An adapter that can tell what on this machine keeps a call from being started, such as a missing program."""
+
+    def obstacle_to(self, call: Call, *, dry_run: bool) -> str | None: ...
 
 
 def adapter_id(adapter: Adapter) -> str:

@@ -1,10 +1,14 @@
 """The embedded router: really executes a plan, step by step, through declared adapters.
 
-Before a run is claimed `check_plan` and `require_ready` refuse what could not run: an adapter that is not declared
-(ADAPTER_UNKNOWN), a plan that is not whole, longer than `max_steps`, or calls what is not declared (PLAN_INVALID), an
-adapter without the capability `apply` or `dry_run` for the mode, a run log that cannot be written (ROUTER_NOT_READY).
-What a run refuses itself, before its first step, is a failed run with nothing executed: those, and a capability that is
-required and missing (CAPABILITY_MISSING).
+Before a run is claimed `check_plan` and `require_ready` refuse what could not run:
+
+    ADAPTER_UNKNOWN    an adapter that is not declared
+    PLAN_INVALID       a plan that is not whole, longer than `max_steps`, or calls what is not declared
+    ROUTER_NOT_READY   an adapter without the capability `apply` or `dry_run` for the mode, a first step whose program is
+                       not there, a run log that cannot be written
+
+What a run refuses itself, before its first step, is a failed run with nothing executed: the first two, and a capability
+that is missing (CAPABILITY_MISSING).
 
 Then each step is logged, called, and logged again; the first that is not ok ends the run as failed, and so does an
 order to stop that comes between two steps (STOPPED). When an apply run cannot tell what a step did (cut off, or its
@@ -23,7 +27,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from nexus_control.clock import SYSTEM_CLOCK, Clock
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.adapter import Adapter, Adapters, StepError, StepOutcome
+from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, StepError, StepOutcome
 from nexus_control.execution.description import StepDescription
 from nexus_control.execution.plan import Step, parse_plan, plan_invalid, recorded
 from nexus_control.execution.router import RouterOutcomeUnknown, RunStopped
@@ -109,11 +113,17 @@ class LocalRouter:
     def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None:
         _checked_steps(self._declared(adapter_id), plan, max_steps)
 
-    def require_ready(self, adapter_id: str, dry_run: bool) -> None:
+    def require_ready(self, adapter_id: str, dry_run: bool, plan: str | None) -> None:
         mode: _Mode = "dry_run" if dry_run else "apply"
-        if mode not in self._declared(adapter_id).capabilities:
+        adapter = self._declared(adapter_id)
+        if mode not in adapter.capabilities:
             raise NexusControlError(
                 ErrorCode.ROUTER_NOT_READY, f"adapter {adapter_id} does not have the capability {mode}"
+            )
+        first = parse_plan(plan)[0]  # what a later step needs, an earlier one may make
+        if isinstance(adapter, StartChecker) and (why := adapter.obstacle_to(first.call, dry_run=dry_run)):
+            raise NexusControlError(
+                ErrorCode.ROUTER_NOT_READY, f"step {first.step_id!r} could not be started: {why}"
             )
         with _recording():
             self._log.require_writable()

@@ -68,7 +68,7 @@ class ReadinessChecker(Protocol):
     ROUTER_NOT_READY.
     """
 
-    def require_ready(self, adapter_id: str, dry_run: bool) -> None: ...
+    def require_ready(self, adapter_id: str, dry_run: bool, plan: str | None) -> None: ...
 
 
 @runtime_checkable

@@ -61,6 +61,17 @@ class ProcessSettings:
         kept = {name: os.environ.get(name) or default for name, default in _KEPT_VARIABLES.items()}
         return {**kept, **self.env}
 
+    def obstacle_to(self, program: str) -> str | None:
+        """Why a program cannot be started in `directory`; None where nothing is known against it."""
+        if not self.directory.is_dir():
+            return f"the folder {self.directory} is not there"
+        folders = [""] if "/" in program else self.environment["PATH"].split(os.pathsep)
+        places = [self.directory / folder / program for folder in folders]
+        if any(place.is_file() and os.access(place, os.X_OK) for place in places):
+            return None
+        where = "PATH" if len(folders) > 1 else "that place"
+        return f"there is no program {program!r} in {where} that may be run"
+
     def describe(self, argv: Sequence[str], file: str | None = None) -> CallDescription:
         """What `run` does; the values of the environment may be secrets."""
         return CallDescription(
@@ -151,6 +162,10 @@ class ArgvAdapter:
         argv = self._tools[call.method].filled(call.args, dry_run=dry_run)
         return CallDescription() if argv is None else self._settings.describe(argv)
 
+    def obstacle_to(self, call: Call, *, dry_run: bool) -> str | None:
+        argv = self._tools[call.method].filled(call.args, dry_run=dry_run)
+        return None if argv is None else self._settings.obstacle_to(argv[0])
+
     def execute(self, call: Call, *, dry_run: bool) -> StepOutcome:
         tool = self._tools[call.method]
         argv = tool.filled(call.args, dry_run=dry_run)
@@ -189,6 +204,9 @@ class CallAdapter:
         if dry_run:
             return CallDescription()
         return self._settings.describe(self._argv(call, "FILE"), file=_json_args(call))
+
+    def obstacle_to(self, call: Call, *, dry_run: bool) -> str | None:
+        return None if dry_run else self._settings.obstacle_to(self._command[0])
 
     def execute(self, call: Call, *, dry_run: bool) -> StepOutcome:
         if dry_run:

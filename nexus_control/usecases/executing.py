@@ -189,7 +189,8 @@ def _ask(store: DecisionStore, arguments: "ExecuteArguments", router: RouterProt
             if isinstance(router, PlanChecker):
                 router.check_plan(adapter_id, created.plan, policy.max_steps)
             if isinstance(router, ReadinessChecker):
-                router.require_ready(adapter_id, _is_dry_run(decision.facts, arguments.dry_run))
+                dry_run = _is_dry_run(decision.facts, arguments.dry_run)
+                router.require_ready(adapter_id, dry_run, created.plan)
     except NexusControlError as fault:
         return replace(asked, fault=fault)
     return asked

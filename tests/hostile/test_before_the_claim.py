@@ -13,16 +13,19 @@ from typing import Any
 import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
+from nexus_control.execution.argv_template import ArgvTemplate
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.nexus_router import NexusRouterBridge
 from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.execution.router import RouterProtocol
+from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, ProcessSettings
 from nexus_control.results import ToolResult
 from tests.execution.support import plan, step
 from tests.joints.office import in_child, wait_for
 from tests.support.governed import ADAPTER, SCHEDULER, approved, data_of, last_event, require_whole
 from tests.support.routers import ScriptedRouter, good_answer
 
+PROGRAMS = "subprocess:keys"
 TWO_STEPS = plan(step("rotate", "s1"), step("rotate", "s2"))
 ONE_STEP = plan(step("rotate"))
 
@@ -33,6 +36,15 @@ def rotate() -> str:
 
 def local(runs: Path, *, capabilities: tuple[str, ...] = ("apply", "dry_run")) -> LocalRouter:
     return LocalRouter([PythonAdapter("keys", {"rotate": rotate}, capabilities=capabilities)], runs)
+
+
+def programs(program: str, cwd: str = ".") -> Callable[[Path], LocalRouter]:
+    def make(runs: Path) -> LocalRouter:
+        tools = {"rotate": ArgvTool(argv=ArgvTemplate.of([program]))}
+        settings = ProcessSettings(base=runs.parent, cwd=cwd)
+        return LocalRouter([ArgvAdapter("keys", tools, capabilities=["apply"], settings=settings)], runs)
+
+    return make
 
 
 class Checking(ScriptedRouter):
@@ -49,7 +61,7 @@ class Checking(ScriptedRouter):
     def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None:
         self.check()
 
-    def require_ready(self, adapter_id: str, dry_run: bool) -> None:
+    def require_ready(self, adapter_id: str, dry_run: bool, plan: str | None) -> None:
         self.ready()
 
 
@@ -98,6 +110,31 @@ CASES: dict[str, tuple[dict[str, Any], Making, str, str]] = {
         {"plan": ONE_STEP},
         lambda runs: local(runs, capabilities=("dry_run",)),
         ADAPTER,
+        "ROUTER_NOT_READY",
+    ),
+    "a program that is not there": (
+        {"plan": ONE_STEP},
+        programs("./rotate.sh"),
+        PROGRAMS,
+        "ROUTER_NOT_READY",
+    ),
+    "a program that is not on PATH": (
+        {"plan": ONE_STEP},
+        programs("no-such-tool"),
+        PROGRAMS,
+        "ROUTER_NOT_READY",
+    ),
+    "a program that may not be run": (
+        {"plan": ONE_STEP},
+        programs("/etc/passwd"),
+        PROGRAMS,
+        "ROUTER_NOT_READY",
+    ),
+    "a folder as a program": ({"plan": ONE_STEP}, programs("/tmp"), PROGRAMS, "ROUTER_NOT_READY"),
+    "a folder that is not there": (
+        {"plan": ONE_STEP},
+        programs("true", cwd="nowhere"),
+        PROGRAMS,
         "ROUTER_NOT_READY",
     ),
     "a run log that was replaced": ({"plan": ONE_STEP}, replaced, ADAPTER, "ROUTER_NOT_READY"),
