@@ -4,8 +4,8 @@ Before a run is claimed `check_plan` and `require_ready` refuse what could not r
 
     ADAPTER_UNKNOWN    an adapter that is not declared
     PLAN_INVALID       a plan that is not whole, longer than `max_steps`, or calls what is not declared
-    ROUTER_NOT_READY   an adapter without the capability `apply` or `dry_run` for the mode, a first step whose program is
-                       not there, a run log that cannot be written
+    ROUTER_NOT_READY   an adapter without the capability `apply` or `dry_run` for the mode, a first step whose program
+                       is not there, a run log that cannot be written
 
 What a run refuses itself, before its first step, is a failed run with nothing executed: the first two, and a capability
 that is missing (CAPABILITY_MISSING).
