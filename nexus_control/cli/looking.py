@@ -105,13 +105,15 @@ def list_requests(
 
     Example: nexus-control list --state pending_approval --mine
     """
+    frame = frame_of(context, db, as_json)
+    awaited = identity(acting_as)[0].id if mine else awaiting
 
     def run(store: DecisionStore) -> Data:
         values = {
             "state": state,
             "label": label,
             "requester": requester,
-            "awaiting": identity(acting_as)[0].id if mine else awaiting,
+            "awaiting": awaited,
             "limit": limit,
             "after": after,
         }
@@ -133,9 +135,18 @@ def list_requests(
             return
         screen.grid(columns("id|state|agreed|goal", rows))
         if data["next"]:
-            screen.prose(f"There are more: --after {data['next']}")
+            screen.prose("There are more:")
+            options = {
+                "--state": state,
+                "--label": label,
+                "--requester": requester,
+                "--awaiting": awaited,
+                "--limit": str(limit),
+                "--after": data["next"],
+            }
+            screen.verbatim(frame.command("list", options=options))
 
-    carry_out(frame_of(context, db, as_json), run, show)
+    carry_out(frame, run, show)
 
 
 def _mark(state: str, *, blocked: bool) -> Mark:
