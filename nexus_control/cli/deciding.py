@@ -119,7 +119,7 @@ def request(
         with opened_router(database=IN_MEMORY, config=found if adapter else None, factory=None) as router:
             data = requesting.request(store, checked, router if isinstance(router, PlanChecker) else None)
         nonlocal to_approve
-        to_approve = _approving(frame, store, data["request_id"], found)
+        to_approve = _approving(frame, store, data["request_id"], _readable(found))
         return data
 
     to_approve = ""
@@ -129,6 +129,16 @@ def request(
         screen.verbatim(to_approve)
 
     carry_out(frame, run, show)
+
+
+def _readable(config: Path | None) -> Path | None:
+    """The adapters' file, for who looks at a request: not one that would keep them from looking."""
+    try:
+        if config is not None:
+            load_adapters(config)
+    except NexusControlError:
+        return None
+    return config
 
 
 def _approving(frame: Frame, store: DecisionStore, request_id: str, config: Path | None) -> str:

@@ -16,6 +16,9 @@ from typer.testing import CliRunner
 from nexus_control.cli.main import app
 from tests.support.places import REPOSITORY
 
+LAUNCHER = [sys.executable, "-P", "-E", "-m", "nexus_control"]
+"""How the commands begin that are printed; `-E` is left out where PYTHONPATH names the package."""
+
 
 def environment(**changes: str) -> dict[str, str]:
     """Ours, but for what would choose width or colour."""

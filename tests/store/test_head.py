@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
+from nexus_control.beside import unknown_to_head
 from nexus_control.checkpoints import last_published, publish, require_continued, rotate
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.head import Head, advance, head_of, losses, parse_head, remember
 from nexus_control.storage import open_storage
-from nexus_control.upkeep import accept_rollback, find_faults, rebuild_derived, unknown_to_head
+from nexus_control.upkeep import accept_rollback, find_faults, rebuild_derived
 from tests.support.contents import contents
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, approved, data_of
 from tests.support.routers import ScriptedRouter, good_answer
@@ -298,7 +299,7 @@ def test_where_the_head_cannot_be_written_no_execution_begins(
     assert (result.error_code, router.runs) == ("STORE_UNAVAILABLE", 0)
     assert "store.db.head" in (result.error or "")
     assert contents(on_file.store) == before
-    assert find_faults(on_file.store) == []
+    assert [fault.code for fault in find_faults(on_file.store)] == ["HEAD_UNREADABLE"]
     assert "store.db.head" in (unknown_to_head(on_file.store) or "")
     (tmp_path / "store.db.head").rmdir()
     assert execute(on_file, request_id, router) is None
