@@ -177,7 +177,9 @@ def last_published(store: DecisionStore) -> Checkpoint | None:
 
 
 def lost_checkpoint(session: ReadSession, sidecar: Sidecar) -> str | None:
-    """The note beside the store, if the log does not continue it. Raises LOG_INCONSISTENT where no note is there."""
+    """The note beside the store, if the log does not continue it. Raises LOG_INCONSISTENT where no note is there, and
+    STORE_UNAVAILABLE where that cannot be read.
+    """
     try:
         _require_last(session, sidecar)
         return None

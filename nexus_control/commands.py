@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 _PACKAGE_FOLDER = str(Path(__file__).absolute().parent.parent)
-_SECRET_PARAMETER = re.compile(r"([?&])[^=&#]*password[^=&#]*=[^&#]*", re.IGNORECASE)
+_SECRET_PARAMETER = re.compile(r"(?<=[?&])[^=&#]*password[^=&#]*=[^&#]*&?", re.IGNORECASE)
 
 
 class AsIs(str):
@@ -81,7 +81,7 @@ def without_password(place: str) -> str:
         return place
     before, at, after = rest.rpartition("@")
     user = re.split("[:/?#]", before, maxsplit=1)[0]
-    return _SECRET_PARAMETER.sub(r"\1", f"{scheme}://{user}{at}{after}")
+    return _SECRET_PARAMETER.sub("", f"{scheme}://{user}{at}{after}")
 
 
 def _launcher() -> list[str]:

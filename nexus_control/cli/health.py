@@ -44,7 +44,9 @@ _LOST = (
     " taken back since this copy was made, for this store would execute it again. Then whoever owns the store accepts"
     " that, with --accept-rollback:"
 )
-_UNREADABLE = "Find out what happened to the named file. Put it back, readable for who runs this, or move it away; then look again:"
+_UNREADABLE = (
+    "Find out what happened to that file. Put it back, readable for you, or move it away; then look again:"
+)
 
 _FORM = "FORM_DIFFERS"
 _DERIVED = {"TREE_DIFFERS": "tree", "PROJECTION_DIFFERS": "projections"}

@@ -166,8 +166,8 @@ def _require_ours(path: Path) -> None:
 def migrate(
     connection: sqlite3.Connection, where: str, migrations: Sequence[Sequence[str]] = MIGRATIONS
 ) -> None:
-    """Bring the schema up to date, one transaction a migration. Raises STORE_UNAVAILABLE for what is not ours, and for a
-    form that its version did not make: to make it anew would hide what somebody did to it.
+    """Bring the schema up to date, one transaction a migration. Raises STORE_UNAVAILABLE for what is not ours, and for
+    a form that its version did not make: to make it anew would hide what somebody did to it.
     """
     while (version := _schema_version(connection, where, len(migrations))) < len(migrations):
         with transaction(connection, "BEGIN IMMEDIATE"):
