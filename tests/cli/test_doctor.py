@@ -204,9 +204,7 @@ def test_doctor_names_the_damage_ends_with_3_and_leaves_all_as_it_is(what: str, 
     assert kept(commands.folder) == before
 
 
-@pytest.mark.parametrize(
-    "what", [name for name, (*_, advice) in DAMAGE.items() if advice == "--rebuild"]
-)
+@pytest.mark.parametrize("what", [name for name, (*_, advice) in DAMAGE.items() if advice == "--rebuild"])
 def test_what_holds_no_data_is_made_as_it_was_and_what_does_is_left(what: str, commands: Commands) -> None:
     DAMAGE[what][0](commands.folder / "store.db")
     holds_data = what in ("a table added", "a column added")
