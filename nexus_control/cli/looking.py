@@ -106,17 +106,18 @@ def list_requests(
     Example: nexus-control list --state pending_approval --mine
     """
     frame = frame_of(context, db, as_json)
-    awaited = identity(acting_as)[0].id if mine else awaiting
+    values: Data = {
+        "state": state,
+        "label": label,
+        "requester": requester,
+        "awaiting": awaiting,
+        "limit": limit,
+        "after": after,
+    }
 
     def run(store: DecisionStore) -> Data:
-        values = {
-            "state": state,
-            "label": label,
-            "requester": requester,
-            "awaiting": awaited,
-            "limit": limit,
-            "after": after,
-        }
+        if mine:
+            values["awaiting"] = identity(acting_as)[0].id
         return listing.list_requests(store, door.validated(door.ListArguments, values))
 
     def show(screen: Screen, data: Data) -> None:
@@ -136,13 +137,9 @@ def list_requests(
         screen.grid(columns("id|state|agreed|goal", rows))
         if data["next"]:
             screen.prose("There are more:")
+            following = {**values, "after": data["next"]}
             options = {
-                "--state": state,
-                "--label": label,
-                "--requester": requester,
-                "--awaiting": awaited,
-                "--limit": str(limit),
-                "--after": data["next"],
+                f"--{name}": None if value is None else str(value) for name, value in following.items()
             }
             screen.verbatim(frame.command("list", options=options))
 
