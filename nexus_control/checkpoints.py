@@ -15,7 +15,7 @@ somebody who owns both the store and the key.
 """
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from nexus_control import head
@@ -47,9 +47,10 @@ from nexus_control.storage.contract import Entry
 from nexus_control.storage.sidecar import Sidecar
 from nexus_control.store import DecisionStore
 
-_KEY, _NEXT_KEY, _LAST = "key", "key.next", "checkpoint"
+KEY, NEXT_KEY, LAST = "key", "key.next", "checkpoint"
+"""What lies beside the store."""
+
 _KEY_TEXT = "nexus-control/key/v1"
-_LONGEST_LOST = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,20 +177,19 @@ def last_published(store: DecisionStore) -> Checkpoint | None:
 
 
 def lost_checkpoint(session: ReadSession, sidecar: Sidecar) -> str | None:
-    """The note beside the store, if the log does not continue it. Raises LOG_INCONSISTENT where no note is there."""
+    """The note beside the store, if the log does not continue it. Raises LOG_INCONSISTENT where no note is there, and
+    STORE_UNAVAILABLE where that cannot be read.
+    """
     try:
         _require_last(session, sidecar)
         return None
     except NexusControlError as fault:
-        content = sidecar.read(_LAST) or b""
+        content = sidecar.read(LAST) or b""
         if fault.code != ErrorCode.LOG_INCONSISTENT:
             raise
-        try:
-            if len(content) <= _LONGEST_LOST:
-                return content.decode()
-        except UnicodeDecodeError:
-            pass
-        raise _inconsistent(f"{sidecar.place(_LAST)} is no checkpoint: move it away") from None
+        with suppress(UnicodeDecodeError):
+            return content.decode()
+        raise _inconsistent(f"{sidecar.place(LAST)} is no checkpoint: move it away") from None
 
 
 def keys_of(store: DecisionStore) -> list[KeyRecord]:
@@ -213,7 +213,7 @@ def rotate(store: DecisionStore) -> KeyRecord:
     sidecar = store.sidecar
     with continuing(store) as session:
         verifier, old = _current(session, sidecar)
-        new = _key_in(sidecar, _NEXT_KEY) or _keep_new_key(sidecar, _NEXT_KEY)
+        new = key_in(sidecar, NEXT_KEY) or _keep_new_key(sidecar, NEXT_KEY)
         _append_key(session, verifier.name, new, signed_by=old)
         record = _records(session)[-1]
     _settle_key(store)
@@ -228,12 +228,12 @@ def give_key(store: DecisionStore) -> KeyRecord:
     """
     sidecar = store.sidecar
     with continuing(store) as session:
-        records, key = _records(session), _key_in(sidecar, _KEY)
+        records, key = _records(session), key_in(sidecar, KEY)
         if records and key is not None and key.public == records[-1].verifier.key:
             raise NexusControlError(
                 ErrorCode.KEY_UNUSABLE,
-                f"{sidecar.place(_KEY)} is the log's key: rotate it instead",
-                {"path": sidecar.place(_KEY)},
+                f"{sidecar.place(KEY)} is the log's key: rotate it instead",
+                {"path": sidecar.place(KEY)},
             )
         _make_key(session, sidecar)
         return _records(session)[-1]
@@ -262,12 +262,12 @@ def _publish(session: WriteSession, sidecar: Sidecar) -> Published:
     checkpoint = Checkpoint(origin=verifier.name, size=size, root=root)
     note = sign_note(checkpoint.to_text(), verifier.name, key)
     if last != checkpoint:
-        sidecar.replace(_LAST, note.encode())
+        sidecar.replace(LAST, note.encode())
     return Published(checkpoint=checkpoint, note=note, verifier=verifier)
 
 
 def _require_last(session: ReadSession, sidecar: Sidecar) -> Checkpoint | None:
-    content = sidecar.read(_LAST)
+    content = sidecar.read(LAST)
     if content is None:
         return None
     try:
@@ -283,7 +283,7 @@ def _continued(session: ReadSession, sidecar: Sidecar, content: bytes) -> Checkp
     try:
         last = _signed_checkpoint(content.decode(), [record.verifier for record in _records(session)])
     except (NexusControlError, UnicodeDecodeError) as error:
-        raise _inconsistent(f"{sidecar.place(_LAST)} is no checkpoint of this log: {error}") from None
+        raise _inconsistent(f"{sidecar.place(LAST)} is no checkpoint of this log: {error}") from None
     _require_continues(last, session.rows.log_size(), session.rows.subtree)
     return last
 
@@ -315,28 +315,32 @@ def _current(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, Private
     if not records:
         return _make_key(session, sidecar)
     verifier = records[-1].verifier
-    for name in (_KEY, _NEXT_KEY):
-        key = _key_in(sidecar, name)
+    for name in (KEY, NEXT_KEY):
+        key = key_in(sidecar, name)
         if key is not None and key.public == verifier.key:
-            if name == _NEXT_KEY:  # a rotation that was interrupted after the log had named the new key
-                sidecar.rename(_NEXT_KEY, _KEY)
+            if name == NEXT_KEY:  # a rotation that was interrupted after the log had named the new key
+                sidecar.rename(NEXT_KEY, KEY)
             return verifier, key
-    raise NexusControlError(
+    raise not_the_key(sidecar, verifier)
+
+
+def not_the_key(sidecar: Sidecar, verifier: Verifier) -> NexusControlError:
+    return NexusControlError(
         ErrorCode.KEY_UNUSABLE,
-        f"{sidecar.place(_KEY)} is not the key that the log names ({verifier}): put that back",
-        {"path": sidecar.place(_KEY), "verifier": str(verifier)},
+        f"{sidecar.place(KEY)} is not the key that the log names ({verifier}): put that back",
+        {"path": sidecar.place(KEY), "verifier": str(verifier)},
     )
 
 
 def _make_key(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, PrivateKey]:
-    key = _key_in(sidecar, _KEY) or _keep_new_key(sidecar, _KEY)
+    key = key_in(sidecar, KEY) or _keep_new_key(sidecar, KEY)
     records = _records(session)
     name = records[0].verifier.name if records else _new_origin(session)
     _append_key(session, name, key, signed_by=key)
     return Verifier(name=name, key=key.public), key
 
 
-def _key_in(sidecar: Sidecar, name: str) -> PrivateKey | None:
+def key_in(sidecar: Sidecar, name: str) -> PrivateKey | None:
     """The private key that lies there. An empty file, which a kill of an earlier version could leave, holds none.
     Raises KEY_UNUSABLE, and names the file.
     """

@@ -58,6 +58,14 @@ class DecisionStore:
         """What lies beside the store: the key of its log, the last checkpoint, and the head."""
         return self._storage.sidecar
 
+    def form_differences(self) -> list[str]:
+        """What of the storage's form is not as this version makes it, in one line each."""
+        return self._storage.form_differences()
+
+    def mend_form(self) -> None:
+        """Make indexes, views and triggers of the storage as this version makes them."""
+        self._storage.mend_form()
+
     def __enter__(self) -> "DecisionStore":
         return self
 

@@ -1,15 +1,17 @@
 """What a store can prove about itself from its entries alone: the log is whole, and the projections equal a replay.
 
-`find_faults` recomputes every position, generation, seq, digest and chain hash, the Merkle tree, and every projection.
-It finds a change by anybody who did not recompute all that hangs on it, and one that does not continue the head or the
-checkpoint beside the store; against who owns them all, only a checkpoint kept elsewhere helps. It reports whatever lies
-in the file, and raises for none of it.
+`find_faults` holds the form of the storage (tables, indexes, guards) against what this version makes, and recomputes
+every position, generation, seq, digest and chain hash, the Merkle tree, and every projection. It finds a change by
+anybody who did not recompute all that hangs on it, and one that does not continue the head or the checkpoint beside the
+store; against who owns them all, only a checkpoint kept elsewhere helps. It reports whatever lies in the file, and
+raises for none of it.
 
 The Merkle tree is a second record of the log. One that is whole, but of other entries, says that entries were taken
 away, put in or moved even where every chain is whole; only a tree that contradicts itself is itself at fault.
 
-`rebuild_derived` throws tree and projections away and makes them anew. A decision that was only reserved has no entry
-yet: its row, and the order in which decisions came, are carried over from the old projections where there are any.
+`rebuild_derived` mends the form where that holds no data, throws tree and projections away and makes them anew. A
+decision that was only reserved has no entry yet: its row, and the order in which decisions came, are carried over from
+the old projections where there are any.
 
 `accept_rollback` is its owner's word that a store goes on although it does not continue what lies beside it.
 """
@@ -21,16 +23,17 @@ from typing import get_args
 
 from nexus_control import head
 from nexus_control.actors import Actor
-from nexus_control.checkpoints import key_record_of, last_published, lost_checkpoint
+from nexus_control.beside import look_at_checkpoint, look_at_head
+from nexus_control.checkpoints import key_record_of, lost_checkpoint
 from nexus_control.entries import RECORDS, chain_of, contents_of, digest_of, leaf_of, to_event
-from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import EventType
+from nexus_control.errors import NexusControlError
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.evidence.merkle import Subtrees, whole_tree
 from nexus_control.facts import Facts, fold
 from nexus_control.projection import StoredDecision, brought_by, import_record_of, to_projection
 from nexus_control.records import encode
 from nexus_control.storage.contract import Entry, EntryKind, Placed, Projection, Reader
+from nexus_control.storage.faults import is_damage
 from nexus_control.store import DecisionStore
 
 _FIRST = -(2**63)
@@ -38,15 +41,6 @@ _FIRST = -(2**63)
 
 _UNREADABLE = (ValueError, RecursionError)
 """What reading a text raises that says nothing, or nests too deep."""
-
-
-_REMEMBERED = {
-    EventType.EXECUTION_REQUESTED,
-    EventType.APPROVAL_DENIED,
-    EventType.APPROVAL_REVOKED,
-    EventType.DECISION_WITHDRAWN,
-}
-"""The events after which the head is brought forward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,36 +53,29 @@ class Fault:
 
 
 def find_faults(store: DecisionStore) -> list[Fault]:
-    """Every fault of the store; empty when it is whole. What is derived is looked at once the log is found whole."""
+    """Every fault of the store; empty when it is whole. What is derived is looked at once the log is found whole, and
+    what lies beside it (`beside`) once that is whole, too. Raises STORE_UNAVAILABLE where it cannot be looked at.
+    """
+    faults = list[Fault]()
     try:
+        faults += [Fault(code="FORM_DIFFERS", detail=each) for each in store.form_differences()]
         with store.reading() as session:
             log = session.rows.log(_FIRST)
-            faults = list(_log_faults(log))
-            if not faults:
+            found = list(_log_faults(log))
+            if not found:
                 looks = (_index_faults, _tree_faults, _projection_faults)
-                faults = [fault for look in looks for fault in look(session.rows, log)]
+                found = [fault for look in looks for fault in look(session.rows, log)]
     except NexusControlError as fault:
-        if fault.code != ErrorCode.STORE_UNAVAILABLE:
+        if not is_damage(fault):
             raise
-        return [Fault(code="STORE_UNREADABLE", detail=fault.message)]
-    return faults or [*_head_faults(store), *_checkpoint_faults(store)]
+        return [*faults, Fault(code="STORE_UNREADABLE", detail=fault.message)]
+    return [*faults, *found] if found else [*faults, *_beside(store)]
 
 
-def unknown_to_head(store: DecisionStore) -> str | None:
-    """Why an older copy of this store might not be noticed by the head beside it; None where it would be."""
-    place = head.place_of(store.sidecar)
-    try:
-        content = head.slot_of(store.sidecar).read()
-    except NexusControlError as fault:
-        return f"{fault.message}; nothing is executed until it can be"
-    if not content:
-        return f"{place} is not there yet: it is written when something is executed, denied, revoked or withdrawn"
-    known = head.parse_head(content)
-    if known is None:
-        return f"{place} is no head: it is replaced when something is executed, denied, revoked or withdrawn"
-    with store.reading() as session:
-        later = [placed for placed in session.rows.log(known.size) if _is_remembered(placed.entry)]
-    return f"{place} does not know of entry {later[-1].position}: it could not be written" if later else None
+def _beside(store: DecisionStore) -> Iterator[Fault]:
+    for finding in (look_at_head(store), look_at_checkpoint(store)):
+        if finding.status == "fail":
+            yield Fault(code=finding.code, detail=finding.reason)
 
 
 def accept_rollback(store: DecisionStore, actor: Actor) -> bool:
@@ -109,36 +96,16 @@ def accept_rollback(store: DecisionStore, actor: Actor) -> bool:
 
 
 def rebuild_derived(store: DecisionStore) -> int:
-    """Replace tree and projections by what the entries add up to; the number of decisions."""
+    """Make what holds no data as this version makes it, and replace tree and projections by what the entries add up to;
+    the number of decisions.
+    """
+    store.mend_form()
     with store.writing() as session:
         log = session.rows.log()
         rebuilt = list(_replayed(log, _projections(session.rows)))
         session.rows.replace_projections(rebuilt)
         session.rows.replace_subtrees(_subtrees(log))
     return len(rebuilt)
-
-
-def _is_remembered(entry: Entry) -> bool:
-    return entry.kind == "import" or (
-        entry.kind == "decision" and entry.origin == "local" and entry.event_type in _REMEMBERED
-    )
-
-
-def _head_faults(store: DecisionStore) -> Iterator[Fault]:
-    try:
-        content = head.slot_of(store.sidecar).read()
-        with store.reading() as session:
-            head.require_continued(session, store.sidecar, content)
-    except NexusControlError as fault:
-        if fault.code == ErrorCode.STORE_ROLLED_BACK:  # what cannot be read says nothing
-            yield Fault(code=fault.code.value, detail=fault.message)
-
-
-def _checkpoint_faults(store: DecisionStore) -> Iterator[Fault]:
-    try:
-        last_published(store)
-    except NexusControlError as fault:
-        yield Fault(code="CHECKPOINT_DIFFERS", detail=fault.message)
 
 
 def _index_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:

@@ -31,6 +31,7 @@ from nexus_control.cli.frame import (
 )
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.signing import SignatureFile, Signing, SignKey, StatementFile, require_basis_of
+from nexus_control.commands import approving
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.config import load_adapters
 from nexus_control.execution.opening import opened_router
@@ -95,6 +96,8 @@ def request(
     Example: nexus-control request "Rotate the API keys" --mode apply --min-approvals 2
     """
 
+    frame = frame_of(context, db, as_json)
+
     def run(store: DecisionStore) -> Data:
         actor, _ = identity(acting_as)
         values: dict[str, Any] = {
@@ -114,13 +117,36 @@ def request(
         checked = door.validated(door.RequestArguments, values)
         found = config_or_default(config)
         with opened_router(database=IN_MEMORY, config=found if adapter else None, factory=None) as router:
-            return requesting.request(store, checked, router if isinstance(router, PlanChecker) else None)
+            data = requesting.request(store, checked, router if isinstance(router, PlanChecker) else None)
+        nonlocal to_approve
+        to_approve = _approving(frame, store, data["request_id"], _readable(found))
+        return data
+
+    to_approve = ""
 
     def show(screen: Screen, data: Data) -> None:
         screen.prose(f"{data['request_id']} is {data['state']}{_quorum(data)}.")
-        screen.verbatim(f"nexus-control approve {data['request_id']}")
+        screen.verbatim(to_approve)
 
-    carry_out(frame_of(context, db, as_json), run, show)
+    carry_out(frame, run, show)
+
+
+def _readable(config: Path | None) -> Path | None:
+    """The adapters' file, for who looks at a request: not one that would keep them from looking."""
+    try:
+        if config is not None:
+            load_adapters(config)
+    except NexusControlError:
+        return None
+    return config
+
+
+def _approving(frame: Frame, store: DecisionStore, request_id: str, config: Path | None) -> str:
+    policy = store.load(request_id).facts.policy
+    signed = policy is not None and policy.min_assurance == "signed"
+    return approving(
+        request_id, frame.path, config=config, allowed_signers=frame.allowed_signers, signed=signed
+    )
 
 
 def approve(

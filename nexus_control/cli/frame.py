@@ -17,6 +17,7 @@ import typer
 
 from nexus_control.actors import Actor
 from nexus_control.cli.screen import Mark, Screen, visible_json
+from nexus_control.commands import Options, command, shell_line
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.payloads import Assurance
 from nexus_control.results import fault_of
@@ -90,6 +91,11 @@ class Frame:
             allowed_signers or self.allowed_signers,
         )
 
+    def command(self, *verbs: str, argument: str | Path | None = None, options: Options | None = None) -> str:
+        """What somebody is given to run on this store next, from whatever folder."""
+        named = {"--db": self.path, **(options or {})}
+        return shell_line(command(*verbs, argument=argument, options=named))
+
     def store(self) -> DecisionStore:
         return DecisionStore(self.path, allowed_signers=self.allowed_signers)
 
@@ -151,6 +157,8 @@ def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:
         screen = Screen(sys.stderr)
         screen.prose(fault.message, Mark(f"{fault.code}:", "bad"))
         screen.prose(advice)
+        if isinstance(to_run := fault.details.get("command"), str):
+            screen.verbatim(to_run)
     if fault.code in _NOT_VERIFIED_CODES:
         return typer.Exit(NOT_VERIFIED)
     return typer.Exit(USAGE if fault.code in _USAGE_CODES else REFUSED)

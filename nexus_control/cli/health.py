@@ -1,4 +1,9 @@
-"""The command of those who operate a store: doctor."""
+"""The command of those who operate a store: doctor.
+
+Each check passes, fails, or is skipped, and then says why: what was not looked at is never said to be so. Nothing is
+written but with `--rebuild` and `--accept-rollback`; a store of an earlier version is brought up to date, as by any
+command, unless somebody changed its form.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,29 +17,52 @@ from nexus_control.cli.frame import (
     AsJson,
     Data,
     Database,
-    carry_out,
+    Frame,
+    answer,
     frame_of,
     identity,
     refuse,
 )
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
+from nexus_control.commands import without_password
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.storage.faults import is_damage
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import listing
 
 if TYPE_CHECKING:
+    from nexus_control.beside import Finding
     from nexus_control.upkeep import Fault
 
-_REBUILD = "Run `nexus-control doctor --rebuild`: what is derived is made anew from the log, which is whole."
+_REBUILD = (
+    "The log is whole. Find out who changed the database past nexus-control. Then make indexes, triggers and what is"
+    " derived anew from the log, with --rebuild:"
+)
 _LOG = "Execute nothing from this store. Compare it with packages and bundles that were exported, and restore a backup."
 _LOST = (
     "Put back the database that continues what lies beside it. If it is lost, find out what was executed, denied or"
-    " taken back since this copy was made, for this store would execute it again. Then whoever owns the store runs"
-    " `nexus-control doctor --accept-rollback`."
+    " taken back since this copy was made, for this store would execute it again. Then whoever owns the store accepts"
+    " that, with --accept-rollback:"
+)
+_UNREADABLE = (
+    "Find out what happened to that file. Put it back, readable for you, or move it away; then look again:"
 )
 
+_FORM = "FORM_DIFFERS"
 _DERIVED = {"TREE_DIFFERS": "tree", "PROJECTION_DIFFERS": "projections"}
-_BESIDE = {"STORE_ROLLED_BACK": "head", "CHECKPOINT_DIFFERS": "checkpoint"}
+_CONTINUED = {"STORE_ROLLED_BACK", "CHECKPOINT_DIFFERS"}
+_BESIDE = {*_CONTINUED, "HEAD_UNREADABLE", "KEY_UNUSABLE", "CHECKPOINT_UNREADABLE"}
+_LEFT_BESIDE = ("key", "key.next", "head", "checkpoint", "runs")
+
+_MEANING = {
+    "form": "tables, indexes and triggers are those of this version, and no others",
+    "log": "every entry has its place, digest and chain hash",
+    "tree": "the Merkle tree over the log is that of its entries",
+    "projections": "what lists and states are read from is a replay of the log",
+    "head": "the log continues what was executed, denied or taken back, as the head beside it says",
+    "key": "the key that the log names is there, and readable by its owner alone",
+    "checkpoint": "the log continues the last checkpoint that was signed, beside the database",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -64,90 +92,138 @@ def doctor(
     """
     frame = frame_of(context, db, as_json)
     if not Path(frame.path).is_file():
-        raise refuse(
-            frame, NexusControlError(ErrorCode.STORE_UNAVAILABLE, f"There is no database at {frame.path}")
-        )
+        message = f"There is no database at {without_password(frame.path)}"
+        raise refuse(frame, NexusControlError(ErrorCode.STORE_UNAVAILABLE, message))
 
-    def run(store: DecisionStore) -> Data:
-        from nexus_control import upkeep
+    def run() -> Data:
+        if not Path(frame.path).stat().st_size:
+            return _report(frame, [_emptied(frame.path)], {}, None)
+        try:
+            store = frame.store()
+        except NexusControlError as fault:
+            if not is_damage(fault):
+                raise
+            return _report(frame, [_unreadable(fault)], {}, None)
+        with store:
+            return _examined(frame, store, rebuild, accept_rollback, acting_as)
 
-        faults = upkeep.find_faults(store)
-        rebuilt, accepted = 0, False
-        if rebuild and _next(faults) == _REBUILD:
-            rebuilt = upkeep.rebuild_derived(store)
-            faults = upkeep.find_faults(store)
-        if accept_rollback and _next(faults) == _LOST:
-            accepted = upkeep.accept_rollback(store, identity(acting_as)[0])
-            faults = upkeep.find_faults(store)
-        approved = list[Data]()
-        if accepted:
-            page = door.validated(door.ListArguments, {"state": "approved", "limit": door.MAX_PAGE})
-            approved += listing.list_requests(store, page)["requests"]
-        unknown = None if faults else upkeep.unknown_to_head(store)
-        with store.reading() as session:
-            entries = session.rows.log_size()
-        return {
-            "ok": not faults,
-            "entries": entries,
-            "rebuilt": rebuilt,
-            "accepted": accepted,
-            "approved": [line["request_id"] for line in approved],
-            "checks": _checks(faults, unknown),
-            "notes": [unknown] if unknown else [],
-            "faults": [
-                {"code": each.code, "position": each.position, "detail": each.detail} for each in faults
-            ],
-            "next": _next(faults),
-        }
-
-    if not carry_out(frame, run, _show)["ok"]:
+    if not answer(frame, run, _show)["ok"]:
         raise typer.Exit(NOT_VERIFIED)
 
 
-def _checks(faults: list["Fault"], unknown: str | None) -> Data:
-    """A store that opened has all migrations; what is derived is only looked at where the log is whole, and what lies
-    beside it only where that is, too. `unknown` is why the head says less than it might.
+def _examined(
+    frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback: bool, acting_as: str | None
+) -> Data:
+    from nexus_control import beside, upkeep
+
+    faults = upkeep.find_faults(store)
+    done: Data = {"rebuilt": 0, "accepted": False, "approved": []}
+    if rebuild and _advice(faults) == _REBUILD:
+        done["rebuilt"] = upkeep.rebuild_derived(store)
+        faults = upkeep.find_faults(store)
+        if any(fault.code == _FORM for fault in faults):  # what holds data, and is not made anew
+            return _report(frame, faults, {}, _entries(store)) | done | {"next": _LOG, "command": None}
+    if accept_rollback and _advice(faults) == _LOST:
+        done["accepted"] = upkeep.accept_rollback(store, identity(acting_as)[0])
+        faults = upkeep.find_faults(store)
+    if done["accepted"]:
+        page = door.validated(door.ListArguments, {"state": "approved", "limit": door.MAX_PAGE})
+        done["approved"] = [line["request_id"] for line in listing.list_requests(store, page)["requests"]]
+    if {fault.code for fault in faults} - _BESIDE - {_FORM}:
+        return _report(frame, faults, {}, _entries(store)) | done
+    found = {
+        "head": beside.look_at_head(store),
+        "key": beside.look_at_key(store),
+        "checkpoint": beside.look_at_checkpoint(store),
+    }
+    if found["key"].status == "fail":
+        faults = [*faults, upkeep.Fault(code=found["key"].code, detail=found["key"].reason)]
+    return _report(frame, faults, found, _entries(store)) | done
+
+
+def _entries(store: DecisionStore) -> int | None:
+    """How many the log has, where that can be read."""
+    try:
+        with store.reading() as session:
+            return session.rows.log_size()
+    except NexusControlError as fault:
+        if not is_damage(fault):
+            raise
+        return None
+
+
+def _emptied(path: str) -> "Fault":
+    from nexus_control.upkeep import Fault
+
+    left = [f"{path}.{name}" for name in _LEFT_BESIDE if Path(f"{path}.{name}").exists()]
+    said = f": {', '.join(left)} beside it says that there was a store in it" if left else ""
+    return Fault(code="STORE_EMPTIED", detail=f"{path} is an empty file, and no store{said}")
+
+
+def _unreadable(fault: NexusControlError) -> "Fault":
+    from nexus_control.upkeep import Fault
+
+    return Fault(code="STORE_UNREADABLE", detail=fault.message)
+
+
+def _report(frame: Frame, faults: list["Fault"], beside: dict[str, "Finding"], entries: int | None) -> Data:
+    checks, reasons = _checks(faults, beside)
+    advice = _advice(faults)
+    options = {_REBUILD: "--rebuild", _LOST: "--accept-rollback"}
+    command = [options[advice]] if advice in options else []
+    return {
+        "ok": not faults,
+        "entries": entries,
+        "rebuilt": 0,
+        "accepted": False,
+        "approved": [],
+        "checks": checks,
+        "reasons": reasons,
+        "faults": [{"code": each.code, "position": each.position, "detail": each.detail} for each in faults],
+        "next": advice,
+        "command": frame.command("doctor", *command) if advice not in (None, _LOG) else None,
+    }
+
+
+def _checks(faults: list["Fault"], beside: dict[str, "Finding"]) -> tuple[dict[str, str], dict[str, str]]:
+    """How each check went, and why those were skipped that were: what is derived is only looked at where the log is
+    whole, and what lies beside it where that is whole, too.
     """
     codes = {fault.code for fault in faults}
-    if codes - _DERIVED.keys() - _BESIDE.keys():
-        return dict.fromkeys(_MEANING, "skipped") | {"migrations": "pass", "log": "fail"}
-    derived = {name: "fail" if code in codes else "pass" for code, name in _DERIVED.items()}
-    if "fail" in derived.values():
-        beside = dict.fromkeys(_BESIDE.values(), "skipped")
-    else:
-        beside = {name: "fail" if code in codes else "pass" for code, name in _BESIDE.items()}
-        if unknown:
-            beside["head"] = "info"
-    return {"migrations": "pass", "log": "pass", **derived, **beside}
+    unread = bool(codes & {"STORE_UNREADABLE", "STORE_EMPTIED"})
+    is_whole = not codes - _DERIVED.keys() - _BESIDE - {_FORM} or bool(beside)
+    checks = {"form": "fail" if _FORM in codes else "skipped" if unread and not beside else "pass"}
+    checks["log"] = "pass" if is_whole else "fail"
+    for code, name in _DERIVED.items():
+        checks[name] = "skipped" if not is_whole else "fail" if code in codes else "pass"
+    for name in ("head", "key", "checkpoint"):
+        checks[name] = beside[name].status if name in beside else "skipped"
+    reasons = {
+        name: (beside[name].reason if name in beside else _NOT_LOOKED_AT)
+        for name, status in checks.items()
+        if status == "skipped"
+    }
+    return checks, reasons
 
 
-def _next(faults: list["Fault"]) -> str | None:
+_NOT_LOOKED_AT = "not looked at: what it would be held against is not whole"
+
+
+def _advice(faults: list["Fault"]) -> str | None:
     codes = {fault.code for fault in faults}
     if not codes:
         return None
-    if codes <= _DERIVED.keys():
+    if codes - _DERIVED.keys() - _BESIDE - {_FORM}:
+        return _LOG
+    if codes & {*_DERIVED, _FORM}:
         return _REBUILD
-    return _LOST if codes <= _BESIDE.keys() else _LOG
-
-
-_MEANING = {
-    "migrations": "the database has the newest form",
-    "log": "every entry has its place, digest and chain hash",
-    "tree": "the Merkle tree over the log is that of its entries",
-    "projections": "what lists and states are read from is a replay of the log",
-    "head": "the log continues what was executed, denied or taken back, as the head beside it says",
-    "checkpoint": "the log continues the last checkpoint that was signed, beside the database",
-}
-
-
-def _meaning(name: str, status: str) -> str:
-    return f"not so: {_MEANING[name]}" if status == "fail" else _MEANING[name]
+    return _LOST if codes <= _CONTINUED else _UNREADABLE
 
 
 def _show(screen: Screen, data: Data) -> None:
-    kinds = {"pass": "good", "fail": "bad", "info": "stopped", "skipped": "stopped"}
+    kinds = {"pass": "good", "fail": "bad", "skipped": "stopped"}
     rows: list[tuple[Cell, ...]] = [
-        (name, Mark(status, kinds[status]), _meaning(name, status))  # pyright: ignore[reportArgumentType]
+        (name, Mark(status, kinds[status]), _said(data, name, status))  # pyright: ignore[reportArgumentType]
         for name, status in data["checks"].items()
     ]
     screen.grid(columns("check|status|what it says", rows))
@@ -163,11 +239,18 @@ def _show(screen: Screen, data: Data) -> None:
         )
         for request_id in data["approved"]:
             screen.verbatim(request_id)
-    for note in data["notes"]:
-        screen.prose(note, Mark("head:", "stopped"))
     if data["ok"]:
-        screen.prose(f"{data['entries']} entries, recomputed.", Mark("Whole.", "good"))
+        skipped = f" Not looked at: {', '.join(data['reasons'])}." if data["reasons"] else ""
+        screen.prose(f"{data['entries']} entries, recomputed.{skipped}", Mark("Whole.", "good"))
         return
     for fault in data["faults"][:20]:
         screen.prose(fault["detail"], Mark(fault["code"], "bad"))
     screen.prose(data["next"])
+    if data["command"]:
+        screen.verbatim(data["command"])
+
+
+def _said(data: Data, name: str, status: str) -> str:
+    if status == "skipped":
+        return data["reasons"][name]
+    return f"not so: {_MEANING[name]}" if status == "fail" else _MEANING[name]

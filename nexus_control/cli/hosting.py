@@ -1,12 +1,10 @@
 """The command that registers the server with an agent host: install.
 
-It prints what the host wants, a command or a piece of its configuration; it changes no file itself. Paths are
-absolute and the interpreter is the one that runs now, because a host starts the server from anywhere.
+It prints what the host wants, a command or a piece of its configuration; it changes no file itself. A host starts the
+server from anywhere, also in a folder that an attacker filled: `commands` says what that must not change.
 """
 
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -23,6 +21,7 @@ from nexus_control.cli.frame import (
     frame_of,
 )
 from nexus_control.cli.screen import Screen
+from nexus_control.commands import command, shell_line
 from nexus_control.errors import invalid_argument
 
 _NAME = "nexus-control"
@@ -77,7 +76,7 @@ def install(
 
     def show(_screen: Screen, data: Data) -> None:
         if "command" in data:
-            typer.echo(shlex.join(data["command"]))
+            typer.echo(shell_line(data["command"]))
             return
         typer.echo(f"Put this into {data['file']}:", err=True)
         typer.echo(json.dumps(data["config"], indent=2))
@@ -86,7 +85,5 @@ def install(
 
 
 def _serving(frame: Frame, config: Path | None) -> list[str]:
-    serving = [sys.executable, "-m", "nexus_control", "serve", "--db", str(Path(frame.path).absolute())]
-    for option, file in (("--config", config), ("--allowed-signers", frame.allowed_signers)):
-        serving += [] if file is None else [option, str(file.absolute())]
-    return serving
+    options = {"--db": frame.path, "--config": config, "--allowed-signers": frame.allowed_signers}
+    return command("serve", options=options)

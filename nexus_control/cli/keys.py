@@ -112,21 +112,22 @@ def export(context: typer.Context, db: Database = None, as_json: AsJson = False)
 
     Example: nexus-control key export
     """
+    frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
         from nexus_control import checkpoints
 
         records = checkpoints.keys_of(store)
         if not records:
-            raise invalid_argument(
-                "--db", "names a store whose log has no key yet: make one with key generate"
-            )
+            fault = invalid_argument("--db", "names a store whose log has no key yet: make one")
+            fault.details["command"] = frame.command("key", "generate")
+            raise fault
         return _record(records[-1])
 
     def show(_screen: Screen, data: Data) -> None:
         typer.echo(data["key"])
 
-    carry_out(frame_of(context, db, as_json), run, show)
+    carry_out(frame, run, show)
 
 
 def _give_key(store: DecisionStore) -> Data:

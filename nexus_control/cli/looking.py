@@ -105,16 +105,19 @@ def list_requests(
 
     Example: nexus-control list --state pending_approval --mine
     """
+    frame = frame_of(context, db, as_json)
+    values: Data = {
+        "state": state,
+        "label": label,
+        "requester": requester,
+        "awaiting": awaiting,
+        "limit": limit,
+        "after": after,
+    }
 
     def run(store: DecisionStore) -> Data:
-        values = {
-            "state": state,
-            "label": label,
-            "requester": requester,
-            "awaiting": identity(acting_as)[0].id if mine else awaiting,
-            "limit": limit,
-            "after": after,
-        }
+        if mine:
+            values["awaiting"] = identity(acting_as)[0].id
         return listing.list_requests(store, door.validated(door.ListArguments, values))
 
     def show(screen: Screen, data: Data) -> None:
@@ -133,9 +136,14 @@ def list_requests(
             return
         screen.grid(columns("id|state|agreed|goal", rows))
         if data["next"]:
-            screen.prose(f"There are more: --after {data['next']}")
+            screen.prose("There are more:")
+            following = {**values, "after": data["next"]}
+            options = {
+                f"--{name}": None if value is None else str(value) for name, value in following.items()
+            }
+            screen.verbatim(frame.command("list", options=options))
 
-    carry_out(frame_of(context, db, as_json), run, show)
+    carry_out(frame, run, show)
 
 
 def _mark(state: str, *, blocked: bool) -> Mark:

@@ -19,6 +19,7 @@ from nexus_control.cli.frame import (
     AsJson,
     Data,
     Database,
+    Frame,
     RequestId,
     carry_out,
     frame_of,
@@ -87,7 +88,7 @@ def execute(
             try:
                 return executing.execute(store, checked, opened)
             except (KeyboardInterrupt, Terminated):
-                _say_what_is_unknown(store, request_id)
+                _say_what_is_unknown(frame, store, request_id)
                 raise
 
     def show(screen: Screen, data: Data) -> None:
@@ -97,16 +98,24 @@ def execute(
     carry_out(frame, run, show)
 
 
-def _say_what_is_unknown(store: DecisionStore, request_id: str) -> None:
+def _say_what_is_unknown(frame: Frame, store: DecisionStore, request_id: str) -> None:
     """For who interrupted a run: on standard error, also with `--json`."""
     with suppress(NexusControlError):  # the interruption goes on up, whatever can be said of it
         if store.load(request_id).facts.phase != "outcome_unknown":
             return
-        Screen(sys.stderr).prose(
-            f"The run was interrupted, and its outcome is unknown. Find out what it did, then record that with"
-            f" `reconcile {request_id}`.",
-            Mark("Interrupted.", "bad"),
+        screen = Screen(sys.stderr)
+        screen.prose(
+            f"The run was interrupted, and its outcome is unknown. {_FIND_OUT}", Mark("Interrupted.", "bad")
         )
+        screen.verbatim(_settling(frame, request_id))
+
+
+_FIND_OUT = "Find out what it did, then record that, completed or failed:"
+
+
+def _settling(frame: Frame, request_id: str) -> str:
+    options = {"--outcome": "completed", "--evidence": "HOW YOU KNOW"}
+    return frame.command("reconcile", argument=request_id, options=options)
 
 
 def recover(
@@ -124,16 +133,20 @@ def recover(
     Example: nexus-control recover
     """
 
+    frame = frame_of(context, db, as_json)
+
     def run(store: DecisionStore) -> Data:
         values = {"request_id": request_id, "force": force}
         return settling.recover(store, door.validated(door.RecoverArguments, values))
 
     def show(screen: Screen, data: Data) -> None:
         screen.prose(f"{len(data['recovered'])} given up, {data['still_held']} still held.")
+        if data["recovered"]:
+            screen.prose(_FIND_OUT)
         for recovered in data["recovered"]:
-            screen.verbatim(f'nexus-control reconcile {recovered} --outcome completed --evidence "..."')
+            screen.verbatim(_settling(frame, recovered))
 
-    carry_out(frame_of(context, db, as_json), run, show)
+    carry_out(frame, run, show)
 
 
 def reconcile(

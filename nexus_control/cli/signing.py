@@ -4,7 +4,6 @@ The approver's key stays with ssh-keygen: it signs in a process of its own, with
 touches of hardware keys, or on another machine. The bytes that are signed are sent on exactly as they are.
 """
 
-import shlex
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from nexus_control.cli.frame import (
     identity,
 )
 from nexus_control.cli.screen import Screen
+from nexus_control.commands import USUAL_KEY, shell_line
 from nexus_control.errors import invalid_argument
 from nexus_control.evidence.statement import NAMESPACE
 from nexus_control.payloads import SignedStatement
@@ -60,7 +60,7 @@ StatementFile = Annotated[
 
 _SIGNER = "ssh-keygen"
 _SUFFIX = ".sig"
-_EXAMPLE_FILE, _EXAMPLE_KEY = "approval.json", "~/.ssh/id_ed25519"
+_EXAMPLE_FILE = "approval.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,26 +163,21 @@ def statement(
 
 def _advise(frame: Frame, data: Data, acting_as: str | None, output: Path | None) -> None:
     """What to run next, on standard error: standard output holds the bytes alone."""
-    screen, file = Screen(sys.stderr), shlex.quote(str(output or _EXAMPLE_FILE))
+    screen, file = Screen(sys.stderr), (output or Path(_EXAMPLE_FILE)).absolute()
     if output is None:
         screen.blank()
         screen.prose(f"Once these very bytes are in a file ({file}: --output writes it), sign them:")
     else:
         screen.prose(f"{file} is written. Sign it with your own key:")
-    screen.verbatim(f"{_SIGNER} -Y sign -f {_EXAMPLE_KEY} -n {NAMESPACE} {file}")
+    screen.verbatim(shell_line([_SIGNER, "-Y", "sign", "-f", USUAL_KEY, "-n", NAMESPACE, str(file)]))
     screen.prose("Then hand both in:")
-    words = [
-        "nexus-control",
-        data["verdict"],
-        data["request_id"],
-        "--signature",
-        f"{output or _EXAMPLE_FILE}.sig",
-    ]
-    if data["verdict"] != "approve":
-        words += ["--reason", "..."]
-    known = {"--as": acting_as, "--db": frame.database, "--allowed-signers": frame.allowed_signers}
-    words += [word for option, value in known.items() if value for word in (option, str(value))]
-    screen.verbatim(shlex.join(words))
+    options = {
+        "--signature": file.with_name(f"{file.name}{_SUFFIX}"),
+        "--reason": None if data["verdict"] == "approve" else "WHY",
+        "--as": acting_as,
+        "--allowed-signers": frame.allowed_signers,
+    }
+    screen.verbatim(frame.command(data["verdict"], argument=data["request_id"], options=options))
 
 
 def require_basis_of(statement: str, shown: str | None) -> None:

@@ -52,6 +52,7 @@ def create(
 
     Example: nexus-control template create prod --min-approvals 2 --allowed-mode dry_run --allowed-mode apply
     """
+    frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
         values = {
@@ -72,9 +73,10 @@ def create(
 
     def show(screen: Screen, data: Data) -> None:
         screen.prose(f"Template {data['template_name']} is there to stay.", Mark("Done.", "good"))
-        screen.verbatim(f'nexus-control request "..." --template {data["template_name"]}')
+        options = {"--template": data["template_name"]}
+        screen.verbatim(frame.command("request", argument="WHAT IS TO BE ACHIEVED", options=options))
 
-    carry_out(frame_of(context, db, as_json), run, show)
+    carry_out(frame, run, show)
 
 
 def get(context: typer.Context, name: Name, db: Database = None, as_json: AsJson = False) -> None:
@@ -105,6 +107,7 @@ def list_templates(
 
     Example: nexus-control template list --label prod
     """
+    frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
         values = {"label_filter": label, "limit": limit, "offset": offset}
@@ -125,9 +128,12 @@ def list_templates(
             return
         screen.grid(columns("name|approvals|modes|what it is for", rows))
         if data["count"] == data["limit"]:
-            screen.prose(f"There may be more: --offset {data['offset'] + data['count']}")
+            screen.prose("There may be more:")
+            following = str(data["offset"] + data["count"])
+            options = {"--label": label, "--limit": str(limit), "--offset": following}
+            screen.verbatim(frame.command("template", "list", options=options))
 
-    carry_out(frame_of(context, db, as_json), run, show)
+    carry_out(frame, run, show)
 
 
 def _said(value: object) -> str:

@@ -245,6 +245,16 @@ class Storage(Protocol):
 
     def writing(self) -> AbstractContextManager[Writer]: ...
 
+    def form_differences(self) -> list[str]:
+        """What of its form is not as this version makes it, in one line each: tables, indexes, and the guards that keep
+        the log append-only. Empty where there is nothing that could differ.
+        """
+        ...
+
+    def mend_form(self) -> None:
+        """Make what holds no data as this version makes it, and drop what was added to it."""
+        ...
+
     def held(self) -> AbstractContextManager[None]:
         """While this lasts, this thread may begin transactions also after `close()`: to record what it executes."""
         ...

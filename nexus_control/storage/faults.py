@@ -8,10 +8,20 @@ def unavailable(message: str, **details: object) -> NexusControlError:
     return NexusControlError(ErrorCode.STORE_UNAVAILABLE, message, details)
 
 
+def damaged(message: str, **details: object) -> NexusControlError:
+    """What lies in the store's place can be read, and is no store, or none that is whole."""
+    return unavailable(message, damaged=True, **details)
+
+
+def is_damage(fault: NexusControlError) -> bool:
+    """Whether the fault says something about the store, and not only that it could not be looked at."""
+    return fault.details.get("damaged") is True
+
+
 def no_subtree(level: int, index: int) -> NexusControlError:
     """The tree over the log is not whole; it can be made anew from the entries."""
-    return unavailable(
-        "the Merkle tree of the log is not whole: run `nexus-control doctor --rebuild`",
+    return damaged(
+        "the Merkle tree of the log is not whole: doctor makes it anew, with --rebuild",
         level=level,
         index=index,
     )

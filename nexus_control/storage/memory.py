@@ -219,6 +219,12 @@ class MemoryStorage:
                 session.roll_back()
                 raise
 
+    def form_differences(self) -> list[str]:
+        return []
+
+    def mend_form(self) -> None:
+        pass
+
     def held(self) -> AbstractContextManager[None]:
         self._require_not_forked()
         return self._usage.held()

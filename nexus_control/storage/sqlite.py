@@ -13,18 +13,19 @@ A `sqlite3.Error` is translated to STORE_UNAVAILABLE in one place, where the tra
 
 import os
 import sqlite3
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from nexus_control.errors import NexusControlError
 from nexus_control.storage.contract import BUSY_SECONDS, Reader, Writer
-from nexus_control.storage.faults import unavailable
+from nexus_control.storage.faults import damaged, unavailable
 from nexus_control.storage.sidecar import FileSidecar, MemorySidecar, Sidecar
 from nexus_control.storage.sqlite_connection import connect, transaction
 from nexus_control.storage.sqlite_file import SqliteFile
+from nexus_control.storage.sqlite_form import Form, differences, form_of, mending
 from nexus_control.storage.sqlite_functions import FUNCTIONS
 from nexus_control.storage.sqlite_memory import SqliteMemory
 from nexus_control.storage.sqlite_rows import Session
@@ -34,6 +35,14 @@ IN_MEMORY = ":memory:"
 
 _TAKE_SNAPSHOT = "SELECT 1 FROM claims LIMIT 1"
 """BEGIN alone takes none: the snapshot would be that of the first read."""
+
+_OF_CONTENT = {
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_ERROR,  # a table or column that is not there
+    sqlite3.SQLITE_FORMAT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_NOTADB,
+}
 
 
 class SqliteStorage:
@@ -55,6 +64,24 @@ class SqliteStorage:
 
     def writing(self) -> AbstractContextManager[Writer]:
         return _Transaction(self._place.transaction("BEGIN IMMEDIATE", writing=True), self.name)
+
+    def form_differences(self) -> list[str]:
+        with self._raw("BEGIN", writing=False) as connection:
+            return differences(form_of(connection), _form(MIGRATIONS))
+
+    def mend_form(self) -> None:
+        with self._raw("BEGIN IMMEDIATE", writing=True) as connection:
+            for statement in list(mending(form_of(connection), _form(MIGRATIONS))):
+                connection.execute(statement)
+
+    @contextmanager
+    def _raw(self, begin: str, *, writing: bool) -> Generator[sqlite3.Connection]:
+        """A transaction that asks nothing of the tables yet."""
+        try:
+            with self._place.transaction(begin, writing=writing) as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise _fault(error, self.name) from error
 
     def held(self) -> AbstractContextManager[None]:
         return self._place.held()
@@ -109,7 +136,7 @@ def _opened(path: Path, busy_seconds: float) -> SqliteFile:
             _require_ours(path)
         return SqliteFile(path, partial(_prepare, where=where), busy_seconds)
     except UnicodeDecodeError as error:  # what SQLite says of a damaged schema quotes it
-        raise unavailable(f"{path} is damaged: its schema is no text", path=where) from error
+        raise damaged(f"{path} is damaged: its schema is no text", path=where) from error
     except sqlite3.Error as error:
         raise _fault(error, where) from error
 
@@ -130,7 +157,7 @@ def _require_ours(path: Path) -> None:
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
             return
-        raise unavailable(f"{path} is not a database: choose another path", path=str(path)) from error
+        raise damaged(f"{path} is not a database: choose another path", path=str(path)) from error
     finally:
         connection.close()
     require_ours(path, application_id, version, empty=cookie == 0)
@@ -139,15 +166,35 @@ def _require_ours(path: Path) -> None:
 def migrate(
     connection: sqlite3.Connection, where: str, migrations: Sequence[Sequence[str]] = MIGRATIONS
 ) -> None:
-    """Bring the schema up to date, one transaction a migration. Raises STORE_UNAVAILABLE for what is not ours."""
+    """Bring the schema up to date, one transaction a migration. Raises STORE_UNAVAILABLE for what is not ours, and for
+    a form that its version did not make: to make it anew would hide what somebody did to it.
+    """
     while (version := _schema_version(connection, where, len(migrations))) < len(migrations):
-        for name, (places, function) in FUNCTIONS.items():
-            connection.create_function(name, places, function, deterministic=True)
         with transaction(connection, "BEGIN IMMEDIATE"):
             if _number(connection, "PRAGMA user_version") == version:  # nobody was faster
-                for statement in migrations[version]:
-                    connection.execute(statement)
+                if found := differences(form_of(connection), _form(migrations[:version])):
+                    raise damaged(
+                        f"{where} is not as its version of nexus-control made it, and is not brought up to date:"
+                        f" {'; '.join(found)}",
+                        path=where,
+                    )
+                _apply(connection, migrations[version])
                 connection.execute(f"PRAGMA user_version = {version + 1}")
+
+
+def _apply(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
+    for name, (places, function) in FUNCTIONS.items():
+        connection.create_function(name, places, function, deterministic=True)
+    for statement in statements:
+        connection.execute(statement)
+
+
+def _form(migrations: Sequence[Sequence[str]]) -> Form:
+    """The form that these migrations make."""
+    with closing(connect(IN_MEMORY, 0)) as connection:
+        for statements in migrations:
+            _apply(connection, statements)
+        return form_of(connection)
 
 
 def _schema_version(connection: sqlite3.Connection, where: str, newest: int) -> int:
@@ -175,4 +222,12 @@ def _fault(error: sqlite3.Error, where: str) -> NexusControlError:
     details = {"path": where}
     if name := getattr(error, "sqlite_errorname", None):
         details["sqlite_errorname"] = name
-    return unavailable(f"the store {where} failed: {error}", **details)
+    make = damaged if _is_of_content(error) else unavailable
+    return make(f"the store {where} failed: {error}", **details)
+
+
+def _is_of_content(error: sqlite3.Error) -> bool:
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # Python's own: a text that is no UTF-8
+        return isinstance(error, sqlite3.OperationalError)
+    return code & 0xFF in _OF_CONTENT or code == sqlite3.SQLITE_IOERR_SHORT_READ

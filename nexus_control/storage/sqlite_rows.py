@@ -6,7 +6,7 @@ from dataclasses import astuple, fields
 from typing import Any, NoReturn, Protocol, TypeAlias, cast
 
 from nexus_control.storage.contract import Claim, Entry, EntryKind, Placed, Projection, ProjectionQuery
-from nexus_control.storage.faults import ended, no_subtree, unavailable
+from nexus_control.storage.faults import damaged, ended, no_subtree
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -259,7 +259,7 @@ def _labels(text: str) -> tuple[str, ...]:
     if not isinstance(labels, list) or not all(
         isinstance(label, str) for label in cast("list[object]", labels)
     ):
-        raise unavailable("the labels of a projection are damaged: rebuild the projections from the log")
+        raise damaged("the labels of a projection are damaged: rebuild the projections from the log")
     return tuple(cast("list[str]", labels))
 
 

@@ -21,7 +21,7 @@ them by offset would read them all. `labels` belongs to `listing`.
 import os
 from pathlib import Path
 
-from nexus_control.storage.faults import unavailable
+from nexus_control.storage.faults import damaged, unavailable
 
 APPLICATION_ID = int.from_bytes(b"NxCt", "big")
 
@@ -216,7 +216,7 @@ def require_ours(
 ) -> int:
     """`version`, if the database is ours or empty, and not newer than we are. Raises STORE_UNAVAILABLE."""
     if application_id != APPLICATION_ID and not (empty and application_id == 0 and version == 0):
-        raise unavailable(
+        raise damaged(
             f"{where} is a database of another program (or of nexus-control before 2.0): choose another path",
             path=str(where),
             application_id=application_id,

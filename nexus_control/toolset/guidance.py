@@ -4,41 +4,31 @@ Only ids, numbers and our own words go in here; what people wrote stays in the d
 said as something to do: a model with a shell would do it. It is in `details.command`, and the advice is to show it.
 """
 
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nexus_control.advice import after_failure
+from nexus_control.commands import approving
 from nexus_control.decision import DecisionState
 from nexus_control.errors import ErrorCode, next_step
 from nexus_control.storage import place_of
 from nexus_control.toolset.tool import PREFIX, Data, ToolContext, spelled
 
 _OPEN = (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED)
-_USUAL_KEY = "~/.ssh/id_ed25519"
 
 
 def approve_command(context: ToolContext, decision_id: str) -> str:
     """The command with which a person approves at their own terminal, from whatever folder: signed, where the policy
     demands that.
     """
-    words = [
-        sys.executable,
-        "-m",
-        "nexus_control",
-        "approve",
-        decision_id,
-        "--db",
-        place_of(context.database),
-    ]
-    words += [] if context.config is None else ["--config", str(context.config.absolute())]
     policy = context.store.load(decision_id).facts.policy
-    if policy is None or policy.min_assurance != "signed":
-        return shlex.join(words)
-    if context.store.allowed_signers is not None:
-        words += ["--allowed-signers", str(context.store.allowed_signers.absolute())]
-    return f"{shlex.join(words)} --sign {_USUAL_KEY}"
+    return approving(
+        decision_id,
+        place_of(context.database),
+        config=context.config,
+        allowed_signers=context.store.allowed_signers,
+        signed=policy is not None and policy.min_assurance == "signed",
+    )
 
 
 def for_a_person(

@@ -16,6 +16,9 @@ from typer.testing import CliRunner
 from nexus_control.cli.main import app
 from tests.support.places import REPOSITORY
 
+LAUNCHER = [sys.executable, "-P", "-E", "-m", "nexus_control"]
+"""How the commands begin that are printed; `-E` is left out where PYTHONPATH names the package."""
+
 
 def environment(**changes: str) -> dict[str, str]:
     """Ours, but for what would choose width or colour."""
@@ -59,11 +62,25 @@ def at_a_terminal(
     meanwhile: Callable[[], object] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
     """One run with a terminal; everything it shows is in `stdout`. `meanwhile` happens once the question is asked."""
+    known = environment(COLUMNS=str(width), TERM="xterm-256color", LANG="C.UTF-8", **(changes or {}))
+    words = [sys.executable, "-m", "nexus_control", *arguments]
+    return with_a_terminal(words, known, folder=folder, typed=typed, meanwhile=meanwhile)
+
+
+def with_a_terminal(
+    words: list[str],
+    known: Mapping[str, str],
+    *,
+    folder: Path | None = None,
+    typed: str = "",
+    meanwhile: Callable[[], object] | None = None,
+) -> "subprocess.CompletedProcess[str]":
+    """Any program, as `at_a_terminal` runs ours, with an environment of its own."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "nexus_control", *arguments],
+        words,
         cwd=folder,
-        env=environment(COLUMNS=str(width), TERM="xterm-256color", LANG="C.UTF-8", **(changes or {})),
+        env=known,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -82,7 +99,7 @@ def at_a_terminal(
     except OSError:  # on Linux, reading from a terminal that everybody has left fails
         pass
     os.close(ours)
-    return subprocess.CompletedProcess(arguments, process.wait(60), shown.decode(), "")
+    return subprocess.CompletedProcess(words, process.wait(60), shown.decode(), "")
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def test_without_keep_nothing_is_left_behind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("said", "width"), [({}, 80), ({"COLUMNS": "120"}, 120)])
 def test_piped_output_is_plain_text_that_fits(said: dict[str, str], width: int) -> None:
     lines = nexus_control("demo", changes=said).stdout.splitlines()
-    assert max(map(len, lines)) <= width
+    assert max(len(line) for line in lines if not is_command(line)) <= width
     assert all(line.isprintable() and line == line.rstrip() for line in lines)
 
 
@@ -108,7 +108,12 @@ def test_a_terminal_gets_colours_and_lines_that_fit(width: int) -> None:
     assert "\x1b[32m" in text
     plain = [strip_colours(line) for line in text.split("\r\n")]
     assert "\x1b" not in "".join(plain)
-    assert max(map(len, plain)) <= width
+    assert max(len(line) for line in plain if not is_command(line)) <= width
+
+
+def is_command(line: str) -> bool:
+    """A command is on one line, however long, so that it can be copied."""
+    return line.startswith(f"    {sys.executable} ")
 
 
 def strip_colours(line: str) -> str:

@@ -2,13 +2,13 @@
 
 import json
 import sqlite3
-import sys
 from pathlib import Path
 
 import pytest
 
 from nexus_control.cli.hosting import COMMANDS, FILES
-from tests.cli.running import Commands, nexus_control
+from tests.cli.running import LAUNCHER, Commands, nexus_control
+from tests.support.tampering import without_triggers
 
 
 @pytest.fixture
@@ -48,18 +48,16 @@ def test_a_whole_store_is_found_whole(commands: Commands) -> None:
     commands.run("request", "g")
     examined = commands.answer("doctor")
     assert (examined["ok"], examined["entries"], examined["faults"]) == (True, 2, [])
-    assert examined["checks"].pop("head") == "info"  # nothing was executed or denied yet
+    # Nothing was executed, denied or signed yet.
+    skipped = {name: examined["checks"].pop(name) for name in ("head", "key", "checkpoint")}
+    assert set(skipped.values()) == {"skipped"}
     assert set(examined["checks"].values()) == {"pass"}
-    assert "store.db.head is not there yet" in examined["notes"][0]
-    assert "Whole." in commands.run("doctor")
+    assert "store.db.head is not there" in examined["reasons"]["head"]
+    assert "Whole. 2 entries, recomputed. Not looked at: head, key, checkpoint." in commands.run("doctor")
 
 
 def alter(commands: Commands, statement: str) -> None:
-    with sqlite3.connect(commands.folder / "store.db") as connection:
-        for (trigger,) in connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-        ).fetchall():
-            connection.execute(f"DROP TRIGGER {trigger}")
+    with sqlite3.connect(commands.folder / "store.db") as connection, without_triggers(connection):
         assert connection.execute(statement).rowcount == 1
     connection.close()
 
@@ -68,8 +66,8 @@ def test_a_changed_log_is_found_and_not_mended(commands: Commands) -> None:
     commands.run("request", "rotate the keys")
     alter(commands, "UPDATE entries SET payload = replace(payload, 'rotate', 'delete') WHERE seq = 0")
     examined = commands.answer("doctor", "--rebuild", code=3)
-    derived = dict.fromkeys(("tree", "projections", "head", "checkpoint"), "skipped")
-    assert examined["checks"] == {"migrations": "pass", "log": "fail", **derived}
+    derived = dict.fromkeys(("tree", "projections", "head", "key", "checkpoint"), "skipped")
+    assert examined["checks"] == {"form": "pass", "log": "fail", **derived}
     assert [each["code"] for each in examined["faults"]] == ["DIGEST_MISMATCH"]
     assert (examined["rebuilt"], "restore a backup" in examined["next"]) == (0, True)
     assert "DIGEST_MISMATCH" in commands.run("doctor", code=3)
@@ -95,17 +93,19 @@ def test_each_host_is_told_this_interpreter_and_absolute_paths(commands: Command
     config = commands.folder / "adapters.toml"
     answered = commands.answer("install", "--host", host, "--config", str(config))
     database = str(commands.folder / "store.db")
-    serving = ["-m", "nexus_control", "serve", "--db", database, "--config", str(config)]
+    serving = [*LAUNCHER[1:], "serve", "--db", database, "--config", str(config)]
     if host in COMMANDS:
-        assert answered["command"] == [*COMMANDS[host], sys.executable, *serving]
+        assert answered["command"] == [*COMMANDS[host], LAUNCHER[0], *serving]
         assert commands.run("install", "--host", host).startswith(f"{host.partition('-')[0]} mcp add")
     else:
         (server,) = next(iter(answered["config"].values())).values()
         assert (server["command"], server["args"]) == (
-            sys.executable,
+            LAUNCHER[0],
             [*serving, "--tool-names", "underscore"],
         )
-        printed = nexus_control("install", "--host", host, "--config", str(config), "--db", database)
+        printed = nexus_control(
+            "install", "--host", host, "--config", str(config), "--db", database, changes={"PYTHONPATH": ""}
+        )
         assert json.loads(printed.stdout) == answered["config"]
         assert "Put this into" in printed.stderr
 

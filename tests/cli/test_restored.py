@@ -169,9 +169,13 @@ def test_without_a_head_nothing_is_known_and_doctor_says_so(desk: Desk) -> None:
     desk.restore()
     desk.shell("rm d.db.head d.db.checkpoint")
     examined = desk.run("doctor")
-    assert (examined["ok"], examined["checks"]["head"]) == (True, "info")
+    assert (examined["ok"], examined["checks"]["head"]) == (True, "skipped")
+    assert examined["checks"]["checkpoint"] == "skipped"
+    assert "though the log has a key" in examined["reasons"]["checkpoint"]
     desk.execute(request_id)
     assert desk.runs == 2
+    desk.shell("rm d.db.head")
+    assert "lost or taken away" in desk.run("doctor")["reasons"]["head"]
     assert desk.run("log", "consistency", "kept", code=3)["code"] == "LOG_INCONSISTENT"
 
 

@@ -106,9 +106,12 @@ def test_a_statement_on_standard_output_is_its_bytes_alone_and_what_to_do_is_sai
     assert (statement["approver"], statement["verdict"]) == ("bob@example.com", "approve")
     assert ran.stdout == json.dumps(statement, sort_keys=True, separators=(",", ":"))
     said = [line.strip() for line in ran.stderr.splitlines()]
-    assert f"ssh-keygen -Y sign -f ~/.ssh/id_ed25519 -n {NAMESPACE} approval.json" in said
-    handed_in = f"nexus-control approve {request_id} --signature approval.json.sig --as human:bob@example.com"
-    assert any(line.startswith(handed_in) for line in said)
+    file = Path("approval.json").absolute()
+    assert f"ssh-keygen -Y sign -f ~/.ssh/id_ed25519 -n {NAMESPACE} {file}" in said
+    handed_in = (
+        f" approve {request_id} --db {office.database} --signature {file}.sig --as human:bob@example.com"
+    )
+    assert any(line.endswith(handed_in) for line in said)
 
 
 def test_a_statement_that_makes_no_sense_is_not_made(office: Office) -> None:

@@ -62,6 +62,13 @@ def listed(rows: Reader, *, limit: int = 100, **filters: object) -> list[int]:
 
 
 @_promise
+def a_storage_that_nobody_changed_has_the_form_of_this_version(storage: Storage) -> None:
+    assert storage.form_differences() == []
+    storage.mend_form()
+    assert storage.form_differences() == []
+
+
+@_promise
 def a_new_store_is_empty(storage: Storage) -> None:
     assert contents(storage) == ([], [], [], [])
     with storage.reading() as rows:

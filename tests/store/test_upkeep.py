@@ -11,6 +11,7 @@ from nexus_control.storage.contract import Entry, Projection
 from nexus_control.storage.memory import MemoryStorage
 from nexus_control.upkeep import find_faults, rebuild_derived
 from tests.support.governed import overwritten
+from tests.support.tampering import without_triggers
 
 ALICE = Actor(type="human", id="alice")
 BOB = Actor(type="human", id="bob")
@@ -138,8 +139,8 @@ def test_every_removed_entry_is_found(tmp_path: Path) -> None:
         copy = tmp_path / f"{position}.db"
         with sqlite3.connect(path) as source, sqlite3.connect(copy) as raw:
             source.backup(raw)
-            raw.execute("DROP TRIGGER entries_are_not_deleted")
-            raw.execute("DELETE FROM entries WHERE position = ?", (position,))
+            with without_triggers(raw):
+                raw.execute("DELETE FROM entries WHERE position = ?", (position,))
         source.close()
         raw.close()
         with DecisionStore(copy) as damaged:

@@ -1,7 +1,7 @@
 """Whoever writes to the database file past the library: rows as they lie there, changed and put back.
 
 An attack works on a copy of a store that is closed, and of what lies beside it. Triggers are dropped and CHECKs ignored
-first, for whoever can write the file can do that.
+meanwhile, for whoever can write the file can do that; the triggers are put back, so that what is found is the attack.
 """
 
 import shutil
@@ -57,16 +57,25 @@ class Victim:
 
 
 @contextmanager
+def without_triggers(connection: sqlite3.Connection) -> Generator[None]:
+    """While this lasts, nothing keeps the log append-only."""
+    triggers = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        connection.execute(f"DROP TRIGGER {name}")
+    yield
+    for _, sql in triggers:
+        connection.execute(sql)
+
+
+@contextmanager
 def attacking(path: Path) -> Generator[sqlite3.Connection]:
     """The file, to be written by whoever may."""
     connection = sqlite3.connect(path)
     try:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA ignore_check_constraints = ON")
-        triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
-        for (name,) in triggers:
-            connection.execute(f"DROP TRIGGER {name}")
-        yield connection
+        with without_triggers(connection):
+            yield connection
         connection.commit()
     finally:
         connection.close()

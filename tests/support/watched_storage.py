@@ -34,6 +34,12 @@ class WatchedStorage:
         if types:
             self.watch("committed", frozenset(types))
 
+    def form_differences(self) -> list[str]:
+        return self.inner.form_differences()
+
+    def mend_form(self) -> None:
+        self.inner.mend_form()
+
     def held(self) -> AbstractContextManager[None]:
         return self.inner.held()
 

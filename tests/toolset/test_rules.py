@@ -1,11 +1,11 @@
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
 
 from nexus_control.actors import Actor
 from nexus_control.canonical_json import canonical_json
+from tests.cli.running import LAUNCHER
 from tests.toolset.bench import ADAPTER, AGENT, PLAN, Bench, Waits, foreign_bundle
 
 BOB = {"type": "human", "id": "bob"}
@@ -46,8 +46,7 @@ def test_nobody_approves_on_a_models_word(bench: Bench, approvals: str) -> None:
     bench.change(approvals=approvals, database="/data/my decisions.db")
     content = bench.error("approve", request_id=request_id)
     assert content["code"] == "APPROVAL_NEEDS_A_PERSON"
-    launcher = [sys.executable, "-m", "nexus_control"]
-    command = [*launcher, "approve", request_id, "--db", "/data/my decisions.db"]
+    command = [*LAUNCHER, "approve", request_id, "--db", "/data/my decisions.db"]
     assert shlex.split(content["details"]["command"]) == command
     assert content["next"] == "Show details.command to a person; do not run it yourself."
     assert bench.data("status", request_id=request_id)["active_approvals"] == 0

@@ -1,7 +1,6 @@
 """Runs the demonstration: where it happens, what is shown of it, and how it ends."""
 
 import json
-import shlex
 import sys
 import tempfile
 import time
@@ -15,6 +14,7 @@ from nexus_control.cli.demo.chapter import Chapter, NotAsExpectedError
 from nexus_control.cli.demo.scratch import Scratch
 from nexus_control.cli.demo.story import Story
 from nexus_control.cli.screen import Mark, Screen, columns
+from nexus_control.commands import command, shell_line
 from nexus_control.errors import NexusControlError
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -27,12 +27,6 @@ _KEPT = (
     ("decisions.db", "the store: every event of the request; .key and .checkpoint are its log's"),
     ("service/", "what was changed"),
     ("nexus-control.toml", "what a plan may call"),
-)
-
-
-_VERIFY = (
-    "nexus-control verify audit-package.json --require L3 --package-key auditor/package.pub"
-    ' --log-key "$(cat auditor/log.key)"'
 )
 
 
@@ -128,13 +122,21 @@ def _close(screen: Screen, report: dict[str, Any], keep: Path | None) -> None:
     screen.heading(f"Done: {len(report['steps'])} steps in {report['seconds']:.1f} s")
     if keep is None:
         screen.prose("Nothing was left behind. To look at the files, the database and the package:")
-        screen.verbatim("nexus-control demo --keep demo")
+        screen.verbatim(shell_line(command("demo", options={"--keep": Path("demo")})))
     else:
         screen.prose("Left for you in")
         screen.verbatim(report["folder"])
         screen.grid(columns("file|what it is", _KEPT))
         screen.blank()
         screen.prose("Verify the package, or a forged one, yourself:")
-        screen.verbatim(f"cd {shlex.quote(str(keep))}")
-        screen.verbatim(_VERIFY)
+        screen.verbatim(_verifying(Path(report["folder"])))
     screen.prose("Your own adapter in ten minutes: QUICKSTART.md. What is guaranteed: ARCHITECTURE.md.")
+
+
+def _verifying(folder: Path) -> str:
+    options = {
+        "--require": "L3",
+        "--package-key": folder / "auditor" / "package.pub",
+        "--log-key": (folder / "auditor" / "log.key").read_text().strip(),
+    }
+    return shell_line(command("verify", argument=folder / "audit-package.json", options=options))

@@ -1,0 +1,169 @@
+"""What lies beside a store, looked at: its head, the key of its log, and its last checkpoint.
+
+Each look passes, fails, or is skipped. It is skipped where there is nothing to hold the log against, and then says what
+that means; what is there and cannot be read is a failure of its own, and says nothing about the log.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from nexus_control import checkpoints, head
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.events import EventType
+from nexus_control.evidence.note import open_note, parse_checkpoint
+from nexus_control.storage.contract import Entry
+from nexus_control.store import DecisionStore
+
+Status: TypeAlias = Literal["pass", "fail", "skipped"]
+
+_REMEMBERED = {
+    EventType.EXECUTION_REQUESTED,
+    EventType.APPROVAL_DENIED,
+    EventType.APPROVAL_REVOKED,
+    EventType.DECISION_WITHDRAWN,
+}
+"""The events after which the head is brought forward."""
+
+_UNNOTICED = "an older copy of the database would not be noticed by it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one look found. `code` names a failure; `reason` says why it failed or was skipped."""
+
+    status: Status
+    reason: str = ""
+    code: str = ""
+
+
+_PASSED = Finding(status="pass")
+
+
+def look_at_head(store: DecisionStore) -> Finding:
+    """Does the log continue what was executed, denied or taken back?"""
+    try:
+        content = head.slot_of(store.sidecar).read()
+    except NexusControlError as fault:
+        reason = f"{fault.message}; nothing is executed until it can be. Make it readable, or move it away"
+        return _failed("HEAD_UNREADABLE", reason)
+    try:
+        with store.reading() as session:
+            head.require_continued(session, store.sidecar, content)
+    except NexusControlError as fault:
+        if fault.code != ErrorCode.STORE_ROLLED_BACK:
+            raise
+        return _failed(fault.code.value, fault.message)
+    unknown = unknown_to_head(store, content)
+    return _PASSED if unknown is None else _skipped(unknown)
+
+
+def unknown_to_head(store: DecisionStore, content: bytes | None = None) -> str | None:
+    """Why an older copy of this store might not be noticed by the head beside it; None where it would be. `content` is
+    what was read of it.
+    """
+    place = head.place_of(store.sidecar)
+    found = head.look_at(store) if content is None else content
+    known = head.parse_head(found)
+    with store.reading() as session:
+        start = 0 if known is None else known.size
+        later = [placed for placed in session.rows.log(start) if _is_remembered(placed.entry)]
+    if known is not None:
+        missed = later[-1].position if later else None
+        return (
+            None
+            if missed is None
+            else f"{place} does not know of entry {missed}: it could not be written, and {_UNNOTICED}"
+        )
+    problem = "is no head" if found else "is not there"
+    if found or not later:
+        return (
+            f"{place} {problem}: it is written when something is executed, denied, revoked or withdrawn; until then"
+            f" {_UNNOTICED}"
+        )
+    return (
+        f"{place} {problem}, though entry {later[-1].position} is executed, denied, revoked or withdrawn: it was lost"
+        f" or taken away, and {_UNNOTICED}"
+    )
+
+
+def look_at_key(store: DecisionStore) -> Finding:
+    """Is the key that the log names there, to sign with?"""
+    sidecar = store.sidecar
+    place = sidecar.place(checkpoints.KEY)
+    try:
+        names = (checkpoints.KEY, checkpoints.NEXT_KEY)
+        found = [key for key in (checkpoints.key_in(sidecar, name) for name in names) if key is not None]
+    except NexusControlError as fault:
+        if isinstance(fault.__cause__, PermissionError):
+            return _skipped(f"{fault.message}: who may read it can tell whether it is the log's key")
+        return _failed("KEY_UNUSABLE", f"{fault.message}; nothing is signed with it")
+    records = checkpoints.keys_of(store)
+    if not records:
+        if found and not _log_size(store):
+            detail = (
+                f"the log is empty, and {place} says that it was not: the database was replaced or emptied"
+            )
+            return _failed("STORE_EMPTIED", detail)
+        return _skipped("the log has no key yet: the first checkpoint or package makes one")
+    if not found:
+        return _skipped(f"{place} is not there: nothing is signed here until it is put back")
+    if any(key.public == records[-1].verifier.key for key in found):
+        return _PASSED
+    return _failed("KEY_UNUSABLE", checkpoints.not_the_key(sidecar, records[-1].verifier).message)
+
+
+def look_at_checkpoint(store: DecisionStore) -> Finding:
+    """Does the log continue the last checkpoint that was signed?"""
+    place = store.sidecar.place(checkpoints.LAST)
+    try:
+        content = store.sidecar.read(checkpoints.LAST)
+    except NexusControlError as fault:
+        return _failed("CHECKPOINT_UNREADABLE", f"{fault.message}. It says nothing about the log")
+    if content is None:
+        return _skipped(_without_checkpoint(store, place))
+    if not _spells_a_checkpoint(content):
+        detail = f"{place} cannot be read: it is no signed checkpoint, and says nothing about the log"
+        return _failed("CHECKPOINT_UNREADABLE", detail)
+    try:
+        checkpoints.last_published(store)
+    except NexusControlError as fault:
+        if fault.code != ErrorCode.LOG_INCONSISTENT:
+            raise
+        return _failed("CHECKPOINT_DIFFERS", fault.message)
+    return _PASSED
+
+
+def _without_checkpoint(store: DecisionStore, place: str) -> str:
+    if not checkpoints.keys_of(store):
+        return "no checkpoint was signed yet: nothing is known of what the log was"
+    return (
+        f"{place} is not there, though the log has a key, which is made to sign one: nothing is known of what the log"
+        " was. Hold the log against a checkpoint or a package that was kept elsewhere"
+    )
+
+
+def _spells_a_checkpoint(content: bytes) -> bool:
+    try:
+        parse_checkpoint(open_note(content.decode(), []).text)
+    except (NexusControlError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def _log_size(store: DecisionStore) -> int:
+    with store.reading() as session:
+        return session.rows.log_size()
+
+
+def _is_remembered(entry: Entry) -> bool:
+    return entry.kind == "import" or (
+        entry.kind == "decision" and entry.origin == "local" and entry.event_type in _REMEMBERED
+    )
+
+
+def _failed(code: str, reason: str) -> Finding:
+    return Finding(status="fail", reason=reason, code=code)
+
+
+def _skipped(reason: str) -> Finding:
+    return Finding(status="skipped", reason=reason)

@@ -1,0 +1,106 @@
+"""Commands that people are given to run, and hosts to start us with: the same words wherever they are printed.
+
+    /usr/bin/python3 -P -E -m nexus_control approve 0d1c0d39-... --db /srv/decisions.db
+
+A command does the same from every folder, in every shell of POSIX:
+
+* It begins with the interpreter that runs now. `-P` keeps the folder in which it is run off the module path: a file
+  `typer.py` in a repository that somebody cloned is not imported. `-E` keeps off what PYTHONPATH names, for an empty
+  or relative entry of it is that folder again; only where this package itself lies on PYTHONPATH is that needed.
+* Files are named absolutely. An argument that begins with `-` stands at the end, after `--`.
+* Each word is quoted for the shell. What does not print is spelled by `printf`, so that it is seen and can be copied.
+* A URL loses its password.
+"""
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, TypeAlias
+
+_PACKAGE_FOLDER = str(Path(__file__).absolute().parent.parent)
+_SECRET_PARAMETER = re.compile(r"(?<=[?&])[^=&#]*password[^=&#]*=[^&#]*&?", re.IGNORECASE)
+
+
+class AsIs(str):
+    """A word that is ours and that the shell is to expand."""
+
+    __slots__ = ()
+
+
+USUAL_KEY: Final = AsIs("~/.ssh/id_ed25519")
+"""Where ssh-keygen puts a key of the person who runs the command."""
+
+Value: TypeAlias = str | Path | None
+Options: TypeAlias = Mapping[str, Value]
+"""Options and their values. A path is made absolute; None leaves an option out."""
+
+
+def command(*verbs: str, argument: str | Path | None = None, options: Options | None = None) -> list[str]:
+    """The words that run one of our commands."""
+    words = [*_launcher(), *verbs]
+    given = [] if argument is None else [_word(argument)]
+    is_like_an_option = bool(given) and given[0].startswith("-")
+    if not is_like_an_option:
+        words += given
+    for option, value in (options or {}).items():
+        if value is not None:
+            word = _word(value)
+            words += [option, without_password(word) if option == "--db" else word]
+    return [*words, "--", *given] if is_like_an_option else words
+
+
+def approving(
+    request_id: str,
+    database: str,
+    *,
+    config: Path | None = None,
+    allowed_signers: Path | None = None,
+    signed: bool,
+) -> str:
+    """What a person runs to approve a request after looking at it: signed, where the policy demands that."""
+    options: dict[str, Value] = {"--db": database, "--config": config}
+    if signed:
+        options |= {"--allowed-signers": allowed_signers, "--sign": USUAL_KEY}
+    return shell_line(command("approve", argument=request_id, options=options))
+
+
+def shell_line(words: list[str]) -> str:
+    """The words as one line for a shell."""
+    return " ".join(map(_quoted, words))
+
+
+def without_password(place: str) -> str:
+    """A URL without the password in it; what is no URL as it is. What stands between the user and the last `@` goes,
+    for a password may hold any character.
+    """
+    scheme, is_url, rest = place.partition("://")
+    if not is_url:
+        return place
+    before, at, after = rest.rpartition("@")
+    user = re.split("[:/?#]", before, maxsplit=1)[0]
+    return _SECRET_PARAMETER.sub("", f"{scheme}://{user}{at}{after}")
+
+
+def _launcher() -> list[str]:
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    is_on_python_path = any(path and str(Path(path).absolute()) == _PACKAGE_FOLDER for path in named)
+    return [sys.executable, "-P", *([] if is_on_python_path else ["-E"]), "-m", "nexus_control"]
+
+
+def _word(value: str | Path) -> str:
+    return str(value.absolute()) if isinstance(value, Path) else value
+
+
+def _quoted(word: str) -> str:
+    if isinstance(word, AsIs):
+        return word
+    if word.isprintable():
+        return shlex.quote(word)
+    octets = "".join(
+        chr(octet) if chr(octet).isascii() and chr(octet).isalnum() else f"\\{octet:03o}"
+        for octet in os.fsencode(word)
+    )
+    return f"\"$(printf '{octets}')\""
