@@ -70,6 +70,7 @@ def doctor(
 
     def run(store: DecisionStore) -> Data:
         from nexus_control import upkeep
+        from nexus_control.usecases.signing import describe_allowed_signers
 
         faults = upkeep.find_faults(store)
         rebuilt, accepted = 0, False
@@ -94,6 +95,7 @@ def doctor(
             "approved": [line["request_id"] for line in approved],
             "checks": _checks(faults, unknown),
             "notes": [unknown] if unknown else [],
+            "allowed_signers": describe_allowed_signers(store),
             "faults": [
                 {"code": each.code, "position": each.position, "detail": each.detail} for each in faults
             ],
@@ -165,9 +167,21 @@ def _show(screen: Screen, data: Data) -> None:
             screen.verbatim(request_id)
     for note in data["notes"]:
         screen.prose(note, Mark("head:", "stopped"))
+    _show_signers(screen, data["allowed_signers"])
     if data["ok"]:
         screen.prose(f"{data['entries']} entries, recomputed.", Mark("Whole.", "good"))
         return
     for fault in data["faults"][:20]:
         screen.prose(fault["detail"], Mark(fault["code"], "bad"))
     screen.prose(data["next"])
+
+
+def _show_signers(screen: Screen, signers: Data | None) -> None:
+    """Which lines of the file let nobody sign; a file that is used as a whole needs no words."""
+    if signers is None:
+        return
+    mark = Mark("allowed signers:", "stopped")
+    if signers["problem"]:
+        screen.prose(f"{signers['problem']}; no signed approval counts until then.", mark)
+    for each in signers["skipped"]:
+        screen.prose(f"line {each['line']} of {signers['file']} is skipped: {each['why']}.", mark)
