@@ -237,10 +237,9 @@ def test_a_signature_needs_somebody_to_say_whose_keys_count(office: Office) -> N
     request_id = office.requested()
     refused = office.plainly.answer("approve", request_id, *by("bob"), "--sign", str(key), code=2)
     assert (field(refused), office.written_to(request_id)) == ("--allowed-signers", 0)
-    office.signers.write_text("nonsense")
-    assert office.answer("approve", request_id, *by("bob"), "--sign", str(key), code=2)["code"] == (
-        "INVALID_ARGUMENT"
-    )
+    office.signers.write_text("#" * 1_000_001)
+    refused = office.answer("approve", request_id, *by("bob"), "--sign", str(key), code=2)
+    assert (field(refused), office.written_to(request_id)) == ("allowed_signers", 0)
 
 
 @pytest.fixture
@@ -384,7 +383,7 @@ def test_after_the_command_outdoes_before_it_and_that_the_environment(office: Of
 
 
 def test_serve_says_at_once_that_signers_cannot_be_read(office: Office) -> None:
-    for content in (None, "nonsense"):
+    for content in (None, "#" * 1_000_001):
         if content is not None:
             office.signers.write_text(content)
         ran = nexus_control("serve", "--db", office.database, "--allowed-signers", str(office.signers))

@@ -229,7 +229,7 @@ def test_a_key_that_is_trusted_no_more_does_not_count_at_dispatch(office: Office
 def test_a_file_of_signers_that_cannot_be_read_stops_everything_that_rests_on_it(office: Office) -> None:
     request_id = office.requested(min_approvals=1)
     data_of(office.sign(request_id, BOB))
-    office.signers.write_text("nonsense")
+    office.signers.write_text("#" * 1_000_001)
     assert office.execute(request_id).error_code == "INVALID_ARGUMENT"
     office.signers.unlink()
     assert office.execute(request_id).error_code == "INVALID_ARGUMENT"
@@ -239,7 +239,7 @@ def test_signers_that_cannot_be_read_keep_nobody_from_revoking(office: Office) -
     request_id = office.requested()
     for person in (BOB, CAROL):
         data_of(office.sign(request_id, person))
-    office.signers.write_text("nonsense")
+    office.signers.write_text("#" * 1_000_001)
     revoked = data_of(office.tools.revoke_approval(request_id, BOB))
     assert (revoked["state"], revoked["current_approvals"]) == ("pending_approval", 0)
 
