@@ -31,7 +31,7 @@ from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.ssh_keys import SshKey, parse_ssh_public_key
 
 _LONGEST, _MOST_LINES = 1_000_000, 10_000
-_BLANK = " \t\r"
+_BEFORE, _AFTER = " \t", " \t\r"
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # As strdelim of OpenSSH: a quote may begin anywhere, and ends the principals where it ends.
 _PRINCIPALS = re.compile(r'([^ \t"]*+)(?:"([^"]*+)"[ \t]*+|[ \t]++)(.+)', re.DOTALL)
@@ -173,7 +173,7 @@ def parse_allowed_signers(content: str | bytes) -> AllowedSigners:
         raise invalid_argument("allowed_signers", "must have at most 1,000,000 characters and 10,000 lines")
     signers, skipped = list[AllowedSigner](), list[SkippedLine]()
     for number, line in enumerate(lines, start=1):
-        stripped = line.strip(_BLANK)
+        stripped = line.lstrip(_BEFORE).rstrip(_AFTER)
         if not stripped or stripped.startswith("#"):
             continue
         principals = None

@@ -192,7 +192,9 @@ def test_ssh_keygen_says_the_same(tmp_path: Path, line: str, principal: str, exp
     ],
 )
 @needs_ssh_keygen
-def test_a_line_that_cannot_be_used_is_skipped_by_both_and_the_others_count(tmp_path: Path, line: str) -> None:
+def test_a_line_that_cannot_be_used_is_skipped_by_both_and_the_others_count(
+    tmp_path: Path, line: str
+) -> None:
     signers = parse_allowed_signers(f"# a comment\n{line}\n{BOB} {KEY}\n")
     assert [each.line for each in signers.signers] == [3]
     assert [each.line for each in signers.skipped] == [2]
