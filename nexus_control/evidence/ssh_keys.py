@@ -33,6 +33,7 @@ _LONGEST = 16_384
 _CERTIFICATE = re.compile(r"-cert-v[0-9]+@openssh\.com\Z")
 _CURVES = {"nistp256": ("secp256r1", 65), "nistp384": ("secp384r1", 97), "nistp521": ("secp521r1", 133)}
 _APPLICATION = "ssh:"
+_BEGINNING = "AAAA"  # of every key's base64: its first string is short
 _PRIVATE, _PRIVATE_MAGIC = "-----BEGIN OPENSSH PRIVATE KEY-----", b"openssh-key-v1\0"
 _RSA_HASHES: dict[str, hashes.HashAlgorithm] = {
     "rsa-sha2-256": hashes.SHA256(),
@@ -101,8 +102,10 @@ def public_line_in(text: str) -> str | None:
     whose public part needs no passphrase. None for anything else.
     """
     lines = text.strip().splitlines()
-    if len(lines) == 1 and _LINE.fullmatch(lines[0]):
-        return lines[0]
+    for line in lines:
+        matched = _LINE.fullmatch(line)
+        if matched and matched[2].startswith(_BEGINNING):
+            return line
     blob = from_base64("".join(lines[1:-1])) if lines[:1] == [_PRIVATE] else None
     if blob is None or not blob.startswith(_PRIVATE_MAGIC):
         return None

@@ -16,7 +16,7 @@ from tests.cli.office import field
 from tests.cli.running import Commands, nexus_control
 from tests.cli.test_artifacts import executed
 from tests.evidence.openssl import authority_in, issued_in, needs_openssl, stamped
-from tests.evidence.signed_packages import PACKAGE_KEY, WITNESS, signed_package
+from tests.evidence.signed_packages import ALLOWED_SIGNERS, PACKAGE_KEY, WITNESS, signed_package
 
 INTEROP = VECTORS / "evidence" / "interop"
 STRANGER = generate()
@@ -59,7 +59,7 @@ def desk(tmp_path: Path) -> Desk:
     signed = signed_package()
     (tmp_path / "package.json").write_bytes(signed.package)
     (tmp_path / "package.dsse.json").write_text(signed.envelope)
-    (tmp_path / "allowed_signers").write_text(signed.trust.allowed_signers or "")
+    (tmp_path / "allowed_signers").write_text(ALLOWED_SIGNERS)
     (tmp_path / "key.pem").write_text(PACKAGE_KEY.public.to_pem())
     return Desk(tmp_path)
 

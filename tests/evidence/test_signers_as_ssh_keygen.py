@@ -26,7 +26,7 @@ def known() -> dict[str, Signer]:
 
 
 def files(part: int) -> list[File]:
-    random = Random(SEED + part)  # noqa: S311 - nothing is to be kept secret
+    random = Random(SEED + part)
     return [generated(random, known()) for _ in range(FILES)]
 
 

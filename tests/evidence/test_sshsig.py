@@ -227,9 +227,8 @@ def test_what_a_transfer_does_to_an_armor_is_undone_so_that_ssh_keygen_reads_it(
 ) -> None:
     mended = as_ssh_keygen_writes(armored)
     assert mended == ARMOR
-    allowed = (INTEROP / "allowed_signers").read_text(encoding="utf-8")
-    message, time = GOLDEN["approval_statement"].encode(), "-Overify-time=20261123000000Z"
-    assert verified_by_ssh_keygen(tmp_path, allowed, mended, message, time)
+    allowed, message = f"bob@example.com {GOLDEN['bob_ssh']}\n", GOLDEN["approval_statement"].encode()
+    assert verified_by_ssh_keygen(tmp_path, allowed, mended, message)
 
 
 @pytest.mark.parametrize(

@@ -249,9 +249,9 @@ def test_a_line_of_signers_that_cannot_be_used_spoils_no_approval_and_is_named_t
     refused = office.sign(request_id, CAROL)
     assert refused.error_code == "SIGNATURE_INVALID"
     assert f"line 1 of the file names '{CAROL.id}', and is not supported: key is of type 'ssh-dss'" in str(
-        refused.error_message
+        refused.error
     )
-    assert "line 2 of the file" in str(refused.error_message)
+    assert "line 2 of the file" in str(refused.error)
     office.signers.write_text(odd + usable)
     data_of(office.sign(request_id, CAROL))
     data_of(office.execute(request_id))
