@@ -70,7 +70,6 @@ def doctor(
 
     def run(store: DecisionStore) -> Data:
         from nexus_control import upkeep
-        from nexus_control.usecases.signing import describe_allowed_signers
 
         faults = upkeep.find_faults(store)
         rebuilt, accepted = 0, False
@@ -95,15 +94,23 @@ def doctor(
             "approved": [line["request_id"] for line in approved],
             "checks": _checks(faults, unknown),
             "notes": [unknown] if unknown else [],
-            "allowed_signers": describe_allowed_signers(store),
-            "faults": [
-                {"code": each.code, "position": each.position, "detail": each.detail} for each in faults
-            ],
+            "allowed_signers": _signers(store),
+            "faults": [_fault(each) for each in faults],
             "next": _next(faults),
         }
 
     if not carry_out(frame, run, _show)["ok"]:
         raise typer.Exit(NOT_VERIFIED)
+
+
+def _signers(store: DecisionStore) -> Data | None:
+    from nexus_control.usecases.signing import describe_allowed_signers
+
+    return describe_allowed_signers(store)
+
+
+def _fault(fault: "Fault") -> Data:
+    return {"code": fault.code, "position": fault.position, "detail": fault.detail}
 
 
 def _checks(faults: list["Fault"], unknown: str | None) -> Data:

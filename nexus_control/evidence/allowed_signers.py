@@ -77,6 +77,9 @@ class AllowedSigner:
     verify_required: bool = False
     """Whether the security key must have verified its user: hand it to `SshSignature.require_over`."""
 
+    def allows(self, namespace: str) -> bool:
+        return self.namespaces is None or self.namespaces.match(namespace)
+
     def valid_at(self, at: datetime) -> bool:
         """Whether the line is valid at that instant, to the second, both ends included."""
         second = at.replace(microsecond=0)
@@ -121,8 +124,10 @@ class AllowedSigners:
     def refusal_of_every_key(self, principal: str, namespace: str, at: datetime) -> str:
         """Why no key of this principal may sign, as `refusal`; empty when one may."""
         folded = fold_id(principal)
-        keys = [signer.key for signer in self.signers if signer.principals.match(folded)]
-        if any(self.signer_for(principal, key, namespace, at) for key in keys):
+        if any(
+            signer.principals.match(folded) and signer.allows(namespace) and signer.valid_at(at)
+            for signer in self.signers
+        ):
             return ""
         named = (
             f"no line lets {principal!r:.260} sign in the namespace {namespace!r:.100} at {at.isoformat()}"
@@ -154,9 +159,7 @@ class AllowedSigners:
         theirs = [signer for signer in lines if signer.principals.match(folded)]
         if not theirs:
             return f"{named} is another's: {principal!r:.260} is not named in {_lines(lines)}"
-        here = [
-            signer for signer in theirs if signer.namespaces is None or signer.namespaces.match(namespace)
-        ]
+        here = [signer for signer in theirs if signer.allows(namespace)]
         if not here:
             return f"{named} may not sign in the namespace {namespace!r:.100}: see {_lines(theirs)}"
         return next(
@@ -242,7 +245,7 @@ def _options(rest: str) -> tuple[dict[str, str], str]:
 
 def _principals(text: str) -> Patterns:
     # An id is in NFKC. A pattern that is not might turn into a wildcard as it is folded.
-    if any(map(is_hidden, text)):
+    if not (text.isascii() and text.isprintable()) and any(map(is_hidden, text)):
         raise invalid_argument(f"principal {text!r:.60}", "must not hold control or invisible characters")
     if not unicodedata.is_normalized("NFKC", text):
         raise invalid_argument(f"principal {text!r:.60}", "must be in Unicode normalisation form NFKC")
