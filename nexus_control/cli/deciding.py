@@ -272,7 +272,7 @@ def _decide(
     def run(store: DecisionStore) -> Data:
         actor, assurance = identity(acting_as)
         if signing is not None:
-            signing.require_usable(frame)
+            signing.require_usable(frame, store, actor)
         if yes:
             assurance = "declared"  # nobody answered at a terminal
         else:

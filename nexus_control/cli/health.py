@@ -117,7 +117,7 @@ def _examined(
     from nexus_control import beside, upkeep
 
     faults = upkeep.find_faults(store)
-    done: Data = {"rebuilt": 0, "accepted": False, "approved": []}
+    done: Data = {"rebuilt": 0, "accepted": False, "approved": [], "allowed_signers": _signers(store)}
     if rebuild and _advice(faults) == _REBUILD:
         done["rebuilt"] = upkeep.rebuild_derived(store)
         faults = upkeep.find_faults(store)
@@ -139,6 +139,12 @@ def _examined(
     if found["key"].status == "fail":
         faults = [*faults, upkeep.Fault(code=found["key"].code, detail=found["key"].reason)]
     return _report(frame, faults, found, _entries(store)) | done
+
+
+def _signers(store: DecisionStore) -> Data | None:
+    from nexus_control.usecases.signing import describe_allowed_signers
+
+    return describe_allowed_signers(store)
 
 
 def _entries(store: DecisionStore) -> int | None:
@@ -179,6 +185,7 @@ def _report(frame: Frame, faults: list["Fault"], beside: dict[str, "Finding"], e
         "approved": [],
         "checks": checks,
         "reasons": reasons,
+        "allowed_signers": None,
         "faults": [{"code": each.code, "position": each.position, "detail": each.detail} for each in faults],
         "next": advice,
         "command": frame.command("doctor", *command) if advice not in (None, _LOG) else None,
@@ -239,6 +246,7 @@ def _show(screen: Screen, data: Data) -> None:
         )
         for request_id in data["approved"]:
             screen.verbatim(request_id)
+    _show_signers(screen, data["allowed_signers"])
     if data["ok"]:
         skipped = f" Not looked at: {', '.join(data['reasons'])}." if data["reasons"] else ""
         screen.prose(f"{data['entries']} entries, recomputed.{skipped}", Mark("Whole.", "good"))
@@ -254,3 +262,14 @@ def _said(data: Data, name: str, status: str) -> str:
     if status == "skipped":
         return data["reasons"][name]
     return f"not so: {_MEANING[name]}" if status == "fail" else _MEANING[name]
+
+
+def _show_signers(screen: Screen, signers: Data | None) -> None:
+    """Which lines of the file let nobody sign; a file that is used as a whole needs no words."""
+    if signers is None:
+        return
+    mark = Mark("allowed signers:", "stopped")
+    if signers["problem"]:
+        screen.prose(f"{signers['problem']}; no signed approval counts until then.", mark)
+    for each in signers["skipped"]:
+        screen.prose(f"line {each['line']} of {signers['file']} is skipped: {each['why']}.", mark)

@@ -15,7 +15,7 @@ import typer
 
 from nexus_control import arguments as door
 from nexus_control.actors import Actor
-from nexus_control.cli.files import read_text, write_bytes
+from nexus_control.cli.files import read_bytes, read_text, write_bytes
 from nexus_control.cli.frame import (
     ActingAs,
     AsJson,
@@ -30,7 +30,7 @@ from nexus_control.cli.frame import (
 )
 from nexus_control.cli.screen import Screen
 from nexus_control.commands import USUAL_KEY, shell_line
-from nexus_control.errors import invalid_argument
+from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.statement import NAMESPACE
 from nexus_control.payloads import SignedStatement
 from nexus_control.store import DecisionStore
@@ -77,8 +77,10 @@ class Signing:
     def is_wanted(self) -> bool:
         return self.key is not None or self.signature is not None
 
-    def require_usable(self, frame: Frame) -> None:
-        """Before anybody is asked anything. Raises INVALID_ARGUMENT."""
+    def require_usable(self, frame: Frame, store: DecisionStore, actor: Actor) -> None:
+        """Before anybody is asked anything. Raises INVALID_ARGUMENT; SIGNATURE_INVALID where the signature of the key
+        that would sign could not count.
+        """
         if self.key is not None and self.signature is not None:
             raise invalid_argument("--sign", "and --signature exclude each other")
         if self.statement is not None and self.signature is None:
@@ -95,6 +97,8 @@ class Signing:
                 "is needed for a signed verdict: the file that says whose keys count here (also"
                 " NEXUS_CONTROL_ALLOWED_SIGNERS)",
             )
+        if self.key is not None:
+            _require_may_sign(store, actor, self.key)
 
     def stated(self, store: DecisionStore, request_id: str, actor: Actor) -> str | None:
         """The statement of this verdict, where it is signed. Raises INVALID_ARGUMENT."""
@@ -185,6 +189,31 @@ def require_basis_of(statement: str, shown: str | None) -> None:
     from nexus_control.usecases import signing
 
     signing.require_basis_of(statement, shown)
+
+
+def _require_may_sign(store: DecisionStore, actor: Actor, key: Path) -> None:
+    from nexus_control.usecases.signing import require_may_sign
+
+    if key.exists() or _public_half(key).exists():  # else ssh-keygen says that there is no such key
+        require_may_sign(store, actor.id, _public_line(key))
+
+
+def _public_line(key: Path) -> str | None:
+    """The line of the key that ssh-keygen signs with, found as it finds it; None where no file says it openly."""
+    from nexus_control.evidence.ssh_keys import public_line_in
+
+    for file in (key, _public_half(key)):
+        try:
+            line = public_line_in(read_bytes("--sign", file).decode(errors="replace"))
+        except NexusControlError:
+            continue
+        if line is not None:
+            return line
+    return None
+
+
+def _public_half(key: Path) -> Path:
+    return key.with_name(f"{key.name}.pub")
 
 
 def _state(store: DecisionStore, request_id: str, actor: Actor, verdict: str, expires_at: str | None) -> Data:

@@ -197,14 +197,15 @@ def _level(given: str | None) -> "Level":
     raise invalid_argument("--require", f"must be one of {', '.join(LEVELS)}")
 
 
-def _signers(file: Path | None) -> str | None:
+def _signers(file: Path | None) -> bytes | None:
     from nexus_control.evidence.allowed_signers import parse_allowed_signers
 
-    text = _text("--allowed-signers", file)
-    if text is not None:
-        with blaming("--allowed-signers", str(file)):
-            parse_allowed_signers(text)
-    return text
+    if file is None:
+        return None
+    content = read_bytes("--allowed-signers", file)
+    with blaming("--allowed-signers", str(file)):
+        parse_allowed_signers(content)
+    return content
 
 
 def _package_keys(files: list[Path] | None) -> list[str]:

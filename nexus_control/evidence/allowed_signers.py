@@ -1,41 +1,54 @@
 """Whose key may sign what, and when: the file that ssh-keygen(1) describes under ALLOWED SIGNERS.
 
     line        principals [options] type base64 [comment]      empty lines and those that begin with "#" are skipped
-    principals  patterns, "," between them; the whole in quotes when an id has a space
+    principals  patterns, "," between them; in quotes when an id has a space
     pattern     ["!"] text in which "*" is any characters and "?" is one; a "!" that matches outweighs all others
     options     "," between them; names in any case; a value is in quotes, a quote in it is written \\"
                 namespaces="patterns"   valid-after="time"   valid-before="time"   verify-required
-    time        YYYYMMDD["Z"] | YYYYMMDDHHMM[SS]["Z"]           both ends belong to the time: after <= at <= before
+    time        YYYYMMDD | YYYYMMDDHHMM[SS], then "Z" or "UTC"  both ends belong to the time: after <= at <= before
+
+A line that cannot be used is skipped, as ssh-keygen skips it: it lets nobody sign, and spoils no other line. `skipped`
+says why, and `refusal` tells whoever is named in it. Only a file that is too large is refused as a whole.
 
 It is read as ssh-keygen reads it, but for this:
 
-- Principals are ids of actors, and compare case-folded.
+- Principals are ids of actors, and compare case-folded; "?" is one character, where it is one byte to ssh-keygen.
 - A time without Z is in UTC. To ssh-keygen it is in the machine's time zone, and a zone must not change a verdict:
   write the Z, and both agree.
-- `verify-required` is ours: the security key must have verified its user. ssh-keygen refuses a line that has it.
-- `cert-authority` is refused: certificates are not taken.
-- A line that cannot be read spoils the file, whomever it names.
+- `verify-required` is ours: the security key must have verified its user. ssh-keygen skips a line that has it.
+- These lines are skipped, which ssh-keygen takes: a weak key, or one of a type that is not taken (ssh_keys); a control
+  character, or a principal with hidden characters, which nobody sees; a day or a second that no calendar has.
 """
 
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from nexus_control.actors import fold_id, id_problem
-from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.actors import fold_id, is_hidden
+from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.ssh_keys import SshKey, parse_ssh_public_key
 
 _LONGEST, _MOST_LINES = 1_000_000, 10_000
-_BLANK = " \t\r"
+_BEFORE, _AFTER = " \t", " \t\r"
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_LINE = re.compile(r'(?:"([^"]*)"|([^ \t"]+))[ \t]+(.+)')
+# As strdelim of OpenSSH: a quote may begin anywhere, and ends the principals where it ends.
+_PRINCIPALS = re.compile(r'([^ \t"]*+)(?:"([^"]*+)"[ \t]*+|[ \t]++)(.+)', re.DOTALL)
 # Options before a key never look like this: a type of key has a "-", so it is no base64.
-_KEY = re.compile(r'[^ \t"=,]+[ \t]+[A-Za-z0-9+/=]+(?:[ \t].*)?')
+_KEY = re.compile(r'([^ \t"=,]+[ \t]+[A-Za-z0-9+/=]+)(?:[ \t].*)?')
+_OPTIONS = re.compile(r'((?:\\"|"(?:\\"|[^"])*+"|[^ \t"])++)[ \t]+(.+)')
 _OPTION = re.compile(r'([A-Za-z-]++)(?:="((?:\\"|[^"])*+)")?')
-_OPTIONS = re.compile(rf"(?P<options>{_OPTION.pattern}(?:,{_OPTION.pattern})*+)[ \t]+(?P<key>.+)")
-_TIME = re.compile("([0-9]{4})([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{2})([0-9]{2})?)?Z?")
+# ssh-keygen passes over an option that is empty, but not behind the last comma.
+_LISTED = re.compile(rf"(?:{_OPTION.pattern})?(?:,(?:{_OPTION.pattern})?)*+(?<!,)")
+_TIME = re.compile(
+    "([0-9]{4})([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{2})([0-9]{2})?)?(?:Z|UTC)?", re.IGNORECASE
+)
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _WITH_VALUE, _FLAGS = {"namespaces", "valid-after", "valid-before"}, {"verify-required"}
+_LONGEST_PATTERN = 1_022
+"""In bytes: a list with a longer one matches nothing in OpenSSH."""
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +77,9 @@ class AllowedSigner:
     verify_required: bool = False
     """Whether the security key must have verified its user: hand it to `SshSignature.require_over`."""
 
+    def allows(self, namespace: str) -> bool:
+        return self.namespaces is None or self.namespaces.match(namespace)
+
     def valid_at(self, at: datetime) -> bool:
         """Whether the line is valid at that instant, to the second, both ends included."""
         second = at.replace(microsecond=0)
@@ -73,10 +89,21 @@ class AllowedSigner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedLine:
+    """A line that lets nobody sign, and why."""
+
+    line: int
+    why: str
+    principals: Patterns | None
+    """Case-folded; None where they cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AllowedSigners:
     """The lines of the file, in its order."""
 
     signers: tuple[AllowedSigner, ...]
+    skipped: tuple[SkippedLine, ...] = ()
 
     def signer_for(self, principal: str, key: SshKey, namespace: str, at: datetime) -> AllowedSigner | None:
         """The first line that lets this principal sign with this key in this namespace at this instant.
@@ -92,7 +119,34 @@ class AllowedSigners:
         Raises INVALID_ARGUMENT when `at` has no offset from UTC.
         """
         found = self._judge(principal, key, namespace, at)
-        return found if isinstance(found, str) else ""
+        return f"{found}{self.unsupported(principal)}" if isinstance(found, str) else ""
+
+    def refusal_of_every_key(self, principal: str, namespace: str, at: datetime) -> str:
+        """Why no key of this principal may sign, as `refusal`; empty when one may."""
+        folded = fold_id(principal)
+        if any(
+            signer.principals.match(folded) and signer.allows(namespace) and signer.valid_at(at)
+            for signer in self.signers
+        ):
+            return ""
+        named = (
+            f"no line lets {principal!r:.260} sign in the namespace {namespace!r:.100} at {at.isoformat()}"
+        )
+        return f"{named}{self.unsupported(principal)}"
+
+    def unsupported(self, principal: str) -> str:
+        """What to add to a refusal of this principal: the skipped lines that name them; empty where none does."""
+        folded = fold_id(principal)
+        theirs = [each for each in self.skipped if each.principals and each.principals.match(folded)]
+        return "".join(
+            f"; line {each.line} of the file names {principal!r:.260}, and is not supported: {each.why}"
+            for each in theirs[:_SHOWN]
+        )
+
+    @property
+    def skipped_in_words(self) -> str:
+        """Each skipped line and why, for whoever keeps the file; empty where none was skipped."""
+        return "; ".join(f"line {each.line} is skipped: {each.why}" for each in self.skipped)
 
     def _judge(self, principal: str, key: SshKey, namespace: str, at: datetime) -> AllowedSigner | str:
         if at.utcoffset() is None:
@@ -105,9 +159,7 @@ class AllowedSigners:
         theirs = [signer for signer in lines if signer.principals.match(folded)]
         if not theirs:
             return f"{named} is another's: {principal!r:.260} is not named in {_lines(lines)}"
-        here = [
-            signer for signer in theirs if signer.namespaces is None or signer.namespaces.match(namespace)
-        ]
+        here = [signer for signer in theirs if signer.allows(namespace)]
         if not here:
             return f"{named} may not sign in the namespace {namespace!r:.100}: see {_lines(theirs)}"
         return next(
@@ -116,37 +168,45 @@ class AllowedSigners:
         )
 
 
-def parse_allowed_signers(text: str) -> AllowedSigners:
-    """The file, of at most 1 MB and 10,000 lines. Raises INVALID_ARGUMENT that names the line."""
+def parse_allowed_signers(content: str | bytes) -> AllowedSigners:
+    """The file, of at most 1 MB and 10,000 lines; a comment need not be UTF-8. Raises INVALID_ARGUMENT."""
+    text = content if isinstance(content, str) else content.decode("utf-8", "surrogateescape")
     lines = text.split("\n") if len(text) <= _LONGEST else []
     if not 0 < len(lines) <= _MOST_LINES:
         raise invalid_argument("allowed_signers", "must have at most 1,000,000 characters and 10,000 lines")
-    signers = list[AllowedSigner]()
+    signers, skipped = list[AllowedSigner](), list[SkippedLine]()
     for number, line in enumerate(lines, start=1):
-        stripped = line.strip(_BLANK)
+        stripped = line.lstrip(_BEFORE).rstrip(_AFTER)
         if not stripped or stripped.startswith("#"):
             continue
+        principals = None
         try:
-            signers.append(_signer(number, stripped))
+            names, rest = _divided(stripped)
+            principals = _principals(names)
+            signers.append(_signer(number, principals, rest))
         except NexusControlError as refused:
-            problem = f"line {number}: {refused.message}"
-            raise NexusControlError(
-                ErrorCode.INVALID_ARGUMENT,
-                f"allowed_signers {problem}",
-                {"fields": [{"field": "allowed_signers", "problem": problem}], "line": number},
-            ) from None
-    return AllowedSigners(signers=tuple(signers))
+            skipped.append(SkippedLine(line=number, why=refused.message, principals=principals))
+    return AllowedSigners(signers=tuple(signers), skipped=tuple(skipped))
 
 
-def _signer(number: int, line: str) -> AllowedSigner:
-    matched = _LINE.fullmatch(line)
-    if matched is None or _CONTROL.search(line):
+def _divided(line: str) -> tuple[str, str]:
+    """The principals, and what follows them."""
+    matched = _PRINCIPALS.fullmatch(line)
+    if matched is None:
         raise invalid_argument("it", "must be principals, options and a key, with spaces between them")
-    principals, rest = matched[1] or matched[2] or "", matched[3]
+    return f"{matched[1]}{matched[2] or ''}", matched[3]
+
+
+def _signer(number: int, principals: Patterns, rest: str) -> AllowedSigner:
+    if _CONTROL.search(rest):
+        raise invalid_argument("it", "must not hold control characters: what is shown is not what is read")
     options = dict[str, str]()
     if not _KEY.fullmatch(rest):
         options, rest = _options(rest)
-    key = parse_ssh_public_key(rest)
+    matched = _KEY.fullmatch(rest)
+    if matched is None:
+        raise invalid_argument("it", "must end in a key, a type and base64, with a space before any comment")
+    key = parse_ssh_public_key(matched[1])
     after, before = _time(options, "valid-after"), _time(options, "valid-before")
     if after is not None and before is not None and before <= after:
         raise invalid_argument("valid-before", "must be later than valid-after")
@@ -154,9 +214,9 @@ def _signer(number: int, line: str) -> AllowedSigner:
         raise invalid_argument("verify-required", "is for security keys (sk-): no other key can tell")
     return AllowedSigner(
         line=number,
-        principals=_principals(principals),
+        principals=principals,
         key=key,
-        namespaces=_patterns(options["namespaces"].split(",")) if "namespaces" in options else None,
+        namespaces=_patterns(options["namespaces"]) if "namespaces" in options else None,
         valid_after=after,
         valid_before=before,
         verify_required="verify-required" in options,
@@ -166,12 +226,12 @@ def _signer(number: int, line: str) -> AllowedSigner:
 def _options(rest: str) -> tuple[dict[str, str], str]:
     """The options by name, and what follows them."""
     matched = _OPTIONS.fullmatch(rest)
-    if matched is None:
+    if matched is None or not _LISTED.fullmatch(matched[1]):
         raise invalid_argument(
-            "options", 'must be NAME or NAME="VALUE", with commas between them, before the key'
+            "options", 'must be NAME or NAME="VALUE", with commas between them, before a key of TYPE BASE64'
         )
     options = dict[str, str]()
-    for option in _OPTION.finditer(matched["options"]):
+    for option in _OPTION.finditer(matched[1]):
         name, value = option[1].lower(), option[2]
         if name == "cert-authority":
             raise invalid_argument(name, "is not taken: name each signer's own key, certificates are refused")
@@ -180,23 +240,29 @@ def _options(rest: str) -> tuple[dict[str, str], str]:
         if name in options or (value is None) == (name in _WITH_VALUE):
             raise invalid_argument(name, "must stand once, and with its value in quotes where it has one")
         options[name] = (value or "").replace('\\"', '"')
-    return options, matched["key"]
+    return options, matched[2]
 
 
 def _principals(text: str) -> Patterns:
-    patterns = text.split(",")
-    for pattern in patterns:
-        # An id is in NFKC. A pattern that is not might turn into a wildcard as it is folded.
-        if problem := id_problem(pattern.removeprefix("!")):
-            raise invalid_argument(f"principal {pattern!r:.60}", problem)
-    return _patterns(map(fold_id, patterns))
+    # An id is in NFKC. A pattern that is not might turn into a wildcard as it is folded.
+    if not (text.isascii() and text.isprintable()) and any(map(is_hidden, text)):
+        raise invalid_argument(f"principal {text!r:.60}", "must not hold control or invisible characters")
+    if not unicodedata.is_normalized("NFKC", text):
+        raise invalid_argument(f"principal {text!r:.60}", "must be in Unicode normalisation form NFKC")
+    return _patterns(text, fold_id)
 
 
-def _patterns(patterns: Iterable[str]) -> Patterns:
-    every = tuple(patterns)
+def _patterns(text: str, fold: Callable[[str], str] = str) -> Patterns:
+    every = text.split(",")
+    if any(
+        len(pattern.encode(errors="surrogatepass").removeprefix(b"!")) > _LONGEST_PATTERN for pattern in every
+    ):
+        raise invalid_argument(
+            "pattern", f"must have at most {_LONGEST_PATTERN} bytes, as ssh-keygen reads them"
+        )
     return Patterns(
-        wanted=tuple(pattern for pattern in every if not pattern.startswith("!")),
-        unwanted=tuple(pattern[1:] for pattern in every if pattern.startswith("!")),
+        wanted=tuple(fold(pattern) for pattern in every if not pattern.startswith("!")),
+        unwanted=tuple(fold(pattern[1:]) for pattern in every if pattern.startswith("!")),
     )
 
 
@@ -228,10 +294,14 @@ def _time(options: dict[str, str], name: str) -> datetime | None:
     try:
         if matched:
             year, month, day, *of_day = (int(part or 0) for part in matched.groups())
-            return datetime(year, month, day, *of_day, tzinfo=UTC)
+            time = datetime(year, month, day, *of_day, tzinfo=UTC)
+            if time > _BEGINNING:
+                return time
     except ValueError:
         pass  # no such day or hour
-    raise invalid_argument(name, "must be a time, YYYYMMDD or YYYYMMDDHHMM or YYYYMMDDHHMMSS, and Z")
+    raise invalid_argument(
+        name, "must be a time after 1970, YYYYMMDD or YYYYMMDDHHMM or YYYYMMDDHHMMSS, and Z"
+    )
 
 
 def _lines(signers: list[AllowedSigner]) -> str:

@@ -3,6 +3,7 @@
     origin                the package does not say that its history was brought into the store from elsewhere
     chain                 the events, recomputed, end in the chain hash that the package names; where it names none,
                           in the one that a log proof is of
+    allowed_signers       which lines of the verifier's file of signers are not used, and why
     approval_signatures   each signed verdict verifies, says what the events say, and was made once; enough of the
                           approvals that counted were signed by people whom the verifier trusts, at the time
     package_signature     a trusted key signed these very bytes, and the statement is of this package
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nexus_control.errors import NexusControlError, invalid_argument
+from nexus_control.evidence.allowed_signers import parse_allowed_signers
 from nexus_control.evidence.base64_text import from_base64
 from nexus_control.evidence.merkle import require_consistent
 from nexus_control.evidence.note import (
@@ -38,6 +40,7 @@ from nexus_control.evidence.signatures import (
     approval_signatures,
     chain_of,
     package_signature,
+    signers_known,
 )
 from nexus_control.evidence.timestamp import verify_timestamp
 from nexus_control.evidence.tlog_proof import LogProof, parse_log_proof
@@ -88,7 +91,9 @@ def keyed_checks(case: Case, content: bytes | None, trust: Trust, attached: Atta
     if isinstance(logged, Logged):
         origins.add(logged.checkpoint.origin)
     chains = [chain, chain_of(case.history.decision)] if imported else [chain]
-    yield approval_signatures(case, chains, trust.allowed_signers, origins)
+    allowed = None if trust.allowed_signers is None else parse_allowed_signers(trust.allowed_signers)
+    yield signers_known(allowed)
+    yield approval_signatures(case, chains, allowed, origins)
     yield package_signature(
         case,
         content,

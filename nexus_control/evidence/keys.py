@@ -1,4 +1,4 @@
-"""Public and private keys, and which of them are taken: Ed25519 (RFC 8032) and ECDSA on P-256 and P-384 with SHA-2.
+"""Public and private keys, and which of them are taken: Ed25519 (RFC 8032) and ECDSA with SHA-2 on P-256, P-384, P-521.
 
 An Ed25519 public key is refused when its point is of small order, under which one signature fits every message, or
 when its y coordinate is not written in the one canonical way. The library under this one accepts both. A key is vetted
@@ -38,7 +38,11 @@ _SMALL_ORDER_Y = {
     2707385501144840649318225287225658788936804267575313519463743609750303402022,
     55188659117513257062467267217118295137698188065244968500265048394206261417927,
 }
-_CURVES: dict[str, hashes.HashAlgorithm] = {"secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384()}
+_CURVES: dict[str, hashes.HashAlgorithm] = {
+    "secp256r1": hashes.SHA256(),
+    "secp384r1": hashes.SHA384(),
+    "secp521r1": hashes.SHA512(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ def private_from_pem(pem: bytes) -> PrivateKey:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise invalid_argument("key", "is no private key in PEM without a passphrase") from None
     if not isinstance(key, Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
-        raise _refused("only Ed25519 and P-256 or P-384 keys are taken")
+        raise _refused("only Ed25519 and P-256, P-384 or P-521 keys are taken")
     _vetted(key.public_key())
     return PrivateKey(key)
 
@@ -128,7 +132,7 @@ def public_from_pem(pem: str | bytes) -> PublicKey:
     except (ValueError, UnsupportedAlgorithm):
         raise invalid_argument("key", "is no public key in PEM") from None
     if not isinstance(key, Ed25519PublicKey | ec.EllipticCurvePublicKey):
-        raise _refused("only Ed25519 and P-256 or P-384 keys are taken")
+        raise _refused("only Ed25519 and P-256, P-384 or P-521 keys are taken")
     return _vetted(key)
 
 
@@ -140,8 +144,8 @@ def public_from_ed25519(raw: bytes) -> PublicKey:
 
 
 def public_from_point(curve: str, point: bytes) -> PublicKey:
-    """A key on P-256 ("secp256r1") or P-384 ("secp384r1") from its uncompressed point. Raises INVALID_ARGUMENT."""
-    curves = {"secp256r1": ec.SECP256R1(), "secp384r1": ec.SECP384R1()}
+    """A key on "secp256r1", "secp384r1" or "secp521r1" from its uncompressed point. Raises INVALID_ARGUMENT."""
+    curves = {"secp256r1": ec.SECP256R1(), "secp384r1": ec.SECP384R1(), "secp521r1": ec.SECP521R1()}
     try:
         return _vetted(ec.EllipticCurvePublicKey.from_encoded_point(curves[curve], point))
     except ValueError:
@@ -156,7 +160,7 @@ def _vetted(key: _Public) -> PublicKey:
         if y in _SMALL_ORDER_Y:
             raise _refused("its point is of small order: one signature would fit every message")
     elif key.curve.name not in _CURVES:
-        raise _refused(f"curve {key.curve.name} is not taken; P-256 and P-384 are")
+        raise _refused(f"curve {key.curve.name} is not taken; P-256, P-384 and P-521 are")
     return PublicKey(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 

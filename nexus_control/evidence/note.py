@@ -4,9 +4,10 @@
     signature   = "— " name " " base64(key id || signature) "\\n"
     key id      = the first 4 bytes of SHA-256(name || 0x0A || type || public key)
     type 0x01   Ed25519 over the text
-    type 0x04   a witness: 8 bytes of time before the signature, which is over "cosignature/v1\\ntime <t>\\n" || text
+    type 0x04   a witness: 8 bytes of time before the signature, which is over "cosignature/v1\\ntime <t>\\n" || text;
+                the time is below 2^63
     verifier    = name "+" hex(key id) "+" base64(type || public key)
-    checkpoint  = origin "\\n" size "\\n" base64(root) "\\n" extension lines...
+    checkpoint  = origin "\\n" size "\\n" base64(root) "\\n" extension lines, none of them empty
 
 Lines of signers who are not known are passed over; one line of a known signer that does not verify spoils the note.
 """
@@ -27,6 +28,8 @@ _SIZE = re.compile("0|[1-9][0-9]{0,17}")
 _SURROGATE = "[\ud800-\udfff]"
 _UNPRINTABLE = re.compile(f"[\x00-\x09\x0b-\x1f\x7f]|{_SURROGATE}")
 _LONGEST = 1_000_000
+_TIMES = 2**63
+_AGAIN = "or fetch it again from its source"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,30 +123,49 @@ def open_note(note: str, known: Iterable[Verifier]) -> Note:
 def parse_checkpoint(text: str) -> Checkpoint:
     """The checkpoint that a note's text spells. Raises INTEGRITY_MISMATCH."""
     lines = text.split("\n")
-    root = from_base64(lines[2]) if len(lines) >= 4 else None
+    root = from_base64(lines[2]) if len(lines) >= 4 and lines[-1] == "" else None
     if root is None or len(root) != 32 or not lines[0] or not _SIZE.fullmatch(lines[1]):
         raise _malformed("this is no checkpoint: origin, size and root, a line each")
+    if "" in lines[3:-1]:
+        raise _malformed("this is no checkpoint: an extension line of it is empty")
     return Checkpoint(origin=lines[0], size=int(lines[1]), root=root)
 
 
 def _verified(verifier: Verifier, blob: bytes, text: str) -> Signature:
     message, time = text.encode(), None
+    named = f"the signature of {verifier.name}"
     if verifier.type == COSIGNATURE:
         time, blob = int.from_bytes(blob[:8], "big"), blob[8:]
         message = f"cosignature/v1\ntime {time}\n".encode() + message
+        if time >= _TIMES:
+            raise NexusControlError(
+                ErrorCode.SIGNATURE_INVALID, f"{named} is of a time of 2^63 seconds or more"
+            )
     if len(blob) != 64 or not verifier.key.verifies(blob, message):
-        raise NexusControlError(
-            ErrorCode.SIGNATURE_INVALID, f"the signature of {verifier.name} does not verify"
-        )
+        raise NexusControlError(ErrorCode.SIGNATURE_INVALID, f"{named} does not verify")
     return Signature(verifier=verifier, time=time)
 
 
+def require_as_written(text: str) -> None:
+    """That no editor and no transfer changed how a note, or a proof with one, is written: nothing signed would be found
+    in it, though nobody forged it. Raises INTEGRITY_MISMATCH that says what happened and what to do.
+    """
+    if text.startswith("\ufeff"):
+        raise _malformed(f"this checkpoint or proof begins with a byte order mark: remove it, {_AGAIN}")
+    if "\r\n" in text:
+        raise _malformed(f"the lines of this checkpoint or proof end in CRLF: make that LF, {_AGAIN}")
+    if text.endswith("\n\n"):
+        raise _malformed(f"this checkpoint or proof ends in an empty line: remove it, {_AGAIN}")
+    if text and not text.endswith("\n"):
+        raise _malformed(f"this checkpoint or proof lost its last newline: put one at its end, {_AGAIN}")
+
+
 def _split(note: str) -> tuple[str, list[str]]:
+    require_as_written(note)
     text, parted, signatures = note.rpartition("\n\n")
-    lines = signatures.split("\n")
-    if not parted or len(note) > _LONGEST or _UNPRINTABLE.search(note) or lines[-1] != "" or len(lines) < 2:
+    if not parted or len(note) > _LONGEST or _UNPRINTABLE.search(note):
         raise _malformed("this is no signed note")
-    return f"{text}\n", lines[:-1]
+    return f"{text}\n", signatures.split("\n")[:-1]
 
 
 def _malformed(problem: str) -> NexusControlError:

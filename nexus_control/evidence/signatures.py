@@ -5,12 +5,12 @@ from collections.abc import Collection, Sequence
 from nexus_control.decision import Decision
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, StoredEvent
-from nexus_control.evidence.allowed_signers import AllowedSigners, parse_allowed_signers
+from nexus_control.evidence.allowed_signers import AllowedSigners
 from nexus_control.evidence.chain import GENESIS, event_leaf_data, leaf_hash
 from nexus_control.evidence.dsse import parse_envelope
 from nexus_control.evidence.keys import PublicKey, public_from_pem
 from nexus_control.evidence.package_statement import PAYLOAD_TYPE, parse_package_statement
-from nexus_control.evidence.report import Check, failed, passed, same_fields, skipped
+from nexus_control.evidence.report import Check, failed, noted, passed, same_fields, skipped
 from nexus_control.evidence.semantics import Case
 from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
 from nexus_control.evidence.ssh_keys import SshKey
@@ -50,12 +50,22 @@ def chain_of(decision: Decision, imported: int = 0) -> list[str]:
     return chain
 
 
+def signers_known(allowed: AllowedSigners | None) -> Check:
+    """How much of the verifier's file of signers is used: a line that is skipped lets nobody sign."""
+    name = "allowed_signers"
+    if allowed is None:
+        return noted(name, "nobody is trusted to sign approvals")
+    used = f"{len(allowed.signers)} lines are used"
+    if not allowed.skipped:
+        return noted(name, used)
+    return noted(name, f"{used}, {len(allowed.skipped)} are skipped: {allowed.skipped_in_words}")
+
+
 def approval_signatures(
-    case: Case, chains: Sequence[Sequence[str]], allowed_signers: str | None, logs: Collection[str]
+    case: Case, chains: Sequence[Sequence[str]], allowed: AllowedSigners | None, logs: Collection[str]
 ) -> Check:
     """`chains` are those of the stores in which a verdict can have been given; `logs` the origins of their logs."""
     name = "approval_signatures"
-    allowed = None if allowed_signers is None else parse_allowed_signers(allowed_signers)
     signed, nonces = dict[int, SignedVerdict](), set[str]()
     numbers = [event.seq for event in case.history.decision.events]  # as they say, which may be anything
     bases = [dict(zip(numbers, each, strict=True)).get(case.facts.policy_seq, GENESIS) for each in chains]

@@ -25,7 +25,7 @@ class SignedVerdict:
 
     statement: ApprovalStatement
     signature: SshSignature
-    text: str
+    signed: SignedStatement
 
     def require_issued_by(self, at: datetime) -> None:
         """That the statement was there when its verdict is said to have been given. Raises SIGNATURE_INVALID."""
@@ -47,7 +47,9 @@ class SignedVerdict:
                 f"The signature is not trusted: {allowed.refusal(approver, key, NAMESPACE, at)}",
                 {"approver": approver, "key": key.fingerprint},
             )
-        self.signature.require_over(self.text.encode(), NAMESPACE, verified_user=signer.verify_required)
+        self.signature.require_over(
+            self.signed.statement.encode(), NAMESPACE, verified_user=signer.verify_required
+        )
 
 
 def open_verdict(signed: SignedStatement) -> SignedVerdict:
@@ -59,4 +61,4 @@ def open_verdict(signed: SignedStatement) -> SignedVerdict:
             ErrorCode.SIGNATURE_INVALID, f"A verdict is signed with {_HASH}, not {signature.hash_algorithm}"
         )
     signature.require_over(signed.statement.encode(), NAMESPACE)
-    return SignedVerdict(statement=statement, signature=signature, text=signed.statement)
+    return SignedVerdict(statement=statement, signature=signature, signed=signed)

@@ -2,13 +2,16 @@
 
     line                                  type " " base64(blob) [" " comment]
     ssh-ed25519                           string type || string key (32 bytes)
-    ecdsa-sha2-nistp256, -nistp384        string type || string curve || string point (0x04 || x || y)
+    ecdsa-sha2-nistp256, -384, -521       string type || string curve || string point (0x04 || x || y)
     ssh-rsa                               string type || mpint e || mpint n
     sk-ssh-ed25519@openssh.com            as ssh-ed25519 || string application
     sk-ecdsa-sha2-nistp256@openssh.com    as ecdsa-sha2-nistp256 || string application
 
 Each key has one blob only, so two keys are the same when their blobs are. Weak Ed25519 keys and points off the curve
 are refused as everywhere (see keys); an RSA modulus has 2048 to 8192 bits. Certificates are refused.
+
+The application of an sk- key begins with "ssh:". Any other is the name of a web site, for which only browsers sign: in
+another format, which says at what origin. A signature without that was made by a program of its own.
 """
 
 import hashlib
@@ -20,7 +23,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 
-from nexus_control.errors import invalid_argument
+from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.base64_text import from_base64, to_base64
 from nexus_control.evidence.keys import PublicKey, public_from_ed25519, public_from_point
 from nexus_control.evidence.ssh_wire import Reader
@@ -28,11 +31,15 @@ from nexus_control.evidence.ssh_wire import Reader
 _LINE = re.compile(r"([^ \t]+)[ \t]+([A-Za-z0-9+/=]+)(?:[ \t][^\r\n]*)?")
 _LONGEST = 16_384
 _CERTIFICATE = re.compile(r"-cert-v[0-9]+@openssh\.com\Z")
-_CURVES = {"nistp256": ("secp256r1", 65), "nistp384": ("secp384r1", 97)}
+_CURVES = {"nistp256": ("secp256r1", 65), "nistp384": ("secp384r1", 97), "nistp521": ("secp521r1", 133)}
+_APPLICATION = "ssh:"
+_BEGINNING = "AAAA"  # of every key's base64: its first string is short
+_PRIVATE, _PRIVATE_MAGIC = "-----BEGIN OPENSSH PRIVATE KEY-----", b"openssh-key-v1\0"
 _RSA_HASHES: dict[str, hashes.HashAlgorithm] = {
     "rsa-sha2-256": hashes.SHA256(),
     "rsa-sha2-512": hashes.SHA512(),
 }
+_ALSO_CALLED = {"ssh-rsa": tuple(_RSA_HASHES)}  # before the base64, by OpenSSH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +92,32 @@ def parse_ssh_public_key(text: str) -> SshKey:
     if matched is None or blob is None:
         raise invalid_argument("key", "must be a type and base64, as in a .pub file of ssh-keygen")
     key = parse_ssh_key_blob(blob)
-    if key.type != matched[1]:
+    if matched[1] != key.type and matched[1] not in _ALSO_CALLED.get(key.type, ()):
         raise invalid_argument("key", f"is said to be {matched[1]!r:.60}, and is {key.type}")
     return key
+
+
+def public_line_in(text: str) -> str | None:
+    """The line of the public key that a file of a key holds openly: a .pub file, or a private key in OpenSSH's form,
+    whose public part needs no passphrase. None for anything else.
+    """
+    lines = text.strip().splitlines()
+    for line in lines:
+        matched = _LINE.fullmatch(line)
+        if matched and matched[2].startswith(_BEGINNING):
+            return line
+    blob = from_base64("".join(lines[1:-1])) if lines[:1] == [_PRIVATE] else None
+    if blob is None or not blob.startswith(_PRIVATE_MAGIC):
+        return None
+    reader = Reader(blob.removeprefix(_PRIVATE_MAGIC), "key")
+    try:
+        for _ in ("cipher", "kdf", "kdf options"):
+            reader.string()
+        reader.u32()  # how many keys: one
+        public = reader.string()
+        return f"{Reader(public, 'key').text()} {to_base64(public)}"
+    except NexusControlError:
+        return None
 
 
 def parse_ssh_key_blob(blob: bytes) -> SshKey:
@@ -99,8 +129,8 @@ def parse_ssh_key_blob(blob: bytes) -> SshKey:
             public = public_from_ed25519(reader.string())
         case "ecdsa-sha2-nistp256" | "sk-ecdsa-sha2-nistp256@openssh.com":
             public = _point(reader, "nistp256")
-        case "ecdsa-sha2-nistp384":
-            public = _point(reader, "nistp384")
+        case "ecdsa-sha2-nistp384" | "ecdsa-sha2-nistp521":
+            public = _point(reader, kind[-8:])
         case "ssh-rsa":
             public = _rsa(reader)
         case _ if _CERTIFICATE.search(kind):
@@ -110,6 +140,12 @@ def parse_ssh_key_blob(blob: bytes) -> SshKey:
     if kind.startswith("sk-"):
         application = reader.text()
     reader.end()
+    if application is not None and not application.startswith(_APPLICATION):
+        raise invalid_argument(
+            "key",
+            f"is a passkey of the web site {application!r:.100}, and signatures of passkeys are not taken:"
+            f" make a key of ssh-keygen's own, whose application begins with {_APPLICATION!r}",
+        )
     return SshKey(type=kind, blob=blob, public=public, application=application)
 
 

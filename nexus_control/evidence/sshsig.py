@@ -19,17 +19,16 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.evidence.base64_text import from_base64
+from nexus_control.evidence.base64_text import from_base64, to_base64
 from nexus_control.evidence.ssh_keys import RsaKey, SshKey, parse_ssh_key_blob
 from nexus_control.evidence.ssh_wire import Reader, string
 
 USER_PRESENT, USER_VERIFIED = 0x01, 0x04
 
 _MAGIC = b"SSHSIG"
-_LONGEST = 32_768
-_ARMOR = re.compile(
-    r"-----BEGIN SSH SIGNATURE-----(\r?\n)((?:[A-Za-z0-9+/=]{1,76}\1)+)-----END SSH SIGNATURE-----(?:\1)?"
-)
+_LONGEST, _LINE = 32_768, 70
+_BEGIN, _END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
+_ARMOR = re.compile(rf"{_BEGIN}(\r?\n)((?:[A-Za-z0-9+/=]{{1,76}}\1)+){_END}(?:\1)?")
 _HASHES = {"sha512": hashlib.sha512, "sha256": hashlib.sha256}
 
 
@@ -89,6 +88,21 @@ def parse_ssh_signature(armored: str) -> SshSignature:
         return _parsed(_dearmored(armored))
     except NexusControlError as refused:
         raise _invalid(refused.message) from None
+
+
+def as_ssh_keygen_writes(armored: str) -> str:
+    """The armor of the same signature, as ssh-keygen writes it and is sure to read it: lines of 70, each with LF.
+
+    What editors and transfers do to a text is taken: CRLF, a byte order mark, blanks at the ends of lines, empty lines
+    around it, no newline at the end. Raises SIGNATURE_INVALID.
+    """
+    lines = (line.rstrip(" \t\r") for line in armored.removeprefix("\ufeff").split("\n"))
+    try:
+        text = to_base64(_dearmored("\n".join(lines).strip("\n")))
+    except NexusControlError as refused:
+        raise _invalid(refused.message) from None
+    wrapped = (text[start : start + _LINE] for start in range(0, len(text), _LINE))
+    return "".join(f"{line}\n" for line in (_BEGIN, *wrapped, _END))
 
 
 def _dearmored(armored: str) -> bytes:

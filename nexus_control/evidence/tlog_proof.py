@@ -1,6 +1,7 @@
 """Inclusion in a log, as a text that stands alone (C2SP tlog-proof): the leaf's index, its path, a signed checkpoint.
 
 c2sp.org/tlog-proof@v1
+extra <base64>              may be missing: what the log's owner adds, which nothing here reads
 index <n>
 <base64 of a hash>          one line each, from the leaf upwards
 <empty line>
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.base64_text import from_base64, to_base64
 from nexus_control.evidence.merkle import require_included
-from nexus_control.evidence.note import Note, Verifier, open_note, parse_checkpoint
+from nexus_control.evidence.note import Note, Verifier, open_note, parse_checkpoint, require_as_written
 
 _HEADER = "c2sp.org/tlog-proof@v1"
+_EXTRA = "extra "
 _INDEX = re.compile("index (0|[1-9][0-9]{0,17})")
 _LONGEST_PATH = 64
 _HASH_BYTES = 32
@@ -29,10 +31,12 @@ class LogProof:
     index: int
     path: tuple[bytes, ...]
     note: str
+    extra: bytes | None = None
 
     def to_text(self) -> str:
+        extra = "" if self.extra is None else f"{_EXTRA}{to_base64(self.extra)}\n"
         hashes = "".join(f"{to_base64(step)}\n" for step in self.path)
-        return f"{_HEADER}\nindex {self.index}\n{hashes}\n{self.note}"
+        return f"{_HEADER}\n{extra}index {self.index}\n{hashes}\n{self.note}"
 
     @property
     def origin(self) -> str:
@@ -51,14 +55,18 @@ class LogProof:
 
 def parse_log_proof(text: str) -> LogProof:
     """Read a proof. Raises INTEGRITY_MISMATCH."""
+    require_as_written(text)
     head, _, note = text.partition("\n\n")
     header, *lines = head.split("\n")
+    extra = from_base64(lines[0].removeprefix(_EXTRA)) if lines and lines[0].startswith(_EXTRA) else None
+    if extra is not None:
+        del lines[0]
     index = _INDEX.fullmatch(lines[0]) if lines else None
     path = [
         step for line in lines[1:] if (step := from_base64(line)) is not None and len(step) == _HASH_BYTES
     ]
     if header != _HEADER or index is None or len(path) != len(lines) - 1 or len(path) > _LONGEST_PATH:
         raise NexusControlError(ErrorCode.INTEGRITY_MISMATCH, "this is no tlog-proof")
-    proof = LogProof(index=int(index[1]), path=tuple(path), note=note)
+    proof = LogProof(index=int(index[1]), path=tuple(path), note=note, extra=extra)
     parse_checkpoint(open_note(note, ()).text)
     return proof

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class Trust:
     """Keys and files of one verifier."""
 
-    allowed_signers: str | None = None
+    allowed_signers: str | bytes | None = None
     """Who may approve with which key: an OpenSSH allowed signers file."""
     package_keys: Sequence[str] = ()
     """Who may sign packages: public keys in PEM, Ed25519 or P-256."""

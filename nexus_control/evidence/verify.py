@@ -9,7 +9,7 @@
 
     L2  it happened in a log that was signed  origin chain log_inclusion checkpoint_signature consistency
     L3  a trusted key signed the package      package_signature
-    L4  trusted keys signed the approvals     approval_signatures
+    L4  trusted keys signed the approvals     allowed_signers approval_signatures
     L5  others saw the log                    witness_quorum or timestamp
 
 A level is reached when none of its checks fails and each that it rests on passes; `skipped` earns nothing. L0 to L2
@@ -75,6 +75,7 @@ CHECKS: Final[dict[str, Level]] = {
     **dict.fromkeys(_OF_THE_PACKAGE, "L1"),
     "origin": "L2",
     "chain": "L2",
+    "allowed_signers": "L4",
     "approval_signatures": "L4",
     "package_signature": "L3",
     "log_inclusion": "L2",

@@ -35,6 +35,7 @@ from nexus_control.usecases.views import approval_view, authority_now, state_vie
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import ApproveArguments, EndArguments, RevokeArguments
+    from nexus_control.evidence.signed_approval import SignedVerdict
     from nexus_control.evidence.statement import Verdict
     from nexus_control.projection import StoredDecision
     from nexus_control.session import ReadSession
@@ -57,8 +58,11 @@ def approve(
         require_may_approve(decision.facts, arguments.actor, known, now, authority)
         expires_at = format_instant(arguments.expires_at) if arguments.expires_at else None
         if signed is not None:
-            stated = _require_signed(store, session, decision, arguments, "approve", signed, now)
-            expires_at = _same_expiry(arguments.expires_at, stated)
+            opened = _require_signed(store, session, decision, arguments, "approve", signed, now)
+            signed, expires_at = (
+                opened.signed,
+                _same_expiry(arguments.expires_at, opened.statement.expires_at),
+            )
         require_future(parse_instant(expires_at) if expires_at else None, now, "expires_at")
         granted = ApprovalGrantedPayload(
             expires_at=expires_at,
@@ -80,7 +84,7 @@ def revoke_approval(
         now = session.instant_of_verdict(decision)
         require_may_revoke(decision.facts, arguments.actor, now)
         if signed is not None:
-            _require_signed(store, session, decision, arguments, "revoke", signed, now)
+            signed = _require_signed(store, session, decision, arguments, "revoke", signed, now).signed
         revoked = ApprovalRevokedPayload(reason=arguments.reason, signed=signed)
         stored = session.append(decision, arguments.actor, revoked)
         view = approval_view(stored.facts, now, authority_now(store, session, stored, now))
@@ -101,7 +105,7 @@ def deny(
         now = session.instant_of_verdict(decision)
         require_may_deny(decision.facts, arguments.actor, now)
         if signed is not None:
-            _require_signed(store, session, decision, arguments, "deny", signed, now)
+            signed = _require_signed(store, session, decision, arguments, "deny", signed, now).signed
         denied = ApprovalDeniedPayload(
             reason=arguments.reason,
             assurance="signed" if signed is not None else assurance,
@@ -129,13 +133,12 @@ def _require_signed(
     verdict: "Verdict",
     signed: SignedStatement,
     at: datetime,
-) -> str | None:
-    """When the approval runs out, as the statement says. Raises SIGNATURE_INVALID or BASIS_CHANGED."""
+) -> "SignedVerdict":
+    """The verdict that was signed. Raises SIGNATURE_INVALID or BASIS_CHANGED."""
     from nexus_control.usecases import signing  # cryptography is loaded at the first signature
 
     signing.require_basis_of(signed.statement, arguments.basis)
-    opened = signing.require_signed(store, session, decision, arguments.actor, verdict, signed, at)
-    return opened.statement.expires_at
+    return signing.require_signed(store, session, decision, arguments.actor, verdict, signed, at)
 
 
 def _same_expiry(given: datetime | None, stated: str | None) -> str | None:

@@ -6,6 +6,7 @@ was given, and it counts once: no import and no rollback brings one back that wa
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.allowed_signers import AllowedSigners, parse_allowed_signers
 from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
-from nexus_control.evidence.ssh_keys import SshKey
+from nexus_control.evidence.ssh_keys import SshKey, parse_ssh_public_key
+from nexus_control.evidence.sshsig import as_ssh_keygen_writes
 from nexus_control.evidence.statement import NAMESPACE, Verdict, parse_statement, require_says, statement_of
 from nexus_control.instants import format_instant
 from nexus_control.integrity import sha256_hex
@@ -68,10 +70,44 @@ def allowed_signers_of(store: DecisionStore) -> AllowedSigners | None:
     if store.allowed_signers is None:
         return None
     try:
-        return parse_allowed_signers(store.allowed_signers.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise invalid_argument("allowed_signers", f"cannot be read: {why}") from None
+        return parse_allowed_signers(store.allowed_signers.read_bytes())
+    except OSError as error:
+        raise invalid_argument("allowed_signers", f"cannot be read: {error.strerror}") from None
+
+
+def describe_allowed_signers(store: DecisionStore) -> dict[str, Any] | None:
+    """How much of the file is used: which lines are skipped, and why; None where no file is named. Never raises."""
+    try:
+        allowed = allowed_signers_of(store)
+    except NexusControlError as fault:
+        return {"file": str(store.allowed_signers), "used": 0, "skipped": [], "problem": fault.message}
+    if allowed is None:
+        return None
+    skipped = [{"line": each.line, "why": each.why} for each in allowed.skipped]
+    used = len(allowed.signers)
+    return {"file": str(store.allowed_signers), "used": used, "skipped": skipped, "problem": None}
+
+
+def require_may_sign(store: DecisionStore, approver: str, public_key: str | None) -> None:
+    """That a signature of this approver can count here now, before anybody is asked for a passphrase or a touch.
+
+    `public_key` is the line of the key that will sign; None, where nobody can tell, asks for any key of theirs. Raises
+    SIGNATURE_INVALID.
+    """
+    allowed, now = _allowed(store), store.clock.now()
+    if public_key is None:
+        why = allowed.refusal_of_every_key(approver, NAMESPACE, now)
+    else:
+        try:
+            why = allowed.refusal(approver, parse_ssh_public_key(public_key), NAMESPACE, now)
+        except NexusControlError as fault:
+            why = f"{fault.message}{allowed.unsupported(approver)}"
+    if why:
+        raise NexusControlError(
+            ErrorCode.SIGNATURE_INVALID,
+            f"A signature would not be trusted here: {why}",
+            {"approver": approver},
+        )
 
 
 def require_basis_of(statement: str, shown: str | None) -> None:
@@ -90,11 +126,11 @@ def require_signed(
     signed: SignedStatement,
     at: datetime,
 ) -> SignedVerdict:
-    """That this approver signed this verdict, here, for the first time. Raises SIGNATURE_INVALID."""
-    allowed = allowed_signers_of(store)
-    if allowed is None:
-        raise _refused("nobody is trusted to sign here: open the store with an allowed_signers file")
-    opened = open_verdict(signed)
+    """That this approver signed this verdict, here, for the first time; what `signed` in it says is what to store.
+    Raises SIGNATURE_INVALID.
+    """
+    allowed = _allowed(store)
+    opened = _opened_for(allowed, actor.id, signed)
     statement = opened.statement
     require_says(
         statement,
@@ -131,6 +167,25 @@ def verified(
         if is_first and event.seq in signed and _counts(event, opened, decision, allowed, log, at):
             by_key.setdefault(opened.signature.key, event.seq)
     return set(by_key.values())
+
+
+def _allowed(store: DecisionStore) -> AllowedSigners:
+    allowed = allowed_signers_of(store)
+    if allowed is None:
+        raise _refused("nobody is trusted to sign here: open the store with an allowed_signers file")
+    return allowed
+
+
+def _opened_for(allowed: AllowedSigners, approver: str, signed: SignedStatement) -> SignedVerdict:
+    """The verdict, its signature in the armor that an auditor's ssh-keygen reads. A refusal names the lines of its
+    approver that are not supported: the key may be in one of them.
+    """
+    try:
+        return open_verdict(replace(signed, signature=as_ssh_keygen_writes(signed.signature)))
+    except NexusControlError as fault:
+        raise NexusControlError(
+            fault.code, f"{fault.message}{allowed.unsupported(approver)}", fault.details
+        ) from None
 
 
 def _counts(

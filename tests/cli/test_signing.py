@@ -240,10 +240,9 @@ def test_a_signature_needs_somebody_to_say_whose_keys_count(office: Office) -> N
     request_id = office.requested()
     refused = office.plainly.answer("approve", request_id, *by("bob"), "--sign", str(key), code=2)
     assert (field(refused), office.written_to(request_id)) == ("--allowed-signers", 0)
-    office.signers.write_text("nonsense")
-    assert office.answer("approve", request_id, *by("bob"), "--sign", str(key), code=2)["code"] == (
-        "INVALID_ARGUMENT"
-    )
+    office.signers.write_text("#" * 1_000_001)
+    refused = office.answer("approve", request_id, *by("bob"), "--sign", str(key), code=2)
+    assert (field(refused), office.written_to(request_id)) == ("allowed_signers", 0)
 
 
 @pytest.fixture
@@ -386,8 +385,92 @@ def test_after_the_command_outdoes_before_it_and_that_the_environment(office: Of
     assert not blocked("--db", office.database, *right, *status, signers=nobody, database=elsewhere)
 
 
+ASKED = """#!/bin/sh
+touch "$(dirname "$0")/asked"
+exec {ssh_keygen} "$@"
+"""
+UNTRUSTED: dict[str, tuple[Callable[[Path], str], str]] = {
+    "another key": (
+        lambda _: "bob@example.com ssh-ed25519-cert-v01@openssh.com AAAA\n",
+        "line 1 of the file",
+    ),
+    "a line that is skipped": (
+        lambda key: f"bob@example.com cert-authority {key.with_suffix('.pub').read_text()}",
+        "line 1 of the file names 'bob@example.com', and is not supported: cert-authority",
+    ),
+    "a line that ran out": (
+        lambda key: f'bob@example.com valid-before="20200101Z" {key.with_suffix(".pub").read_text()}',
+        "is not valid at",
+    ),
+    "another person's": (lambda key: f"carol {key.with_suffix('.pub').read_text()}", "is another's"),
+}
+
+
+@pytest.fixture
+def asking(tmp_path: Path) -> Path:
+    """A folder for PATH whose ssh-keygen leaves a mark, and is the real one."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "ssh-keygen").write_text(ASKED.format(ssh_keygen=shutil.which("ssh-keygen")))
+    (folder / "ssh-keygen").chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize("form", ["with its public half", "alone", "public"])
+@pytest.mark.parametrize("name", UNTRUSTED)
+def test_a_key_whose_signature_could_not_count_is_refused_before_its_passphrase_is_asked(
+    office: Office, asking: Path, name: str, form: str
+) -> None:
+    key = office.key("bob", passphrase="open sesame", trusted=False)
+    line, why = UNTRUSTED[name]
+    office.signers.write_text(line(key))
+    public = key.with_suffix(".pub")
+    if form == "alone":
+        public.unlink()
+    request_id = office.requested()
+    options = ("--sign", str(public if form == "public" else key), "--allowed-signers", str(office.signers))
+    path = {"PATH": f"{asking}:{os.environ['PATH']}"}
+    refused = office.in_a_process("approve", request_id, *by("bob"), *options, changes=path, code=3)
+    assert (refused["code"], office.written_to(request_id)) == ("SIGNATURE_INVALID", 0)
+    assert why in refused["message"]
+    assert not (asking / "asked").exists()
+
+
+def test_a_key_that_nobody_can_read_needs_a_line_of_its_person(office: Office, asking: Path) -> None:
+    key = office.key("bob", "ecdsa")
+    public = key.with_suffix(".pub")
+    public.unlink()
+    assert keygen("-q", "-p", "-m", "PEM", "-N", "", "-f", key).returncode == 0  # it says nothing openly
+    request_id = office.requested()
+    options = ("--sign", str(key), "--allowed-signers", str(office.signers))
+    path = {"PATH": f"{asking}:{os.environ['PATH']}"}
+    refused = office.in_a_process("approve", request_id, *by("carol"), *options, changes=path, code=3)
+    assert "no line lets 'carol@example.com' sign" in refused["message"]
+    assert not (asking / "asked").exists()
+    refused = office.in_a_process("approve", request_id, *by("bob"), *options, changes=path, code=2)
+    assert field(refused) == "--sign"  # ssh-keygen finds no public half either
+    assert (asking / "asked").exists()
+
+
+def test_doctor_names_the_lines_of_signers_that_are_skipped(office: Office) -> None:
+    office.key("bob")
+    office.requested()
+    assert office.plainly.answer("doctor")["allowed_signers"] is None
+    with office.signers.open("a") as file:
+        file.write("carol ssh-mldsa-65 AAAADHNzaC1tbGRzYS02NQ==\n")
+    examined = office.answer("doctor")
+    assert (examined["ok"], examined["allowed_signers"]["used"]) == (True, 1)
+    (skipped,) = examined["allowed_signers"]["skipped"]
+    assert (skipped["line"], "ssh-mldsa-65" in skipped["why"]) == (2, True)
+    shown = " ".join(office.run("doctor").split())
+    assert "is skipped: key is of type 'ssh-mldsa-65', which is not taken" in shown
+    assert "Whole." in shown
+    office.signers.unlink()
+    assert "cannot be read" in office.answer("doctor")["allowed_signers"]["problem"]
+
+
 def test_serve_says_at_once_that_signers_cannot_be_read(office: Office) -> None:
-    for content in (None, "nonsense"):
+    for content in (None, "#" * 1_000_001):
         if content is not None:
             office.signers.write_text(content)
         ran = nexus_control("serve", "--db", office.database, "--allowed-signers", str(office.signers))

@@ -16,7 +16,7 @@ from tests.cli.office import field
 from tests.cli.running import Commands, nexus_control
 from tests.cli.test_artifacts import executed
 from tests.evidence.openssl import authority_in, issued_in, needs_openssl, stamped
-from tests.evidence.signed_packages import PACKAGE_KEY, WITNESS, signed_package
+from tests.evidence.signed_packages import ALLOWED_SIGNERS, PACKAGE_KEY, WITNESS, signed_package
 
 INTEROP = VECTORS / "evidence" / "interop"
 STRANGER = generate()
@@ -59,7 +59,7 @@ def desk(tmp_path: Path) -> Desk:
     signed = signed_package()
     (tmp_path / "package.json").write_bytes(signed.package)
     (tmp_path / "package.dsse.json").write_text(signed.envelope)
-    (tmp_path / "allowed_signers").write_text(signed.trust.allowed_signers or "")
+    (tmp_path / "allowed_signers").write_text(ALLOWED_SIGNERS)
     (tmp_path / "key.pem").write_text(PACKAGE_KEY.public.to_pem())
     return Desk(tmp_path)
 
@@ -239,7 +239,8 @@ UNUSABLE: dict[str, tuple[str, str | None]] = {
     **{f"{option}, not there": (option, None) for option in FILES},
     **{f"{option}, not there": (option, None) for option in ("--checkpoint", "--consistency", "--envelope")},
     **{f"{option}, not there": (option, None) for option in ("--log-proof", "--timestamp")},
-    **{f"{option}, nonsense": (option, "nonsense") for option in (*WORDS, *FILES, "--consistency")},
+    **{f"{option}, nonsense": (option, "nonsense") for option in (*WORDS, *FILES[1:], "--consistency")},
+    "too many signers": ("--allowed-signers", "#" * 1_000_001),
     "a private key for a public one": ("--package-key", STRANGER.to_pem().decode()),
     "no list of hashes": ("--consistency", '{"proof": "AAAA"}'),
     "a list of something else": ("--consistency", '{"proof": [1]}'),

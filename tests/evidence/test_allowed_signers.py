@@ -119,6 +119,18 @@ def test_the_signer_of_anothers_file_is_found_while_the_line_is_valid(
         pytest.param(f'{BOB} valid-before="202611231200Z" {KEY}', BOB, True, id="to the minute"),
         pytest.param(f'{BOB} valid-before="20261123Z" {KEY}', BOB, False, id="to the day"),
         pytest.param(f'{BOB} valid-after="20261123" {KEY}', BOB, True, id="without Z, in UTC"),
+        pytest.param(f'{BOB} valid-after="20261123z" {KEY}', BOB, True, id="a small z"),
+        pytest.param(f'{BOB} valid-after="20261123UTC" {KEY}', BOB, True, id="UTC for Z"),
+        pytest.param(f'{BOB} ,namespaces="*",,valid-after="20260101Z" {KEY}', BOB, True, id="commas"),
+        pytest.param(f"{BOB},,carol {KEY}", BOB, True, id="an empty principal"),
+        pytest.param(f'"carol, {BOB}" {KEY}', BOB, False, id="a space after a comma"),
+        pytest.param(f'"{BOB}"{KEY}', BOB, True, id="no space after a quote"),
+        pytest.param(f'bo"b smith" {KEY}', "bob smith", True, id="a quote within a principal"),
+        pytest.param(f'"bob"@example.com {KEY}', BOB, False, id="a quote that ends within one"),
+        pytest.param(f'"" {KEY}', BOB, False, id="nothing in quotes"),
+        pytest.param(f"\ufeff{BOB} {KEY}", BOB, False, id="a byte order mark"),
+        pytest.param("x" * 1_022 + f",{BOB} {KEY}", BOB, True, id="the longest pattern"),
+        pytest.param(f"{BOB} {KEY} {'x' * 100_000}", BOB, True, id="a long comment"),
         pytest.param(
             f'{BOB} valid-after="20260101Z",valid-before="20270101Z",namespaces="n*" {KEY}',
             BOB,
@@ -165,50 +177,74 @@ def test_ssh_keygen_says_the_same(tmp_path: Path, line: str, principal: str, exp
         pytest.param(f'{BOB} valid-after="20260101Z",valid-before="20260101Z" {KEY}', id="no time between"),
         pytest.param(f'"bob smith {KEY}', id="a principal whose quote does not end"),
         pytest.param(f"{BOB} verify-required {KEY}", id="verify-required of a plain key"),
+        pytest.param(f'{BOB} namespaces="*", {KEY}', id="a comma at the end"),
+        pytest.param(f"{BOB} , {KEY}", id="a comma alone"),
+        pytest.param(f'{BOB} namespaces="*" verify-required {KEY}', id="an option after a space"),
+        pytest.param(f'{BOB} valid-after="00000101Z" {KEY}', id="the year 0"),
+        pytest.param(f'{BOB} valid-after="19700101Z" {KEY}', id="the beginning of time"),
+        pytest.param(f"{BOB} no-touch-required {KEY}", id="an option of other files"),
+        pytest.param(f"\uff0a {KEY}", id="a wide star"),
+        pytest.param("x" * 1_023 + f",{BOB} {KEY}", id="a pattern that is too long"),
+        pytest.param(f'{BOB} namespaces="{"x" * 1_023},*" {KEY}', id="a namespace that is too long"),
+        pytest.param(f"{BOB} ssh-mldsa-65 AAAAC3NzaC1tbGRzYQ==", id="a type of the future"),
         pytest.param(f"{BOB} cert-authority {KEY}", id="cert-authority"),
         pytest.param(f'{BOB} namespaces="*",Cert-Authority {KEY}', id="cert-authority among others"),
     ],
 )
 @needs_ssh_keygen
-def test_a_line_that_cannot_be_read_spoils_the_file_by_its_number(tmp_path: Path, line: str) -> None:
-    with pytest.raises(NexusControlError) as caught:
-        parse_allowed_signers(f"# a comment\n{line}\n{BOB} {KEY}\n")
-    assert caught.value.code is ErrorCode.INVALID_ARGUMENT
-    assert caught.value.details["line"] == 2
-    assert "line 2" in caught.value.message
-    time = f"-Overify-time={NOW}"
-    assert not verified_by_ssh_keygen(tmp_path, f"{line}\n", signed(3, MESSAGE), MESSAGE, time)
+def test_a_line_that_cannot_be_used_is_skipped_by_both_and_the_others_count(
+    tmp_path: Path, line: str
+) -> None:
+    signers = parse_allowed_signers(f"# a comment\n{line}\n{BOB} {KEY}\n")
+    assert [each.line for each in signers.signers] == [3]
+    assert [each.line for each in signers.skipped] == [2]
+    assert signers.skipped[0].why
+    armored, time = signed(3, MESSAGE), f"-Overify-time={NOW}"
+    assert not verified_by_ssh_keygen(tmp_path, f"{line}\n", armored, MESSAGE, time)
+    assert verified_by_ssh_keygen(tmp_path, f"{line}\n{BOB} {KEY}\n", armored, MESSAGE, time)
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "why"),
     [
-        pytest.param(f'{BOB} namespaces="*", {KEY}', id="a comma at the end"),
-        pytest.param(f'{BOB} namespaces="*" verify-required {KEY}', id="an option after a space"),
-        pytest.param(f'{BOB} valid-after="20260101UTC" {KEY}', id="UTC for Z"),
-        pytest.param(f'{BOB} valid-after="20260101z" {KEY}', id="a small z"),
-        pytest.param(f'{BOB} valid-after="20260230Z" {KEY}', id="the 30th of February"),
-        pytest.param(f'{BOB} valid-after="00000101Z" {KEY}', id="the year 0"),
-        pytest.param(f"{BOB},,carol {KEY}", id="an empty principal"),
-        pytest.param(f'"bob, carol" {KEY}', id="a space after a comma"),
-        pytest.param(f'"{BOB}"{KEY}', id="no space after a quote"),
-        pytest.param(f'bo"b x" {KEY}', id="a quote within a principal"),
-        pytest.param(f'"" {KEY}', id="nothing in quotes"),
-        pytest.param(f"\ufeff{BOB} {KEY}", id="a byte order mark"),
-        pytest.param(f"b\u200bob {KEY}", id="an invisible character"),
-        pytest.param(f"\uff0a {KEY}", id="a wide star"),
-        pytest.param(f"{BOB} {KEY} a\0b", id="NUL"),
-        pytest.param(f"{BOB} {KEY}\rcarol {OTHER}", id="CR within"),
-        pytest.param(f"{BOB} {KEY} \x1b[2K", id="an escape"),
-        pytest.param("x" * 257 + f" {KEY}", id="a principal longer than an id"),
-        pytest.param(f"\ud800 {KEY}", id="half a character"),
+        pytest.param(f'{BOB} valid-after="20260230Z" {KEY}', "valid-after", id="the 30th of February"),
+        pytest.param(f'{BOB} valid-after="20260228235960Z" {KEY}', "valid-after", id="second 60"),
+        pytest.param(f'{BOB} valid-after="2026 1 1Z" {KEY}', "valid-after", id="blanks for digits"),
+        pytest.param(f"{BOB} {KEY} a\0b", "control", id="NUL"),
+        pytest.param(f"{BOB} {KEY} a\rcarol {OTHER}", "control", id="CR within"),
+        pytest.param(f"{BOB} {KEY[:40]}\v{KEY[40:]}", "control", id="a control character within a key"),
+        pytest.param(f"{BOB} {KEY} \x1b[2K", "control", id="an escape"),
+        pytest.param(f"b\u200bob,{BOB} {KEY}", "invisible", id="an invisible character"),
+        pytest.param(f"\uff0a,{BOB} {KEY}", "NFKC", id="a wide star"),
     ],
 )
-def test_what_has_a_second_reading_is_an_error_too(line: str) -> None:
-    with pytest.raises(NexusControlError) as caught:
-        parse_allowed_signers(line)
-    assert caught.value.code is ErrorCode.INVALID_ARGUMENT
-    assert caught.value.details["line"] == 1
+@needs_ssh_keygen
+def test_what_a_person_would_read_otherwise_is_skipped_here_and_taken_by_ssh_keygen(
+    tmp_path: Path, line: str, why: str
+) -> None:
+    signers = parse_allowed_signers(line)
+    assert signers.signers == ()
+    assert why in signers.skipped[0].why
+    time = f"-Overify-time={NOW}"
+    assert verified_by_ssh_keygen(tmp_path, f"{line}\n", signed(3, MESSAGE), MESSAGE, time)
+
+
+def test_bytes_that_are_no_utf_8_harm_a_comment_as_little_as_ssh_keygen() -> None:
+    content = f"# M\xfcller\n{BOB} {KEY} M\xfcller\nM\xfcller {OTHER}\n".encode("latin-1")
+    signers = parse_allowed_signers(content)
+    assert ([each.line for each in signers.signers], [each.line for each in signers.skipped]) == ([2], [3])
+
+
+def test_the_refusal_of_a_signer_names_their_lines_that_are_not_supported() -> None:
+    text = f"*@example.com ssh-dss AAAAB3NzaC1kc3M= old\ncarol {OTHER}\ncarol cert-authority {OTHER}\n"
+    said = refusal(text)
+    assert f"line 1 of the file names '{BOB}', and is not supported: key is of type 'ssh-dss'" in said
+    assert "line 3" not in said
+    assert "line 3 of the file names 'carol'" in refusal(text, "carol")
+    signers = parse_allowed_signers(text)
+    assert signers.refusal_of_every_key("carol", NAMESPACE, instant(NOW)) == ""
+    assert "line 1" in signers.refusal_of_every_key(BOB, NAMESPACE, instant(NOW))
+    assert "cert-authority" in signers.skipped_in_words
 
 
 def test_principals_compare_folded_as_ids_do() -> None:
@@ -314,13 +350,13 @@ def test_no_pattern_takes_long() -> None:
 
 
 @needs_ssh_keygen
-def test_a_certificate_in_the_file_is_refused(tmp_path: Path) -> None:
+def test_a_certificate_in_the_file_is_skipped(tmp_path: Path) -> None:
     assert keygen("-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "ca").returncode == 0
     (tmp_path / "bob.pub").write_text(KEY, encoding="utf-8")
     assert keygen("-q", "-s", tmp_path / "ca", "-I", "b", "-n", "b", tmp_path / "bob.pub").returncode == 0
-    with pytest.raises(NexusControlError, match="certificate") as caught:
-        parse_allowed_signers(f"{BOB} {(tmp_path / 'bob-cert.pub').read_text(encoding='utf-8')}")
-    assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+    signers = parse_allowed_signers(f"{BOB} {(tmp_path / 'bob-cert.pub').read_text(encoding='utf-8')}")
+    assert signers.signers == ()
+    assert "certificate" in signers.skipped[0].why
 
 
 WORDS = [

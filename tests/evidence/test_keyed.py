@@ -223,9 +223,21 @@ def test_a_forgery_is_caught_by_its_check(forge: Callable[[], Signed], check: st
     assert not signed.verified(require="L0").ok
 
 
-def test_every_keyed_check_but_the_timestamp_has_been_made_to_fail_here() -> None:
+def test_every_keyed_check_that_can_fail_but_the_timestamp_has_been_made_to_fail_here() -> None:
     keyed = {name for name, level in CHECKS.items() if level not in ("L0", "L1")}
-    assert keyed - {check for _, check in FORGED.values()} == {"timestamp"}
+    assert keyed - {check for _, check in FORGED.values()} == {"timestamp", "allowed_signers"}
+
+
+def test_lines_of_signers_that_are_skipped_are_told_and_spoil_nothing() -> None:
+    signed = signed_package()
+    assert signed.verified(require="L4").ok
+    whole = signed.trust.allowed_signers
+    assert isinstance(whole, str)
+    spoiled = f"carol ssh-dss AAAAB3NzaC1kc3M=\n# M\xfcller\n{whole}".encode("latin-1")
+    report = signed.trusting(allowed_signers=spoiled).verified(require="L4")
+    check = next(check for check in report.checks if check.name == "allowed_signers")
+    assert (report.ok, check.status) == (True, "info")
+    assert "1 are skipped: line 1 is skipped: key is of type 'ssh-dss'" in check.detail
 
 
 def test_every_leaf_of_a_signed_package_is_covered() -> None:
@@ -349,7 +361,7 @@ Field: TypeAlias = tuple[str, Any]
 @pytest.mark.parametrize(
     "field",
     [
-        ("allowed_signers", "nonsense"),
+        ("allowed_signers", "#" * 1_000_001),
         ("package_keys", ("nonsense",)),
         ("log_keys", ("nonsense",)),
         ("log_keys", (str(WITNESS),)),

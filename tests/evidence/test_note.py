@@ -1,4 +1,6 @@
 import base64
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,6 +8,7 @@ import pytest
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence import keys
 from nexus_control.evidence.note import (
+    COSIGNATURE,
     Checkpoint,
     Verifier,
     open_note,
@@ -100,6 +103,69 @@ def test_what_is_no_note_is_refused(note: str) -> None:
     assert caught.value.code is ErrorCode.INTEGRITY_MISMATCH
 
 
+DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
+    "no newline at its end": (lambda text: text[:-1], "lost its last newline"),
+    "CRLF": (lambda text: text.replace("\n", "\r\n"), "CRLF"),
+    "CRLF in one line": (lambda text: text.replace("\n", "\r\n", 1), "CRLF"),
+    "a byte order mark": (lambda text: f"\ufeff{text}", "byte order mark"),
+    "an empty line at its end": (lambda text: f"{text}\n", "empty line"),
+}
+
+
+@pytest.mark.parametrize(("damage", "said"), DAMAGE.values(), ids=DAMAGE)
+def test_what_a_transfer_does_to_a_checkpoint_or_a_proof_is_named_with_what_to_do(
+    damage: Callable[[str], str], said: str
+) -> None:
+    proof = (INTEROP / "package.tlog-proof").read_text(encoding="utf-8")
+    for read in (
+        lambda: open_note(damage(GOLDEN["checkpoint"]), [LOG]),
+        lambda: parse_log_proof(damage(proof)),
+    ):
+        with pytest.raises(NexusControlError, match=said) as caught:
+            read()
+        assert caught.value.code is ErrorCode.INTEGRITY_MISMATCH
+        assert "fetch it again" in caught.value.message
+
+
+@pytest.mark.parametrize(("time", "taken"), [(2**63 - 1, True), (2**63, False), (2**64 - 1, False)])
+def test_the_time_of_a_witness_is_below_2_to_the_63(time: int, taken: bool) -> None:
+    key = keys.private_from_seed(bytes([7]) * 32)
+    witness = Verifier(name="witness", key=key.public, type=COSIGNATURE)
+    text = "origin\n3\n" + base64.b64encode(bytes(32)).decode() + "\n"
+    signed = key.sign(f"cosignature/v1\ntime {time}\n{text}".encode())
+    line = base64.b64encode(witness.key_id + time.to_bytes(8, "big") + signed).decode()
+    note = f"{text}\n\u2014 witness {line}\n"
+    if taken:
+        assert open_note(note, [witness]).signatures[0].time == time
+        return
+    with pytest.raises(NexusControlError, match="2\\^63") as caught:
+        open_note(note, [witness])
+    assert caught.value.code is ErrorCode.SIGNATURE_INVALID
+
+
+def test_extension_lines_of_a_checkpoint_are_passed_over() -> None:
+    text = "origin\n3\n" + base64.b64encode(bytes(32)).decode() + "\nextension\nanother\n"
+    assert parse_checkpoint(text).size == 3
+
+
+@pytest.mark.parametrize(
+    ("extra", "taken"),
+    [("extra AAAA\n", True), ("extra AAA\n", False), ("extra\n", False), ("extra AAAA\nextra AAAA\n", False)],
+)
+def test_a_proof_may_have_one_extra_line(extra: str, taken: bool) -> None:
+    text = (INTEROP / "package.tlog-proof").read_text(encoding="utf-8")
+    with_extra = text.replace("\nindex", f"\n{extra}index", 1)
+    behind = text.replace("\n\n", f"\n{extra}\n", 1)
+    if taken:
+        proof = parse_log_proof(with_extra)
+        assert (proof.extra, proof.to_text()) == (bytes(3), with_extra)
+        assert replace(proof, extra=None) == parse_log_proof(text)
+    for refused in (behind,) if taken else (behind, with_extra):
+        with pytest.raises(NexusControlError) as caught:
+            parse_log_proof(refused)
+        assert caught.value.code is ErrorCode.INTEGRITY_MISMATCH
+
+
 def test_a_wrong_signature_of_a_known_signer_spoils_the_note() -> None:
     with pytest.raises(NexusControlError) as caught:
         open_note(PETERS_NOTE.replace("problem", "question", 1), [parse_verifier(PETER)])
@@ -117,6 +183,9 @@ def test_a_wrong_signature_of_a_known_signer_spoils_the_note() -> None:
         "\n3\n" + base64.b64encode(bytes(32)).decode() + "\n",
         "origin\n3\n" + base64.b64encode(bytes(32)).decode(),
         f"origin\n{10**19}\n" + base64.b64encode(bytes(32)).decode() + "\n",
+        "origin\n3\n" + base64.b64encode(bytes(32)).decode() + "\n\n",
+        "origin\n3\n" + base64.b64encode(bytes(32)).decode() + "\n\nextension\n",
+        "origin\n3\n" + base64.b64encode(bytes(32)).decode() + "\nextension",
     ],
 )
 def test_what_is_no_checkpoint_is_refused(text: str) -> None:

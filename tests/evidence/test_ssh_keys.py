@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.ssh_keys import parse_ssh_key_blob, parse_ssh_public_key
+from nexus_control.evidence.ssh_keys import parse_ssh_key_blob, parse_ssh_public_key, public_line_in
 from tests.artifacts.samples import load
 from tests.evidence.ssh import (
     SK_ECDSA,
@@ -45,9 +45,10 @@ def rsa(exponent: int, modulus: int) -> bytes:
         (("-t", "ed25519"), "ssh-ed25519"),
         (("-t", "ecdsa", "-b", "256"), "ecdsa-sha2-nistp256"),
         (("-t", "ecdsa", "-b", "384"), "ecdsa-sha2-nistp384"),
+        (("-t", "ecdsa", "-b", "521"), "ecdsa-sha2-nistp521"),
         (("-t", "rsa", "-b", "2048"), "ssh-rsa"),
     ],
-    ids=["ed25519", "p256", "p384", "rsa"],
+    ids=["ed25519", "p256", "p384", "p521", "rsa"],
 )
 def test_a_key_of_ssh_keygen_is_read_with_its_fingerprint(
     tmp_path: Path, options: tuple[str, ...], kind: str
@@ -66,6 +67,21 @@ def test_a_security_key_is_read_with_its_fingerprint(tmp_path: Path, kind: str) 
     key = parse_ssh_public_key(line)
     assert (key.type, key.application) == (kind, "ssh:here")
     assert key.fingerprint == keygen("-l", "-f", tmp_path / "key.pub").stdout.decode().split()[1]
+
+
+@needs_ssh_keygen
+@pytest.mark.parametrize("passphrase", ["", "open sesame"], ids=["open", "locked"])
+def test_a_private_key_of_openssh_says_its_public_part_openly(tmp_path: Path, passphrase: str) -> None:
+    file = tmp_path / "key"
+    assert keygen("-q", "-t", "ed25519", "-N", passphrase, "-f", file).returncode == 0
+    public = (tmp_path / "key.pub").read_text(encoding="utf-8")
+    assert public_line_in(public) == public.strip()
+    line, private = public_line_in(file.read_text(encoding="utf-8")), file.read_text(encoding="utf-8")
+    assert line is not None
+    assert parse_ssh_public_key(line) == parse_ssh_public_key(public)
+    head, *lines, end = private.splitlines()
+    for text in ("", "nonsense", private.replace("OPENSSH", "RSA"), "\n".join((head, lines[0][:40], end))):
+        assert public_line_in(text) is None
 
 
 def test_a_key_is_the_same_whatever_its_comment_and_spacing() -> None:
@@ -108,7 +124,11 @@ def test_a_key_is_the_same_whatever_its_comment_and_spacing() -> None:
         pytest.param(ecdsa("nistp256", b""), id="no point"),
         pytest.param(ecdsa("nistp256", b"\x06" + UNCOMPRESSED[1:]), id="a hybrid point"),
         pytest.param(ecdsa("nistp256", UNCOMPRESSED[:-1] + b"\0"), id="off the curve"),
-        pytest.param(string("ecdsa-sha2-nistp521") + string("nistp521") + string(b"\4"), id="P-521"),
+        pytest.param(
+            string("ecdsa-sha2-nistp521") + string("nistp521") + string(b"\4"), id="a byte of P-521"
+        ),
+        pytest.param(Authenticator(SK_ED25519, "example.org").blob, id="a web site's key"),
+        pytest.param(Authenticator(SK_ECDSA, "").blob, id="an empty application"),
         pytest.param(rsa(65537, (1 << 2046) + 1), id="a modulus of 2047 bits"),
         pytest.param(rsa(65537, (1 << 8192) + 1), id="a modulus of 8193 bits"),
         pytest.param(rsa(65537, MODULUS + 1), id="an even modulus"),

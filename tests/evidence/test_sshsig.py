@@ -1,4 +1,5 @@
 import base64
+import re
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.allowed_signers import parse_allowed_signers
 from nexus_control.evidence.ssh_keys import parse_ssh_public_key
-from nexus_control.evidence.sshsig import parse_ssh_signature
+from nexus_control.evidence.sshsig import as_ssh_keygen_writes, parse_ssh_signature
 from tests.artifacts.samples import VECTORS, load
 from tests.evidence.ssh import (
     NAMESPACE,
@@ -33,12 +35,14 @@ from tests.evidence.ssh import (
 
 GOLDEN = load("evidence", "golden.json")
 INTEROP = VECTORS / "evidence" / "interop"
+PASSKEYS = VECTORS / "passkeys"
 MESSAGE = b"a message"
 
 KINDS = {
     "ed25519": ("-t", "ed25519"),
     "ecdsa 256": ("-t", "ecdsa", "-b", "256"),
     "ecdsa 384": ("-t", "ecdsa", "-b", "384"),
+    "ecdsa 521": ("-t", "ecdsa", "-b", "521"),
     "rsa 3072": ("-t", "rsa", "-b", "3072"),
 }
 HASHES: dict[str, tuple[str, ...]] = {"sha512": (), "sha256": ("-O", "hashalg=sha256")}
@@ -201,6 +205,52 @@ ONE_LINE = base64.b64encode(blob_of(ARMOR)).decode()
 )
 def test_the_armor_is_read_as_ssh_keygen_writes_it(armored: str, taken: bool) -> None:
     assert refused(armored, GOLDEN["approval_statement"].encode()) is not taken
+
+
+DAMAGED = {
+    "CRLF": ARMOR.replace("\n", "\r\n"),
+    "CRLF once": ARMOR.replace("\n", "\r\n", 1),
+    "a byte order mark": "\ufeff" + ARMOR,
+    "blanks at the ends of lines": ARMOR.replace("\n", " \t\n"),
+    "no newline at the end": ARMOR[:-1],
+    "empty lines around it": f"\r\n\n{ARMOR}\r\n\n",
+    "lines of 76": "\n".join(
+        (ARMOR.splitlines()[0], *re.findall(".{1,76}", ONE_LINE), ARMOR.splitlines()[-1])
+    ),
+}
+
+
+@needs_ssh_keygen
+@pytest.mark.parametrize("armored", DAMAGED.values(), ids=DAMAGED)
+def test_what_a_transfer_does_to_an_armor_is_undone_so_that_ssh_keygen_reads_it(
+    tmp_path: Path, armored: str
+) -> None:
+    mended = as_ssh_keygen_writes(armored)
+    assert mended == ARMOR
+    allowed, message = f"bob@example.com {GOLDEN['bob_ssh']}\n", GOLDEN["approval_statement"].encode()
+    assert verified_by_ssh_keygen(tmp_path, allowed, mended, message)
+
+
+@pytest.mark.parametrize(
+    "armored", ["", "nonsense", ARMOR + "x", ARMOR.replace("U1", "U 1", 1), ARMOR + ARMOR], ids=range(5)
+)
+def test_what_is_no_armor_is_not_mended(armored: str) -> None:
+    with pytest.raises(NexusControlError) as caught:
+        as_ssh_keygen_writes(armored)
+    assert caught.value.code is ErrorCode.SIGNATURE_INVALID
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("plain-sk-signature", "web site 'localhost'"), ("application-ssh", "webauthn"), ("good", "web site")],
+)
+def test_the_algorithm_fits_the_application_of_a_security_key(name: str, why: str) -> None:
+    armored = (PASSKEYS / "signatures" / f"{name}.sig").read_text(encoding="utf-8")
+    with pytest.raises(NexusControlError, match=why) as caught:
+        parse_ssh_signature(armored)
+    assert caught.value.code is ErrorCode.SIGNATURE_INVALID
+    lines = parse_allowed_signers((PASSKEYS / "allowed_signers").read_bytes())
+    assert "web site 'localhost'" in lines.unsupported("ada")
 
 
 def test_base64_has_one_spelling() -> None:

@@ -14,6 +14,9 @@ from nexus_control.bundle import compute_bundle_digest
 from nexus_control.canonical_json import canonical_json
 from nexus_control.checkpoints import keys_of
 from nexus_control.events import EventType
+from nexus_control.evidence.allowed_signers import parse_allowed_signers
+from nexus_control.evidence.signed_approval import open_verdict
+from nexus_control.payloads import SignedStatement
 from nexus_control.results import ToolResult
 from tests.evidence.ssh import ed25519, keygen, needs_ssh_keygen, public_line, signed
 from tests.facade.routers import FakeRouter, raising
@@ -229,17 +232,62 @@ def test_a_key_that_is_trusted_no_more_does_not_count_at_dispatch(office: Office
 def test_a_file_of_signers_that_cannot_be_read_stops_everything_that_rests_on_it(office: Office) -> None:
     request_id = office.requested(min_approvals=1)
     data_of(office.sign(request_id, BOB))
-    office.signers.write_text("nonsense")
+    office.signers.write_text("#" * 1_000_001)
     assert office.execute(request_id).error_code == "INVALID_ARGUMENT"
     office.signers.unlink()
     assert office.execute(request_id).error_code == "INVALID_ARGUMENT"
+
+
+def test_a_line_of_signers_that_cannot_be_used_spoils_no_approval_and_is_named_to_its_signer(
+    office: Office,
+) -> None:
+    request_id = office.requested(min_approvals=2)
+    data_of(office.sign(request_id, BOB))
+    usable = office.signers.read_text()
+    odd = f"{CAROL.id} ssh-dss AAAAB3NzaC1kc3M=\n{CAROL.id} cert-authority {public_line(ed25519(9)[0])}\nnonsense\n"
+    office.signers.write_text(odd + usable.splitlines()[0] + "\n")
+    refused = office.sign(request_id, CAROL)
+    assert refused.error_code == "SIGNATURE_INVALID"
+    assert f"line 1 of the file names '{CAROL.id}', and is not supported: key is of type 'ssh-dss'" in str(
+        refused.error
+    )
+    assert "line 2 of the file" in str(refused.error)
+    office.signers.write_text(odd + usable)
+    data_of(office.sign(request_id, CAROL))
+    data_of(office.execute(request_id))
+
+
+@pytest.mark.parametrize("verdict", ["approve", "deny", "revoke"])
+def test_a_signature_with_crlf_is_stored_as_an_auditors_ssh_keygen_reads_it(
+    office: Office, verdict: str
+) -> None:
+    request_id = office.requested()
+    if verdict == "revoke":
+        data_of(office.sign(request_id, BOB))
+    text = office.statement(request_id, BOB, verdict=verdict)
+    signature = signed(SEEDS[BOB.id], text.encode())
+    tool, reason = (
+        getattr(office.tools, verdict if verdict != "revoke" else "revoke_approval"),
+        {"reason": "no"},
+    )
+    given = {"statement": text, "signature": "\ufeff" + signature.replace("\n", "\r\n")}
+    data_of(tool(request_id, BOB, **given, **(reason if verdict != "approve" else {})))
+    events = data_of(office.tools.status(request_id, include_events=True))["events"]
+    assert events[-1]["payload"]["signed"] == {"format": "sshsig", "statement": text, "signature": signature}
+
+
+def test_a_signature_that_was_stored_with_crlf_still_verifies(office: Office) -> None:
+    text = office.statement(office.requested(), BOB)
+    signature = signed(SEEDS[BOB.id], text.encode()).replace("\n", "\r\n")
+    opened = open_verdict(SignedStatement(format="sshsig", statement=text, signature=signature))
+    opened.require_allowed(parse_allowed_signers(office.signers.read_bytes()), office.clock.now())
 
 
 def test_signers_that_cannot_be_read_keep_nobody_from_revoking(office: Office) -> None:
     request_id = office.requested()
     for person in (BOB, CAROL):
         data_of(office.sign(request_id, person))
-    office.signers.write_text("nonsense")
+    office.signers.write_text("#" * 1_000_001)
     revoked = data_of(office.tools.revoke_approval(request_id, BOB))
     assert (revoked["state"], revoked["current_approvals"]) == ("pending_approval", 0)
 
