@@ -130,12 +130,8 @@ def require_chain(
 
 
 def _known() -> ExtensionPolicy:
-    """Whatever extensions the library knows. The identifiers of keys only help to find issuers, and are not critical;
-    policies, which nobody demands here, forbid nothing.
-    """
-    policy = ExtensionPolicy.permit_all().may_be_present(
-        x509.CertificatePolicies, Criticality.AGNOSTIC, None
-    )
+    """All extensions that the library knows; what only helps to find an issuer is not critical (RFC 5280, 4.2)."""
+    policy = ExtensionPolicy.permit_all()
     for helpful in (
         x509.AuthorityInformationAccess,
         x509.AuthorityKeyIdentifier,

@@ -98,12 +98,13 @@ CHAINS: Final[dict[str, tuple[Link, Sequence[Link], Link, Verdict]]] = {
         link(LEAF, "authorityInfoAccess=critical,OCSP;URI:http://example.com/"),
         "refused",
     ),
-    "critical policies": (
+    "policies": (
         ROOT,
-        (link(CA, "certificatePolicies=critical,1.2.3.4"),),
-        link(LEAF, "certificatePolicies=critical,1.2.3.4"),
+        (link(CA, "certificatePolicies=1.2.3.4"),),
+        link(LEAF, "certificatePolicies=1.2.3.4"),
         "taken",
     ),
+    "critical policies": (ROOT, (), link(LEAF, "certificatePolicies=critical,1.2.3.4"), Difference.PROCESSED),
     "policies must be named": (
         ROOT,
         (link(CA, "policyConstraints=critical,requireExplicitPolicy:0"),),
