@@ -122,10 +122,10 @@ def test_a_token_that_carries_a_crowd_of_certificates_is_refused() -> None:
 
 
 def test_a_long_token_and_a_deep_one_are_refused_at_once() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     assert code_of(bytes(200_000)) is ErrorCode.INTEGRITY_MISMATCH
     assert code_of(b"\x30\x82\xff\xff" + b"\x30\x80" * 32_767 + b"\x30") is ErrorCode.INTEGRITY_MISMATCH
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 @needs_openssl
