@@ -1,7 +1,7 @@
 """Time of a processor: unlike the clock on the wall, it does not grow when others keep the machine busy."""
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class Spent:
 
 
 @contextmanager
-def by_children() -> Iterator[Spent]:
+def by_children() -> Generator[Spent]:
     """What processes that were started and ended in the block spent, with those that they waited for."""
     spent, before = Spent(), _so_far()
     yield spent
