@@ -3,7 +3,9 @@
 An id is 1 to 256 characters, NFKC-normal, without control or invisible characters, without space at either end.
 Two approvers are the same person when their ids are equal after case folding, whatever their types
 (`human:bob` and `system:BOB` are one approver). An id that is *new* here may not mix Latin with a look-alike script
-in one word; in imported history such an id is only remarked on.
+in one word, nor hold, in a word with ASCII letters, a character that is drawn like ASCII and that Unicode advises
+against in identifiers, or that is of another script (`confusables`). Imported history may hold such ids: verification
+remarks on them.
 """
 
 import re
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias, cast
 
+from nexus_control.confusables import OF_OTHER_SCRIPTS, RESTRICTED
 from nexus_control.errors import invalid_argument
 
 ActorType: TypeAlias = Literal["human", "system"]
@@ -25,6 +28,10 @@ _LOOKALIKE_SCRIPTS = {"GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE"}
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0000-\U000e0fff]"
 )
+_DRAWN_LIKE = {
+    each: drawn for table in (RESTRICTED, OF_OTHER_SCRIPTS) for drawn, all_ in table.items() for each in all_
+}
+_NO_ASCII_LETTERS = re.compile(r"[\x00-@\[-`{-\x7f]+")
 _REFUSED_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -112,12 +119,26 @@ def mixes_scripts(actor_id: str) -> bool:
     )
 
 
+def new_id_problem(actor_id: str) -> str | None:
+    """Why an id may not be used for the first time here, or None when it may."""
+    if actor_id.isascii():
+        return None
+    if mixes_scripts(actor_id):
+        return "mixes Latin with look-alike letters of another script in one word"
+    for word in _NO_ASCII_LETTERS.split(actor_id):
+        if word.isascii() or not any(map(str.isascii, word)):
+            continue
+        for character in word:
+            if drawn := _DRAWN_LIKE.get(character):
+                name = f"U+{ord(character):04X} ({unicodedata.name(character, 'without a name')})"
+                return f"has {name}, which looks like {drawn}, in a word with letters of ASCII"
+    return None
+
+
 def require_new_actor(actor: Actor) -> Actor:
     """`actor`, if its id may be used for the first time here. Raises INVALID_ARGUMENT."""
-    if mixes_scripts(actor.id):
-        raise invalid_argument(
-            "actor.id", "mixes Latin with look-alike letters of another script in one word"
-        )
+    if problem := new_id_problem(actor.id):
+        raise invalid_argument("actor.id", problem)
     return actor
 
 

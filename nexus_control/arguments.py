@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from nexus_control.actors import Actor, id_problem, mixes_scripts, require_new_actor
+from nexus_control.actors import Actor, id_problem, new_id_problem, require_new_actor
 from nexus_control.canonical_json import require_canonical_domain
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.instants import parse_instant
@@ -94,8 +94,8 @@ def _name(value: str) -> str:
 
 
 def _new_name(value: str) -> str:
-    if mixes_scripts(_name(value)):
-        raise ValueError("mixes Latin with look-alike letters of another script in one word")
+    if problem := new_id_problem(_name(value)):
+        raise ValueError(problem)
     return value
 
 

@@ -20,6 +20,7 @@ from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.events import Actor, EventType, StoredEvent
 from nexus_control.facts import Approval, Authority, Execution, Facts, replay_facts
 from nexus_control.instants import format_instant
+from nexus_control.lookalikes import skeleton
 from nexus_control.payloads import Assurance
 from nexus_control.policy import Policy
 
@@ -251,7 +252,8 @@ def require_may_approve(
     at: datetime,
     authority: Authority = None,
 ) -> None:
-    """Raises INVALID_STATE, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE, ASSURANCE_TOO_LOW or ALREADY_APPROVED.
+    """Raises INVALID_STATE, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE, ASSURANCE_TOO_LOW, ALREADY_APPROVED, or
+    INVALID_ARGUMENT for an id that looks like that of somebody whose approval counts, or of a requester who may not.
 
     `authority` are the approvals that count at dispatch here, by `seq`; None: all.
     """
@@ -273,6 +275,7 @@ def require_may_approve(
             f"{actor.id} has already approved this decision{remedy}",
             {"approver": actor.id, "counts_here": counts_here},
         )
+    _require_other_looks(facts, policy, actor, facts.active_approvals(at, authority))
 
 
 def require_may_deny(facts: Facts, actor: Actor, at: datetime) -> None:
@@ -340,6 +343,20 @@ def _require_eligible(facts: Facts, policy: Policy, actor: Actor) -> None:
         raise NexusControlError(
             ErrorCode.REQUESTER_MAY_NOT_APPROVE, "This policy does not let the requester decide"
         )
+
+
+def _require_other_looks(facts: Facts, policy: Policy, actor: Actor, counting: Sequence[Approval]) -> None:
+    """Who cannot be told apart counts once. A denial needs no other looks: it stops the decision, whoever gave it."""
+    others = [each.actor for each in counting]
+    if facts.created is not None and not policy.allow_requester_approval:
+        others.append(facts.created.requester)
+    looks = skeleton(actor.id)
+    for other in others:
+        if other.key != actor.key and skeleton(other.id) == looks:
+            raise invalid_argument(
+                "actor.id",
+                f"looks like {other.id!a}, who already has a part in this decision: use another id",
+            )
 
 
 def _wrong_state(facts: Facts, at: datetime, verb: str) -> NexusControlError:

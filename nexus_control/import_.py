@@ -32,10 +32,10 @@ from nexus_control.decision import Decision, require_replayable
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent, compute_event_digest, event_id, parse_event_type
 from nexus_control.evidence.bundle_checks import as_told, stated_checks
-from nexus_control.evidence.lookalikes import skeleton
 from nexus_control.facts import Facts, step
 from nexus_control.instants import format_instant
 from nexus_control.integrity import same_digest
+from nexus_control.lookalikes import skeleton
 from nexus_control.projection import MAX_AHEAD, ConflictMode, ImportRecord, StoredDecision
 from nexus_control.results import fault_of
 from nexus_control.session import WriteSession

@@ -1,8 +1,14 @@
 """Certificates of timestamp authorities (RFC 5280, RFC 3161, 2.3): read, and followed to a root, at an instant.
 
-A certificate for timestamps has that one purpose, and says that it is critical. Each issuer on the way is a CA that may
-sign certificates, with as many below it as it allows; all were valid at the instant. What cannot be read, or is of a
-kind that is not taken, is refused.
+The path to a root is the library's to find and to judge (`cryptography.x509.verification`): signatures, times, names,
+basicConstraints, path lengths, name constraints, and no critical extension that it does not know. What it does not ask
+is asked here:
+
+    the signer      extendedKeyUsage is critical and timeStamping alone; keyUsage, where there is one, only signs data
+    each issuer     basicConstraints says that it is a CA; keyUsage, where there is one, signs certificates
+    constraints     name constraints are of DNS names and addresses: of other names the library checks too little
+
+What cannot be read, or is of a kind that is not taken, is refused.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,11 +20,20 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.verification import (
+    Criticality,
+    ExtensionPolicy,
+    Policy,
+    PolicyBuilder,
+    Store,
+    VerificationError,
+)
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.evidence.der import malformed
 
-_LONGEST_CHAIN, _SMALLEST_RSA, _MOST_PATHS = 4, 2048, 100
+_SMALLEST_RSA, _MOST_BETWEEN = 2048, 8
+_CURVES: Final = {"secp256r1", "secp384r1", "secp521r1"}
 # What the library raises for certificates and signatures that are not what they should be.
 _UNREADABLE: Final = (
     InvalidSignature,
@@ -59,7 +74,7 @@ def require_signed(
     """That the key of this certificate made the signature. Raises SIGNATURE_INVALID."""
     try:
         key = by.public_key()
-        if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in ("secp256r1", "secp384r1"):
+        if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES:
             key.verify(signature, signed, ec.ECDSA(algorithm))
         elif isinstance(key, rsa.RSAPublicKey) and key.key_size >= _SMALLEST_RSA:
             key.verify(signature, signed, padding.PKCS1v15(), algorithm)
@@ -69,57 +84,85 @@ def require_signed(
         raise invalid("its signature does not verify, or its key is of a kind that is not taken") from None
 
 
-def require_for_timestamps(certificate: x509.Certificate, at: datetime) -> None:
-    """Exactly one purpose, and critical (RFC 3161, 2.3)."""
-    try:
-        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
-    except _UNREADABLE:
-        raise invalid("its signer's certificate is not for timestamps") from None
-    if not usage.critical or list(usage.value) != [ExtendedKeyUsageOID.TIME_STAMPING]:
+def require_for_timestamps(certificate: x509.Certificate) -> None:
+    """Exactly one purpose, and critical (RFC 3161, 2.3); a key that signs data, where it says what it is for."""
+    purposes, usages = list[x509.Extension[x509.ExtendedKeyUsage]](), list[x509.KeyUsage]()
+    for each in extensions_of(certificate):
+        if isinstance(each.value, x509.ExtendedKeyUsage):
+            purposes.append(x509.Extension(each.oid, each.critical, each.value))
+        elif isinstance(each.value, x509.KeyUsage):
+            usages.append(each.value)
+    if not purposes:
+        raise invalid("its signer's certificate is not for timestamps")
+    if not purposes[0].critical or list(purposes[0].value) != [ExtendedKeyUsageOID.TIME_STAMPING]:
         raise invalid("its signer's certificate is not for timestamps alone")
-    if not _was_valid(certificate, at):
-        raise invalid("its signer's certificate was not valid then")
+    if not all(map(_signs_data_alone, usages)):
+        raise invalid("the key of its signer's certificate is not for signing data alone")
+
+
+def _signs_data_alone(usage: x509.KeyUsage) -> bool:
+    other = (
+        usage.key_encipherment,
+        usage.data_encipherment,
+        usage.key_agreement,
+        usage.key_cert_sign,
+        usage.crl_sign,
+    )
+    return (usage.digital_signature or usage.content_commitment) and not any(other)
 
 
 def require_chain(
     leaf: x509.Certificate,
-    certificates: Sequence[x509.Certificate],
+    between: Sequence[x509.Certificate],
     roots: Sequence[x509.Certificate],
     at: datetime,
 ) -> None:
-    """A path from the leaf to a root, shortest first."""
-    paths = [(leaf,)]
-    for _ in range(_LONGEST_CHAIN):
-        if any(path[-1] in roots for path in paths):
-            return
-        paths = [
-            (*path, issuer)
-            for path in paths
-            for issuer in certificates
-            if issuer not in path and _issued(issuer, path, at)
-        ][:_MOST_PATHS]
-    raise invalid("its signer's certificate leads to no trusted root")
-
-
-def _issued(issuer: x509.Certificate, path: tuple[x509.Certificate, ...], at: datetime) -> bool:
-    """Whether this was the issuer of the path's last certificate then, and may have as many below it."""
+    """A path from the leaf over some of the others to a root, good at the instant; the leaf may be a root itself."""
+    if not roots:
+        raise invalid("no root is trusted")
+    builder = PolicyBuilder().time(at).store(Store(list(roots))).max_chain_depth(_MOST_BETWEEN)
+    verifier = builder.extension_policies(ca_policy=_issuers(), ee_policy=_known()).build_client_verifier()
     try:
-        constraints = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
-        usage = [each.value for each in issuer.extensions if isinstance(each.value, x509.KeyUsage)]
-        path[-1].verify_directly_issued_by(issuer)
-    except _UNREADABLE:
-        return False
-    below = len(path) - 1
+        verifier.verify(leaf, list(between))
+    except (VerificationError, *_UNREADABLE) as fault:
+        why = str(fault).partition(" (encountered")[0]
+        raise invalid(f"its signer's certificate leads to no trusted root: {why}") from None
+
+
+def _known() -> ExtensionPolicy:
+    """All extensions that the library knows; what only helps to find an issuer is not critical (RFC 5280, 4.2)."""
+    policy = ExtensionPolicy.permit_all()
+    for helpful in (
+        x509.AuthorityInformationAccess,
+        x509.AuthorityKeyIdentifier,
+        x509.SubjectKeyIdentifier,
+    ):
+        policy = policy.may_be_present(helpful, Criticality.NON_CRITICAL, None)
+    return policy
+
+
+def _issuers() -> ExtensionPolicy:
     return (
-        constraints.ca
-        and (constraints.path_length is None or below <= constraints.path_length)
-        and all(each.key_cert_sign for each in usage)
-        and _was_valid(issuer, at)
+        _known()
+        .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
+        .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _signs_certificates)
+        .may_be_present(x509.NameConstraints, Criticality.AGNOSTIC, _constrains_what_is_checked)
     )
 
 
-def _was_valid(certificate: x509.Certificate, at: datetime) -> bool:
-    return certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc
+def _signs_certificates(_policy: Policy, _of: x509.Certificate, usage: x509.KeyUsage | None) -> None:
+    if usage is not None and not usage.key_cert_sign:
+        raise ValueError("an issuer's key is not for signing certificates")
+
+
+def _constrains_what_is_checked(
+    _policy: Policy, _of: x509.Certificate, constraints: x509.NameConstraints | None
+) -> None:
+    if constraints is None:
+        return
+    for name in (*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())):
+        if not isinstance(name, x509.DNSName | x509.IPAddress):
+            raise ValueError("name constraints of other names than DNS names and addresses are not taken")
 
 
 def extensions_of(certificate: x509.Certificate) -> list[x509.Extension[x509.ExtensionType]]:

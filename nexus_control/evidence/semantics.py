@@ -2,7 +2,8 @@
 
     policy_satisfied      at each EXECUTION_REQUESTED enough approvals of eligible people counted, neither expired nor
                           revoked then; the request had not run out; the plan was not longer than allowed
-    approvals_distinct    no two of the approvers who counted look alike
+    approvals_distinct    no two of the approvers who counted look alike by letters of another script; who look alike
+                          otherwise, or have an id that would not be taken for a new one, are named
     mode_consistent       what was dispatched was no more than what was requested and allowed, and the run says the same
     single_execution      one dispatch at most that is no rehearsal
     request_digest        what the router was asked is what the approved request says
@@ -16,22 +17,23 @@ Expiry and revocation are judged at the `ts` of EXECUTION_REQUESTED, never now.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from nexus_control.actors import new_id_problem
 from nexus_control.audit_package import AuditPackage, router_bundle_digest
 from nexus_control.blocking import Attempt, BlockingReason, attempt_reasons
 from nexus_control.bundle import compute_link_digest
 from nexus_control.errors import NexusControlError
 from nexus_control.events import EventType
 from nexus_control.evidence.bundle_checks import History
-from nexus_control.evidence.lookalikes import skeleton
 from nexus_control.evidence.report import Check, compared, failed, noted, passed, skipped
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.facts import Approval, Execution, Facts
 from nexus_control.instants import parse_instant
 from nexus_control.integrity import bare, json_digest, prefixed
+from nexus_control.lookalikes import letters_of_other_scripts, skeleton
 
 NAMES = (
     "policy_satisfied",
@@ -120,18 +122,26 @@ def _steps(case: Case) -> Iterator[int]:
 
 
 def _approvals_distinct(case: Case) -> Check:
+    name, execution = "approvals_distinct", case.facts.linked_execution
+    people = [each.actor.id for each in case.counted(execution)] if execution else []
+    if alike := _alike(people, letters_of_other_scripts):
+        return failed(name, "two approvers look alike", expected=alike[0], actual=ascii(alike[1]))
+    if alike := _alike(people, skeleton):
+        return noted(name, f"two approvers look alike: {alike[0]!a} and {alike[1]!a}")
+    for person in people:
+        if problem := new_id_problem(person):
+            return noted(name, f"the id {person!a} {problem}")
+    return passed(name)
+
+
+def _alike(people: Sequence[str], look: Callable[[str], str]) -> tuple[str, str] | None:
+    """Two of them who look the same."""
     seen: dict[str, str] = {}
-    execution = case.facts.linked_execution
-    for approval in case.counted(execution) if execution else ():
-        other = seen.setdefault(skeleton(approval.actor.id), approval.actor.id)
-        if other != approval.actor.id:
-            return failed(
-                "approvals_distinct",
-                "two approvers look alike",
-                expected=other,
-                actual=ascii(approval.actor.id),
-            )
-    return passed("approvals_distinct")
+    for person in people:
+        other = seen.setdefault(look(person), person)
+        if other != person:
+            return other, person
+    return None
 
 
 def _mode_consistent(case: Case) -> Check:

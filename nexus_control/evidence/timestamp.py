@@ -5,9 +5,8 @@
     TSTInfo         version 1, policy, messageImprint { hash, digest }, serial, genTime, ...
 
 The signer's certificate is the one that the signed attributes name (ESSCertID or ESSCertIDv2, RFC 5816). It is for
-timestamps alone, was valid at genTime, and leads to a root over at most `_LONGEST_CHAIN` certificates that were, too. A
-token carries `_MOST_CERTIFICATES` at most.
-Hashes are SHA-256, SHA-384 and SHA-512; keys are ECDSA on P-256 and P-384, and RSA of 2048 bits and more.
+timestamps alone, and leads to a root at genTime (`certificates`). A token carries `_MOST_CERTIFICATES` at most.
+Hashes are SHA-256, SHA-384 and SHA-512; keys are ECDSA on P-256, P-384 and P-521, and RSA of 2048 bits and more.
 """
 
 import hashlib
@@ -121,12 +120,11 @@ def verify_timestamp(
         != hashlib.new(signer.hash_name, content).digest()
     ):
         raise invalid("its content was changed")
-    everyone = (*carried, *known, *trusted)
-    certificate = _named_certificate(attributes, everyone)
+    certificate = _named_certificate(attributes, (*carried, *known, *trusted))
     _require_identity(signer.identity, certificate)
     _require_signature(signer, certificate)
-    require_for_timestamps(certificate, info.time)
-    require_chain(certificate, everyone, trusted, info.time)
+    require_for_timestamps(certificate)
+    require_chain(certificate, (*carried, *known), trusted, info.time)
     return Timestamp(
         time=info.time,
         serial_number=info.serial_number,
@@ -161,7 +159,7 @@ def _signed_data(token: Value) -> tuple[bytes, tuple[x509.Certificate, ...], _Si
     carried = [
         part for each in optional if each.tag == _CERTIFICATES for part in each.children(_CERTIFICATES)
     ]
-    if len(carried) > _MOST_CERTIFICATES:  # every path among them is tried
+    if len(carried) > _MOST_CERTIFICATES:
         raise malformed(f"it carries more than {_MOST_CERTIFICATES} certificates")
     read = _signer(signer)
     if version.integer() != 3 or read.hash_name not in [_hash_name(each) for each in digests.children(SET)]:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nexus_control.actors import fold_id
 from nexus_control.decision import require_future
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.router import PlanChecker
 from nexus_control.instants import format_instant
+from nexus_control.lookalikes import skeleton
 from nexus_control.payloads import DecisionCreatedPayload, Payload, PolicyAttachedPayload
 from nexus_control.policy import Policy
 from nexus_control.store import DecisionStore
@@ -59,12 +59,12 @@ def request(
 
 
 def require_attainable(policy: Policy, requester_id: str | None) -> None:
-    """Raises INVALID_ARGUMENT when even all eligible approvers together are too few."""
+    """Raises INVALID_ARGUMENT when even all eligible approvers together are too few; who look alike count once."""
     if not policy.approvers:
         return
-    eligible = {fold_id(approver) for approver in policy.approvers}
+    eligible = {skeleton(approver) for approver in policy.approvers}
     if requester_id is not None and not policy.allow_requester_approval:
-        eligible.discard(fold_id(requester_id))
+        eligible.discard(skeleton(requester_id))
     if len(eligible) < policy.min_approvals:
         raise invalid_argument(
             "min_approvals", f"is {policy.min_approvals}, but only {len(eligible)} people may approve"

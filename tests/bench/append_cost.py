@@ -87,10 +87,6 @@ class Cost:
     def quick(self) -> float:
         return self._ratio(_quartile)
 
-    @property
-    def worst(self) -> float:
-        return max(self.all, self.quick)
-
     def _ratio(self, figure: Callable[[list[int]], float]) -> float:
         return median(figure(b) / figure(a) for a, b in zip(self.null, self.product, strict=True))
 
@@ -131,20 +127,18 @@ WORKLOADS: dict[str, Callable[[DecisionStore, int], Steps]] = {
 }
 
 
-def measure(folder: Path, workload: str, *, rounds: int, appends: int, slowdown: float = 0.0) -> Cost:
-    """Take turns on two new files in `folder`. The product is held up after each append for `slowdown` times as long as
-    that took: so it is seen that a cost is seen.
-    """
+def measure(folder: Path, workload: str, *, rounds: int, appends: int) -> Cost:
+    """Take turns on two new files in `folder`."""
     stores = (NullChainStore(folder / f"{workload}-null.db"), DecisionStore(folder / f"{workload}.db"))
     null, product = (WORKLOADS[workload](store, appends * (rounds + 1)) for store in stores)
-    _take_turns(null, product, appends, slowdown)  # the first round loads what is loaded late
-    times = [_take_turns(null, product, appends, slowdown) for _ in range(rounds)]
+    _take_turns(null, product, appends)  # the first round loads what is loaded late
+    times = [_take_turns(null, product, appends) for _ in range(rounds)]
     for store in stores:
         store.close()
     return Cost(null=[without for without, _ in times], product=[whole for _, whole in times])
 
 
-def _take_turns(null: Steps, product: Steps, appends: int, slowdown: float) -> tuple[list[int], list[int]]:
+def _take_turns(null: Steps, product: Steps, appends: int) -> tuple[list[int], list[int]]:
     """Nanoseconds of each append of each."""
     spent: dict[str, list[int]] = {"null": [], "product": []}
     turns = cycle(("null", "product", "product", "null"))
@@ -153,10 +147,6 @@ def _take_turns(null: Steps, product: Steps, appends: int, slowdown: float) -> t
         start = perf_counter_ns()
         next(null if turn == "null" else product)
         end = perf_counter_ns()
-        if turn == "product":
-            until = end + (end - start) * slowdown
-            while end < until:
-                end = perf_counter_ns()
         spent[turn].append(end - start)
     return spent["null"], spent["product"]
 

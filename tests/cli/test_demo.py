@@ -4,7 +4,6 @@ import os
 import pty
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from nexus_control.audit_package import router_bundle_digest
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.integrity import prefixed
 from tests.cli.running import environment, nexus_control
+from tests.support.cpu import by_children
 
 STEPS = [
     "The platform team agrees on rules",
@@ -59,10 +59,10 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     return Kept(folder, json.loads(ran.stdout))
 
 
-def test_the_demo_goes_from_request_to_forged_copies_in_under_15_seconds(tmp_path: Path) -> None:
-    started = time.monotonic()
-    ran = nexus_control("demo", changes={"TMPDIR": str(tmp_path)})
-    assert time.monotonic() - started < 15
+def test_the_demo_goes_from_request_to_forged_copies_with_15_seconds_of_a_processor(tmp_path: Path) -> None:
+    with by_children() as spent:
+        ran = nexus_control("demo", changes={"TMPDIR": str(tmp_path)})
+    assert spent.seconds < 15
     assert (ran.returncode, ran.stderr) == (0, "")
     assert [line for line in ran.stdout.splitlines() if line[:1].isdigit() and ". " in line[:4]] == [
         f"{number}. {title}" for number, title in enumerate(STEPS, start=1)

@@ -56,6 +56,7 @@ def key_in(folder: Path, name: str, kind: str) -> Path:
         "EC521": ("EC", "-pkeyopt", "ec_paramgen_curve:P-521"),
         "RSA": ("RSA", "-pkeyopt", "rsa_keygen_bits:2048"),
         "short RSA": ("RSA", "-pkeyopt", "rsa_keygen_bits:1024"),
+        "ED25519": ("ED25519",),
     }[kind]
     made("genpkey", "-algorithm", *options, "-out", key)
     return key

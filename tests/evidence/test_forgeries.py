@@ -388,6 +388,28 @@ def test_a_mark_on_a_letter_hides_no_look_alike(latin: str, cyrillic: str) -> No
     assert failing(resealed(package)) == {"approvals_distinct"}
 
 
+@pytest.mark.parametrize(
+    ("names", "remark"),
+    [
+        (("Y\u0131lmaz", "Yilmaz"), r"two approvers look alike: 'Y\u0131lmaz' and 'Yilmaz'"),
+        (("an\u2010na", "an-na"), r"two approvers look alike: 'an\u2010na' and 'an-na'"),
+        (("bob", "c\u0251rol"), "U+0251"),
+    ],
+    ids=ascii,
+)
+def test_approvers_who_may_be_two_people_and_look_alike_are_remarked_on(
+    names: tuple[str, str], remark: str
+) -> None:
+    package = honest()
+    for granted, name in zip(events(package, "APPROVAL_GRANTED"), names, strict=True):
+        granted["actor"]["id"] = name
+    report = verify_evidence(resealed(package))
+    (check,) = (each for each in report.checks if each.name == "approvals_distinct")
+    assert check.status == "info"
+    assert remark in check.detail
+    assert report.ok
+
+
 @pytest.mark.parametrize("spelled", [2.0, True], ids=str)
 def test_a_template_is_shown_as_the_event_spells_it(spelled: object) -> None:
     package = honest("from_template")

@@ -183,20 +183,22 @@ HOSTILE = {
 VERIFY_WITHIN = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
+resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[2]),) * 2)
 from nexus_control import verify_evidence
 print(verify_evidence(sys.stdin.buffer.read()).ok)
 """
-MOST_MEMORY = 3 * 2**30
+MOST_MEMORY, MOST_CPU_SECONDS = 3 * 2**30, 60
+A_HANG = 1200
 
 
-def verified_within_memory(given: str | bytes) -> str:
-    """What a process says that has so much memory and no more; it would end without a word."""
+def verified_within_bounds(given: str | bytes) -> str:
+    """What a process says that has so much memory and time of a processor and no more; it would end without a word."""
     ran = subprocess.run(
-        [sys.executable, "-c", VERIFY_WITHIN, str(MOST_MEMORY)],
+        [sys.executable, "-c", VERIFY_WITHIN, str(MOST_MEMORY), str(MOST_CPU_SECONDS)],
         input=given.encode() if isinstance(given, str) else given,
         capture_output=True,
         env={"PYTHONPATH": str(REPOSITORY)},
-        timeout=60,
+        timeout=A_HANG,
         check=False,
     )
     return ran.stdout.decode() + ran.stderr.decode()[-500:]
@@ -204,12 +206,12 @@ def verified_within_memory(given: str | bytes) -> str:
 
 @pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_package_fails_in_bounded_time_and_memory(make: Callable[[], str | bytes]) -> None:
-    assert verified_within_memory(make()) == "False\n"
+    assert verified_within_bounds(make()) == "False\n"
 
 
 @pytest.mark.parametrize(("people", "rehearsals"), [(4_400, 0), (0, 2_500)])
 def test_a_crowd_is_no_alarm_and_read_in_the_same_bounds(people: int, rehearsals: int) -> None:
-    assert verified_within_memory(crowded(people, rehearsals)) == "True\n"
+    assert verified_within_bounds(crowded(people, rehearsals)) == "True\n"
 
 
 def long_package(count: int) -> Package:
@@ -250,12 +252,15 @@ def test_a_package_of_10_000_events_costs_at_l2_at_most_8_times_the_six_checks()
         return verify_audit_package(package).ok
 
     def cost(verify: Callable[[], bool]) -> float:
-        started = time.perf_counter()
+        started = time.process_time()
         assert verify()
-        return time.perf_counter() - started
+        return time.process_time() - started
 
-    # Without the reading, on both sides. Measured beside other tests: one undisturbed round is enough.
-    assert any(cost(all_checks) < 8 * cost(six_checks) for _ in range(5))
+    # Without the reading, on both sides; in turns, so that what else the machine does falls on both.
+    whole, six = (
+        sum(each) for each in zip(*((cost(all_checks), cost(six_checks)) for _ in range(5)), strict=True)
+    )
+    assert whole < 8 * six
 
 
 def test_the_kinds_that_are_changed_are_honest() -> None:

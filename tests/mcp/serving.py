@@ -27,6 +27,24 @@ dry_run_argv = ["true"]
 argv = ["sh", "-c", 'echo started > "$1"; exec sleep 600', "sh", "{file}"]
 """
 
+EMPTY_SERVER = """
+import anyio
+from mcp.server.lowlevel.server import Server
+from mcp.server.stdio import stdio_server
+from mcp.types import ListToolsResult
+async def tools(context, params): return ListToolsResult(tools=[])
+async def main():
+    server = Server("empty", on_list_tools=tools)
+    async with stdio_server() as (i, o):
+        await server.run(i, o, server.create_initialization_options())
+anyio.run(main)
+"""
+
+
+def an_empty_server() -> StdioServerParameters:
+    """A server of the same library without a tool: what no server of it can be quicker than."""
+    return StdioServerParameters(command=sys.executable, args=["-c", EMPTY_SERVER])
+
 
 def parameters(*arguments: str, folder: Path) -> StdioServerParameters:
     return StdioServerParameters(

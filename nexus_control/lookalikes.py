@@ -1,0 +1,77 @@
+"""Ids that people would take for one another, though their characters differ.
+
+`skeleton` replaces what is drawn like ASCII by what it is drawn like, whatever marks are on it, and folds case and
+width: two ids with one skeleton look alike. Its table is Unicode's (`confusables`), and lower-case letters whose
+capitals are drawn like ASCII. `letters_of_other_scripts` does less: it knows the letters of Greek, Cyrillic and
+Armenian that look like Latin in common typefaces, by which no two honest names differ.
+
+Letters and digits of ASCII that are mistaken for each other, as 1 and l, are in neither: honest names differ by them.
+"""
+
+import unicodedata
+from functools import lru_cache
+from typing import Final
+
+from nexus_control.actors import fold_id
+from nexus_control.confusables import IN_USE, RESTRICTED
+
+_DRAWN_LIKE: Final = {
+    "a": "αа",
+    "b": "ьв",
+    "c": "ϲс",
+    "d": "ԁ",
+    "e": "еєε",
+    "g": "ց",
+    "h": "һհн",
+    "i": "ιі",
+    "j": "јϳ",
+    "k": "κк",
+    "l": "ӏ",
+    "m": "м",
+    "n": "ոп",
+    "o": "οоօ",
+    "p": "ρр",
+    "q": "ԛզ",
+    "r": "г",
+    "s": "ѕ",
+    "t": "τт",
+    "u": "υս",
+    "v": "νѵ",
+    "w": "ԝωա",
+    "x": "χх",
+    "y": "γу",
+}
+_OTHER_SCRIPTS: Final = str.maketrans(
+    {letter: latin for latin, letters in _DRAWN_LIKE.items() for letter in letters}
+)
+
+
+def _drawn_like_ascii() -> dict[int, str]:
+    drawn = {
+        each: ascii_ for table in (RESTRICTED, IN_USE) for ascii_, all_ in table.items() for each in all_
+    }
+    folded = {fold_id(each): ascii_ for each, ascii_ in drawn.items()}
+    lower_case = {each: ascii_ for each, ascii_ in folded.items() if len(each) == 1 and each not in drawn}
+    both = {ord(each): fold_id(ascii_) for each, ascii_ in (drawn | lower_case).items()}
+    return both | _OTHER_SCRIPTS
+
+
+_SKELETON: Final = _drawn_like_ascii()
+
+
+@lru_cache(maxsize=4096)  # every approval of a decision is compared at the next one
+def skeleton(actor_id: str) -> str:
+    """What the id looks like."""
+    return _replaced(actor_id, _SKELETON)
+
+
+def letters_of_other_scripts(actor_id: str) -> str:
+    """What the id looks like to those who take letters of other scripts for Latin ones."""
+    return _replaced(actor_id, _OTHER_SCRIPTS)
+
+
+def _replaced(actor_id: str, table: dict[int, str]) -> str:
+    if actor_id.isascii():
+        return fold_id(actor_id)
+    letters_and_marks = unicodedata.normalize("NFD", fold_id(actor_id))
+    return unicodedata.normalize("NFC", letters_and_marks.translate(table))
