@@ -24,13 +24,13 @@ from anyio.abc import TaskStatus
 
 from nexus_control.execution.stopping import Stop
 from nexus_control.results import fault_of
+from nexus_control.server.starting import SIGNALS
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.settling import give_up_own
 
 GRACE_SECONDS = 2.0
 KILL_SECONDS = 1.0
 _UNREAD_SECONDS = 0.5
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Ending:
@@ -114,17 +114,26 @@ async def finish_at_signals(
     ending: Ending, finish: Callable[[str], None], *, task_status: TaskStatus[None]
 ) -> None:
     """Heeds the signals that were not ignored when we were started (as nohup does), until it is cancelled."""
-    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    with anyio.open_signal_receiver(*heeded) as numbers:
-        task_status.started()
-        async with anyio.create_task_group() as tasks:
-            async for number in numbers:
-                if ending.sign():
-                    tasks.start_soon(_finish_by, number, finish)
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    try:
+        with anyio.open_signal_receiver(*heeded) as numbers:
+            task_status.started()
+            async with anyio.create_task_group() as tasks:
+                async for number in numbers:
+                    if ending.sign():
+                        tasks.start_soon(_finish_by, number, finish)
+    finally:  # the loop gives SIGINT back to Python, which makes an exception of it
+        for number in heeded:
+            signal.signal(number, signal.SIG_DFL)
 
 
 async def _finish_by(number: signal.Signals, finish: Callable[[str], None]) -> None:
     await _in_own_thread(finish, f"the server was ended by {number.name}")
+    end_by(number)
+
+
+def end_by(number: signal.Signals) -> None:
+    """End the process as the signal does that nobody handles."""
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
 
