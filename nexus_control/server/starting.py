@@ -14,6 +14,7 @@ import fcntl
 import os
 import signal
 import sys
+import threading
 from dataclasses import dataclass
 from io import TextIOWrapper
 from typing import Any, cast
@@ -46,7 +47,7 @@ def start() -> Pipes:
     os.dup2(_LOG, _OUTPUT)
     if nothing > _LOG:
         os.close(nothing)
-    os.register_at_fork(after_in_child=lambda: _forget(pipes))
+    _end_at_forks(pipes)
     return pipes
 
 
@@ -67,12 +68,25 @@ def _is_open(descriptor: int) -> bool:
     return True
 
 
-def _forget(pipes: Pipes) -> None:
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (pipes.reading, pipes.writing):
-        os.dup2(nothing, descriptor, inheritable=False)
-    os.close(nothing)
-    signal.set_wakeup_fd(-1)
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+def _end_at_forks(pipes: Pipes) -> None:
+    """A child is no server. No signal reaches it before it has let go of what it shares with the server."""
+    blocked = threading.local()
+
+    def block() -> None:
+        blocked.before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked.before)
+
+    def let_go() -> None:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (pipes.reading, pipes.writing):
+            os.dup2(nothing, descriptor, inheritable=False)
+        os.close(nothing)
+        signal.set_wakeup_fd(-1)
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+        unblock()
+
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=let_go)

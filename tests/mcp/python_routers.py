@@ -4,16 +4,28 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tests.support.routers import ScriptedRouter, good_answer
 
 NOISE = "this is no line of the protocol"
+_WRITE_ONTO_PIPES = """
+import os, stat, sys
+for descriptor in range(100):
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        continue
+    if stat.S_ISFIFO(found.st_mode) and descriptor != 2:
+        os.write(descriptor, sys.argv[1].encode())
+"""
 
 
 def quick() -> ScriptedRouter:
@@ -46,10 +58,7 @@ def make_noise() -> None:
         subprocess.run([command, NOISE], check=True)
     subprocess.run(["cat"], check=True)  # ends, because its input does
     assert sys.stdin.read() == ""
-    for descriptor in range(3, 100):  # a child has none of the client's pipes
-        subprocess.run(
-            ["sh", "-c", f"echo '{NOISE}' >&{descriptor}"], stderr=subprocess.DEVNULL, close_fds=False
-        )
+    subprocess.run([sys.executable, "-c", _WRITE_ONTO_PIPES, NOISE], check=True, close_fds=False)
 
 
 def noisy() -> ScriptedRouter:
@@ -77,10 +86,10 @@ class _Wilful(ScriptedRouter):
     def adapter_digest(self, adapter_id: str) -> Any:
         return self._perhaps("digest", None)
 
-    def describe(self, adapter_id: str, plan: object) -> Any:
-        return self._perhaps("describe", [])
+    def describe(self, adapter_id: str, plan: str | None) -> Any:
+        return self._perhaps("describe", ())
 
-    def check_plan(self, adapter_id: str, plan: object) -> Any:
+    def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> Any:
         return self._perhaps("check", None)
 
     def export_run(self, run_id: str) -> Any:
@@ -153,11 +162,25 @@ def forking() -> ScriptedRouter:
 
 
 def _write_everywhere() -> Any:
-    print(NOISE, flush=True)
+    print(NOISE)
     for descriptor in range(100):
-        if Path(f"/dev/fd/{descriptor}").exists() and descriptor != 2:
-            try:
+        with suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(descriptor).st_mode) and descriptor != 2:
                 os.write(descriptor, f"{NOISE}\n".encode())
-            except OSError:
-                continue
     return good_answer()
+
+
+def exiting() -> NoReturn:
+    sys.exit(3)
+
+
+def failing() -> NoReturn:
+    raise KeyError("NO_SUCH_VARIABLE")
+
+
+def forked_in_factory() -> ScriptedRouter:
+    """Made in two processes: the child comes back, too."""
+    child = os.fork()
+    if child:
+        Path("child").write_text(str(os.waitpid(child, 0)[1]))
+    return quick()
