@@ -35,6 +35,20 @@ class Conversation:
         self._outgoing = outgoing
         self._asked: set[str] = set()
         """The ids of our own requests. An answer to one is heard whenever it comes."""
+        self._unanswered: set[types.RequestId] = set()
+        self._changed = anyio.Event()
+
+    def written(self, message: types.JSONRPCMessage) -> None:
+        """This has reached the client's pipe."""
+        if isinstance(message, types.JSONRPCResponse | types.JSONRPCError) and message.id is not None:
+            self._unanswered.discard(message.id)
+            self._changed.set()
+
+    async def all_answered(self) -> None:
+        """Wait until every request that was not taken back has its answer, which may be never."""
+        while self._unanswered:
+            self._changed = anyio.Event()
+            await self._changed.wait()
 
     async def run(self, lines: AsyncGenerator[Line]) -> None:
         """Go on until there are no more lines; then calls that are under way are given up."""
@@ -61,8 +75,15 @@ class Conversation:
             case types.JSONRPCResponse(id=answered) | types.JSONRPCError(id=str() | int() as answered):
                 known = str(answered) in self._asked
                 return message if known else invalid("an answer to a request that was never made")
+            case types.JSONRPCRequest():
+                self._unanswered.add(message.id)
+            case types.JSONRPCNotification(
+                method="notifications/cancelled", params={"requestId": str() | int() as taken_back}
+            ):
+                self._unanswered.discard(taken_back)
             case _:
-                return message
+                pass
+        return message
 
     async def _refuse(self, line: Refused) -> None:
         with suppress(anyio.BrokenResourceError):  # nobody reads us any more, and the server is ending

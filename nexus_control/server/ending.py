@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
@@ -111,9 +111,15 @@ async def finish_at_end_of_input(ending: Ending, finish: Callable[[str], None]) 
 
 
 async def finish_at_signals(
-    ending: Ending, finish: Callable[[str], None], *, task_status: TaskStatus[None]
+    ending: Ending,
+    finish: Callable[[str], None],
+    all_answered: Callable[[], Awaitable[None]],
+    *,
+    task_status: TaskStatus[None],
 ) -> None:
-    """Heeds the signals that were not ignored when we were started (as nohup does), until it is cancelled."""
+    """Heeds the signals that were not ignored when we were started (as nohup does), until it is cancelled. What the
+    calls answered on being ended is written before the process ends.
+    """
     heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     try:
         with anyio.open_signal_receiver(*heeded) as numbers:
@@ -121,14 +127,18 @@ async def finish_at_signals(
             async with anyio.create_task_group() as tasks:
                 async for number in numbers:
                     if ending.sign():
-                        tasks.start_soon(_finish_by, number, finish)
+                        tasks.start_soon(_finish_by, number, finish, all_answered)
     finally:  # the loop gives SIGINT back to Python, which makes an exception of it
         for number in heeded:
             signal.signal(number, signal.SIG_DFL)
 
 
-async def _finish_by(number: signal.Signals, finish: Callable[[str], None]) -> None:
+async def _finish_by(
+    number: signal.Signals, finish: Callable[[str], None], all_answered: Callable[[], Awaitable[None]]
+) -> None:
     await _in_own_thread(finish, f"the server was ended by {number.name}")
+    with anyio.move_on_after(_UNREAD_SECONDS):
+        await all_answered()
     end_by(number)
 
 

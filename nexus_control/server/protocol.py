@@ -160,13 +160,14 @@ async def _serve_stdio(
     server: Server[dict[str, Any]], pipes: Pipes, ending: Ending, finish: Callable[[str], None]
 ) -> None:
     outgoing, messages = anyio.create_memory_object_stream[SessionMessage]()
+    conversation = Conversation(server, outgoing)
     async with anyio.create_task_group() as tasks:
-        await tasks.start(finish_at_signals, ending, finish)
+        await tasks.start(finish_at_signals, ending, finish, conversation.all_answered)
         async with anyio.create_task_group() as writing:
-            writing.start_soon(write_messages, pipes.writing, messages)
+            writing.start_soon(write_messages, pipes.writing, messages, conversation.written)
             with outgoing:
                 try:
-                    await Conversation(server, outgoing).run(read_lines(pipes.reading))
+                    await conversation.run(read_lines(pipes.reading))
                 finally:  # before the output is closed, which may take as long as the client does not read
                     await finish_at_end_of_input(ending, finish)
         tasks.cancel_scope.cancel()

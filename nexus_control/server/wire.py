@@ -7,7 +7,7 @@ pool of threads hold up no answer.
 import logging
 import os
 import select
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 import anyio
 import anyio.to_thread
@@ -40,7 +40,11 @@ async def read_lines(descriptor: int) -> AsyncGenerator[Line]:
             return
 
 
-async def write_messages(descriptor: int, messages: MemoryObjectReceiveStream[SessionMessage]) -> None:
+async def write_messages(
+    descriptor: int,
+    messages: MemoryObjectReceiveStream[SessionMessage],
+    written: Callable[[types.JSONRPCMessage], None],
+) -> None:
     """Write each message on a line of its own, until there are no more. Raises BrokenPipeError."""
     own = anyio.CapacityLimiter(1)
     with messages:
@@ -48,6 +52,7 @@ async def write_messages(descriptor: int, messages: MemoryObjectReceiveStream[Se
             line = _encoded(message.message)
             if line is not None:
                 await anyio.to_thread.run_sync(_write, descriptor, line, limiter=own)
+            written(message.message)
 
 
 def _encoded(message: types.JSONRPCMessage) -> bytes | None:

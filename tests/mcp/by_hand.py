@@ -28,7 +28,7 @@ INITIALIZE = {
 class Pipes:
     """The two ends of a server's pipes, and what it has answered so far."""
 
-    process: "subprocess.Popen[str]"
+    process: "subprocess.Popen[bytes]"
     era: Era
     sent: int = 0
     answers: dict[int, Any] = field(default_factory=dict[int, Any])
@@ -43,8 +43,8 @@ class Pipes:
 
     def write(self, line: bytes) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.buffer.write(line + b"\n")
-        self.process.stdin.buffer.flush()
+        self.process.stdin.write(line + b"\n")
+        self.process.stdin.flush()
 
     def call(self, tool: str, **arguments: object) -> int:
         """Begin a call; the number of its answer."""
@@ -84,7 +84,6 @@ def started(*arguments: str, folder: Path, era: Era = "legacy", **changes: str) 
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            text=True,
         ) as process,
     ):
         try:

@@ -18,6 +18,9 @@ from tests.support.governed import approved, data_of
 
 ROUTERS = "tests.mcp.python_routers"
 NAMED = "python:any"
+PLAN: list[dict[str, object]] = [
+    {"step_id": "s1", "intent": "", "call": {"tool": "any", "method": "do", "args": {}}}
+]
 
 
 def serving(router: str, folder: Path, era: Era = "legacy") -> Any:
@@ -65,9 +68,8 @@ def test_whatever_a_router_raises_is_an_answer_to_that_call(
     request_id = approved(NexusControlTools(db_path=folder / "store.db"))
     (folder / "raises").write_text(raised)
     (folder / "where").write_text(where)
-    plan = [{"step_id": "s1", "intent": "", "call": {"tool": "any", "method": "do", "args": {}}}]
     calls = [
-        server.call("request", goal="g", mode="apply", adapter_id=NAMED, plan=plan),
+        server.call("request", goal="g", mode="apply", adapter_id=NAMED, plan=PLAN),
         server.call("inspect", decision_id=request_id),
         server.send("resources/read", {"uri": f"nexus-control://decisions/{request_id}"}),
     ]
@@ -81,12 +83,11 @@ def test_whatever_a_router_raises_is_an_answer_to_that_call(
 
 
 def test_whatever_a_router_raises_while_a_form_is_made_is_an_answer(tmp_path: Path) -> None:
-    plan = [{"step_id": "s1", "intent": "", "call": {"tool": "any", "method": "do", "args": {}}}]
     with started("--router", f"{ROUTERS}:wilful", folder=tmp_path) as server:
         server.answer(server.send("initialize", {**INITIALIZE, "capabilities": {"elicitation": {}}}))
         (tmp_path / "where").write_text("nowhere")
         made = server.answer(
-            server.call("request", goal="g", mode="apply", adapter_id=NAMED, plan=plan, min_approvals=1)
+            server.call("request", goal="g", mode="apply", adapter_id=NAMED, plan=PLAN, min_approvals=1)
         )
         request_id = made["result"]["structuredContent"]["request_id"]
         (tmp_path / "where").write_text("describe")
@@ -151,7 +152,11 @@ def test_a_child_that_a_factory_forks_is_no_second_server(tmp_path: Path) -> Non
 def test_an_answer_that_is_no_unicode_is_an_error_and_the_server_goes_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nexus_control", "serve", "--db", b"\xff.db"]
     asked = {"name": "nexus-control.request", "arguments": {"goal": "g", "mode": "apply"}}
-    calls = [("initialize", INITIALIZE), ("tools/call", asked), ("ping", {})]
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("initialize", INITIALIZE),
+        ("tools/call", asked),
+        ("ping", {}),
+    ]
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:

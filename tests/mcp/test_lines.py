@@ -106,7 +106,7 @@ BROKEN: dict[str, tuple[bytes, int, int | str | None]] = {
     ),
 }
 
-MISTAKEN: dict[str, tuple[str, object, int]] = {
+MISTAKEN: dict[str, tuple[str, dict[str, Any], int]] = {
     "an unknown method": ("no/such/method", {}, METHOD_NOT_FOUND),
     "an empty method": ("", {}, METHOD_NOT_FOUND),
     "a tool whose name is a number": ("tools/call", {"name": 5}, INVALID_PARAMS),
@@ -159,7 +159,6 @@ def test_a_request_that_asks_for_what_is_not_there_is_answered_with_an_error(
     name: str, server: Pipes
 ) -> None:
     method, params, code = MISTAKEN[name]
-    assert isinstance(params, dict)
     answer = server.answer(server.send(method, params))
     assert answer["error"]["code"] == code
     assert errors_until_it_serves(server) == []
@@ -199,7 +198,7 @@ def test_a_line_may_end_in_a_carriage_return_hold_blanks_and_be_nested_deep(serv
 def test_a_last_line_without_an_end_is_heard(tmp_path: Path) -> None:
     with served(folder=tmp_path) as server:
         assert server.process.stdin is not None
-        server.process.stdin.buffer.write(b"no JSON")
+        server.process.stdin.write(b"no JSON")
         server.close_input()
         assert server.next_message()["error"]["code"] == PARSE_ERROR
         assert server.process.wait(60) == 0
@@ -217,7 +216,7 @@ def test_a_line_that_is_too_long_takes_no_more_memory_than_is_allowed(tmp_path: 
         before = peak(server)
         assert server.process.stdin is not None
         for _ in range(20 * MAX_LINE_BYTES // 65536):
-            server.process.stdin.buffer.write(b"x" * 65536)
+            server.process.stdin.write(b"x" * 65536)
         server.write(b"")
         assert server.next_message()["error"]["code"] == INVALID_REQUEST
         assert peak(server) - before < 4 * MAX_LINE_BYTES
