@@ -6,7 +6,8 @@
 4. What cannot be stopped, a Python function or a router of somebody else, is recorded as unknown. Should it still end,
    its outcome is refused, and kept as evidence.
 5. The store and the run log are closed, each after the transactions that are under way.
-6. The process ends, at a signal by that signal. A thread that is still in code that cannot be stopped is not waited
+6. What was answered is written: half a second is waited for that.
+7. The process ends, at a signal by that signal. A thread that is still in code that cannot be stopped is not waited
    for, nor a client that does not read, and the interpreter is not taken down around them.
 """
 

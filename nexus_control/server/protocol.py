@@ -71,7 +71,7 @@ def serve_stdio(settings: Settings, pipes: Pipes) -> None:
             context = opened.enter_context(open_context(settings))
             server = make_server(context, settings, ending)
             anyio.run(_serve_stdio, server, pipes, ending, partial(ending.finish, context.store, opened))
-    except* BrokenPipeError:
+    except* ConnectionError:
         pass  # nobody reads our output any more
     except* KeyboardInterrupt:  # between the loop's handling of SIGINT and the system's
         end_by(signal.SIGINT)

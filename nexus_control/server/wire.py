@@ -34,6 +34,8 @@ async def read_lines(descriptor: int) -> AsyncGenerator[Line]:
             chunk = os.read(descriptor, _CHUNK)
         except BlockingIOError:  # somebody who shares the pipe was quicker
             continue
+        except OSError:  # a socket or a terminal whose other end is gone
+            chunk = b""
         for line in lines.feed(chunk) if chunk else lines.end():
             yield line
         if not chunk:
@@ -45,7 +47,7 @@ async def write_messages(
     messages: MemoryObjectReceiveStream[SessionMessage],
     written: Callable[[types.JSONRPCMessage], None],
 ) -> None:
-    """Write each message on a line of its own, until there are no more. Raises BrokenPipeError."""
+    """Write each message on a line of its own, until there are no more. Raises ConnectionError."""
     own = anyio.CapacityLimiter(1)
     with messages:
         async for message in messages:

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -140,6 +141,7 @@ def forking() -> ScriptedRouter:
 
     def act() -> Any:
         Path("server").write_text(str(os.getpid()))
+        warnings.simplefilter("ignore", DeprecationWarning)  # that the process has threads is the point
         child = os.fork()
         if child == 0:
             return _write_everywhere()

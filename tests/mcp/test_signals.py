@@ -1,6 +1,9 @@
 """A signal that ends the server at any moment ends it: by that signal, at once, without a word on either stream."""
 
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +12,7 @@ import pytest
 
 from nexus_control import NexusControlTools
 from nexus_control.upkeep import find_faults
+from tests.cli.running import environment
 from tests.execution.support import eventually
 from tests.mcp.by_hand import INITIALIZE, Pipes, started
 from tests.support.governed import SCHEDULER, data_of
@@ -123,3 +127,23 @@ def test_a_client_that_only_stops_reading_ends_the_server_with_the_next_answer(t
         server.write(b"no JSON")
         assert server.process.wait(60) == 0
     assert (tmp_path / "log").read_text() == ""
+
+
+@pytest.mark.parametrize("line", [b"no JSON", b'{"jsonrpc":"2.0","id":1,"method":"ping"}', b""])
+def test_a_client_at_a_socket_that_is_gone_with_answers_unread_ends_the_server(
+    line: bytes, tmp_path: Path
+) -> None:
+    """Some hosts give a server the end of a socket, which says so in other words than a pipe does."""
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "nexus_control", "serve", "--db", "store.db"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdin=theirs, stdout=theirs, stderr=subprocess.PIPE
+    ) as process:
+        theirs.close()
+        ours.sendall(b"no JSON\n")
+        assert ours.recv(1)  # and leave the rest of the answer
+        ours.sendall(50 * (line + b"\n"))
+        ours.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
