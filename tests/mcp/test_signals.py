@@ -85,14 +85,15 @@ def test_while_it_is_idle(times: int, number: signal.Signals, tmp_path: Path) ->
 
 
 @at_each_signal
-def test_while_a_call_waits_which_is_answered_first(number: signal.Signals, tmp_path: Path) -> None:
+def test_while_calls_wait_which_are_answered_first(number: signal.Signals, tmp_path: Path) -> None:
     tools = NexusControlTools(db_path=tmp_path / "store.db")
     request_id = data_of(tools.request("g", SCHEDULER))["request_id"]
     with in_session(tmp_path) as server:
-        waiting = server.call("status", request_id=request_id, wait_seconds=50)
+        waiting = [server.call("status", request_id=request_id, wait_seconds=50) for _ in range(30)]
         server.answer(server.call("status", request_id=request_id))
         server.process.send_signal(number)
-        assert server.answer(waiting)["result"]["structuredContent"]["state"] == "pending_approval"
+        for call in waiting:
+            assert server.answer(call)["result"]["structuredContent"]["state"] == "pending_approval"
         require_ended(server, number, tmp_path)
     assert find_faults(tools.store) == []
 
@@ -129,9 +130,9 @@ def test_a_client_that_only_stops_reading_ends_the_server_with_the_next_answer(t
     assert (tmp_path / "log").read_text() == ""
 
 
-@pytest.mark.parametrize("line", [b"no JSON", b'{"jsonrpc":"2.0","id":1,"method":"ping"}', b""])
+@pytest.mark.parametrize("more", [b"", 50 * b"no JSON\n"], ids=["nothing more", "lines"])
 def test_a_client_at_a_socket_that_is_gone_with_answers_unread_ends_the_server(
-    line: bytes, tmp_path: Path
+    more: bytes, tmp_path: Path
 ) -> None:
     """Some hosts give a server the end of a socket, which says so in other words than a pipe does."""
     ours, theirs = socket.socketpair()
@@ -142,7 +143,7 @@ def test_a_client_at_a_socket_that_is_gone_with_answers_unread_ends_the_server(
         theirs.close()
         ours.sendall(b"no JSON\n")
         assert ours.recv(1)  # and leave the rest of the answer
-        ours.sendall(50 * (line + b"\n"))
+        ours.sendall(more)
         ours.close()
         assert process.stderr is not None
         assert process.stderr.read() == b""
