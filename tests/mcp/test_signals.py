@@ -138,7 +138,12 @@ def test_a_client_at_a_socket_that_is_gone_with_answers_unread_ends_the_server(
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "nexus_control", "serve", "--db", "store.db"]
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stdin=theirs, stdout=theirs, stderr=subprocess.PIPE
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        stdin=theirs.fileno(),
+        stdout=theirs.fileno(),
+        stderr=subprocess.PIPE,
     ) as process:
         theirs.close()
         ours.sendall(b"no JSON\n")
