@@ -261,7 +261,11 @@ def serve(
 
     def run() -> None:
         # Imported here: the protocol's library alone takes longer to load than any other command runs.
-        from nexus_control.server import Settings, serve_stdio
+        from nexus_control.server.starting import start
+
+        pipes = start()
+        from nexus_control.server.protocol import serve_stdio
+        from nexus_control.server.settings import Settings
 
         settings = Settings(
             database=frame.path,
@@ -275,7 +279,7 @@ def serve(
             read_only=read_only,
             allowed_signers=frame.allowed_signers,
         )
-        serve_stdio(settings)
+        serve_stdio(settings, pipes)
 
     ended: Any = fault_of(run)
     if isinstance(ended, NexusControlError):

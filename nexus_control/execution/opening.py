@@ -1,5 +1,7 @@
 """Opens the router that somebody configured: adapters in a TOML file, or a factory by its name."""
 
+import os
+import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import import_module
@@ -11,6 +13,8 @@ from nexus_control.execution.local_router import LocalRouter, StepProgress
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.storage import IN_MEMORY, IN_PLAIN_MEMORY, place_of
 
+_METHODS = ("run", "get_adapter_capabilities")
+
 
 @contextmanager
 def opened_router(
@@ -21,7 +25,8 @@ def opened_router(
     on_step: Callable[[StepProgress], None] | None = None,
 ) -> Generator[RouterProtocol | None]:
     """A LocalRouter over `config`, its run log beside the database, `<database>.runs`; or what `package.module:factory`
-    makes, called without arguments; or None. Raises CONFIG_INVALID. What is made here is closed here.
+    makes, called without arguments; or None. Raises CONFIG_INVALID, also for whatever a factory raises. What is made
+    here is closed here.
     """
     if config is not None and factory is not None:
         raise _invalid("give --config or --router, not both")
@@ -38,13 +43,19 @@ def _made(name: str) -> RouterProtocol:
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise _invalid("--router must be package.module:factory")
+    process = os.getpid()
     try:
         router = getattr(import_module(module), attribute)()
-    except (ImportError, AttributeError) as error:
-        raise _invalid(f"--router {name}: {error}") from error
-    for method in ("run", "get_adapter_capabilities"):
-        if not callable(getattr(router, method, None)):
-            raise _invalid(f"--router {name} made no router: it has no method {method}")
+        missing = [each for each in _METHODS if not callable(getattr(router, each, None))]
+    except (Exception, SystemExit) as error:
+        raise _invalid(f"--router {name}: {traceback.format_exception_only(error)[-1].strip()}") from error
+    finally:
+        if (
+            os.getpid() != process
+        ):  # a child that the factory forked would be a second one of what its parent is
+            os._exit(1)
+    if missing:
+        raise _invalid(f"--router {name} made no router: it has no method {missing[0]}")
     return router
 
 

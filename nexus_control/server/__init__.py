@@ -1,6 +1,1 @@
-"""The MCP server; alone imports mcp."""
-
-from nexus_control.server.protocol import INSTRUCTIONS, make_server, serve_stdio
-from nexus_control.server.settings import Settings, offered, open_context
-
-__all__ = ["INSTRUCTIONS", "Settings", "make_server", "offered", "open_context", "serve_stdio"]
+"""The MCP server; alone imports mcp. `starting` does not: it comes before anything of somebody else is loaded."""

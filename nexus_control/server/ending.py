@@ -6,7 +6,8 @@
 4. What cannot be stopped, a Python function or a router of somebody else, is recorded as unknown. Should it still end,
    its outcome is refused, and kept as evidence.
 5. The store and the run log are closed, each after the transactions that are under way.
-6. The process ends, at a signal by that signal. A thread that is still in code that cannot be stopped is not waited
+6. What was answered is written: half a second is waited for that.
+7. The process ends, at a signal by that signal. A thread that is still in code that cannot be stopped is not waited
    for, nor a client that does not read, and the interpreter is not taken down around them.
 """
 
@@ -14,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
@@ -24,13 +25,13 @@ from anyio.abc import TaskStatus
 
 from nexus_control.execution.stopping import Stop
 from nexus_control.results import fault_of
+from nexus_control.server.starting import SIGNALS
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.settling import give_up_own
 
 GRACE_SECONDS = 2.0
 KILL_SECONDS = 1.0
 _UNREAD_SECONDS = 0.5
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Ending:
@@ -111,20 +112,39 @@ async def finish_at_end_of_input(ending: Ending, finish: Callable[[str], None]) 
 
 
 async def finish_at_signals(
-    ending: Ending, finish: Callable[[str], None], *, task_status: TaskStatus[None]
+    ending: Ending,
+    finish: Callable[[str], None],
+    all_answered: Callable[[], Awaitable[None]],
+    *,
+    task_status: TaskStatus[None],
 ) -> None:
-    """Heeds the signals that were not ignored when we were started (as nohup does), until it is cancelled."""
-    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    with anyio.open_signal_receiver(*heeded) as numbers:
-        task_status.started()
-        async with anyio.create_task_group() as tasks:
-            async for number in numbers:
-                if ending.sign():
-                    tasks.start_soon(_finish_by, number, finish)
+    """Heeds the signals that were not ignored when we were started (as nohup does), until it is cancelled. What the
+    calls answered on being ended is written before the process ends.
+    """
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    try:
+        with anyio.open_signal_receiver(*heeded) as numbers:
+            task_status.started()
+            async with anyio.create_task_group() as tasks:
+                async for number in numbers:
+                    if ending.sign():
+                        tasks.start_soon(_finish_by, number, finish, all_answered)
+    finally:  # the loop gives SIGINT back to Python, which makes an exception of it
+        for number in heeded:
+            signal.signal(number, signal.SIG_DFL)
 
 
-async def _finish_by(number: signal.Signals, finish: Callable[[str], None]) -> None:
+async def _finish_by(
+    number: signal.Signals, finish: Callable[[str], None], all_answered: Callable[[], Awaitable[None]]
+) -> None:
     await _in_own_thread(finish, f"the server was ended by {number.name}")
+    with anyio.move_on_after(_UNREAD_SECONDS):
+        await all_answered()
+    end_by(number)
+
+
+def end_by(number: signal.Signals) -> None:
+    """End the process as the signal does that nobody handles."""
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
 

@@ -11,10 +11,12 @@ once, and a run that is under way goes on and records its outcome. `ending` says
 of its calls. If the process is killed, the claim stays, and the next start on this host turns it into outcome unknown,
 for a person to reconcile.
 
-Standard output belongs to the protocol; the log goes to standard error.
+Standard output belongs to the protocol, and everything else that is written there goes to standard error: see
+`starting`. `lines` reads the protocol's lines, and `conversing` says who answers them.
 """
 
 import json
+import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -25,15 +27,18 @@ from typing import Any
 import anyio
 import mcp_types as types
 from mcp.server.lowlevel.server import Server
-from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
+from mcp.shared.message import SessionMessage
 
 from nexus_control import __version__
 from nexus_control.execution.stopping import Stop, heeding
-from nexus_control.server.ending import Ending, finish_at_end_of_input, finish_at_signals
+from nexus_control.server.conversing import Conversation
+from nexus_control.server.ending import Ending, end_by, finish_at_end_of_input, finish_at_signals
 from nexus_control.server.forms import Asker, can_ask
 from nexus_control.server.running import Request, ask, reporting, run
 from nexus_control.server.settings import Settings, offered, open_context
+from nexus_control.server.starting import Pipes
+from nexus_control.server.wire import read_lines, write_messages
 from nexus_control.toolset.calling import Outcome
 from nexus_control.toolset.packaged import packaged_schemas
 from nexus_control.toolset.tool import NameStyle, Tool, ToolContext, spelled
@@ -55,8 +60,8 @@ _DECISION_URI = f"{NAME}://decisions/"
 _TEMPLATE_URI = f"{NAME}://templates/"
 
 
-def serve_stdio(settings: Settings) -> None:
-    """Serve standard input and output until input ends, or a signal ends the process. Raises NexusControlError for
+def serve_stdio(settings: Settings, pipes: Pipes) -> None:
+    """Serve the client at these pipes until its input ends, or a signal ends the process. Raises NexusControlError for
     settings that do not work.
     """
     stop = Stop()
@@ -65,9 +70,11 @@ def serve_stdio(settings: Settings) -> None:
         with ExitStack() as opened, heeding(stop):
             context = opened.enter_context(open_context(settings))
             server = make_server(context, settings, ending)
-            anyio.run(_serve_stdio, server, ending, partial(ending.finish, context.store, opened))
-    except* BrokenPipeError:
+            anyio.run(_serve_stdio, server, pipes, ending, partial(ending.finish, context.store, opened))
+    except* ConnectionError:
         pass  # nobody reads our output any more
+    except* KeyboardInterrupt:  # between the loop's handling of SIGINT and the system's
+        end_by(signal.SIGINT)
     finally:
         ending.leave()
 
@@ -149,14 +156,20 @@ _RESOURCE_TEMPLATES = [
 ]
 
 
-async def _serve_stdio(server: Server[dict[str, Any]], ending: Ending, finish: Callable[[str], None]) -> None:
+async def _serve_stdio(
+    server: Server[dict[str, Any]], pipes: Pipes, ending: Ending, finish: Callable[[str], None]
+) -> None:
+    outgoing, messages = anyio.create_memory_object_stream[SessionMessage]()
+    conversation = Conversation(server, outgoing)
     async with anyio.create_task_group() as tasks:
-        await tasks.start(finish_at_signals, ending, finish)
-        async with stdio_server() as (incoming, outgoing):
-            try:
-                await server.run(incoming, outgoing, server.create_initialization_options())
-            finally:  # before the output is closed, which may take as long as the client does not read
-                await finish_at_end_of_input(ending, finish)
+        await tasks.start(finish_at_signals, ending, finish, conversation.all_answered)
+        async with anyio.create_task_group() as writing:
+            writing.start_soon(write_messages, pipes.writing, messages, conversation.written)
+            with outgoing:
+                try:
+                    await conversation.run(read_lines(pipes.reading))
+                finally:  # before the output is closed, which may take as long as the client does not read
+                    await finish_at_end_of_input(ending, finish)
         tasks.cancel_scope.cancel()
 
 

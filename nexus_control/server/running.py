@@ -1,12 +1,14 @@
 """One call in a worker thread: it can be cancelled, and the client hears of the steps of a run while it runs."""
 
 import asyncio
+import logging
+import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -15,10 +17,12 @@ from mcp.server.context import ServerRequestContext
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.server.ending import Ending
-from nexus_control.toolset.calling import Outcome, call, question_of
+from nexus_control.toolset.calling import Outcome, call, question_of, refused
 from nexus_control.toolset.tool import Question, Tool, ToolContext
 
 Request: TypeAlias = ServerRequestContext[dict[str, Any], Any]
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 _report: ContextVar[Callable[[StepProgress], None] | None] = ContextVar("report", default=None)
 """Who is told of the steps of the run that this thread carries out."""
@@ -30,11 +34,8 @@ async def run(ending: Ending, tool: Tool, context: ToolContext, arguments: Mappi
 
     def in_thread() -> Outcome:
         with ending.call(waiting) as may_begin:
-            return call(
-                tool if may_begin else replace(tool, run=_refuse),
-                replace(context, wait=waiting.wait),
-                arguments,
-            )
+            may_run = tool if may_begin else replace(tool, run=_refuse)
+            return _contained(lambda: call(may_run, replace(context, wait=waiting.wait), arguments))
 
     try:
         return await anyio.to_thread.run_sync(in_thread, abandon_on_cancel=True)
@@ -49,9 +50,31 @@ async def ask(
 
     def in_thread() -> Question | Outcome:
         with ending.call(threading.Event()) as may_begin:
-            return question_of(tool if may_begin else replace(tool, question=_refuse), context, arguments)
+            may_ask = tool if may_begin else replace(tool, question=_refuse)
+            return _contained(lambda: question_of(may_ask, context, arguments))
 
     return await anyio.to_thread.run_sync(in_thread)
+
+
+def _contained(action: Callable[[], T]) -> T | Outcome:
+    """What `action` returns. No signal raises anything in this thread, so an exception that would end the server
+    (SystemExit, KeyboardInterrupt) is one of a router or an adapter, and is answered.
+
+    A child that one of them forked comes back here too. It ends: it is not the server, and nobody waits for its answer.
+    """
+    server = os.getpid()
+    try:
+        try:
+            return action()
+        finally:
+            if os.getpid() != server:
+                os._exit(1)
+    except BaseException as defect:
+        _log.exception("unexpected fault")
+        what = type(defect).__name__
+        return refused(
+            NexusControlError(ErrorCode.INTERNAL, f"unexpected {what}; see the log", {"exception": what})
+        )
 
 
 def _refuse(_context: ToolContext, _arguments: object) -> NoReturn:

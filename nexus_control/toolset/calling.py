@@ -22,7 +22,7 @@ def call(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> O
     """Check the arguments, run the tool. Never raises."""
     outcome = fault_of(lambda: tool.run(context, _checked(tool, context, arguments)))
     if isinstance(outcome, NexusControlError):
-        return Outcome(_error(outcome), is_error=True)
+        return refused(outcome)
     return Outcome(outcome)
 
 
@@ -32,7 +32,7 @@ def question_of(tool: Tool, context: ToolContext, arguments: Mapping[str, object
     if ask is None:
         return call(tool, context, arguments)
     asked = fault_of(lambda: ask(context, _checked(tool, context, arguments)))
-    return Outcome(_error(asked), is_error=True) if isinstance(asked, NexusControlError) else asked
+    return refused(asked) if isinstance(asked, NexusControlError) else asked
 
 
 def _checked(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> Arguments:
@@ -55,10 +55,12 @@ def _require_own(context: ToolContext, checked: Arguments) -> None:
         )
 
 
-def _error(fault: NexusControlError) -> Data:
-    return {
+def refused(fault: NexusControlError) -> Outcome:
+    """The answer that says this fault."""
+    content: Data = {
         "code": str(fault.code),
         "message": fault.message,
         "details": fault.details,
         "next": fault.next,
     }
+    return Outcome(content, is_error=True)
