@@ -5,6 +5,7 @@ defect of ours: it is logged with its traceback, and answered INTERNAL without i
 """
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -43,11 +44,14 @@ class ToolResult:
 
 def fault_of(action: Callable[[], T]) -> T | NexusControlError:
     """What `action` returns, or the fault it raised. The boundary of the library: nothing passes it."""
+    pid = os.getpid()
     try:
         return action()
     except NexusControlError as fault:
         return fault
     except (Exception, SystemExit) as defect:  # an embedder's router may try to exit; the caller goes on
+        if isinstance(defect, SystemExit) and os.getpid() != pid:
+            raise  # a child that it forked may
         _log.exception("unexpected fault")
         return NexusControlError(ErrorCode.INTERNAL, f"unexpected {type(defect).__name__}; see the log")
 

@@ -16,6 +16,7 @@ limit: Python cannot stop a call.
 import asyncio
 import functools
 import inspect
+import os
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -103,13 +104,16 @@ class PythonAdapter:
         if method is None:
             described = {"method": call.method, "args": recorded(call.args)}
             return StepOutcome(status="ok", output={"would_call": described})
+        pid = os.getpid()
         try:
             result = (
                 _run_to_end(method.call(**call.args)) if method.is_coroutine else method.call(**call.args)
             )
         except self._harmless as error:
             return _not_ok("error", StepError.STEP_FAILED, error, untouched=True)
-        except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - its step's failure
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            if isinstance(error, SystemExit) and os.getpid() != pid:
+                raise  # a child that the function forked ends itself, not the run
             return _ended_by(error)
         if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
             return _never_run(method, result)

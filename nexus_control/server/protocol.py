@@ -52,7 +52,8 @@ nexus-control decides whether something dangerous may be executed, and proves it
 3. status: see what is missing; wait_seconds waits for a change. inspect shows everything.
 4. execute with dry_run true rehearses an approved apply decision; execute without it runs it, once.
 5. A refusal says why in details.reasons, changes nothing, and names what to do in `next`. Do not retry unchanged.
-6. A failed or unknown outcome is final: never repeat it by yourself; make a new request, or ask a person.
+6. A failed or unknown outcome is final: never repeat it by yourself. Only where details.effect is none may you make a
+   new request for it; else a person has to find out first what was done.
 7. export_audit_package proves what was allowed and what ran. template.list shows the rules in use.
 Leave `actor` out: this server acts for one identity."""
 

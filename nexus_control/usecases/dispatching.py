@@ -5,6 +5,7 @@ What an exception means: `router.leaves_outcome_unknown` says which leave the ou
 ends nothing. KeyboardInterrupt, and what a signal handler raises, goes on up.
 """
 
+import os
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -53,9 +54,12 @@ def router_asked(adapter_id: str) -> Generator[None]:
 
 def dispatch(router: RouterProtocol, request: dict[str, Any]) -> Outcome:
     """Call the router once, and read what happened."""
+    pid = os.getpid()
     try:
         response: object = router.run(**request)
     except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and os.getpid() != pid:
+            raise  # a child that the router forked ends itself, not the run
         return _of_exception(error)
     try:
         return _read(router, response)

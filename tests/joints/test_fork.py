@@ -1,5 +1,6 @@
 """Forks: of a process whose threads write, by a pre-forking server, and in the middle of things."""
 
+import json
 import os
 import sys
 import threading
@@ -25,6 +26,7 @@ from tests.joints.office import (
 )
 from tests.joints.rounds import ROUNDS
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, data_of
+from tests.support.routers import ScriptedRouter
 
 # The tests fork fresh processes: pytest's own has threads of others.
 _WRITING_PARENT = """
@@ -201,3 +203,38 @@ def test_a_pre_forking_server_loses_no_worker_and_no_request(tmp_path: Path) -> 
 
 def test_a_decision_runs_once_when_parent_and_children_execute_it(tmp_path: Path) -> None:
     run_plainly(_RACE, tmp_path, ROUNDS)
+
+
+_EXITING_CHILD = """
+import sys
+from tests.joints import test_fork
+test_fork.execute_what_forks_and_exits(sys.argv[1])
+"""
+
+
+def execute_what_forks_and_exits(where: str) -> None:
+    ended: list[int] = []
+
+    def fork_and_exit() -> dict[str, object]:
+        pid = os.fork()
+        if not pid:
+            sys.exit(7)
+        ended.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        return {"run_id": "run-1", "steps_executed": 1}
+
+    tools = NexusControlTools()
+    step = {"step_id": "s1", "intent": "i", "call": {"tool": "keys", "method": "go", "args": {}}}
+    request_id = data_of(tools.request("g", ALICE, mode="apply", plan=json.dumps([step])))["request_id"]
+    data_of(tools.approve(request_id, BOB))
+    router = (
+        LocalRouter([PythonAdapter("keys", {"go": fork_and_exit})])
+        if where == "step"
+        else ScriptedRouter(fork_and_exit)
+    )
+    assert data_of(tools.execute(request_id, ADAPTER, SCHEDULER, router))["steps_executed"] == 1
+    assert ended == [7]
+
+
+@pytest.mark.parametrize("where", ["step", "router"])
+def test_a_child_that_the_executed_code_forks_ends_itself_and_the_run_goes_on(where: str) -> None:
+    run_plainly(_EXITING_CHILD, where)
