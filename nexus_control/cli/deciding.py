@@ -31,6 +31,7 @@ from nexus_control.cli.frame import (
 )
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.signing import SignatureFile, Signing, SignKey, StatementFile, require_basis_of
+from nexus_control.cli.streams import require_shown
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.config import load_adapters
 from nexus_control.execution.opening import opened_router
@@ -120,7 +121,10 @@ def request(
         screen.prose(f"{data['request_id']} is {data['state']}{_quorum(data)}.")
         screen.verbatim(f"nexus-control approve {data['request_id']}")
 
-    carry_out(frame_of(context, db, as_json), run, show)
+    def done(data: Data) -> str:
+        return f"Request {data['request_id']} was made"
+
+    carry_out(frame_of(context, db, as_json), run, show, done, makes=True)
 
 
 def approve(
@@ -264,7 +268,10 @@ def _decide(
     def show(screen: Screen, data: Data) -> None:
         screen.prose(f"{data['request_id']} is {data['state']}{_quorum(data)}.", Mark("Done.", "good"))
 
-    carry_out(frame, run, show)
+    def done(data: Data) -> str:
+        return f"That you {verb} {data['request_id']} is recorded"
+
+    carry_out(frame, run, show, done)
 
 
 def _quorum(data: Data) -> str:
@@ -293,6 +300,7 @@ def _review(store: DecisionStore, request_id: str, config: Path | None) -> str:
         screen.verbatim(line)
     if router is None:
         screen.verbatim(NOT_AT_HAND)
+    require_shown()
     return basis
 
 

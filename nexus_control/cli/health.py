@@ -1,6 +1,5 @@
 """The command of those who operate a store: doctor."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,10 +14,8 @@ from nexus_control.cli.frame import (
     carry_out,
     frame_of,
     identity,
-    refuse,
 )
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
-from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import listing
 
@@ -63,10 +60,6 @@ def doctor(
     Example: nexus-control doctor --db decisions.db
     """
     frame = frame_of(context, db, as_json)
-    if not Path(frame.path).is_file():
-        raise refuse(
-            frame, NexusControlError(ErrorCode.STORE_UNAVAILABLE, f"There is no database at {frame.path}")
-        )
 
     def run(store: DecisionStore) -> Data:
         from nexus_control import upkeep
@@ -100,7 +93,12 @@ def doctor(
             "next": _next(faults),
         }
 
-    if not carry_out(frame, run, _show)["ok"]:
+    def done(data: Data) -> str | None:
+        if data["accepted"]:
+            return "That the store goes on without what it has lost is recorded"
+        return f"{data['rebuilt']} decisions were made anew from the log" if data["rebuilt"] else None
+
+    if not carry_out(frame, run, _show, done)["ok"]:
         raise typer.Exit(NOT_VERIFIED)
 
 

@@ -74,7 +74,10 @@ def create(
         screen.prose(f"Template {data['template_name']} is there to stay.", Mark("Done.", "good"))
         screen.verbatim(f'nexus-control request "..." --template {data["template_name"]}')
 
-    carry_out(frame_of(context, db, as_json), run, show)
+    def done(data: Data) -> str:
+        return f"Template {data['template_name']} was made"
+
+    carry_out(frame_of(context, db, as_json), run, show, done, makes=True)
 
 
 def get(context: typer.Context, name: Name, db: Database = None, as_json: AsJson = False) -> None:
