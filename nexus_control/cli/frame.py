@@ -121,10 +121,13 @@ class Frame:
 
     def store(self, *, makes: bool = False) -> DecisionStore:
         """The store; `makes` says that it may begin here. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
-        path = self.path
-        if is_file(path):
-            _require_usable(Path(path), makes=makes)
-        return DecisionStore(path, allowed_signers=self.allowed_signers)
+        self.require_place(makes=makes)
+        return DecisionStore(self.path, allowed_signers=self.allowed_signers)
+
+    def require_place(self, *, makes: bool) -> None:
+        """That a store is there, or may begin there. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
+        if is_file(self.path):
+            _require_usable(Path(self.path), makes=makes)
 
     def require_writable(self, option: str, path: Path) -> None:
         """That a file can be put there, and is none of the store's own. Raises INVALID_ARGUMENT."""

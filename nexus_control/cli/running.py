@@ -273,6 +273,7 @@ def serve(
         # Imported here: the protocol's library alone takes longer to load than any other command runs.
         from nexus_control.server import Settings, serve_stdio
 
+        frame.require_place(makes=True)  # with --read-only the server itself refuses where there is none
         settings = Settings(
             database=frame.path,
             actor=_server_actor(actor),
