@@ -222,7 +222,7 @@ def written(data: Data) -> str | None:
 
 @contextmanager
 def printing(done: str | None) -> Generator[None]:
-    """What is printed in the block is the answer; if that fails, `done` is said on standard error, and we exit with 1."""
+    """The answer is printed in the block. If that fails, `done` is said on standard error, and we exit with 1."""
     try:
         yield
         sys.stdout.flush()

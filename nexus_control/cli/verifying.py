@@ -110,7 +110,10 @@ def register(app: typer.Typer) -> None:
 def verify(
     context: typer.Context,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="An audit package, a bundle, or a run's bundle; - is standard input.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="An audit package, a bundle, or a run's bundle; - is standard input."
+        ),
     ],
     require: Require = None,
     allowed_signers: AllowedSigners = None,

@@ -195,7 +195,7 @@ def test_a_full_disk_leaves_the_old_content_and_names_the_option(tmp_path: Path)
     )
     if ran.returncode == 99 or "unshare" in ran.stderr:
         pytest.skip(f"nothing can be mounted here: {ran.stderr}")
-    assert ran.stdout.count("No space left on device") == 3
+    assert ran.stdout.count('"problem": "names disk/') == ran.stdout.count('No space left on device"\n') == 3
     assert ran.stdout.count('"field": "--output"') == 3
     assert [line for line in ran.stdout.splitlines() if line.isdigit()] == ["2", "2", "2"]
     assert ran.stdout.splitlines()[-5:] == ["old", "old", "one", "three", "two"]
