@@ -93,13 +93,14 @@ def doctor(
             "next": _next(faults),
         }
 
-    def done(data: Data) -> str | None:
-        if data["accepted"]:
-            return "That the store goes on without what it has lost is recorded"
-        return f"{data['rebuilt']} decisions were made anew from the log" if data["rebuilt"] else None
-
-    if not carry_out(frame, run, _show, done)["ok"]:
+    if not carry_out(frame, run, _show, _done)["ok"]:
         raise typer.Exit(NOT_VERIFIED)
+
+
+def _done(data: Data) -> str | None:
+    if data["accepted"]:
+        return "That the store goes on without what it has lost is recorded"
+    return f"{data['rebuilt']} decisions were made anew from the log" if data["rebuilt"] else None
 
 
 def _checks(faults: list["Fault"], unknown: str | None) -> Data:

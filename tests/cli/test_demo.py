@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -295,4 +296,4 @@ def test_a_reader_that_goes_away_ends_the_demo_quietly() -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(60) == 1
+        assert process.wait(60) == -signal.SIGPIPE
