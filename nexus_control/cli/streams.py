@@ -32,7 +32,7 @@ class PrintingFailed(OSError):  # noqa: N818 - it says what happened, as BrokenP
         self.is_broken_pipe = isinstance(error, BrokenPipeError)
 
 
-class _Stream(io.FileIO):
+class StandardStream(io.FileIO):
     """A descriptor that stays open; once it has failed, it takes whatever comes."""
 
     has_failed = False
@@ -72,7 +72,7 @@ def require_shown() -> None:
     """That what was written to standard error was taken. Raises NOT_CONFIRMED."""
     sys.stderr.flush()
     raw = getattr(getattr(sys.stderr, "buffer", None), "raw", None)
-    if isinstance(raw, _Stream) and raw.has_failed:
+    if isinstance(raw, StandardStream) and raw.has_failed:
         raise NexusControlError(
             ErrorCode.NOT_CONFIRMED,
             "The request could not be shown on standard error, so nobody can be asked",
@@ -91,7 +91,7 @@ def _reading() -> TextIO:
 
 
 def _writing(descriptor: int, before: TextIO | None) -> TextIO:
-    raw = _Stream(descriptor, "w", closefd=False)
+    raw = StandardStream(descriptor, "w", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=before.encoding if before is not None else "utf-8",
