@@ -244,12 +244,16 @@ def test_a_pipe_that_takes_nothing_for_now_is_waited_for() -> None:
     with suppress(BlockingIOError):
         while os.write(writing, bytes(65536)):
             pass
-    before = signal.signal(
-        signal.SIGALRM, lambda *_: os.read(reading, 1 << 20)
-    )  # makes room, while we wait for it
+
+    def make_room(_number: int, _frame: object) -> None:
+        os.read(reading, 1 << 20)
+
+    before = signal.signal(signal.SIGALRM, make_room)  # it comes while we wait for room
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
-        assert StandardStream(writing, "w").write(b"x") == 1
+        with StandardStream(writing, "w") as stream:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            assert stream.write(b"x") == 1
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         os.close(reading)
