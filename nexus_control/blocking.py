@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from nexus_control.decision import request_expired
+from nexus_control.decision import effect_of, request_expired
 from nexus_control.facts import Authority, Facts
 from nexus_control.payloads import PolicyAttachedPayload
 from nexus_control.policy import missing_capabilities
@@ -84,7 +84,7 @@ def _phase_reasons(facts: Facts, at: datetime) -> Iterator[BlockingReason]:
         case "failed":
             code = execution.error_code if execution else None
             message = execution.error_message if execution else None
-            effect = execution.effect if execution else "unknown"
+            effect = effect_of(execution) if execution else "unknown"
             yield BlockingReason(
                 "EXECUTION_FAILED",
                 f"The execution failed: {code} (effect: {effect})",

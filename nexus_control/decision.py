@@ -21,7 +21,7 @@ from nexus_control.events import Actor, EventType, StoredEvent
 from nexus_control.facts import Approval, Authority, Execution, Facts, replay_facts
 from nexus_control.instants import format_instant
 from nexus_control.lookalikes import skeleton
-from nexus_control.payloads import Assurance
+from nexus_control.payloads import Assurance, Effect
 from nexus_control.policy import Policy
 
 MAX_REPLAY_STEPS = 20_000_000
@@ -80,6 +80,17 @@ def is_approved(facts: Facts, at: datetime, authority: Authority = None) -> bool
     """Whether as many approvals count at this instant as the policy demands."""
     counting = counting_approvals(facts, at, authority)
     return facts.policy is not None and len(counting) >= facts.policy.min_approvals
+
+
+def effect_of(execution: Execution) -> Effect | None:
+    """What is known of what an execution did; None while it runs."""
+    match execution.outcome:
+        case "running":
+            return None
+        case "completed":
+            return "none" if execution.dry_run else "done"
+        case _:
+            return execution.certain_effect or "unknown"
 
 
 def request_expired(facts: Facts, at: datetime) -> bool:

@@ -39,7 +39,7 @@ from nexus_control.events import (
     StoredEvent,
 )
 from nexus_control.instants import parse_instant
-from nexus_control.payloads import Assurance, Effect, Payload
+from nexus_control.payloads import Assurance, Payload
 from nexus_control.policy import Policy
 
 Phase: TypeAlias = Literal[
@@ -50,7 +50,6 @@ Outcome: TypeAlias = Literal["running", "completed", "failed", "outcome_unknown"
 
 Authority: TypeAlias = AbstractSet[int] | None
 """The approvals that carry authority where the question is asked, by `seq`; None: all."""
-
 FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -99,18 +98,6 @@ class Execution:
     error_code: str | None = None
     error_message: str | None = None
     certain_effect: Literal["none", "done"] | None = None
-    """What the router is sure of about a run that failed."""
-
-    @property
-    def effect(self) -> Effect | None:
-        """What is known of what it did; None while it runs."""
-        match self.outcome:
-            case "running":
-                return None
-            case "completed":
-                return "none" if self.dry_run else "done"
-            case _:
-                return self.certain_effect or "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +312,8 @@ def _start(facts: Facts, event: StoredEvent, content: ExecutionStartedPayload) -
 
 
 _FINDINGS = (
-    "run_id", "steps_executed", "response_digest", "router_bundle_digest", "error_code", "error_message"
+    "run_id", "steps_executed", "response_digest", "router_bundle_digest", "error_code", "error_message",
+    "certain_effect",
 )  # fmt: skip
 
 
@@ -349,10 +337,7 @@ def _complete(facts: Facts, event: StoredEvent, content: ExecutionCompletedPaylo
 
 
 def _fail(facts: Facts, event: StoredEvent, content: ExecutionFailedPayload) -> Facts | None:
-    if facts.phase != "executing":
-        return None
-    certain = {} if content.effect in (None, "unknown") else {"certain_effect": content.effect}
-    return _settle(facts, event, content, "failed", **certain)
+    return _settle(facts, event, content, "failed") if facts.phase == "executing" else None
 
 
 def _lose(facts: Facts, event: StoredEvent, content: ExecutionOutcomeUnknownPayload) -> Facts | None:

@@ -204,6 +204,11 @@ class ExecutionFailedPayload(Payload):
     effect: Effect | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def certain_effect(self) -> Literal["none", "done"] | None:
+        """What is sure of what it did."""
+        return None if self.effect == "unknown" else self.effect
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionOutcomeUnknownPayload(Payload):

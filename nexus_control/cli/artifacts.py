@@ -12,19 +12,22 @@ import typer
 from nexus_control import __version__
 from nexus_control import arguments as door
 from nexus_control.canonical_json import canonical_json, parse_json_object
-from nexus_control.cli.files import blaming, read_bytes, read_text, write_bytes
+from nexus_control.cli.files import blaming, read_bytes, read_text
 from nexus_control.cli.frame import (
     ActingAs,
     AsJson,
     Data,
     Database,
+    Frame,
     Output,
     RequestId,
     carry_out,
     frame_of,
     identity,
+    written,
 )
 from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.streams import print_document
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.opening import opened_router
 from nexus_control.integrity import sha256_hex
@@ -50,13 +53,14 @@ def export(
 
     Example: nexus-control export 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o bundle.json
     """
+    frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
         values = {"decision_id": decision_id, "render": False}
         data = exporting.export_bundle(store, door.validated(door.ExportBundleArguments, values))
-        return _written("bundle", data["bundle"], data["digest"], output)
+        return _written(frame, "bundle", data["bundle"], data["digest"], output)
 
-    carry_out(frame_of(context, db, as_json), run, _show_document)
+    carry_out(frame, run, _show_document, written)
 
 
 def audit(
@@ -102,11 +106,11 @@ def audit(
         }
         checked = door.validated(door.ExportAuditPackageArguments, values)
         if sign is not None:
-            return _signed(store, checked, sign, output)
+            return _signed(frame, store, checked, sign, output)
         data = exporting.export_audit_package(store, checked)
-        return _written("package", data["package"], data["digest"], output)
+        return _written(frame, "package", data["package"], data["digest"], output)
 
-    carry_out(frame, run, _show_document)
+    carry_out(frame, run, _show_document, written)
 
 
 def import_bundle(
@@ -157,7 +161,11 @@ def import_bundle(
         )
         screen.prose(text, Mark("Done.", "good"))
 
-    carry_out(frame_of(context, db, as_json), run, show)
+    def done(data: Data) -> str | None:
+        imported = data["imported"]
+        return None if data["unchanged"] else f"Decision {imported['decision_id']} was imported"
+
+    carry_out(frame_of(context, db, as_json), run, show, done, makes=True)
 
 
 def envelope_beside(package: Path) -> Path:
@@ -166,36 +174,42 @@ def envelope_beside(package: Path) -> Path:
 
 
 def _signed(
-    store: DecisionStore, arguments: door.ExportAuditPackageArguments, key: Path, output: Path | None
+    frame: Frame,
+    store: DecisionStore,
+    arguments: door.ExportAuditPackageArguments,
+    key: Path,
+    output: Path | None,
 ) -> Data:
     if output is None:
         raise invalid_argument("--sign", "needs --output: the envelope is a file beside the package's")
     from nexus_control.evidence.keys import private_from_pem
 
+    frame.require_writable("--output", output)
+    envelope = envelope_beside(output)
+    frame.require_writable("--output", envelope)
     content = read_bytes("--sign", key)
     with blaming("--sign", str(key)):
         signer = private_from_pem(content)
     data = exporting.export_signed_package(store, arguments, signer, producer=f"nexus-control {__version__}")
-    envelope = envelope_beside(output)
-    saved = _saved(data["canonical_json"].encode(), data["digest"], output)
-    write_bytes("--output", envelope, data["envelope"].encode())
+    saved = _saved(frame, data["canonical_json"].encode(), data["digest"], output)
+    frame.write_bytes("--output", envelope, data["envelope"].encode())
     return {**saved, "envelope": str(envelope), "signed_by": data["signed_by"]}
 
 
-def _written(kind: str, document: Data, digest: str, output: Path | None) -> Data:
+def _written(frame: Frame, kind: str, document: Data, digest: str, output: Path | None) -> Data:
     if output is None:
         return {kind: document, "digest": digest}
-    return _saved(canonical_json(document).encode(), digest, output)
+    return _saved(frame, canonical_json(document).encode(), digest, output)
 
 
-def _saved(content: bytes, digest: str, output: Path) -> Data:
-    write_bytes("--output", output, content)
+def _saved(frame: Frame, content: bytes, digest: str, output: Path) -> Data:
+    frame.write_bytes("--output", output, content)
     return {"path": str(output), "digest": digest, "file_sha256": sha256_hex(content), "bytes": len(content)}
 
 
 def _show_document(screen: Screen, data: Data) -> None:
     if "path" not in data:
-        typer.echo(canonical_json(data.get("bundle", data.get("package"))))
+        print_document(f"{canonical_json(data.get('bundle', data.get('package')))}\n")
         return
     screen.prose(f"{data['path']}: {data['bytes']} bytes. Keep its digest where nobody can change both:")
     screen.verbatim(data["digest"])

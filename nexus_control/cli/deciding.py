@@ -31,6 +31,7 @@ from nexus_control.cli.frame import (
 )
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.signing import SignatureFile, Signing, SignKey, StatementFile, require_basis_of
+from nexus_control.cli.streams import require_shown
 from nexus_control.commands import approving
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.config import load_adapters
@@ -128,7 +129,10 @@ def request(
         screen.prose(f"{data['request_id']} is {data['state']}{_quorum(data)}.")
         screen.verbatim(to_approve)
 
-    carry_out(frame, run, show)
+    def done(data: Data) -> str:
+        return f"Request {data['request_id']} was made"
+
+    carry_out(frame, run, show, done, makes=True)
 
 
 def _readable(config: Path | None) -> Path | None:
@@ -290,7 +294,10 @@ def _decide(
     def show(screen: Screen, data: Data) -> None:
         screen.prose(f"{data['request_id']} is {data['state']}{_quorum(data)}.", Mark("Done.", "good"))
 
-    carry_out(frame, run, show)
+    def done(data: Data) -> str:
+        return f"That you {verb} {data['request_id']} is recorded"
+
+    carry_out(frame, run, show, done)
 
 
 def _quorum(data: Data) -> str:
@@ -319,6 +326,7 @@ def _review(store: DecisionStore, request_id: str, config: Path | None) -> str:
         screen.verbatim(line)
     if router is None:
         screen.verbatim(NOT_AT_HAND)
+    require_shown()
     return basis
 
 

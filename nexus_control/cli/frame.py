@@ -3,12 +3,21 @@
 Exit codes: 0 done; 1 refused; 2 usage, or a file that is missing or cannot be read; 3 verification failed. With
 `--json` one document goes to standard output, also for a refusal: {code, message, details, next}. Without it people
 read the answer on standard output and a refusal on standard error.
+
+An answer that cannot be printed ends a command with 1 and one sentence on standard error, which says what was done all
+the same. Of a command that changed nothing that sentence says so; and when nobody reads on (`| head`), it ends by
+SIGPIPE without a word, as `cat` does. A refusal that cannot be printed keeps its code, and goes to standard error.
+
+A command makes the database only where it brings something that begins there: a request, a template, an import, a key,
+a server. Every other command refuses where there is none.
 """
 
 import os
 import pwd
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -16,15 +25,20 @@ from typing import Annotated, Any, cast
 import typer
 
 from nexus_control.actors import Actor
-from nexus_control.cli.screen import Mark, Screen, visible_json
+from nexus_control.cli.files import create_secret, require_writable, write_bytes
+from nexus_control.cli.interrupting import end_by
+from nexus_control.cli.screen import Mark, Screen, print_json
+from nexus_control.cli.streams import PrintingFailed
 from nexus_control.commands import Options, command, shell_line
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.payloads import Assurance
 from nexus_control.results import fault_of
-from nexus_control.storage import place_of
+from nexus_control.storage import files_of, is_file, place_of
 from nexus_control.store import DecisionStore
 
 Data = dict[str, Any]
+Done = Callable[[Data], str | None]
+"""What a command did that lasts, as the beginning of a sentence; None where it changed nothing."""
 
 REFUSED, USAGE, NOT_VERIFIED = 1, 2, 3
 DEFAULT_DATABASE = "nexus-control.db"
@@ -45,9 +59,22 @@ Database = Annotated[
     ),
 ]
 RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
+_STANDARD_OUTPUT = {Path("-"), Path("/dev/stdout"), Path("/dev/fd/1"), Path("/proc/self/fd/1")}
+
+
+def _unless_standard(output: Path | None) -> Path | None:
+    return None if output in _STANDARD_OUTPUT else output
+
+
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write it here rather than to standard output."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        callback=_unless_standard,
+        help="Write it here rather than to standard output, which is also -.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 ActingAs = Annotated[
@@ -81,12 +108,14 @@ class Frame:
 
     @property
     def path(self) -> str:
-        """Where the store is, whatever the folder and the links through which it was named."""
-        return place_of(self.database or DEFAULT_DATABASE)
+        """Where the store is, whatever the folder and the links through which it was named. Raises INVALID_ARGUMENT."""
+        if self.database == "":
+            raise invalid_argument("--db", "is empty: name the database")
+        return place_of(DEFAULT_DATABASE if self.database is None else self.database)
 
     def with_options(self, database: str | None, as_json: bool, allowed_signers: Path | None) -> "Frame":
         return Frame(
-            database or self.database,
+            self.database if database is None else database,
             as_json or self.as_json,
             allowed_signers or self.allowed_signers,
         )
@@ -96,8 +125,46 @@ class Frame:
         named = {"--db": self.path, **(options or {})}
         return shell_line(command(*verbs, argument=argument, options=named))
 
-    def store(self) -> DecisionStore:
+    def store(self, *, makes: bool = False) -> DecisionStore:
+        """The store; `makes` says that it may begin here. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
+        self.require_place(makes=makes)
         return DecisionStore(self.path, allowed_signers=self.allowed_signers)
+
+    def require_place(self, *, makes: bool) -> None:
+        """That a store is there, or may begin there. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
+        if is_file(self.path):
+            _require_usable(Path(self.path), makes=makes)
+
+    def require_writable(self, option: str, path: Path) -> None:
+        """That a file can be put there, and is none of the store's own. Raises INVALID_ARGUMENT."""
+        require_writable(option, path, files_of(self.path))
+
+    def write_bytes(self, option: str, path: Path, content: bytes) -> None:
+        """Write what a person named, as `cp` would; never over the store's own files. Raises INVALID_ARGUMENT."""
+        self.require_writable(option, path)
+        write_bytes(option, path, content)
+
+    def create_secret(self, option: str, path: Path, content: bytes) -> None:
+        """Create a file for its owner alone, where none was. Raises INVALID_ARGUMENT."""
+        self.require_writable(option, path)
+        create_secret(option, path, content)
+
+
+def _require_usable(database: Path, *, makes: bool) -> None:
+    if database.is_dir():
+        raise invalid_argument("--db", f"names {database}, which is a folder: name a file in it")
+    try:
+        is_there = database.stat().st_size > 0
+    except FileNotFoundError:
+        is_there = False
+    except OSError:
+        return  # the storage says what is wrong
+    if not is_there and not makes:
+        raise NexusControlError(
+            ErrorCode.STORE_UNAVAILABLE,
+            f"There is no database at {database} (--db): `request` makes one",
+            {"path": str(database)},
+        )
 
 
 def from_environment() -> Frame:
@@ -119,41 +186,74 @@ def frame_of(
 
 
 def carry_out(
-    frame: Frame, action: Callable[[DecisionStore], Data], show: Callable[[Screen, Data], None]
+    frame: Frame,
+    action: Callable[[DecisionStore], Data],
+    show: Callable[[Screen, Data], None],
+    done: Done | None = None,
+    *,
+    makes: bool = False,
 ) -> Data:
-    """Run `action` on the store and show its data; or say why not, and exit with 1 or 2."""
+    """Run `action` on the store and show its data; or say why not, and exit with 1 or 2. `makes` as for `Frame.store`,
+    `done` as for `answer`.
+    """
 
     def run() -> Data:
-        with frame.store() as store:
+        with frame.store(makes=makes) as store:
             return action(store)
 
-    return answer(frame, run, show)
+    return answer(frame, run, show, done)
 
 
-def answer(frame: Frame, action: Callable[[], Data], show: Callable[[Screen, Data], None]) -> Data:
-    """Run `action` and show its data; or say why not, and exit with 1 or 2."""
+def answer(
+    frame: Frame, action: Callable[[], Data], show: Callable[[Screen, Data], None], done: Done | None = None
+) -> Data:
+    """Run `action` and show its data; or say why not, and exit with 1 or 2. `done` says what lasts of it, if anything,
+    for when that cannot be shown.
+    """
     outcome = fault_of(action)
     if isinstance(outcome, NexusControlError):
         raise refuse(frame, outcome)
-    if frame.as_json:
-        print(visible_json(outcome))
-    else:
-        show(Screen(sys.stdout), outcome)
+    with printing(done(outcome) if done is not None else None):
+        if frame.as_json:
+            print_json(outcome)
+        else:
+            show(Screen(sys.stdout), outcome)
     return outcome
+
+
+def written(data: Data) -> str | None:
+    """What a command did that changed nothing but the file that its output names."""
+    return f"{data['path']} is written" if "path" in data else None
+
+
+@contextmanager
+def printing(done: str | None) -> Generator[None]:
+    """The answer is printed in the block. If that fails, `done` is said on standard error, and we exit with 1."""
+    try:
+        yield
+        sys.stdout.flush()
+    except PrintingFailed as failure:
+        raise untold(failure, done) from None
+
+
+def untold(failure: PrintingFailed, done: str | None) -> typer.Exit:
+    """Say what was done all the same; the exit to raise. Where nothing was done and nobody reads on, the process ends
+    here.
+    """
+    screen = Screen(sys.stderr)
+    if done is not None:
+        screen.prose(f"{done}, but the answer could not be printed: {failure.reason}.")
+    elif failure.is_broken_pipe:
+        end_by(signal.SIGPIPE)
+    else:
+        screen.prose(f"The answer could not be printed: {failure.reason}. Nothing was changed.")
+    return typer.Exit(REFUSED)
 
 
 def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:
     """Say what is wrong and what to do next; the exit to raise."""
     advice = fault.next
-    if frame.as_json:
-        answer = {
-            "code": str(fault.code),
-            "message": fault.message,
-            "details": fault.details,
-            "next": advice,
-        }
-        print(visible_json(answer))
-    else:
+    if not frame.as_json or not _is_printed(_refusal(fault, advice)):
         screen = Screen(sys.stderr)
         screen.prose(fault.message, Mark(f"{fault.code}:", "bad"))
         screen.prose(advice)
@@ -162,6 +262,19 @@ def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:
     if fault.code in _NOT_VERIFIED_CODES:
         return typer.Exit(NOT_VERIFIED)
     return typer.Exit(USAGE if fault.code in _USAGE_CODES else REFUSED)
+
+
+def _refusal(fault: NexusControlError, advice: str) -> Data:
+    return {"code": str(fault.code), "message": fault.message, "details": fault.details, "next": advice}
+
+
+def _is_printed(document: Data) -> bool:
+    try:
+        print_json(document)
+        sys.stdout.flush()
+    except PrintingFailed:
+        return False
+    return True
 
 
 def identity(acting_as: str | None, *, option: str = "--as") -> tuple[Actor, Assurance]:

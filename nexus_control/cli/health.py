@@ -21,11 +21,9 @@ from nexus_control.cli.frame import (
     answer,
     frame_of,
     identity,
-    refuse,
 )
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
-from nexus_control.commands import without_password
-from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.errors import NexusControlError
 from nexus_control.storage.faults import is_damage
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import listing
@@ -91,12 +89,10 @@ def doctor(
     Example: nexus-control doctor --db decisions.db
     """
     frame = frame_of(context, db, as_json)
-    if not Path(frame.path).is_file():
-        message = f"There is no database at {without_password(frame.path)}"
-        raise refuse(frame, NexusControlError(ErrorCode.STORE_UNAVAILABLE, message))
 
     def run() -> Data:
-        if not Path(frame.path).stat().st_size:
+        place = Path(frame.path)
+        if place.is_file() and not place.stat().st_size:
             return _report(frame, [_emptied(frame.path)], {}, None)
         try:
             store = frame.store()
@@ -107,8 +103,14 @@ def doctor(
         with store:
             return _examined(frame, store, rebuild, accept_rollback, acting_as)
 
-    if not answer(frame, run, _show)["ok"]:
+    if not answer(frame, run, _show, _done)["ok"]:
         raise typer.Exit(NOT_VERIFIED)
+
+
+def _done(data: Data) -> str | None:
+    if data["accepted"]:
+        return "That the store goes on without what it has lost is recorded"
+    return f"{data['rebuilt']} decisions were made anew from the log" if data["rebuilt"] else None
 
 
 def _examined(

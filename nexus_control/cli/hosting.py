@@ -76,10 +76,10 @@ def install(
 
     def show(_screen: Screen, data: Data) -> None:
         if "command" in data:
-            typer.echo(shell_line(data["command"]))
+            print(shell_line(data["command"]))
             return
         typer.echo(f"Put this into {data['file']}:", err=True)
-        typer.echo(json.dumps(data["config"], indent=2))
+        print(json.dumps(data["config"], indent=2))
 
     answer(frame, run, show)
 

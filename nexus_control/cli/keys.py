@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nexus_control.cli.files import create_secret, write_bytes
 from nexus_control.cli.frame import AsJson, Data, Database, answer, carry_out, frame_of
 from nexus_control.cli.screen import Mark, Screen, columns
-from nexus_control.errors import invalid_argument
+from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.store import DecisionStore
 
 if TYPE_CHECKING:
@@ -51,15 +50,21 @@ def generate(
     """
     frame = frame_of(context, db, as_json)
     if file is None:
-        carry_out(frame, _give_key, _show_key)
+        carry_out(frame, _give_key, _show_key, lambda data: f"The log has the key {data['key']}", makes=True)
         return
 
     def run() -> Data:
         from nexus_control.evidence import keys
 
+        frame.require_writable("FILE", file)
         made, public = keys.generate(), file.with_name(f"{file.name}.pub")
-        create_secret("FILE", file, made.to_pem())
-        write_bytes("FILE", public, made.public.to_pem().encode())
+        frame.require_writable("FILE", public)
+        frame.create_secret("FILE", file, made.to_pem())
+        try:
+            frame.write_bytes("FILE", public, made.public.to_pem().encode())
+        except NexusControlError:
+            file.unlink()
+            raise
         return {
             "path": str(file),
             "public_path": str(public),
@@ -67,7 +72,7 @@ def generate(
             "fingerprint": made.public.fingerprint,
         }
 
-    answer(frame, run, _show_file)
+    answer(frame, run, _show_file, lambda data: f"The key is in {data['path']}")
 
 
 def list_keys(context: typer.Context, db: Database = None, as_json: AsJson = False) -> None:
@@ -104,7 +109,10 @@ def rotate(context: typer.Context, db: Database = None, as_json: AsJson = False)
 
         return _record(checkpoints.rotate(store))
 
-    carry_out(frame_of(context, db, as_json), run, _show_key)
+    def done(data: Data) -> str:
+        return f"The log's key was replaced by {data['key']}"
+
+    carry_out(frame_of(context, db, as_json), run, _show_key, done)
 
 
 def export(context: typer.Context, db: Database = None, as_json: AsJson = False) -> None:
@@ -125,7 +133,7 @@ def export(context: typer.Context, db: Database = None, as_json: AsJson = False)
         return _record(records[-1])
 
     def show(_screen: Screen, data: Data) -> None:
-        typer.echo(data["key"])
+        print(data["key"])
 
     carry_out(frame, run, show)
 

@@ -8,9 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nexus_control.cli.files import read_bytes, read_text, write_bytes
-from nexus_control.cli.frame import AsJson, Data, Database, Output, RequestId, answer, carry_out, frame_of
+from nexus_control.cli.files import read_bytes, read_text
+from nexus_control.cli.frame import (
+    AsJson,
+    Data,
+    Database,
+    Frame,
+    Output,
+    RequestId,
+    answer,
+    carry_out,
+    frame_of,
+    written,
+)
 from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.streams import print_document
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.base64_text import to_base64
 from nexus_control.store import DecisionStore
@@ -49,15 +61,16 @@ def checkpoint(
 
     Example: nexus-control log checkpoint -o checkpoints/2026-11-23
     """
+    frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
         from nexus_control import checkpoints
 
         published = checkpoints.publish(store)
         data = {**_checkpoint(published.checkpoint), "key": str(published.verifier)}
-        return _written(data, "checkpoint", published.note, output)
+        return _written(frame, data, "checkpoint", published.note, output)
 
-    carry_out(frame_of(context, db, as_json), run, _show_text)
+    carry_out(frame, run, _show_text, written)
 
 
 def prove(
@@ -71,6 +84,7 @@ def prove(
 
     Example: nexus-control log prove 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9
     """
+    frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
         from nexus_control import checkpoints
@@ -79,9 +93,9 @@ def prove(
         last = decision.facts.event_count - 1
         proof = checkpoints.prove(store, decision_id, decision.generation, last)
         data = {"request_id": decision_id, "index": proof.index, "leaf": f"sha256:{decision.head}"}
-        return _written(data, "proof", proof.to_text(), output)
+        return _written(frame, data, "proof", proof.to_text(), output)
 
-    carry_out(frame_of(context, db, as_json), run, _show_text)
+    carry_out(frame, run, _show_text, written)
 
 
 def consistency(
@@ -141,14 +155,15 @@ def export(
 
     Example: nexus-control log export -o log.jsonl
     """
+    frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
         from nexus_control import checkpoints
 
         lines = checkpoints.leaf_lines(store).decode()
-        return _written({"size": lines.count("\n")}, "leaves", lines, output)
+        return _written(frame, {"size": lines.count("\n")}, "leaves", lines, output)
 
-    carry_out(frame_of(context, db, as_json), run, _show_text)
+    carry_out(frame, run, _show_text, written)
 
 
 def verify(
@@ -186,10 +201,10 @@ def _checkpoint(checkpoint: "Checkpoint") -> Data:
     return {"origin": checkpoint.origin, "size": checkpoint.size, "root": to_base64(checkpoint.root)}
 
 
-def _written(data: Data, kind: str, text: str, output: Path | None) -> Data:
+def _written(frame: Frame, data: Data, kind: str, text: str, output: Path | None) -> Data:
     if output is None:
         return {**data, kind: text}
-    write_bytes("--output", output, text.encode())
+    frame.write_bytes("--output", output, text.encode())
     return {**data, "path": str(output)}
 
 
@@ -197,4 +212,4 @@ def _show_text(screen: Screen, data: Data) -> None:
     if "path" in data:
         screen.prose(f"{data['path']} is written.")
         return
-    typer.echo(next(data[kind] for kind in ("checkpoint", "proof", "leaves") if kind in data), nl=False)
+    print_document(next(data[kind] for kind in ("checkpoint", "proof", "leaves") if kind in data))

@@ -79,7 +79,7 @@ def inspect(
             return views.inspect(store, checked, router)
 
     def show(_screen: Screen, data: Data) -> None:
-        typer.echo(data["rendered"])
+        print(data["rendered"])
 
     carry_out(frame_of(context, db, as_json, allowed_signers), run, show)
 

@@ -1,7 +1,6 @@
 """The commands and their options; each is carried out by a module of its own.
 
-Exit codes: 0 done; 1 refused, or not as it should be; 2 usage, or a file that is missing or cannot be read;
-3 verification failed. What people read of a fault goes to standard error; with `--json` it is on standard output.
+`cli.frame` says with which codes they end, and what goes to standard output and to standard error.
 """
 
 import sys
@@ -35,8 +34,10 @@ from nexus_control.cli.frame import (
     frame_of,
     from_environment,
     refuse,
+    untold,
 )
 from nexus_control.cli.interrupting import Terminated, end_by
+from nexus_control.cli.streams import PrintingFailed, open_standard_streams
 from nexus_control.errors import ErrorCode, NexusControlError
 
 PROGRAM = "nexus-control"
@@ -54,8 +55,12 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command that the process was given, and exit."""
+    open_standard_streams()
     try:
         code = app(prog_name=PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+    except PrintingFailed as failure:  # help, or the version
+        sys.exit(untold(failure, None).exit_code)
     except _USAGE_ERROR as error:
         sys.exit(_misused(error))
     except typer.Abort:

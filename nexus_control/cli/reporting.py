@@ -1,14 +1,14 @@
 """The command that makes a page for people out of evidence: report."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nexus_control.cli.files import read_bytes, write_bytes
-from nexus_control.cli.frame import NOT_VERIFIED, AsJson, Data, Output, answer, frame_of
+from nexus_control.cli.files import read_bytes
+from nexus_control.cli.frame import NOT_VERIFIED, AsJson, Data, Output, answer, frame_of, written
 from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.streams import print_document
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +26,7 @@ def report(
 
     Example: nexus-control report audit-package.json -o report.html
     """
+    frame = frame_of(context, None, as_json)
 
     def run() -> Data:
         from nexus_control.evidence.artifact import read_evidence
@@ -36,15 +37,15 @@ def report(
         data = {"ok": evidence.ok, "digest": evidence.digest}
         if output is None:
             return data | {"html": html}
-        write_bytes("--output", output, html.encode())
+        frame.write_bytes("--output", output, html.encode())
         return data | {"path": str(output), "bytes": len(html.encode())}
 
     def show(screen: Screen, data: Data) -> None:
         if output is None:
-            sys.stdout.write(data["html"])
+            print_document(data["html"])
             return
         mark = Mark("Verified.", "good") if data["ok"] else Mark("Failed.", "bad")
         screen.prose(f"{data['path']}: {data['bytes']} bytes.", mark)
 
-    if not answer(frame_of(context, None, as_json), run, show)["ok"]:
+    if not answer(frame, run, show, written)["ok"]:
         raise typer.Exit(NOT_VERIFIED)

@@ -4,7 +4,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, TypeAlias, cast
 
 import typer
 
@@ -24,24 +24,29 @@ from nexus_control.cli.frame import (
     carry_out,
     frame_of,
     identity,
+    printing,
     refuse,
 )
 from nexus_control.cli.interrupting import Terminated, interruptible
-from nexus_control.cli.screen import Mark, Screen, visible_json
+from nexus_control.cli.screen import Mark, Screen, print_json
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.execution.opening import opened_router
 from nexus_control.results import fault_of
 from nexus_control.store import DecisionStore
-from nexus_control.toolset import ToolContext, tool_named
+from nexus_control.toolset import Outcome, Tool, ToolContext, tool_named
 from nexus_control.toolset import call as call_tool
 from nexus_control.toolset.tool import Approvals, NameStyle
 from nexus_control.usecases import executing, settling
 
 Config = Annotated[Path | None, typer.Option(metavar="FILE", help="The adapters: a nexus-control.toml.")]
+Called: TypeAlias = tuple[Tool, Outcome]
 Router = Annotated[
     str | None, typer.Option(metavar="MODULE:FACTORY", help="A router of your own, made without arguments.")
 ]
+
+_MAKING: Final = {"nexus-control.request", "nexus-control.template.create", "nexus-control.import_bundle"}
+"""The tools that bring something that begins a store."""
 
 
 def register(app: typer.Typer) -> None:
@@ -95,7 +100,10 @@ def execute(
         text = f"Run {data['run_id']}, {data['mode']}: {data['steps_executed']} steps."
         screen.prose(text, Mark("Done.", "good"))
 
-    carry_out(frame, run, show)
+    def done(data: Data) -> str:
+        return f"Request {request_id} was executed in mode {data['mode']}: run {data['run_id']} completed"
+
+    carry_out(frame, run, show, done)
 
 
 def _say_what_is_unknown(frame: Frame, store: DecisionStore, request_id: str) -> None:
@@ -146,7 +154,10 @@ def recover(
         for recovered in data["recovered"]:
             screen.verbatim(_settling(frame, recovered))
 
-    carry_out(frame, run, show)
+    def done(data: Data) -> str | None:
+        return f"Given up: {', '.join(data['recovered'])}" if data["recovered"] else None
+
+    carry_out(frame, run, show, done)
 
 
 def reconcile(
@@ -177,7 +188,10 @@ def reconcile(
     def show(screen: Screen, data: Data) -> None:
         screen.prose(f"{data['request_id']} is {data['state']}.", Mark("Done.", "good"))
 
-    carry_out(frame_of(context, db, as_json), run, show)
+    def done(data: Data) -> str:
+        return f"That {data['request_id']} is {data['state']} is recorded"
+
+    carry_out(frame_of(context, db, as_json), run, show, done)
 
 
 def call(
@@ -196,14 +210,14 @@ def call(
     """
     frame = frame_of(context, db, True, allowed_signers)
 
-    def run() -> bool:
+    def run() -> Called:
         found = tool_named(tool)
         if found is None:
             raise invalid_argument("TOOL", "is not one of the agents' tools")
         values = parse_json_object(arguments)
         with (
+            frame.store(makes=found.name in _MAKING) as store,
             opened_router(database=frame.path, config=config, factory=router) as opened,
-            frame.store() as store,
             interruptible(),
         ):
             outcome = call_tool(
@@ -218,13 +232,22 @@ def call(
                 ),
                 values,
             )
-        print(visible_json(outcome.content))
-        return outcome.is_error
+        return found, outcome
 
     ended = fault_of(run)
     if isinstance(ended, NexusControlError):
         raise refuse(frame, ended)
-    raise typer.Exit(REFUSED if ended else 0)
+    with printing(_called(*ended)):
+        print_json(ended[1].content)
+    raise typer.Exit(REFUSED if ended[1].is_error else 0)
+
+
+def _called(tool: Tool, outcome: Outcome) -> str | None:
+    """What a call did, or how it failed."""
+    content = outcome.content
+    if outcome.is_error:
+        return f"{content['code']}: {content['message']}".rstrip(".")
+    return None if tool.annotations.read_only else content["summary"].rstrip(".")
 
 
 def serve(
@@ -267,6 +290,7 @@ def serve(
         from nexus_control.server.protocol import serve_stdio
         from nexus_control.server.settings import Settings
 
+        frame.require_place(makes=True)  # with --read-only the server itself refuses where there is none
         settings = Settings(
             database=frame.path,
             actor=_server_actor(actor),

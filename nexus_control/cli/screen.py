@@ -6,6 +6,7 @@ or output of a program can command the terminal, or push anything out of sight.
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -49,12 +50,21 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
-def visible_json(data: object) -> str:
-    """`data` as JSON, indented, with all that does not print in JSON's own escapes: the same value to who parses it."""
+def visible_json(data: object, encoding: str = "utf-8") -> str:
+    """`data` as JSON, indented, with all that does not print in JSON's own escapes: the same value to who parses it.
+    Where the encoding lacks a character, everything beyond ASCII is escaped.
+    """
     text = json.dumps(data, indent=2, ensure_ascii=False)
+    if text.encode(encoding, "replace") != text.encode("utf-8", "replace"):
+        text = json.dumps(data, indent=2)
     if text.replace("\n", "").isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
+def print_json(data: object) -> None:
+    """On standard output."""
+    print(visible_json(data, sys.stdout.encoding))
 
 
 class Screen:

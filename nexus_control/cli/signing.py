@@ -15,7 +15,7 @@ import typer
 
 from nexus_control import arguments as door
 from nexus_control.actors import Actor
-from nexus_control.cli.files import read_bytes, read_text, write_bytes
+from nexus_control.cli.files import read_bytes, read_text
 from nexus_control.cli.frame import (
     ActingAs,
     AsJson,
@@ -27,8 +27,10 @@ from nexus_control.cli.frame import (
     carry_out,
     frame_of,
     identity,
+    written,
 )
 from nexus_control.cli.screen import Screen
+from nexus_control.cli.streams import print_document
 from nexus_control.commands import USUAL_KEY, shell_line
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.statement import NAMESPACE
@@ -154,15 +156,15 @@ def statement(
         data = _state(store, request_id, identity(acting_as)[0], verdict, expires_at)
         if output is None:
             return data
-        write_bytes("--output", output, data["statement"].encode())
+        frame.write_bytes("--output", output, data["statement"].encode())
         return {**data, "path": str(output)}
 
     def show(_screen: Screen, data: Data) -> None:
         if output is None:
-            typer.echo(data["statement"].encode(), nl=False)
+            print_document(data["statement"])
         _advise(frame, data, acting_as, output)
 
-    carry_out(frame, run, show)
+    carry_out(frame, run, show, written)
 
 
 def _advise(frame: Frame, data: Data, acting_as: str | None, output: Path | None) -> None:

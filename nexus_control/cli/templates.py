@@ -76,7 +76,10 @@ def create(
         options = {"--template": data["template_name"]}
         screen.verbatim(frame.command("request", argument="WHAT IS TO BE ACHIEVED", options=options))
 
-    carry_out(frame, run, show)
+    def done(data: Data) -> str:
+        return f"Template {data['template_name']} was made"
+
+    carry_out(frame, run, show, done, makes=True)
 
 
 def get(context: typer.Context, name: Name, db: Database = None, as_json: AsJson = False) -> None:

@@ -110,7 +110,10 @@ def register(app: typer.Typer) -> None:
 def verify(
     context: typer.Context,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="An audit package, a bundle, or a run's bundle.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="An audit package, a bundle, or a run's bundle; - is standard input."
+        ),
     ],
     require: Require = None,
     allowed_signers: AllowedSigners = None,
@@ -145,12 +148,13 @@ def verify(
             timestamp_roots=_certificates("--timestamp-root", timestamp_root),
             timestamp_certificates=_certificates("--timestamp-certificate", timestamp_certificate),
         )
+        content = read_bytes("FILE", file)
         attached = Attached(
             envelope=_envelope(file, envelope),
             log_proof=_text("--log-proof", log_proof),
             timestamp=None if timestamp is None else read_bytes("--timestamp", timestamp),
         )
-        return _verified(file, trust, attached, require, _given(context))
+        return _verified(content, trust, attached, require, _given(context))
 
     if not answer(frame, run, _show)["ok"]:
         raise typer.Exit(NOT_VERIFIED)
@@ -166,11 +170,12 @@ def _given(context: typer.Context) -> list[str]:
     ]
 
 
-def _verified(file: Path, trust: Trust, attached: Attached, require: str | None, given: list[str]) -> Data:
+def _verified(
+    content: bytes, trust: Trust, attached: Attached, require: str | None, given: list[str]
+) -> Data:
     from nexus_control.evidence.artifact import read_evidence
 
-    content, level = read_bytes("FILE", file), _level(require)
-    evidence = read_evidence(content, trust=trust, require=level, attached=attached)
+    evidence = read_evidence(content, trust=trust, require=_level(require), attached=attached)
     report = evidence.report
     if report is None and given:
         raise invalid_argument(given[0], f"is for audit packages: FILE is a {evidence.kind}")

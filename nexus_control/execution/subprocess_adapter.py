@@ -69,8 +69,7 @@ class ProcessSettings:
         places = [self.directory / folder / program for folder in folders]
         if any(place.is_file() and os.access(place, os.X_OK) for place in places):
             return None
-        where = "PATH" if len(folders) > 1 else "that place"
-        return f"there is no program {program!r} in {where} that may be run"
+        return f"there is no program {program!r}{'' if folders == [''] else ' on PATH'} that may be run"
 
     def describe(self, argv: Sequence[str], file: str | None = None) -> CallDescription:
         """What `run` does; the values of the environment may be secrets."""

@@ -13,7 +13,7 @@ from typing import Any, cast
 from nexus_control.audit_package import AuditPackage
 from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import parse_json
-from nexus_control.decision import counting_approvals
+from nexus_control.decision import counting_approvals, effect_of
 from nexus_control.errors import NexusControlError
 from nexus_control.evidence.artifact import Evidence
 from nexus_control.evidence.bundle_checks import History, history_of
@@ -230,7 +230,7 @@ def _runs(evidence: Evidence, known: Facts) -> Iterator[Html]:
             each.adapter_id,
             each.outcome.replace("_", " "),
             "; ".join(filter(None, [each.run_id, each.error_code, each.error_message])) or "-",
-            each.effect or "-",
+            effect_of(each) or "-",
         )
         for each in known.progress.executions
     ]

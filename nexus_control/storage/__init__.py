@@ -6,16 +6,23 @@
 
 import os
 import re
+from pathlib import Path
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage.contract import BUSY_SECONDS, Storage
 from nexus_control.storage.memory import MemoryStorage
 from nexus_control.storage.sqlite import IN_MEMORY, SqliteStorage
 
-__all__ = ["IN_MEMORY", "IN_PLAIN_MEMORY", "open_storage", "place_of"]
+__all__ = ["IN_MEMORY", "IN_PLAIN_MEMORY", "files_of", "is_file", "open_storage", "place_of"]
 
 IN_PLAIN_MEMORY = "memory:"
 _SQLITE_URL = "sqlite://"
+_BESIDE_A_DATABASE = ("", "-wal", "-shm", "-journal")
+_FILES = (
+    *_BESIDE_A_DATABASE,
+    *(f".runs{suffix}" for suffix in _BESIDE_A_DATABASE),
+    *(".key", ".key.next", ".checkpoint", ".head"),
+)
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -40,9 +47,19 @@ def place_of(path_or_url: str | os.PathLike[str]) -> str:
     """
     given = os.fspath(path_or_url)
     path = given.removeprefix(_SQLITE_URL)
-    if given in (IN_MEMORY, IN_PLAIN_MEMORY) or _URL.match(path):
+    if not is_file(path):
         return given
     return os.path.realpath(path)
+
+
+def is_file(place: str) -> bool:
+    """Whether a store at this place is a file."""
+    return place not in (IN_MEMORY, IN_PLAIN_MEMORY) and not _URL.match(place)
+
+
+def files_of(place: str) -> tuple[Path, ...]:
+    """The files that a store at this place has, or may come to have, and its run log's: nothing else belongs there."""
+    return tuple(Path(f"{place}{suffix}") for suffix in _FILES) if is_file(place) else ()
 
 
 def _refused(problem: str) -> NexusControlError:

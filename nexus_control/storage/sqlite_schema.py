@@ -21,6 +21,7 @@ them by offset would read them all. `labels` belongs to `listing`.
 import os
 from pathlib import Path
 
+from nexus_control.errors import NexusControlError
 from nexus_control.storage.faults import damaged, unavailable
 
 APPLICATION_ID = int.from_bytes(b"NxCt", "big")
@@ -235,6 +236,8 @@ def require_usable_path(path: Path) -> None:
     """Refuse a path that cannot be our database. Raises STORE_UNAVAILABLE. The file itself is not opened here."""
     try:
         _require_writable(path)
+    except NexusControlError:  # a ValueError too
+        raise
     except (OSError, ValueError) as error:
         raise unavailable(f"{path} cannot be opened: {error}", path=str(path)) from error
 

@@ -15,6 +15,7 @@ from nexus_control.blocking import BlockingReason, blocking_reasons, in_order
 from nexus_control.decision import (
     Decision,
     DecisionState,
+    effect_of,
     request_expired,
     standing_at,
     state_at,
@@ -310,7 +311,7 @@ def execution_line(execution: Execution) -> dict[str, Any]:
         "steps_executed": execution.steps_executed,
         "error_code": execution.error_code,
         "error_message": execution.error_message,
-        "effect": execution.effect,
+        "effect": effect_of(execution),
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from nexus_control import __version__
 from nexus_control.cli.screen import Mark, Screen, columns, visible, visible_json
-from tests.cli.running import environment, nexus_control
+from tests.cli.running import Commands, environment, nexus_control
 
 
 def test_version_says_which_program_and_version() -> None:
@@ -42,6 +42,7 @@ finally:
 def test_commands_that_neither_sign_nor_verify_wait_for_no_library_that_does(
     command: str, tmp_path: Path
 ) -> None:
+    Commands(tmp_path).run("request", "g")
     arguments = [command, *(["g"] if command == "request" else []), "--db", str(tmp_path / "store.db")]
     ran = subprocess.run(
         [sys.executable, "-c", PROBE, *arguments],

@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -282,10 +283,10 @@ def test_a_step_that_goes_otherwise_ends_the_demo_with_1_and_says_which(tmp_path
     ran = nexus_control("demo", "--json", changes={"PATH": str(tmp_path)})  # no sh to rotate the keys with
     report = json.loads(ran.stdout)
     assert (ran.returncode, report["ok"], len(report["steps"])) == (1, False, 4)
-    assert report["error"].startswith("step 5: it was refused: ROUTER_ERROR")
+    assert report["error"].startswith("step 5: it was refused: ROUTER_NOT_READY")
     told = nexus_control("demo", changes={"PATH": str(tmp_path)})
     assert told.returncode == 1
-    assert "nexus-control demo: step 5: it was refused: ROUTER_ERROR" in told.stderr
+    assert "nexus-control demo: step 5: it was refused: ROUTER_NOT_READY" in told.stderr
 
 
 def test_a_reader_that_goes_away_ends_the_demo_quietly() -> None:
@@ -300,4 +301,4 @@ def test_a_reader_that_goes_away_ends_the_demo_quietly() -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(60) == 1
+        assert process.wait(60) == -signal.SIGPIPE

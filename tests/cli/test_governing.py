@@ -184,6 +184,7 @@ def test_recover_and_reconcile_say_what_is_wrong(tmp_path: Path) -> None:
 def test_a_request_that_is_not_there_is_refused_with_exit_1(
     arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
+    run(tmp_path, "template", "create", "t")
     refused = answer(tmp_path, *arguments, code=1)
     assert (refused["code"], bool(refused["next"])) == ("DECISION_NOT_FOUND", True)
 
@@ -214,12 +215,14 @@ class Router:
     ids=" ".join,
 )
 def test_wrong_usage_is_exit_2_and_writes_nothing(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    run(tmp_path, "template", "create", "t")
     run(tmp_path, *arguments, code=2)
     assert answer(tmp_path, "list")["requests"] == []
 
 
 def test_options_stand_before_or_after_the_command(tmp_path: Path) -> None:
     database = str(tmp_path / "store.db")
+    run(tmp_path, "template", "create", "t")
     for arguments in (("--db", database, "--json", "list"), ("list", "--db", database, "--json")):
         ran = CliRunner().invoke(app, arguments)
         assert json.loads(ran.stdout)["requests"] == []

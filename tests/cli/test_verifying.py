@@ -190,6 +190,7 @@ def test_a_remembered_checkpoint_holds_a_later_package_to_one_history(tmp_path: 
     proved = commands.answer(*verify, "--consistency", str(proof))
     assert (proved["level"], status(proved, "consistency")) == ("L2", "pass")
     other = Commands(tmp_path, "other.db")
+    other.run("request", "another history")
     other.run("log", "checkpoint", "-o", str(remembered))
     assert status(commands.answer(*verify, code=3), "consistency") == "fail"
 

@@ -1,6 +1,5 @@
 """Forks: of a process whose threads write, by a pre-forking server, and in the middle of things."""
 
-import json
 import os
 import sys
 import threading
@@ -14,6 +13,7 @@ from nexus_control.errors import ErrorCode
 from nexus_control.execution.adapter import Adapters
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.python_adapter import PythonAdapter
+from tests.execution.support import plan, step
 from tests.joints.office import (
     approved,
     execute,
@@ -223,8 +223,7 @@ def execute_what_forks_and_exits(where: str) -> None:
         return {"run_id": "run-1", "steps_executed": 1}
 
     tools = NexusControlTools()
-    step = {"step_id": "s1", "intent": "i", "call": {"tool": "keys", "method": "go", "args": {}}}
-    request_id = data_of(tools.request("g", ALICE, mode="apply", plan=json.dumps([step])))["request_id"]
+    request_id = data_of(tools.request("g", ALICE, mode="apply", plan=plan(step("go"))))["request_id"]
     data_of(tools.approve(request_id, BOB))
     router = (
         LocalRouter([PythonAdapter("keys", {"go": fork_and_exit})])

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from nexus_control import NexusControlTools
+from nexus_control import DecisionStore, NexusControlTools
 from tests.cli.running import environment, nexus_control
 from tests.mcp.by_hand import INITIALIZE, Pipes, served, started
 from tests.mcp.python_routers import NOISE, RAISED
 from tests.mcp.serving import ERAS, Era
-from tests.support.governed import approved, data_of
+from tests.support.governed import SCHEDULER, approved, data_of
 
 ROUTERS = "tests.mcp.python_routers"
 NAMED = "python:any"
@@ -150,11 +150,13 @@ def test_a_child_that_a_factory_forks_is_no_second_server(tmp_path: Path) -> Non
 
 
 def test_an_answer_that_is_no_unicode_is_an_error_and_the_server_goes_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "nexus_control", "serve", "--db", b"\xff.db"]
-    asked = {"name": "nexus-control.request", "arguments": {"goal": "g", "mode": "apply"}}
+    command = [sys.executable, "-m", "nexus_control", "serve", "--db", "d.db", "--artifacts", b"\xff"]
+    with DecisionStore(tmp_path / "d.db") as store:
+        asked = NexusControlTools(store).request("g", SCHEDULER, plan="x" * 9000)  # so that its bundle is a file
+    exported = {"decision_id": data_of(asked)["request_id"]}
     calls: list[tuple[str, dict[str, Any]]] = [
         ("initialize", INITIALIZE),
-        ("tools/call", asked),
+        ("tools/call", {"name": "nexus-control.export_bundle", "arguments": exported}),
         ("ping", {}),
     ]
     with subprocess.Popen(

@@ -5,7 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from nexus_control import __version__
 from nexus_control.cli.demo.chapter import Chapter, NotAsExpectedError
 from nexus_control.cli.demo.scratch import Scratch
 from nexus_control.cli.demo.story import Story
+from nexus_control.cli.frame import printing
 from nexus_control.cli.screen import Mark, Screen, columns
+from nexus_control.cli.streams import PrintingFailed
 from nexus_control.commands import command, shell_line
 from nexus_control.errors import NexusControlError
 
@@ -35,6 +37,11 @@ def run_demo(keep: Path | None, *, as_json: bool) -> int:
     started = time.monotonic()
     if keep is not None and (problem := _cannot_use(keep)):
         return _refuse(problem, as_json=as_json)
+    with printing(None if keep is None else f"What the demonstration made is in {keep}"):
+        return _run(keep, started, as_json=as_json)
+
+
+def _run(keep: Path | None, started: float, *, as_json: bool) -> int:
     screen = None if as_json else Screen(sys.stdout)
     chapters: list[dict[str, Any]] = []
 
@@ -71,8 +78,8 @@ def _play(folder: Path, show: Callable[[Chapter], None]) -> str | None:
         with Story(Scratch(folder)) as story:
             for chapter in story.tell():
                 show(chapter)
-    except BrokenPipeError:
-        raise  # nobody reads on
+    except PrintingFailed:
+        raise
     except (NotAsExpectedError, NexusControlError, OSError) as error:
         return str(error)
     return None
@@ -100,7 +107,8 @@ def _place(keep: Path | None) -> Generator[Path]:
 
 def _refuse(problem: str, *, as_json: bool) -> int:
     if as_json:
-        print(json.dumps({"ok": False, "version": __version__, "error": problem}, indent=2))
+        with suppress(PrintingFailed):
+            print(json.dumps({"ok": False, "version": __version__, "error": problem}, indent=2), flush=True)
     Screen(sys.stderr).prose(problem, Mark("nexus-control demo:", "bad"))
     return USAGE
 

@@ -1,0 +1,100 @@
+"""The standard streams of a command: what becomes of an answer that cannot be printed.
+
+Standard output raises `PrintingFailed` for whatever keeps a byte from being written, once; what comes after that, the
+interpreter's own flush at its end too, is dropped. So a command can say what it did, and nothing else is heard of it.
+Standard error never fails: nobody is left to be told. Both escape a character that their encoding lacks (`\\xe9`).
+
+A stream that is closed when the process begins is opened again, the wrong way round, so that using it fails. Otherwise
+the first file that is opened, perhaps the database, would become the standard output of what prints here.
+"""
+
+import io
+import os
+import select
+import sys
+from typing import TYPE_CHECKING, Final, TextIO
+
+from nexus_control.errors import ErrorCode, NexusControlError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_INPUT, _OUTPUT, _ERROR = 0, 1, 2
+_WRONG_WAY: Final = {_INPUT: os.O_WRONLY, _OUTPUT: os.O_RDONLY, _ERROR: os.O_RDONLY}
+
+
+class PrintingFailed(OSError):  # noqa: N818 - it says what happened, as BrokenPipeError does
+    """Standard output takes no more. It has no `errno`: typer ends the process itself when it sees that of a pipe."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror or type(error).__name__)
+        self.reason = str(self)
+        self.is_broken_pipe = isinstance(error, BrokenPipeError)
+
+
+class StandardStream(io.FileIO):
+    """A descriptor that stays open; once it has failed, it takes whatever comes."""
+
+    has_failed = False
+
+    def write(self, content: "Buffer", /) -> int:
+        if self.has_failed:
+            return len(memoryview(content))
+        try:
+            return self._write(content)
+        except OSError as error:
+            self.has_failed = True
+            if self.fileno() == _OUTPUT:
+                raise PrintingFailed(error) from error
+            return len(memoryview(content))
+
+    def _write(self, content: "Buffer") -> int:
+        while True:
+            written: int | None = super().write(content)
+            if written is not None:
+                return written
+            select.select([], [self], [])  # whoever started us made it non-blocking, and it is full for now
+
+
+def open_standard_streams() -> None:
+    """Make the standard streams of this process as this module says. Called once, before anything is opened."""
+    for descriptor, flags in _WRONG_WAY.items():
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, flags)  # the lowest that is free, which is this one
+    sys.stdin = sys.stdin or _reading()
+    sys.stdout = _writing(_OUTPUT, sys.stdout)
+    sys.stderr = _writing(_ERROR, sys.stderr)
+
+
+def require_shown() -> None:
+    """That what was written to standard error was taken. Raises NOT_CONFIRMED."""
+    sys.stderr.flush()
+    raw = getattr(getattr(sys.stderr, "buffer", None), "raw", None)
+    if isinstance(raw, StandardStream) and raw.has_failed:
+        raise NexusControlError(
+            ErrorCode.NOT_CONFIRMED,
+            "The request could not be shown on standard error, so nobody can be asked",
+        )
+
+
+def print_document(text: str) -> None:
+    """Exactly these characters on standard output, in UTF-8 whatever its encoding: for programs, or to be kept."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()
+
+
+def _reading() -> TextIO:
+    return open(_INPUT, encoding="utf-8", closefd=False)
+
+
+def _writing(descriptor: int, before: TextIO | None) -> TextIO:
+    raw = StandardStream(descriptor, "w", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=before.encoding if before is not None else "utf-8",
+        errors="backslashreplace",
+        line_buffering=descriptor == _ERROR or raw.isatty(),
+    )
