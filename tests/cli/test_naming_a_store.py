@@ -64,6 +64,11 @@ def test_a_command_that_needs_a_store_makes_none(
     (tmp_path / "nexus-control.toml").write_text("")
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
+    if command == ("doctor",) and database == "empty":  # it is doctor that says so of a store
+        answer = json.loads(Commands(tmp_path, database).run("doctor", "--json", code=3))
+        assert [fault["code"] for fault in answer["faults"]] == ["STORE_EMPTIED"]
+        assert sorted(tmp_path.rglob("*")) == before
+        return
     asks = () if command == ("call",) else ("--json",)
     refused = json.loads(Commands(tmp_path, database).run(*command, *NEEDING[command], *asks, code=2))
     assert refused["code"] == "STORE_UNAVAILABLE"
