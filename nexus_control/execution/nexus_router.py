@@ -10,8 +10,10 @@ never reaches it: PLAN_INVALID, nothing executed. An exported bundle whose diges
 INTEGRITY_MISMATCH.
 """
 
+import os
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, cast
 
@@ -81,6 +83,16 @@ class NexusRouterBridge:
             )
         if plan is not None:
             _checked_plan(plan, max_steps)
+
+    def require_ready(self, adapter_id: str, dry_run: bool, plan: str | None) -> None:
+        database = Path(self._db_path)
+        if self._db_path != ":memory:" and not os.access(
+            database if database.exists() else database.parent, os.W_OK
+        ):
+            raise NexusControlError(
+                ErrorCode.ROUTER_NOT_READY,
+                f"nexus-router cannot record its run: {database} may not be written",
+            )
 
     def export_run(self, run_id: str) -> dict[str, Any]:
         answer: object = self._tool.export({"db_path": self._db_path, "run_id": run_id})

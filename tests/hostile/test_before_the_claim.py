@@ -92,9 +92,9 @@ class BridgedTool(ModuleType):
         raise AssertionError("nexus-router was called")
 
 
-def bridge(_runs: Path) -> NexusRouterBridge:
+def bridge(runs: Path) -> NexusRouterBridge:
     adapters = {ADAPTER: SimpleNamespace(capabilities=frozenset({"apply"}))}
-    return NexusRouterBridge(adapters=adapters, db_path="router.db")
+    return NexusRouterBridge(adapters=adapters, db_path=str(runs))
 
 
 Making = Callable[[Path], RouterProtocol]
@@ -146,6 +146,12 @@ CASES: dict[str, tuple[dict[str, Any], Making, str, str]] = {
         "PLAN_INVALID",
     ),
     "an adapter that the bridge has not": ({"plan": ONE_STEP}, bridge, "python:nobody", "ADAPTER_UNKNOWN"),
+    "a run log that the bridge cannot write": (
+        {"plan": ONE_STEP},
+        lambda runs: bridge(runs / "nowhere" / "runs"),
+        ADAPTER,
+        "ROUTER_NOT_READY",
+    ),
     "a check that raises": ({}, lambda _: Checking(raising(ValueError("no"))), ADAPTER, "ROUTER_ERROR"),
     "a check that exits": ({}, lambda _: Checking(raising(SystemExit(1))), ADAPTER, "ROUTER_ERROR"),
     "a router that is never ready": (

@@ -152,7 +152,9 @@ def test_a_child_that_a_factory_forks_is_no_second_server(tmp_path: Path) -> Non
 def test_an_answer_that_is_no_unicode_is_an_error_and_the_server_goes_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "nexus_control", "serve", "--db", "d.db", "--artifacts", b"\xff"]
     with DecisionStore(tmp_path / "d.db") as store:
-        asked = NexusControlTools(store).request("g", SCHEDULER, plan="x" * 9000)  # so that its bundle is a file
+        asked = NexusControlTools(store).request(
+            "g", SCHEDULER, plan="x" * 9000
+        )  # so that its bundle is a file
     exported = {"decision_id": data_of(asked)["request_id"]}
     calls: list[tuple[str, dict[str, Any]]] = [
         ("initialize", INITIALIZE),
