@@ -26,7 +26,9 @@ _ADVICE: dict[str, str] = {
     "OUTCOME_UNKNOWN": next_step(ErrorCode.OUTCOME_UNKNOWN),
     "CLOCK_BEHIND": next_step(ErrorCode.CLOCK_BEHIND),
     "NO_POLICY": "Make the request again: it was never completed.",
-    "ADAPTER_CHANGED": "Make a new request: the adapter is not what this one was made for, and approved for.",
+    "ADAPTER_CHANGED": (
+        "Make a new request: the adapter is not what this one was made for, and approved for. Or declare it as it was."
+    ),
     "MODE_NOT_ALLOWED": "Call execute with dry_run, where the request allows that; for this mode make a new request.",
     "CAPABILITIES_UNKNOWN": "Call execute again with a router that can tell what the adapter is capable of.",
     "CAPABILITIES_MISSING": "Call execute again with an adapter that has these capabilities.",
@@ -58,5 +60,7 @@ def after_failure(effect: Effect) -> str:
 _AFTER_FAILURE: dict[Effect, str] = {
     "none": "Nothing was done: read the error, and make a new request to try again.",
     "done": "Find out first what was done before it failed; only then may anybody ask for it again.",
-    "unknown": "Find out first what it did: nobody knows that yet. Only then may anybody ask for it again.",
+    "unknown": (
+        "Find out first what it did, from its error and the timeline; only then may anybody ask for it again."
+    ),
 }

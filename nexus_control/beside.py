@@ -137,8 +137,8 @@ def _without_checkpoint(store: DecisionStore, place: str) -> str:
     if not checkpoints.keys_of(store):
         return "no checkpoint was signed yet: nothing is known of what the log was"
     return (
-        f"{place} is not there, though the log has a key, which is made to sign one: nothing is known of what the log"
-        " was. Hold the log against a checkpoint or a package that was kept elsewhere"
+        f"{place} is not there, and nothing is known of what the log was. Where a checkpoint was signed, or a package"
+        " exported, it was lost or taken away: hold the log against one that was kept elsewhere"
     )
 
 

@@ -302,7 +302,9 @@ def _signed_checkpoint(note: str, known: list[Verifier]) -> Checkpoint:
     checkpoint = parse_checkpoint(opened.text)
     if checkpoint.origin not in [signature.verifier.name for signature in opened.signatures]:
         raise NexusControlError(
-            ErrorCode.SIGNATURE_INVALID, "No key that is trusted for this log signed the checkpoint"
+            ErrorCode.SIGNATURE_INVALID,
+            "No key that is trusted for this log signed the checkpoint",
+            advice="Use a checkpoint of this store's log, or name the key that signed it.",
         )
     if not checkpoint.size:
         raise NexusControlError(ErrorCode.INTEGRITY_MISMATCH, "A checkpoint of no entries proves nothing")
@@ -344,13 +346,16 @@ def key_in(sidecar: Sidecar, name: str) -> PrivateKey | None:
     """The private key that lies there. An empty file, which a kill of an earlier version could leave, holds none.
     Raises KEY_UNUSABLE, and names the file.
     """
-    pem = sidecar.read_secret(name)
+    place = sidecar.place(name)
+    try:
+        pem = sidecar.read_secret(name)
+    except NexusControlError as error:
+        raise NexusControlError(ErrorCode.KEY_UNUSABLE, error.message, error.details) from error.__cause__
     if not pem:
         return None
     try:
         return private_from_pem(pem)
     except NexusControlError as error:
-        place = sidecar.place(name)
         raise NexusControlError(
             ErrorCode.KEY_UNUSABLE, f"{place} holds no key of a log: {error.message}", {"path": place}
         ) from None

@@ -29,7 +29,7 @@ from nexus_control.cli.frame import (
 )
 from nexus_control.cli.interrupting import Terminated, interruptible
 from nexus_control.cli.screen import Mark, Screen, print_json
-from nexus_control.errors import NexusControlError, invalid_argument
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.execution.opening import opened_router
 from nexus_control.results import fault_of
@@ -92,6 +92,10 @@ def execute(
         ):
             try:
                 return executing.execute(store, checked, opened)
+            except NexusControlError as fault:
+                if fault.code is ErrorCode.OUTCOME_UNKNOWN:
+                    fault.details["command"] = _settling(frame, request_id)
+                raise
             except (KeyboardInterrupt, Terminated):
                 _say_what_is_unknown(frame, store, request_id)
                 raise

@@ -142,7 +142,9 @@ def _verified(verifier: Verifier, blob: bytes, text: str) -> Signature:
                 ErrorCode.SIGNATURE_INVALID, f"{named} is of a time of 2^63 seconds or more"
             )
     if len(blob) != 64 or not verifier.key.verifies(blob, message):
-        raise NexusControlError(ErrorCode.SIGNATURE_INVALID, f"{named} does not verify")
+        raise NexusControlError(
+            ErrorCode.SIGNATURE_INVALID, f"{named} does not verify", advice="Fetch it again from its source."
+        )
     return Signature(verifier=verifier, time=time)
 
 

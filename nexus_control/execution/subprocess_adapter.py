@@ -67,9 +67,12 @@ class ProcessSettings:
             return f"the folder {self.directory} is not there"
         folders = [""] if "/" in program else self.environment["PATH"].split(os.pathsep)
         places = [self.directory / folder / program for folder in folders]
-        if any(place.is_file() and os.access(place, os.X_OK) for place in places):
+        found = [place for place in places if place.is_file()]
+        if any(os.access(place, os.X_OK) for place in found):
             return None
-        return f"there is no program {program!r}{'' if folders == [''] else ' on PATH'} that may be run"
+        if found:
+            return f"{found[0]} may not be executed: chmod +x it"
+        return f"there is no program {program!r}{'' if folders == [''] else ' on PATH'}"
 
     def describe(self, argv: Sequence[str], file: str | None = None) -> CallDescription:
         """What `run` does; the values of the environment may be secrets."""

@@ -107,6 +107,7 @@ def require_may_sign(store: DecisionStore, approver: str, public_key: str | None
             ErrorCode.SIGNATURE_INVALID,
             f"A signature would not be trusted here: {why}",
             {"approver": approver},
+            "Sign with a key that is trusted here as yours; on the command line, --as names whose it is.",
         )
 
 
