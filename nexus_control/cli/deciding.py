@@ -96,14 +96,12 @@ def request(
 
     Example: nexus-control request "Rotate the API keys" --mode apply --min-approvals 2
     """
-
     frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
-        actor, _ = identity(acting_as)
         values: dict[str, Any] = {
             "goal": goal,
-            "actor": actor,
+            "actor": identity(acting_as)[0],
             "mode": mode,
             "plan": _plan(plan, plan_file),
             "template_name": template,
@@ -129,10 +127,7 @@ def request(
         screen.prose(f"{data['request_id']} is {data['state']}{_quorum(data)}.")
         screen.verbatim(to_approve)
 
-    def done(data: Data) -> str:
-        return f"Request {data['request_id']} was made"
-
-    carry_out(frame, run, show, done, makes=True)
+    carry_out(frame, run, show, lambda data: f"Request {data['request_id']} was made", makes=True)
 
 
 def _readable(config: Path | None) -> Path | None:

@@ -24,6 +24,8 @@ from nexus_control.errors import ErrorCode, NexusControlError
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _INPUT, _OUTPUT, _LOG = 0, 1, 2
 _NAMES = {_INPUT: "input", _OUTPUT: "output"}
+_WRONG_WAY = {_INPUT: os.O_WRONLY, _OUTPUT: os.O_RDONLY}
+"""How what stands in for a closed stream is opened, so that using it fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,10 @@ def start() -> Pipes:
 
 
 def _private(descriptor: int) -> int:
-    if not _is_open(descriptor):
+    if (
+        not _is_open(descriptor)
+        or fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == _WRONG_WAY[descriptor]
+    ):
         raise NexusControlError(
             ErrorCode.CONFIG_INVALID,
             f"standard {_NAMES[descriptor]} is closed; a host speaks with the server over it",
