@@ -7,6 +7,7 @@ defect of ours: it is logged with its traceback, and answered INTERNAL without i
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -52,7 +53,8 @@ def fault_of(action: Callable[[], T]) -> T | NexusControlError:
     except (Exception, SystemExit) as defect:  # an embedder's router may try to exit; the caller goes on
         if isinstance(defect, SystemExit) and os.getpid() != pid:
             raise  # a child that it forked may
-        _log.exception("unexpected fault")
+        with suppress(Exception):  # an exception of foreign code may be one that cannot be shown
+            _log.exception("unexpected fault")
         return NexusControlError(ErrorCode.INTERNAL, f"unexpected {type(defect).__name__}; see the log")
 
 

@@ -18,7 +18,6 @@ import functools
 import inspect
 import os
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepO
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call, recorded
 from nexus_control.execution.router import leaves_outcome_unknown
-from nexus_control.execution.spelling import bounded, portable
+from nexus_control.execution.spelling import described, portable
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,5 +200,5 @@ def _arguments_problem(method: _Method, call: Call) -> str | None:
 def _not_ok(
     status: StepStatus, code: StepError, error: BaseException, *, untouched: bool = False
 ) -> StepOutcome:
-    message = bounded("".join(traceback.format_exception_only(error)).strip(), MAX_MESSAGE_LENGTH)
+    message = described(error, MAX_MESSAGE_LENGTH)
     return StepOutcome(status=status, output={}, error_code=code, error_message=message, untouched=untouched)

@@ -98,6 +98,13 @@ def leaves_outcome_unknown(error: BaseException) -> bool:
 
         leaves_outcome_unknown(requests.ReadTimeout())   # True
     """
+    try:
+        return _leaves_outcome_unknown(error)
+    except Exception:  # noqa: BLE001 - runs the code of a foreign exception; what it is cannot be found out
+        return True
+
+
+def _leaves_outcome_unknown(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
         return any(map(leaves_outcome_unknown, group.exceptions))

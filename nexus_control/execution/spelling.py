@@ -10,6 +10,7 @@ In this order, the first that works:
 
 import json
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,6 +58,26 @@ def nested(value: object) -> object:
 def encodable(text: str) -> str:
     """`text` as UTF-8 can write it: lone surrogates become U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def described(error: BaseException, limit: int) -> str:
+    """An exception in at most `limit` characters. Never raises an `Exception`: one that cannot be shown, as where a
+    `__getattr__` of its own raises, is named by its type.
+    """
+    for show in (_shown_by_traceback, _type_name):
+        try:
+            return bounded(show(error), limit)
+        except Exception:  # noqa: BLE001, S112 - runs the code of a foreign exception
+            continue
+    return "an exception that cannot be shown"
+
+
+def _shown_by_traceback(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip()
+
+
+def _type_name(error: BaseException) -> str:
+    return type(error).__qualname__
 
 
 def bounded(text: str, limit: int) -> str:

@@ -70,7 +70,8 @@ def _contained(action: Callable[[], T]) -> T | Outcome:
             if os.getpid() != server:
                 os._exit(1)
     except BaseException as defect:
-        _log.exception("unexpected fault")
+        with suppress(Exception):  # an exception of foreign code may be one that cannot be shown
+            _log.exception("unexpected fault")
         what = type(defect).__name__
         return refused(
             NexusControlError(ErrorCode.INTERNAL, f"unexpected {what}; see the log", {"exception": what})

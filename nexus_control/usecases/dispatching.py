@@ -6,7 +6,6 @@ ends nothing. KeyboardInterrupt, and what a signal handler raises, goes on up.
 """
 
 import os
-import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +23,7 @@ from nexus_control.execution.router import (
     leaves_outcome_unknown,
 )
 from nexus_control.execution.signs import RUN_FAILED
+from nexus_control.execution.spelling import described
 from nexus_control.payloads import (
     ExecutionCompletedPayload,
     ExecutionFailedPayload,
@@ -60,7 +60,10 @@ def dispatch(router: RouterProtocol, request: dict[str, Any]) -> Outcome:
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and os.getpid() != pid:
             raise  # a child that the router forked ends itself, not the run
-        return _of_exception(error)
+        try:
+            return _of_exception(error)
+        except Exception:  # what it is cannot be found out
+            return unknown("ROUTER_OUTCOME_UNKNOWN", describe(error))
     try:
         return _read(router, response)
     except (Exception, SystemExit) as error:
@@ -150,8 +153,8 @@ def unknown(reason: str, detail: str) -> ExecutionOutcomeUnknownPayload:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one bounded text that UTF-8 can hold; works for exceptions whose `str` fails, too."""
-    return _bounded("".join(traceback.format_exception_only(error)).strip())
+    """An exception in one bounded text that UTF-8 can hold."""
+    return described(error, MAX_MESSAGE)
 
 
 def _bounded(text: str) -> str:
