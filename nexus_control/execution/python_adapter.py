@@ -4,8 +4,8 @@
 
 A step's arguments are the callable's keyword arguments. What it returns is the output's `result`, as it is inside the
 canonical domain and spelled (see `spelling`) outside. An `async def` function runs to its end in a loop of its own, in
-a thread of its own where the caller's has one. A generator, or an awaitable that some other function returns, is not
-run by anybody: such a step failed.
+a thread of its own where the caller's has one. What it returns and leaves to somebody
+else to run, such as a generator, an awaitable or a function, makes its step a failed one.
 
 An exception is a failed step, whose effect is unknown; of a type that is registered as `harmless` it says that nothing
 was done. One that leaves the outcome unknown (`router.leaves_outcome_unknown`: timeouts, lost connections) makes the
@@ -18,10 +18,13 @@ import functools
 import inspect
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any
+from types import FunctionType, MethodType
+from typing import Any, Final
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepOutcome, StepStatus
@@ -29,6 +32,19 @@ from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call, recorded
 from nexus_control.execution.router import leaves_outcome_unknown
 from nexus_control.execution.spelling import described, portable
+
+_CONTEXT_MANAGERS: Final = (AbstractContextManager, AbstractAsyncContextManager)
+_LEFT_TO_OTHERS: Final = (
+    Generator,
+    AsyncGenerator,
+    map,
+    filter,
+    FunctionType,
+    MethodType,
+    functools.partial,
+    threading.Thread,
+    Future,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +130,7 @@ class PythonAdapter:
             if isinstance(error, SystemExit) and os.getpid() != pid:
                 raise  # a child that the function forked ends itself, not the run
             return _ended_by(error)
-        if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+        if _is_left_to_others(result):
             return _never_run(method, result)
         return StepOutcome(status="ok", output={"result": portable(result)})
 
@@ -161,15 +177,23 @@ def _never_run(method: _Method, result: object) -> StepOutcome:
     kind = type(result).__name__
     if inspect.iscoroutine(result):
         result.close()  # else Python warns that it was never awaited
-    function = inspect.unwrap(method.call)
     return StepOutcome(
         status="error",
         output={},
         error_code=StepError.STEP_FAILED,
         error_message=f"it returned a {kind}, which was not run: register a function that does the"
         " work itself, or an async def",
-        untouched=inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function),
+        # Of the very function that was registered: a wrapper around it may have done something.
+        untouched=inspect.isgeneratorfunction(method.call) or inspect.isasyncgenfunction(method.call),
     )
+
+
+def _is_left_to_others(result: object) -> bool:
+    """Whether a result is work that somebody else would have to do: an awaitable, a generator or what was made of one
+    (`@contextmanager`), a function, a thread or a future.
+    """
+    made_of = getattr(result, "gen", None) if isinstance(result, _CONTEXT_MANAGERS) else result
+    return inspect.isawaitable(made_of) or isinstance(made_of, _LEFT_TO_OTHERS)
 
 
 def _registered(name: str, call: Callable[..., object]) -> _Method:

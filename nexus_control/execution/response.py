@@ -60,8 +60,10 @@ class RunReport:
         return self.outcome == "failed"
 
 
-def read_response(response: object, exported: object = None) -> RunReport:
-    """The report of what a router answered, and of the run's bundle where the router exported it."""
+def read_response(response: object, exported: object = None, *, dry_run: bool = False) -> RunReport:
+    """The report of what a router answered, and of the run's bundle where the router exported it. Only a dry run may
+    have had no effect.
+    """
     notes: list[str] = []
     spelling = spell(response)
     _note_type(response, notes)
@@ -73,7 +75,7 @@ def read_response(response: object, exported: object = None) -> RunReport:
     if fault is not None:
         effect = effect_in(response)
     else:
-        doubts = list(doubts_in(response))
+        doubts = list(doubts_in(response, dry_run=dry_run))
         notes.extend(doubts)
         outcome = "unknown" if doubts else "completed"
     if run_id is None:

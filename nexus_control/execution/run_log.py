@@ -88,6 +88,7 @@ class RunLog:
         committed: nothing less shows a full disk.
         """
         with self._transaction() as connection:
+            connection.execute("SELECT 1 FROM runs, events LIMIT 1")
             connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def begin(self, mode: str, goal: str, *events: RunEvent) -> OpenRun:

@@ -1,20 +1,25 @@
 """What in a router's answer speaks of failure, of doubt, and of an effect. Pure, and total: any object can be read.
 
-Signs of failure, in the answer or in one of its steps (an item of `results` or `steps`):
+An answer has parts: itself, its objects `run` and `summary`, and its steps. A step is an item of `results` or `steps`,
+by number or by name, in any of these.
 
-    an `error`, or `errors`, that is not empty      a failed `status`, or `run.status`
-    `ok` or `success` that is false                 an `exit_code` or `returncode` that is not 0
+Signs of failure, in any part:
+
+    an `error` or `errors` that is not empty                a `status`, `state` or `outcome` with a word of failure
+    `ok` or `success` that is false, `is_error` that is true    an `exit_code` or `returncode` that is not 0
     a step's status that is no ok word
 
-Signs of doubt: a status that is unfinished, or of no known meaning; `ok` or `success` that is no truth value.
-Words are compared case-folded, with `-` and space read as `_`.
+Signs of doubt: a status that is unfinished, or of no known meaning; `ok` or `success` that is no truth value. Of a run
+that was to have an effect, also whatever says that it had none: `effect`, a mode or a status such as `simulated`, or
+steps none of which was run. Words are compared case-folded, with `-` and space read as `_`.
 
 The effect of a failed run, as far as it is certain:
 
-    of a step   its own `effect` where it names one (none, done or unknown); none where it was skipped or simulated;
-                unknown where it failed or may go on; else done
-    of a run    its own `effect` and those of its steps: unknown if any is, else done if any is, else none. Where an
-                answer names none of these, it is none if a list of no steps and a count of 0 say so, else unknown
+    of a step   its own `effect` where it names one (none, done or unknown); none where it was simulated, or skipped and
+                shows no sign of failure; unknown where it failed or may go on; else done
+    of a run    its own `effect` and those of its steps: unknown if any is, else done if any is, else none. Without any
+                of these it is none where an `error`, a list of no steps and a count of 0 say so, else unknown. Nothing
+                is none that counts more steps than it lists, or outputs that were applied
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -51,11 +56,13 @@ _MEANINGS: tuple[tuple[RunOutcome, str], ...] = (
 _OUTCOMES: dict[str, RunOutcome] = {
     word: outcome for outcome, words in _MEANINGS for word in words.split("|")
 }
-_NOT_RUN: Final = ("skipped", "simulated", "planned")
+_NOT_RUN: Final = ("skipped", "simulated", "planned", "dry_run")
 _EFFECTS: tuple[Effect, ...] = ("unknown", "done", "none")
 """The one that says least of a run comes first."""
+_STATUSES: Final = ("status", "state", "outcome")
 _FLAGS: Final = ("ok", "success")
-_EXIT_CODES: Final = ("exit_code", "exitcode", "exit_status", "returncode", "return_code")
+_EXIT_CODES: Final = ("exit_code", "exitCode", "exitcode", "exit_status", "returncode", "return_code")
+_SAYS_OF_A_STEP: Final = (*_STATUSES, *_FLAGS, *_EXIT_CODES, "error", "errors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +103,9 @@ def meaning(status: object) -> RunOutcome | None:
 
 def fault_in(response: object) -> Fault | None:
     """The first sign of failure."""
-    if own := _own_fault(response, "the router"):
-        return own
+    for part in _parts(response):
+        if own := _own_fault(part, "the router"):
+            return own
     for number, step in enumerate(_steps(response), start=1):
         step_id = at(step, "step_id")
         name = f"step {shown(step_id)}" if isinstance(step_id, str) else f"step {number}"
@@ -106,18 +114,37 @@ def fault_in(response: object) -> Fault | None:
     return None
 
 
-def doubts_in(response: object) -> Iterator[str]:
+def doubts_in(response: object, *, dry_run: bool = False) -> Iterator[str]:
     """What keeps an answer without a sign of failure from saying that all went well."""
-    for status in _statuses(response):
-        if meaning(status) is None:
+    for part in _parts(response):
+        status = at(part, "status")
+        if not _is_nothing(status) and meaning(status) is None:
             yield f"status was {shown(status)}, a word without a known meaning"
-    for answer in (response, *_steps(response)):
-        for status in _statuses(answer):
-            if meaning(status) == "unknown":
-                yield f"status was {shown(status)}: the run had not ended"
-        for key in _FLAGS:
-            if not _is_nothing(flag := at(answer, key)) and flag not in (0, 1):
-                yield f"{key} was {shown(flag)}, which is no truth value"
+    steps = list(_steps(response))
+    for answer in (*_parts(response), *steps):
+        yield from _unclear(answer)
+    if not dry_run:
+        yield from _without_effect(response, steps)
+
+
+def _unclear(answer: object) -> Iterator[str]:
+    if meaning(status := at(answer, "status")) == "unknown":
+        yield f"status was {shown(status)}: the run had not ended"
+    for key in _FLAGS:
+        if not _is_nothing(flag := at(answer, key)) and not _is_one(flag):
+            yield f"{key} was {shown(flag)}, which is no truth value"
+
+
+def _without_effect(response: object, steps: list[object]) -> Iterator[str]:
+    """What says of a run that it had no effect, or might have none."""
+    for part in _parts(response):
+        for key in ("status", "mode"):
+            if _word(said := at(part, key)) in _NOT_RUN:
+                yield f"{key} was {shown(said)}, though the run was to have an effect"
+    if (effect := _named_effect(response)) not in (None, "done"):
+        yield f"effect was {shown(effect)}, though the run was said to have gone well"
+    if steps and all(_effect_of_step(step) == "none" for step in steps):
+        yield "no step was run, though the run was to have an effect"
 
 
 def effect_in(response: object) -> Effect:
@@ -126,43 +153,72 @@ def effect_in(response: object) -> Effect:
     effects = [_effect_of_step(step) for step in steps]
     if own := _named_effect(response):
         effects.append(own)
-    if not effects:
-        return "none" if _lists_steps(response) and _counts_none(response) else "unknown"
-    return next(effect for effect in _EFFECTS if effect in effects)
+    if not effects and not (_lists_no_steps(response) and not _is_nothing(at(response, "error"))):
+        return "unknown"
+    effect = next((effect for effect in _EFFECTS if effect in effects), "none")
+    return "unknown" if effect == "none" and _counts_more(response, len(steps)) else effect
 
 
 def _effect_of_step(step: object) -> Effect:
     if own := _named_effect(step):
         return own
-    if at(step, "simulated") is True or _word(at(step, "status")) in _NOT_RUN:
+    if at(step, "simulated") is True:
         return "none"
-    failed = _own_fault(step, "step") or _odd_step(step, "step") or any(doubts_in(step))
-    return "unknown" if failed else "done"
+    if (
+        not isinstance(step, dict)
+        or _own_fault(step, "step")
+        or _odd_step(step, "step")
+        or any(_unclear(step))
+    ):
+        return "unknown"
+    return "none" if _word(at(step, "status")) in _NOT_RUN else "done"
 
 
 def _named_effect(answer: object) -> Effect | None:
     return next((effect for effect in _EFFECTS if effect == at(answer, "effect")), None)
 
 
-def _lists_steps(response: object) -> bool:
-    return any(isinstance(at(response, key), list | tuple) for key in ("results", "steps"))
+def _lists_no_steps(response: object) -> bool:
+    """Whether the answer lists its steps, none, and says with a number that it had none."""
+    lists = [each for key in ("results", "steps") if (each := at(response, key)) is not ABSENT]
+    return (
+        bool(lists)
+        and all(type(each) in (list, dict) and not each for each in lists)
+        and 0 in _counts(response)
+    )
 
 
-def _counts_none(response: object) -> bool:
-    counts = [at(response, *path) for path in (("steps_executed",), ("summary", "steps"))]
-    return 0 in counts and all(count is ABSENT or count == 0 for count in counts)
+def _counts_more(response: object, listed: int) -> bool:
+    counts = _counts(response)
+    applied = at(response, "summary", "outputs_applied")
+    return any(count is None or count > listed for count in counts) or (
+        applied is not ABSENT and _count(applied) != 0
+    )
+
+
+def _counts(response: object) -> list[int | None]:
+    """How many steps the answer counts; None for what is no count."""
+    counts = (at(response, "steps_executed"), at(response, "summary", "steps"))
+    return [_count(count) for count in counts if count is not ABSENT]
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and value >= 0 else None
 
 
 def _own_fault(answer: object, who: str) -> Fault | None:
     for key in ("error", "errors"):
         if not _is_nothing(error := at(answer, key)):
             return _fault_of(error)
-    for status in _statuses(answer):
-        if meaning(status) == "failed":
-            return Fault(RUN_FAILED, f"The status of {who} is {shown(status)}")
+    for key in _STATUSES:
+        if meaning(status := at(answer, key)) == "failed":
+            return Fault(RUN_FAILED, f"The {key} of {who} is {shown(status)}")
     for key in _FLAGS:
-        if (flag := at(answer, key)) is False or (type(flag) is int and flag == 0):
+        if type(flag := at(answer, key)) in (bool, int, float) and not flag:
             return Fault(RUN_FAILED, f"{who} answered {key}: {shown(flag)}")
+    for key in ("is_error", "isError"):
+        if at(answer, key) is True:
+            return Fault(RUN_FAILED, f"{who} answered {key}: true")
     for key in _EXIT_CODES:
         code = at(answer, key)
         if code is not ABSENT and code is not None and spell(code).text not in ("0", '"0"'):
@@ -191,27 +247,30 @@ def _code(value: object) -> str:
     return RUN_FAILED
 
 
+def _parts(response: object) -> tuple[object, ...]:
+    return (response, at(response, "run"), at(response, "summary"))
+
+
 def _steps(response: object) -> Iterator[object]:
-    for key in ("results", "steps"):
-        items = at(response, key)
-        if isinstance(items, dict):  # by name; what is no object there is no step
-            named: Iterable[object] = cast("Mapping[str, object]", items).values()
-            yield from (item for item in named if isinstance(item, dict))
-        elif isinstance(items, list | tuple):
-            yield from cast("Iterable[object]", items)
-
-
-def _statuses(answer: object) -> Iterator[object]:
-    for path in (("status",), ("run", "status")):
-        status = at(answer, *path)
-        if status is not ABSENT and status is not None:
-            yield status
+    for part in _parts(response):
+        for key in ("results", "steps"):
+            items = at(part, key)
+            if isinstance(items, list | tuple):
+                yield from cast("Iterable[object]", items)
+            elif isinstance(items, dict):
+                named = cast("Mapping[str, object]", items)
+                is_one = any(said in named for said in _SAYS_OF_A_STEP)
+                yield from (named,) if is_one else named.values()
 
 
 def _word(status: object) -> str:
     if not isinstance(status, str):
         return ""
     return status.strip().casefold().replace("-", "_").replace(" ", "_")
+
+
+def _is_one(flag: object) -> bool:
+    return flag is True or (type(flag) is int and flag == 1)
 
 
 def _is_nothing(value: object) -> bool:

@@ -67,7 +67,7 @@ def described(error: BaseException, limit: int) -> str:
     for show in (_shown_by_traceback, _type_name):
         try:
             return bounded(show(error), limit)
-        except Exception:  # noqa: BLE001, S112 - runs the code of a foreign exception
+        except Exception:  # noqa: BLE001 - runs the code of a foreign exception
             continue
     return "an exception that cannot be shown"
 

@@ -18,6 +18,7 @@ behind, and ended with the program, the output has their number as `left_behind`
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,11 +64,11 @@ class ProcessSettings:
 
     def obstacle_to(self, program: str) -> str | None:
         """Why a program cannot be started in `directory`; None where nothing is known against it."""
-        if not self.directory.is_dir():
-            return f"the folder {self.directory} is not there"
+        if not os.access(self.directory / ".", os.X_OK):
+            return f"the folder {self.directory} is not there, or may not be entered"
         folders = [""] if "/" in program else self.environment["PATH"].split(os.pathsep)
         places = [self.directory / folder / program for folder in folders]
-        found = [place for place in places if place.is_file()]
+        found = [place for place in places if _is_file(place)]
         if any(os.access(place, os.X_OK) for place in found):
             return None
         if found:
@@ -213,13 +214,27 @@ class CallAdapter:
     def execute(self, call: Call, *, dry_run: bool) -> StepOutcome:
         if dry_run:
             return _described(self._argv(call, "FILE"))
-        with tempfile.TemporaryDirectory(prefix="nexus-control-") as folder:
-            path = Path(folder, "args.json")
-            path.write_text(_json_args(call), encoding="utf-8")
+        with ExitStack() as opened:
+            try:
+                path = Path(
+                    opened.enter_context(tempfile.TemporaryDirectory(prefix="nexus-control-")), "args.json"
+                )
+                path.write_text(_json_args(call), encoding="utf-8")
+            except OSError as error:
+                return _not_ok(
+                    Ended(ending="not_started", detail=f"its arguments cannot be written: {error}")
+                )
             return _call_outcome(self._settings.run(self._argv(call, str(path))))
 
     def _argv(self, call: Call, file: str) -> list[str]:
         return [*self._command, "call", call.tool, call.method, "--json-args-file", file]
+
+
+def _is_file(place: Path) -> bool:
+    try:
+        return place.is_file()
+    except OSError:  # in a folder that may not be searched; the system goes on to the next one, too
+        return False
 
 
 def _json_args(call: Call) -> str:

@@ -65,7 +65,7 @@ def dispatch(router: RouterProtocol, request: dict[str, Any]) -> Outcome:
         except Exception:  # what it is cannot be found out
             return unknown("ROUTER_OUTCOME_UNKNOWN", describe(error))
     try:
-        return _read(router, response)
+        return _read(router, response, dry_run=request["dry_run"])
     except (Exception, SystemExit) as error:
         return unknown("ANSWER_UNREADABLE", describe(error))
 
@@ -90,12 +90,12 @@ def _of_exception(error: BaseException) -> Outcome:
             )
 
 
-def _read(router: RouterProtocol, response: object) -> Outcome:
+def _read(router: RouterProtocol, response: object, *, dry_run: bool) -> Outcome:
     """What the answer says, and what the run's bundle says where the router keeps one."""
-    report = read_response(response)
+    report = read_response(response, dry_run=dry_run)
     exported = _export(router, report.run_id) if report.run_id is not None else None
     if exported is not None:
-        report = read_response(response, exported)
+        report = read_response(response, exported, dry_run=dry_run)
     bundle_digest = _digest_of(exported, report.run_id)
     if report.run_id is None or report.outcome == "unknown":
         return ExecutionOutcomeUnknownPayload(

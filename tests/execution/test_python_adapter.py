@@ -3,6 +3,8 @@ import functools
 import math
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 
 import pytest
@@ -188,10 +190,43 @@ async def forgotten_twice() -> Awaitable[object]:
     return rotate_in_a_loop("a")
 
 
+def done_before(function: Callable[[], Iterator[int]]) -> Callable[[], Iterator[int]]:
+    @functools.wraps(function)
+    def wrapper() -> Iterator[int]:
+        begun = function()
+        next(begun)  # the work is done by now
+        return begun
+
+    return wrapper
+
+
+@contextmanager
+def within() -> Iterator[None]:
+    yield
+
+
+@asynccontextmanager
+async def within_a_loop() -> AsyncIterator[None]:
+    yield
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("function", "untouched"),
-    [(one_by_one, True), (one_by_one_in_a_loop, True), (forgotten, False), (forgotten_twice, False)],
+    [
+        (one_by_one, True),
+        (one_by_one_in_a_loop, True),
+        (done_before(one_by_one), False),
+        (forgotten, False),
+        (forgotten_twice, False),
+        (within, False),
+        (within_a_loop, False),
+        (lambda: map(str, [1]), False),
+        (lambda: functools.partial(rotate_in_a_loop, "a"), False),
+        (lambda: rotate_in_a_loop, False),
+        (lambda: threading.Thread(target=print), False),
+        (Future, False),
+    ],
 )
 def test_what_nobody_has_run_is_a_failed_step(function: Callable[[], object], untouched: bool) -> None:
     outcome = PythonAdapter("keys", {"m": function}).execute(call(), dry_run=False)

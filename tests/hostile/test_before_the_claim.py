@@ -131,6 +131,12 @@ CASES: dict[str, tuple[dict[str, Any], Making, str, str]] = {
         "ROUTER_NOT_READY",
     ),
     "a folder as a program": ({"plan": ONE_STEP}, programs("/tmp"), PROGRAMS, "ROUTER_NOT_READY"),
+    "a folder that is a file": (
+        {"plan": ONE_STEP},
+        programs("true", cwd="d.db"),
+        PROGRAMS,
+        "ROUTER_NOT_READY",
+    ),
     "a folder that is not there": (
         {"plan": ONE_STEP},
         programs("true", cwd="nowhere"),

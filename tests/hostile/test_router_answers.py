@@ -357,7 +357,9 @@ RAISED = [
         },
     ),
     Raised("text that raises", _NoTextError(), FAILED, {"error_code": "ROUTER_ERROR", "effect": "unknown"}),
-    Raised("text with a surrogate", RuntimeError("\ud800"), FAILED, {"error_message": "RuntimeError: ?"}),
+    Raised(
+        "text with a surrogate", RuntimeError("\ud800"), FAILED, {"error_message": "RuntimeError: \ufffd"}
+    ),
     Raised("5 MB of text", RuntimeError("x" * 5_000_000), FAILED, {"effect": "unknown"}),
     Raised("a group", ExceptionGroup("two", [ValueError("a"), OSError("b")]), FAILED, {"effect": "unknown"}),
     Raised("StopIteration", StopIteration(), FAILED, {"error_message": "StopIteration"}),
