@@ -12,7 +12,8 @@ from nexus_control.errors import ErrorCode, next_step
 from nexus_control.payloads import Effect
 
 REHEARSAL_FAILED: Final = (
-    "The decision is still approved: read the error, mend what failed, and rehearse it again or execute it."
+    "The rehearsal used no approval up: the decision is still approved, unless an approval ran out meanwhile. Read the"
+    " error, mend what failed, and rehearse it again or execute it."
 )
 _NEW_REQUEST: Final = "It is never executed; make a new request if it is still wanted."
 _GET_APPROVED: Final = "Get the approvals that are missing, then call execute again."
@@ -31,7 +32,10 @@ _ADVICE: dict[str, str] = {
     ),
     "MODE_NOT_ALLOWED": "Call execute with dry_run, where the request allows that; for this mode make a new request.",
     "CAPABILITIES_UNKNOWN": "Call execute again with a router that can tell what the adapter is capable of.",
-    "CAPABILITIES_MISSING": "Call execute again with an adapter that has these capabilities.",
+    "CAPABILITIES_MISSING": (
+        "Call execute again with an adapter that has these capabilities; a request that is bound to this one has to be"
+        " made again."
+    ),
     "ADAPTER_MISMATCH": "Call execute again with the adapter that the request was made for.",
     "MISSING_APPROVALS": _GET_APPROVED,
     "APPROVAL_EXPIRED": _GET_APPROVED,

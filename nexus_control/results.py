@@ -50,9 +50,11 @@ def fault_of(action: Callable[[], T]) -> T | NexusControlError:
         return action()
     except NexusControlError as fault:
         return fault
-    except (Exception, SystemExit) as defect:  # an embedder's router may try to exit; the caller goes on
-        if isinstance(defect, SystemExit) and os.getpid() != pid:
-            raise  # a child that it forked may
+    except SystemExit:  # of an embedder's router: the caller goes on, and only a child that it forked ends
+        if os.getpid() != pid:
+            raise
+        return NexusControlError(ErrorCode.INTERNAL, "unexpected SystemExit")
+    except Exception as defect:
         with suppress(Exception):  # an exception of foreign code may be one that cannot be shown
             _log.exception("unexpected fault")
         return NexusControlError(ErrorCode.INTERNAL, f"unexpected {type(defect).__name__}; see the log")

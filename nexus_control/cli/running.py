@@ -29,6 +29,7 @@ from nexus_control.cli.frame import (
 )
 from nexus_control.cli.interrupting import Terminated, interruptible
 from nexus_control.cli.screen import Mark, Screen, print_json
+from nexus_control.cli.streams import output_is_ours
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.execution.opening import opened_router
@@ -87,6 +88,7 @@ def execute(
         }
         checked = door.validated(door.ExecuteArguments, values)
         with (
+            output_is_ours(),
             opened_router(database=frame.path, config=config, factory=router, on_step=tell) as opened,
             interruptible(),
         ):
@@ -221,6 +223,7 @@ def call(
         values = parse_json_object(arguments)
         with (
             frame.store(makes=found.name in _MAKING) as store,
+            output_is_ours(),
             opened_router(database=frame.path, config=config, factory=router) as opened,
             interruptible(),
         ):

@@ -8,10 +8,13 @@ A stream that is closed when the process begins is opened again, the wrong way r
 the first file that is opened, perhaps the database, would become the standard output of what prints here.
 """
 
+import fcntl
 import io
 import os
 import select
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TextIO
 
 from nexus_control.errors import ErrorCode, NexusControlError
@@ -98,3 +101,22 @@ def _writing(descriptor: int, before: TextIO | None) -> TextIO:
         errors="backslashreplace",
         line_buffering=descriptor == _ERROR or raw.isatty(),
     )
+
+
+@contextmanager
+def output_is_ours() -> Generator[None]:
+    """In the block, what a router or an adapter of somebody else prints goes to standard error. A child that one of
+    them forked ends with the block: nobody waits for its answer.
+    """
+    pid = os.getpid()
+    sys.stdout.flush()
+    ours = fcntl.fcntl(_OUTPUT, fcntl.F_DUPFD_CLOEXEC, _ERROR + 1)
+    os.dup2(_ERROR, _OUTPUT)
+    try:
+        yield
+    finally:
+        if os.getpid() != pid and not isinstance(sys.exception(), SystemExit):
+            os._exit(1)
+        sys.stdout.flush()
+        os.dup2(ours, _OUTPUT)
+        os.close(ours)

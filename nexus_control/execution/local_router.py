@@ -118,7 +118,9 @@ class LocalRouter:
         adapter = self._declared(adapter_id)
         if mode not in adapter.capabilities:
             raise NexusControlError(
-                ErrorCode.ROUTER_NOT_READY, f"adapter {adapter_id} does not have the capability {mode}"
+                ErrorCode.ROUTER_NOT_READY,
+                f"adapter {adapter_id} does not have the capability {mode}",
+                advice="Call execute with an adapter that has it, or make a new request for one.",
             )
         first = parse_plan(plan)[0]  # what a later step needs, an earlier one may make
         if isinstance(adapter, StartChecker) and (why := adapter.obstacle_to(first.call, dry_run=dry_run)):

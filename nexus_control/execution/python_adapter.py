@@ -126,9 +126,11 @@ class PythonAdapter:
             )
         except self._harmless as error:
             return _not_ok("error", StepError.STEP_FAILED, error, untouched=True)
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
-            if isinstance(error, SystemExit) and os.getpid() != pid:
+        except SystemExit as error:
+            if os.getpid() != pid:
                 raise  # a child that the function forked ends itself, not the run
+            return _ended_by(error)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - its step's failure
             return _ended_by(error)
         if _is_left_to_others(result):
             return _never_run(method, result)
@@ -165,9 +167,10 @@ def _raise(error: BaseException) -> object:
 
 
 def _ended_by(error: BaseException) -> StepOutcome:
-    if isinstance(error, TimeoutError):
+    kinds = type(error).__mro__  # `isinstance` would ask a foreign exception for its `__class__`
+    if TimeoutError in kinds:
         return _not_ok("unknown", StepError.TIMED_OUT, error)
-    if leaves_outcome_unknown(error) or isinstance(error, asyncio.CancelledError):
+    if asyncio.CancelledError in kinds or leaves_outcome_unknown(error):
         return _not_ok("unknown", StepError.EFFECT_UNKNOWN, error)
     return _not_ok("error", StepError.STEP_FAILED, error)
 

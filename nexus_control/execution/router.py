@@ -64,7 +64,7 @@ class PlanChecker(AdapterDescriber, Protocol):
 
 @runtime_checkable
 class ReadinessChecker(Protocol):
-    """What can tell before an execution is claimed that its run could not begin. Raises ADAPTER_UNKNOWN and
+    """What can tell before an execution is claimed that its run could not begin. Raises a refusal (`REFUSALS`), as
     ROUTER_NOT_READY.
     """
 

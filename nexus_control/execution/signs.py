@@ -24,7 +24,7 @@ The effect of a failed run, as far as it is certain:
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from nexus_control.canonical_json import MAX_SAFE_INTEGER
 from nexus_control.execution.spelling import bounded, encodable, spell
@@ -155,7 +155,7 @@ def effect_in(response: object) -> Effect:
         effects.append(own)
     if not effects and not (_lists_no_steps(response) and not _is_nothing(at(response, "error"))):
         return "unknown"
-    effect = next((effect for effect in _EFFECTS if effect in effects), "none")
+    effect: Effect = next((effect for effect in _EFFECTS if effect in effects), "none")
     return "unknown" if effect == "none" and _counts_more(response, len(steps)) else effect
 
 
@@ -164,12 +164,7 @@ def _effect_of_step(step: object) -> Effect:
         return own
     if at(step, "simulated") is True:
         return "none"
-    if (
-        not isinstance(step, dict)
-        or _own_fault(step, "step")
-        or _odd_step(step, "step")
-        or any(_unclear(step))
-    ):
+    if not _is_object(step) or _own_fault(step, "step") or _odd_step(step, "step") or any(_unclear(step)):
         return "unknown"
     return "none" if _word(at(step, "status")) in _NOT_RUN else "done"
 
@@ -180,7 +175,7 @@ def _named_effect(answer: object) -> Effect | None:
 
 def _lists_no_steps(response: object) -> bool:
     """Whether the answer lists its steps, none, and says with a number that it had none."""
-    lists = [each for key in ("results", "steps") if (each := at(response, key)) is not ABSENT]
+    lists: list[Any] = [each for key in ("results", "steps") if (each := at(response, key)) is not ABSENT]
     return (
         bool(lists)
         and all(type(each) in (list, dict) and not each for each in lists)
@@ -267,6 +262,10 @@ def _word(status: object) -> str:
     if not isinstance(status, str):
         return ""
     return status.strip().casefold().replace("-", "_").replace(" ", "_")
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
 
 
 def _is_one(flag: object) -> bool:

@@ -23,7 +23,7 @@ from nexus_control.execution.router import (
     leaves_outcome_unknown,
 )
 from nexus_control.execution.signs import RUN_FAILED
-from nexus_control.execution.spelling import described
+from nexus_control.execution.spelling import bounded, described
 from nexus_control.payloads import (
     ExecutionCompletedPayload,
     ExecutionFailedPayload,
@@ -42,14 +42,18 @@ def router_asked(adapter_id: str) -> Generator[None]:
     """
     try:
         yield
+    except NexusControlError as fault:
+        raise fault if fault.code in REFUSALS else _cannot_be_asked(adapter_id, fault) from fault
     except (Exception, SystemExit) as error:
-        if isinstance(error, NexusControlError) and error.code in REFUSALS:
-            raise
-        raise NexusControlError(
-            ErrorCode.ROUTER_ERROR,
-            f"Router execution failed: it cannot describe adapter {adapter_id!r:.80}: {describe(error)}",
-            advice="Mend the router, then call again; nothing was written or executed.",
-        ) from error
+        raise _cannot_be_asked(adapter_id, error) from error
+
+
+def _cannot_be_asked(adapter_id: str, error: BaseException) -> NexusControlError:
+    return NexusControlError(
+        ErrorCode.ROUTER_ERROR,
+        f"Router execution failed: it cannot describe adapter {adapter_id!r:.80}: {describe(error)}",
+        advice="Mend the router, then call again; nothing was written or executed.",
+    )
 
 
 def dispatch(router: RouterProtocol, request: dict[str, Any]) -> Outcome:
@@ -57,9 +61,11 @@ def dispatch(router: RouterProtocol, request: dict[str, Any]) -> Outcome:
     pid = os.getpid()
     try:
         response: object = router.run(**request)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, SystemExit) and os.getpid() != pid:
+    except SystemExit as exit_:
+        if os.getpid() != pid:
             raise  # a child that the router forked ends itself, not the run
+        return unknown("ROUTER_OUTCOME_UNKNOWN", describe(exit_))
+    except Exception as error:
         try:
             return _of_exception(error)
         except Exception:  # what it is cannot be found out
@@ -70,17 +76,17 @@ def dispatch(router: RouterProtocol, request: dict[str, Any]) -> Outcome:
         return unknown("ANSWER_UNREADABLE", describe(error))
 
 
-def _of_exception(error: BaseException) -> Outcome:
+def _of_exception(error: Exception) -> Outcome:
     match error:
         case RouterOutcomeUnknown():
             run_id = read_response({"run_id": error.run_id}).run_id
             reason = "STOPPED" if isinstance(error, RunStopped) else "ROUTER_OUTCOME_UNKNOWN"
-            return replace(unknown(reason, _bounded(str(error))), run_id=run_id)
+            return replace(unknown(reason, bounded(str(error), MAX_MESSAGE)), run_id=run_id)
         case TimeoutError():
             return unknown("TIMEOUT", describe(error))
         case NexusControlError(code=code) if code in REFUSALS:
             return ExecutionFailedPayload(
-                error_code=code.value, error_message=_bounded(error.message), effect="none"
+                error_code=code.value, error_message=bounded(error.message, MAX_MESSAGE), effect="none"
             )
         case _ if leaves_outcome_unknown(error):
             return unknown("ROUTER_OUTCOME_UNKNOWN", describe(error))
@@ -100,7 +106,7 @@ def _read(router: RouterProtocol, response: object, *, dry_run: bool) -> Outcome
     if report.run_id is None or report.outcome == "unknown":
         return ExecutionOutcomeUnknownPayload(
             reason="NO_RUN_ID" if report.run_id is None else "RUN_UNFINISHED",
-            detail=_bounded("; ".join(filter(None, (report.error_message, *report.notes))))
+            detail=bounded("; ".join(filter(None, (report.error_message, *report.notes))), MAX_MESSAGE)
             or "The router's answer names no run",
             run_id=report.run_id,
             response_digest=report.response_digest,
@@ -155,7 +161,3 @@ def unknown(reason: str, detail: str) -> ExecutionOutcomeUnknownPayload:
 def describe(error: BaseException) -> str:
     """An exception in one bounded text that UTF-8 can hold."""
     return described(error, MAX_MESSAGE)
-
-
-def _bounded(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()[:MAX_MESSAGE]

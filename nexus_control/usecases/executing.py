@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # pydantic stays out until the first call
 
 @dataclass(frozen=True, slots=True)
 class _Claimed:
+    router: RouterProtocol
     claim: Claim
     request: dict[str, Any]
     request_digest: str
@@ -86,17 +87,15 @@ def execute(
     cannot be asked; OUTCOME_UNKNOWN where nobody can tell; OUTCOME_REFUSED when it came too late. `details.effect` says
     what is known of what a failed run did.
     """
-    if router is None:
-        raise NexusControlError(ErrorCode.ROUTER_NOT_CONFIGURED, "There is no router to execute with")
     with store.held(), owning(store.clock.new_id()) as owner:
         outcome: Outcome | None = None
         where = ", before the router was called"
         try:
             claimed = _claim(store, arguments, router, owner.to_text())
-            outcome = _forgotten(store, claimed)
+            outcome = _bring_head_forward(store, claimed)
             if outcome is None:
                 where = ""
-                outcome = dispatch(router, claimed.request)
+                outcome = dispatch(claimed.router, claimed.request)
             _settle(store, claimed, outcome)
         except NexusControlError:
             raise
@@ -119,7 +118,7 @@ def _leave(store: DecisionStore, decision_id: str, owner: str, known: Outcome) -
 
 
 def _claim(
-    store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol, owner: str
+    store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol | None, owner: str
 ) -> _Claimed:
     asked = _ask(store, arguments, router)
     slot = head.slot_of(store.sidecar)
@@ -135,9 +134,10 @@ def _claim(
             capabilities=asked.capabilities,
             adapter_digest=asked.adapter_digest,
         )
-        _require_allowed(store, session, decision, attempt)
-        if asked.fault is not None:  # the rules come first: they may say that it is never executed
-            raise asked.fault
+        # The rules come first: they may say that it is never executed.
+        _require_allowed(store, session, decision, attempt if asked.fault is None else None)
+        if router is None or asked.fault is not None:
+            raise asked.fault or _no_router()
         if not known:  # else it could be written just now
             slot.require_writable()
         request = _compile(decision.facts, attempt)
@@ -155,11 +155,11 @@ def _claim(
         claim = session.claim(started, decision.facts.event_count, owner)
         log = head.head_of(session)
     rehearsal = attempt.dry_run and not _is_dry_run(decision.facts, None)
-    return _Claimed(claim, request, request_digest, known, log, rehearsal)
+    return _Claimed(router, claim, request, request_digest, known, log, rehearsal)
 
 
-def _forgotten(store: DecisionStore, claimed: _Claimed) -> ExecutionFailedPayload | None:
-    """Bring the head forward. Where that fails, nothing may be dispatched: an older copy would dispatch it again."""
+def _bring_head_forward(store: DecisionStore, claimed: _Claimed) -> ExecutionFailedPayload | None:
+    """Where that fails, nothing may be dispatched: an older copy would dispatch it again. Then what is recorded."""
     try:
         head.advance(store, claimed.known, claimed.log)
     except NexusControlError as fault:
@@ -171,12 +171,17 @@ def _forgotten(store: DecisionStore, claimed: _Claimed) -> ExecutionFailedPayloa
     return None
 
 
-def _ask(store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol) -> _Asked:
+def _ask(store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol | None) -> _Asked:
+    if router is None:
+        return _Asked(None, None, _no_router())
     adapter_id = arguments.adapter_id
-    with router_asked(adapter_id):
-        digest = router.adapter_digest(adapter_id) if isinstance(router, AdapterDescriber) else None
-        capabilities = router.get_adapter_capabilities(adapter_id)
-        asked = _Asked(None if capabilities is None else frozenset(capabilities), digest)
+    try:
+        with router_asked(adapter_id):
+            digest = router.adapter_digest(adapter_id) if isinstance(router, AdapterDescriber) else None
+            capabilities = router.get_adapter_capabilities(adapter_id)
+            asked = _Asked(None if capabilities is None else frozenset(capabilities), digest)
+    except NexusControlError as fault:
+        return _Asked(None, None, fault)
     if not isinstance(router, PlanChecker | ReadinessChecker):
         return asked
     with store.reading() as session:
@@ -202,14 +207,23 @@ def _is_dry_run(facts: Facts, asked: bool | None) -> bool:
     return facts.created is not None and facts.created.requested_mode == "dry_run"
 
 
+def _no_router() -> NexusControlError:
+    return NexusControlError(ErrorCode.ROUTER_NOT_CONFIGURED, "There is no router to execute with")
+
+
 def _require_allowed(
-    store: DecisionStore, session: WriteSession, decision: StoredDecision, attempt: Attempt
+    store: DecisionStore, session: WriteSession, decision: StoredDecision, attempt: Attempt | None
 ) -> None:
+    """That nothing keeps the decision from this attempt; or, without one, from any."""
     now = session.instant_of_next(decision)
     authority = authority_of(store, session, decision, now)
     reasons = in_order(
         (
-            *attempt_reasons(decision.facts, now, attempt, authority),
+            *(
+                blocking_reasons(decision.facts, now, authority)
+                if attempt is None
+                else attempt_reasons(decision.facts, now, attempt, authority)
+            ),
             *import_reasons(decision, session.now),
         )
     )

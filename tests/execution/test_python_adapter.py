@@ -2,7 +2,7 @@ import asyncio
 import functools
 import math
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -201,12 +201,12 @@ def done_before(function: Callable[[], Iterator[int]]) -> Callable[[], Iterator[
 
 
 @contextmanager
-def within() -> Iterator[None]:
+def within() -> Generator[None]:
     yield
 
 
 @asynccontextmanager
-async def within_a_loop() -> AsyncIterator[None]:
+async def within_a_loop() -> AsyncGenerator[None]:
     yield
 
 
@@ -225,8 +225,9 @@ async def within_a_loop() -> AsyncIterator[None]:
         (lambda: functools.partial(rotate_in_a_loop, "a"), False),
         (lambda: rotate_in_a_loop, False),
         (lambda: threading.Thread(target=print), False),
-        (Future, False),
+        (lambda: Future[object](), False),
     ],
+    ids=range(12),
 )
 def test_what_nobody_has_run_is_a_failed_step(function: Callable[[], object], untouched: bool) -> None:
     outcome = PythonAdapter("keys", {"m": function}).execute(call(), dry_run=False)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.argv_template import ArgvTemplate
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.nexus_router import NexusRouterBridge
@@ -22,7 +23,7 @@ from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, Pr
 from nexus_control.results import ToolResult
 from tests.execution.support import plan, step
 from tests.joints.office import in_child, wait_for
-from tests.support.governed import ADAPTER, SCHEDULER, approved, data_of, last_event, require_whole
+from tests.support.governed import ADAPTER, BOB, SCHEDULER, approved, data_of, last_event, require_whole
 from tests.support.routers import ScriptedRouter, good_answer
 
 PROGRAMS = "subprocess:keys"
@@ -232,6 +233,29 @@ def test_a_run_log_that_may_not_be_written_costs_no_approval(tmp_path: Path) -> 
         folder = Path(made)
         folder.chmod(0o777)
         wait_for(in_child(as_another_user))
+
+
+@pytest.mark.parametrize("end", ["denied", "executed", "not there"])
+@pytest.mark.parametrize("router", ["none", "raises", "is not ready"])
+def test_a_decision_that_is_never_executed_is_refused_as_that_whatever_the_router_says(
+    tmp_path: Path, end: str, router: str
+) -> None:
+    routers: dict[str, RouterProtocol | None] = {
+        "none": None,
+        "raises": ScriptedRouter(good_answer, raising(OSError("no"))),
+        "is not ready": Checking(lambda: None, raising(NexusControlError(ErrorCode.ROUTER_NOT_READY, "no"))),
+    }
+    with DecisionStore(tmp_path / "d.db") as store:
+        tools = NexusControlTools(store)
+        request_id = approved(tools)
+        if end == "denied":
+            data_of(tools.deny(request_id, BOB, "no"))
+        elif end == "executed":
+            data_of(tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(good_answer)))
+        asked_for = "nobody" if end == "not there" else request_id
+        refused = tools.execute(asked_for, ADAPTER, SCHEDULER, routers[router])
+    assert refused.error_code == ("DECISION_NOT_FOUND" if end == "not there" else "POLICY_NOT_SATISFIED")
+    assert "call execute" not in (refused.next or "")
 
 
 def test_a_refusal_of_a_pending_decision_names_what_is_missing_and_asks_no_router(tmp_path: Path) -> None:

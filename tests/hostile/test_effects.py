@@ -162,9 +162,9 @@ def refuse() -> None:
     raise ValueError("no")
 
 
-@pytest.mark.parametrize("fails", [refuse, lambda: iter(()), lambda: (_ for _ in ())], ids=["a", "b", "c"])
+@pytest.mark.parametrize("fails", [refuse, lambda: (_ for _ in ())], ids=["raises", "is left to others"])
 def test_a_failed_rehearsal_leaves_the_decision_approved_and_says_so(fails: Callable[[], object]) -> None:
-    dry_run = {"rotate": fails} if fails is refuse else {"rotate": lambda: (_ for _ in ())}
+    dry_run = {"rotate": fails}
     router = LocalRouter([PythonAdapter("keys", {"rotate": lambda: 1}, dry_run_methods=dry_run)])
     tools = NexusControlTools()
     request_id = approved(tools, plan=plan(step("rotate")))

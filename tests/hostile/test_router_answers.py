@@ -14,9 +14,12 @@ from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.run_bundle import make_run_bundle
-from nexus_control.execution.router import RouterOutcomeUnknown
+from nexus_control.execution.local_router import LocalRouter
+from nexus_control.execution.python_adapter import PythonAdapter
+from nexus_control.execution.router import RouterOutcomeUnknown, RouterProtocol
 from nexus_control.integrity import prefixed, sha256_hex
 from nexus_control.results import ToolResult
+from tests.execution.support import plan, step
 from tests.support.governed import (
     ADAPTER,
     ALICE,
@@ -329,6 +332,35 @@ class _NoTextError(Exception):
         raise RuntimeError("no text either")
 
 
+class _ClientError(Exception):
+    """As clients of remote services have it: what an answer has not got is looked up in it."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self.args[0][name]
+
+
+class _EndlessError(Exception):
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.response, name)
+
+
+class _NotesError(Exception):
+    @property
+    def __notes__(self) -> list[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        raise RuntimeError("no notes")
+
+
+class _ClassError(Exception):
+    @property
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise RuntimeError("no class")
+
+
+class _Bare(RouterOutcomeUnknown):
+    def __init__(self) -> None:
+        pass
+
+
 class _Odd(RouterOutcomeUnknown):
     def __init__(self) -> None:
         super().__init__("lost \ud800 sight", run_id=5)  # pyright: ignore[reportArgumentType]
@@ -418,9 +450,47 @@ RAISED = [
         "outcome unknown, oddly",
         _Odd(),
         UNKNOWN,
-        {"reason": "ROUTER_OUTCOME_UNKNOWN", "detail": "lost ? sight"},
+        {"reason": "ROUTER_OUTCOME_UNKNOWN", "detail": "lost \ufffd sight"},
     ),
 ]
+
+
+UNSHOWABLE: dict[str, Callable[[], Exception]] = {
+    "every attribute raises": lambda: _ClientError({}),
+    "every attribute is looked for without end": lambda: _EndlessError("x"),
+    "notes that raise": lambda: _NotesError("x"),
+    "a class that raises": lambda: _ClassError("x"),
+    "nothing but its class": _Bare,
+    "text that raises": _NoTextError,
+}
+
+
+@pytest.mark.parametrize("make", UNSHOWABLE.values(), ids=UNSHOWABLE)
+@pytest.mark.parametrize("where", ["router", "step", "capabilities"])
+def test_an_exception_that_cannot_be_shown_is_recorded_like_any_other(
+    make: Callable[[], Exception], where: str
+) -> None:
+    def fail() -> Any:
+        raise make()
+
+    tools = NexusControlTools()
+    request_id = approved(tools, plan=plan(step("fail")))
+    router: RouterProtocol = ScriptedRouter(good_answer, fail)
+    if where == "router":
+        router = ScriptedRouter(fail)
+    if where == "step":
+        router = LocalRouter([PythonAdapter("keys", {"fail": fail})])
+    told = tools.execute(request_id, ADAPTER, SCHEDULER, router)
+    state = data_of(tools.status(request_id))["state"]
+    if where == "capabilities":
+        assert (told.error_code, state) == ("ROUTER_ERROR", "approved")
+    else:
+        assert told.error_code in ("ROUTER_ERROR", "OUTCOME_UNKNOWN")
+        assert (state, told.details["effect"]) == (
+            "failed" if told.error_code == "ROUTER_ERROR" else "outcome_unknown",
+            "unknown",
+        )
+    require_whole(tools.store, request_id)
 
 
 @pytest.mark.parametrize("raised", RAISED, ids=lambda raised: raised.name)

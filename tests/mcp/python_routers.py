@@ -163,6 +163,18 @@ def forking() -> ScriptedRouter:
     return ScriptedRouter(act)
 
 
+def forked_once() -> ScriptedRouter:
+    """Its run forks a child that comes back like the run itself."""
+
+    def act() -> Any:
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+        return good_answer()
+
+    return ScriptedRouter(act)
+
+
 def _write_everywhere() -> Any:
     print(NOISE)
     for descriptor in range(100):

@@ -225,3 +225,20 @@ def test_a_server_without_standard_error_serves(tmp_path: Path) -> None:
     assert ran.returncode == 0
     assert [json.loads(line)["error"]["code"] for line in ran.stdout.splitlines()] == [-32601, -32700]
     assert data_of(NexusControlTools(db_path=tmp_path / "store.db").list_requests())["count"] == 0
+
+
+@pytest.mark.parametrize("router", ["noisy", "forked_once"])
+@pytest.mark.parametrize("command", ["execute", "call"])
+def test_a_command_answers_with_one_document_whatever_its_router_prints_and_forks(
+    tmp_path: Path, command: str, router: str
+) -> None:
+    with DecisionStore(tmp_path / "d.db") as store:
+        request_id = approved(NexusControlTools(store), plan=json.dumps(PLAN))
+    arguments = json.dumps({"request_id": request_id, "adapter_id": NAMED})
+    asked = {
+        "execute": ("execute", request_id, "--adapter", NAMED, "--as", "system:scheduler", "--json"),
+        "call": ("call", "nexus-control.execute", "--arguments", arguments),
+    }
+    ran = nexus_control(*asked[command], "--db", "d.db", "--router", f"{ROUTERS}:{router}", folder=tmp_path)
+    assert json.loads(ran.stdout)["run_id"], ran.stderr
+    assert ran.returncode == 0
