@@ -155,8 +155,9 @@ def effect_in(response: object) -> Effect:
         effects.append(own)
     if not effects and not (_lists_no_steps(response) and not _is_nothing(at(response, "error"))):
         return "unknown"
-    effect: Effect = next((effect for effect in _EFFECTS if effect in effects), "none")
-    return "unknown" if effect == "none" and _counts_more(response, len(steps)) else effect
+    if not effects or set(effects) == {"none"}:
+        return "unknown" if _counts_more(response, len(steps)) else "none"
+    return next(effect for effect in _EFFECTS if effect in effects)
 
 
 def _effect_of_step(step: object) -> Effect:

@@ -84,10 +84,15 @@ def _end_at_forks(pipes: Pipes) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked.before)
 
     def let_go() -> None:
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (pipes.reading, pipes.writing):
-            os.dup2(nothing, descriptor, inheritable=False)
-        os.close(nothing)
+        try:
+            nothing = os.open(os.devnull, os.O_RDWR)
+        except OSError:  # no descriptor is free
+            os.close(pipes.reading)
+            os.close(pipes.writing)
+        else:
+            for descriptor in (pipes.reading, pipes.writing):
+                os.dup2(nothing, descriptor, inheritable=False)
+            os.close(nothing)
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:

@@ -76,3 +76,5 @@ def _write(descriptor: int, line: bytes) -> None:
             rest = rest[os.write(descriptor, rest) :]
         except BlockingIOError:  # who shares the pipe does not want writers to wait
             select.select([], [descriptor], [])
+        except OSError as error:  # whatever keeps it from being written keeps the client from reading it
+            raise ConnectionError(error.strerror) from error
