@@ -24,7 +24,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import copy_context
 from dataclasses import dataclass
 from types import FunctionType, MethodType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepOutcome, StepStatus
@@ -33,7 +33,6 @@ from nexus_control.execution.plan import Call, recorded
 from nexus_control.execution.router import leaves_outcome_unknown
 from nexus_control.execution.spelling import described, portable
 
-_CONTEXT_MANAGERS: Final = (AbstractContextManager, AbstractAsyncContextManager)
 _LEFT_TO_OTHERS: Final = (
     Generator,
     AsyncGenerator,
@@ -195,8 +194,10 @@ def _is_left_to_others(result: object) -> bool:
     """Whether a result is work that somebody else would have to do: an awaitable, a generator or what was made of one
     (`@contextmanager`), a function, a thread or a future.
     """
-    made_of = getattr(result, "gen", None) if isinstance(result, _CONTEXT_MANAGERS) else result
-    return inspect.isawaitable(made_of) or isinstance(made_of, _LEFT_TO_OTHERS)
+    if inspect.isawaitable(result) or isinstance(result, _LEFT_TO_OTHERS):
+        return True
+    is_managed = isinstance(result, AbstractContextManager | AbstractAsyncContextManager)
+    return is_managed and isinstance(getattr(cast("object", result), "gen", None), Generator | AsyncGenerator)
 
 
 def _registered(name: str, call: Callable[..., object]) -> _Method:
