@@ -243,8 +243,8 @@ def _code(value: object) -> str:
     return RUN_FAILED
 
 
-def _parts(response: object) -> tuple[object, ...]:
-    return (response, at(response, "run"), at(response, "summary"))
+def _parts(response: object) -> list[object]:
+    return [response, *filter(_is_object, (at(response, "run"), at(response, "summary")))]
 
 
 def _steps(response: object) -> Iterator[object]:
