@@ -2,10 +2,17 @@
 
 An id is 1 to 256 characters, NFKC-normal, without control or invisible characters, without space at either end.
 Two approvers are the same person when their ids are equal after case folding, whatever their types
-(`human:bob` and `system:BOB` are one approver). An id that is *new* here may not mix Latin with a look-alike script
-in one word, nor hold, in a word with ASCII letters, a character that is drawn like ASCII and that Unicode advises
-against in identifiers, or that is of another script (`confusables`). Imported history may hold such ids: verification
-remarks on them.
+(`human:bob` and `system:BOB` are one approver).
+
+An id that is *new* here holds printable ASCII with single spaces, letters, decimal digits, the marks and the
+punctuation of names, and nothing else:
+
+    marks        follow a letter: of their own script, or one of those that Unicode recommends for every script, which
+                 strike nothing through; none is twice on one letter
+    words        do not mix Latin with a look-alike script, nor ASCII letters with a character that is drawn like ASCII
+                 and that Unicode advises against in identifiers, or that is of another script (`confusables`)
+
+Imported history may hold other ids: verification remarks on them.
 """
 
 import re
@@ -32,6 +39,16 @@ _DRAWN_LIKE = {
     each: drawn for table in (RESTRICTED, OF_OTHER_SCRIPTS) for drawn, all_ in table.items() for each in all_
 }
 _NO_ASCII_LETTERS = re.compile(r"[\x00-@\[-`{-\x7f]+")
+_PUNCTUATION_OF_NAMES = frozenset(
+    "\u00b7\u058a\u05be\u05f3\u05f4\u055a\u0f0b\u2010\u2013\u2014\u2018\u2019\u201b\u2032\u2035\u3007\u30a0\u30fb"
+)
+# Hieroglyphs that are blank, though letters.
+_BLANKS = re.compile("[\U00013441-\U00013446]")
+MARKS_OF_ALL_SCRIPTS = frozenset(
+    "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u0309\u030a\u030b\u030c\u030f\u0310\u0311\u0313\u0314\u031b"
+    "\u0323\u0324\u0325\u0326\u0327\u0328\u032d\u032e\u0330\u0331\u0339\u0342\u0345"
+)
+"""Recommended by Unicode 15.0 in identifiers (IdentifierStatus.txt); without strokes, which hide in a letter's own."""
 _REFUSED_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -121,17 +138,49 @@ def mixes_scripts(actor_id: str) -> bool:
 
 def new_id_problem(actor_id: str) -> str | None:
     """Why an id may not be used for the first time here, or None when it may."""
+    if "  " in actor_id:
+        return "has two spaces in a row"
     if actor_id.isascii():
         return None
     if mixes_scripts(actor_id):
         return "mixes Latin with look-alike letters of another script in one word"
+    return _drawn_like_ascii(actor_id) or _no_part_of_names(actor_id) or _repeated_mark(actor_id)
+
+
+def _drawn_like_ascii(actor_id: str) -> str | None:
     for word in _NO_ASCII_LETTERS.split(actor_id):
         if word.isascii() or not any(map(str.isascii, word)):
             continue
         for character in word:
             if drawn := _DRAWN_LIKE.get(character):
-                name = f"U+{ord(character):04X} ({unicodedata.name(character, 'without a name')})"
-                return f"has {name}, which looks like {drawn}, in a word with letters of ASCII"
+                return f"has {_named(character)}, which looks like {drawn}, in a word with letters of ASCII"
+    return None
+
+
+def _no_part_of_names(actor_id: str) -> str | None:
+    letter = ""
+    for character in actor_id:
+        category = unicodedata.category(character)
+        if category.startswith("M"):
+            if not letter or not (character in MARKS_OF_ALL_SCRIPTS or _script(character) == _script(letter)):
+                return f"has {_named(character)}, which is no mark of the letter before it"
+            continue
+        letter = character if category.startswith("L") else ""
+        if character.isascii() or character in _PUNCTUATION_OF_NAMES:
+            continue
+        if (not letter and category != "Nd") or _BLANKS.match(character):
+            return f"has {_named(character)}, which is no letter, digit or punctuation of names"
+    return None
+
+
+def _repeated_mark(actor_id: str) -> str | None:
+    marks: set[str] = set()
+    for character in unicodedata.normalize("NFD", actor_id):
+        if not unicodedata.category(character).startswith("M"):
+            marks.clear()
+        elif character in marks:
+            return f"has {_named(character)} twice on one letter"
+        marks.add(character)
     return None
 
 
@@ -140,6 +189,10 @@ def require_new_actor(actor: Actor) -> Actor:
     if problem := new_id_problem(actor.id):
         raise invalid_argument("actor.id", problem)
     return actor
+
+
+def _named(character: str) -> str:
+    return f"U+{ord(character):04X} ({unicodedata.name(character, 'without a name')})"
 
 
 def _script(letter: str) -> str:

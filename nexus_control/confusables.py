@@ -1,8 +1,9 @@
 """Characters that are drawn like ASCII: what is drawn, to the characters outside ASCII that are drawn like it.
 
 From the data of Unicode 15.0 for UTS 39 (confusables.txt, IdentifierStatus.txt; see LICENSE.unicode), printed by
-`python -m tests.support.confusables`. Only characters that an id may hold are in it: those in form NFKC that are drawn
-at all.
+`python -m tests.support.confusables`. To what Unicode says, this adds that long dashes and the hyphens of Armenian and
+Hebrew are drawn like `-`, and middle dots like `.`. Only characters that an id may hold are in it: those in form NFKC
+that are drawn at all.
 
     RESTRICTED        Unicode advises against them in identifiers
     IN_USE            names are written with them, in words of Latin letters too or in Greek, Cyrillic and Armenian;
@@ -24,9 +25,9 @@ RESTRICTED: Final = {
     "*": "\u066d\u204e\u2217\U0001031f",
     "+": "\u16ed\u2795\U0001029b",
     ",": "\u060d\u066b\u201a\ua4f9",
-    "-": "\u02d7\u06d4\u2012\u2013\u2043\u2212\u2796\u2cba",
+    "-": "\u02d7\u05be\u06d4\u1173\u2012\u2014\u2015\u2043\u2212\u2500\u2501\u2796\u2cba\u31d0\ua7f7",
     "-.": "\ua4fe",
-    ".": "\u0701\u0702\ua4f8\ua60e\U00010a50\U0001d16d",
+    ".": ("\u0701\u0702\u1427\u16eb\u2022\u2219\u22c5\u2e31\ua4f8\ua60e\ua78f\U00010101\U00010a50\U0001d16d"),
     ".,": "\ua4fb",
     "..": "\ua4fa",
     "/": "\u1735\u2041\u2044\u2215\u2571\u27cb\u29f8\u2cc6\u3033\u31d3\U0001d23a",
@@ -156,7 +157,8 @@ IN_USE: Final = {
     "'P": "\u01a4",
     "'T": "\u01ac",
     "'Y": "\u01b3",
-    "-": "\u2010",
+    "-": "\u058a\u2010\u2013\u30fc\u4e00",
+    ".": "\u00b7\u2027\u30fb",
     "/": "\u30ce\u4e3f",
     "3": "\u0417\u04e0",
     "6": "\u0431",

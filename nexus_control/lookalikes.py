@@ -2,12 +2,14 @@
 
 `skeleton` replaces what is drawn like ASCII by what it is drawn like, whatever marks are on it, and folds case and
 width: two ids with one skeleton look alike. Its table is Unicode's (`confusables`), and lower-case letters whose
-capitals are drawn like ASCII. `letters_of_other_scripts` does less: it knows the letters of Greek, Cyrillic and
-Armenian that look like Latin in common typefaces, by which no two honest names differ.
+capitals are drawn like ASCII. It drops a dot above a letter that has one, and what only stretches Arabic.
+`letters_of_other_scripts` does less: it knows the letters of Greek, Cyrillic and Armenian that look like Latin in
+common typefaces, by which no two honest names differ.
 
-Letters and digits of ASCII that are mistaken for each other, as 1 and l, are in neither: honest names differ by them.
+What is drawn alike within ASCII, as 1 and l, or cl and d, is in neither: honest names differ by it.
 """
 
+import re
 import unicodedata
 from functools import lru_cache
 from typing import Final
@@ -56,22 +58,26 @@ def _drawn_like_ascii() -> dict[int, str]:
     return both | _OTHER_SCRIPTS
 
 
-_SKELETON: Final = _drawn_like_ascii()
+_TATWEEL: Final = 0x0640
+_SKELETON: Final = _drawn_like_ascii() | {_TATWEEL: ""}
+# Soft_Dotted of Unicode 15 (PropList), as canonical decomposition leaves it: the letter, and marks below it.
+_SECOND_DOT: Final = re.compile(
+    "([ij\u0249\u0268\u029d\u03f3\u0456\u0458\u1d96\U0001df1a][\u0316-\u0333\u0339-\u033c\u0345]*)\u0307"
+)
 
 
 @lru_cache(maxsize=4096)  # every approval of a decision is compared at the next one
 def skeleton(actor_id: str) -> str:
     """What the id looks like."""
-    return _replaced(actor_id, _SKELETON)
+    return unicodedata.normalize("NFC", _SECOND_DOT.sub(r"\1", _replaced(actor_id, _SKELETON)))
 
 
 def letters_of_other_scripts(actor_id: str) -> str:
     """What the id looks like to those who take letters of other scripts for Latin ones."""
-    return _replaced(actor_id, _OTHER_SCRIPTS)
+    return unicodedata.normalize("NFC", _replaced(actor_id, _OTHER_SCRIPTS))
 
 
 def _replaced(actor_id: str, table: dict[int, str]) -> str:
     if actor_id.isascii():
         return fold_id(actor_id)
-    letters_and_marks = unicodedata.normalize("NFD", fold_id(actor_id))
-    return unicodedata.normalize("NFC", letters_and_marks.translate(table))
+    return unicodedata.normalize("NFD", fold_id(actor_id)).translate(table)

@@ -394,6 +394,10 @@ def test_a_mark_on_a_letter_hides_no_look_alike(latin: str, cyrillic: str) -> No
         (("Y\u0131lmaz", "Yilmaz"), r"two approvers look alike: 'Y\u0131lmaz' and 'Yilmaz'"),
         (("an\u2010na", "an-na"), r"two approvers look alike: 'an\u2010na' and 'an-na'"),
         (("bob", "c\u0251rol"), "U+0251"),
+        (("ajay", "aj\u0307ay"), r"two approvers look alike: 'ajay' and 'aj\u0307ay'"),
+        (("bob", "bob\ufffc"), "U+FFFC (OBJECT REPLACEMENT CHARACTER)"),
+        (("bob", "bob\u1039"), "U+1039 (MYANMAR SIGN VIRAMA)"),
+        (("bob smith", "bob  smith"), "two spaces in a row"),
     ],
     ids=ascii,
 )

@@ -6,7 +6,7 @@ import pytest
 
 from nexus_control import NexusControlTools
 from nexus_control.actors import Actor
-from nexus_control.errors import ErrorCode
+from nexus_control.errors import ErrorCode, NexusControlError
 from tests.evidence.ssh import ed25519, public_line, signed
 from tests.facade.flow import asked, require_refused, state_of
 from tests.support.governed import ALICE, data_of
@@ -22,6 +22,27 @@ NEAR = [
     "di\u0261na-o'neill",
     "dign\u0251-o'neill",
     "digna-o'nei\u01c0l",
+]
+PAIRS = [
+    *(
+        ("bob", f"bo{drawn_as_nothing}b")
+        for drawn_as_nothing in "\ufffc\U0001d159\U00016fe4\u2800\u200b\ue000\U0005fffe\U00013441"
+    ),
+    *(("bob", f"bob{mark_of_another_script}") for mark_of_another_script in "\u2d7f\u1039\u17d2\u1a60"),
+    *(
+        ("anna-maria", f"anna{dash}maria")
+        for dash in "\u2010\u2012\u2013\u2014\u2015\u4e00\u30fc\u05be\u058a\u2500\u2212"
+    ),
+    *(("anna.maria", f"anna{dot}maria") for dot in "\u00b7\u30fb\u2022\u2027\u22c5\u1427"),
+    ("bill@x.com", "bi\u0307ll@x.com"),
+    ("bill@x.com", "bill\U0001d159@x.com"),
+    ("bill@x.com", "bill\ufffc@x.com"),
+    ("bill@x.com", "bill\U00016fe4@x.com"),
+    ("bill@x.com", "bi\u0307\u0307ll@x.com"),
+    ("b\u00ecll@x.com", "b\u00ec\u0300ll@x.com"),
+    ("ajay", "aj\u0307ay"),
+    ("bob smith", "bob  smith"),
+    ("bob", "b\u25cbb"),
 ]
 
 
@@ -39,6 +60,19 @@ def test_ten_people_who_cannot_be_told_apart_are_one_approval(tools: NexusContro
     assert tools.approve(request_id, person(DIGNA)).success
     for near in NEAR:
         require_refused(tools.approve(request_id, person(near)), ErrorCode.INVALID_ARGUMENT)
+    assert data_of(tools.status(request_id))["active_approvals"] == 1
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS, ids=ascii)
+def test_two_of_one_look_are_no_quorum(tools: NexusControlTools, one: str, other: str) -> None:
+    request_id = asked(tools, min_approvals=2)
+    assert tools.approve(request_id, person(one)).success
+    try:
+        near = person(other)
+    except NexusControlError as refused:
+        assert refused.code is ErrorCode.INVALID_ARGUMENT
+        return
+    require_refused(tools.approve(request_id, near), ErrorCode.INVALID_ARGUMENT)
     assert data_of(tools.status(request_id))["active_approvals"] == 1
 
 

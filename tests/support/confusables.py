@@ -13,6 +13,8 @@ LATIN_NEIGHBOURS = {"Hani", "Kana", "Hira"}
 LOOKALIKE_SCRIPTS = {"Grek", "Cyrl", "Armn", "Cher"}
 NO_SCRIPT = {"Latn", "Zyyy", "Zinh"}
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+PROTOTYPES = {"\u30fc": "-", "\u058a": "-", "\u05be": "-", "\u00b7": "."}
+EN_DASH = "\u2013"
 HOOKED = re.compile("'[A-Za-z]|[A-Za-z]'")
 _SPOOF = "libicui18n.so"
 
@@ -82,6 +84,7 @@ def _drawn_like_ascii(icu: Icu) -> Iterator[tuple[str, str]]:
         if unicodedata.category(character) in HIDDEN or not unicodedata.is_normalized("NFKC", character):
             continue
         drawn = icu.skeleton(character)
+        drawn = PROTOTYPES.get(drawn, drawn)
         if drawn.isascii():
             yield character, drawn
 
@@ -89,7 +92,8 @@ def _drawn_like_ascii(icu: Icu) -> Iterator[tuple[str, str]]:
 def _table_of(icu: Icu, character: str, drawn: str) -> str:
     script = icu.script(character)
     if not icu.is_recommended(character):
-        return "IN_USE" if drawn == "'" or (HOOKED.fullmatch(drawn) and script == "Latn") else "RESTRICTED"
+        in_use = drawn == "'" or character == EN_DASH or (HOOKED.fullmatch(drawn) and script == "Latn")
+        return "IN_USE" if in_use else "RESTRICTED"
     if script in NO_SCRIPT | LOOKALIKE_SCRIPTS | LATIN_NEIGHBOURS:
         return "IN_USE"
     return "OF_OTHER_SCRIPTS"
