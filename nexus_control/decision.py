@@ -264,7 +264,7 @@ def require_may_approve(
     authority: Authority = None,
 ) -> None:
     """Raises INVALID_STATE, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE, ASSURANCE_TOO_LOW, ALREADY_APPROVED, or
-    INVALID_ARGUMENT for an id that looks like that of somebody whose approval counts, or of a requester who may not.
+    INVALID_ARGUMENT for an id that looks like that of somebody who has approved, or of a requester who may not.
 
     `authority` are the approvals that count at dispatch here, by `seq`; None: all.
     """
@@ -286,7 +286,8 @@ def require_may_approve(
             f"{actor.id} has already approved this decision{remedy}",
             {"approver": actor.id, "counts_here": counts_here},
         )
-    _require_other_looks(facts, policy, actor, facts.active_approvals(at, authority))
+    # Of all, also of those that carry no authority now: a signer can be trusted again later.
+    _require_other_looks(facts, policy, actor, facts.active_approvals(at))
 
 
 def require_may_deny(facts: Facts, actor: Actor, at: datetime) -> None:

@@ -135,3 +135,15 @@ def test_a_list_of_approvers_counts_each_look_once(tools: NexusControlTools) -> 
     assert tools.request("g", ALICE, min_approvals=2, approvers=[*both, "bob"]).success
     alone = tools.request("g", person("Yilmaz"), approvers=["Y\u0131lmaz"], allow_requester_approval=False)
     require_refused(alone, ErrorCode.INVALID_ARGUMENT)
+
+
+def test_a_lookalike_of_a_signer_who_is_not_trusted_at_the_moment_may_not_approve(tmp_path: Path) -> None:
+    signers = tmp_path / "allowed_signers"
+    signers.write_text(f"Y\u0131lmaz {public_line(ed25519(1)[0])}\n", encoding="utf-8")
+    tools = NexusControlTools(allowed_signers=signers)
+    request_id = asked(tools, min_approvals=2)
+    text = data_of(tools.approval_statement(request_id, "Y\u0131lmaz"))["statement"]
+    given = {"statement": text, "signature": signed(1, text.encode())}
+    data_of(tools.approve(request_id, person("Y\u0131lmaz"), **given))
+    signers.write_text("# nobody\n")
+    require_refused(tools.approve(request_id, person("Yilmaz")), ErrorCode.INVALID_ARGUMENT)
