@@ -29,6 +29,7 @@ from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
 from nexus_control.execution.spelling import portable
 from nexus_control.execution.supervised import Ended, run_supervised
+from nexus_control.whole_files import is_folder, is_regular
 
 _KEPT_VARIABLES = {"PATH": os.defpath, "LANG": "C.UTF-8"}
 
@@ -63,11 +64,11 @@ class ProcessSettings:
 
     def obstacle_to(self, program: str) -> str | None:
         """Why a program cannot be started in `directory`; None where nothing is known against it."""
-        if not self.directory.is_dir():
+        if not is_folder(self.directory):
             return f"the folder {self.directory} is not there"
         folders = [""] if "/" in program else self.environment["PATH"].split(os.pathsep)
         places = [self.directory / folder / program for folder in folders]
-        found = [place for place in places if place.is_file()]
+        found = [place for place in places if is_regular(place)]
         if any(os.access(place, os.X_OK) for place in found):
             return None
         if found:
