@@ -4,6 +4,7 @@ A file that somebody names to be read once is waited for, as `cat` waits: a FIFO
 What is read more than once, is found beside another file, or comes from a variable must be a regular file.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Generator, Iterable
@@ -14,7 +15,7 @@ from typing import IO
 import typer
 
 from nexus_control.canonical_json import MAX_TEXT_BYTES
-from nexus_control.cli.targets import put
+from nexus_control.cli.targets import descriptor_of, put
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.execution import run_log
 from nexus_control.storage import main_files_of, sqlite_schema
@@ -92,6 +93,8 @@ def require_writable(option: str, path: Path, own: Iterable[Path], read: Iterabl
         raise invalid_argument(option, f"names {path}, which is a folder: name a file in it")
     if any(map(_is_database, main_files_of(real))):
         raise invalid_argument(option, f"names {path}, which is a file of a store: name another")
+    if descriptor_of(path) is None:
+        _require_permitted(option, path, real)
 
 
 def write_bytes(option: str, path: Path, content: bytes) -> None:
@@ -112,6 +115,25 @@ def create_secret(option: str, path: Path, content: bytes) -> None:
 
 def _standard_input() -> AbstractContextManager[IO[bytes]]:
     return nullcontext(sys.stdin.buffer)
+
+
+def _require_permitted(option: str, path: Path, real: Path) -> None:
+    """As far as that can be known before anything is written; of what is no regular file only the writing tells."""
+    try:
+        written = path if _is_there(path) else real.parent
+        written.stat()
+        if (is_regular(written) or is_folder(written)) and not os.access(written, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _unusable(option, path, "written", error) from None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _is_database(path: Path) -> bool:
