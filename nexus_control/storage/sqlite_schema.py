@@ -23,7 +23,6 @@ from pathlib import Path
 
 from nexus_control.errors import NexusControlError
 from nexus_control.storage.faults import damaged, unavailable
-from nexus_control.whole_files import is_folder, is_regular, is_there
 
 APPLICATION_ID = int.from_bytes(b"NxCt", "big")
 
@@ -244,13 +243,13 @@ def require_usable_path(path: Path) -> None:
 
 
 def _require_writable(path: Path) -> None:
-    if is_folder(path):
+    if path.is_dir():
         raise unavailable(f"{path} is a folder: name a file in it", path=str(path))
-    if not is_folder(path.parent):
+    if not path.parent.is_dir():
         raise unavailable(f"{path.parent} is not a folder: create it first", path=str(path))
-    if is_there(path) and not is_regular(path):
+    if path.exists() and not path.is_file():
         raise unavailable(f"{path} is not a regular file: choose another path", path=str(path))
-    if is_there(path) and path.stat().st_nlink > 1:
+    if path.exists() and path.stat().st_nlink > 1:
         raise unavailable(
             f"{path} has a second name (a hard link), under which SQLite would keep another WAL: remove that name",
             path=str(path),
@@ -261,7 +260,7 @@ def _require_writable(path: Path) -> None:
             " folder instead",
             path=str(path),
         )
-    if not os.access(path if is_there(path) else path.parent, os.W_OK):
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise unavailable(f"{path} may not be written: check its permissions", path=str(path))
 
 

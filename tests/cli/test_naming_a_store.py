@@ -292,9 +292,9 @@ UNREACHABLE = {
     "import shut/f": "FILE",
     "log export -o shut/new": "--output",
     "key generate shut/k": "FILE",
-    "verify store.db.key --allowed-signers shut/f": "--allowed-signers",
-    "approve ID --yes --allowed-signers store.db.key --sign shut/k": "--sign",
-    "approve ID --yes --allowed-signers store.db.key --signature shut/k.sig": "--statement",
+    "verify signers --allowed-signers shut/f": "--allowed-signers",
+    "approve ID --yes --allowed-signers signers --sign shut/k": "--sign",
+    "approve ID --yes --allowed-signers signers --signature shut/k.sig": "--statement",
 }
 
 
@@ -304,7 +304,7 @@ def test_a_folder_that_one_may_not_search_is_a_fault_of_its_option(tmp_path: Pat
     request_id = commands.answer("request", "g")["request_id"]
     (tmp_path / "signers").touch()
     (tmp_path / "shut").mkdir(0)
-    line = words.replace("ID", request_id).replace("store.db.key", "signers")
+    line = words.replace("ID", request_id)
     ran = without_privilege(tmp_path, f"{sys.executable} -m nexus_control --db store.db {line} --json")
     assert (ran.returncode, field(json.loads(ran.stdout))) == (2, UNREACHABLE[words])
 
