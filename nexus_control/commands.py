@@ -8,7 +8,8 @@ A command does the same from every folder, in every shell of POSIX:
   `typer.py` in a repository that somebody cloned is not imported. `-E` keeps off what PYTHONPATH names, for an empty
   or relative entry of it is that folder again; only where this package itself lies on PYTHONPATH is that needed.
 * Files are named absolutely. An argument that begins with `-` stands at the end, after `--`.
-* Each word is quoted for the shell. What does not print is spelled by `printf`, so that it is seen and can be copied.
+* Each word is quoted for the shell. What does not print is spelled by `printf`, so that it is seen and can be copied;
+  but for line ends at the end of a word, which a shell takes off what `printf` says. They stand there as they are.
 * A URL loses its password.
 """
 
@@ -67,6 +68,14 @@ def approving(
     return shell_line(command("approve", argument=request_id, options=options))
 
 
+def absolute(path: Path) -> Path:
+    """The path from the root on. Where the working folder is gone it is the path as it is: nothing is there."""
+    try:
+        return path.absolute()
+    except OSError:
+        return path
+
+
 def shell_line(words: list[str]) -> str:
     """The words as one line for a shell."""
     return " ".join(map(_quoted, words))
@@ -86,12 +95,12 @@ def without_password(place: str) -> str:
 
 def _launcher() -> list[str]:
     named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    is_on_python_path = any(path and str(Path(path).absolute()) == _PACKAGE_FOLDER for path in named)
+    is_on_python_path = any(path and str(absolute(Path(path))) == _PACKAGE_FOLDER for path in named)
     return [sys.executable, "-P", *([] if is_on_python_path else ["-E"]), "-m", "nexus_control"]
 
 
 def _word(value: str | Path) -> str:
-    return str(value.absolute()) if isinstance(value, Path) else value
+    return str(absolute(value)) if isinstance(value, Path) else value
 
 
 def _quoted(word: str) -> str:
@@ -99,8 +108,10 @@ def _quoted(word: str) -> str:
         return word
     if word.isprintable():
         return shlex.quote(word)
+    kept = word.rstrip("\n")
     octets = "".join(
         chr(octet) if chr(octet).isascii() and chr(octet).isalnum() else f"\\{octet:03o}"
-        for octet in os.fsencode(word)
+        for octet in os.fsencode(kept)
     )
-    return f"\"$(printf '{octets}')\""
+    begun = shlex.quote(kept) if kept.isprintable() else f"\"$(printf '{octets}')\""
+    return begun if kept == word else f"{begun}'{word.removeprefix(kept)}'"

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from nexus_control.actors import Actor, id_problem, require_new_actor
 from nexus_control.clock import SYSTEM_CLOCK, Clock
+from nexus_control.commands import absolute
 from nexus_control.errors import invalid_argument
 from nexus_control.events import EventType, Payload, StoredEvent, parse_event_type
 from nexus_control.payloads import TemplateCreatedPayload
@@ -47,7 +48,7 @@ class DecisionStore:
         busy_timeout: float = BUSY_SECONDS,
     ) -> None:
         self.clock = clock
-        self.allowed_signers = Path(allowed_signers).absolute() if allowed_signers is not None else None
+        self.allowed_signers = absolute(Path(allowed_signers)) if allowed_signers is not None else None
         self._recent = Recent()
         self._storage = (
             storage if storage is not None else open_storage(path_or_url, busy_seconds=busy_timeout)

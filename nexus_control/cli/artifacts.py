@@ -28,7 +28,7 @@ from nexus_control.cli.frame import (
 )
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import print_document
-from nexus_control.errors import invalid_argument
+from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.execution.opening import opened_router
 from nexus_control.integrity import sha256_hex
 from nexus_control.store import DecisionStore
@@ -97,6 +97,9 @@ def audit(
     frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
+        read = [sign, run_bundle, config]
+        if output is not None:
+            frame.require_writable("--output", output, read)
         recorded = _run_bundle(store, frame.path, decision_id, run_bundle, embed, config, router)
         values = {
             "decision_id": decision_id,
@@ -106,7 +109,7 @@ def audit(
         }
         checked = door.validated(door.ExportAuditPackageArguments, values)
         if sign is not None:
-            return _signed(frame, store, checked, sign, output)
+            return _signed(frame, store, checked, sign, output, read)
         data = exporting.export_audit_package(store, checked)
         return _written(frame, "package", data["package"], data["digest"], output)
 
@@ -179,20 +182,26 @@ def _signed(
     arguments: door.ExportAuditPackageArguments,
     key: Path,
     output: Path | None,
+    read: list[Path | None],
 ) -> Data:
     if output is None:
         raise invalid_argument("--sign", "needs --output: the envelope is a file beside the package's")
     from nexus_control.evidence.keys import private_from_pem
 
-    frame.require_writable("--output", output)
     envelope = envelope_beside(output)
-    frame.require_writable("--output", envelope)
+    frame.require_writable("--output", envelope, read)
     content = read_bytes("--sign", key)
     with blaming("--sign", str(key)):
         signer = private_from_pem(content)
     data = exporting.export_signed_package(store, arguments, signer, producer=f"nexus-control {__version__}")
-    saved = _saved(frame, data["canonical_json"].encode(), data["digest"], output)
     frame.write_bytes("--output", envelope, data["envelope"].encode())
+    try:
+        saved = _saved(frame, data["canonical_json"].encode(), data["digest"], output)
+    except NexusControlError as fault:
+        fault.next = (
+            f"Correct the named field and call again; {envelope} is written, and is of no package yet."
+        )
+        raise
     return {**saved, "envelope": str(envelope), "signed_by": data["signed_by"]}
 
 

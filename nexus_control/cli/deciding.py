@@ -42,6 +42,7 @@ from nexus_control.render.will_run import NOT_AT_HAND
 from nexus_control.storage import IN_MEMORY
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import deciding, requesting, views
+from nexus_control.whole_files import is_regular
 
 DEFAULT_CONFIG = Path("nexus-control.toml")
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -341,7 +342,7 @@ def _require_consent(question: str) -> None:
 
 def config_or_default(given: Path | None) -> Path | None:
     """The file of the adapters that is at hand, if there is one."""
-    return given or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
+    return given or (DEFAULT_CONFIG if is_regular(DEFAULT_CONFIG) else None)
 
 
 @contextmanager

@@ -1,5 +1,10 @@
-"""Files that people name. A fault names the option, and is one of usage."""
+"""Files that people name. A fault names the option, and is one of usage.
 
+A file that somebody names to be read once is waited for, as `cat` waits: a FIFO, a terminal, a process substitution.
+What is read more than once, is found beside another file, or comes from a variable must be a regular file.
+"""
+
+import errno
 import os
 import sys
 from collections.abc import Generator, Iterable
@@ -7,22 +12,45 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
+import typer
+
 from nexus_control.canonical_json import MAX_TEXT_BYTES
-from nexus_control.cli.targets import put
+from nexus_control.cli.targets import descriptor_of, put
 from nexus_control.errors import NexusControlError, invalid_argument
-from nexus_control.whole_files import create_file
+from nexus_control.execution import run_log
+from nexus_control.storage import main_files_of, sqlite_schema
+from nexus_control.whole_files import (
+    create_file,
+    is_database_in_use,
+    is_folder,
+    is_regular,
+    read_head,
+    read_regular,
+)
 
 _STANDARD_INPUT = Path("-")
+_SQLITE = b"SQLite format 3\0"
+_APPLICATION_ID = slice(68, 72)
+"""Where that stands in a database (https://sqlite.org/fileformat.html, 1.3)."""
 
 
-def read_bytes(option: str, path: Path) -> bytes:
+def output_file(given: str) -> Path:
+    """The file that an option names for something new. A Path would forget that the name says it is a folder."""
+    if given.endswith("/") and not is_folder(given):
+        raise typer.BadParameter(f"{given} is not a folder.")
+    return Path(given)
+
+
+def read_bytes(option: str, path: Path, *, waits: bool = True) -> bytes:
     """The content of a file, or of standard input (-). Raises INVALID_ARGUMENT.
 
     A file that SQLite has open here is left alone: to close it would give back the locks of every store on it.
     """
-    if Path(f"{os.path.realpath(path)}-shm").exists():
-        raise invalid_argument(option, f"names {path}, which is a database in use")
     try:
+        if is_database_in_use(path):
+            raise invalid_argument(option, f"names {path}, which is a database in use")
+        if not waits:
+            return read_regular(path, MAX_TEXT_BYTES)
         with _standard_input() if path == _STANDARD_INPUT else path.open("rb") as file:
             content = file.read(MAX_TEXT_BYTES + 1)
     except OSError as error:
@@ -49,13 +77,24 @@ def blaming(option: str, given: str) -> Generator[None]:
         raise invalid_argument(option, f"{given} is not taken: {fault.message}") from None
 
 
-def require_writable(option: str, path: Path, own: Iterable[Path]) -> None:
-    """That a file can be put there, and is none of the store's own, whatever it is called. Raises INVALID_ARGUMENT."""
-    real = Path(os.path.realpath(path))
+def require_writable(option: str, path: Path, own: Iterable[Path], read: Iterable[Path] = ()) -> None:
+    """That a file can be put there, whatever it is called: that it is none of the store's own, nor of what the command
+    reads, nor a database of nexus-control or what lies beside one. Raises INVALID_ARGUMENT.
+    """
+    try:
+        real = Path(os.path.realpath(path))
+    except OSError as error:
+        raise _unusable(option, path, "written", error) from None
     if any(real == each or _is_same_file(path, each) for each in own):
         raise invalid_argument(option, f"names {path}, which is a file of the store itself: name another")
-    if real.is_dir():
+    if is_regular(path) and is_one_of(path, read):
+        raise invalid_argument(option, f"names {path}, which this command reads: name another")
+    if is_folder(real):
         raise invalid_argument(option, f"names {path}, which is a folder: name a file in it")
+    if any(map(_is_database, main_files_of(real))):
+        raise invalid_argument(option, f"names {path}, which is a file of a store: name another")
+    if descriptor_of(path) is None:
+        _require_permitted(option, path, real)
 
 
 def write_bytes(option: str, path: Path, content: bytes) -> None:
@@ -76,6 +115,46 @@ def create_secret(option: str, path: Path, content: bytes) -> None:
 
 def _standard_input() -> AbstractContextManager[IO[bytes]]:
     return nullcontext(sys.stdin.buffer)
+
+
+def _require_permitted(option: str, path: Path, real: Path) -> None:
+    """As far as that can be known before anything is written; of what is no regular file only the writing tells."""
+    try:
+        written = path if _is_there(path) else real.parent
+        written.stat()
+        if (is_regular(written) or is_folder(written)) and not os.access(written, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _unusable(option, path, "written", error) from None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_database(path: Path) -> bool:
+    """Whether a database of ours is there, or one in use. This process has none open but the command's own, which is
+    known by its name already.
+    """
+    if not is_regular(path):
+        return False
+    if is_database_in_use(path):
+        return True
+    try:
+        head = read_head(path, _APPLICATION_ID.stop)
+    except OSError:
+        return False
+    ours = (sqlite_schema.APPLICATION_ID, run_log.APPLICATION_ID)
+    return head.startswith(_SQLITE) and int.from_bytes(head[_APPLICATION_ID], "big") in ours
+
+
+def is_one_of(path: Path, others: Iterable[Path]) -> bool:
+    """Whether that is one of these files, by whatever name."""
+    return any(_is_same_file(path, each) for each in others)
 
 
 def _is_same_file(path: Path, other: Path) -> bool:

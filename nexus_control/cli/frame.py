@@ -16,7 +16,7 @@ import os
 import pwd
 import signal
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,14 @@ from typing import Annotated, Any, cast
 import typer
 
 from nexus_control.actors import Actor
-from nexus_control.cli.files import create_secret, require_writable, write_bytes
+from nexus_control.cli.files import (
+    blaming,
+    create_secret,
+    is_one_of,
+    output_file,
+    require_writable,
+    write_bytes,
+)
 from nexus_control.cli.interrupting import end_by
 from nexus_control.cli.screen import Mark, Screen, print_json
 from nexus_control.cli.streams import PrintingFailed
@@ -35,6 +42,7 @@ from nexus_control.payloads import Assurance
 from nexus_control.results import fault_of
 from nexus_control.storage import files_of, is_file, place_of
 from nexus_control.store import DecisionStore
+from nexus_control.whole_files import is_folder
 
 Data = dict[str, Any]
 Done = Callable[[Data], str | None]
@@ -72,6 +80,7 @@ Output = Annotated[
         "--output",
         "-o",
         metavar="FILE",
+        parser=output_file,
         callback=_unless_standard,
         help="Write it here rather than to standard output, which is also -.",
     ),
@@ -111,7 +120,11 @@ class Frame:
         """Where the store is, whatever the folder and the links through which it was named. Raises INVALID_ARGUMENT."""
         if self.database == "":
             raise invalid_argument("--db", "is empty: name the database")
-        return place_of(DEFAULT_DATABASE if self.database is None else self.database)
+        named = DEFAULT_DATABASE if self.database is None else self.database
+        if named.endswith("/") and not is_folder(named):
+            raise invalid_argument("--db", f"names {named}, which is not a folder; a database is a file")
+        with blaming("--db", named):
+            return place_of(named)
 
     def with_options(self, database: str | None, as_json: bool, allowed_signers: Path | None) -> "Frame":
         return Frame(
@@ -128,6 +141,11 @@ class Frame:
     def store(self, *, makes: bool = False) -> DecisionStore:
         """The store; `makes` says that it may begin here. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
         self.require_place(makes=makes)
+        signers = self.allowed_signers
+        if signers is not None and is_one_of(signers, files_of(self.path)):
+            raise invalid_argument(
+                "--allowed-signers", f"names {signers}, which is a file of the store itself"
+            )
         return DecisionStore(self.path, allowed_signers=self.allowed_signers)
 
     def require_place(self, *, makes: bool) -> None:
@@ -135,14 +153,26 @@ class Frame:
         if is_file(self.path):
             _require_usable(Path(self.path), makes=makes)
 
-    def require_writable(self, option: str, path: Path) -> None:
-        """That a file can be put there, and is none of the store's own. Raises INVALID_ARGUMENT."""
-        require_writable(option, path, files_of(self.path))
+    def require_writable(self, option: str, path: Path, read: Sequence[Path | None] = ()) -> None:
+        """That a file can be put there: it is none of the store's own, nor one of those that the command reads. Raises
+        INVALID_ARGUMENT.
+        """
+        inputs = [each for each in (*read, self.allowed_signers) if each is not None]
+        require_writable(option, path, self._own_files(), inputs)
 
-    def write_bytes(self, option: str, path: Path, content: bytes) -> None:
-        """Write what a person named, as `cp` would; never over the store's own files. Raises INVALID_ARGUMENT."""
-        self.require_writable(option, path)
+    def write_bytes(self, option: str, path: Path, content: bytes, read: Sequence[Path | None] = ()) -> None:
+        """Write what a person named, as `cp` would, where `require_writable` lets it. Raises INVALID_ARGUMENT."""
+        self.require_writable(option, path, read)
         write_bytes(option, path, content)
+
+    def _own_files(self) -> tuple[Path, ...]:
+        """The store's; none where no store is named and the folder of the usual one is gone."""
+        try:
+            return files_of(self.path)
+        except NexusControlError:
+            if self.database is not None:
+                raise
+            return ()
 
     def create_secret(self, option: str, path: Path, content: bytes) -> None:
         """Create a file for its owner alone, where none was. Raises INVALID_ARGUMENT."""
@@ -151,14 +181,16 @@ class Frame:
 
 
 def _require_usable(database: Path, *, makes: bool) -> None:
-    if database.is_dir():
+    if is_folder(database):
         raise invalid_argument("--db", f"names {database}, which is a folder: name a file in it")
     try:
         is_there = database.stat().st_size > 0
     except FileNotFoundError:
         is_there = False
-    except OSError:
-        return  # the storage says what is wrong
+    except OSError as error:
+        raise invalid_argument(
+            "--db", f"names {database}, which cannot be looked at: {error.strerror}"
+        ) from None
     if not is_there and not makes:
         raise NexusControlError(
             ErrorCode.STORE_UNAVAILABLE,
@@ -197,11 +229,39 @@ def carry_out(
     `done` as for `answer`.
     """
 
-    def run() -> Data:
-        with frame.store(makes=makes) as store:
-            return action(store)
+    signed: str | None = None
 
-    return answer(frame, run, show, done)
+    def run() -> Data:
+        nonlocal signed
+        with frame.store(makes=makes) as store:
+            before = _signed_beside(frame)
+            data = action(store)
+            signed = _newly_signed(before, _signed_beside(frame))
+            return data
+
+    return answer(frame, run, show, lambda data: (done(data) if done is not None else None) or signed)
+
+
+def _signed_beside(frame: Frame) -> list[tuple[int, int] | None]:
+    """Which key and which checkpoint lie beside the store: commands make them that are asked for something else."""
+    return [_identity_of(f"{frame.path}{suffix}") for suffix in (".key", ".checkpoint")]
+
+
+def _identity_of(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _newly_signed(before: Sequence[object], after: Sequence[object]) -> str | None:
+    had_key, had_checkpoint = (earlier == later for earlier, later in zip(before, after, strict=True))
+    if had_key:
+        return None if had_checkpoint else "A new checkpoint of the log was signed and kept beside the store"
+    if had_checkpoint:
+        return "A key was made for the log"
+    return "A key was made for the log, and a checkpoint signed and kept beside the store"
 
 
 def answer(

@@ -27,6 +27,7 @@ from nexus_control.errors import NexusControlError
 from nexus_control.storage.faults import is_damage
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import listing
+from nexus_control.whole_files import is_regular, is_there
 
 if TYPE_CHECKING:
     from nexus_control.beside import Finding
@@ -92,7 +93,7 @@ def doctor(
 
     def run() -> Data:
         place = Path(frame.path)
-        if place.is_file() and not place.stat().st_size:
+        if is_regular(place) and not place.stat().st_size:
             return _report(frame, [_emptied(frame.path)], {}, None)
         try:
             store = frame.store()
@@ -163,7 +164,7 @@ def _entries(store: DecisionStore) -> int | None:
 def _emptied(path: str) -> "Fault":
     from nexus_control.upkeep import Fault
 
-    left = [f"{path}.{name}" for name in _LEFT_BESIDE if Path(f"{path}.{name}").exists()]
+    left = [f"{path}.{name}" for name in _LEFT_BESIDE if is_there(f"{path}.{name}")]
     said = f": {', '.join(left)} beside it says that there was a store in it" if left else ""
     return Fault(code="STORE_EMPTIED", detail=f"{path} is an empty file, and no store{said}")
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from nexus_control.cli.deciding import DEFAULT_CONFIG
+from nexus_control.cli.deciding import config_or_default
 from nexus_control.cli.frame import (
     AllowedSigners,
     AsJson,
@@ -63,7 +63,7 @@ def install(
     frame = frame_of(context, db, as_json, allowed_signers)
 
     def run() -> Data:
-        serving = _serving(frame, config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None))
+        serving = _serving(frame, config_or_default(config))
         if host in COMMANDS:
             return {"host": host, "command": [*COMMANDS[host], *serving]}
         if host not in FILES:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nexus_control.cli.files import output_file
 from nexus_control.cli.frame import AsJson, Data, Database, answer, carry_out, frame_of
 from nexus_control.cli.screen import Mark, Screen, columns
 from nexus_control.errors import NexusControlError, invalid_argument
@@ -38,7 +39,9 @@ def generate(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="FILE", help="Where to put a key for signing packages. Default: the log's key."
+            metavar="FILE",
+            parser=output_file,
+            help="Where to put a key for signing packages. Default: the log's key.",
         ),
     ] = None,
     db: Database = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nexus_control import arguments as door
 from nexus_control.cli.files import read_bytes, read_text
 from nexus_control.cli.frame import (
     AsJson,
@@ -66,6 +67,7 @@ def checkpoint(
     def run(store: DecisionStore) -> Data:
         from nexus_control import checkpoints
 
+        _require_writable(frame, output)
         published = checkpoints.publish(store)
         data = {**_checkpoint(published.checkpoint), "key": str(published.verifier)}
         return _written(frame, data, "checkpoint", published.note, output)
@@ -89,9 +91,11 @@ def prove(
     def run(store: DecisionStore) -> Data:
         from nexus_control import checkpoints
 
-        decision = store.load(decision_id)
+        _require_writable(frame, output)
+        checked = door.validated(door.StatusArguments, {"request_id": decision_id})
+        decision = store.load(checked.request_id)
         last = decision.facts.event_count - 1
-        proof = checkpoints.prove(store, decision_id, decision.generation, last)
+        proof = checkpoints.prove(store, decision.decision_id, decision.generation, last)
         data = {"request_id": decision_id, "index": proof.index, "leaf": f"sha256:{decision.head}"}
         return _written(frame, data, "proof", proof.to_text(), output)
 
@@ -199,6 +203,12 @@ def verify(
 
 def _checkpoint(checkpoint: "Checkpoint") -> Data:
     return {"origin": checkpoint.origin, "size": checkpoint.size, "root": to_base64(checkpoint.root)}
+
+
+def _require_writable(frame: Frame, output: Path | None) -> None:
+    """Before anything is signed."""
+    if output is not None:
+        frame.require_writable("--output", output)
 
 
 def _written(frame: Frame, data: Data, kind: str, text: str, output: Path | None) -> Data:

@@ -76,9 +76,18 @@ def _misused(error: typer.BadParameter) -> int:
     if "--json" not in sys.argv:
         error.show()
     else:
-        fault = NexusControlError(ErrorCode.INVALID_ARGUMENT, error.format_message())
+        named = [] if error.param is None else sorted(error.param.opts, key=len)[-1:]
+        fields = [{"field": _field(each), "problem": error.message} for each in named]
+        fault = NexusControlError(
+            ErrorCode.INVALID_ARGUMENT, error.format_message(), {"fields": fields} if fields else None
+        )
         refuse(Frame(as_json=True), fault)
     return USAGE
+
+
+def _field(name: str) -> str:
+    """A parameter as the help names it: an argument in capitals."""
+    return name if name.startswith("-") else name.upper()
 
 
 def _tell_version(asked: bool) -> None:

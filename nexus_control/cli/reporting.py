@@ -37,7 +37,7 @@ def report(
         data = {"ok": evidence.ok, "digest": evidence.digest}
         if output is None:
             return data | {"html": html}
-        frame.write_bytes("--output", output, html.encode())
+        frame.write_bytes("--output", output, html.encode(), [file])
         return data | {"path": str(output), "bytes": len(html.encode())}
 
     def show(screen: Screen, data: Data) -> None:

@@ -31,11 +31,12 @@ from nexus_control.cli.frame import (
 )
 from nexus_control.cli.screen import Screen
 from nexus_control.cli.streams import print_document
-from nexus_control.commands import USUAL_KEY, shell_line
+from nexus_control.commands import USUAL_KEY, absolute, shell_line
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.statement import NAMESPACE
 from nexus_control.payloads import SignedStatement
 from nexus_control.store import DecisionStore
+from nexus_control.whole_files import is_regular, is_there
 
 SignKey = Annotated[
     Path | None,
@@ -121,8 +122,8 @@ class Signing:
                 "--statement",
                 f"is needed: {signature.name} does not end in {_SUFFIX}, so nothing tells its name",
             )
-        statement = self.statement or signature.with_suffix("")
-        if self.statement is None and not statement.is_file():
+        statement = self.statement or Path(str(signature).removesuffix(_SUFFIX))
+        if self.statement is None and not is_regular(statement):
             raise invalid_argument("--statement", f"is needed: there is no {statement} beside the signature")
         return read_text("--statement", statement)
 
@@ -153,6 +154,8 @@ def statement(
     def run(store: DecisionStore) -> Data:
         if expires_at is not None and verdict != "approve":
             raise invalid_argument("--expires-at", "is for --verdict approve: nothing else runs out")
+        if output is not None:
+            frame.require_writable("--output", output)
         data = _state(store, request_id, identity(acting_as)[0], verdict, expires_at)
         if output is None:
             return data
@@ -169,7 +172,7 @@ def statement(
 
 def _advise(frame: Frame, data: Data, acting_as: str | None, output: Path | None) -> None:
     """What to run next, on standard error: standard output holds the bytes alone."""
-    screen, file = Screen(sys.stderr), (output or Path(_EXAMPLE_FILE)).absolute()
+    screen, file = Screen(sys.stderr), absolute(output or Path(_EXAMPLE_FILE))
     if output is None:
         screen.blank()
         screen.prose(f"Once these very bytes are in a file ({file}: --output writes it), sign them:")
@@ -178,7 +181,7 @@ def _advise(frame: Frame, data: Data, acting_as: str | None, output: Path | None
     screen.verbatim(shell_line([_SIGNER, "-Y", "sign", "-f", USUAL_KEY, "-n", NAMESPACE, str(file)]))
     screen.prose("Then hand both in:")
     options = {
-        "--signature": file.with_name(f"{file.name}{_SUFFIX}"),
+        "--signature": Path(f"{file}{_SUFFIX}"),
         "--reason": None if data["verdict"] == "approve" else "WHY",
         "--as": acting_as,
         "--allowed-signers": frame.allowed_signers,
@@ -196,7 +199,11 @@ def require_basis_of(statement: str, shown: str | None) -> None:
 def _require_may_sign(store: DecisionStore, actor: Actor, key: Path) -> None:
     from nexus_control.usecases.signing import require_may_sign
 
-    if key.exists() or _public_half(key).exists():  # else ssh-keygen says that there is no such key
+    if is_there(key) and not is_regular(key):
+        raise invalid_argument(
+            "--sign", f"names {key}, which is not a regular file: it is read more than once"
+        )
+    if is_there(key) or is_there(_public_half(key)):  # else ssh-keygen says that there is no such key
         require_may_sign(store, actor.id, _public_line(key))
 
 
@@ -206,7 +213,7 @@ def _public_line(key: Path) -> str | None:
 
     for file in (key, _public_half(key)):
         try:
-            line = public_line_in(read_bytes("--sign", file).decode(errors="replace"))
+            line = public_line_in(read_bytes("--sign", file, waits=False).decode(errors="replace"))
         except NexusControlError:
             continue
         if line is not None:
@@ -215,7 +222,7 @@ def _public_line(key: Path) -> str | None:
 
 
 def _public_half(key: Path) -> Path:
-    return key.with_name(f"{key.name}.pub")
+    return Path(f"{key}.pub")
 
 
 def _state(store: DecisionStore, request_id: str, actor: Actor, verdict: str, expires_at: str | None) -> Data:

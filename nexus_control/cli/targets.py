@@ -34,7 +34,7 @@ _TAKES_NO_DRAFT: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, e
 
 def put(path: Path, content: bytes) -> None:
     """Write `content` to what `path` names."""
-    if (descriptor := _descriptor_of(path)) is not None:
+    if (descriptor := descriptor_of(path)) is not None:
         _write(os.dup(descriptor), content)
         return
     real = Path(os.path.realpath(path))
@@ -51,7 +51,7 @@ def put(path: Path, content: bytes) -> None:
         _overwrite(path, content)
 
 
-def _descriptor_of(path: Path) -> int | None:
+def descriptor_of(path: Path) -> int | None:
     """The descriptor of this process that a path names, links followed."""
     name = os.path.abspath(path)  # noqa: PTH100 - Path.absolute() leaves `..` in it
     for _ in range(_MOST_LINKS):

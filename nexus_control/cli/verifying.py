@@ -13,11 +13,20 @@ import typer
 from nexus_control.canonical_json import parse_json_object
 from nexus_control.cli.artifacts import envelope_beside
 from nexus_control.cli.files import blaming, read_bytes, read_text
-from nexus_control.cli.frame import NOT_VERIFIED, AllowedSigners, AsJson, Data, answer, frame_of
+from nexus_control.cli.frame import (
+    NOT_VERIFIED,
+    AllowedSigners,
+    AsJson,
+    Data,
+    answer,
+    frame_of,
+    from_environment,
+)
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.errors import invalid_argument
 from nexus_control.evidence.base64_text import from_base64
 from nexus_control.evidence.trust import Attached, Trust
+from nexus_control.whole_files import is_regular
 
 if TYPE_CHECKING:
     from nexus_control.evidence.verify import Level
@@ -138,7 +147,9 @@ def verify(
 
     def run() -> Data:
         trust = Trust(
-            allowed_signers=_signers(frame.allowed_signers),
+            allowed_signers=_signers(
+                frame.allowed_signers, waits=frame.allowed_signers != from_environment().allowed_signers
+            ),
             package_keys=_package_keys(package_key),
             log_keys=_verifiers("--log-key", log_key),
             witnesses=_verifiers("--witness", witness),
@@ -202,12 +213,12 @@ def _level(given: str | None) -> "Level":
     raise invalid_argument("--require", f"must be one of {', '.join(LEVELS)}")
 
 
-def _signers(file: Path | None) -> bytes | None:
+def _signers(file: Path | None, *, waits: bool) -> bytes | None:
     from nexus_control.evidence.allowed_signers import parse_allowed_signers
 
     if file is None:
         return None
-    content = read_bytes("--allowed-signers", file)
+    content = read_bytes("--allowed-signers", file, waits=waits)
     with blaming("--allowed-signers", str(file)):
         parse_allowed_signers(content)
     return content
@@ -260,9 +271,9 @@ def _hashes(file: Path | None) -> list[str]:
 
 def _envelope(package: Path, given: Path | None) -> bytes | None:
     beside = envelope_beside(package)
-    if given is None and not beside.is_file():
+    if given is None and not is_regular(beside):
         return None
-    return read_bytes("--envelope", given or beside)
+    return read_bytes("--envelope", beside, waits=False) if given is None else read_bytes("--envelope", given)
 
 
 def _text(option: str, file: Path | None) -> str | None:

@@ -23,12 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar, cast
 
+from nexus_control.canonical_json import MAX_TEXT_BYTES
+from nexus_control.commands import absolute
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import Adapter, Adapters
 from nexus_control.execution.argv_template import ArgvTemplate
 from nexus_control.execution.plan import MAX_NAME_LENGTH
 from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, CallAdapter, ProcessSettings
 from nexus_control.records import check, decode, problems_of
+from nexus_control.whole_files import is_folder, read_regular
 
 _MAX_TIMEOUT_SECONDS = 86_400
 _MAX_OUTPUT_BYTES = 64 * 1024 * 1024
@@ -101,7 +104,7 @@ class _Source:
 
     def read(self) -> dict[str, object]:
         try:
-            return tomllib.loads(self.path.read_text(encoding="utf-8"))
+            return tomllib.loads(read_regular(self.path, MAX_TEXT_BYTES).decode())
         except OSError as error:
             self.refuse(f"cannot be read ({error.strerror})")
         except (ValueError, RecursionError) as error:
@@ -130,8 +133,8 @@ class _Source:
     def settings(self, table: _SubprocessTable, key: str) -> ProcessSettings:
         if os.name != "posix":
             self.refuse(f"{key}.kind 'subprocess' needs a POSIX system")
-        base = self.path.absolute().parent
-        if not (base / table.cwd).is_dir():
+        base = absolute(self.path).parent
+        if not is_folder(base / table.cwd):
             self.refuse(f"{key}.cwd {table.cwd!r} is not a folder")
         return ProcessSettings(
             base=base,

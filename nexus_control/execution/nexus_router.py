@@ -22,6 +22,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.execution.plan import MAX_PLAN_BYTES, plan_invalid
 from nexus_control.execution.spelling import bounded, spell
+from nexus_control.whole_files import is_there
 
 
 class AdapterRegistry(Protocol):
@@ -87,7 +88,7 @@ class NexusRouterBridge:
     def require_ready(self, adapter_id: str, dry_run: bool, plan: str | None) -> None:
         database = Path(self._db_path)
         if self._db_path != ":memory:" and not os.access(
-            database if database.exists() else database.parent, os.W_OK
+            database if is_there(database) else database.parent, os.W_OK
         ):
             raise NexusControlError(
                 ErrorCode.ROUTER_NOT_READY,

@@ -30,7 +30,7 @@ from nexus_control.storage.sqlite_schema import require_usable_path
 RunEvent: TypeAlias = tuple[str, Mapping[str, object]]
 """An event's type and payload; the payload is inside the canonical domain."""
 
-_APPLICATION_ID = 0x4E58524C  # "NXRL"
+APPLICATION_ID = 0x4E58524C  # "NXRL"
 _VERSION = 1
 _SCHEMA = """
 CREATE TABLE runs (
@@ -70,7 +70,7 @@ class RunLog:
 
     def __init__(self, path: str | Path, clock: Clock) -> None:
         self._clock = clock
-        file = None if path == ":memory:" else Path(path).resolve()
+        file = None if path == ":memory:" else Path(os.path.realpath(path))
         if file is not None:
             require_usable_path(file)
         with _translated():
@@ -161,7 +161,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
 def _is_run_log(connection: sqlite3.Connection) -> bool:
     """False for a file that is still empty. Raises STORE_UNAVAILABLE for one that is something else."""
     identity = (_pragma(connection, "application_id"), _pragma(connection, "user_version"))
-    if identity == (_APPLICATION_ID, _VERSION):
+    if identity == (APPLICATION_ID, _VERSION):
         return True
     if identity != (0, 0) or connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
         raise NexusControlError(ErrorCode.STORE_UNAVAILABLE, "the file is not a run log of this version")
@@ -173,7 +173,7 @@ def _create(connection: sqlite3.Connection) -> None:
     triggers = [_TRIGGER.format(table=t, verb=v) for t in ("runs", "events") for v in ("UPDATE", "DELETE")]
     for statement in (*statements, *triggers):
         connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {_VERSION}")
 
 

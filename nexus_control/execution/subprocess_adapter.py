@@ -30,6 +30,7 @@ from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
 from nexus_control.execution.spelling import portable
 from nexus_control.execution.supervised import Ended, run_supervised
+from nexus_control.whole_files import is_regular
 
 _KEPT_VARIABLES = {"PATH": os.defpath, "LANG": "C.UTF-8"}
 
@@ -68,7 +69,7 @@ class ProcessSettings:
             return f"the folder {self.directory} is not there, or may not be entered"
         folders = [""] if "/" in program else self.environment["PATH"].split(os.pathsep)
         places = [self.directory / folder / program for folder in folders]
-        found = [place for place in places if _is_file(place)]
+        found = [place for place in places if is_regular(place)]
         if any(os.access(place, os.X_OK) for place in found):
             return None
         if found:
@@ -228,13 +229,6 @@ class CallAdapter:
 
     def _argv(self, call: Call, file: str) -> list[str]:
         return [*self._command, "call", call.tool, call.method, "--json-args-file", file]
-
-
-def _is_file(place: Path) -> bool:
-    try:
-        return place.is_file()
-    except OSError:  # in a folder that may not be searched; the system goes on to the next one, too
-        return False
 
 
 def _json_args(call: Call) -> str:

@@ -15,6 +15,7 @@ from nexus_control.toolset.asking import SILENCE_SECONDS
 from nexus_control.toolset.table import TOOLS
 from nexus_control.toolset.tool import PREFIX, Approvals, NameStyle, Tool, ToolContext
 from nexus_control.usecases.settling import recover
+from nexus_control.whole_files import is_regular
 
 _READ_ONLY_TOOLS = frozenset(PREFIX + tool for tool in ("status", "inspect", "template.get", "template.list"))
 
@@ -44,7 +45,7 @@ class Settings:
 @contextmanager
 def open_context(settings: Settings) -> Generator[ToolContext]:
     """The context that these settings describe, its store open; abandoned executions of this host are given up."""
-    if settings.read_only and not Path(settings.database).is_file():
+    if settings.read_only and not is_regular(settings.database):
         raise NexusControlError(
             ErrorCode.CONFIG_INVALID,
             f"--read-only needs a database that exists; there is none at {settings.database}",

@@ -13,7 +13,7 @@ from nexus_control.storage.contract import BUSY_SECONDS, Storage
 from nexus_control.storage.memory import MemoryStorage
 from nexus_control.storage.sqlite import IN_MEMORY, SqliteStorage
 
-__all__ = ["IN_MEMORY", "IN_PLAIN_MEMORY", "files_of", "is_file", "open_storage", "place_of"]
+__all__ = ["IN_MEMORY", "IN_PLAIN_MEMORY", "files_of", "is_file", "main_files_of", "open_storage", "place_of"]
 
 IN_PLAIN_MEMORY = "memory:"
 _SQLITE_URL = "sqlite://"
@@ -49,7 +49,10 @@ def place_of(path_or_url: str | os.PathLike[str]) -> str:
     path = given.removeprefix(_SQLITE_URL)
     if not is_file(path):
         return given
-    return os.path.realpath(path)
+    try:
+        return os.path.realpath(path)
+    except OSError:  # a relative path asks for the working folder
+        raise _refused("must be absolute where the working folder is gone") from None
 
 
 def is_file(place: str) -> bool:
@@ -60,6 +63,15 @@ def is_file(place: str) -> bool:
 def files_of(place: str) -> tuple[Path, ...]:
     """The files that a store at this place has, or may come to have, and its run log's: nothing else belongs there."""
     return tuple(Path(f"{place}{suffix}") for suffix in _FILES) if is_file(place) else ()
+
+
+def main_files_of(path: Path) -> list[Path]:
+    """The databases that this could be a file of: itself, and those that it would lie beside by its name."""
+    return [
+        Path(name)
+        for suffix in _FILES
+        if (name := str(path).removesuffix(suffix)) and str(path).endswith(suffix)
+    ]
 
 
 def _refused(problem: str) -> NexusControlError:

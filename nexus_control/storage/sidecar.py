@@ -7,15 +7,13 @@ A secret is created whole, with mode 0600, where nothing was; and is not read on
 written quickly and often has a slot (`storage.slot`).
 """
 
-import errno
 import os
-import stat
 from pathlib import Path
 from typing import Protocol
 
 from nexus_control.storage.faults import unavailable
 from nexus_control.storage.slot import FileSlot, MemorySlot, Slot
-from nexus_control.whole_files import create_file, replace_file
+from nexus_control.whole_files import create_file, read_regular, replace_file
 
 _OTHERS = 0o077
 MOST_BYTES = 64 * 1024
@@ -96,7 +94,7 @@ class FileSidecar:
 
     def read(self, name: str) -> bytes | None:
         try:
-            return _read(self._path(name))
+            return read_regular(self._path(name), MOST_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -152,17 +150,3 @@ class FileSidecar:
 
     def _fault(self, name: str, verb: str, error: OSError) -> Exception:
         return unavailable(f"{self.place(name)} cannot be {verb}: {error.strerror}", path=self.place(name))
-
-
-def _read(path: Path) -> bytes:
-    """The content of a regular file. Nobody is waited for: a pipe has no content that stays."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        content = os.read(file, MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise OSError(errno.EFBIG, f"it is larger than {MOST_BYTES} bytes")
-        return content
-    finally:
-        os.close(file)

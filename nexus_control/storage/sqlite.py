@@ -54,7 +54,7 @@ class SqliteStorage:
             self.sidecar: Sidecar = MemorySidecar()
             self._place = SqliteMemory(partial(migrate, where=IN_MEMORY), busy_seconds)
             return
-        file = Path(path).resolve()
+        file = Path(os.path.realpath(path))
         self.name = str(file)
         self.sidecar = FileSidecar(file)
         self._place = _opened(file, busy_seconds)

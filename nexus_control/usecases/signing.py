@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_control import checkpoints
 from nexus_control.actors import Actor, fold_id
+from nexus_control.canonical_json import MAX_TEXT_BYTES
 from nexus_control.decision import require_basis, require_future
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.events import StoredEvent
@@ -31,6 +32,7 @@ from nexus_control.payloads import (
 from nexus_control.projection import StoredDecision
 from nexus_control.session import ReadSession
 from nexus_control.store import DecisionStore
+from nexus_control.whole_files import read_regular
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.arguments import StatementArguments
@@ -70,7 +72,7 @@ def allowed_signers_of(store: DecisionStore) -> AllowedSigners | None:
     if store.allowed_signers is None:
         return None
     try:
-        return parse_allowed_signers(store.allowed_signers.read_bytes())
+        return parse_allowed_signers(read_regular(store.allowed_signers, MAX_TEXT_BYTES))
     except OSError as error:
         raise invalid_argument("allowed_signers", f"cannot be read: {error.strerror}") from None
 

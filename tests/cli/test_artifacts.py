@@ -1,6 +1,8 @@
 """The commands of auditors: export, import, audit, verify, report."""
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +196,31 @@ def test_an_unchecked_import_is_evidence_only(commands: Commands, tmp_path: Path
     tools = NexusControlTools(db_path=commands.folder / "store.db")
     codes = [each["code"] for each in tools.status(imported["decision_id"]).data["blocking_reasons"]]
     assert "FORENSIC_IMPORT" in codes
+
+
+@pytest.mark.parametrize("obstacle", ["a folder", "a full device"])
+@pytest.mark.parametrize("which", ["package.json", "package.dsse.json"])
+def test_a_signed_package_of_which_a_file_cannot_be_written_says_what_is(
+    commands: Commands, tmp_path: Path, which: str, obstacle: str
+) -> None:
+    request_id, key, obstructed = executed(commands), tmp_path / "key", tmp_path / which
+    commands.run("key", "generate", str(key))
+    package, envelope = tmp_path / "package.json", tmp_path / "package.dsse.json"
+    for each in (package, envelope):
+        each.write_text("old")
+    obstructed.unlink()
+    if obstacle == "a folder":
+        obstructed.mkdir()
+    else:
+        try:
+            os.mknod(obstructed, 0o600 | stat.S_IFCHR, os.makedev(1, 7))
+            obstructed.open("wb").close()
+        except OSError as error:
+            pytest.skip(f"no nodes can be made or opened here: {error}")
+    refused = commands.answer("audit", request_id, "--sign", str(key), "-o", str(package), code=2)
+    assert which in refused["message"]
+    is_half = obstructed == package and obstacle != "a folder"
+    assert (f"{envelope} is written" in refused["next"]) == is_half
+    assert ("nothing was written" in refused["next"]) != is_half
+    other = envelope if obstructed == package else package
+    assert (other.read_text() == "old") != is_half

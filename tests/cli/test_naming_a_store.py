@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -226,3 +227,154 @@ def test_all_files_beside_a_store_are_known_to_be_its_own(tmp_path: Path) -> Non
     beside = {each for each in tmp_path.iterdir() if each.name.startswith("store.db")}
     assert {each.name for each in beside} >= {"store.db", "store.db.head", "store.db.key", "store.db.runs"}
     assert beside <= set(files_of(str(tmp_path / "store.db")))
+
+
+NAMES = {"a name that is too long": "n" * 256, "links in a circle": "circle"}
+DATABASES = ("list", "doctor", "request g", "inspect x", "serve", "serve --read-only")
+WRITTEN = {"export ID -o X": "--output", "statement ID -o X": "--output", "log checkpoint -o X": "--output"}
+SIGNED = {"approve ID --yes --sign X": "--sign", "approve ID --yes --signature X.sig": "--statement"}
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_a_file_that_cannot_be_looked_at_is_a_fault_of_its_option(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = Commands(tmp_path)
+    request_id = commands.answer("request", "g")["request_id"]
+    commands.run("export", request_id, "-o", str(tmp_path / "bundle"))
+    commands.run("key", "generate", str(tmp_path / "key"))
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "signers").touch()
+    monkeypatch.chdir(tmp_path)
+    for words, option in {**FILES, **WRITTEN, **SIGNED}.items():
+        arguments = [
+            {"X": name, "ID": request_id}.get(word, word.replace("X.sig", f"{name}.sig"))
+            for word in words.split()
+        ]
+        if words in SIGNED:
+            arguments += ["--allowed-signers", "signers"]
+        assert field(commands.answer(*arguments, code=2)) == option, words
+    for words in DATABASES:
+        asks = () if words.startswith("serve") else ("--json",)
+        said = Commands(tmp_path, name).run(*words.split(), *asks, code=2)
+        assert not asks or field(json.loads(said)) == "--db"
+
+
+def test_the_longest_name_that_there_is_can_be_written_and_read(tmp_path: Path) -> None:
+    commands = Commands(tmp_path)
+    request_id = commands.answer("request", "g")["request_id"]
+    for length in (252, 255):
+        commands.run("export", request_id, "-o", str(tmp_path / ("n" * length)))
+        commands.run("verify", str(tmp_path / ("n" * length)))
+
+
+def without_privilege(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """One run in a shell, whose user is held to the permissions of files, as root is not."""
+    dropped = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.getuid() == 0 else []
+    if dropped and shutil.which("setpriv") is None:
+        pytest.skip("root cannot be held to permissions here")
+    return subprocess.run(
+        [*dropped, "sh", "-c", " ".join(words)],
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+UNREACHABLE = {
+    "list --db shut/s.db": "--db",
+    "request g --db shut/s.db": "--db",
+    "doctor --db shut/s.db": "--db",
+    "verify shut/f": "FILE",
+    "import shut/f": "FILE",
+    "log export -o shut/new": "--output",
+    "key generate shut/k": "FILE",
+    "verify signers --allowed-signers shut/f": "--allowed-signers",
+    "approve ID --yes --allowed-signers signers --sign shut/k": "--sign",
+    "approve ID --yes --allowed-signers signers --signature shut/k.sig": "--statement",
+}
+
+
+@pytest.mark.parametrize("words", UNREACHABLE)
+def test_a_folder_that_one_may_not_search_is_a_fault_of_its_option(tmp_path: Path, words: str) -> None:
+    commands = Commands(tmp_path)
+    request_id = commands.answer("request", "g")["request_id"]
+    (tmp_path / "signers").touch()
+    (tmp_path / "shut").mkdir(0)
+    line = words.replace("ID", request_id)
+    ran = without_privilege(tmp_path, f"{sys.executable} -m nexus_control --db store.db {line} --json")
+    assert (ran.returncode, field(json.loads(ran.stdout))) == (2, UNREACHABLE[words])
+
+
+@pytest.mark.parametrize(
+    ("folder", "words", "code"),
+    [
+        ("shut", "--db DB inspect ID", 0),
+        ("shut", "--db DB request g", 0),
+        ("shut", "--db DB install --host cursor", 0),
+        ("gone", "--db DB list", 0),
+        ("gone", "--db DB statement ID", 0),
+        ("gone", "--db DB inspect ID --allowed-signers relative", 0),
+        ("gone", "--db DB log export -o relative", 2),
+        ("gone", "list", 2),
+        ("gone", "request g", 2),
+        ("gone", "install --host cursor", 2),
+        ("gone", "verify relative", 2),
+    ],
+)
+def test_a_working_folder_that_is_shut_or_gone(tmp_path: Path, folder: str, words: str, code: int) -> None:
+    request_id = Commands(tmp_path).answer("request", "g")["request_id"]
+    (tmp_path / folder).mkdir()
+    line = words.replace("DB", str(tmp_path / "store.db")).replace("ID", request_id)
+    left = "chmod 0 ." if folder == "shut" else f"rmdir {tmp_path / folder}"
+    ran = without_privilege(
+        tmp_path, f"cd {folder} && {left} && exec {sys.executable} -m nexus_control {line}"
+    )
+    assert ran.returncode == code, ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "INTERNAL" not in ran.stderr
+
+
+def test_an_id_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    commands = Commands(tmp_path)
+    commands.run("request", "g")
+    for command in (("log", "prove"), ("status",), ("export",), ("audit",), ("statement",)):
+        assert commands.answer(*command, "\udcff", code=2)["code"] == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("inspect ID --config fifo", 2),
+        ("request g --adapter subprocess:a --config fifo", 2),
+        ("approve ID --yes --allowed-signers signers --sign fifo", 2),
+        ("approve ID --yes --allowed-signers fifo --sign signers", 2),
+        ("doctor --allowed-signers fifo", 0),
+        ("verify bundle", 2),  # with the variable
+    ],
+)
+def test_what_is_read_more_than_once_or_comes_from_a_variable_is_not_waited_for(
+    tmp_path: Path, words: str, code: int
+) -> None:
+    commands = Commands(tmp_path)
+    request_id = commands.answer("request", "g")["request_id"]
+    commands.run("export", request_id, "-o", str(tmp_path / "bundle"))
+    (tmp_path / "signers").touch()
+    os.mkfifo(tmp_path / "fifo")
+    line = words.replace("ID", request_id).split()
+    if line[0] == "doctor":
+        line = [*line[1:], line[0]]
+    changes = {"NEXUS_CONTROL_ALLOWED_SIGNERS": "fifo"} if line[0] == "verify" else {}
+    ran = nexus_control("--db", "store.db", *line, folder=tmp_path, changes=changes)
+    assert ran.returncode == code, ran.stderr
+    assert "not a regular file" in " ".join((ran.stderr + ran.stdout).split())
+
+
+def test_the_allowed_signers_are_no_file_of_the_store(tmp_path: Path) -> None:
+    commands = Commands(tmp_path)
+    commands.run("request", "g")
+    given = ("--allowed-signers", str(tmp_path / "store.db"), "list")
+    assert field(commands.answer(*given, code=2)) == "--allowed-signers"

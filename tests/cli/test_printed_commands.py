@@ -296,6 +296,15 @@ def test_what_does_not_print_is_spelled_and_reaches_the_command_as_it_is(word: s
     assert subprocess.run(["sh", "-c", line], capture_output=True, check=True).stdout == os.fsencode(word)
 
 
+@pytest.mark.parametrize("word", ["a\n", "\n", "a b\n\n", "a\x1b\nb\n", "it's\n"])
+def test_line_ends_at_the_end_of_a_word_are_kept(word: str) -> None:
+    line = shell_line(["printf", "%s", word, "c"])
+    assert subprocess.run(["sh", "-c", line], capture_output=True, check=True).stdout == os.fsencode(
+        f"{word}c"
+    )
+    assert line.replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize(
     ("place", "shown"),
     [

@@ -94,6 +94,12 @@ WRITING = {
     "report": ("report bundle -o leaves", "leaves is written"),
     "log checkpoint": ("log checkpoint -o leaves", "leaves is written"),
     "log prove": ("log prove ID -o leaves", "leaves is written"),
+    "log checkpoint, printed": (
+        "log checkpoint",
+        "A key was made for the log, and a checkpoint signed and kept",
+    ),
+    "log prove, printed": ("log prove ID", "A key was made for the log, and a checkpoint signed and kept"),
+    "statement, printed": ("statement ID --as human:bob", "A key was made for the log"),
     "log export": ("log export -o leaves", "leaves is written"),
     "key generate": ("key generate", "The log has the key "),
     "key generate FILE": ("key generate leaves", "The key is in leaves"),
@@ -140,6 +146,8 @@ READING = (
     "inspect ID",
     "export ID",
     "statement ID",
+    "log checkpoint",
+    "log prove ID --json",
     "log export",
     "template list",
     "doctor",
@@ -156,6 +164,7 @@ def test_a_command_that_only_reads_says_that_nothing_was_changed(
     commands: Commands, tmp_path: Path, words: str, way: str
 ) -> None:
     reason = WAYS[way][1]
+    commands.run("log", "checkpoint")
     ran = in_a_shell(tmp_path, words.replace("ID", only_request(commands)), way)
     assert ran.returncode == 1
     assert said(ran).endswith(f"The answer could not be printed: {reason}. Nothing was changed.")
@@ -257,3 +266,10 @@ def test_a_pipe_that_takes_nothing_for_now_is_waited_for() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         os.close(reading)
+
+
+def test_a_checkpoint_that_is_new_is_said_to_be_made(commands: Commands, tmp_path: Path) -> None:
+    commands.run("key", "generate")
+    assert said(in_a_shell(tmp_path, "log checkpoint", "closed")).startswith(
+        "A new checkpoint of the log was signed"
+    )

@@ -2,17 +2,22 @@
 
 import json
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from nexus_control.cli.targets import put
+from nexus_control.clock import SYSTEM_CLOCK
+from nexus_control.execution.run_log import RunLog
+from nexus_control.store import DecisionStore
 from tests.cli.office import field
 from tests.cli.running import Commands, environment, nexus_control
 
@@ -317,3 +322,86 @@ def test_who_may_write_a_file_writes_it_and_nobody_else_does(
     assert target.read_bytes() == content
     assert (mode(target), target.stat().st_uid) == (file_mode, 0)
     assert [each.name for each in public_folder.iterdir()] == ["leaves"]
+
+
+@pytest.mark.parametrize("kind", ["itself", "a link", "another name"])
+def test_no_command_writes_over_what_it_reads(commands: Commands, tmp_path: Path, kind: str) -> None:
+    request_id = commands.answer("list")["requests"][0]["request_id"]
+    key, bundle, signers = tmp_path / "key", tmp_path / "bundle", tmp_path / "signers"
+    commands.run("key", "generate", str(key))
+    commands.run("export", request_id, "-o", str(bundle))
+    signers.write_text("")
+    package = ("audit", request_id, "--sign", str(key), "-o")
+    for read, arguments in (
+        (key, package),
+        (bundle, ("report", str(bundle), "-o")),
+        (bundle, ("audit", request_id, "--run-bundle", str(bundle), "-o")),
+        (signers, ("--allowed-signers", str(signers), "export", request_id, "-o")),
+    ):
+        target = tmp_path / f"{read.name}.target"
+        target.unlink(missing_ok=True)
+        if kind == "a link":
+            target.symlink_to(read)
+        elif kind == "another name":
+            target.hardlink_to(read)
+        else:
+            target = read
+        before = read.read_bytes()
+        refused = commands.answer(*arguments, str(target), code=2)
+        assert (field(refused), "reads" in refused["message"]) == ("--output", True), arguments
+        assert read.read_bytes() == before
+    (tmp_path / "package.dsse.json").hardlink_to(key)
+    assert field(commands.answer(*package, str(tmp_path / "package.json"), code=2)) == "--output"
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".key", ".head", ".checkpoint", ".runs", ".runs-wal"])
+@pytest.mark.parametrize("is_open", [False, True], ids=["closed", "in use"])
+def test_no_command_writes_over_a_file_of_another_store(
+    commands: Commands, tmp_path: Path, suffix: str, is_open: bool
+) -> None:
+    other, target = tmp_path / "other.db", tmp_path / f"other.db{suffix}"
+    with DecisionStore(other):
+        pass
+    RunLog(f"{other}.runs", SYSTEM_CLOCK).close()
+    program = (
+        f"from nexus_control.store import DecisionStore; DecisionStore({str(other)!r}); print(); input()"
+    )
+    user = subprocess.Popen(
+        [sys.executable, "-c", program], env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert user.stdout is not None
+    try:
+        if is_open:
+            user.stdout.readline()
+        else:
+            user.communicate(b"\n", timeout=60)
+        before = target.read_bytes() if target.exists() else None
+        refused = commands.answer("log", "export", "-o", str(target), code=2)
+        assert (field(refused), "a file of a store" in refused["message"]) == ("--output", True)
+        assert (target.read_bytes() if target.exists() else None) == before
+    finally:
+        if is_open:
+            user.communicate(b"\n", timeout=60)
+
+
+def test_another_programs_database_is_replaced_as_any_file_is(commands: Commands, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    commands.run("log", "export", "-o", str(tmp_path / "other.db"))
+    assert (tmp_path / "other.db").read_text() == leaves(commands)
+
+
+@pytest.mark.parametrize(
+    "words", ["log export -o new/", "log export --output file/", "key generate new/", "--db new/ request g"]
+)
+def test_a_name_that_says_it_is_a_folder_is_none_of_a_file(
+    commands: Commands, tmp_path: Path, words: str
+) -> None:
+    (tmp_path / "file").write_text("old")
+    given = ["--db", "store.db", *words.split(), "--json"]
+    ran = nexus_control(*given, folder=tmp_path)
+    assert ran.returncode == 2, ran.stdout
+    refused = json.loads(ran.stdout)
+    assert field(refused) == ("--db" if "new/ r" in words else "FILE" if "key" in words else "--output")
+    assert "is not a folder" in refused["message"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "store.db"]
