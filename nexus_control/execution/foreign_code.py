@@ -1,182 +1,302 @@
 """Which words of an argument vector a program that we know parses as code: a value in them would be a program.
 
-    -c of shells, python, busybox and su, also --command     -e and -E of perl, -e of ruby, -r of php
-    -e and -p of node, also --eval and --print               -M and -m of perl, -B, -R and -E of php
-    -S of env, also --split-string                           what ssh runs on the host, and its -o ...Command=
+    -c of shells, fish, python, pdb and su, also --command    -e and -E of perl, -e of ruby, -r of php
+    -e and -p of node, also --eval and --print                -M, -m, -F and -d: of perl, -B, -R and -E of php
+    -r of node, --import and its other modules (data:...)     the words behind python -m timeit
+    -S of env, also --split-string; -c of flock               what ssh runs on the host, and its -o ...Command=
 
-A program is found by its name wherever it stands (`sudo -u app bash -c ...`), with a version or without. Its options
-are read as it reads them, up to its first operand; where that may be the value of an option, reading goes on. Options
-stand alone (`-c`), together (`-ec`), or with their value (`-cVALUE`, `--command=VALUE`).
+A program is looked for where a command stands: first, behind a wrapper (`sudo -u app bash -c ...`), its options and
+operands, and behind `--` and `-exec`. Behind a program or script that we do not know, a name is taken for a program
+where an option follows it and it is not the value of an option; ssh is not. A name may have a version and a suffix.
+
+Options are read as the program reads them, up to its first operand: alone (`-c`), together (`-ec`), or with their value
+(`-cVALUE`, `--command=VALUE`). A long option that is not listed takes no value.
 """
 
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile, takewhile
 from pathlib import PurePath
 
 PLACEHOLDER = "\0"
 """Stands for a placeholder in the words that are looked at; no word can hold it."""
 
+_Words = deque[str]
+_Reading = Generator[tuple[str, str], None, _Words]
+"""Gives what was found, and in the end the words of the command that follows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Options:
-    """A program's options by what they take; letters, and the names of the long ones whose value is code."""
+class _Program:
+    """A program's options that take a value: letters, and the names of long ones between blanks."""
 
-    code: str
-    long: tuple[str, ...] = ()
+    code: str = ""
+    """Those whose value is code, both letters and names, between blanks."""
+
     values: str = ""
+    long: str = ""
 
     fused: str = ""
-    """Those that take the rest of their word, and no other word."""
+    """The letters that take the rest of their word, and no other word."""
 
     last: str = ""
-    """Those after whose value the program reads no further option."""
+    """The letters after whose value the program reads no further option."""
 
-    permuted: bool = False
-    """Whether options may stand behind operands, and behind `--`."""
+    operands: int | None = None
+    """For a wrapper: how many operands stand before the command that it runs."""
+
+    def is_code(self, option: str) -> bool:
+        return option in self.code.split() or (option == PLACEHOLDER and self.code != "")
+
+    def long_name(self, name: str) -> str:
+        """The option that takes a value, where this is its name, or the beginning of one whose value is code."""
+        known = (option for option in self.code.split() if len(option) > 1 and option.startswith(name))
+        return name if name in self.long.split() else next(known, "")
+
+    def letter(self, letters: str) -> tuple[str, str]:
+        """The first of the letters that takes what follows it, or could be any letter; and what follows it."""
+        code = {option for option in self.code.split() if len(option) == 1}
+        for at, letter in enumerate(letters, start=1):
+            following = letters[at:]
+            if letter in code and following and set(following) <= code:
+                continue  # -pe
+            if letter in code.union(PLACEHOLDER, self.values, self.fused):
+                return letter, following
+        return "", ""
 
 
-_NODE = _Options(code="ep", long=("eval", "print"), values="rC")
-_OPTIONS = {
-    "busybox": _Options(code="c"),
-    "env": _Options(code="S", long=("split-string",), values="aCu"),
-    "fish": _Options(code="cC", long=("command", "init-command"), values="Ddfop"),
+_NODE = _Program(
+    code="e p r eval print require import loader experimental-loader test-reporter",
+    values="C",
+    long="conditions cpu-prof-dir cpu-prof-interval cpu-prof-name debug-port diagnostic-dir disable-proto"
+    " disable-warning dns-result-order env-file env-file-if-exists experimental-default-type heap-prof-dir"
+    " heap-prof-name icu-data-dir input-type inspect-port max-http-header-size openssl-config"
+    " redirect-warnings report-dir report-directory report-filename report-signal secure-heap"
+    " snapshot-blob stack-trace-limit test-concurrency test-name-pattern test-reporter-destination"
+    " test-shard test-timeout title tls-cipher-list tls-keylog trace-event-categories unhandled-rejections"
+    " v8-pool-size watch-path",
+)
+_PYTHON = _Program(code="c", values="QWXm", long="check-hash-based-pycs", last="cm")
+_SU = _Program(
+    code="c command session-command", values="Ggsuw", long="group shell supp-group user whitelist-environment"
+)
+_ENV = _Program(code="S split-string", values="Cau", long="argv0 chdir unset", operands=0)
+_TIMEIT = _Program(code="s setup", values="nru", long="number repeat unit")
+_SSH = _Program(code="o", values="BDEFIJLOPQRSWbceilmpw", operands=1)
+_PROGRAMS = {
+    "busybox": _Program(code="c", operands=0),
+    "chroot": _Program(long="groups userspec", operands=1),
+    "doas": _Program(values="Cau", operands=0),
+    "env": _ENV,
+    "fish": _Program(code="c C command init-command", values="Ddfop", long="debug features profile"),
+    "flock": _Program(code="c command", values="Ew", long="conflict-exit-code timeout wait", operands=1),
+    "ionice": _Program(values="Ppcnu", long="class classdata", operands=0),
+    "nice": _Program(values="n", long="adjustment", operands=0),
     "node": _NODE,
     "nodejs": _NODE,
-    "perl": _Options(code="eEmM", values="I", fused="DFVix:"),
-    "php": _Options(
-        code="BERr", long=("process-begin", "process-code", "process-end", "run"), values="FSTcdftz"
+    "nohup": _Program(operands=0),
+    "nsenter": _Program(values="GSt", long="setgid setuid target", operands=0),
+    "pdb": _Program(code="c command"),
+    "perl": _Program(code="e E M m F : =", values="I", fused="DFVix:="),
+    "php": _Program(
+        code="B E R r process-begin process-code process-end run",
+        values="FSTcdftz",
+        long="define docroot file php-ini process-file server",
     ),
-    "python": _Options(code="c", values="QWX", last="cm"),
-    "ruby": _Options(code="e", values="CEIXr", fused="FKTWix"),
-    "su": _Options(code="c", long=("command", "session-command"), values="Ggsw", permuted=True),
+    "pypy": _PYTHON,
+    "python": _PYTHON,
+    "ruby": _Program(
+        code="e",
+        values="CEIXr",
+        long="disable enable encoding external-encoding internal-encoding",
+        fused="FKTWix",
+    ),
+    "runuser": _SU,
+    "setsid": _Program(operands=0),
+    "ssh": _SSH,
+    "sshpass": _Program(values="Pdfp", operands=0),
+    "stdbuf": _Program(values="eio", long="error input output", operands=0),
+    "strace": _Program(values="EIOPSUXabeopsu", long="output trace user", operands=0),
+    "su": _SU,
+    "sudo": _Program(
+        values="CDRTUghprtu", long="chdir chroot close-from group host prompt role type user", operands=0
+    ),
+    "taskset": _Program(operands=1),
+    "time": _Program(values="fo", long="format output", operands=0),
+    "timeout": _Program(values="ks", long="kill-after signal", operands=1),
+    "timeit": _TIMEIT,
+    "toybox": _Program(operands=0),
+    "unshare": _Program(values="GRSw", long="root setgid setuid wd", operands=0),
+    "xargs": _Program(
+        values="EILPadns",
+        long="arg-file delimiter max-args max-chars max-procs process-slot-var",
+        fused="eil",
+        operands=0,
+    ),
 }
 _SHELLS = frozenset({"ash", "bash", "csh", "dash", "ksh", "lksh", "mksh", "rbash", "sh", "tcsh", "zsh"})
-_SSH_VALUES = "BDEFIJLOPQRSWbceilmopw"
-_NAME = re.compile(r"([a-z]+)(?:-?[0-9][0-9.]*[a-z]?)?", re.ASCII)
+_SHELLS_LONG = frozenset({"emulate", "init-file", "rcfile"})
+_NAME = re.compile(r"([a-z]+)(?:-?[0-9][0-9.]*[a-z]?(?:-.*)?|-(?:dbg|static))?", re.ASCII | re.DOTALL)
+_COMMAND_FOLLOWS = frozenset({"--", "-exec", "-execdir", "-ok", "-okdir"})
+_FLAGS = frozenset({"--rm", "-dm", "-i", "-it", "-t", "-ti"})
+"""Options without a value, of the programs that run others: docker, kubectl, screen."""
+_SPLIT_AT_BLANKS = re.compile(r"[\w./:=@%+, \t-]*", re.ASCII)
 
 
 def known_program(word: str) -> str | None:
-    """The name, without folder and version, of a program that is looked at."""
+    """The name, without folder, version and suffix, of a program that is looked at."""
     found = _NAME.fullmatch(PurePath(word.replace(PLACEHOLDER, "")).name.lower())
     name = found[1] if found else ""
-    return name if name == "ssh" or name in _SHELLS or name in _OPTIONS else None
+    return name if name in _SHELLS or name in _PROGRAMS else None
 
 
 def parsed_as_code(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The programs that are found, each with a text that it would parse as code."""
-    for n, word in enumerate(words):
-        if (name := known_program(word)) is None:
-            continue
-        rest = deque(words[n + 1 :])
-        if name == "ssh":
-            texts = _of_ssh(rest)
-        elif name in _SHELLS:
-            texts = _of_shell(rest)
-        else:
-            texts = _of_options(_OPTIONS[name], rest)
-        for text in texts:
-            yield name, text
-            if name == "env":  # it splits the text, and what follows is added
-                yield from parsed_as_code([*text.split(), *rest])
-
-
-def _of_shell(rest: deque[str]) -> Iterator[str]:
-    """The first operand is code where an option has a c. Takes the words that were read, as the others do."""
-    awaited = perhaps_a_value = False
+    rest: _Words = deque(words)
     while rest:
+        name = known_program(rest[0])
+        if name is None:
+            rest = _behind_an_unknown(rest)
+            continue
+        rest.popleft()
+        if name in _SHELLS:
+            yield from ((name, text) for text in _of_shell(rest))
+            rest = _behind_an_unknown(rest)
+        elif _PROGRAMS[name] is _SU:
+            rest = yield from _of_su(name, rest)
+        else:
+            rest = yield from _of_program(name, _PROGRAMS[name], rest)
+
+
+def _behind_an_unknown(words: _Words) -> _Words:
+    """From the next word on that seems to be a command; the first is a program or script that we do not know."""
+    rest = list(words)
+    for n in range(1, len(rest)):
+        before, word, after = rest[n - 1], rest[n], "".join(rest[n + 1 : n + 2])
+        if before in _COMMAND_FOLLOWS:
+            return deque(rest[n:])
+        if known_program(word) in {None, "ssh"} or not _is_option(after):
+            continue
+        is_value = _is_option(before) and "=" not in before and before not in _FLAGS
+        others = after == "-p" and "exec" not in rest[:n]  # `kubectl logs node -p`
+        if not is_value and not others:
+            return deque(rest[n:])
+    return deque()
+
+
+def _of_program(name: str, program: _Program, rest: _Words) -> _Reading:
+    for n in range((program.operands or 0) + 1):
+        for option, value in _options(program, rest):
+            if program is _SSH and option == "o" and not _is_command(value):
+                continue
+            if program.is_code(option):
+                yield name, value
+            if program is _ENV and option != PLACEHOLDER and program.is_code(option):
+                return (yield from _split_by_env(value, rest))
+            if program is _PYTHON and option == "m":
+                return deque([value, *rest])
+        if n < (program.operands or 0) and rest:
+            rest.popleft()
+    if program in (_SSH, _TIMEIT):
+        yield from ((name, word) for word in rest)
+        return deque()
+    if program.operands is None:
+        return _behind_an_unknown(rest)
+    return deque(dropwhile(lambda word: word == "-" or "=" in word, rest))
+
+
+def _split_by_env(text: str, rest: _Words) -> _Reading:
+    """Text with quotes, escapes, variables or comments may split into any words."""
+    if _SPLIT_AT_BLANKS.fullmatch(text):
+        return deque(["env", *text.split(), *rest])
+    yield from (("env", word) for word in rest)
+    return deque()
+
+
+def _of_su(name: str, rest: _Words) -> _Reading:
+    """What follows the user is for the shell, behind its -c; options may stand behind operands. -u is runuser's."""
+    words = list(rest)
+    own = deque(takewhile(lambda word: word != "--", words))
+    behind = words[len(own) + 1 :]
+    operands: list[str] = []
+    command: list[str] = []
+    shell = "sh"
+    without_shell = False
+    while own:
+        for option, value in _options(_SU, own):
+            if option == PLACEHOLDER:
+                yield name, value
+            elif _SU.is_code(option):
+                command = ["-c", value]
+            elif option in {"s", "shell"} and known_program(value):
+                shell = value
+            elif option in {"u", "user"}:
+                without_shell = True
+        if own:
+            operands.append(own.popleft())
+    operands += behind
+    if without_shell:
+        return deque([*operands, *command])
+    return deque([shell, *command, *operands[2 if operands[:1] == ["-"] else 1 :]])
+
+
+def _of_shell(rest: _Words) -> Iterator[str]:
+    """The first operand is code where an option has a c. Takes the words that were read, as `_options` does."""
+    awaited = False
+    values = 0
+    while rest and (values or awaited or _is_option(rest[0], "-+") or rest[0] == "-"):
         word = rest.popleft()
-        if word == "--":
-            if awaited:
-                yield _next(rest)
+        if word in {"-", "--"}:
+            if awaited and rest:
+                yield rest.popleft()
             return
-        if word.startswith("--"):
-            perhaps_a_value = True
+        if word.startswith("-") and word.lstrip("-") in _SHELLS_LONG:
+            if rest:
+                rest.popleft()
         elif _is_option(word, "-+"):
+            if word.startswith("--"):
+                continue
             if PLACEHOLDER in word:
                 yield word
             awaited = awaited or "c" in word
-            perhaps_a_value = "o" in word.lower()
+            values = word.lower().count("o")
         else:
             if awaited:
                 yield word
-            if not perhaps_a_value:
+            if not values:
                 return
-            perhaps_a_value = False
+            values -= 1
 
 
-def _of_options(options: _Options, rest: deque[str]) -> Iterator[str]:
-    perhaps_a_value = False
-    while rest:
+def _options(program: _Program, rest: _Words) -> Iterator[tuple[str, str]]:
+    """The options with a value, each by its letter or name; or, by PLACEHOLDER, a word that may be any option."""
+    while rest and _is_option(rest[0]):
         word = rest.popleft()
         if word == "--":
-            if not options.permuted:
-                return
-        elif word.startswith("--"):
+            return
+        if word.startswith("--"):
             name, fused, value = word[2:].partition("=")
-            perhaps_a_value = not fused
-            if PLACEHOLDER in name:
-                yield word
-            elif any(long.startswith(name) for long in options.long):
-                yield value if fused else _next(rest)
-        elif _is_option(word):
-            letter, value = _taking(options, word[1:])
-            perhaps_a_value = letter in set(options.values) and not value
-            if letter == PLACEHOLDER:
-                yield word
-            elif letter in set(options.code):
-                yield value or _next(rest)
-            if letter in set(options.last):
-                return
-        elif not (perhaps_a_value or options.permuted):
-            return
+            option = PLACEHOLDER if PLACEHOLDER in name else program.long_name(name.replace("_", "-"))
         else:
-            perhaps_a_value = False
-
-
-def _taking(options: _Options, letters: str) -> tuple[str, str]:
-    """The first of the letters that takes what follows it, or could be any letter; and what follows it."""
-    for at, letter in enumerate(letters, start=1):
-        following = letters[at:]
-        if letter in options.code and following and set(following) <= set(options.code):
-            continue  # -pe
-        if letter in PLACEHOLDER + options.code + options.values + options.fused + options.last:
-            return letter, following
-    return "", ""
-
-
-def _of_ssh(rest: deque[str]) -> Iterator[str]:
-    host = False
-    while rest:
-        word = rest.popleft()
-        if word == "--" and not host:
-            continue
-        if host and (word == "--" or not _is_option(word)):
-            yield from (word, *rest)
-            return
-        if not _is_option(word):
-            host = True
-            continue
-        for at, letter in enumerate(word[1:], start=2):
-            if letter == PLACEHOLDER:
-                yield word
-            if letter in _SSH_VALUES:
-                value = word[at:] or _next(rest)
-                if letter == "o" and _is_command(value):
-                    yield value
-                break
+            option, value = program.letter(word[1:])
+            fused = value or option in set(program.fused)
+        if option == PLACEHOLDER:
+            yield PLACEHOLDER, word
+        elif option:
+            if not fused and rest and not (program is _NODE and _is_option(rest[0])):
+                value = rest.popleft()
+            yield option, value
+            if option in set(program.last):
+                return
 
 
 def _is_command(setting: str) -> bool:
     """Whether the setting of an -o is one that ssh gives to a shell, or may be any."""
-    name = re.split(r"[=\s]", setting.lstrip(), maxsplit=1)[0]
+    name = re.split(r"[=\s]", setting.replace('"', "").lstrip(), maxsplit=1)[0]
     return PLACEHOLDER in name or name.lower().endswith("command")
 
 
 def _is_option(word: str, signs: str = "-") -> bool:
     return len(word) > 1 and word[0] in signs
-
-
-def _next(rest: deque[str]) -> str:
-    return rest.popleft() if rest else ""

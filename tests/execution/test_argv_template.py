@@ -188,6 +188,78 @@ nohup nice -n 5 timeout 9 python3 -c {x}
 xargs -0 sh -c {x}
 docker exec web sh -c {x}
 setsid ssh host {x}
+sh -c - {x}
+bash -c - {x}
+sh -c -e - {x}
+su root -- -c - {x}
+su -c - root {x}
+su -c ls - root -c {x}
+su -s/usr/bin/perl root -- -e {x}
+su --shell=/usr/bin/fish root -c {x}
+runuser root -c {x}
+runuser -u app -- bash -c {x}
+bash -oo errexit pipefail -c {x}
+bash -rcfile file -c {x}
+bash --rcfile -- -c {x}
+runuser bash -u app -- -c {x}
+zsh -oerrexit -c {x}
+zsh --emulate sh -c {x}
+perl -F{x} -ane print
+perl -d:{x} script.pl
+perl -d={x} script.pl
+perl5.36-x86_64-linux-gnu -e {x}
+bash-static -c {x}
+python3-dbg -c {x}
+python3.11-dbg -c {x}
+pypy3 -c {x}
+pypy3.10 -c {x}
+python3 -mtimeit {x}
+python3 -m timeit {x}
+python3 -m timeit -n 5 -s {x} pass
+python3 -m pdb -c {x} script.py
+node --import {x}
+node --import={x} server.js
+node --experimental-loader {x}
+node --experimental_loader {x}
+node --loader={x}
+node --require {x}
+node -r {x}
+node --test --test-reporter={x}
+node --title t -e {x}
+node --no-warnings -e {x}
+node -p -e {x}
+env -S bash\\_-c {x}
+env -S "bash"|-c {x}
+env -S bash|'-c' {x}
+env -S bash|-c|# {x}
+env -S -S|bash|-c {x}
+env -C /srv -u A sh -c {x}
+env - sh -c {x}
+ssh -o "ProxyCommand"={x} h
+ssh -o "Proxy"Command|{x} h
+flock -w 5 lock -c {x}
+flock lock sh -c {x}
+timeout -k 5 9 ssh host {x}
+sudo -n -u app ssh host {x}
+sudo --user app ssh host {x}
+sudo A=1 node -p {x}
+sshpass -p word ssh host {x}
+stdbuf -o L ionice -c 2 setsid -w perl -e {x}
+time -f %e xargs -n 1 -I %% python3 -c {x}
+chroot /srv sh -c {x}
+strace -f -o log sh -c {x}
+nsenter -t 1 -m bash -c {x}
+toybox sh -c {x}
+foo sh -c {x}
+foo bash -o pipefail -c {x}
+foo --name=web bash -c {x}
+bash deploy.sh sh -c {x}
+docker exec -it web node -p {x}
+docker run --rm node -e {x}
+docker exec web env -i bash -c {x}
+kubectl exec web -c node -- bash --norc -c {x}
+kubectl exec web -- ssh host {x}
+find . -exec sh -c {x} ;
 {dir}/bash -c {x}
 python{version} -c {x}
 """
@@ -237,6 +309,41 @@ gzip -c {x}
 tar -c {x}
 mysql -e {x}
 pythonic -c {x}
+rsync -az -e ssh ./build/ {host}:/srv/
+nohup rsync -az -e ssh ./build/ {host}:/srv/
+useradd -s /bin/bash -c {gecos} {login}
+usermod -s /bin/sh -c {g} bob
+sudo useradd --shell /bin/bash -c {gecos} {login}
+gcloud compute ssh {vm} --zone {zone}
+flyctl ssh console -a {app}
+az ssh vm --ip {ip}
+ufw allow ssh from {ip}
+sudo ufw allow ssh from {ip}
+node --enable-source-maps server.js -p {port}
+node --no-warnings cli.js -e {env}
+node --watch server.js -e {env}
+node --title {x} server.js
+bash --login deploy.sh -c {cfg}
+bash --noprofile deploy.sh -c {cfg}
+bash --rcfile file deploy.sh -c {cfg}
+bash -oo errexit pipefail deploy.sh -c {cfg}
+sh - deploy.sh -c {cfg}
+docker run --name node -e TOKEN={x} img
+kubectl logs node -p {x}
+sh -c rotate|"$1" sh -c {x}
+su app -c rotate|"$1" sh {x}
+su -s /usr/bin/perl app -- rotate.pl -e {x}
+runuser -u app -- rotate -c {x}
+perl -d script.pl -e {x}
+perl -d:Trace script.pl {x}
+python3 -m pdb script.py -c {x}
+python3 -m timeit -n {n} pass
+env -S python3|-u rotate.py -c {x}
+nice -{n} ls
+timeout {t} ls
+ssh-keygen -o {x}
+node-exporter -e {x}
+php-fpm -r {x}
 """
 
 
