@@ -63,6 +63,10 @@ def install(
     frame = frame_of(context, db, as_json, allowed_signers)
 
     def run() -> Data:
+        frame.require_place(makes=True)
+        frame.look_at_signers()
+        if config is not None and not config.is_file():
+            raise invalid_argument("--config", f"names {config.absolute()}, which is no file")
         serving = _serving(frame, config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None))
         if host in COMMANDS:
             return {"host": host, "command": [*COMMANDS[host], *serving]}

@@ -178,7 +178,7 @@ def test_the_key_is_for_its_owner_alone_and_is_not_used_once_others_may_read_it(
     key = tmp_path / "store.db.key"
     assert key.stat().st_mode & 0o777 == 0o600
     key.chmod(0o640)
-    with refused(ErrorCode.STORE_UNAVAILABLE):
+    with refused(ErrorCode.KEY_UNUSABLE):
         publish(on_file.store)
     key.chmod(0o600)
     publish(on_file.store)
