@@ -139,9 +139,9 @@ def _without_checkpoint(store: DecisionStore, place: str) -> str:
     if not checkpoints.keys_of(store):
         return "no checkpoint was signed yet: nothing is known of what the log was"
     return (
-        f"{place} is not there, and nothing is known of what the log was. If the log's key has only named the log so"
-        " far, as for a statement, there was none yet. Where a checkpoint was signed, or a package exported, it was lost"
-        " or taken away: hold the log against one that was kept elsewhere"
+        f"{place} is not there, and nothing is known of what the log was. A statement makes the log's key, and no"
+        " checkpoint. Where a checkpoint was signed, or a package exported, it was lost or taken away: hold the log"
+        " against one that was kept elsewhere"
     )
 
 

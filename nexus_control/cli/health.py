@@ -46,8 +46,8 @@ _UNREADABLE = (
     "Find out what happened to that file. Put it back, readable for you, or move it away; then look again:"
 )
 _EXPOSED = (
-    "Make the key readable for its owner alone (chmod 600), and look again. If somebody else may have read it, then give"
-    " the log a new one, with `key rotate`; look again:"
+    "Make the key readable for its owner alone (chmod 600). If somebody else may have read it, then give the log a new"
+    " one, with `key rotate`. Look again:"
 )
 
 _FORM = {"FORM_DIFFERS", "INDEX_DIFFERS"}
@@ -59,7 +59,7 @@ _BESIDE = {*_CONTINUED, "HEAD_UNREADABLE", "KEY_UNUSABLE", _KEY_EXPOSED, "CHECKP
 _LEFT_BESIDE = ("key", "key.next", "head", "checkpoint", "runs")
 
 _MEANING = {
-    "form": "tables, indexes and triggers are those of this version, and no others; indexes are right; it can be written",
+    "form": "tables, indexes and triggers are those of this version, and no others; it can be written",
     "log": "every entry has its place, digest and chain hash",
     "tree": "the Merkle tree over the log is that of its entries",
     "projections": "what lists and states are read from is a replay of the log",
@@ -102,7 +102,9 @@ def doctor(
             return _report(frame, [_emptied(frame.path)], {}, None)
         try:
             frame.require_place(makes=False)
-            store = DecisionStore(frame.path, allowed_signers=frame.allowed_signers)  # what of it is used is reported
+            store = DecisionStore(
+                frame.path, allowed_signers=frame.allowed_signers
+            )  # what of it is used is reported
         except NexusControlError as fault:
             if not is_damage(fault):
                 raise
@@ -208,7 +210,9 @@ def _checks(faults: list["Fault"], beside: dict[str, "Finding"]) -> tuple[dict[s
     codes = {fault.code for fault in faults}
     unread = bool(codes & {"STORE_UNREADABLE", "STORE_EMPTIED"})
     is_whole = not codes - _DERIVED.keys() - _BESIDE - _FORM - {_UNWRITABLE} or bool(beside)
-    checks = {"form": "fail" if codes & {*_FORM, _UNWRITABLE} else "skipped" if unread and not beside else "pass"}
+    checks = {
+        "form": "fail" if codes & {*_FORM, _UNWRITABLE} else "skipped" if unread and not beside else "pass"
+    }
     checks["log"] = "pass" if is_whole else "fail"
     for code, name in _DERIVED.items():
         checks[name] = "skipped" if not is_whole else "fail" if code in codes else "pass"

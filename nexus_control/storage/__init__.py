@@ -13,7 +13,15 @@ from nexus_control.storage.contract import BUSY_SECONDS, Storage
 from nexus_control.storage.memory import MemoryStorage
 from nexus_control.storage.sqlite import IN_MEMORY, SqliteStorage
 
-__all__ = ["IN_MEMORY", "IN_PLAIN_MEMORY", "files_of", "is_file", "open_storage", "place_of", "scheme_problem"]
+__all__ = [
+    "IN_MEMORY",
+    "IN_PLAIN_MEMORY",
+    "files_of",
+    "is_file",
+    "open_storage",
+    "place_of",
+    "scheme_problem",
+]
 
 IN_PLAIN_MEMORY = "memory:"
 _SQLITE_URL = "sqlite://"

@@ -71,7 +71,9 @@ def stale_indexes(connection: Connection) -> list[str]:
 
 
 def mending(found: Form, expected: Form) -> Iterator[str]:
-    """The statements that make triggers, views and indexes as expected, and all that is in indexes. What holds data is left as it is."""
+    """The statements that make triggers, views and indexes as expected, and what is in indexes. What holds data is left
+    as it is.
+    """
     for kind in _GUARDS:
         for name, made in found.items():
             if made.type == kind and expected.get(name) != made:

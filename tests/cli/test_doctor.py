@@ -196,7 +196,12 @@ DAMAGE: dict[str, tuple[Damage, str, str, str]] = {
     "the key no key": (beside("key", holding(b"key")), "key", "KEY_UNUSABLE", "look again"),
     "the key of another log": (beside("key", of_another_store), "key", "KEY_UNUSABLE", "look again"),
     "the key open to all": (open_to_all, "key", "KEY_EXPOSED", "chmod 600"),
-    "an index of states that is stale": (stale("listing_by_state", "phase"), "form", "FORM_DIFFERS", "--rebuild"),
+    "an index of states that is stale": (
+        stale("listing_by_state", "phase"),
+        "form",
+        "FORM_DIFFERS",
+        "--rebuild",
+    ),
     "an index of requesters that is stale": (
         stale("listing_by_requester", "requester"),
         "form",
@@ -209,7 +214,12 @@ DAMAGE: dict[str, tuple[Damage, str, str, str]] = {
         "PROJECTION_DIFFERS",
         "--rebuild",
     ),
-    "a header that says read-only": (overwritten(b"\x09", 18), "form", "STORE_UNWRITABLE", "restore a backup"),
+    "a header that says read-only": (
+        overwritten(b"\x09", 18),
+        "form",
+        "STORE_UNWRITABLE",
+        "restore a backup",
+    ),
 }
 
 

@@ -303,6 +303,7 @@ def test_what_does_not_print_is_spelled_and_reaches_the_command_as_it_is(word: s
         ("postgresql://u:p:w/x?y#z@q@h:5432/db", "postgresql://u@h:5432/db"),
         ("postgresql://:p@h/db", "postgresql://@h/db"),
         ("postgresql://h/db?user=u&password=p&sslmode=x", "postgresql://h/db?user=u&sslmode=x"),
+        ("postgresql://h/db?user=u;password=p;q", "postgresql://h/db?user=u;"),
         ("postgresql://u@h/db", "postgresql://u@h/db"),
         ("/srv/a:b@c.db", "/srv/a:b@c.db"),
     ],
