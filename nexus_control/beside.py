@@ -96,6 +96,8 @@ def look_at_key(store: DecisionStore) -> Finding:
     except NexusControlError as fault:
         if isinstance(fault.__cause__, PermissionError):
             return _skipped(f"{fault.message}: who may read it can tell whether it is the log's key")
+        if fault.details.get("read_by_others"):
+            return _failed("KEY_EXPOSED", f"{fault.details['path']} may be read by others than its owner")
         return _failed("KEY_UNUSABLE", f"{fault.message}; nothing is signed with it")
     records = checkpoints.keys_of(store)
     if not records:
@@ -104,7 +106,7 @@ def look_at_key(store: DecisionStore) -> Finding:
                 f"the log is empty, and {place} says that it was not: the database was replaced or emptied"
             )
             return _failed("STORE_EMPTIED", detail)
-        return _skipped("the log has no key yet: the first checkpoint or package makes one")
+        return _skipped("the log has no key yet: the first checkpoint, package or statement makes one")
     if not found:
         return _skipped(f"{place} is not there: nothing is signed here until it is put back")
     if any(key.public == records[-1].verifier.key for key in found):
@@ -137,8 +139,9 @@ def _without_checkpoint(store: DecisionStore, place: str) -> str:
     if not checkpoints.keys_of(store):
         return "no checkpoint was signed yet: nothing is known of what the log was"
     return (
-        f"{place} is not there, and nothing is known of what the log was. Where a checkpoint was signed, or a package"
-        " exported, it was lost or taken away: hold the log against one that was kept elsewhere"
+        f"{place} is not there, and nothing is known of what the log was. A statement makes the log's key, and no"
+        " checkpoint. Where a checkpoint was signed, or a package exported, it was lost or taken away: hold the log"
+        " against one that was kept elsewhere"
     )
 
 

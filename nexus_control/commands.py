@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 _PACKAGE_FOLDER = str(Path(__file__).absolute().parent.parent)
-_SECRET_PARAMETER = re.compile(r"(?<=[?&])[^=&#]*password[^=&#]*=[^&#]*&?", re.IGNORECASE)
+_SECRET_PARAMETER = re.compile(r"(?<=[?&;])[^=&;#]*password[^=&;#]*=[^&#]*&?", re.IGNORECASE)
 
 
 class AsIs(str):

@@ -33,7 +33,7 @@ from nexus_control.facts import Facts, fold
 from nexus_control.projection import StoredDecision, brought_by, import_record_of, to_projection
 from nexus_control.records import encode
 from nexus_control.storage.contract import Entry, EntryKind, Placed, Projection, Reader
-from nexus_control.storage.faults import is_damage
+from nexus_control.storage.faults import is_damage, is_read_only
 from nexus_control.store import DecisionStore
 
 _FIRST = -(2**63)
@@ -59,6 +59,7 @@ def find_faults(store: DecisionStore) -> list[Fault]:
     faults = list[Fault]()
     try:
         faults += [Fault(code="FORM_DIFFERS", detail=each) for each in store.form_differences()]
+        faults += _writing_faults(store)
         with store.reading() as session:
             log = session.rows.log(_FIRST)
             found = list(_log_faults(log))
@@ -70,6 +71,19 @@ def find_faults(store: DecisionStore) -> list[Fault]:
             raise
         return [*faults, Fault(code="STORE_UNREADABLE", detail=fault.message)]
     return [*faults, *found] if found else [*faults, *_beside(store)]
+
+
+def _writing_faults(store: DecisionStore) -> Iterator[Fault]:
+    """Nothing is changed: a writing statement is carried out that finds nothing to write. To begin is no proof, for
+    SQLite then begins to read.
+    """
+    try:
+        with store.writing() as session:
+            session.rows.drop_claim("")
+    except NexusControlError as fault:
+        if not is_read_only(fault):
+            raise
+        yield Fault(code="STORE_UNWRITABLE", detail=f"nothing can be recorded in it: {fault.message}")
 
 
 def _beside(store: DecisionStore) -> Iterator[Fault]:
@@ -109,7 +123,7 @@ def rebuild_derived(store: DecisionStore) -> int:
 
 
 def _index_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
-    """Whoever reads a stream reads it by its key, by an index that is no part of the log."""
+    """Whoever reads a stream reads it by its key, by an index that is no part of the log, and can be made anew."""
     streams: dict[tuple[EntryKind, str], dict[int, list[Entry]]] = {}
     first: dict[EntryKind, list[Entry]] = {kind: [] for kind in get_args(EntryKind)}
     for _, entry in log:

@@ -30,6 +30,7 @@ from nexus_control.cli.files import (
     create_secret,
     is_one_of,
     output_file,
+    read_bytes,
     require_writable,
     write_bytes,
 )
@@ -40,7 +41,7 @@ from nexus_control.commands import Options, command, shell_line
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.payloads import Assurance
 from nexus_control.results import fault_of
-from nexus_control.storage import files_of, is_file, place_of
+from nexus_control.storage import files_of, is_file, place_of, scheme_problem
 from nexus_control.store import DecisionStore
 from nexus_control.whole_files import is_folder
 
@@ -114,6 +115,8 @@ class Frame:
     database: str | None = None
     as_json: bool = False
     allowed_signers: Path | None = None
+    signers_are_given: bool = False
+    """By an option, and not by the environment."""
 
     @property
     def path(self) -> str:
@@ -131,6 +134,7 @@ class Frame:
             self.database if database is None else database,
             as_json or self.as_json,
             allowed_signers or self.allowed_signers,
+            allowed_signers is not None or self.signers_are_given,
         )
 
     def command(self, *verbs: str, argument: str | Path | None = None, options: Options | None = None) -> str:
@@ -146,10 +150,28 @@ class Frame:
             raise invalid_argument(
                 "--allowed-signers", f"names {signers}, which is a file of the store itself"
             )
+        self.look_at_signers()
         return DecisionStore(self.path, allowed_signers=self.allowed_signers)
+
+    def look_at_signers(self) -> None:
+        """Say on standard error where the file of signers lets nobody sign. Raises INVALID_ARGUMENT where an option
+        named one that cannot be read; where the environment did, that is said, too.
+        """
+        if self.allowed_signers is None:
+            return
+        try:
+            problem = _without_signers(self.allowed_signers)
+        except NexusControlError as fault:
+            if self.signers_are_given:
+                raise
+            problem = f"NEXUS_CONTROL_ALLOWED_SIGNERS: {fault.message}"
+        if problem:
+            Screen(sys.stderr).prose(f"{problem}. No signed approval counts.", Mark("Note:", "stopped"))
 
     def require_place(self, *, makes: bool) -> None:
         """That a store is there, or may begin there. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
+        if problem := scheme_problem(self.path):
+            raise invalid_argument("--db", problem)
         if is_file(self.path):
             _require_usable(Path(self.path), makes=makes)
 
@@ -178,6 +200,22 @@ class Frame:
         """Create a file for its owner alone, where none was. Raises INVALID_ARGUMENT."""
         self.require_writable(option, path)
         create_secret(option, path, content)
+
+
+def _without_signers(file: Path) -> str | None:
+    """Why this file of signers, which can be read, lets nobody sign. Raises INVALID_ARGUMENT where it cannot be."""
+    from nexus_control.evidence.allowed_signers import parse_allowed_signers
+
+    if file.is_fifo():  # read once, by whoever needs it
+        return None
+    option = "--allowed-signers"
+    content = read_bytes(option, file.absolute())
+    with blaming(option, str(file)):
+        allowed = parse_allowed_signers(content)
+    if allowed.signers or not allowed.skipped:
+        return None
+    first = allowed.skipped[0]
+    return f"No line of {file} can be used; line {first.line}: {first.why}"
 
 
 def _require_usable(database: Path, *, makes: bool) -> None:

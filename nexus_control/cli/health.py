@@ -1,8 +1,8 @@
 """The command of those who operate a store: doctor.
 
 Each check passes, fails, or is skipped, and then says why: what was not looked at is never said to be so. Nothing is
-written but with `--rebuild` and `--accept-rollback`; a store of an earlier version is brought up to date, as by any
-command, unless somebody changed its form.
+written but with `--rebuild` and `--accept-rollback`. As by any command, a store of an earlier version is brought up to
+date, unless somebody changed its form; and one that is not in WAL mode, as after a dump, is switched to that.
 """
 
 from pathlib import Path
@@ -46,15 +46,21 @@ _LOST = (
 _UNREADABLE = (
     "Find out what happened to that file. Put it back, readable for you, or move it away; then look again:"
 )
+_EXPOSED = (
+    "Make the key readable for its owner alone (chmod 600). If somebody else may have read it, then give the log a new"
+    " one, with `key rotate`. Look again:"
+)
 
-_FORM = "FORM_DIFFERS"
+_FORM = {"FORM_DIFFERS", "INDEX_DIFFERS"}
+_UNWRITABLE = "STORE_UNWRITABLE"
 _DERIVED = {"TREE_DIFFERS": "tree", "PROJECTION_DIFFERS": "projections"}
 _CONTINUED = {"STORE_ROLLED_BACK", "CHECKPOINT_DIFFERS"}
-_BESIDE = {*_CONTINUED, "HEAD_UNREADABLE", "KEY_UNUSABLE", "CHECKPOINT_UNREADABLE"}
+_KEY_EXPOSED = "KEY_EXPOSED"
+_BESIDE = {*_CONTINUED, "HEAD_UNREADABLE", "KEY_UNUSABLE", _KEY_EXPOSED, "CHECKPOINT_UNREADABLE"}
 _LEFT_BESIDE = ("key", "key.next", "head", "checkpoint", "runs")
 
 _MEANING = {
-    "form": "tables, indexes and triggers are those of this version, and no others",
+    "form": "tables, indexes and triggers are those of this version, and no others; it can be written",
     "log": "every entry has its place, digest and chain hash",
     "tree": "the Merkle tree over the log is that of its entries",
     "projections": "what lists and states are read from is a replay of the log",
@@ -96,7 +102,10 @@ def doctor(
         if is_regular(place) and not place.stat().st_size:
             return _report(frame, [_emptied(frame.path)], {}, None)
         try:
-            store = frame.store()
+            frame.require_place(makes=False)
+            store = DecisionStore(
+                frame.path, allowed_signers=frame.allowed_signers
+            )  # what of it is used is reported
         except NexusControlError as fault:
             if not is_damage(fault):
                 raise
@@ -124,7 +133,7 @@ def _examined(
     if rebuild and _advice(faults) == _REBUILD:
         done["rebuilt"] = upkeep.rebuild_derived(store)
         faults = upkeep.find_faults(store)
-        if any(fault.code == _FORM for fault in faults):  # what holds data, and is not made anew
+        if any(fault.code in _FORM for fault in faults):  # what holds data, and is not made anew
             return _report(frame, faults, {}, _entries(store)) | done | {"next": _LOG, "command": None}
     if accept_rollback and _advice(faults) == _LOST:
         done["accepted"] = upkeep.accept_rollback(store, identity(acting_as)[0])
@@ -132,7 +141,7 @@ def _examined(
     if done["accepted"]:
         page = door.validated(door.ListArguments, {"state": "approved", "limit": door.MAX_PAGE})
         done["approved"] = [line["request_id"] for line in listing.list_requests(store, page)["requests"]]
-    if {fault.code for fault in faults} - _BESIDE - {_FORM}:
+    if {fault.code for fault in faults} - _BESIDE - _FORM - {_UNWRITABLE}:
         return _report(frame, faults, {}, _entries(store)) | done
     found = {
         "head": beside.look_at_head(store),
@@ -201,8 +210,10 @@ def _checks(faults: list["Fault"], beside: dict[str, "Finding"]) -> tuple[dict[s
     """
     codes = {fault.code for fault in faults}
     unread = bool(codes & {"STORE_UNREADABLE", "STORE_EMPTIED"})
-    is_whole = not codes - _DERIVED.keys() - _BESIDE - {_FORM} or bool(beside)
-    checks = {"form": "fail" if _FORM in codes else "skipped" if unread and not beside else "pass"}
+    is_whole = not codes - _DERIVED.keys() - _BESIDE - _FORM - {_UNWRITABLE} or bool(beside)
+    checks = {
+        "form": "fail" if codes & {*_FORM, _UNWRITABLE} else "skipped" if unread and not beside else "pass"
+    }
     checks["log"] = "pass" if is_whole else "fail"
     for code, name in _DERIVED.items():
         checks[name] = "skipped" if not is_whole else "fail" if code in codes else "pass"
@@ -223,11 +234,13 @@ def _advice(faults: list["Fault"]) -> str | None:
     codes = {fault.code for fault in faults}
     if not codes:
         return None
-    if codes - _DERIVED.keys() - _BESIDE - {_FORM}:
+    if codes - _DERIVED.keys() - _BESIDE - _FORM:
         return _LOG
-    if codes & {*_DERIVED, _FORM}:
+    if codes & {*_DERIVED, *_FORM}:
         return _REBUILD
-    return _LOST if codes <= _CONTINUED else _UNREADABLE
+    if codes <= _CONTINUED:
+        return _LOST
+    return _EXPOSED if codes == {_KEY_EXPOSED} else _UNREADABLE
 
 
 def _show(screen: Screen, data: Data) -> None:
@@ -264,6 +277,8 @@ def _show(screen: Screen, data: Data) -> None:
 def _said(data: Data, name: str, status: str) -> str:
     if status == "skipped":
         return data["reasons"][name]
+    if any(fault["code"] == _KEY_EXPOSED for fault in data["faults"]) and name == "key":
+        return "others than its owner may read it"
     return f"not so: {_MEANING[name]}" if status == "fail" else _MEANING[name]
 
 

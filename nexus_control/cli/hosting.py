@@ -21,8 +21,9 @@ from nexus_control.cli.frame import (
     frame_of,
 )
 from nexus_control.cli.screen import Screen
-from nexus_control.commands import command, shell_line
+from nexus_control.commands import absolute, command, shell_line
 from nexus_control.errors import invalid_argument
+from nexus_control.whole_files import is_regular
 
 _NAME = "nexus-control"
 COMMANDS: Final = {
@@ -63,6 +64,10 @@ def install(
     frame = frame_of(context, db, as_json, allowed_signers)
 
     def run() -> Data:
+        frame.require_place(makes=True)
+        frame.look_at_signers()
+        if config is not None and not is_regular(config):
+            raise invalid_argument("--config", f"names {absolute(config)}, which is no file")
         serving = _serving(frame, config_or_default(config))
         if host in COMMANDS:
             return {"host": host, "command": [*COMMANDS[host], *serving]}

@@ -297,6 +297,7 @@ def serve(
         from nexus_control.server.protocol import serve_stdio
         from nexus_control.server.settings import Settings
 
+        frame.look_at_signers()
         frame.require_place(makes=True)  # with --read-only the server itself refuses where there is none
         settings = Settings(
             database=frame.path,

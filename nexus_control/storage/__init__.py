@@ -13,7 +13,16 @@ from nexus_control.storage.contract import BUSY_SECONDS, Storage
 from nexus_control.storage.memory import MemoryStorage
 from nexus_control.storage.sqlite import IN_MEMORY, SqliteStorage
 
-__all__ = ["IN_MEMORY", "IN_PLAIN_MEMORY", "files_of", "is_file", "main_files_of", "open_storage", "place_of"]
+__all__ = [
+    "IN_MEMORY",
+    "IN_PLAIN_MEMORY",
+    "files_of",
+    "is_file",
+    "main_files_of",
+    "open_storage",
+    "place_of",
+    "scheme_problem",
+]
 
 IN_PLAIN_MEMORY = "memory:"
 _SQLITE_URL = "sqlite://"
@@ -36,9 +45,15 @@ def open_storage(path_or_url: str | os.PathLike[str], *, busy_seconds: float = B
     place = place_of(given)
     if place == IN_PLAIN_MEMORY:
         return MemoryStorage(busy_seconds)
-    if url := _URL.match(place):
-        raise _refused(f"has the unknown scheme {url[1]}://; known is {_SQLITE_URL}/absolute/path")
+    if problem := scheme_problem(place):
+        raise _refused(problem)
     return SqliteStorage(place, busy_seconds)
+
+
+def scheme_problem(place: str) -> str | None:
+    """Why no store can be at the place that this URL names; None where one can, or where it is no URL."""
+    url = _URL.match(place)
+    return url and f"has the unknown scheme {url[1]}://; known is {_SQLITE_URL}/absolute/path"
 
 
 def place_of(path_or_url: str | os.PathLike[str]) -> str:

@@ -246,8 +246,9 @@ class Storage(Protocol):
     def writing(self) -> AbstractContextManager[Writer]: ...
 
     def form_differences(self) -> list[str]:
-        """What of its form is not as this version makes it, in one line each: tables, indexes, and the guards that keep
-        the log append-only. Empty where there is nothing that could differ.
+        """What of its form is not as this version makes it, in one line each: tables, the guards that keep the log
+        append-only, and indexes, also where one does not lead to what it indexes. Empty where there is nothing that
+        could differ.
         """
         ...
 

@@ -18,6 +18,11 @@ def is_damage(fault: NexusControlError) -> bool:
     return fault.details.get("damaged") is True
 
 
+def is_read_only(fault: NexusControlError) -> bool:
+    """Whether the store can be read and not be written, by anybody who asks SQLite to."""
+    return str(fault.details.get("sqlite_errorname")).startswith("SQLITE_READONLY")
+
+
 def no_subtree(level: int, index: int) -> NexusControlError:
     """The tree over the log is not whole; it can be made anew from the entries."""
     return damaged(

@@ -8,6 +8,7 @@ written quickly and often has a slot (`storage.slot`).
 """
 
 import os
+import stat
 from pathlib import Path
 from typing import Protocol
 
@@ -111,6 +112,7 @@ class FileSidecar:
             raise unavailable(
                 f"{self.place(name)} may be read by others: run chmod 600 on it, and rotate the key if it was",
                 path=self.place(name),
+                read_by_others=stat.S_ISREG(mode),
             )
         return self.read(name)
 

@@ -25,7 +25,7 @@ from nexus_control.storage.faults import damaged, unavailable
 from nexus_control.storage.sidecar import FileSidecar, MemorySidecar, Sidecar
 from nexus_control.storage.sqlite_connection import connect, transaction
 from nexus_control.storage.sqlite_file import SqliteFile
-from nexus_control.storage.sqlite_form import Form, differences, form_of, mending
+from nexus_control.storage.sqlite_form import Form, differences, form_of, mending, stale_indexes
 from nexus_control.storage.sqlite_functions import FUNCTIONS
 from nexus_control.storage.sqlite_memory import SqliteMemory
 from nexus_control.storage.sqlite_rows import Session
@@ -67,7 +67,7 @@ class SqliteStorage:
 
     def form_differences(self) -> list[str]:
         with self._raw("BEGIN", writing=False) as connection:
-            return differences(form_of(connection), _form(MIGRATIONS))
+            return differences(form_of(connection), _form(MIGRATIONS)) + stale_indexes(connection)
 
     def mend_form(self) -> None:
         with self._raw("BEGIN IMMEDIATE", writing=True) as connection:

@@ -1,17 +1,24 @@
-"""The form of a SQLite store: its tables, indexes and triggers, held against those that a version makes.
+"""The form of a SQLite store: its tables, indexes and triggers, held against those that a version makes; and whether
+each index leads to the rows of its table, as SQLite checks it.
 
 An object is known by its name; its type, its table and the text that made it must be the same. The indexes that SQLite
 makes by itself for a UNIQUE or PRIMARY KEY have no text, and belong to their table. Tables of statistics (ANALYZE) say
 nothing about the store.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
+from nexus_control.storage.faults import damaged
 from nexus_control.storage.sqlite_rows import Connection
 
 _GUARDS = ("trigger", "view", "index")
 """What holds no data, in the order in which it can be dropped."""
+
+_MOST_PROBLEMS = 1_000
+_OF_AN_INDEX = re.compile(r"\b(?:missing from|entries in|entry in|of) index (.+)")
+_OF_A_VALUE = re.compile(r"CHECK constraint failed in |(?:NULL|NUMERIC|TEXT|non-\w+) value in ")
 
 
 class _Made(NamedTuple):
@@ -48,8 +55,25 @@ def differences(found: Form, expected: Form) -> list[str]:
     return missing + added + changed
 
 
+def stale_indexes(connection: Connection) -> list[str]:
+    """Each index that does not lead to the rows of its table, in one line: who searches by it finds something else than
+    what is there. Values are left to who replays the log. Raises STORE_UNAVAILABLE where SQLite finds the file itself
+    damaged.
+    """
+    rows: list[tuple[str]] = connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})").fetchall()
+    problems = [problem for (problem,) in rows if problem != "ok" and not _OF_A_VALUE.match(problem)]
+    of_an_index = [_OF_AN_INDEX.search(problem) for problem in problems]
+    for problem, found in zip(problems, of_an_index, strict=True):
+        if found is None:
+            raise damaged(f"SQLite finds the file damaged: {problem:.200}")
+    names = dict.fromkeys(found[1] for found in of_an_index if found is not None)
+    return [f"the index {name:.80} does not lead to the rows of its table" for name in names]
+
+
 def mending(found: Form, expected: Form) -> Iterator[str]:
-    """The statements that make triggers, views and indexes as expected. What holds data is left as it is."""
+    """The statements that make triggers, views and indexes as expected, and what is in indexes. What holds data is left
+    as it is.
+    """
     for kind in _GUARDS:
         for name, made in found.items():
             if made.type == kind and expected.get(name) != made:
@@ -58,3 +82,4 @@ def mending(found: Form, expected: Form) -> Iterator[str]:
     for name, made in expected.items():
         if made.type in _GUARDS and found.get(name) != made and made.table in found:
             yield made.sql
+    yield "REINDEX"

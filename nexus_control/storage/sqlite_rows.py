@@ -249,11 +249,11 @@ def _labels_text(labels: tuple[str, ...]) -> str:
     return json.dumps(labels, ensure_ascii=False) if labels else "[]"
 
 
-def _labels(text: str) -> tuple[str, ...]:
+def _labels(text: object) -> tuple[str, ...]:
     if text == "[]":
         return ()
     try:
-        labels = json.loads(text)
+        labels = json.loads(text) if isinstance(text, str) else None  # json reads octets, too
     except (ValueError, RecursionError):
         labels = None
     if not isinstance(labels, list) or not all(

@@ -26,6 +26,9 @@ class Office:
 
     folder: Path
 
+    def __post_init__(self) -> None:
+        self.signers.touch()
+
     @property
     def signers(self) -> Path:
         return self.folder / "allowed_signers"

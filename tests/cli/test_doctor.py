@@ -109,6 +109,27 @@ def of_another_store(place: Path) -> None:
     shutil.copy(f"{other}.key", place)
 
 
+def stale(index: str, column: str) -> Damage:
+    """The index as it was when the column said something else, under the text that made it."""
+
+    def damage(database: Path) -> None:
+        with sqlite3.connect(database) as connection:
+            made = connection.execute("SELECT * FROM sqlite_master WHERE name = ?", (index,)).fetchone()
+            rows = connection.execute(f"SELECT {column}, ordinal FROM listing").fetchall()
+            connection.execute(f"UPDATE listing SET {column} = 'other'")
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute("DELETE FROM sqlite_master WHERE name = ?", (index,))
+            connection.execute("PRAGMA writable_schema = RESET")
+        connection.close()
+        with sqlite3.connect(database) as connection:
+            connection.executemany(f"UPDATE listing SET {column} = ? WHERE ordinal = ?", rows)
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", made)
+        connection.close()
+
+    return damage
+
+
 DROPPED = "DROP TRIGGER entries_are_not_updated"
 WATCHING = "CREATE TRIGGER spy AFTER INSERT ON entries BEGIN DELETE FROM claims; END"
 WEAKER = "CREATE TRIGGER entries_are_not_updated BEFORE UPDATE ON entries WHEN 0 BEGIN SELECT 1; END"
@@ -174,7 +195,31 @@ DAMAGE: dict[str, tuple[Damage, str, str, str]] = {
     ),
     "the key no key": (beside("key", holding(b"key")), "key", "KEY_UNUSABLE", "look again"),
     "the key of another log": (beside("key", of_another_store), "key", "KEY_UNUSABLE", "look again"),
-    "the key open to all": (open_to_all, "key", "KEY_UNUSABLE", "look again"),
+    "the key open to all": (open_to_all, "key", "KEY_EXPOSED", "chmod 600"),
+    "an index of states that is stale": (
+        stale("listing_by_state", "phase"),
+        "form",
+        "FORM_DIFFERS",
+        "--rebuild",
+    ),
+    "an index of requesters that is stale": (
+        stale("listing_by_requester", "requester"),
+        "form",
+        "FORM_DIFFERS",
+        "--rebuild",
+    ),
+    "labels as octets": (
+        sql("UPDATE projections SET labels = CAST(labels AS BLOB)"),
+        "projections",
+        "PROJECTION_DIFFERS",
+        "--rebuild",
+    ),
+    "a header that says read-only": (
+        overwritten(b"\x09", 18),
+        "form",
+        "STORE_UNWRITABLE",
+        "restore a backup",
+    ),
 }
 
 
@@ -215,6 +260,25 @@ def test_what_holds_no_data_is_made_as_it_was_and_what_does_is_left(what: str, c
     assert commands.answer("doctor", code=3 if holds_data else 0)["checks"]["form"] == (
         "fail" if holds_data else "pass"
     )
+
+
+def test_a_stale_index_is_named_and_rebuilt_so_that_lists_find_what_is_there(commands: Commands) -> None:
+    def found() -> list[str]:
+        return [line["request_id"] for line in commands.answer("list", "--state", "completed")["requests"]]
+
+    before = found()
+    DAMAGE["an index of states that is stale"][0](commands.folder / "store.db")
+    assert (bool(before), found()) == (True, [])
+    (fault,) = commands.answer("doctor", code=3)["faults"]
+    assert fault["detail"] == "the index listing_by_state does not lead to the rows of its table"
+    assert commands.answer("doctor", "--rebuild")["ok"]
+    assert found() == before
+
+
+def test_a_key_that_others_may_read_gets_one_advice(commands: Commands) -> None:
+    open_to_all(commands.folder / "store.db")
+    shown = " ".join(commands.run("doctor", code=3).split())
+    assert (shown.count("chmod 600"), "Put it back" in shown, "not so" in shown) == (1, False, False)
 
 
 def test_each_object_is_named(commands: Commands) -> None:

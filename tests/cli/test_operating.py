@@ -91,6 +91,7 @@ def test_a_database_that_is_not_there_is_not_made(commands: Commands) -> None:
 @pytest.mark.parametrize("host", [*COMMANDS, *FILES])
 def test_each_host_is_told_this_interpreter_and_absolute_paths(commands: Commands, host: str) -> None:
     config = commands.folder / "adapters.toml"
+    config.touch()
     answered = commands.answer("install", "--host", host, "--config", str(config))
     database = str(commands.folder / "store.db")
     serving = [*LAUNCHER[1:], "serve", "--db", database, "--config", str(config)]
@@ -108,6 +109,29 @@ def test_each_host_is_told_this_interpreter_and_absolute_paths(commands: Command
         )
         assert json.loads(printed.stdout) == answered["config"]
         assert "Put this into" in printed.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--db", "postgresql://h/x?user=a;password=s3cret"),
+        ("--db", "."),
+        ("--db", ""),
+        ("--config", "."),
+        ("--config", ""),
+        ("--config", "nowhere.toml"),
+        ("--allowed-signers", "."),
+        ("--allowed-signers", "nowhere"),
+    ],
+)
+def test_a_host_is_told_nothing_with_which_the_server_would_not_start(
+    option: str, value: str, commands: Commands
+) -> None:
+    ran = nexus_control("install", "--host", "codex", option, value, "--json", folder=commands.folder)
+    refused = json.loads(ran.stdout)
+    assert (ran.returncode, refused["code"]) == (2, "INVALID_ARGUMENT")
+    assert [each["field"] for each in refused["details"]["fields"]] == [option]
+    assert "s3cret" not in ran.stdout + ran.stderr
 
 
 def test_an_unknown_host_is_refused_with_those_that_are_known(commands: Commands) -> None:

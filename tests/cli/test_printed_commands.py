@@ -312,6 +312,7 @@ def test_line_ends_at_the_end_of_a_word_are_kept(word: str) -> None:
         ("postgresql://u:p:w/x?y#z@q@h:5432/db", "postgresql://u@h:5432/db"),
         ("postgresql://:p@h/db", "postgresql://@h/db"),
         ("postgresql://h/db?user=u&password=p&sslmode=x", "postgresql://h/db?user=u&sslmode=x"),
+        ("postgresql://h/db?user=u;password=p;q", "postgresql://h/db?user=u;"),
         ("postgresql://u@h/db", "postgresql://u@h/db"),
         ("/srv/a:b@c.db", "/srv/a:b@c.db"),
     ],

@@ -242,7 +242,33 @@ def test_a_signature_needs_somebody_to_say_whose_keys_count(office: Office) -> N
     assert (field(refused), office.written_to(request_id)) == ("--allowed-signers", 0)
     office.signers.write_text("#" * 1_000_001)
     refused = office.answer("approve", request_id, *by("bob"), "--sign", str(key), code=2)
-    assert (field(refused), office.written_to(request_id)) == ("allowed_signers", 0)
+    assert (field(refused), office.written_to(request_id)) == ("--allowed-signers", 0)
+
+
+@pytest.mark.parametrize("given", ["", ".", "nowhere"])
+@pytest.mark.parametrize("verb", ["status", "inspect", "approve", "execute", "list"])
+def test_signers_that_were_named_and_cannot_be_read_are_refused_though_nothing_is_signed(
+    verb: str, given: str, office: Office
+) -> None:
+    request_id = office.requested()
+    rest = {"approve": [*by("bob"), "--yes"], "execute": ["--adapter", "subprocess:keys"]}
+    words = [verb, *([] if verb == "list" else [request_id]), *rest.get(verb, [])]
+    refused = office.plainly.answer("--allowed-signers", given, *words, code=2)
+    assert (field(refused), office.written_to(request_id)) == ("--allowed-signers", 0)
+    changes = {"NEXUS_CONTROL_ALLOWED_SIGNERS": str(office.folder / "nowhere")}
+    ran = nexus_control("status", request_id, "--db", office.database, changes=changes)
+    assert (ran.returncode, "NEXUS_CONTROL_ALLOWED_SIGNERS" in ran.stderr) == (0, True)
+
+
+def test_a_private_key_in_the_place_of_signers_is_told_of(office: Office) -> None:
+    key, request_id = office.key("bob"), office.requested("--min-assurance", "declared")
+    given = ("--db", office.database, "--allowed-signers", str(key))
+    ran = nexus_control("approve", request_id, *by("bob"), "--yes", "--json", *given)
+    assert (ran.returncode, json.loads(ran.stdout)["request_id"]) == (0, request_id)
+    assert f"Nolineof{key}canbeused;line1:" in "".join(ran.stderr.split())
+    office.signers.write_text("# nobody yet\n")
+    ran = nexus_control("status", request_id, *given[:-1], str(office.signers))
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 @pytest.fixture
@@ -470,12 +496,13 @@ def test_doctor_names_the_lines_of_signers_that_are_skipped(office: Office) -> N
 
 
 def test_serve_says_at_once_that_signers_cannot_be_read(office: Office) -> None:
+    office.signers.unlink()
     for content in (None, "#" * 1_000_001):
         if content is not None:
             office.signers.write_text(content)
         ran = nexus_control("serve", "--db", office.database, "--allowed-signers", str(office.signers))
         assert (ran.returncode, ran.stdout) == (2, "")
-        assert "INVALID_ARGUMENT: allowed_signers" in ran.stderr
+        assert "INVALID_ARGUMENT: --allowed-signers" in ran.stderr
 
 
 def test_install_passes_on_whose_signatures_count(office: Office) -> None:
