@@ -137,7 +137,7 @@ _PROGRAMS = {
     ),
 }
 _SHELLS = frozenset({"ash", "bash", "csh", "dash", "ksh", "lksh", "mksh", "rbash", "sh", "tcsh", "zsh"})
-_SHELLS_LONG = frozenset({"emulate", "init-file", "rcfile"})
+_SHELLS_LONG = frozenset({"--emulate", "--init-file", "--rcfile"})
 _NAME = re.compile(r"([a-z]+)(?:-?[0-9][0-9.]*[a-z]?(?:-.*)?|-(?:dbg|static))?", re.ASCII | re.DOTALL)
 _COMMAND_FOLLOWS = frozenset({"--", "-exec", "-execdir", "-ok", "-okdir"})
 _FLAGS = frozenset({"--rm", "-dm", "-i", "-it", "-t", "-ti"})
@@ -252,9 +252,10 @@ def _of_shell(rest: _Words) -> Iterator[str]:
             if awaited and rest:
                 yield rest.popleft()
             return
-        if word.startswith("-") and word.lstrip("-") in _SHELLS_LONG:
-            if rest:
-                rest.popleft()
+        if word in _SHELLS_LONG and rest:
+            rest.popleft()
+        elif f"-{word}" in _SHELLS_LONG:  # bash reads it as this or as letters, by what stands before
+            yield from rest
         elif _is_option(word, "-+"):
             if word.startswith("--"):
                 continue

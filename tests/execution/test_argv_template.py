@@ -201,6 +201,8 @@ runuser -u app -- bash -c {x}
 bash -oo errexit pipefail -c {x}
 bash -rcfile file -c {x}
 bash --rcfile -- -c {x}
+bash -l -rcfile {x}
+bash -rcfile -- -c {x}
 runuser bash -u app -- -c {x}
 zsh -oerrexit -c {x}
 zsh --emulate sh -c {x}
