@@ -77,12 +77,12 @@ def unknown_to_head(store: DecisionStore, content: bytes | None = None) -> str |
     problem = "is no head" if found else "is not there"
     if found or not later:
         return (
-            f"{place} {problem}: it is written when something is executed, denied, revoked or withdrawn; until then"
-            f" {_UNNOTICED}"
+            f"{place} {problem}: it is written when something is executed, denied, revoked, withdrawn or imported;"
+            f" until then {_UNNOTICED}"
         )
     return (
-        f"{place} {problem}, though entry {later[-1].position} is executed, denied, revoked or withdrawn: it was lost"
-        f" or taken away, and {_UNNOTICED}"
+        f"{place} {problem}, though it is written with entries such as {later[-1].position}: it was lost or taken away,"
+        f" and {_UNNOTICED}"
     )
 
 

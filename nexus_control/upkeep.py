@@ -98,8 +98,10 @@ def accept_rollback(store: DecisionStore, actor: Actor) -> bool:
 
     Raises LOG_INCONSISTENT where something else than a checkpoint lies in the checkpoint's place.
     """
+    known = head.parse_head(
+        head.slot_of(store.sidecar).read()
+    )  # may wait for a lock: no other writer waits for it
     with store.writing() as session:
-        known = head.parse_head(head.slot_of(store.sidecar).read())
         lost = known if known is not None and not head.is_continued(session, known) else None
         note = lost_checkpoint(session, store.sidecar)
         if lost is None and note is None:

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 _REBUILD = (
     "The log is whole. Find out who changed the database past nexus-control. Then make indexes, triggers and what is"
-    " derived anew from the log, with --rebuild:"
+    " derived again from the log, with --rebuild:"
 )
 _LOG = "Execute nothing from this store. Compare it with packages and bundles that were exported, and restore a backup."
 _LOST = (
     "Put back the database that continues what lies beside it. If it is lost, find out what was executed, denied or"
-    " taken back since this copy was made, for this store would execute it again. Then whoever owns the store accepts"
+    " taken back since this copy was made, for this store would execute it again. Then the store's owner accepts"
     " that, with --accept-rollback:"
 )
 _UNREADABLE = (
@@ -120,7 +120,7 @@ def doctor(
 def _done(data: Data) -> str | None:
     if data["accepted"]:
         return "That the store goes on without what it has lost is recorded"
-    return f"{data['rebuilt']} decisions were made anew from the log" if data["rebuilt"] else None
+    return f"{data['rebuilt']} decisions were made again from the log" if data["rebuilt"] else None
 
 
 def _examined(
@@ -252,7 +252,7 @@ def _show(screen: Screen, data: Data) -> None:
     screen.grid(columns("check|status|what it says", rows))
     screen.blank()
     if data["rebuilt"]:
-        screen.prose(f"{data['rebuilt']} decisions were made anew from the log.")
+        screen.prose(f"{data['rebuilt']} decisions were made again from the log.")
     if data["accepted"]:
         screen.prose("That the store goes on without what it has lost is recorded in its log.")
     if data["approved"]:
