@@ -37,13 +37,13 @@ from nexus_control.cli.files import (
 from nexus_control.cli.interrupting import end_by
 from nexus_control.cli.screen import Mark, Screen, print_json
 from nexus_control.cli.streams import PrintingFailed
-from nexus_control.commands import Options, command, shell_line
+from nexus_control.commands import Options, absolute, command, shell_line
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.payloads import Assurance
 from nexus_control.results import fault_of
 from nexus_control.storage import files_of, is_file, place_of, scheme_problem
 from nexus_control.store import DecisionStore
-from nexus_control.whole_files import is_folder
+from nexus_control.whole_files import is_folder, is_regular, is_there
 
 Data = dict[str, Any]
 Done = Callable[[Data], str | None]
@@ -206,10 +206,12 @@ def _without_signers(file: Path) -> str | None:
     """Why this file of signers, which can be read, lets nobody sign. Raises INVALID_ARGUMENT where it cannot be."""
     from nexus_control.evidence.allowed_signers import parse_allowed_signers
 
-    if file.is_fifo():  # read once, by whoever needs it
+    if (
+        is_there(file) and not is_regular(file) and not is_folder(file)
+    ):  # a pipe is read once, by the one who needs it
         return None
     option = "--allowed-signers"
-    content = read_bytes(option, file.absolute())
+    content = read_bytes(option, absolute(file))
     with blaming(option, str(file)):
         allowed = parse_allowed_signers(content)
     if allowed.signers or not allowed.skipped:

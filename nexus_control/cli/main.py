@@ -76,7 +76,8 @@ def _misused(error: typer.BadParameter) -> int:
     if "--json" not in sys.argv:
         error.show()
     else:
-        named = [] if error.param is None else sorted(error.param.opts, key=len)[-1:]
+        parameter = getattr(error, "param", None)  # not of every error of usage
+        named = [] if parameter is None else sorted(parameter.opts, key=len)[-1:]
         fields = [{"field": _field(each), "problem": error.message} for each in named]
         fault = NexusControlError(
             ErrorCode.INVALID_ARGUMENT, error.format_message(), {"fields": fields} if fields else None

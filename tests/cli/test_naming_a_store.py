@@ -317,7 +317,7 @@ def test_a_folder_that_one_may_not_search_is_a_fault_of_its_option(tmp_path: Pat
         ("shut", "--db DB install --host cursor", 0),
         ("gone", "--db DB list", 0),
         ("gone", "--db DB statement ID", 0),
-        ("gone", "--db DB inspect ID --allowed-signers relative", 0),
+        ("gone", "--db DB inspect ID --allowed-signers relative", 2),
         ("gone", "--db DB log export -o relative", 2),
         ("gone", "list", 2),
         ("gone", "request g", 2),
