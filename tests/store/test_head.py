@@ -242,7 +242,7 @@ def test_what_says_nothing_stops_nothing_and_is_replaced(content: bytes, tools: 
     request_id = approved(tools)
     put(tools.store, content)
     assert find_faults(tools.store) == []
-    assert "executed, denied, revoked or withdrawn" in (unknown_to_head(tools.store) or "")
+    assert "denied, revoked, withdrawn or imported" in (unknown_to_head(tools.store) or "")
     assert execute(tools, request_id) is None
     assert unknown_to_head(tools.store) is None
 
