@@ -41,7 +41,7 @@ _ADVICE: dict[str, str] = {
     "APPROVAL_EXPIRED": _GET_APPROVED,
     "IMPORTED_APPROVALS": "Get approvals that count here, then call execute again; or make a new request.",
 }
-_NEVER_PASS: Final = (
+_BEFORE_APPROVALS: Final = (
     "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "FORENSIC_IMPORT", "EXECUTING",
     "OUTCOME_UNKNOWN", "NO_POLICY", "ADAPTER_CHANGED", "CLOCK_BEHIND", "MODE_NOT_ALLOWED",
 )  # fmt: skip
@@ -50,7 +50,7 @@ _NEVER_PASS: Final = (
 
 def advice_on(reasons: Sequence[BlockingReason]) -> str:
     """What to do about these reasons against executing a decision: about the first that no approval mends."""
-    first = next((reason for reason in reasons if reason.code in _NEVER_PASS), reasons[0])
+    first = next((reason for reason in reasons if reason.code in _BEFORE_APPROVALS), reasons[0])
     if first.code == "EXECUTION_FAILED":
         return after_failure(first.details["effect"])
     return _ADVICE.get(first.code, next_step(ErrorCode.POLICY_NOT_SATISFIED))

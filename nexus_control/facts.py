@@ -341,10 +341,8 @@ def _fail(facts: Facts, event: StoredEvent, content: ExecutionFailedPayload) -> 
 
 
 def _lose(facts: Facts, event: StoredEvent, content: ExecutionOutcomeUnknownPayload) -> Facts | None:
-    if facts.phase != "executing":
-        return None
     doubt = {"error_code": content.reason, "error_message": content.detail}
-    return _settle(facts, event, content, "outcome_unknown", **doubt)
+    return _settle(facts, event, content, "outcome_unknown", **doubt) if facts.phase == "executing" else None
 
 
 def _reconcile(facts: Facts, event: StoredEvent, content: ExecutionReconciledPayload) -> Facts | None:

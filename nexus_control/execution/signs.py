@@ -62,7 +62,10 @@ _EFFECTS: tuple[Effect, ...] = ("unknown", "done", "none")
 _STATUSES: Final = ("status", "state", "outcome")
 _FLAGS: Final = ("ok", "success")
 _EXIT_CODES: Final = ("exit_code", "exitCode", "exitcode", "exit_status", "returncode", "return_code")
-_SAYS_OF_A_STEP: Final = (*_STATUSES, *_FLAGS, *_EXIT_CODES, "error", "errors")
+_ERRORS: Final = ("error", "errors")
+_ERROR_FLAGS: Final = ("is_error", "isError")
+_SAYS_OF_A_STEP: Final = (*_STATUSES, *_FLAGS, *_EXIT_CODES, *_ERRORS, *_ERROR_FLAGS)
+"""What makes an object under `results` a step itself, not steps by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +206,7 @@ def _count(value: object) -> int | None:
 
 
 def _own_fault(answer: object, who: str) -> Fault | None:
-    for key in ("error", "errors"):
+    for key in _ERRORS:
         if not _is_nothing(error := at(answer, key)):
             return _fault_of(error)
     for key in _STATUSES:
@@ -212,7 +215,7 @@ def _own_fault(answer: object, who: str) -> Fault | None:
     for key in _FLAGS:
         if type(flag := at(answer, key)) in (bool, int, float) and not flag:
             return Fault(RUN_FAILED, f"{who} answered {key}: {shown(flag)}")
-    for key in ("is_error", "isError"):
+    for key in _ERROR_FLAGS:
         if at(answer, key) is True:
             return Fault(RUN_FAILED, f"{who} answered {key}: true")
     for key in _EXIT_CODES:

@@ -89,7 +89,8 @@ def test_a_command_with_which_a_store_begins_makes_it(
     monkeypatch.chdir(tmp_path)
     commands = Commands(tmp_path)
     commands.run(*command, *MAKING[command])
-    commands.run("doctor")
+    assert (tmp_path / "store.db").exists()
+    assert commands.answer("doctor")["ok"] is True
 
 
 def test_a_tool_makes_a_store_only_where_one_begins_with_it(tmp_path: Path) -> None:
@@ -264,8 +265,10 @@ def test_the_longest_name_that_there_is_can_be_written_and_read(tmp_path: Path) 
     commands = Commands(tmp_path)
     request_id = commands.answer("request", "g")["request_id"]
     for length in (252, 255):
-        commands.run("export", request_id, "-o", str(tmp_path / ("n" * length)))
-        commands.run("verify", str(tmp_path / ("n" * length)))
+        named = tmp_path / ("n" * length)
+        commands.run("export", request_id, "-o", str(named))
+        assert json.loads(named.read_text())["decision"]["decision_id"] == request_id
+        assert "Verified" in commands.run("verify", str(named))
 
 
 def without_privilege(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":

@@ -279,6 +279,7 @@ def test_the_attackers_folder_would_be_imported_without_the_launchers_options(de
         subprocess.run(
             [sys.executable, *options, "-m", "nexus_control"], cwd=desk.elsewhere, env=known, check=False
         )
+        assert desk.imported.exists()
         desk.imported.unlink()
 
 

@@ -90,6 +90,7 @@ FAILED = {
     "a failed status of the summary": answer(summary={"status": "failed"}),
     "a failed state": answer(state="failed"),
     "one result that failed": answer(results={"status": "failed"}),
+    "one result that is an error": answer(results={"isError": True}),
     "is_error": answer(is_error=True),
     "isError": answer(isError=True),
     "exitCode": answer(exitCode=1),
