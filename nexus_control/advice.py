@@ -9,7 +9,7 @@ from typing import Final
 
 from nexus_control.blocking import BlockingReason
 from nexus_control.errors import ErrorCode, next_step
-from nexus_control.payloads import Effect
+from nexus_control.values.payloads import Effect
 
 REHEARSAL_FAILED: Final = (
     "The rehearsal used no approval up: the decision is still approved, unless an approval ran out meanwhile. Read the"

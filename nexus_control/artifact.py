@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Self, cast
 
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, parse_json
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.instants import format_instant, is_instant
 from nexus_control.integrity import bare, sha256_hex
-from nexus_control.records import check, decode, encode, problems_of
+from nexus_control.values.instants import format_instant, is_instant
+from nexus_control.values.records import check, decode, encode, problems_of
 
 INSTANT = "an ISO-8601 instant with an offset"
 BARE_DIGEST = "64 lower-case hex digits"

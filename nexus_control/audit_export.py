@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from nexus_control.audit_package import AuditPackage, PackageRouter, router_bundle_digest
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.evidence.log_section import Evidence, Imported
 from nexus_control.evidence.run_bundle import run_bundle_digest
-from nexus_control.evidence.section import Evidence, Imported
 from nexus_control.export import bundle_of
 from nexus_control.integrity import is_prefixed, prefixed
-from nexus_control.projection import StoredDecision
+from nexus_control.log.projection import StoredDecision
 from nexus_control.render.package import render_audit_package
-from nexus_control.results import fault_of
 from nexus_control.store import DecisionStore
+from nexus_control.values.results import fault_of
 
 __all__ = ["AuditExportResult", "export_audit_package", "package_of", "render_audit_package"]
 
@@ -113,7 +113,7 @@ def _evidence(store: DecisionStore, decision: StoredDecision) -> dict[str, objec
             bundle_digest=record.bundle_digest,
             events=decision.imported_count,
         ).to_dict()
-    from nexus_control import checkpoints  # cryptography is loaded at the first package
+    from nexus_control.log import checkpoints  # cryptography is loaded at the first package
 
     last = decision.facts.event_count - 1
     proof = checkpoints.prove(store, decision.decision_id, decision.generation, last)

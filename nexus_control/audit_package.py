@@ -34,7 +34,7 @@ from nexus_control.bundle import DecisionBundle, compute_bundle_digest
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, parse_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed
-from nexus_control.records import check
+from nexus_control.values.records import check
 
 PACKAGE_VERSION: Final = "0.6"
 EXPORT_METHOD: Final = "nexus-control.audit_export_v0_6"

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from nexus_control.decision import effect_of, request_expired
 from nexus_control.facts import Authority, Facts
-from nexus_control.payloads import PolicyAttachedPayload
 from nexus_control.policy import missing_capabilities
+from nexus_control.values.payloads import PolicyAttachedPayload
 
 ORDER: Final = (
     "NO_POLICY", "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "EXECUTING",

@@ -38,7 +38,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal, Self
 
-from nexus_control.actors import Actor
 from nexus_control.artifact import (
     BARE_DIGEST,
     INSTANT,
@@ -48,10 +47,11 @@ from nexus_control.artifact import (
     Provenance,
 )
 from nexus_control.errors import NexusControlError
-from nexus_control.instants import is_instant
 from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed
-from nexus_control.payloads import EventType, Mode
-from nexus_control.records import check
+from nexus_control.values.actors import Actor
+from nexus_control.values.instants import is_instant
+from nexus_control.values.payloads import EventType, Mode
+from nexus_control.values.records import check
 
 BUNDLE_VERSION: Final = "0.5"
 EXPORT_METHOD: Final = "nexus-control.export_v0_5"

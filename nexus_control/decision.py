@@ -19,10 +19,10 @@ from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.events import Actor, EventType, StoredEvent
 from nexus_control.facts import Approval, Authority, Execution, Facts, replay_facts
-from nexus_control.instants import format_instant
-from nexus_control.lookalikes import skeleton
-from nexus_control.payloads import Assurance, Effect
 from nexus_control.policy import Policy
+from nexus_control.values.instants import format_instant
+from nexus_control.values.lookalikes import skeleton
+from nexus_control.values.payloads import Assurance, Effect
 
 MAX_REPLAY_STEPS = 20_000_000
 """A few seconds."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from nexus_control.actors import ACTOR_TYPES, Actor, ActorType
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.instants import parse_instant
 from nexus_control.integrity import sha256_hex
-from nexus_control.payloads import (
+from nexus_control.values.actors import ACTOR_TYPES, Actor, ActorType
+from nexus_control.values.instants import parse_instant
+from nexus_control.values.payloads import (
     ApprovalDeniedPayload,
     ApprovalGrantedPayload,
     ApprovalRevokedPayload,

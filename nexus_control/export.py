@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from nexus_control.bundle import BundleRouterLink, BundleTemplateSnapshot, DecisionBundle
 from nexus_control.bundle_parts import event_part, header_of, link_part, template_part
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.log.session import ReadSession
 from nexus_control.render.bundle import render_export
-from nexus_control.results import fault_of
-from nexus_control.session import ReadSession
 from nexus_control.store import DecisionStore
+from nexus_control.values.results import fault_of
 
 __all__ = ["ExportResult", "bundle_of", "export_decision", "render_export"]
 

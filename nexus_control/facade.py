@@ -5,8 +5,8 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 from nexus_control.errors import invalid_argument
-from nexus_control.payloads import POLICY_FIELDS
 from nexus_control.store import DecisionStore
+from nexus_control.values.payloads import POLICY_FIELDS
 
 Values: TypeAlias = dict[str, Any]
 UseCase: TypeAlias = Callable[[DecisionStore, Any], Values]
@@ -16,7 +16,7 @@ def load_door() -> ModuleType:
     """The models of arguments. They are loaded with the first NexusControlTools, since pydantic alone costs more than
     the library; and not at its first call, since a fork while another thread imports leaves the child waiting for ever.
     """
-    from nexus_control import arguments
+    from nexus_control.usecases import arguments
 
     return arguments
 

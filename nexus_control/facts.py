@@ -38,9 +38,9 @@ from nexus_control.events import (
     PolicyAttachedPayload,
     StoredEvent,
 )
-from nexus_control.instants import parse_instant
-from nexus_control.payloads import Assurance, Payload
 from nexus_control.policy import Policy
+from nexus_control.values.instants import parse_instant
+from nexus_control.values.payloads import Assurance, Payload
 
 Phase: TypeAlias = Literal[
     "draft", "open", "executing", "completed", "failed", "denied", "withdrawn", "outcome_unknown"

@@ -19,8 +19,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast, get_args
 
-from nexus_control import head
-from nexus_control.actors import Actor, id_problem, require_new_actor
 from nexus_control.bundle import (
     BundleEvent,
     DecisionBundle,
@@ -33,13 +31,15 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent, compute_event_digest, event_id, parse_event_type
 from nexus_control.evidence.bundle_checks import as_told, stated_checks
 from nexus_control.facts import Facts, step
-from nexus_control.instants import format_instant
 from nexus_control.integrity import same_digest
-from nexus_control.lookalikes import skeleton
-from nexus_control.projection import MAX_AHEAD, ConflictMode, ImportRecord, StoredDecision
-from nexus_control.results import fault_of
-from nexus_control.session import WriteSession
+from nexus_control.log import head
+from nexus_control.log.projection import MAX_AHEAD, ConflictMode, ImportRecord, StoredDecision
+from nexus_control.log.session import WriteSession
 from nexus_control.store import DecisionStore
+from nexus_control.values.actors import Actor, id_problem, require_new_actor
+from nexus_control.values.instants import format_instant
+from nexus_control.values.lookalikes import skeleton
+from nexus_control.values.results import fault_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,9 @@ from nexus_control.blocking import BlockingReason, blocking_reasons
 from nexus_control.decision import Decision, DecisionState, counting_approvals, state_at
 from nexus_control.events import Actor, EventType, StoredEvent
 from nexus_control.facts import Authority, Facts, fold
-from nexus_control.payloads import Effect
 from nexus_control.policy import Policy
-from nexus_control.records import encode
+from nexus_control.values.payloads import Effect
+from nexus_control.values.records import encode
 
 DEFAULT_TIMELINE_LIMIT = 20
 THRESHOLD_MET = "THRESHOLD_MET"

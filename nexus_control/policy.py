@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, cast
 
-from nexus_control.actors import Actor, fold_id, id_problem
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.payloads import ASSURANCES, MODES, POLICY_FIELDS, Assurance, Mode, PolicyFields
-from nexus_control.records import always_written, decode
+from nexus_control.values.actors import Actor, fold_id, id_problem
+from nexus_control.values.payloads import ASSURANCES, MODES, POLICY_FIELDS, Assurance, Mode, PolicyFields
+from nexus_control.values.records import always_written, decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

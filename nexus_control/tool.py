@@ -9,13 +9,11 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from nexus_control.actors import Actor
-from nexus_control.clock import SYSTEM_CLOCK, Clock
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.router import PlanChecker, RouterProtocol
 from nexus_control.facade import UseCase, Values, checked, load_door, with_overrides, with_signature
-from nexus_control.results import ToolResult, result_of
 from nexus_control.store import DecisionStore, TemplateStore
+from nexus_control.system.clock import SYSTEM_CLOCK, Clock
 from nexus_control.usecases import (
     deciding,
     executing,
@@ -26,6 +24,8 @@ from nexus_control.usecases import (
     templating,
     views,
 )
+from nexus_control.values.actors import Actor
+from nexus_control.values.results import ToolResult, result_of
 
 __all__ = ["ActorLike", "NexusControlTools", "ToolResult"]
 

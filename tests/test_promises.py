@@ -10,9 +10,9 @@ import pytest
 from nexus_control.cli.main import app
 from nexus_control.decision import DecisionState
 from nexus_control.errors import ErrorCode, next_step
-from nexus_control.payloads import PAYLOADS, POLICY_FIELDS, EventType
 from nexus_control.tool import NexusControlTools
 from nexus_control.toolset import TOOLS
+from nexus_control.values.payloads import PAYLOADS, POLICY_FIELDS, EventType
 from tests.cli.running import command_names
 from tests.support.places import REPOSITORY
 

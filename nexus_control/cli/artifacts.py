@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from nexus_control import __version__
-from nexus_control import arguments as door
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.cli.files import blaming, read_bytes, read_text
 from nexus_control.cli.frame import (
@@ -32,6 +31,7 @@ from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.execution.opening import opened_router
 from nexus_control.integrity import sha256_hex
 from nexus_control.store import DecisionStore
+from nexus_control.usecases import arguments as door
 from nexus_control.usecases import exporting
 
 
@@ -186,7 +186,7 @@ def _signed(
 ) -> Data:
     if output is None:
         raise invalid_argument("--sign", "needs --output: the envelope is a file beside the package's")
-    from nexus_control.evidence.keys import private_from_pem
+    from nexus_control.evidence.formats.keys import private_from_pem
 
     envelope = envelope_beside(output)
     frame.require_writable("--output", envelope, read)

@@ -14,8 +14,6 @@ from typing import Annotated, Any
 
 import typer
 
-from nexus_control import arguments as door
-from nexus_control.actors import Actor
 from nexus_control.cli.files import read_text
 from nexus_control.cli.frame import (
     ActingAs,
@@ -32,17 +30,19 @@ from nexus_control.cli.frame import (
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.signing import SignatureFile, Signing, SignKey, StatementFile, require_basis_of
 from nexus_control.cli.streams import require_shown
-from nexus_control.commands import approving
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.config import load_adapters
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.router import PlanChecker, RouterProtocol
-from nexus_control.payloads import Assurance, SignedStatement
 from nexus_control.render.will_run import NOT_AT_HAND
 from nexus_control.storage import IN_MEMORY
 from nexus_control.store import DecisionStore
+from nexus_control.system.commands import approving
+from nexus_control.system.whole_files import is_regular
+from nexus_control.usecases import arguments as door
 from nexus_control.usecases import deciding, requesting, views
-from nexus_control.whole_files import is_regular
+from nexus_control.values.actors import Actor
+from nexus_control.values.payloads import Assurance, SignedStatement
 
 DEFAULT_CONFIG = Path("nexus-control.toml")
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

@@ -19,7 +19,7 @@ from nexus_control.cli.targets import descriptor_of, put
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.execution import run_log
 from nexus_control.storage import main_files_of, sqlite_schema
-from nexus_control.whole_files import (
+from nexus_control.system.whole_files import (
     create_file,
     is_database_in_use,
     is_folder,

@@ -24,7 +24,6 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from nexus_control.actors import Actor
 from nexus_control.cli.files import (
     blaming,
     create_secret,
@@ -37,13 +36,14 @@ from nexus_control.cli.files import (
 from nexus_control.cli.interrupting import end_by
 from nexus_control.cli.screen import Mark, Screen, print_json
 from nexus_control.cli.streams import PrintingFailed
-from nexus_control.commands import Options, absolute, command, shell_line
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.payloads import Assurance
-from nexus_control.results import fault_of
 from nexus_control.storage import files_of, is_file, place_of, scheme_problem
 from nexus_control.store import DecisionStore
-from nexus_control.whole_files import is_folder, is_regular, is_there
+from nexus_control.system.commands import Options, absolute, command, shell_line
+from nexus_control.system.whole_files import is_folder, is_regular, is_there
+from nexus_control.values.actors import Actor
+from nexus_control.values.payloads import Assurance
+from nexus_control.values.results import fault_of
 
 Data = dict[str, Any]
 Done = Callable[[Data], str | None]
@@ -204,7 +204,7 @@ class Frame:
 
 def _without_signers(file: Path) -> str | None:
     """Why this file of signers, which can be read, lets nobody sign. Raises INVALID_ARGUMENT where it cannot be."""
-    from nexus_control.evidence.allowed_signers import parse_allowed_signers
+    from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 
     if (
         is_there(file) and not is_regular(file) and not is_folder(file)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nexus_control import arguments as door
 from nexus_control.cli.frame import (
     NOT_VERIFIED,
     ActingAs,
@@ -26,12 +25,13 @@ from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.errors import NexusControlError
 from nexus_control.storage.faults import is_damage
 from nexus_control.store import DecisionStore
+from nexus_control.system.whole_files import is_regular, is_there
+from nexus_control.usecases import arguments as door
 from nexus_control.usecases import listing
-from nexus_control.whole_files import is_regular, is_there
 
 if TYPE_CHECKING:
-    from nexus_control.beside import Finding
-    from nexus_control.upkeep import Fault
+    from nexus_control.log.beside import Finding
+    from nexus_control.log.upkeep import Fault
 
 _REBUILD = (
     "The log is whole. Find out who changed the database past nexus-control. Then make indexes, triggers and what is"
@@ -126,7 +126,7 @@ def _done(data: Data) -> str | None:
 def _examined(
     frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback: bool, acting_as: str | None
 ) -> Data:
-    from nexus_control import beside, upkeep
+    from nexus_control.log import beside, upkeep
 
     faults = upkeep.find_faults(store)
     done: Data = {"rebuilt": 0, "accepted": False, "approved": [], "allowed_signers": _signers(store)}
@@ -171,7 +171,7 @@ def _entries(store: DecisionStore) -> int | None:
 
 
 def _emptied(path: str) -> "Fault":
-    from nexus_control.upkeep import Fault
+    from nexus_control.log.upkeep import Fault
 
     left = [f"{path}.{name}" for name in _LEFT_BESIDE if is_there(f"{path}.{name}")]
     said = f": {', '.join(left)} beside it says that there was a store in it" if left else ""
@@ -179,7 +179,7 @@ def _emptied(path: str) -> "Fault":
 
 
 def _unreadable(fault: NexusControlError) -> "Fault":
-    from nexus_control.upkeep import Fault
+    from nexus_control.log.upkeep import Fault
 
     return Fault(code="STORE_UNREADABLE", detail=fault.message)
 

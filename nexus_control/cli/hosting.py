@@ -21,9 +21,9 @@ from nexus_control.cli.frame import (
     frame_of,
 )
 from nexus_control.cli.screen import Screen
-from nexus_control.commands import absolute, command, shell_line
 from nexus_control.errors import invalid_argument
-from nexus_control.whole_files import is_regular
+from nexus_control.system.commands import absolute, command, shell_line
+from nexus_control.system.whole_files import is_regular
 
 _NAME = "nexus-control"
 COMMANDS: Final = {

@@ -16,7 +16,7 @@ from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.store import DecisionStore
 
 if TYPE_CHECKING:
-    from nexus_control.checkpoints import KeyRecord
+    from nexus_control.log.checkpoints import KeyRecord
 
 key = typer.Typer(
     help="The key of the store's log, and keys to sign packages with.",
@@ -57,7 +57,7 @@ def generate(
         return
 
     def run() -> Data:
-        from nexus_control.evidence import keys
+        from nexus_control.evidence.formats import keys
 
         frame.require_writable("FILE", file)
         made, public = keys.generate(), file.with_name(f"{file.name}.pub")
@@ -85,7 +85,7 @@ def list_keys(context: typer.Context, db: Database = None, as_json: AsJson = Fal
     """
 
     def run(store: DecisionStore) -> Data:
-        from nexus_control import checkpoints
+        from nexus_control.log import checkpoints
 
         return {"keys": [_record(record) for record in checkpoints.keys_of(store)]}
 
@@ -108,7 +108,7 @@ def rotate(context: typer.Context, db: Database = None, as_json: AsJson = False)
     """
 
     def run(store: DecisionStore) -> Data:
-        from nexus_control import checkpoints
+        from nexus_control.log import checkpoints
 
         return _record(checkpoints.rotate(store))
 
@@ -126,7 +126,7 @@ def export(context: typer.Context, db: Database = None, as_json: AsJson = False)
     frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
-        from nexus_control import checkpoints
+        from nexus_control.log import checkpoints
 
         records = checkpoints.keys_of(store)
         if not records:
@@ -142,7 +142,7 @@ def export(context: typer.Context, db: Database = None, as_json: AsJson = False)
 
 
 def _give_key(store: DecisionStore) -> Data:
-    from nexus_control import checkpoints
+    from nexus_control.log import checkpoints
 
     return _record(checkpoints.give_key(store))
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nexus_control import arguments as door
 from nexus_control.cli.files import read_bytes, read_text
 from nexus_control.cli.frame import (
     AsJson,
@@ -25,11 +24,12 @@ from nexus_control.cli.frame import (
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import print_document
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.base64_text import to_base64
+from nexus_control.evidence.formats.base64_text import to_base64
 from nexus_control.store import DecisionStore
+from nexus_control.usecases import arguments as door
 
 if TYPE_CHECKING:
-    from nexus_control.evidence.note import Checkpoint
+    from nexus_control.evidence.formats.note import Checkpoint
 
 LogKey = Annotated[
     str | None,
@@ -65,7 +65,7 @@ def checkpoint(
     frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
-        from nexus_control import checkpoints
+        from nexus_control.log import checkpoints
 
         _require_writable(frame, output)
         published = checkpoints.publish(store)
@@ -89,7 +89,7 @@ def prove(
     frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
-        from nexus_control import checkpoints
+        from nexus_control.log import checkpoints
 
         _require_writable(frame, output)
         checked = door.validated(door.StatusArguments, {"request_id": decision_id})
@@ -119,9 +119,9 @@ def consistency(
     """
 
     def run(store: DecisionStore) -> Data:
-        from nexus_control import checkpoints
-        from nexus_control.evidence.note import parse_verifier
-        from nexus_control.upkeep import find_faults
+        from nexus_control.evidence.formats.note import parse_verifier
+        from nexus_control.log import checkpoints
+        from nexus_control.log.upkeep import find_faults
 
         faults = find_faults(store)
         if faults:
@@ -162,7 +162,7 @@ def export(
     frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
-        from nexus_control import checkpoints
+        from nexus_control.log import checkpoints
 
         lines = checkpoints.leaf_lines(store).decode()
         return _written(frame, {"size": lines.count("\n")}, "leaves", lines, output)
@@ -185,8 +185,8 @@ def verify(
     """
 
     def run() -> Data:
-        from nexus_control import checkpoints
-        from nexus_control.evidence.note import parse_verifier
+        from nexus_control.evidence.formats.note import parse_verifier
+        from nexus_control.log import checkpoints
 
         note, lines = read_text("CHECKPOINT", file), read_bytes("--leaves", leaves)
         signed = checkpoints.require_leaves(note, lines, parse_verifier(log_key))

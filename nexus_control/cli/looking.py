@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from nexus_control import arguments as door
 from nexus_control.cli.deciding import Config, adapters_at_hand
 from nexus_control.cli.frame import (
     ActingAs,
@@ -20,6 +19,7 @@ from nexus_control.cli.frame import (
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.render.decision import imported_text
 from nexus_control.store import DecisionStore
+from nexus_control.usecases import arguments as door
 from nexus_control.usecases import listing, views
 
 _GOOD, _BAD = {"approved", "completed"}, {"failed", "outcome_unknown"}

@@ -29,7 +29,7 @@ def report(
     frame = frame_of(context, None, as_json)
 
     def run() -> Data:
-        from nexus_control.evidence.artifact import read_evidence
+        from nexus_control.evidence.reading import read_evidence
         from nexus_control.render.report import render_report
 
         evidence = read_evidence(read_bytes("FILE", file))

@@ -8,8 +8,6 @@ from typing import Annotated, Any, Final, TypeAlias, cast
 
 import typer
 
-from nexus_control import arguments as door
-from nexus_control.actors import Actor
 from nexus_control.canonical_json import parse_json_object
 from nexus_control.cli.frame import (
     REFUSED,
@@ -33,12 +31,14 @@ from nexus_control.cli.streams import output_is_ours
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.execution.opening import opened_router
-from nexus_control.results import fault_of
 from nexus_control.store import DecisionStore
 from nexus_control.toolset import Outcome, Tool, ToolContext, tool_named
 from nexus_control.toolset import call as call_tool
 from nexus_control.toolset.tool import Approvals, NameStyle
+from nexus_control.usecases import arguments as door
 from nexus_control.usecases import executing, settling
+from nexus_control.values.actors import Actor
+from nexus_control.values.results import fault_of
 
 Config = Annotated[Path | None, typer.Option(metavar="FILE", help="The adapters: a nexus-control.toml.")]
 Called: TypeAlias = tuple[Tool, Outcome]

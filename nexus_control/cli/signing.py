@@ -13,8 +13,6 @@ from typing import Annotated
 
 import typer
 
-from nexus_control import arguments as door
-from nexus_control.actors import Actor
 from nexus_control.cli.files import read_bytes, read_text
 from nexus_control.cli.frame import (
     ActingAs,
@@ -31,12 +29,14 @@ from nexus_control.cli.frame import (
 )
 from nexus_control.cli.screen import Screen
 from nexus_control.cli.streams import print_document
-from nexus_control.commands import USUAL_KEY, absolute, shell_line
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.statement import NAMESPACE
-from nexus_control.payloads import SignedStatement
 from nexus_control.store import DecisionStore
-from nexus_control.whole_files import is_regular, is_there
+from nexus_control.system.commands import USUAL_KEY, absolute, shell_line
+from nexus_control.system.whole_files import is_regular, is_there
+from nexus_control.usecases import arguments as door
+from nexus_control.values.actors import Actor
+from nexus_control.values.payloads import SignedStatement
 
 SignKey = Annotated[
     Path | None,
@@ -209,7 +209,7 @@ def _require_may_sign(store: DecisionStore, actor: Actor, key: Path) -> None:
 
 def _public_line(key: Path) -> str | None:
     """The line of the key that ssh-keygen signs with, found as it finds it; None where no file says it openly."""
-    from nexus_control.evidence.ssh_keys import public_line_in
+    from nexus_control.evidence.formats.ssh_keys import public_line_in
 
     for file in (key, _public_half(key)):
         try:

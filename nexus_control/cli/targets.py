@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from nexus_control.whole_files import replace_file
+from nexus_control.system.whole_files import replace_file
 
 _ANYBODY_MAY: Final = 0o666
 _PERMISSIONS: Final = 0o777

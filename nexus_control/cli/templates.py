@@ -4,10 +4,10 @@ from typing import Annotated, cast
 
 import typer
 
-from nexus_control import arguments as door
 from nexus_control.cli.frame import ActingAs, AsJson, Data, Database, carry_out, frame_of, identity
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.store import DecisionStore
+from nexus_control.usecases import arguments as door
 from nexus_control.usecases import templating
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The template's name.")]

@@ -24,9 +24,9 @@ from nexus_control.cli.frame import (
 )
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.errors import invalid_argument
-from nexus_control.evidence.base64_text import from_base64
+from nexus_control.evidence.formats.base64_text import from_base64
 from nexus_control.evidence.trust import Attached, Trust
-from nexus_control.whole_files import is_regular
+from nexus_control.system.whole_files import is_regular
 
 if TYPE_CHECKING:
     from nexus_control.evidence.verify import Level
@@ -184,7 +184,7 @@ def _given(context: typer.Context) -> list[str]:
 def _verified(
     content: bytes, trust: Trust, attached: Attached, require: str | None, given: list[str]
 ) -> Data:
-    from nexus_control.evidence.artifact import read_evidence
+    from nexus_control.evidence.reading import read_evidence
 
     evidence = read_evidence(content, trust=trust, require=_level(require), attached=attached)
     report = evidence.report
@@ -214,7 +214,7 @@ def _level(given: str | None) -> "Level":
 
 
 def _signers(file: Path | None, *, waits: bool) -> bytes | None:
-    from nexus_control.evidence.allowed_signers import parse_allowed_signers
+    from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 
     if file is None:
         return None
@@ -225,13 +225,13 @@ def _signers(file: Path | None, *, waits: bool) -> bytes | None:
 
 
 def _package_keys(files: list[Path] | None) -> list[str]:
-    from nexus_control.evidence.keys import public_from_pem
+    from nexus_control.evidence.formats.keys import public_from_pem
 
     return _checked("--package-key", files, public_from_pem)
 
 
 def _certificates(option: str, files: list[Path] | None) -> list[str]:
-    from nexus_control.evidence.certificates import read_pem
+    from nexus_control.evidence.formats.certificates import read_pem
 
     return _checked(option, files, lambda text: read_pem("it", [text]))
 
@@ -248,7 +248,7 @@ def _checked(option: str, files: list[Path] | None, read: Callable[[str], object
 
 
 def _verifiers(option: str, keys: list[str] | None) -> list[str]:
-    from nexus_control.evidence.note import COSIGNATURE, ED25519, parse_verifier
+    from nexus_control.evidence.formats.note import COSIGNATURE, ED25519, parse_verifier
 
     kind, other = (ED25519, "a witness") if option == "--log-key" else (COSIGNATURE, "a log")
     for key in keys or ():

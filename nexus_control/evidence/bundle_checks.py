@@ -29,7 +29,7 @@ from nexus_control.errors import NexusControlError
 from nexus_control.events import EventType, StoredEvent, compute_event_digest, event_id
 from nexus_control.evidence.report import Check, compared, failed, noted, passed, same_fields, skipped
 from nexus_control.facts import Facts, fold, step
-from nexus_control.instants import parse_instant
+from nexus_control.values.instants import parse_instant
 
 _OPEN = {str(DecisionState.PENDING_APPROVAL).upper(), str(DecisionState.APPROVED).upper()}
 

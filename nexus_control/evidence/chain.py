@@ -21,10 +21,10 @@ import hashlib
 from json.encoder import encode_basestring
 from typing import Literal, TypeAlias
 
-from nexus_control.actors import Actor
 from nexus_control.canonical_json import canonical_json
 from nexus_control.events import Origin
 from nexus_control.integrity import prefixed
+from nexus_control.values.actors import Actor
 
 Subject: TypeAlias = Literal["decision_id", "template"]
 

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from nexus_control.errors import NexusControlError, invalid_argument
-from nexus_control.evidence.allowed_signers import parse_allowed_signers
-from nexus_control.evidence.base64_text import from_base64
-from nexus_control.evidence.merkle import require_consistent
-from nexus_control.evidence.note import (
+from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
+from nexus_control.evidence.formats.base64_text import from_base64
+from nexus_control.evidence.formats.merkle import require_consistent
+from nexus_control.evidence.formats.note import (
     COSIGNATURE,
     ED25519,
     Checkpoint,
@@ -33,8 +33,10 @@ from nexus_control.evidence.note import (
     parse_checkpoint,
     parse_verifier,
 )
+from nexus_control.evidence.formats.timestamp import verify_timestamp
+from nexus_control.evidence.formats.tlog_proof import LogProof, parse_log_proof
+from nexus_control.evidence.log_section import Evidence, Imported, read_section
 from nexus_control.evidence.report import Check, compared, failed, noted, passed, skipped
-from nexus_control.evidence.section import Evidence, Imported, read_section
 from nexus_control.evidence.semantics import Case
 from nexus_control.evidence.signatures import (
     approval_signatures,
@@ -42,8 +44,6 @@ from nexus_control.evidence.signatures import (
     package_signature,
     signers_known,
 )
-from nexus_control.evidence.timestamp import verify_timestamp
-from nexus_control.evidence.tlog_proof import LogProof, parse_log_proof
 from nexus_control.evidence.trust import Attached, Trust
 from nexus_control.integrity import prefixed
 

@@ -17,9 +17,9 @@ from typing import Final
 
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.instants import is_instant
 from nexus_control.integrity import is_bare, is_prefixed
-from nexus_control.records import check, decode, encode
+from nexus_control.values.instants import is_instant
+from nexus_control.values.records import check, decode, encode
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 PREDICATE_TYPE: Final = "https://nexus-control.dev/audit-package/v1"

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from nexus_control.actors import new_id_problem
 from nexus_control.audit_package import AuditPackage, router_bundle_digest
 from nexus_control.blocking import Attempt, BlockingReason, attempt_reasons
 from nexus_control.bundle import compute_link_digest
@@ -31,9 +30,10 @@ from nexus_control.evidence.bundle_checks import History
 from nexus_control.evidence.report import Check, compared, failed, noted, passed, skipped
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.facts import Approval, Execution, Facts
-from nexus_control.instants import parse_instant
 from nexus_control.integrity import bare, json_digest, prefixed
-from nexus_control.lookalikes import letters_of_other_scripts, skeleton
+from nexus_control.values.actors import new_id_problem
+from nexus_control.values.instants import parse_instant
+from nexus_control.values.lookalikes import letters_of_other_scripts, skeleton
 
 NAMES = (
     "policy_satisfied",

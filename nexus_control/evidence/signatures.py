@@ -5,20 +5,20 @@ from collections.abc import Collection, Sequence
 from nexus_control.decision import Decision
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, StoredEvent
-from nexus_control.evidence.allowed_signers import AllowedSigners
 from nexus_control.evidence.chain import GENESIS, event_leaf_data, leaf_hash
-from nexus_control.evidence.dsse import parse_envelope
-from nexus_control.evidence.keys import PublicKey, public_from_pem
+from nexus_control.evidence.formats.allowed_signers import AllowedSigners
+from nexus_control.evidence.formats.dsse import parse_envelope
+from nexus_control.evidence.formats.keys import PublicKey, public_from_pem
+from nexus_control.evidence.formats.ssh_keys import SshKey
+from nexus_control.evidence.formats.tlog_proof import LogProof
 from nexus_control.evidence.package_statement import PAYLOAD_TYPE, parse_package_statement
 from nexus_control.evidence.report import Check, failed, noted, passed, same_fields, skipped
 from nexus_control.evidence.semantics import Case
 from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
-from nexus_control.evidence.ssh_keys import SshKey
 from nexus_control.evidence.statement import Verdict, require_says
-from nexus_control.evidence.tlog_proof import LogProof
-from nexus_control.instants import parse_instant
 from nexus_control.integrity import prefixed, sha256_hex
-from nexus_control.payloads import (
+from nexus_control.values.instants import parse_instant
+from nexus_control.values.payloads import (
     ApprovalDeniedPayload,
     ApprovalGrantedPayload,
     ApprovalRevokedPayload,

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.allowed_signers import AllowedSigners
-from nexus_control.evidence.sshsig import SshSignature, parse_ssh_signature
+from nexus_control.evidence.formats.allowed_signers import AllowedSigners
+from nexus_control.evidence.formats.sshsig import SshSignature, parse_ssh_signature
 from nexus_control.evidence.statement import NAMESPACE, ApprovalStatement, parse_statement
-from nexus_control.instants import parse_instant
-from nexus_control.payloads import SignedStatement
+from nexus_control.values.instants import parse_instant
+from nexus_control.values.payloads import SignedStatement
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far the signer's clock may be ahead of the store's."""

@@ -14,14 +14,14 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from nexus_control.actors import fold_id
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.facts import Facts
-from nexus_control.instants import is_instant
 from nexus_control.integrity import is_bare, is_prefixed, prefixed, sha256_hex
-from nexus_control.payloads import Mode
-from nexus_control.records import always_written, check, decode, encode
+from nexus_control.values.actors import fold_id
+from nexus_control.values.instants import is_instant
+from nexus_control.values.payloads import Mode
+from nexus_control.values.records import always_written, check, decode, encode
 
 NAMESPACE: Final = "nexus-control.approval.v1"
 Verdict: TypeAlias = Literal["approve", "deny", "revoke"]

@@ -12,8 +12,8 @@ from nexus_control.errors import NexusControlError
 from nexus_control.evidence.report import Check, compared, failed, passed, same_fields, skipped
 from nexus_control.facts import Facts
 from nexus_control.integrity import json_digest
-from nexus_control.payloads import POLICY_FIELDS, PolicyAttachedPayload
 from nexus_control.policy import Policy, require_no_weaker
+from nexus_control.values.payloads import POLICY_FIELDS, PolicyAttachedPayload
 
 NAMES = ("template_digest", "policy_within_template")
 

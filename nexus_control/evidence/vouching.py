@@ -7,13 +7,13 @@ approvals that counted at dispatch.
 
 from nexus_control.audit_package import AuditPackage
 from nexus_control.evidence.bundle_checks import History, history_of
+from nexus_control.evidence.formats.tlog_proof import parse_log_proof
+from nexus_control.evidence.log_section import Evidence, Imported, read_section
 from nexus_control.evidence.package_statement import LogPlace, PackageStatement, Predicate
-from nexus_control.evidence.section import Evidence, Imported, read_section
 from nexus_control.evidence.semantics import Case
 from nexus_control.evidence.signatures import chain_of
-from nexus_control.evidence.tlog_proof import parse_log_proof
 from nexus_control.integrity import bare, prefixed, sha256_hex
-from nexus_control.payloads import ASSURANCES
+from nexus_control.values.payloads import ASSURANCES
 
 
 def state_package(

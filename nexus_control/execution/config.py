@@ -24,14 +24,14 @@ from pathlib import Path
 from typing import Literal, NoReturn, TypeVar, cast
 
 from nexus_control.canonical_json import MAX_TEXT_BYTES
-from nexus_control.commands import absolute
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import Adapter, Adapters
 from nexus_control.execution.argv_template import ArgvTemplate
 from nexus_control.execution.plan import MAX_NAME_LENGTH
 from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, CallAdapter, ProcessSettings
-from nexus_control.records import check, decode, problems_of
-from nexus_control.whole_files import is_folder, read_regular
+from nexus_control.system.commands import absolute
+from nexus_control.system.whole_files import is_folder, read_regular
+from nexus_control.values.records import check, decode, problems_of
 
 _MAX_TIMEOUT_SECONDS = 86_400
 _MAX_OUTPUT_BYTES = 64 * 1024 * 1024

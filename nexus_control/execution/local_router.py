@@ -25,7 +25,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
-from nexus_control.clock import SYSTEM_CLOCK, Clock
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, StepError, StepOutcome
 from nexus_control.execution.description import StepDescription
@@ -34,7 +33,8 @@ from nexus_control.execution.router import RouterOutcomeUnknown, RunStopped
 from nexus_control.execution.run_log import OpenRun, RunEvent, RunLog
 from nexus_control.execution.spelling import bounded, encodable
 from nexus_control.execution.stopping import stop_ordered
-from nexus_control.records import encode
+from nexus_control.system.clock import SYSTEM_CLOCK, Clock
+from nexus_control.values.records import encode
 
 _Mode: TypeAlias = Literal["dry_run", "apply"]
 

@@ -22,7 +22,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.execution.plan import MAX_PLAN_BYTES, plan_invalid
 from nexus_control.execution.spelling import bounded, spell
-from nexus_control.whole_files import is_there
+from nexus_control.system.whole_files import is_there
 
 
 class AdapterRegistry(Protocol):

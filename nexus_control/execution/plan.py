@@ -17,7 +17,7 @@ from typing import Any, cast
 from nexus_control.canonical_json import canonical_json, parse_json, require_canonical_domain
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.spelling import nested
-from nexus_control.records import check, decode
+from nexus_control.values.records import check, decode
 
 MAX_PLAN_BYTES = 256 * 1024
 MAX_NAME_LENGTH = 128

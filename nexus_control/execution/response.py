@@ -32,7 +32,7 @@ from nexus_control.execution.signs import (
 )
 from nexus_control.execution.spelling import bounded, encodable, spell
 from nexus_control.integrity import sha256_hex
-from nexus_control.payloads import Effect
+from nexus_control.values.payloads import Effect
 
 MAX_RUN_ID_LENGTH = 256
 

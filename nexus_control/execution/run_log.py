@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from nexus_control.clock import Clock
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import make_run_bundle
-from nexus_control.instants import format_instant
 from nexus_control.storage.faults import forked
 from nexus_control.storage.sqlite_connection import transaction
 from nexus_control.storage.sqlite_file import SqliteFile
 from nexus_control.storage.sqlite_memory import SqliteMemory
 from nexus_control.storage.sqlite_schema import require_usable_path
+from nexus_control.system.clock import Clock
+from nexus_control.values.instants import format_instant
 
 RunEvent: TypeAlias = tuple[str, Mapping[str, object]]
 """An event's type and payload; the payload is inside the canonical domain."""

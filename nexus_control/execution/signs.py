@@ -28,7 +28,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from nexus_control.canonical_json import MAX_SAFE_INTEGER
 from nexus_control.execution.spelling import bounded, encodable, spell
-from nexus_control.payloads import Effect
+from nexus_control.values.payloads import Effect
 
 RunOutcome: TypeAlias = Literal["completed", "failed", "unknown"]
 

@@ -30,7 +30,7 @@ from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
 from nexus_control.execution.spelling import portable
 from nexus_control.execution.supervised import Ended, run_supervised
-from nexus_control.whole_files import is_regular
+from nexus_control.system.whole_files import is_regular
 
 _KEPT_VARIABLES = {"PATH": os.defpath, "LANG": "C.UTF-8"}
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias, cast
 
-from nexus_control.payloads import POLICY_FIELDS
 from nexus_control.render.text import bullet, listed
+from nexus_control.values.payloads import POLICY_FIELDS
 
 View: TypeAlias = Mapping[str, Any]
 

@@ -7,11 +7,11 @@ depends on the clock or on what others have done meanwhile.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nexus_control.actors import Actor
 from nexus_control.render.decision import imported_text
 from nexus_control.render.policy import policy_lines, template_lines
 from nexus_control.render.text import bullet, code_block, escape, listed, page
 from nexus_control.render.will_run import will_run_lines
+from nexus_control.values.actors import Actor
 
 
 def render_question(view: Mapping[str, Any], approver: Actor, expires_at: str | None) -> str:

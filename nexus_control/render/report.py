@@ -15,14 +15,14 @@ from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import parse_json
 from nexus_control.decision import counting_approvals, effect_of
 from nexus_control.errors import NexusControlError
-from nexus_control.evidence.artifact import Evidence
 from nexus_control.evidence.bundle_checks import History, history_of
+from nexus_control.evidence.reading import Evidence
 from nexus_control.evidence.report import Check
 from nexus_control.facts import Approval, Facts
-from nexus_control.instants import parse_instant
 from nexus_control.lifecycle import compute_timeline, display_name
 from nexus_control.render.html import Html, facts, page, section, table, tag
 from nexus_control.render.text import counted, listed
+from nexus_control.values.instants import parse_instant
 
 _KINDS = {"package": "audit package", "bundle": "decision bundle", "run bundle": "run bundle"}
 _LIMITS = (

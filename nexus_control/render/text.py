@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import cast
 
-from nexus_control.actors import is_hidden
+from nexus_control.values.actors import is_hidden
 
 _ACTIVE = re.compile(r"[\\`*\[\]<~&]|(?<![^\W_])_|_(?![^\W_])")
 _MOST_BLANKS, _MOST_EMPTY_LINES = 40, 20

@@ -24,10 +24,10 @@ import anyio.to_thread
 from anyio.abc import TaskStatus
 
 from nexus_control.execution.stopping import Stop
-from nexus_control.results import fault_of
 from nexus_control.server.starting import SIGNALS
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.settling import give_up_own
+from nexus_control.values.results import fault_of
 
 GRACE_SECONDS = 2.0
 KILL_SECONDS = 1.0

@@ -5,17 +5,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nexus_control.actors import Actor
-from nexus_control.arguments import RecoverArguments
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.opening import opened_router
 from nexus_control.server.running import tell
 from nexus_control.store import DecisionStore
+from nexus_control.system.whole_files import is_regular
 from nexus_control.toolset.asking import SILENCE_SECONDS
 from nexus_control.toolset.table import TOOLS
 from nexus_control.toolset.tool import PREFIX, Approvals, NameStyle, Tool, ToolContext
+from nexus_control.usecases.arguments import RecoverArguments
 from nexus_control.usecases.settling import recover
-from nexus_control.whole_files import is_regular
+from nexus_control.values.actors import Actor
 
 _READ_ONLY_TOOLS = frozenset(PREFIX + tool for tool in ("status", "inspect", "template.get", "template.list"))
 

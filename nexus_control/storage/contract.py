@@ -36,10 +36,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
-from nexus_control.actors import ActorType
 from nexus_control.events import Origin
 from nexus_control.facts import Phase
 from nexus_control.storage.sidecar import Sidecar
+from nexus_control.values.actors import ActorType
 
 BUSY_SECONDS = 30.0
 """How long a call waits for another's transaction, unless told otherwise."""

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from nexus_control.storage.faults import unavailable
 from nexus_control.storage.slot import FileSlot, MemorySlot, Slot
-from nexus_control.whole_files import create_file, read_regular, replace_file
+from nexus_control.system.whole_files import create_file, read_regular, replace_file
 
 _OTHERS = 0o077
 MOST_BYTES = 64 * 1024

@@ -7,16 +7,16 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from nexus_control.actors import Actor
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.merkle import node_hash
+from nexus_control.evidence.formats.merkle import node_hash
 from nexus_control.facts import Created, Facts, Progress
-from nexus_control.payloads import PolicyAttachedPayload
 from nexus_control.policy import Policy
-from nexus_control.records import decode
 from nexus_control.storage.contract import FOREVER, NEVER
 from nexus_control.storage.standing import approval_ends, approved_until, expires_at
+from nexus_control.values.actors import Actor
+from nexus_control.values.payloads import PolicyAttachedPayload
+from nexus_control.values.records import decode
 
 _NOTHING_YET = Progress()
 _UNREADABLE = (NexusControlError, ValueError, TypeError, LookupError, RecursionError)

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from nexus_control.facts import FOREVER as ALWAYS
 from nexus_control.facts import Authority, Facts
-from nexus_control.instants import format_instant
 from nexus_control.storage.contract import FOREVER, NEVER
+from nexus_control.values.instants import format_instant
 
 
 def approved_until(facts: Facts, authority: Authority) -> str:

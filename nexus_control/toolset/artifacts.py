@@ -14,7 +14,7 @@ from pathlib import Path
 from nexus_control.canonical_json import MAX_TEXT_BYTES
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.integrity import sha256_hex
-from nexus_control.whole_files import replace_file
+from nexus_control.system.whole_files import replace_file
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 

@@ -11,19 +11,19 @@ What the model wrote as its comment is not shown and not recorded: the reason is
 from collections.abc import Mapping
 from typing import Any, Final
 
-from nexus_control.arguments import ApproveArguments, EndArguments, validated
 from nexus_control.decision import require_basis, require_may_approve, require_open
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.instants import format_instant
-from nexus_control.payloads import Elicitation
 from nexus_control.render.question import render_question
 from nexus_control.render.text import holds_padding
 from nexus_control.toolset.guidance import approve_command
 from nexus_control.toolset.tool import Answer, Data, Question, ToolContext
 from nexus_control.usecases import deciding, views
+from nexus_control.usecases.arguments import ApproveArguments, EndArguments, validated
 from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.describing import will_run
 from nexus_control.usecases.views import decision_view, template_view
+from nexus_control.values.instants import format_instant
+from nexus_control.values.payloads import Elicitation
 
 FORM: Final[dict[str, Any]] = {
     "type": "object",

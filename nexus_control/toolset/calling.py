@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nexus_control.actors import Actor
-from nexus_control.arguments import Arguments, validated
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.results import fault_of
 from nexus_control.toolset.tool import Data, Question, Tool, ToolContext
+from nexus_control.usecases.arguments import Arguments, validated
+from nexus_control.values.actors import Actor
+from nexus_control.values.results import fault_of
 
 
 @dataclass(frozen=True, slots=True)

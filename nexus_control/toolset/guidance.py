@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nexus_control.advice import after_failure
-from nexus_control.commands import approving
 from nexus_control.decision import DecisionState
 from nexus_control.errors import ErrorCode, next_step
 from nexus_control.storage import place_of
+from nexus_control.system.commands import approving
 from nexus_control.toolset.tool import PREFIX, Data, ToolContext, spelled
 
 _OPEN = (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED)

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from nexus_control.arguments import BundleField, ImportOptions, StatusArguments
+from nexus_control.usecases.arguments import BundleField, ImportOptions, StatusArguments
 
 MAX_WAIT_SECONDS = 50
 

@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
-from nexus_control.actors import Actor
 from nexus_control.blocking import BlockingReason
 from nexus_control.decision import DecisionState
 from nexus_control.lifecycle import LifecycleEntry, LifecycleProgress
-from nexus_control.payloads import Assurance, Effect, EventType, Mode, PolicyFields
-from nexus_control.projection import ConflictMode
+from nexus_control.log.projection import ConflictMode
 from nexus_control.template import Overrides
 from nexus_control.usecases.views import Inactive
+from nexus_control.values.actors import Actor
+from nexus_control.values.payloads import Assurance, Effect, EventType, Mode, PolicyFields
 
 JsonObject: TypeAlias = dict[str, Any]
 

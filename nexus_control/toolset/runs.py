@@ -3,20 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from nexus_control.arguments import (
-    ApproveArguments,
-    AuditPackageOptions,
-    BundleOptions,
-    ExecuteArguments,
-    ExportAuditPackageArguments,
-    ExportBundleArguments,
-    InspectArguments,
-    RequestArguments,
-    TemplateCreateArguments,
-    TemplateGetArguments,
-    TemplateListArguments,
-    validated,
-)
 from nexus_control.canonical_json import canonical_json
 from nexus_control.decision import DecisionState
 from nexus_control.execution.router import PlanChecker
@@ -30,6 +16,20 @@ from nexus_control.toolset.guidance import after_state, for_a_person, is_final, 
 from nexus_control.toolset.inputs import ImportBundleInput, StatusInput
 from nexus_control.toolset.tool import Data, ToolContext
 from nexus_control.usecases import deciding, executing, exporting, requesting, templating, views
+from nexus_control.usecases.arguments import (
+    ApproveArguments,
+    AuditPackageOptions,
+    BundleOptions,
+    ExecuteArguments,
+    ExportAuditPackageArguments,
+    ExportBundleArguments,
+    InspectArguments,
+    RequestArguments,
+    TemplateCreateArguments,
+    TemplateGetArguments,
+    TemplateListArguments,
+    validated,
+)
 
 INLINE_BYTES = 8192
 POLL_SECONDS = 0.5

@@ -1,8 +1,8 @@
 """The agents' tool table: with `outputs`, the single source of the MCP server's tools and of `schemas/`."""
 
-from nexus_control import arguments
 from nexus_control.toolset import asking, inputs, runs
 from nexus_control.toolset.tool import Annotations, Tool, spelled
+from nexus_control.usecases import arguments
 
 READING = Annotations(read_only=True, idempotent=True)
 WRITING = Annotations()

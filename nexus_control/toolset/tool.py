@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from nexus_control.actors import Actor
-from nexus_control.arguments import Arguments
 from nexus_control.execution.router import RouterProtocol
-from nexus_control.payloads import Elicitation
 from nexus_control.store import DecisionStore
+from nexus_control.usecases.arguments import Arguments
+from nexus_control.values.actors import Actor
+from nexus_control.values.payloads import Elicitation
 
 Approvals: TypeAlias = Literal["human", "declared", "off"]
 NameStyle: TypeAlias = Literal["dotted", "underscore"]

@@ -8,8 +8,8 @@ A decision without a signed approval is judged without loading anything that ver
 
 from datetime import datetime
 
-from nexus_control.projection import StoredDecision
-from nexus_control.session import ReadSession
+from nexus_control.log.projection import StoredDecision
+from nexus_control.log.session import ReadSession
 from nexus_control.store import DecisionStore
 
 

@@ -9,7 +9,6 @@ stops a decision brings the head beside the store forward, so that an older copy
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from nexus_control import head
 from nexus_control.decision import (
     require_basis,
     require_future,
@@ -19,8 +18,12 @@ from nexus_control.decision import (
     require_may_withdraw,
 )
 from nexus_control.errors import invalid_argument
-from nexus_control.instants import format_instant, parse_instant
-from nexus_control.payloads import (
+from nexus_control.log import head
+from nexus_control.store import DecisionStore
+from nexus_control.usecases.authority import authority_of
+from nexus_control.usecases.views import approval_view, authority_now, state_view
+from nexus_control.values.instants import format_instant, parse_instant
+from nexus_control.values.payloads import (
     ApprovalDeniedPayload,
     ApprovalGrantedPayload,
     ApprovalRevokedPayload,
@@ -29,16 +32,13 @@ from nexus_control.payloads import (
     Elicitation,
     SignedStatement,
 )
-from nexus_control.store import DecisionStore
-from nexus_control.usecases.authority import authority_of
-from nexus_control.usecases.views import approval_view, authority_now, state_view
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.arguments import ApproveArguments, EndArguments, RevokeArguments
     from nexus_control.evidence.signed_approval import SignedVerdict
     from nexus_control.evidence.statement import Verdict
-    from nexus_control.projection import StoredDecision
-    from nexus_control.session import ReadSession
+    from nexus_control.log.projection import StoredDecision
+    from nexus_control.log.session import ReadSession
+    from nexus_control.usecases.arguments import ApproveArguments, EndArguments, RevokeArguments
 
 
 def approve(

@@ -7,8 +7,8 @@ from nexus_control.errors import NexusControlError
 from nexus_control.execution.description import StepDescription
 from nexus_control.execution.router import REFUSALS, PlanDescriber
 from nexus_control.facts import Facts
-from nexus_control.payloads import Mode
-from nexus_control.records import encode
+from nexus_control.values.payloads import Mode
+from nexus_control.values.records import encode
 
 
 def will_run(facts: Facts, router: object) -> dict[str, Any] | None:

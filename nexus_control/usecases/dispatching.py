@@ -24,7 +24,7 @@ from nexus_control.execution.router import (
 )
 from nexus_control.execution.signs import RUN_FAILED
 from nexus_control.execution.spelling import bounded, described
-from nexus_control.payloads import (
+from nexus_control.values.payloads import (
     ExecutionCompletedPayload,
     ExecutionFailedPayload,
     ExecutionOutcomeUnknownPayload,

@@ -18,11 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nexus_control import head
 from nexus_control.advice import REHEARSAL_FAILED, advice_on, after_failure
 from nexus_control.blocking import Attempt, attempt_reasons, blocking_reasons, in_order
 from nexus_control.canonical_json import canonical_json
-from nexus_control.entries import SYSTEM_ACTOR
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.router import (
     AdapterDescriber,
@@ -33,24 +31,26 @@ from nexus_control.execution.router import (
 from nexus_control.execution.stopping import stop_ordered
 from nexus_control.facts import Facts
 from nexus_control.integrity import json_digest
-from nexus_control.payloads import (
+from nexus_control.log import head
+from nexus_control.log.entries import SYSTEM_ACTOR
+from nexus_control.log.projection import StoredDecision
+from nexus_control.log.session import WriteSession
+from nexus_control.storage.contract import Claim
+from nexus_control.storage.faults import forked
+from nexus_control.store import DecisionStore
+from nexus_control.system.processes import Owner, owning
+from nexus_control.usecases.authority import authority_of
+from nexus_control.usecases.dispatching import Outcome, describe, dispatch, router_asked, unknown
+from nexus_control.usecases.views import import_reasons
+from nexus_control.values.payloads import (
     ExecutionCompletedPayload,
     ExecutionFailedPayload,
     ExecutionRequestedPayload,
     ExecutionStartedPayload,
 )
-from nexus_control.projection import StoredDecision
-from nexus_control.session import WriteSession
-from nexus_control.storage.contract import Claim
-from nexus_control.storage.faults import forked
-from nexus_control.store import DecisionStore
-from nexus_control.usecases.authority import authority_of
-from nexus_control.usecases.dispatching import Outcome, describe, dispatch, router_asked, unknown
-from nexus_control.usecases.ownership import Owner, owning
-from nexus_control.usecases.views import import_reasons
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.arguments import ExecuteArguments
+    from nexus_control.usecases.arguments import ExecuteArguments
 
 
 @dataclass(frozen=True, slots=True)

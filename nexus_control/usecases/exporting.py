@@ -7,20 +7,20 @@ from nexus_control.audit_package import AuditPackage
 from nexus_control.canonical_json import canonical_json
 from nexus_control.export import bundle_of, render_export
 from nexus_control.import_ import import_checked
-from nexus_control.instants import format_instant
 from nexus_control.integrity import sha256_hex
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.views import decision_view, execution_line, state_view
+from nexus_control.values.instants import format_instant
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.arguments import (
+    from nexus_control.evidence.formats.keys import PrivateKey
+    from nexus_control.usecases.arguments import (
         ExportAuditPackageArguments,
         ExportBundleArguments,
         ImportBundleArguments,
         RecordArguments,
     )
-    from nexus_control.evidence.keys import PrivateKey
 
 AUDIT_RECORD_VERSION = "0.1.0"
 
@@ -67,7 +67,8 @@ def export_signed_package(
     store: DecisionStore, arguments: "ExportAuditPackageArguments", key: "PrivateKey", *, producer: str
 ) -> dict[str, Any]:
     """The package as the bytes that are signed, `canonical_json`, and the DSSE envelope in which `key` signs them."""
-    from nexus_control.evidence import dsse, package_statement, vouching
+    from nexus_control.evidence import package_statement, vouching
+    from nexus_control.evidence.formats import dsse
 
     package = _package(store, arguments)
     content = canonical_json(package.to_dict())

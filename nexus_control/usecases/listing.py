@@ -9,18 +9,18 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
-from nexus_control.actors import fold_id
 from nexus_control.decision import DecisionState
 from nexus_control.errors import invalid_argument
 from nexus_control.facts import Phase
-from nexus_control.instants import format_instant
-from nexus_control.projection import StoredDecision, is_ahead_of, listing_of, provenance_of
-from nexus_control.session import ReadSession
+from nexus_control.log.projection import StoredDecision, is_ahead_of, listing_of, provenance_of
+from nexus_control.log.session import ReadSession
 from nexus_control.storage.contract import FOREVER, Projection, ProjectionQuery
 from nexus_control.store import DecisionStore
+from nexus_control.values.actors import fold_id
+from nexus_control.values.instants import format_instant
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.arguments import ListArguments
+    from nexus_control.usecases.arguments import ListArguments
 
 _BATCH = 200
 

@@ -6,12 +6,12 @@ executes nothing of it. Both are refused at the claim; here whoever reads the de
 
 from collections.abc import Iterator
 
-from nexus_control import head
 from nexus_control.blocking import BlockingReason, adapter_reasons
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.router import AdapterDescriber
 from nexus_control.facts import Facts
-from nexus_control.session import ReadSession
+from nexus_control.log import head
+from nexus_control.log.session import ReadSession
 from nexus_control.store import DecisionStore
 
 

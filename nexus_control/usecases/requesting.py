@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 from nexus_control.decision import require_future
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.router import PlanChecker
-from nexus_control.instants import format_instant
-from nexus_control.lookalikes import skeleton
-from nexus_control.payloads import DecisionCreatedPayload, Payload, PolicyAttachedPayload
 from nexus_control.policy import Policy
 from nexus_control.store import DecisionStore
 from nexus_control.template import Template
 from nexus_control.usecases.views import approval_view
+from nexus_control.values.instants import format_instant
+from nexus_control.values.lookalikes import skeleton
+from nexus_control.values.payloads import DecisionCreatedPayload, Payload, PolicyAttachedPayload
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.arguments import RequestArguments
+    from nexus_control.usecases.arguments import RequestArguments
 
 
 def request(

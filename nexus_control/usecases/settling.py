@@ -9,18 +9,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nexus_control.decision import state_at
-from nexus_control.entries import SYSTEM_ACTOR
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.payloads import ExecutionOutcomeUnknownPayload, ExecutionReconciledPayload
-from nexus_control.projection import StoredDecision
-from nexus_control.session import WriteSession
+from nexus_control.log.entries import SYSTEM_ACTOR
+from nexus_control.log.projection import StoredDecision
+from nexus_control.log.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
-from nexus_control.usecases.ownership import Owner, Standing
+from nexus_control.system.processes import Owner, Standing
 from nexus_control.usecases.views import authority_now, state_view
+from nexus_control.values.payloads import ExecutionOutcomeUnknownPayload, ExecutionReconciledPayload
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.arguments import ReconcileArguments, RecoverArguments
+    from nexus_control.usecases.arguments import ReconcileArguments, RecoverArguments
 
 
 def recover(store: DecisionStore, arguments: "RecoverArguments") -> dict[str, Any]:

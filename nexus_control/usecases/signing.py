@@ -10,32 +10,32 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from nexus_control import checkpoints
-from nexus_control.actors import Actor, fold_id
 from nexus_control.canonical_json import MAX_TEXT_BYTES
 from nexus_control.decision import require_basis, require_future
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.events import StoredEvent
-from nexus_control.evidence.allowed_signers import AllowedSigners, parse_allowed_signers
+from nexus_control.evidence.formats.allowed_signers import AllowedSigners, parse_allowed_signers
+from nexus_control.evidence.formats.ssh_keys import SshKey, parse_ssh_public_key
+from nexus_control.evidence.formats.sshsig import as_ssh_keygen_writes
 from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
-from nexus_control.evidence.ssh_keys import SshKey, parse_ssh_public_key
-from nexus_control.evidence.sshsig import as_ssh_keygen_writes
 from nexus_control.evidence.statement import NAMESPACE, Verdict, parse_statement, require_says, statement_of
-from nexus_control.instants import format_instant
 from nexus_control.integrity import sha256_hex
-from nexus_control.payloads import (
+from nexus_control.log import checkpoints
+from nexus_control.log.projection import StoredDecision
+from nexus_control.log.session import ReadSession
+from nexus_control.store import DecisionStore
+from nexus_control.system.whole_files import read_regular
+from nexus_control.values.actors import Actor, fold_id
+from nexus_control.values.instants import format_instant
+from nexus_control.values.payloads import (
     ApprovalDeniedPayload,
     ApprovalGrantedPayload,
     ApprovalRevokedPayload,
     SignedStatement,
 )
-from nexus_control.projection import StoredDecision
-from nexus_control.session import ReadSession
-from nexus_control.store import DecisionStore
-from nexus_control.whole_files import read_regular
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.arguments import StatementArguments
+    from nexus_control.usecases.arguments import StatementArguments
 
 
 def approval_statement(store: DecisionStore, arguments: "StatementArguments") -> dict[str, Any]:

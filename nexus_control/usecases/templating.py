@@ -2,14 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from nexus_control.payloads import TemplateCreatedPayload
 from nexus_control.policy import Policy
 from nexus_control.store import DecisionStore, TemplateStore
 from nexus_control.template import Template
 from nexus_control.usecases.requesting import require_attainable
+from nexus_control.values.payloads import TemplateCreatedPayload
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.arguments import TemplateCreateArguments, TemplateGetArguments, TemplateListArguments
+    from nexus_control.usecases.arguments import (
+        TemplateCreateArguments,
+        TemplateGetArguments,
+        TemplateListArguments,
+    )
 
 
 def template_create(store: DecisionStore, arguments: "TemplateCreateArguments") -> dict[str, Any]:

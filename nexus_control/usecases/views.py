@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from nexus_control import head
 from nexus_control.blocking import BlockingReason, blocking_reasons, in_order
 from nexus_control.decision import (
     Decision,
@@ -23,18 +22,19 @@ from nexus_control.decision import (
 )
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.facts import Approval, Authority, Execution, Facts
-from nexus_control.instants import format_instant
 from nexus_control.lifecycle import THRESHOLD_MET, Lifecycle, compute_lifecycle
-from nexus_control.projection import StoredDecision
+from nexus_control.log import head
+from nexus_control.log.projection import StoredDecision
+from nexus_control.log.session import ReadSession
 from nexus_control.render.decision import render_decision
-from nexus_control.session import ReadSession
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.describing import will_run
 from nexus_control.usecases.obstacles import changed_adapter_reasons, rollback_reasons
+from nexus_control.values.instants import format_instant
 
 if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.arguments import InspectArguments, StatusArguments
+    from nexus_control.usecases.arguments import InspectArguments, StatusArguments
 
 
 Inactive: TypeAlias = Literal[

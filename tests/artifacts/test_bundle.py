@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from nexus_control.actors import Actor
 from nexus_control.bundle import (
     BUNDLE_VERSION,
     BundleDecision,
@@ -22,8 +21,9 @@ from nexus_control.bundle import (
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import bare
-from nexus_control.payloads import EventType
-from nexus_control.records import encode
+from nexus_control.values.actors import Actor
+from nexus_control.values.payloads import EventType
+from nexus_control.values.records import encode
 from tests.artifacts.samples import (
     ABSENT,
     AT,

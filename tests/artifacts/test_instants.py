@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.instants import format_instant, is_instant, parse_instant
+from nexus_control.values.instants import format_instant, is_instant, parse_instant
 
 OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 

@@ -22,11 +22,12 @@ from statistics import median, quantiles
 from time import perf_counter_ns
 from typing import TypeAlias
 
-from nexus_control import DecisionStore, NexusControlTools, entries
-from nexus_control.actors import Actor
+from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.evidence.chain import GENESIS
-from nexus_control.session import WriteSession
+from nexus_control.log import entries
+from nexus_control.log.session import WriteSession
 from nexus_control.storage.contract import Entry
+from nexus_control.values.actors import Actor
 
 BOUND = 1.15
 """What an append with chain and log may cost, as a multiple of one without."""

@@ -9,7 +9,7 @@ import pytest
 
 from nexus_control import DecisionStore
 from nexus_control.evidence.chain import GENESIS
-from nexus_control.upkeep import find_faults
+from nexus_control.log.upkeep import find_faults
 from tests.bench.append_cost import WORKLOADS, NullChainStore, append_events, measure
 
 PAGE = 4096 + 24

@@ -103,7 +103,7 @@ def open_to_all(database: Path) -> None:
 def of_another_store(place: Path) -> None:
     other = place.with_name("other.db")
     with DecisionStore(other) as store:
-        from nexus_control.checkpoints import give_key  # noqa: PLC0415
+        from nexus_control.log.checkpoints import give_key  # noqa: PLC0415
 
         give_key(store)
     shutil.copy(f"{other}.key", place)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nexus_control import NexusControlTools
-from nexus_control.upkeep import find_faults
+from nexus_control.log.upkeep import find_faults
 from tests.cli.running import Commands, environment
 from tests.concurrency.crashing import processes_with
 from tests.concurrency.test_crash import unique_seconds

@@ -9,7 +9,7 @@ import pytest
 from nexus_control import DecisionStore, LocalRouter, NexusControlTools, verify_audit_package, verify_evidence
 from nexus_control.execution.adapter import Adapters
 from nexus_control.execution.python_adapter import PythonAdapter
-from nexus_control.upkeep import find_faults
+from nexus_control.log.upkeep import find_faults
 from tests.cli.running import Commands
 from tests.support.governed import ALICE, BOB, SCHEDULER, data_of
 

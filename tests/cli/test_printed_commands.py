@@ -21,7 +21,7 @@ import pytest
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.cli.frame import identity
 from nexus_control.cli.hosting import COMMANDS, FILES
-from nexus_control.commands import approving, command, shell_line, without_password
+from nexus_control.system.commands import approving, command, shell_line, without_password
 from tests.cli.running import LAUNCHER, nexus_control, with_a_terminal
 from tests.cli.test_interrupting import CONFIG as PAUSING
 from tests.cli.test_interrupting import begun

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from nexus_control.cli.targets import put
-from nexus_control.clock import SYSTEM_CLOCK
 from nexus_control.execution.run_log import RunLog
 from nexus_control.store import DecisionStore
+from nexus_control.system.clock import SYSTEM_CLOCK
 from tests.cli.office import field
 from tests.cli.running import Commands, environment, nexus_control
 

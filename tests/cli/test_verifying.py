@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from nexus_control.canonical_json import canonical_json
-from nexus_control.evidence.keys import generate
-from nexus_control.evidence.note import Verifier
-from nexus_control.evidence.tlog_proof import parse_log_proof
+from nexus_control.evidence.formats.keys import generate
+from nexus_control.evidence.formats.note import Verifier
+from nexus_control.evidence.formats.tlog_proof import parse_log_proof
 from tests.artifacts.samples import VECTORS
 from tests.cli.office import field
 from tests.cli.running import Commands, nexus_control

@@ -20,8 +20,8 @@ from nexus_control.execution.argv_template import ArgvTemplate
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, ProcessSettings
-from nexus_control.results import ToolResult
 from nexus_control.storage import open_storage
+from nexus_control.values.results import ToolResult
 from tests.concurrency.racing import TallyRouter
 from tests.support.governed import ALICE, BOB, SCHEDULER, approved, data_of
 from tests.support.watched_storage import Moment, WatchedStorage

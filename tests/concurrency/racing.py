@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nexus_control import NexusControlTools
-from nexus_control.results import ToolResult
+from nexus_control.values.results import ToolResult
 
 PATIENCE = 60.0
 """Seconds after which somebody who does not come to the start has failed."""

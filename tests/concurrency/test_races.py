@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
-from nexus_control.actors import Actor
 from nexus_control.decision import Decision, DecisionState
-from nexus_control.results import ToolResult
+from nexus_control.values.actors import Actor
+from nexus_control.values.results import ToolResult
 from tests.concurrency.racing import Racers, Start, TallyRouter, runs_in
 from tests.support.governed import (
     ADAPTER,

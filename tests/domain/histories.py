@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from nexus_control.actors import Actor
 from nexus_control.decision import Decision
 from nexus_control.events import StoredEvent, compute_event_digest
 from nexus_control.facts import Facts, replay_facts
-from nexus_control.instants import format_instant
-from nexus_control.payloads import (
+from nexus_control.values.actors import Actor
+from nexus_control.values.instants import format_instant
+from nexus_control.values.payloads import (
     ApprovalDeniedPayload,
     ApprovalGrantedPayload,
     ApprovalRevokedPayload,

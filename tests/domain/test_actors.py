@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus_control.actors import MAX_ID_LENGTH, Actor, fold_id, id_problem, mixes_scripts, require_new_actor
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.values.actors import (
+    MAX_ID_LENGTH,
+    Actor,
+    fold_id,
+    id_problem,
+    mixes_scripts,
+    require_new_actor,
+)
 
 HIDDEN = "must not hold control or invisible characters"
 SPACED = "must not begin or end with a space"

@@ -2,7 +2,7 @@ import pytest
 
 from nexus_control.advice import advice_on, after_failure
 from nexus_control.blocking import ORDER, BlockingReason
-from nexus_control.payloads import Effect
+from nexus_control.values.payloads import Effect
 
 NEVER = (
     "ALREADY_EXECUTED",

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from nexus_control.actors import Actor
 from nexus_control.bundle_parts import header_of
 from nexus_control.decision import (
     Decision,
@@ -22,7 +21,8 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent
 from nexus_control.facts import FOREVER, Facts
 from nexus_control.lifecycle import compute_lifecycle
-from nexus_control.payloads import ApprovalGrantedPayload, PolicyAttachedPayload, SignedStatement
+from nexus_control.values.actors import Actor
+from nexus_control.values.payloads import ApprovalGrantedPayload, PolicyAttachedPayload, SignedStatement
 from tests.domain.histories import (
     ALICE,
     BOB,

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from nexus_control.actors import Actor
 from nexus_control.facts import FOREVER, Facts, Phase, fold, replay_facts, step
-from nexus_control.payloads import (
+from nexus_control.values.actors import Actor
+from nexus_control.values.payloads import (
     ApprovalGrantedPayload,
     EventType,
     ExecutionReconciledPayload,

@@ -16,8 +16,8 @@ from nexus_control.lifecycle import (
     compute_progress,
     compute_timeline,
 )
-from nexus_control.payloads import ApprovalGrantedPayload
 from nexus_control.policy import Policy
+from nexus_control.values.payloads import ApprovalGrantedPayload
 from tests.domain.histories import (
     BOB,
     BOT,

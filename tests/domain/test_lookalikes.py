@@ -4,8 +4,9 @@ import unicodedata
 
 import pytest
 
-from nexus_control import confusables
-from nexus_control.actors import (
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.values import confusables
+from nexus_control.values.actors import (
     MARKS_OF_ALL_SCRIPTS,
     Actor,
     fold_id,
@@ -13,8 +14,7 @@ from nexus_control.actors import (
     new_id_problem,
     require_new_actor,
 )
-from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.lookalikes import skeleton
+from nexus_control.values.lookalikes import skeleton
 from tests.support.confusables import Icu, tables
 
 TABLES = {

@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 
-from nexus_control.actors import Actor
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.payloads import POLICY_FIELDS, PolicyAttachedPayload
 from nexus_control.policy import Policy, require_no_weaker, validate_execution_request
+from nexus_control.values.actors import Actor
+from nexus_control.values.payloads import POLICY_FIELDS, PolicyAttachedPayload
 
 FULL = Policy(
     min_approvals=2,

@@ -5,14 +5,15 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus_control.actors import Actor
 from nexus_control.bundle_parts import event_part, link_part, template_part
 from nexus_control.decision import Decision, DecisionState
 from nexus_control.events import StoredEvent, compute_event_digest
 from nexus_control.facts import Facts, fold, replay_facts, step
-from nexus_control.instants import format_instant
 from nexus_control.lifecycle import compute_lifecycle
-from nexus_control.payloads import (
+from nexus_control.log.projection import StoredDecision, from_projection, listing_of, to_projection
+from nexus_control.values.actors import Actor
+from nexus_control.values.instants import format_instant
+from nexus_control.values.payloads import (
     ApprovalDeniedPayload,
     ApprovalGrantedPayload,
     ApprovalRevokedPayload,
@@ -28,7 +29,6 @@ from nexus_control.payloads import (
     PolicyAttachedPayload,
     TemplateCreatedPayload,
 )
-from nexus_control.projection import StoredDecision, from_projection, listing_of, to_projection
 from tests.domain.histories import ALICE, CREATED, DECISION_ID, HEX, instant
 
 Step = tuple[Payload, Actor, int]

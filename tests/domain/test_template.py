@@ -5,9 +5,9 @@ import pytest
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent
-from nexus_control.payloads import TemplateCreatedPayload
 from nexus_control.policy import Policy
 from nexus_control.template import Template
+from nexus_control.values.payloads import TemplateCreatedPayload
 from tests.domain.histories import ALICE, CREATED, event
 
 PAYLOAD = TemplateCreatedPayload(

@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any, TypeAlias
 
 from nexus_control import LocalRouter, NexusControlTools
-from nexus_control.actors import Actor
 from nexus_control.execution.adapter import Adapters
 from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.execution.router import RouterOutcomeUnknown
+from nexus_control.values.actors import Actor
 from tests.artifacts.samples import independent_digest
 from tests.support.clock import FakeClock
 from tests.support.governed import ALICE, BOB, SCHEDULER, data_of

@@ -11,11 +11,11 @@ from typing import Any
 
 from nexus_control import AuditPackage, LocalRouter, NexusControlTools, Trust, verify_evidence
 from nexus_control.canonical_json import canonical_json
-from nexus_control.evidence.dsse import sign_envelope
-from nexus_control.evidence.keys import PrivateKey, private_from_seed
-from nexus_control.evidence.note import COSIGNATURE, Verifier
+from nexus_control.evidence.formats.dsse import sign_envelope
+from nexus_control.evidence.formats.keys import PrivateKey, private_from_seed
+from nexus_control.evidence.formats.note import COSIGNATURE, Verifier
+from nexus_control.evidence.formats.tlog_proof import parse_log_proof
 from nexus_control.evidence.package_statement import PAYLOAD_TYPE, PackageStatement, Predicate
-from nexus_control.evidence.tlog_proof import parse_log_proof
 from nexus_control.evidence.verify import EvidenceReport
 from nexus_control.execution.adapter import Adapters
 from nexus_control.execution.python_adapter import PythonAdapter

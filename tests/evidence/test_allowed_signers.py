@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus_control.actors import fold_id, id_problem
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.allowed_signers import AllowedSigner, parse_allowed_signers
-from nexus_control.evidence.ssh_keys import parse_ssh_key_blob
-from nexus_control.evidence.sshsig import parse_ssh_signature
+from nexus_control.evidence.formats.allowed_signers import AllowedSigner, parse_allowed_signers
+from nexus_control.evidence.formats.ssh_keys import parse_ssh_key_blob
+from nexus_control.evidence.formats.sshsig import parse_ssh_signature
+from nexus_control.values.actors import fold_id, id_problem
 from tests.artifacts.samples import VECTORS
 from tests.evidence.ssh import (
     NAMESPACE,

@@ -12,9 +12,9 @@ from typing import Final, Literal, TypeAlias
 
 import pytest
 
-from nexus_control.clock import SYSTEM_CLOCK
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.timestamp import verify_timestamp
+from nexus_control.evidence.formats.timestamp import verify_timestamp
+from nexus_control.system.clock import SYSTEM_CLOCK
 from tests.evidence.chains import CA, LEAF, Link, certified_in, chain_in, openssl_verifies, token_in
 from tests.evidence.openssl import Certified, needs_openssl
 from tests.support.places import REPOSITORY

@@ -6,7 +6,6 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus_control.actors import Actor, id_problem
 from nexus_control.canonical_json import canonical_json
 from nexus_control.events import compute_event_digest
 from nexus_control.evidence.chain import GENESIS, Subject, event_leaf_data, import_leaf_data, leaf_hash
@@ -14,6 +13,7 @@ from nexus_control.integrity import bare, prefixed
 from nexus_control.storage.contract import Entry
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
+from nexus_control.values.actors import Actor, id_problem
 from tests.artifacts.samples import load
 from tests.support.clock import FakeClock
 from tests.support.governed import ALICE, approved, data_of

@@ -1,7 +1,7 @@
 import pytest
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.der import INTEGER, OID, SEQUENCE, Value, parse_der
+from nexus_control.evidence.formats.der import INTEGER, OID, SEQUENCE, Value, parse_der
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from securesystemslib.signer import CryptoSigner, SSlibKey  # pyright: ignore[re
 
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.base64_text import from_base64, to_base64
-from nexus_control.evidence.dsse import pae, parse_envelope, sign_envelope
-from nexus_control.evidence.keys import (
+from nexus_control.evidence.formats.base64_text import from_base64, to_base64
+from nexus_control.evidence.formats.dsse import pae, parse_envelope, sign_envelope
+from nexus_control.evidence.formats.keys import (
     PrivateKey,
     generate,
     private_from_pem,

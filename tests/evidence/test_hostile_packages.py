@@ -13,15 +13,15 @@ import pytest
 from nexus_control import AuditPackage, verify_audit_package, verify_evidence
 from nexus_control.canonical_json import canonical_json, require_domain
 from nexus_control.evidence.bundle_checks import History, history_of
-from nexus_control.evidence.keys import generate
-from nexus_control.evidence.note import Checkpoint, Verifier, sign_note
-from nexus_control.evidence.section import Evidence
+from nexus_control.evidence.formats.keys import generate
+from nexus_control.evidence.formats.note import Checkpoint, Verifier, sign_note
+from nexus_control.evidence.formats.tlog_proof import LogProof
+from nexus_control.evidence.log_section import Evidence
 from nexus_control.evidence.signatures import chain_of
-from nexus_control.evidence.tlog_proof import LogProof
 from nexus_control.evidence.verify import package_checks
 from nexus_control.integrity import json_digest
-from nexus_control.payloads import EventType, PolicyAttachedPayload, decode_payload
 from nexus_control.policy import Policy
+from nexus_control.values.payloads import EventType, PolicyAttachedPayload, decode_payload
 from tests.artifacts.samples import ABSENT, at, changed, nodes
 from tests.evidence.packages import HONEST, Package, honest, resealed
 from tests.support.places import REPOSITORY

@@ -4,8 +4,8 @@ import re
 
 from nexus_control import Trust
 from nexus_control.errors import NexusControlError
-from nexus_control.evidence.keys import public_from_pem
-from nexus_control.evidence.note import Verifier, open_note, parse_checkpoint
+from nexus_control.evidence.formats.keys import public_from_pem
+from nexus_control.evidence.formats.note import Verifier, open_note, parse_checkpoint
 from tests.artifacts.samples import VECTORS
 from tests.evidence.signed_packages import Signed
 

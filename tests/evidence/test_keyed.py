@@ -10,12 +10,12 @@ import pytest
 
 from nexus_control import AuditPackage, verify_evidence
 from nexus_control.canonical_json import canonical_json
-from nexus_control.checkpoints import publish, require_continued
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.keys import generate
-from nexus_control.evidence.note import Verifier, parse_checkpoint, sign_note
-from nexus_control.evidence.tlog_proof import parse_log_proof
+from nexus_control.evidence.formats.keys import generate
+from nexus_control.evidence.formats.note import Verifier, parse_checkpoint, sign_note
+from nexus_control.evidence.formats.tlog_proof import parse_log_proof
 from nexus_control.evidence.verify import CHECKS, LEVELS
+from nexus_control.log.checkpoints import publish, require_continued
 from nexus_control.store import DecisionStore
 from tests.artifacts.samples import at, changed, nodes
 from tests.evidence.packages import resealed

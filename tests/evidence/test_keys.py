@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence import keys
+from nexus_control.evidence.formats import keys
 from tests.support.places import REPOSITORY
 
 WYCHEPROOF = REPOSITORY.parent / "shared" / "vectors" / "evidence" / "wycheproof_ed25519.json"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.merkle import (
+from nexus_control.evidence.formats.merkle import (
     EMPTY_ROOT,
     completed_by,
     consistency_path,

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence import keys
-from nexus_control.evidence.note import (
+from nexus_control.evidence.formats import keys
+from nexus_control.evidence.formats.note import (
     COSIGNATURE,
     Checkpoint,
     Verifier,
@@ -16,7 +16,7 @@ from nexus_control.evidence.note import (
     parse_verifier,
     sign_note,
 )
-from nexus_control.evidence.tlog_proof import LogProof, parse_log_proof
+from nexus_control.evidence.formats.tlog_proof import LogProof, parse_log_proof
 from tests.artifacts.samples import VECTORS, load
 
 GOLDEN = load("evidence", "golden.json")

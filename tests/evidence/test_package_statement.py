@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.dsse import parse_envelope
+from nexus_control.evidence.formats.dsse import parse_envelope
 from nexus_control.evidence.package_statement import (
     LogPlace,
     PackageStatement,

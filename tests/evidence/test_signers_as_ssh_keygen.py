@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.allowed_signers import parse_allowed_signers
-from nexus_control.evidence.sshsig import parse_ssh_signature
+from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
+from nexus_control.evidence.formats.sshsig import parse_ssh_signature
 from tests.evidence.signers_files import DIFFERENCES, MESSAGE, File, Signer, generated, signers
 from tests.evidence.ssh import NAMESPACE, keygen, needs_ssh_keygen
 

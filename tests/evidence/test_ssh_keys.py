@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.ssh_keys import parse_ssh_key_blob, parse_ssh_public_key, public_line_in
+from nexus_control.evidence.formats.ssh_keys import parse_ssh_key_blob, parse_ssh_public_key, public_line_in
 from tests.artifacts.samples import load
 from tests.evidence.ssh import (
     SK_ECDSA,

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.allowed_signers import parse_allowed_signers
-from nexus_control.evidence.ssh_keys import parse_ssh_public_key
-from nexus_control.evidence.sshsig import as_ssh_keygen_writes, parse_ssh_signature
+from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
+from nexus_control.evidence.formats.ssh_keys import parse_ssh_public_key
+from nexus_control.evidence.formats.sshsig import as_ssh_keygen_writes, parse_ssh_signature
 from tests.artifacts.samples import VECTORS, load
 from tests.evidence.ssh import (
     NAMESPACE,

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus_control.actors import Actor
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, StoredEvent
-from nexus_control.evidence.allowed_signers import parse_allowed_signers
+from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.evidence.signed_approval import open_verdict
 from nexus_control.evidence.statement import (
     ApprovalStatement,
@@ -19,7 +18,8 @@ from nexus_control.evidence.statement import (
     statement_of,
 )
 from nexus_control.facts import Facts, replay_facts
-from nexus_control.payloads import SignedStatement
+from nexus_control.values.actors import Actor
+from nexus_control.values.payloads import SignedStatement
 from tests.artifacts.samples import VECTORS, changed, load
 from tests.evidence.ssh import keygen, needs_ssh_keygen, verified_by_ssh_keygen
 

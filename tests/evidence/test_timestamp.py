@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.der import parse_der
-from nexus_control.evidence.timestamp import Timestamp, verify_timestamp
+from nexus_control.evidence.formats.der import parse_der
+from nexus_control.evidence.formats.timestamp import Timestamp, verify_timestamp
 from tests.artifacts.samples import VECTORS
 from tests.evidence.openssl import (
     FOR_TIMESTAMPS,

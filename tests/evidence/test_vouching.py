@@ -9,9 +9,9 @@ import pytest
 from nexus_control import AuditPackage, Trust, verify_evidence
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.artifact import read_evidence
-from nexus_control.evidence.dsse import parse_envelope, sign_envelope
+from nexus_control.evidence.formats.dsse import parse_envelope, sign_envelope
 from nexus_control.evidence.package_statement import PAYLOAD_TYPE, parse_package_statement
+from nexus_control.evidence.reading import read_evidence
 from nexus_control.evidence.vouching import state_package
 from nexus_control.render.report import render_report
 from tests.artifacts.samples import load

@@ -5,7 +5,7 @@ import pytest
 from nexus_control.canonical_json import require_canonical_domain
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.plan import MAX_PLAN_BYTES, parse_plan, recorded
-from nexus_control.records import encode
+from nexus_control.values.records import encode
 from tests.execution.support import plan, step, vector
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nexus_control.execution.response import RunReport, read_response
 from nexus_control.execution.signs import MAX_ERROR_MESSAGE_LENGTH, RUN_FAILED, RunOutcome
 from nexus_control.integrity import is_bare, json_digest, sha256_hex
-from nexus_control.payloads import Effect
+from nexus_control.values.payloads import Effect
 from tests.execution.support import vector
 
 

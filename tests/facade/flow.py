@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from nexus_control.actors import Actor
 from nexus_control.errors import ErrorCode, next_step
 from nexus_control.tool import NexusControlTools, ToolResult
+from nexus_control.values.actors import Actor
 from tests.facade.routers import FakeRouter
 from tests.support.governed import ADAPTER, ALICE, SCHEDULER, approved, data_of
 

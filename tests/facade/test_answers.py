@@ -10,9 +10,9 @@ from nexus_control.bundle import compute_bundle_digest
 from nexus_control.decision import DecisionState
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import sha256_hex
-from nexus_control.payloads import PolicyAttachedPayload
 from nexus_control.policy import Policy
 from nexus_control.tool import NexusControlTools
+from nexus_control.values.payloads import PolicyAttachedPayload
 from tests.facade.flow import CAROL, asked, executed
 from tests.facade.routers import FakeRouter
 from tests.support.clock import FakeClock

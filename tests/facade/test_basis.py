@@ -8,7 +8,7 @@ import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.errors import ErrorCode
-from nexus_control.results import ToolResult
+from nexus_control.values.results import ToolResult
 from tests.evidence.ssh import ed25519, public_line, signed
 from tests.facade.flow import asked, require_refused, state_of
 from tests.support.clock import FakeClock

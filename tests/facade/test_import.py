@@ -17,10 +17,10 @@ from nexus_control.events import compute_event_digest
 from nexus_control.export import export_decision
 from nexus_control.facts import replay_facts
 from nexus_control.import_ import import_bundle
-from nexus_control.payloads import ExecutionCompletedPayload, ExecutionRequestedPayload
+from nexus_control.log.upkeep import find_faults
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
-from nexus_control.upkeep import find_faults
+from nexus_control.values.payloads import ExecutionCompletedPayload, ExecutionRequestedPayload
 from tests.artifacts.samples import ABSENT, BUNDLES, Path, changed, nodes
 from tests.facade.flow import CAROL, DAVE, asked, blocked_by, bundle_of, executed, require_refused, state_of
 from tests.facade.routers import ANSWER, FakeRouter

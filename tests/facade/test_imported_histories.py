@@ -11,7 +11,6 @@ import pytest
 from nexus_control import Decision, DecisionStore, NexusControlTools, verify_evidence
 from nexus_control.bundle import DecisionBundle, compute_bundle_digest, compute_link_digest
 from nexus_control.canonical_json import canonical_json
-from nexus_control.entries import import_entry
 from nexus_control.errors import ErrorCode
 from nexus_control.events import compute_event_digest
 from nexus_control.evidence.bundle_checks import bundle_checks
@@ -19,10 +18,11 @@ from nexus_control.evidence.chain import GENESIS, event_leaf_data, leaf_hash
 from nexus_control.export import export_decision
 from nexus_control.import_ import import_bundle
 from nexus_control.integrity import bare
-from nexus_control.payloads import ExecutionRequestedPayload
+from nexus_control.log.entries import import_entry
+from nexus_control.log.projection import import_record_of
+from nexus_control.log.upkeep import find_faults, rebuild_derived
 from nexus_control.policy import Policy
-from nexus_control.projection import import_record_of
-from nexus_control.upkeep import find_faults, rebuild_derived
+from nexus_control.values.payloads import ExecutionRequestedPayload
 from tests.artifacts.samples import BUNDLES, independent_digest
 from tests.evidence.packages import rebound
 from tests.facade.flow import CAROL, DAVE, asked, blocked_by, bundle_of, executed, require_refused, state_of

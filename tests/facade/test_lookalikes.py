@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from nexus_control import NexusControlTools
-from nexus_control.actors import Actor
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.values.actors import Actor
 from tests.evidence.ssh import ed25519, public_line, signed
 from tests.facade.flow import asked, require_refused, state_of
 from tests.support.governed import ALICE, data_of

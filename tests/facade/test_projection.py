@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexus_control.decision import Decision
-from nexus_control.evidence.keys import private_from_seed
+from nexus_control.evidence.formats.keys import private_from_seed
 from nexus_control.execution.router import RouterOutcomeUnknown
 from nexus_control.facts import replay_facts
-from nexus_control.instants import format_instant
 from nexus_control.lifecycle import compute_lifecycle
+from nexus_control.log.upkeep import find_faults, rebuild_derived
 from nexus_control.storage.memory import MemoryStorage
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools, ToolResult
-from nexus_control.upkeep import find_faults, rebuild_derived
+from nexus_control.values.instants import format_instant
 from tests.facade.routers import ANSWER, FakeRouter, raising
 from tests.support.clock import FakeClock
 from tests.support.contents import contents

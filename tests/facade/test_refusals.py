@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from nexus_control.checkpoints import publish
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.keys import generate
+from nexus_control.evidence.formats.keys import generate
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.python_adapter import PythonAdapter
-from nexus_control.head import Head
-from nexus_control.payloads import ExecutionOutcomeUnknownPayload
+from nexus_control.log.checkpoints import publish
+from nexus_control.log.head import Head
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools, ToolResult
+from nexus_control.values.payloads import ExecutionOutcomeUnknownPayload
 from tests.facade.flow import CAROL, asked, bundle_of, executed, require_refused
 from tests.facade.routers import ANSWER, DescribingRouter, FakeRouter, raising
 from tests.support.clock import FakeClock

@@ -7,8 +7,8 @@ import pytest
 
 from nexus_control.errors import ErrorCode
 from nexus_control.facts import replay_facts
-from nexus_control.instants import format_instant
 from nexus_control.tool import NexusControlTools
+from nexus_control.values.instants import format_instant
 from tests.facade.flow import CAROL, DAVE, asked, blocked_by, bundle_of, executed, require_refused, state_of
 from tests.facade.routers import DescribingRouter, ExportingRouter, FakeRouter, raising
 from tests.support.clock import START, FakeClock

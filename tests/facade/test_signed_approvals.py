@@ -9,15 +9,15 @@ from typing import Any, TypeAlias
 import pytest
 
 from nexus_control import NexusControlTools, Trust, verify_evidence
-from nexus_control.actors import Actor
 from nexus_control.bundle import compute_bundle_digest
 from nexus_control.canonical_json import canonical_json
-from nexus_control.checkpoints import keys_of
 from nexus_control.events import EventType
-from nexus_control.evidence.allowed_signers import parse_allowed_signers
+from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.evidence.signed_approval import open_verdict
-from nexus_control.payloads import SignedStatement
-from nexus_control.results import ToolResult
+from nexus_control.log.checkpoints import keys_of
+from nexus_control.values.actors import Actor
+from nexus_control.values.payloads import SignedStatement
+from nexus_control.values.results import ToolResult
 from tests.evidence.ssh import ed25519, keygen, needs_ssh_keygen, public_line, signed
 from tests.facade.routers import FakeRouter, raising
 from tests.support.clock import FakeClock

@@ -8,9 +8,9 @@ import pytest
 from nexus_control.bundle import DecisionBundle, compute_bundle_digest
 from nexus_control.decision import DecisionState
 from nexus_control.evidence.bundle_checks import bundle_checks
+from nexus_control.log.upkeep import find_faults
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
-from nexus_control.upkeep import find_faults
 from tests.artifacts.samples import BUNDLES
 from tests.facade.flow import CAROL
 from tests.facade.routers import FakeRouter

@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis import given, settings
 
 from nexus_control.decision import Decision, DecisionState
-from nexus_control.instants import parse_instant
 from nexus_control.lifecycle import compute_lifecycle
 from nexus_control.store import DecisionStore
+from nexus_control.values.instants import parse_instant
 from tests.facade.routers import ANSWER, FakeRouter
 from tests.facade.test_projection import ADAPTER, SEQUENCES, Command, World
 from tests.support.clock import FakeClock

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.records import always_written, check, decode, encode, problems_of
+from nexus_control.values.records import always_written, check, decode, encode, problems_of
 from tests.support.json_values import TEXT, json_values
 
 

@@ -20,7 +20,7 @@ from nexus_control.execution.nexus_router import NexusRouterBridge
 from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, ProcessSettings
-from nexus_control.results import ToolResult
+from nexus_control.values.results import ToolResult
 from tests.execution.support import plan, step
 from tests.joints.office import in_child, wait_for
 from tests.support.governed import ADAPTER, BOB, SCHEDULER, approved, data_of, last_event, require_whole

@@ -13,7 +13,7 @@ import pytest
 from nexus_control import NexusControlTools
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.python_adapter import PythonAdapter
-from nexus_control.results import ToolResult
+from nexus_control.values.results import ToolResult
 from tests.execution.support import plan, step
 from tests.support.governed import ADAPTER, SCHEDULER, approved, data_of, last_event, reasons, require_whole
 from tests.support.routers import ScriptedRouter

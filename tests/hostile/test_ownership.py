@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nexus_control import NexusControlTools
-from nexus_control.usecases.ownership import Owner
+from nexus_control.system.processes import Owner
 from tests.hostile.test_settling import claimed_by, idle_child, process, state
 from tests.support.executor import executing
 from tests.support.governed import approved, data_of, last_event, require_whole

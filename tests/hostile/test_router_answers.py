@@ -18,7 +18,7 @@ from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.execution.router import RouterOutcomeUnknown, RouterProtocol
 from nexus_control.integrity import prefixed, sha256_hex
-from nexus_control.results import ToolResult
+from nexus_control.values.results import ToolResult
 from tests.execution.support import plan, step
 from tests.support.governed import (
     ADAPTER,

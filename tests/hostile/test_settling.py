@@ -16,11 +16,11 @@ from nexus_control import DecisionStore, NexusControlTools, verify_audit_package
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.stopping import Stop, heeding
 from nexus_control.integrity import sha256_hex
-from nexus_control.payloads import ExecutionRequestedPayload, ExecutionStartedPayload
 from nexus_control.storage import open_storage
+from nexus_control.system.processes import Owner, Standing, owning
 from nexus_control.usecases import executing as executing_module
-from nexus_control.usecases.ownership import Owner, Standing, owning
 from nexus_control.usecases.settling import give_up_own
+from nexus_control.values.payloads import ExecutionRequestedPayload, ExecutionStartedPayload
 from tests.support.executor import executing
 from tests.support.governed import (
     ADAPTER,

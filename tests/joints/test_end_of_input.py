@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nexus_control import NexusControlTools
-from nexus_control.upkeep import find_faults
+from nexus_control.log.upkeep import find_faults
 from tests.joints.rounds import ROUNDS
 from tests.mcp.by_hand import served
 from tests.mcp.serving import ERAS, Era

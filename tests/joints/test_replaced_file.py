@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
-from nexus_control.checkpoints import publish
 from nexus_control.cli.frame import Frame
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.opening import opened_router
+from nexus_control.log.checkpoints import publish
 from tests.joints.office import approved, execute, requested, require_whole, runs_in
 from tests.support.governed import ALICE
 from tests.support.places import REPOSITORY
@@ -131,7 +131,7 @@ _MAKE_A_KEY = """
 import os, signal, sys
 from pathlib import Path
 from nexus_control import DecisionStore
-from nexus_control.checkpoints import publish
+from nexus_control.log.checkpoints import publish
 moment, kill = sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 def killed(event, arguments):
     if event == moment and (isinstance(arguments[0], int) or ".writing-" in str(arguments[0])):

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from nexus_control import NexusControlTools
-from nexus_control.actors import Actor
-from nexus_control.arguments import ApproveArguments
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.payloads import Elicitation
 from nexus_control.store import DecisionStore
 from nexus_control.toolset import asking
 from nexus_control.toolset.tool import Answer, ToolContext
+from nexus_control.usecases.arguments import ApproveArguments
+from nexus_control.values.actors import Actor
+from nexus_control.values.payloads import Elicitation
 from tests.evidence.ssh import ed25519, public_line, signed
 from tests.facade.flow import asked
 from tests.joints.rounds import ROUNDS

@@ -20,11 +20,11 @@ from mcp.types import (
 )
 
 from nexus_control import NexusControlTools
-from nexus_control.actors import Actor
 from nexus_control.server.forms import PAUSE_SECONDS
 from nexus_control.server.protocol import make_server
 from nexus_control.server.settings import Settings, open_context
 from nexus_control.toolset.asking import SILENCE_SECONDS
+from nexus_control.values.actors import Actor
 from tests.mcp.serving import CONFIG, ERAS, Era, data, parameters, person, plan, refusal
 from tests.support.governed import data_of
 from tests.support.swapping import OTHER_GOAL, Swap

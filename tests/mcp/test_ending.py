@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nexus_control import NexusControlTools
-from nexus_control.upkeep import find_faults
+from nexus_control.log.upkeep import find_faults
 from tests.concurrency.crashing import processes_with
 from tests.concurrency.test_crash import unique_seconds
 from tests.execution.support import eventually

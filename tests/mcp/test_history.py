@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 from mcp import Client
 
 from nexus_control import DecisionStore, NexusControlTools, Trust, verify_evidence
-from nexus_control.actors import Actor
 from nexus_control.bundle import compute_bundle_digest
 from nexus_control.canonical_json import canonical_json
-from nexus_control.checkpoints import keys_of, prove
 from nexus_control.events import compute_event_digest
+from nexus_control.log.checkpoints import keys_of, prove
+from nexus_control.values.actors import Actor
 from tests.facade.routers import FakeRouter
 from tests.mcp.serving import client, data, refusal
 from tests.support.contents import Contents, contents

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nexus_control import NexusControlTools
-from nexus_control.upkeep import find_faults
+from nexus_control.log.upkeep import find_faults
 from tests.cli.running import environment
 from tests.execution.support import eventually
 from tests.mcp.by_hand import INITIALIZE, Pipes, started

@@ -3,7 +3,7 @@
 import pytest
 
 from nexus_control.canonical_json import canonical_json
-from nexus_control.evidence.artifact import read_evidence
+from nexus_control.evidence.reading import read_evidence
 from nexus_control.render.report import render_report
 from nexus_control.store import DecisionStore
 from tests.support.clock import FakeClock

@@ -8,7 +8,7 @@ import pytest
 
 from nexus_control import NexusControlTools
 from nexus_control.canonical_json import canonical_json
-from nexus_control.evidence.artifact import read_evidence
+from nexus_control.evidence.reading import read_evidence
 from nexus_control.render.report import render_report
 from tests.render.browser import Browser, needs_chromium, open_browser
 from tests.support.routers import ScriptedRouter

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nexus_control.actors import is_hidden
 from nexus_control.render.text import (
     bullet,
     code_block,
@@ -18,6 +17,7 @@ from nexus_control.render.text import (
     section,
     unpadded,
 )
+from nexus_control.values.actors import is_hidden
 
 ANY_TEXT = st.text(st.characters(), max_size=60)
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
-from nexus_control.checkpoints import prove
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.head import Head
+from nexus_control.log.checkpoints import prove
+from nexus_control.log.head import Head
+from nexus_control.log.upkeep import accept_rollback, find_faults
 from nexus_control.storage import open_storage
 from nexus_control.storage.contract import Storage
 from nexus_control.storage.memory import MemoryStorage
 from nexus_control.storage.sqlite import SqliteStorage, migrate
 from nexus_control.storage.sqlite_schema import APPLICATION_ID, MIGRATIONS
-from nexus_control.upkeep import accept_rollback, find_faults
 from tests.storage import processes
 from tests.storage.contract_suite import refused
 from tests.storage.steps import append, copy_to_schema, in_thread, log_size, number, raw

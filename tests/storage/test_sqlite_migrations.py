@@ -6,12 +6,12 @@ from typing import Any
 
 from nexus_control.canonical_json import canonical_json
 from nexus_control.facts import FOREVER as ALWAYS
-from nexus_control.instants import format_instant
-from nexus_control.projection import StoredDecision
+from nexus_control.log.projection import StoredDecision
+from nexus_control.log.upkeep import find_faults
 from nexus_control.storage.contract import FOREVER, NEVER
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
-from nexus_control.upkeep import find_faults
+from nexus_control.values.instants import format_instant
 from tests.storage.steps import copy_to_schema, raw
 from tests.support.clock import FakeClock
 from tests.support.contents import contents

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
-from nexus_control.checkpoints import (
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.chain import leaf_hash
+from nexus_control.evidence.formats import keys
+from nexus_control.evidence.formats.merkle import reader, require_consistent, tree_root, whole_tree
+from nexus_control.evidence.formats.note import Verifier, open_note, parse_checkpoint, sign_note
+from nexus_control.evidence.formats.tlog_proof import parse_log_proof
+from nexus_control.log.checkpoints import (
     give_key,
     keys_of,
     last_published,
@@ -19,15 +25,9 @@ from nexus_control.checkpoints import (
     require_continued,
     rotate,
 )
-from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence import keys
-from nexus_control.evidence.chain import leaf_hash
-from nexus_control.evidence.merkle import reader, require_consistent, tree_root, whole_tree
-from nexus_control.evidence.note import Verifier, open_note, parse_checkpoint, sign_note
-from nexus_control.evidence.tlog_proof import parse_log_proof
+from nexus_control.log.upkeep import find_faults
 from nexus_control.storage.sidecar import FileSidecar
 from nexus_control.storage.sqlite import SqliteStorage
-from nexus_control.upkeep import find_faults
 from tests.support.governed import ALICE, BOB, approved
 
 

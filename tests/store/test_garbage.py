@@ -12,7 +12,7 @@ import pytest
 
 from nexus_control import DecisionStore
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.upkeep import Fault, find_faults
+from nexus_control.log.upkeep import Fault, find_faults
 from tests.cli.running import Commands
 from tests.support.tampering import Victim, attacking, busy_store, changed, rewritten
 

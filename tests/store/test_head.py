@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
-from nexus_control.beside import unknown_to_head
-from nexus_control.checkpoints import last_published, publish, require_continued, rotate
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.head import Head, advance, head_of, losses, parse_head, remember
+from nexus_control.log.beside import unknown_to_head
+from nexus_control.log.checkpoints import last_published, publish, require_continued, rotate
+from nexus_control.log.head import Head, advance, head_of, losses, parse_head, remember
+from nexus_control.log.upkeep import accept_rollback, find_faults, rebuild_derived
 from nexus_control.storage import open_storage
-from nexus_control.upkeep import accept_rollback, find_faults, rebuild_derived
 from tests.support.contents import contents
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, approved, data_of
 from tests.support.routers import ScriptedRouter, good_answer

@@ -10,10 +10,10 @@ from typing import TypeAlias
 import pytest
 
 from nexus_control import DecisionStore
-from nexus_control.checkpoints import publish, require_continued
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.log.checkpoints import publish, require_continued
+from nexus_control.log.upkeep import find_faults
 from nexus_control.storage.contract import Entry
-from nexus_control.upkeep import find_faults
 from tests.cli.running import Commands, nexus_control
 from tests.support.tampering import Victim, busy_store, forged
 

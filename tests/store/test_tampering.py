@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 import pytest
 
 from nexus_control import DecisionStore
-from nexus_control.entries import chain_of
 from nexus_control.events import compute_event_digest
+from nexus_control.log.entries import chain_of
+from nexus_control.log.upkeep import Fault, find_faults, rebuild_derived
 from nexus_control.storage.contract import Claim, Entry, Placed
-from nexus_control.upkeep import Fault, find_faults, rebuild_derived
 from tests.cli.running import Commands, nexus_control
 from tests.support.tampering import Log, Victim, attacking, busy_store, changed, sealed
 

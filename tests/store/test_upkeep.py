@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
-from nexus_control.checkpoints import publish, rotate
 from nexus_control.events import Actor
+from nexus_control.log.checkpoints import publish, rotate
+from nexus_control.log.upkeep import find_faults, rebuild_derived
 from nexus_control.storage.contract import Entry, Projection
 from nexus_control.storage.memory import MemoryStorage
-from nexus_control.upkeep import find_faults, rebuild_derived
 from tests.support.governed import overwritten
 from tests.support.tampering import without_triggers
 

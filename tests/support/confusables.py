@@ -1,5 +1,5 @@
 """Unicode's confusables and identifier status as the ICU library on this machine has them, as the tables of
-`nexus_control.confusables`. Run as a module, it prints them.
+`nexus_control.values.confusables`. Run as a module, it prints them.
 """
 
 import ctypes

@@ -4,13 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 from nexus_control import DecisionStore, NexusControlTools
-from nexus_control.actors import Actor
 from nexus_control.bundle import compute_bundle_digest
 from nexus_control.events import StoredEvent, compute_event_digest
 from nexus_control.evidence.chain import GENESIS, event_leaf_data, leaf_hash
 from nexus_control.facts import replay_facts
-from nexus_control.projection import to_projection
-from nexus_control.results import ToolResult
+from nexus_control.log.projection import to_projection
+from nexus_control.values.actors import Actor
+from nexus_control.values.results import ToolResult
 
 ALICE = Actor(type="human", id="alice")
 BOB = Actor(type="human", id="bob")

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from nexus_control import DecisionStore, NexusControlTools
-from nexus_control.checkpoints import publish, rotate
-from nexus_control.entries import chain_of, digest_of, leaf_of
 from nexus_control.evidence.chain import GENESIS
-from nexus_control.head import Head
+from nexus_control.log.checkpoints import publish, rotate
+from nexus_control.log.entries import chain_of, digest_of, leaf_of
+from nexus_control.log.head import Head
+from nexus_control.log.upkeep import accept_rollback, rebuild_derived
 from nexus_control.storage.contract import Entry, Placed
-from nexus_control.upkeep import accept_rollback, rebuild_derived
 from tests.support.clock import FakeClock
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, data_of, overwritten
 from tests.support.routers import ScriptedRouter, good_answer

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 from jsonschema import Draft202012Validator
 
-from nexus_control.actors import Actor
 from nexus_control.execution.adapter import Adapters
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.python_adapter import PythonAdapter
@@ -16,6 +15,7 @@ from nexus_control.tool import NexusControlTools
 from nexus_control.toolset import Outcome, ToolContext, call, tool_named
 from nexus_control.toolset.schema import output_schema
 from nexus_control.toolset.tool import Tool
+from nexus_control.values.actors import Actor
 from tests.support.clock import FakeClock
 
 AGENT = Actor(type="system", id="agent@host")

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from nexus_control.actors import Actor
 from nexus_control.canonical_json import canonical_json
+from nexus_control.values.actors import Actor
 from tests.cli.running import LAUNCHER
 from tests.toolset.bench import ADAPTER, AGENT, PLAN, Bench, Waits, foreign_bundle
 

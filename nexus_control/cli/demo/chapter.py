@@ -5,7 +5,7 @@ from typing import Any
 
 from nexus_control.cli.screen import Grid
 from nexus_control.integrity import PREFIX
-from nexus_control.results import ToolResult
+from nexus_control.values.results import ToolResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ from nexus_control.cli.demo.story import Story
 from nexus_control.cli.frame import printing
 from nexus_control.cli.screen import Mark, Screen, columns
 from nexus_control.cli.streams import PrintingFailed
-from nexus_control.commands import command, shell_line
 from nexus_control.errors import NexusControlError
+from nexus_control.system.commands import command, shell_line
 
 OK, FAILED, USAGE = 0, 1, 2
 

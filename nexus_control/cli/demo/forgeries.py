@@ -10,14 +10,14 @@ from nexus_control.bundle import BundleEvent, DecisionBundle
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import NexusControlError
 from nexus_control.events import compute_event_digest
-from nexus_control.evidence import dsse, keys, note, tlog_proof
 from nexus_control.evidence.bundle_checks import history_of
+from nexus_control.evidence.formats import dsse, keys, note, tlog_proof
+from nexus_control.evidence.log_section import Evidence
 from nexus_control.evidence.package_statement import PAYLOAD_TYPE
-from nexus_control.evidence.section import Evidence
 from nexus_control.evidence.signatures import chain_of
 from nexus_control.evidence.vouching import state_package
-from nexus_control.instants import parse_instant
 from nexus_control.integrity import prefixed
+from nexus_control.values.instants import parse_instant
 
 Json = dict[str, Any]
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from nexus_control import __version__
-from nexus_control.arguments import ExportAuditPackageArguments, validated
 from nexus_control.canonical_json import canonical_json
 from nexus_control.cli.demo.chapter import Chapter, done, require
 from nexus_control.cli.demo.forgeries import Forgery, forgeries
 from nexus_control.cli.demo.scratch import Scratch
 from nexus_control.cli.screen import Cell, Grid, Mark, columns
-from nexus_control.evidence import keys
+from nexus_control.evidence.formats import keys
 from nexus_control.evidence.trust import Trust
 from nexus_control.evidence.verify import CHECKS, EvidenceReport, verify_evidence
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.tool import NexusControlTools
+from nexus_control.usecases.arguments import ExportAuditPackageArguments, validated
 from nexus_control.usecases.exporting import export_signed_package
 
 Json = dict[str, Any]

@@ -12,11 +12,14 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from nexus_control.actors import Actor, require_new_actor
 from nexus_control.canonical_json import canonical_json, require_canonical_domain
-from nexus_control.clock import Clock
 from nexus_control.decision import Decision
-from nexus_control.entries import (
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.events import EventType, Payload, StoredEvent, digest_of_canonical_payload
+from nexus_control.evidence.chain import GENESIS
+from nexus_control.evidence.formats.merkle import grow
+from nexus_control.facts import Facts, fold, replay_facts
+from nexus_control.log.entries import (
     ROLLBACKS,
     contents_of,
     event_entry,
@@ -25,14 +28,7 @@ from nexus_control.entries import (
     rollback_entry,
     to_event,
 )
-from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import EventType, Payload, StoredEvent, digest_of_canonical_payload
-from nexus_control.evidence.chain import GENESIS
-from nexus_control.evidence.merkle import grow
-from nexus_control.facts import Facts, fold, replay_facts
-from nexus_control.instants import format_instant, parse_instant
-from nexus_control.payloads import TemplateCreatedPayload
-from nexus_control.projection import (
+from nexus_control.log.projection import (
     Brought,
     ImportRecord,
     StoredDecision,
@@ -40,9 +36,13 @@ from nexus_control.projection import (
     import_record_of,
     to_projection,
 )
-from nexus_control.records import encode
 from nexus_control.storage.contract import Claim, Entry, Projection, Reader, Writer
+from nexus_control.system.clock import Clock
 from nexus_control.template import Template
+from nexus_control.values.actors import Actor, require_new_actor
+from nexus_control.values.instants import format_instant, parse_instant
+from nexus_control.values.payloads import TemplateCreatedPayload
+from nexus_control.values.records import encode
 
 MAX_PAYLOAD_BYTES = 2 * 1024 * 1024
 """Room for the largest plan, even when JSON has to escape every byte of it."""

@@ -18,13 +18,11 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from nexus_control import head
 from nexus_control.canonical_json import parse_json_object
-from nexus_control.entries import leaf_data_of_each
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.evidence.chain import leaf_hash
-from nexus_control.evidence.keys import PrivateKey, generate, private_from_pem
-from nexus_control.evidence.merkle import (
+from nexus_control.evidence.formats.keys import PrivateKey, generate, private_from_pem
+from nexus_control.evidence.formats.merkle import (
     Read,
     consistency_path,
     inclusion_path,
@@ -32,7 +30,7 @@ from nexus_control.evidence.merkle import (
     tree_root,
     whole_tree,
 )
-from nexus_control.evidence.note import (
+from nexus_control.evidence.formats.note import (
     Checkpoint,
     Verifier,
     open_note,
@@ -40,12 +38,14 @@ from nexus_control.evidence.note import (
     parse_verifier,
     sign_note,
 )
-from nexus_control.evidence.tlog_proof import LogProof
-from nexus_control.records import decode, encode
-from nexus_control.session import ReadSession, WriteSession
+from nexus_control.evidence.formats.tlog_proof import LogProof
+from nexus_control.log import head
+from nexus_control.log.entries import leaf_data_of_each
+from nexus_control.log.ledger import Ledger
+from nexus_control.log.session import ReadSession, WriteSession
 from nexus_control.storage.contract import Entry
 from nexus_control.storage.sidecar import Sidecar
-from nexus_control.store import DecisionStore
+from nexus_control.values.records import decode, encode
 
 KEY, NEXT_KEY, LAST = "key", "key.next", "checkpoint"
 """What lies beside the store."""
@@ -92,13 +92,13 @@ class Consistency:
 
 
 @contextmanager
-def continuing(store: DecisionStore) -> Generator[WriteSession]:
+def continuing(ledger: Ledger) -> Generator[WriteSession]:
     """The store's writer, for what the log's key signs or what names a key: an older copy of the store does neither.
     Raises STORE_ROLLED_BACK.
     """
-    known = head.look_at(store)  # before the transaction: who keeps it locked holds up no other writer
-    with store.writing() as session:
-        head.require_continued(session, store.sidecar, known)
+    known = head.look_at(ledger)  # before the transaction: who keeps it locked holds up no other writer
+    with ledger.writing() as session:
+        head.require_continued(session, ledger.sidecar, known)
         yield session
 
 
@@ -113,16 +113,16 @@ def origin_in(session: ReadSession) -> str | None:
     return records[0].verifier.name if records else None
 
 
-def publish(store: DecisionStore) -> Published:
+def publish(ledger: Ledger) -> Published:
     """Sign the log as it is now, and keep that beside the store. Raises LOG_INCONSISTENT, KEY_UNUSABLE."""
-    _settle_key(store)
-    with continuing(store) as session:
-        return _publish(session, store.sidecar)
+    _settle_key(ledger)
+    with continuing(ledger) as session:
+        return _publish(session, ledger.sidecar)
 
 
-def prove(store: DecisionStore, decision_id: str, generation: int, seq: int) -> LogProof:
+def prove(ledger: Ledger, decision_id: str, generation: int, seq: int) -> LogProof:
     """The proof that this event is in the log as it is now. Raises DECISION_NOT_FOUND, and as `publish`."""
-    with store.reading() as session:
+    with ledger.reading() as session:
         position = session.rows.position("decision", decision_id, generation, seq)
     if position is None:
         raise NexusControlError(
@@ -130,15 +130,15 @@ def prove(store: DecisionStore, decision_id: str, generation: int, seq: int) -> 
             f"There is no event {seq} of decision {decision_id!r:.80}",
             {"decision_id": decision_id[:80]},
         )
-    _settle_key(store)
-    with continuing(store) as session:
-        published = _publish(session, store.sidecar)
+    _settle_key(ledger)
+    with continuing(ledger) as session:
+        published = _publish(session, ledger.sidecar)
         path = inclusion_path(position, published.checkpoint.size, session.rows.subtree)
     return LogProof(index=position, path=tuple(path), note=published.note)
 
 
 def require_continued(
-    store: DecisionStore, note: str, trusted: Verifier | None = None, *, size: int | None = None
+    ledger: Ledger, note: str, trusted: Verifier | None = None, *, size: int | None = None
 ) -> Consistency:
     """That the log continues the checkpoint that this note signs: one that was saved elsewhere, some time ago.
 
@@ -146,7 +146,7 @@ def require_continued(
     the keys that the log itself names. The proof is to the first `size` entries, or to all. Raises LOG_INCONSISTENT,
     SIGNATURE_INVALID, INTEGRITY_MISMATCH; INVALID_ARGUMENT for a size that the log has not, or had not reached then.
     """
-    with store.reading() as session:
+    with ledger.reading() as session:
         known = [record.verifier for record in _records(session)] if trusted is None else [trusted]
         earlier = _signed_checkpoint(note, known)
         leaves = [bytes.fromhex(leaf_hash(data)) for data in leaf_data_of_each(session.rows.log())]
@@ -170,10 +170,10 @@ def require_leaves(note: str, lines: bytes, trusted: Verifier) -> Checkpoint:
     return signed
 
 
-def last_published(store: DecisionStore) -> Checkpoint | None:
+def last_published(ledger: Ledger) -> Checkpoint | None:
     """The checkpoint beside the store, once the log was seen to continue it. Raises LOG_INCONSISTENT."""
-    with store.reading() as session:
-        return _require_last(session, store.sidecar)
+    with ledger.reading() as session:
+        return _require_last(session, ledger.sidecar)
 
 
 def lost_checkpoint(session: ReadSession, sidecar: Sidecar) -> str | None:
@@ -192,9 +192,9 @@ def lost_checkpoint(session: ReadSession, sidecar: Sidecar) -> str | None:
         raise _inconsistent(f"{sidecar.place(LAST)} is no checkpoint: move it away") from None
 
 
-def keys_of(store: DecisionStore) -> list[KeyRecord]:
+def keys_of(ledger: Ledger) -> list[KeyRecord]:
     """All keys that the log ever had, the current one last."""
-    with store.reading() as session:
+    with ledger.reading() as session:
         return _records(session)
 
 
@@ -205,29 +205,29 @@ def key_record_of(entry: Entry) -> KeyRecord:
     return KeyRecord(verifier=parse_verifier(details.key), since=entry.ts, note=details.note)
 
 
-def rotate(store: DecisionStore) -> KeyRecord:
+def rotate(ledger: Ledger) -> KeyRecord:
     """Replace the log's key by a new one, in which the old one's last note says to trust. The old one is gone then.
 
     The new key lies beside the old one until the log names it, so that a crash leaves the one that is named.
     """
-    sidecar = store.sidecar
-    with continuing(store) as session:
+    sidecar = ledger.sidecar
+    with continuing(ledger) as session:
         verifier, old = _current(session, sidecar)
         new = key_in(sidecar, NEXT_KEY) or _keep_new_key(sidecar, NEXT_KEY)
         _append_key(session, verifier.name, new, signed_by=old)
         record = _records(session)[-1]
-    _settle_key(store)
+    _settle_key(ledger)
     return record
 
 
-def give_key(store: DecisionStore) -> KeyRecord:
+def give_key(ledger: Ledger) -> KeyRecord:
     """Give the log a key where it has none, or has lost it. Raises KEY_UNUSABLE while its key is there.
 
     No note of a lost key vouches for this one: whoever trusted that must decide anew. A key that lies there, and that
     the log does not name, is taken.
     """
-    sidecar = store.sidecar
-    with continuing(store) as session:
+    sidecar = ledger.sidecar
+    with continuing(ledger) as session:
         records, key = _records(session), key_in(sidecar, KEY)
         if records and key is not None and key.public == records[-1].verifier.key:
             raise NexusControlError(
@@ -239,19 +239,19 @@ def give_key(store: DecisionStore) -> KeyRecord:
         return _records(session)[-1]
 
 
-def leaf_lines(store: DecisionStore) -> bytes:
+def leaf_lines(ledger: Ledger) -> bytes:
     """What every leaf is the hash of, one line each, by position: from these lines anybody computes the root."""
-    with store.reading() as session:
+    with ledger.reading() as session:
         return b"".join(data + b"\n" for data in leaf_data_of_each(session.rows.log()))
 
 
-def _settle_key(store: DecisionStore) -> None:
+def _settle_key(ledger: Ledger) -> None:
     """See to it that the log's key is named in what is committed, and lies in its place. Raises KEY_UNUSABLE.
 
     In a transaction of its own: a checkpoint must not cover what could still be rolled back.
     """
-    with continuing(store) as session:
-        _current(session, store.sidecar)
+    with continuing(ledger) as session:
+        _current(session, ledger.sidecar)
 
 
 def _publish(session: WriteSession, sidecar: Sidecar) -> Published:

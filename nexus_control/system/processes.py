@@ -24,7 +24,7 @@ from typing import Literal, TypeAlias
 
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.records import decode, encode
+from nexus_control.values.records import decode, encode
 
 Standing: TypeAlias = Literal["alive", "gone", "unseen"]
 """`gone`: its execution has certainly ended. `unseen`: that cannot be told from here."""

@@ -26,9 +26,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from nexus_control.actors import fold_id, is_hidden
 from nexus_control.errors import NexusControlError, invalid_argument
-from nexus_control.evidence.ssh_keys import SshKey, parse_ssh_public_key
+from nexus_control.evidence.formats.ssh_keys import SshKey, parse_ssh_public_key
+from nexus_control.values.actors import fold_id, is_hidden
 
 _LONGEST, _MOST_LINES = 1_000_000, 10_000
 _BEFORE, _AFTER = " \t", " \t\r"

@@ -18,8 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.evidence.base64_text import from_base64, to_base64
-from nexus_control.evidence.keys import PrivateKey, PublicKey, public_from_ed25519
+from nexus_control.evidence.formats.base64_text import from_base64, to_base64
+from nexus_control.evidence.formats.keys import PrivateKey, PublicKey, public_from_ed25519
 
 ED25519, COSIGNATURE = 0x01, 0x04
 

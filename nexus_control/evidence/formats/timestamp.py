@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from nexus_control.evidence.certificates import (
+from nexus_control.evidence.formats.certificates import (
     extensions_of,
     invalid,
     read_certificate,
@@ -28,7 +28,7 @@ from nexus_control.evidence.certificates import (
     require_for_timestamps,
     require_signed,
 )
-from nexus_control.evidence.der import (
+from nexus_control.evidence.formats.der import (
     BOOLEAN,
     GENERALIZED_TIME,
     OCTET_STRING,

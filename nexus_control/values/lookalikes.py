@@ -14,8 +14,8 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
-from nexus_control.actors import fold_id
-from nexus_control.confusables import IN_USE, RESTRICTED
+from nexus_control.values.actors import fold_id
+from nexus_control.values.confusables import IN_USE, RESTRICTED
 
 _DRAWN_LIKE: Final = {
     "a": "αа",

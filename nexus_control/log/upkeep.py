@@ -21,20 +21,20 @@ from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from typing import get_args
 
-from nexus_control import head
-from nexus_control.actors import Actor
-from nexus_control.beside import look_at_checkpoint, look_at_head
-from nexus_control.checkpoints import key_record_of, lost_checkpoint
-from nexus_control.entries import RECORDS, chain_of, contents_of, digest_of, leaf_of, to_event
 from nexus_control.errors import NexusControlError
 from nexus_control.evidence.chain import GENESIS
-from nexus_control.evidence.merkle import Subtrees, whole_tree
+from nexus_control.evidence.formats.merkle import Subtrees, whole_tree
 from nexus_control.facts import Facts, fold
-from nexus_control.projection import StoredDecision, brought_by, import_record_of, to_projection
-from nexus_control.records import encode
+from nexus_control.log import head
+from nexus_control.log.beside import look_at_checkpoint, look_at_head
+from nexus_control.log.checkpoints import key_record_of, lost_checkpoint
+from nexus_control.log.entries import RECORDS, chain_of, contents_of, digest_of, leaf_of, to_event
+from nexus_control.log.ledger import Ledger
+from nexus_control.log.projection import StoredDecision, brought_by, import_record_of, to_projection
 from nexus_control.storage.contract import Entry, EntryKind, Placed, Projection, Reader
 from nexus_control.storage.faults import is_damage, is_read_only
-from nexus_control.store import DecisionStore
+from nexus_control.values.actors import Actor
+from nexus_control.values.records import encode
 
 _FIRST = -(2**63)
 """Where a log may begin in a file that others wrote to: what lies before position 0 is read by its key, too."""
@@ -52,15 +52,15 @@ class Fault:
     position: int = -1
 
 
-def find_faults(store: DecisionStore) -> list[Fault]:
+def find_faults(ledger: Ledger) -> list[Fault]:
     """Every fault of the store; empty when it is whole. What is derived is looked at once the log is found whole, and
     what lies beside it (`beside`) once that is whole, too. Raises STORE_UNAVAILABLE where it cannot be looked at.
     """
     faults = list[Fault]()
     try:
-        faults += [Fault(code="FORM_DIFFERS", detail=each) for each in store.form_differences()]
-        faults += _writing_faults(store)
-        with store.reading() as session:
+        faults += [Fault(code="FORM_DIFFERS", detail=each) for each in ledger.form_differences()]
+        faults += _writing_faults(ledger)
+        with ledger.reading() as session:
             log = session.rows.log(_FIRST)
             found = list(_log_faults(log))
             if not found:
@@ -70,15 +70,15 @@ def find_faults(store: DecisionStore) -> list[Fault]:
         if not is_damage(fault):
             raise
         return [*faults, Fault(code="STORE_UNREADABLE", detail=fault.message)]
-    return [*faults, *found] if found else [*faults, *_beside(store)]
+    return [*faults, *found] if found else [*faults, *_beside(ledger)]
 
 
-def _writing_faults(store: DecisionStore) -> Iterator[Fault]:
+def _writing_faults(ledger: Ledger) -> Iterator[Fault]:
     """Nothing is changed: a writing statement is carried out that finds nothing to write. To begin is no proof, for
     SQLite then begins to read.
     """
     try:
-        with store.writing() as session:
+        with ledger.writing() as session:
             session.rows.drop_claim("")
     except NexusControlError as fault:
         if not is_read_only(fault):
@@ -86,37 +86,37 @@ def _writing_faults(store: DecisionStore) -> Iterator[Fault]:
         yield Fault(code="STORE_UNWRITABLE", detail=f"nothing can be recorded in it: {fault.message}")
 
 
-def _beside(store: DecisionStore) -> Iterator[Fault]:
-    for finding in (look_at_head(store), look_at_checkpoint(store)):
+def _beside(ledger: Ledger) -> Iterator[Fault]:
+    for finding in (look_at_head(ledger), look_at_checkpoint(ledger)):
         if finding.status == "fail":
             yield Fault(code=finding.code, detail=finding.reason)
 
 
-def accept_rollback(store: DecisionStore, actor: Actor) -> bool:
+def accept_rollback(ledger: Ledger, actor: Actor) -> bool:
     """Record that `actor`, who owns the store, accepts what it has lost: its head, its checkpoint, or both. The log is
     taken to continue them from then on. False when nothing is lost, and then nothing is written.
 
     Raises LOG_INCONSISTENT where something else than a checkpoint lies in the checkpoint's place.
     """
     known = head.parse_head(
-        head.slot_of(store.sidecar).read()
+        head.slot_of(ledger.sidecar).read()
     )  # may wait for a lock: no other writer waits for it
-    with store.writing() as session:
+    with ledger.writing() as session:
         lost = known if known is not None and not head.is_continued(session, known) else None
-        note = lost_checkpoint(session, store.sidecar)
+        note = lost_checkpoint(session, ledger.sidecar)
         if lost is None and note is None:
             return False
         session.append_rollback(actor, encode(head.Loss(head=lost, checkpoint=note)))
-    head.remember(store)
+    head.remember(ledger)
     return True
 
 
-def rebuild_derived(store: DecisionStore) -> int:
+def rebuild_derived(ledger: Ledger) -> int:
     """Make what holds no data as this version makes it, and replace tree and projections by what the entries add up to;
     the number of decisions.
     """
-    store.mend_form()
-    with store.writing() as session:
+    ledger.mend_form()
+    with ledger.writing() as session:
         log = session.rows.log()
         rebuilt = list(_replayed(log, _projections(session.rows)))
         session.rows.replace_projections(rebuilt)

@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from nexus_control.actors import Actor
 from nexus_control.bundle_parts import with_final_rehearsal
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.facts import Facts, Progress, replay_facts
-from nexus_control.instants import parse_instant
 from nexus_control.integrity import prefixed
-from nexus_control.records import RecordT, decode, encode
 from nexus_control.storage import standing
 from nexus_control.storage.contract import Projection
+from nexus_control.values.actors import Actor
+from nexus_control.values.instants import parse_instant
+from nexus_control.values.records import RecordT, decode, encode
 
 MAX_AHEAD = timedelta(minutes=5)
 """How far an imported event may be ahead of this store's clock."""

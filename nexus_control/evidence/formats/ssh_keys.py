@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 
 from nexus_control.errors import NexusControlError, invalid_argument
-from nexus_control.evidence.base64_text import from_base64, to_base64
-from nexus_control.evidence.keys import PublicKey, public_from_ed25519, public_from_point
-from nexus_control.evidence.ssh_wire import Reader
+from nexus_control.evidence.formats.base64_text import from_base64, to_base64
+from nexus_control.evidence.formats.keys import PublicKey, public_from_ed25519, public_from_point
+from nexus_control.evidence.formats.ssh_wire import Reader
 
 _LINE = re.compile(r"([^ \t]+)[ \t]+([A-Za-z0-9+/=]+)(?:[ \t][^\r\n]*)?")
 _LONGEST = 16_384

@@ -30,16 +30,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from nexus_control.canonical_json import MAX_SAFE_INTEGER, parse_json_object
-from nexus_control.entries import ROLLBACKS
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.merkle import tree_root
+from nexus_control.evidence.formats.merkle import tree_root
 from nexus_control.integrity import is_bare
-from nexus_control.records import always_written, check, decode
-from nexus_control.session import ReadSession
+from nexus_control.log.entries import ROLLBACKS
+from nexus_control.log.ledger import Ledger
+from nexus_control.log.session import ReadSession
 from nexus_control.storage.contract import Entry
 from nexus_control.storage.sidecar import Sidecar
 from nexus_control.storage.slot import Slot
-from nexus_control.store import DecisionStore
+from nexus_control.values.records import always_written, check, decode
 
 _NAME = "head"
 _CONTENT = re.compile(rb"nexus-control/head/v1\n([0-9]{16})\n([0-9a-f]{64})\n")
@@ -81,10 +81,10 @@ def place_of(sidecar: Sidecar) -> str:
     return sidecar.place(_NAME)
 
 
-def look_at(store: DecisionStore) -> bytes:
+def look_at(ledger: Ledger) -> bytes:
     """The content of the slot, for those who only look: one that cannot be read keeps nobody from that."""
     try:
-        return slot_of(store.sidecar).read()
+        return slot_of(ledger.sidecar).read()
     except NexusControlError:
         return b""
 
@@ -131,15 +131,15 @@ def require_continued(session: ReadSession, sidecar: Sidecar, content: bytes) ->
     return head
 
 
-def advance(store: DecisionStore, known: bytes, head: Head) -> None:
+def advance(ledger: Ledger, known: bytes, head: Head) -> None:
     """Bring the head forward to this one, which is committed. `known` is a content of the slot whose head it continues.
 
     Raises STORE_ROLLED_BACK where another history's head lies there now, STORE_UNAVAILABLE where it cannot be written.
     """
-    slot = slot_of(store.sidecar)
+    slot = slot_of(ledger.sidecar)
     while (found := _replace(slot, known, head)) != known:  # somebody was faster
-        with store.reading() as session:
-            theirs = require_continued(session, store.sidecar, found)
+        with ledger.reading() as session:
+            theirs = require_continued(session, ledger.sidecar, found)
         if theirs is not None and theirs.size >= head.size:
             return
         known = found
@@ -150,20 +150,20 @@ def _replace(slot: Slot, known: bytes, head: Head) -> bytes:
 
 
 @contextmanager
-def remembering(store: DecisionStore) -> Generator[None]:
+def remembering(ledger: Ledger) -> Generator[None]:
     """What is committed in the block must not be forgotten: the head learns of it, also of a store that is closed."""
-    with store.held():
+    with ledger.held():
         yield
-        remember(store)
+        remember(ledger)
 
 
-def remember(store: DecisionStore) -> None:
+def remember(ledger: Ledger) -> None:
     """Bring the head forward to the log as it is, if that can be done. A verdict that is committed stands without it,
     and is not answered with a fault; `doctor` says that the head does not know of it.
     """
     with suppress(NexusControlError):
-        known = slot_of(store.sidecar).read()
-        with store.reading() as session:
-            require_continued(session, store.sidecar, known)
+        known = slot_of(ledger.sidecar).read()
+        with ledger.reading() as session:
+            require_continued(session, ledger.sidecar, known)
             head = head_of(session)
-        advance(store, known, head)
+        advance(ledger, known, head)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypedDict, cast
 
-from nexus_control.actors import Actor
 from nexus_control.canonical_json import canonical_json
 from nexus_control.events import StoredEvent, digest_of_canonical_payload, parse_event_type
 from nexus_control.evidence.chain import (
@@ -20,6 +19,7 @@ from nexus_control.evidence.chain import (
 )
 from nexus_control.integrity import sha256_hex
 from nexus_control.storage.contract import Entry, EntryKind, Placed
+from nexus_control.values.actors import Actor
 
 SYSTEM_ACTOR = Actor(type="system", id="nexus-control")
 """Who records what nobody asked for by name: runs, outcomes, imports."""

@@ -7,12 +7,12 @@ that means; what is there and cannot be read is a failure of its own, and says n
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from nexus_control import checkpoints, head
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType
-from nexus_control.evidence.note import open_note, parse_checkpoint
+from nexus_control.evidence.formats.note import open_note, parse_checkpoint
+from nexus_control.log import checkpoints, head
+from nexus_control.log.ledger import Ledger
 from nexus_control.storage.contract import Entry
-from nexus_control.store import DecisionStore
 
 Status: TypeAlias = Literal["pass", "fail", "skipped"]
 
@@ -39,32 +39,32 @@ class Finding:
 _PASSED = Finding(status="pass")
 
 
-def look_at_head(store: DecisionStore) -> Finding:
+def look_at_head(ledger: Ledger) -> Finding:
     """Does the log continue what was executed, denied or taken back?"""
     try:
-        content = head.slot_of(store.sidecar).read()
+        content = head.slot_of(ledger.sidecar).read()
     except NexusControlError as fault:
         reason = f"{fault.message}; nothing is executed until it can be. Make it readable, or move it away"
         return _failed("HEAD_UNREADABLE", reason)
     try:
-        with store.reading() as session:
-            head.require_continued(session, store.sidecar, content)
+        with ledger.reading() as session:
+            head.require_continued(session, ledger.sidecar, content)
     except NexusControlError as fault:
         if fault.code != ErrorCode.STORE_ROLLED_BACK:
             raise
         return _failed(fault.code.value, fault.message)
-    unknown = unknown_to_head(store, content)
+    unknown = unknown_to_head(ledger, content)
     return _PASSED if unknown is None else _skipped(unknown)
 
 
-def unknown_to_head(store: DecisionStore, content: bytes | None = None) -> str | None:
+def unknown_to_head(ledger: Ledger, content: bytes | None = None) -> str | None:
     """Why an older copy of this store might not be noticed by the head beside it; None where it would be. `content` is
     what was read of it.
     """
-    place = head.place_of(store.sidecar)
-    found = head.look_at(store) if content is None else content
+    place = head.place_of(ledger.sidecar)
+    found = head.look_at(ledger) if content is None else content
     known = head.parse_head(found)
-    with store.reading() as session:
+    with ledger.reading() as session:
         start = 0 if known is None else known.size
         later = [placed for placed in session.rows.log(start) if _is_remembered(placed.entry)]
     if known is not None:
@@ -86,9 +86,9 @@ def unknown_to_head(store: DecisionStore, content: bytes | None = None) -> str |
     )
 
 
-def look_at_key(store: DecisionStore) -> Finding:
+def look_at_key(ledger: Ledger) -> Finding:
     """Is the key that the log names there, to sign with?"""
-    sidecar = store.sidecar
+    sidecar = ledger.sidecar
     place = sidecar.place(checkpoints.KEY)
     try:
         names = (checkpoints.KEY, checkpoints.NEXT_KEY)
@@ -99,9 +99,9 @@ def look_at_key(store: DecisionStore) -> Finding:
         if fault.details.get("read_by_others"):
             return _failed("KEY_EXPOSED", f"{fault.details['path']} may be read by others than its owner")
         return _failed("KEY_UNUSABLE", f"{fault.message}; nothing is signed with it")
-    records = checkpoints.keys_of(store)
+    records = checkpoints.keys_of(ledger)
     if not records:
-        if found and not _log_size(store):
+        if found and not _log_size(ledger):
             detail = (
                 f"the log is empty, and {place} says that it was not: the database was replaced or emptied"
             )
@@ -114,20 +114,20 @@ def look_at_key(store: DecisionStore) -> Finding:
     return _failed("KEY_UNUSABLE", checkpoints.not_the_key(sidecar, records[-1].verifier).message)
 
 
-def look_at_checkpoint(store: DecisionStore) -> Finding:
+def look_at_checkpoint(ledger: Ledger) -> Finding:
     """Does the log continue the last checkpoint that was signed?"""
-    place = store.sidecar.place(checkpoints.LAST)
+    place = ledger.sidecar.place(checkpoints.LAST)
     try:
-        content = store.sidecar.read(checkpoints.LAST)
+        content = ledger.sidecar.read(checkpoints.LAST)
     except NexusControlError as fault:
         return _failed("CHECKPOINT_UNREADABLE", f"{fault.message}. It says nothing about the log")
     if content is None:
-        return _skipped(_without_checkpoint(store, place))
+        return _skipped(_without_checkpoint(ledger, place))
     if not _spells_a_checkpoint(content):
         detail = f"{place} cannot be read: it is no signed checkpoint, and says nothing about the log"
         return _failed("CHECKPOINT_UNREADABLE", detail)
     try:
-        checkpoints.last_published(store)
+        checkpoints.last_published(ledger)
     except NexusControlError as fault:
         if fault.code != ErrorCode.LOG_INCONSISTENT:
             raise
@@ -135,8 +135,8 @@ def look_at_checkpoint(store: DecisionStore) -> Finding:
     return _PASSED
 
 
-def _without_checkpoint(store: DecisionStore, place: str) -> str:
-    if not checkpoints.keys_of(store):
+def _without_checkpoint(ledger: Ledger, place: str) -> str:
+    if not checkpoints.keys_of(ledger):
         return "no checkpoint was signed yet: nothing is known of what the log was"
     return (
         f"{place} is not there, and nothing is known of what the log was. A statement makes the log's key, and no"
@@ -153,8 +153,8 @@ def _spells_a_checkpoint(content: bytes) -> bool:
     return True
 
 
-def _log_size(store: DecisionStore) -> int:
-    with store.reading() as session:
+def _log_size(ledger: Ledger) -> int:
+    with ledger.reading() as session:
         return session.rows.log_size()
 
 

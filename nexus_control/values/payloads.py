@@ -9,11 +9,11 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from nexus_control.actors import id_problem
 from nexus_control.errors import ErrorCode
-from nexus_control.instants import is_instant
 from nexus_control.integrity import is_bare
-from nexus_control.records import always_written, check, decode, encode
+from nexus_control.values.actors import id_problem
+from nexus_control.values.instants import is_instant
+from nexus_control.values.records import always_written, check, decode, encode
 
 Mode: TypeAlias = Literal["dry_run", "apply"]
 MODES: tuple[Mode, ...] = ("dry_run", "apply")

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from nexus_control.actors import Actor, id_problem, new_id_problem, require_new_actor
 from nexus_control.canonical_json import require_canonical_domain
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.instants import parse_instant
 from nexus_control.integrity import is_bare, is_prefixed
-from nexus_control.payloads import Assurance, Mode, SignedStatement
-from nexus_control.projection import ConflictMode
+from nexus_control.log.projection import ConflictMode
+from nexus_control.values.actors import Actor, id_problem, new_id_problem, require_new_actor
+from nexus_control.values.instants import parse_instant
+from nexus_control.values.payloads import Assurance, Mode, SignedStatement
 
 MAX_GOAL = 4096
 MAX_REMARK = 4096

@@ -30,7 +30,7 @@ from cryptography.x509.verification import (
 )
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.evidence.der import malformed
+from nexus_control.evidence.formats.der import malformed
 
 _SMALLEST_RSA, _MOST_BETWEEN = 2048, 8
 _CURVES: Final = {"secp256r1", "secp384r1", "secp521r1"}

@@ -13,9 +13,9 @@ from typing import Final
 
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.base64_text import from_base64, to_base64
-from nexus_control.evidence.keys import PrivateKey, PublicKey
-from nexus_control.records import check, decode
+from nexus_control.evidence.formats.base64_text import from_base64, to_base64
+from nexus_control.evidence.formats.keys import PrivateKey, PublicKey
+from nexus_control.values.records import check, decode
 
 _LONGEST: Final = 4_000_000
 _MOST_SIGNATURES: Final = 64

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.evidence.base64_text import from_base64, to_base64
-from nexus_control.evidence.ssh_keys import RsaKey, SshKey, parse_ssh_key_blob
-from nexus_control.evidence.ssh_wire import Reader, string
+from nexus_control.evidence.formats.base64_text import from_base64, to_base64
+from nexus_control.evidence.formats.ssh_keys import RsaKey, SshKey, parse_ssh_key_blob
+from nexus_control.evidence.formats.ssh_wire import Reader, string
 
 USER_PRESENT, USER_VERIFIED = 0x01, 0x04
 

@@ -13,9 +13,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.base64_text import from_base64, to_base64
-from nexus_control.evidence.merkle import require_included
-from nexus_control.evidence.note import Note, Verifier, open_note, parse_checkpoint, require_as_written
+from nexus_control.evidence.formats.base64_text import from_base64, to_base64
+from nexus_control.evidence.formats.merkle import require_included
+from nexus_control.evidence.formats.note import (
+    Note,
+    Verifier,
+    open_note,
+    parse_checkpoint,
+    require_as_written,
+)
 
 _HEADER = "c2sp.org/tlog-proof@v1"
 _EXTRA = "extra "

@@ -12,11 +12,11 @@ first `events` events were brought into the store: when, on whose behalf, and in
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nexus_control.actors import Actor
 from nexus_control.errors import ErrorCode
-from nexus_control.instants import is_instant
 from nexus_control.integrity import is_prefixed
-from nexus_control.records import check, decode, encode
+from nexus_control.values.actors import Actor
+from nexus_control.values.instants import is_instant
+from nexus_control.values.records import check, decode, encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias, cast
 
-from nexus_control.confusables import OF_OTHER_SCRIPTS, RESTRICTED
 from nexus_control.errors import invalid_argument
+from nexus_control.values.confusables import OF_OTHER_SCRIPTS, RESTRICTED
 
 ActorType: TypeAlias = Literal["human", "system"]
 ACTOR_TYPES: tuple[ActorType, ...] = ("human", "system")

@@ -1,0 +1,1 @@
+"""Other people's specifications, one file each. Nothing here knows of decisions."""

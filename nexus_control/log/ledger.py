@@ -1,0 +1,118 @@
+"""Ledger: a storage, the clock, what lies beside the store, and whose signatures count, as one thing that is held.
+
+Everything that reads or writes a store takes a `Ledger` and opens one transaction on it: `reading()` or `writing()`.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from nexus_control.log.session import ReadSession, Recent, WriteSession
+from nexus_control.storage import open_storage
+from nexus_control.storage.contract import BUSY_SECONDS, Storage
+from nexus_control.storage.sidecar import Sidecar
+from nexus_control.system.clock import SYSTEM_CLOCK, Clock
+from nexus_control.system.commands import absolute
+
+RowsT = TypeVar("RowsT")
+SessionT = TypeVar("SessionT")
+
+
+class Ledger:
+    """An open store, as the parts of this package hold it.
+
+        with ledger.reading() as session:
+            session.decision(decision_id)
+
+    `path_or_url` is a file, `:memory:` (SQLite in memory) or `memory:` (plain Python). It is safe to use from several
+    threads; several processes may open one file. `allowed_signers` is the path of an OpenSSH file that says whose
+    signed approvals count here. `busy_timeout` is how many seconds a transaction waits for another one.
+    """
+
+    def __init__(
+        self,
+        path_or_url: str | os.PathLike[str] = ":memory:",
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        storage: Storage | None = None,
+        allowed_signers: str | os.PathLike[str] | None = None,
+        busy_timeout: float = BUSY_SECONDS,
+    ) -> None:
+        self.clock = clock
+        self.allowed_signers = absolute(Path(allowed_signers)) if allowed_signers is not None else None
+        self._recent = Recent()
+        self._storage = (
+            storage if storage is not None else open_storage(path_or_url, busy_seconds=busy_timeout)
+        )
+
+    @property
+    def sidecar(self) -> Sidecar:
+        """What lies beside the store: the key of its log, the last checkpoint, and the head."""
+        return self._storage.sidecar
+
+    def form_differences(self) -> list[str]:
+        """What of the storage's form is not as this version makes it, in one line each."""
+        return self._storage.form_differences()
+
+    def mend_form(self) -> None:
+        """Make indexes, views and triggers of the storage as this version makes them."""
+        self._storage.mend_form()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the storage, once the calls of other threads have ended; everything acknowledged is already durable.
+
+        An execution under way may still record its outcome. Raises STORE_IN_USE inside a call of this thread, and after
+        `busy_timeout`.
+        """
+        self._storage.close()
+
+    def held(self) -> AbstractContextManager[None]:
+        """While this lasts, this thread may write also after `close()`: an execution must record its outcome."""
+        return self._storage.held()
+
+    def reading(self) -> AbstractContextManager[ReadSession]:
+        """One consistent view, judged at one instant."""
+        return _Transaction(
+            self._storage.reading(), lambda rows: ReadSession(rows, self.clock.now(), self._recent)
+        )
+
+    def writing(self) -> AbstractContextManager[WriteSession]:
+        """The store's only writer until the block ends: commits at its end, rolls back on an exception."""
+        return _Transaction(
+            self._storage.writing(),
+            lambda rows: WriteSession(rows, self.clock.now(), self._recent, self.clock),
+        )
+
+
+class _Transaction(AbstractContextManager[SessionT], Generic[RowsT, SessionT]):
+    """A storage's transaction in the words of the domain. Every call has one, and a generator takes twice as long."""
+
+    __slots__ = ("_rows", "_session")
+
+    def __init__(self, rows: AbstractContextManager[RowsT], session: Callable[[RowsT], SessionT]) -> None:
+        self._rows = rows
+        self._session = session
+
+    def __enter__(self) -> SessionT:
+        rows = self._rows.__enter__()
+        try:
+            return self._session(rows)
+        except BaseException as error:
+            self._rows.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._rows.__exit__(kind, error, trace)

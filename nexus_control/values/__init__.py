@@ -1,0 +1,1 @@
+"""Plain values without I/O: actors, instants, payloads, results, and the strict decoder of records."""
