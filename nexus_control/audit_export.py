@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from nexus_control.audit_package import AuditPackage, PackageRouter, router_bundle_digest
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.evidence.log_section import Evidence, Imported
+from nexus_control.evidence.log_section import Imported, LogSection
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.export import bundle_of
 from nexus_control.integrity import is_prefixed, prefixed
-from nexus_control.log.projection import StoredDecision
+from nexus_control.log.projection import Projection
 from nexus_control.render.package import render_audit_package
 from nexus_control.store import DecisionStore
 from nexus_control.values.results import fault_of
@@ -103,7 +103,7 @@ def package_of(
     )
 
 
-def _evidence(store: DecisionStore, decision: StoredDecision) -> dict[str, object]:
+def _evidence(store: DecisionStore, decision: Projection) -> dict[str, object]:
     """The chain hash of the last event, and its place in the store's log; or how the history came here."""
     record = decision.provenance
     if record is not None:
@@ -118,10 +118,12 @@ def _evidence(store: DecisionStore, decision: StoredDecision) -> dict[str, objec
     last = decision.facts.event_count - 1
     proof = checkpoints.prove(store, decision.decision_id, decision.generation, last)
     keys = [str(record.verifier) for record in checkpoints.keys_of(store)]
-    return Evidence(chain_head=prefixed(decision.head), log_proof=proof.to_text(), log_key=keys[-1]).to_dict()
+    return LogSection(
+        chain_head=prefixed(decision.head), log_proof=proof.to_text(), log_key=keys[-1]
+    ).to_dict()
 
 
-def _recorded_run(decision: StoredDecision) -> tuple[str, str]:
+def _recorded_run(decision: Projection) -> tuple[str, str]:
     """The run id and the prefixed digest of the run that the decision led to."""
     execution = decision.facts.linked_execution
     if execution is None or execution.run_id is None or execution.response_digest is None:

@@ -33,7 +33,7 @@ from nexus_control.evidence.bundle_checks import as_told, stated_checks
 from nexus_control.facts import Facts, step
 from nexus_control.integrity import same_digest
 from nexus_control.log import head
-from nexus_control.log.projection import MAX_AHEAD, ConflictMode, ImportRecord, StoredDecision
+from nexus_control.log.projection import MAX_AHEAD, ConflictMode, ImportRecord, Projection
 from nexus_control.log.session import WriteSession
 from nexus_control.store import DecisionStore
 from nexus_control.values.actors import Actor, id_problem, require_new_actor
@@ -263,7 +263,7 @@ def _impossible(event: StoredEvent, why: str) -> NexusControlError:
 
 def _store(
     session: WriteSession, decision: Decision, record: ImportRecord, allow_rollback: bool, for_owner: bool
-) -> tuple[StoredDecision, bool]:
+) -> tuple[Projection, bool]:
     """What is stored then, and whether it was stored already."""
     source_id = decision.decision_id
     existing = session.find_decision(source_id)
@@ -289,11 +289,11 @@ def _store(
 
 def _supersede(
     session: WriteSession,
-    existing: StoredDecision,
+    existing: Projection,
     decision: Decision,
     record: ImportRecord,
     allow_rollback: bool,
-) -> StoredDecision:
+) -> Projection:
     claim = session.rows.claim(existing.decision_id)
     if claim is not None and not claim.recovered:
         raise NexusControlError(
@@ -332,9 +332,7 @@ def _require_no_lookalike(session: WriteSession, decision_id: str) -> None:
         )
 
 
-def _is_stored(
-    session: WriteSession, existing: StoredDecision, decision: Decision, record: ImportRecord
-) -> bool:
+def _is_stored(session: WriteSession, existing: Projection, decision: Decision, record: ImportRecord) -> bool:
     """Whether this is the very history that is stored; one that was taken in unchecked may still be checked."""
     earlier = existing.provenance
     unchecked = earlier is not None and earlier.forensic and not record.forensic
@@ -345,7 +343,7 @@ def _is_stored(
     )
 
 
-def _extends(session: WriteSession, existing: StoredDecision, decision: Decision) -> bool:
+def _extends(session: WriteSession, existing: Projection, decision: Decision) -> bool:
     """Whether the new history begins with the whole stored one: same facts, by the same actors, at the same times."""
     stored = session.events(existing)
     return len(decision.events) >= len(stored) and all(

@@ -10,7 +10,7 @@ from typing import Any
 from nexus_control.errors import invalid_argument
 from nexus_control.events import EventType, Payload, StoredEvent, parse_event_type
 from nexus_control.log.ledger import Ledger
-from nexus_control.log.projection import StoredDecision
+from nexus_control.log.projection import Projection
 from nexus_control.policy import Policy
 from nexus_control.template import Overrides, Template
 from nexus_control.values.actors import Actor, id_problem, require_new_actor
@@ -33,7 +33,7 @@ class DecisionStore(Ledger):
 
     def decision_exists(self, decision_id: str) -> bool:
         with self.reading() as session:
-            return session.rows.projection(decision_id) is not None
+            return session.rows.decision_row(decision_id) is not None
 
     def append_event(
         self,
@@ -65,7 +65,7 @@ class DecisionStore(Ledger):
         with self.reading() as session:
             return session.rows.decisions(limit, offset)
 
-    def load(self, decision_id: str) -> StoredDecision:
+    def load(self, decision_id: str) -> Projection:
         """The decision's facts without its events; the cost does not grow with their number."""
         with self.reading() as session:
             return session.decision(decision_id)

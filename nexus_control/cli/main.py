@@ -11,8 +11,8 @@ import typer
 
 from nexus_control import __version__
 from nexus_control.cli import (
-    artifacts,
     deciding,
+    exporting,
     health,
     hosting,
     keys,
@@ -138,7 +138,7 @@ for commands in (
     looking,
     running,
     templates,
-    artifacts,
+    exporting,
     verifying,
     reporting,
     log,

@@ -32,7 +32,7 @@ from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.execution.opening import opened_router
 from nexus_control.store import DecisionStore
-from nexus_control.toolset import Outcome, Tool, ToolContext, tool_named
+from nexus_control.toolset import CallResult, Tool, ToolContext, tool_named
 from nexus_control.toolset import call as call_tool
 from nexus_control.toolset.tool import Approvals, NameStyle
 from nexus_control.usecases import arguments as door
@@ -41,7 +41,7 @@ from nexus_control.values.actors import Actor
 from nexus_control.values.results import fault_of
 
 Config = Annotated[Path | None, typer.Option(metavar="FILE", help="The adapters: a nexus-control.toml.")]
-Called: TypeAlias = tuple[Tool, Outcome]
+Called: TypeAlias = tuple[Tool, CallResult]
 Router = Annotated[
     str | None, typer.Option(metavar="MODULE:FACTORY", help="A router of your own, made without arguments.")
 ]
@@ -249,7 +249,7 @@ def call(
     raise typer.Exit(REFUSED if ended[1].is_error else 0)
 
 
-def _called(tool: Tool, outcome: Outcome) -> str | None:
+def _called(tool: Tool, outcome: CallResult) -> str | None:
     """What a call did, or how it failed."""
     content = outcome.content
     if outcome.is_error:

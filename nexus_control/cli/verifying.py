@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from nexus_control.canonical_json import parse_json_object
-from nexus_control.cli.artifacts import envelope_beside
+from nexus_control.cli.exporting import envelope_beside
 from nexus_control.cli.files import blaming, read_bytes, read_text
 from nexus_control.cli.frame import (
     NOT_VERIFIED,

@@ -35,7 +35,7 @@ from nexus_control.evidence.formats.note import (
 )
 from nexus_control.evidence.formats.timestamp import verify_timestamp
 from nexus_control.evidence.formats.tlog_proof import LogProof, parse_log_proof
-from nexus_control.evidence.log_section import Evidence, Imported, read_section
+from nexus_control.evidence.log_section import Imported, LogSection, read_section
 from nexus_control.evidence.report import Check, compared, failed, noted, passed, skipped
 from nexus_control.evidence.semantics import Case
 from nexus_control.evidence.signatures import (
@@ -82,7 +82,7 @@ def keyed_checks(case: Case, content: bytes | None, trust: Trust, attached: Atta
     evidence = _evidence(case)
     imported = evidence.events if isinstance(evidence, Imported) else 0
     chain = chain_of(case.history.decision, imported)
-    text = attached.log_proof or (evidence.log_proof if isinstance(evidence, Evidence) else None)
+    text = attached.log_proof or (evidence.log_proof if isinstance(evidence, LogSection) else None)
     logged = _logged(text, evidence, known, witnesses)
     inclusion = _judged("log_inclusion", lambda: _inclusion(logged, chain[-1]))
     yield _origin(evidence)
@@ -113,7 +113,7 @@ def keyed_checks(case: Case, content: bytes | None, trust: Trust, attached: Atta
     yield _judged("timestamp", lambda: _timestamp(logged, trust, attached.timestamp))
 
 
-def _origin(evidence: Evidence | Imported | str | None) -> Check:
+def _origin(evidence: LogSection | Imported | str | None) -> Check:
     name = "origin"
     match evidence:
         case Imported():
@@ -128,8 +128,8 @@ def _origin(evidence: Evidence | Imported | str | None) -> Check:
             return noted(name, "nothing is said to have been imported")
 
 
-def _chain(evidence: Evidence | Imported | str | None, head: str, inclusion: Check) -> Check:
-    if isinstance(evidence, Evidence):
+def _chain(evidence: LogSection | Imported | str | None, head: str, inclusion: Check) -> Check:
+    if isinstance(evidence, LogSection):
         return compared("chain", evidence.chain_head, prefixed(head), "the events are not those of the chain")
     if isinstance(evidence, str):
         return failed("chain", evidence)
@@ -207,7 +207,7 @@ def _timestamp(logged: Logged, trust: Trust, token: bytes | None) -> Check:
     return passed(name, f"{stamped.time.isoformat()} by {stamped.authority}")
 
 
-def _evidence(case: Case) -> Evidence | Imported | str | None:
+def _evidence(case: Case) -> LogSection | Imported | str | None:
     """What the package says of its log, or of an import, or what is wrong with that."""
     if case.package.evidence is None:
         return None
@@ -219,7 +219,7 @@ def _evidence(case: Case) -> Evidence | Imported | str | None:
 
 def _logged(
     text: str | None,
-    evidence: Evidence | Imported | str | None,
+    evidence: LogSection | Imported | str | None,
     known: tuple[Verifier, ...],
     witnesses: tuple[Verifier, ...],
 ) -> Logged | str | None:
@@ -230,7 +230,7 @@ def _logged(
         return Logged(
             proof=proof,
             checkpoint=parse_checkpoint(open_note(proof.note, ()).text),
-            own_key=parse_verifier(evidence.log_key) if isinstance(evidence, Evidence) else None,
+            own_key=parse_verifier(evidence.log_key) if isinstance(evidence, LogSection) else None,
             known=known,
             witnesses=witnesses,
         )

@@ -20,7 +20,7 @@ from nexus_control.values.records import check, decode, encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class LogSection:
     """What an exported package says of the log that it came from."""
 
     chain_head: str = check(is_prefixed, "'sha256:' and 64 lower-case hex digits")
@@ -49,8 +49,8 @@ class _OfAnImport:
     imported: Imported
 
 
-def read_section(data: Mapping[str, object]) -> Evidence | Imported:
+def read_section(data: Mapping[str, object]) -> LogSection | Imported:
     """Raises PACKAGE_INVALID_SCHEMA."""
     if "imported" in data:
         return decode(_OfAnImport, data, where="evidence", code=ErrorCode.PACKAGE_INVALID_SCHEMA).imported
-    return decode(Evidence, data, where="evidence", code=ErrorCode.PACKAGE_INVALID_SCHEMA)
+    return decode(LogSection, data, where="evidence", code=ErrorCode.PACKAGE_INVALID_SCHEMA)

@@ -29,7 +29,7 @@ Kind: TypeAlias = Literal["package", "bundle", "run bundle"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Reading:
     """An artifact that was read, and its checks. `whole` is None where it could not be read as what it says it is;
     `report` is a package's.
     """
@@ -50,7 +50,7 @@ class Evidence:
 
 def read_evidence(
     content: bytes, *, trust: Trust = NOBODY, require: Level = "L1", attached: Attached = NOTHING
-) -> Evidence:
+) -> Reading:
     """What the file holds. The options are for packages, as `verify_evidence` takes them.
 
     Raises JSON_INVALID for what is not strict JSON, INVALID_ARGUMENT for another document.
@@ -85,7 +85,7 @@ def _unwrapped(document: object) -> tuple[object, object]:
     return answer, None
 
 
-def _read(document: object, verify: Callable[[Mapping[str, object]], EvidenceReport]) -> Evidence:
+def _read(document: object, verify: Callable[[Mapping[str, object]], EvidenceReport]) -> Reading:
     data = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
     if "package_version" in data:
         return _package(data, verify(data))
@@ -96,26 +96,24 @@ def _read(document: object, verify: Callable[[Mapping[str, object]], EvidenceRep
     )
 
 
-def _package(data: dict[str, Any], report: EvidenceReport) -> Evidence:
+def _package(data: dict[str, Any], report: EvidenceReport) -> Reading:
     parsed = _parsed(AuditPackage.from_dict, data)
     whole = None if isinstance(parsed, NexusControlError) else parsed
     digest = None if whole is None else whole.integrity.binding_digest
-    return Evidence(
-        kind="package", data=data, whole=whole, digest=digest, checks=report.checks, report=report
-    )
+    return Reading(kind="package", data=data, whole=whole, digest=digest, checks=report.checks, report=report)
 
 
-def _bundle(data: dict[str, Any]) -> Evidence:
+def _bundle(data: dict[str, Any]) -> Reading:
     whole = _parsed(DecisionBundle.from_dict, data)
     if isinstance(whole, NexusControlError):
-        return Evidence(
+        return Reading(
             kind="bundle", data=data, whole=None, digest=None, checks=(failed("schema", whole.message),)
         )
     digest = whole.integrity.canonical_digest
-    return Evidence(kind="bundle", data=data, whole=whole, digest=digest, checks=tuple(bundle_checks(whole)))
+    return Reading(kind="bundle", data=data, whole=whole, digest=digest, checks=tuple(bundle_checks(whole)))
 
 
-def _run_bundle(data: dict[str, Any]) -> Evidence:
+def _run_bundle(data: dict[str, Any]) -> Reading:
     digest = router_bundle_digest(data)
     try:
         recomputed = prefixed(run_bundle_digest(data))
@@ -124,7 +122,7 @@ def _run_bundle(data: dict[str, Any]) -> Evidence:
     else:
         detail = "the run bundle was changed after it was sealed"
         check = compared("run_bundle_digest", digest, recomputed, detail)
-    return Evidence(kind="run bundle", data=data, whole=None, digest=digest, checks=(check,))
+    return Reading(kind="run bundle", data=data, whole=None, digest=digest, checks=(check,))
 
 
 def _parsed(read: Callable[[object], Whole], data: object) -> Whole | NexusControlError:

@@ -8,7 +8,7 @@ approvals that counted at dispatch.
 from nexus_control.audit_package import AuditPackage
 from nexus_control.evidence.bundle_checks import History, history_of
 from nexus_control.evidence.formats.tlog_proof import parse_log_proof
-from nexus_control.evidence.log_section import Evidence, Imported, read_section
+from nexus_control.evidence.log_section import Imported, LogSection, read_section
 from nexus_control.evidence.package_statement import LogPlace, PackageStatement, Predicate
 from nexus_control.evidence.semantics import Case
 from nexus_control.evidence.signatures import chain_of
@@ -40,8 +40,8 @@ def state_package(
     )
 
 
-def _log_place(section: Evidence | Imported | None) -> LogPlace | None:
-    if not isinstance(section, Evidence):
+def _log_place(section: LogSection | Imported | None) -> LogPlace | None:
+    if not isinstance(section, LogSection):
         return None
     proof = parse_log_proof(section.log_proof)
     return LogPlace(origin=proof.origin, index=proof.index)

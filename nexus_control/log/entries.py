@@ -177,7 +177,7 @@ def leaf_of(entry: Entry, prev: str) -> str:
     return leaf_hash(leaf_data_of(entry, prev))
 
 
-def chain_of(entry: Entry) -> tuple[object, ...]:
+def chain_key(entry: Entry) -> tuple[object, ...]:
     """What an entry is chained within: imports of one decision are one chain, the events of each generation another."""
     return (
         (entry.kind, entry.stream) if entry.kind == "import" else (entry.kind, entry.stream, entry.generation)
@@ -188,7 +188,7 @@ def leaf_data_of_each(log: Iterable[Placed]) -> Iterator[bytes]:
     """The bytes that each leaf of a whole log is the hash of, by position."""
     heads: dict[tuple[object, ...], str] = {}
     for _, entry in log:
-        chain = chain_of(entry)
+        chain = chain_key(entry)
         yield leaf_data_of(entry, heads.get(chain, GENESIS))
         heads[chain] = entry.leaf
 

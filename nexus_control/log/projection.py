@@ -18,7 +18,7 @@ from nexus_control.evidence.chain import GENESIS
 from nexus_control.facts import Facts, Progress, replay_facts
 from nexus_control.integrity import prefixed
 from nexus_control.storage import standing
-from nexus_control.storage.contract import Projection
+from nexus_control.storage.contract import DecisionRow
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.records import RecordT, decode, encode
@@ -95,7 +95,7 @@ class _Saved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredDecision:
+class Projection:
     """A decision's current generation as the store knows it: its facts, and what is not said by its events.
 
     `head` is the chain hash of its last event, `policy_leaf` that of the one that attached the policy, empty before.
@@ -133,14 +133,14 @@ class StoredDecision:
 
 
 def is_ahead_of(imported_count: int, last_ts: str, now: datetime) -> bool:
-    """As `StoredDecision.is_ahead_of`, of what a row says."""
+    """As `Projection.is_ahead_of`, of what a row says."""
     return bool(imported_count) and parse_instant(last_ts) > now + MAX_AHEAD
 
 
-def to_projection(decision: StoredDecision) -> Projection:
+def to_row(decision: Projection) -> DecisionRow:
     """The row of this decision."""
     facts, created = decision.facts, decision.facts.created
-    return Projection(
+    return DecisionRow(
         decision_id=decision.decision_id,
         ordinal=decision.ordinal,
         generation=decision.generation,
@@ -161,7 +161,7 @@ def to_projection(decision: StoredDecision) -> Projection:
     )
 
 
-def from_projection(row: Projection, opening: Sequence[StoredEvent], policy_leaf: str = "") -> StoredDecision:
+def from_row(row: DecisionRow, opening: Sequence[StoredEvent], policy_leaf: str = "") -> Projection:
     """The decision of this row; `opening` are its events up to the one that attached the policy, `policy_leaf` is
     that one's chain hash.
     """
@@ -171,7 +171,7 @@ def from_projection(row: Projection, opening: Sequence[StoredEvent], policy_leaf
         event_count=row.event_count,
         last_ts=row.last_ts,
     )
-    return StoredDecision(
+    return Projection(
         facts=facts,
         ordinal=row.ordinal,
         generation=row.generation,
@@ -183,7 +183,7 @@ def from_projection(row: Projection, opening: Sequence[StoredEvent], policy_leaf
     )
 
 
-def provenance_of(row: Projection) -> ImportRecord | None:
+def provenance_of(row: DecisionRow) -> ImportRecord | None:
     """How the decision of this row was imported; None if it was not."""
     return _decoded(ImportRecord, row.provenance, "projection.provenance") if row.provenance else None
 
@@ -198,13 +198,13 @@ def brought_by(details: str) -> Brought:
     return _decoded(Brought, details, "import", extra_keys=True)
 
 
-def listing_of(row: Projection) -> Listing | None:
+def listing_of(row: DecisionRow) -> Listing | None:
     """What a list shows of this row; None before the policy is attached. The approvals are not decoded for it."""
     saved = json.loads(row.progress).get("listing")
     return decode(Listing, saved, where="projection", code=ErrorCode.REPLAY_INVALID) if saved else None
 
 
-def _listing(decision: StoredDecision) -> Listing | None:
+def _listing(decision: Projection) -> Listing | None:
     facts = decision.facts
     if facts.created is None or facts.policy is None:
         return None

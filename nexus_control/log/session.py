@@ -31,12 +31,12 @@ from nexus_control.log.entries import (
 from nexus_control.log.projection import (
     Brought,
     ImportRecord,
-    StoredDecision,
-    from_projection,
+    Projection,
+    from_row,
     import_record_of,
-    to_projection,
+    to_row,
 )
-from nexus_control.storage.contract import Claim, Entry, Projection, Reader, Writer
+from nexus_control.storage.contract import Claim, DecisionRow, Entry, Reader, Writer
 from nexus_control.system.clock import Clock
 from nexus_control.template import Template
 from nexus_control.values.actors import Actor, require_new_actor
@@ -55,13 +55,13 @@ class Recent:
     """
 
     def __init__(self) -> None:
-        self._decoded: dict[str, tuple[Projection, StoredDecision]] = {}
+        self._decoded: dict[str, tuple[DecisionRow, Projection]] = {}
 
-    def find(self, row: Projection) -> StoredDecision | None:
+    def find(self, row: DecisionRow) -> Projection | None:
         known = self._decoded.get(row.decision_id)
         return known[1] if known is not None and known[0] == row else None
 
-    def keep(self, row: Projection, decision: StoredDecision) -> StoredDecision:
+    def keep(self, row: DecisionRow, decision: Projection) -> Projection:
         if len(self._decoded) >= MAX_RECENT:
             self._decoded.clear()
         self._decoded[row.decision_id] = (row, decision)
@@ -76,7 +76,7 @@ class ReadSession:
     now: datetime
     recent: Recent
 
-    def decision(self, decision_id: str) -> StoredDecision:
+    def decision(self, decision_id: str) -> Projection:
         """The current generation. Raises DECISION_NOT_FOUND."""
         found = self.find_decision(decision_id)
         if found is None:
@@ -87,24 +87,24 @@ class ReadSession:
             )
         return found
 
-    def find_decision(self, decision_id: str) -> StoredDecision | None:
+    def find_decision(self, decision_id: str) -> Projection | None:
         """The current generation, if the decision exists."""
-        row = self.rows.projection(decision_id)
+        row = self.rows.decision_row(decision_id)
         if row is None:
             return None
         if (known := self.recent.find(row)) is not None:
             return known
         opening = self.rows.entries("decision", decision_id, row.generation, 0, max(row.policy_seq, 0) + 1)
         policy_leaf = opening[-1].leaf if row.policy_seq >= 0 else ""
-        decision = from_projection(row, [to_event(entry) for entry in opening], policy_leaf)
+        decision = from_row(row, [to_event(entry) for entry in opening], policy_leaf)
         return self.recent.keep(row, decision)
 
-    def events(self, decision: StoredDecision, generation: int | None = None) -> list[StoredEvent]:
+    def events(self, decision: Projection, generation: int | None = None) -> list[StoredEvent]:
         """All events of the current generation, or of a superseded one."""
         wanted = decision.generation if generation is None else generation
         return [to_event(entry) for entry in self.rows.entries("decision", decision.decision_id, wanted)]
 
-    def history(self, decision: StoredDecision, generation: int | None = None) -> Decision | None:
+    def history(self, decision: Projection, generation: int | None = None) -> Decision | None:
         """The current generation, or a superseded one, judged at its last event; None where it has no events."""
         events = self.events(decision, generation)
         if not events:
@@ -116,7 +116,7 @@ class ReadSession:
         meant = [import_record_of(record.payload).facts_of(replayed.facts) for record in records]
         return replace(replayed, facts=meant[0]) if meant else replayed
 
-    def events_at(self, decision: StoredDecision, numbers: Iterable[int]) -> list[StoredEvent]:
+    def events_at(self, decision: Projection, numbers: Iterable[int]) -> list[StoredEvent]:
         """The events of the current generation with these `seq`."""
         read = partial(self.rows.entries, "decision", decision.decision_id, decision.generation)
         return [to_event(entry) for seq in sorted(numbers) for entry in read(seq, seq + 1)]
@@ -151,22 +151,22 @@ class WriteSession(ReadSession):
     rows: Writer
     clock: Clock
 
-    def reserve(self) -> StoredDecision:
+    def reserve(self) -> Projection:
         """A new decision without events."""
         decision = self._new(self.clock.new_id())
-        self.rows.save(to_projection(decision))
+        self.rows.save(to_row(decision))
         return decision
 
-    def create(self, actor: Actor, payloads: Sequence[Payload]) -> StoredDecision:
+    def create(self, actor: Actor, payloads: Sequence[Payload]) -> Projection:
         """A new decision that begins with these events."""
         return self.append(self._new(self.clock.new_id()), actor, *payloads)
 
-    def instant_of_next(self, decision: StoredDecision) -> datetime:
+    def instant_of_next(self, decision: Projection) -> datetime:
         """When an event appended now happens, even after the clock went back: its rules are judged at this instant."""
         last_ts = decision.facts.last_ts
         return max(self.now, parse_instant(last_ts)) if last_ts else self.now
 
-    def instant_of_verdict(self, decision: StoredDecision) -> datetime:
+    def instant_of_verdict(self, decision: Projection) -> datetime:
         """As `instant_of_next`, for what people decide, which no import moves to another time. Raises CLOCK_BEHIND."""
         if decision.is_ahead_of(self.now):
             last_ts = decision.facts.last_ts
@@ -177,20 +177,18 @@ class WriteSession(ReadSession):
             )
         return self.instant_of_next(decision)
 
-    def append(self, decision: StoredDecision, actor: Actor, *payloads: Payload) -> StoredDecision:
+    def append(self, decision: Projection, actor: Actor, *payloads: Payload) -> Projection:
         """The decision after these events by `actor`, stored. It was loaded, or appended to, in this session."""
         return self.append_each(decision, [(actor, payload) for payload in payloads])
 
-    def append_each(
-        self, decision: StoredDecision, drafts: Iterable[tuple[Actor, Payload]]
-    ) -> StoredDecision:
+    def append_each(self, decision: Projection, drafts: Iterable[tuple[Actor, Payload]]) -> Projection:
         """As `append`, for events by several actors."""
         raw = [(require_new_actor(actor), payload.event_type, encode(payload)) for actor, payload in drafts]
         return self.append_raw(decision, raw)[0]
 
     def append_raw(
-        self, decision: StoredDecision, drafts: Iterable[tuple[Actor, EventType, dict[str, Any]]]
-    ) -> tuple[StoredDecision, list[StoredEvent]]:
+        self, decision: Projection, drafts: Iterable[tuple[Actor, EventType, dict[str, Any]]]
+    ) -> tuple[Projection, list[StoredEvent]]:
         """As `append`, for payloads as JSON objects; also the events. Raises REPLAY_INVALID or JSON_INVALID."""
         ts = format_instant(self.instant_of_next(decision))
         events: list[StoredEvent] = []
@@ -215,13 +213,13 @@ class WriteSession(ReadSession):
             policy_leaf = entries[facts.policy_seq - decision.facts.event_count].leaf
         stored = replace(decision, facts=facts, head=head, policy_leaf=policy_leaf)
         self._log(entries)
-        row = to_projection(stored)
+        row = to_row(stored)
         self.rows.save(row)
         return self.recent.keep(row, stored), events
 
     def import_events(
         self, decision_id: str, events: Sequence[StoredEvent], provenance: ImportRecord
-    ) -> StoredDecision:
+    ) -> Projection:
         """Store a foreign history as the decision's next generation, and how it came here."""
         existing = self.find_decision(decision_id)
         base = existing or self._new(decision_id)
@@ -233,7 +231,7 @@ class WriteSession(ReadSession):
             text = canonical_json(event.payload)
             entries.append(event_entry("decision", event, generation, text, head))
             head = entries[-1].leaf
-        stored = StoredDecision(
+        stored = Projection(
             facts=provenance.facts_of(replay_facts(decision_id, events)),
             ordinal=base.ordinal,
             generation=generation,
@@ -248,7 +246,7 @@ class WriteSession(ReadSession):
         prev = self.rows.entries("import", decision_id, earlier[-1])[-1].leaf if earlier else GENESIS
         record = import_entry(decision_id, generation, provenance.imported_at, details, prev)
         self._log([*entries, record])
-        self.rows.save(to_projection(stored))
+        self.rows.save(to_row(stored))
         return stored
 
     def create_template(self, actor: Actor, payload: TemplateCreatedPayload) -> Template:
@@ -287,7 +285,7 @@ class WriteSession(ReadSession):
         who, ts = require_new_actor(actor), format_instant(self.now)
         self._log([rollback_entry(len(earlier), ts, who, details, prev)])
 
-    def claim(self, decision: StoredDecision, seq: int, owner: str) -> Claim:
+    def claim(self, decision: Projection, seq: int, owner: str) -> Claim:
         """Record who executes the decision from EXECUTION_REQUESTED at `seq` on."""
         claim = Claim(
             decision_id=decision.decision_id,
@@ -305,8 +303,8 @@ class WriteSession(ReadSession):
         leaves = [bytes.fromhex(entry.leaf) for entry in entries]
         self.rows.put_subtrees(grow(first, leaves, self.rows.subtree))
 
-    def _new(self, decision_id: str) -> StoredDecision:
-        return StoredDecision(
+    def _new(self, decision_id: str) -> Projection:
+        return Projection(
             facts=Facts(decision_id=decision_id),
             ordinal=self.rows.next_ordinal(),
             reserved_at=format_instant(self.now),

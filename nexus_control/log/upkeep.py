@@ -28,10 +28,10 @@ from nexus_control.facts import Facts, fold
 from nexus_control.log import head
 from nexus_control.log.beside import look_at_checkpoint, look_at_head
 from nexus_control.log.checkpoints import key_record_of, lost_checkpoint
-from nexus_control.log.entries import RECORDS, chain_of, contents_of, digest_of, leaf_of, to_event
+from nexus_control.log.entries import RECORDS, chain_key, contents_of, digest_of, leaf_of, to_event
 from nexus_control.log.ledger import Ledger
-from nexus_control.log.projection import StoredDecision, brought_by, import_record_of, to_projection
-from nexus_control.storage.contract import Entry, EntryKind, Placed, Projection, Reader
+from nexus_control.log.projection import Projection, brought_by, import_record_of, to_row
+from nexus_control.storage.contract import DecisionRow, Entry, EntryKind, Placed, Reader
 from nexus_control.storage.faults import is_damage, is_read_only
 from nexus_control.values.actors import Actor
 from nexus_control.values.records import encode
@@ -186,7 +186,7 @@ def _chain_faults(log: list[Placed]) -> Iterator[Fault]:
     heads: dict[tuple[object, ...], tuple[int, str]] = {}
     unchecked = {(entry.stream, entry.generation) for _, entry in log if _is_forensic(entry)}
     for position, entry in log:
-        key = chain_of(entry)
+        key = chain_key(entry)
         seq, prev = heads.get(key, (0, GENESIS))
         if entry.kind != "import" and entry.seq != seq:
             yield Fault(code="SEQ_GAP", detail=f"{_where(entry)}: seq {seq} is missing", position=position)
@@ -304,22 +304,22 @@ def _projection_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
         yield Fault(code="PROJECTION_DIFFERS", detail=detail)
 
 
-def _projections(rows: Reader) -> dict[str, Projection | None]:
+def _projections(rows: Reader) -> dict[str, DecisionRow | None]:
     """Those that are kept, by decision; None where one cannot be read."""
     return {name: _projection(rows, name) for name, _ in rows.decisions(limit=2**62, offset=0)}
 
 
-def _projection(rows: Reader, decision_id: str) -> Projection | None:
+def _projection(rows: Reader, decision_id: str) -> DecisionRow | None:
     try:
-        row = rows.projection(decision_id)
+        row = rows.decision_row(decision_id)
     except NexusControlError:  # its labels are damaged
         return None
     return row if row is not None and type(row.ordinal) is int else None
 
 
-def _replayed(log: list[Placed], stored: Mapping[str, Projection | None]) -> Iterator[Projection]:
+def _replayed(log: list[Placed], stored: Mapping[str, DecisionRow | None]) -> Iterator[DecisionRow]:
     """The projections that the log adds up to, in the order of their ordinals where those are known."""
-    decisions: dict[str, StoredDecision] = {}
+    decisions: dict[str, Projection] = {}
     for placed in log:
         entry = placed.entry
         if entry.kind == "decision":
@@ -337,20 +337,18 @@ def _replayed(log: list[Placed], stored: Mapping[str, Projection | None]) -> Ite
         known = stored.get(decision_id)
         ordinal = known.ordinal if known else next(fresh)
         reserved_at = known.created_at if known else ""
-        yield to_projection(replace(decision, ordinal=ordinal, reserved_at=reserved_at))
+        yield to_row(replace(decision, ordinal=ordinal, reserved_at=reserved_at))
     for decision_id, row in stored.items():
         if row is not None and decision_id not in decisions and not row.event_count:
-            yield to_projection(
-                StoredDecision(
+            yield to_row(
+                Projection(
                     facts=Facts(decision_id=decision_id), ordinal=row.ordinal, reserved_at=row.created_at
                 )
             )
 
 
-def _after_event(decision: StoredDecision | None, entry: Entry) -> StoredDecision:
+def _after_event(decision: Projection | None, entry: Entry) -> Projection:
     """An entry of a new generation starts the decision anew."""
     if decision is None or decision.generation != entry.generation:
-        decision = StoredDecision(
-            facts=Facts(decision_id=entry.stream), ordinal=0, generation=entry.generation
-        )
+        decision = Projection(facts=Facts(decision_id=entry.stream), ordinal=0, generation=entry.generation)
     return replace(decision, facts=fold(decision.facts, to_event(entry)), head=entry.leaf)

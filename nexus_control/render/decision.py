@@ -36,10 +36,10 @@ def render_decision(view: View) -> str:
         section("Timeline", _timeline(view)),
         section("Integrity", _integrity(view)),
     ]
-    return page(verdict(view["lifecycle"]["blocking_reasons"]), *sections)
+    return page(verdict_line(view["lifecycle"]["blocking_reasons"]), *sections)
 
 
-def verdict(blocking_reasons: Sequence[View]) -> str:
+def verdict_line(blocking_reasons: Sequence[View]) -> str:
     """One line: whether the decision can be executed, or was."""
     if not blocking_reasons:
         return "✓ Decision approved (ready to execute)"

@@ -16,7 +16,7 @@ from nexus_control.canonical_json import parse_json
 from nexus_control.decision import counting_approvals, effect_of
 from nexus_control.errors import NexusControlError
 from nexus_control.evidence.bundle_checks import History, history_of
-from nexus_control.evidence.reading import Evidence
+from nexus_control.evidence.reading import Reading
 from nexus_control.evidence.report import Check
 from nexus_control.facts import Approval, Facts
 from nexus_control.lifecycle import compute_timeline, display_name
@@ -32,7 +32,7 @@ _LIMITS = (
 )
 
 
-def render_report(evidence: Evidence) -> str:
+def render_report(evidence: Reading) -> str:
     """The page."""
     bundle = _bundle(evidence)
     history = None if bundle is None else history_of(bundle)
@@ -47,12 +47,12 @@ def render_report(evidence: Evidence) -> str:
     )
 
 
-def _bundle(evidence: Evidence) -> DecisionBundle | None:
+def _bundle(evidence: Reading) -> DecisionBundle | None:
     whole = evidence.whole
     return whole.control_bundle if isinstance(whole, AuditPackage) else whole
 
 
-def _verdict(evidence: Evidence, history: History | None) -> Html:
+def _verdict(evidence: Reading, history: History | None) -> Html:
     failing = [check.name for check in evidence.checks if check.status == "fail"]
     kind = _KINDS[evidence.kind].capitalize()
     if failing:
@@ -67,7 +67,7 @@ def _verdict(evidence: Evidence, history: History | None) -> Html:
     )
 
 
-def _level(evidence: Evidence) -> str:
+def _level(evidence: Reading) -> str:
     level = evidence.report.level if evidence.report is not None else None
     return f" It reaches level {level}, with no key from elsewhere." if level else ""
 
@@ -93,7 +93,7 @@ def _outcome(history: History) -> str:
     )
 
 
-def _decided(evidence: Evidence, bundle: DecisionBundle, history: History) -> Iterator[Html]:
+def _decided(evidence: Reading, bundle: DecisionBundle, history: History) -> Iterator[Html]:
     known = history.decision.facts
     yield section("Decision", facts([*_decision(bundle, known), *_imported(evidence)]))
     yield section("Approvals", _approvals(history))
@@ -120,7 +120,7 @@ def _decision(bundle: DecisionBundle, known: Facts) -> Iterator[tuple[str, objec
     yield "Decision id", bundle.decision.decision_id
 
 
-def _imported(evidence: Evidence) -> Iterator[tuple[str, object]]:
+def _imported(evidence: Reading) -> Iterator[tuple[str, object]]:
     origin = next((check for check in evidence.checks if check.name == "origin"), None)
     if origin is not None and origin.status == "skipped":
         yield "Imported", origin.detail
@@ -222,7 +222,7 @@ def _policy(known: Facts) -> Iterator[tuple[str, object]]:
     yield "Overridden", ", ".join(sorted(attached.overrides_applied or {}))
 
 
-def _runs(evidence: Evidence, known: Facts) -> Iterator[Html]:
+def _runs(evidence: Reading, known: Facts) -> Iterator[Html]:
     rows = [
         (
             "rehearsal" if each.rehearsal else "dry run" if each.dry_run else "apply",
@@ -247,7 +247,7 @@ def _runs(evidence: Evidence, known: Facts) -> Iterator[Html]:
         yield tag("p", held, kind="note")
 
 
-def _digests(evidence: Evidence) -> Iterator[tuple[str, object]]:
+def _digests(evidence: Reading) -> Iterator[tuple[str, object]]:
     yield f"This {_KINDS[evidence.kind]}", evidence.digest
     bundle, whole = _bundle(evidence), evidence.whole
     if isinstance(whole, AuditPackage):

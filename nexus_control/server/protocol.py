@@ -39,7 +39,7 @@ from nexus_control.server.running import Request, ask, reporting, run
 from nexus_control.server.settings import Settings, offered, open_context
 from nexus_control.server.starting import Pipes
 from nexus_control.server.wire import read_lines, write_messages
-from nexus_control.toolset.calling import Outcome
+from nexus_control.toolset.calling import CallResult
 from nexus_control.toolset.packaged import packaged_schemas
 from nexus_control.toolset.tool import NameStyle, Tool, ToolContext, spelled
 
@@ -186,7 +186,7 @@ async def _answered(
     if tool.question is None or context.approvals != "human" or not can_ask(request):
         return context
     question = await ask(ending, tool, context, params.arguments or {})
-    if isinstance(question, Outcome):
+    if isinstance(question, CallResult):
         return _result(question)
     answer = await asker.ask(request, params, question)
     match answer:
@@ -198,7 +198,9 @@ async def _answered(
             return replace(context, answer=answer)
 
 
-async def _read(ending: Ending, tools: Mapping[str, Tool], context: ToolContext, uri: str) -> Outcome | None:
+async def _read(
+    ending: Ending, tools: Mapping[str, Tool], context: ToolContext, uri: str
+) -> CallResult | None:
     if uri.startswith(_DECISION_URI):
         arguments = {"decision_id": uri[len(_DECISION_URI) :], "render": False}
         return await run(ending, tools[f"{NAME}.inspect"], context, arguments)
@@ -225,7 +227,7 @@ def _listed(tool: Tool, style: NameStyle, schemas: Mapping[str, dict[str, Any]])
     )
 
 
-def _result(outcome: Outcome) -> types.CallToolResult:
+def _result(outcome: CallResult) -> types.CallToolResult:
     text = json.dumps(outcome.content, ensure_ascii=False)
     return types.CallToolResult(
         content=[types.TextContent(text=text)],

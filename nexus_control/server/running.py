@@ -17,7 +17,7 @@ from mcp.server.context import ServerRequestContext
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.server.ending import Ending
-from nexus_control.toolset.calling import Outcome, call, question_of, refused
+from nexus_control.toolset.calling import CallResult, call, question_of, refused
 from nexus_control.toolset.tool import Question, Tool, ToolContext
 
 Request: TypeAlias = ServerRequestContext[dict[str, Any], Any]
@@ -28,11 +28,13 @@ _report: ContextVar[Callable[[StepProgress], None] | None] = ContextVar("report"
 """Who is told of the steps of the run that this thread carries out."""
 
 
-async def run(ending: Ending, tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> Outcome:
+async def run(
+    ending: Ending, tool: Tool, context: ToolContext, arguments: Mapping[str, object]
+) -> CallResult:
     """Run a tool in a thread. When the call is cancelled a waiting is ended; a run goes on and records its outcome."""
     waiting = threading.Event()
 
-    def in_thread() -> Outcome:
+    def in_thread() -> CallResult:
         with ending.call(waiting) as may_begin:
             may_run = tool if may_begin else replace(tool, run=_refuse)
             return _contained(lambda: call(may_run, replace(context, wait=waiting.wait), arguments))
@@ -45,10 +47,10 @@ async def run(ending: Ending, tool: Tool, context: ToolContext, arguments: Mappi
 
 async def ask(
     ending: Ending, tool: Tool, context: ToolContext, arguments: Mapping[str, object]
-) -> Question | Outcome:
+) -> Question | CallResult:
     """A tool's question, or what the call answers without asking."""
 
-    def in_thread() -> Question | Outcome:
+    def in_thread() -> Question | CallResult:
         with ending.call(threading.Event()) as may_begin:
             may_ask = tool if may_begin else replace(tool, question=_refuse)
             return _contained(lambda: question_of(may_ask, context, arguments))
@@ -56,7 +58,7 @@ async def ask(
     return await anyio.to_thread.run_sync(in_thread)
 
 
-def _contained(action: Callable[[], T]) -> T | Outcome:
+def _contained(action: Callable[[], T]) -> T | CallResult:
     """What `action` returns. No signal raises anything in this thread, so an exception that would end the server
     (SystemExit, KeyboardInterrupt) is one of a router or an adapter, and is answered.
 

@@ -46,7 +46,7 @@ BUSY_SECONDS = 30.0
 
 EntryKind: TypeAlias = Literal["decision", "template", "import", "key", "rollback"]
 NEVER = ""
-FOREVER = "~"
+NO_END = "~"
 """They sort before and after every instant that is written as UTC text."""
 
 
@@ -74,13 +74,13 @@ class Placed(NamedTuple):
     entry: Entry
 
 
-class Projection(NamedTuple):
+class DecisionRow(NamedTuple):
     """What one decision's current generation adds up to.
 
     `ordinal` numbers decisions in the order in which they came to this store, from 1. `policy_seq` is where the
     policy was attached (-1: not yet). `approved_until` is the instant from which it no longer reads approved without
-    a further event, by the approvals that were given here: NEVER, FOREVER, or UTC text with microseconds. `expires_at`
-    is when the request runs out, FOREVER if it does not. `requester` is the folded id. `head` is the last
+    a further event, by the approvals that were given here: NEVER, NO_END, or UTC text with microseconds. `expires_at`
+    is when the request runs out, NO_END if it does not. `requester` is the folded id. `head` is the last
     event's chain hash, `progress` the folded facts as JSON, `provenance` the import's details as JSON ("" if local).
     The first `imported_count` events of the generation came from an import.
     """
@@ -105,7 +105,7 @@ class Projection(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ProjectionQuery:
+class DecisionQuery:
     """A page of projections, newest ordinal first. Decisions without events are not listed.
 
     `phase`, `approved` and `expired` filter by state: `approved` True keeps `approved_until > now`, `expired` True
@@ -181,9 +181,9 @@ class Reader(Protocol):
         """All subtrees that are kept, by (level, index)."""
         ...
 
-    def projection(self, decision_id: str) -> Projection | None: ...
+    def decision_row(self, decision_id: str) -> DecisionRow | None: ...
 
-    def projections(self, query: ProjectionQuery) -> list[Projection]: ...
+    def projections(self, query: DecisionQuery) -> list[DecisionRow]: ...
 
     def decisions(self, limit: int, offset: int) -> list[tuple[str, str]]:
         """(decision id, created_at) of all decisions, also those without events, newest ordinal first."""
@@ -221,11 +221,11 @@ class Writer(Reader, Protocol):
         """The ordinal of the next new decision: one more than the largest in use."""
         ...
 
-    def save(self, projection: Projection) -> None:
+    def save(self, projection: DecisionRow) -> None:
         """Insert or replace the decision's projection. Its ordinal is no other decision's."""
         ...
 
-    def replace_projections(self, projections: Iterable[Projection]) -> None:
+    def replace_projections(self, projections: Iterable[DecisionRow]) -> None:
         """Throw all projections away and save these."""
         ...
 

@@ -15,11 +15,11 @@ from typing import TypeAlias, TypeVar
 from nexus_control.storage.contract import (
     BUSY_SECONDS,
     Claim,
+    DecisionQuery,
+    DecisionRow,
     Entry,
     EntryKind,
     Placed,
-    Projection,
-    ProjectionQuery,
     Reader,
     Writer,
 )
@@ -39,12 +39,12 @@ class _Rows:
     log: list[Entry] = field(default_factory=list[Entry])
     streams: dict[_Stream, dict[int, int]] = field(default_factory=dict[_Stream, dict[int, int]])
     subtrees: dict[tuple[int, int], bytes] = field(default_factory=dict[tuple[int, int], bytes])
-    projections: dict[str, Projection] = field(default_factory=dict[str, Projection])
+    projections: dict[str, DecisionRow] = field(default_factory=dict[str, DecisionRow])
     ordinals: dict[int, str] = field(default_factory=dict[int, str])
     claims: dict[str, Claim] = field(default_factory=dict[str, Claim])
 
 
-class _Session:
+class _OpenRows:
     """Reader and writer in one."""
 
     def __init__(self, rows: _Rows) -> None:
@@ -101,10 +101,10 @@ class _Session:
     def subtrees(self) -> dict[tuple[int, int], bytes]:
         return dict(self._rows.subtrees)
 
-    def projection(self, decision_id: str) -> Projection | None:
+    def decision_row(self, decision_id: str) -> DecisionRow | None:
         return self._rows.projections.get(decision_id)
 
-    def projections(self, query: ProjectionQuery) -> list[Projection]:
+    def projections(self, query: DecisionQuery) -> list[DecisionRow]:
         found = [row for row in self._newest_first() if _matches(row, query)]
         return found[query.offset : query.offset + query.limit]
 
@@ -142,7 +142,7 @@ class _Session:
     def next_ordinal(self) -> int:
         return 1 + max(self._rows.ordinals, default=0)
 
-    def save(self, projection: Projection) -> None:
+    def save(self, projection: DecisionRow) -> None:
         rows = self._rows
         decision_id, ordinal = projection.decision_id, projection.ordinal
         if rows.ordinals.get(ordinal, decision_id) != decision_id:
@@ -152,7 +152,7 @@ class _Session:
         self._put(rows.ordinals, ordinal, decision_id)
         self._put(rows.projections, decision_id, projection)
 
-    def replace_projections(self, projections: Iterable[Projection]) -> None:
+    def replace_projections(self, projections: Iterable[DecisionRow]) -> None:
         rows = self._rows
         for row in list(rows.projections.values()):
             self._drop(rows.ordinals, row.ordinal)
@@ -166,7 +166,7 @@ class _Session:
     def drop_claim(self, decision_id: str) -> None:
         self._drop(self._rows.claims, decision_id)
 
-    def _newest_first(self) -> list[Projection]:
+    def _newest_first(self) -> list[DecisionRow]:
         return sorted(self._rows.projections.values(), key=lambda row: row.ordinal, reverse=True)
 
     def _append(self, entry: Entry) -> None:
@@ -234,13 +234,13 @@ class MemoryStorage:
             self._usage.close(self._busy_seconds)
 
     @contextmanager
-    def _transaction(self) -> Generator[_Session]:
+    def _transaction(self) -> Generator[_OpenRows]:
         self._require_not_forked()
         turn = Turn()
         try:
             self._usage.begin(turn)
             with self._lock:
-                session = _Session(self._rows)
+                session = _OpenRows(self._rows)
                 try:
                     yield session
                 finally:
@@ -267,7 +267,7 @@ def _take_back(rows: _Rows) -> None:
         del rows.streams[stream]
 
 
-def _matches(row: Projection, query: ProjectionQuery) -> bool:
+def _matches(row: DecisionRow, query: DecisionQuery) -> bool:
     return (
         row.event_count > 0
         and (query.before is None or row.ordinal < query.before)

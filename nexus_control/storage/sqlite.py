@@ -28,7 +28,7 @@ from nexus_control.storage.sqlite_file import SqliteFile
 from nexus_control.storage.sqlite_form import Form, differences, form_of, mending, stale_indexes
 from nexus_control.storage.sqlite_functions import FUNCTIONS
 from nexus_control.storage.sqlite_memory import SqliteMemory
-from nexus_control.storage.sqlite_rows import Session
+from nexus_control.storage.sqlite_rows import SqliteRows
 from nexus_control.storage.sqlite_schema import MIGRATIONS, require_ours, require_usable_path
 
 IN_MEMORY = ":memory:"
@@ -90,7 +90,7 @@ class SqliteStorage:
         self._place.close()
 
 
-class _Transaction(AbstractContextManager[Session]):
+class _Transaction(AbstractContextManager[SqliteRows]):
     """A transaction as rows. Every call of a store has one, and a generator takes twice as long."""
 
     __slots__ = ("_first", "_inner", "_session", "_where")
@@ -102,7 +102,7 @@ class _Transaction(AbstractContextManager[Session]):
         self._where = where
         self._first = first
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> SqliteRows:
         try:
             connection = self._inner.__enter__()
             try:
@@ -113,7 +113,7 @@ class _Transaction(AbstractContextManager[Session]):
                 raise
         except sqlite3.Error as error:
             raise _fault(error, self._where) from error
-        self._session = Session(connection)
+        self._session = SqliteRows(connection)
         return self._session
 
     def __exit__(

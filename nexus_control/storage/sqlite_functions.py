@@ -12,7 +12,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.formats.merkle import node_hash
 from nexus_control.facts import Created, Facts, Progress
 from nexus_control.policy import Policy
-from nexus_control.storage.contract import FOREVER, NEVER
+from nexus_control.storage.contract import NEVER, NO_END
 from nexus_control.storage.standing import approval_ends, approved_until, expires_at
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import PolicyAttachedPayload
@@ -27,7 +27,7 @@ def request_ends(attached: Any) -> str:
     try:
         return expires_at(_facts(attached))
     except _UNREADABLE:
-        return FOREVER
+        return NO_END
 
 
 def approved_here(progress: Any, imported_count: int, requester: Any, attached: Any) -> str:

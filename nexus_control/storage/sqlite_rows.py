@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from typing import Any, NoReturn, Protocol, TypeAlias, cast
 
-from nexus_control.storage.contract import Claim, Entry, EntryKind, Placed, Projection, ProjectionQuery
+from nexus_control.storage.contract import Claim, DecisionQuery, DecisionRow, Entry, EntryKind, Placed
 from nexus_control.storage.faults import damaged, ended, no_subtree
 
 Row: TypeAlias = tuple[Any, ...]
@@ -27,7 +27,7 @@ class Connection(Protocol):
 
 # The columns of a table are the fields of its record, in their order.
 _CLAIM_FIELDS = tuple(field.name for field in fields(Claim))
-_LABELS = Projection._fields.index("labels")
+_LABELS = DecisionRow._fields.index("labels")
 _STREAM_KEY = 3  # an entry begins with kind, stream, generation
 
 
@@ -36,7 +36,7 @@ def _places(names: Sequence[str]) -> str:
 
 
 _ENTRY = ", ".join(Entry._fields)
-_PROJECTION = ", ".join(Projection._fields)
+_PROJECTION = ", ".join(DecisionRow._fields)
 _CLAIM = ", ".join(_CLAIM_FIELDS)
 
 _ENTRIES = f"""SELECT {", ".join(Entry._fields[_STREAM_KEY:])} FROM entries
@@ -61,9 +61,9 @@ _DECISIONS = "SELECT decision_id, created_at FROM projections ORDER BY ordinal D
 _NEXT_ORDINAL = "SELECT coalesce(max(ordinal), 0) + 1 FROM projections"
 _BEFORE = """SELECT ordinal, event_count > 0, phase, approved_until, expires_at, requester, labels
     FROM projections WHERE decision_id = ?"""
-_INSERT_PROJECTION = f"INSERT INTO projections({_PROJECTION}) VALUES ({_places(Projection._fields)})"
+_INSERT_PROJECTION = f"INSERT INTO projections({_PROJECTION}) VALUES ({_places(DecisionRow._fields)})"
 _UPDATE_PROJECTION = f"""UPDATE projections
-    SET {", ".join(f"{name} = ?" for name in Projection._fields)} WHERE decision_id = ?"""
+    SET {", ".join(f"{name} = ?" for name in DecisionRow._fields)} WHERE decision_id = ?"""
 _LIST = "INSERT INTO listing(ordinal, phase, approved_until, expires_at, requester) VALUES (?, ?, ?, ?, ?)"
 _UNLIST = "DELETE FROM listing WHERE ordinal = ?"
 _ADD_LABEL = "INSERT INTO labels(label, ordinal) VALUES (?, ?)"
@@ -79,7 +79,7 @@ _PUT_CLAIM = f"INSERT OR REPLACE INTO claims({_CLAIM}) VALUES ({_places(_CLAIM_F
 _DROP_CLAIM = "DELETE FROM claims WHERE decision_id = ?"
 
 
-class Session:
+class SqliteRows:
     """Reader and writer in one, until `end()`."""
 
     def __init__(self, connection: Connection) -> None:
@@ -121,11 +121,11 @@ class Session:
     def subtrees(self) -> dict[tuple[int, int], bytes]:
         return {(level, index): value for level, index, value in self._execute(_SUBTREES, ()).fetchall()}
 
-    def projection(self, decision_id: str) -> Projection | None:
+    def decision_row(self, decision_id: str) -> DecisionRow | None:
         row = self._execute(_ONE_PROJECTION, (decision_id,)).fetchone()
         return None if row is None else _projection(row)
 
-    def projections(self, query: ProjectionQuery) -> list[Projection]:
+    def projections(self, query: DecisionQuery) -> list[DecisionRow]:
         sql, parameters = _page(query)
         return [_projection(row) for row in self._execute(sql, parameters).fetchall()]
 
@@ -163,7 +163,7 @@ class Session:
     def next_ordinal(self) -> int:
         return self._number(_NEXT_ORDINAL)
 
-    def save(self, projection: Projection) -> None:
+    def save(self, projection: DecisionRow) -> None:
         row = (*projection[:_LABELS], _labels_text(projection.labels), *projection[_LABELS + 1 :])
         before = self._execute(_BEFORE, (projection.decision_id,)).fetchone()
         if before is None:
@@ -182,7 +182,7 @@ class Session:
         if after != before:
             self._list(before, after)
 
-    def replace_projections(self, projections: Iterable[Projection]) -> None:
+    def replace_projections(self, projections: Iterable[DecisionRow]) -> None:
         for table in ("projections", "listing", "labels"):
             self._execute(f"DELETE FROM {table}", ())
         for projection in projections:
@@ -209,7 +209,7 @@ class Session:
         return self._execute(sql, ()).fetchone()[0]
 
 
-def _page(query: ProjectionQuery) -> tuple[str, list[object]]:
+def _page(query: DecisionQuery) -> tuple[str, list[object]]:
     """The statement for a page: it finds the ordinals in the narrow listing, then reads only their wide rows."""
     chosen: list[tuple[str, object]] = []
     if query.label is not None:
@@ -236,8 +236,8 @@ def _last_leaf(level: int, index: int) -> int:
     return (index + 1 << level) - 1
 
 
-def _projection(row: Row) -> Projection:
-    return Projection._make((*row[:_LABELS], _labels(row[_LABELS]), *row[_LABELS + 1 :]))
+def _projection(row: Row) -> DecisionRow:
+    return DecisionRow._make((*row[:_LABELS], _labels(row[_LABELS]), *row[_LABELS + 1 :]))
 
 
 def _claim(row: Row) -> Claim:

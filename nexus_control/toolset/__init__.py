@@ -1,13 +1,13 @@
 """The agents' tools: one table of names, models, annotations and what each runs. Servers and schemas come from it."""
 
-from nexus_control.toolset.calling import Outcome, call
+from nexus_control.toolset.calling import CallResult, call
 from nexus_control.toolset.table import TOOLS, tool_named
 from nexus_control.toolset.tool import Annotations, Tool, ToolContext, spelled
 
 __all__ = [
     "TOOLS",
     "Annotations",
-    "Outcome",
+    "CallResult",
     "Tool",
     "ToolContext",
     "call",

@@ -11,22 +11,22 @@ from nexus_control.values.results import fault_of
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallResult:
     """The structured content of an answer: the tool's output, or an error."""
 
     content: Data
     is_error: bool = False
 
 
-def call(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> Outcome:
+def call(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> CallResult:
     """Check the arguments, run the tool. Never raises."""
     outcome = fault_of(lambda: tool.run(context, _checked(tool, context, arguments)))
     if isinstance(outcome, NexusControlError):
         return refused(outcome)
-    return Outcome(outcome)
+    return CallResult(outcome)
 
 
-def question_of(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> Question | Outcome:
+def question_of(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> Question | CallResult:
     """What to ask a person before this call, or what the call answers without asking. Never raises."""
     ask = tool.question
     if ask is None:
@@ -55,7 +55,7 @@ def _require_own(context: ToolContext, checked: Arguments) -> None:
         )
 
 
-def refused(fault: NexusControlError) -> Outcome:
+def refused(fault: NexusControlError) -> CallResult:
     """The answer that says this fault."""
     content: Data = {
         "code": str(fault.code),
@@ -63,4 +63,4 @@ def refused(fault: NexusControlError) -> Outcome:
         "details": fault.details,
         "next": fault.next,
     }
-    return Outcome(content, is_error=True)
+    return CallResult(content, is_error=True)

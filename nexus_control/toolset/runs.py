@@ -8,10 +8,10 @@ from nexus_control.decision import DecisionState
 from nexus_control.execution.router import PlanChecker
 from nexus_control.import_ import import_checked
 from nexus_control.integrity import sha256_hex
-from nexus_control.render.decision import verdict
+from nexus_control.render.decision import verdict_line
 from nexus_control.render.text import counted
 from nexus_control.toolset import asking
-from nexus_control.toolset.artifacts import file_name, read_artifact, write_artifact
+from nexus_control.toolset.artifact_files import file_name, read_artifact, write_artifact
 from nexus_control.toolset.guidance import after_state, for_a_person, is_final, tool_name
 from nexus_control.toolset.inputs import ImportBundleInput, StatusInput
 from nexus_control.toolset.tool import Data, ToolContext
@@ -80,7 +80,7 @@ def status(context: ToolContext, arguments: StatusInput) -> Data:
     data = views.status(context.store, arguments, look_beside=True)
     reasons = data["blocking_reasons"]
     return data | {
-        "summary": f"{verdict(reasons)}; {data['active_approvals']} of {data['required_approvals']} approvals.",
+        "summary": f"{verdict_line(reasons)}; {data['active_approvals']} of {data['required_approvals']} approvals.",
         "next_action": after_state(context, data["state"], reasons),
         **for_a_person(context, data["request_id"], data["state"], reasons),
     }
@@ -91,7 +91,7 @@ def inspect(context: ToolContext, arguments: InspectArguments) -> Data:
     lifecycle = data["lifecycle"]
     reasons = lifecycle["blocking_reasons"]
     return data | {
-        "summary": f"{verdict(reasons)}.",
+        "summary": f"{verdict_line(reasons)}.",
         "next_action": after_state(context, lifecycle["state"], reasons),
         **for_a_person(context, arguments.decision_id, lifecycle["state"], reasons),
     }

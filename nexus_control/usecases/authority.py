@@ -8,13 +8,13 @@ A decision without a signed approval is judged without loading anything that ver
 
 from datetime import datetime
 
-from nexus_control.log.projection import StoredDecision
+from nexus_control.log.projection import Projection
 from nexus_control.log.session import ReadSession
 from nexus_control.store import DecisionStore
 
 
 def authority_of(
-    store: DecisionStore, session: ReadSession, decision: StoredDecision, at: datetime
+    store: DecisionStore, session: ReadSession, decision: Projection, at: datetime
 ) -> frozenset[int] | None:
     """The approvals that count at dispatch at this instant, by `seq`; None when all do."""
     current = [

@@ -36,7 +36,7 @@ from nexus_control.values.payloads import (
 if TYPE_CHECKING:  # pydantic stays out until the first call
     from nexus_control.evidence.signed_approval import SignedVerdict
     from nexus_control.evidence.statement import Verdict
-    from nexus_control.log.projection import StoredDecision
+    from nexus_control.log.projection import Projection
     from nexus_control.log.session import ReadSession
     from nexus_control.usecases.arguments import ApproveArguments, EndArguments, RevokeArguments
 
@@ -118,7 +118,7 @@ def deny(
 
 def _shown(
     session: "ReadSession", arguments: "ApproveArguments | EndArguments | RevokeArguments"
-) -> "StoredDecision":
+) -> "Projection":
     """The decision, as it was shown to whoever decides. Raises DECISION_NOT_FOUND or BASIS_CHANGED."""
     decision = session.decision(arguments.request_id)
     require_basis(arguments.basis, decision.basis, decision.decision_id)
@@ -128,7 +128,7 @@ def _shown(
 def _require_signed(
     store: DecisionStore,
     session: "ReadSession",
-    decision: "StoredDecision",
+    decision: "Projection",
     arguments: "ApproveArguments | EndArguments | RevokeArguments",
     verdict: "Verdict",
     signed: SignedStatement,

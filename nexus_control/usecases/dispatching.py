@@ -32,7 +32,9 @@ from nexus_control.values.payloads import (
 
 MAX_MESSAGE = 4096
 
-Outcome: TypeAlias = ExecutionCompletedPayload | ExecutionFailedPayload | ExecutionOutcomeUnknownPayload
+OutcomePayload: TypeAlias = (
+    ExecutionCompletedPayload | ExecutionFailedPayload | ExecutionOutcomeUnknownPayload
+)
 
 
 @contextmanager
@@ -56,7 +58,7 @@ def _cannot_be_asked(adapter_id: str, error: BaseException) -> NexusControlError
     )
 
 
-def dispatch(router: RouterProtocol, request: dict[str, Any]) -> Outcome:
+def dispatch(router: RouterProtocol, request: dict[str, Any]) -> OutcomePayload:
     """Call the router once, and read what happened."""
     pid = os.getpid()
     try:
@@ -76,7 +78,7 @@ def dispatch(router: RouterProtocol, request: dict[str, Any]) -> Outcome:
         return unknown("ANSWER_UNREADABLE", describe(error))
 
 
-def _of_exception(error: Exception) -> Outcome:
+def _of_exception(error: Exception) -> OutcomePayload:
     match error:
         case RouterOutcomeUnknown():
             run_id = read_response({"run_id": error.run_id}).run_id
@@ -96,7 +98,7 @@ def _of_exception(error: Exception) -> Outcome:
             )
 
 
-def _read(router: RouterProtocol, response: object, *, dry_run: bool) -> Outcome:
+def _read(router: RouterProtocol, response: object, *, dry_run: bool) -> OutcomePayload:
     """What the answer says, and what the run's bundle says where the router keeps one."""
     report = read_response(response, dry_run=dry_run)
     exported = _export(router, report.run_id) if report.run_id is not None else None

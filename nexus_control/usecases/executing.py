@@ -33,14 +33,14 @@ from nexus_control.facts import Facts
 from nexus_control.integrity import json_digest
 from nexus_control.log import head
 from nexus_control.log.entries import SYSTEM_ACTOR
-from nexus_control.log.projection import StoredDecision
+from nexus_control.log.projection import Projection
 from nexus_control.log.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.storage.faults import forked
 from nexus_control.store import DecisionStore
 from nexus_control.system.processes import Owner, owning
 from nexus_control.usecases.authority import authority_of
-from nexus_control.usecases.dispatching import Outcome, describe, dispatch, router_asked, unknown
+from nexus_control.usecases.dispatching import OutcomePayload, describe, dispatch, router_asked, unknown
 from nexus_control.usecases.views import import_reasons
 from nexus_control.values.payloads import (
     ExecutionCompletedPayload,
@@ -88,7 +88,7 @@ def execute(
     what is known of what a failed run did.
     """
     with store.held(), owning(store.clock.new_id()) as owner:
-        outcome: Outcome | None = None
+        outcome: OutcomePayload | None = None
         where = ", before the router was called"
         try:
             claimed = _claim(store, arguments, router, owner.to_text())
@@ -109,7 +109,7 @@ def execute(
     return _answer(claimed, outcome)
 
 
-def _leave(store: DecisionStore, decision_id: str, owner: str, known: Outcome) -> None:
+def _leave(store: DecisionStore, decision_id: str, owner: str, known: OutcomePayload) -> None:
     """Record what is known of an interrupted execution, where its claim was committed and still stands."""
     with store.reading() as session:
         claim = session.rows.claim(decision_id)
@@ -212,7 +212,7 @@ def _no_router() -> NexusControlError:
 
 
 def _require_allowed(
-    store: DecisionStore, session: WriteSession, decision: StoredDecision, attempt: Attempt | None
+    store: DecisionStore, session: WriteSession, decision: Projection, attempt: Attempt | None
 ) -> None:
     """That nothing keeps the decision from this attempt; or, without one, from any."""
     now = session.instant_of_next(decision)
@@ -244,7 +244,7 @@ def _compile(facts: Facts, attempt: Attempt) -> dict[str, Any]:
     )
 
 
-def _settle(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> None:
+def _settle(store: DecisionStore, claimed: _Claimed, outcome: OutcomePayload) -> None:
     """Record the outcome; if that fails, record at least that it is unknown. Raises OUTCOME_UNKNOWN then."""
     try:
         recorded = _record(store, claimed.claim, outcome)
@@ -270,7 +270,7 @@ def _settle(store: DecisionStore, claimed: _Claimed, outcome: Outcome) -> None:
         )
 
 
-def _record(store: DecisionStore, claim: Claim, outcome: Outcome) -> bool:
+def _record(store: DecisionStore, claim: Claim, outcome: OutcomePayload) -> bool:
     """Append the outcome while the claim still holds; otherwise keep it beside the log, and answer False.
 
     A claim that is not ours any more is left alone: the decision has gone on without this execution. A child that the
@@ -297,7 +297,7 @@ def _record(store: DecisionStore, claim: Claim, outcome: Outcome) -> bool:
     return holds
 
 
-def _answer(claimed: _Claimed, outcome: Outcome) -> dict[str, Any]:
+def _answer(claimed: _Claimed, outcome: OutcomePayload) -> dict[str, Any]:
     details = _details(claimed, outcome)
     if isinstance(outcome, ExecutionCompletedPayload):
         return details | {"steps_executed": outcome.steps_executed}
@@ -320,7 +320,7 @@ def _answer(claimed: _Claimed, outcome: Outcome) -> dict[str, Any]:
     )
 
 
-def _details(claimed: _Claimed, outcome: Outcome) -> dict[str, Any]:
+def _details(claimed: _Claimed, outcome: OutcomePayload) -> dict[str, Any]:
     return {
         "request_id": claimed.claim.decision_id,
         "run_id": outcome.run_id,

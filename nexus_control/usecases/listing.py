@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 from nexus_control.decision import DecisionState
 from nexus_control.errors import invalid_argument
 from nexus_control.facts import Phase
-from nexus_control.log.projection import StoredDecision, is_ahead_of, listing_of, provenance_of
+from nexus_control.log.projection import Projection, is_ahead_of, listing_of, provenance_of
 from nexus_control.log.session import ReadSession
-from nexus_control.storage.contract import FOREVER, Projection, ProjectionQuery
+from nexus_control.storage.contract import NO_END, DecisionQuery, DecisionRow
 from nexus_control.store import DecisionStore
 from nexus_control.values.actors import fold_id
 from nexus_control.values.instants import format_instant
@@ -45,10 +45,10 @@ def list_requests(store: DecisionStore, arguments: "ListArguments") -> dict[str,
     }
 
 
-def _query(arguments: "ListArguments", now: datetime) -> ProjectionQuery:
+def _query(arguments: "ListArguments", now: datetime) -> DecisionQuery:
     """One row more than the page, which tells whether there is another page."""
     phase, approved, expired = _state_filter(arguments)
-    return ProjectionQuery(
+    return DecisionQuery(
         limit=arguments.limit + 1,
         offset=arguments.offset,
         before=_cursor(arguments.after),
@@ -86,7 +86,7 @@ def _cursor(after: str | None) -> int | None:
     return int(after)
 
 
-def _waiting(session: ReadSession, query: ProjectionQuery, person: str) -> Iterator[Projection]:
+def _waiting(session: ReadSession, query: DecisionQuery, person: str) -> Iterator[DecisionRow]:
     """The pending decisions that this person could approve, by cursor in batches."""
     batch = replace(query, limit=_BATCH, offset=0)
     while rows := session.rows.projections(batch):
@@ -96,7 +96,7 @@ def _waiting(session: ReadSession, query: ProjectionQuery, person: str) -> Itera
         batch = replace(batch, before=rows[-1].ordinal)
 
 
-def _may_approve(decision: StoredDecision, person: str, at: datetime) -> bool:
+def _may_approve(decision: Projection, person: str, at: datetime) -> bool:
     """Whether an approval of this person is possible, and of any use."""
     facts, policy, created = decision.facts, decision.facts.policy, decision.facts.created
     if policy is None or created is None:
@@ -113,7 +113,7 @@ def _may_approve(decision: StoredDecision, person: str, at: datetime) -> bool:
     )
 
 
-def _line(row: Projection, now: str, at: datetime) -> dict[str, Any]:
+def _line(row: DecisionRow, now: str, at: datetime) -> dict[str, Any]:
     listing, state = listing_of(row), _state(row, now)
     current = listing.current_approvals(at) if listing and state != "expired" else 0
     return {
@@ -121,7 +121,7 @@ def _line(row: Projection, now: str, at: datetime) -> dict[str, Any]:
         "created_at": row.created_at,
         "state": state,
         "goal": row.goal,
-        "expires_at": None if row.expires_at == FOREVER else row.expires_at,
+        "expires_at": None if row.expires_at == NO_END else row.expires_at,
         "is_approved": listing is not None and current >= listing.required_approvals,
         "executable": state == "approved" and not _is_evidence_only(row, at),
         "imported": row.imported_count > 0,
@@ -132,7 +132,7 @@ def _line(row: Projection, now: str, at: datetime) -> dict[str, Any]:
     }
 
 
-def _state(row: Projection, now: str) -> str:
+def _state(row: DecisionRow, now: str) -> str:
     if row.phase != "open":
         return row.phase
     if row.expires_at <= now:
@@ -140,7 +140,7 @@ def _state(row: Projection, now: str) -> str:
     return "approved" if row.approved_until > now else "pending_approval"
 
 
-def _is_evidence_only(row: Projection, at: datetime) -> bool:
+def _is_evidence_only(row: DecisionRow, at: datetime) -> bool:
     """Whether an import keeps the decision from being executed here, or until its time has come."""
     provenance = provenance_of(row)
     if provenance is None:

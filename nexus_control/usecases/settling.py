@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nexus_control.decision import state_at
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.log.entries import SYSTEM_ACTOR
-from nexus_control.log.projection import StoredDecision
+from nexus_control.log.projection import Projection
 from nexus_control.log.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
@@ -89,7 +89,7 @@ def _named_claim(store: DecisionStore, session: WriteSession, decision_id: str) 
 
 
 def _wrong_state(
-    store: DecisionStore, session: WriteSession, decision: StoredDecision, verb: str
+    store: DecisionStore, session: WriteSession, decision: Projection, verb: str
 ) -> NexusControlError:
     authority = authority_now(store, session, decision, session.now)
     state = str(state_at(decision.facts, session.now, authority))

@@ -21,7 +21,7 @@ from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
 from nexus_control.evidence.statement import NAMESPACE, Verdict, parse_statement, require_says, statement_of
 from nexus_control.integrity import sha256_hex
 from nexus_control.log import checkpoints
-from nexus_control.log.projection import StoredDecision
+from nexus_control.log.projection import Projection
 from nexus_control.log.session import ReadSession
 from nexus_control.store import DecisionStore
 from nexus_control.system.whole_files import read_regular
@@ -123,7 +123,7 @@ def require_basis_of(statement: str, shown: str | None) -> None:
 def require_signed(
     store: DecisionStore,
     session: ReadSession,
-    decision: StoredDecision,
+    decision: Projection,
     actor: Actor,
     verdict: Verdict,
     signed: SignedStatement,
@@ -156,7 +156,7 @@ def require_signed(
 
 
 def verified(
-    store: DecisionStore, session: ReadSession, decision: StoredDecision, signed: set[int], at: datetime
+    store: DecisionStore, session: ReadSession, decision: Projection, signed: set[int], at: datetime
 ) -> set[int]:
     """Those of the signed approvals, by `seq`, whose signers are trusted here at this instant; one key counts once."""
     allowed = allowed_signers_of(store)
@@ -194,7 +194,7 @@ def _opened_for(allowed: AllowedSigners, approver: str, signed: SignedStatement)
 def _counts(
     event: StoredEvent,
     opened: SignedVerdict,
-    decision: StoredDecision,
+    decision: Projection,
     allowed: AllowedSigners,
     log: str | None,
     at: datetime,
@@ -220,7 +220,7 @@ def _counts(
     return opened.statement.log == log
 
 
-def _of_every_generation(session: ReadSession, decision: StoredDecision) -> Iterator[StoredEvent]:
+def _of_every_generation(session: ReadSession, decision: Projection) -> Iterator[StoredEvent]:
     """The events of every history that the decision had here."""
     for generation in session.rows.generations("decision", decision.decision_id):
         yield from session.events(decision, generation)

@@ -24,7 +24,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.facts import Approval, Authority, Execution, Facts
 from nexus_control.lifecycle import THRESHOLD_MET, Lifecycle, compute_lifecycle
 from nexus_control.log import head
-from nexus_control.log.projection import StoredDecision
+from nexus_control.log.projection import Projection
 from nexus_control.log.session import ReadSession
 from nexus_control.render.decision import render_decision
 from nexus_control.store import DecisionStore
@@ -66,7 +66,7 @@ def _required(facts: Facts) -> int:
 
 
 def authority_now(
-    store: DecisionStore, session: ReadSession, decision: StoredDecision, at: datetime
+    store: DecisionStore, session: ReadSession, decision: Projection, at: datetime
 ) -> Authority:
     """What counts, for the answer to what needs no authority: signers that cannot be read keep nobody from that."""
     try:
@@ -123,7 +123,7 @@ def status(
     return data
 
 
-def decision_view(decision: StoredDecision, at: datetime) -> dict[str, Any]:
+def decision_view(decision: Projection, at: datetime) -> dict[str, Any]:
     """The decision's own fields."""
     facts, created, attached = decision.facts, decision.facts.created, decision.facts.attached
     view: dict[str, Any] = {
@@ -150,7 +150,7 @@ def decision_view(decision: StoredDecision, at: datetime) -> dict[str, Any]:
     return view
 
 
-def provenance_view(decision: StoredDecision) -> dict[str, Any]:
+def provenance_view(decision: Projection) -> dict[str, Any]:
     """Where an imported decision came from."""
     provenance = decision.provenance
     if provenance is None:
@@ -168,7 +168,7 @@ def provenance_view(decision: StoredDecision) -> dict[str, Any]:
 
 
 def reasons_of(
-    decision: StoredDecision, at: datetime, authority: Authority, here: tuple[BlockingReason, ...] = ()
+    decision: Projection, at: datetime, authority: Authority, here: tuple[BlockingReason, ...] = ()
 ) -> tuple[BlockingReason, ...]:
     """Everything that keeps the decision from being executed at this instant, whatever the attempt; `here` are those of
     the place (`obstacles`).
@@ -179,7 +179,7 @@ def reasons_of(
     return in_order((*reasons, *import_reasons(decision, at), *here))
 
 
-def import_reasons(decision: StoredDecision, at: datetime) -> Iterator[BlockingReason]:
+def import_reasons(decision: Projection, at: datetime) -> Iterator[BlockingReason]:
     """What keeps an imported history from being executed here beyond what its events say."""
     record = decision.provenance
     if decision.is_ahead_of(at):
@@ -198,7 +198,7 @@ def import_reasons(decision: StoredDecision, at: datetime) -> Iterator[BlockingR
 
 
 def _lifecycle(
-    decision: Decision, stored: StoredDecision, authority: Authority, here: tuple[BlockingReason, ...]
+    decision: Decision, stored: Projection, authority: Authority, here: tuple[BlockingReason, ...]
 ) -> Lifecycle:
     lifecycle = compute_lifecycle(decision, authority=authority)
     reasons = reasons_of(stored, decision.as_of, authority, here)
@@ -269,7 +269,7 @@ def inspect(store: DecisionStore, arguments: "InspectArguments", router: object 
 
 
 def _inactive(
-    decision: StoredDecision, approval: Approval, at: datetime, authority: Authority
+    decision: Projection, approval: Approval, at: datetime, authority: Authority
 ) -> Inactive | None:
     """Why this approval does not count; None where it does."""
     if approval.revoked_at is not None:
@@ -320,7 +320,7 @@ def _run(facts: Facts) -> dict[str, Any] | None:
     return {"run_id": linked.run_id, "status": linked.outcome} if linked else None
 
 
-def template_view(session: ReadSession, decision: StoredDecision) -> dict[str, Any] | None:
+def template_view(session: ReadSession, decision: Projection) -> dict[str, Any] | None:
     """The template that the policy was made from, and what of it was overridden. An import can bring its own, under the
     name of another one here.
     """

@@ -16,7 +16,7 @@ from nexus_control.evidence.bundle_checks import History, history_of
 from nexus_control.evidence.formats.keys import generate
 from nexus_control.evidence.formats.note import Checkpoint, Verifier, sign_note
 from nexus_control.evidence.formats.tlog_proof import LogProof
-from nexus_control.evidence.log_section import Evidence
+from nexus_control.evidence.log_section import LogSection
 from nexus_control.evidence.signatures import chain_of
 from nexus_control.evidence.verify import package_checks
 from nexus_control.integrity import json_digest
@@ -232,7 +232,7 @@ def long_package(count: int) -> Package:
     checkpoint = Checkpoint(origin="log", size=1, root=bytes.fromhex(head))
     proof = LogProof(index=0, path=(), note=sign_note(checkpoint.to_text(), "log", key))
     verifier = Verifier(name="log", key=key.public)
-    evidence = Evidence(chain_head=f"sha256:{head}", log_key=str(verifier), log_proof=proof.to_text())
+    evidence = LogSection(chain_head=f"sha256:{head}", log_key=str(verifier), log_proof=proof.to_text())
     return package | {"evidence": evidence.to_dict()}
 
 

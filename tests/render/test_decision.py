@@ -5,7 +5,7 @@ import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.integrity import sha256_hex
-from nexus_control.render.decision import render_decision, verdict
+from nexus_control.render.decision import render_decision, verdict_line
 from tests.facade.routers import FakeRouter, raising
 from tests.support.clock import FakeClock
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, approved, data_of
@@ -108,7 +108,7 @@ def test_the_page_begins_with_the_verdict(tools: NexusControlTools, clock: FakeC
 
 def test_a_decision_that_is_being_executed_has_no_good_verdict() -> None:
     executing: dict[str, Any] = {"code": "EXECUTING", "message": "An execution is under way", "details": {}}
-    assert verdict([executing]) == "✗ Decision executing (the outcome is not known yet)"
+    assert verdict_line([executing]) == "✗ Decision executing (the outcome is not known yet)"
 
 
 def test_a_reason_without_a_verdict_of_its_own_speaks_for_itself() -> None:
@@ -118,8 +118,8 @@ def test_a_reason_without_a_verdict_of_its_own_speaks_for_itself() -> None:
         "details": {"run_id": None},
     }
     forensic: dict[str, Any] = {"code": "FORENSIC_IMPORT", "message": "Evidence only", "details": {}}
-    assert verdict([ran_before]) == r"✗ Decision not executable (An \*earlier\* history ran)"
-    assert verdict([forensic, ran_before]) == "✗ Decision not executable (Evidence only)"
+    assert verdict_line([ran_before]) == r"✗ Decision not executable (An \*earlier\* history ran)"
+    assert verdict_line([forensic, ran_before]) == "✗ Decision not executable (Evidence only)"
 
 
 def test_progress_and_every_reason_are_shown(tools: NexusControlTools) -> None:

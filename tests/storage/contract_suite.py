@@ -18,12 +18,12 @@ import pytest
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage.contract import (
-    FOREVER,
     NEVER,
+    NO_END,
     Claim,
+    DecisionQuery,
+    DecisionRow,
     Placed,
-    Projection,
-    ProjectionQuery,
     Reader,
     Storage,
     Writer,
@@ -48,16 +48,16 @@ def refused(code: ErrorCode) -> pytest.RaisesExc[NexusControlError]:
     return pytest.RaisesExc(NexusControlError, check=lambda error: error.code == code)
 
 
-def contents(storage: Storage) -> tuple[list[Placed], list[Projection], list[tuple[str, str]], list[Claim]]:
+def contents(storage: Storage) -> tuple[list[Placed], list[DecisionRow], list[tuple[str, str]], list[Claim]]:
     """Everything that a store holds."""
     with storage.reading() as rows:
-        listed = rows.projections(ProjectionQuery(limit=1_000_000))
+        listed = rows.projections(DecisionQuery(limit=1_000_000))
         return rows.log(), listed, rows.decisions(1_000_000, 0), rows.claims()
 
 
 def listed(rows: Reader, *, limit: int = 100, **filters: object) -> list[int]:
     """The ordinals that a query finds."""
-    query = ProjectionQuery(limit=limit, **filters)  # pyright: ignore[reportArgumentType]
+    query = DecisionQuery(limit=limit, **filters)  # pyright: ignore[reportArgumentType]
     return [row.ordinal for row in rows.projections(query)]
 
 
@@ -77,7 +77,7 @@ def a_new_store_is_empty(storage: Storage) -> None:
             [],
             [],
         )
-        assert (rows.projection("d1"), rows.claim("d1"), rows.generations("decision", "d1")) == (
+        assert (rows.decision_row("d1"), rows.claim("d1"), rows.generations("decision", "d1")) == (
             None,
             None,
             [],
@@ -188,7 +188,7 @@ def a_writer_reads_what_it_wrote(storage: Storage) -> None:
         rows.append([entry("d1")])
         rows.save(projection(1))
         rows.put_claim(claim("d1"))
-        assert (rows.log_size(), rows.projection("d1"), rows.claim("d1")) == (1, projection(1), claim("d1"))
+        assert (rows.log_size(), rows.decision_row("d1"), rows.claim("d1")) == (1, projection(1), claim("d1"))
         assert (listed(rows), rows.next_ordinal()) == ([1], 2)
 
 
@@ -196,7 +196,7 @@ def a_writer_reads_what_it_wrote(storage: Storage) -> None:
 def a_projection_comes_back_as_it_was_last_saved(storage: Storage) -> None:
     labels = ("%", "_", "café", "quote \" ' back\\slash", "[]", "", "a,b", "a", "a")
     with storage.writing() as rows:
-        rows.save(projection(1, labels=labels, goal="g" * 4096, policy_seq=1, approved_until=FOREVER))
+        rows.save(projection(1, labels=labels, goal="g" * 4096, policy_seq=1, approved_until=NO_END))
         rows.save(projection(2))
     with storage.writing() as rows:
         later = projection(
@@ -204,11 +204,11 @@ def a_projection_comes_back_as_it_was_last_saved(storage: Storage) -> None:
         )
         rows.save(later)
     with storage.reading() as rows:
-        assert rows.projection("d1") == projection(
-            1, labels=labels, goal="g" * 4096, policy_seq=1, approved_until=FOREVER
+        assert rows.decision_row("d1") == projection(
+            1, labels=labels, goal="g" * 4096, policy_seq=1, approved_until=NO_END
         )
-        assert rows.projection("d2") == later
-        assert rows.projection("d3") is None
+        assert rows.decision_row("d2") == later
+        assert rows.decision_row("d3") is None
 
 
 @_promise
@@ -348,9 +348,9 @@ def a_decision_without_events_is_not_listed_until_it_has_one(storage: Storage) -
 @_promise
 def projections_are_filtered_by_phase_and_by_the_instant_of_approval(storage: Storage) -> None:
     with storage.writing() as rows:
-        for ordinal, until in enumerate((NEVER, T0, T1, T2, FOREVER), 1):
+        for ordinal, until in enumerate((NEVER, T0, T1, T2, NO_END), 1):
             rows.save(projection(ordinal, approved_until=until))
-        rows.save(projection(6, approved_until=FOREVER, phase="completed"))
+        rows.save(projection(6, approved_until=NO_END, phase="completed"))
     with storage.reading() as rows:
         assert listed(rows, phase="open", approved=True, now=T1) == [5, 4]
         assert listed(rows, phase="open", approved=False, now=T1) == [3, 2, 1]
@@ -362,7 +362,7 @@ def projections_are_filtered_by_phase_and_by_the_instant_of_approval(storage: St
 @_promise
 def projections_are_filtered_by_the_end_of_their_request(storage: Storage) -> None:
     with storage.writing() as rows:
-        for ordinal, end in enumerate((T0, T1, T2, FOREVER), 1):
+        for ordinal, end in enumerate((T0, T1, T2, NO_END), 1):
             rows.save(projection(ordinal, expires_at=end, approved_until=NEVER if ordinal % 2 else end))
     with storage.reading() as rows:
         assert listed(rows, phase="open", expired=True, now=T1) == [2, 1]
@@ -370,7 +370,7 @@ def projections_are_filtered_by_the_end_of_their_request(storage: Storage) -> No
         assert listed(rows, phase="open", approved=False, expired=False, now=T1) == [3]
         assert listed(rows, phase="open", approved=False, expired=True, now=T1, limit=1, before=2) == [1]
     with storage.writing() as rows:
-        rows.save(projection(1, expires_at=FOREVER))
+        rows.save(projection(1, expires_at=NO_END))
     with storage.reading() as rows:
         assert listed(rows, expired=True, now=T1) == [2]
 
@@ -407,7 +407,7 @@ def replaced_projections_leave_nothing_behind(storage: Storage) -> None:
         assert rows.next_ordinal() == 4
     with storage.reading() as rows:
         assert (listed(rows), listed(rows, label="old"), listed(rows, label="new")) == ([3, 2], [], [2])
-        assert (rows.projection("d1"), rows.log_size()) == (None, 1)
+        assert (rows.decision_row("d1"), rows.log_size()) == (None, 1)
     with storage.writing() as rows:
         rows.replace_projections([])
         assert (rows.next_ordinal(), listed(rows)) == (1, [])
@@ -479,7 +479,7 @@ def readers_and_writers_end_with_their_transaction(storage: Storage) -> None:
     with storage.reading() as reader:
         pass
     with refused(ErrorCode.INTERNAL):
-        reader.projection("d1")
+        reader.decision_row("d1")
     assert contents(storage) == ([], [], [], [])
 
 

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from nexus_control.storage.contract import FOREVER, NEVER, Claim, Entry, Projection
+from nexus_control.storage.contract import NEVER, NO_END, Claim, DecisionRow, Entry
 
 T0 = "2026-01-01T00:00:00.000000+00:00"
 T1 = "2026-01-01T00:00:01.000000+00:00"
 T2 = "2026-01-01T00:00:02.000000+00:00"
 
-APPROVED_UNTIL = (NEVER, T1, T2, FOREVER)
+APPROVED_UNTIL = (NEVER, T1, T2, NO_END)
 
 DECISION = Entry(
     kind="decision",
@@ -30,7 +30,7 @@ def entry(stream: str = "d1", seq: int = 0, **changes: Any) -> Entry:
     return DECISION._replace(stream=stream, seq=seq, **changes)
 
 
-PROJECTION = Projection(
+PROJECTION = DecisionRow(
     decision_id="d1",
     ordinal=1,
     generation=0,
@@ -40,7 +40,7 @@ PROJECTION = Projection(
     head="b" * 64,
     phase="open",
     approved_until=NEVER,
-    expires_at=FOREVER,
+    expires_at=NO_END,
     policy_seq=-1,
     goal="rotate the keys",
     requester="alice",
@@ -51,7 +51,7 @@ PROJECTION = Projection(
 )
 
 
-def projection(ordinal: int = 1, **changes: Any) -> Projection:
+def projection(ordinal: int = 1, **changes: Any) -> DecisionRow:
     return PROJECTION._replace(**{"decision_id": f"d{ordinal}", "ordinal": ordinal, **changes})
 
 

@@ -16,11 +16,11 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage import open_storage
 from nexus_control.storage.contract import (
     Claim,
+    DecisionQuery,
+    DecisionRow,
     Entry,
     EntryKind,
     Phase,
-    Projection,
-    ProjectionQuery,
     Reader,
     Storage,
     Writer,
@@ -58,7 +58,7 @@ entries = st.builds(
     origin=st.sampled_from(["local", "imported"]),
 )
 projections = st.builds(
-    Projection,
+    DecisionRow,
     decision_id=streams,
     ordinal=st.integers(1, 6),
     generation=numbers,
@@ -79,7 +79,7 @@ projections = st.builds(
 )
 claims = st.builds(Claim, streams, numbers, numbers, texts, st.just(T0), st.booleans(), texts)
 queries = st.builds(
-    ProjectionQuery,
+    DecisionQuery,
     limit=numbers,
     offset=st.integers(0, 2),
     before=st.none() | st.integers(1, 6),
@@ -92,7 +92,7 @@ queries = st.builds(
 )
 
 
-def save_under_a_new_ordinal(row: Projection) -> Command:
+def save_under_a_new_ordinal(row: DecisionRow) -> Command:
     return lambda rows: rows.save(row._replace(ordinal=rows.next_ordinal()))
 
 
@@ -123,7 +123,7 @@ def everything(rows: Reader) -> list[object]:
         rows.claims(),
         rows.subtrees(),
         rows.decisions(9, 0),
-        *(rows.projection(stream) for stream in STREAMS),
+        *(rows.decision_row(stream) for stream in STREAMS),
         *(rows.claim(stream) for stream in STREAMS),
         *(rows.first_entries(kind) for kind in KINDS),
         *(rows.generations(kind, stream) for kind in KINDS for stream in STREAMS),
@@ -170,7 +170,7 @@ class Equivalence(RuleBasedStateMachine):
             assert everything(rows) == everything(model)
 
     @rule(query=queries)
-    def list_projections(self, query: ProjectionQuery) -> None:
+    def list_projections(self, query: DecisionQuery) -> None:
         with self.storage.reading() as rows, self.model.reading() as model:
             assert rows.projections(query) == model.projections(query)
 

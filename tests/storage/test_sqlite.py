@@ -114,7 +114,7 @@ def test_a_fault_of_the_driver_is_never_raised_as_it_is(storage: Storage, path: 
     with raw(path) as connection:
         connection.execute("ALTER TABLE projections RENAME TO taken_away")
     with refused(ErrorCode.STORE_UNAVAILABLE), storage.reading() as rows:
-        rows.projection("d1")
+        rows.decision_row("d1")
     with refused(ErrorCode.STORE_UNAVAILABLE), storage.writing() as rows:
         rows.append([entry("d2")])
         rows.save(projection())
@@ -128,7 +128,7 @@ def test_damaged_labels_are_a_fault(labels: str, storage: Storage, path: Path) -
     with raw(path) as connection:
         connection.execute("UPDATE projections SET labels = ?", (labels,))
     with refused(ErrorCode.STORE_UNAVAILABLE), storage.reading() as rows:
-        rows.projection("d1")
+        rows.decision_row("d1")
 
 
 def test_a_file_that_has_gone_is_not_silently_replaced(storage: Storage, path: Path) -> None:

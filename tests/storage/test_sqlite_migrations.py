@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from nexus_control.canonical_json import canonical_json
-from nexus_control.facts import FOREVER as ALWAYS
-from nexus_control.log.projection import StoredDecision
+from nexus_control.facts import FOREVER
+from nexus_control.log.projection import Projection
 from nexus_control.log.upkeep import find_faults
-from nexus_control.storage.contract import FOREVER, NEVER
+from nexus_control.storage.contract import NEVER, NO_END
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
 from nexus_control.values.instants import format_instant
@@ -22,11 +22,11 @@ BEFORE_ENDS = 3
 """The schema whose lists knew neither when a request ends nor where an approval was given."""
 
 
-def write_as_before(path: Path, decision: StoredDecision) -> None:
+def write_as_before(path: Path, decision: Projection) -> None:
     """Its row as that schema's version wrote it: every approval counts, and no request ends."""
     facts = decision.facts
     until = facts.approved_until() if facts.phase == "open" else None
-    approved_until = NEVER if until is None else FOREVER if until == ALWAYS else format_instant(until)
+    approved_until = NEVER if until is None else NO_END if until == FOREVER else format_instant(until)
     with raw(path) as connection:
         where = (decision.ordinal,)
         (text,) = connection.execute("SELECT progress FROM projections WHERE ordinal = ?", where).fetchone()

@@ -15,7 +15,7 @@ import pytest
 
 from nexus_control import DecisionStore
 from nexus_control.events import compute_event_digest
-from nexus_control.log.entries import chain_of
+from nexus_control.log.entries import chain_key
 from nexus_control.log.upkeep import Fault, find_faults, rebuild_derived
 from nexus_control.storage.contract import Claim, Entry, Placed
 from tests.cli.running import Commands, nexus_control
@@ -131,7 +131,7 @@ def deleted_and_closed_up(log: Log, position: int) -> Iterator[Log]:
     gone = log[position].entry
     yield renumbered(
         entry._replace(seq=entry.seq - 1)
-        if chain_of(entry) == chain_of(gone) and entry.seq > gone.seq
+        if chain_key(entry) == chain_key(gone) and entry.seq > gone.seq
         else entry
         for entry in entries
     )
@@ -153,13 +153,13 @@ def inserted(log: Log, position: int) -> Iterator[Log]:
     )
     later = [
         entry._replace(seq=entry.seq + 1)
-        if chain_of(entry) == chain_of(there) and entry.seq >= there.seq
+        if chain_key(entry) == chain_key(there) and entry.seq >= there.seq
         else entry
         for _, entry in log[position:]
     ]
     before = [entry for _, entry in log[:position]]
     yield sealed(renumbered([*before, approval, *later]), position, leaf=True)
-    last = max(entry.seq for _, entry in log if chain_of(entry) == chain_of(there))
+    last = max(entry.seq for _, entry in log if chain_key(entry) == chain_key(there))
     at_the_end = [*log, Placed(len(log), approval._replace(seq=last + 1))]
     yield sealed(at_the_end, len(log), leaf=True)
 

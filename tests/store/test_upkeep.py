@@ -8,7 +8,7 @@ from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.events import Actor
 from nexus_control.log.checkpoints import publish, rotate
 from nexus_control.log.upkeep import find_faults, rebuild_derived
-from nexus_control.storage.contract import Entry, Projection
+from nexus_control.storage.contract import DecisionRow, Entry
 from nexus_control.storage.memory import MemoryStorage
 from tests.support.governed import overwritten
 from tests.support.tampering import without_triggers
@@ -33,9 +33,9 @@ def busy_store(path: Path) -> NexusControlTools:
     return tools
 
 
-def projections(store: DecisionStore) -> list[Projection | None]:
+def projections(store: DecisionStore) -> list[DecisionRow | None]:
     with store.reading() as session:
-        return [session.rows.projection(name) for name, _ in session.rows.decisions(100, 0)]
+        return [session.rows.decision_row(name) for name, _ in session.rows.decisions(100, 0)]
 
 
 def test_a_store_that_nobody_touched_has_no_faults(tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from nexus_control.storage.contract import Claim, Placed, Projection
+from nexus_control.storage.contract import Claim, DecisionRow, Placed
 from nexus_control.store import DecisionStore
 
 
 @dataclass(frozen=True)
 class Contents:
     log: list[Placed]
-    projections: list[Projection]
+    projections: list[DecisionRow]
     claims: list[Claim]
 
 
@@ -17,5 +17,5 @@ def contents(store: DecisionStore) -> Contents:
     """The log, and of every decision its projection and claim."""
     with store.reading() as session:
         rows = session.rows
-        projections = [rows.projection(decision_id) for decision_id, _ in rows.decisions(10**9, 0)]
+        projections = [rows.decision_row(decision_id) for decision_id, _ in rows.decisions(10**9, 0)]
         return Contents(rows.log(), [row for row in projections if row is not None], rows.claims())

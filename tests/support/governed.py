@@ -8,7 +8,7 @@ from nexus_control.bundle import compute_bundle_digest
 from nexus_control.events import StoredEvent, compute_event_digest
 from nexus_control.evidence.chain import GENESIS, event_leaf_data, leaf_hash
 from nexus_control.facts import replay_facts
-from nexus_control.log.projection import to_projection
+from nexus_control.log.projection import to_row
 from nexus_control.values.actors import Actor
 from nexus_control.values.results import ToolResult
 
@@ -53,7 +53,7 @@ def last_event(store: DecisionStore, decision_id: str) -> StoredEvent:
 def require_whole(store: DecisionStore, decision_id: str) -> None:
     """The decision has both opening events, seq without gaps, an unbroken chain, and the projection of its replay."""
     with store.reading() as session:
-        row = session.rows.projection(decision_id)
+        row = session.rows.decision_row(decision_id)
         decision = session.decision(decision_id)
         events = session.events(decision)
         entries = session.rows.entries("decision", decision_id, decision.generation)
@@ -76,7 +76,7 @@ def require_whole(store: DecisionStore, decision_id: str) -> None:
         head = leaf_hash(leaf_data)
         assert entry.leaf == head
     replayed = replay_facts(decision_id, events)
-    assert to_projection(replace(decision, facts=replayed, head=head)) == row
+    assert to_row(replace(decision, facts=replayed, head=head)) == row
 
 
 def require_whole_store(store: DecisionStore) -> list[str]:

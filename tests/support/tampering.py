@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.log.checkpoints import publish, rotate
-from nexus_control.log.entries import chain_of, digest_of, leaf_of
+from nexus_control.log.entries import chain_key, digest_of, leaf_of
 from nexus_control.log.head import Head
 from nexus_control.log.upkeep import accept_rollback, rebuild_derived
 from nexus_control.storage.contract import Entry, Placed
@@ -151,7 +151,7 @@ def sealed(log: Log, position: int, *, leaf: bool) -> Log:
     entry = log[position].entry
     entry = entry._replace(digest=digest_of(entry))
     if leaf:
-        prev = [other.leaf for n, other in log if n < position and chain_of(other) == chain_of(entry)]
+        prev = [other.leaf for n, other in log if n < position and chain_key(other) == chain_key(entry)]
         entry = entry._replace(leaf=leaf_of(entry, prev[-1] if prev else GENESIS))
     return [Placed(n, entry if n == position else other) for n, other in log]
 
@@ -163,11 +163,11 @@ def rewritten(entries: Iterable[Entry]) -> Log:
     chains: dict[tuple[object, ...], tuple[int, str]] = {}
     log: Log = []
     for position, entry in enumerate(entries):
-        seq, prev = chains.get(chain_of(entry), (0, GENESIS))
+        seq, prev = chains.get(chain_key(entry), (0, GENESIS))
         entry = entry._replace(seq=0 if entry.kind == "import" else seq)
         entry = entry._replace(digest=digest_of(entry) if entry.origin == "local" else entry.digest)
         entry = entry._replace(leaf=leaf_of(entry, prev))
-        chains[chain_of(entry)] = (seq + 1, entry.leaf)
+        chains[chain_key(entry)] = (seq + 1, entry.leaf)
         log.append(Placed(position, entry))
     return log
 

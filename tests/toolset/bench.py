@@ -12,7 +12,7 @@ from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
-from nexus_control.toolset import Outcome, ToolContext, call, tool_named
+from nexus_control.toolset import CallResult, ToolContext, call, tool_named
 from nexus_control.toolset.schema import output_schema
 from nexus_control.toolset.tool import Tool
 from nexus_control.values.actors import Actor
@@ -62,7 +62,7 @@ class Bench:
     clock: FakeClock
     runs: list[str]
 
-    def call(self, name: str, /, **arguments: object) -> Outcome:
+    def call(self, name: str, /, **arguments: object) -> CallResult:
         tool = named(name)
         return call(tool, self.context, arguments)
 

@@ -9,7 +9,7 @@ import pytest
 from nexus_control.audit_package import verify_audit_package
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.toolset.artifacts import file_name, read_artifact, write_artifact
+from nexus_control.toolset.artifact_files import file_name, read_artifact, write_artifact
 from nexus_control.toolset.runs import INLINE_BYTES
 from tests.toolset.bench import LONG_GOAL, Bench, foreign_bundle
 

@@ -12,7 +12,7 @@ from nexus_control.errors import NexusControlError
 from nexus_control.events import compute_event_digest
 from nexus_control.evidence.bundle_checks import history_of
 from nexus_control.evidence.formats import dsse, keys, note, tlog_proof
-from nexus_control.evidence.log_section import Evidence
+from nexus_control.evidence.log_section import LogSection
 from nexus_control.evidence.package_statement import PAYLOAD_TYPE
 from nexus_control.evidence.signatures import chain_of
 from nexus_control.evidence.vouching import state_package
@@ -89,7 +89,7 @@ def _logged_elsewhere(forged: AuditPackage, genuine: Json) -> Forgery:
     origin = note.parse_verifier(genuine["log_key"]).name
     checkpoint = note.Checkpoint(origin=origin, size=1, root=bytes.fromhex(head))
     proof = tlog_proof.LogProof(index=0, path=(), note=note.sign_note(checkpoint.to_text(), origin, key))
-    evidence = Evidence(
+    evidence = LogSection(
         chain_head=prefixed(head),
         log_key=str(note.Verifier(name=origin, key=key.public)),
         log_proof=proof.to_text(),
