@@ -17,8 +17,6 @@ from nexus_control.usecases.arguments import RecoverArguments
 from nexus_control.usecases.settling import recover
 from nexus_control.values.actors import Actor
 
-_READ_ONLY_TOOLS = frozenset(PREFIX + tool for tool in ("status", "inspect", "template.get", "template.list"))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -85,6 +83,6 @@ def offered(settings: Settings) -> tuple[Tool, ...]:
     return tuple(
         tool
         for tool in TOOLS
-        if (not settings.read_only or tool.name in _READ_ONLY_TOOLS)
+        if (not settings.read_only or tool.annotations.read_only)
         and (settings.approvals != "off" or tool.name != f"{PREFIX}approve")
     )

@@ -6,11 +6,20 @@ rule but never repeats the value, which may be a secret. Limits are in character
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, cast, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from nexus_control.canonical_json import require_canonical_domain
+from nexus_control.decision import StateName
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import is_bare, is_prefixed
 from nexus_control.log.projection import ConflictMode
@@ -217,28 +226,52 @@ class RequestArguments(PolicyArguments):
     adapter_id: Name | None = None
 
 
-class ApproveArguments(Arguments):
+class ShownArguments(Arguments):
+    """Somebody decides on a request; `basis` is what they were shown."""
+
     request_id: Identifier
     actor: ActorField
+    basis: Basis | None = None
+
+
+class ApproveOptions(ShownArguments):
     comment: Remark | None = None
     expires_at: Instant | None = None
-    basis: Basis | None = None
 
 
-class RevokeArguments(Arguments):
-    request_id: Identifier
-    actor: ActorField
+class VerdictArguments(ShownArguments):
+    """What an approver says of a request; `statement` and `signature` come together, and make it a signed one."""
+
+    statement: Signed | None = None
+    signature: Signed | None = None
+
+    @model_validator(mode="after")
+    def _has_both(self) -> Self:
+        if (self.statement is None) != (self.signature is None):
+            raise ValueError("must hold statement and signature together, or neither")
+        return self
+
+    @property
+    def signed(self) -> SignedStatement | None:
+        if self.statement is None or self.signature is None:
+            return None
+        return SignedStatement(format="sshsig", statement=self.statement, signature=self.signature)
+
+
+class ApproveArguments(ApproveOptions, VerdictArguments):
+    pass
+
+
+class RevokeArguments(VerdictArguments):
     reason: Remark | None = None
-    basis: Basis | None = None
 
 
-class EndArguments(Arguments):
-    """Denying and withdrawing: both need a reason."""
-
-    request_id: Identifier
-    actor: ActorField
+class DenyArguments(VerdictArguments):
     reason: Reason
-    basis: Basis | None = None
+
+
+class WithdrawArguments(ShownArguments):
+    reason: Reason
 
 
 class StatementArguments(Arguments):
@@ -248,16 +281,6 @@ class StatementArguments(Arguments):
     approver: Name
     verdict: Literal["approve", "deny", "revoke"] = "approve"
     expires_at: Instant | None = None
-
-
-class SignatureArguments(Arguments):
-    """A statement and its signature come together."""
-
-    statement: Signed
-    signature: Signed
-
-    def signed(self) -> SignedStatement:
-        return SignedStatement(format="sshsig", statement=self.statement, signature=self.signature)
 
 
 class ExecuteArguments(Arguments):
@@ -301,7 +324,7 @@ class ListArguments(Arguments):
     limit: PageSize = 100
     offset: Offset = 0
     after: Identifier | None = None
-    state: str | None = None
+    state: StateName | None = None
     label: Label | None = None
     requester: Name | None = None
     awaiting: Name | None = None

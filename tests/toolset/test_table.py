@@ -171,7 +171,7 @@ def test_a_good_call_answers_what_is_advertised_and_no_more(bench: Bench, name: 
     content = bench.data(name, **arguments)
     require_valid(content, closed_output_schema(tool))
     assert content["summary"].endswith(".")
-    assert content["next_action"].endswith(".")
+    assert content["next"].endswith(".")
 
 
 @pytest.mark.parametrize("name", BAD)
