@@ -1,7 +1,7 @@
 """What the methods of NexusControlTools share: a method checks its arguments at the door, and runs one use case.
 
-A method hands over its `locals()`, and the door's model takes those of its own fields: a parameter is written once, in
-the signature. A test holds each method's parameters against the fields of its model.
+A method hands over its `locals()`, and the door's model takes those of its own fields: a parameter is written once,
+in the signature. A test holds each method's parameters against the fields of its model.
 """
 
 import os

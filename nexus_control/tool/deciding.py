@@ -55,12 +55,12 @@ class DecidingTools(Tools):
 
             tools.request("Rotate the keys", Actor("human", "alice"), mode="apply", min_approvals=2)
 
-        `plan` is text, or a list of steps; `mode` is what the decision is for. The policy is that of the template, or its
-        own fields: `override_<field>` is a synonym of a field, for use with a template. `expires_at` is an instant with an
-        offset. A request that names its `adapter_id` is bound to it.
+        `plan` is text, or a list of steps; `mode` is what the decision is for. The policy is that of the template, or
+        its own fields: `override_<field>` is a synonym of a field, for use with a template. `expires_at` is an
+        instant with an offset. A request that names its `adapter_id` is bound to it.
 
-        Data: request_id, state, current_approvals, required_approvals, is_approved, min_approvals, basis; with a template
-        template_name, template_digest, overrides_applied.
+        Data: request_id, state, current_approvals, required_approvals, is_approved, min_approvals, basis; with a
+        template template_name, template_digest, overrides_applied.
         Refused: TEMPLATE_NOT_FOUND, TEMPLATE_WEAKENED, PLAN_INVALID, ADAPTER_UNKNOWN.
         """
         given = locals()

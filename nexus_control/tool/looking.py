@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from nexus_control.decision import StateName
+from nexus_control.decision import DecisionState, StateName
 from nexus_control.tool.base import Tools
 from nexus_control.usecases import listing, views
 from nexus_control.usecases.answers import InspectData, RequestsData, StatusData
@@ -35,8 +35,8 @@ class LookingTools(Tools):
 
             print(tools.inspect(request_id).data["rendered"])   # Markdown that begins with a verdict line
 
-        Data: ok, decision, lifecycle, approval, policy, template, will_run, execution, timeline, basis, head; on request
-        events, compiled_router_request, rendered.
+        Data: ok, decision, lifecycle, approval, policy, template, will_run, execution, timeline, basis, head; on
+        request events, compiled_router_request, rendered.
         Refused: DECISION_NOT_FOUND.
         """
         return self._run(partial(views.inspect, router=self._plan_checker), InspectArguments, locals())
@@ -46,7 +46,7 @@ class LookingTools(Tools):
         limit: int = 100,
         offset: int = 0,
         after: str | None = None,
-        state: StateName | None = None,
+        state: StateName | DecisionState | None = None,
         label: str | None = None,
         requester: str | None = None,
         awaiting: str | None = None,
@@ -56,8 +56,8 @@ class LookingTools(Tools):
             page = tools.list_requests(state="pending_approval").data
             more = tools.list_requests(state="pending_approval", after=page["cursor"])
 
-        `awaiting` is an id: pending requests that this person could still approve. Lists verify no signature; `executable`
-        says whether approvals that were given here suffice.
+        `awaiting` is an id: pending requests that this person could still approve. Lists verify no signature;
+        `executable` says whether approvals that were given here suffice.
 
         Data: requests, count, offset, limit, cursor (None on the last page).
         """

@@ -5,8 +5,9 @@ said as something to do: a model with a shell would do it. It is in `details.com
 """
 
 from collections.abc import Sequence
+from typing import NotRequired
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from nexus_control.advice import after_failure
 from nexus_control.blocking import BlockingReasonData

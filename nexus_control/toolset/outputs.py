@@ -3,10 +3,10 @@
 Objects are open: a later version may say more. A key that need not be there is NotRequired.
 """
 
-from typing import Annotated
+from typing import Annotated, NotRequired
 
 from pydantic import Field
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from nexus_control.import_ import ImportData
 from nexus_control.usecases.answers import (

@@ -8,10 +8,10 @@ them, and the command line reads them. A key that is not always there is NotRequ
 digits, unless a comment says bare; instants are ISO-8601 in UTC.
 """
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
 from pydantic import Field
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from nexus_control.blocking import BlockingReasonData
 from nexus_control.decision import StateName

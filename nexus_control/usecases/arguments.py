@@ -6,7 +6,7 @@ rule but never repeats the value, which may be a secret. Limits are in character
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, cast, get_args
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 from pydantic import (
     AfterValidator,
@@ -15,7 +15,8 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    model_validator,
+    ValidationInfo,
+    field_validator,
 )
 
 from nexus_control.canonical_json import require_canonical_domain
@@ -243,13 +244,14 @@ class VerdictArguments(ShownArguments):
     """What an approver says of a request; `statement` and `signature` come together, and make it a signed one."""
 
     statement: Signed | None = None
-    signature: Signed | None = None
+    signature: Annotated[Signed | None, Field(validate_default=True)] = None
 
-    @model_validator(mode="after")
-    def _has_both(self) -> Self:
-        if (self.statement is None) != (self.signature is None):
-            raise ValueError("must hold statement and signature together, or neither")
-        return self
+    @field_validator("signature")
+    @classmethod
+    def _comes_with_its_statement(cls, signature: str | None, info: ValidationInfo) -> str | None:
+        if "statement" in info.data and (info.data["statement"] is None) != (signature is None):
+            raise ValueError("and statement come together: give both, or neither")
+        return signature
 
     @property
     def signed(self) -> SignedStatement | None:
