@@ -1,4 +1,4 @@
-"""The form of a SQLite store: its tables, indexes and triggers, held against those that a version makes; and whether
+"""The form of a SQLite store: its tables, indexes and triggers, held against those that a new store has; and whether
 each index leads to the rows of its table, as SQLite checks it.
 
 An object is known by its name; its type, its table and the text that made it must be the same. The indexes that SQLite
