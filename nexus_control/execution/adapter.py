@@ -30,7 +30,7 @@ class StepError(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepOutcome:
+class StepResult:
     """How a call ended. `unknown`: it was cut off, so it may or may not have had its effect.
 
     `output` is inside the canonical domain; an error code and message are there exactly when the status is not ok.
@@ -67,7 +67,7 @@ class Adapter(Protocol):
 
     def describe(self, call: Call, *, dry_run: bool) -> CallDescription: ...
 
-    def execute(self, call: Call, *, dry_run: bool) -> StepOutcome: ...
+    def execute(self, call: Call, *, dry_run: bool) -> StepResult: ...
 
 
 @runtime_checkable

@@ -41,11 +41,6 @@ def heeding(stop: Stop) -> Generator[None]:
         _heeded.reset(token)
 
 
-def heeded_stop() -> Stop | None:
-    """The order that may come to what runs in this context."""
-    return _heeded.get()
-
-
 def stop_ordered() -> str | None:
     """Why what runs in this context is to stop, if it is."""
     stop = _heeded.get()

@@ -144,5 +144,5 @@ def test_the_database_itself_refuses_values_of_other_types_without_strict_tables
     with contextlib.closing(sqlite3.connect(path)) as connection:
         made = connection.execute("SELECT sql FROM sqlite_master WHERE type = 'table'").fetchall()
         assert not any("STRICT" in sql for (sql,) in made)
-        with pytest.raises(sqlite3.IntegrityError, match="CHECK|NOT NULL"):
+        with pytest.raises(sqlite3.IntegrityError, match=r"CHECK|NOT NULL"):
             connection.execute(f"INSERT INTO {row}")
