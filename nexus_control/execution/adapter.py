@@ -49,7 +49,7 @@ class Adapter(Protocol):
 
     `declaration` is everything that decides what a call does, inside the canonical domain. `problem_with` is pure:
     why a call cannot be made (it begins with the field: "method ...", "args.service ..."), or None. `describe` and
-    `execute` are given only calls without a problem: what the one says is what the other runs. A dry run has no effect.
+    `execute` are given only calls without a problem: `describe` says what `execute` runs. A dry run has no effect.
     """
 
     @property

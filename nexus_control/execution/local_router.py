@@ -246,7 +246,7 @@ class LocalRouter:
 
 @contextmanager
 def _recording() -> Generator[None]:
-    """What keeps the run log from being written keeps a run from beginning: ROUTER_NOT_READY."""
+    """A run log that cannot be written is ROUTER_NOT_READY: no run begins without its record."""
     try:
         yield
     except NexusControlError as fault:

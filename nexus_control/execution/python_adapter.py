@@ -2,10 +2,10 @@
 
     PythonAdapter("billing", {"refund": refund}, harmless=[InsufficientFunds])
 
-A step's arguments are the callable's keyword arguments. What it returns is the output's `result`, as it is inside the
-canonical domain and spelled (see `spelling`) outside. An `async def` function runs to its end in a loop of its own, in
-a thread of its own where the caller's has one. What it returns and leaves to somebody
-else to run, such as a generator, an awaitable or a function, makes its step a failed one.
+A step's arguments are the callable's keyword arguments. What it returns becomes the output's `result`: as it is inside
+the canonical domain, else spelled (see `spelling`). An `async def` function runs to its end in an event loop of
+its own; where the caller's thread already runs a loop, in a thread of its own. A step that returns work for somebody
+else to run, such as a generator, an awaitable or a function, has failed.
 
 An exception is a failed step, whose effect is unknown; of a type that is registered as `harmless` it says that nothing
 was done. One that leaves the outcome unknown (`router.leaves_outcome_unknown`: timeouts, lost connections) makes the

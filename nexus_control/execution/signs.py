@@ -17,9 +17,10 @@ The effect of a failed run, as far as it is certain:
 
     of a step   its own `effect` where it names one (none, done or unknown); none where it was simulated, or skipped and
                 shows no sign of failure; unknown where it failed or may go on; else done
-    of a run    its own `effect` and those of its steps: unknown if any is, else done if any is, else none. Without any
-                of these it is none where an `error`, a list of no steps and a count of 0 say so, else unknown. Nothing
-                is none that counts more steps than it lists, or outputs that were applied
+    of a run    its own `effect` and those of its steps: unknown if any is, else done if any is, else none. An
+                answer without any of these has effect none if it has an `error`, an empty list of steps and a count of
+                0; else unknown. An answer that counts more steps than it lists, or outputs that were applied, is never
+                none
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,7 +1,7 @@
 """An order to stop, which reaches runs in other threads.
 
-Whoever must end the process before its runs are over orders them to stop. A program under a supervisor is killed, and
-no further step is begun. A Python function, and a router of somebody else, cannot be stopped: they go on until the
+A server that must end before its runs are over orders them to stop. A program under a supervisor is killed, and no
+further step is begun. A Python function, and a router of somebody else, cannot be stopped: they go on until the
 process ends.
 
     stop = Stop()

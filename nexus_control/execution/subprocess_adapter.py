@@ -12,7 +12,7 @@ A step that exits with another code failed. One that was cut off, by its time li
 
 Of what a program prints the first `max_output_bytes` are kept, and it goes on. An output that was cut has
 `"truncated": true`; an answer of `call` that was cut is no JSON, so that its step failed. Where processes were left
-behind, and ended with the program, the output has their number as `left_behind`. A `note` says either in words.
+behind, and ended with the program, the output has their number as `left_behind`. A `note` says both in words.
 """
 
 import os
@@ -59,7 +59,7 @@ class ProcessSettings:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The whole environment of a program: of our own it sees PATH and LANG."""
+        """The whole environment of a program: PATH and LANG of this process, and `env`."""
         kept = {name: os.environ.get(name) or default for name, default in _KEPT_VARIABLES.items()}
         return {**kept, **self.env}
 
@@ -100,7 +100,7 @@ class ProcessSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArgvTool:
-    """What a method runs, and what a dry run of it runs. Raises ValueError for placeholders of a dry run alone."""
+    """What a method runs, and its dry run. Raises ValueError for a placeholder that only `dry_run_argv` has."""
 
     argv: ArgvTemplate
     dry_run_argv: ArgvTemplate | None = None

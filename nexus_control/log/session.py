@@ -49,8 +49,8 @@ MAX_RECENT = 256
 
 
 class Recent:
-    """What the last rows decoded to. A decision is a function of its row and of entries that never change, so one is
-    used again exactly while the stored row is still the same, whoever writes it.
+    """What the last rows decoded to. A decision is a function of its row and of entries that never change, so a
+    decoded one is reused as long as the stored row is the same, whichever process writes it.
     """
 
     def __init__(self) -> None:

@@ -44,9 +44,9 @@ class Gate:
 class Turn:
     """One thread's transaction, from before it begins until it has ended.
 
-    The exception of a signal may come between any two lines, also before a transaction is left. Nobody else keeps a
-    turn alive: one that was not left is known by its death, and one that was left half by `is_over`, which is said
-    first.
+    The exception of a signal may come between any two lines, also before a transaction is left. The registry holds a
+    turn weakly: the turn of a transaction that was never left is dead, and one that was interrupted while it was left
+    has `is_over`, which is set first.
     """
 
     __slots__ = ("__weakref__", "is_over", "reference", "thread")
@@ -126,7 +126,7 @@ class Usage:
             self._release_if_over()
 
     def abandon(self) -> None:
-        """Close without waiting: nobody has the store any more, or the interpreter ends."""
+        """Close without waiting: the last reference to the store is gone, or the interpreter ends."""
         with self._gate.lock:
             self._is_closed = True
             if not self.in_transaction:
