@@ -6,12 +6,12 @@ one atomic write. `verify_digest=False` leaves out digests and header, `replay_a
 events; either leaves out whether events and times can be. Both are for forensics, and what they bring in is never
 executed here.
 
-A decision that is here is only touched on its owner's word: `overwrite`, in Python or on the command line. It must
-extend the stored history, unless a rollback is allowed; even then a run that was had here is not forgotten. The very
-history that is stored changes nothing. Whoever does not speak for the owner, as an agent over MCP, can only bring in
-what is not here, and only checked whole.
+Only the store's owner can replace a decision that is here: `overwrite`, in Python or on the command line. The bundle
+must extend the stored history, unless a rollback is allowed; a run that the replaced history had is remembered even
+then. A bundle of the very history that is stored changes nothing. An agent over MCP does not speak for the owner: it
+can only import decisions that are not here, with every check.
 
-An imported approval is evidence, not authority, whoever brings it in.
+An imported approval is evidence, not authority, also when the owner imports it.
 """
 
 from collections.abc import Mapping, Sequence

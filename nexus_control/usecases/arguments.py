@@ -22,6 +22,7 @@ from pydantic import (
 from nexus_control.canonical_json import require_canonical_domain
 from nexus_control.decision import StateName
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.plan import MAX_PLAN_BYTES
 from nexus_control.integrity import is_bare, is_prefixed
 from nexus_control.log.projection import ConflictMode
 from nexus_control.values.actors import Actor, id_problem, new_id_problem, require_new_actor
@@ -30,7 +31,6 @@ from nexus_control.values.payloads import Assurance, Mode, SignedStatement
 
 MAX_GOAL = 4096
 MAX_REMARK = 4096
-MAX_PLAN_BYTES = 256 * 1024
 MAX_LABELS = 32
 MAX_LABEL = 64
 MAX_APPROVERS = 64
