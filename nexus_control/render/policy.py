@@ -1,12 +1,10 @@
 """A policy, the template that it was made from, and what was overridden: the same words wherever somebody decides."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias, cast
+from collections.abc import Iterator
+from typing import cast
 
-from nexus_control.render.text import bullet, listed
+from nexus_control.render.text import View, bullet, listed
 from nexus_control.values.payloads import POLICY_FIELDS
-
-View: TypeAlias = Mapping[str, Any]
 
 _NAMES = {
     "min_approvals": "Approvals",
