@@ -2,7 +2,7 @@
 
 PYTHON ?= python
 
-.PHONY: check static test joints format schemas
+.PHONY: check static test joints format schemas reference
 
 check: static test
 
@@ -25,3 +25,7 @@ format:
 
 schemas:
 	$(PYTHON) -m nexus_control.toolset schemas
+
+# The generated parts of docs/reference.
+reference:
+	$(PYTHON) -m tests.support.reference
