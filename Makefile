@@ -2,7 +2,7 @@
 
 PYTHON ?= python
 
-.PHONY: check static test joints format schemas reference
+.PHONY: check static test joints format schemas
 
 check: static test
 
@@ -26,6 +26,7 @@ format:
 schemas:
 	$(PYTHON) -m nexus_control.toolset schemas
 
+.PHONY: reference
 # The generated parts of docs/reference.
 reference:
 	$(PYTHON) -m tests.support.reference

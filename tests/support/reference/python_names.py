@@ -92,11 +92,15 @@ def _signature(name: str, function: Callable[..., object], bound: bool = False) 
     words: list[str] = []
     for place, parameter in enumerate(given):
         before = given[place - 1] if place else None
-        if parameter.kind is parameter.KEYWORD_ONLY and (before is None or before.kind is not parameter.KEYWORD_ONLY):
+        if parameter.kind is parameter.KEYWORD_ONLY and (
+            before is None or before.kind is not parameter.KEYWORD_ONLY
+        ):
             if before is None or before.kind is not parameter.VAR_POSITIONAL:
                 words.append("*")
         words.append(_parameter(parameter))
-    returns = "" if inspect.isclass(function) or hints.returns in _NOTHING else f" -> {type_text(hints.returns)}"
+    returns = (
+        "" if inspect.isclass(function) or hints.returns in _NOTHING else f" -> {type_text(hints.returns)}"
+    )
     line = f"{name}({', '.join(words)}){returns}"
     if len(line) <= _WIDTH:
         return line
@@ -156,7 +160,10 @@ def _keys(function: Callable[..., object]) -> Iterator[str]:
             yield table(
                 ["key", "type"],
                 [
-                    (code(key), code(type_text(hint)) + (", may be missing" * (key in each.__optional_keys__)))
+                    (
+                        code(key),
+                        code(type_text(hint)) + (", may be missing" * (key in each.__optional_keys__)),
+                    )
                     for key, hint in typing.get_type_hints(each).items()
                 ],
             )

@@ -32,10 +32,7 @@ def events() -> str:
     """The table that readers of a log need: `?` marks what is left out at its default."""
     return table(
         ["event", "payload"],
-        [
-            (code(each), ", ".join(_name(field) for field in _fields(PAYLOADS[each])))
-            for each in EventType
-        ],
+        [(code(each), ", ".join(_name(field) for field in _fields(PAYLOADS[each]))) for each in EventType],
     )
 
 

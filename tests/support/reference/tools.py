@@ -31,7 +31,11 @@ def _section(tool: Tool) -> str:
             table(
                 ["argument", "type", "meaning"],
                 [
-                    (code(name), _type(schema) + (", required" * (name in taken.get("required", ()))), _meaning(schema))
+                    (
+                        code(name),
+                        _type(schema) + (", required" * (name in taken.get("required", ()))),
+                        _meaning(schema),
+                    )
                     for name, schema in taken["properties"].items()
                 ],
             ),
