@@ -35,7 +35,7 @@ class Difference(Enum):
     DEPTH = "more than eight authorities between the signer and the root", False
     COMMON_NAME = "a common name that looks like a DNS name outside of the constraints", True
     SECOND_WAY = "a second way to a root, where the first leads to one that is not trusted", True
-    PINNED = "a trusted certificate that is no root", True
+    PINNED = "a trusted certificate that is not a root", True
 
 
 Verdict: TypeAlias = Literal["taken", "refused"] | Difference

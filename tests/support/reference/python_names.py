@@ -24,7 +24,7 @@ def public_names() -> str:
 def _section(name: str, value: object) -> str:
     parts = [f"### {name}"]
     if isinstance(value, type):
-        parts += _class(value)
+        parts += _class(cast("type[Any]", value))
     elif callable(value):
         parts += [_block(_signature(name, value)), _doc(value), *_keys(value)]
     else:
@@ -32,10 +32,10 @@ def _section(name: str, value: object) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _class(value: type) -> Iterator[str]:
+def _class(value: type[Any]) -> Iterator[str]:
     if issubclass(value, enum.Enum):
         yield _doc(value)
-        yield f"Members: {', '.join(code(member.name) for member in value)}."
+        yield f"Members: {', '.join(code(name) for name in value.__members__)}."
         return
     if getattr(value, "_is_protocol", False) or value.__init__ is object.__init__:
         yield _doc(value)
@@ -57,7 +57,7 @@ def _method(name: str, member: Any) -> Iterator[str]:
     yield from _keys(function)
 
 
-def _members(value: type) -> Iterator[tuple[str, object]]:
+def _members(value: type[Any]) -> Iterator[tuple[str, object]]:
     """The public methods and properties of a class and of its bases here, each once, in the order of the code."""
     seen: set[str] = set()
     for each in value.__mro__:
@@ -90,13 +90,11 @@ def _signature(name: str, function: Callable[..., object], bound: bool = False) 
     hints = _hints(function)
     given = list(hints.signature.parameters.values())[1 if bound else 0 :]
     words: list[str] = []
-    for place, parameter in enumerate(given):
-        before = given[place - 1] if place else None
-        if parameter.kind is parameter.KEYWORD_ONLY and (
-            before is None or before.kind is not parameter.KEYWORD_ONLY
-        ):
-            if before is None or before.kind is not parameter.VAR_POSITIONAL:
-                words.append("*")
+    starred = False  # whether what follows is by keyword only
+    for parameter in given:
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            words.append("*")
+        starred = starred or parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
         words.append(_parameter(parameter))
     returns = (
         "" if inspect.isclass(function) or hints.returns in _NOTHING else f" -> {type_text(hints.returns)}"

@@ -57,6 +57,4 @@ def _type(schema: dict[str, Any]) -> str:
     if "const" in schema:
         return code(f'"{schema["const"]}"')
     kind = schema.get("type", "any")
-    if isinstance(kind, list):
-        return " or ".join(kind)
     return f"array of {_type(schema.get('items', {}))}" if kind == "array" else str(kind)
