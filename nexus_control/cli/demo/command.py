@@ -105,4 +105,4 @@ def _close(screen: Screen, kept: Path | None) -> None:
         known = {"--package-key": kept / PACKAGE_KEY, "--log-key": (kept / LOG_KEY).read_text().strip()}
         options = {"--require": "L3", **known}
         screen.verbatim(shell_line(command("verify", argument=kept / PACKAGE, options=options)))
-    screen.prose("Your own adapter in ten minutes: QUICKSTART.md. What is guaranteed: ARCHITECTURE.md.")
+    screen.prose("Your own adapter in five minutes: QUICKSTART.md. What is guaranteed: ARCHITECTURE.md.")
