@@ -30,7 +30,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, Self
 
 from nexus_control.artifact import PREFIXED_DIGEST, ArtifactMeta, Part, Provenance
-from nexus_control.bundle import DecisionBundle, compute_bundle_digest
+from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, parse_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed
@@ -96,6 +96,10 @@ class PackageBinding(PackagePart):
     router_digest: str = check(is_prefixed, PREFIXED_DIGEST)
     control_router_link_digest: str = check(is_prefixed, PREFIXED_DIGEST)
 
+    def sealed_by(self, package_version: str) -> str:
+        """The prefixed binding digest of these values."""
+        return prefixed(compute_binding_digest(package_version, **self.to_dict()))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageIntegrity(PackagePart):
@@ -144,7 +148,7 @@ class AuditPackage(PackagePart):
             router_digest=router.digest,
             control_router_link_digest=link_digest,
         )
-        digest = compute_binding_digest(**binding.to_dict())
+        digest = binding.sealed_by(PACKAGE_VERSION)
         return cls(
             package_version=PACKAGE_VERSION,
             control_bundle=control_bundle,
@@ -175,21 +179,22 @@ class AuditPackage(PackagePart):
 
 
 def compute_binding_digest(
-    control_digest: str,
-    router_digest: str,
-    control_router_link_digest: str,
-    package_version: str = PACKAGE_VERSION,
+    package_version: str, control_digest: str, router_digest: str, control_router_link_digest: str
 ) -> str:
-    """The prefixed digest that binds three prefixed digests."""
-    return prefixed(
-        json_digest(
-            {
-                "package_version": package_version,
-                "control_digest": control_digest,
-                "router_digest": router_digest,
-                "control_router_link_digest": control_router_link_digest,
-            }
-        )
+    """The digest that binds three *prefixed* digests, bare hex.
+
+        compute_binding_digest("0.6", binding.control_digest, binding.router_digest,
+                               binding.control_router_link_digest)
+
+    A package declares the same digest with `sha256:` before it, as `integrity.binding_digest`.
+    """
+    return json_digest(
+        {
+            "package_version": package_version,
+            "control_digest": control_digest,
+            "router_digest": router_digest,
+            "control_router_link_digest": control_router_link_digest,
+        }
     )
 
 
@@ -290,9 +295,9 @@ def verify_audit_package(package: AuditPackage | Mapping[str, object] | str | by
 def _checks(package: AuditPackage) -> Iterator[VerificationCheck]:
     bundle, binding = package.control_bundle, package.binding
     declared = bundle.integrity.canonical_digest
-    sealed = compute_binding_digest(**binding.to_dict(), package_version=package.package_version)
+    sealed = binding.sealed_by(package.package_version)
     yield _compare("binding_digest", package.integrity.binding_digest, sealed)
-    yield _compare("control_bundle_digest", declared, compute_bundle_digest(bundle))
+    yield _compare("control_bundle_digest", declared, bundle.content_digest())
     yield _compare("binding_control_match", binding.control_digest, declared)
     yield _router_match(package)
     yield _compare(

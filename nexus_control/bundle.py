@@ -199,7 +199,7 @@ class DecisionBundle(Part):
             provenance=Provenance(records=()),
             meta=ArtifactMeta.at(exported_at),
         )
-        digest = compute_bundle_digest(draft)
+        digest = draft.content_digest()
         return replace(
             draft,
             integrity=BundleIntegrity(alg="sha256", canonical_digest=digest),
@@ -208,19 +208,60 @@ class DecisionBundle(Part):
             ),
         )
 
+    def content_digest(self) -> str:
+        """The prefixed canonical digest of the content, recomputed: `integrity` declares it, and may be wrong."""
+        return prefixed(
+            compute_bundle_digest(
+                bundle_version=self.bundle_version,
+                decision=self.decision,
+                events=self.events,
+                template_snapshot=self.template_snapshot,
+                router_link=self.router_link,
+            )
+        )
+
     def to_dict(self) -> dict[str, Any]:
         return {
-            **_content(self),
+            "bundle_version": self.bundle_version,
+            "decision": self.decision.to_dict(),
+            "events": [event.to_dict() for event in self.events],
+            "template_snapshot": self.template_snapshot.to_dict(),
+            "router_link": self.router_link.to_dict(),
             "integrity": self.integrity.to_dict(),
             "provenance": self.provenance.to_dict(),
             "meta": self.meta.to_dict(),
         }
 
 
-def compute_bundle_digest(bundle: DecisionBundle | Mapping[str, object]) -> str:
-    """The prefixed canonical digest of the bundle's content, whatever digest the bundle declares."""
-    whole = bundle if isinstance(bundle, DecisionBundle) else DecisionBundle.from_dict(dict(bundle))
-    return prefixed(json_digest(_content(whole)))
+def compute_bundle_digest(
+    *,
+    bundle_version: str,
+    decision: BundleDecision | Mapping[str, object],
+    events: Sequence[BundleEvent | Mapping[str, object]],
+    template_snapshot: BundleTemplateSnapshot | Mapping[str, object],
+    router_link: BundleRouterLink | Mapping[str, object],
+) -> str:
+    """The canonical digest of a bundle's content, bare hex.
+
+        compute_bundle_digest(bundle_version=b.bundle_version, decision=b.decision, events=b.events,
+                              template_snapshot=b.template_snapshot, router_link=b.router_link)
+
+    A part is an object of this module or its JSON object, which is hashed as it is. A bundle declares the same digest
+    with `sha256:` before it, as `integrity.canonical_digest`. Raises JSON_INVALID for what has no canonical JSON.
+    """
+    return json_digest(
+        {
+            "bundle_version": bundle_version,
+            "decision": _json(decision),
+            "events": [_json(event) for event in events],
+            "template_snapshot": _json(template_snapshot),
+            "router_link": _json(router_link),
+        }
+    )
+
+
+def _json(part: Part | Mapping[str, object]) -> Mapping[str, object]:
+    return part.to_dict() if isinstance(part, Part) else part
 
 
 def compute_link_digest(decision_id: str, run_id: str, request_hex: str, result_hex: str) -> str:
@@ -240,13 +281,3 @@ def compute_link_digest(decision_id: str, run_id: str, request_hex: str, result_
 def validate_bundle_schema(data: object) -> list[str]:
     """Everything that keeps `data` from being a bundle 0.5; empty when `DecisionBundle.from_dict` accepts it."""
     return DecisionBundle.schema_problems(data)
-
-
-def _content(bundle: DecisionBundle) -> dict[str, Any]:
-    return {
-        "bundle_version": bundle.bundle_version,
-        "decision": bundle.decision.to_dict(),
-        "events": [event.to_dict() for event in bundle.events],
-        "template_snapshot": bundle.template_snapshot.to_dict(),
-        "router_link": bundle.router_link.to_dict(),
-    }

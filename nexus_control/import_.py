@@ -19,11 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast, get_args
 
-from nexus_control.bundle import (
-    BundleEvent,
-    DecisionBundle,
-    compute_bundle_digest,
-)
+from nexus_control.bundle import BundleEvent, DecisionBundle
 from nexus_control.bundle_parts import header_of
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, parse_json
 from nexus_control.decision import Decision, require_replayable
@@ -51,6 +47,23 @@ class ImportResult:
     error_code: str | None = None
     error_message: str | None = None
     details: dict[str, Any] | None = None
+
+    @property
+    def digest_verified(self) -> bool:
+        """Whether the digests and the header were checked."""
+        return bool(self.data.get("digest_verified"))
+
+    @property
+    def new_decision_id(self) -> str | None:
+        """The id under which a copy was stored (`conflict_mode="new_decision_id"`), else None."""
+        imported = self.data.get("imported", {})
+        new_id: str | None = imported.get("decision_id")
+        return None if new_id == imported.get("source_decision_id") else new_id
+
+    @property
+    def replay(self) -> dict[str, Any] | None:
+        """`{"state": ...}` of the replayed history; None for a failure, or with `replay_after_import=False`."""
+        return self.data.get("replay")
 
 
 def import_bundle(
@@ -176,7 +189,7 @@ def _parse(bundle: DecisionBundle | Mapping[str, object] | str | bytes) -> Decis
 
 
 def _require_digests(bundle: DecisionBundle) -> None:
-    if not same_digest(compute_bundle_digest(bundle), bundle.integrity.canonical_digest):
+    if not same_digest(bundle.content_digest(), bundle.integrity.canonical_digest):
         raise NexusControlError(
             ErrorCode.INTEGRITY_MISMATCH, "The bundle's content does not have the digest that it declares"
         )

@@ -1,8 +1,9 @@
 """Lifecycle: what blocks a decision, how far it is, and what happened - at an instant.
 
-The timeline has one entry an event, labelled with the event's type, and a synthetic entry THRESHOLD_MET (with the
-`seq` of the approval) after each approval that met the quorum. It keeps the last `timeline_limit` entries. Systems
-read `system:<id>`, people by their id alone.
+The timeline has one entry an event, and a synthetic entry of type THRESHOLD_MET, labelled `quorum met`, after each
+approval that met the quorum (with that approval's `seq`). `event_type` is the constant to decide by, `label` is its
+word for people. It keeps the last `timeline_limit` entries, or all when that is None. Systems read `system:<id>`,
+people by their id alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,6 +35,9 @@ class LifecycleEntry:
     event_type: str
     seq: int
 
+    def to_dict(self) -> dict[str, Any]:
+        return encode(self)
+
 
 @dataclass(frozen=True, slots=True)
 class LifecycleProgress:
@@ -44,6 +48,10 @@ class LifecycleProgress:
     ready_to_execute: bool
     has_executed: bool
     execution_outcome: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, and `approvals` as "current/required"."""
+        return {"approvals": f"{self.approvals_current}/{self.approvals_required}", **encode(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +71,8 @@ class Lifecycle:
             "state": str(self.state),
             "is_blocked": self.is_blocked,
             "blocking_reasons": [reason.to_dict() for reason in self.blocking_reasons],
-            "progress": encode(self.progress),
-            "timeline": [encode(entry) for entry in self.timeline],
+            "progress": self.progress.to_dict(),
+            "timeline": [entry.to_dict() for entry in self.timeline],
             "timeline_total": self.timeline_total,
             "timeline_truncated": self.timeline_truncated,
         }
@@ -75,7 +83,7 @@ def compute_lifecycle(
     events: Sequence[StoredEvent] | None = None,
     policy: Policy | None = None,
     *,
-    timeline_limit: int = DEFAULT_TIMELINE_LIMIT,
+    timeline_limit: int | None = DEFAULT_TIMELINE_LIMIT,
     at: datetime | None = None,
     authority: Authority = None,
 ) -> Lifecycle:
@@ -84,7 +92,7 @@ def compute_lifecycle(
     judged = Decision(_with_policy(decision.facts, policy), decision.events, at)
     reasons = blocking_reasons(judged.facts, at, authority)
     timeline = compute_timeline(judged, events)
-    kept = timeline[max(0, len(timeline) - timeline_limit) :]
+    kept = _last(timeline, timeline_limit)
     return Lifecycle(
         state=state_at(judged.facts, at, authority),
         is_blocked=bool(reasons),
@@ -119,7 +127,7 @@ def compute_progress(
 
 
 def compute_timeline(
-    decision: Decision, events: Sequence[StoredEvent] | None = None
+    decision: Decision, events: Sequence[StoredEvent] | None = None, *, timeline_limit: int | None = None
 ) -> tuple[LifecycleEntry, ...]:
     """Everything that happened, oldest first."""
     entries: list[LifecycleEntry] = []
@@ -129,7 +137,11 @@ def compute_timeline(
         entries.append(_entry(event))
         if event.event_type is EventType.APPROVAL_GRANTED and _meets_quorum(before, facts, event.instant):
             entries.append(_threshold(facts, event))
-    return tuple(entries)
+    return _last(tuple(entries), timeline_limit)
+
+
+def _last(entries: tuple[LifecycleEntry, ...], limit: int | None) -> tuple[LifecycleEntry, ...]:
+    return entries if limit is None else entries[max(0, len(entries) - limit) :]
 
 
 def _meets_quorum(before: Facts, after: Facts, at: datetime) -> bool:
@@ -141,11 +153,11 @@ def _with_policy(facts: Facts, policy: Policy | None) -> Facts:
 
 
 def _entry(event: StoredEvent) -> LifecycleEntry:
-    category, summarize = _SUMMARIES[event.event_type]
+    category, label, summarize = _SUMMARIES[event.event_type]
     return LifecycleEntry(
         ts=event.ts,
         category=category,
-        label=str(event.event_type),
+        label=label,
         summary=summarize(display_name(event.actor), event.content),
         actor=display_name(event.actor),
         event_type=str(event.event_type),
@@ -158,7 +170,7 @@ def _threshold(facts: Facts, event: StoredEvent) -> LifecycleEntry:
     return LifecycleEntry(
         ts=event.ts,
         category="approval",
-        label=THRESHOLD_MET,
+        label="quorum met",
         summary=f"Quorum met: {required} of {required} approvals",
         actor="system:nexus-control",
         event_type=THRESHOLD_MET,
@@ -187,44 +199,64 @@ def _because(reason: str | None) -> str:
     return f": {reason}" if reason else ""
 
 
-_SUMMARIES: dict[EventType, tuple[str, Callable[[str, Any], str]]] = {
-    EventType.DECISION_CREATED: ("decision", lambda who, p: f"{who} requested {p.requested_mode}: {p.goal}"),
+_SUMMARIES: dict[EventType, tuple[str, str, Callable[[str, Any], str]]] = {
+    EventType.DECISION_CREATED: (
+        "decision",
+        "created",
+        lambda who, p: f"{who} requested {p.requested_mode}: {p.goal}",
+    ),
     EventType.POLICY_ATTACHED: (
+        "policy",
         "policy",
         lambda _, p: f"Policy attached: {p.min_approvals} approval(s), modes {', '.join(p.allowed_modes)}",
     ),
-    EventType.APPROVAL_GRANTED: ("approval", lambda who, p: f"{who} approved{_because(p.comment)}"),
+    EventType.APPROVAL_GRANTED: (
+        "approval",
+        "approved",
+        lambda who, p: f"{who} approved{_because(p.comment)}",
+    ),
     EventType.APPROVAL_REVOKED: (
         "approval",
+        "revoked",
         lambda who, p: f"{who} revoked their approval{_because(p.reason)}",
     ),
-    EventType.APPROVAL_DENIED: ("approval", lambda who, p: f"{who} denied{_because(p.reason)}"),
+    EventType.APPROVAL_DENIED: ("approval", "denied", lambda who, p: f"{who} denied{_because(p.reason)}"),
     EventType.DECISION_WITHDRAWN: (
         "decision",
+        "withdrawn",
         lambda who, p: f"{who} withdrew the request{_because(p.reason)}",
     ),
     EventType.EXECUTION_REQUESTED: (
         "execution",
+        "requested",
         lambda who, p: f"{who} requested {'a dry run' if p.dry_run else 'execution'} by {p.adapter_id}",
     ),
-    EventType.EXECUTION_STARTED: ("execution", lambda _who, _payload: "Handed to the router"),
+    EventType.EXECUTION_STARTED: ("execution", "started", lambda _who, _payload: "Handed to the router"),
     EventType.EXECUTION_COMPLETED: (
         "execution",
+        "completed",
         lambda _, p: f"Run {p.run_id} completed, {p.steps_executed} step(s)",
     ),
     EventType.EXECUTION_FAILED: (
         "execution",
+        "failed",
         lambda _, p: (
             f"Failed ({effect_words(p.effect or 'unknown')}): {p.error_code}{_because(p.error_message)}"
         ),
     ),
     EventType.EXECUTION_OUTCOME_UNKNOWN: (
         "execution",
+        "outcome unknown",
         lambda _, p: f"Outcome unknown: {p.reason}{_because(p.detail)}",
     ),
     EventType.EXECUTION_RECONCILED: (
         "execution",
+        "reconciled",
         lambda who, p: f"{who} settled it as {p.outcome}{_because(p.evidence)}",
     ),
-    EventType.TEMPLATE_CREATED: ("template", lambda who, p: f"{who} created template {p.name}"),
+    EventType.TEMPLATE_CREATED: (
+        "template",
+        "template created",
+        lambda who, p: f"{who} created template {p.name}",
+    ),
 }

@@ -1,9 +1,9 @@
 """Policy: what must be true before a decision may be executed. Fixed with the request, never changed."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.values.actors import Actor, fold_id, id_problem
@@ -11,18 +11,41 @@ from nexus_control.values.payloads import ASSURANCES, MODES, POLICY_FIELDS, Assu
 from nexus_control.values.records import always_written, decode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Policy(PolicyFields):
     """`PolicyFields` with the defaults of a request that says nothing. Invalid values raise ValueError."""
 
     min_approvals: int = always_written(1)
     allowed_modes: tuple[Mode, ...] = always_written(("dry_run",))
 
-    def __post_init__(self) -> None:
-        for name in ("allowed_modes", "require_adapter_capabilities", "labels", "approvers"):
-            if isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} must be a list of texts")
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+    def __init__(  # takes any sequence where the field is a tuple
+        self,
+        min_approvals: int = 1,
+        allowed_modes: Sequence[Mode] = ("dry_run",),
+        require_adapter_capabilities: Sequence[str] = (),
+        max_steps: int | None = None,
+        labels: Sequence[str] = (),
+        *,
+        approvers: Sequence[str] = (),
+        allow_requester_approval: bool = True,
+        min_assurance: Assurance | None = None,
+    ) -> None:
+        PolicyFields.__init__(
+            self,
+            min_approvals=min_approvals,
+            allowed_modes=_listed("allowed_modes", allowed_modes),
+            require_adapter_capabilities=_listed(
+                "require_adapter_capabilities", require_adapter_capabilities
+            ),
+            max_steps=max_steps,
+            labels=_listed("labels", labels),
+            approvers=_listed("approvers", approvers),
+            allow_requester_approval=allow_requester_approval,
+            min_assurance=min_assurance,
+        )
+        self._require_valid()
+
+    def _require_valid(self) -> None:
         if type(self.min_approvals) is not int or self.min_approvals < 1:
             raise ValueError("min_approvals must be at least 1")
         if not self.allowed_modes:
@@ -86,11 +109,11 @@ class Policy(PolicyFields):
 class PolicyValidationResult:
     """Whether an execution request satisfies a policy; true when it does."""
 
-    errors: tuple[str, ...] = ()
+    valid: bool
+    errors: Sequence[str] = ()
 
-    @property
-    def valid(self) -> bool:
-        return not self.errors
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "errors", tuple(self.errors))
 
     def __bool__(self) -> bool:
         return self.valid
@@ -107,7 +130,7 @@ def validate_execution_request(
         errors.append(f"Insufficient approvals: {approval_count} of {policy.min_approvals}")
     if missing := missing_capabilities(policy, adapter_capabilities):
         errors.append(f"The adapter is missing required capabilities: {', '.join(missing)}")
-    return PolicyValidationResult(tuple(errors))
+    return PolicyValidationResult(valid=not errors, errors=errors)
 
 
 def missing_capabilities(policy: Policy, present: Iterable[str] | None) -> tuple[str, ...]:
@@ -124,6 +147,15 @@ def require_no_weaker(template: Policy, policy: Policy) -> None:
             f"The template may only be tightened; weaker here: {', '.join(weakened)}",
             {"fields": weakened},
         )
+
+
+_ItemT = TypeVar("_ItemT")
+
+
+def _listed(name: str, values: Sequence[_ItemT]) -> tuple[_ItemT, ...]:
+    if isinstance(values, str):
+        raise ValueError(f"{name} must be a list of texts")
+    return tuple(values)
 
 
 @lru_cache

@@ -4,7 +4,7 @@ The public methods here are the low door: `append_event` checks the envelope, th
 domain, but not the rules of decisions; the use cases do that, in `writing()` sessions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nexus_control.errors import invalid_argument
@@ -14,7 +14,7 @@ from nexus_control.log.projection import Projection
 from nexus_control.policy import Policy
 from nexus_control.template import Overrides, Template
 from nexus_control.values.actors import Actor, id_problem, require_new_actor
-from nexus_control.values.payloads import TemplateCreatedPayload
+from nexus_control.values.payloads import Assurance, Mode, TemplateCreatedPayload
 
 
 class DecisionStore(Ledger):
@@ -81,15 +81,39 @@ class TemplateStore:
         self,
         name: str,
         actor: Actor | Mapping[str, object],
-        policy: Policy | None = None,
+        *,
         description: str = "",
+        min_approvals: int = 1,
+        allowed_modes: Sequence[Mode] = ("dry_run",),
+        require_adapter_capabilities: Sequence[str] = (),
+        max_steps: int | None = None,
+        labels: Sequence[str] = (),
+        approvers: Sequence[str] = (),
+        allow_requester_approval: bool = True,
+        min_assurance: Assurance | None = None,
         overrides: Overrides = "any",
     ) -> Template:
-        """Raises TEMPLATE_ALREADY_EXISTS; a template is never changed."""
+        """A new template; it is never changed.
+
+            tools.template_store.create_template("prod", actor, min_approvals=2, allowed_modes=["apply"])
+
+        The fields are those of `Policy`, which raises ValueError for a wrong value. Raises INVALID_ARGUMENT for a name
+        or an actor that cannot be one, TEMPLATE_ALREADY_EXISTS.
+        """
         if problem := id_problem(name):
             raise invalid_argument("name", problem)
+        policy = Policy(
+            min_approvals,
+            allowed_modes,
+            require_adapter_capabilities,
+            max_steps,
+            labels,
+            approvers=approvers,
+            allow_requester_approval=allow_requester_approval,
+            min_assurance=min_assurance,
+        )
         payload = TemplateCreatedPayload(
-            name=name, description=description, overrides=overrides, **(policy or Policy()).fields()
+            name=name, description=description, overrides=overrides, **policy.fields()
         )
         with self._store.writing() as session:
             return session.create_template(Actor.of(actor), payload)

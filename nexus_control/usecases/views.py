@@ -209,7 +209,7 @@ def _lifecycle(
         progress=replace(lifecycle.progress, ready_to_execute=not reasons),
         timeline=tuple(
             replace(entry, summary=f"{entry.summary}, before the import")
-            if entry.label == THRESHOLD_MET and entry.seq < stored.imported_count
+            if entry.event_type == THRESHOLD_MET and entry.seq < stored.imported_count
             else entry
             for entry in lifecycle.timeline
         ),

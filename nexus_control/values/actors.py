@@ -52,7 +52,7 @@ MARKS_OF_ALL_SCRIPTS = frozenset(
 _REFUSED_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Actor:
     """A human or a system, by id. Raises INVALID_ARGUMENT for an id outside the rule above."""
 
