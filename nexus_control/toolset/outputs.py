@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from nexus_control.blocking import BlockingReason
 from nexus_control.decision import DecisionState
-from nexus_control.lifecycle import LifecycleEntry, LifecycleProgress
+from nexus_control.lifecycle import LifecycleEntry
 from nexus_control.log.projection import ConflictMode
 from nexus_control.template import Overrides
 from nexus_control.usecases.views import Inactive
@@ -174,11 +174,20 @@ class InspectedDecision(DecisionFields):
     event_count: int
 
 
+class ProgressView(BaseModel):
+    approvals: Annotated[str, Field(description="Current and required, as 0/2.")]
+    approvals_current: int
+    approvals_required: int
+    ready_to_execute: bool
+    has_executed: bool
+    execution_outcome: str | None
+
+
 class LifecycleView(BaseModel):
     state: DecisionState
     is_blocked: bool
     blocking_reasons: list[BlockingReason]
-    progress: LifecycleProgress
+    progress: ProgressView
     timeline_total: int
     timeline_truncated: bool
 
