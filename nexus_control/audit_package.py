@@ -109,7 +109,14 @@ class PackageIntegrity(PackagePart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPackage(PackagePart):
-    """A decision and its run, bound."""
+    """A decision and its run, bound: what was allowed, and what ran.
+
+        >>> package = export_audit_package(store, executed_id).package
+        >>> package.binding.control_digest == package.control_bundle.integrity.canonical_digest
+        True
+
+    The head of this module gives the format; `verify_audit_package` and `verify_evidence` check one.
+    """
 
     package_version: str = check(
         lambda version: version == PACKAGE_VERSION, f'"{PACKAGE_VERSION}" (Unsupported package_version)'
@@ -132,6 +139,12 @@ class AuditPackage(PackagePart):
         evidence: Mapping[str, object] | None = None,
     ) -> Self:
         """The package that binds this bundle to this run.
+
+            >>> again = AuditPackage.seal(
+            ...     control_bundle=package.control_bundle, router=package.router, exported_at=decision.as_of
+            ... )
+            >>> again.integrity == package.integrity
+            True
 
         Raises NO_ROUTER_LINK for a bundle without a sealed link, ROUTER_DIGEST_MISMATCH for a run without a digest.
         Whether the run is the one that the decision recorded is the exporter's to check.
@@ -166,6 +179,11 @@ class AuditPackage(PackagePart):
         )
 
     def to_dict(self) -> dict[str, Any]:
+        """The package as JSON.
+
+        >>> package.to_dict()["router"]["mode"]
+        'reference'
+        """
         return {
             "package_version": self.package_version,
             "control_bundle": self.control_bundle.to_dict(),
@@ -183,10 +201,11 @@ def compute_binding_digest(
 ) -> str:
     """The digest that binds three *prefixed* digests, bare hex.
 
-        compute_binding_digest("0.6", binding.control_digest, binding.router_digest,
-                               binding.control_router_link_digest)
+        >>> digest = compute_binding_digest("0.6", **package.binding.to_dict())
+        >>> package.integrity.binding_digest == f"sha256:{digest}"
+        True
 
-    A package declares the same digest with `sha256:` before it, as `integrity.binding_digest`.
+    A package declares the same digest with `sha256:` before it.
     """
     return json_digest(
         {
@@ -231,7 +250,13 @@ class VerificationCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationResult:
-    """The outcome of every check; true only when all of them are."""
+    """The outcome of every check; true only when all of them hold.
+
+        >>> [check.name for check in verify_audit_package(package).checks if not check.ok]
+        []
+
+    A check has `name`, `ok`, `expected`, `actual` and `detail`.
+    """
 
     checks: tuple[VerificationCheck, ...]
 
@@ -243,6 +268,13 @@ class VerificationResult:
         return self.ok
 
     def to_dict(self) -> dict[str, Any]:
+        """The outcome as JSON.
+
+            >>> verify_audit_package(package).to_dict()["passed"]
+            5
+
+        Keys: ok, checks (name, ok, expected, actual, detail), and the numbers passed, failed and total.
+        """
         passed = sum(check.ok for check in self.checks)
         return {
             "ok": self.ok,
@@ -269,7 +301,12 @@ _MAX_DETAIL = 300
 
 
 def verify_audit_package(package: AuditPackage | Mapping[str, object] | str | bytes) -> VerificationResult:
-    """The six checks (five for a run that is only referred to). All run, and a bad package never raises.
+    """Whether a package holds together as it declares: six checks, five for a run that is only referred to.
+
+        >>> verify_audit_package(package).ok
+        True
+
+    Takes an AuditPackage, a mapping or JSON text. All checks run, and a bad package never raises:
 
     1. binding_digest: the digest of the binding's values, recomputed, is `integrity.binding_digest`.
     2. control_bundle_digest: the bundle's canonical digest, recomputed, is the one that it declares.
@@ -278,7 +315,7 @@ def verify_audit_package(package: AuditPackage | Mapping[str, object] | str | by
     5. binding_link_match: the binding names the bundle's link digest.
     6. router_digest (embedded only): the embedded bundle declares the bound digest. It is not recomputed here.
 
-    Of a package that cannot be read nothing is known, so each check fails and says why.
+    When a package cannot be read, each check fails and says why.
     """
     decoded: object = package
     try:

@@ -165,7 +165,14 @@ class BundleIntegrity(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionBundle(Part):
-    """One decision as a document."""
+    """One decision, whole, as a document.
+
+        >>> bundle = export_decision(store, executed_id).bundle
+        >>> bundle.decision.status
+        'COMPLETED'
+
+    The head of this module gives the format.
+    """
 
     bundle_version: str = check(
         lambda version: version == BUNDLE_VERSION, f'"{BUNDLE_VERSION}" (Unsupported bundle_version)'
@@ -188,7 +195,15 @@ class DecisionBundle(Part):
         router_link: BundleRouterLink,
         exported_at: datetime,
     ) -> Self:
-        """The bundle of this content, with its digest, provenance and time of export."""
+        """The bundle of this content, with its digest, its provenance and the time of its export.
+
+        >>> again = DecisionBundle.seal(
+        ...     decision=bundle.decision, events=bundle.events, template_snapshot=bundle.template_snapshot,
+        ...     router_link=bundle.router_link, exported_at=decision.as_of,
+        ... )
+        >>> again.integrity == bundle.integrity
+        True
+        """
         draft = cls(
             bundle_version=BUNDLE_VERSION,
             decision=decision,
@@ -209,7 +224,13 @@ class DecisionBundle(Part):
         )
 
     def content_digest(self) -> str:
-        """The prefixed canonical digest of the content, recomputed: `integrity` declares it, and may be wrong."""
+        """The prefixed canonical digest of the content, recomputed.
+
+            >>> bundle.content_digest() == bundle.integrity.canonical_digest
+            True
+
+        `integrity` only declares it: the two differ for a bundle that was changed after it was sealed.
+        """
         return prefixed(
             compute_bundle_digest(
                 bundle_version=self.bundle_version,
@@ -221,6 +242,11 @@ class DecisionBundle(Part):
         )
 
     def to_dict(self) -> dict[str, Any]:
+        """The bundle as JSON.
+
+        >>> bundle.to_dict()["events"][0]["type"]
+        'DECISION_CREATED'
+        """
         return {
             "bundle_version": self.bundle_version,
             "decision": self.decision.to_dict(),
@@ -243,11 +269,15 @@ def compute_bundle_digest(
 ) -> str:
     """The canonical digest of a bundle's content, bare hex.
 
-        compute_bundle_digest(bundle_version=b.bundle_version, decision=b.decision, events=b.events,
-                              template_snapshot=b.template_snapshot, router_link=b.router_link)
+        >>> digest = compute_bundle_digest(
+        ...     bundle_version="0.5", decision=bundle.decision, events=bundle.events,
+        ...     template_snapshot=bundle.template_snapshot, router_link=bundle.router_link,
+        ... )
+        >>> bundle.integrity.canonical_digest == f"sha256:{digest}"
+        True
 
-    A part is an object of this module or its JSON object, which is hashed as it is. A bundle declares the same digest
-    with `sha256:` before it, as `integrity.canonical_digest`. Raises JSON_INVALID for what has no canonical JSON.
+    A part is an object of this module or its JSON object, which is hashed as it is. Raises JSON_INVALID for what has no
+    canonical JSON.
     """
     return json_digest(
         {
@@ -279,5 +309,11 @@ def compute_link_digest(decision_id: str, run_id: str, request_hex: str, result_
 
 
 def validate_bundle_schema(data: object) -> list[str]:
-    """Everything that keeps `data` from being a bundle 0.5; empty when `DecisionBundle.from_dict` accepts it."""
+    """Everything that keeps a value from being a bundle 0.5.
+
+        >>> validate_bundle_schema({})[1]
+        'Missing required field: decision'
+
+    An empty list when `DecisionBundle.from_dict` accepts it.
+    """
     return DecisionBundle.schema_problems(data)

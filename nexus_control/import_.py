@@ -40,7 +40,9 @@ from nexus_control.values.results import fault_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportResult:
-    """What was imported, or why nothing was."""
+    """What was imported; or, when `success` is false, `error_code`, `error_message` and `details`. `data` is that of
+    the `import_bundle` tool.
+    """
 
     success: bool
     data: dict[str, Any]
@@ -76,7 +78,17 @@ def import_bundle(
     allow_rollback: bool = False,
     actor: Actor | Mapping[str, object] | None = None,
 ) -> ImportResult:
-    """Import one bundle, on behalf of `actor`. `data` is that of the `import_bundle` tool."""
+    """Import one bundle, on behalf of `actor`.
+
+        >>> result = import_bundle(store, bundle, conflict_mode="new_decision_id", actor=alice)
+        >>> result.new_decision_id, result.digest_verified, result.replay
+        ('...', True, {'state': 'completed'})
+
+    The bundle is an object, a mapping or JSON text. `conflict_mode` is reject_on_conflict, new_decision_id or
+    overwrite. Without `verify_digest` or `replay_after_import` checks are left out, and what comes in is never executed
+    here. Never raises: `error_code` is CONFLICT_MODE_INVALID, BUNDLE_INVALID_SCHEMA, INTEGRITY_MISMATCH,
+    REPLAY_INVALID, DECISION_EXISTS, ROLLBACK_REFUSED, INVALID_STATE or INVALID_ARGUMENT, and then nothing was changed.
+    """
     outcome = fault_of(
         lambda: import_checked(
             store,

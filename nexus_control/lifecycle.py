@@ -25,7 +25,15 @@ THRESHOLD_MET = "THRESHOLD_MET"
 
 @dataclass(frozen=True, slots=True)
 class LifecycleEntry:
-    """One line of the timeline."""
+    """One line of the timeline.
+
+        >>> entry = compute_timeline(decision)[-1]
+        >>> entry.label, entry.summary
+        ('approved', 'alice approved')
+
+    `ts` is the event's, as written. `event_type` is the constant to decide by, `label` its word for people. `category`
+    is decision, policy, approval, execution or template. `actor` is a person's id, or `system:<id>`.
+    """
 
     ts: str
     category: str
@@ -36,12 +44,24 @@ class LifecycleEntry:
     seq: int
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON.
+
+        >>> compute_timeline(decision)[0].to_dict()["event_type"]
+        'DECISION_CREATED'
+        """
         return encode(self)
 
 
 @dataclass(frozen=True, slots=True)
 class LifecycleProgress:
-    """How far a decision is. `execution_outcome` is that of the last execution that is not a rehearsal."""
+    """How far a decision is.
+
+        >>> progress = compute_progress(decision)
+        >>> progress.approvals_current, progress.approvals_required, progress.ready_to_execute
+        (1, 2, False)
+
+    `execution_outcome` is that of the last execution that is not a rehearsal: running, completed, failed or unknown.
+    """
 
     approvals_current: int
     approvals_required: int
@@ -50,13 +70,24 @@ class LifecycleProgress:
     execution_outcome: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, and `approvals` as "current/required"."""
+        """The fields as JSON, and `approvals` as "current/required".
+
+        >>> compute_progress(decision).to_dict()["approvals"]
+        '1/2'
+        """
         return {"approvals": f"{self.approvals_current}/{self.approvals_required}", **encode(self)}
 
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """The whole picture."""
+    """What blocks a decision, how far it is, and what happened to it.
+
+        >>> lifecycle = compute_lifecycle(decision)
+        >>> lifecycle.is_blocked, lifecycle.timeline_total
+        (True, 3)
+
+    `timeline` holds the last entries; `timeline_truncated` says whether there are earlier ones.
+    """
 
     state: DecisionState
     is_blocked: bool
@@ -67,6 +98,11 @@ class Lifecycle:
     timeline_truncated: bool
 
     def to_dict(self) -> dict[str, Any]:
+        """The lifecycle as JSON: the fields, with lists for tuples.
+
+        >>> compute_lifecycle(decision).to_dict()["state"]
+        'pending_approval'
+        """
         return {
             "state": str(self.state),
             "is_blocked": self.is_blocked,
@@ -87,7 +123,14 @@ def compute_lifecycle(
     at: datetime | None = None,
     authority: Authority = None,
 ) -> Lifecycle:
-    """The lifecycle at `at`, else when the decision was judged. `events` and `policy` default to the decision's own."""
+    """The lifecycle at `at`, else when the decision was judged.
+
+        >>> compute_lifecycle(decision, timeline_limit=None).blocking_reasons[0].message
+        'Missing 1 approval (1 of 2)'
+
+    `events` and `policy` default to the decision's own. `timeline_limit` is how many of the last entries are kept; None
+    keeps all. `authority` is the set of `seq` of the approvals that count; None counts all.
+    """
     at = at or decision.as_of
     judged = Decision(_with_policy(decision.facts, policy), decision.events, at)
     reasons = blocking_reasons(judged.facts, at, authority)
@@ -107,14 +150,24 @@ def compute_lifecycle(
 def compute_blocking_reasons(
     decision: Decision, *, at: datetime | None = None, authority: Authority = None
 ) -> tuple[BlockingReason, ...]:
-    """Why the decision cannot be executed at `at`, else when it was judged."""
+    """Why the decision cannot be executed at `at`, else when it was judged.
+
+        >>> [reason.code for reason in compute_blocking_reasons(decision)]
+        ['MISSING_APPROVALS']
+
+    Empty when nothing blocks it.
+    """
     return blocking_reasons(decision.facts, at or decision.as_of, authority)
 
 
 def compute_progress(
     decision: Decision, *, at: datetime | None = None, authority: Authority = None
 ) -> LifecycleProgress:
-    """How far the decision is at `at`, else when it was judged."""
+    """How far the decision is at `at`, else when it was judged.
+
+    >>> compute_progress(decision).ready_to_execute
+    False
+    """
     facts, at = decision.facts, at or decision.as_of
     execution = facts.linked_execution
     return LifecycleProgress(
@@ -129,7 +182,13 @@ def compute_progress(
 def compute_timeline(
     decision: Decision, events: Sequence[StoredEvent] | None = None, *, timeline_limit: int | None = None
 ) -> tuple[LifecycleEntry, ...]:
-    """Everything that happened, oldest first."""
+    """Everything that happened, oldest first.
+
+        >>> [entry.label for entry in compute_timeline(decision)]
+        ['created', 'policy', 'approved']
+
+    `timeline_limit` keeps that many of the last entries; None keeps all.
+    """
     entries: list[LifecycleEntry] = []
     facts = Facts(decision_id=decision.decision_id)
     for event in decision.events if events is None else events:

@@ -7,7 +7,13 @@ from nexus_control.render.text import bullet, listed, page, section
 
 
 def render_export(bundle: DecisionBundle | Mapping[str, object]) -> str:
-    """The Markdown of a bundle. Raises BUNDLE_INVALID_SCHEMA for a mapping that is none."""
+    """The Markdown of a bundle.
+
+        >>> print(render_export(bundle).splitlines()[0])
+        # ...
+
+    Takes the bundle or its JSON object. Raises BUNDLE_INVALID_SCHEMA for a mapping that is not a bundle.
+    """
     whole = bundle if isinstance(bundle, DecisionBundle) else DecisionBundle.from_dict(dict(bundle))
     digest = whole.integrity.canonical_digest
     return page(

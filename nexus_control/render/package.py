@@ -7,7 +7,13 @@ from nexus_control.render.text import bullet, page, section
 
 
 def render_audit_package(package: AuditPackage | Mapping[str, object]) -> str:
-    """The Markdown of a package. Raises PACKAGE_INVALID_SCHEMA for a mapping that is none."""
+    """The Markdown of a package.
+
+        >>> print(render_audit_package(package).splitlines()[0])
+        # ...
+
+    Takes the package or its JSON object. Raises PACKAGE_INVALID_SCHEMA for a mapping that is not a package.
+    """
     whole = package if isinstance(package, AuditPackage) else AuditPackage.from_dict(dict(package))
     digest = whole.integrity.binding_digest
     return page(
