@@ -8,7 +8,7 @@ import doctest
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 import pytest
@@ -51,9 +51,9 @@ def documented() -> Iterator[tuple[str, object]]:
 
 
 def methods_of(owner: type[object]) -> Iterator[tuple[str, object]]:
-    for name, member in vars(owner).items():
-        method = member.__func__ if isinstance(member, classmethod) else member
-        if isinstance(method, FunctionType) and not name.startswith("_"):
+    for name in vars(owner):
+        method = getattr(owner, name)
+        if isinstance(method, FunctionType | MethodType) and not name.startswith("_"):
             yield f"{owner.__name__}.{name}", method
 
 

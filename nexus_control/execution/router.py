@@ -49,6 +49,7 @@ class RouterProtocol(Protocol):
         `steps_executed`; `response` says how the rest is read. Raise RouterOutcomeUnknown when nobody can tell what was
         done. A timeout and a lost connection say the same; any other exception is recorded as a failure.
         """
+        ...
 
     def get_adapter_capabilities(self, adapter_id: str) -> set[str] | None:
         """The adapter's capabilities, or None where they are not known.
@@ -58,6 +59,7 @@ class RouterProtocol(Protocol):
 
         A required capability that is not known to be there blocks the execution.
         """
+        ...
 
 
 @runtime_checkable
@@ -73,6 +75,7 @@ class RunExporter(Protocol):
 
         Raises ROUTER_RUN_NOT_FOUND.
         """
+        ...
 
 
 @runtime_checkable
@@ -85,6 +88,7 @@ class AdapterDescriber(Protocol):
         >>> router.adapter_digest("python:keys")
         'sha256:...'
         """
+        ...
 
 
 @runtime_checkable
@@ -104,6 +108,7 @@ class PlanChecker(AdapterDescriber, Protocol):
 
         Raises ADAPTER_UNKNOWN for an adapter that is not declared, PLAN_INVALID for a plan that it does not take.
         """
+        ...
 
 
 @runtime_checkable
@@ -120,6 +125,7 @@ class ReadinessChecker(Protocol):
         Raises ROUTER_NOT_READY for a missing capability or program, or a run log that cannot be written;
         ADAPTER_UNKNOWN; PLAN_INVALID.
         """
+        ...
 
 
 @runtime_checkable
@@ -134,6 +140,7 @@ class PlanDescriber(PlanChecker, Protocol):
 
         Raises ADAPTER_UNKNOWN or PLAN_INVALID.
         """
+        ...
 
 
 class RouterOutcomeUnknown(Exception):

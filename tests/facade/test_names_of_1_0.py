@@ -157,8 +157,9 @@ def test_compute_bundle_digest_takes_the_parts_or_their_json_and_gives_bare_hex(
     assert is_bare(of_parts)
     assert bundle.compute_bundle_digest(**CONTENT) == of_parts
     assert whole.content_digest() == f"sha256:{of_parts}" == BUNDLE["integrity"]["canonical_digest"]
-    for key, value in (("bundle_version", "0.4"), ("events", []), ("router_link", {})):
-        changed = CONTENT | {key: value}
+    others: list[dict[str, Any]] = [{"bundle_version": "0.4"}, {"events": []}, {"router_link": {}}]
+    for other in others:
+        changed = CONTENT | other
         assert f"sha256:{bundle.compute_bundle_digest(**changed)}" == independent_digest(changed)
         assert bundle.compute_bundle_digest(**changed) != of_parts
 
