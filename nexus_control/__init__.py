@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from nexus_control.events import Actor, EventType, StoredEvent
     from nexus_control.evidence.trust import Trust
     from nexus_control.evidence.verify import EvidenceReport, verify_evidence
+    from nexus_control.execution.adapter import Adapters
+    from nexus_control.execution.config import load_adapters
     from nexus_control.execution.local_router import LocalRouter
+    from nexus_control.execution.python_adapter import PythonAdapter
+    from nexus_control.execution.router import PlanChecker, RouterOutcomeUnknown, RouterProtocol
     from nexus_control.export import export_decision, render_export
     from nexus_control.import_ import import_bundle
     from nexus_control.lifecycle import (
@@ -45,6 +49,7 @@ __version__ = "2.0.0"
 __all__ = [
     "DEFAULT_TIMELINE_LIMIT",
     "Actor",
+    "Adapters",
     "AuditPackage",
     "BlockingReason",
     "Decision",
@@ -60,8 +65,12 @@ __all__ = [
     "LocalRouter",
     "NexusControlError",
     "NexusControlTools",
+    "PlanChecker",
     "Policy",
     "PolicyValidationResult",
+    "PythonAdapter",
+    "RouterOutcomeUnknown",
+    "RouterProtocol",
     "StoredEvent",
     "Template",
     "TemplateStore",
@@ -76,6 +85,7 @@ __all__ = [
     "export_audit_package",
     "export_decision",
     "import_bundle",
+    "load_adapters",
     "render_audit_package",
     "render_export",
     "validate_bundle_schema",
@@ -93,7 +103,11 @@ _NAMES = {
     "evidence.verify": ("EvidenceReport", "verify_evidence"),
     "errors": ("ErrorCode", "NexusControlError"),
     "events": ("Actor", "EventType", "StoredEvent"),
+    "execution.adapter": ("Adapters",),
+    "execution.config": ("load_adapters",),
     "execution.local_router": ("LocalRouter",),
+    "execution.python_adapter": ("PythonAdapter",),
+    "execution.router": ("PlanChecker", "RouterOutcomeUnknown", "RouterProtocol"),
     "export": ("export_decision", "render_export"),
     "import_": ("import_bundle",),
     "lifecycle": (
@@ -120,3 +134,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'nexus_control' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted((*__all__, "__version__"))

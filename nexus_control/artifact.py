@@ -34,12 +34,22 @@ class Part:
     invalid: ClassVar[ErrorCode] = ErrorCode.BUNDLE_INVALID_SCHEMA
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of this part."""
+        """The JSON object of this part.
+
+        >>> bundle.to_dict()["bundle_version"]
+        '0.5'
+        """
         return encode(self)
 
     @classmethod
     def from_dict(cls, data: object) -> Self:
-        """The part that `data` spells. Raises `cls.invalid` with details.problems."""
+        """The part that this JSON object spells.
+
+            >>> DecisionBundle.from_dict(bundle.to_dict()) == bundle
+            True
+
+        Raises BUNDLE_INVALID_SCHEMA, or PACKAGE_INVALID_SCHEMA for the parts of a package, with details.problems.
+        """
         try:
             part = decode(cls, data, where=cls.__name__, code=cls.invalid)
         except NexusControlError:
@@ -52,12 +62,25 @@ class Part:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """As `from_dict`, from JSON text. Raises JSON_INVALID for text that is not strict JSON."""
+        """As `from_dict`, from JSON text.
+
+            >>> AuditPackage.from_json('{"package_version": "0.6"}')
+            Traceback (most recent call last):
+            nexus_control.errors.NexusControlError: PACKAGE_INVALID_SCHEMA: AuditPackage: ...
+
+        Raises JSON_INVALID too, for text that is not strict JSON.
+        """
         return cls.from_dict(parse_json(text, max_depth=MAX_ARTIFACT_DEPTH))
 
     @classmethod
     def schema_problems(cls, data: object) -> list[str]:
-        """Everything that keeps `data` from being this part; empty when `from_dict` accepts it."""
+        """Everything that keeps a value from being this part.
+
+            >>> DecisionBundle.schema_problems({})[0]
+            'Missing required field: bundle_version'
+
+        An empty list for what `from_dict` accepts.
+        """
         return problems_of(cls, data) or _spelling_problems(
             decode(cls, data, where=cls.__name__, code=cls.invalid), data
         )

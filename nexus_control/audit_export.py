@@ -25,7 +25,7 @@ __all__ = ["AuditExportResult", "export_audit_package", "package_of", "render_au
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditExportResult:
-    """A package, or why there is none."""
+    """A package and its prefixed digest; or, when `success` is false, `error_code` and `error_message`."""
 
     success: bool
     package: AuditPackage | None = None
@@ -43,7 +43,16 @@ def export_audit_package(
     router_bundle_digest: str | None = None,
     verify_router_bundle_digest: bool = True,
 ) -> AuditExportResult:
-    """The audit package of an executed decision, the run by reference or embedded."""
+    """The audit package of an executed decision, its run by reference or embedded.
+
+        >>> result = export_audit_package(store, executed_id)
+        >>> result.package.router.mode, result.digest
+        ('reference', 'sha256:...')
+
+    `router_bundle` is the run as the router exported it, which `embed_router_bundle` embeds; `router_bundle_digest` is
+    its prefixed digest where only that is known. Never raises: `error_code` is DECISION_NOT_FOUND, NO_ROUTER_LINK,
+    ROUTER_DIGEST_MISMATCH, IMPORTED_COPY, INVALID_ARGUMENT or JSON_INVALID.
+    """
     package = fault_of(
         lambda: package_of(
             store,

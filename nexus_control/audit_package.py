@@ -30,7 +30,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, Self
 
 from nexus_control.artifact import PREFIXED_DIGEST, ArtifactMeta, Part, Provenance
-from nexus_control.bundle import DecisionBundle, compute_bundle_digest
+from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, parse_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed
@@ -96,6 +96,10 @@ class PackageBinding(PackagePart):
     router_digest: str = check(is_prefixed, PREFIXED_DIGEST)
     control_router_link_digest: str = check(is_prefixed, PREFIXED_DIGEST)
 
+    def sealed_by(self, package_version: str) -> str:
+        """The prefixed binding digest of these values."""
+        return prefixed(compute_binding_digest(package_version, **self.to_dict()))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageIntegrity(PackagePart):
@@ -105,7 +109,14 @@ class PackageIntegrity(PackagePart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPackage(PackagePart):
-    """A decision and its run, bound."""
+    """A decision and its run, bound: what was allowed, and what ran.
+
+        >>> package = export_audit_package(store, executed_id).package
+        >>> package.binding.control_digest == package.control_bundle.integrity.canonical_digest
+        True
+
+    The head of this module gives the format; `verify_audit_package` and `verify_evidence` check one.
+    """
 
     package_version: str = check(
         lambda version: version == PACKAGE_VERSION, f'"{PACKAGE_VERSION}" (Unsupported package_version)'
@@ -129,6 +140,12 @@ class AuditPackage(PackagePart):
     ) -> Self:
         """The package that binds this bundle to this run.
 
+            >>> again = AuditPackage.seal(
+            ...     control_bundle=package.control_bundle, router=package.router, exported_at=decision.as_of
+            ... )
+            >>> again.integrity == package.integrity
+            True
+
         Raises NO_ROUTER_LINK for a bundle without a sealed link, ROUTER_DIGEST_MISMATCH for a run without a digest.
         Whether the run is the one that the decision recorded is the exporter's to check.
         """
@@ -144,7 +161,7 @@ class AuditPackage(PackagePart):
             router_digest=router.digest,
             control_router_link_digest=link_digest,
         )
-        digest = compute_binding_digest(**binding.to_dict())
+        digest = binding.sealed_by(PACKAGE_VERSION)
         return cls(
             package_version=PACKAGE_VERSION,
             control_bundle=control_bundle,
@@ -162,6 +179,11 @@ class AuditPackage(PackagePart):
         )
 
     def to_dict(self) -> dict[str, Any]:
+        """The package as JSON.
+
+        >>> package.to_dict()["router"]["mode"]
+        'reference'
+        """
         return {
             "package_version": self.package_version,
             "control_bundle": self.control_bundle.to_dict(),
@@ -175,21 +197,23 @@ class AuditPackage(PackagePart):
 
 
 def compute_binding_digest(
-    control_digest: str,
-    router_digest: str,
-    control_router_link_digest: str,
-    package_version: str = PACKAGE_VERSION,
+    package_version: str, control_digest: str, router_digest: str, control_router_link_digest: str
 ) -> str:
-    """The prefixed digest that binds three prefixed digests."""
-    return prefixed(
-        json_digest(
-            {
-                "package_version": package_version,
-                "control_digest": control_digest,
-                "router_digest": router_digest,
-                "control_router_link_digest": control_router_link_digest,
-            }
-        )
+    """The digest that binds three *prefixed* digests, bare hex.
+
+        >>> digest = compute_binding_digest("0.6", **package.binding.to_dict())
+        >>> package.integrity.binding_digest == f"sha256:{digest}"
+        True
+
+    A package declares the same digest with `sha256:` before it.
+    """
+    return json_digest(
+        {
+            "package_version": package_version,
+            "control_digest": control_digest,
+            "router_digest": router_digest,
+            "control_router_link_digest": control_router_link_digest,
+        }
     )
 
 
@@ -226,7 +250,13 @@ class VerificationCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationResult:
-    """The outcome of every check; true only when all of them are."""
+    """The outcome of every check; true only when all of them hold.
+
+        >>> [check.name for check in verify_audit_package(package).checks if not check.ok]
+        []
+
+    A check has `name`, `ok`, `expected`, `actual` and `detail`.
+    """
 
     checks: tuple[VerificationCheck, ...]
 
@@ -238,6 +268,13 @@ class VerificationResult:
         return self.ok
 
     def to_dict(self) -> dict[str, Any]:
+        """The outcome as JSON.
+
+            >>> verify_audit_package(package).to_dict()["passed"]
+            5
+
+        Keys: ok, checks (name, ok, expected, actual, detail), and the numbers passed, failed and total.
+        """
         passed = sum(check.ok for check in self.checks)
         return {
             "ok": self.ok,
@@ -264,7 +301,12 @@ _MAX_DETAIL = 300
 
 
 def verify_audit_package(package: AuditPackage | Mapping[str, object] | str | bytes) -> VerificationResult:
-    """The six checks (five for a run that is only referred to). All run, and a bad package never raises.
+    """Whether a package holds together as it declares: six checks, five for a run that is only referred to.
+
+        >>> verify_audit_package(package).ok
+        True
+
+    Takes an AuditPackage, a mapping or JSON text. All checks run, and a bad package never raises:
 
     1. binding_digest: the digest of the binding's values, recomputed, is `integrity.binding_digest`.
     2. control_bundle_digest: the bundle's canonical digest, recomputed, is the one that it declares.
@@ -273,7 +315,7 @@ def verify_audit_package(package: AuditPackage | Mapping[str, object] | str | by
     5. binding_link_match: the binding names the bundle's link digest.
     6. router_digest (embedded only): the embedded bundle declares the bound digest. It is not recomputed here.
 
-    Of a package that cannot be read nothing is known, so each check fails and says why.
+    When a package cannot be read, each check fails and says why.
     """
     decoded: object = package
     try:
@@ -290,9 +332,9 @@ def verify_audit_package(package: AuditPackage | Mapping[str, object] | str | by
 def _checks(package: AuditPackage) -> Iterator[VerificationCheck]:
     bundle, binding = package.control_bundle, package.binding
     declared = bundle.integrity.canonical_digest
-    sealed = compute_binding_digest(**binding.to_dict(), package_version=package.package_version)
+    sealed = binding.sealed_by(package.package_version)
     yield _compare("binding_digest", package.integrity.binding_digest, sealed)
-    yield _compare("control_bundle_digest", declared, compute_bundle_digest(bundle))
+    yield _compare("control_bundle_digest", declared, bundle.content_digest())
     yield _compare("binding_control_match", binding.control_digest, declared)
     yield _router_match(package)
     yield _compare(

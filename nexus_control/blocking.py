@@ -38,13 +38,24 @@ class BlockingReasonData(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class BlockingReason:
-    """One reason, with a stable code and its numbers."""
+    """One reason why a decision cannot be executed.
+
+        >>> compute_blocking_reasons(decision)[0].code
+        'MISSING_APPROVALS'
+
+    `code` is stable, `message` is for people, and `details` holds the numbers as JSON values.
+    """
 
     code: str
     message: str
     details: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def to_dict(self) -> BlockingReasonData:
+        """The reason as JSON: code, message, details.
+
+        >>> compute_blocking_reasons(decision)[0].to_dict()["details"]
+        {'required': 2, 'current': 1, 'missing': 1}
+        """
         return {"code": self.code, "message": self.message, "details": dict(self.details)}
 
 

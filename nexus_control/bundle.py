@@ -165,7 +165,14 @@ class BundleIntegrity(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionBundle(Part):
-    """One decision as a document."""
+    """One decision, whole, as a document.
+
+        >>> bundle = export_decision(store, executed_id).bundle
+        >>> bundle.decision.status
+        'COMPLETED'
+
+    The head of this module gives the format.
+    """
 
     bundle_version: str = check(
         lambda version: version == BUNDLE_VERSION, f'"{BUNDLE_VERSION}" (Unsupported bundle_version)'
@@ -188,7 +195,15 @@ class DecisionBundle(Part):
         router_link: BundleRouterLink,
         exported_at: datetime,
     ) -> Self:
-        """The bundle of this content, with its digest, provenance and time of export."""
+        """The bundle of this content, with its digest, its provenance and the time of its export.
+
+        >>> again = DecisionBundle.seal(
+        ...     decision=bundle.decision, events=bundle.events, template_snapshot=bundle.template_snapshot,
+        ...     router_link=bundle.router_link, exported_at=decision.as_of,
+        ... )
+        >>> again.integrity == bundle.integrity
+        True
+        """
         draft = cls(
             bundle_version=BUNDLE_VERSION,
             decision=decision,
@@ -199,7 +214,7 @@ class DecisionBundle(Part):
             provenance=Provenance(records=()),
             meta=ArtifactMeta.at(exported_at),
         )
-        digest = compute_bundle_digest(draft)
+        digest = draft.content_digest()
         return replace(
             draft,
             integrity=BundleIntegrity(alg="sha256", canonical_digest=digest),
@@ -208,19 +223,75 @@ class DecisionBundle(Part):
             ),
         )
 
+    def content_digest(self) -> str:
+        """The prefixed canonical digest of the content, recomputed.
+
+            >>> bundle.content_digest() == bundle.integrity.canonical_digest
+            True
+
+        `integrity` only declares it: the two differ for a bundle that was changed after it was sealed.
+        """
+        return prefixed(
+            compute_bundle_digest(
+                bundle_version=self.bundle_version,
+                decision=self.decision,
+                events=self.events,
+                template_snapshot=self.template_snapshot,
+                router_link=self.router_link,
+            )
+        )
+
     def to_dict(self) -> dict[str, Any]:
+        """The bundle as JSON.
+
+        >>> bundle.to_dict()["events"][0]["type"]
+        'DECISION_CREATED'
+        """
         return {
-            **_content(self),
+            "bundle_version": self.bundle_version,
+            "decision": self.decision.to_dict(),
+            "events": [event.to_dict() for event in self.events],
+            "template_snapshot": self.template_snapshot.to_dict(),
+            "router_link": self.router_link.to_dict(),
             "integrity": self.integrity.to_dict(),
             "provenance": self.provenance.to_dict(),
             "meta": self.meta.to_dict(),
         }
 
 
-def compute_bundle_digest(bundle: DecisionBundle | Mapping[str, object]) -> str:
-    """The prefixed canonical digest of the bundle's content, whatever digest the bundle declares."""
-    whole = bundle if isinstance(bundle, DecisionBundle) else DecisionBundle.from_dict(dict(bundle))
-    return prefixed(json_digest(_content(whole)))
+def compute_bundle_digest(
+    *,
+    bundle_version: str,
+    decision: BundleDecision | Mapping[str, object],
+    events: Sequence[BundleEvent | Mapping[str, object]],
+    template_snapshot: BundleTemplateSnapshot | Mapping[str, object],
+    router_link: BundleRouterLink | Mapping[str, object],
+) -> str:
+    """The canonical digest of a bundle's content, bare hex.
+
+        >>> digest = compute_bundle_digest(
+        ...     bundle_version="0.5", decision=bundle.decision, events=bundle.events,
+        ...     template_snapshot=bundle.template_snapshot, router_link=bundle.router_link,
+        ... )
+        >>> bundle.integrity.canonical_digest == f"sha256:{digest}"
+        True
+
+    A part is an object of this module or its JSON object, which is hashed as it is. Raises JSON_INVALID for what has no
+    canonical JSON.
+    """
+    return json_digest(
+        {
+            "bundle_version": bundle_version,
+            "decision": _json(decision),
+            "events": [_json(event) for event in events],
+            "template_snapshot": _json(template_snapshot),
+            "router_link": _json(router_link),
+        }
+    )
+
+
+def _json(part: Part | Mapping[str, object]) -> Mapping[str, object]:
+    return part.to_dict() if isinstance(part, Part) else part
 
 
 def compute_link_digest(decision_id: str, run_id: str, request_hex: str, result_hex: str) -> str:
@@ -238,15 +309,11 @@ def compute_link_digest(decision_id: str, run_id: str, request_hex: str, result_
 
 
 def validate_bundle_schema(data: object) -> list[str]:
-    """Everything that keeps `data` from being a bundle 0.5; empty when `DecisionBundle.from_dict` accepts it."""
+    """Everything that keeps a value from being a bundle 0.5.
+
+        >>> validate_bundle_schema({})[1]
+        'Missing required field: decision'
+
+    An empty list when `DecisionBundle.from_dict` accepts it.
+    """
     return DecisionBundle.schema_problems(data)
-
-
-def _content(bundle: DecisionBundle) -> dict[str, Any]:
-    return {
-        "bundle_version": bundle.bundle_version,
-        "decision": bundle.decision.to_dict(),
-        "events": [event.to_dict() for event in bundle.events],
-        "template_snapshot": bundle.template_snapshot.to_dict(),
-        "router_link": bundle.router_link.to_dict(),
-    }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
@@ -29,15 +29,12 @@ MAX_REPLAY_STEPS = 20_000_000
 _BYTES_A_STEP = 10
 
 
-StateName: TypeAlias = Literal[
-    "draft", "pending_approval", "approved", "expired", "executing",
-    "completed", "failed", "denied", "withdrawn", "outcome_unknown",
-]  # fmt: skip
-"""The value of a DecisionState, as answers give it."""
-
-
 class DecisionState(StrEnum):
-    """Where a decision stands at an instant."""
+    """Where a decision stands at an instant; each member is a text.
+
+    >>> decision.state == "pending_approval"
+    True
+    """
 
     DRAFT = "draft"
     PENDING_APPROVAL = "pending_approval"
@@ -137,7 +134,11 @@ def template_ref(facts: Facts) -> TemplateRef | None:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A request for execution with everything that happened to it, judged at `as_of`."""
+    """A request for execution with everything that happened to it, judged at `as_of` by its events alone.
+
+    >>> Decision.load(store, request_id).active_approval_count
+    1
+    """
 
     facts: Facts
     events: tuple[StoredEvent, ...]
@@ -147,7 +148,12 @@ class Decision:
     def replay(
         cls, decision_id: str, events: Sequence[StoredEvent], at: datetime | None = None
     ) -> "Decision":
-        """The decision after `events`. Raises REPLAY_INVALID without events or when a payload does not decode."""
+        """The decision after these events.
+
+            >>> before_the_approval = Decision.replay(request_id, store.get_events(request_id)[:2])
+
+        Judged at `at`, else at the last event's `ts`. Raises REPLAY_INVALID, also without events.
+        """
         if not events:
             raise NexusControlError(ErrorCode.REPLAY_INVALID, f"decision {decision_id} has no events")
         facts = replay_facts(decision_id, events)
@@ -155,7 +161,12 @@ class Decision:
 
     @classmethod
     def load(cls, source: EventSource, decision_id: str, *, at: datetime | None = None) -> "Decision":
-        """The decision as `source` holds it, judged at `at`, else at its clock's now, else at its last event."""
+        """The decision as `source` holds it: a store, or anything that has `get_events`.
+
+            >>> decision = Decision.load(store, request_id)
+
+        Judged at `at`, else at its clock's now, else at its last event. Raises DECISION_NOT_FOUND, REPLAY_INVALID.
+        """
         events = source.get_events(decision_id)
         clock = getattr(source, "clock", None)
         return cls.replay(decision_id, events, at or (clock.now() if clock else None))
@@ -222,7 +233,11 @@ class Decision:
         return self.facts.last_execution.run_id if self.facts.last_execution else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The decision's fields as JSON values."""
+        """The decision's fields as JSON, `event_count` in place of the events.
+
+        >>> decision.to_dict()["event_count"]
+        3
+        """
         created = self.facts.created
         return {
             "decision_id": self.decision_id,

@@ -9,7 +9,13 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """What went wrong, one meaning each."""
+    """What went wrong, one meaning each.
+
+        >>> tools.status("nowhere").error_code == ErrorCode.DECISION_NOT_FOUND
+        True
+
+    Each member is a text, and keeps its meaning for ever.
+    """
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     DECISION_NOT_FOUND = "DECISION_NOT_FOUND"
@@ -67,8 +73,13 @@ class ErrorCode(StrEnum):
 class NexusControlError(ValueError):
     """A refused request or a fault, with a stable code.
 
-    `details` holds JSON values only. `next` says what to do about it: `next_step(code)`, unless what happened calls for
-    another advice. It is a `ValueError` because callers of 0.5-1.0 catch that.
+        >>> Actor("robot", "r2")
+        Traceback (most recent call last):
+        nexus_control.errors.NexusControlError: INVALID_ARGUMENT: actor.type must be human or system
+
+    Decide by `code`, never by `message`. `details` holds JSON values. `next` says what to do about it:
+    `next_step(code)`, unless what happened calls for another advice. It is a `ValueError` because callers of 0.5-1.0
+    catch that.
     """
 
     def __init__(

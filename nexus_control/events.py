@@ -106,9 +106,14 @@ class EventData(TypedDict):
 
 @dataclass(frozen=True)
 class StoredEvent:
-    """One event as it was stored. `payload` is the JSON object as written; `content` is what it says.
+    """One event as it was stored.
 
-    What is computed is kept by hand: `cached_property` takes a lock until Python 3.12, and every event comes here.
+        >>> event = store.get_events(request_id)[-1]
+        >>> str(event.event_type), event.seq, event.actor["id"], event.payload["assurance"]
+        ('APPROVAL_GRANTED', 2, 'alice', 'declared')
+
+    `payload` is the JSON object as written; `content` is what it says, decoded. `ts` is UTC text as written, `instant`
+    the same as a datetime. `digest` is bare hex. `origin` is "local", or "imported" for what came in a bundle.
     """
 
     decision_id: str
@@ -119,6 +124,8 @@ class StoredEvent:
     payload: Mapping[str, Any]
     digest: str
     origin: Origin = "local"
+
+    # What is computed is kept by hand: `cached_property` takes a lock until Python 3.12, and every event comes here.
 
     @property
     def event_id(self) -> str:
@@ -141,6 +148,11 @@ class StoredEvent:
         return known
 
     def to_dict(self) -> EventData:
+        """The event as JSON: event_id, decision_id, seq, event_type, ts, actor, payload, digest.
+
+        >>> decision.events[0].to_dict()["payload"]["goal"]
+        'Rotate the key'
+        """
         return {
             "event_id": self.event_id,
             "decision_id": self.decision_id,

@@ -18,7 +18,7 @@ __all__ = ["ExportResult", "bundle_of", "export_decision", "render_export"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportResult:
-    """A bundle, or why there is none."""
+    """A bundle and its prefixed digest; or, when `success` is false, `error_code` and `error_message`."""
 
     success: bool
     bundle: DecisionBundle | None = None
@@ -35,7 +35,14 @@ def export_decision(
     include_router_link: bool = True,
     generation: int | None = None,
 ) -> ExportResult:
-    """The bundle of a decision: of its current generation, or of a superseded one."""
+    """The bundle of a decision: of its current generation, or of a superseded one.
+
+        >>> result = export_decision(store, executed_id)
+        >>> result.success, result.digest == result.bundle.integrity.canonical_digest
+        (True, True)
+
+    Never raises: `error_code` is DECISION_NOT_FOUND, or INVALID_STATE for a decision without events.
+    """
 
     def export() -> DecisionBundle:
         with store.reading() as session:

@@ -21,14 +21,10 @@ from typing import Any, cast, get_args
 
 from typing_extensions import TypedDict
 
-from nexus_control.bundle import (
-    BundleEvent,
-    DecisionBundle,
-    compute_bundle_digest,
-)
+from nexus_control.bundle import BundleEvent, DecisionBundle
 from nexus_control.bundle_parts import header_of
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, parse_json
-from nexus_control.decision import Decision, StateName, require_replayable
+from nexus_control.decision import Decision, require_replayable
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent, compute_event_digest, event_id, parse_event_type
 from nexus_control.evidence.bundle_checks import as_told, stated_checks
@@ -41,6 +37,7 @@ from nexus_control.store import DecisionStore
 from nexus_control.values.actors import Actor, ActorData, id_problem, require_new_actor
 from nexus_control.values.instants import format_instant
 from nexus_control.values.lookalikes import skeleton
+from nexus_control.values.payloads import StateName
 from nexus_control.values.results import fault_of
 
 
@@ -73,13 +70,32 @@ class ImportData(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportResult:
-    """What was imported, or why nothing was."""
+    """What was imported; or, when `success` is false, `error_code`, `error_message` and `details`. `data` is that of
+    the `import_bundle` tool.
+    """
 
     success: bool
     data: ImportData | None
     error_code: str | None = None
     error_message: str | None = None
     details: dict[str, Any] | None = None
+
+    @property
+    def digest_verified(self) -> bool:
+        """Whether the digests and the header were checked."""
+        return self.data is not None and self.data["digest_verified"]
+
+    @property
+    def new_decision_id(self) -> str | None:
+        """The id under which a copy was stored (`conflict_mode="new_decision_id"`), else None."""
+        if self.data is None or self.data["conflict_mode"] != "new_decision_id":
+            return None
+        return self.data["imported"]["decision_id"]
+
+    @property
+    def replay(self) -> ReplayLine | None:
+        """`{"state": ...}` of the replayed history; None for a failure, or with `replay_after_import=False`."""
+        return None if self.data is None else self.data["replay"]
 
 
 def import_bundle(
@@ -92,7 +108,17 @@ def import_bundle(
     allow_rollback: bool = False,
     actor: Actor | Mapping[str, object] | None = None,
 ) -> ImportResult:
-    """Import one bundle, on behalf of `actor`. `data` is that of the `import_bundle` tool."""
+    """Import one bundle, on behalf of `actor`.
+
+        >>> result = import_bundle(store, bundle, conflict_mode="new_decision_id", actor=alice)
+        >>> result.new_decision_id, result.digest_verified, result.replay
+        ('...', True, {'state': 'completed'})
+
+    The bundle is an object, a mapping or JSON text. `conflict_mode` is reject_on_conflict, new_decision_id or
+    overwrite. Without `verify_digest` or `replay_after_import` checks are left out, and what comes in is never executed
+    here. Never raises: `error_code` is CONFLICT_MODE_INVALID, BUNDLE_INVALID_SCHEMA, INTEGRITY_MISMATCH,
+    REPLAY_INVALID, DECISION_EXISTS, ROLLBACK_REFUSED, INVALID_STATE or INVALID_ARGUMENT, and then nothing was changed.
+    """
     outcome = fault_of(
         lambda: import_checked(
             store,
@@ -205,7 +231,7 @@ def _parse(bundle: DecisionBundle | Mapping[str, object] | str | bytes) -> Decis
 
 
 def _require_digests(bundle: DecisionBundle) -> None:
-    if not same_digest(compute_bundle_digest(bundle), bundle.integrity.canonical_digest):
+    if not same_digest(bundle.content_digest(), bundle.integrity.canonical_digest):
         raise NexusControlError(
             ErrorCode.INTEGRITY_MISMATCH, "The bundle's content does not have the digest that it declares"
         )

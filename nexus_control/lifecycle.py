@@ -1,8 +1,9 @@
 """Lifecycle: what blocks a decision, how far it is, and what happened - at an instant.
 
-The timeline has one entry an event, labelled with the event's type, and a synthetic entry THRESHOLD_MET (with the
-`seq` of the approval) after each approval that met the quorum. It keeps the last `timeline_limit` entries. Systems
-read `system:<id>`, people by their id alone.
+The timeline has one entry an event, and a synthetic entry of type THRESHOLD_MET, labelled `quorum met`, after each
+approval that met the quorum (with that approval's `seq`). `event_type` is the constant to decide by, `label` is its
+word for people. It keeps the last `timeline_limit` entries, or all when that is None. Systems read `system:<id>`,
+people by their id alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +25,15 @@ THRESHOLD_MET = "THRESHOLD_MET"
 
 @dataclass(frozen=True, slots=True)
 class LifecycleEntry:
-    """One line of the timeline."""
+    """One line of the timeline.
+
+        >>> entry = compute_timeline(decision)[-1]
+        >>> entry.label, entry.summary
+        ('approved', 'alice approved')
+
+    `ts` is the event's, as written. `event_type` is the constant to decide by, `label` its word for people. `category`
+    is decision, policy, approval, execution or template. `actor` is a person's id, or `system:<id>`.
+    """
 
     ts: str
     category: str
@@ -34,10 +43,25 @@ class LifecycleEntry:
     event_type: str
     seq: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON.
+
+        >>> compute_timeline(decision)[0].to_dict()["event_type"]
+        'DECISION_CREATED'
+        """
+        return encode(self)
+
 
 @dataclass(frozen=True, slots=True)
 class LifecycleProgress:
-    """How far a decision is. `execution_outcome` is that of the last execution that is not a rehearsal."""
+    """How far a decision is.
+
+        >>> progress = compute_progress(decision)
+        >>> progress.approvals_current, progress.approvals_required, progress.ready_to_execute
+        (1, 2, False)
+
+    `execution_outcome` is that of the last execution that is not a rehearsal: running, completed, failed or unknown.
+    """
 
     approvals_current: int
     approvals_required: int
@@ -45,10 +69,25 @@ class LifecycleProgress:
     has_executed: bool
     execution_outcome: str | None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON, and `approvals` as "current/required".
+
+        >>> compute_progress(decision).to_dict()["approvals"]
+        '1/2'
+        """
+        return {"approvals": f"{self.approvals_current}/{self.approvals_required}", **encode(self)}
+
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """The whole picture."""
+    """What blocks a decision, how far it is, and what happened to it.
+
+        >>> lifecycle = compute_lifecycle(decision)
+        >>> lifecycle.is_blocked, lifecycle.timeline_total
+        (True, 3)
+
+    `timeline` holds the last entries; `timeline_truncated` says whether there are earlier ones.
+    """
 
     state: DecisionState
     is_blocked: bool
@@ -59,12 +98,17 @@ class Lifecycle:
     timeline_truncated: bool
 
     def to_dict(self) -> dict[str, Any]:
+        """The lifecycle as JSON: the fields, with lists for tuples.
+
+        >>> compute_lifecycle(decision).to_dict()["state"]
+        'pending_approval'
+        """
         return {
             "state": str(self.state),
             "is_blocked": self.is_blocked,
             "blocking_reasons": [reason.to_dict() for reason in self.blocking_reasons],
-            "progress": encode(self.progress),
-            "timeline": [encode(entry) for entry in self.timeline],
+            "progress": self.progress.to_dict(),
+            "timeline": [entry.to_dict() for entry in self.timeline],
             "timeline_total": self.timeline_total,
             "timeline_truncated": self.timeline_truncated,
         }
@@ -75,16 +119,23 @@ def compute_lifecycle(
     events: Sequence[StoredEvent] | None = None,
     policy: Policy | None = None,
     *,
-    timeline_limit: int = DEFAULT_TIMELINE_LIMIT,
+    timeline_limit: int | None = DEFAULT_TIMELINE_LIMIT,
     at: datetime | None = None,
     authority: Authority = None,
 ) -> Lifecycle:
-    """The lifecycle at `at`, else when the decision was judged. `events` and `policy` default to the decision's own."""
+    """The lifecycle at `at`, else when the decision was judged.
+
+        >>> compute_lifecycle(decision, timeline_limit=None).blocking_reasons[0].message
+        'Missing 1 approval (1 of 2)'
+
+    `events` and `policy` default to the decision's own. `timeline_limit` is how many of the last entries are kept; None
+    keeps all. `authority` is the set of `seq` of the approvals that count; None counts all.
+    """
     at = at or decision.as_of
     judged = Decision(_with_policy(decision.facts, policy), decision.events, at)
     reasons = blocking_reasons(judged.facts, at, authority)
     timeline = compute_timeline(judged, events)
-    kept = timeline[max(0, len(timeline) - timeline_limit) :]
+    kept = _last(timeline, timeline_limit)
     return Lifecycle(
         state=state_at(judged.facts, at, authority),
         is_blocked=bool(reasons),
@@ -99,14 +150,24 @@ def compute_lifecycle(
 def compute_blocking_reasons(
     decision: Decision, *, at: datetime | None = None, authority: Authority = None
 ) -> tuple[BlockingReason, ...]:
-    """Why the decision cannot be executed at `at`, else when it was judged."""
+    """Why the decision cannot be executed at `at`, else when it was judged.
+
+        >>> [reason.code for reason in compute_blocking_reasons(decision)]
+        ['MISSING_APPROVALS']
+
+    Empty when nothing blocks it.
+    """
     return blocking_reasons(decision.facts, at or decision.as_of, authority)
 
 
 def compute_progress(
     decision: Decision, *, at: datetime | None = None, authority: Authority = None
 ) -> LifecycleProgress:
-    """How far the decision is at `at`, else when it was judged."""
+    """How far the decision is at `at`, else when it was judged.
+
+    >>> compute_progress(decision).ready_to_execute
+    False
+    """
     facts, at = decision.facts, at or decision.as_of
     execution = facts.linked_execution
     return LifecycleProgress(
@@ -119,9 +180,15 @@ def compute_progress(
 
 
 def compute_timeline(
-    decision: Decision, events: Sequence[StoredEvent] | None = None
+    decision: Decision, events: Sequence[StoredEvent] | None = None, *, timeline_limit: int | None = None
 ) -> tuple[LifecycleEntry, ...]:
-    """Everything that happened, oldest first."""
+    """Everything that happened, oldest first.
+
+        >>> [entry.label for entry in compute_timeline(decision)]
+        ['created', 'policy', 'approved']
+
+    `timeline_limit` keeps that many of the last entries; None keeps all.
+    """
     entries: list[LifecycleEntry] = []
     facts = Facts(decision_id=decision.decision_id)
     for event in decision.events if events is None else events:
@@ -129,7 +196,11 @@ def compute_timeline(
         entries.append(_entry(event))
         if event.event_type is EventType.APPROVAL_GRANTED and _meets_quorum(before, facts, event.instant):
             entries.append(_threshold(facts, event))
-    return tuple(entries)
+    return _last(tuple(entries), timeline_limit)
+
+
+def _last(entries: tuple[LifecycleEntry, ...], limit: int | None) -> tuple[LifecycleEntry, ...]:
+    return entries if limit is None else entries[max(0, len(entries) - limit) :]
 
 
 def _meets_quorum(before: Facts, after: Facts, at: datetime) -> bool:
@@ -141,11 +212,11 @@ def _with_policy(facts: Facts, policy: Policy | None) -> Facts:
 
 
 def _entry(event: StoredEvent) -> LifecycleEntry:
-    category, summarize = _SUMMARIES[event.event_type]
+    category, label, summarize = _SUMMARIES[event.event_type]
     return LifecycleEntry(
         ts=event.ts,
         category=category,
-        label=str(event.event_type),
+        label=label,
         summary=summarize(display_name(event.actor), event.content),
         actor=display_name(event.actor),
         event_type=str(event.event_type),
@@ -158,7 +229,7 @@ def _threshold(facts: Facts, event: StoredEvent) -> LifecycleEntry:
     return LifecycleEntry(
         ts=event.ts,
         category="approval",
-        label=THRESHOLD_MET,
+        label="quorum met",
         summary=f"Quorum met: {required} of {required} approvals",
         actor="system:nexus-control",
         event_type=THRESHOLD_MET,
@@ -187,44 +258,64 @@ def _because(reason: str | None) -> str:
     return f": {reason}" if reason else ""
 
 
-_SUMMARIES: dict[EventType, tuple[str, Callable[[str, Any], str]]] = {
-    EventType.DECISION_CREATED: ("decision", lambda who, p: f"{who} requested {p.requested_mode}: {p.goal}"),
+_SUMMARIES: dict[EventType, tuple[str, str, Callable[[str, Any], str]]] = {
+    EventType.DECISION_CREATED: (
+        "decision",
+        "created",
+        lambda who, p: f"{who} requested {p.requested_mode}: {p.goal}",
+    ),
     EventType.POLICY_ATTACHED: (
+        "policy",
         "policy",
         lambda _, p: f"Policy attached: {p.min_approvals} approval(s), modes {', '.join(p.allowed_modes)}",
     ),
-    EventType.APPROVAL_GRANTED: ("approval", lambda who, p: f"{who} approved{_because(p.comment)}"),
+    EventType.APPROVAL_GRANTED: (
+        "approval",
+        "approved",
+        lambda who, p: f"{who} approved{_because(p.comment)}",
+    ),
     EventType.APPROVAL_REVOKED: (
         "approval",
+        "revoked",
         lambda who, p: f"{who} revoked their approval{_because(p.reason)}",
     ),
-    EventType.APPROVAL_DENIED: ("approval", lambda who, p: f"{who} denied{_because(p.reason)}"),
+    EventType.APPROVAL_DENIED: ("approval", "denied", lambda who, p: f"{who} denied{_because(p.reason)}"),
     EventType.DECISION_WITHDRAWN: (
         "decision",
+        "withdrawn",
         lambda who, p: f"{who} withdrew the request{_because(p.reason)}",
     ),
     EventType.EXECUTION_REQUESTED: (
         "execution",
+        "requested",
         lambda who, p: f"{who} requested {'a dry run' if p.dry_run else 'execution'} by {p.adapter_id}",
     ),
-    EventType.EXECUTION_STARTED: ("execution", lambda _who, _payload: "Handed to the router"),
+    EventType.EXECUTION_STARTED: ("execution", "started", lambda _who, _payload: "Handed to the router"),
     EventType.EXECUTION_COMPLETED: (
         "execution",
+        "completed",
         lambda _, p: f"Run {p.run_id} completed, {p.steps_executed} step(s)",
     ),
     EventType.EXECUTION_FAILED: (
         "execution",
+        "failed",
         lambda _, p: (
             f"Failed ({effect_words(p.effect or 'unknown')}): {p.error_code}{_because(p.error_message)}"
         ),
     ),
     EventType.EXECUTION_OUTCOME_UNKNOWN: (
         "execution",
+        "outcome unknown",
         lambda _, p: f"Outcome unknown: {p.reason}{_because(p.detail)}",
     ),
     EventType.EXECUTION_RECONCILED: (
         "execution",
+        "reconciled",
         lambda who, p: f"{who} settled it as {p.outcome}{_because(p.evidence)}",
     ),
-    EventType.TEMPLATE_CREATED: ("template", lambda who, p: f"{who} created template {p.name}"),
+    EventType.TEMPLATE_CREATED: (
+        "template",
+        "template created",
+        lambda who, p: f"{who} created template {p.name}",
+    ),
 }

@@ -1,9 +1,9 @@
 """Policy: what must be true before a decision may be executed. Fixed with the request, never changed."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.values.actors import Actor, fold_id, id_problem
@@ -11,18 +11,50 @@ from nexus_control.values.payloads import ASSURANCES, MODES, POLICY_FIELDS, Assu
 from nexus_control.values.records import always_written, decode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Policy(PolicyFields):
-    """`PolicyFields` with the defaults of a request that says nothing. Invalid values raise ValueError."""
+    """What must be true before a decision may be executed.
+
+        >>> Policy(2, ["dry_run", "apply"], approvers=["alice", "bob", "carol"]).min_approvals
+        2
+
+    `allowed_modes` are "dry_run" and "apply". `require_adapter_capabilities` must be known to be there; `max_steps`
+    limits the plan. `approvers` are the eligible ids (empty: anyone). `min_assurance` is the weakest way of knowing an
+    approver that counts: declared, elicited, local or signed. Lists are kept as tuples. Raises ValueError for a wrong
+    value.
+    """
 
     min_approvals: int = always_written(1)
     allowed_modes: tuple[Mode, ...] = always_written(("dry_run",))
 
-    def __post_init__(self) -> None:
-        for name in ("allowed_modes", "require_adapter_capabilities", "labels", "approvers"):
-            if isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} must be a list of texts")
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+    def __init__(  # takes any sequence where the field is a tuple
+        self,
+        min_approvals: int = 1,
+        allowed_modes: Sequence[Mode] = ("dry_run",),
+        require_adapter_capabilities: Sequence[str] = (),
+        max_steps: int | None = None,
+        labels: Sequence[str] = (),
+        *,
+        approvers: Sequence[str] = (),
+        allow_requester_approval: bool = True,
+        min_assurance: Assurance | None = None,
+    ) -> None:
+        PolicyFields.__init__(
+            self,
+            min_approvals=min_approvals,
+            allowed_modes=_listed("allowed_modes", allowed_modes),
+            require_adapter_capabilities=_listed(
+                "require_adapter_capabilities", require_adapter_capabilities
+            ),
+            max_steps=max_steps,
+            labels=_listed("labels", labels),
+            approvers=_listed("approvers", approvers),
+            allow_requester_approval=allow_requester_approval,
+            min_assurance=min_assurance,
+        )
+        self._require_valid()
+
+    def _require_valid(self) -> None:
         if type(self.min_approvals) is not int or self.min_approvals < 1:
             raise ValueError("min_approvals must be at least 1")
         if not self.allowed_modes:
@@ -40,38 +72,77 @@ class Policy(PolicyFields):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Policy":
-        """The policy that `to_dict` wrote. Raises INVALID_ARGUMENT for a wrong type or an unknown key."""
+        """The policy that `to_dict` wrote.
+
+            >>> Policy.from_dict({"min_approvals": 2}) == Policy(2)
+            True
+
+        Raises INVALID_ARGUMENT for a wrong type or an unknown key.
+        """
         whole = dict(data) if isinstance(cast("object", data), Mapping) else data
         return decode(cls, whole, where="policy", code=ErrorCode.INVALID_ARGUMENT)
 
     @classmethod
     def of(cls, written: PolicyFields) -> "Policy":
-        """The policy part of a payload."""
+        """The policy part of a payload.
+
+        >>> Policy.of(decision.events[1].content) == decision.policy
+        True
+        """
         return cls(**{name: getattr(written, name) for name in POLICY_FIELDS})
 
     def fields(self) -> dict[str, Any]:
-        """The fields as they are, for a payload that holds a policy."""
+        """The fields as they are, for a payload that holds a policy.
+
+        >>> Policy(2).fields()["min_approvals"]
+        2
+        """
         return {name: getattr(self, name) for name in POLICY_FIELDS}
 
     def overridden(self, overrides: Mapping[str, object]) -> "Policy":
-        """This policy with the named fields replaced."""
+        """This policy with the named fields replaced.
+
+            >>> Policy(2).overridden({"max_steps": 5}).max_steps
+            5
+
+        Raises ValueError for a wrong value.
+        """
         return replace(self, **cast("dict[str, Any]", dict(overrides)))
 
     def allows_mode(self, mode: str) -> bool:
+        """Whether a decision may be executed in this mode.
+
+        >>> Policy().allows_mode("apply")
+        False
+        """
         return mode in self.allowed_modes
 
     def is_eligible(self, actor: Actor) -> bool:
-        """Whether the actor is one of the named approvers, or nobody is named."""
+        """Whether the actor is one of the named approvers, or nobody is named.
+
+        >>> Policy(approvers=["bob"]).is_eligible(Actor("human", "Bob"))
+        True
+        """
         return not self.approvers or actor.key in _folded(self.approvers)
 
     def accepts_assurance(self, assurance: Assurance | None) -> bool:
-        """Whether an approver known in this way is known well enough; unrecorded means declared."""
+        """Whether an approver known in this way is known well enough; unrecorded (None) means declared.
+
+        >>> Policy(min_assurance="local").accepts_assurance("signed")
+        True
+        """
         return self.min_assurance is None or _rank(assurance) >= _rank(self.min_assurance)
 
     def compile_to_router_request(
         self, goal: str, plan: str | None, adapter_id: str, dry_run: bool
     ) -> dict[str, Any]:
-        """The arguments of `router.run`; what is not set is left out, and labels stay here."""
+        """The arguments of `router.run`.
+
+            >>> Policy(max_steps=3).compile_to_router_request("Rotate", None, "python:keys", dry_run=True)
+            {'goal': 'Rotate', 'adapter_id': 'python:keys', 'dry_run': True, 'max_steps': 3}
+
+        `plan`, `max_steps` and `require_capabilities` are there only when set; labels stay here.
+        """
         request: dict[str, Any] = {"goal": goal, "adapter_id": adapter_id, "dry_run": dry_run}
         if plan is not None:
             request["plan"] = plan
@@ -84,13 +155,19 @@ class Policy(PolicyFields):
 
 @dataclass(frozen=True, slots=True)
 class PolicyValidationResult:
-    """Whether an execution request satisfies a policy; true when it does."""
+    """Whether an execution request satisfies a policy; true when it does.
 
-    errors: tuple[str, ...] = ()
+        >>> bool(PolicyValidationResult(valid=False, errors=["Insufficient approvals: 0 of 1"]))
+        False
 
-    @property
-    def valid(self) -> bool:
-        return not self.errors
+    `errors` has one sentence for each rule that does not hold.
+    """
+
+    valid: bool
+    errors: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "errors", tuple(self.errors))
 
     def __bool__(self) -> bool:
         return self.valid
@@ -99,7 +176,13 @@ class PolicyValidationResult:
 def validate_execution_request(
     policy: Policy, mode: str, approval_count: int, adapter_capabilities: Iterable[str] | None = None
 ) -> PolicyValidationResult:
-    """Judge mode, number of approvals and capabilities; unknown capabilities (None) satisfy no requirement."""
+    """Judge mode, number of approvals and capabilities of one execution.
+
+        >>> validate_execution_request(Policy(2), "dry_run", approval_count=1).errors
+        ('Insufficient approvals: 1 of 2',)
+
+    Unknown capabilities (None) satisfy no requirement.
+    """
     errors: list[str] = []
     if not policy.allows_mode(mode):
         errors.append(f"Mode {mode!r:.40} is not allowed; allowed are {', '.join(policy.allowed_modes)}")
@@ -107,7 +190,7 @@ def validate_execution_request(
         errors.append(f"Insufficient approvals: {approval_count} of {policy.min_approvals}")
     if missing := missing_capabilities(policy, adapter_capabilities):
         errors.append(f"The adapter is missing required capabilities: {', '.join(missing)}")
-    return PolicyValidationResult(tuple(errors))
+    return PolicyValidationResult(valid=not errors, errors=errors)
 
 
 def missing_capabilities(policy: Policy, present: Iterable[str] | None) -> tuple[str, ...]:
@@ -124,6 +207,15 @@ def require_no_weaker(template: Policy, policy: Policy) -> None:
             f"The template may only be tightened; weaker here: {', '.join(weakened)}",
             {"fields": weakened},
         )
+
+
+_ItemT = TypeVar("_ItemT")
+
+
+def _listed(name: str, values: Sequence[_ItemT]) -> tuple[_ItemT, ...]:
+    if isinstance(values, str):
+        raise ValueError(f"{name} must be a list of texts")
+    return tuple(values)
 
 
 @lru_cache

@@ -4,7 +4,7 @@ The public methods here are the low door: `append_event` checks the envelope, th
 domain, but not the rules of decisions; the use cases do that, in `writing()` sessions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nexus_control.errors import invalid_argument
@@ -14,24 +14,36 @@ from nexus_control.log.projection import Projection
 from nexus_control.policy import Policy
 from nexus_control.template import Overrides, Template
 from nexus_control.values.actors import Actor, id_problem, require_new_actor
-from nexus_control.values.payloads import TemplateCreatedPayload
+from nexus_control.values.payloads import Assurance, Mode, TemplateCreatedPayload
 
 
 class DecisionStore(Ledger):
     """Decisions and templates as append-only events, in SQLite by default.
 
-    `path_or_url` is a file, `:memory:` (SQLite in memory) or `memory:` (plain Python). Safe to use from several
-    threads; several processes may open one file.
+        >>> with DecisionStore("decisions.db") as store:
+        ...     tools = NexusControlTools(store)
 
-    `allowed_signers` is the path of an OpenSSH file that says whose signed approvals count here.
+    `path_or_url` is a file, `:memory:` (SQLite in memory) or `memory:` (plain Python). Safe to use from several
+    threads; several processes may open one file. `allowed_signers` is the path of an OpenSSH file that says whose
+    signed approvals count here. Raises STORE_UNAVAILABLE.
     """
 
     def create_decision(self) -> str:
-        """The id of a new decision, without events yet."""
+        """The id of a new decision, which has no events yet.
+
+        >>> draft = store.create_decision()
+        >>> store.get_events(draft)
+        []
+        """
         with self.writing() as session:
             return session.reserve().decision_id
 
     def decision_exists(self, decision_id: str) -> bool:
+        """Whether there is a decision of this id, with or without events.
+
+        >>> store.decision_exists(request_id)
+        True
+        """
         with self.reading() as session:
             return session.rows.decision_row(decision_id) is not None
 
@@ -42,7 +54,16 @@ class DecisionStore(Ledger):
         actor: Actor | Mapping[str, object],
         payload: Payload | Mapping[str, Any],
     ) -> StoredEvent:
-        """Append one event, whatever the decision's state. Raises DECISION_NOT_FOUND, REPLAY_INVALID, JSON_INVALID."""
+        """Append one event, whatever the decision's state.
+
+            >>> content = {"goal": "Rotate", "plan": None, "requested_mode": "apply", "labels": []}
+            >>> store.append_event(store.create_decision(), "DECISION_CREATED", alice, content).seq
+            0
+
+        `payload` is JSON, or a payload of `events`. Raises DECISION_NOT_FOUND, INVALID_ARGUMENT for the actor,
+        REPLAY_INVALID for a payload that lacks what its type needs, JSON_INVALID for one that two languages would hash
+        differently.
+        """
         content = payload.to_dict() if isinstance(payload, Payload) else dict(payload)
         kind = parse_event_type(event_type)
         with self.writing() as session:
@@ -51,28 +72,52 @@ class DecisionStore(Ledger):
         return event
 
     def get_events(self, decision_id: str, *, generation: int | None = None) -> list[StoredEvent]:
-        """The events by seq, of the current generation unless told otherwise. Raises DECISION_NOT_FOUND."""
+        """The events of a decision, by seq.
+
+            >>> store.get_events(request_id)[0].seq
+            0
+
+        Of the current generation, unless another one is named. Raises DECISION_NOT_FOUND.
+        """
         with self.reading() as session:
             return session.events(session.decision(decision_id), generation)
 
     def generations(self, decision_id: str) -> list[int]:
-        """The generations of a decision: all but the last were superseded by an import."""
+        """The generations of a decision: all but the last were superseded by an import.
+
+        >>> store.generations(request_id)
+        [0]
+        """
         with self.reading() as session:
             return session.rows.generations("decision", decision_id)
 
     def list_decisions(self, limit: int = 100, offset: int = 0) -> list[tuple[str, str]]:
-        """(decision id, created_at), newest first."""
+        """A page of decisions as (id, created_at), newest first.
+
+        >>> [decision_id for decision_id, created_at in store.list_decisions(limit=1)] == [executed_id]
+        True
+        """
         with self.reading() as session:
             return session.rows.decisions(limit, offset)
 
     def load(self, decision_id: str) -> Projection:
-        """The decision's facts without its events; the cost does not grow with their number."""
+        """The decision's facts without its events; the cost does not grow with their number.
+
+            >>> store.load(request_id).facts.event_count
+            3
+
+        Raises DECISION_NOT_FOUND.
+        """
         with self.reading() as session:
             return session.decision(decision_id)
 
 
 class TemplateStore:
-    """The templates of a store."""
+    """The templates of a store; `tools.template_store` is one.
+
+    >>> TemplateStore(store).list_templates()
+    []
+    """
 
     def __init__(self, store: DecisionStore) -> None:
         self._store = store
@@ -81,34 +126,83 @@ class TemplateStore:
         self,
         name: str,
         actor: Actor | Mapping[str, object],
-        policy: Policy | None = None,
+        *,
         description: str = "",
+        min_approvals: int = 1,
+        allowed_modes: Sequence[Mode] = ("dry_run",),
+        require_adapter_capabilities: Sequence[str] = (),
+        max_steps: int | None = None,
+        labels: Sequence[str] = (),
+        approvers: Sequence[str] = (),
+        allow_requester_approval: bool = True,
+        min_assurance: Assurance | None = None,
         overrides: Overrides = "any",
     ) -> Template:
-        """Raises TEMPLATE_ALREADY_EXISTS; a template is never changed."""
+        """A new template; it is never changed.
+
+            >>> tools.template_store.create_template("prod", alice, min_approvals=2, allowed_modes=["apply"]).name
+            'prod'
+
+        The fields are those of `Policy`, and raise its ValueError. `overrides="tighten_only"`: a request may only
+        demand more. Raises INVALID_ARGUMENT for a name or an actor that cannot be one, TEMPLATE_ALREADY_EXISTS.
+        """
         if problem := id_problem(name):
             raise invalid_argument("name", problem)
+        policy = Policy(
+            min_approvals,
+            allowed_modes,
+            require_adapter_capabilities,
+            max_steps,
+            labels,
+            approvers=approvers,
+            allow_requester_approval=allow_requester_approval,
+            min_assurance=min_assurance,
+        )
         payload = TemplateCreatedPayload(
-            name=name, description=description, overrides=overrides, **(policy or Policy()).fields()
+            name=name, description=description, overrides=overrides, **policy.fields()
         )
         with self._store.writing() as session:
             return session.create_template(Actor.of(actor), payload)
 
     def get_template(self, name: str) -> Template | None:
+        """The template of this name, or None.
+
+        >>> tools.template_store.get_template("prod") is None
+        True
+        """
         with self._store.reading() as session:
             return session.find_template(name)
 
     def template_exists(self, name: str) -> bool:
+        """Whether there is a template of this name.
+
+        >>> tools.template_store.template_exists("prod")
+        False
+        """
         return self.get_template(name) is not None
 
     def get_template_events(self, name: str) -> list[StoredEvent]:
+        """The one event of a template, in a list.
+
+            >>> _ = tools.template_store.create_template("prod", alice)
+            >>> [str(event.event_type) for event in tools.template_store.get_template_events("prod")]
+            ['TEMPLATE_CREATED']
+
+        An empty list when no template has this name.
+        """
         with self._store.reading() as session:
             return session.template_events(name)
 
     def list_templates(
         self, limit: int = 100, offset: int = 0, label_filter: str | None = None
     ) -> list[Template]:
-        """A page of templates in the order of their creation; `label_filter` matches one whole label."""
+        """A page of templates in the order of their creation.
+
+            >>> tools.template_store.list_templates(label_filter="prod")
+            []
+
+        `label_filter` matches one whole label.
+        """
         with self._store.reading() as session:
             templates = session.templates()
         matching = [t for t in templates if label_filter is None or label_filter in t.policy.labels]

@@ -19,7 +19,14 @@ Overrides: TypeAlias = Literal["any", "tighten_only"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A named policy. `created_at` is the event's `ts`, as written."""
+    """A named policy, and who made it.
+
+        >>> tools.template_store.create_template("prod", alice, min_approvals=2).policy.min_approvals
+        2
+
+    `created_at` is the event's `ts`, as written. `overrides` is "any", or "tighten_only" when a request may only demand
+    more.
+    """
 
     name: str
     description: str
@@ -30,7 +37,14 @@ class Template:
 
     @classmethod
     def replay(cls, events: Sequence[StoredEvent]) -> "Template":
-        """The template that its event created. Raises REPLAY_INVALID."""
+        """The template that its event created.
+
+            >>> template = tools.template_store.create_template("prod", alice)
+            >>> Template.replay(tools.template_store.get_template_events("prod")) == template
+            True
+
+        Raises REPLAY_INVALID.
+        """
         created = events[0].content if events else None
         if not isinstance(created, TemplateCreatedPayload):
             raise NexusControlError(ErrorCode.REPLAY_INVALID, "a template begins with TEMPLATE_CREATED")
@@ -44,6 +58,11 @@ class Template:
         )
 
     def to_snapshot(self) -> dict[str, Any]:
+        """The JSON object that is copied into each decision made from it.
+
+        >>> tools.template_store.create_template("prod", alice).to_snapshot()["template_name"]
+        'prod'
+        """
         snapshot: dict[str, Any] = {
             "template_name": self.name,
             "template_description": self.description,
@@ -61,7 +80,15 @@ class Template:
         return json_digest(self.to_snapshot())
 
     def policy_with(self, overrides: Mapping[str, object]) -> Policy:
-        """The policy of a decision that overrides these fields. Raises TEMPLATE_WEAKENED where that is forbidden."""
+        """The policy of a decision that overrides these fields.
+
+            >>> prod = tools.template_store.create_template("prod", alice, overrides="tighten_only", min_approvals=2)
+            >>> prod.policy_with({"min_approvals": 1})
+            Traceback (most recent call last):
+            nexus_control.errors.NexusControlError: TEMPLATE_WEAKENED: The template may only be tightened...
+
+        Raises ValueError for a wrong value, TEMPLATE_WEAKENED where less is forbidden.
+        """
         policy = self.policy.overridden(overrides)
         if self.overrides == "tighten_only":
             require_no_weaker(self.policy, policy)

@@ -15,3 +15,7 @@ def test_the_public_names_are_exactly_those_that_can_be_loaded() -> None:
 
 def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
     assert not hasattr(nexus_control, "no_such_name")
+
+
+def test_dir_shows_the_public_names_and_no_others() -> None:
+    assert dir(nexus_control) == sorted([*nexus_control.__all__, "__version__"])

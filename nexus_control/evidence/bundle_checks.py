@@ -21,7 +21,6 @@ from nexus_control.bundle import (
     BundleRouterLink,
     BundleTemplateSnapshot,
     DecisionBundle,
-    compute_bundle_digest,
 )
 from nexus_control.bundle_parts import as_told_by_1_0, header_of, link_part, template_part
 from nexus_control.decision import Decision, DecisionState, require_replayable
@@ -51,7 +50,7 @@ def bundle_checks(bundle: DecisionBundle) -> list[Check]:
         compared(
             "canonical_digest",
             bundle.integrity.canonical_digest,
-            compute_bundle_digest(bundle),
+            bundle.content_digest(),
             "the bundle was changed after it was sealed",
         ),
         event_digests(bundle),

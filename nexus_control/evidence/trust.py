@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """Keys and files of one verifier."""
+    """Whose keys one verifier trusts, and what they remember.
+
+        >>> verify_evidence(package, trust=Trust(log_keys=[log_key]), require="L2").ok
+        True
+
+    Take the keys from their owners, never from the package. A field left out trusts nobody.
+    """
 
     allowed_signers: str | bytes | None = None
     """Who may approve with which key: an OpenSSH allowed signers file."""

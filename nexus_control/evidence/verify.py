@@ -89,7 +89,15 @@ CHECKS: Final[dict[str, Level]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceReport:
-    """What was found. `reached` are the levels whose checks all hold; `level` is the highest with no gap below."""
+    """What was found; true when nothing failed and the required level was reached.
+
+        >>> report = verify_evidence(package)
+        >>> report.ok, report.level
+        (True, 'L2')
+
+    `reached` are the levels whose checks all hold, `level` is the highest with no gap below, and `missing` are the
+    checks that keep `required` from being reached.
+    """
 
     required: Level
     checks: tuple[Check, ...]
@@ -123,6 +131,11 @@ class EvidenceReport:
         return self.ok
 
     def to_dict(self) -> dict[str, Any]:
+        """The report as JSON: ok, required, level, reached, and checks (name, status, expected, actual, detail).
+
+        >>> verify_evidence(package).to_dict()["required"]
+        'L1'
+        """
         return {
             "ok": self.ok,
             "required": self.required,
@@ -148,10 +161,14 @@ def verify_evidence(
     log_proof: str | None = None,
     timestamp: bytes | None = None,
 ) -> EvidenceReport:
-    """Every check of the package, which is an object, a mapping or JSON text; one that was signed, the bytes that were.
+    """Every check of a package, in one order, up to a required level.
 
-    `envelope`, `log_proof` and `timestamp` are what came with it in files of their own; a log proof that is given is
-    taken before the one that the package carries. Never raises for a bad package. Raises INVALID_ARGUMENT for an
+        >>> verify_evidence(package, require="L1").ok
+        True
+
+    The package is an object, a mapping or JSON text; of one that was signed, the bytes that were. `trust` says whose
+    keys count; `envelope`, `log_proof` and `timestamp` are what came with it in files of their own; a log proof that is
+    given is taken before the one that the package carries. A bad package never raises. Raises INVALID_ARGUMENT for an
     unknown level, or a trust that cannot be read.
     """
     if require not in LEVELS:

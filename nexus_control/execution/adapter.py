@@ -83,7 +83,13 @@ def adapter_id(adapter: Adapter) -> str:
 
 
 class Adapters:
-    """Adapters by id. Raises CONFIG_INVALID for two of one id."""
+    """Adapters by id, `<kind>:<name>`.
+
+        >>> Adapters([adapter]).ids()
+        ('python:keys',)
+
+    Raises CONFIG_INVALID for two of one id.
+    """
 
     def __init__(self, adapters: Iterable[Adapter] = ()) -> None:
         self._adapters: dict[str, Adapter] = {}
@@ -97,12 +103,28 @@ class Adapters:
         return iter(self._adapters.values())
 
     def ids(self) -> tuple[str, ...]:
+        """All ids, sorted.
+
+        >>> Adapters([adapter]).ids()
+        ('python:keys',)
+        """
         return tuple(sorted(self._adapters))
 
     def get(self, adapter_id: str) -> Adapter | None:
+        """The adapter of this id, or None.
+
+        >>> Adapters([adapter]).get("python:keys").name
+        'keys'
+        """
         return self._adapters.get(adapter_id)
 
     def digest(self, adapter_id: str) -> str | None:
-        """The prefixed digest of the adapter's canonical declaration; None when there is no such adapter."""
+        """The prefixed digest of the adapter's canonical declaration; None when there is no such adapter.
+
+            >>> Adapters([adapter]).digest("python:keys")
+            'sha256:...'
+
+        It changes when anything changes that decides what a call does: a request can be bound to it.
+        """
         adapter = self.get(adapter_id)
         return None if adapter is None else prefixed(json_digest(adapter.declaration()))

@@ -90,7 +90,13 @@ class _FileTable:
 
 
 def load_adapters(path: str | Path) -> Adapters:
-    """The adapters that the file declares. Raises CONFIG_INVALID."""
+    """The adapters that a `nexus-control.toml` declares.
+
+        >>> load_adapters("nexus-control.toml").ids()
+        ('subprocess:keys',)
+
+    The head of this module says what such a file holds. Raises CONFIG_INVALID, naming the file and the key.
+    """
     source = _Source(Path(path))
     tables = source.decode(_FileTable, source.read(), "")
     return Adapters(source.adapter(name, table) for name, table in (tables.adapters or {}).items())

@@ -29,7 +29,14 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, StepError, StepResult
 from nexus_control.execution.description import StepDescription
 from nexus_control.execution.plan import Step, parse_plan, plan_invalid, recorded
-from nexus_control.execution.router import RouterOutcomeUnknown, RunStopped
+from nexus_control.execution.router import (
+    PlanDescriber,
+    ReadinessChecker,
+    RouterOutcomeUnknown,
+    RouterProtocol,
+    RunExporter,
+    RunStopped,
+)
 from nexus_control.execution.run_log import OpenRun, RunEvent, RunLog
 from nexus_control.execution.spelling import bounded, encodable
 from nexus_control.execution.stopping import stop_ordered
@@ -71,10 +78,14 @@ class _Run:
     results: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
 
 
-class LocalRouter:
-    """A router over `adapters`, with its run log at `db_path`. Any thread may use it.
+class LocalRouter(RouterProtocol, RunExporter, PlanDescriber, ReadinessChecker):
+    """A router over declared adapters, with its run log at `db_path`: in memory, unless a file is named.
 
-    `on_step` is told when a step starts and ends, after that was logged; what it raises interrupts the run.
+        >>> router = LocalRouter(load_adapters("nexus-control.toml"), "runs.db")
+        >>> router.close()
+
+    Any thread may use it. `on_step` is told when a step starts and ends, after that was logged; what it raises
+    interrupts the run.
     """
 
     def __init__(
@@ -96,6 +107,10 @@ class LocalRouter:
         self.close()
 
     def close(self) -> None:
+        """Close the run log, as the end of a `with` block does.
+
+        >>> LocalRouter([adapter]).close()
+        """
         self._log.close()
 
     def get_adapter_capabilities(self, adapter_id: str) -> set[str] | None:

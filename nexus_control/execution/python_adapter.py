@@ -67,7 +67,15 @@ class _Method:
 
 
 class PythonAdapter:
-    """Methods by name, and what a dry run calls in their place. Raises CONFIG_INVALID for what has no signature."""
+    """Python functions as an adapter: methods by name.
+
+        >>> adapter = PythonAdapter("keys", {"rotate": rotate}, harmless=[LookupError])
+        >>> LocalRouter([adapter]).get_adapter_capabilities("python:keys") == {"apply", "dry_run"}
+        True
+
+    `dry_run_methods` are called in a dry run in place of `methods`; a method without one is only described then. An
+    exception of a `harmless` type says that nothing was done. Raises CONFIG_INVALID for a method without a signature.
+    """
 
     kind = "python"
 
@@ -87,6 +95,11 @@ class PythonAdapter:
         self._harmless = tuple(map(_exception_type, harmless))
 
     def declaration(self) -> dict[str, object]:
+        """What decides what a call does, as JSON; `adapter_digest` is computed over it.
+
+        >>> adapter.declaration()["methods"]["rotate"]["parameters"]
+        ['service']
+        """
         harmless = sorted(f"{each.__module__}.{each.__qualname__}" for each in self._harmless)
         return {
             **({"harmless": harmless} if harmless else {}),
@@ -98,6 +111,13 @@ class PythonAdapter:
         }
 
     def problem_with(self, call: Call) -> str | None:
+        """Why a call cannot be made, or None.
+
+            >>> adapter.problem_with(call) is None
+            True
+
+        Looks at the method's name and at the arguments' names; it calls nothing.
+        """
         if call.method not in self._methods:
             return f"method {call.method!r} is not declared by {self.kind}:{self.name}"
         for method in (self._methods[call.method], self._dry_run_methods.get(call.method)):
@@ -106,6 +126,13 @@ class PythonAdapter:
         return None
 
     def describe(self, call: Call, *, dry_run: bool) -> CallDescription:
+        """What a call would run, for a reviewer.
+
+            >>> adapter.describe(call, dry_run=False).args
+            {'service': 'billing'}
+
+        Empty for a dry run that has no function of its own.
+        """
         method = self._method(call, dry_run)
         return CallDescription() if method is None else CallDescription(function=method.name, args=call.args)
 
@@ -114,6 +141,13 @@ class PythonAdapter:
         return (self._dry_run_methods if dry_run else self._methods).get(call.method)
 
     def execute(self, call: Call, *, dry_run: bool) -> StepResult:
+        """Make one call, which must have no problem.
+
+            >>> dict(adapter.execute(call, dry_run=False).output)
+            {'result': 'rotated billing'}
+
+        `status` is "ok", "error" or "unknown"; an exception of the function is an outcome, and is not raised.
+        """
         method = self._method(call, dry_run)
         if method is None:
             described = {"method": call.method, "args": recorded(call.args)}

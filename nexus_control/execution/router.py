@@ -23,7 +23,12 @@ REFUSALS = frozenset(
 
 
 class RouterProtocol(Protocol):
-    """What `execute` needs. `get_adapter_capabilities` answers None where they are not known."""
+    """What `execute` needs of a router.
+
+        >>> router: RouterProtocol = LocalRouter([adapter])
+
+    Any object with these two methods will do. The optional protocols of this module are used where a router has them.
+    """
 
     def run(
         self,
@@ -33,32 +38,76 @@ class RouterProtocol(Protocol):
         plan: str | None = None,
         max_steps: int | None = None,
         require_capabilities: list[str] | None = None,
-    ) -> dict[str, Any]: ...
+    ) -> dict[str, Any]:
+        """Execute a goal, or a plan, through one adapter, and answer with the run.
 
-    def get_adapter_capabilities(self, adapter_id: str) -> set[str] | None: ...
+            >>> router.run("Rotate the key", "python:keys", dry_run=True, plan=plan)["run"]["run_id"]
+            '...'
+
+        `plan` is the text that was approved. The answer names the run, as `run_id` or `run.run_id`, and counts its
+        `steps_executed`; `response` says how the rest is read. Raise RouterOutcomeUnknown when nobody can tell what was
+        done. A timeout and a lost connection say the same; any other exception is recorded as a failure.
+        """
+        ...
+
+    def get_adapter_capabilities(self, adapter_id: str) -> set[str] | None:
+        """The adapter's capabilities, or None where they are not known.
+
+            >>> sorted(router.get_adapter_capabilities("python:keys"))
+            ['apply', 'dry_run']
+
+        A required capability that is not known to be there blocks the execution.
+        """
+        ...
 
 
 @runtime_checkable
 class RunExporter(Protocol):
     """A router that keeps its runs. Raises ROUTER_RUN_NOT_FOUND."""
 
-    def export_run(self, run_id: str) -> dict[str, Any]: ...
+    def export_run(self, run_id: str) -> dict[str, Any]:
+        """The run of this id, as JSON: its events and their digest.
+
+            >>> run_id = router.run("Rotate the key", "python:keys", True, plan)["run"]["run_id"]
+            >>> router.export_run(run_id)["run"]["run_id"] == run_id
+            True
+
+        Raises ROUTER_RUN_NOT_FOUND.
+        """
+        ...
 
 
 @runtime_checkable
 class AdapterDescriber(Protocol):
     """A router that knows its adapters' declarations: the prefixed digest of one, None where it is not known."""
 
-    def adapter_digest(self, adapter_id: str) -> str | None: ...
+    def adapter_digest(self, adapter_id: str) -> str | None:
+        """The prefixed digest of the adapter's declaration; None where it is not known.
+
+        >>> router.adapter_digest("python:keys")
+        'sha256:...'
+        """
+        ...
 
 
 @runtime_checkable
 class PlanChecker(AdapterDescriber, Protocol):
-    """What can tell, when a request is made and before it is executed, that its plan could not run. Raises
-    ADAPTER_UNKNOWN and PLAN_INVALID.
+    """What can tell, when a request is made and before it is executed, that its plan could not run.
+
+        >>> checked = NexusControlTools(store, plan_checker=router)
+
+    With one, a request that names its adapter is refused when the plan could never run there, and is bound to the
+    adapter's declaration.
     """
 
-    def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None: ...
+    def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None:
+        """Returns when the adapter could run the plan.
+
+            >>> router.check_plan("python:keys", plan, max_steps=None)
+
+        Raises ADAPTER_UNKNOWN for an adapter that is not declared, PLAN_INVALID for a plan that it does not take.
+        """
+        ...
 
 
 @runtime_checkable
@@ -67,18 +116,41 @@ class ReadinessChecker(Protocol):
     ROUTER_NOT_READY.
     """
 
-    def require_ready(self, adapter_id: str, dry_run: bool, plan: str | None) -> None: ...
+    def require_ready(self, adapter_id: str, dry_run: bool, plan: str | None) -> None:
+        """Returns when a run could begin now.
+
+            >>> router.require_ready("python:keys", dry_run=False, plan=plan)
+
+        Raises ROUTER_NOT_READY for a missing capability or program, or a run log that cannot be written;
+        ADAPTER_UNKNOWN; PLAN_INVALID.
+        """
+        ...
 
 
 @runtime_checkable
 class PlanDescriber(PlanChecker, Protocol):
     """What can tell what each step of a plan would run. Raises PLAN_INVALID."""
 
-    def describe(self, adapter_id: str, plan: str | None) -> tuple[StepDescription, ...]: ...
+    def describe(self, adapter_id: str, plan: str | None) -> tuple[StepDescription, ...]:
+        """What each step of a plan would run, applied and rehearsed.
+
+            >>> router.describe("python:keys", plan)[0].apply.args
+            {'service': 'billing'}
+
+        Raises ADAPTER_UNKNOWN or PLAN_INVALID.
+        """
+        ...
 
 
 class RouterOutcomeUnknown(Exception):
-    """A router's word that it cannot tell what its run did."""
+    """A router's word that it cannot tell what its run did.
+
+        >>> raise RouterOutcomeUnknown("the connection was lost", run_id="run-7")
+        Traceback (most recent call last):
+        nexus_control.execution.router.RouterOutcomeUnknown: the connection was lost
+
+    The decision is then `outcome_unknown` until a person settles it; it is never run again by itself.
+    """
 
     def __init__(self, detail: str, run_id: str | None = None) -> None:
         super().__init__(detail)

@@ -54,11 +54,18 @@ class Ledger:
         return self._storage.sidecar
 
     def form_differences(self) -> list[str]:
-        """What of the storage's form is not as this version makes it, in one line each."""
+        """How the storage's form differs from the one that this version makes, in one line each.
+
+        >>> store.form_differences()
+        []
+        """
         return self._storage.form_differences()
 
     def mend_form(self) -> None:
-        """Make indexes, views and triggers of the storage as this version makes them."""
+        """Make indexes, views and triggers of the storage as this version makes them.
+
+        >>> store.mend_form()
+        """
         self._storage.mend_form()
 
     def __enter__(self) -> Self:
@@ -72,23 +79,42 @@ class Ledger:
     def close(self) -> None:
         """Release the storage, once the calls of other threads have ended; everything acknowledged is already durable.
 
+            >>> DecisionStore("decisions.db").close()
+
         An execution under way may still record its outcome. Raises STORE_IN_USE inside a call of this thread, and after
         `busy_timeout`.
         """
         self._storage.close()
 
     def held(self) -> AbstractContextManager[None]:
-        """While this lasts, this thread may write also after `close()`: an execution must record its outcome."""
+        """While this lasts, this thread may write also after `close()`: an execution must record its outcome.
+
+        >>> with store.held():
+        ...     _ = tools.approve(request_id, Actor("human", "bob"))
+        """
         return self._storage.held()
 
     def reading(self) -> AbstractContextManager[ReadSession]:
-        """One consistent view, judged at one instant."""
+        """One consistent view, judged at one instant.
+
+            >>> with store.reading() as session:
+            ...     facts = session.decision(request_id).facts
+
+        Raises STORE_UNAVAILABLE.
+        """
         return _Transaction(
             self._storage.reading(), lambda rows: ReadSession(rows, self.clock.now(), self._recent)
         )
 
     def writing(self) -> AbstractContextManager[WriteSession]:
-        """The store's only writer until the block ends: commits at its end, rolls back on an exception."""
+        """The store's only writer until the block ends.
+
+            >>> with store.writing() as session:
+            ...     draft = session.reserve().decision_id
+
+        Commits at the end of the block, rolls back on an exception. Raises STORE_UNAVAILABLE when another writer holds
+        the store for longer than `busy_timeout`.
+        """
         return _Transaction(
             self._storage.writing(),
             lambda rows: WriteSession(rows, self.clock.now(), self._recent, self.clock),

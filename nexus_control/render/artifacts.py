@@ -8,7 +8,13 @@ from nexus_control.render.text import bullet, listed, page, section
 
 
 def render_export(bundle: DecisionBundle | Mapping[str, object]) -> str:
-    """The Markdown of a bundle. Raises BUNDLE_INVALID_SCHEMA for a mapping that is not one."""
+    """The Markdown of a bundle.
+
+        >>> print(render_export(bundle).splitlines()[0])
+        # ...
+
+    Takes the bundle or its JSON object. Raises BUNDLE_INVALID_SCHEMA for a mapping that is not a bundle.
+    """
     whole = bundle if isinstance(bundle, DecisionBundle) else DecisionBundle.from_dict(dict(bundle))
     decision, template, link = whole.decision, whole.template_snapshot, whole.router_link
     first, last, digest = whole.events[0], whole.events[-1], whole.integrity.canonical_digest
@@ -41,7 +47,13 @@ def render_export(bundle: DecisionBundle | Mapping[str, object]) -> str:
 
 
 def render_audit_package(package: AuditPackage | Mapping[str, object]) -> str:
-    """The Markdown of a package. Raises PACKAGE_INVALID_SCHEMA for a mapping that is not one."""
+    """The Markdown of a package.
+
+        >>> print(render_audit_package(package).splitlines()[0])
+        # ...
+
+    Takes the package or its JSON object. Raises PACKAGE_INVALID_SCHEMA for a mapping that is not a package.
+    """
     whole = package if isinstance(package, AuditPackage) else AuditPackage.from_dict(dict(package))
     bundle, binding, digest = whole.control_bundle, whole.binding, whole.integrity.binding_digest
     about = {

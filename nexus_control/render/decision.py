@@ -123,10 +123,8 @@ def imported_text(imported: View) -> str:
 
 
 def _lifecycle(lifecycle: View, approvals: Sequence[View]) -> Iterator[str]:
-    progress = lifecycle["progress"]
     yield bullet("State", lifecycle["state"])
-    quorum = f"{progress['approvals_current']}/{progress['approvals_required']}"
-    yield f"- Progress: {quorum} approvals{_not_counted(approvals)}"
+    yield f"- Progress: {lifecycle['progress']['approvals']} approvals{_not_counted(approvals)}"
     for reason in lifecycle["blocking_reasons"]:
         yield f"- [{reason['code']}] {escape(reason['message'])}"
     if not lifecycle["blocking_reasons"]:

@@ -2,11 +2,12 @@
 
 from functools import partial
 
-from nexus_control.decision import DecisionState, StateName
+from nexus_control.decision import DecisionState
 from nexus_control.tool.base import Tools
 from nexus_control.usecases import listing, views
 from nexus_control.usecases.answers import InspectData, RequestsData, StatusData
 from nexus_control.usecases.arguments import InspectArguments, ListArguments, StatusArguments
+from nexus_control.values.payloads import StateName
 from nexus_control.values.results import ToolResult
 
 

@@ -214,7 +214,7 @@ def export_audit_package(context: ToolContext, arguments: AuditPackageOptions) -
 
 
 def _kept(context: ToolContext, kind: str, decision_id: str, artifact: JsonObject) -> Kept:
-    """Where the artifact goes: into the answer while it is small, for hosts cut long answers short; else into a file."""
+    """Where the artifact goes: into the answer while it is small, for hosts cut long ones; else into a file."""
     content = canonical_json(artifact).encode()
     if len(content) <= INLINE_BYTES:
         return {"bytes": len(content)}

@@ -14,12 +14,11 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from nexus_control.blocking import BlockingReasonData
-from nexus_control.decision import StateName
 from nexus_control.events import EventData
 from nexus_control.evidence.statement import Verdict
 from nexus_control.template import Overrides
 from nexus_control.values.actors import ActorData
-from nexus_control.values.payloads import Assurance, Effect, Mode
+from nexus_control.values.payloads import Assurance, Effect, Mode, StateName
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -217,6 +216,9 @@ class LifecycleEntryData(TypedDict):
 
 
 class LifecycleProgressData(TypedDict):
+    """`approvals` is "current/required"."""
+
+    approvals: str
     approvals_current: int
     approvals_required: int
     ready_to_execute: bool

@@ -20,14 +20,13 @@ from pydantic import (
 )
 
 from nexus_control.canonical_json import require_canonical_domain
-from nexus_control.decision import StateName
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.plan import MAX_PLAN_BYTES
 from nexus_control.integrity import is_bare, is_prefixed
 from nexus_control.log.projection import ConflictMode
 from nexus_control.values.actors import Actor, id_problem, new_id_problem, require_new_actor
 from nexus_control.values.instants import parse_instant
-from nexus_control.values.payloads import Assurance, Mode, SignedStatement
+from nexus_control.values.payloads import Assurance, Mode, SignedStatement, StateName
 
 MAX_GOAL = 4096
 MAX_REMARK = 4096

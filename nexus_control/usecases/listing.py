@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 from typing import cast
 
-from nexus_control.decision import DecisionState, StateName
+from nexus_control.decision import DecisionState
 from nexus_control.errors import invalid_argument
 from nexus_control.facts import Phase
 from nexus_control.log.projection import Projection, is_ahead_of, listing_of, provenance_of
@@ -20,6 +20,7 @@ from nexus_control.usecases.answers import RequestLine, RequestsData
 from nexus_control.usecases.arguments import ListArguments
 from nexus_control.values.actors import fold_id
 from nexus_control.values.instants import format_instant
+from nexus_control.values.payloads import StateName
 
 _BATCH = 200
 

@@ -51,7 +51,6 @@ from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.describing import will_run
 from nexus_control.usecases.obstacles import changed_adapter_reasons, rollback_reasons
 from nexus_control.values.instants import format_instant
-from nexus_control.values.records import encode
 
 
 def state_view(facts: Facts, at: datetime, authority: Authority) -> StateData:
@@ -218,7 +217,7 @@ def _lifecycle(
         progress=replace(lifecycle.progress, ready_to_execute=not reasons),
         timeline=tuple(
             replace(entry, summary=f"{entry.summary}, before the import")
-            if entry.label == THRESHOLD_MET and entry.seq < stored.imported_count
+            if entry.event_type == THRESHOLD_MET and entry.seq < stored.imported_count
             else entry
             for entry in lifecycle.timeline
         ),
@@ -230,7 +229,7 @@ def _lifecycle_data(lifecycle: Lifecycle) -> LifecycleData:
         "state": lifecycle.state.value,
         "is_blocked": lifecycle.is_blocked,
         "blocking_reasons": [reason.to_dict() for reason in lifecycle.blocking_reasons],
-        "progress": LifecycleProgressData(**encode(lifecycle.progress)),
+        "progress": LifecycleProgressData(**lifecycle.progress.to_dict()),
         "timeline_total": lifecycle.timeline_total,
         "timeline_truncated": lifecycle.timeline_truncated,
     }
@@ -273,7 +272,7 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
         "template": template,
         "will_run": will_run(facts, router),
         "execution": [execution_line(each) for each in facts.progress.executions],
-        "timeline": [LifecycleEntryData(**encode(entry)) for entry in lifecycle.timeline],
+        "timeline": [LifecycleEntryData(**entry.to_dict()) for entry in lifecycle.timeline],
         "basis": stored.basis,
         "head": stored.head,
     }

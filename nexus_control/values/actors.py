@@ -61,9 +61,16 @@ class ActorData(TypedDict):
     id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Actor:
-    """A human or a system, by id. Raises INVALID_ARGUMENT for an id outside the rule above."""
+    """A human or a system, by id.
+
+        >>> Actor("human", "alice")["id"]
+        'alice'
+
+    `type` is "human" or "system"; the head of this module says which ids there are. Raises INVALID_ARGUMENT for
+    another.
+    """
 
     type: ActorType
     id: str
@@ -91,11 +98,22 @@ class Actor:
         return fold_id(self.id)
 
     def to_dict(self) -> ActorData:
+        """The actor as JSON.
+
+        >>> Actor("human", "alice").to_dict()
+        {'type': 'human', 'id': 'alice'}
+        """
         return {"type": self.type, "id": self.id}
 
     @classmethod
     def of(cls, value: "Actor | Mapping[str, object]") -> "Actor":
-        """An actor from itself or from the plain mapping `{"type": ..., "id": ...}`."""
+        """An actor, also from its JSON.
+
+            >>> Actor.of({"type": "system", "id": "ci"})
+            Actor(type='system', id='ci')
+
+        Takes an Actor as it is, or a mapping with exactly these two keys. Raises INVALID_ARGUMENT for anything else.
+        """
         if isinstance(value, Actor):
             return value
         if not isinstance(cast("object", value), Mapping) or set(value) != {"type", "id"}:

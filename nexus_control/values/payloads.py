@@ -17,6 +17,12 @@ from nexus_control.values.records import always_written, check, decode, encode
 
 Mode: TypeAlias = Literal["dry_run", "apply"]
 MODES: tuple[Mode, ...] = ("dry_run", "apply")
+StateName: TypeAlias = Literal[
+    "draft", "pending_approval", "approved", "expired", "executing",
+    "completed", "failed", "denied", "withdrawn", "outcome_unknown",
+]  # fmt: skip
+"""Where a decision stands: the values of DecisionState."""
+
 Effect: TypeAlias = Literal["none", "done", "unknown"]
 """What is known of what an execution did: certainly nothing, something, or neither."""
 
@@ -29,7 +35,11 @@ _HEX = "64 lower-case hex digits"
 
 
 class EventType(StrEnum):
-    """The kinds of event. Their names are frozen."""
+    """The kinds of event. Their names are frozen.
+
+    >>> [str(event.event_type) for event in decision.events]
+    ['DECISION_CREATED', 'POLICY_ATTACHED', 'APPROVAL_GRANTED']
+    """
 
     DECISION_CREATED = "DECISION_CREATED"
     POLICY_ATTACHED = "POLICY_ATTACHED"
@@ -52,6 +62,11 @@ class Payload:
     event_type: ClassVar[EventType]
 
     def to_dict(self) -> dict[str, Any]:
+        """The JSON object, as an event holds it; new fields are left out at their default.
+
+        >>> decision.events[2].content.to_dict()
+        {'expires_at': None, 'assurance': 'declared'}
+        """
         return encode(self)
 
 

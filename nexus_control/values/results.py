@@ -27,8 +27,8 @@ class ToolResult(Generic[T]):
             print(result.error, result.next)
 
     `data` is a TypedDict of the method's own. Reading it of a refusal raises that refusal, so that a refusal which
-    nobody looked at is never taken for an answer. A refusal has an `error` that reads `CODE: message`, its `error_code`,
-    `details` of JSON values, and `next`: what to do about it.
+    nobody looked at is never taken for an answer. A refusal has an `error` that reads `CODE: message`, its
+    `error_code`, `details` of JSON values, and `next`: what to do about it.
     """
 
     # No slots: with them, on Python 3.11, calling `ToolResult[X](...)` raises TypeError.

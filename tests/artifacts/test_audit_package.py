@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from nexus_control.audit_package import (
     AUDIT_ERROR_NO_ROUTER_LINK,
     AUDIT_ERROR_ROUTER_DIGEST_MISMATCH,
+    PACKAGE_VERSION,
     AuditPackage,
     PackageRouter,
     VerificationResult,
@@ -21,6 +22,7 @@ from nexus_control.audit_package import (
 from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import MAX_DEPTH, canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.integrity import prefixed
 from tests.artifacts.samples import (
     ABSENT,
     AT,
@@ -101,7 +103,7 @@ def test_a_package_passes_its_checks_in_every_form(document: Document) -> None:
 @every_package
 def test_the_binding_digest_recomputes(document: Document) -> None:
     declared = document["integrity"]["binding_digest"]
-    assert compute_binding_digest(**document["binding"]) == declared
+    assert prefixed(compute_binding_digest(PACKAGE_VERSION, **document["binding"])) == declared
     assert independent_digest({"package_version": "0.6", **document["binding"]}) == declared
 
 

@@ -14,7 +14,6 @@ from nexus_control.bundle import (
     BundleRouterLink,
     BundleTemplateSnapshot,
     DecisionBundle,
-    compute_bundle_digest,
     compute_link_digest,
     validate_bundle_schema,
 )
@@ -57,8 +56,8 @@ def test_a_bundle_is_written_as_it_was_read(document: Document) -> None:
 @every_bundle
 def test_the_canonical_digest_recomputes(document: Document) -> None:
     declared = document["integrity"]["canonical_digest"]
-    assert compute_bundle_digest(document) == declared
-    assert compute_bundle_digest(DecisionBundle.from_dict(document)) == declared
+    assert DecisionBundle.from_dict(document).content_digest() == declared
+    assert DecisionBundle.from_dict(document).content_digest() == declared
     assert independent_digest({key: document[key] for key in COVERED}) == declared
 
 
@@ -162,7 +161,7 @@ def test_golden_events_seal_into_a_bundle_that_reads_back() -> None:
         exported_at=AT,
     )
     assert DecisionBundle.from_json(canonical_json(bundle.to_dict())) == bundle
-    assert compute_bundle_digest(bundle) == bundle.integrity.canonical_digest
+    assert bundle.content_digest() == bundle.integrity.canonical_digest
 
 
 def test_any_event_type_is_known() -> None:
@@ -324,7 +323,10 @@ def test_every_change_of_covered_content_changes_the_digest_or_is_refused(name: 
                 continue
             bad = changed(document, path, value)
             if not validate_bundle_schema(bad):
-                assert compute_bundle_digest(bad) != document["integrity"]["canonical_digest"], path
+                assert (
+                    DecisionBundle.from_dict(bad).content_digest()
+                    != document["integrity"]["canonical_digest"]
+                ), path
 
 
 @given(json_values())

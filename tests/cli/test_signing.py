@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nexus_control import NexusControlTools
-from nexus_control.bundle import compute_bundle_digest
+from nexus_control.bundle import DecisionBundle
 from nexus_control.cli import deciding
 from nexus_control.events import compute_event_digest
 from tests.cli.office import Office, by, field
@@ -565,7 +565,7 @@ def replaced(bundle: dict[str, Any], goal: str) -> str:
     first = bundle["events"][0]
     first["payload"]["goal"] = bundle["decision"]["goal"] = goal
     first["digest"] = compute_event_digest(first["type"], first["payload"])
-    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    bundle["integrity"]["canonical_digest"] = DecisionBundle.from_dict(bundle).content_digest()
     return json.dumps(bundle)
 
 

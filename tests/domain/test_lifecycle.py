@@ -276,28 +276,28 @@ def labels(*steps: Step) -> list[tuple[str, int]]:
 
 def test_threshold_met_follows_the_approval_that_met_the_quorum() -> None:
     assert labels(CREATED, TWO, GRANTED, (GRANTED, BOB), (GRANTED, CAROL)) == [
-        ("DECISION_CREATED", 0),
-        ("POLICY_ATTACHED", 1),
-        ("APPROVAL_GRANTED", 2),
-        ("APPROVAL_GRANTED", 3),
-        (THRESHOLD_MET, 3),
-        ("APPROVAL_GRANTED", 4),
+        ("created", 0),
+        ("policy", 1),
+        ("approved", 2),
+        ("approved", 3),
+        ("quorum met", 3),
+        ("approved", 4),
     ]
 
 
 def test_threshold_met_returns_when_the_quorum_broke_in_between() -> None:
     revoked = labels(*OPEN, GRANTED, REVOKED, GRANTED)
-    assert [seq for label, seq in revoked if label == THRESHOLD_MET] == [2, 4]
+    assert [seq for label, seq in revoked if label == "quorum met"] == [2, 4]
     brief = ApprovalGrantedPayload(expires_at=until(2.5))
     lapsed = labels(*OPEN, brief, GRANTED)
-    assert [seq for label, seq in lapsed if label == THRESHOLD_MET] == [2, 3]
+    assert [seq for label, seq in lapsed if label == "quorum met"] == [2, 3]
 
 
 def test_an_approval_that_does_not_count_meets_no_quorum() -> None:
     picky = replace(POLICY, approvers=("bob",))
-    assert THRESHOLD_MET not in dict(labels(CREATED, picky, GRANTED))
+    assert "quorum met" not in dict(labels(CREATED, picky, GRANTED))
     late = labels(*OPEN, REQUESTED, (GRANTED, BOB))
-    assert THRESHOLD_MET not in dict(late)
+    assert "quorum met" not in dict(late)
 
 
 def test_the_timeline_keeps_its_last_entries() -> None:
@@ -312,6 +312,10 @@ def test_the_timeline_keeps_its_last_entries() -> None:
     assert lifecycle.timeline_truncated
     exact = compute_lifecycle(decision, timeline_limit=len(whole))
     assert (exact.timeline, exact.timeline_truncated) == (whole, False)
+    unlimited = compute_lifecycle(decision, timeline_limit=None)
+    assert (unlimited.timeline, unlimited.timeline_truncated) == (whole, False)
+    assert compute_timeline(decision, timeline_limit=None) == whole
+    assert compute_timeline(decision, timeline_limit=3) == whole[-3:]
     for none in (0, -5):
         assert compute_lifecycle(decision, timeline_limit=none).timeline == ()
 
@@ -320,8 +324,8 @@ def test_systems_are_shown_with_their_type_and_every_event_has_a_line() -> None:
     steps = (CREATED, POLICY, (GRANTED, BOB), (REVOKED, BOB), (REQUESTED, BOT), STARTED, UNKNOWN, RECONCILED)
     timeline = compute_timeline(decision_of(*steps))
     shown = {entry.label: entry.actor for entry in timeline}
-    assert shown["EXECUTION_REQUESTED"] == "system:bot"
-    assert shown["APPROVAL_GRANTED"] == "bob"
+    assert shown["requested"] == "system:bot"
+    assert shown["approved"] == "bob"
     assert all(entry.summary and entry.category and entry.ts for entry in timeline)
     endings = [compute_timeline(decision_of(*OPEN, ending))[-1] for ending in (DENIED, WITHDRAWN)]
     assert [entry.summary for entry in endings] == [
@@ -369,7 +373,11 @@ def test_a_lifecycle_as_json_has_lists_and_plain_values() -> None:
     shown = compute_lifecycle(decision_of(*OPEN, GRANTED)).to_dict()
     assert shown["state"] == "approved"
     assert shown["is_blocked"] is False
-    assert shown["timeline"][-1]["label"] == THRESHOLD_MET
+    assert (shown["timeline"][-1]["label"], shown["timeline"][-1]["event_type"]) == (
+        "quorum met",
+        THRESHOLD_MET,
+    )
+    assert shown["progress"]["approvals"] == "1/1"
     assert compute_lifecycle(decision_of(CREATED)).to_dict()["blocking_reasons"] == [
         {"code": "NO_POLICY", "message": "No policy is attached", "details": {}}
     ]

@@ -69,7 +69,8 @@ class Scene:
         run: dict[str, Any] | None = None
         if embed:
             linked = self.tools.status(request_id).data["run"]
-            assert linked is not None and linked["run_id"] is not None
+            assert linked is not None
+            assert linked["run_id"] is not None
             run = self.router.export_run(linked["run_id"])
         exported = self.tools.export_audit_package(request_id, embed_router_bundle=embed, router_bundle=run)
         return data_of(exported)["package"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nexus_control.audit_package import verify_audit_package
-from nexus_control.bundle import compute_bundle_digest
+from nexus_control.bundle import DecisionBundle
 from nexus_control.decision import DecisionState
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import sha256_hex
@@ -293,7 +293,7 @@ def test_a_bundle_carries_its_digest_and_one_canonical_text(tools: NexusControlT
     data = data_of(tools.export_bundle(request_id))
     assert json.loads(data["canonical_json"]) == data["bundle"]
     assert (
-        compute_bundle_digest(data["bundle"])
+        DecisionBundle.from_dict(data["bundle"]).content_digest()
         == data["digest"]
         == data["bundle"]["integrity"]["canonical_digest"]
     )
@@ -410,7 +410,7 @@ def test_the_low_door_appends_what_decodes_and_refuses_what_does_not(tools: Nexu
 
 def test_template_store_is_the_low_door_to_templates(tools: NexusControlTools) -> None:
     templates = tools.template_store
-    made = templates.create_template("prod", ALICE, Policy(min_approvals=2), "Production")
+    made = templates.create_template("prod", ALICE, min_approvals=2, description="Production")
     assert templates.get_template("prod") == made
     assert templates.get_template("nowhere") is None
     assert (templates.template_exists("prod"), templates.template_exists("nowhere")) == (True, False)

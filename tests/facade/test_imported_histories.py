@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from nexus_control import Decision, DecisionStore, NexusControlTools, verify_evidence
-from nexus_control.bundle import DecisionBundle, compute_bundle_digest, compute_link_digest
+from nexus_control.bundle import DecisionBundle, compute_link_digest
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode
 from nexus_control.events import compute_event_digest
@@ -51,7 +51,7 @@ def resealed(bundle: Document) -> Document:
     for seq, event in enumerate(bundle["events"]):
         event |= {"seq": seq, "decision_id": decision_id, "event_id": f"evt_{decision_id}_{seq}"}
         event["digest"] = compute_event_digest(event["type"], event["payload"])
-    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    bundle["integrity"]["canonical_digest"] = DecisionBundle.from_dict(bundle).content_digest()
     return bundle
 
 
@@ -362,7 +362,8 @@ def test_who_imported_is_anybody_who_could_act_and_nobody_else(
         assert tools.import_bundle(bundle, actor=actor).error_code == "INVALID_ARGUMENT"
         assert import_bundle(tools.store, bundle, actor=actor).error_code == "INVALID_ARGUMENT"
     done = import_bundle(tools.store, bundle, actor=DAVE)
-    assert done.data is not None and done.data["imported"]["imported_by"] == DAVE.to_dict()
+    assert done.data is not None
+    assert done.data["imported"]["imported_by"] == DAVE.to_dict()
 
 
 def test_a_record_of_an_import_of_2_0_is_still_read() -> None:

@@ -83,7 +83,7 @@ def test_the_calls_of_the_readme_work_literally(tmp_path: Path, monkeypatch: pyt
     lifecycle = compute_lifecycle(decision, events, policy)
     reason, entry = lifecycle.blocking_reasons[0], lifecycle.timeline[0]
     assert (reason.code, reason.message) == ("MISSING_APPROVALS", "Missing 3 approvals (0 of 3)")
-    assert (entry.seq, entry.label) == (0, "DECISION_CREATED")
+    assert (entry.seq, entry.label) == (0, "created")
 
     bundle_json = tools.export_bundle(decision_id).data["canonical_json"]
     result = tools.import_bundle(bundle_json, conflict_mode="new_decision_id", replay_after_import=True)

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 from typing_extensions import get_type_hints
 
-from nexus_control.decision import DecisionState, StateName
+from nexus_control.decision import DecisionState
 from nexus_control.errors import ErrorCode
 from nexus_control.log.projection import ConflictMode
 from nexus_control.policy import WEAKENINGS
@@ -19,7 +19,7 @@ from nexus_control.tool import NexusControlTools, ToolResult
 from nexus_control.toolset.inputs import DESCRIPTIONS
 from nexus_control.usecases import arguments
 from nexus_control.usecases.answers import PolicyData
-from nexus_control.values.payloads import POLICY_FIELDS
+from nexus_control.values.payloads import POLICY_FIELDS, StateName
 
 NOT_OF_THE_DOOR = {"self", "router"}
 OVERRIDES = {f"override_{field}" for field in POLICY_FIELDS}

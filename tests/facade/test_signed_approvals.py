@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from nexus_control import NexusControlTools, Trust, verify_evidence
-from nexus_control.bundle import compute_bundle_digest
+from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import canonical_json
 from nexus_control.events import EventType
 from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
@@ -490,7 +490,7 @@ def test_a_history_that_an_import_extends_brings_no_revoked_approval_back(office
     again = granted | {"seq": 4, "event_id": f"evt_{request_id}_4", "ts": last["ts"]}
     bundle["events"].append(again)
     bundle["decision"]["status"] = "APPROVED"
-    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    bundle["integrity"]["canonical_digest"] = DecisionBundle.from_dict(bundle).content_digest()
     data_of(office.tools.import_bundle(bundle, conflict_mode="overwrite"))
     assert reasons(office.execute(request_id)) == ["IMPORTED_APPROVALS"]
 
@@ -541,7 +541,7 @@ def test_in_a_history_that_reaches_the_end_of_time_nothing_is_decided(office: Of
     request_id = office.requested(min_approvals=1)
     bundle = data_of(office.tools.export_bundle(request_id))["bundle"]
     bundle["events"][1]["ts"] = "9999-12-31T23:59:59.999999+00:00"
-    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    bundle["integrity"]["canonical_digest"] = DecisionBundle.from_dict(bundle).content_digest()
     over: dict[str, Any] = {"conflict_mode": "overwrite", "allow_rollback": True}
     assert office.tools.import_bundle(bundle, **over).error_code == "REPLAY_INVALID"
     data_of(office.tools.import_bundle(bundle, replay_after_import=False, **over))
@@ -555,7 +555,7 @@ def test_no_import_lets_a_key_sign_that_is_not_valid_yet(office: Office) -> None
     office.signers.write_text(f'{BOB.id} valid-after="20900101Z" {line}\n')
     bundle = data_of(office.tools.export_bundle(request_id))["bundle"]
     bundle["events"][1]["ts"] = "2099-01-01T00:00:00+00:00"
-    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    bundle["integrity"]["canonical_digest"] = DecisionBundle.from_dict(bundle).content_digest()
     over: dict[str, Any] = {"conflict_mode": "overwrite", "allow_rollback": True}
     assert office.tools.import_bundle(bundle, **over).error_code == "REPLAY_INVALID"
     data_of(office.tools.import_bundle(bundle, verify_digest=False, **over))

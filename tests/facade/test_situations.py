@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nexus_control.bundle import DecisionBundle, compute_bundle_digest
+from nexus_control.bundle import DecisionBundle
 from nexus_control.decision import DecisionState
 from nexus_control.evidence.bundle_checks import bundle_checks
 from nexus_control.log.upkeep import find_faults
@@ -209,7 +209,7 @@ def test_a_bundle_that_says_expired_is_not_what_its_events_say(two: Two) -> None
     request_id = SITUATIONS["a request that expired approved"].build(two)
     bundle = data_of(two.here.export_bundle(request_id))["bundle"]
     bundle["decision"]["status"] = "EXPIRED"
-    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    bundle["integrity"]["canonical_digest"] = DecisionBundle.from_dict(bundle).content_digest()
     assert verify_bundle_of(bundle) == ["header_equals_replay"]
     refused = two.elsewhere.import_bundle(bundle)
     assert refused.error_code == "INTEGRITY_MISMATCH"

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from mcp import Client
 
 from nexus_control import DecisionStore, NexusControlTools, Trust, verify_evidence
-from nexus_control.bundle import compute_bundle_digest
+from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import canonical_json
 from nexus_control.events import compute_event_digest
 from nexus_control.log.checkpoints import keys_of, prove
@@ -81,7 +81,7 @@ def resealed(bundle: Document) -> Document:
         decision_id = event["decision_id"] = bundle["decision"]["decision_id"]
         event |= {"seq": seq, "event_id": f"evt_{decision_id}_{seq}"}
         event["digest"] = compute_event_digest(event["type"], event["payload"])
-    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    bundle["integrity"]["canonical_digest"] = DecisionBundle.from_dict(bundle).content_digest()
     return bundle
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from nexus_control import DecisionStore, NexusControlTools
-from nexus_control.bundle import compute_bundle_digest
+from nexus_control.bundle import DecisionBundle
 from nexus_control.events import StoredEvent, compute_event_digest
 from nexus_control.evidence.chain import GENESIS, event_leaf_data, leaf_hash
 from nexus_control.facts import replay_facts
@@ -36,7 +36,7 @@ def overwritten(tools: NexusControlTools, decision_id: str) -> ToolResult[Any]:
     """Import the decision over itself, its last instant spelled otherwise: the very same history changes nothing."""
     bundle = data_of(tools.export_bundle(decision_id))["bundle"]
     bundle["events"][-1]["ts"] = bundle["events"][-1]["ts"].replace("+00:00", "Z")
-    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    bundle["integrity"]["canonical_digest"] = DecisionBundle.from_dict(bundle).content_digest()
     return tools.import_bundle(bundle, conflict_mode="overwrite", allow_rollback=True)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nexus_control import NexusControlTools
-from nexus_control.bundle import compute_bundle_digest
+from nexus_control.bundle import DecisionBundle
 from nexus_control.events import compute_event_digest
 from tests.support.governed import data_of
 
@@ -29,7 +29,7 @@ class Swap:
         created["payload"] |= {"goal": OTHER_GOAL, "plan": OTHER_PLAN}
         created["digest"] = compute_event_digest(created["type"], created["payload"])
         other["decision"]["goal"] = OTHER_GOAL
-        other["integrity"]["canonical_digest"] = compute_bundle_digest(other)
+        other["integrity"]["canonical_digest"] = DecisionBundle.from_dict(other).content_digest()
         return cls(tools, exported["canonical_json"], json.dumps(other))
 
     def made_by_imports(self) -> "Swap":
