@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nexus_control.errors import ErrorCode, NexusControlError
     from nexus_control.events import Actor, EventType, StoredEvent
     from nexus_control.evidence.trust import Trust
-    from nexus_control.evidence.verify import EvidenceReport, verify_evidence
+    from nexus_control.evidence.verify import EvidenceReport, verify_bundle, verify_evidence
     from nexus_control.execution.local_router import LocalRouter
     from nexus_control.export import export_decision, render_export
     from nexus_control.import_ import import_bundle
@@ -81,6 +81,7 @@ __all__ = [
     "validate_bundle_schema",
     "validate_execution_request",
     "verify_audit_package",
+    "verify_bundle",
     "verify_evidence",
 ]
 
@@ -90,7 +91,7 @@ _NAMES = {
     "bundle": ("DecisionBundle", "compute_bundle_digest", "validate_bundle_schema"),
     "decision": ("Decision", "DecisionState"),
     "evidence.trust": ("Trust",),
-    "evidence.verify": ("EvidenceReport", "verify_evidence"),
+    "evidence.verify": ("EvidenceReport", "verify_bundle", "verify_evidence"),
     "errors": ("ErrorCode", "NexusControlError"),
     "events": ("Actor", "EventType", "StoredEvent"),
     "execution.local_router": ("LocalRouter",),

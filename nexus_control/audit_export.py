@@ -15,6 +15,7 @@ from nexus_control.evidence.log_section import Imported, LogSection
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.export import bundle_of
 from nexus_control.integrity import is_prefixed, prefixed
+from nexus_control.log import checkpoints
 from nexus_control.log.projection import Projection
 from nexus_control.render.package import render_audit_package
 from nexus_control.store import DecisionStore
@@ -113,8 +114,6 @@ def _evidence(store: DecisionStore, decision: Projection) -> dict[str, object]:
             bundle_digest=record.bundle_digest,
             events=decision.imported_count,
         ).to_dict()
-    from nexus_control.log import checkpoints  # cryptography is loaded at the first package
-
     last = decision.facts.event_count - 1
     proof = checkpoints.prove(store, decision.decision_id, decision.generation, last)
     keys = [str(record.verifier) for record in checkpoints.keys_of(store)]

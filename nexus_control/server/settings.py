@@ -15,9 +15,8 @@ from nexus_control.toolset.table import TOOLS
 from nexus_control.toolset.tool import PREFIX, Approvals, NameStyle, Tool, ToolContext
 from nexus_control.usecases.arguments import RecoverArguments
 from nexus_control.usecases.settling import recover
+from nexus_control.usecases.signing import allowed_signers_of
 from nexus_control.values.actors import Actor
-
-_READ_ONLY_TOOLS = frozenset(PREFIX + tool for tool in ("status", "inspect", "template.get", "template.list"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +56,7 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
         DecisionStore(settings.database, allowed_signers=settings.allowed_signers) as store,
     ):
         if settings.allowed_signers is not None:
-            _require_readable_signers(store)
+            allowed_signers_of(store)  # now rather than at the first execution
         if not settings.read_only:
             recover(store, RecoverArguments())
         yield ToolContext(
@@ -73,18 +72,11 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
         )
 
 
-def _require_readable_signers(store: DecisionStore) -> None:
-    """Now rather than at the first execution."""
-    from nexus_control.usecases.signing import allowed_signers_of
-
-    allowed_signers_of(store)
-
-
 def offered(settings: Settings) -> tuple[Tool, ...]:
     """The tools that these settings offer."""
     return tuple(
         tool
         for tool in TOOLS
-        if (not settings.read_only or tool.name in _READ_ONLY_TOOLS)
+        if (not settings.read_only or tool.annotations.read_only)
         and (settings.approvals != "off" or tool.name != f"{PREFIX}approve")
     )

@@ -20,6 +20,7 @@ from nexus_control.decision import (
 from nexus_control.errors import invalid_argument
 from nexus_control.log import head
 from nexus_control.store import DecisionStore
+from nexus_control.usecases import signing
 from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.views import approval_view, authority_now, state_view
 from nexus_control.values.instants import format_instant, parse_instant
@@ -54,7 +55,9 @@ def approve(
     with store.writing() as session:
         decision = _shown(session, arguments)
         now = session.instant_of_verdict(decision)
-        authority = authority_of(store, session, decision, now)
+        # Only the refusal of a second approval names authority.
+        is_first = decision.facts.approval_of(arguments.actor) is None
+        authority = None if is_first else authority_of(store, session, decision, now)
         require_may_approve(decision.facts, arguments.actor, known, now, authority)
         expires_at = format_instant(arguments.expires_at) if arguments.expires_at else None
         if signed is not None:
@@ -135,8 +138,6 @@ def _require_signed(
     at: datetime,
 ) -> "SignedVerdict":
     """The verdict that was signed. Raises SIGNATURE_INVALID or BASIS_CHANGED."""
-    from nexus_control.usecases import signing  # cryptography is loaded at the first signature
-
     signing.require_basis_of(signed.statement, arguments.basis)
     return signing.require_signed(store, session, decision, arguments.actor, verdict, signed, at)
 

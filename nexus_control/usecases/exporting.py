@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 from nexus_control.audit_export import package_of, render_audit_package
 from nexus_control.audit_package import AuditPackage
 from nexus_control.canonical_json import canonical_json
+from nexus_control.evidence import package_statement, vouching
+from nexus_control.evidence.formats import dsse
 from nexus_control.export import bundle_of, render_export
 from nexus_control.import_ import import_checked
 from nexus_control.integrity import sha256_hex
@@ -67,9 +69,6 @@ def export_signed_package(
     store: DecisionStore, arguments: "ExportAuditPackageArguments", key: "PrivateKey", *, producer: str
 ) -> dict[str, Any]:
     """The package as the bytes that are signed, `canonical_json`, and the DSSE envelope in which `key` signs them."""
-    from nexus_control.evidence import package_statement, vouching
-    from nexus_control.evidence.formats import dsse
-
     package = _package(store, arguments)
     content = canonical_json(package.to_dict())
     statement = vouching.state_package(

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from nexus_control import AuditPackage, DecisionBundle, verify_evidence
+from nexus_control import AuditPackage, verify_bundle, verify_evidence
 from nexus_control.canonical_json import canonical_json
-from nexus_control.evidence.bundle_checks import bundle_checks
 from nexus_control.evidence.verify import CHECKS
 from tests.artifacts.samples import BUNDLES, PACKAGES, changed, independent_digest, nodes
 from tests.evidence.packages import HONEST, Package, honest, rebound, resealed
@@ -41,8 +40,9 @@ def test_what_1_0_and_others_wrote_raises_no_alarm(name: str) -> None:
 
 @pytest.mark.parametrize("name", BUNDLES)
 def test_a_bundle_of_1_0_raises_no_alarm(name: str) -> None:
-    checks = bundle_checks(DecisionBundle.from_dict(BUNDLES[name]))
-    assert [check for check in checks if check.status == "fail"] == []
+    report = verify_bundle(BUNDLES[name])
+    assert [check for check in report.checks if check.status == "fail"] == []
+    assert (report.ok, report.level) == (True, "L1")
 
 
 @pytest.mark.parametrize("name", HONEST)

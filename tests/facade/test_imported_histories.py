@@ -8,12 +8,11 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from nexus_control import Decision, DecisionStore, NexusControlTools, verify_evidence
-from nexus_control.bundle import DecisionBundle, compute_bundle_digest, compute_link_digest
+from nexus_control import Decision, DecisionStore, NexusControlTools, verify_bundle, verify_evidence
+from nexus_control.bundle import compute_bundle_digest, compute_link_digest
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode
 from nexus_control.events import compute_event_digest
-from nexus_control.evidence.bundle_checks import bundle_checks
 from nexus_control.evidence.chain import GENESIS, event_leaf_data, leaf_hash
 from nexus_control.export import export_decision
 from nexus_control.import_ import import_bundle
@@ -506,7 +505,7 @@ def test_a_dry_run_that_1_0_took_for_the_execution_imports_and_is_final(
 ) -> None:
     clock.instant = VECTORS_WRITTEN
     bundle = of_1_0(outcome, name=name)
-    stated = {check.name: check.status for check in bundle_checks(DecisionBundle.from_dict(bundle))}
+    stated = {check.name: check.status for check in verify_bundle(bundle).checks}
     assert (stated["header_equals_replay"], "fail" in stated.values()) == ("info", False)
     request_id = data_of(tools.import_bundle(bundle))["imported"]["decision_id"]
     exported = data_of(tools.export_bundle(request_id))

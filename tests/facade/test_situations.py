@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from nexus_control.bundle import DecisionBundle, compute_bundle_digest
+from nexus_control import verify_bundle
+from nexus_control.bundle import compute_bundle_digest
 from nexus_control.decision import DecisionState
-from nexus_control.evidence.bundle_checks import bundle_checks
 from nexus_control.log.upkeep import find_faults
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
@@ -47,7 +47,10 @@ def inspected(tools: NexusControlTools, request_id: str) -> Seen:
 
 def verify_bundle_of(bundle: dict[str, Any]) -> list[str]:
     """The checks of this bundle that fail."""
-    return [check.name for check in bundle_checks(DecisionBundle.from_dict(bundle)) if check.status == "fail"]
+    report = verify_bundle(bundle)
+    failing = [check.name for check in report.checks if check.status == "fail"]
+    assert report.ok is not bool(failing)
+    return failing
 
 
 def codes(found: list[dict[str, Any]]) -> tuple[str, ...]:

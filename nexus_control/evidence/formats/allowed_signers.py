@@ -75,7 +75,7 @@ class AllowedSigner:
     valid_after: datetime | None = None
     valid_before: datetime | None = None
     verify_required: bool = False
-    """Whether the security key must have verified its user: hand it to `SshSignature.require_over`."""
+    """Whether the security key must have verified its user: ask `SshSignature.require_verified_user`."""
 
     def allows(self, namespace: str) -> bool:
         return self.namespaces is None or self.namespaces.match(namespace)
