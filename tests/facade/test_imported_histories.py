@@ -23,7 +23,7 @@ from nexus_control.log.upkeep import find_faults, rebuild_derived
 from nexus_control.policy import Policy
 from nexus_control.values.payloads import ExecutionRequestedPayload
 from tests.artifacts.samples import BUNDLES, independent_digest
-from tests.evidence.packages import rebound
+from tests.evidence.packages import rebound, seal_bundle
 from tests.facade.flow import CAROL, DAVE, asked, blocked_by, bundle_of, executed, require_refused, state_of
 from tests.facade.routers import ANSWER, FakeRouter
 from tests.support.clock import START, FakeClock
@@ -50,7 +50,7 @@ def resealed(bundle: Document) -> Document:
     for seq, event in enumerate(bundle["events"]):
         event |= {"seq": seq, "decision_id": decision_id, "event_id": f"evt_{decision_id}_{seq}"}
         event["digest"] = compute_event_digest(event["type"], event["payload"])
-    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    assert seal_bundle(bundle) == compute_bundle_digest(bundle)
     return bundle
 
 

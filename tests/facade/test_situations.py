@@ -12,6 +12,7 @@ from nexus_control.log.upkeep import find_faults
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
 from tests.artifacts.samples import BUNDLES
+from tests.evidence.packages import seal_bundle
 from tests.facade.flow import CAROL
 from tests.facade.routers import FakeRouter
 from tests.support.clock import FakeClock
@@ -212,7 +213,7 @@ def test_a_bundle_that_says_expired_is_not_what_its_events_say(two: Two) -> None
     request_id = SITUATIONS["a request that expired approved"].build(two)
     bundle = data_of(two.here.export_bundle(request_id))["bundle"]
     bundle["decision"]["status"] = "EXPIRED"
-    bundle["integrity"]["canonical_digest"] = compute_bundle_digest(bundle)
+    assert seal_bundle(bundle) == compute_bundle_digest(bundle)
     assert verify_bundle_of(bundle) == ["header_equals_replay"]
     refused = two.elsewhere.import_bundle(bundle)
     assert refused.error_code == "INTEGRITY_MISMATCH"
