@@ -2,7 +2,7 @@
 
 The package names the run by the digest of its bundle where the execution recorded one, else by that of the router's
 response; a run bundle that is given must be that very run. Beside what the frozen digests cover, the package carries
-the proof that its events are in the store's log, or says that they came there by import (`evidence.section`).
+the proof that its events are in the store's log, or says that they came there by import (`evidence.log_section`).
 """
 
 from collections.abc import Mapping
@@ -93,7 +93,7 @@ def package_of(
                 {"recorded": recorded, "given": given},
             )
         router = (
-            # only what whoever verifies can read back
+            # only what a verifier can read back
             PackageRouter.embedded(parse_json_object(canonical_json(run_bundle)))
             if embed and run_bundle is not None
             else PackageRouter.reference(run_id=run_id, digest=given or recorded)

@@ -1,4 +1,4 @@
-"""The checks of what people and owners signed: verdicts by their approvers, the package by whoever vouches for it."""
+"""The checks of what people and owners signed: verdicts by their approvers, the package by its signer."""
 
 from collections.abc import Collection, Iterator, Sequence
 
@@ -152,7 +152,6 @@ def package_signature(
         "decision_id": bundle.decision.decision_id,
         "chain_head": prefixed(head),
         "events": len(bundle.events),
-        **({} if said.log is None or proof is None else {"log": (proof.origin, proof.index)}),
     }
     found: dict[str, object] = {
         "package.json": statement.package_sha256,
@@ -160,8 +159,9 @@ def package_signature(
         "decision_id": said.decision_id,
         "chain_head": said.chain_head,
         "events": said.events,
-        **({} if said.log is None or proof is None else {"log": (said.log.origin, said.log.index)}),
     }
+    if said.log is not None and proof is not None:
+        expected["log"], found["log"] = (proof.origin, proof.index), (said.log.origin, said.log.index)
     check = same_fields(name, expected, found, "what was signed is not this package")
     return check if check.status == "fail" else passed(name, f"signed by {_named(signers)}")
 

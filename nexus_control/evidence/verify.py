@@ -253,7 +253,7 @@ def package_checks(
     """Every check of a package that could be read, in no order."""
     history = history_of(package.control_bundle)
     yield from _six(package)
-    yield from _history_checks(package.control_bundle, history, package)
+    yield from _shared_checks(package.control_bundle, history, package)
     if isinstance(history, History):
         case = Case(bundle=package.control_bundle, history=history, router=package.router)
         yield from keyed_checks(case, package, content, trust, attached)
@@ -263,7 +263,7 @@ def bundle_checks(bundle: DecisionBundle, trust: Trust = NOBODY) -> Iterator[Che
     """Every check of a bundle that could be read, in no order."""
     history = history_of(bundle)
     yield canonical_digest(bundle)
-    yield from _history_checks(bundle, history)
+    yield from _shared_checks(bundle, history)
     if isinstance(history, History):
         yield from keyed_bundle_checks(Case(bundle=bundle, history=history), trust)
     for name, level in CHECKS.items():
@@ -271,7 +271,7 @@ def bundle_checks(bundle: DecisionBundle, trust: Trust = NOBODY) -> Iterator[Che
             yield skipped(name, "a bundle carries neither a proof of a log nor a signature")
 
 
-def _history_checks(
+def _shared_checks(
     bundle: DecisionBundle, history: History | NexusControlError, package: AuditPackage | None = None
 ) -> Iterator[Check]:
     yield event_digests(bundle)

@@ -23,9 +23,9 @@ from nexus_control.values.actors import Actor
 class Settings:
     """How a server was started.
 
-    `approver` is whom the client's forms ask; no answer for `silence_seconds` is none. `artifacts` defaults to
-    `<database>.artifacts`, beside the database. At most one of `config` (a nexus-control.toml, for LocalRouter) and
-    `router` (`package.module:factory`). `allowed_signers` says whose signed approvals count.
+    `approver` is whom the client's forms ask; a form without an answer for `silence_seconds` is given up. `artifacts`
+    defaults to `<database>.artifacts`, beside the database. At most one of `config` (a nexus-control.toml, for
+    LocalRouter) and `router` (`package.module:factory`). `allowed_signers` says whose signed approvals count.
     """
 
     database: str
