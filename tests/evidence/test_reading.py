@@ -16,7 +16,8 @@ from tests.evidence.packages import honest
 def read(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Every text that is parsed, and every kind of document that is decoded, from here on."""
     done: list[object] = []
-    loads, decode = json.loads, artifact.decode
+    loads: Callable[..., object] = json.loads
+    decode: Callable[..., object] = artifact.decode
 
     def counting_loads(text: str, **options: Any) -> object:
         done.append(text)
