@@ -25,3 +25,8 @@ format:
 
 schemas:
 	$(PYTHON) -m nexus_control.toolset schemas
+
+.PHONY: reference
+# The generated parts of docs/reference.
+reference:
+	$(PYTHON) -m tests.support.reference

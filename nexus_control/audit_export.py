@@ -17,7 +17,7 @@ from nexus_control.export import bundle_of
 from nexus_control.integrity import is_prefixed, prefixed
 from nexus_control.log import checkpoints
 from nexus_control.log.projection import Projection
-from nexus_control.render.package import render_audit_package
+from nexus_control.render.artifacts import render_audit_package
 from nexus_control.store import DecisionStore
 from nexus_control.values.results import fault_of
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from typing_extensions import TypedDict
+
 from nexus_control.decision import effect_of, request_expired
 from nexus_control.facts import Authority, Facts
 from nexus_control.policy import missing_capabilities
@@ -26,6 +28,14 @@ ORDER: Final = (
 _FIRST_OF_APPROVALS: Final = ORDER.index("APPROVAL_EXPIRED")
 
 
+class BlockingReasonData(TypedDict):
+    """A reason as JSON."""
+
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class BlockingReason:
     """One reason, with a stable code and its numbers."""
@@ -34,7 +44,7 @@ class BlockingReason:
     message: str
     details: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> BlockingReasonData:
         return {"code": self.code, "message": self.message, "details": dict(self.details)}
 
 

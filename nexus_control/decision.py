@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
@@ -27,6 +27,13 @@ from nexus_control.values.payloads import Assurance, Effect
 MAX_REPLAY_STEPS = 20_000_000
 """A few seconds."""
 _BYTES_A_STEP = 10
+
+
+StateName: TypeAlias = Literal[
+    "draft", "pending_approval", "approved", "expired", "executing",
+    "completed", "failed", "denied", "withdrawn", "outcome_unknown",
+]  # fmt: skip
+"""The value of a DecisionState, as answers give it."""
 
 
 class DecisionState(StrEnum):

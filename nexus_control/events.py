@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+from typing_extensions import TypedDict
+
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import sha256_hex
-from nexus_control.values.actors import ACTOR_TYPES, Actor, ActorType
+from nexus_control.values.actors import ACTOR_TYPES, Actor, ActorData, ActorType
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import (
     ApprovalDeniedPayload,
@@ -89,6 +91,19 @@ def parse_event_type(name: str) -> EventType:
         raise NexusControlError(ErrorCode.REPLAY_INVALID, f"unknown event type {name!r:.80}") from None
 
 
+class EventData(TypedDict):
+    """A stored event as JSON."""
+
+    event_id: str
+    decision_id: str
+    seq: int
+    event_type: str
+    ts: str
+    actor: ActorData
+    payload: dict[str, Any]
+    digest: str
+
+
 @dataclass(frozen=True)
 class StoredEvent:
     """One event as it was stored. `payload` is the JSON object as written; `content` is what it says.
@@ -125,7 +140,7 @@ class StoredEvent:
             known = self.__dict__["_content"] = decode_payload(self.event_type, self.payload)
         return known
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> EventData:
         return {
             "event_id": self.event_id,
             "decision_id": self.decision_id,

@@ -9,7 +9,7 @@ from nexus_control.bundle import BundleRouterLink, BundleTemplateSnapshot, Decis
 from nexus_control.bundle_parts import event_part, header_of, link_part, template_part
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.log.session import ReadSession
-from nexus_control.render.bundle import render_export
+from nexus_control.render.artifacts import render_export
 from nexus_control.store import DecisionStore
 from nexus_control.values.results import fault_of
 

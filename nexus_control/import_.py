@@ -6,18 +6,20 @@ one atomic write. `verify_digest=False` leaves out digests and header, `replay_a
 events; either leaves out whether events and times can be. Both are for forensics, and what they bring in is never
 executed here.
 
-A decision that is here is only touched on its owner's word: `overwrite`, in Python or on the command line. It must
-extend the stored history, unless a rollback is allowed; even then a run that was had here is not forgotten. The very
-history that is stored changes nothing. Whoever does not speak for the owner, as an agent over MCP, can only bring in
-what is not here, and only checked whole.
+Only the store's owner can replace a decision that is here: `overwrite`, in Python or on the command line. The bundle
+must extend the stored history, unless a rollback is allowed; a run that the replaced history had is remembered even
+then. A bundle of the very history that is stored changes nothing. An agent over MCP does not speak for the owner: it
+can only import decisions that are not here, with every check.
 
-An imported approval is evidence, not authority, whoever brings it in.
+An imported approval is evidence, not authority, also when the owner imports it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast, get_args
+
+from typing_extensions import TypedDict
 
 from nexus_control.bundle import (
     BundleEvent,
@@ -26,7 +28,7 @@ from nexus_control.bundle import (
 )
 from nexus_control.bundle_parts import header_of
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, parse_json
-from nexus_control.decision import Decision, require_replayable
+from nexus_control.decision import Decision, StateName, require_replayable
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent, compute_event_digest, event_id, parse_event_type
 from nexus_control.evidence.bundle_checks import as_told, stated_checks
@@ -36,10 +38,37 @@ from nexus_control.log import head
 from nexus_control.log.projection import MAX_AHEAD, ConflictMode, ImportRecord, Projection
 from nexus_control.log.session import WriteSession
 from nexus_control.store import DecisionStore
-from nexus_control.values.actors import Actor, id_problem, require_new_actor
+from nexus_control.values.actors import Actor, ActorData, id_problem, require_new_actor
 from nexus_control.values.instants import format_instant
 from nexus_control.values.lookalikes import skeleton
 from nexus_control.values.results import fault_of
+
+
+class ImportedLine(TypedDict):
+    """What came: how many events, as which decision, from which."""
+
+    decision_id: str
+    source_decision_id: str
+    events_imported: int
+    generation: int
+    forensic: bool
+    imported_by: ActorData | None
+
+
+class ReplayLine(TypedDict):
+    state: StateName
+
+
+class ImportData(TypedDict):
+    """What an import answers; `replay` is None where it was left out."""
+
+    ok: bool
+    imported: ImportedLine
+    unchanged: bool
+    digest_verified: bool
+    conflict_mode: ConflictMode
+    replay_ran: bool
+    replay: ReplayLine | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +76,7 @@ class ImportResult:
     """What was imported, or why nothing was."""
 
     success: bool
-    data: dict[str, Any]
+    data: ImportData | None
     error_code: str | None = None
     error_message: str | None = None
     details: dict[str, Any] | None = None
@@ -78,7 +107,7 @@ def import_bundle(
     if isinstance(outcome, NexusControlError):
         return ImportResult(
             success=False,
-            data={},
+            data=None,
             error_code=outcome.code,
             error_message=outcome.message,
             details=outcome.details,
@@ -96,7 +125,7 @@ def import_checked(
     allow_rollback: bool,
     actor: Actor | None = None,
     for_owner: bool = True,
-) -> dict[str, Any]:
+) -> ImportData:
     """As `import_bundle`. Raises CONFLICT_MODE_INVALID, BUNDLE_INVALID_SCHEMA, INTEGRITY_MISMATCH, REPLAY_INVALID,
     DECISION_EXISTS, ROLLBACK_REFUSED, or INVALID_STATE while the decision is being executed here; IMPORT_NEEDS_OWNER
     for what only the owner may ask, unless `for_owner`.
@@ -136,7 +165,7 @@ def import_checked(
         "digest_verified": verify_digest,
         "conflict_mode": mode,
         "replay_ran": replay_after_import,
-        "replay": {"state": str(decision.state)} if replay_after_import else None,
+        "replay": {"state": decision.state.value} if replay_after_import else None,
     }
 
 

@@ -117,7 +117,7 @@ def missing_capabilities(policy: Policy, present: Iterable[str] | None) -> tuple
 
 def require_no_weaker(template: Policy, policy: Policy) -> None:
     """Raises TEMPLATE_WEAKENED, naming each field in which `policy` demands less than `template`."""
-    weakened = [field for field, is_weaker in _WEAKENINGS.items() if is_weaker(template, policy)]
+    weakened = [field for field, is_weaker in WEAKENINGS.items() if is_weaker(template, policy)]
     if weakened:
         raise NexusControlError(
             ErrorCode.TEMPLATE_WEAKENED,
@@ -131,7 +131,7 @@ def _folded(approvers: tuple[str, ...]) -> frozenset[str]:
     return frozenset(fold_id(approver) for approver in approvers)
 
 
-_WEAKENINGS: dict[str, Callable[[Policy, Policy], bool]] = {
+WEAKENINGS: dict[str, Callable[[Policy, Policy], bool]] = {
     "min_approvals": lambda old, new: new.min_approvals < old.min_approvals,
     "allowed_modes": lambda old, new: not set(new.allowed_modes) <= set(old.allowed_modes),
     "require_adapter_capabilities": lambda old, new: (

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,21 @@ import pytest
 from tests.support import documents
 from tests.support.places import REPOSITORY
 
-PAGES = [
-    "README.md",
-    *(name for name in ("QUICKSTART.md", "ARCHITECTURE.md") if (REPOSITORY / name).exists()),
-    *sorted(str(page.relative_to(REPOSITORY)) for page in REPOSITORY.glob("docs/**/*.md")),
-]
+PAGES = sorted(
+    str(page.relative_to(REPOSITORY)) for glob in ("*.md", "docs/**/*.md") for page in REPOSITORY.glob(glob)
+)
+OPENING = """\
+```console
+$ pip install -e ".[dev]" && nexus-control demo
+```
+
+```console
+$ pytest
+```
+"""
+RUN = {"bash", "console", "python", "sh"}
+SHOWN = {"", "diff", "html", "ini", "json", "mermaid", "pyi", "text", "toml", "yaml"}
+RUN_BY_CI = {"git", "make", "pip", "pre-commit", "pytest", "python3", ".ci/run"}
 
 
 def read(page: str) -> str:
@@ -86,6 +97,25 @@ def test_the_commands_of_a_page_exit_as_it_says(page: str, tmp_path: Path) -> No
     run(["bash", "-c", script], work, reader_environment(tmp_path))
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_a_page_is_run_or_only_shown(page: str) -> None:
+    """No block escapes by its language, and no command by its program."""
+    assert {block.language for block in documents.blocks(read(page))} <= RUN | SHOWN
+    assert {text.split()[0] for text in documents.left_out(read(page))} <= RUN_BY_CI
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_links_to_is_there(page: str) -> None:
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", read(page)):
+        assert ((REPOSITORY / page).parent / target).exists(), target
+
+
+def test_the_readme_is_short_and_opens_with_the_two_commands() -> None:
+    readme = read("README.md")
+    assert len(readme.encode()) <= 9_000
+    assert readme.startswith(f"# nexus-control\n\n{OPENING}")
+
+
 def test_the_readme_has_python_and_commands_that_are_run() -> None:
     assert documents.python_source(read("README.md"))
     assert documents.commands(read("README.md"))
@@ -93,9 +123,10 @@ def test_the_readme_has_python_and_commands_that_are_run() -> None:
 
 def test_a_package_is_verified_by_hand_with_the_tools_of_an_auditor() -> None:
     """Every line that checks something runs, and none of the checking asks nexus-control."""
-    page = read("docs/verify.md")
-    first = page[: page.index("## 1. ")].count("\n")
-    checking = [command.text for command in documents.commands(page) if command.line > first]
+    pages = [read(page) for page in PAGES if Path(page).name.startswith("verify")]
+    checking = [
+        command.text for page in pages for command in documents.commands(page[page.index("## 1. ") :])
+    ]
     assert len(checking) > 25
     assert not any("nexus-control " in text for text in checking)
     assert {text.split()[0] for text in checking} >= {"jq", "openssl", "ssh-keygen", "test"}
@@ -160,6 +191,13 @@ def test_a_page_says_which_commands_run_and_how_they_exit() -> None:
         (31, "nexus-control verify forged.json  # exit 3", 3),
         (35, "id=$(nexus-control list --json)", 0),
         (36, "export NEXUS_CONTROL_DB=decisions.db", 0),
+    ]
+
+
+def test_a_page_says_which_commands_it_leaves_to_others() -> None:
+    assert documents.left_out(EXAMPLE) == [
+        'pip install -e ".[dev]" && nexus-control demo',
+        "git clone nexus-control",
     ]
 
 

@@ -36,9 +36,9 @@ def table(page: str, header: str) -> list[tuple[str, ...]]:
     return rows
 
 
-def test_the_readme_names_every_error_code_and_what_to_do() -> None:
+def test_the_reference_names_every_error_code_and_what_to_do() -> None:
     expected = [(f"`{code}`", next_step(code)) for code in ErrorCode]
-    assert table("README.md", "| code | what to do |") == expected
+    assert table("docs/reference/errors.md", "| code | what to do |") == expected
 
 
 def payload_of(event_type: EventType) -> str:
@@ -49,13 +49,13 @@ def payload_of(event_type: EventType) -> str:
     )
 
 
-def test_the_readme_has_every_event_with_the_fields_of_its_payload() -> None:
+def test_the_reference_has_every_event_with_the_fields_of_its_payload() -> None:
     expected = [(f"`{event_type}`", payload_of(event_type)) for event_type in EventType]
-    assert table("README.md", "| event | payload |") == expected
+    assert table("docs/reference/events.md", "| event | payload |") == expected
 
 
-def test_the_readme_has_every_tool_with_its_title_and_effect() -> None:
-    assert table("README.md", "| tool | title | effect |") == [
+def test_the_reference_has_every_tool_with_its_title_and_effect() -> None:
+    assert table("docs/reference/tools.md", "| tool | title | effect |") == [
         (
             f"`{tool.name}`",
             tool.title,
@@ -69,22 +69,33 @@ def test_the_readme_has_every_tool_with_its_title_and_effect() -> None:
     ]
 
 
-def test_every_tool_is_a_method_of_the_facade_as_the_readme_says() -> None:
+def test_every_tool_is_a_method_of_the_facade_as_the_reference_says() -> None:
     for tool in TOOLS:
         method = tool.name.removeprefix("nexus-control.").replace(".", "_")
         assert callable(getattr(NexusControlTools, method))
 
 
-def test_the_readme_has_every_state_and_every_field_of_a_policy() -> None:
-    states = [state for state, _, _ in table("README.md", "| state | meaning | leads to |")]
+def test_the_reference_has_every_state_and_every_field_of_a_policy() -> None:
+    states = [state for state, _, _ in table("docs/reference/lifecycle.md", "| state | meaning | leads to |")]
     assert states == [f"`{state}`" for state in DecisionState]
-    named = {name for name, _, _ in table("README.md", "| field | default | meaning |")}
+    named = {name for name, *_ in table("docs/reference/policy.md", "| field | type | default | meaning |")}
     assert named == {f"`{name}`" for name in POLICY_FIELDS}
 
 
-def test_the_readme_has_every_command() -> None:
-    named = [name for name, _ in table("README.md", "| command | what it does |")]
-    assert sorted(named) == sorted(f"`{' '.join(words)}`" for words in command_names(app))
+def test_the_reference_has_every_command() -> None:
+    named = [name for name, _ in table("docs/reference/commands.md", "| command | what it does |")]
+    expected = [" ".join(words) for words in command_names(app)]
+    assert sorted(named) == sorted(f"[`{words}`](#{words.replace(' ', '-')})" for words in expected)
+
+
+def test_the_reference_has_every_variable_that_the_package_reads() -> None:
+    read_here = {
+        name
+        for module in REPOSITORY.glob("nexus_control/**/*.py")
+        for name in re.findall(r"NEXUS_CONTROL_[A-Z_]+", module.read_text(encoding="utf-8"))
+    }
+    named = {name for name, _ in table("docs/reference/configuration.md", "| variable | stands for |")}
+    assert named == {f"`{name}`" for name in read_here}
 
 
 def test_the_layers_that_are_drawn_are_those_that_are_enforced() -> None:
@@ -103,7 +114,9 @@ def exists(layer: str) -> bool:
     return any((package / name).is_dir() or (package / f"{name}.py").exists() for name in names)
 
 
-PAGES = ["README.md", "ARCHITECTURE.md", *(f"docs/adr/{p.name}" for p in REPOSITORY.glob("docs/adr/*.md"))]
+PAGES = sorted(
+    str(page.relative_to(REPOSITORY)) for glob in ("*.md", "docs/**/*.md") for page in REPOSITORY.glob(glob)
+)
 
 
 def cited_tests() -> list[tuple[str, str]]:

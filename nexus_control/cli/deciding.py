@@ -63,7 +63,9 @@ class Given:
     signed: SignedStatement | None
 
     def values(self, request_id: str, **said: object) -> dict[str, object]:
-        return {"request_id": request_id, "actor": self.actor, "basis": self.basis, **said}
+        signed = self.signed
+        both = {"statement": signed.statement, "signature": signed.signature} if signed else {}
+        return {"request_id": request_id, "actor": self.actor, "basis": self.basis, **both, **said}
 
 
 def register(app: typer.Typer) -> None:
@@ -175,7 +177,7 @@ def approve(
     def act(store: DecisionStore, given: Given) -> Data:
         values = given.values(request_id, comment=comment, expires_at=expires_at)
         checked = door.validated(door.ApproveArguments, values)
-        return deciding.approve(store, checked, assurance=given.assurance, signed=given.signed)
+        return deciding.approve(store, checked, assurance=given.assurance)
 
     _decide(frame, request_id, "approve", act, config, yes, acting_as, signing)
 
@@ -203,8 +205,8 @@ def deny(
     signing = Signing("deny", sign, signature, statement)
 
     def act(store: DecisionStore, given: Given) -> Data:
-        checked = door.validated(door.EndArguments, given.values(request_id, reason=reason))
-        return deciding.deny(store, checked, assurance=given.assurance, signed=given.signed)
+        checked = door.validated(door.DenyArguments, given.values(request_id, reason=reason))
+        return deciding.deny(store, checked, assurance=given.assurance)
 
     _decide(frame, request_id, "deny", act, config, yes, acting_as, signing)
 
@@ -233,7 +235,7 @@ def revoke(
 
     def act(store: DecisionStore, given: Given) -> Data:
         checked = door.validated(door.RevokeArguments, given.values(request_id, reason=reason))
-        return deciding.revoke_approval(store, checked, signed=given.signed)
+        return deciding.revoke_approval(store, checked)
 
     _decide(frame, request_id, "revoke your approval of", act, config, yes, acting_as, signing)
 
@@ -253,7 +255,7 @@ def withdraw(
     """
 
     def act(store: DecisionStore, given: Given) -> Data:
-        checked = door.validated(door.EndArguments, given.values(request_id, reason=reason))
+        checked = door.validated(door.WithdrawArguments, given.values(request_id, reason=reason))
         return deciding.withdraw(store, checked)
 
     _decide(frame_of(context, db, as_json), request_id, "withdraw", act, None, yes, acting_as)

@@ -1,8 +1,8 @@
 """The command of those who operate a store: doctor.
 
 Each check passes, fails, or is skipped, and then says why: what was not looked at is never said to be so. Nothing is
-written but with `--rebuild` and `--accept-rollback`. As by any command, a store of an earlier version is brought up to
-date, unless somebody changed its form; and one that is not in WAL mode, as after a dump, is switched to that.
+written but with `--rebuild` and `--accept-rollback`. As by any command, a store that is not in WAL mode (after a
+dump) is switched to it.
 """
 
 from pathlib import Path

@@ -135,9 +135,9 @@ def list_requests(
             screen.prose("No requests.")
             return
         screen.grid(columns("id|state|agreed|goal", rows))
-        if data["next"]:
+        if data["cursor"]:
             screen.prose("There are more:")
-            following = {**values, "after": data["next"]}
+            following = {**values, "after": data["cursor"]}
             options = {
                 f"--{name}": None if value is None else str(value) for name, value in following.items()
             }

@@ -125,7 +125,8 @@ def verify(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="An audit package, a bundle, or a run's bundle; - is standard input."
+            metavar="FILE",
+            help="An audit package, a bundle (which reaches L1 at most), or a run's bundle; - is standard input.",
         ),
     ],
     require: Require = None,
@@ -144,8 +145,6 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check a package or a bundle, of this version or of 1.0, as far as you say whom you trust. Needs no database.
-
-    A bundle reaches L1 at most; --require, --allowed-signers and --log-key are for it too.
 
     Example: nexus-control verify package.json --allowed-signers signers --package-key key.pem --require L4
     """

@@ -30,7 +30,7 @@ class StepError(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepOutcome:
+class StepResult:
     """How a call ended. `unknown`: it was cut off, so it may or may not have had its effect.
 
     `output` is inside the canonical domain; an error code and message are there exactly when the status is not ok.
@@ -49,7 +49,7 @@ class Adapter(Protocol):
 
     `declaration` is everything that decides what a call does, inside the canonical domain. `problem_with` is pure:
     why a call cannot be made (it begins with the field: "method ...", "args.service ..."), or None. `describe` and
-    `execute` are given only calls without a problem: what the one says is what the other runs. A dry run has no effect.
+    `execute` are given only calls without a problem: `describe` says what `execute` runs. A dry run has no effect.
     """
 
     @property
@@ -67,7 +67,7 @@ class Adapter(Protocol):
 
     def describe(self, call: Call, *, dry_run: bool) -> CallDescription: ...
 
-    def execute(self, call: Call, *, dry_run: bool) -> StepOutcome: ...
+    def execute(self, call: Call, *, dry_run: bool) -> StepResult: ...
 
 
 @runtime_checkable

@@ -62,7 +62,7 @@ def _are_variables(env: Mapping[str, object]) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _SubprocessTable:
+class SubprocessTable:
     kind: Literal["subprocess"]
     capabilities: tuple[str, ...] = check(_are_words, "a list of words")
     cwd: str = check(lambda text: bool(text) and "\0" not in text, "a folder", default=".")
@@ -79,7 +79,7 @@ class _SubprocessTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _ToolTable:
+class ToolTable:
     argv: tuple[str, ...]
     dry_run_argv: tuple[str, ...] | None = None
 
@@ -119,7 +119,7 @@ class _Source:
         key = f"adapters.{name}"
         if _ADAPTER_NAME.fullmatch(name) is None:
             self.refuse(f"{key!r:.80} must be named with at most 64 letters, digits, '_', '.' and '-'")
-        table = self.decode(_SubprocessTable, data, key)
+        table = self.decode(SubprocessTable, data, key)
         settings = self.settings(table, key)
         if table.protocol == "call":
             if table.command is None or table.tools is not None:
@@ -130,7 +130,7 @@ class _Source:
         tools = {method: self.tool(tool, f"{key}.tools.{method}") for method, tool in table.tools.items()}
         return ArgvAdapter(name, tools, capabilities=table.capabilities, settings=settings)
 
-    def settings(self, table: _SubprocessTable, key: str) -> ProcessSettings:
+    def settings(self, table: SubprocessTable, key: str) -> ProcessSettings:
         if os.name != "posix":
             self.refuse(f"{key}.kind 'subprocess' needs a POSIX system")
         base = absolute(self.path).parent
@@ -148,7 +148,7 @@ class _Source:
         method = key.rpartition(".tools.")[2]
         if not _is_word(method):
             self.refuse(f"{key!r:.80} must be named with printable text")
-        table = self.decode(_ToolTable, data, key)
+        table = self.decode(ToolTable, data, key)
         argv = self.template(table.argv, f"{key}.argv")
         if table.dry_run_argv is None:
             return ArgvTool(argv=argv)

@@ -1,4 +1,4 @@
-"""What executing a plan would run, in the words of its adapters: for whoever decides, before anything runs.
+"""What executing a plan would run, in the words of its adapters: shown to approvers before anything runs.
 
 A description is made by the code that executes, from the same declaration: it is what runs, as long as the adapter's
 digest is the same.

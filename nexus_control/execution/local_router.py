@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, StepError, StepOutcome
+from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, StepError, StepResult
 from nexus_control.execution.description import StepDescription
 from nexus_control.execution.plan import Step, parse_plan, plan_invalid, recorded
 from nexus_control.execution.router import RouterOutcomeUnknown, RunStopped
@@ -50,18 +50,13 @@ class StepProgress:
     status: Literal["started", "ok", "error", "unknown"]
 
 
-@dataclass(frozen=True, slots=True)
-class _RunError:
-    code: str
-    message: str
-
-
-class _RefusedError(Exception):
-    """Why a run has no first step."""
+class _RunError(Exception):
+    """Why a run failed, or has no first step."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
-        self.error = _RunError(code, message)
+        self.code = code
+        self.message = message
 
 
 @dataclass(slots=True)
@@ -176,8 +171,8 @@ class LocalRouter:
             steps = _checked_steps(adapter, plan, max_steps)
         except NexusControlError as error:
             return self._refuse(goal, mode, adapter_id, _RunError(str(error.code), error.message))
-        except _RefusedError as refused:
-            return self._refuse(goal, mode, adapter_id, refused.error)
+        except _RunError as error:
+            return self._refuse(goal, mode, adapter_id, error)
         with _recording():
             log = self._log.begin(mode, goal, _selection_event(adapter_id, adapter), _plan_event(steps))
         run = _Run(log, mode, adapter_id, adapter, steps)
@@ -208,11 +203,11 @@ class LocalRouter:
     def _selected(self, adapter_id: str, required: Sequence[str]) -> Adapter:
         adapter = self._adapters.get(adapter_id)
         if adapter is None:
-            raise _RefusedError("UNKNOWN_ADAPTER", f"Unknown adapter: {bounded(repr(adapter_id), 300)}")
+            raise _RunError("UNKNOWN_ADAPTER", f"Unknown adapter: {bounded(repr(adapter_id), 300)}")
         missing = sorted(set(required) - adapter.capabilities)
         if missing:
             named = bounded(", ".join(missing), 300)
-            raise _RefusedError("CAPABILITY_MISSING", f"{adapter_id} does not have the capability {named}")
+            raise _RunError("CAPABILITY_MISSING", f"{adapter_id} does not have the capability {named}")
         return adapter
 
     def _refuse(self, goal: str, mode: _Mode, adapter_id: str, error: _RunError) -> dict[str, Any]:
@@ -229,16 +224,16 @@ class LocalRouter:
             run.log.append(*_started_events(run, step, adapter))
             self._tell(run, index, step, "started")
             started = time.monotonic()
-            outcome = adapter.execute(step.call, dry_run=run.mode == "dry_run")
-            if run.mode == "dry_run" and outcome.status == "unknown":
-                outcome = replace(outcome, status="error")  # a dry run has no effect to be unknown
+            result = adapter.execute(step.call, dry_run=run.mode == "dry_run")
+            if run.mode == "dry_run" and result.status == "unknown":
+                result = replace(result, status="error")  # a dry run has no effect to be unknown
             milliseconds = int((time.monotonic() - started) * 1000)
-            run.results.append(_result(run, step, outcome))
-            run.log.append(*_finished_events(run, step, outcome, milliseconds))
-            self._tell(run, index, step, outcome.status)
-            if outcome.status != "ok":
-                error = _step_error(step, outcome)
-                _require_known(run, outcome, error)
+            run.results.append(_listed(run, step, result))
+            run.log.append(*_finished_events(run, step, result, milliseconds))
+            self._tell(run, index, step, result.status)
+            if result.status != "ok":
+                error = _step_error(step, result)
+                _require_known(run, result, error)
                 break
         return _ended(run, error)
 
@@ -251,7 +246,7 @@ class LocalRouter:
 
 @contextmanager
 def _recording() -> Generator[None]:
-    """What keeps the run log from being written keeps a run from beginning: ROUTER_NOT_READY."""
+    """A run log that cannot be written is ROUTER_NOT_READY: no run begins without its record."""
     try:
         yield
     except NexusControlError as fault:
@@ -277,21 +272,21 @@ def _checked_steps(adapter: Adapter, plan: str | None, max_steps: int | None) ->
     return steps
 
 
-def _require_known(run: _Run, outcome: StepOutcome, error: _RunError) -> None:
-    if outcome.status == "unknown":
+def _require_known(run: _Run, result: StepResult, error: _RunError) -> None:
+    if result.status == "unknown":
         run.log.append(("RUN_FAILED", {"outcome": "unknown", "reason": error.code, "message": error.message}))
-        kind = RunStopped if outcome.error_code is StepError.STOPPED else RouterOutcomeUnknown
+        kind = RunStopped if result.error_code is StepError.STOPPED else RouterOutcomeUnknown
         raise kind(error.message, run.log.run_id)
 
 
-def _step_error(step: Step, outcome: StepOutcome) -> _RunError:
-    failure = _failure(outcome)
+def _step_error(step: Step, result: StepResult) -> _RunError:
+    failure = _failure(result)
     return _RunError(failure["code"], f"step {step.step_id!r}: {failure['message']}")
 
 
-def _failure(outcome: StepOutcome) -> dict[str, str]:
-    code = outcome.error_code or StepError.STEP_FAILED
-    return {"code": str(code), "message": outcome.error_message or "no reason given"}
+def _failure(result: StepResult) -> dict[str, str]:
+    code = result.error_code or StepError.STEP_FAILED
+    return {"code": str(code), "message": result.error_message or "no reason given"}
 
 
 def _selection_event(adapter_id: str, adapter: Adapter) -> RunEvent:
@@ -318,36 +313,36 @@ def _started_events(run: _Run, step: Step, adapter: Adapter) -> tuple[RunEvent, 
 
 
 def _finished_events(
-    run: _Run, step: Step, outcome: StepOutcome, milliseconds: int
+    run: _Run, step: Step, result: StepResult, milliseconds: int
 ) -> tuple[RunEvent, RunEvent]:
     called: dict[str, object] = {
         "step_id": step.step_id,
         "adapter_id": run.adapter_id,
         "duration_ms": milliseconds,
-        "output": dict(outcome.output),
+        "output": dict(result.output),
         "simulated": run.mode == "dry_run",
     }
-    if outcome.status == "ok":
+    if result.status == "ok":
         return ("TOOL_CALL_SUCCEEDED", called), ("STEP_COMPLETED", {"step_id": step.step_id, "status": "ok"})
-    called["error"] = _failure(outcome)
-    if outcome.status == "unknown":
+    called["error"] = _failure(result)
+    if result.status == "unknown":
         called["effect"] = "unknown"
     return ("TOOL_CALL_FAILED", called), ("STEP_COMPLETED", {"step_id": step.step_id, "status": "error"})
 
 
-def _result(run: _Run, step: Step, outcome: StepOutcome) -> dict[str, object]:
-    result: dict[str, object] = {
+def _listed(run: _Run, step: Step, result: StepResult) -> dict[str, object]:
+    listed: dict[str, object] = {
         "step_id": step.step_id,
-        "status": "ok" if outcome.status == "ok" else "error",
+        "status": "ok" if result.status == "ok" else "error",
         "simulated": run.mode == "dry_run",
-        "output": dict(outcome.output),
+        "output": dict(result.output),
         "evidence": [],
     }
-    if outcome.status != "ok":
-        result["error"] = _failure(outcome)
-        if outcome.untouched or outcome.error_code is StepError.NOT_STARTED:
-            result["effect"] = "none"
-    return result
+    if result.status != "ok":
+        listed["error"] = _failure(result)
+        if result.untouched or result.error_code is StepError.NOT_STARTED:
+            listed["effect"] = "none"
+    return listed
 
 
 def _ended(run: _Run, error: _RunError | None) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
     PythonAdapter("billing", {"refund": refund}, harmless=[InsufficientFunds])
 
-A step's arguments are the callable's keyword arguments. What it returns is the output's `result`, as it is inside the
-canonical domain and spelled (see `spelling`) outside. An `async def` function runs to its end in a loop of its own, in
-a thread of its own where the caller's has one. What it returns and leaves to somebody
-else to run, such as a generator, an awaitable or a function, makes its step a failed one.
+A step's arguments are the callable's keyword arguments. What it returns becomes the output's `result`: as it is inside
+the canonical domain, else spelled (see `spelling`). An `async def` function runs to its end in an event loop of
+its own; where the caller's thread already runs a loop, in a thread of its own. A step that returns work for somebody
+else to run, such as a generator, an awaitable or a function, has failed.
 
 An exception is a failed step, whose effect is unknown; of a type that is registered as `harmless` it says that nothing
 was done. One that leaves the outcome unknown (`router.leaves_outcome_unknown`: timeouts, lost connections) makes the
@@ -27,7 +27,7 @@ from types import FunctionType, MethodType
 from typing import Any, Final, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepOutcome, StepStatus
+from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepResult, StepStatus
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call, recorded
 from nexus_control.execution.router import leaves_outcome_unknown
@@ -113,11 +113,11 @@ class PythonAdapter:
         """What a call runs; None where a dry run only describes it."""
         return (self._dry_run_methods if dry_run else self._methods).get(call.method)
 
-    def execute(self, call: Call, *, dry_run: bool) -> StepOutcome:
+    def execute(self, call: Call, *, dry_run: bool) -> StepResult:
         method = self._method(call, dry_run)
         if method is None:
             described = {"method": call.method, "args": recorded(call.args)}
-            return StepOutcome(status="ok", output={"would_call": described})
+            return StepResult(status="ok", output={"would_call": described})
         pid = os.getpid()
         try:
             result = (
@@ -133,7 +133,7 @@ class PythonAdapter:
             return _ended_by(error)
         if _is_left_to_others(result):
             return _never_run(method, result)
-        return StepOutcome(status="ok", output={"result": portable(result)})
+        return StepResult(status="ok", output={"result": portable(result)})
 
 
 def _run_to_end(running: object) -> object:
@@ -165,7 +165,7 @@ def _raise(error: BaseException) -> object:
     raise error
 
 
-def _ended_by(error: BaseException) -> StepOutcome:
+def _ended_by(error: BaseException) -> StepResult:
     kinds = type(error).__mro__  # `isinstance` would ask a foreign exception for its `__class__`
     if TimeoutError in kinds:
         return _not_ok("unknown", StepError.TIMED_OUT, error)
@@ -174,12 +174,12 @@ def _ended_by(error: BaseException) -> StepOutcome:
     return _not_ok("error", StepError.STEP_FAILED, error)
 
 
-def _never_run(method: _Method, result: object) -> StepOutcome:
+def _never_run(method: _Method, result: object) -> StepResult:
     """A step that returned what somebody else would have to run. Of a generator's function nothing has run."""
     kind = type(result).__name__
     if inspect.iscoroutine(result):
         result.close()  # else Python warns that it was never awaited
-    return StepOutcome(
+    return StepResult(
         status="error",
         output={},
         error_code=StepError.STEP_FAILED,
@@ -227,6 +227,6 @@ def _arguments_problem(method: _Method, call: Call) -> str | None:
 
 def _not_ok(
     status: StepStatus, code: StepError, error: BaseException, *, untouched: bool = False
-) -> StepOutcome:
+) -> StepResult:
     message = described(error, MAX_MESSAGE_LENGTH)
-    return StepOutcome(status=status, output={}, error_code=code, error_message=message, untouched=untouched)
+    return StepResult(status=status, output={}, error_code=code, error_message=message, untouched=untouched)

@@ -22,7 +22,7 @@ from nexus_control.execution.signs import (
     MAX_ERROR_MESSAGE_LENGTH,
     RUN_FAILED,
     Fault,
-    RunOutcome,
+    Meaning,
     at,
     doubts_in,
     effect_in,
@@ -45,7 +45,7 @@ class RunReport:
     spoke of a failure. `effect` is that of a failed run; a completed one is not read for it.
     """
 
-    outcome: RunOutcome
+    outcome: Meaning
     run_id: str | None
     steps_executed: int
     response_digest: str
@@ -70,7 +70,7 @@ def read_response(response: object, exported: object = None, *, dry_run: bool = 
     run_id = _run_id(response, notes)
     steps = _steps_executed(response, notes)
     fault = fault_in(response)
-    outcome: RunOutcome = "failed"
+    outcome: Meaning = "failed"
     effect: Effect = "unknown"
     if fault is not None:
         effect = effect_in(response)
@@ -131,8 +131,8 @@ def _steps_executed(response: object, notes: list[str]) -> int:
 
 
 def _last_word(
-    exported: object, run_id: str, outcome: RunOutcome, fault: Fault | None, notes: list[str]
-) -> tuple[RunOutcome, Fault | None]:
+    exported: object, run_id: str, outcome: Meaning, fault: Fault | None, notes: list[str]
+) -> tuple[Meaning, Fault | None]:
     status = at(exported, "run", "status")
     exported_id = at(exported, "run", "run_id")
     if not isinstance(exported_id, str) or exported_id != run_id:

@@ -1,9 +1,8 @@
 """What nexus-control needs from a router, and what it uses when a router offers it.
 
 A router executes a goal, or a plan, through one of its adapters, and answers with a dictionary (`response` says how
-that is read). An exception does not prove that nothing happened. Those of `leaves_outcome_unknown` say that nobody can
-tell, as a client's read timeout does: the request may have been carried out. Faults of `REFUSALS` say that nothing was
-begun.
+that is read). An exception does not prove that nothing happened: after one of `leaves_outcome_unknown`, such as a read
+timeout, the request may have been carried out. Faults of `REFUSALS` say that nothing was begun.
 """
 
 import subprocess

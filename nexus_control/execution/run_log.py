@@ -32,14 +32,23 @@ RunEvent: TypeAlias = tuple[str, Mapping[str, object]]
 
 APPLICATION_ID = 0x4E58524C  # "NXRL"
 _VERSION = 1
+# Earlier files of this version have the same columns in STRICT tables, which need SQLite 3.37.
 _SCHEMA = """
 CREATE TABLE runs (
-    run_id TEXT PRIMARY KEY, mode TEXT NOT NULL, goal TEXT NOT NULL, created_at TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
+    run_id     TEXT NOT NULL PRIMARY KEY CHECK (typeof(run_id) = 'text'),
+    mode       TEXT NOT NULL CHECK (typeof(mode) = 'text'),
+    goal       TEXT NOT NULL CHECK (typeof(goal) = 'text'),
+    created_at TEXT NOT NULL CHECK (typeof(created_at) = 'text')
+) WITHOUT ROWID;
 CREATE TABLE events (
-    run_id TEXT NOT NULL REFERENCES runs, seq INTEGER NOT NULL, event_id TEXT NOT NULL UNIQUE,
-    type TEXT NOT NULL, payload TEXT NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (run_id, seq)
-) STRICT, WITHOUT ROWID;
+    run_id   TEXT NOT NULL REFERENCES runs CHECK (typeof(run_id) = 'text'),
+    seq      INTEGER NOT NULL CHECK (typeof(seq) = 'integer'),
+    event_id TEXT NOT NULL UNIQUE CHECK (typeof(event_id) = 'text'),
+    type     TEXT NOT NULL CHECK (typeof(type) = 'text'),
+    payload  TEXT NOT NULL CHECK (typeof(payload) = 'text'),
+    ts       TEXT NOT NULL CHECK (typeof(ts) = 'text'),
+    PRIMARY KEY (run_id, seq)
+) WITHOUT ROWID;
 """
 _TRIGGER = """
 CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table}

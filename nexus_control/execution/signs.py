@@ -17,9 +17,10 @@ The effect of a failed run, as far as it is certain:
 
     of a step   its own `effect` where it names one (none, done or unknown); none where it was simulated, or skipped and
                 shows no sign of failure; unknown where it failed or may go on; else done
-    of a run    its own `effect` and those of its steps: unknown if any is, else done if any is, else none. Without any
-                of these it is none where an `error`, a list of no steps and a count of 0 say so, else unknown. Nothing
-                is none that counts more steps than it lists, or outputs that were applied
+    of a run    its own `effect` and those of its steps: unknown if any is, else done if any is, else none. An
+                answer without any of these has effect none if it has an `error`, an empty list of steps and a count of
+                0; else unknown. An answer that counts more steps than it lists, or outputs that were applied, is never
+                none
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,7 +31,8 @@ from nexus_control.canonical_json import MAX_SAFE_INTEGER
 from nexus_control.execution.spelling import bounded, encodable, spell
 from nexus_control.values.payloads import Effect
 
-RunOutcome: TypeAlias = Literal["completed", "failed", "unknown"]
+Meaning: TypeAlias = Literal["completed", "failed", "unknown"]
+"""How a run ended, as its router's answer says it."""
 
 MAX_ERROR_CODE_LENGTH = 128
 MAX_ERROR_MESSAGE_LENGTH = 4096
@@ -38,23 +40,11 @@ MAX_ERROR_MESSAGE_LENGTH = 4096
 RUN_FAILED = "RUN_FAILED"
 """The error code of a failed run that brings none of its own."""
 
-_MEANINGS: tuple[tuple[RunOutcome, str], ...] = (
-    (
-        "completed",
-        "ok|success|succeeded|successful|complete|completed|done|passed|finished|skipped|simulated|planned",
-    ),
-    (
-        "failed",
-        "failed|failure|fail|error|errored|cancelled|canceled|aborted|timeout|timed_out|rejected|refused|denied|"
-        "crashed|killed|interrupted|partial|partially_failed|partial_failure|incomplete",
-    ),
-    (
-        "unknown",
-        "pending|queued|scheduled|accepted|starting|started|running|in_progress|unknown|outcome_unknown",
-    ),
-)
-_OUTCOMES: dict[str, RunOutcome] = {
-    word: outcome for outcome, words in _MEANINGS for word in words.split("|")
+_MEANINGS: dict[Meaning, str] = {
+    "completed": "ok|success|succeeded|successful|complete|completed|done|passed|finished|skipped|simulated|planned",
+    "failed": "failed|failure|fail|error|errored|cancelled|canceled|aborted|timeout|timed_out|rejected|refused|denied|"
+    "crashed|killed|interrupted|partial|partially_failed|partial_failure|incomplete",
+    "unknown": "pending|queued|scheduled|accepted|starting|started|running|in_progress|unknown|outcome_unknown",
 }
 _NOT_RUN: Final = ("skipped", "simulated", "planned", "dry_run")
 _EFFECTS: tuple[Effect, ...] = ("unknown", "done", "none")
@@ -99,9 +89,10 @@ def shown(value: object) -> str:
     return "null" if value is None else bounded(spell(value).text, 80)
 
 
-def meaning(status: object) -> RunOutcome | None:
+def meaning(status: object) -> Meaning | None:
     """What a status word says; None where it has no known meaning."""
-    return _OUTCOMES.get(_word(status))
+    word = _word(status)
+    return next((meant for meant, words in _MEANINGS.items() if word in words.split("|")), None)
 
 
 def fault_in(response: object) -> Fault | None:

@@ -24,7 +24,7 @@ HEADROOM = 16
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """The text; `note` is None for canonical JSON, otherwise says why it is not that, and what it is."""
+    """The text of an object. `note` is None for canonical JSON; otherwise it says why not, and how it was spelled."""
 
     text: str
     note: str | None

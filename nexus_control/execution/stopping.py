@@ -1,7 +1,7 @@
 """An order to stop, which reaches runs in other threads.
 
-Whoever must end the process before its runs are over orders them to stop. A program under a supervisor is killed, and
-no further step is begun. A Python function, and a router of somebody else, cannot be stopped: they go on until the
+A server that must end before its runs are over orders them to stop. A program under a supervisor is killed, and no
+further step is begun. A Python function, and a router of somebody else, cannot be stopped: they go on until the
 process ends.
 
     stop = Stop()
@@ -39,11 +39,6 @@ def heeding(stop: Stop) -> Generator[None]:
         yield
     finally:
         _heeded.reset(token)
-
-
-def heeded_stop() -> Stop | None:
-    """The order that may come to what runs in this context."""
-    return _heeded.get()
 
 
 def stop_ordered() -> str | None:

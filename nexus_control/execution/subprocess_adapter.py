@@ -12,7 +12,7 @@ A step that exits with another code failed. One that was cut off, by its time li
 
 Of what a program prints the first `max_output_bytes` are kept, and it goes on. An output that was cut has
 `"truncated": true`; an answer of `call` that was cut is no JSON, so that its step failed. Where processes were left
-behind, and ended with the program, the output has their number as `left_behind`. A `note` says either in words.
+behind, and ended with the program, the output has their number as `left_behind`. A `note` says both in words.
 """
 
 import os
@@ -24,12 +24,12 @@ from pathlib import Path
 
 from nexus_control.canonical_json import canonical_json, parse_json
 from nexus_control.errors import NexusControlError
-from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepOutcome
+from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepResult, StepStatus
 from nexus_control.execution.argv_template import ArgvTemplate
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
 from nexus_control.execution.spelling import portable
-from nexus_control.execution.supervised import Ended, run_supervised
+from nexus_control.execution.supervised import Ended, Ending, run_supervised
 from nexus_control.system.whole_files import is_regular
 
 _KEPT_VARIABLES = {"PATH": os.defpath, "LANG": "C.UTF-8"}
@@ -59,7 +59,7 @@ class ProcessSettings:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The whole environment of a program: of our own it sees PATH and LANG."""
+        """The whole environment of a program: PATH and LANG of this process, and `env`."""
         kept = {name: os.environ.get(name) or default for name, default in _KEPT_VARIABLES.items()}
         return {**kept, **self.env}
 
@@ -100,7 +100,7 @@ class ProcessSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArgvTool:
-    """What a method runs, and what a dry run of it runs. Raises ValueError for placeholders of a dry run alone."""
+    """What a method runs, and its dry run. Raises ValueError for a placeholder that only `dry_run_argv` has."""
 
     argv: ArgvTemplate
     dry_run_argv: ArgvTemplate | None = None
@@ -128,10 +128,29 @@ class ArgvTool:
         return None if template is None else template.fill(args)
 
 
-class ArgvAdapter:
-    """The `argv` protocol."""
+class _SubprocessAdapter:
+    """What both protocols share."""
 
     kind = "subprocess"
+
+    def __init__(self, name: str, *, capabilities: Iterable[str], settings: ProcessSettings) -> None:
+        self.name = name
+        self.capabilities = frozenset(capabilities)
+        self._settings = settings
+
+    def _declaration(self, protocol: str, **own: object) -> dict[str, object]:
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "protocol": protocol,
+            "capabilities": sorted(self.capabilities),
+            **own,
+            **self._settings.declaration(),
+        }
+
+
+class ArgvAdapter(_SubprocessAdapter):
+    """The `argv` protocol."""
 
     def __init__(
         self,
@@ -141,20 +160,12 @@ class ArgvAdapter:
         capabilities: Iterable[str],
         settings: ProcessSettings,
     ) -> None:
-        self.name = name
-        self.capabilities = frozenset(capabilities)
+        super().__init__(name, capabilities=capabilities, settings=settings)
         self._tools = dict(tools)
-        self._settings = settings
 
     def declaration(self) -> dict[str, object]:
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "protocol": "argv",
-            "capabilities": sorted(self.capabilities),
-            "tools": {method: tool.declaration() for method, tool in self._tools.items()},
-            **self._settings.declaration(),
-        }
+        tools = {method: tool.declaration() for method, tool in self._tools.items()}
+        return self._declaration("argv", tools=tools)
 
     def problem_with(self, call: Call) -> str | None:
         tool = self._tools.get(call.method)
@@ -170,36 +181,25 @@ class ArgvAdapter:
         argv = self._tools[call.method].filled(call.args, dry_run=dry_run)
         return None if argv is None else self._settings.obstacle_to(argv[0])
 
-    def execute(self, call: Call, *, dry_run: bool) -> StepOutcome:
+    def execute(self, call: Call, *, dry_run: bool) -> StepResult:
         tool = self._tools[call.method]
         argv = tool.filled(call.args, dry_run=dry_run)
         return (
-            _described(tool.argv.fill(call.args)) if argv is None else _argv_outcome(self._settings.run(argv))
+            _described(tool.argv.fill(call.args)) if argv is None else _argv_result(self._settings.run(argv))
         )
 
 
-class CallAdapter:
+class CallAdapter(_SubprocessAdapter):
     """The `call` protocol. The command knows its methods; here any method is declared that is no option."""
-
-    kind = "subprocess"
 
     def __init__(
         self, name: str, command: Sequence[str], *, capabilities: Iterable[str], settings: ProcessSettings
     ) -> None:
-        self.name = name
-        self.capabilities = frozenset(capabilities)
+        super().__init__(name, capabilities=capabilities, settings=settings)
         self._command = tuple(command)
-        self._settings = settings
 
     def declaration(self) -> dict[str, object]:
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "protocol": "call",
-            "capabilities": sorted(self.capabilities),
-            "command": list(self._command),
-            **self._settings.declaration(),
-        }
+        return self._declaration("call", command=list(self._command))
 
     def problem_with(self, call: Call) -> str | None:
         return "method must not begin with '-'" if call.method.startswith("-") else None
@@ -212,7 +212,7 @@ class CallAdapter:
     def obstacle_to(self, call: Call, *, dry_run: bool) -> str | None:
         return None if dry_run else self._settings.obstacle_to(self._command[0])
 
-    def execute(self, call: Call, *, dry_run: bool) -> StepOutcome:
+    def execute(self, call: Call, *, dry_run: bool) -> StepResult:
         if dry_run:
             return _described(self._argv(call, "FILE"))
         with ExitStack() as opened:
@@ -225,7 +225,7 @@ class CallAdapter:
                 return _not_ok(
                     Ended(ending="not_started", detail=f"its arguments cannot be written: {error}")
                 )
-            return _call_outcome(self._settings.run(self._argv(call, str(path))))
+            return _call_result(self._settings.run(self._argv(call, str(path))))
 
     def _argv(self, call: Call, file: str) -> list[str]:
         return [*self._command, "call", call.tool, call.method, "--json-args-file", file]
@@ -235,17 +235,17 @@ def _json_args(call: Call) -> str:
     return canonical_json({"tool": call.tool, "method": call.method, "args": dict(call.args)})
 
 
-def _described(argv: list[str]) -> StepOutcome:
-    return StepOutcome(status="ok", output={"would_run": argv})
+def _described(argv: list[str]) -> StepResult:
+    return StepResult(status="ok", output={"would_run": argv})
 
 
-def _argv_outcome(ended: Ended) -> StepOutcome:
+def _argv_result(ended: Ended) -> StepResult:
     if ended.ending == "exited" and ended.exit_code == 0:
-        return StepOutcome(status="ok", output=_output(ended))
+        return StepResult(status="ok", output=_output(ended))
     return _not_ok(ended)
 
 
-def _call_outcome(ended: Ended) -> StepOutcome:
+def _call_result(ended: Ended) -> StepResult:
     if ended.ending != "exited" or ended.exit_code != 0:
         return _not_ok(ended)
     if "stdout" in ended.cut:  # what is left may be JSON all the same: of 1234 remains 12
@@ -254,11 +254,11 @@ def _call_outcome(ended: Ended) -> StepOutcome:
         answer = parse_json(ended.stdout)
     except NexusControlError as error:
         return _unreadable(ended, f"is not JSON: {error.message}")
-    return StepOutcome(status="ok", output={"result": portable(answer), **_marks(ended, cut=False)})
+    return StepResult(status="ok", output={"result": portable(answer), **_marks(ended, cut=False)})
 
 
-def _unreadable(ended: Ended, problem: str) -> StepOutcome:
-    return StepOutcome(
+def _unreadable(ended: Ended, problem: str) -> StepResult:
+    return StepResult(
         status="error",
         output=_output(ended),
         error_code=StepError.OUTPUT_INVALID,
@@ -266,27 +266,30 @@ def _unreadable(ended: Ended, problem: str) -> StepOutcome:
     )
 
 
-def _not_ok(ended: Ended) -> StepOutcome:
-    status, code, message = "unknown", StepError.KILLED, f"It was ended by signal {-(ended.exit_code or 0)}"
-    match ended.ending:
-        case "not_started":
-            status, code, message = "error", StepError.NOT_STARTED, f"It could not be started: {ended.detail}"
-        case "timed_out":
-            code, message = StepError.TIMED_OUT, "It was killed at its time limit"
-        case "stopped":
-            code, message = StepError.STOPPED, f"It was killed because {ended.detail}"
-        case "lost":
-            code, message = (
-                StepError.SUPERVISOR_LOST,
-                "Its supervisor was killed or stopped, so that nobody saw its end",
-            )
-        case "exited" if (ended.exit_code or 0) > 0:
-            status, code, message = "error", StepError.NONZERO_EXIT, f"It exited with code {ended.exit_code}"
-        case _:
-            pass
+_ENDINGS: dict[Ending, tuple[StepStatus, StepError, str]] = {
+    "not_started": ("error", StepError.NOT_STARTED, "It could not be started: {detail}"),
+    "timed_out": ("unknown", StepError.TIMED_OUT, "It was killed at its time limit"),
+    "stopped": ("unknown", StepError.STOPPED, "It was killed because {detail}"),
+    "lost": (
+        "unknown",
+        StepError.SUPERVISOR_LOST,
+        "Its supervisor was killed or stopped, so that nobody saw its end",
+    ),
+}
+
+
+def _not_ok(ended: Ended) -> StepResult:
+    exit_code = ended.exit_code or 0
+    if ended.ending != "exited":
+        status, code, message = _ENDINGS[ended.ending]
+        message = message.format(detail=ended.detail)
+    elif exit_code > 0:
+        status, code, message = "error", StepError.NONZERO_EXIT, f"It exited with code {exit_code}"
+    else:
+        status, code, message = "unknown", StepError.KILLED, f"It was ended by signal {-exit_code}"
     said = _text(ended.last_words).strip()
-    return StepOutcome(
-        status="unknown" if status == "unknown" else "error",
+    return StepResult(
+        status=status,
         output=_output(ended),
         error_code=code,
         error_message=f"{message}: {said[-MAX_MESSAGE_LENGTH:]}" if said else message,

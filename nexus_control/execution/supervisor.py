@@ -1,4 +1,4 @@
-"""Runs one command, and sees to it that nothing of it outlives whoever asked. A script: standard library only.
+"""Runs one command, and kills what is left of it when its caller ends. A script: standard library only.
 
     python -I -S -X utf8 supervisor.py PARENT_PID REPORT_FD PROGRAM [ARGUMENT ...]
 

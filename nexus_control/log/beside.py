@@ -1,7 +1,7 @@
 """What lies beside a store, looked at: its head, the key of its log, and its last checkpoint.
 
 Each look passes, fails, or is skipped. It is skipped where there is nothing to hold the log against, and then says what
-that means; what is there and cannot be read is a failure of its own, and says nothing about the log.
+that means. A file that is there and cannot be read is a failure of its own, which says nothing about the log.
 """
 
 from dataclasses import dataclass

@@ -10,8 +10,8 @@ It is brought forward after the commit of a claim, before the router is called, 
 revocation, a withdrawal, or an import. A claim is refused while the log does not continue the head: an older copy of
 the database would dispatch again what was executed, denied or taken back since it was made.
 
-* It only moves forward, and never while the log does not continue it; one that cannot be read, or that is not there,
-  says nothing, and the next head takes its place.
+* It only moves forward, and never while the log does not continue it; a head that is missing or cannot be read
+  refuses nothing, and the next head takes its place.
 * It is not flushed to the disk: after a loss of power it may be older than the log, never newer.
 * Between the commit and the new head a process can be killed. A claim was not dispatched then, and who gave a verdict
   got no answer; what is lost is that an older copy, put back just then, is not noticed.
@@ -65,7 +65,7 @@ class Loss:
 
 
 def parse_head(content: bytes) -> Head | None:
-    """The head that this content spells; None where it spells none."""
+    """The head that this content spells, or None."""
     matched = _CONTENT.fullmatch(content)
     if matched is None or int(matched[1]) > MAX_SAFE_INTEGER:
         return None
@@ -82,7 +82,7 @@ def place_of(sidecar: Sidecar) -> str:
 
 
 def look_at(ledger: Ledger) -> bytes:
-    """The content of the slot, for those who only look: one that cannot be read keeps nobody from that."""
+    """The content of the slot for commands that only look; empty where it cannot be read."""
     try:
         return slot_of(ledger.sidecar).read()
     except NexusControlError:
@@ -101,7 +101,7 @@ def losses(session: ReadSession) -> list[Loss]:
 
 
 def loss_of(entry: Entry) -> Loss:
-    """What the entry of a rollback says. Raises JSON_INVALID or REPLAY_INVALID where it says none."""
+    """What the entry of a rollback says. Raises JSON_INVALID or REPLAY_INVALID for a payload that is not a loss."""
     content = parse_json_object(entry.payload)
     return decode(Loss, content, where="rollback", code=ErrorCode.REPLAY_INVALID)
 

@@ -15,12 +15,11 @@ from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.chain import GENESIS
-from nexus_control.facts import Facts, Progress, replay_facts
+from nexus_control.facts import FOREVER, Facts, Progress, replay_facts
 from nexus_control.integrity import prefixed
-from nexus_control.storage import standing
-from nexus_control.storage.contract import DecisionRow
+from nexus_control.storage.contract import NEVER, NO_END, DecisionRow
 from nexus_control.values.actors import Actor
-from nexus_control.values.instants import parse_instant
+from nexus_control.values.instants import format_instant, parse_instant
 from nexus_control.values.records import RecordT, decode, encode
 
 MAX_AHEAD = timedelta(minutes=5)
@@ -140,6 +139,8 @@ def is_ahead_of(imported_count: int, last_ts: str, now: datetime) -> bool:
 def to_row(decision: Projection) -> DecisionRow:
     """The row of this decision."""
     facts, created = decision.facts, decision.facts.created
+    approved_until = facts.approved_until(decision.authority) if facts.phase == "open" else None
+    expires = facts.expires() or FOREVER
     return DecisionRow(
         decision_id=decision.decision_id,
         ordinal=decision.ordinal,
@@ -149,8 +150,8 @@ def to_row(decision: Projection) -> DecisionRow:
         last_ts=facts.last_ts,
         head=decision.head,
         phase=facts.phase,
-        approved_until=standing.approved_until(facts, decision.authority),
-        expires_at=standing.expires_at(facts),
+        approved_until=NEVER if approved_until is None else _sortable(min(approved_until, expires)),
+        expires_at=_sortable(expires),
         policy_seq=facts.policy_seq,
         goal=created.goal if created else "",
         requester=created.requester.key if created else "",
@@ -211,8 +212,13 @@ def _listing(decision: Projection) -> Listing | None:
     return Listing(
         requester=facts.created.requester,
         required_approvals=facts.policy.min_approvals,
-        approval_ends=standing.approval_ends(facts, decision.authority),
+        approval_ends=tuple(each.expires_at for each in facts.standing_approvals(decision.authority)),
     )
+
+
+def _sortable(instant: datetime) -> str:
+    """As text that sorts by time, between NEVER and NO_END."""
+    return NO_END if instant == FOREVER else format_instant(instant)
 
 
 def _decoded(record: type[RecordT], text: str, where: str, *, extra_keys: bool = False) -> RecordT:

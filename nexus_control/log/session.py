@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from nexus_control.canonical_json import canonical_json, require_canonical_domain
@@ -50,8 +49,8 @@ MAX_RECENT = 256
 
 
 class Recent:
-    """What the last rows decoded to. A decision is a function of its row and of entries that never change, so one is
-    used again exactly while the stored row is still the same, whoever writes it.
+    """What the last rows decoded to. A decision is a function of its row and of entries that never change, so a
+    decoded one is reused as long as the stored row is the same, whichever process writes it.
     """
 
     def __init__(self) -> None:
@@ -115,11 +114,6 @@ class ReadSession:
         records = self.rows.entries("import", decision.decision_id, generation)
         meant = [import_record_of(record.payload).facts_of(replayed.facts) for record in records]
         return replace(replayed, facts=meant[0]) if meant else replayed
-
-    def events_at(self, decision: Projection, numbers: Iterable[int]) -> list[StoredEvent]:
-        """The events of the current generation with these `seq`."""
-        read = partial(self.rows.entries, "decision", decision.decision_id, decision.generation)
-        return [to_event(entry) for seq in sorted(numbers) for entry in read(seq, seq + 1)]
 
     def find_template(self, name: str) -> Template | None:
         events = self.template_events(name)

@@ -1,19 +1,19 @@
 """What a store can prove about itself from its entries alone: the log is whole, and the projections equal a replay.
 
 `find_faults` holds the form of the storage (tables, indexes, guards) against what this version makes, and recomputes
-every position, generation, seq, digest and chain hash, the Merkle tree, and every projection. It finds a change by
-anybody who did not recompute all that hangs on it, and one that does not continue the head or the checkpoint beside the
-store; against who owns them all, only a checkpoint kept elsewhere helps. It reports whatever lies in the file, and
-raises for none of it.
+every position, generation, seq, digest and chain hash, the Merkle tree, and every projection. It finds a
+change unless everything that hangs on it was recomputed as well, and a log that does not continue the head or the
+checkpoint beside the store. Against somebody who rewrites all of these, only a checkpoint kept elsewhere helps. It
+reports whatever lies in the file, and raises for nothing in it.
 
 The Merkle tree is a second record of the log. One that is whole, but of other entries, says that entries were taken
 away, put in or moved even where every chain is whole; only a tree that contradicts itself is itself at fault.
 
-`rebuild_derived` mends the form where that holds no data, throws tree and projections away and makes them anew. A
-decision that was only reserved has no entry yet: its row, and the order in which decisions came, are carried over from
-the old projections where there are any.
+`rebuild_derived` mends the form where that holds no data, throws tree and projections away and rebuilds them from
+the entries. A decision that was only reserved has no entry yet: its row, and the order in which decisions came, are
+carried over from the old projections where there are any.
 
-`accept_rollback` is its owner's word that a store goes on although it does not continue what lies beside it.
+`accept_rollback` records that the owner goes on with a store that does not continue what lies beside it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -40,7 +40,7 @@ _FIRST = -(2**63)
 """Where a log may begin in a file that others wrote to: what lies before position 0 is read by its key, too."""
 
 _UNREADABLE = (ValueError, RecursionError)
-"""What reading a text raises that says nothing, or nests too deep."""
+"""What reading a text raises when it is not of its kind, or nests too deep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ def rebuild_derived(ledger: Ledger) -> int:
 
 
 def _index_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
-    """Whoever reads a stream reads it by its key, by an index that is no part of the log, and can be made anew."""
+    """A stream is read by its key through an index, which is not part of the log and can be rebuilt."""
     streams: dict[tuple[EntryKind, str], dict[int, list[Entry]]] = {}
     first: dict[EntryKind, list[Entry]] = {kind: [] for kind in get_args(EntryKind)}
     for _, entry in log:
@@ -348,7 +348,7 @@ def _replayed(log: list[Placed], stored: Mapping[str, DecisionRow | None]) -> It
 
 
 def _after_event(decision: Projection | None, entry: Entry) -> Projection:
-    """An entry of a new generation starts the decision anew."""
+    """An entry of a new generation starts the decision over."""
     if decision is None or decision.generation != entry.generation:
         decision = Projection(facts=Facts(decision_id=entry.stream), ordinal=0, generation=entry.generation)
     return replace(decision, facts=fold(decision.facts, to_event(entry)), head=entry.leaf)

@@ -1,4 +1,4 @@
-"""`inspect` as Markdown: a verdict, then what it rests on, section by section. The plan is shown in full.
+"""`inspect` as Markdown: one line says whether it can be executed, then section by section why. The plan is whole.
 
     ✓ Decision approved (ready to execute)
     ✗ Decision not executable (missing 1 approval)
@@ -6,20 +6,17 @@
     ## Decision  ## Lifecycle  ## Approval  ## Policy  ## Template (if one was used)
     ## What will run (while it is open)  ## Execution  ## Router (linked)  ## Timeline  ## Integrity
 
-The first blocking reason decides the verdict; ✓ stands only where nothing blocks, or the run was completed.
+The first line tells the first blocking reason. It has ✓ only where nothing blocks, or the run was completed.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
 
 from nexus_control.integrity import sha256_hex
 from nexus_control.lifecycle import effect_words
 from nexus_control.render.policy import policy_lines, template_lines
-from nexus_control.render.text import bullet, code_block, counted, escape, listed, page, section
+from nexus_control.render.text import View, bullet, code_block, counted, escape, listed, page, section
 from nexus_control.render.will_run import will_run_lines
-
-View: TypeAlias = Mapping[str, Any]
 
 
 def render_decision(view: View) -> str:
@@ -44,19 +41,19 @@ def verdict_line(blocking_reasons: Sequence[View]) -> str:
     if not blocking_reasons:
         return "✓ Decision approved (ready to execute)"
     first = blocking_reasons[0]
-    return _VERDICTS.get(first["code"], _other_verdict)(first)
+    return _VERDICT_LINES.get(first["code"], _not_executable)(first)
 
 
-def _other_verdict(reason: View) -> str:
+def _not_executable(reason: View) -> str:
     return f"✗ Decision not executable ({escape(reason['message'])})"
 
 
-_VERDICTS: dict[str, Callable[[View], str]] = {
+_VERDICT_LINES: dict[str, Callable[[View], str]] = {
     "NO_POLICY": lambda _: "✗ Decision not executable (no policy is attached)",
     "ALREADY_EXECUTED": lambda r: (
         f"✓ Decision executed (run {escape(r['details']['run_id'])})"
         if r["details"]["run_id"]
-        else _other_verdict(r)  # the run belongs to a history that was superseded here
+        else _not_executable(r)  # the run belongs to a history that was superseded here
     ),
     "EXECUTION_FAILED": lambda r: f"✗ Decision failed ({escape(r['details']['error_code'])})",
     "DENIED": lambda r: f"✗ Decision denied (by {escape(r['details']['actor'])})",

@@ -1,8 +1,7 @@
-"""HTML from data: every text is escaped in one place, what is hidden in it is made visible, and padding is named (see
-`text`).
+"""HTML from data: `tag("p", "a < b")` is `<p>a &lt; b</p>`.
 
-`tag` makes an element; what it is given is text and gets escaped, unless it is `Html` already. A page holds its own
-style, no script, and refers to nothing: its Content-Security-Policy allows nothing to be fetched or run.
+`tag` escapes each child that is not `Html` already; hidden characters become visible and padding is named, as `text`
+says. A page holds its own style and no script; its Content-Security-Policy allows nothing to be fetched or run.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +15,7 @@ _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'
 
 
 class Html(str):
-    """Text that is HTML already."""
+    """Text that is HTML already, and is not escaped again."""
 
     __slots__ = ()
 
@@ -37,7 +36,7 @@ def section(heading: str, *children: object) -> Html:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, whole: Sequence[str] = ()) -> Html:
-    """A table. The cells of columns named in `whole` are short words of ours and stay on one line.
+    """A table. Cells of the columns named in `whole` stay on one line: they hold short words of ours.
 
     On a narrow screen each row becomes a card, and each cell names its column.
     """
@@ -54,7 +53,7 @@ def _cell(column: str, cell: object, whole: bool) -> Html:
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Html:
-    """Names and values, of those that have a value."""
+    """A list of names and values. Pairs whose value is None or "" are left out."""
     return tag(
         "dl",
         *(tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs if value not in (None, "")),

@@ -1,14 +1,12 @@
 """A policy, the template that it was made from, and what was overridden: the same words wherever somebody decides."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias, cast
+from collections.abc import Iterator
+from typing import cast
 
-from nexus_control.render.text import bullet, listed
+from nexus_control.render.text import View, bullet, listed
 from nexus_control.values.payloads import POLICY_FIELDS
 
-View: TypeAlias = Mapping[str, Any]
-
-_NAMES = {
+NAMES = {
     "min_approvals": "Approvals",
     "allowed_modes": "Modes",
     "require_adapter_capabilities": "Required capabilities",
@@ -21,7 +19,7 @@ _NAMES = {
 
 def policy_lines(policy: View) -> Iterator[str]:
     """Every rule, also where it is the default."""
-    for field, name in _NAMES.items():
+    for field, name in NAMES.items():
         yield bullet(name, _said(field, policy.get(field)))
 
 

@@ -4,17 +4,16 @@ It is the same for the same request, so that a client which is asked twice knows
 depends on the clock or on what others have done meanwhile.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from nexus_control.render.decision import imported_text
 from nexus_control.render.policy import policy_lines, template_lines
-from nexus_control.render.text import bullet, code_block, escape, listed, page
+from nexus_control.render.text import View, bullet, code_block, escape, listed, page
 from nexus_control.render.will_run import will_run_lines
 from nexus_control.values.actors import Actor
 
 
-def render_question(view: Mapping[str, Any], approver: Actor, expires_at: str | None) -> str:
+def render_question(view: View, approver: Actor, expires_at: str | None) -> str:
     """Whether `approver` approves; `view` is `decision`, `template`, `will_run` and `basis` as `inspect` shows them,
     `expires_at` when the approval would end.
     """
@@ -30,7 +29,7 @@ def render_question(view: Mapping[str, Any], approver: Actor, expires_at: str | 
     )
 
 
-def _facts(view: Mapping[str, Any], expires_at: str | None) -> Iterator[str]:
+def _facts(view: View, expires_at: str | None) -> Iterator[str]:
     decision = view["decision"]
     requester = decision["requester"]
     yield bullet("Goal", decision["goal"])

@@ -1,8 +1,8 @@
-"""A package or a bundle as one HTML page for people: the verdict first, then all that it rests on.
+"""A package or a bundle as one HTML page for people: first whether it holds together, then all that shows it.
 
-    verdict  decision  approvals  plan  policy  what ran  timeline  digests  checks
+    header  decision  approvals  plan  policy  what ran  timeline  digests  checks
 
-What cannot be read as a package or a bundle gets its verdict and its checks.
+Of a file that cannot be read as a package or a bundle the page has the header, the digests and the checks.
 """
 
 import json
@@ -27,8 +27,8 @@ from nexus_control.values.instants import parse_instant
 _KINDS = {"package": "audit package", "bundle": "decision bundle", "run bundle": "run bundle"}
 _LIMITS = (
     "The checks recompute digests and replay the events. They show that this document holds together, not who wrote "
-    "it: whoever can edit it can seal it again, and its digest is then another one. Compare the digest with one that "
-    "was kept where the writer of this file could not reach it."
+    "it: somebody who can edit it can seal it again, and its digest changes. Compare the digest with one that was kept "
+    "where the writer of this file could not reach it."
 )
 
 
@@ -39,7 +39,7 @@ def render_report(evidence: Reading) -> str:
     decided = isinstance(history, History)
     return page(
         f"{_KINDS[evidence.kind].capitalize()} {bundle.decision.decision_id if bundle else ''}".strip(),
-        _verdict(evidence, history if decided else None),
+        _header(evidence, history if decided else None),
         *(_decided(evidence, bundle, history) if bundle and isinstance(history, History) else ()),
         section("Digests", facts(_digests(evidence))),
         section("Checks", _checks(evidence.checks)),
@@ -52,7 +52,7 @@ def _bundle(evidence: Reading) -> DecisionBundle | None:
     return whole.control_bundle if isinstance(whole, AuditPackage) else whole
 
 
-def _verdict(evidence: Reading, history: History | None) -> Html:
+def _header(evidence: Reading, history: History | None) -> Html:
     failing = [check.name for check in evidence.checks if check.status == "fail"]
     kind = _KINDS[evidence.kind].capitalize()
     if failing:
@@ -177,7 +177,7 @@ def _plan(plan: str | None) -> Html:
 
 
 def _steps(plan: str) -> Sequence[Mapping[str, Any]] | None:
-    """The steps of a plan that is a list of nothing but steps; otherwise a plan is shown as text."""
+    """The steps of a plan that is a list of steps. None of any other plan, which is shown as text."""
     try:
         parsed = parse_json(plan)
     except NexusControlError:
@@ -195,7 +195,7 @@ def _is_step(step: object) -> bool:
 
 
 def _fields(value: object, *names: str) -> list[object]:
-    """The values of these fields of an object that has no others; otherwise nothing."""
+    """The values of these fields, if `value` is an object that has these and no others; otherwise an empty list."""
     fields = cast("dict[str, object]", value) if isinstance(value, dict) else {}
     return [fields[name] for name in names] if sorted(fields) == list(names) else []
 

@@ -1,4 +1,4 @@
-"""How the HTML page looks: on a screen of any width, light or dark, and on A4."""
+"""The style of the HTML page: for a screen of any width, light or dark, and for A4."""
 
 from typing import Final
 

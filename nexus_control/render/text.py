@@ -1,4 +1,4 @@
-"""Untrusted text in Markdown: whoever wrote it cannot hide anything, nor break out of its place.
+"""Untrusted text in Markdown: its writer can hide nothing in it, and it cannot break out of its place.
 
 `escape` is for text within a line, `code_block` for text of many lines, `code_line` for a command; everything a page
 shows that is not a literal of ours goes through one of them.
@@ -14,9 +14,12 @@ shows that is not a literal of ours goes through one of them.
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import cast
+from typing import Any, TypeAlias, cast
 
 from nexus_control.values.actors import is_hidden
+
+View: TypeAlias = Mapping[str, Any]
+"""What a use case shows of something, as JSON values; the pages here are made of it."""
 
 _ACTIVE = re.compile(r"[\\`*\[\]<~&]|(?<![^\W_])_|_(?![^\W_])")
 _MOST_BLANKS, _MOST_EMPTY_LINES = 40, 20

@@ -1,20 +1,18 @@
 """What the steps of an open decision would run: each program word for word, on one line, quoted as a shell would."""
 
 import shlex
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterator
+from typing import Final
 
 from nexus_control.canonical_json import canonical_json
-from nexus_control.render.text import bullet, code_line, counted, escape, listed
-
-View: TypeAlias = Mapping[str, Any]
+from nexus_control.render.text import View, bullet, code_line, counted, escape, listed
 
 NOT_AT_HAND: Final = "- No configuration is at hand here: what the steps run is not known."
 _MODES = {"apply": "applied", "dry_run": "rehearsed"}
 
 
 def will_run_lines(will_run: View | None) -> Iterator[str]:
-    """Lines for a section; where a program runs is said again only when it is not as for the one before."""
+    """Lines for a section. Folder, environment and limits are said once for all programs in a row that share them."""
     if will_run is None:
         yield NOT_AT_HAND
         return

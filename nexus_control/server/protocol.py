@@ -122,7 +122,7 @@ def make_server(
     async def read(_request: Request, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         outcome = await _read(ending, by_name, context, params.uri)
         if outcome is None or outcome.is_error:
-            message = "There is no such resource" if outcome is None else outcome.content["message"]
+            message = "There is no such resource" if outcome is None else str(outcome.content["message"])
             raise MCPError(types.INVALID_PARAMS, message)
         text = json.dumps(outcome.content, ensure_ascii=False, indent=2)
         content = types.TextResourceContents(uri=params.uri, mime_type="application/json", text=text)

@@ -5,13 +5,13 @@ Every storage keeps four things:
 * **entries**, append-only: (kind, stream, generation, seq) is unique and `position` numbers all entries of the store
   0, 1, 2, ... without gaps, in the order in which they were committed. Nothing is ever updated or deleted.
 * **subtrees**, the hashes of the complete subtrees of the Merkle tree over the entries, their leaves included; written
-  in the transaction of the entry, so that a root or a proof reads a few of them. They can be made anew.
+  in the transaction of the entry, so that a root or a proof reads a few of them. They can be rebuilt from the entries.
 * **projections**, one row a decision: what the events add up to, written in the transaction of the event, so that
   `status` and `list_requests` need not replay. They can be thrown away and rebuilt from the entries.
 * **claims**: who is executing a decision at this moment. Operational, beside the log.
 
-A storage never looks at the clock, and computes no hash. What is not in it but beside it - the log's key, the last
-checkpoint, the head - is in its `sidecar`.
+A storage never looks at the clock, and computes no hash. The log's key, the last checkpoint and the head are not in the
+storage but beside it, in its `sidecar`.
 
 Entries and projections are named tuples because they are read by the thousand: a frozen dataclass takes five times as
 long to make.
@@ -26,8 +26,8 @@ a transaction, also a reading one.
 child (STORE_FORKED); `sqlite_file` says what a storage in a file does.
 
 A fault of the medium or of the driver leaves the transaction as STORE_UNAVAILABLE; a key or an ordinal that is taken
-is a fault too, for under a single writer it cannot happen. Nobody stops a fault inside the transaction and goes on:
-what the failed call had done until then would be committed. Texts are well-formed Unicode, numbers not negative (but
+is a fault too, for under a single writer it cannot happen. A caller lets a fault end the transaction: one that catches
+it inside and goes on would commit half of the failed call. Texts are well-formed Unicode, numbers not negative (but
 for `policy_seq`) and of at most 63 bits: the caller sees to it.
 """
 
@@ -47,7 +47,7 @@ BUSY_SECONDS = 30.0
 EntryKind: TypeAlias = Literal["decision", "template", "import", "key", "rollback"]
 NEVER = ""
 NO_END = "~"
-"""They sort before and after every instant that is written as UTC text."""
+"""NEVER sorts before every instant that is written as UTC text, NO_END after."""
 
 
 class Entry(NamedTuple):

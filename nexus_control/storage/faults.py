@@ -9,7 +9,7 @@ def unavailable(message: str, **details: object) -> NexusControlError:
 
 
 def damaged(message: str, **details: object) -> NexusControlError:
-    """What lies in the store's place can be read, and is no store, or none that is whole."""
+    """What lies in the store's place can be read, but it is not a store, or a damaged one."""
     return unavailable(message, damaged=True, **details)
 
 
@@ -24,9 +24,9 @@ def is_read_only(fault: NexusControlError) -> bool:
 
 
 def no_subtree(level: int, index: int) -> NexusControlError:
-    """The tree over the log is not whole; it can be made anew from the entries."""
+    """The tree over the log is not whole; it can be rebuilt from the entries."""
     return damaged(
-        "the Merkle tree of the log is not whole: doctor makes it anew, with --rebuild",
+        "the Merkle tree of the log is not whole: doctor --rebuild makes it from the entries",
         level=level,
         index=index,
     )

@@ -5,10 +5,8 @@ each change; an exception runs the notes backwards. Appending does not depend on
 projections does: this storage is for tests and for small stores that nobody needs tomorrow.
 """
 
-import os
-import threading
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
@@ -23,9 +21,9 @@ from nexus_control.storage.contract import (
     Reader,
     Writer,
 )
-from nexus_control.storage.faults import ended, forked, no_subtree, unavailable
+from nexus_control.storage.faults import ended, no_subtree, unavailable
 from nexus_control.storage.sidecar import MemorySidecar, Sidecar
-from nexus_control.storage.usage import Gate, Turn, Usage
+from nexus_control.storage.usage import InMemory
 
 _Stream: TypeAlias = tuple[EntryKind, str, int]
 _Key = TypeVar("_Key")
@@ -42,6 +40,10 @@ class _Rows:
     projections: dict[str, DecisionRow] = field(default_factory=dict[str, DecisionRow])
     ordinals: dict[int, str] = field(default_factory=dict[int, str])
     claims: dict[str, Claim] = field(default_factory=dict[str, Claim])
+
+    def clear(self) -> None:
+        for table in (self.log, self.streams, self.subtrees, self.projections, self.ordinals, self.claims):
+            table.clear()
 
 
 class _OpenRows:
@@ -193,25 +195,22 @@ class _OpenRows:
             self._undo.append(lambda: table.__setitem__(key, row))
 
 
-class MemoryStorage:
+class MemoryStorage(InMemory):
     """A store that lives and dies with this object."""
 
     def __init__(self, busy_seconds: float = BUSY_SECONDS) -> None:
         self.sidecar: Sidecar = MemorySidecar()
-        self._pid = os.getpid()
-        self._busy_seconds = busy_seconds
-        self._lock = threading.Lock()
         self._rows = _Rows()
-        self._usage = Usage(Gate(), self._release)
+        super().__init__(self._rows.clear, busy_seconds)
 
     @contextmanager
     def reading(self) -> Generator[Reader]:
-        with self._transaction() as session:
+        with self._session() as session:
             yield session
 
     @contextmanager
     def writing(self) -> Generator[Writer]:
-        with self._transaction() as session:
+        with self._session() as session:
             try:
                 yield session
                 self._require_not_forked()
@@ -225,36 +224,14 @@ class MemoryStorage:
     def mend_form(self) -> None:
         pass
 
-    def held(self) -> AbstractContextManager[None]:
-        self._require_not_forked()
-        return self._usage.held()
-
-    def close(self) -> None:
-        if self._pid == os.getpid():
-            self._usage.close(self._busy_seconds)
-
     @contextmanager
-    def _transaction(self) -> Generator[_OpenRows]:
-        self._require_not_forked()
-        turn = Turn()
-        try:
-            self._usage.begin(turn)
-            with self._lock:
-                session = _OpenRows(self._rows)
-                try:
-                    yield session
-                finally:
-                    session.end()
-        finally:
-            turn.is_over = True
-            self._usage.end(turn)
-
-    def _require_not_forked(self) -> None:
-        if self._pid != os.getpid():
-            raise forked("a store in memory")
-
-    def _release(self) -> None:
-        self._rows = _Rows()
+    def _session(self) -> Generator[_OpenRows]:
+        with self._turn():
+            session = _OpenRows(self._rows)
+            try:
+                yield session
+            finally:
+                session.end()
 
 
 def _take_back(rows: _Rows) -> None:

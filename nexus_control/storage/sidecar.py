@@ -1,10 +1,10 @@
 """What lies beside a store and not in it: the key of its log, and the last checkpoint that was signed with it.
 
-Beside a SQLite file `decisions.db` these are the files `decisions.db.key`, `decisions.db.checkpoint`: whoever replaces
-the database by an older copy does not replace them by that. Beside a store in memory they are in memory.
+Beside a SQLite file `decisions.db` these are the files `decisions.db.key` and `decisions.db.checkpoint`: they stay as
+they are when an older copy takes the database's place. Beside a store in memory they are in memory.
 
-A secret is created whole, with mode 0600, where nothing was; and is not read once others may read it. What must be
-written quickly and often has a slot (`storage.slot`).
+A secret is created whole, with mode 0600, and never over another file. A secret that other users may read is refused.
+What must be written quickly and often has a slot (`storage.slot`).
 """
 
 import os

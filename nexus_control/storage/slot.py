@@ -1,12 +1,12 @@
 """A slot: one small content that is overwritten in its place, by one writer at a time, without waiting for the disk.
 
 The file is never replaced, so a lock on it holds for everybody who opens it. A content is written in one call, from the
-first byte on, and lies within one sector: whoever is killed, or loses power, leaves the old content or the new one, or
-none where there was none before.
+first byte on, and lies within one sector: a writer that is killed, or loses power, leaves the old content or the
+new one. The old content of a new slot is empty.
 
 The lock is `flock`, on the slot's own file and never on the database: locks of POSIX on that would be lost when any
-descriptor of it is closed. It is given back by name rather than by closing, because a child of `fork()` keeps open what
-its parent had open. It is waited for only so long: whoever may read the file can hold it.
+descriptor of it is closed. It is released by LOCK_UN and not by closing, because a child of `fork()` keeps open what
+its parent had open. A writer waits for it only so long, because every user who may read the file can hold it.
 
 The file gets the permissions, and where the system allows it the owner and group, of the database that it lies beside,
 as SQLite gives them to its own: all who write to the store write to it.

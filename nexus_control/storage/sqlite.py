@@ -13,7 +13,7 @@ A `sqlite3.Error` is translated to STORE_UNAVAILABLE in one place, where the tra
 
 import os
 import sqlite3
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,10 +26,9 @@ from nexus_control.storage.sidecar import FileSidecar, MemorySidecar, Sidecar
 from nexus_control.storage.sqlite_connection import connect, transaction
 from nexus_control.storage.sqlite_file import SqliteFile
 from nexus_control.storage.sqlite_form import Form, differences, form_of, mending, stale_indexes
-from nexus_control.storage.sqlite_functions import FUNCTIONS
 from nexus_control.storage.sqlite_memory import SqliteMemory
 from nexus_control.storage.sqlite_rows import SqliteRows
-from nexus_control.storage.sqlite_schema import MIGRATIONS, require_ours, require_usable_path
+from nexus_control.storage.sqlite_schema import SCHEMA, is_made, require_usable_path
 
 IN_MEMORY = ":memory:"
 
@@ -52,7 +51,7 @@ class SqliteStorage:
         if os.fspath(path) == IN_MEMORY:
             self.name = IN_MEMORY
             self.sidecar: Sidecar = MemorySidecar()
-            self._place = SqliteMemory(partial(migrate, where=IN_MEMORY), busy_seconds)
+            self._place = SqliteMemory(partial(_make, where=IN_MEMORY), busy_seconds)
             return
         file = Path(os.path.realpath(path))
         self.name = str(file)
@@ -67,11 +66,11 @@ class SqliteStorage:
 
     def form_differences(self) -> list[str]:
         with self._raw("BEGIN", writing=False) as connection:
-            return differences(form_of(connection), _form(MIGRATIONS)) + stale_indexes(connection)
+            return differences(form_of(connection), _form()) + stale_indexes(connection)
 
     def mend_form(self) -> None:
         with self._raw("BEGIN IMMEDIATE", writing=True) as connection:
-            for statement in list(mending(form_of(connection), _form(MIGRATIONS))):
+            for statement in list(mending(form_of(connection), _form())):
                 connection.execute(statement)
 
     @contextmanager
@@ -145,7 +144,7 @@ def _require_ours(path: Path) -> None:
     """Refuse another program's database before anything of it changes. Raises STORE_UNAVAILABLE.
 
     An immutable connection takes no lock, recovers nothing and makes no file. It sees the file without its WAL, and
-    perhaps in the middle of a checkpoint: what it cannot tell is left to `migrate`. A schema cookie of 0 means that no
+    perhaps in the middle of a checkpoint: what it cannot tell is left to `_prepare`. A schema cookie of 0 means that no
     table was ever made.
     """
     connection = connect(f"{path.as_uri()}?immutable=1", 0)
@@ -160,62 +159,44 @@ def _require_ours(path: Path) -> None:
         raise damaged(f"{path} is not a database: choose another path", path=str(path)) from error
     finally:
         connection.close()
-    require_ours(path, application_id, version, empty=cookie == 0)
-
-
-def migrate(
-    connection: sqlite3.Connection, where: str, migrations: Sequence[Sequence[str]] = MIGRATIONS
-) -> None:
-    """Bring the schema up to date, one transaction a migration. Raises STORE_UNAVAILABLE for what is not ours, and for
-    a form that its version did not make: to make it anew would hide what somebody did to it.
-    """
-    while (version := _schema_version(connection, where, len(migrations))) < len(migrations):
-        with transaction(connection, "BEGIN IMMEDIATE"):
-            if _number(connection, "PRAGMA user_version") == version:  # nobody was faster
-                if found := differences(form_of(connection), _form(migrations[:version])):
-                    raise damaged(
-                        f"{where} is not as its version of nexus-control made it, and is not brought up to date:"
-                        f" {'; '.join(found)}",
-                        path=where,
-                    )
-                _apply(connection, migrations[version])
-                connection.execute(f"PRAGMA user_version = {version + 1}")
-
-
-def _apply(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
-    for name, (places, function) in FUNCTIONS.items():
-        connection.create_function(name, places, function, deterministic=True)
-    for statement in statements:
-        connection.execute(statement)
-
-
-def _form(migrations: Sequence[Sequence[str]]) -> Form:
-    """The form that these migrations make."""
-    with closing(connect(IN_MEMORY, 0)) as connection:
-        for statements in migrations:
-            _apply(connection, statements)
-        return form_of(connection)
-
-
-def _schema_version(connection: sqlite3.Connection, where: str, newest: int) -> int:
-    with transaction(connection, "BEGIN"):
-        tables = _number(connection, "SELECT count(*) FROM sqlite_master")
-        application_id = _number(connection, "PRAGMA application_id")
-        version = _number(connection, "PRAGMA user_version")
-    return require_ours(where, application_id, version, empty=tables == 0, newest=newest)
-
-
-def _number(connection: sqlite3.Connection, sql: str) -> int:
-    return connection.execute(sql).fetchone()[0]
+    is_made(path, application_id, version, empty=cookie == 0)
 
 
 def _prepare(connection: sqlite3.Connection, where: str) -> None:
-    _schema_version(connection, where, len(MIGRATIONS))  # before the file is switched to WAL
+    with transaction(connection, "BEGIN"):
+        is_there = _is_made(connection, where)  # before the file is switched to WAL
     connection.execute("PRAGMA synchronous = FULL")
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise unavailable(f"{where} is on a file system without WAL: use a local disk", path=where)
-    migrate(connection, where)
+    if not is_there:
+        _make(connection, where)
+
+
+def _make(connection: sqlite3.Connection, where: str) -> None:
+    """Make the store, unless somebody was faster. Raises STORE_UNAVAILABLE for what is not ours."""
+    with transaction(connection, "BEGIN IMMEDIATE"):
+        if not _is_made(connection, where):
+            for statement in SCHEMA:
+                connection.execute(statement)
+
+
+def _is_made(connection: sqlite3.Connection, where: str) -> bool:
+    tables = _number(connection, "SELECT count(*) FROM sqlite_master")
+    application_id = _number(connection, "PRAGMA application_id")
+    return is_made(where, application_id, _number(connection, "PRAGMA user_version"), empty=tables == 0)
+
+
+def _form() -> Form:
+    """The form that a store has when it is made."""
+    with closing(connect(IN_MEMORY, 0)) as connection:
+        for statement in SCHEMA:
+            connection.execute(statement)
+        return form_of(connection)
+
+
+def _number(connection: sqlite3.Connection, sql: str) -> int:
+    return connection.execute(sql).fetchone()[0]
 
 
 def _fault(error: sqlite3.Error, where: str) -> NexusControlError:

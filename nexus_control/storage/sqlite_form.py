@@ -1,9 +1,8 @@
-"""The form of a SQLite store: its tables, indexes and triggers, held against those that a version makes; and whether
+"""The form of a SQLite store: its tables, indexes and triggers, held against those that a new store has; and whether
 each index leads to the rows of its table, as SQLite checks it.
 
-An object is known by its name; its type, its table and the text that made it must be the same. The indexes that SQLite
-makes by itself for a UNIQUE or PRIMARY KEY have no text, and belong to their table. Tables of statistics (ANALYZE) say
-nothing about the store.
+Two objects of one name are the same if type, table and the text that made them are. The indexes that SQLite makes by
+itself for a UNIQUE or PRIMARY KEY have no text, and are not compared; nor are tables of statistics (ANALYZE).
 """
 
 import re
@@ -56,8 +55,8 @@ def differences(found: Form, expected: Form) -> list[str]:
 
 
 def stale_indexes(connection: Connection) -> list[str]:
-    """Each index that does not lead to the rows of its table, in one line: who searches by it finds something else than
-    what is there. Values are left to who replays the log. Raises STORE_UNAVAILABLE where SQLite finds the file itself
+    """Each index that does not lead to the rows of its table, in one line: a search by it misses rows or finds
+    wrong ones. Values are compared by a replay of the log. Raises STORE_UNAVAILABLE where SQLite finds the file itself
     damaged.
     """
     rows: list[tuple[str]] = connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})").fetchall()

@@ -51,7 +51,7 @@ _APPEND = f"INSERT INTO entries(position, {_ENTRY}) VALUES (?, {_places(Entry._f
 _POSITION = "SELECT position FROM entries WHERE kind = ? AND stream = ? AND generation = ? AND seq = ?"
 
 _SUBTREE = "SELECT hash FROM subtrees WHERE last_leaf = ? AND level = ?"
-# A row that no leaf of a tree completes is never read: what stands for its index is none.
+# A row whose last leaf completes no subtree of its level is never read. Its index here is a text: no tree has that.
 _SUBTREES = """SELECT level, CASE WHEN typeof(last_leaf) = 'integer' AND (last_leaf + 1) % (1 << level) = 0
     THEN (last_leaf + 1 >> level) - 1 ELSE quote(last_leaf) END, hash FROM subtrees"""
 _PUT_SUBTREE = "INSERT INTO subtrees(last_leaf, level, hash) VALUES (?, ?, ?)"

@@ -1,12 +1,12 @@
-"""The SQLite schema: ordered migrations, and what a file's first bytes say about it.
+"""The SQLite schema, and what a file's first bytes say about it.
 
-`PRAGMA user_version` counts the migrations that were applied; each is applied in one transaction, and none is ever
-changed after a release. `PRAGMA application_id` says that the file is ours.
+`PRAGMA application_id` says that the file is ours, `PRAGMA user_version` which schema it has: this version reads and
+makes one, number 4. A later one will need statements that lead to it from 4, in the transaction in which it counts up.
 
-The database itself keeps the log append-only, whoever writes: triggers refuse UPDATE and DELETE, and an INSERT that
-is not at the next position or whose key exists. (The last also stops INSERT OR REPLACE, which deletes without firing
-a DELETE trigger unless `recursive_triggers` is on.) This guards against mistakes; a forger who drops the triggers is
-found by the chain.
+The database itself keeps the log append-only, whatever program writes: triggers refuse UPDATE and DELETE, and an INSERT
+that is not at the next position or whose key exists. (The last also stops INSERT OR REPLACE, which deletes without
+firing a DELETE trigger unless `recursive_triggers` is on.) This guards against mistakes; a forger who drops the
+triggers is found by the chain.
 
 Nothing here needs more than SQLite 3.15; Python 3.11 itself promises only 3.7.15. STRICT tables would need 3.37,
 hence the CHECKs of types. Kinds are compared with OR, because for a list of three or more in a CHECK SQLite builds a
@@ -20,16 +20,24 @@ them by offset would read them all. `labels` belongs to `listing`.
 
 import os
 from pathlib import Path
+from typing import get_args
 
-from nexus_control.errors import NexusControlError
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.storage.contract import EntryKind
 from nexus_control.storage.faults import damaged, unavailable
 
 APPLICATION_ID = int.from_bytes(b"NxCt", "big")
+VERSION = 4
+_UPGRADE = "Upgrade nexus-control, then try again."
+_EXPORT = "Export the decisions with the version that wrote them, and import the bundles into a new store."
 
-_ENTRIES = """
+# `doctor` compares these texts with those in the file: a blank that moves is a table that was changed.
+
+_KINDS = " OR ".join(f"kind = '{kind}'" for kind in get_args(EntryKind))
+_ENTRIES = f"""
 CREATE TABLE entries(
     position   INTEGER PRIMARY KEY,
-    kind       TEXT NOT NULL CHECK ({kinds}),
+    kind       TEXT NOT NULL CHECK ({_KINDS}),
     stream     TEXT NOT NULL CHECK (typeof(stream) = 'text'),
     generation INTEGER NOT NULL CHECK (typeof(generation) = 'integer'),
     seq        INTEGER NOT NULL CHECK (typeof(seq) = 'integer'),
@@ -94,17 +102,9 @@ CREATE TABLE projections(
     imported_count INTEGER NOT NULL,
     provenance     TEXT NOT NULL,
     progress       TEXT NOT NULL
-)
+, expires_at TEXT NOT NULL DEFAULT '~')
 """
 _LISTING = """
-CREATE TABLE listing(
-    ordinal        INTEGER PRIMARY KEY,
-    phase          TEXT NOT NULL,
-    approved_until TEXT NOT NULL,
-    requester      TEXT NOT NULL
-)
-"""
-_LISTING_WITH_ENDS = """
 CREATE TABLE listing(
     ordinal        INTEGER PRIMARY KEY,
     phase          TEXT NOT NULL,
@@ -113,7 +113,6 @@ CREATE TABLE listing(
     requester      TEXT NOT NULL
 )
 """
-_LISTING_BY_PHASE = "CREATE INDEX listing_by_phase ON listing(phase, ordinal, approved_until)"
 _LISTING_BY_STATE = "CREATE INDEX listing_by_state ON listing(phase, ordinal, approved_until, expires_at)"
 _LISTING_BY_REQUESTER = "CREATE INDEX listing_by_requester ON listing(requester, ordinal)"
 _LABELS = """
@@ -135,101 +134,44 @@ CREATE TABLE claims(
 ) WITHOUT ROWID
 """
 
-_MOST_LEVELS = 40
-# Functions in it are those that `migrate` gives to the connection.
-_SUBTREES_OF_LEAVES = (
-    "INSERT INTO subtrees SELECT position, 0, octets(leaf) FROM entries",
-    *(
-        f"""INSERT INTO subtrees SELECT later.last_leaf, {level}, node_hash(earlier.hash, later.hash)
-            FROM subtrees AS later JOIN subtrees AS earlier
-              ON earlier.last_leaf = later.last_leaf - {1 << level - 1} AND earlier.level = later.level
-            WHERE later.level = {level - 1} AND (later.last_leaf + 1) % {1 << level} = 0"""
-        for level in range(1, _MOST_LEVELS)
-    ),
+SCHEMA = (
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {VERSION}",
+    _ENTRIES,
+    _FIRST_ENTRIES,
+    _ENTRIES_GROW_AT_THE_END,
+    _ENTRIES_ARE_NOT_UPDATED,
+    _ENTRIES_ARE_NOT_DELETED,
+    _SUBTREES,
+    _PROJECTIONS,
+    _LISTING,
+    _LISTING_BY_STATE,
+    _LISTING_BY_REQUESTER,
+    _LABELS,
+    _CLAIMS,
 )
-
-_FIRST_KINDS = "kind = 'decision' OR kind = 'template' OR kind = 'import'"
-
-_ATTACHED = """(SELECT payload FROM entries WHERE kind = 'decision' AND stream = decision_id
-    AND entries.generation = projections.generation AND seq = policy_seq)"""
-_REQUESTER = """(SELECT actor_id FROM entries WHERE kind = 'decision' AND stream = decision_id
-    AND entries.generation = projections.generation AND seq = 0)"""
-_IMPORTED = f"progress, imported_count, {_REQUESTER}, {_ATTACHED}"
+"""The statements that make a store in an empty database."""
 
 
-def _entries_with(kinds: str) -> tuple[str, ...]:
-    """The statements that make the table of entries anew, with all that is in it, to take entries of these kinds."""
-    return (
-        "DROP TRIGGER entries_grow_at_the_end",
-        "DROP TRIGGER entries_are_not_updated",
-        "DROP TRIGGER entries_are_not_deleted",
-        "DROP INDEX first_entries",
-        "ALTER TABLE entries RENAME TO earlier_entries",
-        _ENTRIES.format(kinds=kinds),
-        "INSERT INTO entries SELECT * FROM earlier_entries ORDER BY position",
-        "DROP TABLE earlier_entries",
-        _FIRST_ENTRIES,
-        _ENTRIES_GROW_AT_THE_END,
-        _ENTRIES_ARE_NOT_UPDATED,
-        _ENTRIES_ARE_NOT_DELETED,
-    )
-
-
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        f"PRAGMA application_id = {APPLICATION_ID}",
-        _ENTRIES.format(kinds=_FIRST_KINDS),
-        _FIRST_ENTRIES,
-        _ENTRIES_GROW_AT_THE_END,
-        _ENTRIES_ARE_NOT_UPDATED,
-        _ENTRIES_ARE_NOT_DELETED,
-        _PROJECTIONS,
-        _LISTING,
-        _LISTING_BY_PHASE,
-        _LISTING_BY_REQUESTER,
-        _LABELS,
-        _CLAIMS,
-    ),
-    (  # keys are entries, and there is a tree over all
-        *_entries_with(f"{_FIRST_KINDS} OR kind = 'key'"),
-        _SUBTREES,
-        *_SUBTREES_OF_LEAVES,
-    ),
-    _entries_with(f"{_FIRST_KINDS} OR kind = 'key' OR kind = 'rollback'"),
-    (  # lists find the requests that expired, and count the approvals that were given here
-        "ALTER TABLE projections ADD COLUMN expires_at TEXT NOT NULL DEFAULT '~'",
-        f"UPDATE projections SET expires_at = request_ends({_ATTACHED}) WHERE policy_seq >= 0",
-        "UPDATE projections SET approved_until = min(approved_until, expires_at)",
-        f"""UPDATE projections SET approved_until = approved_here({_IMPORTED}),
-            progress = progress_here({_IMPORTED}) WHERE imported_count > 0 AND policy_seq >= 0""",
-        "DROP TABLE listing",
-        _LISTING_WITH_ENDS,
-        """INSERT INTO listing SELECT ordinal, phase, approved_until, expires_at, requester FROM projections
-            WHERE event_count > 0""",
-        _LISTING_BY_STATE,
-        _LISTING_BY_REQUESTER,
-    ),
-)
-
-
-def require_ours(
-    where: object, application_id: int, version: int, *, empty: bool, newest: int = len(MIGRATIONS)
-) -> int:
-    """`version`, if the database is ours or empty, and not newer than we are. Raises STORE_UNAVAILABLE."""
-    if application_id != APPLICATION_ID and not (empty and application_id == 0 and version == 0):
+def is_made(where: object, application_id: int, version: int, *, empty: bool) -> bool:
+    """Whether the database has our schema; False where it is still empty. Else raises STORE_UNAVAILABLE."""
+    if application_id == version == 0 and empty:
+        return False
+    if application_id != APPLICATION_ID:
         raise damaged(
             f"{where} is a database of another program (or of nexus-control before 2.0): choose another path",
             path=str(where),
             application_id=application_id,
         )
-    if version > newest:
-        raise unavailable(
-            f"{where} was written by a newer nexus-control (its schema is {version}, this one knows {newest}):"
-            " upgrade nexus-control",
-            path=str(where),
-            schema=version,
+    if version != VERSION:
+        which, advice = ("a newer", _UPGRADE) if version > VERSION else ("an earlier", _EXPORT)
+        raise NexusControlError(
+            ErrorCode.STORE_UNAVAILABLE,
+            f"{where} was written by {which} nexus-control: its schema is {version}, this version reads {VERSION}",
+            {"path": str(where), "schema": version},
+            advice,
         )
-    return version
+    return True
 
 
 def require_usable_path(path: Path) -> None:

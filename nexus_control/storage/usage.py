@@ -6,13 +6,14 @@ outcome after `close()`. Closing from inside a transaction or an execution of th
 would wait for itself.
 """
 
+import os
 import threading
 import weakref
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.storage.faults import closed, nested
+from nexus_control.storage.faults import closed, forked, nested
 
 
 class Gate:
@@ -43,9 +44,9 @@ class Gate:
 class Turn:
     """One thread's transaction, from before it begins until it has ended.
 
-    The exception of a signal may come between any two lines, also before a transaction is left. Nobody else keeps a
-    turn alive: one that was not left is known by its death, and one that was left half by `is_over`, which is said
-    first.
+    The exception of a signal may come between any two lines, also before a transaction is left. The registry holds a
+    turn weakly: the turn of a transaction that was never left is dead, and one that was interrupted while it was left
+    has `is_over`, which is set first.
     """
 
     __slots__ = ("__weakref__", "is_over", "reference", "thread")
@@ -125,7 +126,7 @@ class Usage:
             self._release_if_over()
 
     def abandon(self) -> None:
-        """Close without waiting: nobody has the store any more, or the interpreter ends."""
+        """Close without waiting: the last reference to the store is gone, or the interpreter ends."""
         with self._gate.lock:
             self._is_closed = True
             if not self.in_transaction:
@@ -140,6 +141,51 @@ class Usage:
     def _release_if_over(self) -> None:
         if self._is_closed and not self.in_transaction and not self._holds:
             self._release()
+
+
+class InMemory:
+    """What lives in the memory of one process: one transaction at a time. The child of a fork is refused
+    (STORE_FORKED), because its writes would be lost unseen.
+    """
+
+    def __init__(self, release: Callable[[], None], busy_seconds: float) -> None:
+        self._pid = os.getpid()
+        self._busy_seconds = busy_seconds
+        self._lock = threading.Lock()
+        self._usage = Usage(Gate(), release)
+        weakref.finalize(self, _abandon, self._usage, self._pid)
+
+    def held(self) -> AbstractContextManager[None]:
+        """While this lasts, this thread may begin transactions even after `close()`."""
+        self._require_not_forked()
+        return self._usage.held()
+
+    def close(self) -> None:
+        """Close, and wait for the transactions under way; see `Usage`. Closing twice is allowed."""
+        if self._pid == os.getpid():
+            self._usage.close(self._busy_seconds)
+
+    @contextmanager
+    def _turn(self) -> Generator[None]:
+        """A transaction of this thread, the only one."""
+        self._require_not_forked()
+        turn = Turn()
+        try:
+            self._usage.begin(turn)
+            with self._lock:
+                yield
+        finally:
+            turn.is_over = True
+            self._usage.end(turn)
+
+    def _require_not_forked(self) -> None:
+        if self._pid != os.getpid():
+            raise forked("a store in memory")
+
+
+def _abandon(usage: Usage, pid: int) -> None:
+    if pid == os.getpid():  # elsewhere its condition may be one that nobody will ever release
+        usage.abandon()
 
 
 def _goes_on(turn: weakref.ref[Turn]) -> bool:

@@ -16,9 +16,10 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.render.question import render_question
 from nexus_control.render.text import holds_padding
 from nexus_control.toolset.guidance import approve_command
-from nexus_control.toolset.tool import Answer, Data, Question, ToolContext
+from nexus_control.toolset.tool import Answer, Question, ToolContext
 from nexus_control.usecases import deciding, views
-from nexus_control.usecases.arguments import ApproveArguments, EndArguments, validated
+from nexus_control.usecases.answers import ApprovalData
+from nexus_control.usecases.arguments import ApproveArguments, ApproveOptions, DenyArguments, validated
 from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.describing import will_run
 from nexus_control.usecases.views import decision_view, template_view
@@ -66,7 +67,7 @@ def read_answer(
     )
 
 
-def question(context: ToolContext, arguments: ApproveArguments) -> Question:
+def question(context: ToolContext, arguments: ApproveOptions) -> Question:
     """What to ask the approver. Raises as their approval would, or APPROVAL_NEEDS_A_PERSON where a form cannot do."""
     approver = context.approver
     if approver is None:
@@ -100,7 +101,7 @@ def question(context: ToolContext, arguments: ApproveArguments) -> Question:
     )
 
 
-def decide(context: ToolContext, arguments: ApproveArguments, answer: Answer) -> Data:
+def decide(context: ToolContext, arguments: ApproveOptions, answer: Answer) -> ApprovalData:
     """Record what the person said of what they were shown: their approval, or their denial. Raises BASIS_CHANGED."""
     given = {
         "request_id": arguments.request_id,
@@ -115,12 +116,12 @@ def decide(context: ToolContext, arguments: ApproveArguments, answer: Answer) ->
             assurance="elicited",
             elicitation=answer.elicitation,
         )
-    denial = validated(EndArguments, {**given, "reason": answer.reason or _NO_REASON})
+    denial = validated(DenyArguments, {**given, "reason": answer.reason or _NO_REASON})
     deciding.deny(context.store, denial, assurance="elicited", elicitation=answer.elicitation)
     return views.current_view(context.store, arguments.request_id)[0]
 
 
-def needs_a_person(context: ToolContext, arguments: ApproveArguments, why: str) -> NexusControlError:
+def needs_a_person(context: ToolContext, arguments: ApproveOptions, why: str) -> NexusControlError:
     """APPROVAL_NEEDS_A_PERSON, with the command for them. Raises INVALID_STATE where no approval is accepted."""
     facts, now = context.store.load(arguments.request_id).facts, context.store.clock.now()
     require_open(facts, now, "approve")

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.toolset.tool import Data, Question, Tool, ToolContext
+from nexus_control.toolset.outputs import ErrorOutput
+from nexus_control.toolset.tool import Question, Tool, ToolContext
 from nexus_control.usecases.arguments import Arguments, validated
 from nexus_control.values.actors import Actor
 from nexus_control.values.results import fault_of
@@ -14,7 +15,7 @@ from nexus_control.values.results import fault_of
 class CallResult:
     """The structured content of an answer: the tool's output, or an error."""
 
-    content: Data
+    content: Mapping[str, object]
     is_error: bool = False
 
 
@@ -57,7 +58,7 @@ def _require_own(context: ToolContext, checked: Arguments) -> None:
 
 def refused(fault: NexusControlError) -> CallResult:
     """The answer that says this fault."""
-    content: Data = {
+    content: ErrorOutput = {
         "code": str(fault.code),
         "message": fault.message,
         "details": fault.details,

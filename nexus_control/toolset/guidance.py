@@ -4,15 +4,19 @@ Only ids, numbers and our own words go in here; what people wrote stays in the d
 said as something to do: a model with a shell would do it. It is in `details.command`, and the advice is to show it.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import NotRequired
+
+from typing_extensions import TypedDict
 
 from nexus_control.advice import after_failure
+from nexus_control.blocking import BlockingReasonData
 from nexus_control.decision import DecisionState
 from nexus_control.errors import ErrorCode, next_step
 from nexus_control.storage import place_of
 from nexus_control.system.commands import approving
-from nexus_control.toolset.tool import PREFIX, Data, ToolContext, spelled
+from nexus_control.toolset.tool import PREFIX, ToolContext, spelled
+from nexus_control.usecases.answers import JsonObject
 
 _OPEN = (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED)
 
@@ -31,9 +35,13 @@ def approve_command(context: ToolContext, decision_id: str) -> str:
     )
 
 
+class ForAPerson(TypedDict):
+    details: NotRequired[JsonObject]
+
+
 def for_a_person(
-    context: ToolContext, decision_id: str, state: str, blocking_reasons: Sequence[Mapping[str, Any]] = ()
-) -> Data:
+    context: ToolContext, decision_id: str, state: str, blocking_reasons: Sequence[BlockingReasonData] = ()
+) -> ForAPerson:
     """`details.command`, where a person's approval is what is waited for."""
     if (
         state != DecisionState.PENDING_APPROVAL
@@ -52,7 +60,7 @@ def tool_name(context: ToolContext, verb: str) -> str:
 def after_state(
     context: ToolContext,
     state: str,
-    blocking_reasons: Sequence[Mapping[str, Any]] = (),
+    blocking_reasons: Sequence[BlockingReasonData] = (),
 ) -> str:
     """What to do about a decision in this state, and with these reasons against executing it."""
     if state in _OPEN and is_final(blocking_reasons):
@@ -93,7 +101,7 @@ def after_state(
             return "Make a new request, if it is still wanted."
 
 
-def is_final(blocking_reasons: Sequence[Mapping[str, Any]]) -> bool:
+def is_final(blocking_reasons: Sequence[BlockingReasonData]) -> bool:
     """Whether an imported history is never executed here, however many approve it."""
     return any(reason["code"] in ("ALREADY_EXECUTED", "FORENSIC_IMPORT") for reason in blocking_reasons)
 

@@ -13,8 +13,10 @@ import json
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from pydantic import TypeAdapter
+
 from nexus_control.toolset.inputs import DESCRIPTIONS
-from nexus_control.toolset.outputs import OUTPUT_MODELS, ErrorOutput
+from nexus_control.toolset.outputs import ErrorOutput
 from nexus_control.toolset.packaged import PACKAGED
 from nexus_control.toolset.table import TOOLS
 from nexus_control.toolset.tool import Tool
@@ -39,8 +41,8 @@ def input_schema(tool: Tool) -> Schema:
 
 def output_schema(tool: Tool) -> Schema:
     """What the tool answers."""
-    models = (OUTPUT_MODELS[tool.name], ErrorOutput)
-    return {"type": "object", "anyOf": [_plain(model.model_json_schema()) for model in models]}
+    answers = (tool.output, ErrorOutput)
+    return {"type": "object", "anyOf": [_plain(TypeAdapter(each).json_schema()) for each in answers]}
 
 
 def schema_file_name(tool: Tool) -> str:

@@ -1,6 +1,6 @@
-"""The agents' tool table: with `outputs`, the single source of the MCP server's tools and of `schemas/`."""
+"""The agents' tool table: the single source of the MCP server's tools and of `schemas/`."""
 
-from nexus_control.toolset import asking, inputs, runs
+from nexus_control.toolset import asking, inputs, outputs, runs
 from nexus_control.toolset.tool import Annotations, Tool, spelled
 from nexus_control.usecases import arguments
 
@@ -16,6 +16,7 @@ TOOLS: tuple[Tool, ...] = (
         "steps. It is checked whole, then fixed for ever. Answers the request_id at once; nothing is executed.",
         input_model=arguments.RequestArguments,
         annotations=WRITING,
+        output=outputs.RequestOutput,
         run=runs.request,
     ),
     Tool(
@@ -23,8 +24,9 @@ TOOLS: tuple[Tool, ...] = (
         title="Approve a decision",
         description="Get a pending decision approved by a person: where your host can ask one, it asks now; "
         "otherwise you get APPROVAL_NEEDS_A_PERSON with details.command: show it to them, do not run it yourself.",
-        input_model=arguments.ApproveArguments,
+        input_model=arguments.ApproveOptions,
         annotations=WRITING,
+        output=outputs.ApprovalOutput,
         run=runs.approve,
         question=asking.question,
     ),
@@ -35,6 +37,7 @@ TOOLS: tuple[Tool, ...] = (
         "details.reasons and changes nothing. A run that failed, or whose outcome is unknown, is never repeated.",
         input_model=arguments.ExecuteArguments,
         annotations=Annotations(destructive=True, open_world=True),
+        output=outputs.ExecuteOutput,
         run=runs.execute,
     ),
     Tool(
@@ -44,6 +47,7 @@ TOOLS: tuple[Tool, ...] = (
         "being executed. With wait_seconds it waits for approvals, or for a run to end.",
         input_model=inputs.StatusInput,
         annotations=READING,
+        output=outputs.StatusOutput,
         run=runs.status,
     ),
     Tool(
@@ -53,6 +57,7 @@ TOOLS: tuple[Tool, ...] = (
         "`rendered` as Markdown that begins with a verdict.",
         input_model=arguments.InspectArguments,
         annotations=READING,
+        output=outputs.InspectOutput,
         run=runs.inspect,
     ),
     Tool(
@@ -61,6 +66,7 @@ TOOLS: tuple[Tool, ...] = (
         description="Give a policy a name, so that requests can be made under it. A template can never be changed.",
         input_model=arguments.TemplateCreateArguments,
         annotations=REPEATABLE,
+        output=outputs.TemplateCreateOutput,
         run=runs.template_create,
     ),
     Tool(
@@ -69,6 +75,7 @@ TOOLS: tuple[Tool, ...] = (
         description="One template: its policy, who made it and when, and its digest.",
         input_model=arguments.TemplateGetArguments,
         annotations=READING,
+        output=outputs.TemplateGetOutput,
         run=runs.template_get,
     ),
     Tool(
@@ -77,6 +84,7 @@ TOOLS: tuple[Tool, ...] = (
         description="A page of the templates, oldest first.",
         input_model=arguments.TemplateListArguments,
         annotations=READING,
+        output=outputs.TemplateListOutput,
         run=runs.template_list,
     ),
     Tool(
@@ -86,6 +94,7 @@ TOOLS: tuple[Tool, ...] = (
         "one is written to a file, and the answer says which.",
         input_model=arguments.BundleOptions,
         annotations=REPEATABLE,
+        output=outputs.ExportBundleOutput,
         run=runs.export_bundle,
     ),
     Tool(
@@ -95,6 +104,7 @@ TOOLS: tuple[Tool, ...] = (
         "What is imported is evidence, marked as brought by you: approvals in it authorise nothing here.",
         input_model=inputs.ImportBundleInput,
         annotations=WRITING,
+        output=outputs.ImportBundleOutput,
         run=runs.import_bundle,
     ),
     Tool(
@@ -104,6 +114,7 @@ TOOLS: tuple[Tool, ...] = (
         "that binds the two. A large one is written to a file, and the answer says which.",
         input_model=arguments.AuditPackageOptions,
         annotations=REPEATABLE,
+        output=outputs.ExportAuditPackageOutput,
         run=runs.export_audit_package,
     ),
 )

@@ -1,20 +1,20 @@
 """What a tool is, and the circumstances in which it runs."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.store import DecisionStore
+from nexus_control.toolset.outputs import ToolOutput
 from nexus_control.usecases.arguments import Arguments
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import Elicitation
 
 Approvals: TypeAlias = Literal["human", "declared", "off"]
 NameStyle: TypeAlias = Literal["dotted", "underscore"]
-Data: TypeAlias = dict[str, Any]
 
 PREFIX = "nexus-control."
 
@@ -85,7 +85,7 @@ class ToolContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """One tool of the table. `run` gets a checked `input_model`; what it answers is in `outputs`.
+    """One tool of the table. `run` gets a checked `input_model`, and answers an `output`.
 
     `question` is what to ask a person before it runs, where the context says that only a person's answer will do.
     """
@@ -95,7 +95,8 @@ class Tool:
     description: str
     input_model: type[Arguments]
     annotations: Annotations
-    run: Callable[[ToolContext, Any], Data]
+    output: type[ToolOutput]
+    run: Callable[[ToolContext, Any], Mapping[str, object]]
     question: Callable[[ToolContext, Any], Question] | None = None
 
     @property

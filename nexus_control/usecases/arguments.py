@@ -8,10 +8,21 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from nexus_control.canonical_json import require_canonical_domain
+from nexus_control.decision import StateName
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.plan import MAX_PLAN_BYTES
 from nexus_control.integrity import is_bare, is_prefixed
 from nexus_control.log.projection import ConflictMode
 from nexus_control.values.actors import Actor, id_problem, new_id_problem, require_new_actor
@@ -20,7 +31,6 @@ from nexus_control.values.payloads import Assurance, Mode, SignedStatement
 
 MAX_GOAL = 4096
 MAX_REMARK = 4096
-MAX_PLAN_BYTES = 256 * 1024
 MAX_LABELS = 32
 MAX_LABEL = 64
 MAX_APPROVERS = 64
@@ -217,28 +227,53 @@ class RequestArguments(PolicyArguments):
     adapter_id: Name | None = None
 
 
-class ApproveArguments(Arguments):
+class ShownArguments(Arguments):
+    """Somebody decides on a request; `basis` is what they were shown."""
+
     request_id: Identifier
     actor: ActorField
+    basis: Basis | None = None
+
+
+class ApproveOptions(ShownArguments):
     comment: Remark | None = None
     expires_at: Instant | None = None
-    basis: Basis | None = None
 
 
-class RevokeArguments(Arguments):
-    request_id: Identifier
-    actor: ActorField
+class VerdictArguments(ShownArguments):
+    """What an approver says of a request; `statement` and `signature` come together, and make it a signed one."""
+
+    statement: Signed | None = None
+    signature: Annotated[Signed | None, Field(validate_default=True)] = None
+
+    @field_validator("signature")
+    @classmethod
+    def _comes_with_its_statement(cls, signature: str | None, info: ValidationInfo) -> str | None:
+        if "statement" in info.data and (info.data["statement"] is None) != (signature is None):
+            raise ValueError("and statement come together: give both, or neither")
+        return signature
+
+    @property
+    def signed(self) -> SignedStatement | None:
+        if self.statement is None or self.signature is None:
+            return None
+        return SignedStatement(format="sshsig", statement=self.statement, signature=self.signature)
+
+
+class ApproveArguments(ApproveOptions, VerdictArguments):
+    pass
+
+
+class RevokeArguments(VerdictArguments):
     reason: Remark | None = None
-    basis: Basis | None = None
 
 
-class EndArguments(Arguments):
-    """Denying and withdrawing: both need a reason."""
-
-    request_id: Identifier
-    actor: ActorField
+class DenyArguments(VerdictArguments):
     reason: Reason
-    basis: Basis | None = None
+
+
+class WithdrawArguments(ShownArguments):
+    reason: Reason
 
 
 class StatementArguments(Arguments):
@@ -248,16 +283,6 @@ class StatementArguments(Arguments):
     approver: Name
     verdict: Literal["approve", "deny", "revoke"] = "approve"
     expires_at: Instant | None = None
-
-
-class SignatureArguments(Arguments):
-    """A statement and its signature come together."""
-
-    statement: Signed
-    signature: Signed
-
-    def signed(self) -> SignedStatement:
-        return SignedStatement(format="sshsig", statement=self.statement, signature=self.signature)
 
 
 class ExecuteArguments(Arguments):
@@ -301,7 +326,7 @@ class ListArguments(Arguments):
     limit: PageSize = 100
     offset: Offset = 0
     after: Identifier | None = None
-    state: str | None = None
+    state: StateName | None = None
     label: Label | None = None
     requester: Name | None = None
     awaiting: Name | None = None

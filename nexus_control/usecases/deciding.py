@@ -7,7 +7,6 @@ stops a decision brings the head beside the store forward, so that an older copy
 """
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from nexus_control.decision import (
     require_basis,
@@ -18,9 +17,22 @@ from nexus_control.decision import (
     require_may_withdraw,
 )
 from nexus_control.errors import invalid_argument
+from nexus_control.evidence.signed_approval import SignedVerdict
+from nexus_control.evidence.statement import Verdict
 from nexus_control.log import head
+from nexus_control.log.projection import Projection
+from nexus_control.log.session import ReadSession
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import signing
+from nexus_control.usecases.answers import ApprovalData, StateData
+from nexus_control.usecases.arguments import (
+    ApproveArguments,
+    DenyArguments,
+    RevokeArguments,
+    ShownArguments,
+    VerdictArguments,
+    WithdrawArguments,
+)
 from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.views import approval_view, authority_now, state_view
 from nexus_control.values.instants import format_instant, parse_instant
@@ -31,27 +43,18 @@ from nexus_control.values.payloads import (
     Assurance,
     DecisionWithdrawnPayload,
     Elicitation,
-    SignedStatement,
 )
-
-if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.evidence.signed_approval import SignedVerdict
-    from nexus_control.evidence.statement import Verdict
-    from nexus_control.log.projection import Projection
-    from nexus_control.log.session import ReadSession
-    from nexus_control.usecases.arguments import ApproveArguments, EndArguments, RevokeArguments
 
 
 def approve(
     store: DecisionStore,
-    arguments: "ApproveArguments",
+    arguments: ApproveArguments,
     *,
     assurance: Assurance = "declared",
     elicitation: Elicitation | None = None,
-    signed: SignedStatement | None = None,
-) -> dict[str, Any]:
+) -> ApprovalData:
     """One person's approval. `assurance` is how the caller of this function knows who it is; a signature outdoes it."""
-    known: Assurance = "signed" if signed is not None else assurance
+    known: Assurance = "signed" if arguments.signed else assurance
     with store.writing() as session:
         decision = _shown(session, arguments)
         now = session.instant_of_verdict(decision)
@@ -60,35 +63,28 @@ def approve(
         authority = None if is_first else authority_of(store, session, decision, now)
         require_may_approve(decision.facts, arguments.actor, known, now, authority)
         expires_at = format_instant(arguments.expires_at) if arguments.expires_at else None
-        if signed is not None:
-            opened = _require_signed(store, session, decision, arguments, "approve", signed, now)
-            signed, expires_at = (
-                opened.signed,
-                _same_expiry(arguments.expires_at, opened.statement.expires_at),
-            )
+        if opened := _require_signed(store, session, decision, arguments, "approve", now):
+            expires_at = _same_expiry(arguments.expires_at, opened.statement.expires_at)
         require_future(parse_instant(expires_at) if expires_at else None, now, "expires_at")
         granted = ApprovalGrantedPayload(
             expires_at=expires_at,
             comment=arguments.comment,
             assurance=known,
-            signed=signed,
+            signed=opened and opened.signed,
             elicitation=elicitation,
         )
         stored = session.append(decision, arguments.actor, granted)
         return approval_view(stored.facts, now, authority_of(store, session, stored, now))
 
 
-def revoke_approval(
-    store: DecisionStore, arguments: "RevokeArguments", *, signed: SignedStatement | None = None
-) -> dict[str, Any]:
+def revoke_approval(store: DecisionStore, arguments: RevokeArguments) -> ApprovalData:
     """Take back one's own approval, before dispatch."""
     with head.remembering(store), store.writing() as session:
         decision = _shown(session, arguments)
         now = session.instant_of_verdict(decision)
         require_may_revoke(decision.facts, arguments.actor, now)
-        if signed is not None:
-            signed = _require_signed(store, session, decision, arguments, "revoke", signed, now).signed
-        revoked = ApprovalRevokedPayload(reason=arguments.reason, signed=signed)
+        opened = _require_signed(store, session, decision, arguments, "revoke", now)
+        revoked = ApprovalRevokedPayload(reason=arguments.reason, signed=opened and opened.signed)
         stored = session.append(decision, arguments.actor, revoked)
         view = approval_view(stored.facts, now, authority_now(store, session, stored, now))
     return view
@@ -96,32 +92,28 @@ def revoke_approval(
 
 def deny(
     store: DecisionStore,
-    arguments: "EndArguments",
+    arguments: DenyArguments,
     *,
     assurance: Assurance = "declared",
     elicitation: Elicitation | None = None,
-    signed: SignedStatement | None = None,
-) -> dict[str, Any]:
+) -> StateData:
     """One approver's refusal; it ends the decision."""
     with head.remembering(store), store.writing() as session:
         decision = _shown(session, arguments)
         now = session.instant_of_verdict(decision)
         require_may_deny(decision.facts, arguments.actor, now)
-        if signed is not None:
-            signed = _require_signed(store, session, decision, arguments, "deny", signed, now).signed
+        opened = _require_signed(store, session, decision, arguments, "deny", now)
         denied = ApprovalDeniedPayload(
             reason=arguments.reason,
-            assurance="signed" if signed is not None else assurance,
-            signed=signed,
+            assurance="signed" if opened else assurance,
+            signed=opened and opened.signed,
             elicitation=elicitation,
         )
         stored = session.append(decision, arguments.actor, denied)
     return state_view(stored.facts, now, stored.authority)
 
 
-def _shown(
-    session: "ReadSession", arguments: "ApproveArguments | EndArguments | RevokeArguments"
-) -> "Projection":
+def _shown(session: ReadSession, arguments: ShownArguments) -> Projection:
     """The decision, as it was shown to whoever decides. Raises DECISION_NOT_FOUND or BASIS_CHANGED."""
     decision = session.decision(arguments.request_id)
     require_basis(arguments.basis, decision.basis, decision.decision_id)
@@ -130,14 +122,15 @@ def _shown(
 
 def _require_signed(
     store: DecisionStore,
-    session: "ReadSession",
-    decision: "Projection",
-    arguments: "ApproveArguments | EndArguments | RevokeArguments",
-    verdict: "Verdict",
-    signed: SignedStatement,
+    session: ReadSession,
+    decision: Projection,
+    arguments: VerdictArguments,
+    verdict: Verdict,
     at: datetime,
-) -> "SignedVerdict":
-    """The verdict that was signed. Raises SIGNATURE_INVALID or BASIS_CHANGED."""
+) -> SignedVerdict | None:
+    """The verdict that was signed; None for one that is not. Raises SIGNATURE_INVALID or BASIS_CHANGED."""
+    if (signed := arguments.signed) is None:
+        return None
     signing.require_basis_of(signed.statement, arguments.basis)
     return signing.require_signed(store, session, decision, arguments.actor, verdict, signed, at)
 
@@ -148,7 +141,7 @@ def _same_expiry(given: datetime | None, stated: str | None) -> str | None:
     return stated
 
 
-def withdraw(store: DecisionStore, arguments: "EndArguments") -> dict[str, Any]:
+def withdraw(store: DecisionStore, arguments: WithdrawArguments) -> StateData:
     """The requester takes the request back."""
     with head.remembering(store), store.writing() as session:
         decision = _shown(session, arguments)

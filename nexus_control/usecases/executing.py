@@ -16,7 +16,7 @@ A process that dies between 1 and 3 leaves the decision executing; `recover` tur
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nexus_control.advice import REHEARSAL_FAILED, advice_on, after_failure
 from nexus_control.blocking import Attempt, attempt_reasons, blocking_reasons, in_order
@@ -39,6 +39,8 @@ from nexus_control.storage.contract import Claim
 from nexus_control.storage.faults import forked
 from nexus_control.store import DecisionStore
 from nexus_control.system.processes import Owner, owning
+from nexus_control.usecases.answers import ExecuteData
+from nexus_control.usecases.arguments import ExecuteArguments
 from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.dispatching import OutcomePayload, describe, dispatch, router_asked, unknown
 from nexus_control.usecases.views import import_reasons
@@ -47,10 +49,8 @@ from nexus_control.values.payloads import (
     ExecutionFailedPayload,
     ExecutionRequestedPayload,
     ExecutionStartedPayload,
+    Mode,
 )
-
-if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.usecases.arguments import ExecuteArguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class _Claimed:
     rehearsal: bool
 
     @property
-    def mode(self) -> str:
+    def mode(self) -> Mode:
         return "dry_run" if self.request["dry_run"] else "apply"
 
 
@@ -78,9 +78,7 @@ class _Asked:
     fault: NexusControlError | None = None
 
 
-def execute(
-    store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol | None
-) -> dict[str, Any]:
+def execute(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtocol | None) -> ExecuteData:
     """Run an approved decision once. Nothing was written when it raises POLICY_NOT_SATISFIED with all reasons,
     ADAPTER_UNKNOWN, PLAN_INVALID, ROUTER_NOT_READY, STORE_ROLLED_BACK, STORE_UNAVAILABLE where the head cannot be
     written, or SHUTTING_DOWN where an order to stop has come. Raises ROUTER_ERROR for a failed run, or a router that
@@ -118,7 +116,7 @@ def _leave(store: DecisionStore, decision_id: str, owner: str, known: OutcomePay
 
 
 def _claim(
-    store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol | None, owner: str
+    store: DecisionStore, arguments: ExecuteArguments, router: RouterProtocol | None, owner: str
 ) -> _Claimed:
     asked = _ask(store, arguments, router)
     slot = head.slot_of(store.sidecar)
@@ -171,7 +169,7 @@ def _bring_head_forward(store: DecisionStore, claimed: _Claimed) -> ExecutionFai
     return None
 
 
-def _ask(store: DecisionStore, arguments: "ExecuteArguments", router: RouterProtocol | None) -> _Asked:
+def _ask(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtocol | None) -> _Asked:
     if router is None:
         return _Asked(None, None, _no_router())
     adapter_id = arguments.adapter_id
@@ -297,10 +295,17 @@ def _record(store: DecisionStore, claim: Claim, outcome: OutcomePayload) -> bool
     return holds
 
 
-def _answer(claimed: _Claimed, outcome: OutcomePayload) -> dict[str, Any]:
-    details = _details(claimed, outcome)
+def _answer(claimed: _Claimed, outcome: OutcomePayload) -> ExecuteData:
     if isinstance(outcome, ExecutionCompletedPayload):
-        return details | {"steps_executed": outcome.steps_executed}
+        return {
+            "request_id": claimed.claim.decision_id,
+            "run_id": outcome.run_id,
+            "mode": claimed.mode,
+            "steps_executed": outcome.steps_executed,
+            "request_digest": claimed.request_digest,
+            "response_digest": outcome.response_digest,
+        }
+    details = _details(claimed, outcome)
     if isinstance(outcome, ExecutionFailedPayload):
         raise NexusControlError(
             ErrorCode.ROUTER_ERROR,

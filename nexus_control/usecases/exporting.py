@@ -1,33 +1,30 @@
 """Artifacts for callers: bundles, audit packages, signed ones, and the audit record, as JSON values."""
 
-from typing import TYPE_CHECKING, Any
-
 from nexus_control.audit_export import package_of, render_audit_package
 from nexus_control.audit_package import AuditPackage
 from nexus_control.canonical_json import canonical_json
 from nexus_control.evidence import package_statement, vouching
 from nexus_control.evidence.formats import dsse
+from nexus_control.evidence.formats.keys import PrivateKey
 from nexus_control.export import bundle_of, render_export
-from nexus_control.import_ import import_checked
+from nexus_control.import_ import ImportData, import_checked
 from nexus_control.integrity import sha256_hex
 from nexus_control.store import DecisionStore
+from nexus_control.usecases.answers import BundleData, PackageData, RecordData, SignedPackageData
+from nexus_control.usecases.arguments import (
+    ExportAuditPackageArguments,
+    ExportBundleArguments,
+    ImportBundleArguments,
+    RecordArguments,
+)
 from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.views import decision_view, execution_line, state_view
 from nexus_control.values.instants import format_instant
 
-if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.evidence.formats.keys import PrivateKey
-    from nexus_control.usecases.arguments import (
-        ExportAuditPackageArguments,
-        ExportBundleArguments,
-        ImportBundleArguments,
-        RecordArguments,
-    )
-
 AUDIT_RECORD_VERSION = "0.1.0"
 
 
-def export_bundle(store: DecisionStore, arguments: "ExportBundleArguments") -> dict[str, Any]:
+def export_bundle(store: DecisionStore, arguments: ExportBundleArguments) -> BundleData:
     """The decision as a bundle 0.5."""
     with store.reading() as session:
         bundle = bundle_of(
@@ -37,15 +34,17 @@ def export_bundle(store: DecisionStore, arguments: "ExportBundleArguments") -> d
             include_router_link=arguments.include_router_link,
         )
     written = bundle.to_dict()
-    data = {
+    data: BundleData = {
         "bundle": written,
         "digest": bundle.integrity.canonical_digest,
         "canonical_json": canonical_json(written),
     }
-    return data | {"rendered": render_export(bundle)} if arguments.render else data
+    if arguments.render:
+        data["rendered"] = render_export(bundle)
+    return data
 
 
-def import_bundle(store: DecisionStore, arguments: "ImportBundleArguments") -> dict[str, Any]:
+def import_bundle(store: DecisionStore, arguments: ImportBundleArguments) -> ImportData:
     """A bundle's decision, as evidence."""
     return import_checked(
         store,
@@ -58,16 +57,18 @@ def import_bundle(store: DecisionStore, arguments: "ImportBundleArguments") -> d
     )
 
 
-def export_audit_package(store: DecisionStore, arguments: "ExportAuditPackageArguments") -> dict[str, Any]:
+def export_audit_package(store: DecisionStore, arguments: ExportAuditPackageArguments) -> PackageData:
     """The decision and its run, bound as a package 0.6."""
     package = _package(store, arguments)
-    data = {"package": package.to_dict(), "digest": package.integrity.binding_digest}
-    return data | {"rendered": render_audit_package(package)} if arguments.render else data
+    data: PackageData = {"package": package.to_dict(), "digest": package.integrity.binding_digest}
+    if arguments.render:
+        data["rendered"] = render_audit_package(package)
+    return data
 
 
 def export_signed_package(
-    store: DecisionStore, arguments: "ExportAuditPackageArguments", key: "PrivateKey", *, producer: str
-) -> dict[str, Any]:
+    store: DecisionStore, arguments: ExportAuditPackageArguments, key: PrivateKey, *, producer: str
+) -> SignedPackageData:
     """The package as the bytes that are signed, `canonical_json`, and the DSSE envelope in which `key` signs them."""
     package = _package(store, arguments)
     content = canonical_json(package.to_dict())
@@ -87,7 +88,7 @@ def export_signed_package(
     }
 
 
-def _package(store: DecisionStore, arguments: "ExportAuditPackageArguments") -> AuditPackage:
+def _package(store: DecisionStore, arguments: ExportAuditPackageArguments) -> AuditPackage:
     return package_of(
         store,
         arguments.decision_id,
@@ -98,7 +99,7 @@ def _package(store: DecisionStore, arguments: "ExportAuditPackageArguments") -> 
     )
 
 
-def export_audit_record(store: DecisionStore, arguments: "RecordArguments") -> dict[str, Any]:
+def export_audit_record(store: DecisionStore, arguments: RecordArguments) -> RecordData:
     """Everything about a decision in one flat record, as 0.5-1.0 wrote it; `record_digest` is bare hex."""
     with store.reading() as session:
         decision = session.decision(arguments.request_id)

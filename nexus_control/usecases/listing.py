@@ -7,26 +7,25 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import cast
 
-from nexus_control.decision import DecisionState
+from nexus_control.decision import DecisionState, StateName
 from nexus_control.errors import invalid_argument
 from nexus_control.facts import Phase
 from nexus_control.log.projection import Projection, is_ahead_of, listing_of, provenance_of
 from nexus_control.log.session import ReadSession
 from nexus_control.storage.contract import NO_END, DecisionQuery, DecisionRow
 from nexus_control.store import DecisionStore
+from nexus_control.usecases.answers import RequestLine, RequestsData
+from nexus_control.usecases.arguments import ListArguments
 from nexus_control.values.actors import fold_id
 from nexus_control.values.instants import format_instant
-
-if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.usecases.arguments import ListArguments
 
 _BATCH = 200
 
 
-def list_requests(store: DecisionStore, arguments: "ListArguments") -> dict[str, Any]:
-    """A page of decisions. `next` is the cursor to pass as `after`, None on the last page."""
+def list_requests(store: DecisionStore, arguments: ListArguments) -> RequestsData:
+    """A page of decisions. `cursor` is what to pass as `after`, None on the last page."""
     with store.reading() as session:
         query = _query(arguments, session.now)
         if arguments.awaiting is None:
@@ -41,11 +40,11 @@ def list_requests(store: DecisionStore, arguments: "ListArguments") -> dict[str,
         "count": len(page),
         "offset": arguments.offset,
         "limit": arguments.limit,
-        "next": str(page[-1].ordinal) if len(rows) > len(page) else None,
+        "cursor": str(page[-1].ordinal) if len(rows) > len(page) else None,
     }
 
 
-def _query(arguments: "ListArguments", now: datetime) -> DecisionQuery:
+def _query(arguments: ListArguments, now: datetime) -> DecisionQuery:
     """One row more than the page, which tells whether there is another page."""
     phase, approved, expired = _state_filter(arguments)
     return DecisionQuery(
@@ -61,7 +60,7 @@ def _query(arguments: "ListArguments", now: datetime) -> DecisionQuery:
     )
 
 
-def _state_filter(arguments: "ListArguments") -> tuple[Phase | None, bool | None, bool | None]:
+def _state_filter(arguments: ListArguments) -> tuple[Phase | None, bool | None, bool | None]:
     """Phase, whether it is approved, whether the request expired; None where it does not matter."""
     if arguments.awaiting is not None and arguments.state not in (None, DecisionState.PENDING_APPROVAL):
         raise invalid_argument("state", "goes with awaiting only as pending_approval")
@@ -82,7 +81,7 @@ def _cursor(after: str | None) -> int | None:
     if after is None:
         return None
     if not (after.isascii() and after.isdigit() and len(after) < 19):
-        raise invalid_argument("after", "must be the next of an earlier page")
+        raise invalid_argument("after", "must be the cursor of an earlier page")
     return int(after)
 
 
@@ -113,7 +112,7 @@ def _may_approve(decision: Projection, person: str, at: datetime) -> bool:
     )
 
 
-def _line(row: DecisionRow, now: str, at: datetime) -> dict[str, Any]:
+def _line(row: DecisionRow, now: str, at: datetime) -> RequestLine:
     listing, state = listing_of(row), _state(row, now)
     current = listing.current_approvals(at) if listing and state != "expired" else 0
     return {
@@ -132,9 +131,9 @@ def _line(row: DecisionRow, now: str, at: datetime) -> dict[str, Any]:
     }
 
 
-def _state(row: DecisionRow, now: str) -> str:
+def _state(row: DecisionRow, now: str) -> StateName:
     if row.phase != "open":
-        return row.phase
+        return DecisionState(row.phase).value
     if row.expires_at <= now:
         return "expired"
     return "approved" if row.approved_until > now else "pending_approval"

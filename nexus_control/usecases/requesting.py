@@ -1,7 +1,7 @@
 """Ask for something to be executed. A request is validated whole before its first event, and never changes after."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nexus_control.decision import require_future
 from nexus_control.errors import invalid_argument
@@ -9,18 +9,17 @@ from nexus_control.execution.router import PlanChecker
 from nexus_control.policy import Policy
 from nexus_control.store import DecisionStore
 from nexus_control.template import Template
+from nexus_control.usecases.answers import RequestData
+from nexus_control.usecases.arguments import RequestArguments
 from nexus_control.usecases.views import approval_view
 from nexus_control.values.instants import format_instant
 from nexus_control.values.lookalikes import skeleton
 from nexus_control.values.payloads import DecisionCreatedPayload, Payload, PolicyAttachedPayload
 
-if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.usecases.arguments import RequestArguments
-
 
 def request(
-    store: DecisionStore, arguments: "RequestArguments", plan_checker: PlanChecker | None = None
-) -> dict[str, Any]:
+    store: DecisionStore, arguments: RequestArguments, plan_checker: PlanChecker | None = None
+) -> RequestData:
     """A new decision, pending approval."""
     # Before the transaction: a template never changes, and a plan checker may be slow, or read the store itself.
     template = _template(store, arguments.template_name)
@@ -48,9 +47,12 @@ def request(
     with store.writing() as session:
         require_future(arguments.expires_at, session.now, "expires_at")
         decision = session.create(arguments.actor, opening)
-        data = approval_view(decision.facts, session.now, decision.authority)
-    data["min_approvals"] = policy.min_approvals
-    data["basis"] = decision.basis
+        standing = approval_view(decision.facts, session.now, decision.authority)
+    data: RequestData = {
+        **standing,
+        "min_approvals": policy.min_approvals,
+        "basis": decision.basis or "",
+    }
     if template is not None:
         data["template_name"] = template.name
         data["template_digest"] = template.digest
@@ -79,7 +81,7 @@ def _template(store: DecisionStore, name: str | None) -> Template | None:
 
 
 def _policy(
-    arguments: "RequestArguments", template: Template | None, overrides: Mapping[str, object]
+    arguments: RequestArguments, template: Template | None, overrides: Mapping[str, object]
 ) -> Policy:
     if template is not None:
         policy = template.policy_with(overrides)

@@ -6,7 +6,6 @@ this process leaves behind; `reconcile` records what a person found.
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from nexus_control.decision import state_at
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
@@ -16,14 +15,13 @@ from nexus_control.log.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
 from nexus_control.system.processes import Owner, Standing
+from nexus_control.usecases.answers import ReconcileData, RecoverData
+from nexus_control.usecases.arguments import ReconcileArguments, RecoverArguments
 from nexus_control.usecases.views import authority_now, state_view
 from nexus_control.values.payloads import ExecutionOutcomeUnknownPayload, ExecutionReconciledPayload
 
-if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.usecases.arguments import ReconcileArguments, RecoverArguments
 
-
-def recover(store: DecisionStore, arguments: "RecoverArguments") -> dict[str, Any]:
+def recover(store: DecisionStore, arguments: RecoverArguments) -> RecoverData:
     """Turn abandoned executions into outcome unknown: all of this host's, or the named one.
 
     A claim whose owner cannot be seen from here (on another host, or hidden by /proc) is only given up when it is named
@@ -62,7 +60,7 @@ def give_up_own(store: DecisionStore, why: str) -> None:
                 _give_up(session, claim, "STOPPED", f"the run could not be ended, and was left because {why}")
 
 
-def reconcile(store: DecisionStore, arguments: "ReconcileArguments") -> dict[str, Any]:
+def reconcile(store: DecisionStore, arguments: ReconcileArguments) -> ReconcileData:
     """Record what a person found out about an execution whose outcome was unknown."""
     with store.writing() as session:
         decision = session.decision(arguments.request_id)

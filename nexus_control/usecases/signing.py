@@ -8,7 +8,7 @@ was given, and it counts once: no import and no rollback brings one back that wa
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nexus_control.canonical_json import MAX_TEXT_BYTES
 from nexus_control.decision import require_basis, require_future
@@ -25,6 +25,8 @@ from nexus_control.log.projection import Projection
 from nexus_control.log.session import ReadSession
 from nexus_control.store import DecisionStore
 from nexus_control.system.whole_files import read_regular
+from nexus_control.usecases.answers import StatementData
+from nexus_control.usecases.arguments import StatementArguments
 from nexus_control.values.actors import Actor, fold_id
 from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import (
@@ -34,11 +36,8 @@ from nexus_control.values.payloads import (
     SignedStatement,
 )
 
-if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.usecases.arguments import StatementArguments
 
-
-def approval_statement(store: DecisionStore, arguments: "StatementArguments") -> dict[str, Any]:
+def approval_statement(store: DecisionStore, arguments: StatementArguments) -> StatementData:
     """The exact text that an approver signs for this verdict, each time with a nonce of its own."""
     if arguments.expires_at is not None and arguments.verdict != "approve":
         raise invalid_argument("expires_at", "is for the verdict approve: nothing else runs out")

@@ -1,22 +1,25 @@
 """Templates: create, show, list."""
 
-from typing import TYPE_CHECKING, Any
-
 from nexus_control.policy import Policy
 from nexus_control.store import DecisionStore, TemplateStore
 from nexus_control.template import Template
+from nexus_control.usecases.answers import (
+    PolicyData,
+    TemplateCreateData,
+    TemplateData,
+    TemplateLine,
+    TemplatesData,
+)
+from nexus_control.usecases.arguments import (
+    TemplateCreateArguments,
+    TemplateGetArguments,
+    TemplateListArguments,
+)
 from nexus_control.usecases.requesting import require_attainable
 from nexus_control.values.payloads import TemplateCreatedPayload
 
-if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.usecases.arguments import (
-        TemplateCreateArguments,
-        TemplateGetArguments,
-        TemplateListArguments,
-    )
 
-
-def template_create(store: DecisionStore, arguments: "TemplateCreateArguments") -> dict[str, Any]:
+def template_create(store: DecisionStore, arguments: TemplateCreateArguments) -> TemplateCreateData:
     """A new, immutable template."""
     policy = Policy().overridden(arguments.given())
     require_attainable(policy, None)
@@ -36,12 +39,12 @@ def template_create(store: DecisionStore, arguments: "TemplateCreateArguments") 
     }
 
 
-def template_get(store: DecisionStore, arguments: "TemplateGetArguments") -> dict[str, Any]:
+def template_get(store: DecisionStore, arguments: TemplateGetArguments) -> TemplateData:
     """One template, its digest and its snapshot."""
     with store.reading() as session:
         template = session.template(arguments.name)
         events = session.template_events(arguments.name) if arguments.include_events else []
-    data: dict[str, Any] = {
+    data: TemplateData = {
         "template": template_view(template),
         "digest": template.digest,
         "snapshot": template.to_snapshot(),
@@ -51,7 +54,7 @@ def template_get(store: DecisionStore, arguments: "TemplateGetArguments") -> dic
     return data
 
 
-def template_list(store: DecisionStore, arguments: "TemplateListArguments") -> dict[str, Any]:
+def template_list(store: DecisionStore, arguments: TemplateListArguments) -> TemplatesData:
     """A page of templates, oldest first."""
     page = TemplateStore(store).list_templates(arguments.limit, arguments.offset, arguments.label_filter)
     return {
@@ -62,12 +65,12 @@ def template_list(store: DecisionStore, arguments: "TemplateListArguments") -> d
     }
 
 
-def template_view(template: Template) -> dict[str, Any]:
+def template_view(template: Template) -> TemplateLine:
     """A template's fields as JSON values."""
     return {
         "template_name": template.name,
         "description": template.description,
-        **template.policy.to_dict(),
+        **PolicyData(**template.policy.to_dict()),
         "overrides": template.overrides,
         "created_at": template.created_at,
         "created_by": template.created_by.to_dict(),

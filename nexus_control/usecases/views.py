@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any
 
 from nexus_control.blocking import BlockingReason, blocking_reasons, in_order
 from nexus_control.decision import (
@@ -28,33 +28,44 @@ from nexus_control.log.projection import Projection
 from nexus_control.log.session import ReadSession
 from nexus_control.render.decision import render_decision
 from nexus_control.store import DecisionStore
+from nexus_control.usecases.answers import (
+    ApprovalData,
+    ApprovalLine,
+    BlockingReasonData,
+    DecisionFields,
+    ExecutionLine,
+    ImportLine,
+    Inactive,
+    InspectData,
+    LifecycleData,
+    LifecycleEntryData,
+    LifecycleProgressData,
+    LinkedRun,
+    PolicyData,
+    StateData,
+    StatusData,
+    UsedTemplate,
+)
+from nexus_control.usecases.arguments import InspectArguments, StatusArguments
 from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.describing import will_run
 from nexus_control.usecases.obstacles import changed_adapter_reasons, rollback_reasons
 from nexus_control.values.instants import format_instant
-
-if TYPE_CHECKING:  # pydantic stays out until the first call
-    from nexus_control.usecases.arguments import InspectArguments, StatusArguments
+from nexus_control.values.records import encode
 
 
-Inactive: TypeAlias = Literal[
-    "revoked", "expired", "not_accepted", "imported", "not_trusted", "request_expired"
-]
-"""Why an approval does not count: `not_accepted` by the policy; `not_trusted` is a signature."""
-
-
-def state_view(facts: Facts, at: datetime, authority: Authority) -> dict[str, Any]:
+def state_view(facts: Facts, at: datetime, authority: Authority) -> StateData:
     """The id and the state."""
-    return {"request_id": facts.decision_id, "state": str(state_at(facts, at, authority))}
+    return {"request_id": facts.decision_id, "state": state_at(facts, at, authority).value}
 
 
-def approval_view(facts: Facts, at: datetime, authority: Authority) -> dict[str, Any]:
+def approval_view(facts: Facts, at: datetime, authority: Authority) -> ApprovalData:
     """Where the quorum stands."""
     state, counting = standing_at(facts, at, authority)
     current, required = len(counting), _required(facts)
     return {
         "request_id": facts.decision_id,
-        "state": str(state),
+        "state": state.value,
         "current_approvals": current,
         "required_approvals": required,
         "is_approved": facts.policy is not None and current >= required,
@@ -77,7 +88,7 @@ def authority_now(
         return frozenset()
 
 
-def current_view(store: DecisionStore, decision_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def current_view(store: DecisionStore, decision_id: str) -> tuple[ApprovalData, list[BlockingReasonData]]:
     """Where the quorum stands now; and every reason that keeps the decision from being executed."""
     with store.reading() as session:
         decision = session.decision(decision_id)
@@ -87,9 +98,7 @@ def current_view(store: DecisionStore, decision_id: str) -> tuple[dict[str, Any]
     return approval_view(decision.facts, now, authority), reasons
 
 
-def status(
-    store: DecisionStore, arguments: "StatusArguments", *, look_beside: bool = False
-) -> dict[str, Any]:
+def status(store: DecisionStore, arguments: StatusArguments, *, look_beside: bool = False) -> StatusData:
     """A decision's state now; the cost does not grow with its history unless events are asked for. `look_beside` also
     tells whether the store was rolled back; a file is read for that.
     """
@@ -102,7 +111,7 @@ def status(
         now = session.now
         authority = authority_of(store, session, decision, now)
     facts, standing = decision.facts, approval_view(decision.facts, now, authority)
-    data = {
+    data: StatusData = {
         "request_id": standing["request_id"],
         "state": standing["state"],
         **decision_view(decision, now),
@@ -123,10 +132,10 @@ def status(
     return data
 
 
-def decision_view(decision: Projection, at: datetime) -> dict[str, Any]:
+def decision_view(decision: Projection, at: datetime) -> DecisionFields:
     """The decision's own fields."""
     facts, created, attached = decision.facts, decision.facts.created, decision.facts.attached
-    view: dict[str, Any] = {
+    view: DecisionFields = {
         "decision_id": facts.decision_id,
         "goal": created.goal if created else None,
         "plan": created.plan if created else None,
@@ -134,7 +143,7 @@ def decision_view(decision: Projection, at: datetime) -> dict[str, Any]:
         "labels": list(created.labels) if created else [],
         "requester": created.requester.to_dict() if created else None,
         "created_at": created.created_at if created else decision.reserved_at,
-        "policy": facts.policy.to_dict() if facts.policy else None,
+        "policy": _policy(facts),
         "expires_at": attached.expires_at if attached else None,
         "adapter_id": attached.adapter_id if attached else None,
         "adapter_digest": attached.adapter_digest if attached else None,
@@ -145,16 +154,16 @@ def decision_view(decision: Projection, at: datetime) -> dict[str, Any]:
     if facts.progress.ending:
         ending = facts.progress.ending
         view["ending"] = {"actor": ending.actor.to_dict(), "ts": ending.ts, "reason": ending.reason}
-    if decision.provenance:
-        view["imported"] = provenance_view(decision)
+    if (imported := provenance_view(decision)) is not None:
+        view["imported"] = imported
     return view
 
 
-def provenance_view(decision: Projection) -> dict[str, Any]:
-    """Where an imported decision came from."""
+def provenance_view(decision: Projection) -> ImportLine | None:
+    """Where an imported decision came from; None for one that was made here."""
     provenance = decision.provenance
     if provenance is None:
-        return {}
+        return None
     return {
         "at": provenance.imported_at,
         "by": provenance.imported_by.to_dict() if provenance.imported_by else None,
@@ -216,7 +225,18 @@ def _lifecycle(
     )
 
 
-def inspect(store: DecisionStore, arguments: "InspectArguments", router: object = None) -> dict[str, Any]:
+def _lifecycle_data(lifecycle: Lifecycle) -> LifecycleData:
+    return {
+        "state": lifecycle.state.value,
+        "is_blocked": lifecycle.is_blocked,
+        "blocking_reasons": [reason.to_dict() for reason in lifecycle.blocking_reasons],
+        "progress": LifecycleProgressData(**encode(lifecycle.progress)),
+        "timeline_total": lifecycle.timeline_total,
+        "timeline_truncated": lifecycle.timeline_truncated,
+    }
+
+
+def inspect(store: DecisionStore, arguments: InspectArguments, router: object = None) -> InspectData:
     """Everything about a decision for a reviewer, all of one instant; `router` may know what its steps would run."""
     known = head.look_at(store)
     with store.reading() as session:
@@ -229,35 +249,31 @@ def inspect(store: DecisionStore, arguments: "InspectArguments", router: object 
             *rollback_reasons(store, session, stored.facts, known),
             *changed_adapter_reasons(stored.facts, router),
         )
-    lifecycle = _lifecycle(Decision(stored.facts, tuple(events), now), stored, authority, here).to_dict()
-    timeline = lifecycle.pop("timeline")
-    facts, state = stored.facts, lifecycle["state"]
+    lifecycle = _lifecycle(Decision(stored.facts, tuple(events), now), stored, authority, here)
+    facts, state = stored.facts, lifecycle.state
     standing = approval_view(facts, now, authority)
-    data: dict[str, Any] = {
+    data: InspectData = {
         "ok": True,
         "decision": {
             **decision_view(stored, now),
             "status": "EXECUTED" if state == DecisionState.COMPLETED else state.upper(),
             "event_count": facts.event_count,
         },
-        "lifecycle": lifecycle,
+        "lifecycle": _lifecycle_data(lifecycle),
         "approval": {
             "required": standing["required_approvals"],
             "current": standing["current_approvals"],
             "is_approved": standing["is_approved"],
             "approvals": [
-                {
-                    **_approval_line(each, _inactive(stored, each, now, authority)),
-                    "imported": each.seq < stored.imported_count,
-                }
+                _approval_line(stored, each, _inactive(stored, each, now, authority))
                 for each in facts.progress.approvals
             ],
         },
-        "policy": facts.policy.to_dict() if facts.policy else None,
+        "policy": _policy(facts),
         "template": template,
         "will_run": will_run(facts, router),
         "execution": [execution_line(each) for each in facts.progress.executions],
-        "timeline": timeline,
+        "timeline": [LifecycleEntryData(**encode(entry)) for entry in lifecycle.timeline],
         "basis": stored.basis,
         "head": stored.head,
     }
@@ -265,7 +281,9 @@ def inspect(store: DecisionStore, arguments: "InspectArguments", router: object 
         data["events"] = [event.to_dict() for event in events]
     if arguments.include_compiled_router_request:
         data["compiled_router_request"] = _compiled(facts)
-    return data | {"rendered": render_decision(data)} if arguments.render else data
+    if arguments.render:
+        data["rendered"] = render_decision(data)
+    return data
 
 
 def _inactive(
@@ -283,7 +301,7 @@ def _inactive(
     return "request_expired" if request_expired(decision.facts, at) else None
 
 
-def _approval_line(approval: Approval, inactive: Inactive | None) -> dict[str, Any]:
+def _approval_line(decision: Projection, approval: Approval, inactive: Inactive | None) -> ApprovalLine:
     return {
         "actor": approval.actor.to_dict(),
         "granted_at": approval.granted_at,
@@ -294,10 +312,11 @@ def _approval_line(approval: Approval, inactive: Inactive | None) -> dict[str, A
         "revoke_reason": approval.revoke_reason,
         "active": inactive is None,
         "inactive_because": inactive,
+        "imported": approval.seq < decision.imported_count,
     }
 
 
-def execution_line(execution: Execution) -> dict[str, Any]:
+def execution_line(execution: Execution) -> ExecutionLine:
     """One execution as JSON values."""
     return {
         "adapter_id": execution.adapter_id,
@@ -315,12 +334,16 @@ def execution_line(execution: Execution) -> dict[str, Any]:
     }
 
 
-def _run(facts: Facts) -> dict[str, Any] | None:
+def _policy(facts: Facts) -> PolicyData | None:
+    return PolicyData(**facts.policy.to_dict()) if facts.policy else None
+
+
+def _run(facts: Facts) -> LinkedRun | None:
     linked = facts.linked_execution
     return {"run_id": linked.run_id, "status": linked.outcome} if linked else None
 
 
-def template_view(session: ReadSession, decision: Projection) -> dict[str, Any] | None:
+def template_view(session: ReadSession, decision: Projection) -> UsedTemplate | None:
     """The template that the policy was made from, and what of it was overridden. An import can bring its own, under the
     name of another one here.
     """

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias, cast
 
+from typing_extensions import TypedDict
+
 from nexus_control.errors import invalid_argument
 from nexus_control.values.confusables import OF_OTHER_SCRIPTS, RESTRICTED
 
@@ -50,6 +52,13 @@ MARKS_OF_ALL_SCRIPTS = frozenset(
 )
 """Recommended by Unicode 15.0 in identifiers (IdentifierStatus.txt); without strokes, which hide in a letter's own."""
 _REFUSED_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+class ActorData(TypedDict):
+    """An actor as JSON."""
+
+    type: ActorType
+    id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +90,7 @@ class Actor:
         """What makes this approver one person: the case-folded id."""
         return fold_id(self.id)
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> ActorData:
         return {"type": self.type, "id": self.id}
 
     @classmethod

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 
@@ -18,22 +18,43 @@ T = TypeVar("T")
 _log = logging.getLogger("nexus_control")
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResult:
-    """What a tool answers. On failure `error` reads `CODE: message`, `details` holds JSON values, and `next` says what
-    to do about it.
+@dataclass(frozen=True)
+class ToolResult(Generic[T]):
+    """What a method answers: its data, or why there is none.
+
+        result = tools.approve(request_id, Actor("human", "bob"))
+        if not result:
+            print(result.error, result.next)
+
+    `data` is a TypedDict of the method's own. Reading it of a refusal raises that refusal, so that a refusal which
+    nobody looked at is never taken for an answer. A refusal has an `error` that reads `CODE: message`, its `error_code`,
+    `details` of JSON values, and `next`: what to do about it.
     """
 
+    # No slots: with them, on Python 3.11, calling `ToolResult[X](...)` raises TypeError.
     success: bool
-    data: dict[str, Any] = field(default_factory=dict[str, Any])
+    _data: T | None = field(default=None, hash=False)
     error: str | None = None
     error_code: str | None = None
-    details: dict[str, Any] = field(default_factory=dict[str, Any])
+    details: dict[str, Any] = field(default_factory=dict[str, Any], hash=False)
     next: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def __bool__(self) -> bool:
+        return self.success
+
+    @property
+    def data(self) -> T:
+        """The answer. Raises the NexusControlError of a refusal."""
         if self.success:
-            return {"success": True, "data": self.data}
+            return cast("T", self._data)
+        code = ErrorCode(self.error_code or ErrorCode.INTERNAL)
+        message = (self.error or "").removeprefix(f"{code}: ")
+        raise NexusControlError(code, message, self.details, self.next)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON: `success`, and the data or the refusal."""
+        if self.success:
+            return {"success": True, "data": self._data}
         return {
             "success": False,
             "error": self.error,
@@ -60,8 +81,8 @@ def fault_of(action: Callable[[], T]) -> T | NexusControlError:
         return NexusControlError(ErrorCode.INTERNAL, f"unexpected {type(defect).__name__}; see the log")
 
 
-def result_of(action: Callable[[], dict[str, Any]]) -> ToolResult:
-    """`action`'s data as a success, its fault as a failure."""
+def result_of(action: Callable[[], T]) -> ToolResult[T]:
+    """`action`'s data as a success, its fault as a refusal."""
     outcome = fault_of(action)
     if isinstance(outcome, NexusControlError):
         return ToolResult(
@@ -71,4 +92,4 @@ def result_of(action: Callable[[], dict[str, Any]]) -> ToolResult:
             details=outcome.details,
             next=outcome.next,
         )
-    return ToolResult(success=True, data=outcome)
+    return ToolResult(success=True, _data=outcome)

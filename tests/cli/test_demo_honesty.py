@@ -53,12 +53,12 @@ BROKEN: dict[str, tuple[str, Callable[..., object], str]] = {
         "step 7: the settings that changed are ()",
     ),
     "the package is damaged when it is written": (
-        "nexus_control.cli.demo.proof.canonical_json",
+        "nexus_control.cli.demo.story.canonical_json",
         forged_on_disk,
         "step 9: the package fails control_bundle_digest, event_digests, template_digest",
     ),
     "verification passes everything": (
-        "nexus_control.cli.demo.proof.verify_evidence",
+        "nexus_control.cli.demo.story.verify_evidence",
         always(FINE),
         "step 10: the copy approver passes",
     ),

@@ -132,7 +132,7 @@ def kill_at_random(database: Path, tally: Path, acks: Path, marker: str, kills: 
 
 
 def _loop(database: Path, tally: Path, out: int, n: int, marker: str) -> None:
-    def acknowledge(what: str, result: ToolResult) -> str:
+    def acknowledge(what: str, result: ToolResult[Any]) -> str:
         request_id: str = data_of(result)["request_id"]
         os.write(out, f"{json.dumps([what, request_id])}\n".encode())
         return request_id

@@ -23,7 +23,7 @@ Start = Callable[[], object]
 class Work(Protocol):
     """What one thread does; `number` tells it from all others. `start` waits until everybody has called it."""
 
-    def __call__(self, tools: NexusControlTools, number: int, start: Start) -> list[ToolResult]: ...
+    def __call__(self, tools: NexusControlTools, number: int, start: Start) -> list[ToolResult[Any]]: ...
 
 
 class Racers:
@@ -46,7 +46,9 @@ class Racers:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def race(self, db_path: Path, work: Work | Sequence[Work], *, threads: int = 8) -> list[list[ToolResult]]:
+    def race(
+        self, db_path: Path, work: Work | Sequence[Work], *, threads: int = 8
+    ) -> list[list[ToolResult[Any]]]:
         """What each thread got, by its number. Several works are dealt out to the threads in turn."""
         works = work if isinstance(work, Sequence) else [work]
         if self._pool is None:
@@ -70,13 +72,13 @@ def _meet() -> None:
     _meetings[0].wait(PATIENCE)
 
 
-def _run_and_meet(db_path: Path, works: Sequence[Work], numbers: range) -> list[list[ToolResult]]:
+def _run_and_meet(db_path: Path, works: Sequence[Work], numbers: range) -> list[list[ToolResult[Any]]]:
     return _run(db_path, works, numbers, _meet)
 
 
 def _run(
     db_path: Path, works: Sequence[Work], numbers: range, meet: Callable[[], None] | None
-) -> list[list[ToolResult]]:
+) -> list[list[ToolResult[Any]]]:
     barrier = threading.Barrier(len(numbers), action=meet, timeout=PATIENCE)
     tools = NexusControlTools(db_path=db_path)
     with ThreadPoolExecutor(len(numbers)) as pool:

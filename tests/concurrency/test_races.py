@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def racers(request: pytest.FixtureRequest) -> Iterator[Racers]:
         yield racers
 
 
-def codes(results: Iterable[ToolResult]) -> list[str]:
+def codes(results: Iterable[ToolResult[Any]]) -> list[str]:
     """Sorted, with "ok" for a success."""
     return sorted(result.error_code or "ok" for result in results)
 
@@ -46,9 +47,9 @@ def person(number: int, name: int = 0) -> Actor:
 
 def execute_each(
     request_ids: list[str], tally: Path, tools: NexusControlTools, number: int, start: Start
-) -> list[ToolResult]:
+) -> list[ToolResult[Any]]:
     router = TallyRouter(tally)
-    results: list[ToolResult] = []
+    results: list[ToolResult[Any]] = []
     for request_id in request_ids:
         start()
         results.append(tools.execute(request_id, ADAPTER, SCHEDULER, router))
@@ -80,7 +81,9 @@ APPROVERS = 20
 EVERYBODY = 8 * APPROVERS
 
 
-def approve_as_many(request_id: str, tools: NexusControlTools, number: int, start: Start) -> list[ToolResult]:
+def approve_as_many(
+    request_id: str, tools: NexusControlTools, number: int, start: Start
+) -> list[ToolResult[Any]]:
     start()
     return [tools.approve(request_id, person(number, name)) for name in range(APPROVERS)]
 
@@ -104,8 +107,8 @@ def test_no_approval_of_many_at_once_is_lost(racers: Racers, tmp_path: Path) -> 
 
 def approve_as_bob(
     request_ids: list[str], tools: NexusControlTools, number: int, start: Start
-) -> list[ToolResult]:
-    results: list[ToolResult] = []
+) -> list[ToolResult[Any]]:
+    results: list[ToolResult[Any]] = []
     for request_id in request_ids:
         start()
         spelled = "bob" if number % 2 else "BOB"
@@ -129,8 +132,8 @@ def test_one_person_who_approves_from_everywhere_approves_once(racers: Racers, t
 
 def deny_each(
     request_ids: list[str], tools: NexusControlTools, number: int, start: Start
-) -> list[ToolResult]:
-    results: list[ToolResult] = []
+) -> list[ToolResult[Any]]:
+    results: list[ToolResult[Any]] = []
     for request_id in request_ids:
         start()
         results.append(tools.deny(request_id, BOB, "No"))
@@ -139,8 +142,8 @@ def deny_each(
 
 def revoke_each(
     request_ids: list[str], tools: NexusControlTools, number: int, start: Start
-) -> list[ToolResult]:
-    results: list[ToolResult] = []
+) -> list[ToolResult[Any]]:
+    results: list[ToolResult[Any]] = []
     for request_id in request_ids:
         start()
         results.append(tools.revoke_approval(request_id, BOB, "Not yet"))
@@ -149,8 +152,8 @@ def revoke_each(
 
 def withdraw_each(
     request_ids: list[str], tools: NexusControlTools, number: int, start: Start
-) -> list[ToolResult]:
-    results: list[ToolResult] = []
+) -> list[ToolResult[Any]]:
+    results: list[ToolResult[Any]] = []
     for request_id in request_ids:
         start()
         results.append(tools.withdraw(request_id, ALICE, "Not needed"))
@@ -205,9 +208,9 @@ def test_a_decision_is_either_stopped_or_dispatched(verb: str, racers: Racers, t
 # --- everything at once -------------------------------------------------------------------------------------------
 
 
-def request_and_approve(tools: NexusControlTools, number: int, start: Start) -> list[ToolResult]:
+def request_and_approve(tools: NexusControlTools, number: int, start: Start) -> list[ToolResult[Any]]:
     start()
-    results: list[ToolResult] = []
+    results: list[ToolResult[Any]] = []
     for name in range(10):
         results.append(tools.request(f"Goal {number}.{name}", person(number), labels=["race"]))
         results.append(tools.approve(data_of(results[-1])["request_id"], person(number, name)))
@@ -229,16 +232,16 @@ def test_the_log_of_many_writers_has_no_gaps(racers: Racers, tmp_path: Path) -> 
 
 def approve_and_revoke(
     request_id: str, tools: NexusControlTools, number: int, start: Start
-) -> list[ToolResult]:
+) -> list[ToolResult[Any]]:
     start()
-    results: list[ToolResult] = []
+    results: list[ToolResult[Any]] = []
     for _ in range(20):
         results.append(tools.approve(request_id, person(number)))
         results.append(tools.revoke_approval(request_id, person(number)))
     return results
 
 
-def look(request_id: str, tools: NexusControlTools, number: int, start: Start) -> list[ToolResult]:
+def look(request_id: str, tools: NexusControlTools, number: int, start: Start) -> list[ToolResult[Any]]:
     start()
     return [tools.status(request_id, include_events=True) for _ in range(40)]
 

@@ -68,8 +68,9 @@ class Scene:
     def package(self, request_id: str, *, embed: bool = True) -> Package:
         run: dict[str, Any] | None = None
         if embed:
-            status = self.tools.status(request_id).data
-            run = self.router.export_run(status["run"]["run_id"])
+            linked = self.tools.status(request_id).data["run"]
+            assert linked is not None and linked["run_id"] is not None
+            run = self.router.export_run(linked["run_id"])
         exported = self.tools.export_audit_package(request_id, embed_router_bundle=embed, router_bundle=run)
         return data_of(exported)["package"]
 

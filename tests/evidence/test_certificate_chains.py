@@ -1,6 +1,6 @@
 """Chains of certificates, judged by `openssl ts -verify` and here, at the time of the token.
 
-Where the two differ, the reason is a `Difference`, and stands in ARCHITECTURE.md in these words.
+Where the two differ, the reason is a `Difference`, and stands in docs/reference/signatures.md in these words.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ class Difference(Enum):
     DEPTH = "more than eight authorities between the signer and the root", False
     COMMON_NAME = "a common name that looks like a DNS name outside of the constraints", True
     SECOND_WAY = "a second way to a root, where the first leads to one that is not trusted", True
-    PINNED = "a trusted certificate that is no root", True
+    PINNED = "a trusted certificate that is not a root", True
 
 
 Verdict: TypeAlias = Literal["taken", "refused"] | Difference
@@ -475,6 +475,6 @@ def test_neither_takes_a_token_that_is_signed_with_another_padding(keys: Path, t
 
 
 @pytest.mark.parametrize("difference", Difference)
-def test_each_difference_from_openssl_is_named_in_the_architecture(difference: Difference) -> None:
-    prose = " ".join((REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8").split())
+def test_each_difference_from_openssl_is_named_in_the_reference(difference: Difference) -> None:
+    prose = " ".join((REPOSITORY / "docs/reference/signatures.md").read_text(encoding="utf-8").split())
     assert difference.value[0] in prose

@@ -12,10 +12,11 @@ from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.evidence.formats.sshsig import parse_ssh_signature
 from tests.evidence.signers_files import DIFFERENCES, MESSAGE, File, Signer, generated, signers
 from tests.evidence.ssh import NAMESPACE, keygen, needs_ssh_keygen
+from tests.support.places import REPOSITORY
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SEED, PARTS, FILES = 20261123, 4, 130
-ARCHITECTURE = Path(__file__).parents[2] / "ARCHITECTURE.md"
+PAGE = REPOSITORY / "docs" / "reference" / "signatures.md"
 
 pytestmark = needs_ssh_keygen
 
@@ -90,5 +91,5 @@ def test_a_difference_is_one_and_its_reason_is_written_where_people_read(tmp_pat
     signature, principal = known()[key].signature, "b\u00f6b" if name == "characters" else "bob"
     said = theirs(tmp_path, content, principal, signature)
     assert said is not ours(content, principal, signature)
-    prose = " ".join(ARCHITECTURE.read_text(encoding="utf-8").split())
+    prose = " ".join(PAGE.read_text(encoding="utf-8").split())
     assert DIFFERENCES[name] in prose

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_control.execution.response import RunReport, read_response
-from nexus_control.execution.signs import MAX_ERROR_MESSAGE_LENGTH, RUN_FAILED, RunOutcome
+from nexus_control.execution.signs import MAX_ERROR_MESSAGE_LENGTH, RUN_FAILED, Meaning
 from nexus_control.integrity import is_bare, json_digest, sha256_hex
 from nexus_control.values.payloads import Effect
 from tests.execution.support import vector
@@ -288,7 +288,7 @@ def test_steps_are_a_safe_count_or_zero_and_a_note(
     ],
 )
 def test_the_exported_run_has_the_last_word(
-    response: dict[str, object], status: object, outcome: RunOutcome
+    response: dict[str, object], status: object, outcome: Meaning
 ) -> None:
     assert read_response(response, exported(status)).outcome == outcome
 

@@ -1,3 +1,4 @@
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Any, cast
@@ -96,3 +97,52 @@ def test_a_closed_log_is_unavailable() -> None:
     with pytest.raises(NexusControlError) as refused:
         log.begin("apply", "goal")
     assert refused.value.code is ErrorCode.STORE_UNAVAILABLE
+
+
+STRICT = """
+CREATE TABLE runs (
+    run_id TEXT PRIMARY KEY, mode TEXT NOT NULL, goal TEXT NOT NULL, created_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE events (
+    run_id TEXT NOT NULL REFERENCES runs, seq INTEGER NOT NULL, event_id TEXT NOT NULL UNIQUE,
+    type TEXT NOT NULL, payload TEXT NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (run_id, seq)
+) STRICT, WITHOUT ROWID;
+PRAGMA application_id = 0x4E58524C;
+PRAGMA user_version = 1;
+"""
+"""As run logs were made at first."""
+
+
+@pytest.mark.skipif(sqlite3.sqlite_version_info < (3, 37), reason="this SQLite knows no STRICT tables")
+def test_a_run_log_with_strict_tables_goes_on_recording(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(STRICT)
+    log = RunLog(path, CountingClock())
+    run = log.begin("apply", "goal")
+    run.append(("RUN_COMPLETED", {}))
+    log.close()
+    reopened = RunLog(path, CountingClock())
+    assert cast("dict[str, Any]", reopened.export(run.run_id))["run"]["status"] == "COMPLETED"
+    reopened.close()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "runs VALUES (x'00', 'apply', 'goal', 'ts')",
+        "runs VALUES (NULL, 'apply', 'goal', 'ts')",
+        "events VALUES ('run', 'one', 'id', 'type', '{}', 'ts')",
+        "events VALUES ('run', 7, 'id', 'type', x'00', 'ts')",
+    ],
+)
+def test_the_database_itself_refuses_values_of_other_types_without_strict_tables(
+    row: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "runs.db"
+    RunLog(path, CountingClock()).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        made = connection.execute("SELECT sql FROM sqlite_master WHERE type = 'table'").fetchall()
+        assert not any("STRICT" in sql for (sql,) in made)
+        with pytest.raises(sqlite3.IntegrityError, match=r"CHECK|NOT NULL"):
+            connection.execute(f"INSERT INTO {row}")

@@ -3,7 +3,9 @@
 import json
 from typing import Any
 
-from nexus_control.errors import ErrorCode, next_step
+import pytest
+
+from nexus_control.errors import ErrorCode, NexusControlError, next_step
 from nexus_control.tool import NexusControlTools, ToolResult
 from nexus_control.values.actors import Actor
 from tests.facade.routers import FakeRouter
@@ -41,12 +43,14 @@ def bundle_of(tools: NexusControlTools, request_id: str) -> dict[str, Any]:
     return bundle
 
 
-def require_refused(result: ToolResult, code: ErrorCode) -> None:
+def require_refused(result: ToolResult[Any], code: ErrorCode) -> None:
     """A well-formed refusal with this code."""
     assert not result.success
     assert result.error_code == code, result.error
     assert result.error is not None
     assert result.error.startswith(f"{code}: ")
-    assert result.data == {}
+    with pytest.raises(NexusControlError) as raised:
+        assert result.data is None
+    assert raised.value.code is code
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
     assert next_step(code)

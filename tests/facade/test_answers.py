@@ -178,7 +178,7 @@ def test_list_requests_is_newest_first_and_pages_by_offset_and_by_cursor(tools: 
     made = [asked(tools, goal=f"goal {n}") for n in range(7)]
     everything = data_of(tools.list_requests())
     assert [line["request_id"] for line in everything["requests"]] == made[::-1]
-    assert (everything["count"], everything["limit"], everything["next"]) == (7, 100, None)
+    assert (everything["count"], everything["limit"], everything["cursor"]) == (7, 100, None)
     by_offset = data_of(tools.list_requests(limit=3, offset=3))
     assert [line["goal"] for line in by_offset["requests"]] == ["goal 3", "goal 2", "goal 1"]
     seen: list[str] = []
@@ -186,7 +186,7 @@ def test_list_requests_is_newest_first_and_pages_by_offset_and_by_cursor(tools: 
     while True:
         page = data_of(tools.list_requests(limit=3, after=after))
         seen += [line["request_id"] for line in page["requests"]]
-        after = page["next"]
+        after = page["cursor"]
         asked(tools, goal="newer, and not in the way")
         if after is None:
             break
@@ -259,7 +259,7 @@ def test_awaiting_pages_by_cursor_over_many(tools: NexusControlTools) -> None:
     while True:
         page = data_of(tools.list_requests(awaiting="carol", limit=4, after=after))
         seen += [line["request_id"] for line in page["requests"]]
-        if (after := page["next"]) is None:
+        if (after := page["cursor"]) is None:
             break
     assert seen == made[::3][::-1]
 

@@ -8,6 +8,7 @@ import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.errors import ErrorCode
+from nexus_control.evidence.statement import Verdict
 from nexus_control.values.results import ToolResult
 from tests.evidence.ssh import ed25519, public_line, signed
 from tests.facade.flow import asked, require_refused, state_of
@@ -16,7 +17,7 @@ from tests.support.contents import contents
 from tests.support.governed import BOB, data_of
 from tests.support.swapping import OTHER_GOAL, Swap
 
-Decide: TypeAlias = Callable[..., ToolResult]
+Decide: TypeAlias = Callable[..., ToolResult[Any]]
 VERDICTS = ["approve", "deny"]
 
 
@@ -27,7 +28,7 @@ def tools(tmp_path: Path) -> NexusControlTools:
     return NexusControlTools(DecisionStore("memory:", clock=FakeClock(), allowed_signers=signers))
 
 
-def decided(tools: NexusControlTools, verdict: str, request_id: str, **given: Any) -> ToolResult:
+def decided(tools: NexusControlTools, verdict: str, request_id: str, **given: Any) -> ToolResult[Any]:
     if verdict == "approve":
         return tools.approve(request_id, BOB, **given)
     return tools.deny(request_id, BOB, "no", **given)
@@ -38,7 +39,7 @@ def shown(tools: NexusControlTools, request_id: str) -> str:
     return basis
 
 
-def stated(tools: NexusControlTools, verdict: str, request_id: str) -> dict[str, str]:
+def stated(tools: NexusControlTools, verdict: Verdict, request_id: str) -> dict[str, str]:
     """A statement and its signature."""
     text = data_of(tools.approval_statement(request_id, "bob", verdict))["statement"]
     return {"statement": text, "signature": signed(1, text.encode())}
@@ -72,7 +73,7 @@ def test_a_draft_has_no_basis(tools: NexusControlTools) -> None:
 
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_what_was_put_in_the_place_of_what_was_shown_is_not_decided(
-    tools: NexusControlTools, verdict: str
+    tools: NexusControlTools, verdict: Verdict
 ) -> None:
     request_id = asked(tools)
     basis, swap = shown(tools, request_id), Swap.of(tools, request_id)
@@ -86,7 +87,7 @@ def test_what_was_put_in_the_place_of_what_was_shown_is_not_decided(
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
-def test_what_was_shown_can_be_decided_once_it_is_back(tools: NexusControlTools, verdict: str) -> None:
+def test_what_was_shown_can_be_decided_once_it_is_back(tools: NexusControlTools, verdict: Verdict) -> None:
     request_id = asked(tools)
     swap = Swap.of(tools, request_id).made_by_imports()
     basis = shown(tools, request_id)
@@ -98,7 +99,7 @@ def test_what_was_shown_can_be_decided_once_it_is_back(tools: NexusControlTools,
 
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_a_statement_of_what_was_there_before_and_after_does_not_decide_what_was_shown_between(
-    tools: NexusControlTools, verdict: str
+    tools: NexusControlTools, verdict: Verdict
 ) -> None:
     request_id = asked(tools)
     swap = Swap.of(tools, request_id).made_by_imports()
@@ -112,7 +113,7 @@ def test_a_statement_of_what_was_there_before_and_after_does_not_decide_what_was
 
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_a_statement_of_something_else_than_was_shown_is_refused(
-    tools: NexusControlTools, verdict: str
+    tools: NexusControlTools, verdict: Verdict
 ) -> None:
     request_id = asked(tools)
     basis, swap = shown(tools, request_id), Swap.of(tools, request_id)

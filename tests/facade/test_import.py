@@ -17,6 +17,7 @@ from nexus_control.events import compute_event_digest
 from nexus_control.export import export_decision
 from nexus_control.facts import replay_facts
 from nexus_control.import_ import import_bundle
+from nexus_control.log.projection import ConflictMode
 from nexus_control.log.upkeep import find_faults
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
@@ -406,7 +407,11 @@ SPOILED: list[tuple[Spoil, ErrorCode]] = [
 @pytest.mark.parametrize("conflict_mode", ["reject_on_conflict", "overwrite", "new_decision_id"])
 @pytest.mark.parametrize(("spoil", "code"), SPOILED)
 def test_a_spoiled_bundle_is_refused_and_changes_nothing(
-    tools: NexusControlTools, elsewhere: NexusControlTools, spoil: Spoil, code: ErrorCode, conflict_mode: str
+    tools: NexusControlTools,
+    elsewhere: NexusControlTools,
+    spoil: Spoil,
+    code: ErrorCode,
+    conflict_mode: ConflictMode,
 ) -> None:
     bundle = bundle_of(elsewhere, approved(elsewhere))
     data_of(tools.import_bundle(bundle))
@@ -684,7 +689,7 @@ def test_the_module_function_answers_like_the_tool(tools: NexusControlTools, clo
     assert refused.details is not None
     assert "Missing required field: decision" in refused.details["problems"]
     done = import_bundle(tools.store, json.dumps(BUNDLES["executed"]).encode())
-    assert done.success
+    assert done.success and done.data is not None
     assert done.data["imported"]["decision_id"] == BUNDLES["executed"]["decision"]["decision_id"]
 
 

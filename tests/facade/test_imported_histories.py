@@ -21,7 +21,7 @@ from nexus_control.log.entries import import_entry
 from nexus_control.log.projection import import_record_of
 from nexus_control.log.upkeep import find_faults, rebuild_derived
 from nexus_control.policy import Policy
-from nexus_control.values.payloads import ExecutionRequestedPayload
+from nexus_control.values.payloads import ExecutionRequestedPayload, Mode
 from tests.artifacts.samples import BUNDLES, independent_digest
 from tests.evidence.packages import rebound, seal_bundle
 from tests.facade.flow import CAROL, DAVE, asked, blocked_by, bundle_of, executed, require_refused, state_of
@@ -310,7 +310,7 @@ def test_an_id_that_looks_like_that_of_a_decision_here_is_refused(
 def test_a_template_that_came_with_an_import_is_not_taken_for_the_one_of_its_name_here(
     tools: NexusControlTools, elsewhere: NexusControlTools
 ) -> None:
-    modes = ["dry_run", "apply"]
+    modes: list[Mode] = ["dry_run", "apply"]
     data_of(tools.template_create("prod-deploy", ALICE, min_approvals=3, allowed_modes=modes))
     data_of(elsewhere.template_create("prod-deploy", ALICE, min_approvals=1, allowed_modes=modes))
     theirs = approved(elsewhere, template_name="prod-deploy")
@@ -361,7 +361,7 @@ def test_who_imported_is_anybody_who_could_act_and_nobody_else(
         assert tools.import_bundle(bundle, actor=actor).error_code == "INVALID_ARGUMENT"
         assert import_bundle(tools.store, bundle, actor=actor).error_code == "INVALID_ARGUMENT"
     done = import_bundle(tools.store, bundle, actor=DAVE)
-    assert done.data["imported"]["imported_by"] == DAVE.to_dict()
+    assert done.data is not None and done.data["imported"]["imported_by"] == DAVE.to_dict()
 
 
 def test_a_record_of_an_import_of_2_0_is_still_read() -> None:

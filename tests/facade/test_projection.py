@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,11 +16,13 @@ from nexus_control.evidence.formats.keys import private_from_seed
 from nexus_control.execution.router import RouterOutcomeUnknown
 from nexus_control.facts import replay_facts
 from nexus_control.lifecycle import compute_lifecycle
+from nexus_control.log.projection import ConflictMode
 from nexus_control.log.upkeep import find_faults, rebuild_derived
 from nexus_control.storage.memory import MemoryStorage
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools, ToolResult
 from nexus_control.values.instants import format_instant
+from nexus_control.values.payloads import Mode
 from tests.facade.routers import ANSWER, FakeRouter, raising
 from tests.support.clock import FakeClock
 from tests.support.contents import contents
@@ -55,22 +57,24 @@ Who = dict[str, str]
 Document = dict[str, Any]
 
 
-def answered(world: World, result: ToolResult) -> object:
+def answered(world: World, result: ToolResult[Any]) -> object:
     """The result, and what later commands can build on."""
+    if not result:
+        return result.to_dict()
     new = result.data.get("request_id") or result.data.get("imported", {}).get("decision_id")
-    if result.success and isinstance(new, str) and new not in world.ids:
+    if isinstance(new, str) and new not in world.ids:
         world.ids.append(new)
     if "canonical_json" in result.data and "bundle" in result.data:
         world.bundles.append(result.data["canonical_json"])
     return result.to_dict()
 
 
-def ran(command: Callable[[World], ToolResult]) -> Command:
+def ran(command: Callable[[World], ToolResult[Any]]) -> Command:
     return lambda world: answered(world, command(world))
 
 
 def requesting(
-    who: Who, mode: str, policy: Document, minutes: int | None, labels: list[str] | None
+    who: Who, mode: Mode, policy: Document, minutes: int | None, labels: list[str] | None
 ) -> Command:
     return ran(
         lambda w: w.tools.request("g", who, mode, expires_at=w.later(minutes), labels=labels, **policy)
@@ -105,7 +109,7 @@ def recovering() -> Command:
     return ran(lambda w: w.tools.recover())
 
 
-def reconciling(number: int, who: Who, outcome: str) -> Command:
+def reconciling(number: int, who: Who, outcome: Literal["completed", "failed"]) -> Command:
     return ran(lambda w: w.tools.reconcile(w.decision(number), who, outcome, "seen", "run-9"))
 
 
@@ -117,7 +121,7 @@ def exporting(number: int, package: bool) -> Command:
     )
 
 
-def importing(number: int, mode: str, rollback: bool, verify: bool) -> Command:
+def importing(number: int, mode: ConflictMode, rollback: bool, verify: bool) -> Command:
     return ran(
         lambda w: w.tools.import_bundle(
             w.bundle(number), conflict_mode=mode, allow_rollback=rollback, verify_digest=verify

@@ -21,7 +21,7 @@ from tests.support.clock import FakeClock
 from tests.support.contents import contents
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, approved, data_of
 
-Call = Callable[[], ToolResult]
+Call = Callable[[], ToolResult[Any]]
 Provocation = Callable[[NexusControlTools], Call]
 
 NOT_FROM_THE_FACADE = {
@@ -165,7 +165,7 @@ def indescribable_adapter(tools: NexusControlTools) -> Call:
 
 def claim_held(tools: NexusControlTools) -> Call:
     request_id = approved(tools)
-    answers: list[ToolResult] = []
+    answers: list[ToolResult[Any]] = []
 
     def recover_meanwhile() -> object:
         answers.append(tools.recover(request_id))
@@ -272,7 +272,8 @@ def not_json(tools: NexusControlTools) -> Call:
 
 
 def unknown_conflict_mode(tools: NexusControlTools) -> Call:
-    return lambda: tools.import_bundle("{}", conflict_mode="merge")
+    unchecked: Any = tools.import_bundle
+    return lambda: unchecked("{}", conflict_mode="merge")
 
 
 def mode_not_allowed(tools: NexusControlTools) -> Call:

@@ -15,6 +15,7 @@ from nexus_control.events import EventType
 from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.evidence.formats.sshsig import SshSignature
 from nexus_control.evidence.signed_approval import open_verdict
+from nexus_control.evidence.statement import Verdict
 from nexus_control.log.checkpoints import keys_of
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import SignedStatement
@@ -56,13 +57,13 @@ class Office:
 
     def sign(
         self, request_id: str, person: Actor, statement: str | None = None, **options: Any
-    ) -> ToolResult:
+    ) -> ToolResult[Any]:
         text = statement or self.statement(request_id, person)
         by = options.pop("by", person)
         signature = signed(SEEDS[by.id], text.encode(), **options)
         return self.tools.approve(request_id, person, statement=text, signature=signature)
 
-    def execute(self, request_id: str) -> ToolResult:
+    def execute(self, request_id: str) -> ToolResult[Any]:
         return self.tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter())
 
 
@@ -74,7 +75,7 @@ def office(tmp_path: Path) -> Office:
     return Office(tmp_path)
 
 
-def refusal(result: ToolResult, tools: NexusControlTools, request_id: str) -> str | None:
+def refusal(result: ToolResult[Any], tools: NexusControlTools, request_id: str) -> str | None:
     """The code of a refusal, which wrote nothing."""
     assert not result.success
     assert tools.status(request_id).data["event_count"] == 2
@@ -211,7 +212,11 @@ def test_the_expiry_is_the_statements(office: Office) -> None:
 def test_denials_and_revocations_are_signed_likewise(office: Office) -> None:
     request_id = office.requested()
     data_of(office.sign(request_id, BOB))
-    for verdict, act in (("revoke", office.tools.revoke_approval), ("deny", office.tools.deny)):
+    others: tuple[tuple[Verdict, Any], ...] = (
+        ("revoke", office.tools.revoke_approval),
+        ("deny", office.tools.deny),
+    )
+    for verdict, act in others:
         text = office.statement(request_id, BOB, verdict=verdict)
         wrong = act(request_id, BOB, "no", statement=text, signature=signed(3, text.encode()))
         assert wrong.error_code == "SIGNATURE_INVALID"
@@ -521,7 +526,7 @@ def test_an_older_export_brings_no_revoked_approval_back_however_it_was_signed(
     newer = data_of(office.tools.export_bundle(request_id))["canonical_json"]
     here.clock.advance(minutes=1)
 
-    def imported(bundle: str, **options: object) -> ToolResult:
+    def imported(bundle: str, **options: object) -> ToolResult[Any]:
         return here.tools.import_bundle(bundle, conflict_mode="overwrite", **options)  # pyright: ignore[reportArgumentType]
 
     data_of(imported(newer))
@@ -567,7 +572,11 @@ def test_only_an_approval_has_an_end(office: Office) -> None:
     request_id = office.requested()
     end = office.clock.now() + timedelta(hours=1)
     data_of(office.sign(request_id, BOB))
-    for verdict, act in (("revoke", office.tools.revoke_approval), ("deny", office.tools.deny)):
+    others: tuple[tuple[Verdict, Any], ...] = (
+        ("revoke", office.tools.revoke_approval),
+        ("deny", office.tools.deny),
+    )
+    for verdict, act in others:
         asked = office.tools.approval_statement(request_id, BOB.id, verdict=verdict, expires_at=end)
         assert asked.error_code == "INVALID_ARGUMENT"
         forged = spoiled("expires_at", end.isoformat())

@@ -190,7 +190,9 @@ def bridged(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
         yield
 
 
-def require_nothing_cost(tools: NexusControlTools, request_id: str, refused: ToolResult, code: str) -> None:
+def require_nothing_cost(
+    tools: NexusControlTools, request_id: str, refused: ToolResult[Any], code: str
+) -> None:
     """Refused with this code and an advice; and executed well by another router, with the approval that was given."""
     assert refused.error_code == code, refused.error
     assert refused.next

@@ -57,7 +57,7 @@ LIBRARIES: dict[str, tuple[type[Exception], str]] = {
 
 
 def require_told(
-    tools: NexusControlTools, request_id: str, told: ToolResult, state: str, effect: str
+    tools: NexusControlTools, request_id: str, told: ToolResult[Any], state: str, effect: str
 ) -> None:
     """State, effect and advice, in the answer and in every view."""
     assert told.error_code == {UNKNOWN: "OUTCOME_UNKNOWN", FAILED: "ROUTER_ERROR"}[state]
@@ -74,7 +74,7 @@ def require_told(
     require_whole(tools.store, request_id)
 
 
-def in_a_step(error: type[Exception], **more: Any) -> tuple[NexusControlTools, str, ToolResult]:
+def in_a_step(error: type[Exception], **more: Any) -> tuple[NexusControlTools, str, ToolResult[Any]]:
     def refund() -> None:
         raise error("no answer")
 
@@ -82,7 +82,7 @@ def in_a_step(error: type[Exception], **more: Any) -> tuple[NexusControlTools, s
     return run_steps(router, step("refund"))
 
 
-def run_steps(router: LocalRouter, *steps: dict[str, Any]) -> tuple[NexusControlTools, str, ToolResult]:
+def run_steps(router: LocalRouter, *steps: dict[str, Any]) -> tuple[NexusControlTools, str, ToolResult[Any]]:
     tools = NexusControlTools()
     request_id = approved(tools, plan=plan(*steps))
     return tools, request_id, tools.execute(request_id, ADAPTER, SCHEDULER, router)

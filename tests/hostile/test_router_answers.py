@@ -46,7 +46,7 @@ class Executed:
     tools: NexusControlTools
     request_id: str
     router: ScriptedRouter
-    result: ToolResult
+    result: ToolResult[Any]
 
     @property
     def event(self) -> StoredEvent:
@@ -56,7 +56,7 @@ class Executed:
     def payload(self) -> dict[str, Any]:
         return dict(self.event.payload)
 
-    def execute(self) -> ToolResult:
+    def execute(self) -> ToolResult[Any]:
         return self.tools.execute(self.request_id, ADAPTER, SCHEDULER, self.router)
 
     def require_settled(self, event_type: str) -> None:

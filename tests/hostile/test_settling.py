@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -484,7 +484,7 @@ def _time_out() -> object:
 
 @pytest.mark.parametrize("outcome", ["completed", "failed"])
 def test_a_rehearsal_of_unknown_outcome_must_be_reconciled_and_then_the_decision_is_open_again(
-    outcome: str,
+    outcome: Literal["completed", "failed"],
 ) -> None:
     tools = NexusControlTools()
     request_id = approved(tools)

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,12 +33,12 @@ def restore(backup: Path, database: Path) -> None:
 
 def execute(
     request_id: str, tally: Path, tools: NexusControlTools, number: int, start: Start
-) -> list[ToolResult]:
+) -> list[ToolResult[Any]]:
     start()
     return [tools.execute(request_id, ADAPTER, SCHEDULER, TallyRouter(tally)) for _ in range(2)]
 
 
-def append_and_deny(tools: NexusControlTools, number: int, start: Start) -> list[ToolResult]:
+def append_and_deny(tools: NexusControlTools, number: int, start: Start) -> list[ToolResult[Any]]:
     """Makes the restored log longer than the head, and brings the head forward where it may."""
     start()
     return [tools.deny(approved(tools), BOB, "r") for _ in range(2)]
@@ -86,7 +87,7 @@ def test_of_many_who_execute_while_the_owner_accepts_the_loss_one_runs_the_route
             assert find_faults(store) == []
 
 
-def accept(tools: NexusControlTools, number: int, start: Start) -> list[ToolResult]:
+def accept(tools: NexusControlTools, number: int, start: Start) -> list[ToolResult[Any]]:
     start()
     accept_rollback(tools.store, ALICE)
     return []

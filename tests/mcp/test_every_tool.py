@@ -91,7 +91,7 @@ def test_every_tool_answers_well_and_badly_as_its_schema_says(era: Era, tmp_path
                 done = await data(agent, name, **await good(agent))
                 require_valid(done, schema)
                 assert done["summary"].endswith(".")
-                assert done["next_action"].endswith(".")
+                assert done["next"].endswith(".")
                 refused = await agent.call_tool(PREFIX + name, bad)
                 assert refused.is_error
                 require_valid(content_of(refused), schema)

@@ -78,7 +78,7 @@ def test_the_whole_flow_changes_a_file_and_ends_in_a_package(era: Era, tmp_path:
             package = await data(agent, "export_audit_package", decision_id=request_id)
             assert package["digest"].startswith("sha256:")
             assert package["summary"]
-            assert package["next_action"]
+            assert package["next"]
 
     asyncio.run(flow())
 

@@ -3,8 +3,7 @@ import pytest
 from nexus_control.audit_package import AuditPackage
 from nexus_control.bundle import DecisionBundle
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.render.bundle import render_export
-from nexus_control.render.package import render_audit_package
+from nexus_control.render.artifacts import render_audit_package, render_export
 from tests.artifacts.samples import BUNDLES, PACKAGES, Document, changed
 
 every_bundle = pytest.mark.parametrize("document", BUNDLES.values(), ids=BUNDLES.keys())

@@ -1,26 +1,21 @@
 import os
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.log.checkpoints import prove
-from nexus_control.log.head import Head
-from nexus_control.log.upkeep import accept_rollback, find_faults
-from nexus_control.storage import open_storage
+from nexus_control.integrity import sha256_hex
+from nexus_control.storage import open_storage, sqlite
 from nexus_control.storage.contract import Storage
 from nexus_control.storage.memory import MemoryStorage
-from nexus_control.storage.sqlite import SqliteStorage, migrate
-from nexus_control.storage.sqlite_schema import APPLICATION_ID, MIGRATIONS
+from nexus_control.storage.sqlite import SqliteStorage
+from nexus_control.storage.sqlite_schema import APPLICATION_ID, SCHEMA, VERSION
 from tests.storage import processes
 from tests.storage.contract_suite import refused
-from tests.storage.steps import append, copy_to_schema, in_thread, log_size, number, raw
-from tests.support.governed import ALICE, BOB, data_of, overwritten
+from tests.storage.steps import append, in_thread, log_size, number, raw
 
 # --- places ------------------------------------------------------------------------------------------------------
 
@@ -93,7 +88,7 @@ def _foreign_version(path: Path) -> None:
 def _newer(path: Path) -> None:
     open_storage(path).close()
     with raw(path) as connection:
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
 
 
 def _damaged(path: Path) -> None:
@@ -199,21 +194,31 @@ def test_a_new_file_that_somebody_else_keeps_locked_is_unavailable(path: Path) -
     open_storage(path).close()
 
 
-# --- migrations --------------------------------------------------------------------------------------------------
+# --- the schema --------------------------------------------------------------------------------------------------
 
 
-def test_an_empty_database_is_brought_up_to_date_and_marked_as_ours(path: Path) -> None:
+def test_an_empty_database_becomes_a_store_that_is_marked_as_ours(path: Path) -> None:
     with raw(path) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
     assert path.stat().st_size > 0
     open_storage(path).close()
     with raw(path) as connection:
-        assert number(connection, "PRAGMA user_version") == len(MIGRATIONS)
+        assert number(connection, "PRAGMA user_version") == VERSION == 4
         assert number(connection, "PRAGMA application_id") == APPLICATION_ID == 0x4E784374
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def test_a_store_that_is_opened_again_is_not_migrated(path: Path) -> None:
+def test_what_a_store_is_made_of_is_frozen_with_its_version(storage: Storage, path: Path) -> None:
+    """Every file of version 4 holds these texts: with others, `doctor` would report each of them as changed."""
+    assert storage.form_differences() == []
+    with raw(path) as connection:
+        made = connection.execute(
+            "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
+        ).fetchall()
+    assert sha256_hex(repr(made)) == "104501d608f7c954134efc62b1b4e31cce0c9aa1ae20d22667c5dd771fd4abe9"
+
+
+def test_a_store_that_is_opened_again_keeps_its_bytes(path: Path) -> None:
     storage = open_storage(path)
     append(storage, "d1")
     storage.close()
@@ -224,52 +229,34 @@ def test_a_store_that_is_opened_again_is_not_migrated(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_migration_is_applied_once_and_keeps_what_is_there(storage: Storage, path: Path) -> None:
+@pytest.mark.parametrize(
+    ("schema", "advice"),
+    [*((each, "Export the decisions") for each in range(VERSION)), (VERSION + 1, "Upgrade")],
+)
+def test_a_store_of_another_schema_is_refused_with_what_to_do(schema: int, advice: str, path: Path) -> None:
+    storage = open_storage(path)
     append(storage, "d1")
-    later = [*MIGRATIONS, ("CREATE TABLE added(x)", "INSERT INTO added VALUES (1)")]
+    storage.close()
     with raw(path) as connection:
-        migrate(connection, str(path), later)
-        migrate(connection, str(path), later)
-        assert number(connection, "PRAGMA user_version") == len(later)
-        assert number(connection, "SELECT count(*) FROM added") == 1
-        assert number(connection, "SELECT count(*) FROM entries") == 1
+        connection.execute(f"PRAGMA user_version = {schema}")
+    before = path.read_bytes()
+    with pytest.raises(
+        NexusControlError, match=f"its schema is {schema}, this version reads {VERSION}"
+    ) as caught:
+        open_storage(path)
+    assert (caught.value.code, caught.value.next.startswith(advice)) == (ErrorCode.STORE_UNAVAILABLE, True)
+    assert caught.value.details == {"path": str(path), "schema": schema}
+    assert path.read_bytes() == before
+
+
+def test_a_store_that_cannot_be_made_whole_is_not_made_at_all(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "SCHEMA", (*SCHEMA, "CREATE NONSENSE"))
     with refused(ErrorCode.STORE_UNAVAILABLE):
         open_storage(path)
-
-
-@pytest.mark.parametrize("schema", range(1, len(MIGRATIONS)))
-def test_a_store_of_an_earlier_schema_gets_what_it_lacks_and_keeps_everything(
-    schema: int, path: Path, tmp_path: Path
-) -> None:
-    """Its log can be signed from then on, and proves what was appended before there was a tree; its owner can accept
-    a rollback of it.
-    """
-    with NexusControlTools(db_path=path).store as store:
-        tools = NexusControlTools(store)
-        tools.template_create("rotation", ALICE, min_approvals=1)
-        for goal in ("one", "two", "three"):
-            request_id = data_of(tools.request(goal, ALICE, template_name="rotation"))["request_id"]
-            data_of(tools.approve(request_id, BOB))
-        data_of(overwritten(tools, request_id))
-        with store.reading() as session:
-            expected = session.rows.log(), session.rows.subtrees()
-    old = tmp_path / "old.db"
-    copy_to_schema(schema, path, old)
-    with DecisionStore(old) as migrated:
-        with migrated.reading() as session:
-            assert (session.rows.log(), session.rows.subtrees()) == expected
-        assert find_faults(migrated) == []
-        proof = prove(migrated, request_id, 0, 0)
-        proof.require_leaf(bytes.fromhex(expected[0][proof.index].entry.leaf))
-        migrated.sidecar.slot("head").update(lambda _: Head(size=99, root="0" * 64).to_bytes())
-        assert accept_rollback(migrated, ALICE)
-        assert find_faults(migrated) == []
-
-
-def test_a_migration_that_fails_changes_nothing(storage: Storage, path: Path) -> None:
     with raw(path) as connection:
-        with pytest.raises(sqlite3.OperationalError):
-            migrate(connection, str(path), [*MIGRATIONS, ("CREATE TABLE half(x)", "CREATE NONSENSE")])
-        assert not connection.in_transaction
-        assert number(connection, "PRAGMA user_version") == len(MIGRATIONS)
-        assert number(connection, "SELECT count(*) FROM sqlite_master WHERE name = 'half'") == 0
+        assert number(connection, "PRAGMA user_version") == 0
+        assert number(connection, "SELECT count(*) FROM sqlite_master") == 0
+    monkeypatch.undo()
+    open_storage(path).close()

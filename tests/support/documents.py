@@ -93,11 +93,22 @@ def commands(markdown: str) -> list[Command]:
     """The page's shell commands that run."""
     return [
         Command(number, text, int(said[1]) if (said := _EXIT.search(text)) else 0)
-        for block in blocks(markdown)
-        if block.language in ("console", "bash", "sh") and block.runs
-        for number, text in _typed(block)
+        for number, text in _typed_in(markdown)
         if _RUNS.match(text)
     ]
+
+
+def left_out(markdown: str) -> list[str]:
+    """The page's shell commands that are not of those programs."""
+    return [
+        text for _, text in _typed_in(markdown) if text and not text.startswith("#") and not _RUNS.match(text)
+    ]
+
+
+def _typed_in(markdown: str) -> Iterator[tuple[int, str]]:
+    for block in blocks(markdown):
+        if block.language in ("console", "bash", "sh") and block.runs:
+            yield from _typed(block)
 
 
 def shell_script(page: str, markdown: str) -> str:

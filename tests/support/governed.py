@@ -18,7 +18,7 @@ SCHEDULER = Actor(type="system", id="scheduler")
 ADAPTER = "python:keys"
 
 
-def data_of(result: ToolResult) -> dict[str, Any]:
+def data_of(result: ToolResult[Any]) -> dict[str, Any]:
     """The data of a result that must be a success."""
     assert result.success, result.error
     return result.data
@@ -32,7 +32,7 @@ def approved(tools: NexusControlTools, **request: Any) -> str:
     return request_id
 
 
-def overwritten(tools: NexusControlTools, decision_id: str) -> ToolResult:
+def overwritten(tools: NexusControlTools, decision_id: str) -> ToolResult[Any]:
     """Import the decision over itself, its last instant spelled otherwise: the very same history changes nothing."""
     bundle = data_of(tools.export_bundle(decision_id))["bundle"]
     bundle["events"][-1]["ts"] = bundle["events"][-1]["ts"].replace("+00:00", "Z")
@@ -40,7 +40,7 @@ def overwritten(tools: NexusControlTools, decision_id: str) -> ToolResult:
     return tools.import_bundle(bundle, conflict_mode="overwrite", allow_rollback=True)
 
 
-def reasons(result: ToolResult) -> list[str]:
+def reasons(result: ToolResult[Any]) -> list[str]:
     """Why an execution was refused."""
     assert result.error_code == "POLICY_NOT_SATISFIED", result.error
     return [reason["code"] for reason in result.details["reasons"]]

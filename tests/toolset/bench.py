@@ -70,13 +70,13 @@ class Bench:
         """The content of a call that must succeed."""
         outcome = self.call(name, **arguments)
         assert not outcome.is_error, outcome.content
-        return outcome.content
+        return dict(outcome.content)
 
     def error(self, name: str, /, **arguments: object) -> dict[str, Any]:
         """The content of a call that must fail."""
         outcome = self.call(name, **arguments)
         assert outcome.is_error, outcome.content
-        return outcome.content
+        return dict(outcome.content)
 
     def change(self, **fields: Any) -> None:
         self.context = replace(self.context, **fields)

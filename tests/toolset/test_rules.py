@@ -95,9 +95,9 @@ def test_a_plan_that_the_router_could_not_run_is_refused_before_anybody_approves
 
 def test_messages_name_tools_in_the_style_that_is_advertised(bench: Bench) -> None:
     request_id = bench.approved()
-    assert "nexus-control.execute" in bench.data("status", request_id=request_id)["next_action"]
+    assert "nexus-control.execute" in bench.data("status", request_id=request_id)["next"]
     bench.change(name_style="underscore")
-    assert "nexus_control_execute" in bench.data("status", request_id=request_id)["next_action"]
+    assert "nexus_control_execute" in bench.data("status", request_id=request_id)["next"]
 
 
 def test_a_request_says_how_a_person_approves_it(bench: Bench) -> None:
@@ -116,7 +116,7 @@ def test_no_advice_to_a_model_holds_a_command_that_a_person_must_run(bench: Benc
     request_id = answers[0]["request_id"]
     answers += [bench.data("status", request_id=request_id), bench.data("inspect", decision_id=request_id)]
     for answer in answers:
-        advice, command = answer["next_action"], shlex.split(answer["details"]["command"])
+        advice, command = answer["next"], shlex.split(answer["details"]["command"])
         assert "do not run it yourself" in advice
         assert "nexus_control" not in advice
         assert not {"--db", "--sign"} & set(advice.split())
@@ -130,7 +130,7 @@ def test_no_advice_to_a_model_holds_a_command_that_a_person_must_run(bench: Benc
 
 def test_only_where_a_declared_actor_is_trusted_is_a_model_told_to_approve(bench: Bench) -> None:
     answer = bench.data("request", goal="Rotate")
-    assert "Let each approver approve" in answer["next_action"]
+    assert "Let each approver approve" in answer["next"]
     assert "details" not in answer
 
 
@@ -205,7 +205,7 @@ def test_imported_approvals_authorise_nothing_and_the_status_says_what_to_do(ben
     ]
     status = bench.data("status", request_id=copy)
     assert [reason["code"] for reason in status["blocking_reasons"]] == ["IMPORTED_APPROVALS"]
-    assert "evidence" in status["next_action"]
+    assert "evidence" in status["next"]
 
 
 def test_an_unknown_conflict_mode_has_its_own_code(bench: Bench) -> None:

@@ -25,9 +25,9 @@ def test_status_and_inspect_say_what_counts_and_what_to_do(bench: Bench, two: Tw
     assert status["summary"].endswith(f"; {current} of {required} approvals.")
     assert inspected["summary"].startswith(situation.verdict)
     assert inspected["lifecycle"]["state"] == status["state"] == situation.state
-    assert inspected["next_action"] == status["next_action"]
-    assert situation.advice in status["next_action"] or situation.state == "draft"
-    assert ("Call nexus-control.execute" in status["next_action"]) == situation.executable
+    assert inspected["next"] == status["next"]
+    assert situation.advice in status["next"] or situation.state == "draft"
+    assert ("Call nexus-control.execute" in status["next"]) == situation.executable
     for tool, answer in (("status", status), ("inspect", inspected)):
         require_valid(answer, closed_output_schema(named(tool)))
 
@@ -57,7 +57,7 @@ def test_who_approves_is_told_whether_it_can_be_executed_now(
     request_id = SITUATIONS[name].build(two)
     answer = bench.data("approve", request_id=request_id, actor=CAROL)
     assert answer["state"] == state
-    assert advice in answer["next_action"]
+    assert advice in answer["next"]
 
 
 def test_who_approves_too_late_is_told_the_state(bench: Bench, two: Two) -> None:

@@ -1,279 +1,293 @@
-"""What the demonstration does, a chapter at a time. Nothing here is told that was not just measured.
+"""The demonstration, a chapter at a time. A chapter tells only what was measured in it."""
 
-The chapters of deciding are here; those of the evidence are in `proof`.
-"""
-
-from collections.abc import Iterator
-from types import TracebackType
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
-from nexus_control.cli.demo.chapter import Chapter, done, refused, require, short
-from nexus_control.cli.demo.proof import forged_copies, package_and_verify
-from nexus_control.cli.demo.scratch import ADAPTER_ID, KEYS, PLAN, SHORTCUT_ID, Scratch
+from nexus_control import __version__
+from nexus_control.canonical_json import canonical_json, parse_json_object
+from nexus_control.cli.demo import scratch
+from nexus_control.cli.demo.forgeries import forgeries
+from nexus_control.cli.demo.scratch import ADAPTER_ID, CONFIG_NAME, PLAN, SHORTCUT_ID
 from nexus_control.cli.screen import Cell, Grid, Mark, columns
-from nexus_control.events import Actor
+from nexus_control.evidence.formats import keys
+from nexus_control.evidence.trust import Trust
+from nexus_control.evidence.verify import EvidenceReport, verify_evidence
 from nexus_control.execution.config import load_adapters
 from nexus_control.execution.local_router import LocalRouter
-from nexus_control.tool import NexusControlTools, ToolResult
+from nexus_control.store import DecisionStore
+from nexus_control.tool import NexusControlTools
+from nexus_control.usecases.arguments import ExportAuditPackageArguments, validated
+from nexus_control.usecases.exporting import export_signed_package
+from nexus_control.values.actors import Actor
+from nexus_control.values.results import ToolResult
 
-TEMPLATE = "rotate-keys"
+Json = dict[str, Any]
+
 PLATFORM = Actor(type="human", id="platform-team")
-AGENT = Actor(type="system", id="ops-agent")
-ALICE = Actor(type="human", id="alice@example.com")
+AGENT, SCHEDULER = (Actor(type="system", id=name) for name in ("ops-agent", "scheduler"))
+ALICE, BOB, CAROL = (Actor(type="human", id=f"{name}@example.com") for name in ("alice", "bob", "carol"))
 ALICE_AGAIN = Actor(type="human", id="Alice@Example.com")
-BOB = Actor(type="human", id="bob@example.com")
-CAROL = Actor(type="human", id="carol@example.com")
-SCHEDULER = Actor(type="system", id="scheduler")
+TEMPLATE = "rotate-keys"
+RULES: Json = {
+    "min_approvals": 2,
+    "approvers": [ALICE.id, BOB.id, CAROL.id],
+    "allow_requester_approval": False,
+    "allowed_modes": ["dry_run", "apply"],
+    "require_adapter_capabilities": ["timeout"],
+    "max_steps": len(PLAN),
+    "overrides": "tighten_only",
+}
+PACKAGE, ENVELOPE = "audit-package.json", "audit-package.dsse.json"
+PACKAGE_KEY, LOG_KEY = "auditor/package.pub", "auditor/log.key"
+HOLDS = (
+    ("L0", "it is what its digests say"),
+    ("L1", "what ran is what had been approved"),
+    ("L2", "it is in a log whose key you know"),
+    ("L3", "a key that you know signed the file"),
+)
 
 
-class Story:
-    """One demonstration in one folder. `request_id` is there once the request is made."""
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """`intent` says what is tried, `found` what came of it; `facts` are JSON values."""
 
-    def __init__(self, scratch: Scratch) -> None:
-        self.request_id = ""
-        self._scratch = scratch
-        scratch.write()
-        self._before = scratch.digests()
-        self._router = LocalRouter(load_adapters(scratch.config), scratch.run_log)
-        self._tools = NexusControlTools(db_path=scratch.database, plan_checker=self._router)
+    title: str
+    intent: str
+    found: str
+    grids: Sequence[Grid]
+    facts: Json
 
-    def __enter__(self) -> "Story":
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._tools.store.close()
-        self._router.close()
+class NotAsExpectedError(Exception):
+    """Something else happened than the demonstration is about."""
 
-    def tell(self) -> Iterator[Chapter]:
-        """The chapters, each told after it happened. Raises NotAsExpectedError."""
-        yield self._agree_on_rules()
-        yield self._ask()
-        yield self._execute_too_early()
-        yield self._approve()
-        yield self._rehearse()
-        yield self._meddle_with_the_adapter()
-        yield self._execute()
-        yield self._execute_again()
-        exported, chapter = package_and_verify(self._tools, self._router, self.request_id, self._scratch)
-        yield chapter
-        yield forged_copies(exported, self._scratch, CAROL.id)
 
-    def _agree_on_rules(self) -> Chapter:
-        created = done(
-            self._tools.template_create(
-                TEMPLATE,
-                PLATFORM,
-                description="Replace keys of one service",
-                min_approvals=2,
-                approvers=[ALICE.id, BOB.id, CAROL.id],
-                allow_requester_approval=False,
-                allowed_modes=["dry_run", "apply"],
-                require_adapter_capabilities=["timeout"],
-                max_steps=len(PLAN),
-                overrides="tighten_only",
-            )
+def require(holds: bool, otherwise: str) -> None:
+    """Raise NotAsExpectedError with the text `otherwise`, unless it holds."""
+    if not holds:
+        raise NotAsExpectedError(otherwise)
+
+
+def tell(folder: Path) -> Generator[Chapter]:
+    """Each chapter, once it has happened in `folder`. Raises NotAsExpectedError at the first that goes otherwise."""
+    scratch.write(folder)
+    router = LocalRouter(load_adapters(folder / CONFIG_NAME), folder / "runs.db")
+    with router, DecisionStore(folder / "decisions.db") as store:
+        story = _Story(folder, store, router)
+        yield from story.decide()
+        yield from story.carry_out()
+        yield from story.prove()
+
+
+class _Story:
+    def __init__(self, folder: Path, store: DecisionStore, router: LocalRouter) -> None:
+        self._folder, self._store, self._router = folder, store, router
+        self._tools = NexusControlTools(store, plan_checker=router)
+        self._request_id = ""  # until the agent asks
+
+    def decide(self) -> Iterator[Chapter]:
+        _expected(self._tools.template_create(TEMPLATE, PLATFORM, **RULES))
+        template = _expected(self._tools.template_get(TEMPLATE)).data["template"]
+        yield Chapter(
+            "The platform team agrees on rules",
+            "A template is a named policy that cannot be changed.",
+            f"Template {TEMPLATE} exists, digest {template['digest'][:12]}.",
+            [columns("rule|value", [(rule, _listed(template[rule])) for rule in RULES])],
+            {"template": template},
         )
-        template = done(self._tools.template_get(TEMPLATE))["template"]
-        rules = ("min_approvals", "approvers", "require_adapter_capabilities", "max_steps", "overrides")
-        require(
-            template["digest"] == created["digest"], "the template has another digest than when it was made"
-        )
-        return Chapter(
-            title="The platform team agrees on rules",
-            intent="A template is a named policy that cannot be changed.",
-            found=f"Template {TEMPLATE} exists, digest {short(created['digest'])}.",
-            grids=(columns("rule|value", [(rule, _listed(template[rule])) for rule in rules]),),
-            facts={"template": template},
-        )
-
-    def _ask(self) -> Chapter:
-        asked = done(
-            self._tools.request(
-                "Rotate the production keys of billing",
-                AGENT,
-                mode="apply",
-                plan=PLAN,
-                template_name=TEMPLATE,
-                adapter_id=ADAPTER_ID,
-            )
-        )
-        self.request_id = asked["request_id"]
-        status = self._status()
-        bound = status["adapter_digest"]
+        asking: Json = {"mode": "apply", "plan": PLAN, "template_name": TEMPLATE, "adapter_id": ADAPTER_ID}
+        asked = _expected(self._tools.request("Rotate the production keys of billing", AGENT, **asking)).data
+        self._request_id = asked["request_id"]
+        state, bound = self._state("pending_approval"), self._status()["adapter_digest"]
         require(bound == self._router.adapter_digest(ADAPTER_ID), "the request does not bind the adapter")
-        require(status["state"] == "pending_approval", f"the request is {status['state']}")
-        steps = [(str(step["step_id"]), str(step["intent"]), _spelled(step["call"])) for step in PLAN]
-        return Chapter(
-            title="An agent asks",
-            intent="It names the plan, and the adapter from nexus-control.toml that may carry it out.",
-            found=f"Request {self.request_id} is {status['state']}. It is bound to {ADAPTER_ID} as it is "
-            f"declared now, digest {short(bound)}.",
-            grids=(columns("step|why|call", steps),),
-            facts={"request": asked, "adapter_id": ADAPTER_ID, "adapter_digest": bound},
+        yield Chapter(
+            "An agent asks",
+            f"It names the plan, and the adapter from {CONFIG_NAME} that may carry it out.",
+            f"Request {self._request_id} is {state}. It is bound to {ADAPTER_ID} as it is declared now.",
+            [columns("step|why|call", [(s["step_id"], s["intent"], _called(s["call"])) for s in PLAN])],
+            {"request": asked, "adapter_id": ADAPTER_ID, "adapter_digest": bound},
         )
-
-    def _execute_too_early(self) -> Chapter:
-        events = self._status()["event_count"]
-        answer = refused(self._attempt(SHORTCUT_ID), "POLICY_NOT_SATISFIED")
-        codes = [reason["code"] for reason in answer.details["reasons"]]
-        expected = ["MISSING_APPROVALS", "CAPABILITIES_MISSING", "ADAPTER_MISMATCH"]
-        require(codes == expected, f"the reasons are {codes}, not {expected}")
-        self._require_untouched(events)
-        return Chapter(
-            title="The agent does not wait",
-            intent=f"It executes at once, and through another adapter, {SHORTCUT_ID}.",
-            found=f"Refused, with every reason. Nothing was written, no file has changed: still {events} events.",
-            grids=(_reasons(answer),),
-            facts={"refusal": answer.to_dict(), "event_count": events},
-        )
-
-    def _approve(self) -> Chapter:
-        attempts = (
-            (AGENT, "NOT_ELIGIBLE"),
-            (ALICE, None),
-            (ALICE_AGAIN, "ALREADY_APPROVED"),
-            (BOB, None),
+        yield self._refusal(
+            "The agent does not wait",
+            f"It executes at once, and through another adapter, {SHORTCUT_ID}.",
+            "Refused, with every reason",
+            ["MISSING_APPROVALS", "CAPABILITIES_MISSING", "ADAPTER_MISMATCH"],
+            adapter_id=SHORTCUT_ID,
         )
         rows: list[tuple[Cell, ...]] = []
-        answers: list[dict[str, Any]] = []
-        for actor, code in attempts:
-            answer = self._tools.approve(self.request_id, actor)
-            if code is None:
-                done(answer)
-            else:
-                refused(answer, code)
-            status = self._status()
+        answers: list[Json] = []
+        attempts = {AGENT: "NOT_ELIGIBLE", ALICE: None, ALICE_AGAIN: "ALREADY_APPROVED", BOB: None}
+        for actor, code in attempts.items():
+            answer, status = _expected(self._tools.approve(self._request_id, actor), code), self._status()
             count = f"{status['active_approvals']} of {status['required_approvals']}"
-            rows.append((actor.id, _verdict(answer, "approved"), answer.error_code or "", count))
+            said = Mark("refused", "stopped") if code else Mark("approved", "good")
+            rows.append((actor.id, said, code or "", count))
             answers.append({"actor": actor.to_dict(), **answer.to_dict()})
-        state = self._status()["state"]
-        require(state == "approved", f"after two approvals the request is {state}")
-        return Chapter(
-            title="People decide",
-            intent="Two different people must approve, and the agent is not one of them.",
-            found=f"The request is {state}. One person cannot be two by writing the name in other capitals.",
-            grids=(columns("who|answer|code|approvals", rows),),
-            facts={"answers": answers, "state": state},
+        yield Chapter(
+            "People decide",
+            "Two different people must approve, and the agent is not one of them.",
+            f"The request is {self._state('approved')}. A name in other capitals is still the same person.",
+            [columns("who|answer|code|approvals", rows)],
+            {"answers": answers},
         )
 
-    def _rehearse(self) -> Chapter:
-        ran = done(self._attempt(ADAPTER_ID, dry_run=True))
-        after, state = self._scratch.digests(), self._status()["state"]
-        require(after == self._before, "the rehearsal changed a file")
-        require(state == "approved", f"after the rehearsal the request is {state}")
-        return Chapter(
-            title="A rehearsal",
-            intent="The same plan as a dry run. It uses no approval up.",
-            found=f"{ran['steps_executed']} steps rehearsed; all {len(after)} files of the service have the digest"
-            f" that they had. The request is still {state}.",
-            grids=(self._steps_of(ran["run_id"]),),
-            facts={"execution": ran, "files": after},
+    def carry_out(self) -> Iterator[Chapter]:
+        before, old = scratch.digests(self._folder), scratch.settings(self._folder)
+        ran = _expected(self._execute(dry_run=True)).data
+        require(scratch.digests(self._folder) == before, "the rehearsal changed a file")
+        yield Chapter(
+            "A rehearsal",
+            "The same plan as a dry run. It uses no approval up.",
+            f"{ran['steps_executed']} steps rehearsed; all {len(before)} files of the service have the digest"
+            f" that they had. The request is still {self._state('approved')}.",
+            [self._outputs(ran["run_id"])],
+            {"execution": ran, "files": before},
         )
-
-    def _meddle_with_the_adapter(self) -> Chapter:
-        events = self._status()["event_count"]
-        self._scratch.loosen()
-        with LocalRouter(load_adapters(self._scratch.config)) as meddled:
-            answer = refused(self._attempt(ADAPTER_ID, router=meddled), "POLICY_NOT_SATISFIED")
-        self._scratch.mend()
-        codes = [reason["code"] for reason in answer.details["reasons"]]
-        require(codes == ["ADAPTER_CHANGED"], f"the reasons are {codes}, not ADAPTER_CHANGED")
-        self._require_untouched(events)
-        return Chapter(
-            title="Somebody edits the adapter after the approvals",
-            intent="In nexus-control.toml its time limit goes from ten seconds to ten hours.",
-            found="Refused: people approved the adapter as it was declared. The file is put back.",
-            grids=(_reasons(answer),),
-            facts={"refusal": answer.to_dict(), "event_count": events},
-        )
-
-    def _execute(self) -> Chapter:
-        old = self._scratch.settings()
-        ran = done(self._attempt(ADAPTER_ID))
-        after, new = self._scratch.digests(), self._scratch.settings()
+        declared = self._read(CONFIG_NAME)
+        self._write(CONFIG_NAME, declared.replace("timeout_seconds = 10", "timeout_seconds = 36_000"))
+        with LocalRouter(load_adapters(self._folder / CONFIG_NAME)) as edited:
+            yield self._refusal(
+                "Somebody edits the adapter after the approvals",
+                f"In {CONFIG_NAME} its time limit goes from ten seconds to ten hours.",
+                "Refused: people approved the adapter as it was declared",
+                ["ADAPTER_CHANGED"],
+                router=edited,
+            )
+        self._write(CONFIG_NAME, declared)
+        ran = _expected(self._execute()).data
+        after, new = scratch.digests(self._folder), scratch.settings(self._folder)
         changed = tuple(name for name in new if new[name] != old.get(name))
-        require(changed == KEYS, f"the settings that changed are {changed}, not {KEYS}")
+        require(changed == scratch.KEYS, f"the settings that changed are {changed}, not {scratch.KEYS}")
         require(ran["steps_executed"] == len(PLAN), f"only {ran['steps_executed']} steps were executed")
-        state = self._status()["state"]
-        require(state == "completed", f"after the execution the request is {state}")
+        rows = [(name, before.get(name, "")[7:19], digest[7:19]) for name, digest in after.items()]
+        yield Chapter(
+            "The execution",
+            "The configuration is put back. The decision is claimed, dispatched once, and its outcome recorded.",
+            f"Run {ran['run_id']}: {ran['steps_executed']} steps, {self._state('completed')}. {len(changed)} keys have"
+            " new values.",
+            [self._outputs(ran["run_id"]), columns("file|sha256 before|after", rows)],
+            {"execution": ran, "files_before": before, "files_after": after, "keys": list(changed)},
+        )
+        yield self._refusal("Once only", "The same call again.", "Refused", ["ALREADY_EXECUTED"])
+
+    def prove(self) -> Iterator[Chapter]:
+        data = self._export()
+        report, size = self._verified(PACKAGE, self._read(ENVELOPE)), len(self._read(PACKAGE).encode())
+        require(report.ok, f"the package fails {', '.join(_failed(report)) or 'to reach L3'}")
+        yield Chapter(
+            "The audit package",
+            "One file binds what was allowed, by whom, and what ran. It proves its place in the log, and is signed.",
+            f"{PACKAGE}, {size:,} bytes: {len(report.checks)} checks, none failed; level {report.level}, for an auditor"
+            " who knows two public keys.",
+            [columns("level|what it means", HOLDS)],
+            {"digest": data["digest"], "signed_by": data["signed_by"], "verification": report.to_dict()},
+        )
         rows: list[tuple[Cell, ...]] = []
-        for name in sorted(self._before.keys() | after.keys()):
-            was, now = self._before.get(name), after.get(name)
-            verdict = "same" if was == now else "new" if was is None else Mark("changed", "good")
-            rows.append((name, short(was) if was else "", short(now) if now else "", verdict))
+        facts: list[Json] = []
+        for forged in forgeries(parse_json_object(self._read(PACKAGE)), self._read(ENVELOPE), CAROL.id):
+            file = f"forged-{forged.name}.json"
+            self._write(file, canonical_json(forged.package))
+            known, alone = self._verified(file, forged.envelope), verify_evidence(self._read(file))
+            require(not known.ok, f"the copy {forged.name} passes")
+            found, with_keys = _failed(alone), _failed(known)
+            require(
+                bool(found) != forged.only_keys_catch_it, f"the copy {forged.name} fails {found} without keys"
+            )
+            said = Mark(", ".join(found), "good") if found else Mark("nothing", "bad")
+            rows.append((forged.what, said, Mark(", ".join(with_keys), "good")))
+            facts.append({"file": file, "without_keys": found, "with_keys": with_keys})
+        yield Chapter(
+            "Forged copies",
+            "Somebody edits a copy, seals it again, and even puts it into a log of their own.",
+            f"All {len(facts)} caught. Two of them only by keys that you got from elsewhere: without keys a package"
+            " shows that it is consistent, and not who wrote it.",
+            [columns("what was forged|fails without keys|fails with your keys", rows)],
+            {"forgeries": facts},
+        )
+
+    def _refusal(self, title: str, intent: str, found: str, codes: list[str], **attempt: Any) -> Chapter:
+        """An execution that is refused for these reasons, and leaves neither an event nor a changed file."""
+        files, events = scratch.digests(self._folder), self._status()["event_count"]
+        answer = _expected(self._execute(**attempt), "POLICY_NOT_SATISFIED")
+        reasons = answer.details["reasons"]
+        given = [reason["code"] for reason in reasons]
+        require(given == codes, f"the reasons are {given}, not {codes}")
+        require(self._status()["event_count"] == events, "a refused execution left an event")
+        require(scratch.digests(self._folder) == files, "a refused execution changed a file")
+        rows = [(Mark(each["code"], "stopped"), each["message"]) for each in reasons]
         return Chapter(
-            title="The execution",
-            intent="The decision is claimed, dispatched once, and its outcome recorded.",
-            found=f"Run {ran['run_id']}: {ran['steps_executed']} steps, {state}. {len(changed)} keys have new"
-            " values.",
-            grids=(self._steps_of(ran["run_id"]), columns("file|sha256 before|after|", rows)),
-            facts={
-                "execution": ran,
-                "files_before": self._before,
-                "files_after": after,
-                "keys": list(changed),
-            },
+            title,
+            intent,
+            f"{found}. No file has changed; still {events} events.",
+            [columns("reason|what it says", rows)],
+            {"refusal": answer.to_dict(), "event_count": events},
         )
 
-    def _execute_again(self) -> Chapter:
-        status, files = self._status(), self._scratch.digests()
-        answer = refused(self._attempt(ADAPTER_ID), "POLICY_NOT_SATISFIED")
-        codes = [reason["code"] for reason in answer.details["reasons"]]
-        require(codes == ["ALREADY_EXECUTED"], f"the reasons are {codes}, not ALREADY_EXECUTED")
-        require(self._scratch.digests() == files, "a refused execution changed a file")
-        require(self._status()["event_count"] == status["event_count"], "a refused execution left an event")
-        return Chapter(
-            title="Once only",
-            intent="The same call again.",
-            found=f"Refused. No file has changed; still {status['event_count']} events.",
-            grids=(_reasons(answer),),
-            facts={"refusal": answer.to_dict(), "event_count": status["event_count"]},
-        )
+    def _execute(self, **attempt: Any) -> ToolResult:
+        how: Json = {"adapter_id": ADAPTER_ID, "router": self._router, **attempt}
+        return self._tools.execute(self._request_id, actor=SCHEDULER, **how)
 
-    def _attempt(
-        self, adapter_id: str, *, dry_run: bool | None = None, router: LocalRouter | None = None
-    ) -> ToolResult:
-        return self._tools.execute(
-            self.request_id, adapter_id, SCHEDULER, router or self._router, dry_run=dry_run
-        )
+    def _status(self) -> Json:
+        return _expected(self._tools.status(self._request_id)).data
 
-    def _status(self) -> dict[str, Any]:
-        return done(self._tools.status(self.request_id))
+    def _state(self, needed: str) -> str:
+        state: str = self._status()["state"]
+        require(state == needed, f"the request is {state}, not {needed}")
+        return state
 
-    def _steps_of(self, run_id: str) -> Grid:
+    def _outputs(self, run_id: str) -> Grid:
         """What each step of the run put out, as the router recorded it."""
-        called = [
-            event["payload"]
-            for event in self._router.export_run(run_id)["events"]
-            if event["type"] in ("TOOL_CALL_SUCCEEDED", "TOOL_CALL_FAILED")
-        ]
+        events = self._router.export_run(run_id)["events"]
+        called = [event["payload"] for event in events if event["type"] == "TOOL_CALL_SUCCEEDED"]
         return columns("step|what it put out", [(each["step_id"], _said(each["output"])) for each in called])
 
-    def _require_untouched(self, events: int) -> None:
-        require(self._status()["event_count"] == events, "a refused execution left an event")
-        require(self._scratch.digests() == self._before, "a refused execution changed a file")
+    def _export(self) -> Json:
+        """Write the run's record, the package, its signature, and the public keys that the auditor knows."""
+        run, key = self._router.export_run(self._status()["run"]["run_id"]), keys.generate()
+        asked = {"decision_id": self._request_id, "embed_router_bundle": True, "router_bundle": run}
+        arguments = validated(ExportAuditPackageArguments, asked | {"render": False})
+        data = export_signed_package(self._store, arguments, key, producer=f"nexus-control {__version__}")
+        (self._folder / PACKAGE_KEY).parent.mkdir()
+        self._write("run-bundle.json", canonical_json(run))
+        self._write(PACKAGE, canonical_json(data["package"]))
+        self._write(ENVELOPE, data["envelope"])
+        self._write(PACKAGE_KEY, key.public.to_pem())
+        self._write(LOG_KEY, f"{data['package']['evidence']['log_key']}\n")
+        return data
+
+    def _verified(self, file: str, envelope: str) -> EvidenceReport:
+        trust = Trust(package_keys=[self._read(PACKAGE_KEY)], log_keys=[self._read(LOG_KEY)])
+        return verify_evidence(self._read(file), trust=trust, envelope=envelope, require="L3")
+
+    def _write(self, name: str, text: str) -> None:
+        (self._folder / name).write_text(text, encoding="utf-8")
+
+    def _read(self, name: str) -> str:
+        return (self._folder / name).read_text(encoding="utf-8")
 
 
-def _verdict(answer: ToolResult, word: str) -> Mark:
-    return Mark(word, "good") if answer.success else Mark("refused", "stopped")
-
-
-def _reasons(answer: ToolResult) -> Grid:
-    rows = [(Mark(each["code"], "stopped"), each["message"]) for each in answer.details["reasons"]]
-    return columns("reason|what it says", rows)
+def _expected(result: ToolResult, code: str | None = None) -> ToolResult:
+    """The result of a call that had to succeed, or to be refused with `code`."""
+    answer = "it was accepted" if result.success else f"it was refused: {result.error}"
+    require(result.error_code == code, f"it had to be refused as {code}, but {answer}" if code else answer)
+    return result
 
 
 def _listed(value: Any) -> str:
     return ", ".join(cast("list[str]", value)) if isinstance(value, list) else str(value)
 
 
-def _spelled(call: Any) -> str:
-    return f"{call['tool']}.{call['method']} {', '.join(map(str, call['args'].values()))}"
+def _called(call: Json) -> str:
+    return f"{call['tool']}.{call['method']} {', '.join(call['args'].values())}"
 
 
-def _said(output: dict[str, Any]) -> str:
-    if "would_run" in output:
-        return f"would run: {' '.join(output['would_run'])}"
-    return str(output.get("stdout", "")).strip()
+def _said(output: Json) -> str:
+    return (
+        f"would run: {' '.join(output['would_run'])}" if "would_run" in output else output["stdout"].strip()
+    )
+
+
+def _failed(report: EvidenceReport) -> list[str]:
+    return [check.name for check in report.checks if check.status == "fail"]

@@ -1,0 +1,83 @@
+"""What the methods of NexusControlTools share: a method checks its arguments at the door, and runs one use case.
+
+A method hands over its `locals()`, and the door's model takes those of its own fields: a parameter is written once,
+in the signature. A test holds each method's parameters against the fields of its model.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self, TypeAlias, TypeVar
+
+from nexus_control.errors import invalid_argument
+from nexus_control.execution.router import PlanChecker
+from nexus_control.storage.contract import BUSY_SECONDS
+from nexus_control.store import DecisionStore, TemplateStore
+from nexus_control.system.clock import SYSTEM_CLOCK, Clock
+from nexus_control.usecases.arguments import Arguments, validated
+from nexus_control.values.actors import Actor
+from nexus_control.values.results import ToolResult, result_of
+
+ActorLike: TypeAlias = Actor | Mapping[str, str]
+"""An `Actor`, or its plain mapping `{"type": "human", "id": "alice"}`."""
+
+ArgumentsT = TypeVar("ArgumentsT", bound=Arguments)
+T = TypeVar("T")
+
+
+class Tools:
+    """An open store, and how a method runs on it."""
+
+    def __init__(
+        self,
+        store: DecisionStore | str | os.PathLike[str] | None = None,
+        db_path: str | os.PathLike[str] = ":memory:",
+        *,
+        allowed_signers: str | os.PathLike[str] | None = None,
+        plan_checker: PlanChecker | None = None,
+        clock: Clock | None = None,
+        busy_timeout: float | None = None,
+    ) -> None:
+        self._opened_here = not isinstance(store, DecisionStore)
+        if isinstance(store, DecisionStore):
+            given = {"allowed_signers": allowed_signers, "clock": clock, "busy_timeout": busy_timeout}
+            for name, value in given.items():
+                if value is not None:
+                    raise invalid_argument(name, "is the store's: give it to DecisionStore")
+            self.store = store
+        else:
+            self.store = DecisionStore(
+                db_path if store is None else store,
+                clock=clock or SYSTEM_CLOCK,
+                allowed_signers=allowed_signers,
+                busy_timeout=BUSY_SECONDS if busy_timeout is None else busy_timeout,
+            )
+        self.template_store = TemplateStore(self.store)
+        self._plan_checker = plan_checker
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store, if it was opened here; one that was handed in stays open. Raises STORE_IN_USE."""
+        if self._opened_here:
+            self.store.close()
+
+    def _run(
+        self,
+        use_case: Callable[[DecisionStore, ArgumentsT], T],
+        model: type[ArgumentsT],
+        given: Mapping[str, object],
+    ) -> ToolResult[T]:
+        """Check what was given as the door's `model`, and run the use case."""
+        return result_of(lambda: use_case(self.store, checked(model, given)))
+
+
+def checked(model: type[ArgumentsT], given: Mapping[str, object]) -> ArgumentsT:
+    """Those of the values that are the model's, checked by it. Raises INVALID_ARGUMENT."""
+    return validated(model, {name: given[name] for name in model.model_fields if name in given})

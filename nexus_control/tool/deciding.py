@@ -1,0 +1,170 @@
+"""What people do to a request: make it, approve, revoke, deny, withdraw it, and sign what they say."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from nexus_control.errors import invalid_argument
+from nexus_control.evidence.statement import Verdict
+from nexus_control.tool.base import ActorLike, Tools, checked
+from nexus_control.usecases import deciding, requesting, signing
+from nexus_control.usecases.answers import ApprovalData, RequestData, StateData, StatementData
+from nexus_control.usecases.arguments import (
+    ApproveArguments,
+    DenyArguments,
+    RequestArguments,
+    RevokeArguments,
+    StatementArguments,
+    WithdrawArguments,
+)
+from nexus_control.values.payloads import Assurance, Mode
+from nexus_control.values.results import ToolResult, result_of
+
+_OVERRIDE = "override_"
+
+
+class DecidingTools(Tools):
+    def request(
+        self,
+        goal: str,
+        actor: ActorLike,
+        mode: Mode = "dry_run",
+        plan: str | Sequence[Mapping[str, object]] | None = None,
+        template_name: str | None = None,
+        min_approvals: int | None = None,
+        allowed_modes: Sequence[Mode] | None = None,
+        require_adapter_capabilities: Sequence[str] | None = None,
+        max_steps: int | None = None,
+        labels: Sequence[str] | None = None,
+        approvers: Sequence[str] | None = None,
+        allow_requester_approval: bool | None = None,
+        min_assurance: Assurance | None = None,
+        expires_at: str | datetime | None = None,
+        adapter_id: str | None = None,
+        *,
+        override_min_approvals: int | None = None,
+        override_allowed_modes: Sequence[Mode] | None = None,
+        override_require_adapter_capabilities: Sequence[str] | None = None,
+        override_max_steps: int | None = None,
+        override_labels: Sequence[str] | None = None,
+        override_approvers: Sequence[str] | None = None,
+        override_allow_requester_approval: bool | None = None,
+        override_min_assurance: Assurance | None = None,
+    ) -> ToolResult[RequestData]:
+        """Ask for an execution under a policy. It is checked whole, and never changes after.
+
+            tools.request("Rotate the keys", Actor("human", "alice"), mode="apply", min_approvals=2)
+
+        `plan` is text, or a list of steps; `mode` is what the decision is for. The policy is that of the template, or
+        its own fields: `override_<field>` is a synonym of a field, for use with a template. `expires_at` is an
+        instant with an offset. A request that names its `adapter_id` is bound to it.
+
+        Data: request_id, state, current_approvals, required_approvals, is_approved, min_approvals, basis; with a
+        template template_name, template_digest, overrides_applied.
+        Refused: TEMPLATE_NOT_FOUND, TEMPLATE_WEAKENED, PLAN_INVALID, ADAPTER_UNKNOWN.
+        """
+        given = locals()
+        return result_of(
+            lambda: requesting.request(
+                self.store, checked(RequestArguments, _with_overrides(given)), self._plan_checker
+            )
+        )
+
+    def approve(
+        self,
+        request_id: str,
+        actor: ActorLike,
+        comment: str | None = None,
+        expires_at: str | datetime | None = None,
+        statement: str | None = None,
+        signature: str | None = None,
+        basis: str | None = None,
+    ) -> ToolResult[ApprovalData]:
+        """Approve as one person. The caller vouches for who it is: the assurance is "declared".
+
+            tools.approve(request_id, Actor("human", "bob"), basis=shown["basis"])
+
+        With a `statement` (see `approval_statement`) and its SSH `signature` it is "signed". With the `basis` that
+        `status` or `inspect` showed, a request that has become another one since is refused.
+
+        Data: request_id, state, current_approvals, required_approvals, is_approved.
+        Refused: DECISION_NOT_FOUND, INVALID_STATE, ALREADY_APPROVED, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE,
+        ASSURANCE_TOO_LOW, BASIS_CHANGED, SIGNATURE_INVALID.
+        """
+        return self._run(deciding.approve, ApproveArguments, locals())
+
+    def revoke_approval(
+        self,
+        request_id: str,
+        actor: ActorLike,
+        reason: str | None = None,
+        statement: str | None = None,
+        signature: str | None = None,
+        basis: str | None = None,
+    ) -> ToolResult[ApprovalData]:
+        """Take one's own approval back, before it is dispatched.
+
+            tools.revoke_approval(request_id, Actor("human", "bob"), "The window was moved")
+
+        Data: request_id, state, current_approvals, required_approvals, is_approved.
+        Refused: DECISION_NOT_FOUND, INVALID_STATE, NO_ACTIVE_APPROVAL, BASIS_CHANGED, SIGNATURE_INVALID.
+        """
+        return self._run(deciding.revoke_approval, RevokeArguments, locals())
+
+    def deny(
+        self,
+        request_id: str,
+        actor: ActorLike,
+        reason: str,
+        statement: str | None = None,
+        signature: str | None = None,
+        basis: str | None = None,
+    ) -> ToolResult[StateData]:
+        """Refuse a request as one of its approvers; that ends it. `basis` and signature are as for `approve`.
+
+            tools.deny(request_id, Actor("human", "bob"), "Not before the audit")
+
+        Data: request_id, state.
+        Refused: DECISION_NOT_FOUND, INVALID_STATE, NOT_ELIGIBLE, BASIS_CHANGED, SIGNATURE_INVALID.
+        """
+        return self._run(deciding.deny, DenyArguments, locals())
+
+    def withdraw(
+        self, request_id: str, actor: ActorLike, reason: str, basis: str | None = None
+    ) -> ToolResult[StateData]:
+        """Take a request back, as its requester.
+
+            tools.withdraw(request_id, Actor("human", "alice"), "No longer needed")
+
+        Data: request_id, state.
+        Refused: DECISION_NOT_FOUND, INVALID_STATE, NOT_REQUESTER, BASIS_CHANGED.
+        """
+        return self._run(deciding.withdraw, WithdrawArguments, locals())
+
+    def approval_statement(
+        self,
+        request_id: str,
+        approver: str,
+        verdict: Verdict = "approve",
+        expires_at: str | datetime | None = None,
+    ) -> ToolResult[StatementData]:
+        """The exact text that an approver signs with `ssh-keygen -Y sign -n NAMESPACE`.
+
+            text = tools.approval_statement(request_id, "bob").data["statement"]
+
+        Data: request_id, approver, verdict, basis, statement, sha256 (bare hex), namespace.
+        Refused: DECISION_NOT_FOUND, LOG_INCONSISTENT, KEY_UNUSABLE.
+        """
+        return self._run(signing.approval_statement, StatementArguments, locals())
+
+
+def _with_overrides(given: Mapping[str, Any]) -> dict[str, Any]:
+    """`override_<field>` as `<field>`. Raises INVALID_ARGUMENT where both are given."""
+    merged = {name: value for name, value in given.items() if not name.startswith(_OVERRIDE)}
+    for name, value in given.items():
+        field = name.removeprefix(_OVERRIDE)
+        if field != name and value is not None:
+            if merged[field] is not None:
+                raise invalid_argument(name, f"and {field} are the same argument: give one of them")
+            merged[field] = value
+    return merged

@@ -1,0 +1,67 @@
+"""What runs an approved request, and what settles a run whose outcome nobody recorded."""
+
+from functools import partial
+from typing import Literal
+
+from nexus_control.execution.router import RouterProtocol
+from nexus_control.tool.base import ActorLike, Tools
+from nexus_control.usecases import executing, settling
+from nexus_control.usecases.answers import ExecuteData, ReconcileData, RecoverData
+from nexus_control.usecases.arguments import ExecuteArguments, ReconcileArguments, RecoverArguments
+from nexus_control.values.results import ToolResult
+
+
+class RunningTools(Tools):
+    def execute(
+        self,
+        request_id: str,
+        adapter_id: str,
+        actor: ActorLike,
+        router: RouterProtocol | None,
+        dry_run: bool | None = None,
+    ) -> ToolResult[ExecuteData]:
+        """Run an approved request through the router, once.
+
+            tools.execute(request_id, "subprocess:keys", Actor("system", "deployer"), router)
+
+        `dry_run` defaults to what was requested; True rehearses an apply request, and leaves it approved. A refusal
+        names every reason, and nothing was run. Of a run that failed `details["effect"]` says what is known of what
+        it did: none, done or unknown. Nothing is ever run again by itself.
+
+        Data: request_id, run_id, mode, steps_executed, request_digest (bare hex), response_digest (bare hex).
+        Refused: DECISION_NOT_FOUND, POLICY_NOT_SATISFIED, ADAPTER_UNKNOWN, PLAN_INVALID, ROUTER_NOT_CONFIGURED,
+        ROUTER_NOT_READY, STORE_ROLLED_BACK, SHUTTING_DOWN. Failed: ROUTER_ERROR, OUTCOME_UNKNOWN, OUTCOME_REFUSED.
+        """
+        return self._run(partial(executing.execute, router=router), ExecuteArguments, locals())
+
+    def recover(self, request_id: str | None = None, force: bool = False) -> ToolResult[RecoverData]:
+        """Turn executions whose process is gone into outcome unknown: all of this host's, or the named one.
+
+            tools.recover().data["recovered"]
+
+        `force` gives up a named execution whose owner cannot be seen from here.
+
+        Data: recovered (request ids), still_held (how many executions somebody still owns).
+        Refused: DECISION_NOT_FOUND, INVALID_STATE, CLAIM_HELD.
+        """
+        return self._run(settling.recover, RecoverArguments, locals())
+
+    def reconcile(
+        self,
+        request_id: str,
+        actor: ActorLike,
+        outcome: Literal["completed", "failed"],
+        evidence: str,
+        run_id: str | None = None,
+        response_digest: str | None = None,
+    ) -> ToolResult[ReconcileData]:
+        """Record what a person found out about an execution whose outcome was unknown.
+
+            tools.reconcile(request_id, Actor("human", "bob"), "completed", "The new key is in the vault")
+
+        `response_digest` is bare hex.
+
+        Data: request_id, state, outcome.
+        Refused: DECISION_NOT_FOUND, INVALID_STATE.
+        """
+        return self._run(settling.reconcile, ReconcileArguments, locals())

@@ -1,0 +1,367 @@
+"""What each method of the facade answers, as `ToolResult.data`: plain JSON values, one TypedDict a method.
+
+    result = tools.request("Rotate the keys", Actor("human", "alice"))
+    result.data["request_id"]          # a str, to a type checker too
+
+These types are the single source: the methods return them, the output schemas of the agents' tools are generated from
+them, and the command line reads them. A key that is not always there is NotRequired. Digests are `sha256:` and 64 hex
+digits, unless a comment says bare; instants are ISO-8601 in UTC.
+"""
+
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from nexus_control.blocking import BlockingReasonData
+from nexus_control.decision import StateName
+from nexus_control.events import EventData
+from nexus_control.evidence.statement import Verdict
+from nexus_control.template import Overrides
+from nexus_control.values.actors import ActorData
+from nexus_control.values.payloads import Assurance, Effect, Mode
+
+JsonObject: TypeAlias = dict[str, Any]
+
+Inactive: TypeAlias = Literal[
+    "revoked", "expired", "not_accepted", "imported", "not_trusted", "request_expired"
+]
+"""Why an approval does not count: `not_accepted` by the policy; `not_trusted` is a signature."""
+
+
+class PolicyData(TypedDict):
+    """A policy; a field beyond those of 1.0 is there only where it is not at its default."""
+
+    min_approvals: int
+    allowed_modes: list[Mode]
+    require_adapter_capabilities: list[str]
+    max_steps: int | None
+    labels: list[str]
+    approvers: NotRequired[list[str]]
+    allow_requester_approval: NotRequired[bool]
+    min_assurance: NotRequired[Assurance | None]
+
+
+class StateData(TypedDict):
+    """`deny` and `withdraw`."""
+
+    request_id: str
+    state: StateName
+
+
+class ApprovalData(StateData):
+    """`approve` and `revoke_approval`. Only approvals that count here and now are counted."""
+
+    current_approvals: int
+    required_approvals: int
+    is_approved: bool
+
+
+class RequestData(ApprovalData):
+    """`request`. `basis` commits to all that an approver is shown; the template's keys are there where one is used."""
+
+    min_approvals: int
+    basis: str
+    template_name: NotRequired[str]
+    template_digest: NotRequired[str]
+    overrides_applied: NotRequired[JsonObject]
+
+
+class StatementData(TypedDict):
+    """`approval_statement`: `statement` is the text to sign under `namespace`, `sha256` its digest, bare."""
+
+    request_id: str
+    approver: str
+    verdict: Verdict
+    basis: str
+    statement: str
+    sha256: str
+    namespace: str
+
+
+class ExecuteData(TypedDict):
+    """`execute`; both digests are bare."""
+
+    request_id: str
+    run_id: str
+    mode: Mode
+    steps_executed: int
+    request_digest: str
+    response_digest: str
+
+
+class RecoverData(TypedDict):
+    """`recover`: the ids whose outcome is unknown now, and how many executions somebody still owns."""
+
+    recovered: list[str]
+    still_held: int
+
+
+class ReconcileData(StateData):
+    """`reconcile`."""
+
+    outcome: Literal["completed", "failed"]
+
+
+class ApprovalLine(TypedDict):
+    actor: ActorData
+    granted_at: str
+    expires_at: str | None
+    comment: str | None
+    assurance: Assurance
+    revoked_at: str | None
+    revoke_reason: str | None
+    active: Annotated[bool, Field(description="Whether it counts here and now.")]
+    inactive_because: Inactive | None
+    imported: bool
+
+
+class ExecutionLine(TypedDict):
+    adapter_id: str
+    dry_run: bool
+    rehearsal: bool
+    outcome: Literal["running", "completed", "failed", "outcome_unknown"]
+    requested_at: str
+    started_at: str | None
+    completed_at: str | None
+    run_id: str | None
+    steps_executed: int | None
+    error_code: str | None
+    error_message: str | None
+    effect: Annotated[
+        Effect | None,
+        Field(
+            description="What is known of what it did. After a failure only none is safe to ask for again."
+        ),
+    ]
+
+
+class EndingLine(TypedDict):
+    """Who denied or withdrew it, when and why."""
+
+    actor: ActorData
+    ts: str
+    reason: str
+
+
+class ImportLine(TypedDict):
+    """Where an imported decision came from. `copied_from` is the original's id where the copy has its own."""
+
+    at: str
+    by: ActorData | None
+    bundle_digest: str
+    events: int
+    copied_from: str | None
+    forensic: bool
+    rolled_back: bool
+    final_rehearsal: bool
+
+
+class DecisionFields(TypedDict):
+    """A decision's own fields, judged at the instant `as_of`."""
+
+    decision_id: str
+    goal: str | None
+    plan: str | None
+    requested_mode: Mode | None
+    labels: list[str]
+    requester: ActorData | None
+    created_at: str
+    policy: PolicyData | None
+    expires_at: str | None
+    adapter_id: str | None
+    adapter_digest: str | None
+    as_of: str
+    template_name: NotRequired[str]
+    template_digest: NotRequired[str]
+    ending: NotRequired[EndingLine]
+    imported: NotRequired[ImportLine]
+
+
+class LinkedRun(TypedDict):
+    run_id: str | None
+    status: str
+
+
+class StatusData(DecisionFields):
+    """`status`; `events` are there on request, `late_outcome` where one came after `recover`."""
+
+    request_id: str
+    state: StateName
+    active_approvals: int
+    total_approvals: int
+    required_approvals: int
+    is_approved: bool
+    basis: str | None
+    blocking_reasons: list[BlockingReasonData]
+    executions: list[ExecutionLine]
+    run: LinkedRun | None
+    event_count: int
+    late_outcome: NotRequired[JsonObject]
+    events: NotRequired[list[EventData]]
+
+
+class InspectedDecision(DecisionFields):
+    status: str
+    event_count: int
+
+
+class LifecycleEntryData(TypedDict):
+    ts: str
+    category: str
+    label: str
+    summary: str
+    actor: str
+    event_type: str
+    seq: int
+
+
+class LifecycleProgressData(TypedDict):
+    approvals_current: int
+    approvals_required: int
+    ready_to_execute: bool
+    has_executed: bool
+    execution_outcome: str | None
+
+
+class LifecycleData(TypedDict):
+    state: StateName
+    is_blocked: bool
+    blocking_reasons: list[BlockingReasonData]
+    progress: LifecycleProgressData
+    timeline_total: int
+    timeline_truncated: bool
+
+
+class ApprovalsData(TypedDict):
+    required: int
+    current: int
+    is_approved: bool
+    approvals: list[ApprovalLine]
+
+
+class UsedTemplate(TypedDict):
+    """The template of the policy. An import can bring its own under the name of another one here."""
+
+    is_of_this_store: bool
+    name: str
+    digest: str
+    snapshot: JsonObject
+    overrides_applied: JsonObject
+
+
+class InspectData(TypedDict):
+    """`inspect`; the last three keys are there on request."""
+
+    ok: bool
+    decision: InspectedDecision
+    lifecycle: LifecycleData
+    approval: ApprovalsData
+    policy: PolicyData | None
+    template: UsedTemplate | None
+    will_run: Annotated[JsonObject | None, Field(description="What the steps of an open decision would run.")]
+    execution: list[ExecutionLine]
+    timeline: list[LifecycleEntryData]
+    basis: str | None
+    head: str
+    events: NotRequired[list[EventData]]
+    compiled_router_request: NotRequired[JsonObject | None]
+    rendered: NotRequired[str]
+
+
+class RequestLine(TypedDict):
+    """One row of a list. Lists verify no signature: approvals given here count, imported ones do not."""
+
+    request_id: str
+    created_at: str
+    state: StateName
+    goal: str
+    expires_at: str | None
+    is_approved: bool
+    executable: bool
+    imported: bool
+    requester: ActorData | None
+    labels: list[str]
+    current_approvals: int
+    required_approvals: int
+
+
+class RequestsData(TypedDict):
+    """`list_requests`; `cursor` is what to pass as `after` for the next page, None on the last."""
+
+    requests: list[RequestLine]
+    count: int
+    offset: int
+    limit: int
+    cursor: str | None
+
+
+class TemplateLine(PolicyData):
+    template_name: str
+    description: str
+    overrides: Overrides
+    created_at: str
+    created_by: ActorData
+    digest: str
+
+
+class TemplateCreateData(TypedDict):
+    """`template_create`."""
+
+    template_name: str
+    description: str
+    digest: str
+    created_at: str
+
+
+class TemplateData(TypedDict):
+    """`template_get`; `events` are there on request."""
+
+    template: TemplateLine
+    digest: str
+    snapshot: JsonObject
+    events: NotRequired[list[EventData]]
+
+
+class TemplatesData(TypedDict):
+    """`template_list`."""
+
+    templates: list[TemplateLine]
+    count: int
+    offset: int
+    limit: int
+
+
+class BundleData(TypedDict):
+    """`export_bundle`; `rendered` is there on request."""
+
+    bundle: JsonObject
+    digest: str
+    canonical_json: str
+    rendered: NotRequired[str]
+
+
+class PackageData(TypedDict):
+    """`export_audit_package`; `rendered` is there on request."""
+
+    package: JsonObject
+    digest: str
+    rendered: NotRequired[str]
+
+
+class SignedPackageData(TypedDict):
+    """A package, the exact bytes that were signed, and the DSSE envelope in which they are."""
+
+    package: JsonObject
+    digest: str
+    canonical_json: str
+    envelope: str
+    signed_by: str
+
+
+class RecordData(TypedDict):
+    """`export_audit_record`; `record_digest` is bare."""
+
+    audit_record: JsonObject
+    record_digest: str
+    canonical_json: str
