@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nexus_control.errors import ErrorCode, NexusControlError
     from nexus_control.events import Actor, EventType, StoredEvent
     from nexus_control.evidence.trust import Trust
-    from nexus_control.evidence.verify import EvidenceReport, verify_evidence
+    from nexus_control.evidence.verify import EvidenceReport, verify_bundle, verify_evidence
     from nexus_control.execution.adapter import Adapters
     from nexus_control.execution.config import load_adapters
     from nexus_control.execution.local_router import LocalRouter
@@ -91,6 +91,7 @@ __all__ = [
     "validate_bundle_schema",
     "validate_execution_request",
     "verify_audit_package",
+    "verify_bundle",
     "verify_evidence",
 ]
 
@@ -100,7 +101,7 @@ _NAMES = {
     "bundle": ("DecisionBundle", "compute_bundle_digest", "validate_bundle_schema"),
     "decision": ("Decision", "DecisionState"),
     "evidence.trust": ("Trust",),
-    "evidence.verify": ("EvidenceReport", "verify_evidence"),
+    "evidence.verify": ("EvidenceReport", "verify_bundle", "verify_evidence"),
     "errors": ("ErrorCode", "NexusControlError"),
     "events": ("Actor", "EventType", "StoredEvent"),
     "execution.adapter": ("Adapters",),

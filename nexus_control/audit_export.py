@@ -2,7 +2,7 @@
 
 The package names the run by the digest of its bundle where the execution recorded one, else by that of the router's
 response; a run bundle that is given must be that very run. Beside what the frozen digests cover, the package carries
-the proof that its events are in the store's log, or says that they came there by import (`evidence.section`).
+the proof that its events are in the store's log, or says that they came there by import (`evidence.log_section`).
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ from nexus_control.evidence.log_section import Imported, LogSection
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.export import bundle_of
 from nexus_control.integrity import is_prefixed, prefixed
+from nexus_control.log import checkpoints
 from nexus_control.log.projection import Projection
 from nexus_control.render.artifacts import render_audit_package
 from nexus_control.store import DecisionStore
@@ -101,7 +102,7 @@ def package_of(
                 {"recorded": recorded, "given": given},
             )
         router = (
-            # only what whoever verifies can read back
+            # only what a verifier can read back
             PackageRouter.embedded(parse_json_object(canonical_json(run_bundle)))
             if embed and run_bundle is not None
             else PackageRouter.reference(run_id=run_id, digest=given or recorded)
@@ -122,8 +123,6 @@ def _evidence(store: DecisionStore, decision: Projection) -> dict[str, object]:
             bundle_digest=record.bundle_digest,
             events=decision.imported_count,
         ).to_dict()
-    from nexus_control.log import checkpoints  # cryptography is loaded at the first package
-
     last = decision.facts.event_count - 1
     proof = checkpoints.prove(store, decision.decision_id, decision.generation, last)
     keys = [str(record.verifier) for record in checkpoints.keys_of(store)]

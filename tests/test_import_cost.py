@@ -7,16 +7,27 @@ from tests.support.places import REPOSITORY
 PROBE = """
 import json, sys
 before = set(sys.modules)
-import nexus_control
+{statement}
 print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+EVIDENCE = """
+import importlib, pathlib
+from nexus_control import Trust, verify_bundle, verify_evidence
+for path in sorted(pathlib.Path("nexus_control/evidence").rglob("*.py")):
+    importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
 """
 MOST_MODULES = 60
 HEAVY = {"click", "cryptography", "mcp", "psycopg", "pydantic", "pydantic_core", "rich", "starlette", "typer"}
 
 
-def imported_by_a_fresh_interpreter() -> list[str]:
+def imported_by_a_fresh_interpreter(statement: str = "import nexus_control") -> list[str]:
     ran = subprocess.run(
-        [sys.executable, "-c", PROBE], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", PROBE.format(statement=statement)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return json.loads(ran.stdout)
 
@@ -30,3 +41,10 @@ def test_importing_the_package_imports_no_optional_or_heavy_library() -> None:
 def test_importing_the_package_loads_few_modules() -> None:
     # How long that takes is measured by `python -m tests.bench.start_cost`.
     assert len(imported_by_a_fresh_interpreter()) <= MOST_MODULES
+
+
+def test_verifying_loads_cryptography_and_neither_pydantic_nor_a_store() -> None:
+    modules = imported_by_a_fresh_interpreter(EVIDENCE)
+    assert "nexus_control.evidence.formats.timestamp" in modules
+    assert {module.partition(".")[0] for module in modules} & HEAVY == {"cryptography"}
+    assert {"sqlite3", "nexus_control.store", "nexus_control.usecases"}.isdisjoint(modules)

@@ -6,7 +6,7 @@ exits with 3 when a check fails, or when the required level is not reached; L0 t
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import typer
 
@@ -24,14 +24,18 @@ from nexus_control.cli.frame import (
 )
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.errors import invalid_argument
+from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.evidence.formats.base64_text import from_base64
+from nexus_control.evidence.formats.certificates import read_pem
+from nexus_control.evidence.formats.keys import public_from_pem
+from nexus_control.evidence.formats.note import COSIGNATURE, ED25519, parse_verifier
+from nexus_control.evidence.reading import read_evidence
 from nexus_control.evidence.trust import Attached, Trust
+from nexus_control.evidence.verify import LEVELS, Level
 from nexus_control.system.whole_files import is_regular
 
-if TYPE_CHECKING:
-    from nexus_control.evidence.verify import Level
-
-_DEFAULT_LEVEL: "Level" = "L1"
+_DEFAULT_LEVEL: Level = "L1"
+_OF_EVERY_REPORT = {"--require", "--allowed-signers", "--log-key"}
 _SELF_SIGNED = "self-signed; an operator can rewrite history until a checkpoint leaves this machine"
 _MEANING = {
     "L0": "it is what its digests say. Who wrote it, and whether it was allowed, they do not say",
@@ -121,7 +125,8 @@ def verify(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="An audit package, a bundle, or a run's bundle; - is standard input."
+            metavar="FILE",
+            help="An audit package, a bundle (which reaches L1 at most), or a run's bundle; - is standard input.",
         ),
     ],
     require: Require = None,
@@ -172,7 +177,7 @@ def verify(
 
 
 def _given(context: typer.Context) -> list[str]:
-    """The options of this call that are for packages."""
+    """The options of this call that say what is trusted, required or attached."""
     others = {"file", "as_json", "witness_quorum"}
     return [
         f"--{name.replace('_', '-')}"
@@ -184,11 +189,11 @@ def _given(context: typer.Context) -> list[str]:
 def _verified(
     content: bytes, trust: Trust, attached: Attached, require: str | None, given: list[str]
 ) -> Data:
-    from nexus_control.evidence.reading import read_evidence
-
     evidence = read_evidence(content, trust=trust, require=_level(require), attached=attached)
     report = evidence.report
-    if report is None and given:
+    if evidence.kind == "bundle":
+        given = [option for option in given if option not in _OF_EVERY_REPORT]
+    if evidence.kind != "package" and given:
         raise invalid_argument(given[0], f"is for audit packages: FILE is a {evidence.kind}")
     return {
         "ok": evidence.ok,
@@ -202,9 +207,7 @@ def _verified(
     }
 
 
-def _level(given: str | None) -> "Level":
-    from nexus_control.evidence.verify import LEVELS
-
+def _level(given: str | None) -> Level:
     if given is None:
         return _DEFAULT_LEVEL
     for level in LEVELS:
@@ -214,8 +217,6 @@ def _level(given: str | None) -> "Level":
 
 
 def _signers(file: Path | None, *, waits: bool) -> bytes | None:
-    from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
-
     if file is None:
         return None
     content = read_bytes("--allowed-signers", file, waits=waits)
@@ -225,14 +226,10 @@ def _signers(file: Path | None, *, waits: bool) -> bytes | None:
 
 
 def _package_keys(files: list[Path] | None) -> list[str]:
-    from nexus_control.evidence.formats.keys import public_from_pem
-
     return _checked("--package-key", files, public_from_pem)
 
 
 def _certificates(option: str, files: list[Path] | None) -> list[str]:
-    from nexus_control.evidence.formats.certificates import read_pem
-
     return _checked(option, files, lambda text: read_pem("it", [text]))
 
 
@@ -248,8 +245,6 @@ def _checked(option: str, files: list[Path] | None, read: Callable[[str], object
 
 
 def _verifiers(option: str, keys: list[str] | None) -> list[str]:
-    from nexus_control.evidence.formats.note import COSIGNATURE, ED25519, parse_verifier
-
     kind, other = (ED25519, "a witness") if option == "--log-key" else (COSIGNATURE, "a log")
     for key in keys or ():
         with blaming(option, key):
@@ -296,7 +291,7 @@ def _show(screen: Screen, data: Data) -> None:
         )
     else:
         screen.prose(f"The {data['kind']} {data['digest']} holds together.", Mark("Verified.", "good"))
-    if data["kind"] == "package":
+    if data["required"] is not None:
         _show_level(screen, data)
     elif not failed:
         screen.prose("Who wrote it, its digests do not say.")
@@ -312,7 +307,7 @@ def _missing(data: Data) -> str:
 def _show_level(screen: Screen, data: Data) -> None:
     level: str | None = data["level"]
     if level is None:
-        screen.prose("No level is reached: the package is not what its digests say.")
+        screen.prose(f"No level is reached: the {data['kind']} is not what its digests say.")
         return
     status = {each["name"]: each["status"] for each in data["checks"]}
     is_self_signed = level == "L2" and status["checkpoint_signature"] == "info"

@@ -66,44 +66,25 @@ def import_leaf_data(
     *, decision_id: str, generation: int, ts: str, actor: Actor, digest: str, prev: str
 ) -> bytes:
     """The bytes that an import record's chain hash covers."""
-    return canonical_json(
-        {
-            "_type": "nexus-control/import/v1",
-            "actor": actor.to_dict(),
-            "decision_id": decision_id,
-            "digest": prefixed(digest),
-            "generation": generation,
-            "prev": prefixed(prev),
-            "ts": ts,
-        }
-    ).encode()
+    return _leaf_data("import", actor, digest, prev, decision_id=decision_id, generation=generation, ts=ts)
 
 
 def key_leaf_data(*, log: str, seq: int, ts: str, actor: Actor, digest: str, prev: str) -> bytes:
     """The bytes that the hash of a record of a new key covers; `log` is the log's origin."""
-    return canonical_json(
-        {
-            "_type": "nexus-control/key/v1",
-            "actor": actor.to_dict(),
-            "digest": prefixed(digest),
-            "log": log,
-            "prev": prefixed(prev),
-            "seq": seq,
-            "ts": ts,
-        }
-    ).encode()
+    return _leaf_data("key", actor, digest, prev, log=log, seq=seq, ts=ts)
 
 
 def rollback_leaf_data(*, stream: str, seq: int, ts: str, actor: Actor, digest: str, prev: str) -> bytes:
     """The bytes that the hash of a record of an accepted rollback covers."""
-    return canonical_json(
-        {
-            "_type": "nexus-control/rollback/v1",
-            "actor": actor.to_dict(),
-            "digest": prefixed(digest),
-            "prev": prefixed(prev),
-            "seq": seq,
-            "stream": stream,
-            "ts": ts,
-        }
-    ).encode()
+    return _leaf_data("rollback", actor, digest, prev, stream=stream, seq=seq, ts=ts)
+
+
+def _leaf_data(kind: str, actor: Actor, digest: str, prev: str, **fields: str | int) -> bytes:
+    record = {
+        "_type": f"nexus-control/{kind}/v1",
+        "actor": actor.to_dict(),
+        "digest": prefixed(digest),
+        "prev": prefixed(prev),
+        **fields,
+    }
+    return canonical_json(record).encode()

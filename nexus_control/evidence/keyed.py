@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from nexus_control.audit_package import AuditPackage
 from nexus_control.errors import NexusControlError, invalid_argument
-from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.evidence.formats.base64_text import from_base64
 from nexus_control.evidence.formats.merkle import require_consistent
 from nexus_control.evidence.formats.note import (
@@ -38,12 +38,7 @@ from nexus_control.evidence.formats.tlog_proof import LogProof, parse_log_proof
 from nexus_control.evidence.log_section import Imported, LogSection, read_section
 from nexus_control.evidence.report import Check, compared, failed, noted, passed, skipped
 from nexus_control.evidence.semantics import Case
-from nexus_control.evidence.signatures import (
-    approval_signatures,
-    chain_of,
-    package_signature,
-    signers_known,
-)
+from nexus_control.evidence.signatures import approval_checks, chain_of, package_signature
 from nexus_control.evidence.trust import Attached, Trust
 from nexus_control.integrity import prefixed
 
@@ -68,7 +63,9 @@ class Logged:
         return {signature.verifier for signature in self.proof.signed_by(among).signatures}
 
 
-def keyed_checks(case: Case, content: bytes | None, trust: Trust, attached: Attached) -> Iterator[Check]:
+def keyed_checks(
+    case: Case, package: AuditPackage, content: bytes | None, trust: Trust, attached: Attached
+) -> Iterator[Check]:
     """Every check above, in that order. `content` are the package's bytes, where it came as such.
 
     Raises INVALID_ARGUMENT for a trust that cannot be read.
@@ -79,7 +76,7 @@ def keyed_checks(case: Case, content: bytes | None, trust: Trust, attached: Atta
         _verifiers("log_keys", trust.log_keys, ED25519),
         _verifiers("witnesses", trust.witnesses, COSIGNATURE),
     )
-    evidence = _evidence(case)
+    evidence = _evidence(package)
     imported = evidence.events if isinstance(evidence, Imported) else 0
     chain = chain_of(case.history.decision, imported)
     text = attached.log_proof or (evidence.log_proof if isinstance(evidence, LogSection) else None)
@@ -91,17 +88,9 @@ def keyed_checks(case: Case, content: bytes | None, trust: Trust, attached: Atta
     if isinstance(logged, Logged):
         origins.add(logged.checkpoint.origin)
     chains = [chain, chain_of(case.history.decision)] if imported else [chain]
-    allowed = None if trust.allowed_signers is None else parse_allowed_signers(trust.allowed_signers)
-    yield signers_known(allowed)
-    yield approval_signatures(case, chains, allowed, origins)
-    yield package_signature(
-        case,
-        content,
-        chain[-1],
-        trust.package_keys,
-        attached.envelope,
-        logged.proof if isinstance(logged, Logged) else None,
-    )
+    yield from approval_checks(case, chains, trust, origins)
+    proof = logged.proof if isinstance(logged, Logged) else None
+    yield package_signature(package, content, chain[-1], trust.package_keys, attached.envelope, proof)
     yield inclusion
     if not isinstance(logged, Logged):
         for name in ("checkpoint_signature", "consistency", "witness_quorum", "timestamp"):
@@ -111,6 +100,17 @@ def keyed_checks(case: Case, content: bytes | None, trust: Trust, attached: Atta
     yield _judged("consistency", lambda: _consistency(logged, trust))
     yield _judged("witness_quorum", lambda: _witnesses(logged, trust.witness_quorum))
     yield _judged("timestamp", lambda: _timestamp(logged, trust, attached.timestamp))
+
+
+def keyed_bundle_checks(case: Case, trust: Trust) -> Iterator[Check]:
+    """The two checks of the approvals of a bundle. A verdict must have been given for a log that is trusted by key.
+
+    Raises INVALID_ARGUMENT for a trust that cannot be read.
+    """
+    # A bundle does not say how many events its store took by import. All that the basis rests on are the first two.
+    chains = [chain_of(case.history.decision, imported) for imported in range(3)]
+    logs = {verifier.name for verifier in _verifiers("log_keys", trust.log_keys, ED25519)}
+    yield from approval_checks(case, chains, trust, logs)
 
 
 def _origin(evidence: LogSection | Imported | str | None) -> Check:
@@ -207,12 +207,12 @@ def _timestamp(logged: Logged, trust: Trust, token: bytes | None) -> Check:
     return passed(name, f"{stamped.time.isoformat()} by {stamped.authority}")
 
 
-def _evidence(case: Case) -> LogSection | Imported | str | None:
+def _evidence(package: AuditPackage) -> LogSection | Imported | str | None:
     """What the package says of its log, or of an import, or what is wrong with that."""
-    if case.package.evidence is None:
+    if package.evidence is None:
         return None
     try:
-        return read_section(case.package.evidence)
+        return read_section(package.evidence)
     except NexusControlError as fault:
         return fault.message
 

@@ -9,29 +9,28 @@ A file holds the artifact itself, or the answer with which a tool exported it: {
 verified as the file's bytes: only those can have been signed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from nexus_control.audit_package import AuditPackage, router_bundle_digest
 from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, parse_json
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.bundle_checks import bundle_checks
+from nexus_control.evidence.received import receive_parsed
 from nexus_control.evidence.report import Check, compared, failed
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.evidence.trust import NOBODY, NOTHING, Attached, Trust
-from nexus_control.evidence.verify import EvidenceReport, Level, verify_evidence
+from nexus_control.evidence.verify import EvidenceReport, Level, bundle_report, package_report
 from nexus_control.integrity import prefixed
 
-Whole = TypeVar("Whole", AuditPackage, DecisionBundle)
 Kind: TypeAlias = Literal["package", "bundle", "run bundle"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """An artifact that was read, and its checks. `whole` is None where it could not be read as what it says it is;
-    `report` is a package's.
+    `report` is that of a package or a bundle: a run bundle has one check, and no level.
     """
 
     kind: Kind
@@ -43,7 +42,7 @@ class Reading:
 
     @property
     def ok(self) -> bool:
-        """Nothing failed, and a package reached what was required of it."""
+        """Nothing failed, and what was required was reached."""
         is_reached = self.report is None or self.report.ok
         return is_reached and all(check.status != "fail" for check in self.checks)
 
@@ -51,66 +50,57 @@ class Reading:
 def read_evidence(
     content: bytes, *, trust: Trust = NOBODY, require: Level = "L1", attached: Attached = NOTHING
 ) -> Reading:
-    """What the file holds. The options are for packages, as `verify_evidence` takes them.
+    """What the file holds. `trust` and `require` are for packages and bundles, `attached` for packages alone.
 
     Raises JSON_INVALID for what is not strict JSON, INVALID_ARGUMENT for another document.
     """
     whole = parse_json(content, max_depth=MAX_ARTIFACT_DEPTH)
-    document, beside = _unwrapped(whole)
-
-    def verify(data: Mapping[str, object]) -> EvidenceReport:
-        return verify_evidence(
-            content if document is whole else data,
-            trust=trust,
-            require=require,
-            envelope=attached.envelope,
-            log_proof=attached.log_proof,
-            timestamp=attached.timestamp,
+    data, beside = _unwrapped(whole)
+    size, verbatim = len(content), content if data is whole else None
+    if "package_version" in data:
+        package = receive_parsed(data, AuditPackage, size=size, content=verbatim)
+        read = _reading("package", data, package.document, package_report(package, trust, require, attached))
+    elif "bundle_version" not in data:
+        raise NexusControlError(
+            ErrorCode.INVALID_ARGUMENT,
+            "FILE is neither an audit package nor a decision bundle nor a run bundle",
         )
-
-    read = _read(document, verify)
+    elif "run" in data:
+        read = _run_bundle(data)
+    else:
+        bundle = receive_parsed(data, DecisionBundle, size=size, content=verbatim)
+        read = _reading("bundle", data, bundle.document, bundle_report(bundle, trust, require))
     if not isinstance(beside, str):
         return read
     said = compared("digest_beside", beside, read.digest, "the digest beside the artifact is another one")
     return replace(read, checks=(*read.checks, said))
 
 
-def _unwrapped(document: object) -> tuple[object, object]:
-    """The artifact, and the digest that stands beside it in the answer of a tool."""
-    answer = cast("dict[str, object]", document) if isinstance(document, dict) else {}
+def _unwrapped(document: object) -> tuple[dict[str, Any], object]:
+    """The artifact, and the digest that stands beside it in the answer of a tool; an empty object for anything else."""
+    answer = _object(document)
     if not answer.keys() & {"package_version", "bundle_version"}:
         for name in ("package", "bundle", "artifact"):
             if name in answer:
-                return answer[name], answer.get("digest")
+                return _object(answer[name]), answer.get("digest")
     return answer, None
 
 
-def _read(document: object, verify: Callable[[Mapping[str, object]], EvidenceReport]) -> Reading:
-    data = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
-    if "package_version" in data:
-        return _package(data, verify(data))
-    if "bundle_version" in data:
-        return _run_bundle(data) if "run" in data else _bundle(data)
-    raise NexusControlError(
-        ErrorCode.INVALID_ARGUMENT, "FILE is neither an audit package nor a decision bundle nor a run bundle"
-    )
+def _object(value: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _package(data: dict[str, Any], report: EvidenceReport) -> Reading:
-    parsed = _parsed(AuditPackage.from_dict, data)
-    whole = None if isinstance(parsed, NexusControlError) else parsed
-    digest = None if whole is None else whole.integrity.binding_digest
-    return Reading(kind="package", data=data, whole=whole, digest=digest, checks=report.checks, report=report)
-
-
-def _bundle(data: dict[str, Any]) -> Reading:
-    whole = _parsed(DecisionBundle.from_dict, data)
-    if isinstance(whole, NexusControlError):
-        return Reading(
-            kind="bundle", data=data, whole=None, digest=None, checks=(failed("schema", whole.message),)
-        )
-    digest = whole.integrity.canonical_digest
-    return Reading(kind="bundle", data=data, whole=whole, digest=digest, checks=tuple(bundle_checks(whole)))
+def _reading(
+    kind: Kind, data: dict[str, Any], whole: AuditPackage | DecisionBundle | None, report: EvidenceReport
+) -> Reading:
+    match whole:
+        case AuditPackage():
+            digest = whole.integrity.binding_digest
+        case DecisionBundle():
+            digest = whole.integrity.canonical_digest
+        case None:
+            digest = None
+    return Reading(kind=kind, data=data, whole=whole, digest=digest, checks=report.checks, report=report)
 
 
 def _run_bundle(data: dict[str, Any]) -> Reading:
@@ -123,10 +113,3 @@ def _run_bundle(data: dict[str, Any]) -> Reading:
         detail = "the run bundle was changed after it was sealed"
         check = compared("run_bundle_digest", digest, recomputed, detail)
     return Reading(kind="run bundle", data=data, whole=None, digest=digest, checks=(check,))
-
-
-def _parsed(read: Callable[[object], Whole], data: object) -> Whole | NexusControlError:
-    try:
-        return read(data)
-    except NexusControlError as fault:
-        return fault

@@ -1,14 +1,16 @@
-"""What is verified: a package as it was received, read strictly and within limits, whoever sent it.
+"""What is verified: a document as it was received, read once, strictly and within limits.
 
-A package object or a mapping goes through its JSON text, so that it obeys the rules of text. Everything else rests on
-what is read here, so a package that cannot be read fails these checks and leaves the others nothing to look at.
+A document object or a mapping goes through its JSON text, so that it obeys the rules of text. Everything else rests on
+what is read here, so a document that cannot be read fails these checks and leaves the others nothing to look at.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, Generic, TypeVar
 
+from nexus_control.artifact import Part
 from nexus_control.audit_package import AuditPackage
+from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import (
     MAX_ARTIFACT_DEPTH,
     MAX_TEXT_BYTES,
@@ -19,26 +21,28 @@ from nexus_control.canonical_json import (
 from nexus_control.errors import NexusControlError
 from nexus_control.evidence.report import Check, failed, noted, passed, skipped
 
+Document = TypeVar("Document", AuditPackage, DecisionBundle)
+
 NAMES: Final = ("limits", "strict_parse", "schema", "canonical_domain")
-# A mapping or a package that was built by hand may hold anything, at any depth.
+UNREAD: Final = "it cannot be read"
+# A mapping or a document that was built by hand may hold anything, at any depth.
 _UNREADABLE: Final = (NexusControlError, ValueError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
-    """A package as far as it can be read: its JSON object, and the package that it spells.
+class Received(Generic[Document]):
+    """The package or bundle that could be read, and how that went.
 
     `content` are its bytes where it came as bytes or text: only those can have been signed.
     """
 
-    data: Mapping[str, Any] | None
     content: bytes | None
-    package: AuditPackage | None
+    document: Document | None
     checks: tuple[Check, ...]
 
 
-def receive(given: AuditPackage | Mapping[str, object] | str | bytes) -> Received:
-    """Read a package. Never raises."""
+def receive(given: Document | Mapping[str, object] | str | bytes, kind: type[Document]) -> Received[Document]:
+    """Read a package or a bundle. Never raises."""
     try:
         content = _content(given)
     except _UNREADABLE as fault:
@@ -47,43 +51,56 @@ def receive(given: AuditPackage | Mapping[str, object] | str | bytes) -> Receive
         return _unread(
             failed("limits", "too large", expected=f"at most {MAX_TEXT_BYTES}", actual=len(content))
         )
-    limits = passed("limits", f"{len(content)} bytes")
     try:
         data = parse_json(content, max_depth=MAX_ARTIFACT_DEPTH)
     except NexusControlError as fault:
-        return _unread(limits, failed("strict_parse", fault.message))
-    try:
-        package, schema = AuditPackage.from_dict(data), passed("schema")
-    except _UNREADABLE as fault:
-        package, schema = None, failed("schema", _escaped(fault))
-    domain = skipped("canonical_domain", "the package cannot be read") if package is None else _domain(data)
-    checks = (limits, passed("strict_parse"), schema, domain)
-    whole = cast("dict[str, Any]", data) if isinstance(data, dict) else None
+        return _unread(_limits(len(content)), failed("strict_parse", fault.message))
     verbatim = content if isinstance(given, str | bytes) else None
-    return Received(data=whole, content=verbatim, package=package, checks=checks)
+    return receive_parsed(data, kind, size=len(content), content=verbatim)
 
 
-def _content(given: AuditPackage | Mapping[str, object] | str | bytes) -> bytes:
+def receive_parsed(
+    data: object, kind: type[Document], *, size: int, content: bytes | None
+) -> Received[Document]:
+    """As `receive`, for what was parsed out of a text of `size` bytes: `content`, when it holds nothing else."""
+    document: Document | None = None
+    try:
+        document, schema = kind.from_dict(data), passed("schema")
+    except _UNREADABLE as fault:
+        schema = failed("schema", _escaped(fault))
+    domain = skipped("canonical_domain", UNREAD) if document is None else _domain(data)
+    return Received(
+        content=content,
+        document=document,
+        checks=(_limits(size), passed("strict_parse"), schema, domain),
+    )
+
+
+def _content(given: Part | Mapping[str, object] | str | bytes) -> bytes:
     if isinstance(given, bytes):
         return given
-    whole = given.to_dict() if isinstance(given, AuditPackage) else given
+    whole = given.to_dict() if isinstance(given, Part) else given
     return (whole if isinstance(whole, str) else canonical_json(dict(whole))).encode()
 
 
-def _unread(*checks: Check) -> Received:
-    rest = (skipped(name, "the package cannot be read") for name in NAMES[len(checks) :])
-    return Received(data=None, content=None, package=None, checks=(*checks, *rest))
+def _limits(size: int) -> Check:
+    return passed("limits", f"{size} bytes")
+
+
+def _unread(*checks: Check) -> Received[Any]:
+    rest = (skipped(name, UNREAD) for name in NAMES[len(checks) :])
+    return Received(content=None, document=None, checks=(*checks, *rest))
 
 
 def _domain(data: object) -> Check:
     """Values that two languages read differently prove nothing wrong in an old artifact, but are said."""
     try:
-        require_domain(data, "package")
+        require_domain(data, "document")
     except NexusControlError as fault:
         return noted("canonical_domain", f"another language may hash it differently: {fault.message}")
     return passed("canonical_domain")
 
 
 def _escaped(fault: Exception) -> str:
-    """The problem may quote the package: escaped, so that no terminal or encoder trips over it."""
+    """The problem may quote the document: escaped, so that no terminal or encoder trips over it."""
     return str(fault).encode("unicode_escape").decode("ascii")

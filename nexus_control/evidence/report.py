@@ -7,7 +7,7 @@ info     nothing to fail, but worth knowing
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias
 
 from nexus_control.canonical_json import canonical_json
@@ -28,13 +28,7 @@ class Check:
     detail: str = ""
 
     def to_dict(self) -> dict[str, str | None]:
-        return {
-            "name": self.name,
-            "status": self.status,
-            "expected": self.expected,
-            "actual": self.actual,
-            "detail": self.detail,
-        }
+        return asdict(self)
 
 
 def passed(name: str, detail: str = "") -> Check:

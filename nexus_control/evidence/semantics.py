@@ -1,4 +1,4 @@
-"""Was what ran what had been approved? Checks over a package whose events could be replayed.
+"""Was what ran what had been approved? Checks over a bundle whose events could be replayed, and the run, if any.
 
     policy_satisfied      at each EXECUTION_REQUESTED enough approvals of eligible people counted, neither expired nor
                           revoked then; the request had not run out; the plan was not longer than allowed
@@ -13,7 +13,9 @@
                           an embedded run bundle of a known shape has the digest that it declares
     separation_of_duties  the requester did not approve where the policy forbids it; where it allows it, that is said
 
-Expiry and revocation are judged at the `ts` of EXECUTION_REQUESTED, never now.
+Expiry and revocation are judged at the `ts` of EXECUTION_REQUESTED, never now. `router_result` and
+`router_digest_recomputed` are about the run that a package binds to the bundle. A package is of an executed decision;
+a bundle alone may be of any, and where nothing was executed, `info` says so.
 """
 
 import json
@@ -21,9 +23,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from nexus_control.audit_package import AuditPackage, router_bundle_digest
+from nexus_control.audit_package import PackageRouter, router_bundle_digest
 from nexus_control.blocking import Attempt, BlockingReason, attempt_reasons
-from nexus_control.bundle import compute_link_digest
+from nexus_control.bundle import DecisionBundle, compute_link_digest
 from nexus_control.errors import NexusControlError
 from nexus_control.events import EventType
 from nexus_control.evidence.bundle_checks import History
@@ -35,25 +37,14 @@ from nexus_control.values.actors import new_id_problem
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.lookalikes import letters_of_other_scripts, skeleton
 
-NAMES = (
-    "policy_satisfied",
-    "approvals_distinct",
-    "mode_consistent",
-    "single_execution",
-    "request_digest",
-    "link_digest",
-    "router_result",
-    "router_digest_recomputed",
-    "separation_of_duties",
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A package, and the replay of its events."""
+    """A bundle, the replay of its events, and the run that a package binds to it."""
 
-    package: AuditPackage
+    bundle: DecisionBundle
     history: History
+    router: PackageRouter | None = None
 
     @property
     def facts(self) -> Facts:
@@ -69,16 +60,22 @@ class Case:
 
 
 def semantic_checks(case: Case) -> Iterator[Check]:
-    """Every check above, in that order."""
+    """Every check above."""
     yield _policy_satisfied(case)
     yield _approvals_distinct(case)
     yield _mode_consistent(case)
     yield _single_execution(case)
     yield _request_digest(case)
     yield _link_digest(case)
-    yield _router_result(case)
-    yield _router_digest_recomputed(case)
     yield _separation_of_duties(case)
+    if case.router is not None:
+        yield _router_result(case, case.router)
+        yield _router_digest_recomputed(case.router)
+
+
+def _nothing_executed(case: Case, name: str) -> Check:
+    said = "nothing was executed"
+    return noted(name, said) if case.router is None else failed(name, said)
 
 
 def _reasons(case: Case, execution: Execution) -> tuple[BlockingReason, ...]:
@@ -95,12 +92,12 @@ def _reasons(case: Case, execution: Execution) -> tuple[BlockingReason, ...]:
 
 def _policy_satisfied(case: Case) -> Check:
     name, executions = "policy_satisfied", case.facts.progress.executions
-    if case.facts.linked_execution is None:
-        return failed(name, "nothing was executed")
     for execution in executions:
         found = [each.message for each in _reasons(case, execution) if each.code != "MODE_NOT_ALLOWED"]
         if found:
             return failed(name, f"event {execution.seq} dispatched what could not be: {'; '.join(found)}")
+    if case.facts.linked_execution is None:
+        return _nothing_executed(case, name)
     limit = case.facts.policy.max_steps if case.facts.policy else None
     longest = max(_steps(case), default=0)
     if limit is not None and longest > limit:
@@ -173,6 +170,8 @@ def _single_execution(case: Case) -> Check:
 def _request_digest(case: Case) -> Check:
     name, created, policy = "request_digest", case.facts.created, case.facts.policy
     for execution in case.facts.progress.executions:
+        if case.router is None and execution.started_at is None and execution.outcome != "completed":
+            continue  # it ended before the router was asked
         if execution.request_digest is None or created is None or policy is None:
             return failed(name, f"no event says what the router was asked by event {execution.seq}")
         asked = policy.compile_to_router_request(
@@ -187,29 +186,26 @@ def _request_digest(case: Case) -> Check:
 
 
 def _link_digest(case: Case) -> Check:
-    name, link = "link_digest", case.package.control_bundle.router_link
+    name, link = "link_digest", case.bundle.router_link
+    if case.router is None and link.control_router_link_digest is None:
+        return noted(name, "no run with a result is linked")
     request, result, run_id = link.router_request_digest, link.router_result_digest, link.run_id
     if request is None or result is None or run_id is None:
         return failed(name, "the link names no run, request or result")
-    decision_id = case.package.control_bundle.decision.decision_id
+    decision_id = case.bundle.decision.decision_id
     recomputed = compute_link_digest(decision_id, run_id, bare(request), bare(result))
     return compared(
         name, recomputed, link.control_router_link_digest, "the link's digest is not that of the link"
     )
 
 
-def _router_result(case: Case) -> Check:
+def _router_result(case: Case, router: PackageRouter) -> Check:
     name, execution = "router_result", case.facts.linked_execution
     if execution is None or execution.response_digest is None:
         return failed(name, "the events record no result")
     recorded = execution.router_bundle_digest or prefixed(execution.response_digest)
-    if recorded != case.package.router.digest:
-        return failed(
-            name,
-            "this is not the run that was recorded",
-            expected=recorded,
-            actual=case.package.router.digest,
-        )
+    if recorded != router.digest:
+        return failed(name, "this is not the run that was recorded", expected=recorded, actual=router.digest)
     created, run = case.facts.created, _run_of(case)
     expected = {"run_id": execution.run_id, "goal": created.goal if created else None}
     for field, value in expected.items():
@@ -218,8 +214,8 @@ def _router_result(case: Case) -> Check:
     return passed(name)
 
 
-def _router_digest_recomputed(case: Case) -> Check:
-    name, bundle = "router_digest_recomputed", case.package.router.bundle
+def _router_digest_recomputed(router: PackageRouter) -> Check:
+    name, bundle = "router_digest_recomputed", router.bundle
     if bundle is None:
         return passed(name, "the run is referred to by its digest")
     match bundle:
@@ -237,7 +233,7 @@ def _router_digest_recomputed(case: Case) -> Check:
 def _separation_of_duties(case: Case) -> Check:
     name, created, execution = "separation_of_duties", case.facts.created, case.facts.linked_execution
     if created is None or execution is None or case.facts.policy is None:
-        return failed(name, "nothing was executed")
+        return _nothing_executed(case, name)
     at = parse_instant(execution.requested_at)
     approved = {each.actor.key for each in case.before(execution).progress.approvals if each.is_current(at)}
     if created.requester.key in approved:
@@ -251,6 +247,6 @@ def _separation_of_duties(case: Case) -> Check:
 
 def _run_of(case: Case) -> Mapping[str, Any]:
     """What an embedded run bundle of a known shape says of its run."""
-    bundle = case.package.router.bundle or {}
-    run = bundle.get("run")
+    bundle = case.router.bundle if case.router is not None else None
+    run = (bundle or {}).get("run")
     return cast("dict[str, Any]", run) if isinstance(run, dict) else {}

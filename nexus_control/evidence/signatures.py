@@ -1,12 +1,13 @@
-"""The checks of what people and owners signed: verdicts by their approvers, the package by whoever vouches for it."""
+"""The checks of what people and owners signed: verdicts by their approvers, the package by its signer."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
+from nexus_control.audit_package import AuditPackage
 from nexus_control.decision import Decision
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, StoredEvent
 from nexus_control.evidence.chain import GENESIS, event_leaf_data, leaf_hash
-from nexus_control.evidence.formats.allowed_signers import AllowedSigners
+from nexus_control.evidence.formats.allowed_signers import AllowedSigners, parse_allowed_signers
 from nexus_control.evidence.formats.dsse import parse_envelope
 from nexus_control.evidence.formats.keys import PublicKey, public_from_pem
 from nexus_control.evidence.formats.ssh_keys import SshKey
@@ -16,6 +17,7 @@ from nexus_control.evidence.report import Check, failed, noted, passed, same_fie
 from nexus_control.evidence.semantics import Case
 from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
 from nexus_control.evidence.statement import Verdict, require_says
+from nexus_control.evidence.trust import Trust
 from nexus_control.integrity import prefixed, sha256_hex
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import (
@@ -50,7 +52,19 @@ def chain_of(decision: Decision, imported: int = 0) -> list[str]:
     return chain
 
 
-def signers_known(allowed: AllowedSigners | None) -> Check:
+def approval_checks(
+    case: Case, chains: Sequence[Sequence[str]], trust: Trust, logs: Collection[str]
+) -> Iterator[Check]:
+    """`chains` are those of the stores in which a verdict can have been given; `logs` the origins of their logs.
+
+    Raises INVALID_ARGUMENT for a file of signers that cannot be read.
+    """
+    allowed = None if trust.allowed_signers is None else parse_allowed_signers(trust.allowed_signers)
+    yield _allowed_signers(allowed)
+    yield _approval_signatures(case, chains, allowed, logs)
+
+
+def _allowed_signers(allowed: AllowedSigners | None) -> Check:
     """How much of the verifier's file of signers is used: a line that is skipped lets nobody sign."""
     name = "allowed_signers"
     if allowed is None:
@@ -61,10 +75,9 @@ def signers_known(allowed: AllowedSigners | None) -> Check:
     return noted(name, f"{used}, {len(allowed.skipped)} are skipped: {allowed.skipped_in_words}")
 
 
-def approval_signatures(
+def _approval_signatures(
     case: Case, chains: Sequence[Sequence[str]], allowed: AllowedSigners | None, logs: Collection[str]
 ) -> Check:
-    """`chains` are those of the stores in which a verdict can have been given; `logs` the origins of their logs."""
     name = "approval_signatures"
     signed, nonces = dict[int, SignedVerdict](), set[str]()
     numbers = [event.seq for event in case.history.decision.events]  # as they say, which may be anything
@@ -105,7 +118,7 @@ def approval_signatures(
 
 
 def package_signature(
-    case: Case,
+    package: AuditPackage,
     content: bytes | None,
     head: str,
     keys: Sequence[str],
@@ -132,14 +145,13 @@ def package_signature(
         return failed(
             name, "a signed package is verified as the bytes that were signed, and came as something else"
         )
-    said, package = statement.predicate, case.package
+    said, bundle = statement.predicate, package.control_bundle
     expected: dict[str, object] = {
         "package.json": sha256_hex(content),
         "binding": package.integrity.binding_digest,
-        "decision_id": case.history.decision.decision_id,
+        "decision_id": bundle.decision.decision_id,
         "chain_head": prefixed(head),
-        "events": len(case.history.decision.events),
-        **({} if said.log is None or proof is None else {"log": (proof.origin, proof.index)}),
+        "events": len(bundle.events),
     }
     found: dict[str, object] = {
         "package.json": statement.package_sha256,
@@ -147,8 +159,9 @@ def package_signature(
         "decision_id": said.decision_id,
         "chain_head": said.chain_head,
         "events": said.events,
-        **({} if said.log is None or proof is None else {"log": (said.log.origin, said.log.index)}),
     }
+    if said.log is not None and proof is not None:
+        expected["log"], found["log"] = (proof.origin, proof.index), (said.log.origin, said.log.index)
     check = same_fields(name, expected, found, "what was signed is not this package")
     return check if check.status == "fail" else passed(name, f"signed by {_named(signers)}")
 

@@ -5,6 +5,7 @@ Who may sign is the verifier's to say, by an OpenSSH `allowed_signers` file: nev
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.formats.allowed_signers import AllowedSigners
@@ -21,7 +22,7 @@ _HASH = "sha512"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedVerdict:
-    """A statement that a key signed. Whether that key may, `require_allowed` says."""
+    """A statement that a key signed, made by `open_verdict` alone. Whether that key may, `require_allowed` says."""
 
     statement: ApprovalStatement
     signature: SshSignature
@@ -47,11 +48,11 @@ class SignedVerdict:
                 f"The signature is not trusted: {allowed.refusal(approver, key, NAMESPACE, at)}",
                 {"approver": approver, "key": key.fingerprint},
             )
-        self.signature.require_over(
-            self.signed.statement.encode(), NAMESPACE, verified_user=signer.verify_required
-        )
+        if signer.verify_required:
+            self.signature.require_verified_user()
 
 
+@lru_cache(maxsize=128)  # a function of these bytes alone: neither trust nor time is in it
 def open_verdict(signed: SignedStatement) -> SignedVerdict:
     """The statement, once its signature verified under the key that it names. Raises SIGNATURE_INVALID."""
     statement = parse_statement(signed.statement)

@@ -21,14 +21,8 @@ NAMES = ("template_digest", "policy_within_template")
 def template_checks(facts: Facts) -> Iterator[Check]:
     """Both checks, in that order."""
     attached, policy = facts.attached, facts.policy
-    if attached is None or policy is None:
-        yield from (skipped(name, "no policy is attached") for name in NAMES)
-        return
-    if (
-        attached.template_name is None
-        and attached.template_snapshot is None
-        and attached.template_digest is None
-    ):
+    named = attached and (attached.template_name, attached.template_snapshot, attached.template_digest)
+    if attached is None or policy is None or named == (None, None, None):
         yield from (passed(name, "no template was used") for name in NAMES)
         return
     yield _digest(attached)

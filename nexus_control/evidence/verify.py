@@ -1,4 +1,4 @@
-"""`verify_evidence`: every check of a package, in one order, all made, none masking another.
+"""`verify_evidence` and `verify_bundle`: every check of a package or a bundle, in one order, none masking another.
 
     L0  it is what its digests say            limits strict_parse schema canonical_domain, the frozen six
     L1  what ran is what had been approved    event_digests event_sequence header_equals_replay state_machine
@@ -13,10 +13,14 @@
     L5  others saw the log                    witness_quorum or timestamp
 
 A level is reached when none of its checks fails and each that it rests on passes; `skipped` earns nothing. L0 to L2
-do not say who wrote the package: whoever can edit it can seal it again, and the log is signed by its own operator.
+do not say who wrote the package: anybody who can edit it can seal it again, and its own operator signs the log.
+
+A bundle binds no run and carries no log: `canonical_digest` stands for the frozen six, the checks of the router are
+left out, and all of L2, L3 and L5 are skipped.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -24,17 +28,22 @@ from nexus_control.artifact import Provenance
 from nexus_control.audit_package import EXPORT_METHOD as PACKAGE_METHOD
 from nexus_control.audit_package import AuditPackage, verify_audit_package
 from nexus_control.bundle import EXPORT_METHOD as BUNDLE_METHOD
-from nexus_control.errors import invalid_argument
-from nexus_control.evidence import keyed, semantics, template_checks
+from nexus_control.bundle import DecisionBundle
+from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.bundle_checks import (
     History,
+    canonical_digest,
     event_digests,
     event_sequence,
     history_checks,
     history_of,
 )
-from nexus_control.evidence.received import receive
+from nexus_control.evidence.keyed import keyed_bundle_checks, keyed_checks
+from nexus_control.evidence.received import NAMES as READING
+from nexus_control.evidence.received import UNREAD, Received, receive
 from nexus_control.evidence.report import Check, passed, same_fields, skipped
+from nexus_control.evidence.semantics import Case, semantic_checks
+from nexus_control.evidence.template_checks import template_checks
 from nexus_control.evidence.trust import NOBODY, NOTHING, Attached, Trust
 
 Level: TypeAlias = Literal["L0", "L1", "L2", "L3", "L4", "L5"]
@@ -60,8 +69,11 @@ _OF_THE_PACKAGE: Final = (
     "provenance",
     "separation_of_duties",
 )
-_MAY_BE_SKIPPED: Final = {"router_digest_recomputed", "template_digest"}
+_OF_THE_RUN: Final = {"router_result", "router_digest_recomputed"}
+_MAY_BE_SKIPPED: Final = frozenset({"router_digest_recomputed", "template_digest"})
 """What an honest package of another router, or of 1.0, cannot show."""
+_MAY_BE_LEFT_OUT: Final = frozenset({"template_equals_events", "link_equals_events"})
+"""What an export of a bundle may leave out: the events say it too."""
 _SIX: Final = (
     "binding_digest",
     "control_bundle_digest",
@@ -71,7 +83,7 @@ _SIX: Final = (
     "router_digest",
 )
 CHECKS: Final[dict[str, Level]] = {
-    **dict.fromkeys(("limits", "strict_parse", "schema", "canonical_domain", *_SIX), "L0"),
+    **dict.fromkeys((*READING, *_SIX), "L0"),
     **dict.fromkeys(_OF_THE_PACKAGE, "L1"),
     "origin": "L2",
     "chain": "L2",
@@ -84,7 +96,13 @@ CHECKS: Final[dict[str, Level]] = {
     "witness_quorum": "L5",
     "timestamp": "L5",
 }
-"""Every check by its name, in its order, and the level that rests on it."""
+"""Every check of a package by its name, in its order, and the level that rests on it."""
+BUNDLE_CHECKS: Final[dict[str, Level]] = {
+    **dict.fromkeys((*READING, "canonical_digest"), "L0"),
+    **{name: level for name, level in CHECKS.items() if level != "L0" and name not in _OF_THE_RUN},
+}
+"""Every check of a bundle, in the same way."""
+_LEVEL_OF: Final = CHECKS | BUNDLE_CHECKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +119,12 @@ class EvidenceReport:
 
     required: Level
     checks: tuple[Check, ...]
+    optional: AbstractSet[str] = _MAY_BE_SKIPPED
+    """The checks that may be skipped: their level is reached without them."""
 
     @property
     def reached(self) -> tuple[Level, ...]:
-        return tuple(level for level in LEVELS if _is_reached(level, self._of(level)))
+        return tuple(level for level in LEVELS if self._is_reached(level))
 
     @property
     def level(self) -> Level | None:
@@ -125,7 +145,7 @@ class EvidenceReport:
     def missing(self) -> tuple[Check, ...]:
         """The checks that keep the required level from being reached; of those of L5 one is enough."""
         needed: list[Level] = [level for level in self._up_to_required if level not in self.reached]
-        return tuple(check for level in needed for check in self._of(level) if not _holds(check))
+        return tuple(check for level in needed for check in self._of(level) if not self._holds(check))
 
     def __bool__(self) -> bool:
         return self.ok
@@ -149,7 +169,17 @@ class EvidenceReport:
         return LEVELS[: LEVELS.index(self.required) + 1]
 
     def _of(self, level: Level) -> list[Check]:
-        return [check for check in self.checks if CHECKS[check.name] == level]
+        return [check for check in self.checks if _LEVEL_OF[check.name] == level]
+
+    def _is_reached(self, level: Level) -> bool:
+        checks = self._of(level)
+        if level == "L5":  # either of its checks is enough
+            statuses = {check.status for check in checks}
+            return "pass" in statuses and "fail" not in statuses
+        return all(map(self._holds, checks))
+
+    def _holds(self, check: Check) -> bool:
+        return check.status in ("pass", "info") or (check.status == "skipped" and check.name in self.optional)
 
 
 def verify_evidence(
@@ -171,38 +201,104 @@ def verify_evidence(
     given is taken before the one that the package carries. A bad package never raises. Raises INVALID_ARGUMENT for an
     unknown level, or a trust that cannot be read.
     """
-    if require not in LEVELS:
+    attached = Attached(envelope=envelope, log_proof=log_proof, timestamp=timestamp)
+    return package_report(receive(package, AuditPackage), trust or NOBODY, require, attached)
+
+
+def verify_bundle(
+    bundle: DecisionBundle | Mapping[str, object] | str | bytes,
+    *,
+    trust: Trust | None = None,
+    require: Level = "L1",
+) -> EvidenceReport:
+    """Every check of the bundle, which is an object, a mapping or JSON text.
+
+        report = verify_bundle(Path("bundle.json").read_bytes())
+        if not report:
+            print([check.name for check in report.checks if check.status == "fail"])
+
+    The checks of L0 and L1 are those of a package, apart from those about its run. A bundle carries neither a log's
+    proof nor a signature of its own, so L2, L3 and L5 are never reached, `level` is at most "L1", and requiring more is
+    never ok. `reached` names L4 beside L1 when the approvals that counted at dispatch were signed by keys of
+    `trust.allowed_signers`, for logs of `trust.log_keys`; of `trust` nothing else is used.
+
+    Nothing executed is no fault: L1 then says that the history is coherent. Never raises for a bad bundle. Raises
+    INVALID_ARGUMENT for an unknown level, or a trust that cannot be read.
+    """
+    return bundle_report(receive(bundle, DecisionBundle), trust or NOBODY, require)
+
+
+def package_report(
+    received: Received[AuditPackage], trust: Trust, require: Level, attached: Attached
+) -> EvidenceReport:
+    """As `verify_evidence`, of a package that was received."""
+    _require_level(require)
+    package = received.document
+    if package is None:
+        return EvidenceReport(required=require, checks=_in_order(CHECKS, received.checks, UNREAD))
+    names = [name for name in CHECKS if name != "router_digest" or package.router.mode != "reference"]
+    made = package_checks(package, received.content, trust, attached)
+    return EvidenceReport(required=require, checks=_in_order(names, (*received.checks, *made)))
+
+
+def bundle_report(received: Received[DecisionBundle], trust: Trust, require: Level) -> EvidenceReport:
+    """As `verify_bundle`, of a bundle that was received."""
+    _require_level(require)
+    if received.document is None:
+        return EvidenceReport(required=require, checks=_in_order(BUNDLE_CHECKS, received.checks, UNREAD))
+    made = bundle_checks(received.document, trust)
+    checks = _in_order(BUNDLE_CHECKS, (*received.checks, *made))
+    return EvidenceReport(required=require, checks=checks, optional=_MAY_BE_SKIPPED | _MAY_BE_LEFT_OUT)
+
+
+def _require_level(level: Level) -> None:
+    if level not in LEVELS:
         raise invalid_argument("require", f"must be one of {', '.join(LEVELS)}")
-    received = receive(package)
-    found = {check.name: check for check in received.checks}
-    if received.package is not None:
-        attached = Attached(envelope=envelope, log_proof=log_proof, timestamp=timestamp)
-        checks = package_checks(received.package, received.content, trust or NOBODY, attached)
-        found |= {check.name: check for check in checks}
-    unread = "the package cannot be read" if received.package is None else "the events cannot be replayed"
-    has_run = received.package is not None and received.package.router.mode == "reference"
-    names = [name for name in CHECKS if not (name == "router_digest" and has_run)]
-    return EvidenceReport(
-        required=require, checks=tuple(found.get(name) or skipped(name, unread) for name in names)
-    )
+
+
+def _in_order(
+    names: Iterable[str], made: Iterable[Check], why: str = "the events cannot be replayed"
+) -> tuple[Check, ...]:
+    """The checks by these names; `why` is what kept those that are not `made` from being made."""
+    found = {check.name: check for check in made}
+    return tuple(found.get(name) or skipped(name, why) for name in names)
 
 
 def package_checks(
     package: AuditPackage, content: bytes | None = None, trust: Trust = NOBODY, attached: Attached = NOTHING
 ) -> Iterator[Check]:
     """Every check of a package that could be read, in no order."""
-    bundle = package.control_bundle
+    history = history_of(package.control_bundle)
     yield from _six(package)
+    yield from _shared_checks(package.control_bundle, history, package)
+    if isinstance(history, History):
+        case = Case(bundle=package.control_bundle, history=history, router=package.router)
+        yield from keyed_checks(case, package, content, trust, attached)
+
+
+def bundle_checks(bundle: DecisionBundle, trust: Trust = NOBODY) -> Iterator[Check]:
+    """Every check of a bundle that could be read, in no order."""
+    history = history_of(bundle)
+    yield canonical_digest(bundle)
+    yield from _shared_checks(bundle, history)
+    if isinstance(history, History):
+        yield from keyed_bundle_checks(Case(bundle=bundle, history=history), trust)
+    for name, level in CHECKS.items():
+        if level in ("L2", "L3", "L5"):
+            yield skipped(name, "a bundle carries neither a proof of a log nor a signature")
+
+
+def _shared_checks(
+    bundle: DecisionBundle, history: History | NexusControlError, package: AuditPackage | None = None
+) -> Iterator[Check]:
     yield event_digests(bundle)
     yield event_sequence(bundle)
-    yield _provenance(package)
-    history = history_of(bundle)
+    yield _provenance(bundle, package)
     yield from history_checks(bundle, history)
     if isinstance(history, History):
-        case = semantics.Case(package=package, history=history)
-        yield from semantics.semantic_checks(case)
-        yield from keyed.keyed_checks(case, content, trust, attached)
-        yield from template_checks.template_checks(history.decision.facts)
+        router = None if package is None else package.router
+        yield from semantic_checks(Case(bundle=bundle, history=history, router=router))
+        yield from template_checks(history.decision.facts)
 
 
 def _six(package: AuditPackage) -> Iterator[Check]:
@@ -216,13 +312,13 @@ def _six(package: AuditPackage) -> Iterator[Check]:
         )
 
 
-def _provenance(package: AuditPackage) -> Check:
-    """Both records say how the export came to be; neither is covered by a digest, so each is made again."""
-    bundle = package.control_bundle
-    for method, kind, digest, given in (
-        (BUNDLE_METHOD, "bundle", bundle.integrity.canonical_digest, bundle.provenance),
-        (PACKAGE_METHOD, "audit_package", package.integrity.binding_digest, package.provenance),
-    ):
+def _provenance(bundle: DecisionBundle, package: AuditPackage | None) -> Check:
+    """The records say how the exports came to be; neither is covered by a digest, so each is made again."""
+    records = [(BUNDLE_METHOD, "bundle", bundle.integrity.canonical_digest, bundle.provenance)]
+    if package is not None:
+        digest = package.integrity.binding_digest
+        records.append((PACKAGE_METHOD, "audit_package", digest, package.provenance))
+    for method, kind, digest, given in records:
         made = Provenance.of_export(
             method_id=method, decision_id=bundle.decision.decision_id, kind=kind, digest=digest
         )
@@ -232,15 +328,3 @@ def _provenance(package: AuditPackage) -> Check:
         if check.status == "fail":
             return check
     return passed("provenance")
-
-
-def _is_reached(level: Level, checks: list[Check]) -> bool:
-    if level == "L5":  # either of its checks is enough
-        return any(check.status == "pass" for check in checks) and all(
-            check.status != "fail" for check in checks
-        )
-    return all(map(_holds, checks))
-
-
-def _holds(check: Check) -> bool:
-    return check.status in ("pass", "info") or (check.status == "skipped" and check.name in _MAY_BE_SKIPPED)

@@ -33,7 +33,7 @@ def state_package(
             chain_head=prefixed(chain_of(history.decision, imported)[-1]),
             events=len(history.decision.events),
             log=_log_place(section),
-            assurance=_assurance(Case(package=package, history=history)),
+            assurance=_assurance(Case(bundle=package.control_bundle, history=history)),
             issued_at=issued_at,
             producer=producer,
         ),

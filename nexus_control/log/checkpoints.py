@@ -1,7 +1,7 @@
 """A store's log as others see it: its name and keys, its signed checkpoints, and proofs that lead to them.
 
-The log's leaves are the chain hashes of the store's entries, by position. A checkpoint (`evidence.note`) states how
-many there are and their root; a proof (`evidence.tlog_proof`) leads from one leaf to a checkpoint.
+The log's leaves are the chain hashes of the store's entries, by position. A checkpoint (`formats.note`) states how
+many there are and their root; a proof (`formats.tlog_proof`) leads from one leaf to a checkpoint.
 
 The first use makes an Ed25519 key beside the store, and names the log; both are an entry of the log. Each later key is
 another entry, with a note of the key before it:
@@ -142,7 +142,7 @@ def require_continued(
 ) -> Consistency:
     """That the log continues the checkpoint that this note signs: one that was saved elsewhere, some time ago.
 
-    The tree is computed anew from the entries. `trusted` is the key under which the note must be signed; None takes
+    The tree is computed again from the entries. `trusted` is the key under which the note must be signed; None takes
     the keys that the log itself names. The proof is to the first `size` entries, or to all. Raises LOG_INCONSISTENT,
     SIGNATURE_INVALID, INTEGRITY_MISMATCH; INVALID_ARGUMENT for a size that the log has not, or had not reached then.
     """
@@ -223,8 +223,8 @@ def rotate(ledger: Ledger) -> KeyRecord:
 def give_key(ledger: Ledger) -> KeyRecord:
     """Give the log a key where it has none, or has lost it. Raises KEY_UNUSABLE while its key is there.
 
-    No note of a lost key vouches for this one: whoever trusted that must decide anew. A key that lies there, and that
-    the log does not name, is taken.
+    No note of a lost key vouches for the new one: verifiers who trusted the lost key must decide again. A key that
+    lies there, and that the log does not name, is taken.
     """
     sidecar = ledger.sidecar
     with continuing(ledger) as session:

@@ -15,6 +15,7 @@ from nexus_control.toolset.table import TOOLS
 from nexus_control.toolset.tool import PREFIX, Approvals, NameStyle, Tool, ToolContext
 from nexus_control.usecases.arguments import RecoverArguments
 from nexus_control.usecases.settling import recover
+from nexus_control.usecases.signing import allowed_signers_of
 from nexus_control.values.actors import Actor
 
 
@@ -22,9 +23,9 @@ from nexus_control.values.actors import Actor
 class Settings:
     """How a server was started.
 
-    `approver` is whom the client's forms ask; no answer for `silence_seconds` is none. `artifacts` defaults to
-    `<database>.artifacts`, beside the database. At most one of `config` (a nexus-control.toml, for LocalRouter) and
-    `router` (`package.module:factory`). `allowed_signers` says whose signed approvals count.
+    `approver` is whom the client's forms ask; a form without an answer for `silence_seconds` is given up. `artifacts`
+    defaults to `<database>.artifacts`, beside the database. At most one of `config` (a nexus-control.toml, for
+    LocalRouter) and `router` (`package.module:factory`). `allowed_signers` says whose signed approvals count.
     """
 
     database: str
@@ -55,7 +56,7 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
         DecisionStore(settings.database, allowed_signers=settings.allowed_signers) as store,
     ):
         if settings.allowed_signers is not None:
-            _require_readable_signers(store)
+            allowed_signers_of(store)  # now rather than at the first execution
         if not settings.read_only:
             recover(store, RecoverArguments())
         yield ToolContext(
@@ -69,13 +70,6 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
             config=settings.config,
             name_style=settings.name_style,
         )
-
-
-def _require_readable_signers(store: DecisionStore) -> None:
-    """Now rather than at the first execution."""
-    from nexus_control.usecases.signing import allowed_signers_of
-
-    allowed_signers_of(store)
 
 
 def offered(settings: Settings) -> tuple[Tool, ...]:

@@ -2,8 +2,6 @@
 
 What came by import is evidence and never counts, signed or not: nothing proves that an exported history was not cut
 before a denial or a revocation.
-
-A decision without a signed approval is judged without loading anything that verifies signatures.
 """
 
 from datetime import datetime
@@ -11,6 +9,7 @@ from datetime import datetime
 from nexus_control.log.projection import Projection
 from nexus_control.log.session import ReadSession
 from nexus_control.store import DecisionStore
+from nexus_control.usecases import signing
 
 
 def authority_of(
@@ -25,7 +24,5 @@ def authority_of(
     signed = {approval.seq for approval in current if approval.assurance == "signed"}
     if not signed:
         return decision.authority
-    from nexus_control.usecases import signing  # cryptography is loaded at the first signature
-
     given = {approval.seq for approval in current}
     return frozenset(given - signed | signing.verified(store, session, decision, signed, at))

@@ -58,7 +58,9 @@ def approve(
     with store.writing() as session:
         decision = _shown(session, arguments)
         now = session.instant_of_verdict(decision)
-        authority = authority_of(store, session, decision, now)
+        # Only the refusal of a second approval names authority.
+        is_first = decision.facts.approval_of(arguments.actor) is None
+        authority = None if is_first else authority_of(store, session, decision, now)
         require_may_approve(decision.facts, arguments.actor, known, now, authority)
         expires_at = format_instant(arguments.expires_at) if arguments.expires_at else None
         if opened := _require_signed(store, session, decision, arguments, "approve", now):

@@ -3,6 +3,8 @@
 from nexus_control.audit_export import package_of, render_audit_package
 from nexus_control.audit_package import AuditPackage
 from nexus_control.canonical_json import canonical_json
+from nexus_control.evidence import package_statement, vouching
+from nexus_control.evidence.formats import dsse
 from nexus_control.evidence.formats.keys import PrivateKey
 from nexus_control.export import bundle_of, render_export
 from nexus_control.import_ import ImportData, import_checked
@@ -68,9 +70,6 @@ def export_signed_package(
     store: DecisionStore, arguments: ExportAuditPackageArguments, key: PrivateKey, *, producer: str
 ) -> SignedPackageData:
     """The package as the bytes that are signed, `canonical_json`, and the DSSE envelope in which `key` signs them."""
-    from nexus_control.evidence import package_statement, vouching
-    from nexus_control.evidence.formats import dsse
-
     package = _package(store, arguments)
     content = canonical_json(package.to_dict())
     statement = vouching.state_package(

@@ -1,7 +1,7 @@
 """Signed verdicts: what an approver signs, and whose signatures count here.
 
-Who may sign is the owner's to say, in the store's `allowed_signers` file. It is read anew each time, and at dispatch
-again: a key that was taken out of it, or has run out, counts no more. A verdict counts in the store for whose log it
+Who may sign is the owner's to say, in the store's `allowed_signers` file. It is read each time, and again at
+dispatch: a key that was taken out of it, or has run out, counts no more. A verdict counts in the store for whose log it
 was given, and it counts once: no import and no rollback brings one back that was used.
 """
 
@@ -226,7 +226,7 @@ def _of_every_generation(session: ReadSession, decision: Projection) -> Iterator
 
 
 def _signed_verdicts(events: Iterable[StoredEvent]) -> Iterator[tuple[StoredEvent, SignedVerdict]]:
-    """The signed verdicts among them; what an import brought along, and does not verify, is none."""
+    """The signed verdicts among them; one that an import brought and that does not verify is left out."""
     for event in events:
         content = event.content
         if not isinstance(content, ApprovalGrantedPayload | ApprovalDeniedPayload | ApprovalRevokedPayload):

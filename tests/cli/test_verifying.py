@@ -15,6 +15,7 @@ from tests.artifacts.samples import VECTORS
 from tests.cli.office import field
 from tests.cli.running import Commands, nexus_control
 from tests.cli.test_artifacts import executed
+from tests.evidence.forgeries import no_approvals
 from tests.evidence.openssl import authority_in, issued_in, needs_openssl, stamped
 from tests.evidence.signed_packages import ALLOWED_SIGNERS, PACKAGE_KEY, WITNESS, signed_package
 
@@ -277,17 +278,51 @@ BUNDLES = {
 
 
 @pytest.mark.parametrize("kind", BUNDLES)
-def test_nobody_is_trusted_about_a_bundle(desk: Desk, kind: str) -> None:
+def test_what_is_attached_to_a_package_is_refused_beside_a_bundle(desk: Desk, kind: str) -> None:
     options = ["--require", "L0", *desk.options(), "--envelope", str(desk.folder / "package.dsse.json")]
+    taken = {"--require", "--allowed-signers", "--log-key"} if kind == "bundle" else set[str]()
     for option, value in zip(options[::2], options[1::2], strict=True):
+        if option in taken:
+            Commands(desk.folder).answer("verify", str(BUNDLES[kind]), option, value)
+            continue
         refused = Commands(desk.folder).answer("verify", str(BUNDLES[kind]), option, value, code=2)
         assert field(refused) == option
         assert kind in refused["message"]
     signers = {"NEXUS_CONTROL_ALLOWED_SIGNERS": str(desk.folder / "allowed_signers")}
     plain = nexus_control("verify", str(BUNDLES[kind]), "--json", changes=signers)
     answered = json.loads(plain.stdout)
-    assert (plain.returncode, answered["level"], answered["reached"]) == (0, None, [])
+    level, reached = ("L1", ["L0", "L1"]) if kind == "bundle" else (None, [])
+    assert (plain.returncode, answered["level"], answered["reached"]) == (0, level, reached)
     assert "Who wrote it" in Commands(desk.folder).run("verify", str(BUNDLES[kind]))
+
+
+def bundle_of_the_desk(desk: Desk) -> Path:
+    file = desk.folder / "bundle.json"
+    file.write_text(json.dumps(signed_package().data["control_bundle"]))
+    return file
+
+
+def test_a_bundle_reaches_l1_and_says_what_it_cannot_show(desk: Desk) -> None:
+    commands, file = Commands(desk.folder), str(bundle_of_the_desk(desk))
+    answered = commands.answer("verify", file, "--require", "L1")
+    assert (answered["ok"], answered["kind"], answered["level"]) == (True, "bundle", "L1")
+    assert (answered["required"], answered["missing"]) == ("L1", [])
+    trusted = commands.answer("verify", file, *desk.options("--package-key", "--witness"))
+    assert trusted["reached"] == ["L0", "L1", "L4"]
+    beyond = commands.answer("verify", file, "--require", "L2", code=3)
+    assert (beyond["ok"], beyond["level"]) == (False, "L1")
+    assert "log_inclusion" in beyond["missing"]
+    assert "L1: what ran is what had been approved" in " ".join(commands.run("verify", file).split())
+
+
+def test_a_bundle_whose_approvals_were_cut_does_not_verify(desk: Desk) -> None:
+    file = bundle_of_the_desk(desk)
+    file.write_text(json.dumps(no_approvals()["control_bundle"]))
+    answered = Commands(desk.folder).answer("verify", str(file), "--require", "L1", code=3)
+    assert (answered["ok"], answered["level"], status(answered, "policy_satisfied")) == (False, "L0", "fail")
+    shown = Commands(desk.folder).run("verify", str(file), code=3)
+    assert "Failed." in shown
+    assert "Verified." not in shown
 
 
 def test_what_others_made_with_their_own_tools_verifies(tmp_path: Path) -> None:

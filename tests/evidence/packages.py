@@ -249,23 +249,30 @@ def rebound(package: Package) -> Package:
     forged = copy.deepcopy(package)
     forged.pop("evidence", None)
     bundle, binding = forged["control_bundle"], forged["binding"]
-    content = ("bundle_version", "decision", "events", "template_snapshot", "router_link")
-    digest = independent_digest({name: bundle[name] for name in content})
-    bundle["integrity"]["canonical_digest"] = digest
-    binding["control_digest"] = digest
+    binding["control_digest"] = seal_bundle(bundle)
     binding["control_router_link_digest"] = bundle["router_link"]["control_router_link_digest"]
     sealed = independent_digest({"package_version": forged["package_version"], **binding})
     forged["integrity"]["binding_digest"] = sealed
-    for whole, kind, value in ((bundle, "bundle", digest), (forged, "audit_package", sealed)):
-        record = whole["provenance"]["records"][0]
-        decision_id = bundle["decision"]["decision_id"]
-        name = independent_digest_of_text(f"{decision_id}:{value.removeprefix('sha256:')}")[:12]
-        record |= {
-            "prov_id": f"prov_{name}",
-            "inputs": [f"decision:{decision_id}"],
-            "outputs": [f"{kind}:{value}"],
-        }
+    _record_export(forged, "audit_package", bundle["decision"]["decision_id"], sealed)
     return forged
+
+
+def seal_bundle(bundle: dict[str, Any]) -> str:
+    """Make the digest and the provenance of this bundle again, in place. Answers the digest."""
+    content = ("bundle_version", "decision", "events", "template_snapshot", "router_link")
+    digest = independent_digest({name: bundle[name] for name in content if name in bundle})
+    bundle["integrity"]["canonical_digest"] = digest
+    _record_export(bundle, "bundle", bundle["decision"]["decision_id"], digest)
+    return digest
+
+
+def _record_export(whole: dict[str, Any], kind: str, decision_id: str, digest: str) -> None:
+    name = independent_digest_of_text(f"{decision_id}:{digest.removeprefix('sha256:')}")[:12]
+    whole["provenance"]["records"][0] |= {
+        "prov_id": f"prov_{name}",
+        "inputs": [f"decision:{decision_id}"],
+        "outputs": [f"{kind}:{digest}"],
+    }
 
 
 def independent_digest_of_text(text: str) -> str:

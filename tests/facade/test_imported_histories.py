@@ -8,12 +8,11 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from nexus_control import Decision, DecisionStore, NexusControlTools, verify_evidence
+from nexus_control import Decision, DecisionStore, NexusControlTools, verify_bundle, verify_evidence
 from nexus_control.bundle import DecisionBundle, compute_link_digest
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode
 from nexus_control.events import compute_event_digest
-from nexus_control.evidence.bundle_checks import bundle_checks
 from nexus_control.evidence.chain import GENESIS, event_leaf_data, leaf_hash
 from nexus_control.export import export_decision
 from nexus_control.import_ import import_bundle
@@ -24,7 +23,7 @@ from nexus_control.log.upkeep import find_faults, rebuild_derived
 from nexus_control.policy import Policy
 from nexus_control.values.payloads import ExecutionRequestedPayload, Mode
 from tests.artifacts.samples import BUNDLES, independent_digest
-from tests.evidence.packages import rebound
+from tests.evidence.packages import rebound, seal_bundle
 from tests.facade.flow import CAROL, DAVE, asked, blocked_by, bundle_of, executed, require_refused, state_of
 from tests.facade.routers import ANSWER, FakeRouter
 from tests.support.clock import START, FakeClock
@@ -51,7 +50,7 @@ def resealed(bundle: Document) -> Document:
     for seq, event in enumerate(bundle["events"]):
         event |= {"seq": seq, "decision_id": decision_id, "event_id": f"evt_{decision_id}_{seq}"}
         event["digest"] = compute_event_digest(event["type"], event["payload"])
-    bundle["integrity"]["canonical_digest"] = DecisionBundle.from_dict(bundle).content_digest()
+    assert seal_bundle(bundle) == DecisionBundle.from_dict(bundle).content_digest()
     return bundle
 
 
@@ -507,7 +506,7 @@ def test_a_dry_run_that_1_0_took_for_the_execution_imports_and_is_final(
 ) -> None:
     clock.instant = VECTORS_WRITTEN
     bundle = of_1_0(outcome, name=name)
-    stated = {check.name: check.status for check in bundle_checks(DecisionBundle.from_dict(bundle))}
+    stated = {check.name: check.status for check in verify_bundle(bundle).checks}
     assert (stated["header_equals_replay"], "fail" in stated.values()) == ("info", False)
     request_id = data_of(tools.import_bundle(bundle))["imported"]["decision_id"]
     exported = data_of(tools.export_bundle(request_id))

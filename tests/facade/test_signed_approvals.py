@@ -8,11 +8,12 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from nexus_control import NexusControlTools, Trust, verify_evidence
+from nexus_control import NexusControlTools, Trust, verify_bundle, verify_evidence
 from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import canonical_json
 from nexus_control.events import EventType
 from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
+from nexus_control.evidence.formats.sshsig import SshSignature
 from nexus_control.evidence.signed_approval import open_verdict
 from nexus_control.evidence.statement import Verdict
 from nexus_control.log.checkpoints import keys_of
@@ -26,7 +27,8 @@ from tests.support.governed import ADAPTER, ALICE, SCHEDULER, data_of, reasons
 
 BOB = Actor(type="human", id="bob@example.com")
 CAROL = Actor(type="human", id="carol@example.com")
-SEEDS = {BOB.id: 2, CAROL.id: 3}
+SIX = [Actor(type="human", id=f"approver{number}@example.com") for number in range(6)]
+SEEDS = {BOB.id: 2, CAROL.id: 3} | {person.id: 10 + number for number, person in enumerate(SIX)}
 
 
 class Office:
@@ -369,6 +371,66 @@ def test_a_history_that_was_cut_before_a_denial_authorises_nothing(office: Offic
     assert denied["events"][:-1] == whole["events"]  # nothing in it says that it was cut
     data_of(here.tools.import_bundle(whole))
     assert reasons(here.execute(request_id)) == ["IMPORTED_APPROVALS"]
+
+
+@pytest.fixture
+def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The fingerprint of the key of each signature that is verified from here on."""
+    keys: list[str] = []
+    verify = SshSignature.require_over
+
+    def counting(signature: SshSignature, message: bytes, namespace: str, **options: bool) -> None:
+        keys.append(signature.key.fingerprint)
+        verify(signature, message, namespace, **options)
+
+    monkeypatch.setattr(SshSignature, "require_over", counting)
+    return keys
+
+
+def test_the_sixth_signed_approval_verifies_each_signature_once(office: Office, verified: list[str]) -> None:
+    office.trust(*(person.id for person in SIX))
+    request_id = office.requested(min_approvals=6)
+    for person in SIX[:5]:
+        data_of(office.sign(request_id, person))
+    statement = office.statement(request_id, SIX[5])
+    open_verdict.cache_clear()  # as in a process that has seen none of them
+    verified.clear()
+    assert data_of(office.sign(request_id, SIX[5], statement))["current_approvals"] == 6
+    assert (len(verified), len(set(verified))) == (6, 6)
+
+
+def test_what_was_verified_is_asked_again_whether_it_is_trusted(office: Office, verified: list[str]) -> None:
+    request_id = office.requested()
+    for person in (BOB, CAROL):
+        data_of(office.sign(request_id, person))
+    verified.clear()
+    office.trust(BOB.id)
+    assert data_of(office.tools.status(request_id))["active_approvals"] == 1
+    office.trust(BOB.id, CAROL.id)
+    assert data_of(office.tools.status(request_id))["active_approvals"] == 2
+    assert verified == []
+
+
+def test_a_bundle_shows_approvals_that_were_signed_before_and_after_an_import(
+    office: Office, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    there = Office(elsewhere, ids_used=100)
+    request_id = there.requested()
+    data_of(there.sign(request_id, BOB))
+    data_of(office.tools.import_bundle(data_of(there.tools.export_bundle(request_id))["canonical_json"]))
+    data_of(office.tools.revoke_approval(request_id, BOB, "given elsewhere"))
+    for person in (BOB, CAROL):
+        data_of(office.sign(request_id, person))
+    data_of(office.execute(request_id))
+    bundle = data_of(office.tools.export_bundle(request_id))["bundle"]
+    signers = office.signers.read_bytes()
+    logs = [log_key(there), log_key(office)]
+    report = verify_bundle(bundle, trust=Trust(allowed_signers=signers, log_keys=logs))
+    assert (report.ok, report.reached) == (True, ("L0", "L1", "L4"))
+    only_there = verify_bundle(bundle, trust=Trust(allowed_signers=signers, log_keys=logs[:1]))
+    assert (only_there.ok, only_there.reached) == (True, ("L0", "L1"))
 
 
 def test_a_package_shows_approvals_that_were_signed_before_and_after_an_import(

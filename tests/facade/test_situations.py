@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
+from nexus_control import verify_bundle
 from nexus_control.bundle import DecisionBundle
 from nexus_control.decision import DecisionState
-from nexus_control.evidence.bundle_checks import bundle_checks
 from nexus_control.log.upkeep import find_faults
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
 from tests.artifacts.samples import BUNDLES
+from tests.evidence.packages import seal_bundle
 from tests.facade.flow import CAROL
 from tests.facade.routers import FakeRouter
 from tests.support.clock import FakeClock
@@ -47,7 +48,10 @@ def inspected(tools: NexusControlTools, request_id: str) -> Seen:
 
 def verify_bundle_of(bundle: dict[str, Any]) -> list[str]:
     """The checks of this bundle that fail."""
-    return [check.name for check in bundle_checks(DecisionBundle.from_dict(bundle)) if check.status == "fail"]
+    report = verify_bundle(bundle)
+    failing = [check.name for check in report.checks if check.status == "fail"]
+    assert report.ok is not bool(failing)
+    return failing
 
 
 def codes(found: list[dict[str, Any]]) -> tuple[str, ...]:
@@ -209,7 +213,7 @@ def test_a_bundle_that_says_expired_is_not_what_its_events_say(two: Two) -> None
     request_id = SITUATIONS["a request that expired approved"].build(two)
     bundle = data_of(two.here.export_bundle(request_id))["bundle"]
     bundle["decision"]["status"] = "EXPIRED"
-    bundle["integrity"]["canonical_digest"] = DecisionBundle.from_dict(bundle).content_digest()
+    assert seal_bundle(bundle) == DecisionBundle.from_dict(bundle).content_digest()
     assert verify_bundle_of(bundle) == ["header_equals_replay"]
     refused = two.elsewhere.import_bundle(bundle)
     assert refused.error_code == "INTEGRITY_MISMATCH"

@@ -8,7 +8,7 @@
     time        YYYYMMDD | YYYYMMDDHHMM[SS], then "Z" or "UTC"  both ends belong to the time: after <= at <= before
 
 A line that cannot be used is skipped, as ssh-keygen skips it: it lets nobody sign, and spoils no other line. `skipped`
-says why, and `refusal` tells whoever is named in it. Only a file that is too large is refused as a whole.
+says why, and `refusal` tells the person who is named in it. Only a file that is too large is refused as a whole.
 
 It is read as ssh-keygen reads it, but for this:
 
@@ -75,7 +75,7 @@ class AllowedSigner:
     valid_after: datetime | None = None
     valid_before: datetime | None = None
     verify_required: bool = False
-    """Whether the security key must have verified its user: hand it to `SshSignature.require_over`."""
+    """Whether the security key must have verified its user: ask `SshSignature.require_verified_user`."""
 
     def allows(self, namespace: str) -> bool:
         return self.namespaces is None or self.namespaces.match(namespace)
@@ -114,7 +114,7 @@ class AllowedSigners:
         return found if isinstance(found, AllowedSigner) else None
 
     def refusal(self, principal: str, key: SshKey, namespace: str, at: datetime) -> str:
-        """Why `signer_for` finds no line, in a sentence for whoever keeps the file; empty when it finds one.
+        """Why `signer_for` finds no line, in a sentence for the file's owner; empty when it finds one.
 
         Raises INVALID_ARGUMENT when `at` has no offset from UTC.
         """
@@ -145,7 +145,7 @@ class AllowedSigners:
 
     @property
     def skipped_in_words(self) -> str:
-        """Each skipped line and why, for whoever keeps the file; empty where none was skipped."""
+        """Each skipped line and why, for the file's owner; empty where none was skipped."""
         return "; ".join(f"line {each.line} is skipped: {each.why}" for each in self.skipped)
 
     def _judge(self, principal: str, key: SshKey, namespace: str, at: datetime) -> AllowedSigner | str:

@@ -4,8 +4,8 @@ The path to a root is the library's to find and to judge (`cryptography.x509.ver
 basicConstraints, path lengths, name constraints, and no critical extension that it does not know. What it does not ask
 is asked here:
 
-    the signer      extendedKeyUsage is critical and timeStamping alone; keyUsage, where there is one, only signs data
-    each issuer     basicConstraints says that it is a CA; keyUsage, where there is one, signs certificates
+    the signer      extendedKeyUsage is critical and names only timeStamping; keyUsage, if present, only signs data
+    each issuer     basicConstraints says that it is a CA; keyUsage, if present, signs certificates
     constraints     name constraints are of DNS names and addresses: of other names the library checks too little
 
 What cannot be read, or is of a kind that is not taken, is refused.
@@ -96,11 +96,11 @@ def require_for_timestamps(certificate: x509.Certificate) -> None:
         raise invalid("its signer's certificate is not for timestamps")
     if not purposes[0].critical or list(purposes[0].value) != [ExtendedKeyUsageOID.TIME_STAMPING]:
         raise invalid("its signer's certificate is not for timestamps alone")
-    if not all(map(_signs_data_alone, usages)):
+    if not all(map(_signs_only_data, usages)):
         raise invalid("the key of its signer's certificate is not for signing data alone")
 
 
-def _signs_data_alone(usage: x509.KeyUsage) -> bool:
+def _signs_only_data(usage: x509.KeyUsage) -> bool:
     other = (
         usage.key_encipherment,
         usage.data_encipherment,
@@ -111,13 +111,16 @@ def _signs_data_alone(usage: x509.KeyUsage) -> bool:
     return (usage.digital_signature or usage.content_commitment) and not any(other)
 
 
-def require_chain(
+def require_path(
     leaf: x509.Certificate,
     between: Sequence[x509.Certificate],
     roots: Sequence[x509.Certificate],
     at: datetime,
 ) -> None:
-    """A path from the leaf over some of the others to a root, good at the instant; the leaf may be a root itself."""
+    """That a certification path leads from the leaf over some of the others to a root, valid at this instant.
+
+    The leaf may be a root itself. Raises SIGNATURE_INVALID.
+    """
     if not roots:
         raise invalid("no root is trusted")
     builder = PolicyBuilder().time(at).store(Store(list(roots))).max_chain_depth(_MOST_BETWEEN)

@@ -126,7 +126,7 @@ def private_from_pem(pem: bytes) -> PrivateKey:
 
 
 def public_from_pem(pem: str | bytes) -> PublicKey:
-    """A public key from PEM. Raises INVALID_ARGUMENT for what is none, or is refused."""
+    """A public key from PEM. Raises INVALID_ARGUMENT for text that is no such PEM, or a key that is not taken."""
     try:
         key = load_pem_public_key(pem.encode() if isinstance(pem, str) else pem)
     except (ValueError, UnsupportedAlgorithm):

@@ -101,8 +101,9 @@ def sign_note(text: str, name: str, key: PrivateKey) -> str:
 
 
 def open_note(note: str, known: Iterable[Verifier]) -> Note:
-    """The note with what its known signers signed. Raises INTEGRITY_MISMATCH when it is no note, SIGNATURE_INVALID when
-    a line of a known signer does not verify. A note that nobody known signed has no signatures: look at them.
+    """The note with what its known signers signed; `signatures` is empty when no known signer signed it.
+
+    Raises INTEGRITY_MISMATCH when it is no note, SIGNATURE_INVALID when a line of a known signer does not verify.
     """
     text, lines = _split(note)
     by_id = {(verifier.name, verifier.key_id): verifier for verifier in known}
@@ -111,7 +112,7 @@ def open_note(note: str, known: Iterable[Verifier]) -> Note:
         matched = _SIGNATURE.fullmatch(line)
         blob = from_base64(matched[2]) if matched else None
         if matched is None or blob is None or len(blob) < 5:
-            raise _malformed("a signature line is not one")
+            raise _malformed("a line after the text is no signature")
         verifier = by_id.get((matched[1], blob[:4]))
         if verifier is None:
             unknown.append(matched[1])

@@ -71,7 +71,7 @@ class SshKey:
     blob: bytes = field(repr=False)
     public: PublicKey | RsaKey = field(compare=False, repr=False)
     application: str | None = field(default=None, compare=False)
-    """Of a key in a security key (FIDO): what it was made for, "ssh:" as a rule."""
+    """Only for sk- keys: what the key was made for, which begins with "ssh:"; otherwise None."""
 
     @property
     def fingerprint(self) -> str:

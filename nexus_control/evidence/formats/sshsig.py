@@ -51,7 +51,7 @@ class SshSignature:
     signature: bytes
     """As the key takes it: 64 bytes for Ed25519, DER for ECDSA, the number's bytes for RSA."""
     touch: Touch | None = None
-    """Of a security key alone."""
+    """Only for sk- keys; otherwise None."""
 
     def require_over(self, message: bytes, namespace: str, *, verified_user: bool = False) -> None:
         """Pass when this key signed the message for this namespace; with `verified_user`, in a security key that
@@ -61,10 +61,15 @@ class SshSignature:
             raise _invalid(f"it is for the namespace {self.namespace!r:.100}, not for {namespace!r:.100}")
         if self.touch is not None and not self.touch.flags & USER_PRESENT:
             raise _invalid("the security key was not touched")
-        if verified_user and (self.touch is None or not self.touch.flags & USER_VERIFIED):
-            raise _invalid("it was not made in a security key that verified its user, by PIN or finger")
+        if verified_user:
+            self.require_verified_user()
         if not self._verifies(self._signed(message)):
             raise _invalid(f"key {self.key.fingerprint} did not sign these bytes")
+
+    def require_verified_user(self) -> None:
+        """Pass when a security key made the signature and verified its user. Raises SIGNATURE_INVALID."""
+        if self.touch is None or not self.touch.flags & USER_VERIFIED:
+            raise _invalid("it was not made in a security key that verified its user, by PIN or finger")
 
     def _signed(self, message: bytes) -> bytes:
         digest = _HASHES[self.hash_algorithm](message).digest()

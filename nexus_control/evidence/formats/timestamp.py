@@ -1,11 +1,11 @@
 """Timestamps of others (RFC 3161 in CMS, RFC 5652), verified over bytes against roots that the verifier trusts.
 
-    TimeStampResp   SEQUENCE { SEQUENCE { status 0 or 1, ... }, token }        or the token alone
+    TimeStampResp   SEQUENCE { SEQUENCE { status 0 or 1, ... }, token }        or just the token
     token           ContentInfo of SignedData with one SignerInfo; its content is TSTInfo
     TSTInfo         version 1, policy, messageImprint { hash, digest }, serial, genTime, ...
 
 The signer's certificate is the one that the signed attributes name (ESSCertID or ESSCertIDv2, RFC 5816). It is for
-timestamps alone, and leads to a root at genTime (`certificates`). A token carries `_MOST_CERTIFICATES` at most.
+timestamps only, and leads to a root at genTime (`certificates`). A token carries `_MOST_CERTIFICATES` at most.
 Hashes are SHA-256, SHA-384 and SHA-512; keys are ECDSA on P-256, P-384 and P-521, and RSA of 2048 bits and more.
 """
 
@@ -24,8 +24,8 @@ from nexus_control.evidence.formats.certificates import (
     invalid,
     read_certificate,
     read_pem,
-    require_chain,
     require_for_timestamps,
+    require_path,
     require_signed,
 )
 from nexus_control.evidence.formats.der import (
@@ -124,7 +124,7 @@ def verify_timestamp(
     _require_identity(signer.identity, certificate)
     _require_signature(signer, certificate)
     require_for_timestamps(certificate)
-    require_chain(certificate, (*carried, *known), trusted, info.time)
+    require_path(certificate, (*carried, *known), trusted, info.time)
     return Timestamp(
         time=info.time,
         serial_number=info.serial_number,
@@ -221,7 +221,7 @@ def _time(octets: bytes) -> datetime:
     try:
         second = datetime.strptime(whole, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     except ValueError:
-        raise malformed("its time is none") from None
+        raise malformed("its time is no calendar date and time") from None
     return second.replace(microsecond=int(f"{fraction:0<6}"[:6]))
 
 
