@@ -14,27 +14,21 @@ can only import decisions that are not here, with every check.
 An imported approval is evidence, not authority, also when the owner imports it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, cast, get_args
 
 from typing_extensions import TypedDict
 
-from nexus_control.bundle import BundleEvent, DecisionBundle
-from nexus_control.bundle_parts import header_of
-from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, parse_json
-from nexus_control.decision import Decision, require_replayable
+from nexus_control.bundle import DecisionBundle
+from nexus_control.decision import Decision
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import StoredEvent, compute_event_digest, event_id, parse_event_type
-from nexus_control.evidence.bundle_checks import as_told, stated_checks
-from nexus_control.facts import Facts, step
-from nexus_control.integrity import same_digest
+from nexus_control.import_checks import parse_bundle, replay_bundle
 from nexus_control.log import head
-from nexus_control.log.projection import MAX_AHEAD, ConflictMode, ImportRecord, Projection
+from nexus_control.log.projection import ConflictMode, ImportRecord, Projection
 from nexus_control.log.session import WriteSession
 from nexus_control.store import DecisionStore
-from nexus_control.values.actors import Actor, ActorData, id_problem, require_new_actor
+from nexus_control.values.actors import Actor, ActorData, require_new_actor
 from nexus_control.values.instants import format_instant
 from nexus_control.values.lookalikes import skeleton
 from nexus_control.values.payloads import StateName
@@ -165,8 +159,8 @@ def import_checked(
         _require_harmless(conflict_mode, verify_digest, replay_after_import, allow_rollback)
     mode = cast("ConflictMode", conflict_mode)
     forensic = not (verify_digest and replay_after_import)
-    parsed = _parse(bundle)
-    replayed, decision = _replayed(parsed, store.clock.now(), verify_digest, replay_after_import)
+    parsed = parse_bundle(bundle)
+    replayed, decision = replay_bundle(parsed, store.clock.now(), verify_digest, replay_after_import)
     with head.remembering(store), store.writing() as session:
         record = ImportRecord(
             bundle_digest=parsed.integrity.canonical_digest,
@@ -195,85 +189,6 @@ def import_checked(
     }
 
 
-def _replayed(
-    parsed: DecisionBundle, now: datetime, verify_digest: bool, replay_after_import: bool
-) -> tuple[Decision, Decision]:
-    """The decision as its events say it, and as the bundle tells it, after every check of the bundle itself."""
-    if verify_digest:
-        _require_digests(parsed)
-    events = [_stored(each, parsed.decision.decision_id) for each in parsed.events]
-    _require_gapless(events)
-    require_replayable(events)
-    if replay_after_import:
-        _require_one_decision(parsed)
-    replayed = Decision.replay(parsed.decision.decision_id, events)
-    if verify_digest and replay_after_import:
-        _require_possible(events, now)
-    decision = as_told(parsed, replayed)
-    if verify_digest:
-        _require_header(parsed, decision)
-    return replayed, decision
-
-
-def _parse(bundle: DecisionBundle | Mapping[str, object] | str | bytes) -> DecisionBundle:
-    """A mapping goes through its text: so it obeys the rules of text, and shares nothing with its owner."""
-    if isinstance(bundle, DecisionBundle):
-        bundle = bundle.to_dict()
-    try:
-        text = bundle if isinstance(bundle, str | bytes) else canonical_json(bundle)
-        data = parse_json(text, max_depth=MAX_ARTIFACT_DEPTH)
-    except NexusControlError as error:
-        raise NexusControlError(ErrorCode.BUNDLE_INVALID_SCHEMA, error.message, error.details) from None
-    parsed = DecisionBundle.from_dict(data)
-    if problem := id_problem(parsed.decision.decision_id):  # nobody could ask for it by such a name
-        raise NexusControlError(ErrorCode.BUNDLE_INVALID_SCHEMA, f"decision.decision_id {problem}")
-    return parsed
-
-
-def _require_digests(bundle: DecisionBundle) -> None:
-    if not same_digest(bundle.content_digest(), bundle.integrity.canonical_digest):
-        raise NexusControlError(
-            ErrorCode.INTEGRITY_MISMATCH, "The bundle's content does not have the digest that it declares"
-        )
-    for event in bundle.events:
-        if not same_digest(compute_event_digest(event.type, event.payload), event.digest):
-            raise NexusControlError(
-                ErrorCode.INTEGRITY_MISMATCH,
-                f"Event {event.seq} does not have the digest that it declares",
-                {"seq": event.seq},
-            )
-
-
-def _require_gapless(events: Sequence[StoredEvent]) -> None:
-    for position, event in enumerate(events):
-        if event.seq != position:
-            raise NexusControlError(
-                ErrorCode.REPLAY_INVALID,
-                f"Events must be numbered 0, 1, 2, ...; number {position} says seq {event.seq}",
-                {"seq": event.seq, "expected": position},
-            )
-
-
-def _require_one_decision(bundle: DecisionBundle) -> None:
-    decision_id = bundle.decision.decision_id
-    for event in bundle.events:
-        if event.decision_id != decision_id or event.event_id != event_id(decision_id, event.seq):
-            raise NexusControlError(
-                ErrorCode.REPLAY_INVALID,
-                f"Event {event.seq} belongs to another decision",
-                {"seq": event.seq},
-            )
-
-
-def _require_header(bundle: DecisionBundle, decision: Decision) -> None:
-    header_of(decision)  # REPLAY_INVALID for a history that begins with nothing
-    for check in stated_checks(bundle, decision):
-        if check.status == "fail":
-            raise NexusControlError(
-                ErrorCode.INTEGRITY_MISMATCH, f"{check.name}: {check.detail}", {"check": check.name}
-            )
-
-
 def _require_harmless(
     conflict_mode: str, verify_digest: bool, replay_after_import: bool, allow_rollback: bool
 ) -> None:
@@ -292,28 +207,6 @@ def _require_harmless(
 def _needs_owner(field: str, problem: str) -> NexusControlError:
     details = {"fields": [{"field": field, "problem": problem}]}
     return NexusControlError(ErrorCode.IMPORT_NEEDS_OWNER, f"{field} {problem}", details)
-
-
-def _require_possible(events: Sequence[StoredEvent], now: datetime) -> None:
-    """That each event is legal where it stands, not before the one before it, and not of the future."""
-    facts, last = Facts(decision_id=events[0].decision_id), events[0].instant
-    for event in events:
-        after = step(facts, event)
-        if after is None:
-            raise _impossible(event, f"{event.event_type} is not legal there: the decision is {facts.phase}")
-        if event.instant < last:
-            raise _impossible(event, "it is earlier than the event before it")
-        if event.instant > now + MAX_AHEAD:
-            raise _impossible(
-                event, f"its time, {event.ts}, is still to come: here it is {format_instant(now)}"
-            )
-        facts, last = after, event.instant
-
-
-def _impossible(event: StoredEvent, why: str) -> NexusControlError:
-    return NexusControlError(
-        ErrorCode.REPLAY_INVALID, f"Event {event.seq} cannot be: {why}", {"seq": event.seq}
-    )
 
 
 def _store(
@@ -403,18 +296,4 @@ def _extends(session: WriteSession, existing: Projection, decision: Decision) ->
     stored = session.events(existing)
     return len(decision.events) >= len(stored) and all(
         replace(old, origin="imported") == new for old, new in zip(stored, decision.events, strict=False)
-    )
-
-
-def _stored(event: BundleEvent, decision_id: str) -> StoredEvent:
-    # Whatever decision an event says it belongs to, it is stored with this one, and never among another's.
-    return StoredEvent(
-        decision_id=decision_id,
-        seq=event.seq,
-        event_type=parse_event_type(event.type),
-        ts=event.ts,
-        actor=event.actor,
-        payload=dict(event.payload),
-        digest=event.digest,
-        origin="imported",
     )
