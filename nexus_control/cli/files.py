@@ -12,8 +12,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
-import typer
-
 from nexus_control.canonical_json import MAX_TEXT_BYTES
 from nexus_control.cli.targets import descriptor_of, put
 from nexus_control.errors import NexusControlError, invalid_argument
@@ -32,13 +30,6 @@ _STANDARD_INPUT = Path("-")
 _SQLITE = b"SQLite format 3\0"
 _APPLICATION_ID = slice(68, 72)
 """Where that stands in a database (https://sqlite.org/fileformat.html, 1.3)."""
-
-
-def output_file(given: str) -> Path:
-    """The file that an option names for something new. A Path would forget that the name says it is a folder."""
-    if given.endswith("/") and not is_folder(given):
-        raise typer.BadParameter(f"{given} is not a folder.")
-    return Path(given)
 
 
 def read_bytes(option: str, path: Path, *, waits: bool = True) -> bytes:

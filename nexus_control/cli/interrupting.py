@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+from nexus_control.system.signals import ENDING
 
 
 class Terminated(BaseException):
@@ -34,7 +34,7 @@ def interruptible() -> Generator[None]:
             )
             raise came[0]
 
-    before = {each: signal.getsignal(each) for each in _SIGNALS}
+    before = {each: signal.getsignal(each) for each in ENDING}
     may_heed = threading.current_thread() is threading.main_thread()  # Python lets no other thread
     heeded = {each: was for each, was in before.items() if may_heed and was not in (signal.SIG_IGN, None)}
     try:
@@ -46,9 +46,3 @@ def interruptible() -> Generator[None]:
             signal.signal(number, handler)
     if came:
         raise came[0]
-
-
-def end_by(number: signal.Signals) -> None:
-    """End the process as the signal does that nobody handles."""
-    signal.signal(number, signal.SIG_DFL)
-    signal.raise_signal(number)

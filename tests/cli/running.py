@@ -13,6 +13,7 @@ from typing import Any
 import typer
 from typer.testing import CliRunner
 
+from nexus_control.cli.commands import target_of
 from nexus_control.cli.main import app
 from tests.support.places import REPOSITORY
 
@@ -44,13 +45,13 @@ def nexus_control(
 
 def command_names(group: typer.Typer) -> list[tuple[str, ...]]:
     """Every command, as the words that call it."""
-    own = [(each.name or getattr(each.callback, "__name__", ""),) for each in group.registered_commands]
-    return own + [
-        (each.name or "", *words)
-        for each in group.registered_groups
-        if each.typer_instance
-        for words in command_names(each.typer_instance)
-    ]
+    found: list[tuple[str, ...]] = []
+    for each in group.registered_commands:
+        name = each.name or getattr(each.callback, "__name__", "")
+        target = target_of(name) if group is app else each.callback
+        below = command_names(target) if isinstance(target, typer.Typer) else [()]
+        found += [(name, *words) for words in below]
+    return found
 
 
 def at_a_terminal(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from nexus_control import __version__
-from nexus_control.cli.screen import Mark, Screen, columns, visible, visible_json
+from nexus_control.cli.screen import Mark, Screen, columns
+from nexus_control.cli.streams import visible, visible_json
 from tests.cli.running import Commands, environment, nexus_control
 
 
@@ -30,7 +31,7 @@ def test_help_is_plain_text_that_names_every_command() -> None:
 
 PROBE = """
 import json, sys
-from nexus_control.cli import main
+from nexus_control.cli.main import main
 try:
     main()
 finally:
