@@ -6,7 +6,7 @@ The group's help, its version and its errors come from the table alone: they loa
 from typing import Any, Final
 
 import typer.main
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from nexus_control.cli.loading import load
 
@@ -39,11 +39,15 @@ COMMANDS: Final = {
         "Serve the 11 tools to an agent host: MCP over standard input and output.",
     ),
     "export": ("exporting:export", "The decision and all its events as one document: a bundle 0.5."),
-    "import": ("exporting:import_bundle", "Take in a bundle, after checking it whole."),
+    "import": (
+        "exporting:import_bundle",
+        "Take in a bundle, after checking it whole. Imported approvals authorise nothing here.",
+    ),
     "audit": ("exporting:audit", "The proof of an executed decision: an audit package 0.6."),
     "verify": (
         "verifying:verify",
-        "Check a package or a bundle, of this version or of 1.0, as far as you say whom you trust.",
+        "Check a package or a bundle, of this version or of 1.0, as far as you say whom you trust. Needs no"
+        " database.",
     ),
     "report": (
         "reporting:report",
@@ -62,7 +66,12 @@ COMMANDS: Final = {
 
 
 class CommandGroup(TyperGroup):
-    """A group whose commands stand for those in the table until one of them is called."""
+    """A group in which a name and a line of help stand for each command of the table until it is called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, (_, text) in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=text))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, found, rest = super().resolve_command(ctx, args)

@@ -11,9 +11,9 @@ import typer
 
 from nexus_control import __version__
 from nexus_control.canonical_json import canonical_json, parse_json_object
-from nexus_control.cli.files import blaming, read_bytes, read_text
+from nexus_control.cli.files import Output, blaming, read_bytes, read_text
 from nexus_control.cli.frame import Data, Frame, carry_out, frame_of, identity, written
-from nexus_control.cli.options import ActingAs, AsJson, Config, Database, Output, RequestId, Router
+from nexus_control.cli.options import ActingAs, AsJson, Config, Database, RequestId, Router
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import print_document
 from nexus_control.errors import NexusControlError, invalid_argument

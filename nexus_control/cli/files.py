@@ -10,7 +10,9 @@ import sys
 from collections.abc import Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
+
+import typer
 
 from nexus_control.canonical_json import MAX_TEXT_BYTES
 from nexus_control.cli.targets import descriptor_of, put
@@ -27,9 +29,34 @@ from nexus_control.system.whole_files import (
 )
 
 _STANDARD_INPUT = Path("-")
+_STANDARD_OUTPUT = {Path("-"), Path("/dev/stdout"), Path("/dev/fd/1"), Path("/proc/self/fd/1")}
 _SQLITE = b"SQLite format 3\0"
 _APPLICATION_ID = slice(68, 72)
 """Where that stands in a database (https://sqlite.org/fileformat.html, 1.3)."""
+
+
+def output_file(given: str) -> Path:
+    """The file that an option names for something new. A Path would forget that the name says it is a folder."""
+    if given.endswith("/") and not is_folder(given):
+        raise typer.BadParameter(f"{given} is not a folder.")
+    return Path(given)
+
+
+def _unless_standard(output: Path | None) -> Path | None:
+    return None if output in _STANDARD_OUTPUT else output
+
+
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        parser=output_file,
+        callback=_unless_standard,
+        help="Write it here rather than to standard output, which is also -.",
+    ),
+]
 
 
 def read_bytes(option: str, path: Path, *, waits: bool = True) -> bytes:

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from nexus_control.cli.commands import group
+from nexus_control.cli.files import output_file
 from nexus_control.cli.frame import Data, answer, carry_out, frame_of
-from nexus_control.cli.options import AsJson, Database, output_file
+from nexus_control.cli.options import AsJson, Database
 from nexus_control.cli.screen import Mark, Screen, columns
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats import keys

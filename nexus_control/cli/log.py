@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from nexus_control.cli.commands import group
-from nexus_control.cli.files import read_bytes, read_text
+from nexus_control.cli.files import Output, read_bytes, read_text
 from nexus_control.cli.frame import Data, answer, carry_out, frame_of, written
-from nexus_control.cli.options import AsJson, Database, LogKey, Output, RequestId
+from nexus_control.cli.options import AsJson, Database, LogKey, RequestId
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import print_document
 from nexus_control.errors import ErrorCode, NexusControlError

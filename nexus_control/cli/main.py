@@ -10,7 +10,7 @@ from typing import Annotated, cast
 import typer
 
 from nexus_control import __version__
-from nexus_control.cli.commands import COMMANDS, CommandGroup
+from nexus_control.cli.commands import CommandGroup
 from nexus_control.cli.exit_codes import REFUSED, USAGE
 from nexus_control.cli.interrupting import Terminated
 from nexus_control.cli.options import AllowedSigners, AsJson, Database
@@ -90,11 +90,3 @@ def root(
     ] = False,
 ) -> None:
     """The options before a command: `frame_of` reads them from the context."""
-
-
-def _stand_in() -> None:
-    """Never called: `CommandGroup` puts the command itself in its place."""
-
-
-for name, (_, text) in COMMANDS.items():
-    app.command(name, help=text)(_stand_in)

@@ -1,26 +1,11 @@
-"""Options and arguments that several commands share: an option has one spelling and one help text everywhere."""
+"""Options and arguments that several commands share, with one spelling and one help text (`cli.files` has --output)."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nexus_control.system.whole_files import is_folder
-
 DEFAULT_DATABASE = "nexus-control.db"
-_STANDARD_OUTPUT = {Path("-"), Path("/dev/stdout"), Path("/dev/fd/1"), Path("/proc/self/fd/1")}
-
-
-def output_file(given: str) -> Path:
-    """The file that an option names for something new. A Path would forget that the name says it is a folder."""
-    if given.endswith("/") and not is_folder(given):
-        raise typer.BadParameter(f"{given} is not a folder.")
-    return Path(given)
-
-
-def _unless_standard(output: Path | None) -> Path | None:
-    return None if output in _STANDARD_OUTPUT else output
-
 
 Database = Annotated[
     str | None,
@@ -49,17 +34,6 @@ ActingAs = Annotated[
     ),
 ]
 RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        parser=output_file,
-        callback=_unless_standard,
-        help="Write it here rather than to standard output, which is also -.",
-    ),
-]
 Config = Annotated[Path | None, typer.Option(metavar="FILE", help="The adapters: a nexus-control.toml.")]
 UsualConfig = Annotated[
     Path | None,

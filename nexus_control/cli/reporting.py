@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from nexus_control.cli.files import read_bytes
+from nexus_control.cli.files import Output, read_bytes
 from nexus_control.cli.frame import NOT_VERIFIED, Data, answer, frame_of, written
-from nexus_control.cli.options import AsJson, Output
+from nexus_control.cli.options import AsJson
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import print_document
 

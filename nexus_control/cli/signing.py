@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
-from nexus_control.cli.files import read_bytes, read_text
+from nexus_control.cli.files import Output, read_bytes, read_text
 from nexus_control.cli.frame import Data, Frame, carry_out, frame_of, identity, written
-from nexus_control.cli.options import ActingAs, AsJson, Database, Output, RequestId
+from nexus_control.cli.options import ActingAs, AsJson, Database, RequestId
 from nexus_control.cli.screen import Screen
 from nexus_control.cli.streams import print_document
 from nexus_control.errors import NexusControlError, invalid_argument

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.testing import CliRunner
 
-from nexus_control.cli.commands import target_of
+from nexus_control.cli.commands import COMMANDS, target_of
 from nexus_control.cli.main import app
 from tests.support.places import REPOSITORY
 
@@ -45,13 +45,16 @@ def nexus_control(
 
 def command_names(group: typer.Typer) -> list[tuple[str, ...]]:
     """Every command, as the words that call it."""
-    found: list[tuple[str, ...]] = []
-    for each in group.registered_commands:
-        name = each.name or getattr(each.callback, "__name__", "")
-        target = target_of(name) if group is app else each.callback
-        below = command_names(target) if isinstance(target, typer.Typer) else [()]
-        found += [(name, *words) for words in below]
-    return found
+    if group is app:
+        commands = [(name, target_of(name)) for name in COMMANDS]
+    else:
+        commands = [(each.name or "", each.callback) for each in group.registered_commands]
+        commands = [(name or getattr(command, "__name__", ""), command) for name, command in commands]
+    return [
+        (name, *words)
+        for name, command in commands
+        for words in (command_names(command) if isinstance(command, typer.Typer) else [()])
+    ]
 
 
 def at_a_terminal(
