@@ -2,7 +2,7 @@
 
 The first of these interrupts the run, as an exception in the main thread: a supervised program is killed, and the
 outcome is recorded as unknown. Later ones change nothing, so that they do not tear the recording. Then the process ends
-by the signal, for whoever started it to see. Signals that were ignored when we were started (nohup) stay ignored.
+by the signal, and its parent sees which. Signals that were ignored when we were started (nohup) stay ignored.
 """
 
 import signal

@@ -1,4 +1,4 @@
-"""The commands of whoever watches a store's log: log checkpoint, prove, consistency, export, verify.
+"""The commands about a store's log: log checkpoint, prove, consistency, export, verify.
 
 A checkpoint that is kept elsewhere is what a later history can be held against. `log verify` needs no database.
 """

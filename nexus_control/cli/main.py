@@ -31,6 +31,7 @@ app = typer.Typer(
     cls=CommandGroup,
     help="Approval and audit for agents that act.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
     add_completion=False,
     rich_markup_mode=None,  # help is plain text: it is read in pipes too
     pretty_exceptions_enable=False,

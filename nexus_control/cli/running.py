@@ -1,4 +1,4 @@
-"""The commands of those who run things: execute, recover, reconcile."""
+"""The commands that carry out requests: execute, recover, reconcile."""
 
 import sys
 from contextlib import suppress
@@ -78,7 +78,7 @@ def execute(
 
 
 def _say_what_is_unknown(frame: Frame, store: DecisionStore, request_id: str) -> None:
-    """For who interrupted a run: on standard error, also with `--json`."""
+    """Tell the person who interrupted a run, on standard error, also with `--json`."""
     with suppress(NexusControlError):  # the interruption goes on up, whatever can be said of it
         if store.load(request_id).facts.phase != "outcome_unknown":
             return

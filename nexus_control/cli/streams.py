@@ -59,7 +59,7 @@ class StandardStream(io.FileIO):
             written: int | None = super().write(content)
             if written is not None:
                 return written
-            select.select([], [self], [])  # whoever started us made it non-blocking, and it is full for now
+            select.select([], [self], [])  # our parent made it non-blocking, and it is full for now
 
 
 def open_standard_streams() -> None:
@@ -98,7 +98,7 @@ def visible(text: str) -> str:
 
 
 def visible_json(data: object, encoding: str = "utf-8") -> str:
-    """`data` as JSON, indented, with all that does not print in JSON's own escapes: the same value to who parses it.
+    """`data` as JSON, indented, with all that does not print in JSON's own escapes: a parser reads the same value.
     Where the encoding lacks a character, everything beyond ASCII is escaped.
     """
     text = json.dumps(data, indent=2, ensure_ascii=False)

@@ -9,7 +9,7 @@ raises for none of it.
 The Merkle tree is a second record of the log. One that is whole, but of other entries, says that entries were taken
 away, put in or moved even where every chain is whole; only a tree that contradicts itself is itself at fault.
 
-`rebuild_derived` mends the form where that holds no data, throws tree and projections away and makes them anew. A
+`rebuild_derived` mends the form where that holds no data, throws tree and projections away and makes them again. A
 decision that was only reserved has no entry yet: its row, and the order in which decisions came, are carried over from
 the old projections where there are any.
 
@@ -128,7 +128,7 @@ def rebuild_derived(ledger: Ledger) -> int:
 
 
 def _index_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
-    """Whoever reads a stream reads it by its key, by an index that is no part of the log, and can be made anew."""
+    """A stream is read by its key, by an index that is no part of the log: it can be made again."""
     streams: dict[tuple[EntryKind, str], dict[int, list[Entry]]] = {}
     first: dict[EntryKind, list[Entry]] = {kind: [] for kind in get_args(EntryKind)}
     for _, entry in log:
@@ -351,7 +351,7 @@ def _replayed(log: list[Placed], stored: Mapping[str, DecisionRow | None]) -> It
 
 
 def _after_event(decision: Projection | None, entry: Entry) -> Projection:
-    """An entry of a new generation starts the decision anew."""
+    """An entry of a new generation starts the decision again."""
     if decision is None or decision.generation != entry.generation:
         decision = Projection(facts=Facts(decision_id=entry.stream), ordinal=0, generation=entry.generation)
     return replace(decision, facts=fold(decision.facts, to_event(entry)), head=entry.leaf)
