@@ -8,9 +8,9 @@ import errno
 import os
 import sys
 from collections.abc import Generator, Iterable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated
 
 import typer
 
@@ -69,7 +69,7 @@ def read_bytes(option: str, path: Path, *, waits: bool = True) -> bytes:
             raise invalid_argument(option, f"names {path}, which is a database in use")
         if not waits:
             return read_regular(path, MAX_TEXT_BYTES)
-        with _standard_input() if path == _STANDARD_INPUT else path.open("rb") as file:
+        with nullcontext(sys.stdin.buffer) if path == _STANDARD_INPUT else path.open("rb") as file:
             content = file.read(MAX_TEXT_BYTES + 1)
     except OSError as error:
         raise _unusable(option, path, "read", error) from None
@@ -129,10 +129,6 @@ def create_secret(option: str, path: Path, content: bytes) -> None:
         create_file(path, content)
     except OSError as error:
         raise _unusable(option, path, "created", error) from None
-
-
-def _standard_input() -> AbstractContextManager[IO[bytes]]:
-    return nullcontext(sys.stdin.buffer)
 
 
 def _require_permitted(option: str, path: Path, real: Path) -> None:

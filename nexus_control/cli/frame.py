@@ -26,7 +26,6 @@ import typer
 from nexus_control.cli.exit_codes import NOT_VERIFIED, REFUSED, USAGE
 from nexus_control.cli.files import (
     blaming,
-    create_secret,
     is_one_of,
     read_bytes,
     require_writable,
@@ -147,11 +146,6 @@ class Frame:
             if self.database is not None:
                 raise
             return ()
-
-    def create_secret(self, option: str, path: Path, content: bytes) -> None:
-        """Create a file for its owner alone, where none was. Raises INVALID_ARGUMENT."""
-        self.require_writable(option, path)
-        create_secret(option, path, content)
 
 
 def _without_signers(file: Path) -> str | None:

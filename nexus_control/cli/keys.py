@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from nexus_control.cli.commands import group
-from nexus_control.cli.files import output_file
+from nexus_control.cli.files import create_secret, output_file
 from nexus_control.cli.frame import Data, answer, carry_out, frame_of
 from nexus_control.cli.options import AsJson, Database
 from nexus_control.cli.screen import Mark, Screen, columns
@@ -50,7 +50,7 @@ def generate(
         frame.require_writable("FILE", file)
         made, public = keys.generate(), file.with_name(f"{file.name}.pub")
         frame.require_writable("FILE", public)
-        frame.create_secret("FILE", file, made.to_pem())
+        create_secret("FILE", file, made.to_pem())
         try:
             frame.write_bytes("FILE", public, made.public.to_pem().encode())
         except NexusControlError:

@@ -11,7 +11,7 @@ import typer
 from nexus_control.cli.commands import group
 from nexus_control.cli.files import Output, read_bytes, read_text
 from nexus_control.cli.frame import Data, answer, carry_out, frame_of, written
-from nexus_control.cli.options import AsJson, Database, LogKey, RequestId
+from nexus_control.cli.options import AsJson, Database, RequestId
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import print_document
 from nexus_control.errors import ErrorCode, NexusControlError
@@ -78,7 +78,12 @@ def prove(
 def consistency(
     context: typer.Context,
     file: CheckpointFile,
-    log_key: LogKey = None,
+    log_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", help="The log's verifier key, NAME+ID+BASE64, as you got it from its owner."
+        ),
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option(metavar="N", help="The proof to the log's first N entries. Default: to all of them."),

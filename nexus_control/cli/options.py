@@ -51,11 +51,3 @@ MaxSteps = Annotated[int | None, typer.Option(help="The longest plan that may ru
 MinAssurance = Annotated[
     str | None, typer.Option(help="How approvers must be known: declared, elicited, local or signed.")
 ]
-LogKey = Annotated[
-    str | None,
-    typer.Option(
-        "--log-key",
-        metavar="KEY",
-        help="The log's verifier key, NAME+ID+BASE64, as you got it from its owner.",
-    ),
-]
