@@ -1,4 +1,4 @@
-"""The commands of requesters and approvers: request, approve, deny, revoke, withdraw.
+"""The commands that decide: approve, deny, revoke, withdraw.
 
 Before a person decides they see the whole request as a reviewer does, with what does not print spelled out, and are
 asked. What they saw is what is decided: its basis goes along, and the statement that is signed must name it too. In a
@@ -6,50 +6,29 @@ pipe nobody can be asked: `--yes` says that the answer was given elsewhere, and 
 """
 
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from nexus_control.cli.files import read_text
-from nexus_control.cli.frame import (
-    ActingAs,
-    AllowedSigners,
-    AsJson,
-    Data,
-    Database,
-    Frame,
-    RequestId,
-    carry_out,
-    frame_of,
-    identity,
-)
+from nexus_control.cli.adapters import adapters_at_hand
+from nexus_control.cli.frame import Data, Frame, carry_out, frame_of, identity
+from nexus_control.cli.options import ActingAs, AllowedSigners, AsJson, Database, RequestId, UsualConfig
 from nexus_control.cli.screen import Mark, Screen
-from nexus_control.cli.signing import SignatureFile, Signing, SignKey, StatementFile, require_basis_of
+from nexus_control.cli.signing import SignatureFile, Signing, SignKey, StatementFile
 from nexus_control.cli.streams import require_shown
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.execution.config import load_adapters
-from nexus_control.execution.opening import opened_router
-from nexus_control.execution.router import PlanChecker, RouterProtocol
 from nexus_control.render.will_run import NOT_AT_HAND
-from nexus_control.storage import IN_MEMORY
 from nexus_control.store import DecisionStore
-from nexus_control.system.commands import approving
-from nexus_control.system.whole_files import is_regular
 from nexus_control.usecases import arguments as door
-from nexus_control.usecases import deciding, requesting, views
+from nexus_control.usecases import deciding, views
+from nexus_control.usecases.signing import require_basis_of
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import Assurance, SignedStatement
 
-DEFAULT_CONFIG = Path("nexus-control.toml")
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-Config = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="The adapters. Default: nexus-control.toml in this folder, if there."),
-]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
 
 
@@ -68,95 +47,12 @@ class Given:
         return {"request_id": request_id, "actor": self.actor, "basis": self.basis, **both, **said}
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    for command in (request, approve, deny, revoke, withdraw):
-        app.command()(command)
-
-
-def request(
-    context: typer.Context,
-    goal: Annotated[str, typer.Argument(help="What is to be achieved.")],
-    mode: Annotated[str, typer.Option(help="dry_run or apply.")] = "dry_run",
-    plan: Annotated[str | None, typer.Option(help="The plan, as text.")] = None,
-    plan_file: Annotated[Path | None, typer.Option(metavar="FILE", help="The plan, from a file.")] = None,
-    template: Annotated[str | None, typer.Option(help="The template whose policy applies.")] = None,
-    min_approvals: Annotated[int | None, typer.Option(help="How many people must approve.")] = None,
-    approver: Annotated[list[str] | None, typer.Option(help="Who may approve; may be repeated.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="A label; may be repeated.")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="The longest plan that may run.")] = None,
-    min_assurance: Annotated[
-        str | None, typer.Option(help="How approvers must be known: declared, elicited, local or signed.")
-    ] = None,
-    expires_at: Annotated[str | None, typer.Option(help="When the request runs out (ISO 8601).")] = None,
-    adapter: Annotated[str | None, typer.Option(metavar="KIND:NAME", help="Bind it to this adapter.")] = None,
-    config: Config = None,
-    acting_as: ActingAs = None,
-    db: Database = None,
-    as_json: AsJson = False,
-) -> None:
-    """Ask for an execution.
-
-    Example: nexus-control request "Rotate the API keys" --mode apply --min-approvals 2
-    """
-    frame = frame_of(context, db, as_json)
-
-    def run(store: DecisionStore) -> Data:
-        values: dict[str, Any] = {
-            "goal": goal,
-            "actor": identity(acting_as)[0],
-            "mode": mode,
-            "plan": _plan(plan, plan_file),
-            "template_name": template,
-            "min_approvals": min_approvals,
-            "approvers": approver or None,
-            "labels": label or None,
-            "max_steps": max_steps,
-            "min_assurance": min_assurance,
-            "expires_at": expires_at,
-            "adapter_id": adapter,
-        }
-        checked = door.validated(door.RequestArguments, values)
-        found = config_or_default(config)
-        with opened_router(database=IN_MEMORY, config=found if adapter else None, factory=None) as router:
-            data = requesting.request(store, checked, router if isinstance(router, PlanChecker) else None)
-        nonlocal to_approve
-        to_approve = _approving(frame, store, data["request_id"], _readable(found))
-        return data
-
-    to_approve = ""
-
-    def show(screen: Screen, data: Data) -> None:
-        screen.prose(f"{data['request_id']} is {data['state']}{_quorum(data)}.")
-        screen.verbatim(to_approve)
-
-    carry_out(frame, run, show, lambda data: f"Request {data['request_id']} was made", makes=True)
-
-
-def _readable(config: Path | None) -> Path | None:
-    """The adapters' file, for who looks at a request: not one that would keep them from looking."""
-    try:
-        if config is not None:
-            load_adapters(config)
-    except NexusControlError:
-        return None
-    return config
-
-
-def _approving(frame: Frame, store: DecisionStore, request_id: str, config: Path | None) -> str:
-    policy = store.load(request_id).facts.policy
-    signed = policy is not None and policy.min_assurance == "signed"
-    return approving(
-        request_id, frame.path, config=config, allowed_signers=frame.allowed_signers, signed=signed
-    )
-
-
 def approve(
     context: typer.Context,
     request_id: RequestId,
     comment: Annotated[str | None, typer.Option(help="A comment; it is recorded.")] = None,
     expires_at: Annotated[str | None, typer.Option(help="When the approval runs out (ISO 8601).")] = None,
-    config: Config = None,
+    config: UsualConfig = None,
     yes: Yes = False,
     sign: SignKey = None,
     signature: SignatureFile = None,
@@ -186,7 +82,7 @@ def deny(
     context: typer.Context,
     request_id: RequestId,
     reason: Reason,
-    config: Config = None,
+    config: UsualConfig = None,
     yes: Yes = False,
     sign: SignKey = None,
     signature: SignatureFile = None,
@@ -215,7 +111,7 @@ def revoke(
     context: typer.Context,
     request_id: RequestId,
     reason: Reason,
-    config: Config = None,
+    config: UsualConfig = None,
     yes: Yes = False,
     sign: SignKey = None,
     signature: SignatureFile = None,
@@ -290,21 +186,17 @@ def _decide(
         return act(store, Given(actor, assurance, basis, signed))
 
     def show(screen: Screen, data: Data) -> None:
-        screen.prose(f"{data['request_id']} is {data['state']}{_quorum(data)}.", Mark("Done.", "good"))
+        agreed = (
+            f": {data['current_approvals']} of {data['required_approvals']} approvals"
+            if "current_approvals" in data
+            else ""
+        )
+        screen.prose(f"{data['request_id']} is {data['state']}{agreed}.", Mark("Done.", "good"))
 
     def done(data: Data) -> str:
         return f"That you {verb} {data['request_id']} is recorded"
 
     carry_out(frame, run, show, done)
-
-
-def _quorum(data: Data) -> str:
-    """How many approvals count, where the answer says it."""
-    return (
-        f": {data['current_approvals']} of {data['required_approvals']} approvals"
-        if "current_approvals" in data
-        else ""
-    )
 
 
 def _review(store: DecisionStore, request_id: str, config: Path | None) -> str:
@@ -340,30 +232,3 @@ def _require_consent(question: str) -> None:
         agreed = False
     if not agreed:
         raise NexusControlError(ErrorCode.NOT_CONFIRMED, "You answered no")
-
-
-def config_or_default(given: Path | None) -> Path | None:
-    """The file of the adapters that is at hand, if there is one."""
-    return given or (DEFAULT_CONFIG if is_regular(DEFAULT_CONFIG) else None)
-
-
-@contextmanager
-def adapters_at_hand(config: Path | None) -> Generator[RouterProtocol | None]:
-    """The adapters of `--config`, else of the file in this folder. A broken file there keeps nobody from looking."""
-    found = config_or_default(config)
-    if config is None and found is not None:
-        try:
-            load_adapters(found)
-        except NexusControlError as fault:
-            Screen(sys.stderr).prose(f"{found} is not used: {fault.message}", Mark("Note:", "stopped"))
-            found = None
-    with opened_router(database=IN_MEMORY, config=found, factory=None) as router:
-        yield router
-
-
-def _plan(text: str | None, file: Path | None) -> str | None:
-    if text is not None and file is not None:
-        raise invalid_argument("--plan", "and --plan-file exclude each other")
-    if file is None:
-        return text
-    return read_text("--plan-file", file)

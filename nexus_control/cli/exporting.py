@@ -11,23 +11,13 @@ import typer
 
 from nexus_control import __version__
 from nexus_control.canonical_json import canonical_json, parse_json_object
-from nexus_control.cli.files import blaming, read_bytes, read_text
-from nexus_control.cli.frame import (
-    ActingAs,
-    AsJson,
-    Data,
-    Database,
-    Frame,
-    Output,
-    RequestId,
-    carry_out,
-    frame_of,
-    identity,
-    written,
-)
+from nexus_control.cli.files import Output, blaming, read_bytes, read_text
+from nexus_control.cli.frame import Data, Frame, carry_out, frame_of, identity, written
+from nexus_control.cli.options import ActingAs, AsJson, Config, Database, RequestId, Router
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import print_document
 from nexus_control.errors import NexusControlError, invalid_argument
+from nexus_control.evidence.formats.keys import private_from_pem
 from nexus_control.execution.opening import opened_router
 from nexus_control.integrity import sha256_hex
 from nexus_control.store import DecisionStore
@@ -35,16 +25,9 @@ from nexus_control.usecases import arguments as door
 from nexus_control.usecases import exporting
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(export)
-    app.command("import")(import_bundle)
-    app.command()(audit)
-
-
 def export(
     context: typer.Context,
-    decision_id: RequestId,
+    request_id: RequestId,
     output: Output = None,
     db: Database = None,
     as_json: AsJson = False,
@@ -56,16 +39,16 @@ def export(
     frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
-        values = {"decision_id": decision_id, "render": False}
+        values = {"decision_id": request_id, "render": False}
         data = exporting.export_bundle(store, door.validated(door.ExportBundleArguments, values))
-        return _written(frame, "bundle", data["bundle"], data["digest"], output)
+        return _put_out(frame, output, "bundle", data)
 
     carry_out(frame, run, _show_document, written)
 
 
 def audit(
     context: typer.Context,
-    decision_id: RequestId,
+    request_id: RequestId,
     output: Output = None,
     run_bundle: Annotated[
         Path | None,
@@ -74,13 +57,8 @@ def audit(
     embed: Annotated[
         bool, typer.Option("--embed", help="Embed the run as the configured router recorded it.")
     ] = False,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The adapters: a nexus-control.toml.")
-    ] = None,
-    router: Annotated[
-        str | None,
-        typer.Option(metavar="MODULE:FACTORY", help="A router of your own, made without arguments."),
-    ] = None,
+    config: Config = None,
+    router: Router = None,
     sign: Annotated[
         Path | None,
         typer.Option(
@@ -98,11 +76,10 @@ def audit(
 
     def run(store: DecisionStore) -> Data:
         read = [sign, run_bundle, config]
-        if output is not None:
-            frame.require_writable("--output", output, read)
-        recorded = _run_bundle(store, frame.path, decision_id, run_bundle, embed, config, router)
+        frame.require_writable("--output", output, read)
+        recorded = _run_bundle(store, frame.path, request_id, run_bundle, embed, config, router)
         values = {
-            "decision_id": decision_id,
+            "decision_id": request_id,
             "embed_router_bundle": recorded is not None,
             "router_bundle": recorded,
             "render": False,
@@ -111,7 +88,7 @@ def audit(
         if sign is not None:
             return _signed(frame, store, checked, sign, output, read)
         data = exporting.export_audit_package(store, checked)
-        return _written(frame, "package", data["package"], data["digest"], output)
+        return _put_out(frame, output, "package", data)
 
     carry_out(frame, run, _show_document, written)
 
@@ -186,8 +163,6 @@ def _signed(
 ) -> Data:
     if output is None:
         raise invalid_argument("--sign", "needs --output: the envelope is a file beside the package's")
-    from nexus_control.evidence.formats.keys import private_from_pem
-
     envelope = envelope_beside(output)
     frame.require_writable("--output", envelope, read)
     content = read_bytes("--sign", key)
@@ -196,7 +171,7 @@ def _signed(
     data = exporting.export_signed_package(store, arguments, signer, producer=f"nexus-control {__version__}")
     frame.write_bytes("--output", envelope, data["envelope"].encode())
     try:
-        saved = _saved(frame, data["canonical_json"].encode(), data["digest"], output)
+        saved = _put_out(frame, output, "package", data)
     except NexusControlError as fault:
         fault.next = (
             f"Correct the named field and call again; {envelope} is written, and is of no package yet."
@@ -205,15 +180,10 @@ def _signed(
     return {**saved, "envelope": str(envelope), "signed_by": data["signed_by"]}
 
 
-def _written(frame: Frame, kind: str, document: Data, digest: str, output: Path | None) -> Data:
-    if output is None:
-        return {kind: document, "digest": digest}
-    return _saved(frame, canonical_json(document).encode(), digest, output)
-
-
-def _saved(frame: Frame, content: bytes, digest: str, output: Path) -> Data:
-    frame.write_bytes("--output", output, content)
-    return {"path": str(output), "digest": digest, "file_sha256": sha256_hex(content), "bytes": len(content)}
+def _put_out(frame: Frame, output: Path | None, kind: str, data: Data) -> Data:
+    content, digest = canonical_json(data[kind]).encode(), data["digest"]
+    described = {"digest": digest, "file_sha256": sha256_hex(content), "bytes": len(content)}
+    return frame.put_out(output, content, printed={kind: data[kind], "digest": digest}, described=described)
 
 
 def _show_document(screen: Screen, data: Data) -> None:
@@ -233,7 +203,7 @@ def _show_document(screen: Screen, data: Data) -> None:
 def _run_bundle(
     store: DecisionStore,
     database: str,
-    decision_id: str,
+    request_id: str,
     file: Path | None,
     embed: bool,
     config: Path | None,
@@ -249,5 +219,5 @@ def _run_bundle(
             raise invalid_argument(
                 "--embed", "needs --config or --router, with a router that exports its runs"
             )
-        run = store.load(decision_id).facts.linked_execution
+        run = store.load(request_id).facts.linked_execution
         return None if run is None or run.run_id is None else dict(export_run(run.run_id))

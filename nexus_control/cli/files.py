@@ -8,9 +8,9 @@ import errno
 import os
 import sys
 from collections.abc import Generator, Iterable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import IO
+from typing import Annotated
 
 import typer
 
@@ -29,6 +29,7 @@ from nexus_control.system.whole_files import (
 )
 
 _STANDARD_INPUT = Path("-")
+_STANDARD_OUTPUT = {Path("-"), Path("/dev/stdout"), Path("/dev/fd/1"), Path("/proc/self/fd/1")}
 _SQLITE = b"SQLite format 3\0"
 _APPLICATION_ID = slice(68, 72)
 """Where that stands in a database (https://sqlite.org/fileformat.html, 1.3)."""
@@ -41,6 +42,23 @@ def output_file(given: str) -> Path:
     return Path(given)
 
 
+def _unless_standard(output: Path | None) -> Path | None:
+    return None if output in _STANDARD_OUTPUT else output
+
+
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        parser=output_file,
+        callback=_unless_standard,
+        help="Write it here rather than to standard output, which is also -.",
+    ),
+]
+
+
 def read_bytes(option: str, path: Path, *, waits: bool = True) -> bytes:
     """The content of a file, or of standard input (-). Raises INVALID_ARGUMENT.
 
@@ -51,7 +69,7 @@ def read_bytes(option: str, path: Path, *, waits: bool = True) -> bytes:
             raise invalid_argument(option, f"names {path}, which is a database in use")
         if not waits:
             return read_regular(path, MAX_TEXT_BYTES)
-        with _standard_input() if path == _STANDARD_INPUT else path.open("rb") as file:
+        with nullcontext(sys.stdin.buffer) if path == _STANDARD_INPUT else path.open("rb") as file:
             content = file.read(MAX_TEXT_BYTES + 1)
     except OSError as error:
         raise _unusable(option, path, "read", error) from None
@@ -111,10 +129,6 @@ def create_secret(option: str, path: Path, content: bytes) -> None:
         create_file(path, content)
     except OSError as error:
         raise _unusable(option, path, "created", error) from None
-
-
-def _standard_input() -> AbstractContextManager[IO[bytes]]:
-    return nullcontext(sys.stdin.buffer)
 
 
 def _require_permitted(option: str, path: Path, real: Path) -> None:

@@ -14,29 +14,28 @@ a server. Every other command refuses where there is none.
 
 import os
 import pwd
-import signal
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any
 
 import typer
 
+from nexus_control.cli.exit_codes import NOT_VERIFIED, REFUSED, USAGE
 from nexus_control.cli.files import (
     blaming,
-    create_secret,
     is_one_of,
-    output_file,
     read_bytes,
     require_writable,
     write_bytes,
 )
-from nexus_control.cli.interrupting import end_by
-from nexus_control.cli.screen import Mark, Screen, print_json
-from nexus_control.cli.streams import PrintingFailed
+from nexus_control.cli.options import DEFAULT_DATABASE
+from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.streams import PrintingFailed, is_refusal_printed, print_json, tell_nothing_changed
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.storage import files_of, is_file, place_of, scheme_problem
 from nexus_control.store import DecisionStore
 from nexus_control.system.commands import Options, absolute, command, shell_line
@@ -49,8 +48,6 @@ Data = dict[str, Any]
 Done = Callable[[Data], str | None]
 """What a command did that lasts, as the beginning of a sentence; None where it changed nothing."""
 
-REFUSED, USAGE, NOT_VERIFIED = 1, 2, 3
-DEFAULT_DATABASE = "nexus-control.db"
 _USAGE_CODES = {
     ErrorCode.INVALID_ARGUMENT,
     ErrorCode.CONFIG_INVALID,
@@ -58,54 +55,6 @@ _USAGE_CODES = {
     ErrorCode.STORE_UNAVAILABLE,
 }
 _NOT_VERIFIED_CODES = {ErrorCode.LOG_INCONSISTENT, ErrorCode.SIGNATURE_INVALID}
-
-Database = Annotated[
-    str | None,
-    typer.Option(
-        "--db",
-        metavar="PATH",
-        help=f"The database. Default: NEXUS_CONTROL_DB, else {DEFAULT_DATABASE} in this folder.",
-    ),
-]
-RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
-_STANDARD_OUTPUT = {Path("-"), Path("/dev/stdout"), Path("/dev/fd/1"), Path("/proc/self/fd/1")}
-
-
-def _unless_standard(output: Path | None) -> Path | None:
-    return None if output in _STANDARD_OUTPUT else output
-
-
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        parser=output_file,
-        callback=_unless_standard,
-        help="Write it here rather than to standard output, which is also -.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-ActingAs = Annotated[
-    str | None,
-    typer.Option(
-        "--as",
-        metavar="TYPE:ID",
-        envvar="NEXUS_CONTROL_ACTOR",
-        help="Act as this human or system. Default: your login here.",
-    ),
-]
-
-
-AllowedSigners = Annotated[
-    Path | None,
-    typer.Option(
-        "--allowed-signers",
-        metavar="FILE",
-        help="Whose signed approvals count: an OpenSSH allowed signers file. Default: NEXUS_CONTROL_ALLOWED_SIGNERS.",
-    ),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +77,6 @@ class Frame:
             raise invalid_argument("--db", f"names {named}, which is not a folder; a database is a file")
         with blaming("--db", named):
             return place_of(named)
-
-    def with_options(self, database: str | None, as_json: bool, allowed_signers: Path | None) -> "Frame":
-        return Frame(
-            self.database if database is None else database,
-            as_json or self.as_json,
-            allowed_signers or self.allowed_signers,
-            allowed_signers is not None or self.signers_are_given,
-        )
 
     def command(self, *verbs: str, argument: str | Path | None = None, options: Options | None = None) -> str:
         """What somebody is given to run on this store next, from whatever folder."""
@@ -175,17 +116,27 @@ class Frame:
         if is_file(self.path):
             _require_usable(Path(self.path), makes=makes)
 
-    def require_writable(self, option: str, path: Path, read: Sequence[Path | None] = ()) -> None:
-        """That a file can be put there: it is none of the store's own, nor one of those that the command reads. Raises
-        INVALID_ARGUMENT.
+    def require_writable(self, option: str, path: Path | None, read: Sequence[Path | None] = ()) -> None:
+        """That a file can be put there, if one was named: it is none of the store's own, nor one of those that the
+        command reads. Raises INVALID_ARGUMENT.
         """
-        inputs = [each for each in (*read, self.allowed_signers) if each is not None]
-        require_writable(option, path, self._own_files(), inputs)
+        if path is not None:
+            inputs = [each for each in (*read, self.allowed_signers) if each is not None]
+            require_writable(option, path, self._own_files(), inputs)
 
     def write_bytes(self, option: str, path: Path, content: bytes, read: Sequence[Path | None] = ()) -> None:
         """Write what a person named, as `cp` would, where `require_writable` lets it. Raises INVALID_ARGUMENT."""
         self.require_writable(option, path, read)
         write_bytes(option, path, content)
+
+    def put_out(self, output: Path | None, content: bytes, *, printed: Data, described: Data) -> Data:
+        """`printed`, which holds the content; with `--output`, once the content is in that file, `described` with the
+        file's path. Raises INVALID_ARGUMENT.
+        """
+        if output is None:
+            return printed
+        self.write_bytes("--output", output, content)
+        return {"path": str(output), **described}
 
     def _own_files(self) -> tuple[Path, ...]:
         """The store's; none where no store is named and the folder of the usual one is gone."""
@@ -196,16 +147,9 @@ class Frame:
                 raise
             return ()
 
-    def create_secret(self, option: str, path: Path, content: bytes) -> None:
-        """Create a file for its owner alone, where none was. Raises INVALID_ARGUMENT."""
-        self.require_writable(option, path)
-        create_secret(option, path, content)
-
 
 def _without_signers(file: Path) -> str | None:
     """Why this file of signers, which can be read, lets nobody sign. Raises INVALID_ARGUMENT where it cannot be."""
-    from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
-
     if (
         is_there(file) and not is_regular(file) and not is_folder(file)
     ):  # a pipe is read once, by the one who needs it
@@ -248,13 +192,18 @@ def from_environment() -> Frame:
 
 
 def frame_of(
-    context: typer.Context,
-    database: str | None,
-    as_json: bool,
-    allowed_signers: Path | None = None,
+    context: typer.Context, database: str | None, as_json: bool, allowed_signers: Path | None = None
 ) -> Frame:
-    before = cast("Frame", context.obj)
-    return before.with_options(database, as_json, allowed_signers)
+    """What a command was told, with what was said before it and, where nothing was, with the environment."""
+    before, unsaid = context.find_root().params, from_environment()
+    named = before["db"] if database is None else database
+    signers = allowed_signers or before["allowed_signers"]
+    return Frame(
+        unsaid.database if named is None else named,
+        as_json or before["as_json"],
+        signers or unsaid.allowed_signers,
+        signers is not None,
+    )
 
 
 def carry_out(
@@ -268,23 +217,25 @@ def carry_out(
     """Run `action` on the store and show its data; or say why not, and exit with 1 or 2. `makes` as for `Frame.store`,
     `done` as for `answer`.
     """
-
-    signed: str | None = None
+    before = _signed_beside(frame)
 
     def run() -> Data:
-        nonlocal signed
         with frame.store(makes=makes) as store:
-            before = _signed_beside(frame)
-            data = action(store)
-            signed = _newly_signed(before, _signed_beside(frame))
-            return data
+            return action(store)
 
-    return answer(frame, run, show, lambda data: (done(data) if done is not None else None) or signed)
+    def lasting(data: Data) -> str | None:
+        return (done(data) if done is not None else None) or _newly_signed(before, _signed_beside(frame))
+
+    return answer(frame, run, show, lasting)
 
 
 def _signed_beside(frame: Frame) -> list[tuple[int, int] | None]:
     """Which key and which checkpoint lie beside the store: commands make them that are asked for something else."""
-    return [_identity_of(f"{frame.path}{suffix}") for suffix in (".key", ".checkpoint")]
+    try:
+        path = frame.path
+    except NexusControlError:  # the command is refused for it
+        return [None, None]
+    return [_identity_of(f"{path}{suffix}") for suffix in (".key", ".checkpoint")]
 
 
 def _identity_of(path: str) -> tuple[int, int] | None:
@@ -333,48 +284,31 @@ def printing(done: str | None) -> Generator[None]:
         yield
         sys.stdout.flush()
     except PrintingFailed as failure:
-        raise untold(failure, done) from None
+        raise _untold(failure, done) from None
 
 
-def untold(failure: PrintingFailed, done: str | None) -> typer.Exit:
+def _untold(failure: PrintingFailed, done: str | None) -> typer.Exit:
     """Say what was done all the same; the exit to raise. Where nothing was done and nobody reads on, the process ends
     here.
     """
-    screen = Screen(sys.stderr)
-    if done is not None:
-        screen.prose(f"{done}, but the answer could not be printed: {failure.reason}.")
-    elif failure.is_broken_pipe:
-        end_by(signal.SIGPIPE)
+    if done is None:
+        tell_nothing_changed(failure)
     else:
-        screen.prose(f"The answer could not be printed: {failure.reason}. Nothing was changed.")
+        Screen(sys.stderr).prose(f"{done}, but the answer could not be printed: {failure.reason}.")
     return typer.Exit(REFUSED)
 
 
 def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:
     """Say what is wrong and what to do next; the exit to raise."""
-    advice = fault.next
-    if not frame.as_json or not _is_printed(_refusal(fault, advice)):
+    if not frame.as_json or not is_refusal_printed(fault):
         screen = Screen(sys.stderr)
         screen.prose(fault.message, Mark(f"{fault.code}:", "bad"))
-        screen.prose(advice)
+        screen.prose(fault.next)
         if isinstance(to_run := fault.details.get("command"), str):
             screen.verbatim(to_run)
     if fault.code in _NOT_VERIFIED_CODES:
         return typer.Exit(NOT_VERIFIED)
     return typer.Exit(USAGE if fault.code in _USAGE_CODES else REFUSED)
-
-
-def _refusal(fault: NexusControlError, advice: str) -> Data:
-    return {"code": str(fault.code), "message": fault.message, "details": fault.details, "next": advice}
-
-
-def _is_printed(document: Data) -> bool:
-    try:
-        print_json(document)
-        sys.stdout.flush()
-    except PrintingFailed:
-        return False
-    return True
 
 
 def identity(acting_as: str | None, *, option: str = "--as") -> tuple[Actor, Assurance]:

@@ -6,32 +6,23 @@ dump) is switched to it.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from nexus_control.cli.frame import (
-    NOT_VERIFIED,
-    ActingAs,
-    AsJson,
-    Data,
-    Database,
-    Frame,
-    answer,
-    frame_of,
-    identity,
-)
+from nexus_control.cli.frame import NOT_VERIFIED, Data, Frame, answer, frame_of, identity
+from nexus_control.cli.options import ActingAs, AsJson, Database
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.errors import NexusControlError
+from nexus_control.log import upkeep
+from nexus_control.log.beside import Finding, look_at_key, look_beside
+from nexus_control.log.upkeep import Fault
 from nexus_control.storage.faults import is_damage
 from nexus_control.store import DecisionStore
 from nexus_control.system.whole_files import is_regular, is_there
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import listing
-
-if TYPE_CHECKING:
-    from nexus_control.log.beside import Finding
-    from nexus_control.log.upkeep import Fault
+from nexus_control.usecases.signing import describe_allowed_signers
 
 _REBUILD = (
     "The log is whole. Find out who changed the database past nexus-control. Then make indexes, triggers and what is"
@@ -70,15 +61,13 @@ _MEANING = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(doctor)
-
-
 def doctor(
     context: typer.Context,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Make what is derived anew from the log, if the log is whole.")
+        bool,
+        typer.Option(
+            "--rebuild", help="Make again from the log what is derived from it, if the log is whole."
+        ),
     ] = False,
     accept_rollback: Annotated[
         bool,
@@ -126,37 +115,30 @@ def _done(data: Data) -> str | None:
 def _examined(
     frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback: bool, acting_as: str | None
 ) -> Data:
-    from nexus_control.log import beside, upkeep
-
-    faults = upkeep.find_faults(store)
-    done: Data = {"rebuilt": 0, "accepted": False, "approved": [], "allowed_signers": _signers(store)}
+    faults, found = upkeep.examine(store)
+    done: Data = {
+        "rebuilt": 0,
+        "accepted": False,
+        "approved": [],
+        "allowed_signers": describe_allowed_signers(store),
+    }
     if rebuild and _advice(faults) == _REBUILD:
         done["rebuilt"] = upkeep.rebuild_derived(store)
-        faults = upkeep.find_faults(store)
-        if any(fault.code in _FORM for fault in faults):  # what holds data, and is not made anew
+        faults, found = upkeep.examine(store)
+        if any(fault.code in _FORM for fault in faults):  # what holds data, and is not made again
             return _report(frame, faults, {}, _entries(store)) | done | {"next": _LOG, "command": None}
     if accept_rollback and _advice(faults) == _LOST:
         done["accepted"] = upkeep.accept_rollback(store, identity(acting_as)[0])
-        faults = upkeep.find_faults(store)
+        faults, found = upkeep.examine(store)
     if done["accepted"]:
         page = door.validated(door.ListArguments, {"state": "approved", "limit": door.MAX_PAGE})
         done["approved"] = [line["request_id"] for line in listing.list_requests(store, page)["requests"]]
     if {fault.code for fault in faults} - _BESIDE - _FORM - {_UNWRITABLE}:
         return _report(frame, faults, {}, _entries(store)) | done
-    found = {
-        "head": beside.look_at_head(store),
-        "key": beside.look_at_key(store),
-        "checkpoint": beside.look_at_checkpoint(store),
-    }
-    if found["key"].status == "fail":
-        faults = [*faults, upkeep.Fault(code=found["key"].code, detail=found["key"].reason)]
-    return _report(frame, faults, found, _entries(store)) | done
-
-
-def _signers(store: DecisionStore) -> Data | None:
-    from nexus_control.usecases.signing import describe_allowed_signers
-
-    return describe_allowed_signers(store)
+    key = look_at_key(store)
+    if key.status == "fail":
+        faults = [*faults, Fault(code=key.code, detail=key.reason)]
+    return _report(frame, faults, {**(found or look_beside(store)), "key": key}, _entries(store)) | done
 
 
 def _entries(store: DecisionStore) -> int | None:
@@ -170,21 +152,17 @@ def _entries(store: DecisionStore) -> int | None:
         return None
 
 
-def _emptied(path: str) -> "Fault":
-    from nexus_control.log.upkeep import Fault
-
+def _emptied(path: str) -> Fault:
     left = [f"{path}.{name}" for name in _LEFT_BESIDE if is_there(f"{path}.{name}")]
     said = f": {', '.join(left)} beside it says that there was a store in it" if left else ""
     return Fault(code="STORE_EMPTIED", detail=f"{path} is an empty file, and no store{said}")
 
 
-def _unreadable(fault: NexusControlError) -> "Fault":
-    from nexus_control.log.upkeep import Fault
-
+def _unreadable(fault: NexusControlError) -> Fault:
     return Fault(code="STORE_UNREADABLE", detail=fault.message)
 
 
-def _report(frame: Frame, faults: list["Fault"], beside: dict[str, "Finding"], entries: int | None) -> Data:
+def _report(frame: Frame, faults: list[Fault], beside: dict[str, Finding], entries: int | None) -> Data:
     checks, reasons = _checks(faults, beside)
     advice = _advice(faults)
     options = {_REBUILD: "--rebuild", _LOST: "--accept-rollback"}
@@ -204,7 +182,7 @@ def _report(frame: Frame, faults: list["Fault"], beside: dict[str, "Finding"], e
     }
 
 
-def _checks(faults: list["Fault"], beside: dict[str, "Finding"]) -> tuple[dict[str, str], dict[str, str]]:
+def _checks(faults: list[Fault], beside: dict[str, Finding]) -> tuple[dict[str, str], dict[str, str]]:
     """How each check went, and why those were skipped that were: what is derived is only looked at where the log is
     whole, and what lies beside it where that is whole, too.
     """
@@ -230,7 +208,7 @@ def _checks(faults: list["Fault"], beside: dict[str, "Finding"]) -> tuple[dict[s
 _NOT_LOOKED_AT = "not looked at: what it would be held against is not whole"
 
 
-def _advice(faults: list["Fault"]) -> str | None:
+def _advice(faults: list[Fault]) -> str | None:
     codes = {fault.code for fault in faults}
     if not codes:
         return None

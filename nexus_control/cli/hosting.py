@@ -10,28 +10,21 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from nexus_control.cli.deciding import config_or_default
-from nexus_control.cli.frame import (
-    AllowedSigners,
-    AsJson,
-    Data,
-    Database,
-    Frame,
-    answer,
-    frame_of,
-)
+from nexus_control.cli.adapters import config_or_default
+from nexus_control.cli.frame import Data, Frame, answer, frame_of
+from nexus_control.cli.options import AllowedSigners, AsJson, Database, UsualConfig
 from nexus_control.cli.screen import Screen
 from nexus_control.errors import invalid_argument
 from nexus_control.system.commands import absolute, command, shell_line
 from nexus_control.system.whole_files import is_regular
 
 _NAME = "nexus-control"
-COMMANDS: Final = {
+BY_COMMAND: Final = {
     "claude-code": ["claude", "mcp", "add", _NAME, "--scope", "user", "--"],
     "codex": ["codex", "mcp", "add", _NAME, "--"],
 }
 """Hosts that register a server by a command; they accept names with dots."""
-FILES: Final = {
+BY_FILE: Final = {
     "claude-desktop": ("mcpServers", "claude_desktop_config.json (Settings, Developer, Edit Config)"),
     "cursor": ("mcpServers", "~/.cursor/mcp.json, or .cursor/mcp.json in a project"),
     "vscode": ("servers", ".vscode/mcp.json in a workspace"),
@@ -39,20 +32,10 @@ FILES: Final = {
 """Hosts that read a file: the key that holds servers, and which file. They refuse names with dots."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(install)
-
-
 def install(
     context: typer.Context,
-    host: Annotated[str, typer.Option(help=f"One of {', '.join([*COMMANDS, *FILES])}.")],
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="The adapters. Default: nexus-control.toml in this folder, if there."
-        ),
-    ] = None,
+    host: Annotated[str, typer.Option(help=f"One of {', '.join([*BY_COMMAND, *BY_FILE])}.")],
+    config: UsualConfig = None,
     allowed_signers: AllowedSigners = None,
     db: Database = None,
     as_json: AsJson = False,
@@ -69,11 +52,11 @@ def install(
         if config is not None and not is_regular(config):
             raise invalid_argument("--config", f"names {absolute(config)}, which is no file")
         serving = _serving(frame, config_or_default(config))
-        if host in COMMANDS:
-            return {"host": host, "command": [*COMMANDS[host], *serving]}
-        if host not in FILES:
-            raise invalid_argument("--host", f"must be one of {', '.join([*COMMANDS, *FILES])}")
-        key, file = FILES[host]
+        if host in BY_COMMAND:
+            return {"host": host, "command": [*BY_COMMAND[host], *serving]}
+        if host not in BY_FILE:
+            raise invalid_argument("--host", f"must be one of {', '.join([*BY_COMMAND, *BY_FILE])}")
+        key, file = BY_FILE[host]
         entry: dict[str, Any] = {"command": serving[0], "args": [*serving[1:], "--tool-names", "underscore"]}
         if host == "vscode":
             entry = {"type": "stdio", **entry}

@@ -2,7 +2,7 @@
 
 The first of these interrupts the run, as an exception in the main thread: a supervised program is killed, and the
 outcome is recorded as unknown. Later ones change nothing, so that they do not tear the recording. Then the process ends
-by the signal, for whoever started it to see. Signals that were ignored when we were started (nohup) stay ignored.
+by the signal, and its parent sees which. Signals that were ignored when we were started (nohup) stay ignored.
 """
 
 import signal
@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+from nexus_control.system.signals import ENDING
 
 
 class Terminated(BaseException):
@@ -34,7 +34,7 @@ def interruptible() -> Generator[None]:
             )
             raise came[0]
 
-    before = {each: signal.getsignal(each) for each in _SIGNALS}
+    before = {each: signal.getsignal(each) for each in ENDING}
     may_heed = threading.current_thread() is threading.main_thread()  # Python lets no other thread
     heeded = {each: was for each, was in before.items() if may_heed and was not in (signal.SIG_IGN, None)}
     try:
@@ -46,9 +46,3 @@ def interruptible() -> Generator[None]:
             signal.signal(number, handler)
     if came:
         raise came[0]
-
-
-def end_by(number: signal.Signals) -> None:
-    """End the process as the signal does that nobody handles."""
-    signal.signal(number, signal.SIG_DFL)
-    signal.raise_signal(number)

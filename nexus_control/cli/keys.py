@@ -5,35 +5,25 @@ its public half into `FILE.pub`.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from nexus_control.cli.files import output_file
-from nexus_control.cli.frame import AsJson, Data, Database, answer, carry_out, frame_of
+from nexus_control.cli.commands import group
+from nexus_control.cli.files import create_secret, output_file
+from nexus_control.cli.frame import Data, answer, carry_out, frame_of
+from nexus_control.cli.options import AsJson, Database
 from nexus_control.cli.screen import Mark, Screen, columns
 from nexus_control.errors import NexusControlError, invalid_argument
+from nexus_control.evidence.formats import keys
+from nexus_control.log import checkpoints
+from nexus_control.log.checkpoints import KeyRecord
 from nexus_control.store import DecisionStore
 
-if TYPE_CHECKING:
-    from nexus_control.log.checkpoints import KeyRecord
-
-key = typer.Typer(
-    help="The key of the store's log, and keys to sign packages with.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+key = group("The key of the store's log, and keys to sign packages with.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    key.command()(generate)
-    key.command("list")(list_keys)
-    key.command()(rotate)
-    key.command()(export)
-    app.add_typer(key, name="key")
-
-
+@key.command()
 def generate(
     context: typer.Context,
     file: Annotated[
@@ -57,12 +47,10 @@ def generate(
         return
 
     def run() -> Data:
-        from nexus_control.evidence.formats import keys
-
         frame.require_writable("FILE", file)
         made, public = keys.generate(), file.with_name(f"{file.name}.pub")
         frame.require_writable("FILE", public)
-        frame.create_secret("FILE", file, made.to_pem())
+        create_secret("FILE", file, made.to_pem())
         try:
             frame.write_bytes("FILE", public, made.public.to_pem().encode())
         except NexusControlError:
@@ -78,6 +66,7 @@ def generate(
     answer(frame, run, _show_file, lambda data: f"The key is in {data['path']}")
 
 
+@key.command("list")
 def list_keys(context: typer.Context, db: Database = None, as_json: AsJson = False) -> None:
     """All keys that the log ever had; the last one signs.
 
@@ -85,8 +74,6 @@ def list_keys(context: typer.Context, db: Database = None, as_json: AsJson = Fal
     """
 
     def run(store: DecisionStore) -> Data:
-        from nexus_control.log import checkpoints
-
         return {"keys": [_record(record) for record in checkpoints.keys_of(store)]}
 
     def show(screen: Screen, data: Data) -> None:
@@ -101,6 +88,7 @@ def list_keys(context: typer.Context, db: Database = None, as_json: AsJson = Fal
     carry_out(frame_of(context, db, as_json), run, show)
 
 
+@key.command()
 def rotate(context: typer.Context, db: Database = None, as_json: AsJson = False) -> None:
     """Replace the log's key by a new one, which the old one's last note names; the log records it.
 
@@ -108,8 +96,6 @@ def rotate(context: typer.Context, db: Database = None, as_json: AsJson = False)
     """
 
     def run(store: DecisionStore) -> Data:
-        from nexus_control.log import checkpoints
-
         return _record(checkpoints.rotate(store))
 
     def done(data: Data) -> str:
@@ -118,6 +104,7 @@ def rotate(context: typer.Context, db: Database = None, as_json: AsJson = False)
     carry_out(frame_of(context, db, as_json), run, _show_key, done)
 
 
+@key.command()
 def export(context: typer.Context, db: Database = None, as_json: AsJson = False) -> None:
     """The log's verifier key, for those who verify: hand it over by a way that they trust.
 
@@ -126,8 +113,6 @@ def export(context: typer.Context, db: Database = None, as_json: AsJson = False)
     frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
-        from nexus_control.log import checkpoints
-
         records = checkpoints.keys_of(store)
         if not records:
             fault = invalid_argument("--db", "names a store whose log has no key yet: make one")
@@ -142,12 +127,10 @@ def export(context: typer.Context, db: Database = None, as_json: AsJson = False)
 
 
 def _give_key(store: DecisionStore) -> Data:
-    from nexus_control.log import checkpoints
-
     return _record(checkpoints.give_key(store))
 
 
-def _record(record: "KeyRecord") -> Data:
+def _record(record: KeyRecord) -> Data:
     return {
         "key": str(record.verifier),
         "fingerprint": record.verifier.key.fingerprint,

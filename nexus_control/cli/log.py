@@ -1,60 +1,33 @@
-"""The commands of whoever watches a store's log: log checkpoint, prove, consistency, export, verify.
+"""The commands about a store's log: log checkpoint, prove, consistency, export, verify.
 
 A checkpoint that is kept elsewhere is what a later history can be held against. `log verify` needs no database.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from nexus_control.cli.files import read_bytes, read_text
-from nexus_control.cli.frame import (
-    AsJson,
-    Data,
-    Database,
-    Frame,
-    Output,
-    RequestId,
-    answer,
-    carry_out,
-    frame_of,
-    written,
-)
+from nexus_control.cli.commands import group
+from nexus_control.cli.files import Output, read_bytes, read_text
+from nexus_control.cli.frame import Data, answer, carry_out, frame_of, written
+from nexus_control.cli.options import AsJson, Database, RequestId
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import print_document
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.formats.base64_text import to_base64
+from nexus_control.evidence.formats.note import Checkpoint, parse_verifier
+from nexus_control.log import checkpoints
+from nexus_control.log.upkeep import find_faults
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 
-if TYPE_CHECKING:
-    from nexus_control.evidence.formats.note import Checkpoint
-
-LogKey = Annotated[
-    str | None,
-    typer.Option(
-        "--log-key",
-        metavar="KEY",
-        help="The log's verifier key, NAME+ID+BASE64, as you got it from its owner.",
-    ),
-]
 CheckpointFile = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint that you kept.")]
 
-log = typer.Typer(
-    help="The store's log: signed checkpoints, and proofs against them.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+log = group("The store's log: signed checkpoints, and proofs against them.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    for command in (checkpoint, prove, consistency, export, verify):
-        log.command()(command)
-    app.add_typer(log, name="log")
-
-
+@log.command()
 def checkpoint(
     context: typer.Context, output: Output = None, db: Database = None, as_json: AsJson = False
 ) -> None:
@@ -65,19 +38,19 @@ def checkpoint(
     frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
-        from nexus_control.log import checkpoints
-
-        _require_writable(frame, output)
+        frame.require_writable("--output", output)  # before anything is signed
         published = checkpoints.publish(store)
         data = {**_checkpoint(published.checkpoint), "key": str(published.verifier)}
-        return _written(frame, data, "checkpoint", published.note, output)
+        printed = {**data, "checkpoint": published.note}
+        return frame.put_out(output, published.note.encode(), printed=printed, described=data)
 
     carry_out(frame, run, _show_text, written)
 
 
+@log.command()
 def prove(
     context: typer.Context,
-    decision_id: RequestId,
+    request_id: RequestId,
     output: Output = None,
     db: Database = None,
     as_json: AsJson = False,
@@ -89,23 +62,28 @@ def prove(
     frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
-        from nexus_control.log import checkpoints
-
-        _require_writable(frame, output)
-        checked = door.validated(door.StatusArguments, {"request_id": decision_id})
+        frame.require_writable("--output", output)
+        checked = door.validated(door.StatusArguments, {"request_id": request_id})
         decision = store.load(checked.request_id)
         last = decision.facts.event_count - 1
         proof = checkpoints.prove(store, decision.decision_id, decision.generation, last)
-        data = {"request_id": decision_id, "index": proof.index, "leaf": f"sha256:{decision.head}"}
-        return _written(frame, data, "proof", proof.to_text(), output)
+        data = {"request_id": request_id, "index": proof.index, "leaf": f"sha256:{decision.head}"}
+        text = proof.to_text()
+        return frame.put_out(output, text.encode(), printed={**data, "proof": text}, described=data)
 
     carry_out(frame, run, _show_text, written)
 
 
+@log.command()
 def consistency(
     context: typer.Context,
     file: CheckpointFile,
-    log_key: LogKey = None,
+    log_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", help="The log's verifier key, NAME+ID+BASE64, as you got it from its owner."
+        ),
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option(metavar="N", help="The proof to the log's first N entries. Default: to all of them."),
@@ -119,10 +97,6 @@ def consistency(
     """
 
     def run(store: DecisionStore) -> Data:
-        from nexus_control.evidence.formats.note import parse_verifier
-        from nexus_control.log import checkpoints
-        from nexus_control.log.upkeep import find_faults
-
         faults = find_faults(store)
         if faults:
             raise NexusControlError(
@@ -152,6 +126,7 @@ def consistency(
     carry_out(frame_of(context, db, as_json), run, show)
 
 
+@log.command()
 def export(
     context: typer.Context, output: Output = None, db: Database = None, as_json: AsJson = False
 ) -> None:
@@ -162,14 +137,14 @@ def export(
     frame = frame_of(context, db, as_json)
 
     def run(store: DecisionStore) -> Data:
-        from nexus_control.log import checkpoints
-
-        lines = checkpoints.leaf_lines(store).decode()
-        return _written(frame, {"size": lines.count("\n")}, "leaves", lines, output)
+        lines = checkpoints.leaf_lines(store)
+        data = {"size": lines.count(b"\n")}
+        return frame.put_out(output, lines, printed={**data, "leaves": lines.decode()}, described=data)
 
     carry_out(frame, run, _show_text, written)
 
 
+@log.command()
 def verify(
     context: typer.Context,
     file: CheckpointFile,
@@ -185,9 +160,6 @@ def verify(
     """
 
     def run() -> Data:
-        from nexus_control.evidence.formats.note import parse_verifier
-        from nexus_control.log import checkpoints
-
         note, lines = read_text("CHECKPOINT", file), read_bytes("--leaves", leaves)
         signed = checkpoints.require_leaves(note, lines, parse_verifier(log_key))
         return {"ok": True, "checkpoint": _checkpoint(signed), "leaves": lines.count(b"\n")}
@@ -201,21 +173,8 @@ def verify(
     answer(frame_of(context, None, as_json), run, show)
 
 
-def _checkpoint(checkpoint: "Checkpoint") -> Data:
+def _checkpoint(checkpoint: Checkpoint) -> Data:
     return {"origin": checkpoint.origin, "size": checkpoint.size, "root": to_base64(checkpoint.root)}
-
-
-def _require_writable(frame: Frame, output: Path | None) -> None:
-    """Before anything is signed."""
-    if output is not None:
-        frame.require_writable("--output", output)
-
-
-def _written(frame: Frame, data: Data, kind: str, text: str, output: Path | None) -> Data:
-    if output is None:
-        return {**data, kind: text}
-    frame.write_bytes("--output", output, text.encode())
-    return {**data, "path": str(output)}
 
 
 def _show_text(screen: Screen, data: Data) -> None:

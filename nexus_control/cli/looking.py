@@ -4,18 +4,9 @@ from typing import Annotated
 
 import typer
 
-from nexus_control.cli.deciding import Config, adapters_at_hand
-from nexus_control.cli.frame import (
-    ActingAs,
-    AllowedSigners,
-    AsJson,
-    Data,
-    Database,
-    RequestId,
-    carry_out,
-    frame_of,
-    identity,
-)
+from nexus_control.cli.adapters import adapters_at_hand
+from nexus_control.cli.frame import Data, carry_out, frame_of, identity
+from nexus_control.cli.options import ActingAs, AllowedSigners, AsJson, Database, RequestId, UsualConfig
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.render.decision import imported_text
 from nexus_control.store import DecisionStore
@@ -23,13 +14,6 @@ from nexus_control.usecases import arguments as door
 from nexus_control.usecases import listing, views
 
 _GOOD, _BAD = {"approved", "completed"}, {"failed", "outcome_unknown"}
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(status)
-    app.command()(inspect)
-    app.command("list")(list_requests)
 
 
 def status(
@@ -63,7 +47,7 @@ def status(
 def inspect(
     context: typer.Context,
     request_id: RequestId,
-    config: Config = None,
+    config: UsualConfig = None,
     allowed_signers: AllowedSigners = None,
     db: Database = None,
     as_json: AsJson = False,

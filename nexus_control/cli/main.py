@@ -1,52 +1,37 @@
-"""The commands and their options; each is carried out by a module of its own.
+"""The command line as a whole: the options that come before a command, and how the process ends.
 
-`cli.frame` says with which codes they end, and what goes to standard output and to standard error.
+`cli.commands` names the commands. `cli.frame` says with which codes they end, and what goes to standard output and to
+standard error.
 """
 
 import sys
-from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 
 from nexus_control import __version__
-from nexus_control.cli import (
-    deciding,
-    exporting,
-    health,
-    hosting,
-    keys,
-    log,
-    looking,
-    reporting,
-    running,
-    signing,
-    templates,
-    verifying,
+from nexus_control.cli.commands import CommandGroup
+from nexus_control.cli.exit_codes import REFUSED, USAGE
+from nexus_control.cli.interrupting import Terminated
+from nexus_control.cli.options import AllowedSigners, AsJson, Database
+from nexus_control.cli.streams import (
+    PrintingFailed,
+    is_refusal_printed,
+    open_standard_streams,
+    tell_nothing_changed,
 )
-from nexus_control.cli.frame import (
-    REFUSED,
-    USAGE,
-    AllowedSigners,
-    AsJson,
-    Database,
-    Frame,
-    frame_of,
-    from_environment,
-    refuse,
-    untold,
-)
-from nexus_control.cli.interrupting import Terminated, end_by
-from nexus_control.cli.streams import PrintingFailed, open_standard_streams
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.system.signals import end_by
 
 PROGRAM = "nexus-control"
 # Every error of usage; typer has its own copy of the class from one version on, and gives it no public name.
 _USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
 app = typer.Typer(
+    cls=CommandGroup,
     help="Approval and audit for agents that act.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
     add_completion=False,
     rich_markup_mode=None,  # help is plain text: it is read in pipes too
     pretty_exceptions_enable=False,
@@ -60,9 +45,12 @@ def main() -> None:
         code = app(prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except PrintingFailed as failure:  # help, or the version
-        sys.exit(untold(failure, None).exit_code)
+        tell_nothing_changed(failure)
+        sys.exit(REFUSED)
     except _USAGE_ERROR as error:
-        sys.exit(_misused(error))
+        if "--json" not in sys.argv or not is_refusal_printed(_misused(error)):
+            error.show()
+        sys.exit(USAGE)
     except typer.Abort:
         sys.exit(REFUSED)
     except Terminated as ended:
@@ -71,19 +59,14 @@ def main() -> None:
     sys.exit(code)
 
 
-def _misused(error: typer.BadParameter) -> int:
+def _misused(error: typer.BadParameter) -> NexusControlError:
     """What the parser of the options says of a call that it does not understand."""
-    if "--json" not in sys.argv:
-        error.show()
-    else:
-        parameter = getattr(error, "param", None)  # not of every error of usage
-        named = [] if parameter is None else sorted(parameter.opts, key=len)[-1:]
-        fields = [{"field": _field(each), "problem": error.message} for each in named]
-        fault = NexusControlError(
-            ErrorCode.INVALID_ARGUMENT, error.format_message(), {"fields": fields} if fields else None
-        )
-        refuse(Frame(as_json=True), fault)
-    return USAGE
+    parameter = getattr(error, "param", None)  # not of every error of usage
+    named = [] if parameter is None else sorted(parameter.opts, key=len)[-1:]
+    fields = [{"field": _field(each), "problem": error.message} for each in named]
+    return NexusControlError(
+        ErrorCode.INVALID_ARGUMENT, error.format_message(), {"fields": fields} if fields else None
+    )
 
 
 def _field(name: str) -> str:
@@ -99,7 +82,6 @@ def _tell_version(asked: bool) -> None:
 
 @app.callback()
 def root(
-    context: typer.Context,
     db: Database = None,
     allowed_signers: AllowedSigners = None,
     as_json: AsJson = False,
@@ -108,42 +90,4 @@ def root(
         typer.Option("--version", is_eager=True, callback=_tell_version, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    context.obj = from_environment().with_options(db, as_json, allowed_signers)
-
-
-@app.command()
-def demo(
-    context: typer.Context,
-    keep: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Leave the files, the database and the audit package in DIR, which is new or empty.",
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Rotate the keys of a made-up service, from request to verified proof. Needs no set-up.
-
-    Example: nexus-control demo --keep demo
-    """
-    from nexus_control.cli.demo.command import run_demo
-
-    raise typer.Exit(run_demo(keep, as_json=frame_of(context, None, as_json).as_json))
-
-
-for commands in (
-    deciding,
-    signing,
-    looking,
-    running,
-    templates,
-    exporting,
-    verifying,
-    reporting,
-    log,
-    keys,
-    health,
-    hosting,
-):
-    commands.register(app)
+    """The options before a command: `frame_of` reads them from the context."""

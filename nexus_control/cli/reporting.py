@@ -5,15 +5,13 @@ from typing import Annotated
 
 import typer
 
-from nexus_control.cli.files import read_bytes
-from nexus_control.cli.frame import NOT_VERIFIED, AsJson, Data, Output, answer, frame_of, written
+from nexus_control.cli.files import Output, read_bytes
+from nexus_control.cli.frame import NOT_VERIFIED, Data, answer, frame_of, written
+from nexus_control.cli.options import AsJson
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import print_document
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(report)
+from nexus_control.evidence.reading import read_evidence
+from nexus_control.render.report import render_report
 
 
 def report(
@@ -29,9 +27,6 @@ def report(
     frame = frame_of(context, None, as_json)
 
     def run() -> Data:
-        from nexus_control.evidence.reading import read_evidence
-        from nexus_control.render.report import render_report
-
         evidence = read_evidence(read_bytes("FILE", file))
         html = render_report(evidence)
         data = {"ok": evidence.ok, "digest": evidence.digest}

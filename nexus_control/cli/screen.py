@@ -4,9 +4,7 @@ A text is shown as it is, never read as markup; what does not print is spelled o
 or output of a program can command the terminal, or push anything out of sight.
 """
 
-import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -17,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nexus_control.cli.streams import visible
 from nexus_control.render.text import unpadded
 
 _PLAIN_WIDTH = 80
@@ -43,28 +42,6 @@ class Grid:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-
-
-def visible(text: str) -> str:
-    """`text` with everything but printable characters and line ends escaped."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-
-
-def visible_json(data: object, encoding: str = "utf-8") -> str:
-    """`data` as JSON, indented, with all that does not print in JSON's own escapes: the same value to who parses it.
-    Where the encoding lacks a character, everything beyond ASCII is escaped.
-    """
-    text = json.dumps(data, indent=2, ensure_ascii=False)
-    if text.encode(encoding, "replace") != text.encode("utf-8", "replace"):
-        text = json.dumps(data, indent=2)
-    if text.replace("\n", "").isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
-
-
-def print_json(data: object) -> None:
-    """On standard output."""
-    print(visible_json(data, sys.stdout.encoding))
 
 
 class Screen:

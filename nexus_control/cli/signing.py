@@ -13,28 +13,19 @@ from typing import Annotated
 
 import typer
 
-from nexus_control.cli.files import read_bytes, read_text
-from nexus_control.cli.frame import (
-    ActingAs,
-    AsJson,
-    Data,
-    Database,
-    Frame,
-    Output,
-    RequestId,
-    carry_out,
-    frame_of,
-    identity,
-    written,
-)
+from nexus_control.cli.files import Output, read_bytes, read_text
+from nexus_control.cli.frame import Data, Frame, carry_out, frame_of, identity, written
+from nexus_control.cli.options import ActingAs, AsJson, Database, RequestId
 from nexus_control.cli.screen import Screen
 from nexus_control.cli.streams import print_document
 from nexus_control.errors import NexusControlError, invalid_argument
+from nexus_control.evidence.formats.ssh_keys import public_line_in
 from nexus_control.evidence.statement import NAMESPACE
 from nexus_control.store import DecisionStore
 from nexus_control.system.commands import USUAL_KEY, absolute, shell_line
 from nexus_control.system.whole_files import is_regular, is_there
 from nexus_control.usecases import arguments as door
+from nexus_control.usecases.signing import approval_statement, require_may_sign
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import SignedStatement
 
@@ -128,11 +119,6 @@ class Signing:
         return read_text("--statement", statement)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(statement)
-
-
 def statement(
     context: typer.Context,
     request_id: RequestId,
@@ -154,13 +140,9 @@ def statement(
     def run(store: DecisionStore) -> Data:
         if expires_at is not None and verdict != "approve":
             raise invalid_argument("--expires-at", "is for --verdict approve: nothing else runs out")
-        if output is not None:
-            frame.require_writable("--output", output)
+        frame.require_writable("--output", output)
         data = _state(store, request_id, identity(acting_as)[0], verdict, expires_at)
-        if output is None:
-            return data
-        frame.write_bytes("--output", output, data["statement"].encode())
-        return {**data, "path": str(output)}
+        return frame.put_out(output, data["statement"].encode(), printed=data, described=data)
 
     def show(_screen: Screen, data: Data) -> None:
         if output is None:
@@ -189,16 +171,7 @@ def _advise(frame: Frame, data: Data, acting_as: str | None, output: Path | None
     screen.verbatim(frame.command(data["verdict"], argument=data["request_id"], options=options))
 
 
-def require_basis_of(statement: str, shown: str | None) -> None:
-    """That the statement is of what was shown at this terminal. Raises BASIS_CHANGED or SIGNATURE_INVALID."""
-    from nexus_control.usecases import signing
-
-    signing.require_basis_of(statement, shown)
-
-
 def _require_may_sign(store: DecisionStore, actor: Actor, key: Path) -> None:
-    from nexus_control.usecases.signing import require_may_sign
-
     if is_there(key) and not is_regular(key):
         raise invalid_argument(
             "--sign", f"names {key}, which is not a regular file: it is read more than once"
@@ -209,8 +182,6 @@ def _require_may_sign(store: DecisionStore, actor: Actor, key: Path) -> None:
 
 def _public_line(key: Path) -> str | None:
     """The line of the key that ssh-keygen signs with, found as it finds it; None where no file says it openly."""
-    from nexus_control.evidence.formats.ssh_keys import public_line_in
-
     for file in (key, _public_half(key)):
         try:
             line = public_line_in(read_bytes("--sign", file, waits=False).decode(errors="replace"))
@@ -226,8 +197,6 @@ def _public_half(key: Path) -> Path:
 
 
 def _state(store: DecisionStore, request_id: str, actor: Actor, verdict: str, expires_at: str | None) -> Data:
-    from nexus_control.usecases.signing import approval_statement
-
     values = {
         "request_id": request_id,
         "approver": actor.id,

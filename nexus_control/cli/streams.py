@@ -10,14 +10,17 @@ the first file that is opened, perhaps the database, would become the standard o
 
 import fcntl
 import io
+import json
 import os
 import select
+import signal
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TextIO
 
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.system.signals import end_by
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -56,7 +59,7 @@ class StandardStream(io.FileIO):
             written: int | None = super().write(content)
             if written is not None:
                 return written
-            select.select([], [self], [])  # whoever started us made it non-blocking, and it is full for now
+            select.select([], [self], [])  # our parent made it non-blocking, and it is full for now
 
 
 def open_standard_streams() -> None:
@@ -87,6 +90,47 @@ def print_document(text: str) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode())
     sys.stdout.buffer.flush()
+
+
+def visible(text: str) -> str:
+    """`text` with everything but printable characters and line ends escaped."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def visible_json(data: object, encoding: str = "utf-8") -> str:
+    """`data` as JSON, indented, with all that does not print in JSON's own escapes: a parser reads the same value.
+    Where the encoding lacks a character, everything beyond ASCII is escaped.
+    """
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    if text.encode(encoding, "replace") != text.encode("utf-8", "replace"):
+        text = json.dumps(data, indent=2)
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
+def print_json(data: object) -> None:
+    """On standard output."""
+    print(visible_json(data, sys.stdout.encoding))
+
+
+def is_refusal_printed(fault: NexusControlError) -> bool:
+    """Print a refusal as one JSON document; False where standard output does not take it."""
+    try:
+        print_json(
+            {"code": str(fault.code), "message": fault.message, "details": fault.details, "next": fault.next}
+        )
+        sys.stdout.flush()
+    except PrintingFailed:
+        return False
+    return True
+
+
+def tell_nothing_changed(failure: PrintingFailed) -> None:
+    """For an answer that could not be printed: one sentence, or an end by SIGPIPE where nobody reads on."""
+    if failure.is_broken_pipe:
+        end_by(signal.SIGPIPE)
+    print(f"The answer could not be printed: {failure.reason}. Nothing was changed.", file=sys.stderr)
 
 
 def _reading() -> TextIO:

@@ -1,8 +1,8 @@
 """What a person named for an answer to be put there, written as `cp` and `curl -o` write it.
 
 * Links are followed; one that leads to nothing is where the new file comes to be.
-* A descriptor (`/dev/fd/3`, `/dev/stderr`) is written to; so is what is not a regular file: a FIFO, with whoever reads
-  it, a device, a process substitution. None of them is ever replaced.
+* A descriptor (`/dev/fd/3`, `/dev/stderr`) is written to; so is what is not a regular file: a FIFO, a
+  device, a process substitution. None of them is ever replaced.
 * A new file gets the mode of the umask. It is whole, or not there.
 * A regular file keeps its mode, owner and group. It is replaced whole, so that a full disk or a kill leaves the old
   content. Where a replacement would lose something it is overwritten in its place: where it has several names (hard

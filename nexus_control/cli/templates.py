@@ -4,7 +4,18 @@ from typing import Annotated, cast
 
 import typer
 
-from nexus_control.cli.frame import ActingAs, AsJson, Data, Database, carry_out, frame_of, identity
+from nexus_control.cli.commands import group
+from nexus_control.cli.frame import Data, carry_out, frame_of, identity
+from nexus_control.cli.options import (
+    ActingAs,
+    Approvers,
+    AsJson,
+    Database,
+    Labels,
+    MaxSteps,
+    MinApprovals,
+    MinAssurance,
+)
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
@@ -12,35 +23,26 @@ from nexus_control.usecases import templating
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The template's name.")]
 
-templates = typer.Typer(help="Policies with a name.", no_args_is_help=True, rich_markup_mode=None)
+templates = group("Policies with a name.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    templates.command()(create)
-    templates.command()(get)
-    templates.command("list")(list_templates)
-    app.add_typer(templates, name="template")
-
-
+@templates.command()
 def create(
     context: typer.Context,
     name: Name,
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
-    min_approvals: Annotated[int | None, typer.Option(help="How many people must approve.")] = None,
+    min_approvals: MinApprovals = None,
     allowed_mode: Annotated[list[str] | None, typer.Option(help="dry_run or apply; may be repeated.")] = None,
     require_capability: Annotated[
         list[str] | None, typer.Option(help="What the adapter must be capable of; may be repeated.")
     ] = None,
-    max_steps: Annotated[int | None, typer.Option(help="The longest plan that may run.")] = None,
-    approver: Annotated[list[str] | None, typer.Option(help="Who may approve; may be repeated.")] = None,
+    max_steps: MaxSteps = None,
+    approver: Approvers = None,
     requester_may_approve: Annotated[
         bool, typer.Option(help="Whether the requester may be one of the approvers.")
     ] = True,
-    min_assurance: Annotated[
-        str | None, typer.Option(help="How approvers must be known: declared, elicited, local or signed.")
-    ] = None,
-    label: Annotated[list[str] | None, typer.Option(help="A label; may be repeated.")] = None,
+    min_assurance: MinAssurance = None,
+    label: Labels = None,
     tighten_only: Annotated[
         bool, typer.Option("--tighten-only", help="Requests may only make it stricter.")
     ] = False,
@@ -82,6 +84,7 @@ def create(
     carry_out(frame, run, show, done, makes=True)
 
 
+@templates.command()
 def get(context: typer.Context, name: Name, db: Database = None, as_json: AsJson = False) -> None:
     """One template: its policy, who made it and when.
 
@@ -98,6 +101,7 @@ def get(context: typer.Context, name: Name, db: Database = None, as_json: AsJson
     carry_out(frame_of(context, db, as_json), run, show)
 
 
+@templates.command("list")
 def list_templates(
     context: typer.Context,
     label: Annotated[str | None, typer.Option(help="Only with this label.")] = None,

@@ -13,15 +13,8 @@ import typer
 from nexus_control.canonical_json import parse_json_object
 from nexus_control.cli.exporting import envelope_beside
 from nexus_control.cli.files import blaming, read_bytes, read_text
-from nexus_control.cli.frame import (
-    NOT_VERIFIED,
-    AllowedSigners,
-    AsJson,
-    Data,
-    answer,
-    frame_of,
-    from_environment,
-)
+from nexus_control.cli.frame import NOT_VERIFIED, Data, answer, frame_of, from_environment
+from nexus_control.cli.options import AllowedSigners, AsJson
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.errors import invalid_argument
 from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
@@ -113,11 +106,6 @@ Require = Annotated[
     str | None,
     typer.Option(metavar="LEVEL", help=f"L0 to L5: what must be reached. Default: {_DEFAULT_LEVEL}."),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(verify)
 
 
 def verify(

@@ -39,6 +39,11 @@ class Finding:
 _PASSED = Finding(status="pass")
 
 
+def look_beside(ledger: Ledger) -> dict[str, Finding]:
+    """What the log is held against: its `head` and its `checkpoint`."""
+    return {"head": look_at_head(ledger), "checkpoint": look_at_checkpoint(ledger)}
+
+
 def look_at_head(ledger: Ledger) -> Finding:
     """Does the log continue what was executed, denied or taken back?"""
     try:

@@ -26,7 +26,7 @@ from nexus_control.evidence.chain import GENESIS
 from nexus_control.evidence.formats.merkle import Subtrees, whole_tree
 from nexus_control.facts import Facts, fold
 from nexus_control.log import head
-from nexus_control.log.beside import look_at_checkpoint, look_at_head
+from nexus_control.log.beside import Finding, look_beside
 from nexus_control.log.checkpoints import key_record_of, lost_checkpoint
 from nexus_control.log.entries import RECORDS, chain_key, contents_of, digest_of, leaf_of, to_event
 from nexus_control.log.ledger import Ledger
@@ -56,6 +56,11 @@ def find_faults(ledger: Ledger) -> list[Fault]:
     """Every fault of the store; empty when it is whole. What is derived is looked at once the log is found whole, and
     what lies beside it (`beside`) once that is whole, too. Raises STORE_UNAVAILABLE where it cannot be looked at.
     """
+    return examine(ledger)[0]
+
+
+def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Finding]]:
+    """As `find_faults`, with what was found of head and checkpoint: empty where they were not looked at."""
     faults = list[Fault]()
     try:
         faults += [Fault(code="FORM_DIFFERS", detail=each) for each in ledger.form_differences()]
@@ -69,8 +74,12 @@ def find_faults(ledger: Ledger) -> list[Fault]:
     except NexusControlError as fault:
         if not is_damage(fault):
             raise
-        return [*faults, Fault(code="STORE_UNREADABLE", detail=fault.message)]
-    return [*faults, *found] if found else [*faults, *_beside(ledger)]
+        return [*faults, Fault(code="STORE_UNREADABLE", detail=fault.message)], {}
+    if found:
+        return [*faults, *found], {}
+    findings = look_beside(ledger)
+    failed = [each for each in findings.values() if each.status == "fail"]
+    return [*faults, *(Fault(code=each.code, detail=each.reason) for each in failed)], findings
 
 
 def _writing_faults(ledger: Ledger) -> Iterator[Fault]:
@@ -84,12 +93,6 @@ def _writing_faults(ledger: Ledger) -> Iterator[Fault]:
         if not is_read_only(fault):
             raise
         yield Fault(code="STORE_UNWRITABLE", detail=f"nothing can be recorded in it: {fault.message}")
-
-
-def _beside(ledger: Ledger) -> Iterator[Fault]:
-    for finding in (look_at_head(ledger), look_at_checkpoint(ledger)):
-        if finding.status == "fail":
-            yield Fault(code=finding.code, detail=finding.reason)
 
 
 def accept_rollback(ledger: Ledger, actor: Actor) -> bool:

@@ -24,8 +24,8 @@ import anyio.to_thread
 from anyio.abc import TaskStatus
 
 from nexus_control.execution.stopping import Stop
-from nexus_control.server.starting import SIGNALS
 from nexus_control.store import DecisionStore
+from nexus_control.system.signals import ENDING, end_by
 from nexus_control.usecases.settling import give_up_own
 from nexus_control.values.results import fault_of
 
@@ -121,7 +121,7 @@ async def finish_at_signals(
     """Heeds the signals that were not ignored when we were started (as nohup does), until it is cancelled. What the
     calls answered on being ended is written before the process ends.
     """
-    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    heeded = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     try:
         with anyio.open_signal_receiver(*heeded) as numbers:
             task_status.started()
@@ -141,12 +141,6 @@ async def _finish_by(
     with anyio.move_on_after(_UNREAD_SECONDS):
         await all_answered()
     end_by(number)
-
-
-def end_by(number: signal.Signals) -> None:
-    """End the process as the signal does that nobody handles."""
-    signal.signal(number, signal.SIG_DFL)
-    signal.raise_signal(number)
 
 
 async def _in_own_thread(finish: Callable[[str], None], why: str) -> None:

@@ -33,12 +33,13 @@ from mcp.shared.message import SessionMessage
 from nexus_control import __version__
 from nexus_control.execution.stopping import Stop, heeding
 from nexus_control.server.conversing import Conversation
-from nexus_control.server.ending import Ending, end_by, finish_at_end_of_input, finish_at_signals
+from nexus_control.server.ending import Ending, finish_at_end_of_input, finish_at_signals
 from nexus_control.server.forms import Asker, can_ask
 from nexus_control.server.running import Request, ask, reporting, run
 from nexus_control.server.settings import Settings, offered, open_context
 from nexus_control.server.starting import Pipes
 from nexus_control.server.wire import read_lines, write_messages
+from nexus_control.system.signals import end_by
 from nexus_control.toolset.calling import CallResult
 from nexus_control.toolset.packaged import packaged_schemas
 from nexus_control.toolset.tool import NameStyle, Tool, ToolContext, spelled

@@ -20,8 +20,8 @@ from io import TextIOWrapper
 from typing import Any, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.system.signals import ENDING
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _INPUT, _OUTPUT, _LOG = 0, 1, 2
 _NAMES = {_INPUT: "input", _OUTPUT: "output"}
 _WRONG_WAY = {_INPUT: os.O_WRONLY, _OUTPUT: os.O_RDONLY}
@@ -78,7 +78,7 @@ def _end_at_forks(pipes: Pipes) -> None:
     blocked = threading.local()
 
     def block() -> None:
-        blocked.before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        blocked.before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
 
     def unblock() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked.before)
@@ -94,7 +94,7 @@ def _end_at_forks(pipes: Pipes) -> None:
                 os.dup2(nothing, descriptor, inheritable=False)
             os.close(nothing)
         signal.set_wakeup_fd(-1)
-        for number in SIGNALS:
+        for number in ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, signal.SIG_DFL)
         unblock()

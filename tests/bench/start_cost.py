@@ -1,7 +1,8 @@
-"""How long it takes until something answers: importing the package, the server's first list of tools, and one status.
+"""How long it takes until something answers: importing the package, the command line's version and help, the server's
+first list of tools, and one status.
 
 Each is the best of several rounds, on a machine that does nothing else. The list is beside that of an empty server of
-the same library.
+the same library. What `--version` and `--help` cost is a ratio, to a process that imports typer and does nothing else.
 
     python -m tests.bench.start_cost [--rounds N]
 """
@@ -28,6 +29,18 @@ def import_seconds() -> float:
     probe = "import time; t = time.perf_counter(); import nexus_control; print(time.perf_counter() - t)"
     command = [sys.executable, "-c", probe]
     return float(subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout)
+
+
+def times_typer(option: str, rounds: range) -> float:
+    """How often a process that imports typer alone could be run while the command line answers to `option`."""
+
+    def seconds(*arguments: str) -> float:
+        started = perf_counter()
+        subprocess.run([sys.executable, *arguments], cwd=REPOSITORY, capture_output=True, check=True)
+        return perf_counter() - started
+
+    pairs = [(seconds("-m", "nexus_control", option), seconds("-c", "import typer")) for _ in rounds]
+    return median(ours for ours, _ in pairs) / median(bare for _, bare in pairs)
 
 
 async def first_list_seconds(server: StdioServerParameters) -> float:
@@ -67,8 +80,14 @@ def main() -> None:
             - beside,
             "status (at most 15 ms)": min(asyncio.run(status_seconds(Path(folder))) for _ in rounds),
         }
+        ratios = {
+            f"{option}, beside importing typer (at most 1.3)": times_typer(option, rounds)
+            for option in ("--version", "--help")
+        }
     for what, seconds in figures.items():
         print(f"{what:56}{seconds * 1000:8.1f} ms")
+    for what, ratio in ratios.items():
+        print(f"{what:56}{ratio:8.2f}")
 
 
 if __name__ == "__main__":

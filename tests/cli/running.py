@@ -13,6 +13,7 @@ from typing import Any
 import typer
 from typer.testing import CliRunner
 
+from nexus_control.cli.commands import COMMANDS, target_of
 from nexus_control.cli.main import app
 from tests.support.places import REPOSITORY
 
@@ -44,12 +45,15 @@ def nexus_control(
 
 def command_names(group: typer.Typer) -> list[tuple[str, ...]]:
     """Every command, as the words that call it."""
-    own = [(each.name or getattr(each.callback, "__name__", ""),) for each in group.registered_commands]
-    return own + [
-        (each.name or "", *words)
-        for each in group.registered_groups
-        if each.typer_instance
-        for words in command_names(each.typer_instance)
+    if group is app:
+        commands = [(name, target_of(name)) for name in COMMANDS]
+    else:
+        commands = [(each.name or "", each.callback) for each in group.registered_commands]
+        commands = [(name or getattr(command, "__name__", ""), command) for name, command in commands]
+    return [
+        (name, *words)
+        for name, command in commands
+        for words in (command_names(command) if isinstance(command, typer.Typer) else [()])
     ]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nexus_control.cli.hosting import COMMANDS, FILES
+from nexus_control.cli.hosting import BY_COMMAND, BY_FILE
 from tests.cli.running import LAUNCHER, Commands, nexus_control
 from tests.support.tampering import without_triggers
 
@@ -88,15 +88,15 @@ def test_a_database_that_is_not_there_is_not_made(commands: Commands) -> None:
     assert not (commands.folder / "store.db").exists()
 
 
-@pytest.mark.parametrize("host", [*COMMANDS, *FILES])
+@pytest.mark.parametrize("host", [*BY_COMMAND, *BY_FILE])
 def test_each_host_is_told_this_interpreter_and_absolute_paths(commands: Commands, host: str) -> None:
     config = commands.folder / "adapters.toml"
     config.touch()
     answered = commands.answer("install", "--host", host, "--config", str(config))
     database = str(commands.folder / "store.db")
     serving = [*LAUNCHER[1:], "serve", "--db", database, "--config", str(config)]
-    if host in COMMANDS:
-        assert answered["command"] == [*COMMANDS[host], LAUNCHER[0], *serving]
+    if host in BY_COMMAND:
+        assert answered["command"] == [*BY_COMMAND[host], LAUNCHER[0], *serving]
         assert commands.run("install", "--host", host).startswith(f"{host.partition('-')[0]} mcp add")
     else:
         (server,) = next(iter(answered["config"].values())).values()

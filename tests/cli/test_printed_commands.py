@@ -20,7 +20,7 @@ import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.cli.frame import identity
-from nexus_control.cli.hosting import COMMANDS, FILES
+from nexus_control.cli.hosting import BY_COMMAND, BY_FILE
 from nexus_control.system.commands import approving, command, shell_line, without_password
 from tests.cli.running import LAUNCHER, nexus_control, with_a_terminal
 from tests.cli.test_interrupting import CONFIG as PAUSING
@@ -250,14 +250,14 @@ def damage(database: Path, statement: str) -> None:
 
 
 @pytest.mark.parametrize("python_path", [None, "", ".", ":", ":/nowhere"])
-@pytest.mark.parametrize("host", [*COMMANDS, *FILES])
+@pytest.mark.parametrize("host", [*BY_COMMAND, *BY_FILE])
 def test_a_registered_server_imports_nothing_of_the_folder_that_it_is_started_in(
     host: str, python_path: str | None, desk: Desk
 ) -> None:
     """The host's program stands for itself: it starts what was registered, and ends its input at once."""
     arguments = ("install", "--host", host, "--db", str(desk.database))
     printed = nexus_control(*arguments, changes={"PYTHONPATH": ""}).stdout
-    if host in COMMANDS:
+    if host in BY_COMMAND:
         programs = desk.home / "bin"
         programs.mkdir()
         program = programs / shlex.split(printed)[0]

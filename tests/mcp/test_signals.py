@@ -49,7 +49,7 @@ def wait_for(file: Path) -> None:
 
 
 @at_each_signal
-@pytest.mark.parametrize("module", ["typer", "mcp_types"])
+@pytest.mark.parametrize("module", ["typer", "rich", "mcp_types"])
 def test_while_it_loads_its_libraries(module: str, number: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / f"{module}.py").write_text(WAITING_MODULE)
     with started(folder=tmp_path) as server:  # `python -m` looks for modules in the folder first

@@ -1,0 +1,78 @@
+"""The command that calls a tool of the agents: call."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from nexus_control.canonical_json import parse_json_object
+from nexus_control.cli.exit_codes import REFUSED
+from nexus_control.cli.frame import frame_of, identity, printing, refuse
+from nexus_control.cli.interrupting import interruptible
+from nexus_control.cli.options import ActingAs, AllowedSigners, Config, Database, Router
+from nexus_control.cli.streams import output_is_ours, print_json
+from nexus_control.errors import NexusControlError, invalid_argument
+from nexus_control.execution.opening import opened_router
+from nexus_control.toolset import CallResult, Tool, ToolContext, tool_named
+from nexus_control.toolset import call as call_tool
+from nexus_control.values.results import fault_of
+
+_MAKING: Final = {"nexus-control.request", "nexus-control.template.create", "nexus-control.import_bundle"}
+"""The tools that bring something that begins a store."""
+
+
+def call(
+    context: typer.Context,
+    tool: Annotated[str, typer.Argument(help="One of the agents' tools, as nexus-control.status.")],
+    arguments: Annotated[str, typer.Option(help="Its arguments, a JSON object.")] = "{}",
+    config: Config = None,
+    router: Router = None,
+    acting_as: ActingAs = None,
+    allowed_signers: AllowedSigners = None,
+    db: Database = None,
+) -> None:
+    """Call one of the agents' tools, as the MCP server does; the answer is JSON.
+
+    Example: nexus-control call nexus-control.template.list --arguments '{"limit": 5}'
+    """
+    frame = frame_of(context, db, True, allowed_signers)
+
+    def run() -> tuple[Tool, CallResult]:
+        found = tool_named(tool)
+        if found is None:
+            raise invalid_argument("TOOL", "is not one of the agents' tools")
+        values = parse_json_object(arguments)
+        with (
+            frame.store(makes=found.name in _MAKING) as store,
+            output_is_ours(),
+            opened_router(database=frame.path, config=config, factory=router) as opened,
+            interruptible(),
+        ):
+            outcome = call_tool(
+                found,
+                ToolContext(
+                    store=store,
+                    actor=identity(acting_as)[0],
+                    database=frame.path,
+                    artifacts=Path(f"{frame.path}.artifacts"),
+                    router=opened,
+                    config=config,
+                ),
+                values,
+            )
+        return found, outcome
+
+    ended = fault_of(run)
+    if isinstance(ended, NexusControlError):
+        raise refuse(frame, ended)
+    with printing(_called(*ended)):
+        print_json(ended[1].content)
+    raise typer.Exit(REFUSED if ended[1].is_error else 0)
+
+
+def _called(tool: Tool, outcome: CallResult) -> str | None:
+    """What a call did, or how it failed."""
+    content = outcome.content
+    if outcome.is_error:
+        return f"{content['code']}: {content['message']}".rstrip(".")
+    return None if tool.annotations.read_only else content["summary"].rstrip(".")

@@ -1,0 +1,85 @@
+"""The command that serves the tools to an agent host: serve."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nexus_control.cli.exit_codes import USAGE
+from nexus_control.cli.frame import frame_of, identity, refuse
+from nexus_control.cli.loading import load
+from nexus_control.cli.options import AllowedSigners, Config, Database, Router
+from nexus_control.errors import NexusControlError, invalid_argument
+from nexus_control.server.starting import start
+from nexus_control.values.actors import Actor
+from nexus_control.values.results import fault_of
+
+
+def serve(
+    context: typer.Context,
+    actor: Annotated[
+        str | None,
+        typer.Option(metavar="TYPE:ID", help="Whom the server acts for. Default: system:agent@HOST."),
+    ] = None,
+    approver: Annotated[
+        str | None,
+        typer.Option(metavar="TYPE:ID", help="Whom the host's forms ask. Default: your login here."),
+    ] = None,
+    approvals: Annotated[
+        str,
+        typer.Option(help="human: nobody approves on a model's word; declared: trust it; off: no approving."),
+    ] = "human",
+    tool_names: Annotated[
+        str, typer.Option(help="dotted, or underscore for hosts that refuse dots.")
+    ] = "dotted",
+    artifacts: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where large artifacts go. Default: DB.artifacts.")
+    ] = None,
+    config: Config = None,
+    router: Router = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Offer only what reads.")] = False,
+    allowed_signers: AllowedSigners = None,
+    db: Database = None,
+) -> None:
+    """Serve the 11 tools to an agent host: MCP over standard input and output.
+
+    Example: nexus-control serve --db /srv/decisions.db --config /srv/nexus-control.toml
+    """
+    frame = frame_of(context, db, False, allowed_signers)
+
+    def run() -> None:
+        pipes = start()
+        server = load("nexus_control.server.protocol")  # what it brings finds the client's pipes taken away
+        frame.look_at_signers()
+        frame.require_place(makes=True)  # with --read-only the server itself refuses where there is none
+        settings = server.Settings(
+            database=frame.path,
+            actor=_server_actor(actor),
+            approver=identity(approver, option="--approver")[0],
+            approvals=_one_of("--approvals", approvals, ("human", "declared", "off")),
+            name_style=_one_of("--tool-names", tool_names, ("dotted", "underscore")),
+            artifacts=artifacts,
+            config=config,
+            router=router,
+            read_only=read_only,
+            allowed_signers=frame.allowed_signers,
+        )
+        server.serve_stdio(settings, pipes)
+
+    ended = fault_of(run)
+    if isinstance(ended, NexusControlError):
+        refuse(frame, ended)
+        raise typer.Exit(USAGE)
+
+
+def _server_actor(given: str | None) -> Actor:
+    if given is None:
+        return Actor(type="system", id=f"agent@{os.uname().nodename}")
+    return identity(given, option="--actor")[0]
+
+
+def _one_of(option: str, value: str, options: tuple[str, ...]) -> str:
+    if value not in options:
+        raise invalid_argument(option, f"must be one of {', '.join(options)}")
+    return value

@@ -1,0 +1,29 @@
+"""The signals that end a process, and ending it by one: its parent then sees which signal it was."""
+
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def end_by(number: signal.Signals) -> None:
+    """End the process as the signal does that nobody handles."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+
+
+@contextmanager
+def ended_by_interrupt() -> Generator[None]:
+    """In the block, Ctrl-C ends the process at once and without a traceback, unless SIGINT is ignored or handled."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
