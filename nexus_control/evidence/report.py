@@ -1,9 +1,9 @@
-"""What verification answers: one `Check` for each thing that was looked at, none hidden by another.
+"""The answer of a verification: one `Check` for each thing that was checked, all listed, also after a failure.
 
-pass     it is as it should be
-fail     it is not, and `expected` and `actual` say what was found
-skipped  it could not be looked at, and `detail` says why; it proves nothing
-info     nothing to fail, but worth knowing
+pass     the artifact is as it should be
+fail     it is not; `detail` says what is wrong, and `expected` and `actual` what was found
+skipped  the check could not be made and proves nothing; `detail` says why
+info     there was nothing that could fail, but `detail` is worth knowing
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _LONGEST = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One check by name. What it quotes of the artifact is cut short."""
+    """One check by name. Its quotations from the artifact are cut short."""
 
     name: str
     status: Status
@@ -50,7 +50,7 @@ def noted(name: str, detail: str) -> Check:
 
 
 def compared(name: str, expected: object, actual: object, detail: str) -> Check:
-    """Whether two values are the same; `detail` is what it means that they are not."""
+    """Whether two values are the same; `detail` says what it means if they differ."""
     if expected == actual and type(expected) is type(actual):
         return Check(name=name, status="pass", expected=_quoted(expected), actual=_quoted(actual))
     return failed(name, detail, expected=expected, actual=actual)
@@ -59,7 +59,7 @@ def compared(name: str, expected: object, actual: object, detail: str) -> Check:
 def same_fields(
     name: str, expected: Mapping[str, object], actual: Mapping[str, object], detail: str
 ) -> Check:
-    """Whether two objects have the same fields, spelled alike: 1, 1.0 and true differ. Those that differ are quoted."""
+    """Whether two objects have the same fields, spelled alike: 1, 1.0 and true differ. Differing fields are quoted."""
     differing = [
         key
         for key in {**expected, **actual}

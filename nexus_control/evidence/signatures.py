@@ -1,4 +1,4 @@
-"""The checks of what people and owners signed: verdicts by their approvers, the package by its signer."""
+"""The checks of two kinds of signatures: an approver's signature of a verdict, and a signer's of the whole package."""
 
 from collections.abc import Collection, Iterator, Sequence
 
@@ -34,7 +34,7 @@ _VERDICTS: dict[EventType, Verdict] = {
 
 
 def chain_of(decision: Decision, imported: int = 0) -> list[str]:
-    """The chain hash of each event, bare hex, in a store into which the first `imported` of them were brought."""
+    """The chain hash of each event, bare hex, in a store that imported the first `imported` of them."""
     chain: list[str] = []
     for event in decision.events:
         data = event_leaf_data(
@@ -55,7 +55,7 @@ def chain_of(decision: Decision, imported: int = 0) -> list[str]:
 def approval_checks(
     case: Case, chains: Sequence[Sequence[str]], trust: Trust, logs: Collection[str]
 ) -> Iterator[Check]:
-    """`chains` are those of the stores in which a verdict can have been given; `logs` the origins of their logs.
+    """`chains` holds the event chain in each store where a verdict may have been given; `logs` the names of their logs.
 
     Raises INVALID_ARGUMENT for a file of signers that cannot be read.
     """
@@ -80,7 +80,7 @@ def _approval_signatures(
 ) -> Check:
     name = "approval_signatures"
     signed, nonces = dict[int, SignedVerdict](), set[str]()
-    numbers = [event.seq for event in case.history.decision.events]  # as they say, which may be anything
+    numbers = [event.seq for event in case.history.decision.events]  # as stated: they may be wrong
     bases = [dict(zip(numbers, each, strict=True)).get(case.facts.policy_seq, GENESIS) for each in chains]
     try:
         for event in case.history.decision.events:
@@ -97,7 +97,7 @@ def _approval_signatures(
     counted = case.counted(execution) if execution else ()
     required = case.facts.policy.min_approvals if case.facts.policy else 0
     if allowed is None:
-        said = f"{len(signed)} verdicts are signed; whose keys these are, nobody said"
+        said = f"{len(signed)} verdicts are signed, but no allowed signers say whose keys these are"
         return skipped(name, said if signed else "no verdict is signed, and nobody is trusted to sign")
     refused, keys = list[str](), set[SshKey]()
     for approval in counted:
@@ -125,7 +125,7 @@ def package_signature(
     envelope: str | bytes | None,
     proof: LogProof | None,
 ) -> Check:
-    """`content` are the very bytes that were signed."""
+    """`content` holds the bytes that the signature covers; None if the package came as an object."""
     name = "package_signature"
     trusted = [public_from_pem(key) for key in keys]
     if envelope is None:
@@ -143,7 +143,7 @@ def package_signature(
         return failed(name, fault.message)
     if content is None:
         return failed(
-            name, "a signed package is verified as the bytes that were signed, and came as something else"
+            name, "the package came as an object: its signature covers the bytes of its file"
         )
     said, bundle = statement.predicate, package.control_bundle
     expected: dict[str, object] = {
@@ -162,12 +162,12 @@ def package_signature(
     }
     if said.log is not None and proof is not None:
         expected["log"], found["log"] = (proof.origin, proof.index), (said.log.origin, said.log.index)
-    check = same_fields(name, expected, found, "what was signed is not this package")
+    check = same_fields(name, expected, found, "the signed statement is about another package")
     return check if check.status == "fail" else passed(name, f"signed by {_named(signers)}")
 
 
 def _signed_verdict(case: Case, event: StoredEvent, bases: Sequence[str]) -> SignedVerdict | None:
-    """The verdict that an event carries a signature of, once it says what the event says. Raises SIGNATURE_INVALID."""
+    """The signed verdict of an event; None if it is unsigned. Raises SIGNATURE_INVALID if it differs from the event."""
     verdict = _VERDICTS.get(event.event_type)
     if verdict is None:
         return None
@@ -176,7 +176,7 @@ def _signed_verdict(case: Case, event: StoredEvent, bases: Sequence[str]) -> Sig
     if content.signed is None:
         if not isinstance(content, ApprovalRevokedPayload) and content.assurance == "signed":
             raise NexusControlError(
-                ErrorCode.SIGNATURE_INVALID, f"event {event.seq} says that it is signed, and is not"
+                ErrorCode.SIGNATURE_INVALID, f"event {event.seq} says that it is signed, but has no signature"
             )
         return None
     opened = open_verdict(content.signed)
@@ -196,7 +196,7 @@ def _signed_verdict(case: Case, event: StoredEvent, bases: Sequence[str]) -> Sig
 def _not_trusted(
     verdict: SignedVerdict | None, allowed: AllowedSigners, at: str, logs: Collection[str]
 ) -> str | None:
-    """Why an approval does not count as signed; None when it does."""
+    """Why an approval does not count as signed by a trusted person; None when it counts."""
     if verdict is None:
         return "not signed"
     if verdict.statement.log not in logs:

@@ -1,9 +1,10 @@
-"""Was the policy the one that the template gives, with the overrides that were recorded?
+"""Does the policy follow from the template and the recorded overrides?
 
     template_digest         the snapshot has the digest that the event states
-    policy_within_template  the policy is the template's with the recorded overrides; no weaker, where it forbids that
+    policy_within_template  the policy is the template's with the recorded overrides, and no weaker where the template
+                            only lets requests tighten it
 
-A snapshot that 1.0 wrote lacks who created it and when, and its digest cannot be recomputed: skipped, not failed.
+A snapshot that 1.0 wrote lacks its creator and time. Its digest cannot be recomputed, so that check is skipped.
 """
 
 from collections.abc import Iterator
@@ -32,9 +33,9 @@ def template_checks(facts: Facts) -> Iterator[Check]:
 def _digest(attached: PolicyAttachedPayload) -> Check:
     name, snapshot = "template_digest", attached.template_snapshot
     if snapshot is None or attached.template_digest is None:
-        return failed(name, "a template is named without its snapshot and digest")
+        return failed(name, "the event names a template, but lacks its snapshot or digest")
     if not {"created_at", "created_by"} <= snapshot.keys():
-        return skipped(name, "the snapshot is of 1.0, and does not hold all that its digest covers")
+        return skipped(name, "1.0 wrote the snapshot without all fields that its digest covers")
     return compared(name, attached.template_digest, json_digest(snapshot), "the snapshot was rewritten")
 
 
