@@ -143,7 +143,7 @@ def package_signature(
         return failed(name, fault.message)
     if content is None:
         return failed(
-            name, "the package came as an object: its signature covers the bytes of its file"
+            name, "the package came as an object, but its signature covers the exact bytes of its file"
         )
     said, bundle = statement.predicate, package.control_bundle
     expected: dict[str, object] = {
