@@ -1,7 +1,7 @@
-"""The commands that take documents out and in: export, import, audit.
+"""The commands for documents: export, import, audit.
 
-A document goes to standard output, or with `--output` to a file, which is then described. A signed package is two
-files: the very bytes that were signed, and beside them the envelope that holds the signature.
+A document goes to standard output. With `--output` it goes to a file, and standard output describes the file. A signed
+package is two files: the bytes that were signed, and beside them the envelope that holds the signature.
 """
 
 from pathlib import Path
@@ -105,17 +105,17 @@ def import_bundle(
     allow_rollback: Annotated[
         bool,
         typer.Option(
-            "--allow-rollback", help="With overwrite: also a history that does not extend this one."
+            "--allow-rollback", help="With overwrite: accept a history that does not extend the one here."
         ),
     ] = False,
     forensic: Annotated[
-        bool, typer.Option("--forensic", help="Leave the checks out: as evidence only, never to be executed.")
+        bool, typer.Option("--forensic", help="Skip the checks: only as evidence, it can never be executed.")
     ] = False,
     acting_as: ActingAs = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take in a bundle, after checking it whole. Imported approvals authorise nothing here.
+    """Import a bundle, after all its checks. Imported approvals authorise nothing here.
 
     Example: nexus-control import bundle.json
     """
@@ -134,7 +134,7 @@ def import_bundle(
     def show(screen: Screen, data: Data) -> None:
         imported = data["imported"]
         if data["unchanged"]:
-            screen.prose(f"Decision {imported['decision_id']} is this very history; nothing was written.")
+            screen.prose(f"Decision {imported['decision_id']} has this history already; nothing was written.")
             return
         text = (
             f"{imported['events_imported']} events are decision {imported['decision_id']} here, as evidence."
@@ -149,7 +149,7 @@ def import_bundle(
 
 
 def envelope_beside(package: Path) -> Path:
-    """Where the envelope of a package in this file is, unless it is somewhere else."""
+    """The default place of the envelope of a package in this file."""
     return package.with_name(f"{package.stem}.dsse.json")
 
 
@@ -174,7 +174,7 @@ def _signed(
         saved = _put_out(frame, output, "package", data)
     except NexusControlError as fault:
         fault.next = (
-            f"Correct the named field and call again; {envelope} is written, and is of no package yet."
+            f"Correct the named field and call again; {envelope} is written already, without its package."
         )
         raise
     return {**saved, "envelope": str(envelope), "signed_by": data["signed_by"]}

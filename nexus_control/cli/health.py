@@ -1,8 +1,8 @@
-"""The command of those who operate a store: doctor.
+"""The command `doctor`, for the operator of a store.
 
-Each check passes, fails, or is skipped, and then says why: what was not looked at is never said to be so. Nothing is
-written but with `--rebuild` and `--accept-rollback`. As by any command, a store that is not in WAL mode (after a
-dump) is switched to it.
+Each check passes, fails or is skipped; a skipped check says why, and is never reported as passed. Only `--rebuild` and
+`--accept-rollback` write to the store. As with any command, a store that is not in WAL mode (after a dump) is switched
+to it.
 """
 
 from pathlib import Path
@@ -25,21 +25,21 @@ from nexus_control.usecases import listing
 from nexus_control.usecases.signing import describe_allowed_signers
 
 _REBUILD = (
-    "The log is whole. Find out who changed the database past nexus-control. Then make indexes, triggers and what is"
-    " derived again from the log, with --rebuild:"
+    "The log is whole. Find out who changed the database without nexus-control. Then make the indexes, triggers and"
+    " derived tables again from the log, with --rebuild:"
 )
 _LOG = "Execute nothing from this store. Compare it with packages and bundles that were exported, and restore a backup."
 _LOST = (
-    "Put back the database that continues what lies beside it. If it is lost, find out what was executed, denied or"
-    " taken back since this copy was made, for this store would execute it again. Then the store's owner accepts"
-    " that, with --accept-rollback:"
+    "Put back the newer database, which has the entries that the head and checkpoint beside it name. If it is lost,"
+    " find out what was executed, denied or taken back since this copy was made, because this store would execute it"
+    " again. Then the store's owner accepts the loss, with --accept-rollback:"
 )
 _UNREADABLE = (
     "Find out what happened to that file. Put it back, readable for you, or move it away; then look again:"
 )
 _EXPOSED = (
-    "Make the key readable for its owner alone (chmod 600). If somebody else may have read it, then give the log a new"
-    " one, with `key rotate`. Look again:"
+    "Make the key readable only for its owner (chmod 600). If somebody else may have read it, give the log a new key,"
+    " with `key rotate`. Then look again:"
 )
 
 _FORM = {"FORM_DIFFERS", "INDEX_DIFFERS"}
@@ -51,13 +51,13 @@ _BESIDE = {*_CONTINUED, "HEAD_UNREADABLE", "KEY_UNUSABLE", _KEY_EXPOSED, "CHECKP
 _LEFT_BESIDE = ("key", "key.next", "head", "checkpoint", "runs")
 
 _MEANING = {
-    "form": "tables, indexes and triggers are those of this version, and no others; it can be written",
+    "form": "the tables, indexes and triggers are exactly those of this version; the database can be written",
     "log": "every entry has its place, digest and chain hash",
     "tree": "the Merkle tree over the log is that of its entries",
-    "projections": "what lists and states are read from is a replay of the log",
-    "head": "the log continues what was executed, denied or taken back, as the head beside it says",
-    "key": "the key that the log names is there, and readable by its owner alone",
-    "checkpoint": "the log continues the last checkpoint that was signed, beside the database",
+    "projections": "the derived tables, from which lists and states are read, equal a replay of the log",
+    "head": "the log has every execution, denial and revocation that the head beside the database names",
+    "key": "the key that the log names is there, and readable only by its owner",
+    "checkpoint": "the log continues the last signed checkpoint, which lies beside the database",
 }
 
 
@@ -73,14 +73,14 @@ def doctor(
         bool,
         typer.Option(
             "--accept-rollback",
-            help="You own the store, and accept that it goes on without what its head and checkpoint know of.",
+            help="As the store's owner, accept that it goes on without the entries that its head and checkpoint name.",
         ),
     ] = False,
     acting_as: ActingAs = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute the store: is the log whole, and what is derived from it; does it continue what lies beside it.
+    """Check the store: the log, the tables derived from it, and the head, key and checkpoint beside the database.
 
     Example: nexus-control doctor --db decisions.db
     """
@@ -94,7 +94,7 @@ def doctor(
             frame.require_place(makes=False)
             store = DecisionStore(
                 frame.path, allowed_signers=frame.allowed_signers
-            )  # what of it is used is reported
+            )  # the report says which lines are used
         except NexusControlError as fault:
             if not is_damage(fault):
                 raise
@@ -125,7 +125,7 @@ def _examined(
     if rebuild and _advice(faults) == _REBUILD:
         done["rebuilt"] = upkeep.rebuild_derived(store)
         faults, found = upkeep.examine(store)
-        if any(fault.code in _FORM for fault in faults):  # what holds data, and is not made again
+        if any(fault.code in _FORM for fault in faults):  # tables of data, which are never made again
             return _report(frame, faults, {}, _entries(store)) | done | {"next": _LOG, "command": None}
     if accept_rollback and _advice(faults) == _LOST:
         done["accepted"] = upkeep.accept_rollback(store, identity(acting_as)[0])
@@ -142,7 +142,7 @@ def _examined(
 
 
 def _entries(store: DecisionStore) -> int | None:
-    """How many the log has, where that can be read."""
+    """The number of the log's entries; None if it cannot be read."""
     try:
         with store.reading() as session:
             return session.rows.log_size()
@@ -155,7 +155,7 @@ def _entries(store: DecisionStore) -> int | None:
 def _emptied(path: str) -> Fault:
     left = [f"{path}.{name}" for name in _LEFT_BESIDE if is_there(f"{path}.{name}")]
     said = f": {', '.join(left)} beside it says that there was a store in it" if left else ""
-    return Fault(code="STORE_EMPTIED", detail=f"{path} is an empty file, and no store{said}")
+    return Fault(code="STORE_EMPTIED", detail=f"{path} is an empty file, not a store{said}")
 
 
 def _unreadable(fault: NexusControlError) -> Fault:
@@ -183,8 +183,8 @@ def _report(frame: Frame, faults: list[Fault], beside: dict[str, Finding], entri
 
 
 def _checks(faults: list[Fault], beside: dict[str, Finding]) -> tuple[dict[str, str], dict[str, str]]:
-    """How each check went, and why those were skipped that were: what is derived is only looked at where the log is
-    whole, and what lies beside it where that is whole, too.
+    """The status of each check, and the reason of each skipped one. The derived tables are only checked if the log is
+    whole; the files beside the database only if the derived tables are whole too.
     """
     codes = {fault.code for fault in faults}
     unread = bool(codes & {"STORE_UNREADABLE", "STORE_EMPTIED"})
@@ -205,7 +205,7 @@ def _checks(faults: list[Fault], beside: dict[str, Finding]) -> tuple[dict[str, 
     return checks, reasons
 
 
-_NOT_LOOKED_AT = "not looked at: what it would be held against is not whole"
+_NOT_LOOKED_AT = "not looked at: it is compared with something that is not whole"
 
 
 def _advice(faults: list[Fault]) -> str | None:
@@ -235,8 +235,8 @@ def _show(screen: Screen, data: Data) -> None:
         screen.prose("That the store goes on without what it has lost is recorded in its log.")
     if data["approved"]:
         screen.prose(
-            "These requests are approved here, and may have been executed in what was lost. Deny each that was, or that"
-            " nobody can tell:"
+            "These requests are approved here, but their executions may be among the lost entries. Deny each request"
+            " that was executed, or of which nobody knows:"
         )
         for request_id in data["approved"]:
             screen.verbatim(request_id)
@@ -256,12 +256,12 @@ def _said(data: Data, name: str, status: str) -> str:
     if status == "skipped":
         return data["reasons"][name]
     if any(fault["code"] == _KEY_EXPOSED for fault in data["faults"]) and name == "key":
-        return "others than its owner may read it"
+        return "not only its owner may read it"
     return f"not so: {_MEANING[name]}" if status == "fail" else _MEANING[name]
 
 
 def _show_signers(screen: Screen, signers: Data | None) -> None:
-    """Which lines of the file let nobody sign; a file that is used as a whole needs no words."""
+    """The lines of the file that let nobody sign. Prints nothing if all lines are used."""
     if signers is None:
         return
     mark = Mark("allowed signers:", "stopped")

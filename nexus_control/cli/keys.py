@@ -37,7 +37,7 @@ def generate(
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key: in FILE, and FILE.pub, to sign packages with; else for the log when it has none or has lost it.
+    """Make a key for signing packages, in FILE and FILE.pub; without FILE, the log's key if it has none or has lost it.
 
     Example: nexus-control key generate packages.key
     """
@@ -90,7 +90,7 @@ def list_keys(context: typer.Context, db: Database = None, as_json: AsJson = Fal
 
 @key.command()
 def rotate(context: typer.Context, db: Database = None, as_json: AsJson = False) -> None:
-    """Replace the log's key by a new one, which the old one's last note names; the log records it.
+    """Replace the log's key by a new key. The old key signs a last note that names the new one; the log records it.
 
     Example: nexus-control key rotate
     """
@@ -106,7 +106,7 @@ def rotate(context: typer.Context, db: Database = None, as_json: AsJson = False)
 
 @key.command()
 def export(context: typer.Context, db: Database = None, as_json: AsJson = False) -> None:
-    """The log's verifier key, for those who verify: hand it over by a way that they trust.
+    """Print the log's verifier key. Hand it to the people who verify, in a way that they trust.
 
     Example: nexus-control key export
     """

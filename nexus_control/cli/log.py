@@ -1,6 +1,7 @@
 """The commands about a store's log: log checkpoint, prove, consistency, export, verify.
 
-A checkpoint that is kept elsewhere is what a later history can be held against. `log verify` needs no database.
+Keep a checkpoint in another place, and you can later check that the log still continues it. `log verify` needs no
+database.
 """
 
 from pathlib import Path
@@ -31,7 +32,7 @@ log = group("The store's log: signed checkpoints, and proofs against them.")
 def checkpoint(
     context: typer.Context, output: Output = None, db: Database = None, as_json: AsJson = False
 ) -> None:
-    """Sign the log as it is now. Keep it elsewhere: it is what this store is held against later.
+    """Sign the log as it is now. Keep the checkpoint elsewhere: the log can be compared with it later.
 
     Example: nexus-control log checkpoint -o checkpoints/2026-11-23
     """
@@ -55,7 +56,7 @@ def prove(
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """The proof that a request's last event is in the log, and with it all before it.
+    """Print the proof that a request's last event, and so all its events, are in the log.
 
     Example: nexus-control log prove 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9
     """
@@ -86,12 +87,12 @@ def consistency(
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(metavar="N", help="The proof to the log's first N entries. Default: to all of them."),
+        typer.Option(metavar="N", help="Prove up to the log's first N entries. Default: all entries."),
     ] = None,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """Whether the store still has, unchanged, all that a checkpoint covered. Exits with 3 if not.
+    """Check that the store still has, unchanged, all entries that a checkpoint covered. Exits with 3 if not.
 
     Example: nexus-control log consistency checkpoints/2026-11-23
     """
@@ -117,7 +118,7 @@ def consistency(
     def show(screen: Screen, data: Data) -> None:
         earlier = data["checkpoint"]["size"]
         screen.prose(
-            f"The first {earlier} entries are those that were signed; the proof to {data['size']}:",
+            f"The first {earlier} entries are the signed ones. The proof up to entry {data['size']}:",
             Mark("Consistent.", "good"),
         )
         for step in data["proof"]:
@@ -130,7 +131,7 @@ def consistency(
 def export(
     context: typer.Context, output: Output = None, db: Database = None, as_json: AsJson = False
 ) -> None:
-    """What every leaf of the log is the hash of, one line each: anybody can compute the root from it.
+    """Print the data of every leaf of the log, a line each. Anybody can compute the log's root from it.
 
     Example: nexus-control log export -o log.jsonl
     """
@@ -154,7 +155,7 @@ def verify(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Whether an exported log has the root that a checkpoint signs. Needs no database; exits with 3 if not.
+    """Check that an exported log has the root that a checkpoint signs. Needs no database; exits with 3 if not.
 
     Example: nexus-control log verify checkpoint --leaves log.jsonl --log-key "$KEY"
     """

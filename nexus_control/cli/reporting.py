@@ -1,4 +1,4 @@
-"""The command `report`: a package or a bundle as one HTML page."""
+"""The command `report`: it writes a package or a bundle as one HTML page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,7 @@ def report(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """A package or a bundle as one HTML page: whether it holds together, approvals, plan, timeline, digests, checks.
+    """A package or a bundle as one HTML page: verdict, timeline, approvals, plan, digests, checks.
 
     Example: nexus-control report audit-package.json -o report.html
     """

@@ -1,4 +1,4 @@
-"""The command of requesters: request. It prints the command that approves, too."""
+"""The command `request`. It also prints the command with which an approver approves."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ def request(
 
 @dataclass(slots=True)
 class _Asking:
-    """A request that is made, then shown with the command that approves it."""
+    """Makes a request, then shows it with the command that approves it."""
 
     frame: Frame
     config: Path | None
@@ -110,7 +110,7 @@ class _Asking:
 
 
 def _readable(config: Path | None) -> Path | None:
-    """The adapters' file, if it can be read: a broken one would keep an approver from looking."""
+    """The adapters' file, if it can be read. A broken file is left out of the approver's command, which would fail."""
     try:
         if config is not None:
             load_adapters(config)

@@ -1,7 +1,7 @@
-"""Verdicts that their approvers sign: the options of approve, deny and revoke, and the command statement.
+"""Signed verdicts: the options of `approve`, `deny` and `revoke` for signing, and the command `statement`.
 
-The approver's key stays with ssh-keygen: it signs in a process of its own, with the terminal for passphrases and for
-touches of hardware keys, or on another machine. The bytes that are signed are sent on exactly as they are.
+The approver's key stays with ssh-keygen. ssh-keygen signs in a process of its own, which asks for passphrases and for
+touches of hardware keys at the terminal, or on another machine. The signed bytes are passed on unchanged.
 """
 
 import shutil
@@ -59,7 +59,7 @@ _EXAMPLE_FILE = "approval.json"
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """How a verdict comes to be signed, if it does."""
+    """The options that say how a verdict is signed, if at all."""
 
     verdict: str
     key: Path | None
@@ -72,8 +72,8 @@ class Signing:
         return self.key is not None or self.signature is not None
 
     def require_usable(self, frame: Frame, store: DecisionStore, actor: Actor) -> None:
-        """Before anybody is asked anything. Raises INVALID_ARGUMENT; SIGNATURE_INVALID where the signature of the key
-        that would sign could not count.
+        """Check the options before anybody is asked anything. Raises INVALID_ARGUMENT for options that do not fit, and
+        SIGNATURE_INVALID if no line of the allowed signers would let this key sign.
         """
         if self.key is not None and self.signature is not None:
             raise invalid_argument("--sign", "and --signature exclude each other")
@@ -95,13 +95,13 @@ class Signing:
             _require_may_sign(store, actor, self.key)
 
     def stated(self, store: DecisionStore, request_id: str, actor: Actor) -> str | None:
-        """The statement of this verdict, where it is signed. Raises INVALID_ARGUMENT."""
+        """The statement of this verdict; None if the verdict is not signed. Raises INVALID_ARGUMENT."""
         if self.key is not None:
             return _state(store, request_id, actor, self.verdict, self.expires_at)["statement"]
         return None if self.signature is None else self._read(self.signature)
 
     def signed(self, statement: str) -> SignedStatement:
-        """The statement with its signature. Raises INVALID_ARGUMENT for want of a file or a signer."""
+        """The statement with its signature. Raises INVALID_ARGUMENT if a file or ssh-keygen is missing."""
         if self.key is not None:
             return _paired(statement, _sign(self.key, statement))
         assert self.signature is not None
@@ -111,7 +111,7 @@ class Signing:
         if self.statement is None and signature.suffix != _SUFFIX:
             raise invalid_argument(
                 "--statement",
-                f"is needed: {signature.name} does not end in {_SUFFIX}, so nothing tells its name",
+                f"is needed: {signature.name} does not end in {_SUFFIX}, so its name is not known",
             )
         statement = self.statement or Path(str(signature).removesuffix(_SUFFIX))
         if self.statement is None and not is_regular(statement):
@@ -131,7 +131,7 @@ def statement(
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """The exact bytes that an approver signs, to be signed elsewhere; then hand the signature in.
+    """Print the exact bytes that an approver signs. Sign them elsewhere, then hand the signature in.
 
     Example: nexus-control statement 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o approval.json
     """
@@ -139,7 +139,7 @@ def statement(
 
     def run(store: DecisionStore) -> Data:
         if expires_at is not None and verdict != "approve":
-            raise invalid_argument("--expires-at", "is for --verdict approve: nothing else runs out")
+            raise invalid_argument("--expires-at", "is for --verdict approve: other verdicts do not expire")
         frame.require_writable("--output", output)
         data = _state(store, request_id, identity(acting_as)[0], verdict, expires_at)
         return frame.put_out(output, data["statement"].encode(), printed=data, described=data)
@@ -153,7 +153,7 @@ def statement(
 
 
 def _advise(frame: Frame, data: Data, acting_as: str | None, output: Path | None) -> None:
-    """What to run next, on standard error: standard output holds the bytes alone."""
+    """Print the next commands on standard error, because standard output holds only the bytes."""
     screen, file = Screen(sys.stderr), absolute(output or Path(_EXAMPLE_FILE))
     if output is None:
         screen.blank()
@@ -176,12 +176,12 @@ def _require_may_sign(store: DecisionStore, actor: Actor, key: Path) -> None:
         raise invalid_argument(
             "--sign", f"names {key}, which is not a regular file: it is read more than once"
         )
-    if is_there(key) or is_there(_public_half(key)):  # else ssh-keygen says that there is no such key
+    if is_there(key) or is_there(_public_half(key)):  # otherwise ssh-keygen says that there is no such key
         require_may_sign(store, actor.id, _public_line(key))
 
 
 def _public_line(key: Path) -> str | None:
-    """The line of the key that ssh-keygen signs with, found as it finds it; None where no file says it openly."""
+    """The line of the public key with which ssh-keygen would sign; None if no file holds that key unencrypted."""
     for file in (key, _public_half(key)):
         try:
             line = public_line_in(read_bytes("--sign", file, waits=False).decode(errors="replace"))
@@ -207,7 +207,7 @@ def _state(store: DecisionStore, request_id: str, actor: Actor, verdict: str, ex
 
 
 def _sign(key: Path, text: str) -> str:
-    """What ssh-keygen makes of these bytes. What it says and asks goes to the person who runs this command."""
+    """The signature that ssh-keygen makes of these bytes. Its messages and questions go to this command's user."""
     command = [_SIGNER, "-Y", "sign", "-f", str(key), "-n", NAMESPACE]
     try:
         ran = subprocess.run(command, input=text.encode(), stdout=subprocess.PIPE, check=False)

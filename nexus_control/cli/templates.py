@@ -30,7 +30,7 @@ templates = group("Policies with a name.")
 def create(
     context: typer.Context,
     name: Name,
-    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    description: Annotated[str, typer.Option(help="The purpose of the template.")] = "",
     min_approvals: MinApprovals = None,
     allowed_mode: Annotated[list[str] | None, typer.Option(help="dry_run or apply; may be repeated.")] = None,
     require_capability: Annotated[
@@ -44,7 +44,7 @@ def create(
     min_assurance: MinAssurance = None,
     label: Labels = None,
     tighten_only: Annotated[
-        bool, typer.Option("--tighten-only", help="Requests may only make it stricter.")
+        bool, typer.Option("--tighten-only", help="Requests may only make the policy stricter.")
     ] = False,
     acting_as: ActingAs = None,
     db: Database = None,
@@ -74,7 +74,7 @@ def create(
         return templating.template_create(store, door.validated(door.TemplateCreateArguments, values))
 
     def show(screen: Screen, data: Data) -> None:
-        screen.prose(f"Template {data['template_name']} is there to stay.", Mark("Done.", "good"))
+        screen.prose(f"Template {data['template_name']} was made, for good.", Mark("Done.", "good"))
         options = {"--template": data["template_name"]}
         screen.verbatim(frame.command("request", argument="WHAT IS TO BE ACHIEVED", options=options))
 

@@ -1,4 +1,4 @@
-"""Four forged copies of an audit package, each made as well as its forger can without the signers' keys."""
+"""Four forged copies of an audit package, each as good as a forger can make it without the signers' keys."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Forgery:
-    """A forged copy, what its forger did, and the envelope that comes with it."""
+    """A forged copy, what its forger did, and the envelope beside it."""
 
     name: str
     what: str
@@ -30,7 +30,7 @@ class Forgery:
 
 
 def forgeries(package: Json, envelope: str, bystander: str) -> list[Forgery]:
-    """The copies. `bystander` is an approver who might have approved, and did not."""
+    """The forged copies. `bystander` is an approver who might have approved but did not."""
     renamed, eased, swapped = (copy.deepcopy(package) for _ in range(3))
     _events(renamed, "APPROVAL_GRANTED")[0]["actor"]["id"] = "mallory@example.com"
     _events(eased, "POLICY_ATTACHED")[0]["payload"]["min_approvals"] = 1
@@ -52,7 +52,9 @@ def _events(package: Json, event_type: str) -> list[Json]:
 
 
 def _sealed(package: Json) -> AuditPackage:
-    """Every digest recomputed, from the events up. The log's proof cannot be recomputed, and is left out."""
+    """The package with every digest recomputed, from the events up. The log proof cannot be recomputed; it is left
+    out.
+    """
     forged = AuditPackage.from_dict(package)
     bundle = forged.control_bundle
     sealed = DecisionBundle.seal(
