@@ -211,13 +211,12 @@ def verify_bundle(
     trust: Trust | None = None,
     require: Level = "L1",
 ) -> EvidenceReport:
-    """Every check of the bundle, which is an object, a mapping or JSON text.
+    """Every check of a bundle, in one order, up to a required level.
 
-        report = verify_bundle(Path("bundle.json").read_bytes())
-        if not report:
-            print([check.name for check in report.checks if check.status == "fail"])
+        >>> verify_bundle(bundle, require="L1").ok
+        True
 
-    The checks of L0 and L1 are those of a package, apart from those about its run. A bundle carries neither a log's
+    The bundle is an object, a mapping or JSON text. The checks of L0 and L1 are those of a package, apart from those about its run. A bundle carries neither a log's
     proof nor a signature of its own, so L2, L3 and L5 are never reached, `level` is at most "L1", and requiring more is
     never ok. `reached` names L4 beside L1 when the approvals that counted at dispatch were signed by keys of
     `trust.allowed_signers`, for logs of `trust.log_keys`; of `trust` nothing else is used.
