@@ -2,7 +2,7 @@
 
 PYTHON ?= python
 
-.PHONY: check static test joints format schemas
+.PHONY: check static quick test joints format schemas
 
 check: static test
 
@@ -15,9 +15,13 @@ static:
 test:
 	$(PYTHON) -m pytest
 
-# The races where two features, processes or users meet, in full: pytest runs 20 rounds of each.
+# The domain, its values and its documents, in one process.
+quick:
+	$(PYTHON) -m pytest --numprocesses=0 tests/domain tests/foundation tests/artifacts
+
+# All of what pytest samples: every round, table, byte and real host of each file that takes a sample.
 joints:
-	JOINTS_ROUNDS=300 $(PYTHON) -m pytest tests/joints
+	TESTS_IN_FULL=1 $(PYTHON) -m pytest $$(grep -rl 'tests\.support\.amounts import' --include='test_*.py' tests)
 
 format:
 	$(PYTHON) -m ruff check --select I --fix
