@@ -21,9 +21,10 @@ from tests.concurrency.crashing import (
     processes_with,
 )
 from tests.concurrency.racing import TallyRouter, runs_in
+from tests.support.amounts import number_of
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, data_of, reasons, require_whole_store
 
-KILLS = 100
+KILLS = number_of(100, few=20)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from tests.evidence.openssl import (
     openssl,
     stamped,
 )
+from tests.support.amounts import sample_of
 
 INTEROP = VECTORS / "evidence" / "interop"
 TOKEN, MESSAGE = (INTEROP / "ts.tsr").read_bytes(), (INTEROP / "checkpoint").read_bytes()
@@ -57,7 +58,7 @@ def test_a_token_is_taken_without_the_response_around_it() -> None:
 
 def test_no_bit_of_a_token_can_be_changed_but_whether_it_was_granted_with_a_remark() -> None:
     taken: list[tuple[int, int]] = []
-    for position in range(len(TOKEN)):
+    for position in {8, *sample_of(range(len(TOKEN)), 200)}:
         for bit in range(8):
             spoiled = bytearray(TOKEN)
             spoiled[position] ^= 1 << bit

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 IN_FULL = os.environ.get("TESTS_IN_FULL") == "1"
 SEED = 20261123
+ROUNDS = 300 if IN_FULL else 20
+"""How often a race is run, where two features, processes or users meet."""
 
 
 def number_of(whole: int, *, few: int) -> int:
