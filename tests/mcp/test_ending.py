@@ -90,7 +90,7 @@ def test_a_run_that_ends_within_two_seconds_has_its_outcome_recorded(
     end: Callable[[Pipes], int], era: Era, tools: NexusControlTools, tmp_path: Path
 ) -> None:
     with serving(tmp_path, era) as server:
-        request_id = begin(server, tools, tmp_path, "0.7")
+        request_id = begin(server, tools, tmp_path, "0.2")
         assert end(server) == (0 if end is close_input else -signal.SIGTERM)
     assert state(tools, request_id) == "completed"
     assert tools.export_audit_package(request_id).success
@@ -137,7 +137,7 @@ def test_of_several_calls_under_way_each_comes_to_its_end(
     with serving(tmp_path) as server:
         waiting = [server.call("status", request_id=open_request, wait_seconds=60) for _ in range(3)]
         slow = begin(server, tools, tmp_path, marker, "slow")
-        quick = begin(server, tools, tmp_path, "0.7", "quick")
+        quick = begin(server, tools, tmp_path, "0.2", "quick")
         end(server)
         assert processes_with(marker) == []
         assert server.process.stdout is not None

@@ -293,24 +293,27 @@ def test_a_start_with_a_first_list_costs_at_most_twice_that_of_an_empty_server(t
 
     ours = parameters(folder=tmp_path)
     cost(ours)  # makes the database
+    # In turns, and the cheapest of each: what else the machine does makes a start dearer, and never cheaper.
     whole, nothing = (
-        sum(each) for each in zip(*((cost(ours), cost(an_empty_server())) for _ in range(3)), strict=True)
+        min(each) for each in zip(*((cost(ours), cost(an_empty_server())) for _ in range(3)), strict=True)
     )
     assert whole < 2 * nothing
 
 
-def test_a_status_costs_the_server_less_than_15_ms(tmp_path: Path) -> None:
-    async def ask(calls: int) -> None:
+def test_a_status_costs_the_server_at_most_four_times_a_call_that_is_refused_unread(tmp_path: Path) -> None:
+    async def ask(statuses: int, refusals: int) -> None:
         async with client(folder=tmp_path) as agent:
             request_id = (await data(agent, "request", goal="g"))["request_id"]
-            for _ in range(calls):
+            for _ in range(statuses):
                 await data(agent, "status", request_id=request_id)
+            for _ in range(refusals):
+                assert (await refusal(agent, "status"))["code"] == "INVALID_ARGUMENT"
 
-    def cost(calls: int) -> float:
+    def cost(statuses: int, refusals: int) -> float:
         with by_children() as spent:
-            asyncio.run(ask(calls))
+            asyncio.run(ask(statuses, refusals))
         return spent.seconds
 
-    cost(0)  # makes the database
-    few, many = cost(10), cost(210)
-    assert (many - few) / 200 < 0.015
+    cost(0, 0)  # makes the database
+    start, read, refused = cost(10, 10), cost(210, 10), cost(10, 210)
+    assert read - start < 4 * (refused - start)

@@ -549,7 +549,7 @@ def test_a_head_that_cannot_be_read_keeps_nobody_from_looking_signing_or_ending_
 def test_who_keeps_the_head_locked_holds_up_no_other_writer(
     work: str, on_file: NexusControlTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nexus_control.storage.slot._PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr("nexus_control.storage.slot._PATIENCE_SECONDS", 60.0)
     denied, later = approved(on_file), approved(on_file)
     data_of(on_file.deny(denied, BOB, "makes the head"))
     calls: dict[str, Callable[[], object]] = {
@@ -563,3 +563,5 @@ def test_who_keeps_the_head_locked_holds_up_no_other_writer(
         for _ in range(20):
             data_of(on_file.request("Rotate the keys", ALICE))
         assert not waiting.done()
+        fcntl.flock(other, fcntl.LOCK_UN)
+        assert not isinstance(waiting.result(), str)  # the code of a refusal
