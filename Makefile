@@ -22,7 +22,7 @@ quick:
 # All of what pytest samples: every round, table, byte and real host of each file that takes a sample.
 joints:
 	TESTS_IN_FULL=1 $(PYTHON) -m pytest tests/joints \
-		$$(grep -rl 'tests\.support\.amounts import' --include='test_*.py' --exclude-dir=joints tests)
+		$$(grep -rlE 'support\.amounts import|mark\.sample\(' --include='test_*.py' --exclude-dir=joints tests)
 
 format:
 	$(PYTHON) -m ruff check --select I --fix

@@ -76,6 +76,7 @@ def asked(tools: NexusControlTools, seconds: str) -> str:
     return approved(tools, plan=[{"step_id": "s1", "intent": "pause", "call": call}])
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("command", [execute, call], ids=lambda each: each.__name__)
 @pytest.mark.parametrize(("number", "code", "what"), ENDS)
 def test_a_signal_that_ends_a_run_kills_its_program_and_is_passed_on_when_that_is_recorded(
@@ -102,6 +103,7 @@ def test_a_signal_that_ends_a_run_kills_its_program_and_is_passed_on_when_that_i
     assert find_faults(tools.store) == []
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("number", "code", "what"), ENDS)
 def test_a_signal_that_ends_a_python_router_is_recorded_too(
     number: signal.Signals, code: int, what: str, tools: NexusControlTools, tmp_path: Path

@@ -111,6 +111,7 @@ def test_a_server_that_only_reads_makes_no_store(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", ["", ".", "/"])
 @pytest.mark.parametrize("command", [("list",), ("request", "g"), ("doctor",)], ids=" ".join)
 def test_an_empty_name_or_a_folder_is_no_database(
@@ -145,6 +146,7 @@ FILES = {
 }
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("words", FILES)
 def test_an_empty_name_or_a_folder_is_no_file(
     tmp_path: Path, words: str, monkeypatch: pytest.MonkeyPatch
@@ -301,6 +303,7 @@ UNREACHABLE = {
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("words", UNREACHABLE)
 def test_a_folder_that_one_may_not_search_is_a_fault_of_its_option(tmp_path: Path, words: str) -> None:
     commands = Commands(tmp_path)
@@ -312,6 +315,7 @@ def test_a_folder_that_one_may_not_search_is_a_fault_of_its_option(tmp_path: Pat
     assert (ran.returncode, field(json.loads(ran.stdout))) == (2, UNREACHABLE[words])
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("folder", "words", "code"),
     [
@@ -348,6 +352,7 @@ def test_an_id_that_is_no_text_is_refused(tmp_path: Path) -> None:
         assert commands.answer(*command, "\udcff", code=2)["code"] == "INVALID_ARGUMENT"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("words", "code"),
     [

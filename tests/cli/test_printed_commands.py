@@ -162,6 +162,7 @@ def test_what_a_template_prints_makes_a_request_of_it(desk: Desk) -> None:
     ] * len(HOSTILE_IDS)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("request_id", HOSTILE_IDS)
 def test_an_agents_person_is_given_a_command_that_approves_whatever_the_id_is(
     desk: Desk, request_id: str
@@ -175,6 +176,7 @@ def test_an_agents_person_is_given_a_command_that_approves_whatever_the_id_is(
     assert desk.state(request_id) == "approved"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("end", ["interrupted", "killed"])
 @pytest.mark.parametrize("request_id", HOSTILE_IDS[:2])
 def test_what_an_execution_leaves_unknown_is_settled_by_what_is_printed(
@@ -249,6 +251,7 @@ def damage(database: Path, statement: str) -> None:
     connection.close()
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("python_path", [None, "", ".", ":", ":/nowhere"])
 @pytest.mark.parametrize("host", [*COMMANDS, *FILES])
 def test_a_registered_server_imports_nothing_of_the_folder_that_it_is_started_in(

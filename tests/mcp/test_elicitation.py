@@ -105,6 +105,7 @@ UNANSWERED: dict[str, ElicitationFnT | None] = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("answer", UNANSWERED.values(), ids=UNANSWERED.keys())
 def test_what_is_no_typed_choice_is_no_answer(
@@ -252,6 +253,7 @@ def test_a_form_says_that_a_request_was_imported_and_that_its_commands_are_not_k
     assert "No configuration is at hand here" in form.message
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("verdict", ["approve", "deny"])
 @pytest.mark.parametrize("era", ERAS)
 def test_what_takes_the_place_of_a_request_behind_its_form_is_not_decided(
@@ -404,6 +406,7 @@ REFUSED_BEFORE_ASKING: dict[str, tuple[dict[str, object], str]] = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("policy", "code"), REFUSED_BEFORE_ASKING.values(), ids=REFUSED_BEFORE_ASKING.keys())
 def test_nobody_is_asked_what_a_form_cannot_settle(
     policy: dict[str, object], code: str, tmp_path: Path

@@ -84,6 +84,7 @@ at_every_end = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.sample(2)
 @in_each_era
 @at_each_end
 def test_a_run_that_ends_within_two_seconds_has_its_outcome_recorded(
@@ -97,6 +98,7 @@ def test_a_run_that_ends_within_two_seconds_has_its_outcome_recorded(
     assert find_faults(tools.store) == []
 
 
+@pytest.mark.sample(3)
 @at_every_end
 def test_a_program_that_takes_longer_is_killed_and_its_outcome_is_unknown(
     end: Callable[[Pipes], int], era: Era, code: int, tools: NexusControlTools, tmp_path: Path

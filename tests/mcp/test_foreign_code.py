@@ -113,6 +113,7 @@ BAD_FACTORIES = [
 ]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("router", "said"), BAD_FACTORIES)
 def test_a_router_that_cannot_be_made_ends_the_server_with_2_and_one_line(
     router: str, said: str, tmp_path: Path
@@ -227,6 +228,7 @@ def test_a_server_without_standard_error_serves(tmp_path: Path) -> None:
     assert data_of(NexusControlTools(db_path=tmp_path / "store.db").list_requests())["count"] == 0
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("router", ["noisy", "forked_once"])
 @pytest.mark.parametrize("command", ["execute", "call"])
 def test_a_command_answers_with_one_document_whatever_its_router_prints_and_forks(

@@ -271,6 +271,7 @@ BAD_OPTIONS = [
 ]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("options", BAD_OPTIONS, ids=" ".join)
 def test_bad_options_end_the_server_with_exit_2_and_nothing_on_stdout(
     options: tuple[str, ...], tmp_path: Path

@@ -1,10 +1,11 @@
 """How much of a long test is run: a sample in `pytest`, which stays quick; all of it in `make joints`.
 
-    @pytest.mark.parametrize("position", sample_of(range(len(SIGNED)), 40))
-    for number in range(number_of(300, few=20)):
+    @pytest.mark.sample(3)                        # above a table's parametrize: so many of its cases
+    for number in range(number_of(300, few=20)):  # in a test: so many repetitions
+    for position in sample_of(positions, 40):     # in a test: so many of these
 
-A sample is the same in every run, and keeps its order. `make joints` sets TESTS_IN_FULL=1, and runs each test file
-that imports this module.
+A sample is the same in every run, and keeps its order. `make joints` sets TESTS_IN_FULL=1, and runs each test file with
+such a mark or an import of this module. A case that is named on the command line, `test_x.py::test_y[case]`, is run.
 """
 
 import os
@@ -26,11 +27,8 @@ def number_of(whole: int, *, few: int) -> int:
 
 
 def sample_of(cases: Iterable[T], few: int) -> list[T]:
-    """The cases of a table, or so many of them."""
+    """So many of the cases."""
     whole = list(cases)
-    return whole if IN_FULL else _sample(whole, few)
-
-
-def _sample(whole: list[T], few: int) -> list[T]:
-    chosen = Random(SEED).sample(range(len(whole)), min(few, len(whole)))
-    return [whole[number] for number in sorted(chosen)]
+    if IN_FULL or few >= len(whole):
+        return whole
+    return [whole[number] for number in sorted(Random(SEED).sample(range(len(whole)), few))]
