@@ -78,6 +78,7 @@ def test_without_keep_nothing_is_left_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("said", "width"), [({}, 80), ({"COLUMNS": "120"}, 120)])
 def test_piped_output_is_plain_text_that_fits(said: dict[str, str], width: int) -> None:
     lines = nexus_control("demo", changes=said).stdout.splitlines()
@@ -89,6 +90,7 @@ def test_a_pipe_stays_plain_whatever_the_shell_says_of_colour() -> None:
     assert "\x1b" not in nexus_control("demo", changes={"FORCE_COLOR": "1", "TERM": "xterm-256color"}).stdout
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("width", [80, 120])
 def test_a_terminal_gets_colours_and_lines_that_fit(width: int) -> None:
     reader, writer = pty.openpty()

@@ -137,6 +137,7 @@ def test_who_reads_a_fifo_gets_the_document(commands: Commands, tmp_path: Path) 
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 @pytest.mark.parametrize("as_file", [True, False], ids=["a file", "a pipe"])
 def test_standard_output_has_names(commands: Commands, tmp_path: Path, name: str, as_file: bool) -> None:
@@ -206,6 +207,7 @@ def test_a_full_disk_leaves_the_old_content_and_names_the_option(tmp_path: Path)
     assert ran.stdout.splitlines()[-5:] == ["old", "old", "one", "three", "two"]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("option", ["-o", "--output"])
 @pytest.mark.parametrize("name", ["", ".", "folder", "missing/leaves", "link"])
 def test_what_is_no_file_is_refused(commands: Commands, tmp_path: Path, option: str, name: str) -> None:
@@ -354,6 +356,7 @@ def test_no_command_writes_over_what_it_reads(commands: Commands, tmp_path: Path
     assert field(commands.answer(*package, str(tmp_path / "package.json"), code=2)) == "--output"
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".key", ".head", ".checkpoint", ".runs", ".runs-wal"])
 @pytest.mark.parametrize("is_open", [False, True], ids=["closed", "in use"])
 def test_no_command_writes_over_a_file_of_another_store(
@@ -391,6 +394,7 @@ def test_another_programs_database_is_replaced_as_any_file_is(commands: Commands
     assert (tmp_path / "other.db").read_text() == leaves(commands)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "words", ["log export -o new/", "log export --output file/", "key generate new/", "--db new/ request g"]
 )

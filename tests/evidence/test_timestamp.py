@@ -132,6 +132,7 @@ def test_a_long_token_and_a_deep_one_are_refused_for_less_than_ten_good_ones_cos
     assert cost(token, ErrorCode.INTEGRITY_MISMATCH, 10) < cost(TOKEN, None, 100)
 
 
+@pytest.mark.sample(3)
 @needs_openssl
 @pytest.mark.parametrize("kind", ["EC", "EC384", "EC521", "RSA"])
 @pytest.mark.parametrize("digest", ["sha256", "sha512"])

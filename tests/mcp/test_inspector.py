@@ -57,12 +57,14 @@ def inspect(folder: Path, era: str, *arguments: str) -> tuple[int, dict[str, Any
     return ran.returncode, json.loads(ran.stdout.splitlines()[0])["result"]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_the_inspector_finds_no_fault_in_the_schemas(era: str, tmp_path: Path) -> None:
     code, result = inspect(tmp_path, era, "--method", "tools/list", "--strict")
     assert (code, len(result["tools"])) == (0, 11)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_the_inspector_makes_a_good_call_and_is_refused_a_bad_one(era: str, tmp_path: Path) -> None:
     def call(tool: str, arguments: dict[str, object]) -> tuple[int, dict[str, Any]]:

@@ -48,6 +48,7 @@ def wait_for(file: Path) -> None:
     assert eventually(file.exists, seconds=60), f"no {file.name}"
 
 
+@pytest.mark.sample(2)
 @at_each_signal
 @pytest.mark.parametrize("module", ["typer", "mcp_types"])
 def test_while_it_loads_its_libraries(module: str, number: signal.Signals, tmp_path: Path) -> None:
@@ -58,6 +59,7 @@ def test_while_it_loads_its_libraries(module: str, number: signal.Signals, tmp_p
         require_ended(server, number, tmp_path)
 
 
+@pytest.mark.sample(1)
 @at_each_signal
 def test_while_it_makes_its_router(number: signal.Signals, tmp_path: Path) -> None:
     with started(*NEVER_MADE, folder=tmp_path) as server:
@@ -75,6 +77,7 @@ def test_before_anybody_has_said_anything(number: signal.Signals, tmp_path: Path
         require_ended(server, number, tmp_path)
 
 
+@pytest.mark.sample(3)
 @at_each_signal
 @pytest.mark.parametrize("times", [1, 2, 5])
 def test_while_it_is_idle(times: int, number: signal.Signals, tmp_path: Path) -> None:
@@ -84,6 +87,7 @@ def test_while_it_is_idle(times: int, number: signal.Signals, tmp_path: Path) ->
         require_ended(server, number, tmp_path)
 
 
+@pytest.mark.sample(1)
 @at_each_signal
 def test_while_calls_wait_which_are_answered_first(number: signal.Signals, tmp_path: Path) -> None:
     tools = NexusControlTools(db_path=tmp_path / "store.db")
@@ -98,6 +102,7 @@ def test_while_calls_wait_which_are_answered_first(number: signal.Signals, tmp_p
     assert find_faults(tools.store) == []
 
 
+@pytest.mark.sample(2)
 @at_each_signal
 @pytest.mark.parametrize("times", [1, 2])
 def test_while_a_form_is_before_a_person(times: int, number: signal.Signals, tmp_path: Path) -> None:
