@@ -27,10 +27,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("sample"):
             cases[item.nodeid.partition("[")[0]].append(item)
     dropped: set[str] = set()
-    for each in cases.values():
+    for test, each in cases.items():
         mark = each[0].get_closest_marker("sample")
         assert mark is not None
-        kept = {item.nodeid for item in sample_of(each, mark.args[0])}
+        kept = {item.nodeid for item in sample_of(each, mark.args[0], test)}
         dropped |= {item.nodeid for item in each} - kept
     if dropped:
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in dropped])

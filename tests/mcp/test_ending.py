@@ -131,6 +131,7 @@ def test_a_second_sign_to_end_shortens_the_wait_but_tears_nothing(
     assert last_event(tools.store, request_id).payload["reason"] == "STOPPED"
 
 
+@pytest.mark.sample(1)
 @at_each_end
 def test_of_several_calls_under_way_each_comes_to_its_end(
     end: Callable[[Pipes], int], tools: NexusControlTools, tmp_path: Path
@@ -151,6 +152,7 @@ def test_of_several_calls_under_way_each_comes_to_its_end(
     assert find_faults(tools.store) == []
 
 
+@pytest.mark.sample(1)
 @at_each_end
 def test_a_python_router_cannot_be_stopped_and_is_not_waited_for(
     end: Callable[[Pipes], int], tools: NexusControlTools, tmp_path: Path

@@ -39,6 +39,7 @@ def require_only_protocol(server: Pipes) -> None:
         assert json.loads(line)["jsonrpc"] == "2.0"
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_what_a_router_and_its_children_print_at_any_time_is_in_the_log(era: Era, tmp_path: Path) -> None:
     request_id = approved(NexusControlTools(db_path=tmp_path / "store.db"))

@@ -28,6 +28,7 @@ from tests.support.cpu import by_children
 from tests.support.governed import data_of
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_the_11_tools_are_offered_with_valid_schemas_and_hints(era: Era, tmp_path: Path) -> None:
     async def look() -> None:
@@ -46,6 +47,7 @@ def test_the_11_tools_are_offered_with_valid_schemas_and_hints(era: Era, tmp_pat
     asyncio.run(look())
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_the_whole_flow_changes_a_file_and_ends_in_a_package(era: Era, tmp_path: Path) -> None:
     config, target = tmp_path / "nexus-control.toml", tmp_path / "target"
@@ -92,6 +94,7 @@ BAD_CALLS = [
 ]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_a_bad_argument_is_refused_in_both_channels_without_its_value(era: Era, tmp_path: Path) -> None:
     async def call() -> None:
