@@ -49,7 +49,7 @@ def test_commands_that_neither_sign_nor_verify_wait_for_no_library_that_does(
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert ran.returncode == 0, ran.stderr
     assert {"cryptography", "mcp"}.isdisjoint(json.loads(ran.stderr.splitlines()[-1]))

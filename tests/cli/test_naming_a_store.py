@@ -184,7 +184,7 @@ def test_a_file_is_read_from_standard_input_a_fifo_and_a_process_substitution(tm
             cwd=tmp_path,
             env=environment(),
             capture_output=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         assert ran.returncode == 0, ran.stderr
@@ -205,7 +205,7 @@ def test_an_endless_file_is_refused_for_its_size(tmp_path: Path) -> None:
             cwd=tmp_path,
             env=environment(),
             capture_output=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         assert (ran.returncode, field(json.loads(ran.stdout))) == (2, "FILE")
@@ -285,7 +285,7 @@ def without_privilege(folder: Path, *words: str) -> "subprocess.CompletedProcess
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
 
 

@@ -183,14 +183,14 @@ def test_what_an_execution_leaves_unknown_is_settled_by_what_is_printed(
     request_id: str, end: str, desk: Desk
 ) -> None:
     (desk.folder / "a.toml").write_text(PAUSING)
-    call = {"tool": "files", "method": "pause", "args": {"seconds": "60"}}
+    call = {"tool": "files", "method": "pause", "args": {"seconds": "3600"}}
     tools = named(desk, request_id, plan=json.dumps([{"step_id": "s1", "intent": "i", "call": call}]))
     assert tools.approve(request_id, actor=BOB).success
     options = ("--adapter", "subprocess:files", "--config", "a.toml", "--db", str(desk.database))
     with begun(desk.folder, "execute", *options, "--", request_id) as process:
-        assert eventually((desk.folder / "started").exists, seconds=30)
+        assert eventually((desk.folder / "started").exists, seconds=240)
         process.send_signal(signal.SIGTERM if end == "interrupted" else signal.SIGKILL)
-        said = process.communicate(timeout=60)[1]
+        said = process.communicate(timeout=240)[1]
     if end == "interrupted":
         (settle,) = commands_in(said)
     else:

@@ -54,7 +54,7 @@ def in_a_shell(
             stdout=writing if way == "unread" else subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding=changes.get("PYTHONIOENCODING", "utf-8"),
-            timeout=60,
+            timeout=240,
             check=False,
         )
     finally:
@@ -243,7 +243,7 @@ def test_bytes_that_are_no_text_are_refused_and_the_refusal_printed(
         cwd=tmp_path,
         env=environment(),
         capture_output=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert ran.returncode in (1, 2)

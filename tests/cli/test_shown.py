@@ -218,7 +218,7 @@ def test_who_cannot_see_the_request_cannot_answer(tmp_path: Path) -> None:
         stdin=theirs,
         stdout=theirs,
         stderr=subprocess.DEVNULL,
-        timeout=60,
+        timeout=240,
     )
     os.close(theirs)
     os.close(ours)

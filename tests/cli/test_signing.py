@@ -287,7 +287,7 @@ def agent(tmp_path: Path) -> Generator[dict[str, str]]:
     process.stdout.readline()  # it prints once it listens
     yield {"SSH_AUTH_SOCK": str(socket)}
     process.terminate()
-    process.wait(30)
+    process.wait(240)
     process.stdout.close()
 
 
@@ -347,7 +347,7 @@ def test_a_passphrase_is_typed_into_ssh_keygen_at_the_terminal(office: Office) -
     except OSError:  # everybody has left the terminal
         pass
     os.close(ours)
-    assert process.wait(60) == 0, shown.decode()
+    assert process.wait(240) == 0, shown.decode()
     assert office.events(request_id)[-1]["payload"]["assurance"] == "signed"
 
 

@@ -149,7 +149,7 @@ def test_standard_output_has_names(commands: Commands, tmp_path: Path, name: str
             env=environment(),
             stdout=out if as_file else subprocess.PIPE,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=240,
         )
     assert (ran.returncode, ran.stderr) == (0, b"")
     assert ((tmp_path / "out").read_bytes() if as_file else ran.stdout).decode() == expected
@@ -171,7 +171,7 @@ def test_a_descriptor_is_written_to(commands: Commands, tmp_path: Path, through_
 
 def test_a_process_substitution_gets_the_document(commands: Commands, tmp_path: Path) -> None:
     script = f"{sys.executable} -m nexus_control log export --db store.db -o >(cat > got); wait $!"
-    ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment(), timeout=60, check=False)
+    ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment(), timeout=240, check=False)
     assert ran.returncode == 0
     assert (tmp_path / "got").read_text() == leaves(commands)
 
@@ -196,7 +196,7 @@ def test_a_full_disk_leaves_the_old_content_and_names_the_option(tmp_path: Path)
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     if ran.returncode == 99 or "unshare" in ran.stderr:
@@ -377,14 +377,14 @@ def test_no_command_writes_over_a_file_of_another_store(
         if is_open:
             user.stdout.readline()
         else:
-            user.communicate(b"\n", timeout=60)
+            user.communicate(b"\n", timeout=240)
         before = target.read_bytes() if target.exists() else None
         refused = commands.answer("log", "export", "-o", str(target), code=2)
         assert (field(refused), "a file of a store" in refused["message"]) == ("--output", True)
         assert (target.read_bytes() if target.exists() else None) == before
     finally:
         if is_open:
-            user.communicate(b"\n", timeout=60)
+            user.communicate(b"\n", timeout=240)
 
 
 def test_another_programs_database_is_replaced_as_any_file_is(commands: Commands, tmp_path: Path) -> None:

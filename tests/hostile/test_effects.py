@@ -126,7 +126,7 @@ def acting_server() -> Generator[tuple[int, list[bytes], threading.Event]]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             acted.append(self.rfile.read(int(self.headers["Content-Length"])))
-            go_on.wait(60)
+            go_on.wait(240)
 
         def log_message(self, format: str, *args: object) -> None:
             pass

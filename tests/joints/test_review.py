@@ -81,7 +81,7 @@ def swapping(swap: Swap) -> Generator[None]:
 
     owner = threading.Thread(target=work)
     owner.start()
-    assert started.wait(30)
+    assert started.wait(240)
     try:
         yield
     finally:

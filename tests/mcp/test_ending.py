@@ -49,7 +49,7 @@ def begin(server: Pipes, tools: NexusControlTools, folder: Path, seconds: str, n
 
 
 def wait_for(file: Path) -> None:
-    assert eventually(file.exists, seconds=30), f"no {file.name}"
+    assert eventually(file.exists, seconds=240), f"no {file.name}"
 
 
 def state(tools: NexusControlTools, request_id: str) -> str:
@@ -63,7 +63,7 @@ def close_input(server: Pipes) -> int:
 def by(number: signal.Signals) -> Callable[[Pipes], int]:
     def send(server: Pipes) -> int:
         server.process.send_signal(number)
-        return server.process.wait(60)
+        return server.process.wait(240)
 
     return send
 
@@ -126,7 +126,7 @@ def test_a_second_sign_to_end_shortens_the_wait_but_tears_nothing(
         for _ in range(5):
             server.process.send_signal(signal.SIGTERM)
             os.sched_yield()
-        server.process.wait(60)
+        server.process.wait(240)
         assert processes_with(marker) == []
     assert last_event(tools.store, request_id).payload["reason"] == "STOPPED"
 

@@ -175,7 +175,7 @@ def test_an_answer_that_is_no_unicode_is_an_error_and_the_server_goes_on(tmp_pat
             process.stdin.flush()
             said.append(json.loads(process.stdout.readline()))
         process.stdin.close()
-        assert process.wait(60) == 0
+        assert process.wait(240) == 0
     assert [answer["id"] for answer in said] == [0, 1, 2]
     assert said[1]["error"]["code"] == -32603
     assert "result" in said[2]
@@ -190,7 +190,7 @@ def test_input_may_be_a_file(tmp_path: Path) -> None:
             env=environment(),
             stdin=lines,
             capture_output=True,
-            timeout=60,
+            timeout=240,
         )
     assert (ran.returncode, ran.stderr) == (0, b"")
     assert b"-32700" in ran.stdout
@@ -206,7 +206,7 @@ def test_a_server_whose_pipe_is_closed_says_so_and_opens_nothing(closed: str, tm
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert (ran.returncode, ran.stdout) == (2, "")
     assert "is closed" in " ".join(ran.stderr.split())
@@ -222,7 +222,7 @@ def test_a_server_without_standard_error_serves(tmp_path: Path) -> None:
         input='{"jsonrpc":"2.0","id":1,"method":"server/discover"}\nno JSON\n',
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert ran.returncode == 0
     assert [json.loads(line)["error"]["code"] for line in ran.stdout.splitlines()] == [-32601, -32700]

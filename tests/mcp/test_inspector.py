@@ -20,7 +20,7 @@ ERAS = ("legacy", "modern")
 def node_version() -> int:
     if shutil.which("node") is None:
         return 0
-    said = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=60).stdout
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=240).stdout
     found = re.match(r"v(\d+)", said)
     return int(found[1]) if found else 0
 
@@ -50,7 +50,7 @@ def inspect(folder: Path, era: str, *arguments: str) -> tuple[int, dict[str, Any
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         cwd=folder,
     )
     assert ran.stdout, ran.stderr

@@ -30,7 +30,7 @@ at_each_signal = pytest.mark.parametrize(
 
 
 def require_ended(server: Pipes, number: signal.Signals, folder: Path) -> None:
-    assert server.process.wait(60) == -number
+    assert server.process.wait(240) == -number
     assert server.process.stdout is not None
     assert server.process.stdout.read() == b""
     assert (folder / "log").read_text() == ""
@@ -45,7 +45,7 @@ def in_session(folder: Path) -> Generator[Pipes]:
 
 
 def wait_for(file: Path) -> None:
-    assert eventually(file.exists, seconds=60), f"no {file.name}"
+    assert eventually(file.exists, seconds=240), f"no {file.name}"
 
 
 @pytest.mark.sample(2)
@@ -122,7 +122,7 @@ def test_just_after_its_input_ended(number: signal.Signals, tmp_path: Path) -> N
     with in_session(tmp_path) as server:
         server.close_input()
         server.process.send_signal(number)
-        assert server.process.wait(60) in (0, -number)
+        assert server.process.wait(240) in (0, -number)
     assert (tmp_path / "log").read_text() == ""
 
 
@@ -131,7 +131,7 @@ def test_a_client_that_only_stops_reading_ends_the_server_with_the_next_answer(t
         assert server.process.stdout is not None
         server.process.stdout.close()
         server.write(b"no JSON")
-        assert server.process.wait(60) == 0
+        assert server.process.wait(240) == 0
     assert (tmp_path / "log").read_text() == ""
 
 
@@ -157,4 +157,4 @@ def test_a_client_at_a_socket_that_is_gone_with_answers_unread_ends_the_server(
         ours.close()
         assert process.stderr is not None
         assert process.stderr.read() == b""
-        assert process.wait(60) == 0
+        assert process.wait(240) == 0
