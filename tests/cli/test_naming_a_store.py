@@ -54,6 +54,7 @@ def test_every_command_makes_a_store_needs_one_or_has_none() -> None:
     assert set(command_names(app)) == MAKING.keys() | NEEDING.keys() | WITHOUT_A_STORE
 
 
+@pytest.mark.sample(24)
 @pytest.mark.parametrize("database", ["mistyped.db", "folder/mistyped.db", "link", "empty"])
 @pytest.mark.parametrize("command", NEEDING, ids=" ".join)
 def test_a_command_that_needs_a_store_makes_none(

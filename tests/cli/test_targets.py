@@ -236,6 +236,7 @@ def own_commands(commands: Commands, target: str) -> Iterator[tuple[str, ...]]:
     )
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("suffix", OWN)
 def test_no_command_writes_over_a_file_of_its_store(commands: Commands, tmp_path: Path, suffix: str) -> None:
     commands.run("log", "checkpoint", "-o", str(tmp_path / "checkpoint"))

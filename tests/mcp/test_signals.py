@@ -68,6 +68,7 @@ def test_while_it_makes_its_router(number: signal.Signals, tmp_path: Path) -> No
         require_ended(server, number, tmp_path)
 
 
+@pytest.mark.sample(1)
 @at_each_signal
 def test_before_anybody_has_said_anything(number: signal.Signals, tmp_path: Path) -> None:
     with started(folder=tmp_path) as server:
@@ -77,7 +78,7 @@ def test_before_anybody_has_said_anything(number: signal.Signals, tmp_path: Path
         require_ended(server, number, tmp_path)
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 @at_each_signal
 @pytest.mark.parametrize("times", [1, 2, 5])
 def test_while_it_is_idle(times: int, number: signal.Signals, tmp_path: Path) -> None:
@@ -117,6 +118,7 @@ def test_while_a_form_is_before_a_person(times: int, number: signal.Signals, tmp
     assert data_of(tools.status(request_id))["state"] == "pending_approval"
 
 
+@pytest.mark.sample(1)
 @at_each_signal
 def test_just_after_its_input_ended(number: signal.Signals, tmp_path: Path) -> None:
     with in_session(tmp_path) as server:
