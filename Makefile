@@ -2,7 +2,7 @@
 
 PYTHON ?= python
 
-.PHONY: check static quick test joints format schemas
+.PHONY: check static quick test joints format schemas reference
 
 check: static test
 
@@ -32,7 +32,6 @@ format:
 schemas:
 	$(PYTHON) -m nexus_control.toolset schemas
 
-.PHONY: reference
 # The generated parts of docs/reference.
 reference:
 	$(PYTHON) -m tests.support.reference

@@ -216,10 +216,11 @@ def verify_bundle(
         >>> verify_bundle(bundle, require="L1").ok
         True
 
-    The bundle is an object, a mapping or JSON text. The checks of L0 and L1 are those of a package, apart from those about its run. A bundle carries neither a log's
-    proof nor a signature of its own, so L2, L3 and L5 are never reached, `level` is at most "L1", and requiring more is
-    never ok. `reached` names L4 beside L1 when the approvals that counted at dispatch were signed by keys of
-    `trust.allowed_signers`, for logs of `trust.log_keys`; of `trust` nothing else is used.
+    The bundle is an object, a mapping or JSON text. The checks of L0 and L1 are those of a package, apart from those
+    about its run. A bundle carries neither a log's proof nor a signature of its own: L2, L3 and L5 are never reached,
+    `level` is at most "L1", and a higher `require` is never ok. `reached` names L4 beside L1 when the approvals that
+    counted at dispatch were signed by keys of `trust.allowed_signers`, for logs of `trust.log_keys`. The rest of `trust`
+    is not used.
 
     Nothing executed is no fault: L1 then says that the history is coherent. Never raises for a bad bundle. Raises
     INVALID_ARGUMENT for an unknown level, or a trust that cannot be read.
