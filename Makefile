@@ -2,7 +2,7 @@
 
 PYTHON ?= python
 
-.PHONY: check static test joints format schemas
+.PHONY: check static quick test joints format schemas reference
 
 check: static test
 
@@ -15,9 +15,15 @@ static:
 test:
 	$(PYTHON) -m pytest
 
-# The races where two features, processes or users meet, in full: pytest runs 20 rounds of each.
+# The domain, its values and its documents, in one process. Without the comparison with ICU, the longest of them.
+quick:
+	$(PYTHON) -m pytest --numprocesses=0 tests/domain tests/foundation tests/artifacts \
+		--deselect=tests/domain/test_lookalikes.py::test_the_tables_are_those_of_unicode
+
+# All of what pytest samples: every round, table, byte and real host of each file that takes a sample.
 joints:
-	JOINTS_ROUNDS=300 $(PYTHON) -m pytest tests/joints
+	TESTS_IN_FULL=1 $(PYTHON) -m pytest tests/joints \
+		$$(grep -rlE 'support\.amounts import|mark\.sample\(' --include='test_*.py' --exclude-dir=joints tests)
 
 format:
 	$(PYTHON) -m ruff check --select I --fix
@@ -26,7 +32,6 @@ format:
 schemas:
 	$(PYTHON) -m nexus_control.toolset schemas
 
-.PHONY: reference
 # The generated parts of docs/reference.
 reference:
 	$(PYTHON) -m tests.support.reference

@@ -209,6 +209,6 @@ def test_a_page_says_which_files_to_save() -> None:
 def test_a_command_that_exits_unlike_its_page_says_ends_the_script(exit_code: int, verdict: int) -> None:
     page = f"```console\n$ cd /\n$ cd /missing-folder-3 2>/dev/null || (exit 3)  # exit {exit_code}\n```\n"
     script = documents.shell_script("PAGE.md", page)
-    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=240)
     assert ran.returncode == verdict
     assert ("PAGE.md:3: expected exit 4" in ran.stderr) is (verdict == 99)

@@ -213,16 +213,16 @@ def verify_bundle(
     trust: Trust | None = None,
     require: Level = "L1",
 ) -> EvidenceReport:
-    """Every check of a bundle, which may be an object, a mapping or JSON text.
+    """Every check of a bundle, in one order, up to a required level.
 
-        report = verify_bundle(Path("bundle.json").read_bytes())
-        if not report:
-            print([check.name for check in report.checks if check.status == "fail"])
+        >>> verify_bundle(bundle, require="L1").ok
+        True
 
-    L0 and L1 have the same checks as for a package, without the checks of its run. A bundle carries neither a log
-    proof nor a signature, so L2, L3 and L5 are never reached, `level` is at most "L1", and a report that requires more
-    is never ok. `reached` may name L4 beside L1: then the approvals that counted at dispatch were signed by keys of
-    `trust.allowed_signers`, for logs of `trust.log_keys`. The other fields of `trust` are ignored.
+    The bundle is an object, a mapping or JSON text. L0 and L1 have the same checks as for a package, without the checks
+    of its run. A bundle carries neither a log proof nor a signature, so L2, L3 and L5 are never reached, `level` is at
+    most "L1", and a report that requires more is never ok. `reached` may name L4 beside L1: then the approvals that
+    counted at dispatch were signed by keys of `trust.allowed_signers`, for logs of `trust.log_keys`. The other fields
+    of `trust` are ignored.
 
     A decision that was not executed can reach L1 too: its history is coherent. A bad bundle never raises: its checks
     fail. Raises INVALID_ARGUMENT for an unknown level, or for a trust whose keys cannot be read.

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
-_PACKAGE_FOLDER = str(Path(__file__).absolute().parent.parent)
+_PACKAGE_FOLDER = str(Path(__file__).absolute().parents[2])
 _SECRET_PARAMETER = re.compile(r"(?<=[?&;])[^=&;#]*password[^=&;#]*=[^&#]*&?", re.IGNORECASE)
 
 

@@ -34,7 +34,7 @@ class LookingTools(Tools):
     ) -> ToolResult[InspectData]:
         """Everything a reviewer wants to know, all of one instant.
 
-            print(tools.inspect(request_id).data["rendered"])   # Markdown that begins with a verdict line
+            print(tools.inspect(request_id).data.get("rendered"))   # Markdown that begins with a verdict line
 
         Data: ok, decision, lifecycle, approval, policy, template, will_run, execution, timeline, basis, head; on
         request events, compiled_router_request, rendered.

@@ -35,6 +35,7 @@ from tests.artifacts.samples import (
     independent_digest,
     nodes,
 )
+from tests.support.amounts import sample_of
 from tests.support.json_values import json_values
 
 SIX = [
@@ -219,7 +220,7 @@ def test_each_forgery_fails_the_checks_that_it_breaks_and_no_other(
 @every_package
 def test_no_change_of_covered_content_passes(document: Document) -> None:
     whole = {**document, "evidence": {"note": "not covered"}}
-    for path in nodes(whole):
+    for path in sample_of(nodes(whole), 80):
         value = at(whole, path)
         others: list[Any] = ["another", None, 7, True, [], {}, ZEROS, ABSENT]
         if isinstance(value, str):

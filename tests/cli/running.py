@@ -39,7 +39,7 @@ def nexus_control(
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=240,
     )
 
 
@@ -103,7 +103,7 @@ def with_a_terminal(
     except OSError:  # on Linux, reading from a terminal that everybody has left fails
         pass
     os.close(ours)
-    return subprocess.CompletedProcess(words, process.wait(60), shown.decode(), "")
+    return subprocess.CompletedProcess(words, process.wait(240), shown.decode(), "")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def loaded_by(*arguments: str, code: int = 0) -> set[str]:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert ran.returncode == code, ran.stderr
     return set(json.loads(ran.stderr.splitlines()[-1]))

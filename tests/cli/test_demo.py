@@ -60,10 +60,12 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     return Kept(folder, json.loads(ran.stdout))
 
 
-def test_the_demo_goes_from_request_to_forged_copies_with_15_seconds_of_a_processor(tmp_path: Path) -> None:
+def test_the_demo_goes_from_request_to_forged_copies_at_the_cost_of_15_starts(tmp_path: Path) -> None:
+    with by_children() as start:
+        nexus_control("--version")
     with by_children() as spent:
         ran = nexus_control("demo", changes={"TMPDIR": str(tmp_path)})
-    assert spent.seconds < 15
+    assert spent.seconds < 15 * start.seconds
     assert (ran.returncode, ran.stderr) == (0, "")
     assert [line for line in ran.stdout.splitlines() if line[:1].isdigit() and ". " in line[:4]] == [
         f"{number}. {title}" for number, title in enumerate(STEPS, start=1)
@@ -76,6 +78,7 @@ def test_without_keep_nothing_is_left_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("said", "width"), [({}, 80), ({"COLUMNS": "120"}, 120)])
 def test_piped_output_is_plain_text_that_fits(said: dict[str, str], width: int) -> None:
     lines = nexus_control("demo", changes=said).stdout.splitlines()
@@ -87,6 +90,7 @@ def test_a_pipe_stays_plain_whatever_the_shell_says_of_colour() -> None:
     assert "\x1b" not in nexus_control("demo", changes={"FORCE_COLOR": "1", "TERM": "xterm-256color"}).stdout
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("width", [80, 120])
 def test_a_terminal_gets_colours_and_lines_that_fit(width: int) -> None:
     reader, writer = pty.openpty()
@@ -301,4 +305,4 @@ def test_a_reader_that_goes_away_ends_the_demo_quietly() -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(60) == -signal.SIGPIPE
+        assert process.wait(240) == -signal.SIGPIPE

@@ -230,6 +230,7 @@ def kept(folder: Path) -> dict[str, bytes | int]:
     }
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("what", DAMAGE)
 def test_doctor_names_the_damage_ends_with_3_and_leaves_all_as_it_is(what: str, commands: Commands) -> None:
     damage, check, code, advice = DAMAGE[what]

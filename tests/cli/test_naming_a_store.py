@@ -54,6 +54,7 @@ def test_every_command_makes_a_store_needs_one_or_has_none() -> None:
     assert set(command_names(app)) == MAKING.keys() | NEEDING.keys() | WITHOUT_A_STORE
 
 
+@pytest.mark.sample(24)
 @pytest.mark.parametrize("database", ["mistyped.db", "folder/mistyped.db", "link", "empty"])
 @pytest.mark.parametrize("command", NEEDING, ids=" ".join)
 def test_a_command_that_needs_a_store_makes_none(
@@ -111,6 +112,7 @@ def test_a_server_that_only_reads_makes_no_store(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", ["", ".", "/"])
 @pytest.mark.parametrize("command", [("list",), ("request", "g"), ("doctor",)], ids=" ".join)
 def test_an_empty_name_or_a_folder_is_no_database(
@@ -145,6 +147,7 @@ FILES = {
 }
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("words", FILES)
 def test_an_empty_name_or_a_folder_is_no_file(
     tmp_path: Path, words: str, monkeypatch: pytest.MonkeyPatch
@@ -182,7 +185,7 @@ def test_a_file_is_read_from_standard_input_a_fifo_and_a_process_substitution(tm
             cwd=tmp_path,
             env=environment(),
             capture_output=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         assert ran.returncode == 0, ran.stderr
@@ -203,7 +206,7 @@ def test_an_endless_file_is_refused_for_its_size(tmp_path: Path) -> None:
             cwd=tmp_path,
             env=environment(),
             capture_output=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         assert (ran.returncode, field(json.loads(ran.stdout))) == (2, "FILE")
@@ -283,7 +286,7 @@ def without_privilege(folder: Path, *words: str) -> "subprocess.CompletedProcess
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
 
 
@@ -301,6 +304,7 @@ UNREACHABLE = {
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("words", UNREACHABLE)
 def test_a_folder_that_one_may_not_search_is_a_fault_of_its_option(tmp_path: Path, words: str) -> None:
     commands = Commands(tmp_path)
@@ -312,6 +316,7 @@ def test_a_folder_that_one_may_not_search_is_a_fault_of_its_option(tmp_path: Pat
     assert (ran.returncode, field(json.loads(ran.stdout))) == (2, UNREACHABLE[words])
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("folder", "words", "code"),
     [
@@ -348,6 +353,7 @@ def test_an_id_that_is_no_text_is_refused(tmp_path: Path) -> None:
         assert commands.answer(*command, "\udcff", code=2)["code"] == "INVALID_ARGUMENT"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("words", "code"),
     [

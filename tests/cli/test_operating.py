@@ -111,6 +111,7 @@ def test_each_host_is_told_this_interpreter_and_absolute_paths(commands: Command
         assert "Put this into" in printed.stderr
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -139,6 +140,7 @@ def test_an_unknown_host_is_refused_with_those_that_are_known(commands: Commands
     assert "claude-code, codex, claude-desktop, cursor, vscode" in refused["message"]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "arguments",
     [("list", "--bogus"), ("status",), ("frobnicate",), ("list", "--limit", "many"), ("template", "mend")],

@@ -162,6 +162,7 @@ def test_what_a_template_prints_makes_a_request_of_it(desk: Desk) -> None:
     ] * len(HOSTILE_IDS)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("request_id", HOSTILE_IDS)
 def test_an_agents_person_is_given_a_command_that_approves_whatever_the_id_is(
     desk: Desk, request_id: str
@@ -175,20 +176,21 @@ def test_an_agents_person_is_given_a_command_that_approves_whatever_the_id_is(
     assert desk.state(request_id) == "approved"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("end", ["interrupted", "killed"])
 @pytest.mark.parametrize("request_id", HOSTILE_IDS[:2])
 def test_what_an_execution_leaves_unknown_is_settled_by_what_is_printed(
     request_id: str, end: str, desk: Desk
 ) -> None:
     (desk.folder / "a.toml").write_text(PAUSING)
-    call = {"tool": "files", "method": "pause", "args": {"seconds": "60"}}
+    call = {"tool": "files", "method": "pause", "args": {"seconds": "3600"}}
     tools = named(desk, request_id, plan=json.dumps([{"step_id": "s1", "intent": "i", "call": call}]))
     assert tools.approve(request_id, actor=BOB).success
     options = ("--adapter", "subprocess:files", "--config", "a.toml", "--db", str(desk.database))
     with begun(desk.folder, "execute", *options, "--", request_id) as process:
-        assert eventually((desk.folder / "started").exists, seconds=30)
+        assert eventually((desk.folder / "started").exists, seconds=240)
         process.send_signal(signal.SIGTERM if end == "interrupted" else signal.SIGKILL)
-        said = process.communicate(timeout=60)[1]
+        said = process.communicate(timeout=240)[1]
     if end == "interrupted":
         (settle,) = commands_in(said)
     else:
@@ -249,6 +251,7 @@ def damage(database: Path, statement: str) -> None:
     connection.close()
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("python_path", [None, "", ".", ":", ":/nowhere"])
 @pytest.mark.parametrize("host", [*BY_COMMAND, *BY_FILE])
 def test_a_registered_server_imports_nothing_of_the_folder_that_it_is_started_in(

@@ -54,7 +54,7 @@ def in_a_shell(
             stdout=writing if way == "unread" else subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding=changes.get("PYTHONIOENCODING", "utf-8"),
-            timeout=60,
+            timeout=240,
             check=False,
         )
     finally:
@@ -109,6 +109,7 @@ WRITING = {
 }
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("command", "way"), [*zip(WRITING, cycle(WAYS), strict=False), ("request", "full"), ("request", "unread")]
 )
@@ -159,6 +160,7 @@ READING = (
 )
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("words", "way"), [*zip(READING, cycle(("full", "closed")), strict=False)])
 def test_a_command_that_only_reads_says_that_nothing_was_changed(
     commands: Commands, tmp_path: Path, words: str, way: str
@@ -170,6 +172,7 @@ def test_a_command_that_only_reads_says_that_nothing_was_changed(
     assert said(ran).endswith(f"The answer could not be printed: {reason}. Nothing was changed.")
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("words", ["list", "list --json", "export ID", "log export", "--help", "demo"])
 def test_a_command_that_only_reads_ends_silently_by_the_pipes_signal_when_nobody_reads_on(
     commands: Commands, tmp_path: Path, words: str
@@ -178,6 +181,7 @@ def test_a_command_that_only_reads_ends_silently_by_the_pipes_signal_when_nobody
     assert (ran.returncode, said(ran)) == (-signal.SIGPIPE, "")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("way", ["full", "closed"])
 @pytest.mark.parametrize("as_json", ["", "--json"])
 def test_a_refusal_keeps_its_code_and_is_said_on_standard_error(
@@ -189,6 +193,7 @@ def test_a_refusal_keeps_its_code_and_is_said_on_standard_error(
         assert said(ran).startswith(("DECISION_NOT_FOUND", "INVALID_ARGUMENT"))
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("redirection", ["2>&-", "2> full", "2>&- >&-", "<&- >&- 2>&-", "2> full > full"])
 def test_a_standard_error_that_is_closed_or_full_changes_no_code(
     commands: Commands, tmp_path: Path, redirection: str
@@ -203,6 +208,7 @@ def test_a_standard_error_that_is_closed_or_full_changes_no_code(
     commands.run("doctor")  # no descriptor of the store was taken for a standard stream
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -237,7 +243,7 @@ def test_bytes_that_are_no_text_are_refused_and_the_refusal_printed(
         cwd=tmp_path,
         env=environment(),
         capture_output=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert ran.returncode in (1, 2)

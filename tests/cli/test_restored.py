@@ -92,6 +92,7 @@ def withdraw(desk: Desk, request_id: str) -> None:
     desk.run("withdraw", request_id, "--yes", "--as", "human:alice", "--reason", "not needed")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("end", [execute, deny, revoke, withdraw])
 def test_what_was_ended_is_not_executed_from_a_backup_that_does_not_know_it(end: End, desk: Desk) -> None:
     request_id = desk.approved()

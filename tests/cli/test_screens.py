@@ -39,6 +39,7 @@ def screens(store: Commands) -> dict[str, tuple[str, ...]]:
     }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize(
     "name", ["list", "status", "doctor", "template list", "template get", "verify", "a refusal"]

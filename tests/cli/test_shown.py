@@ -63,6 +63,7 @@ def written_to(folder: Path, request_id: str) -> int:
     return len(data_of(tools.status(request_id, include_events=True))["events"])
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("command", REASONS)
 def test_what_takes_the_place_of_a_request_while_somebody_reads_it_is_not_decided(
     command: str, tmp_path: Path
@@ -217,7 +218,7 @@ def test_who_cannot_see_the_request_cannot_answer(tmp_path: Path) -> None:
         stdin=theirs,
         stdout=theirs,
         stderr=subprocess.DEVNULL,
-        timeout=60,
+        timeout=240,
     )
     os.close(theirs)
     os.close(ours)

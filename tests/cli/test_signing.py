@@ -132,6 +132,7 @@ def test_an_approval_runs_out_when_its_statement_says(office: Office) -> None:
     assert stated == granted["expires_at"] == "2999-01-01T00:00:00.000000+00:00"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("command", "state"), [("deny", "denied"), ("revoke", "pending_approval")], ids=["deny", "revoke"]
 )
@@ -212,6 +213,7 @@ UNUSABLE: dict[str, tuple[Callable[[Office], tuple[str, ...]], str]] = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("command", ["approve", "deny"])
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_what_cannot_be_signed_blames_the_option_and_writes_nothing(
@@ -245,6 +247,7 @@ def test_a_signature_needs_somebody_to_say_whose_keys_count(office: Office) -> N
     assert (field(refused), office.written_to(request_id)) == ("--allowed-signers", 0)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("given", ["", ".", "nowhere"])
 @pytest.mark.parametrize("verb", ["status", "inspect", "approve", "execute", "list"])
 def test_signers_that_were_named_and_cannot_be_read_are_refused_though_nothing_is_signed(
@@ -284,7 +287,7 @@ def agent(tmp_path: Path) -> Generator[dict[str, str]]:
     process.stdout.readline()  # it prints once it listens
     yield {"SSH_AUTH_SOCK": str(socket)}
     process.terminate()
-    process.wait(30)
+    process.wait(240)
     process.stdout.close()
 
 
@@ -344,7 +347,7 @@ def test_a_passphrase_is_typed_into_ssh_keygen_at_the_terminal(office: Office) -
     except OSError:  # everybody has left the terminal
         pass
     os.close(ours)
-    assert process.wait(60) == 0, shown.decode()
+    assert process.wait(240) == 0, shown.decode()
     assert office.events(request_id)[-1]["payload"]["assurance"] == "signed"
 
 
@@ -442,6 +445,7 @@ def asking(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("form", ["with its public half", "alone", "public"])
 @pytest.mark.parametrize("name", UNTRUSTED)
 def test_a_key_whose_signature_could_not_count_is_refused_before_its_passphrase_is_asked(

@@ -17,6 +17,7 @@ def built(folder: Path, name: str) -> tuple[Commands, str]:
         return commands, SITUATIONS[name].build(Two(store, clock))
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_status_inspect_and_list_say_the_same(tmp_path: Path, name: str) -> None:
     situation = SITUATIONS[name]

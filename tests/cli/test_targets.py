@@ -137,6 +137,7 @@ def test_who_reads_a_fifo_gets_the_document(commands: Commands, tmp_path: Path) 
     assert stat.S_ISFIFO(fifo.stat().st_mode)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 @pytest.mark.parametrize("as_file", [True, False], ids=["a file", "a pipe"])
 def test_standard_output_has_names(commands: Commands, tmp_path: Path, name: str, as_file: bool) -> None:
@@ -148,7 +149,7 @@ def test_standard_output_has_names(commands: Commands, tmp_path: Path, name: str
             env=environment(),
             stdout=out if as_file else subprocess.PIPE,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=240,
         )
     assert (ran.returncode, ran.stderr) == (0, b"")
     assert ((tmp_path / "out").read_bytes() if as_file else ran.stdout).decode() == expected
@@ -170,7 +171,7 @@ def test_a_descriptor_is_written_to(commands: Commands, tmp_path: Path, through_
 
 def test_a_process_substitution_gets_the_document(commands: Commands, tmp_path: Path) -> None:
     script = f"{sys.executable} -m nexus_control log export --db store.db -o >(cat > got); wait $!"
-    ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment(), timeout=60, check=False)
+    ran = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment(), timeout=240, check=False)
     assert ran.returncode == 0
     assert (tmp_path / "got").read_text() == leaves(commands)
 
@@ -195,7 +196,7 @@ def test_a_full_disk_leaves_the_old_content_and_names_the_option(tmp_path: Path)
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     if ran.returncode == 99 or "unshare" in ran.stderr:
@@ -206,6 +207,7 @@ def test_a_full_disk_leaves_the_old_content_and_names_the_option(tmp_path: Path)
     assert ran.stdout.splitlines()[-5:] == ["old", "old", "one", "three", "two"]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("option", ["-o", "--output"])
 @pytest.mark.parametrize("name", ["", ".", "folder", "missing/leaves", "link"])
 def test_what_is_no_file_is_refused(commands: Commands, tmp_path: Path, option: str, name: str) -> None:
@@ -234,6 +236,7 @@ def own_commands(commands: Commands, target: str) -> Iterator[tuple[str, ...]]:
     )
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("suffix", OWN)
 def test_no_command_writes_over_a_file_of_its_store(commands: Commands, tmp_path: Path, suffix: str) -> None:
     commands.run("log", "checkpoint", "-o", str(tmp_path / "checkpoint"))
@@ -354,6 +357,7 @@ def test_no_command_writes_over_what_it_reads(commands: Commands, tmp_path: Path
     assert field(commands.answer(*package, str(tmp_path / "package.json"), code=2)) == "--output"
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".key", ".head", ".checkpoint", ".runs", ".runs-wal"])
 @pytest.mark.parametrize("is_open", [False, True], ids=["closed", "in use"])
 def test_no_command_writes_over_a_file_of_another_store(
@@ -374,14 +378,14 @@ def test_no_command_writes_over_a_file_of_another_store(
         if is_open:
             user.stdout.readline()
         else:
-            user.communicate(b"\n", timeout=60)
+            user.communicate(b"\n", timeout=240)
         before = target.read_bytes() if target.exists() else None
         refused = commands.answer("log", "export", "-o", str(target), code=2)
         assert (field(refused), "a file of a store" in refused["message"]) == ("--output", True)
         assert (target.read_bytes() if target.exists() else None) == before
     finally:
         if is_open:
-            user.communicate(b"\n", timeout=60)
+            user.communicate(b"\n", timeout=240)
 
 
 def test_another_programs_database_is_replaced_as_any_file_is(commands: Commands, tmp_path: Path) -> None:
@@ -391,6 +395,7 @@ def test_another_programs_database_is_replaced_as_any_file_is(commands: Commands
     assert (tmp_path / "other.db").read_text() == leaves(commands)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "words", ["log export -o new/", "log export --output file/", "key generate new/", "--db new/ request g"]
 )

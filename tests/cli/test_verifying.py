@@ -312,7 +312,7 @@ def test_a_bundle_reaches_l1_and_says_what_it_cannot_show(desk: Desk) -> None:
     beyond = commands.answer("verify", file, "--require", "L2", code=3)
     assert (beyond["ok"], beyond["level"]) == (False, "L1")
     assert "log_inclusion" in beyond["missing"]
-    assert "L1: by its own account, it ran as it had been approved" in " ".join(commands.run("verify", file).split())
+    assert "it ran as it had been approved" in " ".join(commands.run("verify", file).split())
 
 
 def test_a_bundle_whose_approvals_were_cut_does_not_verify(desk: Desk) -> None:

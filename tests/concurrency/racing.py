@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from nexus_control import NexusControlTools
 from nexus_control.values.results import ToolResult
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 """Seconds after which somebody who does not come to the start has failed."""
 
 Start = Callable[[], object]

@@ -12,6 +12,7 @@ from nexus_control.decision import Decision, DecisionState
 from nexus_control.values.actors import Actor
 from nexus_control.values.results import ToolResult
 from tests.concurrency.racing import Racers, Start, TallyRouter, runs_in
+from tests.support.amounts import number_of
 from tests.support.governed import (
     ADAPTER,
     ALICE,
@@ -24,7 +25,7 @@ from tests.support.governed import (
     require_whole_store,
 )
 
-RACES = 200
+RACES = number_of(200, few=40)
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])

@@ -28,7 +28,7 @@ tsa_name = yes
 
 def openssl(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     command = ["openssl", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, timeout=60, check=False)
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=240, check=False)
 
 
 def made(*arguments: str | Path) -> None:

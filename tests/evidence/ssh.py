@@ -118,7 +118,7 @@ def keygen(
         ["ssh-keygen", *map(str, arguments)],
         input=stdin,
         capture_output=True,
-        timeout=60,
+        timeout=240,
         check=False,
         env={"PATH": "/usr/local/bin:/usr/bin:/bin", "TZ": zone},
     )

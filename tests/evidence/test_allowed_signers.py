@@ -76,6 +76,7 @@ def test_the_signer_of_anothers_file_is_found_while_the_line_is_valid(
     assert signers.signer_for("carol@example.com", signature.key, NAMESPACE, instant(at)) is None
 
 
+@pytest.mark.sample(20)
 @pytest.mark.parametrize(
     ("line", "principal", "expected"),
     [
@@ -154,6 +155,7 @@ def test_ssh_keygen_says_the_same(tmp_path: Path, line: str, principal: str, exp
     assert verdict is expected
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize(
     "line",
     [

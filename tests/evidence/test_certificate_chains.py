@@ -320,6 +320,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("keys")
 
 
+@pytest.mark.sample(20)
 @pytest.mark.parametrize("name", CHAINS)
 def test_openssl_and_we_agree_on_a_chain_or_differ_for_a_reason_that_is_named(
     name: str, keys: Path, tmp_path: Path
@@ -399,6 +400,7 @@ def authority_is_trusted(folder: Path, keys: Path) -> tuple[Certified, list[Cert
     return between, [between], signer
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("layout", "verdict"),
     [

@@ -14,9 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.formats import keys
-from tests.support.places import REPOSITORY
-
-WYCHEPROOF = REPOSITORY.parent / "shared" / "vectors" / "evidence" / "wycheproof_ed25519.json"
+from tests.support.places import require_vectors_of_others
 
 # The eight points whose order divides 8, and the ways of writing the same y coordinates with p added.
 SMALL_ORDER = (
@@ -40,15 +38,12 @@ NOT_CANONICAL = (
 )
 
 
-def groups() -> list[dict[str, Any]]:
-    return json.loads(WYCHEPROOF.read_bytes())["testGroups"]
-
-
 def test_others_signatures_are_as_they_say() -> None:
-    if not WYCHEPROOF.exists():
-        pytest.skip("the vectors of Wycheproof are not copied into this project")
+    groups: list[dict[str, Any]] = json.loads(
+        require_vectors_of_others("wycheproof_ed25519.json").read_bytes()
+    )["testGroups"]
     judged = 0
-    for group in groups():
+    for group in groups:
         key = keys.public_from_ed25519(bytes.fromhex(group["publicKey"]["pk"]))
         for case in group["tests"]:
             verified = key.verifies(bytes.fromhex(case["sig"]), bytes.fromhex(case["msg"]))

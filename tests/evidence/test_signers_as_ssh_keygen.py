@@ -12,10 +12,11 @@ from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.evidence.formats.sshsig import parse_ssh_signature
 from tests.evidence.signers_files import DIFFERENCES, MESSAGE, File, Signer, generated, signers
 from tests.evidence.ssh import NAMESPACE, keygen, needs_ssh_keygen
+from tests.support.amounts import number_of
 from tests.support.places import REPOSITORY
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-SEED, PARTS, FILES = 20261123, 4, 130
+SEED, PARTS, FILES = 20261123, number_of(4, few=1), 130
 PAGE = REPOSITORY / "docs" / "reference" / "signatures.md"
 
 pytestmark = needs_ssh_keygen
@@ -67,7 +68,7 @@ def test_both_say_the_same_of_generated_files(tmp_path: Path, part: int) -> None
     differing = [file for file, (one, other) in zip(made, verdicts, strict=True) if one is not other]
     assert differing == []
     plain = [one for file, (one, _) in zip(made, verdicts, strict=True) if not file.classes]
-    assert len(plain) * PARTS >= 300  # of these ssh-keygen read the very bytes that ours did
+    assert len(plain) >= 75  # of these ssh-keygen read the very bytes that ours did
     assert min(plain.count(True), plain.count(False)) >= 20
 
 

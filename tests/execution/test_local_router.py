@@ -180,7 +180,7 @@ def test_a_plan_is_checked_as_it_would_be_run(tmp_path: Path) -> None:
 
 
 def test_a_step_that_was_cut_off_leaves_an_apply_run_unknown_and_a_dry_run_failed(tmp_path: Path) -> None:
-    slow = tool("sleep", "60", dry_run=["sleep", "61"])
+    slow = tool("sleep", "3600", dry_run=["sleep", "3601"])
     router = LocalRouter(Adapters([keys_adapter(tmp_path, {"slow": slow}, timeout_seconds=1)]))
     with pytest.raises(RouterOutcomeUnknown) as unknown:
         router.run("g", "subprocess:keys", dry_run=False, plan=plan(step("slow")))
@@ -251,7 +251,7 @@ def test_an_order_to_stop_between_two_steps_begins_no_further_one() -> None:
 def test_a_step_that_an_order_to_stop_cuts_off_has_an_unknown_effect_unless_it_has_none(
     tmp_path: Path, dry_run: bool
 ) -> None:
-    stop, argv = Stop(), ("sh", "-c", "echo $$ >> pids; exec sleep 60")
+    stop, argv = Stop(), ("sh", "-c", "echo $$ >> pids; exec sleep 3600")
     router = keys_router(tmp_path, {"wait": tool(*argv, dry_run=[*argv])})
 
     def order() -> None:
@@ -342,7 +342,7 @@ CONFIG = """
 kind = "subprocess"
 capabilities = ["apply"]
 [adapters.keys.tools.slow]
-argv = ["sh", "-c", "echo $$ >> pids; sleep 60 & echo $! >> pids; wait"]
+argv = ["sh", "-c", "echo $$ >> pids; sleep 3600 & echo $! >> pids; wait"]
 """
 
 

@@ -34,7 +34,7 @@ ENDINGS: dict[str, tuple[ArgvTool, StepStatus, StepError | None, str]] = {
     "exit 3": (tool("sh", "-c", "echo why >&2; exit 3"), "error", StepError.NONZERO_EXIT, "code 3: why"),
     "no program": (tool("./nothing"), "error", StepError.NOT_STARTED, "No such file"),
     "its own signal": (tool("sh", "-c", "kill -KILL $$"), "unknown", StepError.KILLED, "signal 9"),
-    "too slow": (tool("sleep", "60"), "unknown", StepError.TIMED_OUT, "time limit"),
+    "too slow": (tool("sleep", "3600"), "unknown", StepError.TIMED_OUT, "time limit"),
     "too much, for ever": (tool("yes"), "unknown", StepError.TIMED_OUT, "time limit"),
     "no supervisor": (tool("sh", "-c", "kill -KILL $PPID"), "unknown", StepError.SUPERVISOR_LOST, ""),
     "a stopped supervisor": (
@@ -50,7 +50,8 @@ ENDINGS: dict[str, tuple[ArgvTool, StepStatus, StepError | None, str]] = {
 def test_a_step_that_was_cut_off_has_an_unknown_effect_and_another_failed(
     tmp_path: Path, declared: ArgvTool, status: StepStatus, code: StepError | None, says: str
 ) -> None:
-    adapter = keys_adapter(tmp_path, {"m": declared}, timeout_seconds=1)
+    seconds = 1 if code is StepError.TIMED_OUT else 240
+    adapter = keys_adapter(tmp_path, {"m": declared}, timeout_seconds=seconds)
     outcome = adapter.execute(call(), dry_run=False)
     assert (outcome.status, outcome.error_code) == (status, code)
     assert says in (outcome.error_message or "")
@@ -87,7 +88,7 @@ def test_output_beyond_the_limit_is_cut_and_marked_and_the_step_ends_as_its_prog
 
 
 def test_a_step_that_leaves_processes_behind_is_ok_and_says_so(tmp_path: Path) -> None:
-    adapter = keys_adapter(tmp_path, {"m": tool("sh", "-c", "sleep 60 & sleep 61 & echo on")})
+    adapter = keys_adapter(tmp_path, {"m": tool("sh", "-c", "sleep 3600 & sleep 3601 & echo on")})
     outcome = adapter.execute(call(), dry_run=False)
     assert outcome.status == "ok"
     assert outcome.output == {
@@ -100,7 +101,7 @@ def test_a_step_that_leaves_processes_behind_is_ok_and_says_so(tmp_path: Path) -
 
 
 def test_a_call_that_leaves_a_process_behind_says_so_beside_its_result(tmp_path: Path) -> None:
-    outcome = call_adapter(tmp_path, "sleep 60 & echo 7").execute(call(), dry_run=False)
+    outcome = call_adapter(tmp_path, "sleep 3600 & echo 7").execute(call(), dry_run=False)
     note = "1 process that it left running ended with it"
     assert (outcome.status, outcome.output) == ("ok", {"result": 7, "left_behind": 1, "note": note})
 

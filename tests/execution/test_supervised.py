@@ -87,12 +87,12 @@ def test_at_its_time_limit_a_command_is_killed_with_all_its_descendants(tmp_path
     script = """
     set -m
     echo $$ >> pids
-    sleep 60 && echo of itself >> ended & echo $! >> pids
-    (trap '' TERM HUP INT; sleep 61 & echo $! >> pids; wait) &
+    sleep 3600 && echo of itself >> ended & echo $! >> pids
+    (trap '' TERM HUP INT; sleep 3601 & echo $! >> pids; wait) &
     echo begun
     wait
     """
-    ended = run(tmp_path, "bash", "-c", script, seconds=1)
+    ended = run(tmp_path, "bash", "-c", script, seconds=3)
     assert (ended.ending, ended.exit_code, ended.stdout) == ("timed_out", None, b"begun\n")
     assert not (tmp_path / "ended").exists()
     assert not [pid for pid in pids_in(tmp_path / "pids", 3) if lives(pid)]
@@ -110,7 +110,7 @@ def test_beyond_its_output_limit_a_command_goes_on_to_its_end_and_its_output_is_
 def test_beyond_its_output_limit_a_command_that_does_not_end_is_killed_at_its_time_limit(
     tmp_path: Path,
 ) -> None:
-    ended = run(tmp_path, "sh", "-c", "echo $$ >> pids; exec yes", seconds=1, max_output_bytes=5000)
+    ended = run(tmp_path, "sh", "-c", "echo $$ >> pids; exec yes", seconds=3, max_output_bytes=5000)
     assert (ended.ending, ended.stdout) == ("timed_out", b"y\n" * 2500)
     assert not lives(pids_in(tmp_path / "pids", 1)[0])
 
@@ -136,7 +136,7 @@ def test_output_up_to_the_limit_is_whole(tmp_path: Path) -> None:
 
 def test_what_a_command_leaves_in_its_session_ends_with_it_and_is_counted(tmp_path: Path) -> None:
     # Both hold the output open; `set -m` gives each a process group of its own.
-    script = "set -m; sleep 60 & echo $! >> pids; sleep 61 & echo $! >> pids; echo over; exit 0"
+    script = "set -m; sleep 3600 & echo $! >> pids; sleep 3601 & echo $! >> pids; echo over; exit 0"
     ended = run(tmp_path, "bash", "-c", script)
     assert (ended.ending, ended.exit_code, ended.stdout, ended.left_behind) == ("exited", 0, b"over\n", 2)
     assert not [pid for pid in pids_in(tmp_path / "pids", 2) if lives(pid)]
@@ -148,7 +148,7 @@ def test_a_command_that_waits_for_its_children_leaves_nothing_behind(tmp_path: P
 
 def test_a_daemon_that_holds_the_output_open_does_not_hold_us(tmp_path: Path) -> None:
     script = (
-        "setsid sh -c 'echo $$ >> pids; exec sleep 60' & while ! test -s pids; do sleep 0.01; done; echo up"
+        "setsid sh -c 'echo $$ >> pids; exec sleep 3600' & while ! test -s pids; do sleep 0.01; done; echo up"
     )
     ended = run(tmp_path, "sh", "-c", script)
     (daemon,) = pids_in(tmp_path / "pids", 1)
@@ -156,7 +156,7 @@ def test_a_daemon_that_holds_the_output_open_does_not_hold_us(tmp_path: Path) ->
     assert (ended.ending, ended.exit_code, ended.stdout) == ("exited", 0, b"up\n")
 
 
-SESSION = "set -m; sleep 60 & sleep 61 & set +m; sleep 62 & echo $$ >> pids"
+SESSION = "set -m; sleep 3600 & sleep 3601 & set +m; sleep 3602 & echo $$ >> pids"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ from pathlib import Path
 from nexus_control.execution import supervised
 supervised._is_stopped = lambda _: False  # it is killed before it notices
 supervised.run_supervised(
-    ["bash", "-c", "set -m; sleep 60 & set +m; kill -STOP $PPID; echo $PPID >> pids; sleep 61; sleep 62"],
+    ["bash", "-c", "set -m; sleep 3600 & set +m; kill -STOP $PPID; echo $PPID >> pids; sleep 3601; sleep 3602"],
     cwd=Path.cwd(), environment={"PATH": os.environ["PATH"], "marked": str(Path.cwd())},
     timeout_seconds=60, max_output_bytes=99,
 )
@@ -202,7 +202,7 @@ def test_nothing_outlives_us_even_if_the_command_has_stopped_its_supervisor(tmp_
 
 
 def test_a_supervisor_that_is_told_to_end_kills_its_command(tmp_path: Path) -> None:
-    ended = run(tmp_path, "sh", "-c", "kill -TERM $PPID; exec sleep 60")
+    ended = run(tmp_path, "sh", "-c", "kill -TERM $PPID; exec sleep 3600")
     assert (ended.ending, ended.exit_code) == ("exited", -signal.SIGKILL)
 
 
@@ -225,7 +225,7 @@ import os
 from pathlib import Path
 from nexus_control.execution.supervised import run_supervised
 run_supervised(
-    ["sh", "-c", "echo $$ >> pids; sleep 60 & echo $! >> pids; wait"],
+    ["sh", "-c", "echo $$ >> pids; sleep 3600 & echo $! >> pids; wait"],
     cwd=Path.cwd(), environment={"PATH": os.environ["PATH"]}, timeout_seconds=60, max_output_bytes=99,
 )
 """
@@ -247,7 +247,7 @@ from pathlib import Path
 from nexus_control.execution.supervised import run_supervised
 def run():
     run_supervised(
-        ["sh", "-c", "echo $$ >> pids; exec sleep 60"],
+        ["sh", "-c", "echo $$ >> pids; exec sleep 3600"],
         cwd=Path.cwd(), environment={"PATH": os.environ["PATH"]}, timeout_seconds=60, max_output_bytes=99,
     )
 threading.Thread(target=run, daemon=True).start()
@@ -255,7 +255,7 @@ while not Path("pids").exists():
     time.sleep(0.01)
 if os.fork() == 0:
     Path("holder").write_text(str(os.getpid()))
-time.sleep(60)
+time.sleep(3600)
 """
 
 
@@ -281,11 +281,14 @@ def test_an_interrupt_kills_the_command_and_goes_on_up(tmp_path: Path) -> None:
     assert not any(map(lives, pids))
 
 
-def test_the_overhead_of_a_command_is_small(tmp_path: Path) -> None:
+def test_a_command_costs_at_most_ten_starts_of_a_bare_python(tmp_path: Path) -> None:
+    with by_children() as bare:
+        for _ in range(5):
+            subprocess.run([sys.executable, "-I", "-S", "-c", "pass"], check=True)
     with by_children() as spent:
         for _ in range(5):
             run(tmp_path, "true")
-    assert spent.seconds / 5 < 0.15
+    assert spent.seconds < 10 * bare.seconds
 
 
 def _python(folder: Path, source: str) -> "subprocess.Popen[bytes]":
@@ -303,11 +306,11 @@ def test_a_command_whose_parent_died_while_it_was_started_does_not_live(tmp_path
     report, report_end = os.pipe()
     with os.fdopen(report) as reports:
         subprocess.run(
-            [sys.executable, "-I", "-S", script, str(os.getpid()), str(report_end), "sleep", "60"],
+            [sys.executable, "-I", "-S", script, str(os.getpid()), str(report_end), "sleep", "3600"],
             input=b"PATH=" + os.fsencode(os.environ["PATH"]) + b"\0\0",
             pass_fds=[report_end],
             check=True,
-            timeout=20,
+            timeout=240,
         )
         os.close(report_end)
         assert reports.readlines()[-1].split()[0] == "exit"
@@ -323,7 +326,7 @@ def test_an_order_to_stop_kills_a_command_with_all_its_descendants(tmp_path: Pat
     ordering = threading.Thread(target=order)
     ordering.start()
     with heeding(stop):
-        ended = run(tmp_path, "sh", "-c", "echo $$ >> pids; sleep 60 & echo $! >> pids; wait", seconds=60)
+        ended = run(tmp_path, "sh", "-c", "echo $$ >> pids; sleep 3600 & echo $! >> pids; wait", seconds=60)
     ordering.join()
     assert (ended.ending, ended.exit_code, ended.detail) == ("stopped", None, "the server ended")
     assert not [pid for pid in pids_in(tmp_path / "pids", 2) if lives(pid)]

@@ -404,6 +404,7 @@ SPOILED: list[tuple[Spoil, ErrorCode]] = [
 ]
 
 
+@pytest.mark.sample(30)
 @pytest.mark.parametrize("conflict_mode", ["reject_on_conflict", "overwrite", "new_decision_id"])
 @pytest.mark.parametrize(("spoil", "code"), SPOILED)
 def test_a_spoiled_bundle_is_refused_and_changes_nothing(

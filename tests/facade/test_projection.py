@@ -24,6 +24,7 @@ from nexus_control.tool import NexusControlTools, ToolResult
 from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import Mode
 from tests.facade.routers import ANSWER, FakeRouter, raising
+from tests.support.amounts import number_of
 from tests.support.clock import FakeClock
 from tests.support.contents import contents
 from tests.support.governed import require_whole
@@ -263,7 +264,7 @@ def require_projections_of_a_replay(world: World) -> None:
         assert [line["run_id"] for line in status["executions"]] == [e.run_id for e in decision.executions]
 
 
-@settings(max_examples=40)
+@settings(max_examples=number_of(40, few=15))
 @given(SEQUENCES)
 def test_random_commands_give_equal_answers_and_equal_rows_on_every_storage(commands: list[Command]) -> None:
     with worlds() as (model, *others):
@@ -281,7 +282,7 @@ def test_random_commands_give_equal_answers_and_equal_rows_on_every_storage(comm
             assert shown(other) == seen
 
 
-@settings(max_examples=40)
+@settings(max_examples=number_of(40, few=15))
 @given(SEQUENCES)
 def test_projections_thrown_away_are_rebuilt_as_they_were(commands: list[Command]) -> None:
     clock = FakeClock()

@@ -10,6 +10,7 @@ from nexus_control.store import DecisionStore
 from nexus_control.values.instants import parse_instant
 from tests.facade.routers import ANSWER, FakeRouter
 from tests.facade.test_projection import ADAPTER, SEQUENCES, Command, World
+from tests.support.amounts import number_of
 from tests.support.clock import FakeClock
 from tests.support.governed import SCHEDULER, data_of, reasons
 
@@ -50,7 +51,7 @@ def require_documents_are_blind(world: World, request_id: str) -> None:
     assert lifecycle.progress.approvals_current == decision.active_approval_count
 
 
-@settings(max_examples=60)
+@settings(max_examples=number_of(60, few=25))
 @given(SEQUENCES)
 def test_after_any_history_the_views_agree_with_each_other_and_with_execute(commands: list[Command]) -> None:
     with DecisionStore("memory:", clock=FakeClock()) as store:

@@ -13,7 +13,7 @@ from nexus_control.canonical_json import (
 )
 from nexus_control.errors import ErrorCode, NexusControlError
 from tests.support.json_values import BMP_TEXT, SAFE_INTEGERS, TEXT, json_values
-from tests.support.places import shared_vectors
+from tests.support.places import require_vectors_of_others
 
 LIMIT = 1_000_000
 
@@ -99,7 +99,7 @@ def test_keys_up_to_u_ffff_stand_in_the_order_of_rfc_8785(value: dict[str, int])
 
 @pytest.mark.parametrize("name", ["arrays", "french", "unicode", "values"])
 def test_these_rfc_8785_vectors_have_the_same_canonical_text(name: str) -> None:
-    folder = shared_vectors("evidence", "rfc8785")
+    folder = require_vectors_of_others("rfc8785")
     value = parse_json((folder / f"in_{name}.json").read_bytes())
     assert canonical_json(value).encode() == (folder / f"out_{name}.json").read_bytes()
 
@@ -117,7 +117,7 @@ def test_these_rfc_8785_vectors_have_the_same_canonical_text(name: str) -> None:
     ids=["an integral float", "a key beyond U+FFFF"],
 )
 def test_these_rfc_8785_vectors_differ_in_one_documented_way(name: str, ours: str, theirs: str) -> None:
-    folder = shared_vectors("evidence", "rfc8785")
+    folder = require_vectors_of_others("rfc8785")
     value = parse_json((folder / f"in_{name}.json").read_bytes())
     expected = (folder / f"out_{name}.json").read_text(encoding="utf-8")
     assert canonical_json(value) != expected

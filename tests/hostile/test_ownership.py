@@ -68,7 +68,7 @@ def looked_at(database: Path, request_id: str, hiding: str) -> Any:
         ["unshare", "-m", "sh", "-c", f'{hiding} && exec "$@"', "sh", *looker],
         cwd=REPOSITORY,
         capture_output=True,
-        timeout=60,
+        timeout=240,
     )
     assert ran.returncode == 0, ran.stderr.decode()
     return json.loads(ran.stdout)

@@ -259,7 +259,7 @@ def test_an_outcome_that_comes_when_the_decision_has_gone_on_disturbs_nobody(
 
     def rehearse_slowly() -> object:
         rehearsing.set()
-        assert given_up.wait(60)
+        assert given_up.wait(240)
         return good_answer("run-of-rehearsal")
 
     def let_the_rehearsal_end() -> object:
@@ -277,7 +277,7 @@ def test_an_outcome_that_comes_when_the_decision_has_gone_on_disturbs_nobody(
         )
     )
     rehearsal.start()
-    assert rehearsing.wait(60)
+    assert rehearsing.wait(240)
     give_up_from_elsewhere(tools, request_id, monkeypatch)
     data_of(tools.reconcile(request_id, ALICE, "failed", "The rehearsal hangs"))
     run = data_of(tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(let_the_rehearsal_end)))

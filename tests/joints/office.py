@@ -9,7 +9,7 @@ from typing import Any
 
 from nexus_control import NexusControlTools
 from nexus_control.log.upkeep import find_faults
-from tests.joints.rounds import ROUNDS
+from tests.support.amounts import ROUNDS
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, data_of
 from tests.support.places import REPOSITORY
 from tests.support.routers import ScriptedRouter

@@ -12,7 +12,7 @@ from nexus_control.execution.adapter import Adapters
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.python_adapter import PythonAdapter
 from tests.joints.office import CountingRouter, approved, require_whole, run_plainly
-from tests.joints.rounds import ROUNDS
+from tests.support.amounts import ROUNDS
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, data_of
 
 _CLOSING = """

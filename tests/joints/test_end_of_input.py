@@ -11,9 +11,9 @@ import pytest
 
 from nexus_control import NexusControlTools
 from nexus_control.log.upkeep import find_faults
-from tests.joints.rounds import ROUNDS
 from tests.mcp.by_hand import served
 from tests.mcp.serving import ERAS, Era
+from tests.support.amounts import ROUNDS
 from tests.support.governed import ALICE, approved, data_of
 
 

@@ -24,7 +24,7 @@ from tests.joints.office import (
     runs_in,
     wait_for,
 )
-from tests.joints.rounds import ROUNDS
+from tests.support.amounts import ROUNDS
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, data_of
 from tests.support.routers import ScriptedRouter
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.joints.office import require_whole, run_plainly
-from tests.joints.rounds import ROUNDS
+from tests.support.amounts import ROUNDS
 
 _INTERRUPTED = """
 import random, signal, subprocess, sys

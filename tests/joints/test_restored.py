@@ -12,7 +12,7 @@ from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.log.upkeep import accept_rollback, find_faults
 from nexus_control.values.results import ToolResult
 from tests.concurrency.racing import Racers, Start, TallyRouter, runs_in
-from tests.joints.rounds import ROUNDS
+from tests.support.amounts import ROUNDS
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, approved, data_of
 
 THREADS = 4

@@ -17,7 +17,7 @@ from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import Elicitation
 from tests.evidence.ssh import ed25519, public_line, signed
 from tests.facade.flow import asked
-from tests.joints.rounds import ROUNDS
+from tests.support.amounts import ROUNDS
 from tests.support.governed import BOB, data_of
 from tests.support.swapping import Swap
 
@@ -81,7 +81,7 @@ def swapping(swap: Swap) -> Generator[None]:
 
     owner = threading.Thread(target=work)
     owner.start()
-    assert started.wait(30)
+    assert started.wait(240)
     try:
         yield
     finally:

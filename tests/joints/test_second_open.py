@@ -13,7 +13,7 @@ from nexus_control.errors import NexusControlError
 from nexus_control.storage import open_storage
 from nexus_control.store import TemplateStore
 from tests.joints.office import approved, execute, requested, require_whole, run_plainly, runs_in
-from tests.joints.rounds import ROUNDS
+from tests.support.amounts import ROUNDS
 from tests.support.places import REPOSITORY
 
 _OTHER = """

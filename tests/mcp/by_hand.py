@@ -68,7 +68,7 @@ class Pipes:
     def end(self) -> int:
         """Close the input; the exit code of the server."""
         self.close_input()
-        return self.process.wait(60)
+        return self.process.wait(240)
 
 
 @contextmanager

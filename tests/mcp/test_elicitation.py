@@ -51,6 +51,7 @@ def with_a_form(folder: Path, era: Era, answer: ElicitationFnT | None, *options:
     return Client(server, mode=era, elicitation_callback=answer, client_info=info)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_a_typed_approval_is_recorded_as_elicited_with_client_and_latency(era: Era, tmp_path: Path) -> None:
     seen: list[ElicitRequestFormParams] = []
@@ -79,6 +80,7 @@ def test_a_typed_approval_is_recorded_as_elicited_with_client_and_latency(era: E
     assert 0 <= payload["elicitation"]["latency_ms"] < 45_000
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_a_typed_denial_ends_the_decision(era: Era, tmp_path: Path) -> None:
     async def flow() -> None:
@@ -105,6 +107,7 @@ UNANSWERED: dict[str, ElicitationFnT | None] = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("answer", UNANSWERED.values(), ids=UNANSWERED.keys())
 def test_what_is_no_typed_choice_is_no_answer(
@@ -192,6 +195,7 @@ def rules(folder: Path) -> None:
     (folder / "adapters.toml").write_text(CONFIG)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_a_form_shows_what_the_policy_became_and_the_commands_that_will_run(era: Era, tmp_path: Path) -> None:
     rules(tmp_path)
@@ -232,6 +236,7 @@ def test_a_form_shows_what_the_policy_became_and_the_commands_that_will_run(era:
         assert expected in form.message, form.message
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_a_form_says_that_a_request_was_imported_and_that_its_commands_are_not_known(
     era: Era, tmp_path: Path
@@ -252,6 +257,7 @@ def test_a_form_says_that_a_request_was_imported_and_that_its_commands_are_not_k
     assert "No configuration is at hand here" in form.message
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("verdict", ["approve", "deny"])
 @pytest.mark.parametrize("era", ERAS)
 def test_what_takes_the_place_of_a_request_behind_its_form_is_not_decided(
@@ -275,6 +281,7 @@ def test_what_takes_the_place_of_a_request_behind_its_form_is_not_decided(
     assert (status["goal"], len(status["events"])) == (OTHER_GOAL, 2)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_many_calls_in_a_row_put_at_most_two_forms_before_a_person_who_declines(
     era: Era, tmp_path: Path
@@ -294,6 +301,7 @@ def test_many_calls_in_a_row_put_at_most_two_forms_before_a_person_who_declines(
     asyncio.run(flow())
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_a_new_request_for_each_form_gets_no_more_than_six(era: Era, tmp_path: Path) -> None:
     seen: list[ElicitRequestFormParams] = []
@@ -308,6 +316,7 @@ def test_a_new_request_for_each_form_gets_no_more_than_six(era: Era, tmp_path: P
     assert len(seen) == 6
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_calls_at_once_put_one_form_before_a_person(era: Era, tmp_path: Path) -> None:
     seen: list[ElicitRequestParams] = []
@@ -339,6 +348,7 @@ def test_calls_at_once_put_one_form_before_a_person(era: Era, tmp_path: Path) ->
     assert len(seen) == 1
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_after_a_pause_a_person_is_asked_again(era: Era, tmp_path: Path) -> None:
     settings = Settings(
@@ -404,6 +414,7 @@ REFUSED_BEFORE_ASKING: dict[str, tuple[dict[str, object], str]] = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("policy", "code"), REFUSED_BEFORE_ASKING.values(), ids=REFUSED_BEFORE_ASKING.keys())
 def test_nobody_is_asked_what_a_form_cannot_settle(
     policy: dict[str, object], code: str, tmp_path: Path

@@ -75,6 +75,7 @@ CALLS: dict[str, tuple[Callable[[Client], Awaitable[Arguments]], Arguments, str]
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_every_tool_answers_well_and_badly_as_its_schema_says(era: Era, tmp_path: Path) -> None:
     assert [PREFIX + name for name in CALLS] == [tool.name for tool in TOOLS]

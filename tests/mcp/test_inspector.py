@@ -20,7 +20,7 @@ ERAS = ("legacy", "modern")
 def node_version() -> int:
     if shutil.which("node") is None:
         return 0
-    said = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=60).stdout
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=240).stdout
     found = re.match(r"v(\d+)", said)
     return int(found[1]) if found else 0
 
@@ -50,19 +50,21 @@ def inspect(folder: Path, era: str, *arguments: str) -> tuple[int, dict[str, Any
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         cwd=folder,
     )
     assert ran.stdout, ran.stderr
     return ran.returncode, json.loads(ran.stdout.splitlines()[0])["result"]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_the_inspector_finds_no_fault_in_the_schemas(era: str, tmp_path: Path) -> None:
     code, result = inspect(tmp_path, era, "--method", "tools/list", "--strict")
     assert (code, len(result["tools"])) == (0, 11)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_the_inspector_makes_a_good_call_and_is_refused_a_bad_one(era: str, tmp_path: Path) -> None:
     def call(tool: str, arguments: dict[str, object]) -> tuple[int, dict[str, Any]]:

@@ -46,6 +46,7 @@ def words_of(entry: Path) -> list[bytes]:
         return []
 
 
+@pytest.mark.sample(2)
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the server's process in /proc")
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("interrupt", [close_input, terminate], ids=lambda each: each.__name__)

@@ -46,6 +46,7 @@ def test_initialize_after_the_answer_to_discover_opens_a_session_with_a_handshak
         require_served_legacy(server, server.send("initialize", INITIALIZE))
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("probes", [1, 2, 20])
 def test_initialize_that_overtakes_discover_opens_a_session_with_a_handshake(
     probes: int, tmp_path: Path

@@ -24,10 +24,12 @@ from tests.mcp.serving import (
     plan,
     refusal,
 )
+from tests.support.amounts import number_of
 from tests.support.cpu import by_children
 from tests.support.governed import data_of
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_the_11_tools_are_offered_with_valid_schemas_and_hints(era: Era, tmp_path: Path) -> None:
     async def look() -> None:
@@ -46,6 +48,7 @@ def test_the_11_tools_are_offered_with_valid_schemas_and_hints(era: Era, tmp_pat
     asyncio.run(look())
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_the_whole_flow_changes_a_file_and_ends_in_a_package(era: Era, tmp_path: Path) -> None:
     config, target = tmp_path / "nexus-control.toml", tmp_path / "target"
@@ -92,6 +95,7 @@ BAD_CALLS = [
 ]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("era", ERAS)
 def test_a_bad_argument_is_refused_in_both_channels_without_its_value(era: Era, tmp_path: Path) -> None:
     async def call() -> None:
@@ -271,6 +275,7 @@ BAD_OPTIONS = [
 ]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("options", BAD_OPTIONS, ids=" ".join)
 def test_bad_options_end_the_server_with_exit_2_and_nothing_on_stdout(
     options: tuple[str, ...], tmp_path: Path
@@ -293,24 +298,31 @@ def test_a_start_with_a_first_list_costs_at_most_twice_that_of_an_empty_server(t
 
     ours = parameters(folder=tmp_path)
     cost(ours)  # makes the database
+    # In turns, and the cheapest of each: what else the machine does makes a start dearer, and never cheaper.
     whole, nothing = (
-        sum(each) for each in zip(*((cost(ours), cost(an_empty_server())) for _ in range(3)), strict=True)
+        min(each)
+        for each in zip(
+            *((cost(ours), cost(an_empty_server())) for _ in range(number_of(3, few=1))), strict=True
+        )
     )
     assert whole < 2 * nothing
 
 
-def test_a_status_costs_the_server_less_than_15_ms(tmp_path: Path) -> None:
-    async def ask(calls: int) -> None:
+def test_a_status_costs_the_server_at_most_four_times_a_call_that_is_refused_unread(tmp_path: Path) -> None:
+    async def ask(statuses: int, refusals: int) -> None:
         async with client(folder=tmp_path) as agent:
             request_id = (await data(agent, "request", goal="g"))["request_id"]
-            for _ in range(calls):
+            for _ in range(statuses):
                 await data(agent, "status", request_id=request_id)
+            for _ in range(refusals):
+                assert (await refusal(agent, "status"))["code"] == "INVALID_ARGUMENT"
 
-    def cost(calls: int) -> float:
+    def cost(statuses: int, refusals: int) -> float:
         with by_children() as spent:
-            asyncio.run(ask(calls))
+            asyncio.run(ask(statuses, refusals))
         return spent.seconds
 
-    cost(0)  # makes the database
-    few, many = cost(10), cost(210)
-    assert (many - few) / 200 < 0.015
+    cost(0, 0)  # makes the database
+    calls = number_of(200, few=100)
+    start, read, refused = cost(10, 10), cost(10 + calls, 10), cost(10, 10 + calls)
+    assert read - start < 4 * (refused - start)

@@ -30,7 +30,7 @@ at_each_signal = pytest.mark.parametrize(
 
 
 def require_ended(server: Pipes, number: signal.Signals, folder: Path) -> None:
-    assert server.process.wait(60) == -number
+    assert server.process.wait(240) == -number
     assert server.process.stdout is not None
     assert server.process.stdout.read() == b""
     assert (folder / "log").read_text() == ""
@@ -45,9 +45,10 @@ def in_session(folder: Path) -> Generator[Pipes]:
 
 
 def wait_for(file: Path) -> None:
-    assert eventually(file.exists, seconds=60), f"no {file.name}"
+    assert eventually(file.exists, seconds=240), f"no {file.name}"
 
 
+@pytest.mark.sample(2)
 @at_each_signal
 @pytest.mark.parametrize("module", ["typer", "rich", "mcp_types"])
 def test_while_it_loads_its_libraries(module: str, number: signal.Signals, tmp_path: Path) -> None:
@@ -58,6 +59,7 @@ def test_while_it_loads_its_libraries(module: str, number: signal.Signals, tmp_p
         require_ended(server, number, tmp_path)
 
 
+@pytest.mark.sample(1)
 @at_each_signal
 def test_while_it_makes_its_router(number: signal.Signals, tmp_path: Path) -> None:
     with started(*NEVER_MADE, folder=tmp_path) as server:
@@ -66,6 +68,7 @@ def test_while_it_makes_its_router(number: signal.Signals, tmp_path: Path) -> No
         require_ended(server, number, tmp_path)
 
 
+@pytest.mark.sample(1)
 @at_each_signal
 def test_before_anybody_has_said_anything(number: signal.Signals, tmp_path: Path) -> None:
     with started(folder=tmp_path) as server:
@@ -75,6 +78,7 @@ def test_before_anybody_has_said_anything(number: signal.Signals, tmp_path: Path
         require_ended(server, number, tmp_path)
 
 
+@pytest.mark.sample(2)
 @at_each_signal
 @pytest.mark.parametrize("times", [1, 2, 5])
 def test_while_it_is_idle(times: int, number: signal.Signals, tmp_path: Path) -> None:
@@ -84,6 +88,7 @@ def test_while_it_is_idle(times: int, number: signal.Signals, tmp_path: Path) ->
         require_ended(server, number, tmp_path)
 
 
+@pytest.mark.sample(1)
 @at_each_signal
 def test_while_calls_wait_which_are_answered_first(number: signal.Signals, tmp_path: Path) -> None:
     tools = NexusControlTools(db_path=tmp_path / "store.db")
@@ -98,6 +103,7 @@ def test_while_calls_wait_which_are_answered_first(number: signal.Signals, tmp_p
     assert find_faults(tools.store) == []
 
 
+@pytest.mark.sample(2)
 @at_each_signal
 @pytest.mark.parametrize("times", [1, 2])
 def test_while_a_form_is_before_a_person(times: int, number: signal.Signals, tmp_path: Path) -> None:
@@ -112,12 +118,13 @@ def test_while_a_form_is_before_a_person(times: int, number: signal.Signals, tmp
     assert data_of(tools.status(request_id))["state"] == "pending_approval"
 
 
+@pytest.mark.sample(1)
 @at_each_signal
 def test_just_after_its_input_ended(number: signal.Signals, tmp_path: Path) -> None:
     with in_session(tmp_path) as server:
         server.close_input()
         server.process.send_signal(number)
-        assert server.process.wait(60) in (0, -number)
+        assert server.process.wait(240) in (0, -number)
     assert (tmp_path / "log").read_text() == ""
 
 
@@ -126,7 +133,7 @@ def test_a_client_that_only_stops_reading_ends_the_server_with_the_next_answer(t
         assert server.process.stdout is not None
         server.process.stdout.close()
         server.write(b"no JSON")
-        assert server.process.wait(60) == 0
+        assert server.process.wait(240) == 0
     assert (tmp_path / "log").read_text() == ""
 
 
@@ -152,4 +159,4 @@ def test_a_client_at_a_socket_that_is_gone_with_answers_unread_ends_the_server(
         ours.close()
         assert process.stderr is not None
         assert process.stderr.read() == b""
-        assert process.wait(60) == 0
+        assert process.wait(240) == 0

@@ -60,7 +60,7 @@ class Browser:
 def request(method: str, url: str, body: object) -> Any:
     data = None if body is None else json.dumps(body).encode()
     sent = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
-    with urllib.request.urlopen(sent, timeout=60) as answer:
+    with urllib.request.urlopen(sent, timeout=240) as answer:
         return json.load(answer)["value"]
 
 

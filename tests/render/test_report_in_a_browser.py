@@ -72,6 +72,7 @@ PAGES = {
 }
 
 
+@pytest.mark.sample(6)
 @needs_chromium
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize(

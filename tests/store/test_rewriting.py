@@ -84,6 +84,7 @@ LOCAL_EVENTS = range(2, 16)
 """Positions of events, each followed by an event, in decisions that were made here."""
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("what", REWRITES)
 def test_whoever_owns_file_and_key_is_found_by_a_checkpoint_kept_elsewhere_and_by_nothing_else(
     what: str, victim: Victim, tmp_path: Path

@@ -19,6 +19,7 @@ from nexus_control.log.entries import chain_key
 from nexus_control.log.upkeep import Fault, find_faults, rebuild_derived
 from nexus_control.storage.contract import Claim, Entry, Placed
 from tests.cli.running import Commands, nexus_control
+from tests.support.amounts import sample_of
 from tests.support.tampering import Log, Victim, attacking, busy_store, changed, sealed
 
 Change: TypeAlias = Callable[[Log, int], Iterable[Log]]
@@ -214,12 +215,13 @@ def test_every_single_change_of_the_log_is_found_wherever_it_is(
     kind: str, victim: Victim, tmp_path: Path
 ) -> None:
     path, made = tmp_path / "copy.db", 0
-    for position in range(len(victim.log)):
+    positions = sample_of(range(len(victim.log)), 6, kind)
+    for position in positions:
         for number, log in enumerate(attempts(victim, kind, position)):
             with suppress(sqlite3.IntegrityError):  # a key or a position that another row has
                 assert faults_of(victim.with_log(path, log)), (position, number)
                 made += 1
-    assert made > len(victim.log) / 4
+    assert made > len(positions) / 4
 
 
 @pytest.mark.parametrize("kind", [*COLUMNS, *ROWS])

@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from nexus_control.cli.commands import loaded
 from nexus_control.cli.main import PROGRAM, app
 from tests.support.reference.markdown import code, one_line, table
 
@@ -107,7 +108,7 @@ def _commands() -> Iterator[tuple[str, Any]]:
 def _below(group: Any, before: str, parent: Any) -> Iterator[tuple[str, Any]]:
     context = typer.Context(group, parent=parent)
     for name in group.list_commands(context):
-        command = group.get_command(context, name)
+        command = loaded(name) if parent is None else group.get_command(context, name)
         if hasattr(command, "list_commands"):
             yield from _below(command, f"{before}{name} ", context)
         elif not command.hidden:
