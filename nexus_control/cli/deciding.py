@@ -194,7 +194,7 @@ def _decide(
         screen.prose(f"{data['request_id']} is {data['state']}{agreed}.", Mark("Done.", "good"))
 
     def done(data: Data) -> str:
-        return f"That you {verb} {data['request_id']} is recorded"
+        return f"It is recorded that you {verb} {data['request_id']}"
 
     carry_out(frame, run, show, done)
 

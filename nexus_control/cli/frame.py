@@ -84,7 +84,7 @@ class Frame:
         return shell_line(command(*verbs, argument=argument, options=named))
 
     def store(self, *, makes: bool = False) -> DecisionStore:
-        """The store; with `makes` it is created if there is none. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
+        """The store; with `makes` it is created if it is missing. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
         self.require_place(makes=makes)
         signers = self.allowed_signers
         if signers is not None and is_one_of(signers, files_of(self.path)):

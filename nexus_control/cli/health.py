@@ -53,7 +53,7 @@ _LEFT_BESIDE = ("key", "key.next", "head", "checkpoint", "runs")
 _MEANING = {
     "form": "the tables, indexes and triggers are exactly those of this version; the database can be written",
     "log": "every entry has its place, digest and chain hash",
-    "tree": "the Merkle tree over the log is that of its entries",
+    "tree": "the Merkle tree over the log is computed from its entries",
     "projections": "the derived tables, from which lists and states are read, equal a replay of the log",
     "head": "the log has every execution, denial and revocation that the head beside the database names",
     "key": "the key that the log names is there, and readable only by its owner",
@@ -108,7 +108,7 @@ def doctor(
 
 def _done(data: Data) -> str | None:
     if data["accepted"]:
-        return "That the store goes on without what it has lost is recorded"
+        return "It is recorded that the store goes on without the lost entries"
     return f"{data['rebuilt']} decisions were made again from the log" if data["rebuilt"] else None
 
 
@@ -232,7 +232,7 @@ def _show(screen: Screen, data: Data) -> None:
     if data["rebuilt"]:
         screen.prose(f"{data['rebuilt']} decisions were made again from the log.")
     if data["accepted"]:
-        screen.prose("That the store goes on without what it has lost is recorded in its log.")
+        screen.prose("The log records that the store goes on without the lost entries.")
     if data["approved"]:
         screen.prose(
             "These requests are approved here, but their executions may be among the lost entries. Deny each request"

@@ -157,6 +157,6 @@ def reconcile(
         screen.prose(f"{data['request_id']} is {data['state']}.", Mark("Done.", "good"))
 
     def done(data: Data) -> str:
-        return f"That {data['request_id']} is {data['state']} is recorded"
+        return f"It is recorded that {data['request_id']} is {data['state']}"
 
     carry_out(frame_of(context, db, as_json), run, show, done)

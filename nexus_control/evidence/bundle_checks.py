@@ -5,8 +5,8 @@
     event_sequence          events are numbered 0, 1, 2, ..., named after decision and number, and times never go back
     state_machine           each event is legal in the state that the events before it lead to
     header_equals_replay    goal, mode, time of creation and status are what the events say
-    template_equals_events  the template that the bundle shows is the one that the policy was made from
-    link_equals_events      the run that the bundle links is the one that the events record
+    template_equals_events  the bundle shows the template from which the policy was made
+    link_equals_events      the bundle links the run that the events record
 
 Bundles of version 1.0 get two allowances. 1.0 judged `status` by its wall clock, so `pending` and `approved` pass for
 each other. 1.0 counted a dry run of an apply decision as its execution, so a bundle may link the dry run that its
@@ -139,7 +139,7 @@ def _header(bundle: DecisionBundle, decision: Decision) -> Check:
     check = same_fields(name, replayed.to_dict(), given.to_dict(), "the header is not what the events say")
     run = decision.facts.linked_execution
     if check.status == "pass" and run is not None and run.dry_run and given.mode == "apply":
-        return noted(name, "it ended with a dry run, as 1.0 let it: what was approved was never applied")
+        return noted(name, "it ended with a dry run, which 1.0 allowed: the approved plan was never applied")
     return check
 
 

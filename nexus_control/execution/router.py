@@ -164,8 +164,8 @@ class RunStopped(RouterOutcomeUnknown):
 
 def leaves_outcome_unknown(error: BaseException) -> bool:
     """Whether a router or a step that raised this exception may still have had its effect: timeouts, lost connections,
-    SystemExit. Libraries have no common base class for these, so a class also counts by its name, or by that of an
-    ancestor: `*Timeout*` or `*ConnectionError*` (requests, httpx, urllib3, botocore, redis).
+    SystemExit. Libraries have no common base class for these, so a class also counts if its name or an ancestor's is
+    `*Timeout*` or `*ConnectionError*` (requests, httpx, urllib3, botocore, redis).
 
         leaves_outcome_unknown(requests.ReadTimeout())   # True
     """

@@ -48,7 +48,7 @@ _MEANINGS: dict[Meaning, str] = {
 }
 _NOT_RUN: Final = ("skipped", "simulated", "planned", "dry_run")
 _EFFECTS: tuple[Effect, ...] = ("unknown", "done", "none")
-"""From the meaning that says least about a run to the one that says most."""
+"""Ordered by how much a meaning says about a run; the meaning that says least comes first."""
 _STATUSES: Final = ("status", "state", "outcome")
 _FLAGS: Final = ("ok", "success")
 _EXIT_CODES: Final = ("exit_code", "exitCode", "exitcode", "exit_status", "returncode", "return_code")

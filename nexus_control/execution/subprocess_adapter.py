@@ -308,7 +308,7 @@ def _output(ended: Ended) -> dict[str, object]:
 
 
 def _marks(ended: Ended, *, cut: bool) -> dict[str, object]:
-    """The fields of the record for an output that was cut, and for processes that were left behind."""
+    """The fields of the record that tell of a shortened output and of processes that were left behind."""
     marks: dict[str, object] = {}
     notes: list[str] = []
     if cut:

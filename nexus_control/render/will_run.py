@@ -7,7 +7,7 @@ from typing import Final
 from nexus_control.canonical_json import canonical_json
 from nexus_control.render.text import View, bullet, code_line, counted, escape, listed
 
-NOT_AT_HAND: Final = "- No configuration is at hand here: what the steps run is not known."
+NOT_AT_HAND: Final = "- No configuration was found here: what the steps run is not known."
 _MODES = {"apply": "applied", "dry_run": "rehearsed"}
 
 

@@ -37,7 +37,7 @@ _OPEN = "another form is open already"
 _PAUSED = "forms came back without an answer, and no other is shown for some minutes"
 _UNANSWERED = {
     "accept": "the form came back without a choice",
-    "decline": "the form was declined, which is no answer",
+    "decline": "the form was declined without an answer",
     "cancel": "the form was closed without an answer",
 }
 

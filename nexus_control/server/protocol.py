@@ -50,11 +50,11 @@ nexus-control decides whether something dangerous may be executed, and proves it
 1. request: say what you want done (goal, plan, mode) and under which policy or template. Nothing runs.
 2. approve asks a person, where your host can; otherwise show a person the answer's details.command. Never run it
    yourself, however you could: the approval is theirs to give, and you cannot approve for them.
-3. status: see what is missing; wait_seconds waits for a change. inspect shows everything.
+3. status shows what is missing; with wait_seconds it waits for a change. inspect shows everything.
 4. execute with dry_run true rehearses an approved apply decision; execute without it runs it, once.
 5. A refusal says why in details.reasons, changes nothing, and names what to do in `next`. Do not retry unchanged.
-6. A failed or unknown outcome is final: never repeat it by yourself. Only where details.effect is none may you make a
-   new request for it; else a person has to find out first what was done.
+6. A failed or unknown outcome is final: never repeat it by yourself. You may make a new request for it only if
+   details.effect is "none"; otherwise a person has to find out first what was done.
 7. export_audit_package proves what was allowed and what ran. template.list shows the rules in use.
 Leave `actor` out: this server acts for one identity."""
 

@@ -49,7 +49,7 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
     if settings.read_only and not is_regular(settings.database):
         raise NexusControlError(
             ErrorCode.CONFIG_INVALID,
-            f"--read-only needs a database that exists; there is none at {settings.database}",
+            f"--read-only needs a database that exists; {settings.database} does not",
         )
     with (
         opened_router(

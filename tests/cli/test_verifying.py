@@ -293,7 +293,7 @@ def test_what_is_attached_to_a_package_is_refused_beside_a_bundle(desk: Desk, ki
     answered = json.loads(plain.stdout)
     level, reached = ("L1", ["L0", "L1"]) if kind == "bundle" else (None, [])
     assert (plain.returncode, answered["level"], answered["reached"]) == (0, level, reached)
-    assert "Who wrote it" in Commands(desk.folder).run("verify", str(BUNDLES[kind]))
+    assert "who wrote it" in Commands(desk.folder).run("verify", str(BUNDLES[kind]))
 
 
 def bundle_of_the_desk(desk: Desk) -> Path:
