@@ -9,8 +9,8 @@ that somebody else would have to run, such as a generator, an awaitable or a fun
 
 An exception makes the step fail, with an unknown effect. An exception of a `harmless` type says that nothing was done.
 A timeout or a lost connection (`router.leaves_outcome_unknown`) makes the outcome of the whole run unknown. A dry run
-calls the method's dry-run callable, or only describes the step if there is none. There is no time limit, because Python
-cannot stop a call.
+calls the method's dry-run callable; without such a callable it only describes the step. There is no time limit, because
+Python cannot stop a call.
 """
 
 import asyncio
