@@ -27,9 +27,9 @@ class Ledger:
         with ledger.reading() as session:
             session.decision(decision_id)
 
-    `path_or_url` is a file, `:memory:` (SQLite in memory) or `memory:` (plain Python). It is safe to use from several
-    threads; several processes may open one file. `allowed_signers` is the path of an OpenSSH file that says whose
-    signed approvals count here. `busy_timeout` is how many seconds a transaction waits for another one.
+    `path_or_url` is a file, or `:memory:` (SQLite in memory). It is safe to use from several threads; several
+    processes may open one file. `allowed_signers` is the path of an OpenSSH file that says whose signed approvals count
+    here. `busy_timeout` is how many seconds a transaction waits for another one.
     """
 
     def __init__(

@@ -376,7 +376,7 @@ def test_a_store_whose_imported_events_have_the_leaves_of_2_0_is_whole(
 ) -> None:
     """2.0 gave them the leaves of local events."""
     request_id = asked(elsewhere)
-    with DecisionStore("memory:", clock=FakeClock()) as store:
+    with DecisionStore(":memory:", clock=FakeClock()) as store:
         tools = NexusControlTools(store)
         data_of(tools.import_bundle(bundle_of(elsewhere, request_id)))
         with store.reading() as session:
@@ -397,7 +397,7 @@ def test_a_store_whose_imported_events_have_the_leaves_of_2_0_is_whole(
         old.append(entry._replace(leaf=head))
     details = json.loads(log[-1].payload) | {"head": head}
     old.append(import_entry(request_id, 0, log[-1].ts, details, GENESIS))
-    with DecisionStore("memory:", clock=FakeClock()) as store:
+    with DecisionStore(":memory:", clock=FakeClock()) as store:
         with store.writing() as session:
             session.rows.append(old)
         rebuild_derived(store)
