@@ -241,23 +241,6 @@ class DecisionBundle(Part):
             )
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """The bundle as JSON.
-
-        >>> bundle.to_dict()["events"][0]["type"]
-        'DECISION_CREATED'
-        """
-        return {
-            "bundle_version": self.bundle_version,
-            "decision": self.decision.to_dict(),
-            "events": [event.to_dict() for event in self.events],
-            "template_snapshot": self.template_snapshot.to_dict(),
-            "router_link": self.router_link.to_dict(),
-            "integrity": self.integrity.to_dict(),
-            "provenance": self.provenance.to_dict(),
-            "meta": self.meta.to_dict(),
-        }
-
 
 def compute_bundle_digest(
     *,

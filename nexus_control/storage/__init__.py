@@ -10,17 +10,8 @@ from pathlib import Path
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage.contract import BUSY_SECONDS, Storage
-from nexus_control.storage.sqlite import IN_MEMORY, SqliteStorage
-
-__all__ = [
-    "IN_MEMORY",
-    "files_of",
-    "is_file",
-    "main_files_of",
-    "open_storage",
-    "place_of",
-    "scheme_problem",
-]
+from nexus_control.storage.sqlite import IN_MEMORY as IN_MEMORY
+from nexus_control.storage.sqlite import SqliteStorage
 
 _SQLITE_URL = "sqlite://"
 _BESIDE_A_DATABASE = ("", "-wal", "-shm", "-journal")
