@@ -24,7 +24,7 @@ format:
 	$(PYTHON) -m ruff format
 
 schemas:
-	$(PYTHON) -m nexus_control.toolset schemas
+	$(PYTHON) -m tests.support.schemas schemas
 
 .PHONY: reference
 # The generated parts of docs/reference.

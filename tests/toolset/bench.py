@@ -13,10 +13,10 @@ from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
 from nexus_control.toolset import CallResult, ToolContext, call, tool_named
-from nexus_control.toolset.schema import output_schema
 from nexus_control.toolset.tool import Tool
 from nexus_control.values.actors import Actor
 from tests.support.clock import FakeClock
+from tests.support.schemas import output_schema
 
 AGENT = Actor(type="system", id="agent@host")
 ADAPTER = "python:keys"
