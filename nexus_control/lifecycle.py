@@ -132,12 +132,13 @@ def compute_lifecycle(
     keeps all. `authority` is the set of `seq` of the approvals that count; None counts all.
     """
     at = at or decision.as_of
-    judged = Decision(_with_policy(decision.facts, policy), decision.events, at)
-    reasons = blocking_reasons(judged.facts, at, authority)
+    facts = decision.facts if policy is None else replace(decision.facts, policy=policy)
+    judged = Decision(facts, decision.events, at)
+    reasons = blocking_reasons(facts, at, authority)
     timeline = compute_timeline(judged, events)
     kept = _last(timeline, timeline_limit)
     return Lifecycle(
-        state=state_at(judged.facts, at, authority),
+        state=state_at(facts, at, authority),
         is_blocked=bool(reasons),
         blocking_reasons=reasons,
         progress=compute_progress(judged, authority=authority),
@@ -205,10 +206,6 @@ def _last(entries: tuple[LifecycleEntry, ...], limit: int | None) -> tuple[Lifec
 
 def _meets_quorum(before: Facts, after: Facts, at: datetime) -> bool:
     return after.phase == "open" and after.is_approved(at) and not before.is_approved(at)
-
-
-def _with_policy(facts: Facts, policy: Policy | None) -> Facts:
-    return facts if policy is None else replace(facts, policy=policy)
 
 
 def _entry(event: StoredEvent) -> LifecycleEntry:

@@ -188,16 +188,7 @@ class WriteSession(ReadSession):
         entries: list[Entry] = []
         facts, head = decision.facts, decision.head
         for actor, event_type, payload in drafts:
-            text = require_canonical_domain(payload, where="payload", max_bytes=MAX_PAYLOAD_BYTES)
-            event = StoredEvent(
-                decision_id=decision.decision_id,
-                seq=facts.event_count,
-                event_type=event_type,
-                ts=ts,
-                actor=actor,
-                payload=json.loads(text),  # what is folded is what is stored
-                digest=digest_of_canonical_payload(event_type, text),
-            )
+            event, text = _new_event(decision.decision_id, facts.event_count, event_type, ts, actor, payload)
             events.append(event)
             entries.append(event_entry("decision", event, decision.generation, text, head))
             facts, head = fold(facts, event), entries[-1].leaf
@@ -251,18 +242,8 @@ class WriteSession(ReadSession):
                 f"Template {payload.name!r:.80} exists already",
                 {"template_name": payload.name[:80]},
             )
-        require_new_actor(actor)
-        content = encode(payload)
-        text = require_canonical_domain(content, where="template", max_bytes=MAX_PAYLOAD_BYTES)
-        event = StoredEvent(
-            decision_id=payload.name,
-            seq=0,
-            event_type=EventType.TEMPLATE_CREATED,
-            ts=format_instant(self.now),
-            actor=actor,
-            payload=content,
-            digest=digest_of_canonical_payload(EventType.TEMPLATE_CREATED, text),
-        )
+        who, ts = require_new_actor(actor), format_instant(self.now)
+        event, text = _new_event(payload.name, 0, payload.event_type, ts, who, encode(payload))
         self._log([event_entry("template", event, 0, text, GENESIS)])
         return Template.replay([event])
 
@@ -305,3 +286,20 @@ class WriteSession(ReadSession):
             ordinal=self.rows.next_ordinal(),
             reserved_at=format_instant(self.now),
         )
+
+
+def _new_event(
+    stream: str, seq: int, event_type: EventType, ts: str, actor: Actor, payload: dict[str, Any]
+) -> tuple[StoredEvent, str]:
+    """The event, and its payload as canonical JSON. Raises JSON_INVALID."""
+    text = require_canonical_domain(payload, where="payload", max_bytes=MAX_PAYLOAD_BYTES)
+    event = StoredEvent(
+        decision_id=stream,
+        seq=seq,
+        event_type=event_type,
+        ts=ts,
+        actor=actor,
+        payload=json.loads(text),  # what is folded is what is stored
+        digest=digest_of_canonical_payload(event_type, text),
+    )
+    return event, text
