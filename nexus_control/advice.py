@@ -17,7 +17,7 @@ REHEARSAL_FAILED: Final = (
 )
 _NEW_REQUEST: Final = "It is never executed; make a new request if it is still wanted."
 _GET_APPROVED: Final = "Get the approvals that are missing, then call execute again."
-_ADVICE: dict[str, str] = {
+ADVICE: Final[dict[str, str]] = {
     "ALREADY_EXECUTED": "It was executed, and is never executed again. Make a new request for another run.",
     "DENIED": _NEW_REQUEST,
     "WITHDRAWN": _NEW_REQUEST,
@@ -26,6 +26,7 @@ _ADVICE: dict[str, str] = {
     "EXECUTING": "Look at the status until the outcome is recorded; do not call execute again.",
     "OUTCOME_UNKNOWN": next_step(ErrorCode.OUTCOME_UNKNOWN),
     "CLOCK_BEHIND": next_step(ErrorCode.CLOCK_BEHIND),
+    "STORE_ROLLED_BACK": next_step(ErrorCode.STORE_ROLLED_BACK),
     "NO_POLICY": "Make the request again: it was never completed.",
     "ADAPTER_CHANGED": (
         "Make a new request: the adapter is not what this one was made for, and approved for. Or declare it as it was."
@@ -53,7 +54,7 @@ def advice_on(reasons: Sequence[BlockingReason]) -> str:
     first = next((reason for reason in reasons if reason.code in _BEFORE_APPROVALS), reasons[0])
     if first.code == "EXECUTION_FAILED":
         return after_failure(first.details["effect"])
-    return _ADVICE.get(first.code, next_step(ErrorCode.POLICY_NOT_SATISFIED))
+    return ADVICE.get(first.code, next_step(ErrorCode.POLICY_NOT_SATISFIED))
 
 
 def after_failure(effect: Effect) -> str:

@@ -96,11 +96,8 @@ def package_of(
         run_id, recorded = _recorded_run(decision)
         given = _given_digest(run_bundle, run_digest, run_id if verify else None)
         if verify and given is not None and given != recorded:
-            raise NexusControlError(
-                ErrorCode.ROUTER_DIGEST_MISMATCH,
-                "The given run bundle is not the run that was recorded",
-                {"recorded": recorded, "given": given},
-            )
+            problem = "The given run bundle is not the run that was recorded"
+            raise _mismatch(problem, recorded=recorded, given=given)
         router = (
             # only what a verifier can read back
             PackageRouter.embedded(parse_json_object(canonical_json(run_bundle)))
@@ -149,24 +146,23 @@ def _given_digest(
         return run_digest
     declared = router_bundle_digest(run_bundle)
     if declared is None or run_digest not in (None, declared):
-        raise NexusControlError(
-            ErrorCode.ROUTER_DIGEST_MISMATCH,
-            "The run bundle does not declare the digest that it is given for",
-        )
+        raise _mismatch("The run bundle does not declare the digest that it is given for")
     if run_id is not None:
         _require_consistent(run_bundle, declared, run_id)
     return declared
 
 
 def _require_consistent(run_bundle: Mapping[str, object], declared: str, run_id: str) -> None:
+    """A bundle of a shape that we cannot recompute passes with the digest that it declares."""
     match run_bundle:
         case {"run": {"run_id": str(named)}, "events": list(), "digests": dict()}:
             recomputed = prefixed(run_bundle_digest(run_bundle))
             if named != run_id or recomputed != declared:
-                raise NexusControlError(
-                    ErrorCode.ROUTER_DIGEST_MISMATCH,
-                    "The run bundle is of another run, or its content was changed",
-                    {"run_id": run_id, "declared": declared, "recomputed": recomputed},
-                )
+                problem = "The run bundle is of another run, or its content was changed"
+                raise _mismatch(problem, run_id=run_id, declared=declared, recomputed=recomputed)
         case _:
-            return  # a shape that we cannot recompute passes with the digest it declares
+            pass
+
+
+def _mismatch(problem: str, **details: str) -> NexusControlError:
+    return NexusControlError(ErrorCode.ROUTER_DIGEST_MISMATCH, problem, details)

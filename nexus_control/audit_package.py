@@ -34,7 +34,7 @@ from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, parse_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed
-from nexus_control.values.records import check
+from nexus_control.values.records import always_written, check, encode
 
 PACKAGE_VERSION: Final = "0.6"
 EXPORT_METHOD: Final = "nexus-control.audit_export_v0_6"
@@ -178,23 +178,6 @@ class AuditPackage(PackagePart):
             evidence=evidence,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """The package as JSON.
-
-        >>> package.to_dict()["router"]["mode"]
-        'reference'
-        """
-        return {
-            "package_version": self.package_version,
-            "control_bundle": self.control_bundle.to_dict(),
-            "router": self.router.to_dict(),
-            "binding": self.binding.to_dict(),
-            "integrity": self.integrity.to_dict(),
-            "provenance": self.provenance.to_dict(),
-            "meta": self.meta.to_dict(),
-            **({} if self.evidence is None else {"evidence": self.evidence}),
-        }
-
 
 def compute_binding_digest(
     package_version: str, control_digest: str, router_digest: str, control_router_link_digest: str
@@ -234,18 +217,12 @@ class VerificationCheck:
 
     name: str
     ok: bool
-    expected: str | None = None
-    actual: str | None = None
-    detail: str = ""
+    expected: str | None = always_written(None)
+    actual: str | None = always_written(None)
+    detail: str = always_written("")
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "ok": self.ok,
-            "expected": self.expected,
-            "actual": self.actual,
-            "detail": self.detail,
-        }
+        return encode(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ is for whoever imports or verifies.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, Self
 
@@ -51,7 +51,7 @@ from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import is_instant
 from nexus_control.values.payloads import EventType, Mode
-from nexus_control.values.records import check
+from nexus_control.values.records import always_written, check, encode
 
 BUNDLE_VERSION: Final = "0.5"
 EXPORT_METHOD: Final = "nexus-control.export_v0_5"
@@ -106,22 +106,14 @@ class BundleTemplateSnapshot(Part):
     name: str | None = None
     digest: str | None = check(is_prefixed, PREFIXED_DIGEST, default=None)
     snapshot: Mapping[str, object] | None = None
-    overrides: Mapping[str, object] | None = None
+    overrides: Mapping[str, object] | None = always_written(None)
 
     def __post_init__(self) -> None:
         if self.present and None in (self.name, self.digest, self.snapshot):
             raise NexusControlError(self.invalid, "name, digest and snapshot must be given when present")
 
     def to_dict(self) -> dict[str, Any]:
-        if not self.present:
-            return {"present": False}
-        return {
-            "present": True,
-            "name": self.name,
-            "digest": self.digest,
-            "snapshot": self.snapshot,
-            "overrides": self.overrides,
-        }
+        return encode(self) if self.present else {"present": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,23 +196,26 @@ class DecisionBundle(Part):
         >>> again.integrity == bundle.integrity
         True
         """
-        draft = cls(
+        digest = prefixed(
+            compute_bundle_digest(
+                bundle_version=BUNDLE_VERSION,
+                decision=decision,
+                events=events,
+                template_snapshot=template_snapshot,
+                router_link=router_link,
+            )
+        )
+        return cls(
             bundle_version=BUNDLE_VERSION,
             decision=decision,
             events=tuple(events),
             template_snapshot=template_snapshot,
             router_link=router_link,
-            integrity=BundleIntegrity(alg="sha256", canonical_digest=""),
-            provenance=Provenance(records=()),
-            meta=ArtifactMeta.at(exported_at),
-        )
-        digest = draft.content_digest()
-        return replace(
-            draft,
             integrity=BundleIntegrity(alg="sha256", canonical_digest=digest),
             provenance=Provenance.of_export(
                 method_id=EXPORT_METHOD, decision_id=decision.decision_id, kind="bundle", digest=digest
             ),
+            meta=ArtifactMeta.at(exported_at),
         )
 
     def content_digest(self) -> str:
@@ -240,23 +235,6 @@ class DecisionBundle(Part):
                 router_link=self.router_link,
             )
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The bundle as JSON.
-
-        >>> bundle.to_dict()["events"][0]["type"]
-        'DECISION_CREATED'
-        """
-        return {
-            "bundle_version": self.bundle_version,
-            "decision": self.decision.to_dict(),
-            "events": [event.to_dict() for event in self.events],
-            "template_snapshot": self.template_snapshot.to_dict(),
-            "router_link": self.router_link.to_dict(),
-            "integrity": self.integrity.to_dict(),
-            "provenance": self.provenance.to_dict(),
-            "meta": self.meta.to_dict(),
-        }
 
 
 def compute_bundle_digest(

@@ -79,11 +79,9 @@ def parse_json(text: str | bytes, *, max_bytes: int = MAX_TEXT_BYTES, max_depth:
     return value
 
 
-def parse_json_object(
-    text: str | bytes, *, max_bytes: int = MAX_TEXT_BYTES, max_depth: int = MAX_DEPTH
-) -> dict[str, object]:
+def parse_json_object(text: str | bytes) -> dict[str, object]:
     """As `parse_json`, for a text that must spell an object."""
-    value = parse_json(text, max_bytes=max_bytes, max_depth=max_depth)
+    value = parse_json(text)
     if not isinstance(value, dict):
         raise _invalid("not a JSON object")
     return cast("dict[str, object]", value)

@@ -80,9 +80,9 @@ def counting_approvals(facts: Facts, at: datetime, authority: Authority = None) 
     return standing_at(facts, at, authority)[1]
 
 
-def is_approved(facts: Facts, at: datetime, authority: Authority = None) -> bool:
+def is_approved(facts: Facts, at: datetime) -> bool:
     """Whether as many approvals count at this instant as the policy demands."""
-    counting = counting_approvals(facts, at, authority)
+    counting = counting_approvals(facts, at)
     return facts.policy is not None and len(counting) >= facts.policy.min_approvals
 
 
@@ -337,7 +337,7 @@ def require_may_withdraw(facts: Facts, actor: Actor, at: datetime) -> None:
 def require_may_revoke(facts: Facts, actor: Actor, at: datetime) -> None:
     """Raises INVALID_STATE or NO_ACTIVE_APPROVAL; only one's own approval, by type and id, can be revoked."""
     if facts.phase != "open":
-        raise _wrong_state(facts, at, "revoke an approval of")
+        raise wrong_state(facts, at, "revoke an approval of")
     approval = facts.approval_of(actor)
     if approval is None or approval.actor.type != actor.type or not approval.is_current(at):
         raise NexusControlError(
@@ -354,7 +354,7 @@ def require_future(instant: datetime | None, at: datetime, field: str) -> None:
 def require_open(facts: Facts, at: datetime, verb: str) -> Policy:
     """The policy of a decision that can still be decided. Raises INVALID_STATE; an expired one can only be ended."""
     if facts.phase != "open" or facts.policy is None:
-        raise _wrong_state(facts, at, verb)
+        raise wrong_state(facts, at, verb)
     if request_expired(facts, at) and verb == "approve":
         expires_at = facts.attached.expires_at if facts.attached else None
         raise NexusControlError(
@@ -393,8 +393,9 @@ def _require_other_looks(facts: Facts, policy: Policy, actor: Actor, counting: S
             )
 
 
-def _wrong_state(facts: Facts, at: datetime, verb: str) -> NexusControlError:
-    state = state_at(facts, at)
+def wrong_state(facts: Facts, at: datetime, verb: str, authority: Authority = None) -> NexusControlError:
+    """INVALID_STATE: this cannot be done to a decision that is where it is now."""
+    state = state_at(facts, at, authority)
     return NexusControlError(
         ErrorCode.INVALID_STATE, f"Cannot {verb} decision in state {state}", {"state": str(state)}
     )

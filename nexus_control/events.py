@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import sha256_hex
-from nexus_control.values.actors import ACTOR_TYPES, Actor, ActorData, ActorType
+from nexus_control.values.actors import Actor, ActorData
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import (
     ApprovalDeniedPayload,
@@ -38,9 +38,7 @@ from nexus_control.values.payloads import (
 )
 
 __all__ = [
-    "ACTOR_TYPES",
     "Actor",
-    "ActorType",
     "ApprovalDeniedPayload",
     "ApprovalGrantedPayload",
     "ApprovalRevokedPayload",

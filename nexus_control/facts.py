@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, Literal, TypeAlias
 
 from nexus_control.events import (
@@ -29,8 +29,6 @@ from nexus_control.events import (
     DecisionCreatedPayload,
     DecisionWithdrawnPayload,
     EventType,
-    ExecutionCompletedPayload,
-    ExecutionFailedPayload,
     ExecutionOutcomeUnknownPayload,
     ExecutionReconciledPayload,
     ExecutionRequestedPayload,
@@ -275,18 +273,13 @@ def _revoke(facts: Facts, event: StoredEvent, content: ApprovalRevokedPayload) -
     )
 
 
-def _end(facts: Facts, event: StoredEvent, reason: str, phase: Phase) -> Facts | None:
+def _end(
+    facts: Facts, event: StoredEvent, content: ApprovalDeniedPayload | DecisionWithdrawnPayload, phase: Phase
+) -> Facts | None:
     if facts.phase != "open":
         return None
-    return _progress(facts, event, phase=phase, ending=Ending(actor=event.actor, ts=event.ts, reason=reason))
-
-
-def _deny(facts: Facts, event: StoredEvent, content: ApprovalDeniedPayload) -> Facts | None:
-    return _end(facts, event, content.reason, "denied")
-
-
-def _withdraw(facts: Facts, event: StoredEvent, content: DecisionWithdrawnPayload) -> Facts | None:
-    return _end(facts, event, content.reason, "withdrawn")
+    ending = Ending(actor=event.actor, ts=event.ts, reason=content.reason)
+    return _progress(facts, event, phase=phase, ending=ending)
 
 
 def _request(facts: Facts, event: StoredEvent, content: ExecutionRequestedPayload) -> Facts | None:
@@ -318,10 +311,15 @@ _FINDINGS = (
 
 
 def _settle(
-    facts: Facts, event: StoredEvent, content: Payload, outcome: Settled, **findings: str
+    facts: Facts,
+    event: StoredEvent,
+    content: Payload,
+    outcome: Settled,
+    settles: Phase = "executing",
+    **findings: str,
 ) -> Facts | None:
     execution = facts.last_execution
-    if execution is None:
+    if facts.phase != settles or execution is None:
         return None
     said = {name: getattr(content, name, None) for name in _FINDINGS}
     found: dict[str, Any] = {name: value for name, value in said.items() if value is not None} | findings
@@ -332,21 +330,14 @@ def _settle(
     return _progress(facts, event, phase=phase, executions=(*facts.progress.executions[:-1], settled))
 
 
-def _complete(facts: Facts, event: StoredEvent, content: ExecutionCompletedPayload) -> Facts | None:
-    return _settle(facts, event, content, "completed") if facts.phase == "executing" else None
-
-
-def _fail(facts: Facts, event: StoredEvent, content: ExecutionFailedPayload) -> Facts | None:
-    return _settle(facts, event, content, "failed") if facts.phase == "executing" else None
-
-
 def _lose(facts: Facts, event: StoredEvent, content: ExecutionOutcomeUnknownPayload) -> Facts | None:
-    doubt = {"error_code": content.reason, "error_message": content.detail}
-    return _settle(facts, event, content, "outcome_unknown", **doubt) if facts.phase == "executing" else None
+    return _settle(
+        facts, event, content, "outcome_unknown", error_code=content.reason, error_message=content.detail
+    )
 
 
 def _reconcile(facts: Facts, event: StoredEvent, content: ExecutionReconciledPayload) -> Facts | None:
-    return _settle(facts, event, content, content.outcome) if facts.phase == "outcome_unknown" else None
+    return _settle(facts, event, content, content.outcome, settles="outcome_unknown")
 
 
 def _progress(
@@ -387,12 +378,12 @@ _RULES: dict[EventType, Callable[[Facts, StoredEvent, Any], Facts | None]] = {
     EventType.POLICY_ATTACHED: _attach,
     EventType.APPROVAL_GRANTED: _grant,
     EventType.APPROVAL_REVOKED: _revoke,
-    EventType.APPROVAL_DENIED: _deny,
-    EventType.DECISION_WITHDRAWN: _withdraw,
+    EventType.APPROVAL_DENIED: partial(_end, phase="denied"),
+    EventType.DECISION_WITHDRAWN: partial(_end, phase="withdrawn"),
     EventType.EXECUTION_REQUESTED: _request,
     EventType.EXECUTION_STARTED: _start,
-    EventType.EXECUTION_COMPLETED: _complete,
-    EventType.EXECUTION_FAILED: _fail,
+    EventType.EXECUTION_COMPLETED: partial(_settle, outcome="completed"),
+    EventType.EXECUTION_FAILED: partial(_settle, outcome="failed"),
     EventType.EXECUTION_OUTCOME_UNKNOWN: _lose,
     EventType.EXECUTION_RECONCILED: _reconcile,
 }

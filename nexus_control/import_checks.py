@@ -84,11 +84,7 @@ def _require_one_decision(bundle: DecisionBundle) -> None:
     decision_id = bundle.decision.decision_id
     for event in bundle.events:
         if event.decision_id != decision_id or event.event_id != event_id(decision_id, event.seq):
-            raise NexusControlError(
-                ErrorCode.REPLAY_INVALID,
-                f"Event {event.seq} belongs to another decision",
-                {"seq": event.seq},
-            )
+            raise _refused(event, "belongs to another decision")
 
 
 def _require_header(bundle: DecisionBundle, decision: Decision) -> None:
@@ -106,20 +102,19 @@ def _require_possible(events: Sequence[StoredEvent], now: datetime) -> None:
     for event in events:
         after = step(facts, event)
         if after is None:
-            raise _impossible(event, f"{event.event_type} is not legal there: the decision is {facts.phase}")
-        if event.instant < last:
-            raise _impossible(event, "it is earlier than the event before it")
-        if event.instant > now + MAX_AHEAD:
-            raise _impossible(
-                event, f"its time, {event.ts}, is still to come: here it is {format_instant(now)}"
+            raise _refused(
+                event, f"cannot be: {event.event_type} is not legal there: the decision is {facts.phase}"
             )
+        if event.instant < last:
+            raise _refused(event, "cannot be: it is earlier than the event before it")
+        if event.instant > now + MAX_AHEAD:
+            here = format_instant(now)
+            raise _refused(event, f"cannot be: its time, {event.ts}, is still to come: here it is {here}")
         facts, last = after, event.instant
 
 
-def _impossible(event: StoredEvent, why: str) -> NexusControlError:
-    return NexusControlError(
-        ErrorCode.REPLAY_INVALID, f"Event {event.seq} cannot be: {why}", {"seq": event.seq}
-    )
+def _refused(event: BundleEvent | StoredEvent, why: str) -> NexusControlError:
+    return NexusControlError(ErrorCode.REPLAY_INVALID, f"Event {event.seq} {why}", {"seq": event.seq})
 
 
 def _stored(event: BundleEvent, decision_id: str) -> StoredEvent:

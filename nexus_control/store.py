@@ -23,8 +23,8 @@ class DecisionStore(Ledger):
         >>> with DecisionStore("decisions.db") as store:
         ...     tools = NexusControlTools(store)
 
-    `path_or_url` is a file, `:memory:` (SQLite in memory) or `memory:` (plain Python). Safe to use from several
-    threads; several processes may open one file. `allowed_signers` is the path of an OpenSSH file that says whose
+    `path_or_url` is a file, or `:memory:` (SQLite in memory). Safe to use from several threads; several
+    processes may open one file. `allowed_signers` is the path of an OpenSSH file that says whose
     signed approvals count here. Raises STORE_UNAVAILABLE.
     """
 

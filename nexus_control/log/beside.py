@@ -72,12 +72,11 @@ def unknown_to_head(ledger: Ledger, content: bytes | None = None) -> str | None:
     with ledger.reading() as session:
         start = 0 if known is None else known.size
         later = [placed for placed in session.rows.log(start) if _is_remembered(placed.entry)]
+    if known is not None and not later:
+        return None
     if known is not None:
-        missed = later[-1].position if later else None
         return (
-            None
-            if missed is None
-            else f"{place} does not know of entry {missed}: it could not be written, and {_UNNOTICED}"
+            f"{place} does not know of entry {later[-1].position}: it could not be written, and {_UNNOTICED}"
         )
     problem = "is no head" if found else "is not there"
     if found or not later:

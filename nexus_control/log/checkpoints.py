@@ -230,11 +230,8 @@ def give_key(ledger: Ledger) -> KeyRecord:
     with continuing(ledger) as session:
         records, key = _records(session), key_in(sidecar, KEY)
         if records and key is not None and key.public == records[-1].verifier.key:
-            raise NexusControlError(
-                ErrorCode.KEY_UNUSABLE,
-                f"{sidecar.place(KEY)} is the log's key: rotate it instead",
-                {"path": sidecar.place(KEY)},
-            )
+            place = sidecar.place(KEY)
+            raise _unusable(f"{place} is the log's key: rotate it instead", path=place)
         _make_key(session, sidecar)
         return _records(session)[-1]
 
@@ -327,11 +324,9 @@ def _current(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, Private
 
 
 def not_the_key(sidecar: Sidecar, verifier: Verifier) -> NexusControlError:
-    return NexusControlError(
-        ErrorCode.KEY_UNUSABLE,
-        f"{sidecar.place(KEY)} is not the key that the log names ({verifier}): put that back",
-        {"path": sidecar.place(KEY), "verifier": str(verifier)},
-    )
+    place, named = sidecar.place(KEY), str(verifier)
+    problem = f"{place} is not the key that the log names ({named}): put that back"
+    return _unusable(problem, path=place, verifier=named)
 
 
 def _make_key(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, PrivateKey]:
@@ -350,15 +345,13 @@ def key_in(sidecar: Sidecar, name: str) -> PrivateKey | None:
     try:
         pem = sidecar.read_secret(name)
     except NexusControlError as error:
-        raise NexusControlError(ErrorCode.KEY_UNUSABLE, error.message, error.details) from error.__cause__
+        raise _unusable(error.message, **error.details) from error.__cause__
     if not pem:
         return None
     try:
         return private_from_pem(pem)
     except NexusControlError as error:
-        raise NexusControlError(
-            ErrorCode.KEY_UNUSABLE, f"{place} holds no key of a log: {error.message}", {"path": place}
-        ) from None
+        raise _unusable(f"{place} holds no key of a log: {error.message}", path=place) from None
 
 
 def _keep_new_key(sidecar: Sidecar, name: str) -> PrivateKey:
@@ -388,3 +381,7 @@ def _records(session: ReadSession) -> list[KeyRecord]:
 
 def _inconsistent(problem: str) -> NexusControlError:
     return NexusControlError(ErrorCode.LOG_INCONSISTENT, problem)
+
+
+def _unusable(problem: str, **details: object) -> NexusControlError:
+    return NexusControlError(ErrorCode.KEY_UNUSABLE, problem, details)

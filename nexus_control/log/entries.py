@@ -86,34 +86,18 @@ def event_entry(kind: EntryKind, event: StoredEvent, generation: int, payload_te
     )
 
 
-def import_entry(
-    decision_id: str, generation: int, ts: str, details: Mapping[str, object], prev: str
-) -> Entry:
-    """The entry that says how a generation came here, chained to the decision's import before it."""
-    return _record("import", decision_id, generation, 0, IMPORTED, ts, details, prev)
-
-
-def key_entry(log: str, seq: int, ts: str, details: Mapping[str, object], prev: str) -> Entry:
-    """The entry that names a new key of the log, chained to the one before it."""
-    return _record("key", log, 0, seq, KEY_ROTATED, ts, details, prev)
-
-
-def rollback_entry(seq: int, ts: str, actor: Actor, details: Mapping[str, object], prev: str) -> Entry:
-    """The entry that says what `actor` accepted as lost, chained to the one before it."""
-    return _record("rollback", ROLLBACKS, 0, seq, ROLLBACK_ACCEPTED, ts, details, prev, actor)
-
-
-def _record(
+def record_entry(
     kind: EntryKind,
     stream: str,
-    generation: int,
-    seq: int,
-    event_type: str,
     ts: str,
     details: Mapping[str, object],
     prev: str,
+    *,
+    generation: int = 0,
+    seq: int = 0,
     actor: Actor = SYSTEM_ACTOR,
 ) -> Entry:
+    """The entry of what is no event (`RECORDS`), chained to the one of its kind and stream before it."""
     payload = canonical_json(details)
     return _chained(
         Entry(
@@ -121,7 +105,7 @@ def _record(
             stream=stream,
             generation=generation,
             seq=seq,
-            event_type=event_type,
+            event_type=RECORDS[kind],
             ts=ts,
             actor_type=actor.type,
             actor_id=actor.id,

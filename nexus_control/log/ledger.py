@@ -27,9 +27,9 @@ class Ledger:
         with ledger.reading() as session:
             session.decision(decision_id)
 
-    `path_or_url` is a file, `:memory:` (SQLite in memory) or `memory:` (plain Python). It is safe to use from several
-    threads; several processes may open one file. `allowed_signers` is the path of an OpenSSH file that says whose
-    signed approvals count here. `busy_timeout` is how many seconds a transaction waits for another one.
+    `path_or_url` is a file, or `:memory:` (SQLite in memory). It is safe to use from several threads; several
+    processes may open one file. `allowed_signers` is the path of an OpenSSH file that says whose signed approvals count
+    here. `busy_timeout` is how many seconds a transaction waits for another one.
     """
 
     def __init__(
@@ -44,9 +44,7 @@ class Ledger:
         self.clock = clock
         self.allowed_signers = absolute(Path(allowed_signers)) if allowed_signers is not None else None
         self._recent = Recent()
-        self._storage = (
-            storage if storage is not None else open_storage(path_or_url, busy_seconds=busy_timeout)
-        )
+        self._storage = storage or open_storage(path_or_url, busy_seconds=busy_timeout)
 
     @property
     def sidecar(self) -> Sidecar:
@@ -71,9 +69,7 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

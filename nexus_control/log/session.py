@@ -20,11 +20,10 @@ from nexus_control.evidence.formats.merkle import grow
 from nexus_control.facts import Facts, fold, replay_facts
 from nexus_control.log.entries import (
     ROLLBACKS,
+    SYSTEM_ACTOR,
     contents_of,
     event_entry,
-    import_entry,
-    key_entry,
-    rollback_entry,
+    record_entry,
     to_event,
 )
 from nexus_control.log.projection import (
@@ -35,7 +34,7 @@ from nexus_control.log.projection import (
     import_record_of,
     to_row,
 )
-from nexus_control.storage.contract import Claim, DecisionRow, Entry, Reader, Writer
+from nexus_control.storage.contract import Claim, DecisionRow, Entry, EntryKind, Reader, Writer
 from nexus_control.system.clock import Clock
 from nexus_control.template import Template
 from nexus_control.values.actors import Actor, require_new_actor
@@ -189,16 +188,7 @@ class WriteSession(ReadSession):
         entries: list[Entry] = []
         facts, head = decision.facts, decision.head
         for actor, event_type, payload in drafts:
-            text = require_canonical_domain(payload, where="payload", max_bytes=MAX_PAYLOAD_BYTES)
-            event = StoredEvent(
-                decision_id=decision.decision_id,
-                seq=facts.event_count,
-                event_type=event_type,
-                ts=ts,
-                actor=actor,
-                payload=json.loads(text),  # what is folded is what is stored
-                digest=digest_of_canonical_payload(event_type, text),
-            )
+            event, text = _new_event(decision.decision_id, facts.event_count, event_type, ts, actor, payload)
             events.append(event)
             entries.append(event_entry("decision", event, decision.generation, text, head))
             facts, head = fold(facts, event), entries[-1].leaf
@@ -238,7 +228,8 @@ class WriteSession(ReadSession):
         details = encode(provenance) | encode(brought)
         earlier = self.rows.generations("import", decision_id)
         prev = self.rows.entries("import", decision_id, earlier[-1])[-1].leaf if earlier else GENESIS
-        record = import_entry(decision_id, generation, provenance.imported_at, details, prev)
+        at = provenance.imported_at
+        record = record_entry("import", decision_id, at, details, prev, generation=generation)
         self._log([*entries, record])
         self.rows.save(to_row(stored))
         return stored
@@ -251,33 +242,25 @@ class WriteSession(ReadSession):
                 f"Template {payload.name!r:.80} exists already",
                 {"template_name": payload.name[:80]},
             )
-        require_new_actor(actor)
-        content = encode(payload)
-        text = require_canonical_domain(content, where="template", max_bytes=MAX_PAYLOAD_BYTES)
-        event = StoredEvent(
-            decision_id=payload.name,
-            seq=0,
-            event_type=EventType.TEMPLATE_CREATED,
-            ts=format_instant(self.now),
-            actor=actor,
-            payload=content,
-            digest=digest_of_canonical_payload(EventType.TEMPLATE_CREATED, text),
-        )
+        who, ts = require_new_actor(actor), format_instant(self.now)
+        event, text = _new_event(payload.name, 0, payload.event_type, ts, who, encode(payload))
         self._log([event_entry("template", event, 0, text, GENESIS)])
         return Template.replay([event])
 
     def append_key(self, log: str, details: Mapping[str, object]) -> None:
         """Record a key of the log, whose origin is `log`."""
-        earlier = self.rows.entries("key", log, 0)
-        prev = earlier[-1].leaf if earlier else GENESIS
-        self._log([key_entry(log, len(earlier), format_instant(self.now), details, prev)])
+        self._append_record("key", log, SYSTEM_ACTOR, details)
 
     def append_rollback(self, actor: Actor, details: Mapping[str, object]) -> None:
         """Record what `actor` accepted as lost."""
-        earlier = self.rows.entries("rollback", ROLLBACKS, 0)
-        prev = earlier[-1].leaf if earlier else GENESIS
-        who, ts = require_new_actor(actor), format_instant(self.now)
-        self._log([rollback_entry(len(earlier), ts, who, details, prev)])
+        self._append_record("rollback", ROLLBACKS, require_new_actor(actor), details)
+
+    def _append_record(
+        self, kind: EntryKind, stream: str, actor: Actor, details: Mapping[str, object]
+    ) -> None:
+        earlier = self.rows.entries(kind, stream, 0)
+        prev, ts = earlier[-1].leaf if earlier else GENESIS, format_instant(self.now)
+        self._log([record_entry(kind, stream, ts, details, prev, seq=len(earlier), actor=actor)])
 
     def claim(self, decision: Projection, seq: int, owner: str) -> Claim:
         """Record who executes the decision from EXECUTION_REQUESTED at `seq` on."""
@@ -303,3 +286,20 @@ class WriteSession(ReadSession):
             ordinal=self.rows.next_ordinal(),
             reserved_at=format_instant(self.now),
         )
+
+
+def _new_event(
+    stream: str, seq: int, event_type: EventType, ts: str, actor: Actor, payload: dict[str, Any]
+) -> tuple[StoredEvent, str]:
+    """The event, and its payload as canonical JSON. Raises JSON_INVALID."""
+    text = require_canonical_domain(payload, where="payload", max_bytes=MAX_PAYLOAD_BYTES)
+    event = StoredEvent(
+        decision_id=stream,
+        seq=seq,
+        event_type=event_type,
+        ts=ts,
+        actor=actor,
+        payload=json.loads(text),  # what is folded is what is stored
+        digest=digest_of_canonical_payload(event_type, text),
+    )
+    return event, text

@@ -101,9 +101,8 @@ def accept_rollback(ledger: Ledger, actor: Actor) -> bool:
 
     Raises LOG_INCONSISTENT where something else than a checkpoint lies in the checkpoint's place.
     """
-    known = head.parse_head(
-        head.slot_of(ledger.sidecar).read()
-    )  # may wait for a lock: no other writer waits for it
+    # Before the transaction: it may wait for a lock, and no other writer is to wait for that.
+    known = head.parse_head(head.slot_of(ledger.sidecar).read())
     with ledger.writing() as session:
         lost = known if known is not None and not head.is_continued(session, known) else None
         note = lost_checkpoint(session, ledger.sidecar)

@@ -177,33 +177,30 @@ def is_made(where: object, application_id: int, version: int, *, empty: bool) ->
 def require_usable_path(path: Path) -> None:
     """Refuse a path that cannot be our database. Raises STORE_UNAVAILABLE. The file itself is not opened here."""
     try:
-        _require_writable(path)
-    except NexusControlError:  # a ValueError too
-        raise
+        problem = _path_problem(path)
     except (OSError, ValueError) as error:
         raise unavailable(f"{path} cannot be opened: {error}", path=str(path)) from error
+    if problem is not None:
+        raise unavailable(problem, path=str(path))
 
 
-def _require_writable(path: Path) -> None:
+def _path_problem(path: Path) -> str | None:
     if path.is_dir():
-        raise unavailable(f"{path} is a folder: name a file in it", path=str(path))
+        return f"{path} is a folder: name a file in it"
     if not path.parent.is_dir():
-        raise unavailable(f"{path.parent} is not a folder: create it first", path=str(path))
+        return f"{path.parent} is not a folder: create it first"
     if path.exists() and not path.is_file():
-        raise unavailable(f"{path} is not a regular file: choose another path", path=str(path))
+        return f"{path} is not a regular file: choose another path"
     if path.exists() and path.stat().st_nlink > 1:
-        raise unavailable(
-            f"{path} has a second name (a hard link), under which SQLite would keep another WAL: remove that name",
-            path=str(path),
-        )
+        return f"{path} has a second name (a hard link), under which SQLite would keep another WAL: remove that name"
     if is_mount_point(path):
-        raise unavailable(
+        return (
             f"{path} is mounted as a single file, and SQLite would keep another WAL beside its other name: mount its"
-            " folder instead",
-            path=str(path),
+            " folder instead"
         )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise unavailable(f"{path} may not be written: check its permissions", path=str(path))
+        return f"{path} may not be written: check its permissions"
+    return None
 
 
 def is_mount_point(path: Path) -> bool:

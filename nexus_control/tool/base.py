@@ -6,7 +6,6 @@ in the signature. A test holds each method's parameters against the fields of it
 
 import os
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
 from nexus_control.errors import invalid_argument
@@ -58,9 +57,7 @@ class Tools:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

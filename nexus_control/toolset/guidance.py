@@ -9,10 +9,9 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from nexus_control.advice import after_failure
+from nexus_control.advice import ADVICE, after_failure
 from nexus_control.blocking import BlockingReasonData
 from nexus_control.decision import DecisionState
-from nexus_control.errors import ErrorCode, next_step
 from nexus_control.storage import place_of
 from nexus_control.system.commands import approving
 from nexus_control.toolset.tool import PREFIX, ToolContext, spelled
@@ -35,21 +34,22 @@ def approve_command(context: ToolContext, decision_id: str) -> str:
     )
 
 
-class ForAPerson(TypedDict):
+class WhatNow(TypedDict):
+    """What to do now; `details.command` where a person's approval is what is waited for."""
+
+    next: str
     details: NotRequired[JsonObject]
 
 
-def for_a_person(
+def what_now(
     context: ToolContext, decision_id: str, state: str, blocking_reasons: Sequence[BlockingReasonData] = ()
-) -> ForAPerson:
-    """`details.command`, where a person's approval is what is waited for."""
-    if (
-        state != DecisionState.PENDING_APPROVAL
-        or context.approvals == "declared"
-        or is_final(blocking_reasons)
-    ):
-        return {}
-    return {"details": {"command": approve_command(context, decision_id)}}
+) -> WhatNow:
+    """What to do about a decision in this state, and with these reasons against executing it."""
+    now: WhatNow = {"next": _after_state(context, state, blocking_reasons)}
+    is_waited_for = state == DecisionState.PENDING_APPROVAL and not is_final(blocking_reasons)
+    if is_waited_for and context.approvals != "declared":
+        now["details"] = {"command": approve_command(context, decision_id)}
+    return now
 
 
 def tool_name(context: ToolContext, verb: str) -> str:
@@ -57,27 +57,16 @@ def tool_name(context: ToolContext, verb: str) -> str:
     return spelled(PREFIX + verb, context.name_style)
 
 
-def after_state(
-    context: ToolContext,
-    state: str,
-    blocking_reasons: Sequence[BlockingReasonData] = (),
-) -> str:
-    """What to do about a decision in this state, and with these reasons against executing it."""
+def _after_state(context: ToolContext, state: str, blocking_reasons: Sequence[BlockingReasonData]) -> str:
     if state in _OPEN and is_final(blocking_reasons):
         return (
             "Make a new request, if it is still wanted: this history came by import, as evidence; it is never"
             " executed here."
         )
     codes = {reason["code"] for reason in blocking_reasons} if state in _OPEN else set[str]()
-    if ErrorCode.STORE_ROLLED_BACK in codes:
-        return next_step(ErrorCode.STORE_ROLLED_BACK)
-    if "ADAPTER_CHANGED" in codes:
-        return "Make a new request: the adapter is not what this one was made for, and approved for."
-    if "CLOCK_BEHIND" in codes:
-        return (
-            "Tell a person: this history was imported with events that are still to come here. Either the clock of this"
-            " machine is behind, or the history is not to be trusted."
-        )
+    for code in ("STORE_ROLLED_BACK", "ADAPTER_CHANGED", "CLOCK_BEHIND"):
+        if code in codes:
+            return ADVICE[code]
     if "IMPORTED_APPROVALS" in codes:
         return (
             "Get approvals that count here, or make a new request: what was imported, or signed by nobody who is"

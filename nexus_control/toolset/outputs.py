@@ -72,23 +72,20 @@ class ImportBundleOutput(ToolOutput, ImportData): ...
 
 
 class Kept(TypedDict):
-    """Where an artifact is: a small one in the answer itself, a large one in the file `path`."""
+    """An exported artifact, and where it is: a small one in the answer itself, a large one in the file `path`."""
 
     bytes: Annotated[int, Field(description="The size of the artifact's canonical JSON.")]
     path: NotRequired[Annotated[str, Field(description="The file that holds the artifact.")]]
     file_sha256: NotRequired[Annotated[str, Field(description="As sha256sum prints it.")]]
-
-
-class ArtifactOutput(ToolOutput, Kept):
     decision_id: str
     digest: Annotated[str, Field(description="The artifact's own, prefixed; not that of the file.")]
     event_count: int
 
 
-class ExportBundleOutput(ArtifactOutput):
+class ExportBundleOutput(ToolOutput, Kept):
     bundle: NotRequired[JsonObject]
 
 
-class ExportAuditPackageOutput(ArtifactOutput):
+class ExportAuditPackageOutput(ToolOutput, Kept):
     run_id: str
     package: NotRequired[JsonObject]

@@ -21,7 +21,7 @@ from nexus_control.evidence.signed_approval import SignedVerdict
 from nexus_control.evidence.statement import Verdict
 from nexus_control.log import head
 from nexus_control.log.projection import Projection
-from nexus_control.log.session import ReadSession
+from nexus_control.log.session import ReadSession, WriteSession
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import signing
 from nexus_control.usecases.answers import ApprovalData, StateData
@@ -56,8 +56,7 @@ def approve(
     """One person's approval. `assurance` is how the caller of this function knows who it is; a signature outdoes it."""
     known: Assurance = "signed" if arguments.signed else assurance
     with store.writing() as session:
-        decision = _shown(session, arguments)
-        now = session.instant_of_verdict(decision)
+        decision, now = _shown(session, arguments)
         # Only the refusal of a second approval names authority.
         is_first = decision.facts.approval_of(arguments.actor) is None
         authority = None if is_first else authority_of(store, session, decision, now)
@@ -80,8 +79,7 @@ def approve(
 def revoke_approval(store: DecisionStore, arguments: RevokeArguments) -> ApprovalData:
     """Take back one's own approval, before dispatch."""
     with head.remembering(store), store.writing() as session:
-        decision = _shown(session, arguments)
-        now = session.instant_of_verdict(decision)
+        decision, now = _shown(session, arguments)
         require_may_revoke(decision.facts, arguments.actor, now)
         opened = _require_signed(store, session, decision, arguments, "revoke", now)
         revoked = ApprovalRevokedPayload(reason=arguments.reason, signed=opened and opened.signed)
@@ -99,8 +97,7 @@ def deny(
 ) -> StateData:
     """One approver's refusal; it ends the decision."""
     with head.remembering(store), store.writing() as session:
-        decision = _shown(session, arguments)
-        now = session.instant_of_verdict(decision)
+        decision, now = _shown(session, arguments)
         require_may_deny(decision.facts, arguments.actor, now)
         opened = _require_signed(store, session, decision, arguments, "deny", now)
         denied = ApprovalDeniedPayload(
@@ -113,11 +110,13 @@ def deny(
     return state_view(stored.facts, now, stored.authority)
 
 
-def _shown(session: ReadSession, arguments: ShownArguments) -> Projection:
-    """The decision, as it was shown to whoever decides. Raises DECISION_NOT_FOUND or BASIS_CHANGED."""
+def _shown(session: WriteSession, arguments: ShownArguments) -> tuple[Projection, datetime]:
+    """The decision, as it was shown to whoever decides, and the instant of their verdict. Raises DECISION_NOT_FOUND,
+    BASIS_CHANGED or CLOCK_BEHIND.
+    """
     decision = session.decision(arguments.request_id)
     require_basis(arguments.basis, decision.basis, decision.decision_id)
-    return decision
+    return decision, session.instant_of_verdict(decision)
 
 
 def _require_signed(
@@ -144,8 +143,7 @@ def _same_expiry(given: datetime | None, stated: str | None) -> str | None:
 def withdraw(store: DecisionStore, arguments: WithdrawArguments) -> StateData:
     """The requester takes the request back."""
     with head.remembering(store), store.writing() as session:
-        decision = _shown(session, arguments)
-        now = session.instant_of_verdict(decision)
+        decision, now = _shown(session, arguments)
         require_may_withdraw(decision.facts, arguments.actor, now)
         withdrawn = DecisionWithdrawnPayload(reason=arguments.reason)
         stored = session.append(decision, arguments.actor, withdrawn)

@@ -46,10 +46,8 @@ def _described(
     plan = facts.created.plan if facts.created else None
     try:
         if bound is not None and router.adapter_digest(adapter_id) != bound:
-            return (
-                f"The adapter {adapter_id} is NOT what the request was made for: it is declared otherwise here",
-                (),
-            )
+            note = f"The adapter {adapter_id} is NOT what the request was made for: it is declared otherwise here"
+            return note, ()
         router.check_plan(adapter_id, plan, facts.policy.max_steps if facts.policy else None)
         steps = router.describe(adapter_id, plan)
     except NexusControlError as fault:
@@ -59,10 +57,8 @@ def _described(
     except (Exception, SystemExit) as fault:  # the code of an embedder's router or adapter
         return f"The router here cannot say what the steps run ({type(fault).__name__})", ()
     if bound is None:
-        return (
-            "The request is not bound to this declaration of the adapter, which may change before it runs",
-            steps,
-        )
+        note = "The request is not bound to this declaration of the adapter, which may change before it runs"
+        return note, steps
     return None, steps
 
 

@@ -140,17 +140,10 @@ def _claim(
             slot.require_writable()
         request = _compile(decision.facts, attempt)
         request_digest = json_digest(request)
-        started = session.append_each(
-            decision,
-            [
-                (
-                    arguments.actor,
-                    ExecutionRequestedPayload(adapter_id=arguments.adapter_id, dry_run=attempt.dry_run),
-                ),
-                (SYSTEM_ACTOR, ExecutionStartedPayload(router_request_digest=request_digest)),
-            ],
-        )
-        claim = session.claim(started, decision.facts.event_count, owner)
+        requested = ExecutionRequestedPayload(adapter_id=arguments.adapter_id, dry_run=attempt.dry_run)
+        started = ExecutionStartedPayload(router_request_digest=request_digest)
+        running = session.append_each(decision, [(arguments.actor, requested), (SYSTEM_ACTOR, started)])
+        claim = session.claim(running, decision.facts.event_count, owner)
         log = head.head_of(session)
     rehearsal = attempt.dry_run and not _is_dry_run(decision.facts, None)
     return _Claimed(router, claim, request, request_digest, known, log, rehearsal)
@@ -215,16 +208,11 @@ def _require_allowed(
     """That nothing keeps the decision from this attempt; or, without one, from any."""
     now = session.instant_of_next(decision)
     authority = authority_of(store, session, decision, now)
-    reasons = in_order(
-        (
-            *(
-                blocking_reasons(decision.facts, now, authority)
-                if attempt is None
-                else attempt_reasons(decision.facts, now, attempt, authority)
-            ),
-            *import_reasons(decision, session.now),
-        )
-    )
+    if attempt is None:
+        own = blocking_reasons(decision.facts, now, authority)
+    else:
+        own = attempt_reasons(decision.facts, now, attempt, authority)
+    reasons = in_order((*own, *import_reasons(decision, session.now)))
     if reasons:
         raise NexusControlError(
             ErrorCode.POLICY_NOT_SATISFIED,

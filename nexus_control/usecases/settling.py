@@ -7,10 +7,9 @@ this process leaves behind; `reconcile` records what a person found.
 from contextlib import suppress
 from dataclasses import replace
 
-from nexus_control.decision import state_at
+from nexus_control.decision import wrong_state
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.log.entries import SYSTEM_ACTOR
-from nexus_control.log.projection import Projection
 from nexus_control.log.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
@@ -65,7 +64,8 @@ def reconcile(store: DecisionStore, arguments: ReconcileArguments) -> ReconcileD
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
         if decision.facts.phase != "outcome_unknown":
-            raise _wrong_state(store, session, decision, "reconcile")
+            authority = authority_now(store, session, decision, session.now)
+            raise wrong_state(decision.facts, session.now, "reconcile", authority)
         reconciled = ExecutionReconciledPayload(
             outcome=arguments.outcome,
             evidence=arguments.evidence,
@@ -82,18 +82,10 @@ def _named_claim(store: DecisionStore, session: WriteSession, decision_id: str) 
     decision = session.decision(decision_id)
     claim = session.rows.claim(decision_id)
     if decision.facts.phase != "executing":
-        raise _wrong_state(store, session, decision, "recover")
+        raise wrong_state(
+            decision.facts, session.now, "recover", authority_now(store, session, decision, session.now)
+        )
     return None if claim is None or claim.recovered else claim
-
-
-def _wrong_state(
-    store: DecisionStore, session: WriteSession, decision: Projection, verb: str
-) -> NexusControlError:
-    authority = authority_now(store, session, decision, session.now)
-    state = str(state_at(decision.facts, session.now, authority))
-    return NexusControlError(
-        ErrorCode.INVALID_STATE, f"Cannot {verb} decision in state {state}", {"state": state}
-    )
 
 
 def _is_abandoned(claim: Claim, force: bool) -> bool:

@@ -6,7 +6,6 @@ nothing reads approved here that `execute` refuses for want of approvals.
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +21,7 @@ from nexus_control.decision import (
 )
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.facts import Approval, Authority, Execution, Facts
-from nexus_control.lifecycle import THRESHOLD_MET, Lifecycle, compute_lifecycle
+from nexus_control.lifecycle import THRESHOLD_MET, Lifecycle, LifecycleEntry, compute_lifecycle
 from nexus_control.log import head
 from nexus_control.log.projection import Projection
 from nexus_control.log.session import ReadSession
@@ -205,34 +204,25 @@ def import_reasons(decision: Projection, at: datetime) -> Iterator[BlockingReaso
         )
 
 
-def _lifecycle(
-    decision: Decision, stored: Projection, authority: Authority, here: tuple[BlockingReason, ...]
-) -> Lifecycle:
-    lifecycle = compute_lifecycle(decision, authority=authority)
-    reasons = reasons_of(stored, decision.as_of, authority, here)
-    return replace(
-        lifecycle,
-        is_blocked=bool(reasons),
-        blocking_reasons=reasons,
-        progress=replace(lifecycle.progress, ready_to_execute=not reasons),
-        timeline=tuple(
-            replace(entry, summary=f"{entry.summary}, before the import")
-            if entry.event_type == THRESHOLD_MET and entry.seq < stored.imported_count
-            else entry
-            for entry in lifecycle.timeline
-        ),
-    )
-
-
-def _lifecycle_data(lifecycle: Lifecycle) -> LifecycleData:
+def _lifecycle_data(lifecycle: Lifecycle, reasons: tuple[BlockingReason, ...]) -> LifecycleData:
+    """`reasons` are all that count here, not only those that the events give."""
+    progress = LifecycleProgressData(**lifecycle.progress.to_dict())
+    progress["ready_to_execute"] = not reasons
     return {
         "state": lifecycle.state.value,
-        "is_blocked": lifecycle.is_blocked,
-        "blocking_reasons": [reason.to_dict() for reason in lifecycle.blocking_reasons],
-        "progress": LifecycleProgressData(**lifecycle.progress.to_dict()),
+        "is_blocked": bool(reasons),
+        "blocking_reasons": [reason.to_dict() for reason in reasons],
+        "progress": progress,
         "timeline_total": lifecycle.timeline_total,
         "timeline_truncated": lifecycle.timeline_truncated,
     }
+
+
+def _timeline_line(entry: LifecycleEntry, imported_count: int) -> LifecycleEntryData:
+    line = LifecycleEntryData(**entry.to_dict())
+    if entry.event_type == THRESHOLD_MET and entry.seq < imported_count:
+        line["summary"] += ", before the import"
+    return line
 
 
 def inspect(store: DecisionStore, arguments: InspectArguments, router: object = None) -> InspectData:
@@ -248,7 +238,8 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
             *rollback_reasons(store, session, stored.facts, known),
             *changed_adapter_reasons(stored.facts, router),
         )
-    lifecycle = _lifecycle(Decision(stored.facts, tuple(events), now), stored, authority, here)
+    lifecycle = compute_lifecycle(Decision(stored.facts, tuple(events), now), authority=authority)
+    reasons = reasons_of(stored, now, authority, here)
     facts, state = stored.facts, lifecycle.state
     standing = approval_view(facts, now, authority)
     data: InspectData = {
@@ -258,7 +249,7 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
             "status": "EXECUTED" if state == DecisionState.COMPLETED else state.upper(),
             "event_count": facts.event_count,
         },
-        "lifecycle": _lifecycle_data(lifecycle),
+        "lifecycle": _lifecycle_data(lifecycle, reasons),
         "approval": {
             "required": standing["required_approvals"],
             "current": standing["current_approvals"],
@@ -272,7 +263,7 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
         "template": template,
         "will_run": will_run(facts, router),
         "execution": [execution_line(each) for each in facts.progress.executions],
-        "timeline": [LifecycleEntryData(**entry.to_dict()) for entry in lifecycle.timeline],
+        "timeline": [_timeline_line(entry, stored.imported_count) for entry in lifecycle.timeline],
         "basis": stored.basis,
         "head": stored.head,
     }

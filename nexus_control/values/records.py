@@ -56,7 +56,9 @@ def problems_of(record: type[object], data: object, *, where: str = "") -> list[
 
 
 def encode(record: object) -> dict[str, Any]:
-    """The JSON object of a record: fields at their default are left out, tuples become lists."""
+    """The JSON object of a record: fields at their default are left out, tuples become lists. What is in it and has a
+    `to_dict` spells itself.
+    """
     fields, values_of = _written(type(record))
     return {
         name: value if value is None or type(value) in _SCALARS else _plain(value)
@@ -69,7 +71,10 @@ def _plain(value: object) -> Any:
     if isinstance(value, tuple):
         items = cast("tuple[object, ...]", value)
         return [item if type(item) in _SCALARS else _plain(item) for item in items]
-    return encode(value) if hasattr(value, "__dataclass_fields__") else value
+    if not hasattr(value, "__dataclass_fields__"):
+        return value
+    spelled: Callable[[], object] | None = getattr(value, "to_dict", None)
+    return encode(value) if spelled is None else spelled()
 
 
 @cache
@@ -100,7 +105,9 @@ class _Kind(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Scalar:
+class _Plain:
+    """A value that is kept as it is."""
+
     type: type[object]
     word: str
 
@@ -155,17 +162,6 @@ class _Optional:
     def explain(self, value: object, where: str) -> Iterator[str]:
         if value is not None:
             yield from self.inner.explain(value, where)
-
-
-class _Object:
-    def read(self, value: object) -> Any:
-        if type(value) is not dict:
-            raise _MismatchError
-        return cast("object", value)
-
-    def explain(self, value: object, where: str) -> Iterator[str]:
-        if type(value) is not dict:
-            yield f"{where} must be an object"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -267,11 +263,12 @@ def _with_check(kind: _Kind, field: "dataclasses.Field[Any]") -> _Kind:
     return _Checked(kind, *field.metadata["check"]) if "check" in field.metadata else kind
 
 
-_SCALARS: dict[object, _Scalar] = {
-    str: _Scalar(str, "text"),
-    int: _Scalar(int, "an integer"),
-    bool: _Scalar(bool, "true or false"),
+_SCALARS: dict[object, _Plain] = {
+    str: _Plain(str, "text"),
+    int: _Plain(int, "an integer"),
+    bool: _Plain(bool, "true or false"),
 }
+_OBJECT = _Plain(dict, "an object")
 
 
 def _kind(hint: Any) -> _Kind:
@@ -288,5 +285,5 @@ def _kind(hint: Any) -> _Kind:
     if dataclasses.is_dataclass(hint):
         return _record(cast("type[object]", hint), extra_keys=False)
     if origin is Mapping:
-        return _Object()
+        return _OBJECT
     raise TypeError(f"no record can hold {hint!r}")

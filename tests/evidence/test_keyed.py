@@ -348,7 +348,7 @@ def test_a_remembered_checkpoint_must_be_continued() -> None:
     signed = signed_package()
     note = parse_log_proof(signed.data["evidence"]["log_proof"]).note
     assert statuses(remembering(note))["consistency"] == "pass"
-    store = DecisionStore("memory:")
+    store = DecisionStore(":memory:")
     first = publish(store)
     store.append_event(store.create_decision(), "DECISION_CREATED", {"type": "human", "id": "a"}, {
         "goal": "g", "plan": None, "requested_mode": "apply", "labels": []

@@ -5,11 +5,13 @@
 An input is closed: what is not described is refused. An output is open, and is a success or an error: clients check
 an answer against the schema even where it says that it is an error.
 
-Making them takes the time of a tenth of a second, so the package holds them ready for a server that starts, in
-`schemas.json`: {<tool>: {"inputSchema", "outputSchema"}}. Both are written by `make schemas`.
+Making them takes a tenth of a second, so the package holds them ready for a server that starts, in
+`toolset/schemas.json`: {<tool>: {"inputSchema", "outputSchema"}}. `python -m tests.support.schemas FOLDER` writes both;
+`make schemas` runs it.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -106,3 +108,7 @@ def _resolved(schema: object, definitions: Schema) -> object:
         for word, value in words.items()
         if word != "title"
     }
+
+
+if __name__ == "__main__":
+    write_schemas(Path(sys.argv[1]))
