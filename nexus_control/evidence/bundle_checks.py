@@ -17,11 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from nexus_control.bundle import (
-    BundleRouterLink,
-    BundleTemplateSnapshot,
-    DecisionBundle,
-)
+from nexus_control.bundle import BundleRouterLink, BundleTemplateSnapshot, DecisionBundle
 from nexus_control.bundle_parts import as_told_by_1_0, header_of, link_part, stored_of, template_part
 from nexus_control.decision import Decision, DecisionState, require_replayable
 from nexus_control.errors import NexusControlError

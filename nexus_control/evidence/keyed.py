@@ -177,7 +177,7 @@ def _consistency(logged: Logged, trust: Trust) -> Finding:
     if remembered.size != logged.checkpoint.size and not trust.consistency:
         return skipped(
             f"a proof between {remembered.size} and {logged.checkpoint.size} entries is needed: ask the log's owner"
-            f" for `log consistency --size {max(remembered.size, logged.checkpoint.size)}`",
+            f" for `log consistency --size {max(remembered.size, logged.checkpoint.size)}`"
         )
     old, new = sorted((remembered, logged.checkpoint), key=lambda each: each.size)
     require_consistent(old.size, new.size, old.root, new.root, _hashes(trust))

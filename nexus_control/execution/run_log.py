@@ -120,8 +120,7 @@ class RunLog:
                 "SELECT mode, goal, created_at FROM runs WHERE run_id = ?", (run_id,)
             ).fetchone()
             rows = connection.execute(
-                "SELECT event_id, seq, type, payload, ts FROM events WHERE run_id = ? ORDER BY seq",
-                (run_id,),
+                "SELECT event_id, seq, type, payload, ts FROM events WHERE run_id = ? ORDER BY seq", (run_id,)
             ).fetchall()
         if run is None:
             raise NexusControlError(ErrorCode.ROUTER_RUN_NOT_FOUND, f"there is no run {run_id!r:.80}")

@@ -231,7 +231,5 @@ def _listed(tool: Tool, style: NameStyle, schemas: Mapping[str, dict[str, Any]])
 def _result(outcome: CallResult) -> types.CallToolResult:
     text = json.dumps(outcome.content, ensure_ascii=False)
     return types.CallToolResult(
-        content=[types.TextContent(text=text)],
-        structured_content=outcome.content,
-        is_error=outcome.is_error,
+        content=[types.TextContent(text=text)], structured_content=outcome.content, is_error=outcome.is_error
     )
