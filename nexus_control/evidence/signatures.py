@@ -140,22 +140,16 @@ def package_signature(
             "a signed package is verified as the bytes that were signed, and came as something else"
         )
     said, bundle = statement.predicate, package.control_bundle
-    expected: dict[str, object] = {
-        "package.json": sha256_hex(content),
-        "binding": package.integrity.binding_digest,
-        "decision_id": bundle.decision.decision_id,
-        "chain_head": prefixed(head),
-        "events": len(bundle.events),
-    }
-    found: dict[str, object] = {
-        "package.json": statement.package_sha256,
-        "binding": prefixed(statement.binding_sha256),
-        "decision_id": said.decision_id,
-        "chain_head": said.chain_head,
-        "events": said.events,
+    fields: dict[str, tuple[object, object]] = {
+        "package.json": (sha256_hex(content), statement.package_sha256),
+        "binding": (package.integrity.binding_digest, prefixed(statement.binding_sha256)),
+        "decision_id": (bundle.decision.decision_id, said.decision_id),
+        "chain_head": (prefixed(head), said.chain_head),
+        "events": (len(bundle.events), said.events),
     }
     if said.log is not None and proof is not None:
-        expected["log"], found["log"] = (proof.origin, proof.index), (said.log.origin, said.log.index)
+        fields["log"] = (proof.origin, proof.index), (said.log.origin, said.log.index)
+    expected, found = ({name: pair[side] for name, pair in fields.items()} for side in (0, 1))
     compared = same_fields(expected, found, "what was signed is not this package")
     return compared if compared.status == "fail" else passed(f"signed by {_named(signers)}")
 

@@ -22,6 +22,7 @@ left out, and all of L2, L3 and L5 are skipped.
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from nexus_control.artifact import Provenance
@@ -110,12 +111,8 @@ class EvidenceReport:
 
     @property
     def level(self) -> Level | None:
-        reached: Level | None = None
-        for level in LEVELS:
-            if level not in self.reached:
-                break
-            reached = level
-        return reached
+        without_a_gap: list[Level] = list(takewhile(self._is_reached, LEVELS))
+        return without_a_gap[-1] if without_a_gap else None
 
     @property
     def ok(self) -> bool:

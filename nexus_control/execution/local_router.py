@@ -28,7 +28,7 @@ from typing import Any, Literal, TypeAlias, cast
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, StepError, StepResult
 from nexus_control.execution.description import StepDescription
-from nexus_control.execution.plan import Step, parse_plan, plan_invalid, recorded
+from nexus_control.execution.plan import Step, parse_plan, plan_invalid, recorded, require_at_most
 from nexus_control.execution.router import (
     PlanDescriber,
     ReadinessChecker,
@@ -267,12 +267,7 @@ def _interrupted(log: OpenRun, mode: _Mode) -> Generator[None]:
 
 def _checked_steps(adapter: Adapter, plan: str | None, max_steps: int | None) -> tuple[Step, ...]:
     steps = parse_plan(plan)
-    if max_steps is not None and len(steps) > max_steps:
-        raise plan_invalid(
-            f"it has {len(steps)} steps; at most {max_steps} are allowed",
-            steps=len(steps),
-            max_steps=max_steps,
-        )
+    require_at_most(max_steps, steps)
     for n, step in enumerate(steps):
         problem = adapter.problem_with(step.call)
         if step.call.tool != adapter.name:

@@ -187,14 +187,8 @@ def _create(connection: sqlite3.Connection) -> None:
 
 def _event(run_id: str, row: tuple[Any, ...]) -> dict[str, object]:
     event_id, seq, event_type, payload, ts = row
-    return {
-        "event_id": event_id,
-        "run_id": run_id,
-        "seq": seq,
-        "type": event_type,
-        "payload": json.loads(payload),
-        "ts": ts,
-    }
+    named = {"event_id": event_id, "run_id": run_id, "seq": seq, "type": event_type}
+    return {**named, "payload": json.loads(payload), "ts": ts}
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -66,11 +66,8 @@ class Fault:
     message: str
 
 
-class _Absent:
-    """The value of a key that is not there."""
-
-
-ABSENT: Final = _Absent()
+ABSENT: Final = object()
+"""The value of a key that is not there."""
 
 
 def at(value: object, *path: str) -> object:

@@ -89,8 +89,9 @@ class SshSignature:
 
 def parse_ssh_signature(armored: str) -> SshSignature:
     """A signature from its armor, with LF or CRLF. Raises SIGNATURE_INVALID."""
+    blob = _dearmored(armored)
     try:
-        return _parsed(_dearmored(armored))
+        return _parsed(blob)
     except NexusControlError as refused:
         raise _invalid(refused.message) from None
 
@@ -102,10 +103,7 @@ def as_ssh_keygen_writes(armored: str) -> str:
     around it, no newline at the end. Raises SIGNATURE_INVALID.
     """
     lines = (line.rstrip(" \t\r") for line in armored.removeprefix("\ufeff").split("\n"))
-    try:
-        text = to_base64(_dearmored("\n".join(lines).strip("\n")))
-    except NexusControlError as refused:
-        raise _invalid(refused.message) from None
+    text = to_base64(_dearmored("\n".join(lines).strip("\n")))
     wrapped = (text[start : start + _LINE] for start in range(0, len(text), _LINE))
     return "".join(f"{line}\n" for line in (_BEGIN, *wrapped, _END))
 
@@ -114,7 +112,7 @@ def _dearmored(armored: str) -> bytes:
     matched = _ARMOR.fullmatch(armored) if len(armored) <= _LONGEST else None
     blob = from_base64(matched[2].replace(matched[1], "")) if matched else None
     if blob is None:
-        raise invalid_argument("signature", "is not in the armor that ssh-keygen -Y sign writes")
+        raise _invalid("signature is not in the armor that ssh-keygen -Y sign writes")
     return blob
 
 
