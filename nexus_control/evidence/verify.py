@@ -111,7 +111,7 @@ class EvidenceReport:
 
     @property
     def level(self) -> Level | None:
-        without_a_gap: list[Level] = list(takewhile(self._is_reached, LEVELS))
+        without_a_gap = tuple[Level, ...](takewhile(self._is_reached, LEVELS))
         return without_a_gap[-1] if without_a_gap else None
 
     @property

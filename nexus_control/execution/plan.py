@@ -24,7 +24,8 @@ MAX_NAME_LENGTH = 128
 _MAX_SPELLED = 8 * MAX_PLAN_BYTES  # 1e15 is spelled 1000000000000000.0
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
+    """Whether this can name a tool, a method or a step."""
     return 0 < len(text) <= MAX_NAME_LENGTH and text.isprintable()
 
 
@@ -35,8 +36,8 @@ _NAME = f"printable text of 1 to {MAX_NAME_LENGTH} characters"
 class Call:
     """One method of a tool, with its arguments by name."""
 
-    tool: str = check(_is_name, _NAME)
-    method: str = check(_is_name, _NAME)
+    tool: str = check(is_name, _NAME)
+    method: str = check(is_name, _NAME)
     args: Mapping[str, object]
 
 
@@ -44,7 +45,7 @@ class Call:
 class Step:
     """One call, why it is made, and what the run calls it."""
 
-    step_id: str = check(_is_name, _NAME)
+    step_id: str = check(is_name, _NAME)
     intent: str
     call: Call
 

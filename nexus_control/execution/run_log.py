@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import make_run_bundle
-from nexus_control.storage.faults import forked
+from nexus_control.storage.faults import forked, unavailable
 from nexus_control.storage.sqlite_connection import transaction
 from nexus_control.storage.sqlite_file import SqliteFile
 from nexus_control.storage.sqlite_memory import SqliteMemory
@@ -172,7 +172,7 @@ def _is_run_log(connection: sqlite3.Connection) -> bool:
     if identity == (APPLICATION_ID, _VERSION):
         return True
     if identity != (0, 0) or connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
-        raise NexusControlError(ErrorCode.STORE_UNAVAILABLE, "the file is not a run log of this version")
+        raise unavailable("the file is not a run log of this version")
     return False
 
 
@@ -200,8 +200,4 @@ def _translated() -> Generator[None, None, None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _unavailable(error) from error
-
-
-def _unavailable(error: sqlite3.Error) -> NexusControlError:
-    return NexusControlError(ErrorCode.STORE_UNAVAILABLE, f"the run log cannot be used: {error}")
+        raise unavailable(f"the run log cannot be used: {error}") from error
