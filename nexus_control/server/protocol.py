@@ -112,13 +112,11 @@ def make_server(
             question = await ask(ending, tool, context, arguments)
             if isinstance(question, CallResult):
                 return _result(question)
-            match await asker.ask(request, params, question):
-                case types.InputRequiredResult() as form:
-                    return form
-                case str(why):
-                    answered = replace(context, unanswered=why)
-                case answer:
-                    answered = replace(context, answer=answer)
+            told = await asker.ask(request, params, question)
+            if isinstance(told, types.InputRequiredResult):
+                return told
+            said = {"unanswered": told} if isinstance(told, str) else {"answer": told}
+            answered = replace(context, **said)
         async with reporting(request):
             return _result(await run(ending, tool, answered, arguments))
 
