@@ -151,7 +151,9 @@ def package_signature(
         fields["log"] = (proof.origin, proof.index), (said.log.origin, said.log.index)
     expected, found = ({name: pair[side] for name, pair in fields.items()} for side in (0, 1))
     compared = same_fields(expected, found, "what was signed is not this package")
-    return compared if compared.status == "fail" else passed(f"signed by {_named(signers)}")
+    if compared.status == "fail":
+        return compared
+    return passed(f"signed by {', '.join(sorted(key.fingerprint for key in signers))}")
 
 
 def _signed_verdict(case: Case, event: StoredEvent, bases: Sequence[str]) -> SignedVerdict | None:
@@ -194,7 +196,3 @@ def _not_trusted(
     except NexusControlError as fault:
         return fault.message
     return None
-
-
-def _named(keys: Collection[PublicKey]) -> str:
-    return ", ".join(sorted(key.fingerprint for key in keys))

@@ -177,7 +177,8 @@ class LocalRouter(RouterProtocol, RunExporter, PlanDescriber, ReadinessChecker):
             except _RunError as error:
                 return self._refuse(goal, mode, adapter_id, error)
             with _recording():
-                log = self._log.begin(mode, goal, _selection_event(adapter_id, adapter), _plan_event(steps))
+                planned = "PLAN_CREATED", {"plan": [recorded(encode(step)) for step in steps]}
+                log = self._log.begin(mode, goal, _selection_event(adapter_id, adapter), planned)
             with _interrupted(log, mode):
                 return self._execute(_Run(log, mode, adapter_id, adapter, steps), adapter)
 
@@ -296,10 +297,6 @@ def _selection_event(adapter_id: str, adapter: Adapter) -> RunEvent:
         "capabilities": sorted(adapter.capabilities),
         "selection_source": "request",
     }
-
-
-def _plan_event(steps: tuple[Step, ...]) -> RunEvent:
-    return "PLAN_CREATED", {"plan": [recorded(encode(step)) for step in steps]}
 
 
 def _started_events(run: _Run, step: Step, adapter: Adapter) -> tuple[RunEvent, RunEvent]:

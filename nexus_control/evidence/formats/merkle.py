@@ -44,7 +44,7 @@ Subtrees: TypeAlias = dict[tuple[int, int], bytes]
 
 def whole_tree(leaves: Iterable[bytes]) -> Subtrees:
     """All complete subtrees over these leaves, the leaves themselves included."""
-    return grow(0, leaves, _nothing)
+    return grow(0, leaves, reader({}))
 
 
 def reader(tree: Subtrees) -> Read:
@@ -63,10 +63,6 @@ def grow(size: int, leaves: Iterable[bytes], read: Read) -> Subtrees:
         for level, index, value in completed_by(number, leaf, read_grown):
             grown[level, index] = value
     return grown
-
-
-def _nothing(level: int, index: int) -> bytes:
-    raise AssertionError(f"a tree from its first leaf on has ({level}, {index}) before it is read")
 
 
 def tree_root(size: int, read: Read) -> bytes:

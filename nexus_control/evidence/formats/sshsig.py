@@ -53,16 +53,14 @@ class SshSignature:
     touch: Touch | None = None
     """Only for sk- keys; otherwise None."""
 
-    def require_over(self, message: bytes, namespace: str, *, verified_user: bool = False) -> None:
-        """Pass when this key signed the message for this namespace; with `verified_user`, in a security key that
-        verified its user. Whose key it is, the allowed signers say. Raises SIGNATURE_INVALID.
+    def require_over(self, message: bytes, namespace: str) -> None:
+        """Pass when this key signed the message for this namespace. Whose key it is, the allowed signers say. Raises
+        SIGNATURE_INVALID.
         """
         if self.namespace != namespace:
             raise _invalid(f"it is for the namespace {self.namespace!r:.100}, not for {namespace!r:.100}")
         if self.touch is not None and not self.touch.flags & USER_PRESENT:
             raise _invalid("the security key was not touched")
-        if verified_user:
-            self.require_verified_user()
         if not self._verifies(self._signed(message)):
             raise _invalid(f"key {self.key.fingerprint} did not sign these bytes")
 
