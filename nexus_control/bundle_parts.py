@@ -14,7 +14,7 @@ from nexus_control.bundle import (
 )
 from nexus_control.decision import Decision, recorded_state
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import EventType, StoredEvent
+from nexus_control.events import EventType, Origin, StoredEvent, parse_event_type
 from nexus_control.facts import Facts, Phase
 from nexus_control.integrity import prefixed
 
@@ -77,6 +77,20 @@ def link_part(facts: Facts) -> BundleRouterLink:
         adapter_id=execution.adapter_id,
         request_hex=execution.request_digest,
         result_hex=execution.response_digest,
+    )
+
+
+def stored_of(event: BundleEvent, decision_id: str, origin: Origin = "local") -> StoredEvent:
+    """The event of a bundle as a store holds it: with this decision, whatever decision it says it belongs to."""
+    return StoredEvent(
+        decision_id=decision_id,
+        seq=event.seq,
+        event_type=parse_event_type(event.type),
+        ts=event.ts,
+        actor=event.actor,
+        payload=dict(event.payload),
+        digest=event.digest,
+        origin=origin,
     )
 
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from nexus_control.bundle import BundleEvent, DecisionBundle
-from nexus_control.bundle_parts import header_of
+from nexus_control.bundle_parts import header_of, stored_of
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, parse_json
 from nexus_control.decision import Decision, require_replayable
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import StoredEvent, compute_event_digest, event_id, parse_event_type
+from nexus_control.events import StoredEvent, compute_event_digest, event_id
 from nexus_control.evidence.bundle_checks import as_told, stated_checks
 from nexus_control.facts import Facts, step
 from nexus_control.integrity import same_digest
@@ -27,7 +27,7 @@ def replay_bundle(
     """The decision as its events say it, and as the bundle tells it, after every check of the bundle itself."""
     if verify_digest:
         _require_digests(parsed)
-    events = [_stored(each, parsed.decision.decision_id) for each in parsed.events]
+    events = [stored_of(each, parsed.decision.decision_id, "imported") for each in parsed.events]
     _require_gapless(events)
     require_replayable(events)
     if replay_after_import:
@@ -115,17 +115,3 @@ def _require_possible(events: Sequence[StoredEvent], now: datetime) -> None:
 
 def _refused(event: BundleEvent | StoredEvent, why: str) -> NexusControlError:
     return NexusControlError(ErrorCode.REPLAY_INVALID, f"Event {event.seq} {why}", {"seq": event.seq})
-
-
-def _stored(event: BundleEvent, decision_id: str) -> StoredEvent:
-    # Whatever decision an event says it belongs to, it is stored with this one, and never among another's.
-    return StoredEvent(
-        decision_id=decision_id,
-        seq=event.seq,
-        event_type=parse_event_type(event.type),
-        ts=event.ts,
-        actor=event.actor,
-        payload=dict(event.payload),
-        digest=event.digest,
-        origin="imported",
-    )

@@ -22,6 +22,7 @@ left out, and all of L2, L3 and L5 are skipped.
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from nexus_control.artifact import Provenance
@@ -41,7 +42,7 @@ from nexus_control.evidence.bundle_checks import (
 from nexus_control.evidence.keyed import keyed_bundle_checks, keyed_checks
 from nexus_control.evidence.received import NAMES as READING
 from nexus_control.evidence.received import UNREAD, Received, receive
-from nexus_control.evidence.report import Check, passed, same_fields, skipped
+from nexus_control.evidence.report import Check, Finding, passed, same_fields, skipped
 from nexus_control.evidence.semantics import Case, semantic_checks
 from nexus_control.evidence.template_checks import template_checks
 from nexus_control.evidence.trust import NOBODY, NOTHING, Attached, Trust
@@ -49,53 +50,35 @@ from nexus_control.evidence.trust import NOBODY, NOTHING, Attached, Trust
 Level: TypeAlias = Literal["L0", "L1", "L2", "L3", "L4", "L5"]
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
-_OF_THE_PACKAGE: Final = (
-    "event_digests",
-    "event_sequence",
-    "header_equals_replay",
-    "state_machine",
-    "policy_satisfied",
-    "approvals_distinct",
-    "mode_consistent",
-    "single_execution",
-    "request_digest",
-    "link_digest",
-    "link_equals_events",
-    "router_result",
-    "router_digest_recomputed",
-    "template_equals_events",
-    "template_digest",
-    "policy_within_template",
-    "provenance",
-    "separation_of_duties",
-)
 _OF_THE_RUN: Final = {"router_result", "router_digest_recomputed"}
 _MAY_BE_SKIPPED: Final = frozenset({"router_digest_recomputed", "template_digest"})
 """What an honest package of another router, or of 1.0, cannot show."""
 _MAY_BE_LEFT_OUT: Final = frozenset({"template_equals_events", "link_equals_events"})
 """What an export of a bundle may leave out: the events say it too."""
-_SIX: Final = (
-    "binding_digest",
-    "control_bundle_digest",
-    "binding_control_match",
-    "binding_router_match",
-    "binding_link_match",
-    "router_digest",
+_IN_ORDER: Final[tuple[tuple[Level, str], ...]] = (
+    ("L0", "limits strict_parse schema canonical_domain"),
+    (
+        "L0",
+        "binding_digest control_bundle_digest binding_control_match binding_router_match binding_link_match",
+    ),
+    ("L0", "router_digest"),
+    (
+        "L1",
+        "event_digests event_sequence header_equals_replay state_machine policy_satisfied approvals_distinct",
+    ),
+    ("L1", "mode_consistent single_execution request_digest link_digest link_equals_events router_result"),
+    (
+        "L1",
+        "router_digest_recomputed template_equals_events template_digest policy_within_template provenance",
+    ),
+    ("L1", "separation_of_duties"),
+    ("L2", "origin chain"),
+    ("L4", "allowed_signers approval_signatures"),
+    ("L3", "package_signature"),
+    ("L2", "log_inclusion checkpoint_signature consistency"),
+    ("L5", "witness_quorum timestamp"),
 )
-CHECKS: Final[dict[str, Level]] = {
-    **dict.fromkeys((*READING, *_SIX), "L0"),
-    **dict.fromkeys(_OF_THE_PACKAGE, "L1"),
-    "origin": "L2",
-    "chain": "L2",
-    "allowed_signers": "L4",
-    "approval_signatures": "L4",
-    "package_signature": "L3",
-    "log_inclusion": "L2",
-    "checkpoint_signature": "L2",
-    "consistency": "L2",
-    "witness_quorum": "L5",
-    "timestamp": "L5",
-}
+CHECKS: Final[dict[str, Level]] = {name: level for level, names in _IN_ORDER for name in names.split()}
 """Every check of a package by its name, in its order, and the level that rests on it."""
 BUNDLE_CHECKS: Final[dict[str, Level]] = {
     **dict.fromkeys((*READING, "canonical_digest"), "L0"),
@@ -128,12 +111,8 @@ class EvidenceReport:
 
     @property
     def level(self) -> Level | None:
-        reached: Level | None = None
-        for level in LEVELS:
-            if level not in self.reached:
-                break
-            reached = level
-        return reached
+        without_a_gap = tuple[Level, ...](takewhile(self._is_reached, LEVELS))
+        return without_a_gap[-1] if without_a_gap else None
 
     @property
     def ok(self) -> bool:
@@ -261,7 +240,7 @@ def _in_order(
 ) -> tuple[Check, ...]:
     """The checks by these names; `why` is what kept those that are not `made` from being made."""
     found = {check.name: check for check in made}
-    return tuple(found.get(name) or skipped(name, why) for name in names)
+    return tuple(found.get(name) or skipped(why).named(name) for name in names)
 
 
 def package_checks(
@@ -279,21 +258,21 @@ def package_checks(
 def bundle_checks(bundle: DecisionBundle, trust: Trust = NOBODY) -> Iterator[Check]:
     """Every check of a bundle that could be read, in no order."""
     history = history_of(bundle)
-    yield canonical_digest(bundle)
+    yield canonical_digest(bundle).named("canonical_digest")
     yield from _shared_checks(bundle, history)
     if isinstance(history, History):
         yield from keyed_bundle_checks(Case(bundle=bundle, history=history), trust)
     for name, level in CHECKS.items():
         if level in ("L2", "L3", "L5"):
-            yield skipped(name, "a bundle carries neither a proof of a log nor a signature")
+            yield skipped("a bundle carries neither a proof of a log nor a signature").named(name)
 
 
 def _shared_checks(
     bundle: DecisionBundle, history: History | NexusControlError, package: AuditPackage | None = None
 ) -> Iterator[Check]:
-    yield event_digests(bundle)
-    yield event_sequence(bundle)
-    yield _provenance(bundle, package)
+    yield event_digests(bundle).named("event_digests")
+    yield event_sequence(bundle).named("event_sequence")
+    yield _provenance(bundle, package).named("provenance")
     yield from history_checks(bundle, history)
     if isinstance(history, History):
         router = None if package is None else package.router
@@ -303,16 +282,11 @@ def _shared_checks(
 
 def _six(package: AuditPackage) -> Iterator[Check]:
     for each in verify_audit_package(package).checks:
-        yield Check(
-            name=each.name,
-            status="pass" if each.ok else "fail",
-            expected=each.expected,
-            actual=each.actual,
-            detail=each.detail,
-        )
+        fields = each.to_dict()
+        yield Check(status="pass" if fields.pop("ok") else "fail", **fields)
 
 
-def _provenance(bundle: DecisionBundle, package: AuditPackage | None) -> Check:
+def _provenance(bundle: DecisionBundle, package: AuditPackage | None) -> Finding:
     """The records say how the exports came to be; neither is covered by a digest, so each is made again."""
     records = [(BUNDLE_METHOD, "bundle", bundle.integrity.canonical_digest, bundle.provenance)]
     if package is not None:
@@ -322,9 +296,7 @@ def _provenance(bundle: DecisionBundle, package: AuditPackage | None) -> Check:
         made = Provenance.of_export(
             method_id=method, decision_id=bundle.decision.decision_id, kind=kind, digest=digest
         )
-        check = same_fields(
-            "provenance", made.to_dict(), given.to_dict(), f"the {kind} did not come to be so"
-        )
-        if check.status == "fail":
-            return check
-    return passed("provenance")
+        found = same_fields(made.to_dict(), given.to_dict(), f"the {kind} did not come to be so")
+        if found.status == "fail":
+            return found
+    return passed()
