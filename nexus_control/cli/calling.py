@@ -35,7 +35,7 @@ def call(
 
     Example: nexus-control call nexus-control.template.list --arguments '{"limit": 5}'
     """
-    frame = frame_of(context, db, True, allowed_signers)
+    frame = frame_of(context, db=db, as_json=True, allowed_signers=allowed_signers)
 
     def run() -> tuple[Tool, CallResult]:
         found = tool_named(tool)
@@ -75,4 +75,4 @@ def _called(tool: Tool, outcome: CallResult) -> str | None:
     content = outcome.content
     if outcome.is_error:
         return f"{content['code']}: {content['message']}".rstrip(".")
-    return None if tool.annotations.read_only else content["summary"].rstrip(".")
+    return None if tool.annotations.read_only else str(content["summary"]).rstrip(".")

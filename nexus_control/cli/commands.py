@@ -51,7 +51,8 @@ COMMANDS: Final = {
     ),
     "report": (
         "reporting:report",
-        "A package or a bundle as one HTML page: verdict, timeline, approvals, plan, digests, checks.",
+        "A package or a bundle as one HTML page: whether it holds together, approvals, plan, timeline, digests,"
+        " checks.",
     ),
     "doctor": (
         "health:doctor",

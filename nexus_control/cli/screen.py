@@ -32,6 +32,11 @@ class Mark:
     kind: Literal["good", "stopped", "bad"]
 
 
+def mark_of(status: str) -> Mark:
+    """How a check went."""
+    return Mark(status, "good" if status == "pass" else "bad" if status == "fail" else "stopped")
+
+
 Cell: TypeAlias = str | Mark
 _COLOURS = {"good": "green", "stopped": "yellow", "bad": "bold red"}
 

@@ -46,7 +46,7 @@ def serve(
 
     Example: nexus-control serve --db /srv/decisions.db --config /srv/nexus-control.toml
     """
-    frame = frame_of(context, db, False, allowed_signers)
+    frame = frame_of(context, db=db, allowed_signers=allowed_signers)
 
     def run() -> None:
         pipes = start()

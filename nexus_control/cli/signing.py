@@ -7,17 +7,16 @@ touches of hardware keys, or on another machine. The bytes that are signed are s
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nexus_control.cli.files import Output, read_bytes, read_text
-from nexus_control.cli.frame import Data, Frame, carry_out, frame_of, identity, written
-from nexus_control.cli.options import ActingAs, AsJson, Database, RequestId
+from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.options import RequestId
 from nexus_control.cli.screen import Screen
-from nexus_control.cli.streams import print_document
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats.ssh_keys import public_line_in
 from nexus_control.evidence.statement import NAMESPACE
@@ -25,6 +24,7 @@ from nexus_control.store import DecisionStore
 from nexus_control.system.commands import USUAL_KEY, absolute, shell_line
 from nexus_control.system.whole_files import is_regular, is_there
 from nexus_control.usecases import arguments as door
+from nexus_control.usecases.answers import StatementData
 from nexus_control.usecases.signing import approval_statement, require_may_sign
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import SignedStatement
@@ -119,40 +119,36 @@ class Signing:
         return read_text("--statement", statement)
 
 
+@shared_options("acting_as", "db")
 def statement(
-    context: typer.Context,
+    frame: Frame,
     request_id: RequestId,
     verdict: Annotated[str, typer.Option(help="approve, deny or revoke.")] = "approve",
     expires_at: Annotated[
         str | None, typer.Option(help="When the approval is to run out (ISO 8601).")
     ] = None,
     output: Output = None,
-    acting_as: ActingAs = None,
-    db: Database = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """The exact bytes that an approver signs, to be signed elsewhere; then hand the signature in.
 
     Example: nexus-control statement 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o approval.json
     """
-    frame = frame_of(context, db, as_json)
-
-    def run(store: DecisionStore) -> Data:
+    with frame.store() as store:
         if expires_at is not None and verdict != "approve":
             raise invalid_argument("--expires-at", "is for --verdict approve: nothing else runs out")
         frame.require_writable("--output", output)
-        data = _state(store, request_id, identity(acting_as)[0], verdict, expires_at)
-        return frame.put_out(output, data["statement"].encode(), printed=data, described=data)
+        data = _state(store, request_id, frame.actor, verdict, expires_at)
+        saved = frame.put_out(output, data["statement"].encode(), printed=data, described=data)
 
-    def show(_screen: Screen, data: Data) -> None:
+    def show(screen: Screen) -> None:
         if output is None:
-            print_document(data["statement"])
-        _advise(frame, data, acting_as, output)
+            saved.show(screen)
+        _advise(frame, data, output)
 
-    carry_out(frame, run, show, written)
+    return replace(saved, show=show)
 
 
-def _advise(frame: Frame, data: Data, acting_as: str | None, output: Path | None) -> None:
+def _advise(frame: Frame, data: StatementData, output: Path | None) -> None:
     """What to run next, on standard error: standard output holds the bytes alone."""
     screen, file = Screen(sys.stderr), absolute(output or Path(_EXAMPLE_FILE))
     if output is None:
@@ -165,7 +161,7 @@ def _advise(frame: Frame, data: Data, acting_as: str | None, output: Path | None
     options = {
         "--signature": Path(f"{file}{_SUFFIX}"),
         "--reason": None if data["verdict"] == "approve" else "WHY",
-        "--as": acting_as,
+        "--as": frame.acting_as,
         "--allowed-signers": frame.allowed_signers,
     }
     screen.verbatim(frame.command(data["verdict"], argument=data["request_id"], options=options))
@@ -196,13 +192,10 @@ def _public_half(key: Path) -> Path:
     return Path(f"{key}.pub")
 
 
-def _state(store: DecisionStore, request_id: str, actor: Actor, verdict: str, expires_at: str | None) -> Data:
-    values = {
-        "request_id": request_id,
-        "approver": actor.id,
-        "verdict": verdict,
-        "expires_at": expires_at,
-    }
+def _state(
+    store: DecisionStore, request_id: str, actor: Actor, verdict: str, expires_at: str | None
+) -> StatementData:
+    values = {"request_id": request_id, "approver": actor.id, "verdict": verdict, "expires_at": expires_at}
     return approval_statement(store, door.validated(door.StatementArguments, values))
 
 
