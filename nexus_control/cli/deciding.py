@@ -6,17 +6,16 @@ pipe nobody can be asked: `--yes` says that the answer was given elsewhere, and 
 """
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nexus_control.cli.adapters import adapters_at_hand
-from nexus_control.cli.frame import Answer, Frame, identity, shared_options
+from nexus_control.cli.frame import Answer, Frame, identity, shared_options, told
 from nexus_control.cli.options import RequestId, UsualConfig
-from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.screen import Screen
 from nexus_control.cli.signing import SignatureFile, Signing, SignKey, StatementFile
 from nexus_control.cli.streams import require_shown
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
@@ -27,32 +26,15 @@ from nexus_control.usecases import arguments as door
 from nexus_control.usecases import deciding, views
 from nexus_control.usecases.answers import ApprovalData, StateData
 from nexus_control.usecases.signing import require_basis_of
-from nexus_control.values.actors import Actor
-from nexus_control.values.payloads import Assurance, SignedStatement
+from nexus_control.values.payloads import Assurance
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """Who decides, how that is known, and what they were shown: its basis, None where nothing was shown here."""
-
-    request_id: str
-    actor: Actor
-    assurance: Assurance
-    basis: str | None
-    signed: SignedStatement | None
-
-    def arguments(self, model: type[door.ModelT], **said: object) -> door.ModelT:
-        """What is decided, checked. Raises INVALID_ARGUMENT."""
-        signed = self.signed
-        both = {"statement": signed.statement, "signature": signed.signature} if signed else {}
-        decided = {"request_id": self.request_id, "actor": self.actor, "basis": self.basis}
-        return door.validated(model, {**decided, **both, **said})
-
-
-Act = Callable[[DecisionStore, Given], ApprovalData | StateData]
+Values = Mapping[str, object]
+"""Who decides about which request, and what they were shown: its basis, None where nothing was shown here."""
+Act = Callable[[DecisionStore, Values, Assurance], ApprovalData | StateData]
 
 
 @shared_options("acting_as", "allowed_signers", "db")
@@ -72,9 +54,10 @@ def approve(
     Example: nexus-control approve 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --comment "checked the plan"
     """
 
-    def act(store: DecisionStore, given: Given) -> ApprovalData:
-        checked = given.arguments(door.ApproveArguments, comment=comment, expires_at=expires_at)
-        return deciding.approve(store, checked, assurance=given.assurance)
+    def act(store: DecisionStore, values: Values, assurance: Assurance) -> ApprovalData:
+        said = {"comment": comment, "expires_at": expires_at}
+        checked = door.validated(door.ApproveArguments, {**values, **said})
+        return deciding.approve(store, checked, assurance=assurance)
 
     signing = Signing("approve", sign, signature, statement, expires_at)
     return _decide(frame, request_id, "approve", act, config, yes, signing)
@@ -96,9 +79,9 @@ def deny(
     Example: nexus-control deny 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "not during the freeze"
     """
 
-    def act(store: DecisionStore, given: Given) -> StateData:
-        checked = given.arguments(door.DenyArguments, reason=reason)
-        return deciding.deny(store, checked, assurance=given.assurance)
+    def act(store: DecisionStore, values: Values, assurance: Assurance) -> StateData:
+        checked = door.validated(door.DenyArguments, {**values, "reason": reason})
+        return deciding.deny(store, checked, assurance=assurance)
 
     signing = Signing("deny", sign, signature, statement)
     return _decide(frame, request_id, "deny", act, config, yes, signing)
@@ -120,27 +103,24 @@ def revoke(
     Example: nexus-control revoke 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "wrong window"
     """
 
-    def act(store: DecisionStore, given: Given) -> ApprovalData:
-        return deciding.revoke_approval(store, given.arguments(door.RevokeArguments, reason=reason))
+    def act(store: DecisionStore, values: Values, _: Assurance) -> ApprovalData:
+        checked = door.validated(door.RevokeArguments, {**values, "reason": reason})
+        return deciding.revoke_approval(store, checked)
 
     signing = Signing("revoke", sign, signature, statement)
     return _decide(frame, request_id, "revoke your approval of", act, config, yes, signing)
 
 
 @shared_options("acting_as", "db")
-def withdraw(
-    frame: Frame,
-    request_id: RequestId,
-    reason: Reason,
-    yes: Yes = False,
-) -> Answer:
+def withdraw(frame: Frame, request_id: RequestId, reason: Reason, yes: Yes = False) -> Answer:
     """Take your own request back.
 
     Example: nexus-control withdraw 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "no longer needed"
     """
 
-    def act(store: DecisionStore, given: Given) -> StateData:
-        return deciding.withdraw(store, given.arguments(door.WithdrawArguments, reason=reason))
+    def act(store: DecisionStore, values: Values, _: Assurance) -> StateData:
+        checked = door.validated(door.WithdrawArguments, {**values, "reason": reason})
+        return deciding.withdraw(store, checked)
 
     return _decide(frame, request_id, "withdraw", act, None, yes)
 
@@ -169,16 +149,14 @@ def _decide(
         if not yes:
             known = assurance if stated is None else "signed"
             _require_consent(f"{verb.capitalize()} this request as {actor} ({known})?")
-        signed = signing.signed(stated) if signing is not None and stated is not None else None
-        data = act(store, Given(request_id, actor, assurance, basis, signed))
+        values: Values = {"request_id": request_id, "actor": actor, "basis": basis}
+        if signing is not None and stated is not None:
+            values = {**values, "statement": stated, "signature": signing.signature_of(stated)}
+        data = act(store, values, assurance)
     text = f"{data['request_id']} is {data['state']}"
     if "current_approvals" in data:
         text += f": {data['current_approvals']} of {data['required_approvals']} approvals"
-    return Answer(
-        data,
-        lambda screen: screen.prose(f"{text}.", Mark("Done.", "good")),
-        f"That you {verb} {data['request_id']} is recorded",
-    )
+    return Answer(data, told(f"{text}."), f"That you {verb} {data['request_id']} is recorded")
 
 
 def _review(store: DecisionStore, request_id: str, config: Path | None) -> str:

@@ -13,9 +13,9 @@ import typer
 from nexus_control import __version__
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.cli.files import Output, blaming, read_bytes, read_text
-from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.options import Config, RequestId, Router
-from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.screen import Screen
 from nexus_control.cli.streams import print_document
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats.keys import private_from_pem
@@ -28,11 +28,7 @@ from nexus_control.usecases.answers import JsonObject
 
 
 @shared_options("db")
-def export(
-    frame: Frame,
-    request_id: RequestId,
-    output: Output = None,
-) -> Answer:
+def export(frame: Frame, request_id: RequestId, output: Output = None) -> Answer:
     """The decision and all its events as one document: a bundle 0.5.
 
     Example: nexus-control export 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o bundle.json
@@ -71,7 +67,10 @@ def audit(
     with frame.store() as store:
         read = [sign, run_bundle, config]
         frame.require_writable("--output", output, read)
-        recorded = _run_bundle(store, frame.path, request_id, run_bundle, embed, config, router)
+        if run_bundle is not None:
+            recorded = dict(parse_json_object(read_bytes("--run-bundle", run_bundle)))
+        else:
+            recorded = _recorded(store, frame.path, request_id, config, router) if embed else None
         values = {
             "decision_id": request_id,
             "embed_router_bundle": recorded is not None,
@@ -121,14 +120,9 @@ def import_bundle(
         data = exporting.import_bundle(store, door.validated(door.ImportBundleArguments, values))
     decision_id, events = data["imported"]["decision_id"], data["imported"]["events_imported"]
     if data["unchanged"]:
-        text = f"Decision {decision_id} is this very history; nothing was written."
-        return Answer(data, lambda screen: screen.prose(text))
+        return Answer(data, told(f"Decision {decision_id} is this very history; nothing was written.", None))
     text = f"{events} events are decision {decision_id} here, as evidence."
-    return Answer(
-        data,
-        lambda screen: screen.prose(text, Mark("Done.", "good")),
-        f"Decision {decision_id} was imported",
-    )
+    return Answer(data, told(text), f"Decision {decision_id} was imported")
 
 
 def envelope_beside(package: Path) -> Path:
@@ -175,32 +169,21 @@ def _signed(
 
 def _put_out(frame: Frame, output: Path | None, kind: str, document: JsonObject, digest: str) -> Answer:
     content = canonical_json(document).encode()
-    described = {"digest": digest, "file_sha256": sha256_hex(content), "bytes": len(content)}
+    if output is None:
+        return Answer({kind: document, "digest": digest}, lambda _: print_document(f"{content.decode()}\n"))
 
     def show(screen: Screen) -> None:
-        if output is None:
-            print_document(f"{content.decode()}\n")
-            return
         screen.prose(f"{output}: {len(content)} bytes. Keep its digest where nobody can change both:")
         screen.verbatim(digest)
 
-    printed = {kind: document, "digest": digest}
-    return replace(frame.put_out(output, content, printed=printed, described=described), show=show)
+    described = {"digest": digest, "file_sha256": sha256_hex(content), "bytes": len(content)}
+    return replace(frame.put_out(output, content, described), show=show)
 
 
-def _run_bundle(
-    store: DecisionStore,
-    database: str,
-    request_id: str,
-    file: Path | None,
-    embed: bool,
-    config: Path | None,
-    router: str | None,
+def _recorded(
+    store: DecisionStore, database: str, request_id: str, config: Path | None, router: str | None
 ) -> JsonObject | None:
-    if file is not None:
-        return dict(parse_json_object(read_bytes("--run-bundle", file)))
-    if not embed:
-        return None
+    """The run of a request as the router recorded it. Raises INVALID_ARGUMENT where the router exports none."""
     with opened_router(database=database, config=config, factory=router) as opened:
         export_run = getattr(opened, "export_run", None)
         if export_run is None:

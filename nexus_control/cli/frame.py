@@ -28,7 +28,7 @@ import typer
 from nexus_control.cli.exit_codes import NOT_VERIFIED, REFUSED, USAGE
 from nexus_control.cli.files import blaming, is_one_of, read_bytes, require_writable, write_bytes
 from nexus_control.cli.options import DEFAULT_DATABASE, ActingAs, AllowedSigners, AsJson, Database
-from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.screen import DONE, Mark, Screen
 from nexus_control.cli.streams import (
     PrintingFailed,
     is_refusal_printed,
@@ -71,8 +71,13 @@ class Answer:
     show: Callable[[Screen], None]
     done: str | None = None
     """What the command did that lasts, as the beginning of a sentence; None where it changed nothing."""
-    holds: bool = True
-    """False where something was checked and does not hold: the command exits with 3."""
+    code: int = 0
+    """With which the command exits, once that is shown."""
+
+
+def told(text: str, mark: Mark | None = DONE) -> Callable[[Screen], None]:
+    """Shows a paragraph, begun by how it went."""
+    return lambda screen: screen.prose(text, mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,21 +159,16 @@ class Frame:
         write_bytes(option, path, content)
 
     def put_out(
-        self,
-        output: Path | None,
-        content: bytes,
-        *,
-        printed: Mapping[str, object],
-        described: Mapping[str, object],
+        self, output: Path | None, content: bytes, data: Mapping[str, object], **whole: object
     ) -> Answer:
-        """`printed`, which holds the content; with `--output`, once the content is in that file, `described` with the
+        """`data` with `whole`, which is the content; with `--output`, once the content is in that file, `data` with the
         file's path. Raises INVALID_ARGUMENT.
         """
         if output is None:
-            return Answer(printed, lambda _: print_document(content.decode()))
+            return Answer({**data, **whole}, lambda _: print_document(content.decode()))
         self.write_bytes("--output", output, content)
         done = f"{output} is written"
-        return Answer({"path": str(output), **described}, lambda screen: screen.prose(f"{done}."), done)
+        return Answer({"path": str(output), **data}, told(f"{done}.", None), done)
 
     def _own_files(self) -> tuple[Path, ...]:
         """The store's; none where no store is named and the folder of the usual one is gone."""
@@ -244,9 +244,7 @@ def frame_of(
     )
 
 
-def shared_options(
-    *names: str,
-) -> Callable[[Callable[Concatenate[Frame, ...], Answer]], Callable[..., None]]:
+def shared_options(*names: str) -> Callable[[Callable[Concatenate[Frame, ...], Answer]], Callable[..., None]]:
     """Make a command of a function that takes the frame, then the command's own arguments and options. `names` are
     the parts of the frame that the command has options for; `--json` every command has.
 
@@ -303,8 +301,8 @@ def _newly_signed(before: Sequence[object], after: Sequence[object]) -> str | No
 
 
 def answer(frame: Frame, action: Callable[[], Answer], *, on_store: bool = False) -> None:
-    """Run `action` and show its answer; or say why not, and exit with 1, 2 or 3. `on_store` says that it is about the
-    store of the frame: what was signed beside that lasts, too.
+    """Run `action` and show its answer; or say why not. Exits. `on_store` says that it is about the frame's store:
+    what was signed beside that lasts, too.
     """
     before = _signed_beside(frame) if on_store else None
     outcome = fault_of(action)
@@ -316,29 +314,23 @@ def answer(frame: Frame, action: Callable[[], Answer], *, on_store: bool = False
             print_json(outcome.data)
         else:
             outcome.show(Screen(sys.stdout))
-    if not outcome.holds:
-        raise typer.Exit(NOT_VERIFIED)
+    raise typer.Exit(outcome.code)
 
 
 @contextmanager
 def printing(done: str | None) -> Generator[None]:
-    """The answer is printed in the block. If that fails, `done` is said on standard error, and we exit with 1."""
+    """The answer is printed in the block. If that fails, `done` is said on standard error, and we exit with
+    1. Where nothing was done and nobody reads on, the process ends here.
+    """
     try:
         yield
         sys.stdout.flush()
     except PrintingFailed as failure:
-        raise _untold(failure, done) from None
-
-
-def _untold(failure: PrintingFailed, done: str | None) -> typer.Exit:
-    """Say what was done all the same; the exit to raise. Where nothing was done and nobody reads on, the process ends
-    here.
-    """
-    if done is None:
-        tell_nothing_changed(failure)
-    else:
-        Screen(sys.stderr).prose(f"{done}, but the answer could not be printed: {failure.reason}.")
-    return typer.Exit(REFUSED)
+        if done is None:
+            tell_nothing_changed(failure)
+        else:
+            Screen(sys.stderr).prose(f"{done}, but the answer could not be printed: {failure.reason}.")
+        raise typer.Exit(REFUSED) from None
 
 
 def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:

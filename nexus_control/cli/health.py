@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from nexus_control.cli.exit_codes import NOT_VERIFIED
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.screen import Mark, Screen, columns, mark_of
 from nexus_control.errors import NexusControlError
@@ -89,9 +90,8 @@ def doctor(
         return _answer(frame, _Found([_emptied(frame.path)]))
     try:
         frame.require_place(makes=False)
-        store = DecisionStore(
-            frame.path, allowed_signers=frame.allowed_signers
-        )  # what of it is used is reported
+        # What is used of the file of signers is reported.
+        store = DecisionStore(frame.path, allowed_signers=frame.allowed_signers)
     except NexusControlError as fault:
         if not is_damage(fault):
             raise
@@ -207,7 +207,7 @@ def _answer(frame: Frame, found: _Found) -> Answer:
         if command:
             screen.verbatim(command)
 
-    return Answer(data, show, found.done, holds=not found.faults)
+    return Answer(data, show, found.done, NOT_VERIFIED if found.faults else 0)
 
 
 def _checks(faults: list[Fault], beside: Mapping[str, Finding]) -> tuple[dict[str, str], dict[str, str]]:

@@ -5,7 +5,6 @@ server from anywhere, also in a folder that an attacker filled: `commands` says 
 """
 
 import json
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -46,7 +45,8 @@ def install(
     frame.look_at_signers()
     if config is not None and not is_regular(config):
         raise invalid_argument("--config", f"names {absolute(config)}, which is no file")
-    serving = _serving(frame, config_or_default(config))
+    options = {"--config": config_or_default(config), "--allowed-signers": frame.allowed_signers}
+    serving = command("serve", options={"--db": frame.path, **options})
     if host in BY_COMMAND:
         words = [*BY_COMMAND[host], *serving]
         return Answer({"host": host, "command": words}, lambda _: print(shell_line(words)))
@@ -62,8 +62,3 @@ def install(
         print(json.dumps(entries, indent=2))
 
     return Answer({"host": host, "file": file, "config": entries}, show)
-
-
-def _serving(frame: Frame, config: Path | None) -> list[str]:
-    options = {"--db": frame.path, "--config": config, "--allowed-signers": frame.allowed_signers}
-    return command("serve", options=options)

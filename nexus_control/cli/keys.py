@@ -12,13 +12,13 @@ import typer
 from nexus_control.cli.commands import group
 from nexus_control.cli.files import create_secret, output_file
 from nexus_control.cli.frame import Answer, Frame, shared_options
-from nexus_control.cli.screen import Mark, Screen, columns
+from nexus_control.cli.screen import DONE, Screen, columns
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats import keys
 from nexus_control.log import checkpoints
 from nexus_control.log.checkpoints import KeyRecord
 
-key = group("The key of the store's log, and keys to sign packages with.")
+key = group(help="The key of the store's log, and keys to sign packages with.")
 
 
 @key.command()
@@ -56,7 +56,7 @@ def generate(
     def show(screen: Screen) -> None:
         screen.prose(
             f"The private key is in {file}, the public one in {public}. Give that one to those who verify:",
-            Mark("Done.", "good"),
+            DONE,
         )
         screen.verbatim(text.rstrip())
 
@@ -133,7 +133,7 @@ def _signing(record: KeyRecord, done: str) -> Answer:
     """The key with which the log is signed from now on."""
 
     def show(screen: Screen) -> None:
-        screen.prose("The log is signed with this key. Give it to those who verify:", Mark("Done.", "good"))
+        screen.prose("The log is signed with this key. Give it to those who verify:", DONE)
         screen.verbatim(str(record.verifier))
 
     return Answer(_record(record), show, done)

@@ -10,7 +10,7 @@ import typer
 
 from nexus_control.cli.commands import group
 from nexus_control.cli.files import Output, read_bytes, read_text
-from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.options import RequestId
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.errors import ErrorCode, NexusControlError
@@ -22,7 +22,7 @@ from nexus_control.usecases import arguments as door
 
 CheckpointFile = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint that you kept.")]
 
-log = group("The store's log: signed checkpoints, and proofs against them.")
+log = group(help="The store's log: signed checkpoints, and proofs against them.")
 
 
 @log.command()
@@ -36,17 +36,12 @@ def checkpoint(frame: Frame, output: Output = None) -> Answer:
         frame.require_writable("--output", output)  # before anything is signed
         published = checkpoints.publish(store)
         data = {**_checkpoint(published.checkpoint), "key": str(published.verifier)}
-        printed = {**data, "checkpoint": published.note}
-        return frame.put_out(output, published.note.encode(), printed=printed, described=data)
+        return frame.put_out(output, published.note.encode(), data, checkpoint=published.note)
 
 
 @log.command()
 @shared_options("db")
-def prove(
-    frame: Frame,
-    request_id: RequestId,
-    output: Output = None,
-) -> Answer:
+def prove(frame: Frame, request_id: RequestId, output: Output = None) -> Answer:
     """The proof that a request's last event is in the log, and with it all before it.
 
     Example: nexus-control log prove 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9
@@ -59,7 +54,7 @@ def prove(
         proof = checkpoints.prove(store, decision.decision_id, decision.generation, last)
         data = {"request_id": request_id, "index": proof.index, "leaf": f"sha256:{decision.head}"}
         text = proof.to_text()
-        return frame.put_out(output, text.encode(), printed={**data, "proof": text}, described=data)
+        return frame.put_out(output, text.encode(), data, proof=text)
 
 
 @log.command()
@@ -115,8 +110,7 @@ def export(frame: Frame, output: Output = None) -> Answer:
     """
     with frame.store() as store:
         lines = checkpoints.leaf_lines(store)
-        data = {"size": lines.count(b"\n")}
-        return frame.put_out(output, lines, printed={**data, "leaves": lines.decode()}, described=data)
+        return frame.put_out(output, lines, {"size": lines.count(b"\n")}, leaves=lines.decode())
 
 
 @log.command()
@@ -137,10 +131,8 @@ def verify(
     signed = checkpoints.require_leaves(note, lines, parse_verifier(log_key))
     entries = lines.count(b"\n")
     text = f"{signed.size} of {entries} entries have the root that was signed."
-    return Answer(
-        {"ok": True, "checkpoint": _checkpoint(signed), "leaves": entries},
-        lambda screen: screen.prose(text, Mark("Verified.", "good")),
-    )
+    data = {"ok": True, "checkpoint": _checkpoint(signed), "leaves": entries}
+    return Answer(data, told(text, Mark("Verified.", "good")))
 
 
 def _checkpoint(checkpoint: Checkpoint) -> dict[str, str | int]:

@@ -16,10 +16,7 @@ _GOOD, _BAD = {"approved", "completed"}, {"failed", "outcome_unknown"}
 
 
 @shared_options("allowed_signers", "db")
-def status(
-    frame: Frame,
-    request_id: RequestId,
-) -> Answer:
+def status(frame: Frame, request_id: RequestId) -> Answer:
     """Where a request stands, and what keeps it from being executed.
 
     Example: nexus-control status 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9
@@ -41,11 +38,7 @@ def status(
 
 
 @shared_options("allowed_signers", "db")
-def inspect(
-    frame: Frame,
-    request_id: RequestId,
-    config: UsualConfig = None,
-) -> Answer:
+def inspect(frame: Frame, request_id: RequestId, config: UsualConfig = None) -> Answer:
     """Everything about a request, as Markdown.
 
     Example: nexus-control inspect 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9

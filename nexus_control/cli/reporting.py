@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from nexus_control.cli.exit_codes import NOT_VERIFIED
 from nexus_control.cli.files import Output, read_bytes
-from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.screen import Mark
 from nexus_control.cli.streams import print_document
 from nexus_control.evidence.reading import read_evidence
@@ -25,14 +26,11 @@ def report(
     """
     evidence = read_evidence(read_bytes("FILE", file))
     html, data = render_report(evidence), {"ok": evidence.ok, "digest": evidence.digest}
+    code = 0 if evidence.ok else NOT_VERIFIED
     if output is None:
-        return Answer({**data, "html": html}, lambda _: print_document(html), holds=evidence.ok)
+        return Answer({**data, "html": html}, lambda _: print_document(html), code=code)
     content = html.encode()
     frame.write_bytes("--output", output, content, [file])
     mark = Mark("Verified.", "good") if evidence.ok else Mark("Failed.", "bad")
-    return Answer(
-        {**data, "path": str(output), "bytes": len(content)},
-        lambda screen: screen.prose(f"{output}: {len(content)} bytes.", mark),
-        f"{output} is written",
-        holds=evidence.ok,
-    )
+    saved = {**data, "path": str(output), "bytes": len(content)}
+    return Answer(saved, told(f"{output}: {len(content)} bytes.", mark), f"{output} is written", code)

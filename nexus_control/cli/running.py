@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.interrupting import Terminated, interruptible
 from nexus_control.cli.options import Config, RequestId, Router
 from nexus_control.cli.screen import Mark, Screen
@@ -58,11 +58,8 @@ def execute(
                 _say_what_is_unknown(frame, store, request_id)
                 raise
     text = f"Run {data['run_id']}, {data['mode']}: {data['steps_executed']} steps."
-    return Answer(
-        data,
-        lambda screen: screen.prose(text, Mark("Done.", "good")),
-        f"Request {request_id} was executed in mode {data['mode']}: run {data['run_id']} completed",
-    )
+    done = f"Request {request_id} was executed in mode {data['mode']}: run {data['run_id']} completed"
+    return Answer(data, told(text), done)
 
 
 def _say_what_is_unknown(frame: Frame, store: DecisionStore, request_id: str) -> None:
@@ -132,6 +129,4 @@ def reconcile(
         }
         data = settling.reconcile(store, door.validated(door.ReconcileArguments, values))
     text = f"{data['request_id']} is {data['state']}"
-    return Answer(
-        data, lambda screen: screen.prose(f"{text}.", Mark("Done.", "good")), f"That {text} is recorded"
-    )
+    return Answer(data, told(f"{text}."), f"That {text} is recorded")

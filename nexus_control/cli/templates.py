@@ -7,13 +7,13 @@ import typer
 from nexus_control.cli.commands import group
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.options import Approvers, Labels, MaxSteps, MinApprovals, MinAssurance
-from nexus_control.cli.screen import Cell, Mark, Screen, columns
+from nexus_control.cli.screen import DONE, Cell, Screen, columns
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import templating
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The template's name.")]
 
-templates = group("Policies with a name.")
+templates = group(help="Policies with a name.")
 
 
 @templates.command()
@@ -61,7 +61,7 @@ def create(
     made = f"Template {data['template_name']}"
 
     def show(screen: Screen) -> None:
-        screen.prose(f"{made} is there to stay.", Mark("Done.", "good"))
+        screen.prose(f"{made} is there to stay.", DONE)
         options = {"--template": data["template_name"]}
         screen.verbatim(frame.command("request", argument="WHAT IS TO BE ACHIEVED", options=options))
 

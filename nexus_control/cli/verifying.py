@@ -11,6 +11,7 @@ from typing import Annotated, cast
 import typer
 
 from nexus_control.canonical_json import parse_json_object
+from nexus_control.cli.exit_codes import NOT_VERIFIED
 from nexus_control.cli.exporting import envelope_beside
 from nexus_control.cli.files import blaming, read_bytes, read_text
 from nexus_control.cli.frame import Answer, answer, frame_of, from_environment
@@ -56,8 +57,7 @@ Witnesses = Annotated[
 ]
 Quorum = Annotated[int, typer.Option(min=1, help="How many witnesses must have cosigned.")]
 Remembered = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="The log's checkpoint that you remember from before."),
+    Path | None, typer.Option(metavar="FILE", help="The log's checkpoint that you remember from before.")
 ]
 Consistency = Annotated[
     Path | None,
@@ -74,12 +74,10 @@ Envelope = Annotated[
     ),
 ]
 Proof = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="A newer proof of the log than the one in the package."),
+    Path | None, typer.Option(metavar="FILE", help="A newer proof of the log than the one in the package.")
 ]
 Token = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="A timestamp (RFC 3161) of the package's checkpoint."),
+    Path | None, typer.Option(metavar="FILE", help="A timestamp (RFC 3161) of the package's checkpoint.")
 ]
 Roots = Annotated[
     list[Path] | None,
@@ -130,7 +128,7 @@ def verify(
             allowed_signers=_signers(
                 frame.allowed_signers, waits=frame.allowed_signers != from_environment().allowed_signers
             ),
-            package_keys=_package_keys(package_key),
+            package_keys=_checked("--package-key", package_key, public_from_pem),
             log_keys=_verifiers("--log-key", log_key),
             witnesses=_verifiers("--witness", witness),
             witness_quorum=witness_quorum,
@@ -179,16 +177,14 @@ def _verified(
         "missing": [check.name for check in report.missing] if report is not None else [],
         "checks": [check.to_dict() for check in evidence.checks],
     }
-    return Answer(data, lambda screen: _show(screen, evidence), holds=evidence.ok)
+    return Answer(data, lambda screen: _show(screen, evidence), code=0 if evidence.ok else NOT_VERIFIED)
 
 
 def _level(given: str | None) -> Level:
-    if given is None:
-        return _DEFAULT_LEVEL
-    for level in LEVELS:
-        if level == given:
-            return level
-    raise invalid_argument("--require", f"must be one of {', '.join(LEVELS)}")
+    found = next((level for level in LEVELS if level == (_DEFAULT_LEVEL if given is None else given)), None)
+    if found is None:
+        raise invalid_argument("--require", f"must be one of {', '.join(LEVELS)}")
+    return found
 
 
 def _signers(file: Path | None, *, waits: bool) -> bytes | None:
@@ -198,10 +194,6 @@ def _signers(file: Path | None, *, waits: bool) -> bytes | None:
     with blaming("--allowed-signers", str(file)):
         parse_allowed_signers(content)
     return content
-
-
-def _package_keys(files: list[Path] | None) -> list[str]:
-    return _checked("--package-key", files, public_from_pem)
 
 
 def _certificates(option: str, files: list[Path] | None) -> list[str]:

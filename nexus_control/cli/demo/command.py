@@ -9,14 +9,13 @@ from tempfile import TemporaryDirectory
 
 from nexus_control import __version__
 from nexus_control.cli.demo.story import LOG_KEY, PACKAGE, PACKAGE_KEY, Chapter, NotAsExpectedError, tell
+from nexus_control.cli.exit_codes import REFUSED, USAGE
 from nexus_control.cli.frame import printing
 from nexus_control.cli.screen import Mark, Screen, columns
 from nexus_control.cli.streams import PrintingFailed
 from nexus_control.errors import NexusControlError
 from nexus_control.system.commands import command, shell_line
 from nexus_control.usecases.answers import JsonObject
-
-OK, FAILED, USAGE = 0, 1, 2
 
 _NAME = Mark("nexus-control demo:", "bad")
 _KEPT = (
@@ -80,7 +79,7 @@ def _run(folder: Path, is_kept: bool, screen: Screen | None) -> int:
     else:
         screen.heading("Not as expected")
         Screen(sys.stderr).prose(problem, _NAME)
-    return OK if problem is None else FAILED
+    return 0 if problem is None else REFUSED
 
 
 def _show(screen: Screen, number: int, chapter: Chapter) -> None:

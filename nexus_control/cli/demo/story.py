@@ -99,13 +99,8 @@ class _Story:
             [columns("rule|value", [(rule, _listed(rules[rule])) for rule in RULES])],
             {"template": template},
         )
-        asking: JsonObject = {
-            "mode": "apply",
-            "plan": PLAN,
-            "template_name": TEMPLATE,
-            "adapter_id": ADAPTER_ID,
-        }
-        asked = _expected(self._tools.request("Rotate the production keys of billing", AGENT, **asking)).data
+        how: JsonObject = {"mode": "apply", "plan": PLAN, "template_name": TEMPLATE, "adapter_id": ADAPTER_ID}
+        asked = _expected(self._tools.request("Rotate the production keys of billing", AGENT, **how)).data
         self._request_id = asked["request_id"]
         state, bound = self._state("pending_approval"), self._status()["adapter_digest"]
         require(bound == self._router.adapter_digest(ADAPTER_ID), "the request does not bind the adapter")
