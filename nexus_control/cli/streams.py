@@ -69,7 +69,7 @@ def open_standard_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, flags)  # the lowest that is free, which is this one
-    sys.stdin = sys.stdin or open(_INPUT, encoding="utf-8", closefd=False)
+    sys.stdin = sys.stdin or _reading()
     sys.stdout = _writing(_OUTPUT, sys.stdout)
     sys.stderr = _writing(_ERROR, sys.stderr)
 
@@ -131,6 +131,10 @@ def tell_nothing_changed(failure: PrintingFailed) -> None:
     if failure.is_broken_pipe:
         end_by(signal.SIGPIPE)
     print(f"The answer could not be printed: {failure.reason}. Nothing was changed.", file=sys.stderr)
+
+
+def _reading() -> TextIO:
+    return open(_INPUT, encoding="utf-8", closefd=False)
 
 
 def _writing(descriptor: int, before: TextIO | None) -> TextIO:

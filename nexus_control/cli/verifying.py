@@ -181,10 +181,10 @@ def _verified(
 
 
 def _level(given: str | None) -> Level:
-    found = next((level for level in LEVELS if level == (_DEFAULT_LEVEL if given is None else given)), None)
-    if found is None:
-        raise invalid_argument("--require", f"must be one of {', '.join(LEVELS)}")
-    return found
+    for level in LEVELS:
+        if level == (_DEFAULT_LEVEL if given is None else given):
+            return level
+    raise invalid_argument("--require", f"must be one of {', '.join(LEVELS)}")
 
 
 def _signers(file: Path | None, *, waits: bool) -> bytes | None:
