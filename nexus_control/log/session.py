@@ -1,8 +1,7 @@
-"""One transaction on a store, in the words of the domain: load a decision, append events to it.
+"""One transaction on a store: load decisions and templates, append events.
 
-What every event gets when it is appended: the next `seq`; a `ts` that is never earlier than the event before it; its
-frozen digest; its chain hash, which is a leaf of the log's Merkle tree; and, in the same transaction, the decision's
-new projection.
+An appended event gets the next `seq`, a `ts` that is never earlier than the event before it, its frozen digest, and its
+chain hash, which is a leaf of the log's Merkle tree. The decision's new projection is stored in the same transaction.
 """
 
 import json
@@ -49,8 +48,8 @@ MAX_RECENT = 256
 
 
 class Recent:
-    """What the last rows decoded to. A decision is a function of its row and of entries that never change, so a
-    decoded one is reused as long as the stored row is the same, whichever process writes it.
+    """The decoded form of the last rows. A decision follows from its row and from entries that never change. So its
+    decoded form is reused as long as the stored row is the same, whichever process writes it.
     """
 
     def __init__(self) -> None:
@@ -140,7 +139,7 @@ class ReadSession:
 
 @dataclass(frozen=True, slots=True)
 class WriteSession(ReadSession):
-    """The only writer of the store until it ends: what it checks is still true when it writes."""
+    """The only writer of the store until the transaction ends: a rule that it checked still holds when it writes."""
 
     rows: Writer
     clock: Clock
@@ -156,12 +155,14 @@ class WriteSession(ReadSession):
         return self.append(self._new(self.clock.new_id()), actor, *payloads)
 
     def instant_of_next(self, decision: Projection) -> datetime:
-        """When an event appended now happens, even after the clock went back: its rules are judged at this instant."""
+        """The `ts` of an event appended now, also where the clock went back. Its rules are judged at this instant."""
         last_ts = decision.facts.last_ts
         return max(self.now, parse_instant(last_ts)) if last_ts else self.now
 
     def instant_of_verdict(self, decision: Projection) -> datetime:
-        """As `instant_of_next`, for what people decide, which no import moves to another time. Raises CLOCK_BEHIND."""
+        """As `instant_of_next`, for a person's act. Raises CLOCK_BEHIND: an imported event of the future must not date
+        it.
+        """
         if decision.is_ahead_of(self.now):
             last_ts = decision.facts.last_ts
             raise NexusControlError(
@@ -196,7 +197,7 @@ class WriteSession(ReadSession):
                 event_type=event_type,
                 ts=ts,
                 actor=actor,
-                payload=json.loads(text),  # what is folded is what is stored
+                payload=json.loads(text),  # the fold sees exactly what is stored
                 digest=digest_of_canonical_payload(event_type, text),
             )
             events.append(event)
@@ -273,7 +274,7 @@ class WriteSession(ReadSession):
         self._log([key_entry(log, len(earlier), format_instant(self.now), details, prev)])
 
     def append_rollback(self, actor: Actor, details: Mapping[str, object]) -> None:
-        """Record what `actor` accepted as lost."""
+        """Record the loss that `actor` accepted."""
         earlier = self.rows.entries("rollback", ROLLBACKS, 0)
         prev = earlier[-1].leaf if earlier else GENESIS
         who, ts = require_new_actor(actor), format_instant(self.now)

@@ -1,2 +1,1 @@
-"""Everything that asks the machine: clock and ids, whole files, processes, signals, and the commands that people run.
-"""
+"""Everything that asks the machine: clock and ids, whole files, processes, signals, and printed commands."""

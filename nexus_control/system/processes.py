@@ -63,7 +63,7 @@ class Owner:
         if self.namespace != _namespace() or (not self.namespace and sys.platform == "linux"):
             return "unseen"
         if self.pid == os.getpid():
-            return "gone" # an ended execution of this process, or one of an earlier process with the same number
+            return "gone"  # an ended execution of this process, or one of an earlier process with the same number
         started = _started(self.pid)
         if started == "":
             return "gone"

@@ -107,7 +107,7 @@ POLICY_FIELDS = frozenset(field.name for field in fields(PolicyFields))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyAttachedPayload(PolicyFields):
-    """What must hold before execution; of the request itself, when it runs out and the adapter it is bound to."""
+    """The policy is fixed. `expires_at` and the adapter are limits of the request itself, and of no template."""
 
     event_type = EventType.POLICY_ATTACHED
     template_name: str | None = None
