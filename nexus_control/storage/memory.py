@@ -1,8 +1,8 @@
-"""MemoryStorage: the contract in plain Python. What another storage answers must equal what this one answers.
+"""MemoryStorage: the contract in plain Python. Every other storage must answer exactly as this one does.
 
 One lock is held for a whole transaction, reading or writing. A writer changes the rows in place and notes how to undo
-each change; an exception runs the notes backwards. Appending does not depend on the size of the store; looking for
-projections does: this storage is for tests and for small stores that nobody needs tomorrow.
+each change; an exception runs the notes backwards. The cost of appending does not depend on the size of the store, but
+that of finding projections does: this storage is for tests, and for small stores that nobody needs tomorrow.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
