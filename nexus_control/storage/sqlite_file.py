@@ -105,7 +105,7 @@ class SqliteFile:
             _close_all(self._connections)
 
     def forget_parent(self) -> None:
-        """In a child: forget the transactions of the parent's threads, and leave connections that are still open alone."""
+        """In a child: forget the transactions of the parent's threads; open connections are left alone."""
         if self._connections or self.usage.in_transaction:
             _process.forked.add(self._inode)
         while self._connections:
