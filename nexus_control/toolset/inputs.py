@@ -1,6 +1,7 @@
-"""The agents' arguments where they differ from the facade's, and what every argument means, told to a model.
+"""The agents' arguments where they differ from those of NexusControlTools, and the meaning of each, written for a
+model.
 
-The rest of the input models are those of `arguments`. An `actor` is always optional here: it defaults to the
+The other input models are those of `usecases.arguments`. An `actor` is always optional here: the default is the
 server's own.
 """
 
@@ -37,7 +38,7 @@ DESCRIPTIONS: dict[str, str] = {
     "allowed_modes": 'The modes in which the decision may be executed. Default: "dry_run", and "apply" when mode is '
     '"apply".',
     "approvers": "The ids of the only people whose approval counts. Default: anybody's does.",
-    "basis": "The basis that status or inspect showed: what has become another request since is refused.",
+    "basis": "The basis that status or inspect showed: the call is refused if the request is no longer the one shown.",
     "bundle": "The bundle 0.5 to import, as an object or as JSON text. Give this or path, not both.",
     "comment": "Why you approve; it is kept in the decision's history. A person who is asked gives their own reason.",
     "conflict_mode": '"reject_on_conflict" (default) refuses a decision that exists here; "new_decision_id" gives what '

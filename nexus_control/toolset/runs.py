@@ -1,4 +1,4 @@
-"""What each tool runs: a use case, in the agents' shape."""
+"""The function behind each tool: it runs a use case, and answers in the agents' shape."""
 
 from collections.abc import Iterator
 
@@ -214,7 +214,7 @@ def export_audit_package(context: ToolContext, arguments: AuditPackageOptions) -
 
 
 def _kept(context: ToolContext, kind: str, decision_id: str, artifact: JsonObject) -> Kept:
-    """Where the artifact goes: into the answer while it is small, for hosts cut long ones; else into a file."""
+    """Put the artifact into the answer if it is small, else into a file: hosts cut long answers."""
     content = canonical_json(artifact).encode()
     if len(content) <= INLINE_BYTES:
         return {"bytes": len(content)}
@@ -223,7 +223,7 @@ def _kept(context: ToolContext, kind: str, decision_id: str, artifact: JsonObjec
 
 
 def _wait(context: ToolContext, arguments: StatusInput) -> None:
-    """Return when nothing is under way any more, or as many seconds have been waited as were asked for."""
+    """Wait until the decision is no longer pending or executing, for at most the seconds that were asked for."""
     for pause in _pauses(arguments.wait_seconds):
         if not _is_under_way(context, arguments.request_id) or context.wait(pause):
             return

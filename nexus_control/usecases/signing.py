@@ -108,7 +108,7 @@ def require_may_sign(store: DecisionStore, approver: str, public_key: str | None
             ErrorCode.SIGNATURE_INVALID,
             f"A signature would not be trusted here: {why}",
             {"approver": approver},
-            "Sign with a key that is trusted here as yours. On the command line, --as names the person whose key it is.",
+            "Sign with a key that is trusted here as yours. On the command line, --as names the key's person.",
         )
 
 
