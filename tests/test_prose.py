@@ -17,7 +17,7 @@ MODULES = tuple(REPOSITORY.glob("nexus_control/**/*.py"))
 
 RIDDLES = {
     r"\bwhoever\b": "name the person: the caller, the owner, anybody who ...",
-    r"\bis none\b": "say what follows: such rows are never read",
+    r"(?-i:\bis none\b)": "say what follows: such rows are never read",
     r"\banew\b": "again, or from the beginning",
     r"\bthe one or the other\b": "name the two",
     r"\bnothing else is\b": "say what is refused, ignored or missing",

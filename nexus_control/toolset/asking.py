@@ -2,7 +2,7 @@
 
 The form has a required choice and a reason. Only a choice that was typed in counts: a form that is declined, closed,
 empty, or not answered in time is *unanswered*, neither an approval nor a denial. The host reports what the person said,
-which is no proof: the answer is recorded as assurance "elicited", with the client's name and the time it took. It
+which proves nothing: the answer is recorded as assurance "elicited", with the client's name and the time it took. It
 counts only for the request that the form showed.
 
 The model's comment is neither shown nor recorded: the reason is the person's own.
