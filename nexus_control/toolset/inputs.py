@@ -41,7 +41,7 @@ DESCRIPTIONS: dict[str, str] = {
     "basis": "The basis that status or inspect showed: the call is refused if the request is no longer the one shown.",
     "bundle": "The bundle 0.5 to import, as an object or as JSON text. Give this or path, not both.",
     "comment": "Why you approve; it is kept in the decision's history. A person who is asked gives their own reason.",
-    "conflict_mode": '"reject_on_conflict" (default) refuses a decision that exists here; "new_decision_id" gives a decision '
+    "conflict_mode": '"reject_on_conflict" (default) refuses a decision that exists here; "new_decision_id" gives one '
     'that is not here a new id. "overwrite" is refused: only the store\'s owner may do that, elsewhere.',
     "decision_id": "The decision's id: the request_id that the request tool answered.",
     "description": "What the template is for, in a sentence.",
