@@ -186,7 +186,7 @@ class Facts:
         )
 
     def active_approvals(self, at: datetime, authority: Authority = None) -> tuple[Approval, ...]:
-        """The approvals that count at this instant, whether or not the request itself has run out."""
+        """The approvals that count at this instant, whether or not the request itself has expired."""
         return tuple(a for a in self.standing_approvals(authority) if not a.is_expired(at))
 
     def is_approved(self, at: datetime) -> bool:

@@ -53,7 +53,7 @@ class LifecycleEntry:
 
 @dataclass(frozen=True, slots=True)
 class LifecycleProgress:
-    """How far a decision is.
+    """How far a decision has come.
 
         >>> progress = compute_progress(decision)
         >>> progress.approvals_current, progress.approvals_required, progress.ready_to_execute
@@ -80,7 +80,7 @@ class LifecycleProgress:
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """What blocks a decision, how far it is, and what happened to it.
+    """What blocks a decision, how far it has come, and what happened to it.
 
         >>> lifecycle = compute_lifecycle(decision)
         >>> lifecycle.is_blocked, lifecycle.timeline_total
@@ -163,7 +163,7 @@ def compute_blocking_reasons(
 def compute_progress(
     decision: Decision, *, at: datetime | None = None, authority: Authority = None
 ) -> LifecycleProgress:
-    """How far the decision is at `at`, else when it was judged.
+    """How far the decision has come at `at`, else when it was judged.
 
     >>> compute_progress(decision).ready_to_execute
     False

@@ -83,7 +83,7 @@ class _KeyDetails:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consistency:
-    """That a log of `size` leaves continues an earlier checkpoint; the path proves it to others (RFC 9162, 2.1.4)."""
+    """A log of `size` leaves continues an earlier checkpoint; the path proves it to others (RFC 9162, 2.1.4)."""
 
     earlier: Checkpoint
     size: int
