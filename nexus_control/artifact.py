@@ -62,7 +62,7 @@ class Part:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """As `from_dict`, from JSON text.
+        """Like `from_dict`, from JSON text.
 
             >>> AuditPackage.from_json('{"package_version": "0.6"}')
             Traceback (most recent call last):

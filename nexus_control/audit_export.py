@@ -78,7 +78,7 @@ def package_of(
     run_digest: str | None,
     verify: bool,
 ) -> AuditPackage:
-    """As `export_audit_package`. Raises DECISION_NOT_FOUND, NO_ROUTER_LINK, ROUTER_DIGEST_MISMATCH, IMPORTED_COPY,
+    """Like `export_audit_package`. Raises DECISION_NOT_FOUND, NO_ROUTER_LINK, ROUTER_DIGEST_MISMATCH, IMPORTED_COPY,
     INVALID_ARGUMENT when embedding is asked for without a bundle, or JSON_INVALID for one that is not plain JSON.
     """
     if embed and run_bundle is None:

@@ -79,7 +79,7 @@ def compute_event_digest(event_type: EventType | str, payload: Mapping[str, obje
 
 
 def digest_of_canonical_payload(event_type: EventType | str, payload_text: str) -> str:
-    """As `compute_event_digest`, for a payload that is canonical JSON already."""
+    """Like `compute_event_digest`, for a payload that is canonical JSON already."""
     return sha256_hex(f'{{"event_type":{canonical_json(str(event_type))},"payload":{payload_text}}}')
 
 

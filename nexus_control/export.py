@@ -68,7 +68,7 @@ def bundle_of(
     include_router_link: bool = True,
     generation: int | None = None,
 ) -> DecisionBundle:
-    """As `export_decision`. Raises DECISION_NOT_FOUND, or INVALID_STATE for a decision without events."""
+    """Like `export_decision`. Raises DECISION_NOT_FOUND, or INVALID_STATE for a decision without events."""
     decision = session.history(session.decision(decision_id), generation)
     if decision is None:
         raise NexusControlError(ErrorCode.INVALID_STATE, "Cannot export a decision that has no events")

@@ -193,7 +193,7 @@ class Facts:
         return self.policy is not None and len(self.active_approvals(at)) >= self.policy.min_approvals
 
     def approved_until(self, authority: Authority = None) -> datetime | None:
-        """When too few approvals are left if nothing else happens; None when they never were enough."""
+        """When the approvals stop being enough if nothing else happens; None when they are too few."""
         if self.policy is None:
             return None
         ends = sorted((a.ends() for a in self.standing_approvals(authority)), reverse=True)

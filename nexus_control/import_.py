@@ -146,7 +146,7 @@ def import_checked(
     actor: Actor | None = None,
     for_owner: bool = True,
 ) -> ImportData:
-    """As `import_bundle`. Raises CONFLICT_MODE_INVALID, BUNDLE_INVALID_SCHEMA, INTEGRITY_MISMATCH, REPLAY_INVALID,
+    """Like `import_bundle`. Raises CONFLICT_MODE_INVALID, BUNDLE_INVALID_SCHEMA, INTEGRITY_MISMATCH, REPLAY_INVALID,
     DECISION_EXISTS, ROLLBACK_REFUSED, or INVALID_STATE while the decision is being executed here; IMPORT_NEEDS_OWNER
     for options that only the owner may use, unless `for_owner`.
     """

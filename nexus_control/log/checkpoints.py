@@ -48,7 +48,7 @@ from nexus_control.storage.sidecar import Sidecar
 from nexus_control.values.records import decode, encode
 
 KEY, NEXT_KEY, LAST = "key", "key.next", "checkpoint"
-"""What lies beside the store."""
+"""The names of the contents beside the store."""
 
 _KEY_TEXT = "nexus-control/key/v1"
 

@@ -135,7 +135,7 @@ class Projection:
 
 
 def is_ahead_of(imported_count: int, last_ts: str, now: datetime) -> bool:
-    """As `Projection.is_ahead_of`, from the row of a decision."""
+    """Like `Projection.is_ahead_of`, from the row of a decision."""
     return bool(imported_count) and parse_instant(last_ts) > now + MAX_AHEAD
 
 

@@ -160,9 +160,7 @@ class WriteSession(ReadSession):
         return max(self.now, parse_instant(last_ts)) if last_ts else self.now
 
     def instant_of_verdict(self, decision: Projection) -> datetime:
-        """As `instant_of_next`, for a person's act. Raises CLOCK_BEHIND: an imported event of the future must not date
-        it.
-        """
+        """Like `instant_of_next`, for a person's act. Raises CLOCK_BEHIND where an imported event would date it."""
         if decision.is_ahead_of(self.now):
             last_ts = decision.facts.last_ts
             raise NexusControlError(
@@ -177,14 +175,14 @@ class WriteSession(ReadSession):
         return self.append_each(decision, [(actor, payload) for payload in payloads])
 
     def append_each(self, decision: Projection, drafts: Iterable[tuple[Actor, Payload]]) -> Projection:
-        """As `append`, for events by several actors."""
+        """Like `append`, for events by several actors."""
         raw = [(require_new_actor(actor), payload.event_type, encode(payload)) for actor, payload in drafts]
         return self.append_raw(decision, raw)[0]
 
     def append_raw(
         self, decision: Projection, drafts: Iterable[tuple[Actor, EventType, dict[str, Any]]]
     ) -> tuple[Projection, list[StoredEvent]]:
-        """As `append`, for payloads as JSON objects; also the events. Raises REPLAY_INVALID or JSON_INVALID."""
+        """Like `append`, for JSON payloads. Returns the new events, too. Raises REPLAY_INVALID or JSON_INVALID."""
         ts = format_instant(self.instant_of_next(decision))
         events: list[StoredEvent] = []
         entries: list[Entry] = []

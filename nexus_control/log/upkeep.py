@@ -60,7 +60,7 @@ def find_faults(ledger: Ledger) -> list[Fault]:
 
 
 def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Finding]]:
-    """As `find_faults`, with the looks at head and checkpoint; no looks where they were not reached."""
+    """Like `find_faults`, and the findings about head and checkpoint, which are empty where these were not reached."""
     faults = list[Fault]()
     try:
         faults += [Fault(code="FORM_DIFFERS", detail=each) for each in ledger.form_differences()]

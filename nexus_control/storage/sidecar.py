@@ -33,7 +33,7 @@ class Sidecar(Protocol):
         ...
 
     def read_secret(self, name: str) -> bytes | None:
-        """As `read`. Raises STORE_UNAVAILABLE where other users may read it, too."""
+        """Like `read`. Raises STORE_UNAVAILABLE where other users may read it, too."""
         ...
 
     def create_secret(self, name: str, content: bytes) -> None:

@@ -45,7 +45,7 @@ class Slot(Protocol):
         ...
 
     def read_writable(self) -> bytes:
-        """As `read`. Raises STORE_UNAVAILABLE where `update` could not write to what is there."""
+        """Like `read`. Raises STORE_UNAVAILABLE where `update` could not write to what is there."""
         ...
 
     def require_writable(self) -> None:
