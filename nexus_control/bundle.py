@@ -16,20 +16,20 @@
     provenance, meta    as in `artifact`; method "nexus-control.export_v0_5", output "bundle:<canonical_digest>"
 
 Every key is required, and no other is allowed, except that `router_link` leaves out what is unknown and is `{}` when
-nothing ran. A *bare* digest is 64 lower-case hex digits, a *prefixed* one has `sha256:` before them. An instant is
-as in `instants`, kept exactly as it was written.
+nothing ran. A *bare* digest is 64 lower-case hex digits, a *prefixed* one has `sha256:` before them. An instant is as
+in `values.instants`, kept exactly as it was written.
 
 What each digest covers:
 
     canonical_digest           = sha256(canonical_json({bundle_version, decision, events, template_snapshot,
-                                 router_link})); integrity, provenance and meta stay out
+                                 router_link})); integrity, provenance and meta are not covered
     event.digest               = sha256(canonical_json({"event_type": type, "payload": payload}))
     template_snapshot.digest   = the digest of the template's snapshot
     control_router_link_digest = sha256(canonical_json({decision_id, run_id, router_request_digest,
                                  router_result_digest})) over the *bare* hex of the two digests
 
-Reading checks shape only. Whether the digests are true, the events have no gaps and the header equals their replay
-is for whoever imports or verifies.
+Reading checks the shape only. `import_bundle` and `verify_evidence` check that the digests are true, that the events
+have no gaps, and that the header equals their replay.
 """
 
 import re
@@ -62,7 +62,7 @@ _STATUS = re.compile(r"[A-Z]+(?:_[A-Z]+)*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleDecision(Part):
-    """The header: what a reader wants to know before replaying the events."""
+    """The header: the facts that a reader wants before replaying the events."""
 
     decision_id: str
     goal: str
@@ -100,7 +100,7 @@ class BundleEvent(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleTemplateSnapshot(Part):
-    """The template that the decision's policy came from, as it was then; the default is none."""
+    """The template that the decision's policy came from, as it was then. The default: no template."""
 
     present: bool = False
     name: str | None = None
@@ -118,7 +118,7 @@ class BundleTemplateSnapshot(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleRouterLink(Part):
-    """The run that the decision led to; the default is none."""
+    """The run that the decision led to. The default: no run."""
 
     run_id: str | None = None
     adapter_id: str | None = None
@@ -136,7 +136,7 @@ class BundleRouterLink(Part):
         request_hex: str | None,
         result_hex: str | None,
     ) -> Self:
-        """The link of what is known of a run, sealed with its digest when run, request and result are."""
+        """The link to a run. It is sealed with its digest when run, request and result are all known."""
         link_digest = None
         if run_id is not None and request_hex is not None and result_hex is not None:
             link_digest = compute_link_digest(decision_id, run_id, request_hex, result_hex)
@@ -163,7 +163,7 @@ class DecisionBundle(Part):
         >>> bundle.decision.status
         'COMPLETED'
 
-    The head of this module gives the format.
+    The docstring of `nexus_control.bundle` gives the format.
     """
 
     bundle_version: str = check(
@@ -224,7 +224,7 @@ class DecisionBundle(Part):
             >>> bundle.content_digest() == bundle.integrity.canonical_digest
             True
 
-        `integrity` only declares it: the two differ for a bundle that was changed after it was sealed.
+        `integrity` only declares a digest: the two differ for a bundle that was changed after it was sealed.
         """
         return prefixed(
             compute_bundle_digest(
@@ -254,8 +254,8 @@ def compute_bundle_digest(
         >>> bundle.integrity.canonical_digest == f"sha256:{digest}"
         True
 
-    A part is an object of this module or its JSON object, which is hashed as it is. Raises JSON_INVALID for what has no
-    canonical JSON.
+    A part is an object of this module or its JSON object, which is hashed as it is. Raises JSON_INVALID for a value
+    without canonical JSON.
     """
     return json_digest(
         {

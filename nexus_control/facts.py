@@ -1,4 +1,4 @@
-"""What a decision's events say, independent of the clock: a pure fold.
+"""The facts that a decision's events add up to, independent of the clock: a pure fold.
 
 The phases, and the events that move between them:
 
@@ -9,9 +9,9 @@ The phases, and the events that move between them:
     executing  --EXECUTION_COMPLETED--> completed      executing --EXECUTION_FAILED--> failed
     executing  --EXECUTION_OUTCOME_UNKNOWN--> outcome_unknown --EXECUTION_RECONCILED--> completed or failed
 
-A rehearsal (a dry run of a decision whose mode is apply) goes back to open where another execution would end.
-The fold is total over decodable events: `step` answers None for an event that is illegal in its phase, and `fold`
-then leaves everything but the count as it was.
+A rehearsal (a dry run of a decision whose mode is apply) leads back to open, where another execution would end. The
+fold accepts every decodable event. `step` returns None for an event that is illegal in its phase; `fold` then only
+counts it.
 """
 
 from collections.abc import Callable, Iterable
@@ -47,7 +47,7 @@ Settled: TypeAlias = Literal["completed", "failed", "outcome_unknown"]
 Outcome: TypeAlias = Literal["running", "completed", "failed", "outcome_unknown"]
 
 Authority: TypeAlias = AbstractSet[int] | None
-"""The approvals that carry authority where the question is asked, by `seq`; None: all."""
+"""The approvals that carry authority in the store that is asked, by `seq`; None: all."""
 FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -65,7 +65,7 @@ class Approval:
     revoke_reason: str | None = None
 
     def ends(self) -> datetime:
-        """When it stops being current if nobody revokes it."""
+        """The instant at which it stops being current if nobody revokes it."""
         return FOREVER if self.expires_at is None else parse_instant(self.expires_at)
 
     def is_expired(self, at: datetime) -> bool:
@@ -131,7 +131,7 @@ class Created:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """A decision without the clock. `policy_seq` is -1 until the policy is attached."""
+    """A decision without a clock: all that its events say. `policy_seq` is -1 until the policy is attached."""
 
     decision_id: str
     created: Created | None = None
@@ -152,7 +152,7 @@ class Facts:
 
     @property
     def linked_execution(self) -> Execution | None:
-        """The execution that bundles and packages link: the last that is not a rehearsal."""
+        """The execution that bundles and packages link: the last one that is not a rehearsal."""
         return next((e for e in reversed(self.progress.executions) if not e.rehearsal), None)
 
     def approval_of(self, actor: Actor) -> Approval | None:
@@ -184,21 +184,21 @@ class Facts:
         )
 
     def active_approvals(self, at: datetime, authority: Authority = None) -> tuple[Approval, ...]:
-        """The approvals that count at this instant, whether or not the request itself has run out."""
+        """The approvals that count at this instant, whether or not the request itself has expired."""
         return tuple(a for a in self.standing_approvals(authority) if not a.is_expired(at))
 
     def is_approved(self, at: datetime) -> bool:
         return self.policy is not None and len(self.active_approvals(at)) >= self.policy.min_approvals
 
     def approved_until(self, authority: Authority = None) -> datetime | None:
-        """When the quorum stops holding if nothing else happens; None when it does not hold at any time."""
+        """When the approvals stop being enough if nothing else happens; None when they are too few."""
         if self.policy is None:
             return None
         ends = sorted((a.ends() for a in self.standing_approvals(authority)), reverse=True)
         return ends[self.policy.min_approvals - 1] if len(ends) >= self.policy.min_approvals else None
 
     def expires(self) -> datetime | None:
-        """When the request itself runs out; None for never."""
+        """When the request itself expires; None for never."""
         expires_at = self.attached.expires_at if self.attached else None
         return None if expires_at is None else parse_instant(expires_at)
 
@@ -360,7 +360,7 @@ def _progress(
 
 
 def _after(facts: Facts, event: StoredEvent, progress: Progress | None = None) -> Facts:
-    """The facts with the event counted. Spelled out, for every event comes here; `replace` is three times as slow."""
+    """The facts with one more event counted. Every event passes here, and `replace` would be three times as slow."""
     return Facts(
         decision_id=facts.decision_id,
         created=facts.created,

@@ -1,7 +1,7 @@
-"""A bundle that is to be imported, checked in memory: nothing is read from a store, and nothing is written.
+"""Checks of a bundle that is to be imported. They work in memory: no store is read or written.
 
-Strict parse, schema, digests of the bundle and of each event, one decision with seq gapless from 0, each event legal
-where it stands and at a time that can be, header equals replay: in this order. The first fault is raised.
+In this order: strict parse, schema, digests of the bundle and of each event, one decision with seq from 0 without gaps,
+each event legal where it stands and at a possible time, header equal to the replay. The first fault is raised.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from nexus_control.values.instants import format_instant
 def replay_bundle(
     parsed: DecisionBundle, now: datetime, verify_digest: bool, replay_after_import: bool
 ) -> tuple[Decision, Decision]:
-    """The decision as its events say it, and as the bundle tells it, after every check of the bundle itself."""
+    """The decision by its events, and the decision as the header tells it, after every check of the bundle itself."""
     if verify_digest:
         _require_digests(parsed)
     events = [stored_of(each, parsed.decision.decision_id, "imported") for each in parsed.events]
@@ -42,7 +42,7 @@ def replay_bundle(
 
 
 def parse_bundle(bundle: DecisionBundle | Mapping[str, object] | str | bytes) -> DecisionBundle:
-    """A mapping goes through its text: so it obeys the rules of text, and shares nothing with its owner."""
+    """A mapping is written as text and read again: so it obeys the same rules as text, and is a copy."""
     if isinstance(bundle, DecisionBundle):
         bundle = bundle.to_dict()
     try:
@@ -51,7 +51,7 @@ def parse_bundle(bundle: DecisionBundle | Mapping[str, object] | str | bytes) ->
     except NexusControlError as error:
         raise NexusControlError(ErrorCode.BUNDLE_INVALID_SCHEMA, error.message, error.details) from None
     parsed = DecisionBundle.from_dict(data)
-    if problem := id_problem(parsed.decision.decision_id):  # nobody could ask for it by such a name
+    if problem := id_problem(parsed.decision.decision_id):  # no argument could name a decision of such an id
         raise NexusControlError(ErrorCode.BUNDLE_INVALID_SCHEMA, f"decision.decision_id {problem}")
     return parsed
 
@@ -97,7 +97,7 @@ def _require_header(bundle: DecisionBundle, decision: Decision) -> None:
 
 
 def _require_possible(events: Sequence[StoredEvent], now: datetime) -> None:
-    """That each event is legal where it stands, not before the one before it, and not of the future."""
+    """Check that each event is legal where it stands, not earlier than the one before it, and not of the future."""
     facts, last = Facts(decision_id=events[0].decision_id), events[0].instant
     for event in events:
         after = step(facts, event)

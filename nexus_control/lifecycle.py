@@ -1,9 +1,8 @@
-"""Lifecycle: what blocks a decision, how far it is, and what happened - at an instant.
+"""Lifecycle: what blocks a decision, how far it has come, and what happened, all at one instant.
 
-The timeline has one entry an event, and a synthetic entry of type THRESHOLD_MET, labelled `quorum met`, after each
-approval that met the quorum (with that approval's `seq`). `event_type` is the constant to decide by, `label` is its
-word for people. It keeps the last `timeline_limit` entries, or all when that is None. Systems read `system:<id>`,
-people by their id alone.
+The timeline has one entry for each event. After each approval that met the quorum it has another one with the same
+`seq`, of type THRESHOLD_MET and labelled `quorum met`. Programs decide by `event_type`; `label` is its word for people.
+The last `timeline_limit` entries are kept; None keeps all. A system is written `system:<id>`, a person as the id.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,8 +30,8 @@ class LifecycleEntry:
         >>> entry.label, entry.summary
         ('approved', 'alice approved')
 
-    `ts` is the event's, as written. `event_type` is the constant to decide by, `label` its word for people. `category`
-    is decision, policy, approval, execution or template. `actor` is a person's id, or `system:<id>`.
+    `ts` is the event's, as written. Programs decide by `event_type`; `label` is its word for people. `category` is
+    decision, policy, approval, execution or template. `actor` is a person's id, or `system:<id>`.
     """
 
     ts: str
@@ -54,13 +53,14 @@ class LifecycleEntry:
 
 @dataclass(frozen=True, slots=True)
 class LifecycleProgress:
-    """How far a decision is.
+    """How far a decision has come.
 
         >>> progress = compute_progress(decision)
         >>> progress.approvals_current, progress.approvals_required, progress.ready_to_execute
         (1, 2, False)
 
-    `execution_outcome` is that of the last execution that is not a rehearsal: running, completed, failed or unknown.
+    `execution_outcome` is the outcome of the last execution that is not a rehearsal: running, completed, failed or
+    unknown.
     """
 
     approvals_current: int
@@ -80,7 +80,7 @@ class LifecycleProgress:
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """What blocks a decision, how far it is, and what happened to it.
+    """What blocks a decision, how far it has come, and what happened to it.
 
         >>> lifecycle = compute_lifecycle(decision)
         >>> lifecycle.is_blocked, lifecycle.timeline_total
@@ -164,7 +164,7 @@ def compute_blocking_reasons(
 def compute_progress(
     decision: Decision, *, at: datetime | None = None, authority: Authority = None
 ) -> LifecycleProgress:
-    """How far the decision is at `at`, else when it was judged.
+    """How far the decision has come at `at`, else when it was judged.
 
     >>> compute_progress(decision).ready_to_execute
     False
@@ -241,7 +241,7 @@ def display_name(actor: Actor) -> str:
 
 
 def effect_words(effect: Effect) -> str:
-    """What is known of what an execution did, in words."""
+    """What an execution is known to have done, in words."""
     return _EFFECTS[effect]
 
 

@@ -1,8 +1,7 @@
-"""One transaction on a store, in the words of the domain: load a decision, append events to it.
+"""One transaction on a store: load decisions and templates, append events.
 
-What every event gets when it is appended: the next `seq`; a `ts` that is never earlier than the event before it; its
-frozen digest; its chain hash, which is a leaf of the log's Merkle tree; and, in the same transaction, the decision's
-new projection.
+An appended event gets the next `seq`, a `ts` that is never earlier than the event before it, its frozen digest, and its
+chain hash, which is a leaf of the log's Merkle tree. The decision's new projection is stored in the same transaction.
 """
 
 import json
@@ -48,8 +47,8 @@ MAX_RECENT = 256
 
 
 class Recent:
-    """What the last rows decoded to. A decision is a function of its row and of entries that never change, so a
-    decoded one is reused as long as the stored row is the same, whichever process writes it.
+    """The decoded form of the last rows. A decision follows from its row and from entries that never change. So its
+    decoded form is reused as long as the stored row is the same, whichever process writes it.
     """
 
     def __init__(self) -> None:
@@ -139,7 +138,7 @@ class ReadSession:
 
 @dataclass(frozen=True, slots=True)
 class WriteSession(ReadSession):
-    """The only writer of the store until it ends: what it checks is still true when it writes."""
+    """The only writer of the store until the transaction ends: a rule that it checked still holds when it writes."""
 
     rows: Writer
     clock: Clock
@@ -155,12 +154,12 @@ class WriteSession(ReadSession):
         return self.append(self._new(self.clock.new_id()), actor, *payloads)
 
     def instant_of_next(self, decision: Projection) -> datetime:
-        """When an event appended now happens, even after the clock went back: its rules are judged at this instant."""
+        """The `ts` of an event appended now, also where the clock went back. Its rules are judged at this instant."""
         last_ts = decision.facts.last_ts
         return max(self.now, parse_instant(last_ts)) if last_ts else self.now
 
     def instant_of_verdict(self, decision: Projection) -> datetime:
-        """As `instant_of_next`, for what people decide, which no import moves to another time. Raises CLOCK_BEHIND."""
+        """Like `instant_of_next`, for a person's act. Raises CLOCK_BEHIND where an imported event would date it."""
         if decision.is_ahead_of(self.now):
             last_ts = decision.facts.last_ts
             raise NexusControlError(
@@ -175,14 +174,14 @@ class WriteSession(ReadSession):
         return self.append_each(decision, [(actor, payload) for payload in payloads])
 
     def append_each(self, decision: Projection, drafts: Iterable[tuple[Actor, Payload]]) -> Projection:
-        """As `append`, for events by several actors."""
+        """Like `append`, for events by several actors."""
         raw = [(require_new_actor(actor), payload.event_type, encode(payload)) for actor, payload in drafts]
         return self.append_raw(decision, raw)[0]
 
     def append_raw(
         self, decision: Projection, drafts: Iterable[tuple[Actor, EventType, dict[str, Any]]]
     ) -> tuple[Projection, list[StoredEvent]]:
-        """As `append`, for payloads as JSON objects; also the events. Raises REPLAY_INVALID or JSON_INVALID."""
+        """Like `append`, for JSON payloads. Returns the new events, too. Raises REPLAY_INVALID or JSON_INVALID."""
         ts = format_instant(self.instant_of_next(decision))
         events: list[StoredEvent] = []
         entries: list[Entry] = []

@@ -1,4 +1,4 @@
-"""Storages: one contract, one test suite over all of them.
+"""Storages: one contract, and one test suite that each of them passes.
 
 `open_storage` reads a place: ":memory:" is SQLite in memory, "sqlite:///absolute/path" (taken literally, no %-escapes)
 and any path without a scheme a SQLite file.
@@ -24,7 +24,7 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)(?://|\Z)")
 
 
 def open_storage(path_or_url: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS) -> Storage:
-    """The storage at this place, made if it is not there. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE, STORE_FORKED."""
+    """The storage at this place, made if nothing is there. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE, STORE_FORKED."""
     given = os.fspath(path_or_url)
     if not given or "\0" in given:
         raise _refused("must be a path or URL")
@@ -37,14 +37,14 @@ def open_storage(path_or_url: str | os.PathLike[str], *, busy_seconds: float = B
 
 
 def scheme_problem(place: str) -> str | None:
-    """Why no store can be at the place that this URL names; None where one can, or where it is no URL."""
+    """Why no store can be at the place that this URL names; None where one can, or where `url` is a path."""
     url = _URL.match(place)
     return url and f"has the unknown scheme {url[1]} (known are {_SQLITE_URL}/absolute/path and {IN_MEMORY})"
 
 
 def place_of(path_or_url: str | os.PathLike[str]) -> str:
-    """Where that is: the absolute path of the file itself, once every link is followed. What else lies with the store
-    lies beside that. A store in memory, and a URL of another scheme, are given as they are.
+    """The absolute path of the store's file, with every link followed; the other files of the store lie beside it. The
+    name of a store in memory, and a URL of another scheme, are returned as they are.
     """
     given = os.fspath(path_or_url)
     path = given.removeprefix(_SQLITE_URL)
@@ -62,12 +62,14 @@ def is_file(place: str) -> bool:
 
 
 def files_of(place: str) -> tuple[Path, ...]:
-    """The files that a store at this place has, or may come to have, and its run log's: nothing else belongs there."""
+    """The files that a store at this place, and its run log, have or may come to have. No other file may have their
+    names.
+    """
     return tuple(Path(f"{place}{suffix}") for suffix in _FILES) if is_file(place) else ()
 
 
 def main_files_of(path: Path) -> list[Path]:
-    """The databases that this could be a file of: itself, and those that it would lie beside by its name."""
+    """The databases that a file of this name could belong to: itself, and those whose names it begins with."""
     return [
         Path(name)
         for suffix in _FILES

@@ -1,21 +1,22 @@
 """The SQLite schema, and what a file's first bytes say about it.
 
-`PRAGMA application_id` says that the file is ours, `PRAGMA user_version` which schema it has: this version reads and
-makes one, number 4. A later one will need statements that lead to it from 4, in the transaction in which it counts up.
+`PRAGMA application_id` says that the file is a nexus-control store, `PRAGMA user_version` which schema it has. This
+version makes and reads schema 4 only. A later schema will come with statements that lead to it from 4, in one
+transaction with the new number.
 
-The database itself keeps the log append-only, whatever program writes: triggers refuse UPDATE and DELETE, and an INSERT
+The database itself keeps the log append-only, whatever program writes: triggers refuse UPDATE, DELETE, and any INSERT
 that is not at the next position or whose key exists. (The last also stops INSERT OR REPLACE, which deletes without
 firing a DELETE trigger unless `recursive_triggers` is on.) This guards against mistakes; a forger who drops the
 triggers is found by the chain.
 
-Nothing here needs more than SQLite 3.15; Python 3.11 itself promises only 3.7.15. STRICT tables would need 3.37,
-hence the CHECKs of types. Kinds are compared with OR, because for a list of three or more in a CHECK SQLite builds a
-table at every insertion.
+The statements need SQLite 3.15; Python 3.11 itself promises only 3.7.15. STRICT tables would need 3.37, so CHECKs give
+the types. Kinds are compared with OR, because for a list of three or more in a CHECK SQLite builds a table at every
+insertion.
 
-A subtree is named by its last leaf, which completes it: then what an append writes is together, at the table's end.
+A subtree's key is its last leaf, which completes it: so the rows of one append stand together, at the table's end.
 
-`listing` repeats what decisions are searched by, for those that have events: projections are wide, and paging through
-them by offset would read them all. `labels` belongs to `listing`.
+`listing` repeats the columns that decisions are searched by, for decisions with events: projections are wide, and
+paging through them by offset would read them all. `labels` belongs to `listing`.
 """
 
 import os
@@ -31,7 +32,7 @@ VERSION = 4
 _UPGRADE = "Upgrade nexus-control, then try again."
 _EXPORT = "Export the decisions with the version that wrote them, and import the bundles into a new store."
 
-# `doctor` compares these texts with those in the file: a blank that moves is a table that was changed.
+# `doctor` compares these texts with those in the file: one blank more, and it reports a changed table.
 
 _KINDS = " OR ".join(f"kind = '{kind}'" for kind in get_args(EntryKind))
 _ENTRIES = f"""
@@ -154,7 +155,9 @@ SCHEMA = (
 
 
 def is_made(where: object, application_id: int, version: int, *, empty: bool) -> bool:
-    """Whether the database has our schema; False where it is still empty. Else raises STORE_UNAVAILABLE."""
+    """Whether the database has the schema; False where it is still empty. Raises STORE_UNAVAILABLE for any other
+    database.
+    """
     if application_id == version == 0 and empty:
         return False
     if application_id != APPLICATION_ID:
@@ -175,7 +178,7 @@ def is_made(where: object, application_id: int, version: int, *, empty: bool) ->
 
 
 def require_usable_path(path: Path) -> None:
-    """Refuse a path that cannot be our database. Raises STORE_UNAVAILABLE. The file itself is not opened here."""
+    """Refuse a path that cannot be a store. Raises STORE_UNAVAILABLE. The file itself is not opened here."""
     try:
         problem = _path_problem(path)
     except (OSError, ValueError) as error:

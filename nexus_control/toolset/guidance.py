@@ -1,7 +1,8 @@
-"""What a tool tells the model beside its data: what happened, and what to do now.
+"""The sentences that a tool gives the model beside its data: what happened, and what to do now.
 
-Only ids, numbers and our own words go in here; what people wrote stays in the data. What a person must run is never
-said as something to do: a model with a shell would do it. It is in `details.command`, and the advice is to show it.
+The sentences hold only ids, numbers and words of this module; text that people wrote stays in the data. A command for a
+person is never an instruction in them, because a model with a shell would run it. It stands in `details.command`, and
+the advice is to show it.
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,8 @@ _OPEN = (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED)
 
 
 def approve_command(context: ToolContext, decision_id: str) -> str:
-    """The command with which a person approves at their own terminal, from whatever folder: signed, where the policy
-    demands that.
+    """The command with which a person approves at their own terminal, from any folder; with a signature where the
+    policy demands one.
     """
     policy = context.store.load(decision_id).facts.policy
     return approving(
@@ -53,7 +54,7 @@ def what_now(
 
 
 def tool_name(context: ToolContext, verb: str) -> str:
-    """A tool's name in the style that this server advertises."""
+    """The tool's name in the style that this server lists."""
     return spelled(PREFIX + verb, context.name_style)
 
 
@@ -91,7 +92,7 @@ def _after_state(context: ToolContext, state: str, blocking_reasons: Sequence[Bl
 
 
 def is_final(blocking_reasons: Sequence[BlockingReasonData]) -> bool:
-    """Whether an imported history is never executed here, however many approve it."""
+    """Whether an imported history is never executed here, however many people approve it."""
     return any(reason["code"] in ("ALREADY_EXECUTED", "FORENSIC_IMPORT") for reason in blocking_reasons)
 
 

@@ -1,4 +1,4 @@
-"""What each tool runs: a use case, in the agents' shape."""
+"""The function behind each tool: it runs a use case, and answers in the agents' shape."""
 
 from collections.abc import Iterator
 
@@ -217,7 +217,7 @@ def _kept(context: ToolContext, kind: str, artifact: JsonObject, digest: str, *,
 
 
 def _wait(context: ToolContext, arguments: StatusInput) -> None:
-    """Return when nothing is under way any more, or as many seconds have been waited as were asked for."""
+    """Wait until the decision is no longer pending or executing, for at most the seconds that were asked for."""
     for pause in _pauses(arguments.wait_seconds):
         if not _is_under_way(context, arguments.request_id) or context.wait(pause):
             return

@@ -1,4 +1,4 @@
-"""The door for tool arguments: strict pydantic models, and refusals in our own words.
+"""Checks of tool arguments: strict pydantic models, and refusals in the words of this module.
 
 Nothing is coerced ("5" is not 5, true is not 1), unknown fields are refused, and a refusal names the field and the
 rule but never repeats the value, which may be a secret. Limits are in characters; the plan's is in UTF-8 bytes.
@@ -233,7 +233,7 @@ class ApproveOptions(ShownArguments):
 
 
 class VerdictArguments(ShownArguments):
-    """What an approver says of a request; `statement` and `signature` come together, and make it a signed one."""
+    """An approver's verdict on a request. `statement` and `signature` come together, and make it a signed verdict."""
 
     statement: Signed | None = None
     signature: Annotated[Signed | None, Field(validate_default=True)] = None
@@ -269,7 +269,7 @@ class WithdrawArguments(ShownArguments):
 
 
 class StatementArguments(Arguments):
-    """What an approver is about to sign."""
+    """The verdict that an approver is about to sign."""
 
     request_id: Identifier
     approver: Name

@@ -1,4 +1,4 @@
-"""Ask for something to be executed. A request is validated whole before its first event, and never changes after."""
+"""Requests an execution. The request is validated as a whole before its first event, and never changes afterwards."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -60,7 +60,7 @@ def request(
 
 
 def require_attainable(policy: Policy, requester_id: str | None) -> None:
-    """Raises INVALID_ARGUMENT when even all eligible approvers together are too few; who look alike count once."""
+    """Raises INVALID_ARGUMENT when even all eligible approvers are too few. Ids that look alike count once."""
     if not policy.approvers:
         return
     eligible = {skeleton(approver) for approver in policy.approvers}

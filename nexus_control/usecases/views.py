@@ -1,7 +1,7 @@
-"""What is shown of a decision: plain JSON values, made from its facts at an instant.
+"""Views of a decision: plain JSON values, made from its facts at an instant.
 
-Only approvals with authority here count in what is shown (`authority`), and none of a request that has expired: so
-nothing reads approved here that `execute` refuses for want of approvals.
+A view counts only approvals with authority here (`usecases.authority`), and none of an expired request. So no view says
+approved where `execute` would refuse for missing approvals.
 """
 
 import json
@@ -58,7 +58,7 @@ def state_view(facts: Facts, at: datetime, authority: Authority) -> StateData:
 
 
 def approval_view(facts: Facts, at: datetime, authority: Authority) -> ApprovalData:
-    """Where the quorum stands."""
+    """How many approvals count, and how many are needed."""
     state, counting = standing_at(facts, at, authority)
     current, required = len(counting), _required(facts)
     return {
@@ -77,7 +77,9 @@ def _required(facts: Facts) -> int:
 def authority_now(
     store: DecisionStore, session: ReadSession, decision: Projection, at: datetime
 ) -> Authority:
-    """What counts, for the answer to what needs no authority: signers that cannot be read keep nobody from that."""
+    """The approvals that count, for an answer that needs no authority. Where the signers cannot be read none counts,
+    and the answer is still given.
+    """
     try:
         return authority_of(store, session, decision, at)
     except NexusControlError as fault:
@@ -87,7 +89,7 @@ def authority_now(
 
 
 def current_view(store: DecisionStore, decision_id: str) -> tuple[ApprovalData, list[BlockingReasonData]]:
-    """Where the quorum stands now; and every reason that keeps the decision from being executed."""
+    """How many approvals count now, and every reason that keeps the decision from being executed."""
     with store.reading() as session:
         decision = session.decision(decision_id)
         now = session.now
@@ -97,8 +99,8 @@ def current_view(store: DecisionStore, decision_id: str) -> tuple[ApprovalData, 
 
 
 def status(store: DecisionStore, arguments: StatusArguments, *, look_beside: bool = False) -> StatusData:
-    """A decision's state now; the cost does not grow with its history unless events are asked for. `look_beside` also
-    tells whether the store was rolled back; a file is read for that.
+    """A decision's state now. The cost does not grow with its history unless events are asked for. `look_beside` reads
+    the head's file, and so also tells whether the store was rolled back.
     """
     known = head.look_at(store) if look_beside else b""
     with store.reading() as session:
@@ -177,8 +179,8 @@ def provenance_view(decision: Projection) -> ImportLine | None:
 def reasons_of(
     decision: Projection, at: datetime, authority: Authority, here: tuple[BlockingReason, ...] = ()
 ) -> tuple[BlockingReason, ...]:
-    """Everything that keeps the decision from being executed at this instant, whatever the attempt; `here` are those of
-    the place (`obstacles`).
+    """Every reason that keeps the decision from being executed at this instant, whatever the attempt. `here` are the
+    reasons of the place (`usecases.obstacles`).
     """
     reasons = blocking_reasons(decision.facts, at, authority)
     if not here and decision.provenance is None:
@@ -187,7 +189,7 @@ def reasons_of(
 
 
 def import_reasons(decision: Projection, at: datetime) -> Iterator[BlockingReason]:
-    """What keeps an imported history from being executed here beyond what its events say."""
+    """The reasons, beyond its events, that keep an imported history from being executed here."""
     record = decision.provenance
     if decision.is_ahead_of(at):
         last_ts = decision.facts.last_ts
@@ -226,7 +228,7 @@ def _timeline_line(entry: LifecycleEntry, imported_count: int) -> LifecycleEntry
 
 
 def inspect(store: DecisionStore, arguments: InspectArguments, router: object = None) -> InspectData:
-    """Everything about a decision for a reviewer, all of one instant; `router` may know what its steps would run."""
+    """Everything about a decision for a reviewer, all at one instant. `router` may know what its steps would run."""
     known = head.look_at(store)
     with store.reading() as session:
         stored = session.decision(arguments.decision_id)
@@ -334,8 +336,8 @@ def _run(facts: Facts) -> LinkedRun | None:
 
 
 def template_view(session: ReadSession, decision: Projection) -> UsedTemplate | None:
-    """The template that the policy was made from, and what of it was overridden. An import can bring its own, under the
-    name of another one here.
+    """The template that the policy was made from, and the fields that were overridden. An imported one can differ from
+    the template of the same name in this store.
     """
     reference = template_ref(decision.facts)
     if reference is None:
@@ -352,7 +354,7 @@ def template_view(session: ReadSession, decision: Projection) -> UsedTemplate | 
 
 
 def _compiled(facts: Facts) -> dict[str, Any] | None:
-    """What the router would be, or was, asked; the adapter is the one that ran, else the one that was bound."""
+    """The request that the router got, or would get. Its adapter is the one that ran, else the one that is bound."""
     created, policy, attached = facts.created, facts.policy, facts.attached
     if created is None or policy is None or attached is None:
         return None
