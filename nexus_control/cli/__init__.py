@@ -1,1 +1,1 @@
-"""The command line. `main` runs it; this package alone imports typer and rich."""
+"""The command line. `main` runs it; only this package imports typer and rich."""

@@ -1,4 +1,4 @@
-"""The adapters that are at hand: those of `--config`, else of the nexus-control.toml in this folder."""
+"""The configured adapters: from the file of `--config`, otherwise from the nexus-control.toml in this folder."""
 
 import sys
 from collections.abc import Generator
@@ -17,13 +17,13 @@ DEFAULT_CONFIG = Path("nexus-control.toml")
 
 
 def config_or_default(given: Path | None) -> Path | None:
-    """The file of the adapters, if there is one."""
+    """The file that declares the adapters: the given one, or the one in this folder, or None."""
     return given or (DEFAULT_CONFIG if is_regular(DEFAULT_CONFIG) else None)
 
 
 @contextmanager
 def adapters_at_hand(config: Path | None) -> Generator[RouterProtocol | None]:
-    """The adapters, for somebody who looks at a request. A broken file in this folder keeps nobody from looking."""
+    """The adapters, to describe a request with. A broken file in this folder is only noted on standard error."""
     found = config_or_default(config)
     if config is None and found is not None:
         try:

@@ -1,4 +1,4 @@
-"""The command that calls a tool of the agents: call."""
+"""The command `call`: it calls one of the agents' tools."""
 
 from pathlib import Path
 from typing import Annotated, Final
@@ -17,7 +17,7 @@ from nexus_control.toolset import CallResult, Tool, ToolContext, tool_named
 from nexus_control.toolset import call as call_tool
 
 _MAKING: Final = {"nexus-control.request", "nexus-control.template.create", "nexus-control.import_bundle"}
-"""The tools that bring something that begins a store."""
+"""The tools that may create the store, because they bring its first content."""
 
 
 def call(
@@ -66,7 +66,7 @@ def call(
 
 
 def _called(tool: Tool, outcome: CallResult) -> str | None:
-    """What a call did, or how it failed."""
+    """A sentence about what a call changed, or how it failed; None if it changed nothing."""
     content = outcome.content
     if outcome.is_error:
         return f"{content['code']}: {content['message']}".rstrip(".")

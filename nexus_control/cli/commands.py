@@ -1,6 +1,6 @@
-"""The table of commands, and the group that loads the module of the one that is called.
+"""The table of commands, and the group that loads a command's module when the command is called.
 
-The group's help, its version and its errors come from the table alone: they load none of the commands.
+The group needs only the table for its help, its version and its errors: it loads no command for them.
 """
 
 from functools import partial
@@ -23,7 +23,7 @@ COMMANDS: Final = {
     "withdraw": ("deciding:withdraw", "Take your own request back."),
     "statement": (
         "signing:statement",
-        "The exact bytes that an approver signs, to be signed elsewhere; then hand the signature in.",
+        "Print the exact bytes that an approver signs. Sign them elsewhere, then hand the signature in.",
     ),
     "status": ("looking:status", "Where a request stands, and what keeps it from being executed."),
     "inspect": ("looking:inspect", "Everything about a request, as Markdown."),
@@ -36,12 +36,12 @@ COMMANDS: Final = {
     "export": ("exporting:export", "The decision and all its events as one document: a bundle 0.5."),
     "import": (
         "exporting:import_bundle",
-        "Take in a bundle, after checking it whole. Imported approvals authorise nothing here.",
+        "Import a bundle, after all its checks. Imported approvals authorise nothing here.",
     ),
     "audit": ("exporting:audit", "The proof of an executed decision: an audit package 0.6."),
     "verify": (
         "verifying:verify",
-        "Check a package or a bundle, of this version or of 1.0, as far as you say whom you trust. Needs no"
+        "Check a package or a bundle, of this version or of 1.0. You say which keys are trusted. Needs no"
         " database.",
     ),
     "report": (
@@ -51,18 +51,18 @@ COMMANDS: Final = {
     ),
     "doctor": (
         "health:doctor",
-        "Recompute the store: is the log whole, and what is derived from it; does it continue what lies beside it.",
+        "Check the store: the log, the tables derived from it, and the head, key and checkpoint beside the database.",
     ),
-    "install": ("hosting:install", "Print what registers the MCP server with an agent host."),
+    "install": ("hosting:install", "Print what to add to an agent host so that it starts the MCP server."),
     "template": ("templates:templates", "Policies with a name."),
     "log": ("log:log", "The store's log: signed checkpoints, and proofs against them."),
     "key": ("keys:key", "The key of the store's log, and keys to sign packages with."),
 }
-"""Each command's or group's name, with where it is (module:name) and what its help says first."""
+"""The name of each command or group, with its place (module:name) and the first line of its help."""
 
 
 class CommandGroup(TyperGroup):
-    """A group in which a name and a line of help stand for each command of the table until it is called."""
+    """A group that knows only the name and the line of help of each command in the table until one is called."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

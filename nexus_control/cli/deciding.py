@@ -1,8 +1,8 @@
 """The commands that decide: approve, deny, revoke, withdraw.
 
-Before a person decides they see the whole request as a reviewer does, with what does not print spelled out, and are
-asked. What they saw is what is decided: its basis goes along, and the statement that is signed must name it too. In a
-pipe nobody can be asked: `--yes` says that the answer was given elsewhere, and then nobody is known as *local*.
+Before a person decides, the command shows the whole request, with unprintable characters spelled out, and asks. The
+verdict is about the request as it was shown: its basis is part of the verdict, and of a signed statement too. In a pipe
+nobody can be asked. There `--yes` says that the answer was given elsewhere, and the assurance is never *local*.
 """
 
 import sys
@@ -139,7 +139,7 @@ def _decide(
         if signing is not None:
             signing.require_usable(frame, store, actor)
         if yes:
-            assurance = "declared"  # nobody answered at a terminal
+            assurance = "declared"  # because nobody answered at a terminal
         else:
             _require_somebody_to_ask()
         basis = None if yes else _review(store, request_id, config)
@@ -160,8 +160,8 @@ def _decide(
 
 
 def _review(store: DecisionStore, request_id: str, config: Path | None) -> str:
-    """Show on standard error all that a reviewer needs, for standard output is for the answer; the basis of what was
-    shown. Raises INVALID_STATE where there is nothing to decide yet.
+    """Show all that a reviewer needs on standard error, because standard output is for the answer. Returns the basis of
+    the request as shown. Raises INVALID_STATE if no policy is attached yet.
     """
     checked = door.validated(door.InspectArguments, {"decision_id": request_id, "render": False})
     with adapters_at_hand(config) as router:

@@ -1,4 +1,4 @@
-"""The command that shows the whole way on made-up work: demo."""
+"""The command `demo`: the whole way from a request to a verified proof, on a made-up service."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""With which codes commands end: 0 when done, and these. `cli.frame` says which faults lead to which."""
+"""The exit codes of commands other than 0, which means done. `cli.frame` says which fault has which code."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
-"""The commands that take documents out and in: export, import, audit.
+"""The commands for documents: export, import, audit.
 
-A document goes to standard output, or with `--output` to a file, which is then described. A signed package is two
-files: the very bytes that were signed, and beside them the envelope that holds the signature.
+A document goes to standard output. With `--output` it goes to a file, and standard output describes the file. A signed
+package is two files: the bytes that were signed, and beside them the envelope that holds the signature.
 """
 
 from dataclasses import replace
@@ -97,11 +97,11 @@ def import_bundle(
     allow_rollback: Annotated[
         bool,
         typer.Option(
-            "--allow-rollback", help="With overwrite: also a history that does not extend this one."
+            "--allow-rollback", help="With overwrite: accept a history that does not extend the one here."
         ),
     ] = False,
     forensic: Annotated[
-        bool, typer.Option("--forensic", help="Leave the checks out: as evidence only, never to be executed.")
+        bool, typer.Option("--forensic", help="Skip the checks: only as evidence, it can never be executed.")
     ] = False,
 ) -> Answer:
     """Take in a bundle, after checking it whole. Imported approvals authorise nothing here.
@@ -126,7 +126,7 @@ def import_bundle(
 
 
 def envelope_beside(package: Path) -> Path:
-    """Where the envelope of a package in this file is, unless it is somewhere else."""
+    """The default place of the envelope of a package in this file."""
     return package.with_name(f"{package.stem}.dsse.json")
 
 
@@ -151,7 +151,7 @@ def _signed(
         saved = _put_out(frame, output, "package", data["package"], data["digest"])
     except NexusControlError as fault:
         fault.next = (
-            f"Correct the named field and call again; {envelope} is written, and is of no package yet."
+            f"Correct the named field and call again; {envelope} is written already, without its package."
         )
         raise
 

@@ -1,7 +1,8 @@
-"""Files that people name. A fault names the option, and is one of usage.
+"""Files that people name in options. A fault names the option and counts as a fault of usage.
 
-A file that somebody names to be read once is waited for, as `cat` waits: a FIFO, a terminal, a process substitution.
-What is read more than once, is found beside another file, or comes from a variable must be a regular file.
+A file that is named in an option and read once may be a FIFO, a terminal or a process substitution: the command waits
+for it, as `cat` does. A file that is read more than once, is found beside another file, or is named in an environment
+variable must be a regular file.
 """
 
 import errno
@@ -32,11 +33,11 @@ _STANDARD_INPUT = Path("-")
 _STANDARD_OUTPUT = {Path("-"), Path("/dev/stdout"), Path("/dev/fd/1"), Path("/proc/self/fd/1")}
 _SQLITE = b"SQLite format 3\0"
 _APPLICATION_ID = slice(68, 72)
-"""Where that stands in a database (https://sqlite.org/fileformat.html, 1.3)."""
+"""The offset of the application id in a database (https://sqlite.org/fileformat.html, 1.3)."""
 
 
 def output_file(given: str) -> Path:
-    """The file that an option names for something new. A Path would forget that the name says it is a folder."""
+    """The path of a new file that an option names. A name that ends in `/` is refused: a Path would drop the `/`."""
     if given.endswith("/") and not is_folder(given):
         raise typer.BadParameter(f"{given} is not a folder.")
     return Path(given)
@@ -62,7 +63,7 @@ Output = Annotated[
 def read_bytes(option: str, path: Path, *, waits: bool = True) -> bytes:
     """The content of a file, or of standard input (-). Raises INVALID_ARGUMENT.
 
-    A file that SQLite has open here is left alone: to close it would give back the locks of every store on it.
+    A file that SQLite has open in this process is refused: closing it would release the locks of every store on it.
     """
     try:
         if is_database_in_use(path):
@@ -88,7 +89,7 @@ def read_text(option: str, path: Path) -> str:
 
 @contextmanager
 def blaming(option: str, given: str) -> Generator[None]:
-    """What cannot be used of what an option gave is a fault of that option: INVALID_ARGUMENT."""
+    """In the block, a fault of the value `given` becomes INVALID_ARGUMENT of this option."""
     try:
         yield
     except NexusControlError as fault:
@@ -96,8 +97,8 @@ def blaming(option: str, given: str) -> Generator[None]:
 
 
 def require_writable(option: str, path: Path, own: Iterable[Path], read: Iterable[Path] = ()) -> None:
-    """That a file can be put there, whatever it is called: that it is none of the store's own, nor of what the command
-    reads, nor a database of nexus-control or what lies beside one. Raises INVALID_ARGUMENT.
+    """Returns when a file can be written there without harm. Refused are the store's own files (`own`), the files that
+    the command reads, any database of nexus-control and the files beside it. Raises INVALID_ARGUMENT.
     """
     try:
         real = Path(os.path.realpath(path))
@@ -116,7 +117,7 @@ def require_writable(option: str, path: Path, own: Iterable[Path], read: Iterabl
 
 
 def write_bytes(option: str, path: Path, content: bytes) -> None:
-    """Write to what a person named, as `cli.targets` says. Raises INVALID_ARGUMENT."""
+    """Write to the file that a person named, by the rules of `cli.targets`. Raises INVALID_ARGUMENT."""
     try:
         put(path, content)
     except OSError as error:
@@ -124,7 +125,7 @@ def write_bytes(option: str, path: Path, content: bytes) -> None:
 
 
 def create_secret(option: str, path: Path, content: bytes) -> None:
-    """Create a file that only its owner may read, where none was. Raises INVALID_ARGUMENT."""
+    """Create a file that only its owner may read. Raises INVALID_ARGUMENT, also if the file exists."""
     try:
         create_file(path, content)
     except OSError as error:
@@ -132,7 +133,7 @@ def create_secret(option: str, path: Path, content: bytes) -> None:
 
 
 def _require_permitted(option: str, path: Path, real: Path) -> None:
-    """As far as that can be known before anything is written; of what is no regular file only the writing tells."""
+    """Returns unless the permissions forbid the writing. For a file that is not regular only the writing can tell."""
     try:
         written = path if _is_there(path) else real.parent
         written.stat()
@@ -151,8 +152,8 @@ def _is_there(path: Path) -> bool:
 
 
 def _is_database(path: Path) -> bool:
-    """Whether a database of ours is there, or one in use. This process has none open but the command's own, which is
-    known by its name already.
+    """Whether the file is a database of nexus-control, or one that is in use. The command's own database, the only one
+    that this process has open, was recognised by its name before.
     """
     if not is_regular(path):
         return False
@@ -167,7 +168,7 @@ def _is_database(path: Path) -> bool:
 
 
 def is_one_of(path: Path, others: Iterable[Path]) -> bool:
-    """Whether that is one of these files, by whatever name."""
+    """Whether the path leads to one of these files, also by another name."""
     return any(_is_same_file(path, each) for each in others)
 
 

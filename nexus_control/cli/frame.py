@@ -1,15 +1,15 @@
-"""What every command shares: which database, for whom, and how it ends.
+"""The parts that all commands share: the database, the acting person, and how a command ends.
 
 Exit codes: 0 done; 1 refused; 2 usage, or a file that is missing or cannot be read; 3 verification failed. With
 `--json` one document goes to standard output, also for a refusal: {code, message, details, next}. Without it people
 read the answer on standard output and a refusal on standard error.
 
-An answer that cannot be printed ends a command with 1 and one sentence on standard error, which says what was done all
-the same. Of a command that changed nothing that sentence says so; and when nobody reads on (`| head`), it ends by
-SIGPIPE without a word, as `cat` does. A refusal that cannot be printed keeps its code, and goes to standard error.
+If the answer cannot be printed, the command ends with 1 and one sentence on standard error, which says what the command
+changed, or that it changed nothing. A command that changed nothing and whose reader is gone (`| head`) prints no
+sentence and ends by SIGPIPE, as `cat` does. A refusal that cannot be printed keeps its code and goes to standard error.
 
-A command makes the database only where it brings something that begins there: a request, a template, an import, a key,
-a server. Every other command refuses where there is none.
+Only the commands that bring the first content of a store create the database: for a request, a template, an import, a
+key or a server. Every other command refuses if there is no database.
 """
 
 import inspect
@@ -82,7 +82,7 @@ def told(text: str, mark: Mark | None = DONE) -> Callable[[Screen], None]:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What was said before the command, or after it; after it wins."""
+    """The shared options, given before or after the command's name; after the name wins."""
 
     database: str | None = None
     as_json: bool = False
@@ -98,7 +98,7 @@ class Frame:
 
     @property
     def path(self) -> str:
-        """Where the store is, whatever the folder and the links through which it was named. Raises INVALID_ARGUMENT."""
+        """The absolute path of the store, with links resolved. Raises INVALID_ARGUMENT."""
         if self.database == "":
             raise invalid_argument("--db", "is empty: name the database")
         named = DEFAULT_DATABASE if self.database is None else self.database
@@ -108,12 +108,12 @@ class Frame:
             return place_of(named)
 
     def command(self, *verbs: str, argument: str | Path | None = None, options: Options | None = None) -> str:
-        """What somebody is given to run on this store next, from whatever folder."""
+        """The next command to run on this store, written so that it works in any folder."""
         named = {"--db": self.path, **(options or {})}
         return shell_line(command(*verbs, argument=argument, options=named))
 
     def store(self, *, makes: bool = False) -> DecisionStore:
-        """The store; `makes` says that it may begin here. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
+        """The store; with `makes` it is created if it is missing. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
         self.require_place(makes=makes)
         signers = self.allowed_signers
         if signers is not None and is_one_of(signers, files_of(self.path)):
@@ -124,8 +124,8 @@ class Frame:
         return DecisionStore(self.path, allowed_signers=self.allowed_signers)
 
     def look_at_signers(self) -> None:
-        """Say on standard error where the file of signers lets nobody sign. Raises INVALID_ARGUMENT where an option
-        named one that cannot be read; where the environment did, that is said, too.
+        """Note on standard error if the file of signers lets nobody sign. A file that cannot be read raises
+        INVALID_ARGUMENT if an option named it; if the environment named it, that is only noted too.
         """
         if self.allowed_signers is None:
             return
@@ -139,14 +139,14 @@ class Frame:
             Screen(sys.stderr).prose(f"{problem}. No signed approval counts.", Mark("Note:", "stopped"))
 
     def require_place(self, *, makes: bool) -> None:
-        """That a store is there, or may begin there. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
+        """Returns if there is a store or, with `makes`, may be one. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
         if problem := scheme_problem(self.path):
             raise invalid_argument("--db", problem)
         if is_file(self.path):
             _require_usable(Path(self.path), makes=makes)
 
     def require_writable(self, option: str, path: Path | None, read: Sequence[Path | None] = ()) -> None:
-        """That a file can be put there, if one was named: it is none of the store's own, nor one of those that the
+        """Returns when the named file, if any, may be written: it is neither a file of the store nor one that the
         command reads. Raises INVALID_ARGUMENT.
         """
         if path is not None:
@@ -154,7 +154,7 @@ class Frame:
             require_writable(option, path, self._own_files(), inputs)
 
     def write_bytes(self, option: str, path: Path, content: bytes, read: Sequence[Path | None] = ()) -> None:
-        """Write what a person named, as `cp` would, where `require_writable` lets it. Raises INVALID_ARGUMENT."""
+        """Write to the file that a person named, as `cp` would, after `require_writable`. Raises INVALID_ARGUMENT."""
         self.require_writable(option, path, read)
         write_bytes(option, path, content)
 
@@ -171,7 +171,7 @@ class Frame:
         return Answer({"path": str(output), **data}, told(f"{done}.", None), done)
 
     def _own_files(self) -> tuple[Path, ...]:
-        """The store's; none where no store is named and the folder of the usual one is gone."""
+        """The store's files; empty if no store is named and the folder of the default store is gone."""
         try:
             return files_of(self.path)
         except NexusControlError:
@@ -181,10 +181,10 @@ class Frame:
 
 
 def _without_signers(file: Path) -> str | None:
-    """Why this file of signers, which can be read, lets nobody sign. Raises INVALID_ARGUMENT where it cannot be."""
+    """Why this file of signers lets nobody sign; None if somebody may. Raises INVALID_ARGUMENT if it is unreadable."""
     if (
         is_there(file) and not is_regular(file) and not is_folder(file)
-    ):  # a pipe is read once, by the one who needs it
+    ):  # a pipe can be read only once, which is left to its user
         return None
     option = "--allowed-signers"
     content = read_bytes(option, absolute(file))
@@ -216,7 +216,7 @@ def _require_usable(database: Path, *, makes: bool) -> None:
 
 
 def from_environment() -> Frame:
-    """What holds when nothing is said, before the command or after it."""
+    """The defaults of the shared options, from the environment."""
     signers = os.environ.get("NEXUS_CONTROL_ALLOWED_SIGNERS")
     return Frame(
         os.environ.get("NEXUS_CONTROL_DB") or None, allowed_signers=Path(signers) if signers else None
@@ -231,7 +231,7 @@ def frame_of(
     allowed_signers: Path | None = None,
     acting_as: str | None = None,
 ) -> Frame:
-    """What a command was told, with what was said before it and, where nothing was, with the environment."""
+    """The shared options of a command: given after its name, otherwise before it, otherwise from the environment."""
     before, unsaid = context.find_root().params, from_environment()
     named = before["db"] if db is None else db
     signers = allowed_signers or before["allowed_signers"]
@@ -275,10 +275,10 @@ def shared_options(*names: str) -> Callable[[Callable[Concatenate[Frame, ...], A
 
 
 def _signed_beside(frame: Frame) -> list[tuple[int, int] | None]:
-    """Which key and which checkpoint lie beside the store: commands make them that are asked for something else."""
+    """The identities of the key and the checkpoint beside the store, which also other commands may make in passing."""
     try:
         path = frame.path
-    except NexusControlError:  # the command is refused for it
+    except NexusControlError:  # the command itself reports it
         return [None, None]
     return [_identity_of(f"{path}{suffix}") for suffix in (".key", ".checkpoint")]
 
@@ -334,7 +334,7 @@ def printing(done: str | None) -> Generator[None]:
 
 
 def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:
-    """Say what is wrong and what to do next; the exit to raise."""
+    """Print what is wrong and what to do next; returns the exit to raise."""
     if not frame.as_json or not is_refusal_printed(fault):
         screen = Screen(sys.stderr)
         screen.prose(fault.message, Mark(f"{fault.code}:", "bad"))
@@ -357,7 +357,7 @@ def identity(acting_as: str | None, *, option: str = "--as") -> tuple[Actor, Ass
 
 
 def _login() -> str:
-    """The name of the process's user as the system knows it; LOGNAME and USER are anybody's to set."""
+    """The name of the process's user from the system's user table, because anybody can set LOGNAME and USER."""
     user = os.getuid()
     try:
         return pwd.getpwuid(user).pw_name

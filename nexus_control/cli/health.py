@@ -1,8 +1,8 @@
-"""The command of those who operate a store: doctor.
+"""The command `doctor`, for the operator of a store.
 
-Each check passes, fails, or is skipped, and then says why: what was not looked at is never said to be so. Nothing is
-written but with `--rebuild` and `--accept-rollback`. As by any command, a store that is not in WAL mode (after a
-dump) is switched to it.
+Each check passes, fails or is skipped; a skipped check says why, and is never reported as passed. Only `--rebuild` and
+`--accept-rollback` write to the store. As with any command, a store that is not in WAL mode (after a dump) is switched
+to it.
 """
 
 from collections.abc import Mapping
@@ -28,21 +28,21 @@ from nexus_control.usecases.answers import JsonObject
 from nexus_control.usecases.signing import describe_allowed_signers
 
 _REBUILD = (
-    "The log is whole. Find out who changed the database past nexus-control. Then make indexes, triggers and what is"
-    " derived again from the log, with --rebuild:"
+    "The log is whole. Find out who changed the database without nexus-control. Then make the indexes, triggers and"
+    " derived tables again from the log, with --rebuild:"
 )
 _LOG = "Execute nothing from this store. Compare it with packages and bundles that were exported, and restore a backup."
 _LOST = (
-    "Put back the database that continues what lies beside it. If it is lost, find out what was executed, denied or"
-    " taken back since this copy was made, for this store would execute it again. Then the store's owner accepts"
-    " that, with --accept-rollback:"
+    "Put back the newer database, which has the entries that the head and checkpoint beside it name. If it is lost,"
+    " find out what was executed, denied or taken back since this copy was made, because this store would execute it"
+    " again. Then the store's owner accepts the loss, with --accept-rollback:"
 )
 _UNREADABLE = (
     "Find out what happened to that file. Put it back, readable for you, or move it away; then look again:"
 )
 _EXPOSED = (
-    "Make the key readable for its owner alone (chmod 600). If somebody else may have read it, then give the log a new"
-    " one, with `key rotate`. Look again:"
+    "Make the key readable only for its owner (chmod 600). If somebody else may have read it, give the log a new key,"
+    " with `key rotate`. Then look again:"
 )
 
 _FORM = {"FORM_DIFFERS", "INDEX_DIFFERS"}
@@ -54,13 +54,13 @@ _BESIDE = {*_CONTINUED, "HEAD_UNREADABLE", "KEY_UNUSABLE", _KEY_EXPOSED, "CHECKP
 _LEFT_BESIDE = ("key", "key.next", "head", "checkpoint", "runs")
 
 _MEANING = {
-    "form": "tables, indexes and triggers are those of this version, and no others; it can be written",
+    "form": "the tables, indexes and triggers are exactly those of this version; the database can be written",
     "log": "every entry has its place, digest and chain hash",
-    "tree": "the Merkle tree over the log is that of its entries",
-    "projections": "what lists and states are read from is a replay of the log",
-    "head": "the log continues what was executed, denied or taken back, as the head beside it says",
-    "key": "the key that the log names is there, and readable by its owner alone",
-    "checkpoint": "the log continues the last checkpoint that was signed, beside the database",
+    "tree": "the Merkle tree over the log is computed from its entries",
+    "projections": "the derived tables, from which lists and states are read, equal a replay of the log",
+    "head": "the log has every execution, denial and revocation that the head beside the database names",
+    "key": "the key that the log names is there, and readable only by its owner",
+    "checkpoint": "the log continues the last signed checkpoint, which lies beside the database",
 }
 
 
@@ -77,7 +77,7 @@ def doctor(
         bool,
         typer.Option(
             "--accept-rollback",
-            help="You own the store, and accept that it goes on without what its head and checkpoint know of.",
+            help="As the store's owner, accept that it goes on without the entries that its head and checkpoint name.",
         ),
     ] = False,
 ) -> Answer:
@@ -151,7 +151,7 @@ def _examined(frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback
 
 
 def _entries(store: DecisionStore) -> int | None:
-    """How many the log has, where that can be read."""
+    """The number of the log's entries; None if it cannot be read."""
     try:
         with store.reading() as session:
             return session.rows.log_size()
@@ -164,7 +164,7 @@ def _entries(store: DecisionStore) -> int | None:
 def _emptied(path: str) -> Fault:
     left = [f"{path}.{name}" for name in _LEFT_BESIDE if is_there(f"{path}.{name}")]
     said = f": {', '.join(left)} beside it says that there was a store in it" if left else ""
-    return Fault(code="STORE_EMPTIED", detail=f"{path} is an empty file, and no store{said}")
+    return Fault(code="STORE_EMPTIED", detail=f"{path} is an empty file, not a store{said}")
 
 
 def _answer(frame: Frame, found: _Found) -> Answer:
@@ -233,7 +233,7 @@ def _checks(faults: list[Fault], beside: Mapping[str, Finding]) -> tuple[dict[st
     return checks, reasons
 
 
-_NOT_LOOKED_AT = "not looked at: what it would be held against is not whole"
+_NOT_LOOKED_AT = "not looked at: it is compared with something that is not whole"
 
 
 def _advice(faults: list[Fault]) -> str | None:

@@ -1,7 +1,7 @@
-"""The command that registers the server with an agent host: install.
+"""The command `install`: it prints what registers the server with an agent host.
 
-It prints what the host wants, a command or a piece of its configuration; it changes no file itself. A host starts the
-server from anywhere, also in a folder that an attacker filled: `commands` says what that must not change.
+That is a command, or a piece of the host's configuration; `install` changes no file itself. A host may start the server
+in any folder, also in one whose files an attacker wrote: `system.commands` says how the printed command resists that.
 """
 
 import json
@@ -22,13 +22,13 @@ BY_COMMAND: Final = {
     "claude-code": ["claude", "mcp", "add", _NAME, "--scope", "user", "--"],
     "codex": ["codex", "mcp", "add", _NAME, "--"],
 }
-"""Hosts that register a server by a command; they accept names with dots."""
+"""The hosts that register a server by a command. They accept tool names with dots."""
 BY_FILE: Final = {
     "claude-desktop": ("mcpServers", "claude_desktop_config.json (Settings, Developer, Edit Config)"),
     "cursor": ("mcpServers", "~/.cursor/mcp.json, or .cursor/mcp.json in a project"),
     "vscode": ("servers", ".vscode/mcp.json in a workspace"),
 }
-"""Hosts that read a file: the key that holds servers, and which file. They refuse names with dots."""
+"""The hosts that read a file: the key that holds servers, and the file. They refuse tool names with dots."""
 
 
 @shared_options("allowed_signers", "db")

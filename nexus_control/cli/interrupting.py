@@ -1,8 +1,8 @@
-"""What a command that executes does when it is told to end, by SIGTERM, SIGHUP (its terminal was closed) or Ctrl-C.
+"""Handles SIGTERM, SIGHUP (the terminal was closed) and Ctrl-C while a command executes a request.
 
-The first of these interrupts the run, as an exception in the main thread: a supervised program is killed, and the
-outcome is recorded as unknown. Later ones change nothing, so that they do not tear the recording. Then the process ends
-by the signal, and its parent sees which. Signals that were ignored when we were started (nohup) stay ignored.
+The first signal interrupts the run, as an exception in the main thread: a supervised program is killed, and the outcome
+is recorded as unknown. Later signals are ignored, so they cannot interrupt the recording. Then the process ends by the
+first signal, which its parent sees. Signals that were ignored when the process started (nohup) stay ignored.
 """
 
 import signal
@@ -15,7 +15,7 @@ from nexus_control.system.signals import ENDING
 
 
 class Terminated(BaseException):
-    """A signal came that ends the process. As for KeyboardInterrupt, `except Exception` is not for it."""
+    """Raised by a signal that ends the process. As with KeyboardInterrupt, `except Exception` does not catch it."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(number.name)
@@ -24,7 +24,7 @@ class Terminated(BaseException):
 
 @contextmanager
 def interruptible() -> Generator[None]:
-    """Raises KeyboardInterrupt or Terminated in the block for the first signal; after it, where the block went on."""
+    """Raises KeyboardInterrupt or Terminated in the block for the first signal, and after the block if it went on."""
     came: list[BaseException] = []
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
@@ -35,7 +35,7 @@ def interruptible() -> Generator[None]:
             raise came[0]
 
     before = {each: signal.getsignal(each) for each in ENDING}
-    may_heed = threading.current_thread() is threading.main_thread()  # Python lets no other thread
+    may_heed = threading.current_thread() is threading.main_thread()  # only it may set handlers
     heeded = {each: was for each, was in before.items() if may_heed and was not in (signal.SIG_IGN, None)}
     try:
         for number in heeded:

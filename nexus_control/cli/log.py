@@ -1,6 +1,7 @@
 """The commands about a store's log: log checkpoint, prove, consistency, export, verify.
 
-A checkpoint that is kept elsewhere is what a later history can be held against. `log verify` needs no database.
+Keep a checkpoint in another place, and you can later check that the log still continues it. `log verify` needs no
+database.
 """
 
 from pathlib import Path
@@ -70,7 +71,7 @@ def consistency(
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(metavar="N", help="The proof to the log's first N entries. Default: to all of them."),
+        typer.Option(metavar="N", help="Prove up to the log's first N entries. Default: all entries."),
     ] = None,
 ) -> Answer:
     """Whether the store still has, unchanged, all that a checkpoint covered. Exits with 3 if not.

@@ -100,7 +100,9 @@ def list_requests(
 
 
 def _mark(state: str, *, blocked: bool) -> Mark:
-    """What is approved and yet not executable here, as no unchecked import is, is said to be so."""
+    """The state as a mark. A request that is approved but cannot be executed here, such as an unchecked import, gets a
+    mark of its own.
+    """
     if state == "approved" and blocked:
         return Mark("approved, not executable", "stopped")
     return Mark(state, "good" if state in _GOOD else "bad" if state in _BAD else "stopped")

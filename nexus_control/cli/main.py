@@ -1,7 +1,7 @@
-"""The command line as a whole: the options that come before a command, and how the process ends.
+"""The command line as a whole: the options before a command, and how the process ends.
 
-`cli.commands` names the commands. `cli.frame` says with which codes they end, and what goes to standard output and to
-standard error.
+`cli.commands` names the commands. `cli.frame` says with which exit codes they end, and what they print on standard
+output and on standard error.
 """
 
 import sys
@@ -24,7 +24,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.system.signals import end_by
 
 PROGRAM = "nexus-control"
-# Every error of usage; typer has its own copy of the class from one version on, and gives it no public name.
+# The class of all errors of usage. Newer versions of typer have their own copy of it, without a public name.
 _USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
 app = group(
@@ -56,8 +56,8 @@ def main() -> None:
 
 
 def _misused(error: typer.BadParameter) -> NexusControlError:
-    """What the parser of the options says of a call that it does not understand."""
-    parameter = getattr(error, "param", None)  # not of every error of usage
+    """The fault for a call that the parser of the options does not understand."""
+    parameter = getattr(error, "param", None)  # some errors of usage have none
     named = [] if parameter is None else sorted(parameter.opts, key=len)[-1:]
     fields = [
         {"field": each if each.startswith("-") else each.upper(), "problem": error.message} for each in named
@@ -83,4 +83,4 @@ def root(
         typer.Option("--version", is_eager=True, callback=_tell_version, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """The options before a command: `frame_of` reads them from the context."""
+    """Takes the options before a command. `frame_of` reads them from the context."""

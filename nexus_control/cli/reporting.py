@@ -1,4 +1,4 @@
-"""The command `report`: a package or a bundle as one HTML page."""
+"""The command `report`: it writes a package or a bundle as one HTML page."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The command of requesters: request. It prints the command that approves, too."""
+"""The command `request`. It also prints the command with which an approver approves."""
 
 from pathlib import Path
 from typing import Annotated
@@ -78,7 +78,7 @@ def request(
 
 
 def _readable(config: Path | None) -> Path | None:
-    """The adapters' file, if it can be read: a broken one would keep an approver from looking."""
+    """The adapters' file, if it can be read. A broken file is left out of the approver's command, which would fail."""
     try:
         if config is not None:
             load_adapters(config)

@@ -63,8 +63,8 @@ def execute(
 
 
 def _say_what_is_unknown(frame: Frame, store: DecisionStore, request_id: str) -> None:
-    """Tell the person who interrupted a run, on standard error, also with `--json`."""
-    with suppress(NexusControlError):  # the interruption goes on up, whatever can be said of it
+    """Tell the person who interrupted a run what to do, on standard error, also with `--json`."""
+    with suppress(NexusControlError):  # the interruption is raised again in any case
         if store.load(request_id).facts.phase != "outcome_unknown":
             return
         screen = Screen(sys.stderr)
@@ -85,7 +85,7 @@ def recover(
     request_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this request.")] = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also one that cannot be seen from here, as of another host; needs ID."),
+        typer.Option("--force", help="Also if its process cannot be seen, as on another host; needs ID."),
     ] = False,
 ) -> Answer:
     """Give up executions whose process is gone: their outcome is unknown.

@@ -1,7 +1,7 @@
-"""What people see: tables and colour on a terminal, elsewhere plain lines of 80 columns (or `COLUMNS`).
+"""Shows answers to people: tables and colour on a terminal, elsewhere plain lines of 80 columns (or `COLUMNS`).
 
-A text is shown as it is, never read as markup; what does not print is spelled out and padding is named, so that no name
-or output of a program can command the terminal, or push anything out of sight.
+A text is never read as markup. Unprintable characters are spelled out, and long padding is replaced by its count. So no
+name and no output of a program can control the terminal or push other text out of sight.
 """
 
 import os
@@ -27,7 +27,7 @@ _LONGEST_WORD = 36  # a UUID
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A word with a colour: how something went."""
+    """A word with a colour that tells how something went."""
 
     text: str
     kind: Literal["good", "stopped", "bad"]
@@ -64,7 +64,7 @@ class Screen:
         self._show(Text(visible(text), style="bold"))
 
     def prose(self, text: str, mark: Mark | None = None) -> None:
-        """A paragraph, begun by how it went."""
+        """A paragraph, with `mark` at its beginning."""
         shown = Text(overflow="fold")
         if mark is not None:
             shown.append(f"{visible(mark.text)} ", style=f"bold {_COLOURS[mark.kind]}")
@@ -109,7 +109,7 @@ def columns(names: str, rows: Sequence[Sequence[Cell]]) -> Grid:
 
 
 def _is_one_word(cell: Cell) -> bool:
-    """Whether a cell stays on one line: ids are there to be copied."""
+    """Whether a cell stays on one line: a long id must not be broken, so that it can be copied."""
     text = cell.text if isinstance(cell, Mark) else cell
     return len(text) <= _LONGEST_WORD and not text.count(" ")
 

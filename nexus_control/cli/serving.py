@@ -1,4 +1,4 @@
-"""The command that serves the tools to an agent host: serve."""
+"""The command `serve`: it serves the tools to an agent host."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ def serve(
     context: typer.Context,
     actor: Annotated[
         str | None,
-        typer.Option(metavar="TYPE:ID", help="Whom the server acts for. Default: system:agent@HOST."),
+        typer.Option(metavar="TYPE:ID", help="The identity of the server. Default: system:agent@HOST."),
     ] = None,
     approver: Annotated[
         str | None,
@@ -28,7 +28,7 @@ def serve(
     ] = None,
     approvals: Annotated[
         str,
-        typer.Option(help="human: nobody approves on a model's word; declared: trust it; off: no approving."),
+        typer.Option(help="human: a person must answer; declared: a model's word counts; off: no approving."),
     ] = "human",
     tool_names: Annotated[
         str, typer.Option(help="dotted, or underscore for hosts that refuse dots.")
@@ -38,7 +38,7 @@ def serve(
     ] = None,
     config: Config = None,
     router: Router = None,
-    read_only: Annotated[bool, typer.Option("--read-only", help="Offer only what reads.")] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Offer only tools that read.")] = False,
     allowed_signers: AllowedSigners = None,
     db: Database = None,
 ) -> None:
@@ -50,7 +50,7 @@ def serve(
 
     def run() -> None:
         pipes = start()
-        server = load("nexus_control.server.protocol")  # what it brings finds the client's pipes taken away
+        server = load("nexus_control.server.protocol")  # loaded after the client's pipes are private
         frame.look_at_signers()
         frame.require_place(makes=True)  # with --read-only the server itself refuses where there is none
         agent = Actor(type="system", id=f"agent@{os.uname().nodename}")

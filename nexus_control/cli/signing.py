@@ -1,7 +1,7 @@
-"""Verdicts that their approvers sign: the options of approve, deny and revoke, and the command statement.
+"""Signed verdicts: the options of `approve`, `deny` and `revoke` for signing, and the command `statement`.
 
-The approver's key stays with ssh-keygen: it signs in a process of its own, with the terminal for passphrases and for
-touches of hardware keys, or on another machine. The bytes that are signed are sent on exactly as they are.
+The approver's key stays with ssh-keygen. ssh-keygen signs in a process of its own, which asks for passphrases and for
+touches of hardware keys at the terminal, or on another machine. The signed bytes are passed on unchanged.
 """
 
 import shutil
@@ -57,7 +57,7 @@ _SUFFIX = ".sig"
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """How a verdict comes to be signed, if it does."""
+    """The options that say how a verdict is signed, if at all."""
 
     verdict: str
     key: Path | None
@@ -66,8 +66,8 @@ class Signing:
     expires_at: str | None = None
 
     def require_usable(self, frame: Frame, store: DecisionStore, actor: Actor) -> None:
-        """Before anybody is asked anything. Raises INVALID_ARGUMENT; SIGNATURE_INVALID where the signature of the key
-        that would sign could not count.
+        """Check the options before anybody is asked anything. Raises INVALID_ARGUMENT for options that do not fit, and
+        SIGNATURE_INVALID if no line of the allowed signers would let this key sign.
         """
         if self.key is not None and self.signature is not None:
             raise invalid_argument("--sign", "and --signature exclude each other")
@@ -89,7 +89,7 @@ class Signing:
             _require_may_sign(store, actor, self.key)
 
     def stated(self, store: DecisionStore, request_id: str, actor: Actor) -> str | None:
-        """The statement of this verdict, where it is signed. Raises INVALID_ARGUMENT."""
+        """The statement of this verdict; None if the verdict is not signed. Raises INVALID_ARGUMENT."""
         if self.key is not None:
             return _state(store, request_id, actor, self.verdict, self.expires_at)["statement"]
         return None if self.signature is None else self._read(self.signature)
@@ -105,7 +105,7 @@ class Signing:
         if self.statement is None and signature.suffix != _SUFFIX:
             raise invalid_argument(
                 "--statement",
-                f"is needed: {signature.name} does not end in {_SUFFIX}, so nothing tells its name",
+                f"is needed: {signature.name} does not end in {_SUFFIX}, so its name is not known",
             )
         statement = self.statement or Path(str(signature).removesuffix(_SUFFIX))
         if self.statement is None and not is_regular(statement):
@@ -129,7 +129,7 @@ def statement(
     """
     with frame.store() as store:
         if expires_at is not None and verdict != "approve":
-            raise invalid_argument("--expires-at", "is for --verdict approve: nothing else runs out")
+            raise invalid_argument("--expires-at", "is for --verdict approve: other verdicts do not expire")
         frame.require_writable("--output", output)
         data = _state(store, request_id, frame.actor, verdict, expires_at)
         saved = frame.put_out(output, data["statement"].encode(), data)
@@ -190,7 +190,7 @@ def _state(
 
 
 def _sign(key: Path, text: str) -> str:
-    """What ssh-keygen makes of these bytes. What it says and asks goes to the person who runs this command."""
+    """The signature that ssh-keygen makes of these bytes. Its messages and questions go to this command's user."""
     command = [_SIGNER, "-Y", "sign", "-f", str(key), "-n", NAMESPACE]
     try:
         ran = subprocess.run(command, input=text.encode(), stdout=subprocess.PIPE, check=False)

@@ -1,11 +1,11 @@
-"""The standard streams of a command: what becomes of an answer that cannot be printed.
+"""The standard streams of a command, also when an answer cannot be printed.
 
-Standard output raises `PrintingFailed` for whatever keeps a byte from being written, once; what comes after that, the
-interpreter's own flush at its end too, is dropped. So a command can say what it did, and nothing else is heard of it.
-Standard error never fails: nobody is left to be told. Both escape a character that their encoding lacks (`\\xe9`).
+Standard output raises `PrintingFailed` once, for the first byte that cannot be written. Everything after that is
+dropped, also the interpreter's own flush at its end, so the command's one sentence is the only message. Standard error
+never raises, because there is no other stream to report on. Both escape characters that their encoding lacks (`\\xe9`).
 
-A stream that is closed when the process begins is opened again, the wrong way round, so that using it fails. Otherwise
-the first file that is opened, perhaps the database, would become the standard output of what prints here.
+If a stream is closed when the process begins, /dev/null takes its place, opened in the wrong direction, so that using
+it fails. Otherwise the first opened file, perhaps the database, would become standard output and be printed into.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ _WRONG_WAY: Final = {_INPUT: os.O_WRONLY, _OUTPUT: os.O_RDONLY, _ERROR: os.O_RDO
 
 
 class PrintingFailed(OSError):  # noqa: N818 - it says what happened, as BrokenPipeError does
-    """Standard output takes no more. It has no `errno`: typer ends the process itself when it sees that of a pipe."""
+    """Standard output cannot be written. It has no `errno`, because at EPIPE typer would end the process itself."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror or type(error).__name__)
@@ -39,7 +39,7 @@ class PrintingFailed(OSError):  # noqa: N818 - it says what happened, as BrokenP
 
 
 class StandardStream(io.FileIO):
-    """A descriptor that stays open; once it has failed, it takes whatever comes."""
+    """A descriptor that stays open. After its first failure it drops all content without an error."""
 
     has_failed = False
 
@@ -59,23 +59,23 @@ class StandardStream(io.FileIO):
             written: int | None = super().write(content)
             if written is not None:
                 return written
-            select.select([], [self], [])  # our parent made it non-blocking, and it is full for now
+            select.select([], [self], [])  # the parent made it non-blocking, and it is full now
 
 
 def open_standard_streams() -> None:
-    """Make the standard streams of this process as this module says. Called once, before anything is opened."""
+    """Replace the standard streams by those that this module describes. Call it once, before any file is opened."""
     for descriptor, flags in _WRONG_WAY.items():
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, flags)  # the lowest that is free, which is this one
+            os.open(os.devnull, flags)  # it gets the lowest free descriptor, which is this one
     sys.stdin = sys.stdin or _reading()
     sys.stdout = _writing(_OUTPUT, sys.stdout)
     sys.stderr = _writing(_ERROR, sys.stderr)
 
 
 def require_shown() -> None:
-    """That what was written to standard error was taken. Raises NOT_CONFIRMED."""
+    """Returns when all text for standard error was written. Raises NOT_CONFIRMED."""
     sys.stderr.flush()
     raw = getattr(getattr(sys.stderr, "buffer", None), "raw", None)
     if isinstance(raw, StandardStream) and raw.has_failed:
@@ -86,20 +86,20 @@ def require_shown() -> None:
 
 
 def print_document(text: str) -> None:
-    """Exactly these characters on standard output, in UTF-8 whatever its encoding: for programs, or to be kept."""
+    """Print exactly this text on standard output, always in UTF-8: it is for programs, or to be kept."""
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode())
     sys.stdout.buffer.flush()
 
 
 def visible(text: str) -> str:
-    """`text` with everything but printable characters and line ends escaped."""
+    """`text` with every character escaped that is neither printable nor a line end."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def visible_json(data: object, encoding: str = "utf-8") -> str:
-    """`data` as JSON, indented, with all that does not print in JSON's own escapes: a parser reads the same value.
-    Where the encoding lacks a character, everything beyond ASCII is escaped.
+    """`data` as indented JSON. Unprintable characters become JSON's own escapes, so a parser reads the same value. If
+    the encoding lacks a character, all characters beyond ASCII are escaped.
     """
     text = json.dumps(data, indent=2, ensure_ascii=False)
     if text.encode(encoding, "replace") != text.encode("utf-8", "replace"):
@@ -110,12 +110,12 @@ def visible_json(data: object, encoding: str = "utf-8") -> str:
 
 
 def print_json(data: object) -> None:
-    """On standard output."""
+    """Print `data` as JSON on standard output."""
     print(visible_json(data, sys.stdout.encoding))
 
 
 def is_refusal_printed(fault: NexusControlError) -> bool:
-    """Print a refusal as one JSON document; False where standard output does not take it."""
+    """Print a refusal as one JSON document; False if standard output cannot be written."""
     try:
         print_json(
             {"code": str(fault.code), "message": fault.message, "details": fault.details, "next": fault.next}
@@ -127,7 +127,7 @@ def is_refusal_printed(fault: NexusControlError) -> bool:
 
 
 def tell_nothing_changed(failure: PrintingFailed) -> None:
-    """For an answer that could not be printed: one sentence, or an end by SIGPIPE where nobody reads on."""
+    """After an answer could not be printed: print one sentence, or end by SIGPIPE if the reader is gone."""
     if failure.is_broken_pipe:
         end_by(signal.SIGPIPE)
     print(f"The answer could not be printed: {failure.reason}. Nothing was changed.", file=sys.stderr)
@@ -149,8 +149,8 @@ def _writing(descriptor: int, before: TextIO | None) -> TextIO:
 
 @contextmanager
 def output_is_ours() -> Generator[None]:
-    """In the block, what a router or an adapter of somebody else prints goes to standard error. A child that one of
-    them forked ends with the block: nobody waits for its answer.
+    """In the block, output of a foreign router or adapter goes to standard error. A child process that one of them
+    forked ends with the block, because only the parent gives the answer.
     """
     pid = os.getpid()
     sys.stdout.flush()

@@ -1,14 +1,14 @@
-"""What a person named for an answer to be put there, written as `cp` and `curl -o` write it.
+"""Writes an answer to the file that a person named, by the rules of `cp` and `curl -o`.
 
-* Links are followed; one that leads to nothing is where the new file comes to be.
-* A descriptor (`/dev/fd/3`, `/dev/stderr`) is written to; so is what is not a regular file: a FIFO, a
-  device, a process substitution. None of them is ever replaced.
-* A new file gets the mode of the umask. It is whole, or not there.
-* A regular file keeps its mode, owner and group. It is replaced whole, so that a full disk or a kill leaves the old
-  content. Where a replacement would lose something it is overwritten in its place: where it has several names (hard
-  links), access lists or other attributes, an owner that we cannot give, or is mounted by itself; and in a folder that
-  takes no draft. Then its new size is reserved first, and a full disk still leaves the old content; a kill may not.
-* A file that may not be written is refused, although its folder would let it be replaced.
+* Links are followed. If a link leads to nothing, the new file is created where it leads.
+* A descriptor (`/dev/fd/3`, `/dev/stderr`) is written to, and so is a file that is not regular: a FIFO, a device, a
+  process substitution. They are never replaced.
+* A new file gets its mode from the umask. It appears whole, or not at all.
+* A regular file keeps its mode, owner and group. It is replaced as a whole, so a full disk or a kill leaves the old
+  content. If a replacement would lose something, the file is overwritten in place instead: if it has several names
+  (hard links), access lists or other attributes, or an owner that we cannot set; if it is a mount point; or if its
+  folder takes no new file. Then its new size is reserved first: a full disk leaves the old content, a kill may not.
+* A file without write permission is refused, although its folder would let us replace it.
 
 Faults are OSErrors.
 """
@@ -28,12 +28,12 @@ _PERMISSIONS: Final = 0o777
 _DESCRIPTOR = re.compile(r"/dev/fd/(\d+)|/proc/self/fd/(\d+)|/dev/std(?:(out)|err)")
 _MOST_LINKS: Final = 40
 _LABELS: Final = {"security.selinux"}
-"""Attributes that every file gets from its folder again."""
+"""Attributes that a new file gets from its folder, so a replacement does not lose them."""
 _TAKES_NO_DRAFT: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.ENAMETOOLONG}
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write `content` to what `path` names."""
+    """Write `content` to the file, descriptor or device that `path` names."""
     if (descriptor := descriptor_of(path)) is not None:
         _write(os.dup(descriptor), content)
         return
@@ -52,7 +52,7 @@ def put(path: Path, content: bytes) -> None:
 
 
 def descriptor_of(path: Path) -> int | None:
-    """The descriptor of this process that a path names, links followed."""
+    """The number of the descriptor of this process that a path names, with links followed; otherwise None."""
     name = os.path.abspath(path)  # noqa: PTH100 - Path.absolute() leaves `..` in it
     for _ in range(_MOST_LINKS):
         if named := _DESCRIPTOR.fullmatch(name):
@@ -65,7 +65,7 @@ def descriptor_of(path: Path) -> int | None:
 
 
 def _is_its_only_name(real: Path, found: os.stat_result) -> bool:
-    """Whether a file that takes the place of this one is all that anybody could have meant by it."""
+    """Whether a replacement would lose nothing: the file has no other name and no attributes of its own."""
     try:
         is_there = os.path.samestat(real.stat(), found)
         attributes = set(os.listxattr(real)) if hasattr(os, "listxattr") else set[str]()
@@ -95,7 +95,7 @@ def _overwrite(path: Path, content: bytes) -> None:
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """See to it that a file can have this size, or leave it as it is."""
+    """Reserve the space for a file of this size. If that fails, the file stays as it was."""
     before = os.fstat(descriptor).st_size
     if not size or not hasattr(os, "posix_fallocate"):
         return
@@ -114,6 +114,6 @@ def _write(descriptor: int, content: bytes) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0)  # it can only be read by setting it
+    mask = os.umask(0)  # the umask can only be read by setting it
     os.umask(mask)
     return mask

@@ -21,7 +21,7 @@ templates = group(help="Policies with a name.")
 def create(
     frame: Frame,
     name: Name,
-    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    description: Annotated[str, typer.Option(help="The purpose of the template.")] = "",
     min_approvals: MinApprovals = None,
     allowed_mode: Annotated[list[str] | None, typer.Option(help="dry_run or apply; may be repeated.")] = None,
     require_capability: Annotated[
@@ -35,7 +35,7 @@ def create(
     min_assurance: MinAssurance = None,
     label: Labels = None,
     tighten_only: Annotated[
-        bool, typer.Option("--tighten-only", help="Requests may only make it stricter.")
+        bool, typer.Option("--tighten-only", help="Requests may only make the policy stricter.")
     ] = False,
 ) -> Answer:
     """Give a policy a name. It can never be changed.

@@ -1,7 +1,8 @@
-"""The command of those who verify: verify. It reads files, and needs neither a database nor a network.
+"""The command `verify`. It reads files, and needs neither a database nor a network.
 
-Whom it trusts is what its options say, never what the package says. The package's file is verified as its bytes. It
-exits with 3 when a check fails, or when the required level is not reached; L0 to L2 are never called a proof of who.
+Only its options name trusted keys; keys in the package are never trusted. The package's file is verified as its bytes.
+The command exits with 3 when a check fails or the required level is not reached. Its texts never call L0 to L2 a proof
+of who wrote or approved something.
 """
 
 from collections.abc import Callable
@@ -33,9 +34,9 @@ _DEFAULT_LEVEL: Level = "L1"
 _OF_EVERY_REPORT = {"--require", "--allowed-signers", "--log-key"}
 _SELF_SIGNED = "self-signed; an operator can rewrite history until a checkpoint leaves this machine"
 _MEANING = {
-    "L0": "it is what its digests say. Who wrote it, and whether it was allowed, they do not say",
-    "L1": "what ran is what had been approved, by its own account. Who wrote it, its digests do not say",
-    "L2": "it is in a log that you trust. Who approved, the log does not say",
+    "L0": "its digests match its content. They do not say who wrote it, or whether it was allowed",
+    "L1": "by its own account, it ran as it had been approved. Its digests do not say who wrote it",
+    "L2": "it is in a log that you trust. The log does not say who approved",
     "L3": "a key that you trust signed the package",
     "L4": "keys that you trust signed the approvals that the policy asked for",
     "L5": "others saw the log: witnesses or a timestamp that you trust",
@@ -117,7 +118,7 @@ def verify(
     timestamp_certificate: Certificates = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a package or a bundle, of this version or of 1.0, as far as you say whom you trust. Needs no database.
+    """Check a package or a bundle, of this version or of 1.0. You say which keys are trusted. Needs no database.
 
     Example: nexus-control verify package.json --allowed-signers signers --package-key key.pem --require L4
     """
@@ -149,7 +150,7 @@ def verify(
 
 
 def _given(context: typer.Context) -> list[str]:
-    """The options of this call that say what is trusted, required or attached."""
+    """The options in this call that name trusted keys, the required level or attached files."""
     others = {"file", "as_json", "witness_quorum"}
     return [
         f"--{name.replace('_', '-')}"
@@ -201,7 +202,7 @@ def _certificates(option: str, files: list[Path] | None) -> list[str]:
 
 
 def _checked(option: str, files: list[Path] | None, read: Callable[[str], object]) -> list[str]:
-    """What these files hold, once each of them could be read as what it should be."""
+    """The contents of these files. Raises INVALID_ARGUMENT for a file that `read` refuses."""
     texts = list[str]()
     for file in files or ():
         text = read_text(option, file)
@@ -260,7 +261,7 @@ def _show(screen: Screen, evidence: Reading) -> None:
     if report is not None:
         _show_level(screen, evidence.kind, report)
     elif not failed:
-        screen.prose("Who wrote it, its digests do not say.")
+        screen.prose("Its digests do not say who wrote it.")
 
 
 def _missing(report: EvidenceReport) -> str:

@@ -1,1 +1,1 @@
-"""Evidence beside the frozen formats: bytes in, bytes out."""
+"""Evidence, and the checks of it: signatures, logs, timestamps, packages and bundles. Nothing here needs a store."""

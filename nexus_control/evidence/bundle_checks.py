@@ -1,16 +1,16 @@
-"""Does a bundle 0.5 say one coherent history of one decision? Each check looks at the bundle alone.
+"""Does a bundle 0.5 tell one coherent history of one decision? Each check reads only the bundle.
 
     canonical_digest        the content has the digest that the bundle declares
     event_digests           each event has the digest that it declares
     event_sequence          events are numbered 0, 1, 2, ..., named after decision and number, and times never go back
-    state_machine           each event is legal where it stands
-    header_equals_replay    goal, mode, time of creation and status are those of the events
-    template_equals_events  the template that the bundle shows is the one that the policy was made from
-    link_equals_events      the run that the bundle links is the one that the events record
+    state_machine           each event is legal in the state that the events before it lead to
+    header_equals_replay    goal, mode, time of creation and status are what the events say
+    template_equals_events  the bundle shows the template from which the policy was made
+    link_equals_events      the bundle links the run that the events record
 
-1.0 judged `status` by its wall clock, so pending and approved may stand for each other; and it took a dry run of an
-apply decision for its execution, so a bundle that links the dry run that its events end with is read in that way. An
-export may leave template and link out; what it states must be true.
+Bundles of version 1.0 get two allowances. 1.0 judged `status` by its wall clock, so `pending` and `approved` pass for
+each other. 1.0 counted a dry run of an apply decision as its execution, so a bundle may link the dry run that its
+events end with. An export may leave out the template or the link; if it states them, they must be true.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,8 +42,8 @@ _OPEN = {str(DecisionState.PENDING_APPROVAL).upper(), str(DecisionState.APPROVED
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """The events of a bundle, replayed. `illegal` are the numbers of events that were illegal where they stood;
-    `dispatched` are the facts on which each execution was dispatched, by the number of its EXECUTION_REQUESTED.
+    """The events of a bundle, replayed. `illegal` lists the numbers of the events that the state did not allow.
+    `dispatched` holds, by the number of each EXECUTION_REQUESTED, the facts as they were just before it.
     """
 
     decision: Decision
@@ -95,7 +95,7 @@ def history_of(bundle: DecisionBundle) -> History | NexusControlError:
 
 
 def as_told(bundle: DecisionBundle, decision: Decision) -> Decision:
-    """The decision in the way in which the bundle tells it, where there are two."""
+    """The decision as the bundle tells it: in the way of 1.0 where its link and status say so, else as replayed."""
     other = as_told_by_1_0(decision)
     if other is None or bundle.router_link != link_part(other.facts):
         return decision

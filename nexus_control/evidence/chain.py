@@ -6,11 +6,11 @@
     chain[n]  = SHA-256(0x00 || leaf data)       the leaf hash of RFC 6962, section 2.1
     prev      = "sha256:" + hex(chain[n-1]);     for n = 0: "sha256:" and 64 zeros
 
-The record of an event that came by import is of "_type" "nexus-control/imported/v1", and otherwise the same: a log
-proves of such an event that it was brought, and no proof of it is one that it happened in that store.
+An imported event has "_type": "nexus-control/imported/v1"; the rest of its record is the same. So a log proof of it
+shows that the event was brought into the store, and cannot be taken for a proof that it happened there.
 
-Three more records are leaves of a store's log, each chained to the one of its own kind before it. `digest` is that of
-what the record holds:
+Three more kinds of records are leaves of a store's log. Each record is chained to the record of its own kind before
+it. `digest` is the digest of what the record holds:
 
     an import   {"_type": "nexus-control/import/v1", "actor", "decision_id", "digest", "generation", "prev", "ts"}
     a new key   {"_type": "nexus-control/key/v1", "actor", "digest", "log", "prev", "seq", "ts"}
@@ -52,7 +52,7 @@ def event_leaf_data(
     origin: Origin = "local",
 ) -> bytes:
     """The bytes that an event's chain hash covers; `digest` and `prev` are bare hex."""
-    # Spelled out, for it is done for every event of a store or package: canonical_json takes several times as long.
+    # Spelled out because every event of a store or package passes here: canonical_json takes several times as long.
     decision = f'"decision_id":{_text(name)},' if subject == "decision_id" else ""
     template = f'"template":{_text(name)},' if subject == "template" else ""
     return (

@@ -1,19 +1,20 @@
-"""Who says so: the checks of a package that need keys, and those of the chain and the log that they rest on.
+"""The checks of a package that need keys, and the checks of the chain and the log that these rest on.
 
     origin                the package does not say that its history was brought into the store from elsewhere
-    chain                 the events, recomputed, end in the chain hash that the package names; where it names none,
-                          in the one that a log proof is of
-    allowed_signers       which lines of the verifier's file of signers are not used, and why
+    chain                 the events, recomputed, end in the chain hash that the package names; if it names none, in
+                          the leaf that a log proof proves
+    allowed_signers       tells which lines of the verifier's file of signers are not used, and why
     approval_signatures   each signed verdict verifies, says what the events say, and was made once; enough of the
                           approvals that counted were signed by people whom the verifier trusts, at the time
-    package_signature     a trusted key signed these very bytes, and the statement is of this package
-    log_inclusion         the chain hash is a leaf of the tree of the checkpoint
-    checkpoint_signature  a trusted log signed the checkpoint; without a trusted log: the one that the package names
-    consistency           that tree continues the one that the verifier remembers, or the other way round
+    package_signature     a trusted key signed these very bytes, and the signed statement is about this package
+    log_inclusion         the chain hash is a leaf of the checkpoint's tree
+    checkpoint_signature  a trusted log signed the checkpoint; if no log is trusted, the log that the package names
+    consistency           the checkpoint's tree continues the tree that the verifier remembers, or the reverse
     witness_quorum        enough trusted witnesses cosigned the checkpoint
     timestamp             a trusted authority stamped the checkpoint
 
-Without trust nothing is proved of who: a package that signs for itself says `info`, what is not trusted `skipped`.
+Example: with no trusted key at all, these checks prove nothing about who made the package. A checkpoint that is signed
+only by the log which the package itself names gets `info`; a signature that no trusted key can verify gets `skipped`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,7 +52,7 @@ _NO_PROOF: Final = "the package carries no proof of a log"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
-    """A package's place in a log, as far as it can be read, and whom the verifier trusts about logs."""
+    """A package's place in a log, and the log keys and witnesses that the verifier trusts."""
 
     proof: LogProof
     checkpoint: Checkpoint
@@ -60,16 +61,16 @@ class Logged:
     witnesses: tuple[Verifier, ...]
 
     def signers(self, among: tuple[Verifier, ...]) -> set[Verifier]:
-        """Those of them whose signature is on the checkpoint. Raises SIGNATURE_INVALID for a false one."""
+        """The verifiers `among` these that signed the checkpoint. Raises SIGNATURE_INVALID for a false signature."""
         return {signature.verifier for signature in self.proof.signed_by(among).signatures}
 
 
 def keyed_checks(
     case: Case, package: AuditPackage, content: bytes | None, trust: Trust, attached: Attached
 ) -> Iterator[Check]:
-    """Every check above, in that order. `content` are the package's bytes, where it came as such.
+    """Every check above, in that order. `content` is the package as it was received; None if it came as an object.
 
-    Raises INVALID_ARGUMENT for a trust that cannot be read.
+    Raises INVALID_ARGUMENT for a trust whose keys cannot be read.
     """
     if trust.witness_quorum < 1:
         raise invalid_argument("witness_quorum", "must be at least 1")
@@ -106,11 +107,11 @@ def keyed_checks(
 
 
 def keyed_bundle_checks(case: Case, trust: Trust) -> Iterator[Check]:
-    """The two checks of the approvals of a bundle. A verdict must have been given for a log that is trusted by key.
+    """The two checks of a bundle's approvals. A signed verdict counts only for a log whose key is in `trust.log_keys`.
 
-    Raises INVALID_ARGUMENT for a trust that cannot be read.
+    Raises INVALID_ARGUMENT for a trust whose keys cannot be read.
     """
-    # A bundle does not say how many events its store took by import. All that the basis rests on are the first two.
+    # A bundle does not say how many events its store imported. A basis depends on the first two events only.
     chains = [chain_of(case.history.decision, imported) for imported in range(3)]
     logs = {verifier.name for verifier in _verifiers("log_keys", trust.log_keys, ED25519)}
     yield from approval_checks(case, chains, trust, logs)
@@ -204,7 +205,7 @@ def _timestamp(logged: Logged, trust: Trust, token: bytes | None) -> Finding:
 
 
 def _evidence(package: AuditPackage) -> LogSection | Imported | str | None:
-    """What the package says of its log, or of an import, or what is wrong with that."""
+    """The package's `evidence`: its log or its import; None if it has none, a text if it cannot be read."""
     if package.evidence is None:
         return None
     try:

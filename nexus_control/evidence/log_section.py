@@ -5,8 +5,8 @@
                 "log_proof": text}          the tlog-proof of that chain hash
              | {"imported": {"at": instant, "by"?: actor, "bundle_digest": text, "events": integer}}
 
-It names a key, and so proves nothing of who: a verifier brings keys of their own. The second is of a history whose
-first `events` events were brought into the store: when, on whose behalf, and in which bundle.
+The key in `log_key` is the package's own claim and proves nothing about who: verifiers bring keys of their own. The
+form `imported` is for a history whose first `events` events were imported: when, by whom, and in which bundle.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the signature of a package is over: an in-toto Statement (v1) in a DSSE envelope.
+"""The statement that the signature of a package covers: an in-toto Statement (v1) in a DSSE envelope.
 
     payload type  application/vnd.in-toto+json
     payload       {"_type": "https://in-toto.io/Statement/v1",
@@ -8,8 +8,8 @@
                    "predicate": {"decision_id", "chain_head": prefixed, "events": number,
                                  "log"?: {"origin", "index"}, "assurance"?, "issued_at"?, "producer"?}}
 
-The file's bytes cover all of the package, `meta`, `provenance` and `evidence` too. `assurance` and `producer` are what
-the signer says of the package; nobody has to believe it.
+The digest of the file covers the whole package, `meta`, `provenance` and `evidence` included. `assurance` and
+`producer` are claims of the signer, which no check verifies.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _PACKAGE, _BINDING = "package.json", "nexus-control:binding:0.6"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogPlace:
-    """Where in which log the package's last event is."""
+    """The log that holds the package's last event, and the number of its leaf there."""
 
     origin: str
     index: int = check(lambda n: n >= 0, "at least 0")
@@ -38,7 +38,7 @@ class LogPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predicate:
-    """What is said of the package."""
+    """What the signer states about the package."""
 
     decision_id: str
     chain_head: str = check(is_prefixed, "'sha256:' and 64 lower-case hex digits")
@@ -93,7 +93,7 @@ class _Written:
 
 
 def parse_package_statement(payload: bytes) -> PackageStatement:
-    """Read a payload that was verified. Raises INTEGRITY_MISMATCH."""
+    """Read a payload whose signature was verified. Raises INTEGRITY_MISMATCH."""
     try:
         data = dict(parse_json_object(payload))
     except NexusControlError as fault:
@@ -110,4 +110,4 @@ def parse_package_statement(payload: bytes) -> PackageStatement:
 
 
 def _malformed(problem: str) -> NexusControlError:
-    return NexusControlError(ErrorCode.INTEGRITY_MISMATCH, f"this is no statement of a package: {problem}")
+    return NexusControlError(ErrorCode.INTEGRITY_MISMATCH, f"this is not a package's statement: {problem}")

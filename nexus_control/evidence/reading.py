@@ -5,8 +5,8 @@
     run bundle  the record of a run, in the shape of nexus-router 0.3
 
 A file holds the artifact itself, or the answer with which a tool exported it: {"package" | "bundle" | "artifact": ...,
-"digest"?, ...}. A digest that stands beside the artifact is held against it. A package that is the whole file is
-verified as the file's bytes: only those can have been signed.
+"digest"?, ...}. A digest beside the artifact is compared with the artifact's own. A package that fills the whole file
+is verified as the file's bytes, because a signature covers those bytes.
 """
 
 from collections.abc import Mapping
@@ -29,8 +29,8 @@ Kind: TypeAlias = Literal["package", "bundle", "run bundle"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """An artifact that was read, and its checks. `whole` is None where it could not be read as what it says it is;
-    `report` is that of a package or a bundle: a run bundle has one check, and no level.
+    """An artifact that was read, and its checks. `whole` is None where the file does not have the format of its kind.
+    `report` is there for a package or a bundle; a run bundle has one check and no levels, so no report.
     """
 
     kind: Kind
@@ -42,7 +42,7 @@ class Reading:
 
     @property
     def ok(self) -> bool:
-        """Nothing failed, and what was required was reached."""
+        """No check failed, and the required level was reached."""
         is_reached = self.report is None or self.report.ok
         return is_reached and all(check.status != "fail" for check in self.checks)
 
@@ -50,9 +50,9 @@ class Reading:
 def read_evidence(
     content: bytes, *, trust: Trust = NOBODY, require: Level = "L1", attached: Attached = NOTHING
 ) -> Reading:
-    """What the file holds. `trust` and `require` are for packages and bundles, `attached` for packages alone.
+    """What the file holds. `trust` and `require` are used for packages and bundles, `attached` only for packages.
 
-    Raises JSON_INVALID for what is not strict JSON, INVALID_ARGUMENT for another document.
+    Raises JSON_INVALID for text that is not strict JSON, INVALID_ARGUMENT for another document.
     """
     whole = parse_json(content, max_depth=MAX_ARTIFACT_DEPTH)
     data, beside = _unwrapped(whole)
@@ -77,7 +77,7 @@ def read_evidence(
 
 
 def _unwrapped(document: object) -> tuple[dict[str, Any], object]:
-    """The artifact, and the digest that stands beside it in the answer of a tool; an empty object for anything else."""
+    """The artifact, and the digest beside it in a tool's answer; an empty object for any other document."""
     answer = _object(document)
     if not answer.keys() & {"package_version", "bundle_version"}:
         for name in ("package", "bundle", "artifact"):

@@ -1,7 +1,7 @@
-"""What is verified: a document as it was received, read once, strictly and within limits.
+"""Receives the document that is to be verified: read once, strictly and within limits.
 
-A document object or a mapping goes through its JSON text, so that it obeys the rules of text. Everything else rests on
-what is read here, so a document that cannot be read fails these checks and leaves the others nothing to look at.
+A document object or a mapping is first written as JSON text, so that the rules for text hold for it too. All other
+checks need what is read here: when a document cannot be read, these checks fail and the others are skipped.
 """
 
 from collections.abc import Mapping
@@ -25,15 +25,15 @@ Document = TypeVar("Document", AuditPackage, DecisionBundle)
 
 NAMES: Final = ("limits", "strict_parse", "schema", "canonical_domain")
 UNREAD: Final = "it cannot be read"
-# A mapping or a document that was built by hand may hold anything, at any depth.
+# The faults of a mapping or a document that was built by hand: it may hold any object, at any depth.
 _UNREADABLE: Final = (NexusControlError, ValueError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received(Generic[Document]):
-    """The package or bundle that could be read, and how that went.
+    """The package or bundle, if it could be read, and the checks of reading it.
 
-    `content` are its bytes where it came as bytes or text: only those can have been signed.
+    `content` holds its bytes if it came as bytes or text; a signature can only be checked over those.
     """
 
     content: bytes | None
@@ -60,7 +60,9 @@ def receive(given: Document | Mapping[str, object] | str | bytes, kind: type[Doc
 def receive_parsed(
     data: object, kind: type[Document], *, size: int, content: bytes | None
 ) -> Received[Document]:
-    """As `receive`, for what was parsed out of a text of `size` bytes: `content`, when it holds nothing else."""
+    """As `receive`, for a value that was parsed from a text of `size` bytes. `content` is the text if it is the value's
+    alone; None where the value is only a part of the text.
+    """
     document: Document | None = None
     try:
         document, schema = kind.from_dict(data), passed()
@@ -97,5 +99,5 @@ def _domain(data: object) -> Finding:
 
 
 def _escaped(fault: Exception) -> str:
-    """The problem may quote the document: escaped, so that no terminal or encoder trips over it."""
+    """The problem, escaped: it may quote the document, whose characters a terminal or encoder might not take."""
     return str(fault).encode("unicode_escape").decode("ascii")

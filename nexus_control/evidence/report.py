@@ -1,9 +1,9 @@
-"""What verification answers: one `Check` for each thing that was looked at, none hidden by another.
+"""The answer of a verification: one `Check` for each thing that was checked, all listed, also after a failure.
 
-pass     it is as it should be
-fail     it is not, and `expected` and `actual` say what was found
-skipped  it could not be looked at, and `detail` says why; it proves nothing
-info     nothing to fail, but worth knowing
+pass     the artifact is as it should be
+fail     it is not; `detail` says what is wrong, and `expected` and `actual` what was found
+skipped  the check could not be made and proves nothing; `detail` says why
+info     there was nothing that could fail, but `detail` is worth knowing
 """
 
 from collections.abc import Callable, Mapping

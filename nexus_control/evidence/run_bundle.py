@@ -4,7 +4,7 @@
      "events": [{event_id, run_id, seq, type, payload, ts}, ...], "digests": {"sha256"}, "provenance"?}
 
 `digests.sha256` is the bare digest of `json.dumps({"run": ..., "events": ...}, sort_keys=True, separators=(",", ":"))`,
-with ASCII escapes: not our canonical JSON.
+with ASCII escapes. This spelling is nexus-router's and differs from our canonical JSON.
 """
 
 import json
@@ -36,7 +36,7 @@ def make_run_bundle(
 
 
 def run_bundle_digest(bundle: Mapping[str, object]) -> str:
-    """The bare digest of a bundle's run and events, recomputed. Raises INTEGRITY_MISMATCH for another shape."""
+    """The bare digest of a bundle's run and events, recomputed. Raises INTEGRITY_MISMATCH for another document."""
     try:
         content = {"run": bundle["run"], "events": bundle["events"]}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -1,21 +1,21 @@
-"""Was what ran what had been approved? Checks over a bundle whose events could be replayed, and the run, if any.
+"""Did the approved request run, and only that? Checks over a bundle's replayed events, and over its run, if any.
 
     policy_satisfied      at each EXECUTION_REQUESTED enough approvals of eligible people counted, neither expired nor
-                          revoked then; the request had not run out; the plan was not longer than allowed
-    approvals_distinct    no two of the approvers who counted look alike by letters of another script; who look alike
-                          otherwise, or have an id that would not be taken for a new one, are named
-    mode_consistent       what was dispatched was no more than what was requested and allowed, and the run says the same
-    single_execution      one dispatch at most that is no rehearsal
-    request_digest        what the router was asked is what the approved request says
-    link_digest           the link's digest is that of decision, run, request and result
+                          revoked then; the request had not expired; the plan was not longer than allowed
+    approvals_distinct    no two approvers who counted have ids that look alike by letters of another script; other ids
+                          that look alike, or that a new request would refuse, are named as `info`
+    mode_consistent       the dispatched mode was requested and allowed, and the run states the same mode
+    single_execution      at most one dispatch was not a rehearsal
+    request_digest        the router was asked for exactly the approved request
+    link_digest           the link's digest is recomputed from decision, run, request and result
     router_result         the run that the package names or holds is the run that the events record
     router_digest_recomputed
                           an embedded run bundle of a known shape has the digest that it declares
-    separation_of_duties  the requester did not approve where the policy forbids it; where it allows it, that is said
+    separation_of_duties  where the policy forbids it, the requester did not approve; where it allows it, `info` tells
 
 Expiry and revocation are judged at the `ts` of EXECUTION_REQUESTED, never now. `router_result` and
-`router_digest_recomputed` are about the run that a package binds to the bundle. A package is of an executed decision;
-a bundle alone may be of any, and where nothing was executed, `info` says so.
+`router_digest_recomputed` are about the run that a package binds to the bundle. The decision of a package was always
+executed. A bundle may hold a decision in any state; without an execution, the checks of it are `info`.
 """
 
 import json
@@ -55,7 +55,7 @@ class Case:
         return self.history.dispatched[execution.seq]
 
     def counted(self, execution: Execution) -> tuple[Approval, ...]:
-        """The approvals that counted when it was dispatched."""
+        """The approvals that counted when this execution was dispatched."""
         return self.before(execution).active_approvals(parse_instant(execution.requested_at))
 
 
@@ -74,7 +74,7 @@ def _nothing_executed(case: Case) -> Finding:
 
 
 def _reasons(case: Case, execution: Execution) -> tuple[BlockingReason, ...]:
-    """Why this execution could not be dispatched when it was. What only the executor knew is taken as it was."""
+    """Why this execution should not have been dispatched. Facts that only the executor knew are taken on its word."""
     facts = case.before(execution)
     attempt = Attempt(
         adapter_id=execution.adapter_id,
@@ -101,7 +101,7 @@ def _policy_satisfied(case: Case) -> Finding:
 
 
 def _steps(case: Case) -> Iterator[int]:
-    """The lengths that the plan and the runs are known to have had."""
+    """The numbers of steps that the plan and the runs are known to have had."""
     yield from (
         each.steps_executed for each in case.facts.progress.executions if each.steps_executed is not None
     )
@@ -127,7 +127,7 @@ def _approvals_distinct(case: Case) -> Finding:
 
 
 def _alike(people: Sequence[str], look: Callable[[str], str]) -> tuple[str, str] | None:
-    """Two of them who look the same."""
+    """The first two people whose ids look the same, if any."""
     seen: dict[str, str] = {}
     for person in people:
         other = seen.setdefault(look(person), person)
@@ -165,7 +165,7 @@ def _request_digest(case: Case) -> Finding:
     created, policy = case.facts.created, case.facts.policy
     for execution in case.facts.progress.executions:
         if case.router is None and execution.started_at is None and execution.outcome != "completed":
-            continue  # it ended before the router was asked
+            continue  # the execution ended before the router was asked
         if execution.request_digest is None or created is None or policy is None:
             return failed(f"no event says what the router was asked by event {execution.seq}")
         asked = policy.compile_to_router_request(
@@ -246,7 +246,7 @@ _CHECKS: dict[str, Callable[[Case], Finding]] = {
 
 
 def _run_of(case: Case) -> Mapping[str, Any]:
-    """What an embedded run bundle of a known shape says of its run."""
+    """The part `run` of an embedded run bundle of a known shape; otherwise empty."""
     bundle = case.router.bundle if case.router is not None else None
     run = (bundle or {}).get("run")
     return cast("dict[str, Any]", run) if isinstance(run, dict) else {}

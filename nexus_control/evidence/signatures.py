@@ -1,4 +1,4 @@
-"""The checks of what people and owners signed: verdicts by their approvers, the package by its signer."""
+"""The checks of two kinds of signatures: an approver's signature of a verdict, and a signer's of the whole package."""
 
 from collections.abc import Collection, Iterator, Sequence
 
@@ -34,7 +34,7 @@ _VERDICTS: dict[EventType, Verdict] = {
 
 
 def chain_of(decision: Decision, imported: int = 0) -> list[str]:
-    """The chain hash of each event, bare hex, in a store into which the first `imported` of them were brought."""
+    """The chain hash of each event, bare hex, in a store that imported the first `imported` of them."""
     chain: list[str] = []
     for event in decision.events:
         data = event_leaf_data(
@@ -55,7 +55,7 @@ def chain_of(decision: Decision, imported: int = 0) -> list[str]:
 def approval_checks(
     case: Case, chains: Sequence[Sequence[str]], trust: Trust, logs: Collection[str]
 ) -> Iterator[Check]:
-    """`chains` are those of the stores in which a verdict can have been given; `logs` the origins of their logs.
+    """`chains` holds the event chain in each store where a verdict may have been given; `logs` the names of their logs.
 
     Raises INVALID_ARGUMENT for a file of signers that cannot be read.
     """
@@ -78,7 +78,7 @@ def _approval_signatures(
     case: Case, chains: Sequence[Sequence[str]], allowed: AllowedSigners | None, logs: Collection[str]
 ) -> Finding:
     signed, nonces = dict[int, SignedVerdict](), set[str]()
-    numbers = [event.seq for event in case.history.decision.events]  # as they say, which may be anything
+    numbers = [event.seq for event in case.history.decision.events]  # as stated: they may be wrong
     bases = [dict(zip(numbers, each, strict=True)).get(case.facts.policy_seq, GENESIS) for each in chains]
     try:
         for event in case.history.decision.events:
@@ -157,7 +157,7 @@ def package_signature(
 
 
 def _signed_verdict(case: Case, event: StoredEvent, bases: Sequence[str]) -> SignedVerdict | None:
-    """The verdict that an event carries a signature of, once it says what the event says. Raises SIGNATURE_INVALID."""
+    """The signed verdict of an event; None if it is unsigned. Raises SIGNATURE_INVALID if it differs from the event."""
     verdict = _VERDICTS.get(event.event_type)
     if verdict is None:
         return None
@@ -166,7 +166,7 @@ def _signed_verdict(case: Case, event: StoredEvent, bases: Sequence[str]) -> Sig
     if content.signed is None:
         if not isinstance(content, ApprovalRevokedPayload) and content.assurance == "signed":
             raise NexusControlError(
-                ErrorCode.SIGNATURE_INVALID, f"event {event.seq} says that it is signed, and is not"
+                ErrorCode.SIGNATURE_INVALID, f"event {event.seq} says that it is signed, but has no signature"
             )
         return None
     opened = open_verdict(content.signed)
@@ -186,7 +186,7 @@ def _signed_verdict(case: Case, event: StoredEvent, bases: Sequence[str]) -> Sig
 def _not_trusted(
     verdict: SignedVerdict | None, allowed: AllowedSigners, at: str, logs: Collection[str]
 ) -> str | None:
-    """Why an approval does not count as signed; None when it does."""
+    """Why an approval does not count as signed by a trusted person; None when it counts."""
     if verdict is None:
         return "not signed"
     if verdict.statement.log not in logs:

@@ -1,6 +1,6 @@
 """Whether a verdict was signed by somebody who may sign it: SSHSIG over the statement, under the allowed signers.
 
-Who may sign is the verifier's to say, by an OpenSSH `allowed_signers` file: never the package's, never the store's.
+The verifier decides who may sign, by an OpenSSH `allowed_signers` file. Neither the package nor the store decides.
 """
 
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ _HASH = "sha512"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedVerdict:
-    """A statement that a key signed, made by `open_verdict` alone. Whether that key may, `require_allowed` says."""
+    """A statement whose signature verified, from `open_verdict`. `require_allowed` tells whether the key may sign."""
 
     statement: ApprovalStatement
     signature: SshSignature
     signed: SignedStatement
 
     def require_issued_by(self, at: datetime) -> None:
-        """That the statement was there when its verdict is said to have been given. Raises SIGNATURE_INVALID."""
+        """Returns when the statement was issued by the instant of its verdict, `at`. Raises SIGNATURE_INVALID."""
         issued_at = self.statement.issued_at
         if parse_instant(issued_at) - at > CLOCK_SKEW:
             raise NexusControlError(
@@ -39,7 +39,7 @@ class SignedVerdict:
             )
 
     def require_allowed(self, allowed: AllowedSigners, at: datetime) -> None:
-        """That the approver may sign with this key at this instant. Raises SIGNATURE_INVALID."""
+        """Returns when the approver may sign with this key at this instant. Raises SIGNATURE_INVALID."""
         key, approver = self.signature.key, self.statement.approver
         signer = allowed.signer_for(approver, key, NAMESPACE, at)
         if signer is None:
@@ -54,7 +54,7 @@ class SignedVerdict:
 
 @lru_cache(maxsize=128)  # a function of these bytes alone: neither trust nor time is in it
 def open_verdict(signed: SignedStatement) -> SignedVerdict:
-    """The statement, once its signature verified under the key that it names. Raises SIGNATURE_INVALID."""
+    """The statement, when its signature verifies under the key in the signature. Raises SIGNATURE_INVALID."""
     statement = parse_statement(signed.statement)
     signature = parse_ssh_signature(signed.signature)
     if signature.hash_algorithm != _HASH:

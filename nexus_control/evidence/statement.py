@@ -1,13 +1,13 @@
-"""What an approver signs: the exact bytes of canonical JSON, without a newline.
+"""The statement that an approver signs: the exact bytes of canonical JSON, without a newline.
 
     {"_type": "nexus-control/approval/v1", "approver": id,
      "basis": {"chain": prefixed, "seq": number},     the chain hash of POLICY_ATTACHED, and its number
      "decision_id", "expires_at": instant or null, "issued_at": instant, "log": origin, "nonce": 32 hex digits,
      "request": {"goal", "mode", "plan_sha256": hex or null}, "verdict": "approve" | "deny" | "revoke"}
 
-The basis is one value that commits to decision, goal, plan, policy, template, adapter and requester; `request` repeats
-what a person can read. `log` names the store that it was given for. The signature is made by `ssh-keygen -Y sign` in
-the namespace below. A comment or a reason is not in it.
+The basis is one hash that commits to decision, goal, plan, policy, template, adapter and requester. `request` repeats
+the parts that a person can read. `log` names the log of the store for which the verdict was given. `ssh-keygen -Y sign`
+makes the signature, in the namespace below. A comment or a reason is not part of the statement.
 """
 
 import re
@@ -33,7 +33,7 @@ _LONGEST = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:
-    """What the verdict is on."""
+    """The chain hash of POLICY_ATTACHED and the number of that event: everything that the verdict is about."""
 
     chain: str = check(is_prefixed, "'sha256:' and 64 lower-case hex digits")
     seq: int = check(lambda n: n >= 0, "at least 0")
@@ -41,7 +41,7 @@ class Basis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a person reads of it."""
+    """The parts of the request that a person can read in the statement."""
 
     goal: str
     mode: Mode
@@ -68,7 +68,7 @@ class ApprovalStatement:
 
 
 def parse_statement(text: str) -> ApprovalStatement:
-    """Read a statement in its one spelling. Raises SIGNATURE_INVALID."""
+    """Read a statement, which must be canonical JSON. Raises SIGNATURE_INVALID."""
     try:
         data = dict(parse_json_object(text)) if len(text) <= _LONGEST else {}
         kind = data.pop("_type", None)
@@ -128,7 +128,7 @@ def require_says(
     basis: str,
     expires_at: str | None,
 ) -> None:
-    """That a statement is this verdict of this approver on this decision, whenever and for whichever log it was made.
+    """Returns when a statement is this verdict of this approver on this decision. Its time and its log may be any.
 
     Raises SIGNATURE_INVALID, naming each field that differs.
     """
@@ -148,10 +148,10 @@ def require_says(
     if differing:
         raise NexusControlError(
             ErrorCode.SIGNATURE_INVALID,
-            f"The signed statement is of something else: {', '.join(differing)}",
+            f"The signed statement differs from the verdict: {', '.join(differing)}",
             {"fields": differing},
         )
 
 
 def _invalid(problem: str) -> NexusControlError:
-    return NexusControlError(ErrorCode.SIGNATURE_INVALID, f"This is no statement of an approval: {problem}")
+    return NexusControlError(ErrorCode.SIGNATURE_INVALID, f"This is not a statement of a verdict: {problem}")

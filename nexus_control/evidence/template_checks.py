@@ -1,9 +1,10 @@
-"""Was the policy the one that the template gives, with the overrides that were recorded?
+"""Does the policy follow from the template and the recorded overrides?
 
     template_digest         the snapshot has the digest that the event states
-    policy_within_template  the policy is the template's with the recorded overrides; no weaker, where it forbids that
+    policy_within_template  the policy is the template's with the recorded overrides, and no weaker where the template
+                            only lets requests tighten it
 
-A snapshot that 1.0 wrote lacks who created it and when, and its digest cannot be recomputed: skipped, not failed.
+A snapshot that 1.0 wrote lacks its creator and time. Its digest cannot be recomputed, so that check is skipped.
 """
 
 from collections.abc import Iterator

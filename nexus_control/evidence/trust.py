@@ -1,6 +1,7 @@
-"""Whom a verifier trusts, and what they remember: the verifier's own, never the package's. Texts, as files hold them.
+"""The keys that a verifier trusts and the checkpoint that they remember, as texts, the way files hold them.
 
-An empty trust fails closed: what rests on it is skipped, and its level is not reached.
+All of it comes from the verifier, never from the package. An empty field trusts nobody: the checks that need it are
+skipped, and their level is not reached.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """Whose keys one verifier trusts, and what they remember.
+    """The keys that one verifier trusts, and the checkpoint that they remember.
 
         >>> verify_evidence(package, trust=Trust(log_keys=[log_key]), require="L2").ok
         True
@@ -18,28 +19,28 @@ class Trust:
     """
 
     allowed_signers: str | bytes | None = None
-    """Who may approve with which key: an OpenSSH allowed signers file."""
+    """The people who may approve, and their keys: an OpenSSH allowed signers file."""
     package_keys: Sequence[str] = ()
-    """Who may sign packages: public keys in PEM, Ed25519 or P-256."""
+    """The keys that may sign packages: public keys in PEM, Ed25519 or P-256."""
     log_keys: Sequence[str] = ()
-    """Which logs are known: verifier keys, NAME+ID+BASE64. Approvals that were given for them count."""
+    """The trusted logs: verifier keys, NAME+ID+BASE64. Signed approvals count when they were given for such a log."""
     witnesses: Sequence[str] = ()
-    """Who vouches that a log shows everybody the same: verifier keys of cosignatures."""
+    """The witnesses, who cosign checkpoints so that a log shows everybody the same: their verifier keys."""
     witness_quorum: int = 1
-    """How many of them must."""
+    """The number of witnesses that must have cosigned."""
     checkpoint: str | None = None
     """The checkpoint of the log that this verifier remembers: a signed note."""
     consistency: Sequence[str] = ()
     """The proof between that checkpoint and the package's: hashes in base64, in order."""
     timestamp_roots: Sequence[str] = ()
-    """Whose timestamps count: root certificates in PEM."""
+    """The trusted timestamp authorities: root certificates in PEM."""
     timestamp_certificates: Sequence[str] = ()
-    """Certificates that lead from a timestamp to a root, in PEM; they are not trusted by themselves."""
+    """Certificates between a timestamp and a root, in PEM. They are not trusted by themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attached:
-    """What came with a package, in files of their own."""
+    """The files that came with a package: its envelope, a newer log proof, a timestamp of its checkpoint."""
 
     envelope: str | bytes | None = None
     log_proof: str | None = None

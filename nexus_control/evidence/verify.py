@@ -1,22 +1,24 @@
-"""`verify_evidence` and `verify_bundle`: every check of a package or a bundle, in one order, none masking another.
+"""`verify_evidence` and `verify_bundle` make every check of a package or a bundle, in a fixed order, also after a
+failure.
 
-    L0  it is what its digests say            limits strict_parse schema canonical_domain, the frozen six
-    L1  what ran is what had been approved    event_digests event_sequence header_equals_replay state_machine
+    L0  its digests match its content         limits strict_parse schema canonical_domain, the six of `_SIX`
+    L1  it ran as it had been approved        event_digests event_sequence header_equals_replay state_machine
                                               policy_satisfied approvals_distinct mode_consistent single_execution
                                               request_digest link_digest link_equals_events router_result
                                               router_digest_recomputed template_equals_events template_digest
                                               policy_within_template provenance separation_of_duties
 
-    L2  it happened in a log that was signed  origin chain log_inclusion checkpoint_signature consistency
+    L2  its history is in a signed log        origin chain log_inclusion checkpoint_signature consistency
     L3  a trusted key signed the package      package_signature
     L4  trusted keys signed the approvals     allowed_signers approval_signatures
-    L5  others saw the log                    witness_quorum or timestamp
+    L5  other parties saw the log             witness_quorum or timestamp
 
-A level is reached when none of its checks fails and each that it rests on passes; `skipped` earns nothing. L0 to L2
-do not say who wrote the package: anybody who can edit it can seal it again, and its own operator signs the log.
+A level is reached when each of its checks passes. `info` does not keep a level from being reached; `skipped` does,
+except for checks in `EvidenceReport.optional`. L0 to L2 do not say who wrote the package: anybody who can edit a
+package can recompute its digests, and the operator of the store signs the log.
 
-A bundle binds no run and carries no log: `canonical_digest` stands for the frozen six, the checks of the router are
-left out, and all of L2, L3 and L5 are skipped.
+A bundle names no run and carries no log proof. So `canonical_digest` takes the place of the six checks in `_SIX`, the
+checks of the router are left out, and the checks of L2, L3 and L5 are skipped.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -52,7 +54,7 @@ LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 _OF_THE_RUN: Final = {"router_result", "router_digest_recomputed"}
 _MAY_BE_SKIPPED: Final = frozenset({"router_digest_recomputed", "template_digest"})
-"""What an honest package of another router, or of 1.0, cannot show."""
+"""Checks that are skipped for an honest package of another router, or of 1.0."""
 _MAY_BE_LEFT_OUT: Final = frozenset({"template_equals_events", "link_equals_events"})
 """What an export of a bundle may leave out: the events say it too."""
 _IN_ORDER: Final[tuple[tuple[Level, str], ...]] = (
@@ -84,20 +86,20 @@ BUNDLE_CHECKS: Final[dict[str, Level]] = {
     **dict.fromkeys((*READING, "canonical_digest"), "L0"),
     **{name: level for name, level in CHECKS.items() if level != "L0" and name not in _OF_THE_RUN},
 }
-"""Every check of a bundle, in the same way."""
+"""The checks of a bundle by name, in order, each with the level that needs it."""
 _LEVEL_OF: Final = CHECKS | BUNDLE_CHECKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceReport:
-    """What was found; true when nothing failed and the required level was reached.
+    """The result of a verification; true when no check failed and the required level was reached.
 
         >>> report = verify_evidence(package)
         >>> report.ok, report.level
         (True, 'L2')
 
-    `reached` are the levels whose checks all hold, `level` is the highest with no gap below, and `missing` are the
-    checks that keep `required` from being reached.
+    `reached` lists the levels whose checks all hold. `level` is the highest level that is reached together with all
+    levels below it. `missing` lists the checks that keep `required` from being reached.
     """
 
     required: Level
@@ -116,13 +118,13 @@ class EvidenceReport:
 
     @property
     def ok(self) -> bool:
-        """Nothing failed, and the required level was reached."""
+        """No check failed, and the required level was reached."""
         is_reached = set(self._up_to_required) <= set(self.reached)
         return is_reached and all(check.status != "fail" for check in self.checks)
 
     @property
     def missing(self) -> tuple[Check, ...]:
-        """The checks that keep the required level from being reached; of those of L5 one is enough."""
+        """The checks that keep the required level from being reached. One of the two checks of L5 is enough."""
         needed: list[Level] = [level for level in self._up_to_required if level not in self.reached]
         return tuple(check for level in needed for check in self._of(level) if not self._holds(check))
 
@@ -175,10 +177,10 @@ def verify_evidence(
         >>> verify_evidence(package, require="L1").ok
         True
 
-    The package is an object, a mapping or JSON text; of one that was signed, the bytes that were. `trust` says whose
-    keys count; `envelope`, `log_proof` and `timestamp` are what came with it in files of their own; a log proof that is
-    given is taken before the one that the package carries. A bad package never raises. Raises INVALID_ARGUMENT for an
-    unknown level, or a trust that cannot be read.
+    The package is an object, a mapping or JSON text; for a signed package pass the bytes of its file. `trust` says
+    whose keys count. `envelope`, `log_proof` and `timestamp` are files that came with the package; a given `log_proof`
+    is used instead of the proof in the package. A bad package never raises: its checks fail. Raises INVALID_ARGUMENT
+    for an unknown level, or for a trust whose keys cannot be read.
     """
     attached = Attached(envelope=envelope, log_proof=log_proof, timestamp=timestamp)
     return package_report(receive(package, AuditPackage), trust or NOBODY, require, attached)
@@ -195,14 +197,14 @@ def verify_bundle(
         >>> verify_bundle(bundle, require="L1").ok
         True
 
-    The bundle is an object, a mapping or JSON text. The checks of L0 and L1 are those of a package, apart from those
-    about its run. A bundle carries neither a log's proof nor a signature of its own: L2, L3 and L5 are never reached,
-    `level` is at most "L1", and a higher `require` is never ok. `reached` names L4 beside L1 when the approvals that
-    counted at dispatch were signed by keys of `trust.allowed_signers`, for logs of `trust.log_keys`. The rest of `trust`
-    is not used.
+    The bundle is an object, a mapping or JSON text. L0 and L1 have the same checks as for a package, without the checks
+    of its run. A bundle carries neither a log proof nor a signature, so L2, L3 and L5 are never reached, `level` is at
+    most "L1", and a report that requires more is never ok. `reached` may name L4 beside L1: then the approvals that
+    counted at dispatch were signed by keys of `trust.allowed_signers`, for logs of `trust.log_keys`. The other fields
+    of `trust` are ignored.
 
-    Nothing executed is no fault: L1 then says that the history is coherent. Never raises for a bad bundle. Raises
-    INVALID_ARGUMENT for an unknown level, or a trust that cannot be read.
+    A decision that was not executed can reach L1 too: its history is coherent. A bad bundle never raises: its checks
+    fail. Raises INVALID_ARGUMENT for an unknown level, or for a trust whose keys cannot be read.
     """
     return bundle_report(receive(bundle, DecisionBundle), trust or NOBODY, require)
 
@@ -210,7 +212,7 @@ def verify_bundle(
 def package_report(
     received: Received[AuditPackage], trust: Trust, require: Level, attached: Attached
 ) -> EvidenceReport:
-    """As `verify_evidence`, of a package that was received."""
+    """The report of `verify_evidence`, for a package that was already received."""
     _require_level(require)
     package = received.document
     if package is None:
@@ -221,7 +223,7 @@ def package_report(
 
 
 def bundle_report(received: Received[DecisionBundle], trust: Trust, require: Level) -> EvidenceReport:
-    """As `verify_bundle`, of a bundle that was received."""
+    """The report of `verify_bundle`, for a bundle that was already received."""
     _require_level(require)
     if received.document is None:
         return EvidenceReport(required=require, checks=_in_order(BUNDLE_CHECKS, received.checks, UNREAD))
@@ -238,7 +240,7 @@ def _require_level(level: Level) -> None:
 def _in_order(
     names: Iterable[str], made: Iterable[Check], why: str = "the events cannot be replayed"
 ) -> tuple[Check, ...]:
-    """The checks by these names; `why` is what kept those that are not `made` from being made."""
+    """The checks by these names, in their order. A name without a check in `made` is skipped, and `why` says why."""
     found = {check.name: check for check in made}
     return tuple(found.get(name) or skipped(why).named(name) for name in names)
 

@@ -1,8 +1,8 @@
-"""Vouching for a package: the statement of it, from the package itself and the very bytes that hold it.
+"""Makes the statement that a signer signs for a package, from the package and the bytes of its file.
 
-What the statement says beside the digests is read off the package's events and its proof, so a signer states nothing
-that a verifier could not find there, but for `issued_at` and `producer`. `assurance` is the weakest among the
-approvals that counted at dispatch.
+Apart from `issued_at` and `producer`, every field is computed from the package's events and its log proof, so a
+verifier can find the same values there. `assurance` is the weakest assurance among the approvals that counted at
+dispatch.
 """
 
 from nexus_control.audit_package import AuditPackage
@@ -19,7 +19,7 @@ from nexus_control.values.payloads import ASSURANCES
 def state_package(
     package: AuditPackage, content: bytes, *, issued_at: str | None = None, producer: str | None = None
 ) -> PackageStatement:
-    """The statement of `package`, whose bytes are `content`. Raises as replaying its events does."""
+    """The statement about `package`, whose bytes are `content`. Raises what replaying the package's events raises."""
     history = history_of(package.control_bundle)
     if not isinstance(history, History):
         raise history

@@ -1,1 +1,1 @@
-"""What a decision is executed with: routers, the embedded one, its adapters and their configuration."""
+"""Executes decisions: the protocol of routers, the embedded router, its adapters and their configuration."""

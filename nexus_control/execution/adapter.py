@@ -16,7 +16,7 @@ MAX_MESSAGE_LENGTH = 2048
 
 
 class StepError(StrEnum):
-    """Why a step is not ok."""
+    """The reasons for which a step is not ok."""
 
     STEP_FAILED = "STEP_FAILED"
     EFFECT_UNKNOWN = "EFFECT_UNKNOWN"
@@ -31,10 +31,10 @@ class StepError(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """How a call ended. `unknown`: it was cut off, so it may or may not have had its effect.
+    """How a call ended. The status `unknown` says that the call was cut off, so it may have had its effect or not.
 
-    `output` is inside the canonical domain; an error code and message are there exactly when the status is not ok.
-    `untouched`: it is certain that a call that failed did nothing.
+    `output` is inside the canonical domain. An error code and message are there exactly when the status is not ok.
+    `untouched` is true when a failed call has certainly done nothing.
     """
 
     status: StepStatus
@@ -45,11 +45,11 @@ class StepResult:
 
 
 class Adapter(Protocol):
-    """What the embedded router calls.
+    """What the embedded router needs of an adapter.
 
-    `declaration` is everything that decides what a call does, inside the canonical domain. `problem_with` is pure:
-    why a call cannot be made (it begins with the field: "method ...", "args.service ..."), or None. `describe` and
-    `execute` are given only calls without a problem: `describe` says what `execute` runs. A dry run has no effect.
+    `declaration` holds everything that decides what a call does, inside the canonical domain. `problem_with` is pure.
+    It says why a call cannot be made, beginning with the field ("method ...", "args.service ..."), or answers None.
+    `describe` says what `execute` runs; both get only calls without a problem. A dry run has no effect.
     """
 
     @property
@@ -72,7 +72,7 @@ class Adapter(Protocol):
 
 @runtime_checkable
 class StartChecker(Protocol):
-    """An adapter that can tell what on this machine keeps a call from being started, such as a missing program."""
+    """An adapter that can also tell why a call could not be started on this machine, such as a missing program."""
 
     def obstacle_to(self, call: Call, *, dry_run: bool) -> str | None: ...
 
@@ -88,7 +88,7 @@ class Adapters:
         >>> Adapters([adapter]).ids()
         ('python:keys',)
 
-    Raises CONFIG_INVALID for two of one id.
+    Raises CONFIG_INVALID for two adapters with the same id.
     """
 
     def __init__(self, adapters: Iterable[Adapter] = ()) -> None:
@@ -124,7 +124,7 @@ class Adapters:
             >>> Adapters([adapter]).digest("python:keys")
             'sha256:...'
 
-        It changes when anything changes that decides what a call does: a request can be bound to it.
+        The digest changes with everything that decides what a call does, so a request can be bound to it.
         """
         adapter = self.get(adapter_id)
         return None if adapter is None else prefixed(json_digest(adapter.declaration()))

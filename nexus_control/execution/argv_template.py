@@ -4,11 +4,11 @@ A word of a template is text with placeholders `{name}`; `{{` and `}}` are brace
 argument, whatever the values hold: nothing is split, globbed or given to a shell. Values are text, true and false, and
 numbers, which become their canonical JSON.
 
-A word that begins with a placeholder does not become an argument that begins with `-`, which the program would read as
-an option, unless the word `--` stands before it; fused (`--service={service}`) it takes any value. A `--` before the
-name of a program that `foreign_code` knows is not that program's own, and does not count for it.
+A value must not become an option by accident. So a word that begins with a placeholder refuses a value that begins with
+`-`, unless the word `--` stands before it. A fused word (`--service={service}`) takes any value. A `--` before the name
+of a program that `foreign_code` knows belongs to the wrapper in front of it, and does not count for that program.
 
-Refused when declared: a placeholder in the program's name, and one in what another program would parse as code.
+A template is refused if it has a placeholder in the program's name, or in a word that a program would parse as code.
 """
 
 import re
@@ -26,10 +26,10 @@ _Part = tuple[str, str | None]
 @dataclass(frozen=True, slots=True)
 class _Word:
     parts: tuple[_Part, ...]
-    """Literal text, and the placeholder after it."""
+    """Each part is a literal text and the placeholder after it."""
 
     guarded: bool
-    """Whether it begins with a placeholder, and an argument that begins with `-` would be read as an option."""
+    """Whether the word begins with a placeholder at a place where the program would read `-...` as an option."""
 
     def names(self) -> frozenset[str]:
         return frozenset(name for _, name in self.parts if name is not None)
@@ -52,7 +52,7 @@ class _Word:
 
 @dataclass(frozen=True, slots=True)
 class ArgvTemplate:
-    """A declared argument vector. Raises ValueError, with the problem, for one that is refused."""
+    """A declared argument vector. Raises ValueError, with the problem, for a template that is refused."""
 
     words: tuple[str, ...]
     parsed: tuple[_Word, ...]
@@ -83,7 +83,7 @@ class ArgvTemplate:
         return frozenset[str]().union(*(word.names() for word in self.parsed))
 
     def problem_with(self, args: Mapping[str, object]) -> str | None:
-        """Why these arguments cannot be filled in, or None; each placeholder has one."""
+        """Why these arguments cannot be filled in, or None. `args` must hold a value for each placeholder."""
         for name in sorted(self.names()):
             if not isinstance(value := args[name], str | int | float):
                 return f"args.{name} must be text, a number, true or false"
@@ -108,7 +108,7 @@ def _parts(word: str) -> tuple[_Part, ...]:
                 raise ValueError
             parts.append((literal, name))
     except ValueError:
-        raise ValueError(f"has braces that are no placeholder in {word!r:.80}; a brace is doubled") from None
+        raise ValueError(f"has braces without a placeholder in {word!r:.80}; write a brace twice") from None
     return tuple(parts)
 
 

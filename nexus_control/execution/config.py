@@ -1,18 +1,18 @@
-"""Reads `nexus-control.toml`, which declares adapters. Strict: an unknown key is an error, nothing is guessed.
+"""Reads `nexus-control.toml`, which declares adapters. It is strict: an unknown key is an error.
 
     [adapters.keys]                       # adapter id "subprocess:keys"
     kind = "subprocess"
     capabilities = ["apply", "dry_run", "timeout"]
     cwd = "."                             # relative to this file; must exist
     timeout_seconds = 30                  # 1 to 86400
-    max_output_bytes = 1_000_000          # kept of standard output and error together, 1 to 64 MiB; the rest is cut
+    max_output_bytes = 1_000_000          # of standard output and error together, 1 to 64 MiB; the rest is dropped
     env = { REGION = "eu-1" }             # added to PATH and LANG
     [adapters.keys.tools.rotate]
     argv = ["./rotate.sh", "--service", "{service}"]
     dry_run_argv = ["./rotate.sh", "--plan", "{service}"]
 
-`kind` and `capabilities` are required. With `protocol = "call"` there is a `command = ["./tool"]` instead of `tools`.
-Everything wrong is CONFIG_INVALID, naming the file and the dotted key.
+`kind` and `capabilities` are required. With `protocol = "call"`, write `command = ["./tool"]` instead of `tools`.
+Each problem is CONFIG_INVALID, and names the file and the dotted key.
 """
 
 import os
@@ -91,7 +91,7 @@ def load_adapters(path: str | Path) -> Adapters:
         >>> load_adapters("nexus-control.toml").ids()
         ('subprocess:keys',)
 
-    The head of this module says what such a file holds. Raises CONFIG_INVALID, naming the file and the key.
+    The module's docstring shows such a file. Raises CONFIG_INVALID, naming the file and the key.
     """
     source = _Source(Path(path))
     tables = source.decode(_FileTable, source.read(), "")
@@ -100,7 +100,7 @@ def load_adapters(path: str | Path) -> Adapters:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The file, which every problem names."""
+    """The file that is read. Its name is in every error."""
 
     path: Path
 

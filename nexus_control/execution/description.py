@@ -1,7 +1,7 @@
-"""What executing a plan would run, in the words of its adapters: shown to approvers before anything runs.
+"""Descriptions of what executing a plan would run, made by the adapters and shown to approvers before anything runs.
 
-A description is made by the code that executes, from the same declaration: it is what runs, as long as the adapter's
-digest is the same.
+The code that executes a call also describes it, from the same declaration. So the description stays true as long as
+the adapter's digest stays the same.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallDescription:
-    """What carrying out a call runs: the program `argv`, or the Python `function`; with neither, nothing is run.
+    """What a call runs: the program `argv`, or the Python `function`; with neither, nothing is run.
 
-    Of a program: the folder that it starts in, the names of its whole environment, the time after which it is killed,
-    how much of its output is kept, and what the file holds that `argv` calls FILE. Of a function: `args`.
+    For a program the fields are: the folder that it starts in, the names of all its environment variables, the time
+    after which it is killed, how much of its output is kept, and the content of the file that stands in `argv` as
+    FILE. For a function: `args`.
     """
 
     argv: tuple[str, ...] = ()
@@ -28,7 +29,7 @@ class CallDescription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDescription:
-    """One step, when it is applied and when it is rehearsed."""
+    """What one step runs when it is applied, and what it runs in a dry run."""
 
     step_id: str
     intent: str

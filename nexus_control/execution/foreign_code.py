@@ -1,16 +1,19 @@
-"""Which words of an argument vector a program that we know parses as code: a value in them would be a program.
+"""Finds the words of an argument vector that a well-known program would parse as code.
+
+Example: in `bash -c "echo {name}"` the value of `name` could be any program, so such a template is refused.
 
     -c of shells, fish, python, pdb and su, also --command    -e and -E of perl, -e of ruby, -r of php
     -e and -p of node, also --eval and --print                -M, -m, -F and -d: of perl, -B, -R and -E of php
     -r of node, --import and its other modules (data:...)     the words behind python -m timeit
     -S of env, also --split-string; -c of flock               what ssh runs on the host, and its -o ...Command=
 
-A program is looked for where a command stands: first, behind a wrapper (`sudo -u app bash -c ...`), its options and
-operands, and behind `--` and `-exec`. Behind a program or script that we do not know, a name is taken for a program
-where an option follows it and it is not the value of an option; ssh is not. A name may have a version and a suffix.
+A program is looked for at each place of a command: at the beginning, after a wrapper (`sudo -u app bash -c ...`) with
+its options and operands, and after `--` and `-exec`. After an unknown program or script, a name counts as a program if
+an option follows it and it is not itself the value of an option; `ssh` never counts there. A name may have a version
+and a suffix.
 
 Options are read as the program reads them, up to its first operand: alone (`-c`), together (`-ec`), or with their value
-(`-cVALUE`, `--command=VALUE`). A long option that is not listed takes no value.
+(`-cVALUE`, `--command=VALUE`). A long option that is not listed here is read as one without a value.
 """
 
 import re
@@ -21,11 +24,11 @@ from itertools import dropwhile, takewhile
 from pathlib import PurePath
 
 PLACEHOLDER = "\0"
-"""Stands for a placeholder in the words that are looked at; no word can hold it."""
+"""Takes the place of each `{placeholder}` in the examined words. A real word cannot hold it."""
 
 _Words = deque[str]
 _Reading = Generator[tuple[str, str], None, _Words]
-"""Gives what was found, and in the end the words of the command that follows."""
+"""Yields each program and the code that was found; returns the words of the command that follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,16 +36,16 @@ class _Program:
     """A program's options that take a value: letters, and the names of long ones between blanks."""
 
     code: str = ""
-    """Those whose value is code, both letters and names, between blanks."""
+    """The options whose value is code, letters and long names, between blanks."""
 
     values: str = ""
     long: str = ""
 
     fused: str = ""
-    """The letters that take the rest of their word, and no other word."""
+    """The letters whose value is the rest of their word, never the next word."""
 
     last: str = ""
-    """The letters after whose value the program reads no further option."""
+    """The letters with a value after which the program reads no further option."""
 
     operands: int | None = None
     """For a wrapper: how many operands stand before the command that it runs."""
@@ -51,12 +54,12 @@ class _Program:
         return option in self.code.split() or (option == PLACEHOLDER and self.code != "")
 
     def long_name(self, name: str) -> str:
-        """The option that takes a value, where this is its name, or the beginning of one whose value is code."""
+        """The option with a value that this name means: by its whole name, or abbreviated if the value is code."""
         known = (option for option in self.code.split() if len(option) > 1 and option.startswith(name))
         return name if name in self.long.split() else next(known, "")
 
     def letter(self, letters: str) -> tuple[str, str]:
-        """The first of the letters that takes what follows it, or could be any letter; and what follows it."""
+        """The first letter that takes a value, or that a placeholder hides; and the text after it."""
         code = {option for option in self.code.split() if len(option) == 1}
         for at, letter in enumerate(letters, start=1):
             following = letters[at:]
@@ -146,14 +149,14 @@ _SPLIT_AT_BLANKS = re.compile(r"[\w./:=@%+, \t-]*", re.ASCII)
 
 
 def known_program(word: str) -> str | None:
-    """The name, without folder, version and suffix, of a program that is looked at."""
+    """The name of a known program, without folder, version and suffix; None for any other word."""
     found = _NAME.fullmatch(PurePath(word.replace(PLACEHOLDER, "")).name.lower())
     name = found[1] if found else ""
     return name if name in _SHELLS or name in _PROGRAMS else None
 
 
 def parsed_as_code(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The programs that are found, each with a text that it would parse as code."""
+    """Each known program in these words, with a text that it would parse as code."""
     rest: _Words = deque(words)
     while rest:
         name = known_program(rest[0])
@@ -171,7 +174,7 @@ def parsed_as_code(words: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _behind_an_unknown(words: _Words) -> _Words:
-    """From the next word on that seems to be a command; the first is a program or script that we do not know."""
+    """The words from the next command on, as far as one can be recognised after an unknown program or script."""
     rest = list(words)
     for n in range(1, len(rest)):
         before, word, after = rest[n - 1], rest[n], "".join(rest[n + 1 : n + 2])
@@ -208,7 +211,7 @@ def _of_program(name: str, program: _Program, rest: _Words) -> _Reading:
 
 
 def _split_by_env(text: str, rest: _Words) -> _Reading:
-    """Text with quotes, escapes, variables or comments may split into any words."""
+    """The command in the value of `env -S`. With quotes, escapes, variables or comments it may be any command."""
     if _SPLIT_AT_BLANKS.fullmatch(text):
         return deque(["env", *text.split(), *rest])
     yield from (("env", word) for word in rest)
@@ -216,7 +219,7 @@ def _split_by_env(text: str, rest: _Words) -> _Reading:
 
 
 def _of_su(name: str, rest: _Words) -> _Reading:
-    """What follows the user is for the shell, behind its -c; options may stand behind operands. -u is runuser's."""
+    """The words after the user go to the shell, after its -c. Options may follow operands. Only runuser has -u."""
     words = list(rest)
     own = deque(takewhile(lambda word: word != "--", words))
     behind = words[len(own) + 1 :]
@@ -243,7 +246,7 @@ def _of_su(name: str, rest: _Words) -> _Reading:
 
 
 def _of_shell(rest: _Words) -> Iterator[str]:
-    """The first operand is code where an option has a c. Takes the words that were read, as `_options` does."""
+    """The first operand, which is code if an option holds a c. Removes the words that it reads, as `_options` does."""
     awaited = False
     values = 0
     while rest and (values or awaited or _is_option(rest[0], "-+") or rest[0] == "-"):
@@ -254,7 +257,7 @@ def _of_shell(rest: _Words) -> Iterator[str]:
             return
         if word in _SHELLS_LONG and rest:
             rest.popleft()
-        elif f"-{word}" in _SHELLS_LONG:  # bash reads it as this or as letters, by what stands before
+        elif f"-{word}" in _SHELLS_LONG:  # bash reads a long name or letters, depending on the words before
             yield from rest
         elif _is_option(word, "-+"):
             if word.startswith("--"):
@@ -272,7 +275,7 @@ def _of_shell(rest: _Words) -> Iterator[str]:
 
 
 def _options(program: _Program, rest: _Words) -> Iterator[tuple[str, str]]:
-    """The options with a value, each by its letter or name; or, by PLACEHOLDER, a word that may be any option."""
+    """The options with a value, by letter or name. A word that may be any option comes under the name PLACEHOLDER."""
     while rest and _is_option(rest[0]):
         word = rest.popleft()
         if word == "--":
@@ -294,7 +297,7 @@ def _options(program: _Program, rest: _Words) -> Iterator[tuple[str, str]]:
 
 
 def _is_command(setting: str) -> bool:
-    """Whether the setting of an -o is one that ssh gives to a shell, or may be any."""
+    """Whether the setting of an `-o` is a command that ssh gives to a shell, or may be any setting."""
     name = re.split(r"[=\s]", setting.replace('"', "").lstrip(), maxsplit=1)[0]
     return PLACEHOLDER in name or name.lower().endswith("command")
 

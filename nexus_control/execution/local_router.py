@@ -1,21 +1,21 @@
-"""The embedded router: really executes a plan, step by step, through declared adapters.
+"""The embedded router: executes a plan, step by step, through declared adapters.
 
-Before a run is claimed `check_plan` and `require_ready` refuse what could not run:
+Before an execution is claimed, `check_plan` and `require_ready` refuse a run that could not begin:
 
-    ADAPTER_UNKNOWN    an adapter that is not declared
-    PLAN_INVALID       a plan that is not whole, longer than `max_steps`, or calls what is not declared
-    ROUTER_NOT_READY   an adapter without the capability `apply` or `dry_run` for the mode, a first step whose program
-                       is not there, a run log that cannot be written
+    ADAPTER_UNKNOWN    the adapter is not declared
+    PLAN_INVALID       the plan is malformed, longer than `max_steps`, or calls a method that is not declared
+    ROUTER_NOT_READY   the adapter lacks the capability `apply` or `dry_run` that the mode needs, the program of the
+                       first step is missing, or the run log cannot be written
 
-What a run refuses itself, before its first step, is a failed run with nothing executed: the first two, and a capability
-that is missing (CAPABILITY_MISSING).
+A run makes the first two checks again before its first step, and checks its required capabilities
+(CAPABILITY_MISSING). If one of these checks fails, the run has failed with nothing executed.
 
-Then each step is logged, called, and logged again; the first that is not ok ends the run as failed, and so does an
-order to stop that comes between two steps (STOPPED). When an apply run cannot tell what a step did (cut off, or its
-end could not be logged) it raises RouterOutcomeUnknown with the run id; RunStopped where the order to stop cut it off.
-Whatever else interrupts a run is logged and goes on up.
+Each step is logged, called, and logged again. The first step that is not ok ends the run as failed; so does an order to
+stop that comes between two steps (STOPPED). An apply run raises RouterOutcomeUnknown with the run id when it cannot
+tell what a step did, because the step was cut off or its end could not be logged. It raises RunStopped when an order to
+stop cut the step off. Any other exception is logged and raised again.
 
-The answer has the shape of nexus-router's, inside the canonical domain: nothing in it depends on time.
+The answer has the shape of nexus-router's answer, inside the canonical domain; it holds no time.
 """
 
 import time
@@ -48,7 +48,7 @@ _Mode: TypeAlias = Literal["dry_run", "apply"]
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
-    """Where a run is. `index` counts from 1."""
+    """The step at which a run is, and how that step is. `index` counts from 1."""
 
     run_id: str
     index: int
@@ -58,7 +58,7 @@ class StepProgress:
 
 
 class _RunError(Exception):
-    """Why a run failed, or has no first step."""
+    """The reason why a run failed, or was refused before its first step."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -68,7 +68,7 @@ class _RunError(Exception):
 
 @dataclass(slots=True)
 class _Run:
-    """A run so far."""
+    """A run that is under way: its request, its log, and the steps done so far."""
 
     log: OpenRun
     mode: _Mode
@@ -79,13 +79,13 @@ class _Run:
 
 
 class LocalRouter(RouterProtocol, RunExporter, PlanDescriber, ReadinessChecker):
-    """A router over declared adapters, with its run log at `db_path`: in memory, unless a file is named.
+    """A router over declared adapters. Its run log is the file `db_path`; by default it is kept in memory.
 
         >>> router = LocalRouter(load_adapters("nexus-control.toml"), "runs.db")
         >>> router.close()
 
-    Any thread may use it. `on_step` is told when a step starts and ends, after that was logged; what it raises
-    interrupts the run.
+    Any thread may use it. `on_step` is called after the start and the end of each step were logged; an exception that
+    it raises interrupts the run.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class LocalRouter(RouterProtocol, RunExporter, PlanDescriber, ReadinessChecker):
         self.close()
 
     def close(self) -> None:
-        """Close the run log, as the end of a `with` block does.
+        """Close the run log. The end of a `with` block does the same.
 
         >>> LocalRouter([adapter]).close()
         """
@@ -132,7 +132,7 @@ class LocalRouter(RouterProtocol, RunExporter, PlanDescriber, ReadinessChecker):
                 f"adapter {adapter_id} does not have the capability {mode}",
                 advice="Call execute with an adapter that has it, or make a new request for one.",
             )
-        first = parse_plan(plan)[0]  # what a later step needs, an earlier one may make
+        first = parse_plan(plan)[0]  # only the first: a later step's program may be made by an earlier step
         if isinstance(adapter, StartChecker) and (why := adapter.obstacle_to(first.call, dry_run=dry_run)):
             raise NexusControlError(
                 ErrorCode.ROUTER_NOT_READY, f"step {first.step_id!r} could not be started: {why}"
@@ -219,7 +219,7 @@ class LocalRouter(RouterProtocol, RunExporter, PlanDescriber, ReadinessChecker):
             started = time.monotonic()
             result = adapter.execute(step.call, dry_run=run.mode == "dry_run")
             if run.mode == "dry_run" and result.status == "unknown":
-                result = replace(result, status="error")  # a dry run has no effect to be unknown
+                result = replace(result, status="error")  # a dry run has no effect that could be unknown
             milliseconds = int((time.monotonic() - started) * 1000)
             run.results.append(_listed(run, step, result))
             run.log.append(*_finished_events(run, step, result, milliseconds))
@@ -240,7 +240,7 @@ class LocalRouter(RouterProtocol, RunExporter, PlanDescriber, ReadinessChecker):
 
 @contextmanager
 def _recording() -> Generator[None]:
-    """A run log that cannot be written is ROUTER_NOT_READY: no run begins without its record."""
+    """Turns a fault of the run log into ROUTER_NOT_READY: no run begins that cannot be recorded."""
     try:
         yield
     except NexusControlError as fault:
@@ -343,7 +343,7 @@ def _listed(run: _Run, step: Step, result: StepResult) -> dict[str, object]:
 
 
 def _ended(run: _Run, error: _RunError | None) -> dict[str, Any]:
-    """Logs the run's end, and gives its answer."""
+    """Logs the run's end and returns its answer."""
     if error is None:
         committed = run.log.append(("RUN_COMPLETED", {"outcome": "ok"}))
     else:

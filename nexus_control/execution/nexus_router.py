@@ -1,13 +1,13 @@
-"""A bridge to a real nexus-router, the optional package `nexus_router`; it is looked for when a bridge is made.
+"""A bridge to nexus-router, the optional package `nexus_router`, which is imported when a bridge is made.
 
     request   {"goal", "mode": "apply" | "dry_run", "policy": {"allow_apply", "max_steps"?},
                "dispatch": {"adapter_id", "require_capabilities"?}, "plan_override"?: [step, ...]}
     answer    nexus_router.tool.run(request, db_path=..., adapters=...)
     export    nexus_router.tool.export({"db_path", "run_id"}) -> {"ok": true, "artifact": run bundle}
 
-nexus-router executes the first `max_steps` steps of a longer plan and only then reports a failure, so a longer plan
-never reaches it: PLAN_INVALID, nothing executed. An exported bundle whose digest is not that of its content is
-INTEGRITY_MISMATCH.
+Given a plan with more than `max_steps` steps, nexus-router executes the first `max_steps` and only then reports a
+failure. So the bridge refuses a longer plan with PLAN_INVALID, and nothing is executed. An exported bundle whose digest
+does not match its content is refused with INTEGRITY_MISMATCH.
 """
 
 import os
@@ -25,7 +25,7 @@ from nexus_control.system.whole_files import is_there
 
 
 class AdapterRegistry(Protocol):
-    """nexus-router's adapters. `get` answers None, or raises LookupError, for an id it does not know."""
+    """nexus-router's adapters. For an unknown id `get` answers None or raises LookupError."""
 
     def get(self, adapter_id: str, /) -> Any: ...
 
@@ -72,11 +72,11 @@ class NexusRouterBridge:
             return None
 
     def adapter_digest(self, adapter_id: str) -> str | None:
-        """None: nexus-router's adapters have no declaration."""
+        """Always None, because nexus-router's adapters have no declaration."""
         return None
 
     def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None:
-        """Raises ADAPTER_UNKNOWN for an adapter that the registry does not have, and PLAN_INVALID."""
+        """Raises ADAPTER_UNKNOWN for an adapter that the registry does not have, PLAN_INVALID for a bad plan."""
         if self._adapter(adapter_id) is None:
             raise NexusControlError(
                 ErrorCode.ADAPTER_UNKNOWN, f"nexus-router has no adapter {adapter_id!r:.80}"
@@ -104,7 +104,7 @@ class NexusRouterBridge:
         bundle = cast("dict[str, Any]", artifact)
         if _member(_member(bundle, "digests"), "sha256") != run_bundle_digest(bundle):
             raise NexusControlError(
-                ErrorCode.INTEGRITY_MISMATCH, "the exported run's digest is not that of its content"
+                ErrorCode.INTEGRITY_MISMATCH, "the exported run's digest does not match its content"
             )
         if _member(_member(bundle, "run"), "run_id") != run_id:
             raise NexusControlError(ErrorCode.ROUTER_DIGEST_MISMATCH, "nexus-router exported another run")

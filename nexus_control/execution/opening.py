@@ -1,4 +1,4 @@
-"""Opens the router that somebody configured: adapters in a TOML file, or a factory by its name."""
+"""Opens the router that was configured: adapters in a TOML file, or a factory by its name."""
 
 import os
 import traceback
@@ -24,9 +24,9 @@ def opened_router(
     factory: str | None,
     on_step: Callable[[StepProgress], None] | None = None,
 ) -> Generator[RouterProtocol | None]:
-    """A LocalRouter over `config`, its run log beside the database, `<database>.runs`; or what `package.module:factory`
-    makes, called without arguments; or None. Raises CONFIG_INVALID, also for whatever a factory raises. What is made
-    here is closed here.
+    """With `config`, a LocalRouter whose run log is `<database>.runs`, beside the database. With a factory
+    (`package.module:factory`), the router that it makes when called without arguments. Otherwise None. The router is
+    closed at the end of the block. Raises CONFIG_INVALID, also for any exception of a factory.
     """
     if config is not None and factory is not None:
         raise _invalid("give --config or --router, not both")
@@ -52,10 +52,10 @@ def _made(name: str) -> RouterProtocol:
     finally:
         if (
             os.getpid() != process
-        ):  # a child that the factory forked would be a second one of what its parent is
+        ):  # a child that the factory forked must not go on as a second process of ours
             os._exit(1)
     if missing:
-        raise _invalid(f"--router {name} made no router: it has no method {missing[0]}")
+        raise _invalid(f"--router {name} did not make a router: it has no method {missing[0]}")
     return router
 
 

@@ -1,13 +1,14 @@
-"""A plan: what the embedded router executes, as text.
+"""A plan: the text that says what the embedded router executes.
 
     plan = [ step, ... ]                 a JSON list of at least one step, read strictly
     step = {"step_id": text, "intent": text, "call": {"tool": text, "method": text, "args": {name: value, ...}}}
 
-No other keys; no two steps have one `step_id`. Numbers are integers up to 2^53-1 and finite doubles: what was approved
-is the text, which hashes alike everywhere. At most `MAX_PLAN_BYTES` of UTF-8, and 16 levels less than an artifact may
-have.
+Other keys are refused, and each `step_id` is unique. Numbers are integers up to 2^53-1 and finite doubles. People
+approve the plan's text, which has the same hash everywhere. A plan has at most `MAX_PLAN_BYTES` of UTF-8, and 16 levels
+of nesting less than an artifact may have.
 
-The records of a run are hashed as values, so that a double is in them as the text of its canonical JSON (`recorded`).
+A run's records are hashed as values, and doubles do not hash alike everywhere. So a record holds a double as the text
+of its canonical JSON (`recorded`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +44,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One call, why it is made, and what the run calls it."""
+    """One call, the intent behind it, and its name in the run."""
 
     step_id: str = check(is_name, _NAME)
     intent: str
@@ -69,7 +70,7 @@ def parse_plan(plan: str | None) -> tuple[Step, ...]:
 
 
 def recorded(value: object) -> Any:
-    """A part of a plan as the records of a run hold it, inside the canonical domain: a double is its text."""
+    """A part of a plan as a run's records hold it, inside the canonical domain: doubles become text."""
     if isinstance(value, float):
         return canonical_json(value)
     if isinstance(value, Mapping):
@@ -80,7 +81,7 @@ def recorded(value: object) -> Any:
 
 
 def plan_invalid(problem: str, **details: object) -> NexusControlError:
-    """PLAN_INVALID for this problem."""
+    """A PLAN_INVALID fault with this problem."""
     return NexusControlError(ErrorCode.PLAN_INVALID, f"Invalid plan: {problem}", details)
 
 

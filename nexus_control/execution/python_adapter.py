@@ -2,15 +2,15 @@
 
     PythonAdapter("billing", {"refund": refund}, harmless=[InsufficientFunds])
 
-A step's arguments are the callable's keyword arguments. What it returns becomes the output's `result`: as it is inside
-the canonical domain, else spelled (see `spelling`). An `async def` function runs to its end in an event loop of
-its own; where the caller's thread already runs a loop, in a thread of its own. A step that returns work for somebody
-else to run, such as a generator, an awaitable or a function, has failed.
+A step's arguments become the callable's keyword arguments. The returned value becomes the output's `result`: unchanged
+inside the canonical domain, otherwise as text (see `spelling`). An `async def` function runs to its end in an event
+loop of its own, and in a thread of its own if the caller's thread already runs a loop. A step fails if it returns work
+that somebody else would have to run, such as a generator, an awaitable or a function.
 
-An exception is a failed step, whose effect is unknown; of a type that is registered as `harmless` it says that nothing
-was done. One that leaves the outcome unknown (`router.leaves_outcome_unknown`: timeouts, lost connections) makes the
-run's outcome unknown. A dry run calls the method's dry-run callable, or else only describes the step. There is no time
-limit: Python cannot stop a call.
+An exception makes the step fail, with an unknown effect. An exception of a `harmless` type says that nothing was done.
+A timeout or a lost connection (`router.leaves_outcome_unknown`) makes the outcome of the whole run unknown. A dry run
+calls the method's dry-run callable, or only describes the step if there is none. There is no time limit, because Python
+cannot stop a call.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class PythonAdapter:
         >>> LocalRouter([adapter]).get_adapter_capabilities("python:keys") == {"apply", "dry_run"}
         True
 
-    `dry_run_methods` are called in a dry run in place of `methods`; a method without one is only described then. An
+    A dry run calls the function in `dry_run_methods`; if a method has none there, the dry run only describes it. An
     exception of a `harmless` type says that nothing was done. Raises CONFIG_INVALID for a method without a signature.
     """
 
@@ -95,7 +95,7 @@ class PythonAdapter:
         self._harmless = tuple(map(_exception_type, harmless))
 
     def declaration(self) -> dict[str, object]:
-        """What decides what a call does, as JSON; `adapter_digest` is computed over it.
+        """Everything that decides what a call does, as JSON; `adapter_digest` is computed over it.
 
         >>> adapter.declaration()["methods"]["rotate"]["parameters"]
         ['service']
@@ -116,7 +116,7 @@ class PythonAdapter:
             >>> adapter.problem_with(call) is None
             True
 
-        Looks at the method's name and at the arguments' names; it calls nothing.
+        It compares the method's name and the arguments' names with the declaration, and calls no function.
         """
         if call.method not in self._methods:
             return f"method {call.method!r} is not declared by {self.kind}:{self.name}"
@@ -131,22 +131,22 @@ class PythonAdapter:
             >>> adapter.describe(call, dry_run=False).args
             {'service': 'billing'}
 
-        Empty for a dry run that has no function of its own.
+        The description is empty for a dry run of a method that has no dry-run function.
         """
         method = self._method(call, dry_run)
         return CallDescription() if method is None else CallDescription(function=method.name, args=call.args)
 
     def _method(self, call: Call, dry_run: bool) -> _Method | None:
-        """What a call runs; None where a dry run only describes it."""
+        """The method that a call runs; None where a dry run only describes it."""
         return (self._dry_run_methods if dry_run else self._methods).get(call.method)
 
     def execute(self, call: Call, *, dry_run: bool) -> StepResult:
-        """Make one call, which must have no problem.
+        """Make one call, for which `problem_with` answered None.
 
             >>> dict(adapter.execute(call, dry_run=False).output)
             {'result': 'rotated billing'}
 
-        `status` is "ok", "error" or "unknown"; an exception of the function is an outcome, and is not raised.
+        `status` is "ok", "error" or "unknown". An exception of the function becomes such a result and is not raised.
         """
         method = self._method(call, dry_run)
         if method is None:
@@ -161,9 +161,9 @@ class PythonAdapter:
             return _not_ok("error", StepError.STEP_FAILED, error, untouched=True)
         except SystemExit as error:
             if os.getpid() != pid:
-                raise  # a child that the function forked ends itself, not the run
+                raise  # a child process that the function forked ends; its exception is not a result of the run
             return _ended_by(error)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - its step's failure
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it becomes the step's failure
             return _ended_by(error)
         if _is_left_to_others(result):
             return _never_run(method, result)
@@ -171,7 +171,7 @@ class PythonAdapter:
 
 
 def _run_to_end(running: object) -> object:
-    """What a coroutine returns. It runs in a loop of its own: one that runs already waits for us, and cannot run it."""
+    """The result of a coroutine, run in a loop of its own: a loop of this thread waits for us and cannot run it."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -193,7 +193,7 @@ async def _awaited(running: Any) -> object:
 
 
 def _ended_by(error: BaseException) -> StepResult:
-    kinds = type(error).__mro__  # `isinstance` would ask a foreign exception for its `__class__`
+    kinds = type(error).__mro__  # `isinstance` would run a foreign exception's `__class__`
     if TimeoutError in kinds:
         return _not_ok("unknown", StepError.TIMED_OUT, error)
     if asyncio.CancelledError in kinds or leaves_outcome_unknown(error):
@@ -202,24 +202,24 @@ def _ended_by(error: BaseException) -> StepResult:
 
 
 def _never_run(method: _Method, result: object) -> StepResult:
-    """A step that returned what somebody else would have to run. Of a generator's function nothing has run."""
+    """The failure of a step that returned unfinished work. A generator function has then run none of its code."""
     kind = type(result).__name__
     if inspect.iscoroutine(result):
-        result.close()  # else Python warns that it was never awaited
+        result.close()  # otherwise Python warns that it was never awaited
     return StepResult(
         status="error",
         output={},
         error_code=StepError.STEP_FAILED,
         error_message=f"it returned a {kind}, which was not run: register a function that does the"
         " work itself, or an async def",
-        # Of the very function that was registered: a wrapper around it may have done something.
+        # Certain only for the registered function itself: a wrapper around it may have done something.
         untouched=inspect.isgeneratorfunction(method.call) or inspect.isasyncgenfunction(method.call),
     )
 
 
 def _is_left_to_others(result: object) -> bool:
-    """Whether a result is work that somebody else would have to do: an awaitable, a generator or what was made of one
-    (`@contextmanager`), a function, a thread or a future.
+    """Whether a result is unfinished work that somebody else would have to run: an awaitable, a generator or an object
+    made from one (`@contextmanager`), a function, a thread or a future.
     """
     if inspect.isawaitable(result) or isinstance(result, _LEFT_TO_OTHERS):
         return True
@@ -239,7 +239,7 @@ def _registered(name: str, call: Callable[..., object]) -> _Method:
 def _exception_type(given: object) -> type[Exception]:
     if not (isinstance(given, type) and issubclass(given, Exception)):
         raise NexusControlError(
-            ErrorCode.CONFIG_INVALID, f"harmless has {given!r:.80}, which is no exception type"
+            ErrorCode.CONFIG_INVALID, f"harmless has {given!r:.80}, which is not an exception type"
         )
     return given
 

@@ -1,14 +1,15 @@
-"""Reads what a router answered. Pure, and total: any object gives a report.
+"""Reads the answer of a router. Pure and total: any Python object gives a report, and none raises.
 
     run id     `run_id`, else `run.run_id`: printable text of at most 256 characters, no space at either end
     steps      `steps_executed`, else `summary.steps`: an integer from 0 to 2^53-1; anything else is 0, and a note
-    digest     of the answer's canonical JSON; outside the canonical domain, of what `spelling.spell` gives, and a note
+    digest     of the answer's canonical JSON; outside the canonical domain, of the text that `spelling.spell` gives,
+               and a note
 
-The outcome, by the first of these that says something:
+The first rule that applies gives the outcome:
 
-1. No run id: unknown. Nobody could say which run it was.
-2. The status of the run as its router exported it. It has the last word. One without a known meaning makes a run
-   without a sign of failure unknown.
+1. There is no run id: unknown, because nobody could say which run it was.
+2. The router exported the run: the exported status decides. If that status has no known meaning, the outcome is failed
+   with a sign of failure (`signs`), and unknown without one.
 3. A sign of failure (`signs`): failed.
 4. A sign of doubt (`signs`): unknown.
 5. Otherwise: completed.
@@ -39,10 +40,10 @@ MAX_RUN_ID_LENGTH = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """What an answer says. `response_digest` is bare; `notes` says what was odd, in the order it was found.
+    """The content of an answer. `response_digest` is bare; `notes` lists the oddities in the order they were found.
 
     An error code and message are there exactly when the run failed, or when its outcome is unknown and the answer
-    spoke of a failure. `effect` is that of a failed run; a completed one is not read for it.
+    reports a failure. `effect` is only determined for a failed run.
     """
 
     outcome: Meaning
@@ -56,8 +57,8 @@ class RunReport:
 
 
 def read_response(response: object, exported: object = None, *, dry_run: bool = False) -> RunReport:
-    """The report of what a router answered, and of the run's bundle where the router exported it. Only a dry run may
-    have had no effect.
+    """The report of a router's answer, and of the run's bundle if the router exported it. With `dry_run`, an answer
+    that speaks of no effect is no sign of doubt.
     """
     notes: list[str] = []
     spelling = spell(response)

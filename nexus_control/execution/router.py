@@ -1,8 +1,8 @@
-"""What nexus-control needs from a router, and what it uses when a router offers it.
+"""The protocols of routers: one that every router has, and several that are used if a router has them.
 
-A router executes a goal, or a plan, through one of its adapters, and answers with a dictionary (`response` says how
-that is read). An exception does not prove that nothing happened: after one of `leaves_outcome_unknown`, such as a read
-timeout, the request may have been carried out. Faults of `REFUSALS` say that nothing was begun.
+A router executes a goal, or a plan, through one of its adapters, and answers with a dictionary, which `response` reads.
+An exception does not prove that nothing happened: after a read timeout, for example, the request may have been carried
+out (`leaves_outcome_unknown`). Only a fault with a code in `REFUSALS` says that nothing was begun.
 """
 
 import subprocess
@@ -23,11 +23,11 @@ REFUSALS = frozenset(
 
 
 class RouterProtocol(Protocol):
-    """What `execute` needs of a router.
+    """The two methods that `execute` needs of a router.
 
         >>> router: RouterProtocol = LocalRouter([adapter])
 
-    Any object with these two methods will do. The optional protocols of this module are used where a router has them.
+    Any object with these two methods is a router. The other protocols of this module are optional.
     """
 
     def run(
@@ -45,18 +45,18 @@ class RouterProtocol(Protocol):
             '...'
 
         `plan` is the text that was approved. The answer names the run, as `run_id` or `run.run_id`, and counts its
-        `steps_executed`; `response` says how the rest is read. Raise RouterOutcomeUnknown when nobody can tell what was
-        done. A timeout and a lost connection say the same; any other exception is recorded as a failure.
+        `steps_executed`; the module `response` describes the other keys. Raise RouterOutcomeUnknown when nobody can
+        tell what was done. Timeouts and lost connections are treated like it; other exceptions count as failures.
         """
         ...
 
     def get_adapter_capabilities(self, adapter_id: str) -> set[str] | None:
-        """The adapter's capabilities, or None where they are not known.
+        """The adapter's capabilities, or None if they are not known.
 
             >>> sorted(router.get_adapter_capabilities("python:keys"))
             ['apply', 'dry_run']
 
-        A required capability that is not known to be there blocks the execution.
+        An execution needs each required capability in this set; with None it is refused.
         """
         ...
 
@@ -79,7 +79,7 @@ class RunExporter(Protocol):
 
 @runtime_checkable
 class AdapterDescriber(Protocol):
-    """A router that knows its adapters' declarations: the prefixed digest of one, None where it is not known."""
+    """A router that knows the digests of its adapters' declarations."""
 
     def adapter_digest(self, adapter_id: str) -> str | None:
         """The prefixed digest of the adapter's declaration; None where it is not known.
@@ -92,12 +92,12 @@ class AdapterDescriber(Protocol):
 
 @runtime_checkable
 class PlanChecker(AdapterDescriber, Protocol):
-    """What can tell, when a request is made and before it is executed, that its plan could not run.
+    """A router that can refuse a plan when the request is made, and again before it is executed.
 
         >>> checked = NexusControlTools(store, plan_checker=router)
 
-    With one, a request that names its adapter is refused when the plan could never run there, and is bound to the
-    adapter's declaration.
+    With a plan checker, a request that names its adapter is refused if the adapter could never run the plan. Otherwise
+    the request is bound to the adapter's declaration.
     """
 
     def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None:
@@ -105,15 +105,15 @@ class PlanChecker(AdapterDescriber, Protocol):
 
             >>> router.check_plan("python:keys", plan, max_steps=None)
 
-        Raises ADAPTER_UNKNOWN for an adapter that is not declared, PLAN_INVALID for a plan that it does not take.
+        Raises ADAPTER_UNKNOWN for an adapter that is not declared, PLAN_INVALID for a plan that it cannot run.
         """
         ...
 
 
 @runtime_checkable
 class ReadinessChecker(Protocol):
-    """What can tell before an execution is claimed that its run could not begin. Raises a refusal (`REFUSALS`), as
-    ROUTER_NOT_READY.
+    """A router that can tell, before an execution is claimed, that its run could not begin. It raises a fault with a
+    code in `REFUSALS`, such as ROUTER_NOT_READY.
     """
 
     def require_ready(self, adapter_id: str, dry_run: bool, plan: str | None) -> None:
@@ -129,10 +129,10 @@ class ReadinessChecker(Protocol):
 
 @runtime_checkable
 class PlanDescriber(PlanChecker, Protocol):
-    """What can tell what each step of a plan would run. Raises PLAN_INVALID."""
+    """A router that can describe what each step of a plan would run."""
 
     def describe(self, adapter_id: str, plan: str | None) -> tuple[StepDescription, ...]:
-        """What each step of a plan would run, applied and rehearsed.
+        """What each step of a plan would run when it is applied, and in a dry run.
 
             >>> router.describe("python:keys", plan)[0].apply.args
             {'service': 'billing'}
@@ -143,13 +143,13 @@ class PlanDescriber(PlanChecker, Protocol):
 
 
 class RouterOutcomeUnknown(Exception):
-    """A router's word that it cannot tell what its run did.
+    """A router raises it when it cannot tell what its run did.
 
         >>> raise RouterOutcomeUnknown("the connection was lost", run_id="run-7")
         Traceback (most recent call last):
         nexus_control.execution.router.RouterOutcomeUnknown: the connection was lost
 
-    The decision is then `outcome_unknown` until a person settles it; it is never run again by itself.
+    The decision is then `outcome_unknown` until a person settles it. It is never run again automatically.
     """
 
     def __init__(self, detail: str, run_id: str | None = None) -> None:
@@ -159,19 +159,19 @@ class RouterOutcomeUnknown(Exception):
 
 
 class RunStopped(RouterOutcomeUnknown):
-    """A run that was cut off because its process had to end (see `stopping`)."""
+    """Raised for a run that was cut off because its process had to end (see `stopping`)."""
 
 
 def leaves_outcome_unknown(error: BaseException) -> bool:
-    """Whether an exception, from a router or a step, leaves open whether its effect was had: one of the timeout or
-    connection kind, or SystemExit. Libraries derive theirs from no common class, so classes are known by their names,
-    too: a class named `*Timeout*` or `*ConnectionError*` in the ancestry (requests, httpx, urllib3, botocore, redis).
+    """Whether a router or a step that raised this exception may still have had its effect: timeouts, lost connections,
+    SystemExit. Libraries have no common base class for these, so a class also counts if its name or an ancestor's is
+    `*Timeout*` or `*ConnectionError*` (requests, httpx, urllib3, botocore, redis).
 
         leaves_outcome_unknown(requests.ReadTimeout())   # True
     """
     try:
         return _leaves_outcome_unknown(error)
-    except Exception:  # noqa: BLE001 - runs the code of a foreign exception; what it is cannot be found out
+    except Exception:  # noqa: BLE001 - runs the code of a foreign exception, which may raise
         return True
 
 

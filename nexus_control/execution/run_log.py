@@ -1,10 +1,10 @@
 """The embedded router's record of its runs: an append-only SQLite file of its own.
 
-What a run is about to do is committed before it is done, and what came of it after, each durably (WAL, FULL): a run
-that was killed in mid-step has a STEP_STARTED without an end, and its status stays RUNNING for ever. The status is
-that of the last event: COMPLETED after RUN_COMPLETED, FAILED after RUN_FAILED.
+Each step is committed before it begins, and its result after it ended, both durably (WAL, FULL). So a run that was
+killed within a step has a STEP_STARTED without an end, and its status stays RUNNING. The last event gives the status:
+COMPLETED after RUN_COMPLETED, FAILED after RUN_FAILED.
 
-How one process shares the file with other processes, threads and forks is in `storage.sqlite_file`; a run that is under
+`storage.sqlite_file` says how a process shares the file with other processes, threads and forks. A run that is under
 way may still be written after `close()`. Every fault of the file is STORE_UNAVAILABLE.
 """
 
@@ -66,8 +66,8 @@ class OpenRun:
     pid: int
 
     def append(self, *events: RunEvent) -> int:
-        """Commits these events together; how many the run has now. A child that a step forked writes no run of its
-        parent's: STORE_FORKED.
+        """Commits these events together and returns how many the run has now. Raises STORE_FORKED in a child process
+        that a step forked: only the parent writes its run.
         """
         if self.pid != os.getpid():
             raise forked(f"run {self.run_id}")
@@ -86,22 +86,22 @@ class RunLog:
             self._place = SqliteMemory(_prepare) if file is None else SqliteFile(file, _prepare)
 
     def held(self) -> AbstractContextManager[None]:
-        """While this lasts, this thread may go on writing its run after `close()`."""
+        """Inside this context, the thread may go on writing its run after `close()`."""
         return self._place.held()
 
     def close(self) -> None:
         self._place.close()
 
     def require_writable(self) -> None:
-        """Raises STORE_UNAVAILABLE, or what else keeps a run from being written. A page is written for that, and
-        committed: nothing less shows a full disk.
+        """Returns when a run can be written; otherwise raises STORE_UNAVAILABLE or another fault of the file. It writes
+        and commits a page, because only a write shows that the disk is full.
         """
         with self._transaction() as connection:
             connection.execute("SELECT 1 FROM runs, events LIMIT 1")
             connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def begin(self, mode: str, goal: str, *events: RunEvent) -> OpenRun:
-        """A new run: RUN_STARTED, and what is known before its first step."""
+        """Begin a run with RUN_STARTED and the events that are known before its first step."""
         run_id = self._clock.new_id()
         created_at = format_instant(self._clock.now())
         with self._transaction() as connection:
@@ -157,7 +157,7 @@ class RunLog:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
-    """Set up a connection. What is not a run log is refused before anything of it changes."""
+    """Set up a connection. A file that is not a run log is refused before anything in it changes."""
     if not _is_run_log(connection):
         with transaction(connection, "BEGIN IMMEDIATE"):
             if not _is_run_log(connection):
@@ -167,7 +167,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _is_run_log(connection: sqlite3.Connection) -> bool:
-    """False for a file that is still empty. Raises STORE_UNAVAILABLE for one that is something else."""
+    """Whether the file is a run log; False if it is still empty. Raises STORE_UNAVAILABLE for any other content."""
     identity = (_pragma(connection, "application_id"), _pragma(connection, "user_version"))
     if identity == (APPLICATION_ID, _VERSION):
         return True

@@ -1,26 +1,26 @@
-"""What in a router's answer speaks of failure, of doubt, and of an effect. Pure, and total: any object can be read.
+"""Finds the signs of failure, of doubt and of an effect in a router's answer. Pure and total: any object can be read.
 
-An answer has parts: itself, its objects `run` and `summary`, and its steps. A step is an item of `results` or `steps`,
-by number or by name, in any of these.
+The parts of an answer are the answer itself, its objects `run` and `summary`, and its steps. A step is an item of
+`results` or `steps` (a list, or an object of steps by name) in the answer, in `run` or in `summary`.
 
 Signs of failure, in any part:
 
     an `error` or `errors` that is not empty                a `status`, `state` or `outcome` with a word of failure
     `ok` or `success` that is false, `is_error` that is true    an `exit_code` or `returncode` that is not 0
-    a step's status that is no ok word
+    a step with a status that is not an ok word
 
-Signs of doubt: a status that is unfinished, or of no known meaning; `ok` or `success` that is no truth value. Of a run
-that was to have an effect, also whatever says that it had none: `effect`, a mode or a status such as `simulated`, or
-steps none of which was run. Words are compared case-folded, with `-` and space read as `_`.
+Signs of doubt: a status that is unfinished or has no known meaning; `ok` or `success` that is neither true nor false.
+For a run that was to have an effect, a sign that it had no effect is a sign of doubt too: `effect`, a mode or a status
+such as `simulated`, or only steps that were not run. Words are compared case-folded, with `-` and space read as `_`.
 
 The effect of a failed run, as far as it is certain:
 
-    of a step   its own `effect` where it names one (none, done or unknown); none where it was simulated, or skipped and
-                shows no sign of failure; unknown where it failed or may go on; else done
-    of a run    its own `effect` and those of its steps: unknown if any is, else done if any is, else none. An
-                answer without any of these has effect none if it has an `error`, an empty list of steps and a count of
-                0; else unknown. An answer that counts more steps than it lists, or outputs that were applied, is never
-                none
+    of a step   the `effect` that the step names (none, done or unknown). Otherwise: none if it was simulated, or was
+                skipped without a sign of failure; unknown if it failed or may go on; else done
+    of a run    its own `effect` and its steps' effects: unknown if any is unknown, else done if any is done, else
+                none. An answer without any effect has effect none if it has an `error`, an empty list of steps and a
+                count of 0; else unknown. The effect is never none if an answer counts more steps than it lists, or
+                says that outputs were applied
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -38,7 +38,7 @@ MAX_ERROR_CODE_LENGTH = 128
 MAX_ERROR_MESSAGE_LENGTH = 4096
 
 RUN_FAILED = "RUN_FAILED"
-"""The error code of a failed run that brings none of its own."""
+"""The error code of a failed run whose answer has no code."""
 
 _MEANINGS: dict[Meaning, str] = {
     "completed": "ok|success|succeeded|successful|complete|completed|done|passed|finished|skipped|simulated|planned",
@@ -48,19 +48,19 @@ _MEANINGS: dict[Meaning, str] = {
 }
 _NOT_RUN: Final = ("skipped", "simulated", "planned", "dry_run")
 _EFFECTS: tuple[Effect, ...] = ("unknown", "done", "none")
-"""The one that says least of a run comes first."""
+"""Ordered by how much a meaning says about a run; the meaning that says least comes first."""
 _STATUSES: Final = ("status", "state", "outcome")
 _FLAGS: Final = ("ok", "success")
 _EXIT_CODES: Final = ("exit_code", "exitCode", "exitcode", "exit_status", "returncode", "return_code")
 _ERRORS: Final = ("error", "errors")
 _ERROR_FLAGS: Final = ("is_error", "isError")
 _SAYS_OF_A_STEP: Final = (*_STATUSES, *_FLAGS, *_EXIT_CODES, *_ERRORS, *_ERROR_FLAGS)
-"""What makes an object under `results` a step itself, not steps by name."""
+"""An object under `results` with one of these keys is a step itself; without any, its values are steps by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A failure that an answer speaks of."""
+    """A failure that an answer reports."""
 
     code: str
     message: str
@@ -71,7 +71,7 @@ ABSENT: Final = object()
 
 
 def at(value: object, *path: str) -> object:
-    """The value under these keys, one in the other; ABSENT where there is none."""
+    """The value under these nested keys; ABSENT if a key is missing."""
     for key in path:
         if not isinstance(value, dict):
             return ABSENT
@@ -87,7 +87,7 @@ def shown(value: object) -> str:
 
 
 def meaning(status: object) -> Meaning | None:
-    """What a status word says; None where it has no known meaning."""
+    """The meaning of a status word; None if its meaning is not known."""
     word = _word(status)
     return next((meant for meant, words in _MEANINGS.items() if word in words.split("|")), None)
 
@@ -106,7 +106,7 @@ def fault_in(response: object) -> Fault | None:
 
 
 def doubts_in(response: object, *, dry_run: bool = False) -> Iterator[str]:
-    """What keeps an answer without a sign of failure from saying that all went well."""
+    """The signs of doubt: why an answer without a sign of failure does not prove success."""
     for part in _parts(response):
         status = at(part, "status")
         if not _is_nothing(status) and meaning(status) is None:
@@ -128,7 +128,7 @@ def _unclear(answer: object) -> Iterator[str]:
 
 
 def _without_effect(response: object, steps: list[object]) -> Iterator[str]:
-    """What says of a run that it had no effect, or might have none."""
+    """The signs that a run had no effect, or may have had none."""
     for part in _parts(response):
         for key in ("status", "mode"):
             if _word(said := at(part, key)) in _NOT_RUN:
@@ -140,7 +140,7 @@ def _without_effect(response: object, steps: list[object]) -> Iterator[str]:
 
 
 def effect_in(response: object) -> Effect:
-    """What is certain of what a failed run did."""
+    """The effect of a failed run, as far as it is certain."""
     steps = list(_steps(response))
     effects = [_effect_of_step(step) for step in steps]
     if own := _named_effect(response):
@@ -167,7 +167,7 @@ def _named_effect(answer: object) -> Effect | None:
 
 
 def _lists_no_steps(response: object) -> bool:
-    """Whether the answer lists its steps, none, and says with a number that it had none."""
+    """Whether the answer has an empty list of steps and also a count of 0 steps."""
     lists: list[Any] = [each for key in ("results", "steps") if (each := at(response, key)) is not ABSENT]
     return (
         bool(lists)
@@ -185,7 +185,7 @@ def _counts_more(response: object, listed: int) -> bool:
 
 
 def _counts(response: object) -> list[int | None]:
-    """How many steps the answer counts; None for what is no count."""
+    """The counts of steps in the answer; None for a value that is not a count."""
     counts = (at(response, "steps_executed"), at(response, "summary", "steps"))
     return [_count(count) for count in counts if count is not ABSENT]
 

@@ -1,11 +1,11 @@
-"""One text for any Python object, so that whatever a router or a tool gives back can be recorded and hashed.
+"""Gives any Python object a text, so that every answer of a router or a tool can be recorded and hashed.
 
-In this order, the first that works:
+The text is the first of these that can be made:
 
 1. its canonical JSON, inside the canonical domain;
 2. `json.dumps(sort_keys=True, default=repr)`: floats, NaN, bytes, big integers, lone surrogates;
 3. `repr`: cycles, keys of mixed types;
-4. the name of its type: nesting beyond the interpreter's limit, a `repr` that raises.
+4. the name of its type: for nesting beyond the interpreter's limit, or a `repr` that raises.
 """
 
 import json
@@ -24,7 +24,7 @@ HEADROOM = 16
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """The text of an object. `note` is None for canonical JSON; otherwise it says why not, and how it was spelled."""
+    """The text of an object. `note` is None for canonical JSON; otherwise it says why it is another text, and which."""
 
     text: str
     note: str | None
@@ -45,25 +45,25 @@ def spell(obj: object) -> Spelling:
 
 
 def portable(value: object) -> object:
-    """`value` inside the canonical domain, otherwise its spelling."""
+    """`value` itself if it is inside the canonical domain, otherwise its spelling."""
     return value if spell(nested(value)).note is None else spell(value).text
 
 
 def nested(value: object) -> object:
-    """`value` as deep as it will be in an answer, a run bundle or an audit package, whose depth is limited."""
+    """`value` at the depth that it will have in an answer, a run bundle or an audit package: their depth is limited."""
     for _ in range(HEADROOM):
         value = [value]
     return value
 
 
 def encodable(text: str) -> str:
-    """`text` as UTF-8 can write it: lone surrogates become U+FFFD."""
+    """`text` with lone surrogates, which UTF-8 cannot write, replaced by U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def described(error: BaseException, limit: int) -> str:
-    """An exception in at most `limit` characters. Never raises an `Exception`: one that cannot be shown, as where a
-    `__getattr__` of its own raises, is named by its type.
+    """An exception in at most `limit` characters. Never raises an `Exception`: if the exception cannot be shown, for
+    example because its own `__getattr__` raises, the text is its type's name.
     """
     for show in (_shown_by_traceback, _type_name):
         try:

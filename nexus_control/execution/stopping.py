@@ -1,7 +1,7 @@
-"""An order to stop, which reaches runs in other threads.
+"""An order to stop that reaches runs in other threads.
 
-A server that must end before its runs are over orders them to stop. A program under a supervisor is killed, and no
-further step is begun. A Python function, and a router of somebody else, cannot be stopped: they go on until the
+When a server must end before its runs are over, it orders them to stop. A program under a supervisor is then killed,
+and no further step begins. A Python function, or another project's router, cannot be stopped: it goes on until the
 process ends.
 
     stop = Stop()
@@ -16,7 +16,7 @@ from contextvars import ContextVar
 
 
 class Stop:
-    """An order that may come. `why` is None until it does, and then completes "because ..."."""
+    """An order that may be given. `why` is None until then; afterwards it completes "because ..."."""
 
     __slots__ = ("why",)
 
@@ -24,7 +24,7 @@ class Stop:
         self.why: str | None = None
 
     def order(self, why: str) -> None:
-        """From any thread; the first order stands."""
+        """Give the order, from any thread. Only the first order sets `why`."""
         self.why = self.why or why
 
 
@@ -33,7 +33,7 @@ _heeded: ContextVar[Stop | None] = ContextVar("stop", default=None)
 
 @contextmanager
 def heeding(stop: Stop) -> Generator[None]:
-    """What runs in this context heeds `stop`."""
+    """Runs in this context obey `stop`."""
     token = _heeded.set(stop)
     try:
         yield
@@ -42,6 +42,6 @@ def heeding(stop: Stop) -> Generator[None]:
 
 
 def stop_ordered() -> str | None:
-    """Why what runs in this context is to stop, if it is."""
+    """Why the runs in this context must stop; None while they may go on."""
     stop = _heeded.get()
     return None if stop is None else stop.why

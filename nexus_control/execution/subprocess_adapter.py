@@ -1,18 +1,18 @@
 """`subprocess:<name>`: programs, under a supervisor, with a minimal environment and without a shell.
 
-Two protocols. `argv`: each method has a declared argument vector, and may have another for dry runs; without that a
-dry run only describes the step. The output is `{"exit_code": 0, "stdout": text, "stderr": text}`. `call`, the
-contract of nexus-router's subprocess adapter:
+There are two protocols. In `argv`, each method has a declared argument vector, and may have another for dry runs;
+without the second a dry run only describes the step. The output is `{"exit_code": 0, "stdout": text, "stderr": text}`.
+The protocol `call` is the contract of nexus-router's subprocess adapter:
 
     COMMAND call TOOL METHOD --json-args-file FILE        FILE holds {"tool": ..., "method": ..., "args": {...}}
 
-with a JSON value on standard output and exit 0; a dry run only describes the step.
+The command exits with 0 and prints a JSON value on standard output. A dry run only describes the step.
 
-A step that exits with another code failed. One that was cut off, by its time limit or a signal, has an unknown effect.
+A step that exits with another code failed. A step that its time limit or a signal cut off has an unknown effect.
 
-Of what a program prints the first `max_output_bytes` are kept, and it goes on. An output that was cut has
-`"truncated": true`; an answer of `call` that was cut is no JSON, so that its step failed. Where processes were left
-behind, and ended with the program, the output has their number as `left_behind`. A `note` says both in words.
+The first `max_output_bytes` of a program's output are kept; the program runs on. A shortened output has
+`"truncated": true`. In `call` a shortened answer is unreadable, so its step failed. If the program left processes
+running, they are ended with it, and the output has their number as `left_behind`. A `note` says both in words.
 """
 
 import os
@@ -40,7 +40,7 @@ _KEPT_VARIABLES = {"PATH": os.defpath, "LANG": "C.UTF-8"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSettings:
-    """How an adapter's programs run. `cwd` is relative to `base`, and declared as it was written."""
+    """How an adapter's programs run. `cwd` is relative to `base`; the declaration holds it as it was written."""
 
     base: Path
     cwd: str = "."
@@ -67,7 +67,7 @@ class ProcessSettings:
         return {**kept, **self.env}
 
     def obstacle_to(self, program: str) -> str | None:
-        """Why a program cannot be started in `directory`; None where nothing is known against it."""
+        """Why a program cannot be started in `directory`; None if no reason is known."""
         if not os.access(self.directory / ".", os.X_OK):
             return f"the folder {self.directory} is not there, or may not be entered"
         folders = [""] if "/" in program else self.environment["PATH"].split(os.pathsep)
@@ -80,7 +80,7 @@ class ProcessSettings:
         return f"there is no program {program!r}{'' if folders == [''] else ' on PATH'}"
 
     def describe(self, argv: Sequence[str], file: str | None = None) -> CallDescription:
-        """What `run` does; the values of the environment may be secrets."""
+        """What `run` does. Environment variables are named without values, which may be secrets."""
         return CallDescription(
             argv=tuple(argv),
             file=file,
@@ -103,14 +103,14 @@ class ProcessSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArgvTool:
-    """What a method runs, and its dry run. Raises ValueError for a placeholder that only `dry_run_argv` has."""
+    """The programs of a method and of its dry run. Raises ValueError for a placeholder that only `dry_run_argv` has."""
 
     argv: ArgvTemplate
     dry_run_argv: ArgvTemplate | None = None
 
     def __post_init__(self) -> None:
         if self.dry_run_argv and (extra := self.dry_run_argv.names() - self.argv.names()):
-            raise ValueError(f"has a placeholder that argv has not: {min(extra)}")
+            raise ValueError(f"has a placeholder that argv does not have: {min(extra)}")
 
     def declaration(self) -> dict[str, object]:
         dry_run_argv = list(self.dry_run_argv.words) if self.dry_run_argv else None
@@ -126,7 +126,7 @@ class ArgvTool:
         return next((p for t in templates if t is not None and (p := t.problem_with(args))), None)
 
     def filled(self, args: Mapping[str, object], *, dry_run: bool) -> list[str] | None:
-        """What is run; None where a dry run only describes the step."""
+        """The filled argument vector; None where a dry run only describes the step."""
         template = self.dry_run_argv if dry_run else self.argv
         return None if template is None else template.fill(args)
 
@@ -234,8 +234,8 @@ def _is_ok(ended: Ended) -> bool:
 def _call_result(ended: Ended) -> StepResult:
     if not _is_ok(ended):
         return _not_ok(ended)
-    if "stdout" in ended.cut:  # what is left may be JSON all the same: of 1234 remains 12
-        return _unreadable(ended, "was cut at max_output_bytes, so that it cannot be read")
+    if "stdout" in ended.cut:  # the kept part may be other valid JSON: 1234 may become 12
+        return _unreadable(ended, "was cut at max_output_bytes, so it cannot be read")
     try:
         answer = parse_json(ended.stdout)
     except NexusControlError as error:
@@ -292,7 +292,7 @@ def _output(ended: Ended) -> dict[str, object]:
 
 
 def _marks(ended: Ended, *, cut: bool) -> dict[str, object]:
-    """What the record says of an output that was cut, and of processes that were left behind."""
+    """The fields of the record that tell of a shortened output and of processes that were left behind."""
     marks: dict[str, object] = {}
     notes: list[str] = []
     if cut:

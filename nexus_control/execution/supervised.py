@@ -1,11 +1,10 @@
-"""Runs one command under a supervisor: bounded in time, and nothing of it outlives us.
+"""Runs one command under a supervisor: it ends at its time limit, and no process of its session outlives this process.
 
-`supervisor.py` says how the two sides talk. Closing the lifeline is how we kill the command. A command can kill or stop
-its supervisor; every tenth of a second we look whether it did, and then kill the session that the report names.
+`supervisor.py` says how the two sides talk. We kill the command by closing the lifeline. Because a command can kill or
+stop its supervisor, we look every tenth of a second whether that happened, and then kill the session that the report
+names. An order to stop (`stopping`) is looked for equally often.
 
-Output is kept up to a limit and read beyond it, so that a command that says too much runs to its end.
-
-Where an order to stop may come (`stopping`), it is looked for as often.
+Output is kept up to a limit and read beyond it, so a command that prints too much still runs to its end.
 """
 
 import os
@@ -33,14 +32,14 @@ _LAST_WORDS = 8192
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a command ended. `exit_code` is there when it exited; negative, it is the signal that ended it.
+    """How a command ended. `exit_code` is there when it exited; a negative code is the signal that ended it.
 
-    `stopped`: it was killed because an order to stop came; `detail` says why. `lost`: the supervisor was killed or
-    stopped, so nobody saw the end, and the command was killed.
+    `ending` is `stopped` when an order to stop came and the command was killed; `detail` says why the order came. It
+    is `lost` when the supervisor was killed or stopped, so nobody saw the end; the command was then killed.
 
-    `stdout` and `stderr` are together the first `max_output_bytes` of the output, `last_words` the end of standard
-    error, `cut` the names of what had more. `left_behind` counts the processes that the command left in its session
-    when it exited, and that were killed then.
+    `stdout` and `stderr` together hold the first `max_output_bytes` of the output, and `last_words` the end of standard
+    error. `cut` names the streams that had more. `left_behind` counts the processes that the command left in its
+    session when it exited; they were killed then.
     """
 
     ending: Ending
@@ -55,7 +54,7 @@ class Ended:
 
 @dataclass(slots=True)
 class _Received:
-    """What came so far; output for which there is no room is dropped."""
+    """The output and reports so far. Output beyond the limit is dropped."""
 
     room: int
     stdout: bytearray = field(default_factory=bytearray)
@@ -95,7 +94,7 @@ def run_supervised(
 ) -> Ended:
     """Runs `argv` to its end, or kills it at its time limit.
 
-    Its environment is exactly `environment`, which is not empty.
+    Its environment is exactly `environment`, which must not be empty.
     """
     deadline = time.monotonic() + timeout_seconds
     report, report_end = os.pipe()
@@ -159,7 +158,7 @@ def _converse(
                 if not part:
                     selector.unregister(key.fileobj)
                 if not part and key.fileobj is reports:
-                    # What left the session may hold the output open for ever; what was written is there by now.
+                    # A process that left the session may hold the output open for ever: stop reading here.
                     _kill_what_is_left(received)
                     over, deadline = True, time.monotonic() + _DRAIN_SECONDS
     return "exited"
@@ -176,7 +175,7 @@ def _is_stopped(process: "subprocess.Popen[bytes]") -> bool:
 
 
 def _end(supervisor: "subprocess.Popen[bytes]", reports: IO[bytes], received: _Received) -> None:
-    """Lets go of the lifeline and waits until the supervisor has killed what was left; kills it ourselves if not."""
+    """Closes the lifeline and waits until the supervisor has killed the remaining processes; otherwise we kill them."""
     lifeline, _, _ = _pipes(supervisor)
     if _is_stopped(supervisor):
         supervisor.kill()
@@ -191,14 +190,14 @@ def _end(supervisor: "subprocess.Popen[bytes]", reports: IO[bytes], received: _R
 
 
 def _kill_what_is_left(received: _Received) -> None:
-    """What a supervisor that is no more has not killed."""
+    """Kills the processes that a supervisor, killed before its work was done, has left."""
     session = received.said(b"started")
     if session is not None and received.said(b"exit") is None:
         kill_session(session)
 
 
 def _read_last_report(reports: IO[bytes], received: _Received) -> None:
-    """To its end: a process that is about to become the command holds it open until it has said so."""
+    """Reads the report to its end. A process that is about to become the command keeps it open until it reported."""
     deadline = time.monotonic() + _KILL_SECONDS
     with selectors.DefaultSelector() as selector:
         selector.register(reports, selectors.EVENT_READ)

@@ -1,22 +1,21 @@
-"""Runs one command, and kills what is left of it when its caller ends. A script: standard library only.
+"""Runs one command, and kills its remaining processes when its caller ends. A script: standard library only.
 
     python -I -S -X utf8 supervisor.py PARENT_PID REPORT_FD PROGRAM [ARGUMENT ...]
 
-Standard input is the lifeline: first the command's whole environment, one or more `NAME=VALUE` each ended by NUL, and
-one more NUL; then nothing, held open by the parent. When it ends, because the parent closed it or died in whatever
-way, the command is killed; so it is when our parent is no longer PARENT_PID (a fork of it may still hold the lifeline
-open), and when this process is told to end. The environment does not come as our own, because Python adds to that.
+Standard input is the lifeline. The parent writes the command's whole environment to it, one or more `NAME=VALUE` each
+ended by NUL, then one more NUL, and keeps it open. The environment is not passed as our own, because Python would add
+variables. The command is killed when the lifeline ends, because the parent closed it or died; when our parent is no
+longer PARENT_PID, although a fork of the parent still holds the lifeline open; and when this process is told to end.
 
-The command can stop this process, which then sees nothing. So the kernel is asked for SIGCONT whenever something
-happens at the lifeline: its end wakes us. Our parent looks for the rest: it kills the command's session itself when
-this process is killed, or stopped.
+The command can stop this process, which then notices nothing. So the kernel is asked to send SIGCONT when the lifeline
+changes: its end wakes us. If this process is killed or stays stopped, our parent kills the command's session itself.
 
-The command runs in a session of its own, with standard input empty and our standard output and error. When it ends,
-whatever it left in its session is killed too. What leaves the session (a daemon) is not found.
+The command runs in a session of its own, with empty standard input and our standard output and error. When it ends,
+every process that it left in its session is killed too. A process that left the session (a daemon) is not found.
 
-REPORT_FD gets lines: `started PID`, from the command's process before it is the command; then `error ERRNO` (it could
-not be started) or `left COUNT` (processes that it left behind when it ended by itself) and `exit CODE` (negative: the
-signal). An end without `exit` means that this process was killed.
+REPORT_FD gets lines. `started PID` comes first, from the process that is about to become the command. Then comes either
+`error ERRNO` (it could not be started), or `left COUNT` (how many processes it left when it ended by itself) and `exit
+CODE` (negative: a signal). If the report ends without `exit`, this process was killed.
 """
 
 import fcntl
@@ -53,9 +52,8 @@ def main(arguments: list[str]) -> None:
 
 
 def kill_session(session: int) -> int:
-    """Kills the process group and the session, again while something in it still forks; how many there were.
-
-    Where there is no /proc only the group is found, and counts as one.
+    """Kills the process group and the session, and repeats that while processes in it still fork. Returns how many
+    processes there were. Without /proc only the group is found, and counts as one.
     """
     found: set[int] = set()
     for _ in range(_SWEEPS):
@@ -73,7 +71,7 @@ def kill_session(session: int) -> int:
 
 
 def _watch_signals() -> int:
-    """A descriptor that can be read when a child ended, or when we are told to end."""
+    """A descriptor that becomes readable when a child ended, or when a signal tells us to end."""
     readable, writable = os.pipe()
     os.set_blocking(readable, False)
     os.set_blocking(writable, False)
@@ -85,7 +83,7 @@ def _watch_signals() -> int:
 
 
 def _wake_at_the_end_of_the_lifeline() -> None:
-    if not hasattr(fcntl, "F_SETSIG"):  # of Linux
+    if not hasattr(fcntl, "F_SETSIG"):  # only Linux has it
         return
     with suppress(OSError):
         fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGCONT)
@@ -125,7 +123,7 @@ def _let_go_of_output() -> None:
 
 
 def _wait(child: int, parent: int, wake: int) -> int | None:
-    """The child's wait status; None when it must be killed first."""
+    """The child's wait status; None when it must be killed before it ends."""
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:

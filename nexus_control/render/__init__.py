@@ -1,1 +1,1 @@
-"""Views and artifacts as Markdown for people. Pure functions; nothing else in the library formats."""
+"""Views and artifacts as Markdown and HTML for people. Pure functions; all formatting for people happens here."""

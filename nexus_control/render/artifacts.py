@@ -1,4 +1,4 @@
-"""A bundle 0.5 or an audit package 0.6 as Markdown: what it is of, what it holds, and the digests that seal it."""
+"""A bundle 0.5 or an audit package 0.6 as Markdown: its decision, its content, and the digests that seal it."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""`inspect` as Markdown: one line says whether it can be executed, then section by section why. The plan is whole.
+"""`inspect` as Markdown: one line says whether the decision can be executed, then sections say why.
 
     ✓ Decision approved (ready to execute)
     ✗ Decision not executable (missing 1 approval)
@@ -6,7 +6,8 @@
     ## Decision  ## Lifecycle  ## Approval  ## Policy  ## Template (if one was used)
     ## What will run (while it is open)  ## Execution  ## Router (linked)  ## Timeline  ## Integrity
 
-The first line tells the first blocking reason. It has ✓ only where nothing blocks, or the run was completed.
+The first line names the first blocking reason. It has ✓ only if nothing blocks, or if the run was completed. The plan
+is shown in full.
 """
 
 from collections import Counter
@@ -20,7 +21,7 @@ from nexus_control.render.will_run import will_run_lines
 
 
 def render_decision(view: View) -> str:
-    """The Markdown of what `inspect` shows."""
+    """The Markdown of the view that `inspect` answers."""
     sections = [
         section("Decision", _decision(view["decision"])),
         section("Lifecycle", _lifecycle(view["lifecycle"], view["approval"]["approvals"])),
@@ -37,7 +38,7 @@ def render_decision(view: View) -> str:
 
 
 def verdict_line(blocking_reasons: Sequence[View]) -> str:
-    """One line: whether the decision can be executed, or was."""
+    """One line that says whether the decision can be executed, or was executed."""
     if not blocking_reasons:
         return "✓ Decision approved (ready to execute)"
     first = blocking_reasons[0]
@@ -116,7 +117,7 @@ def _decision(decision: View) -> Iterator[str]:
 
 
 def imported_text(imported: View) -> str:
-    """What came by import, from where, and by whom."""
+    """The import of a decision in words: how many events, by whom, when, and from which bundle."""
     copied = f", copied from {imported['copied_from']}" if imported["copied_from"] else ""
     forensic = ", unchecked: evidence only" if imported["forensic"] else ""
     rolled_back = ", over a history that it does not extend" if imported["rolled_back"] else ""
@@ -138,7 +139,7 @@ def _lifecycle(lifecycle: View, approvals: Sequence[View]) -> Iterator[str]:
 
 
 def _not_counted(approvals: Sequence[View]) -> str:
-    """How many approvals there are beside those that count, and why they do not."""
+    """The approvals that do not count: how many there are for each reason."""
     found = Counter(each["inactive_because"] for each in approvals)
     said = [f"{found[why]} {words}" for why, words in _OTHERS.items() if found[why]]
     return f" (not counted: {'; '.join(said)})" if said else ""

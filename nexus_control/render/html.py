@@ -1,7 +1,8 @@
 """HTML from data: `tag("p", "a < b")` is `<p>a &lt; b</p>`.
 
-`tag` escapes each child that is not `Html` already; hidden characters become visible and padding is named, as `text`
-says. A page holds its own style and no script; its Content-Security-Policy allows nothing to be fetched or run.
+`tag` escapes each child that is not `Html` already; hidden characters become visible and padding is replaced by its
+count, by the rules of `render.text`. A page holds its own style and no script; its Content-Security-Policy forbids
+the browser to fetch or run anything.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,13 +18,13 @@ _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'
 
 
 class Html(str):
-    """Text that is HTML already, and is not escaped again."""
+    """Text that is HTML already, so it is not escaped again."""
 
     __slots__ = ()
 
 
 def tag(name: str, *children: object, kind: str = "", label: str = "") -> Html:
-    """An element. `kind` is its class; `label` names a table's cell where columns have no room."""
+    """An element. `kind` is its class; `label` is the column's name, which narrow screens show in a table's cell."""
     attributes = f' class="{_escaped(kind)}"' if kind else ""
     attributes += f' data-label="{_escaped(label)}"' if label else ""
     return Html(f"<{name}{attributes}>{''.join(map(_escaped, children))}</{name}>")
@@ -38,7 +39,7 @@ def section(heading: str, *children: object) -> Html:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, whole: Sequence[str] = ()) -> Html:
-    """A table. Cells of the columns named in `whole` stay on one line: they hold short words of ours.
+    """A table. Cells of the columns in `whole` are never broken into lines: they hold short words of ours.
 
     On a narrow screen each row becomes a card, and each cell names its column.
     """

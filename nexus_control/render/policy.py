@@ -1,4 +1,4 @@
-"""A policy, the template that it was made from, and what was overridden: the same words wherever somebody decides."""
+"""A policy, its template and the overrides, in the same words on every page where somebody decides."""
 
 from collections.abc import Iterator
 from typing import cast
@@ -18,13 +18,13 @@ NAMES = {
 
 
 def policy_lines(policy: View) -> Iterator[str]:
-    """Every rule, also where it is the default."""
+    """A line for every rule, defaults included."""
     for field, name in NAMES.items():
         yield bullet(name, _said(field, policy.get(field)))
 
 
 def template_lines(template: View) -> Iterator[str]:
-    """The template, and each rule that is not as it says: `Overrides: min_approvals, at least 2 → at least 1`."""
+    """The template, and each rule that overrides it: `Overrides: min_approvals, at least 2 → at least 1`."""
     yield bullet("Name", template["name"])
     if not template["is_of_this_store"]:
         yield "- It came with the import, and is NOT a template of this store."
@@ -38,7 +38,7 @@ def template_lines(template: View) -> Iterator[str]:
 
 
 def _said(field: str, value: object) -> str:
-    """A rule in words. None is a field that is left out, at its default; an imported snapshot may hold anything."""
+    """A rule in words. None is a missing field, which has its default; an imported snapshot may hold any JSON value."""
     match field, value:
         case "min_approvals", _:
             return f"at least {value}"

@@ -1,7 +1,7 @@
 """The question that a host puts to a person: all that an approver must know, as Markdown that also reads as text.
 
-It is the same for the same request, so that a client which is asked twice knows the question again: nothing in it
-depends on the clock or on what others have done meanwhile.
+The same request always gives the same question, so a client that is asked twice recognises it. The text does not
+depend on the clock or on other approvals.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from nexus_control.values.actors import Actor
 
 
 def render_question(view: View, approver: Actor, expires_at: str | None) -> str:
-    """Whether `approver` approves; `view` is `decision`, `template`, `will_run` and `basis` as `inspect` shows them,
-    `expires_at` when the approval would end.
+    """The question whether `approver` approves. `view` holds `decision`, `template`, `will_run` and `basis` as in the
+    answer of `inspect`; at `expires_at` the approval would end.
     """
     plan: str | None = view["decision"]["plan"]
     template = view["template"]

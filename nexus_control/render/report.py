@@ -1,8 +1,8 @@
-"""A package or a bundle as one HTML page for people: first whether it holds together, then all that shows it.
+"""A package or a bundle as one HTML page for people: first whether it holds together, then its content and its checks.
 
     header  decision  approvals  plan  policy  what ran  timeline  digests  checks
 
-Of a file that cannot be read as a package or a bundle the page has the header, the digests and the checks.
+For a file that cannot be read as a package or a bundle the page has only the header, the digests and the checks.
 """
 
 import json
@@ -147,7 +147,7 @@ def _approvals(history: History) -> Html:
 
 
 def _approved_by(history: History) -> tuple[Approval, ...]:
-    """The approvals that counted when the run was dispatched, or at the end where nothing ran."""
+    """The approvals that counted when the run was dispatched; without a run, those that count after the last event."""
     run = history.decision.facts.linked_execution
     if run is None:
         return counting_approvals(history.decision.facts, history.decision.as_of)
@@ -177,7 +177,7 @@ def _plan(plan: str | None) -> Html:
 
 
 def _steps(plan: str) -> Sequence[Mapping[str, Any]] | None:
-    """The steps of a plan that is a list of steps. None of any other plan, which is shown as text."""
+    """The steps of a plan that is a list of steps. None for any other plan, which is then shown as text."""
     try:
         parsed = parse_json(plan)
     except NexusControlError:
@@ -195,7 +195,7 @@ def _is_step(step: object) -> bool:
 
 
 def _fields(value: object, *names: str) -> list[object]:
-    """The values of these fields, if `value` is an object that has these and no others; otherwise an empty list."""
+    """The values of these fields if `value` is an object with exactly these fields; otherwise an empty list."""
     fields = cast("dict[str, object]", value) if isinstance(value, dict) else {}
     return [fields[name] for name in names] if sorted(fields) == list(names) else []
 

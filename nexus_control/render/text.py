@@ -1,15 +1,15 @@
 """Untrusted text in Markdown: its writer can hide nothing in it, and it cannot break out of its place.
 
-`escape` is for text within a line, `code_block` for text of many lines, `code_line` for a command; everything a page
-shows that is not a literal of ours goes through one of them.
+`escape` is for text within a line, `code_block` for text of many lines, `code_line` for a command. Every text on a page
+goes through one of them, except our own literals.
 
-1. Characters that are drawn as nothing or steer how others are drawn (`actors.is_hidden`: controls, bidirectional
-   marks, zero-width and other invisible characters) become visible: `\\n`, `\\u202e`, `\\U000e0041`.
-2. Within a line, a backslash goes before each character that Markdown or HTML would act on there. A newline is
-   hidden by rule 1, so no text begins a line, and what acts only there (#, -, +, >, digits) needs nothing.
+1. Invisible characters, and characters that change how others are drawn (`values.actors.is_hidden`: controls,
+   bidirectional marks, zero-width characters), become visible: `\\n`, `\\u202e`, `\\U000e0041`.
+2. Within a line, a backslash goes before each character that Markdown or HTML would act on there. Rule 1 spells out
+   newlines, so no text begins a line, and characters that act only at its beginning (#, -, +, >, digits) are left.
 3. A block is fenced by more backticks than the text has in a row, and keeps its newlines and tabs.
-4. A run of more than 40 blanks, or of more than 20 empty lines, stands as its number: `… 4000 empty lines …`. What
-   follows it cannot be pushed out of sight. A character that rule 1 spells out is a blank here.
+4. A run of more than 40 blanks, or of more than 20 empty lines, is replaced by its count: `… 4000 empty lines …`. So
+   no text after it can be pushed out of sight. A character that rule 1 spells out counts as a blank here.
 """
 
 import re
@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, cast
 from nexus_control.values.actors import is_hidden
 
 View: TypeAlias = Mapping[str, Any]
-"""What a use case shows of something, as JSON values; the pages here are made of it."""
+"""The JSON object that a use case answers, such as the answer of `inspect`; pages are made from it."""
 
 _ACTIVE = re.compile(r"[\\`*\[\]<~&]|(?<![^\W_])_|_(?![^\W_])")
 _MOST_BLANKS, _MOST_EMPTY_LINES = 40, 20
@@ -36,14 +36,14 @@ def escape(text: object) -> str:
 
 
 def unhidden(text: str, *, keep: str = "") -> str:
-    """`text` with what is hidden made visible (rule 1), except the characters to keep. It is not escaped."""
+    """`text` with hidden characters made visible (rule 1), except those in `keep`. It is not escaped."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(each if each in keep else _visible(each) for each in text)
 
 
 def unpadded(text: str) -> str:
-    """`text` with padding named (rule 4); the rest is as it was."""
+    """`text` with padding replaced by its count (rule 4); the rest is unchanged."""
     if len(text) <= _MOST_EMPTY_LINES or (text.isascii() and text.isprintable() and "  " not in text):
         return text
     shown, end = list[str](), 0
@@ -69,19 +69,21 @@ def holds_padding(value: object) -> bool:
 
 
 def _shade(text: str) -> str:
-    """The same number of characters: blanks as spaces, the ends of lines, and `x` for all that can be seen."""
+    """`text`, character by character, for the search for padding: a space for a blank, `x` for a visible character;
+    ends of lines stay.
+    """
     if text.isascii():
         return text.translate(_SHADES)
     return "".join("\n" if c == "\n" else " " if c.isspace() or is_hidden(c) else "x" for c in text)
 
 
 def code_block(text: str) -> str:
-    """`text` as a fenced block, verbatim but for hidden characters and padding."""
+    """`text` as a fenced block, verbatim except for hidden characters and padding."""
     return _fenced(unhidden(unpadded(text), keep="\n\t"))
 
 
 def code_line(text: str) -> str:
-    """`text` as a fenced block of one line: its newlines are spelled out."""
+    """`text` as a fenced block of one line: newlines become `\\n`."""
     return _fenced(unhidden(unpadded(text)))
 
 

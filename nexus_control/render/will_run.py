@@ -1,4 +1,4 @@
-"""What the steps of an open decision would run: each program word for word, on one line, quoted as a shell would."""
+"""The programs that the steps of an open decision would run: each on one line, with the quotes that a shell needs."""
 
 import shlex
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from typing import Final
 from nexus_control.canonical_json import canonical_json
 from nexus_control.render.text import View, bullet, code_line, counted, escape, listed
 
-NOT_AT_HAND: Final = "- No configuration is at hand here: what the steps run is not known."
+NOT_AT_HAND: Final = "- No configuration was found here: what the steps run is not known."
 _MODES = {"apply": "applied", "dry_run": "rehearsed"}
 
 
 def will_run_lines(will_run: View | None) -> Iterator[str]:
-    """Lines for a section. Folder, environment and limits are said once for all programs in a row that share them."""
+    """Lines for a section. Programs in a row with the same folder, environment and limits get one line for those."""
     if will_run is None:
         yield NOT_AT_HAND
         return

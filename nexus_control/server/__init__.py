@@ -1,1 +1,1 @@
-"""The MCP server; alone imports mcp. `starting` does not: it comes before anything of somebody else is loaded."""
+"""The MCP server. Only this package imports mcp. Its module `starting` does not: it runs before foreign code loads."""

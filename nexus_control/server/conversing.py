@@ -1,11 +1,11 @@
-"""Who hears a line: the protocol's session, or nobody, and then it is answered here.
+"""Gives each line of the client to the protocol's session, or answers it here if no session can take it.
 
-A session is of one protocol era, and the client's first request says which. `server/discover` says nothing yet: a
-client that probes with it may give up waiting and open with `initialize`. So each `server/discover` before the session
-has a short session of its own, which ends with the answer, and what comes next may be of either era.
+A session belongs to one protocol era, and the client's first request decides which. `server/discover` does not decide
+it: a client that probes with it may give up waiting and open with `initialize`. So each `server/discover` before the
+session gets a short session of its own, which ends with the answer. The next request may be of either era.
 
-A line that cannot be read is answered with an error. So is a response to a request that was never made; but an error
-without an id is not answered, because that is how a client says that it could not read a line of ours.
+A line that cannot be read is answered with an error, and so is a response to a request that was never made. An error
+without an id is not answered, because with it a client reports that it could not read a line of ours.
 """
 
 from collections.abc import AsyncGenerator
@@ -26,7 +26,7 @@ _HANDSHAKE_DONE = "notifications/initialized"
 
 
 class Conversation:
-    """The conversation with one client, who is told everything through `outgoing`."""
+    """The conversation with one client. Every message to the client goes into `outgoing`."""
 
     def __init__(
         self, server: Server[dict[str, Any]], outgoing: MemoryObjectSendStream[SessionMessage]
@@ -34,24 +34,24 @@ class Conversation:
         self._server = server
         self._outgoing = outgoing
         self._asked: set[str] = set()
-        """The ids of our own requests. An answer to one is heard whenever it comes."""
+        """The ids of our own requests. A response with such an id is accepted at any time."""
         self._unanswered: set[types.RequestId] = set()
         self._changed = anyio.Event()
 
     def written(self, message: types.JSONRPCMessage) -> None:
-        """This has reached the client's pipe."""
+        """Note that this message was written to the client's pipe."""
         if isinstance(message, types.JSONRPCResponse | types.JSONRPCError) and message.id is not None:
             self._unanswered.discard(message.id)
             self._changed.set()
 
     async def all_answered(self) -> None:
-        """Wait until every request that was not taken back has its answer, which may be never."""
+        """Wait until every request that was not cancelled has its answer. That may be never: set a time limit."""
         while self._unanswered:
             self._changed = anyio.Event()
             await self._changed.wait()
 
     async def run(self, lines: AsyncGenerator[Line]) -> None:
-        """Go on until there are no more lines; then calls that are under way are given up."""
+        """Converse until there are no more lines; then cancel the calls that are under way."""
         to_session, heard = anyio.create_memory_object_stream[SessionMessage | Exception]()
         with heard:
             async with anyio.create_task_group() as tasks:
@@ -86,7 +86,7 @@ class Conversation:
         return message
 
     async def _refuse(self, line: Refused) -> None:
-        with suppress(anyio.BrokenResourceError):  # nobody reads us any more, and the server is ending
+        with suppress(anyio.BrokenResourceError):  # the client no longer reads, and the server is ending
             await self._outgoing.send(SessionMessage(line.answer))
 
     async def _answer_alone(self, request: types.JSONRPCMessage) -> None:
@@ -104,7 +104,7 @@ class Conversation:
 
 
 class _Voice:
-    """What a session writes to. It knows what was asked, and whether anything was answered."""
+    """The stream that a session writes to. It collects the ids of our requests, and whether the session answered."""
 
     def __init__(self, outgoing: MemoryObjectSendStream[SessionMessage], asked: set[str]) -> None:
         self._outgoing = outgoing
@@ -138,7 +138,7 @@ def _is_probe(message: types.JSONRPCMessage) -> bool:
 
 
 def _opens(message: types.JSONRPCMessage) -> bool:
-    """Whether the session begins with this. Another notification is about nothing that there is."""
+    """Whether a session begins with this message. Before a session, other notifications have no meaning."""
     if isinstance(message, types.JSONRPCNotification):
         return message.method == _HANDSHAKE_DONE
     return isinstance(message, types.JSONRPCRequest)

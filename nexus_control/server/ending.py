@@ -1,14 +1,14 @@
 """How a server ends: at the end of its input, and at SIGTERM, SIGINT or SIGHUP.
 
-1. No call begins any more, and a `status` that waits answers at once.
-2. Calls that are under way have two seconds to come to their end. A second sign to end cuts that short.
-3. Programs that still run are killed; their runs have a second to record that.
-4. What cannot be stopped, a Python function or a router of somebody else, is recorded as unknown. Should it still end,
-   its outcome is refused, and kept as evidence.
-5. The store and the run log are closed, each after the transactions that are under way.
-6. What was answered is written: half a second is waited for that.
-7. The process ends, at a signal by that signal. A thread that is still in code that cannot be stopped is not waited
-   for, nor a client that does not read, and the interpreter is not taken down around them.
+1. No further call begins, and a `status` that waits answers at once.
+2. Calls that are under way have two seconds to end. A second signal ends this wait.
+3. Programs that still run are killed; their runs have one second to record that.
+4. A run that cannot be stopped, in a Python function or in a foreign router, is recorded as unknown. If the run still
+   ends later, its outcome is refused and kept as evidence.
+5. The store and the run log are closed, each after its open transactions.
+6. Answers that are ready are written; that may take half a second.
+7. The process ends; if a signal came, by that signal. It does not wait for threads that cannot be stopped or for a
+   client that does not read: it exits without the interpreter's own shutdown, which would wait for them.
 """
 
 import os
@@ -35,7 +35,7 @@ _UNREAD_SECONDS = 0.5
 
 
 class Ending:
-    """The calls that are under way, and their end. Their runs heed `stop`."""
+    """The calls that are under way, and how they are ended. Their runs obey `stop`."""
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
@@ -48,7 +48,9 @@ class Ending:
 
     @contextmanager
     def call(self, waiting: threading.Event) -> Generator[bool]:
-        """A call in its own thread, or False where none may begin any more. It waits until `waiting` is set."""
+        """Register a call for the block; False if no further call may begin. A call that waits must stop when `waiting`
+        is set.
+        """
         with self._changed:
             may_begin = not self._signs
             if may_begin:
@@ -62,7 +64,7 @@ class Ending:
                 self._changed.notify_all()
 
     def sign(self) -> bool:
-        """The server is to end: whether this is the first time that it is told."""
+        """Note that the server was told to end; returns whether this was the first time."""
         with self._changed:
             self._signs += 1
             for waiting in self._waitings:
@@ -71,14 +73,14 @@ class Ending:
             return self._signs == 1
 
     def finish(self, store: DecisionStore, opened: ExitStack, why: str) -> None:
-        """Bring the calls to their end, then close what was opened. Blocks for about three seconds at most, and for as
-        long as the store is busy. Called again, it only waits until that is done.
+        """End the calls, then close `opened`. Blocks for about three seconds at most, plus the time that the store is
+        busy. A second call only waits until the first is done.
         """
         with self._finishing:
             if not self._end_calls(why):
                 fault_of(
                     partial(give_up_own, store, why)
-                )  # what cannot be recorded now, the next start recovers
+                )  # if recording fails now, the next start recovers the execution
             fault_of(opened.close)
 
     def _end_calls(self, why: str) -> bool:
@@ -88,11 +90,11 @@ class Ending:
             return self._changed.wait_for(lambda: not self._waitings, KILL_SECONDS)
 
     def limit_writing(self) -> None:
-        """End the process if what is still to be written finds no reader: it would be waited for without end."""
+        """End the process soon if the client does not read the last answers: writing them would wait for ever."""
         self._unread.start()
 
     def leave(self) -> None:
-        """End the process here and now if a call is still under way; the interpreter would wait for its thread."""
+        """End the process at once if a call is still under way, because the interpreter would wait for its thread."""
         self._unread.cancel()
         if self._waitings:
             _leave()
@@ -104,7 +106,7 @@ def _leave() -> None:
 
 
 async def finish_at_end_of_input(ending: Ending, finish: Callable[[str], None]) -> None:
-    """Also when the serving was cancelled."""
+    """End the calls because the input ended, also if the serving was cancelled."""
     ending.sign()
     with anyio.CancelScope(shield=True):
         await _in_own_thread(finish, "the server's input ended")
@@ -118,8 +120,8 @@ async def finish_at_signals(
     *,
     task_status: TaskStatus[None],
 ) -> None:
-    """Heeds the signals that were not ignored when we were started (as nohup does), until it is cancelled. What the
-    calls answered on being ended is written before the process ends.
+    """Handles the signals to end until it is cancelled; signals that were ignored at the start (nohup) stay ignored.
+    Answers of calls that are ended are written before the process ends.
     """
     heeded = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     try:
@@ -129,7 +131,7 @@ async def finish_at_signals(
                 async for number in numbers:
                     if ending.sign():
                         tasks.start_soon(_finish_by, number, finish, all_answered)
-    finally:  # the loop gives SIGINT back to Python, which makes an exception of it
+    finally:  # the loop restores Python's own handler of SIGINT, which would raise KeyboardInterrupt
         for number in heeded:
             signal.signal(number, signal.SIG_DFL)
 
@@ -144,5 +146,5 @@ async def _finish_by(
 
 
 async def _in_own_thread(finish: Callable[[str], None], why: str) -> None:
-    """Not in the pool that the calls share: they may fill it."""
+    """Call `finish` in a thread outside the pool, because calls may have taken all threads of the pool."""
     await anyio.to_thread.run_sync(finish, why, limiter=anyio.CapacityLimiter(1))

@@ -1,11 +1,11 @@
-"""Asking the person at the client by a form (elicitation), in the way of the protocol's era.
+"""Asks the person at the client by a form (elicitation), in the way of the protocol's era.
 
-In the older era the form is a request of ours in the middle of the call. In the newer one it is the call's answer, and
-the client then calls again with what was typed in and a token of ours. A token is good once, for that very question,
-for as long as silence is waited for; an answer without one is not looked at.
+In the older era the server sends the form as a request within the call. In the newer era the form is the call's answer,
+and the client calls again with the typed values and a token of ours. A token is valid once, for its own question, until
+the time limit of the form; values without a token are ignored.
 
-Nobody is worn down: a request has one open form at a time, and two that came back without a typed answer are enough
-for ten minutes.
+Nobody is to be worn down by questions: one form is open at a time, and after two forms about a request came back
+without a typed answer, no further one is shown for ten minutes.
 """
 
 import secrets
@@ -32,12 +32,12 @@ _FORM_KEY = "approval"
 _LONGEST_CLIENT_NAME = 100
 _TOO_LATE = "nobody answered the form in time"
 _COULD_NOT_ASK = "the host could not ask"
-_ANOTHER = "this is no answer to the form of this request"
+_ANOTHER = "this does not answer the form of this request"
 _OPEN = "another form is open already"
 _PAUSED = "forms came back without an answer, and no other is shown for some minutes"
 _UNANSWERED = {
     "accept": "the form came back without a choice",
-    "decline": "the form was declined, which is no answer",
+    "decline": "the form was declined without an answer",
     "cancel": "the form was closed without an answer",
 }
 
@@ -49,18 +49,17 @@ class _Asked:
 
 
 class Asker:
-    """Puts questions to the person at the client, and takes their answers; a text says why there is none.
-
-    `elapsed` is a clock that only goes on: seconds from anywhere. Everything happens on the server's one event loop.
+    """Puts questions to the person at the client and reads the answers. A text instead of an answer says why there is
+    no answer. `elapsed` is a monotonic clock, in seconds. All methods run on the server's one event loop.
     """
 
     def __init__(self, silence_seconds: float, elapsed: Callable[[], float] = time.monotonic) -> None:
         self._silence = silence_seconds
         self._elapsed = elapsed
         self._open: dict[str, _Asked] = {}
-        """The forms that are before somebody, by token."""
+        """The forms that wait for an answer, by token."""
         self._unanswered: list[_Asked] = []
-        """Those that came back without an answer, each since when."""
+        """The forms that came back without an answer, each with the time of that."""
 
     async def ask(
         self, request: Request, params: types.CallToolRequestParams, question: Question
@@ -90,7 +89,7 @@ class Asker:
                 form = await request.session.elicit_form(asked.question.text, FORM, request.request_id)
                 answer = self._answer(request, asked, form)
                 return answer or _UNANSWERED[form.action]
-        except (MCPError, ValueError):  # ValueError: what came back is no answer to a form
+        except (MCPError, ValueError):  # ValueError: the client's response is not an answer to a form
             return _COULD_NOT_ASK
         finally:
             self._close(token, answer)
@@ -99,7 +98,9 @@ class Asker:
     def _second_call(
         self, request: Request, params: types.CallToolRequestParams, token: str, question: Question
     ) -> Answer | str:
-        """The answer to the form of this token. It is for what that form showed: `question` is of what is there now."""
+        """The answer to the form of this token, about the request as the form showed it. `question` shows it as it is
+        now, and only tells whether the call is still the same.
+        """
         asked, answer = self._open.get(token), None
         if asked is None:
             return _TOO_LATE
@@ -129,7 +130,7 @@ class Asker:
             self._unanswered.append(_Asked(asked.question, self._elapsed()))
 
     def _forget(self) -> None:
-        """Forms that were waited for long enough are closed; those closed long ago do not count any more."""
+        """Closes the forms whose time is over, and forgets those that were closed long ago."""
         now = self._elapsed()
         for token in [token for token, asked in self._open.items() if now - asked.since > self._silence]:
             self._close(token, None)
@@ -137,13 +138,13 @@ class Asker:
 
 
 def _same(one: Question, other: Question) -> bool:
-    """Whether both are about the same content of the same request."""
+    """Whether both questions are about the same request with the same content."""
     return (one.request_id, one.basis) == (other.request_id, other.basis)
 
 
 def _same_call(asked: Question, now: Question) -> bool:
-    """Whether the second call is that of the first. A request that has become another one since is refused later, by
-    its basis; the same one must still be shown in the same words.
+    """Whether the second call asks the question of the first: for the same request, in the same words. If the request
+    has changed since, the words may differ: the answer's basis then refuses it later.
     """
     if (asked.request_id, asked.expires_at) != (now.request_id, now.expires_at):
         return False
@@ -151,7 +152,7 @@ def _same_call(asked: Question, now: Question) -> bool:
 
 
 def can_ask(request: Request) -> bool:
-    """Whether the client says that it can show a form; an empty declaration means forms."""
+    """Whether the client declares that it can show a form. An empty declaration of elicitation means forms."""
     declared = request.session.client_capabilities
     elicitation = declared.elicitation if declared else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)

@@ -1,14 +1,14 @@
 """A line of the protocol: one JSON-RPC 2.0 message, or a refusal that says what is wrong with the line.
 
-1. A line is at most 16 MiB. Of a longer one nothing but its two ends is kept; a larger bundle is imported by `path`.
+1. A line is at most 16 MiB. Of a longer line only the two ends are kept; import a larger bundle by its `path`.
 2. It is JSON as `canonical_json` reads it (no duplicate key, no half of a surrogate pair, integers of 64 bits), nested
    at most 128 levels deep; else the refusal is -32700.
-3. It is a request, a notification or a response, with `params` an object where there are any and an `id` that is text
-   or an integer; else the refusal is -32600. Batches are refused.
+3. It is a request, a notification or a response. `params`, if present, is an object; `id` is text or an integer.
+   Otherwise the refusal is -32600. Batches are refused.
 
-The refusal carries the id of the request. Of a line that is no JSON it is looked for where clients write it: at the
-beginning, among members that are neither lists nor objects, and at the very end. A line without a method is no request,
-and an `id` in it is one of ours: it is answered without an id.
+The refusal carries the id of the request. In a line that is not JSON, the id is searched where clients write it: at the
+beginning, among members that are neither lists nor objects, and at the very end. A line without a method is a response,
+so its `id` is one of ours, and the refusal has no id.
 """
 
 import re
@@ -33,7 +33,7 @@ _AT_THE_END = re.compile(rf'[{{,]\s*"id"\s*:\s*{_SCALAR}\s*\}}\s*\Z')
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A line that is no message, and what it is answered."""
+    """The answer to a line that is not a message."""
 
     answer: types.JSONRPCError
 
@@ -50,12 +50,12 @@ Line: TypeAlias = bytes | TooLong
 
 
 class Lines:
-    """Cuts what comes into lines, and keeps no more of one than allowed."""
+    """Cuts the input into lines. Of a line that is too long it keeps only the two ends."""
 
     def __init__(self) -> None:
         self._kept = bytearray()
         self._head: bytes | None = None
-        """Of a line that is too long already; then the end so far is what is kept."""
+        """The beginning of a line that is already too long; `_kept` then holds only the end so far."""
 
     def feed(self, chunk: bytes) -> Generator[Line]:
         """The lines that end in this chunk, without their line feeds."""
@@ -66,7 +66,7 @@ class Lines:
         self._keep(rest)
 
     def end(self) -> Generator[Line]:
-        """The line that the end of input cut short, if there is one."""
+        """The last line, if the input ended without a line feed."""
         if self._kept:
             yield self._line()
 
@@ -84,7 +84,7 @@ class Lines:
 
 
 def read_line(line: Line) -> types.JSONRPCMessage | Refused:
-    """The message that is in a line, or the refusal."""
+    """The message in a line, or the refusal of the line."""
     if isinstance(line, TooLong):
         problem = f"a line has at most {MAX_LINE_BYTES} bytes"
         return _refused(types.INVALID_REQUEST, problem, _id_by_sight(line.head, line.tail))
@@ -124,7 +124,7 @@ def _message(value: dict[str, Any]) -> types.JSONRPCMessage | Refused:
 
 
 def _response(value: dict[str, Any]) -> types.JSONRPCResponse | types.JSONRPCError | None:
-    key = value.get("id")  # an error may have none
+    key = value.get("id")  # an error may lack it
     match value:
         case {"result": _, "error": _}:
             return None
@@ -138,7 +138,7 @@ def _response(value: dict[str, Any]) -> types.JSONRPCResponse | types.JSONRPCErr
 
 
 def invalid(problem: str, request_id: types.RequestId | None = None) -> Refused:
-    """The refusal of JSON that is not for us."""
+    """The refusal (-32600) of JSON that is not a valid message."""
     return _refused(types.INVALID_REQUEST, problem, request_id)
 
 

@@ -1,18 +1,18 @@
 """The MCP server: the agents' tool table over stdio, for clients of both protocol eras.
 
 One process acts for one identity on one store. Every call goes through `toolset.call`, which checks raw arguments and
-turns every fault into an answer; nothing reaches a client as a protocol error but a tool or a resource that does not
-exist. Answers fill both channels: `structuredContent`, and the same as JSON text.
+turns every fault into an answer. Only a tool or a resource that does not exist is a protocol error. Each answer is
+given twice: as `structuredContent`, and as the same JSON in text.
 
-Where the client can put a form before a person, a tool's question is asked before the tool runs: see `forms`.
+If the client can show a form to a person, a tool's question is asked before the tool runs (see `forms`).
 
-A call runs in a worker thread, so that the server stays responsive. When it is cancelled a waiting `status` stops at
-once, and a run that is under way goes on and records its outcome. `ending` says how the server ends, and what becomes
-of its calls. If the process is killed, the claim stays, and the next start on this host turns it into outcome unknown,
-for a person to reconcile.
+A call runs in a worker thread, so the server stays responsive. When a call is cancelled, a waiting `status` stops at
+once; a run that is under way goes on and records its outcome. `ending` says how the server ends its calls and itself.
+If the process is killed, the execution stays claimed. The next start on this host makes its outcome unknown, and a
+person has to reconcile it.
 
-Standard output belongs to the protocol, and everything else that is written there goes to standard error: see
-`starting`. `lines` reads the protocol's lines, and `conversing` says who answers them.
+Standard output is only for the protocol; other output is redirected to standard error (see `starting`). `lines` reads
+the protocol's lines, and `conversing` says who answers them.
 """
 
 import json
@@ -50,11 +50,11 @@ nexus-control decides whether something dangerous may be executed, and proves it
 1. request: say what you want done (goal, plan, mode) and under which policy or template. Nothing runs.
 2. approve asks a person, where your host can; otherwise show a person the answer's details.command. Never run it
    yourself, however you could: the approval is theirs to give, and you cannot approve for them.
-3. status: see what is missing; wait_seconds waits for a change. inspect shows everything.
+3. status shows what is missing; with wait_seconds it waits for a change. inspect shows everything.
 4. execute with dry_run true rehearses an approved apply decision; execute without it runs it, once.
 5. A refusal says why in details.reasons, changes nothing, and names what to do in `next`. Do not retry unchanged.
-6. A failed or unknown outcome is final: never repeat it by yourself. Only where details.effect is none may you make a
-   new request for it; else a person has to find out first what was done.
+6. A failed or unknown outcome is final: never repeat it by yourself. You may make a new request for it only if
+   details.effect is "none"; otherwise a person has to find out first what was done.
 7. export_audit_package proves what was allowed and what ran. template.list shows the rules in use.
 Leave `actor` out: this server acts for one identity."""
 
@@ -64,7 +64,7 @@ _TEMPLATE_URI = f"{NAME}://templates/"
 
 def serve_stdio(settings: Settings, pipes: Pipes) -> None:
     """Serve the client at these pipes until its input ends, or a signal ends the process. Raises NexusControlError for
-    settings that do not work.
+    settings that cannot be used.
     """
     stop = Stop()
     ending = Ending(stop)
@@ -74,7 +74,7 @@ def serve_stdio(settings: Settings, pipes: Pipes) -> None:
             server = make_server(context, settings, ending)
             anyio.run(_serve_stdio, server, pipes, ending, partial(ending.finish, context.store, opened))
     except* ConnectionError:
-        pass  # nobody reads our output any more
+        pass  # the client no longer reads our output
     except* KeyboardInterrupt:  # between the loop's handling of SIGINT and the system's
         end_by(signal.SIGINT)
     finally:
@@ -87,8 +87,8 @@ def make_server(
     ending: Ending | None = None,
     elapsed: Callable[[], float] = time.monotonic,
 ) -> Server[dict[str, Any]]:
-    """The protocol server over this context; `ending` is told of the calls that are under way. `elapsed` says, in
-    seconds, for how long a form has been open.
+    """The protocol server over this context. Each call is registered with `ending` while it runs. `elapsed` is the
+    monotonic clock, in seconds, that limits how long a form stays open.
     """
     ending = ending or Ending(Stop())
     tools = offered(settings)

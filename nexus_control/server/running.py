@@ -1,4 +1,4 @@
-"""One call in a worker thread: it can be cancelled, and the client hears of the steps of a run while it runs."""
+"""Runs one call in a worker thread: it can be cancelled, and the client is told each step of a run as it happens."""
 
 import asyncio
 import logging
@@ -25,13 +25,13 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _report: ContextVar[Callable[[StepProgress], None] | None] = ContextVar("report", default=None)
-"""Who is told of the steps of the run that this thread carries out."""
+"""The function that is told each step of the run that this thread executes."""
 
 
 async def run(
     ending: Ending, tool: Tool, context: ToolContext, arguments: Mapping[str, object]
 ) -> CallResult:
-    """Run a tool in a thread. When the call is cancelled a waiting is ended; a run goes on and records its outcome."""
+    """Run a tool in a thread. Cancelling the call ends a waiting `status`; a run goes on and records its outcome."""
     waiting = threading.Event()
 
     def in_thread() -> CallResult:
@@ -48,7 +48,7 @@ async def run(
 async def ask(
     ending: Ending, tool: Tool, context: ToolContext, arguments: Mapping[str, object]
 ) -> Question | CallResult:
-    """A tool's question, or what the call answers without asking."""
+    """A tool's question for a person, or the call's result if there is nothing to ask."""
 
     def in_thread() -> Question | CallResult:
         with ending.call(threading.Event()) as may_begin:
@@ -59,10 +59,10 @@ async def ask(
 
 
 def _contained(action: Callable[[], T]) -> T | CallResult:
-    """What `action` returns. No signal raises anything in this thread, so an exception that would end the server
-    (SystemExit, KeyboardInterrupt) is one of a router or an adapter, and is answered.
+    """The result of `action`. Signals raise no exception in this thread, so SystemExit or KeyboardInterrupt here comes
+    from a router or an adapter: it becomes the call's answer and does not end the server.
 
-    A child that one of them forked comes back here too. It ends: it is not the server, and nobody waits for its answer.
+    A child process that a router or an adapter forked returns here too. It is ended, because it is not the server.
     """
     server = os.getpid()
     try:
@@ -72,7 +72,7 @@ def _contained(action: Callable[[], T]) -> T | CallResult:
             if os.getpid() != server:
                 os._exit(1)
     except BaseException as defect:
-        with suppress(Exception):  # an exception of foreign code may be one that cannot be shown
+        with suppress(Exception):  # showing an exception runs its own code, which may raise
             _log.exception("unexpected fault")
         what = type(defect).__name__
         return refused(
@@ -81,16 +81,16 @@ def _contained(action: Callable[[], T]) -> T | CallResult:
 
 
 def _refuse(_context: ToolContext, _arguments: object) -> NoReturn:
-    raise NexusControlError(ErrorCode.SHUTTING_DOWN, "The server is ending, and begins nothing any more")
+    raise NexusControlError(ErrorCode.SHUTTING_DOWN, "The server is ending and begins no further call")
 
 
 @asynccontextmanager
 async def reporting(request: Request) -> AsyncGenerator[None]:
-    """Tell the client of the steps of a run, from the thread that executes them."""
+    """In the block, the client is told each step of a run; the steps come from the thread that executes them."""
     loop, steps = asyncio.get_running_loop(), asyncio.Queue[StepProgress | None]()
 
     def put(step: StepProgress | None) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told, and the run goes on
+        with suppress(RuntimeError):  # the loop is closed, so no client can be told; the run goes on
             loop.call_soon_threadsafe(steps.put_nowait, step)
 
     async def forward() -> None:
@@ -112,7 +112,7 @@ async def reporting(request: Request) -> AsyncGenerator[None]:
 
 
 def tell(step: StepProgress) -> None:
-    """Report a step of the run that this thread carries out, where somebody listens."""
+    """Report a step of the run that this thread executes, if the client asked to be told."""
     report = _report.get()
     if report is not None:
         report(step)

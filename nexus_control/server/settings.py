@@ -1,4 +1,4 @@
-"""How a server was started, and what that gives its tools to work with."""
+"""The settings of a server, and the context for its tools that they open."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -21,11 +21,11 @@ from nexus_control.values.actors import Actor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a server was started.
+    """The options of `nexus-control serve`.
 
-    `approver` is whom the client's forms ask; a form without an answer for `silence_seconds` is given up. `artifacts`
-    defaults to `<database>.artifacts`, beside the database. At most one of `config` (a nexus-control.toml, for
-    LocalRouter) and `router` (`package.module:factory`). `allowed_signers` says whose signed approvals count.
+    The client's forms ask the person `approver`; a form without an answer is closed after `silence_seconds`.
+    `artifacts` defaults to `<database>.artifacts`, beside the database. Give `config` (a nexus-control.toml, for
+    LocalRouter) or `router` (`package.module:factory`), not both. `allowed_signers` says whose signed approvals count.
     """
 
     database: str
@@ -43,11 +43,13 @@ class Settings:
 
 @contextmanager
 def open_context(settings: Settings) -> Generator[ToolContext]:
-    """The context that these settings describe, its store open; abandoned executions of this host are given up."""
+    """The context that these settings describe, with its store open. Executions that were abandoned on this host are
+    given up first: their outcome becomes unknown.
+    """
     if settings.read_only and not is_regular(settings.database):
         raise NexusControlError(
             ErrorCode.CONFIG_INVALID,
-            f"--read-only needs a database that exists; there is none at {settings.database}",
+            f"--read-only needs a database that exists; {settings.database} does not",
         )
     with (
         opened_router(
@@ -56,7 +58,7 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
         DecisionStore(settings.database, allowed_signers=settings.allowed_signers) as store,
     ):
         if settings.allowed_signers is not None:
-            allowed_signers_of(store)  # now rather than at the first execution
+            allowed_signers_of(store)  # a bad file is refused now rather than at the first execution
         if not settings.read_only:
             recover(store, RecoverArguments())
         yield ToolContext(

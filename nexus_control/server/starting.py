@@ -1,13 +1,14 @@
-"""What a server does to its process before it loads anything of somebody else.
+"""Prepares the server's process before any foreign code is loaded.
 
-The client's two pipes get descriptors of our own, and what foreign code would take for them is something else:
-descriptor 0 is /dev/null, descriptor 1 is standard error. What a router, an adapter, a library or a program of theirs
-prints is in the log, then, and never in the protocol. The pipes are never given back.
+The client's two pipes move to private descriptors; descriptor 0 becomes /dev/null, and descriptor 1 becomes standard
+error. So the output of a router, an adapter, a library or one of their programs goes to the log and never into the
+protocol. The pipes stay private until the process ends.
 
-Programs that are started inherit neither pipe. A child of a fork has /dev/null in their place. It has the signals of a
-fresh process too: the loop's way of being woken by them is shared with the server, which would take them for its own.
+Started programs inherit neither pipe. A forked child has /dev/null in place of the pipes, and the signal handlers of a
+fresh process: the loop's wake-up descriptor is shared with the server, which would take the child's signals for its
+own.
 
-SIGINT ends the process at once and without a word, as SIGTERM does, until the serving heeds both.
+Until the serving handles them, SIGINT and SIGTERM end the process at once, and SIGINT prints no traceback.
 """
 
 import fcntl
@@ -25,7 +26,7 @@ from nexus_control.system.signals import ENDING
 _INPUT, _OUTPUT, _LOG = 0, 1, 2
 _NAMES = {_INPUT: "input", _OUTPUT: "output"}
 _WRONG_WAY = {_INPUT: os.O_WRONLY, _OUTPUT: os.O_RDONLY}
-"""How what stands in for a closed stream is opened, so that using it fails."""
+"""A closed stream is replaced by /dev/null, opened in the wrong direction, so that using it fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,12 @@ class Pipes:
 
 
 def start() -> Pipes:
-    """Take the client's pipes away from everybody else. Raises CONFIG_INVALID where one is closed."""
+    """Move the client's pipes to private descriptors. Raises CONFIG_INVALID if a pipe is closed."""
     pipes = Pipes(_private(_INPUT), _private(_OUTPUT))
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     nothing = os.open(os.devnull, os.O_RDWR)
-    if not _is_open(_LOG):  # else the next file that is opened, a database perhaps, would be standard error
+    if not _is_open(_LOG):  # otherwise the next opened file, a database perhaps, would take its place
         os.dup2(nothing, _LOG)
     os.dup2(nothing, _INPUT)
     cast("TextIOWrapper[Any]", sys.stdout).reconfigure(line_buffering=True)  # also writes what is buffered
@@ -74,7 +75,7 @@ def _is_open(descriptor: int) -> bool:
 
 
 def _end_at_forks(pipes: Pipes) -> None:
-    """A child is no server. No signal reaches it before it has let go of what it shares with the server."""
+    """A forked child must not act as the server: signals are blocked until it has closed the pipes and its handlers."""
     blocked = threading.local()
 
     def block() -> None:

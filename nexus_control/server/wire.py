@@ -1,7 +1,7 @@
-"""Lines from the client's one pipe, and messages to its other.
+"""Reads lines from one of the client's pipes, and writes messages to the other.
 
-Reading takes no thread, and can be given up at any moment. Writing takes one of its own, so that calls that fill the
-pool of threads hold up no answer.
+Reading uses no thread and can be cancelled at any moment. Writing uses a thread outside the pool, so that an answer
+is written also while calls take all threads of the pool.
 """
 
 import logging
@@ -22,19 +22,19 @@ _log = logging.getLogger(__name__)
 
 
 async def read_lines(descriptor: int) -> AsyncGenerator[Line]:
-    """Each line until the input ends; also of a file or a device, which never keeps a reader waiting."""
+    """Each line until the input ends. The input may also be a file or a device, which is always readable."""
     lines, waits = Lines(), True
     while True:
         if waits:
             try:
                 await anyio.wait_readable(descriptor)
-            except OSError:  # the system watches no descriptor of this kind
+            except OSError:  # the system cannot watch this kind of descriptor
                 waits = False
         try:
             chunk = os.read(descriptor, _CHUNK)
-        except BlockingIOError:  # somebody who shares the pipe was quicker
+        except BlockingIOError:  # another process that shares the pipe has read the data
             continue
-        except OSError:  # a socket or a terminal whose other end is gone
+        except OSError:  # the other end of the socket or terminal is gone
             chunk = b""
         for line in lines.feed(chunk) if chunk else lines.end():
             yield line
@@ -47,7 +47,7 @@ async def write_messages(
     messages: MemoryObjectReceiveStream[SessionMessage],
     written: Callable[[types.JSONRPCMessage], None],
 ) -> None:
-    """Write each message on a line of its own, until there are no more. Raises ConnectionError."""
+    """Write each message on a line of its own until the stream ends. Raises ConnectionError."""
     own = anyio.CapacityLimiter(1)
     with messages:
         async for message in messages:
@@ -58,7 +58,7 @@ async def write_messages(
 
 
 def _encoded(message: types.JSONRPCMessage) -> bytes | None:
-    """The line of a message. In the place of an answer that UTF-8 cannot hold there is an error."""
+    """The line of a message. An answer that UTF-8 cannot encode is replaced by an error."""
     try:
         return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
     except ValueError:
@@ -74,7 +74,7 @@ def _write(descriptor: int, line: bytes) -> None:
     while rest:
         try:
             rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:  # who shares the pipe does not want writers to wait
+        except BlockingIOError:  # another process that shares the pipe made it non-blocking
             select.select([], [descriptor], [])
-        except OSError as error:  # whatever keeps it from being written keeps the client from reading it
+        except OSError as error:  # the client cannot get the line, whatever the reason
             raise ConnectionError(error.strerror) from error

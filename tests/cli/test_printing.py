@@ -80,9 +80,9 @@ def said(ran: "subprocess.CompletedProcess[str]") -> str:
 
 WRITING = {
     "request": ("request again", "Request "),
-    "approve": ("approve ID --yes --as human:bob", "That you approve ID is recorded"),
-    "deny": ("deny ID --reason no --yes --as human:bob", "That you deny ID is recorded"),
-    "withdraw": ("withdraw ID --reason no --yes --as human:alice", "That you withdraw ID is recorded"),
+    "approve": ("approve ID --yes --as human:bob", "It is recorded that you approve ID"),
+    "deny": ("deny ID --reason no --yes --as human:bob", "It is recorded that you deny ID"),
+    "withdraw": ("withdraw ID --reason no --yes --as human:alice", "It is recorded that you withdraw ID"),
     "template create": ("template create t", "Template t was made"),
     "import": ("import bundle --conflict-mode new_decision_id", "Decision "),
     "execute": (

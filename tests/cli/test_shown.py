@@ -153,7 +153,7 @@ def test_what_is_not_known_of_the_commands_is_said(tmp_path: Path) -> None:
         "request", "g", "--plan", json.dumps([step("log", text="x")]), "--adapter", "subprocess:files"
     )["request_id"]
     config = ("--config", "adapters.toml")
-    assert "No configuration is at hand here" in reviewed(tmp_path, bound)
+    assert "No configuration was found here" in reviewed(tmp_path, bound)
     assert "names no adapter" in reviewed(tmp_path, free, *config)
     assert "is not bound to this declaration" in reviewed(tmp_path, unbound, *config)
     assert "logger -- x" not in reviewed(tmp_path, unbound, *config)  # a dry run of it runs nothing

@@ -29,7 +29,7 @@ def test_object_identifiers_are_read() -> None:
         "a length with a zero",
         "no length",
         "a length of four bytes",
-        "bytes to spare",
+        "bytes follow its end",
         "a long tag",
         "cut short",
     ],

@@ -254,7 +254,7 @@ def test_a_form_says_that_a_request_was_imported_and_that_its_commands_are_not_k
     asyncio.run(flow())
     (form,) = seen
     assert "- Imported, not requested here: 2 events at " in form.message
-    assert "No configuration is at hand here" in form.message
+    assert "No configuration was found here" in form.message
 
 
 @pytest.mark.sample(2)

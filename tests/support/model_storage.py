@@ -1,16 +1,8 @@
-<<<<<<< HEAD:tests/support/model_storage.py
 """ModelStorage: the contract in plain Python. What SQLite answers must equal what this one answers.
 
 One lock is held for a whole transaction, reading or writing. A writer changes the rows in place and notes how to undo
 each change; an exception runs the notes backwards. Appending does not depend on the size of the store; looking for
 projections does.
-=======
-"""MemoryStorage: the contract in plain Python. Every other storage must answer exactly as this one does.
-
-One lock is held for a whole transaction, reading or writing. A writer changes the rows in place and notes how to undo
-each change; an exception runs the notes backwards. The cost of appending does not depend on the size of the store, but
-that of finding projections does: this storage is for tests, and for small stores that nobody needs tomorrow.
->>>>>>> h11-prose1:nexus_control/storage/memory.py
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence

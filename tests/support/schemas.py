@@ -5,14 +5,9 @@
 An input is closed: a key that is not described is refused. An output is open, and describes both success and error,
 because clients check error answers against the schema, too.
 
-<<<<<<< HEAD:tests/support/schemas.py
 Making them takes a tenth of a second, so the package holds them ready for a server that starts, in
 `toolset/schemas.json`: {<tool>: {"inputSchema", "outputSchema"}}. `python -m tests.support.schemas FOLDER` writes both;
 `make schemas` runs it.
-=======
-Making the schemas takes a tenth of a second. So the package holds them ready for a server that starts, in
-`schemas.json`: {<tool>: {"inputSchema", "outputSchema"}}. `make schemas` writes all of these files.
->>>>>>> h11-prose1:nexus_control/toolset/schema.py
 """
 
 import json

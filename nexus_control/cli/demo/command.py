@@ -1,4 +1,4 @@
-"""Runs the demonstration: where it happens, what is shown of it, and how it ends."""
+"""The demonstration's run: it chooses the folder, shows each chapter, and gives the exit code."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ from nexus_control.usecases.answers import JsonObject
 
 _NAME = Mark("nexus-control demo:", "bad")
 _KEPT = (
-    (PACKAGE, "the decision and its run, bound; the forged-*.json are the copies"),
+    (PACKAGE, "the decision bound to its run; the forged copies are forged-*.json"),
     ("audit-package.dsse.json", "the signature over that file"),
     ("auditor/", "the public keys that an auditor knows: the log's, and the package signer's"),
     ("run-bundle.json", "what the router recorded of the run"),
@@ -30,7 +30,7 @@ _KEPT = (
 
 
 def run_demo(keep: Path | None, *, as_json: bool) -> int:
-    """The exit code. `keep` is a folder that is new or empty; without it nothing is left."""
+    """Run the demonstration and return the exit code. `keep` is a new or empty folder; with None no file is kept."""
     if keep is not None and (problem := _cannot_use(keep)):
         if as_json:
             with suppress(PrintingFailed):
@@ -44,7 +44,7 @@ def run_demo(keep: Path | None, *, as_json: bool) -> int:
 
 
 def _cannot_use(keep: Path) -> str | None:
-    """Why nothing can be kept there; otherwise the folder exists now."""
+    """Why the files cannot be kept in this folder; None if they can, and then the folder was made."""
     try:
         keep.mkdir(parents=True, exist_ok=True)
         return f"{keep} is not empty: name a folder that is new or empty" if any(keep.iterdir()) else None

@@ -1,4 +1,4 @@
-"""Four forged copies of an audit package, each made as well as its forger can without the signers' keys."""
+"""Four forged copies of an audit package, each as good as a forger can make it without the signers' keys."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from nexus_control.values.instants import parse_instant
 
 @dataclass(frozen=True, slots=True)
 class Forgery:
-    """A forged copy, what its forger did, and the envelope that comes with it."""
+    """A forged copy, what its forger did, and the envelope beside it."""
 
     name: str
     what: str

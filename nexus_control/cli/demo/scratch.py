@@ -1,4 +1,4 @@
-"""What the demonstration changes: a made-up service with two keys, and a script that replaces them."""
+"""The made-up service that the demonstration works on: a file with two keys, and a script that replaces them."""
 
 import secrets
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The demonstration, a chapter at a time. A chapter tells only what was measured in it."""
+"""The demonstration, chapter by chapter. A chapter states only what was measured while it ran."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,8 +43,8 @@ RULES: JsonObject = {
 PACKAGE, ENVELOPE = "audit-package.json", "audit-package.dsse.json"
 PACKAGE_KEY, LOG_KEY = "auditor/package.pub", "auditor/log.key"
 HOLDS = (
-    ("L0", "it is what its digests say"),
-    ("L1", "what ran is what had been approved"),
+    ("L0", "its digests match its content"),
+    ("L1", "it ran as it had been approved"),
     ("L2", "it is in a log whose key you know"),
     ("L3", "a key that you know signed the file"),
 )
@@ -52,7 +52,7 @@ HOLDS = (
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """`intent` says what is tried, `found` what came of it; `facts` are JSON values."""
+    """A part of the demonstration. `intent` says what is tried, `found` says the result; `facts` are JSON values."""
 
     title: str
     intent: str
@@ -62,17 +62,17 @@ class Chapter:
 
 
 class NotAsExpectedError(Exception):
-    """Something else happened than the demonstration is about."""
+    """Raised when a step of the demonstration does not have the expected result."""
 
 
 def require(holds: bool, otherwise: str) -> None:
-    """Raise NotAsExpectedError with the text `otherwise`, unless it holds."""
+    """Raise NotAsExpectedError with the text `otherwise`, unless `holds` is true."""
     if not holds:
         raise NotAsExpectedError(otherwise)
 
 
 def tell(folder: Path) -> Generator[Chapter]:
-    """Each chapter, once it has happened in `folder`. Raises NotAsExpectedError at the first that goes otherwise."""
+    """Yield each chapter after it happened in `folder`. Raises NotAsExpectedError at the first unexpected result."""
     scratch.write(folder)
     router = LocalRouter(load_adapters(folder / CONFIG_NAME), folder / "runs.db")
     with router, DecisionStore(folder / "decisions.db") as store:
@@ -141,7 +141,7 @@ class _Story:
         require(scratch.digests(self._folder) == before, "the rehearsal changed a file")
         yield Chapter(
             "A rehearsal",
-            "The same plan as a dry run. It uses no approval up.",
+            "The same plan as a dry run. The approvals stay valid.",
             f"{ran['steps_executed']} steps rehearsed; all {len(before)} files of the service have the digest"
             f" that they had. The request is still {self._state('approved')}.",
             [self._outputs(ran["run_id"])],
@@ -203,15 +203,15 @@ class _Story:
             facts.append({"file": file, "without_keys": found, "with_keys": with_keys})
         yield Chapter(
             "Forged copies",
-            "Somebody edits a copy, seals it again, and even puts it into a log of their own.",
-            f"All {len(facts)} caught. Two of them only by keys that you got from elsewhere: without keys a package"
-            " shows that it is consistent, and not who wrote it.",
+            "Somebody edits a copy, recomputes its digests, and even puts it into a log of their own.",
+            f"All {len(facts)} are caught, two of them only by keys that you got from elsewhere: without keys a package"
+            " shows that it is consistent, but not who wrote it.",
             [columns("what was forged|fails without keys|fails with your keys", rows)],
             {"forgeries": facts},
         )
 
     def _refusal(self, title: str, intent: str, found: str, codes: list[str], **attempt: Any) -> Chapter:
-        """An execution that is refused for these reasons, and leaves neither an event nor a changed file."""
+        """The chapter of an execution that is refused for these reasons, with no new event and no changed file."""
         files, events = scratch.digests(self._folder), self._status()["event_count"]
         answer = _expected(self._execute(**attempt), "POLICY_NOT_SATISFIED")
         reasons = answer.details["reasons"]
@@ -241,7 +241,7 @@ class _Story:
         return state
 
     def _outputs(self, run_id: str) -> Grid:
-        """What each step of the run put out, as the router recorded it."""
+        """The output of each step of the run, as the router recorded it."""
         events = self._router.export_run(run_id)["events"]
         called = [event["payload"] for event in events if event["type"] == "TOOL_CALL_SUCCEEDED"]
         return columns("step|what it put out", [(each["step_id"], _said(each["output"])) for each in called])

@@ -1,1 +1,1 @@
-"""Other people's specifications, one file each. Nothing here knows of decisions."""
+"""Other people's specifications, one or two a file. No code here knows what a decision is."""

@@ -2,22 +2,23 @@
 
     line        principals [options] type base64 [comment]      empty lines and those that begin with "#" are skipped
     principals  patterns, "," between them; in quotes when an id has a space
-    pattern     ["!"] text in which "*" is any characters and "?" is one; a "!" that matches outweighs all others
+    pattern     ["!"] text in which "*" is any characters and "?" is one; if a pattern with "!" matches, none does
     options     "," between them; names in any case; a value is in quotes, a quote in it is written \\"
                 namespaces="patterns"   valid-after="time"   valid-before="time"   verify-required
-    time        YYYYMMDD | YYYYMMDDHHMM[SS], then "Z" or "UTC"  both ends belong to the time: after <= at <= before
+    time        YYYYMMDD | YYYYMMDDHHMM[SS], then "Z" or "UTC"  both ends are valid: valid-after <= at <= valid-before
 
-A line that cannot be used is skipped, as ssh-keygen skips it: it lets nobody sign, and spoils no other line. `skipped`
-says why, and `refusal` tells the person who is named in it. Only a file that is too large is refused as a whole.
+A line that cannot be used is skipped, as ssh-keygen skips it: it lets nobody sign, and the other lines still count.
+`skipped` says why, and `refusal` repeats it to the person whom the line names. Only a file that is too large is
+refused as a whole.
 
-It is read as ssh-keygen reads it, but for this:
+The file is read as ssh-keygen reads it, with these differences:
 
-- Principals are ids of actors, and compare case-folded; "?" is one character, where it is one byte to ssh-keygen.
-- A time without Z is in UTC. To ssh-keygen it is in the machine's time zone, and a zone must not change a verdict:
-  write the Z, and both agree.
-- `verify-required` is ours: the security key must have verified its user. ssh-keygen skips a line that has it.
-- These lines are skipped, which ssh-keygen takes: a weak key, or one of a type that is not taken (ssh_keys); a control
-  character, or a principal with hidden characters, which nobody sees; a day or a second that no calendar has.
+- Principals are ids of actors and compare case-folded. "?" is one character; to ssh-keygen it is one byte.
+- A time without Z is in UTC, because the machine's time zone must not change a verdict. ssh-keygen reads such a time
+  in the machine's zone. With the Z both agree.
+- `verify-required` is an option of ours: the security key must have verified its user. ssh-keygen skips such a line.
+- Some lines that ssh-keygen takes are skipped: with a key that `ssh_keys` refuses, with a control character, with a
+  hidden character in a principal, or with a day or second that no calendar has.
 """
 
 import re
@@ -34,13 +35,13 @@ from nexus_control.values.actors import fold_id, is_hidden
 _LONGEST, _MOST_LINES = 1_000_000, 10_000
 _BEFORE, _AFTER = " \t", " \t\r"
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# As strdelim of OpenSSH: a quote may begin anywhere, and ends the principals where it ends.
+# As strdelim of OpenSSH: a quote may begin anywhere among the principals, and they end where the quote ends.
 _PRINCIPALS = re.compile(r'([^ \t"]*+)(?:"([^"]*+)"[ \t]*+|[ \t]++)(.+)', re.DOTALL)
-# Options before a key never look like this: a type of key has a "-", so it is no base64.
+# Options before a key never match this: a type of key has a "-", so it is not base64.
 _KEY = re.compile(r'([^ \t"=,]+[ \t]+[A-Za-z0-9+/=]+)(?:[ \t].*)?')
 _OPTIONS = re.compile(r'((?:\\"|"(?:\\"|[^"])*+"|[^ \t"])++)[ \t]+(.+)')
 _OPTION = re.compile(r'([A-Za-z-]++)(?:="((?:\\"|[^"])*+)")?')
-# ssh-keygen passes over an option that is empty, but not behind the last comma.
+# ssh-keygen accepts an empty option between commas, but not after the last comma.
 _LISTED = re.compile(rf"(?:{_OPTION.pattern})?(?:,(?:{_OPTION.pattern})?)*+(?<!,)")
 _TIME = re.compile(
     "([0-9]{4})([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{2})([0-9]{2})?)?(?:Z|UTC)?", re.IGNORECASE
@@ -48,13 +49,13 @@ _TIME = re.compile(
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _WITH_VALUE, _FLAGS = {"namespaces", "valid-after", "valid-before"}, {"verify-required"}
 _LONGEST_PATTERN = 1_022
-"""In bytes: a list with a longer one matches nothing in OpenSSH."""
+"""In bytes: in OpenSSH, a list with a longer pattern matches nothing."""
 _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patterns:
-    """A list of patterns, of which one must match and no negated one may."""
+    """A list of patterns. A text matches when a plain pattern matches it and no negated pattern does."""
 
     wanted: tuple[str, ...]
     unwanted: tuple[str, ...]
@@ -82,7 +83,7 @@ class AllowedSigner:
         return self.namespaces is None or self.namespaces.match(namespace)
 
     def valid_at(self, at: datetime) -> bool:
-        """Whether the line is valid at that instant, to the second, both ends included."""
+        """Whether the line is valid at the instant `at`, to the second, both ends included."""
         second = at.replace(microsecond=0)
         return (self.valid_after is None or self.valid_after <= second) and (
             self.valid_before is None or second <= self.valid_before
@@ -96,7 +97,7 @@ class SkippedLine:
     line: int
     why: str
     principals: Patterns | None
-    """Case-folded; None where they cannot be read."""
+    """Case-folded; None where the line's principals cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,7 @@ class AllowedSigners:
         return f"{found}{self.unsupported(principal)}" if isinstance(found, str) else ""
 
     def refusal_of_every_key(self, principal: str, namespace: str, at: datetime) -> str:
-        """Why no key of this principal may sign, as `refusal`; empty when one may."""
+        """Why no key of this principal may sign, in a sentence for the file's owner; empty when a key may."""
         folded = fold_id(principal)
         if any(
             signer.principals.match(folded) and signer.allows(namespace) and signer.valid_at(at)
@@ -136,7 +137,7 @@ class AllowedSigners:
         return f"{named}{self.unsupported(principal)}"
 
     def unsupported(self, principal: str) -> str:
-        """What to add to a refusal of this principal: the skipped lines that name them; empty where none does."""
+        """The skipped lines that name this principal, to be added to a refusal; empty where no skipped line does."""
         folded = fold_id(principal)
         theirs = [each for each in self.skipped if each.principals and each.principals.match(folded)]
         return "".join(
@@ -235,7 +236,7 @@ def _options(rest: str) -> tuple[dict[str, str], str]:
     for option in _OPTION.finditer(matched[1]):
         name, value = option[1].lower(), option[2]
         if name == "cert-authority":
-            raise invalid_argument(name, "is not taken: name each signer's own key, certificates are refused")
+            raise invalid_argument(name, "is not supported: name each signer's own key, not a certificate's")
         if name not in _WITH_VALUE | _FLAGS:
             raise invalid_argument(f"option {name!r:.60}", "is not known")
         if name in options or (value is None) == (name in _WITH_VALUE):
@@ -245,7 +246,7 @@ def _options(rest: str) -> tuple[dict[str, str], str]:
 
 
 def _principals(text: str) -> Patterns:
-    # An id is in NFKC. A pattern that is not might turn into a wildcard as it is folded.
+    # An id is in NFKC. A pattern in another form might turn into a wildcard when it is folded.
     if not (text.isascii() and text.isprintable()) and any(map(is_hidden, text)):
         raise invalid_argument(f"principal {text!r:.60}", "must not hold control or invisible characters")
     if not unicodedata.is_normalized("NFKC", text):

@@ -1,4 +1,4 @@
-"""Base64 in its one spelling: the standard alphabet, padded, without line breaks or bits to spare (RFC 4648, 3.5)."""
+"""Base64 in its one spelling: standard alphabet, padded, no line breaks, unused bits zero (RFC 4648, 3.5)."""
 
 import base64
 import binascii

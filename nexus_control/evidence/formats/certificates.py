@@ -1,14 +1,14 @@
 """Certificates of timestamp authorities (RFC 5280, RFC 3161, 2.3): read, and followed to a root, at an instant.
 
-The path to a root is the library's to find and to judge (`cryptography.x509.verification`): signatures, times, names,
-basicConstraints, path lengths, name constraints, and no critical extension that it does not know. What it does not ask
-is asked here:
+`cryptography.x509.verification` finds the path to a root and checks it: signatures, times, names, basicConstraints,
+path lengths, name constraints, and that no critical extension is unknown. Three rules that it does not check are
+checked here:
 
     the signer      extendedKeyUsage is critical and names only timeStamping; keyUsage, if present, only signs data
     each issuer     basicConstraints says that it is a CA; keyUsage, if present, signs certificates
-    constraints     name constraints are of DNS names and addresses: of other names the library checks too little
+    constraints     name constraints are of DNS names and addresses; of other names the library checks too little
 
-What cannot be read, or is of a kind that is not taken, is refused.
+A certificate that cannot be read, or that uses an unsupported algorithm, is refused.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ from nexus_control.evidence.formats.der import malformed
 
 _SMALLEST_RSA, _MOST_BETWEEN = 2048, 8
 _CURVES: Final = {"secp256r1", "secp384r1", "secp521r1"}
-# What the library raises for certificates and signatures that are not what they should be.
+# The exceptions that the library raises for wrong certificates and signatures.
 _UNREADABLE: Final = (
     InvalidSignature,
     TypeError,
@@ -66,7 +66,7 @@ def read_certificate(encoded: bytes) -> x509.Certificate:
 def require_signed(
     by: x509.Certificate, signature: bytes, signed: bytes, algorithm: hashes.HashAlgorithm
 ) -> None:
-    """That the key of this certificate made the signature. Raises SIGNATURE_INVALID."""
+    """Returns when the key of this certificate made the signature. Raises SIGNATURE_INVALID."""
     try:
         key = by.public_key()
         if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES:
@@ -76,7 +76,7 @@ def require_signed(
         else:
             raise TypeError
     except _UNREADABLE:
-        raise invalid("its signature does not verify, or its key is of a kind that is not taken") from None
+        raise invalid("its signature does not verify, or its key is of an unsupported kind") from None
 
 
 def require_for_timestamps(certificate: x509.Certificate) -> None:
@@ -105,9 +105,9 @@ def require_path(
     roots: Sequence[x509.Certificate],
     at: datetime,
 ) -> None:
-    """That a certification path leads from the leaf over some of the others to a root, valid at this instant.
+    """Returns when a certification path, valid at this instant, leads from the leaf to a root.
 
-    The leaf may be a root itself. Raises SIGNATURE_INVALID.
+    The path may use any of the other certificates; the leaf may be a root itself. Raises SIGNATURE_INVALID.
     """
     if not roots:
         raise invalid("no root is trusted")
@@ -121,7 +121,7 @@ def require_path(
 
 
 def _known() -> ExtensionPolicy:
-    """All extensions that the library knows; what only helps to find an issuer is not critical (RFC 5280, 4.2)."""
+    """All extensions that the library knows; those that help to find an issuer are not critical (RFC 5280, 4.2)."""
     policy = ExtensionPolicy.permit_all()
     for helpful in (x509.AuthorityInformationAccess, x509.AuthorityKeyIdentifier, x509.SubjectKeyIdentifier):
         policy = policy.may_be_present(helpful, Criticality.NON_CRITICAL, None)
@@ -149,7 +149,7 @@ def _constrains_what_is_checked(
         return
     for name in (*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())):
         if not isinstance(name, x509.DNSName | x509.IPAddress):
-            raise ValueError("name constraints of other names than DNS names and addresses are not taken")
+            raise ValueError("name constraints are supported for DNS names and addresses only")
 
 
 def extensions_of(certificate: x509.Certificate) -> list[x509.Extension[x509.ExtensionType]]:
@@ -161,5 +161,5 @@ def extensions_of(certificate: x509.Certificate) -> list[x509.Extension[x509.Ext
 
 
 def invalid(why: str) -> NexusControlError:
-    """SIGNATURE_INVALID, and why."""
+    """A SIGNATURE_INVALID fault that says why the timestamp does not verify."""
     return NexusControlError(ErrorCode.SIGNATURE_INVALID, f"the timestamp does not verify: {why}")

@@ -1,8 +1,8 @@
-"""DER (ITU-T X.690, section 10), as much of it as timestamps need: one spelling, and nothing to spare.
+"""DER (ITU-T X.690, section 10), as much of it as timestamps need: each value has one spelling.
 
     value = tag || length || content     a tag of one byte; a length in its fewest bytes, below 2^24
 
-What is malformed is refused with INTEGRITY_MISMATCH.
+Malformed bytes, and bytes after the value, are refused with INTEGRITY_MISMATCH.
 """
 
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ _MOST_CHILDREN: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One value, and its bytes as they stood."""
+    """One value, and the bytes that it was read from."""
 
     tag: int
     content: bytes
     encoded: bytes
 
     def children(self, tag: int = SEQUENCE) -> list["Value"]:
-        """The values in it, once it is of that tag."""
+        """The values in it. Raises INTEGRITY_MISMATCH if this value has another tag."""
         self.expect(tag)
         found, position = list[Value](), 0
         while position < len(self.content):
@@ -37,9 +37,9 @@ class Value:
         return found
 
     def expect(self, tag: int) -> bytes:
-        """The content, once it is of that tag."""
+        """The content. Raises INTEGRITY_MISMATCH if this value has another tag."""
         if self.tag != tag:
-            raise malformed(f"tag {self.tag:#x} where {tag:#x} belongs")
+            raise malformed(f"tag {self.tag:#x} where {tag:#x} is expected")
         return self.content
 
     def integer(self) -> int:
@@ -68,15 +68,15 @@ class Value:
 
 
 def parse_der(data: bytes) -> Value:
-    """The one value that these bytes are."""
+    """The one value that these bytes spell. Raises INTEGRITY_MISMATCH."""
     value = _read(data, 0)
     if len(value.encoded) != len(data):
-        raise malformed("bytes to spare")
+        raise malformed("bytes follow its end")
     return value
 
 
 def malformed(problem: str) -> NexusControlError:
-    return NexusControlError(ErrorCode.INTEGRITY_MISMATCH, f"this is no timestamp: {problem}")
+    return NexusControlError(ErrorCode.INTEGRITY_MISMATCH, f"this is not a timestamp: {problem}")
 
 
 def _read(data: bytes, start: int) -> Value:

@@ -3,8 +3,8 @@
     envelope  = {"payload": base64, "payloadType": text, "signatures": [{"keyid"?: text, "sig": base64}, ...]}
     signed    = "DSSEv1 " length(type) " " type " " length(payload) " " payload        lengths of bytes, in decimal
 
-What is verified is the decoded payload, before anything in it is read. `keyid` is a hint outside the signature: it
-decides nothing. Keys count, not signatures.
+The decoded payload is verified before anything in it is read. `keyid` is a hint that no signature covers, so it is
+ignored. Two signatures by one key count once.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ _MOST_SIGNATURES: Final = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """A payload, and what are said to be signatures of it."""
+    """A payload and its claimed signatures, not yet verified."""
 
     payload_type: str
     payload: bytes
@@ -32,11 +32,11 @@ class Envelope:
 
     @property
     def signed_bytes(self) -> bytes:
-        """What the signatures are over: the pre-authentication encoding."""
+        """The bytes that the signatures cover: the pre-authentication encoding."""
         return pae(self.payload_type, self.payload)
 
     def signed_by(self, trusted: Iterable[PublicKey]) -> frozenset[PublicKey]:
-        """The trusted keys of which a signature verifies."""
+        """The trusted keys that made at least one of the signatures."""
         signed = self.signed_bytes
         return frozenset(
             key for key in trusted if any(key.verifies(signature, signed) for _, signature in self.signatures)
@@ -74,7 +74,7 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 
 
 def sign_envelope(payload_type: str, payload: bytes, *keys: PrivateKey) -> Envelope:
-    """The envelope with a signature of each key."""
+    """The envelope with one signature by each key."""
     signed = pae(payload_type, payload)
     signatures = tuple((key.public.fingerprint, key.sign(signed)) for key in keys)
     return Envelope(payload_type=payload_type, payload=payload, signatures=signatures)
@@ -98,4 +98,4 @@ def parse_envelope(text: str | bytes) -> Envelope:
 
 
 def _malformed(problem: str) -> NexusControlError:
-    return NexusControlError(ErrorCode.INTEGRITY_MISMATCH, f"this is no DSSE envelope: {problem}")
+    return NexusControlError(ErrorCode.INTEGRITY_MISMATCH, f"this is not a DSSE envelope: {problem}")

@@ -1,8 +1,8 @@
-"""Public and private keys, and which of them are taken: Ed25519 (RFC 8032) and ECDSA with SHA-2 on P-256, P-384, P-521.
+"""Public and private keys of the supported kinds: Ed25519 (RFC 8032) and ECDSA with SHA-2 on P-256, P-384, P-521.
 
-An Ed25519 public key is refused when its point is of small order, under which one signature fits every message, or
-when its y coordinate is not written in the one canonical way. The library under this one accepts both. A key is vetted
-whenever one is made here, so at registration and at verification alike.
+Two Ed25519 public keys are refused although the `cryptography` library accepts them: a key whose point is of small
+order, because one signature then fits every message, and a key whose y coordinate is not in its one canonical
+spelling. Each key is checked when it is read, at registration and at verification alike.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ _CURVES: dict[str, hashes.HashAlgorithm] = {
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A public key that was vetted. Two are equal when they are the same key, however they were written."""
+    """A checked public key. Two are equal when they are the same key, whatever text they were read from."""
 
     spki: bytes
     """SubjectPublicKeyInfo, DER."""
@@ -59,7 +59,7 @@ class PublicKey:
 
     @property
     def raw_ed25519(self) -> bytes | None:
-        """The 32 bytes of an Ed25519 key."""
+        """The 32 bytes of an Ed25519 key; None for any other key."""
         key = _loaded(self)
         return key.public_bytes(Encoding.Raw, PublicFormat.Raw) if isinstance(key, Ed25519PublicKey) else None
 
@@ -118,7 +118,7 @@ def private_from_pem(pem: bytes) -> PrivateKey:
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise invalid_argument("key", "is no private key in PEM without a passphrase") from None
+        raise invalid_argument("key", "is not a private key in PEM without a passphrase") from None
     if not isinstance(key, Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
         raise _refused("only Ed25519 and P-256, P-384 or P-521 keys are taken")
     _vetted(key.public_key())
@@ -126,11 +126,11 @@ def private_from_pem(pem: bytes) -> PrivateKey:
 
 
 def public_from_pem(pem: str | bytes) -> PublicKey:
-    """A public key from PEM. Raises INVALID_ARGUMENT for text that is no such PEM, or a key that is not taken."""
+    """A public key from PEM. Raises INVALID_ARGUMENT for other text, or for a key of an unsupported kind."""
     try:
         key = load_pem_public_key(pem.encode() if isinstance(pem, str) else pem)
     except (ValueError, UnsupportedAlgorithm):
-        raise invalid_argument("key", "is no public key in PEM") from None
+        raise invalid_argument("key", "is not a public key in PEM") from None
     if not isinstance(key, Ed25519PublicKey | ec.EllipticCurvePublicKey):
         raise _refused("only Ed25519 and P-256, P-384 or P-521 keys are taken")
     return _vetted(key)
@@ -156,11 +156,11 @@ def _vetted(key: _Public) -> PublicKey:
     if isinstance(key, Ed25519PublicKey):
         y = int.from_bytes(key.public_bytes(Encoding.Raw, PublicFormat.Raw), "little") & ~_SIGN_BIT
         if y >= _FIELD:
-            raise _refused("its point is not written in the canonical way")
+            raise _refused("its point is not in its canonical spelling")
         if y in _SMALL_ORDER_Y:
             raise _refused("its point is of small order: one signature would fit every message")
     elif key.curve.name not in _CURVES:
-        raise _refused(f"curve {key.curve.name} is not taken; P-256, P-384 and P-521 are")
+        raise _refused(f"curve {key.curve.name} is not supported; P-256, P-384 and P-521 are")
     return PublicKey(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 

@@ -4,10 +4,10 @@
     root(d)        = SHA-256(0x00 || d)                                       the leaf hash
     root(d[0:n])   = SHA-256(0x01 || root(d[0:k]) || root(d[k:n]))            k: the largest power of two below n
 
-A *complete* subtree has 2^level leaves and begins at a multiple of that; its hash never changes again. `Read(level,
-index)` gives the hash of the subtree over the leaves [index * 2^level, (index + 1) * 2^level). Appending writes at most
-1 + log2(n) of them, two on average, and reads as many as it writes above the leaf; a root, an inclusion path and a
-consistency path read at most 2 * log2(n). Everything else is arithmetic.
+A *complete* subtree has 2^level leaves and begins at a multiple of 2^level; its hash never changes again. `Read(level,
+index)` gives the hash of the subtree over the leaves [index * 2^level, (index + 1) * 2^level). Appending a leaf writes
+at most 1 + log2(n) hashes, two on average, and reads one hash for each that it writes above the leaf. A root, an
+inclusion path and a consistency path read at most 2 * log2(n) hashes.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ def whole_tree(leaves: Iterable[bytes]) -> Subtrees:
 
 
 def reader(tree: Subtrees) -> Read:
-    """To read from a tree that is at hand."""
+    """A `Read` from a tree in memory."""
     return lambda level, index: tree[level, index]
 
 
@@ -87,7 +87,7 @@ def _path(index: int, low: int, high: int, read: Read) -> list[bytes]:
 
 
 def consistency_path(old: int, new: int, read: Read) -> list[bytes]:
-    """The proof that the tree of `old` leaves is the beginning of that of `new` (RFC 9162, 2.1.4.1)."""
+    """The proof that the tree of `old` leaves is the beginning of the tree of `new` (RFC 9162, 2.1.4.1)."""
     if not 0 < old <= new:
         raise ValueError(f"there is no proof from size {old} to {new}")
     return _subproof(old, 0, new, read)
@@ -124,9 +124,8 @@ def require_included(index: int, size: int, leaf: bytes, path: Sequence[bytes], 
 
 
 def require_consistent(old: int, new: int, old_root: bytes, new_root: bytes, path: Sequence[bytes]) -> None:
-    """Raises INTEGRITY_MISMATCH unless the tree of `old` leaves begins that of `new` (RFC 9162, 2.1.4.2).
-
-    A tree of no leaves begins every tree, so a proof from it proves nothing, and is refused.
+    """Raises INTEGRITY_MISMATCH unless the tree of `old` leaves is the beginning of the tree of `new` (RFC 9162,
+    2.1.4.2). The empty tree is the beginning of every tree, so a proof from it proves nothing and is refused.
     """
     if not 0 < old <= new:
         raise _mismatch(f"there is no proof from size {old} to {new}")

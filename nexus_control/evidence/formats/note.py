@@ -9,7 +9,7 @@
     verifier    = name "+" hex(key id) "+" base64(type || public key)
     checkpoint  = origin "\\n" size "\\n" base64(root) "\\n" extension lines, none of them empty
 
-Lines of signers who are not known are passed over; one line of a known signer that does not verify spoils the note.
+A line of an unknown signer is ignored. A line of a known signer that does not verify makes the whole note invalid.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _AGAIN = "or fetch it again from its source"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verifier:
-    """Whose signatures count: a name, a key, and the type of signature that it makes."""
+    """A known signer: a name, a key, and the type of signature that the key makes."""
 
     name: str
     key: PublicKey
@@ -52,7 +52,7 @@ class Verifier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """A signature that verified. `time` is that of a witness, in seconds since 1970."""
+    """A signature that verified. `time` is when a witness signed, in seconds since 1970."""
 
     verifier: Verifier
     time: int | None = None
@@ -60,7 +60,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """A note, its verified signatures, and the names on the lines of signers who are not known."""
+    """A note, its verified signatures, and the names on the lines of unknown signers."""
 
     text: str
     signatures: tuple[Signature, ...]
@@ -101,9 +101,10 @@ def sign_note(text: str, name: str, key: PrivateKey) -> str:
 
 
 def open_note(note: str, known: Iterable[Verifier]) -> Note:
-    """The note with what its known signers signed; `signatures` is empty when no known signer signed it.
+    """The note with the signatures of known signers, of which there may be none.
 
-    Raises INTEGRITY_MISMATCH when it is no note, SIGNATURE_INVALID when a line of a known signer does not verify.
+    Raises INTEGRITY_MISMATCH for text in another format, SIGNATURE_INVALID when a line of a known signer does not
+    verify.
     """
     text, lines = _split(note)
     by_id = {(verifier.name, verifier.key_id): verifier for verifier in known}
@@ -112,7 +113,7 @@ def open_note(note: str, known: Iterable[Verifier]) -> Note:
         matched = _SIGNATURE.fullmatch(line)
         blob = from_base64(matched[2]) if matched else None
         if matched is None or blob is None or len(blob) < 5:
-            raise _malformed("a line after the text is no signature")
+            raise _malformed("a line after the text is not a signature")
         verifier = by_id.get((matched[1], blob[:4]))
         if verifier is None:
             unknown.append(matched[1])
@@ -126,9 +127,9 @@ def parse_checkpoint(text: str) -> Checkpoint:
     lines = text.split("\n")
     root = from_base64(lines[2]) if len(lines) >= 4 and lines[-1] == "" else None
     if root is None or len(root) != 32 or not lines[0] or not _SIZE.fullmatch(lines[1]):
-        raise _malformed("this is no checkpoint: origin, size and root, a line each")
+        raise _malformed("this is not a checkpoint: it must have origin, size and root, a line each")
     if "" in lines[3:-1]:
-        raise _malformed("this is no checkpoint: an extension line of it is empty")
+        raise _malformed("this is not a checkpoint: an extension line of it is empty")
     return Checkpoint(origin=lines[0], size=int(lines[1]), root=root)
 
 
@@ -150,8 +151,8 @@ def _verified(verifier: Verifier, blob: bytes, text: str) -> Signature:
 
 
 def require_as_written(text: str) -> None:
-    """That no editor and no transfer changed how a note, or a proof with one, is written: nothing signed would be found
-    in it, though nobody forged it. Raises INTEGRITY_MISMATCH that says what happened and what to do.
+    """Returns when line ends, byte order mark and last newline of a note, or of a proof with one, are as they were
+    written. An editor or a transfer may have changed them; then INTEGRITY_MISMATCH says how, and what to do.
     """
     if text.startswith("\ufeff"):
         raise _malformed(f"this checkpoint or proof begins with a byte order mark: remove it, {_AGAIN}")
@@ -167,7 +168,7 @@ def _split(note: str) -> tuple[str, list[str]]:
     require_as_written(note)
     text, parted, signatures = note.rpartition("\n\n")
     if not parted or len(note) > _LONGEST or _UNPRINTABLE.search(note):
-        raise _malformed("this is no signed note")
+        raise _malformed("this is not a signed note")
     return f"{text}\n", signatures.split("\n")[:-1]
 
 

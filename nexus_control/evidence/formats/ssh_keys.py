@@ -1,4 +1,4 @@
-"""Public keys of SSH, and which of them are taken (RFC 4253 6.6, RFC 5656 3.1, RFC 8709, OpenSSH PROTOCOL.u2f).
+"""Public keys of SSH, of the supported kinds (RFC 4253 6.6, RFC 5656 3.1, RFC 8709, OpenSSH PROTOCOL.u2f).
 
     line                                  type " " base64(blob) [" " comment]
     ssh-ed25519                           string type || string key (32 bytes)
@@ -7,11 +7,11 @@
     sk-ssh-ed25519@openssh.com            as ssh-ed25519 || string application
     sk-ecdsa-sha2-nistp256@openssh.com    as ecdsa-sha2-nistp256 || string application
 
-Each key has one blob only, so two keys are the same when their blobs are. Weak Ed25519 keys and points off the curve
-are refused as everywhere (see keys); an RSA modulus has 2048 to 8192 bits. Certificates are refused.
+Each key has exactly one blob, so equal blobs mean equal keys. Weak Ed25519 keys and points off the curve are refused
+(see `keys`), and so are certificates; an RSA modulus has 2048 to 8192 bits.
 
-The application of an sk- key begins with "ssh:". Any other is the name of a web site, for which only browsers sign: in
-another format, which says at what origin. A signature without that was made by a program of its own.
+The application of an sk- key must begin with "ssh:". Any other application is the name of a web site, and such a key is
+a passkey: a browser signs with it in another format, which names the web site. It is refused.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ class RsaKey:
     def verifies(self, signature: bytes, message: bytes, algorithm: str) -> bool:
         """Whether this key made the signature by `algorithm`, "rsa-sha2-256" or "rsa-sha2-512".
 
-        Zeros that a writer left off at the front are put back, as OpenSSH does; no byte may be too many.
+        A signature that lacks leading zeros gets them back, as in OpenSSH; one that is too long is refused.
         """
         length = (self.modulus.bit_length() + 7) // 8
         key = RSAPublicNumbers(self.exponent, self.modulus).public_key()
@@ -65,7 +65,7 @@ class RsaKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshKey:
-    """A public key that was vetted. Two are equal when they are the same key; their comments say nothing."""
+    """A checked public key. Two are equal when they are the same key; a comment beside the key is ignored."""
 
     type: str
     blob: bytes = field(repr=False)
@@ -81,7 +81,7 @@ class SshKey:
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        """The names of the signatures that it makes. SHA-1 is not among them."""
+        """The names of the signature algorithms that are accepted from this key. SHA-1 is never accepted."""
         return tuple(_RSA_HASHES) if isinstance(self.public, RsaKey) else (self.type,)
 
 
@@ -93,13 +93,13 @@ def parse_ssh_public_key(text: str) -> SshKey:
         raise invalid_argument("key", "must be a type and base64, as in a .pub file of ssh-keygen")
     key = parse_ssh_key_blob(blob)
     if matched[1] != key.type and matched[1] not in _ALSO_CALLED.get(key.type, ()):
-        raise invalid_argument("key", f"is said to be {matched[1]!r:.60}, and is {key.type}")
+        raise invalid_argument("key", f"has the type {matched[1]!r:.60} on its line, but is {key.type}")
     return key
 
 
 def public_line_in(text: str) -> str | None:
-    """The line of the public key that a file of a key holds openly: a .pub file, or a private key in OpenSSH's form,
-    whose public part needs no passphrase. None for anything else.
+    """The public key's line in the text of a key file, or None for any other text. The file may be a .pub file or a
+    private key in OpenSSH's format, whose public part can be read without the passphrase.
     """
     lines = text.strip().splitlines()
     for line in lines:

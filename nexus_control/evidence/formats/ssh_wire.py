@@ -4,7 +4,7 @@
     string  u32 length || bytes
     mpint   string of a signed big-endian integer: here positive, and in the fewest bytes
 
-What is cut short, or has bytes to spare, is refused with INVALID_ARGUMENT.
+Data that is cut short, or that has bytes after its end, is refused with INVALID_ARGUMENT.
 """
 
 from nexus_control.errors import invalid_argument
@@ -37,7 +37,7 @@ class Reader:
         return self.take(self.u32())
 
     def text(self) -> str:
-        """A string of UTF-8 without NUL, at which C would end it."""
+        """A string of UTF-8. A NUL in it is refused, because a program in C would end the text there."""
         try:
             text = self.string().decode()
         except UnicodeDecodeError:
@@ -58,7 +58,7 @@ class Reader:
 
     def end(self) -> None:
         if self._position != len(self._data):
-            raise invalid_argument(self._what, "has bytes to spare")
+            raise invalid_argument(self._what, "has bytes after its end")
 
 
 def string(octets: bytes) -> bytes:

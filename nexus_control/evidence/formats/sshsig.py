@@ -1,4 +1,4 @@
-"""Signatures of ssh-keygen (OpenSSH PROTOCOL.sshsig, PROTOCOL.u2f), strictly read. Nothing is signed here.
+"""Signatures of ssh-keygen (OpenSSH PROTOCOL.sshsig, PROTOCOL.u2f), read strictly and verified, never made.
 
     armor      "-----BEGIN SSH SIGNATURE-----", base64(blob) in lines of up to 76, "-----END SSH SIGNATURE-----"
     blob       "SSHSIG" || u32 1 || string key || string namespace || string "" || string hash || string signature
@@ -7,9 +7,9 @@
     sk-        string algorithm || string value || byte flags || u32 counter,
                value over SHA-256(application) || flags || counter || SHA-256(signed)
 
-The hash is sha512, or sha256 (`-O hashalg=sha256`). A security key (sk-) must have felt a touch: flag 0x01. ssh-keygen
-does not ask for that; without it, a program that reaches the device signs without its person. Flag 0x04 says that the
-device verified its user, by PIN or finger.
+The hash is sha512, or sha256 (`-O hashalg=sha256`). A security key (sk-) must have been touched: flag 0x01. ssh-keygen
+does not require the touch, but without it any program that reaches the device could sign in its owner's absence. Flag
+0x04 says that the device verified its user, by PIN or fingerprint.
 """
 
 import hashlib
@@ -42,14 +42,14 @@ class Touch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshSignature:
-    """A signature that was read, and not yet verified."""
+    """A signature that was read but not yet verified."""
 
     key: SshKey
     namespace: str
     hash_algorithm: str
     algorithm: str
     signature: bytes
-    """As the key takes it: 64 bytes for Ed25519, DER for ECDSA, the number's bytes for RSA."""
+    """In the form that `key` verifies: 64 bytes for Ed25519, DER for ECDSA, the number's bytes for RSA."""
     touch: Touch | None = None
     """Only for sk- keys; otherwise None."""
 
@@ -65,7 +65,7 @@ class SshSignature:
             raise _invalid(f"key {self.key.fingerprint} did not sign these bytes")
 
     def require_verified_user(self) -> None:
-        """Pass when a security key made the signature and verified its user. Raises SIGNATURE_INVALID."""
+        """Returns when a security key made the signature and verified its user. Raises SIGNATURE_INVALID."""
         if self.touch is None or not self.touch.flags & USER_VERIFIED:
             raise _invalid("it was not made in a security key that verified its user, by PIN or finger")
 
@@ -95,10 +95,10 @@ def parse_ssh_signature(armored: str) -> SshSignature:
 
 
 def as_ssh_keygen_writes(armored: str) -> str:
-    """The armor of the same signature, as ssh-keygen writes it and is sure to read it: lines of 70, each with LF.
+    """The armor of the same signature in the form that ssh-keygen writes: lines of 70 characters, each with LF.
 
-    What editors and transfers do to a text is taken: CRLF, a byte order mark, blanks at the ends of lines, empty lines
-    around it, no newline at the end. Raises SIGNATURE_INVALID.
+    Changes that editors and transfers make are accepted in `armored`: CRLF, a byte order mark, blanks at the ends of
+    lines, empty lines around it, a missing newline at the end. Raises SIGNATURE_INVALID.
     """
     lines = (line.rstrip(" \t\r") for line in armored.removeprefix("\ufeff").split("\n"))
     text = to_base64(_dearmored("\n".join(lines).strip("\n")))
@@ -121,7 +121,7 @@ def _parsed(blob: bytes) -> SshSignature:
     key = parse_ssh_key_blob(reader.string())
     namespace, reserved, hash_algorithm = reader.text(), reader.string(), reader.text()
     if not namespace or reserved:
-        raise invalid_argument("signature", "must have a namespace, and nothing in the reserved field")
+        raise invalid_argument("signature", "must have a namespace and an empty reserved field")
     if hash_algorithm not in _HASHES:
         raise invalid_argument("signature", f"is by hash {hash_algorithm!r:.60}; sha512 and sha256 are taken")
     inner = Reader(reader.string(), "signature")

@@ -1,11 +1,11 @@
-"""Timestamps of others (RFC 3161 in CMS, RFC 5652), verified over bytes against roots that the verifier trusts.
+"""Timestamps of authorities (RFC 3161 in CMS, RFC 5652), verified over bytes against roots that the verifier trusts.
 
     TimeStampResp   SEQUENCE { SEQUENCE { status 0 or 1, ... }, token }        or just the token
     token           ContentInfo of SignedData with one SignerInfo; its content is TSTInfo
     TSTInfo         version 1, policy, messageImprint { hash, digest }, serial, genTime, ...
 
-The signer's certificate is the one that the signed attributes name (ESSCertID or ESSCertIDv2, RFC 5816). It is for
-timestamps only, and leads to a root at genTime (`certificates`). A token carries `_MOST_CERTIFICATES` at most.
+The signed attributes name the signer's certificate (ESSCertID or ESSCertIDv2, RFC 5816). That certificate must be for
+timestamps only and lead to a root at genTime (see `certificates`). A token carries at most `_MOST_CERTIFICATES`.
 Hashes are SHA-256, SHA-384 and SHA-512; keys are ECDSA on P-256, P-384 and P-521, and RSA of 2048 bits and more.
 """
 
@@ -47,7 +47,7 @@ _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "2.16.840.1.101.3.4.2.2": hashes.SHA384(),
     "2.16.840.1.101.3.4.2.3": hashes.SHA512(),
 }
-# Which hash a signature algorithm names; RSA and RSASSA without one take that of the SignerInfo.
+# The hash that a signature algorithm names; with None, as for plain RSA, the SignerInfo's hash is used.
 _SIGNATURES: Final[dict[str, str | None]] = {
     "1.2.840.113549.1.1.1": None,
     "1.2.840.113549.1.1.11": "sha256",
@@ -67,7 +67,7 @@ _GRANTED: Final = {0, 1}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timestamp:
-    """When an authority saw the bytes: by its clock, in UTC."""
+    """When an authority saw the bytes, by the authority's clock, in UTC."""
 
     time: datetime
     serial_number: int
@@ -95,10 +95,9 @@ class _Signer:
 def verify_timestamp(
     token: bytes, message: bytes, roots: Sequence[str], certificates: Sequence[str] = ()
 ) -> Timestamp:
-    """When `message` was stamped. `roots` and `certificates` are PEM texts; the latter only lead to a root.
-
-    Raises SIGNATURE_INVALID when it does not verify, INTEGRITY_MISMATCH when it is no timestamp, INVALID_ARGUMENT for
-    roots or certificates that cannot be read.
+    """When `message` was stamped. `roots` and `certificates` are PEM texts. A path may use the `certificates`, but only
+    `roots` are trusted. Raises SIGNATURE_INVALID when the timestamp does not verify, INTEGRITY_MISMATCH for bytes in
+    another format, INVALID_ARGUMENT for roots or certificates that cannot be read.
     """
     trusted, known = read_pem("timestamp_roots", roots), read_pem("timestamp_certificates", certificates)
     if len(token) > _LONGEST:
@@ -148,7 +147,7 @@ def _signed_data(token: Value) -> tuple[bytes, tuple[x509.Certificate, ...], _Si
     version, digests, content, *optional, signers = _at_least(4, signed_data.children())
     kind, wrapped = _exactly(2, content.children())
     if kind.oid() != _TST_INFO:
-        raise malformed("what is signed is no TSTInfo")
+        raise malformed("the signed content is not a TSTInfo")
     (octets,) = _exactly(1, wrapped.children(0xA0))
     (signer,) = _exactly(1, signers.children(SET))
     carried = _parts(optional, _CERTIFICATES)
@@ -216,7 +215,7 @@ def _time(octets: bytes) -> datetime:
 
 
 def _attributes(value: Value) -> dict[str, list[Value]]:
-    """The signed attributes by name; each comes once."""
+    """The signed attributes by name. An attribute that comes twice is refused."""
     attributes: dict[str, list[Value]] = {}
     for each in value.children(_SIGNED_ATTRIBUTES):
         name, values = _exactly(2, each.children())
@@ -249,11 +248,13 @@ def _named_certificate(
         encoded = certificate.public_bytes(Encoding.DER)
         if hashlib.new(hash_name, encoded, usedforsecurity=False).digest() == wanted:
             return certificate
-    raise invalid("its signer's certificate is not at hand")
+    raise invalid("its signer's certificate is missing: neither the timestamp nor the verifier has it")
 
 
 def _require_identity(identity: Value, certificate: x509.Certificate) -> None:
-    """The signer is named a second time, outside the signature: by issuer and number, or by the key's identifier."""
+    """Returns when the SignerInfo, outside the signed attributes, names this certificate too: by issuer and serial
+    number, or by its key's identifier. Raises SIGNATURE_INVALID.
+    """
     if identity.tag == SEQUENCE:
         issuer, number = _exactly(2, identity.children())
         named = (issuer.encoded, number.integer())
@@ -271,17 +272,17 @@ def _hash(value: Value) -> hashes.HashAlgorithm:
     if [each.encoded for each in parameters] not in ([], [_NULL]):
         raise malformed("a hash has parameters")
     if name not in _HASHES:
-        raise invalid(f"hash {name} is not taken; SHA-256, SHA-384 and SHA-512 are")
+        raise invalid(f"hash {name} is not supported; SHA-256, SHA-384 and SHA-512 are")
     return _HASHES[name]
 
 
 def _exactly(count: int, values: list[Value]) -> list[Value]:
     if len(values) != count:
-        raise malformed(f"{len(values)} parts where {count} belong")
+        raise malformed(f"{len(values)} parts where {count} are expected")
     return values
 
 
 def _at_least(count: int, values: list[Value]) -> list[Value]:
     if len(values) < count:
-        raise malformed(f"{len(values)} parts where at least {count} belong")
+        raise malformed(f"{len(values)} parts where at least {count} are expected")
     return values

@@ -1,7 +1,7 @@
 """Inclusion in a log, as a text that stands alone (C2SP tlog-proof): the leaf's index, its path, a signed checkpoint.
 
 c2sp.org/tlog-proof@v1
-extra <base64>              may be missing: what the log's owner adds, which nothing here reads
+extra <base64>              optional: data that the log's owner adds; it is ignored here
 index <n>
 <base64 of a hash>          one line each, from the leaf upwards
 <empty line>
@@ -32,7 +32,7 @@ _HASH_BYTES = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogProof:
-    """A proof as it was read: nothing in it is verified."""
+    """A proof that was read but not yet verified."""
 
     index: int
     path: tuple[bytes, ...]
@@ -46,7 +46,7 @@ class LogProof:
 
     @property
     def origin(self) -> str:
-        """The log that the checkpoint says it is of."""
+        """The name of the log, as the checkpoint states it."""
         return self.note.partition("\n")[0]
 
     def require_leaf(self, leaf: bytes) -> None:
@@ -55,7 +55,7 @@ class LogProof:
         require_included(self.index, checkpoint.size, leaf, self.path, checkpoint.root)
 
     def signed_by(self, known: Iterable[Verifier]) -> Note:
-        """The checkpoint with its verified signatures; as `open_note`."""
+        """The checkpoint with the verified signatures of known signers; raises what `open_note` raises."""
         return open_note(self.note, known)
 
 
@@ -72,7 +72,7 @@ def parse_log_proof(text: str) -> LogProof:
         step for line in lines[1:] if (step := from_base64(line)) is not None and len(step) == _HASH_BYTES
     ]
     if header != _HEADER or index is None or len(path) != len(lines) - 1 or len(path) > _LONGEST_PATH:
-        raise NexusControlError(ErrorCode.INTEGRITY_MISMATCH, "this is no tlog-proof")
+        raise NexusControlError(ErrorCode.INTEGRITY_MISMATCH, "this is not a tlog-proof")
     proof = LogProof(index=int(index[1]), path=tuple(path), note=note, extra=extra)
     parse_checkpoint(open_note(note, ()).text)
     return proof
