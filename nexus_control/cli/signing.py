@@ -60,9 +60,9 @@ class Signing:
     """How a verdict comes to be signed, if it does."""
 
     verdict: str
-    key: Path | None
-    signature: Path | None
-    statement: Path | None
+    key: Path | None = None
+    signature: Path | None = None
+    statement: Path | None = None
     expires_at: str | None = None
 
     def require_usable(self, frame: Frame, store: DecisionStore, actor: Actor) -> None:
