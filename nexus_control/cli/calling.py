@@ -47,18 +47,15 @@ def call(
             opened_router(database=frame.path, config=config, factory=router) as opened,
             interruptible(),
         ):
-            outcome = call_tool(
-                found,
-                ToolContext(
-                    store=store,
-                    actor=identity(acting_as)[0],
-                    database=frame.path,
-                    artifacts=Path(f"{frame.path}.artifacts"),
-                    router=opened,
-                    config=config,
-                ),
-                values,
+            served = ToolContext(
+                store=store,
+                actor=identity(acting_as)[0],
+                database=frame.path,
+                artifacts=Path(f"{frame.path}.artifacts"),
+                router=opened,
+                config=config,
             )
+            outcome = call_tool(found, served, values)
         code = REFUSED if outcome.is_error else 0
         return Answer(outcome.content, lambda _: None, _called(found, outcome), code)
 

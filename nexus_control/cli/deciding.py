@@ -31,7 +31,6 @@ from nexus_control.values.payloads import Assurance
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
 
-
 Values = Mapping[str, object]
 """Who decides about which request, and what they were shown: its basis, None where nothing was shown here."""
 Act = Callable[[DecisionStore, Values, Assurance], ApprovalData | StateData]
@@ -122,7 +121,7 @@ def withdraw(frame: Frame, request_id: RequestId, reason: Reason, yes: Yes = Fal
         checked = door.validated(door.WithdrawArguments, {**values, "reason": reason})
         return deciding.withdraw(store, checked)
 
-    return _decide(frame, request_id, "withdraw", act, None, yes)
+    return _decide(frame, request_id, "withdraw", act, None, yes, Signing("withdraw"))
 
 
 def _decide(
@@ -132,25 +131,24 @@ def _decide(
     act: Act,
     config: Path | None,
     yes: bool,
-    signing: Signing | None = None,
+    signing: Signing,
 ) -> Answer:
     with frame.store() as store:
         actor, assurance = identity(frame.acting_as)
-        if signing is not None:
-            signing.require_usable(frame, store, actor)
+        signing.require_usable(frame, store, actor)
         if yes:
             assurance = "declared"  # because nobody answered at a terminal
         else:
             _require_somebody_to_ask()
         basis = None if yes else _review(store, request_id, config)
-        stated = signing.stated(store, request_id, actor) if signing is not None else None
+        stated = signing.stated(store, request_id, actor)
         if stated is not None:
             require_basis_of(stated, basis)
         if not yes:
             known = assurance if stated is None else "signed"
             _require_consent(f"{verb.capitalize()} this request as {actor} ({known})?")
         values: Values = {"request_id": request_id, "actor": actor, "basis": basis}
-        if signing is not None and stated is not None:
+        if stated is not None:
             values = {**values, "statement": stated, "signature": signing.signature_of(stated)}
         data = act(store, values, assurance)
     text = f"{data['request_id']} is {data['state']}"

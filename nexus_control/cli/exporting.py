@@ -71,12 +71,8 @@ def audit(
             recorded = dict(parse_json_object(read_bytes("--run-bundle", run_bundle)))
         else:
             recorded = _recorded(store, frame.path, request_id, config, router) if embed else None
-        values = {
-            "decision_id": request_id,
-            "embed_router_bundle": recorded is not None,
-            "router_bundle": recorded,
-            "render": False,
-        }
+        run = {"embed_router_bundle": recorded is not None, "router_bundle": recorded}
+        values = {"decision_id": request_id, "render": False, **run}
         checked = door.validated(door.ExportAuditPackageArguments, values)
         if sign is not None:
             return _signed(frame, store, checked, sign, output, read)

@@ -168,13 +168,14 @@ def _emptied(path: str) -> Fault:
 
 
 def _answer(frame: Frame, found: _Found) -> Answer:
-    checks, reasons = _checks(found.faults, found.beside)
+    faults = found.faults
+    checks, reasons = _checks(faults, found.beside)
     options = {_REBUILD: ["--rebuild"], _LOST: ["--accept-rollback"]}
     advice, command = found.advice, None
     if advice not in (None, _LOG):
         command = frame.command("doctor", *options.get(advice, []))
     data = {
-        "ok": not found.faults,
+        "ok": not faults,
         "entries": found.entries,
         "rebuilt": found.rebuilt,
         "accepted": found.accepted,
@@ -182,32 +183,30 @@ def _answer(frame: Frame, found: _Found) -> Answer:
         "checks": checks,
         "reasons": reasons,
         "allowed_signers": found.signers,
-        "faults": [
-            {"code": each.code, "position": each.position, "detail": each.detail} for each in found.faults
-        ],
+        "faults": [{"code": each.code, "position": each.position, "detail": each.detail} for each in faults],
         "next": advice,
         "command": command,
     }
 
     def show(screen: Screen) -> None:
         rows = [
-            (name, mark_of(status), reasons.get(name) or _said(found.faults, name, status))
+            (name, mark_of(status), reasons[name] if name in reasons else _said(faults, name, status))
             for name, status in checks.items()
         ]
         screen.grid(columns("check|status|what it says", rows))
         screen.blank()
         _show_done(screen, found)
-        if not found.faults:
+        if not faults:
             skipped = f" Not looked at: {', '.join(reasons)}." if reasons else ""
             screen.prose(f"{found.entries} entries, recomputed.{skipped}", Mark("Whole.", "good"))
-        for fault in found.faults[:20]:
+        for fault in faults[:20]:
             screen.prose(fault.detail, Mark(fault.code, "bad"))
         if advice:
             screen.prose(advice)
         if command:
             screen.verbatim(command)
 
-    return Answer(data, show, found.done, NOT_VERIFIED if found.faults else 0)
+    return Answer(data, show, found.done, NOT_VERIFIED if faults else 0)
 
 
 def _checks(faults: list[Fault], beside: Mapping[str, Finding]) -> tuple[dict[str, str], dict[str, str]]:

@@ -54,10 +54,8 @@ def generate(
         raise
 
     def show(screen: Screen) -> None:
-        screen.prose(
-            f"The private key is in {file}, the public one in {public}. Give that one to those who verify:",
-            DONE,
-        )
+        said = f"The private key is in {file}, the public one in {public}."
+        screen.prose(f"{said} Give that one to those who verify:", DONE)
         screen.verbatim(text.rstrip())
 
     fingerprint = made.public.fingerprint

@@ -91,10 +91,8 @@ def consistency(
     proof = [to_base64(step) for step in found.path]
 
     def show(screen: Screen) -> None:
-        screen.prose(
-            f"The first {found.earlier.size} entries are those that were signed; the proof to {found.size}:",
-            Mark("Consistent.", "good"),
-        )
+        signed = f"The first {found.earlier.size} entries are those that were signed"
+        screen.prose(f"{signed}; the proof to {found.size}:", Mark("Consistent.", "good"))
         for step in proof:
             screen.verbatim(step)
 

@@ -43,9 +43,8 @@ def inspect(frame: Frame, request_id: RequestId, config: UsualConfig = None) -> 
 
     Example: nexus-control inspect 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9
     """
-    values = {"decision_id": request_id, "render": frame.as_json}
     with frame.store() as store:
-        checked = door.validated(door.InspectArguments, values)
+        checked = door.validated(door.InspectArguments, {"decision_id": request_id, "render": frame.as_json})
         with adapters_at_hand(config) as router:
             data = views.inspect(store, checked, router)
     return Answer(data, lambda _: print(render_decision(data)))

@@ -40,8 +40,12 @@ def execute(
             Screen(sys.stderr).prose(f"step {step.index} of {step.total}, {step.step_id}: {step.status}")
 
     with frame.store() as store:
-        rehearsal = True if dry_run else None
-        values = {"request_id": request_id, "adapter_id": adapter, "actor": frame.actor, "dry_run": rehearsal}
+        values = {
+            "request_id": request_id,
+            "adapter_id": adapter,
+            "actor": frame.actor,
+            "dry_run": dry_run or None,
+        }
         checked = door.validated(door.ExecuteArguments, values)
         with (
             output_is_ours(),
@@ -120,13 +124,8 @@ def reconcile(
     Example: nexus-control reconcile 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --outcome failed --evidence "keys unchanged"
     """
     with frame.store() as store:
-        values = {
-            "request_id": request_id,
-            "actor": frame.actor,
-            "outcome": outcome,
-            "evidence": evidence,
-            "run_id": run_id,
-        }
+        settled = {"outcome": outcome, "evidence": evidence, "run_id": run_id}
+        values = {"request_id": request_id, "actor": frame.actor, **settled}
         data = settling.reconcile(store, door.validated(door.ReconcileArguments, values))
     text = f"{data['request_id']} is {data['state']}"
     return Answer(data, told(f"{text}."), f"That {text} is recorded")

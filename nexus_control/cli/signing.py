@@ -60,9 +60,9 @@ class Signing:
     """The options that say how a verdict is signed, if at all."""
 
     verdict: str
-    key: Path | None
-    signature: Path | None
-    statement: Path | None
+    key: Path | None = None
+    signature: Path | None = None
+    statement: Path | None = None
     expires_at: str | None = None
 
     def require_usable(self, frame: Frame, store: DecisionStore, actor: Actor) -> None:

@@ -7,7 +7,7 @@ import typer
 from nexus_control.cli.commands import group
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.options import Approvers, Labels, MaxSteps, MinApprovals, MinAssurance
-from nexus_control.cli.screen import DONE, Cell, Screen, columns
+from nexus_control.cli.screen import DONE, Screen, columns
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import templating
 
@@ -98,14 +98,9 @@ def list_templates(
         data = templating.template_list(store, door.validated(door.TemplateListArguments, values))
 
     def show(screen: Screen) -> None:
-        rows: list[tuple[Cell, ...]] = [
-            (
-                each["template_name"],
-                str(each["min_approvals"]),
-                _said(each["allowed_modes"]),
-                each["description"],
-            )
-            for each in data["templates"]
+        rows = [
+            (row["template_name"], str(row["min_approvals"]), _said(row["allowed_modes"]), row["description"])
+            for row in data["templates"]
         ]
         if not rows:
             screen.prose("No templates.")
