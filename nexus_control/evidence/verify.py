@@ -58,22 +58,12 @@ _MAY_BE_SKIPPED: Final = frozenset({"router_digest_recomputed", "template_digest
 _MAY_BE_LEFT_OUT: Final = frozenset({"template_equals_events", "link_equals_events"})
 """What an export of a bundle may leave out: the events say it too."""
 _IN_ORDER: Final[tuple[tuple[Level, str], ...]] = (
-    ("L0", "limits strict_parse schema canonical_domain"),
-    (
-        "L0",
-        "binding_digest control_bundle_digest binding_control_match binding_router_match binding_link_match",
-    ),
-    ("L0", "router_digest"),
-    (
-        "L1",
-        "event_digests event_sequence header_equals_replay state_machine policy_satisfied approvals_distinct",
-    ),
-    ("L1", "mode_consistent single_execution request_digest link_digest link_equals_events router_result"),
-    (
-        "L1",
-        "router_digest_recomputed template_equals_events template_digest policy_within_template provenance",
-    ),
-    ("L1", "separation_of_duties"),
+    ("L0", "limits strict_parse schema canonical_domain binding_digest control_bundle_digest"),
+    ("L0", "binding_control_match binding_router_match binding_link_match router_digest"),
+    ("L1", "event_digests event_sequence header_equals_replay state_machine policy_satisfied"),
+    ("L1", "approvals_distinct mode_consistent single_execution request_digest link_digest"),
+    ("L1", "link_equals_events router_result router_digest_recomputed template_equals_events"),
+    ("L1", "template_digest policy_within_template provenance separation_of_duties"),
     ("L2", "origin chain"),
     ("L4", "allowed_signers approval_signatures"),
     ("L3", "package_signature"),

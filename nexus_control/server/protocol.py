@@ -42,7 +42,7 @@ from nexus_control.server.wire import read_lines, write_messages
 from nexus_control.system.signals import end_by
 from nexus_control.toolset.calling import CallResult
 from nexus_control.toolset.packaged import packaged_schemas
-from nexus_control.toolset.tool import NameStyle, Tool, ToolContext, spelled
+from nexus_control.toolset.tool import Answer, NameStyle, Tool, ToolContext, spelled
 
 NAME = "nexus-control"
 INSTRUCTIONS = """\
@@ -115,8 +115,7 @@ def make_server(
             told = await asker.ask(request, params, question)
             if isinstance(told, types.InputRequiredResult):
                 return told
-            said = {"unanswered": told} if isinstance(told, str) else {"answer": told}
-            answered = replace(context, **said)
+            answered = _with(context, told)
         async with reporting(request):
             return _result(await run(ending, tool, answered, arguments))
 
@@ -174,6 +173,11 @@ async def _serve_stdio(
                 finally:  # before the output is closed, which may take as long as the client does not read
                     await finish_at_end_of_input(ending, finish)
         tasks.cancel_scope.cancel()
+
+
+def _with(context: ToolContext, told: Answer | str) -> ToolContext:
+    """The context with a person's answer, or with why there is none."""
+    return replace(context, unanswered=told) if isinstance(told, str) else replace(context, answer=told)
 
 
 async def _read(
