@@ -30,7 +30,7 @@ format:
 	$(PYTHON) -m ruff format
 
 schemas:
-	$(PYTHON) -m nexus_control.toolset schemas
+	$(PYTHON) -m tests.support.schemas schemas
 
 # The generated parts of docs/reference.
 reference:

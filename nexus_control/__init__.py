@@ -1,12 +1,24 @@
-"""Approvals and proof between automation and the things that can hurt.
+"""Approval and proof before dangerous actions: people approve, a router runs it once, anybody can check.
 
-    from nexus_control import NexusControlTools
+    from nexus_control import Actor, NexusControlTools
 
-`NexusControlTools` is the governed flow: request, approve, execute, audit. Everything else here serves those who
-embed it: the store, the domain types, and the functions that export and verify artifacts.
+    with NexusControlTools("decisions.db") as tools:
+        asked = tools.request("Rotate the billing keys", Actor("human", "alice"), mode="apply")
+        tools.approve(asked.data["request_id"], Actor("human", "bob"))
+        print(tools.inspect(asked.data["request_id"]).data["rendered"])
 
-A public name is loaded when it is first asked for (PEP 562): who imports the package for its version, or to verify
-one file, does not wait for the rest.
+`help(NexusControlTools)` lists the whole flow: request, approve, execute, export. Each method answers a `ToolResult`:
+its data, or a refusal with an `ErrorCode` and the next step. The other names serve programs that embed the library:
+
+    Run plans           LocalRouter, Adapters, load_adapters, PythonAdapter; RouterProtocol, PlanChecker and
+                        RouterOutcomeUnknown for a router of your own
+    Stores              DecisionStore, TemplateStore; StoredEvent, EventType
+    Decisions           Decision, DecisionState, Policy, Template; compute_lifecycle: what blocks one, what happened
+    Documents           export_decision, export_audit_package, import_bundle; DecisionBundle, AuditPackage
+    Verify documents    verify_evidence, verify_bundle, verify_audit_package, Trust: these need no store
+
+The command line has the same verbs: see `nexus-control --help`. A name is loaded when it is first used (PEP 562): so a
+program that only verifies one file does not load the rest.
 """
 
 from importlib import import_module

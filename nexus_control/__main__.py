@@ -14,7 +14,7 @@ def main() -> None:
     command_line = load("nexus_control.cli.main")
     try:
         command_line.main()
-    except KeyboardInterrupt:  # before the command itself handles it
+    except KeyboardInterrupt:  # until the command itself handles it
         end_by(signal.SIGINT)
 
 

@@ -1,7 +1,8 @@
-"""What to do about a refusal to execute, and after a failure. The advice follows from the reason, and from the effect.
+"""What to do after a refusal to execute, and after a failed run. The advice follows from the reasons, or from the
+effect.
 
-A refusal that can never pass is not answered with "call execute again". Only where it is certain that nothing was done
-is a failure answered with "make a new request to try again".
+The advice "call execute again" is given only for a refusal that can pass. The advice "make a new request to try again"
+is given only for a failure that certainly did nothing.
 """
 
 from collections.abc import Sequence
@@ -12,12 +13,12 @@ from nexus_control.errors import ErrorCode, next_step
 from nexus_control.values.payloads import Effect
 
 REHEARSAL_FAILED: Final = (
-    "The rehearsal used no approval up: the decision is still approved, unless an approval ran out meanwhile. Read the"
+    "The rehearsal used no approval up: the decision is still approved, unless an approval expired meanwhile. Read the"
     " error, mend what failed, and rehearse it again or execute it."
 )
 _NEW_REQUEST: Final = "It is never executed; make a new request if it is still wanted."
 _GET_APPROVED: Final = "Get the approvals that are missing, then call execute again."
-_ADVICE: dict[str, str] = {
+ADVICE: Final[dict[str, str]] = {
     "ALREADY_EXECUTED": "It was executed, and is never executed again. Make a new request for another run.",
     "DENIED": _NEW_REQUEST,
     "WITHDRAWN": _NEW_REQUEST,
@@ -26,6 +27,7 @@ _ADVICE: dict[str, str] = {
     "EXECUTING": "Look at the status until the outcome is recorded; do not call execute again.",
     "OUTCOME_UNKNOWN": next_step(ErrorCode.OUTCOME_UNKNOWN),
     "CLOCK_BEHIND": next_step(ErrorCode.CLOCK_BEHIND),
+    "STORE_ROLLED_BACK": next_step(ErrorCode.STORE_ROLLED_BACK),
     "NO_POLICY": "Make the request again: it was never completed.",
     "ADAPTER_CHANGED": (
         "Make a new request: the adapter is not what this one was made for, and approved for. Or declare it as it was."
@@ -45,15 +47,15 @@ _BEFORE_APPROVALS: Final = (
     "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "FORENSIC_IMPORT", "EXECUTING",
     "OUTCOME_UNKNOWN", "NO_POLICY", "ADAPTER_CHANGED", "CLOCK_BEHIND", "MODE_NOT_ALLOWED",
 )  # fmt: skip
-"""What getting an approval does not mend: the advice on these comes before that on the others."""
+"""The reasons that no approval removes. Their advice is given before the advice on other reasons."""
 
 
 def advice_on(reasons: Sequence[BlockingReason]) -> str:
-    """What to do about these reasons against executing a decision: about the first that no approval mends."""
+    """What to do about these reasons: the advice on the first one that no approval removes, else on the first one."""
     first = next((reason for reason in reasons if reason.code in _BEFORE_APPROVALS), reasons[0])
     if first.code == "EXECUTION_FAILED":
         return after_failure(first.details["effect"])
-    return _ADVICE.get(first.code, next_step(ErrorCode.POLICY_NOT_SATISFIED))
+    return ADVICE.get(first.code, next_step(ErrorCode.POLICY_NOT_SATISFIED))
 
 
 def after_failure(effect: Effect) -> str:

@@ -1,4 +1,4 @@
-"""What both artifact formats share: one spelling for each content, provenance, and the note of the export.
+"""The parts that bundles and packages share: one spelling for each content, provenance, and the time of the export.
 
 A part is read only when it is exactly what this library would write for the same content, so for every accepted
 `data`, `Part.from_dict(data).to_dict() == data`, and a digest over the part is a digest over what was read. In
@@ -8,7 +8,7 @@ particular a null that would be left out, and a field that may not be left out, 
     prov_id    = "prov_" + the first 12 hex digits of sha256("<decision_id>:<bare digest of the artifact>")
     meta       = {"exported_at": instant}
 
-Neither is covered by a frozen digest: they say how an artifact came to be, and prove nothing.
+No frozen digest covers `provenance` or `meta`: they say how an artifact came to be, and prove nothing.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ PREFIXED_DIGEST = "sha256: and 64 lower-case hex digits"
 
 
 class Part:
-    """A record that is an artifact or a piece of one. JSON objects inside it are kept as given: read only."""
+    """An artifact, or a part of one. JSON objects inside it are kept as given: do not change them."""
 
     __slots__ = ()
     invalid: ClassVar[ErrorCode] = ErrorCode.BUNDLE_INVALID_SCHEMA
@@ -62,7 +62,7 @@ class Part:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """As `from_dict`, from JSON text.
+        """Like `from_dict`, from JSON text.
 
             >>> AuditPackage.from_json('{"package_version": "0.6"}')
             Traceback (most recent call last):
@@ -92,7 +92,7 @@ def _spelling_problems(part: Part, data: object) -> list[str]:
 
 
 def _differences(written: object, given: object, prefix: str) -> Iterator[str]:
-    # Decoding keeps every value, and whatever is inside a list has no optional field: what remains is presence.
+    # Decoding keeps every value, and records inside lists have no optional field: only the presence of keys can differ.
     if not (isinstance(written, dict) and isinstance(given, dict)):
         return
     ours, theirs = cast("dict[str, object]", written), cast("dict[str, object]", given)

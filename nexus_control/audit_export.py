@@ -1,8 +1,8 @@
-"""Store and run to audit package: binds what was allowed to what ran.
+"""From store and run to an audit package, which binds what was allowed to what ran.
 
-The package names the run by the digest of its bundle where the execution recorded one, else by that of the router's
-response; a run bundle that is given must be that very run. Beside what the frozen digests cover, the package carries
-the proof that its events are in the store's log, or says that they came there by import (`evidence.log_section`).
+The package names the run by the digest of its bundle where the execution recorded one, else by the digest of the
+router's response. A run bundle that is given must be of that very run. Outside the frozen digests the package also
+carries the proof that its events are in the store's log, or says that they were imported (`evidence.log_section`).
 """
 
 from collections.abc import Mapping
@@ -78,7 +78,7 @@ def package_of(
     run_digest: str | None,
     verify: bool,
 ) -> AuditPackage:
-    """As `export_audit_package`. Raises DECISION_NOT_FOUND, NO_ROUTER_LINK, ROUTER_DIGEST_MISMATCH, IMPORTED_COPY,
+    """Like `export_audit_package`. Raises DECISION_NOT_FOUND, NO_ROUTER_LINK, ROUTER_DIGEST_MISMATCH, IMPORTED_COPY,
     INVALID_ARGUMENT when embedding is asked for without a bundle, or JSON_INVALID for one that is not plain JSON.
     """
     if embed and run_bundle is None:
@@ -96,13 +96,10 @@ def package_of(
         run_id, recorded = _recorded_run(decision)
         given = _given_digest(run_bundle, run_digest, run_id if verify else None)
         if verify and given is not None and given != recorded:
-            raise NexusControlError(
-                ErrorCode.ROUTER_DIGEST_MISMATCH,
-                "The given run bundle is not the run that was recorded",
-                {"recorded": recorded, "given": given},
-            )
+            problem = "The given run bundle is not the run that was recorded"
+            raise _mismatch(problem, recorded=recorded, given=given)
         router = (
-            # only what a verifier can read back
+            # a package holds only what a verifier can read back
             PackageRouter.embedded(parse_json_object(canonical_json(run_bundle)))
             if embed and run_bundle is not None
             else PackageRouter.reference(run_id=run_id, digest=given or recorded)
@@ -114,7 +111,7 @@ def package_of(
 
 
 def _evidence(store: DecisionStore, decision: Projection) -> dict[str, object]:
-    """The chain hash of the last event, and its place in the store's log; or how the history came here."""
+    """The chain hash of the last event, and its proof in the store's log; or how the history was imported."""
     record = decision.provenance
     if record is not None:
         return Imported(
@@ -132,7 +129,7 @@ def _evidence(store: DecisionStore, decision: Projection) -> dict[str, object]:
 
 
 def _recorded_run(decision: Projection) -> tuple[str, str]:
-    """The run id and the prefixed digest of the run that the decision led to."""
+    """The id and the prefixed digest of the decision's run."""
     execution = decision.facts.linked_execution
     if execution is None or execution.run_id is None or execution.response_digest is None:
         raise NexusControlError(
@@ -144,29 +141,28 @@ def _recorded_run(decision: Projection) -> tuple[str, str]:
 def _given_digest(
     run_bundle: Mapping[str, object] | None, run_digest: str | None, run_id: str | None
 ) -> str | None:
-    """The digest of the run as the caller gave it; a bundle is held against its own content and `run_id`."""
+    """The digest of the run that the caller gave. A bundle must fit its own content and `run_id`."""
     if run_bundle is None:
         return run_digest
     declared = router_bundle_digest(run_bundle)
     if declared is None or run_digest not in (None, declared):
-        raise NexusControlError(
-            ErrorCode.ROUTER_DIGEST_MISMATCH,
-            "The run bundle does not declare the digest that it is given for",
-        )
+        raise _mismatch("The run bundle does not declare the digest that it is given for")
     if run_id is not None:
         _require_consistent(run_bundle, declared, run_id)
     return declared
 
 
 def _require_consistent(run_bundle: Mapping[str, object], declared: str, run_id: str) -> None:
+    """A bundle of a shape that we cannot recompute passes with the digest that it declares."""
     match run_bundle:
         case {"run": {"run_id": str(named)}, "events": list(), "digests": dict()}:
             recomputed = prefixed(run_bundle_digest(run_bundle))
             if named != run_id or recomputed != declared:
-                raise NexusControlError(
-                    ErrorCode.ROUTER_DIGEST_MISMATCH,
-                    "The run bundle is of another run, or its content was changed",
-                    {"run_id": run_id, "declared": declared, "recomputed": recomputed},
-                )
+                problem = "The run bundle is of another run, or its content was changed"
+                raise _mismatch(problem, run_id=run_id, declared=declared, recomputed=recomputed)
         case _:
-            return  # a shape that we cannot recompute passes with the digest it declares
+            pass
+
+
+def _mismatch(problem: str, **details: str) -> NexusControlError:
+    return NexusControlError(ErrorCode.ROUTER_DIGEST_MISMATCH, problem, details)

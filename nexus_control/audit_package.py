@@ -17,11 +17,11 @@ Every key but `evidence` is required, and no other is allowed. What the digests 
     binding_digest             = sha256(canonical_json({package_version, control_digest, router_digest,
                                  control_router_link_digest})) over the *prefixed* values
 
-`provenance`, `meta`, `evidence`, and what an embedded run bundle holds beside the digest that it declares, are not
-covered: those are for `verify_evidence`.
+No digest covers `provenance`, `meta`, `evidence`, or an embedded run bundle beyond the digest that it declares:
+`verify_evidence` checks these.
 
-`verify_audit_package` answers one question: does the package hold together as it declares? It says nothing about
-whether the approvals satisfied the policy, or who wrote the package: whoever can edit it can also seal it again.
+`verify_audit_package` answers one question: does the package hold together as it declares? It does not say whether the
+approvals satisfied the policy, or who wrote the package: anybody who can edit a package can also seal it again.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, parse_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed
-from nexus_control.values.records import check
+from nexus_control.values.records import always_written, check, encode
 
 PACKAGE_VERSION: Final = "0.6"
 EXPORT_METHOD: Final = "nexus-control.audit_export_v0_6"
@@ -43,7 +43,7 @@ AUDIT_ERROR_ROUTER_DIGEST_MISMATCH: Final = "ROUTER_DIGEST_MISMATCH"
 
 
 class PackagePart(Part):
-    """A part that is the package's own."""
+    """A part that only packages have."""
 
     __slots__ = ()
     invalid = ErrorCode.PACKAGE_INVALID_SCHEMA
@@ -90,14 +90,14 @@ class PackageRouter(PackagePart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageBinding(PackagePart):
-    """What is bound to what."""
+    """The digests that bind decision and run."""
 
     control_digest: str = check(is_prefixed, PREFIXED_DIGEST)
     router_digest: str = check(is_prefixed, PREFIXED_DIGEST)
     control_router_link_digest: str = check(is_prefixed, PREFIXED_DIGEST)
 
     def sealed_by(self, package_version: str) -> str:
-        """The prefixed binding digest of these values."""
+        """The binding digest of these values, prefixed."""
         return prefixed(compute_binding_digest(package_version, **self.to_dict()))
 
 
@@ -109,13 +109,14 @@ class PackageIntegrity(PackagePart):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPackage(PackagePart):
-    """A decision and its run, bound: what was allowed, and what ran.
+    """A decision and its run, bound together: what was allowed, and what ran.
 
         >>> package = export_audit_package(store, executed_id).package
         >>> package.binding.control_digest == package.control_bundle.integrity.canonical_digest
         True
 
-    The head of this module gives the format; `verify_audit_package` and `verify_evidence` check one.
+    The docstring of `nexus_control.audit_package` gives the format; `verify_audit_package` and `verify_evidence` check
+    a package.
     """
 
     package_version: str = check(
@@ -147,7 +148,7 @@ class AuditPackage(PackagePart):
             True
 
         Raises NO_ROUTER_LINK for a bundle without a sealed link, ROUTER_DIGEST_MISMATCH for a run without a digest.
-        Whether the run is the one that the decision recorded is the exporter's to check.
+        The exporter must check that the run is the one that the decision recorded.
         """
         link_digest = control_bundle.router_link.control_router_link_digest
         if link_digest is None:
@@ -177,23 +178,6 @@ class AuditPackage(PackagePart):
             meta=ArtifactMeta.at(exported_at),
             evidence=evidence,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The package as JSON.
-
-        >>> package.to_dict()["router"]["mode"]
-        'reference'
-        """
-        return {
-            "package_version": self.package_version,
-            "control_bundle": self.control_bundle.to_dict(),
-            "router": self.router.to_dict(),
-            "binding": self.binding.to_dict(),
-            "integrity": self.integrity.to_dict(),
-            "provenance": self.provenance.to_dict(),
-            "meta": self.meta.to_dict(),
-            **({} if self.evidence is None else {"evidence": self.evidence}),
-        }
 
 
 def compute_binding_digest(
@@ -234,18 +218,12 @@ class VerificationCheck:
 
     name: str
     ok: bool
-    expected: str | None = None
-    actual: str | None = None
-    detail: str = ""
+    expected: str | None = always_written(None)
+    actual: str | None = always_written(None)
+    detail: str = always_written("")
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "ok": self.ok,
-            "expected": self.expected,
-            "actual": self.actual,
-            "detail": self.detail,
-        }
+        return encode(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,7 +263,7 @@ class VerificationResult:
         }
 
 
-# Each check in its order, and what it means that it fails.
+# The checks in their order, and the meaning of a failure.
 _CHECKS: Final = {
     "binding_digest": "the binding was changed after it was sealed",
     "control_bundle_digest": "the control bundle was changed after it was sealed",
@@ -301,7 +279,7 @@ _MAX_DETAIL = 300
 
 
 def verify_audit_package(package: AuditPackage | Mapping[str, object] | str | bytes) -> VerificationResult:
-    """Whether a package holds together as it declares: six checks, five for a run that is only referred to.
+    """Check that a package holds together as it declares: six checks, or five where the run is only referred to.
 
         >>> verify_audit_package(package).ok
         True

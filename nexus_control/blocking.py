@@ -1,10 +1,10 @@
 """Why a decision cannot be executed at an instant: every reason, in a fixed order.
 
-`blocking_reasons` are those of the decision itself; `attempt_reasons` adds what one attempt adds - its mode, adapter
-and the adapter's capabilities. `execute` refuses exactly when `attempt_reasons` returns anything.
+`blocking_reasons` are the reasons of the decision itself. `attempt_reasons` adds those of one attempt: its mode, its
+adapter and the adapter's capabilities. `execute` refuses exactly when `attempt_reasons` returns anything.
 
-Which approvals carry authority is an argument: the set of their `seq`. None means all of them. What is missing is
-counted without the others; those are named in a reason of their own, and so is a request that has expired.
+The argument `authority` is the set of the `seq` of approvals that carry authority; None means all. Approvals without
+authority do not count, and have a reason of their own; so has an expired request.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +24,7 @@ ORDER: Final = (
     "OUTCOME_UNKNOWN", "APPROVAL_EXPIRED", "MISSING_APPROVALS", "IMPORTED_APPROVALS",
     "MODE_NOT_ALLOWED", "CAPABILITIES_UNKNOWN", "CAPABILITIES_MISSING", "ADAPTER_MISMATCH", "ADAPTER_CHANGED",
 )  # fmt: skip
-"""The codes that follow from the events and the attempt, in the order in which they are given."""
+"""The codes that follow from the events and the attempt, in the order of the reasons."""
 _FIRST_OF_APPROVALS: Final = ORDER.index("APPROVAL_EXPIRED")
 
 
@@ -61,7 +61,7 @@ class BlockingReason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What one execution would do. `capabilities` None: unknown. `adapter_digest` None: the router cannot tell."""
+    """One attempt at executing. `capabilities` is None where unknown, `adapter_digest` where the router cannot tell."""
 
     adapter_id: str
     dry_run: bool
@@ -74,14 +74,14 @@ class Attempt:
 
 
 def blocking_reasons(facts: Facts, at: datetime, authority: Authority = None) -> tuple[BlockingReason, ...]:
-    """Why these facts cannot be executed at this instant; empty when they can."""
+    """Why the decision cannot be executed at this instant; empty when it can."""
     if facts.policy is None:
         return (BlockingReason("NO_POLICY", "No policy is attached"),)
     return (*_phase_reasons(facts, at), *_approval_reasons(facts, at, authority))
 
 
 def in_order(reasons: Iterable[BlockingReason]) -> tuple[BlockingReason, ...]:
-    """As `ORDER` says; what follows from something else, as from an import, comes before what an approval mends."""
+    """The reasons in `ORDER`. Others, such as those of an import, stand before those that an approval removes."""
     return tuple(sorted(reasons, key=lambda reason: _place(reason.code)))
 
 
@@ -189,7 +189,7 @@ def _attempt_reasons(facts: Facts, attempt: Attempt) -> Iterator[BlockingReason]
 def adapter_reasons(
     bound: PolicyAttachedPayload, adapter_id: str, adapter_digest: str | None
 ) -> Iterator[BlockingReason]:
-    """Whether the request was made for this adapter, declared like this."""
+    """Reasons where the request was made for another adapter, or for another declaration of this one."""
     if bound.adapter_id is not None and bound.adapter_id != adapter_id:
         yield BlockingReason(
             "ADAPTER_MISMATCH",

@@ -16,25 +16,25 @@
     provenance, meta    as in `artifact`; method "nexus-control.export_v0_5", output "bundle:<canonical_digest>"
 
 Every key is required, and no other is allowed, except that `router_link` leaves out what is unknown and is `{}` when
-nothing ran. A *bare* digest is 64 lower-case hex digits, a *prefixed* one has `sha256:` before them. An instant is
-as in `instants`, kept exactly as it was written.
+nothing ran. A *bare* digest is 64 lower-case hex digits, a *prefixed* one has `sha256:` before them. An instant is as
+in `values.instants`, kept exactly as it was written.
 
 What each digest covers:
 
     canonical_digest           = sha256(canonical_json({bundle_version, decision, events, template_snapshot,
-                                 router_link})); integrity, provenance and meta stay out
+                                 router_link})); integrity, provenance and meta are not covered
     event.digest               = sha256(canonical_json({"event_type": type, "payload": payload}))
     template_snapshot.digest   = the digest of the template's snapshot
     control_router_link_digest = sha256(canonical_json({decision_id, run_id, router_request_digest,
                                  router_result_digest})) over the *bare* hex of the two digests
 
-Reading checks shape only. Whether the digests are true, the events have no gaps and the header equals their replay
-is for whoever imports or verifies.
+Reading checks the shape only. `import_bundle` and `verify_evidence` check that the digests are true, that the events
+have no gaps, and that the header equals their replay.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, Self
 
@@ -51,7 +51,7 @@ from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import is_instant
 from nexus_control.values.payloads import EventType, Mode
-from nexus_control.values.records import check
+from nexus_control.values.records import always_written, check, encode
 
 BUNDLE_VERSION: Final = "0.5"
 EXPORT_METHOD: Final = "nexus-control.export_v0_5"
@@ -62,7 +62,7 @@ _STATUS = re.compile(r"[A-Z]+(?:_[A-Z]+)*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleDecision(Part):
-    """The header: what a reader wants to know before replaying the events."""
+    """The header: the facts that a reader wants before replaying the events."""
 
     decision_id: str
     goal: str
@@ -100,33 +100,25 @@ class BundleEvent(Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleTemplateSnapshot(Part):
-    """The template that the decision's policy came from, as it was then; the default is none."""
+    """The template that the decision's policy came from, as it was then. The default: no template."""
 
     present: bool = False
     name: str | None = None
     digest: str | None = check(is_prefixed, PREFIXED_DIGEST, default=None)
     snapshot: Mapping[str, object] | None = None
-    overrides: Mapping[str, object] | None = None
+    overrides: Mapping[str, object] | None = always_written(None)
 
     def __post_init__(self) -> None:
         if self.present and None in (self.name, self.digest, self.snapshot):
             raise NexusControlError(self.invalid, "name, digest and snapshot must be given when present")
 
     def to_dict(self) -> dict[str, Any]:
-        if not self.present:
-            return {"present": False}
-        return {
-            "present": True,
-            "name": self.name,
-            "digest": self.digest,
-            "snapshot": self.snapshot,
-            "overrides": self.overrides,
-        }
+        return encode(self) if self.present else {"present": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleRouterLink(Part):
-    """The run that the decision led to; the default is none."""
+    """The run that the decision led to. The default: no run."""
 
     run_id: str | None = None
     adapter_id: str | None = None
@@ -144,7 +136,7 @@ class BundleRouterLink(Part):
         request_hex: str | None,
         result_hex: str | None,
     ) -> Self:
-        """The link of what is known of a run, sealed with its digest when run, request and result are."""
+        """The link to a run. It is sealed with its digest when run, request and result are all known."""
         link_digest = None
         if run_id is not None and request_hex is not None and result_hex is not None:
             link_digest = compute_link_digest(decision_id, run_id, request_hex, result_hex)
@@ -171,7 +163,7 @@ class DecisionBundle(Part):
         >>> bundle.decision.status
         'COMPLETED'
 
-    The head of this module gives the format.
+    The docstring of `nexus_control.bundle` gives the format.
     """
 
     bundle_version: str = check(
@@ -204,23 +196,26 @@ class DecisionBundle(Part):
         >>> again.integrity == bundle.integrity
         True
         """
-        draft = cls(
+        digest = prefixed(
+            compute_bundle_digest(
+                bundle_version=BUNDLE_VERSION,
+                decision=decision,
+                events=events,
+                template_snapshot=template_snapshot,
+                router_link=router_link,
+            )
+        )
+        return cls(
             bundle_version=BUNDLE_VERSION,
             decision=decision,
             events=tuple(events),
             template_snapshot=template_snapshot,
             router_link=router_link,
-            integrity=BundleIntegrity(alg="sha256", canonical_digest=""),
-            provenance=Provenance(records=()),
-            meta=ArtifactMeta.at(exported_at),
-        )
-        digest = draft.content_digest()
-        return replace(
-            draft,
             integrity=BundleIntegrity(alg="sha256", canonical_digest=digest),
             provenance=Provenance.of_export(
                 method_id=EXPORT_METHOD, decision_id=decision.decision_id, kind="bundle", digest=digest
             ),
+            meta=ArtifactMeta.at(exported_at),
         )
 
     def content_digest(self) -> str:
@@ -229,7 +224,7 @@ class DecisionBundle(Part):
             >>> bundle.content_digest() == bundle.integrity.canonical_digest
             True
 
-        `integrity` only declares it: the two differ for a bundle that was changed after it was sealed.
+        `integrity` only declares a digest: the two differ for a bundle that was changed after it was sealed.
         """
         return prefixed(
             compute_bundle_digest(
@@ -240,23 +235,6 @@ class DecisionBundle(Part):
                 router_link=self.router_link,
             )
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The bundle as JSON.
-
-        >>> bundle.to_dict()["events"][0]["type"]
-        'DECISION_CREATED'
-        """
-        return {
-            "bundle_version": self.bundle_version,
-            "decision": self.decision.to_dict(),
-            "events": [event.to_dict() for event in self.events],
-            "template_snapshot": self.template_snapshot.to_dict(),
-            "router_link": self.router_link.to_dict(),
-            "integrity": self.integrity.to_dict(),
-            "provenance": self.provenance.to_dict(),
-            "meta": self.meta.to_dict(),
-        }
 
 
 def compute_bundle_digest(
@@ -276,8 +254,8 @@ def compute_bundle_digest(
         >>> bundle.integrity.canonical_digest == f"sha256:{digest}"
         True
 
-    A part is an object of this module or its JSON object, which is hashed as it is. Raises JSON_INVALID for what has no
-    canonical JSON.
+    A part is an object of this module or its JSON object, which is hashed as it is. Raises JSON_INVALID for a value
+    without canonical JSON.
     """
     return json_digest(
         {

@@ -1,7 +1,7 @@
-"""What a bundle says of a history: its header, its template, its link and its events are functions of the events.
+"""The parts of a bundle: its header, template, link and events are all functions of the stored events.
 
-With one exception: 1.0 took a dry run of an apply decision for its execution, and linked that run. So a history that
-ends there can be told in two ways, and a bundle's header says which (`as_told_by_1_0`).
+There is one exception. Version 1.0 took a dry run of an apply decision for its execution, and linked that run. So a
+history that ends there has two bundles, and the header tells which one it is (`as_told_by_1_0`).
 """
 
 from dataclasses import replace
@@ -14,7 +14,7 @@ from nexus_control.bundle import (
 )
 from nexus_control.decision import Decision, recorded_state
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import EventType, StoredEvent
+from nexus_control.events import EventType, Origin, StoredEvent, parse_event_type
 from nexus_control.facts import Facts, Phase
 from nexus_control.integrity import prefixed
 
@@ -36,7 +36,7 @@ def header_of(decision: Decision) -> BundleDecision:
 
 
 def as_told_by_1_0(decision: Decision) -> Decision | None:
-    """The decision with its last dry run as the execution that ended it; None where its last event ends no such run."""
+    """The decision as 1.0 saw it: ended by its last dry run. None where the last event does not end a dry run."""
     facts, execution = decision.facts, decision.facts.last_execution
     ended_by = decision.events[-1].event_type
     if execution is None or not execution.rehearsal or ended_by not in _ENDINGS or facts.phase != "open":
@@ -45,7 +45,7 @@ def as_told_by_1_0(decision: Decision) -> Decision | None:
 
 
 def with_final_rehearsal(facts: Facts) -> Facts:
-    """These facts, their last execution taken for one that ended the decision, though it was a rehearsal."""
+    """These facts, with the last execution, a rehearsal, as the one that ended the decision."""
     *earlier, last = facts.progress.executions
     phase: Phase = "completed" if last.outcome == "completed" else "failed"
     executions = (*earlier, replace(last, rehearsal=False))
@@ -67,7 +67,7 @@ def template_part(facts: Facts) -> BundleTemplateSnapshot:
 
 
 def link_part(facts: Facts) -> BundleRouterLink:
-    """The run that the decision led to: that of the last execution that is not a rehearsal."""
+    """The run of the last execution that is not a rehearsal."""
     execution = facts.linked_execution
     if execution is None:
         return BundleRouterLink()
@@ -77,6 +77,20 @@ def link_part(facts: Facts) -> BundleRouterLink:
         adapter_id=execution.adapter_id,
         request_hex=execution.request_digest,
         result_hex=execution.response_digest,
+    )
+
+
+def stored_of(event: BundleEvent, decision_id: str, origin: Origin = "local") -> StoredEvent:
+    """The event of a bundle as a store holds it: with this decision, whatever decision it says it belongs to."""
+    return StoredEvent(
+        decision_id=decision_id,
+        seq=event.seq,
+        event_type=parse_event_type(event.type),
+        ts=event.ts,
+        actor=event.actor,
+        payload=dict(event.payload),
+        digest=event.digest,
+        origin=origin,
     )
 
 

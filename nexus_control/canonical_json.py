@@ -31,7 +31,7 @@ _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=F
 
 
 def canonical_json(obj: object) -> str:
-    """The canonical text of `obj`. Raises JSON_INVALID for what JSON cannot say."""
+    """The canonical text of `obj`. Raises JSON_INVALID for a value that JSON cannot express."""
     try:
         return _encode(obj)
     except (TypeError, ValueError, RecursionError) as error:
@@ -44,8 +44,8 @@ def require_canonical_domain(
     """The canonical text of `obj`, if every language reads it alike; otherwise JSON_INVALID.
 
     Refused: keys that are not strings, floats, integers beyond 2^53-1, lone surrogates, more than `MAX_DEPTH`
-    levels, more than `max_bytes` bytes of UTF-8, and anything that is not JSON. With `fractions`, for what is kept and
-    hashed as this text alone, finite floats are taken.
+    levels, more than `max_bytes` bytes of UTF-8, and anything that is not JSON. With `fractions` finite floats are
+    accepted: for values that are only ever kept and hashed as this text.
     """
     require_domain(obj, where, fractions=fractions)
     text = canonical_json(obj)
@@ -74,23 +74,21 @@ def parse_json(text: str | bytes, *, max_bytes: int = MAX_TEXT_BYTES, max_depth:
     except RecursionError:
         raise _invalid(f"nested deeper than {max_depth} levels") from None
     _require_shallow(value, max_depth)
-    if _SURROGATE_ESCAPE.search(decoded):  # text that was UTF-8 can hold one only through an escape
+    if _SURROGATE_ESCAPE.search(decoded):  # text decoded from UTF-8 can hold a surrogate only as an escape
         _require_encodable(value)
     return value
 
 
-def parse_json_object(
-    text: str | bytes, *, max_bytes: int = MAX_TEXT_BYTES, max_depth: int = MAX_DEPTH
-) -> dict[str, object]:
+def parse_json_object(text: str | bytes) -> dict[str, object]:
     """As `parse_json`, for a text that must spell an object."""
-    value = parse_json(text, max_bytes=max_bytes, max_depth=max_depth)
+    value = parse_json(text)
     if not isinstance(value, dict):
         raise _invalid("not a JSON object")
     return cast("dict[str, object]", value)
 
 
 def require_domain(obj: object, where: str, depth: int = 1, *, fractions: bool = False) -> None:
-    """The part of `require_canonical_domain` that looks at each value, apart from surrogates and size."""
+    """The part of `require_canonical_domain` that looks at each value. It does not check surrogates and size."""
     if obj is None or isinstance(obj, str | bool):
         return
     if isinstance(obj, int):
@@ -99,7 +97,7 @@ def require_domain(obj: object, where: str, depth: int = 1, *, fractions: bool =
         return
     if fractions and isinstance(obj, float):
         if not math.isfinite(obj):
-            raise _invalid(f"{where} holds {obj}, which is no number that JSON can say")
+            raise _invalid(f"{where} holds {obj}, which is not a JSON number")
         return
     if depth > MAX_DEPTH:
         raise _invalid(f"{where} is nested deeper than {MAX_DEPTH} levels")
@@ -166,7 +164,7 @@ def _require_shallow(value: object, max_depth: int) -> None:
 
 
 def _containers(value: object) -> list[object]:
-    """The lists and objects right in this one."""
+    """The lists and objects that are items of this one."""
     if isinstance(value, dict):
         values = cast("dict[str, object]", value).values()
     elif isinstance(value, list):

@@ -1,11 +1,10 @@
-"""Decision: the events of one request for execution, judged at an instant; and who may do what to it when.
+"""Decision: the events of one request for execution, judged at an instant, and the rules of who may do what to it.
 
-The state is that of the phase (`facts`), except that an open decision has expired from the request's `expires_at` on,
-and before it is approved while enough approvals count, and pending_approval otherwise. No approval of an expired
-request counts. Without an instant a decision is judged at its last event's `ts`, so the same events always give the
-same state.
+The state is the phase (`facts`), except for an open decision. That is expired from the request's `expires_at` on;
+before, it is approved while enough approvals count, and otherwise pending_approval. No approval of an expired request
+counts. Without an instant a decision is judged at its last event's `ts`, so the same events always give the same state.
 
-Which approvals carry authority is an argument: the set of their `seq`. None means all of them.
+The argument `authority` is the set of the `seq` of approvals that carry authority; None means all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,7 @@ _BYTES_A_STEP = 10
 
 
 class DecisionState(StrEnum):
-    """Where a decision stands at an instant; each member is a text.
+    """The state of a decision at an instant. Each member is a string.
 
     >>> decision.state == "pending_approval"
     True
@@ -56,9 +55,7 @@ def state_at(facts: Facts, at: datetime, authority: Authority = None) -> Decisio
 def standing_at(
     facts: Facts, at: datetime, authority: Authority = None
 ) -> tuple[DecisionState, tuple[Approval, ...]]:
-    """The state at this instant, and the approvals that count towards an execution then: none of a request that has
-    expired.
-    """
+    """The state, and the approvals that count towards an execution then: no approval of an expired request does."""
     if request_expired(facts, at):
         return DecisionState.EXPIRED, ()
     counting = facts.active_approvals(at, authority)
@@ -69,7 +66,7 @@ def standing_at(
 
 
 def recorded_state(facts: Facts, at: datetime) -> DecisionState:
-    """The state that a bundle states: documents know no expired request, it stays what its approvals make it."""
+    """The state for a bundle. Documents have no state `expired`: approvals make the request approved or pending."""
     if not request_expired(facts, at):
         return state_at(facts, at)
     return DecisionState.APPROVED if facts.is_approved(at) else DecisionState.PENDING_APPROVAL
@@ -87,7 +84,7 @@ def is_approved(facts: Facts, at: datetime, authority: Authority = None) -> bool
 
 
 def effect_of(execution: Execution) -> Effect | None:
-    """What is known of what an execution did; None while it runs."""
+    """What an execution is known to have done; None while it runs."""
     match execution.outcome:
         case "running":
             return None
@@ -98,13 +95,13 @@ def effect_of(execution: Execution) -> Effect | None:
 
 
 def request_expired(facts: Facts, at: datetime) -> bool:
-    """Whether the request has run out before it was executed or ended."""
+    """Whether the request expired before it was executed or ended."""
     expires = facts.expires() if facts.phase == "open" else None
     return expires is not None and expires <= at
 
 
 class EventSource(Protocol):
-    """Anything that holds the events of decisions. A `clock` attribute, where it has one, supplies the instant."""
+    """Anything that holds the events of decisions. Its `clock` attribute, if there is one, supplies the instant."""
 
     def get_events(self, decision_id: str) -> Sequence[StoredEvent]: ...
 
@@ -134,7 +131,7 @@ def template_ref(facts: Facts) -> TemplateRef | None:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A request for execution with everything that happened to it, judged at `as_of` by its events alone.
+    """A request for execution with everything that happened to it. Its state follows from its events, and from `as_of`.
 
     >>> Decision.load(store, request_id).active_approval_count
     1
@@ -257,11 +254,11 @@ class Decision:
 
 
 def require_replayable(events: Sequence[StoredEvent]) -> None:
-    """Raises REPLAY_INVALID for a history so crowded that it would take minutes to replay, and to hold its people and
-    executions against its policy and plan.
+    """Raises REPLAY_INVALID for a history so large that it would take minutes to replay, and to check against its
+    policy and plan.
 
-    The fold looks at every approval and execution so far at each event; each execution and each signature is held
-    against the whole request. All of these are few for people, not for a forger.
+    At each event the fold looks at every approval and execution so far, and each execution and signature is compared
+    with the whole request. Honest histories have few of these; a forged one may have very many.
     """
     people = {event.actor.id for event in events if event.event_type is EventType.APPROVAL_GRANTED}
     runs = sum(event.event_type is EventType.EXECUTION_REQUESTED for event in events)
@@ -308,7 +305,7 @@ def require_may_approve(
             f"{actor.id} has already approved this decision{remedy}",
             {"approver": actor.id, "counts_here": counts_here},
         )
-    # Of all, also of those that carry no authority now: a signer can be trusted again later.
+    # Among all approvals, also those without authority now: a signer can be trusted again later.
     _require_other_looks(facts, policy, actor, facts.active_approvals(at))
 
 
@@ -318,7 +315,7 @@ def require_may_deny(facts: Facts, actor: Actor, at: datetime) -> None:
 
 
 def require_basis(shown: str | None, now: str | None, decision_id: str, *, what: str = "The request") -> None:
-    """Raises BASIS_CHANGED when what was shown, where that is known, is not what is decided now."""
+    """Raises BASIS_CHANGED when `shown`, unless it is None, is not the basis of the decision now."""
     if shown is not None and shown != now:
         raise NexusControlError(
             ErrorCode.BASIS_CHANGED,
@@ -337,7 +334,7 @@ def require_may_withdraw(facts: Facts, actor: Actor, at: datetime) -> None:
 def require_may_revoke(facts: Facts, actor: Actor, at: datetime) -> None:
     """Raises INVALID_STATE or NO_ACTIVE_APPROVAL; only one's own approval, by type and id, can be revoked."""
     if facts.phase != "open":
-        raise _wrong_state(facts, at, "revoke an approval of")
+        raise wrong_state(facts, at, "revoke an approval of")
     approval = facts.approval_of(actor)
     if approval is None or approval.actor.type != actor.type or not approval.is_current(at):
         raise NexusControlError(
@@ -354,7 +351,7 @@ def require_future(instant: datetime | None, at: datetime, field: str) -> None:
 def require_open(facts: Facts, at: datetime, verb: str) -> Policy:
     """The policy of a decision that can still be decided. Raises INVALID_STATE; an expired one can only be ended."""
     if facts.phase != "open" or facts.policy is None:
-        raise _wrong_state(facts, at, verb)
+        raise wrong_state(facts, at, verb)
     if request_expired(facts, at) and verb == "approve":
         expires_at = facts.attached.expires_at if facts.attached else None
         raise NexusControlError(
@@ -380,7 +377,7 @@ def _require_eligible(facts: Facts, policy: Policy, actor: Actor) -> None:
 
 
 def _require_other_looks(facts: Facts, policy: Policy, actor: Actor, counting: Sequence[Approval]) -> None:
-    """Who cannot be told apart counts once. A denial needs no other looks: it stops the decision, whoever gave it."""
+    """Ids that look alike count as one person. A denial needs no such check: it stops the decision in any case."""
     others = [each.actor for each in counting]
     if facts.created is not None and not policy.allow_requester_approval:
         others.append(facts.created.requester)
@@ -393,8 +390,9 @@ def _require_other_looks(facts: Facts, policy: Policy, actor: Actor, counting: S
             )
 
 
-def _wrong_state(facts: Facts, at: datetime, verb: str) -> NexusControlError:
-    state = state_at(facts, at)
+def wrong_state(facts: Facts, at: datetime, verb: str, authority: Authority = None) -> NexusControlError:
+    """INVALID_STATE: this cannot be done to a decision that is where it is now."""
+    state = state_at(facts, at, authority)
     return NexusControlError(
         ErrorCode.INVALID_STATE, f"Cannot {verb} decision in state {state}", {"state": str(state)}
     )

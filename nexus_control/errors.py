@@ -1,7 +1,7 @@
 """Stable error codes and the one exception that carries them.
 
-Rule: inside the library a fault is a `NexusControlError` with a code; nobody ever matches an error by its
-prose. A code keeps its meaning for ever; `next_step(code)` says what whoever receives it can do about it.
+Inside the library a fault is a `NexusControlError` with a code, and is never recognised by its message. A code keeps
+its meaning for ever; `next_step(code)` says what the person who gets it can do about it.
 """
 
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """What went wrong, one meaning each.
+    """A code for everything that can go wrong.
 
         >>> tools.status("nowhere").error_code == ErrorCode.DECISION_NOT_FOUND
         True
 
-    Each member is a text, and keeps its meaning for ever.
+    Each member is a string, and keeps its meaning for ever.
     """
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
@@ -78,8 +78,7 @@ class NexusControlError(ValueError):
         nexus_control.errors.NexusControlError: INVALID_ARGUMENT: actor.type must be human or system
 
     Decide by `code`, never by `message`. `details` holds JSON values. `next` says what to do about it:
-    `next_step(code)`, unless what happened calls for another advice. It is a `ValueError` because callers of 0.5-1.0
-    catch that.
+    `next_step(code)`, or a more exact advice. The class is a `ValueError` because callers of 0.5-1.0 catch that.
     """
 
     def __init__(
@@ -116,7 +115,7 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.TEMPLATE_ALREADY_EXISTS: "Templates are immutable: use it, or create one under a new name.",
     ErrorCode.TEMPLATE_WEAKENED: "Drop the named overrides, or make them stricter than the template.",
     ErrorCode.INVALID_STATE: "Look at the status: this decision no longer accepts that; make a new request.",
-    ErrorCode.ALREADY_APPROVED: "Somebody else must approve. Revoke an own approval that does not count, then give it.",
+    ErrorCode.ALREADY_APPROVED: "Somebody else must approve. If your own does not count, revoke it and approve again.",
     ErrorCode.NOT_ELIGIBLE: "Ask one of the policy's approvers.",
     ErrorCode.REQUESTER_MAY_NOT_APPROVE: "Ask somebody other than the requester.",
     ErrorCode.NO_ACTIVE_APPROVAL: "There is nothing of yours to revoke; look at the status.",
@@ -124,13 +123,13 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.ASSURANCE_TOO_LOW: "Approve in the stronger way that the policy demands.",
     ErrorCode.BASIS_CHANGED: "Look at the request again, and decide on what it is now.",
     ErrorCode.SIGNATURE_INVALID: "Sign the exact statement again with a key that is trusted here.",
-    ErrorCode.POLICY_NOT_SATISFIED: "Resolve every reason, then call execute again; what never passes says so.",
+    ErrorCode.POLICY_NOT_SATISFIED: "Resolve every reason, then call execute again; a reason that cannot pass says so.",
     ErrorCode.PLAN_INVALID: "Correct the plan and make a new request.",
     ErrorCode.ADAPTER_UNKNOWN: "Name an adapter that is declared, or declare it; nothing was written or executed.",
     ErrorCode.ROUTER_NOT_CONFIGURED: "Configure adapters or a router, then call execute again.",
     ErrorCode.ROUTER_NOT_READY: "Mend what the message names, then call execute again; the approvals still count.",
     ErrorCode.ROUTER_ERROR: (
-        "Read the error and its effect: where nothing was done, try again; else find out first what was done."
+        "Read the error and its effect. If nothing was done, try again; otherwise find out first what was done."
     ),
     ErrorCode.ROUTER_RUN_NOT_FOUND: "Check the run id against the execution's record.",
     ErrorCode.OUTCOME_UNKNOWN: "Find out what really happened, then reconcile; it is never run again by itself.",
@@ -154,7 +153,7 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.APPROVAL_NEEDS_A_PERSON: "Show details.command to a person; do not run it yourself.",
     ErrorCode.NOT_CONFIRMED: "Nothing was written; run the command again when you are sure.",
     ErrorCode.CONFIG_INVALID: "Correct the named entry of the configuration file.",
-    ErrorCode.KEY_UNUSABLE: "Put the right key file back, readable by its owner alone, or give the log a new key.",
+    ErrorCode.KEY_UNUSABLE: "Put the right key file back, readable only by its owner, or give the log a new key.",
     ErrorCode.LOG_INCONSISTENT: "Execute nothing from this store until it is known which history is the right one.",
     ErrorCode.STORE_ROLLED_BACK: (
         "Tell the store's owner, who puts the newer database back, or looks at it with doctor;"
@@ -171,5 +170,5 @@ _NEXT: dict[ErrorCode, str] = {
 
 
 def next_step(code: ErrorCode) -> str:
-    """One sentence for whoever must act on `code` now."""
+    """One sentence for the person or program that gets `code`: what to do now."""
     return _NEXT[code]

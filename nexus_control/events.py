@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import sha256_hex
-from nexus_control.values.actors import ACTOR_TYPES, Actor, ActorData, ActorType
+from nexus_control.values.actors import Actor, ActorData
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import (
     ApprovalDeniedPayload,
@@ -38,9 +38,7 @@ from nexus_control.values.payloads import (
 )
 
 __all__ = [
-    "ACTOR_TYPES",
     "Actor",
-    "ActorType",
     "ApprovalDeniedPayload",
     "ApprovalGrantedPayload",
     "ApprovalRevokedPayload",
@@ -74,12 +72,12 @@ def event_id(decision_id: str, seq: int) -> str:
 
 
 def compute_event_digest(event_type: EventType | str, payload: Mapping[str, object]) -> str:
-    """The frozen digest of an event, bare hex. It covers neither actor nor time: the chain does."""
+    """The frozen digest of an event, bare hex. It does not cover actor and time; the chain hash does."""
     return digest_of_canonical_payload(event_type, canonical_json(payload))
 
 
 def digest_of_canonical_payload(event_type: EventType | str, payload_text: str) -> str:
-    """As `compute_event_digest`, for a payload that is canonical JSON already."""
+    """Like `compute_event_digest`, for a payload that is canonical JSON already."""
     return sha256_hex(f'{{"event_type":{canonical_json(str(event_type))},"payload":{payload_text}}}')
 
 
@@ -112,8 +110,8 @@ class StoredEvent:
         >>> str(event.event_type), event.seq, event.actor["id"], event.payload["assurance"]
         ('APPROVAL_GRANTED', 2, 'alice', 'declared')
 
-    `payload` is the JSON object as written; `content` is what it says, decoded. `ts` is UTC text as written, `instant`
-    the same as a datetime. `digest` is bare hex. `origin` is "local", or "imported" for what came in a bundle.
+    `payload` is the JSON object as written; `content` is the same, decoded. `ts` is UTC text as written; `instant` is
+    the same as a datetime. `digest` is bare hex. `origin` is "local", or "imported" for an event that came in a bundle.
     """
 
     decision_id: str
@@ -125,7 +123,7 @@ class StoredEvent:
     digest: str
     origin: Origin = "local"
 
-    # What is computed is kept by hand: `cached_property` takes a lock until Python 3.12, and every event comes here.
+    # Cached by hand: `cached_property` takes a lock until Python 3.12, and every event passes here.
 
     @property
     def event_id(self) -> str:

@@ -1,4 +1,4 @@
-"""Store to bundle: a decision's events with what follows from them.
+"""From store to bundle: a decision's events, and the parts of a bundle that follow from them.
 
 The header's `status` is judged at the last event's `ts`, so the same events always export to the same digest.
 """
@@ -35,7 +35,7 @@ def export_decision(
     include_router_link: bool = True,
     generation: int | None = None,
 ) -> ExportResult:
-    """The bundle of a decision: of its current generation, or of a superseded one.
+    """The bundle of a decision, from its current generation or from a superseded one.
 
         >>> result = export_decision(store, executed_id)
         >>> result.success, result.digest == result.bundle.integrity.canonical_digest
@@ -68,7 +68,7 @@ def bundle_of(
     include_router_link: bool = True,
     generation: int | None = None,
 ) -> DecisionBundle:
-    """As `export_decision`. Raises DECISION_NOT_FOUND, or INVALID_STATE for a decision without events."""
+    """Like `export_decision`. Raises DECISION_NOT_FOUND, or INVALID_STATE for a decision without events."""
     decision = session.history(session.decision(decision_id), generation)
     if decision is None:
         raise NexusControlError(ErrorCode.INVALID_STATE, "Cannot export a decision that has no events")

@@ -1,17 +1,17 @@
-"""Bundle to store. A refused import changes nothing; what was there is superseded, never deleted.
+"""From bundle to store. A refused import changes nothing. An accepted one supersedes the old history, and never deletes
+it.
 
-The order of checks: strict parse, schema, digests of the bundle and of each event, one decision with seq gapless from
-0, each event legal where it stands and at a time that can be, header equals replay, conflict with what is here; then
-one atomic write. `verify_digest=False` leaves out digests and header, `replay_after_import=False` the ownership of the
-events; either leaves out whether events and times can be. Both are for forensics, and what they bring in is never
-executed here.
+The checks of the bundle come first (`import_checks`), then the conflict with a decision that is here; then one atomic
+write. `verify_digest=False` leaves out digests and header. `replay_after_import=False` leaves out that all events
+belong to the decision. Either leaves out that each event and its time is possible. Both are for forensics: a decision
+imported this way is never executed here.
 
-Only the store's owner can replace a decision that is here: `overwrite`, in Python or on the command line. The bundle
-must extend the stored history, unless a rollback is allowed; a run that the replaced history had is remembered even
-then. A bundle of the very history that is stored changes nothing. An agent over MCP does not speak for the owner: it
-can only import decisions that are not here, with every check.
+Only the store's owner can replace a decision that is here: with `overwrite`, in Python or on the command line. The
+bundle must extend the stored history, unless a rollback is allowed; even then the store remembers that the replaced
+history had a run. A bundle of exactly the stored history changes nothing. An agent over MCP does not act for the owner:
+it can only import decisions that are not here, with every check.
 
-An imported approval is evidence, not authority, also when the owner imports it.
+An imported approval is evidence, not authority, even when the owner imports it.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ from nexus_control.values.results import fault_of
 
 
 class ImportedLine(TypedDict):
-    """What came: how many events, as which decision, from which."""
+    """The import in numbers and names: how many events, as which decision, from which one."""
 
     decision_id: str
     source_decision_id: str
@@ -51,7 +51,7 @@ class ReplayLine(TypedDict):
 
 
 class ImportData(TypedDict):
-    """What an import answers; `replay` is None where it was left out."""
+    """The data of an import. `replay` is None where the replay was left out."""
 
     ok: bool
     imported: ImportedLine
@@ -64,8 +64,8 @@ class ImportData(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportResult:
-    """What was imported; or, when `success` is false, `error_code`, `error_message` and `details`. `data` is that of
-    the `import_bundle` tool.
+    """The import's data; or, when `success` is false, `error_code`, `error_message` and `details`. `data` equals that
+    of the tool `import_bundle`.
     """
 
     success: bool
@@ -109,7 +109,7 @@ def import_bundle(
         ('...', True, {'state': 'completed'})
 
     The bundle is an object, a mapping or JSON text. `conflict_mode` is reject_on_conflict, new_decision_id or
-    overwrite. Without `verify_digest` or `replay_after_import` checks are left out, and what comes in is never executed
+    overwrite. Without `verify_digest` or `replay_after_import` checks are left out, and the decision is never executed
     here. Never raises: `error_code` is CONFLICT_MODE_INVALID, BUNDLE_INVALID_SCHEMA, INTEGRITY_MISMATCH,
     REPLAY_INVALID, DECISION_EXISTS, ROLLBACK_REFUSED, INVALID_STATE or INVALID_ARGUMENT, and then nothing was changed.
     """
@@ -146,9 +146,9 @@ def import_checked(
     actor: Actor | None = None,
     for_owner: bool = True,
 ) -> ImportData:
-    """As `import_bundle`. Raises CONFLICT_MODE_INVALID, BUNDLE_INVALID_SCHEMA, INTEGRITY_MISMATCH, REPLAY_INVALID,
+    """Like `import_bundle`. Raises CONFLICT_MODE_INVALID, BUNDLE_INVALID_SCHEMA, INTEGRITY_MISMATCH, REPLAY_INVALID,
     DECISION_EXISTS, ROLLBACK_REFUSED, or INVALID_STATE while the decision is being executed here; IMPORT_NEEDS_OWNER
-    for what only the owner may ask, unless `for_owner`.
+    for options that only the owner may use, unless `for_owner`.
     """
     if conflict_mode not in get_args(ConflictMode):
         raise NexusControlError(
@@ -212,13 +212,14 @@ def _needs_owner(field: str, problem: str) -> NexusControlError:
 def _store(
     session: WriteSession, decision: Decision, record: ImportRecord, allow_rollback: bool, for_owner: bool
 ) -> tuple[Projection, bool]:
-    """What is stored then, and whether it was stored already."""
+    """The stored decision, and whether exactly this history was stored before."""
     source_id = decision.decision_id
     existing = session.find_decision(source_id)
     if record.conflict_mode == "new_decision_id":
         if existing is not None and not for_owner:
             raise _needs_owner(
-                "conflict_mode", "new_decision_id of a decision that is here is for its owner alone"
+                "conflict_mode",
+                "new_decision_id of a decision that is here can only be asked by the store's owner",
             )
         copy_id = session.clock.new_id()
         copies = [replace(event, decision_id=copy_id) for event in decision.events]
@@ -270,7 +271,7 @@ def _supersede(
 
 
 def _require_no_lookalike(session: WriteSession, decision_id: str) -> None:
-    """Ids that this store gives are lower-case Latin: nobody is to take another one for one of them."""
+    """The ids that this store makes are lower-case Latin. Refuse an id that looks like one of them."""
     plain = skeleton(decision_id)
     if plain != decision_id and session.find_decision(plain) is not None:
         raise NexusControlError(
@@ -281,7 +282,9 @@ def _require_no_lookalike(session: WriteSession, decision_id: str) -> None:
 
 
 def _is_stored(session: WriteSession, existing: Projection, decision: Decision, record: ImportRecord) -> bool:
-    """Whether this is the very history that is stored; one that was taken in unchecked may still be checked."""
+    """Whether exactly this history is stored. False for one that was imported unchecked: it may be imported again with
+    checks.
+    """
     earlier = existing.provenance
     unchecked = earlier is not None and earlier.forensic and not record.forensic
     return (
@@ -292,7 +295,7 @@ def _is_stored(session: WriteSession, existing: Projection, decision: Decision, 
 
 
 def _extends(session: WriteSession, existing: Projection, decision: Decision) -> bool:
-    """Whether the new history begins with the whole stored one: same facts, by the same actors, at the same times."""
+    """Whether the new history begins with the whole stored one: the same events, actors and times."""
     stored = session.events(existing)
     return len(decision.events) >= len(stored) and all(
         replace(old, origin="imported") == new for old, new in zip(stored, decision.events, strict=False)

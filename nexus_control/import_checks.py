@@ -1,18 +1,18 @@
-"""A bundle that is to be imported, checked in memory: nothing is read from a store, and nothing is written.
+"""Checks of a bundle that is to be imported. They work in memory: no store is read or written.
 
-Strict parse, schema, digests of the bundle and of each event, one decision with seq gapless from 0, each event legal
-where it stands and at a time that can be, header equals replay: in this order. The first fault is raised.
+In this order: strict parse, schema, digests of the bundle and of each event, one decision with seq from 0 without gaps,
+each event legal where it stands and at a possible time, header equal to the replay. The first fault is raised.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from nexus_control.bundle import BundleEvent, DecisionBundle
-from nexus_control.bundle_parts import header_of
+from nexus_control.bundle_parts import header_of, stored_of
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, parse_json
 from nexus_control.decision import Decision, require_replayable
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import StoredEvent, compute_event_digest, event_id, parse_event_type
+from nexus_control.events import StoredEvent, compute_event_digest, event_id
 from nexus_control.evidence.bundle_checks import as_told, stated_checks
 from nexus_control.facts import Facts, step
 from nexus_control.integrity import same_digest
@@ -24,10 +24,10 @@ from nexus_control.values.instants import format_instant
 def replay_bundle(
     parsed: DecisionBundle, now: datetime, verify_digest: bool, replay_after_import: bool
 ) -> tuple[Decision, Decision]:
-    """The decision as its events say it, and as the bundle tells it, after every check of the bundle itself."""
+    """The decision by its events, and the decision as the header tells it, after every check of the bundle itself."""
     if verify_digest:
         _require_digests(parsed)
-    events = [_stored(each, parsed.decision.decision_id) for each in parsed.events]
+    events = [stored_of(each, parsed.decision.decision_id, "imported") for each in parsed.events]
     _require_gapless(events)
     require_replayable(events)
     if replay_after_import:
@@ -42,7 +42,7 @@ def replay_bundle(
 
 
 def parse_bundle(bundle: DecisionBundle | Mapping[str, object] | str | bytes) -> DecisionBundle:
-    """A mapping goes through its text: so it obeys the rules of text, and shares nothing with its owner."""
+    """A mapping is written as text and read again: so it obeys the same rules as text, and is a copy."""
     if isinstance(bundle, DecisionBundle):
         bundle = bundle.to_dict()
     try:
@@ -51,7 +51,7 @@ def parse_bundle(bundle: DecisionBundle | Mapping[str, object] | str | bytes) ->
     except NexusControlError as error:
         raise NexusControlError(ErrorCode.BUNDLE_INVALID_SCHEMA, error.message, error.details) from None
     parsed = DecisionBundle.from_dict(data)
-    if problem := id_problem(parsed.decision.decision_id):  # nobody could ask for it by such a name
+    if problem := id_problem(parsed.decision.decision_id):  # no argument could name a decision of such an id
         raise NexusControlError(ErrorCode.BUNDLE_INVALID_SCHEMA, f"decision.decision_id {problem}")
     return parsed
 
@@ -84,11 +84,7 @@ def _require_one_decision(bundle: DecisionBundle) -> None:
     decision_id = bundle.decision.decision_id
     for event in bundle.events:
         if event.decision_id != decision_id or event.event_id != event_id(decision_id, event.seq):
-            raise NexusControlError(
-                ErrorCode.REPLAY_INVALID,
-                f"Event {event.seq} belongs to another decision",
-                {"seq": event.seq},
-            )
+            raise _refused(event, "belongs to another decision")
 
 
 def _require_header(bundle: DecisionBundle, decision: Decision) -> None:
@@ -101,36 +97,21 @@ def _require_header(bundle: DecisionBundle, decision: Decision) -> None:
 
 
 def _require_possible(events: Sequence[StoredEvent], now: datetime) -> None:
-    """That each event is legal where it stands, not before the one before it, and not of the future."""
+    """Check that each event is legal where it stands, not earlier than the one before it, and not of the future."""
     facts, last = Facts(decision_id=events[0].decision_id), events[0].instant
     for event in events:
         after = step(facts, event)
         if after is None:
-            raise _impossible(event, f"{event.event_type} is not legal there: the decision is {facts.phase}")
-        if event.instant < last:
-            raise _impossible(event, "it is earlier than the event before it")
-        if event.instant > now + MAX_AHEAD:
-            raise _impossible(
-                event, f"its time, {event.ts}, is still to come: here it is {format_instant(now)}"
+            raise _refused(
+                event, f"cannot be: {event.event_type} is not legal there: the decision is {facts.phase}"
             )
+        if event.instant < last:
+            raise _refused(event, "cannot be: it is earlier than the event before it")
+        if event.instant > now + MAX_AHEAD:
+            here = format_instant(now)
+            raise _refused(event, f"cannot be: its time, {event.ts}, is still to come: here it is {here}")
         facts, last = after, event.instant
 
 
-def _impossible(event: StoredEvent, why: str) -> NexusControlError:
-    return NexusControlError(
-        ErrorCode.REPLAY_INVALID, f"Event {event.seq} cannot be: {why}", {"seq": event.seq}
-    )
-
-
-def _stored(event: BundleEvent, decision_id: str) -> StoredEvent:
-    # Whatever decision an event says it belongs to, it is stored with this one, and never among another's.
-    return StoredEvent(
-        decision_id=decision_id,
-        seq=event.seq,
-        event_type=parse_event_type(event.type),
-        ts=event.ts,
-        actor=event.actor,
-        payload=dict(event.payload),
-        digest=event.digest,
-        origin="imported",
-    )
+def _refused(event: BundleEvent | StoredEvent, why: str) -> NexusControlError:
+    return NexusControlError(ErrorCode.REPLAY_INVALID, f"Event {event.seq} {why}", {"seq": event.seq})

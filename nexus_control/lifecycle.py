@@ -1,9 +1,8 @@
-"""Lifecycle: what blocks a decision, how far it is, and what happened - at an instant.
+"""Lifecycle: what blocks a decision, how far it has come, and what happened, all at one instant.
 
-The timeline has one entry an event, and a synthetic entry of type THRESHOLD_MET, labelled `quorum met`, after each
-approval that met the quorum (with that approval's `seq`). `event_type` is the constant to decide by, `label` is its
-word for people. It keeps the last `timeline_limit` entries, or all when that is None. Systems read `system:<id>`,
-people by their id alone.
+The timeline has one entry for each event. After each approval that met the quorum it has another one with the same
+`seq`, of type THRESHOLD_MET and labelled `quorum met`. Programs decide by `event_type`; `label` is its word for people.
+The last `timeline_limit` entries are kept; None keeps all. A system is written `system:<id>`, a person as the id.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,8 +30,8 @@ class LifecycleEntry:
         >>> entry.label, entry.summary
         ('approved', 'alice approved')
 
-    `ts` is the event's, as written. `event_type` is the constant to decide by, `label` its word for people. `category`
-    is decision, policy, approval, execution or template. `actor` is a person's id, or `system:<id>`.
+    `ts` is the event's, as written. Programs decide by `event_type`; `label` is its word for people. `category` is
+    decision, policy, approval, execution or template. `actor` is a person's id, or `system:<id>`.
     """
 
     ts: str
@@ -54,13 +53,14 @@ class LifecycleEntry:
 
 @dataclass(frozen=True, slots=True)
 class LifecycleProgress:
-    """How far a decision is.
+    """How far a decision has come.
 
         >>> progress = compute_progress(decision)
         >>> progress.approvals_current, progress.approvals_required, progress.ready_to_execute
         (1, 2, False)
 
-    `execution_outcome` is that of the last execution that is not a rehearsal: running, completed, failed or unknown.
+    `execution_outcome` is the outcome of the last execution that is not a rehearsal: running, completed, failed or
+    unknown.
     """
 
     approvals_current: int
@@ -80,7 +80,7 @@ class LifecycleProgress:
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """What blocks a decision, how far it is, and what happened to it.
+    """What blocks a decision, how far it has come, and what happened to it.
 
         >>> lifecycle = compute_lifecycle(decision)
         >>> lifecycle.is_blocked, lifecycle.timeline_total
@@ -132,12 +132,13 @@ def compute_lifecycle(
     keeps all. `authority` is the set of `seq` of the approvals that count; None counts all.
     """
     at = at or decision.as_of
-    judged = Decision(_with_policy(decision.facts, policy), decision.events, at)
-    reasons = blocking_reasons(judged.facts, at, authority)
+    facts = decision.facts if policy is None else replace(decision.facts, policy=policy)
+    judged = Decision(facts, decision.events, at)
+    reasons = blocking_reasons(facts, at, authority)
     timeline = compute_timeline(judged, events)
     kept = _last(timeline, timeline_limit)
     return Lifecycle(
-        state=state_at(judged.facts, at, authority),
+        state=state_at(facts, at, authority),
         is_blocked=bool(reasons),
         blocking_reasons=reasons,
         progress=compute_progress(judged, authority=authority),
@@ -163,7 +164,7 @@ def compute_blocking_reasons(
 def compute_progress(
     decision: Decision, *, at: datetime | None = None, authority: Authority = None
 ) -> LifecycleProgress:
-    """How far the decision is at `at`, else when it was judged.
+    """How far the decision has come at `at`, else when it was judged.
 
     >>> compute_progress(decision).ready_to_execute
     False
@@ -207,18 +208,15 @@ def _meets_quorum(before: Facts, after: Facts, at: datetime) -> bool:
     return after.phase == "open" and after.is_approved(at) and not before.is_approved(at)
 
 
-def _with_policy(facts: Facts, policy: Policy | None) -> Facts:
-    return facts if policy is None else replace(facts, policy=policy)
-
-
 def _entry(event: StoredEvent) -> LifecycleEntry:
-    category, label, summarize = _SUMMARIES[event.event_type]
+    category, label = _NAMES[event.event_type]
+    who = display_name(event.actor)
     return LifecycleEntry(
         ts=event.ts,
         category=category,
         label=label,
-        summary=summarize(display_name(event.actor), event.content),
-        actor=display_name(event.actor),
+        summary=_SUMMARIES[event.event_type](who, event.content),
+        actor=who,
         event_type=str(event.event_type),
         seq=event.seq,
     )
@@ -243,7 +241,7 @@ def display_name(actor: Actor) -> str:
 
 
 def effect_words(effect: Effect) -> str:
-    """What is known of what an execution did, in words."""
+    """What an execution is known to have done, in words."""
     return _EFFECTS[effect]
 
 
@@ -258,64 +256,41 @@ def _because(reason: str | None) -> str:
     return f": {reason}" if reason else ""
 
 
-_SUMMARIES: dict[EventType, tuple[str, str, Callable[[str, Any], str]]] = {
-    EventType.DECISION_CREATED: (
-        "decision",
-        "created",
-        lambda who, p: f"{who} requested {p.requested_mode}: {p.goal}",
+_NAMES: dict[EventType, tuple[str, str]] = {
+    EventType.DECISION_CREATED: ("decision", "created"),
+    EventType.POLICY_ATTACHED: ("policy", "policy"),
+    EventType.APPROVAL_GRANTED: ("approval", "approved"),
+    EventType.APPROVAL_REVOKED: ("approval", "revoked"),
+    EventType.APPROVAL_DENIED: ("approval", "denied"),
+    EventType.DECISION_WITHDRAWN: ("decision", "withdrawn"),
+    EventType.EXECUTION_REQUESTED: ("execution", "requested"),
+    EventType.EXECUTION_STARTED: ("execution", "started"),
+    EventType.EXECUTION_COMPLETED: ("execution", "completed"),
+    EventType.EXECUTION_FAILED: ("execution", "failed"),
+    EventType.EXECUTION_OUTCOME_UNKNOWN: ("execution", "outcome unknown"),
+    EventType.EXECUTION_RECONCILED: ("execution", "reconciled"),
+    EventType.TEMPLATE_CREATED: ("template", "template created"),
+}
+"""Category and label."""
+
+_SUMMARIES: dict[EventType, Callable[[str, Any], str]] = {
+    EventType.DECISION_CREATED: lambda who, p: f"{who} requested {p.requested_mode}: {p.goal}",
+    EventType.POLICY_ATTACHED: lambda _, p: (
+        f"Policy attached: {p.min_approvals} approval(s), modes {', '.join(p.allowed_modes)}"
     ),
-    EventType.POLICY_ATTACHED: (
-        "policy",
-        "policy",
-        lambda _, p: f"Policy attached: {p.min_approvals} approval(s), modes {', '.join(p.allowed_modes)}",
+    EventType.APPROVAL_GRANTED: lambda who, p: f"{who} approved{_because(p.comment)}",
+    EventType.APPROVAL_REVOKED: lambda who, p: f"{who} revoked their approval{_because(p.reason)}",
+    EventType.APPROVAL_DENIED: lambda who, p: f"{who} denied{_because(p.reason)}",
+    EventType.DECISION_WITHDRAWN: lambda who, p: f"{who} withdrew the request{_because(p.reason)}",
+    EventType.EXECUTION_REQUESTED: lambda who, p: (
+        f"{who} requested {'a dry run' if p.dry_run else 'execution'} by {p.adapter_id}"
     ),
-    EventType.APPROVAL_GRANTED: (
-        "approval",
-        "approved",
-        lambda who, p: f"{who} approved{_because(p.comment)}",
+    EventType.EXECUTION_STARTED: lambda _who, _payload: "Handed to the router",
+    EventType.EXECUTION_COMPLETED: lambda _, p: f"Run {p.run_id} completed, {p.steps_executed} step(s)",
+    EventType.EXECUTION_FAILED: lambda _, p: (
+        f"Failed ({effect_words(p.effect or 'unknown')}): {p.error_code}{_because(p.error_message)}"
     ),
-    EventType.APPROVAL_REVOKED: (
-        "approval",
-        "revoked",
-        lambda who, p: f"{who} revoked their approval{_because(p.reason)}",
-    ),
-    EventType.APPROVAL_DENIED: ("approval", "denied", lambda who, p: f"{who} denied{_because(p.reason)}"),
-    EventType.DECISION_WITHDRAWN: (
-        "decision",
-        "withdrawn",
-        lambda who, p: f"{who} withdrew the request{_because(p.reason)}",
-    ),
-    EventType.EXECUTION_REQUESTED: (
-        "execution",
-        "requested",
-        lambda who, p: f"{who} requested {'a dry run' if p.dry_run else 'execution'} by {p.adapter_id}",
-    ),
-    EventType.EXECUTION_STARTED: ("execution", "started", lambda _who, _payload: "Handed to the router"),
-    EventType.EXECUTION_COMPLETED: (
-        "execution",
-        "completed",
-        lambda _, p: f"Run {p.run_id} completed, {p.steps_executed} step(s)",
-    ),
-    EventType.EXECUTION_FAILED: (
-        "execution",
-        "failed",
-        lambda _, p: (
-            f"Failed ({effect_words(p.effect or 'unknown')}): {p.error_code}{_because(p.error_message)}"
-        ),
-    ),
-    EventType.EXECUTION_OUTCOME_UNKNOWN: (
-        "execution",
-        "outcome unknown",
-        lambda _, p: f"Outcome unknown: {p.reason}{_because(p.detail)}",
-    ),
-    EventType.EXECUTION_RECONCILED: (
-        "execution",
-        "reconciled",
-        lambda who, p: f"{who} settled it as {p.outcome}{_because(p.evidence)}",
-    ),
-    EventType.TEMPLATE_CREATED: (
-        "template",
-        "template created",
-        lambda who, p: f"{who} created template {p.name}",
-    ),
+    EventType.EXECUTION_OUTCOME_UNKNOWN: lambda _, p: f"Outcome unknown: {p.reason}{_because(p.detail)}",
+    EventType.EXECUTION_RECONCILED: lambda who, p: f"{who} settled it as {p.outcome}{_because(p.evidence)}",
+    EventType.TEMPLATE_CREATED: lambda who, p: f"{who} created template {p.name}",
 }

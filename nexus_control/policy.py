@@ -1,4 +1,4 @@
-"""Policy: what must be true before a decision may be executed. Fixed with the request, never changed."""
+"""Policy: the conditions for executing a decision. It is fixed with the request, and never changes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,16 +18,16 @@ class Policy(PolicyFields):
         >>> Policy(2, ["dry_run", "apply"], approvers=["alice", "bob", "carol"]).min_approvals
         2
 
-    `allowed_modes` are "dry_run" and "apply". `require_adapter_capabilities` must be known to be there; `max_steps`
-    limits the plan. `approvers` are the eligible ids (empty: anyone). `min_assurance` is the weakest way of knowing an
-    approver that counts: declared, elicited, local or signed. Lists are kept as tuples. Raises ValueError for a wrong
-    value.
+    `allowed_modes` are "dry_run" and "apply". The adapter must be known to have `require_adapter_capabilities`;
+    `max_steps` limits the plan. `approvers` are the eligible ids (empty: anyone). `min_assurance` is the weakest
+    assurance of an approver that counts: declared, elicited, local or signed. Lists are kept as tuples. Raises
+    ValueError for a wrong value.
     """
 
     min_approvals: int = always_written(1)
     allowed_modes: tuple[Mode, ...] = always_written(("dry_run",))
 
-    def __init__(  # takes any sequence where the field is a tuple
+    def __init__(  # accepts any sequence where the field is a tuple
         self,
         min_approvals: int = 1,
         allowed_modes: Sequence[Mode] = ("dry_run",),
@@ -126,7 +126,7 @@ class Policy(PolicyFields):
         return not self.approvers or actor.key in _folded(self.approvers)
 
     def accepts_assurance(self, assurance: Assurance | None) -> bool:
-        """Whether an approver known in this way is known well enough; unrecorded (None) means declared.
+        """Whether this assurance of an approver suffices. None, for an old approval, means declared.
 
         >>> Policy(min_assurance="local").accepts_assurance("signed")
         True
@@ -141,7 +141,7 @@ class Policy(PolicyFields):
             >>> Policy(max_steps=3).compile_to_router_request("Rotate", None, "python:keys", dry_run=True)
             {'goal': 'Rotate', 'adapter_id': 'python:keys', 'dry_run': True, 'max_steps': 3}
 
-        `plan`, `max_steps` and `require_capabilities` are there only when set; labels stay here.
+        `plan`, `max_steps` and `require_capabilities` are there only when set. Labels are not passed on.
         """
         request: dict[str, Any] = {"goal": goal, "adapter_id": adapter_id, "dry_run": dry_run}
         if plan is not None:
@@ -199,7 +199,7 @@ def missing_capabilities(policy: Policy, present: Iterable[str] | None) -> tuple
 
 
 def require_no_weaker(template: Policy, policy: Policy) -> None:
-    """Raises TEMPLATE_WEAKENED, naming each field in which `policy` demands less than `template`."""
+    """Raises TEMPLATE_WEAKENED, which names each field in which `policy` demands less than `template`."""
     weakened = [field for field, is_weaker in WEAKENINGS.items() if is_weaker(template, policy)]
     if weakened:
         raise NexusControlError(

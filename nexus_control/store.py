@@ -1,7 +1,7 @@
-"""DecisionStore: what embedders hold. It opens a storage by path or URL, and supplies the clock.
+"""DecisionStore: the store as embedders use it. It opens a storage by path or URL, and supplies the clock.
 
-The public methods here are the low door: `append_event` checks the envelope, the payload's decoding and the canonical
-domain, but not the rules of decisions; the use cases do that, in `writing()` sessions.
+The public methods here are the low level. `append_event` checks the envelope, that the payload decodes, and that its
+JSON is canonical, but not the rules of decisions. The use cases check those, in `writing()` sessions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +23,8 @@ class DecisionStore(Ledger):
         >>> with DecisionStore("decisions.db") as store:
         ...     tools = NexusControlTools(store)
 
-    `path_or_url` is a file, `:memory:` (SQLite in memory) or `memory:` (plain Python). Safe to use from several
-    threads; several processes may open one file. `allowed_signers` is the path of an OpenSSH file that says whose
+    `path_or_url` is a file, or `:memory:` (SQLite in memory). Safe to use from several threads; several
+    processes may open one file. `allowed_signers` is the path of an OpenSSH file that says whose
     signed approvals count here. Raises STORE_UNAVAILABLE.
     """
 
@@ -54,15 +54,15 @@ class DecisionStore(Ledger):
         actor: Actor | Mapping[str, object],
         payload: Payload | Mapping[str, Any],
     ) -> StoredEvent:
-        """Append one event, whatever the decision's state.
+        """Append one event. The decision's state is not checked.
 
             >>> content = {"goal": "Rotate", "plan": None, "requested_mode": "apply", "labels": []}
             >>> store.append_event(store.create_decision(), "DECISION_CREATED", alice, content).seq
             0
 
-        `payload` is JSON, or a payload of `events`. Raises DECISION_NOT_FOUND, INVALID_ARGUMENT for the actor,
-        REPLAY_INVALID for a payload that lacks what its type needs, JSON_INVALID for one that two languages would hash
-        differently.
+        `payload` is a JSON object, or a payload class of `nexus_control.events`. Raises DECISION_NOT_FOUND,
+        INVALID_ARGUMENT for the actor, REPLAY_INVALID for a payload that lacks what its type needs, JSON_INVALID for
+        one that two languages would hash differently.
         """
         content = payload.to_dict() if isinstance(payload, Payload) else dict(payload)
         kind = parse_event_type(event_type)
@@ -77,7 +77,7 @@ class DecisionStore(Ledger):
             >>> store.get_events(request_id)[0].seq
             0
 
-        Of the current generation, unless another one is named. Raises DECISION_NOT_FOUND.
+        They are those of the current generation, unless `generation` names another. Raises DECISION_NOT_FOUND.
         """
         with self.reading() as session:
             return session.events(session.decision(decision_id), generation)
@@ -101,7 +101,7 @@ class DecisionStore(Ledger):
             return session.rows.decisions(limit, offset)
 
     def load(self, decision_id: str) -> Projection:
-        """The decision's facts without its events; the cost does not grow with their number.
+        """The decision's facts without its events. The cost does not grow with the number of events.
 
             >>> store.load(request_id).facts.event_count
             3
@@ -138,13 +138,13 @@ class TemplateStore:
         min_assurance: Assurance | None = None,
         overrides: Overrides = "any",
     ) -> Template:
-        """A new template; it is never changed.
+        """Create a template, which can never be changed.
 
             >>> tools.template_store.create_template("prod", alice, min_approvals=2, allowed_modes=["apply"]).name
             'prod'
 
-        The fields are those of `Policy`, and raise its ValueError. `overrides="tighten_only"`: a request may only
-        demand more. Raises INVALID_ARGUMENT for a name or an actor that cannot be one, TEMPLATE_ALREADY_EXISTS.
+        The fields are those of `Policy`, and raise its ValueError. With `overrides="tighten_only"` a request may only
+        be stricter. Raises INVALID_ARGUMENT for a name or an actor that cannot be one, TEMPLATE_ALREADY_EXISTS.
         """
         if problem := id_problem(name):
             raise invalid_argument("name", problem)

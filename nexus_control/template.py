@@ -1,4 +1,4 @@
-"""Template: a name and a policy, and who made it. Immutable once created.
+"""Template: a name, a policy, and the actor who made it. A template never changes.
 
 Its snapshot is the JSON object that is copied into each decision made from it, and its digest is the sha256 of the
 snapshot's canonical JSON: {template_name, template_description, the policy's fields, created_at, created_by{type, id}},
@@ -19,13 +19,13 @@ Overrides: TypeAlias = Literal["any", "tighten_only"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A named policy, and who made it.
+    """A named policy, and the actor who made it.
 
         >>> tools.template_store.create_template("prod", alice, min_approvals=2).policy.min_approvals
         2
 
-    `created_at` is the event's `ts`, as written. `overrides` is "any", or "tighten_only" when a request may only demand
-    more.
+    `created_at` is the event's `ts`, as written. `overrides` is "any", or "tighten_only" when a request may only be
+    stricter.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Template:
             Traceback (most recent call last):
             nexus_control.errors.NexusControlError: TEMPLATE_WEAKENED: The template may only be tightened...
 
-        Raises ValueError for a wrong value, TEMPLATE_WEAKENED where less is forbidden.
+        Raises ValueError for a wrong value, TEMPLATE_WEAKENED for a weaker field of a "tighten_only" template.
         """
         policy = self.policy.overridden(overrides)
         if self.overrides == "tighten_only":

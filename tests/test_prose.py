@@ -17,7 +17,7 @@ MODULES = tuple(REPOSITORY.glob("nexus_control/**/*.py"))
 
 RIDDLES = {
     r"\bwhoever\b": "name the person: the caller, the owner, anybody who ...",
-    r"\bis none\b": "say what follows: such rows are never read",
+    r"(?-i:\bis none\b)": "say what follows: such rows are never read",
     r"\banew\b": "again, or from the beginning",
     r"\bthe one or the other\b": "name the two",
     r"\bnothing else is\b": "say what is refused, ignored or missing",
@@ -28,6 +28,15 @@ RIDDLES = {
     r"\bwhat stands for\b": "name it",
     r"\bwithout a word\b": "prints nothing",
     r"\bnone of it\b": "name what is missing",
+    r"\bgoes on up\b": "is raised again",
+    r"\bh(?:eld|olds?) (?:\w+ )?against\b": "compares with, checks against",
+    r"\bcounts? no more\b": "no longer counts",
+    r"\bbecomes? another one\b": "is no longer the one that was shown",
+    r"\bsees? to it\b": "makes sure",
+    r"\bcomes? of it\b": "name the result",
+    r"\bat the door\b": "name the function or the model that checks",
+    r"(?:^|[.:;] )Of that\b": "name what a part is taken of: only the first two lines are read",
+    r"(?-i:^That (?!is|was)\w)": "a function checks that, or says whether",
 }
 
 
@@ -53,6 +62,15 @@ def test_no_prose_is_a_riddle(riddle: str) -> None:
         "what stands for its index",
         "It ends without a word.",
         "none of it is kept",
+        "The interruption goes on up.",
+        "The policy is held against the plan.",
+        "Such a key counts no more.",
+        "a request that has become another one",
+        "The caller sees to it.",
+        "what comes of it",
+        "Arguments are checked at the door.",
+        "It is long. Of that, only the end is kept.",
+        "That a package is signed.",
     ],
 )
 def test_each_riddle_is_known_by_an_example(text: str) -> None:

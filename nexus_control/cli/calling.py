@@ -7,15 +7,14 @@ import typer
 
 from nexus_control.canonical_json import parse_json_object
 from nexus_control.cli.exit_codes import REFUSED
-from nexus_control.cli.frame import frame_of, identity, printing, refuse
+from nexus_control.cli.frame import Answer, answer, frame_of, identity
 from nexus_control.cli.interrupting import interruptible
 from nexus_control.cli.options import ActingAs, AllowedSigners, Config, Database, Router
-from nexus_control.cli.streams import output_is_ours, print_json
-from nexus_control.errors import NexusControlError, invalid_argument
+from nexus_control.cli.streams import output_is_ours
+from nexus_control.errors import invalid_argument
 from nexus_control.execution.opening import opened_router
 from nexus_control.toolset import CallResult, Tool, ToolContext, tool_named
 from nexus_control.toolset import call as call_tool
-from nexus_control.values.results import fault_of
 
 _MAKING: Final = {"nexus-control.request", "nexus-control.template.create", "nexus-control.import_bundle"}
 """The tools that may create the store, because they bring its first content."""
@@ -35,9 +34,9 @@ def call(
 
     Example: nexus-control call nexus-control.template.list --arguments '{"limit": 5}'
     """
-    frame = frame_of(context, db, True, allowed_signers)
+    frame = frame_of(context, db=db, as_json=True, allowed_signers=allowed_signers)
 
-    def run() -> tuple[Tool, CallResult]:
+    def run() -> Answer:
         found = tool_named(tool)
         if found is None:
             raise invalid_argument("TOOL", "is not one of the agents' tools")
@@ -48,26 +47,19 @@ def call(
             opened_router(database=frame.path, config=config, factory=router) as opened,
             interruptible(),
         ):
-            outcome = call_tool(
-                found,
-                ToolContext(
-                    store=store,
-                    actor=identity(acting_as)[0],
-                    database=frame.path,
-                    artifacts=Path(f"{frame.path}.artifacts"),
-                    router=opened,
-                    config=config,
-                ),
-                values,
+            served = ToolContext(
+                store=store,
+                actor=identity(acting_as)[0],
+                database=frame.path,
+                artifacts=Path(f"{frame.path}.artifacts"),
+                router=opened,
+                config=config,
             )
-        return found, outcome
+            outcome = call_tool(found, served, values)
+        code = REFUSED if outcome.is_error else 0
+        return Answer(outcome.content, lambda _: None, _called(found, outcome), code)
 
-    ended = fault_of(run)
-    if isinstance(ended, NexusControlError):
-        raise refuse(frame, ended)
-    with printing(_called(*ended)):
-        print_json(ended[1].content)
-    raise typer.Exit(REFUSED if ended[1].is_error else 0)
+    answer(frame, run)
 
 
 def _called(tool: Tool, outcome: CallResult) -> str | None:
@@ -75,4 +67,4 @@ def _called(tool: Tool, outcome: CallResult) -> str | None:
     content = outcome.content
     if outcome.is_error:
         return f"{content['code']}: {content['message']}".rstrip(".")
-    return None if tool.annotations.read_only else content["summary"].rstrip(".")
+    return None if tool.annotations.read_only else str(content["summary"]).rstrip(".")

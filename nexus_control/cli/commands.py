@@ -3,6 +3,7 @@
 The group needs only the table for its help, its version and its errors: it loads no command for them.
 """
 
+from functools import partial
 from typing import Any, Final
 
 import typer.main
@@ -30,14 +31,8 @@ COMMANDS: Final = {
     "execute": ("running:execute", "Carry out an approved request, once."),
     "recover": ("running:recover", "Give up executions whose process is gone: their outcome is unknown."),
     "reconcile": ("running:reconcile", "Settle an execution whose outcome was unknown."),
-    "call": (
-        "calling:call",
-        "Call one of the agents' tools, as the MCP server does; the answer is JSON.",
-    ),
-    "serve": (
-        "serving:serve",
-        "Serve the 11 tools to an agent host: MCP over standard input and output.",
-    ),
+    "call": ("calling:call", "Call one of the agents' tools, as the MCP server does; the answer is JSON."),
+    "serve": ("serving:serve", "Serve the 11 tools to an agent host: MCP over standard input and output."),
     "export": ("exporting:export", "The decision and all its events as one document: a bundle 0.5."),
     "import": (
         "exporting:import_bundle",
@@ -51,7 +46,8 @@ COMMANDS: Final = {
     ),
     "report": (
         "reporting:report",
-        "A package or a bundle as one HTML page: verdict, timeline, approvals, plan, digests, checks.",
+        "A package or a bundle as one HTML page: whether it holds together, approvals, plan, timeline, digests,"
+        " checks.",
     ),
     "doctor": (
         "health:doctor",
@@ -78,22 +74,21 @@ class CommandGroup(TyperGroup):
         return name, found and loaded(found.name or ""), rest
 
 
-def group(text: str) -> typer.Typer:
-    """A group of commands whose help begins with `text`."""
-    return typer.Typer(
-        help=text,
-        no_args_is_help=True,
-        add_completion=False,
-        rich_markup_mode=None,  # help is plain text, because it is also read in pipes
-        pretty_exceptions_enable=False,
-    )
+group = partial(
+    typer.Typer,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # help is plain text: it is read in pipes too
+    pretty_exceptions_enable=False,
+)
+"""A group of commands; `help` is what its own help begins with."""
 
 
 def loaded(name: str) -> Any:
     """The command or the group of this name, for the parser."""
     target = target_of(name)
     if not isinstance(target, typer.Typer):
-        alone = group("")
+        alone = group()
         alone.command(name)(target)
         target = alone
     return typer.main.get_command(target)

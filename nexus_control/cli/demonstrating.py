@@ -25,4 +25,4 @@ def demo(
 
     Example: nexus-control demo --keep demo
     """
-    raise typer.Exit(run_demo(keep, as_json=frame_of(context, None, as_json).as_json))
+    raise typer.Exit(run_demo(keep, as_json=frame_of(context, as_json=as_json).as_json))

@@ -4,17 +4,18 @@ A document goes to standard output. With `--output` it goes to a file, and stand
 package is two files: the bytes that were signed, and beside them the envelope that holds the signature.
 """
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from nexus_control import __version__
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.cli.files import Output, blaming, read_bytes, read_text
-from nexus_control.cli.frame import Data, Frame, carry_out, frame_of, identity, written
-from nexus_control.cli.options import ActingAs, AsJson, Config, Database, RequestId, Router
-from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.frame import Answer, Frame, shared_options, told
+from nexus_control.cli.options import Config, RequestId, Router
+from nexus_control.cli.screen import Screen
 from nexus_control.cli.streams import print_document
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats.keys import private_from_pem
@@ -23,31 +24,24 @@ from nexus_control.integrity import sha256_hex
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import exporting
+from nexus_control.usecases.answers import JsonObject
 
 
-def export(
-    context: typer.Context,
-    request_id: RequestId,
-    output: Output = None,
-    db: Database = None,
-    as_json: AsJson = False,
-) -> None:
+@shared_options("db")
+def export(frame: Frame, request_id: RequestId, output: Output = None) -> Answer:
     """The decision and all its events as one document: a bundle 0.5.
 
     Example: nexus-control export 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o bundle.json
     """
-    frame = frame_of(context, db, as_json)
-
-    def run(store: DecisionStore) -> Data:
+    with frame.store() as store:
         values = {"decision_id": request_id, "render": False}
         data = exporting.export_bundle(store, door.validated(door.ExportBundleArguments, values))
-        return _put_out(frame, output, "bundle", data)
-
-    carry_out(frame, run, _show_document, written)
+        return _put_out(frame, output, "bundle", data["bundle"], data["digest"])
 
 
+@shared_options("db")
 def audit(
-    context: typer.Context,
+    frame: Frame,
     request_id: RequestId,
     output: Output = None,
     run_bundle: Annotated[
@@ -65,36 +59,30 @@ def audit(
             metavar="KEY", help="Sign the package with this private key, as `key generate KEY` makes it."
         ),
     ] = None,
-    db: Database = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """The proof of an executed decision: an audit package 0.6.
 
     Example: nexus-control audit 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o package.json
     """
-    frame = frame_of(context, db, as_json)
-
-    def run(store: DecisionStore) -> Data:
+    with frame.store() as store:
         read = [sign, run_bundle, config]
         frame.require_writable("--output", output, read)
-        recorded = _run_bundle(store, frame.path, request_id, run_bundle, embed, config, router)
-        values = {
-            "decision_id": request_id,
-            "embed_router_bundle": recorded is not None,
-            "router_bundle": recorded,
-            "render": False,
-        }
+        if run_bundle is not None:
+            recorded = dict(parse_json_object(read_bytes("--run-bundle", run_bundle)))
+        else:
+            recorded = _recorded(store, frame.path, request_id, config, router) if embed else None
+        run = {"embed_router_bundle": recorded is not None, "router_bundle": recorded}
+        values = {"decision_id": request_id, "render": False, **run}
         checked = door.validated(door.ExportAuditPackageArguments, values)
         if sign is not None:
             return _signed(frame, store, checked, sign, output, read)
         data = exporting.export_audit_package(store, checked)
-        return _put_out(frame, output, "package", data)
-
-    carry_out(frame, run, _show_document, written)
+        return _put_out(frame, output, "package", data["package"], data["digest"])
 
 
+@shared_options("acting_as", "db")
 def import_bundle(
-    context: typer.Context,
+    frame: Frame,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A bundle 0.5.")],
     conflict_mode: Annotated[
         str,
@@ -111,41 +99,26 @@ def import_bundle(
     forensic: Annotated[
         bool, typer.Option("--forensic", help="Skip the checks: only as evidence, it can never be executed.")
     ] = False,
-    acting_as: ActingAs = None,
-    db: Database = None,
-    as_json: AsJson = False,
-) -> None:
-    """Import a bundle, after all its checks. Imported approvals authorise nothing here.
+) -> Answer:
+    """Take in a bundle, after checking it whole. Imported approvals authorise nothing here.
 
     Example: nexus-control import bundle.json
     """
-
-    def run(store: DecisionStore) -> Data:
+    with frame.store(makes=True) as store:
         values = {
             "bundle": read_text("FILE", file),
             "conflict_mode": conflict_mode,
             "allow_rollback": allow_rollback,
             "verify_digest": not forensic,
             "replay_after_import": not forensic,
-            "actor": identity(acting_as)[0],
+            "actor": frame.actor,
         }
-        return exporting.import_bundle(store, door.validated(door.ImportBundleArguments, values))
-
-    def show(screen: Screen, data: Data) -> None:
-        imported = data["imported"]
-        if data["unchanged"]:
-            screen.prose(f"Decision {imported['decision_id']} has this history already; nothing was written.")
-            return
-        text = (
-            f"{imported['events_imported']} events are decision {imported['decision_id']} here, as evidence."
-        )
-        screen.prose(text, Mark("Done.", "good"))
-
-    def done(data: Data) -> str | None:
-        imported = data["imported"]
-        return None if data["unchanged"] else f"Decision {imported['decision_id']} was imported"
-
-    carry_out(frame_of(context, db, as_json), run, show, done, makes=True)
+        data = exporting.import_bundle(store, door.validated(door.ImportBundleArguments, values))
+    decision_id, events = data["imported"]["decision_id"], data["imported"]["events_imported"]
+    if data["unchanged"]:
+        return Answer(data, told(f"Decision {decision_id} is this very history; nothing was written.", None))
+    text = f"{events} events are decision {decision_id} here, as evidence."
+    return Answer(data, told(text), f"Decision {decision_id} was imported")
 
 
 def envelope_beside(package: Path) -> Path:
@@ -160,7 +133,7 @@ def _signed(
     key: Path,
     output: Path | None,
     read: list[Path | None],
-) -> Data:
+) -> Answer:
     if output is None:
         raise invalid_argument("--sign", "needs --output: the envelope is a file beside the package's")
     envelope = envelope_beside(output)
@@ -171,48 +144,42 @@ def _signed(
     data = exporting.export_signed_package(store, arguments, signer, producer=f"nexus-control {__version__}")
     frame.write_bytes("--output", envelope, data["envelope"].encode())
     try:
-        saved = _put_out(frame, output, "package", data)
+        saved = _put_out(frame, output, "package", data["package"], data["digest"])
     except NexusControlError as fault:
         fault.next = (
             f"Correct the named field and call again; {envelope} is written already, without its package."
         )
         raise
-    return {**saved, "envelope": str(envelope), "signed_by": data["signed_by"]}
 
-
-def _put_out(frame: Frame, output: Path | None, kind: str, data: Data) -> Data:
-    content, digest = canonical_json(data[kind]).encode(), data["digest"]
-    described = {"digest": digest, "file_sha256": sha256_hex(content), "bytes": len(content)}
-    return frame.put_out(output, content, printed={kind: data[kind], "digest": digest}, described=described)
-
-
-def _show_document(screen: Screen, data: Data) -> None:
-    if "path" not in data:
-        print_document(f"{canonical_json(data.get('bundle', data.get('package')))}\n")
-        return
-    screen.prose(f"{data['path']}: {data['bytes']} bytes. Keep its digest where nobody can change both:")
-    screen.verbatim(data["digest"])
-    if "envelope" in data:
+    def show(screen: Screen) -> None:
+        saved.show(screen)
         screen.prose(
             "Its signature is in a file beside it, by the key of this fingerprint. Hand both files over:"
         )
-        screen.verbatim(data["envelope"])
+        screen.verbatim(str(envelope))
         screen.verbatim(data["signed_by"])
 
+    signature = {"envelope": str(envelope), "signed_by": data["signed_by"]}
+    return replace(saved, data={**saved.data, **signature}, show=show)
 
-def _run_bundle(
-    store: DecisionStore,
-    database: str,
-    request_id: str,
-    file: Path | None,
-    embed: bool,
-    config: Path | None,
-    router: str | None,
-) -> dict[str, Any] | None:
-    if file is not None:
-        return dict(parse_json_object(read_bytes("--run-bundle", file)))
-    if not embed:
-        return None
+
+def _put_out(frame: Frame, output: Path | None, kind: str, document: JsonObject, digest: str) -> Answer:
+    content = canonical_json(document).encode()
+    if output is None:
+        return Answer({kind: document, "digest": digest}, lambda _: print_document(f"{content.decode()}\n"))
+
+    def show(screen: Screen) -> None:
+        screen.prose(f"{output}: {len(content)} bytes. Keep its digest where nobody can change both:")
+        screen.verbatim(digest)
+
+    described = {"digest": digest, "file_sha256": sha256_hex(content), "bytes": len(content)}
+    return replace(frame.put_out(output, content, described), show=show)
+
+
+def _recorded(
+    store: DecisionStore, database: str, request_id: str, config: Path | None, router: str | None
+) -> JsonObject | None:
+    """The run of a request as the router recorded it. Raises INVALID_ARGUMENT where the router exports none."""
     with opened_router(database=database, config=config, factory=router) as opened:
         export_run = getattr(opened, "export_run", None)
         if export_run is None:

@@ -12,28 +12,30 @@ Only the commands that bring the first content of a store create the database: f
 key or a server. Every other command refuses if there is no database.
 """
 
+import inspect
 import os
 import pwd
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, Final
 
 import typer
 
 from nexus_control.cli.exit_codes import NOT_VERIFIED, REFUSED, USAGE
-from nexus_control.cli.files import (
-    blaming,
-    is_one_of,
-    read_bytes,
-    require_writable,
-    write_bytes,
+from nexus_control.cli.files import blaming, is_one_of, read_bytes, require_writable, write_bytes
+from nexus_control.cli.options import DEFAULT_DATABASE, ActingAs, AllowedSigners, AsJson, Database
+from nexus_control.cli.screen import DONE, Mark, Screen
+from nexus_control.cli.streams import (
+    PrintingFailed,
+    is_refusal_printed,
+    print_document,
+    print_json,
+    tell_nothing_changed,
 )
-from nexus_control.cli.options import DEFAULT_DATABASE
-from nexus_control.cli.screen import Mark, Screen
-from nexus_control.cli.streams import PrintingFailed, is_refusal_printed, print_json, tell_nothing_changed
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.storage import files_of, is_file, place_of, scheme_problem
@@ -44,9 +46,13 @@ from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import Assurance
 from nexus_control.values.results import fault_of
 
-Data = dict[str, Any]
-Done = Callable[[Data], str | None]
-"""Says what a command changed, as the beginning of a sentence; None if it changed nothing."""
+_SHARED: Final[dict[str, tuple[object, object]]] = {
+    "acting_as": (ActingAs, None),
+    "allowed_signers": (AllowedSigners, None),
+    "db": (Database, None),
+    "as_json": (AsJson, False),
+}
+"""The options that a frame is made of, in the order of the help: how each is read, and its default."""
 
 _USAGE_CODES = {
     ErrorCode.INVALID_ARGUMENT,
@@ -58,6 +64,23 @@ _NOT_VERIFIED_CODES = {ErrorCode.LOG_INCONSISTENT, ErrorCode.SIGNATURE_INVALID}
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command answers: `data` is printed with `--json`, else people are shown it by `show`."""
+
+    data: Mapping[str, object]
+    show: Callable[[Screen], None]
+    done: str | None = None
+    """What the command did that lasts, as the beginning of a sentence; None where it changed nothing."""
+    code: int = 0
+    """With which the command exits, once that is shown."""
+
+
+def told(text: str, mark: Mark | None = DONE) -> Callable[[Screen], None]:
+    """Shows a paragraph, begun by how it went."""
+    return lambda screen: screen.prose(text, mark)
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """The shared options, given before or after the command's name; after the name wins."""
 
@@ -65,7 +88,13 @@ class Frame:
     as_json: bool = False
     allowed_signers: Path | None = None
     signers_are_given: bool = False
-    """Whether an option named the file of signers, and not the environment."""
+    """By an option, and not by the environment."""
+    acting_as: str | None = None
+
+    @property
+    def actor(self) -> Actor:
+        """Who acts. Raises INVALID_ARGUMENT."""
+        return identity(self.acting_as)[0]
 
     @property
     def path(self) -> str:
@@ -129,14 +158,17 @@ class Frame:
         self.require_writable(option, path, read)
         write_bytes(option, path, content)
 
-    def put_out(self, output: Path | None, content: bytes, *, printed: Data, described: Data) -> Data:
-        """The answer of a command that makes a document: `printed`, which holds the content. With `--output` it writes
-        the content to that file and answers `described` with the file's path. Raises INVALID_ARGUMENT.
+    def put_out(
+        self, output: Path | None, content: bytes, data: Mapping[str, object], **whole: object
+    ) -> Answer:
+        """`data` with `whole`, which is the content; with `--output`, once the content is in that file, `data` with the
+        file's path. Raises INVALID_ARGUMENT.
         """
         if output is None:
-            return printed
+            return Answer({**data, **whole}, lambda _: print_document(content.decode()))
         self.write_bytes("--output", output, content)
-        return {"path": str(output), **described}
+        done = f"{output} is written"
+        return Answer({"path": str(output), **data}, told(f"{done}.", None), done)
 
     def _own_files(self) -> tuple[Path, ...]:
         """The store's files; empty if no store is named and the folder of the default store is gone."""
@@ -192,41 +224,54 @@ def from_environment() -> Frame:
 
 
 def frame_of(
-    context: typer.Context, database: str | None, as_json: bool, allowed_signers: Path | None = None
+    context: typer.Context,
+    *,
+    db: str | None = None,
+    as_json: bool = False,
+    allowed_signers: Path | None = None,
+    acting_as: str | None = None,
 ) -> Frame:
     """The shared options of a command: given after its name, otherwise before it, otherwise from the environment."""
     before, unsaid = context.find_root().params, from_environment()
-    named = before["db"] if database is None else database
+    named = before["db"] if db is None else db
     signers = allowed_signers or before["allowed_signers"]
     return Frame(
         unsaid.database if named is None else named,
         as_json or before["as_json"],
         signers or unsaid.allowed_signers,
         signers is not None,
+        acting_as,
     )
 
 
-def carry_out(
-    frame: Frame,
-    action: Callable[[DecisionStore], Data],
-    show: Callable[[Screen, Data], None],
-    done: Done | None = None,
-    *,
-    makes: bool = False,
-) -> Data:
-    """Run `action` on the store and show its data; a fault is printed and exits with 1 or 2. `makes` is for
-    `Frame.store`, `done` for `answer`.
+def shared_options(*names: str) -> Callable[[Callable[Concatenate[Frame, ...], Answer]], Callable[..., None]]:
+    """Make a command of a function that takes the frame, then the command's own arguments and options. `names` are
+    the parts of the frame that the command has options for; `--json` every command has.
+
+        @shared_options("acting_as", "db")
+        def withdraw(frame: Frame, request_id: RequestId, reason: Reason) -> Answer:
     """
-    before = _signed_beside(frame)
+    named = [name for name in _SHARED if name in (*names, "as_json")]
 
-    def run() -> Data:
-        with frame.store(makes=makes) as store:
-            return action(store)
+    def commanded(body: Callable[Concatenate[Frame, ...], Answer]) -> Callable[..., None]:
+        @wraps(body)
+        def run(context: typer.Context, **given: Any) -> None:
+            frame = frame_of(context, **{name: given.pop(name) for name in named})
+            answer(frame, lambda: body(frame, **given), on_store="db" in names)
 
-    def lasting(data: Data) -> str | None:
-        return (done(data) if done is not None else None) or _newly_signed(before, _signed_beside(frame))
+        _, *own = inspect.signature(body).parameters.values()
+        first = inspect.Parameter(
+            "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+        )
+        shared = [
+            first.replace(name=name, annotation=_SHARED[name][0], default=_SHARED[name][1]) for name in named
+        ]
+        signature = inspect.Signature([first, *own, *shared])
+        vars(run)["__signature__"] = signature
+        run.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
+        return run
 
-    return answer(frame, run, show, lasting)
+    return commanded
 
 
 def _signed_beside(frame: Frame) -> list[tuple[int, int] | None]:
@@ -255,47 +300,37 @@ def _newly_signed(before: Sequence[object], after: Sequence[object]) -> str | No
     return "A key was made for the log, and a checkpoint signed and kept beside the store"
 
 
-def answer(
-    frame: Frame, action: Callable[[], Data], show: Callable[[Screen, Data], None], done: Done | None = None
-) -> Data:
-    """Run `action` and show its data; a fault is printed and exits with 1 or 2. If the data cannot be shown, `done`
-    says what the action changed.
+def answer(frame: Frame, action: Callable[[], Answer], *, on_store: bool = False) -> None:
+    """Run `action` and show its answer; or say why not. Exits. `on_store` says that it is about the frame's store:
+    what was signed beside that lasts, too.
     """
+    before = _signed_beside(frame) if on_store else None
     outcome = fault_of(action)
     if isinstance(outcome, NexusControlError):
         raise refuse(frame, outcome)
-    with printing(done(outcome) if done is not None else None):
+    signed = None if before is None or outcome.done else _newly_signed(before, _signed_beside(frame))
+    with printing(outcome.done or signed):
         if frame.as_json:
-            print_json(outcome)
+            print_json(outcome.data)
         else:
-            show(Screen(sys.stdout), outcome)
-    return outcome
-
-
-def written(data: Data) -> str | None:
-    """The change of a command that only wrote its output file; None if it wrote no file."""
-    return f"{data['path']} is written" if "path" in data else None
+            outcome.show(Screen(sys.stdout))
+    raise typer.Exit(outcome.code)
 
 
 @contextmanager
 def printing(done: str | None) -> Generator[None]:
-    """The block prints the answer. If that fails, `done` is printed on standard error, and the command exits with 1."""
+    """The answer is printed in the block. If that fails, `done` is said on standard error, and we exit with
+    1. Where nothing was done and nobody reads on, the process ends here.
+    """
     try:
         yield
         sys.stdout.flush()
     except PrintingFailed as failure:
-        raise _untold(failure, done) from None
-
-
-def _untold(failure: PrintingFailed, done: str | None) -> typer.Exit:
-    """Print what was changed although the answer failed, and return the exit to raise. If nothing was changed and the
-    reader is gone, the process ends here.
-    """
-    if done is None:
-        tell_nothing_changed(failure)
-    else:
-        Screen(sys.stderr).prose(f"{done}, but the answer could not be printed: {failure.reason}.")
-    return typer.Exit(REFUSED)
+        if done is None:
+            tell_nothing_changed(failure)
+        else:
+            Screen(sys.stderr).prose(f"{done}, but the answer could not be printed: {failure.reason}.")
+        raise typer.Exit(REFUSED) from None
 
 
 def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:

@@ -5,14 +5,16 @@ Each check passes, fails or is skipped; a skipped check says why, and is never r
 to it.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nexus_control.cli.frame import NOT_VERIFIED, Data, Frame, answer, frame_of, identity
-from nexus_control.cli.options import ActingAs, AsJson, Database
-from nexus_control.cli.screen import Cell, Mark, Screen, columns
+from nexus_control.cli.exit_codes import NOT_VERIFIED
+from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.screen import Mark, Screen, columns, mark_of
 from nexus_control.errors import NexusControlError
 from nexus_control.log import upkeep
 from nexus_control.log.beside import Finding, look_at_key, look_beside
@@ -22,6 +24,7 @@ from nexus_control.store import DecisionStore
 from nexus_control.system.whole_files import is_regular, is_there
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import listing
+from nexus_control.usecases.answers import JsonObject
 from nexus_control.usecases.signing import describe_allowed_signers
 
 _REBUILD = (
@@ -61,8 +64,9 @@ _MEANING = {
 }
 
 
+@shared_options("acting_as", "db")
 def doctor(
-    context: typer.Context,
+    frame: Frame,
     rebuild: Annotated[
         bool,
         typer.Option(
@@ -76,69 +80,74 @@ def doctor(
             help="As the store's owner, accept that it goes on without the entries that its head and checkpoint name.",
         ),
     ] = False,
-    acting_as: ActingAs = None,
-    db: Database = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check the store: the log, the tables derived from it, and the head, key and checkpoint beside the database.
+) -> Answer:
+    """Recompute the store: is the log whole, and what is derived from it; does it continue what lies beside it.
 
     Example: nexus-control doctor --db decisions.db
     """
-    frame = frame_of(context, db, as_json)
-
-    def run() -> Data:
-        place = Path(frame.path)
-        if is_regular(place) and not place.stat().st_size:
-            return _report(frame, [_emptied(frame.path)], {}, None)
-        try:
-            frame.require_place(makes=False)
-            store = DecisionStore(
-                frame.path, allowed_signers=frame.allowed_signers
-            )  # the report says which lines are used
-        except NexusControlError as fault:
-            if not is_damage(fault):
-                raise
-            return _report(frame, [_unreadable(fault)], {}, None)
-        with store:
-            return _examined(frame, store, rebuild, accept_rollback, acting_as)
-
-    if not answer(frame, run, _show, _done)["ok"]:
-        raise typer.Exit(NOT_VERIFIED)
+    place = Path(frame.path)
+    if is_regular(place) and not place.stat().st_size:
+        return _answer(frame, _Found([_emptied(frame.path)]))
+    try:
+        frame.require_place(makes=False)
+        # What is used of the file of signers is reported.
+        store = DecisionStore(frame.path, allowed_signers=frame.allowed_signers)
+    except NexusControlError as fault:
+        if not is_damage(fault):
+            raise
+        return _answer(frame, _Found([Fault(code="STORE_UNREADABLE", detail=fault.message)]))
+    with store:
+        return _answer(frame, _examined(frame, store, rebuild, accept_rollback))
 
 
-def _done(data: Data) -> str | None:
-    if data["accepted"]:
-        return "It is recorded that the store goes on without the lost entries"
-    return f"{data['rebuilt']} decisions were made again from the log" if data["rebuilt"] else None
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was found of a store, and what was done about it. `beside` is empty where nothing could be held against
+    what lies there.
+    """
+
+    faults: list[Fault]
+    beside: Mapping[str, Finding] = field(default_factory=dict[str, Finding])
+    entries: int | None = None
+    rebuilt: int = 0
+    in_vain: bool = False
+    """What the rebuilding left differs where the data are."""
+    accepted: bool = False
+    approved: list[str] = field(default_factory=list[str])
+    signers: JsonObject | None = None
+
+    @property
+    def advice(self) -> str | None:
+        return _LOG if self.in_vain else _advice(self.faults)
+
+    @property
+    def done(self) -> str | None:
+        if self.accepted:
+            return "That the store goes on without what it has lost is recorded"
+        return f"{self.rebuilt} decisions were made again from the log" if self.rebuilt else None
 
 
-def _examined(
-    frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback: bool, acting_as: str | None
-) -> Data:
+def _examined(frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback: bool) -> _Found:
     faults, found = upkeep.examine(store)
-    done: Data = {
-        "rebuilt": 0,
-        "accepted": False,
-        "approved": [],
-        "allowed_signers": describe_allowed_signers(store),
-    }
+    signers = describe_allowed_signers(store)
+    rebuilt, in_vain, accepted, approved = 0, False, False, list[str]()
     if rebuild and _advice(faults) == _REBUILD:
-        done["rebuilt"] = upkeep.rebuild_derived(store)
+        rebuilt = upkeep.rebuild_derived(store)
         faults, found = upkeep.examine(store)
-        if any(fault.code in _FORM for fault in faults):  # tables of data, which are never made again
-            return _report(frame, faults, {}, _entries(store)) | done | {"next": _LOG, "command": None}
+        in_vain = any(fault.code in _FORM for fault in faults)  # what holds data, and is not made again
     if accept_rollback and _advice(faults) == _LOST:
-        done["accepted"] = upkeep.accept_rollback(store, identity(acting_as)[0])
+        accepted = upkeep.accept_rollback(store, frame.actor)
         faults, found = upkeep.examine(store)
-    if done["accepted"]:
+    if accepted:
         page = door.validated(door.ListArguments, {"state": "approved", "limit": door.MAX_PAGE})
-        done["approved"] = [line["request_id"] for line in listing.list_requests(store, page)["requests"]]
-    if {fault.code for fault in faults} - _BESIDE - _FORM - {_UNWRITABLE}:
-        return _report(frame, faults, {}, _entries(store)) | done
-    key = look_at_key(store)
-    if key.status == "fail":
-        faults = [*faults, Fault(code=key.code, detail=key.reason)]
-    return _report(frame, faults, {**(found or look_beside(store)), "key": key}, _entries(store)) | done
+        approved = [line["request_id"] for line in listing.list_requests(store, page)["requests"]]
+    beside = dict[str, Finding]()
+    if not in_vain and {fault.code for fault in faults} <= {*_BESIDE, *_FORM, _UNWRITABLE}:
+        key = look_at_key(store)
+        if key.status == "fail":
+            faults = [*faults, Fault(code=key.code, detail=key.reason)]
+        beside = {**(found or look_beside(store)), "key": key}
+    return _Found(faults, beside, _entries(store), rebuilt, in_vain, accepted, approved, signers)
 
 
 def _entries(store: DecisionStore) -> int | None:
@@ -158,33 +167,51 @@ def _emptied(path: str) -> Fault:
     return Fault(code="STORE_EMPTIED", detail=f"{path} is an empty file, not a store{said}")
 
 
-def _unreadable(fault: NexusControlError) -> Fault:
-    return Fault(code="STORE_UNREADABLE", detail=fault.message)
-
-
-def _report(frame: Frame, faults: list[Fault], beside: dict[str, Finding], entries: int | None) -> Data:
-    checks, reasons = _checks(faults, beside)
-    advice = _advice(faults)
-    options = {_REBUILD: "--rebuild", _LOST: "--accept-rollback"}
-    command = [options[advice]] if advice in options else []
-    return {
+def _answer(frame: Frame, found: _Found) -> Answer:
+    faults = found.faults
+    checks, reasons = _checks(faults, found.beside)
+    options = {_REBUILD: ["--rebuild"], _LOST: ["--accept-rollback"]}
+    advice, command = found.advice, None
+    if advice not in (None, _LOG):
+        command = frame.command("doctor", *options.get(advice, []))
+    data = {
         "ok": not faults,
-        "entries": entries,
-        "rebuilt": 0,
-        "accepted": False,
-        "approved": [],
+        "entries": found.entries,
+        "rebuilt": found.rebuilt,
+        "accepted": found.accepted,
+        "approved": found.approved,
         "checks": checks,
         "reasons": reasons,
-        "allowed_signers": None,
+        "allowed_signers": found.signers,
         "faults": [{"code": each.code, "position": each.position, "detail": each.detail} for each in faults],
         "next": advice,
-        "command": frame.command("doctor", *command) if advice not in (None, _LOG) else None,
+        "command": command,
     }
 
+    def show(screen: Screen) -> None:
+        rows = [
+            (name, mark_of(status), reasons[name] if name in reasons else _said(faults, name, status))
+            for name, status in checks.items()
+        ]
+        screen.grid(columns("check|status|what it says", rows))
+        screen.blank()
+        _show_done(screen, found)
+        if not faults:
+            skipped = f" Not looked at: {', '.join(reasons)}." if reasons else ""
+            screen.prose(f"{found.entries} entries, recomputed.{skipped}", Mark("Whole.", "good"))
+        for fault in faults[:20]:
+            screen.prose(fault.detail, Mark(fault.code, "bad"))
+        if advice:
+            screen.prose(advice)
+        if command:
+            screen.verbatim(command)
 
-def _checks(faults: list[Fault], beside: dict[str, Finding]) -> tuple[dict[str, str], dict[str, str]]:
-    """The status of each check, and the reason of each skipped one. The derived tables are only checked if the log is
-    whole; the files beside the database only if the derived tables are whole too.
+    return Answer(data, show, found.done, NOT_VERIFIED if faults else 0)
+
+
+def _checks(faults: list[Fault], beside: Mapping[str, Finding]) -> tuple[dict[str, str], dict[str, str]]:
+    """How each check went, and why those were skipped that were: what is derived is only looked at where the log is
+    whole, and what lies beside it where that is whole, too.
     """
     codes = {fault.code for fault in faults}
     unread = bool(codes & {"STORE_UNREADABLE", "STORE_EMPTIED"})
@@ -221,49 +248,28 @@ def _advice(faults: list[Fault]) -> str | None:
     return _EXPOSED if codes == {_KEY_EXPOSED} else _UNREADABLE
 
 
-def _show(screen: Screen, data: Data) -> None:
-    kinds = {"pass": "good", "fail": "bad", "skipped": "stopped"}
-    rows: list[tuple[Cell, ...]] = [
-        (name, Mark(status, kinds[status]), _said(data, name, status))  # pyright: ignore[reportArgumentType]
-        for name, status in data["checks"].items()
-    ]
-    screen.grid(columns("check|status|what it says", rows))
-    screen.blank()
-    if data["rebuilt"]:
-        screen.prose(f"{data['rebuilt']} decisions were made again from the log.")
-    if data["accepted"]:
-        screen.prose("The log records that the store goes on without the lost entries.")
-    if data["approved"]:
-        screen.prose(
-            "These requests are approved here, but their executions may be among the lost entries. Deny each request"
-            " that was executed, or of which nobody knows:"
-        )
-        for request_id in data["approved"]:
-            screen.verbatim(request_id)
-    _show_signers(screen, data["allowed_signers"])
-    if data["ok"]:
-        skipped = f" Not looked at: {', '.join(data['reasons'])}." if data["reasons"] else ""
-        screen.prose(f"{data['entries']} entries, recomputed.{skipped}", Mark("Whole.", "good"))
-        return
-    for fault in data["faults"][:20]:
-        screen.prose(fault["detail"], Mark(fault["code"], "bad"))
-    screen.prose(data["next"])
-    if data["command"]:
-        screen.verbatim(data["command"])
-
-
-def _said(data: Data, name: str, status: str) -> str:
-    if status == "skipped":
-        return data["reasons"][name]
-    if any(fault["code"] == _KEY_EXPOSED for fault in data["faults"]) and name == "key":
-        return "not only its owner may read it"
+def _said(faults: list[Fault], name: str, status: str) -> str:
+    if name == "key" and any(fault.code == _KEY_EXPOSED for fault in faults):
+        return "others than its owner may read it"
     return f"not so: {_MEANING[name]}" if status == "fail" else _MEANING[name]
 
 
-def _show_signers(screen: Screen, signers: Data | None) -> None:
-    """The lines of the file that let nobody sign. Prints nothing if all lines are used."""
-    if signers is None:
-        return
+def _show_done(screen: Screen, found: _Found) -> None:
+    """What was done, and which lines of the file of signers let nobody sign; one that is used as a whole needs no
+    words.
+    """
+    if found.rebuilt:
+        screen.prose(f"{found.rebuilt} decisions were made again from the log.")
+    if found.accepted:
+        screen.prose("That the store goes on without what it has lost is recorded in its log.")
+    if found.approved:
+        screen.prose(
+            "These requests are approved here, and may have been executed in what was lost. Deny each that was, or that"
+            " nobody can tell:"
+        )
+        for request_id in found.approved:
+            screen.verbatim(request_id)
+    signers = found.signers or {"problem": None, "skipped": []}
     mark = Mark("allowed signers:", "stopped")
     if signers["problem"]:
         screen.prose(f"{signers['problem']}; no signed approval counts until then.", mark)

@@ -5,27 +5,26 @@ its public half into `FILE.pub`.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import typer
 
 from nexus_control.cli.commands import group
 from nexus_control.cli.files import create_secret, output_file
-from nexus_control.cli.frame import Data, answer, carry_out, frame_of
-from nexus_control.cli.options import AsJson, Database
-from nexus_control.cli.screen import Mark, Screen, columns
+from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.screen import DONE, Screen, columns
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats import keys
 from nexus_control.log import checkpoints
 from nexus_control.log.checkpoints import KeyRecord
-from nexus_control.store import DecisionStore
 
-key = group("The key of the store's log, and keys to sign packages with.")
+key = group(help="The key of the store's log, and keys to sign packages with.")
 
 
 @key.command()
+@shared_options("db")
 def generate(
-    context: typer.Context,
+    frame: Frame,
     file: Annotated[
         Path | None,
         typer.Argument(
@@ -34,103 +33,92 @@ def generate(
             help="Where to put a key for signing packages. Default: the log's key.",
         ),
     ] = None,
-    db: Database = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make a key for signing packages, in FILE and FILE.pub; without FILE, the log's key if it has none or has lost it.
+) -> Answer:
+    """Make a key: in FILE, and FILE.pub, to sign packages with; else for the log when it has none or has lost it.
 
     Example: nexus-control key generate packages.key
     """
-    frame = frame_of(context, db, as_json)
     if file is None:
-        carry_out(frame, _give_key, _show_key, lambda data: f"The log has the key {data['key']}", makes=True)
-        return
+        with frame.store(makes=True) as store:
+            record = checkpoints.give_key(store)
+        return _signing(record, f"The log has the key {record.verifier}")
+    frame.require_writable("FILE", file)
+    made, public = keys.generate(), file.with_name(f"{file.name}.pub")
+    frame.require_writable("FILE", public)
+    create_secret("FILE", file, made.to_pem())
+    text = made.public.to_pem()
+    try:
+        frame.write_bytes("FILE", public, text.encode())
+    except NexusControlError:
+        file.unlink()
+        raise
 
-    def run() -> Data:
-        frame.require_writable("FILE", file)
-        made, public = keys.generate(), file.with_name(f"{file.name}.pub")
-        frame.require_writable("FILE", public)
-        create_secret("FILE", file, made.to_pem())
-        try:
-            frame.write_bytes("FILE", public, made.public.to_pem().encode())
-        except NexusControlError:
-            file.unlink()
-            raise
-        return {
-            "path": str(file),
-            "public_path": str(public),
-            "key": made.public.to_pem(),
-            "fingerprint": made.public.fingerprint,
-        }
+    def show(screen: Screen) -> None:
+        said = f"The private key is in {file}, the public one in {public}."
+        screen.prose(f"{said} Give that one to those who verify:", DONE)
+        screen.verbatim(text.rstrip())
 
-    answer(frame, run, _show_file, lambda data: f"The key is in {data['path']}")
+    fingerprint = made.public.fingerprint
+    data = {"path": str(file), "public_path": str(public), "key": text, "fingerprint": fingerprint}
+    return Answer(data, show, f"The key is in {file}")
 
 
 @key.command("list")
-def list_keys(context: typer.Context, db: Database = None, as_json: AsJson = False) -> None:
+@shared_options("db")
+def list_keys(frame: Frame) -> Answer:
     """All keys that the log ever had; the last one signs.
 
     Example: nexus-control key list
     """
+    with frame.store() as store:
+        records = [_record(each) for each in checkpoints.keys_of(store)]
 
-    def run(store: DecisionStore) -> Data:
-        return {"keys": [_record(record) for record in checkpoints.keys_of(store)]}
-
-    def show(screen: Screen, data: Data) -> None:
-        if not data["keys"]:
+    def show(screen: Screen) -> None:
+        if not records:
             screen.prose("The log has no key yet; the first checkpoint or package makes one.")
             return
-        screen.grid(
-            columns("since|fingerprint", [(each["since"], each["fingerprint"]) for each in data["keys"]])
-        )
-        screen.verbatim(data["keys"][-1]["key"])
+        screen.grid(columns("since|fingerprint", [(each["since"], each["fingerprint"]) for each in records]))
+        screen.verbatim(records[-1]["key"])
 
-    carry_out(frame_of(context, db, as_json), run, show)
+    return Answer({"keys": records}, show)
 
 
 @key.command()
-def rotate(context: typer.Context, db: Database = None, as_json: AsJson = False) -> None:
-    """Replace the log's key by a new key. The old key signs a last note that names the new one; the log records it.
+@shared_options("db")
+def rotate(frame: Frame) -> Answer:
+    """Replace the log's key by a new one, which the old one's last note names; the log records it.
 
     Example: nexus-control key rotate
     """
-
-    def run(store: DecisionStore) -> Data:
-        return _record(checkpoints.rotate(store))
-
-    def done(data: Data) -> str:
-        return f"The log's key was replaced by {data['key']}"
-
-    carry_out(frame_of(context, db, as_json), run, _show_key, done)
+    with frame.store() as store:
+        record = checkpoints.rotate(store)
+    return _signing(record, f"The log's key was replaced by {record.verifier}")
 
 
 @key.command()
-def export(context: typer.Context, db: Database = None, as_json: AsJson = False) -> None:
-    """Print the log's verifier key. Hand it to the people who verify, in a way that they trust.
+@shared_options("db")
+def export(frame: Frame) -> Answer:
+    """The log's verifier key, for those who verify: hand it over by a way that they trust.
 
     Example: nexus-control key export
     """
-    frame = frame_of(context, db, as_json)
-
-    def run(store: DecisionStore) -> Data:
+    with frame.store() as store:
         records = checkpoints.keys_of(store)
-        if not records:
-            fault = invalid_argument("--db", "names a store whose log has no key yet: make one")
-            fault.details["command"] = frame.command("key", "generate")
-            raise fault
-        return _record(records[-1])
-
-    def show(_screen: Screen, data: Data) -> None:
-        print(data["key"])
-
-    carry_out(frame, run, show)
+    if not records:
+        fault = invalid_argument("--db", "names a store whose log has no key yet: make one")
+        fault.details["command"] = frame.command("key", "generate")
+        raise fault
+    return Answer(_record(records[-1]), lambda _: print(records[-1].verifier))
 
 
-def _give_key(store: DecisionStore) -> Data:
-    return _record(checkpoints.give_key(store))
+class _Record(TypedDict):
+    key: str
+    fingerprint: str
+    since: str
+    note: str | None
 
 
-def _record(record: KeyRecord) -> Data:
+def _record(record: KeyRecord) -> _Record:
     return {
         "key": str(record.verifier),
         "fingerprint": record.verifier.key.fingerprint,
@@ -139,15 +127,11 @@ def _record(record: KeyRecord) -> Data:
     }
 
 
-def _show_key(screen: Screen, data: Data) -> None:
-    screen.prose("The log is signed with this key. Give it to those who verify:", Mark("Done.", "good"))
-    screen.verbatim(data["key"])
+def _signing(record: KeyRecord, done: str) -> Answer:
+    """The key with which the log is signed from now on."""
 
+    def show(screen: Screen) -> None:
+        screen.prose("The log is signed with this key. Give it to those who verify:", DONE)
+        screen.verbatim(str(record.verifier))
 
-def _show_file(screen: Screen, data: Data) -> None:
-    screen.prose(
-        f"The private key is in {data['path']}, the public one in {data['public_path']}. Give that one to those who"
-        " verify:",
-        Mark("Done.", "good"),
-    )
-    screen.verbatim(data["key"].rstrip())
+    return Answer(_record(record), show, done)

@@ -11,58 +11,43 @@ import typer
 
 from nexus_control.cli.commands import group
 from nexus_control.cli.files import Output, read_bytes, read_text
-from nexus_control.cli.frame import Data, answer, carry_out, frame_of, written
-from nexus_control.cli.options import AsJson, Database, RequestId
+from nexus_control.cli.frame import Answer, Frame, shared_options, told
+from nexus_control.cli.options import RequestId
 from nexus_control.cli.screen import Mark, Screen
-from nexus_control.cli.streams import print_document
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.formats.base64_text import to_base64
 from nexus_control.evidence.formats.note import Checkpoint, parse_verifier
 from nexus_control.log import checkpoints
 from nexus_control.log.upkeep import find_faults
-from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 
 CheckpointFile = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint that you kept.")]
 
-log = group("The store's log: signed checkpoints, and proofs against them.")
+log = group(help="The store's log: signed checkpoints, and proofs against them.")
 
 
 @log.command()
-def checkpoint(
-    context: typer.Context, output: Output = None, db: Database = None, as_json: AsJson = False
-) -> None:
-    """Sign the log as it is now. Keep the checkpoint elsewhere: the log can be compared with it later.
+@shared_options("db")
+def checkpoint(frame: Frame, output: Output = None) -> Answer:
+    """Sign the log as it is now. Keep it elsewhere: it is what this store is held against later.
 
     Example: nexus-control log checkpoint -o checkpoints/2026-11-23
     """
-    frame = frame_of(context, db, as_json)
-
-    def run(store: DecisionStore) -> Data:
+    with frame.store() as store:
         frame.require_writable("--output", output)  # before anything is signed
         published = checkpoints.publish(store)
         data = {**_checkpoint(published.checkpoint), "key": str(published.verifier)}
-        printed = {**data, "checkpoint": published.note}
-        return frame.put_out(output, published.note.encode(), printed=printed, described=data)
-
-    carry_out(frame, run, _show_text, written)
+        return frame.put_out(output, published.note.encode(), data, checkpoint=published.note)
 
 
 @log.command()
-def prove(
-    context: typer.Context,
-    request_id: RequestId,
-    output: Output = None,
-    db: Database = None,
-    as_json: AsJson = False,
-) -> None:
-    """Print the proof that a request's last event, and so all its events, are in the log.
+@shared_options("db")
+def prove(frame: Frame, request_id: RequestId, output: Output = None) -> Answer:
+    """The proof that a request's last event is in the log, and with it all before it.
 
     Example: nexus-control log prove 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9
     """
-    frame = frame_of(context, db, as_json)
-
-    def run(store: DecisionStore) -> Data:
+    with frame.store() as store:
         frame.require_writable("--output", output)
         checked = door.validated(door.StatusArguments, {"request_id": request_id})
         decision = store.load(checked.request_id)
@@ -70,14 +55,13 @@ def prove(
         proof = checkpoints.prove(store, decision.decision_id, decision.generation, last)
         data = {"request_id": request_id, "index": proof.index, "leaf": f"sha256:{decision.head}"}
         text = proof.to_text()
-        return frame.put_out(output, text.encode(), printed={**data, "proof": text}, described=data)
-
-    carry_out(frame, run, _show_text, written)
+        return frame.put_out(output, text.encode(), data, proof=text)
 
 
 @log.command()
+@shared_options("db")
 def consistency(
-    context: typer.Context,
+    frame: Frame,
     file: CheckpointFile,
     log_key: Annotated[
         str | None,
@@ -89,15 +73,12 @@ def consistency(
         int | None,
         typer.Option(metavar="N", help="Prove up to the log's first N entries. Default: all entries."),
     ] = None,
-    db: Database = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check that the store still has, unchanged, all entries that a checkpoint covered. Exits with 3 if not.
+) -> Answer:
+    """Whether the store still has, unchanged, all that a checkpoint covered. Exits with 3 if not.
 
     Example: nexus-control log consistency checkpoints/2026-11-23
     """
-
-    def run(store: DecisionStore) -> Data:
+    with frame.store() as store:
         faults = find_faults(store)
         if faults:
             raise NexusControlError(
@@ -107,79 +88,51 @@ def consistency(
             )
         trusted = parse_verifier(log_key) if log_key else None
         found = checkpoints.require_continued(store, read_text("CHECKPOINT", file), trusted, size=size)
-        return {
-            "ok": True,
-            "checkpoint": _checkpoint(found.earlier),
-            "size": found.size,
-            "root": to_base64(found.root),
-            "proof": [to_base64(step) for step in found.path],
-        }
+    proof = [to_base64(step) for step in found.path]
 
-    def show(screen: Screen, data: Data) -> None:
-        earlier = data["checkpoint"]["size"]
-        screen.prose(
-            f"The first {earlier} entries are the signed ones. The proof up to entry {data['size']}:",
-            Mark("Consistent.", "good"),
-        )
-        for step in data["proof"]:
+    def show(screen: Screen) -> None:
+        signed = f"The first {found.earlier.size} entries are those that were signed"
+        screen.prose(f"{signed}; the proof to {found.size}:", Mark("Consistent.", "good"))
+        for step in proof:
             screen.verbatim(step)
 
-    carry_out(frame_of(context, db, as_json), run, show)
+    known = {"ok": True, "checkpoint": _checkpoint(found.earlier)}
+    return Answer({**known, "size": found.size, "root": to_base64(found.root), "proof": proof}, show)
 
 
 @log.command()
-def export(
-    context: typer.Context, output: Output = None, db: Database = None, as_json: AsJson = False
-) -> None:
-    """Print the data of every leaf of the log, a line each. Anybody can compute the log's root from it.
+@shared_options("db")
+def export(frame: Frame, output: Output = None) -> Answer:
+    """What every leaf of the log is the hash of, one line each: anybody can compute the root from it.
 
     Example: nexus-control log export -o log.jsonl
     """
-    frame = frame_of(context, db, as_json)
-
-    def run(store: DecisionStore) -> Data:
+    with frame.store() as store:
         lines = checkpoints.leaf_lines(store)
-        data = {"size": lines.count(b"\n")}
-        return frame.put_out(output, lines, printed={**data, "leaves": lines.decode()}, described=data)
-
-    carry_out(frame, run, _show_text, written)
+        return frame.put_out(output, lines, {"size": lines.count(b"\n")}, leaves=lines.decode())
 
 
 @log.command()
+@shared_options()
 def verify(
-    context: typer.Context,
+    frame: Frame,
     file: CheckpointFile,
     leaves: Annotated[Path, typer.Option(metavar="FILE", help="What `log export` wrote.")],
     log_key: Annotated[
         str, typer.Option("--log-key", metavar="KEY", help="The log's verifier key, NAME+ID+BASE64.")
     ],
-    as_json: AsJson = False,
-) -> None:
-    """Check that an exported log has the root that a checkpoint signs. Needs no database; exits with 3 if not.
+) -> Answer:
+    """Whether an exported log has the root that a checkpoint signs. Needs no database; exits with 3 if not.
 
     Example: nexus-control log verify checkpoint --leaves log.jsonl --log-key "$KEY"
     """
-
-    def run() -> Data:
-        note, lines = read_text("CHECKPOINT", file), read_bytes("--leaves", leaves)
-        signed = checkpoints.require_leaves(note, lines, parse_verifier(log_key))
-        return {"ok": True, "checkpoint": _checkpoint(signed), "leaves": lines.count(b"\n")}
-
-    def show(screen: Screen, data: Data) -> None:
-        size = data["checkpoint"]["size"]
-        screen.prose(
-            f"{size} of {data['leaves']} entries have the root that was signed.", Mark("Verified.", "good")
-        )
-
-    answer(frame_of(context, None, as_json), run, show)
+    note, lines = read_text("CHECKPOINT", file), read_bytes("--leaves", leaves)
+    signed = checkpoints.require_leaves(note, lines, parse_verifier(log_key))
+    entries = lines.count(b"\n")
+    text = f"{signed.size} of {entries} entries have the root that was signed."
+    data = {"ok": True, "checkpoint": _checkpoint(signed), "leaves": entries}
+    return Answer(data, told(text, Mark("Verified.", "good")))
 
 
-def _checkpoint(checkpoint: Checkpoint) -> Data:
+def _checkpoint(checkpoint: Checkpoint) -> dict[str, str | int]:
     return {"origin": checkpoint.origin, "size": checkpoint.size, "root": to_base64(checkpoint.root)}
-
-
-def _show_text(screen: Screen, data: Data) -> None:
-    if "path" in data:
-        screen.prose(f"{data['path']} is written.")
-        return
-    print_document(next(data[kind] for kind in ("checkpoint", "proof", "leaves") if kind in data))

@@ -5,34 +5,27 @@ from typing import Annotated
 import typer
 
 from nexus_control.cli.adapters import adapters_at_hand
-from nexus_control.cli.frame import Data, carry_out, frame_of, identity
-from nexus_control.cli.options import ActingAs, AllowedSigners, AsJson, Database, RequestId, UsualConfig
+from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.options import RequestId, UsualConfig
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
-from nexus_control.render.decision import imported_text
-from nexus_control.store import DecisionStore
+from nexus_control.render.decision import imported_text, render_decision
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import listing, views
 
 _GOOD, _BAD = {"approved", "completed"}, {"failed", "outcome_unknown"}
 
 
-def status(
-    context: typer.Context,
-    request_id: RequestId,
-    allowed_signers: AllowedSigners = None,
-    db: Database = None,
-    as_json: AsJson = False,
-) -> None:
+@shared_options("allowed_signers", "db")
+def status(frame: Frame, request_id: RequestId) -> Answer:
     """Where a request stands, and what keeps it from being executed.
 
     Example: nexus-control status 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9
     """
-
-    def run(store: DecisionStore) -> Data:
+    with frame.store() as store:
         checked = door.validated(door.StatusArguments, {"request_id": request_id})
-        return views.status(store, checked, look_beside=True)
+        data = views.status(store, checked, look_beside=True)
 
-    def show(screen: Screen, data: Data) -> None:
+    def show(screen: Screen) -> None:
         screen.prose(f"{data['goal']}", _mark(data["state"], blocked=bool(data["blocking_reasons"])))
         screen.prose(f"{data['active_approvals']} of {data['required_approvals']} approvals.")
         if imported := data.get("imported"):
@@ -41,35 +34,25 @@ def status(
             rows = [(reason["code"], reason["message"]) for reason in data["blocking_reasons"]]
             screen.grid(columns("reason|what it says", rows))
 
-    carry_out(frame_of(context, db, as_json, allowed_signers), run, show)
+    return Answer(data, show)
 
 
-def inspect(
-    context: typer.Context,
-    request_id: RequestId,
-    config: UsualConfig = None,
-    allowed_signers: AllowedSigners = None,
-    db: Database = None,
-    as_json: AsJson = False,
-) -> None:
+@shared_options("allowed_signers", "db")
+def inspect(frame: Frame, request_id: RequestId, config: UsualConfig = None) -> Answer:
     """Everything about a request, as Markdown.
 
     Example: nexus-control inspect 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9
     """
-
-    def run(store: DecisionStore) -> Data:
-        checked = door.validated(door.InspectArguments, {"decision_id": request_id})
+    with frame.store() as store:
+        checked = door.validated(door.InspectArguments, {"decision_id": request_id, "render": frame.as_json})
         with adapters_at_hand(config) as router:
-            return views.inspect(store, checked, router)
-
-    def show(_screen: Screen, data: Data) -> None:
-        print(data["rendered"])
-
-    carry_out(frame_of(context, db, as_json, allowed_signers), run, show)
+            data = views.inspect(store, checked, router)
+    return Answer(data, lambda _: print(render_decision(data)))
 
 
+@shared_options("acting_as", "db")
 def list_requests(
-    context: typer.Context,
+    frame: Frame,
     state: Annotated[
         str | None, typer.Option(help="Only this state, such as pending_approval, approved or expired.")
     ] = None,
@@ -81,30 +64,18 @@ def list_requests(
     after: Annotated[
         str | None, typer.Option(help="The next page: the cursor that the last one named.")
     ] = None,
-    acting_as: ActingAs = None,
-    db: Database = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """The requests, newest first.
 
     Example: nexus-control list --state pending_approval --mine
     """
-    frame = frame_of(context, db, as_json)
-    values: Data = {
-        "state": state,
-        "label": label,
-        "requester": requester,
-        "awaiting": awaiting,
-        "limit": limit,
-        "after": after,
-    }
-
-    def run(store: DecisionStore) -> Data:
+    values = {"state": state, "label": label, "requester": requester, "awaiting": awaiting, "limit": limit}
+    with frame.store() as store:
         if mine:
-            values["awaiting"] = identity(acting_as)[0].id
-        return listing.list_requests(store, door.validated(door.ListArguments, values))
+            values["awaiting"] = frame.actor.id
+        data = listing.list_requests(store, door.validated(door.ListArguments, {**values, "after": after}))
 
-    def show(screen: Screen, data: Data) -> None:
+    def show(screen: Screen) -> None:
         rows: list[tuple[Cell, ...]] = [
             (
                 line["request_id"],
@@ -121,13 +92,10 @@ def list_requests(
         screen.grid(columns("id|state|agreed|goal", rows))
         if data["cursor"]:
             screen.prose("There are more:")
-            following = {**values, "after": data["cursor"]}
-            options = {
-                f"--{name}": None if value is None else str(value) for name, value in following.items()
-            }
-            screen.verbatim(frame.command("list", options=options))
+            options = {f"--{name}": None if value is None else str(value) for name, value in values.items()}
+            screen.verbatim(frame.command("list", options={**options, "--after": data["cursor"]}))
 
-    carry_out(frame, run, show)
+    return Answer(data, show)
 
 
 def _mark(state: str, *, blocked: bool) -> Mark:

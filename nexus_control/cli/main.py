@@ -10,7 +10,7 @@ from typing import Annotated, cast
 import typer
 
 from nexus_control import __version__
-from nexus_control.cli.commands import CommandGroup
+from nexus_control.cli.commands import CommandGroup, group
 from nexus_control.cli.exit_codes import REFUSED, USAGE
 from nexus_control.cli.interrupting import Terminated
 from nexus_control.cli.options import AllowedSigners, AsJson, Database
@@ -27,14 +27,10 @@ PROGRAM = "nexus-control"
 # The class of all errors of usage. Newer versions of typer have their own copy of it, without a public name.
 _USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
-app = typer.Typer(
+app = group(
     cls=CommandGroup,
     help="Approval and audit for agents that act.",
-    no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"]},
-    add_completion=False,
-    rich_markup_mode=None,  # help is plain text: it is read in pipes too
-    pretty_exceptions_enable=False,
 )
 
 
@@ -63,15 +59,12 @@ def _misused(error: typer.BadParameter) -> NexusControlError:
     """The fault for a call that the parser of the options does not understand."""
     parameter = getattr(error, "param", None)  # some errors of usage have none
     named = [] if parameter is None else sorted(parameter.opts, key=len)[-1:]
-    fields = [{"field": _field(each), "problem": error.message} for each in named]
+    fields = [
+        {"field": each if each.startswith("-") else each.upper(), "problem": error.message} for each in named
+    ]
     return NexusControlError(
         ErrorCode.INVALID_ARGUMENT, error.format_message(), {"fields": fields} if fields else None
     )
-
-
-def _field(name: str) -> str:
-    """A parameter's name as the help shows it: arguments are in capitals."""
-    return name if name.startswith("-") else name.upper()
 
 
 def _tell_version(asked: bool) -> None:

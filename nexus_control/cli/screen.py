@@ -7,8 +7,9 @@ name and no output of a program can control the terminal or push other text out 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
-from typing import Literal, TextIO, TypeAlias
+from typing import Final, Literal, TextIO, TypeAlias
 
 from rich import box
 from rich.console import Console
@@ -32,7 +33,13 @@ class Mark:
     kind: Literal["good", "stopped", "bad"]
 
 
+def mark_of(status: str) -> Mark:
+    """How a check went."""
+    return Mark(status, "good" if status == "pass" else "bad" if status == "fail" else "stopped")
+
+
 Cell: TypeAlias = str | Mark
+DONE: Final = Mark("Done.", "good")
 _COLOURS = {"good": "green", "stopped": "yellow", "bad": "bold red"}
 
 
@@ -113,19 +120,14 @@ def _cell(cell: Cell) -> Text:
     return Text(visible(unpadded(cell)))
 
 
+_console = partial(Console, highlight=False, markup=False, emoji=False)
+
+
 def _terminal(stream: TextIO) -> Console:
-    return Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
+    return _console(file=stream, force_terminal=True)
 
 
 def _plain() -> Console:
     said = os.environ.get("COLUMNS", "")
-    width = int(said) if said.isascii() and said.isdigit() else _PLAIN_WIDTH
-    return Console(
-        file=StringIO(),
-        width=max(width, _NARROWEST),
-        force_terminal=False,
-        color_system=None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
+    width = max(int(said) if said.isascii() and said.isdigit() else _PLAIN_WIDTH, _NARROWEST)
+    return _console(file=StringIO(), width=width, force_terminal=False, color_system=None)

@@ -46,16 +46,17 @@ def serve(
 
     Example: nexus-control serve --db /srv/decisions.db --config /srv/nexus-control.toml
     """
-    frame = frame_of(context, db, False, allowed_signers)
+    frame = frame_of(context, db=db, allowed_signers=allowed_signers)
 
     def run() -> None:
         pipes = start()
         server = load("nexus_control.server.protocol")  # loaded after the client's pipes are private
         frame.look_at_signers()
-        frame.require_place(makes=True)  # with --read-only the server itself refuses a missing one
+        frame.require_place(makes=True)  # with --read-only the server itself refuses where there is none
+        agent = Actor(type="system", id=f"agent@{os.uname().nodename}")
         settings = server.Settings(
             database=frame.path,
-            actor=_server_actor(actor),
+            actor=agent if actor is None else identity(actor, option="--actor")[0],
             approver=identity(approver, option="--approver")[0],
             approvals=_one_of("--approvals", approvals, ("human", "declared", "off")),
             name_style=_one_of("--tool-names", tool_names, ("dotted", "underscore")),
@@ -71,12 +72,6 @@ def serve(
     if isinstance(ended, NexusControlError):
         refuse(frame, ended)
         raise typer.Exit(USAGE)
-
-
-def _server_actor(given: str | None) -> Actor:
-    if given is None:
-        return Actor(type="system", id=f"agent@{os.uname().nodename}")
-    return identity(given, option="--actor")[0]
 
 
 def _one_of(option: str, value: str, options: tuple[str, ...]) -> str:

@@ -7,17 +7,16 @@ touches of hardware keys at the terminal, or on another machine. The signed byte
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nexus_control.cli.files import Output, read_bytes, read_text
-from nexus_control.cli.frame import Data, Frame, carry_out, frame_of, identity, written
-from nexus_control.cli.options import ActingAs, AsJson, Database, RequestId
+from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.options import RequestId
 from nexus_control.cli.screen import Screen
-from nexus_control.cli.streams import print_document
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats.ssh_keys import public_line_in
 from nexus_control.evidence.statement import NAMESPACE
@@ -25,9 +24,9 @@ from nexus_control.store import DecisionStore
 from nexus_control.system.commands import USUAL_KEY, absolute, shell_line
 from nexus_control.system.whole_files import is_regular, is_there
 from nexus_control.usecases import arguments as door
+from nexus_control.usecases.answers import StatementData
 from nexus_control.usecases.signing import approval_statement, require_may_sign
 from nexus_control.values.actors import Actor
-from nexus_control.values.payloads import SignedStatement
 
 SignKey = Annotated[
     Path | None,
@@ -54,7 +53,6 @@ StatementFile = Annotated[
 
 _SIGNER = "ssh-keygen"
 _SUFFIX = ".sig"
-_EXAMPLE_FILE = "approval.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +60,10 @@ class Signing:
     """The options that say how a verdict is signed, if at all."""
 
     verdict: str
-    key: Path | None
-    signature: Path | None
-    statement: Path | None
+    key: Path | None = None
+    signature: Path | None = None
+    statement: Path | None = None
     expires_at: str | None = None
-
-    @property
-    def is_wanted(self) -> bool:
-        return self.key is not None or self.signature is not None
 
     def require_usable(self, frame: Frame, store: DecisionStore, actor: Actor) -> None:
         """Check the options before anybody is asked anything. Raises INVALID_ARGUMENT for options that do not fit, and
@@ -85,7 +79,7 @@ class Signing:
                 f"needs {_SIGNER}, which is not on PATH: install OpenSSH, or sign elsewhere what `nexus-control"
                 " statement` writes, and hand it in with --signature",
             )
-        if self.is_wanted and frame.allowed_signers is None:
+        if (self.key or self.signature) and frame.allowed_signers is None:
             raise invalid_argument(
                 "--allowed-signers",
                 "is needed for a signed verdict: the file that says whose keys count here (also"
@@ -100,12 +94,12 @@ class Signing:
             return _state(store, request_id, actor, self.verdict, self.expires_at)["statement"]
         return None if self.signature is None else self._read(self.signature)
 
-    def signed(self, statement: str) -> SignedStatement:
-        """The statement with its signature. Raises INVALID_ARGUMENT if a file or ssh-keygen is missing."""
+    def signature_of(self, statement: str) -> str:
+        """The signature of the statement. Raises INVALID_ARGUMENT for want of a file or a signer."""
         if self.key is not None:
-            return _paired(statement, _sign(self.key, statement))
+            return _sign(self.key, statement)
         assert self.signature is not None
-        return _paired(statement, read_text("--signature", self.signature))
+        return read_text("--signature", self.signature)
 
     def _read(self, signature: Path) -> str:
         if self.statement is None and signature.suffix != _SUFFIX:
@@ -119,42 +113,38 @@ class Signing:
         return read_text("--statement", statement)
 
 
+@shared_options("acting_as", "db")
 def statement(
-    context: typer.Context,
+    frame: Frame,
     request_id: RequestId,
     verdict: Annotated[str, typer.Option(help="approve, deny or revoke.")] = "approve",
     expires_at: Annotated[
         str | None, typer.Option(help="When the approval is to run out (ISO 8601).")
     ] = None,
     output: Output = None,
-    acting_as: ActingAs = None,
-    db: Database = None,
-    as_json: AsJson = False,
-) -> None:
-    """Print the exact bytes that an approver signs. Sign them elsewhere, then hand the signature in.
+) -> Answer:
+    """The exact bytes that an approver signs, to be signed elsewhere; then hand the signature in.
 
     Example: nexus-control statement 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o approval.json
     """
-    frame = frame_of(context, db, as_json)
-
-    def run(store: DecisionStore) -> Data:
+    with frame.store() as store:
         if expires_at is not None and verdict != "approve":
             raise invalid_argument("--expires-at", "is for --verdict approve: other verdicts do not expire")
         frame.require_writable("--output", output)
-        data = _state(store, request_id, identity(acting_as)[0], verdict, expires_at)
-        return frame.put_out(output, data["statement"].encode(), printed=data, described=data)
+        data = _state(store, request_id, frame.actor, verdict, expires_at)
+        saved = frame.put_out(output, data["statement"].encode(), data)
 
-    def show(_screen: Screen, data: Data) -> None:
+    def show(screen: Screen) -> None:
         if output is None:
-            print_document(data["statement"])
-        _advise(frame, data, acting_as, output)
+            saved.show(screen)
+        _advise(frame, data, output)
 
-    carry_out(frame, run, show, written)
+    return replace(saved, show=show)
 
 
-def _advise(frame: Frame, data: Data, acting_as: str | None, output: Path | None) -> None:
-    """Print the next commands on standard error, because standard output holds only the bytes."""
-    screen, file = Screen(sys.stderr), absolute(output or Path(_EXAMPLE_FILE))
+def _advise(frame: Frame, data: StatementData, output: Path | None) -> None:
+    """What to run next, on standard error: standard output holds the bytes alone."""
+    screen, file = Screen(sys.stderr), absolute(output or Path("approval.json"))
     if output is None:
         screen.blank()
         screen.prose(f"Once these very bytes are in a file ({file}: --output writes it), sign them:")
@@ -165,7 +155,7 @@ def _advise(frame: Frame, data: Data, acting_as: str | None, output: Path | None
     options = {
         "--signature": Path(f"{file}{_SUFFIX}"),
         "--reason": None if data["verdict"] == "approve" else "WHY",
-        "--as": acting_as,
+        "--as": frame.acting_as,
         "--allowed-signers": frame.allowed_signers,
     }
     screen.verbatim(frame.command(data["verdict"], argument=data["request_id"], options=options))
@@ -176,13 +166,13 @@ def _require_may_sign(store: DecisionStore, actor: Actor, key: Path) -> None:
         raise invalid_argument(
             "--sign", f"names {key}, which is not a regular file: it is read more than once"
         )
-    if is_there(key) or is_there(_public_half(key)):  # otherwise ssh-keygen says that there is no such key
+    if is_there(key) or is_there(f"{key}.pub"):  # else ssh-keygen says that there is no such key
         require_may_sign(store, actor.id, _public_line(key))
 
 
 def _public_line(key: Path) -> str | None:
-    """The line of the public key with which ssh-keygen would sign; None if no file holds that key unencrypted."""
-    for file in (key, _public_half(key)):
+    """The line of the key that ssh-keygen signs with, found as it finds it; None where no file says it openly."""
+    for file in (key, Path(f"{key}.pub")):
         try:
             line = public_line_in(read_bytes("--sign", file, waits=False).decode(errors="replace"))
         except NexusControlError:
@@ -192,17 +182,10 @@ def _public_line(key: Path) -> str | None:
     return None
 
 
-def _public_half(key: Path) -> Path:
-    return Path(f"{key}.pub")
-
-
-def _state(store: DecisionStore, request_id: str, actor: Actor, verdict: str, expires_at: str | None) -> Data:
-    values = {
-        "request_id": request_id,
-        "approver": actor.id,
-        "verdict": verdict,
-        "expires_at": expires_at,
-    }
+def _state(
+    store: DecisionStore, request_id: str, actor: Actor, verdict: str, expires_at: str | None
+) -> StatementData:
+    values = {"request_id": request_id, "approver": actor.id, "verdict": verdict, "expires_at": expires_at}
     return approval_statement(store, door.validated(door.StatementArguments, values))
 
 
@@ -220,7 +203,3 @@ def _sign(key: Path, text: str) -> str:
             " key, or a .pub whose private half is in ssh-agent (ssh-add -l lists them)",
         )
     return ran.stdout.decode(errors="replace")
-
-
-def _paired(statement: str, signature: str) -> SignedStatement:
-    return SignedStatement(format="sshsig", statement=statement, signature=signature)

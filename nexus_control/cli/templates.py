@@ -5,30 +5,21 @@ from typing import Annotated, cast
 import typer
 
 from nexus_control.cli.commands import group
-from nexus_control.cli.frame import Data, carry_out, frame_of, identity
-from nexus_control.cli.options import (
-    ActingAs,
-    Approvers,
-    AsJson,
-    Database,
-    Labels,
-    MaxSteps,
-    MinApprovals,
-    MinAssurance,
-)
-from nexus_control.cli.screen import Cell, Mark, Screen, columns
-from nexus_control.store import DecisionStore
+from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.options import Approvers, Labels, MaxSteps, MinApprovals, MinAssurance
+from nexus_control.cli.screen import DONE, Screen, columns
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import templating
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The template's name.")]
 
-templates = group("Policies with a name.")
+templates = group(help="Policies with a name.")
 
 
 @templates.command()
+@shared_options("acting_as", "db")
 def create(
-    context: typer.Context,
+    frame: Frame,
     name: Name,
     description: Annotated[str, typer.Option(help="The purpose of the template.")] = "",
     min_approvals: MinApprovals = None,
@@ -46,20 +37,15 @@ def create(
     tighten_only: Annotated[
         bool, typer.Option("--tighten-only", help="Requests may only make the policy stricter.")
     ] = False,
-    acting_as: ActingAs = None,
-    db: Database = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """Give a policy a name. It can never be changed.
 
     Example: nexus-control template create prod --min-approvals 2 --allowed-mode dry_run --allowed-mode apply
     """
-    frame = frame_of(context, db, as_json)
-
-    def run(store: DecisionStore) -> Data:
+    with frame.store(makes=True) as store:
         values = {
             "name": name,
-            "actor": identity(acting_as)[0],
+            "actor": frame.actor,
             "description": description,
             "min_approvals": min_approvals,
             "allowed_modes": allowed_mode or None,
@@ -71,64 +57,50 @@ def create(
             "labels": label or None,
             "overrides": "tighten_only" if tighten_only else "any",
         }
-        return templating.template_create(store, door.validated(door.TemplateCreateArguments, values))
+        data = templating.template_create(store, door.validated(door.TemplateCreateArguments, values))
+    made = f"Template {data['template_name']}"
 
-    def show(screen: Screen, data: Data) -> None:
-        screen.prose(f"Template {data['template_name']} was made, for good.", Mark("Done.", "good"))
+    def show(screen: Screen) -> None:
+        screen.prose(f"{made} is there to stay.", DONE)
         options = {"--template": data["template_name"]}
         screen.verbatim(frame.command("request", argument="WHAT IS TO BE ACHIEVED", options=options))
 
-    def done(data: Data) -> str:
-        return f"Template {data['template_name']} was made"
-
-    carry_out(frame, run, show, done, makes=True)
+    return Answer(data, show, f"{made} was made")
 
 
 @templates.command()
-def get(context: typer.Context, name: Name, db: Database = None, as_json: AsJson = False) -> None:
+@shared_options("db")
+def get(frame: Frame, name: Name) -> Answer:
     """One template: its policy, who made it and when.
 
     Example: nexus-control template get prod
     """
-
-    def run(store: DecisionStore) -> Data:
-        return templating.template_get(store, door.validated(door.TemplateGetArguments, {"name": name}))
-
-    def show(screen: Screen, data: Data) -> None:
-        rows = [(field.replace("_", " "), _said(value)) for field, value in data["template"].items()]
-        screen.grid(columns("field|value", rows))
-
-    carry_out(frame_of(context, db, as_json), run, show)
+    with frame.store() as store:
+        data = templating.template_get(store, door.validated(door.TemplateGetArguments, {"name": name}))
+    rows = [(field.replace("_", " "), _said(value)) for field, value in data["template"].items()]
+    return Answer(data, lambda screen: screen.grid(columns("field|value", rows)))
 
 
 @templates.command("list")
+@shared_options("db")
 def list_templates(
-    context: typer.Context,
+    frame: Frame,
     label: Annotated[str | None, typer.Option(help="Only with this label.")] = None,
     limit: Annotated[int, typer.Option(help="How many.")] = 20,
     offset: Annotated[int, typer.Option(help="How many to skip.")] = 0,
-    db: Database = None,
-    as_json: AsJson = False,
-) -> None:
+) -> Answer:
     """The templates, oldest first.
 
     Example: nexus-control template list --label prod
     """
-    frame = frame_of(context, db, as_json)
-
-    def run(store: DecisionStore) -> Data:
+    with frame.store() as store:
         values = {"label_filter": label, "limit": limit, "offset": offset}
-        return templating.template_list(store, door.validated(door.TemplateListArguments, values))
+        data = templating.template_list(store, door.validated(door.TemplateListArguments, values))
 
-    def show(screen: Screen, data: Data) -> None:
-        rows: list[tuple[Cell, ...]] = [
-            (
-                each["template_name"],
-                str(each["min_approvals"]),
-                _said(each["allowed_modes"]),
-                each["description"],
-            )
-            for each in data["templates"]
+    def show(screen: Screen) -> None:
+        rows = [
+            (row["template_name"], str(row["min_approvals"]), _said(row["allowed_modes"]), row["description"])
+            for row in data["templates"]
         ]
         if not rows:
             screen.prose("No templates.")
@@ -140,7 +112,7 @@ def list_templates(
             options = {"--label": label, "--limit": str(limit), "--offset": following}
             screen.verbatim(frame.command("template", "list", options=options))
 
-    carry_out(frame, run, show)
+    return Answer(data, show)
 
 
 def _said(value: object) -> str:

@@ -12,20 +12,22 @@ from typing import Annotated, cast
 import typer
 
 from nexus_control.canonical_json import parse_json_object
+from nexus_control.cli.exit_codes import NOT_VERIFIED
 from nexus_control.cli.exporting import envelope_beside
 from nexus_control.cli.files import blaming, read_bytes, read_text
-from nexus_control.cli.frame import NOT_VERIFIED, Data, answer, frame_of, from_environment
+from nexus_control.cli.frame import Answer, answer, frame_of, from_environment
 from nexus_control.cli.options import AllowedSigners, AsJson
-from nexus_control.cli.screen import Cell, Mark, Screen, columns
+from nexus_control.cli.screen import Mark, Screen, columns, mark_of
 from nexus_control.errors import invalid_argument
 from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.evidence.formats.base64_text import from_base64
 from nexus_control.evidence.formats.certificates import read_pem
 from nexus_control.evidence.formats.keys import public_from_pem
 from nexus_control.evidence.formats.note import COSIGNATURE, ED25519, parse_verifier
-from nexus_control.evidence.reading import read_evidence
+from nexus_control.evidence.reading import Reading, read_evidence
+from nexus_control.evidence.report import Check
 from nexus_control.evidence.trust import Attached, Trust
-from nexus_control.evidence.verify import LEVELS, Level
+from nexus_control.evidence.verify import LEVELS, EvidenceReport, Level
 from nexus_control.system.whole_files import is_regular
 
 _DEFAULT_LEVEL: Level = "L1"
@@ -44,31 +46,23 @@ _HASH_BYTES = 32
 
 PackageKeys = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--package-key", metavar="FILE", help="Who may sign packages: a public key in PEM; may be repeated."
-    ),
+    typer.Option(metavar="FILE", help="Who may sign packages: a public key in PEM; may be repeated."),
 ]
 LogKeys = Annotated[
     list[str] | None,
-    typer.Option("--log-key", metavar="KEY", help="A log that is trusted: NAME+ID+BASE64; may be repeated."),
+    typer.Option(metavar="KEY", help="A log that is trusted: NAME+ID+BASE64; may be repeated."),
 ]
 Witnesses = Annotated[
     list[str] | None,
-    typer.Option(
-        "--witness", metavar="KEY", help="A witness that is trusted: NAME+ID+BASE64; may be repeated."
-    ),
+    typer.Option(metavar="KEY", help="A witness that is trusted: NAME+ID+BASE64; may be repeated."),
 ]
-Quorum = Annotated[
-    int, typer.Option("--witness-quorum", min=1, help="How many witnesses must have cosigned.")
-]
+Quorum = Annotated[int, typer.Option(min=1, help="How many witnesses must have cosigned.")]
 Remembered = Annotated[
-    Path | None,
-    typer.Option("--checkpoint", metavar="FILE", help="The log's checkpoint that you remember from before."),
+    Path | None, typer.Option(metavar="FILE", help="The log's checkpoint that you remember from before.")
 ]
 Consistency = Annotated[
     Path | None,
     typer.Option(
-        "--consistency",
         metavar="FILE",
         help="The proof from that checkpoint to the package's: what `log consistency --json` printed, or its hashes.",
     ),
@@ -76,32 +70,23 @@ Consistency = Annotated[
 Envelope = Annotated[
     Path | None,
     typer.Option(
-        "--envelope",
         metavar="FILE",
         help="The package's signature. Default: package.dsse.json beside package.json, if it is there.",
     ),
 ]
 Proof = Annotated[
-    Path | None,
-    typer.Option("--log-proof", metavar="FILE", help="A newer proof of the log than the one in the package."),
+    Path | None, typer.Option(metavar="FILE", help="A newer proof of the log than the one in the package.")
 ]
 Token = Annotated[
-    Path | None,
-    typer.Option("--timestamp", metavar="FILE", help="A timestamp (RFC 3161) of the package's checkpoint."),
+    Path | None, typer.Option(metavar="FILE", help="A timestamp (RFC 3161) of the package's checkpoint.")
 ]
 Roots = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--timestamp-root", metavar="FILE", help="Whose timestamps count: a root in PEM; may be repeated."
-    ),
+    typer.Option(metavar="FILE", help="Whose timestamps count: a root in PEM; may be repeated."),
 ]
 Certificates = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--timestamp-certificate",
-        metavar="FILE",
-        help="Certificates between token and root; may be repeated.",
-    ),
+    typer.Option(metavar="FILE", help="Certificates between token and root; may be repeated."),
 ]
 Require = Annotated[
     str | None,
@@ -137,14 +122,14 @@ def verify(
 
     Example: nexus-control verify package.json --allowed-signers signers --package-key key.pem --require L4
     """
-    frame = frame_of(context, None, as_json, allowed_signers)
+    frame = frame_of(context, as_json=as_json, allowed_signers=allowed_signers)
 
-    def run() -> Data:
+    def run() -> Answer:
         trust = Trust(
             allowed_signers=_signers(
                 frame.allowed_signers, waits=frame.allowed_signers != from_environment().allowed_signers
             ),
-            package_keys=_package_keys(package_key),
+            package_keys=_checked("--package-key", package_key, public_from_pem),
             log_keys=_verifiers("--log-key", log_key),
             witnesses=_verifiers("--witness", witness),
             witness_quorum=witness_quorum,
@@ -161,8 +146,7 @@ def verify(
         )
         return _verified(content, trust, attached, require, _given(context))
 
-    if not answer(frame, run, _show)["ok"]:
-        raise typer.Exit(NOT_VERIFIED)
+    answer(frame, run)
 
 
 def _given(context: typer.Context) -> list[str]:
@@ -177,14 +161,14 @@ def _given(context: typer.Context) -> list[str]:
 
 def _verified(
     content: bytes, trust: Trust, attached: Attached, require: str | None, given: list[str]
-) -> Data:
+) -> Answer:
     evidence = read_evidence(content, trust=trust, require=_level(require), attached=attached)
     report = evidence.report
     if evidence.kind == "bundle":
         given = [option for option in given if option not in _OF_EVERY_REPORT]
     if evidence.kind != "package" and given:
         raise invalid_argument(given[0], f"is for audit packages: FILE is a {evidence.kind}")
-    return {
+    data = {
         "ok": evidence.ok,
         "kind": evidence.kind,
         "digest": evidence.digest,
@@ -194,13 +178,12 @@ def _verified(
         "missing": [check.name for check in report.missing] if report is not None else [],
         "checks": [check.to_dict() for check in evidence.checks],
     }
+    return Answer(data, lambda screen: _show(screen, evidence), code=0 if evidence.ok else NOT_VERIFIED)
 
 
 def _level(given: str | None) -> Level:
-    if given is None:
-        return _DEFAULT_LEVEL
     for level in LEVELS:
-        if level == given:
+        if level == (_DEFAULT_LEVEL if given is None else given):
             return level
     raise invalid_argument("--require", f"must be one of {', '.join(LEVELS)}")
 
@@ -212,10 +195,6 @@ def _signers(file: Path | None, *, waits: bool) -> bytes | None:
     with blaming("--allowed-signers", str(file)):
         parse_allowed_signers(content)
     return content
-
-
-def _package_keys(files: list[Path] | None) -> list[str]:
-    return _checked("--package-key", files, public_from_pem)
 
 
 def _certificates(option: str, files: list[Path] | None) -> list[str]:
@@ -264,53 +243,46 @@ def _text(option: str, file: Path | None) -> str | None:
     return None if file is None else read_text(option, file)
 
 
-def _show(screen: Screen, data: Data) -> None:
-    rows: list[tuple[Cell, ...]] = [
-        (each["name"], _mark(each["status"]), _found(each)) for each in data["checks"]
-    ]
+def _show(screen: Screen, evidence: Reading) -> None:
+    report = evidence.report
+    rows = [(check.name, mark_of(check.status), _found(check)) for check in evidence.checks]
     screen.grid(columns("check|status|what was found", rows))
     screen.blank()
-    failed = [each["name"] for each in data["checks"] if each["status"] == "fail"]
+    failed = [check.name for check in evidence.checks if check.status == "fail"]
     if failed:
-        screen.prose(f"The {data['kind']} does not hold: {', '.join(failed)}.", Mark("Failed.", "bad"))
-    elif not data["ok"]:
+        screen.prose(f"The {evidence.kind} does not hold: {', '.join(failed)}.", Mark("Failed.", "bad"))
+    elif report is not None and not report.ok:
         screen.prose(
-            f"{data['required']} is required, and checks are missing for it: {_missing(data)}.",
+            f"{report.required} is required, and checks are missing for it: {_missing(report)}.",
             Mark("Not enough.", "bad"),
         )
     else:
-        screen.prose(f"The {data['kind']} {data['digest']} holds together.", Mark("Verified.", "good"))
-    if data["required"] is not None:
-        _show_level(screen, data)
+        screen.prose(f"The {evidence.kind} {evidence.digest} holds together.", Mark("Verified.", "good"))
+    if report is not None:
+        _show_level(screen, evidence.kind, report)
     elif not failed:
         screen.prose("Its digests do not say who wrote it.")
 
 
-def _missing(data: Data) -> str:
-    names: list[str] = data["missing"]
-    either = [name for name in names if name in _EITHER]
-    needed = [name for name in names if name not in _EITHER]
-    return ", ".join([*needed, *([" or ".join(either)] if either else [])])
+def _missing(report: EvidenceReport) -> str:
+    names = [check.name for check in report.missing]
+    either = " or ".join(name for name in names if name in _EITHER)
+    return ", ".join([*(name for name in names if name not in _EITHER), *([either] if either else [])])
 
 
-def _show_level(screen: Screen, data: Data) -> None:
-    level: str | None = data["level"]
+def _show_level(screen: Screen, kind: str, report: EvidenceReport) -> None:
+    level = report.level
     if level is None:
-        screen.prose(f"No level is reached: the {data['kind']}'s content does not match its digests.")
+        screen.prose(f"No level is reached: the {kind} is not what its digests say.")
         return
-    status = {each["name"]: each["status"] for each in data["checks"]}
-    is_self_signed = level == "L2" and status["checkpoint_signature"] == "info"
-    screen.prose(f"{level}: {_SELF_SIGNED if is_self_signed else _MEANING[level]}.")
-    beyond = [each for each in data["reached"] if each > level]
+    unsigned = any(each.name == "checkpoint_signature" and each.status == "info" for each in report.checks)
+    screen.prose(f"{level}: {_SELF_SIGNED if level == 'L2' and unsigned else _MEANING[level]}.")
+    beyond = [each for each in report.reached if each > level]
     if beyond:
         screen.prose(f"The checks of {', '.join(beyond)} hold too, but not all of the levels below.")
 
 
-def _mark(status: str) -> Mark:
-    return Mark(status, "good" if status == "pass" else "bad" if status == "fail" else "stopped")
-
-
-def _found(check: Data) -> str:
-    if check["status"] == "fail" and check["expected"] is not None:
-        return f"{check['detail']}: expected {check['expected']}, found {check['actual']}"
-    return check["detail"]
+def _found(check: Check) -> str:
+    if check.status == "fail" and check.expected is not None:
+        return f"{check.detail}: expected {check.expected}, found {check.actual}"
+    return check.detail

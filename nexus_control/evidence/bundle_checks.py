@@ -15,21 +15,28 @@ events end with. An export may leave out the template or the link; if it states 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from nexus_control.bundle import (
-    BundleEvent,
-    BundleRouterLink,
-    BundleTemplateSnapshot,
-    DecisionBundle,
-)
-from nexus_control.bundle_parts import as_told_by_1_0, header_of, link_part, template_part
+from nexus_control.bundle import BundleRouterLink, BundleTemplateSnapshot, DecisionBundle
+from nexus_control.bundle_parts import as_told_by_1_0, header_of, link_part, stored_of, template_part
 from nexus_control.decision import Decision, DecisionState, require_replayable
 from nexus_control.errors import NexusControlError
-from nexus_control.events import EventType, StoredEvent, compute_event_digest, event_id
-from nexus_control.evidence.report import Check, compared, failed, noted, passed, same_fields, skipped
+from nexus_control.events import EventType, compute_event_digest, event_id
+from nexus_control.evidence.report import (
+    Check,
+    Finding,
+    compared,
+    failed,
+    judged,
+    noted,
+    passed,
+    same_fields,
+    skipped,
+)
 from nexus_control.facts import Facts, fold, step
 from nexus_control.values.instants import parse_instant
 
+_StatedPart: TypeAlias = BundleTemplateSnapshot | BundleRouterLink
 _OPEN = {str(DecisionState.PENDING_APPROVAL).upper(), str(DecisionState.APPROVED).upper()}
 
 
@@ -44,35 +51,32 @@ class History:
     illegal: tuple[int, ...]
 
 
-def canonical_digest(bundle: DecisionBundle) -> Check:
+def canonical_digest(bundle: DecisionBundle) -> Finding:
     return compared(
-        "canonical_digest",
         bundle.integrity.canonical_digest,
         bundle.content_digest(),
         "the bundle was changed after it was sealed",
     )
 
 
-def event_digests(bundle: DecisionBundle) -> Check:
+def event_digests(bundle: DecisionBundle) -> Finding:
     wrong = [e.seq for e in bundle.events if compute_event_digest(e.type, e.payload) != e.digest]
     if not wrong:
-        return passed("event_digests", f"{len(bundle.events)} recomputed")
-    return failed(
-        "event_digests", "events do not have the digests that they declare", actual=f"events {wrong[:10]}"
-    )
+        return passed(f"{len(bundle.events)} recomputed")
+    return failed("events do not have the digests that they declare", actual=f"events {wrong[:10]}")
 
 
-def event_sequence(bundle: DecisionBundle) -> Check:
+def event_sequence(bundle: DecisionBundle) -> Finding:
     problem = next(_sequence_problems(bundle), None)
-    return failed("event_sequence", problem) if problem else passed("event_sequence")
+    return failed(problem) if problem else passed()
 
 
 def history_of(bundle: DecisionBundle) -> History | NexusControlError:
     """The replay of the bundle's events, or why they cannot be replayed."""
     decision_id = bundle.decision.decision_id
     facts, dispatched, illegal = Facts(decision_id=decision_id), dict[int, Facts](), list[int]()
-    events = [_stored(event, decision_id) for event in bundle.events]
     try:
+        events = [stored_of(event, decision_id) for event in bundle.events]
         require_replayable(events)
         for event in events:
             after = step(facts, event)
@@ -99,59 +103,44 @@ def as_told(bundle: DecisionBundle, decision: Decision) -> Decision:
 
 
 def history_checks(bundle: DecisionBundle, history: History | NexusControlError) -> Iterator[Check]:
-    """The checks that need the replayed events; they are skipped where the events cannot be replayed."""
-    if isinstance(history, NexusControlError):
-        yield failed("state_machine", f"the events cannot be replayed: {history.message}")
-        for name in ("header_equals_replay", "template_equals_events", "link_equals_events"):
-            yield skipped(name, "the events cannot be replayed")
-        return
-    yield _state_machine(history)
-    yield from stated_checks(bundle, history.decision)
+    """The checks that rest on the replay."""
+    if isinstance(history, History):
+        yield _state_machine(history).named("state_machine")
+        yield from stated_checks(bundle, history.decision)
+    else:
+        yield failed(f"the events cannot be replayed: {history.message}").named("state_machine")
 
 
 def stated_checks(bundle: DecisionBundle, decision: Decision) -> Iterator[Check]:
-    """Whether header, template and link, which the bundle states beside its events, are what the events say."""
-    yield _header(bundle, decision)
+    """Whether what the bundle states beside its events is what they say."""
     template, link = template_part(decision.facts), link_part(decision.facts)
-    yield _stated("template_equals_events", bundle.template_snapshot, template, BundleTemplateSnapshot())
-    yield _stated("link_equals_events", bundle.router_link, link, BundleRouterLink())
+    yield judged("header_equals_replay", lambda: _header(bundle, decision))
+    yield _stated(bundle.template_snapshot, template).named("template_equals_events")
+    yield _stated(bundle.router_link, link).named("link_equals_events")
 
 
-def _state_machine(history: History) -> Check:
+def _state_machine(history: History) -> Finding:
     if history.illegal:
-        return failed(
-            "state_machine",
-            "events are illegal in the state that the events before them lead to",
-            actual=f"events {list(history.illegal[:10])}",
-        )
-    return passed("state_machine", f"{len(history.decision.events)} events, {history.decision.state}")
+        found = f"events {list(history.illegal[:10])}"
+        return failed("events are illegal in the state in which they stand", actual=found)
+    return passed(f"{len(history.decision.events)} events, {history.decision.state}")
 
 
-def _header(bundle: DecisionBundle, decision: Decision) -> Check:
-    name = "header_equals_replay"
-    try:
-        replayed = header_of(decision)
-    except NexusControlError as fault:
-        return failed(name, fault.message)
-    given = bundle.decision
+def _header(bundle: DecisionBundle, decision: Decision) -> Finding:
+    given, replayed = bundle.decision, header_of(decision)
     if {given.status, replayed.status} <= _OPEN:
         replayed = replace(replayed, status=given.status)
-    check = same_fields(name, replayed.to_dict(), given.to_dict(), "the header is not what the events say")
+    found = same_fields(replayed.to_dict(), given.to_dict(), "the header is not what the events say")
     run = decision.facts.linked_execution
-    if check.status == "pass" and run is not None and run.dry_run and given.mode == "apply":
-        return noted(name, "it ended with a dry run, which 1.0 allowed: the approved plan was never applied")
-    return check
+    if found.status == "pass" and run is not None and run.dry_run and given.mode == "apply":
+        return noted("it ended with a dry run, as 1.0 let it: what was approved was never applied")
+    return found
 
 
-def _stated(
-    name: str,
-    given: BundleTemplateSnapshot | BundleRouterLink,
-    replayed: BundleTemplateSnapshot | BundleRouterLink,
-    nothing: BundleTemplateSnapshot | BundleRouterLink,
-) -> Check:
-    if given == nothing != replayed:
-        return skipped(name, "the bundle was exported without it")
-    return same_fields(name, replayed.to_dict(), given.to_dict(), "it is not what the events say")
+def _stated(given: _StatedPart, replayed: _StatedPart) -> Finding:
+    if given == type(given)() != replayed:
+        return skipped("the bundle was exported without it")
+    return same_fields(replayed.to_dict(), given.to_dict(), "it is not what the events say")
 
 
 def _sequence_problems(bundle: DecisionBundle) -> Iterator[str]:
@@ -167,15 +156,3 @@ def _sequence_problems(bundle: DecisionBundle) -> Iterator[str]:
         if last is not None and instant < last:
             yield f"event {number} is earlier than the event before it"
         last = instant
-
-
-def _stored(event: BundleEvent, decision_id: str) -> StoredEvent:
-    return StoredEvent(
-        decision_id=decision_id,
-        seq=event.seq,
-        event_type=EventType(event.type),
-        ts=event.ts,
-        actor=event.actor,
-        payload=event.payload,
-        digest=event.digest,
-    )

@@ -17,13 +17,14 @@ Example: with no trusted key at all, these checks prove nothing about who made t
 only by the log which the package itself names gets `info`; a signature that no trusted key can verify gets `skipped`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from nexus_control.audit_package import AuditPackage
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats.base64_text import from_base64
+from nexus_control.evidence.formats.keys import public_from_pem
 from nexus_control.evidence.formats.merkle import require_consistent
 from nexus_control.evidence.formats.note import (
     COSIGNATURE,
@@ -37,7 +38,7 @@ from nexus_control.evidence.formats.note import (
 from nexus_control.evidence.formats.timestamp import verify_timestamp
 from nexus_control.evidence.formats.tlog_proof import LogProof, parse_log_proof
 from nexus_control.evidence.log_section import Imported, LogSection, read_section
-from nexus_control.evidence.report import Check, compared, failed, noted, passed, skipped
+from nexus_control.evidence.report import Check, Finding, compared, failed, judged, noted, passed, skipped
 from nexus_control.evidence.semantics import Case
 from nexus_control.evidence.signatures import approval_checks, chain_of, package_signature
 from nexus_control.evidence.trust import Attached, Trust
@@ -73,34 +74,36 @@ def keyed_checks(
     """
     if trust.witness_quorum < 1:
         raise invalid_argument("witness_quorum", "must be at least 1")
-    known, witnesses = (
-        _verifiers("log_keys", trust.log_keys, ED25519),
-        _verifiers("witnesses", trust.witnesses, COSIGNATURE),
-    )
+    known = _verifiers("log_keys", trust.log_keys, ED25519)
+    witnesses = _verifiers("witnesses", trust.witnesses, COSIGNATURE)
+    signers = [public_from_pem(key) for key in trust.package_keys]
     evidence = _evidence(package)
     imported = evidence.events if isinstance(evidence, Imported) else 0
     chain = chain_of(case.history.decision, imported)
     text = attached.log_proof or (evidence.log_proof if isinstance(evidence, LogSection) else None)
     logged = _logged(text, evidence, known, witnesses)
-    inclusion = _judged("log_inclusion", lambda: _inclusion(logged, chain[-1]))
-    yield _origin(evidence)
-    yield _chain(evidence, chain[-1], inclusion)
+    inclusion = judged("log_inclusion", lambda: _inclusion(logged, chain[-1]))
+    yield _origin(evidence).named("origin")
+    yield _chain(evidence, chain[-1], inclusion).named("chain")
     origins = {verifier.name for verifier in known}
     if isinstance(logged, Logged):
         origins.add(logged.checkpoint.origin)
     chains = [chain, chain_of(case.history.decision)] if imported else [chain]
     yield from approval_checks(case, chains, trust, origins)
     proof = logged.proof if isinstance(logged, Logged) else None
-    yield package_signature(package, content, chain[-1], trust.package_keys, attached.envelope, proof)
+    yield judged(
+        "package_signature",
+        lambda: package_signature(package, content, chain[-1], signers, attached.envelope, proof),
+    )
     yield inclusion
     if not isinstance(logged, Logged):
         for name in ("checkpoint_signature", "consistency", "witness_quorum", "timestamp"):
-            yield skipped(name, _NO_PROOF)
+            yield skipped(_NO_PROOF).named(name)
         return
-    yield _judged("checkpoint_signature", lambda: _signature(logged))
-    yield _judged("consistency", lambda: _consistency(logged, trust))
-    yield _judged("witness_quorum", lambda: _witnesses(logged, trust.witness_quorum))
-    yield _judged("timestamp", lambda: _timestamp(logged, trust, attached.timestamp))
+    yield judged("checkpoint_signature", lambda: _signature(logged))
+    yield judged("consistency", lambda: _consistency(logged, trust))
+    yield judged("witness_quorum", lambda: _witnesses(logged, trust.witness_quorum))
+    yield judged("timestamp", lambda: _timestamp(logged, trust, attached.timestamp))
 
 
 def keyed_bundle_checks(case: Case, trust: Trust) -> Iterator[Check]:
@@ -114,98 +117,91 @@ def keyed_bundle_checks(case: Case, trust: Trust) -> Iterator[Check]:
     yield from approval_checks(case, chains, trust, logs)
 
 
-def _origin(evidence: LogSection | Imported | str | None) -> Check:
-    name = "origin"
+def _origin(evidence: LogSection | Imported | str | None) -> Finding:
     match evidence:
         case Imported():
             by = evidence.by or "somebody unknown"
             came = (
                 f"{evidence.events} events came at {evidence.at} by {by}, in bundle {evidence.bundle_digest}"
             )
-            return skipped(name, f"{came}: a log shows that they were imported, not that they happened")
+            return skipped(f"{came}: a log shows that they were imported, not that they happened")
         case str():
-            return failed(name, evidence)
+            return failed(evidence)
         case _:
-            return noted(name, "the package does not say that any event was imported")
+            return noted("nothing is said to have been imported")
 
 
-def _chain(evidence: LogSection | Imported | str | None, head: str, inclusion: Check) -> Check:
+def _chain(evidence: LogSection | Imported | str | None, head: str, inclusion: Check) -> Finding:
     if isinstance(evidence, LogSection):
-        return compared("chain", evidence.chain_head, prefixed(head), "the events end in another chain hash")
+        return compared(evidence.chain_head, prefixed(head), "the events are not those of the chain")
     if isinstance(evidence, str):
-        return failed("chain", evidence)
+        return failed(evidence)
     if inclusion.status == "pass":
-        return passed("chain", "the events end in the leaf that the log proof proves")
-    return skipped("chain", "the package names no chain hash")
+        return passed("the events end in the leaf that the log proof is of")
+    return skipped("the package names no chain hash")
 
 
-def _inclusion(logged: Logged | str | None, head: str) -> Check:
+def _inclusion(logged: Logged | str | None, head: str) -> Finding:
     if not isinstance(logged, Logged):
-        return skipped("log_inclusion", _NO_PROOF) if logged is None else failed("log_inclusion", logged)
+        return skipped(_NO_PROOF) if logged is None else failed(logged)
     logged.proof.require_leaf(bytes.fromhex(head))
     place = f"leaf {logged.proof.index} of {logged.checkpoint.size} in {logged.checkpoint.origin}"
-    return passed("log_inclusion", place)
+    return passed(place)
 
 
-def _signature(logged: Logged) -> Check:
-    name, origin = "checkpoint_signature", logged.checkpoint.origin
+def _signature(logged: Logged) -> Finding:
+    origin = logged.checkpoint.origin
     if logged.known:
         if any(verifier.name == origin for verifier in logged.signers(logged.known)):
-            return passed(name, f"signed by {origin}, which is trusted")
+            return passed(f"signed by {origin}, which is trusted")
         return failed(
-            name, "no trusted log signed it", expected=[each.name for each in logged.known], actual=origin
+            "no trusted log signed it", expected=[each.name for each in logged.known], actual=origin
         )
     own = logged.own_key
     if own is None:
-        return skipped(name, "no log is trusted")
+        return skipped("no log is trusted")
     if own.name != origin or own not in logged.signers((own,)):
-        return failed(
-            name, "the log that the package names did not sign it", expected=own.name, actual=origin
-        )
-    return noted(name, _SELF_SIGNED)
+        return failed("the log that the package names did not sign it", expected=own.name, actual=origin)
+    return noted(_SELF_SIGNED)
 
 
-def _consistency(logged: Logged, trust: Trust) -> Check:
-    name = "consistency"
+def _consistency(logged: Logged, trust: Trust) -> Finding:
     if trust.checkpoint is None:
-        return noted(name, "no earlier checkpoint is remembered, so there is nothing to compare it with")
+        return noted("no earlier checkpoint is remembered, so there is nothing to compare it with")
     among = logged.known or ((logged.own_key,) if logged.own_key else ())
     note = open_note(trust.checkpoint, among)
     remembered = parse_checkpoint(note.text)
     if remembered.origin not in {signature.verifier.name for signature in note.signatures}:
-        return failed(name, "the remembered checkpoint is not signed by this log", actual=remembered.origin)
+        return failed("the remembered checkpoint is not signed by this log", actual=remembered.origin)
     if remembered.origin != logged.checkpoint.origin:
-        return failed(name, "another log", expected=remembered.origin, actual=logged.checkpoint.origin)
+        return failed("another log", expected=remembered.origin, actual=logged.checkpoint.origin)
     if remembered.size != logged.checkpoint.size and not trust.consistency:
         return skipped(
-            name,
             f"a proof between {remembered.size} and {logged.checkpoint.size} entries is needed: ask the log's owner"
-            f" for `log consistency --size {max(remembered.size, logged.checkpoint.size)}`",
+            f" for `log consistency --size {max(remembered.size, logged.checkpoint.size)}`"
         )
     old, new = sorted((remembered, logged.checkpoint), key=lambda each: each.size)
     require_consistent(old.size, new.size, old.root, new.root, _hashes(trust))
-    return passed(name, f"one history from {old.size} to {new.size} entries")
+    return passed(f"one history from {old.size} to {new.size} entries")
 
 
-def _witnesses(logged: Logged, quorum: int) -> Check:
-    name = "witness_quorum"
+def _witnesses(logged: Logged, quorum: int) -> Finding:
     if not logged.witnesses:
-        return skipped(name, "no witness is trusted")
+        return skipped("no witness is trusted")
     found = {verifier.key for verifier in logged.signers(logged.witnesses)}
     detail = f"{len(found)} of {quorum} trusted witnesses cosigned"
-    return passed(name, detail) if len(found) >= quorum else skipped(name, detail)
+    return passed(detail) if len(found) >= quorum else skipped(detail)
 
 
-def _timestamp(logged: Logged, trust: Trust, token: bytes | None) -> Check:
-    name = "timestamp"
+def _timestamp(logged: Logged, trust: Trust, token: bytes | None) -> Finding:
     if token is None:
-        return skipped(name, "no timestamp came with it")
+        return skipped("no timestamp came with it")
     if not trust.timestamp_roots:
-        return skipped(name, "no timestamp authority is trusted")
+        return skipped("no timestamp authority is trusted")
     stamped = verify_timestamp(
         token, logged.proof.note.encode(), trust.timestamp_roots, trust.timestamp_certificates
     )
-    return passed(name, f"{stamped.time.isoformat()} by {stamped.authority}")
+    return passed(f"{stamped.time.isoformat()} by {stamped.authority}")
 
 
 def _evidence(package: AuditPackage) -> LogSection | Imported | str | None:
@@ -252,10 +248,3 @@ def _hashes(trust: Trust) -> list[bytes]:
     if len(proof) != len(hashes):
         raise invalid_argument("consistency", "must be hashes in base64")
     return proof
-
-
-def _judged(name: str, judge: Callable[[], Check]) -> Check:
-    try:
-        return judge()
-    except NexusControlError as fault:
-        return failed(name, fault.message)

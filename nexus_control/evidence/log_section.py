@@ -41,7 +41,7 @@ class Imported:
     events: int = check(lambda number: number >= 1, "at least 1")
 
     def to_dict(self) -> dict[str, object]:
-        return encode(_OfAnImport(imported=self))
+        return {"imported": encode(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

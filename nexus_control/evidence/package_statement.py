@@ -59,15 +59,12 @@ class PackageStatement:
 
     def to_payload(self) -> bytes:
         """The bytes that are put into the envelope."""
-        written = _Written(
-            subject=(
-                _Subject(name=_PACKAGE, digest=_Digest(sha256=self.package_sha256)),
-                _Subject(name=_BINDING, digest=_Digest(sha256=self.binding_sha256)),
-            ),
-            predicateType=PREDICATE_TYPE,
-            predicate=self.predicate,
-        )
-        return canonical_json({"_type": _STATEMENT, **encode(written)}).encode()
+        subject = [
+            {"name": _PACKAGE, "digest": {"sha256": self.package_sha256}},
+            {"name": _BINDING, "digest": {"sha256": self.binding_sha256}},
+        ]
+        kinds = {"_type": _STATEMENT, "predicateType": PREDICATE_TYPE}
+        return canonical_json({**kinds, "subject": subject, "predicate": encode(self.predicate)}).encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, parse_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.received import receive_parsed
-from nexus_control.evidence.report import Check, compared, failed
+from nexus_control.evidence.report import Check, compared, judged
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.evidence.trust import NOBODY, NOTHING, Attached, Trust
 from nexus_control.evidence.verify import EvidenceReport, Level, bundle_report, package_report
@@ -72,8 +72,8 @@ def read_evidence(
         read = _reading("bundle", data, bundle.document, bundle_report(bundle, trust, require))
     if not isinstance(beside, str):
         return read
-    said = compared("digest_beside", beside, read.digest, "the digest beside the artifact is another's")
-    return replace(read, checks=(*read.checks, said))
+    said = compared(beside, read.digest, "the digest beside the artifact is another one")
+    return replace(read, checks=(*read.checks, said.named("digest_beside")))
 
 
 def _unwrapped(document: object) -> tuple[dict[str, Any], object]:
@@ -105,11 +105,6 @@ def _reading(
 
 def _run_bundle(data: dict[str, Any]) -> Reading:
     digest = router_bundle_digest(data)
-    try:
-        recomputed = prefixed(run_bundle_digest(data))
-    except NexusControlError as fault:
-        check = failed("run_bundle_digest", fault.message)
-    else:
-        detail = "the run bundle was changed after it was sealed"
-        check = compared("run_bundle_digest", digest, recomputed, detail)
+    detail = "the run bundle was changed after it was sealed"
+    check = judged("run_bundle_digest", lambda: compared(digest, prefixed(run_bundle_digest(data)), detail))
     return Reading(kind="run bundle", data=data, whole=None, digest=digest, checks=(check,))

@@ -19,7 +19,7 @@ from nexus_control.canonical_json import (
     require_domain,
 )
 from nexus_control.errors import NexusControlError
-from nexus_control.evidence.report import Check, failed, noted, passed, skipped
+from nexus_control.evidence.report import Check, Finding, failed, noted, passed, skipped
 
 Document = TypeVar("Document", AuditPackage, DecisionBundle)
 
@@ -46,15 +46,13 @@ def receive(given: Document | Mapping[str, object] | str | bytes, kind: type[Doc
     try:
         content = _content(given)
     except _UNREADABLE as fault:
-        return _unread(failed("limits", f"it cannot be spelled as JSON: {_escaped(fault)}"))
+        return _unread(failed(f"it cannot be spelled as JSON: {_escaped(fault)}"))
     if len(content) > MAX_TEXT_BYTES:
-        return _unread(
-            failed("limits", "too large", expected=f"at most {MAX_TEXT_BYTES}", actual=len(content))
-        )
+        return _unread(failed("too large", expected=f"at most {MAX_TEXT_BYTES}", actual=len(content)))
     try:
         data = parse_json(content, max_depth=MAX_ARTIFACT_DEPTH)
     except NexusControlError as fault:
-        return _unread(_limits(len(content)), failed("strict_parse", fault.message))
+        return _unread(_limits(len(content)), failed(fault.message))
     verbatim = content if isinstance(given, str | bytes) else None
     return receive_parsed(data, kind, size=len(content), content=verbatim)
 
@@ -67,15 +65,12 @@ def receive_parsed(
     """
     document: Document | None = None
     try:
-        document, schema = kind.from_dict(data), passed("schema")
+        document, schema = kind.from_dict(data), passed()
     except _UNREADABLE as fault:
-        schema = failed("schema", _escaped(fault))
-    domain = skipped("canonical_domain", UNREAD) if document is None else _domain(data)
-    return Received(
-        content=content,
-        document=document,
-        checks=(_limits(size), passed("strict_parse"), schema, domain),
-    )
+        schema = failed(_escaped(fault))
+    domain = skipped(UNREAD) if document is None else _domain(data)
+    found = (_limits(size), passed(), schema, domain)
+    return Received(content=content, document=document, checks=tuple(map(Finding.named, found, NAMES)))
 
 
 def _content(given: Part | Mapping[str, object] | str | bytes) -> bytes:
@@ -85,22 +80,22 @@ def _content(given: Part | Mapping[str, object] | str | bytes) -> bytes:
     return (whole if isinstance(whole, str) else canonical_json(dict(whole))).encode()
 
 
-def _limits(size: int) -> Check:
-    return passed("limits", f"{size} bytes")
+def _limits(size: int) -> Finding:
+    return passed(f"{size} bytes")
 
 
-def _unread(*checks: Check) -> Received[Any]:
-    rest = (skipped(name, UNREAD) for name in NAMES[len(checks) :])
-    return Received(content=None, document=None, checks=(*checks, *rest))
+def _unread(*found: Finding) -> Received[Any]:
+    every = (*found, *[skipped(UNREAD)] * (len(NAMES) - len(found)))
+    return Received(content=None, document=None, checks=tuple(map(Finding.named, every, NAMES)))
 
 
-def _domain(data: object) -> Check:
-    """Values that two languages read differently: old artifacts may hold them, so this is `info` and not a failure."""
+def _domain(data: object) -> Finding:
+    """Values that two languages read differently prove nothing wrong in an old artifact, but are said."""
     try:
         require_domain(data, "document")
     except NexusControlError as fault:
-        return noted("canonical_domain", f"another language may hash it differently: {fault.message}")
-    return passed("canonical_domain")
+        return noted(f"another language may hash it differently: {fault.message}")
+    return passed()
 
 
 def _escaped(fault: Exception) -> str:

@@ -6,11 +6,12 @@ skipped  the check could not be made and proves nothing; `detail` says why
 info     there was nothing that could fail, but `detail` is worth knowing
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias
 
 from nexus_control.canonical_json import canonical_json
+from nexus_control.errors import NexusControlError
 
 Status: TypeAlias = Literal["pass", "fail", "skipped", "info"]
 
@@ -18,57 +19,72 @@ _LONGEST = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One check by name. Its quotations from the artifact are cut short."""
+class Finding:
+    """What one check found. What it quotes of the artifact is cut short."""
 
-    name: str
     status: Status
     expected: str | None = None
     actual: str | None = None
     detail: str = ""
 
+    def named(self, name: str) -> "Check":
+        """The check of this name, which found it."""
+        return Check(name=name, **asdict(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check(Finding):
+    """A finding, and the name of the check that found it."""
+
+    name: str
+
     def to_dict(self) -> dict[str, str | None]:
-        return asdict(self)
+        return {"name": self.name, **asdict(self)}
 
 
-def passed(name: str, detail: str = "") -> Check:
-    return Check(name=name, status="pass", detail=detail)
+def judged(name: str, judge: Callable[[], Finding]) -> Check:
+    """The check of this name. A fault that its judge raises is what it found."""
+    try:
+        return judge().named(name)
+    except NexusControlError as fault:
+        return failed(fault.message).named(name)
 
 
-def failed(name: str, detail: str, *, expected: object = None, actual: object = None) -> Check:
-    return Check(
-        name=name, status="fail", expected=_quoted(expected), actual=_quoted(actual), detail=detail[:_LONGEST]
+def passed(detail: str = "") -> Finding:
+    return Finding(status="pass", detail=detail)
+
+
+def failed(detail: str, *, expected: object = None, actual: object = None) -> Finding:
+    return Finding(
+        status="fail", expected=_quoted(expected), actual=_quoted(actual), detail=detail[:_LONGEST]
     )
 
 
-def skipped(name: str, why: str) -> Check:
-    return Check(name=name, status="skipped", detail=why[:_LONGEST])
+def skipped(why: str) -> Finding:
+    return Finding(status="skipped", detail=why[:_LONGEST])
 
 
-def noted(name: str, detail: str) -> Check:
-    return Check(name=name, status="info", detail=detail[:_LONGEST])
+def noted(detail: str) -> Finding:
+    return Finding(status="info", detail=detail[:_LONGEST])
 
 
-def compared(name: str, expected: object, actual: object, detail: str) -> Check:
-    """Whether two values are the same; `detail` says what it means if they differ."""
+def compared(expected: object, actual: object, detail: str) -> Finding:
+    """Whether two values are the same; `detail` is what it means that they are not."""
     if expected == actual and type(expected) is type(actual):
-        return Check(name=name, status="pass", expected=_quoted(expected), actual=_quoted(actual))
-    return failed(name, detail, expected=expected, actual=actual)
+        return Finding(status="pass", expected=_quoted(expected), actual=_quoted(actual))
+    return failed(detail, expected=expected, actual=actual)
 
 
-def same_fields(
-    name: str, expected: Mapping[str, object], actual: Mapping[str, object], detail: str
-) -> Check:
-    """Whether two objects have the same fields, spelled alike: 1, 1.0 and true differ. Differing fields are quoted."""
+def same_fields(expected: Mapping[str, object], actual: Mapping[str, object], detail: str) -> Finding:
+    """Whether two objects have the same fields, spelled alike: 1, 1.0 and true differ. Those that differ are quoted."""
     differing = [
         key
         for key in {**expected, **actual}
         if canonical_json(expected.get(key)) != canonical_json(actual.get(key))
     ]
     if not differing:
-        return passed(name)
+        return passed()
     return failed(
-        name,
         detail,
         expected={key: expected.get(key) for key in differing},
         actual={key: actual.get(key) for key in differing},

@@ -17,11 +17,7 @@ RUN_BUNDLE_VERSION = "0.3"
 
 
 def make_run_bundle(
-    run: Mapping[str, object],
-    events: Sequence[Mapping[str, object]],
-    *,
-    exported_at: str,
-    export_method: str,
+    run: Mapping[str, object], events: Sequence[Mapping[str, object]], *, exported_at: str, export_method: str
 ) -> dict[str, object]:
     """The bundle of a run and its events."""
     bundle: dict[str, object] = {

@@ -21,15 +21,15 @@ executed. A bundle may hold a decision in any state; without an execution, the c
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from nexus_control.audit_package import PackageRouter, router_bundle_digest
 from nexus_control.blocking import Attempt, BlockingReason, attempt_reasons
 from nexus_control.bundle import DecisionBundle, compute_link_digest
-from nexus_control.errors import NexusControlError
 from nexus_control.events import EventType
 from nexus_control.evidence.bundle_checks import History
-from nexus_control.evidence.report import Check, compared, failed, noted, passed, skipped
+from nexus_control.evidence.report import Check, Finding, compared, failed, judged, noted, passed, skipped
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.facts import Approval, Execution, Facts
 from nexus_control.integrity import bare, json_digest, prefixed
@@ -61,21 +61,16 @@ class Case:
 
 def semantic_checks(case: Case) -> Iterator[Check]:
     """Every check above."""
-    yield _policy_satisfied(case)
-    yield _approvals_distinct(case)
-    yield _mode_consistent(case)
-    yield _single_execution(case)
-    yield _request_digest(case)
-    yield _link_digest(case)
-    yield _separation_of_duties(case)
-    if case.router is not None:
-        yield _router_result(case, case.router)
-        yield _router_digest_recomputed(case.router)
+    for name, judge in _CHECKS.items():
+        yield judged(name, partial(judge, case))
+    if (router := case.router) is not None:
+        yield judged("router_result", lambda: _router_result(case, router))
+        yield judged("router_digest_recomputed", lambda: _router_digest_recomputed(router))
 
 
-def _nothing_executed(case: Case, name: str) -> Check:
+def _nothing_executed(case: Case) -> Finding:
     said = "nothing was executed"
-    return noted(name, said) if case.router is None else failed(name, said)
+    return noted(said) if case.router is None else failed(said)
 
 
 def _reasons(case: Case, execution: Execution) -> tuple[BlockingReason, ...]:
@@ -90,19 +85,19 @@ def _reasons(case: Case, execution: Execution) -> tuple[BlockingReason, ...]:
     return attempt_reasons(facts, parse_instant(execution.requested_at), attempt)
 
 
-def _policy_satisfied(case: Case) -> Check:
-    name, executions = "policy_satisfied", case.facts.progress.executions
+def _policy_satisfied(case: Case) -> Finding:
+    executions = case.facts.progress.executions
     for execution in executions:
         found = [each.message for each in _reasons(case, execution) if each.code != "MODE_NOT_ALLOWED"]
         if found:
-            return failed(name, f"event {execution.seq} dispatched a blocked request: {'; '.join(found)}")
+            return failed(f"event {execution.seq} dispatched what could not be: {'; '.join(found)}")
     if case.facts.linked_execution is None:
-        return _nothing_executed(case, name)
+        return _nothing_executed(case)
     limit = case.facts.policy.max_steps if case.facts.policy else None
     longest = max(_steps(case), default=0)
     if limit is not None and longest > limit:
-        return failed(name, "more steps than the policy allows", expected=f"at most {limit}", actual=longest)
-    return passed(name, f"{len(case.counted(case.facts.linked_execution))} approvals counted at dispatch")
+        return failed("more steps than the policy allows", expected=f"at most {limit}", actual=longest)
+    return passed(f"{len(case.counted(case.facts.linked_execution))} approvals counted at dispatch")
 
 
 def _steps(case: Case) -> Iterator[int]:
@@ -118,17 +113,17 @@ def _steps(case: Case) -> Iterator[int]:
         yield len(cast("list[object]", plan))
 
 
-def _approvals_distinct(case: Case) -> Check:
-    name, execution = "approvals_distinct", case.facts.linked_execution
+def _approvals_distinct(case: Case) -> Finding:
+    execution = case.facts.linked_execution
     people = [each.actor.id for each in case.counted(execution)] if execution else []
     if alike := _alike(people, letters_of_other_scripts):
-        return failed(name, "two approvers look alike", expected=alike[0], actual=ascii(alike[1]))
+        return failed("two approvers look alike", expected=alike[0], actual=ascii(alike[1]))
     if alike := _alike(people, skeleton):
-        return noted(name, f"two approvers look alike: {alike[0]!a} and {alike[1]!a}")
+        return noted(f"two approvers look alike: {alike[0]!a} and {alike[1]!a}")
     for person in people:
         if problem := new_id_problem(person):
-            return noted(name, f"the id {person!a} {problem}")
-    return passed(name)
+            return noted(f"the id {person!a} {problem}")
+    return passed()
 
 
 def _alike(people: Sequence[str], look: Callable[[str], str]) -> tuple[str, str] | None:
@@ -141,20 +136,19 @@ def _alike(people: Sequence[str], look: Callable[[str], str]) -> tuple[str, str]
     return None
 
 
-def _mode_consistent(case: Case) -> Check:
-    name = "mode_consistent"
+def _mode_consistent(case: Case) -> Finding:
     for execution in case.facts.progress.executions:
         found = [each.message for each in _reasons(case, execution) if each.code == "MODE_NOT_ALLOWED"]
         if found:
-            return failed(name, f"event {execution.seq}: {found[0]}")
+            return failed(f"event {execution.seq}: {found[0]}")
     execution, said = case.facts.linked_execution, _run_of(case).get("mode")
     if execution is None or said is None:
-        return passed(name)
+        return passed()
     dispatched = "dry_run" if execution.dry_run else "apply"
-    return compared(name, dispatched, said, "the run says another mode than was dispatched")
+    return compared(dispatched, said, "the run says another mode than was dispatched")
 
 
-def _single_execution(case: Case) -> Check:
+def _single_execution(case: Case) -> Finding:
     created = case.facts.created
     real = [
         event.seq
@@ -163,86 +157,92 @@ def _single_execution(case: Case) -> Check:
         and (event.payload.get("dry_run") is False or (created and created.requested_mode == "dry_run"))
     ]
     if len(real) > 1:
-        return failed("single_execution", "dispatched more than once", actual=f"events {real[:10]}")
-    return passed("single_execution")
+        return failed("dispatched more than once", actual=f"events {real[:10]}")
+    return passed()
 
 
-def _request_digest(case: Case) -> Check:
-    name, created, policy = "request_digest", case.facts.created, case.facts.policy
+def _request_digest(case: Case) -> Finding:
+    created, policy = case.facts.created, case.facts.policy
     for execution in case.facts.progress.executions:
         if case.router is None and execution.started_at is None and execution.outcome != "completed":
             continue  # the execution ended before the router was asked
         if execution.request_digest is None or created is None or policy is None:
-            return failed(name, f"no event records what event {execution.seq} asked of the router")
+            return failed(f"no event says what the router was asked by event {execution.seq}")
         asked = policy.compile_to_router_request(
             created.goal, created.plan, execution.adapter_id, execution.dry_run
         )
         check = compared(
-            name, json_digest(asked), execution.request_digest, "the router was asked for something else"
+            json_digest(asked), execution.request_digest, "the router was asked for something else"
         )
         if check.status == "fail":
             return check
-    return passed(name)
+    return passed()
 
 
-def _link_digest(case: Case) -> Check:
-    name, link = "link_digest", case.bundle.router_link
+def _link_digest(case: Case) -> Finding:
+    link = case.bundle.router_link
     if case.router is None and link.control_router_link_digest is None:
-        return noted(name, "no run with a result is linked")
+        return noted("no run with a result is linked")
     request, result, run_id = link.router_request_digest, link.router_result_digest, link.run_id
     if request is None or result is None or run_id is None:
-        return failed(name, "the link names no run, request or result")
+        return failed("the link names no run, request or result")
     decision_id = case.bundle.decision.decision_id
     recomputed = compute_link_digest(decision_id, run_id, bare(request), bare(result))
-    return compared(
-        name, recomputed, link.control_router_link_digest, "the link's digest is not the digest of its fields"
-    )
+    return compared(recomputed, link.control_router_link_digest, "the link's digest is not that of the link")
 
 
-def _router_result(case: Case, router: PackageRouter) -> Check:
-    name, execution = "router_result", case.facts.linked_execution
+def _router_result(case: Case, router: PackageRouter) -> Finding:
+    execution = case.facts.linked_execution
     if execution is None or execution.response_digest is None:
-        return failed(name, "the events record no result")
+        return failed("the events record no result")
     recorded = execution.router_bundle_digest or prefixed(execution.response_digest)
     if recorded != router.digest:
-        return failed(name, "this is not the run that was recorded", expected=recorded, actual=router.digest)
+        return failed("this is not the run that was recorded", expected=recorded, actual=router.digest)
     created, run = case.facts.created, _run_of(case)
     expected = {"run_id": execution.run_id, "goal": created.goal if created else None}
     for field, value in expected.items():
         if field in run and run[field] != value:
-            return failed(name, f"the run has another {field}", expected=value, actual=run[field])
-    return passed(name)
+            return failed(f"the run has another {field}", expected=value, actual=run[field])
+    return passed()
 
 
-def _router_digest_recomputed(router: PackageRouter) -> Check:
-    name, bundle = "router_digest_recomputed", router.bundle
+def _router_digest_recomputed(router: PackageRouter) -> Finding:
+    bundle = router.bundle
     if bundle is None:
-        return passed(name, "the run is referred to by its digest")
+        return passed("the run is referred to by its digest")
     match bundle:
         case {"digests": _} | {"run": _} | {"events": _}:
             pass
         case _:
-            return skipped(name, "the shape of the run bundle is not known")
-    try:
-        recomputed = prefixed(run_bundle_digest(bundle))
-    except NexusControlError as fault:
-        return failed(name, fault.message)
-    return compared(name, router_bundle_digest(bundle), recomputed, "the run bundle's content was changed")
+            return skipped("the shape of the run bundle is not known")
+    recomputed = prefixed(run_bundle_digest(bundle))
+    return compared(router_bundle_digest(bundle), recomputed, "the run bundle's content was changed")
 
 
-def _separation_of_duties(case: Case) -> Check:
-    name, created, execution = "separation_of_duties", case.facts.created, case.facts.linked_execution
+def _separation_of_duties(case: Case) -> Finding:
+    created, execution = case.facts.created, case.facts.linked_execution
     if created is None or execution is None or case.facts.policy is None:
-        return _nothing_executed(case, name)
+        return _nothing_executed(case)
     at = parse_instant(execution.requested_at)
     approved = {each.actor.key for each in case.before(execution).progress.approvals if each.is_current(at)}
     if created.requester.key in approved:
         if not case.facts.policy.allow_requester_approval:
-            return failed(name, "the requester approved, which the policy forbids")
-        return noted(name, "the requester is one of the approvers, as the policy allows")
+            return failed("the requester approved, which the policy forbids")
+        return noted("the requester is one of the approvers, as the policy allows")
     if execution.actor.key in approved:
-        return noted(name, "the executor is one of the approvers")
-    return passed(name)
+        return noted("the executor is one of the approvers")
+    return passed()
+
+
+_CHECKS: dict[str, Callable[[Case], Finding]] = {
+    "policy_satisfied": _policy_satisfied,
+    "approvals_distinct": _approvals_distinct,
+    "mode_consistent": _mode_consistent,
+    "single_execution": _single_execution,
+    "request_digest": _request_digest,
+    "link_digest": _link_digest,
+    "separation_of_duties": _separation_of_duties,
+}
 
 
 def _run_of(case: Case) -> Mapping[str, Any]:

@@ -9,11 +9,11 @@ from nexus_control.events import EventType, StoredEvent
 from nexus_control.evidence.chain import GENESIS, event_leaf_data, leaf_hash
 from nexus_control.evidence.formats.allowed_signers import AllowedSigners, parse_allowed_signers
 from nexus_control.evidence.formats.dsse import parse_envelope
-from nexus_control.evidence.formats.keys import PublicKey, public_from_pem
+from nexus_control.evidence.formats.keys import PublicKey
 from nexus_control.evidence.formats.ssh_keys import SshKey
 from nexus_control.evidence.formats.tlog_proof import LogProof
 from nexus_control.evidence.package_statement import PAYLOAD_TYPE, parse_package_statement
-from nexus_control.evidence.report import Check, failed, noted, passed, same_fields, skipped
+from nexus_control.evidence.report import Check, Finding, failed, judged, noted, passed, same_fields, skipped
 from nexus_control.evidence.semantics import Case
 from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
 from nexus_control.evidence.statement import Verdict, require_says
@@ -60,25 +60,23 @@ def approval_checks(
     Raises INVALID_ARGUMENT for a file of signers that cannot be read.
     """
     allowed = None if trust.allowed_signers is None else parse_allowed_signers(trust.allowed_signers)
-    yield _allowed_signers(allowed)
-    yield _approval_signatures(case, chains, allowed, logs)
+    yield _allowed_signers(allowed).named("allowed_signers")
+    yield judged("approval_signatures", lambda: _approval_signatures(case, chains, allowed, logs))
 
 
-def _allowed_signers(allowed: AllowedSigners | None) -> Check:
+def _allowed_signers(allowed: AllowedSigners | None) -> Finding:
     """How much of the verifier's file of signers is used: a line that is skipped lets nobody sign."""
-    name = "allowed_signers"
     if allowed is None:
-        return noted(name, "nobody is trusted to sign approvals")
+        return noted("nobody is trusted to sign approvals")
     used = f"{len(allowed.signers)} lines are used"
     if not allowed.skipped:
-        return noted(name, used)
-    return noted(name, f"{used}, {len(allowed.skipped)} are skipped: {allowed.skipped_in_words}")
+        return noted(used)
+    return noted(f"{used}, {len(allowed.skipped)} are skipped: {allowed.skipped_in_words}")
 
 
 def _approval_signatures(
     case: Case, chains: Sequence[Sequence[str]], allowed: AllowedSigners | None, logs: Collection[str]
-) -> Check:
-    name = "approval_signatures"
+) -> Finding:
     signed, nonces = dict[int, SignedVerdict](), set[str]()
     numbers = [event.seq for event in case.history.decision.events]  # as stated: they may be wrong
     bases = [dict(zip(numbers, each, strict=True)).get(case.facts.policy_seq, GENESIS) for each in chains]
@@ -88,17 +86,17 @@ def _approval_signatures(
             if verdict is None:
                 continue
             if verdict.statement.nonce in nonces:
-                return failed(name, f"event {event.seq} repeats a statement that was made before")
+                return failed(f"event {event.seq} repeats a statement that was made before")
             nonces.add(verdict.statement.nonce)
             signed[event.seq] = verdict
     except NexusControlError as fault:
-        return failed(name, f"{fault.message} (signed verdicts are verified in the order of events)")
+        return failed(f"{fault.message} (signed verdicts are verified in the order of events)")
     execution = case.facts.linked_execution
     counted = case.counted(execution) if execution else ()
     required = case.facts.policy.min_approvals if case.facts.policy else 0
     if allowed is None:
-        said = f"{len(signed)} verdicts are signed, but no allowed signers say whose keys these are"
-        return skipped(name, said if signed else "no verdict is signed, and nobody is trusted to sign")
+        said = f"{len(signed)} verdicts are signed; whose keys these are, nobody said"
+        return skipped(said if signed else "no verdict is signed, and nobody is trusted to sign")
     refused, keys = list[str](), set[SshKey]()
     for approval in counted:
         verdict = signed.get(approval.seq)
@@ -113,57 +111,49 @@ def _approval_signatures(
         f"{len(keys)} of {required} approvals are signed by people who are trusted, each with their own key"
     )
     if len(keys) >= required:
-        return passed(name, detail)
-    return skipped(name, "; ".join([detail, *refused]))
+        return passed(detail)
+    return skipped("; ".join([detail, *refused]))
 
 
 def package_signature(
     package: AuditPackage,
     content: bytes | None,
     head: str,
-    keys: Sequence[str],
+    trusted: Sequence[PublicKey],
     envelope: str | bytes | None,
     proof: LogProof | None,
-) -> Check:
-    """`content` holds the bytes that the signature covers; None if the package came as an object."""
-    name = "package_signature"
-    trusted = [public_from_pem(key) for key in keys]
+) -> Finding:
+    """`content` are the very bytes that were signed. Raises INTEGRITY_MISMATCH for what is no signed statement."""
     if envelope is None:
-        return skipped(name, "no envelope came with it")
-    try:
-        opened = parse_envelope(envelope)
-        signers = opened.signed_by(trusted)
-        if not signers:
-            said = "no trusted key signed it" if trusted else "nobody is trusted to sign packages"
-            return failed(name, said) if trusted else skipped(name, said)
-        if opened.payload_type != PAYLOAD_TYPE:
-            return failed(name, "another kind of payload", expected=PAYLOAD_TYPE, actual=opened.payload_type)
-        statement = parse_package_statement(opened.payload)
-    except NexusControlError as fault:
-        return failed(name, fault.message)
+        return skipped("no envelope came with it")
+    opened = parse_envelope(envelope)
+    signers = opened.signed_by(trusted)
+    if not signers:
+        return (
+            failed("no trusted key signed it") if trusted else skipped("nobody is trusted to sign packages")
+        )
+    if opened.payload_type != PAYLOAD_TYPE:
+        return failed("another kind of payload", expected=PAYLOAD_TYPE, actual=opened.payload_type)
+    statement = parse_package_statement(opened.payload)
     if content is None:
         return failed(
-            name, "the package came as an object, but its signature covers the exact bytes of its file"
+            "a signed package is verified as the bytes that were signed, and came as something else"
         )
     said, bundle = statement.predicate, package.control_bundle
-    expected: dict[str, object] = {
-        "package.json": sha256_hex(content),
-        "binding": package.integrity.binding_digest,
-        "decision_id": bundle.decision.decision_id,
-        "chain_head": prefixed(head),
-        "events": len(bundle.events),
-    }
-    found: dict[str, object] = {
-        "package.json": statement.package_sha256,
-        "binding": prefixed(statement.binding_sha256),
-        "decision_id": said.decision_id,
-        "chain_head": said.chain_head,
-        "events": said.events,
+    fields: dict[str, tuple[object, object]] = {
+        "package.json": (sha256_hex(content), statement.package_sha256),
+        "binding": (package.integrity.binding_digest, prefixed(statement.binding_sha256)),
+        "decision_id": (bundle.decision.decision_id, said.decision_id),
+        "chain_head": (prefixed(head), said.chain_head),
+        "events": (len(bundle.events), said.events),
     }
     if said.log is not None and proof is not None:
-        expected["log"], found["log"] = (proof.origin, proof.index), (said.log.origin, said.log.index)
-    check = same_fields(name, expected, found, "the signed statement is about another package")
-    return check if check.status == "fail" else passed(name, f"signed by {_named(signers)}")
+        fields["log"] = (proof.origin, proof.index), (said.log.origin, said.log.index)
+    expected, found = ({name: pair[side] for name, pair in fields.items()} for side in (0, 1))
+    compared = same_fields(expected, found, "what was signed is not this package")
+    if compared.status == "fail":
+        return compared
+    return passed(f"signed by {', '.join(sorted(key.fingerprint for key in signers))}")
 
 
 def _signed_verdict(case: Case, event: StoredEvent, bases: Sequence[str]) -> SignedVerdict | None:
@@ -206,7 +196,3 @@ def _not_trusted(
     except NexusControlError as fault:
         return fault.message
     return None
-
-
-def _named(keys: Collection[PublicKey]) -> str:
-    return ", ".join(sorted(key.fingerprint for key in keys))

@@ -10,7 +10,7 @@ A snapshot that 1.0 wrote lacks its creator and time. Its digest cannot be recom
 from collections.abc import Iterator
 
 from nexus_control.errors import NexusControlError
-from nexus_control.evidence.report import Check, compared, failed, passed, same_fields, skipped
+from nexus_control.evidence.report import Check, Finding, compared, failed, passed, same_fields, skipped
 from nexus_control.facts import Facts
 from nexus_control.integrity import json_digest
 from nexus_control.policy import Policy, require_no_weaker
@@ -24,32 +24,32 @@ def template_checks(facts: Facts) -> Iterator[Check]:
     attached, policy = facts.attached, facts.policy
     named = attached and (attached.template_name, attached.template_snapshot, attached.template_digest)
     if attached is None or policy is None or named == (None, None, None):
-        yield from (passed(name, "no template was used") for name in NAMES)
+        yield from (passed("no template was used").named(name) for name in NAMES)
         return
-    yield _digest(attached)
-    yield _within(attached, policy)
+    yield _digest(attached).named("template_digest")
+    yield _within(attached, policy).named("policy_within_template")
 
 
-def _digest(attached: PolicyAttachedPayload) -> Check:
-    name, snapshot = "template_digest", attached.template_snapshot
+def _digest(attached: PolicyAttachedPayload) -> Finding:
+    snapshot = attached.template_snapshot
     if snapshot is None or attached.template_digest is None:
-        return failed(name, "the event names a template, but lacks its snapshot or digest")
+        return failed("a template is named without its snapshot and digest")
     if not {"created_at", "created_by"} <= snapshot.keys():
-        return skipped(name, "1.0 wrote the snapshot without all fields that its digest covers")
-    return compared(name, attached.template_digest, json_digest(snapshot), "the snapshot was rewritten")
+        return skipped("the snapshot is of 1.0, and does not hold all that its digest covers")
+    return compared(attached.template_digest, json_digest(snapshot), "the snapshot was rewritten")
 
 
-def _within(attached: PolicyAttachedPayload, policy: Policy) -> Check:
-    name, snapshot = "policy_within_template", attached.template_snapshot or {}
+def _within(attached: PolicyAttachedPayload, policy: Policy) -> Finding:
+    snapshot = attached.template_snapshot or {}
     if snapshot.get("template_name") != attached.template_name:
-        return failed(name, "the snapshot is of another template", actual=snapshot.get("template_name"))
+        return failed("the snapshot is of another template", actual=snapshot.get("template_name"))
     try:
         template = Policy.from_dict({field: snapshot[field] for field in POLICY_FIELDS & snapshot.keys()})
         expected = template.overridden(attached.overrides_applied or {})
         if snapshot.get("overrides") == "tighten_only":
             require_no_weaker(template, expected)
     except (NexusControlError, ValueError, TypeError) as fault:
-        return failed(name, f"the template does not give such a policy: {fault}")
+        return failed(f"the template does not give such a policy: {fault}")
     return same_fields(
-        name, expected.to_dict(), policy.to_dict(), "the policy is not the template's with its overrides"
+        expected.to_dict(), policy.to_dict(), "the policy is not the template's with its overrides"
     )

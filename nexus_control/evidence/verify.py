@@ -24,6 +24,7 @@ checks of the router are left out, and the checks of L2, L3 and L5 are skipped.
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from nexus_control.artifact import Provenance
@@ -43,7 +44,7 @@ from nexus_control.evidence.bundle_checks import (
 from nexus_control.evidence.keyed import keyed_bundle_checks, keyed_checks
 from nexus_control.evidence.received import NAMES as READING
 from nexus_control.evidence.received import UNREAD, Received, receive
-from nexus_control.evidence.report import Check, passed, same_fields, skipped
+from nexus_control.evidence.report import Check, Finding, passed, same_fields, skipped
 from nexus_control.evidence.semantics import Case, semantic_checks
 from nexus_control.evidence.template_checks import template_checks
 from nexus_control.evidence.trust import NOBODY, NOTHING, Attached, Trust
@@ -51,54 +52,26 @@ from nexus_control.evidence.trust import NOBODY, NOTHING, Attached, Trust
 Level: TypeAlias = Literal["L0", "L1", "L2", "L3", "L4", "L5"]
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
-_OF_THE_PACKAGE: Final = (
-    "event_digests",
-    "event_sequence",
-    "header_equals_replay",
-    "state_machine",
-    "policy_satisfied",
-    "approvals_distinct",
-    "mode_consistent",
-    "single_execution",
-    "request_digest",
-    "link_digest",
-    "link_equals_events",
-    "router_result",
-    "router_digest_recomputed",
-    "template_equals_events",
-    "template_digest",
-    "policy_within_template",
-    "provenance",
-    "separation_of_duties",
-)
 _OF_THE_RUN: Final = {"router_result", "router_digest_recomputed"}
 _MAY_BE_SKIPPED: Final = frozenset({"router_digest_recomputed", "template_digest"})
 """Checks that are skipped for an honest package of another router, or of 1.0."""
 _MAY_BE_LEFT_OUT: Final = frozenset({"template_equals_events", "link_equals_events"})
-"""Checks of parts that an export may leave out of a bundle, because the events hold the same."""
-_SIX: Final = (
-    "binding_digest",
-    "control_bundle_digest",
-    "binding_control_match",
-    "binding_router_match",
-    "binding_link_match",
-    "router_digest",
+"""What an export of a bundle may leave out: the events say it too."""
+_IN_ORDER: Final[tuple[tuple[Level, str], ...]] = (
+    ("L0", "limits strict_parse schema canonical_domain binding_digest control_bundle_digest"),
+    ("L0", "binding_control_match binding_router_match binding_link_match router_digest"),
+    ("L1", "event_digests event_sequence header_equals_replay state_machine policy_satisfied"),
+    ("L1", "approvals_distinct mode_consistent single_execution request_digest link_digest"),
+    ("L1", "link_equals_events router_result router_digest_recomputed template_equals_events"),
+    ("L1", "template_digest policy_within_template provenance separation_of_duties"),
+    ("L2", "origin chain"),
+    ("L4", "allowed_signers approval_signatures"),
+    ("L3", "package_signature"),
+    ("L2", "log_inclusion checkpoint_signature consistency"),
+    ("L5", "witness_quorum timestamp"),
 )
-CHECKS: Final[dict[str, Level]] = {
-    **dict.fromkeys((*READING, *_SIX), "L0"),
-    **dict.fromkeys(_OF_THE_PACKAGE, "L1"),
-    "origin": "L2",
-    "chain": "L2",
-    "allowed_signers": "L4",
-    "approval_signatures": "L4",
-    "package_signature": "L3",
-    "log_inclusion": "L2",
-    "checkpoint_signature": "L2",
-    "consistency": "L2",
-    "witness_quorum": "L5",
-    "timestamp": "L5",
-}
-"""The checks of a package by name, in order, each with the level that needs it."""
+CHECKS: Final[dict[str, Level]] = {name: level for level, names in _IN_ORDER for name in names.split()}
+"""Every check of a package by its name, in its order, and the level that rests on it."""
 BUNDLE_CHECKS: Final[dict[str, Level]] = {
     **dict.fromkeys((*READING, "canonical_digest"), "L0"),
     **{name: level for name, level in CHECKS.items() if level != "L0" and name not in _OF_THE_RUN},
@@ -130,12 +103,8 @@ class EvidenceReport:
 
     @property
     def level(self) -> Level | None:
-        reached: Level | None = None
-        for level in LEVELS:
-            if level not in self.reached:
-                break
-            reached = level
-        return reached
+        without_a_gap = tuple[Level, ...](takewhile(self._is_reached, LEVELS))
+        return without_a_gap[-1] if without_a_gap else None
 
     @property
     def ok(self) -> bool:
@@ -263,7 +232,7 @@ def _in_order(
 ) -> tuple[Check, ...]:
     """The checks by these names, in their order. A name without a check in `made` is skipped, and `why` says why."""
     found = {check.name: check for check in made}
-    return tuple(found.get(name) or skipped(name, why) for name in names)
+    return tuple(found.get(name) or skipped(why).named(name) for name in names)
 
 
 def package_checks(
@@ -281,21 +250,21 @@ def package_checks(
 def bundle_checks(bundle: DecisionBundle, trust: Trust = NOBODY) -> Iterator[Check]:
     """Every check of a bundle that could be read, in no order."""
     history = history_of(bundle)
-    yield canonical_digest(bundle)
+    yield canonical_digest(bundle).named("canonical_digest")
     yield from _shared_checks(bundle, history)
     if isinstance(history, History):
         yield from keyed_bundle_checks(Case(bundle=bundle, history=history), trust)
     for name, level in CHECKS.items():
         if level in ("L2", "L3", "L5"):
-            yield skipped(name, "a bundle carries neither a proof of a log nor a signature")
+            yield skipped("a bundle carries neither a proof of a log nor a signature").named(name)
 
 
 def _shared_checks(
     bundle: DecisionBundle, history: History | NexusControlError, package: AuditPackage | None = None
 ) -> Iterator[Check]:
-    yield event_digests(bundle)
-    yield event_sequence(bundle)
-    yield _provenance(bundle, package)
+    yield event_digests(bundle).named("event_digests")
+    yield event_sequence(bundle).named("event_sequence")
+    yield _provenance(bundle, package).named("provenance")
     yield from history_checks(bundle, history)
     if isinstance(history, History):
         router = None if package is None else package.router
@@ -305,17 +274,12 @@ def _shared_checks(
 
 def _six(package: AuditPackage) -> Iterator[Check]:
     for each in verify_audit_package(package).checks:
-        yield Check(
-            name=each.name,
-            status="pass" if each.ok else "fail",
-            expected=each.expected,
-            actual=each.actual,
-            detail=each.detail,
-        )
+        fields = each.to_dict()
+        yield Check(status="pass" if fields.pop("ok") else "fail", **fields)
 
 
-def _provenance(bundle: DecisionBundle, package: AuditPackage | None) -> Check:
-    """The provenance records of bundle and package. No digest covers them, so each is made again and compared."""
+def _provenance(bundle: DecisionBundle, package: AuditPackage | None) -> Finding:
+    """The records say how the exports came to be; neither is covered by a digest, so each is made again."""
     records = [(BUNDLE_METHOD, "bundle", bundle.integrity.canonical_digest, bundle.provenance)]
     if package is not None:
         digest = package.integrity.binding_digest
@@ -324,9 +288,7 @@ def _provenance(bundle: DecisionBundle, package: AuditPackage | None) -> Check:
         made = Provenance.of_export(
             method_id=method, decision_id=bundle.decision.decision_id, kind=kind, digest=digest
         )
-        check = same_fields(
-            "provenance", made.to_dict(), given.to_dict(), f"the {kind} was not made as its record says"
-        )
-        if check.status == "fail":
-            return check
-    return passed("provenance")
+        found = same_fields(made.to_dict(), given.to_dict(), f"the {kind} did not come to be so")
+        if found.status == "fail":
+            return found
+    return passed()

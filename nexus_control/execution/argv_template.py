@@ -85,8 +85,10 @@ class ArgvTemplate:
     def problem_with(self, args: Mapping[str, object]) -> str | None:
         """Why these arguments cannot be filled in, or None. `args` must hold a value for each placeholder."""
         for name in sorted(self.names()):
-            if problem := _value_problem(args[name]):
-                return f"args.{name} {problem}"
+            if not isinstance(value := args[name], str | int | float):
+                return f"args.{name} must be text, a number, true or false"
+            if isinstance(value, str) and "\0" in value:
+                return f"args.{name} must not hold NUL"
         texts = _texts(args)
         return next((problem for word in self.parsed if (problem := word.problem_with(texts))), None)
 
@@ -110,17 +112,5 @@ def _parts(word: str) -> tuple[_Part, ...]:
     return tuple(parts)
 
 
-def _value_problem(value: object) -> str | None:
-    if not isinstance(value, str | int | float):
-        return "must be text, a number, true or false"
-    if isinstance(value, str) and "\0" in value:
-        return "must not hold NUL"
-    return None
-
-
 def _texts(args: Mapping[str, object]) -> dict[str, str]:
-    return {name: _text(value) for name, value in args.items()}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else canonical_json(value)
+    return {name: value if isinstance(value, str) else canonical_json(value) for name, value in args.items()}

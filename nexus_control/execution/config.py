@@ -27,7 +27,7 @@ from nexus_control.canonical_json import MAX_TEXT_BYTES
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import Adapter, Adapters
 from nexus_control.execution.argv_template import ArgvTemplate
-from nexus_control.execution.plan import MAX_NAME_LENGTH
+from nexus_control.execution.plan import is_name
 from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, CallAdapter, ProcessSettings
 from nexus_control.system.commands import absolute
 from nexus_control.system.whole_files import is_folder, read_regular
@@ -42,12 +42,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _TableT = TypeVar("_TableT")
 
 
-def _is_word(text: str) -> bool:
-    return 0 < len(text) <= MAX_NAME_LENGTH and text.isprintable()
-
-
-def _are_words(values: tuple[str, ...]) -> bool:
-    return all(_is_word(value) for value in values)
+def _are_names(values: tuple[str, ...]) -> bool:
+    return all(map(is_name, values))
 
 
 def _is_command(values: tuple[str, ...]) -> bool:
@@ -64,7 +60,7 @@ def _are_variables(env: Mapping[str, object]) -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubprocessTable:
     kind: Literal["subprocess"]
-    capabilities: tuple[str, ...] = check(_are_words, "a list of words")
+    capabilities: tuple[str, ...] = check(_are_names, "a list of words")
     cwd: str = check(lambda text: bool(text) and "\0" not in text, "a folder", default=".")
     timeout_seconds: int = check(
         lambda n: 1 <= n <= _MAX_TIMEOUT_SECONDS, f"1 to {_MAX_TIMEOUT_SECONDS}", default=30
@@ -152,7 +148,7 @@ class _Source:
 
     def tool(self, data: object, key: str) -> ArgvTool:
         method = key.rpartition(".tools.")[2]
-        if not _is_word(method):
+        if not is_name(method):
             self.refuse(f"{key!r:.80} must be named with printable text")
         table = self.decode(ToolTable, data, key)
         argv = self.template(table.argv, f"{key}.argv")

@@ -28,7 +28,7 @@ from typing import Any, Literal, TypeAlias, cast
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, StepError, StepResult
 from nexus_control.execution.description import StepDescription
-from nexus_control.execution.plan import Step, parse_plan, plan_invalid, recorded
+from nexus_control.execution.plan import Step, parse_plan, plan_invalid, recorded, require_at_most
 from nexus_control.execution.router import (
     PlanDescriber,
     ReadinessChecker,
@@ -164,45 +164,23 @@ class LocalRouter(RouterProtocol, RunExporter, PlanDescriber, ReadinessChecker):
         max_steps: int | None = None,
         require_capabilities: list[str] | None = None,
     ) -> dict[str, Any]:
+        goal, adapter_id = encodable(goal), encodable(adapter_id)
+        mode: _Mode = "dry_run" if dry_run else "apply"
         with ExitStack() as held:
             with _recording():
                 held.enter_context(self._log.held())
-            return self._run(
-                encodable(goal), encodable(adapter_id), dry_run, plan, max_steps, require_capabilities
-            )
-
-    def _run(
-        self,
-        goal: str,
-        adapter_id: str,
-        dry_run: bool,
-        plan: str | None,
-        max_steps: int | None,
-        require_capabilities: list[str] | None,
-    ) -> dict[str, Any]:
-        mode: _Mode = "dry_run" if dry_run else "apply"
-        try:
-            adapter = self._selected(adapter_id, [mode, *(require_capabilities or ())])
-            steps = _checked_steps(adapter, plan, max_steps)
-        except NexusControlError as error:
-            return self._refuse(goal, mode, adapter_id, _RunError(str(error.code), error.message))
-        except _RunError as error:
-            return self._refuse(goal, mode, adapter_id, error)
-        with _recording():
-            log = self._log.begin(mode, goal, _selection_event(adapter_id, adapter), _plan_event(steps))
-        run = _Run(log, mode, adapter_id, adapter, steps)
-        try:
-            return self._execute(run, adapter)
-        except RouterOutcomeUnknown:
-            raise
-        except NexusControlError as error:
-            if dry_run:
-                raise
-            raise RouterOutcomeUnknown(f"The run was interrupted: {error.message}", log.run_id) from error
-        except BaseException as error:
-            with suppress(NexusControlError):
-                log.append(("RUN_FAILED", {"outcome": "unknown", "reason": type(error).__name__}))
-            raise
+            try:
+                adapter = self._selected(adapter_id, [mode, *(require_capabilities or ())])
+                steps = _checked_steps(adapter, plan, max_steps)
+            except NexusControlError as error:
+                return self._refuse(goal, mode, adapter_id, _RunError(str(error.code), error.message))
+            except _RunError as error:
+                return self._refuse(goal, mode, adapter_id, error)
+            with _recording():
+                planned = "PLAN_CREATED", {"plan": [recorded(encode(step)) for step in steps]}
+                log = self._log.begin(mode, goal, _selection_event(adapter_id, adapter), planned)
+            with _interrupted(log, mode):
+                return self._execute(_Run(log, mode, adapter_id, adapter, steps), adapter)
 
     def _declared(self, adapter_id: str) -> Adapter:
         adapter = self._adapters.get(adapter_id)
@@ -247,7 +225,8 @@ class LocalRouter(RouterProtocol, RunExporter, PlanDescriber, ReadinessChecker):
             run.log.append(*_finished_events(run, step, result, milliseconds))
             self._tell(run, index, step, result.status)
             if result.status != "ok":
-                error = _step_error(step, result)
+                failure = _failure(result)
+                error = _RunError(failure["code"], f"step {step.step_id!r}: {failure['message']}")
                 _require_known(run, result, error)
                 break
         return _ended(run, error)
@@ -270,14 +249,26 @@ def _recording() -> Generator[None]:
         ) from fault
 
 
+@contextmanager
+def _interrupted(log: OpenRun, mode: _Mode) -> Generator[None]:
+    """Whatever interrupts a run is logged and goes on up; a fault of the log leaves the outcome of an apply unknown."""
+    try:
+        yield
+    except RouterOutcomeUnknown:
+        raise
+    except NexusControlError as error:
+        if mode == "dry_run":
+            raise
+        raise RouterOutcomeUnknown(f"The run was interrupted: {error.message}", log.run_id) from error
+    except BaseException as error:
+        with suppress(NexusControlError):
+            log.append(("RUN_FAILED", {"outcome": "unknown", "reason": type(error).__name__}))
+        raise
+
+
 def _checked_steps(adapter: Adapter, plan: str | None, max_steps: int | None) -> tuple[Step, ...]:
     steps = parse_plan(plan)
-    if max_steps is not None and len(steps) > max_steps:
-        raise plan_invalid(
-            f"it has {len(steps)} steps; at most {max_steps} are allowed",
-            steps=len(steps),
-            max_steps=max_steps,
-        )
+    require_at_most(max_steps, steps)
     for n, step in enumerate(steps):
         problem = adapter.problem_with(step.call)
         if step.call.tool != adapter.name:
@@ -294,11 +285,6 @@ def _require_known(run: _Run, result: StepResult, error: _RunError) -> None:
         raise kind(error.message, run.log.run_id)
 
 
-def _step_error(step: Step, result: StepResult) -> _RunError:
-    failure = _failure(result)
-    return _RunError(failure["code"], f"step {step.step_id!r}: {failure['message']}")
-
-
 def _failure(result: StepResult) -> dict[str, str]:
     code = result.error_code or StepError.STEP_FAILED
     return {"code": str(code), "message": result.error_message or "no reason given"}
@@ -311,10 +297,6 @@ def _selection_event(adapter_id: str, adapter: Adapter) -> RunEvent:
         "capabilities": sorted(adapter.capabilities),
         "selection_source": "request",
     }
-
-
-def _plan_event(steps: tuple[Step, ...]) -> RunEvent:
-    return "PLAN_CREATED", {"plan": [recorded(encode(step)) for step in steps]}
 
 
 def _started_events(run: _Run, step: Step, adapter: Adapter) -> tuple[RunEvent, RunEvent]:

@@ -17,10 +17,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, cast
 
-from nexus_control.canonical_json import parse_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import run_bundle_digest
-from nexus_control.execution.plan import MAX_PLAN_BYTES, plan_invalid
+from nexus_control.execution.plan import items_of, require_at_most
 from nexus_control.execution.spelling import bounded, spell
 from nexus_control.system.whole_files import is_there
 
@@ -87,9 +86,8 @@ class NexusRouterBridge:
 
     def require_ready(self, adapter_id: str, dry_run: bool, plan: str | None) -> None:
         database = Path(self._db_path)
-        if self._db_path != ":memory:" and not os.access(
-            database if is_there(database) else database.parent, os.W_OK
-        ):
+        written = database if is_there(database) else database.parent
+        if self._db_path != ":memory:" and not os.access(written, os.W_OK):
             raise NexusControlError(
                 ErrorCode.ROUTER_NOT_READY,
                 f"nexus-router cannot record its run: {database} may not be written",
@@ -124,18 +122,9 @@ def _tool_module() -> ModuleType:
 
 
 def _checked_plan(plan: str, max_steps: int | None) -> list[object]:
-    try:
-        steps = parse_json(plan, max_bytes=MAX_PLAN_BYTES)
-    except NexusControlError as error:
-        raise plan_invalid(error.message) from None
-    if not isinstance(steps, list):
-        raise plan_invalid("it is not a JSON list of steps")
-    count = len(cast("list[object]", steps))
-    if max_steps is not None and count > max_steps:
-        raise plan_invalid(
-            f"it has {count} steps; at most {max_steps} are allowed", steps=count, max_steps=max_steps
-        )
-    return cast("list[object]", steps)
+    steps = items_of(plan)
+    require_at_most(max_steps, steps)
+    return steps
 
 
 def _member(value: object, key: str) -> object:

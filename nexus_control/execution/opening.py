@@ -11,7 +11,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.config import load_adapters
 from nexus_control.execution.local_router import LocalRouter, StepProgress
 from nexus_control.execution.router import RouterProtocol
-from nexus_control.storage import IN_MEMORY, IN_PLAIN_MEMORY, place_of
+from nexus_control.storage import IN_MEMORY, place_of
 
 _METHODS = ("run", "get_adapter_capabilities")
 
@@ -32,7 +32,7 @@ def opened_router(
         raise _invalid("give --config or --router, not both")
     if config is not None:
         place = place_of(database)
-        runs = IN_MEMORY if place in (IN_MEMORY, IN_PLAIN_MEMORY) else f"{place}.runs"
+        runs = IN_MEMORY if place == IN_MEMORY else f"{place}.runs"
         with LocalRouter(load_adapters(config), runs, on_step=on_step) as router:
             yield router
     else:

@@ -11,7 +11,7 @@ A run's records are hashed as values, and doubles do not hash alike everywhere. 
 of its canonical JSON (`recorded`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -25,7 +25,8 @@ MAX_NAME_LENGTH = 128
 _MAX_SPELLED = 8 * MAX_PLAN_BYTES  # 1e15 is spelled 1000000000000000.0
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
+    """Whether this can name a tool, a method or a step."""
     return 0 < len(text) <= MAX_NAME_LENGTH and text.isprintable()
 
 
@@ -36,8 +37,8 @@ _NAME = f"printable text of 1 to {MAX_NAME_LENGTH} characters"
 class Call:
     """One method of a tool, with its arguments by name."""
 
-    tool: str = check(_is_name, _NAME)
-    method: str = check(_is_name, _NAME)
+    tool: str = check(is_name, _NAME)
+    method: str = check(is_name, _NAME)
     args: Mapping[str, object]
 
 
@@ -45,7 +46,7 @@ class Call:
 class Step:
     """One call, the intent behind it, and its name in the run."""
 
-    step_id: str = check(_is_name, _NAME)
+    step_id: str = check(is_name, _NAME)
     intent: str
     call: Call
 
@@ -54,9 +55,9 @@ def parse_plan(plan: str | None) -> tuple[Step, ...]:
     """The steps of a plan. Raises PLAN_INVALID."""
     if plan is None:
         raise plan_invalid("there is no plan; the router executes a JSON list of steps")
+    items = items_of(plan, in_domain=True)
     steps = tuple(
-        decode(Step, item, where=f"plan[{n}]", code=ErrorCode.PLAN_INVALID)
-        for n, item in enumerate(_items(plan))
+        decode(Step, item, where=f"plan[{n}]", code=ErrorCode.PLAN_INVALID) for n, item in enumerate(items)
     )
     if not steps:
         raise plan_invalid("the plan has no steps")
@@ -84,12 +85,24 @@ def plan_invalid(problem: str, **details: object) -> NexusControlError:
     return NexusControlError(ErrorCode.PLAN_INVALID, f"Invalid plan: {problem}", details)
 
 
-def _items(plan: str) -> list[object]:
+def items_of(plan: str, *, in_domain: bool = False) -> list[object]:
+    """The list that a plan is, not yet read as steps; with `in_domain`, refused outside the canonical domain."""
     try:
         items = parse_json(plan, max_bytes=MAX_PLAN_BYTES)
-        require_canonical_domain(nested(items), where="the plan", max_bytes=_MAX_SPELLED, fractions=True)
+        if in_domain:
+            require_canonical_domain(nested(items), where="the plan", max_bytes=_MAX_SPELLED, fractions=True)
     except NexusControlError as error:
         raise plan_invalid(error.message) from None
     if not isinstance(items, list):
         raise plan_invalid("it is not a JSON list of steps")
     return cast("list[object]", items)
+
+
+def require_at_most(max_steps: int | None, steps: Sequence[object]) -> None:
+    """Raises PLAN_INVALID for a plan with more steps than that."""
+    if max_steps is not None and len(steps) > max_steps:
+        raise plan_invalid(
+            f"it has {len(steps)} steps; at most {max_steps} are allowed",
+            steps=len(steps),
+            max_steps=max_steps,
+        )

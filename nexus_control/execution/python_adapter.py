@@ -176,27 +176,20 @@ def _run_to_end(running: object) -> object:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(_awaited(running))
-    ended: list[Callable[[], object]] = []
+    ended = Future[object]()
 
     def run() -> None:
         try:
-            result = asyncio.run(_awaited(running))
-            ended.append(lambda: result)
+            ended.set_result(asyncio.run(_awaited(running)))
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            ended.append(functools.partial(_raise, error))
+            ended.set_exception(error)
 
-    thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True)
-    thread.start()
-    thread.join()
-    return ended[0]()
+    threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
+    return ended.result()
 
 
 async def _awaited(running: Any) -> object:
     return await running
-
-
-def _raise(error: BaseException) -> object:
-    raise error
 
 
 def _ended_by(error: BaseException) -> StepResult:

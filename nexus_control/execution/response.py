@@ -50,15 +50,10 @@ class RunReport:
     run_id: str | None
     steps_executed: int
     response_digest: str
-    digest_note: str | None = None
     error_code: str | None = None
     error_message: str | None = None
     effect: Effect = "unknown"
     notes: tuple[str, ...] = ()
-
-    @property
-    def failed(self) -> bool:
-        return self.outcome == "failed"
 
 
 def read_response(response: object, exported: object = None, *, dry_run: bool = False) -> RunReport:
@@ -67,18 +62,15 @@ def read_response(response: object, exported: object = None, *, dry_run: bool = 
     """
     notes: list[str] = []
     spelling = spell(response)
-    _note_type(response, notes)
+    if not issubclass(type(response), dict):
+        notes.append(f"the answer was a {type(response).__name__}, not a dictionary")
     run_id = _run_id(response, notes)
     steps = _steps_executed(response, notes)
     fault = fault_in(response)
-    outcome: Meaning = "failed"
-    effect: Effect = "unknown"
-    if fault is not None:
-        effect = effect_in(response)
-    else:
-        doubts = list(doubts_in(response, dry_run=dry_run))
-        notes.extend(doubts)
-        outcome = "unknown" if doubts else "completed"
+    doubts = [] if fault else list(doubts_in(response, dry_run=dry_run))
+    notes.extend(doubts)
+    outcome: Meaning = "failed" if fault else "unknown" if doubts else "completed"
+    effect: Effect = effect_in(response) if fault else "unknown"
     if run_id is None:
         outcome = "unknown"
     elif exported is not None:
@@ -90,17 +82,11 @@ def read_response(response: object, exported: object = None, *, dry_run: bool = 
         run_id=run_id,
         steps_executed=steps,
         response_digest=sha256_hex(spelling.text),
-        digest_note=spelling.note,
         error_code=fault.code if fault else None,
         error_message=fault.message if fault else None,
         effect=effect,
         notes=tuple(bounded(note, MAX_ERROR_MESSAGE_LENGTH) for note in notes),
     )
-
-
-def _note_type(response: object, notes: list[str]) -> None:
-    if not isinstance(response, dict):
-        notes.append(f"the answer was a {type(response).__name__}, not a dictionary")
 
 
 def _run_id(response: object, notes: list[str]) -> str | None:

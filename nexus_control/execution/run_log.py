@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import make_run_bundle
-from nexus_control.storage.faults import forked
+from nexus_control.storage.faults import forked, unavailable
 from nexus_control.storage.sqlite_connection import transaction
 from nexus_control.storage.sqlite_file import SqliteFile
 from nexus_control.storage.sqlite_memory import SqliteMemory
@@ -120,8 +120,7 @@ class RunLog:
                 "SELECT mode, goal, created_at FROM runs WHERE run_id = ?", (run_id,)
             ).fetchone()
             rows = connection.execute(
-                "SELECT event_id, seq, type, payload, ts FROM events WHERE run_id = ? ORDER BY seq",
-                (run_id,),
+                "SELECT event_id, seq, type, payload, ts FROM events WHERE run_id = ? ORDER BY seq", (run_id,)
             ).fetchall()
         if run is None:
             raise NexusControlError(ErrorCode.ROUTER_RUN_NOT_FOUND, f"there is no run {run_id!r:.80}")
@@ -173,7 +172,7 @@ def _is_run_log(connection: sqlite3.Connection) -> bool:
     if identity == (APPLICATION_ID, _VERSION):
         return True
     if identity != (0, 0) or connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
-        raise NexusControlError(ErrorCode.STORE_UNAVAILABLE, "the file is not a run log of this version")
+        raise unavailable("the file is not a run log of this version")
     return False
 
 
@@ -188,14 +187,8 @@ def _create(connection: sqlite3.Connection) -> None:
 
 def _event(run_id: str, row: tuple[Any, ...]) -> dict[str, object]:
     event_id, seq, event_type, payload, ts = row
-    return {
-        "event_id": event_id,
-        "run_id": run_id,
-        "seq": seq,
-        "type": event_type,
-        "payload": json.loads(payload),
-        "ts": ts,
-    }
+    named = {"event_id": event_id, "run_id": run_id, "seq": seq, "type": event_type}
+    return {**named, "payload": json.loads(payload), "ts": ts}
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
@@ -207,8 +200,4 @@ def _translated() -> Generator[None, None, None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _unavailable(error) from error
-
-
-def _unavailable(error: sqlite3.Error) -> NexusControlError:
-    return NexusControlError(ErrorCode.STORE_UNAVAILABLE, f"the run log cannot be used: {error}")
+        raise unavailable(f"the run log cannot be used: {error}") from error

@@ -66,11 +66,8 @@ class Fault:
     message: str
 
 
-class _Absent:
-    """The value that a missing key has here."""
-
-
-ABSENT: Final = _Absent()
+ABSENT: Final = object()
+"""The value of a key that is not there."""
 
 
 def at(value: object, *path: str) -> object:
@@ -125,8 +122,9 @@ def _unclear(answer: object) -> Iterator[str]:
     if meaning(status := at(answer, "status")) == "unknown":
         yield f"status was {shown(status)}: the run had not ended"
     for key in _FLAGS:
-        if not _is_nothing(flag := at(answer, key)) and not _is_one(flag):
-            yield f"{key} was {shown(flag)}, which is neither true nor false"
+        flag = at(answer, key)
+        if not (_is_nothing(flag) or flag is True or (type(flag) is int and flag == 1)):
+            yield f"{key} was {shown(flag)}, which is no truth value"
 
 
 def _without_effect(response: object, steps: list[object]) -> Iterator[str]:
@@ -261,10 +259,6 @@ def _word(status: object) -> str:
 
 def _is_object(value: object) -> bool:
     return isinstance(value, dict)
-
-
-def _is_one(flag: object) -> bool:
-    return flag is True or (type(flag) is int and flag == 1)
 
 
 def _is_nothing(value: object) -> bool:

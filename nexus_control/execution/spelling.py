@@ -37,7 +37,8 @@ def spell(obj: object) -> Spelling:
         try:
             text = write(obj)
         except Exception as error:  # noqa: BLE001 - runs the __repr__ of foreign objects
-            problem = problem or _reason(error)
+            reason = error.message if isinstance(error, NexusControlError) else type(error).__name__
+            problem = problem or reason
         else:
             return Spelling(encodable(text), f"{encodable(problem)}; spelled by {name}" if problem else None)
     return Spelling(encodable(type(obj).__qualname__), f"{encodable(problem)}; spelled by its type's name")
@@ -86,20 +87,8 @@ def bounded(text: str, limit: int) -> str:
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
 
 
-def _canonical(obj: object) -> str:
-    return require_canonical_domain(obj, where="it", max_bytes=sys.maxsize)
-
-
-def _reason(error: Exception) -> str:
-    return error.message if isinstance(error, NexusControlError) else type(error).__name__
-
-
-def _json_dumps(obj: object) -> str:
-    return json.dumps(obj, sort_keys=True, default=repr)
-
-
 _SPELLINGS: tuple[tuple[str, Callable[[object], str]], ...] = (
-    ("canonical JSON", _canonical),
-    (JSON_DUMPS, _json_dumps),
+    ("canonical JSON", lambda obj: require_canonical_domain(obj, where="it", max_bytes=sys.maxsize)),
+    (JSON_DUMPS, lambda obj: json.dumps(obj, sort_keys=True, default=repr)),
     ("repr", repr),
 )

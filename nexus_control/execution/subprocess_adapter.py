@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from nexus_control.canonical_json import canonical_json, parse_json
 from nexus_control.errors import NexusControlError
@@ -31,6 +32,8 @@ from nexus_control.execution.plan import Call
 from nexus_control.execution.spelling import portable
 from nexus_control.execution.supervised import Ended, Ending, run_supervised
 from nexus_control.system.whole_files import is_regular
+
+_ProgramT = TypeVar("_ProgramT")
 
 _KEPT_VARIABLES = {"PATH": os.defpath, "LANG": "C.UTF-8"}
 
@@ -128,13 +131,16 @@ class ArgvTool:
         return None if template is None else template.fill(args)
 
 
-class _SubprocessAdapter:
-    """The parts that both protocols share."""
+class _SubprocessAdapter(Generic[_ProgramT]):
+    """What both protocols share. `program` is what is declared to be run."""
 
     kind = "subprocess"
 
-    def __init__(self, name: str, *, capabilities: Iterable[str], settings: ProcessSettings) -> None:
+    def __init__(
+        self, name: str, program: _ProgramT, *, capabilities: Iterable[str], settings: ProcessSettings
+    ) -> None:
         self.name = name
+        self._program = program
         self.capabilities = frozenset(capabilities)
         self._settings = settings
 
@@ -149,59 +155,41 @@ class _SubprocessAdapter:
         }
 
 
-class ArgvAdapter(_SubprocessAdapter):
-    """The `argv` protocol."""
-
-    def __init__(
-        self,
-        name: str,
-        tools: Mapping[str, ArgvTool],
-        *,
-        capabilities: Iterable[str],
-        settings: ProcessSettings,
-    ) -> None:
-        super().__init__(name, capabilities=capabilities, settings=settings)
-        self._tools = dict(tools)
+class ArgvAdapter(_SubprocessAdapter[Mapping[str, ArgvTool]]):
+    """The `argv` protocol: methods by name."""
 
     def declaration(self) -> dict[str, object]:
-        tools = {method: tool.declaration() for method, tool in self._tools.items()}
+        tools = {method: tool.declaration() for method, tool in self._program.items()}
         return self._declaration("argv", tools=tools)
 
     def problem_with(self, call: Call) -> str | None:
-        tool = self._tools.get(call.method)
+        tool = self._program.get(call.method)
         if tool is None:
             return f"method {call.method!r} is not declared by {self.kind}:{self.name}"
         return tool.problem_with(call.args)
 
     def describe(self, call: Call, *, dry_run: bool) -> CallDescription:
-        argv = self._tools[call.method].filled(call.args, dry_run=dry_run)
+        argv = self._program[call.method].filled(call.args, dry_run=dry_run)
         return CallDescription() if argv is None else self._settings.describe(argv)
 
     def obstacle_to(self, call: Call, *, dry_run: bool) -> str | None:
-        argv = self._tools[call.method].filled(call.args, dry_run=dry_run)
+        argv = self._program[call.method].filled(call.args, dry_run=dry_run)
         return None if argv is None else self._settings.obstacle_to(argv[0])
 
     def execute(self, call: Call, *, dry_run: bool) -> StepResult:
-        tool = self._tools[call.method]
+        tool = self._program[call.method]
         argv = tool.filled(call.args, dry_run=dry_run)
-        return (
-            _described(tool.argv.fill(call.args)) if argv is None else _argv_result(self._settings.run(argv))
-        )
+        if argv is None:
+            return _described(tool.argv.fill(call.args))
+        ended = self._settings.run(argv)
+        return StepResult(status="ok", output=_output(ended)) if _is_ok(ended) else _not_ok(ended)
 
 
-class CallAdapter(_SubprocessAdapter):
-    """The `call` protocol. Only the command knows its methods, so any method is accepted that does not look like an
-    option.
-    """
-
-    def __init__(
-        self, name: str, command: Sequence[str], *, capabilities: Iterable[str], settings: ProcessSettings
-    ) -> None:
-        super().__init__(name, capabilities=capabilities, settings=settings)
-        self._command = tuple(command)
+class CallAdapter(_SubprocessAdapter[Sequence[str]]):
+    """The `call` protocol. The command knows its methods; here any method is declared that is no option."""
 
     def declaration(self) -> dict[str, object]:
-        return self._declaration("call", command=list(self._command))
+        return self._declaration("call", command=list(self._program))
 
     def problem_with(self, call: Call) -> str | None:
         return "method must not begin with '-'" if call.method.startswith("-") else None
@@ -212,25 +200,23 @@ class CallAdapter(_SubprocessAdapter):
         return self._settings.describe(self._argv(call, "FILE"), file=_json_args(call))
 
     def obstacle_to(self, call: Call, *, dry_run: bool) -> str | None:
-        return None if dry_run else self._settings.obstacle_to(self._command[0])
+        return None if dry_run else self._settings.obstacle_to(self._program[0])
 
     def execute(self, call: Call, *, dry_run: bool) -> StepResult:
         if dry_run:
             return _described(self._argv(call, "FILE"))
         with ExitStack() as opened:
             try:
-                path = Path(
-                    opened.enter_context(tempfile.TemporaryDirectory(prefix="nexus-control-")), "args.json"
-                )
+                folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="nexus-control-"))
+                path = Path(folder, "args.json")
                 path.write_text(_json_args(call), encoding="utf-8")
             except OSError as error:
-                return _not_ok(
-                    Ended(ending="not_started", detail=f"its arguments cannot be written: {error}")
-                )
+                problem = f"its arguments cannot be written: {error}"
+                return _not_ok(Ended(ending="not_started", detail=problem))
             return _call_result(self._settings.run(self._argv(call, str(path))))
 
     def _argv(self, call: Call, file: str) -> list[str]:
-        return [*self._command, "call", call.tool, call.method, "--json-args-file", file]
+        return [*self._program, "call", call.tool, call.method, "--json-args-file", file]
 
 
 def _json_args(call: Call) -> str:
@@ -241,14 +227,12 @@ def _described(argv: list[str]) -> StepResult:
     return StepResult(status="ok", output={"would_run": argv})
 
 
-def _argv_result(ended: Ended) -> StepResult:
-    if ended.ending == "exited" and ended.exit_code == 0:
-        return StepResult(status="ok", output=_output(ended))
-    return _not_ok(ended)
+def _is_ok(ended: Ended) -> bool:
+    return ended.ending == "exited" and ended.exit_code == 0
 
 
 def _call_result(ended: Ended) -> StepResult:
-    if ended.ending != "exited" or ended.exit_code != 0:
+    if not _is_ok(ended):
         return _not_ok(ended)
     if "stdout" in ended.cut:  # the kept part may be other valid JSON: 1234 may become 12
         return _unreadable(ended, "was cut at max_output_bytes, so it cannot be read")

@@ -1,7 +1,7 @@
-"""What lies beside a store, looked at: its head, the key of its log, and its last checkpoint.
+"""Looks at what lies beside a store: its head, the key of its log, and its last checkpoint.
 
-Each look passes, fails, or is skipped. It is skipped where there is nothing to hold the log against, and then says what
-that means. A file that is there and cannot be read is a failure of its own, which says nothing about the log.
+Each look passes, fails, or is skipped. A look is skipped where there is nothing to compare the log with; its reason
+then says what that means. A file that is there and cannot be read is a failure, but says nothing about the log.
 """
 
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ _REMEMBERED = {
     EventType.APPROVAL_REVOKED,
     EventType.DECISION_WITHDRAWN,
 }
-"""The events after which the head is brought forward."""
+"""The head is brought forward after these events."""
 
-_UNNOTICED = "an older copy of the database would not be noticed by it"
+_UNNOTICED = "it would not notice an older copy of the database"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What one look found. `code` names a failure; `reason` says why it failed or was skipped."""
+    """The result of one look. `code` names a failure; `reason` says why the look failed or was skipped."""
 
     status: Status
     reason: str = ""
@@ -40,7 +40,7 @@ _PASSED = Finding(status="pass")
 
 
 def look_beside(ledger: Ledger) -> dict[str, Finding]:
-    """What the log is held against: its `head` and its `checkpoint`."""
+    """The contents that the log is compared with: its `head` and its `checkpoint`."""
     return {"head": look_at_head(ledger), "checkpoint": look_at_checkpoint(ledger)}
 
 
@@ -63,8 +63,8 @@ def look_at_head(ledger: Ledger) -> Finding:
 
 
 def unknown_to_head(ledger: Ledger, content: bytes | None = None) -> str | None:
-    """Why an older copy of this store might not be noticed by the head beside it; None where it would be. `content` is
-    what was read of it.
+    """Why the head beside this store might not notice an older copy of it; None where it would. `content` is that of
+    the head's slot.
     """
     place = head.place_of(ledger.sidecar)
     found = head.look_at(ledger) if content is None else content
@@ -72,12 +72,11 @@ def unknown_to_head(ledger: Ledger, content: bytes | None = None) -> str | None:
     with ledger.reading() as session:
         start = 0 if known is None else known.size
         later = [placed for placed in session.rows.log(start) if _is_remembered(placed.entry)]
+    if known is not None and not later:
+        return None
     if known is not None:
-        missed = later[-1].position if later else None
         return (
-            None
-            if missed is None
-            else f"{place} does not know of entry {missed}: it could not be written, and {_UNNOTICED}"
+            f"{place} does not know of entry {later[-1].position}: it could not be written, and {_UNNOTICED}"
         )
     problem = "is no head" if found else "is not there"
     if found or not later:
@@ -100,7 +99,9 @@ def look_at_key(ledger: Ledger) -> Finding:
         found = [key for key in (checkpoints.key_in(sidecar, name) for name in names) if key is not None]
     except NexusControlError as fault:
         if isinstance(fault.__cause__, PermissionError):
-            return _skipped(f"{fault.message}: who may read it can tell whether it is the log's key")
+            return _skipped(
+                f"{fault.message}: only a user who may read it can tell whether it is the log's key"
+            )
         if fault.details.get("read_by_others"):
             return _failed("KEY_EXPOSED", f"{fault.details['path']} may be read by others than its owner")
         return _failed("KEY_UNUSABLE", f"{fault.message}; nothing is signed with it")
@@ -129,7 +130,7 @@ def look_at_checkpoint(ledger: Ledger) -> Finding:
     if content is None:
         return _skipped(_without_checkpoint(ledger, place))
     if not _spells_a_checkpoint(content):
-        detail = f"{place} cannot be read: it is no signed checkpoint, and says nothing about the log"
+        detail = f"{place} cannot be read: it is not a signed checkpoint, and says nothing about the log"
         return _failed("CHECKPOINT_UNREADABLE", detail)
     try:
         checkpoints.last_published(ledger)

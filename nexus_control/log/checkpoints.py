@@ -1,17 +1,17 @@
-"""A store's log as others see it: its name and keys, its signed checkpoints, and proofs that lead to them.
+"""A store's log for people elsewhere: its name and keys, its signed checkpoints, and proofs that lead to them.
 
-The log's leaves are the chain hashes of the store's entries, by position. A checkpoint (`formats.note`) states how
-many there are and their root; a proof (`formats.tlog_proof`) leads from one leaf to a checkpoint.
+The log's leaves are the chain hashes of the store's entries, by position. A checkpoint (`evidence.formats.note`) states
+how many leaves there are and their root; a proof (`evidence.formats.tlog_proof`) leads from one leaf to a checkpoint.
 
-The first use makes an Ed25519 key beside the store, and names the log; both are an entry of the log. Each later key is
-another entry, with a note of the key before it:
+The first use makes an Ed25519 key beside the store, and names the log; one entry of the log records both. Each later
+key is another entry, with a note that the key before it signed:
 
     key entry  = {"key": <verifier key>, "note": "nexus-control/key/v1\\n<origin>\\n<verifier key>\\n" signed}
 
-Nothing is signed that does not continue the head and the last checkpoint, which are kept beside the store: an older
-copy of the database, or another history, is noticed there. A checkpoint whose loss the store's owner accepted (`head`)
-is replaced by the next. What was appended since the last checkpoint that left this machine can still be rewritten by
-somebody who owns both the store and the key.
+The head and the last checkpoint lie beside the store. Nothing is signed unless the log continues both: so an older copy
+of the database, or another history, is noticed. Once the store's owner has accepted the loss of a checkpoint
+(`log.head`), the next one replaces it. Somebody who owns both the store and the key can still rewrite what was appended
+since the last checkpoint that left this machine.
 """
 
 from collections.abc import Generator
@@ -48,7 +48,7 @@ from nexus_control.storage.sidecar import Sidecar
 from nexus_control.values.records import decode, encode
 
 KEY, NEXT_KEY, LAST = "key", "key.next", "checkpoint"
-"""What lies beside the store."""
+"""The names of the contents beside the store."""
 
 _KEY_TEXT = "nexus-control/key/v1"
 
@@ -64,8 +64,8 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """A key of the log, and when it came. The key before it signed `note`; the first one, or one that replaces a lost
-    key, signed its own.
+    """A key of the log, and when it was recorded. The key before it signed `note`. The first key, and one that replaces
+    a lost key, signed their own note.
     """
 
     verifier: Verifier
@@ -75,7 +75,7 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _KeyDetails:
-    """The payload of a key's entry."""
+    """The payload of the entry that names a key."""
 
     key: str
     note: str
@@ -83,7 +83,7 @@ class _KeyDetails:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consistency:
-    """That a log of `size` leaves continues an earlier checkpoint; the path proves it to others (RFC 9162, 2.1.4)."""
+    """A log of `size` leaves continues an earlier checkpoint; the path proves it to others (RFC 9162, 2.1.4)."""
 
     earlier: Checkpoint
     size: int
@@ -93,10 +93,10 @@ class Consistency:
 
 @contextmanager
 def continuing(ledger: Ledger) -> Generator[WriteSession]:
-    """The store's writer, for what the log's key signs or what names a key: an older copy of the store does neither.
-    Raises STORE_ROLLED_BACK.
+    """The store's writer, for signing with the log's key and for naming one. Raises STORE_ROLLED_BACK: an older copy of
+    the store may do neither.
     """
-    known = head.look_at(ledger)  # before the transaction: who keeps it locked holds up no other writer
+    known = head.look_at(ledger)  # before the transaction: waiting here holds up no other writer
     with ledger.writing() as session:
         head.require_continued(session, ledger.sidecar, known)
         yield session
@@ -114,7 +114,7 @@ def origin_in(session: ReadSession) -> str | None:
 
 
 def publish(ledger: Ledger) -> Published:
-    """Sign the log as it is now, and keep that beside the store. Raises LOG_INCONSISTENT, KEY_UNUSABLE."""
+    """Sign the log as it is now, and keep the checkpoint beside the store. Raises LOG_INCONSISTENT, KEY_UNUSABLE."""
     _settle_key(ledger)
     with continuing(ledger) as session:
         return _publish(session, ledger.sidecar)
@@ -140,11 +140,11 @@ def prove(ledger: Ledger, decision_id: str, generation: int, seq: int) -> LogPro
 def require_continued(
     ledger: Ledger, note: str, trusted: Verifier | None = None, *, size: int | None = None
 ) -> Consistency:
-    """That the log continues the checkpoint that this note signs: one that was saved elsewhere, some time ago.
+    """Prove that the log continues the checkpoint in this signed note, which was saved elsewhere some time ago.
 
-    The tree is computed again from the entries. `trusted` is the key under which the note must be signed; None takes
-    the keys that the log itself names. The proof is to the first `size` entries, or to all. Raises LOG_INCONSISTENT,
-    SIGNATURE_INVALID, INTEGRITY_MISMATCH; INVALID_ARGUMENT for a size that the log has not, or had not reached then.
+    The tree is computed again from the entries. `trusted` is the key that must have signed the note; None trusts the
+    keys that the log itself names. The proof leads to the first `size` entries, or to all. Raises LOG_INCONSISTENT,
+    SIGNATURE_INVALID, INTEGRITY_MISMATCH; INVALID_ARGUMENT for a size beyond the log, or below that of the checkpoint.
     """
     with ledger.reading() as session:
         known = [record.verifier for record in _records(session)] if trusted is None else [trusted]
@@ -160,7 +160,7 @@ def require_continued(
 
 
 def require_leaves(note: str, lines: bytes, trusted: Verifier) -> Checkpoint:
-    """The checkpoint that this note signs, when the first of these lines (`leaf_lines`) have its root.
+    """The checkpoint in this signed note. Its root must be that of the first of these lines (`leaf_lines`).
 
     Raises LOG_INCONSISTENT, SIGNATURE_INVALID, INTEGRITY_MISMATCH.
     """
@@ -171,14 +171,14 @@ def require_leaves(note: str, lines: bytes, trusted: Verifier) -> Checkpoint:
 
 
 def last_published(ledger: Ledger) -> Checkpoint | None:
-    """The checkpoint beside the store, once the log was seen to continue it. Raises LOG_INCONSISTENT."""
+    """The checkpoint beside the store. Raises LOG_INCONSISTENT where the log does not continue it."""
     with ledger.reading() as session:
         return _require_last(session, ledger.sidecar)
 
 
 def lost_checkpoint(session: ReadSession, sidecar: Sidecar) -> str | None:
-    """The note beside the store, if the log does not continue it. Raises LOG_INCONSISTENT where no note is there, and
-    STORE_UNAVAILABLE where that cannot be read.
+    """The note beside the store, if the log does not continue it; else None. Raises LOG_INCONSISTENT where the file
+    holds no note, STORE_UNAVAILABLE where it cannot be read.
     """
     try:
         _require_last(session, sidecar)
@@ -189,26 +189,28 @@ def lost_checkpoint(session: ReadSession, sidecar: Sidecar) -> str | None:
             raise
         with suppress(UnicodeDecodeError):
             return content.decode()
-        raise _inconsistent(f"{sidecar.place(LAST)} is no checkpoint: move it away") from None
+        raise _inconsistent(f"{sidecar.place(LAST)}  is not a checkpoint: move it away") from None
 
 
 def keys_of(ledger: Ledger) -> list[KeyRecord]:
-    """All keys that the log ever had, the current one last."""
+    """All keys that the log ever had, oldest first: the current one is the last."""
     with ledger.reading() as session:
         return _records(session)
 
 
 def key_record_of(entry: Entry) -> KeyRecord:
-    """What the entry of a key says. Raises JSON_INVALID, REPLAY_INVALID or INVALID_ARGUMENT where it says no key."""
+    """The key that an entry names. Raises JSON_INVALID, REPLAY_INVALID or INVALID_ARGUMENT for an entry that names
+    none.
+    """
     content = parse_json_object(entry.payload)
     details = decode(_KeyDetails, content, where="key", code=ErrorCode.REPLAY_INVALID)
     return KeyRecord(verifier=parse_verifier(details.key), since=entry.ts, note=details.note)
 
 
 def rotate(ledger: Ledger) -> KeyRecord:
-    """Replace the log's key by a new one, in which the old one's last note says to trust. The old one is gone then.
+    """Replace the log's key by a new one. The old key signs a note that says to trust the new one, and is then deleted.
 
-    The new key lies beside the old one until the log names it, so that a crash leaves the one that is named.
+    The new key lies beside the old one until the log names it, so a crash never loses the key that the log names.
     """
     sidecar = ledger.sidecar
     with continuing(ledger) as session:
@@ -223,32 +225,29 @@ def rotate(ledger: Ledger) -> KeyRecord:
 def give_key(ledger: Ledger) -> KeyRecord:
     """Give the log a key where it has none, or has lost it. Raises KEY_UNUSABLE while its key is there.
 
-    No note of a lost key vouches for the new one: verifiers who trusted the lost key must decide again. A key that
-    lies there, and that the log does not name, is taken.
+    The lost key signed no note for the new one, so verifiers who trusted it must decide again. A key file that is
+    there, and that the log does not name, becomes the key.
     """
     sidecar = ledger.sidecar
     with continuing(ledger) as session:
         records, key = _records(session), key_in(sidecar, KEY)
         if records and key is not None and key.public == records[-1].verifier.key:
-            raise NexusControlError(
-                ErrorCode.KEY_UNUSABLE,
-                f"{sidecar.place(KEY)} is the log's key: rotate it instead",
-                {"path": sidecar.place(KEY)},
-            )
+            place = sidecar.place(KEY)
+            raise _unusable(f"{place} is the log's key: rotate it instead", path=place)
         _make_key(session, sidecar)
         return _records(session)[-1]
 
 
 def leaf_lines(ledger: Ledger) -> bytes:
-    """What every leaf is the hash of, one line each, by position: from these lines anybody computes the root."""
+    """The bytes of every leaf before hashing, one line each, by position: anybody can compute the root from them."""
     with ledger.reading() as session:
         return b"".join(data + b"\n" for data in leaf_data_of_each(session.rows.log()))
 
 
 def _settle_key(ledger: Ledger) -> None:
-    """See to it that the log's key is named in what is committed, and lies in its place. Raises KEY_UNUSABLE.
+    """Make sure that a committed entry names the log's key, and that the key is in its place. Raises KEY_UNUSABLE.
 
-    In a transaction of its own: a checkpoint must not cover what could still be rolled back.
+    This takes a transaction of its own: a checkpoint must not cover an entry that could still be rolled back.
     """
     with continuing(ledger) as session:
         _current(session, ledger.sidecar)
@@ -283,7 +282,7 @@ def _continued(session: ReadSession, sidecar: Sidecar, content: bytes) -> Checkp
     try:
         last = _signed_checkpoint(content.decode(), [record.verifier for record in _records(session)])
     except (NexusControlError, UnicodeDecodeError) as error:
-        raise _inconsistent(f"{sidecar.place(LAST)} is no checkpoint of this log: {error}") from None
+        raise _inconsistent(f"{sidecar.place(LAST)}  is not a checkpoint of this log:  {error}") from None
     _require_continues(last, session.rows.log_size(), session.rows.subtree)
     return last
 
@@ -294,7 +293,7 @@ def _require_continues(earlier: Checkpoint, size: int, read: Read) -> None:
             f"the log had {earlier.size} entries when it was signed, and has {size}: this is an older copy of it"
         )
     if tree_root(earlier.size, read) != earlier.root:
-        raise _inconsistent(f"the first {earlier.size} entries are not those that were signed")
+        raise _inconsistent(f"the first {earlier.size}  entries are not the ones that were signed")
 
 
 def _signed_checkpoint(note: str, known: list[Verifier]) -> Checkpoint:
@@ -312,7 +311,7 @@ def _signed_checkpoint(note: str, known: list[Verifier]) -> Checkpoint:
 
 
 def _current(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, PrivateKey]:
-    """The log's current key. It is made when the log has none yet."""
+    """The log's current key, made now if the log has none yet."""
     records = _records(session)
     if not records:
         return _make_key(session, sidecar)
@@ -327,11 +326,9 @@ def _current(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, Private
 
 
 def not_the_key(sidecar: Sidecar, verifier: Verifier) -> NexusControlError:
-    return NexusControlError(
-        ErrorCode.KEY_UNUSABLE,
-        f"{sidecar.place(KEY)} is not the key that the log names ({verifier}): put that back",
-        {"path": sidecar.place(KEY), "verifier": str(verifier)},
-    )
+    place, named = sidecar.place(KEY), str(verifier)
+    problem = f"{place} is not the key that the log names ({named}): put that back"
+    return _unusable(problem, path=place, verifier=named)
 
 
 def _make_key(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, PrivateKey]:
@@ -343,22 +340,20 @@ def _make_key(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, Privat
 
 
 def key_in(sidecar: Sidecar, name: str) -> PrivateKey | None:
-    """The private key that lies there. An empty file, which a kill of an earlier version could leave, holds none.
-    Raises KEY_UNUSABLE, and names the file.
+    """The private key beside the store; None for an empty file, which a kill of an earlier version could leave. Raises
+    KEY_UNUSABLE, and names the file.
     """
     place = sidecar.place(name)
     try:
         pem = sidecar.read_secret(name)
     except NexusControlError as error:
-        raise NexusControlError(ErrorCode.KEY_UNUSABLE, error.message, error.details) from error.__cause__
+        raise _unusable(error.message, **error.details) from error.__cause__
     if not pem:
         return None
     try:
         return private_from_pem(pem)
     except NexusControlError as error:
-        raise NexusControlError(
-            ErrorCode.KEY_UNUSABLE, f"{place} holds no key of a log: {error.message}", {"path": place}
-        ) from None
+        raise _unusable(f"{place} holds no key of a log: {error.message}", path=place) from None
 
 
 def _keep_new_key(sidecar: Sidecar, name: str) -> PrivateKey:
@@ -388,3 +383,7 @@ def _records(session: ReadSession) -> list[KeyRecord]:
 
 def _inconsistent(problem: str) -> NexusControlError:
     return NexusControlError(ErrorCode.LOG_INCONSISTENT, problem)
+
+
+def _unusable(problem: str, **details: object) -> NexusControlError:
+    return NexusControlError(ErrorCode.KEY_UNUSABLE, problem, details)

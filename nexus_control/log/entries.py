@@ -1,4 +1,4 @@
-"""Between events and rows: an entry of the store's log is an event, or a record of an import, a key or an accepted
+"""Entries of the store's log, from rows and to rows: an entry is an event, or records an import, a key or an accepted
 rollback.
 """
 
@@ -22,26 +22,26 @@ from nexus_control.storage.contract import Entry, EntryKind, Placed
 from nexus_control.values.actors import Actor
 
 SYSTEM_ACTOR = Actor(type="system", id="nexus-control")
-"""Who records what nobody asked for by name: runs, outcomes, imports."""
+"""The actor of entries that nobody asked for by name: runs, outcomes, imports."""
 
 IMPORTED = "IMPORTED"
-"""The event type of an import's record. It is no event of the decision, whose digest would change."""
+"""The event type of an import's record. The record is not an event of the decision, whose digest it would change."""
 
 KEY_ROTATED = "KEY_ROTATED"
 """The event type of the record of a new key of the log."""
 
 ROLLBACK_ACCEPTED = "ROLLBACK_ACCEPTED"
-"""The event type of the record that the store's owner accepted what an older copy of it has lost."""
+"""The event type of the record that the store's owner accepted a rollback."""
 
 ROLLBACKS = "store"
-"""The one stream of those records."""
+"""The one stream of the rollback records."""
 
 RECORDS: dict[EntryKind, str] = {
     "import": IMPORTED,
     "key": KEY_ROTATED,
     "rollback": ROLLBACK_ACCEPTED,
 }
-"""The kinds of entry that are no events, and the one event type of each."""
+"""The kinds of entry besides events, and the one event type of each."""
 
 
 class _Common(TypedDict):
@@ -86,34 +86,18 @@ def event_entry(kind: EntryKind, event: StoredEvent, generation: int, payload_te
     )
 
 
-def import_entry(
-    decision_id: str, generation: int, ts: str, details: Mapping[str, object], prev: str
-) -> Entry:
-    """The entry that says how a generation came here, chained to the decision's import before it."""
-    return _record("import", decision_id, generation, 0, IMPORTED, ts, details, prev)
-
-
-def key_entry(log: str, seq: int, ts: str, details: Mapping[str, object], prev: str) -> Entry:
-    """The entry that names a new key of the log, chained to the one before it."""
-    return _record("key", log, 0, seq, KEY_ROTATED, ts, details, prev)
-
-
-def rollback_entry(seq: int, ts: str, actor: Actor, details: Mapping[str, object], prev: str) -> Entry:
-    """The entry that says what `actor` accepted as lost, chained to the one before it."""
-    return _record("rollback", ROLLBACKS, 0, seq, ROLLBACK_ACCEPTED, ts, details, prev, actor)
-
-
-def _record(
+def record_entry(
     kind: EntryKind,
     stream: str,
-    generation: int,
-    seq: int,
-    event_type: str,
     ts: str,
     details: Mapping[str, object],
     prev: str,
+    *,
+    generation: int = 0,
+    seq: int = 0,
     actor: Actor = SYSTEM_ACTOR,
 ) -> Entry:
+    """The entry of what is no event (`RECORDS`), chained to the one of its kind and stream before it."""
     payload = canonical_json(details)
     return _chained(
         Entry(
@@ -121,7 +105,7 @@ def _record(
             stream=stream,
             generation=generation,
             seq=seq,
-            event_type=event_type,
+            event_type=RECORDS[kind],
             ts=ts,
             actor_type=actor.type,
             actor_id=actor.id,
@@ -135,14 +119,14 @@ def _record(
 
 
 def digest_of(entry: Entry) -> str:
-    """The digest that an entry with this payload has."""
+    """The digest of an entry with this payload."""
     if entry.kind in RECORDS:
         return sha256_hex(entry.payload)
     return digest_of_canonical_payload(entry.event_type, entry.payload)
 
 
 def contents_of(entries: Iterable[Entry]) -> str:
-    """One digest of what these entries say, whatever digests they came with."""
+    """One digest over the content of these entries, whatever digests they came with."""
     return sha256_hex("".join(map(digest_of, entries)))
 
 
@@ -168,24 +152,24 @@ def leaf_data_of(entry: Entry, prev: str) -> bytes:
             )
             plain = data()
             if entry.origin != "imported" or leaf_hash(plain) == entry.leaf:
-                return plain  # 2.0 gave an imported event the leaf of a local one, too
+                return plain  # 2.0 computed the leaf of an imported event like that of a local one
             return data(origin="imported")
 
 
 def leaf_of(entry: Entry, prev: str) -> str:
-    """The chain hash that this entry has after `prev`; both bare hex."""
+    """The chain hash of this entry after `prev`; both bare hex."""
     return leaf_hash(leaf_data_of(entry, prev))
 
 
 def chain_key(entry: Entry) -> tuple[object, ...]:
-    """What an entry is chained within: imports of one decision are one chain, the events of each generation another."""
+    """The chain that an entry belongs to: all imports of a decision are one, the events of each generation another."""
     return (
         (entry.kind, entry.stream) if entry.kind == "import" else (entry.kind, entry.stream, entry.generation)
     )
 
 
 def leaf_data_of_each(log: Iterable[Placed]) -> Iterator[bytes]:
-    """The bytes that each leaf of a whole log is the hash of, by position."""
+    """The bytes of each leaf of the whole log before hashing, by position."""
     heads: dict[tuple[object, ...], str] = {}
     for _, entry in log:
         chain = chain_key(entry)

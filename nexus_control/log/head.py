@@ -1,4 +1,4 @@
-"""The head: how far the log had come when something was done that must not be forgotten.
+"""The head: how long the log was when something was done that must not be forgotten.
 
 `<database>.head` lies beside a store, in a slot (`storage.slot`), and is three lines that always have the same length:
 
@@ -6,22 +6,22 @@
     0000000000000042\\n          how many entries the log had: 16 digits, at most 2^53-1
     9f86d081...0f00a08\\n        the root of their Merkle tree (RFC 6962): 64 hex digits
 
-It is brought forward after the commit of a claim, before the router is called, and after that of a denial, a
-revocation, a withdrawal, or an import. A claim is refused while the log does not continue the head: an older copy of
-the database would dispatch again what was executed, denied or taken back since it was made.
+The head is brought forward after the commit of a claim and before the router is called; also after the commit of a
+denial, a revocation, a withdrawal or an import. A claim is refused while the log does not continue the head: else an
+older copy of the database would dispatch again what was executed, denied or taken back since the copy was made.
 
-* It only moves forward, and never while the log does not continue it; a head that is missing or cannot be read
-  refuses nothing, and the next head takes its place.
-* It is not flushed to the disk: after a loss of power it may be older than the log, never newer.
-* Between the commit and the new head a process can be killed. A claim was not dispatched then, and who gave a verdict
-  got no answer; what is lost is that an older copy, put back just then, is not noticed.
+* The head only moves forward, and only while the log continues it. A head that is missing or cannot be read refuses
+  nothing; the next head takes its place.
+* The head is not flushed to the disk: after a loss of power it may be older than the log, never newer.
+* A process can be killed between the commit and the new head. A claim was then not dispatched, and a verdict was not
+  answered. An older copy that is put back at that moment is not noticed.
 
-The owner of a store can accept what an older copy of it has lost. That is an entry of the log, which names the head,
-and the checkpoint if there was one, that the log does not continue:
+The owner of a store can accept a rollback, and go on with an older copy. An entry of the log then records the head and
+the checkpoint that the log does not continue:
 
     rollback entry = {"head": {"root": <64 hex digits>, "size": <integer>}, "checkpoint": <signed note>}
 
-Either is null when it was not lost. From then on the log is taken to continue them.
+Either is null when it was not lost. From then on the log counts as continuing them.
 """
 
 import re
@@ -58,14 +58,14 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """What the owner of a store accepted: the payload of a rollback's entry."""
+    """The loss that the owner of a store accepted: the payload of a rollback's entry."""
 
     head: Head | None = always_written(None)
     checkpoint: str | None = always_written(None)
 
 
 def parse_head(content: bytes) -> Head | None:
-    """The head that this content spells, or None."""
+    """The head in this content of the slot; None where it is not spelled exactly as above."""
     matched = _CONTENT.fullmatch(content)
     if matched is None or int(matched[1]) > MAX_SAFE_INTEGER:
         return None
@@ -77,12 +77,12 @@ def slot_of(sidecar: Sidecar) -> Slot:
 
 
 def place_of(sidecar: Sidecar) -> str:
-    """Where the head is, for people."""
+    """The place of the head, as people read it."""
     return sidecar.place(_NAME)
 
 
 def look_at(ledger: Ledger) -> bytes:
-    """The content of the slot for commands that only look; empty where it cannot be read."""
+    """The content of the slot; empty where it cannot be read. For commands that only look."""
     try:
         return slot_of(ledger.sidecar).read()
     except NexusControlError:
@@ -90,18 +90,18 @@ def look_at(ledger: Ledger) -> bytes:
 
 
 def head_of(session: ReadSession) -> Head:
-    """The head of the log as this session sees it."""
+    """A head made from the log as this session sees it."""
     size = session.rows.log_size()
     return Head(size=size, root=tree_root(size, session.rows.subtree).hex())
 
 
 def losses(session: ReadSession) -> list[Loss]:
-    """What was ever accepted as lost."""
+    """All losses that were ever accepted."""
     return [loss_of(entry) for entry in session.rows.entries("rollback", ROLLBACKS, 0)]
 
 
 def loss_of(entry: Entry) -> Loss:
-    """What the entry of a rollback says. Raises JSON_INVALID or REPLAY_INVALID for a payload that is not a loss."""
+    """The loss that an entry records. Raises JSON_INVALID or REPLAY_INVALID for a payload that is not a loss."""
     content = parse_json_object(entry.payload)
     return decode(Loss, content, where="rollback", code=ErrorCode.REPLAY_INVALID)
 
@@ -118,7 +118,7 @@ def is_continued(session: ReadSession, head: Head) -> bool:
 
 
 def require_continued(session: ReadSession, sidecar: Sidecar, content: bytes) -> Head | None:
-    """The head in this content of the slot, which the log continues. Raises STORE_ROLLED_BACK."""
+    """The head in this content of the slot. Raises STORE_ROLLED_BACK where the log does not continue it."""
     head = parse_head(content)
     if head is not None and not is_continued(session, head):
         size = session.rows.log_size()
@@ -132,12 +132,13 @@ def require_continued(session: ReadSession, sidecar: Sidecar, content: bytes) ->
 
 
 def advance(ledger: Ledger, known: bytes, head: Head) -> None:
-    """Bring the head forward to this one, which is committed. `known` is a content of the slot whose head it continues.
+    """Bring the head forward to this one, whose entries are committed. It is known to continue the head in `known`, a
+    content of the slot.
 
     Raises STORE_ROLLED_BACK where another history's head lies there now, STORE_UNAVAILABLE where it cannot be written.
     """
     slot = slot_of(ledger.sidecar)
-    while (found := _replace(slot, known, head)) != known:  # somebody was faster
+    while (found := _replace(slot, known, head)) != known:  # another process was faster
         with ledger.reading() as session:
             theirs = require_continued(session, ledger.sidecar, found)
         if theirs is not None and theirs.size >= head.size:
@@ -151,15 +152,15 @@ def _replace(slot: Slot, known: bytes, head: Head) -> bytes:
 
 @contextmanager
 def remembering(ledger: Ledger) -> Generator[None]:
-    """What is committed in the block must not be forgotten: the head learns of it, also of a store that is closed."""
+    """Bring the head forward to what the block commits, also where the store is closed meanwhile."""
     with ledger.held():
         yield
         remember(ledger)
 
 
 def remember(ledger: Ledger) -> None:
-    """Bring the head forward to the log as it is, if that can be done. A verdict that is committed stands without it,
-    and is not answered with a fault; `doctor` says that the head does not know of it.
+    """Bring the head forward to the log as it is, if that can be done. Where it cannot, the committed verdict stands
+    and is answered as a success; `doctor` reports that the head is behind.
     """
     with suppress(NexusControlError):
         known = slot_of(ledger.sidecar).read()

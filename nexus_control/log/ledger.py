@@ -1,4 +1,4 @@
-"""Ledger: a storage, the clock, what lies beside the store, and whose signatures count, as one thing that is held.
+"""Ledger: one open store. It holds the storage, the clock, what lies beside the store, and whose signatures count.
 
 Everything that reads or writes a store takes a `Ledger` and opens one transaction on it: `reading()` or `writing()`.
 """
@@ -22,14 +22,14 @@ SessionT = TypeVar("SessionT")
 
 
 class Ledger:
-    """An open store, as the parts of this package hold it.
+    """An open store, as the other modules of this package use it.
 
         with ledger.reading() as session:
             session.decision(decision_id)
 
-    `path_or_url` is a file, `:memory:` (SQLite in memory) or `memory:` (plain Python). It is safe to use from several
-    threads; several processes may open one file. `allowed_signers` is the path of an OpenSSH file that says whose
-    signed approvals count here. `busy_timeout` is how many seconds a transaction waits for another one.
+    `path_or_url` is a file, or `:memory:` (SQLite in memory). It is safe to use from several threads; several
+    processes may open one file. `allowed_signers` is the path of an OpenSSH file that says whose signed approvals count
+    here. `busy_timeout` is how many seconds a transaction waits for another one.
     """
 
     def __init__(
@@ -44,9 +44,7 @@ class Ledger:
         self.clock = clock
         self.allowed_signers = absolute(Path(allowed_signers)) if allowed_signers is not None else None
         self._recent = Recent()
-        self._storage = (
-            storage if storage is not None else open_storage(path_or_url, busy_seconds=busy_timeout)
-        )
+        self._storage = storage or open_storage(path_or_url, busy_seconds=busy_timeout)
 
     @property
     def sidecar(self) -> Sidecar:
@@ -54,7 +52,7 @@ class Ledger:
         return self._storage.sidecar
 
     def form_differences(self) -> list[str]:
-        """How the storage's form differs from the one that this version makes, in one line each.
+        """How the storage's tables, indexes and triggers differ from those that this version makes, in one line each.
 
         >>> store.form_differences()
         []
@@ -62,7 +60,7 @@ class Ledger:
         return self._storage.form_differences()
 
     def mend_form(self) -> None:
-        """Make indexes, views and triggers of the storage as this version makes them.
+        """Replace the storage's indexes, views and triggers by those of this version. No data is changed.
 
         >>> store.mend_form()
         """
@@ -71,9 +69,7 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -87,7 +83,7 @@ class Ledger:
         self._storage.close()
 
     def held(self) -> AbstractContextManager[None]:
-        """While this lasts, this thread may write also after `close()`: an execution must record its outcome.
+        """In the block, this thread may write even after `close()`: an execution must record its outcome.
 
         >>> with store.held():
         ...     _ = tools.approve(request_id, Actor("human", "bob"))
@@ -122,7 +118,7 @@ class Ledger:
 
 
 class _Transaction(AbstractContextManager[SessionT], Generic[RowsT, SessionT]):
-    """A storage's transaction in the words of the domain. Every call has one, and a generator takes twice as long."""
+    """A storage's transaction as a session. Every call makes one, and a generator takes twice as long."""
 
     __slots__ = ("_rows", "_session")
 

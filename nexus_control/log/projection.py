@@ -1,7 +1,7 @@
-"""Between facts and rows: how a decision's events become the projection that `status` and `list_requests` read.
+"""Projections: how a decision's events become the row that `status` and `list_requests` read, and are read back.
 
-A projection keeps what changes (`Progress`, as JSON) and what lists are filtered by. What never changes after the
-policy was attached - goal, plan, policy, template - is read from the opening events, not stored twice.
+A projection keeps the facts that change (`Progress`, as JSON), and the columns that lists are filtered by. Goal, plan,
+policy and template never change after the policy was attached: they are read from the opening events, not stored twice.
 """
 
 import json
@@ -23,20 +23,20 @@ from nexus_control.values.instants import format_instant, parse_instant
 from nexus_control.values.records import RecordT, decode, encode
 
 MAX_AHEAD = timedelta(minutes=5)
-"""How far an imported event may be ahead of this store's clock."""
+"""An imported event may be this far ahead of the store's clock."""
 
 ConflictMode: TypeAlias = Literal["reject_on_conflict", "new_decision_id", "overwrite"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportRecord:
-    """How an imported generation came here. `copied_from` is the original's id when the copy has a new one.
+    """How an imported generation came into this store. `copied_from` is the original's id when the copy has a new one.
 
-    `imported_by`: on whose behalf; unknown of an import that 2.0 made.
-    `forensic`: a part of the import's checks was switched off; such a decision is never executed here.
-    `ran_before`: a generation that was superseded here has had its run; nothing imported over it opens it again.
-    `rolled_back`: it does not extend what it superseded, or came over one that did not.
-    `final_rehearsal`: 1.0 took the dry run with which it ends for its execution; so it is final here too.
+    `imported_by`: on whose behalf; None for an import that 2.0 made. `forensic`: some of the import's checks were
+    switched off; such a decision is never executed here. `ran_before`: an earlier generation here has had its run; no
+    later import makes the decision executable again. `rolled_back`: this history does not extend the one that it
+    superseded, or an earlier import did not. `final_rehearsal`: the history ends with a dry run that 1.0 took for its
+    execution; so the decision is final here too.
     """
 
     bundle_digest: str
@@ -51,19 +51,19 @@ class ImportRecord:
     final_rehearsal: bool = False
 
     def facts_of(self, facts: Facts) -> Facts:
-        """What the events that came, which add up to `facts`, mean here."""
+        """What the imported events mean here; `facts` is what they add up to."""
         return with_final_rehearsal(facts) if self.final_rehearsal else facts
 
     @property
     def is_evidence_only(self) -> bool:
-        """Whether what was imported is never executed here, however many approve it."""
+        """Whether the decision is never executed here, however many people approve it."""
         return self.forensic or self.ran_before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brought:
-    """What an import's record says of the events that came: how many, where their chain ends, and the digest of what
-    they say, whatever digests they came with.
+    """An import's record of the imported events: how many there are, where their chain ends, and a digest over their
+    content, whatever digests they came with.
     """
 
     events: int
@@ -73,8 +73,9 @@ class Brought:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """What a list shows of a decision beyond the row's columns. `approval_ends`: when each approval that counts and
-    was given here stops counting, null for never; how many count at an instant follows without looking at them.
+    """What a list shows of a decision beyond the row's columns. `approval_ends` says when each approval that counts,
+    and was given here, stops counting (null for never): the number that count at an instant follows from it, without
+    the approvals.
     """
 
     requester: Actor
@@ -95,10 +96,10 @@ class _Saved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Projection:
-    """A decision's current generation as the store knows it: its facts, and what is not said by its events.
+    """A decision's current generation: the facts that its events add up to, and what only the store knows.
 
-    `head` is the chain hash of its last event, `policy_leaf` that of the one that attached the policy, empty before.
-    The first `imported_count` events came from an import.
+    `head` is the chain hash of the last event. `policy_leaf` is that of the event that attached the policy; empty
+    before it. The first `imported_count` events came from an import.
     """
 
     facts: Facts
@@ -116,7 +117,7 @@ class Projection:
 
     @property
     def basis(self) -> str | None:
-        """What is decided, as one prefixed hash: it commits to goal, plan, policy, adapter and requester."""
+        """The `basis`: one prefixed hash that commits to goal, plan, policy, adapter and requester."""
         return prefixed(self.policy_leaf) if self.policy_leaf else None
 
     @property
@@ -127,12 +128,14 @@ class Projection:
         return frozenset(a.seq for a in self.facts.progress.approvals if a.seq >= self.imported_count)
 
     def is_ahead_of(self, now: datetime) -> bool:
-        """Whether an import brought events so far from the future that nothing can be decided after them yet."""
+        """Whether an import brought events of the future, so that nothing can be decided until the clock has passed
+        them.
+        """
         return is_ahead_of(self.imported_count, self.facts.last_ts, now)
 
 
 def is_ahead_of(imported_count: int, last_ts: str, now: datetime) -> bool:
-    """As `Projection.is_ahead_of`, of what a row says."""
+    """Like `Projection.is_ahead_of`, from the row of a decision."""
     return bool(imported_count) and parse_instant(last_ts) > now + MAX_AHEAD
 
 
@@ -163,8 +166,8 @@ def to_row(decision: Projection) -> DecisionRow:
 
 
 def from_row(row: DecisionRow, opening: Sequence[StoredEvent], policy_leaf: str = "") -> Projection:
-    """The decision of this row; `opening` are its events up to the one that attached the policy, `policy_leaf` is
-    that one's chain hash.
+    """The decision of this row. `opening` are its events up to the one that attached the policy; `policy_leaf` is the
+    chain hash of that event.
     """
     facts = replace(
         replay_facts(row.decision_id, opening),
@@ -195,12 +198,12 @@ def import_record_of(details: str) -> ImportRecord:
 
 
 def brought_by(details: str) -> Brought:
-    """What the payload of an import's entry says beside the record. Raises REPLAY_INVALID."""
+    """The imported events, as the payload of the import's entry counts them. Raises REPLAY_INVALID."""
     return _decoded(Brought, details, "import", extra_keys=True)
 
 
 def listing_of(row: DecisionRow) -> Listing | None:
-    """What a list shows of this row; None before the policy is attached. The approvals are not decoded for it."""
+    """What a list shows of this row, without decoding the approvals; None before the policy is attached."""
     saved = json.loads(row.progress).get("listing")
     return decode(Listing, saved, where="projection", code=ErrorCode.REPLAY_INVALID) if saved else None
 
@@ -217,7 +220,7 @@ def _listing(decision: Projection) -> Listing | None:
 
 
 def _sortable(instant: datetime) -> str:
-    """As text that sorts by time, between NEVER and NO_END."""
+    """An instant as text that sorts by time, between NEVER and NO_END."""
     return NO_END if instant == FOREVER else format_instant(instant)
 
 

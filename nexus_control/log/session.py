@@ -1,8 +1,7 @@
-"""One transaction on a store, in the words of the domain: load a decision, append events to it.
+"""One transaction on a store: load decisions and templates, append events.
 
-What every event gets when it is appended: the next `seq`; a `ts` that is never earlier than the event before it; its
-frozen digest; its chain hash, which is a leaf of the log's Merkle tree; and, in the same transaction, the decision's
-new projection.
+An appended event gets the next `seq`, a `ts` that is never earlier than the event before it, its frozen digest, and its
+chain hash, which is a leaf of the log's Merkle tree. The decision's new projection is stored in the same transaction.
 """
 
 import json
@@ -20,11 +19,10 @@ from nexus_control.evidence.formats.merkle import grow
 from nexus_control.facts import Facts, fold, replay_facts
 from nexus_control.log.entries import (
     ROLLBACKS,
+    SYSTEM_ACTOR,
     contents_of,
     event_entry,
-    import_entry,
-    key_entry,
-    rollback_entry,
+    record_entry,
     to_event,
 )
 from nexus_control.log.projection import (
@@ -35,7 +33,7 @@ from nexus_control.log.projection import (
     import_record_of,
     to_row,
 )
-from nexus_control.storage.contract import Claim, DecisionRow, Entry, Reader, Writer
+from nexus_control.storage.contract import Claim, DecisionRow, Entry, EntryKind, Reader, Writer
 from nexus_control.system.clock import Clock
 from nexus_control.template import Template
 from nexus_control.values.actors import Actor, require_new_actor
@@ -49,8 +47,8 @@ MAX_RECENT = 256
 
 
 class Recent:
-    """What the last rows decoded to. A decision is a function of its row and of entries that never change, so a
-    decoded one is reused as long as the stored row is the same, whichever process writes it.
+    """The decoded form of the last rows. A decision follows from its row and from entries that never change. So its
+    decoded form is reused as long as the stored row is the same, whichever process writes it.
     """
 
     def __init__(self) -> None:
@@ -140,7 +138,7 @@ class ReadSession:
 
 @dataclass(frozen=True, slots=True)
 class WriteSession(ReadSession):
-    """The only writer of the store until it ends: what it checks is still true when it writes."""
+    """The only writer of the store until the transaction ends: a rule that it checked still holds when it writes."""
 
     rows: Writer
     clock: Clock
@@ -156,12 +154,12 @@ class WriteSession(ReadSession):
         return self.append(self._new(self.clock.new_id()), actor, *payloads)
 
     def instant_of_next(self, decision: Projection) -> datetime:
-        """When an event appended now happens, even after the clock went back: its rules are judged at this instant."""
+        """The `ts` of an event appended now, also where the clock went back. Its rules are judged at this instant."""
         last_ts = decision.facts.last_ts
         return max(self.now, parse_instant(last_ts)) if last_ts else self.now
 
     def instant_of_verdict(self, decision: Projection) -> datetime:
-        """As `instant_of_next`, for what people decide, which no import moves to another time. Raises CLOCK_BEHIND."""
+        """Like `instant_of_next`, for a person's act. Raises CLOCK_BEHIND where an imported event would date it."""
         if decision.is_ahead_of(self.now):
             last_ts = decision.facts.last_ts
             raise NexusControlError(
@@ -176,29 +174,20 @@ class WriteSession(ReadSession):
         return self.append_each(decision, [(actor, payload) for payload in payloads])
 
     def append_each(self, decision: Projection, drafts: Iterable[tuple[Actor, Payload]]) -> Projection:
-        """As `append`, for events by several actors."""
+        """Like `append`, for events by several actors."""
         raw = [(require_new_actor(actor), payload.event_type, encode(payload)) for actor, payload in drafts]
         return self.append_raw(decision, raw)[0]
 
     def append_raw(
         self, decision: Projection, drafts: Iterable[tuple[Actor, EventType, dict[str, Any]]]
     ) -> tuple[Projection, list[StoredEvent]]:
-        """As `append`, for payloads as JSON objects; also the events. Raises REPLAY_INVALID or JSON_INVALID."""
+        """Like `append`, for JSON payloads. Returns the new events, too. Raises REPLAY_INVALID or JSON_INVALID."""
         ts = format_instant(self.instant_of_next(decision))
         events: list[StoredEvent] = []
         entries: list[Entry] = []
         facts, head = decision.facts, decision.head
         for actor, event_type, payload in drafts:
-            text = require_canonical_domain(payload, where="payload", max_bytes=MAX_PAYLOAD_BYTES)
-            event = StoredEvent(
-                decision_id=decision.decision_id,
-                seq=facts.event_count,
-                event_type=event_type,
-                ts=ts,
-                actor=actor,
-                payload=json.loads(text),  # what is folded is what is stored
-                digest=digest_of_canonical_payload(event_type, text),
-            )
+            event, text = _new_event(decision.decision_id, facts.event_count, event_type, ts, actor, payload)
             events.append(event)
             entries.append(event_entry("decision", event, decision.generation, text, head))
             facts, head = fold(facts, event), entries[-1].leaf
@@ -238,7 +227,8 @@ class WriteSession(ReadSession):
         details = encode(provenance) | encode(brought)
         earlier = self.rows.generations("import", decision_id)
         prev = self.rows.entries("import", decision_id, earlier[-1])[-1].leaf if earlier else GENESIS
-        record = import_entry(decision_id, generation, provenance.imported_at, details, prev)
+        at = provenance.imported_at
+        record = record_entry("import", decision_id, at, details, prev, generation=generation)
         self._log([*entries, record])
         self.rows.save(to_row(stored))
         return stored
@@ -251,33 +241,25 @@ class WriteSession(ReadSession):
                 f"Template {payload.name!r:.80} exists already",
                 {"template_name": payload.name[:80]},
             )
-        require_new_actor(actor)
-        content = encode(payload)
-        text = require_canonical_domain(content, where="template", max_bytes=MAX_PAYLOAD_BYTES)
-        event = StoredEvent(
-            decision_id=payload.name,
-            seq=0,
-            event_type=EventType.TEMPLATE_CREATED,
-            ts=format_instant(self.now),
-            actor=actor,
-            payload=content,
-            digest=digest_of_canonical_payload(EventType.TEMPLATE_CREATED, text),
-        )
+        who, ts = require_new_actor(actor), format_instant(self.now)
+        event, text = _new_event(payload.name, 0, payload.event_type, ts, who, encode(payload))
         self._log([event_entry("template", event, 0, text, GENESIS)])
         return Template.replay([event])
 
     def append_key(self, log: str, details: Mapping[str, object]) -> None:
         """Record a key of the log, whose origin is `log`."""
-        earlier = self.rows.entries("key", log, 0)
-        prev = earlier[-1].leaf if earlier else GENESIS
-        self._log([key_entry(log, len(earlier), format_instant(self.now), details, prev)])
+        self._append_record("key", log, SYSTEM_ACTOR, details)
 
     def append_rollback(self, actor: Actor, details: Mapping[str, object]) -> None:
         """Record what `actor` accepted as lost."""
-        earlier = self.rows.entries("rollback", ROLLBACKS, 0)
-        prev = earlier[-1].leaf if earlier else GENESIS
-        who, ts = require_new_actor(actor), format_instant(self.now)
-        self._log([rollback_entry(len(earlier), ts, who, details, prev)])
+        self._append_record("rollback", ROLLBACKS, require_new_actor(actor), details)
+
+    def _append_record(
+        self, kind: EntryKind, stream: str, actor: Actor, details: Mapping[str, object]
+    ) -> None:
+        earlier = self.rows.entries(kind, stream, 0)
+        prev, ts = earlier[-1].leaf if earlier else GENESIS, format_instant(self.now)
+        self._log([record_entry(kind, stream, ts, details, prev, seq=len(earlier), actor=actor)])
 
     def claim(self, decision: Projection, seq: int, owner: str) -> Claim:
         """Record who executes the decision from EXECUTION_REQUESTED at `seq` on."""
@@ -303,3 +285,20 @@ class WriteSession(ReadSession):
             ordinal=self.rows.next_ordinal(),
             reserved_at=format_instant(self.now),
         )
+
+
+def _new_event(
+    stream: str, seq: int, event_type: EventType, ts: str, actor: Actor, payload: dict[str, Any]
+) -> tuple[StoredEvent, str]:
+    """The event, and its payload as canonical JSON. Raises JSON_INVALID."""
+    text = require_canonical_domain(payload, where="payload", max_bytes=MAX_PAYLOAD_BYTES)
+    event = StoredEvent(
+        decision_id=stream,
+        seq=seq,
+        event_type=event_type,
+        ts=ts,
+        actor=actor,
+        payload=json.loads(text),  # what is folded is what is stored
+        digest=digest_of_canonical_payload(event_type, text),
+    )
+    return event, text

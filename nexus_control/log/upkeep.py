@@ -1,19 +1,19 @@
-"""What a store can prove about itself from its entries alone: the log is whole, and the projections equal a replay.
+"""Checks and repairs of a store from its own entries: the log is whole, and the projections equal a replay.
 
 `find_faults` holds the form of the storage (tables, indexes, guards) against what this version makes, and recomputes
-every position, generation, seq, digest and chain hash, the Merkle tree, and every projection. It finds a
-change unless everything that hangs on it was recomputed as well, and a log that does not continue the head or the
-checkpoint beside the store. Against somebody who rewrites all of these, only a checkpoint kept elsewhere helps. It
-reports whatever lies in the file, and raises for nothing in it.
+every position, generation, seq, digest and chain hash, the Merkle tree, and every projection. A change is found unless
+everything computed from it was changed as well. A log that does not continue the head or the checkpoint beside the
+store is found, too. Somebody may rewrite all of these: then only a checkpoint kept elsewhere shows it. Every fault of
+the content is reported; none is raised.
 
-The Merkle tree is a second record of the log. One that is whole, but of other entries, says that entries were taken
-away, put in or moved even where every chain is whole; only a tree that contradicts itself is itself at fault.
+The Merkle tree is a second record of the log. A sound tree over other entries means that entries were removed, added or
+moved, even where every chain is whole. Only a tree that contradicts itself is itself at fault.
 
-`rebuild_derived` mends the form where that holds no data, throws tree and projections away and rebuilds them from
-the entries. A decision that was only reserved has no entry yet: its row, and the order in which decisions came, are
-carried over from the old projections where there are any.
+`rebuild_derived` makes indexes and triggers again, and rebuilds tree and projections from the entries. A decision that
+was only reserved has no entry yet: its row, and the order in which decisions came, are carried over from the old
+projections where those can be read.
 
-`accept_rollback` records that the owner goes on with a store that does not continue what lies beside it.
+`accept_rollback` records that the owner goes on with a store whose log does not continue the head or checkpoint.
 """
 
 from collections.abc import Iterator, Mapping
@@ -37,15 +37,15 @@ from nexus_control.values.actors import Actor
 from nexus_control.values.records import encode
 
 _FIRST = -(2**63)
-"""Where a log may begin in a file that others wrote to: what lies before position 0 is read by its key, too."""
+"""The lowest position that is read: a file that others wrote to can hold entries before position 0."""
 
 _UNREADABLE = (ValueError, RecursionError)
-"""What reading a text raises when it is not of its kind, or nests too deep."""
+"""Raised by reading a text that is not of its kind, or nests too deep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Something that is not as the entries say. `position` is -1 where no single entry is at fault."""
+    """One fault of the store. `position` is that of the entry at fault; -1 where no single entry is."""
 
     code: str
     detail: str
@@ -53,14 +53,14 @@ class Fault:
 
 
 def find_faults(ledger: Ledger) -> list[Fault]:
-    """Every fault of the store; empty when it is whole. What is derived is looked at once the log is found whole, and
-    what lies beside it (`beside`) once that is whole, too. Raises STORE_UNAVAILABLE where it cannot be looked at.
+    """Every fault of the store; empty when it is whole. Tree and projections are checked only if the log is whole; head
+    and checkpoint (`log.beside`) only if all of these are. Raises STORE_UNAVAILABLE where the store cannot be read.
     """
     return examine(ledger)[0]
 
 
 def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Finding]]:
-    """As `find_faults`, with what was found of head and checkpoint: empty where they were not looked at."""
+    """Like `find_faults`, and the findings about head and checkpoint, which are empty where these were not reached."""
     faults = list[Fault]()
     try:
         faults += [Fault(code="FORM_DIFFERS", detail=each) for each in ledger.form_differences()]
@@ -83,8 +83,8 @@ def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Finding]]:
 
 
 def _writing_faults(ledger: Ledger) -> Iterator[Fault]:
-    """Nothing is changed: a writing statement is carried out that finds nothing to write. To begin is no proof, for
-    SQLite then begins to read.
+    """Tries a writing statement that changes nothing. Beginning a transaction would prove nothing: SQLite only begins
+    to read then.
     """
     try:
         with ledger.writing() as session:
@@ -96,14 +96,13 @@ def _writing_faults(ledger: Ledger) -> Iterator[Fault]:
 
 
 def accept_rollback(ledger: Ledger, actor: Actor) -> bool:
-    """Record that `actor`, who owns the store, accepts what it has lost: its head, its checkpoint, or both. The log is
-    taken to continue them from then on. False when nothing is lost, and then nothing is written.
+    """Record that `actor`, who owns the store, accepts the loss of its head, its checkpoint, or both. From then on the
+    log counts as continuing them. False when nothing is lost: then nothing is written.
 
-    Raises LOG_INCONSISTENT where something else than a checkpoint lies in the checkpoint's place.
+    Raises LOG_INCONSISTENT where the checkpoint's file holds something other than a checkpoint.
     """
-    known = head.parse_head(
-        head.slot_of(ledger.sidecar).read()
-    )  # may wait for a lock: no other writer waits for it
+    # Before the transaction: it may wait for a lock, and no other writer is to wait for that.
+    known = head.parse_head(head.slot_of(ledger.sidecar).read())
     with ledger.writing() as session:
         lost = known if known is not None and not head.is_continued(session, known) else None
         note = lost_checkpoint(session, ledger.sidecar)
@@ -115,8 +114,8 @@ def accept_rollback(ledger: Ledger, actor: Actor) -> bool:
 
 
 def rebuild_derived(ledger: Ledger) -> int:
-    """Make what holds no data as this version makes it, and replace tree and projections by what the entries add up to;
-    the number of decisions.
+    """Make indexes and triggers again, and rebuild tree and projections from the entries. Returns the number of
+    decisions.
     """
     ledger.mend_form()
     with ledger.writing() as session:
@@ -128,7 +127,7 @@ def rebuild_derived(ledger: Ledger) -> int:
 
 
 def _index_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
-    """A stream is read by its key through an index, which is not part of the log and can be rebuilt."""
+    """Where the index that finds streams leads to other entries. It is not part of the log, and can be rebuilt."""
     streams: dict[tuple[EntryKind, str], dict[int, list[Entry]]] = {}
     first: dict[EntryKind, list[Entry]] = {kind: [] for kind in get_args(EntryKind)}
     for _, entry in log:
@@ -164,7 +163,7 @@ def _subtrees(log: list[Placed]) -> Subtrees:
 
 
 def _log_faults(log: list[Placed]) -> list[Fault]:
-    """What is wrong with the log itself. Each look takes for granted what those before it found."""
+    """The faults of the log itself. Each check relies on the ones before it."""
     looks = (_position_faults, _type_faults, _chain_faults, _generation_faults, _import_faults)
     for look in looks:
         if faults := list(look(log)):
@@ -219,13 +218,13 @@ def _entry_faults(entry: Entry, prev: str, position: int, *, check_digest: bool)
 
 
 def _read(entry: Entry) -> None:
-    """Read all that this entry says. Raises ValueError or RecursionError where it is no record of its kind."""
+    """Decode this entry. Raises ValueError or RecursionError where it is not a record of its kind."""
     if entry.kind not in RECORDS:
         event = to_event(entry)
         _ = event.content, event.instant
         return
     if entry.event_type != RECORDS[entry.kind] or (entry.kind == "import" and entry.seq):
-        raise ValueError("no record of its kind")
+        raise ValueError("not a record of its kind")
     if entry.kind == "import":
         _ = import_record_of(entry.payload), brought_by(entry.payload)
     elif entry.kind == "rollback":
@@ -235,7 +234,7 @@ def _read(entry: Entry) -> None:
 
 
 def _is_forensic(entry: Entry) -> bool:
-    """Whether this records an import whose digests nobody checked: its events may have come with false ones."""
+    """Whether this records an import whose digests were not checked: its events may carry false ones."""
     try:
         return entry.kind == "import" and import_record_of(entry.payload).forensic
     except _UNREADABLE:
@@ -243,8 +242,8 @@ def _is_forensic(entry: Entry) -> bool:
 
 
 def _generation_faults(log: list[Placed]) -> Iterator[Fault]:
-    """A decision's generations come one after the other, an import's record in that which it began; the streams of
-    templates, keys and rollbacks have one.
+    """Generations of a decision follow one another without a gap, and an import's record stands in the generation that
+    it began. Streams of templates, keys and rollbacks have one generation.
     """
     last: dict[str, int] = {}
     for position, entry in log:
@@ -263,8 +262,8 @@ def _generation_faults(log: list[Placed]) -> Iterator[Fault]:
 
 
 def _import_faults(log: list[Placed]) -> Iterator[Fault]:
-    """An import's record follows the events that it brought, and covers that they came, and what they say. Their chain
-    covers the digests that they came with, which are false where nobody checked them.
+    """An import's record follows the events that it brought, and covers their number and content. The digests of these
+    events are covered by their chain, and are false where nobody checked them.
     """
     records = {
         (entry.stream, entry.generation): (position, brought_by(entry.payload))
@@ -308,7 +307,7 @@ def _projection_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
 
 
 def _projections(rows: Reader) -> dict[str, DecisionRow | None]:
-    """Those that are kept, by decision; None where one cannot be read."""
+    """The stored projections, by decision; None where one cannot be read."""
     return {name: _projection(rows, name) for name, _ in rows.decisions(limit=2**62, offset=0)}
 
 
@@ -321,7 +320,7 @@ def _projection(rows: Reader, decision_id: str) -> DecisionRow | None:
 
 
 def _replayed(log: list[Placed], stored: Mapping[str, DecisionRow | None]) -> Iterator[DecisionRow]:
-    """The projections that the log adds up to, in the order of their ordinals where those are known."""
+    """The projections that follow from the log, in the order of their ordinals where those are known."""
     decisions: dict[str, Projection] = {}
     for placed in log:
         entry = placed.entry

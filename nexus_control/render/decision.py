@@ -81,7 +81,13 @@ _OTHERS = {
     "not_trusted": "signed by nobody who is trusted here",
     "request_expired": "of an expired request",
 }
-"""Why an approval does not count although nobody revoked it, by the view's `inactive_because`."""
+"""Why an approval that nobody revoked does not count, by the word for it in the view."""
+_REMARKS = {
+    "expires_at": "until",
+    "revoked_at": "revoked at",
+    "revoke_reason": "because:",
+    "comment": "comment:",
+}
 
 
 def _decision(decision: View) -> Iterator[str]:
@@ -150,16 +156,9 @@ def _granted(approval: View) -> str:
     said = [f"approved at {approval['granted_at']} ({approval['assurance']})"]
     if approval["imported"]:
         said.append("imported")
-    if approval["inactive_because"] in _OTHERS:
-        said.append(f"does not count: {_OTHERS[approval['inactive_because']]}")
-    if approval["expires_at"]:
-        said.append(f"until {approval['expires_at']}")
-    if approval["revoked_at"]:
-        said.append(f"revoked at {approval['revoked_at']}")
-    if approval["revoke_reason"]:
-        said.append(f"because: {approval['revoke_reason']}")
-    if approval["comment"]:
-        said.append(f"comment: {approval['comment']}")
+    if why := _OTHERS.get(approval["inactive_because"]):
+        said.append(f"does not count: {why}")
+    said += [f"{words} {approval[field]}" for field, words in _REMARKS.items() if approval[field]]
     return ", ".join(said)
 
 

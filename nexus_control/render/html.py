@@ -7,11 +7,13 @@ the browser to fetch or run anything.
 
 from collections.abc import Iterable, Sequence
 from html import escape as escape_html
+from pathlib import Path
 from typing import Final
 
-from nexus_control.render.style import STYLE
 from nexus_control.render.text import unhidden, unpadded
 
+_STYLE: Final = Path(__file__).with_name("report.css")
+"""For a screen of any width, light or dark, and for A4."""
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -73,7 +75,7 @@ def page(title: str, *children: object) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark">',
             str(tag("title", title)),
-            f"<style>{STYLE}</style>",
+            f"<style>\n{_STYLE.read_text(encoding='utf-8')}</style>",
             "</head>",
             "<body>",
             str(tag("main", *children)),

@@ -42,7 +42,7 @@ from nexus_control.server.wire import read_lines, write_messages
 from nexus_control.system.signals import end_by
 from nexus_control.toolset.calling import CallResult
 from nexus_control.toolset.packaged import packaged_schemas
-from nexus_control.toolset.tool import NameStyle, Tool, ToolContext, spelled
+from nexus_control.toolset.tool import Answer, NameStyle, Tool, ToolContext, spelled
 
 NAME = "nexus-control"
 INSTRUCTIONS = """\
@@ -107,18 +107,17 @@ def make_server(
         if tool is None:
             known = ", ".join(each.name for each in listed)
             raise MCPError(types.INVALID_PARAMS, f"There is no tool {params.name!r:.80}; there are {known}")
-        arguments = params.arguments or {}
-        answered = await _answered(ending, asker, request, params, tool, context)
-        if not isinstance(answered, ToolContext):
-            return answered
+        arguments, answered = params.arguments or {}, context
+        if tool.question is not None and context.approvals == "human" and can_ask(request):
+            question = await ask(ending, tool, context, arguments)
+            if isinstance(question, CallResult):
+                return _result(question)
+            told = await asker.ask(request, params, question)
+            if isinstance(told, types.InputRequiredResult):
+                return told
+            answered = _with(context, told)
         async with reporting(request):
             return _result(await run(ending, tool, answered, arguments))
-
-    async def list_templates(_request: Request, _params: object) -> types.ListResourceTemplatesResult:
-        return types.ListResourceTemplatesResult(resource_templates=_RESOURCE_TEMPLATES)
-
-    async def list_resources(_request: Request, _params: object) -> types.ListResourcesResult:
-        return types.ListResourcesResult(resources=[])
 
     async def read(_request: Request, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         outcome = await _read(ending, by_name, context, params.uri)
@@ -136,26 +135,27 @@ def make_server(
         instructions=INSTRUCTIONS,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
-        on_list_resources=list_resources,
-        on_list_resource_templates=list_templates,
+        on_list_resources=_list_resources,
+        on_list_resource_templates=_list_resource_templates,
         on_read_resource=read,
     )
 
 
-_RESOURCE_TEMPLATES = [
-    types.ResourceTemplate(
-        name="decision",
-        uri_template=_DECISION_URI + "{id}",
-        description="Everything about a decision.",
-        mime_type="application/json",
-    ),
-    types.ResourceTemplate(
-        name="template",
-        uri_template=_TEMPLATE_URI + "{name}",
-        description="A policy template.",
-        mime_type="application/json",
-    ),
-]
+async def _list_resource_templates(_request: Request, _params: object) -> types.ListResourceTemplatesResult:
+    templates = [
+        types.ResourceTemplate(
+            name=name, uri_template=uri, description=description, mime_type="application/json"
+        )
+        for name, uri, description in (
+            ("decision", _DECISION_URI + "{id}", "Everything about a decision."),
+            ("template", _TEMPLATE_URI + "{name}", "A policy template."),
+        )
+    ]
+    return types.ListResourceTemplatesResult(resource_templates=templates)
+
+
+async def _list_resources(_request: Request, _params: object) -> types.ListResourcesResult:
+    return types.ListResourcesResult(resources=[])
 
 
 async def _serve_stdio(
@@ -175,30 +175,9 @@ async def _serve_stdio(
         tasks.cancel_scope.cancel()
 
 
-async def _answered(
-    ending: Ending,
-    asker: Asker,
-    request: Request,
-    params: types.CallToolRequestParams,
-    tool: Tool,
-    context: ToolContext,
-) -> ToolContext | types.CallToolResult | types.InputRequiredResult:
-    """The context with a person's answer to the tool's question, if the tool asks one; or the call's result, if it ends
-    without running the tool.
-    """
-    if tool.question is None or context.approvals != "human" or not can_ask(request):
-        return context
-    question = await ask(ending, tool, context, params.arguments or {})
-    if isinstance(question, CallResult):
-        return _result(question)
-    answer = await asker.ask(request, params, question)
-    match answer:
-        case types.InputRequiredResult():
-            return answer
-        case str():
-            return replace(context, unanswered=answer)
-        case _:
-            return replace(context, answer=answer)
+def _with(context: ToolContext, told: Answer | str) -> ToolContext:
+    """The context with a person's answer, or with why there is none."""
+    return replace(context, unanswered=told) if isinstance(told, str) else replace(context, answer=told)
 
 
 async def _read(
@@ -233,7 +212,5 @@ def _listed(tool: Tool, style: NameStyle, schemas: Mapping[str, dict[str, Any]])
 def _result(outcome: CallResult) -> types.CallToolResult:
     text = json.dumps(outcome.content, ensure_ascii=False)
     return types.CallToolResult(
-        content=[types.TextContent(text=text)],
-        structured_content=outcome.content,
-        is_error=outcome.is_error,
+        content=[types.TextContent(text=text)], structured_content=outcome.content, is_error=outcome.is_error
     )

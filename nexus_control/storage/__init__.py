@@ -1,7 +1,7 @@
-"""Storages: one contract, one test suite over all of them.
+"""Storages: one contract, and one test suite that each of them passes.
 
-`open_storage` reads a place: ":memory:" is SQLite in memory, "memory:" the model in plain Python,
-"sqlite:///absolute/path" (taken literally, no %-escapes) and any path without a scheme a SQLite file.
+`open_storage` reads a place: ":memory:" is SQLite in memory, "sqlite:///absolute/path" (taken literally, no %-escapes)
+and any path without a scheme a SQLite file.
 """
 
 import os
@@ -10,21 +10,9 @@ from pathlib import Path
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage.contract import BUSY_SECONDS, Storage
-from nexus_control.storage.memory import MemoryStorage
-from nexus_control.storage.sqlite import IN_MEMORY, SqliteStorage
+from nexus_control.storage.sqlite import IN_MEMORY as IN_MEMORY
+from nexus_control.storage.sqlite import SqliteStorage
 
-__all__ = [
-    "IN_MEMORY",
-    "IN_PLAIN_MEMORY",
-    "files_of",
-    "is_file",
-    "main_files_of",
-    "open_storage",
-    "place_of",
-    "scheme_problem",
-]
-
-IN_PLAIN_MEMORY = "memory:"
 _SQLITE_URL = "sqlite://"
 _BESIDE_A_DATABASE = ("", "-wal", "-shm", "-journal")
 _FILES = (
@@ -32,33 +20,31 @@ _FILES = (
     *(f".runs{suffix}" for suffix in _BESIDE_A_DATABASE),
     *(".key", ".key.next", ".checkpoint", ".head"),
 )
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)(?://|\Z)")
 
 
 def open_storage(path_or_url: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS) -> Storage:
-    """The storage at this place, made if it is not there. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE, STORE_FORKED."""
+    """The storage at this place, made if nothing is there. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE, STORE_FORKED."""
     given = os.fspath(path_or_url)
     if not given or "\0" in given:
         raise _refused("must be a path or URL")
     if given.startswith(_SQLITE_URL) and not given.startswith(f"{_SQLITE_URL}/"):
         raise _refused(f"must name an absolute path after {_SQLITE_URL}")
     place = place_of(given)
-    if place == IN_PLAIN_MEMORY:
-        return MemoryStorage(busy_seconds)
     if problem := scheme_problem(place):
         raise _refused(problem)
     return SqliteStorage(place, busy_seconds)
 
 
 def scheme_problem(place: str) -> str | None:
-    """Why no store can be at the place that this URL names; None where one can, or where it is no URL."""
+    """Why no store can be at the place that this URL names; None where one can, or where `url` is a path."""
     url = _URL.match(place)
-    return url and f"has the unknown scheme {url[1]}://; known is {_SQLITE_URL}/absolute/path"
+    return url and f"has the unknown scheme {url[1]} (known are {_SQLITE_URL}/absolute/path and {IN_MEMORY})"
 
 
 def place_of(path_or_url: str | os.PathLike[str]) -> str:
-    """Where that is: the absolute path of the file itself, once every link is followed. What else lies with the store
-    lies beside that. A store in memory, and a URL of another scheme, are given as they are.
+    """The absolute path of the store's file, with every link followed; the other files of the store lie beside it. The
+    name of a store in memory, and a URL of another scheme, are returned as they are.
     """
     given = os.fspath(path_or_url)
     path = given.removeprefix(_SQLITE_URL)
@@ -72,16 +58,18 @@ def place_of(path_or_url: str | os.PathLike[str]) -> str:
 
 def is_file(place: str) -> bool:
     """Whether a store at this place is a file."""
-    return place not in (IN_MEMORY, IN_PLAIN_MEMORY) and not _URL.match(place)
+    return place != IN_MEMORY and not _URL.match(place)
 
 
 def files_of(place: str) -> tuple[Path, ...]:
-    """The files that a store at this place has, or may come to have, and its run log's: nothing else belongs there."""
+    """The files that a store at this place, and its run log, have or may come to have. No other file may have their
+    names.
+    """
     return tuple(Path(f"{place}{suffix}") for suffix in _FILES) if is_file(place) else ()
 
 
 def main_files_of(path: Path) -> list[Path]:
-    """The databases that this could be a file of: itself, and those that it would lie beside by its name."""
+    """The databases that a file of this name could belong to: itself, and those whose names it begins with."""
     return [
         Path(name)
         for suffix in _FILES

@@ -1,34 +1,36 @@
-"""What a storage is: rows in, rows out, in transactions. It knows nothing of rules, digests or decisions.
+"""The contract of a storage: rows in, rows out, in transactions. A storage knows nothing of rules, digests or
+decisions.
 
 Every storage keeps four things:
 
 * **entries**, append-only: (kind, stream, generation, seq) is unique and `position` numbers all entries of the store
   0, 1, 2, ... without gaps, in the order in which they were committed. Nothing is ever updated or deleted.
-* **subtrees**, the hashes of the complete subtrees of the Merkle tree over the entries, their leaves included; written
-  in the transaction of the entry, so that a root or a proof reads a few of them. They can be rebuilt from the entries.
-* **projections**, one row a decision: what the events add up to, written in the transaction of the event, so that
-  `status` and `list_requests` need not replay. They can be thrown away and rebuilt from the entries.
-* **claims**: who is executing a decision at this moment. Operational, beside the log.
+* **subtrees**, the hashes of the complete subtrees of the Merkle tree over the entries, leaves included. They are
+  written in the transaction of the entry, so that a root or a proof reads only a few of them, and can be rebuilt from
+  the entries.
+* **projections**, one row a decision: the state that its events add up to. It is written in the transaction of the
+  event, so that `status` and `list_requests` need no replay, and can be rebuilt from the entries.
+* **claims**: who is executing a decision at this moment. Claims are operational data, and no part of the log.
 
-A storage never looks at the clock, and computes no hash. The log's key, the last checkpoint and the head are not in the
-storage but beside it, in its `sidecar`.
+A storage never reads the clock, and computes no hash. The log's key, the last checkpoint and the head lie beside the
+storage, in its `sidecar`.
 
 Entries and projections are named tuples because they are read by the thousand: a frozen dataclass takes five times as
 long to make.
 
-Transactions: `reading()` gives one consistent snapshot; `writing()` gives the only writer of the whole store from
-its start to its commit, which is at normal exit, durable when the call returns; an exception rolls everything back.
-A transaction belongs to the thread that opened it. Beginning one inside another of the same storage and thread, or
-using a reader or writer after its end, is a defect: INTERNAL. A storage in memory may hold back everybody else during
-a transaction, also a reading one.
+Transactions: `reading()` gives one consistent snapshot. `writing()` gives the only writer of the whole store: it
+commits at normal exit, durably when the call returns, and an exception rolls everything back. A transaction belongs to
+the thread that opened it. Beginning one inside another of the same storage and thread, or using a reader or writer
+after its end, is a defect: INTERNAL. A storage in memory may let every other thread wait during a transaction, also
+during a reading one.
 
-`close()` waits for the transactions under way (`usage`). After `fork()` a storage in memory refuses to work in the
-child (STORE_FORKED); `sqlite_file` says what a storage in a file does.
+`close()` waits for the transactions under way (`storage.usage`). After `fork()` a storage in memory refuses to work in
+the child (STORE_FORKED); `storage.sqlite_file` gives the rule for a storage in a file.
 
-A fault of the medium or of the driver leaves the transaction as STORE_UNAVAILABLE; a key or an ordinal that is taken
-is a fault too, for under a single writer it cannot happen. A caller lets a fault end the transaction: one that catches
-it inside and goes on would commit half of the failed call. Texts are well-formed Unicode, numbers not negative (but
-for `policy_seq`) and of at most 63 bits: the caller sees to it.
+A fault of the medium or of the driver leaves the transaction as STORE_UNAVAILABLE. A key or an ordinal that is taken is
+such a fault, too: under a single writer it cannot happen. A caller must let a fault end the transaction: to catch it
+inside and go on would commit half of the failed call. The caller gives only well-formed Unicode, and numbers of at most
+63 bits that are not negative (`policy_seq` may be -1).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +44,7 @@ from nexus_control.storage.sidecar import Sidecar
 from nexus_control.values.actors import ActorType
 
 BUSY_SECONDS = 30.0
-"""How long a call waits for another's transaction, unless told otherwise."""
+"""The default time that a call waits for another transaction."""
 
 EntryKind: TypeAlias = Literal["decision", "template", "import", "key", "rollback"]
 NEVER = ""
@@ -75,12 +77,12 @@ class Placed(NamedTuple):
 
 
 class DecisionRow(NamedTuple):
-    """What one decision's current generation adds up to.
+    """The state of one decision's current generation.
 
     `ordinal` numbers decisions in the order in which they came to this store, from 1. `policy_seq` is where the
-    policy was attached (-1: not yet). `approved_until` is the instant from which it no longer reads approved without
-    a further event, by the approvals that were given here: NEVER, NO_END, or UTC text with microseconds. `expires_at`
-    is when the request runs out, NO_END if it does not. `requester` is the folded id. `head` is the last
+    policy was attached (-1: not yet). `approved_until` is the instant at which the decision stops being approved if no
+    further event comes, by the approvals that were given here: NEVER, NO_END, or UTC text with microseconds.
+    `expires_at` is when the request expires, NO_END if it does not. `requester` is the folded id. `head` is the last
     event's chain hash, `progress` the folded facts as JSON, `provenance` the import's details as JSON ("" if local).
     The first `imported_count` events of the generation came from an import.
     """
@@ -110,7 +112,7 @@ class DecisionQuery:
 
     `phase`, `approved` and `expired` filter by state: `approved` True keeps `approved_until > now`, `expired` True
     keeps `expires_at <= now`, False the rest, None all.
-    `before` is a cursor: only smaller ordinals. `label` and `requester` (folded) match exactly.
+    `before` is a cursor: the page holds only smaller ordinals. `label` and `requester` (folded) match exactly.
     """
 
     limit: int
@@ -126,10 +128,11 @@ class DecisionQuery:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who executes (or executed) a decision: `seq` is that of EXECUTION_REQUESTED, `owner` JSON.
+    """The claim of a process that executes (or executed) a decision: `seq` is that of EXECUTION_REQUESTED, `owner`
+    JSON.
 
-    A claim is dropped with the outcome. One that was recovered stays, `recovered`, and keeps in `late_outcome` (JSON,
-    "" until then) what its owner reported too late.
+    Recording the outcome drops the claim. A claim that was given up stays with `recovered` true. Its `late_outcome`
+    keeps what its owner reported too late, as JSON ("" before).
     """
 
     decision_id: str
@@ -167,7 +170,7 @@ class Reader(Protocol):
         ...
 
     def position(self, kind: EntryKind, stream: str, generation: int, seq: int) -> int | None:
-        """Where in the log this entry is."""
+        """The position of this entry in the log; None where there is no such entry."""
         ...
 
     def subtree(self, level: int, index: int) -> bytes:
@@ -178,7 +181,7 @@ class Reader(Protocol):
         ...
 
     def subtrees(self) -> dict[tuple[int, int], bytes]:
-        """All subtrees that are kept, by (level, index)."""
+        """All stored subtrees, by (level, index)."""
         ...
 
     def decision_row(self, decision_id: str) -> DecisionRow | None: ...
@@ -196,25 +199,25 @@ class Reader(Protocol):
         ...
 
     def is_filed(self) -> bool:
-        """Whether pages find every projection by what it says, and by nothing else: not so where somebody else wrote to
-        an index that the storage keeps.
+        """Whether pages find each projection by exactly what it says. False where another program wrote to an index of
+        the storage.
         """
         ...
 
 
 class Writer(Reader, Protocol):
-    """The only writer of the store, until it commits. It reads what it wrote."""
+    """The only writer of the store, until it commits. It sees its own writes."""
 
     def append(self, entries: Sequence[Entry]) -> int:
-        """Give the entries the next positions, in this order; returns the first of them."""
+        """Append the entries at the next positions, in this order. Returns the first position."""
         ...
 
     def put_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
-        """Keep these subtrees, by (level, index). One that is kept already is a fault."""
+        """Store these subtrees, by (level, index). A subtree that is stored already is a fault."""
         ...
 
     def replace_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
-        """Throw all subtrees away and keep these."""
+        """Replace all subtrees by these."""
         ...
 
     def next_ordinal(self) -> int:
@@ -222,11 +225,11 @@ class Writer(Reader, Protocol):
         ...
 
     def save(self, projection: DecisionRow) -> None:
-        """Insert or replace the decision's projection. Its ordinal is no other decision's."""
+        """Insert or replace the decision's projection. No other decision has its ordinal."""
         ...
 
     def replace_projections(self, projections: Iterable[DecisionRow]) -> None:
-        """Throw all projections away and save these."""
+        """Replace all projections by these."""
         ...
 
     def put_claim(self, claim: Claim) -> None:
@@ -246,18 +249,17 @@ class Storage(Protocol):
     def writing(self) -> AbstractContextManager[Writer]: ...
 
     def form_differences(self) -> list[str]:
-        """What of its form is not as this version makes it, in one line each: tables, the guards that keep the log
-        append-only, and indexes, also where one does not lead to what it indexes. Empty where there is nothing that
-        could differ.
+        """Each difference from the form that this version makes, in one line: tables, the triggers that keep the log
+        append-only, and indexes, also an index that does not lead to its rows. Empty for a storage without such a form.
         """
         ...
 
     def mend_form(self) -> None:
-        """Make what holds no data as this version makes it, and drop what was added to it."""
+        """Make indexes, views and triggers as this version does, and drop added ones. Tables are left as they are."""
         ...
 
     def held(self) -> AbstractContextManager[None]:
-        """While this lasts, this thread may begin transactions also after `close()`: to record what it executes."""
+        """In the block, this thread may begin transactions even after `close()`: to record what it executes."""
         ...
 
     def close(self) -> None:

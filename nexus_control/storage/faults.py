@@ -4,22 +4,22 @@ from nexus_control.errors import ErrorCode, NexusControlError
 
 
 def unavailable(message: str, **details: object) -> NexusControlError:
-    """The medium or its driver failed, or is not what it should be."""
+    """The medium or its driver failed, or the file is not a store."""
     return NexusControlError(ErrorCode.STORE_UNAVAILABLE, message, details)
 
 
 def damaged(message: str, **details: object) -> NexusControlError:
-    """What lies in the store's place can be read, but it is not a store, or a damaged one."""
+    """The file in the store's place can be read, but it is not a store, or a damaged one."""
     return unavailable(message, damaged=True, **details)
 
 
 def is_damage(fault: NexusControlError) -> bool:
-    """Whether the fault says something about the store, and not only that it could not be looked at."""
+    """Whether the fault says that the content is wrong, and not only that it could not be read."""
     return fault.details.get("damaged") is True
 
 
 def is_read_only(fault: NexusControlError) -> bool:
-    """Whether the store can be read and not be written, by anybody who asks SQLite to."""
+    """Whether SQLite says that the store can be read, but not written."""
     return str(fault.details.get("sqlite_errorname")).startswith("SQLITE_READONLY")
 
 
@@ -37,7 +37,9 @@ def closed() -> NexusControlError:
 
 
 def forked(what: str) -> NexusControlError:
-    """This process was forked while its parent used that: what it remembers of locks, or of a run, is the parent's."""
+    """This process was forked while its parent used the thing: what it remembers of locks, or of a run, is the
+    parent's.
+    """
     return NexusControlError(
         ErrorCode.STORE_FORKED,
         f"{what} belongs to the process from which this one was forked, and cannot be used here",
@@ -46,7 +48,7 @@ def forked(what: str) -> NexusControlError:
 
 
 def replaced(where: str, what: str) -> NexusControlError:
-    """What lies at the path is not what was opened."""
+    """The file at the path is not the one that was opened."""
     return NexusControlError(
         ErrorCode.STORE_REPLACED,
         f"{what} was replaced or deleted while the store was open: nothing is acknowledged any more",

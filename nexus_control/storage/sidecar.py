@@ -1,10 +1,10 @@
-"""What lies beside a store and not in it: the key of its log, and the last checkpoint that was signed with it.
+"""Contents beside a store and not in it: the key of its log, and the last checkpoint that was signed with that key.
 
 Beside a SQLite file `decisions.db` these are the files `decisions.db.key` and `decisions.db.checkpoint`: they stay as
 they are when an older copy takes the database's place. Beside a store in memory they are in memory.
 
 A secret is created whole, with mode 0600, and never over another file. A secret that other users may read is refused.
-What must be written quickly and often has a slot (`storage.slot`).
+A content that must be written quickly and often has a slot (`storage.slot`).
 """
 
 import os
@@ -25,27 +25,27 @@ class Sidecar(Protocol):
     """Small named contents beside one store. Faults are STORE_UNAVAILABLE."""
 
     def place(self, name: str) -> str:
-        """Where that is, for people."""
+        """The place of this content, as people read it."""
         ...
 
     def read(self, name: str) -> bytes | None:
-        """The content; None where there is none."""
+        """The content; None where nothing is there."""
         ...
 
     def read_secret(self, name: str) -> bytes | None:
-        """As `read`, unless others may read it too."""
+        """Like `read`. Raises STORE_UNAVAILABLE where other users may read it, too."""
         ...
 
     def create_secret(self, name: str, content: bytes) -> None:
-        """Create what must not be there yet."""
+        """Create a content that must not be there yet."""
         ...
 
     def replace(self, name: str, content: bytes) -> None:
-        """Put the whole content there, or leave what was."""
+        """Put the whole content there; a failure leaves the old content."""
         ...
 
     def rename(self, name: str, new_name: str) -> None:
-        """Move a content over another, or to where none was."""
+        """Move a content to another name, over any content there."""
         ...
 
     def slot(self, name: str) -> Slot:

@@ -1,12 +1,13 @@
-"""A slot: one small content that is overwritten in its place, by one writer at a time, without waiting for the disk.
+"""A slot: one small file that is overwritten in place, by one writer at a time, without waiting for the disk.
 
 The file is never replaced, so a lock on it holds for everybody who opens it. A content is written in one call, from the
 first byte on, and lies within one sector: a writer that is killed, or loses power, leaves the old content or the
 new one. The old content of a new slot is empty.
 
-The lock is `flock`, on the slot's own file and never on the database: locks of POSIX on that would be lost when any
-descriptor of it is closed. It is released by LOCK_UN and not by closing, because a child of `fork()` keeps open what
-its parent had open. A writer waits for it only so long, because every user who may read the file can hold it.
+The lock is `flock`, on the slot's own file and never on the database: POSIX locks on the database would be lost when
+any descriptor of it is closed. It is released by LOCK_UN and not by closing, because a child of `fork()` keeps open
+what its parent had open. A writer waits for the lock only for a moment, because every user who may read the file can
+hold it.
 
 The file gets the permissions, and where the system allows it the owner and group, of the database that it lies beside,
 as SQLite gives them to its own: all who write to the store write to it.
@@ -26,10 +27,10 @@ from typing import Protocol, TypeAlias
 from nexus_control.storage.faults import unavailable
 
 MOST_BYTES = 512
-"""What is read of a content, and a sector of a disk."""
+"""The largest content that is read: one sector of a disk."""
 
 Change: TypeAlias = Callable[[bytes], bytes | None]
-"""What to put in the place of a content; None leaves it."""
+"""From the old content to the new one; None keeps the old one."""
 
 _PATIENCE_SECONDS = 5.0
 _RETRY_SECONDS = 0.002
@@ -40,21 +41,23 @@ class Slot(Protocol):
     """Faults are STORE_UNAVAILABLE."""
 
     def read(self) -> bytes:
-        """The content; empty where there is none."""
+        """The content; empty where nothing is there."""
         ...
 
     def read_writable(self) -> bytes:
-        """As `read`, where nobody keeps `update` from what is there."""
+        """Like `read`. Raises STORE_UNAVAILABLE where `update` could not write to what is there."""
         ...
 
     def require_writable(self) -> None:
-        """See to it that `update` finds a file that it may write to; who has it locked is not waited for. One that is
+        """Make sure that `update` will find a file that it may write to, without waiting for its lock. A file that is
         made for this is empty.
         """
         ...
 
     def update(self, change: Change) -> bytes:
-        """Make of the content what `change` says, alone; the content that it was given."""
+        """Replace the content by the result of `change`, as the only writer. Returns the content that `change` was
+        given.
+        """
         ...
 
 
@@ -134,7 +137,7 @@ class FileSlot:
 
     @contextmanager
     def _opened(self, flags: int, lock: int | None) -> Generator[int]:
-        # A pipe would be waited for; a link, of either kind, can lead to somebody else's file.
+        # Opening a pipe would wait for its other end; a link, hard or symbolic, can lead to another user's file.
         file = os.open(self._path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
         try:
             found = os.fstat(file)
@@ -158,7 +161,7 @@ class FileSlot:
             try:
                 with suppress(PermissionError):
                     os.fchown(file, like.st_uid if os.geteuid() == 0 else -1, like.st_gid)
-                os.fchmod(file, mode)  # with what the umask took away
+                os.fchmod(file, mode)  # also the bits that the umask took away
             finally:
                 os.close(file)
 

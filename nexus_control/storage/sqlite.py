@@ -1,12 +1,12 @@
 """SqliteStorage: the contract on SQLite, in a file or in memory.
 
-A file is in WAL mode with `synchronous=FULL`: what was acknowledged survives a loss of power, and readers neither
-block the writer nor wait for it. How one process shares a file among threads, stores and forks is in `sqlite_file`. A
-storage in memory is one connection under one lock; after a fork it refuses to work in the child, where its writes would
-be lost unseen.
+A file is in WAL mode with `synchronous=FULL`: acknowledged writes survive a loss of power, and readers neither block
+the writer nor wait for it. `storage.sqlite_file` says how one process shares a file among threads, stores and forks. A
+storage in memory is one connection under one lock. It refuses to work in a forked child, where its writes would be lost
+unnoticed.
 
-The path is resolved once, links too: whatever happens to the links later, the store stays that file, and what lies
-beside it lies beside the file itself.
+The path is resolved once, links too. The store stays that file, whatever happens to the links later, and its other
+files lie beside the file itself.
 
 A `sqlite3.Error` is translated to STORE_UNAVAILABLE in one place, where the transaction ends.
 """
@@ -33,11 +33,11 @@ from nexus_control.storage.sqlite_schema import SCHEMA, is_made, require_usable_
 IN_MEMORY = ":memory:"
 
 _TAKE_SNAPSHOT = "SELECT 1 FROM claims LIMIT 1"
-"""BEGIN alone takes none: the snapshot would be that of the first read."""
+"""BEGIN takes no snapshot; the first read does."""
 
 _OF_CONTENT = {
     sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_ERROR,  # a table or column that is not there
+    sqlite3.SQLITE_ERROR,  # a missing table or column
     sqlite3.SQLITE_FORMAT,
     sqlite3.SQLITE_MISMATCH,
     sqlite3.SQLITE_NOTADB,
@@ -45,7 +45,7 @@ _OF_CONTENT = {
 
 
 class SqliteStorage:
-    """A store in the file at `path`, made when it is not there, or in memory (":memory:")."""
+    """A store in the file at `path`, which is made if it is missing, or in memory (":memory:")."""
 
     def __init__(self, path: str | os.PathLike[str], busy_seconds: float = BUSY_SECONDS) -> None:
         if os.fspath(path) == IN_MEMORY:
@@ -75,7 +75,7 @@ class SqliteStorage:
 
     @contextmanager
     def _raw(self, begin: str, *, writing: bool) -> Generator[sqlite3.Connection]:
-        """A transaction that asks nothing of the tables yet."""
+        """A transaction that has not read any table yet."""
         try:
             with self._place.transaction(begin, writing=writing) as connection:
                 yield connection
@@ -90,7 +90,7 @@ class SqliteStorage:
 
 
 class _Transaction(AbstractContextManager[SqliteRows]):
-    """A transaction as rows. Every call of a store has one, and a generator takes twice as long."""
+    """A transaction as rows. Every call of a store makes one, and a generator takes twice as long."""
 
     __slots__ = ("_first", "_inner", "_session", "_where")
 
@@ -134,17 +134,17 @@ def _opened(path: Path, busy_seconds: float) -> SqliteFile:
         if path.exists():
             _require_ours(path)
         return SqliteFile(path, partial(_prepare, where=where), busy_seconds)
-    except UnicodeDecodeError as error:  # what SQLite says of a damaged schema quotes it
-        raise damaged(f"{path} is damaged: its schema is no text", path=where) from error
+    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message
+        raise damaged(f"{path}  is damaged: its schema is not text", path=where) from error
     except sqlite3.Error as error:
         raise _fault(error, where) from error
 
 
 def _require_ours(path: Path) -> None:
-    """Refuse another program's database before anything of it changes. Raises STORE_UNAVAILABLE.
+    """Refuse another program's database before it is changed. Raises STORE_UNAVAILABLE.
 
     An immutable connection takes no lock, recovers nothing and makes no file. It sees the file without its WAL, and
-    perhaps in the middle of a checkpoint: what it cannot tell is left to `_prepare`. A schema cookie of 0 means that no
+    perhaps in the middle of a checkpoint: where it cannot tell, `_prepare` decides. A schema cookie of 0 means that no
     table was ever made.
     """
     connection = connect(f"{path.as_uri()}?immutable=1", 0)
@@ -174,7 +174,7 @@ def _prepare(connection: sqlite3.Connection, where: str) -> None:
 
 
 def _make(connection: sqlite3.Connection, where: str) -> None:
-    """Make the store, unless somebody was faster. Raises STORE_UNAVAILABLE for what is not ours."""
+    """Make the store, unless another process was faster. Raises STORE_UNAVAILABLE for another database."""
     with transaction(connection, "BEGIN IMMEDIATE"):
         if not _is_made(connection, where):
             for statement in SCHEMA:
@@ -188,7 +188,7 @@ def _is_made(connection: sqlite3.Connection, where: str) -> bool:
 
 
 def _form() -> Form:
-    """The form that a store has when it is made."""
+    """The form of a new store."""
     with closing(connect(IN_MEMORY, 0)) as connection:
         for statement in SCHEMA:
             connection.execute(statement)
@@ -209,6 +209,6 @@ def _fault(error: sqlite3.Error, where: str) -> NexusControlError:
 
 def _is_of_content(error: sqlite3.Error) -> bool:
     code: int | None = getattr(error, "sqlite_errorcode", None)
-    if code is None:  # Python's own: a text that is no UTF-8
+    if code is None:  # raised by Python itself, for a text that is not UTF-8
         return isinstance(error, sqlite3.OperationalError)
     return code & 0xFF in _OF_CONTENT or code == sqlite3.SQLITE_IOERR_SHORT_READ

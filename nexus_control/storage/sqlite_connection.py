@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 
 def connect(database: str, busy_seconds: float) -> sqlite3.Connection:
-    """A connection to this URI. Another thread than its own may close it: when that one is gone, at a fork, and when
-    the store is closed.
+    """A connection to this URI. A thread other than its own may close it: after its own thread has ended, at a fork, or
+    when the store is closed.
     """
     return sqlite3.connect(
         database, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False

@@ -1,15 +1,15 @@
 """SqliteFile: one SQLite file as this process may use it.
 
-Three facts of the system make the rules here:
+Three facts of POSIX and SQLite make the rules here:
 
-* POSIX drops every lock that a process has on a file when any descriptor of that file is closed. So the file is never
-  opened but through SQLite, which keeps descriptors open for as long as locks are held.
-* A child of `fork()` inherits what SQLite remembers of locks, and not the locks. So before a fork the transactions
-  under way are waited for, every connection is closed, and new ones wait until the fork is over. A connection in a
-  transaction of the forking thread, or in one that does not end in time, cannot be closed. It is left alone in the
-  child, and there the file is refused from then on (STORE_FORKED), also to a fresh SqliteFile.
-* SQLite goes on writing to a file that was replaced or deleted. So each transaction looks whether the path still leads
-  to what was opened, and a writing one again after its commit, before anything is acknowledged (STORE_REPLACED).
+* POSIX drops every lock that a process has on a file when any descriptor of that file is closed. So the file is opened
+  only through SQLite, which keeps descriptors open while locks are held.
+* A child of `fork()` inherits what SQLite remembers of locks, but not the locks. So a fork first waits for the
+  transactions under way and closes every connection; new transactions wait until the fork is over. A connection cannot
+  be closed while the forking thread is in a transaction on it, or another thread's does not end in time. The child
+  leaves it alone, and refuses the file from then on (STORE_FORKED), also to a fresh SqliteFile.
+* SQLite goes on writing to a file that was replaced or deleted. So each transaction checks that the path still leads to
+  the file that was opened. A writing one checks again after its commit, before it acknowledges (STORE_REPLACED).
 
 Each thread has its own connection, kept open until the thread is gone. Writers of one file in this process, whichever
 SqliteFile they came through, queue on one lock, so that they do not meet in SQLite's busy back-off.
@@ -39,8 +39,8 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
 
 class SqliteFile:
-    """The file at `path`, made when it is not there. `prepare` sets up a new connection, and is called again while that
-    is busy. Raises `sqlite3.Error`, what `prepare` raises, STORE_FORKED, STORE_REPLACED, STORE_UNAVAILABLE.
+    """The file at `path`, made if it is missing. `prepare` sets up a new connection, and is called again while the file
+    is busy. Raises `sqlite3.Error`, the faults of `prepare`, STORE_FORKED, STORE_REPLACED, STORE_UNAVAILABLE.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class SqliteFile:
         return _Transaction(self, begin, writing)
 
     def lend(self, thread: int) -> sqlite3.Connection:
-        """The connection of a thread that is in a transaction. It never makes the file: one that has gone is not
-        replaced by an empty one unseen.
+        """The connection of a thread that is in a transaction. It never makes the file: a deleted store must not become
+        an empty one unnoticed.
         """
         connection = self._connections.get(thread)
         if connection is None:
@@ -90,7 +90,7 @@ class SqliteFile:
         return connection
 
     def held(self) -> AbstractContextManager[None]:
-        """While this lasts, this thread may begin transactions even after `close()`."""
+        """In the block, this thread may begin transactions even after `close()`."""
         _process.current()
         return self.usage.held()
 
@@ -105,7 +105,7 @@ class SqliteFile:
             _close_all(self._connections)
 
     def forget_parent(self) -> None:
-        """In a child: what the parent's threads had is not ours, and what could not be closed is left alone."""
+        """In a child: forget the transactions of the parent's threads; open connections are left alone."""
         if self._connections or self.usage.in_transaction:
             _process.forked.add(self._inode)
         while self._connections:
@@ -118,7 +118,7 @@ class SqliteFile:
         self.require_not_forked()
 
     def _open(self, mode: str) -> sqlite3.Connection:
-        """The busy timeout does not cover the switch to WAL: try again for as long."""
+        """Open a connection. The busy timeout does not cover the switch to WAL, so that is tried again for as long."""
         connection = connect(f"{self._uri}?mode={mode}", self.busy_seconds)
         deadline = time.monotonic() + self.busy_seconds
         try:
@@ -135,11 +135,11 @@ class SqliteFile:
             raise
 
     def _adopt(self, thread: int, connection: sqlite3.Connection) -> sqlite3.Connection:
-        """Keep it for this thread. Connections of threads that are gone are closed; a thread whose identifier is that
-        of a dead one takes over its connection.
+        """Keep the connection for this thread, and close those of threads that have ended. A thread that got the
+        identifier of an ended one takes over its connection.
         """
-        threading.current_thread()  # a thread that Python did not start is listed as alive from here on
-        if not self._connections:  # as long as one is open, SQLite keeps these two where they are
+        threading.current_thread()  # lists a thread as alive that Python did not start
+        if not self._connections:  # SQLite keeps these two in place while a connection is open
             beside = {name: _inode(name) for name in self._names_beside}
             self._beside = {name: inode for name, inode in beside.items() if inode is not None}
         self._connections[thread] = connection
@@ -149,7 +149,7 @@ class SqliteFile:
         return connection
 
     def require_in_place(self, *, beside: bool = False) -> None:
-        """Raises STORE_REPLACED when what lies at the path, or beside it, is not what is open."""
+        """Raises STORE_REPLACED when the file at the path, or one beside it, is not the one that is open."""
         if _inode(self._path) != self._inode:
             raise replaced(self._path, self._path)
         if beside:
@@ -167,9 +167,9 @@ class SqliteFile:
 
 
 class _Transaction(Turn):
-    """A transaction on a SqliteFile. Spelled out rather than a generator: every call of a store has one.
+    """A transaction on a SqliteFile. A class rather than a generator, which is slower: every call of a store makes one.
 
-    Whatever was taken until then is given back when it is left; `Turn` says what becomes of interruptions.
+    An exit gives back all that was taken; `storage.usage.Turn` says how interruptions are handled.
     """
 
     __slots__ = ("_begin", "_connection", "_file", "_writer", "_writing")
@@ -208,12 +208,14 @@ class _Transaction(Turn):
             self._leave(commit=kind is None)
 
     def __del__(self) -> None:
-        """What an interruption kept from being left."""
+        """Roll back a transaction that an interruption kept from being left."""
         if not self.is_over:
             self._leave(commit=False)
 
     def _leave(self, *, commit: bool) -> None:
-        """A child of a fork in the transaction has no part in it: it neither commits nor rolls back."""
+        """A child that was forked inside the transaction neither commits nor rolls back: the transaction is the
+        parent's.
+        """
         self.is_over = True
         file, connection = self._file, self._connection
         try:
@@ -231,7 +233,7 @@ class _Transaction(Turn):
 
 
 class _Writer:
-    """The one lock of all who write a file in this process."""
+    """The one lock of all writers of a file in this process."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -252,17 +254,17 @@ class _Writer:
         self._turn = turn.reference
 
     def give_back(self) -> None:
-        """What this thread has of it, if anything: the lock knows, wherever an interruption came."""
+        """Release it as often as this thread has taken it: only the lock knows, wherever an interruption came."""
         with suppress(RuntimeError):
             while True:
                 self._lock.release()
 
 
 class _Process:
-    """What all SqliteFiles of this process share; `gate` guards it, and all that they keep.
+    """State that all SqliteFiles of this process share. `gate` guards it, and the state of each file.
 
-    The forking thread has the gate from before the fork until after it, in both processes: so the child finds
-    everything in order.
+    The forking thread holds the gate from before the fork until after it, in both processes: so the child finds a
+    consistent state.
     """
 
     def __init__(self) -> None:
@@ -274,7 +276,7 @@ class _Process:
         self._forking: int | None = None
 
     def current(self) -> "_Process":
-        """This process, also after a fork that called none of Python's handlers."""
+        """This process's state, also after a fork that ran none of Python's fork handlers."""
         if self._pid != os.getpid():
             self.after_in_child()
         return self
@@ -286,7 +288,7 @@ class _Process:
         return writer
 
     def wait_for_fork(self, thread: int) -> None:
-        """Wait until another thread's fork is over, unless that waits for a transaction of this thread."""
+        """Wait until another thread's fork is over, unless the fork waits for a transaction of this thread."""
         if self._forking not in (None, thread) and not self._is_in_transaction(thread):
             self.gate.wait_for(lambda: self._forking is None)
 
@@ -332,9 +334,9 @@ os.register_at_fork(
 
 
 def _inode(path: str) -> Inode | None:
-    """Which file is at this path; None where there is none, or it cannot be told."""
+    """Which file is at this path; None where nothing is, or where that cannot be read."""
     try:
-        found = os.stat(path)  # at each transaction: a Path takes twice as long
+        found = os.stat(path)  # called at each transaction: a Path takes twice as long
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -351,7 +353,7 @@ def _close_all(connections: dict[int, sqlite3.Connection]) -> None:
 
 
 def _never_close(connection: sqlite3.Connection) -> None:
-    """Keep a parent's connection for ever: to close it here would write where it only believes to have locks."""
-    import ctypes  # loaded in a child that lost a store, and nowhere else
+    """Keep a parent's connection for ever: to close it would write to a file whose locks this process does not hold."""
+    import ctypes  # only a child that lost a store loads this
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

@@ -1,8 +1,8 @@
-"""The form of a SQLite store: its tables, indexes and triggers, held against those that a new store has; and whether
-each index leads to the rows of its table, as SQLite checks it.
+"""The form of a SQLite store: its tables, indexes and triggers, compared with those of a new store. SQLite also checks
+that each index leads to the rows of its table.
 
-Two objects of one name are the same if type, table and the text that made them are. The indexes that SQLite makes by
-itself for a UNIQUE or PRIMARY KEY have no text, and are not compared; nor are tables of statistics (ANALYZE).
+Two objects of one name are the same if their type, table and SQL text are equal. Indexes that SQLite makes for a UNIQUE
+or PRIMARY KEY have no text, and are not compared; neither are tables of statistics (ANALYZE).
 """
 
 import re
@@ -13,7 +13,7 @@ from nexus_control.storage.faults import damaged
 from nexus_control.storage.sqlite_rows import Connection
 
 _GUARDS = ("trigger", "view", "index")
-"""What holds no data, in the order in which it can be dropped."""
+"""The types of object that hold no data, in the order in which they can be dropped."""
 
 _MOST_PROBLEMS = 1_000
 _OF_AN_INDEX = re.compile(r"\b(?:missing from|entries in|entry in|of) index (.+)")
@@ -30,7 +30,7 @@ Form: TypeAlias = Mapping[str, _Made]
 
 
 def form_of(connection: Connection) -> Form:
-    """What the database is made of, by name."""
+    """The objects of the database, by name."""
     rows = connection.execute(
         "SELECT name, type, tbl_name, sql FROM sqlite_master"
         " WHERE sql IS NOT NULL AND NOT (type = 'table' AND name GLOB 'sqlite_stat[0-9]')"
@@ -55,9 +55,9 @@ def differences(found: Form, expected: Form) -> list[str]:
 
 
 def stale_indexes(connection: Connection) -> list[str]:
-    """Each index that does not lead to the rows of its table, in one line: a search by it misses rows or finds
-    wrong ones. Values are compared by a replay of the log. Raises STORE_UNAVAILABLE where SQLite finds the file itself
-    damaged.
+    """Each index that does not lead to the rows of its table, in one line: a search by it misses rows or finds wrong
+    ones. Values of columns are not checked here; a replay of the log does that. Raises STORE_UNAVAILABLE where SQLite
+    finds the file itself damaged.
     """
     rows: list[tuple[str]] = connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})").fetchall()
     problems = [problem for (problem,) in rows if problem != "ok" and not _OF_A_VALUE.match(problem)]
@@ -70,8 +70,8 @@ def stale_indexes(connection: Connection) -> list[str]:
 
 
 def mending(found: Form, expected: Form) -> Iterator[str]:
-    """The statements that make triggers, views and indexes as expected, and what is in indexes. What holds data is left
-    as it is.
+    """The statements that make triggers, views and indexes as expected, and fill the indexes again. Tables are left as
+    they are.
     """
     for kind in _GUARDS:
         for name, made in found.items():

@@ -1,4 +1,4 @@
-"""SqliteMemory: a SQLite database in memory, with the doors of a `SqliteFile`."""
+"""SqliteMemory: a SQLite database in memory, with the interface of `SqliteFile`."""
 
 import sqlite3
 from collections.abc import Callable, Generator
@@ -10,7 +10,7 @@ from nexus_control.storage.usage import InMemory
 
 
 class SqliteMemory(InMemory):
-    """One connection to a database that is gone with it."""
+    """One connection; the database is gone when it is closed."""
 
     def __init__(
         self, prepare: Callable[[sqlite3.Connection], None], busy_seconds: float = BUSY_SECONDS
@@ -22,7 +22,7 @@ class SqliteMemory(InMemory):
     @contextmanager
     def transaction(self, begin: str, *, writing: bool) -> Generator[sqlite3.Connection]:
         with self._turn():
-            roll_back(self._connection)  # what an interruption left
+            roll_back(self._connection)  # a transaction that an interruption left open
             with transaction(self._connection, begin):
                 yield self._connection
                 self._require_not_forked()

@@ -1,4 +1,4 @@
-"""Readers and writers on SQLite: rows to SQL and back. Transactions and connections are not here."""
+"""Readers and writers on SQLite: rows to SQL and back. Other modules open connections and transactions."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ class Cursor(Protocol):
 
 
 class Connection(Protocol):
-    """What is needed of a `sqlite3.Connection`."""
+    """The one method that is used of a `sqlite3.Connection`."""
 
     def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Cursor: ...
 
@@ -80,7 +80,7 @@ _DROP_CLAIM = "DELETE FROM claims WHERE decision_id = ?"
 
 
 class SqliteRows:
-    """Reader and writer in one, until `end()`."""
+    """Reader and writer in one. Using it after `end()` is a defect."""
 
     def __init__(self, connection: Connection) -> None:
         self._execute = connection.execute
@@ -195,7 +195,7 @@ class SqliteRows:
         self._execute(_DROP_CLAIM, (decision_id,))
 
     def _list(self, before: Row | None, after: Row) -> None:
-        """Bring `listing` and `labels` in step with a projection whose `_BEFORE` changed."""
+        """Update `listing` and `labels` after a change of the columns that they repeat."""
         if before is not None:
             ordinal, *_, labels = before
             self._execute(_UNLIST, (ordinal,))
@@ -253,7 +253,7 @@ def _labels(text: object) -> tuple[str, ...]:
     if text == "[]":
         return ()
     try:
-        labels = json.loads(text) if isinstance(text, str) else None  # json reads octets, too
+        labels = json.loads(text) if isinstance(text, str) else None  # json reads bytes, too
     except (ValueError, RecursionError):
         labels = None
     if not isinstance(labels, list) or not all(

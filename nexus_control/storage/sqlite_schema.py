@@ -1,21 +1,22 @@
 """The SQLite schema, and what a file's first bytes say about it.
 
-`PRAGMA application_id` says that the file is ours, `PRAGMA user_version` which schema it has: this version reads and
-makes one, number 4. A later one will need statements that lead to it from 4, in the transaction in which it counts up.
+`PRAGMA application_id` says that the file is a nexus-control store, `PRAGMA user_version` which schema it has. This
+version makes and reads schema 4 only. A later schema will come with statements that lead to it from 4, in one
+transaction with the new number.
 
-The database itself keeps the log append-only, whatever program writes: triggers refuse UPDATE and DELETE, and an INSERT
+The database itself keeps the log append-only, whatever program writes: triggers refuse UPDATE, DELETE, and any INSERT
 that is not at the next position or whose key exists. (The last also stops INSERT OR REPLACE, which deletes without
 firing a DELETE trigger unless `recursive_triggers` is on.) This guards against mistakes; a forger who drops the
 triggers is found by the chain.
 
-Nothing here needs more than SQLite 3.15; Python 3.11 itself promises only 3.7.15. STRICT tables would need 3.37,
-hence the CHECKs of types. Kinds are compared with OR, because for a list of three or more in a CHECK SQLite builds a
-table at every insertion.
+The statements need SQLite 3.15; Python 3.11 itself promises only 3.7.15. STRICT tables would need 3.37, so CHECKs give
+the types. Kinds are compared with OR, because for a list of three or more in a CHECK SQLite builds a table at every
+insertion.
 
-A subtree is named by its last leaf, which completes it: then what an append writes is together, at the table's end.
+A subtree's key is its last leaf, which completes it: so the rows of one append stand together, at the table's end.
 
-`listing` repeats what decisions are searched by, for those that have events: projections are wide, and paging through
-them by offset would read them all. `labels` belongs to `listing`.
+`listing` repeats the columns that decisions are searched by, for decisions with events: projections are wide, and
+paging through them by offset would read them all. `labels` belongs to `listing`.
 """
 
 import os
@@ -31,7 +32,7 @@ VERSION = 4
 _UPGRADE = "Upgrade nexus-control, then try again."
 _EXPORT = "Export the decisions with the version that wrote them, and import the bundles into a new store."
 
-# `doctor` compares these texts with those in the file: a blank that moves is a table that was changed.
+# `doctor` compares these texts with those in the file: one blank more, and it reports a changed table.
 
 _KINDS = " OR ".join(f"kind = '{kind}'" for kind in get_args(EntryKind))
 _ENTRIES = f"""
@@ -154,7 +155,9 @@ SCHEMA = (
 
 
 def is_made(where: object, application_id: int, version: int, *, empty: bool) -> bool:
-    """Whether the database has our schema; False where it is still empty. Else raises STORE_UNAVAILABLE."""
+    """Whether the database has the schema; False where it is still empty. Raises STORE_UNAVAILABLE for any other
+    database.
+    """
     if application_id == version == 0 and empty:
         return False
     if application_id != APPLICATION_ID:
@@ -175,35 +178,32 @@ def is_made(where: object, application_id: int, version: int, *, empty: bool) ->
 
 
 def require_usable_path(path: Path) -> None:
-    """Refuse a path that cannot be our database. Raises STORE_UNAVAILABLE. The file itself is not opened here."""
+    """Refuse a path that cannot be a store. Raises STORE_UNAVAILABLE. The file itself is not opened here."""
     try:
-        _require_writable(path)
-    except NexusControlError:  # a ValueError too
-        raise
+        problem = _path_problem(path)
     except (OSError, ValueError) as error:
         raise unavailable(f"{path} cannot be opened: {error}", path=str(path)) from error
+    if problem is not None:
+        raise unavailable(problem, path=str(path))
 
 
-def _require_writable(path: Path) -> None:
+def _path_problem(path: Path) -> str | None:
     if path.is_dir():
-        raise unavailable(f"{path} is a folder: name a file in it", path=str(path))
+        return f"{path} is a folder: name a file in it"
     if not path.parent.is_dir():
-        raise unavailable(f"{path.parent} is not a folder: create it first", path=str(path))
+        return f"{path.parent} is not a folder: create it first"
     if path.exists() and not path.is_file():
-        raise unavailable(f"{path} is not a regular file: choose another path", path=str(path))
+        return f"{path} is not a regular file: choose another path"
     if path.exists() and path.stat().st_nlink > 1:
-        raise unavailable(
-            f"{path} has a second name (a hard link), under which SQLite would keep another WAL: remove that name",
-            path=str(path),
-        )
+        return f"{path} has a second name (a hard link), under which SQLite would keep another WAL: remove that name"
     if is_mount_point(path):
-        raise unavailable(
+        return (
             f"{path} is mounted as a single file, and SQLite would keep another WAL beside its other name: mount its"
-            " folder instead",
-            path=str(path),
+            " folder instead"
         )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise unavailable(f"{path} may not be written: check its permissions", path=str(path))
+        return f"{path} may not be written: check its permissions"
+    return None
 
 
 def is_mount_point(path: Path) -> bool:

@@ -1,9 +1,9 @@
-"""Who is using a store at this moment, and whether it is closed: the rules of `close()` that every storage keeps.
+"""Who uses a store at this moment, and whether it is closed: the rules of `close()`, the same for every storage.
 
-A transaction belongs to one thread, and a thread has one at a time. `close()` shuts the door to new transactions, and
-returns when those under way have ended. An execution that runs holds the store: its thread may still record the
-outcome after `close()`. Closing from inside a transaction or an execution of the same thread is refused, because it
-would wait for itself.
+A transaction belongs to one thread, and a thread has one at a time. `close()` refuses new transactions, and returns
+when those under way have ended. A running execution holds the store: its thread may still record the outcome after
+`close()`. Closing from inside a transaction or an execution of the same thread is refused, because it would wait for
+itself.
 """
 
 import os
@@ -17,8 +17,8 @@ from nexus_control.storage.faults import closed, forked, nested
 
 
 class Gate:
-    """A lock, and those who wait for what it guards to change. While it `is_shut`, who begins a transaction must be
-    admitted.
+    """A lock, and a condition for threads that wait for a change of what it guards. While it `is_shut`, a new
+    transaction needs the storage's `admit`.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Gate:
         self._waiting = 0
 
     def wait_for(self, happened: Callable[[], bool], seconds: float | None = None) -> bool:
-        """Give the lock away until this has happened, at most so long; whether it has."""
+        """Release the lock until this has happened, for at most so many seconds. Whether it has happened."""
         self._waiting += 1
         try:
             return self._changed.wait_for(happened, seconds)
@@ -36,7 +36,7 @@ class Gate:
             self._waiting -= 1
 
     def changed(self) -> None:
-        """Wake those who wait. It costs nothing where nobody waits."""
+        """Wake the waiting threads."""
         if self._waiting:
             self._changed.notify_all()
 
@@ -45,8 +45,8 @@ class Turn:
     """One thread's transaction, from before it begins until it has ended.
 
     The exception of a signal may come between any two lines, also before a transaction is left. The registry holds a
-    turn weakly: the turn of a transaction that was never left is dead, and one that was interrupted while it was left
-    has `is_over`, which is set first.
+    turn by a weak reference. So the turn of a transaction that was never left is dead. Leaving sets `is_over` first, so
+    an interruption while leaving is seen, too.
     """
 
     __slots__ = ("__weakref__", "is_over", "reference", "thread")
@@ -58,8 +58,8 @@ class Turn:
 
 
 class Usage:
-    """Threads in transactions, and threads whose executions hold the store. `gate` guards everything here; `release` is
-    called under it when the store is closed and nobody will use it any more.
+    """Threads in transactions, and threads whose executions hold the store. `gate` guards everything here. `release` is
+    called under it once the store is closed and no thread uses it any more.
     """
 
     def __init__(self, gate: Gate, release: Callable[[], None]) -> None:
@@ -70,8 +70,8 @@ class Usage:
         self._holds = dict[int, int]()
 
     def begin(self, turn: Turn, admit: Callable[[int], None] | None = None) -> bool:
-        """A transaction begins; whether an interruption left one of this thread behind. `admit` may refuse it, or wait,
-        where the gate is shut. Raises STORE_UNAVAILABLE once closed, INTERNAL inside another transaction.
+        """Begin a transaction. Returns whether an interruption left an earlier one of this thread open. Where the gate
+        is shut, `admit` may wait or refuse. Raises STORE_UNAVAILABLE once closed, INTERNAL inside another transaction.
         """
         with self._gate.lock:
             if self._gate.is_shut and admit is not None:
@@ -110,8 +110,8 @@ class Usage:
                 self._release_if_over()
 
     def close(self, seconds: float) -> None:
-        """Close, and wait so long for the transactions under way. Raises STORE_IN_USE; where only another thread's
-        transaction does not end in time, the store is closed all the same, and released when that ends.
+        """Close, and wait for the transactions under way. Raises STORE_IN_USE. Where only another thread's transaction
+        has not ended in time the store is closed all the same, and released when that transaction ends.
         """
         thread = threading.get_ident()
         with self._gate.lock:
@@ -144,8 +144,8 @@ class Usage:
 
 
 class InMemory:
-    """What lives in the memory of one process: one transaction at a time. The child of a fork is refused
-    (STORE_FORKED), because its writes would be lost unseen.
+    """The use of a store in memory: one transaction at a time. A forked child is refused (STORE_FORKED), because its
+    writes would be lost unnoticed.
     """
 
     def __init__(self, release: Callable[[], None], busy_seconds: float) -> None:
@@ -156,7 +156,7 @@ class InMemory:
         weakref.finalize(self, _abandon, self._usage, self._pid)
 
     def held(self) -> AbstractContextManager[None]:
-        """While this lasts, this thread may begin transactions even after `close()`."""
+        """In the block, this thread may begin transactions even after `close()`."""
         self._require_not_forked()
         return self._usage.held()
 
@@ -184,7 +184,7 @@ class InMemory:
 
 
 def _abandon(usage: Usage, pid: int) -> None:
-    if pid == os.getpid():  # elsewhere its condition may be one that nobody will ever release
+    if pid == os.getpid():  # in a child, another thread of the parent may hold the condition for ever
         usage.abandon()
 
 

@@ -1,1 +1,1 @@
-"""The only doors to the machine: clock and ids, whole files, processes, and the commands that people run."""
+"""Everything that asks the machine: clock and ids, whole files, processes, signals, and printed commands."""

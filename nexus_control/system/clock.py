@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the store needs from the world: the instant (UTC) and identifiers nobody used before."""
+    """The time (UTC) and fresh identifiers, as a store asks for them."""
 
     def now(self) -> datetime: ...
 

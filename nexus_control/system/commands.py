@@ -1,15 +1,15 @@
-"""Commands that people are given to run, and hosts to start us with: the same words wherever they are printed.
+"""Commands that are printed for people to run, and for hosts that start the server.
 
     /usr/bin/python3 -P -E -m nexus_control approve 0d1c0d39-... --db /srv/decisions.db
 
-A command does the same from every folder, in every shell of POSIX:
+A printed command does the same from every folder, in every POSIX shell:
 
-* It begins with the interpreter that runs now. `-P` keeps the folder in which it is run off the module path: a file
-  `typer.py` in a repository that somebody cloned is not imported. `-E` keeps off what PYTHONPATH names, for an empty
-  or relative entry of it is that folder again; only where this package itself lies on PYTHONPATH is that needed.
+* It begins with the interpreter that runs now. `-P` keeps the working folder off the module path: a file `typer.py` in
+  a cloned repository is not imported. `-E` ignores PYTHONPATH, whose empty or relative entries are the working folder
+  again. It is left out only where this package itself lies on PYTHONPATH.
 * Files are named absolutely. An argument that begins with `-` stands at the end, after `--`.
-* Each word is quoted for the shell. What does not print is spelled by `printf`, so that it is seen and can be copied;
-  but for line ends at the end of a word, which a shell takes off what `printf` says. They stand there as they are.
+* Each word is quoted for the shell. Characters that do not print are spelled by `printf`, so that people see them and
+  can copy them. Line ends at the end of a word stand as they are: a shell drops them from the output of `printf`.
 * A URL loses its password.
 """
 
@@ -26,13 +26,13 @@ _SECRET_PARAMETER = re.compile(r"(?<=[?&;])[^=&;#]*password[^=&;#]*=[^&#]*&?", r
 
 
 class AsIs(str):
-    """A word that is ours and that the shell is to expand."""
+    """A word of the command that the shell expands."""
 
     __slots__ = ()
 
 
 USUAL_KEY: Final = AsIs("~/.ssh/id_ed25519")
-"""Where ssh-keygen puts a key of the person who runs the command."""
+"""The private key that ssh-keygen makes by default for the person who runs the command."""
 
 Value: TypeAlias = str | Path | None
 Options: TypeAlias = Mapping[str, Value]
@@ -40,7 +40,7 @@ Options: TypeAlias = Mapping[str, Value]
 
 
 def command(*verbs: str, argument: str | Path | None = None, options: Options | None = None) -> list[str]:
-    """The words that run one of our commands."""
+    """The words that run one command of nexus-control."""
     words = [*_launcher(), *verbs]
     given = [] if argument is None else [_word(argument)]
     is_like_an_option = bool(given) and given[0].startswith("-")
@@ -61,7 +61,7 @@ def approving(
     allowed_signers: Path | None = None,
     signed: bool,
 ) -> str:
-    """What a person runs to approve a request after looking at it: signed, where the policy demands that."""
+    """The command that approves a request after a look at it, with a signature where the policy demands one."""
     options: dict[str, Value] = {"--db": database, "--config": config}
     if signed:
         options |= {"--allowed-signers": allowed_signers, "--sign": USUAL_KEY}
@@ -69,7 +69,7 @@ def approving(
 
 
 def absolute(path: Path) -> Path:
-    """The path from the root on. Where the working folder is gone it is the path as it is: nothing is there."""
+    """The absolute path. Where the working folder was deleted, the path as it is: it leads to nothing."""
     try:
         return path.absolute()
     except OSError:
@@ -82,8 +82,8 @@ def shell_line(words: list[str]) -> str:
 
 
 def without_password(place: str) -> str:
-    """A URL without the password in it; what is no URL as it is. What stands between the user and the last `@` goes,
-    for a password may hold any character.
+    """A URL without its password; any other text as it is. Everything between the user and the last `@` is removed,
+    because a password may hold any character.
     """
     scheme, is_url, rest = place.partition("://")
     if not is_url:

@@ -1,11 +1,11 @@
-"""Who is executing: a process, told apart from every other process that ever had its number.
+"""The process that executes a decision, told apart from every other process that ever had its number.
 
 owner = {"host", "boot_id", "namespace", "pid", "started", "token"}: the host's name, the kernel's boot id, the
 namespace in which the process id counts (a container has its own), the process id, the process's start time in clock
-ticks since boot (Linux, proc(5)), and a token for the one execution. What cannot be read is empty.
+ticks since boot (Linux, proc(5)), and a token for the one execution. A value that cannot be read is empty.
 
-An owner is gone when that is certain: the host was started again, there is no such process, it is a zombie, or it
-started at another time. What cannot be read proves nothing, so an owner is then unseen, and keeps its claim:
+An owner is `gone` only when that is certain: the host was started again, there is no such process, it is a zombie, or
+it started at another time. Where something cannot be read the owner is `unseen`, and keeps its claim:
 
     no /proc at all (macOS), or that of other processes         start times are empty
     /proc hides the processes of other users (hidepid)          kill(2) still says whether there is one of this number
@@ -27,7 +27,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.values.records import decode, encode
 
 Standing: TypeAlias = Literal["alive", "gone", "unseen"]
-"""`gone`: its execution has certainly ended. `unseen`: that cannot be told from here."""
+"""`gone`: the execution has certainly ended. `unseen`: this process cannot tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Owner:
 
     @classmethod
     def find(cls, text: str) -> "Owner | None":
-        """The owner that `to_text` wrote; None for the text of another version."""
+        """The owner that `to_text` wrote; None for a text that another version wrote."""
         try:
             return decode(cls, parse_json_object(text), where="owner", code=ErrorCode.REPLAY_INVALID)
         except NexusControlError:
@@ -63,7 +63,7 @@ class Owner:
         if self.namespace != _namespace() or (not self.namespace and sys.platform == "linux"):
             return "unseen"
         if self.pid == os.getpid():
-            return "gone"  # ours and over, or of a process that had our number before us
+            return "gone"  # an ended execution of this process, or one of an earlier process with the same number
         started = _started(self.pid)
         if started == "":
             return "gone"
@@ -74,7 +74,7 @@ class Owner:
         return "alive" if boots_are_known else "unseen"
 
     def is_under_way_here(self) -> bool:
-        """Whether this very process is carrying it out."""
+        """Whether this very process runs the execution."""
         return self.pid == os.getpid() and self.token in _under_way
 
 
@@ -115,7 +115,7 @@ def _namespace() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process started; empty when there is none, or it has ended; None where that cannot be read."""
+    """When a process started. Empty: there is no such process, or it has ended. None: that cannot be read."""
     stat = _stat(pid)
     if stat is None:
         return None if _exists(pid) else ""
@@ -129,7 +129,7 @@ def _started(pid: int) -> str | None:
 
 
 def _stat(pid: int) -> bytes | None:
-    """What /proc says of a process, if it says anything of processes by the numbers that count here."""
+    """What /proc says of a process; None where /proc does not use the process numbers of this namespace."""
     try:
         if str(Path("/proc/self").readlink()) != str(os.getpid()):
             return None
@@ -139,7 +139,7 @@ def _stat(pid: int) -> bytes | None:
 
 
 def _exists(pid: int) -> bool:
-    """Whether there is a process of this number, whoever's it is."""
+    """Whether there is a process of this number, of any user."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

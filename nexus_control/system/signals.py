@@ -1,4 +1,4 @@
-"""The signals that end a process, and ending it by one: its parent then sees which signal it was."""
+"""The signals that end a process, and how to end by one, so that the parent sees which signal it was."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def end_by(number: signal.Signals) -> None:
-    """End the process as the signal does that nobody handles."""
+    """End the process by this signal, as if nothing handled it."""
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
 

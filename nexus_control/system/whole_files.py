@@ -1,7 +1,7 @@
-"""Files that are written whole, flushed to the disk, or not there: what was there before stays until then. And how
-files are looked at and read without waiting for anybody.
+"""Files that are written whole or not at all, and flushed to the disk; an old file stays until the new one is complete.
+Files are looked at and read without waiting for anybody.
 
-Faults are OSErrors; who calls says what they mean.
+Faults are OSErrors; the caller gives them a code.
 """
 
 import errno
@@ -17,31 +17,31 @@ OWNER_ONLY: Final = 0o600
 
 
 def is_regular(path: str | Path) -> bool:
-    """Whether a regular file is seen there, links followed. Where nobody may look, or no name is that long, none is:
-    Path.is_file raises.
+    """Whether a regular file is there, links followed. False where the path may not be looked at, or is too long for
+    the system, where Path.is_file raises.
     """
     return os.path.isfile(path)  # noqa: PTH113
 
 
 def is_folder(path: str | Path) -> bool:
-    """Whether a folder is seen there, as `is_regular`."""
+    """Whether a folder is there; never raises, as `is_regular`."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
 def is_there(path: str | Path) -> bool:
-    """Whether anything is seen there, as `is_regular`."""
+    """Whether anything is there; never raises, as `is_regular`."""
     return os.path.exists(path)  # noqa: PTH110
 
 
 def is_database_in_use(path: str | Path) -> bool:
-    """Whether some process has it open through SQLite. Such a file is not opened: to close it would give back the locks
-    that this process has on it.
+    """Whether some process has the file open through SQLite. Such a file must not be opened here: closing it would drop
+    the locks that this process has on it.
     """
     return is_there(f"{os.path.realpath(path)}-shm")
 
 
 def read_regular(path: Path, most_bytes: int) -> bytes:
-    """The content of a regular file. Nobody is waited for: a pipe has no content that stays."""
+    """The content of a regular file. Raises OSError for anything else: reading a pipe would wait for its writer."""
     if is_database_in_use(path):
         raise OSError(errno.EBUSY, "it is a database in use")
     content = read_head(path, most_bytes + 1)
@@ -51,9 +51,7 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
 
 
 def read_head(path: Path, size: int) -> bytes:
-    """The first bytes of a regular file, as `read_regular`. The file must be none that this process has open through
-    SQLite.
-    """
+    """The first bytes of a regular file, as `read_regular`. This process must not have the file open through SQLite."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -64,22 +62,23 @@ def read_head(path: Path, size: int) -> bytes:
 def replace_file(
     path: Path, content: bytes, mode: int = OWNER_ONLY, owner: tuple[int, int] | None = None
 ) -> None:
-    """Put a file there, in place of what was. After a kill or a power cut, either the old file is there or the new one,
-    whole; a draft named `.writing-...` may be left beside it. `owner` is user and group, if not ours.
+    """Put a file there, in place of any old one. After a kill or a power cut either the old file or the whole new one
+    is there; a draft named `.writing-...` may be left beside it. `owner` is user and group, unless they are those of
+    this process.
     """
     with _draft(path, content, mode, owner) as draft:
         draft.replace(path)
 
 
 def create_file(path: Path, content: bytes, mode: int = OWNER_ONLY) -> None:
-    """Make a file where none was; after a kill it is whole, or not there. Raises FileExistsError."""
+    """Make a new file. After a kill it is whole, or not there. Raises FileExistsError."""
     with _draft(path, content, mode) as draft:
         path.hardlink_to(draft)
 
 
 @contextmanager
 def _draft(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> Generator[Path]:
-    """A whole file beside `path`, on the disk already; what is left of it at the end is removed."""
+    """A complete draft beside `path`, flushed to the disk; removed at the end of the block if it is still there."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     draft = Path(name)
     try:

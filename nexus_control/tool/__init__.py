@@ -4,7 +4,7 @@
         asked = tools.request("Rotate the billing keys", Actor("human", "alice"), mode="apply")
         tools.approve(asked.data["request_id"], Actor("human", "bob"))
 
-Each part of the class is a module of its own: what people decide, what runs, what is shown, templates, and documents.
+Each group of methods is a module: `tool.deciding`, `running`, `looking`, `templates` and `documents`.
 """
 
 from nexus_control.tool.base import ActorLike
@@ -26,12 +26,13 @@ class NexusControlTools(DecidingTools, RunningTools, LookingTools, TemplateTools
         print(result.data["request_id"] if result else result.next)
 
     `store` is a `DecisionStore`, or a path or URL to open; without it `db_path` is opened, in memory by default. Use
-    the tools in a `with` block, or `close()` them: a store that they opened is closed, one that was handed in stays
-    open. `plan_checker` (a `LocalRouter`, say) lets a request that names its adapter be checked, and bound to the
-    adapter's declaration, before anybody approves it. `allowed_signers` (the path of an OpenSSH file) says whose
-    signed approvals count. `busy_timeout` is how many seconds a call waits for a locked database (30).
+    the tools in a `with` block, or `close()` them. Closing ends a store that the tools opened; a `DecisionStore` that
+    was handed in stays open. `plan_checker` (for example a `LocalRouter`) checks a request that names its adapter
+    before anybody approves it, and binds it to the adapter's declaration. `allowed_signers` is the path of an OpenSSH
+    file that says whose signed approvals count. `busy_timeout` is how many seconds a call waits for a locked database
+    (30).
 
-    Every method answers a `ToolResult`. Any may be refused with INVALID_ARGUMENT, which names the field, or with a
+    Every method answers a `ToolResult`. Any method may refuse with INVALID_ARGUMENT, which names the field, or with a
     code that begins with STORE_ where the database cannot be used. From async code: `await
     asyncio.to_thread(tools.status, id)`.
     """

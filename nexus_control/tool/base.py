@@ -1,12 +1,11 @@
-"""What the methods of NexusControlTools share: a method checks its arguments at the door, and runs one use case.
+"""The base of NexusControlTools: each method checks its arguments against a model, and runs one use case.
 
-A method hands over its `locals()`, and the door's model takes those of its own fields: a parameter is written once,
-in the signature. A test holds each method's parameters against the fields of its model.
+A method hands over its `locals()`, and the model takes the names of its fields: so a parameter is written once, in the
+signature. A test compares each method's parameters with the fields of its model.
 """
 
 import os
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
 
 from nexus_control.errors import invalid_argument
@@ -43,7 +42,7 @@ class Tools:
             given = {"allowed_signers": allowed_signers, "clock": clock, "busy_timeout": busy_timeout}
             for name, value in given.items():
                 if value is not None:
-                    raise invalid_argument(name, "is the store's: give it to DecisionStore")
+                    raise invalid_argument(name, "belongs to the store: give it to DecisionStore")
             self.store = store
         else:
             self.store = DecisionStore(
@@ -58,13 +57,11 @@ class Tools:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close the store, if it was opened here; one that was handed in stays open. Raises STORE_IN_USE."""
+        """Close the store, if the tools opened it. A store that was handed in stays open. Raises STORE_IN_USE."""
         if self._opened_here:
             self.store.close()
 
@@ -74,10 +71,10 @@ class Tools:
         model: type[ArgumentsT],
         given: Mapping[str, object],
     ) -> ToolResult[T]:
-        """Check what was given as the door's `model`, and run the use case."""
+        """Check the arguments against `model`, and run the use case."""
         return result_of(lambda: use_case(self.store, checked(model, given)))
 
 
 def checked(model: type[ArgumentsT], given: Mapping[str, object]) -> ArgumentsT:
-    """Those of the values that are the model's, checked by it. Raises INVALID_ARGUMENT."""
+    """The values that are fields of the model, checked by it. Raises INVALID_ARGUMENT."""
     return validated(model, {name: given[name] for name in model.model_fields if name in given})

@@ -1,4 +1,4 @@
-"""What people do to a request: make it, approve, revoke, deny, withdraw it, and sign what they say."""
+"""What people do to a request: make it, approve, revoke, deny or withdraw it, and get the text that they sign."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -51,13 +51,13 @@ class DecidingTools(Tools):
         override_allow_requester_approval: bool | None = None,
         override_min_assurance: Assurance | None = None,
     ) -> ToolResult[RequestData]:
-        """Ask for an execution under a policy. It is checked whole, and never changes after.
+        """Ask for an execution under a policy. The request is checked as a whole, and never changes afterwards.
 
             tools.request("Rotate the keys", Actor("human", "alice"), mode="apply", min_approvals=2)
 
-        `plan` is text, or a list of steps; `mode` is what the decision is for. The policy is that of the template, or
-        its own fields: `override_<field>` is a synonym of a field, for use with a template. `expires_at` is an
-        instant with an offset. A request that names its `adapter_id` is bound to it.
+        `plan` is text, or a list of steps. `mode` is "dry_run" or "apply". The policy comes from the template, and from
+        the policy fields given here, which override it; `override_<field>` is a synonym of a field. `expires_at` is an
+        instant with an offset. A request that names its `adapter_id` can run with that adapter only.
 
         Data: request_id, state, current_approvals, required_approvals, is_approved, min_approvals, basis; with a
         template template_name, template_digest, overrides_applied.
@@ -80,12 +80,12 @@ class DecidingTools(Tools):
         signature: str | None = None,
         basis: str | None = None,
     ) -> ToolResult[ApprovalData]:
-        """Approve as one person. The caller vouches for who it is: the assurance is "declared".
+        """Approve as one person. The caller vouches for who that is: the assurance is "declared".
 
             tools.approve(request_id, Actor("human", "bob"), basis=shown["basis"])
 
-        With a `statement` (see `approval_statement`) and its SSH `signature` it is "signed". With the `basis` that
-        `status` or `inspect` showed, a request that has become another one since is refused.
+        With a `statement` (see `approval_statement`) and its SSH `signature` the assurance is "signed". Pass the
+        `basis` that `status` or `inspect` showed: the approval is refused if the request is no longer the one shown.
 
         Data: request_id, state, current_approvals, required_approvals, is_approved.
         Refused: DECISION_NOT_FOUND, INVALID_STATE, ALREADY_APPROVED, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE,
@@ -102,7 +102,7 @@ class DecidingTools(Tools):
         signature: str | None = None,
         basis: str | None = None,
     ) -> ToolResult[ApprovalData]:
-        """Take one's own approval back, before it is dispatched.
+        """Take back one's own approval, before the request is executed.
 
             tools.revoke_approval(request_id, Actor("human", "bob"), "The window was moved")
 
@@ -120,7 +120,7 @@ class DecidingTools(Tools):
         signature: str | None = None,
         basis: str | None = None,
     ) -> ToolResult[StateData]:
-        """Refuse a request as one of its approvers; that ends it. `basis` and signature are as for `approve`.
+        """Deny a request as one of its approvers, which ends it. `basis` and signature are as for `approve`.
 
             tools.deny(request_id, Actor("human", "bob"), "Not before the audit")
 
@@ -132,7 +132,7 @@ class DecidingTools(Tools):
     def withdraw(
         self, request_id: str, actor: ActorLike, reason: str, basis: str | None = None
     ) -> ToolResult[StateData]:
-        """Take a request back, as its requester.
+        """Withdraw a request, as its requester.
 
             tools.withdraw(request_id, Actor("human", "alice"), "No longer needed")
 

@@ -42,11 +42,11 @@ class DocumentTools(Tools):
         allow_rollback: bool = False,
         actor: ActorLike | None = None,
     ) -> ToolResult[ImportData]:
-        """Take in a bundle 0.5, as an object or JSON text; `actor` is recorded as who brought it.
+        """Import a bundle 0.5, given as an object or JSON text. `actor` is recorded as the one who brought it.
 
             tools.import_bundle(Path("bundle.json").read_text(), actor=Actor("human", "alice"))
 
-        What is imported is evidence: its approvals authorise nothing here.
+        An imported decision is evidence: its approvals authorise nothing here.
 
         Data: ok, imported, unchanged, digest_verified, conflict_mode, replay_ran, replay.
         Refused: BUNDLE_INVALID_SCHEMA, INTEGRITY_MISMATCH, REPLAY_INVALID, DECISION_EXISTS, CONFLICT_MODE_INVALID,
@@ -63,7 +63,7 @@ class DocumentTools(Tools):
         verify_router_bundle_digest: bool = True,
         render: bool = True,
     ) -> ToolResult[PackageData]:
-        """The decision and its run, bound as an audit package 0.6.
+        """The decision and its run, bound together as an audit package 0.6.
 
             package = tools.export_audit_package(request_id).data["package"]
 

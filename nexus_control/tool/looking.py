@@ -1,4 +1,4 @@
-"""What is shown of requests: where one stands, all about one, and lists."""
+"""Looking at requests: the state of one, everything about one, and lists."""
 
 from functools import partial
 
@@ -13,7 +13,7 @@ from nexus_control.values.results import ToolResult
 
 class LookingTools(Tools):
     def status(self, request_id: str, include_events: bool = False) -> ToolResult[StatusData]:
-        """Where a request stands now; the cost does not grow with its history unless events are asked for.
+        """The state of a request now. The cost does not grow with its history unless events are asked for.
 
             tools.status(request_id).data["state"]          # "approved"
 
@@ -32,7 +32,7 @@ class LookingTools(Tools):
         include_events: bool = False,
         include_compiled_router_request: bool = True,
     ) -> ToolResult[InspectData]:
-        """Everything a reviewer wants to know, all of one instant.
+        """Everything a reviewer wants to know, all at one instant.
 
             print(tools.inspect(request_id).data.get("rendered"))   # Markdown that begins with a verdict line
 
@@ -57,8 +57,8 @@ class LookingTools(Tools):
             page = tools.list_requests(state="pending_approval").data
             more = tools.list_requests(state="pending_approval", after=page["cursor"])
 
-        `awaiting` is an id: pending requests that this person could still approve. Lists verify no signature;
-        `executable` says whether approvals that were given here suffice.
+        `awaiting` is a person's id: the page then holds the pending requests that this person could still approve.
+        Lists verify no signature; `executable` says whether the approvals that were given here suffice.
 
         Data: requests, count, offset, limit, cursor (None on the last page).
         """

@@ -1,4 +1,4 @@
-"""What runs an approved request, and what settles a run whose outcome nobody recorded."""
+"""Running an approved request, and settling a run whose outcome was not recorded."""
 
 from functools import partial
 from typing import Literal
@@ -24,9 +24,9 @@ class RunningTools(Tools):
 
             tools.execute(request_id, "subprocess:keys", Actor("system", "deployer"), router)
 
-        `dry_run` defaults to what was requested; True rehearses an apply request, and leaves it approved. A refusal
-        names every reason, and nothing was run. Of a run that failed `details["effect"]` says what is known of what
-        it did: none, done or unknown. Nothing is ever run again by itself.
+        `dry_run` defaults to the requested mode; True rehearses an apply request, and leaves it approved. A refusal
+        names every reason, and nothing was run. After a failed run `details["effect"]` says what it is known to have
+        done: none, done or unknown. Nothing is ever run again by itself.
 
         Data: request_id, run_id, mode, steps_executed, request_digest (bare hex), response_digest (bare hex).
         Refused: DECISION_NOT_FOUND, POLICY_NOT_SATISFIED, ADAPTER_UNKNOWN, PLAN_INVALID, ROUTER_NOT_CONFIGURED,

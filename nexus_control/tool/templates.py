@@ -31,11 +31,11 @@ class TemplateTools(Tools):
         min_assurance: Assurance | None = None,
         overrides: Overrides = "any",
     ) -> ToolResult[TemplateCreateData]:
-        """A named policy, which can never be changed.
+        """Create a named policy, which can never be changed.
 
             tools.template_create("two-people", Actor("human", "alice"), min_approvals=2, overrides="tighten_only")
 
-        `overrides="tighten_only"` lets a request only demand more than the template.
+        With `overrides="tighten_only"` a request may only be stricter than the template.
 
         Data: template_name, description, digest, created_at.
         Refused: TEMPLATE_ALREADY_EXISTS.

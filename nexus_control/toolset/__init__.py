@@ -1,4 +1,4 @@
-"""The agents' tools: one table of names, models, annotations and what each runs. Servers and schemas come from it."""
+"""The agents' tools: one table of names, models, annotations and functions. Servers and schemas are made from it."""
 
 from nexus_control.toolset.calling import CallResult, call
 from nexus_control.toolset.table import TOOLS, tool_named

@@ -1,9 +1,9 @@
-"""Artifacts as files: one folder, flat, for its owner only.
+"""Artifacts as files, in one flat folder that only its owner can read.
 
-A file is named by the kind of artifact and the decision's id, or by the id's sha256 where the id could mean
-something to a file system. It is written whole or not at all, and replaces the earlier export of the same decision.
-Reading takes a name in the folder, or the absolute path that an export answered; whatever leads out of the folder,
-`..` and symbolic links included, is refused. The folder is made with mode 0700, each file has 0600.
+A file is named by the kind of artifact and the decision's id; by the id's sha256 where the id has characters that file
+systems interpret. It is written whole or not at all, and replaces the earlier export of the same decision. Reading
+takes a name in the folder, or the absolute path that an export answered. A path that leads out of the folder, by `..`
+or a symbolic link, is refused. The folder is made with mode 0700, each file with 0600.
 """
 
 import os
@@ -26,7 +26,7 @@ def file_name(kind: str, decision_id: str) -> str:
 
 
 def write_artifact(folder: Path, name: str, content: bytes) -> Path:
-    """Write a file, whole or not at all; its absolute path. Raises ARTIFACTS_UNAVAILABLE."""
+    """Write a file, whole or not at all. Returns its absolute path. Raises ARTIFACTS_UNAVAILABLE."""
     path = folder.absolute() / name
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def read_artifact(folder: Path, path: str) -> bytes:
 
 
 def _read_regular(path: Path) -> bytes | None:
-    # A link is not followed, whoever put it there; a pipe, which would wait for its writer, is not waited for.
+    # A link is not followed, and the writer of a pipe is not waited for.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

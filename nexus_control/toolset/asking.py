@@ -1,11 +1,11 @@
-"""Asking a person, through the agent's host, whether they approve.
+"""Asks a person, through the agent's host, whether they approve.
 
 The form has a required choice and a reason. Only a choice that was typed in counts: a form that is declined, closed,
-empty, or not answered in time is *unanswered*, neither an approval nor a denial. What comes back is what the host
-says a person said; it is recorded as assurance "elicited" with the client's name and the time it took, never as proof.
-The answer is for the request that the form showed, and for no other that came in its place meanwhile.
+empty, or not answered in time is *unanswered*, neither an approval nor a denial. The host reports what the person said,
+which proves nothing: the answer is recorded as assurance "elicited", with the client's name and the time it took. It
+counts only for the request that the form showed.
 
-What the model wrote as its comment is not shown and not recorded: the reason is the person's own.
+The model's comment is neither shown nor recorded: the reason is the person's own.
 """
 
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ _NO_REASON = "Denied in the host's form, without a reason"
 def read_answer(
     question: Question, content: Mapping[str, object] | None, *, client: str, latency_ms: int
 ) -> Answer | None:
-    """The answer that an accepted form of this question holds; None where no choice was typed in."""
+    """The answer in an accepted form of this question; None where no choice was typed in."""
     match content:
         case {"verdict": ("approve" | "deny") as verdict}:
             pass
@@ -68,10 +68,12 @@ def read_answer(
 
 
 def question(context: ToolContext, arguments: ApproveOptions) -> Question:
-    """What to ask the approver. Raises as their approval would, or APPROVAL_NEEDS_A_PERSON where a form cannot do."""
+    """The question for the approver. Raises as their approval would, or APPROVAL_NEEDS_A_PERSON where no form can be
+    used.
+    """
     approver = context.approver
     if approver is None:
-        raise needs_a_person(context, arguments, "nobody is named whom to ask")
+        raise needs_a_person(context, arguments, "no approver is named to be asked")
     with context.store.reading() as session:
         decision = session.decision(arguments.request_id)
         now = session.now
@@ -102,7 +104,7 @@ def question(context: ToolContext, arguments: ApproveOptions) -> Question:
 
 
 def decide(context: ToolContext, arguments: ApproveOptions, answer: Answer) -> ApprovalData:
-    """Record what the person said of what they were shown: their approval, or their denial. Raises BASIS_CHANGED."""
+    """Record the person's answer, an approval or a denial of what they were shown. Raises BASIS_CHANGED."""
     given = {
         "request_id": arguments.request_id,
         "actor": context.approver,
@@ -122,7 +124,9 @@ def decide(context: ToolContext, arguments: ApproveOptions, answer: Answer) -> A
 
 
 def needs_a_person(context: ToolContext, arguments: ApproveOptions, why: str) -> NexusControlError:
-    """APPROVAL_NEEDS_A_PERSON, with the command for them. Raises INVALID_STATE where no approval is accepted."""
+    """The fault APPROVAL_NEEDS_A_PERSON, with the command for the person. Raises INVALID_STATE where nobody can
+    approve.
+    """
     facts, now = context.store.load(arguments.request_id).facts, context.store.clock.now()
     require_open(facts, now, "approve")
     return NexusControlError(

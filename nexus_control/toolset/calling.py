@@ -1,4 +1,4 @@
-"""Calling a tool: raw arguments in, what the client gets out."""
+"""Calls a tool: raw arguments in, the client's answer out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ def call(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> C
 
 
 def question_of(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> Question | CallResult:
-    """What to ask a person before this call, or what the call answers without asking. Never raises."""
+    """The question for a person before this call, or the answer of a call that needs no question. Never raises."""
     ask = tool.question
     if ask is None:
         return call(tool, context, arguments)
@@ -46,7 +46,7 @@ def _checked(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) 
 
 
 def _require_own(context: ToolContext, checked: Arguments) -> None:
-    """Raises ACTOR_MISMATCH when somebody acts as another, unless the server trusts what is declared."""
+    """Raises ACTOR_MISMATCH when the named actor is not the server's, unless the server trusts declared actors."""
     actor: Actor = dict(checked)["actor"]
     if actor != context.actor and context.approvals != "declared":
         raise NexusControlError(
@@ -57,7 +57,7 @@ def _require_own(context: ToolContext, checked: Arguments) -> None:
 
 
 def refused(fault: NexusControlError) -> CallResult:
-    """The answer that says this fault."""
+    """The fault as an answer."""
     content: ErrorOutput = {
         "code": str(fault.code),
         "message": fault.message,

@@ -1,7 +1,8 @@
-"""What a tool tells the model beside its data: what happened, and what to do now.
+"""The sentences that a tool gives the model beside its data: what happened, and what to do now.
 
-Only ids, numbers and our own words go in here; what people wrote stays in the data. What a person must run is never
-said as something to do: a model with a shell would do it. It is in `details.command`, and the advice is to show it.
+The sentences hold only ids, numbers and words of this module; text that people wrote stays in the data. A command for a
+person is never an instruction in them, because a model with a shell would run it. It stands in `details.command`, and
+the advice is to show it.
 """
 
 from collections.abc import Sequence
@@ -9,10 +10,9 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from nexus_control.advice import after_failure
+from nexus_control.advice import ADVICE, after_failure
 from nexus_control.blocking import BlockingReasonData
 from nexus_control.decision import DecisionState
-from nexus_control.errors import ErrorCode, next_step
 from nexus_control.storage import place_of
 from nexus_control.system.commands import approving
 from nexus_control.toolset.tool import PREFIX, ToolContext, spelled
@@ -22,8 +22,8 @@ _OPEN = (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED)
 
 
 def approve_command(context: ToolContext, decision_id: str) -> str:
-    """The command with which a person approves at their own terminal, from whatever folder: signed, where the policy
-    demands that.
+    """The command with which a person approves at their own terminal, from any folder; with a signature where the
+    policy demands one.
     """
     policy = context.store.load(decision_id).facts.policy
     return approving(
@@ -35,49 +35,39 @@ def approve_command(context: ToolContext, decision_id: str) -> str:
     )
 
 
-class ForAPerson(TypedDict):
+class WhatNow(TypedDict):
+    """What to do now; `details.command` where a person's approval is what is waited for."""
+
+    next: str
     details: NotRequired[JsonObject]
 
 
-def for_a_person(
+def what_now(
     context: ToolContext, decision_id: str, state: str, blocking_reasons: Sequence[BlockingReasonData] = ()
-) -> ForAPerson:
-    """`details.command`, where a person's approval is what is waited for."""
-    if (
-        state != DecisionState.PENDING_APPROVAL
-        or context.approvals == "declared"
-        or is_final(blocking_reasons)
-    ):
-        return {}
-    return {"details": {"command": approve_command(context, decision_id)}}
+) -> WhatNow:
+    """What to do about a decision in this state, and with these reasons against executing it."""
+    now: WhatNow = {"next": _after_state(context, state, blocking_reasons)}
+    is_waited_for = state == DecisionState.PENDING_APPROVAL and not is_final(blocking_reasons)
+    if is_waited_for and context.approvals != "declared":
+        now["details"] = {"command": approve_command(context, decision_id)}
+    return now
 
 
 def tool_name(context: ToolContext, verb: str) -> str:
-    """A tool's name in the style that this server advertises."""
+    """The tool's name in the style that this server lists."""
     return spelled(PREFIX + verb, context.name_style)
 
 
-def after_state(
-    context: ToolContext,
-    state: str,
-    blocking_reasons: Sequence[BlockingReasonData] = (),
-) -> str:
-    """What to do about a decision in this state, and with these reasons against executing it."""
+def _after_state(context: ToolContext, state: str, blocking_reasons: Sequence[BlockingReasonData]) -> str:
     if state in _OPEN and is_final(blocking_reasons):
         return (
             "Make a new request, if it is still wanted: this history came by import, as evidence; it is never"
             " executed here."
         )
     codes = {reason["code"] for reason in blocking_reasons} if state in _OPEN else set[str]()
-    if ErrorCode.STORE_ROLLED_BACK in codes:
-        return next_step(ErrorCode.STORE_ROLLED_BACK)
-    if "ADAPTER_CHANGED" in codes:
-        return "Make a new request: the adapter is not what this one was made for, and approved for."
-    if "CLOCK_BEHIND" in codes:
-        return (
-            "Tell a person: this history was imported with events that are still to come here. Either the clock of this"
-            " machine is behind, or the history is not to be trusted."
-        )
+    for code in ("STORE_ROLLED_BACK", "ADAPTER_CHANGED", "CLOCK_BEHIND"):
+        if code in codes:
+            return ADVICE[code]
     if "IMPORTED_APPROVALS" in codes:
         return (
             "Get approvals that count here, or make a new request: what was imported, or signed by nobody who is"
@@ -102,7 +92,7 @@ def after_state(
 
 
 def is_final(blocking_reasons: Sequence[BlockingReasonData]) -> bool:
-    """Whether an imported history is never executed here, however many approve it."""
+    """Whether an imported history is never executed here, however many people approve it."""
     return any(reason["code"] in ("ALREADY_EXECUTED", "FORENSIC_IMPORT") for reason in blocking_reasons)
 
 

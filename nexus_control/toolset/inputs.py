@@ -1,6 +1,7 @@
-"""The agents' arguments where they differ from the facade's, and what every argument means, told to a model.
+"""The agents' arguments where they differ from those of NexusControlTools, and the meaning of each, written for a
+model.
 
-The rest of the input models are those of `arguments`. An `actor` is always optional here: it defaults to the
+The other input models are those of `usecases.arguments`. An `actor` is always optional here: the default is the
 server's own.
 """
 
@@ -37,11 +38,11 @@ DESCRIPTIONS: dict[str, str] = {
     "allowed_modes": 'The modes in which the decision may be executed. Default: "dry_run", and "apply" when mode is '
     '"apply".',
     "approvers": "The ids of the only people whose approval counts. Default: anybody's does.",
-    "basis": "The basis that status or inspect showed: what has become another request since is refused.",
+    "basis": "The basis that status or inspect showed: the call is refused if the request is no longer the one shown.",
     "bundle": "The bundle 0.5 to import, as an object or as JSON text. Give this or path, not both.",
     "comment": "Why you approve; it is kept in the decision's history. A person who is asked gives their own reason.",
-    "conflict_mode": '"reject_on_conflict" (default) refuses a decision that exists here; "new_decision_id" gives what '
-    'is not here an id of its own. "overwrite" is refused: only the store\'s owner may do that, elsewhere.',
+    "conflict_mode": '"reject_on_conflict" (default) refuses a decision that exists here; "new_decision_id" gives one '
+    'that is not here a new id. "overwrite" is refused: only the store\'s owner may do that, elsewhere.',
     "decision_id": "The decision's id: the request_id that the request tool answered.",
     "description": "What the template is for, in a sentence.",
     "dry_run": "True rehearses without effects, false executes for real. Default: the mode that was requested.",
@@ -66,13 +67,13 @@ DESCRIPTIONS: dict[str, str] = {
     "plan": "Exactly what will be done; approvers approve it word for word. For the built-in router a list of steps "
     '{"step_id", "intent", "call": {"tool", "method", "args"}}; otherwise text.',
     "render": "Whether to add the Markdown for people; false makes the answer shorter.",
-    "replay_after_import": "Leave it true: only the store's owner may take in what is not checked, elsewhere.",
+    "replay_after_import": "Leave it true: only the store's owner may import without this check, elsewhere.",
     "request_id": "The id that the request tool answered.",
     "require_adapter_capabilities": "What the adapter must be known to be capable of, such as timeout.",
     "router_bundle": "The run's own bundle, as its router exported it.",
     "router_bundle_digest": "The digest of the run's bundle, as sha256: and 64 hex digits.",
     "template_name": "The template to take the policy from. Policy fields given beside it override the template's.",
-    "verify_digest": "Leave it true: only the store's owner may take in what is not checked, elsewhere.",
+    "verify_digest": "Leave it true: only the store's owner may import without this check, elsewhere.",
     "verify_router_bundle_digest": "Whether the run's digest must be the one that the execution recorded.",
     "wait_seconds": "How long to wait, at most, while the decision is pending approval or executing. It answers as "
     f"soon as that changes. 0 (default) to {MAX_WAIT_SECONDS}.",

@@ -1,6 +1,6 @@
-"""What the tools answer: what the use case answers (`usecases.answers`), and beside it what a model is told.
+"""The tools' answers: the data of the use case (`usecases.answers`), and beside it two sentences for the model.
 
-Objects are open: a later version may say more. A key that need not be there is NotRequired.
+Objects are open: a later version may have more keys. A key that is not always there is NotRequired.
 """
 
 from typing import Annotated, NotRequired
@@ -23,14 +23,14 @@ from nexus_control.usecases.answers import (
 
 
 class ToolOutput(TypedDict):
-    """What every success holds."""
+    """The keys of every success."""
 
     summary: Annotated[str, Field(description="What happened, in a sentence.")]
     next: Annotated[str, Field(description="What to do now.")]
 
 
 class DecisionOutput(ToolOutput):
-    """Where a person's approval is waited for, `details.command` is what to show them."""
+    """While a person's approval is waited for, `details.command` is the command to show them."""
 
     details: NotRequired[JsonObject]
 
@@ -72,23 +72,20 @@ class ImportBundleOutput(ToolOutput, ImportData): ...
 
 
 class Kept(TypedDict):
-    """Where an artifact is: a small one in the answer itself, a large one in the file `path`."""
+    """An exported artifact, and where it is: a small one in the answer itself, a large one in the file `path`."""
 
     bytes: Annotated[int, Field(description="The size of the artifact's canonical JSON.")]
     path: NotRequired[Annotated[str, Field(description="The file that holds the artifact.")]]
     file_sha256: NotRequired[Annotated[str, Field(description="As sha256sum prints it.")]]
-
-
-class ArtifactOutput(ToolOutput, Kept):
     decision_id: str
-    digest: Annotated[str, Field(description="The artifact's own, prefixed; not that of the file.")]
+    digest: Annotated[str, Field(description="The artifact's own digest, prefixed; not that of the file.")]
     event_count: int
 
 
-class ExportBundleOutput(ArtifactOutput):
+class ExportBundleOutput(ToolOutput, Kept):
     bundle: NotRequired[JsonObject]
 
 
-class ExportAuditPackageOutput(ArtifactOutput):
+class ExportAuditPackageOutput(ToolOutput, Kept):
     run_id: str
     package: NotRequired[JsonObject]

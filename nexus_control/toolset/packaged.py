@@ -1,4 +1,4 @@
-"""The schemas that the package holds ready, so that a server that starts need not make them: see `schema`."""
+"""The schemas that the package holds ready, so that a server that starts need not make them; `make schemas` does."""
 
 import json
 from pathlib import Path

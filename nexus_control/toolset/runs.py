@@ -1,4 +1,4 @@
-"""What each tool runs: a use case, in the agents' shape."""
+"""The function behind each tool: it runs a use case, and answers in the agents' shape."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from nexus_control.render.decision import verdict_line
 from nexus_control.render.text import counted
 from nexus_control.toolset import asking
 from nexus_control.toolset.artifact_files import file_name, read_artifact, write_artifact
-from nexus_control.toolset.guidance import after_state, for_a_person, is_final, tool_name
+from nexus_control.toolset.guidance import is_final, tool_name, what_now
 from nexus_control.toolset.inputs import ImportBundleInput, StatusInput
 from nexus_control.toolset.outputs import (
     ApprovalOutput,
@@ -57,8 +57,7 @@ def request(context: ToolContext, arguments: RequestArguments) -> RequestOutput:
     return {
         **data,
         "summary": f"Request {data['request_id']} is {_quorum(data)}.",
-        "next": after_state(context, data["state"]),
-        **for_a_person(context, data["request_id"], data["state"]),
+        **what_now(context, data["request_id"], data["state"]),
     }
 
 
@@ -74,8 +73,7 @@ def approve(context: ToolContext, arguments: ApproveOptions) -> ApprovalOutput:
     return {
         **data,
         "summary": f"The {given} is recorded; the decision is {_quorum(data)}.",
-        "next": after_state(context, data["state"], reasons),
-        **for_a_person(context, data["request_id"], data["state"], reasons),
+        **what_now(context, data["request_id"], data["state"], reasons),
     }
 
 
@@ -100,8 +98,7 @@ def status(context: ToolContext, arguments: StatusInput) -> StatusOutput:
     return {
         **data,
         "summary": f"{verdict_line(reasons)}; {data['active_approvals']} of {data['required_approvals']} approvals.",
-        "next": after_state(context, data["state"], reasons),
-        **for_a_person(context, data["request_id"], data["state"], reasons),
+        **what_now(context, data["request_id"], data["state"], reasons),
     }
 
 
@@ -112,8 +109,7 @@ def inspect(context: ToolContext, arguments: InspectArguments) -> InspectOutput:
     return {
         **data,
         "summary": f"{verdict_line(reasons)}.",
-        "next": after_state(context, lifecycle["state"], reasons),
-        **for_a_person(context, arguments.decision_id, lifecycle["state"], reasons),
+        **what_now(context, arguments.decision_id, lifecycle["state"], reasons),
     }
 
 
@@ -150,14 +146,11 @@ def template_list(context: ToolContext, arguments: TemplateListArguments) -> Tem
 def export_bundle(context: ToolContext, arguments: BundleOptions) -> ExportBundleOutput:
     options = validated(ExportBundleArguments, {**arguments.model_dump(), "render": False})
     exported = exporting.export_bundle(context.store, options)
-    bundle, kept = exported["bundle"], _kept(context, "bundle", arguments.decision_id, exported["bundle"])
-    count = len(bundle["events"])
+    bundle = exported["bundle"]
+    kept = _kept(context, "bundle", bundle, exported["digest"], of=bundle)
     output: ExportBundleOutput = {
         **kept,
-        "decision_id": arguments.decision_id,
-        "digest": exported["digest"],
-        "event_count": count,
-        "summary": f"Bundle of decision {arguments.decision_id}: {counted(count, 'event')}, "
+        "summary": f"Bundle of decision {arguments.decision_id}: {counted(kept['event_count'], 'event')}, "
         f"{counted(kept['bytes'], 'byte')}.",
         "next": f"Keep it, or bring it into another store with {tool_name(context, 'import_bundle')}.",
     }
@@ -193,19 +186,14 @@ def export_audit_package(context: ToolContext, arguments: AuditPackageOptions) -
     options = validated(ExportAuditPackageArguments, {**arguments.model_dump(), "render": False})
     exported = exporting.export_audit_package(context.store, options)
     package = exported["package"]
-    kept = _kept(context, "package", arguments.decision_id, package)
-    count, run_id = (
-        len(package["control_bundle"]["events"]),
-        package["control_bundle"]["router_link"]["run_id"],
-    )
+    bundle = package["control_bundle"]
+    run_id = bundle["router_link"]["run_id"]
+    kept = _kept(context, "package", package, exported["digest"], of=bundle)
     output: ExportAuditPackageOutput = {
         **kept,
-        "decision_id": arguments.decision_id,
-        "digest": exported["digest"],
-        "event_count": count,
         "run_id": run_id,
-        "summary": f"Audit package of decision {arguments.decision_id}: it binds {counted(count, 'event')} to run "
-        f"{run_id}.",
+        "summary": f"Audit package of decision {arguments.decision_id}: it binds "
+        f"{counted(kept['event_count'], 'event')} to run {run_id}.",
         "next": "Keep it; anybody can check it with `nexus-control verify FILE`.",
     }
     if "path" not in kept:
@@ -213,17 +201,23 @@ def export_audit_package(context: ToolContext, arguments: AuditPackageOptions) -
     return output
 
 
-def _kept(context: ToolContext, kind: str, decision_id: str, artifact: JsonObject) -> Kept:
-    """Where the artifact goes: into the answer while it is small, for hosts cut long ones; else into a file."""
-    content = canonical_json(artifact).encode()
-    if len(content) <= INLINE_BYTES:
-        return {"bytes": len(content)}
-    path = write_artifact(context.artifacts, file_name(kind, decision_id), content)
-    return {"path": str(path), "file_sha256": sha256_hex(content), "bytes": len(content)}
+def _kept(context: ToolContext, kind: str, artifact: JsonObject, digest: str, *, of: JsonObject) -> Kept:
+    """The artifact `of` a bundle goes into the answer while it is small, for hosts cut long ones; else into a file."""
+    content, decision_id = canonical_json(artifact).encode(), of["decision"]["decision_id"]
+    kept: Kept = {
+        "bytes": len(content),
+        "decision_id": decision_id,
+        "digest": digest,
+        "event_count": len(of["events"]),
+    }
+    if len(content) > INLINE_BYTES:
+        kept["path"] = str(write_artifact(context.artifacts, file_name(kind, decision_id), content))
+        kept["file_sha256"] = sha256_hex(content)
+    return kept
 
 
 def _wait(context: ToolContext, arguments: StatusInput) -> None:
-    """Return when nothing is under way any more, or as many seconds have been waited as were asked for."""
+    """Wait until the decision is no longer pending or executing, for at most the seconds that were asked for."""
     for pause in _pauses(arguments.wait_seconds):
         if not _is_under_way(context, arguments.request_id) or context.wait(pause):
             return

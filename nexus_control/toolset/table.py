@@ -13,7 +13,7 @@ TOOLS: tuple[Tool, ...] = (
         name="nexus-control.request",
         title="Request a decision",
         description="Ask that something be executed, under a policy: who must approve, in which mode, at most how many "
-        "steps. It is checked whole, then fixed for ever. Answers the request_id at once; nothing is executed.",
+        "steps. It is checked as a whole, then fixed for ever. Answers the request_id at once; nothing is executed.",
         input_model=arguments.RequestArguments,
         annotations=WRITING,
         output=outputs.RequestOutput,

@@ -1,4 +1,4 @@
-"""What a tool is, and the circumstances in which it runs."""
+"""A tool of the table, and the context in which it runs."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ PREFIX = "nexus-control."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotations:
-    """What a host may assume before it lets a model call the tool."""
+    """Hints to a host that decides whether a model may call the tool."""
 
     read_only: bool = False
     destructive: bool = False
@@ -29,7 +29,7 @@ class Annotations:
     open_world: bool = False
 
     def to_dict(self) -> dict[str, bool]:
-        """As MCP spells them."""
+        """The hints with MCP's names."""
         return {
             "readOnlyHint": self.read_only,
             "destructiveHint": self.destructive,
@@ -40,7 +40,7 @@ class Annotations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a person is asked: the text that they see, of the request that `basis` commits to."""
+    """A question to a person: the text that they see. `basis` commits to the request that the text shows."""
 
     text: str
     request_id: str
@@ -50,7 +50,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a person typed into the form of this question, and how it came back."""
+    """A person's answer in the form of this question, and how it came back."""
 
     question: Question
     approves: bool
@@ -60,13 +60,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolContext:
-    """For whom, on what, and under which rules a tool runs.
+    """The context of a call: for whom, on which store, and under which rules.
 
-    `actor` is who the server acts for. `database` is how a person names the store on the command line. Files go to
-    `artifacts`, which is created when it is first needed. `approvals`: "declared" trusts the actor that an argument
-    names; "human" approves on the `answer` that `approver` gave when they were asked, and `unanswered` says why
-    there is none. `config` is the file that `router` was made from, for the commands that people are shown. `wait`
-    sleeps for some seconds, and answers True when the waiting should end at once.
+    The server acts for `actor`. `database` is the store's name on the command line. Files go to the folder `artifacts`,
+    which is created when it is first needed. `approvals` "declared" trusts the actor that an argument names; "human"
+    approves only on the `answer` that `approver` gave when they were asked. `unanswered` says why there is no answer.
+    `config` is the file that `router` was made from, for the commands that people are shown. `wait` sleeps for some
+    seconds, and returns True when the waiting should end at once.
     """
 
     store: DecisionStore
@@ -85,9 +85,9 @@ class ToolContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """One tool of the table. `run` gets a checked `input_model`, and answers an `output`.
+    """One tool of the table. `run` takes a checked `input_model`, and returns an `output`.
 
-    `question` is what to ask a person before it runs, where the context says that only a person's answer will do.
+    `question` makes the question to ask a person before the tool runs, where the context demands a person's answer.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""Use cases: load, check, append - in one write transaction. Each takes a store and checked arguments."""
+"""Use cases. Each takes a store and checked arguments, and loads, checks and appends in one write transaction."""

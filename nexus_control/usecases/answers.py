@@ -5,7 +5,7 @@
 
 These types are the single source: the methods return them, the output schemas of the agents' tools are generated from
 them, and the command line reads them. A key that is not always there is NotRequired. Digests are `sha256:` and 64 hex
-digits, unless a comment says bare; instants are ISO-8601 in UTC.
+digits, unless the docstring says bare. Instants are ISO-8601 in UTC.
 """
 
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
@@ -25,11 +25,11 @@ JsonObject: TypeAlias = dict[str, Any]
 Inactive: TypeAlias = Literal[
     "revoked", "expired", "not_accepted", "imported", "not_trusted", "request_expired"
 ]
-"""Why an approval does not count: `not_accepted` by the policy; `not_trusted` is a signature."""
+"""Why an approval does not count. `not_accepted`: by the policy. `not_trusted`: the signer is not trusted here."""
 
 
 class PolicyData(TypedDict):
-    """A policy; a field beyond those of 1.0 is there only where it is not at its default."""
+    """A policy. A field newer than 1.0 is there only when it is not at its default."""
 
     min_approvals: int
     allowed_modes: list[Mode]
@@ -49,7 +49,7 @@ class StateData(TypedDict):
 
 
 class ApprovalData(StateData):
-    """`approve` and `revoke_approval`. Only approvals that count here and now are counted."""
+    """The answer of `approve` and `revoke_approval`. Only approvals that count here and now are counted."""
 
     current_approvals: int
     required_approvals: int
@@ -57,7 +57,7 @@ class ApprovalData(StateData):
 
 
 class RequestData(ApprovalData):
-    """`request`. `basis` commits to all that an approver is shown; the template's keys are there where one is used."""
+    """The answer of `request`. `basis` commits to all that an approver is shown. Template keys need a template."""
 
     min_approvals: int
     basis: str
@@ -67,7 +67,7 @@ class RequestData(ApprovalData):
 
 
 class StatementData(TypedDict):
-    """`approval_statement`: `statement` is the text to sign under `namespace`, `sha256` its digest, bare."""
+    """The answer of `approval_statement`: `statement` is the text to sign, `sha256` its bare digest."""
 
     request_id: str
     approver: str
@@ -79,7 +79,7 @@ class StatementData(TypedDict):
 
 
 class ExecuteData(TypedDict):
-    """`execute`; both digests are bare."""
+    """The answer of `execute`; both digests are bare."""
 
     request_id: str
     run_id: str
@@ -90,7 +90,7 @@ class ExecuteData(TypedDict):
 
 
 class RecoverData(TypedDict):
-    """`recover`: the ids whose outcome is unknown now, and how many executions somebody still owns."""
+    """The answer of `recover`: the ids whose outcome is now unknown, and how many executions a process still owns."""
 
     recovered: list[str]
     still_held: int
@@ -110,7 +110,7 @@ class ApprovalLine(TypedDict):
     assurance: Assurance
     revoked_at: str | None
     revoke_reason: str | None
-    active: Annotated[bool, Field(description="Whether it counts here and now.")]
+    active: Annotated[bool, Field(description="Whether the approval counts here and now.")]
     inactive_because: Inactive | None
     imported: bool
 
@@ -130,13 +130,13 @@ class ExecutionLine(TypedDict):
     effect: Annotated[
         Effect | None,
         Field(
-            description="What is known of what it did. After a failure only none is safe to ask for again."
+            description="What the run is known to have done. Only after none is it safe to request the same again."
         ),
     ]
 
 
 class EndingLine(TypedDict):
-    """Who denied or withdrew it, when and why."""
+    """Who denied or withdrew the decision, when and why."""
 
     actor: ActorData
     ts: str
@@ -144,7 +144,7 @@ class EndingLine(TypedDict):
 
 
 class ImportLine(TypedDict):
-    """Where an imported decision came from. `copied_from` is the original's id where the copy has its own."""
+    """Where an imported decision came from. `copied_from` is the original's id where the copy has a new one."""
 
     at: str
     by: ActorData | None
@@ -183,7 +183,7 @@ class LinkedRun(TypedDict):
 
 
 class StatusData(DecisionFields):
-    """`status`; `events` are there on request, `late_outcome` where one came after `recover`."""
+    """The answer of `status`. `events` are there on request, `late_outcome` where an outcome came after `recover`."""
 
     request_id: str
     state: StateName
@@ -243,7 +243,7 @@ class ApprovalsData(TypedDict):
 
 
 class UsedTemplate(TypedDict):
-    """The template of the policy. An import can bring its own under the name of another one here."""
+    """The template of the policy. An imported one can differ from the template of the same name in this store."""
 
     is_of_this_store: bool
     name: str
@@ -253,7 +253,7 @@ class UsedTemplate(TypedDict):
 
 
 class InspectData(TypedDict):
-    """`inspect`; the last three keys are there on request."""
+    """The answer of `inspect`; the last three keys are there on request."""
 
     ok: bool
     decision: InspectedDecision
@@ -289,7 +289,7 @@ class RequestLine(TypedDict):
 
 
 class RequestsData(TypedDict):
-    """`list_requests`; `cursor` is what to pass as `after` for the next page, None on the last."""
+    """The answer of `list_requests`. Pass `cursor` as `after` for the next page; it is None on the last."""
 
     requests: list[RequestLine]
     count: int
@@ -317,7 +317,7 @@ class TemplateCreateData(TypedDict):
 
 
 class TemplateData(TypedDict):
-    """`template_get`; `events` are there on request."""
+    """The answer of `template_get`; `events` are there on request."""
 
     template: TemplateLine
     digest: str
@@ -335,7 +335,7 @@ class TemplatesData(TypedDict):
 
 
 class BundleData(TypedDict):
-    """`export_bundle`; `rendered` is there on request."""
+    """The answer of `export_bundle`; `rendered` is there on request."""
 
     bundle: JsonObject
     digest: str
@@ -344,7 +344,7 @@ class BundleData(TypedDict):
 
 
 class PackageData(TypedDict):
-    """`export_audit_package`; `rendered` is there on request."""
+    """The answer of `export_audit_package`; `rendered` is there on request."""
 
     package: JsonObject
     digest: str
@@ -352,7 +352,7 @@ class PackageData(TypedDict):
 
 
 class SignedPackageData(TypedDict):
-    """A package, the exact bytes that were signed, and the DSSE envelope in which they are."""
+    """A package, the exact bytes that were signed, and the DSSE envelope that holds them."""
 
     package: JsonObject
     digest: str
@@ -362,7 +362,7 @@ class SignedPackageData(TypedDict):
 
 
 class RecordData(TypedDict):
-    """`export_audit_record`; `record_digest` is bare."""
+    """The answer of `export_audit_record`; `record_digest` is bare."""
 
     audit_record: JsonObject
     record_digest: str

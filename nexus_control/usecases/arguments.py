@@ -1,10 +1,10 @@
-"""The door for tool arguments: strict pydantic models, and refusals in our own words.
+"""Checks of tool arguments: strict pydantic models, and refusals in the words of this module.
 
 Nothing is coerced ("5" is not 5, true is not 1), unknown fields are refused, and a refusal names the field and the
 rule but never repeats the value, which may be a secret. Limits are in characters; the plan's is in UTF-8 bytes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args
 
@@ -88,36 +88,29 @@ class Arguments(BaseModel):
     )
 
 
-def _text(value: str) -> str:
+def _refusing(problem_of: Callable[[str], str | None]) -> AfterValidator:
+    """Refuses a text for the problem that is found with it."""
+
+    def require_none(value: str) -> str:
+        if problem := problem_of(value):
+            raise ValueError(problem)
+        return value
+
+    return AfterValidator(require_none)
+
+
+def _text_problem(value: str) -> str | None:
     if not value.strip():
-        raise ValueError("must not be empty")
-    if "\x00" in value:
-        raise ValueError("must not hold NUL")
-    return value
+        return "must not be empty"
+    return "must not hold NUL" if "\x00" in value else None
 
 
-def _name(value: str) -> str:
-    if problem := id_problem(value):
-        raise ValueError(problem)
-    return value
+def _bare_problem(value: str) -> str | None:
+    return None if is_bare(value) else "must be 64 lower-case hex digits"
 
 
-def _new_name(value: str) -> str:
-    if problem := new_id_problem(_name(value)):
-        raise ValueError(problem)
-    return value
-
-
-def _bare_digest(value: str) -> str:
-    if not is_bare(value):
-        raise ValueError("must be 64 lower-case hex digits")
-    return value
-
-
-def _prefixed_digest(value: str) -> str:
-    if not is_prefixed(value):
-        raise ValueError("must be 'sha256:' and 64 lower-case hex digits")
-    return value
+def _prefixed_problem(value: str) -> str | None:
+    return None if is_prefixed(value) else "must be 'sha256:' and 64 lower-case hex digits"
 
 
 def _actor(value: object) -> Actor:
@@ -154,10 +147,8 @@ def _plan(value: object) -> object:
     return value
 
 
-def _plan_size(value: str) -> str:
-    if len(value.encode()) > MAX_PLAN_BYTES:
-        raise ValueError(f"must be at most {MAX_PLAN_BYTES} bytes")
-    return value
+def _size_problem(value: str) -> str | None:
+    return f"must be at most {MAX_PLAN_BYTES} bytes" if len(value.encode()) > MAX_PLAN_BYTES else None
 
 
 def _bundle(value: object) -> object:
@@ -170,20 +161,22 @@ def _list(value: object) -> object:
     return list(cast("Sequence[object]", value)) if isinstance(value, tuple) else value
 
 
-Goal: TypeAlias = Annotated[str, Field(max_length=MAX_GOAL), AfterValidator(_text)]
+Goal: TypeAlias = Annotated[str, Field(max_length=MAX_GOAL), _refusing(_text_problem)]
 Remark: TypeAlias = Annotated[str, Field(max_length=MAX_REMARK)]
-Reason: TypeAlias = Annotated[str, Field(max_length=MAX_REMARK), AfterValidator(_text)]
+Reason: TypeAlias = Annotated[str, Field(max_length=MAX_REMARK), _refusing(_text_problem)]
 Plan: TypeAlias = Annotated[
     str,
-    AfterValidator(_plan_size),
+    _refusing(_size_problem),
     BeforeValidator(_plan, json_schema_input_type=str | list[dict[str, Any]]),
 ]
-Name: TypeAlias = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_name)]
-NewName: TypeAlias = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_new_name)]
+Name: TypeAlias = Annotated[str, Field(max_length=MAX_NAME), _refusing(id_problem)]
+NewName: TypeAlias = Annotated[
+    str, Field(max_length=MAX_NAME), _refusing(id_problem), _refusing(new_id_problem)
+]
 Identifier: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
-Label: TypeAlias = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(_name)]
-BareDigest: TypeAlias = Annotated[str, AfterValidator(_bare_digest)]
-Basis: TypeAlias = Annotated[str, AfterValidator(_prefixed_digest)]
+Label: TypeAlias = Annotated[str, Field(max_length=MAX_LABEL), _refusing(id_problem)]
+BareDigest: TypeAlias = Annotated[str, _refusing(_bare_problem)]
+Basis: TypeAlias = Annotated[str, _refusing(_prefixed_problem)]
 ActorField: TypeAlias = Annotated[Actor, BeforeValidator(_actor)]
 Instant: TypeAlias = Annotated[datetime, BeforeValidator(_instant)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=2**31)]
@@ -240,7 +233,7 @@ class ApproveOptions(ShownArguments):
 
 
 class VerdictArguments(ShownArguments):
-    """What an approver says of a request; `statement` and `signature` come together, and make it a signed one."""
+    """An approver's verdict on a request. `statement` and `signature` come together, and make it a signed verdict."""
 
     statement: Signed | None = None
     signature: Annotated[Signed | None, Field(validate_default=True)] = None
@@ -276,7 +269,7 @@ class WithdrawArguments(ShownArguments):
 
 
 class StatementArguments(Arguments):
-    """What an approver is about to sign."""
+    """The verdict that an approver is about to sign."""
 
     request_id: Identifier
     approver: Name

@@ -1,7 +1,7 @@
-"""Which approvals count at dispatch here: those given here, and of these the signed ones by whom the owner trusts.
+"""Which approvals count at dispatch here: approvals that were given here, a signed one only if its signer is trusted.
 
-What came by import is evidence and never counts, signed or not: nothing proves that an exported history was not cut
-before a denial or a revocation.
+An imported approval is evidence and never counts, signed or not: nothing proves that an exported history was not cut
+off before a denial or a revocation.
 """
 
 from datetime import datetime

@@ -1,9 +1,9 @@
 """What people do to an open decision: approve, revoke, deny, withdraw. Only approvers who count may decide.
 
-`basis` is what was shown to whoever decides. A decision that has become another one since is not decided.
+`basis` commits to what the person was shown. If the decision is no longer that one, the verdict is refused.
 
-A verdict that is signed (`signing`) is verified before its event is written, and stored with its signature. One that
-stops a decision brings the head beside the store forward, so that an older copy of the store is noticed.
+A verdict that is signed (`signing`) is verified before its event is written, and stored with its signature. A verdict
+that stops a decision brings the head beside the store forward, so that an older copy of the store is noticed.
 """
 
 from datetime import datetime
@@ -21,7 +21,7 @@ from nexus_control.evidence.signed_approval import SignedVerdict
 from nexus_control.evidence.statement import Verdict
 from nexus_control.log import head
 from nexus_control.log.projection import Projection
-from nexus_control.log.session import ReadSession
+from nexus_control.log.session import ReadSession, WriteSession
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import signing
 from nexus_control.usecases.answers import ApprovalData, StateData
@@ -53,12 +53,11 @@ def approve(
     assurance: Assurance = "declared",
     elicitation: Elicitation | None = None,
 ) -> ApprovalData:
-    """One person's approval. `assurance` is how the caller of this function knows who it is; a signature outdoes it."""
+    """One person's approval. `assurance` is how the caller knows who that is; a signed one has "signed"."""
     known: Assurance = "signed" if arguments.signed else assurance
     with store.writing() as session:
-        decision = _shown(session, arguments)
-        now = session.instant_of_verdict(decision)
-        # Only the refusal of a second approval names authority.
+        decision, now = _shown(session, arguments)
+        # Authority matters only for a second approval, whose refusal says whether the first one counts.
         is_first = decision.facts.approval_of(arguments.actor) is None
         authority = None if is_first else authority_of(store, session, decision, now)
         require_may_approve(decision.facts, arguments.actor, known, now, authority)
@@ -78,10 +77,9 @@ def approve(
 
 
 def revoke_approval(store: DecisionStore, arguments: RevokeArguments) -> ApprovalData:
-    """Take back one's own approval, before dispatch."""
+    """An approver takes back their own approval, before dispatch."""
     with head.remembering(store), store.writing() as session:
-        decision = _shown(session, arguments)
-        now = session.instant_of_verdict(decision)
+        decision, now = _shown(session, arguments)
         require_may_revoke(decision.facts, arguments.actor, now)
         opened = _require_signed(store, session, decision, arguments, "revoke", now)
         revoked = ApprovalRevokedPayload(reason=arguments.reason, signed=opened and opened.signed)
@@ -97,10 +95,9 @@ def deny(
     assurance: Assurance = "declared",
     elicitation: Elicitation | None = None,
 ) -> StateData:
-    """One approver's refusal; it ends the decision."""
+    """One approver's denial. It ends the decision."""
     with head.remembering(store), store.writing() as session:
-        decision = _shown(session, arguments)
-        now = session.instant_of_verdict(decision)
+        decision, now = _shown(session, arguments)
         require_may_deny(decision.facts, arguments.actor, now)
         opened = _require_signed(store, session, decision, arguments, "deny", now)
         denied = ApprovalDeniedPayload(
@@ -113,11 +110,13 @@ def deny(
     return state_view(stored.facts, now, stored.authority)
 
 
-def _shown(session: ReadSession, arguments: ShownArguments) -> Projection:
-    """The decision, as it was shown to whoever decides. Raises DECISION_NOT_FOUND or BASIS_CHANGED."""
+def _shown(session: WriteSession, arguments: ShownArguments) -> tuple[Projection, datetime]:
+    """The decision, which must be the one that the person was shown, and the instant of their verdict. Raises
+    DECISION_NOT_FOUND, BASIS_CHANGED or CLOCK_BEHIND.
+    """
     decision = session.decision(arguments.request_id)
     require_basis(arguments.basis, decision.basis, decision.decision_id)
-    return decision
+    return decision, session.instant_of_verdict(decision)
 
 
 def _require_signed(
@@ -128,7 +127,7 @@ def _require_signed(
     verdict: Verdict,
     at: datetime,
 ) -> SignedVerdict | None:
-    """The verdict that was signed; None for one that is not. Raises SIGNATURE_INVALID or BASIS_CHANGED."""
+    """The signed verdict; None when the arguments hold no signature. Raises SIGNATURE_INVALID or BASIS_CHANGED."""
     if (signed := arguments.signed) is None:
         return None
     signing.require_basis_of(signed.statement, arguments.basis)
@@ -144,8 +143,7 @@ def _same_expiry(given: datetime | None, stated: str | None) -> str | None:
 def withdraw(store: DecisionStore, arguments: WithdrawArguments) -> StateData:
     """The requester takes the request back."""
     with head.remembering(store), store.writing() as session:
-        decision = _shown(session, arguments)
-        now = session.instant_of_verdict(decision)
+        decision, now = _shown(session, arguments)
         require_may_withdraw(decision.facts, arguments.actor, now)
         withdrawn = DecisionWithdrawnPayload(reason=arguments.reason)
         stored = session.append(decision, arguments.actor, withdrawn)

@@ -1,4 +1,4 @@
-"""What executing an open decision would run, as far as the router at hand knows; what it does not know is said."""
+"""What executing an open decision would run, as far as this process's router knows. A note says what is not known."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +12,8 @@ from nexus_control.values.records import encode
 
 
 def will_run(facts: Facts, router: object) -> dict[str, Any] | None:
-    """`adapter_id`; `steps`, each with what it runs in each mode that the decision allows; `note`, what is to be known
-    beside. None without a router, and when nothing can be decided any more.
+    """None without a router, and for a decision that can no longer be decided. `steps` says for each step what it runs
+    in each mode that the decision allows; `note` is a warning for the reader.
     """
     created, attached = facts.created, facts.attached
     if router is None or facts.phase != "open" or created is None or attached is None:
@@ -46,28 +46,24 @@ def _described(
     plan = facts.created.plan if facts.created else None
     try:
         if bound is not None and router.adapter_digest(adapter_id) != bound:
-            return (
-                f"The adapter {adapter_id} is NOT what the request was made for: it is declared otherwise here",
-                (),
-            )
+            note = f"The adapter {adapter_id} is NOT what the request was made for: it is declared otherwise here"
+            return note, ()
         router.check_plan(adapter_id, plan, facts.policy.max_steps if facts.policy else None)
         steps = router.describe(adapter_id, plan)
     except NexusControlError as fault:
         if fault.code not in REFUSALS:
             raise
         return f"The adapter {adapter_id} would not run this plan ({fault.message})", ()
-    except (Exception, SystemExit) as fault:  # the code of an embedder's router or adapter
+    except (Exception, SystemExit) as fault:  # an embedder's router or adapter may raise anything
         return f"The router here cannot say what the steps run ({type(fault).__name__})", ()
     if bound is None:
-        return (
-            "The request is not bound to this declaration of the adapter, which may change before it runs",
-            steps,
-        )
+        note = "The request is not bound to this declaration of the adapter, which may change before it runs"
+        return note, steps
     return None, steps
 
 
 def _modes(facts: Facts) -> Iterator[Mode]:
-    """The modes in which the decision can be executed, the one that has effects first."""
+    """The modes in which the decision can be executed, apply first."""
     if facts.policy is None or facts.created is None:
         return
     if facts.created.requested_mode == "apply" and facts.policy.allows_mode("apply"):

@@ -1,8 +1,10 @@
-"""Calls a router once, and reads what happened. Whatever it answers or raises is a fact; nothing here raises for it.
+"""Calls a router once, and reads what happened. Each answer or exception of the router is recorded as a fact, not
+raised.
 
-What an exception means: `router.leaves_outcome_unknown` says which leave the outcome unknown; a refusal of the router's
-(`router.REFUSALS`) is a failure of which nothing was done; any other is a failure whose effect is unknown. SystemExit
-ends nothing. KeyboardInterrupt, and what a signal handler raises, goes on up.
+What an exception means: `execution.router.leaves_outcome_unknown` says which ones leave the outcome unknown. A refusal
+of the router (`execution.router.REFUSALS`) is a failure that did nothing. Any other exception is a failure with unknown
+effect; so is SystemExit, which does not end the process. KeyboardInterrupt, and an exception of a signal handler, are
+raised.
 """
 
 import os
@@ -39,8 +41,8 @@ OutcomePayload: TypeAlias = (
 
 @contextmanager
 def router_asked(adapter_id: str) -> Generator[None]:
-    """A router is asked about an adapter here, and nothing is executed. Its refusals are its answers; whatever else it
-    raises, SystemExit too, is ROUTER_ERROR.
+    """The block asks a router about an adapter; nothing is executed. Its refusals pass. Any other exception, SystemExit
+    too, becomes ROUTER_ERROR.
     """
     try:
         yield
@@ -99,7 +101,7 @@ def _of_exception(error: Exception) -> OutcomePayload:
 
 
 def _read(router: RouterProtocol, response: object, *, dry_run: bool) -> OutcomePayload:
-    """What the answer says, and what the run's bundle says where the router keeps one."""
+    """The outcome, from the router's answer, and from the run's bundle where the router keeps one."""
     report = read_response(response, dry_run=dry_run)
     exported = _export(router, report.run_id) if report.run_id is not None else None
     if exported is not None:
@@ -156,10 +158,10 @@ def _digest_of(exported: dict[str, Any] | None, run_id: str | None) -> str | Non
 
 
 def unknown(reason: str, detail: str) -> ExecutionOutcomeUnknownPayload:
-    """An outcome that nobody can tell."""
+    """The outcome unknown, with its reason."""
     return ExecutionOutcomeUnknownPayload(reason=reason, detail=detail)
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one bounded text that UTF-8 can hold."""
+    """An exception as one text, of bounded length and without lone surrogates."""
     return described(error, MAX_MESSAGE)

@@ -1,14 +1,14 @@
 """Execute: claim, dispatch, record. The router runs at most once for a decision, whatever happens.
 
-1. What the router can tell beforehand is asked outside any transaction: whether it has the adapter, takes the plan, and
-   can record the run. One write transaction checks every rule, and that the store is no older copy of itself (`head`);
-   then it appends EXECUTION_REQUESTED and EXECUTION_STARTED: the claim. A refusal before it costs no approval.
+1. The router is asked outside any transaction whether it has the adapter, takes the plan, and can record the run. One
+   write transaction checks every rule, and that the store is not an older copy of itself (`log.head`). It then appends
+   EXECUTION_REQUESTED and EXECUTION_STARTED: the claim. A refusal before the claim costs no approval.
 2. The head beside the store is brought forward, and `router.run` is called, outside any transaction.
-3. One write transaction appends the outcome. What the router answered is read as a fact, never trusted to be well
-   formed; what cannot be known is recorded as unknown, and is never run again by itself.
+3. One write transaction appends the outcome. The router's answer is read as a fact, and never trusted to be well
+   formed. An outcome that cannot be known is recorded as unknown, and the decision is never run again by itself.
 
-An interruption (KeyboardInterrupt, or what a signal handler raises) is recorded as an unknown outcome wherever it comes
-after the commit of the claim, and goes on up. Before that commit it leaves nothing.
+An interruption (KeyboardInterrupt, or an exception of a signal handler) after the commit of the claim is recorded as an
+unknown outcome, and raised again. Before that commit it leaves nothing behind.
 
 A process that dies between 1 and 3 leaves the decision executing; `recover` turns that into outcome unknown.
 """
@@ -60,7 +60,7 @@ class _Claimed:
     request: dict[str, Any]
     request_digest: str
     known: bytes
-    """What was in the head's slot before the claim."""
+    """The content of the head's slot before the claim."""
     log: head.Head
     rehearsal: bool
 
@@ -71,7 +71,7 @@ class _Claimed:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What the router said before the claim: None where it cannot tell; `fault`, why it could not run the plan."""
+    """What the router said before the claim; None where it cannot tell. `fault`: why it could not run the plan."""
 
     capabilities: frozenset[str] | None
     adapter_digest: str | None
@@ -79,11 +79,13 @@ class _Asked:
 
 
 def execute(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtocol | None) -> ExecuteData:
-    """Run an approved decision once. Nothing was written when it raises POLICY_NOT_SATISFIED with all reasons,
-    ADAPTER_UNKNOWN, PLAN_INVALID, ROUTER_NOT_READY, STORE_ROLLED_BACK, STORE_UNAVAILABLE where the head cannot be
-    written, or SHUTTING_DOWN where an order to stop has come. Raises ROUTER_ERROR for a failed run, or a router that
-    cannot be asked; OUTCOME_UNKNOWN where nobody can tell; OUTCOME_REFUSED when it came too late. `details.effect` says
-    what is known of what a failed run did.
+    """Run an approved decision once.
+
+    Nothing was written when it raises POLICY_NOT_SATISFIED (with all reasons), ADAPTER_UNKNOWN, PLAN_INVALID,
+    ROUTER_NOT_READY, STORE_ROLLED_BACK, STORE_UNAVAILABLE where the head cannot be written, or SHUTTING_DOWN after an
+    order to stop. Raises ROUTER_ERROR for a failed run, or a router that cannot be asked; OUTCOME_UNKNOWN where nobody
+    knows what the run did; OUTCOME_REFUSED for an outcome that came too late. `details.effect` says what a failed run
+    is known to have done.
     """
     with store.held(), owning(store.clock.new_id()) as owner:
         outcome: OutcomePayload | None = None
@@ -98,17 +100,17 @@ def execute(store: DecisionStore, arguments: ExecuteArguments, router: RouterPro
         except NexusControlError:
             raise
         except BaseException as interruption:
-            # A transaction that it cut short is given back when nobody refers to it any more.
+            # A transaction that was cut short is rolled back once no frame refers to it any more.
             traceback.clear_frames(interruption.__traceback__)
             known = outcome or unknown("INTERRUPTED", describe(interruption) + where)
-            with suppress(NexusControlError):  # the interruption goes on up whether or not it can be recorded
+            with suppress(NexusControlError):  # the interruption is raised whether or not it can be recorded
                 _leave(store, arguments.request_id, owner.to_text(), known)
             raise
     return _answer(claimed, outcome)
 
 
 def _leave(store: DecisionStore, decision_id: str, owner: str, known: OutcomePayload) -> None:
-    """Record what is known of an interrupted execution, where its claim was committed and still stands."""
+    """Record the outcome of an interrupted execution, if its claim was committed and still stands."""
     with store.reading() as session:
         claim = session.rows.claim(decision_id)
     if claim is not None and claim.owner == owner and not claim.recovered:
@@ -120,7 +122,7 @@ def _claim(
 ) -> _Claimed:
     asked = _ask(store, arguments, router)
     slot = head.slot_of(store.sidecar)
-    known = slot.read_writable()  # before the transaction: who keeps it locked holds up no other writer
+    known = slot.read_writable()  # before the transaction: waiting here holds up no other writer
     with store.writing() as session:
         if why := stop_ordered():
             raise NexusControlError(ErrorCode.SHUTTING_DOWN, f"Nothing is executed any more because {why}")
@@ -132,7 +134,7 @@ def _claim(
             capabilities=asked.capabilities,
             adapter_digest=asked.adapter_digest,
         )
-        # The rules come first: they may say that it is never executed.
+        # The rules come before the fault: they may say that the decision is never executed.
         _require_allowed(store, session, decision, attempt if asked.fault is None else None)
         if router is None or asked.fault is not None:
             raise asked.fault or _no_router()
@@ -140,24 +142,19 @@ def _claim(
             slot.require_writable()
         request = _compile(decision.facts, attempt)
         request_digest = json_digest(request)
-        started = session.append_each(
-            decision,
-            [
-                (
-                    arguments.actor,
-                    ExecutionRequestedPayload(adapter_id=arguments.adapter_id, dry_run=attempt.dry_run),
-                ),
-                (SYSTEM_ACTOR, ExecutionStartedPayload(router_request_digest=request_digest)),
-            ],
-        )
-        claim = session.claim(started, decision.facts.event_count, owner)
+        requested = ExecutionRequestedPayload(adapter_id=arguments.adapter_id, dry_run=attempt.dry_run)
+        started = ExecutionStartedPayload(router_request_digest=request_digest)
+        running = session.append_each(decision, [(arguments.actor, requested), (SYSTEM_ACTOR, started)])
+        claim = session.claim(running, decision.facts.event_count, owner)
         log = head.head_of(session)
     rehearsal = attempt.dry_run and not _is_dry_run(decision.facts, None)
     return _Claimed(router, claim, request, request_digest, known, log, rehearsal)
 
 
 def _bring_head_forward(store: DecisionStore, claimed: _Claimed) -> ExecutionFailedPayload | None:
-    """Where that fails, nothing may be dispatched: an older copy would dispatch it again. Then what is recorded."""
+    """None when the head was brought forward. Otherwise the outcome to record: nothing is dispatched, because an older
+    copy of the store would dispatch it again.
+    """
     try:
         head.advance(store, claimed.known, claimed.log)
     except NexusControlError as fault:
@@ -212,19 +209,14 @@ def _no_router() -> NexusControlError:
 def _require_allowed(
     store: DecisionStore, session: WriteSession, decision: Projection, attempt: Attempt | None
 ) -> None:
-    """That nothing keeps the decision from this attempt; or, without one, from any."""
+    """Raises POLICY_NOT_SATISFIED where the decision must not be executed: in this attempt, or in any if it is None."""
     now = session.instant_of_next(decision)
     authority = authority_of(store, session, decision, now)
-    reasons = in_order(
-        (
-            *(
-                blocking_reasons(decision.facts, now, authority)
-                if attempt is None
-                else attempt_reasons(decision.facts, now, attempt, authority)
-            ),
-            *import_reasons(decision, session.now),
-        )
-    )
+    if attempt is None:
+        own = blocking_reasons(decision.facts, now, authority)
+    else:
+        own = attempt_reasons(decision.facts, now, attempt, authority)
+    reasons = in_order((*own, *import_reasons(decision, session.now)))
     if reasons:
         raise NexusControlError(
             ErrorCode.POLICY_NOT_SATISFIED,
@@ -243,7 +235,7 @@ def _compile(facts: Facts, attempt: Attempt) -> dict[str, Any]:
 
 
 def _settle(store: DecisionStore, claimed: _Claimed, outcome: OutcomePayload) -> None:
-    """Record the outcome; if that fails, record at least that it is unknown. Raises OUTCOME_UNKNOWN then."""
+    """Record the outcome. Where that fails, record at least that it is unknown, and raise OUTCOME_UNKNOWN."""
     try:
         recorded = _record(store, claimed.claim, outcome)
     except NexusControlError as fault:
@@ -271,8 +263,8 @@ def _settle(store: DecisionStore, claimed: _Claimed, outcome: OutcomePayload) ->
 def _record(store: DecisionStore, claim: Claim, outcome: OutcomePayload) -> bool:
     """Append the outcome while the claim still holds; otherwise keep it beside the log, and answer False.
 
-    A claim that is not ours any more is left alone: the decision has gone on without this execution. A child that the
-    router forked, and that comes back here, records nothing: STORE_FORKED.
+    A claim that this execution no longer owns is left alone: the decision has gone on without it. A child that the
+    router forked, and that returns to this code, records nothing: STORE_FORKED.
     """
     owner = Owner.find(claim.owner)
     if owner is None or not owner.is_under_way_here():

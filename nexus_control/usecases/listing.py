@@ -26,7 +26,7 @@ _BATCH = 200
 
 
 def list_requests(store: DecisionStore, arguments: ListArguments) -> RequestsData:
-    """A page of decisions. `cursor` is what to pass as `after`, None on the last page."""
+    """A page of decisions. Pass its `cursor` as `after` for the next page; it is None on the last."""
     with store.reading() as session:
         query = _query(arguments, session.now)
         if arguments.awaiting is None:
@@ -46,7 +46,7 @@ def list_requests(store: DecisionStore, arguments: ListArguments) -> RequestsDat
 
 
 def _query(arguments: ListArguments, now: datetime) -> DecisionQuery:
-    """One row more than the page, which tells whether there is another page."""
+    """The rows of the page and one more, which tells whether there is another page."""
     phase, approved, expired = _state_filter(arguments)
     return DecisionQuery(
         limit=arguments.limit + 1,
@@ -62,7 +62,7 @@ def _query(arguments: ListArguments, now: datetime) -> DecisionQuery:
 
 
 def _state_filter(arguments: ListArguments) -> tuple[Phase | None, bool | None, bool | None]:
-    """Phase, whether it is approved, whether the request expired; None where it does not matter."""
+    """The phase, whether it is approved, and whether it has expired; None where that does not matter."""
     if arguments.awaiting is not None and arguments.state not in (None, DecisionState.PENDING_APPROVAL):
         raise invalid_argument("state", "goes with awaiting only as pending_approval")
     if arguments.awaiting is not None:
@@ -87,7 +87,7 @@ def _cursor(after: str | None) -> int | None:
 
 
 def _waiting(session: ReadSession, query: DecisionQuery, person: str) -> Iterator[DecisionRow]:
-    """The pending decisions that this person could approve, by cursor in batches."""
+    """The pending decisions that this person could approve, read in batches."""
     batch = replace(query, limit=_BATCH, offset=0)
     while rows := session.rows.projections(batch):
         yield from (
@@ -97,7 +97,7 @@ def _waiting(session: ReadSession, query: DecisionQuery, person: str) -> Iterato
 
 
 def _may_approve(decision: Projection, person: str, at: datetime) -> bool:
-    """Whether an approval of this person is possible, and of any use."""
+    """Whether this person may approve, and the approval would count."""
     facts, policy, created = decision.facts, decision.facts.policy, decision.facts.created
     if policy is None or created is None:
         return False
@@ -141,7 +141,7 @@ def _state(row: DecisionRow, now: str) -> StateName:
 
 
 def _is_evidence_only(row: DecisionRow, at: datetime) -> bool:
-    """Whether an import keeps the decision from being executed here, or until its time has come."""
+    """Whether an import keeps the decision from being executed here, for ever or until the clock passes its events."""
     provenance = provenance_of(row)
     if provenance is None:
         return False

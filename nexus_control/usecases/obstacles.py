@@ -1,7 +1,7 @@
-"""What keeps an open decision from being executed in this place, beyond what its events say.
+"""Obstacles: reasons of this place, and not of the events, that keep an open decision from being executed.
 
-A store that was rolled back executes nothing, and an adapter that is declared otherwise than when the request was made
-executes nothing of it. Both are refused at the claim; here whoever reads the decision is told before.
+A store that was rolled back executes nothing. A request is not executed by an adapter whose declaration has changed
+since. The claim refuses both; the obstacles tell the readers of a decision beforehand.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from nexus_control.store import DecisionStore
 def rollback_reasons(
     store: DecisionStore, session: ReadSession, facts: Facts, known: bytes
 ) -> Iterator[BlockingReason]:
-    """`known` is what was in the head's slot before the session began."""
+    """`known` is the content of the head's slot before the session began."""
     if facts.phase != "open":
         return
     try:
@@ -30,7 +30,7 @@ def rollback_reasons(
 
 
 def changed_adapter_reasons(facts: Facts, router: object) -> Iterator[BlockingReason]:
-    """Where the request is bound to an adapter that the router at hand knows."""
+    """The change of an adapter that the request is bound to; nothing where the router here does not know it."""
     bound = facts.attached
     if facts.phase != "open" or bound is None or bound.adapter_id is None or bound.adapter_digest is None:
         return
@@ -38,6 +38,6 @@ def changed_adapter_reasons(facts: Facts, router: object) -> Iterator[BlockingRe
         return
     try:
         digest = router.adapter_digest(bound.adapter_id)
-    except (Exception, SystemExit):  # an embedder's router; the claim asks it again
+    except (Exception, SystemExit):  # an embedder's router may raise anything; the claim asks it again
         return
     yield from adapter_reasons(bound, bound.adapter_id, digest)

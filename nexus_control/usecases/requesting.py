@@ -1,4 +1,4 @@
-"""Ask for something to be executed. A request is validated whole before its first event, and never changes after."""
+"""Requests an execution. The request is validated as a whole before its first event, and never changes afterwards."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from nexus_control.usecases.arguments import RequestArguments
 from nexus_control.usecases.views import approval_view
 from nexus_control.values.instants import format_instant
 from nexus_control.values.lookalikes import skeleton
-from nexus_control.values.payloads import DecisionCreatedPayload, Payload, PolicyAttachedPayload
+from nexus_control.values.payloads import DecisionCreatedPayload, PolicyAttachedPayload
 
 
 def request(
@@ -43,10 +43,9 @@ def request(
         adapter_id=arguments.adapter_id,
         adapter_digest=adapter_digest,
     )
-    opening: tuple[Payload, ...] = (created, attached)
     with store.writing() as session:
         require_future(arguments.expires_at, session.now, "expires_at")
-        decision = session.create(arguments.actor, opening)
+        decision = session.create(arguments.actor, (created, attached))
         standing = approval_view(decision.facts, session.now, decision.authority)
     data: RequestData = {
         **standing,
@@ -61,7 +60,7 @@ def request(
 
 
 def require_attainable(policy: Policy, requester_id: str | None) -> None:
-    """Raises INVALID_ARGUMENT when even all eligible approvers together are too few; who look alike count once."""
+    """Raises INVALID_ARGUMENT when even all eligible approvers are too few. Ids that look alike count once."""
     if not policy.approvers:
         return
     eligible = {skeleton(approver) for approver in policy.approvers}

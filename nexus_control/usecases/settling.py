@@ -1,16 +1,15 @@
 """After a crash: find executions whose owner is gone, and let a person settle what really happened.
 
-Nothing is ever run again. `recover` only says that the outcome is unknown, and `give_up_own` says so of executions that
-this process leaves behind; `reconcile` records what a person found.
+Nothing is ever run again. `recover` records that the outcome is unknown. `give_up_own` does so for executions that this
+process leaves behind. `reconcile` records what a person found out.
 """
 
 from contextlib import suppress
 from dataclasses import replace
 
-from nexus_control.decision import state_at
+from nexus_control.decision import wrong_state
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.log.entries import SYSTEM_ACTOR
-from nexus_control.log.projection import Projection
 from nexus_control.log.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
@@ -24,9 +23,10 @@ from nexus_control.values.payloads import ExecutionOutcomeUnknownPayload, Execut
 def recover(store: DecisionStore, arguments: RecoverArguments) -> RecoverData:
     """Turn abandoned executions into outcome unknown: all of this host's, or the named one.
 
-    A claim whose owner cannot be seen from here (on another host, or hidden by /proc) is only given up when it is named
-    and forced, and so is the execution with which an imported history ends: its claim is in another store. Raises
-    CLAIM_HELD for a named claim that somebody still owns, INVALID_STATE when the named decision is not executing.
+    Two kinds of execution are only given up when named and forced: one whose owner cannot be seen from here (on another
+    host, or hidden by /proc), and one with which an imported history ends, because its claim is in another store.
+    Raises CLAIM_HELD for a named claim that a process still owns, INVALID_STATE when the named decision is not
+    executing.
     """
     if arguments.force and arguments.request_id is None:
         raise invalid_argument("force", "needs request_id: only a named execution can be given up by force")
@@ -50,13 +50,13 @@ def recover(store: DecisionStore, arguments: RecoverArguments) -> RecoverData:
 
 
 def give_up_own(store: DecisionStore, why: str) -> None:
-    """Record as unknown what this process still executes, and will not see the end of, because `why`."""
+    """Record the outcome as unknown for each execution that this process still runs; `why` says what ends them."""
     with store.reading() as session:
         own = [claim for claim in session.rows.claims() if not claim.recovered and _is_own(claim)]
     for claim in own:
-        # Each by itself: what cannot be recorded now, the next start recovers.
+        # One at a time: an execution that cannot be recorded now is recovered at the next start.
         with suppress(NexusControlError), store.writing() as session:
-            if session.rows.claim(claim.decision_id) == claim:  # else its outcome has come meanwhile
+            if session.rows.claim(claim.decision_id) == claim:  # otherwise its outcome has come meanwhile
                 _give_up(session, claim, "STOPPED", f"the run could not be ended, and was left because {why}")
 
 
@@ -65,7 +65,8 @@ def reconcile(store: DecisionStore, arguments: ReconcileArguments) -> ReconcileD
     with store.writing() as session:
         decision = session.decision(arguments.request_id)
         if decision.facts.phase != "outcome_unknown":
-            raise _wrong_state(store, session, decision, "reconcile")
+            authority = authority_now(store, session, decision, session.now)
+            raise wrong_state(decision.facts, session.now, "reconcile", authority)
         reconciled = ExecutionReconciledPayload(
             outcome=arguments.outcome,
             evidence=arguments.evidence,
@@ -78,22 +79,14 @@ def reconcile(store: DecisionStore, arguments: ReconcileArguments) -> ReconcileD
 
 
 def _named_claim(store: DecisionStore, session: WriteSession, decision_id: str) -> Claim | None:
-    """The claim of this execution; None where it has none here."""
+    """The claim of this execution; None where this store holds none."""
     decision = session.decision(decision_id)
     claim = session.rows.claim(decision_id)
     if decision.facts.phase != "executing":
-        raise _wrong_state(store, session, decision, "recover")
+        raise wrong_state(
+            decision.facts, session.now, "recover", authority_now(store, session, decision, session.now)
+        )
     return None if claim is None or claim.recovered else claim
-
-
-def _wrong_state(
-    store: DecisionStore, session: WriteSession, decision: Projection, verb: str
-) -> NexusControlError:
-    authority = authority_now(store, session, decision, session.now)
-    state = str(state_at(decision.facts, session.now, authority))
-    return NexusControlError(
-        ErrorCode.INVALID_STATE, f"Cannot {verb} decision in state {state}", {"state": state}
-    )
 
 
 def _is_abandoned(claim: Claim, force: bool) -> bool:
@@ -131,7 +124,7 @@ def _owner_of(claim: Claim) -> str:
 def _give_up_unclaimed(session: WriteSession, decision_id: str, force: bool) -> None:
     if not force:
         raise NexusControlError(
-            ErrorCode.CLAIM_HELD, "The execution was imported: whoever claimed it did so in another store"
+            ErrorCode.CLAIM_HELD, "The execution was imported: its claim is in another store"
         )
     detail = "the history was imported while it was being executed elsewhere"
     unknown = ExecutionOutcomeUnknownPayload(reason="NO_CLAIM", detail=detail)

@@ -1,8 +1,8 @@
 """Signed verdicts: what an approver signs, and whose signatures count here.
 
-Who may sign is the owner's to say, in the store's `allowed_signers` file. It is read each time, and again at
-dispatch: a key that was taken out of it, or has run out, counts no more. A verdict counts in the store for whose log it
-was given, and it counts once: no import and no rollback brings one back that was used.
+The store's owner says who may sign, in the `allowed_signers` file. The file is read for each verdict, and again at
+dispatch: a key that was removed from it, or has expired, no longer counts. A verdict counts only in the store whose log
+it names, and only once: no import or rollback makes a used one valid again.
 """
 
 from collections.abc import Iterable, Iterator
@@ -38,9 +38,9 @@ from nexus_control.values.payloads import (
 
 
 def approval_statement(store: DecisionStore, arguments: StatementArguments) -> StatementData:
-    """The exact text that an approver signs for this verdict, each time with a nonce of its own."""
+    """The exact text that an approver signs for this verdict, with a new nonce each time."""
     if arguments.expires_at is not None and arguments.verdict != "approve":
-        raise invalid_argument("expires_at", "is for the verdict approve: nothing else runs out")
+        raise invalid_argument("expires_at", "is for the verdict approve: no other verdict expires")
     with checkpoints.continuing(store) as session:
         decision = session.decision(arguments.request_id)
         require_future(arguments.expires_at, session.now, "expires_at")
@@ -67,7 +67,7 @@ def approval_statement(store: DecisionStore, arguments: StatementArguments) -> S
 
 
 def allowed_signers_of(store: DecisionStore) -> AllowedSigners | None:
-    """Who may sign here, as the file says now. Raises INVALID_ARGUMENT for one that cannot be read."""
+    """Who may sign here, read from the file now. Raises INVALID_ARGUMENT for a file that cannot be read."""
     if store.allowed_signers is None:
         return None
     try:
@@ -77,7 +77,7 @@ def allowed_signers_of(store: DecisionStore) -> AllowedSigners | None:
 
 
 def describe_allowed_signers(store: DecisionStore) -> dict[str, Any] | None:
-    """How much of the file is used: which lines are skipped, and why; None where no file is named. Never raises."""
+    """How many signers the file names, and which lines are skipped and why; None without a file. Never raises."""
     try:
         allowed = allowed_signers_of(store)
     except NexusControlError as fault:
@@ -90,10 +90,10 @@ def describe_allowed_signers(store: DecisionStore) -> dict[str, Any] | None:
 
 
 def require_may_sign(store: DecisionStore, approver: str, public_key: str | None) -> None:
-    """That a signature of this approver can count here now, before anybody is asked for a passphrase or a touch.
+    """Check that a signature of this approver can count here now, before anybody is asked for a passphrase or a touch.
 
-    `public_key` is the line of the key that will sign; None, where nobody can tell, asks for any key of theirs. Raises
-    SIGNATURE_INVALID.
+    `public_key` is the line of the key that will sign. None, where that is not known, accepts any key of the approver.
+    Raises SIGNATURE_INVALID.
     """
     allowed, now = _allowed(store), store.clock.now()
     if public_key is None:
@@ -108,12 +108,12 @@ def require_may_sign(store: DecisionStore, approver: str, public_key: str | None
             ErrorCode.SIGNATURE_INVALID,
             f"A signature would not be trusted here: {why}",
             {"approver": approver},
-            "Sign with a key that is trusted here as yours; on the command line, --as names whose it is.",
+            "Sign with a key that is trusted here as yours. On the command line, --as names the key's person.",
         )
 
 
 def require_basis_of(statement: str, shown: str | None) -> None:
-    """That a statement is of what was shown. Raises BASIS_CHANGED, or SIGNATURE_INVALID for what is no statement."""
+    """Check that a statement is about what was shown. Raises BASIS_CHANGED, or SIGNATURE_INVALID for another text."""
     if shown is not None:
         stated = parse_statement(statement)
         require_basis(shown, stated.basis.chain, stated.decision_id, what="What the statement names")
@@ -128,8 +128,8 @@ def require_signed(
     signed: SignedStatement,
     at: datetime,
 ) -> SignedVerdict:
-    """That this approver signed this verdict, here, for the first time; what `signed` in it says is what to store.
-    Raises SIGNATURE_INVALID.
+    """Check that this approver signed this verdict, for this store and for the first time. `signed` of the result is
+    what to store. Raises SIGNATURE_INVALID.
     """
     allowed = _allowed(store)
     opened = _opened_for(allowed, actor.id, signed)
@@ -157,7 +157,7 @@ def require_signed(
 def verified(
     store: DecisionStore, session: ReadSession, decision: Projection, signed: set[int], at: datetime
 ) -> set[int]:
-    """Those of the signed approvals, by `seq`, whose signers are trusted here at this instant; one key counts once."""
+    """The signed approvals, by `seq`, whose signers are trusted here at this instant. One key counts once."""
     allowed = allowed_signers_of(store)
     if allowed is None:
         return set()
@@ -179,8 +179,8 @@ def _allowed(store: DecisionStore) -> AllowedSigners:
 
 
 def _opened_for(allowed: AllowedSigners, approver: str, signed: SignedStatement) -> SignedVerdict:
-    """The verdict, its signature in the armor that an auditor's ssh-keygen reads. A refusal names the lines of its
-    approver that are not supported: the key may be in one of them.
+    """The verdict, with its signature in the armor that ssh-keygen reads. A refusal names the unsupported lines of its
+    approver: the key may be in one of them.
     """
     try:
         return open_verdict(replace(signed, signature=as_ssh_keygen_writes(signed.signature)))
@@ -220,13 +220,13 @@ def _counts(
 
 
 def _of_every_generation(session: ReadSession, decision: Projection) -> Iterator[StoredEvent]:
-    """The events of every history that the decision had here."""
+    """The events of all generations of the decision here."""
     for generation in session.rows.generations("decision", decision.decision_id):
         yield from session.events(decision, generation)
 
 
 def _signed_verdicts(events: Iterable[StoredEvent]) -> Iterator[tuple[StoredEvent, SignedVerdict]]:
-    """The signed verdicts among them; one that an import brought and that does not verify is left out."""
+    """The signed verdicts among these events, except imported ones that do not verify."""
     for event in events:
         content = event.content
         if not isinstance(content, ApprovalGrantedPayload | ApprovalDeniedPayload | ApprovalRevokedPayload):
@@ -246,7 +246,7 @@ def _opened(signed: SignedStatement) -> SignedVerdict | None:
 
 
 def _is_anothers(earlier: SignedVerdict, given: SignedVerdict) -> bool:
-    """Whether the same key signed an approval in another name."""
+    """Whether the same key signed an earlier approval under another name."""
     return (
         earlier.statement.verdict == "approve"
         and earlier.signature.key == given.signature.key

@@ -16,21 +16,19 @@ from nexus_control.usecases.arguments import (
     TemplateListArguments,
 )
 from nexus_control.usecases.requesting import require_attainable
-from nexus_control.values.payloads import TemplateCreatedPayload
 
 
 def template_create(store: DecisionStore, arguments: TemplateCreateArguments) -> TemplateCreateData:
     """A new, immutable template."""
     policy = Policy().overridden(arguments.given())
     require_attainable(policy, None)
-    payload = TemplateCreatedPayload(
-        name=arguments.name,
+    template = TemplateStore(store).create_template(
+        arguments.name,
+        arguments.actor,
         description=arguments.description,
         overrides=arguments.overrides,
         **policy.fields(),
     )
-    with store.writing() as session:
-        template = session.create_template(arguments.actor, payload)
     return {
         "template_name": template.name,
         "description": template.description,

@@ -1,12 +1,11 @@
-"""What is shown of a decision: plain JSON values, made from its facts at an instant.
+"""Views of a decision: plain JSON values, made from its facts at an instant.
 
-Only approvals with authority here count in what is shown (`authority`), and none of a request that has expired: so
-nothing reads approved here that `execute` refuses for want of approvals.
+A view counts only approvals with authority here (`usecases.authority`), and none of an expired request. So no view says
+approved where `execute` would refuse for missing approvals.
 """
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +21,7 @@ from nexus_control.decision import (
 )
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.facts import Approval, Authority, Execution, Facts
-from nexus_control.lifecycle import THRESHOLD_MET, Lifecycle, compute_lifecycle
+from nexus_control.lifecycle import THRESHOLD_MET, Lifecycle, LifecycleEntry, compute_lifecycle
 from nexus_control.log import head
 from nexus_control.log.projection import Projection
 from nexus_control.log.session import ReadSession
@@ -59,7 +58,7 @@ def state_view(facts: Facts, at: datetime, authority: Authority) -> StateData:
 
 
 def approval_view(facts: Facts, at: datetime, authority: Authority) -> ApprovalData:
-    """Where the quorum stands."""
+    """How many approvals count, and how many are needed."""
     state, counting = standing_at(facts, at, authority)
     current, required = len(counting), _required(facts)
     return {
@@ -78,7 +77,9 @@ def _required(facts: Facts) -> int:
 def authority_now(
     store: DecisionStore, session: ReadSession, decision: Projection, at: datetime
 ) -> Authority:
-    """What counts, for the answer to what needs no authority: signers that cannot be read keep nobody from that."""
+    """The approvals that count, for an answer that needs no authority. Where the signers cannot be read none counts,
+    and the answer is still given.
+    """
     try:
         return authority_of(store, session, decision, at)
     except NexusControlError as fault:
@@ -88,7 +89,7 @@ def authority_now(
 
 
 def current_view(store: DecisionStore, decision_id: str) -> tuple[ApprovalData, list[BlockingReasonData]]:
-    """Where the quorum stands now; and every reason that keeps the decision from being executed."""
+    """How many approvals count now, and every reason that keeps the decision from being executed."""
     with store.reading() as session:
         decision = session.decision(decision_id)
         now = session.now
@@ -98,8 +99,8 @@ def current_view(store: DecisionStore, decision_id: str) -> tuple[ApprovalData, 
 
 
 def status(store: DecisionStore, arguments: StatusArguments, *, look_beside: bool = False) -> StatusData:
-    """A decision's state now; the cost does not grow with its history unless events are asked for. `look_beside` also
-    tells whether the store was rolled back; a file is read for that.
+    """A decision's state now. The cost does not grow with its history unless events are asked for. `look_beside` reads
+    the head's file, and so also tells whether the store was rolled back.
     """
     known = head.look_at(store) if look_beside else b""
     with store.reading() as session:
@@ -178,8 +179,8 @@ def provenance_view(decision: Projection) -> ImportLine | None:
 def reasons_of(
     decision: Projection, at: datetime, authority: Authority, here: tuple[BlockingReason, ...] = ()
 ) -> tuple[BlockingReason, ...]:
-    """Everything that keeps the decision from being executed at this instant, whatever the attempt; `here` are those of
-    the place (`obstacles`).
+    """Every reason that keeps the decision from being executed at this instant, whatever the attempt. `here` are the
+    reasons of the place (`usecases.obstacles`).
     """
     reasons = blocking_reasons(decision.facts, at, authority)
     if not here and decision.provenance is None:
@@ -188,7 +189,7 @@ def reasons_of(
 
 
 def import_reasons(decision: Projection, at: datetime) -> Iterator[BlockingReason]:
-    """What keeps an imported history from being executed here beyond what its events say."""
+    """The reasons, beyond its events, that keep an imported history from being executed here."""
     record = decision.provenance
     if decision.is_ahead_of(at):
         last_ts = decision.facts.last_ts
@@ -205,38 +206,29 @@ def import_reasons(decision: Projection, at: datetime) -> Iterator[BlockingReaso
         )
 
 
-def _lifecycle(
-    decision: Decision, stored: Projection, authority: Authority, here: tuple[BlockingReason, ...]
-) -> Lifecycle:
-    lifecycle = compute_lifecycle(decision, authority=authority)
-    reasons = reasons_of(stored, decision.as_of, authority, here)
-    return replace(
-        lifecycle,
-        is_blocked=bool(reasons),
-        blocking_reasons=reasons,
-        progress=replace(lifecycle.progress, ready_to_execute=not reasons),
-        timeline=tuple(
-            replace(entry, summary=f"{entry.summary}, before the import")
-            if entry.event_type == THRESHOLD_MET and entry.seq < stored.imported_count
-            else entry
-            for entry in lifecycle.timeline
-        ),
-    )
-
-
-def _lifecycle_data(lifecycle: Lifecycle) -> LifecycleData:
+def _lifecycle_data(lifecycle: Lifecycle, reasons: tuple[BlockingReason, ...]) -> LifecycleData:
+    """`reasons` are all that count here, not only those that the events give."""
+    progress = LifecycleProgressData(**lifecycle.progress.to_dict())
+    progress["ready_to_execute"] = not reasons
     return {
         "state": lifecycle.state.value,
-        "is_blocked": lifecycle.is_blocked,
-        "blocking_reasons": [reason.to_dict() for reason in lifecycle.blocking_reasons],
-        "progress": LifecycleProgressData(**lifecycle.progress.to_dict()),
+        "is_blocked": bool(reasons),
+        "blocking_reasons": [reason.to_dict() for reason in reasons],
+        "progress": progress,
         "timeline_total": lifecycle.timeline_total,
         "timeline_truncated": lifecycle.timeline_truncated,
     }
 
 
+def _timeline_line(entry: LifecycleEntry, imported_count: int) -> LifecycleEntryData:
+    line = LifecycleEntryData(**entry.to_dict())
+    if entry.event_type == THRESHOLD_MET and entry.seq < imported_count:
+        line["summary"] += ", before the import"
+    return line
+
+
 def inspect(store: DecisionStore, arguments: InspectArguments, router: object = None) -> InspectData:
-    """Everything about a decision for a reviewer, all of one instant; `router` may know what its steps would run."""
+    """Everything about a decision for a reviewer, all at one instant. `router` may know what its steps would run."""
     known = head.look_at(store)
     with store.reading() as session:
         stored = session.decision(arguments.decision_id)
@@ -248,7 +240,8 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
             *rollback_reasons(store, session, stored.facts, known),
             *changed_adapter_reasons(stored.facts, router),
         )
-    lifecycle = _lifecycle(Decision(stored.facts, tuple(events), now), stored, authority, here)
+    lifecycle = compute_lifecycle(Decision(stored.facts, tuple(events), now), authority=authority)
+    reasons = reasons_of(stored, now, authority, here)
     facts, state = stored.facts, lifecycle.state
     standing = approval_view(facts, now, authority)
     data: InspectData = {
@@ -258,7 +251,7 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
             "status": "EXECUTED" if state == DecisionState.COMPLETED else state.upper(),
             "event_count": facts.event_count,
         },
-        "lifecycle": _lifecycle_data(lifecycle),
+        "lifecycle": _lifecycle_data(lifecycle, reasons),
         "approval": {
             "required": standing["required_approvals"],
             "current": standing["current_approvals"],
@@ -272,7 +265,7 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
         "template": template,
         "will_run": will_run(facts, router),
         "execution": [execution_line(each) for each in facts.progress.executions],
-        "timeline": [LifecycleEntryData(**entry.to_dict()) for entry in lifecycle.timeline],
+        "timeline": [_timeline_line(entry, stored.imported_count) for entry in lifecycle.timeline],
         "basis": stored.basis,
         "head": stored.head,
     }
@@ -343,8 +336,8 @@ def _run(facts: Facts) -> LinkedRun | None:
 
 
 def template_view(session: ReadSession, decision: Projection) -> UsedTemplate | None:
-    """The template that the policy was made from, and what of it was overridden. An import can bring its own, under the
-    name of another one here.
+    """The template that the policy was made from, and the fields that were overridden. An imported one can differ from
+    the template of the same name in this store.
     """
     reference = template_ref(decision.facts)
     if reference is None:
@@ -361,7 +354,7 @@ def template_view(session: ReadSession, decision: Projection) -> UsedTemplate | 
 
 
 def _compiled(facts: Facts) -> dict[str, Any] | None:
-    """What the router would be, or was, asked; the adapter is the one that ran, else the one that was bound."""
+    """The request that the router got, or would get. Its adapter is the one that ran, else the one that is bound."""
     created, policy, attached = facts.created, facts.policy, facts.attached
     if created is None or policy is None or attached is None:
         return None

@@ -4,13 +4,13 @@ An id is 1 to 256 characters, NFKC-normal, without control or invisible characte
 Two approvers are the same person when their ids are equal after case folding, whatever their types
 (`human:bob` and `system:BOB` are one approver).
 
-An id that is *new* here holds printable ASCII with single spaces, letters, decimal digits, the marks and the
-punctuation of names, and nothing else:
+An id that is *new* here may hold printable ASCII with single spaces, letters, decimal digits, and the marks and the
+punctuation of names. Any other character is refused. Marks and words have rules of their own:
 
-    marks        follow a letter: of their own script, or one of those that Unicode recommends for every script, which
-                 strike nothing through; none is twice on one letter
-    words        do not mix Latin with a look-alike script, nor ASCII letters with a character that is drawn like ASCII
-                 and that Unicode advises against in identifiers, or that is of another script (`confusables`)
+        marks        A mark follows a letter of its own script; marks that Unicode recommends for every script, and that
+                 strike nothing through, follow any letter. No mark is twice on one letter.
+    words        A word does not mix Latin with a look-alike script. A word with ASCII letters holds no character that
+                 is drawn like ASCII and is of another script, or discouraged in identifiers (`values.confusables`).
 
 Imported history may hold other ids: verification remarks on them.
 """
@@ -32,8 +32,8 @@ ACTOR_TYPES: tuple[ActorType, ...] = ("human", "system")
 MAX_ID_LENGTH = 256
 
 _LOOKALIKE_SCRIPTS = {"GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE"}
-# Default_Ignorable_Code_Point (Unicode 15, DerivedCoreProperties) outside the categories refused below, and the
-# blank Braille pattern: all of them are drawn as nothing.
+# Default_Ignorable_Code_Point (Unicode 15, DerivedCoreProperties) that are in no category refused below, and the blank
+# Braille pattern. All of them are drawn as nothing.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0000-\U000e0fff]"
 )
@@ -44,13 +44,15 @@ _NO_ASCII_LETTERS = re.compile(r"[\x00-@\[-`{-\x7f]+")
 _PUNCTUATION_OF_NAMES = frozenset(
     "\u00b7\u058a\u05be\u05f3\u05f4\u055a\u0f0b\u2010\u2013\u2014\u2018\u2019\u201b\u2032\u2035\u3007\u30a0\u30fb"
 )
-# Hieroglyphs that are blank, though letters.
+# Blank hieroglyphs: Unicode counts them as letters.
 _BLANKS = re.compile("[\U00013441-\U00013446]")
 MARKS_OF_ALL_SCRIPTS = frozenset(
     "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u0309\u030a\u030b\u030c\u030f\u0310\u0311\u0313\u0314\u031b"
     "\u0323\u0324\u0325\u0326\u0327\u0328\u032d\u032e\u0330\u0331\u0339\u0342\u0345"
 )
-"""Recommended by Unicode 15.0 in identifiers (IdentifierStatus.txt); without strokes, which hide in a letter's own."""
+"""The marks that Unicode 15.0 recommends in identifiers (IdentifierStatus.txt), except strokes: on a letter that has a
+stroke already, another one is not seen.
+"""
 _REFUSED_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -68,8 +70,8 @@ class Actor:
         >>> Actor("human", "alice")["id"]
         'alice'
 
-    `type` is "human" or "system"; the head of this module says which ids there are. Raises INVALID_ARGUMENT for
-    another.
+    `type` is "human" or "system". `id` has 1 to 256 characters; the docstring of `nexus_control.values.actors` gives
+    its rules. Raises INVALID_ARGUMENT for another type or id.
     """
 
     type: ActorType
@@ -94,7 +96,7 @@ class Actor:
 
     @property
     def key(self) -> str:
-        """What makes this approver one person: the case-folded id."""
+        """The case-folded id. Approvers with the same one are one person."""
         return fold_id(self.id)
 
     def to_dict(self) -> ActorData:
@@ -150,7 +152,7 @@ def is_hidden(character: str) -> bool:
 
 
 def mixes_scripts(actor_id: str) -> bool:
-    """Whether one word of `actor_id` mixes Latin letters with those of a look-alike script.
+    """Whether one word of `actor_id` mixes Latin letters with letters of a look-alike script.
 
     A word is letters and digits; marks on its letters do not divide it.
     """
@@ -190,13 +192,13 @@ def _no_part_of_names(actor_id: str) -> str | None:
         category = unicodedata.category(character)
         if category.startswith("M"):
             if not letter or not (character in MARKS_OF_ALL_SCRIPTS or _script(character) == _script(letter)):
-                return f"has {_named(character)}, which is no mark of the letter before it"
+                return f"has {_named(character)}, which is not a mark of the letter before it"
             continue
         letter = character if category.startswith("L") else ""
         if character.isascii() or character in _PUNCTUATION_OF_NAMES:
             continue
         if (not letter and category != "Nd") or _BLANKS.match(character):
-            return f"has {_named(character)}, which is no letter, digit or punctuation of names"
+            return f"has {_named(character)}, which is not a letter, digit or punctuation of names"
     return None
 
 
@@ -212,7 +214,7 @@ def _repeated_mark(actor_id: str) -> str | None:
 
 
 def require_new_actor(actor: Actor) -> Actor:
-    """`actor`, if its id may be used for the first time here. Raises INVALID_ARGUMENT."""
+    """The same actor. Raises INVALID_ARGUMENT where its id may not be used for the first time here."""
     if problem := new_id_problem(actor.id):
         raise invalid_argument("actor.id", problem)
     return actor

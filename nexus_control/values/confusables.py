@@ -1,14 +1,14 @@
-"""Characters that are drawn like ASCII: what is drawn, to the characters outside ASCII that are drawn like it.
+"""Characters that are drawn like ASCII: each table maps an ASCII text to the other characters that are drawn like it.
 
 From the data of Unicode 15.0 for UTS 39 (confusables.txt, IdentifierStatus.txt; see LICENSE.unicode), printed by
-`python -m tests.support.confusables`. To what Unicode says, this adds that long dashes and the hyphens of Armenian and
-Hebrew are drawn like `-`, and middle dots like `.`. Only characters that an id may hold are in it: those in form NFKC
-that are drawn at all.
+`python -m tests.support.confusables`. Two rules are added to Unicode's: long dashes and the hyphens of Armenian and
+Hebrew are drawn like `-`, and middle dots like `.`. The tables hold only what an id may hold: visible characters in
+form NFKC.
 
     RESTRICTED        Unicode advises against them in identifiers
-    IN_USE            names are written with them, in words of Latin letters too or in Greek, Cyrillic and Armenian;
-                      apostrophes of all kinds, and letters with a hook
-    OF_OTHER_SCRIPTS  letters, digits and signs of scripts in daily use, which no word of Latin letters holds
+    IN_USE            honest names are written with them, in Latin, Greek, Cyrillic or Armenian; apostrophes of all
+                      kinds and letters with a hook are here, too
+    OF_OTHER_SCRIPTS  letters, digits and signs of scripts in daily use; no word of Latin letters holds one
 """
 
 from typing import Final

@@ -3,7 +3,7 @@
     instant = YYYY-MM-DD "T" HH:MM:SS [ "." 1-6 digits ] ( "Z" | ("+" | "-") HH:MM )
 
 ASCII digits, upper-case T and Z, a day that the calendar has, no leap second, and a moment that UTC can express in
-the years 1 to 9999. A text that was read is kept as it was written; what is new here is written by `format_instant`.
+the years 1 to 9999. A text that was read is kept as it was written. `format_instant` writes new instants.
 """
 
 import re

@@ -1,12 +1,14 @@
 """Ids that people would take for one another, though their characters differ.
 
-`skeleton` replaces what is drawn like ASCII by what it is drawn like, whatever marks are on it, and folds case and
-width: two ids with one skeleton look alike. Its table is Unicode's (`confusables`), and lower-case letters whose
-capitals are drawn like ASCII. It drops a dot above a letter that has one, and what only stretches Arabic.
-`letters_of_other_scripts` does less: it knows the letters of Greek, Cyrillic and Armenian that look like Latin in
-common typefaces, by which no two honest names differ.
+Two ids look alike when `skeleton` gives the same text for both: `alice` with a Cyrillic a has the skeleton of `alice`.
+It replaces each character that is drawn like ASCII by the ASCII one, also under marks, and folds case and width. Its
+table is Unicode's (`values.confusables`), with the lower-case letters whose capitals are drawn like ASCII. A second dot
+above a letter is dropped, and so is the stroke that only stretches Arabic words.
 
-What is drawn alike within ASCII, as 1 and l, or cl and d, is in neither: honest names differ by it.
+`letters_of_other_scripts` replaces fewer characters: letters of Greek, Cyrillic and Armenian that look like Latin in
+common typefaces. No two honest names differ by these alone.
+
+Neither function changes ASCII that looks alike, such as 1 and l, or cl and d: honest names differ by it.
 """
 
 import re
@@ -68,12 +70,12 @@ _SECOND_DOT: Final = re.compile(
 
 @lru_cache(maxsize=4096)  # every approval of a decision is compared at the next one
 def skeleton(actor_id: str) -> str:
-    """What the id looks like."""
+    """The id as it looks: ids with one skeleton are taken for one another."""
     return unicodedata.normalize("NFC", _SECOND_DOT.sub(r"\1", _replaced(actor_id, _SKELETON)))
 
 
 def letters_of_other_scripts(actor_id: str) -> str:
-    """What the id looks like to those who take letters of other scripts for Latin ones."""
+    """The id as it looks to people who take letters of other scripts for Latin ones."""
     return unicodedata.normalize("NFC", _replaced(actor_id, _OTHER_SCRIPTS))
 
 

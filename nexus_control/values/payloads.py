@@ -1,7 +1,7 @@
-"""What each event says. The field names and defaults below are the wire format of event payloads.
+"""The payload of each kind of event. The field names and defaults below are the wire format.
 
-Fields of nexus-control 0.5-1.0 are always written. Fields beyond them have a default and are left out at that
-default, so that readers of the old artifacts keep working. Keys that are not listed are kept, never interpreted.
+Fields that nexus-control 0.5-1.0 had are always written. A newer field has a default, and is left out while it has that
+value: so old readers still read new artifacts. Keys that are not listed are kept, never interpreted.
 """
 
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ StateName: TypeAlias = Literal[
     "draft", "pending_approval", "approved", "expired", "executing",
     "completed", "failed", "denied", "withdrawn", "outcome_unknown",
 ]  # fmt: skip
-"""Where a decision stands: the values of DecisionState."""
+"""The state of a decision: the values of DecisionState."""
 
 Effect: TypeAlias = Literal["none", "done", "unknown"]
-"""What is known of what an execution did: certainly nothing, something, or neither."""
+"""What an execution did, as far as is known: `none` is certainly nothing, `done` certainly something."""
 
 Assurance: TypeAlias = Literal["declared", "elicited", "local", "signed"]
 ASSURANCES: tuple[Assurance, ...] = ("declared", "elicited", "local", "signed")
-"""How an approver was known, weakest first."""
+"""How sure it is who the approver was, weakest first."""
 
 _INSTANT = "an ISO-8601 instant with an offset"
 _HEX = "64 lower-case hex digits"
@@ -57,12 +57,12 @@ class EventType(StrEnum):
 
 
 class Payload:
-    """What all payloads share: an event type, and their JSON object."""
+    """The base of all payloads: an event type, and the JSON object."""
 
     event_type: ClassVar[EventType]
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object, as an event holds it; new fields are left out at their default.
+        """The JSON object, as an event holds it. Fields newer than 1.0 are left out at their default.
 
         >>> decision.events[2].content.to_dict()
         {'expires_at': None, 'assurance': 'declared'}
@@ -76,7 +76,7 @@ def _ids(values: tuple[str, ...]) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionCreatedPayload(Payload):
-    """Who asks for what: the plan is text, kept verbatim."""
+    """Somebody asks for something. The plan is text, kept verbatim."""
 
     event_type = EventType.DECISION_CREATED
     goal: str
@@ -107,7 +107,7 @@ POLICY_FIELDS = frozenset(field.name for field in fields(PolicyFields))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyAttachedPayload(PolicyFields):
-    """What must hold before execution; of the request itself, when it runs out and the adapter it is bound to."""
+    """The policy is fixed. `expires_at` and the adapter are limits of the request itself, and of no template."""
 
     event_type = EventType.POLICY_ATTACHED
     template_name: str | None = None
@@ -150,7 +150,7 @@ class ApprovalGrantedPayload(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRevokedPayload(Payload):
-    """An approver takes their own approval back."""
+    """An approver takes back their own approval."""
 
     event_type = EventType.APPROVAL_REVOKED
     reason: str | None = always_written(None)
@@ -178,7 +178,7 @@ class DecisionWithdrawnPayload(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionRequestedPayload(Payload):
-    """Somebody executes: with EXECUTION_STARTED, the claim."""
+    """Somebody executes the decision. This event and EXECUTION_STARTED are the claim."""
 
     event_type = EventType.EXECUTION_REQUESTED
     adapter_id: str
@@ -187,7 +187,7 @@ class ExecutionRequestedPayload(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionStartedPayload(Payload):
-    """What the router is asked."""
+    """The router is called with this request."""
 
     event_type = EventType.EXECUTION_STARTED
     router_request_digest: str = check(is_bare, _HEX)
@@ -195,7 +195,7 @@ class ExecutionStartedPayload(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionCompletedPayload(Payload):
-    """The router ran it well. `notes` say what was odd in its answer."""
+    """The router ran it without an error. `notes` name what was odd in its answer."""
 
     event_type = EventType.EXECUTION_COMPLETED
     run_id: str
@@ -221,13 +221,13 @@ class ExecutionFailedPayload(Payload):
 
     @property
     def certain_effect(self) -> Literal["none", "done"] | None:
-        """What is sure of what it did."""
+        """What the run certainly did or did not do."""
         return None if self.effect == "unknown" else self.effect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionOutcomeUnknownPayload(Payload):
-    """Nobody can tell what the run did."""
+    """Nobody knows what the run did."""
 
     event_type = EventType.EXECUTION_OUTCOME_UNKNOWN
     reason: str
@@ -239,7 +239,7 @@ class ExecutionOutcomeUnknownPayload(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionReconciledPayload(Payload):
-    """What a person found out about it."""
+    """A person found out what the run did."""
 
     event_type = EventType.EXECUTION_RECONCILED
     outcome: Literal["completed", "failed"]
@@ -280,7 +280,7 @@ PAYLOADS: dict[EventType, type[Payload]] = {
 
 
 def decode_payload(event_type: EventType, payload: object) -> Payload:
-    """The payload of an event of this type. Raises REPLAY_INVALID when it lacks what its type needs."""
+    """The payload of an event of this type. Raises REPLAY_INVALID for a payload that lacks a field of its type."""
     return decode(
         PAYLOADS[event_type], payload, where=event_type, code=ErrorCode.REPLAY_INVALID, extra_keys=True
     )

@@ -1,12 +1,12 @@
-"""Frozen dataclasses to JSON objects and back: the one strict decoder for everything that is read back.
+"""Frozen dataclasses to JSON objects and back: the one strict decoder of stored and imported data.
 
 A record is a frozen dataclass. Its annotations are the format: `str`, `int` (never a bool), `bool`, `Literal[...]`,
 `tuple[X, ...]` (a JSON list), `Mapping[str, object]` (any JSON object, kept as it is), another record, and
-`X | None` (null). A field with a default may be absent, and is left out when it is encoded with that default,
-unless it is `always_written()`. A further rule on the value is a field's `check()`.
+`X | None` (null). A field with a default may be absent. Encoding leaves it out while it has that default, unless it is
+`always_written()`. A field's `check()` is a further rule on its value.
 
-A wrong type is an error, never a default. Reading stops at the first mismatch; what is then reported is every problem
-of the whole, with the path of its field, found in a second pass that good data never pays for.
+A wrong type is an error, never a default. Reading stops at the first mismatch. A second pass, which good data never
+pays for, then reports every problem with the path of its field.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ def always_written(default: Any) -> Any:
 def decode(
     record: type[RecordT], data: object, *, where: str, code: ErrorCode, extra_keys: bool = False
 ) -> RecordT:
-    """`data` as a `record`. Raises `code` with details.problems; unknown keys are one unless `extra_keys`."""
+    """`data` as a `record`. Raises `code` with details.problems. An unknown key is a problem unless `extra_keys`."""
     kind = _record(record, extra_keys)
     try:
         return cast("RecordT", kind.read(data))
@@ -51,12 +51,14 @@ def decode(
 
 
 def problems_of(record: type[object], data: object, *, where: str = "") -> list[str]:
-    """What keeps `data` from being a `record`, the first `MAX_PROBLEMS` of it; empty when it is one."""
+    """The first `MAX_PROBLEMS` problems that keep `data` from being a `record`; empty when it is one."""
     return list(islice(_record(record, extra_keys=False).explain(data, where), MAX_PROBLEMS))
 
 
 def encode(record: object) -> dict[str, Any]:
-    """The JSON object of a record: fields at their default are left out, tuples become lists."""
+    """The JSON object of a record: fields at their default are left out, tuples become lists. What is in it and has a
+    `to_dict` spells itself.
+    """
     fields, values_of = _written(type(record))
     return {
         name: value if value is None or type(value) in _SCALARS else _plain(value)
@@ -69,26 +71,29 @@ def _plain(value: object) -> Any:
     if isinstance(value, tuple):
         items = cast("tuple[object, ...]", value)
         return [item if type(item) in _SCALARS else _plain(item) for item in items]
-    return encode(value) if hasattr(value, "__dataclass_fields__") else value
+    if not hasattr(value, "__dataclass_fields__"):
+        return value
+    spelled: Callable[[], object] | None = getattr(value, "to_dict", None)
+    return encode(value) if spelled is None else spelled()
 
 
 @cache
 def _written(
     record: type[object],
 ) -> tuple[tuple[tuple[str, object, bool], ...], Callable[[object], tuple[object, ...]]]:
-    """For each field its name, its default and whether it is always written; and what reads all values at once."""
+    """Name, default and `always_written` of each field; and a function that reads all values at once."""
     fields = tuple(
         (f.name, f.default, f.metadata.get("always", f.default is dataclasses.MISSING))
         for f in dataclasses.fields(cast("Any", record))
     )
     names = [name for name, _, _ in fields]
-    # attrgetter of one name gives the value itself: asked twice for the first, it always gives a tuple.
+    # attrgetter of one name gives a bare value, of two a tuple: the first name is given twice, so it is always a tuple.
     read = attrgetter(*names, names[0])
     return fields, lambda value: read(value)[:-1]
 
 
 class _MismatchError(Exception):
-    """The data is not of the kind that it was read as."""
+    """The data is not of the kind that was expected."""
 
 
 class _Kind(Protocol):
@@ -100,7 +105,9 @@ class _Kind(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Scalar:
+class _Plain:
+    """A value that is kept as it is."""
+
     type: type[object]
     word: str
 
@@ -157,17 +164,6 @@ class _Optional:
             yield from self.inner.explain(value, where)
 
 
-class _Object:
-    def read(self, value: object) -> Any:
-        if type(value) is not dict:
-            raise _MismatchError
-        return cast("object", value)
-
-    def explain(self, value: object, where: str) -> Iterator[str]:
-        if type(value) is not dict:
-            yield f"{where} must be an object"
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Checked:
     """A kind with a further rule on values that are not null."""
@@ -192,7 +188,7 @@ class _Checked:
 
 
 def _or_else(problems: Iterator[str], rule: Iterator[str]) -> Iterator[str]:
-    """The problems; those of a rule that needs sound values only where there are none. Asked for one at a time."""
+    """The problems, one at a time. A rule on the whole record is asked only once every field is sound."""
     first = next(problems, None)
     if first is None:
         yield from rule
@@ -267,11 +263,12 @@ def _with_check(kind: _Kind, field: "dataclasses.Field[Any]") -> _Kind:
     return _Checked(kind, *field.metadata["check"]) if "check" in field.metadata else kind
 
 
-_SCALARS: dict[object, _Scalar] = {
-    str: _Scalar(str, "text"),
-    int: _Scalar(int, "an integer"),
-    bool: _Scalar(bool, "true or false"),
+_SCALARS: dict[object, _Plain] = {
+    str: _Plain(str, "text"),
+    int: _Plain(int, "an integer"),
+    bool: _Plain(bool, "true or false"),
 }
+_OBJECT = _Plain(dict, "an object")
 
 
 def _kind(hint: Any) -> _Kind:
@@ -288,5 +285,5 @@ def _kind(hint: Any) -> _Kind:
     if dataclasses.is_dataclass(hint):
         return _record(cast("type[object]", hint), extra_keys=False)
     if origin is Mapping:
-        return _Object()
+        return _OBJECT
     raise TypeError(f"no record can hold {hint!r}")

@@ -1,7 +1,7 @@
 """The one place that turns faults into results.
 
-Inside, a fault is an exception; what callers get is a `ToolResult`. A fault that is not a `NexusControlError` is a
-defect of ours: it is logged with its traceback, and answered INTERNAL without its text, which may hold secrets.
+Inside the library a fault is an exception; callers get a `ToolResult`. A fault that is not a `NexusControlError` is a
+defect of the library: its traceback is logged, and the answer is INTERNAL without its text, which may hold secrets.
 """
 
 import logging
@@ -20,13 +20,13 @@ _log = logging.getLogger("nexus_control")
 
 @dataclass(frozen=True)
 class ToolResult(Generic[T]):
-    """What a method answers: its data, or why there is none.
+    """What a method answers: its data, or a refusal.
 
         result = tools.approve(request_id, Actor("human", "bob"))
         if not result:
             print(result.error, result.next)
 
-    `data` is a TypedDict of the method's own. Reading it of a refusal raises that refusal, so that a refusal which
+    Each method has a TypedDict of its own for `data`. Reading `data` of a refusal raises the refusal, so a refusal that
     nobody looked at is never taken for an answer. A refusal has an `error` that reads `CODE: message`, its
     `error_code`, `details` of JSON values, and `next`: what to do about it.
     """
@@ -44,7 +44,7 @@ class ToolResult(Generic[T]):
 
     @property
     def data(self) -> T:
-        """The answer. Raises the NexusControlError of a refusal."""
+        """The data of a success. Raises the NexusControlError of a refusal."""
         if self.success:
             return cast("T", self._data)
         code = ErrorCode(self.error_code or ErrorCode.INTERNAL)
@@ -65,7 +65,7 @@ class ToolResult(Generic[T]):
 
 
 def fault_of(action: Callable[[], T]) -> T | NexusControlError:
-    """What `action` returns, or the fault it raised. The boundary of the library: nothing passes it."""
+    """The value of `action`, or the fault that it raised. This is the library's boundary: no exception passes it."""
     pid = os.getpid()
     try:
         return action()

@@ -144,7 +144,7 @@ def test_the_list_is_filtered(tmp_path: Path) -> None:
     assert listed("--state", "approved") == [second]
     assert listed("--mine", "--as", "human:bob") == [first]
     assert listed("--limit", "1") == [second]
-    cursor = answer(tmp_path, "list", "--limit", "1")["next"]
+    cursor = answer(tmp_path, "list", "--limit", "1")["cursor"]
     assert listed("--after", cursor) == [first]
     assert "pending_approval" in run(tmp_path, "list")
     assert run(tmp_path, "list", "--label", "none").strip() == "No requests."

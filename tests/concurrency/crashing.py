@@ -39,7 +39,7 @@ def in_nursery(work: Callable[..., object], *arguments: object) -> None:
 
 
 def _warm_up_and_work(work: Callable[..., object], arguments: tuple[object, ...]) -> None:
-    approved(NexusControlTools(db_path="memory:"))
+    approved(NexusControlTools(db_path=":memory:"))
     work(*arguments)
 
 

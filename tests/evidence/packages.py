@@ -35,7 +35,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.tools = NexusControlTools(db_path="memory:", clock=self.clock)
+        self.tools = NexusControlTools(db_path=":memory:", clock=self.clock)
         self.fails = False
         self.router = LocalRouter(
             Adapters([PythonAdapter("keys", {"rotate": self.rotate})]), clock=self.clock

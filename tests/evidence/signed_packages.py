@@ -109,7 +109,7 @@ def _made() -> tuple[bytes, str]:
         signers = Path(folder, "allowed_signers")
         signers.write_text(ALLOWED_SIGNERS)
         clock = FakeClock()
-        tools = NexusControlTools(db_path="memory:", clock=clock, allowed_signers=signers)
+        tools = NexusControlTools(db_path=":memory:", clock=clock, allowed_signers=signers)
         router = LocalRouter(Adapters([PythonAdapter("keys", {"rotate": _rotate})]), clock=clock)
         policy: dict[str, Any] = {"min_approvals": 2, "min_assurance": "signed", "plan": PLAN}
         request_id = data_of(tools.request("Rotate the keys", ALICE, mode="apply", **policy))["request_id"]

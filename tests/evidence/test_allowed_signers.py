@@ -297,9 +297,11 @@ def test_verify_required_is_ours_alone(tmp_path: Path) -> None:
     assert signer is not None
     assert signer.verify_required
     touched, verified = device.signed(MESSAGE, 0x01), device.signed(MESSAGE, 0x05)
-    parse_ssh_signature(verified).require_over(MESSAGE, NAMESPACE, verified_user=signer.verify_required)
+    parse_ssh_signature(verified).require_over(MESSAGE, NAMESPACE)
+    parse_ssh_signature(verified).require_verified_user()
+    parse_ssh_signature(touched).require_over(MESSAGE, NAMESPACE)
     with pytest.raises(NexusControlError) as caught:
-        parse_ssh_signature(touched).require_over(MESSAGE, NAMESPACE, verified_user=signer.verify_required)
+        parse_ssh_signature(touched).require_verified_user()
     assert caught.value.code is ErrorCode.SIGNATURE_INVALID
     plain = allowed(f"{BOB} {SK}\n", key=device.blob)
     assert plain is not None

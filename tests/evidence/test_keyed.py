@@ -12,10 +12,10 @@ from nexus_control import AuditPackage, verify_evidence
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.bundle_checks import History, history_of
-from nexus_control.evidence.formats.keys import generate
+from nexus_control.evidence.formats.keys import generate, public_from_pem
 from nexus_control.evidence.formats.note import Verifier, parse_checkpoint, sign_note
 from nexus_control.evidence.formats.tlog_proof import parse_log_proof
-from nexus_control.evidence.semantics import Case
+from nexus_control.evidence.report import judged
 from nexus_control.evidence.signatures import chain_of, package_signature
 from nexus_control.evidence.verify import CHECKS, LEVELS
 from nexus_control.log.checkpoints import publish, require_continued
@@ -273,11 +273,13 @@ def signature_alone(honest: Signed) -> Callable[[Signed], str]:
     package = AuditPackage.from_dict(honest.data)
     history = history_of(package.control_bundle)
     assert isinstance(history, History)
-    case, head = Case(package=package, history=history), chain_of(history.decision)[-1]
+    head = chain_of(history.decision)[-1]
+    trusted = [public_from_pem(text) for text in honest.trust.package_keys]
 
     def status(signed: Signed) -> str:
-        keys = signed.trust.package_keys
-        return package_signature(case, signed.package, head, keys, signed.envelope, None).status
+        content, envelope = signed.package, signed.envelope
+        check = judged("x", lambda: package_signature(package, content, head, trusted, envelope, None))
+        return check.status
 
     assert status(honest) == "pass"
     return status
@@ -348,7 +350,7 @@ def test_a_remembered_checkpoint_must_be_continued() -> None:
     signed = signed_package()
     note = parse_log_proof(signed.data["evidence"]["log_proof"]).note
     assert statuses(remembering(note))["consistency"] == "pass"
-    store = DecisionStore("memory:")
+    store = DecisionStore(":memory:")
     first = publish(store)
     store.append_event(store.create_decision(), "DECISION_CREATED", {"type": "human", "id": "a"}, {
         "goal": "g", "plan": None, "requested_mode": "apply", "labels": []

@@ -39,7 +39,9 @@ def ours(content: bytes, principal: str, signature: str) -> bool:
         signer = allowed.signer_for(principal, read.key, NAMESPACE, NOW)
         if signer is None:
             return False
-        read.require_over(MESSAGE, NAMESPACE, verified_user=signer.verify_required)
+        read.require_over(MESSAGE, NAMESPACE)
+        if signer.verify_required:
+            read.require_verified_user()
     except NexusControlError as refused:
         assert refused.code is ErrorCode.SIGNATURE_INVALID
         return False

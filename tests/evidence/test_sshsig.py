@@ -68,7 +68,10 @@ def sign(key: Path, *options: str) -> str:
 def refused(armored: str, message: bytes = MESSAGE, *, verified_user: bool = False) -> bool:
     """Whether the signature is refused, when it is read or when it is verified, and by its one code."""
     try:
-        parse_ssh_signature(armored).require_over(message, NAMESPACE, verified_user=verified_user)
+        signature = parse_ssh_signature(armored)
+        signature.require_over(message, NAMESPACE)
+        if verified_user:
+            signature.require_verified_user()
     except NexusControlError as error:
         assert error.code is ErrorCode.SIGNATURE_INVALID
         return True

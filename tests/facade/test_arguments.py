@@ -256,7 +256,7 @@ def test_whatever_is_given_for_an_argument_nothing_breaks_and_a_refusal_writes_n
     argument: tuple[str, str], value: Any
 ) -> None:
     method, name = argument
-    with DecisionStore("memory:", clock=FakeClock()) as store:
+    with DecisionStore(":memory:", clock=FakeClock()) as store:
         tools = NexusControlTools(store)
         arguments = GOOD_ARGUMENTS.get(method, {})
         if method not in NAMELESS:

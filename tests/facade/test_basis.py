@@ -25,7 +25,7 @@ VERDICTS = ["approve", "deny"]
 def tools(tmp_path: Path) -> NexusControlTools:
     signers = tmp_path / "allowed_signers"
     signers.write_text(f"bob {public_line(ed25519(1)[0])}\n")
-    return NexusControlTools(DecisionStore("memory:", clock=FakeClock(), allowed_signers=signers))
+    return NexusControlTools(DecisionStore(":memory:", clock=FakeClock(), allowed_signers=signers))
 
 
 def decided(tools: NexusControlTools, verdict: str, request_id: str, **given: Any) -> ToolResult[Any]:

@@ -758,7 +758,7 @@ def test_whatever_is_odd_in_a_bundle_nothing_breaks_and_a_refusal_changes_nothin
     path: Path, value: Any, verify: bool, replay: bool
 ) -> None:
     spoiled = changed(WHOLE, path, value)
-    with DecisionStore("memory:", clock=FakeClock(VECTORS_WRITTEN)) as store:
+    with DecisionStore(":memory:", clock=FakeClock(VECTORS_WRITTEN)) as store:
         tools = NexusControlTools(store)
         victim = approved(tools)
         before = contents(store)

@@ -17,7 +17,7 @@ from nexus_control.evidence.chain import GENESIS, event_leaf_data, leaf_hash
 from nexus_control.export import export_decision
 from nexus_control.import_ import import_bundle
 from nexus_control.integrity import bare
-from nexus_control.log.entries import import_entry
+from nexus_control.log.entries import record_entry
 from nexus_control.log.projection import import_record_of
 from nexus_control.log.upkeep import find_faults, rebuild_derived
 from nexus_control.policy import Policy
@@ -376,7 +376,7 @@ def test_a_store_whose_imported_events_have_the_leaves_of_2_0_is_whole(
 ) -> None:
     """2.0 gave them the leaves of local events."""
     request_id = asked(elsewhere)
-    with DecisionStore("memory:", clock=FakeClock()) as store:
+    with DecisionStore(":memory:", clock=FakeClock()) as store:
         tools = NexusControlTools(store)
         data_of(tools.import_bundle(bundle_of(elsewhere, request_id)))
         with store.reading() as session:
@@ -396,8 +396,8 @@ def test_a_store_whose_imported_events_have_the_leaves_of_2_0_is_whole(
         head = leaf_hash(data)
         old.append(entry._replace(leaf=head))
     details = json.loads(log[-1].payload) | {"head": head}
-    old.append(import_entry(request_id, 0, log[-1].ts, details, GENESIS))
-    with DecisionStore("memory:", clock=FakeClock()) as store:
+    old.append(record_entry("import", request_id, log[-1].ts, details, GENESIS))
+    with DecisionStore(":memory:", clock=FakeClock()) as store:
         with store.writing() as session:
             session.rows.append(old)
         rebuild_derived(store)

@@ -18,7 +18,6 @@ from nexus_control.facts import replay_facts
 from nexus_control.lifecycle import compute_lifecycle
 from nexus_control.log.projection import ConflictMode
 from nexus_control.log.upkeep import find_faults, rebuild_derived
-from nexus_control.storage.memory import MemoryStorage
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools, ToolResult
 from nexus_control.values.instants import format_instant
@@ -28,6 +27,7 @@ from tests.support.amounts import number_of
 from tests.support.clock import FakeClock
 from tests.support.contents import contents
 from tests.support.governed import require_whole
+from tests.support.model_storage import ModelStorage
 
 ADAPTER = "python:keys"
 PEOPLE = ["alice", "bob", "BOB", "carol"]
@@ -229,8 +229,8 @@ def worlds() -> Generator[list[World]]:
         made: list[World] = []
         for place in (None, ":memory:", folder / "decisions.db"):
             clock = FakeClock()
-            storage = MemoryStorage() if place is None else None
-            store = DecisionStore(place or "memory:", clock=clock, storage=storage)
+            storage = ModelStorage() if place is None else None
+            store = DecisionStore(place or ":memory:", clock=clock, storage=storage)
             store.sidecar.create_secret("key", private_from_seed(bytes([1]) * 32).to_pem())
             made.append(World(stack.enter_context(store), clock))
         yield made
@@ -286,7 +286,7 @@ def test_random_commands_give_equal_answers_and_equal_rows_on_every_storage(comm
 @given(SEQUENCES)
 def test_projections_thrown_away_are_rebuilt_as_they_were(commands: list[Command]) -> None:
     clock = FakeClock()
-    with DecisionStore("memory:", clock=clock) as store:
+    with DecisionStore(":memory:", clock=clock) as store:
         world = World(store, clock)
         for command in commands:
             command(world)

@@ -41,7 +41,7 @@ class Office:
         self.signers = folder / "allowed_signers"
         self.trust(BOB.id, CAROL.id)
         self.tools = NexusControlTools(
-            db_path="memory:", clock=self.clock, allowed_signers=self.signers, **options
+            db_path=":memory:", clock=self.clock, allowed_signers=self.signers, **options
         )
 
     def trust(self, *people: str) -> None:
@@ -178,7 +178,7 @@ def test_a_statement_without_its_signature_is_refused(office: Office) -> None:
 
 
 def test_a_store_that_trusts_nobody_takes_no_signature(office: Office) -> None:
-    blind = NexusControlTools(office.tools.store.__class__("memory:", clock=office.clock))
+    blind = NexusControlTools(office.tools.store.__class__(":memory:", clock=office.clock))
     request_id = data_of(blind.request("g", ALICE))["request_id"]
     text = data_of(blind.approval_statement(request_id, BOB.id))["statement"]
     refused = blind.approve(request_id, BOB, statement=text, signature=signed(2, text.encode()))

@@ -230,7 +230,7 @@ def test_an_import_over_a_local_decision_takes_its_approvals_out_of_every_list(
 
 
 def test_lists_agree_on_a_store_without_files(clock: FakeClock) -> None:
-    with DecisionStore("memory:", clock=clock) as store:
+    with DecisionStore(":memory:", clock=clock) as store:
         two = Two(store, clock)
         built = {situation.build(two): situation for situation in SITUATIONS.values()}
         for state in DecisionState:

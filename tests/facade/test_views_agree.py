@@ -54,7 +54,7 @@ def require_documents_are_blind(world: World, request_id: str) -> None:
 @settings(max_examples=number_of(60, few=25))
 @given(SEQUENCES)
 def test_after_any_history_the_views_agree_with_each_other_and_with_execute(commands: list[Command]) -> None:
-    with DecisionStore("memory:", clock=FakeClock()) as store:
+    with DecisionStore(":memory:", clock=FakeClock()) as store:
         clock = store.clock
         assert isinstance(clock, FakeClock)
         world = World(store, clock)

@@ -35,7 +35,7 @@ for _ in range(4):
 begun.wait()
 """
 THREADS = 8
-PLACES = ("store.db", ":memory:", "memory:")
+PLACES = ("store.db", ":memory:")
 
 
 def close_under_threads(folder: Path, rounds: int) -> None:

@@ -279,7 +279,7 @@ def test_who_can_do_it_is_said(tmp_path: Path) -> None:
 
 def fabricated() -> Document:
     """The history of a decision that never was, made with the library in a store of the forger's own."""
-    with DecisionStore("memory:") as store:
+    with DecisionStore(":memory:") as store:
         tools = NexusControlTools(store)
         decision_id = requested(tools)
         for person in (BOB, CAROL):

@@ -22,7 +22,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def tools(clock: FakeClock) -> NexusControlTools:
-    return NexusControlTools(DecisionStore("memory:", clock=clock))
+    return NexusControlTools(DecisionStore(":memory:", clock=clock))
 
 
 def requested(tools: NexusControlTools, **request: Any) -> str:

@@ -16,7 +16,7 @@ AT_ITS_LAST_EVENT = "At its last event, at 2026-01-02T03:04:05.000006+00:00, the
 
 def report_of(name: str) -> str:
     clock = FakeClock()
-    with DecisionStore("memory:", clock=clock) as store:
+    with DecisionStore(":memory:", clock=clock) as store:
         two = Two(store, clock)
         bundle = data_of(two.here.export_bundle(SITUATIONS[name].build(two)))["bundle"]
     return render_report(read_evidence(canonical_json(bundle).encode()))

@@ -144,8 +144,8 @@ def fork_beside_a_transaction_that_does_not_end(path: Path) -> None:
     storage.close()
 
 
-def fork_with_a_store_in_memory(place: str) -> None:
-    storage = open_storage(place)
+def fork_with_a_store_in_memory() -> None:
+    storage = open_storage(":memory:")
 
     def read() -> None:
         with refused(ErrorCode.STORE_FORKED), storage.reading():

@@ -6,12 +6,15 @@ import pytest
 from nexus_control.storage import open_storage
 from nexus_control.storage.contract import Storage
 from tests.storage.contract_suite import Promise, every_promise
+from tests.support.model_storage import ModelStorage
 
 
-@pytest.fixture(params=["memory:", ":memory:", "file"])
+@pytest.fixture(params=["model", ":memory:", "file"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    place: str = request.param
-    storage = open_storage(tmp_path / "store.db" if place == "file" else place)
+    if request.param == "model":
+        storage: Storage = ModelStorage()
+    else:
+        storage = open_storage(tmp_path / "store.db" if request.param == "file" else request.param)
     yield storage
     storage.close()
 

@@ -27,6 +27,7 @@ from nexus_control.storage.contract import (
 )
 from tests.storage.contract_suite import OnPurposeError
 from tests.storage.rows import APPROVED_UNTIL, T0
+from tests.support.model_storage import ModelStorage
 
 Command: TypeAlias = Callable[[Writer], object]
 
@@ -156,7 +157,7 @@ class Equivalence(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
-        self.model = open_storage("memory:")
+        self.model = ModelStorage()
         self.storage = open_storage(self.folder / "store.db" if self.place == "file" else self.place)
 
     def teardown(self) -> None:

@@ -10,7 +10,6 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import sha256_hex
 from nexus_control.storage import open_storage, sqlite
 from nexus_control.storage.contract import Storage
-from nexus_control.storage.memory import MemoryStorage
 from nexus_control.storage.sqlite import SqliteStorage
 from nexus_control.storage.sqlite_schema import APPLICATION_ID, SCHEMA, VERSION
 from tests.storage import processes
@@ -20,21 +19,20 @@ from tests.storage.steps import append, in_thread, log_size, number, raw
 # --- places ------------------------------------------------------------------------------------------------------
 
 
-def test_a_place_is_a_path_a_sqlite_url_or_a_kind_of_memory(path: Path) -> None:
+def test_a_place_is_a_path_a_sqlite_url_or_memory(path: Path) -> None:
     for place in (path, str(path), f"sqlite://{path}"):
         storage = open_storage(place)
         append(storage, str(place) + type(place).__name__)
         storage.close()
     with raw(path) as connection:
         assert number(connection, "SELECT count(*) FROM entries") == 3
-    for place, kind in ((":memory:", SqliteStorage), ("memory:", MemoryStorage)):
-        storage = open_storage(place)
-        assert type(storage) is kind
-        storage.close()
+    storage = open_storage(":memory:")
+    assert type(storage) is SqliteStorage
+    storage.close()
 
 
 @pytest.mark.parametrize(
-    "place", ["", "a\0b", "sqlite://", "sqlite://relative.db", "mysql://host/db", "file:///x"]
+    "place", ["", "a\0b", "sqlite://", "sqlite://relative.db", "mysql://host/db", "file:///x", "memory:"]
 )
 def test_a_place_that_is_none_is_an_invalid_argument(place: str) -> None:
     with refused(ErrorCode.INVALID_ARGUMENT):

@@ -31,7 +31,7 @@ from nexus_control.storage.sqlite import SqliteStorage
 from tests.support.governed import ALICE, BOB, approved
 
 
-@pytest.fixture(params=["memory:", ":memory:", "file"])
+@pytest.fixture(params=[":memory:", "file"])
 def tools(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NexusControlTools]:
     place = tmp_path / "store.db" if request.param == "file" else request.param
     made = NexusControlTools(db_path=place)

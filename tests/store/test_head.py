@@ -26,7 +26,7 @@ from tests.support.watched_storage import Moment, WatchedStorage
 LOST = Head(size=999, root="0" * 64)
 
 
-@pytest.fixture(params=["memory:", ":memory:", "file"])
+@pytest.fixture(params=[":memory:", "file"])
 def tools(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NexusControlTools]:
     place = tmp_path / "store.db" if request.param == "file" else request.param
     made = NexusControlTools(db_path=place)

@@ -9,8 +9,8 @@ from nexus_control.events import Actor
 from nexus_control.log.checkpoints import publish, rotate
 from nexus_control.log.upkeep import find_faults, rebuild_derived
 from nexus_control.storage.contract import DecisionRow, Entry
-from nexus_control.storage.memory import MemoryStorage
 from tests.support.governed import overwritten
+from tests.support.model_storage import ModelStorage
 from tests.support.tampering import without_triggers
 
 ALICE = Actor(type="human", id="alice")
@@ -53,7 +53,7 @@ def test_projections_are_rebuilt_from_the_entries_alone(tmp_path: Path) -> None:
     store = busy_store(tmp_path / "store.db").store
     with store.reading() as session:
         log = [placed.entry for placed in session.rows.log()]
-    storage = MemoryStorage()
+    storage = ModelStorage()
     with storage.writing() as rows:
         rows.append(log)
     fresh = DecisionStore(storage=storage)
@@ -121,7 +121,7 @@ def test_every_altered_entry_is_found(alteration: str, tmp_path: Path) -> None:
     with busy_store(tmp_path / "store.db").store.reading() as session:
         log = [placed.entry for placed in session.rows.log()]
     for position in range(len(log)):
-        storage = MemoryStorage()
+        storage = ModelStorage()
         with storage.writing() as rows:
             rows.append(
                 [ALTERATIONS[alteration](entry) if n == position else entry for n, entry in enumerate(log)]

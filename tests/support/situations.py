@@ -26,7 +26,7 @@ class Two:
             others.new_id()
         self._clocks = (clock, others)
         self.here = NexusControlTools(here)
-        self.elsewhere = NexusControlTools(DecisionStore("memory:", clock=others))
+        self.elsewhere = NexusControlTools(DecisionStore(":memory:", clock=others))
 
     def later(self, **span: float) -> None:
         for clock in self._clocks:

@@ -13,10 +13,10 @@ from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
 from nexus_control.toolset import CallResult, ToolContext, call, tool_named
-from nexus_control.toolset.schema import output_schema
 from nexus_control.toolset.tool import Tool
 from nexus_control.values.actors import Actor
 from tests.support.clock import FakeClock
+from tests.support.schemas import output_schema
 
 AGENT = Actor(type="system", id="agent@host")
 ADAPTER = "python:keys"
@@ -31,7 +31,7 @@ def foreign_bundle(*, is_approved: bool = False) -> dict[str, Any]:
     clock = FakeClock()
     for _ in range(900):
         clock.new_id()
-    with DecisionStore("memory:", clock=clock) as store:
+    with DecisionStore(":memory:", clock=clock) as store:
         tools = NexusControlTools(store)
         request_id = tools.request("Rotate the keys", AGENT, mode="apply", plan=PLAN).data["request_id"]
         if is_approved:
@@ -105,7 +105,7 @@ def new_bench(folder: Path) -> Bench:
 
     router = LocalRouter(Adapters([PythonAdapter("keys", {"rotate": rotate})]), clock=clock)
     context = ToolContext(
-        store=DecisionStore("memory:", clock=clock),
+        store=DecisionStore(":memory:", clock=clock),
         actor=AGENT,
         database="decisions.db",
         artifacts=folder / "decisions.db.artifacts",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nexus_control.toolset.schema import output_schema
+from tests.support.schemas import output_schema
 from tests.support.situations import SITUATIONS, Two
 from tests.toolset.bench import Bench, Waits, closed_output_schema, named, require_valid
 

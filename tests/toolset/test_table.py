@@ -7,7 +7,9 @@ from jsonschema import Draft202012Validator
 
 from nexus_control.toolset import TOOLS, Annotations, Tool, spelled, tool_named
 from nexus_control.toolset.packaged import PACKAGED
-from nexus_control.toolset.schema import (
+from tests.artifacts.samples import nodes
+from tests.support.places import REPOSITORY
+from tests.support.schemas import (
     DIALECT,
     input_schema,
     output_schema,
@@ -15,8 +17,6 @@ from nexus_control.toolset.schema import (
     schema_file_name,
     schema_text,
 )
-from tests.artifacts.samples import nodes
-from tests.support.places import REPOSITORY
 from tests.toolset.bench import (
     ADAPTER,
     PLAN,

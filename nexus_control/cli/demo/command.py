@@ -6,17 +6,16 @@ import time
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from nexus_control import __version__
 from nexus_control.cli.demo.story import LOG_KEY, PACKAGE, PACKAGE_KEY, Chapter, NotAsExpectedError, tell
+from nexus_control.cli.exit_codes import REFUSED, USAGE
 from nexus_control.cli.frame import printing
 from nexus_control.cli.screen import Mark, Screen, columns
 from nexus_control.cli.streams import PrintingFailed
 from nexus_control.errors import NexusControlError
 from nexus_control.system.commands import command, shell_line
-
-OK, FAILED, USAGE = 0, 1, 2
+from nexus_control.usecases.answers import JsonObject
 
 _NAME = Mark("nexus-control demo:", "bad")
 _KEPT = (
@@ -54,7 +53,7 @@ def _cannot_use(keep: Path) -> str | None:
 
 
 def _run(folder: Path, is_kept: bool, screen: Screen | None) -> int:
-    started, steps, problem = time.monotonic(), list[dict[str, Any]](), None
+    started, steps, problem = time.monotonic(), list[JsonObject](), None
     if screen is not None:
         screen.prose(
             f"nexus-control {__version__} rotates the keys of a made-up service, in a scratch folder."
@@ -80,7 +79,7 @@ def _run(folder: Path, is_kept: bool, screen: Screen | None) -> int:
     else:
         screen.heading("Not as expected")
         Screen(sys.stderr).prose(problem, _NAME)
-    return OK if problem is None else FAILED
+    return 0 if problem is None else REFUSED
 
 
 def _show(screen: Screen, number: int, chapter: Chapter) -> None:

@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Any
 
 from nexus_control.audit_package import AuditPackage
 from nexus_control.bundle import DecisionBundle
@@ -13,9 +12,8 @@ from nexus_control.evidence.log_section import LogSection
 from nexus_control.evidence.package_statement import PAYLOAD_TYPE
 from nexus_control.evidence.vouching import state_package
 from nexus_control.integrity import bare
+from nexus_control.usecases.answers import JsonObject
 from nexus_control.values.instants import parse_instant
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +22,13 @@ class Forgery:
 
     name: str
     what: str
-    package: Json
+    package: JsonObject
     envelope: str
     only_keys_catch_it: bool = False
 
 
-def forgeries(package: Json, envelope: str, bystander: str) -> list[Forgery]:
-    """The forged copies. `bystander` is an approver who might have approved but did not."""
+def forgeries(package: JsonObject, envelope: str, bystander: str) -> list[Forgery]:
+    """The copies. `bystander` is an approver who might have approved, and did not."""
     renamed, eased, swapped = (copy.deepcopy(package) for _ in range(3))
     _events(renamed, "APPROVAL_GRANTED")[0]["actor"]["id"] = "mallory@example.com"
     _events(eased, "POLICY_ATTACHED")[0]["payload"]["min_approvals"] = 1
@@ -47,14 +45,12 @@ def forgeries(package: Json, envelope: str, bystander: str) -> list[Forgery]:
     ]
 
 
-def _events(package: Json, event_type: str) -> list[Json]:
+def _events(package: JsonObject, event_type: str) -> list[JsonObject]:
     return [event for event in package["control_bundle"]["events"] if event["type"] == event_type]
 
 
-def _sealed(package: Json) -> AuditPackage:
-    """The package with every digest recomputed, from the events up. The log proof cannot be recomputed; it is left
-    out.
-    """
+def _sealed(package: JsonObject) -> AuditPackage:
+    """Every digest recomputed, from the events up. The log's proof cannot be recomputed, and is left out."""
     forged = AuditPackage.from_dict(package)
     bundle = forged.control_bundle
     sealed = DecisionBundle.seal(

@@ -2,9 +2,9 @@
 
 import secrets
 from pathlib import Path
-from typing import Any
 
 from nexus_control.integrity import prefixed, sha256_hex
+from nexus_control.usecases.answers import JsonObject
 
 KEYS = ("PAYMENTS_API_KEY", "WEBHOOK_SECRET")
 ADAPTER_ID = "subprocess:keys"
@@ -12,7 +12,7 @@ SHORTCUT_ID = "subprocess:shortcut"
 CONFIG_NAME = "nexus-control.toml"
 
 
-def _step(step_id: str, intent: str, method: str, **args: str) -> dict[str, Any]:
+def _step(step_id: str, intent: str, method: str, **args: str) -> JsonObject:
     return {"step_id": step_id, "intent": intent, "call": {"tool": "keys", "method": method, "args": args}}
 
 

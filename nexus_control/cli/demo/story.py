@@ -1,9 +1,9 @@
 """The demonstration, chapter by chapter. A chapter states only what was measured while it ran."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from nexus_control import __version__
 from nexus_control.canonical_json import canonical_json, parse_json_object
@@ -18,19 +18,20 @@ from nexus_control.execution.config import load_adapters
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
+from nexus_control.usecases.answers import ExecuteData, JsonObject, SignedPackageData, StatusData
 from nexus_control.usecases.arguments import ExportAuditPackageArguments, validated
 from nexus_control.usecases.exporting import export_signed_package
 from nexus_control.values.actors import Actor
 from nexus_control.values.results import ToolResult
 
-Json = dict[str, Any]
+T = TypeVar("T")
 
 PLATFORM = Actor(type="human", id="platform-team")
 AGENT, SCHEDULER = (Actor(type="system", id=name) for name in ("ops-agent", "scheduler"))
 ALICE, BOB, CAROL = (Actor(type="human", id=f"{name}@example.com") for name in ("alice", "bob", "carol"))
 ALICE_AGAIN = Actor(type="human", id="Alice@Example.com")
 TEMPLATE = "rotate-keys"
-RULES: Json = {
+RULES: JsonObject = {
     "min_approvals": 2,
     "approvers": [ALICE.id, BOB.id, CAROL.id],
     "allow_requester_approval": False,
@@ -57,7 +58,7 @@ class Chapter:
     intent: str
     found: str
     grids: Sequence[Grid]
-    facts: Json
+    facts: Mapping[str, object]
 
 
 class NotAsExpectedError(Exception):
@@ -85,20 +86,21 @@ class _Story:
     def __init__(self, folder: Path, store: DecisionStore, router: LocalRouter) -> None:
         self._folder, self._store, self._router = folder, store, router
         self._tools = NexusControlTools(store, plan_checker=router)
-        self._request_id = ""  # until the agent asks
+        self._request_id = self._run_id = ""  # until the agent asks, and the plan is executed
 
     def decide(self) -> Iterator[Chapter]:
         _expected(self._tools.template_create(TEMPLATE, PLATFORM, **RULES))
         template = _expected(self._tools.template_get(TEMPLATE)).data["template"]
+        rules: JsonObject = {**template}
         yield Chapter(
             "The platform team agrees on rules",
             "A template is a named policy that cannot be changed.",
             f"Template {TEMPLATE} exists, digest {template['digest'][:12]}.",
-            [columns("rule|value", [(rule, _listed(template[rule])) for rule in RULES])],
+            [columns("rule|value", [(rule, _listed(rules[rule])) for rule in RULES])],
             {"template": template},
         )
-        asking: Json = {"mode": "apply", "plan": PLAN, "template_name": TEMPLATE, "adapter_id": ADAPTER_ID}
-        asked = _expected(self._tools.request("Rotate the production keys of billing", AGENT, **asking)).data
+        how: JsonObject = {"mode": "apply", "plan": PLAN, "template_name": TEMPLATE, "adapter_id": ADAPTER_ID}
+        asked = _expected(self._tools.request("Rotate the production keys of billing", AGENT, **how)).data
         self._request_id = asked["request_id"]
         state, bound = self._state("pending_approval"), self._status()["adapter_digest"]
         require(bound == self._router.adapter_digest(ADAPTER_ID), "the request does not bind the adapter")
@@ -117,7 +119,7 @@ class _Story:
             adapter_id=SHORTCUT_ID,
         )
         rows: list[tuple[Cell, ...]] = []
-        answers: list[Json] = []
+        answers: list[JsonObject] = []
         attempts = {AGENT: "NOT_ELIGIBLE", ALICE: None, ALICE_AGAIN: "ALREADY_APPROVED", BOB: None}
         for actor, code in attempts.items():
             answer, status = _expected(self._tools.approve(self._request_id, actor), code), self._status()
@@ -157,6 +159,7 @@ class _Story:
             )
         self._write(CONFIG_NAME, declared)
         ran = _expected(self._execute()).data
+        self._run_id = ran["run_id"]
         after, new = scratch.digests(self._folder), scratch.settings(self._folder)
         changed = tuple(name for name in new if new[name] != old.get(name))
         require(changed == scratch.KEYS, f"the settings that changed are {changed}, not {scratch.KEYS}")
@@ -185,7 +188,7 @@ class _Story:
             {"digest": data["digest"], "signed_by": data["signed_by"], "verification": report.to_dict()},
         )
         rows: list[tuple[Cell, ...]] = []
-        facts: list[Json] = []
+        facts: list[JsonObject] = []
         for forged in forgeries(parse_json_object(self._read(PACKAGE)), self._read(ENVELOPE), CAROL.id):
             file = f"forged-{forged.name}.json"
             self._write(file, canonical_json(forged.package))
@@ -225,15 +228,15 @@ class _Story:
             {"refusal": answer.to_dict(), "event_count": events},
         )
 
-    def _execute(self, **attempt: Any) -> ToolResult:
-        how: Json = {"adapter_id": ADAPTER_ID, "router": self._router, **attempt}
+    def _execute(self, **attempt: Any) -> ToolResult[ExecuteData]:
+        how: JsonObject = {"adapter_id": ADAPTER_ID, "router": self._router, **attempt}
         return self._tools.execute(self._request_id, actor=SCHEDULER, **how)
 
-    def _status(self) -> Json:
+    def _status(self) -> StatusData:
         return _expected(self._tools.status(self._request_id)).data
 
     def _state(self, needed: str) -> str:
-        state: str = self._status()["state"]
+        state = self._status()["state"]
         require(state == needed, f"the request is {state}, not {needed}")
         return state
 
@@ -243,9 +246,9 @@ class _Story:
         called = [event["payload"] for event in events if event["type"] == "TOOL_CALL_SUCCEEDED"]
         return columns("step|what it put out", [(each["step_id"], _said(each["output"])) for each in called])
 
-    def _export(self) -> Json:
+    def _export(self) -> SignedPackageData:
         """Write the run's record, the package, its signature, and the public keys that the auditor knows."""
-        run, key = self._router.export_run(self._status()["run"]["run_id"]), keys.generate()
+        run, key = self._router.export_run(self._run_id), keys.generate()
         asked = {"decision_id": self._request_id, "embed_router_bundle": True, "router_bundle": run}
         arguments = validated(ExportAuditPackageArguments, asked | {"render": False})
         data = export_signed_package(self._store, arguments, key, producer=f"nexus-control {__version__}")
@@ -268,22 +271,22 @@ class _Story:
         return (self._folder / name).read_text(encoding="utf-8")
 
 
-def _expected(result: ToolResult, code: str | None = None) -> ToolResult:
+def _expected(result: ToolResult[T], code: str | None = None) -> ToolResult[T]:
     """The result of a call that had to succeed, or to be refused with `code`."""
     answer = "it was accepted" if result.success else f"it was refused: {result.error}"
     require(result.error_code == code, f"it had to be refused as {code}, but {answer}" if code else answer)
     return result
 
 
-def _listed(value: Any) -> str:
+def _listed(value: object) -> str:
     return ", ".join(cast("list[str]", value)) if isinstance(value, list) else str(value)
 
 
-def _called(call: Json) -> str:
+def _called(call: JsonObject) -> str:
     return f"{call['tool']}.{call['method']} {', '.join(call['args'].values())}"
 
 
-def _said(output: Json) -> str:
+def _said(output: JsonObject) -> str:
     return (
         f"would run: {' '.join(output['would_run'])}" if "would_run" in output else output["stdout"].strip()
     )

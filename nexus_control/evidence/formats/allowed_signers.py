@@ -26,6 +26,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats.ssh_keys import SshKey, parse_ssh_public_key
@@ -272,20 +273,9 @@ def _any(patterns: tuple[str, ...], text: str) -> bool:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    """Whether the whole text matches. Only the last star is ever tried again: no pattern takes long."""
-    at, place, star, resumed = 0, 0, -1, 0
-    while place < len(text):
-        if at < len(pattern) and pattern[at] == "*":
-            star, resumed = at, place
-            at += 1
-        elif at < len(pattern) and pattern[at] in ("?", text[place]):
-            at, place = at + 1, place + 1
-        elif star >= 0:
-            resumed += 1
-            at, place = star + 1, resumed
-        else:
-            return False
-    return not pattern[at:].strip("*")
+    if "*" not in pattern and "?" not in pattern:
+        return pattern == text
+    return fnmatchcase(text, pattern.replace("[", "[[]"))  # fnmatch reads a "[" as the beginning of a set
 
 
 def _time(options: dict[str, str], name: str) -> datetime | None:

@@ -11,7 +11,7 @@ checked here:
 A certificate that cannot be read, or that uses an unsupported algorithm, is refused.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -49,13 +49,8 @@ _UNREADABLE: Final = (
 
 def read_pem(field: str, texts: Sequence[str]) -> tuple[x509.Certificate, ...]:
     """Certificates from PEM texts. Raises INVALID_ARGUMENT."""
-
-    def read() -> Iterator[x509.Certificate]:
-        for text in texts:
-            yield from x509.load_pem_x509_certificates(text.encode())
-
     try:
-        return tuple(read())
+        return tuple(each for text in texts for each in x509.load_pem_x509_certificates(text.encode()))
     except _UNREADABLE:
         raise invalid_argument(field, "must be certificates in PEM") from None
 
@@ -85,32 +80,23 @@ def require_signed(
 
 
 def require_for_timestamps(certificate: x509.Certificate) -> None:
-    """Its extendedKeyUsage is critical and names only timeStamping (RFC 3161, 2.3); its keyUsage, if present, signs
-    only data. Raises SIGNATURE_INVALID.
-    """
-    purposes, usages = list[x509.Extension[x509.ExtendedKeyUsage]](), list[x509.KeyUsage]()
+    """Exactly one purpose, and critical (RFC 3161, 2.3); a key that signs data, where it says what it is for."""
+    is_for_timestamps = False
     for each in extensions_of(certificate):
         if isinstance(each.value, x509.ExtendedKeyUsage):
-            purposes.append(x509.Extension(each.oid, each.critical, each.value))
-        elif isinstance(each.value, x509.KeyUsage):
-            usages.append(each.value)
-    if not purposes:
+            is_for_timestamps = True
+            if not each.critical or list(each.value) != [ExtendedKeyUsageOID.TIME_STAMPING]:
+                raise invalid("its signer's certificate is not for timestamps alone")
+        elif isinstance(each.value, x509.KeyUsage) and not _signs_only_data(each.value):
+            raise invalid("the key of its signer's certificate is not for signing data alone")
+    if not is_for_timestamps:
         raise invalid("its signer's certificate is not for timestamps")
-    if not purposes[0].critical or list(purposes[0].value) != [ExtendedKeyUsageOID.TIME_STAMPING]:
-        raise invalid("its signer's certificate is not for timestamps alone")
-    if not all(map(_signs_only_data, usages)):
-        raise invalid("the key of its signer's certificate is not for signing data alone")
 
 
 def _signs_only_data(usage: x509.KeyUsage) -> bool:
-    other = (
-        usage.key_encipherment,
-        usage.data_encipherment,
-        usage.key_agreement,
-        usage.key_cert_sign,
-        usage.crl_sign,
-    )
-    return (usage.digital_signature or usage.content_commitment) and not any(other)
+    enciphers = usage.key_encipherment or usage.data_encipherment or usage.key_agreement
+    signs_data = usage.digital_signature or usage.content_commitment
+    return signs_data and not (enciphers or usage.key_cert_sign or usage.crl_sign)
 
 
 def require_path(
@@ -137,11 +123,7 @@ def require_path(
 def _known() -> ExtensionPolicy:
     """All extensions that the library knows; those that help to find an issuer are not critical (RFC 5280, 4.2)."""
     policy = ExtensionPolicy.permit_all()
-    for helpful in (
-        x509.AuthorityInformationAccess,
-        x509.AuthorityKeyIdentifier,
-        x509.SubjectKeyIdentifier,
-    ):
+    for helpful in (x509.AuthorityInformationAccess, x509.AuthorityKeyIdentifier, x509.SubjectKeyIdentifier):
         policy = policy.may_be_present(helpful, Criticality.NON_CRITICAL, None)
     return policy
 

@@ -10,15 +10,8 @@ from typing import Final
 
 from nexus_control.errors import ErrorCode, NexusControlError
 
-BOOLEAN, INTEGER, OCTET_STRING, OID, GENERALIZED_TIME, SEQUENCE, SET = (
-    0x01,
-    0x02,
-    0x04,
-    0x06,
-    0x18,
-    0x30,
-    0x31,
-)
+BOOLEAN, INTEGER, OCTET_STRING, OID = 0x01, 0x02, 0x04, 0x06
+GENERALIZED_TIME, SEQUENCE, SET = 0x18, 0x30, 0x31
 _LONG_FORM: Final = 0x80
 _MOST_CHILDREN: Final = 1000
 

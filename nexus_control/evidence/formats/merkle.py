@@ -44,7 +44,7 @@ Subtrees: TypeAlias = dict[tuple[int, int], bytes]
 
 def whole_tree(leaves: Iterable[bytes]) -> Subtrees:
     """All complete subtrees over these leaves, the leaves themselves included."""
-    return grow(0, leaves, _nothing)
+    return grow(0, leaves, reader({}))
 
 
 def reader(tree: Subtrees) -> Read:
@@ -65,10 +65,6 @@ def grow(size: int, leaves: Iterable[bytes], read: Read) -> Subtrees:
     return grown
 
 
-def _nothing(level: int, index: int) -> bytes:
-    raise AssertionError(f"a tree from its first leaf on has ({level}, {index}) before it is read")
-
-
 def tree_root(size: int, read: Read) -> bytes:
     """The root of the first `size` leaves."""
     return _root(0, size, read) if size else EMPTY_ROOT
@@ -78,36 +74,32 @@ def inclusion_path(index: int, size: int, read: Read) -> list[bytes]:
     """The proof that leaf `index` is in the tree of `size` leaves, from the leaf upwards (RFC 9162, 2.1.3.1)."""
     if not 0 <= index < size:
         raise ValueError(f"there is no leaf {index} in a tree of {size}")
-    path: list[bytes] = []
-    low, high = 0, size
-    while high - low > 1:
-        middle = low + _split(high - low)
-        if index < middle:
-            path.append(_root(middle, high, read))
-            high = middle
-        else:
-            path.append(_root(low, middle, read))
-            low = middle
-    return path[::-1]
+    return _path(index, 0, size, read)
+
+
+def _path(index: int, low: int, high: int, read: Read) -> list[bytes]:
+    if high - low == 1:
+        return []
+    middle = low + _split(high - low)
+    if index < middle:
+        return [*_path(index, low, middle, read), _root(middle, high, read)]
+    return [*_path(index, middle, high, read), _root(low, middle, read)]
 
 
 def consistency_path(old: int, new: int, read: Read) -> list[bytes]:
     """The proof that the tree of `old` leaves is the beginning of the tree of `new` (RFC 9162, 2.1.4.1)."""
     if not 0 < old <= new:
         raise ValueError(f"there is no proof from size {old} to {new}")
-    path: list[bytes] = []
-    low, high, is_whole = 0, new, True
-    while old != high:
-        middle = low + _split(high - low)
-        if old <= middle:
-            path.append(_root(middle, high, read))
-            high = middle
-        else:
-            path.append(_root(low, middle, read))
-            low, is_whole = middle, False
-    if not is_whole:
-        path.append(_root(low, high, read))
-    return path[::-1]
+    return _subproof(old, 0, new, read)
+
+
+def _subproof(old: int, low: int, high: int, read: Read) -> list[bytes]:
+    if old == high:  # a subtree that begins at leaf 0 is the old tree, whose root the verifier has
+        return [_root(low, high, read)] if low else []
+    middle = low + _split(high - low)
+    if old <= middle:
+        return [*_subproof(old, low, middle, read), _root(middle, high, read)]
+    return [*_subproof(old, middle, high, read), _root(low, middle, read)]
 
 
 def require_included(index: int, size: int, leaf: bytes, path: Sequence[bytes], root: bytes) -> None:

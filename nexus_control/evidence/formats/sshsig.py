@@ -53,16 +53,14 @@ class SshSignature:
     touch: Touch | None = None
     """Only for sk- keys; otherwise None."""
 
-    def require_over(self, message: bytes, namespace: str, *, verified_user: bool = False) -> None:
-        """Returns when `key` signed the message for this namespace. With `verified_user` the key must be a security key
-        that verified its user. This does not tell whose key it is: ask `AllowedSigners`. Raises SIGNATURE_INVALID.
+    def require_over(self, message: bytes, namespace: str) -> None:
+        """Pass when this key signed the message for this namespace. Whose key it is, the allowed signers say. Raises
+        SIGNATURE_INVALID.
         """
         if self.namespace != namespace:
             raise _invalid(f"it is for the namespace {self.namespace!r:.100}, not for {namespace!r:.100}")
         if self.touch is not None and not self.touch.flags & USER_PRESENT:
             raise _invalid("the security key was not touched")
-        if verified_user:
-            self.require_verified_user()
         if not self._verifies(self._signed(message)):
             raise _invalid(f"key {self.key.fingerprint} did not sign these bytes")
 
@@ -89,8 +87,9 @@ class SshSignature:
 
 def parse_ssh_signature(armored: str) -> SshSignature:
     """A signature from its armor, with LF or CRLF. Raises SIGNATURE_INVALID."""
+    blob = _dearmored(armored)
     try:
-        return _parsed(_dearmored(armored))
+        return _parsed(blob)
     except NexusControlError as refused:
         raise _invalid(refused.message) from None
 
@@ -102,10 +101,7 @@ def as_ssh_keygen_writes(armored: str) -> str:
     lines, empty lines around it, a missing newline at the end. Raises SIGNATURE_INVALID.
     """
     lines = (line.rstrip(" \t\r") for line in armored.removeprefix("\ufeff").split("\n"))
-    try:
-        text = to_base64(_dearmored("\n".join(lines).strip("\n")))
-    except NexusControlError as refused:
-        raise _invalid(refused.message) from None
+    text = to_base64(_dearmored("\n".join(lines).strip("\n")))
     wrapped = (text[start : start + _LINE] for start in range(0, len(text), _LINE))
     return "".join(f"{line}\n" for line in (_BEGIN, *wrapped, _END))
 
@@ -114,7 +110,7 @@ def _dearmored(armored: str) -> bytes:
     matched = _ARMOR.fullmatch(armored) if len(armored) <= _LONGEST else None
     blob = from_base64(matched[2].replace(matched[1], "")) if matched else None
     if blob is None:
-        raise invalid_argument("signature", "is not in the armor that ssh-keygen -Y sign writes")
+        raise _invalid("signature is not in the armor that ssh-keygen -Y sign writes")
     return blob
 
 

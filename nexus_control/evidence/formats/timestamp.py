@@ -42,15 +42,10 @@ from nexus_control.evidence.formats.der import (
 _SIGNED_DATA, _TST_INFO = "1.2.840.113549.1.7.2", "1.2.840.113549.1.9.16.1.4"
 _CONTENT_TYPE, _MESSAGE_DIGEST = "1.2.840.113549.1.9.3", "1.2.840.113549.1.9.4"
 _ESS_CERT_ID, _ESS_CERT_ID_V2 = "1.2.840.113549.1.9.16.2.12", "1.2.840.113549.1.9.16.2.47"
-_HASHES: Final = {
-    "2.16.840.1.101.3.4.2.1": "sha256",
-    "2.16.840.1.101.3.4.2.2": "sha384",
-    "2.16.840.1.101.3.4.2.3": "sha512",
-}
-_ALGORITHMS: Final[dict[str, hashes.HashAlgorithm]] = {
-    "sha256": hashes.SHA256(),
-    "sha384": hashes.SHA384(),
-    "sha512": hashes.SHA512(),
+_HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
+    "2.16.840.1.101.3.4.2.1": hashes.SHA256(),
+    "2.16.840.1.101.3.4.2.2": hashes.SHA384(),
+    "2.16.840.1.101.3.4.2.3": hashes.SHA512(),
 }
 # The hash that a signature algorithm names; with None, as for plain RSA, the SignerInfo's hash is used.
 _SIGNATURES: Final[dict[str, str | None]] = {
@@ -83,7 +78,7 @@ class Timestamp:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Info:
     policy: str
-    hash_name: str
+    hash: hashes.HashAlgorithm
     digest: bytes
     serial_number: int
     time: datetime
@@ -92,7 +87,7 @@ class _Info:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Signer:
     identity: Value
-    hash_name: str
+    hash: hashes.HashAlgorithm
     attributes: Value
     signature: bytes
 
@@ -109,19 +104,19 @@ def verify_timestamp(
         raise malformed(f"it is longer than {_LONGEST} bytes")
     content, carried, signer = _signed_data(_token(parse_der(token)))
     info = _info(content)
-    if hashlib.new(info.hash_name, message).digest() != info.digest:
+    if hashlib.new(info.hash.name, message).digest() != info.digest:
         raise invalid("it is of other bytes")
     attributes = _attributes(signer.attributes)
     if _only(attributes, _CONTENT_TYPE).oid() != _TST_INFO:
         raise invalid("its attributes are of other content")
-    if (
-        _only(attributes, _MESSAGE_DIGEST).expect(OCTET_STRING)
-        != hashlib.new(signer.hash_name, content).digest()
-    ):
+    stated = _only(attributes, _MESSAGE_DIGEST).expect(OCTET_STRING)
+    if stated != hashlib.new(signer.hash.name, content).digest():
         raise invalid("its content was changed")
     certificate = _named_certificate(attributes, (*carried, *known, *trusted))
     _require_identity(signer.identity, certificate)
-    _require_signature(signer, certificate)
+    # What was signed is the SET OF, not the implicit tag that stands in its place (RFC 5652, 5.4).
+    signed = bytes([SET]) + signer.attributes.encoded[1:]
+    require_signed(certificate, signer.signature, signed, signer.hash)
     require_for_timestamps(certificate)
     require_path(certificate, (*carried, *known), trusted, info.time)
     return Timestamp(
@@ -155,14 +150,12 @@ def _signed_data(token: Value) -> tuple[bytes, tuple[x509.Certificate, ...], _Si
         raise malformed("the signed content is not a TSTInfo")
     (octets,) = _exactly(1, wrapped.children(0xA0))
     (signer,) = _exactly(1, signers.children(SET))
-    carried = [
-        part for each in optional if each.tag == _CERTIFICATES for part in each.children(_CERTIFICATES)
-    ]
+    carried = _parts(optional, _CERTIFICATES)
     if len(carried) > _MOST_CERTIFICATES:
         raise malformed(f"it carries more than {_MOST_CERTIFICATES} certificates")
     read = _signer(signer)
-    if version.integer() != 3 or read.hash_name not in [_hash_name(each) for each in digests.children(SET)]:
-        raise malformed("its version or its list of hashes does not fit its signer's")
+    if version.integer() != 3 or read.hash.name not in [_hash(each).name for each in digests.children(SET)]:
+        raise malformed("its version or its hashes are not those of its signer")
     return octets.expect(OCTET_STRING), tuple(read_certificate(each.encoded) for each in carried), read
 
 
@@ -170,16 +163,13 @@ def _signer(value: Value) -> _Signer:
     version, identity, hashed, attributes, algorithm, signature, *_unsigned = _at_least(6, value.children())
     if version.integer() != (1 if identity.tag == SEQUENCE else 3):
         raise malformed("its signer has another version")
-    hash_name = _hash_name(hashed)
+    hash_ = _hash(hashed)
     attributes.expect(_SIGNED_ATTRIBUTES)
     name = _at_least(1, algorithm.children())[0].oid()
-    if name not in _SIGNATURES or _SIGNATURES[name] not in (None, hash_name):
-        raise invalid(f"signature algorithm {name} is not supported")
+    if name not in _SIGNATURES or _SIGNATURES[name] not in (None, hash_.name):
+        raise invalid(f"signature algorithm {name} is not taken")
     return _Signer(
-        identity=identity,
-        hash_name=hash_name,
-        attributes=attributes,
-        signature=signature.expect(OCTET_STRING),
+        identity=identity, hash=hash_, attributes=attributes, signature=signature.expect(OCTET_STRING)
     )
 
 
@@ -187,21 +177,21 @@ def _info(content: bytes) -> _Info:
     version, policy, imprint, serial, time, *optional = _at_least(5, parse_der(content).children())
     if version.integer() != 1:
         raise malformed("its version is not 1")
-    if any(
-        _is_critical(part)
-        for each in optional
-        if each.tag == _EXTENSIONS
-        for part in each.children(_EXTENSIONS)
-    ):
+    if any(map(_is_critical, _parts(optional, _EXTENSIONS))):
         raise invalid("it has a critical extension, which is not known")
     hashed, digest = _exactly(2, imprint.children())
     return _Info(
         policy=policy.oid(),
-        hash_name=_hash_name(hashed),
+        hash=_hash(hashed),
         digest=digest.expect(OCTET_STRING),
         serial_number=serial.integer(),
         time=_time(time.expect(GENERALIZED_TIME)),
     )
+
+
+def _parts(values: list[Value], tag: int) -> list[Value]:
+    """What is in those of the values that have this tag."""
+    return [part for each in values if each.tag == tag for part in each.children(tag)]
 
 
 def _is_critical(extension: Value) -> bool:
@@ -247,7 +237,7 @@ def _named_certificate(
         first = _at_least(1, _only(attributes, _ESS_CERT_ID_V2).children())[0]
         identity = _at_least(1, _at_least(1, first.children())[0].children())
         named = identity[0].tag == SEQUENCE
-        hash_name, digest = _hash_name(identity[0]) if named else "sha256", identity[int(named) :]
+        hash_name, digest = _hash(identity[0]).name if named else "sha256", identity[int(named) :]
     elif _ESS_CERT_ID in attributes:
         first = _at_least(1, _only(attributes, _ESS_CERT_ID).children())[0]
         hash_name, digest = "sha1", _at_least(1, _at_least(1, first.children())[0].children())
@@ -267,27 +257,16 @@ def _require_identity(identity: Value, certificate: x509.Certificate) -> None:
     """
     if identity.tag == SEQUENCE:
         issuer, number = _exactly(2, identity.children())
-        same = (issuer.encoded, number.integer()) == (
-            certificate.issuer.public_bytes(),
-            certificate.serial_number,
-        )
+        named = (issuer.encoded, number.integer())
+        same = named == (certificate.issuer.public_bytes(), certificate.serial_number)
     else:
-        same = identity.expect(_SUBJECT_KEY_ID) in [
-            each.value.digest
-            for each in extensions_of(certificate)
-            if isinstance(each.value, x509.SubjectKeyIdentifier)
-        ]
+        named, values = identity.expect(_SUBJECT_KEY_ID), [each.value for each in extensions_of(certificate)]
+        same = named in [each.digest for each in values if isinstance(each, x509.SubjectKeyIdentifier)]
     if not same:
         raise invalid("it names two signers")
 
 
-def _require_signature(signer: _Signer, certificate: x509.Certificate) -> None:
-    # The signature covers the attributes with the tag SET OF; in the token they have an implicit tag (RFC 5652, 5.4).
-    signed = bytes([SET]) + signer.attributes.encoded[1:]
-    require_signed(certificate, signer.signature, signed, _ALGORITHMS[signer.hash_name])
-
-
-def _hash_name(value: Value) -> str:
+def _hash(value: Value) -> hashes.HashAlgorithm:
     kind, *parameters = _at_least(1, value.children())
     name = kind.oid()
     if [each.encoded for each in parameters] not in ([], [_NULL]):

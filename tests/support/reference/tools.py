@@ -3,8 +3,8 @@
 from typing import Any
 
 from nexus_control.toolset import TOOLS, Tool
-from nexus_control.toolset.schema import input_schema, output_schema
 from tests.support.reference.markdown import code, table
+from tests.support.schemas import input_schema, output_schema
 
 
 def table_of_tools() -> str:

@@ -1,15 +1,17 @@
-"""The table as JSON Schema 2020-12, written for models to read: nothing to resolve, no titles, one file a tool.
+"""The tools as JSON Schema 2020-12, for models to read: no references, no titles, one file a tool.
 
     schemas/<tool>.v1.json = {"$schema", "name", "title", "description", "inputSchema", "outputSchema", "annotations"}
 
-An input is closed: what is not described is refused. An output is open, and is a success or an error: clients check
-an answer against the schema even where it says that it is an error.
+An input is closed: a key that is not described is refused. An output is open, and describes both success and error,
+because clients check error answers against the schema, too.
 
-Making them takes the time of a tenth of a second, so the package holds them ready for a server that starts, in
-`schemas.json`: {<tool>: {"inputSchema", "outputSchema"}}. Both are written by `make schemas`.
+Making them takes a tenth of a second, so the package holds them ready for a server that starts, in
+`toolset/schemas.json`: {<tool>: {"inputSchema", "outputSchema"}}. `python -m tests.support.schemas FOLDER` writes both;
+`make schemas` runs it.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -27,7 +29,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def input_schema(tool: Tool) -> Schema:
-    """What the tool accepts."""
+    """The schema of the tool's arguments."""
     schema = _plain(tool.input_model.model_json_schema())
     properties = schema["properties"]
     if tool.takes_actor:
@@ -40,7 +42,7 @@ def input_schema(tool: Tool) -> Schema:
 
 
 def output_schema(tool: Tool) -> Schema:
-    """What the tool answers."""
+    """The schema of the tool's answers."""
     answers = (tool.output, ErrorOutput)
     return {"type": "object", "anyOf": [_plain(TypeAdapter(each).json_schema()) for each in answers]}
 
@@ -68,7 +70,7 @@ def packaged_text() -> str:
 
 
 def write_schemas(folder: Path) -> None:
-    """Write the file of every tool into the folder, and the package's own."""
+    """Write the file of every tool into the folder, and the package's `schemas.json`."""
     folder.mkdir(exist_ok=True)
     for tool in TOOLS:
         folder.joinpath(schema_file_name(tool)).write_text(schema_text(tool), encoding="utf-8")
@@ -80,7 +82,7 @@ def _both(tool: Tool) -> Schema:
 
 
 def _plain(schema: Schema) -> Schema:
-    """Without references, without titles, and without the docstrings of the library's own records."""
+    """The schema without references, titles, and the docstrings of the library's own records."""
     definitions = {name: _bare(each) for name, each in schema.get("$defs", {}).items()}
     return cast("Schema", _resolved(_bare(schema), definitions))
 
@@ -106,3 +108,7 @@ def _resolved(schema: object, definitions: Schema) -> object:
         for word, value in words.items()
         if word != "title"
     }
+
+
+if __name__ == "__main__":
+    write_schemas(Path(sys.argv[1]))

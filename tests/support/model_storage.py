@@ -1,8 +1,8 @@
-"""MemoryStorage: the contract in plain Python. What another storage answers must equal what this one answers.
+"""ModelStorage: the contract in plain Python. What SQLite answers must equal what this one answers.
 
 One lock is held for a whole transaction, reading or writing. A writer changes the rows in place and notes how to undo
 each change; an exception runs the notes backwards. Appending does not depend on the size of the store; looking for
-projections does: this storage is for tests and for small stores that nobody needs tomorrow.
+projections does.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -195,7 +195,7 @@ class _OpenRows:
             self._undo.append(lambda: table.__setitem__(key, row))
 
 
-class MemoryStorage(InMemory):
+class ModelStorage(InMemory):
     """A store that lives and dies with this object."""
 
     def __init__(self, busy_seconds: float = BUSY_SECONDS) -> None:
