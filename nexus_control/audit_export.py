@@ -153,7 +153,7 @@ def _given_digest(
 
 
 def _require_consistent(run_bundle: Mapping[str, object], declared: str, run_id: str) -> None:
-    """A bundle of a shape that we cannot recompute passes with the digest that it declares."""
+    """A bundle of a shape that cannot be recomputed passes with the digest that it declares."""
     match run_bundle:
         case {"run": {"run_id": str(named)}, "events": list(), "digests": dict()}:
             recomputed = prefixed(run_bundle_digest(run_bundle))

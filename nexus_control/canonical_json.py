@@ -80,7 +80,7 @@ def parse_json(text: str | bytes, *, max_bytes: int = MAX_TEXT_BYTES, max_depth:
 
 
 def parse_json_object(text: str | bytes) -> dict[str, object]:
-    """As `parse_json`, for a text that must spell an object."""
+    """Like `parse_json`, for a text that must spell an object."""
     value = parse_json(text)
     if not isinstance(value, dict):
         raise _invalid("not a JSON object")

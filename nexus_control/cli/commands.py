@@ -46,8 +46,7 @@ COMMANDS: Final = {
     ),
     "report": (
         "reporting:report",
-        "A package or a bundle as one HTML page: whether it holds together, approvals, plan, timeline, digests,"
-        " checks.",
+        "A package or a bundle as one HTML page: verdict, timeline, approvals, plan, digests, checks.",
     ),
     "doctor": (
         "health:doctor",
@@ -78,10 +77,10 @@ group = partial(
     typer.Typer,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,  # help is plain text: it is read in pipes too
+    rich_markup_mode=None,  # help is plain text, because it is also read in pipes
     pretty_exceptions_enable=False,
 )
-"""A group of commands; `help` is what its own help begins with."""
+"""Makes a group of commands. The group's help begins with the text in `help`."""
 
 
 def loaded(name: str) -> Any:

@@ -100,7 +100,7 @@ def import_bundle(
         bool, typer.Option("--forensic", help="Skip the checks: only as evidence, it can never be executed.")
     ] = False,
 ) -> Answer:
-    """Take in a bundle, after checking it whole. Imported approvals authorise nothing here.
+    """Import a bundle, after all its checks. Imported approvals authorise nothing here.
 
     Example: nexus-control import bundle.json
     """
@@ -116,7 +116,7 @@ def import_bundle(
         data = exporting.import_bundle(store, door.validated(door.ImportBundleArguments, values))
     decision_id, events = data["imported"]["decision_id"], data["imported"]["events_imported"]
     if data["unchanged"]:
-        return Answer(data, told(f"Decision {decision_id} is this very history; nothing was written.", None))
+        return Answer(data, told(f"Decision {decision_id} has this history already; nothing was written.", None))
     text = f"{events} events are decision {decision_id} here, as evidence."
     return Answer(data, told(text), f"Decision {decision_id} was imported")
 

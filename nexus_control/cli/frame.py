@@ -52,7 +52,7 @@ _SHARED: Final[dict[str, tuple[object, object]]] = {
     "db": (Database, None),
     "as_json": (AsJson, False),
 }
-"""The options that a frame is made of, in the order of the help: how each is read, and its default."""
+"""The options of which a frame is made, in the order of the help: the type of each, and its default."""
 
 _USAGE_CODES = {
     ErrorCode.INVALID_ARGUMENT,
@@ -65,18 +65,18 @@ _NOT_VERIFIED_CODES = {ErrorCode.LOG_INCONSISTENT, ErrorCode.SIGNATURE_INVALID}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command answers: `data` is printed with `--json`, else people are shown it by `show`."""
+    """The answer of a command: with `--json` its `data` is printed, otherwise `show` shows it to people."""
 
     data: Mapping[str, object]
     show: Callable[[Screen], None]
     done: str | None = None
-    """What the command did that lasts, as the beginning of a sentence; None where it changed nothing."""
+    """Says what the command changed, as the beginning of a sentence; None if it changed nothing."""
     code: int = 0
-    """With which the command exits, once that is shown."""
+    """The exit code of the command, after its answer is shown."""
 
 
 def told(text: str, mark: Mark | None = DONE) -> Callable[[Screen], None]:
-    """Shows a paragraph, begun by how it went."""
+    """A `show` that prints one paragraph after the mark."""
     return lambda screen: screen.prose(text, mark)
 
 
@@ -88,7 +88,7 @@ class Frame:
     as_json: bool = False
     allowed_signers: Path | None = None
     signers_are_given: bool = False
-    """By an option, and not by the environment."""
+    """Whether an option named the file of signers, and not the environment."""
     acting_as: str | None = None
 
     @property
@@ -161,8 +161,8 @@ class Frame:
     def put_out(
         self, output: Path | None, content: bytes, data: Mapping[str, object], **whole: object
     ) -> Answer:
-        """`data` with `whole`, which is the content; with `--output`, once the content is in that file, `data` with the
-        file's path. Raises INVALID_ARGUMENT.
+        """The answer of a command that makes a document: `data`, and `whole`, which holds the content. With `--output`
+        it writes the content to that file and answers `data` with the file's path. Raises INVALID_ARGUMENT.
         """
         if output is None:
             return Answer({**data, **whole}, lambda _: print_document(content.decode()))
@@ -246,7 +246,7 @@ def frame_of(
 
 def shared_options(*names: str) -> Callable[[Callable[Concatenate[Frame, ...], Answer]], Callable[..., None]]:
     """Make a command of a function that takes the frame, then the command's own arguments and options. `names` are
-    the parts of the frame that the command has options for; `--json` every command has.
+    the shared options of the command; every command has `--json` too.
 
         @shared_options("acting_as", "db")
         def withdraw(frame: Frame, request_id: RequestId, reason: Reason) -> Answer:
@@ -301,8 +301,9 @@ def _newly_signed(before: Sequence[object], after: Sequence[object]) -> str | No
 
 
 def answer(frame: Frame, action: Callable[[], Answer], *, on_store: bool = False) -> None:
-    """Run `action` and show its answer; or say why not. Exits. `on_store` says that it is about the frame's store:
-    what was signed beside that lasts, too.
+    """Run `action`, show its answer and exit with its code; a fault is printed and exits with 1, 2 or 3. With
+    `on_store` the action uses the frame's store: if the answer cannot be printed, a key or checkpoint that was made
+    beside that store is reported too.
     """
     before = _signed_beside(frame) if on_store else None
     outcome = fault_of(action)
@@ -319,8 +320,8 @@ def answer(frame: Frame, action: Callable[[], Answer], *, on_store: bool = False
 
 @contextmanager
 def printing(done: str | None) -> Generator[None]:
-    """The answer is printed in the block. If that fails, `done` is said on standard error, and we exit with
-    1. Where nothing was done and nobody reads on, the process ends here.
+    """The block prints the answer. If that fails, `done` is printed on standard error, and the command exits with 1. If
+    nothing was changed and the reader is gone, the process ends here.
     """
     try:
         yield

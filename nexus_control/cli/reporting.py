@@ -20,7 +20,7 @@ def report(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An audit package or a bundle.")],
     output: Output = None,
 ) -> Answer:
-    """A package or a bundle as one HTML page: whether it holds together, approvals, plan, timeline, digests, checks.
+    """A package or a bundle as one HTML page: verdict, timeline, approvals, plan, digests, checks.
 
     Example: nexus-control report audit-package.json -o report.html
     """

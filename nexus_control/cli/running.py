@@ -128,4 +128,4 @@ def reconcile(
         values = {"request_id": request_id, "actor": frame.actor, **settled}
         data = settling.reconcile(store, door.validated(door.ReconcileArguments, values))
     text = f"{data['request_id']} is {data['state']}"
-    return Answer(data, told(f"{text}."), f"That {text} is recorded")
+    return Answer(data, told(f"{text}."), f"It is recorded that {text}")

@@ -61,7 +61,7 @@ def create(
     made = f"Template {data['template_name']}"
 
     def show(screen: Screen) -> None:
-        screen.prose(f"{made} is there to stay.", DONE)
+        screen.prose(f"{made} was made, for good.", DONE)
         options = {"--template": data["template_name"]}
         screen.verbatim(frame.command("request", argument="WHAT IS TO BE ACHIEVED", options=options))
 

@@ -273,7 +273,7 @@ def _missing(report: EvidenceReport) -> str:
 def _show_level(screen: Screen, kind: str, report: EvidenceReport) -> None:
     level = report.level
     if level is None:
-        screen.prose(f"No level is reached: the {kind} is not what its digests say.")
+        screen.prose(f"No level is reached: the {kind}'s content does not match its digests.")
         return
     unsigned = any(each.name == "checkpoint_signature" and each.status == "info" for each in report.checks)
     screen.prose(f"{level}: {_SELF_SIGNED if level == 'L2' and unsigned else _MEANING[level]}.")

@@ -128,16 +128,16 @@ def _origin(evidence: LogSection | Imported | str | None) -> Finding:
         case str():
             return failed(evidence)
         case _:
-            return noted("nothing is said to have been imported")
+            return noted("the package does not say that any event was imported")
 
 
 def _chain(evidence: LogSection | Imported | str | None, head: str, inclusion: Check) -> Finding:
     if isinstance(evidence, LogSection):
-        return compared(evidence.chain_head, prefixed(head), "the events are not those of the chain")
+        return compared(evidence.chain_head, prefixed(head), "the events end in another chain hash")
     if isinstance(evidence, str):
         return failed(evidence)
     if inclusion.status == "pass":
-        return passed("the events end in the leaf that the log proof is of")
+        return passed("the events end in the leaf that the log proof proves")
     return skipped("the package names no chain hash")
 
 

@@ -97,7 +97,7 @@ def record_entry(
     seq: int = 0,
     actor: Actor = SYSTEM_ACTOR,
 ) -> Entry:
-    """The entry of what is no event (`RECORDS`), chained to the one of its kind and stream before it."""
+    """The entry of an import, a key or a rollback (`RECORDS`), chained to the previous entry of its kind and stream."""
     payload = canonical_json(details)
     return _chained(
         Entry(

@@ -251,7 +251,7 @@ class WriteSession(ReadSession):
         self._append_record("key", log, SYSTEM_ACTOR, details)
 
     def append_rollback(self, actor: Actor, details: Mapping[str, object]) -> None:
-        """Record what `actor` accepted as lost."""
+        """Record the loss that `actor` accepted."""
         self._append_record("rollback", ROLLBACKS, require_new_actor(actor), details)
 
     def _append_record(
@@ -298,7 +298,7 @@ def _new_event(
         event_type=event_type,
         ts=ts,
         actor=actor,
-        payload=json.loads(text),  # what is folded is what is stored
+        payload=json.loads(text),  # the fold sees exactly what is stored
         digest=digest_of_canonical_payload(event_type, text),
     )
     return event, text

@@ -101,7 +101,7 @@ def accept_rollback(ledger: Ledger, actor: Actor) -> bool:
 
     Raises LOG_INCONSISTENT where the checkpoint's file holds something other than a checkpoint.
     """
-    # Before the transaction: it may wait for a lock, and no other writer is to wait for that.
+    # Before the transaction: waiting for the lock holds up no other writer.
     known = head.parse_head(head.slot_of(ledger.sidecar).read())
     with ledger.writing() as session:
         lost = known if known is not None and not head.is_continued(session, known) else None

@@ -1,7 +1,7 @@
 """Storages: one contract, and one test suite that each of them passes.
 
-`open_storage` reads a place: ":memory:" is SQLite in memory, "sqlite:///absolute/path" (taken literally, no %-escapes)
-and any path without a scheme a SQLite file.
+`open_storage` opens a place: ":memory:" is SQLite in memory. "sqlite:///absolute/path" (taken literally, no %-escapes)
+and any path without a scheme are a SQLite file.
 """
 
 import os

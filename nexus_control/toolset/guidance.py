@@ -36,7 +36,7 @@ def approve_command(context: ToolContext, decision_id: str) -> str:
 
 
 class WhatNow(TypedDict):
-    """What to do now; `details.command` where a person's approval is what is waited for."""
+    """What to do now; `details.command` while a person's approval is waited for."""
 
     next: str
     details: NotRequired[JsonObject]

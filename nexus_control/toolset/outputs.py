@@ -72,7 +72,7 @@ class ImportBundleOutput(ToolOutput, ImportData): ...
 
 
 class Kept(TypedDict):
-    """An exported artifact, and where it is: a small one in the answer itself, a large one in the file `path`."""
+    """The place of an artifact: a small one is in the answer itself, a large one in the file `path`."""
 
     bytes: Annotated[int, Field(description="The size of the artifact's canonical JSON.")]
     path: NotRequired[Annotated[str, Field(description="The file that holds the artifact.")]]

@@ -1,4 +1,4 @@
-"""The schemas that the package holds ready, so that a server that starts need not make them; `make schemas` does."""
+"""The ready-made schemas of the package: a server that starts need not make them; `make schemas` makes them."""
 
 import json
 from pathlib import Path

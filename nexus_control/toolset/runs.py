@@ -202,7 +202,7 @@ def export_audit_package(context: ToolContext, arguments: AuditPackageOptions) -
 
 
 def _kept(context: ToolContext, kind: str, artifact: JsonObject, digest: str, *, of: JsonObject) -> Kept:
-    """The artifact `of` a bundle goes into the answer while it is small, for hosts cut long ones; else into a file."""
+    """Put the artifact `of` a bundle into the answer if it is small, else into a file: hosts cut long answers."""
     content, decision_id = canonical_json(artifact).encode(), of["decision"]["decision_id"]
     kept: Kept = {
         "bytes": len(content),

@@ -1,8 +1,8 @@
-"""ModelStorage: the contract in plain Python. What SQLite answers must equal what this one answers.
+"""ModelStorage: the contract in plain Python. SQLite must answer exactly as this storage does.
 
 One lock is held for a whole transaction, reading or writing. A writer changes the rows in place and notes how to undo
-each change; an exception runs the notes backwards. Appending does not depend on the size of the store; looking for
-projections does.
+each change; an exception runs the notes backwards. The cost of appending does not depend on the size of the store, but
+that of finding projections does.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence

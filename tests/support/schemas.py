@@ -5,9 +5,9 @@
 An input is closed: a key that is not described is refused. An output is open, and describes both success and error,
 because clients check error answers against the schema, too.
 
-Making them takes a tenth of a second, so the package holds them ready for a server that starts, in
-`toolset/schemas.json`: {<tool>: {"inputSchema", "outputSchema"}}. `python -m tests.support.schemas FOLDER` writes both;
-`make schemas` runs it.
+Making the schemas takes a tenth of a second. So the package holds them ready for a server that starts, in
+`toolset/schemas.json`: {<tool>: {"inputSchema", "outputSchema"}}. `make schemas` writes all of these files, with
+`python -m tests.support.schemas FOLDER`.
 """
 
 import json

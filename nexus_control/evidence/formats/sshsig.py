@@ -54,8 +54,8 @@ class SshSignature:
     """Only for sk- keys; otherwise None."""
 
     def require_over(self, message: bytes, namespace: str) -> None:
-        """Pass when this key signed the message for this namespace. Whose key it is, the allowed signers say. Raises
-        SIGNATURE_INVALID.
+        """Returns when `key` signed the message for this namespace. This does not tell whose key it is: ask
+        `AllowedSigners`. Raises SIGNATURE_INVALID.
         """
         if self.namespace != namespace:
             raise _invalid(f"it is for the namespace {self.namespace!r:.100}, not for {namespace!r:.100}")
