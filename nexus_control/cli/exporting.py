@@ -116,7 +116,9 @@ def import_bundle(
         data = exporting.import_bundle(store, door.validated(door.ImportBundleArguments, values))
     decision_id, events = data["imported"]["decision_id"], data["imported"]["events_imported"]
     if data["unchanged"]:
-        return Answer(data, told(f"Decision {decision_id} has this history already; nothing was written.", None))
+        return Answer(
+            data, told(f"Decision {decision_id} has this history already; nothing was written.", None)
+        )
     text = f"{events} events are decision {decision_id} here, as evidence."
     return Answer(data, told(text), f"Decision {decision_id} was imported")
 

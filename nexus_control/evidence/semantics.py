@@ -188,7 +188,9 @@ def _link_digest(case: Case) -> Finding:
         return failed("the link names no run, request or result")
     decision_id = case.bundle.decision.decision_id
     recomputed = compute_link_digest(decision_id, run_id, bare(request), bare(result))
-    return compared(recomputed, link.control_router_link_digest, "the link's digest is not the digest of its fields")
+    return compared(
+        recomputed, link.control_router_link_digest, "the link's digest is not the digest of its fields"
+    )
 
 
 def _router_result(case: Case, router: PackageRouter) -> Finding:

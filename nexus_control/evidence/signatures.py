@@ -138,9 +138,7 @@ def package_signature(
         return failed("another kind of payload", expected=PAYLOAD_TYPE, actual=opened.payload_type)
     statement = parse_package_statement(opened.payload)
     if content is None:
-        return failed(
-            "the package came as an object, but its signature covers the exact bytes of its file"
-        )
+        return failed("the package came as an object, but its signature covers the exact bytes of its file")
     said, bundle = statement.predicate, package.control_bundle
     fields: dict[str, tuple[object, object]] = {
         "package.json": (sha256_hex(content), statement.package_sha256),
