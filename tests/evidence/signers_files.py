@@ -39,7 +39,7 @@ DIFFERENCES = {
     "zone": "a time without Z is in UTC, whatever the zone of the machine",
     "verify-required": "an option of ours, which ssh-keygen does not know",
     "calendar": "a day or a second that no calendar has is no time",
-    "control": "what is shown of a control character is not what is read",
+    "control": "a program reads a control character that a person does not see",
     "hidden": "a principal with a character that nobody sees, or one that is not in NFKC, is nobody's id",
     "weak key": "a key that anybody can break, or under which one signature fits all, proves nothing",
     "passkey": "the key of a web site is for signatures of browsers, which are not taken",
