@@ -78,10 +78,10 @@ group = partial(
     typer.Typer,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,  # help is plain text: it is read in pipes too
+    rich_markup_mode=None,  # help is plain text, because it is also read in pipes
     pretty_exceptions_enable=False,
 )
-"""A group of commands; `help` is what its own help begins with."""
+"""Makes a group of commands. `help` is the first line of the group's help."""
 
 
 def loaded(name: str) -> Any:

@@ -32,7 +32,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
 
 Values = Mapping[str, object]
-"""Who decides about which request, and what they were shown: its basis, None where nothing was shown here."""
+"""The person who decides, the request, and the basis of the request as it was shown; None if it was not shown here."""
 Act = Callable[[DecisionStore, Values, Assurance], ApprovalData | StateData]
 
 
@@ -154,7 +154,7 @@ def _decide(
     text = f"{data['request_id']} is {data['state']}"
     if "current_approvals" in data:
         text += f": {data['current_approvals']} of {data['required_approvals']} approvals"
-    return Answer(data, told(f"{text}."), f"That you {verb} {data['request_id']} is recorded")
+    return Answer(data, told(f"{text}."), f"It is recorded that you {verb} {data['request_id']}")
 
 
 def _review(store: DecisionStore, request_id: str, config: Path | None) -> str:

@@ -100,7 +100,7 @@ def import_bundle(
         bool, typer.Option("--forensic", help="Skip the checks: only as evidence, it can never be executed.")
     ] = False,
 ) -> Answer:
-    """Take in a bundle, after checking it whole. Imported approvals authorise nothing here.
+    """Import a bundle, after all its checks. Imported approvals authorise nothing here.
 
     Example: nexus-control import bundle.json
     """
@@ -179,7 +179,7 @@ def _put_out(frame: Frame, output: Path | None, kind: str, document: JsonObject,
 def _recorded(
     store: DecisionStore, database: str, request_id: str, config: Path | None, router: str | None
 ) -> JsonObject | None:
-    """The run of a request as the router recorded it. Raises INVALID_ARGUMENT where the router exports none."""
+    """The run of a request as the router recorded it. Raises INVALID_ARGUMENT if the router exports no runs."""
     with opened_router(database=database, config=config, factory=router) as opened:
         export_run = getattr(opened, "export_run", None)
         if export_run is None:

@@ -81,7 +81,7 @@ def doctor(
         ),
     ] = False,
 ) -> Answer:
-    """Recompute the store: is the log whole, and what is derived from it; does it continue what lies beside it.
+    """Check the store: the log, the tables derived from it, and the head, key and checkpoint beside the database.
 
     Example: nexus-control doctor --db decisions.db
     """
@@ -90,7 +90,7 @@ def doctor(
         return _answer(frame, _Found([_emptied(frame.path)]))
     try:
         frame.require_place(makes=False)
-        # What is used of the file of signers is reported.
+        # The report says which lines of the file of signers are used.
         store = DecisionStore(frame.path, allowed_signers=frame.allowed_signers)
     except NexusControlError as fault:
         if not is_damage(fault):
@@ -102,8 +102,8 @@ def doctor(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was found of a store, and what was done about it. `beside` is empty where nothing could be held against
-    what lies there.
+    """The faults that were found in a store, and the repairs that were made. `beside` is empty if the files beside the
+    database could not be compared with the log.
     """
 
     faults: list[Fault]
@@ -111,7 +111,7 @@ class _Found:
     entries: int | None = None
     rebuilt: int = 0
     in_vain: bool = False
-    """What the rebuilding left differs where the data are."""
+    """Rebuilding was not enough: the tables that hold data differ, and they are never made again."""
     accepted: bool = False
     approved: list[str] = field(default_factory=list[str])
     signers: JsonObject | None = None
@@ -123,7 +123,7 @@ class _Found:
     @property
     def done(self) -> str | None:
         if self.accepted:
-            return "That the store goes on without what it has lost is recorded"
+            return "It is recorded that the store goes on without the lost entries"
         return f"{self.rebuilt} decisions were made again from the log" if self.rebuilt else None
 
 
@@ -134,7 +134,7 @@ def _examined(frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback
     if rebuild and _advice(faults) == _REBUILD:
         rebuilt = upkeep.rebuild_derived(store)
         faults, found = upkeep.examine(store)
-        in_vain = any(fault.code in _FORM for fault in faults)  # what holds data, and is not made again
+        in_vain = any(fault.code in _FORM for fault in faults)  # tables of data are never made again
     if accept_rollback and _advice(faults) == _LOST:
         accepted = upkeep.accept_rollback(store, frame.actor)
         faults, found = upkeep.examine(store)
@@ -210,8 +210,8 @@ def _answer(frame: Frame, found: _Found) -> Answer:
 
 
 def _checks(faults: list[Fault], beside: Mapping[str, Finding]) -> tuple[dict[str, str], dict[str, str]]:
-    """How each check went, and why those were skipped that were: what is derived is only looked at where the log is
-    whole, and what lies beside it where that is whole, too.
+    """The status of each check, and the reason of each skipped one. The derived tables are only checked if the log is
+    whole; the files beside the database only if the derived tables are whole too.
     """
     codes = {fault.code for fault in faults}
     unread = bool(codes & {"STORE_UNREADABLE", "STORE_EMPTIED"})
@@ -250,22 +250,22 @@ def _advice(faults: list[Fault]) -> str | None:
 
 def _said(faults: list[Fault], name: str, status: str) -> str:
     if name == "key" and any(fault.code == _KEY_EXPOSED for fault in faults):
-        return "others than its owner may read it"
+        return "not only its owner may read it"
     return f"not so: {_MEANING[name]}" if status == "fail" else _MEANING[name]
 
 
 def _show_done(screen: Screen, found: _Found) -> None:
-    """What was done, and which lines of the file of signers let nobody sign; one that is used as a whole needs no
-    words.
+    """Shows the repairs, and the lines of the file of signers that let nobody sign. Prints nothing about the file if
+    all its lines are used.
     """
     if found.rebuilt:
         screen.prose(f"{found.rebuilt} decisions were made again from the log.")
     if found.accepted:
-        screen.prose("That the store goes on without what it has lost is recorded in its log.")
+        screen.prose("The log records that the store goes on without the lost entries.")
     if found.approved:
         screen.prose(
-            "These requests are approved here, and may have been executed in what was lost. Deny each that was, or that"
-            " nobody can tell:"
+            "These requests are approved here, but their executions may be among the lost entries. Deny each request"
+            " that was executed, or of which nobody knows:"
         )
         for request_id in found.approved:
             screen.verbatim(request_id)

@@ -37,14 +37,14 @@ def install(
     host: Annotated[str, typer.Option(help=f"One of {', '.join([*BY_COMMAND, *BY_FILE])}.")],
     config: UsualConfig = None,
 ) -> Answer:
-    """Print what registers the MCP server with an agent host.
+    """Print what to add to an agent host so that it starts the MCP server.
 
     Example: nexus-control install --host cursor --db decisions.db
     """
     frame.require_place(makes=True)
     frame.look_at_signers()
     if config is not None and not is_regular(config):
-        raise invalid_argument("--config", f"names {absolute(config)}, which is no file")
+        raise invalid_argument("--config", f"names {absolute(config)}, which is not a file")
     options = {"--config": config_or_default(config), "--allowed-signers": frame.allowed_signers}
     serving = command("serve", options={"--db": frame.path, **options})
     if host in BY_COMMAND:

@@ -34,7 +34,7 @@ def generate(
         ),
     ] = None,
 ) -> Answer:
-    """Make a key: in FILE, and FILE.pub, to sign packages with; else for the log when it has none or has lost it.
+    """Make a key for signing packages, in FILE and FILE.pub; without FILE, the log's key if it has none or has lost it.
 
     Example: nexus-control key generate packages.key
     """
@@ -86,7 +86,7 @@ def list_keys(frame: Frame) -> Answer:
 @key.command()
 @shared_options("db")
 def rotate(frame: Frame) -> Answer:
-    """Replace the log's key by a new one, which the old one's last note names; the log records it.
+    """Replace the log's key by a new key. The old key signs a last note that names the new one; the log records it.
 
     Example: nexus-control key rotate
     """
@@ -98,7 +98,7 @@ def rotate(frame: Frame) -> Answer:
 @key.command()
 @shared_options("db")
 def export(frame: Frame) -> Answer:
-    """The log's verifier key, for those who verify: hand it over by a way that they trust.
+    """Print the log's verifier key. Hand it to the people who verify, in a way that they trust.
 
     Example: nexus-control key export
     """
@@ -128,7 +128,7 @@ def _record(record: KeyRecord) -> _Record:
 
 
 def _signing(record: KeyRecord, done: str) -> Answer:
-    """The key with which the log is signed from now on."""
+    """The answer that names the key with which the log is signed from now on."""
 
     def show(screen: Screen) -> None:
         screen.prose("The log is signed with this key. Give it to those who verify:", DONE)

@@ -29,7 +29,7 @@ log = group(help="The store's log: signed checkpoints, and proofs against them."
 @log.command()
 @shared_options("db")
 def checkpoint(frame: Frame, output: Output = None) -> Answer:
-    """Sign the log as it is now. Keep it elsewhere: it is what this store is held against later.
+    """Sign the log as it is now. Keep the checkpoint elsewhere: the log can be compared with it later.
 
     Example: nexus-control log checkpoint -o checkpoints/2026-11-23
     """
@@ -43,7 +43,7 @@ def checkpoint(frame: Frame, output: Output = None) -> Answer:
 @log.command()
 @shared_options("db")
 def prove(frame: Frame, request_id: RequestId, output: Output = None) -> Answer:
-    """The proof that a request's last event is in the log, and with it all before it.
+    """Print the proof that a request's last event, and so all its events, are in the log.
 
     Example: nexus-control log prove 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9
     """
@@ -74,7 +74,7 @@ def consistency(
         typer.Option(metavar="N", help="Prove up to the log's first N entries. Default: all entries."),
     ] = None,
 ) -> Answer:
-    """Whether the store still has, unchanged, all that a checkpoint covered. Exits with 3 if not.
+    """Check that the store still has, unchanged, all entries that a checkpoint covered. Exits with 3 if not.
 
     Example: nexus-control log consistency checkpoints/2026-11-23
     """
@@ -103,7 +103,7 @@ def consistency(
 @log.command()
 @shared_options("db")
 def export(frame: Frame, output: Output = None) -> Answer:
-    """What every leaf of the log is the hash of, one line each: anybody can compute the root from it.
+    """Print the data of every leaf of the log, a line each. Anybody can compute the log's root from it.
 
     Example: nexus-control log export -o log.jsonl
     """
@@ -122,7 +122,7 @@ def verify(
         str, typer.Option("--log-key", metavar="KEY", help="The log's verifier key, NAME+ID+BASE64.")
     ],
 ) -> Answer:
-    """Whether an exported log has the root that a checkpoint signs. Needs no database; exits with 3 if not.
+    """Check that an exported log has the root that a checkpoint signs. Needs no database; exits with 3 if not.
 
     Example: nexus-control log verify checkpoint --leaves log.jsonl --log-key "$KEY"
     """

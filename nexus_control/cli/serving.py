@@ -52,7 +52,7 @@ def serve(
         pipes = start()
         server = load("nexus_control.server.protocol")  # loaded after the client's pipes are private
         frame.look_at_signers()
-        frame.require_place(makes=True)  # with --read-only the server itself refuses where there is none
+        frame.require_place(makes=True)  # with --read-only the server itself refuses a missing one
         agent = Actor(type="system", id=f"agent@{os.uname().nodename}")
         settings = server.Settings(
             database=frame.path,

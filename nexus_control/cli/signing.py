@@ -95,7 +95,7 @@ class Signing:
         return None if self.signature is None else self._read(self.signature)
 
     def signature_of(self, statement: str) -> str:
-        """The signature of the statement. Raises INVALID_ARGUMENT for want of a file or a signer."""
+        """The signature of the statement. Raises INVALID_ARGUMENT if a file or ssh-keygen is missing."""
         if self.key is not None:
             return _sign(self.key, statement)
         assert self.signature is not None
@@ -123,7 +123,7 @@ def statement(
     ] = None,
     output: Output = None,
 ) -> Answer:
-    """The exact bytes that an approver signs, to be signed elsewhere; then hand the signature in.
+    """Print the exact bytes that an approver signs. Sign them elsewhere, then hand the signature in.
 
     Example: nexus-control statement 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o approval.json
     """
@@ -143,7 +143,7 @@ def statement(
 
 
 def _advise(frame: Frame, data: StatementData, output: Path | None) -> None:
-    """What to run next, on standard error: standard output holds the bytes alone."""
+    """Print the next commands on standard error, because standard output holds only the bytes."""
     screen, file = Screen(sys.stderr), absolute(output or Path("approval.json"))
     if output is None:
         screen.blank()
@@ -166,12 +166,12 @@ def _require_may_sign(store: DecisionStore, actor: Actor, key: Path) -> None:
         raise invalid_argument(
             "--sign", f"names {key}, which is not a regular file: it is read more than once"
         )
-    if is_there(key) or is_there(f"{key}.pub"):  # else ssh-keygen says that there is no such key
+    if is_there(key) or is_there(f"{key}.pub"):  # otherwise ssh-keygen says that there is no such key
         require_may_sign(store, actor.id, _public_line(key))
 
 
 def _public_line(key: Path) -> str | None:
-    """The line of the key that ssh-keygen signs with, found as it finds it; None where no file says it openly."""
+    """The line of the public key with which ssh-keygen would sign; None if no file holds that key unencrypted."""
     for file in (key, Path(f"{key}.pub")):
         try:
             line = public_line_in(read_bytes("--sign", file, waits=False).decode(errors="replace"))

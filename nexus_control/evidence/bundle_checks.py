@@ -103,7 +103,7 @@ def as_told(bundle: DecisionBundle, decision: Decision) -> Decision:
 
 
 def history_checks(bundle: DecisionBundle, history: History | NexusControlError) -> Iterator[Check]:
-    """The checks that rest on the replay."""
+    """The checks that need the replayed events; they are skipped where the events cannot be replayed."""
     if isinstance(history, History):
         yield _state_machine(history).named("state_machine")
         yield from stated_checks(bundle, history.decision)
@@ -112,7 +112,7 @@ def history_checks(bundle: DecisionBundle, history: History | NexusControlError)
 
 
 def stated_checks(bundle: DecisionBundle, decision: Decision) -> Iterator[Check]:
-    """Whether what the bundle states beside its events is what they say."""
+    """Whether header, template and link, which the bundle states beside its events, are what the events say."""
     template, link = template_part(decision.facts), link_part(decision.facts)
     yield judged("header_equals_replay", lambda: _header(bundle, decision))
     yield _stated(bundle.template_snapshot, template).named("template_equals_events")
@@ -133,7 +133,7 @@ def _header(bundle: DecisionBundle, decision: Decision) -> Finding:
     found = same_fields(replayed.to_dict(), given.to_dict(), "the header is not what the events say")
     run = decision.facts.linked_execution
     if found.status == "pass" and run is not None and run.dry_run and given.mode == "apply":
-        return noted("it ended with a dry run, as 1.0 let it: what was approved was never applied")
+        return noted("it ended with a dry run, which 1.0 allowed: the approved plan was never applied")
     return found
 
 

@@ -133,11 +133,11 @@ def _origin(evidence: LogSection | Imported | str | None) -> Finding:
 
 def _chain(evidence: LogSection | Imported | str | None, head: str, inclusion: Check) -> Finding:
     if isinstance(evidence, LogSection):
-        return compared(evidence.chain_head, prefixed(head), "the events are not those of the chain")
+        return compared(evidence.chain_head, prefixed(head), "the events end in another chain hash")
     if isinstance(evidence, str):
         return failed(evidence)
     if inclusion.status == "pass":
-        return passed("the events end in the leaf that the log proof is of")
+        return passed("the events end in the leaf that the log proof proves")
     return skipped("the package names no chain hash")
 
 

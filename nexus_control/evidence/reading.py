@@ -72,7 +72,7 @@ def read_evidence(
         read = _reading("bundle", data, bundle.document, bundle_report(bundle, trust, require))
     if not isinstance(beside, str):
         return read
-    said = compared(beside, read.digest, "the digest beside the artifact is another one")
+    said = compared(beside, read.digest, "the digest beside the artifact is another's")
     return replace(read, checks=(*read.checks, said.named("digest_beside")))
 
 

@@ -90,7 +90,7 @@ def _unread(*found: Finding) -> Received[Any]:
 
 
 def _domain(data: object) -> Finding:
-    """Values that two languages read differently prove nothing wrong in an old artifact, but are said."""
+    """Values that two languages read differently: old artifacts may hold them, so this is `info` and not a failure."""
     try:
         require_domain(data, "document")
     except NexusControlError as fault:

@@ -69,14 +69,14 @@ def noted(detail: str) -> Finding:
 
 
 def compared(expected: object, actual: object, detail: str) -> Finding:
-    """Whether two values are the same; `detail` is what it means that they are not."""
+    """Whether two values are the same; `detail` says what it means if they differ."""
     if expected == actual and type(expected) is type(actual):
         return Finding(status="pass", expected=_quoted(expected), actual=_quoted(actual))
     return failed(detail, expected=expected, actual=actual)
 
 
 def same_fields(expected: Mapping[str, object], actual: Mapping[str, object], detail: str) -> Finding:
-    """Whether two objects have the same fields, spelled alike: 1, 1.0 and true differ. Those that differ are quoted."""
+    """Whether two objects have the same fields, spelled alike: 1, 1.0 and true differ. Differing fields are quoted."""
     differing = [
         key
         for key in {**expected, **actual}

@@ -90,7 +90,7 @@ def _policy_satisfied(case: Case) -> Finding:
     for execution in executions:
         found = [each.message for each in _reasons(case, execution) if each.code != "MODE_NOT_ALLOWED"]
         if found:
-            return failed(f"event {execution.seq} dispatched what could not be: {'; '.join(found)}")
+            return failed(f"event {execution.seq} dispatched a blocked request: {'; '.join(found)}")
     if case.facts.linked_execution is None:
         return _nothing_executed(case)
     limit = case.facts.policy.max_steps if case.facts.policy else None
@@ -167,7 +167,7 @@ def _request_digest(case: Case) -> Finding:
         if case.router is None and execution.started_at is None and execution.outcome != "completed":
             continue  # the execution ended before the router was asked
         if execution.request_digest is None or created is None or policy is None:
-            return failed(f"no event says what the router was asked by event {execution.seq}")
+            return failed(f"no event records what event {execution.seq} asked of the router")
         asked = policy.compile_to_router_request(
             created.goal, created.plan, execution.adapter_id, execution.dry_run
         )
@@ -188,7 +188,7 @@ def _link_digest(case: Case) -> Finding:
         return failed("the link names no run, request or result")
     decision_id = case.bundle.decision.decision_id
     recomputed = compute_link_digest(decision_id, run_id, bare(request), bare(result))
-    return compared(recomputed, link.control_router_link_digest, "the link's digest is not that of the link")
+    return compared(recomputed, link.control_router_link_digest, "the link's digest does not match it")
 
 
 def _router_result(case: Case, router: PackageRouter) -> Finding:

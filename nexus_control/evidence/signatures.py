@@ -95,7 +95,7 @@ def _approval_signatures(
     counted = case.counted(execution) if execution else ()
     required = case.facts.policy.min_approvals if case.facts.policy else 0
     if allowed is None:
-        said = f"{len(signed)} verdicts are signed; whose keys these are, nobody said"
+        said = f"{len(signed)} verdicts are signed, but no allowed signers say whose keys these are"
         return skipped(said if signed else "no verdict is signed, and nobody is trusted to sign")
     refused, keys = list[str](), set[SshKey]()
     for approval in counted:
@@ -123,7 +123,9 @@ def package_signature(
     envelope: str | bytes | None,
     proof: LogProof | None,
 ) -> Finding:
-    """`content` are the very bytes that were signed. Raises INTEGRITY_MISMATCH for what is no signed statement."""
+    """`content` holds the bytes that the signature covers; None if the package came as an object. Raises
+    INTEGRITY_MISMATCH for an envelope or a statement in another format.
+    """
     if envelope is None:
         return skipped("no envelope came with it")
     opened = parse_envelope(envelope)
@@ -136,9 +138,7 @@ def package_signature(
         return failed("another kind of payload", expected=PAYLOAD_TYPE, actual=opened.payload_type)
     statement = parse_package_statement(opened.payload)
     if content is None:
-        return failed(
-            "a signed package is verified as the bytes that were signed, and came as something else"
-        )
+        return failed("its signature covers the bytes of its file, but the package came as an object instead")
     said, bundle = statement.predicate, package.control_bundle
     fields: dict[str, tuple[object, object]] = {
         "package.json": (sha256_hex(content), statement.package_sha256),
@@ -150,7 +150,7 @@ def package_signature(
     if said.log is not None and proof is not None:
         fields["log"] = (proof.origin, proof.index), (said.log.origin, said.log.index)
     expected, found = ({name: pair[side] for name, pair in fields.items()} for side in (0, 1))
-    compared = same_fields(expected, found, "what was signed is not this package")
+    compared = same_fields(expected, found, "the signed statement is about another package")
     if compared.status == "fail":
         return compared
     return passed(f"signed by {', '.join(sorted(key.fingerprint for key in signers))}")

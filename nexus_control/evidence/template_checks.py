@@ -33,9 +33,9 @@ def template_checks(facts: Facts) -> Iterator[Check]:
 def _digest(attached: PolicyAttachedPayload) -> Finding:
     snapshot = attached.template_snapshot
     if snapshot is None or attached.template_digest is None:
-        return failed("a template is named without its snapshot and digest")
+        return failed("the event names a template, but lacks its snapshot or digest")
     if not {"created_at", "created_by"} <= snapshot.keys():
-        return skipped("the snapshot is of 1.0, and does not hold all that its digest covers")
+        return skipped("1.0 wrote the snapshot without all fields that its digest covers")
     return compared(attached.template_digest, json_digest(snapshot), "the snapshot was rewritten")
 
 

@@ -56,7 +56,7 @@ _OF_THE_RUN: Final = {"router_result", "router_digest_recomputed"}
 _MAY_BE_SKIPPED: Final = frozenset({"router_digest_recomputed", "template_digest"})
 """Checks that are skipped for an honest package of another router, or of 1.0."""
 _MAY_BE_LEFT_OUT: Final = frozenset({"template_equals_events", "link_equals_events"})
-"""What an export of a bundle may leave out: the events say it too."""
+"""Checks of parts that an export may leave out of a bundle, because the events hold the same."""
 _IN_ORDER: Final[tuple[tuple[Level, str], ...]] = (
     ("L0", "limits strict_parse schema canonical_domain binding_digest control_bundle_digest"),
     ("L0", "binding_control_match binding_router_match binding_link_match router_digest"),
@@ -71,7 +71,7 @@ _IN_ORDER: Final[tuple[tuple[Level, str], ...]] = (
     ("L5", "witness_quorum timestamp"),
 )
 CHECKS: Final[dict[str, Level]] = {name: level for level, names in _IN_ORDER for name in names.split()}
-"""Every check of a package by its name, in its order, and the level that rests on it."""
+"""The checks of a package by name, in order, each with the level that needs it."""
 BUNDLE_CHECKS: Final[dict[str, Level]] = {
     **dict.fromkeys((*READING, "canonical_digest"), "L0"),
     **{name: level for name, level in CHECKS.items() if level != "L0" and name not in _OF_THE_RUN},
@@ -279,7 +279,7 @@ def _six(package: AuditPackage) -> Iterator[Check]:
 
 
 def _provenance(bundle: DecisionBundle, package: AuditPackage | None) -> Finding:
-    """The records say how the exports came to be; neither is covered by a digest, so each is made again."""
+    """The provenance records of bundle and package. No digest covers them, so each is made again and compared."""
     records = [(BUNDLE_METHOD, "bundle", bundle.integrity.canonical_digest, bundle.provenance)]
     if package is not None:
         digest = package.integrity.binding_digest
@@ -288,7 +288,7 @@ def _provenance(bundle: DecisionBundle, package: AuditPackage | None) -> Finding
         made = Provenance.of_export(
             method_id=method, decision_id=bundle.decision.decision_id, kind=kind, digest=digest
         )
-        found = same_fields(made.to_dict(), given.to_dict(), f"the {kind} did not come to be so")
+        found = same_fields(made.to_dict(), given.to_dict(), f"the {kind} was not made as its record says")
         if found.status == "fail":
             return found
     return passed()

@@ -124,7 +124,7 @@ def _unclear(answer: object) -> Iterator[str]:
     for key in _FLAGS:
         flag = at(answer, key)
         if not (_is_nothing(flag) or flag is True or (type(flag) is int and flag == 1)):
-            yield f"{key} was {shown(flag)}, which is no truth value"
+            yield f"{key} was {shown(flag)}, which is neither true nor false"
 
 
 def _without_effect(response: object, steps: list[object]) -> Iterator[str]:

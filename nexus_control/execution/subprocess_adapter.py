@@ -186,7 +186,9 @@ class ArgvAdapter(_SubprocessAdapter[Mapping[str, ArgvTool]]):
 
 
 class CallAdapter(_SubprocessAdapter[Sequence[str]]):
-    """The `call` protocol. The command knows its methods; here any method is declared that is no option."""
+    """The `call` protocol. Only the command knows its methods, so any method is accepted that does not look like an
+    option.
+    """
 
     def declaration(self) -> dict[str, object]:
         return self._declaration("call", command=list(self._program))

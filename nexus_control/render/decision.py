@@ -81,7 +81,7 @@ _OTHERS = {
     "not_trusted": "signed by nobody who is trusted here",
     "request_expired": "of an expired request",
 }
-"""Why an approval that nobody revoked does not count, by the word for it in the view."""
+"""Why an approval does not count although nobody revoked it, by the view's `inactive_because`."""
 _REMARKS = {
     "expires_at": "until",
     "revoked_at": "revoked at",

@@ -176,7 +176,7 @@ async def _serve_stdio(
 
 
 def _with(context: ToolContext, told: Answer | str) -> ToolContext:
-    """The context with a person's answer, or with why there is none."""
+    """The context with a person's answer, or with the reason why nobody answered."""
     return replace(context, unanswered=told) if isinstance(told, str) else replace(context, answer=told)
 
 

@@ -28,7 +28,7 @@ class Forgery:
 
 
 def forgeries(package: JsonObject, envelope: str, bystander: str) -> list[Forgery]:
-    """The copies. `bystander` is an approver who might have approved, and did not."""
+    """The forged copies. `bystander` is an approver who might have approved but did not."""
     renamed, eased, swapped = (copy.deepcopy(package) for _ in range(3))
     _events(renamed, "APPROVAL_GRANTED")[0]["actor"]["id"] = "mallory@example.com"
     _events(eased, "POLICY_ATTACHED")[0]["payload"]["min_approvals"] = 1
@@ -50,7 +50,9 @@ def _events(package: JsonObject, event_type: str) -> list[JsonObject]:
 
 
 def _sealed(package: JsonObject) -> AuditPackage:
-    """Every digest recomputed, from the events up. The log's proof cannot be recomputed, and is left out."""
+    """The package with every digest recomputed, from the events up. The log proof cannot be recomputed; it is left
+    out.
+    """
     forged = AuditPackage.from_dict(package)
     bundle = forged.control_bundle
     sealed = DecisionBundle.seal(

@@ -80,7 +80,9 @@ def require_signed(
 
 
 def require_for_timestamps(certificate: x509.Certificate) -> None:
-    """Exactly one purpose, and critical (RFC 3161, 2.3); a key that signs data, where it says what it is for."""
+    """Its extendedKeyUsage is critical and names only timeStamping (RFC 3161, 2.3); its keyUsage, if present, signs
+    only data. Raises SIGNATURE_INVALID.
+    """
     is_for_timestamps = False
     for each in extensions_of(certificate):
         if isinstance(each.value, x509.ExtendedKeyUsage):

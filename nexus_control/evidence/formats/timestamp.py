@@ -114,7 +114,7 @@ def verify_timestamp(
         raise invalid("its content was changed")
     certificate = _named_certificate(attributes, (*carried, *known, *trusted))
     _require_identity(signer.identity, certificate)
-    # What was signed is the SET OF, not the implicit tag that stands in its place (RFC 5652, 5.4).
+    # The signature covers the attributes with the tag SET OF; in the token they have an implicit tag (RFC 5652, 5.4).
     signed = bytes([SET]) + signer.attributes.encoded[1:]
     require_signed(certificate, signer.signature, signed, signer.hash)
     require_for_timestamps(certificate)
@@ -155,7 +155,7 @@ def _signed_data(token: Value) -> tuple[bytes, tuple[x509.Certificate, ...], _Si
         raise malformed(f"it carries more than {_MOST_CERTIFICATES} certificates")
     read = _signer(signer)
     if version.integer() != 3 or read.hash.name not in [_hash(each).name for each in digests.children(SET)]:
-        raise malformed("its version or its hashes are not those of its signer")
+        raise malformed("its version or its list of hashes does not fit its signer's")
     return octets.expect(OCTET_STRING), tuple(read_certificate(each.encoded) for each in carried), read
 
 
@@ -167,7 +167,7 @@ def _signer(value: Value) -> _Signer:
     attributes.expect(_SIGNED_ATTRIBUTES)
     name = _at_least(1, algorithm.children())[0].oid()
     if name not in _SIGNATURES or _SIGNATURES[name] not in (None, hash_.name):
-        raise invalid(f"signature algorithm {name} is not taken")
+        raise invalid(f"signature algorithm {name} is not supported")
     return _Signer(
         identity=identity, hash=hash_, attributes=attributes, signature=signature.expect(OCTET_STRING)
     )
