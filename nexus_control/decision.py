@@ -80,9 +80,9 @@ def counting_approvals(facts: Facts, at: datetime, authority: Authority = None) 
     return standing_at(facts, at, authority)[1]
 
 
-def is_approved(facts: Facts, at: datetime) -> bool:
+def is_approved(facts: Facts, at: datetime, authority: Authority = None) -> bool:
     """Whether as many approvals count at this instant as the policy demands."""
-    counting = counting_approvals(facts, at)
+    counting = counting_approvals(facts, at, authority)
     return facts.policy is not None and len(counting) >= facts.policy.min_approvals
 
 
