@@ -392,7 +392,6 @@ def _require_other_looks(facts: Facts, policy: Policy, actor: Actor, counting: S
 
 def wrong_state(facts: Facts, at: datetime, verb: str, authority: Authority = None) -> NexusControlError:
     """INVALID_STATE: this cannot be done to a decision that is where it is now."""
-    state = state_at(facts, at, authority)
-    return NexusControlError(
-        ErrorCode.INVALID_STATE, f"Cannot {verb} decision in state {state}", {"state": str(state)}
-    )
+    state = state_at(facts, at, authority).value
+    problem = f"Cannot {verb} decision in state {state}"
+    return NexusControlError(ErrorCode.INVALID_STATE, problem, {"state": state})

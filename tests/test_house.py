@@ -18,6 +18,10 @@ def test_no_module_has_more_than_400_lines() -> None:
     assert {module: length for module, length in lengths.items() if length > 400} == {}
 
 
+def test_the_root_has_at_most_24_modules() -> None:
+    assert len(sorted(REPOSITORY.glob("nexus_control/*.py"))) <= 24
+
+
 def test_no_function_has_more_than_60_lines() -> None:
     long = {
         f"{module}:{function.lineno}": function.name

@@ -80,7 +80,7 @@ group = partial(
     rich_markup_mode=None,  # help is plain text, because it is also read in pipes
     pretty_exceptions_enable=False,
 )
-"""Makes a group of commands. The group's help begins with the text in `help`."""
+"""Makes a group of commands. `help` is the first line of the group's help."""
 
 
 def loaded(name: str) -> Any:

@@ -32,7 +32,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
 
 Values = Mapping[str, object]
-"""The request, who decides about it, and the basis of the request that they were shown; None if none was shown."""
+"""The person who decides, the request, and the basis of the request as it was shown; None if it was not shown here."""
 Act = Callable[[DecisionStore, Values, Assurance], ApprovalData | StateData]
 
 

@@ -181,7 +181,7 @@ def _put_out(frame: Frame, output: Path | None, kind: str, document: JsonObject,
 def _recorded(
     store: DecisionStore, database: str, request_id: str, config: Path | None, router: str | None
 ) -> JsonObject | None:
-    """The run of a request as the router recorded it. Raises INVALID_ARGUMENT where the router exports none."""
+    """The run of a request as the router recorded it. Raises INVALID_ARGUMENT if the router exports no runs."""
     with opened_router(database=database, config=config, factory=router) as opened:
         export_run = getattr(opened, "export_run", None)
         if export_run is None:

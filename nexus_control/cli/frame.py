@@ -52,7 +52,7 @@ _SHARED: Final[dict[str, tuple[object, object]]] = {
     "db": (Database, None),
     "as_json": (AsJson, False),
 }
-"""The options of which a frame is made, in the order of the help: the type of each, and its default."""
+"""The shared options in the order of the help: how each is read, and its default."""
 
 _USAGE_CODES = {
     ErrorCode.INVALID_ARGUMENT,
@@ -65,18 +65,18 @@ _NOT_VERIFIED_CODES = {ErrorCode.LOG_INCONSISTENT, ErrorCode.SIGNATURE_INVALID}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer of a command: with `--json` its `data` is printed, otherwise `show` shows it to people."""
+    """The answer of a command. With `--json` it prints `data`; otherwise `show` shows the answer to people."""
 
     data: Mapping[str, object]
     show: Callable[[Screen], None]
     done: str | None = None
     """Says what the command changed, as the beginning of a sentence; None if it changed nothing."""
     code: int = 0
-    """The exit code of the command, after its answer is shown."""
+    """The exit code of the command after the answer was shown."""
 
 
 def told(text: str, mark: Mark | None = DONE) -> Callable[[Screen], None]:
-    """A `show` that prints one paragraph after the mark."""
+    """A `show` that prints a paragraph with `mark` at its beginning."""
     return lambda screen: screen.prose(text, mark)
 
 
@@ -93,7 +93,7 @@ class Frame:
 
     @property
     def actor(self) -> Actor:
-        """Who acts. Raises INVALID_ARGUMENT."""
+        """The actor in whose name the command acts. Raises INVALID_ARGUMENT."""
         return identity(self.acting_as)[0]
 
     @property
@@ -161,8 +161,8 @@ class Frame:
     def put_out(
         self, output: Path | None, content: bytes, data: Mapping[str, object], **whole: object
     ) -> Answer:
-        """The answer of a command that makes a document: `data`, and `whole`, which holds the content. With `--output`
-        it writes the content to that file and answers `data` with the file's path. Raises INVALID_ARGUMENT.
+        """The answer of a command that makes a document: `data` with `whole`, the content. With `--output` it writes
+        the content to that file and answers `data` with the file's path. Raises INVALID_ARGUMENT.
         """
         if output is None:
             return Answer({**data, **whole}, lambda _: print_document(content.decode()))
@@ -245,8 +245,8 @@ def frame_of(
 
 
 def shared_options(*names: str) -> Callable[[Callable[Concatenate[Frame, ...], Answer]], Callable[..., None]]:
-    """Make a command of a function that takes the frame, then the command's own arguments and options. `names` are
-    the shared options of the command; every command has `--json` too.
+    """Make a command from a function that takes the frame, then the command's own arguments and options. `names` lists
+    the shared options that the command has; every command has `--json`.
 
         @shared_options("acting_as", "db")
         def withdraw(frame: Frame, request_id: RequestId, reason: Reason) -> Answer:
@@ -301,9 +301,8 @@ def _newly_signed(before: Sequence[object], after: Sequence[object]) -> str | No
 
 
 def answer(frame: Frame, action: Callable[[], Answer], *, on_store: bool = False) -> None:
-    """Run `action`, show its answer and exit with its code; a fault is printed and exits with 1, 2 or 3. With
-    `on_store` the action uses the frame's store: if the answer cannot be printed, a key or checkpoint that was made
-    beside that store is reported too.
+    """Run `action`, show its answer or its fault, and exit. With `on_store` the action uses the frame's store: a key or
+    checkpoint that was made beside the store is then named as a change too.
     """
     before = _signed_beside(frame) if on_store else None
     outcome = fault_of(action)
@@ -320,8 +319,8 @@ def answer(frame: Frame, action: Callable[[], Answer], *, on_store: bool = False
 
 @contextmanager
 def printing(done: str | None) -> Generator[None]:
-    """The block prints the answer. If that fails, `done` is printed on standard error, and the command exits with 1. If
-    nothing was changed and the reader is gone, the process ends here.
+    """The block prints the answer. If that fails, `done` is printed on standard error, and the command exits with 1.
+    If nothing was changed and the reader is gone, the process ends here.
     """
     try:
         yield

@@ -102,8 +102,8 @@ def doctor(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The faults of a store, and what was done about them. `beside` has the findings about the files beside the
-    database; it is empty if the store could not be compared with them.
+    """The faults that were found in a store, and the repairs that were made. `beside` is empty if the files beside the
+    database could not be compared with the log.
     """
 
     faults: list[Fault]
@@ -111,7 +111,7 @@ class _Found:
     entries: int | None = None
     rebuilt: int = 0
     in_vain: bool = False
-    """After the rebuild, tables of data still differ; they are never made again."""
+    """Rebuilding was not enough: the tables that hold data differ, and they are never made again."""
     accepted: bool = False
     approved: list[str] = field(default_factory=list[str])
     signers: JsonObject | None = None
@@ -134,7 +134,7 @@ def _examined(frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback
     if rebuild and _advice(faults) == _REBUILD:
         rebuilt = upkeep.rebuild_derived(store)
         faults, found = upkeep.examine(store)
-        in_vain = any(fault.code in _FORM for fault in faults)  # tables of data, which are never made again
+        in_vain = any(fault.code in _FORM for fault in faults)  # tables of data are never made again
     if accept_rollback and _advice(faults) == _LOST:
         accepted = upkeep.accept_rollback(store, frame.actor)
         faults, found = upkeep.examine(store)
@@ -255,7 +255,7 @@ def _said(faults: list[Fault], name: str, status: str) -> str:
 
 
 def _show_done(screen: Screen, found: _Found) -> None:
-    """Print what was done, and the lines of the file of signers that let nobody sign. Prints nothing about a file if
+    """Shows the repairs, and the lines of the file of signers that let nobody sign. Prints nothing about the file if
     all its lines are used.
     """
     if found.rebuilt:

@@ -128,7 +128,7 @@ def _record(record: KeyRecord) -> _Record:
 
 
 def _signing(record: KeyRecord, done: str) -> Answer:
-    """The key with which the log is signed from now on."""
+    """The answer that names the key with which the log is signed from now on."""
 
     def show(screen: Screen) -> None:
         screen.prose("The log is signed with this key. Give it to those who verify:", DONE)

@@ -34,7 +34,7 @@ class Mark:
 
 
 def mark_of(status: str) -> Mark:
-    """How a check went."""
+    """The mark for the status of a check."""
     return Mark(status, "good" if status == "pass" else "bad" if status == "fail" else "stopped")
 
 

@@ -189,7 +189,7 @@ def _link_digest(case: Case) -> Finding:
     decision_id = case.bundle.decision.decision_id
     recomputed = compute_link_digest(decision_id, run_id, bare(request), bare(result))
     return compared(
-        recomputed, link.control_router_link_digest, "the link's digest is not the digest of its fields"
+        recomputed, link.control_router_link_digest, "the link's digest is not that of its fields"
     )
 
 

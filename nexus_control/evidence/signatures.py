@@ -124,7 +124,7 @@ def package_signature(
     proof: LogProof | None,
 ) -> Finding:
     """`content` holds the bytes that the signature covers; None if the package came as an object. Raises
-    INTEGRITY_MISMATCH if the envelope holds another kind of statement.
+    INTEGRITY_MISMATCH for an envelope or a statement in another format.
     """
     if envelope is None:
         return skipped("no envelope came with it")
@@ -138,7 +138,7 @@ def package_signature(
         return failed("another kind of payload", expected=PAYLOAD_TYPE, actual=opened.payload_type)
     statement = parse_package_statement(opened.payload)
     if content is None:
-        return failed("the package came as an object, but its signature covers the exact bytes of its file")
+        return failed("its signature covers the bytes of its file, but the package came as an object instead")
     said, bundle = statement.predicate, package.control_bundle
     fields: dict[str, tuple[object, object]] = {
         "package.json": (sha256_hex(content), statement.package_sha256),

@@ -251,7 +251,7 @@ def _recording() -> Generator[None]:
 
 @contextmanager
 def _interrupted(log: OpenRun, mode: _Mode) -> Generator[None]:
-    """Whatever interrupts a run is logged and raised again. If the log fails, the outcome of an apply is unknown."""
+    """An exception in a run is logged and raised again. If logging fails, the outcome of an apply is unknown."""
     try:
         yield
     except RouterOutcomeUnknown:

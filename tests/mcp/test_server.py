@@ -152,7 +152,7 @@ def test_either_style_of_names_is_accepted_and_one_is_advertised(tmp_path: Path)
 def test_a_server_that_only_reads_offers_four_tools_and_needs_a_database(tmp_path: Path) -> None:
     refused = nexus_control("serve", "--db", str(tmp_path / "store.db"), "--read-only")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "there is none" in " ".join(refused.stderr.split())
+    assert "needs a database that exists" in " ".join(refused.stderr.split())
     NexusControlTools(db_path=tmp_path / "store.db").store.close()
 
     async def look() -> None:
@@ -308,21 +308,18 @@ def test_a_start_with_a_first_list_costs_at_most_twice_that_of_an_empty_server(t
     assert whole < 2 * nothing
 
 
-def test_a_status_costs_the_server_at_most_four_times_a_call_that_is_refused_unread(tmp_path: Path) -> None:
-    async def ask(statuses: int, refusals: int) -> None:
+def test_a_hundred_statuses_cost_the_server_less_than_its_start(tmp_path: Path) -> None:
+    async def ask(statuses: int) -> None:
         async with client(folder=tmp_path) as agent:
             request_id = (await data(agent, "request", goal="g"))["request_id"]
             for _ in range(statuses):
                 await data(agent, "status", request_id=request_id)
-            for _ in range(refusals):
-                assert (await refusal(agent, "status"))["code"] == "INVALID_ARGUMENT"
 
-    def cost(statuses: int, refusals: int) -> float:
+    def cost(statuses: int) -> float:
         with by_children() as spent:
-            asyncio.run(ask(statuses, refusals))
+            asyncio.run(ask(statuses))
         return spent.seconds
 
-    cost(0, 0)  # makes the database
-    calls = number_of(200, few=100)
-    start, read, refused = cost(10, 10), cost(10 + calls, 10), cost(10, 10 + calls)
-    assert read - start < 4 * (refused - start)
+    cost(0)  # makes the database
+    start, read = cost(1), cost(101)
+    assert read - start < start

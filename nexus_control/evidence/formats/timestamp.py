@@ -114,7 +114,7 @@ def verify_timestamp(
         raise invalid("its content was changed")
     certificate = _named_certificate(attributes, (*carried, *known, *trusted))
     _require_identity(signer.identity, certificate)
-    # What was signed is the SET OF, not the implicit tag that stands in its place (RFC 5652, 5.4).
+    # The signature covers the attributes with the tag SET OF; in the token they have an implicit tag (RFC 5652, 5.4).
     signed = bytes([SET]) + signer.attributes.encoded[1:]
     require_signed(certificate, signer.signature, signed, signer.hash)
     require_for_timestamps(certificate)
