@@ -73,7 +73,7 @@ def main() -> None:
         asyncio.run(first_list_seconds(ours))  # makes the database
         beside = min(asyncio.run(first_list_seconds(an_empty_server())) for _ in rounds)
         figures = {
-            "import (at most 60 ms)": min(import_seconds() for _ in rounds),
+            "import (at most 30 ms)": min(import_seconds() for _ in rounds),
             "first list, beside an empty server's (at most 400 ms)": min(
                 asyncio.run(first_list_seconds(ours)) for _ in rounds
             )

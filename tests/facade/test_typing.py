@@ -47,43 +47,60 @@ with DecisionStore("decisions.db") as store, NexusControlTools(store) as others:
     others.deny(request_id, BOB, "no").to_dict()
 """
 MISTAKES = [
-    ("a key that is not there", 'tools.request("g", ALICE).data["request_idd"]'),
-    ("a key of another answer", 'tools.deny(ID, BOB, "no").data["current_approvals"]'),
-    ("a key deep inside", 'tools.status(ID).data["executions"][0]["exit"]'),
-    ("a key that may be absent", 'tools.inspect(ID).data["rendered"].upper()'),
-    ("a value that may be None", 'tools.status(ID).data["policy"]["min_approvals"]'),
-    ("an answer of another type", 'count: int = tools.request("g", ALICE).data["request_id"]'),
-    ("a mode that is none", 'tools.request("g", ALICE, mode="live")'),
-    ("a mode in a list that is none", 'tools.request("g", ALICE, allowed_modes=["apply", "live"])'),
-    ("an assurance that is none", 'tools.request("g", ALICE, min_assurance="strong")'),
-    ("a state that is none", 'tools.list_requests(state="open")'),
-    ("an outcome that is none", 'tools.reconcile(ID, ALICE, "done", "seen")'),
-    ("a conflict mode that is none", 'tools.import_bundle("{}", conflict_mode="merge")'),
-    ("overrides that are none", 'tools.template_create("two", ALICE, overrides="none")'),
-    ("a verdict that is none", 'tools.approval_statement(ID, "bob", "accept")'),
-    ("a level that is none", 'verify_evidence("{}", require="L9")'),
-    ("an actor's type that is none", 'Actor("robot", "r2")'),
-    ("a number for a text", "tools.request(5, ALICE)"),
-    ("a text for a number", 'tools.request("g", ALICE, min_approvals="2")'),
-    ("a text for an actor", 'tools.approve(ID, "bob")'),
-    ("an object for a router", 'tools.execute(ID, "subprocess:keys", CI, object())'),
-    ("a number for a store", "NexusControlTools(5)"),
-    ("a text for a policy's number", 'Policy("2")'),
-    ("a misspelt keyword", 'tools.request("g", ALICE, prioity="high")'),
-    ("a misspelt override", 'tools.request("g", ALICE, override_quorum=2)'),
-    ("a keyword of another method", "tools.export_bundle(ID, rendered=False)"),
-    ("no actor", 'tools.request("g")'),
-    ("no reason", "tools.deny(ID, BOB)"),
-    ("no router", 'tools.execute(ID, "subprocess:keys", CI)'),
-    ("a method that is not there", "tools.results(ID)"),
-    ("an attribute that is not there", "tools.status(ID).value"),
-    ("a state compared with what is none", 'tools.status(ID).data["state"] == "aproved"'),
+    ("a key that is not there", "GeneralTypeIssues", 'tools.request("g", ALICE).data["request_idd"]'),
+    ("a key of another answer", "GeneralTypeIssues", 'tools.deny(ID, BOB, "no").data["current_approvals"]'),
+    ("a key deep inside", "GeneralTypeIssues", 'tools.status(ID).data["executions"][0]["exit"]'),
+    ("a key that may be absent", "TypedDictNotRequiredAccess", 'tools.inspect(ID).data["rendered"].upper()'),
+    ("a value that may be None", "OptionalSubscript", 'tools.status(ID).data["policy"]["min_approvals"]'),
+    (
+        "an answer of another type",
+        "AssignmentType",
+        'count: int = tools.request("g", ALICE).data["request_id"]',
+    ),
+    ("a mode that is none", "ArgumentType", 'tools.request("g", ALICE, mode="live")'),
+    (
+        "a mode in a list that is none",
+        "ArgumentType",
+        'tools.request("g", ALICE, allowed_modes=["apply", "live"])',
+    ),
+    ("an assurance that is none", "ArgumentType", 'tools.request("g", ALICE, min_assurance="strong")'),
+    ("a state that is none", "ArgumentType", 'tools.list_requests(state="open")'),
+    ("an outcome that is none", "ArgumentType", 'tools.reconcile(ID, ALICE, "done", "seen")'),
+    ("a conflict mode that is none", "ArgumentType", 'tools.import_bundle("{}", conflict_mode="merge")'),
+    ("overrides that are none", "ArgumentType", 'tools.template_create("two", ALICE, overrides="none")'),
+    ("a verdict that is none", "ArgumentType", 'tools.approval_statement(ID, "bob", "accept")'),
+    ("a level that is none", "ArgumentType", 'verify_evidence("{}", require="L9")'),
+    ("an actor's type that is none", "ArgumentType", 'Actor("robot", "r2")'),
+    ("a number for a text", "ArgumentType", "tools.request(5, ALICE)"),
+    ("a text for a number", "ArgumentType", 'tools.request("g", ALICE, min_approvals="2")'),
+    ("a text for an actor", "ArgumentType", 'tools.approve(ID, "bob")'),
+    ("an object for a router", "ArgumentType", 'tools.execute(ID, "subprocess:keys", CI, object())'),
+    ("a number for a store", "ArgumentType", "NexusControlTools(5)"),
+    ("a text for a policy's number", "ArgumentType", 'Policy("2")'),
+    ("a misspelt keyword", "CallIssue", 'tools.request("g", ALICE, prioity="high")'),
+    ("a misspelt override", "CallIssue", 'tools.request("g", ALICE, override_quorum=2)'),
+    ("a keyword of another method", "CallIssue", "tools.export_bundle(ID, rendered=False)"),
+    ("no actor", "CallIssue", 'tools.request("g")'),
+    ("no reason", "CallIssue", "tools.deny(ID, BOB)"),
+    ("no router", "CallIssue", 'tools.execute(ID, "subprocess:keys", CI)'),
+    ("a method that is not there", "AttributeAccessIssue", "tools.results(ID)"),
+    ("an attribute that is not there", "AttributeAccessIssue", "tools.status(ID).value"),
+    (
+        "a state compared with what is none",
+        "UnnecessaryComparison",
+        'tools.status(ID).data["state"] == "aproved"',
+    ),
 ]
+"""What is wrong, the rule by which pyright finds it, and the code."""
+
+
+UNUSED = ("reportUnusedExpression", "reportUnusedImport", "reportUnusedVariable")
+"""A row of the table uses one name of the preamble, and does nothing with what it gets."""
 
 
 def errors_in(folder: Path, sources: dict[str, str]) -> dict[str, list[str]]:
     """What pyright, strict as a careful user's, says against each file."""
-    config = {"typeCheckingMode": "strict", "reportUnusedExpression": False, "reportUnusedVariable": False}
+    config = {"typeCheckingMode": "strict"} | dict.fromkeys(UNUSED, False)
     (folder / "pyrightconfig.json").write_text(json.dumps(config))
     for name, source in sources.items():
         (folder / name).write_text(source)
@@ -94,7 +111,7 @@ def errors_in(folder: Path, sources: dict[str, str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {name: [] for name in sources}
     for each in json.loads(ran.stdout)["generalDiagnostics"]:
         if each["severity"] == "error":
-            found[Path(each["file"]).name].append(each["message"])
+            found[Path(each["file"]).name].append(f"{each['rule']}: {each['message']}")
     return found
 
 
@@ -109,12 +126,14 @@ PAGES = {
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     sources = {"right.py": PREAMBLE + RIGHT}
     sources |= {f"{page.replace('/', '_')}.py": source for page, source in PAGES.items()}
-    sources |= {f"mistake_{number}.py": PREAMBLE + code for number, (_, code) in enumerate(MISTAKES)}
+    sources["no_mistake.py"] = PREAMBLE
+    sources |= {f"mistake_{number}.py": PREAMBLE + code for number, (_, _, code) in enumerate(MISTAKES)}
     return errors_in(tmp_path_factory.mktemp("user"), sources)
 
 
 def test_right_code_passes(said: dict[str, list[str]]) -> None:
     assert said["right.py"] == []
+    assert said["no_mistake.py"] == []
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -126,6 +145,7 @@ def test_the_readme_and_the_tutorial_hold_code() -> None:
     assert {"README.md", "docs/tutorial.md"} <= set(PAGES)
 
 
-@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[name for name, _ in MISTAKES])
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[name for name, _, _ in MISTAKES])
 def test_a_mistake_is_found(said: dict[str, list[str]], number: int) -> None:
-    assert said[f"mistake_{number}.py"] != []
+    _, rule, _ = MISTAKES[number]
+    assert f"report{rule}" in {each.partition(":")[0] for each in said[f"mistake_{number}.py"]}
