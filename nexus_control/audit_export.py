@@ -133,7 +133,7 @@ def _recorded_run(decision: Projection) -> tuple[str, str]:
     execution = decision.facts.linked_execution
     if execution is None or execution.run_id is None or execution.response_digest is None:
         raise NexusControlError(
-            ErrorCode.NO_ROUTER_LINK, "NO_ROUTER_LINK: this decision has no run that could be audited"
+            ErrorCode.NO_ROUTER_LINK, "this decision has no run that could be audited"
         )
     return execution.run_id, execution.router_bundle_digest or prefixed(execution.response_digest)
 

@@ -49,6 +49,7 @@ def require_refused(result: ToolResult[Any], code: ErrorCode) -> None:
     assert result.error_code == code, result.error
     assert result.error is not None
     assert result.error.startswith(f"{code}: ")
+    assert str(result.error).count(str(code)) == 1
     with pytest.raises(NexusControlError) as raised:
         assert result.data is None
     assert raised.value.code is code

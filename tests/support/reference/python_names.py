@@ -176,4 +176,13 @@ def _doc(value: object) -> str:
     said = inspect.getdoc(value) or ""
     if isinstance(value, type) and ("__doc__" not in vars(value) or said.startswith(f"{value.__name__}(")):
         return ""
-    return said
+    return _indented(said)
+
+
+def _indented(said: str) -> str:
+    """Examples at the margin as code: Markdown takes a line that begins with `>` for a quotation."""
+    lines, is_example = list[str](), False
+    for line in said.splitlines():
+        is_example = line.startswith(">>>") or (is_example and line != "")
+        lines.append(f"    {line}" if is_example else line)
+    return "\n".join(lines)
