@@ -26,7 +26,7 @@ from nexus_control.evidence.chain import GENESIS
 from nexus_control.evidence.formats.merkle import Subtrees, whole_tree
 from nexus_control.facts import Facts, fold
 from nexus_control.log import head
-from nexus_control.log.beside import Finding, look_beside
+from nexus_control.log.beside import Look, look_beside
 from nexus_control.log.checkpoints import key_record_of, lost_checkpoint
 from nexus_control.log.entries import RECORDS, chain_key, contents_of, digest_of, leaf_of, to_event
 from nexus_control.log.ledger import Ledger
@@ -59,8 +59,8 @@ def find_faults(ledger: Ledger) -> list[Fault]:
     return examine(ledger)[0]
 
 
-def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Finding]]:
-    """Like `find_faults`, and the findings about head and checkpoint, which are empty where these were not reached."""
+def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Look]]:
+    """Like `find_faults`, and the looks at head and checkpoint, which are empty where these were not reached."""
     faults = list[Fault]()
     try:
         faults += [Fault(code="FORM_DIFFERS", detail=each) for each in ledger.form_differences()]
@@ -77,9 +77,9 @@ def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Finding]]:
         return [*faults, Fault(code="STORE_UNREADABLE", detail=fault.message)], {}
     if found:
         return [*faults, *found], {}
-    findings = look_beside(ledger)
-    failed = [each for each in findings.values() if each.status == "fail"]
-    return [*faults, *(Fault(code=each.code, detail=each.reason) for each in failed)], findings
+    beside = look_beside(ledger)
+    failed = [each for each in beside.values() if each.status == "fail"]
+    return [*faults, *(Fault(code=each.code, detail=each.reason) for each in failed)], beside
 
 
 def _writing_faults(ledger: Ledger) -> Iterator[Fault]:
