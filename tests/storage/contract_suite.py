@@ -242,7 +242,7 @@ def the_log_is_read_from_any_position_and_what_is_saved_is_filed(storage: Storag
 
 
 @_promise
-def subtrees_are_kept_once_and_can_be_made_anew(storage: Storage) -> None:
+def subtrees_are_kept_once_and_can_be_replaced(storage: Storage) -> None:
     first, second = bytes(32), bytes([1]) * 32
     with storage.writing() as rows:
         rows.put_subtrees({(1, 0): first, (2, 2**40): second})

@@ -14,7 +14,7 @@ from tests.storage.contract_suite import contents, refused
 from tests.storage.rows import decision_row, entry
 from tests.storage.steps import append, in_thread, log_size, raw
 
-# --- the log is append-only, whoever writes ----------------------------------------------------------------------
+# --- the log is append-only for every program that writes --------------------------------------------------------
 
 COLUMNS = "kind, stream, generation, seq, event_type, ts, actor_type, actor_id, payload, digest, leaf, origin"
 

@@ -75,7 +75,7 @@ def test_a_lost_projection_is_found_and_rebuilt(tmp_path: Path) -> None:
     assert find_faults(store) == []
 
 
-def test_every_altered_added_and_lost_subtree_is_found_and_made_anew(tmp_path: Path) -> None:
+def test_every_altered_added_and_lost_subtree_is_found_and_rebuilt(tmp_path: Path) -> None:
     store = busy_store(tmp_path / "store.db").store
     with store.reading() as session:
         kept = session.rows.subtrees()
