@@ -13,12 +13,10 @@ written in levels of its own, so its readers allow `MAX_ARTIFACT_DEPTH`.
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NoReturn, TypeAlias, cast
+from collections.abc import Iterable, Sequence
+from typing import NoReturn, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
-
-JsonObject: TypeAlias = Mapping[str, object]
 
 MAX_DEPTH = 64
 MAX_ARTIFACT_DEPTH = MAX_DEPTH + 16

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,13 @@ from tests.support import amounts
 from tests.support.amounts import number_of, sample_of
 from tests.support.places import REPOSITORY
 
-SAMPLED = "tests/mcp/test_signals.py"
+SAMPLED = """
+import pytest
+
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("case", "abc")
+def test_of_three_cases(case): ...
+"""
 TAKES_A_SAMPLE = re.compile(r"mark\.sample\(|amounts import")
 
 
@@ -34,10 +41,18 @@ def test_tests_of_other_names_take_other_numbers(monkeypatch: pytest.MonkeyPatch
     assert {sample_of("ab", 1, name)[0] for name in map(str, range(20))} == {"a", "b"}
 
 
+@pytest.fixture
+def sampled(tmp_path: Path) -> str:
+    file = tmp_path / "test_sampled.py"
+    file.write_text(SAMPLED, encoding="utf-8")
+    return str(file)
+
+
 def collected(*arguments: str, in_full: str = "") -> str:
-    """The last line of what pytest says of tests that it would run."""
+    """The last line of what pytest says of tests that it would run, under this repository's configuration."""
+    program = [sys.executable, "-m", "pytest", "-n", "0", "-q", "--collect-only", "-p", "tests.conftest"]
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", "0", "-q", "--collect-only", *arguments],
+        [*program, "-c", "pyproject.toml", *arguments],
         cwd=REPOSITORY,
         env=os.environ | {"TESTS_IN_FULL": in_full},
         capture_output=True,
@@ -48,13 +63,11 @@ def collected(*arguments: str, in_full: str = "") -> str:
     return ran.stdout.splitlines()[-1]
 
 
-def test_the_mark_leaves_out_cases_but_not_in_full_nor_one_that_is_named() -> None:
-    assert "deselected" in collected(SAMPLED)
-    assert "deselected" not in collected(SAMPLED, in_full="1")
-    for number in ("SIGINT", "SIGTERM", "SIGHUP"):
-        assert collected(f"{SAMPLED}::test_while_it_makes_its_router[{number}]").startswith(
-            "1 test collected"
-        )
+def test_the_mark_leaves_out_cases_but_not_in_full_nor_those_that_are_named(sampled: str) -> None:
+    assert collected(sampled).startswith("1/3 tests collected (2 deselected)")
+    assert collected(sampled, in_full="1").startswith("3 tests collected")
+    named = [f"{sampled}::test_of_three_cases[{case}]" for case in "abc"]
+    assert collected(*named).startswith("3 tests collected")
 
 
 def test_make_joints_runs_every_file_that_takes_a_sample_in_full() -> None:

@@ -31,9 +31,8 @@ from nexus_control.values.payloads import Assurance
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
 
-Values = Mapping[str, object]
-"""The person who decides, the request, and the basis of the request as it was shown; None if it was not shown here."""
-Act = Callable[[DecisionStore, Values, Assurance], ApprovalData | StateData]
+Act = Callable[[DecisionStore, Mapping[str, object], Assurance], ApprovalData | StateData]
+"""Its arguments name the person who decides, the request, and its basis as it was shown; None if it was not shown."""
 
 
 @shared_options("acting_as", "allowed_signers", "db")
@@ -53,9 +52,9 @@ def approve(
     Example: nexus-control approve 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --comment "checked the plan"
     """
 
-    def act(store: DecisionStore, values: Values, assurance: Assurance) -> ApprovalData:
+    def act(store: DecisionStore, arguments: Mapping[str, object], assurance: Assurance) -> ApprovalData:
         said = {"comment": comment, "expires_at": expires_at}
-        checked = door.validated(door.ApproveArguments, {**values, **said})
+        checked = door.validated(door.ApproveArguments, {**arguments, **said})
         return deciding.approve(store, checked, assurance=assurance)
 
     signing = Signing("approve", sign, signature, statement, expires_at)
@@ -78,8 +77,8 @@ def deny(
     Example: nexus-control deny 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "not during the freeze"
     """
 
-    def act(store: DecisionStore, values: Values, assurance: Assurance) -> StateData:
-        checked = door.validated(door.DenyArguments, {**values, "reason": reason})
+    def act(store: DecisionStore, arguments: Mapping[str, object], assurance: Assurance) -> StateData:
+        checked = door.validated(door.DenyArguments, {**arguments, "reason": reason})
         return deciding.deny(store, checked, assurance=assurance)
 
     signing = Signing("deny", sign, signature, statement)
@@ -102,8 +101,8 @@ def revoke(
     Example: nexus-control revoke 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "wrong window"
     """
 
-    def act(store: DecisionStore, values: Values, _: Assurance) -> ApprovalData:
-        checked = door.validated(door.RevokeArguments, {**values, "reason": reason})
+    def act(store: DecisionStore, arguments: Mapping[str, object], _: Assurance) -> ApprovalData:
+        checked = door.validated(door.RevokeArguments, {**arguments, "reason": reason})
         return deciding.revoke_approval(store, checked)
 
     signing = Signing("revoke", sign, signature, statement)
@@ -117,8 +116,8 @@ def withdraw(frame: Frame, request_id: RequestId, reason: Reason, yes: Yes = Fal
     Example: nexus-control withdraw 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "no longer needed"
     """
 
-    def act(store: DecisionStore, values: Values, _: Assurance) -> StateData:
-        checked = door.validated(door.WithdrawArguments, {**values, "reason": reason})
+    def act(store: DecisionStore, arguments: Mapping[str, object], _: Assurance) -> StateData:
+        checked = door.validated(door.WithdrawArguments, {**arguments, "reason": reason})
         return deciding.withdraw(store, checked)
 
     return _decide(frame, request_id, "withdraw", act, None, yes, Signing("withdraw"))
@@ -147,10 +146,10 @@ def _decide(
         if not yes:
             known = assurance if stated is None else "signed"
             _require_consent(f"{verb.capitalize()} this request as {actor} ({known})?")
-        values: Values = {"request_id": request_id, "actor": actor, "basis": basis}
+        arguments: Mapping[str, object] = {"request_id": request_id, "actor": actor, "basis": basis}
         if stated is not None:
-            values = {**values, "statement": stated, "signature": signing.signature_of(stated)}
-        data = act(store, values, assurance)
+            arguments = {**arguments, "statement": stated, "signature": signing.signature_of(stated)}
+        data = act(store, arguments, assurance)
     text = f"{data['request_id']} is {data['state']}"
     if "current_approvals" in data:
         text += f": {data['current_approvals']} of {data['required_approvals']} approvals"

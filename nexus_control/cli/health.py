@@ -17,7 +17,7 @@ from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.screen import Mark, Screen, columns, mark_of
 from nexus_control.errors import NexusControlError
 from nexus_control.log import upkeep
-from nexus_control.log.beside import Finding, look_at_key, look_beside
+from nexus_control.log.beside import Look, look_at_key, look_beside
 from nexus_control.log.upkeep import Fault
 from nexus_control.storage.faults import is_damage
 from nexus_control.store import DecisionStore
@@ -107,7 +107,7 @@ class _Found:
     """
 
     faults: list[Fault]
-    beside: Mapping[str, Finding] = field(default_factory=dict[str, Finding])
+    beside: Mapping[str, Look] = field(default_factory=dict[str, Look])
     entries: int | None = None
     rebuilt: int = 0
     in_vain: bool = False
@@ -141,7 +141,7 @@ def _examined(frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback
     if accepted:
         page = door.validated(door.ListArguments, {"state": "approved", "limit": door.MAX_PAGE})
         approved = [line["request_id"] for line in listing.list_requests(store, page)["requests"]]
-    beside = dict[str, Finding]()
+    beside = dict[str, Look]()
     if not in_vain and {fault.code for fault in faults} <= {*_BESIDE, *_FORM, _UNWRITABLE}:
         key = look_at_key(store)
         if key.status == "fail":
@@ -209,7 +209,7 @@ def _answer(frame: Frame, found: _Found) -> Answer:
     return Answer(data, show, found.done, NOT_VERIFIED if faults else 0)
 
 
-def _checks(faults: list[Fault], beside: Mapping[str, Finding]) -> tuple[dict[str, str], dict[str, str]]:
+def _checks(faults: list[Fault], beside: Mapping[str, Look]) -> tuple[dict[str, str], dict[str, str]]:
     """The status of each check, and the reason of each skipped one. The derived tables are only checked if the log is
     whole; the files beside the database only if the derived tables are whole too.
     """

@@ -14,7 +14,7 @@ from nexus_control.log import checkpoints, head
 from nexus_control.log.ledger import Ledger
 from nexus_control.storage.contract import Entry
 
-Status: TypeAlias = Literal["pass", "fail", "skipped"]
+LookStatus: TypeAlias = Literal["pass", "fail", "skipped"]
 
 _REMEMBERED = {
     EventType.EXECUTION_REQUESTED,
@@ -28,23 +28,23 @@ _UNNOTICED = "it would not notice an older copy of the database"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Look:
     """The result of one look. `code` names a failure; `reason` says why the look failed or was skipped."""
 
-    status: Status
+    status: LookStatus
     reason: str = ""
     code: str = ""
 
 
-_PASSED = Finding(status="pass")
+_PASSED = Look(status="pass")
 
 
-def look_beside(ledger: Ledger) -> dict[str, Finding]:
+def look_beside(ledger: Ledger) -> dict[str, Look]:
     """The contents that the log is compared with: its `head` and its `checkpoint`."""
     return {"head": look_at_head(ledger), "checkpoint": look_at_checkpoint(ledger)}
 
 
-def look_at_head(ledger: Ledger) -> Finding:
+def look_at_head(ledger: Ledger) -> Look:
     """Does the log continue what was executed, denied or taken back?"""
     try:
         content = head.slot_of(ledger.sidecar).read()
@@ -90,7 +90,7 @@ def unknown_to_head(ledger: Ledger, content: bytes | None = None) -> str | None:
     )
 
 
-def look_at_key(ledger: Ledger) -> Finding:
+def look_at_key(ledger: Ledger) -> Look:
     """Is the key that the log names there, to sign with?"""
     sidecar = ledger.sidecar
     place = sidecar.place(checkpoints.KEY)
@@ -120,7 +120,7 @@ def look_at_key(ledger: Ledger) -> Finding:
     return _failed("KEY_UNUSABLE", checkpoints.not_the_key(sidecar, records[-1].verifier).message)
 
 
-def look_at_checkpoint(ledger: Ledger) -> Finding:
+def look_at_checkpoint(ledger: Ledger) -> Look:
     """Does the log continue the last checkpoint that was signed?"""
     place = ledger.sidecar.place(checkpoints.LAST)
     try:
@@ -170,9 +170,9 @@ def _is_remembered(entry: Entry) -> bool:
     )
 
 
-def _failed(code: str, reason: str) -> Finding:
-    return Finding(status="fail", reason=reason, code=code)
+def _failed(code: str, reason: str) -> Look:
+    return Look(status="fail", reason=reason, code=code)
 
 
-def _skipped(reason: str) -> Finding:
-    return Finding(status="skipped", reason=reason)
+def _skipped(reason: str) -> Look:
+    return Look(status="skipped", reason=reason)

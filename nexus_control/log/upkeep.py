@@ -26,7 +26,7 @@ from nexus_control.evidence.chain import GENESIS
 from nexus_control.evidence.formats.merkle import Subtrees, whole_tree
 from nexus_control.facts import Facts, fold
 from nexus_control.log import head
-from nexus_control.log.beside import Finding, look_beside
+from nexus_control.log.beside import Look, look_beside
 from nexus_control.log.checkpoints import key_record_of, lost_checkpoint
 from nexus_control.log.entries import RECORDS, chain_key, contents_of, digest_of, leaf_of, to_event
 from nexus_control.log.ledger import Ledger
@@ -59,8 +59,8 @@ def find_faults(ledger: Ledger) -> list[Fault]:
     return examine(ledger)[0]
 
 
-def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Finding]]:
-    """Like `find_faults`, and the findings about head and checkpoint, which are empty where these were not reached."""
+def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Look]]:
+    """Like `find_faults`, and the looks at head and checkpoint, which are empty where these were not reached."""
     faults = list[Fault]()
     try:
         faults += [Fault(code="FORM_DIFFERS", detail=each) for each in ledger.form_differences()]
@@ -69,17 +69,17 @@ def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Finding]]:
             log = session.rows.log(_FIRST)
             found = list(_log_faults(log))
             if not found:
-                looks = (_index_faults, _tree_faults, _projection_faults)
-                found = [fault for look in looks for fault in look(session.rows, log)]
+                checks = (_index_faults, _tree_faults, _projection_faults)
+                found = [fault for check in checks for fault in check(session.rows, log)]
     except NexusControlError as fault:
         if not is_damage(fault):
             raise
         return [*faults, Fault(code="STORE_UNREADABLE", detail=fault.message)], {}
     if found:
         return [*faults, *found], {}
-    findings = look_beside(ledger)
-    failed = [each for each in findings.values() if each.status == "fail"]
-    return [*faults, *(Fault(code=each.code, detail=each.reason) for each in failed)], findings
+    beside = look_beside(ledger)
+    failed = [each for each in beside.values() if each.status == "fail"]
+    return [*faults, *(Fault(code=each.code, detail=each.reason) for each in failed)], beside
 
 
 def _writing_faults(ledger: Ledger) -> Iterator[Fault]:
@@ -120,8 +120,8 @@ def rebuild_derived(ledger: Ledger) -> int:
     ledger.mend_form()
     with ledger.writing() as session:
         log = session.rows.log()
-        rebuilt = list(_replayed(log, _projections(session.rows)))
-        session.rows.replace_projections(rebuilt)
+        rebuilt = list(_replayed(log, _decision_rows(session.rows)))
+        session.rows.replace_decision_rows(rebuilt)
         session.rows.replace_subtrees(_subtrees(log))
     return len(rebuilt)
 
@@ -290,7 +290,7 @@ def _where(entry: Entry) -> str:
 
 
 def _projection_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
-    stored = _projections(rows)
+    stored = _decision_rows(rows)
     try:
         replayed = {row.decision_id: row for row in _replayed(log, stored)}
     except _UNREADABLE as error:
@@ -306,12 +306,12 @@ def _projection_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
         yield Fault(code="PROJECTION_DIFFERS", detail=detail)
 
 
-def _projections(rows: Reader) -> dict[str, DecisionRow | None]:
-    """The stored projections, by decision; None where one cannot be read."""
-    return {name: _projection(rows, name) for name, _ in rows.decisions(limit=2**62, offset=0)}
+def _decision_rows(rows: Reader) -> dict[str, DecisionRow | None]:
+    """The stored rows, by decision; None where one cannot be read."""
+    return {name: _decision_row(rows, name) for name, _ in rows.decisions(limit=2**62, offset=0)}
 
 
-def _projection(rows: Reader, decision_id: str) -> DecisionRow | None:
+def _decision_row(rows: Reader, decision_id: str) -> DecisionRow | None:
     try:
         row = rows.decision_row(decision_id)
     except NexusControlError:  # its labels are damaged
@@ -320,7 +320,7 @@ def _projection(rows: Reader, decision_id: str) -> DecisionRow | None:
 
 
 def _replayed(log: list[Placed], stored: Mapping[str, DecisionRow | None]) -> Iterator[DecisionRow]:
-    """The projections that follow from the log, in the order of their ordinals where those are known."""
+    """The rows that follow from the log, in the order of their ordinals where those are known."""
     decisions: dict[str, Projection] = {}
     for placed in log:
         entry = placed.entry

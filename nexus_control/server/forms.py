@@ -21,7 +21,7 @@ from mcp_types.version import is_version_at_least
 
 from nexus_control.server.running import Request
 from nexus_control.toolset.asking import FORM, read_answer
-from nexus_control.toolset.tool import Answer, Question
+from nexus_control.toolset.tool import FormAnswer, Question
 
 PAUSE_SECONDS: Final = 600
 MOST_UNANSWERED: Final = 2
@@ -63,7 +63,7 @@ class Asker:
 
     async def ask(
         self, request: Request, params: types.CallToolRequestParams, question: Question
-    ) -> Answer | str | types.InputRequiredResult:
+    ) -> FormAnswer | str | types.InputRequiredResult:
         self._forget()
         in_two_calls = is_version_at_least(request.protocol_version, _ANSWERED_BY_A_SECOND_CALL)
         if in_two_calls and params.request_state is not None:
@@ -82,7 +82,7 @@ class Asker:
         requests: types.InputRequests = {_FORM_KEY: types.ElicitRequest(params=form)}
         return types.InputRequiredResult(input_requests=requests, request_state=token)
 
-    async def _in_one_call(self, request: Request, token: str) -> Answer | str:
+    async def _in_one_call(self, request: Request, token: str) -> FormAnswer | str:
         asked, answer = self._open[token], None
         try:
             with anyio.move_on_after(self._silence):
@@ -97,7 +97,7 @@ class Asker:
 
     def _second_call(
         self, request: Request, params: types.CallToolRequestParams, token: str, question: Question
-    ) -> Answer | str:
+    ) -> FormAnswer | str:
         """The answer to the form of this token, about the request as the form showed it. `question` shows it as it is
         now, and only tells whether the call is still the same.
         """
@@ -115,7 +115,7 @@ class Asker:
         finally:
             self._close(token, answer)
 
-    def _answer(self, request: Request, asked: _Asked, form: types.ElicitResult) -> Answer | None:
+    def _answer(self, request: Request, asked: _Asked, form: types.ElicitResult) -> FormAnswer | None:
         client = request.session.client_params
         return read_answer(
             asked.question,
@@ -124,7 +124,7 @@ class Asker:
             latency_ms=round((self._elapsed() - asked.since) * 1000),
         )
 
-    def _close(self, token: str, answer: Answer | None) -> None:
+    def _close(self, token: str, answer: FormAnswer | None) -> None:
         asked = self._open.pop(token, None)
         if asked is not None and answer is None:
             self._unanswered.append(_Asked(asked.question, self._elapsed()))

@@ -42,7 +42,7 @@ from nexus_control.server.wire import read_lines, write_messages
 from nexus_control.system.signals import end_by
 from nexus_control.toolset.calling import CallResult
 from nexus_control.toolset.packaged import packaged_schemas
-from nexus_control.toolset.tool import Answer, NameStyle, Tool, ToolContext, spelled
+from nexus_control.toolset.tool import FormAnswer, NameStyle, Tool, ToolContext, spelled
 
 NAME = "nexus-control"
 INSTRUCTIONS = """\
@@ -175,7 +175,7 @@ async def _serve_stdio(
         tasks.cancel_scope.cancel()
 
 
-def _with(context: ToolContext, told: Answer | str) -> ToolContext:
+def _with(context: ToolContext, told: FormAnswer | str) -> ToolContext:
     """The context with a person's answer, or with the reason why nobody answered."""
     return replace(context, unanswered=told) if isinstance(told, str) else replace(context, answer=told)
 

@@ -15,7 +15,7 @@ Every storage keeps four things:
 A storage never reads the clock, and computes no hash. The log's key, the last checkpoint and the head lie beside the
 storage, in its `sidecar`.
 
-Entries and projections are named tuples because they are read by the thousand: a frozen dataclass takes five times as
+Entries and decision rows are named tuples because they are read by the thousand: a frozen dataclass takes five times as
 long to make.
 
 Transactions: `reading()` gives one consistent snapshot. `writing()` gives the only writer of the whole store: it
@@ -108,7 +108,7 @@ class DecisionRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DecisionQuery:
-    """A page of projections, newest ordinal first. Decisions without events are not listed.
+    """A page of rows, newest ordinal first. Decisions without events are not listed.
 
     `phase`, `approved` and `expired` filter by state: `approved` True keeps `approved_until > now`, `expired` True
     keeps `expires_at <= now`, False the rest, None all.
@@ -186,7 +186,7 @@ class Reader(Protocol):
 
     def decision_row(self, decision_id: str) -> DecisionRow | None: ...
 
-    def projections(self, query: DecisionQuery) -> list[DecisionRow]: ...
+    def decision_rows(self, query: DecisionQuery) -> list[DecisionRow]: ...
 
     def decisions(self, limit: int, offset: int) -> list[tuple[str, str]]:
         """(decision id, created_at) of all decisions, also those without events, newest ordinal first."""
@@ -199,7 +199,7 @@ class Reader(Protocol):
         ...
 
     def is_filed(self) -> bool:
-        """Whether pages find each projection by exactly what it says. False where another program wrote to an index of
+        """Whether pages find each row by exactly what it says. False where another program wrote to an index of
         the storage.
         """
         ...
@@ -224,12 +224,12 @@ class Writer(Reader, Protocol):
         """The ordinal of the next new decision: one more than the largest in use."""
         ...
 
-    def save(self, projection: DecisionRow) -> None:
-        """Insert or replace the decision's projection. No other decision has its ordinal."""
+    def save(self, decision_row: DecisionRow) -> None:
+        """Insert or replace the decision's row. No other decision has its ordinal."""
         ...
 
-    def replace_projections(self, projections: Iterable[DecisionRow]) -> None:
-        """Replace all projections by these."""
+    def replace_decision_rows(self, decision_rows: Iterable[DecisionRow]) -> None:
+        """Replace all rows by these."""
         ...
 
     def put_claim(self, claim: Claim) -> None:

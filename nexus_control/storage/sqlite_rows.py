@@ -36,7 +36,7 @@ def _places(names: Sequence[str]) -> str:
 
 
 _ENTRY = ", ".join(Entry._fields)
-_PROJECTION = ", ".join(DecisionRow._fields)
+_ROW_COLUMNS = ", ".join(DecisionRow._fields)
 _CLAIM = ", ".join(_CLAIM_FIELDS)
 
 _ENTRIES = f"""SELECT {", ".join(Entry._fields[_STREAM_KEY:])} FROM entries
@@ -56,13 +56,13 @@ _SUBTREES = """SELECT level, CASE WHEN typeof(last_leaf) = 'integer' AND (last_l
     THEN (last_leaf + 1 >> level) - 1 ELSE quote(last_leaf) END, hash FROM subtrees"""
 _PUT_SUBTREE = "INSERT INTO subtrees(last_leaf, level, hash) VALUES (?, ?, ?)"
 
-_ONE_PROJECTION = f"SELECT {_PROJECTION} FROM projections WHERE decision_id = ?"
+_ONE_ROW = f"SELECT {_ROW_COLUMNS} FROM projections WHERE decision_id = ?"
 _DECISIONS = "SELECT decision_id, created_at FROM projections ORDER BY ordinal DESC LIMIT ? OFFSET ?"
 _NEXT_ORDINAL = "SELECT coalesce(max(ordinal), 0) + 1 FROM projections"
 _BEFORE = """SELECT ordinal, event_count > 0, phase, approved_until, expires_at, requester, labels
     FROM projections WHERE decision_id = ?"""
-_INSERT_PROJECTION = f"INSERT INTO projections({_PROJECTION}) VALUES ({_places(DecisionRow._fields)})"
-_UPDATE_PROJECTION = f"""UPDATE projections
+_INSERT_ROW = f"INSERT INTO projections({_ROW_COLUMNS}) VALUES ({_places(DecisionRow._fields)})"
+_UPDATE_ROW = f"""UPDATE projections
     SET {", ".join(f"{name} = ?" for name in DecisionRow._fields)} WHERE decision_id = ?"""
 _LIST = "INSERT INTO listing(ordinal, phase, approved_until, expires_at, requester) VALUES (?, ?, ?, ?, ?)"
 _UNLIST = "DELETE FROM listing WHERE ordinal = ?"
@@ -122,12 +122,12 @@ class SqliteRows:
         return {(level, index): value for level, index, value in self._execute(_SUBTREES, ()).fetchall()}
 
     def decision_row(self, decision_id: str) -> DecisionRow | None:
-        row = self._execute(_ONE_PROJECTION, (decision_id,)).fetchone()
-        return None if row is None else _projection(row)
+        row = self._execute(_ONE_ROW, (decision_id,)).fetchone()
+        return None if row is None else _decision_row(row)
 
-    def projections(self, query: DecisionQuery) -> list[DecisionRow]:
+    def decision_rows(self, query: DecisionQuery) -> list[DecisionRow]:
         sql, parameters = _page(query)
-        return [_projection(row) for row in self._execute(sql, parameters).fetchall()]
+        return [_decision_row(row) for row in self._execute(sql, parameters).fetchall()]
 
     def decisions(self, limit: int, offset: int) -> list[tuple[str, str]]:
         return self._execute(_DECISIONS, (limit, offset)).fetchall()
@@ -163,30 +163,30 @@ class SqliteRows:
     def next_ordinal(self) -> int:
         return self._number(_NEXT_ORDINAL)
 
-    def save(self, projection: DecisionRow) -> None:
-        row = (*projection[:_LABELS], _labels_text(projection.labels), *projection[_LABELS + 1 :])
-        before = self._execute(_BEFORE, (projection.decision_id,)).fetchone()
+    def save(self, decision_row: DecisionRow) -> None:
+        stored = (*decision_row[:_LABELS], _labels_text(decision_row.labels), *decision_row[_LABELS + 1 :])
+        before = self._execute(_BEFORE, (decision_row.decision_id,)).fetchone()
         if before is None:
-            self._execute(_INSERT_PROJECTION, row)
+            self._execute(_INSERT_ROW, stored)
         else:
-            self._execute(_UPDATE_PROJECTION, (*row, projection.decision_id))
+            self._execute(_UPDATE_ROW, (*stored, decision_row.decision_id))
         after = (
-            projection.ordinal,
-            projection.event_count > 0,
-            projection.phase,
-            projection.approved_until,
-            projection.expires_at,
-            projection.requester,
-            row[_LABELS],
+            decision_row.ordinal,
+            decision_row.event_count > 0,
+            decision_row.phase,
+            decision_row.approved_until,
+            decision_row.expires_at,
+            decision_row.requester,
+            stored[_LABELS],
         )
         if after != before:
             self._list(before, after)
 
-    def replace_projections(self, projections: Iterable[DecisionRow]) -> None:
+    def replace_decision_rows(self, decision_rows: Iterable[DecisionRow]) -> None:
         for table in ("projections", "listing", "labels"):
             self._execute(f"DELETE FROM {table}", ())
-        for projection in projections:
-            self.save(projection)
+        for decision_row in decision_rows:
+            self.save(decision_row)
 
     def put_claim(self, claim: Claim) -> None:
         self._execute(_PUT_CLAIM, astuple(claim))
@@ -226,7 +226,7 @@ def _page(query: DecisionQuery) -> tuple[str, list[object]]:
         chosen.append(("requester = ?", query.requester))
     source = "listing" if query.label is None else "labels CROSS JOIN listing USING (ordinal)"
     where = " AND ".join(condition for condition, _ in chosen) or "1"
-    sql = f"""SELECT {_PROJECTION} FROM projections WHERE ordinal IN
+    sql = f"""SELECT {_ROW_COLUMNS} FROM projections WHERE ordinal IN
         (SELECT ordinal FROM {source} WHERE {where} ORDER BY ordinal DESC LIMIT ? OFFSET ?)
         ORDER BY ordinal DESC"""
     return sql, [*(value for _, value in chosen), query.limit, query.offset]
@@ -236,7 +236,7 @@ def _last_leaf(level: int, index: int) -> int:
     return (index + 1 << level) - 1
 
 
-def _projection(row: Row) -> DecisionRow:
+def _decision_row(row: Row) -> DecisionRow:
     return DecisionRow._make((*row[:_LABELS], _labels(row[_LABELS]), *row[_LABELS + 1 :]))
 
 

@@ -16,7 +16,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.render.question import render_question
 from nexus_control.render.text import holds_padding
 from nexus_control.toolset.guidance import approve_command
-from nexus_control.toolset.tool import Answer, Question, ToolContext
+from nexus_control.toolset.tool import FormAnswer, Question, ToolContext
 from nexus_control.usecases import deciding, views
 from nexus_control.usecases.answers import ApprovalData
 from nexus_control.usecases.arguments import ApproveArguments, ApproveOptions, DenyArguments, validated
@@ -52,7 +52,7 @@ _NO_REASON = "Denied in the host's form, without a reason"
 
 def read_answer(
     question: Question, content: Mapping[str, object] | None, *, client: str, latency_ms: int
-) -> Answer | None:
+) -> FormAnswer | None:
     """The answer in an accepted form of this question; None where no choice was typed in."""
     match content:
         case {"verdict": ("approve" | "deny") as verdict}:
@@ -62,7 +62,7 @@ def read_answer(
     given = content.get("reason")
     reason = given.strip() if isinstance(given, str) else ""
     elicitation = Elicitation(client=client, latency_ms=latency_ms)
-    return Answer(
+    return FormAnswer(
         question=question, approves=verdict == "approve", reason=reason or None, elicitation=elicitation
     )
 
@@ -103,7 +103,7 @@ def question(context: ToolContext, arguments: ApproveOptions) -> Question:
     )
 
 
-def decide(context: ToolContext, arguments: ApproveOptions, answer: Answer) -> ApprovalData:
+def decide(context: ToolContext, arguments: ApproveOptions, answer: FormAnswer) -> ApprovalData:
     """Record the person's answer, an approval or a denial of what they were shown. Raises BASIS_CHANGED."""
     given = {
         "request_id": arguments.request_id,

@@ -49,7 +49,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class FormAnswer:
     """A person's answer in the form of this question, and how it came back."""
 
     question: Question
@@ -75,7 +75,7 @@ class ToolContext:
     artifacts: Path
     approvals: Approvals = "human"
     approver: Actor | None = None
-    answer: Answer | None = None
+    answer: FormAnswer | None = None
     unanswered: str = "nobody approves here on a model's word"
     router: RouterProtocol | None = None
     config: Path | None = None

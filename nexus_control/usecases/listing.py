@@ -30,7 +30,7 @@ def list_requests(store: DecisionStore, arguments: ListArguments) -> RequestsDat
     with store.reading() as session:
         query = _query(arguments, session.now)
         if arguments.awaiting is None:
-            rows = session.rows.projections(query)
+            rows = session.rows.decision_rows(query)
         else:
             waiting = _waiting(session, query, fold_id(arguments.awaiting))
             rows = list(islice(waiting, arguments.offset, arguments.offset + query.limit))
@@ -89,7 +89,7 @@ def _cursor(after: str | None) -> int | None:
 def _waiting(session: ReadSession, query: DecisionQuery, person: str) -> Iterator[DecisionRow]:
     """The pending decisions that this person could approve, read in batches."""
     batch = replace(query, limit=_BATCH, offset=0)
-    while rows := session.rows.projections(batch):
+    while rows := session.rows.decision_rows(batch):
         yield from (
             row for row in rows if _may_approve(session.decision(row.decision_id), person, session.now)
         )

@@ -53,7 +53,7 @@ def emptied(database: Path) -> None:
     os.truncate(database, 0)
 
 
-def made_anew(database: Path) -> None:
+def created_again(database: Path) -> None:
     database.unlink()
     DecisionStore(database).close()
 
@@ -148,7 +148,7 @@ DAMAGE: dict[str, tuple[Damage, str, str, str]] = {
     "cut in the middle": (truncated(0.5), "log", "STORE_UNREADABLE", "restore a backup"),
     "cut in the first page": (truncated(0.001), "log", "STORE_UNREADABLE", "restore a backup"),
     "emptied": (emptied, "log", "STORE_EMPTIED", "restore a backup"),
-    "made anew": (made_anew, "head", "STORE_ROLLED_BACK", "restore a backup"),
+    "created again": (created_again, "head", "STORE_ROLLED_BACK", "restore a backup"),
     "no database": (replaced_by(b"text\n" * 1000), "log", "STORE_UNREADABLE", "restore a backup"),
     "another program's": (another_programs, "log", "STORE_UNREADABLE", "restore a backup"),
     "the head a folder": (beside("head", Path.mkdir), "head", "HEAD_UNREADABLE", "look again"),
@@ -296,7 +296,7 @@ def test_an_emptied_database_is_known_by_what_lies_beside_it(commands: Commands)
     assert all(f"{database}.{name}" in fault["detail"] for name in ("key", "head", "checkpoint"))
     for name in ("head", "checkpoint"):
         Path(f"{database}.{name}").unlink()
-    made_anew(database)
+    created_again(database)
     (fault,) = commands.answer("doctor", code=3)["faults"]
     assert (fault["code"], f"{database}.key" in fault["detail"]) == ("STORE_EMPTIED", True)
 

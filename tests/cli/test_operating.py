@@ -73,7 +73,7 @@ def test_a_changed_log_is_found_and_not_mended(commands: Commands) -> None:
     assert "DIGEST_MISMATCH" in commands.run("doctor", code=3)
 
 
-def test_a_wrong_projection_is_found_and_made_anew(commands: Commands) -> None:
+def test_a_wrong_projection_is_found_and_rebuilt(commands: Commands) -> None:
     request_id = commands.answer("request", "g")["request_id"]
     alter(commands, "UPDATE projections SET phase = 'completed'")
     examined = commands.answer("doctor", code=3)

@@ -30,7 +30,9 @@ def office(tmp_path: Path) -> Office:
     return Office(tmp_path)
 
 
-def test_two_people_sign_it_is_executed_and_verified_by_whoever_trusts_their_keys(office: Office) -> None:
+def test_two_people_sign_it_is_executed_and_verified_by_a_reader_who_trusts_their_keys(
+    office: Office,
+) -> None:
     bob, carol = office.key("bob"), office.key("carol", "ecdsa")
     trusting = ("--allowed-signers", str(office.signers))
     request_id = office.requested(approvals=2)

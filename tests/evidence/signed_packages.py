@@ -1,4 +1,4 @@
-"""A package that everybody signed who can: its approvers, its log, a witness, and whoever vouches for it."""
+"""A package that everybody signed who can: its approvers, its log, a witness, and a person who vouches for it."""
 
 import base64
 import hashlib

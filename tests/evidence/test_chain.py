@@ -148,7 +148,7 @@ def test_the_chain_that_the_store_keeps_is_the_one_that_recomputes() -> None:
         assert head == entries[-1].leaf
 
 
-def test_the_golden_history_has_a_chain_of_its_own_in_the_store_of_whoever_imports_it() -> None:
+def test_the_golden_history_has_a_chain_of_its_own_in_the_store_that_imports_it() -> None:
     """No leaf of it is one that the log would have had if the history had been made there."""
     with DecisionStore(clock=FakeClock()) as store:
         events = [

@@ -1,4 +1,4 @@
-"""Packages made to hurt whoever reads them: every change is noticed, nothing raises, nothing takes long."""
+"""Packages made to hurt their readers: every change is noticed, nothing raises, nothing takes long."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""A file of evidence is parsed once and decoded once, whoever asks for its checks."""
+"""A file of evidence is parsed once and decoded once, however often its checks are asked for."""
 
 import json
 from collections.abc import Callable

@@ -48,7 +48,7 @@ def claimed(tools: NexusControlTools, owner: Owner) -> str:
 
 
 def claimed_by(tools: NexusControlTools, owner: str) -> str:
-    """The id of a decision that is executing, for whoever this text names."""
+    """The id of a decision that is executing, for the owner that this text names."""
     request_id = approved(tools)
     with tools.store.writing() as session:
         decision = session.decision(request_id)

@@ -154,7 +154,7 @@ def test_a_kill_while_the_key_is_made_leaves_a_store_that_can_sign(moment: str, 
 
 
 @pytest.mark.parametrize(("content", "code"), [(b"", None), (b"-----BEGIN", ErrorCode.KEY_UNUSABLE)])
-def test_an_empty_key_is_made_anew_and_a_broken_one_is_named(
+def test_an_empty_key_is_replaced_by_a_new_one_and_a_broken_one_is_named(
     content: bytes, code: ErrorCode | None, tmp_path: Path
 ) -> None:
     path, key = tmp_path / "store.db", tmp_path / "store.db.key"

@@ -11,7 +11,7 @@ from nexus_control import NexusControlTools
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.store import DecisionStore
 from nexus_control.toolset import asking
-from nexus_control.toolset.tool import Answer, ToolContext
+from nexus_control.toolset.tool import FormAnswer, ToolContext
 from nexus_control.usecases.arguments import ApproveArguments
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import Elicitation
@@ -49,7 +49,7 @@ def in_a_form(tools: NexusControlTools, request_id: str) -> tuple[str, bool]:
     )
     arguments = ApproveArguments(request_id=request_id, actor=context.actor)
     question = asking.question(context, arguments)
-    answer = Answer(
+    answer = FormAnswer(
         question=question,
         approves=True,
         reason=None,

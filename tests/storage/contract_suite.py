@@ -28,7 +28,7 @@ from nexus_control.storage.contract import (
     Storage,
     Writer,
 )
-from tests.storage.rows import T0, T1, T2, claim, entry, projection
+from tests.storage.rows import T0, T1, T2, claim, decision_row, entry
 
 Promise: TypeAlias = Callable[[Storage], None]
 
@@ -51,14 +51,14 @@ def refused(code: ErrorCode) -> pytest.RaisesExc[NexusControlError]:
 def contents(storage: Storage) -> tuple[list[Placed], list[DecisionRow], list[tuple[str, str]], list[Claim]]:
     """Everything that a store holds."""
     with storage.reading() as rows:
-        listed = rows.projections(DecisionQuery(limit=1_000_000))
+        listed = rows.decision_rows(DecisionQuery(limit=1_000_000))
         return rows.log(), listed, rows.decisions(1_000_000, 0), rows.claims()
 
 
 def listed(rows: Reader, *, limit: int = 100, **filters: object) -> list[int]:
     """The ordinals that a query finds."""
     query = DecisionQuery(limit=limit, **filters)  # pyright: ignore[reportArgumentType]
-    return [row.ordinal for row in rows.projections(query)]
+    return [row.ordinal for row in rows.decision_rows(query)]
 
 
 @_promise
@@ -160,14 +160,14 @@ def a_key_that_is_taken_refuses_the_whole_transaction(storage: Storage) -> None:
 def an_exception_rolls_everything_back(storage: Storage) -> None:
     with storage.writing() as rows:
         rows.append([entry("d1")])
-        rows.save(projection(1, labels=("keep",)))
+        rows.save(decision_row(1, labels=("keep",)))
         rows.put_claim(claim("d1"))
     before = contents(storage)
     with suppress(OnPurposeError), storage.writing() as rows:
         rows.append([entry("d1", 1), entry("d2")])
-        rows.save(projection(1, phase="denied", labels=("lost",)))
-        rows.replace_projections([projection(7)])
-        rows.save(projection(8))
+        rows.save(decision_row(1, phase="denied", labels=("lost",)))
+        rows.replace_decision_rows([decision_row(7)])
+        rows.save(decision_row(8))
         rows.drop_claim("d1")
         rows.put_claim(claim("d2"))
         raise OnPurposeError
@@ -186,25 +186,29 @@ def an_exception_rolls_everything_back(storage: Storage) -> None:
 def a_writer_reads_what_it_wrote(storage: Storage) -> None:
     with storage.writing() as rows:
         rows.append([entry("d1")])
-        rows.save(projection(1))
+        rows.save(decision_row(1))
         rows.put_claim(claim("d1"))
-        assert (rows.log_size(), rows.decision_row("d1"), rows.claim("d1")) == (1, projection(1), claim("d1"))
+        assert (rows.log_size(), rows.decision_row("d1"), rows.claim("d1")) == (
+            1,
+            decision_row(1),
+            claim("d1"),
+        )
         assert (listed(rows), rows.next_ordinal()) == ([1], 2)
 
 
 @_promise
-def a_projection_comes_back_as_it_was_last_saved(storage: Storage) -> None:
+def a_decision_row_comes_back_as_it_was_last_saved(storage: Storage) -> None:
     labels = ("%", "_", "café", "quote \" ' back\\slash", "[]", "", "a,b", "a", "a")
     with storage.writing() as rows:
-        rows.save(projection(1, labels=labels, goal="g" * 4096, policy_seq=1, approved_until=NO_END))
-        rows.save(projection(2))
+        rows.save(decision_row(1, labels=labels, goal="g" * 4096, policy_seq=1, approved_until=NO_END))
+        rows.save(decision_row(2))
     with storage.writing() as rows:
-        later = projection(
+        later = decision_row(
             2, generation=3, event_count=9, phase="failed", labels=("b",), last_ts=T2, progress='{"a":1}'
         )
         rows.save(later)
     with storage.reading() as rows:
-        assert rows.decision_row("d1") == projection(
+        assert rows.decision_row("d1") == decision_row(
             1, labels=labels, goal="g" * 4096, policy_seq=1, approved_until=NO_END
         )
         assert rows.decision_row("d2") == later
@@ -226,9 +230,9 @@ def an_entrys_position_is_found_by_its_key(storage: Storage) -> None:
 def the_log_is_read_from_any_position_and_what_is_saved_is_filed(storage: Storage) -> None:
     with storage.writing() as rows:
         rows.append([entry("d2"), entry("d1")])
-        rows.save(projection(1, labels=("keep", "keep")))
-        rows.save(projection(2))
-        rows.save(projection(2, phase="denied", labels=("other",)))
+        rows.save(decision_row(1, labels=("keep", "keep")))
+        rows.save(decision_row(2))
+        rows.save(decision_row(2, phase="denied", labels=("other",)))
         assert rows.is_filed()
     with storage.reading() as rows:
         assert rows.is_filed()
@@ -238,7 +242,7 @@ def the_log_is_read_from_any_position_and_what_is_saved_is_filed(storage: Storag
 
 
 @_promise
-def subtrees_are_kept_once_and_can_be_made_anew(storage: Storage) -> None:
+def subtrees_are_kept_once_and_can_be_replaced(storage: Storage) -> None:
     first, second = bytes(32), bytes([1]) * 32
     with storage.writing() as rows:
         rows.put_subtrees({(1, 0): first, (2, 2**40): second})
@@ -302,16 +306,16 @@ def _one_more(found: bytes) -> bytes:
 def an_ordinal_belongs_to_one_decision(storage: Storage) -> None:
     with storage.writing() as rows:
         assert rows.next_ordinal() == 1
-        rows.save(projection(5))
+        rows.save(decision_row(5))
         assert rows.next_ordinal() == 6
     with refused(ErrorCode.STORE_UNAVAILABLE), storage.writing() as rows:
-        rows.save(projection(5, decision_id="another"))
+        rows.save(decision_row(5, decision_id="another"))
     with storage.writing() as rows:
-        rows.save(projection(6))
+        rows.save(decision_row(6))
     with refused(ErrorCode.STORE_UNAVAILABLE), storage.writing() as rows:
-        rows.save(projection(5, decision_id="d6"))
+        rows.save(decision_row(5, decision_id="d6"))
     with storage.writing() as rows:
-        rows.save(projection(4, decision_id="d6", labels=("moved",)))
+        rows.save(decision_row(4, decision_id="d6", labels=("moved",)))
     with storage.reading() as rows:
         assert (listed(rows), listed(rows, label="moved")) == ([5, 4], [4])
 
@@ -320,7 +324,7 @@ def an_ordinal_belongs_to_one_decision(storage: Storage) -> None:
 def pages_begin_with_the_newest_decision(storage: Storage) -> None:
     with storage.writing() as rows:
         for ordinal in (3, 1, 2, 9, 8):
-            rows.save(projection(ordinal))
+            rows.save(decision_row(ordinal))
     with storage.reading() as rows:
         assert listed(rows) == [9, 8, 3, 2, 1]
         assert listed(rows, limit=2) == [9, 8]
@@ -333,24 +337,24 @@ def pages_begin_with_the_newest_decision(storage: Storage) -> None:
 @_promise
 def a_decision_without_events_is_not_listed_until_it_has_one(storage: Storage) -> None:
     with storage.writing() as rows:
-        rows.save(projection(1, event_count=0, labels=("a",)))
-        rows.save(projection(2, labels=("a",)))
+        rows.save(decision_row(1, event_count=0, labels=("a",)))
+        rows.save(decision_row(2, labels=("a",)))
     with storage.reading() as rows:
         assert (listed(rows), listed(rows, label="a"), listed(rows, phase="open")) == ([2], [2], [2])
         assert rows.decisions(9, 0) == [("d2", T0), ("d1", T0)]
     with storage.writing() as rows:
-        rows.save(projection(1, labels=("a",)))
-        rows.save(projection(2, event_count=0, labels=("a",)))
+        rows.save(decision_row(1, labels=("a",)))
+        rows.save(decision_row(2, event_count=0, labels=("a",)))
     with storage.reading() as rows:
         assert (listed(rows), listed(rows, label="a"), listed(rows, phase="open")) == ([1], [1], [1])
 
 
 @_promise
-def projections_are_filtered_by_phase_and_by_the_instant_of_approval(storage: Storage) -> None:
+def decision_rows_are_filtered_by_phase_and_by_the_instant_of_approval(storage: Storage) -> None:
     with storage.writing() as rows:
         for ordinal, until in enumerate((NEVER, T0, T1, T2, NO_END), 1):
-            rows.save(projection(ordinal, approved_until=until))
-        rows.save(projection(6, approved_until=NO_END, phase="completed"))
+            rows.save(decision_row(ordinal, approved_until=until))
+        rows.save(decision_row(6, approved_until=NO_END, phase="completed"))
     with storage.reading() as rows:
         assert listed(rows, phase="open", approved=True, now=T1) == [5, 4]
         assert listed(rows, phase="open", approved=False, now=T1) == [3, 2, 1]
@@ -360,17 +364,17 @@ def projections_are_filtered_by_phase_and_by_the_instant_of_approval(storage: St
 
 
 @_promise
-def projections_are_filtered_by_the_end_of_their_request(storage: Storage) -> None:
+def decision_rows_are_filtered_by_the_end_of_their_request(storage: Storage) -> None:
     with storage.writing() as rows:
         for ordinal, end in enumerate((T0, T1, T2, NO_END), 1):
-            rows.save(projection(ordinal, expires_at=end, approved_until=NEVER if ordinal % 2 else end))
+            rows.save(decision_row(ordinal, expires_at=end, approved_until=NEVER if ordinal % 2 else end))
     with storage.reading() as rows:
         assert listed(rows, phase="open", expired=True, now=T1) == [2, 1]
         assert listed(rows, phase="open", expired=False, now=T1) == [4, 3]
         assert listed(rows, phase="open", approved=False, expired=False, now=T1) == [3]
         assert listed(rows, phase="open", approved=False, expired=True, now=T1, limit=1, before=2) == [1]
     with storage.writing() as rows:
-        rows.save(projection(1, expires_at=NO_END))
+        rows.save(decision_row(1, expires_at=NO_END))
     with storage.reading() as rows:
         assert listed(rows, expired=True, now=T1) == [2]
 
@@ -380,7 +384,7 @@ def labels_and_requesters_match_exactly(storage: Storage) -> None:
     labels = ("%", "_", "café", "cafe", "quote \" ' back\\slash", "[]", "a,b", "A", "a", "")
     with storage.writing() as rows:
         for ordinal, label in enumerate(labels, 1):
-            rows.save(projection(ordinal, labels=(label, "all"), requester=label))
+            rows.save(decision_row(ordinal, labels=(label, "all"), requester=label))
     with storage.reading() as rows:
         for ordinal, label in enumerate(labels, 1):
             assert listed(rows, label=label) == listed(rows, requester=label) == [ordinal]
@@ -388,7 +392,7 @@ def labels_and_requesters_match_exactly(storage: Storage) -> None:
         assert listed(rows, label="all", before=3, phase="open", approved=False, now=T0, requester="_") == [2]
         assert listed(rows, label="al") == listed(rows, label="caf%") == []
     with storage.writing() as rows:
-        rows.save(projection(1, labels=("new",), requester="new"))
+        rows.save(decision_row(1, labels=("new",), requester="new"))
     with storage.reading() as rows:
         assert (listed(rows, label="%"), listed(rows, requester="%"), listed(rows, label="new")) == (
             [],
@@ -400,16 +404,16 @@ def labels_and_requesters_match_exactly(storage: Storage) -> None:
 @_promise
 def replaced_projections_leave_nothing_behind(storage: Storage) -> None:
     with storage.writing() as rows:
-        rows.save(projection(1, labels=("old",)))
-        rows.save(projection(2))
+        rows.save(decision_row(1, labels=("old",)))
+        rows.save(decision_row(2))
         rows.append([entry("d1")])
-        rows.replace_projections(iter([projection(2, labels=("new",)), projection(3)]))
+        rows.replace_decision_rows(iter([decision_row(2, labels=("new",)), decision_row(3)]))
         assert rows.next_ordinal() == 4
     with storage.reading() as rows:
         assert (listed(rows), listed(rows, label="old"), listed(rows, label="new")) == ([3, 2], [], [2])
         assert (rows.decision_row("d1"), rows.log_size()) == (None, 1)
     with storage.writing() as rows:
-        rows.replace_projections([])
+        rows.replace_decision_rows([])
         assert (rows.next_ordinal(), listed(rows)) == (1, [])
 
 

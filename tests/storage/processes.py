@@ -12,7 +12,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage import open_storage
 from nexus_control.storage.slot import FileSlot
 from tests.storage.contract_suite import refused
-from tests.storage.rows import entry, projection
+from tests.storage.rows import decision_row, entry
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -39,13 +39,13 @@ def open_and_append(path: Path, ready: Barrier, stream: str, count: int) -> None
 
 
 def append_pairs(path: Path, acknowledgements: Connection) -> None:
-    """Two entries and a projection a transaction, acknowledged after each commit, for ever."""
+    """Two entries and a decision row a transaction, acknowledged after each commit, for ever."""
     storage = open_storage(path)
     seq = 0
     while True:
         with storage.writing() as rows:
             rows.append([entry("d1", seq), entry("d1", seq + 1)])
-            rows.save(projection(1, event_count=seq + 2))
+            rows.save(decision_row(1, event_count=seq + 2))
         seq += 2
         acknowledgements.send(seq)
 
@@ -56,11 +56,11 @@ def stop_in_the_middle(path: Path, acknowledgements: Connection) -> None:
     for seq in range(0, ACKNOWLEDGED_BEFORE_THE_MIDDLE, 2):
         with storage.writing() as rows:
             rows.append([entry("d1", seq), entry("d1", seq + 1)])
-            rows.save(projection(1, event_count=seq + 2))
+            rows.save(decision_row(1, event_count=seq + 2))
         acknowledgements.send(seq + 2)
     with storage.writing() as rows:
         rows.append([entry("lost", seq, payload="x" * 100_000) for seq in range(100)])
-        rows.replace_projections([])
+        rows.replace_decision_rows([])
         acknowledgements.send(None)
         acknowledgements.recv()
 

@@ -30,7 +30,7 @@ def entry(stream: str = "d1", seq: int = 0, **changes: Any) -> Entry:
     return DECISION._replace(stream=stream, seq=seq, **changes)
 
 
-PROJECTION = DecisionRow(
+DECISION_ROW = DecisionRow(
     decision_id="d1",
     ordinal=1,
     generation=0,
@@ -51,8 +51,8 @@ PROJECTION = DecisionRow(
 )
 
 
-def projection(ordinal: int = 1, **changes: Any) -> DecisionRow:
-    return PROJECTION._replace(**{"decision_id": f"d{ordinal}", "ordinal": ordinal, **changes})
+def decision_row(ordinal: int = 1, **changes: Any) -> DecisionRow:
+    return DECISION_ROW._replace(**{"decision_id": f"d{ordinal}", "ordinal": ordinal, **changes})
 
 
 def claim(decision_id: str = "d1", seq: int = 2, owner: str = '{"pid":1}') -> Claim:

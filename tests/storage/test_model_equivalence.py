@@ -58,7 +58,7 @@ entries = st.builds(
     leaf=texts,
     origin=st.sampled_from(["local", "imported"]),
 )
-projections = st.builds(
+decision_rows = st.builds(
     DecisionRow,
     decision_id=streams,
     ordinal=st.integers(1, 6),
@@ -108,9 +108,9 @@ commands = st.one_of(
     calls("put_subtrees", subtrees),
     calls("replace_subtrees", subtrees),
     calls("append", st.lists(entries, max_size=3)),
-    calls("save", projections),
-    projections.map(save_under_a_new_ordinal),
-    calls("replace_projections", st.lists(projections, max_size=3)),
+    calls("save", decision_rows),
+    decision_rows.map(save_under_a_new_ordinal),
+    calls("replace_decision_rows", st.lists(decision_rows, max_size=3)),
     calls("put_claim", claims),
     calls("drop_claim", streams),
 )
@@ -171,9 +171,9 @@ class Equivalence(RuleBasedStateMachine):
             assert everything(rows) == everything(model)
 
     @rule(query=queries)
-    def list_projections(self, query: DecisionQuery) -> None:
+    def list_decision_rows(self, query: DecisionQuery) -> None:
         with self.storage.reading() as rows, self.model.reading() as model:
-            assert rows.projections(query) == model.projections(query)
+            assert rows.decision_rows(query) == model.decision_rows(query)
 
     @rule(kind=kinds, stream=streams, start=numbers, stop=st.none() | numbers)
     def read_a_part(self, kind: EntryKind, stream: str, start: int, stop: int | None) -> None:

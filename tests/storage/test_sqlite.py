@@ -11,10 +11,10 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage import open_storage
 from nexus_control.storage.contract import Storage
 from tests.storage.contract_suite import contents, refused
-from tests.storage.rows import entry, projection
+from tests.storage.rows import decision_row, entry
 from tests.storage.steps import append, in_thread, log_size, raw
 
-# --- the log is append-only, whoever writes ----------------------------------------------------------------------
+# --- the log is append-only for every program that writes --------------------------------------------------------
 
 COLUMNS = "kind, stream, generation, seq, event_type, ts, actor_type, actor_id, payload, digest, leaf, origin"
 
@@ -54,7 +54,7 @@ def test_a_rolled_back_transaction_leaves_the_bytes_as_they_were(storage: Storag
     before = (path.read_bytes(), wal.read_bytes())
     with contextlib.suppress(KeyboardInterrupt), storage.writing() as rows:
         rows.append([entry("d2")])
-        rows.save(projection())
+        rows.save(decision_row())
         raise KeyboardInterrupt
     assert (path.read_bytes(), wal.read_bytes()) == before
 
@@ -117,14 +117,14 @@ def test_a_fault_of_the_driver_is_never_raised_as_it_is(storage: Storage, path: 
         rows.decision_row("d1")
     with refused(ErrorCode.STORE_UNAVAILABLE), storage.writing() as rows:
         rows.append([entry("d2")])
-        rows.save(projection())
+        rows.save(decision_row())
     assert log_size(storage) == 1
 
 
 @pytest.mark.parametrize("labels", ["nonsense", "{}", "[1]"])
 def test_damaged_labels_are_a_fault(labels: str, storage: Storage, path: Path) -> None:
     with storage.writing() as rows:
-        rows.save(projection())
+        rows.save(decision_row())
     with raw(path) as connection:
         connection.execute("UPDATE projections SET labels = ?", (labels,))
     with refused(ErrorCode.STORE_UNAVAILABLE), storage.reading() as rows:

@@ -11,7 +11,7 @@ import pytest
 
 from nexus_control.storage import open_storage
 from tests.storage import processes
-from tests.storage.rows import entry, projection
+from tests.storage.rows import decision_row, entry
 from tests.storage.steps import append, log_size
 from tests.support.places import REPOSITORY
 
@@ -70,7 +70,7 @@ def test_a_kill_in_the_middle_of_a_transaction_leaves_what_was_acknowledged_and_
     storage = open_storage(path)
     with storage.reading() as rows:
         assert [placed.entry for placed in rows.log()] == [entry("d1", seq) for seq in range(acknowledged)]
-        assert rows.decision_row("d1") == projection(event_count=acknowledged)
+        assert rows.decision_row("d1") == decision_row(event_count=acknowledged)
     append(storage, "lost")
     storage.close()
 
@@ -83,7 +83,7 @@ def test_a_kill_at_any_moment_loses_nothing_acknowledged_and_tears_nothing(path:
         # At most the one transaction that was committed and not yet acknowledged is more.
         assert stored in (acknowledged, acknowledged + 2)
         assert [placed.entry.seq for placed in rows.log()] == list(range(stored))
-        assert rows.decision_row("d1") == projection(event_count=stored)
+        assert rows.decision_row("d1") == decision_row(event_count=stored)
     storage.close()
 
 

@@ -139,7 +139,7 @@ def test_garbage_in_what_is_derived_is_reported_and_never_raised(
 
 
 @pytest.mark.parametrize("labels", ["'[1]'", "'{'", "x'ff'", _NESTED])
-def test_labels_that_cannot_be_read_are_made_anew(labels: str, victim: Victim, tmp_path: Path) -> None:
+def test_labels_that_cannot_be_read_are_rebuilt(labels: str, victim: Victim, tmp_path: Path) -> None:
     path = victim.copy(tmp_path / "store.db")
     with attacking(path) as rows:
         rows.execute(f"UPDATE projections SET labels = {labels}")

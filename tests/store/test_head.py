@@ -474,7 +474,7 @@ def test_a_copy_from_before_an_acceptance_is_an_older_copy_too(path: Path) -> No
     assert execute(tools, open_request(tools)) == "STORE_ROLLED_BACK"
 
 
-def test_what_is_derived_can_be_made_anew_after_an_acceptance(path: Path) -> None:
+def test_what_is_derived_can_be_rebuilt_after_an_acceptance(path: Path) -> None:
     tools = restored(path, executed_and_signed)
     accept_rollback(tools.store, ALICE)
     rebuild_derived(tools.store)

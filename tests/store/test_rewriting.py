@@ -86,7 +86,7 @@ LOCAL_EVENTS = range(2, 16)
 
 @pytest.mark.sample(2)
 @pytest.mark.parametrize("what", REWRITES)
-def test_whoever_owns_file_and_key_is_found_by_a_checkpoint_kept_elsewhere_and_by_nothing_else(
+def test_a_log_rewritten_with_its_own_key_is_found_only_by_a_checkpoint_kept_elsewhere(
     what: str, victim: Victim, tmp_path: Path
 ) -> None:
     for position in LOCAL_EVENTS:

@@ -1,4 +1,4 @@
-"""Any single change to a store's file is found, whoever made it past the library.
+"""Any single change to a store's file is found when it was made past the library.
 
 Each change is made to a copy of one busy store, at every position of its log: as it is, with the digest of its row
 computed again, and with the row's chain hash, too.
@@ -249,7 +249,7 @@ def test_a_log_that_lacks_its_end_is_found_without_a_checkpoint(victim: Victim, 
 
 
 def test_an_entry_that_an_index_leaves_out_is_found(victim: Victim, tmp_path: Path) -> None:
-    """It is in the log, and whoever asks for the templates, or for the key of the log, is not told."""
+    """It is in the log, and a caller who asks for the templates, or for the key of the log, is not told."""
     for kind in ("template", "key"):
         path = victim.copy(tmp_path / "copy.db")
         with attacking(path) as rows:
@@ -298,7 +298,7 @@ def each_row_changed(rows: list[Row]) -> Iterator[tuple[Row, list[Row]]]:
 
 
 @pytest.mark.parametrize("table", DERIVED)
-def test_every_single_change_of_what_is_derived_is_found_and_made_anew(
+def test_every_single_change_of_what_is_derived_is_found_and_rebuilt(
     table: str, victim: Victim, tmp_path: Path
 ) -> None:
     path, made = tmp_path / "copy.db", 0
@@ -320,7 +320,7 @@ def test_every_single_change_of_what_is_derived_is_found_and_made_anew(
 
 
 @pytest.mark.parametrize("table", DERIVED)
-def test_doctor_finds_a_change_of_what_is_derived_and_makes_it_anew(
+def test_doctor_finds_a_change_of_what_is_derived_and_rebuilds_it(
     table: str, victim: Victim, tmp_path: Path
 ) -> None:
     path = victim.copy(tmp_path / "store.db")

@@ -33,7 +33,7 @@ def busy_store(path: Path) -> NexusControlTools:
     return tools
 
 
-def projections(store: DecisionStore) -> list[DecisionRow | None]:
+def decision_rows(store: DecisionStore) -> list[DecisionRow | None]:
     with store.reading() as session:
         return [session.rows.decision_row(name) for name, _ in session.rows.decisions(100, 0)]
 
@@ -44,9 +44,9 @@ def test_a_store_that_nobody_touched_has_no_faults(tmp_path: Path) -> None:
 
 def test_rebuilding_gives_the_projections_that_were_written_with_the_events(tmp_path: Path) -> None:
     store = busy_store(tmp_path / "store.db").store
-    before = projections(store)
+    before = decision_rows(store)
     assert rebuild_derived(store) == len(before) == 3
-    assert projections(store) == before
+    assert decision_rows(store) == before
 
 
 def test_projections_are_rebuilt_from_the_entries_alone(tmp_path: Path) -> None:
@@ -58,8 +58,8 @@ def test_projections_are_rebuilt_from_the_entries_alone(tmp_path: Path) -> None:
         rows.append(log)
     fresh = DecisionStore(storage=storage)
     assert rebuild_derived(fresh) == 2  # the reserved decision has no entry to be rebuilt from
-    known = {row.decision_id: row for row in projections(store) if row}
-    for row in projections(fresh):
+    known = {row.decision_id: row for row in decision_rows(store) if row}
+    for row in decision_rows(fresh):
         assert row is not None
         assert row._replace(ordinal=0) == known[row.decision_id]._replace(ordinal=0)
 
@@ -75,7 +75,7 @@ def test_a_lost_projection_is_found_and_rebuilt(tmp_path: Path) -> None:
     assert find_faults(store) == []
 
 
-def test_every_altered_added_and_lost_subtree_is_found_and_made_anew(tmp_path: Path) -> None:
+def test_every_altered_added_and_lost_subtree_is_found_and_rebuilt(tmp_path: Path) -> None:
     store = busy_store(tmp_path / "store.db").store
     with store.reading() as session:
         kept = session.rows.subtrees()

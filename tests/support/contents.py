@@ -9,13 +9,13 @@ from nexus_control.store import DecisionStore
 @dataclass(frozen=True)
 class Contents:
     log: list[Placed]
-    projections: list[DecisionRow]
+    decision_rows: list[DecisionRow]
     claims: list[Claim]
 
 
 def contents(store: DecisionStore) -> Contents:
-    """The log, and of every decision its projection and claim."""
+    """The log, and of every decision its row and claim."""
     with store.reading() as session:
         rows = session.rows
-        projections = [rows.decision_row(decision_id) for decision_id, _ in rows.decisions(10**9, 0)]
-        return Contents(rows.log(), [row for row in projections if row is not None], rows.claims())
+        decision_rows = [rows.decision_row(decision_id) for decision_id, _ in rows.decisions(10**9, 0)]
+        return Contents(rows.log(), [row for row in decision_rows if row is not None], rows.claims())

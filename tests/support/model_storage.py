@@ -2,7 +2,7 @@
 
 One lock is held for a whole transaction, reading or writing. A writer changes the rows in place and notes how to undo
 each change; an exception runs the notes backwards. The cost of appending does not depend on the size of the store, but
-that of finding projections does.
+that of finding rows does.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -37,12 +37,12 @@ class _Rows:
     log: list[Entry] = field(default_factory=list[Entry])
     streams: dict[_Stream, dict[int, int]] = field(default_factory=dict[_Stream, dict[int, int]])
     subtrees: dict[tuple[int, int], bytes] = field(default_factory=dict[tuple[int, int], bytes])
-    projections: dict[str, DecisionRow] = field(default_factory=dict[str, DecisionRow])
+    decision_rows: dict[str, DecisionRow] = field(default_factory=dict[str, DecisionRow])
     ordinals: dict[int, str] = field(default_factory=dict[int, str])
     claims: dict[str, Claim] = field(default_factory=dict[str, Claim])
 
     def clear(self) -> None:
-        for table in (self.log, self.streams, self.subtrees, self.projections, self.ordinals, self.claims):
+        for table in (self.log, self.streams, self.subtrees, self.decision_rows, self.ordinals, self.claims):
             table.clear()
 
 
@@ -104,9 +104,9 @@ class _OpenRows:
         return dict(self._rows.subtrees)
 
     def decision_row(self, decision_id: str) -> DecisionRow | None:
-        return self._rows.projections.get(decision_id)
+        return self._rows.decision_rows.get(decision_id)
 
-    def projections(self, query: DecisionQuery) -> list[DecisionRow]:
+    def decision_rows(self, query: DecisionQuery) -> list[DecisionRow]:
         found = [row for row in self._newest_first() if _matches(row, query)]
         return found[query.offset : query.offset + query.limit]
 
@@ -144,23 +144,23 @@ class _OpenRows:
     def next_ordinal(self) -> int:
         return 1 + max(self._rows.ordinals, default=0)
 
-    def save(self, projection: DecisionRow) -> None:
+    def save(self, decision_row: DecisionRow) -> None:
         rows = self._rows
-        decision_id, ordinal = projection.decision_id, projection.ordinal
+        decision_id, ordinal = decision_row.decision_id, decision_row.ordinal
         if rows.ordinals.get(ordinal, decision_id) != decision_id:
             raise unavailable(f"ordinal {ordinal} belongs to another decision", decision_id=decision_id)
-        if decision_id in rows.projections:
-            self._drop(rows.ordinals, rows.projections[decision_id].ordinal)
+        if decision_id in rows.decision_rows:
+            self._drop(rows.ordinals, rows.decision_rows[decision_id].ordinal)
         self._put(rows.ordinals, ordinal, decision_id)
-        self._put(rows.projections, decision_id, projection)
+        self._put(rows.decision_rows, decision_id, decision_row)
 
-    def replace_projections(self, projections: Iterable[DecisionRow]) -> None:
+    def replace_decision_rows(self, decision_rows: Iterable[DecisionRow]) -> None:
         rows = self._rows
-        for row in list(rows.projections.values()):
+        for row in list(rows.decision_rows.values()):
             self._drop(rows.ordinals, row.ordinal)
-            self._drop(rows.projections, row.decision_id)
-        for projection in projections:
-            self.save(projection)
+            self._drop(rows.decision_rows, row.decision_id)
+        for decision_row in decision_rows:
+            self.save(decision_row)
 
     def put_claim(self, claim: Claim) -> None:
         self._put(self._rows.claims, claim.decision_id, claim)
@@ -169,7 +169,7 @@ class _OpenRows:
         self._drop(self._rows.claims, decision_id)
 
     def _newest_first(self) -> list[DecisionRow]:
-        return sorted(self._rows.projections.values(), key=lambda row: row.ordinal, reverse=True)
+        return sorted(self._rows.decision_rows.values(), key=lambda row: row.ordinal, reverse=True)
 
     def _append(self, entry: Entry) -> None:
         rows = self._rows

@@ -1,4 +1,4 @@
-"""Where a decision may stand for whoever looks at it, and what every view has to say of it then.
+"""Where a decision may stand for a person who looks at it, and what every view has to say of it then.
 
 Each is built on two stores of one clock: `here`, which is looked at, and `elsewhere`, from which histories come.
 """

@@ -1,7 +1,8 @@
-"""Whoever writes to the database file past the library: rows as they lie there, changed and put back.
+"""Attackers that write to the database file past the library: rows as they lie there, changed and put back.
 
 An attack works on a copy of a store that is closed, and of what lies beside it. Triggers are dropped and CHECKs ignored
-meanwhile, for whoever can write the file can do that; the triggers are put back, so that what is found is the attack.
+meanwhile, since anybody who can write the file can do that. The triggers are put back, so that what is found is the
+attack.
 """
 
 import shutil
@@ -69,7 +70,7 @@ def without_triggers(connection: sqlite3.Connection) -> Generator[None]:
 
 @contextmanager
 def attacking(path: Path) -> Generator[sqlite3.Connection]:
-    """The file, to be written by whoever may."""
+    """The file, opened for writing."""
     connection = sqlite3.connect(path)
     try:
         connection.execute("PRAGMA synchronous = OFF")

@@ -68,7 +68,7 @@ def test_who_approves_too_late_is_told_the_state(bench: Bench, two: Two) -> None
         assert (refused["code"], refused["details"]["state"]) == ("INVALID_STATE", "expired")
 
 
-def test_whoever_is_asked_for_an_imported_decision_is_told_that_it_is_pending(bench: Bench, two: Two) -> None:
+def test_an_approver_of_an_imported_decision_is_told_that_it_is_pending(bench: Bench, two: Two) -> None:
     bench.change(approvals="human")
     request_id = SITUATIONS["approved elsewhere"].build(two)
     refused = bench.error("approve", request_id=request_id)

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats.base64_text import from_base64, to_base64
 from nexus_control.evidence.formats.keys import PublicKey, public_from_ed25519, public_from_point
-from nexus_control.evidence.formats.ssh_wire import Reader
+from nexus_control.evidence.formats.ssh_wire import WireReader
 
 _LINE = re.compile(r"([^ \t]+)[ \t]+([A-Za-z0-9+/=]+)(?:[ \t][^\r\n]*)?")
 _LONGEST = 16_384
@@ -109,20 +109,20 @@ def public_line_in(text: str) -> str | None:
     blob = from_base64("".join(lines[1:-1])) if lines[:1] == [_PRIVATE] else None
     if blob is None or not blob.startswith(_PRIVATE_MAGIC):
         return None
-    reader = Reader(blob.removeprefix(_PRIVATE_MAGIC), "key")
+    reader = WireReader(blob.removeprefix(_PRIVATE_MAGIC), "key")
     try:
         for _ in ("cipher", "kdf", "kdf options"):
             reader.string()
         reader.u32()  # how many keys: one
         public = reader.string()
-        return f"{Reader(public, 'key').text()} {to_base64(public)}"
+        return f"{WireReader(public, 'key').text()} {to_base64(public)}"
     except NexusControlError:
         return None
 
 
 def parse_ssh_key_blob(blob: bytes) -> SshKey:
     """A key from its bytes on the wire. Raises INVALID_ARGUMENT."""
-    reader = Reader(blob, "key")
+    reader = WireReader(blob, "key")
     kind, application = reader.text(), None
     match kind:
         case "ssh-ed25519" | "sk-ssh-ed25519@openssh.com":
@@ -149,7 +149,7 @@ def parse_ssh_key_blob(blob: bytes) -> SshKey:
     return SshKey(type=kind, blob=blob, public=public, application=application)
 
 
-def _point(reader: Reader, curve: str) -> PublicKey:
+def _point(reader: WireReader, curve: str) -> PublicKey:
     named, point = reader.text(), reader.string()
     curve_name, length = _CURVES[curve]
     # A compressed point would be a second spelling of the same key.
@@ -158,7 +158,7 @@ def _point(reader: Reader, curve: str) -> PublicKey:
     return public_from_point(curve_name, point)
 
 
-def _rsa(reader: Reader) -> RsaKey:
+def _rsa(reader: WireReader) -> RsaKey:
     exponent, modulus = reader.mpint(), reader.mpint()
     if not 2048 <= modulus.bit_length() <= 8192 or modulus % 2 == 0:
         raise invalid_argument("key", "must have an odd RSA modulus of 2048 to 8192 bits")

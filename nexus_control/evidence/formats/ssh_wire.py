@@ -10,7 +10,7 @@ Data that is cut short, or that has bytes after its end, is refused with INVALID
 from nexus_control.errors import invalid_argument
 
 
-class Reader:
+class WireReader:
     """Reads one value after the other. `what` names the data in errors."""
 
     __slots__ = ("_data", "_position", "_what")

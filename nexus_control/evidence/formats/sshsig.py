@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.evidence.formats.base64_text import from_base64, to_base64
 from nexus_control.evidence.formats.ssh_keys import RsaKey, SshKey, parse_ssh_key_blob
-from nexus_control.evidence.formats.ssh_wire import Reader, string
+from nexus_control.evidence.formats.ssh_wire import WireReader, string
 
 USER_PRESENT, USER_VERIFIED = 0x01, 0x04
 
@@ -115,7 +115,7 @@ def _dearmored(armored: str) -> bytes:
 
 
 def _parsed(blob: bytes) -> SshSignature:
-    reader = Reader(blob, "signature")
+    reader = WireReader(blob, "signature")
     if reader.take(len(_MAGIC)) != _MAGIC or reader.u32() != 1:
         raise invalid_argument("signature", "must begin with SSHSIG and version 1")
     key = parse_ssh_key_blob(reader.string())
@@ -124,7 +124,7 @@ def _parsed(blob: bytes) -> SshSignature:
         raise invalid_argument("signature", "must have a namespace and an empty reserved field")
     if hash_algorithm not in _HASHES:
         raise invalid_argument("signature", f"is by hash {hash_algorithm!r:.60}; sha512 and sha256 are taken")
-    inner = Reader(reader.string(), "signature")
+    inner = WireReader(reader.string(), "signature")
     reader.end()
     algorithm, value, touch = inner.text(), inner.string(), None
     if algorithm not in key.algorithms:
@@ -146,7 +146,7 @@ def _value(key: SshKey, value: bytes) -> bytes:
     if isinstance(key.public, RsaKey):
         return value
     if key.public.raw_ed25519 is None:
-        reader = Reader(value, "signature")
+        reader = WireReader(value, "signature")
         r, s = reader.mpint(), reader.mpint()
         reader.end()
         return encode_dss_signature(r, s)
