@@ -132,9 +132,7 @@ def _recorded_run(decision: Projection) -> tuple[str, str]:
     """The id and the prefixed digest of the decision's run."""
     execution = decision.facts.linked_execution
     if execution is None or execution.run_id is None or execution.response_digest is None:
-        raise NexusControlError(
-            ErrorCode.NO_ROUTER_LINK, "this decision has no run that could be audited"
-        )
+        raise NexusControlError(ErrorCode.NO_ROUTER_LINK, "this decision has no run that could be audited")
     return execution.run_id, execution.router_bundle_digest or prefixed(execution.response_digest)
 
 

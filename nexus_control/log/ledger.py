@@ -10,12 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from nexus_control.errors import invalid_argument
 from nexus_control.log.session import ReadSession, Recent, WriteSession
 from nexus_control.storage import open_storage
 from nexus_control.storage.contract import BUSY_SECONDS, Storage
 from nexus_control.storage.sidecar import Sidecar
 from nexus_control.system.clock import SYSTEM_CLOCK, Clock
 from nexus_control.system.commands import absolute
+
+MAX_BUSY_SECONDS = 86_400
 
 RowsT = TypeVar("RowsT")
 SessionT = TypeVar("SessionT")
@@ -41,6 +44,10 @@ class Ledger:
         allowed_signers: str | os.PathLike[str] | None = None,
         busy_timeout: float = BUSY_SECONDS,
     ) -> None:
+        if type(busy_timeout) not in (int, float) or not 0 <= busy_timeout <= MAX_BUSY_SECONDS:
+            raise invalid_argument(
+                "busy_timeout", f"must be a number of seconds from 0 to {MAX_BUSY_SECONDS}"
+            )
         self.clock = clock
         self.allowed_signers = absolute(Path(allowed_signers)) if allowed_signers is not None else None
         self._recent = Recent()

@@ -37,6 +37,8 @@ class Tools:
         clock: Clock | None = None,
         busy_timeout: float | None = None,
     ) -> None:
+        if store is not None and db_path != ":memory:":
+            raise invalid_argument("db_path", "and store are the same argument: give one of them")
         self._opened_here = not isinstance(store, DecisionStore)
         if isinstance(store, DecisionStore):
             given = {"allowed_signers": allowed_signers, "clock": clock, "busy_timeout": busy_timeout}

@@ -82,6 +82,13 @@ class Actor:
             raise invalid_argument("actor.type", "must be human or system")
         if problem := id_problem(self.id):
             raise invalid_argument("actor.id", problem)
+        for name in (
+            "type",
+            "id",
+        ):  # a subclass of str, an enumeration's member say, would stay in every answer
+            text: str = getattr(self, name)
+            if type(text) is not str:
+                object.__setattr__(self, name, str.__str__(text))
 
     def __getitem__(self, key: str) -> str:
         """`actor["type"]` and `actor["id"]`, as consumers of events read them."""

@@ -47,7 +47,8 @@ class ToolResult(Generic[T]):
         """The data of a success. Raises the NexusControlError of a refusal."""
         if self.success:
             return cast("T", self._data)
-        code = ErrorCode(self.error_code or ErrorCode.INTERNAL)
+        known = self.error_code in set(ErrorCode)
+        code = ErrorCode(self.error_code) if known else ErrorCode.INTERNAL
         message = (self.error or "").removeprefix(f"{code}: ")
         raise NexusControlError(code, message, self.details, self.next)
 

@@ -1,6 +1,8 @@
 """What each method answers when all is well."""
 
 import json
+from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,8 @@ from nexus_control.decision import DecisionState
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import sha256_hex
 from nexus_control.policy import Policy
-from nexus_control.tool import NexusControlTools
+from nexus_control.store import DecisionStore
+from nexus_control.tool import NexusControlTools, ToolResult
 from nexus_control.values.payloads import PolicyAttachedPayload
 from tests.facade.flow import CAROL, asked, executed
 from tests.facade.routers import FakeRouter
@@ -420,3 +423,32 @@ def test_template_store_is_the_low_door_to_templates(tools: NexusControlTools) -
         with pytest.raises(NexusControlError) as refused:
             templates.create_template(name, ALICE)
         assert refused.value.code == ErrorCode.INVALID_ARGUMENT
+
+
+class Kind(StrEnum):
+    HUMAN = "human"
+
+
+def test_an_actor_given_by_an_enumeration_is_plain_text_in_every_answer(tools: NexusControlTools) -> None:
+    made = tools.request("g", {"type": Kind.HUMAN, "id": "zed"})
+    requester = data_of(tools.status(data_of(made)["request_id"]))["requester"]
+    assert {type(text) for text in requester.values()} == {str}
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 1e300, -1, True, "5", None])
+def test_a_busy_timeout_that_cannot_be_waited_is_refused_when_the_store_is_opened(seconds: Any) -> None:
+    with pytest.raises(NexusControlError, match="busy_timeout") as raised:
+        DecisionStore(busy_timeout=seconds)
+    assert raised.value.code is ErrorCode.INVALID_ARGUMENT
+
+
+def test_a_store_and_a_path_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(NexusControlError, match="db_path"):
+        NexusControlTools(tmp_path / "a.db", tmp_path / "b.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_of_a_code_that_is_not_ours_raises_it_as_internal() -> None:
+    with pytest.raises(NexusControlError) as raised:
+        assert ToolResult[Any](success=False, error="e", error_code="X").data
+    assert raised.value.code is ErrorCode.INTERNAL
