@@ -22,8 +22,10 @@ NAMES = ("template_digest", "policy_within_template")
 def template_checks(facts: Facts) -> Iterator[Check]:
     """Both checks, in that order."""
     attached, policy = facts.attached, facts.policy
-    named = attached and (attached.template_name, attached.template_snapshot, attached.template_digest)
-    if attached is None or policy is None or named == (None, None, None):
+    if attached is None or policy is None:
+        yield from (skipped("no policy is attached").named(name) for name in NAMES)
+        return
+    if (attached.template_name, attached.template_snapshot, attached.template_digest) == (None, None, None):
         yield from (passed("no template was used").named(name) for name in NAMES)
         return
     yield _digest(attached).named("template_digest")

@@ -184,7 +184,9 @@ def _run_to_end(running: object) -> object:
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             ended.set_exception(error)
 
-    threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
+    thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True)
+    thread.start()
+    thread.join()  # not only until the result is set: a fork directly after must not meet a live thread
     return ended.result()
 
 

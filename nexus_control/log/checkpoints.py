@@ -189,7 +189,7 @@ def lost_checkpoint(session: ReadSession, sidecar: Sidecar) -> str | None:
             raise
         with suppress(UnicodeDecodeError):
             return content.decode()
-        raise _inconsistent(f"{sidecar.place(LAST)}  is not a checkpoint: move it away") from None
+        raise _inconsistent(f"{sidecar.place(LAST)} is not a checkpoint: move it away") from None
 
 
 def keys_of(ledger: Ledger) -> list[KeyRecord]:
@@ -282,7 +282,7 @@ def _continued(session: ReadSession, sidecar: Sidecar, content: bytes) -> Checkp
     try:
         last = _signed_checkpoint(content.decode(), [record.verifier for record in _records(session)])
     except (NexusControlError, UnicodeDecodeError) as error:
-        raise _inconsistent(f"{sidecar.place(LAST)}  is not a checkpoint of this log:  {error}") from None
+        raise _inconsistent(f"{sidecar.place(LAST)} is not a checkpoint of this log: {error}") from None
     _require_continues(last, session.rows.log_size(), session.rows.subtree)
     return last
 
@@ -293,7 +293,7 @@ def _require_continues(earlier: Checkpoint, size: int, read: Read) -> None:
             f"the log had {earlier.size} entries when it was signed, and has {size}: this is an older copy of it"
         )
     if tree_root(earlier.size, read) != earlier.root:
-        raise _inconsistent(f"the first {earlier.size}  entries are not the ones that were signed")
+        raise _inconsistent(f"the first {earlier.size} entries are not the ones that were signed")
 
 
 def _signed_checkpoint(note: str, known: list[Verifier]) -> Checkpoint:

@@ -242,7 +242,9 @@ class WriteSession(ReadSession):
                 {"template_name": payload.name[:80]},
             )
         who, ts = require_new_actor(actor), format_instant(self.now)
-        event, text = _new_event(payload.name, 0, payload.event_type, ts, who, encode(payload))
+        event, text = _new_event(
+            payload.name, 0, payload.event_type, ts, who, encode(payload), where="template"
+        )
         self._log([event_entry("template", event, 0, text, GENESIS)])
         return Template.replay([event])
 
@@ -288,10 +290,17 @@ class WriteSession(ReadSession):
 
 
 def _new_event(
-    stream: str, seq: int, event_type: EventType, ts: str, actor: Actor, payload: dict[str, Any]
+    stream: str,
+    seq: int,
+    event_type: EventType,
+    ts: str,
+    actor: Actor,
+    payload: dict[str, Any],
+    *,
+    where: str = "payload",
 ) -> tuple[StoredEvent, str]:
     """The event, and its payload as canonical JSON. Raises JSON_INVALID."""
-    text = require_canonical_domain(payload, where="payload", max_bytes=MAX_PAYLOAD_BYTES)
+    text = require_canonical_domain(payload, where=where, max_bytes=MAX_PAYLOAD_BYTES)
     event = StoredEvent(
         decision_id=stream,
         seq=seq,

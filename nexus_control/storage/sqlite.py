@@ -135,7 +135,7 @@ def _opened(path: Path, busy_seconds: float) -> SqliteFile:
             _require_ours(path)
         return SqliteFile(path, partial(_prepare, where=where), busy_seconds)
     except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message
-        raise damaged(f"{path}  is damaged: its schema is not text", path=where) from error
+        raise damaged(f"{path} is damaged: its schema is not text", path=where) from error
     except sqlite3.Error as error:
         raise _fault(error, where) from error
 

@@ -168,10 +168,12 @@ def test_a_step_in_a_thread_of_its_own_leaves_no_thread_behind() -> None:
     before = threading.active_count()
 
     async def inside() -> None:
-        PythonAdapter("keys", {"m": rotate_in_a_loop}).execute(call(service="a"), dry_run=False)
+        adapter = PythonAdapter("keys", {"m": rotate_in_a_loop})
+        for _ in range(100):
+            adapter.execute(call(service="a"), dry_run=False)
+            assert threading.active_count() == before
 
     asyncio.run(inside())
-    assert threading.active_count() == before
 
 
 def one_by_one() -> Iterator[int]:
