@@ -77,6 +77,25 @@ def test_each_riddle_is_known_by_an_example(text: str) -> None:
     assert len([riddle for riddle in RIDDLES if re.search(riddle, text, re.IGNORECASE)]) == 1
 
 
+def test_no_message_holds_two_blanks_in_a_row() -> None:
+    found = [
+        f"{module.relative_to(REPOSITORY)}:{node.lineno}"
+        for module in MODULES
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.JoinedStr | ast.Constant)
+        and "\n" not in (text := shown(node))  # docstrings, and SQL in columns
+        and re.search(r"\S  \S", text)
+    ]
+    assert found == []
+
+
+def shown(message: ast.JoinedStr | ast.Constant) -> str:
+    """The message with an x for each of its values."""
+    if isinstance(message, ast.JoinedStr):
+        return "".join(shown(part) if isinstance(part, ast.Constant) else "x" for part in message.values)
+    return message.value if isinstance(message.value, str) else ""
+
+
 @cache
 def prose() -> tuple[tuple[str, str], ...]:
     """Every sentence's place, and the paragraph that it stands in as one line."""
