@@ -71,9 +71,9 @@ def test_the_mark_leaves_out_cases_but_not_in_full_nor_those_that_are_named(samp
 
 
 def test_make_joints_runs_every_file_that_takes_a_sample_in_full() -> None:
-    recipe = subprocess.run(
-        ["make", "-n", "joints", "PYTHON=echo"], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    ).stdout
+    # Where these tests are themselves started by make, a make of its own says which folder it enters.
+    command = ["make", "--no-print-directory", "-n", "joints", "PYTHON=echo"]
+    recipe = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert "TESTS_IN_FULL=1" in recipe
     shown = subprocess.run(
         ["sh", "-c", recipe], cwd=REPOSITORY, capture_output=True, text=True, check=True
