@@ -285,7 +285,7 @@ def _signed_beside(frame: Frame) -> list[tuple[int, int] | None]:
 
 def _identity_of(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116
+        found = Path(path).stat()
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns

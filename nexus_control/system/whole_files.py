@@ -20,17 +20,17 @@ def is_regular(path: str | Path) -> bool:
     """Whether a regular file is there, links followed. False where the path may not be looked at, or is too long for
     the system, where Path.is_file raises.
     """
-    return os.path.isfile(path)  # noqa: PTH113
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises
 
 
 def is_folder(path: str | Path) -> bool:
     """Whether a folder is there; never raises, as `is_regular`."""
-    return os.path.isdir(path)  # noqa: PTH112
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises
 
 
 def is_there(path: str | Path) -> bool:
     """Whether anything is there; never raises, as `is_regular`."""
-    return os.path.exists(path)  # noqa: PTH110
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises
 
 
 def is_database_in_use(path: str | Path) -> bool:

@@ -82,13 +82,10 @@ class Actor:
             raise invalid_argument("actor.type", "must be human or system")
         if problem := id_problem(self.id):
             raise invalid_argument("actor.id", problem)
-        for name in (
-            "type",
-            "id",
-        ):  # a subclass of str, an enumeration's member say, would stay in every answer
-            text: str = getattr(self, name)
-            if type(text) is not str:
-                object.__setattr__(self, name, str.__str__(text))
+        if type(self.type) is not str or type(self.id) is not str:
+            # A subclass of str, such as an enumeration's member, would stay in every answer.
+            object.__setattr__(self, "type", str.__str__(self.type))
+            object.__setattr__(self, "id", str.__str__(self.id))
 
     def __getitem__(self, key: str) -> str:
         """`actor["type"]` and `actor["id"]`, as consumers of events read them."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nexus_control import DecisionStore
+from nexus_control.log.checkpoints import give_key
 from tests.cli.running import Commands
 from tests.support.tampering import Victim, busy_store
 
@@ -101,8 +102,6 @@ def open_to_all(database: Path) -> None:
 def of_another_store(place: Path) -> None:
     other = place.with_name("other.db")
     with DecisionStore(other) as store:
-        from nexus_control.log.checkpoints import give_key  # noqa: PLC0415
-
         give_key(store)
     shutil.copy(f"{other}.key", place)
 

@@ -55,6 +55,15 @@ def just_asked(scene: Scene) -> str:
     return data_of(scene.tools.request("g", ALICE, mode="apply", plan=PLAN, max_steps=1))["request_id"]
 
 
+def test_a_history_without_a_policy_is_not_said_to_keep_within_a_template() -> None:
+    bundle = exported(just_asked)
+    del bundle["events"][1:]
+    bundle["decision"]["status"] = "DRAFT"
+    seal_bundle(bundle)
+    found = statuses(bundle)
+    assert (found["template_digest"], found["policy_within_template"]) == ("skipped", "skipped")
+
+
 def denied(scene: Scene) -> str:
     request_id = scene.approved()
     data_of(scene.tools.deny(request_id, BOB, "no"))

@@ -452,3 +452,9 @@ def test_a_refusal_of_a_code_that_is_not_ours_raises_it_as_internal() -> None:
     with pytest.raises(NexusControlError) as raised:
         assert ToolResult[Any](success=False, error="e", error_code="X").data
     assert raised.value.code is ErrorCode.INTERNAL
+
+
+def test_a_template_that_no_json_can_hold_is_named_as_the_template(tools: NexusControlTools) -> None:
+    with pytest.raises(NexusControlError, match="template holds a lone surrogate") as raised:
+        tools.template_store.create_template("two", ALICE, description="\ud800")
+    assert raised.value.code is ErrorCode.JSON_INVALID
