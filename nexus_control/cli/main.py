@@ -4,7 +4,6 @@
 output and on standard error.
 """
 
-import signal
 import sys
 from typing import Annotated, cast
 
@@ -27,9 +26,6 @@ from nexus_control.system.signals import end_by
 PROGRAM = "nexus-control"
 # The class of all errors of usage. Newer versions of typer have their own copy of it, without a public name.
 _USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
-
-INTERRUPTED = 130
-"""What typer answers for a Ctrl-C that came to it."""
 
 app = group(
     cls=CommandGroup,
@@ -56,8 +52,6 @@ def main() -> None:
     except Terminated as ended:
         end_by(ended.number)
         raise
-    if code == INTERRUPTED:
-        end_by(signal.SIGINT)
     sys.exit(code)
 
 
