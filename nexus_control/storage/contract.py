@@ -192,6 +192,10 @@ class Reader(Protocol):
         """(decision id, created_at) of all decisions, also those without events, newest ordinal first."""
         ...
 
+    def decision_ids(self, start: str, limit: int) -> list[str]:
+        """The first ids of decisions at or after `start`, in the order of their code points."""
+        ...
+
     def claim(self, decision_id: str) -> Claim | None: ...
 
     def claims(self) -> list[Claim]:
