@@ -1,3 +1,4 @@
+import getpass
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.running import with_a_terminal
 from tests.support import documents
 from tests.support.places import REPOSITORY
 
@@ -24,6 +26,7 @@ $ pytest
 """
 RUN = {"bash", "console", "python", "sh"}
 SHOWN = {"", "diff", "html", "ini", "json", "mermaid", "pyi", "text", "toml", "yaml"}
+LOGIN = f"{getpass.getuser()}@{os.uname().nodename}"
 RUN_BY_CI = {"git", "make", "pip", "pre-commit", "pytest", "python3", ".ci/run"}
 
 
@@ -61,7 +64,7 @@ def save_files(page: str, folder: Path) -> None:
         path.chmod(0o755 if text.startswith("#!") else 0o644)
 
 
-def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> str:
     ran = subprocess.run(
         arguments,
         cwd=folder,
@@ -73,6 +76,15 @@ def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> None
         timeout=240,
     )
     assert ran.returncode == 0, ran.stdout
+    return ran.stdout
+
+
+def answer(script: str, typed: str, folder: Path, environment: dict[str, str]) -> str:
+    """Run it at a terminal of 80 columns, where the reader types this. The terminal does not show what is typed."""
+    known = {**environment, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
+    ran = with_a_terminal(["bash", "-c", f"stty -echo\n{script}"], known, folder=folder, typed=typed)
+    assert ran.returncode == 0, ran.stdout
+    return ran.stdout
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -88,13 +100,22 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_a_page_exit_as_it_says(page: str, tmp_path: Path) -> None:
+def test_the_commands_of_a_page_exit_and_print_as_it_says(page: str, tmp_path: Path) -> None:
     script = documents.shell_script(page, read(page))
     require_tools(script)
     work = tmp_path / "work"
     work.mkdir()
     save_files(page, work)
-    run(["bash", "-c", script], work, reader_environment(tmp_path))
+    commands, environment = documents.commands(read(page)), reader_environment(tmp_path)
+    typed = "".join(f"{said}\n" for each in commands for said in each.answers)
+    if typed:
+        printed = answer(script, typed, work, environment)
+    else:
+        printed = run(["bash", "-c", script], work, environment)
+    for command, output in zip(commands, printed.split(documents.SEPARATOR)[1:], strict=True):
+        if command.output:
+            printed_here = output.replace(str(work), "/home/ada/site").replace(LOGIN, "ada@laptop")
+            assert documents.is_as_shown(printed_here, command), f"{page}:{command.line} prints:\n{output}"
 
 
 @pytest.mark.parametrize("page", PAGES)
