@@ -10,8 +10,8 @@ from tests.support.clock import FakeClock
 from tests.support.governed import data_of
 from tests.support.situations import SITUATIONS, Two
 
-ENDS = "The request ends at 2026-01-02T04:04:05.000006+00:00."
-AT_ITS_LAST_EVENT = "At its last event, at 2026-01-02T03:04:05.000006+00:00, the decision was"
+ENDS = "The request ends at 2026-01-02 04:04:05 UTC."
+AT_ITS_LAST_EVENT = "At its last event, at 2026-01-02 03:04:05 UTC, the decision was"
 
 
 def report_of(name: str) -> str:
