@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from nexus_control.decision import Decision
-from nexus_control.events import EventType, StoredEvent
+from nexus_control.events import (
+    DecisionCreatedPayload,
+    EventType,
+    ExecutionReconciledPayload,
+    ExecutionRequestedPayload,
+    ExecutionStartedPayload,
+    PolicyAttachedPayload,
+    StoredEvent,
+)
 from nexus_control.evidence.reading import Reading
 from nexus_control.evidence.report import Check
 from nexus_control.facts import Facts
@@ -38,7 +46,6 @@ _KINDS: Final = {
     EventType.EXECUTION_OUTCOME_UNKNOWN: "unknown",
     EventType.EXECUTION_RECONCILED: "settled",
     EventType.TEMPLATE_CREATED: "policy",
-    THRESHOLD_MET: "quorum",
 }
 _PROOFS: Final = {
     "log_inclusion": "in the log",
@@ -88,24 +95,24 @@ def _happened(decision: Decision, steps: Sequence[RunStep]) -> Iterator[Moment]:
 
 
 def _moment(entry: LifecycleEntry, event: StoredEvent, facts: Facts, *, rehearsing: bool) -> Moment:
-    kind = _KINDS[event.event_type if entry.event_type != THRESHOLD_MET else THRESHOLD_MET]
+    if entry.event_type == THRESHOLD_MET:
+        return Moment(kind="quorum", label=entry.label, ts=entry.ts)
+    kind = _KINDS[event.event_type]
     label, who = entry.label, entry.actor
-    match kind:
-        case "request":
-            label = f"requested {event.content.requested_mode.replace('_', ' ')}"
-        case "policy":
+    match event.content:
+        case DecisionCreatedPayload(requested_mode=mode):
+            label = f"requested {mode.replace('_', ' ')}"
+        case PolicyAttachedPayload():
             needed = facts.policy.min_approvals if facts.policy else 0
             label, who = f"policy: {counted(needed, 'approval')}", ""
-        case "quorum":
-            who = ""
-        case "claim":
-            label = "rehearsal" if rehearsing else "dry run claimed" if event.content.dry_run else "claimed"
-        case "started":
+        case ExecutionRequestedPayload(dry_run=dry_run):
+            label = "rehearsal" if rehearsing else "dry run claimed" if dry_run else "claimed"
+        case ExecutionStartedPayload():
             label, who = "handed to the router", ""
-        case "good" | "bad" | "unknown":
+        case ExecutionReconciledPayload(outcome=outcome):
+            label = f"settled: {outcome}"
+        case _ if kind in ("good", "bad", "unknown"):
             label, who = f"{'rehearsal ' if rehearsing else ''}{label}", ""
-        case "settled":
-            label = f"settled: {event.content.outcome}"
         case _:
             pass
     return Moment(kind=kind, label=label, who=who, ts=entry.ts)

@@ -200,5 +200,7 @@ def _em(character: str) -> float:
     if not character.isascii():
         return 1.3 if east_asian_width(character) in "WF" else 1.0
     if character in "mwMW@%":
-        return 0.98
-    return 0.72 if character.isupper() else 0.62 if character not in "ijlt.,:;|'!() " else 0.4
+        return 1.0
+    if character.isupper() or character in "#&~+=<>^":
+        return 0.84
+    return 0.4 if character in "ijlt.,:;|'!() " else 0.66

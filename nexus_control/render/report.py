@@ -104,11 +104,8 @@ def _outcome(history: History) -> str:
     state = str(history.decision.state).replace("_", " ")
     approved = counted(len(_approved_by(history)), "approval")
     if run is None and known.phase == "open":
-        ends = (
-            f" The request ends at {in_utc(known.attached.expires_at)} UTC."
-            if known.expires() and known.attached
-            else ""
-        )
+        end = known.attached.expires_at if known.attached else None
+        ends = f" The request ends at {in_utc(end)} UTC." if end else ""
         return (
             f"At its last event, at {in_utc(history.decision.events[-1].ts)} UTC, the decision was {state}, with "
             f"{approved}; they count in the store where they were given.{ends} Nothing was executed."

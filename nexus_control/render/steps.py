@@ -45,7 +45,7 @@ def steps_of(bundle: Mapping[str, object] | None) -> tuple[RunStep, ...]:
     for event in cast("list[object]", events) if isinstance(events, list) else []:
         told = _object(event)
         payload, ts = _object(told.get("payload")), told.get("ts")
-        step_id, kind = payload.get("step_id"), told.get("type")
+        step_id, kind = payload.get("step_id"), str(told.get("type"))
         at = ts if isinstance(ts, str) else None
         if not isinstance(step_id, str):
             continue
@@ -53,7 +53,7 @@ def steps_of(bundle: Mapping[str, object] | None) -> tuple[RunStep, ...]:
             steps[step_id] = RunStep(step_id=step_id, status="unknown", effect="unknown", started_at=at)
         elif kind in _CALLED:
             begun = steps[step_id].started_at if step_id in steps else None
-            steps[step_id] = _called(step_id, _CALLED[str(kind)], payload, begun, at)
+            steps[step_id] = _called(step_id, _CALLED[kind], payload, begun, at)
     return tuple(steps.values())
 
 

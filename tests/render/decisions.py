@@ -11,15 +11,8 @@ from tests.execution.support import keys_adapter, tool
 from tests.support.clock import FakeClock
 from tests.support.governed import data_of
 
-ALICE, BOB, CAROL, OPERATOR = (
-    Actor(type=kind, id=name)
-    for kind, name in (
-        ("human", "alice@example.com"),
-        ("human", "bob@example.com"),
-        ("human", "carol@example.com"),
-        ("system", "release-runner"),
-    )
-)
+ALICE, BOB, CAROL = (Actor(type="human", id=f"{name}@example.com") for name in ("alice", "bob", "carol"))
+OPERATOR = Actor(type="system", id="release-runner")
 ADAPTER = "subprocess:keys"
 WROTE = '{{"service": "{service}", "rotated": ["k1", "k2"]}}'
 
@@ -65,4 +58,3 @@ def ordinary(folder: Path, *, steps: int = 4, embed: bool = True, hours: float =
     clock.advance(days=1)
     exported = store.export_audit_package(request_id, embed_router_bundle=embed, router_bundle=run)
     return canonical_json(data_of(exported)["package"]).encode()
-
