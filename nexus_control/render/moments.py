@@ -124,15 +124,16 @@ def _steps(steps: Sequence[RunStep]) -> Iterator[Moment]:
     yield from map(_step, kept)
     if len(steps) > len(kept):
         between = steps[len(kept) : -1]
-        failed = sum(step.status != "ok" for step in between)
+        failed = sum(step.line["status"] != "ok" for step in between)
         label = f"{counted(len(between), 'more step')}{f', {failed} not ok' if failed else ''}"
         yield Moment(kind="step", label=label, ts=_at(between[-1]))
         yield _step(steps[-1])
 
 
 def _step(step: RunStep) -> Moment:
-    kind = {"ok": "step", "error": "bad"}.get(step.status, "unknown")
-    return Moment(kind=kind, label=f"step {step.status}", who=step.step_id, ts=_at(step))
+    status: str = step.line["status"]
+    kind = {"ok": "step", "error": "bad"}.get(status, "unknown")
+    return Moment(kind=kind, label=f"step {status}", who=step.line["step_id"], ts=_at(step))
 
 
 def _at(step: RunStep) -> str | None:

@@ -54,7 +54,7 @@ def render_report(evidence: Reading) -> str:
         f"{_KINDS[evidence.kind].capitalize()} {bundle.decision.decision_id if bundle else ''}".strip(),
         _header(evidence, decided),
         *(_decided(evidence, bundle, decided, steps) if bundle and decided else ()),
-        *([section("What ran", step_list(steps))] if steps and not decided else ()),
+        *([section("What ran", step_list(step.line for step in steps))] if steps and not decided else ()),
         section("Digests", facts(_digests(evidence), kind="digests")),
         section("Checks", *check_parts(evidence)),
         tag("footer", _LIMITS),
@@ -303,7 +303,7 @@ def _runs(evidence: Reading, known: Facts, steps: Sequence[RunStep]) -> Iterator
     yield table(columns, rows, whole=whole)
     if steps:
         yield tag("p", "The steps of the run, as its router recorded them:", kind="note")
-        yield step_list(steps)
+        yield step_list(step.line for step in steps)
     elif isinstance(evidence.whole, AuditPackage):
         yield tag("p", _OTHER_RECORD if evidence.whole.router.bundle else _NO_OUTPUT, kind="note")
     if any(each.rehearsal for each in known.progress.executions):

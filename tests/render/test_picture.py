@@ -238,9 +238,7 @@ def test_a_text_that_is_too_long_for_its_line_is_shortened(text: str, shown: str
 def test_many_steps_are_the_first_ones_their_number_and_the_last_one() -> None:
     evidence = read_evidence(canonical_json(honest("by_reference")).encode())
     _, history = picture_of(evidence)
-    steps = tuple(
-        RunStep(step_id=f"s{n}", status="error" if n == 7 else "ok", effect="done") for n in range(60)
-    )
+    steps = tuple(RunStep({"step_id": f"s{n}", "status": "error" if n == 7 else "ok"}) for n in range(60))
     moments = moments_of(evidence, history.decision, steps)
     labels = [f"{each.label} {each.who}".strip() for each in moments if "step" in each.label]
     assert labels == [

@@ -1,6 +1,5 @@
 """The steps of a run on the page: what each answered, from the record that its router wrote."""
 
-import json
 from typing import Any
 
 import pytest
@@ -17,8 +16,12 @@ ANY_JSON = st.recursive(
 )
 
 
-def told(kind: str, **payload: object) -> dict[str, Any]:
+def told(kind: str, **payload: object) -> dict[str, object]:
     return {"type": kind, "payload": {"step_id": "s1", **payload}, "ts": "2026-01-02T03:04:05Z"}
+
+
+def shown(steps: tuple[RunStep, ...]) -> str:
+    return step_list(step.line for step in steps)
 
 
 def one(*events: dict[str, Any]) -> RunStep:
@@ -45,13 +48,13 @@ def one(*events: dict[str, Any]) -> RunStep:
 def test_a_step_has_the_status_the_effect_and_the_output_of_its_call(
     event: dict[str, Any], status: str, effect: str, output: object
 ) -> None:
-    step = one(event)
-    assert (step.status, step.effect, step.output) == (status, effect, output)
+    line = one(event).line
+    assert (line["status"], line["effect"], line["output"]) == (status, effect, output)
 
 
 def test_a_step_that_has_no_end_is_unknown() -> None:
     step = one()
-    assert (step.status, step.effect, step.ended_at) == ("unknown", "unknown", None)
+    assert (step.line["status"], step.line["effect"], step.ended_at) == ("unknown", "unknown", None)
 
 
 def test_a_program_answers_with_its_standard_output_its_exit_code_and_its_errors() -> None:
@@ -59,47 +62,44 @@ def test_a_program_answers_with_its_standard_output_its_exit_code_and_its_errors
     step = one(
         told("TOOL_CALL_FAILED", output=output, error={"code": "NONZERO_EXIT", "message": "It exited with 3"})
     )
-    page = step_list([step])
-    assert "exit code 3, what was done is unknown, the output was cut" in page
+    page = step_list([step.line])
+    assert "failed, exit code 3, what was done is unknown, the output was cut" in page
     assert "NONZERO_EXIT: It exited with 3" in page
-    assert "{\n  &quot;a&quot;: [\n    1\n  ]\n}" in page
+    assert "{&quot;a&quot;: [1]}" in page
     assert "standard error:\nno such key" in page
 
 
-def test_a_long_output_is_cut_and_the_rest_is_counted() -> None:
-    page = step_list([one(told("TOOL_CALL_SUCCEEDED", output={"result": "x" * 5_000}))])
-    assert "x" * 4_000 + "\n… 1000 more characters are in the run&#x27;s record …" in page
-    lines = step_list([one(told("TOOL_CALL_SUCCEEDED", output={"result": "line\n" * 50}))])
-    assert lines.count("line") == 40
-    assert "50 more characters" in lines
-
-
 def test_markup_in_an_output_is_text() -> None:
-    page = step_list(
-        [one(told("TOOL_CALL_SUCCEEDED", output={"result": "</pre><script>alert(1)</script>\u202e"}))]
-    )
+    output = {"result": "</pre><script>alert(1)</script>\u202e"}
+    page = step_list([one(told("TOOL_CALL_SUCCEEDED", output=output)).line])
     assert "<script" not in page
     assert r"\u202e" in page
 
 
 def test_the_steps_of_an_embedded_run_are_found() -> None:
     steps = steps_of(honest("applied")["router"]["bundle"])
-    assert [(step.step_id, step.status, step.output) for step in steps] == [
+    assert [(step.line["step_id"], step.line["status"], step.line["output"]) for step in steps] == [
         ("s1", "ok", {"rotated": 1}),
         ("s2", "ok", {"rotated": 2}),
     ]
 
 
-@pytest.mark.parametrize(
-    "bundle", [None, {}, {"events": 7}, {"events": [7, None, {"payload": []}, {"type": []}]}]
-)
-def test_a_record_of_another_shape_has_no_steps(bundle: dict[str, Any] | None) -> None:
-    assert steps_of(bundle) == ()
+NO_RUNS: dict[str, dict[str, object] | None] = {
+    "none": None,
+    "no events": {},
+    "a number": {"events": 7},
+    "other things": {"events": [7, None, {"payload": list[object]()}]},
+}
+
+
+@pytest.mark.parametrize("name", NO_RUNS)
+def test_a_record_of_another_shape_has_no_steps(name: str) -> None:
+    assert steps_of(NO_RUNS[name]) == ()
 
 
 @given(st.lists(st.fixed_dictionaries({}, optional={"type": ANY_JSON, "ts": ANY_JSON, "payload": ANY_JSON})))
 def test_no_record_raises(events: list[dict[str, Any]]) -> None:
-    step_list(steps_of({"events": events}))
+    shown(steps_of({"events": events}))
 
 
 @given(
@@ -111,4 +111,4 @@ def test_no_record_raises(events: list[dict[str, Any]]) -> None:
     ),
 )
 def test_no_payload_raises(kind: str, payload: dict[str, Any]) -> None:
-    json.dumps(step_list(steps_of({"events": [told(kind, **payload)]})))
+    shown(steps_of({"events": [told(kind, **payload)]}))
