@@ -9,7 +9,7 @@ all of them:
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Annotated, Any, Concatenate, cast
 
 import typer
 
-from nexus_control.canonical_json import parse_json_object
+from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.cli.exporting import envelope_beside
 from nexus_control.cli.files import blaming, read_bytes, read_text
 from nexus_control.cli.frame import Answer, Frame
@@ -137,22 +137,30 @@ class Given:
         Raises INVALID_ARGUMENT, also for an option that this kind of evidence has no use for, and JSON_INVALID.
         """
         trust, content = self.trust(frame), read_bytes("FILE", file)
-        attached = Attached(
-            envelope=_envelope(file, self.envelope),
-            log_proof=_text("--log-proof", self.log_proof),
-            timestamp=None if self.timestamp is None else read_bytes("--timestamp", self.timestamp),
-        )
-        level = _level(self.require)
-        try:
-            evidence = read_evidence(content, trust=trust, require=level, attached=attached)
-        except NexusControlError as fault:
-            raise NexusControlError(fault.code, f"{file}: {fault.message}", fault.details) from None
+        evidence = self._checked(content, str(file), trust, _envelope(file, self.envelope))
         unused = [
             each for each in self.named(frame) if evidence.kind != "bundle" or each not in _OF_EVERY_REPORT
         ]
         if evidence.kind != "package" and unused:
             raise invalid_argument(unused[0], f"is for audit packages: {file} is a {evidence.kind}")
         return evidence
+
+    def check(self, frame: Frame, document: Mapping[str, object]) -> Reading:
+        """The evidence in a document that was just exported, checked with all that was given."""
+        envelope = None if self.envelope is None else read_bytes("--envelope", self.envelope)
+        return self._checked(canonical_json(document).encode(), "The document", self.trust(frame), envelope)
+
+    def _checked(self, content: bytes, name: str, trust: Trust, envelope: bytes | None) -> Reading:
+        attached = Attached(
+            envelope=envelope,
+            log_proof=_text("--log-proof", self.log_proof),
+            timestamp=None if self.timestamp is None else read_bytes("--timestamp", self.timestamp),
+        )
+        level = _level(self.require)
+        try:
+            return read_evidence(content, trust=trust, require=level, attached=attached)
+        except NexusControlError as fault:
+            raise NexusControlError(fault.code, f"{name}: {fault.message}", fault.details) from None
 
 
 def trust_options(

@@ -3,7 +3,8 @@
     header  decision  from request to proof  approvals  plan  what ran  policy  digests  checks
 
 A run bundle has only the header, what ran, the digests and the check; a file that cannot be read, without what ran.
-Times are UTC to the second; an event's time in full is in its `datetime`.
+Times are UTC to the second; an event's time in full is in its `datetime`. Of a decision of the store the page has also
+what the store says of it here and now: what is missing, which approvals count, and the outputs that it keeps.
 """
 
 import json
@@ -27,7 +28,7 @@ from nexus_control.render.levels import checks_made, level_words
 from nexus_control.render.moments import moments_of
 from nexus_control.render.picture import timeline_picture
 from nexus_control.render.steps import RunStep, step_list, steps_of
-from nexus_control.render.text import counted, listed
+from nexus_control.render.text import View, counted, listed
 from nexus_control.render.times import after, duration, in_utc
 from nexus_control.values.instants import parse_instant
 
@@ -45,15 +46,16 @@ _NO_OUTPUT = (
 _OTHER_RECORD = "The package holds the run's record, in another router's format; its steps cannot be shown."
 
 
-def render_report(evidence: Reading) -> str:
-    """The page."""
-    bundle, steps = _bundle(evidence), steps_of(_run_record(evidence))
+def render_report(evidence: Reading, stored: View | None = None) -> str:
+    """The page. `stored`: the answer of `inspect` for a decision of the store, whose exported document was read."""
+    bundle, steps = _bundle(evidence), steps_of(_run_record(evidence)) or _kept_steps(stored)
     history = None if bundle is None else history_of(bundle)
     decided = history if isinstance(history, History) else None
+    kind = "Decision" if stored else _KINDS[evidence.kind].capitalize()
     return page(
-        f"{_KINDS[evidence.kind].capitalize()} {bundle.decision.decision_id if bundle else ''}".strip(),
-        _header(evidence, decided),
-        *(_decided(evidence, bundle, decided, steps) if bundle and decided else ()),
+        f"{kind} {bundle.decision.decision_id if bundle else ''}".strip(),
+        _header(evidence, decided, stored),
+        *(_decided(evidence, bundle, decided, steps, stored) if bundle and decided else ()),
         *([section("What ran", step_list(step.line for step in steps))] if steps and not decided else ()),
         section("Digests", facts(_digests(evidence), kind="digests")),
         section("Checks", *check_parts(evidence)),
@@ -73,7 +75,14 @@ def _run_record(evidence: Reading) -> Mapping[str, object] | None:
     return evidence.whole.router.bundle if isinstance(evidence.whole, AuditPackage) else None
 
 
-def _header(evidence: Reading, history: History | None) -> Html:
+def _kept_steps(stored: View | None) -> tuple[RunStep, ...]:
+    """The steps of the run that a document links, as the store keeps them; it does not keep when each ended."""
+    executions: Sequence[View] = stored["execution"] if stored else []
+    linked = [each for each in executions if not each["rehearsal"]]
+    return tuple(RunStep(line) for line in (linked[-1]["results"] or ())) if linked else ()
+
+
+def _header(evidence: Reading, history: History | None, stored: View | None) -> Html:
     failing = [check.name for check in evidence.checks if check.status == "fail"]
     kind, report = _KINDS[evidence.kind].capitalize(), evidence.report
     if failing:
@@ -83,11 +92,27 @@ def _header(evidence: Reading, history: History | None) -> Html:
     short = report is not None and not report.ok
     reached = f", but {report.required} is not reached" if report is not None and short else ""
     lines = [tag("h1", f"{kind} holds together{reached}")]
+    if stored is not None:
+        lines = [tag("h1", f"Decision {_words(stored['lifecycle']['state'])}{reached}")]
+        short |= stored["lifecycle"]["state"] not in ("approved", "completed")
     if history is not None:
-        lines.append(tag("p", _outcome(history)))
+        open_here = stored is not None and history.decision.facts.phase == "open"
+        lines.append(tag("p", _standing(stored) if stored and open_here else _outcome(history)))
     lines.append(tag("p", f"{checks_made(evidence.checks)}.{_skipped(evidence.checks)}"))
     lines += [tag("p", sentence) for sentence in level_words(evidence)]
     return tag("header", *lines, kind="short" if short else "pass")
+
+
+def _standing(stored: View) -> str:
+    """What an open decision waits for, in its store, at the instant of the view."""
+    approval, at = stored["approval"], in_utc(stored["decision"]["as_of"])
+    reasons = "; ".join(reason["message"] for reason in stored["lifecycle"]["blocking_reasons"])
+    waits = f"Not executable: {reasons}." if reasons else "Nothing keeps it from being executed."
+    return f"At {at} UTC {approval['current']} of {counted(approval['required'], 'approval')} counted here. {waits}"
+
+
+def _words(state: str) -> str:
+    return state.replace("_", " ")
 
 
 def _skipped(checks: Sequence[Check]) -> str:
@@ -101,7 +126,7 @@ def _skipped(checks: Sequence[Check]) -> str:
 
 def _outcome(history: History) -> str:
     known, run = history.decision.facts, history.decision.facts.linked_execution
-    state = str(history.decision.state).replace("_", " ")
+    state = _words(str(history.decision.state))
     approved = counted(len(_approved_by(history)), "approval")
     if run is None and known.phase == "open":
         end = known.attached.expires_at if known.attached else None
@@ -131,14 +156,14 @@ def _people(approvals: Sequence[Approval]) -> str:
 
 
 def _decided(
-    evidence: Reading, bundle: DecisionBundle, history: History, steps: Sequence[RunStep]
+    evidence: Reading, bundle: DecisionBundle, history: History, steps: Sequence[RunStep], stored: View | None
 ) -> Iterator[Html]:
     known = history.decision.facts
     yield section("Decision", facts([*_decision(bundle, known), *_imported(evidence)]))
     yield section("From request to proof", _timeline(evidence, history.decision, steps))
-    yield section("Approvals", _approvals(history))
+    yield section("Approvals", _approvals(history, stored))
     yield section("Plan", _plan(known.created.plan if known.created else None))
-    yield section("What ran", *_runs(evidence, known, steps))
+    yield section("What ran", *_runs(evidence, known, steps, stored))
     yield section("Policy", facts(_policy(known)))
 
 
@@ -181,25 +206,32 @@ def _imported(evidence: Reading) -> Iterator[tuple[str, object]]:
         yield "Imported", origin.detail
 
 
-def _approvals(history: History) -> Html:
+def _approvals(history: History, stored: View | None) -> Html:
+    """Who approved. What counted at dispatch is said by the document; without a run its store knows what counts now."""
     counting = {approval.seq for approval in _approved_by(history)}
     dispatched = history.decision.facts.linked_execution is not None
+    here: Sequence[View] = [] if stored is None or dispatched else stored["approval"]["approvals"]
+    idle = {(line["actor"]["id"], line["granted_at"]): line["inactive_because"] for line in here}
     rows = [
         (
             display_name(each.actor),
             _time(each.granted_at),
             each.assurance or "declared",
-            "yes" if each.seq in counting else "no",
+            _counts(each.seq in counting, idle.get((each.actor.id, each.granted_at))),
             "; ".join(_remarks(each)) or "-",
         )
         for each in history.decision.facts.progress.approvals
     ]
     if not rows:
         return tag("p", "Nobody approved.")
-    counted_at = "Counted at dispatch" if dispatched else "Counted at the end"
+    counted_at = "Counted at dispatch" if dispatched else "Counts here" if here else "Counted at the end"
     columns = ["Who", "When (UTC)", "Known as", counted_at, "Remarks"]
     whole = ["When (UTC)", "Known as", counted_at, *_if_short("Who", [each[0] for each in rows])]
     return table(columns, rows, whole=whole)
+
+
+def _counts(counts: bool, idle: str | None) -> str:
+    return f"no, {_words(idle)}" if idle else "yes" if counts else "no"
 
 
 def _if_short(column: str, texts: Sequence[str]) -> list[str]:
@@ -283,13 +315,13 @@ def _policy(known: Facts) -> Iterator[tuple[str, object]]:
     yield "Overridden", ", ".join(sorted(attached.overrides_applied or {}))
 
 
-def _runs(evidence: Reading, known: Facts, steps: Sequence[RunStep]) -> Iterator[Html]:
+def _runs(evidence: Reading, known: Facts, steps: Sequence[RunStep], stored: View | None) -> Iterator[Html]:
     rows = [
         (
-            "rehearsal" if each.rehearsal else "dry run" if each.dry_run else "apply",
+            _kind_of(each.rehearsal, each.dry_run),
             _time(each.requested_at),
             each.adapter_id,
-            each.outcome.replace("_", " "),
+            _words(each.outcome),
             "; ".join(filter(None, [each.run_id, each.error_code, each.error_message])) or "-",
             effect_of(each) or "-",
         )
@@ -301,6 +333,11 @@ def _runs(evidence: Reading, known: Facts, steps: Sequence[RunStep]) -> Iterator
         yield tag("p", "Nothing was executed.")
         return
     yield table(columns, rows, whole=whole)
+    yield from _kept(stored) if stored else _recorded(evidence, known, steps)
+
+
+def _recorded(evidence: Reading, known: Facts, steps: Sequence[RunStep]) -> Iterator[Html]:
+    """The outputs that the document holds, or how to get a document that holds them."""
     if steps:
         yield tag("p", "The steps of the run, as its router recorded them:", kind="note")
         yield step_list(step.line for step in steps)
@@ -308,6 +345,22 @@ def _runs(evidence: Reading, known: Facts, steps: Sequence[RunStep]) -> Iterator
         yield tag("p", _OTHER_RECORD if evidence.whole.router.bundle else _NO_OUTPUT, kind="note")
     if any(each.rehearsal for each in known.progress.executions):
         yield tag("p", "Outputs of rehearsals are kept by the store, not in this document.", kind="note")
+
+
+def _kept(stored: View) -> Iterator[Html]:
+    """The outputs of every execution that the store keeps."""
+    for each in stored["execution"]:
+        kind = _kind_of(each["rehearsal"], each["dry_run"])
+        at, part = in_utc(each["requested_at"]), ", a part of them" if each["truncated"] else ""
+        if each["results"]:
+            yield tag("p", f"The steps of the {kind} at {at} UTC{part}:", kind="note")
+            yield step_list(each["results"])
+        else:
+            yield tag("p", f"The store keeps no outputs of the {kind} at {at} UTC.", kind="note")
+
+
+def _kind_of(rehearsal: bool, dry_run: bool) -> str:
+    return "rehearsal" if rehearsal else "dry run" if dry_run else "apply"
 
 
 def _digests(evidence: Reading) -> Iterator[tuple[str, object]]:
