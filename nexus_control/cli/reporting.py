@@ -1,5 +1,7 @@
 """The command `report`: it writes a package, a bundle or a decision of the store as one HTML page."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +13,10 @@ from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.screen import Mark
 from nexus_control.cli.streams import print_document
 from nexus_control.cli.trusting import Given, trust_options
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.reading import Reading
 from nexus_control.render.levels import checks_made
 from nexus_control.render.report import render_report
-from nexus_control.system.whole_files import is_there
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import exporting, views
 from nexus_control.usecases.answers import InspectData
@@ -65,13 +67,21 @@ def report(
 
 def _is_file(what: str) -> bool:
     """Whether a file is meant. A name with a folder or a suffix is a file's, also if there is no such file."""
-    return what == "-" or "/" in what or bool(Path(what).suffix) or is_there(Path(what))
+    if what == "-" or "/" in what or Path(what).suffix:
+        return True
+    try:
+        Path(what).lstat()
+    except FileNotFoundError:
+        return False
+    except OSError:  # reading it says what is wrong
+        return True
+    return True
 
 
 def _stored(frame: Frame, given: Given, decision_id: str) -> tuple[Reading, InspectData]:
     """The document that would be exported of a decision of the store, and the store's own view of it."""
     values = {"decision_id": decision_id, "render": False}
-    with frame.store() as store:
+    with frame.store() as store, _also_no_file(decision_id):
         view = views.inspect(store, door.validated(door.InspectArguments, values))
         if any(not each["rehearsal"] and each["outcome"] in _PROVED for each in view["execution"]):
             arguments = door.validated(door.ExportAuditPackageArguments, values)
@@ -80,3 +90,15 @@ def _stored(frame: Frame, given: Given, decision_id: str) -> tuple[Reading, Insp
             arguments = door.validated(door.ExportBundleArguments, values)
             document = exporting.export_bundle(store, arguments)["bundle"]
     return given.check(frame, document), view
+
+
+@contextmanager
+def _also_no_file(what: str) -> Generator[None]:
+    """In the block, the fault that there is no such decision also says that there is no such file."""
+    try:
+        yield
+    except NexusControlError as fault:
+        if fault.code is not ErrorCode.DECISION_NOT_FOUND:
+            raise
+        message = f"There is neither a file {what!r:.200} here nor a decision with that id in the store"
+        raise NexusControlError(fault.code, message, fault.details) from None

@@ -56,8 +56,13 @@ def _show(screen: Screen, evidence: Reading, file: Path) -> None:
     if evidence.report is not None or not failed:
         for sentence in level_words(evidence):
             screen.prose(sentence)
-    rows = [(check.name, mark_of(check.status), _found(check)) for check in evidence.checks]
-    screen.grid(columns("check|status|what was found", rows))
+    told = [check for check in evidence.checks if check.detail or check.status != "pass"]
+    rows = [(check.name, mark_of(check.status), _found(check)) for check in told]
+    if rows:
+        screen.grid(columns("check|status|what was found", rows))
+    if silent := [check.name for check in evidence.checks if check not in told]:
+        screen.blank()
+        screen.prose(f"{', '.join(silent)}.", Mark("Passed too:" if rows else "Passed:", "good"))
 
 
 def _show_verdict(screen: Screen, evidence: Reading, file: Path) -> None:

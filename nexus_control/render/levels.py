@@ -7,12 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from nexus_control.bundle import DecisionBundle
 from nexus_control.evidence.reading import Reading
 from nexus_control.evidence.report import Check
 from nexus_control.evidence.verify import LEVELS, EvidenceReport, Level
 from nexus_control.render.text import counted
 
 _SELF_SIGNED: Final = "self-signed; an operator can rewrite history until a checkpoint leaves this machine"
+_NEVER_RAN: Final = (
+    "its events are a history that the rules allow, without a run. Its digests do not say who wrote it"
+)
 _MEANING: Final[dict[Level, str]] = {
     "L0": "its digests match its content. They do not say who wrote it, or whether it was allowed",
     "L1": "by its own account, it ran as it had been approved. Its digests do not say who wrote it",
@@ -52,13 +56,21 @@ def level_words(evidence: Reading) -> Iterator[str]:
         yield f"No level is reached: the {evidence.kind}'s content does not match its digests."
         return
     unsigned = any(each.name == "checkpoint_signature" and each.status == "info" for each in report.checks)
-    yield f"{level}: {_SELF_SIGNED if level == 'L2' and unsigned else _MEANING[level]}."
+    yield f"{level}: {_SELF_SIGNED if level == 'L2' and unsigned else _meaning(evidence, level)}."
     beyond = [each for each in report.reached if each > level]
     if beyond:
         yield f"The checks of {', '.join(beyond)} hold too, but not all of the levels below."
-    if level != LEVELS[-1]:
+    if evidence.kind == "bundle":
+        yield "A bundle reaches L1 at most: only the audit package of a run carries the proof of a log."
+    elif level != LEVELS[-1]:
         following = LEVELS[LEVELS.index(level) + 1]
         yield f"{following} needs {_needs(replace(report, required=following).missing)}."
+
+
+def _meaning(evidence: Reading, level: Level) -> str:
+    whole = evidence.whole
+    never_ran = isinstance(whole, DecisionBundle) and whole.router_link.adapter_id is None
+    return _NEVER_RAN if level == "L1" and never_ran else _MEANING[level]
 
 
 def missing_names(report: EvidenceReport) -> str:

@@ -23,6 +23,7 @@ from nexus_control.evidence.report import Check
 from nexus_control.facts import Approval, Facts
 from nexus_control.lifecycle import compute_timeline, display_name
 from nexus_control.render.checks import check_parts
+from nexus_control.render.decision import imported_text
 from nexus_control.render.html import Html, element, facts, joined, page, section, table, tag
 from nexus_control.render.levels import checks_made, level_words
 from nexus_control.render.moments import moments_of
@@ -159,7 +160,7 @@ def _decided(
     evidence: Reading, bundle: DecisionBundle, history: History, steps: Sequence[RunStep], stored: View | None
 ) -> Iterator[Html]:
     known = history.decision.facts
-    yield section("Decision", facts([*_decision(bundle, known), *_imported(evidence)]))
+    yield section("Decision", facts([*_decision(bundle, known, stored), *_imported(evidence, stored)]))
     yield section("From request to proof", _timeline(evidence, history.decision, steps))
     yield section("Approvals", _approvals(history, stored))
     yield section("Plan", _plan(known.created.plan if known.created else None))
@@ -186,11 +187,11 @@ def _time(instant: str, before: str | None = None) -> Html:
     return joined([shown, later]) if later else shown
 
 
-def _decision(bundle: DecisionBundle, known: Facts) -> Iterator[tuple[str, object]]:
+def _decision(bundle: DecisionBundle, known: Facts, stored: View | None) -> Iterator[tuple[str, object]]:
     created, attached, ending = known.created, known.attached, known.progress.ending
     yield "Goal", bundle.decision.goal
     yield "Mode", bundle.decision.mode
-    yield "State", bundle.decision.status
+    yield "State", stored["decision"]["status"] if stored else bundle.decision.status
     yield "Requested by", str(created.requester) if created else None
     yield "Requested at", _time(bundle.decision.created_at)
     yield "Labels", ", ".join(created.labels) if created else None
@@ -200,9 +201,12 @@ def _decision(bundle: DecisionBundle, known: Facts) -> Iterator[tuple[str, objec
     yield "Decision id", bundle.decision.decision_id
 
 
-def _imported(evidence: Reading) -> Iterator[tuple[str, object]]:
+def _imported(evidence: Reading, stored: View | None) -> Iterator[tuple[str, object]]:
     origin = next((check for check in evidence.checks if check.name == "origin"), None)
-    if origin is not None and origin.status == "skipped":
+    if stored is not None:
+        imported = stored["decision"].get("imported")
+        yield "Imported", imported_text(imported) if imported else None
+    elif evidence.kind == "package" and origin is not None and origin.status == "skipped":
         yield "Imported", origin.detail
 
 
