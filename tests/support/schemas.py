@@ -69,9 +69,8 @@ _UNTOLD_LIMIT = 10_000
 def _argument(field: Schema) -> Schema:
     """The field without null, and without the limits that nobody meets. A call may hold them all the same."""
     kinds = [each for each in field.get("anyOf", []) if each != {"type": "null"}]
-    if len(kinds) == 1:
-        field = {**field, **kinds[0]}
-        del field["anyOf"]
+    field = {word: value for word, value in field.items() if word != "anyOf"}
+    field |= kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {}
     return {word: value for word, value in field.items() if not _is_untold(word, value)}
 
 
