@@ -12,22 +12,21 @@ from nexus_control.events import EventData
 from nexus_control.import_ import ImportData
 from nexus_control.usecases.answers import (
     ApprovalData,
+    AwaitedData,
     BlockingReasonData,
     EndingLine,
-    ExecuteData,
-    ExecutionLine,
     ImportLine,
     InspectData,
     JsonObject,
-    LinkedRun,
     RequestData,
     StateData,
     TemplateCreateData,
     TemplateData,
     TemplatesData,
 )
+from nexus_control.usecases.run_answers import ExecutionFields, LinkedRun, StepLine
 from nexus_control.values.actors import ActorData
-from nexus_control.values.payloads import Mode
+from nexus_control.values.payloads import Effect, Mode
 
 
 class FileData(TypedDict):
@@ -37,6 +36,27 @@ class FileData(TypedDict):
     sha256: Annotated[str, Field(description="As sha256sum prints it.")]
     bytes: int
     counts: dict[str, int]
+
+
+class StepsData(TypedDict):
+    """How the steps of a run ended. `first_not_ok` is without its output. `file` holds steps that are too long for an
+    answer. `truncated`: the router's answer had more than is known of it.
+    """
+
+    count: int
+    ok: int
+    error: int
+    unknown: int
+    truncated: bool
+    first_not_ok: NotRequired[StepLine]
+    file: NotRequired[FileData]
+
+
+class RunSteps(TypedDict):
+    """The steps of an execution; `results` are there where they are short."""
+
+    steps: StepsData
+    results: NotRequired[list[StepLine]]
 
 
 class ToolOutput(TypedDict):
@@ -83,8 +103,17 @@ class ApprovalOutput(DecisionOutput, ApprovalData): ...
 class RequestOutput(DecisionOutput, RequestData): ...
 
 
-class ExecuteOutput(DecisionOutput, ExecuteData):
+class ExecuteOutput(DecisionOutput, RunSteps):
     """While a long run goes on, the answer is an `ExecutingOutput`."""
+
+    request_id: str
+    execution_id: str
+    run_id: str
+    mode: Mode
+    steps_executed: int
+    request_digest: str
+    response_digest: str
+    effect: Effect
 
 
 class ExecutingOutput(DecisionOutput, StateData): ...
@@ -95,6 +124,15 @@ class PlanData(TypedDict):
 
     sha256: str
     bytes: int
+
+
+class RunData(ExecutionFields):
+    """An execution; its steps are not there where nothing is known of them."""
+
+    execution_id: str
+    response_digest: str | None
+    steps: NotRequired[StepsData]
+    results: NotRequired[list[StepLine]]
 
 
 class StatusOutput(DecisionOutput, StateData):
@@ -108,6 +146,9 @@ class StatusOutput(DecisionOutput, StateData):
     created_at: str
     expires_at: str | None
     as_of: str
+    idempotency_key: NotRequired[str]
+    metadata: NotRequired[dict[str, str]]
+    supersedes: NotRequired[str]
     ending: NotRequired[EndingLine]
     imported: NotRequired[ImportLine]
     is_approved: bool
@@ -115,7 +156,10 @@ class StatusOutput(DecisionOutput, StateData):
     total_approvals: int
     required_approvals: int
     blocking_reasons: list[BlockingReasonData]
-    execution: ExecutionLine | None
+    approved_by: list[str]
+    awaited: AwaitedData | None
+    basis: str | None
+    execution: RunData | None
     execution_count: int
     run: LinkedRun | None
     event_count: int

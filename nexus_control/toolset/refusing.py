@@ -10,14 +10,18 @@ from typing_extensions import TypedDict
 from nexus_control.blocking import BlockingReasonData
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.catalogue import AdapterData, catalogue, example_step
+from nexus_control.execution.spelling import bounded
 from nexus_control.toolset.guidance import what_now
 from nexus_control.toolset.outputs import ErrorOutput
+from nexus_control.toolset.step_files import run_steps
 from nexus_control.toolset.tool import ToolContext
+from nexus_control.usecases.run_answers import StepLine
 from nexus_control.usecases.views import current_view
 from nexus_control.values.results import fault_of
 
 _OF_THE_STATE: Final = {
     ErrorCode.POLICY_NOT_SATISFIED,
+    ErrorCode.EXECUTING,
     ErrorCode.INVALID_STATE,
     ErrorCode.ALREADY_APPROVED,
     ErrorCode.NOT_ELIGIBLE,
@@ -44,6 +48,7 @@ _AS_DECLARED: Final = (
 )
 _ABOUT_PLANS: Final = {ErrorCode.PLAN_INVALID, ErrorCode.ADAPTER_UNKNOWN}
 _MOST_ADAPTERS: Final = 20
+_LONGEST_MESSAGE: Final = 2000
 
 
 class _Told(TypedDict):
@@ -57,10 +62,20 @@ def refused(context: ToolContext, arguments: Mapping[str, object], fault: NexusC
     now: _Told = {"next": fault.next, "details": {}} if isinstance(told, NexusControlError) else told
     return {
         "code": str(fault.code),
-        "message": fault.message,
-        "details": {**fault.details, **now["details"]},
+        "message": bounded(fault.message, _LONGEST_MESSAGE),
+        "details": {**_with_short_steps(context, fault.details), **now["details"]},
         "next": now["next"],
     }
+
+
+def _with_short_steps(context: ToolContext, details: Mapping[str, object]) -> dict[str, object]:
+    """The details, with the results of a run as every answer gives them."""
+    if "results" not in details:
+        return {**details}
+    results = cast("list[StepLine]", details["results"])
+    known = fault_of(lambda: run_steps(context, str(details["execution_id"]), results, truncated=False))
+    others = {key: value for key, value in details.items() if key != "results"}
+    return others if isinstance(known, NexusControlError) else {**others, **known}
 
 
 def _told(context: ToolContext, arguments: Mapping[str, object], fault: NexusControlError) -> _Told:

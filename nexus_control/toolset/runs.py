@@ -1,6 +1,6 @@
 """The function behind each tool: it runs a use case, and answers in the agents' shape."""
 
-from typing import Final
+from typing import Final, cast
 
 from nexus_control.canonical_json import canonical_json
 from nexus_control.decision import DecisionState
@@ -26,11 +26,13 @@ from nexus_control.toolset.outputs import (
     InspectOutput,
     Kept,
     RequestOutput,
+    RunData,
     StatusOutput,
     TemplateCreateOutput,
     TemplateGetOutput,
     TemplateListOutput,
 )
+from nexus_control.toolset.step_files import run_steps
 from nexus_control.toolset.tool import ToolContext
 from nexus_control.usecases import deciding, executing, exporting, requesting, templating, views
 from nexus_control.usecases.answers import ApprovalData, JsonObject
@@ -48,7 +50,11 @@ from nexus_control.usecases.arguments import (
     TemplateListArguments,
     validated,
 )
+from nexus_control.usecases.run_answers import ExecutionFields, ExecutionLine
 
+_SOMETIMES: Final = (
+    "idempotency_key", "metadata", "supersedes", "ending", "imported", "late_outcome", "events",
+)  # fmt: skip
 _INLINE_ARTIFACT: Final = INLINE_BYTES - 1024  # the rest is what stands beside it in the answer
 
 
@@ -57,10 +63,11 @@ def request(context: ToolContext, arguments: RequestArguments) -> RequestOutput:
     _require_steps(context, arguments)
     checker = router if isinstance(router, PlanChecker) else None
     data = requesting.request(context.store, arguments, checker)
+    _, reasons = views.current_view(context.store, data["request_id"])
     return {
         **data,
         "summary": f"Request {data['request_id']} is {_quorum(data)}.",
-        **what_now(context, data["request_id"], data["state"]),
+        **what_now(context, data["request_id"], data["state"], reasons),
     }
 
 
@@ -93,7 +100,15 @@ def execute(context: ToolContext, arguments: ExecuteArguments) -> ExecuteOutput:
     standing, reasons = views.current_view(context.store, request_id)
     is_rehearsal = standing["state"] != DecisionState.COMPLETED
     return {
-        **data,
+        "request_id": request_id,
+        "execution_id": data["execution_id"],
+        "run_id": data["run_id"],
+        "mode": data["mode"],
+        "steps_executed": data["steps_executed"],
+        "request_digest": data["request_digest"],
+        "response_digest": data["response_digest"],
+        "effect": data["effect"],
+        **run_steps(context, data["execution_id"], data["results"], truncated=data["truncated"]),
         "summary": f"The {'dry run' if is_rehearsal else 'execution'} completed as run {data['run_id']}: {steps}.",
         **what_now(context, request_id, standing["state"], reasons),
     }
@@ -110,9 +125,8 @@ def executing_still(context: ToolContext, arguments: ExecuteArguments) -> Execut
 
 
 def status(context: ToolContext, arguments: StatusInput) -> StatusOutput:
-    data = views.status(context.store, arguments, look_beside=True)
-    reasons, executions = data["blocking_reasons"], data["executions"]
-    plan = data["plan"]
+    data = views.status(context.store, arguments, look_beside=True, router=context.router)
+    reasons, executions, plan = data["blocking_reasons"], data["executions"], data["plan"]
     output: StatusOutput = {
         "request_id": data["request_id"],
         "state": data["state"],
@@ -128,23 +142,33 @@ def status(context: ToolContext, arguments: StatusInput) -> StatusOutput:
         "active_approvals": data["active_approvals"],
         "total_approvals": data["total_approvals"],
         "required_approvals": data["required_approvals"],
+        "approved_by": [each["actor"]["id"] for each in data["approvals"] if each["active"]],
+        "awaited": data["awaited"],
+        "basis": data["basis"],
         "blocking_reasons": reasons,
-        "execution": executions[-1] if executions else None,
+        "execution": _run(context, executions[-1]) if executions else None,
         "execution_count": len(executions),
         "run": data["run"],
         "event_count": data["event_count"],
         "summary": f"{verdict_line(reasons)}; {data['active_approvals']} of {data['required_approvals']} approvals.",
         **what_now(context, data["request_id"], data["state"], reasons, has_asked=arguments.wait_seconds > 0),
     }
-    if "ending" in data:
-        output["ending"] = data["ending"]
-    if "imported" in data:
-        output["imported"] = data["imported"]
-    if "late_outcome" in data:
-        output["late_outcome"] = data["late_outcome"]
-    if "events" in data:
-        output["events"] = data["events"]
-    return output
+    kept = {key: value for key, value in data.items() if key in _SOMETIMES}
+    return cast("StatusOutput", {**output, **kept})
+
+
+def _run(context: ToolContext, line: ExecutionLine) -> RunData:
+    results = line["results"]
+    fields = cast("ExecutionFields", {key: line[key] for key in ExecutionFields.__annotations__})
+    run: RunData = {
+        **fields,
+        "execution_id": line["execution_id"],
+        "response_digest": line["response_digest"],
+    }
+    if results is not None:
+        known = run_steps(context, line["execution_id"], results, truncated=line["truncated"])
+        run = {**run, **known}
+    return run
 
 
 def awaited(context: ToolContext, arguments: StatusInput) -> float:

@@ -61,7 +61,9 @@ def test_an_actor_is_an_argument_only_where_a_declared_one_is_trusted(tmp_path: 
 
 def test_an_argument_that_can_be_left_out_may_also_be_null(tmp_path: Path) -> None:
     with served(folder=tmp_path) as pipes:
-        nothing = dict.fromkeys(("actor", "plan", "template_name", "expires_at", "adapter_id", "min_approvals"))
+        nothing = dict.fromkeys(
+            ("actor", "plan", "template_name", "expires_at", "adapter_id", "min_approvals")
+        )
         answer = pipes.answer(pipes.call("request", goal="g", **nothing))
     assert not answer["result"]["isError"]
 
