@@ -2,11 +2,13 @@
 
 from typing import Final, cast
 
+from nexus_control.blocking import BlockingReasonData
 from nexus_control.canonical_json import canonical_json
 from nexus_control.decision import DecisionState
 from nexus_control.execution.catalogue import AdapterLister
 from nexus_control.execution.plan import parse_plan
 from nexus_control.execution.router import PlanChecker
+from nexus_control.execution.spelling import bounded
 from nexus_control.import_ import import_checked
 from nexus_control.integrity import sha256_hex
 from nexus_control.render.decision import verdict_line
@@ -55,6 +57,7 @@ from nexus_control.usecases.run_answers import ExecutionFields, ExecutionLine
 _SOMETIMES: Final = (
     "idempotency_key", "metadata", "supersedes", "ending", "imported", "late_outcome", "events",
 )  # fmt: skip
+_LONGEST_TEXT: Final = 300
 _INLINE_ARTIFACT: Final = INLINE_BYTES - 1024  # the rest is what stands beside it in the answer
 
 
@@ -145,7 +148,7 @@ def status(context: ToolContext, arguments: StatusInput) -> StatusOutput:
         "approved_by": [each["actor"]["id"] for each in data["approvals"] if each["active"]],
         "awaited": data["awaited"],
         "basis": data["basis"],
-        "blocking_reasons": reasons,
+        "blocking_reasons": [_brief(each) for each in reasons],
         "execution": _run(context, executions[-1]) if executions else None,
         "execution_count": len(executions),
         "run": data["run"],
@@ -164,11 +167,24 @@ def _run(context: ToolContext, line: ExecutionLine) -> RunData:
         **fields,
         "execution_id": line["execution_id"],
         "response_digest": line["response_digest"],
+        "error_message": _bounded(fields["error_message"]),
     }
     if results is not None:
         known = run_steps(context, line["execution_id"], results, truncated=line["truncated"])
         run = {**run, **known}
     return run
+
+
+def _brief(reason: BlockingReasonData) -> BlockingReasonData:
+    """The reason without the ends of long texts, which `inspect` shows whole."""
+    details = {
+        key: _bounded(text) if isinstance(text, str) else text for key, text in reason["details"].items()
+    }
+    return {"code": reason["code"], "message": bounded(reason["message"], _LONGEST_TEXT), "details": details}
+
+
+def _bounded(text: str | None) -> str | None:
+    return text and bounded(text, _LONGEST_TEXT)
 
 
 def awaited(context: ToolContext, arguments: StatusInput) -> float:

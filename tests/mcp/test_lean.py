@@ -1,5 +1,6 @@
 """What a conversation costs before and while the tools are used, in bytes on the wire."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from nexus_control import NexusControlTools
 from nexus_control.toolset import TOOLS
 from nexus_control.toolset.fitting import INLINE_BYTES
+from tests.facade.routers import FakeRouter
 from tests.mcp.by_hand import Pipes, served
 from tests.mcp.serving import CONFIG, ERAS, Era
 from tests.support.governed import ALICE, BOB, data_of
@@ -18,7 +20,8 @@ TOLD_BYTES = 10_000  # about 210 tokens a tool
 OUTPUT_BYTES = 25_630 // 2  # half of what the outputs took when they were described down to the last field
 STATUS_BYTES = 4096
 STEPS = 900
-REHEARSALS = 40
+BROKEN = 700
+REHEARSALS = 12
 
 
 def compact(value: object) -> int:
@@ -78,23 +81,23 @@ def long_decision(folder: Path) -> str:
         request_id = data_of(tools.request("Write", ALICE, mode="apply", plan=plan))["request_id"]
         data_of(tools.approve(request_id, BOB))
         for _ in range(REHEARSALS):
-            data_of(tools.execute(request_id, "python:fake", ALICE, StepsRouter(), dry_run=True))
-        data_of(tools.execute(request_id, "python:fake", ALICE, StepsRouter()))
+            data_of(tools.execute(request_id, "python:fake", ALICE, answered(), dry_run=True))
+        assert tools.execute(request_id, "python:fake", ALICE, answered(BROKEN)).error_code == "ROUTER_ERROR"
     return request_id
 
 
-class StepsRouter:
-    """It says of each of its many steps that it went well, and of one that it did not matter."""
-
-    def run(self, goal: str, adapter_id: str, dry_run: bool, **_options: object) -> dict[str, Any]:
-        results = [
-            {"step_id": f"s{n}", "status": "ok", "output": {"exit_code": 0, "stdout": "done", "stderr": ""}}
-            for n in range(STEPS)
-        ]
-        return {"run": {"run_id": "run-1"}, "summary": {"outputs_applied": STEPS}, "results": results}
-
-    def get_adapter_capabilities(self, adapter_id: str) -> set[str] | None:
-        return None
+def answered(broken: int | None = None) -> FakeRouter:
+    """A router whose many steps go well, except one."""
+    results: list[dict[str, Any]] = [
+        {"step_id": f"s{n}", "status": "ok", "output": {"exit_code": 0, "stdout": "done", "stderr": ""}}
+        for n in range(STEPS)
+    ]
+    answer: dict[str, Any] = {"run": {"run_id": "run-1"}, "results": results}
+    if broken is not None:
+        error = {"code": "NONZERO_EXIT", "message": "it broke: " + "y" * 5000}
+        results[broken] |= {"status": "error", "error": error}
+        answer["error"] = error
+    return FakeRouter(answer)
 
 
 @pytest.mark.sample(1)
@@ -108,6 +111,12 @@ def test_the_status_of_a_long_decision_is_short(era: Era, tmp_path: Path) -> Non
     assert status["execution_count"] == REHEARSALS + 1
     assert status["plan"]["bytes"] > INLINE_BYTES
     assert "x" * 20 not in json.dumps(status)
+    steps = status["execution"]["steps"]
+    assert (steps["count"], steps["ok"], steps["error"]) == (STEPS, STEPS - 1, 1)
+    assert steps["first_not_ok"]["step_id"] == f"s{BROKEN}"
+    content = Path(steps["file"]["path"]).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == steps["file"]["sha256"]
+    assert [each["step_id"] for each in json.loads(content)] == [f"s{n}" for n in range(STEPS)]
     assert compact(inspected) <= INLINE_BYTES
     whole = json.loads(Path(inspected["file"]["path"]).read_bytes())
     assert whole["decision"]["goal"] == "Write"
