@@ -73,8 +73,7 @@ def test_what_is_no_list_of_steps_is_refused_with_an_example(tmp_path: Path) -> 
                     assert (refused["code"], refused["details"]["example_step"]) == (code, STEP), given
                     assert "list of steps" in refused["message"] or given == []
                     assert "list of steps" in refused["next"]
-            example = [{**STEP, "call": {**STEP["call"], "args": {"text": "x", "file": "f"}}}]  # type: ignore[dict-item]
-            assert (await data(agent, "request", goal="g", plan=example, adapter_id=ADAPTER))["created"]
+            assert (await data(agent, "request", goal="g", plan=[STEP], adapter_id=ADAPTER))["created"]
 
     asyncio.run(ask())
 

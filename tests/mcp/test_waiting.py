@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from nexus_control import NexusControlTools
 from nexus_control.execution.adapter import Adapters
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.python_adapter import PythonAdapter
+from nexus_control.execution.stopping import Stop
+from nexus_control.server.ending import Ending
 from nexus_control.server.protocol import make_server
 from nexus_control.server.settings import Settings
 from tests.mcp.by_hand import served
@@ -51,7 +54,8 @@ class SlowBench:
         self.begun, self.let = threading.Event(), threading.Event()
         self.bench.change(router=LocalRouter(Adapters([PythonAdapter("keys", {"rotate": self.rotate})])))
         settings = Settings(database="decisions.db", actor=AGENT, approvals="declared")
-        self.server = make_server(self.bench.context, settings, patience=self.patience)
+        self.ending = Ending(Stop())
+        self.server = make_server(self.bench.context, settings, self.ending, patience=self.patience)
 
     def rotate(self) -> dict[str, bool]:
         self.begun.set()
@@ -115,3 +119,25 @@ def test_a_run_that_ends_in_time_is_answered_with_its_results(tmp_path: Path) ->
             "effect": "done",
         }
     ]
+
+
+def test_a_run_that_was_answered_is_ended_with_its_server(tmp_path: Path) -> None:
+    slow = SlowBench(tmp_path)
+    request_id = slow.bench.approved()
+
+    async def flow() -> None:
+        async with Client(slow.server) as agent:
+            await data(agent, "execute", request_id=request_id, adapter_id=ADAPTER)
+            for _ in range(2):  # the second sign cuts the time of grace short
+                slow.ending.sign()
+            with ExitStack() as nothing:
+                await anyio.to_thread.run_sync(
+                    slow.ending.finish, slow.bench.context.store, nothing, "the server's input ended"
+                )
+
+    try:
+        asyncio.run(flow())
+        status = slow.bench.data("status", request_id=request_id)
+        assert status["state"] == "outcome_unknown"
+    finally:
+        slow.let.set()
