@@ -8,7 +8,7 @@ end goes on further to the right, so that no text of a request can look like a l
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from nexus_control.canonical_json import canonical_json, parse_json
 from nexus_control.cli.screen import Screen
@@ -47,9 +47,10 @@ class Review:
             )
 
     def add(self, text: str, indent: int = 0, *, of: str = "text") -> None:
-        self.lines.append((indent, self._cut(text, of)))
+        self.lines.append((indent, self.cut(text, of)))
 
-    def _cut(self, text: str, of: str) -> str:
+    def cut(self, text: str, of: str) -> str:
+        """The text as it is shown, at most so long; how much of it is not is counted."""
         shown = spelled(text)
         more = len(shown) - _LONGEST
         if more <= 0:
@@ -78,7 +79,7 @@ def review_of(data: View) -> Review:
     reasons = data["lifecycle"]["blocking_reasons"]
     review.last.append(spelled(verdict_text(reasons)))
     review.last += [spelled(f"  and {reason['code']}: {reason['message']}") for reason in reasons[1:]]
-    review.last.append(review._cut(f"Goal: {data['decision']['goal']}", "goal"))
+    review.last.append(review.cut(f"Goal: {data['decision']['goal']}", "goal"))
     return review
 
 
@@ -166,15 +167,19 @@ def _steps(plan: str) -> list[View] | None:
 
 def _is_step(value: object) -> bool:
     """Whether these are the keys of a step and no others: another key would not be shown."""
-    match value:
-        case {
-            "step_id": str(),
-            "intent": str(),
-            "call": {"tool": str(), "method": str(), "args": dict()} as call,
-        }:
-            return set(cast("Mapping[str, Any]", value)) == _STEP_KEYS and set(call) == _CALL_KEYS
-        case _:
-            return False
+    if not isinstance(value, dict):
+        return False
+    step = cast("dict[str, object]", value)
+    call = step.get("call")
+    if set(step) != _STEP_KEYS or not isinstance(call, dict):
+        return False
+    called = cast("dict[str, object]", call)
+    texts = (step["step_id"], step["intent"], called.get("tool"), called.get("method"))
+    return (
+        set(called) == _CALL_KEYS
+        and isinstance(called["args"], dict)
+        and all(isinstance(t, str) for t in texts)
+    )
 
 
 def _arguments(args: Mapping[str, object]) -> str:

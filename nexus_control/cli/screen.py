@@ -40,6 +40,7 @@ def mark_of(status: str) -> Mark:
 
 Cell: TypeAlias = str | Mark
 DONE: Final = Mark("Done.", "good")
+NOTE: Final = Mark("Note:", "stopped")
 _COLOURS = {"good": "green", "stopped": "yellow", "bad": "bold red"}
 
 

@@ -57,7 +57,8 @@ def changes(template: View) -> Iterator[str]:
     overrides, snapshot = template["overrides_applied"], template["snapshot"]
     for field in sorted(overrides):
         before = _short(field, snapshot.get(field)) if field in POLICY_FIELDS else "?"
-        yield f"{NAMES.get(field, field).lower()} {before} → {_short(field, overrides[field])}"
+        name: str = NAMES.get(field) or field
+        yield f"{name.lower()} {before} → {_short(field, overrides[field])}"
 
 
 def _short(field: str, value: object) -> str:
