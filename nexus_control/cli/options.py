@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from nexus_control.cli.completing import adapter_ids, request_ids, template_names
 from nexus_control.values.payloads import Assurance
 
 DEFAULT_DATABASE = "nexus-control.db"
@@ -35,7 +36,7 @@ ActingAs = Annotated[
         help="Act as this human or system. Default: your login here.",
     ),
 ]
-RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
+RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.", autocompletion=request_ids)]
 Config = Annotated[Path | None, typer.Option(metavar="FILE", help="The adapters: a nexus-control.toml.")]
 UsualConfig = Annotated[
     Path | None,
@@ -45,6 +46,18 @@ UsualConfig = Annotated[
 ]
 Router = Annotated[
     str | None, typer.Option(metavar="MODULE:FACTORY", help="A router of your own, made without arguments.")
+]
+Template = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The template whose policy applies.", autocompletion=template_names),
+]
+BoundAdapter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND:NAME",
+        help="The adapter that is to carry it out; it checks the plan.",
+        autocompletion=adapter_ids,
+    ),
 ]
 Approvers = Annotated[
     list[str] | None, typer.Option(metavar="ID", help="Who may approve; may be repeated. Default: anyone.")

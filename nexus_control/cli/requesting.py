@@ -16,12 +16,14 @@ from nexus_control.cli.adapters import config_or_default
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.options import (
     Approvers,
+    BoundAdapter,
     Capabilities,
     Labels,
     MaxSteps,
     MinApprovals,
     MinAssurance,
     RequesterMayApprove,
+    Template,
     UsualConfig,
 )
 from nexus_control.cli.plan_files import read_plan
@@ -62,13 +64,8 @@ def request(
             " file is steps if it begins with `[` or `- step_id:`, and otherwise a text.",
         ),
     ] = None,
-    adapter: Annotated[
-        str | None,
-        typer.Option(metavar="KIND:NAME", help="The adapter that is to carry it out; it checks the plan."),
-    ] = None,
-    template: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The template whose policy applies.")
-    ] = None,
+    adapter: BoundAdapter = None,
+    template: Template = None,
     min_approvals: MinApprovals = None,
     approver: Approvers = None,
     requester_may_approve: RequesterMayApprove = None,

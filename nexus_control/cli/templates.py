@@ -5,6 +5,7 @@ from typing import Annotated, cast
 import typer
 
 from nexus_control.cli.commands import group
+from nexus_control.cli.completing import template_names
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.options import (
     Approvers,
@@ -23,6 +24,9 @@ from nexus_control.usecases import templating
 from nexus_control.usecases.answers import TemplateData
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The template's name.")]
+Existing = Annotated[
+    str, typer.Argument(metavar="NAME", help="The template's name.", autocompletion=template_names)
+]
 
 templates = group(help="Policies with a name.\n\nExample: nexus-control template list")
 
@@ -92,7 +96,7 @@ def create(
 
 @templates.command()
 @shared_options("db")
-def get(frame: Frame, name: Name) -> Answer:
+def get(frame: Frame, name: Existing) -> Answer:
     """One template: its policy, who made it and when.
 
     Example: nexus-control template get prod
