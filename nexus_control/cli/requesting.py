@@ -100,7 +100,7 @@ def request(
 ) -> Answer:
     """Ask for an execution.
 
-    Example: nexus-control request "Rotate the keys" --mode apply --plan-file plan.yaml
+    Example: nexus-control request "New keys" --mode apply --plan-file plan.yaml
     """
     with frame.store(makes=True) as store:
         values: dict[str, object] = {

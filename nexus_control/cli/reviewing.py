@@ -16,6 +16,7 @@ from nexus_control.errors import NexusControlError
 from nexus_control.lifecycle import effect_words
 from nexus_control.render.decision import approval_words, imported_text, verdict_text
 from nexus_control.render.policy import changes, policy_words
+from nexus_control.render.results import output_text, step_words
 from nexus_control.render.text import View, counted, listed, spelled
 from nexus_control.render.will_run import MODES, NOT_AT_HAND, call_words, place_words
 from nexus_control.values.actors import fold_id
@@ -24,6 +25,8 @@ _LONGEST: Final = 320
 """The most characters that are shown of one text."""
 _MOST_PLAN, _MOST_OUTPUT, _MOST_APPROVALS = 18, 4, 4
 """The most lines of a plan, of one step's output, and of approvals."""
+_MOST_STEPS, _SHORT = 5, 40
+"""The most steps that are shown of a rehearsal, and characters of a name beside the question."""
 _STEP_KEYS, _CALL_KEYS = {"step_id", "intent", "call"}, {"tool", "method", "args"}
 
 
@@ -86,8 +89,8 @@ def review_of(data: View) -> Review:
 def _add_request(review: Review, decision: View) -> None:
     asked = f"asked for by {_who(decision['requester'])} at {_when(decision['created_at'])}"
     review.add(f"Request {decision['decision_id']}")
-    ends = f"ends {_when(decision['expires_at'])}" if decision["expires_at"] else "never ends by itself"
-    review.add(f"{decision['requested_mode']}, {asked}; {ends}", 2)
+    ends = f"ends {_when(decision['expires_at'])}" if decision["expires_at"] else "does not expire"
+    review.add(f"Mode {decision['requested_mode']}, {asked}; {ends}", 2)
     if decision["labels"]:
         review.add(f"Labels: {listed(decision['labels'])}", 2, of="labels")
     if metadata := decision.get("metadata"):
@@ -200,6 +203,16 @@ def _add_rehearsal(review: Review, data: View) -> None:
     if last["error_code"]:
         what = f" ({effect_words(last['effect'])})" if last["effect"] else ""
         review.add(f"{last['error_code']}: {last['error_message']}{what}", 2, of="rehearsal's error")
+    if last["results"] is None:
+        review.add("What its steps gave back is not known here.", 2)
+    for step in (last["results"] or ())[:_MOST_STEPS]:
+        review.add(step_words(step), 2, of="rehearsal")
+        if output := output_text(step):
+            lines = spelled(output, keep="\n").split("\n")
+            review.add_most(lines, _MOST_OUTPUT, 4, of=f"output of {spelled(step['step_id'])[:_SHORT]}")
+    if (more := len(last["results"] or ()) - _MOST_STEPS) > 0:
+        review.left_out.append(f"{counted(more, 'step')} of the rehearsal")
+        review.add(f"… {counted(more, 'more step')}", 2)
 
 
 def _add_policy(review: Review, data: View) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from nexus_control.integrity import sha256_hex
 from nexus_control.lifecycle import effect_words
 from nexus_control.render.policy import policy_lines, template_lines
+from nexus_control.render.results import output_text, step_words
 from nexus_control.render.text import View, bullet, code_block, counted, escape, listed, page, section
 from nexus_control.render.will_run import will_run_lines
 
@@ -172,6 +173,12 @@ def _executions(executions: Sequence[View]) -> Iterator[str]:
     for each in executions:
         kind = "rehearsal" if each["rehearsal"] else "dry run" if each["dry_run"] else "apply"
         yield bullet(f"{each['outcome'].replace('_', ' ').capitalize()} ({kind})", _ran(each))
+        for step in each["results"] or ():
+            yield f"  - {escape(step_words(step))}"
+            if output := output_text(step):
+                yield f"\n{code_block(output)}\n"
+        if each["truncated"]:
+            yield "  - The router's answer was longer: this is a part of it"
     if not executions:
         yield "- (none)"
 
@@ -207,7 +214,8 @@ def _timeline(view: View) -> Iterator[str]:
         yield f"- The last {len(timeline)} of {lifecycle['timeline_total']} entries"
     for entry in timeline:
         summary: str = entry["summary"]
-        label = "" if summary.lower().startswith(entry["label"]) else f"{entry['label']}: "
+        says_it = summary.lower().startswith((entry["label"], f"{entry['actor']} {entry['label']}".lower()))
+        label = "" if says_it else f"{entry['label']}: "
         yield f"- {entry['ts']} {label}{escape(summary)}"
 
 

@@ -39,11 +39,14 @@ def template_lines(template: View) -> Iterator[str]:
 
 def policy_words(policy: View) -> str:
     """Every rule of a policy in one line, not yet escaped: `2 approvals, of anyone; modes dry_run, apply; …`."""
-    themselves = "may approve too" if policy.get("allow_requester_approval", True) else "may NOT approve"
+    who = f"of {_said('approvers', policy.get('approvers'))}"
+    if not policy.get("allow_requester_approval", True):
+        who += ", but NOT of the requester"
+    elif not policy.get("approvers"):
+        who += ", also of the requester"
     return "; ".join(
         [
-            f"{counted(policy['min_approvals'], 'approval')}, of {_said('approvers', policy.get('approvers'))}",
-            f"the requester {themselves}",
+            f"{counted(policy['min_approvals'], 'approval')}, {who}",
             f"assurance {_said('min_assurance', policy.get('min_assurance'))}",
             f"modes {_said('allowed_modes', policy['allowed_modes'])}",
             f"steps {_said('max_steps', policy['max_steps'])}",
@@ -62,7 +65,7 @@ def changes(template: View) -> Iterator[str]:
 
 
 def _short(field: str, value: object) -> str:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _said(field, value)
+    return str(value) if field == "min_approvals" else _said(field, value)
 
 
 def _said(field: str, value: object) -> str:
