@@ -59,7 +59,8 @@ def _template_names(context: typer.Context) -> Iterator[str]:
 def _adapter_ids(context: typer.Context) -> Iterator[str]:
     file = load("nexus_control.cli.adapters").config_or_default(context.params.get("config"))
     if file is not None:
-        yield from (each.adapter_id for each in load("nexus_control.execution.config").load_adapters(file))
+        adapters = load("nexus_control.execution.config").load_adapters(file)
+        yield from load("nexus_control.execution.adapter").Adapters(adapters).ids()
 
 
 def _store(context: typer.Context) -> Any:

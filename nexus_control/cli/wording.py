@@ -48,7 +48,8 @@ def _option(field: str, parameters: Mapping[str, inspect.Parameter]) -> str:
     if name not in parameters:
         return field
     given: Any = parameters[name].annotation.__metadata__[0]
-    options = [each for each in given.param_decls or () if each.startswith("--")]
+    # typer keeps the first name of an option in an Annotated as its default
+    options = [each for each in (given.default, *(given.param_decls or ())) if str(each).startswith("--")]
     if options:
         return str(options[-1]).partition("/")[0]
     is_option = type(given).__name__ == "OptionInfo"
