@@ -15,11 +15,13 @@ import typer
 
 from nexus_control.cli.adapters import adapters_at_hand
 from nexus_control.cli.frame import Answer, Frame, identity, shared_options
-from nexus_control.cli.options import RequestId, UsualConfig
+from nexus_control.cli.naming import Fit, approved_by, awaiting, chosen, requested_by, short
+from nexus_control.cli.options import FittingId, UsualConfig
 from nexus_control.cli.reviewing import Review, review_of, who_can_still
 from nexus_control.cli.screen import DONE, Screen
 from nexus_control.cli.signing import SignatureFile, Signing, SignKey, StatementFile
 from nexus_control.cli.streams import require_shown
+from nexus_control.cli.times import Times
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.render.decision import render_decision
@@ -30,6 +32,8 @@ from nexus_control.usecases import arguments as door
 from nexus_control.usecases import deciding, views
 from nexus_control.usecases.answers import ApprovalData, InspectData, StateData
 from nexus_control.usecases.signing import require_basis_of
+from nexus_control.values.actors import Actor
+from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import Assurance
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -49,10 +53,10 @@ class Asking:
     yes: bool
 
 
-@shared_options("acting_as", "allowed_signers", "db")
+@shared_options("acting_as", "allowed_signers", "utc", "db")
 def approve(
     frame: Frame,
-    request_id: RequestId,
+    request_id: FittingId = None,
     comment: Annotated[str | None, typer.Option(help="A comment; it is recorded.")] = None,
     expires_at: Annotated[str | None, typer.Option(help="When the approval runs out (ISO 8601).")] = None,
     config: UsualConfig = None,
@@ -73,14 +77,14 @@ def approve(
         return deciding.approve(store, checked, assurance=assurance)
 
     signing = Signing("approve", sign, signature, statement, expires_at)
-    return _decide(frame, request_id, "approve", act, Asking(config, full, yes), signing)
+    return _decide(frame, request_id, awaiting, "approve", act, Asking(config, full, yes), signing)
 
 
-@shared_options("acting_as", "allowed_signers", "db")
+@shared_options("acting_as", "allowed_signers", "utc", "db")
 def deny(
     frame: Frame,
-    request_id: RequestId,
     reason: Reason,
+    request_id: FittingId = None,
     config: UsualConfig = None,
     full: Full = False,
     yes: Yes = False,
@@ -98,14 +102,14 @@ def deny(
         return deciding.deny(store, checked, assurance=assurance)
 
     signing = Signing("deny", sign, signature, statement)
-    return _decide(frame, request_id, "deny", act, Asking(config, full, yes), signing)
+    return _decide(frame, request_id, awaiting, "deny", act, Asking(config, full, yes), signing)
 
 
-@shared_options("acting_as", "allowed_signers", "db")
+@shared_options("acting_as", "allowed_signers", "utc", "db")
 def revoke(
     frame: Frame,
-    request_id: RequestId,
     reason: Reason,
+    request_id: FittingId = None,
     config: UsualConfig = None,
     full: Full = False,
     yes: Yes = False,
@@ -123,12 +127,14 @@ def revoke(
         return deciding.revoke_approval(store, checked)
 
     signing = Signing("revoke", sign, signature, statement)
-    return _decide(frame, request_id, "revoke your approval of", act, Asking(config, full, yes), signing)
+    return _decide(
+        frame, request_id, approved_by, "revoke your approval of", act, Asking(config, full, yes), signing
+    )
 
 
-@shared_options("acting_as", "db")
+@shared_options("acting_as", "utc", "db")
 def withdraw(
-    frame: Frame, request_id: RequestId, reason: Reason, full: Full = False, yes: Yes = False
+    frame: Frame, reason: Reason, request_id: FittingId = None, full: Full = False, yes: Yes = False
 ) -> Answer:
     """Take your own request back.
 
@@ -139,12 +145,15 @@ def withdraw(
         checked = door.validated(door.WithdrawArguments, {**arguments, "reason": reason})
         return deciding.withdraw(store, checked)
 
-    return _decide(frame, request_id, "withdraw", act, Asking(None, full, yes), Signing("withdraw"))
+    return _decide(
+        frame, request_id, requested_by, "withdraw", act, Asking(None, full, yes), Signing("withdraw")
+    )
 
 
 def _decide(
     frame: Frame,
-    request_id: str,
+    given: str | None,
+    fitting: Callable[[Actor], Fit],
     verb: str,
     act: Act,
     asking: Asking,
@@ -152,12 +161,13 @@ def _decide(
 ) -> Answer:
     with frame.store() as store:
         actor, assurance = identity(frame.acting_as)
+        request_id = chosen(store, given, fitting(actor), yes=asking.yes)
         signing.require_usable(frame, store, actor)
         if asking.yes:
             assurance = "declared"  # because nobody answered at a terminal
         else:
             _require_somebody_to_ask()
-        shown = None if asking.yes else _Shown.of(store, request_id, asking)
+        shown = None if asking.yes else _Shown.of(store, request_id, asking, frame.utc)
         basis = shown and shown.basis
         stated = signing.stated(store, request_id, actor)
         if stated is not None:
@@ -169,15 +179,19 @@ def _decide(
         if stated is not None:
             arguments = {**arguments, "statement": stated, "signature": signing.signature_of(stated)}
         data = act(store, arguments, assurance)
-        decided = _inspected(store, request_id, None)
-    return Answer(data, _told(frame, data, decided), f"It is recorded that you {verb} {data['request_id']}")
+        decided, named = _inspected(store, request_id, None), short(store, request_id)
+    return Answer(
+        data, _told(frame, data, decided, named), f"It is recorded that you {verb} {data['request_id']}"
+    )
 
 
-def _told(frame: Frame, data: ApprovalData | StateData, decided: InspectData) -> Callable[[Screen], None]:
+def _told(
+    frame: Frame, data: ApprovalData | StateData, decided: InspectData, named: str
+) -> Callable[[Screen], None]:
     """Shows what the verdict made of the request, whose verdict is still needed, and what to type next."""
 
     def show(screen: Screen) -> None:
-        request_id, state = data["request_id"], data["state"]
+        request_id, state = named if screen.is_terminal else data["request_id"], data["state"]
         approval = decided["approval"]
         agreed = f"{approval['current']} of {counted(approval['required'], 'approval')}"
         if state in _ENDED:
@@ -220,7 +234,7 @@ class _Shown:
     basis: str
 
     @classmethod
-    def of(cls, store: DecisionStore, request_id: str, asking: Asking) -> "_Shown":
+    def of(cls, store: DecisionStore, request_id: str, asking: Asking, utc: bool) -> "_Shown":
         """Show the request. Raises INVALID_STATE if no policy is attached yet."""
         with adapters_at_hand(asking.config) as router:
             data = _inspected(store, request_id, router)
@@ -229,7 +243,7 @@ class _Shown:
             raise NexusControlError(
                 ErrorCode.INVALID_STATE, "There is nothing to decide before a policy is attached"
             )
-        shown = cls(data, review_of(data), basis)
+        shown = cls(data, review_of(data, Times(parse_instant(data["decision"]["as_of"]), utc)), basis)
         if asking.full:
             shown.show_everything()
         else:
@@ -244,7 +258,7 @@ class _Shown:
             screen.verbatim(line)
         if self.data["will_run"] is None:
             screen.verbatim(f"- {NOT_AT_HAND}")
-        Review(last=self.review.last).show(screen)
+        Review(self.review.times, last=self.review.last).show(screen)
 
     def require_consent(self, question: str) -> None:
         """Ask until the answer is yes or no; `?` shows everything first. Raises NOT_CONFIRMED."""

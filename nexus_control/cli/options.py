@@ -19,6 +19,7 @@ Database = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+InUtc = Annotated[bool, typer.Option("--utc", help="Show times in UTC, not in the time of this machine.")]
 AllowedSigners = Annotated[
     Path | None,
     typer.Option(
@@ -36,7 +37,22 @@ ActingAs = Annotated[
         help="Act as this human or system. Default: your login here.",
     ),
 ]
-RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.", autocompletion=request_ids)]
+RequestId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="The request's id, or its beginning from 4 characters on.",
+        autocompletion=request_ids,
+    ),
+]
+FittingId = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[ID]",
+        help="The request's id, or its beginning from 4 characters on. May be left out if only one request fits.",
+        autocompletion=request_ids,
+    ),
+]
 Config = Annotated[Path | None, typer.Option(metavar="FILE", help="The adapters: a nexus-control.toml.")]
 UsualConfig = Annotated[
     Path | None,

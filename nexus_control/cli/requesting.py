@@ -14,6 +14,7 @@ import typer
 
 from nexus_control.cli.adapters import config_or_default
 from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.naming import short
 from nexus_control.cli.options import (
     Approvers,
     BoundAdapter,
@@ -129,33 +130,35 @@ def request(
         with opened_router(database=IN_MEMORY, config=checked_by, factory=None) as router:
             checker = router if isinstance(router, PlanChecker) else None
             data = requesting.request(store, arguments, checker)
-        policy = store.load(data["request_id"]).facts.policy or Policy()
+        policy, named = (
+            store.load(data["request_id"]).facts.policy or Policy(),
+            short(store, data["request_id"]),
+        )
         notes = [
             *_notes_on_mode(mode),
             *_notes_on_approvers(store, policy, arguments.actor),
             *_notes_on_plan(arguments, is_checked=checker is not None, config=found),
         ]
-    to_approve = approving(
-        data["request_id"],
-        frame.path,
-        config=_readable(found),
-        allowed_signers=frame.allowed_signers,
-        signed=policy.min_assurance == "signed",
-    )
 
     def show(screen: Screen) -> None:
-        _show(screen, data, policy, arguments.actor)
+        request_id = named if screen.is_terminal else data["request_id"]
+        _show(screen, data, request_id, policy, arguments.actor)
         for note in notes:
             screen.prose(note, NOTE)
         screen.prose("To look at it and approve it:")
-        screen.verbatim(to_approve)
+        signers, signed = frame.allowed_signers, policy.min_assurance == "signed"
+        config = _readable(found)
+        screen.verbatim(
+            approving(request_id, frame.path, config=config, allowed_signers=signers, signed=signed)
+        )
 
-    return Answer(data, show, f"Request {data['request_id']} was made")
+    return Answer(data, show, f"Request {data['request_id']} was made" if data["created"] else None)
 
 
-def _show(screen: Screen, data: RequestData, policy: Policy, requester: Actor) -> None:
+def _show(screen: Screen, data: RequestData, request_id: str, policy: Policy, requester: Actor) -> None:
     agreed = f"{data['current_approvals']} of {counted(data['required_approvals'], 'approval')}"
-    screen.prose(f"{data['request_id']} is {data['state']}: {agreed}.", DONE)
+    before = "" if data["created"] else " It was asked for before, with this key."
+    screen.prose(f"{request_id} is {data['state']}: {agreed}.{before}", DONE)
     who = listed(policy.approvers) if policy.approvers else "anyone"
     screen.prose(f"May approve: {who}.")
     if policy.allow_requester_approval and policy.is_eligible(requester):

@@ -12,6 +12,7 @@ from typing import Final, cast
 
 from nexus_control.canonical_json import canonical_json, parse_json
 from nexus_control.cli.screen import Screen
+from nexus_control.cli.times import Times
 from nexus_control.errors import NexusControlError
 from nexus_control.lifecycle import effect_words
 from nexus_control.render.decision import approval_words, imported_text, verdict_text
@@ -34,6 +35,7 @@ _STEP_KEYS, _CALL_KEYS = {"step_id", "intent", "call"}, {"tool", "method", "args
 class Review:
     """Lines, each with its indent; what was left out of them; and the last lines, which stand before the question."""
 
+    times: Times
     lines: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     left_out: list[str] = field(default_factory=list[str])
     last: list[str] = field(default_factory=list[str])
@@ -70,9 +72,9 @@ class Review:
             self.add(f"… {counted(more, 'more line')}", indent)
 
 
-def review_of(data: View) -> Review:
+def review_of(data: View, times: Times) -> Review:
     """The review of what `inspect` answers."""
-    review = Review()
+    review = Review(times)
     _add_request(review, data["decision"])
     _add_plan(review, data["decision"]["plan"], data["will_run"])
     _add_rehearsal(review, data)
@@ -87,9 +89,11 @@ def review_of(data: View) -> Review:
 
 
 def _add_request(review: Review, decision: View) -> None:
-    asked = f"asked for by {_who(decision['requester'])} at {_when(decision['created_at'])}"
+    asked = f"asked for by {_who(decision['requester'])}, {review.times.moment(decision['created_at'])}"
     review.add(f"Request {decision['decision_id']}")
-    ends = f"ends {_when(decision['expires_at'])}" if decision["expires_at"] else "does not expire"
+    ends = (
+        f"ends {review.times.moment(decision['expires_at'])}" if decision["expires_at"] else "does not expire"
+    )
     review.add(f"Mode {decision['requested_mode']}, {asked}; {ends}", 2)
     if decision["labels"]:
         review.add(f"Labels: {listed(decision['labels'])}", 2, of="labels")
@@ -198,7 +202,7 @@ def _add_rehearsal(review: Review, data: View) -> None:
     last = rehearsals[-1]
     at = last["completed_at"] or last["requested_at"]
     review.add(
-        f"The last rehearsal {last['outcome'].replace('_', ' ')} at {_when(at)}, by {last['adapter_id']}:"
+        f"The last rehearsal {last['outcome'].replace('_', ' ')}, {review.times.moment(at)}, by {last['adapter_id']}:"
     )
     if last["error_code"]:
         what = f" ({effect_words(last['effect'])})" if last["effect"] else ""
@@ -232,7 +236,7 @@ def _add_approvals(review: Review, data: View) -> None:
     approval = data["approval"]
     review.add(f"Approvals: {approval['current']} of {approval['required']}")
     said = [
-        f"{'✓' if each['active'] else '✗'} {_who(each['actor'])}: {approval_words({**each, **_times(each)})}"
+        f"{'✓' if each['active'] else '✗'} {_who(each['actor'])}: {approval_words(_timed(each, review.times))}"
         for each in approval["approvals"]
     ]
     review.add_most(said, _MOST_APPROVALS, 2, of="approvals")
@@ -255,14 +259,11 @@ def who_can_still(data: View) -> str:
     return "anyone" if mine in done else "anyone, the requester too"
 
 
-def _times(approval: View) -> dict[str, str]:
+def _timed(approval: View, times: Times) -> View:
+    """The approval with its instants in words."""
     named = ("granted_at", "expires_at", "revoked_at")
-    return {name: _when(approval[name]) for name in named if approval[name]}
+    return {**approval, **{name: times.moment(approval[name]) for name in named if approval[name]}}
 
 
 def _who(actor: View | None) -> str:
     return "nobody" if actor is None else f"{actor['type']}:{actor['id']}"
-
-
-def _when(instant: str) -> str:
-    return f"{instant[:10]} {instant[11:16]} UTC"

@@ -42,7 +42,7 @@ class _Clock(SystemClock):
 
 
 def _login(user: int) -> pwd.struct_passwd:
-    return pwd.struct_passwd((LOGIN, "", user, user, "", "/", "/bin/sh"))
+    return pwd.struct_passwd((LOGIN, "", user, user, "", os.environ["HOME"], "/bin/sh"))
 
 
 def _stand_still(instant: str) -> None:
