@@ -1,19 +1,24 @@
 """The commands that carry out requests: execute, recover, reconcile."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from nexus_control.cli.adapters import config_or_default, no_adapters
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.interrupting import Terminated, interruptible
-from nexus_control.cli.options import Config, RequestId, Router
+from nexus_control.cli.options import RequestId, Router, UsualConfig
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import output_is_ours
-from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.execution.config import load_adapters
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.execution.opening import opened_router
+from nexus_control.execution.router import PlanChecker, RouterProtocol
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import executing, settling
@@ -25,14 +30,21 @@ _FIND_OUT = "Find out what it did, then record that, completed or failed:"
 def execute(
     frame: Frame,
     request_id: RequestId,
-    adapter: Annotated[str, typer.Option(metavar="KIND:NAME", help="The adapter that carries it out.")],
-    config: Config = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND:NAME",
+            help="The adapter that carries it out. Default: the one that the request names, else the only one that"
+            " takes the plan.",
+        ),
+    ] = None,
+    config: UsualConfig = None,
     router: Router = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Rehearse: change nothing.")] = False,
 ) -> Answer:
     """Carry out an approved request, once.
 
-    Example: nexus-control execute 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --adapter subprocess:keys --dry-run
+    Example: nexus-control execute 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --dry-run
     """
 
     def tell(step: StepProgress) -> None:
@@ -40,21 +52,20 @@ def execute(
             Screen(sys.stderr).prose(f"step {step.index} of {step.total}, {step.step_id}: {step.status}")
 
     with frame.store() as store:
-        values = {
-            "request_id": request_id,
-            "adapter_id": adapter,
-            "actor": frame.actor,
-            "dry_run": dry_run or None,
-        }
-        checked = door.validated(door.ExecuteArguments, values)
+        values = {"request_id": request_id, "actor": frame.actor, "dry_run": dry_run or None}
+        found = config if router else config_or_default(config)
         with (
             output_is_ours(),
-            opened_router(database=frame.path, config=config, factory=router, on_step=tell) as opened,
+            opened_router(database=frame.path, config=found, factory=router, on_step=tell) as opened,
             interruptible(),
         ):
             try:
+                named = adapter or _adapter_for(store, values, found, opened)
+                checked = door.validated(door.ExecuteArguments, {**values, "adapter_id": named})
                 data = executing.execute(store, checked, opened)
             except NexusControlError as fault:
+                if fault.code is ErrorCode.ROUTER_NOT_CONFIGURED and found is None and router is None:
+                    raise no_adapters() from None
                 if fault.code is ErrorCode.OUTCOME_UNKNOWN:
                     fault.details["command"] = _settling(frame, request_id)
                 raise
@@ -64,6 +75,56 @@ def execute(
     text = f"Run {data['run_id']}, {data['mode']}: {data['steps_executed']} steps."
     done = f"Request {request_id} was executed in mode {data['mode']}: run {data['run_id']} completed"
     return Answer(data, told(text), done)
+
+
+def _adapter_for(
+    store: DecisionStore, values: Mapping[str, object], config: Path | None, router: RouterProtocol | None
+) -> str:
+    """The adapter that the request is bound to, else the only one of `config` that takes its plan. Raises what keeps
+    the decision from being executed by any adapter, ROUTER_NOT_CONFIGURED, PLAN_INVALID, INVALID_ARGUMENT.
+    """
+    facts = store.load(str(values["request_id"])).facts
+    if facts.attached is not None and facts.attached.adapter_id is not None:
+        return facts.attached.adapter_id
+    checked = door.validated(door.ExecuteArguments, {**values, "adapter_id": "any"})
+    try:
+        executing.execute(
+            store, checked, None
+        )  # without a router it executes nothing, and says what the rules say
+    except NexusControlError as refusal:
+        if refusal.code is not ErrorCode.ROUTER_NOT_CONFIGURED:
+            raise
+    if config is None or not isinstance(router, PlanChecker):
+        raise (
+            no_adapters()
+            if router is None
+            else invalid_argument("--adapter", "is needed: the request names none")
+        )
+    plan = facts.created.plan if facts.created else None
+    return _only_taker(
+        router, load_adapters(config).ids(), plan, facts.policy.max_steps if facts.policy else None
+    )
+
+
+def _only_taker(router: PlanChecker, declared: Sequence[str], plan: str | None, max_steps: int | None) -> str:
+    refusals: list[NexusControlError] = []
+    takers: list[str] = []
+    for each in declared:
+        try:
+            router.check_plan(each, plan, max_steps)
+            takers.append(each)
+        except NexusControlError as refusal:
+            if refusal.code is not ErrorCode.PLAN_INVALID:
+                raise
+            refusals.append(refusal)
+    if len(takers) == 1:
+        return takers[0]
+    if len(refusals) == 1 and not takers:
+        raise refusals[0]
+    why = f"more than one adapter takes the plan: {', '.join(takers)}"
+    if not takers:
+        why = f"none that is declared takes the plan: {', '.join(declared) or 'there is none'}"
+    raise invalid_argument("--adapter", f"is needed: the request names none, and {why}")
 
 
 def _say_what_is_unknown(frame: Frame, store: DecisionStore, request_id: str) -> None:

@@ -15,7 +15,7 @@ from nexus_control.canonical_json import parse_json_object
 from nexus_control.cli.exit_codes import NOT_VERIFIED
 from nexus_control.cli.exporting import envelope_beside
 from nexus_control.cli.files import blaming, read_bytes, read_text
-from nexus_control.cli.frame import Answer, answer, frame_of, from_environment
+from nexus_control.cli.frame import Answer, answer, frame_of
 from nexus_control.cli.options import AllowedSigners, AsJson
 from nexus_control.cli.screen import Mark, Screen, columns, mark_of
 from nexus_control.errors import invalid_argument
@@ -126,9 +126,7 @@ def verify(
 
     def run() -> Answer:
         trust = Trust(
-            allowed_signers=_signers(
-                frame.allowed_signers, waits=frame.allowed_signers != from_environment().allowed_signers
-            ),
+            allowed_signers=_signers(frame.named_signers, waits="--allowed-signers" in frame.given),
             package_keys=_checked("--package-key", package_key, public_from_pem),
             log_keys=_verifiers("--log-key", log_key),
             witnesses=_verifiers("--witness", witness),
