@@ -65,10 +65,11 @@ class LookingTools(Tools):
         `until` is every state but draft, pending_approval and executing, unless it is given. A wait that times out is a
         success, with `timed_out` true.
 
-        Data: request_id, state, timed_out, decision_id, goal, plan, requested_mode, labels, requester, created_at, policy,
-        expires_at, adapter_id, adapter_digest, as_of, basis, active_approvals, total_approvals, required_approvals,
-        is_approved, blocking_reasons, approvals, awaited, executions, run, event_count; where they apply
-        idempotency_key, metadata, supersedes, template_name, template_digest, ending, imported, late_outcome, events.
+        Data: request_id, state, timed_out, decision_id, goal, plan, requested_mode, labels, requester, created_at,
+        policy, expires_at, adapter_id, adapter_digest, as_of, basis, active_approvals, total_approvals,
+        required_approvals, is_approved, blocking_reasons, approvals, awaited, executions, run, event_count; where they
+        apply idempotency_key, metadata, supersedes, template_name, template_digest, ending, imported, late_outcome,
+        events.
         Refused: DECISION_NOT_FOUND.
         """
         return self._run(partial(following.wait_for, router=self._plan_checker), WaitArguments, locals())
