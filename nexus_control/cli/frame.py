@@ -45,6 +45,7 @@ from nexus_control.cli.streams import (
     print_json,
     tell_nothing_changed,
 )
+from nexus_control.cli.wording import options_named
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.storage import files_of, is_file, scheme_problem
@@ -91,7 +92,7 @@ def told(text: str, mark: Mark | None = DONE) -> Callable[[Screen], None]:
     return lambda screen: screen.prose(text, mark)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Frame(Settings):
     """The shared options, given before or after the command's name; after the name wins."""
 
@@ -265,12 +266,13 @@ def shared_options(*names: str) -> Callable[[Callable[Concatenate[Frame, ...], A
             config, adapters_from = given.get("config"), given.pop("adapters_from", None)
             frame = frame_of(context, config=config, **{name: given.pop(name) for name in named})
 
-            def action() -> Answer:
+            def act() -> Answer:
                 if "config" in given:
                     given["config"] = adapters_file(config, adapters_from)
-                return body(frame, **given)
+                with options_named(signature.parameters):
+                    return body(frame, **given)
 
-            answer(frame, action, on_store="db" in names)
+            answer(frame, act, on_store="db" in names)
 
         _, *own = inspect.signature(body).parameters.values()
         own = [each for name in own for each in _with_adapters_from(name)]

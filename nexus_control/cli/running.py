@@ -4,11 +4,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Literal, TypeAlias, cast
 
 import typer
 
 from nexus_control.cli.adapters import config_or_default, no_adapters
+from nexus_control.cli.completing import adapter_ids
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.interrupting import Terminated, interruptible
 from nexus_control.cli.naming import chosen, executable, unsettled, whole
@@ -27,6 +28,7 @@ from nexus_control.usecases import arguments as door
 from nexus_control.usecases import executing, settling
 from nexus_control.usecases.run_answers import RecoveredRun
 
+Outcome: TypeAlias = Literal["completed", "failed"]
 _FIND_OUT = "Find out what it did, then record that, completed or failed:"
 
 
@@ -38,6 +40,7 @@ def execute(
         str | None,
         typer.Option(
             metavar="KIND:NAME",
+            autocompletion=adapter_ids,
             help="The adapter that carries it out. Default: the one that the request names, else the only one that"
             " takes the plan.",
         ),
@@ -207,7 +210,7 @@ def _show_what_is_known(screen: Screen, request_id: str, run: RecoveredRun | Non
 @shared_options("acting_as", "db")
 def reconcile(
     frame: Frame,
-    outcome: Annotated[str, typer.Option(help="What really happened: completed or failed.")],
+    outcome: Annotated[Outcome, typer.Option(help="What really happened.")],
     evidence: Annotated[str, typer.Option(help="How you know; it is recorded.")],
     request_id: FittingId = None,
     run_id: Annotated[str | None, typer.Option(help="The run, if it is known.")] = None,

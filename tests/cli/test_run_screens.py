@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
     return Commands(tmp_path)
 
 
-def approved(commands: Commands, *calls: tuple[str, dict[str, object]]) -> str:
+def approved(commands: Commands, *calls: tuple[str, Mapping[str, object]]) -> str:
     plan = [
         {"step_id": f"s{n}", "intent": "i", "call": {"tool": "files", "method": method, "args": args}}
         for n, (method, args) in enumerate(calls, start=1)
@@ -74,7 +75,7 @@ def test_recover_names_the_run_its_finished_steps_and_how_to_settle_it(commands:
     assert "1 execution given up" in shown
     assert "1 step of it ended" in " ".join(shown.split())
     assert "s1  ok, exit code 0\n    hello\n" in shown
-    (run,) = commands.answer("inspect")["executions"]
-    assert f"--run-id {run['run_id'] or ''}" in shown
+    run_id = shown.partition("ran as")[2].split(";")[0].strip()
+    assert f"--run-id {run_id}" in shown
     commands.run("reconcile", "--outcome", "failed", "--evidence", "looked")
     assert commands.answer("status")["state"] == "failed"
