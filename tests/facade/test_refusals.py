@@ -25,6 +25,8 @@ Call = Callable[[], ToolResult[Any]]
 Provocation = Callable[[NexusControlTools], Call]
 
 NOT_FROM_THE_FACADE = {
+    # of the command line: tests/cli
+    ErrorCode.AMBIGUOUS_ID,
     # of the file and the process: tests/joints
     ErrorCode.STORE_FORKED,
     ErrorCode.STORE_IN_USE,
