@@ -35,7 +35,7 @@ def report(
         str,
         typer.Argument(
             metavar="FILE|ID",
-            help="An audit package or a bundle. Where there is no such file: a request of the store, by the beginning of its id.",
+            help="A package or a bundle; where there is no such file, a request by the beginning of its id.",
         ),
     ],
     output: Output = None,
