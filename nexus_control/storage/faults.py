@@ -39,6 +39,16 @@ def unwritable(database: Path, file: Path) -> NexusControlError:
     )
 
 
+def old_for_a_reader(database: Path) -> NexusControlError:
+    """The database is of an earlier version, and this process may not lead it to this one."""
+    return NexusControlError(
+        ErrorCode.STORE_UNAVAILABLE,
+        f"{database} was written by an earlier nexus-control, and may only be read here: {described(database)}",
+        {"path": str(database)},
+        "Let a user who may write to it open it once with this version: `nexus-control doctor`.",
+    )
+
+
 def is_without_permission(fault: NexusControlError) -> bool:
     """Whether the fault says that this user may only read the store."""
     return "unwritable" in fault.details

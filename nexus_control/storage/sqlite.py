@@ -22,7 +22,7 @@ from types import TracebackType
 
 from nexus_control.errors import NexusControlError
 from nexus_control.storage.contract import BUSY_SECONDS, Reader, Writer
-from nexus_control.storage.faults import damaged, unavailable
+from nexus_control.storage.faults import damaged, old_for_a_reader, unavailable
 from nexus_control.storage.sidecar import FileSidecar, MemorySidecar, Sidecar
 from nexus_control.storage.sqlite_connection import connect, transaction
 from nexus_control.storage.sqlite_file import SqliteFile
@@ -183,6 +183,8 @@ def _prepare(connection: sqlite3.Connection, where: str) -> None:
 def _prepare_to_read(connection: sqlite3.Connection, where: str) -> None:
     if not _is_made(connection, where):
         raise unavailable(f"{where} holds no store yet, and may not be written here", path=where)
+    if _version(connection) == EARLIER:
+        raise old_for_a_reader(Path(where))
 
 
 def _make(connection: sqlite3.Connection, where: str) -> None:

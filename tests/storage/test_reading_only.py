@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.run_log import RunLog
 from nexus_control.storage import open_storage
 from nexus_control.storage.contract import Storage
 from nexus_control.storage.faults import is_without_permission
 from nexus_control.storage.sqlite_reading import Copy, keeps_from_writing, open_to_read
+from nexus_control.storage.sqlite_schema import EARLIER
+from nexus_control.system.clock import SYSTEM_CLOCK
 from tests.joints.office import in_child, wait_for
 from tests.storage.steps import append, in_thread, log_size, number, raw
 from tests.support.places import REPOSITORY
@@ -288,16 +291,42 @@ def test_an_empty_file_or_another_programs_database_is_no_store_for_a_reader(pat
     as_a_reader(path, read)
 
 
-def test_a_store_of_an_earlier_schema_is_not_changed_for_a_reader(path: Path) -> None:
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 1")
-    connection.close()
+@pytest.mark.parametrize(
+    ("version", "advice"),
+    [(EARLIER, "a user who may write to it open it once"), (EARLIER - 1, "Export the decisions")],
+    ids=["that this version updates", "that is too old"],
+)
+def test_a_store_of_an_earlier_schema_is_not_changed_for_a_reader(
+    version: int, advice: str, path: Path
+) -> None:
+    with raw(path) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+    before = path.read_bytes()
 
     def read() -> None:
-        with pytest.raises(NexusControlError, match="earlier"):
+        with pytest.raises(NexusControlError, match="earlier") as caught:
             open_storage(path)
+        assert advice in caught.value.next
 
     as_a_reader(path, read)
+    assert path.read_bytes() == before
+
+
+def test_a_run_log_that_may_only_be_read_gives_its_runs_and_takes_none(path: Path) -> None:
+    runs = path.with_name("store.db.runs")
+    log = RunLog(runs, SYSTEM_CLOCK)
+    run_id = log.begin("apply", "goal").run_id
+    log.close()
+
+    def read() -> None:
+        found = RunLog(runs, SYSTEM_CLOCK)
+        assert found.export(run_id)["run"]
+        with pytest.raises(NexusControlError) as caught:
+            found.require_writable()
+        assert is_without_permission(caught.value)
+        found.close()
+
+    as_a_reader(runs, read)
 
 
 @needs_root
