@@ -1,8 +1,8 @@
 """Contents beside a store and not in it: the key of its log, and the last checkpoint that was signed with that key.
 
 Beside a SQLite file `decisions.db` these are the files `decisions.db.key` and `decisions.db.checkpoint`: they stay as
-they are when an older copy takes the database's place. Beside a store in memory they are in memory. A file that is no
-secret has the permissions of the database.
+they are when an older copy takes the database's place. Beside a store in memory they are in memory. The
+checkpoint may be read by all who may read the database.
 
 A secret is created whole, with mode 0600, and never over another file. A secret that other users may read is refused.
 A content that must be written quickly and often has a slot (`storage.slot`).
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 from nexus_control.storage.faults import unavailable
-from nexus_control.storage.slot import READ_AND_WRITE, FileSlot, MemorySlot, Slot
+from nexus_control.storage.slot import FileSlot, MemorySlot, Slot
 from nexus_control.system.whole_files import OWNER_ONLY, create_file, read_regular, replace_file
 
 _OTHERS = 0o077
+_OWNER_WRITES = 0o644
 MOST_BYTES = 64 * 1024
 """The largest content that is read: keys and signed checkpoints are far smaller."""
 
@@ -156,13 +157,13 @@ class FileSidecar:
 
     def _like_the_database(self) -> tuple[int, tuple[int, int]]:
         """The permissions, and user and group as far as this process may give them: those who may read the database
-        may read its checkpoint, and what root writes stays the owner's.
+        may read its checkpoint, which only the key's owner writes, and what root writes stays the owner's.
         """
         like = self._database.stat()
         is_root = os.geteuid() == 0
         may_give = is_root or like.st_gid in (os.getegid(), *os.getgroups())
         owner = (like.st_uid if is_root else -1, like.st_gid if may_give else -1)
-        return stat.S_IMODE(like.st_mode) & READ_AND_WRITE, owner
+        return stat.S_IMODE(like.st_mode) & _OWNER_WRITES, owner
 
     def _flush_folder(self) -> None:
         if os.name == "posix":

@@ -34,7 +34,7 @@ Change: TypeAlias = Callable[[bytes], bytes | None]
 
 _PATIENCE_SECONDS = 5.0
 _RETRY_SECONDS = 0.002
-READ_AND_WRITE = 0o666
+_READ_AND_WRITE = 0o666
 
 
 class Slot(Protocol):
@@ -155,7 +155,7 @@ class FileSlot:
 
     def _create(self) -> None:
         like = self._database.stat()
-        mode = stat.S_IMODE(like.st_mode) & READ_AND_WRITE
+        mode = stat.S_IMODE(like.st_mode) & _READ_AND_WRITE
         with suppress(FileExistsError):
             file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             try:

@@ -59,6 +59,13 @@ def read_head(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
+def umask() -> int:
+    """The permissions that new files of this process do not get."""
+    mask = os.umask(0)  # it can only be read by setting it
+    os.umask(mask)
+    return mask
+
+
 def replace_file(
     path: Path, content: bytes, mode: int = OWNER_ONLY, owner: tuple[int, int] | None = None
 ) -> None:

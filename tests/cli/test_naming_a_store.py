@@ -16,12 +16,21 @@ from tests.cli.office import CONFIG, field
 from tests.cli.running import Commands, command_names, environment, nexus_control
 
 MAKING: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("init",): (),
     ("request",): ("g",),
     ("template", "create"): ("t",),
     ("import",): ("bundle",),
     ("key", "generate"): (),
 }
-WITHOUT_A_STORE = {("demo",), ("verify",), ("report",), ("log", "verify"), ("install",), ("serve",)}
+WITHOUT_A_STORE = {
+    ("demo",),
+    ("verify",),
+    ("report",),
+    ("log", "verify"),
+    ("install",),
+    ("serve",),
+    ("restore",),
+}
 NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("approve",): ("x", "--yes"),
     ("deny",): ("x", "--reason", "r", "--yes"),
@@ -47,6 +56,7 @@ NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("key", "rotate"): (),
     ("key", "export"): (),
     ("doctor",): (),
+    ("backup",): ("backup.zip",),
 }
 
 
