@@ -15,13 +15,15 @@ from nexus_control import __version__
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.cli.files import Output, blaming, read_bytes, read_text
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
-from nexus_control.cli.options import Config, RequestId, Router
+from nexus_control.cli.naming import any_request, chosen, executed
+from nexus_control.cli.options import Config, FittingId, Router
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import print_document
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats.keys import private_from_pem
 from nexus_control.execution.opening import opened_router
 from nexus_control.integrity import sha256_hex
+from nexus_control.log.projection import ConflictMode
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import exporting
@@ -29,13 +31,13 @@ from nexus_control.usecases.answers import JsonObject
 
 
 @shared_options("db")
-def export(frame: Frame, request_id: RequestId, output: Output = None) -> Answer:
+def export(frame: Frame, request_id: FittingId = None, output: Output = None) -> Answer:
     """The decision and all its events as one document: a bundle 0.5.
 
     Example: nexus-control export 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o bundle.json
     """
     with frame.store() as store:
-        values = {"decision_id": request_id, "render": False}
+        values = {"decision_id": chosen(store, request_id, any_request()), "render": False}
         data = exporting.export_bundle(store, door.validated(door.ExportBundleArguments, values))
         return _put_out(frame, output, "bundle", data["bundle"], data["digest"])
 
@@ -43,7 +45,7 @@ def export(frame: Frame, request_id: RequestId, output: Output = None) -> Answer
 @shared_options("db")
 def audit(
     frame: Frame,
-    request_id: RequestId,
+    request_id: FittingId = None,
     output: Output = None,
     run_bundle: Annotated[
         Path | None,
@@ -68,6 +70,7 @@ def audit(
     with frame.store() as store:
         read = [sign, run_bundle, config]
         frame.require_writable("--output", output, read)
+        request_id = chosen(store, request_id, executed())
         if run_bundle is not None:
             recorded = dict(parse_json_object(read_bytes("--run-bundle", run_bundle)))
         else:
@@ -86,10 +89,8 @@ def import_bundle(
     frame: Frame,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A bundle 0.5.")],
     conflict_mode: Annotated[
-        str,
-        typer.Option(
-            help="When the decision is here already: reject_on_conflict, new_decision_id or overwrite."
-        ),
+        ConflictMode,
+        typer.Option(help="What to do when the decision is here already."),
     ] = "reject_on_conflict",
     allow_rollback: Annotated[
         bool,

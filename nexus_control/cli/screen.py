@@ -23,6 +23,8 @@ _PLAIN_WIDTH = 80
 _NARROWEST = 40
 _WIDEST_PROSE = 100
 _LONGEST_WORD = 36  # a UUID
+_GAP = "  "
+_LEAST_LAST, _LEAST_NARROW = 24, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ def mark_of(status: str) -> Mark:
 
 Cell: TypeAlias = str | Mark
 DONE: Final = Mark("Done.", "good")
+NOTE: Final = Mark("Note:", "stopped")
 _COLOURS = {"good": "green", "stopped": "yellow", "bad": "bold red"}
 
 
@@ -56,8 +59,8 @@ class Screen:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._is_terminal = stream.isatty()
-        self._console = _terminal(stream) if self._is_terminal else _plain()
+        self.is_terminal = stream.isatty()
+        self._console = _terminal(stream) if self.is_terminal else _plain()
 
     def heading(self, text: str) -> None:
         self.blank()
@@ -70,6 +73,14 @@ class Screen:
             shown.append(f"{visible(mark.text)} ", style=f"bold {_COLOURS[mark.kind]}")
         self._show(shown.append(visible(unpadded(text))), width=min(self._console.width, _WIDEST_PROSE))
 
+    def hanging(self, text: str, indent: int = 0) -> None:
+        """A line that goes on further to the right where it is too long, so that no text of it begins a line."""
+        room = max(self._console.width - indent - 2, _NARROWEST // 2)
+        first, *rest = Text(visible(text)).wrap(self._console, room, overflow="fold") or [Text()]
+        for more, part in ((0, first), *((2, each) for each in rest)):
+            self._stream.write(f"{' ' * (indent + more)}{part.plain.rstrip()}\n")
+        self._stream.flush()
+
     def verbatim(self, line: str) -> None:
         """A command or a path: on one line, however long, so that it can be copied."""
         self._stream.write(f"    {visible(line)}\n")
@@ -77,7 +88,7 @@ class Screen:
 
     def grid(self, grid: Grid) -> None:
         table = Table(
-            box=box.SIMPLE_HEAD if self._is_terminal else None,
+            box=box.SIMPLE_HEAD if self.is_terminal else None,
             pad_edge=False,
             header_style="bold",
             show_edge=False,
@@ -89,6 +100,32 @@ class Screen:
             table.add_row(*map(_cell, row))
         self.blank()
         self._show(table)
+
+    def lines(self, grid: Grid, narrowing: int | None = None) -> None:
+        """A table whose rows stay on one line each. The last column is cut at the screen's width. Where that leaves it
+        little room, the column with the number `narrowing` is cut first.
+        """
+        cells = [[_on_one_line(cell) for cell in row] for row in grid.rows]
+        heads = [Text(name, style="bold") for name in grid.columns]
+        widths = [max(map(_width_of, column)) for column in zip(heads, *cells, strict=True)]
+        room = self._console.width - sum(widths[:-1]) - len(_GAP) * (len(widths) - 1)
+        if narrowing is not None and room < _LEAST_LAST:
+            spared = min(_LEAST_LAST - room, max(0, widths[narrowing] - _LEAST_NARROW))
+            widths[narrowing], room = widths[narrowing] - spared, room + spared
+        widths[-1] = min(widths[-1], max(room, 1))
+        for row in (heads, *cells):
+            for cell, width in zip(row, widths, strict=True):
+                cell.truncate(width, overflow="ellipsis", pad=True)
+            self._show(Text(_GAP, no_wrap=True, overflow="ellipsis").join(row))
+
+    def record(self, columns: Sequence[str]) -> None:
+        """One line for programs, with a tab between the columns."""
+        self._stream.write("\t".join(map(_escaped, columns)) + "\n")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Begin again at the top of the terminal."""
+        self._stream.write("\x1b[H\x1b[J")
 
     def blank(self) -> None:
         self._show(Text())
@@ -103,6 +140,15 @@ class Screen:
             self._stream.flush()
 
 
+def one_line(text: str) -> str:
+    """`text` with its line ends shown as such, so that it stays on one line."""
+    return visible(unpadded(text).replace("\n", "⏎"))
+
+
+def _escaped(column: str) -> str:
+    return visible(column.replace("\\", r"\\").replace("\n", r"\n"))
+
+
 def columns(names: str, rows: Sequence[Sequence[Cell]]) -> Grid:
     """A grid whose column names are the words between `|`."""
     return Grid(tuple(names.split("|")), tuple(map(tuple, rows)))
@@ -112,6 +158,16 @@ def _is_one_word(cell: Cell) -> bool:
     """Whether a cell stays on one line: a long id must not be broken, so that it can be copied."""
     text = cell.text if isinstance(cell, Mark) else cell
     return len(text) <= _LONGEST_WORD and not text.count(" ")
+
+
+def _on_one_line(cell: Cell) -> Text:
+    if isinstance(cell, Mark):
+        return Text(one_line(cell.text), style=_COLOURS[cell.kind])
+    return Text(one_line(cell))
+
+
+def _width_of(text: Text) -> int:
+    return text.cell_len
 
 
 def _cell(cell: Cell) -> Text:

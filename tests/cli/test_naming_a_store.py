@@ -25,7 +25,6 @@ MAKING: dict[tuple[str, ...], tuple[str, ...]] = {
 WITHOUT_A_STORE = {
     ("demo",),
     ("verify",),
-    ("report",),
     ("log", "verify"),
     ("install",),
     ("serve",),
@@ -48,6 +47,7 @@ NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("template", "list"): (),
     ("export",): ("x",),
     ("audit",): ("x",),
+    ("report",): ("x",),
     ("log", "checkpoint"): (),
     ("log", "prove"): ("x",),
     ("log", "consistency"): ("bundle",),

@@ -185,7 +185,7 @@ def test_an_auditor_reads_everything_changes_nothing_and_leaves_no_file(team: Te
     for words in (
         ("request", "more"),
         ("approve", executed, "--yes"),
-        ("withdraw", executed, "--reason", "r"),
+        ("withdraw", executed, "--reason", "r", "--yes"),
         ("log", "checkpoint"),
         ("recover",),
     ):
