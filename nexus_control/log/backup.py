@@ -110,7 +110,8 @@ def back_up(database: Path, file: Path, *, at: datetime, with_keys: bool = True)
 
 
 def restore(file: Path, database: Path) -> Manifest:
-    """Lay a backup out as the store at `database`, where nothing may be, and mark it as restored.
+    """Lay a backup out as the store at `database`, where nothing may be, and mark it as restored. Its folder is made if
+    only that is missing.
 
     Raises INVALID_ARGUMENT for a file that is no backup, or a place that is not empty; INTEGRITY_MISMATCH for a backup
     that was damaged.
@@ -118,9 +119,8 @@ def restore(file: Path, database: Path) -> Manifest:
     for each in files_of(str(database)):
         if os.path.lexists(each):
             raise invalid_argument("--db", f"names {database}, and {each} is there already: name a new place")
-    if not database.parent.is_dir():
-        raise invalid_argument("--db", f"names {database}: make the folder {database.parent} first")
     try:
+        database.parent.mkdir(exist_ok=True)
         with (
             tempfile.TemporaryDirectory(dir=database.parent, prefix=".writing-") as folder,
             zipfile.ZipFile(file) as archive,
