@@ -17,7 +17,7 @@ from nexus_control.errors import NexusControlError
 from nexus_control.lifecycle import effect_words
 from nexus_control.render.decision import approval_words, imported_text, verdict_text
 from nexus_control.render.policy import changes, policy_words
-from nexus_control.render.results import output_text, step_words
+from nexus_control.render.results import step_texts
 from nexus_control.render.text import View, counted, listed, spelled
 from nexus_control.render.will_run import MODES, NOT_AT_HAND, call_words, place_words
 from nexus_control.values.actors import fold_id
@@ -209,14 +209,18 @@ def _add_rehearsal(review: Review, data: View) -> None:
         review.add(f"{last['error_code']}: {last['error_message']}{what}", 2, of="rehearsal's error")
     if last["results"] is None:
         review.add("What its steps gave back is not known here.", 2)
-    for step in (last["results"] or ())[:_MOST_STEPS]:
-        review.add(step_words(step), 2, of="rehearsal")
-        if output := output_text(step):
-            lines = spelled(output, keep="\n").split("\n")
-            review.add_most(lines, _MOST_OUTPUT, 4, of=f"output of {spelled(step['step_id'])[:_SHORT]}")
+    for step in step_texts((last["results"] or ())[:_MOST_STEPS]):
+        review.add(f"{step.sign} {step.step_id}: {step.said}", 2, of="rehearsal")
+        lines = [line for name, text in step.blocks for line in _lines(name, text)]
+        review.add_most(lines, _MOST_OUTPUT, 4, of=f"output of {spelled(step.step_id)[:_SHORT]}")
     if (more := len(last["results"] or ()) - _MOST_STEPS) > 0:
         review.left_out.append(f"{counted(more, 'step')} of the rehearsal")
         review.add(f"… {counted(more, 'more step')}", 2)
+
+
+def _lines(name: str, text: str) -> list[str]:
+    whole = f"{name}: {text}" if name else text
+    return spelled(whole, keep="\n").split("\n")
 
 
 def _add_policy(review: Review, data: View) -> None:

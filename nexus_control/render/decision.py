@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from nexus_control.integrity import sha256_hex
 from nexus_control.lifecycle import effect_words
 from nexus_control.render.policy import policy_lines, template_lines
-from nexus_control.render.results import output_text, step_words
+from nexus_control.render.results import step_lines
 from nexus_control.render.text import View, bullet, code_block, counted, escape, listed, page, section
 from nexus_control.render.will_run import will_run_lines
 
@@ -173,10 +173,7 @@ def _executions(executions: Sequence[View]) -> Iterator[str]:
     for each in executions:
         kind = "rehearsal" if each["rehearsal"] else "dry run" if each["dry_run"] else "apply"
         yield bullet(f"{each['outcome'].replace('_', ' ').capitalize()} ({kind})", _ran(each))
-        for step in each["results"] or ():
-            yield f"  - {escape(step_words(step))}"
-            if output := output_text(step):
-                yield f"\n{code_block(output)}\n"
+        yield from step_lines(each["results"] or ())
         if each["truncated"]:
             yield "  - The router's answer was longer: this is a part of it"
     if not executions:

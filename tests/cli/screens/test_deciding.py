@@ -123,7 +123,7 @@ SCREENS = {
     "review-overrides": Screen("approve", "@id", "--as", "human:carol", store=overrides, typed="n\n"),
     "review-cut": Screen("approve", "@id", "--as", "human:carol", store=a_long_plan, typed="n\n"),
     "review-denied": Screen(
-        "deny", "@id", "--reason", "not during the freeze", "--as", "human:bob", store=overrides, typed="y\n"
+        "deny", "@id", "--reason", "not during the freeze", "--as", "human:mallory", store=overrides, typed="y\n"
     ),
     "review-not-eligible": Screen("approve", "@id", "--as", "human:eve", store=an_ordinary_request, typed="y\n"),
     "inspect-rehearsed": Screen("inspect", "@id", store=an_ordinary_request),
