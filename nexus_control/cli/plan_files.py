@@ -68,7 +68,7 @@ def read_plan(file: Path) -> str:
     except NexusControlError as fault:
         if suffix in _JSON or text.lstrip().startswith(("[{", '{"')):
             raise invalid_argument(
-                _OPTION, f"names {_named(file)}, which is no JSON: {fault.message}"
+                _OPTION, f"names {_named(file)}, which is not JSON: {fault.message}"
             ) from None
         return _Yaml(file, text).plan()
     return text
@@ -91,7 +91,7 @@ class _Yaml:
         except yaml.MarkedYAMLError as error:
             said = ", ".join(filter(None, (error.context, error.problem)))
             mark = error.problem_mark or error.context_mark
-            self._refuse(mark.line if mark else 0, f"is no YAML: {said}")
+            self._refuse(mark.line if mark else 0, f"is not YAML: {said}")
         except yaml.reader.ReaderError as error:
             line = self._text.count("\n", 0, error.position)
             self._refuse(
@@ -135,7 +135,7 @@ class _Yaml:
         for key in _until(yaml.MappingEndEvent, events):
             name = self._scalar(key) if isinstance(key, yaml.ScalarEvent) else None
             if not isinstance(name, str):
-                self._refuse(_line_of(key), "has a key that is no text: write it in quotes")
+                self._refuse(_line_of(key), "has a key that is not a text: write it in quotes")
             if name in found:
                 self._refuse(_line_of(key), f"has the key {name!a} for the second time: write it once")
             found[name] = self._value(next(events), events, depth + 1)

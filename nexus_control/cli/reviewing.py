@@ -209,18 +209,15 @@ def _add_rehearsal(review: Review, data: View) -> None:
         review.add(f"{last['error_code']}: {last['error_message']}{what}", 2, of="rehearsal's error")
     if last["results"] is None:
         review.add("What its steps gave back is not known here.", 2)
-    for step in step_texts((last["results"] or ())[:_MOST_STEPS]):
+    for step in step_texts((last["results"] or ())[:_MOST_STEPS], whole=True):
         review.add(f"{step.sign} {step.step_id}: {step.said}", 2, of="rehearsal")
-        lines = [line for name, text in step.blocks for line in _lines(name, text)]
-        review.add_most(lines, _MOST_OUTPUT, 4, of=f"output of {spelled(step.step_id)[:_SHORT]}")
+        for name, text in step.blocks:
+            lines = spelled(text.strip("\n"), keep="\n").split("\n")
+            of = f"{name or 'output'} of {spelled(step.step_id)[:_SHORT]}"
+            review.add_most(lines, _MOST_OUTPUT, 4, of=of)
     if (more := len(last["results"] or ()) - _MOST_STEPS) > 0:
         review.left_out.append(f"{counted(more, 'step')} of the rehearsal")
         review.add(f"… {counted(more, 'more step')}", 2)
-
-
-def _lines(name: str, text: str) -> list[str]:
-    whole = f"{name}: {text}" if name else text
-    return spelled(whole, keep="\n").split("\n")
 
 
 def _add_policy(review: Review, data: View) -> None:
