@@ -56,8 +56,8 @@ class Screen:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._is_terminal = stream.isatty()
-        self._console = _terminal(stream) if self._is_terminal else _plain()
+        self.is_terminal = stream.isatty()
+        self._console = _terminal(stream) if self.is_terminal else _plain()
 
     def heading(self, text: str) -> None:
         self.blank()
@@ -77,7 +77,7 @@ class Screen:
 
     def grid(self, grid: Grid) -> None:
         table = Table(
-            box=box.SIMPLE_HEAD if self._is_terminal else None,
+            box=box.SIMPLE_HEAD if self.is_terminal else None,
             pad_edge=False,
             header_style="bold",
             show_edge=False,
