@@ -2,7 +2,7 @@
 
 PYTHON ?= python
 
-.PHONY: check static quick test joints format schemas reference
+.PHONY: check static quick test joints format schemas reference goldens
 
 check: static test
 
@@ -35,3 +35,7 @@ schemas:
 # The generated parts of docs/reference.
 reference:
 	$(PYTHON) -m tests.support.reference
+
+# The golden screens, as the commands show them now. Look at each in the diff.
+goldens:
+	NEXUS_CONTROL_GOLDEN=write $(PYTHON) -m pytest -q tests/cli/screens

@@ -19,6 +19,7 @@ class ErrorCode(StrEnum):
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     DECISION_NOT_FOUND = "DECISION_NOT_FOUND"
+    AMBIGUOUS_ID = "AMBIGUOUS_ID"
     TEMPLATE_NOT_FOUND = "TEMPLATE_NOT_FOUND"
     TEMPLATE_ALREADY_EXISTS = "TEMPLATE_ALREADY_EXISTS"
     TEMPLATE_WEAKENED = "TEMPLATE_WEAKENED"
@@ -113,6 +114,7 @@ def invalid_argument(field: str, problem: str) -> NexusControlError:
 _NEXT: dict[ErrorCode, str] = {
     ErrorCode.INVALID_ARGUMENT: "Correct the named field and call again; nothing was written.",
     ErrorCode.DECISION_NOT_FOUND: "List the requests to find the right id, or make a new request.",
+    ErrorCode.AMBIGUOUS_ID: "Name one of the candidates by more of its id.",
     ErrorCode.TEMPLATE_NOT_FOUND: "List the templates to find the right name, or create it.",
     ErrorCode.TEMPLATE_ALREADY_EXISTS: "Templates are immutable: use it, or create one under a new name.",
     ErrorCode.TEMPLATE_WEAKENED: "Drop the named overrides, or make them stricter than the template.",

@@ -55,7 +55,7 @@ COMMANDS: Final = {
     ),
     "report": (
         "reporting:report",
-        "A package or a bundle as one HTML page: verdict, timeline, approvals, plan, digests, checks.",
+        "A package or a bundle as one HTML page: verdict, timeline, approvals, plan, outputs, digests, checks.",
     ),
     "doctor": (
         "health:doctor",

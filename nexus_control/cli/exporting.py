@@ -14,7 +14,8 @@ from nexus_control import __version__
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.cli.files import Output, blaming, read_bytes, read_text
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
-from nexus_control.cli.options import Config, RequestId, Router
+from nexus_control.cli.naming import any_request, chosen, executed
+from nexus_control.cli.options import Config, FittingId, Router
 from nexus_control.cli.screen import Screen
 from nexus_control.cli.streams import print_document
 from nexus_control.errors import NexusControlError, invalid_argument
@@ -28,13 +29,13 @@ from nexus_control.usecases.answers import JsonObject
 
 
 @shared_options("db")
-def export(frame: Frame, request_id: RequestId, output: Output = None) -> Answer:
+def export(frame: Frame, request_id: FittingId = None, output: Output = None) -> Answer:
     """The decision and all its events as one document: a bundle 0.5.
 
     Example: nexus-control export 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o bundle.json
     """
     with frame.store() as store:
-        values = {"decision_id": request_id, "render": False}
+        values = {"decision_id": chosen(store, request_id, any_request()), "render": False}
         data = exporting.export_bundle(store, door.validated(door.ExportBundleArguments, values))
         return _put_out(frame, output, "bundle", data["bundle"], data["digest"])
 
@@ -42,7 +43,7 @@ def export(frame: Frame, request_id: RequestId, output: Output = None) -> Answer
 @shared_options("db")
 def audit(
     frame: Frame,
-    request_id: RequestId,
+    request_id: FittingId = None,
     output: Output = None,
     run_bundle: Annotated[
         Path | None,
@@ -67,6 +68,7 @@ def audit(
     with frame.store() as store:
         read = [sign, run_bundle, config]
         frame.require_writable("--output", output, read)
+        request_id = chosen(store, request_id, executed())
         if run_bundle is not None:
             recorded = dict(parse_json_object(read_bytes("--run-bundle", run_bundle)))
         else:

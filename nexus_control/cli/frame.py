@@ -25,9 +25,10 @@ from typing import Any, Concatenate, Final
 
 import typer
 
+from nexus_control.cli.candidates import show_candidates
 from nexus_control.cli.exit_codes import NOT_VERIFIED, REFUSED, USAGE
 from nexus_control.cli.files import blaming, is_one_of, read_bytes, require_writable, write_bytes
-from nexus_control.cli.options import DEFAULT_DATABASE, ActingAs, AllowedSigners, AsJson, Database
+from nexus_control.cli.options import DEFAULT_DATABASE, ActingAs, AllowedSigners, AsJson, Database, InUtc
 from nexus_control.cli.screen import DONE, Mark, Screen
 from nexus_control.cli.streams import (
     PrintingFailed,
@@ -50,12 +51,14 @@ _SHARED: Final[dict[str, tuple[object, object]]] = {
     "acting_as": (ActingAs, None),
     "allowed_signers": (AllowedSigners, None),
     "db": (Database, None),
+    "utc": (InUtc, False),
     "as_json": (AsJson, False),
 }
 """The shared options in the order of the help: how each is read, and its default."""
 
 _USAGE_CODES = {
     ErrorCode.INVALID_ARGUMENT,
+    ErrorCode.AMBIGUOUS_ID,
     ErrorCode.CONFIG_INVALID,
     ErrorCode.JSON_INVALID,
     ErrorCode.STORE_UNAVAILABLE,
@@ -90,6 +93,8 @@ class Frame:
     signers_are_given: bool = False
     """Whether an option named the file of signers, and not the environment."""
     acting_as: str | None = None
+    utc: bool = False
+    """Whether people are shown times in UTC."""
 
     @property
     def actor(self) -> Actor:
@@ -230,6 +235,7 @@ def frame_of(
     as_json: bool = False,
     allowed_signers: Path | None = None,
     acting_as: str | None = None,
+    utc: bool = False,
 ) -> Frame:
     """The shared options of a command: given after its name, otherwise before it, otherwise from the environment."""
     before, unsaid = context.find_root().params, from_environment()
@@ -241,6 +247,7 @@ def frame_of(
         signers or unsaid.allowed_signers,
         signers is not None,
         acting_as,
+        utc,
     )
 
 
@@ -339,6 +346,7 @@ def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:
         screen = Screen(sys.stderr)
         screen.prose(fault.message, Mark(f"{fault.code}:", "bad"))
         screen.prose(fault.next)
+        show_candidates(screen, fault)
         if isinstance(to_run := fault.details.get("command"), str):
             screen.verbatim(to_run)
     if fault.code in _NOT_VERIFIED_CODES:

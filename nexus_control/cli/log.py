@@ -12,6 +12,7 @@ import typer
 from nexus_control.cli.commands import group
 from nexus_control.cli.files import Output, read_bytes, read_text
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
+from nexus_control.cli.naming import whole
 from nexus_control.cli.options import RequestId
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.errors import ErrorCode, NexusControlError
@@ -19,7 +20,6 @@ from nexus_control.evidence.formats.base64_text import to_base64
 from nexus_control.evidence.formats.note import Checkpoint, parse_verifier
 from nexus_control.log import checkpoints
 from nexus_control.log.upkeep import find_faults
-from nexus_control.usecases import arguments as door
 
 CheckpointFile = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint that you kept.")]
 
@@ -49,11 +49,10 @@ def prove(frame: Frame, request_id: RequestId, output: Output = None) -> Answer:
     """
     with frame.store() as store:
         frame.require_writable("--output", output)
-        checked = door.validated(door.StatusArguments, {"request_id": request_id})
-        decision = store.load(checked.request_id)
+        decision = store.load(whole(store, request_id))
         last = decision.facts.event_count - 1
         proof = checkpoints.prove(store, decision.decision_id, decision.generation, last)
-        data = {"request_id": request_id, "index": proof.index, "leaf": f"sha256:{decision.head}"}
+        data = {"request_id": decision.decision_id, "index": proof.index, "leaf": f"sha256:{decision.head}"}
         text = proof.to_text()
         return frame.put_out(output, text.encode(), data, proof=text)
 

@@ -6,7 +6,8 @@ import typer
 
 from nexus_control.cli.adapters import adapters_at_hand
 from nexus_control.cli.frame import Answer, Frame, shared_options
-from nexus_control.cli.options import RequestId, UsualConfig
+from nexus_control.cli.naming import any_request, chosen
+from nexus_control.cli.options import FittingId, UsualConfig
 from nexus_control.cli.screen import Cell, Mark, Screen, columns
 from nexus_control.render.decision import imported_text, render_decision
 from nexus_control.usecases import arguments as door
@@ -16,13 +17,15 @@ _GOOD, _BAD = {"approved", "completed"}, {"failed", "outcome_unknown"}
 
 
 @shared_options("allowed_signers", "db")
-def status(frame: Frame, request_id: RequestId) -> Answer:
+def status(frame: Frame, request_id: FittingId = None) -> Answer:
     """Where a request stands, and what keeps it from being executed.
 
-    Example: nexus-control status 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9
+    Example: nexus-control status 0d1c0d39
     """
     with frame.store() as store:
-        checked = door.validated(door.StatusArguments, {"request_id": request_id})
+        checked = door.validated(
+            door.StatusArguments, {"request_id": chosen(store, request_id, any_request())}
+        )
         data = views.status(store, checked, look_beside=True)
 
     def show(screen: Screen) -> None:
@@ -38,13 +41,14 @@ def status(frame: Frame, request_id: RequestId) -> Answer:
 
 
 @shared_options("allowed_signers", "db")
-def inspect(frame: Frame, request_id: RequestId, config: UsualConfig = None) -> Answer:
+def inspect(frame: Frame, request_id: FittingId = None, config: UsualConfig = None) -> Answer:
     """Everything about a request, as Markdown.
 
-    Example: nexus-control inspect 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9
+    Example: nexus-control inspect 0d1c0d39
     """
     with frame.store() as store:
-        checked = door.validated(door.InspectArguments, {"decision_id": request_id, "render": frame.as_json})
+        decision_id = chosen(store, request_id, any_request())
+        checked = door.validated(door.InspectArguments, {"decision_id": decision_id, "render": frame.as_json})
         with adapters_at_hand(config) as router:
             data = views.inspect(store, checked, router)
     return Answer(data, lambda _: print(render_decision(data)))

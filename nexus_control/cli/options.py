@@ -16,6 +16,7 @@ Database = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+InUtc = Annotated[bool, typer.Option("--utc", help="Show times in UTC, not in the time of this machine.")]
 AllowedSigners = Annotated[
     Path | None,
     typer.Option(
@@ -33,7 +34,16 @@ ActingAs = Annotated[
         help="Act as this human or system. Default: your login here.",
     ),
 ]
-RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
+RequestId = Annotated[
+    str, typer.Argument(metavar="ID", help="The request's id, or its beginning from 4 characters on.")
+]
+FittingId = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[ID]",
+        help="The request's id, or its beginning from 4 characters on. May be left out if only one request fits.",
+    ),
+]
 Config = Annotated[Path | None, typer.Option(metavar="FILE", help="The adapters: a nexus-control.toml.")]
 UsualConfig = Annotated[
     Path | None,

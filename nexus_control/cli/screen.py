@@ -23,6 +23,8 @@ _PLAIN_WIDTH = 80
 _NARROWEST = 40
 _WIDEST_PROSE = 100
 _LONGEST_WORD = 36  # a UUID
+_GAP = "  "
+_LEAST_LAST, _LEAST_NARROW = 24, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,32 @@ class Screen:
         self.blank()
         self._show(table)
 
+    def lines(self, grid: Grid, narrowing: int | None = None) -> None:
+        """A table whose rows stay on one line each. The last column is cut at the screen's width. Where that leaves it
+        little room, the column with the number `narrowing` is cut first.
+        """
+        cells = [[_on_one_line(cell) for cell in row] for row in grid.rows]
+        heads = [Text(name, style="bold") for name in grid.columns]
+        widths = [max(map(_width_of, column)) for column in zip(heads, *cells, strict=True)]
+        room = self._console.width - sum(widths[:-1]) - len(_GAP) * (len(widths) - 1)
+        if narrowing is not None and room < _LEAST_LAST:
+            spared = min(_LEAST_LAST - room, max(0, widths[narrowing] - _LEAST_NARROW))
+            widths[narrowing], room = widths[narrowing] - spared, room + spared
+        widths[-1] = min(widths[-1], max(room, 1))
+        for row in (heads, *cells):
+            for cell, width in zip(row, widths, strict=True):
+                cell.truncate(width, overflow="ellipsis", pad=True)
+            self._show(Text(_GAP, no_wrap=True, overflow="ellipsis").join(row))
+
+    def record(self, columns: Sequence[str]) -> None:
+        """One line for programs, with a tab between the columns."""
+        self._stream.write("\t".join(map(_escaped, columns)) + "\n")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Begin again at the top of the terminal."""
+        self._stream.write("\x1b[H\x1b[J")
+
     def blank(self) -> None:
         self._show(Text())
 
@@ -103,6 +131,15 @@ class Screen:
             self._stream.flush()
 
 
+def one_line(text: str) -> str:
+    """`text` with its line ends shown as such, so that it stays on one line."""
+    return visible(unpadded(text).replace("\n", "⏎"))
+
+
+def _escaped(column: str) -> str:
+    return visible(column.replace("\\", r"\\").replace("\n", r"\n"))
+
+
 def columns(names: str, rows: Sequence[Sequence[Cell]]) -> Grid:
     """A grid whose column names are the words between `|`."""
     return Grid(tuple(names.split("|")), tuple(map(tuple, rows)))
@@ -112,6 +149,16 @@ def _is_one_word(cell: Cell) -> bool:
     """Whether a cell stays on one line: a long id must not be broken, so that it can be copied."""
     text = cell.text if isinstance(cell, Mark) else cell
     return len(text) <= _LONGEST_WORD and not text.count(" ")
+
+
+def _on_one_line(cell: Cell) -> Text:
+    if isinstance(cell, Mark):
+        return Text(one_line(cell.text), style=_COLOURS[cell.kind])
+    return Text(one_line(cell))
+
+
+def _width_of(text: Text) -> int:
+    return text.cell_len
 
 
 def _cell(cell: Cell) -> Text:

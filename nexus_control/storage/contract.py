@@ -216,6 +216,10 @@ class Reader(Protocol):
         """The router's answer with this response digest, if it was kept."""
         ...
 
+    def decision_ids(self, start: str, limit: int) -> list[str]:
+        """The first ids of decisions at or after `start`, in the order of their code points."""
+        ...
+
     def claim(self, decision_id: str) -> Claim | None: ...
 
     def claims(self) -> list[Claim]:

@@ -66,6 +66,7 @@ _PUT_SUBTREE = "INSERT INTO subtrees(last_leaf, level, hash) VALUES (?, ?, ?)"
 
 _ONE_ROW = f"SELECT {_ROW_COLUMNS} FROM projections WHERE decision_id = ?"
 _DECISIONS = "SELECT decision_id, created_at FROM projections ORDER BY ordinal DESC LIMIT ? OFFSET ?"
+_DECISION_IDS = "SELECT decision_id FROM projections WHERE decision_id >= ? ORDER BY decision_id LIMIT ?"
 _NEXT_ORDINAL = "SELECT coalesce(max(ordinal), 0) + 1 FROM projections"
 _BEFORE = """SELECT ordinal, event_count > 0, phase, approved_until, expires_at, requester, labels
     FROM projections WHERE decision_id = ?"""
@@ -151,6 +152,9 @@ class SqliteRows:
     def answer(self, digest: str) -> KeptAnswer | None:
         row = self._execute(_ANSWER, (digest,)).fetchone()
         return None if row is None else KeptAnswer(row[0], row[1], bool(row[2]))
+
+    def decision_ids(self, start: str, limit: int) -> list[str]:
+        return [row[0] for row in self._execute(_DECISION_IDS, (start, limit)).fetchall()]
 
     def claim(self, decision_id: str) -> Claim | None:
         row = self._execute(_ONE_CLAIM, (decision_id,)).fetchone()

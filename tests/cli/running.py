@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,9 +79,12 @@ def with_a_terminal(
     folder: Path | None = None,
     typed: str = "",
     meanwhile: Callable[[], object] | None = None,
+    columns: int | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Any program, as `at_a_terminal` runs ours, with an environment of its own."""
+    """Any program, as `at_a_terminal` runs ours, with an environment of its own. `columns` sizes the terminal."""
     ours, theirs = pty.openpty()
+    if columns is not None:
+        termios.tcsetwinsize(theirs, (40, columns))
     process = subprocess.Popen(
         words,
         cwd=folder,

@@ -335,6 +335,18 @@ def pages_begin_with_the_newest_decision(storage: Storage) -> None:
 
 
 @_promise
+def ids_are_found_from_their_beginning_on_by_code_points(storage: Storage) -> None:
+    with storage.writing() as rows:
+        for ordinal, decision_id in enumerate(["b", "ab", "é", "a", "A", "abc", "\U0001f512"], 1):
+            rows.save(decision_row(ordinal, decision_id=decision_id, event_count=ordinal % 2))
+    with storage.reading() as rows:
+        assert rows.decision_ids("", 99) == ["A", "a", "ab", "abc", "b", "é", "\U0001f512"]
+        assert rows.decision_ids("ab", 2) == ["ab", "abc"]
+        assert rows.decision_ids("aa", 1) == ["ab"]
+        assert rows.decision_ids("\U0001f513", 9) == rows.decision_ids("a", 0) == []
+
+
+@_promise
 def a_decision_without_events_is_not_listed_until_it_has_one(storage: Storage) -> None:
     with storage.writing() as rows:
         rows.save(decision_row(1, event_count=0, labels=("a",)))

@@ -118,6 +118,9 @@ class _OpenRows:
         page = self._newest_first()[offset : offset + limit]
         return [(row.decision_id, row.created_at) for row in page]
 
+    def decision_ids(self, start: str, limit: int) -> list[str]:
+        return sorted(each for each in self._rows.decision_rows if each >= start)[:limit]
+
     def claim(self, decision_id: str) -> Claim | None:
         return self._rows.claims.get(decision_id)
 

@@ -1,0 +1,185 @@
+"""Golden screens: what a command shows at 80 and 120 columns on a terminal, and in a pipe, kept as files to look at.
+
+    def two_requests(folder: Path) -> dict[str, str]:
+        with at_work(folder) as (tools, clock):
+            return {"first": data_of(tools.request("Rotate the keys", ALICE))["request_id"], ...}
+
+    SCREENS = {
+        "list": Screen("list", store=two_requests),
+        "approve": Screen("approve", "@first", store=two_requests, typed="y\n"),
+    }
+
+    @each(SCREENS)
+    def test_lists_look_as_they_did(shot: Shot) -> None:
+        shot.check()
+
+A module `test_*.py` in this folder names its screens in `SCREENS`. Each is compared with `golden/NAME.80.txt`,
+`NAME.120.txt` and `NAME.piped.txt`. After a change on purpose, `make goldens` writes the files: look
+at them in the diff. A missing file fails its test, and a file that no screen uses fails `test_golden_files.py`.
+
+The command runs in a process of its own, in a fresh folder that is also its home, on `tests.cli.screens.machine`. There
+it is 2026-03-02 14:03 in Berlin, a Monday, and the user is human:alice@studio. What still differs from run to run is
+replaced in `_stable`, and nowhere else: the folder, and how commands are started. Colours are left out; trailing blanks
+are cut. A golden file begins with the command, and names what went to standard error and an exit code other than 0.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import pytest
+
+from nexus_control import NexusControlTools
+from nexus_control.store import DecisionStore
+from tests.cli.running import environment, with_a_terminal
+from tests.cli.screens.machine import Ids
+from tests.support.clock import FakeClock
+
+GOLDEN: Final = Path(__file__).parent / "golden"
+IS_WRITING: Final = os.environ.get("NEXUS_CONTROL_GOLDEN") == "write"
+NOW: Final = datetime(2026, 3, 2, 13, 3, tzinfo=UTC)
+_ZONE: Final = "CET-1CEST,M3.5.0,M10.5.0/3"
+_TEMPORARY: Final = str(Path("/tmp").resolve())
+_FOLDER: Final = "/home/alice/production-keys"
+_LAUNCHER: Final = re.compile(rf"{re.escape(sys.executable)} -P (?:-E )?-m nexus_control")
+_COLOURS: Final = re.compile(r"\x1b\[[\d;]*m")
+
+Medium: TypeAlias = Literal["80", "120", "piped"]
+MEDIA: Final[tuple[Medium, ...]] = ("80", "120", "piped")
+
+
+class Clock(FakeClock):
+    """Runs up to `NOW`: give it `advance`, or a start of its own. Its ids look random."""
+
+    def __init__(self, start: datetime = NOW - timedelta(days=1)) -> None:
+        super().__init__(start)
+        self._names = Ids("store")
+
+    def new_id(self) -> str:
+        return self._names.next()
+
+
+@contextmanager
+def at_work(folder: Path) -> Generator[tuple[NexusControlTools, Clock]]:
+    """The folder's default database, made or opened, with a clock that begins a day before `NOW`."""
+    clock = Clock()
+    with DecisionStore(folder / "nexus-control.db", clock=clock) as store:
+        yield NexusControlTools(store), clock
+
+
+def nothing(_folder: Path) -> dict[str, str]:
+    return {}
+
+
+class Screen:
+    """One command line. An argument `@name` stands for the value of this name in what `store` returned.
+
+    `store` puts a database and files into the folder. `typed` is typed when a question ends with [y/N]. `changes` are
+    variables of the environment.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        store: Callable[[Path], Mapping[str, str]] = nothing,
+        typed: str = "",
+        now: datetime = NOW,
+        changes: Mapping[str, str] | None = None,
+    ) -> None:
+        self.arguments, self.store, self.typed, self.now = arguments, store, typed, now
+        self.changes = changes or {}
+
+    def shown(self, medium: Medium) -> str:
+        """The text of a golden file."""
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(), dir=_TEMPORARY))
+        try:
+            named = {f"@{name}": value for name, value in self.store(folder).items()}
+            arguments = [named.get(each, each) for each in self.arguments]
+            ran = _run(medium, self, arguments, folder)
+        finally:
+            shutil.rmtree(folder)
+        parts = [f"$ nexus-control {' '.join(arguments)}\n", ran.stdout]
+        if ran.stderr:
+            parts += ["--- standard error\n", ran.stderr]
+        if ran.returncode:
+            parts.append(f"--- exit code {ran.returncode}\n")
+        return _stable("".join(parts), folder)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A screen on a medium, and its golden file."""
+
+    name: str
+    screen: Screen
+    medium: Medium
+
+    @property
+    def file(self) -> Path:
+        return GOLDEN / f"{self.name}.{self.medium}.txt"
+
+    def check(self) -> None:
+        """The screen is as in its file, which is written instead by `make goldens`."""
+        shown = self.screen.shown(self.medium)
+        if IS_WRITING:
+            self.file.write_text(shown, encoding="utf-8")
+            return
+        assert self.file.exists(), f"{self.file.name} is missing: run `make goldens`, and look at it"
+        assert shown == self.file.read_text(encoding="utf-8")
+
+
+def shots(screens: Mapping[str, Screen]) -> list[Shot]:
+    return [Shot(name, screen, medium) for name, screen in screens.items() for medium in MEDIA]
+
+
+def each(screens: Mapping[str, Screen]) -> pytest.MarkDecorator:
+    """Runs a test for every screen on every medium."""
+    return pytest.mark.parametrize("shot", shots(screens), ids=lambda shot: f"{shot.name}.{shot.medium}")
+
+
+def _prefix() -> str:
+    """Makes every folder's path as long as the one that is written for it, so that lines break in the same places."""
+    return "n" * (len(_FOLDER) - len(_TEMPORARY) - len("/") - 8)
+
+
+def _run(
+    medium: Medium, screen: Screen, arguments: list[str], folder: Path
+) -> "subprocess.CompletedProcess[str]":
+    words = [sys.executable, "-m", "tests.cli.screens.machine", screen.now.isoformat(), *arguments]
+    fixed = {"HOME": str(folder), "TZ": _ZONE, "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+    ours = environment(**fixed, **screen.changes)
+    known = {
+        name: value
+        for name, value in ours.items()
+        if name in screen.changes or not name.startswith(("NEXUS_CONTROL_", "XDG_"))
+    }
+    if medium != "piped":
+        asked = (lambda: None) if screen.typed else None
+        return with_a_terminal(
+            words, known, folder=folder, typed=screen.typed, meanwhile=asked, columns=int(medium)
+        )
+    return subprocess.run(
+        words,
+        cwd=folder,
+        env=known,
+        input=screen.typed,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=240,
+    )
+
+
+def _stable(text: str, folder: Path) -> str:
+    text = _COLOURS.sub("", text).replace("\r\n", "\n").replace(str(folder), _FOLDER)
+    text = _LAUNCHER.sub("nexus-control", text)
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
