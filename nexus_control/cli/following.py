@@ -20,7 +20,8 @@ import typer
 from nexus_control.cli.exit_codes import REFUSED
 from nexus_control.cli.frame import Answer, Frame, refuse, shared_options
 from nexus_control.cli.interrupting import interruptible
-from nexus_control.cli.options import RequestId
+from nexus_control.cli.naming import chosen, unfinished
+from nexus_control.cli.options import FittingId
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import wait_while_read
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
@@ -41,7 +42,7 @@ _GOOD, _BAD = {"approved", "completed"}, {"failed", "outcome_unknown"}
 @shared_options("allowed_signers", "db")
 def wait(
     frame: Frame,
-    request_id: RequestId,
+    request_id: FittingId = None,
     until: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,18 +57,19 @@ def wait(
 ) -> Answer:
     """Wait until a request is approved or ended; ends with 1 if the time is up before.
 
-    Example: nexus-control wait 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --until approved --until denied --timeout 8h
+    Example: nexus-control wait 0d1c0d39 --until approved --until denied --timeout 8h
     """
-    values = {"request_id": request_id, "until": until or None, "timeout": _seconds(timeout)}
-    checked = door.validated(door.WaitArguments, values)
+    values = {"until": until or None, "timeout": _seconds(timeout)}
     with frame.store() as store:
+        request_id = chosen(store, request_id, unfinished())
+        checked = door.validated(door.WaitArguments, {**values, "request_id": request_id})
         progress = _Progress(store, request_id)
         data = following.wait_for(store, checked, pause=progress.pause)
 
     def show(screen: Screen) -> None:
         screen.prose(str(data["goal"]), _mark(data["state"]))
         screen.prose(f"{_approvals(data)}.{' The time is up.' if data['timed_out'] else ''}")
-        screen.verbatim(frame.command("status", argument=request_id))
+        screen.verbatim(frame.command("status", argument=data["request_id"]))
 
     return Answer(data, show, code=REFUSED if data["timed_out"] else 0)
 

@@ -18,7 +18,8 @@ import typer
 
 from nexus_control.cli.commands import group
 from nexus_control.cli.frame import Answer, Frame, shared_options
-from nexus_control.cli.options import RequestId
+from nexus_control.cli.naming import any_request, chosen
+from nexus_control.cli.options import FittingId
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.lifecycle import effect_words
 from nexus_control.render.text import counted
@@ -42,7 +43,7 @@ def _group() -> None:
 @shared_options("db")
 def show(
     frame: Frame,
-    request_id: RequestId,
+    request_id: FittingId = None,
     execution: Annotated[
         int | None,
         typer.Option(metavar="SEQ", min=0, help="The execution, by its seq. Default: the one that counts."),
@@ -51,10 +52,11 @@ def show(
 ) -> Answer:
     """What each step of a run gave back, of a rehearsal and of a run that was cut off, too.
 
-    Example: nexus-control run show 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --full
+    Example: nexus-control run show 0d1c0d39 --full
     """
-    checked = door.validated(door.ResultArguments, {"request_id": request_id, "execution": execution})
     with frame.store() as store:
+        values = {"request_id": chosen(store, request_id, any_request()), "execution": execution}
+        checked = door.validated(door.ResultArguments, values)
         data = resulting.result(store, checked)
     return Answer(data, lambda screen: _show(screen, data, whole=full or not screen.is_terminal))
 
