@@ -29,7 +29,11 @@ Phase: TypeAlias = Literal["request", "wait", "execute", "result"]
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 PACKAGE = str(REPOSITORY / "nexus_control")
 PLAN = [
-    {"step_id": "s1", "intent": "Book it", "call": {"tool": "ledger", "method": "book", "args": {"what": "x"}}}
+    {
+        "step_id": "s1",
+        "intent": "Book it",
+        "call": {"tool": "ledger", "method": "book", "args": {"what": "x"}},
+    }
 ]
 _LONGEST = 0.15
 
