@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any, Final
 
 import typer.main
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
+from nexus_control.cli.helping import Command, Group, first_sentence
 from nexus_control.cli.loading import load
 
 COMMANDS: Final = {
@@ -62,6 +63,9 @@ COMMANDS: Final = {
         "Check the store: the log, the tables derived from it, and the head, key and checkpoint beside the database.",
     ),
     "install": ("hosting:install", "Print what to add to an agent host so that it starts the MCP server."),
+    "config": ("configuring:config", "The settings, and the files that they come from."),
+    "adapter": ("declaring:adapter", "The adapters that are declared: what executing a request can run."),
+    "approver": ("approvers:approver", "Whose signed approvals count: the allowed signers file."),
     "template": ("templates:templates", "Policies with a name."),
     "log": ("log:log", "The store's log: signed checkpoints, and proofs against them."),
     "key": ("keys:key", "The key of the store's log, and keys to sign packages with."),
@@ -69,27 +73,46 @@ COMMANDS: Final = {
 """The name of each command or group, with its place (module:name) and the first line of its help."""
 
 
-class CommandGroup(TyperGroup):
+GROUPS: Final = {
+    "First steps": ("demo", "init", "config", "adapter"),
+    "Ask and decide": ("request", "approve", "deny", "revoke", "withdraw", "statement", "wait"),
+    "Execute": ("execute", "run", "recover", "reconcile"),
+    "Look": ("list", "status", "inspect", "events"),
+    "Evidence": ("audit", "verify", "report", "export", "import", "log", "key"),
+    "Run a team": ("template", "approver", "doctor", "backup", "restore"),
+    "Agents": ("serve", "install", "call"),
+}
+"""The commands as the help lists them."""
+
+
+class CommandGroup(Group):
     """A group that knows only the name and the line of help of each command in the table until one is called."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        for name, (_, text) in COMMANDS.items():
-            self.add_command(TyperCommand(name, help=text))
+        for name in (name for names in GROUPS.values() for name in names if name in COMMANDS):
+            self.add_command(TyperCommand(name, help=COMMANDS[name][1]))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, found, rest = super().resolve_command(ctx, args)
         return name, found and loaded(found.name or ""), rest
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for heading, names in GROUPS.items():
+            rows = [(name, first_sentence(COMMANDS[name][1])) for name in names if name in COMMANDS]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
 
 group = partial(
     typer.Typer,
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # help is plain text, because it is also read in pipes
     pretty_exceptions_enable=False,
 )
-"""Makes a group of commands. `help` is the first line of the group's help."""
+"""Makes a group of commands. `help` is the first line of the group's help, and an example."""
 
 
 def loaded(name: str) -> Any:
@@ -99,6 +122,8 @@ def loaded(name: str) -> Any:
         alone = group()
         alone.command(name)(target)
         target = alone
+    for each in target.registered_commands:
+        each.cls = Command
     return typer.main.get_command(target)
 
 

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from nexus_control.cli.completing import adapter_ids, request_ids, template_names
+from nexus_control.values.payloads import Assurance
+
 DEFAULT_DATABASE = "nexus-control.db"
 
 Database = Annotated[
@@ -12,7 +15,8 @@ Database = Annotated[
     typer.Option(
         "--db",
         metavar="PATH",
-        help=f"The database. Default: NEXUS_CONTROL_DB, else {DEFAULT_DATABASE} in this folder.",
+        help="The database. Default: NEXUS_CONTROL_DB, else the configured one, else"
+        f" {DEFAULT_DATABASE} in this folder.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -22,7 +26,8 @@ AllowedSigners = Annotated[
     typer.Option(
         "--allowed-signers",
         metavar="FILE",
-        help="Whose signed approvals count: an OpenSSH allowed signers file. Default: NEXUS_CONTROL_ALLOWED_SIGNERS.",
+        help="Whose signed approvals count: an OpenSSH allowed signers file. Default: NEXUS_CONTROL_ALLOWED_SIGNERS,"
+        " else the configured one.",
     ),
 ]
 ActingAs = Annotated[
@@ -35,29 +40,71 @@ ActingAs = Annotated[
     ),
 ]
 RequestId = Annotated[
-    str, typer.Argument(metavar="ID", help="The request's id, or its beginning from 4 characters on.")
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="The request's id, or its beginning from 4 characters on.",
+        autocompletion=request_ids,
+    ),
 ]
 FittingId = Annotated[
     str | None,
     typer.Argument(
         metavar="[ID]",
         help="The request's id, or its beginning from 4 characters on. May be left out if only one request fits.",
+        autocompletion=request_ids,
     ),
 ]
-Config = Annotated[Path | None, typer.Option(metavar="FILE", help="The adapters: a nexus-control.toml.")]
 UsualConfig = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="The adapters. Default: nexus-control.toml in this folder, if there."
+        "--config",
+        metavar="FILE",
+        help="The settings and adapters. Default: nexus-control.toml in this folder or above, and others: config show.",
+    ),
+]
+AdaptersFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--adapters-from",
+        metavar="FILE",
+        help="Only the adapters of this nexus-control.toml; its other settings are not used.",
     ),
 ]
 Router = Annotated[
     str | None, typer.Option(metavar="MODULE:FACTORY", help="A router of your own, made without arguments.")
 ]
-Approvers = Annotated[list[str] | None, typer.Option(help="Who may approve; may be repeated.")]
-Labels = Annotated[list[str] | None, typer.Option(help="A label; may be repeated.")]
-MinApprovals = Annotated[int | None, typer.Option(help="How many people must approve.")]
-MaxSteps = Annotated[int | None, typer.Option(help="The longest plan that may run.")]
+Template = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The template whose policy applies.", autocompletion=template_names),
+]
+BoundAdapter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND:NAME",
+        help="The adapter that is to carry it out; it checks the plan.",
+        autocompletion=adapter_ids,
+    ),
+]
+Approvers = Annotated[
+    list[str] | None, typer.Option(metavar="ID", help="Who may approve; may be repeated. Default: anyone.")
+]
+RequesterMayApprove = Annotated[
+    bool | None,
+    typer.Option(
+        "--requester-may-approve/--no-requester-may-approve",
+        help="Whether the requester may be one of the approvers. Default: yes.",
+    ),
+]
+Capabilities = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="What the adapter must be capable of; may be repeated."),
+]
+Labels = Annotated[list[str] | None, typer.Option(metavar="LABEL", help="A label; may be repeated.")]
+MinApprovals = Annotated[
+    int | None, typer.Option(metavar="N", help="How many people must approve. Default: 1.")
+]
+MaxSteps = Annotated[int | None, typer.Option(metavar="N", help="The longest plan that may run.")]
 MinAssurance = Annotated[
-    str | None, typer.Option(help="How approvers must be known: declared, elicited, local or signed.")
+    Assurance | None, typer.Option(help="How approvers must at least be known. Default: in any way.")
 ]

@@ -23,8 +23,12 @@ _PLAIN_WIDTH = 80
 _NARROWEST = 40
 _WIDEST_PROSE = 100
 _LONGEST_WORD = 36  # a UUID
+_WIDEST_NAME = 20
 _GAP = "  "
 _LEAST_LAST, _LEAST_NARROW = 24, 12
+
+
+Kind: TypeAlias = Literal["good", "stopped", "bad"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Mark:
     """A word with a colour that tells how something went."""
 
     text: str
-    kind: Literal["good", "stopped", "bad"]
+    kind: Kind
 
 
 def mark_of(status: str) -> Mark:
@@ -42,6 +46,7 @@ def mark_of(status: str) -> Mark:
 
 Cell: TypeAlias = str | Mark
 DONE: Final = Mark("Done.", "good")
+NOTE: Final = Mark("Note:", "stopped")
 _COLOURS = {"good": "green", "stopped": "yellow", "bad": "bold red"}
 
 
@@ -71,6 +76,14 @@ class Screen:
         if mark is not None:
             shown.append(f"{visible(mark.text)} ", style=f"bold {_COLOURS[mark.kind]}")
         self._show(shown.append(visible(unpadded(text))), width=min(self._console.width, _WIDEST_PROSE))
+
+    def hanging(self, text: str, indent: int = 0) -> None:
+        """A line that goes on further to the right where it is too long, so that no text of it begins a line."""
+        room = max(self._console.width - indent - 2, _NARROWEST // 2)
+        first, *rest = Text(visible(text)).wrap(self._console, room, overflow="fold") or [Text()]
+        for more, part in ((0, first), *((2, each) for each in rest)):
+            self._stream.write(f"{' ' * (indent + more)}{part.plain.rstrip()}\n")
+        self._stream.flush()
 
     def verbatim(self, line: str) -> None:
         """A command or a path: on one line, however long, so that it can be copied."""
@@ -108,6 +121,15 @@ class Screen:
             for cell, width in zip(row, widths, strict=True):
                 cell.truncate(width, overflow="ellipsis", pad=True)
             self._show(Text(_GAP, no_wrap=True, overflow="ellipsis").join(row))
+
+    def fields(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Names and their texts, each text in a column of its own and free of line ends."""
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, len(_GAP), 0, 0))
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=_WIDEST_NAME)
+        table.add_column(overflow="fold")
+        for name, text in rows:
+            table.add_row(Text(one_line(name), style="dim"), Text(one_line(text)))
+        self._show(table, width=min(self._console.width, _WIDEST_PROSE))
 
     def record(self, columns: Sequence[str]) -> None:
         """One line for programs, with a tab between the columns."""

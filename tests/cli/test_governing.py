@@ -165,7 +165,7 @@ def answer_of_call(folder: Path, tool: str, arguments: dict[str, object], code: 
 
 def test_recover_and_reconcile_say_what_is_wrong(tmp_path: Path) -> None:
     request_id = requested(tmp_path)
-    assert answer(tmp_path, "recover") == {"recovered": [], "still_held": 0}
+    assert answer(tmp_path, "recover") == {"recovered": [], "still_held": 0, "runs": []}
     assert answer(tmp_path, "recover", request_id, code=1)["code"] == "INVALID_STATE"
     options = ("--outcome", "failed", "--evidence", "looked")
     assert answer(tmp_path, "reconcile", request_id, *options, code=1)["code"] == "INVALID_STATE"
@@ -254,7 +254,7 @@ def test_a_reviewer_sees_the_whole_request_before_they_are_asked(
     for expected in (
         "rotate the keys",
         "pay\\u202egpj.exe",
-        "[MISSING_APPROVALS]",
+        "(missing 1 approval)",
         "Approve this request as human:",
     ):
         assert expected in shown.stdout, shown.stdout

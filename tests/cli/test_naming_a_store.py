@@ -21,7 +21,20 @@ MAKING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("import",): ("bundle",),
     ("key", "generate"): (),
 }
-WITHOUT_A_STORE = {("demo",), ("verify",), ("log", "verify"), ("install",), ("serve",)}
+WITHOUT_A_STORE = {
+    ("demo",),
+    ("verify",),
+    ("log", "verify"),
+    ("install",),
+    ("serve",),
+    ("config", "show"),
+    ("adapter", "list"),
+    ("adapter", "show"),
+    ("adapter", "check"),
+    ("approver", "add"),
+    ("approver", "list"),
+    ("approver", "check"),
+}
 NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("approve",): ("x", "--yes"),
     ("deny",): ("x", "--reason", "r", "--yes"),
