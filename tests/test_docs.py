@@ -108,10 +108,9 @@ def test_the_commands_of_a_page_exit_and_print_as_it_says(page: str, tmp_path: P
     save_files(page, work)
     commands, environment = documents.commands(read(page)), reader_environment(tmp_path)
     typed = "".join(f"{said}\n" for each in commands for said in each.answers)
-    if typed:
-        printed = answer(script, typed, work, environment)
-    else:
-        printed = run(["bash", "-c", script], work, environment)
+    printed = (
+        answer(script, typed, work, environment) if typed else run(["bash", "-c", script], work, environment)
+    )
     for command, output in zip(commands, printed.split(documents.SEPARATOR)[1:], strict=True):
         if command.output:
             printed_here = output.replace(str(work), "/home/ada/site").replace(LOGIN, "ada@laptop")

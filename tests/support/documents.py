@@ -20,7 +20,20 @@ from dataclasses import dataclass, field, replace
 
 _FENCE = re.compile(r"(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<language>[\w-]*).*")
 _REMARK = re.compile(r"\s*<!-- (?P<kind>no-run|file): (?P<value>.+?) -->\s*")
-_PROGRAMS = ("bash", "cat", "cd", "jq", "nexus-control", "openssl", "printf", "python", "sed", "sh", "ssh-keygen", "test")
+_PROGRAMS = (
+    "bash",
+    "cat",
+    "cd",
+    "jq",
+    "nexus-control",
+    "openssl",
+    "printf",
+    "python",
+    "sed",
+    "sh",
+    "ssh-keygen",
+    "test",
+)
 _RUNS = re.compile(rf"(?:export +)?\w+=\S|(?:{'|'.join(_PROGRAMS)})(?:\s|$)")
 _EXIT = re.compile(r"# exit (\d+)\s*$")
 _ANSWER = re.compile(r"\[y/N\]: (\S+)\s*$", re.MULTILINE)
