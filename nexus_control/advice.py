@@ -24,7 +24,7 @@ ADVICE: Final[dict[str, str]] = {
     "WITHDRAWN": _NEW_REQUEST,
     "EXPIRED": _NEW_REQUEST,
     "FORENSIC_IMPORT": _NEW_REQUEST,
-    "EXECUTING": "Look at the status until the outcome is recorded; do not call execute again.",
+    "EXECUTING": next_step(ErrorCode.EXECUTING),
     "OUTCOME_UNKNOWN": next_step(ErrorCode.OUTCOME_UNKNOWN),
     "CLOCK_BEHIND": next_step(ErrorCode.CLOCK_BEHIND),
     "STORE_ROLLED_BACK": next_step(ErrorCode.STORE_ROLLED_BACK),

@@ -33,6 +33,8 @@ class ErrorCode(StrEnum):
     BASIS_CHANGED = "BASIS_CHANGED"
     SIGNATURE_INVALID = "SIGNATURE_INVALID"
     POLICY_NOT_SATISFIED = "POLICY_NOT_SATISFIED"
+    EXECUTING = "EXECUTING"
+    IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
     PLAN_INVALID = "PLAN_INVALID"
     ADAPTER_UNKNOWN = "ADAPTER_UNKNOWN"
     ROUTER_NOT_CONFIGURED = "ROUTER_NOT_CONFIGURED"
@@ -126,6 +128,10 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.BASIS_CHANGED: "Look at the request again, and decide on what it is now.",
     ErrorCode.SIGNATURE_INVALID: "Sign the exact statement again with a key that is trusted here.",
     ErrorCode.POLICY_NOT_SATISFIED: "Resolve every reason, then call execute again; a reason that cannot pass says so.",
+    ErrorCode.EXECUTING: "Wait until the outcome is recorded, and read it in the status; do not call execute again.",
+    ErrorCode.IDEMPOTENCY_CONFLICT: (
+        "Use another key for another request. To ask for the same again, send exactly what was sent before."
+    ),
     ErrorCode.PLAN_INVALID: "Correct the plan and make a new request.",
     ErrorCode.ADAPTER_UNKNOWN: "Name an adapter that is declared, or declare it; nothing was written or executed.",
     ErrorCode.ROUTER_NOT_CONFIGURED: "Configure adapters or a router, then call execute again.",

@@ -14,7 +14,7 @@ fold accepts every decodable event. `step` returns None for an event that is ill
 counts it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -127,6 +127,9 @@ class Created:
     plan: str | None
     requested_mode: Literal["dry_run", "apply"]
     labels: tuple[str, ...]
+    idempotency_key: str | None = None
+    metadata: Mapping[str, object] | None = None
+    supersedes: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +233,9 @@ def _create(facts: Facts, event: StoredEvent, content: DecisionCreatedPayload) -
         plan=content.plan,
         requested_mode=content.requested_mode,
         labels=content.labels,
+        idempotency_key=content.idempotency_key,
+        metadata=content.metadata,
+        supersedes=content.supersedes,
     )
     return replace(_after(facts, event), created=created)
 

@@ -27,7 +27,7 @@ COMMANDS: Final = {
     ),
     "status": ("looking:status", "Where a request stands, and what keeps it from being executed."),
     "inspect": ("looking:inspect", "Everything about a request, as Markdown."),
-    "list": ("looking:list_requests", "The requests, newest first."),
+    "list": ("lists:list_requests", "The requests, newest first."),
     "execute": ("running:execute", "Carry out an approved request, once."),
     "recover": ("running:recover", "Give up executions whose process is gone: their outcome is unknown."),
     "reconcile": ("running:reconcile", "Settle an execution whose outcome was unknown."),

@@ -25,6 +25,7 @@ from nexus_control.system.whole_files import is_regular, is_there
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import listing
 from nexus_control.usecases.answers import JsonObject
+from nexus_control.usecases.fields import MAX_PAGE
 from nexus_control.usecases.signing import describe_allowed_signers
 
 _REBUILD = (
@@ -139,7 +140,7 @@ def _examined(frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback
         accepted = upkeep.accept_rollback(store, frame.actor)
         faults, found = upkeep.examine(store)
     if accepted:
-        page = door.validated(door.ListArguments, {"state": "approved", "limit": door.MAX_PAGE})
+        page = door.validated(door.ListArguments, {"state": "approved", "limit": MAX_PAGE})
         approved = [line["request_id"] for line in listing.list_requests(store, page)["requests"]]
     beside = dict[str, Look]()
     if not in_vain and {fault.code for fault in faults} <= {*_BESIDE, *_FORM, _UNWRITABLE}:

@@ -28,12 +28,15 @@ _GAP = "  "
 _LEAST_LAST, _LEAST_NARROW = 24, 12
 
 
+Kind: TypeAlias = Literal["good", "stopped", "bad"]
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """A word with a colour that tells how something went."""
 
     text: str
-    kind: Literal["good", "stopped", "bad"]
+    kind: Kind
 
 
 def mark_of(status: str) -> Mark:

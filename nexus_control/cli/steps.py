@@ -1,12 +1,13 @@
 """Shows the steps of a run to people: how each went, and what it gave back."""
 
 from collections.abc import Iterable
+from typing import Final
 
-from nexus_control.cli.screen import Mark, Screen, one_line
-from nexus_control.render.results import step_texts
+from nexus_control.cli.screen import Kind, Mark, Screen, one_line
+from nexus_control.render.results import Sign, step_texts
 from nexus_control.render.text import View
 
-_KINDS = {"✓": "good", "✗": "bad", "?": "stopped"}
+_KINDS: Final[dict[Sign, Kind]] = {"✓": "good", "✗": "bad", "?": "stopped"}
 
 
 def show_steps(screen: Screen, results: Iterable[View], *, truncated: bool = False) -> None:

@@ -1,16 +1,19 @@
 """An adapter carries out the calls of a plan. Its id is `<kind>:<name>`; a call's `tool` is its name."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
+from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
-from nexus_control.integrity import json_digest, prefixed
+from nexus_control.execution.steps import StepStatus
+from nexus_control.integrity import json_digest, prefixed, sha256_hex
 
-StepStatus: TypeAlias = Literal["ok", "error", "unknown"]
+RecordOutput: TypeAlias = Literal["whole", "digest"]
+"""Whether the run's answer and log hold what a step gave back, or only its digest and size."""
 
 MAX_MESSAGE_LENGTH = 2048
 
@@ -42,6 +45,16 @@ class StepResult:
     error_code: StepError | None = None
     error_message: str | None = None
     untouched: bool = False
+
+    def kept_as(self, record_output: RecordOutput) -> "StepResult":
+        """The result as it is recorded. With "digest" neither output nor message holds what the step gave back."""
+        if record_output == "whole":
+            return self
+        text = canonical_json(dict(self.output))
+        digest = {"sha256": sha256_hex(text), "bytes": len(text.encode())}
+        exit_code = {name: self.output[name] for name in ("exit_code",) if name in self.output}
+        message = None if self.error_code is None else f"{self.error_code}; its output is not recorded"
+        return replace(self, output={**digest, **exit_code}, error_message=message)
 
 
 class Adapter(Protocol):

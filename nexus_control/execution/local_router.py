@@ -35,10 +35,12 @@ from nexus_control.execution.router import (
     RouterOutcomeUnknown,
     RouterProtocol,
     RunExporter,
+    RunFinder,
     RunStopped,
 )
 from nexus_control.execution.run_log import OpenRun, RunEvent, RunLog
 from nexus_control.execution.spelling import bounded, encodable
+from nexus_control.execution.steps import KnownRun
 from nexus_control.execution.stopping import stop_ordered
 from nexus_control.system.clock import SYSTEM_CLOCK, Clock
 from nexus_control.values.records import encode
@@ -78,7 +80,7 @@ class _Run:
     results: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
 
 
-class LocalRouter(RouterProtocol, RunExporter, PlanDescriber, ReadinessChecker):
+class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, ReadinessChecker):
     """A router over declared adapters. Its run log is the file `db_path`; by default it is kept in memory.
 
         >>> router = LocalRouter(load_adapters("nexus-control.toml"), "runs.db")
@@ -154,6 +156,9 @@ class LocalRouter(RouterProtocol, RunExporter, PlanDescriber, ReadinessChecker):
 
     def export_run(self, run_id: str) -> dict[str, Any]:
         return self._log.export(run_id)
+
+    def runs_of(self, request_id: str) -> tuple[KnownRun, ...]:
+        return self._log.runs_of(request_id)
 
     def run(
         self,
@@ -244,6 +249,8 @@ def _recording() -> Generator[None]:
     try:
         yield
     except NexusControlError as fault:
+        if fault.code is ErrorCode.ROUTER_NOT_READY:
+            raise
         raise NexusControlError(
             ErrorCode.ROUTER_NOT_READY, f"the router cannot record its run: {fault.message}", fault.details
         ) from fault

@@ -40,7 +40,8 @@ MAX_RUN_ID_LENGTH = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """The content of an answer. `response_digest` is bare; `notes` lists the oddities in the order they were found.
+    """The content of an answer. `response_digest` is bare, and of `text`, the answer's spelling; `notes` lists the
+    oddities in the order they were found.
 
     An error code and message are there exactly when the run failed, or when its outcome is unknown and the answer
     reports a failure. `effect` is only determined for a failed run.
@@ -50,6 +51,7 @@ class RunReport:
     run_id: str | None
     steps_executed: int
     response_digest: str
+    text: str
     error_code: str | None = None
     error_message: str | None = None
     effect: Effect = "unknown"
@@ -82,6 +84,7 @@ def read_response(response: object, exported: object = None, *, dry_run: bool = 
         run_id=run_id,
         steps_executed=steps,
         response_digest=sha256_hex(spelling.text),
+        text=spelling.text,
         error_code=fault.code if fault else None,
         error_message=fault.message if fault else None,
         effect=effect,

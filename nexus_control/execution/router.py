@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from nexus_control.errors import ErrorCode
 from nexus_control.execution.description import StepDescription
+from nexus_control.execution.steps import KnownRun
 
 REFUSALS = frozenset(
     {
@@ -57,6 +58,19 @@ class RouterProtocol(Protocol):
             ['apply', 'dry_run']
 
         An execution needs each required capability in this set; with None it is refused.
+        """
+        ...
+
+
+@runtime_checkable
+class RunFinder(Protocol):
+    """A router that knows for which request it ran what, also after a crash."""
+
+    def runs_of(self, request_id: str) -> tuple[KnownRun, ...]:
+        """The runs that were made for this request, oldest first.
+
+        >>> [run.has_ended for run in router.runs_of(request_id)]
+        [True]
         """
         ...
 

@@ -4,6 +4,9 @@ Each step is committed before it begins, and its result after it ended, both dur
 killed within a step has a STEP_STARTED without an end, and its status stays RUNNING. The last event gives the status:
 COMPLETED after RUN_COMPLETED, FAILED after RUN_FAILED.
 
+The execution that a run belongs to (`execution.context`) is recorded with its first event. A second run of the same
+execution is refused, and the runs of a request are found by the request's id, also after a crash.
+
 `storage.sqlite_file` says how a process shares the file with other processes, threads and forks. A run that is under
 way may still be written after `close()`. Every fault of the file is STORE_UNAVAILABLE.
 """
@@ -11,7 +14,7 @@ way may still be written after `close()`. Every fault of the file is STORE_UNAVA
 import json
 import os
 import sqlite3
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,8 @@ from typing import Any, TypeAlias, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import make_run_bundle
+from nexus_control.execution.context import CurrentExecution, find_current
+from nexus_control.execution.steps import KnownRun, steps_of_events
 from nexus_control.storage.faults import forked, unavailable
 from nexus_control.storage.sqlite_connection import transaction
 from nexus_control.storage.sqlite_file import SqliteFile
@@ -31,7 +36,8 @@ RunEvent: TypeAlias = tuple[str, Mapping[str, object]]
 """An event's type and payload; the payload is inside the canonical domain."""
 
 APPLICATION_ID = 0x4E58524C  # "NXRL"
-_VERSION = 1
+_VERSION = 2
+_EARLIER = 1  # which did not know the executions
 # Earlier files of this version have the same columns in STRICT tables, which need SQLite 3.37.
 _SCHEMA = """
 CREATE TABLE runs (
@@ -49,6 +55,14 @@ CREATE TABLE events (
     ts       TEXT NOT NULL CHECK (typeof(ts) = 'text'),
     PRIMARY KEY (run_id, seq)
 ) WITHOUT ROWID;
+"""
+_EXECUTIONS = """
+CREATE TABLE executions (
+    execution_id TEXT NOT NULL PRIMARY KEY CHECK (typeof(execution_id) = 'text'),
+    request_id   TEXT NOT NULL CHECK (typeof(request_id) = 'text'),
+    run_id       TEXT NOT NULL REFERENCES runs CHECK (typeof(run_id) = 'text')
+) WITHOUT ROWID;
+CREATE INDEX executions_by_request ON executions(request_id);
 """
 _TRIGGER = """
 CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table}
@@ -104,10 +118,49 @@ class RunLog:
         """Begin a run with RUN_STARTED and the events that are known before its first step."""
         run_id = self._clock.new_id()
         created_at = format_instant(self._clock.now())
+        execution = find_current()
         with self._transaction() as connection:
             connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", (run_id, mode, goal, created_at))
+            if execution is not None:
+                self._belong(connection, run_id, execution)
             self._insert(connection, run_id, (("RUN_STARTED", {"goal": goal, "mode": mode}), *events))
         return OpenRun(self, run_id, os.getpid())
+
+    def runs_of(self, request_id: str) -> tuple[KnownRun, ...]:
+        """The runs that were made for this request, oldest first."""
+        with _translated(), self._place.transaction("BEGIN", writing=False) as connection:
+            rows = connection.execute(
+                "SELECT execution_id, run_id FROM executions JOIN runs USING (run_id) WHERE request_id = ?"
+                " ORDER BY created_at, run_id",
+                (request_id,),
+            ).fetchall()
+            events = {
+                run_id: connection.execute(
+                    "SELECT type, payload FROM events WHERE run_id = ? ORDER BY seq", (run_id,)
+                ).fetchall()
+                for _, run_id in rows
+            }
+        return tuple(
+            KnownRun(
+                run_id=run_id,
+                execution_id=execution_id,
+                has_ended=events[run_id][-1][0] in _ENDED,
+                steps=steps_of_events((kind, json.loads(text)) for kind, text in events[run_id]),
+            )
+            for execution_id, run_id in rows
+        )
+
+    def _belong(self, connection: sqlite3.Connection, run_id: str, execution: CurrentExecution) -> None:
+        """Record to which execution a run belongs. Raises ROUTER_NOT_READY where the execution has had its run."""
+        ids = (execution.execution_id, execution.request_id, run_id)
+        try:
+            connection.execute("INSERT INTO executions VALUES (?, ?, ?)", ids)
+        except sqlite3.IntegrityError:
+            raise NexusControlError(
+                ErrorCode.ROUTER_NOT_READY,
+                f"execution {execution.execution_id} has had its run, and none is run twice",
+                advice="Look at the status: what that run did is recorded there.",
+            ) from None
 
     def append(self, run_id: str, events: tuple[RunEvent, ...]) -> int:
         with self._transaction() as connection:
@@ -162,6 +215,11 @@ def _prepare(connection: sqlite3.Connection) -> None:
         with transaction(connection, "BEGIN IMMEDIATE"):
             if not _is_run_log(connection):
                 _create(connection)
+    if _pragma(connection, "user_version") == _EARLIER:
+        with transaction(connection, "BEGIN IMMEDIATE"):
+            if _pragma(connection, "user_version") == _EARLIER:
+                _execute_each(connection, _EXECUTIONS, ("executions",))
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -169,7 +227,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
 def _is_run_log(connection: sqlite3.Connection) -> bool:
     """Whether the file is a run log; False if it is still empty. Raises STORE_UNAVAILABLE for any other content."""
     identity = (_pragma(connection, "application_id"), _pragma(connection, "user_version"))
-    if identity == (APPLICATION_ID, _VERSION):
+    if identity in ((APPLICATION_ID, _EARLIER), (APPLICATION_ID, _VERSION)):
         return True
     if identity != (0, 0) or connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
         raise unavailable("the file is not a run log of this version")
@@ -177,12 +235,16 @@ def _is_run_log(connection: sqlite3.Connection) -> bool:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    statements = [statement for statement in _SCHEMA.split(";") if statement.strip()]
-    triggers = [_TRIGGER.format(table=t, verb=v) for t in ("runs", "events") for v in ("UPDATE", "DELETE")]
-    for statement in (*statements, *triggers):
-        connection.execute(statement)
+    _execute_each(connection, _SCHEMA + _EXECUTIONS, ("runs", "events", "executions"))
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _execute_each(connection: sqlite3.Connection, schema: str, tables: Sequence[str]) -> None:
+    """Execute the statements of a schema, and make its tables append-only."""
+    triggers = [_TRIGGER.format(table=table, verb=verb) for table in tables for verb in ("UPDATE", "DELETE")]
+    for statement in (*filter(str.strip, schema.split(";")), *triggers):
+        connection.execute(statement)
 
 
 def _event(run_id: str, row: tuple[Any, ...]) -> dict[str, object]:

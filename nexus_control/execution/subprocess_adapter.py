@@ -25,8 +25,15 @@ from typing import Generic, TypeVar
 
 from nexus_control.canonical_json import canonical_json, parse_json
 from nexus_control.errors import NexusControlError
-from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepResult, StepStatus
+from nexus_control.execution.adapter import (
+    MAX_MESSAGE_LENGTH,
+    RecordOutput,
+    StepError,
+    StepResult,
+    StepStatus,
+)
 from nexus_control.execution.argv_template import ArgvTemplate
+from nexus_control.execution.context import VARIABLES, variables
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
 from nexus_control.execution.spelling import portable
@@ -47,6 +54,7 @@ class ProcessSettings:
     timeout_seconds: int = 30
     max_output_bytes: int = 1_000_000
     env: Mapping[str, str] = field(default_factory=dict[str, str])
+    record_output: RecordOutput = "whole"
 
     def declaration(self) -> dict[str, object]:
         return {
@@ -62,9 +70,9 @@ class ProcessSettings:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The whole environment of a program: PATH and LANG of this process, and `env`."""
+        """The whole environment of a program: PATH and LANG of this process, `env`, and which execution it is for."""
         kept = {name: os.environ.get(name) or default for name, default in _KEPT_VARIABLES.items()}
-        return {**kept, **self.env}
+        return {**kept, **self.env, **variables()}
 
     def obstacle_to(self, program: str) -> str | None:
         """Why a program cannot be started in `directory`; None if no reason is known."""
@@ -85,7 +93,7 @@ class ProcessSettings:
             argv=tuple(argv),
             file=file,
             directory=str(self.directory),
-            environment=tuple(sorted(self.environment)),
+            environment=tuple(sorted({*self.environment, *VARIABLES})),
             timeout_seconds=self.timeout_seconds,
             max_output_bytes=self.max_output_bytes,
         )
@@ -182,7 +190,8 @@ class ArgvAdapter(_SubprocessAdapter[Mapping[str, ArgvTool]]):
         if argv is None:
             return _described(tool.argv.fill(call.args))
         ended = self._settings.run(argv)
-        return StepResult(status="ok", output=_output(ended)) if _is_ok(ended) else _not_ok(ended)
+        result = StepResult(status="ok", output=_output(ended)) if _is_ok(ended) else _not_ok(ended)
+        return result.kept_as(self._settings.record_output)
 
 
 class CallAdapter(_SubprocessAdapter[Sequence[str]]):
@@ -215,7 +224,8 @@ class CallAdapter(_SubprocessAdapter[Sequence[str]]):
             except OSError as error:
                 problem = f"its arguments cannot be written: {error}"
                 return _not_ok(Ended(ending="not_started", detail=problem))
-            return _call_result(self._settings.run(self._argv(call, str(path))))
+            result = _call_result(self._settings.run(self._argv(call, str(path))))
+            return result.kept_as(self._settings.record_output)
 
     def _argv(self, call: Call, file: str) -> list[str]:
         return [*self._program, "call", call.tool, call.method, "--json-args-file", file]

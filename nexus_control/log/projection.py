@@ -162,7 +162,23 @@ def to_row(decision: Projection) -> DecisionRow:
         imported_count=decision.imported_count,
         provenance=canonical_json(encode(decision.provenance)) if decision.provenance else "",
         progress=canonical_json(encode(_Saved(progress=facts.progress, listing=_listing(decision)))),
+        mode=created.requested_mode if created else "",
+        adapter_id=(facts.attached.adapter_id if facts.attached else None) or "",
+        request_key=_request_key(decision),
     )
+
+
+def request_key(requester: Actor, key: str) -> str:
+    """The text by which a request is found again: its requester, whatever the case of the id, and its key."""
+    return canonical_json([requester.type, requester.key, key])
+
+
+def _request_key(decision: Projection) -> str:
+    """Only a decision that was made here is found by its key."""
+    created = decision.facts.created
+    if created is None or created.idempotency_key is None or decision.imported_count:
+        return ""
+    return request_key(created.requester, created.idempotency_key)
 
 
 def from_row(row: DecisionRow, opening: Sequence[StoredEvent], policy_leaf: str = "") -> Projection:

@@ -14,14 +14,16 @@ out their hidden characters.
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from nexus_control.lifecycle import effect_words
-from nexus_control.render.text import View, code_block, code_line, counted, escape
+from nexus_control.render.text import View, code_block, counted, escape
+
+Sign: TypeAlias = Literal["✓", "✗", "?"]
 
 MOST_LINES, MOST_CHARACTERS = 20, 2_000
 _LONGEST_LINE: Final = 70
-_SIGNS: Final = {"ok": "✓", "error": "✗", "unknown": "?"}
+_SIGNS: Final[dict[str, Sign]] = {"ok": "✓", "error": "✗", "unknown": "?"}
 _WORDS: Final = {"ok": "ok", "error": "failed", "unknown": "not known to have ended"}
 
 
@@ -29,7 +31,7 @@ _WORDS: Final = {"ok": "ok", "error": "failed", "unknown": "not known to have en
 class StepText:
     """One step. `said` tells how it went; `blocks` are what it gave back, each with a name that may be empty."""
 
-    sign: str
+    sign: Sign
     step_id: str
     said: str
     blocks: tuple[tuple[str, str], ...]
@@ -48,9 +50,8 @@ def step_lines(results: Iterable[View]) -> Iterator[str]:
     for step in step_texts(results):
         yield f"  - {step.sign} {escape(step.step_id)}: {escape(step.said)}"
         for name, text in step.blocks:
-            yield f"\n{code_block(f'{name}:\n{text}' if name else text)}\n" if "\n" in text else (
-                f"\n{code_line(f'{name}: {text}' if name else text)}\n"
-            )
+            whole = "\n".join(filter(None, [name and f"{name}:", text]))
+            yield f"\n{code_block(whole)}\n"
 
 
 def pretty(value: object) -> str:

@@ -1,7 +1,7 @@
 """The contract of a storage: rows in, rows out, in transactions. A storage knows nothing of rules, digests or
 decisions.
 
-Every storage keeps four things:
+Every storage keeps five things:
 
 * **entries**, append-only: (kind, stream, generation, seq) is unique and `position` numbers all entries of the store
   0, 1, 2, ... without gaps, in the order in which they were committed. Nothing is ever updated or deleted.
@@ -11,6 +11,7 @@ Every storage keeps four things:
 * **projections**, one row a decision: the state that its events add up to. It is written in the transaction of the
   event, so that `status` and `list_requests` need no replay, and can be rebuilt from the entries.
 * **claims**: who is executing a decision at this moment. Claims are operational data, and no part of the log.
+* **answers** of routers, by their digest: what the steps of a run gave back. The digest is in the log, the answer not.
 
 A storage never reads the clock, and computes no hash. The log's key, the last checkpoint and the head lie beside the
 storage, in its `sidecar`.
@@ -84,7 +85,9 @@ class DecisionRow(NamedTuple):
     further event comes, by the approvals that were given here: NEVER, NO_END, or UTC text with microseconds.
     `expires_at` is when the request expires, NO_END if it does not. `requester` is the folded id. `head` is the last
     event's chain hash, `progress` the folded facts as JSON, `provenance` the import's details as JSON ("" if local).
-    The first `imported_count` events of the generation came from an import.
+    `mode` is the requested mode, `adapter_id` the adapter that the request is bound to ("" for none). `request_key` is
+    unique among the decisions that were made here with an idempotency key, and "" for the others. The first
+    `imported_count` events of the generation came from an import.
     """
 
     decision_id: str
@@ -104,6 +107,9 @@ class DecisionRow(NamedTuple):
     imported_count: int
     provenance: str
     progress: str
+    mode: str
+    adapter_id: str
+    request_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +148,16 @@ class Claim:
     claimed_at: str
     recovered: bool = False
     late_outcome: str = ""
+
+
+class KeptAnswer(NamedTuple):
+    """A router's answer. `digest` is the bare response digest of its event; `content` is the text that the digest is
+    of or, where `truncated`, a shorter JSON object.
+    """
+
+    digest: str
+    content: str
+    truncated: bool
 
 
 class Reader(Protocol):
@@ -196,6 +212,14 @@ class Reader(Protocol):
         """The first ids of decisions at or after `start`, in the order of their code points."""
         ...
 
+    def decision_of(self, request_key: str) -> str | None:
+        """The id of the decision with this `request_key`, which is not ""."""
+        ...
+
+    def answer(self, digest: str) -> KeptAnswer | None:
+        """The router's answer with this response digest, if it was kept."""
+        ...
+
     def claim(self, decision_id: str) -> Claim | None: ...
 
     def claims(self) -> list[Claim]:
@@ -241,6 +265,10 @@ class Writer(Reader, Protocol):
         ...
 
     def drop_claim(self, decision_id: str) -> None: ...
+
+    def keep_answer(self, answer: KeptAnswer) -> None:
+        """Keep a router's answer. One that is kept already stays as it is."""
+        ...
 
 
 class Storage(Protocol):

@@ -24,6 +24,10 @@ MOST_BYTES = 64 * 1024
 class Sidecar(Protocol):
     """Small named contents beside one store. Faults are STORE_UNAVAILABLE."""
 
+    def file(self, name: str) -> Path | None:
+        """The file of this name beside the store, whether or not it is there; None beside a store in memory."""
+        ...
+
     def place(self, name: str) -> str:
         """The place of this content, as people read it."""
         ...
@@ -60,6 +64,9 @@ class MemorySidecar:
         self._contents: dict[str, bytes] = {}
         self._slots: dict[str, Slot] = {}
 
+    def file(self, name: str) -> Path | None:
+        return None
+
     def place(self, name: str) -> str:
         return f"the {name} in memory"
 
@@ -89,6 +96,9 @@ class FileSidecar:
 
     def __init__(self, database: Path) -> None:
         self._database = database
+
+    def file(self, name: str) -> Path | None:
+        return self._path(name)
 
     def place(self, name: str) -> str:
         return str(self._path(name))

@@ -28,7 +28,7 @@ from nexus_control.storage.sqlite_file import SqliteFile
 from nexus_control.storage.sqlite_form import Form, differences, form_of, mending, stale_indexes
 from nexus_control.storage.sqlite_memory import SqliteMemory
 from nexus_control.storage.sqlite_rows import SqliteRows
-from nexus_control.storage.sqlite_schema import SCHEMA, is_made, require_usable_path
+from nexus_control.storage.sqlite_schema import EARLIER, FROM_4, SCHEMA, is_made, require_usable_path
 
 IN_MEMORY = ":memory:"
 
@@ -171,6 +171,8 @@ def _prepare(connection: sqlite3.Connection, where: str) -> None:
         raise unavailable(f"{where} is on a file system without WAL: use a local disk", path=where)
     if not is_there:
         _make(connection, where)
+    elif _version(connection) == EARLIER:
+        _migrate(connection)
 
 
 def _make(connection: sqlite3.Connection, where: str) -> None:
@@ -179,6 +181,18 @@ def _make(connection: sqlite3.Connection, where: str) -> None:
         if not _is_made(connection, where):
             for statement in SCHEMA:
                 connection.execute(statement)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Lead an earlier schema to this one, unless another process was faster."""
+    with transaction(connection, "BEGIN IMMEDIATE"):
+        if _version(connection) == EARLIER:
+            for statement in FROM_4:
+                connection.execute(statement)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return _number(connection, "PRAGMA user_version")
 
 
 def _is_made(connection: sqlite3.Connection, where: str) -> bool:

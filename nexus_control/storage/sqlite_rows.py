@@ -5,7 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from typing import Any, NoReturn, Protocol, TypeAlias, cast
 
-from nexus_control.storage.contract import Claim, DecisionQuery, DecisionRow, Entry, EntryKind, Placed
+from nexus_control.storage.contract import (
+    Claim,
+    DecisionQuery,
+    DecisionRow,
+    Entry,
+    EntryKind,
+    KeptAnswer,
+    Placed,
+)
 from nexus_control.storage.faults import damaged, ended, no_subtree
 
 Row: TypeAlias = tuple[Any, ...]
@@ -79,6 +87,10 @@ _CLAIMS = f"SELECT {_CLAIM} FROM claims ORDER BY decision_id"
 _PUT_CLAIM = f"INSERT OR REPLACE INTO claims({_CLAIM}) VALUES ({_places(_CLAIM_FIELDS)})"
 _DROP_CLAIM = "DELETE FROM claims WHERE decision_id = ?"
 
+_DECISION_OF = "SELECT decision_id FROM projections WHERE request_key = ? AND request_key <> ''"
+_ANSWER = "SELECT digest, content, truncated FROM answers WHERE digest = ?"
+_KEEP_ANSWER = "INSERT OR IGNORE INTO answers(digest, content, truncated) VALUES (?, ?, ?)"
+
 
 class SqliteRows:
     """Reader and writer in one. Using it after `end()` is a defect."""
@@ -135,6 +147,14 @@ class SqliteRows:
 
     def decision_ids(self, start: str, limit: int) -> list[str]:
         return [row[0] for row in self._execute(_DECISION_IDS, (start, limit)).fetchall()]
+
+    def decision_of(self, request_key: str) -> str | None:
+        row = self._execute(_DECISION_OF, (request_key,)).fetchone()
+        return None if row is None else row[0]
+
+    def answer(self, digest: str) -> KeptAnswer | None:
+        row = self._execute(_ANSWER, (digest,)).fetchone()
+        return None if row is None else KeptAnswer(row[0], row[1], bool(row[2]))
 
     def claim(self, decision_id: str) -> Claim | None:
         row = self._execute(_ONE_CLAIM, (decision_id,)).fetchone()
@@ -197,6 +217,9 @@ class SqliteRows:
 
     def drop_claim(self, decision_id: str) -> None:
         self._execute(_DROP_CLAIM, (decision_id,))
+
+    def keep_answer(self, answer: KeptAnswer) -> None:
+        self._execute(_KEEP_ANSWER, answer)
 
     def _list(self, before: Row | None, after: Row) -> None:
         """Update `listing` and `labels` after a change of the columns that they repeat."""

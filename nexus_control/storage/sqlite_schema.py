@@ -1,8 +1,8 @@
 """The SQLite schema, and what a file's first bytes say about it.
 
 `PRAGMA application_id` says that the file is a nexus-control store, `PRAGMA user_version` which schema it has. This
-version makes and reads schema 4 only. A later schema will come with statements that lead to it from 4, in one
-transaction with the new number.
+version makes and reads schema 5. A file of schema 4 is led to it when it is opened, in one transaction with the new
+number; a file of an earlier one is refused.
 
 The database itself keeps the log append-only, whatever program writes: triggers refuse UPDATE, DELETE, and any INSERT
 that is not at the next position or whose key exists. (The last also stops INSERT OR REPLACE, which deletes without
@@ -28,7 +28,8 @@ from nexus_control.storage.contract import EntryKind
 from nexus_control.storage.faults import damaged, unavailable
 
 APPLICATION_ID = int.from_bytes(b"NxCt", "big")
-VERSION = 4
+VERSION = 5
+EARLIER = 4
 _UPGRADE = "Upgrade nexus-control, then try again."
 _EXPORT = "Export the decisions with the version that wrote them, and import the bundles into a new store."
 
@@ -85,7 +86,9 @@ CREATE TABLE subtrees(
     PRIMARY KEY (last_leaf, level)
 ) WITHOUT ROWID
 """
-_PROJECTIONS = """
+_AFTER_4 = tuple(f"{column} TEXT NOT NULL DEFAULT ''" for column in ("mode", "adapter_id", "request_key"))
+_ADDED = "".join(f", {column}" for column in _AFTER_4)  # exactly as ALTER TABLE writes it
+_PROJECTIONS = f"""
 CREATE TABLE projections(
     ordinal        INTEGER PRIMARY KEY,
     decision_id    TEXT NOT NULL UNIQUE,
@@ -103,8 +106,9 @@ CREATE TABLE projections(
     imported_count INTEGER NOT NULL,
     provenance     TEXT NOT NULL,
     progress       TEXT NOT NULL
-, expires_at TEXT NOT NULL DEFAULT '~')
+, expires_at TEXT NOT NULL DEFAULT '~'{_ADDED})
 """
+_REQUEST_KEYS = "CREATE UNIQUE INDEX request_keys ON projections(request_key) WHERE request_key <> ''"
 _LISTING = """
 CREATE TABLE listing(
     ordinal        INTEGER PRIMARY KEY,
@@ -134,6 +138,13 @@ CREATE TABLE claims(
     late_outcome TEXT NOT NULL
 ) WITHOUT ROWID
 """
+_ANSWERS = """
+CREATE TABLE answers(
+    digest    TEXT NOT NULL PRIMARY KEY,
+    content   TEXT NOT NULL CHECK (typeof(content) = 'text'),
+    truncated INTEGER NOT NULL CHECK (truncated IN (0, 1))
+)
+"""
 
 SCHEMA = (
     f"PRAGMA application_id = {APPLICATION_ID}",
@@ -145,13 +156,27 @@ SCHEMA = (
     _ENTRIES_ARE_NOT_DELETED,
     _SUBTREES,
     _PROJECTIONS,
+    _REQUEST_KEYS,
     _LISTING,
     _LISTING_BY_STATE,
     _LISTING_BY_REQUESTER,
     _LABELS,
     _CLAIMS,
+    _ANSWERS,
 )
 """The statements that make a store in an empty database."""
+
+_OPENED_WITH = """(SELECT json_extract(payload, '$.{field}') FROM entries WHERE kind = 'decision'
+    AND stream = decision_id AND entries.generation = projections.generation AND seq = {seq})"""
+FROM_4 = (
+    *(f"ALTER TABLE projections ADD COLUMN {column}" for column in _AFTER_4),
+    f"""UPDATE projections SET mode = coalesce({_OPENED_WITH.format(field="requested_mode", seq=0)}, ''),
+        adapter_id = coalesce({_OPENED_WITH.format(field="adapter_id", seq="policy_seq")}, '')""",
+    _REQUEST_KEYS,
+    _ANSWERS,
+    f"PRAGMA user_version = {VERSION}",
+)
+"""The statements that lead from schema 4, which knew no idempotency keys and kept no answers, to this one."""
 
 
 def is_made(where: object, application_id: int, version: int, *, empty: bool) -> bool:
@@ -166,7 +191,7 @@ def is_made(where: object, application_id: int, version: int, *, empty: bool) ->
             path=str(where),
             application_id=application_id,
         )
-    if version != VERSION:
+    if version not in (EARLIER, VERSION):
         which, advice = ("a newer", _UPGRADE) if version > VERSION else ("an earlier", _EXPORT)
         raise NexusControlError(
             ErrorCode.STORE_UNAVAILABLE,

@@ -1,7 +1,7 @@
 """What people do to a request: make it, approve, revoke, deny or withdraw it, and get the text that they sign."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from nexus_control.errors import invalid_argument
@@ -42,6 +42,10 @@ class DecidingTools(Tools):
         expires_at: str | datetime | None = None,
         adapter_id: str | None = None,
         *,
+        expires_in: str | timedelta | None = None,
+        idempotency_key: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        supersedes: str | None = None,
         override_min_approvals: int | None = None,
         override_allowed_modes: Sequence[Mode] | None = None,
         override_require_adapter_capabilities: Sequence[str] | None = None,
@@ -57,11 +61,17 @@ class DecidingTools(Tools):
 
         `plan` is text, or a list of steps. `mode` is "dry_run" or "apply". The policy comes from the template, and from
         the policy fields given here, which override it; `override_<field>` is a synonym of a field. `expires_at` is an
-        instant with an offset. A request that names its `adapter_id` can run with that adapter only.
+        instant with an offset; instead of it `expires_in` is a duration from now, such as "4h", "2d" or a timedelta. A
+        request that names its `adapter_id` can run with that adapter only.
 
-        Data: request_id, state, current_approvals, required_approvals, is_approved, min_approvals, basis; with a
-        template template_name, template_digest, overrides_applied.
-        Refused: TEMPLATE_NOT_FOUND, TEMPLATE_WEAKENED, PLAN_INVALID, ADAPTER_UNKNOWN.
+        With an `idempotency_key` a request is made once: the same requester, key and content answer the request that is
+        there, with `created` false. `metadata` is up to 32 texts by name, which refer to things elsewhere. `supersedes`
+        names an older request of the same requester, which is withdrawn with it if it is still open.
+
+        Data: request_id, created, state, current_approvals, required_approvals, is_approved, min_approvals, basis; with
+        a template template_name, template_digest, overrides_applied.
+        Refused: TEMPLATE_NOT_FOUND, TEMPLATE_WEAKENED, PLAN_INVALID, ADAPTER_UNKNOWN, IDEMPOTENCY_CONFLICT; of the
+        request to supersede DECISION_NOT_FOUND, NOT_REQUESTER, INVALID_STATE.
         """
         given = locals()
         return result_of(

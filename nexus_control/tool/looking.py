@@ -1,12 +1,22 @@
 """Looking at requests: the state of one, everything about one, and lists."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 
 from nexus_control.decision import DecisionState
 from nexus_control.tool.base import Tools
-from nexus_control.usecases import listing, views
-from nexus_control.usecases.answers import InspectData, RequestsData, StatusData
-from nexus_control.usecases.arguments import InspectArguments, ListArguments, StatusArguments
+from nexus_control.usecases import following, listing, resulting, views
+from nexus_control.usecases.answers import EventsData, InspectData, RequestsData, StatusData, WaitData
+from nexus_control.usecases.arguments import (
+    EventsArguments,
+    InspectArguments,
+    ListArguments,
+    ResultArguments,
+    StatusArguments,
+    WaitArguments,
+)
+from nexus_control.usecases.run_answers import ResultData
 from nexus_control.values.payloads import StateName
 from nexus_control.values.results import ToolResult
 
@@ -19,11 +29,56 @@ class LookingTools(Tools):
 
         Data: request_id, state, decision_id, goal, plan, requested_mode, labels, requester, created_at, policy,
         expires_at, adapter_id, adapter_digest, as_of, basis, active_approvals, total_approvals, required_approvals,
-        is_approved, blocking_reasons, executions, run, event_count; where they apply template_name, template_digest,
-        ending, imported, late_outcome, events.
+        is_approved, blocking_reasons, approvals, awaited, executions, run, event_count; where they apply
+        idempotency_key, metadata, supersedes, template_name, template_digest, ending, imported, late_outcome, events.
+        `awaited` says whose approvals are missing; each of `executions` has the `results` of its steps.
         Refused: DECISION_NOT_FOUND.
         """
-        return self._run(views.status, StatusArguments, locals())
+        return self._run(partial(views.status, router=self._plan_checker), StatusArguments, locals())
+
+    def result(self, request_id: str, execution: int | None = None) -> ToolResult[ResultData]:
+        """What the steps of one execution gave back, also to another process than the one that executed.
+
+            steps = tools.result(request_id).data["results"]
+            steps[0]["output"]          # what the function returned, or what the program printed
+
+        It is the execution that bundles link, else the last rehearsal, or the one whose `seq` is `execution`. After a
+        crash it is what the router's run log knows.
+
+        Data: request_id, execution_id, execution, rehearsal, outcome, run_id, response_digest (bare hex), effect,
+        results, truncated; answer where the router's answer lists no steps.
+        Refused: DECISION_NOT_FOUND, INVALID_STATE.
+        """
+        return self._run(partial(resulting.result, router=self._plan_checker), ResultArguments, locals())
+
+    def wait_for(
+        self,
+        request_id: str,
+        until: Sequence[StateName | DecisionState] | None = None,
+        timeout: float = 60,
+    ) -> ToolResult[WaitData]:
+        """Wait until a request is in one of these states, for at most `timeout` seconds, and answer its status.
+
+            waited = tools.wait_for(request_id, timeout=3600)
+            waited.data["timed_out"]    # False; waited.data["state"] is "approved", "denied", ...
+
+        `until` is every state but draft, pending_approval and executing, unless it is given. A wait that times out is a
+        success, with `timed_out` true.
+
+        Data: those of status, and timed_out.
+        Refused: DECISION_NOT_FOUND.
+        """
+        return self._run(partial(following.wait_for, router=self._plan_checker), WaitArguments, locals())
+
+    def events_since(self, cursor: int = 0, limit: int = 500) -> ToolResult[EventsData]:
+        """The events of all decisions in the order in which the store committed them, from `cursor` on.
+
+            page = tools.events_since().data
+            later = tools.events_since(page["cursor"])
+
+        Data: events (each with its position), cursor (the next position to read).
+        """
+        return self._run(following.events_since, EventsArguments, locals())
 
     def inspect(
         self,
@@ -51,6 +106,9 @@ class LookingTools(Tools):
         label: str | None = None,
         requester: str | None = None,
         awaiting: str | None = None,
+        executable: bool | None = None,
+        since: str | datetime | None = None,
+        text: str | None = None,
     ) -> ToolResult[RequestsData]:
         """A page of requests, newest first.
 
@@ -58,7 +116,8 @@ class LookingTools(Tools):
             more = tools.list_requests(state="pending_approval", after=page["cursor"])
 
         `awaiting` is a person's id: the page then holds the pending requests that this person could still approve.
-        Lists verify no signature; `executable` says whether the approvals that were given here suffice.
+        `since` is an instant; `text` is a part of the goal, in any case of its letters. Lists verify no signature;
+        `executable` says whether the approvals that were given here suffice.
 
         Data: requests, count, offset, limit, cursor (None on the last page).
         """

@@ -6,8 +6,9 @@ from typing import Literal
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.tool.base import ActorLike, Tools
 from nexus_control.usecases import executing, settling
-from nexus_control.usecases.answers import ExecuteData, ReconcileData, RecoverData
+from nexus_control.usecases.answers import ReconcileData
 from nexus_control.usecases.arguments import ExecuteArguments, ReconcileArguments, RecoverArguments
+from nexus_control.usecases.run_answers import ExecuteData, RecoverData
 from nexus_control.values.results import ToolResult
 
 
@@ -28,9 +29,11 @@ class RunningTools(Tools):
         names every reason, and nothing was run. After a failed run `details["effect"]` says what it is known to have
         done: none, done or unknown. Nothing is ever run again by itself.
 
-        Data: request_id, run_id, mode, steps_executed, request_digest (bare hex), response_digest (bare hex).
-        Refused: DECISION_NOT_FOUND, POLICY_NOT_SATISFIED, ADAPTER_UNKNOWN, PLAN_INVALID, ROUTER_NOT_CONFIGURED,
-        ROUTER_NOT_READY, STORE_ROLLED_BACK, SHUTTING_DOWN. Failed: ROUTER_ERROR, OUTCOME_UNKNOWN, OUTCOME_REFUSED.
+        Data: request_id, execution_id, run_id, mode, steps_executed, request_digest (bare hex), response_digest (bare
+        hex), effect, results (what each step gave back), truncated.
+        Refused: DECISION_NOT_FOUND, POLICY_NOT_SATISFIED, EXECUTING, ADAPTER_UNKNOWN, PLAN_INVALID,
+        ROUTER_NOT_CONFIGURED, ROUTER_NOT_READY, STORE_ROLLED_BACK, SHUTTING_DOWN. Failed: ROUTER_ERROR,
+        OUTCOME_UNKNOWN, OUTCOME_REFUSED.
         """
         return self._run(partial(executing.execute, router=router), ExecuteArguments, locals())
 
@@ -41,10 +44,11 @@ class RunningTools(Tools):
 
         `force` gives up a named execution whose owner cannot be seen from here.
 
-        Data: recovered (request ids), still_held (how many executions somebody still owns).
+        Data: recovered (request ids), still_held (how many executions somebody still owns), runs (what the run log
+        knows of the steps of each).
         Refused: DECISION_NOT_FOUND, INVALID_STATE, CLAIM_HELD.
         """
-        return self._run(settling.recover, RecoverArguments, locals())
+        return self._run(partial(settling.recover, router=self._plan_checker), RecoverArguments, locals())
 
     def reconcile(
         self,

@@ -11,7 +11,6 @@ from typing_extensions import TypedDict
 from nexus_control.import_ import ImportData
 from nexus_control.usecases.answers import (
     ApprovalData,
-    ExecuteData,
     InspectData,
     JsonObject,
     RequestData,
@@ -20,6 +19,7 @@ from nexus_control.usecases.answers import (
     TemplateData,
     TemplatesData,
 )
+from nexus_control.usecases.run_answers import ExecuteData
 
 
 class ToolOutput(TypedDict):

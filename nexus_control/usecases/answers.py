@@ -17,8 +17,9 @@ from nexus_control.blocking import BlockingReasonData
 from nexus_control.events import EventData
 from nexus_control.evidence.statement import Verdict
 from nexus_control.template import Overrides
+from nexus_control.usecases.run_answers import ExecutionLine, LinkedRun
 from nexus_control.values.actors import ActorData
-from nexus_control.values.payloads import Assurance, Effect, Mode, StateName
+from nexus_control.values.payloads import Assurance, Mode, StateName
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -57,8 +58,11 @@ class ApprovalData(StateData):
 
 
 class RequestData(ApprovalData):
-    """The answer of `request`. `basis` commits to all that an approver is shown. Template keys need a template."""
+    """The answer of `request`. `basis` commits to all that an approver is shown. Template keys need a template.
+    `created` is false where the idempotency key has found a request that was there.
+    """
 
+    created: bool
     min_approvals: int
     basis: str
     template_name: NotRequired[str]
@@ -78,24 +82,6 @@ class StatementData(TypedDict):
     namespace: str
 
 
-class ExecuteData(TypedDict):
-    """The answer of `execute`; both digests are bare."""
-
-    request_id: str
-    run_id: str
-    mode: Mode
-    steps_executed: int
-    request_digest: str
-    response_digest: str
-
-
-class RecoverData(TypedDict):
-    """The answer of `recover`: the ids whose outcome is now unknown, and how many executions a process still owns."""
-
-    recovered: list[str]
-    still_held: int
-
-
 class ReconcileData(StateData):
     """`reconcile`."""
 
@@ -113,26 +99,6 @@ class ApprovalLine(TypedDict):
     active: Annotated[bool, Field(description="Whether the approval counts here and now.")]
     inactive_because: Inactive | None
     imported: bool
-
-
-class ExecutionLine(TypedDict):
-    adapter_id: str
-    dry_run: bool
-    rehearsal: bool
-    outcome: Literal["running", "completed", "failed", "outcome_unknown"]
-    requested_at: str
-    started_at: str | None
-    completed_at: str | None
-    run_id: str | None
-    steps_executed: int | None
-    error_code: str | None
-    error_message: str | None
-    effect: Annotated[
-        Effect | None,
-        Field(
-            description="What the run is known to have done. Only after none is it safe to request the same again."
-        ),
-    ]
 
 
 class EndingLine(TypedDict):
@@ -171,15 +137,24 @@ class DecisionFields(TypedDict):
     adapter_id: str | None
     adapter_digest: str | None
     as_of: str
+    idempotency_key: NotRequired[str]
+    metadata: NotRequired[dict[str, str]]
+    supersedes: NotRequired[str]
     template_name: NotRequired[str]
     template_digest: NotRequired[str]
     ending: NotRequired[EndingLine]
     imported: NotRequired[ImportLine]
 
 
-class LinkedRun(TypedDict):
-    run_id: str | None
-    status: str
+class AwaitedData(TypedDict):
+    """The approvals that are still missing. `eligible` are the ids that can still approve; an empty list is anyone, but
+    not the requester unless `requester_may_approve`.
+    """
+
+    missing: int
+    eligible: list[str]
+    requester_may_approve: bool
+    min_assurance: Assurance | None
 
 
 class StatusData(DecisionFields):
@@ -193,11 +168,40 @@ class StatusData(DecisionFields):
     is_approved: bool
     basis: str | None
     blocking_reasons: list[BlockingReasonData]
+    approvals: list[ApprovalLine]
+    awaited: AwaitedData | None
     executions: list[ExecutionLine]
     run: LinkedRun | None
     event_count: int
     late_outcome: NotRequired[JsonObject]
     events: NotRequired[list[EventData]]
+
+
+class WaitData(StatusData):
+    """The answer of `wait_for`: the status when the wait ended. `timed_out`: before a state that was waited for."""
+
+    timed_out: bool
+
+
+class FeedEvent(TypedDict):
+    """One event of the store, at its position in the log. `digest` and chain are in the bundle."""
+
+    position: int
+    request_id: str
+    generation: int
+    seq: int
+    event_type: str
+    ts: str
+    actor: ActorData
+    payload: JsonObject
+    origin: Literal["local", "imported"]
+
+
+class EventsData(TypedDict):
+    """The answer of `events_since`. Pass `cursor` for what comes next; it is the next position of the log to read."""
+
+    events: list[FeedEvent]
+    cursor: int
 
 
 class InspectedDecision(DecisionFields):
@@ -278,6 +282,8 @@ class RequestLine(TypedDict):
     created_at: str
     state: StateName
     goal: str
+    mode: Mode | None
+    adapter_id: str | None
     expires_at: str | None
     is_approved: bool
     executable: bool

@@ -1,41 +1,48 @@
 """Checks of tool arguments: strict pydantic models, and refusals in the words of this module.
 
 Nothing is coerced ("5" is not 5, true is not 1), unknown fields are refused, and a refusal names the field and the
-rule but never repeats the value, which may be a secret. Limits are in characters; the plan's is in UTF-8 bytes.
+rule but never repeats the value, which may be a secret. `usecases.fields` has the types of the fields.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from nexus_control.canonical_json import require_canonical_domain
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.plan import MAX_PLAN_BYTES
-from nexus_control.integrity import is_bare, is_prefixed
 from nexus_control.log.projection import ConflictMode
-from nexus_control.values.actors import Actor, id_problem, new_id_problem, require_new_actor
-from nexus_control.values.instants import parse_instant
+from nexus_control.usecases.fields import (
+    MAX_GOAL,
+    MAX_LABEL,
+    MAX_WAIT,
+    ActorField,
+    Approvers,
+    BareDigest,
+    Basis,
+    BundleField,
+    Capabilities,
+    Count,
+    Duration,
+    Goal,
+    Identifier,
+    Instant,
+    JsonObjectField,
+    Label,
+    Labels,
+    Metadata,
+    Modes,
+    Name,
+    NewName,
+    Offset,
+    PageSize,
+    Plan,
+    Reason,
+    Remark,
+    Signed,
+    Until,
+)
 from nexus_control.values.payloads import Assurance, Mode, SignedStatement, StateName
-
-MAX_GOAL = 4096
-MAX_REMARK = 4096
-MAX_LABELS = 32
-MAX_LABEL = 64
-MAX_APPROVERS = 64
-MAX_NAME = 256
-MAX_PAGE = 10_000
-MAX_SIGNED = 65_536
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -88,109 +95,6 @@ class Arguments(BaseModel):
     )
 
 
-def _refusing(problem_of: Callable[[str], str | None]) -> AfterValidator:
-    """Refuses a text for the problem that is found with it."""
-
-    def require_none(value: str) -> str:
-        if problem := problem_of(value):
-            raise ValueError(problem)
-        return value
-
-    return AfterValidator(require_none)
-
-
-def _text_problem(value: str) -> str | None:
-    if not value.strip():
-        return "must not be empty"
-    return "must not hold NUL" if "\x00" in value else None
-
-
-def _bare_problem(value: str) -> str | None:
-    return None if is_bare(value) else "must be 64 lower-case hex digits"
-
-
-def _prefixed_problem(value: str) -> str | None:
-    return None if is_prefixed(value) else "must be 'sha256:' and 64 lower-case hex digits"
-
-
-def _actor(value: object) -> Actor:
-    try:
-        return require_new_actor(Actor.of(cast("Actor", value)))
-    except NexusControlError as error:
-        raise ValueError(error.message.removeprefix("actor").lstrip(". ")) from None
-
-
-def _instant(value: object) -> datetime:
-    if isinstance(value, datetime):
-        if value.utcoffset() is None:
-            raise ValueError("must have a UTC offset")
-        try:
-            return value.astimezone(UTC)
-        except OverflowError:
-            raise ValueError("must be in the years 1 to 9999") from None
-    if not isinstance(value, str):
-        raise ValueError("must be an ISO-8601 instant with an offset")
-    try:
-        return parse_instant(value)
-    except NexusControlError:
-        raise ValueError("must be an ISO-8601 instant with an offset") from None
-
-
-def _plan(value: object) -> object:
-    if isinstance(value, list | tuple):
-        try:
-            return require_canonical_domain(
-                cast("Sequence[object]", value), where="plan", max_bytes=MAX_PLAN_BYTES, fractions=True
-            )
-        except NexusControlError as error:
-            raise ValueError(f"is not usable: {error.message}") from None
-    return value
-
-
-def _size_problem(value: str) -> str | None:
-    return f"must be at most {MAX_PLAN_BYTES} bytes" if len(value.encode()) > MAX_PLAN_BYTES else None
-
-
-def _bundle(value: object) -> object:
-    if isinstance(value, str | dict):
-        return cast("str | dict[object, object]", value)
-    raise ValueError("must be an object or JSON text")
-
-
-def _list(value: object) -> object:
-    return list(cast("Sequence[object]", value)) if isinstance(value, tuple) else value
-
-
-Goal: TypeAlias = Annotated[str, Field(max_length=MAX_GOAL), _refusing(_text_problem)]
-Remark: TypeAlias = Annotated[str, Field(max_length=MAX_REMARK)]
-Reason: TypeAlias = Annotated[str, Field(max_length=MAX_REMARK), _refusing(_text_problem)]
-Plan: TypeAlias = Annotated[
-    str,
-    _refusing(_size_problem),
-    BeforeValidator(_plan, json_schema_input_type=str | list[dict[str, Any]]),
-]
-Name: TypeAlias = Annotated[str, Field(max_length=MAX_NAME), _refusing(id_problem)]
-NewName: TypeAlias = Annotated[
-    str, Field(max_length=MAX_NAME), _refusing(id_problem), _refusing(new_id_problem)
-]
-Identifier: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
-Label: TypeAlias = Annotated[str, Field(max_length=MAX_LABEL), _refusing(id_problem)]
-BareDigest: TypeAlias = Annotated[str, _refusing(_bare_problem)]
-Basis: TypeAlias = Annotated[str, _refusing(_prefixed_problem)]
-ActorField: TypeAlias = Annotated[Actor, BeforeValidator(_actor)]
-Instant: TypeAlias = Annotated[datetime, BeforeValidator(_instant)]
-Count: TypeAlias = Annotated[int, Field(ge=1, le=2**31)]
-Labels: TypeAlias = Annotated[list[Label], Field(max_length=MAX_LABELS), BeforeValidator(_list)]
-Modes: TypeAlias = Annotated[list[Mode], Field(min_length=1, max_length=2), BeforeValidator(_list)]
-Capabilities: TypeAlias = Annotated[list[Name], Field(max_length=64), BeforeValidator(_list)]
-Approvers: TypeAlias = Annotated[list[NewName], Field(max_length=MAX_APPROVERS), BeforeValidator(_list)]
-PageSize: TypeAlias = Annotated[int, Field(ge=1, le=MAX_PAGE)]
-Offset: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
-Signed: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_SIGNED)]
-JsonObjectField: TypeAlias = dict[str, Any]
-BundleField: TypeAlias = Annotated[dict[Any, Any] | str, BeforeValidator(_bundle)]
-
-
 class PolicyArguments(Arguments):
     """The policy's fields as arguments; None leaves the default, or the template's value."""
 
@@ -217,6 +121,21 @@ class RequestArguments(PolicyArguments):
     template_name: Name | None = None
     expires_at: Instant | None = None
     adapter_id: Name | None = None
+    expires_in: Annotated[Duration | None, Field(validate_default=True)] = None
+    idempotency_key: Name | None = None
+    metadata: Metadata | None = None
+    supersedes: Identifier | None = None
+
+    @field_validator("expires_in")
+    @classmethod
+    def _is_the_only_expiry(cls, expires_in: timedelta | None, info: ValidationInfo) -> timedelta | None:
+        if expires_in is not None and info.data.get("expires_at") is not None:
+            raise ValueError("and expires_at are two ends: give one of them")
+        return expires_in
+
+    def expires(self, now: datetime) -> datetime | None:
+        """When a request that is made now runs out."""
+        return self.expires_at if self.expires_in is None else now + self.expires_in
 
 
 class ShownArguments(Arguments):
@@ -303,6 +222,26 @@ class StatusArguments(Arguments):
     include_events: bool = False
 
 
+class ResultArguments(Arguments):
+    """The results of one execution: the linked one, or the one that `execution` names by its seq."""
+
+    request_id: Identifier
+    execution: Annotated[int, Field(ge=0, le=2**53)] | None = None
+
+
+class WaitArguments(Arguments):
+    """`until` are the states that end the wait; by default all but draft, pending_approval and executing."""
+
+    request_id: Identifier
+    until: Until | None = None
+    timeout: Annotated[float, Field(ge=0, le=MAX_WAIT, allow_inf_nan=False)] = 60
+
+
+class EventsArguments(Arguments):
+    cursor: Annotated[int, Field(ge=0, le=2**53)] = 0
+    limit: PageSize = 500
+
+
 class RecordArguments(Arguments):
     request_id: Identifier
 
@@ -322,6 +261,9 @@ class ListArguments(Arguments):
     label: Label | None = None
     requester: Name | None = None
     awaiting: Name | None = None
+    executable: bool | None = None
+    since: Instant | None = None
+    text: Annotated[str, Field(min_length=1, max_length=MAX_GOAL)] | None = None
 
 
 class TemplateCreateArguments(PolicyArguments):

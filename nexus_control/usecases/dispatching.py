@@ -10,12 +10,12 @@ raised.
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from nexus_control.audit_package import router_bundle_digest
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.response import read_response
+from nexus_control.execution.response import RunReport, read_response
 from nexus_control.execution.router import (
     REFUSALS,
     RouterOutcomeUnknown,
@@ -26,6 +26,8 @@ from nexus_control.execution.router import (
 )
 from nexus_control.execution.signs import RUN_FAILED
 from nexus_control.execution.spelling import bounded, described
+from nexus_control.storage.contract import KeptAnswer
+from nexus_control.usecases.resulting import kept_answer
 from nexus_control.values.payloads import (
     ExecutionCompletedPayload,
     ExecutionFailedPayload,
@@ -37,6 +39,14 @@ MAX_MESSAGE = 4096
 OutcomePayload: TypeAlias = (
     ExecutionCompletedPayload | ExecutionFailedPayload | ExecutionOutcomeUnknownPayload
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """What happened, and the router's answer, which is kept beside the log; None where none came."""
+
+    outcome: OutcomePayload
+    answer: KeptAnswer | None = None
 
 
 @contextmanager
@@ -60,7 +70,7 @@ def _cannot_be_asked(adapter_id: str, error: BaseException) -> NexusControlError
     )
 
 
-def dispatch(router: RouterProtocol, request: dict[str, Any]) -> OutcomePayload:
+def dispatch(router: RouterProtocol, request: dict[str, Any]) -> Dispatched:
     """Call the router once, and read what happened."""
     pid = os.getpid()
     try:
@@ -68,16 +78,16 @@ def dispatch(router: RouterProtocol, request: dict[str, Any]) -> OutcomePayload:
     except SystemExit as exit_:
         if os.getpid() != pid:
             raise  # a child that the router forked ends itself, not the run
-        return unknown("ROUTER_OUTCOME_UNKNOWN", describe(exit_))
+        return Dispatched(unknown("ROUTER_OUTCOME_UNKNOWN", describe(exit_)))
     except Exception as error:
         try:
-            return _of_exception(error)
+            return Dispatched(_of_exception(error))
         except Exception:  # what it is cannot be found out
-            return unknown("ROUTER_OUTCOME_UNKNOWN", describe(error))
+            return Dispatched(unknown("ROUTER_OUTCOME_UNKNOWN", describe(error)))
     try:
         return _read(router, response, dry_run=request["dry_run"])
     except (Exception, SystemExit) as error:
-        return unknown("ANSWER_UNREADABLE", describe(error))
+        return Dispatched(unknown("ANSWER_UNREADABLE", describe(error)))
 
 
 def _of_exception(error: Exception) -> OutcomePayload:
@@ -100,13 +110,17 @@ def _of_exception(error: Exception) -> OutcomePayload:
             )
 
 
-def _read(router: RouterProtocol, response: object, *, dry_run: bool) -> OutcomePayload:
+def _read(router: RouterProtocol, response: object, *, dry_run: bool) -> Dispatched:
     """The outcome, from the router's answer, and from the run's bundle where the router keeps one."""
     report = read_response(response, dry_run=dry_run)
     exported = _export(router, report.run_id) if report.run_id is not None else None
     if exported is not None:
         report = read_response(response, exported, dry_run=dry_run)
     bundle_digest = _digest_of(exported, report.run_id)
+    return Dispatched(_outcome(report, bundle_digest), kept_answer(report.text, report.response_digest))
+
+
+def _outcome(report: RunReport, bundle_digest: str | None) -> OutcomePayload:
     if report.run_id is None or report.outcome == "unknown":
         return ExecutionOutcomeUnknownPayload(
             reason="NO_RUN_ID" if report.run_id is None else "RUN_UNFINISHED",

@@ -22,6 +22,7 @@ from nexus_control.advice import REHEARSAL_FAILED, advice_on, after_failure
 from nexus_control.blocking import Attempt, attempt_reasons, blocking_reasons, in_order
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.context import CurrentExecution, executing
 from nexus_control.execution.router import (
     AdapterDescriber,
     PlanChecker,
@@ -39,10 +40,18 @@ from nexus_control.storage.contract import Claim
 from nexus_control.storage.faults import forked
 from nexus_control.store import DecisionStore
 from nexus_control.system.processes import Owner, owning
-from nexus_control.usecases.answers import ExecuteData
 from nexus_control.usecases.arguments import ExecuteArguments
 from nexus_control.usecases.authority import authority_of
-from nexus_control.usecases.dispatching import OutcomePayload, describe, dispatch, router_asked, unknown
+from nexus_control.usecases.dispatching import (
+    Dispatched,
+    OutcomePayload,
+    describe,
+    dispatch,
+    router_asked,
+    unknown,
+)
+from nexus_control.usecases.resulting import id_of, step_lines, steps_in_answer, steps_known
+from nexus_control.usecases.run_answers import ExecuteData
 from nexus_control.usecases.views import import_reasons
 from nexus_control.values.payloads import (
     ExecutionCompletedPayload,
@@ -63,6 +72,7 @@ class _Claimed:
     """The content of the head's slot before the claim."""
     log: head.Head
     rehearsal: bool
+    execution: CurrentExecution
 
     @property
     def mode(self) -> Mode:
@@ -81,35 +91,36 @@ class _Asked:
 def execute(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtocol | None) -> ExecuteData:
     """Run an approved decision once.
 
-    Nothing was written when it raises POLICY_NOT_SATISFIED (with all reasons), ADAPTER_UNKNOWN, PLAN_INVALID,
-    ROUTER_NOT_READY, STORE_ROLLED_BACK, STORE_UNAVAILABLE where the head cannot be written, or SHUTTING_DOWN after an
-    order to stop. Raises ROUTER_ERROR for a failed run, or a router that cannot be asked; OUTCOME_UNKNOWN where nobody
-    knows what the run did; OUTCOME_REFUSED for an outcome that came too late. `details.effect` says what a failed run
-    is known to have done.
+    Nothing was written when it raises POLICY_NOT_SATISFIED (with all reasons), EXECUTING, ADAPTER_UNKNOWN,
+    PLAN_INVALID, ROUTER_NOT_READY, STORE_ROLLED_BACK, STORE_UNAVAILABLE where the head cannot be written, or
+    SHUTTING_DOWN after an order to stop. Raises ROUTER_ERROR for a failed run, or a router that cannot be asked;
+    OUTCOME_UNKNOWN where nobody knows what the run did; OUTCOME_REFUSED for an outcome that came too late.
+    `details.effect` says what a failed run is known to have done.
     """
     with store.held(), owning(store.clock.new_id()) as owner:
-        outcome: OutcomePayload | None = None
+        outcome: Dispatched | None = None
         where = ", before the router was called"
         try:
             claimed = _claim(store, arguments, router, owner.to_text())
             outcome = _bring_head_forward(store, claimed)
             if outcome is None:
                 where = ""
-                outcome = dispatch(claimed.router, claimed.request)
+                with executing(claimed.execution):
+                    outcome = dispatch(claimed.router, claimed.request)
             _settle(store, claimed, outcome)
         except NexusControlError:
             raise
         except BaseException as interruption:
             # A transaction that was cut short is rolled back once no frame refers to it any more.
             traceback.clear_frames(interruption.__traceback__)
-            known = outcome or unknown("INTERRUPTED", describe(interruption) + where)
+            known = outcome or Dispatched(unknown("INTERRUPTED", describe(interruption) + where))
             with suppress(NexusControlError):  # the interruption is raised whether or not it can be recorded
                 _leave(store, arguments.request_id, owner.to_text(), known)
             raise
-    return _answer(claimed, outcome)
+    return _answer(store, claimed, outcome)
 
 
-def _leave(store: DecisionStore, decision_id: str, owner: str, known: OutcomePayload) -> None:
+def _leave(store: DecisionStore, decision_id: str, owner: str, known: Dispatched) -> None:
     """Record the outcome of an interrupted execution, if its claim was committed and still stands."""
     with store.reading() as session:
         claim = session.rows.claim(decision_id)
@@ -148,21 +159,36 @@ def _claim(
         claim = session.claim(running, decision.facts.event_count, owner)
         log = head.head_of(session)
     rehearsal = attempt.dry_run and not _is_dry_run(decision.facts, None)
-    return _Claimed(router, claim, request, request_digest, known, log, rehearsal)
+    execution = _current(running, rehearsal)
+    return _Claimed(router, claim, request, request_digest, known, log, rehearsal, execution)
 
 
-def _bring_head_forward(store: DecisionStore, claimed: _Claimed) -> ExecutionFailedPayload | None:
+def _current(running: Projection, rehearsal: bool) -> CurrentExecution:
+    """What the executed code will know of the execution that was just claimed."""
+    claimed, created = running.facts.last_execution, running.facts.created
+    if claimed is None or created is None:
+        raise NexusControlError(ErrorCode.INTERNAL, "a claimed decision has an execution and a requester")
+    return CurrentExecution(
+        request_id=running.decision_id,
+        execution_id=id_of(running, claimed),
+        requester=created.requester,
+        rehearsal=rehearsal,
+    )
+
+
+def _bring_head_forward(store: DecisionStore, claimed: _Claimed) -> Dispatched | None:
     """None when the head was brought forward. Otherwise the outcome to record: nothing is dispatched, because an older
     copy of the store would dispatch it again.
     """
     try:
         head.advance(store, claimed.known, claimed.log)
     except NexusControlError as fault:
-        return ExecutionFailedPayload(
+        failed = ExecutionFailedPayload(
             error_code=fault.code.value,
             error_message=f"The router was not called: {fault.message}",
             effect="none",
         )
+        return Dispatched(failed)
     return None
 
 
@@ -209,7 +235,9 @@ def _no_router() -> NexusControlError:
 def _require_allowed(
     store: DecisionStore, session: WriteSession, decision: Projection, attempt: Attempt | None
 ) -> None:
-    """Raises POLICY_NOT_SATISFIED where the decision must not be executed: in this attempt, or in any if it is None."""
+    """Raises POLICY_NOT_SATISFIED where the decision must not be executed: in this attempt, or in any if it is None.
+    Raises EXECUTING while it is being executed.
+    """
     now = session.instant_of_next(decision)
     authority = authority_of(store, session, decision, now)
     if attempt is None:
@@ -218,10 +246,14 @@ def _require_allowed(
         own = attempt_reasons(decision.facts, now, attempt, authority)
     reasons = in_order((*own, *import_reasons(decision, session.now)))
     if reasons:
+        details = {"request_id": decision.decision_id, "reasons": [reason.to_dict() for reason in reasons]}
+        if decision.facts.phase == "executing":  # another caller was faster, which is no fault of this one
+            running = "Another call is executing this decision; it runs once"
+            raise NexusControlError(ErrorCode.EXECUTING, running, details, advice_on(reasons))
         raise NexusControlError(
             ErrorCode.POLICY_NOT_SATISFIED,
             "Policy validation failed: " + "; ".join(reason.message for reason in reasons),
-            {"request_id": decision.decision_id, "reasons": [reason.to_dict() for reason in reasons]},
+            details,
             advice_on(reasons),
         )
 
@@ -234,10 +266,11 @@ def _compile(facts: Facts, attempt: Attempt) -> dict[str, Any]:
     )
 
 
-def _settle(store: DecisionStore, claimed: _Claimed, outcome: OutcomePayload) -> None:
+def _settle(store: DecisionStore, claimed: _Claimed, dispatched: Dispatched) -> None:
     """Record the outcome. Where that fails, record at least that it is unknown, and raise OUTCOME_UNKNOWN."""
+    outcome = dispatched.outcome
     try:
-        recorded = _record(store, claimed.claim, outcome)
+        recorded = _record(store, claimed.claim, dispatched)
     except NexusControlError as fault:
         doubt = replace(
             unknown("RECORDING_FAILED", describe(fault)),
@@ -246,7 +279,7 @@ def _settle(store: DecisionStore, claimed: _Claimed, outcome: OutcomePayload) ->
             router_bundle_digest=outcome.router_bundle_digest,
         )
         with suppress(NexusControlError):
-            _record(store, claimed.claim, doubt)
+            _record(store, claimed.claim, Dispatched(doubt, dispatched.answer))
         raise NexusControlError(
             ErrorCode.OUTCOME_UNKNOWN,
             f"The router returned, but its outcome could not be recorded: {fault}",
@@ -260,8 +293,9 @@ def _settle(store: DecisionStore, claimed: _Claimed, outcome: OutcomePayload) ->
         )
 
 
-def _record(store: DecisionStore, claim: Claim, outcome: OutcomePayload) -> bool:
-    """Append the outcome while the claim still holds; otherwise keep it beside the log, and answer False.
+def _record(store: DecisionStore, claim: Claim, dispatched: Dispatched) -> bool:
+    """Append the outcome while the claim still holds; otherwise keep it beside the log, and answer False. The router's
+    answer is kept in either case.
 
     A claim that this execution no longer owns is left alone: the decision has gone on without it. A child that the
     router forked, and that returns to this code, records nothing: STORE_FORKED.
@@ -269,7 +303,10 @@ def _record(store: DecisionStore, claim: Claim, outcome: OutcomePayload) -> bool
     owner = Owner.find(claim.owner)
     if owner is None or not owner.is_under_way_here():
         raise forked(f"execution {claim.seq} of decision {claim.decision_id}")
+    outcome = dispatched.outcome
     with store.writing() as session:
+        if dispatched.answer is not None:
+            session.rows.keep_answer(dispatched.answer)
         decision = session.decision(claim.decision_id)
         execution = decision.facts.last_execution
         holds = (
@@ -287,17 +324,25 @@ def _record(store: DecisionStore, claim: Claim, outcome: OutcomePayload) -> bool
     return holds
 
 
-def _answer(claimed: _Claimed, outcome: OutcomePayload) -> ExecuteData:
+def _answer(store: DecisionStore, claimed: _Claimed, dispatched: Dispatched) -> ExecuteData:
+    outcome, answer = dispatched.outcome, dispatched.answer
+    steps = None if answer is None else steps_in_answer(answer)
     if isinstance(outcome, ExecutionCompletedPayload):
         return {
             "request_id": claimed.claim.decision_id,
+            "execution_id": claimed.execution.execution_id,
             "run_id": outcome.run_id,
             "mode": claimed.mode,
             "steps_executed": outcome.steps_executed,
             "request_digest": claimed.request_digest,
             "response_digest": outcome.response_digest,
+            "effect": "none" if claimed.rehearsal else "done",
+            "results": step_lines(steps),
+            "truncated": answer is not None and answer.truncated,
         }
-    details = _details(claimed, outcome)
+    if steps is None:  # it was cut off, so that only the router's own log knows its steps
+        steps = steps_known(store, claimed.execution, claimed.router)
+    details = _details(claimed, outcome) | {"results": step_lines(steps)}
     if isinstance(outcome, ExecutionFailedPayload):
         raise NexusControlError(
             ErrorCode.ROUTER_ERROR,
@@ -320,6 +365,7 @@ def _answer(claimed: _Claimed, outcome: OutcomePayload) -> ExecuteData:
 def _details(claimed: _Claimed, outcome: OutcomePayload) -> dict[str, Any]:
     return {
         "request_id": claimed.claim.decision_id,
+        "execution_id": claimed.execution.execution_id,
         "run_id": outcome.run_id,
         "mode": claimed.mode,
         "request_digest": claimed.request_digest,

@@ -18,7 +18,8 @@ from nexus_control.usecases.arguments import (
     RecordArguments,
 )
 from nexus_control.usecases.authority import authority_of
-from nexus_control.usecases.views import decision_view, execution_line, state_view
+from nexus_control.usecases.resulting import execution_fields
+from nexus_control.usecases.views import decision_view, state_view
 from nexus_control.values.instants import format_instant
 
 AUDIT_RECORD_VERSION = "0.1.0"
@@ -124,7 +125,7 @@ def export_audit_record(store: DecisionStore, arguments: RecordArguments) -> Rec
             }
             for each in facts.progress.approvals
         },
-        "executions": [execution_line(each) for each in facts.progress.executions],
+        "executions": [execution_fields(each) for each in facts.progress.executions],
     }
     text = canonical_json(record)
     return {"audit_record": record, "record_digest": sha256_hex(text), "canonical_json": text}

@@ -3,7 +3,7 @@
 A list verifies no signature: every approval that was given here counts in it, and no imported one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -20,7 +20,7 @@ from nexus_control.usecases.answers import RequestLine, RequestsData
 from nexus_control.usecases.arguments import ListArguments
 from nexus_control.values.actors import fold_id
 from nexus_control.values.instants import format_instant
-from nexus_control.values.payloads import StateName
+from nexus_control.values.payloads import Mode, StateName
 
 _BATCH = 200
 
@@ -29,12 +29,12 @@ def list_requests(store: DecisionStore, arguments: ListArguments) -> RequestsDat
     """A page of decisions. Pass its `cursor` as `after` for the next page; it is None on the last."""
     with store.reading() as session:
         query = _query(arguments, session.now)
-        if arguments.awaiting is None:
-            rows = session.rows.decision_rows(query)
-        else:
-            waiting = _waiting(session, query, fold_id(arguments.awaiting))
-            rows = list(islice(waiting, arguments.offset, arguments.offset + query.limit))
         now = session.now
+        if keeps := tuple(_filters(session, arguments, query.now)):
+            kept = _kept(session, query, keeps)
+            rows = list(islice(kept, arguments.offset, arguments.offset + query.limit))
+        else:
+            rows = session.rows.decision_rows(query)
     page, now_text = rows[: arguments.limit], query.now
     return {
         "requests": [_line(row, now_text, now) for row in page],
@@ -67,6 +67,10 @@ def _state_filter(arguments: ListArguments) -> tuple[Phase | None, bool | None, 
         raise invalid_argument("state", "goes with awaiting only as pending_approval")
     if arguments.awaiting is not None:
         return "open", False, False
+    if arguments.executable and arguments.state not in (None, DecisionState.APPROVED):
+        raise invalid_argument("state", "goes with executable only as approved")
+    if arguments.executable:
+        return "open", True, False
     if arguments.state is None:
         return None, None, None
     if arguments.state in (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED):
@@ -86,13 +90,31 @@ def _cursor(after: str | None) -> int | None:
     return int(after)
 
 
-def _waiting(session: ReadSession, query: DecisionQuery, person: str) -> Iterator[DecisionRow]:
-    """The pending decisions that this person could approve, read in batches."""
+def _filters(
+    session: ReadSession, arguments: ListArguments, now: str
+) -> Iterator[Callable[[DecisionRow], bool]]:
+    """What a row must fulfil beyond the query."""
+    at = session.now
+    if arguments.since is not None:
+        since = format_instant(arguments.since)
+        yield lambda row: row.created_at >= since
+    if arguments.text is not None:
+        text = arguments.text.casefold()
+        yield lambda row: text in row.goal.casefold()
+    if arguments.executable is not None:
+        yield lambda row: _is_executable(row, _state(row, now), at) is arguments.executable
+    if arguments.awaiting is not None:
+        person = fold_id(arguments.awaiting)
+        yield lambda row: _may_approve(session.decision(row.decision_id), person, at)
+
+
+def _kept(
+    session: ReadSession, query: DecisionQuery, keeps: tuple[Callable[[DecisionRow], bool], ...]
+) -> Iterator[DecisionRow]:
+    """The rows of the query that pass every filter, read in batches."""
     batch = replace(query, limit=_BATCH, offset=0)
     while rows := session.rows.decision_rows(batch):
-        yield from (
-            row for row in rows if _may_approve(session.decision(row.decision_id), person, session.now)
-        )
+        yield from (row for row in rows if all(keep(row) for keep in keeps))
         batch = replace(batch, before=rows[-1].ordinal)
 
 
@@ -121,15 +143,21 @@ def _line(row: DecisionRow, now: str, at: datetime) -> RequestLine:
         "created_at": row.created_at,
         "state": state,
         "goal": row.goal,
+        "mode": cast("Mode", row.mode) if row.mode else None,
+        "adapter_id": row.adapter_id or None,
         "expires_at": None if row.expires_at == NO_END else row.expires_at,
         "is_approved": listing is not None and current >= listing.required_approvals,
-        "executable": state == "approved" and not _is_evidence_only(row, at),
+        "executable": _is_executable(row, state, at),
         "imported": row.imported_count > 0,
         "requester": listing.requester.to_dict() if listing else None,
         "labels": list(row.labels),
         "current_approvals": current,
         "required_approvals": listing.required_approvals if listing else 0,
     }
+
+
+def _is_executable(row: DecisionRow, state: StateName, at: datetime) -> bool:
+    return state == "approved" and not _is_evidence_only(row, at)
 
 
 def _state(row: DecisionRow, now: str) -> StateName:

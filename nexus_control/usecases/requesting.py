@@ -1,62 +1,153 @@
-"""Requests an execution. The request is validated as a whole before its first event, and never changes afterwards."""
+"""Requests an execution. The request is validated as a whole before its first event, and never changes afterwards.
 
+A request with an idempotency key is made once. The same requester, key and content answer the decision that is there,
+without another check, so that whoever was interrupted asks again. The content is all that was given but the expiry.
+"""
+
+import json
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
-from nexus_control.decision import require_future
-from nexus_control.errors import invalid_argument
+from nexus_control.decision import require_future, require_may_withdraw, wrong_state
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.router import PlanChecker
+from nexus_control.log import head
+from nexus_control.log.projection import Projection, request_key
+from nexus_control.log.session import ReadSession, WriteSession
 from nexus_control.policy import Policy
 from nexus_control.store import DecisionStore
 from nexus_control.template import Template
 from nexus_control.usecases.answers import RequestData
 from nexus_control.usecases.arguments import RequestArguments
-from nexus_control.usecases.views import approval_view
+from nexus_control.usecases.views import approval_view, authority_now
 from nexus_control.values.instants import format_instant
 from nexus_control.values.lookalikes import skeleton
-from nexus_control.values.payloads import DecisionCreatedPayload, PolicyAttachedPayload
+from nexus_control.values.payloads import (
+    DecisionCreatedPayload,
+    DecisionWithdrawnPayload,
+    PolicyAttachedPayload,
+)
 
 
 def request(
     store: DecisionStore, arguments: RequestArguments, plan_checker: PlanChecker | None = None
 ) -> RequestData:
-    """A new decision, pending approval."""
+    """A new decision, pending approval; or the one that this idempotency key has made."""
     # Before the transaction: a template never changes, and a plan checker may be slow, or read the store itself.
     template = _template(store, arguments.template_name)
     overrides = arguments.given()
     policy = _policy(arguments, template, overrides)
-    require_attainable(policy, arguments.actor.id)
-    adapter_digest = None
-    if plan_checker is not None and arguments.adapter_id is not None:
-        plan_checker.check_plan(arguments.adapter_id, arguments.plan, policy.max_steps)
-        adapter_digest = plan_checker.adapter_digest(arguments.adapter_id)
     created = DecisionCreatedPayload(
         goal=arguments.goal,
         plan=arguments.plan,
         requested_mode=arguments.mode,
         labels=policy.labels,
+        idempotency_key=arguments.idempotency_key,
+        metadata=arguments.metadata or None,
+        supersedes=arguments.supersedes,
     )
     attached = PolicyAttachedPayload(
-        **policy.fields(),
-        **_template_fields(template, overrides),
-        expires_at=format_instant(arguments.expires_at) if arguments.expires_at else None,
-        adapter_id=arguments.adapter_id,
-        adapter_digest=adapter_digest,
+        **policy.fields(), **_template_fields(template, overrides), adapter_id=arguments.adapter_id
     )
-    with store.writing() as session:
-        require_future(arguments.expires_at, session.now, "expires_at")
+    if arguments.idempotency_key is not None:
+        with store.reading() as session:
+            if (made := _made(session, arguments, created, attached)) is not None:
+                return _answer(store, session, made, is_new=False)
+    require_attainable(policy, arguments.actor.id)
+    if plan_checker is not None and arguments.adapter_id is not None:
+        plan_checker.check_plan(arguments.adapter_id, arguments.plan, policy.max_steps)
+        attached = replace(attached, adapter_digest=plan_checker.adapter_digest(arguments.adapter_id))
+    # A withdrawal is remembered beside the store, so that an older copy of it is noticed.
+    remembering = nullcontext() if arguments.supersedes is None else head.remembering(store)
+    with remembering, store.writing() as session:
+        if (made := _made(session, arguments, created, attached)) is not None:
+            return _answer(store, session, made, is_new=False)
+        expires = arguments.expires(session.now)
+        require_future(expires, session.now, "expires_at")
+        attached = replace(attached, expires_at=format_instant(expires) if expires else None)
+        superseded = _superseded(session, arguments)
         decision = session.create(arguments.actor, (created, attached))
-        standing = approval_view(decision.facts, session.now, decision.authority)
+        if superseded is not None:
+            reason = f"Superseded by {decision.decision_id}"
+            session.append(superseded, arguments.actor, DecisionWithdrawnPayload(reason=reason))
+        return _answer(store, session, decision, is_new=True)
+
+
+def _answer(store: DecisionStore, session: ReadSession, decision: Projection, *, is_new: bool) -> RequestData:
+    facts, now = decision.facts, session.now
+    authority = decision.authority if is_new else authority_now(store, session, decision, now)
     data: RequestData = {
-        **standing,
-        "min_approvals": policy.min_approvals,
+        **approval_view(facts, now, authority),
+        "created": is_new,
+        "min_approvals": facts.policy.min_approvals if facts.policy else 0,
         "basis": decision.basis or "",
     }
-    if template is not None:
-        data["template_name"] = template.name
-        data["template_digest"] = template.digest
-        data["overrides_applied"] = attached.to_dict()["overrides_applied"]
+    attached = facts.attached.to_dict() if facts.attached else {}
+    if attached.get("template_name") is not None:
+        data["template_name"] = attached["template_name"]
+        data["template_digest"] = attached["template_digest"]
+        data["overrides_applied"] = attached["overrides_applied"]
     return data
+
+
+def _made(
+    session: ReadSession,
+    arguments: RequestArguments,
+    created: DecisionCreatedPayload,
+    attached: PolicyAttachedPayload,
+) -> Projection | None:
+    """The decision that this idempotency key has made; None where there is none. Raises IDEMPOTENCY_CONFLICT."""
+    if arguments.idempotency_key is None:
+        return None
+    made = session.rows.decision_of(request_key(arguments.actor, arguments.idempotency_key))
+    if made is None:
+        return None
+    decision = session.decision(made)
+    opening = session.rows.entries("decision", made, decision.generation, 0, 2)
+    differing = sorted(
+        name
+        for entry, payload in zip(opening, (created, attached), strict=False)
+        for name in _differing(entry.payload, payload)
+    )
+    if differing:
+        raise NexusControlError(
+            ErrorCode.IDEMPOTENCY_CONFLICT,
+            f"Request {made} was made with this idempotency key and other content: {', '.join(differing)}",
+            {"request_id": made, "fields": differing},
+        )
+    return decision
+
+
+def _differing(stored: str, given: DecisionCreatedPayload | PolicyAttachedPayload) -> list[str]:
+    """The fields in which the stored payload is not what was given now. Expiry and digest are no part of the content:
+    one depends on the time of the call, the other on the adapter's file.
+    """
+    before, now = json.loads(stored), given.to_dict()
+    names = (before.keys() | now.keys()) - {"expires_at", "adapter_digest"}
+    return [name for name in names if before.get(name) != now.get(name)]
+
+
+def _superseded(session: WriteSession, arguments: RequestArguments) -> Projection | None:
+    """The request that this one takes the place of, if it is still open. Raises DECISION_NOT_FOUND, NOT_REQUESTER or,
+    while it is being executed, INVALID_STATE.
+    """
+    if arguments.supersedes is None:
+        return None
+    older = session.decision(arguments.supersedes)
+    created = older.facts.created
+    if created is None or created.requester != arguments.actor:
+        raise NexusControlError(
+            ErrorCode.NOT_REQUESTER, "Only its own requester may supersede a request", {"field": "supersedes"}
+        )
+    now = session.instant_of_verdict(older)
+    if older.facts.phase == "executing":
+        raise wrong_state(older.facts, now, "supersede")
+    if older.facts.phase != "open":
+        return None
+    require_may_withdraw(older.facts, arguments.actor, now)
+    return older
 
 
 def require_attainable(policy: Policy, requester_id: str | None) -> None:

@@ -14,19 +14,21 @@ from nexus_control.log.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
 from nexus_control.system.processes import Owner, Standing
-from nexus_control.usecases.answers import ReconcileData, RecoverData
+from nexus_control.usecases.answers import ReconcileData
 from nexus_control.usecases.arguments import ReconcileArguments, RecoverArguments
+from nexus_control.usecases.resulting import runs_by_execution, step_lines
+from nexus_control.usecases.run_answers import RecoverData, RecoveredRun
 from nexus_control.usecases.views import authority_now, state_view
 from nexus_control.values.payloads import ExecutionOutcomeUnknownPayload, ExecutionReconciledPayload
 
 
-def recover(store: DecisionStore, arguments: RecoverArguments) -> RecoverData:
+def recover(store: DecisionStore, arguments: RecoverArguments, router: object = None) -> RecoverData:
     """Turn abandoned executions into outcome unknown: all of this host's, or the named one.
 
     Two kinds of execution are only given up when named and forced: one whose owner cannot be seen from here (on another
     host, or hidden by /proc), and one with which an imported history ends, because its claim is in another store.
     Raises CLAIM_HELD for a named claim that a process still owns, INVALID_STATE when the named decision is not
-    executing.
+    executing. `router` may know what the runs did; else the run log beside the store is asked.
     """
     if arguments.force and arguments.request_id is None:
         raise invalid_argument("force", "needs request_id: only a named execution can be given up by force")
@@ -38,15 +40,30 @@ def recover(store: DecisionStore, arguments: RecoverArguments) -> RecoverData:
             named = _named_claim(store, session, arguments.request_id)
             if named is None:
                 _give_up_unclaimed(session, arguments.request_id, arguments.force)
-                return {"recovered": [arguments.request_id], "still_held": 0}
+                return {"recovered": [arguments.request_id], "still_held": 0, "runs": []}
             held = [named]
             abandoned = [claim for claim in held if _is_abandoned(claim, arguments.force)]
             if not abandoned:
                 raise _held(named)
         for claim in abandoned:
             _give_up(session, claim, "OWNER_GONE", f"{_owner_of(claim)} ended before it reported an outcome")
-    recovered = [claim.decision_id for claim in abandoned]
-    return {"recovered": recovered, "still_held": len(held) - len(abandoned)}
+    return {
+        "recovered": [claim.decision_id for claim in abandoned],
+        "still_held": len(held) - len(abandoned),
+        "runs": [_run_of(store, claim, router) for claim in abandoned],
+    }
+
+
+def _run_of(store: DecisionStore, claim: Claim, router: object) -> RecoveredRun:
+    """What the router's log knows of the run of this claim. It is read after the transaction."""
+    execution_id = f"{claim.decision_id}:{claim.generation}:{claim.seq}"
+    known = runs_by_execution(store, claim.decision_id, router).get(execution_id)
+    return {
+        "request_id": claim.decision_id,
+        "execution_id": execution_id,
+        "run_id": known.run_id if known else None,
+        "results": step_lines(known.steps if known else ()),
+    }
 
 
 def give_up_own(store: DecisionStore, why: str) -> None:

@@ -13,14 +13,13 @@ from nexus_control.blocking import BlockingReason, blocking_reasons, in_order
 from nexus_control.decision import (
     Decision,
     DecisionState,
-    effect_of,
     request_expired,
     standing_at,
     state_at,
     template_ref,
 )
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.facts import Approval, Authority, Execution, Facts
+from nexus_control.facts import Approval, Authority, Facts
 from nexus_control.lifecycle import THRESHOLD_MET, Lifecycle, LifecycleEntry, compute_lifecycle
 from nexus_control.log import head
 from nexus_control.log.projection import Projection
@@ -30,16 +29,15 @@ from nexus_control.store import DecisionStore
 from nexus_control.usecases.answers import (
     ApprovalData,
     ApprovalLine,
+    AwaitedData,
     BlockingReasonData,
     DecisionFields,
-    ExecutionLine,
     ImportLine,
     Inactive,
     InspectData,
     LifecycleData,
     LifecycleEntryData,
     LifecycleProgressData,
-    LinkedRun,
     PolicyData,
     StateData,
     StatusData,
@@ -49,6 +47,9 @@ from nexus_control.usecases.arguments import InspectArguments, StatusArguments
 from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.describing import will_run
 from nexus_control.usecases.obstacles import changed_adapter_reasons, rollback_reasons
+from nexus_control.usecases.resulting import cut_off_line, executions_view, needs_run_log
+from nexus_control.usecases.run_answers import LinkedRun
+from nexus_control.values.actors import fold_id
 from nexus_control.values.instants import format_instant
 
 
@@ -98,9 +99,12 @@ def current_view(store: DecisionStore, decision_id: str) -> tuple[ApprovalData, 
     return approval_view(decision.facts, now, authority), reasons
 
 
-def status(store: DecisionStore, arguments: StatusArguments, *, look_beside: bool = False) -> StatusData:
+def status(
+    store: DecisionStore, arguments: StatusArguments, *, look_beside: bool = False, router: object = None
+) -> StatusData:
     """A decision's state now. The cost does not grow with its history unless events are asked for. `look_beside` reads
-    the head's file, and so also tells whether the store was rolled back.
+    the head's file, and so also tells whether the store was rolled back. `router` may know the steps of a run that gave
+    no answer.
     """
     known = head.look_at(store) if look_beside else b""
     with store.reading() as session:
@@ -110,6 +114,9 @@ def status(store: DecisionStore, arguments: StatusArguments, *, look_beside: boo
         claim = session.rows.claim(arguments.request_id)
         now = session.now
         authority = authority_of(store, session, decision, now)
+        executions = executions_view(session, decision)
+    if needs_run_log(decision):
+        executions[-1] = cut_off_line(store, decision, router)
     facts, standing = decision.facts, approval_view(decision.facts, now, authority)
     data: StatusData = {
         "request_id": standing["request_id"],
@@ -121,7 +128,9 @@ def status(store: DecisionStore, arguments: StatusArguments, *, look_beside: boo
         "required_approvals": standing["required_approvals"],
         "is_approved": standing["is_approved"],
         "blocking_reasons": [reason.to_dict() for reason in reasons_of(decision, now, authority, here)],
-        "executions": [execution_line(each) for each in facts.progress.executions],
+        "approvals": _approvals(decision, now, authority),
+        "awaited": _awaited(decision, now, authority),
+        "executions": executions,
         "run": _run(facts),
         "event_count": facts.event_count,
     }
@@ -151,6 +160,12 @@ def decision_view(decision: Projection, at: datetime) -> DecisionFields:
     }
     if reference := template_ref(facts):
         view["template_name"], view["template_digest"] = reference.name, reference.digest
+    if created and created.idempotency_key is not None:
+        view["idempotency_key"] = created.idempotency_key
+    if created and created.metadata is not None:
+        view["metadata"] = {name: str(text) for name, text in created.metadata.items()}
+    if created and created.supersedes is not None:
+        view["supersedes"] = created.supersedes
     if facts.progress.ending:
         ending = facts.progress.ending
         view["ending"] = {"actor": ending.actor.to_dict(), "ts": ending.ts, "reason": ending.reason}
@@ -240,6 +255,9 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
             *rollback_reasons(store, session, stored.facts, known),
             *changed_adapter_reasons(stored.facts, router),
         )
+        executions = executions_view(session, stored)
+    if needs_run_log(stored):
+        executions[-1] = cut_off_line(store, stored, router)
     lifecycle = compute_lifecycle(Decision(stored.facts, tuple(events), now), authority=authority)
     reasons = reasons_of(stored, now, authority, here)
     facts, state = stored.facts, lifecycle.state
@@ -256,15 +274,12 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
             "required": standing["required_approvals"],
             "current": standing["current_approvals"],
             "is_approved": standing["is_approved"],
-            "approvals": [
-                _approval_line(stored, each, _inactive(stored, each, now, authority))
-                for each in facts.progress.approvals
-            ],
+            "approvals": _approvals(stored, now, authority),
         },
         "policy": _policy(facts),
         "template": template,
         "will_run": will_run(facts, router),
-        "execution": [execution_line(each) for each in facts.progress.executions],
+        "execution": executions,
         "timeline": [_timeline_line(entry, stored.imported_count) for entry in lifecycle.timeline],
         "basis": stored.basis,
         "head": stored.head,
@@ -276,6 +291,33 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
     if arguments.render:
         data["rendered"] = render_decision(data)
     return data
+
+
+def _approvals(decision: Projection, at: datetime, authority: Authority) -> list[ApprovalLine]:
+    return [
+        _approval_line(decision, each, _inactive(decision, each, at, authority))
+        for each in decision.facts.progress.approvals
+    ]
+
+
+def _awaited(decision: Projection, at: datetime, authority: Authority) -> AwaitedData | None:
+    """Whose approvals are still missing; None where none is, or where none would count any more."""
+    facts = decision.facts
+    state, counting = standing_at(facts, at, authority)
+    policy, created = facts.policy, facts.created
+    if state != DecisionState.PENDING_APPROVAL or policy is None or created is None:
+        return None
+    if decision.provenance is not None and decision.provenance.is_evidence_only:
+        return None
+    done = {approval.actor.key for approval in counting}
+    if not policy.allow_requester_approval:
+        done.add(created.requester.key)
+    return {
+        "missing": policy.min_approvals - len(counting),
+        "eligible": [approver for approver in policy.approvers if fold_id(approver) not in done],
+        "requester_may_approve": policy.allow_requester_approval,
+        "min_assurance": policy.min_assurance,
+    }
 
 
 def _inactive(
@@ -305,24 +347,6 @@ def _approval_line(decision: Projection, approval: Approval, inactive: Inactive 
         "active": inactive is None,
         "inactive_because": inactive,
         "imported": approval.seq < decision.imported_count,
-    }
-
-
-def execution_line(execution: Execution) -> ExecutionLine:
-    """One execution as JSON values."""
-    return {
-        "adapter_id": execution.adapter_id,
-        "dry_run": execution.dry_run,
-        "rehearsal": execution.rehearsal,
-        "outcome": execution.outcome,
-        "requested_at": execution.requested_at,
-        "started_at": execution.started_at,
-        "completed_at": execution.completed_at,
-        "run_id": execution.run_id,
-        "steps_executed": execution.steps_executed,
-        "error_code": execution.error_code,
-        "error_message": execution.error_message,
-        "effect": effect_of(execution),
     }
 
 

@@ -7,12 +7,16 @@ the years 1 to 9999. A text that was read is kept as it was written. `format_ins
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from nexus_control.errors import NexusControlError, invalid_argument
 
 _INSTANT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-5][0-9])"
+)
+
+_DURATION = re.compile(
+    r"(?:([0-9]{1,5})w)?(?:([0-9]{1,5})d)?(?:([0-9]{1,5})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,5})s)?"
 )
 
 
@@ -40,6 +44,18 @@ def format_instant(instant: datetime) -> str:
     if instant.utcoffset() is None:
         raise invalid_argument("instant", "must have an offset from UTC")
     return instant.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def parse_duration(text: str) -> timedelta:
+    """The duration that `text` names: weeks, days, hours, minutes and seconds in this order, such as "4h", "1h30m" or
+    "2d". Raises INVALID_ARGUMENT for any other text, and for one that is not longer than nothing.
+    """
+    found = _DURATION.fullmatch(text)
+    weeks, days, hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0,) * 5
+    duration = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    if not duration:
+        raise invalid_argument("duration", f"{text!r:.60} is not a duration, such as 4h, 90m, 1h30m or 2d")
+    return duration
 
 
 def _refused(text: str) -> NexusControlError:

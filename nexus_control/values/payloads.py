@@ -74,15 +74,26 @@ def _ids(values: tuple[str, ...]) -> bool:
     return all(id_problem(value) is None for value in values)
 
 
+def _are_texts(values: Mapping[str, object]) -> bool:
+    return all(isinstance(value, str) for value in values.values())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionCreatedPayload(Payload):
-    """Somebody asks for something. The plan is text, kept verbatim."""
+    """Somebody asks for something. The plan is text, kept verbatim.
+
+    `idempotency_key` is unique for its requester, `metadata` refers to things elsewhere, and `supersedes` is the id of
+    the request that this one takes the place of.
+    """
 
     event_type = EventType.DECISION_CREATED
     goal: str
     plan: str | None = always_written(None)
     requested_mode: Mode
     labels: tuple[str, ...] = always_written(())
+    idempotency_key: str | None = None
+    metadata: Mapping[str, object] | None = check(_are_texts, "an object of texts", default=None)
+    supersedes: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nexus_control.canonical_json import canonical_json
 from nexus_control.execution.response import RunReport, read_response
 from nexus_control.execution.signs import MAX_ERROR_MESSAGE_LENGTH, RUN_FAILED, Meaning
 from nexus_control.integrity import is_bare, json_digest, sha256_hex
@@ -45,6 +46,7 @@ def test_a_run_of_nexus_router_is_completed_with_its_run_id_and_steps() -> None:
         run_id="d1471c92-473a-40d4-9279-1dd5b15fff8a",
         steps_executed=2,
         response_digest=json_digest(response),
+        text=canonical_json(response),
     )
 
 

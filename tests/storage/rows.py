@@ -48,6 +48,9 @@ DECISION_ROW = DecisionRow(
     imported_count=0,
     provenance="",
     progress="{}",
+    mode="",
+    adapter_id="",
+    request_key="",
 )
 
 

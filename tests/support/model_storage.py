@@ -17,6 +17,7 @@ from nexus_control.storage.contract import (
     DecisionRow,
     Entry,
     EntryKind,
+    KeptAnswer,
     Placed,
     Reader,
     Writer,
@@ -40,9 +41,12 @@ class _Rows:
     decision_rows: dict[str, DecisionRow] = field(default_factory=dict[str, DecisionRow])
     ordinals: dict[int, str] = field(default_factory=dict[int, str])
     claims: dict[str, Claim] = field(default_factory=dict[str, Claim])
+    answers: dict[str, KeptAnswer] = field(default_factory=dict[str, KeptAnswer])
 
     def clear(self) -> None:
-        for table in (self.log, self.streams, self.subtrees, self.decision_rows, self.ordinals, self.claims):
+        for table in (self.log, self.streams, self.subtrees, self.decision_rows, self.ordinals):
+            table.clear()
+        for table in (self.claims, self.answers):
             table.clear()
 
 
@@ -120,6 +124,15 @@ class _OpenRows:
     def claim(self, decision_id: str) -> Claim | None:
         return self._rows.claims.get(decision_id)
 
+    def decision_of(self, request_key: str) -> str | None:
+        rows = self._rows.decision_rows.values()
+        return next(
+            (row.decision_id for row in rows if row.request_key and row.request_key == request_key), None
+        )
+
+    def answer(self, digest: str) -> KeptAnswer | None:
+        return self._rows.answers.get(digest)
+
     def claims(self) -> list[Claim]:
         return [claim for _, claim in sorted(self._rows.claims.items())]
 
@@ -152,6 +165,8 @@ class _OpenRows:
         decision_id, ordinal = decision_row.decision_id, decision_row.ordinal
         if rows.ordinals.get(ordinal, decision_id) != decision_id:
             raise unavailable(f"ordinal {ordinal} belongs to another decision", decision_id=decision_id)
+        if self.decision_of(decision_row.request_key) not in (None, decision_id):
+            raise unavailable("the request key belongs to another decision", decision_id=decision_id)
         if decision_id in rows.decision_rows:
             self._drop(rows.ordinals, rows.decision_rows[decision_id].ordinal)
         self._put(rows.ordinals, ordinal, decision_id)
@@ -170,6 +185,10 @@ class _OpenRows:
 
     def drop_claim(self, decision_id: str) -> None:
         self._drop(self._rows.claims, decision_id)
+
+    def keep_answer(self, answer: KeptAnswer) -> None:
+        if answer.digest not in self._rows.answers:
+            self._put(self._rows.answers, answer.digest, answer)
 
     def _newest_first(self) -> list[DecisionRow]:
         return sorted(self._rows.decision_rows.values(), key=lambda row: row.ordinal, reverse=True)

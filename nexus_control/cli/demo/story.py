@@ -18,9 +18,10 @@ from nexus_control.execution.config import load_adapters
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
-from nexus_control.usecases.answers import ExecuteData, JsonObject, SignedPackageData, StatusData
+from nexus_control.usecases.answers import JsonObject, SignedPackageData, StatusData
 from nexus_control.usecases.arguments import ExportAuditPackageArguments, validated
 from nexus_control.usecases.exporting import export_signed_package
+from nexus_control.usecases.run_answers import ExecuteData
 from nexus_control.values.actors import Actor
 from nexus_control.values.results import ToolResult
 

@@ -1,0 +1,120 @@
+"""What the methods of the facade answer about runs; the other answers are in `usecases.answers`, by the same rules."""
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from nexus_control.values.payloads import Effect, Mode
+
+
+class StepErrorData(TypedDict):
+    code: str
+    message: str
+
+
+class StepLine(TypedDict):
+    """What one step of a run gave back. `output` is a JSON value: what a function returned, or what a program printed
+    on standard output, parsed where that is JSON. `exit_code` is that of a program. The last four keys are there where
+    the router says so: `note` tells of a cut output or of processes that were ended with the step.
+    """
+
+    step_id: str
+    status: Literal["ok", "error", "unknown"]
+    output: Any
+    error: StepErrorData | None
+    exit_code: int | None
+    effect: Effect
+    simulated: NotRequired[bool]
+    stderr: NotRequired[str]
+    truncated: NotRequired[bool]
+    note: NotRequired[str]
+
+
+class ExecuteData(TypedDict):
+    """The answer of `execute`; both digests are bare. `truncated`: the results are only a part of the answer."""
+
+    request_id: str
+    execution_id: str
+    run_id: str
+    mode: Mode
+    steps_executed: int
+    request_digest: str
+    response_digest: str
+    effect: Effect
+    results: list[StepLine]
+    truncated: bool
+
+
+class RecoveredRun(TypedDict):
+    """What the router's log knows of a run that was given up: its finished steps, and the one that was cut off."""
+
+    request_id: str
+    execution_id: str
+    run_id: str | None
+    results: list[StepLine]
+
+
+class RecoverData(TypedDict):
+    """The answer of `recover`: the ids whose outcome is now unknown, and how many executions a process still owns."""
+
+    recovered: list[str]
+    still_held: int
+    runs: list[RecoveredRun]
+
+
+class ExecutionFields(TypedDict):
+    """One execution, as its events tell it."""
+
+    adapter_id: str
+    dry_run: bool
+    rehearsal: bool
+    outcome: Literal["running", "completed", "failed", "outcome_unknown"]
+    requested_at: str
+    started_at: str | None
+    completed_at: str | None
+    run_id: str | None
+    steps_executed: int | None
+    error_code: str | None
+    error_message: str | None
+    effect: Annotated[
+        Effect | None,
+        Field(
+            description="What the run is known to have done. Only after none is it safe to request the same again."
+        ),
+    ]
+
+
+class ExecutionLine(ExecutionFields):
+    """One execution, and what its steps gave back; `results` is None where nothing is known of them. `seq` names it for
+    `result`.
+    """
+
+    execution_id: str
+    seq: int
+    response_digest: str | None
+    results: list[StepLine] | None
+    truncated: bool
+
+
+class LinkedRun(TypedDict):
+    run_id: str | None
+    status: str
+
+
+class ResultData(TypedDict):
+    """The answer of `result`: what the steps of one execution gave back. `answer` is the router's whole answer where it
+    lists no steps.
+    """
+
+    request_id: str
+    execution_id: str
+    execution: int
+    rehearsal: bool
+    outcome: Literal["running", "completed", "failed", "outcome_unknown"]
+    run_id: str | None
+    response_digest: str | None
+    effect: Effect | None
+    results: list[StepLine]
+    truncated: bool
+    answer: NotRequired[Any]
