@@ -13,7 +13,8 @@ the end.
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Annotated, Final
+from datetime import datetime
+from typing import Annotated, Final, get_args
 
 import typer
 
@@ -28,6 +29,7 @@ from nexus_control.usecases import arguments as door
 from nexus_control.usecases import listing
 from nexus_control.usecases.answers import RequestLine, RequestsData
 from nexus_control.values.actors import Actor
+from nexus_control.values.instants import format_instant, parse_duration
 from nexus_control.values.payloads import StateName
 
 _POLL_SECONDS: Final = 1.0
@@ -35,12 +37,15 @@ _POLLS_UNTIL_REDRAWN: Final = 10
 _WORDS: Final = {"pending_approval": "pending", "outcome_unknown": "unknown"}
 _GOOD, _BAD = {"approved", "completed"}, {"failed", "outcome_unknown"}
 _REQUESTER: Final = 5
+_STATES: Final = ", ".join(get_args(StateName))
 
 
 @shared_options("acting_as", "db")
 def list_requests(
     frame: Frame,
-    state: Annotated[StateName | None, typer.Option(help="Only this state.")] = None,
+    state: Annotated[
+        StateName | None, typer.Option(metavar="STATE", help=f"Only this state: {_STATES}.")
+    ] = None,
     executable: Annotated[bool, typer.Option("--executable", help="Only what can be executed now.")] = False,
     mine: Annotated[bool, typer.Option("--mine", help="Only what waits for you.")] = False,
     awaiting: Annotated[
@@ -51,7 +56,9 @@ def list_requests(
     text: Annotated[str | None, typer.Option(metavar="TEXT", help="Only with this text in the goal.")] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Only what was requested at this time (ISO 8601) or later."),
+        typer.Option(
+            metavar="TIME", help="Only what was requested since then: ISO 8601, or so long ago, as 4h or 2d."
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(metavar="NUMBER", help="How many.")] = 20,
     after: Annotated[
@@ -75,12 +82,12 @@ def list_requests(
         "requester": requester,
         "label": label,
         "text": text,
-        "since": since,
         "limit": limit,
         "after": after,
     }
-    checked = door.validated(door.ListArguments, values)
     with frame.store() as store:
+        values["since"] = _beginning(since, store.clock.now())
+        checked = door.validated(door.ListArguments, values)
         data = listing.list_requests(store, checked)
         page = _page(store, data)
     if watch:
@@ -94,6 +101,16 @@ def list_requests(
             beside.verbatim(_next_page(frame, checked, data["cursor"]))
 
     return Answer(data, show)
+
+
+def _beginning(since: str | None, now: datetime) -> str | None:
+    """The instant that is named, or that was so long ago. Another text is left to the arguments' own check."""
+    if since is None:
+        return None
+    try:
+        return format_instant(now - parse_duration(since))
+    except (NexusControlError, OverflowError):
+        return since
 
 
 def _watch(frame: Frame, arguments: door.ListArguments, screen: Screen) -> None:

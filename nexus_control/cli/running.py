@@ -9,11 +9,13 @@ import typer
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.interrupting import Terminated, interruptible
 from nexus_control.cli.options import Config, RequestId, Router
-from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.screen import DONE, Mark, Screen
+from nexus_control.cli.steps import show_steps
 from nexus_control.cli.streams import output_is_ours
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.execution.opening import opened_router
+from nexus_control.render.text import counted
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import executing, settling
@@ -61,9 +63,14 @@ def execute(
             except (KeyboardInterrupt, Terminated):
                 _say_what_is_unknown(frame, store, request_id)
                 raise
-    text = f"Run {data['run_id']}, {data['mode']}: {data['steps_executed']} steps."
+
+    def show(screen: Screen) -> None:
+        steps = counted(data["steps_executed"], "step")
+        screen.prose(f"Run {data['run_id']}, {data['mode']}: {steps}.", DONE)
+        show_steps(screen, data["results"], truncated=data["truncated"])
+
     done = f"Request {request_id} was executed in mode {data['mode']}: run {data['run_id']} completed"
-    return Answer(data, told(text), done)
+    return Answer(data, show, done)
 
 
 def _say_what_is_unknown(frame: Frame, store: DecisionStore, request_id: str) -> None:

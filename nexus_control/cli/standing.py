@@ -10,10 +10,19 @@ from nexus_control.cli.screen import Mark, Screen, one_line
 from nexus_control.cli.steps import show_steps
 from nexus_control.cli.times import Times
 from nexus_control.lifecycle import display_name, effect_words
+from nexus_control.render.results import pretty
 from nexus_control.render.text import counted, listed
 from nexus_control.store import DecisionStore
 from nexus_control.system.commands import approving
-from nexus_control.usecases.answers import ApprovalLine, BlockingReasonData, ExecutionLine, StatusData
+from nexus_control.usecases.answers import (
+    ApprovalLine,
+    AwaitedData,
+    BlockingReasonData,
+    ExecutionLine,
+    ImportLine,
+    PolicyData,
+    StatusData,
+)
 from nexus_control.values.actors import Actor, ActorData
 from nexus_control.values.instants import parse_instant
 
@@ -31,7 +40,7 @@ _INACTIVE: Final = {
     "request_expired": "the request has expired",
 }
 _OUTCOMES: Final = {
-    "running": "is running",
+    "running": "under way since",
     "completed": "completed",
     "failed": "failed",
     "outcome_unknown": "outcome unknown",
@@ -82,6 +91,8 @@ def _fields(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
             yield "blocked", reason["message"]
     for execution in data["executions"]:
         yield _kind(execution), ", ".join(_ran(execution, times))
+        if execution["error_code"]:
+            yield "", "; ".join(_error(execution))
 
 
 def _extras(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
@@ -97,23 +108,42 @@ def _extras(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
     if "supersedes" in data:
         yield "supersedes", data["supersedes"]
     if imported := data.get("imported"):
-        by = f" by {_who(imported['by'])}" if imported["by"] else ""
-        yield "imported", f"{counted(imported['events'], 'event')}{by}, {times.moment(imported['at'])}"
-        if imported["copied_from"]:
-            yield "copy of", imported["copied_from"]
+        yield "imported", ", ".join(_import(imported, times))
+    if "late_outcome" in data:
+        yield "came late", pretty(data["late_outcome"])
+
+
+def _import(imported: ImportLine, times: Times) -> Iterator[str]:
+    by = f" by {_who(imported['by'])}" if imported["by"] else ""
+    yield f"{counted(imported['events'], 'event')}{by}"
+    yield times.moment(imported["at"])
+    if imported["copied_from"]:
+        yield f"a copy of {imported['copied_from']}"
+    if imported["rolled_back"]:
+        yield "over a history that it does not extend"
+    if imported["final_rehearsal"]:
+        yield "ended by a dry run as 1.0 let it"
 
 
 def _agreement(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
     """The approvals: how many count, each of them, and how many are missing from whom."""
+    if data["policy"] is None:
+        return
     yield "approvals", f"{data['active_approvals']} of {data['required_approvals']}"
     for approval in data["approvals"]:
         yield "", _approval(approval, times)
     if awaited := data["awaited"]:
-        eligible = listed(awaited["eligible"])
-        if not awaited["eligible"]:
-            eligible = "anyone" if awaited["requester_may_approve"] else "anyone but the requester"
-        signed = ", with a signature" if awaited["min_assurance"] == "signed" else ""
-        yield "missing", f"{counted(awaited['missing'], 'approval')} of {eligible}{signed}"
+        yield "missing", _missing(awaited, data["policy"])
+
+
+def _missing(awaited: AwaitedData, policy: PolicyData | None) -> str:
+    said = counted(awaited["missing"], "approval")
+    named = policy is not None and policy.get("approvers")
+    if named and len(awaited["eligible"]) < awaited["missing"]:
+        return f"{said}, but too few of the approvers can still approve: {listed(awaited['eligible'])}"
+    anyone = "anyone" if awaited["requester_may_approve"] else "anyone but the requester"
+    signed = ", with a signature" if awaited["min_assurance"] == "signed" else ""
+    return f"{said}, from {' or '.join(awaited['eligible']) if named else anyone}{signed}"
 
 
 def _approval(approval: ApprovalLine, times: Times) -> str:
@@ -141,9 +171,11 @@ def _ran(execution: ExecutionLine, times: Times) -> Iterator[str]:
     if execution["steps_executed"] is not None:
         yield counted(execution["steps_executed"], "step")
     if execution["run_id"]:
-        yield f"run {execution['run_id']}"
-    if execution["error_code"]:
-        yield f"{execution['error_code']}: {execution['error_message']}"
+        yield f"as {execution['run_id']}"
+
+
+def _error(execution: ExecutionLine) -> Iterator[str]:
+    yield f"{execution['error_code']}: {execution['error_message']}"
     if execution["outcome"] == "failed" and execution["effect"]:
         yield effect_words(execution["effect"])
 
@@ -163,9 +195,13 @@ def _next(frame: Frame, named: str, data: StatusData) -> tuple[str, list[str]]:
         case "pending_approval" if data["awaited"]:
             return "An approver types:", [_approving(frame, named, data)]
         case "approved" if not codes:
-            bound = data["adapter_id"]
-            options = {"--adapter": bound or "KIND:NAME"}
-            return "It can be executed:", [frame.command("execute", argument=named, options=options)]
+            options = {"--adapter": data["adapter_id"] or "KIND:NAME"}
+            words = (
+                "It can be executed:"
+                if data["adapter_id"]
+                else "It can be executed, by an adapter that you name:"
+            )
+            return words, [frame.command("execute", argument=named, options=options)]
         case "executing":
             recover = frame.command("recover", argument=named)
             return "Wait for the outcome. If the process that executes it is gone:", [recover]
@@ -173,7 +209,7 @@ def _next(frame: Frame, named: str, data: StatusData) -> tuple[str, list[str]]:
             return "Its proof:", [frame.command("audit", argument=named)]
         case "failed":
             effect = data["executions"][-1]["effect"] if data["executions"] else None
-            return after_failure(effect or "unknown"), []
+            return after_failure(effect or "unknown"), [frame.command("inspect", argument=named)]
         case "outcome_unknown":
             options = {"--outcome": "completed", "--evidence": "HOW YOU KNOW"}
             settle = frame.command("reconcile", argument=named, options=options)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from nexus_control.integrity import sha256_hex
 from nexus_control.lifecycle import effect_words
 from nexus_control.render.policy import policy_lines, template_lines
+from nexus_control.render.results import step_lines
 from nexus_control.render.text import View, bullet, code_block, counted, escape, listed, page, section
 from nexus_control.render.will_run import will_run_lines
 
@@ -166,6 +167,7 @@ def _executions(executions: Sequence[View]) -> Iterator[str]:
     for each in executions:
         kind = "rehearsal" if each["rehearsal"] else "dry run" if each["dry_run"] else "apply"
         yield bullet(f"{each['outcome'].replace('_', ' ').capitalize()} ({kind})", _ran(each))
+        yield from step_lines(each.get("results") or ())
     if not executions:
         yield "- (none)"
 
@@ -200,7 +202,7 @@ def _timeline(view: View) -> Iterator[str]:
     if lifecycle["timeline_truncated"]:
         yield f"- The last {len(timeline)} of {lifecycle['timeline_total']} entries"
     for entry in timeline:
-        yield f"- {entry['ts']} {entry['label']}: {escape(entry['summary'])}"
+        yield f"- {entry['ts']} {escape(entry['summary'])}"
 
 
 def _integrity(view: View) -> Iterator[str]:
