@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nexus_control.audit_package import AuditPackage, PackageRouter, router_bundle_digest
+from nexus_control.bundle_parts import settled_run
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.evidence.log_section import Imported, LogSection
@@ -17,6 +18,7 @@ from nexus_control.export import bundle_of
 from nexus_control.integrity import is_prefixed, prefixed
 from nexus_control.log import checkpoints
 from nexus_control.log.projection import Projection
+from nexus_control.log.session import ReadSession
 from nexus_control.render.artifacts import render_audit_package
 from nexus_control.store import DecisionStore
 from nexus_control.values.results import fault_of
@@ -93,7 +95,7 @@ def package_of(
                 "This decision is a copy: the run belongs to the original",
                 {"copied_from": decision.provenance.copied_from},
             )
-        run_id, recorded = _recorded_run(decision)
+        run_id, recorded = _recorded_run(session, decision)
         given = _given_digest(run_bundle, run_digest, run_id if verify else None)
         if verify and given is not None and given != recorded:
             problem = "The given run bundle is not the run that was recorded"
@@ -128,12 +130,13 @@ def _evidence(store: DecisionStore, decision: Projection) -> dict[str, object]:
     ).to_dict()
 
 
-def _recorded_run(decision: Projection) -> tuple[str, str]:
-    """The id and the prefixed digest of the decision's run."""
-    execution = decision.facts.linked_execution
-    if execution is None or execution.run_id is None or execution.response_digest is None:
+def _recorded_run(session: ReadSession, decision: Projection) -> tuple[str, str]:
+    """The id and the prefixed digest of the decision's run, or what stands in for them (`bundle_parts.SettledRun`)."""
+    execution, history = decision.facts.linked_execution, session.history(decision)
+    run = settled_run(history) if history is not None else None
+    if execution is None or run is None or run.run_id is None or run.result is None:
         raise NexusControlError(ErrorCode.NO_ROUTER_LINK, "this decision has no run that could be audited")
-    return execution.run_id, execution.router_bundle_digest or prefixed(execution.response_digest)
+    return run.run_id, execution.router_bundle_digest or prefixed(run.result)
 
 
 def _given_digest(

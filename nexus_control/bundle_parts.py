@@ -4,7 +4,7 @@ There is one exception. Version 1.0 took a dry run of an apply decision for its 
 history that ends there has two bundles, and the header tells which one it is (`as_told_by_1_0`).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from nexus_control.bundle import (
     BundleDecision,
@@ -17,6 +17,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, Origin, StoredEvent, parse_event_type
 from nexus_control.facts import Facts, Phase
 from nexus_control.integrity import prefixed
+from nexus_control.values.payloads import ExecutionReconciledPayload
 
 _ENDINGS = (EventType.EXECUTION_COMPLETED, EventType.EXECUTION_FAILED)
 
@@ -66,17 +67,57 @@ def template_part(facts: Facts) -> BundleTemplateSnapshot:
     )
 
 
-def link_part(facts: Facts) -> BundleRouterLink:
-    """The run of the last execution that is not a rehearsal."""
-    execution = facts.linked_execution
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledRun:
+    """The run of the last execution that is not a rehearsal, as a link names it; `result` is a bare digest.
+
+    A person may have settled the execution without knowing its run or its result. What is unknown is then stood in for:
+    the run by `reconciled:<decision_id>:<seq>`, the result by the digest of the EXECUTION_RECONCILED event, which holds
+    the person's evidence. `evidence` is there exactly then.
+    """
+
+    run_id: str | None
+    result: str | None
+    evidence: str | None = None
+
+
+def settled_run(decision: Decision) -> SettledRun | None:
+    """The run that a bundle and a package of this history link; None where there was no such execution."""
+    execution, last = decision.facts.linked_execution, decision.events[-1]
     if execution is None:
+        return None
+    known = SettledRun(run_id=execution.run_id, result=execution.response_digest)
+    is_known = known.run_id is not None and known.result is not None
+    if is_known or not isinstance(reconciled := last.content, ExecutionReconciledPayload):
+        return known
+    return SettledRun(
+        run_id=known.run_id or f"reconciled:{decision.decision_id}:{execution.seq}",
+        result=known.result or last.digest,
+        evidence=reconciled.evidence,
+    )
+
+
+def link_part(decision: Decision) -> BundleRouterLink:
+    """The link to the run of the last execution that is not a rehearsal."""
+    return _link(decision.facts, settled_run(decision))
+
+
+def link_without_stand_in(facts: Facts) -> BundleRouterLink:
+    """The link as 2.0 wrote it for an execution that was reconciled: what is unknown is left out."""
+    execution = facts.linked_execution
+    return _link(facts, execution and SettledRun(run_id=execution.run_id, result=execution.response_digest))
+
+
+def _link(facts: Facts, run: SettledRun | None) -> BundleRouterLink:
+    execution = facts.linked_execution
+    if execution is None or run is None:
         return BundleRouterLink()
     return BundleRouterLink.of_run(
         decision_id=facts.decision_id,
-        run_id=execution.run_id,
+        run_id=run.run_id,
         adapter_id=execution.adapter_id,
         request_hex=execution.request_digest,
-        result_hex=execution.response_digest,
+        result_hex=run.result,
     )
 
 

@@ -26,6 +26,7 @@ from nexus_control.values.payloads import Assurance, Effect
 MAX_REPLAY_STEPS = 20_000_000
 """A few seconds."""
 _BYTES_A_STEP = 10
+_NAMED = 8
 
 
 class DecisionState(StrEnum):
@@ -363,17 +364,16 @@ def require_open(facts: Facts, at: datetime, verb: str) -> Policy:
 
 
 def _require_eligible(facts: Facts, policy: Policy, actor: Actor) -> None:
+    requester = facts.created.requester if facts.created else None
     if not policy.is_eligible(actor):
-        raise NexusControlError(
-            ErrorCode.NOT_ELIGIBLE,
-            f"{actor.id} is not one of this policy's approvers",
-            {"approver": actor.id},
-        )
-    is_requester = facts.created is not None and facts.created.requester.key == actor.key
-    if is_requester and not policy.allow_requester_approval:
-        raise NexusControlError(
-            ErrorCode.REQUESTER_MAY_NOT_APPROVE, "This policy does not let the requester decide"
-        )
+        code, problem = ErrorCode.NOT_ELIGIBLE, f"{actor.id} is not one of this policy's approvers"
+    elif requester is not None and requester.key == actor.key and not policy.allow_requester_approval:
+        code, problem = ErrorCode.REQUESTER_MAY_NOT_APPROVE, "This policy does not let the requester decide"
+    else:
+        return
+    able = policy.approvers_but(requester)
+    who = f"{', '.join(able[:_NAMED]) or 'anybody else'}{', …' if able[_NAMED:] else ''}"
+    raise NexusControlError(code, f"{problem}; {who} may", {"approver": actor.id, "approvers": list(able)})
 
 
 def _require_other_looks(facts: Facts, policy: Policy, actor: Actor, counting: Sequence[Approval]) -> None:

@@ -77,6 +77,6 @@ def bundle_of(
         decision=header_of(decision),
         events=[event_part(event) for event in decision.events],
         template_snapshot=template_part(facts) if include_template_snapshot else BundleTemplateSnapshot(),
-        router_link=link_part(facts) if include_router_link else BundleRouterLink(),
+        router_link=link_part(decision) if include_router_link else BundleRouterLink(),
         exported_at=session.now,
     )

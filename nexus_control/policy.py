@@ -125,6 +125,16 @@ class Policy(PolicyFields):
         """
         return not self.approvers or actor.key in _folded(self.approvers)
 
+    def approvers_but(self, requester: Actor | None) -> tuple[str, ...]:
+        """The named approvers, without a requester who may not approve; empty where nobody is named.
+
+        >>> Policy(approvers=["bob", "eve"], allow_requester_approval=False).approvers_but(Actor("human", "Eve"))
+        ('bob',)
+        """
+        if requester is None or self.allow_requester_approval:
+            return self.approvers
+        return tuple(each for each in self.approvers if fold_id(each) != requester.key)
+
     def accepts_assurance(self, assurance: Assurance | None) -> bool:
         """Whether this assurance of an approver suffices. None, for an old approval, means declared.
 

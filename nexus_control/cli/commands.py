@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any, Final
 
 import typer.main
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
+from nexus_control.cli.helping import Command, Group, first_sentence
 from nexus_control.cli.loading import load
 
 COMMANDS: Final = {
@@ -46,7 +47,7 @@ COMMANDS: Final = {
     ),
     "report": (
         "reporting:report",
-        "A package or a bundle as one HTML page: verdict, timeline, approvals, plan, digests, checks.",
+        "A package or a bundle as one HTML page: verdict, timeline, approvals, plan, outputs, digests, checks.",
     ),
     "doctor": (
         "health:doctor",
@@ -60,27 +61,46 @@ COMMANDS: Final = {
 """The name of each command or group, with its place (module:name) and the first line of its help."""
 
 
-class CommandGroup(TyperGroup):
+GROUPS: Final = {
+    "First steps": ("demo", "init", "config", "adapter"),
+    "Ask and decide": ("request", "approve", "deny", "revoke", "withdraw", "statement", "wait"),
+    "Execute": ("execute", "run", "recover", "reconcile"),
+    "Look": ("list", "status", "inspect", "events"),
+    "Evidence": ("audit", "verify", "report", "export", "import", "log", "key"),
+    "Run a team": ("template", "approver", "doctor", "backup", "restore"),
+    "Agents": ("serve", "install", "call"),
+}
+"""The commands as the help lists them."""
+
+
+class CommandGroup(Group):
     """A group that knows only the name and the line of help of each command in the table until one is called."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        for name, (_, text) in COMMANDS.items():
-            self.add_command(TyperCommand(name, help=text))
+        for name in (name for names in GROUPS.values() for name in names if name in COMMANDS):
+            self.add_command(TyperCommand(name, help=COMMANDS[name][1]))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, found, rest = super().resolve_command(ctx, args)
         return name, found and loaded(found.name or ""), rest
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for heading, names in GROUPS.items():
+            rows = [(name, first_sentence(COMMANDS[name][1])) for name in names if name in COMMANDS]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
 
 group = partial(
     typer.Typer,
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # help is plain text, because it is also read in pipes
     pretty_exceptions_enable=False,
 )
-"""Makes a group of commands. `help` is the first line of the group's help."""
+"""Makes a group of commands. `help` is the first line of the group's help, and an example."""
 
 
 def loaded(name: str) -> Any:
@@ -90,6 +110,8 @@ def loaded(name: str) -> Any:
         alone = group()
         alone.command(name)(target)
         target = alone
+    for each in target.registered_commands:
+        each.cls = Command
     return typer.main.get_command(target)
 
 

@@ -1,47 +1,66 @@
 """The commands that decide: approve, deny, revoke, withdraw.
 
-Before a person decides, the command shows the whole request, with unprintable characters spelled out, and asks. The
+Before a person decides, the command shows the request (`cli.reviewing`) and asks; the answer `?` shows all of it. The
 verdict is about the request as it was shown: its basis is part of the verdict, and of a signed statement too. In a pipe
 nobody can be asked. There `--yes` says that the answer was given elsewhere, and the assurance is never *local*.
 """
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from nexus_control.cli.adapters import adapters_at_hand
-from nexus_control.cli.frame import Answer, Frame, identity, shared_options, told
-from nexus_control.cli.options import RequestId, UsualConfig
-from nexus_control.cli.screen import Screen
+from nexus_control.cli.frame import Answer, Frame, identity, shared_options
+from nexus_control.cli.naming import Fit, approved_by, awaiting, chosen, requested_by, short
+from nexus_control.cli.options import FittingId, UsualConfig
+from nexus_control.cli.reviewing import Review, review_of, who_can_still
+from nexus_control.cli.screen import DONE, Screen
 from nexus_control.cli.signing import SignatureFile, Signing, SignKey, StatementFile
 from nexus_control.cli.streams import require_shown
+from nexus_control.cli.times import Times
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.execution.router import RouterProtocol
 from nexus_control.render.decision import render_decision
+from nexus_control.render.text import counted
 from nexus_control.render.will_run import NOT_AT_HAND
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import deciding, views
-from nexus_control.usecases.answers import ApprovalData, StateData
+from nexus_control.usecases.answers import ApprovalData, InspectData, StateData
 from nexus_control.usecases.signing import require_basis_of
+from nexus_control.values.actors import Actor
+from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import Assurance
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Full = Annotated[bool, typer.Option("--full", help="Show everything before the question, as ? does at it.")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
 
 Act = Callable[[DecisionStore, Mapping[str, object], Assurance], ApprovalData | StateData]
 """Its arguments name the person who decides, the request, and its basis as it was shown; None if it was not shown."""
 
 
-@shared_options("acting_as", "allowed_signers", "db")
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The options that say what is shown before the question: with which adapters, all of it, or nothing (`yes`)."""
+
+    config: Path | None
+    full: bool
+    yes: bool
+
+
+@shared_options("acting_as", "allowed_signers", "utc", "db")
 def approve(
     frame: Frame,
-    request_id: RequestId,
+    request_id: FittingId = None,
     comment: Annotated[str | None, typer.Option(help="A comment; it is recorded.")] = None,
     expires_at: Annotated[str | None, typer.Option(help="When the approval runs out (ISO 8601).")] = None,
     config: UsualConfig = None,
+    full: Full = False,
     yes: Yes = False,
     sign: SignKey = None,
     signature: SignatureFile = None,
@@ -49,7 +68,7 @@ def approve(
 ) -> Answer:
     """Approve a request, after looking at it.
 
-    Example: nexus-control approve 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --comment "checked the plan"
+    Example: nexus-control approve 0d1c0d39 --comment "checked the plan"
     """
 
     def act(store: DecisionStore, arguments: Mapping[str, object], assurance: Assurance) -> ApprovalData:
@@ -58,15 +77,16 @@ def approve(
         return deciding.approve(store, checked, assurance=assurance)
 
     signing = Signing("approve", sign, signature, statement, expires_at)
-    return _decide(frame, request_id, "approve", act, config, yes, signing)
+    return _decide(frame, request_id, awaiting, "approve", act, Asking(config, full, yes), signing)
 
 
-@shared_options("acting_as", "allowed_signers", "db")
+@shared_options("acting_as", "allowed_signers", "utc", "db")
 def deny(
     frame: Frame,
-    request_id: RequestId,
     reason: Reason,
+    request_id: FittingId = None,
     config: UsualConfig = None,
+    full: Full = False,
     yes: Yes = False,
     sign: SignKey = None,
     signature: SignatureFile = None,
@@ -74,7 +94,7 @@ def deny(
 ) -> Answer:
     """Refuse a request as an approver; it ends there.
 
-    Example: nexus-control deny 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "not during the freeze"
+    Example: nexus-control deny 0d1c0d39 --reason "not during the freeze"
     """
 
     def act(store: DecisionStore, arguments: Mapping[str, object], assurance: Assurance) -> StateData:
@@ -82,15 +102,16 @@ def deny(
         return deciding.deny(store, checked, assurance=assurance)
 
     signing = Signing("deny", sign, signature, statement)
-    return _decide(frame, request_id, "deny", act, config, yes, signing)
+    return _decide(frame, request_id, awaiting, "deny", act, Asking(config, full, yes), signing)
 
 
-@shared_options("acting_as", "allowed_signers", "db")
+@shared_options("acting_as", "allowed_signers", "utc", "db")
 def revoke(
     frame: Frame,
-    request_id: RequestId,
     reason: Reason,
+    request_id: FittingId = None,
     config: UsualConfig = None,
+    full: Full = False,
     yes: Yes = False,
     sign: SignKey = None,
     signature: SignatureFile = None,
@@ -98,7 +119,7 @@ def revoke(
 ) -> Answer:
     """Take your own approval back, before the execution.
 
-    Example: nexus-control revoke 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "wrong window"
+    Example: nexus-control revoke 0d1c0d39 --reason "wrong window"
     """
 
     def act(store: DecisionStore, arguments: Mapping[str, object], _: Assurance) -> ApprovalData:
@@ -106,86 +127,164 @@ def revoke(
         return deciding.revoke_approval(store, checked)
 
     signing = Signing("revoke", sign, signature, statement)
-    return _decide(frame, request_id, "revoke your approval of", act, config, yes, signing)
+    return _decide(
+        frame, request_id, approved_by, "revoke your approval of", act, Asking(config, full, yes), signing
+    )
 
 
-@shared_options("acting_as", "db")
-def withdraw(frame: Frame, request_id: RequestId, reason: Reason, yes: Yes = False) -> Answer:
+@shared_options("acting_as", "utc", "db")
+def withdraw(
+    frame: Frame, reason: Reason, request_id: FittingId = None, full: Full = False, yes: Yes = False
+) -> Answer:
     """Take your own request back.
 
-    Example: nexus-control withdraw 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --reason "no longer needed"
+    Example: nexus-control withdraw 0d1c0d39 --reason "no longer needed"
     """
 
     def act(store: DecisionStore, arguments: Mapping[str, object], _: Assurance) -> StateData:
         checked = door.validated(door.WithdrawArguments, {**arguments, "reason": reason})
         return deciding.withdraw(store, checked)
 
-    return _decide(frame, request_id, "withdraw", act, None, yes, Signing("withdraw"))
+    return _decide(
+        frame, request_id, requested_by, "withdraw", act, Asking(None, full, yes), Signing("withdraw")
+    )
 
 
 def _decide(
     frame: Frame,
-    request_id: str,
+    given: str | None,
+    fitting: Callable[[Actor], Fit],
     verb: str,
     act: Act,
-    config: Path | None,
-    yes: bool,
+    asking: Asking,
     signing: Signing,
 ) -> Answer:
     with frame.store() as store:
         actor, assurance = identity(frame.acting_as)
+        request_id = chosen(store, given, fitting(actor), yes=asking.yes)
         signing.require_usable(frame, store, actor)
-        if yes:
+        if asking.yes:
             assurance = "declared"  # because nobody answered at a terminal
         else:
             _require_somebody_to_ask()
-        basis = None if yes else _review(store, request_id, config)
+        shown = None if asking.yes else _Shown.of(store, request_id, asking, frame.utc)
+        basis = shown and shown.basis
         stated = signing.stated(store, request_id, actor)
         if stated is not None:
             require_basis_of(stated, basis)
-        if not yes:
+        if shown is not None:
             known = assurance if stated is None else "signed"
-            _require_consent(f"{verb.capitalize()} this request as {actor} ({known})?")
+            shown.require_consent(f"{verb.capitalize()} this request as {actor} ({known})?")
         arguments: Mapping[str, object] = {"request_id": request_id, "actor": actor, "basis": basis}
         if stated is not None:
             arguments = {**arguments, "statement": stated, "signature": signing.signature_of(stated)}
         data = act(store, arguments, assurance)
-    text = f"{data['request_id']} is {data['state']}"
-    if "current_approvals" in data:
-        text += f": {data['current_approvals']} of {data['required_approvals']} approvals"
-    return Answer(data, told(f"{text}."), f"It is recorded that you {verb} {data['request_id']}")
+        decided, named = _inspected(store, request_id, None), short(store, request_id)
+    return Answer(
+        data, _told(frame, data, decided, named), f"It is recorded that you {verb} {data['request_id']}"
+    )
 
 
-def _review(store: DecisionStore, request_id: str, config: Path | None) -> str:
-    """Show all that a reviewer needs on standard error, because standard output is for the answer. Returns the basis of
-    the request as shown. Raises INVALID_STATE if no policy is attached yet.
-    """
+def _told(
+    frame: Frame, data: ApprovalData | StateData, decided: InspectData, named: str
+) -> Callable[[Screen], None]:
+    """Shows what the verdict made of the request, whose verdict is still needed, and what to type next."""
+
+    def show(screen: Screen) -> None:
+        request_id, state = named if screen.is_terminal else data["request_id"], data["state"]
+        approval = decided["approval"]
+        agreed = f"{approval['current']} of {counted(approval['required'], 'approval')}"
+        if state in _ENDED:
+            screen.prose(f"{request_id} is {state}. {_ENDED[state]}", DONE)
+            return
+        screen.prose(f"{request_id} is {state}: {agreed}.", DONE)
+        if state == "pending_approval":
+            missing = approval["required"] - approval["current"]
+            screen.prose(
+                f"{counted(missing, 'approval')} missing. Can still approve: {who_can_still(decided)}."
+            )
+            screen.verbatim(frame.command("approve", argument=request_id))
+        elif not decided["lifecycle"]["blocking_reasons"]:
+            screen.prose("It can be executed now:")
+            adapter = decided["decision"]["adapter_id"] or "KIND:NAME"
+            screen.verbatim(frame.command("execute", argument=request_id, options={"--adapter": adapter}))
+
+    return show
+
+
+_ENDED: Final = {
+    "denied": "It ends here and is never executed.",
+    "withdrawn": "It ends here and is never executed.",
+    "expired": "It is never executed; somebody has to ask again.",
+}
+"""What follows from a state in which nobody can approve."""
+
+
+def _inspected(store: DecisionStore, request_id: str, router: RouterProtocol | None) -> InspectData:
     checked = door.validated(door.InspectArguments, {"decision_id": request_id, "render": False})
-    with adapters_at_hand(config) as router:
-        data = views.inspect(store, checked, router)
-    basis = data["basis"]
-    if basis is None:
-        raise NexusControlError(
-            ErrorCode.INVALID_STATE, "There is nothing to decide before a policy is attached"
-        )
-    screen = Screen(sys.stderr)
-    for line in render_decision(data).splitlines():
-        screen.verbatim(line)
-    if router is None:
-        screen.verbatim(NOT_AT_HAND)
-    require_shown()
-    return basis
+    return views.inspect(store, checked, router)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What was shown on standard error, because standard output is for the answer."""
+
+    data: InspectData
+    review: Review
+    basis: str
+
+    @classmethod
+    def of(cls, store: DecisionStore, request_id: str, asking: Asking, utc: bool) -> "_Shown":
+        """Show the request. Raises INVALID_STATE if no policy is attached yet."""
+        with adapters_at_hand(asking.config) as router:
+            data = _inspected(store, request_id, router)
+        basis = data["basis"]
+        if basis is None:
+            raise NexusControlError(
+                ErrorCode.INVALID_STATE, "There is nothing to decide before a policy is attached"
+            )
+        shown = cls(data, review_of(data, Times(parse_instant(data["decision"]["as_of"]), utc)), basis)
+        if asking.full:
+            shown.show_everything()
+        else:
+            shown.review.show(Screen(sys.stderr))
+        require_shown()
+        return shown
+
+    def show_everything(self) -> None:
+        """The page of `inspect`, and the last lines of the review again, so that the question follows them."""
+        screen = Screen(sys.stderr)
+        for line in render_decision(self.data).splitlines():
+            screen.verbatim(line)
+        if self.data["will_run"] is None:
+            screen.verbatim(f"- {NOT_AT_HAND}")
+        Review(self.review.times, last=self.review.last).show(screen)
+
+    def require_consent(self, question: str) -> None:
+        """Ask until the answer is yes or no; `?` shows everything first. Raises NOT_CONFIRMED."""
+        while True:
+            try:
+                said: str = typer.prompt(
+                    f"{question} (? shows everything)",
+                    prompt_suffix=" [y/N]: ",
+                    default="",
+                    show_default=False,
+                    err=True,
+                )
+            except typer.Abort:
+                said = "no"
+            match said.strip().lower():
+                case "y" | "yes":
+                    return
+                case "?" | "more":
+                    self.show_everything()
+                    require_shown()
+                case "" | "n" | "no":
+                    raise NexusControlError(ErrorCode.NOT_CONFIRMED, "You answered no")
+                case _:
+                    Screen(sys.stderr).prose("Answer y, n or ?.")
 
 
 def _require_somebody_to_ask() -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise invalid_argument("--yes", "is needed where nobody can be shown the request and asked")
-
-
-def _require_consent(question: str) -> None:
-    try:
-        agreed = typer.confirm(question, err=True)
-    except typer.Abort:
-        agreed = False
-    if not agreed:
-        raise NexusControlError(ErrorCode.NOT_CONFIRMED, "You answered no")

@@ -22,6 +22,7 @@ from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats.keys import private_from_pem
 from nexus_control.execution.opening import opened_router
 from nexus_control.integrity import sha256_hex
+from nexus_control.log.projection import ConflictMode
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import exporting
@@ -87,10 +88,8 @@ def import_bundle(
     frame: Frame,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A bundle 0.5.")],
     conflict_mode: Annotated[
-        str,
-        typer.Option(
-            help="When the decision is here already: reject_on_conflict, new_decision_id or overwrite."
-        ),
+        ConflictMode,
+        typer.Option(help="What to do when the decision is here already."),
     ] = "reject_on_conflict",
     allow_rollback: Annotated[
         bool,

@@ -37,6 +37,7 @@ from nexus_control.cli.streams import (
     print_json,
     tell_nothing_changed,
 )
+from nexus_control.cli.wording import options_named
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.storage import files_of, is_file, place_of, scheme_problem
@@ -264,7 +265,12 @@ def shared_options(*names: str) -> Callable[[Callable[Concatenate[Frame, ...], A
         @wraps(body)
         def run(context: typer.Context, **given: Any) -> None:
             frame = frame_of(context, **{name: given.pop(name) for name in named})
-            answer(frame, lambda: body(frame, **given), on_store="db" in names)
+
+            def act() -> Answer:
+                with options_named(signature.parameters):
+                    return body(frame, **given)
+
+            answer(frame, act, on_store="db" in names)
 
         _, *own = inspect.signature(body).parameters.values()
         first = inspect.Parameter(

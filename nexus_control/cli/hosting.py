@@ -5,6 +5,8 @@ in any folder, also in one whose files an attacker wrote: `system.commands` says
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 import typer
@@ -18,23 +20,57 @@ from nexus_control.system.commands import absolute, command, shell_line
 from nexus_control.system.whole_files import is_regular
 
 _NAME = "nexus-control"
+
+
+@dataclass(frozen=True, slots=True)
+class HostFile:
+    """A host's file of servers: the key that holds them, the name of the file, and what an entry needs besides. Most
+    of these hosts refuse tool names with dots.
+    """
+
+    key: str
+    file: str
+    more: Mapping[str, object] = field(default_factory=dict[str, object])
+    takes_dots: bool = False
+
+
 BY_COMMAND: Final = {
     "claude-code": ["claude", "mcp", "add", _NAME, "--scope", "user", "--"],
     "codex": ["codex", "mcp", "add", _NAME, "--"],
 }
 """The hosts that register a server by a command. They accept tool names with dots."""
-BY_FILE: Final = {
-    "claude-desktop": ("mcpServers", "claude_desktop_config.json (Settings, Developer, Edit Config)"),
-    "cursor": ("mcpServers", "~/.cursor/mcp.json, or .cursor/mcp.json in a project"),
-    "vscode": ("servers", ".vscode/mcp.json in a workspace"),
+_STDIO: Final = {"type": "stdio"}
+_LOCAL: Final = {"type": "local", "tools": ["*"]}
+BY_FILE: Final[dict[str, HostFile]] = {
+    "claude-desktop": HostFile("mcpServers", "claude_desktop_config.json (Settings, Developer, Edit Config)"),
+    "cursor": HostFile("mcpServers", "~/.cursor/mcp.json, or .cursor/mcp.json in a project"),
+    "vscode": HostFile("servers", ".vscode/mcp.json in a workspace", _STDIO),
+    "windsurf": HostFile("mcpServers", "~/.codeium/windsurf/mcp_config.json"),
+    "copilot-cli": HostFile("mcpServers", "~/.copilot/mcp-config.json", _LOCAL),
+    "gemini-cli": HostFile("mcpServers", "~/.gemini/settings.json", takes_dots=True),
 }
-"""The hosts that read a file: the key that holds servers, and the file. They refuse tool names with dots."""
+"""The hosts that read a file of JSON."""
+BY_PROGRAM: Final = {
+    "openai-agents": """\
+from agents.mcp import MCPServerStdio
+
+server = MCPServerStdio(name="nexus-control", params={entry}, client_session_timeout_seconds=60)
+""",
+    "langchain": """\
+from langchain_mcp_adapters.client import MultiServerMCPClient
+
+client = MultiServerMCPClient({{"nexus-control": {{"transport": "stdio", **{entry}}}}})
+session = client.session("nexus-control")  # use one for all calls: a run ends with its server
+""",
+}
+"""The frameworks whose programs start the server. The model APIs behind them refuse tool names with dots."""
+HOSTS: Final = ", ".join([*BY_COMMAND, *BY_FILE, *BY_PROGRAM])
 
 
 @shared_options("allowed_signers", "db")
 def install(
     frame: Frame,
-    host: Annotated[str, typer.Option(help=f"One of {', '.join([*BY_COMMAND, *BY_FILE])}.")],
+    host: Annotated[str, typer.Option(help=f"One of {HOSTS}.")],
     config: UsualConfig = None,
 ) -> Answer:
     """Print what to add to an agent host so that it starts the MCP server.
@@ -50,15 +86,19 @@ def install(
     if host in BY_COMMAND:
         words = [*BY_COMMAND[host], *serving]
         return Answer({"host": host, "command": words}, lambda _: print(shell_line(words)))
+    underscored = [*serving[1:], "--tool-names", "underscore"]
+    if host in BY_PROGRAM:
+        entry = {"command": serving[0], "args": underscored}
+        program = BY_PROGRAM[host].format(entry=entry)
+        return Answer({"host": host, "program": program}, lambda _: print(program, end=""))
     if host not in BY_FILE:
-        raise invalid_argument("--host", f"must be one of {', '.join([*BY_COMMAND, *BY_FILE])}")
-    key, file = BY_FILE[host]
-    how = {"type": "stdio"} if host == "vscode" else {}
-    entry = {**how, "command": serving[0], "args": [*serving[1:], "--tool-names", "underscore"]}
-    entries = {key: {_NAME: entry}}
+        raise invalid_argument("--host", f"must be one of {HOSTS}")
+    file = BY_FILE[host]
+    arguments = serving[1:] if file.takes_dots else underscored
+    entries = {file.key: {_NAME: {**file.more, "command": serving[0], "args": arguments}}}
 
     def show(_screen: Screen) -> None:
-        typer.echo(f"Put this into {file}:", err=True)
+        typer.echo(f"Put this into {file.file}:", err=True)
         print(json.dumps(entries, indent=2))
 
-    return Answer({"host": host, "file": file, "config": entries}, show)
+    return Answer({"host": host, "file": file.file, "config": entries}, show)

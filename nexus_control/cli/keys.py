@@ -18,7 +18,9 @@ from nexus_control.evidence.formats import keys
 from nexus_control.log import checkpoints
 from nexus_control.log.checkpoints import KeyRecord
 
-key = group(help="The key of the store's log, and keys to sign packages with.")
+key = group(
+    help="The key of the store's log, and keys to sign packages with.\n\nExample: nexus-control key list"
+)
 
 
 @key.command()

@@ -23,7 +23,9 @@ from nexus_control.log.upkeep import find_faults
 
 CheckpointFile = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint that you kept.")]
 
-log = group(help="The store's log: signed checkpoints, and proofs against them.")
+log = group(
+    help="The store's log: signed checkpoints, and proofs against them.\n\nExample: nexus-control log checkpoint"
+)
 
 
 @log.command()

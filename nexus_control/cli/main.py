@@ -24,13 +24,15 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.system.signals import end_by
 
 PROGRAM = "nexus-control"
+_WIDEST_HELP = 120
 # The class of all errors of usage. Newer versions of typer have their own copy of it, without a public name.
 _USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
 app = group(
     cls=CommandGroup,
-    help="Approval and audit for agents that act.",
-    context_settings={"help_option_names": ["--help", "-h"]},
+    add_completion=True,
+    help="Approval and audit for agents that act.\n\nExample: nexus-control demo",
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": _WIDEST_HELP},
 )
 
 
@@ -44,6 +46,9 @@ def main() -> None:
         tell_nothing_changed(failure)
         sys.exit(REFUSED)
     except _USAGE_ERROR as error:
+        error.message = error.message.removeprefix(
+            "Value error, "
+        )  # of pydantic, with which typer reads choices
         if "--json" not in sys.argv or not is_refusal_printed(_misused(error)):
             error.show()
         sys.exit(USAGE)

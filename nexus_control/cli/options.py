@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from nexus_control.cli.completing import adapter_ids, request_ids, template_names
+from nexus_control.values.payloads import Assurance
+
 DEFAULT_DATABASE = "nexus-control.db"
 
 Database = Annotated[
@@ -35,13 +38,19 @@ ActingAs = Annotated[
     ),
 ]
 RequestId = Annotated[
-    str, typer.Argument(metavar="ID", help="The request's id, or its beginning from 4 characters on.")
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="The request's id, or its beginning from 4 characters on.",
+        autocompletion=request_ids,
+    ),
 ]
 FittingId = Annotated[
     str | None,
     typer.Argument(
         metavar="[ID]",
         help="The request's id, or its beginning from 4 characters on. May be left out if only one request fits.",
+        autocompletion=request_ids,
     ),
 ]
 Config = Annotated[Path | None, typer.Option(metavar="FILE", help="The adapters: a nexus-control.toml.")]
@@ -54,10 +63,37 @@ UsualConfig = Annotated[
 Router = Annotated[
     str | None, typer.Option(metavar="MODULE:FACTORY", help="A router of your own, made without arguments.")
 ]
-Approvers = Annotated[list[str] | None, typer.Option(help="Who may approve; may be repeated.")]
-Labels = Annotated[list[str] | None, typer.Option(help="A label; may be repeated.")]
-MinApprovals = Annotated[int | None, typer.Option(help="How many people must approve.")]
-MaxSteps = Annotated[int | None, typer.Option(help="The longest plan that may run.")]
+Template = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The template whose policy applies.", autocompletion=template_names),
+]
+BoundAdapter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND:NAME",
+        help="The adapter that is to carry it out; it checks the plan.",
+        autocompletion=adapter_ids,
+    ),
+]
+Approvers = Annotated[
+    list[str] | None, typer.Option(metavar="ID", help="Who may approve; may be repeated. Default: anyone.")
+]
+RequesterMayApprove = Annotated[
+    bool | None,
+    typer.Option(
+        "--requester-may-approve/--no-requester-may-approve",
+        help="Whether the requester may be one of the approvers. Default: yes.",
+    ),
+]
+Capabilities = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="What the adapter must be capable of; may be repeated."),
+]
+Labels = Annotated[list[str] | None, typer.Option(metavar="LABEL", help="A label; may be repeated.")]
+MinApprovals = Annotated[
+    int | None, typer.Option(metavar="N", help="How many people must approve. Default: 1.")
+]
+MaxSteps = Annotated[int | None, typer.Option(metavar="N", help="The longest plan that may run.")]
 MinAssurance = Annotated[
-    str | None, typer.Option(help="How approvers must be known: declared, elicited, local or signed.")
+    Assurance | None, typer.Option(help="How approvers must at least be known. Default: in any way.")
 ]

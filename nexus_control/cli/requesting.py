@@ -1,45 +1,107 @@
-"""The command `request`. It also prints the command with which an approver approves."""
+"""The command `request`. It also says what surprises people later, and prints the command that approves.
 
+What it says: a dry run changes nothing, the requester may be an approver, nobody here can act as some approver, and
+nothing has checked the plan.
+"""
+
+import os
+import pwd
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nexus_control.cli.adapters import config_or_default
-from nexus_control.cli.files import read_text
 from nexus_control.cli.frame import Answer, Frame, shared_options
-from nexus_control.cli.options import Approvers, Labels, MaxSteps, MinApprovals, MinAssurance, UsualConfig
-from nexus_control.cli.screen import Screen
+from nexus_control.cli.naming import short
+from nexus_control.cli.options import (
+    Approvers,
+    BoundAdapter,
+    Capabilities,
+    Labels,
+    MaxSteps,
+    MinApprovals,
+    MinAssurance,
+    RequesterMayApprove,
+    Template,
+    UsualConfig,
+)
+from nexus_control.cli.plan_files import read_plan
+from nexus_control.cli.screen import DONE, NOTE, Screen
 from nexus_control.errors import NexusControlError, invalid_argument
+from nexus_control.evidence.statement import NAMESPACE
 from nexus_control.execution.config import load_adapters
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.router import PlanChecker
+from nexus_control.policy import Policy
+from nexus_control.render.text import counted, listed
 from nexus_control.storage import IN_MEMORY
+from nexus_control.store import DecisionStore
 from nexus_control.system.commands import approving
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import requesting
+from nexus_control.usecases.answers import RequestData
+from nexus_control.usecases.signing import allowed_signers_of
+from nexus_control.values.actors import Actor, fold_id
+from nexus_control.values.payloads import Mode
 
 
-@shared_options("acting_as", "db")
+@shared_options("acting_as", "allowed_signers", "db")
 def request(
     frame: Frame,
-    goal: Annotated[str, typer.Argument(help="What is to be achieved.")],
-    mode: Annotated[str, typer.Option(help="dry_run or apply.")] = "dry_run",
-    plan: Annotated[str | None, typer.Option(help="The plan, as text.")] = None,
-    plan_file: Annotated[Path | None, typer.Option(metavar="FILE", help="The plan, from a file.")] = None,
-    template: Annotated[str | None, typer.Option(help="The template whose policy applies.")] = None,
+    goal: Annotated[str, typer.Argument(metavar="GOAL", help="What is to be achieved.")],
+    mode: Annotated[
+        Mode | None, typer.Option(help="apply changes things, dry_run changes nothing. Default: dry_run.")
+    ] = None,
+    plan: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The plan: a text, or steps in JSON.")
+    ] = None,
+    plan_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The plan from a file, or - for standard input: steps in YAML (.yaml, .yml) or JSON (.json). Another"
+            " file is steps if it begins with `[` or `- step_id:`, and otherwise a text.",
+        ),
+    ] = None,
+    adapter: BoundAdapter = None,
+    template: Template = None,
     min_approvals: MinApprovals = None,
     approver: Approvers = None,
-    label: Labels = None,
-    max_steps: MaxSteps = None,
+    requester_may_approve: RequesterMayApprove = None,
     min_assurance: MinAssurance = None,
-    expires_at: Annotated[str | None, typer.Option(help="When the request runs out (ISO 8601).")] = None,
-    adapter: Annotated[str | None, typer.Option(metavar="KIND:NAME", help="Bind it to this adapter.")] = None,
+    require_capability: Capabilities = None,
+    max_steps: MaxSteps = None,
+    label: Labels = None,
+    expires_in: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Until when it can be executed: 4h, 90m, 2d or 1h30m from now."),
+    ] = None,
+    expires_at: Annotated[
+        str | None, typer.Option(metavar="INSTANT", help="The same as an instant: 2026-12-24T18:00:00Z.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            "--idempotency-key",
+            metavar="KEY",
+            help="Asked again with the same key, it is the same request.",
+        ),
+    ] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A reference of yours; may be repeated.")
+    ] = None,
+    supersedes: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="An older request of yours, which is withdrawn for this one."),
+    ] = None,
     config: UsualConfig = None,
 ) -> Answer:
     """Ask for an execution.
 
-    Example: nexus-control request "Rotate the API keys" --mode apply --min-approvals 2
+    Example: nexus-control request "New keys" --mode apply --plan-file plan.yaml
     """
     with frame.store(makes=True) as store:
         values: dict[str, object] = {
@@ -50,31 +112,108 @@ def request(
             "template_name": template,
             "min_approvals": min_approvals,
             "approvers": approver or None,
+            "allow_requester_approval": requester_may_approve,
             "labels": label or None,
             "max_steps": max_steps,
             "min_assurance": min_assurance,
+            "require_adapter_capabilities": require_capability or None,
             "expires_at": expires_at,
+            "expires_in": expires_in,
             "adapter_id": adapter,
+            "idempotency_key": idempotency_key,
+            "metadata": _pairs(metadata),
+            "supersedes": supersedes,
         }
-        arguments, found = door.validated(door.RequestArguments, values), config_or_default(config)
+        given = {name: value for name, value in values.items() if value is not None}
+        arguments, found = door.validated(door.RequestArguments, given), config_or_default(config)
         checked_by = found if arguments.adapter_id else None
         with opened_router(database=IN_MEMORY, config=checked_by, factory=None) as router:
-            data = requesting.request(store, arguments, router if isinstance(router, PlanChecker) else None)
-        policy = store.load(data["request_id"]).facts.policy
-        to_approve = approving(
-            data["request_id"],
-            frame.path,
-            config=_readable(found),
-            allowed_signers=frame.allowed_signers,
-            signed=policy is not None and policy.min_assurance == "signed",
+            checker = router if isinstance(router, PlanChecker) else None
+            data = requesting.request(store, arguments, checker)
+        policy, named = (
+            store.load(data["request_id"]).facts.policy or Policy(),
+            short(store, data["request_id"]),
         )
+        notes = [
+            *_notes_on_mode(mode),
+            *_notes_on_approvers(store, policy, arguments.actor),
+            *_notes_on_plan(arguments, is_checked=checker is not None, config=found),
+        ]
 
     def show(screen: Screen) -> None:
-        agreed = f"{data['current_approvals']} of {data['required_approvals']} approvals"
-        screen.prose(f"{data['request_id']} is {data['state']}: {agreed}.")
-        screen.verbatim(to_approve)
+        request_id = named if screen.is_terminal else data["request_id"]
+        _show(screen, data, request_id, policy, arguments.actor)
+        for note in notes:
+            screen.prose(note, NOTE)
+        screen.prose("To look at it and approve it:")
+        signers, signed = frame.allowed_signers, policy.min_assurance == "signed"
+        config = _readable(found)
+        screen.verbatim(
+            approving(request_id, frame.path, config=config, allowed_signers=signers, signed=signed)
+        )
 
-    return Answer(data, show, f"Request {data['request_id']} was made")
+    return Answer(data, show, f"Request {data['request_id']} was made" if data["created"] else None)
+
+
+def _show(screen: Screen, data: RequestData, request_id: str, policy: Policy, requester: Actor) -> None:
+    agreed = f"{data['current_approvals']} of {counted(data['required_approvals'], 'approval')}"
+    before = "" if data["created"] else " It was asked for before, with this key."
+    screen.prose(f"{request_id} is {data['state']}: {agreed}.{before}", DONE)
+    who = listed(policy.approvers) if policy.approvers else "anyone"
+    screen.prose(f"May approve: {who}.")
+    if policy.allow_requester_approval and policy.is_eligible(requester):
+        screen.prose("You may approve it yourself: --no-requester-may-approve forbids that.")
+
+
+def _notes_on_mode(mode: Mode | None) -> Iterator[str]:
+    if mode is None:
+        yield (
+            "This is a dry run. Executing it changes nothing, and then the request has ended. For the real thing, ask"
+            " with --mode apply: such a request can be rehearsed too."
+        )
+
+
+def _notes_on_approvers(store: DecisionStore, policy: Policy, requester: Actor) -> Iterator[str]:
+    """The approvers that are neither a login of this machine nor a trusted signer."""
+    signers, now = allowed_signers_of(store), store.clock.now()
+    strange = [
+        each
+        for each in policy.approvers
+        if fold_id(each) != requester.key
+        and not _is_login(each)
+        and (signers is None or signers.refusal_of_every_key(each, NAMESPACE, now))
+    ]
+    if not strange:
+        return
+    logins = f"LOGIN@{os.uname().nodename}"
+    who = f"{listed(strange)}: not a login of this machine ({logins}), and not in the allowed signers"
+    if policy.accepts_assurance("declared"):
+        yield f"{who}. Approving as such an id takes --as, and nothing verifies it."
+    else:
+        yield f"{who}. So nobody here can approve as such an id under this policy."
+
+
+def _is_login(approver: str) -> bool:
+    name, _, host = approver.rpartition("@")
+    if fold_id(host) != fold_id(os.uname().nodename):
+        return False
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _notes_on_plan(
+    arguments: door.RequestArguments, *, is_checked: bool, config: Path | None
+) -> Iterator[str]:
+    if arguments.plan is None or is_checked:
+        return
+    if arguments.adapter_id is None:
+        why = "no adapter is named (--adapter)"
+    else:
+        why = "no adapters file was found (--config)" if config is None else f"{config} declares no adapter"
+    yield f"Nothing has checked the plan: {why}. Whether it can run shows only when it is executed."
 
 
 def _readable(config: Path | None) -> Path | None:
@@ -90,4 +229,16 @@ def _readable(config: Path | None) -> Path | None:
 def _plan(text: str | None, file: Path | None) -> str | None:
     if text is not None and file is not None:
         raise invalid_argument("--plan", "and --plan-file exclude each other")
-    return text if file is None else read_text("--plan-file", file)
+    return text if file is None else read_plan(file)
+
+
+def _pairs(given: list[str] | None) -> dict[str, str] | None:
+    pairs = dict[str, str]()
+    for each in given or ():
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            raise invalid_argument("--metadata", "must be NAME=VALUE")
+        if name in pairs:
+            raise invalid_argument("--metadata", f"names {name} twice")
+        pairs[name] = value
+    return pairs or None

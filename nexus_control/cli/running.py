@@ -2,10 +2,11 @@
 
 import sys
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
+from nexus_control.cli.completing import adapter_ids
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.interrupting import Terminated, interruptible
 from nexus_control.cli.options import Config, RequestId, Router
@@ -20,6 +21,7 @@ from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import executing, settling
 
+Outcome: TypeAlias = Literal["completed", "failed"]
 _FIND_OUT = "Find out what it did, then record that, completed or failed:"
 
 
@@ -27,7 +29,12 @@ _FIND_OUT = "Find out what it did, then record that, completed or failed:"
 def execute(
     frame: Frame,
     request_id: RequestId,
-    adapter: Annotated[str, typer.Option(metavar="KIND:NAME", help="The adapter that carries it out.")],
+    adapter: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND:NAME", help="The adapter that carries it out.", autocompletion=adapter_ids
+        ),
+    ],
     config: Config = None,
     router: Router = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Rehearse: change nothing.")] = False,
@@ -122,7 +129,7 @@ def recover(
 def reconcile(
     frame: Frame,
     request_id: RequestId,
-    outcome: Annotated[str, typer.Option(help="What really happened: completed or failed.")],
+    outcome: Annotated[Outcome, typer.Option(help="What really happened.")],
     evidence: Annotated[str, typer.Option(help="How you know; it is recorded.")],
     run_id: Annotated[str | None, typer.Option(help="The run, if it is known.")] = None,
 ) -> Answer:

@@ -46,6 +46,7 @@ def mark_of(status: str) -> Mark:
 
 Cell: TypeAlias = str | Mark
 DONE: Final = Mark("Done.", "good")
+NOTE: Final = Mark("Note:", "stopped")
 _COLOURS = {"good": "green", "stopped": "yellow", "bad": "bold red"}
 
 
@@ -75,6 +76,14 @@ class Screen:
         if mark is not None:
             shown.append(f"{visible(mark.text)} ", style=f"bold {_COLOURS[mark.kind]}")
         self._show(shown.append(visible(unpadded(text))), width=min(self._console.width, _WIDEST_PROSE))
+
+    def hanging(self, text: str, indent: int = 0) -> None:
+        """A line that goes on further to the right where it is too long, so that no text of it begins a line."""
+        room = max(self._console.width - indent - 2, _NARROWEST // 2)
+        first, *rest = Text(visible(text)).wrap(self._console, room, overflow="fold") or [Text()]
+        for more, part in ((0, first), *((2, each) for each in rest)):
+            self._stream.write(f"{' ' * (indent + more)}{part.plain.rstrip()}\n")
+        self._stream.flush()
 
     def verbatim(self, line: str) -> None:
         """A command or a path: on one line, however long, so that it can be copied."""

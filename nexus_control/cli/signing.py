@@ -19,7 +19,7 @@ from nexus_control.cli.options import RequestId
 from nexus_control.cli.screen import Screen
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats.ssh_keys import public_line_in
-from nexus_control.evidence.statement import NAMESPACE
+from nexus_control.evidence.statement import NAMESPACE, Verdict
 from nexus_control.store import DecisionStore
 from nexus_control.system.commands import USUAL_KEY, absolute, shell_line
 from nexus_control.system.whole_files import is_regular, is_there
@@ -117,7 +117,7 @@ class Signing:
 def statement(
     frame: Frame,
     request_id: RequestId,
-    verdict: Annotated[str, typer.Option(help="approve, deny or revoke.")] = "approve",
+    verdict: Annotated[Verdict, typer.Option(help="What is signed.")] = "approve",
     expires_at: Annotated[
         str | None, typer.Option(help="When the approval is to run out (ISO 8601).")
     ] = None,

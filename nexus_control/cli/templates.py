@@ -5,15 +5,30 @@ from typing import Annotated, cast
 import typer
 
 from nexus_control.cli.commands import group
+from nexus_control.cli.completing import template_names
 from nexus_control.cli.frame import Answer, Frame, shared_options
-from nexus_control.cli.options import Approvers, Labels, MaxSteps, MinApprovals, MinAssurance
-from nexus_control.cli.screen import DONE, Screen, columns
+from nexus_control.cli.options import (
+    Approvers,
+    Capabilities,
+    Labels,
+    MaxSteps,
+    MinApprovals,
+    MinAssurance,
+    RequesterMayApprove,
+)
+from nexus_control.cli.screen import DONE, NOTE, Screen, columns
+from nexus_control.render.policy import policy_words
+from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import templating
+from nexus_control.usecases.answers import TemplateData
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The template's name.")]
+Existing = Annotated[
+    str, typer.Argument(metavar="NAME", help="The template's name.", autocompletion=template_names)
+]
 
-templates = group(help="Policies with a name.")
+templates = group(help="Policies with a name.\n\nExample: nexus-control template list")
 
 
 @templates.command()
@@ -21,17 +36,18 @@ templates = group(help="Policies with a name.")
 def create(
     frame: Frame,
     name: Name,
-    description: Annotated[str, typer.Option(help="The purpose of the template.")] = "",
+    description: Annotated[str, typer.Option(metavar="TEXT", help="The purpose of the template.")] = "",
     min_approvals: MinApprovals = None,
-    allowed_mode: Annotated[list[str] | None, typer.Option(help="dry_run or apply; may be repeated.")] = None,
-    require_capability: Annotated[
-        list[str] | None, typer.Option(help="What the adapter must be capable of; may be repeated.")
+    allowed_mode: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="<dry_run|apply>", help="A mode of its requests; may be repeated. Default: dry_run only."
+        ),
     ] = None,
+    require_capability: Capabilities = None,
     max_steps: MaxSteps = None,
     approver: Approvers = None,
-    requester_may_approve: Annotated[
-        bool, typer.Option(help="Whether the requester may be one of the approvers.")
-    ] = True,
+    requester_may_approve: RequesterMayApprove = None,
     min_assurance: MinAssurance = None,
     label: Labels = None,
     tighten_only: Annotated[
@@ -40,7 +56,7 @@ def create(
 ) -> Answer:
     """Give a policy a name. It can never be changed.
 
-    Example: nexus-control template create prod --min-approvals 2 --allowed-mode dry_run --allowed-mode apply
+    Example: nexus-control template create prod --min-approvals 2 --tighten-only
     """
     with frame.store(makes=True) as store:
         values = {
@@ -52,17 +68,27 @@ def create(
             "require_adapter_capabilities": require_capability or None,
             "max_steps": max_steps,
             "approvers": approver or None,
-            "allow_requester_approval": None if requester_may_approve else False,
+            "allow_requester_approval": requester_may_approve,
             "min_assurance": min_assurance,
             "labels": label or None,
             "overrides": "tighten_only" if tighten_only else "any",
         }
         data = templating.template_create(store, door.validated(door.TemplateCreateArguments, values))
+        policy = _template(store, name)["template"]
     made = f"Template {data['template_name']}"
+    modes = policy["allowed_modes"]
 
     def show(screen: Screen) -> None:
         screen.prose(f"{made} was made, for good.", DONE)
-        options = {"--template": data["template_name"]}
+        screen.prose(f"Requests under it: {policy_words(policy)}.")
+        if "apply" not in modes:
+            screen.prose(
+                "It allows dry runs only. For a template that allows more, give --allowed-mode dry_run --allowed-mode"
+                " apply.",
+                NOTE,
+            )
+        screen.prose("To ask for something under it:")
+        options = {"--template": data["template_name"], "--mode": "apply" if "apply" in modes else None}
         screen.verbatim(frame.command("request", argument="WHAT IS TO BE ACHIEVED", options=options))
 
     return Answer(data, show, f"{made} was made")
@@ -70,13 +96,13 @@ def create(
 
 @templates.command()
 @shared_options("db")
-def get(frame: Frame, name: Name) -> Answer:
+def get(frame: Frame, name: Existing) -> Answer:
     """One template: its policy, who made it and when.
 
     Example: nexus-control template get prod
     """
     with frame.store() as store:
-        data = templating.template_get(store, door.validated(door.TemplateGetArguments, {"name": name}))
+        data = _template(store, name)
     rows = [(field.replace("_", " "), _said(value)) for field, value in data["template"].items()]
     return Answer(data, lambda screen: screen.grid(columns("field|value", rows)))
 
@@ -85,9 +111,9 @@ def get(frame: Frame, name: Name) -> Answer:
 @shared_options("db")
 def list_templates(
     frame: Frame,
-    label: Annotated[str | None, typer.Option(help="Only with this label.")] = None,
-    limit: Annotated[int, typer.Option(help="How many.")] = 20,
-    offset: Annotated[int, typer.Option(help="How many to skip.")] = 0,
+    label: Annotated[str | None, typer.Option(metavar="LABEL", help="Only with this label.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", help="How many.")] = 20,
+    offset: Annotated[int, typer.Option(metavar="N", help="How many to skip.")] = 0,
 ) -> Answer:
     """The templates, oldest first.
 
@@ -113,6 +139,10 @@ def list_templates(
             screen.verbatim(frame.command("template", "list", options=options))
 
     return Answer(data, show)
+
+
+def _template(store: DecisionStore, name: str) -> TemplateData:
+    return templating.template_get(store, door.validated(door.TemplateGetArguments, {"name": name}))
 
 
 def _said(value: object) -> str:

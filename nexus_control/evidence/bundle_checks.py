@@ -18,7 +18,14 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from nexus_control.bundle import BundleRouterLink, BundleTemplateSnapshot, DecisionBundle
-from nexus_control.bundle_parts import as_told_by_1_0, header_of, link_part, stored_of, template_part
+from nexus_control.bundle_parts import (
+    as_told_by_1_0,
+    header_of,
+    link_part,
+    link_without_stand_in,
+    stored_of,
+    template_part,
+)
 from nexus_control.decision import Decision, DecisionState, require_replayable
 from nexus_control.errors import NexusControlError
 from nexus_control.events import EventType, compute_event_digest, event_id
@@ -97,7 +104,7 @@ def history_of(bundle: DecisionBundle) -> History | NexusControlError:
 def as_told(bundle: DecisionBundle, decision: Decision) -> Decision:
     """The decision as the bundle tells it: in the way of 1.0 where its link and status say so, else as replayed."""
     other = as_told_by_1_0(decision)
-    if other is None or bundle.router_link != link_part(other.facts):
+    if other is None or bundle.router_link != link_part(other):
         return decision
     return other if bundle.decision.status == header_of(other).status else decision
 
@@ -113,7 +120,9 @@ def history_checks(bundle: DecisionBundle, history: History | NexusControlError)
 
 def stated_checks(bundle: DecisionBundle, decision: Decision) -> Iterator[Check]:
     """Whether header, template and link, which the bundle states beside its events, are what the events say."""
-    template, link = template_part(decision.facts), link_part(decision.facts)
+    template, link = template_part(decision.facts), link_part(decision)
+    if bundle.router_link == (earlier := link_without_stand_in(decision.facts)):
+        link = earlier
     yield judged("header_equals_replay", lambda: _header(bundle, decision))
     yield _stated(bundle.template_snapshot, template).named("template_equals_events")
     yield _stated(bundle.router_link, link).named("link_equals_events")

@@ -63,7 +63,7 @@ def read_evidence(
     elif "bundle_version" not in data:
         raise NexusControlError(
             ErrorCode.INVALID_ARGUMENT,
-            "FILE is neither an audit package nor a decision bundle nor a run bundle",
+            "it is neither an audit package nor a decision bundle nor a run bundle",
         )
     elif "run" in data:
         read = _run_bundle(data)

@@ -27,6 +27,7 @@ from typing import Any, cast
 from nexus_control.audit_package import PackageRouter, router_bundle_digest
 from nexus_control.blocking import Attempt, BlockingReason, attempt_reasons
 from nexus_control.bundle import DecisionBundle, compute_link_digest
+from nexus_control.bundle_parts import settled_run
 from nexus_control.events import EventType
 from nexus_control.evidence.bundle_checks import History
 from nexus_control.evidence.report import Check, Finding, compared, failed, judged, noted, passed, skipped
@@ -195,16 +196,19 @@ def _link_digest(case: Case) -> Finding:
 
 def _router_result(case: Case, router: PackageRouter) -> Finding:
     execution = case.facts.linked_execution
-    if execution is None or execution.response_digest is None:
+    run_here = settled_run(case.history.decision)
+    if execution is None or run_here is None or run_here.result is None:
         return failed("the events record no result")
-    recorded = execution.router_bundle_digest or prefixed(execution.response_digest)
+    recorded = execution.router_bundle_digest or prefixed(run_here.result)
     if recorded != router.digest:
         return failed("this is not the run that was recorded", expected=recorded, actual=router.digest)
     created, run = case.facts.created, _run_of(case)
-    expected = {"run_id": execution.run_id, "goal": created.goal if created else None}
+    expected = {"run_id": run_here.run_id, "goal": created.goal if created else None}
     for field, value in expected.items():
         if field in run and run[field] != value:
             return failed(f"the run has another {field}", expected=value, actual=run[field])
+    if run_here.evidence is not None:
+        return noted(f"no run is known: a person reconciled the execution, because: {run_here.evidence:.500}")
     return passed()
 
 

@@ -115,6 +115,10 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Readine
         """
         self._log.close()
 
+    @property
+    def adapters(self) -> Adapters:
+        return self._adapters
+
     def get_adapter_capabilities(self, adapter_id: str) -> set[str] | None:
         adapter = self._adapters.get(adapter_id)
         return None if adapter is None else set(adapter.capabilities)

@@ -54,11 +54,9 @@ class Step:
 def parse_plan(plan: str | None) -> tuple[Step, ...]:
     """The steps of a plan. Raises PLAN_INVALID."""
     if plan is None:
-        raise plan_invalid("there is no plan; the router executes a JSON list of steps")
+        raise plan_invalid("there is none; it must be a list of steps")
     items = items_of(plan, in_domain=True)
-    steps = tuple(
-        decode(Step, item, where=f"plan[{n}]", code=ErrorCode.PLAN_INVALID) for n, item in enumerate(items)
-    )
+    steps = tuple(_step(item, n) for n, item in enumerate(items))
     if not steps:
         raise plan_invalid("the plan has no steps")
     seen: set[str] = set()
@@ -67,6 +65,13 @@ def parse_plan(plan: str | None) -> tuple[Step, ...]:
             raise plan_invalid(f"plan[{n}].step_id {step.step_id!r} is not unique", step_id=step.step_id)
         seen.add(step.step_id)
     return steps
+
+
+def _step(item: object, n: int) -> Step:
+    try:
+        return decode(Step, item, where=f"plan[{n}]", code=ErrorCode.PLAN_INVALID)
+    except NexusControlError as error:
+        raise plan_invalid(f"it must be a list of steps. {error.message}", **error.details) from None
 
 
 def recorded(value: object) -> Any:
@@ -92,9 +97,9 @@ def items_of(plan: str, *, in_domain: bool = False) -> list[object]:
         if in_domain:
             require_canonical_domain(nested(items), where="the plan", max_bytes=_MAX_SPELLED, fractions=True)
     except NexusControlError as error:
-        raise plan_invalid(error.message) from None
+        raise plan_invalid(f"it must be a list of steps, as JSON. {error.message}") from None
     if not isinstance(items, list):
-        raise plan_invalid("it is not a JSON list of steps")
+        raise plan_invalid("it must be a list of steps")
     return cast("list[object]", items)
 
 

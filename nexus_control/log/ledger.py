@@ -1,8 +1,12 @@
 """Ledger: one open store. It holds the storage, the clock, what lies beside the store, and whose signatures count.
 
 Everything that reads or writes a store takes a `Ledger` and opens one transaction on it: `reading()` or `writing()`.
+
+Each event of a decision is one INFO line of the logger `nexus_control`, after its commit: ids and codes, no content.
+The record has them as `event_type`, `request_id`, `seq` and `actor`, too.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,6 +15,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from nexus_control.errors import invalid_argument
+from nexus_control.events import StoredEvent
 from nexus_control.log.session import ReadSession, Recent, WriteSession
 from nexus_control.storage import open_storage
 from nexus_control.storage.contract import BUSY_SECONDS, Storage
@@ -19,6 +24,7 @@ from nexus_control.system.clock import SYSTEM_CLOCK, Clock
 from nexus_control.system.commands import absolute
 
 MAX_BUSY_SECONDS = 86_400
+_LOGGER = logging.getLogger("nexus_control")
 
 RowsT = TypeVar("RowsT")
 SessionT = TypeVar("SessionT")
@@ -127,7 +133,7 @@ class Ledger:
 class _Transaction(AbstractContextManager[SessionT], Generic[RowsT, SessionT]):
     """A storage's transaction as a session. Every call makes one, and a generator takes twice as long."""
 
-    __slots__ = ("_rows", "_session")
+    __slots__ = ("_begun", "_rows", "_session")
 
     def __init__(self, rows: AbstractContextManager[RowsT], session: Callable[[RowsT], SessionT]) -> None:
         self._rows = rows
@@ -136,7 +142,8 @@ class _Transaction(AbstractContextManager[SessionT], Generic[RowsT, SessionT]):
     def __enter__(self) -> SessionT:
         rows = self._rows.__enter__()
         try:
-            return self._session(rows)
+            self._begun = self._session(rows)
+            return self._begun
         except BaseException as error:
             self._rows.__exit__(type(error), error, error.__traceback__)
             raise
@@ -144,4 +151,18 @@ class _Transaction(AbstractContextManager[SessionT], Generic[RowsT, SessionT]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        return self._rows.__exit__(kind, error, trace)
+        swallowed = self._rows.__exit__(kind, error, trace)
+        if kind is None and isinstance(self._begun, WriteSession) and _LOGGER.isEnabledFor(logging.INFO):
+            for event in self._begun.written:
+                _tell(event)
+        return swallowed
+
+
+def _tell(event: StoredEvent) -> None:
+    said = {
+        "event_type": str(event.event_type),
+        "request_id": event.decision_id,
+        "seq": event.seq,
+        "actor": str(event.actor),
+    }
+    _LOGGER.info("%s %s #%d by %s", *said.values(), extra=said)

@@ -6,7 +6,7 @@ chain hash, which is a leaf of the log's Merkle tree. The decision's new project
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -142,6 +142,8 @@ class WriteSession(ReadSession):
 
     rows: Writer
     clock: Clock
+    written: list[StoredEvent] = field(default_factory=list[StoredEvent])
+    """The events of decisions that this transaction has appended so far."""
 
     def reserve(self) -> Projection:
         """A new decision without events."""
@@ -198,6 +200,7 @@ class WriteSession(ReadSession):
         self._log(entries)
         row = to_row(stored)
         self.rows.save(row)
+        self.written.extend(events)
         return self.recent.keep(row, stored), events
 
     def import_events(

@@ -16,6 +16,7 @@ projections where those can be read.
 `accept_rollback` records that the owner goes on with a store whose log does not continue the head or checkpoint.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
@@ -25,6 +26,7 @@ from nexus_control.errors import NexusControlError
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.evidence.formats.merkle import Subtrees, whole_tree
 from nexus_control.facts import Facts, fold
+from nexus_control.integrity import sha256_hex
 from nexus_control.log import head
 from nexus_control.log.beside import Look, look_beside
 from nexus_control.log.checkpoints import key_record_of, lost_checkpoint
@@ -69,7 +71,7 @@ def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Look]]:
             log = session.rows.log(_FIRST)
             found = list(_log_faults(log))
             if not found:
-                checks = (_index_faults, _tree_faults, _projection_faults)
+                checks = (_index_faults, _tree_faults, _projection_faults, _answer_faults)
                 found = [fault for check in checks for fault in check(session.rows, log)]
     except NexusControlError as fault:
         if not is_damage(fault):
@@ -304,6 +306,17 @@ def _projection_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
     if not differing and not rows.is_filed():
         detail = "what lists are searched by is not what the projections say"
         yield Fault(code="PROJECTION_DIFFERS", detail=detail)
+
+
+def _answer_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
+    """The answers of routers that are not those whose digests the log has. A cut one cannot be compared."""
+    for _, entry in log:
+        if entry.kind != "decision" or not entry.event_type.startswith("EXECUTION_"):
+            continue
+        answer = rows.answer(json.loads(entry.payload).get("response_digest") or "")
+        if answer is not None and not answer.truncated and sha256_hex(answer.content) != answer.digest:
+            detail = f"{_where(entry)}: the router's answer that is kept for it was changed; it is not shown"
+            yield Fault(code="ANSWER_ALTERED", detail=detail)
 
 
 def _decision_rows(rows: Reader) -> dict[str, DecisionRow | None]:

@@ -40,26 +40,31 @@ def render_decision(view: View) -> str:
 
 def verdict_line(blocking_reasons: Sequence[View]) -> str:
     """One line that says whether the decision can be executed, or was executed."""
+    return escape(verdict_text(blocking_reasons))
+
+
+def verdict_text(blocking_reasons: Sequence[View]) -> str:
+    """The verdict line, not yet escaped."""
     if not blocking_reasons:
         return "✓ Decision approved (ready to execute)"
     first = blocking_reasons[0]
-    return _VERDICT_LINES.get(first["code"], _not_executable)(first)
+    return _VERDICTS.get(first["code"], _not_executable)(first)
 
 
 def _not_executable(reason: View) -> str:
-    return f"✗ Decision not executable ({escape(reason['message'])})"
+    return f"✗ Decision not executable ({reason['message']})"
 
 
-_VERDICT_LINES: dict[str, Callable[[View], str]] = {
+_VERDICTS: dict[str, Callable[[View], str]] = {
     "NO_POLICY": lambda _: "✗ Decision not executable (no policy is attached)",
     "ALREADY_EXECUTED": lambda r: (
-        f"✓ Decision executed (run {escape(r['details']['run_id'])})"
+        f"✓ Decision executed (run {r['details']['run_id']})"
         if r["details"]["run_id"]
         else _not_executable(r)  # the run belongs to a history that was superseded here
     ),
-    "EXECUTION_FAILED": lambda r: f"✗ Decision failed ({escape(r['details']['error_code'])})",
-    "DENIED": lambda r: f"✗ Decision denied (by {escape(r['details']['actor'])})",
-    "WITHDRAWN": lambda r: f"✗ Decision withdrawn (by {escape(r['details']['actor'])})",
+    "EXECUTION_FAILED": lambda r: f"✗ Decision failed ({r['details']['error_code']})",
+    "DENIED": lambda r: f"✗ Decision denied (by {r['details']['actor']})",
+    "WITHDRAWN": lambda r: f"✗ Decision withdrawn (by {r['details']['actor']})",
     "EXPIRED": lambda r: f"✗ Decision not executable (the request expired at {r['details']['expires_at']})",
     "EXECUTING": lambda _: "✗ Decision executing (the outcome is not known yet)",
     "OUTCOME_UNKNOWN": lambda _: "✗ Decision outcome unknown (it must be reconciled)",
@@ -150,10 +155,11 @@ def _approval(approval: View) -> Iterator[str]:
     yield f"- Required: {approval['required']}"
     yield f"- Current: {approval['current']}"
     for each in approval["approvals"]:
-        yield f"- {'✓' if each['active'] else '✗'} {escape(_who(each['actor']))}: {escape(_granted(each))}"
+        yield f"- {'✓' if each['active'] else '✗'} {escape(_who(each['actor']))}: {escape(approval_words(each))}"
 
 
-def _granted(approval: View) -> str:
+def approval_words(approval: View) -> str:
+    """When and how somebody approved, and whether that counts; not yet escaped."""
     said = [f"approved at {approval['granted_at']} ({approval['assurance']})"]
     if approval["imported"]:
         said.append("imported")
@@ -167,7 +173,9 @@ def _executions(executions: Sequence[View]) -> Iterator[str]:
     for each in executions:
         kind = "rehearsal" if each["rehearsal"] else "dry run" if each["dry_run"] else "apply"
         yield bullet(f"{each['outcome'].replace('_', ' ').capitalize()} ({kind})", _ran(each))
-        yield from step_lines(each.get("results") or ())
+        yield from step_lines(each["results"] or ())
+        if each["truncated"]:
+            yield "  - The router's answer was longer: this is a part of it"
     if not executions:
         yield "- (none)"
 
@@ -202,7 +210,10 @@ def _timeline(view: View) -> Iterator[str]:
     if lifecycle["timeline_truncated"]:
         yield f"- The last {len(timeline)} of {lifecycle['timeline_total']} entries"
     for entry in timeline:
-        yield f"- {entry['ts']} {escape(entry['summary'])}"
+        summary: str = entry["summary"]
+        says_it = summary.lower().startswith((entry["label"], f"{entry['actor']} {entry['label']}".lower()))
+        label = "" if says_it else f"{entry['label']}: "
+        yield f"- {entry['ts']} {label}{escape(summary)}"
 
 
 def _integrity(view: View) -> Iterator[str]:

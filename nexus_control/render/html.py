@@ -5,7 +5,7 @@ count, by the rules of `render.text`. A page holds its own style and no script; 
 the browser to fetch or run anything.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape as escape_html
 from pathlib import Path
 from typing import Final
@@ -25,9 +25,18 @@ class Html(str):
 
 def tag(name: str, *children: object, kind: str = "", label: str = "") -> Html:
     """An element. `kind` is its class; `label` is the column's name, which narrow screens show in a table's cell."""
-    attributes = f' class="{_escaped(kind)}"' if kind else ""
-    attributes += f' data-label="{_escaped(label)}"' if label else ""
-    return Html(f"<{name}{attributes}>{''.join(map(_escaped, children))}</{name}>")
+    named = {"class": kind, "data-label": label}
+    return element(name, {key: value for key, value in named.items() if value}, *children)
+
+
+def element(name: str, attributes: Mapping[str, object], *children: object) -> Html:
+    """An element with these attributes, whose values are escaped like texts.
+
+    >>> element("text", {"x": 3}, "a < b")
+    '<text x="3">a &lt; b</text>'
+    """
+    written = "".join(f' {key}="{_escaped(value)}"' for key, value in attributes.items())
+    return Html(f"<{name}{written}>{''.join(map(_escaped, children))}</{name}>")
 
 
 def joined(parts: Iterable[Html]) -> Html:
@@ -55,11 +64,12 @@ def _cell(column: str, cell: object, whole: bool) -> Html:
     return tag("td", tag("div", cell), label=column, kind="whole" if whole else "")
 
 
-def facts(pairs: Iterable[tuple[str, object]]) -> Html:
+def facts(pairs: Iterable[tuple[str, object]], *, kind: str = "") -> Html:
     """A list of names and values. Pairs whose value is None or "" are left out."""
     return tag(
         "dl",
         *(tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs if value not in (None, "")),
+        kind=kind,
     )
 
 

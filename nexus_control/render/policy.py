@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import cast
 
-from nexus_control.render.text import View, bullet, listed
+from nexus_control.render.text import View, bullet, counted, listed
 from nexus_control.values.payloads import POLICY_FIELDS
 
 NAMES = {
@@ -35,6 +35,37 @@ def template_lines(template: View) -> Iterator[str]:
         yield bullet("Overrides", f"{field}, {before} → {_said(field, overrides[field])}")
     if not overrides:
         yield bullet("Overrides", None)
+
+
+def policy_words(policy: View) -> str:
+    """Every rule of a policy in one line, not yet escaped: `2 approvals, of anyone; modes dry_run, apply; …`."""
+    who = f"of {_said('approvers', policy.get('approvers'))}"
+    if not policy.get("allow_requester_approval", True):
+        who += ", but NOT of the requester"
+    elif not policy.get("approvers"):
+        who += ", also of the requester"
+    return "; ".join(
+        [
+            f"{counted(policy['min_approvals'], 'approval')}, {who}",
+            f"assurance {_said('min_assurance', policy.get('min_assurance'))}",
+            f"modes {_said('allowed_modes', policy['allowed_modes'])}",
+            f"steps {_said('max_steps', policy['max_steps'])}",
+            f"capabilities {_said('require_adapter_capabilities', policy['require_adapter_capabilities'])}",
+        ]
+    )
+
+
+def changes(template: View) -> Iterator[str]:
+    """What a request changed of its template, not yet escaped: `approvals 2 → 1`."""
+    overrides, snapshot = template["overrides_applied"], template["snapshot"]
+    for field in sorted(overrides):
+        before = _short(field, snapshot.get(field)) if field in POLICY_FIELDS else "?"
+        name: str = NAMES.get(field) or field
+        yield f"{name.lower()} {before} → {_short(field, overrides[field])}"
+
+
+def _short(field: str, value: object) -> str:
+    return str(value) if field == "min_approvals" else _said(field, value)
 
 
 def _said(field: str, value: object) -> str:

@@ -37,10 +37,15 @@ class StepText:
     blocks: tuple[tuple[str, str], ...]
 
 
-def step_texts(results: Iterable[View]) -> list[StepText]:
-    """The steps of a run, each a `StepLine` of an answer."""
+def step_texts(results: Iterable[View], *, whole: bool = False) -> list[StepText]:
+    """The steps of a run, each a `StepLine` of an answer. With `whole` no output is cut."""
     return [
-        StepText(_SIGNS[step["status"]], step["step_id"], ", ".join(_said(step)), tuple(_blocks(step)))
+        StepText(
+            _SIGNS[step["status"]],
+            step["step_id"],
+            ", ".join(_said(step)),
+            tuple((name, text if whole else cut(text)) for name, text in _blocks(step)),
+        )
         for step in results
     ]
 
@@ -85,8 +90,8 @@ def _said(step: View) -> Iterator[str]:
 
 def _blocks(step: View) -> Iterator[tuple[str, str]]:
     if error := step["error"]:
-        yield "", cut(f"{error['code']}: {error['message']}")
+        yield "", f"{error['code']}: {error['message']}"
     if step["output"] not in (None, ""):
-        yield "", cut(pretty(step["output"]))
+        yield "", pretty(step["output"])
     if (said := step.get("stderr")) and said.strip():
-        yield "standard error", cut(said)
+        yield "standard error", said

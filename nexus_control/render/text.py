@@ -42,6 +42,11 @@ def unhidden(text: str, *, keep: str = "") -> str:
     return "".join(each if each in keep else _visible(each) for each in text)
 
 
+def spelled(text: object, *, keep: str = "") -> str:
+    """`text` for a screen, which acts on no Markdown: hidden characters made visible, padding replaced by its count."""
+    return unhidden(unpadded(str(text)), keep=keep)
+
+
 def unpadded(text: str) -> str:
     """`text` with padding replaced by its count (rule 4); the rest is unchanged."""
     if len(text) <= _MOST_EMPTY_LINES or (text.isascii() and text.isprintable() and "  " not in text):

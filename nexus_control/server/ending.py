@@ -18,6 +18,7 @@ import threading
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Protocol
 
 import anyio
 import anyio.to_thread
@@ -34,22 +35,28 @@ KILL_SECONDS = 1.0
 _UNREAD_SECONDS = 0.5
 
 
+class Waiting(Protocol):
+    """Something that waits until it is set: an event of threads, or of the loop."""
+
+    def set(self) -> None: ...
+
+
 class Ending:
     """The calls that are under way, and how they are ended. Their runs obey `stop`."""
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
         self._changed = threading.Condition()
-        self._waitings: list[threading.Event] = []
+        self._waitings: list[Waiting] = []
         self._signs = 0
         self._finishing = threading.Lock()
         self._unread = threading.Timer(_UNREAD_SECONDS, _leave)
         self._unread.daemon = True
 
     @contextmanager
-    def call(self, waiting: threading.Event) -> Generator[bool]:
+    def call(self, waiting: Waiting) -> Generator[bool]:
         """Register a call for the block; False if no further call may begin. A call that waits must stop when `waiting`
-        is set.
+        is set; that happens on the server's loop.
         """
         with self._changed:
             may_begin = not self._signs

@@ -18,11 +18,11 @@ the protocol's lines, and `conversing` says who answers them.
 import json
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import mcp_types as types
@@ -32,10 +32,12 @@ from mcp.shared.message import SessionMessage
 
 from nexus_control import __version__
 from nexus_control.execution.stopping import Stop, heeding
+from nexus_control.server import resources
 from nexus_control.server.conversing import Conversation
 from nexus_control.server.ending import Ending, finish_at_end_of_input, finish_at_signals
 from nexus_control.server.forms import Asker, can_ask
-from nexus_control.server.running import Request, ask, reporting, run
+from nexus_control.server.instructions import instructions
+from nexus_control.server.running import Request, ask, in_thread, reporting, run
 from nexus_control.server.settings import Settings, offered, open_context
 from nexus_control.server.starting import Pipes
 from nexus_control.server.wire import read_lines, write_messages
@@ -45,21 +47,8 @@ from nexus_control.toolset.packaged import packaged_schemas
 from nexus_control.toolset.tool import FormAnswer, NameStyle, Tool, ToolContext, spelled
 
 NAME = "nexus-control"
-INSTRUCTIONS = """\
-nexus-control decides whether something dangerous may be executed, and proves it afterwards.
-1. request: say what you want done (goal, plan, mode) and under which policy or template. Nothing runs.
-2. approve asks a person, where your host can; otherwise show a person the answer's details.command. Never run it
-   yourself, however you could: the approval is theirs to give, and you cannot approve for them.
-3. status shows what is missing; with wait_seconds it waits for a change. inspect shows everything.
-4. execute with dry_run true rehearses an approved apply decision; execute without it runs it, once.
-5. A refusal says why in details.reasons, changes nothing, and names what to do in `next`. Do not retry unchanged.
-6. A failed or unknown outcome is final: never repeat it by yourself. You may make a new request for it only if
-   details.effect is "none"; otherwise a person has to find out first what was done.
-7. export_audit_package proves what was allowed and what ran. template.list shows the rules in use.
-Leave `actor` out: this server acts for one identity."""
-
-_DECISION_URI = f"{NAME}://decisions/"
-_TEMPLATE_URI = f"{NAME}://templates/"
+PATIENCE_SECONDS: Final = 45
+"""After this time an `execute` that is still running is answered: clients give up after a minute, and call again."""
 
 
 def serve_stdio(settings: Settings, pipes: Pipes) -> None:
@@ -86,14 +75,18 @@ def make_server(
     settings: Settings,
     ending: Ending | None = None,
     elapsed: Callable[[], float] = time.monotonic,
+    patience: Callable[[], Awaitable[object]] | None = None,
 ) -> Server[dict[str, Any]]:
     """The protocol server over this context. Each call is registered with `ending` while it runs. `elapsed` is the
-    monotonic clock, in seconds, that limits how long a form stays open.
+    monotonic clock, in seconds, that limits how long a form stays open. A run that goes on when `patience` ends is
+    answered as `executing`.
     """
     ending = ending or Ending(Stop())
+    patience = patience or partial(anyio.sleep, PATIENCE_SECONDS)
     tools = offered(settings)
     schemas = packaged_schemas()
-    listed = [_listed(tool, settings.name_style, schemas[tool.name]) for tool in tools]
+    takes_actor = settings.approvals == "declared"
+    listed = [_listed(tool, settings.name_style, schemas[tool.name], takes_actor) for tool in tools]
     asker = Asker(settings.silence_seconds, elapsed)
     by_name = {spelled(tool.name, style): tool for tool in tools for style in ("dotted", "underscore")}
 
@@ -117,10 +110,16 @@ def make_server(
                 return told
             answered = _with(context, told)
         async with reporting(request):
-            return _result(await run(ending, tool, answered, arguments))
+            return _result(await run(ending, tool, answered, arguments, patience))
+
+    async def list_resources(_request: Request, _params: object) -> types.ListResourcesResult:
+        found = await in_thread(partial(resources.listed, context))
+        if isinstance(found, CallResult):
+            raise MCPError(types.INTERNAL_ERROR, str(found.content["message"]))
+        return types.ListResourcesResult(resources=found)
 
     async def read(_request: Request, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
-        outcome = await _read(ending, by_name, context, params.uri)
+        outcome = await in_thread(partial(resources.read, context, params.uri))
         if outcome is None or outcome.is_error:
             message = "There is no such resource" if outcome is None else str(outcome.content["message"])
             raise MCPError(types.INVALID_PARAMS, message)
@@ -132,30 +131,17 @@ def make_server(
         NAME,
         version=__version__,
         title=NAME,
-        instructions=INSTRUCTIONS,
+        instructions=instructions(context),
         on_list_tools=list_tools,
         on_call_tool=call_tool,
-        on_list_resources=_list_resources,
+        on_list_resources=list_resources,
         on_list_resource_templates=_list_resource_templates,
         on_read_resource=read,
     )
 
 
 async def _list_resource_templates(_request: Request, _params: object) -> types.ListResourceTemplatesResult:
-    templates = [
-        types.ResourceTemplate(
-            name=name, uri_template=uri, description=description, mime_type="application/json"
-        )
-        for name, uri, description in (
-            ("decision", _DECISION_URI + "{id}", "Everything about a decision."),
-            ("template", _TEMPLATE_URI + "{name}", "A policy template."),
-        )
-    ]
-    return types.ListResourceTemplatesResult(resource_templates=templates)
-
-
-async def _list_resources(_request: Request, _params: object) -> types.ListResourcesResult:
-    return types.ListResourcesResult(resources=[])
+    return types.ListResourceTemplatesResult(resource_templates=resources.TEMPLATES)
 
 
 async def _serve_stdio(
@@ -180,27 +166,20 @@ def _with(context: ToolContext, told: FormAnswer | str) -> ToolContext:
     return replace(context, unanswered=told) if isinstance(told, str) else replace(context, answer=told)
 
 
-async def _read(
-    ending: Ending, tools: Mapping[str, Tool], context: ToolContext, uri: str
-) -> CallResult | None:
-    if uri.startswith(_DECISION_URI):
-        arguments = {"decision_id": uri[len(_DECISION_URI) :], "render": False}
-        return await run(ending, tools[f"{NAME}.inspect"], context, arguments)
-    if uri.startswith(_TEMPLATE_URI):
-        return await run(ending, tools[f"{NAME}.template.get"], context, {"name": uri[len(_TEMPLATE_URI) :]})
-    return None
-
-
-def _listed(tool: Tool, style: NameStyle, schemas: Mapping[str, dict[str, Any]]) -> types.Tool:
-    hints = tool.annotations
+def _listed(
+    tool: Tool, style: NameStyle, schemas: Mapping[str, dict[str, Any]], takes_actor: bool
+) -> types.Tool:
+    hints, arguments = tool.annotations, schemas["inputSchema"]
+    if not takes_actor:  # then any other actor than the server's own is refused
+        fields = {name: field for name, field in arguments["properties"].items() if name != "actor"}
+        arguments = {**arguments, "properties": fields}
     return types.Tool(
         name=spelled(tool.name, style),
         title=tool.title,
         description=tool.description,
-        input_schema=schemas["inputSchema"],
+        input_schema=arguments,
         output_schema=schemas["outputSchema"],
         annotations=types.ToolAnnotations(
-            title=tool.title,
             read_only_hint=hints.read_only,
             destructive_hint=hints.destructive,
             idempotent_hint=hints.idempotent,

@@ -71,6 +71,7 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
             router=router,
             config=settings.config,
             name_style=settings.name_style,
+            read_only=settings.read_only,
         )
 
 

@@ -208,16 +208,16 @@ class Reader(Protocol):
         """(decision id, created_at) of all decisions, also those without events, newest ordinal first."""
         ...
 
-    def decision_ids(self, start: str, limit: int) -> list[str]:
-        """The first ids of decisions at or after `start`, in the order of their code points."""
-        ...
-
     def decision_of(self, request_key: str) -> str | None:
         """The id of the decision with this `request_key`, which is not ""."""
         ...
 
     def answer(self, digest: str) -> KeptAnswer | None:
         """The router's answer with this response digest, if it was kept."""
+        ...
+
+    def decision_ids(self, start: str, limit: int) -> list[str]:
+        """The first ids of decisions at or after `start`, in the order of their code points."""
         ...
 
     def claim(self, decision_id: str) -> Claim | None: ...

@@ -145,9 +145,6 @@ class SqliteRows:
     def decisions(self, limit: int, offset: int) -> list[tuple[str, str]]:
         return self._execute(_DECISIONS, (limit, offset)).fetchall()
 
-    def decision_ids(self, start: str, limit: int) -> list[str]:
-        return [row[0] for row in self._execute(_DECISION_IDS, (start, limit)).fetchall()]
-
     def decision_of(self, request_key: str) -> str | None:
         row = self._execute(_DECISION_OF, (request_key,)).fetchone()
         return None if row is None else row[0]
@@ -155,6 +152,9 @@ class SqliteRows:
     def answer(self, digest: str) -> KeptAnswer | None:
         row = self._execute(_ANSWER, (digest,)).fetchone()
         return None if row is None else KeptAnswer(row[0], row[1], bool(row[2]))
+
+    def decision_ids(self, start: str, limit: int) -> list[str]:
+        return [row[0] for row in self._execute(_DECISION_IDS, (start, limit)).fetchall()]
 
     def claim(self, decision_id: str) -> Claim | None:
         row = self._execute(_ONE_CLAIM, (decision_id,)).fetchone()

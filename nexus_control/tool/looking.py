@@ -46,7 +46,7 @@ class LookingTools(Tools):
         crash it is what the router's run log knows.
 
         Data: request_id, execution_id, execution, rehearsal, outcome, run_id, response_digest (bare hex), effect,
-        results, truncated; answer where the router's answer lists no steps.
+        results, truncated; answer (the whole one, where the router lists no steps).
         Refused: DECISION_NOT_FOUND, INVALID_STATE.
         """
         return self._run(partial(resulting.result, router=self._plan_checker), ResultArguments, locals())
@@ -65,7 +65,11 @@ class LookingTools(Tools):
         `until` is every state but draft, pending_approval and executing, unless it is given. A wait that times out is a
         success, with `timed_out` true.
 
-        Data: those of status, and timed_out.
+        Data: request_id, state, timed_out, decision_id, goal, plan, requested_mode, labels, requester, created_at,
+        policy, expires_at, adapter_id, adapter_digest, as_of, basis, active_approvals, total_approvals,
+        required_approvals, is_approved, blocking_reasons, approvals, awaited, executions, run, event_count; where they
+        apply idempotency_key, metadata, supersedes, template_name, template_digest, ending, imported, late_outcome,
+        events.
         Refused: DECISION_NOT_FOUND.
         """
         return self._run(partial(following.wait_for, router=self._plan_checker), WaitArguments, locals())

@@ -1,10 +1,12 @@
 """Calls a tool: raw arguments in, the client's answer out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.toolset.outputs import ErrorOutput
+from nexus_control.toolset import refusing
+from nexus_control.toolset.fitting import fitted
 from nexus_control.toolset.tool import Question, Tool, ToolContext
 from nexus_control.usecases.arguments import Arguments, validated
 from nexus_control.values.actors import Actor
@@ -19,11 +21,54 @@ class CallResult:
     is_error: bool = False
 
 
+POLL_SECONDS: Final = 0.5
+"""How often a call that waits looks whether there still is something to wait for."""
+
+
 def call(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> CallResult:
-    """Check the arguments, run the tool. Never raises."""
-    outcome = fault_of(lambda: tool.run(context, _checked(tool, context, arguments)))
+    """Check the arguments, wait if the tool does, and run it. Never raises."""
+
+    def wait() -> None:
+        waited = 0.0
+        while waited < seconds_to_wait(tool, context, arguments) and not context.wait(POLL_SECONDS):
+            waited += POLL_SECONDS
+
+    defect = fault_of(wait)
+    if isinstance(defect, NexusControlError):
+        return refused(context, arguments, defect)
+    return call_now(tool, context, arguments)
+
+
+def call_now(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> CallResult:
+    """`call` without waiting."""
+    return _answered(tool, context, arguments, tool.run)
+
+
+def seconds_to_wait(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> float:
+    """For how many seconds the call may wait before it runs; 0 where there is nothing to wait for. Never raises."""
+    awaited = tool.awaited
+    if awaited is None:
+        return 0
+    seconds = fault_of(lambda: awaited(context, _checked(tool, context, arguments)))
+    return 0 if isinstance(seconds, NexusControlError) else seconds  # the call itself meets the fault
+
+
+def call_meanwhile(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> CallResult:
+    """The answer to a call that has been running for too long. Never raises."""
+    return _answered(tool, context, arguments, tool.meanwhile or tool.run)
+
+
+def _answered(
+    tool: Tool,
+    context: ToolContext,
+    arguments: Mapping[str, object],
+    run: Callable[[ToolContext, Any], Mapping[str, object]],
+) -> CallResult:
+    outcome = fault_of(
+        lambda: fitted(context, tool.name, arguments, run(context, _checked(tool, context, arguments)))
+    )
     if isinstance(outcome, NexusControlError):
-        return refused(outcome)
+        return refused(context, arguments, outcome)
     return CallResult(outcome)
 
 
@@ -33,7 +78,7 @@ def question_of(tool: Tool, context: ToolContext, arguments: Mapping[str, object
     if ask is None:
         return call(tool, context, arguments)
     asked = fault_of(lambda: ask(context, _checked(tool, context, arguments)))
-    return refused(asked) if isinstance(asked, NexusControlError) else asked
+    return refused(context, arguments, asked) if isinstance(asked, NexusControlError) else asked
 
 
 def _checked(tool: Tool, context: ToolContext, arguments: Mapping[str, object]) -> Arguments:
@@ -56,12 +101,6 @@ def _require_own(context: ToolContext, checked: Arguments) -> None:
         )
 
 
-def refused(fault: NexusControlError) -> CallResult:
+def refused(context: ToolContext, arguments: Mapping[str, object], fault: NexusControlError) -> CallResult:
     """The fault as an answer."""
-    content: ErrorOutput = {
-        "code": str(fault.code),
-        "message": fault.message,
-        "details": fault.details,
-        "next": fault.next,
-    }
-    return CallResult(content, is_error=True)
+    return CallResult(refusing.refused(context, arguments, fault), is_error=True)

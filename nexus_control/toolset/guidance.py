@@ -1,24 +1,40 @@
 """The sentences that a tool gives the model beside its data: what happened, and what to do now.
 
+What to do follows from the decision's state. Where it is a call, `details.call` holds the tool and all its arguments,
+so that a model can make it as it is. A model that makes each such call reaches an end: only a `status` that waits is
+followed by the same call.
+
 The sentences hold only ids, numbers and words of this module; text that people wrote stays in the data. A command for a
 person is never an instruction in them, because a model with a shell would run it. It stands in `details.command`, and
 the advice is to show it.
 """
 
 from collections.abc import Sequence
-from typing import NotRequired
 
 from typing_extensions import TypedDict
 
 from nexus_control.advice import ADVICE, after_failure
 from nexus_control.blocking import BlockingReasonData
-from nexus_control.decision import DecisionState
+from nexus_control.decision import DecisionState, require_may_approve
+from nexus_control.errors import NexusControlError
+from nexus_control.execution.catalogue import AdapterLister
 from nexus_control.storage import place_of
 from nexus_control.system.commands import approving
+from nexus_control.toolset.inputs import MAX_WAIT_SECONDS
+from nexus_control.toolset.outputs import CallData, Details
 from nexus_control.toolset.tool import PREFIX, ToolContext, spelled
-from nexus_control.usecases.answers import JsonObject
+from nexus_control.usecases.views import authority_now
 
+SHOW = "Show details.command to a person; do not run it yourself."
 _OPEN = (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED)
+_FOR_PEOPLE = ("STORE_ROLLED_BACK", "ADAPTER_CHANGED", "CLOCK_BEHIND")
+
+
+class WhatNow(TypedDict):
+    """What to do now: a sentence, and what it refers to."""
+
+    next: str
+    details: Details
 
 
 def approve_command(context: ToolContext, decision_id: str) -> str:
@@ -35,60 +51,51 @@ def approve_command(context: ToolContext, decision_id: str) -> str:
     )
 
 
-class WhatNow(TypedDict):
-    """What to do now; `details.command` while a person's approval is waited for."""
-
-    next: str
-    details: NotRequired[JsonObject]
-
-
-def what_now(
-    context: ToolContext, decision_id: str, state: str, blocking_reasons: Sequence[BlockingReasonData] = ()
-) -> WhatNow:
-    """What to do about a decision in this state, and with these reasons against executing it."""
-    now: WhatNow = {"next": _after_state(context, state, blocking_reasons)}
-    is_waited_for = state == DecisionState.PENDING_APPROVAL and not is_final(blocking_reasons)
-    if is_waited_for and context.approvals != "declared":
-        now["details"] = {"command": approve_command(context, decision_id)}
-    return now
-
-
 def tool_name(context: ToolContext, verb: str) -> str:
     """The tool's name in the style that this server lists."""
     return spelled(PREFIX + verb, context.name_style)
 
 
-def _after_state(context: ToolContext, state: str, blocking_reasons: Sequence[BlockingReasonData]) -> str:
+def what_now(
+    context: ToolContext,
+    decision_id: str,
+    state: str,
+    blocking_reasons: Sequence[BlockingReasonData] = (),
+    *,
+    has_asked: bool = False,
+) -> WhatNow:
+    """What to do about a decision in this state, and with these reasons against executing it. `has_asked`: a person was
+    asked already, or waited for.
+    """
     if state in _OPEN and is_final(blocking_reasons):
-        return (
+        return _only(
             "Make a new request, if it is still wanted: this history came by import, as evidence; it is never"
             " executed here."
         )
     codes = {reason["code"] for reason in blocking_reasons} if state in _OPEN else set[str]()
-    for code in ("STORE_ROLLED_BACK", "ADAPTER_CHANGED", "CLOCK_BEHIND"):
-        if code in codes:
-            return ADVICE[code]
-    if "IMPORTED_APPROVALS" in codes:
-        return (
-            "Get approvals that count here, or make a new request: what was imported, or signed by nobody who is"
-            f" trusted here, is evidence and not authority. {_get_approved(context)}"
-        )
+    if told := next((ADVICE[code] for code in _FOR_PEOPLE if code in codes), None):
+        return _only(told)
     match state:
         case DecisionState.PENDING_APPROVAL:
-            return _get_approved(context)
+            now = _get_approved(context, decision_id, has_asked=has_asked)
+            return _as_evidence(now) if "IMPORTED_APPROVALS" in codes else now
         case DecisionState.APPROVED:
-            return f"Call {tool_name(context, 'execute')} with the adapter that should carry it out."
+            return _execute(context, decision_id)
         case DecisionState.EXECUTING:
-            return f"Call {tool_name(context, 'status')} with wait_seconds until the outcome is recorded."
+            return wait_for_outcome(context, decision_id)
         case DecisionState.COMPLETED:
-            return f"Call {tool_name(context, 'export_audit_package')} for the proof."
+            return export_proof(context, decision_id)
         case DecisionState.OUTCOME_UNKNOWN:
-            return "Ask a person to find out what really happened and to reconcile it; it never runs again."
+            return _only(
+                "Ask a person to find out what really happened and to reconcile it; it never runs again."
+            )
         case DecisionState.FAILED:
             failed = (each["details"] for each in blocking_reasons if each["code"] == "EXECUTION_FAILED")
-            return after_failure(next((details["effect"] for details in failed), "unknown"))
+            return _only(after_failure(next((details["effect"] for details in failed), "unknown")))
+        case DecisionState.DRAFT:
+            return _only("Make the request again: this one was never completed.")
         case _:
-            return "Make a new request, if it is still wanted."
+            return _only("Make a new request, if it is still wanted.")
 
 
 def is_final(blocking_reasons: Sequence[BlockingReasonData]) -> bool:
@@ -96,15 +103,106 @@ def is_final(blocking_reasons: Sequence[BlockingReasonData]) -> bool:
     return any(reason["code"] in ("ALREADY_EXECUTED", "FORENSIC_IMPORT") for reason in blocking_reasons)
 
 
-def _get_approved(context: ToolContext) -> str:
+def wait_for_outcome(context: ToolContext, decision_id: str) -> WhatNow:
+    """A run goes on."""
+    status = tool_name(context, "status")
+    return {
+        "next": f"Call {status} with wait_seconds until the outcome is recorded; do not call execute again.",
+        "details": _waiting(context, decision_id),
+    }
+
+
+def export_proof(context: ToolContext, decision_id: str) -> WhatNow:
+    """The run has ended well."""
+    if context.read_only:
+        return _only("It was executed; there is nothing left to do.")
+    return _call(context, "export_audit_package", {"decision_id": decision_id}, "for the proof.")
+
+
+def look(context: ToolContext, decision_id: str, why: str) -> WhatNow:
+    """Look at the status first."""
+    return _call(context, "status", {"request_id": decision_id}, why)
+
+
+def _only(sentence: str) -> WhatNow:
+    return {"next": sentence, "details": {}}
+
+
+def _call(context: ToolContext, verb: str, arguments: dict[str, object], why: str) -> WhatNow:
+    name = tool_name(context, verb)
+    return {"next": f"Call {name} {why}", "details": {"call": {"tool": name, "arguments": arguments}}}
+
+
+def _waiting(context: ToolContext, decision_id: str) -> Details:
+    arguments = {"request_id": decision_id, "wait_seconds": MAX_WAIT_SECONDS}
+    return {"call": {"tool": tool_name(context, "status"), "arguments": arguments}}
+
+
+def _as_evidence(now: WhatNow) -> WhatNow:
+    return {
+        **now,
+        "next": "Get approvals that count here, or make a new request: what was imported, or signed by nobody who is"
+        f" trusted here, is evidence and not authority. {now['next']}",
+    }
+
+
+def _execute(context: ToolContext, decision_id: str) -> WhatNow:
+    if context.read_only:
+        return _only("It is approved; this server only reads, and executes nothing.")
+    if context.router is None:
+        return _only(
+            "It is approved, but this server was started without adapters: tell the person who runs it."
+        )
+    attached = context.store.load(decision_id).facts.attached
+    known = context.router.adapters.ids() if isinstance(context.router, AdapterLister) else ()
+    bound = attached.adapter_id if attached else None
+    adapter_id = known[0] if bound is None and len(known) == 1 else bound
+    if adapter_id is not None:
+        arguments: dict[str, object] = {"request_id": decision_id, "adapter_id": adapter_id}
+        return _call(context, "execute", arguments, "as details.call says; it runs once.")
+    name = tool_name(context, "execute")
+    if known:
+        return {
+            "next": f"Call {name} with the one of details.adapter_ids that should carry it out.",
+            "details": {"adapter_ids": list(known)},
+        }
+    return _only(f"Call {name} with the adapter that should carry it out.")
+
+
+def _get_approved(context: ToolContext, decision_id: str, *, has_asked: bool) -> WhatNow:
     approve, status = tool_name(context, "approve"), tool_name(context, "status")
-    if context.approvals == "declared":
-        return f"Let each approver approve with {approve}, then call {status}."
-    asked = (
-        f"Call {approve}, which asks a person where your host can; else show"
-        if context.approvals == "human"
-        else "Show"
-    )
-    return (
-        f"{asked} details.command to a person; do not run it yourself. Then call {status} with wait_seconds."
-    )
+    asking: CallData = {"tool": approve, "arguments": {"request_id": decision_id}}
+    command = approve_command(context, decision_id)
+    if context.approvals == "declared" and not context.read_only:
+        if _may_approve(context, decision_id):
+            return {
+                "next": f"Let each approver approve with {approve}, then call {status}.",
+                "details": {"call": asking},
+            }
+        return {
+            "next": f"Let others approve with {approve} and their actor, or show details.command to them."
+            f" Then call {status} with wait_seconds.",
+            "details": {**_waiting(context, decision_id), "command": command},
+        }
+    if context.approvals == "human" and not (has_asked or context.read_only):
+        return {
+            "next": f"Call {approve}, which asks a person where your host can; else show details.command to a person;"
+            f" do not run it yourself. Then call {status} with wait_seconds.",
+            "details": {"call": asking, "command": command},
+        }
+    return {
+        "next": f"{SHOW} Then call {status} with wait_seconds.",
+        "details": {**_waiting(context, decision_id), "command": command},
+    }
+
+
+def _may_approve(context: ToolContext, decision_id: str) -> bool:
+    """Whether the server's own actor can still approve."""
+    with context.store.reading() as session:
+        decision, now = session.decision(decision_id), session.now
+        authority = authority_now(context.store, session, decision, now)
+    try:
+        require_may_approve(decision.facts, context.actor, "declared", now, authority)
+    except NexusControlError:
+        return False
+    return True

@@ -8,35 +8,88 @@ from typing import Annotated, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from nexus_control.events import EventData
 from nexus_control.import_ import ImportData
 from nexus_control.usecases.answers import (
     ApprovalData,
+    AwaitedData,
+    BlockingReasonData,
+    EndingLine,
+    ImportLine,
     InspectData,
     JsonObject,
     RequestData,
-    StatusData,
+    StateData,
     TemplateCreateData,
     TemplateData,
     TemplatesData,
 )
-from nexus_control.usecases.run_answers import ExecuteData
+from nexus_control.usecases.run_answers import ExecutionFields, LinkedRun, StepLine
+from nexus_control.values.actors import ActorData
+from nexus_control.values.payloads import Effect, Mode
+
+
+class FileData(TypedDict):
+    """A file in the artifacts folder. `counts` says how many entries each of its lists has."""
+
+    path: str
+    sha256: Annotated[str, Field(description="As sha256sum prints it.")]
+    bytes: int
+    counts: dict[str, int]
+
+
+class StepsData(TypedDict):
+    """How the steps of a run ended. `first_not_ok` is without its output. `file` holds steps that are too long for an
+    answer. `truncated`: the router's answer had more than is known of it.
+    """
+
+    count: int
+    ok: int
+    error: int
+    unknown: int
+    truncated: bool
+    first_not_ok: NotRequired[StepLine]
+    file: NotRequired[FileData]
+
+
+class RunSteps(TypedDict):
+    """The steps of an execution; `results` are there where they are short."""
+
+    steps: StepsData
+    results: NotRequired[list[StepLine]]
 
 
 class ToolOutput(TypedDict):
-    """The keys of every success."""
+    """The keys of every success. An answer that is too long for a host is in `file`; then other keys are only there."""
 
     summary: Annotated[str, Field(description="What happened, in a sentence.")]
     next: Annotated[str, Field(description="What to do now.")]
+    file: NotRequired[FileData]
+
+
+class CallData(TypedDict):
+    """A call that can be made as it is."""
+
+    tool: str
+    arguments: JsonObject
+
+
+class Details(TypedDict):
+    """`call` is the next call to make. `command` is the command to show to a person whose approval is waited for.
+    `adapter_ids` are the adapters to choose from.
+    """
+
+    call: NotRequired[CallData]
+    command: NotRequired[str]
+    adapter_ids: NotRequired[list[str]]
 
 
 class DecisionOutput(ToolOutput):
-    """While a person's approval is waited for, `details.command` is the command to show them."""
-
-    details: NotRequired[JsonObject]
+    details: Details
 
 
 class ErrorOutput(TypedDict):
-    """Every refusal and fault."""
+    """Every refusal and fault. `details` may hold what `Details` describes."""
 
     code: Annotated[str, Field(description="Stable: decide by this, never by the message.")]
     message: str
@@ -50,10 +103,68 @@ class ApprovalOutput(DecisionOutput, ApprovalData): ...
 class RequestOutput(DecisionOutput, RequestData): ...
 
 
-class ExecuteOutput(ToolOutput, ExecuteData): ...
+class ExecuteOutput(DecisionOutput, RunSteps):
+    """While a long run goes on, the answer is an `ExecutingOutput`."""
+
+    request_id: str
+    execution_id: str
+    run_id: str
+    mode: Mode
+    steps_executed: int
+    request_digest: str
+    response_digest: str
+    effect: Effect
 
 
-class StatusOutput(DecisionOutput, StatusData): ...
+class ExecutingOutput(DecisionOutput, StateData): ...
+
+
+class PlanData(TypedDict):
+    """The plan's text is in `inspect`."""
+
+    sha256: str
+    bytes: int
+
+
+class RunData(ExecutionFields):
+    """An execution; its steps are not there where nothing is known of them."""
+
+    execution_id: str
+    response_digest: str | None
+    steps: NotRequired[StepsData]
+    results: NotRequired[list[StepLine]]
+
+
+class StatusOutput(DecisionOutput, StateData):
+    """`execution` is the linked execution, else the last one."""
+
+    goal: str | None
+    plan: PlanData | None
+    requested_mode: Mode | None
+    adapter_id: str | None
+    requester: ActorData | None
+    created_at: str
+    expires_at: str | None
+    as_of: str
+    idempotency_key: NotRequired[str]
+    metadata: NotRequired[dict[str, str]]
+    supersedes: NotRequired[str]
+    ending: NotRequired[EndingLine]
+    imported: NotRequired[ImportLine]
+    is_approved: bool
+    active_approvals: int
+    total_approvals: int
+    required_approvals: int
+    blocking_reasons: list[BlockingReasonData]
+    approved_by: list[str]
+    awaited: AwaitedData | None
+    basis: str | None
+    execution: RunData | None
+    execution_count: int
+    run: LinkedRun | None
+    event_count: int
+    late_outcome: NotRequired[JsonObject]
+    events: NotRequired[list[EventData]]
 
 
 class InspectOutput(DecisionOutput, InspectData): ...

@@ -1,32 +1,40 @@
 """The function behind each tool: it runs a use case, and answers in the agents' shape."""
 
-from collections.abc import Iterator
+from typing import Final, cast
 
+from nexus_control.blocking import BlockingReasonData
 from nexus_control.canonical_json import canonical_json
 from nexus_control.decision import DecisionState
+from nexus_control.execution.catalogue import AdapterLister
+from nexus_control.execution.plan import parse_plan
 from nexus_control.execution.router import PlanChecker
+from nexus_control.execution.spelling import bounded
 from nexus_control.import_ import import_checked
 from nexus_control.integrity import sha256_hex
 from nexus_control.render.decision import verdict_line
 from nexus_control.render.text import counted
 from nexus_control.toolset import asking
 from nexus_control.toolset.artifact_files import file_name, read_artifact, write_artifact
-from nexus_control.toolset.guidance import is_final, tool_name, what_now
-from nexus_control.toolset.inputs import ImportBundleInput, StatusInput
+from nexus_control.toolset.fitting import INLINE_BYTES
+from nexus_control.toolset.guidance import is_final, tool_name, wait_for_outcome, what_now
+from nexus_control.toolset.inputs import ImportBundleInput, InspectInput, StatusInput
 from nexus_control.toolset.outputs import (
     ApprovalOutput,
     ExecuteOutput,
+    ExecutingOutput,
     ExportAuditPackageOutput,
     ExportBundleOutput,
     ImportBundleOutput,
     InspectOutput,
     Kept,
     RequestOutput,
+    RunData,
     StatusOutput,
     TemplateCreateOutput,
     TemplateGetOutput,
     TemplateListOutput,
 )
+from nexus_control.toolset.step_files import run_steps
 from nexus_control.toolset.tool import ToolContext
 from nexus_control.usecases import deciding, executing, exporting, requesting, templating, views
 from nexus_control.usecases.answers import ApprovalData, JsonObject
@@ -38,27 +46,39 @@ from nexus_control.usecases.arguments import (
     ExecuteArguments,
     ExportAuditPackageArguments,
     ExportBundleArguments,
-    InspectArguments,
     RequestArguments,
     TemplateCreateArguments,
     TemplateGetArguments,
     TemplateListArguments,
     validated,
 )
+from nexus_control.usecases.run_answers import ExecutionFields, ExecutionLine
 
-INLINE_BYTES = 8192
-POLL_SECONDS = 0.5
+_SOMETIMES: Final = (
+    "idempotency_key", "metadata", "supersedes", "ending", "imported", "late_outcome", "events",
+)  # fmt: skip
+_LONGEST_TEXT: Final = 300
+_INLINE_ARTIFACT: Final = INLINE_BYTES - 1024  # the rest is what stands beside it in the answer
 
 
 def request(context: ToolContext, arguments: RequestArguments) -> RequestOutput:
     router = context.router
+    _require_steps(context, arguments)
     checker = router if isinstance(router, PlanChecker) else None
     data = requesting.request(context.store, arguments, checker)
+    _, reasons = views.current_view(context.store, data["request_id"])
     return {
         **data,
         "summary": f"Request {data['request_id']} is {_quorum(data)}.",
-        **what_now(context, data["request_id"], data["state"]),
+        **what_now(context, data["request_id"], data["state"], reasons),
     }
+
+
+def _require_steps(context: ToolContext, arguments: RequestArguments) -> None:
+    """Raises PLAN_INVALID for a plan that none of the adapters here could ever run."""
+    unbound = arguments.adapter_id is None and arguments.plan is not None
+    if unbound and isinstance(context.router, AdapterLister) and context.router.adapters.ids():
+        parse_plan(arguments.plan)
 
 
 def approve(context: ToolContext, arguments: ApproveOptions) -> ApprovalOutput:
@@ -73,36 +93,110 @@ def approve(context: ToolContext, arguments: ApproveOptions) -> ApprovalOutput:
     return {
         **data,
         "summary": f"The {given} is recorded; the decision is {_quorum(data)}.",
-        **what_now(context, data["request_id"], data["state"], reasons),
+        **what_now(context, data["request_id"], data["state"], reasons, has_asked=True),
     }
 
 
 def execute(context: ToolContext, arguments: ExecuteArguments) -> ExecuteOutput:
     data = executing.execute(context.store, arguments, context.router)
-    rehearsed = data["mode"] == "dry_run"
-    status, audit = tool_name(context, "status"), tool_name(context, "export_audit_package")
+    request_id, steps = data["request_id"], counted(data["steps_executed"], "step")
+    standing, reasons = views.current_view(context.store, request_id)
+    is_rehearsal = standing["state"] != DecisionState.COMPLETED
     return {
-        **data,
-        "summary": f"The {'dry run' if rehearsed else 'execution'} completed as run {data['run_id']}: "
-        f"{counted(data['steps_executed'], 'step')}.",
-        "next": f"Call {status}: an apply request is still to be executed with dry_run false."
-        if rehearsed
-        else f"Call {audit} for the proof.",
+        "request_id": request_id,
+        "execution_id": data["execution_id"],
+        "run_id": data["run_id"],
+        "mode": data["mode"],
+        "steps_executed": data["steps_executed"],
+        "request_digest": data["request_digest"],
+        "response_digest": data["response_digest"],
+        "effect": data["effect"],
+        **run_steps(context, data["execution_id"], data["results"], truncated=data["truncated"]),
+        "summary": f"The {'dry run' if is_rehearsal else 'execution'} completed as run {data['run_id']}: {steps}.",
+        **what_now(context, request_id, standing["state"], reasons),
+    }
+
+
+def executing_still(context: ToolContext, arguments: ExecuteArguments) -> ExecutingOutput:
+    """The answer of an `execute` that goes on while the client no longer waits for it."""
+    return {
+        "request_id": arguments.request_id,
+        "state": DecisionState.EXECUTING.value,
+        "summary": "The run is under way, and goes on without this call.",
+        **wait_for_outcome(context, arguments.request_id),
     }
 
 
 def status(context: ToolContext, arguments: StatusInput) -> StatusOutput:
-    _wait(context, arguments)
-    data = views.status(context.store, arguments, look_beside=True)
-    reasons = data["blocking_reasons"]
-    return {
-        **data,
+    data = views.status(context.store, arguments, look_beside=True, router=context.router)
+    reasons, executions, plan = data["blocking_reasons"], data["executions"], data["plan"]
+    output: StatusOutput = {
+        "request_id": data["request_id"],
+        "state": data["state"],
+        "goal": data["goal"],
+        "plan": None if plan is None else {"sha256": sha256_hex(plan), "bytes": len(plan.encode())},
+        "requested_mode": data["requested_mode"],
+        "adapter_id": data["adapter_id"],
+        "requester": data["requester"],
+        "created_at": data["created_at"],
+        "expires_at": data["expires_at"],
+        "as_of": data["as_of"],
+        "is_approved": data["is_approved"],
+        "active_approvals": data["active_approvals"],
+        "total_approvals": data["total_approvals"],
+        "required_approvals": data["required_approvals"],
+        "approved_by": [each["actor"]["id"] for each in data["approvals"] if each["active"]],
+        "awaited": data["awaited"],
+        "basis": data["basis"],
+        "blocking_reasons": [_brief(each) for each in reasons],
+        "execution": _run(context, executions[-1]) if executions else None,
+        "execution_count": len(executions),
+        "run": data["run"],
+        "event_count": data["event_count"],
         "summary": f"{verdict_line(reasons)}; {data['active_approvals']} of {data['required_approvals']} approvals.",
-        **what_now(context, data["request_id"], data["state"], reasons),
+        **what_now(context, data["request_id"], data["state"], reasons, has_asked=arguments.wait_seconds > 0),
     }
+    kept = {key: value for key, value in data.items() if key in _SOMETIMES}
+    return cast("StatusOutput", {**output, **kept})
 
 
-def inspect(context: ToolContext, arguments: InspectArguments) -> InspectOutput:
+def _run(context: ToolContext, line: ExecutionLine) -> RunData:
+    results = line["results"]
+    fields = cast("ExecutionFields", {key: line[key] for key in ExecutionFields.__annotations__})
+    run: RunData = {
+        **fields,
+        "execution_id": line["execution_id"],
+        "response_digest": line["response_digest"],
+        "error_message": _bounded(fields["error_message"]),
+    }
+    if results is not None:
+        known = run_steps(context, line["execution_id"], results, truncated=line["truncated"])
+        run = {**run, **known}
+    return run
+
+
+def _brief(reason: BlockingReasonData) -> BlockingReasonData:
+    """The reason without the ends of long texts, which `inspect` shows whole."""
+    details = {
+        key: _bounded(text) if isinstance(text, str) else text for key, text in reason["details"].items()
+    }
+    return {"code": reason["code"], "message": bounded(reason["message"], _LONGEST_TEXT), "details": details}
+
+
+def _bounded(text: str | None) -> str | None:
+    return text and bounded(text, _LONGEST_TEXT)
+
+
+def awaited(context: ToolContext, arguments: StatusInput) -> float:
+    """The seconds to wait while the decision is pending or executing; 0 when nothing is awaited."""
+    if not arguments.wait_seconds:
+        return 0
+    standing, reasons = views.current_view(context.store, arguments.request_id)
+    is_under_way = standing["state"] in (DecisionState.PENDING_APPROVAL, DecisionState.EXECUTING)
+    return arguments.wait_seconds if is_under_way and not is_final(reasons) else 0
+
+
+def inspect(context: ToolContext, arguments: InspectInput) -> InspectOutput:
     data = views.inspect(context.store, arguments, context.router)
     lifecycle = data["lifecycle"]
     reasons = lifecycle["blocking_reasons"]
@@ -210,29 +304,10 @@ def _kept(context: ToolContext, kind: str, artifact: JsonObject, digest: str, *,
         "digest": digest,
         "event_count": len(of["events"]),
     }
-    if len(content) > INLINE_BYTES:
+    if len(content) > _INLINE_ARTIFACT:
         kept["path"] = str(write_artifact(context.artifacts, file_name(kind, decision_id), content))
         kept["file_sha256"] = sha256_hex(content)
     return kept
-
-
-def _wait(context: ToolContext, arguments: StatusInput) -> None:
-    """Wait until the decision is no longer pending or executing, for at most the seconds that were asked for."""
-    for pause in _pauses(arguments.wait_seconds):
-        if not _is_under_way(context, arguments.request_id) or context.wait(pause):
-            return
-
-
-def _pauses(seconds: float) -> Iterator[float]:
-    while seconds > 0:
-        yield min(POLL_SECONDS, seconds)
-        seconds -= POLL_SECONDS
-
-
-def _is_under_way(context: ToolContext, decision_id: str) -> bool:
-    standing, reasons = views.current_view(context.store, decision_id)
-    awaited = standing["state"] in (DecisionState.PENDING_APPROVAL, DecisionState.EXECUTING)
-    return awaited and not is_final(reasons)
 
 
 def _quorum(data: ApprovalData) -> str:

@@ -12,8 +12,8 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         name="nexus-control.request",
         title="Request a decision",
-        description="Ask that something be executed, under a policy: who must approve, in which mode, at most how many "
-        "steps. It is checked as a whole, then fixed for ever. Answers the request_id at once; nothing is executed.",
+        description="Ask that something be executed, under a policy. The request is fixed for ever. It answers the "
+        "request_id at once; nothing is executed.",
         input_model=arguments.RequestArguments,
         annotations=WRITING,
         output=outputs.RequestOutput,
@@ -22,8 +22,8 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         name="nexus-control.approve",
         title="Approve a decision",
-        description="Get a pending decision approved by a person: where your host can ask one, it asks now; "
-        "otherwise you get APPROVAL_NEEDS_A_PERSON with details.command: show it to them, do not run it yourself.",
+        description="Get a pending decision approved by a person, where your host can ask one. Otherwise you get "
+        "APPROVAL_NEEDS_A_PERSON: show them details.command, do not run it yourself.",
         input_model=arguments.ApproveOptions,
         annotations=WRITING,
         output=outputs.ApprovalOutput,
@@ -33,29 +33,30 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         name="nexus-control.execute",
         title="Execute an approved decision",
-        description="Carry out an approved decision through its adapter, once. A refusal names every reason in "
-        "details.reasons and changes nothing. A run that failed, or whose outcome is unknown, is never repeated.",
+        description="Carry out an approved decision through its adapter, once. A refusal names every reason and "
+        "changes nothing. A long run answers `executing` and goes on: wait with status.",
         input_model=arguments.ExecuteArguments,
         annotations=Annotations(destructive=True, open_world=True),
         output=outputs.ExecuteOutput,
         run=runs.execute,
+        meanwhile=runs.executing_still,
     ),
     Tool(
         name="nexus-control.status",
         title="Status of a decision",
-        description="Where a decision stands now: its state, approvals, executions, and everything that keeps it from "
-        "being executed. With wait_seconds it waits for approvals, or for a run to end.",
+        description="Where a decision stands: state, approvals, the last run and its steps, what keeps it from being "
+        "executed. With wait_seconds it waits for approvals, or for a run to end.",
         input_model=inputs.StatusInput,
         annotations=READING,
         output=outputs.StatusOutput,
         run=runs.status,
+        awaited=runs.awaited,
     ),
     Tool(
         name="nexus-control.inspect",
         title="Inspect a decision",
-        description="Everything about a decision for a reviewer: plan, policy, approvals, executions, timeline; in "
-        "`rendered` as Markdown that begins with a verdict.",
-        input_model=arguments.InspectArguments,
+        description="Everything about a decision: plan, policy, approvals, executions, timeline; if long, in a file.",
+        input_model=inputs.InspectInput,
         annotations=READING,
         output=outputs.InspectOutput,
         run=runs.inspect,
@@ -90,8 +91,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         name="nexus-control.export_bundle",
         title="Export a decision bundle",
-        description="The decision and all its events as one portable document (bundle 0.5) with its digest. A large "
-        "one is written to a file, and the answer says which.",
+        description="The decision and its events as one portable document with its digest; a large one in a file.",
         input_model=arguments.BundleOptions,
         annotations=REPEATABLE,
         output=outputs.ExportBundleOutput,
@@ -100,8 +100,8 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         name="nexus-control.import_bundle",
         title="Import a decision bundle",
-        description="Take in a bundle 0.5 of a decision that is not here, after checking its digests and its history. "
-        "What is imported is evidence, marked as brought by you: approvals in it authorise nothing here.",
+        description="Take in the bundle of a decision that is not here. It is checked, and is evidence: approvals in "
+        "it authorise nothing here.",
         input_model=inputs.ImportBundleInput,
         annotations=WRITING,
         output=outputs.ImportBundleOutput,
@@ -110,8 +110,8 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         name="nexus-control.export_audit_package",
         title="Export an audit package",
-        description="The proof of an executed decision (audit package 0.6): what was allowed, what ran, and the digest "
-        "that binds the two. A large one is written to a file, and the answer says which.",
+        description="The proof of an executed decision: what was allowed, what ran, and the digest that binds both. A "
+        "large one is in a file.",
         input_model=arguments.AuditPackageOptions,
         annotations=REPEATABLE,
         output=outputs.ExportAuditPackageOutput,

@@ -66,7 +66,8 @@ class ToolContext:
     which is created when it is first needed. `approvals` "declared" trusts the actor that an argument names; "human"
     approves only on the `answer` that `approver` gave when they were asked. `unanswered` says why there is no answer.
     `config` is the file that `router` was made from, for the commands that people are shown. `wait` sleeps for some
-    seconds, and returns True when the waiting should end at once.
+    seconds, and returns True when the waiting should end at once. `read_only`: only tools that read are offered.
+    `whole_answers`: an answer of any length is given as it is, not in a file.
     """
 
     store: DecisionStore
@@ -80,6 +81,8 @@ class ToolContext:
     router: RouterProtocol | None = None
     config: Path | None = None
     name_style: NameStyle = "dotted"
+    read_only: bool = False
+    whole_answers: bool = False
     wait: Callable[[float], bool] = field(default_factory=lambda: threading.Event().wait)
 
 
@@ -88,6 +91,8 @@ class Tool:
     """One tool of the table. `run` takes a checked `input_model`, and returns an `output`.
 
     `question` makes the question to ask a person before the tool runs, where the context demands a person's answer.
+    `awaited` says for how many seconds the call waits before it runs; 0 where there is nothing to wait for.
+    `meanwhile` is the answer to a call that runs for too long; the run goes on.
     """
 
     name: str
@@ -98,6 +103,8 @@ class Tool:
     output: type[ToolOutput]
     run: Callable[[ToolContext, Any], Mapping[str, object]]
     question: Callable[[ToolContext, Any], Question] | None = None
+    awaited: Callable[[ToolContext, Any], float] | None = None
+    meanwhile: Callable[[ToolContext, Any], Mapping[str, object]] | None = None
 
     @property
     def takes_actor(self) -> bool:

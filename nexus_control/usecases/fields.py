@@ -112,7 +112,9 @@ def _plan(value: object) -> object:
             )
         except NexusControlError as error:
             raise ValueError(f"is not usable: {error.message}") from None
-    return value
+    if isinstance(value, dict):
+        raise ValueError("must be a list of steps, or text; it is an object")
+    return cast("object", value)
 
 
 def _size_problem(value: str) -> str | None:

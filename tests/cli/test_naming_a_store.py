@@ -21,7 +21,7 @@ MAKING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("import",): ("bundle",),
     ("key", "generate"): (),
 }
-WITHOUT_A_STORE = {("demo",), ("verify",), ("report",), ("log", "verify"), ("install",), ("serve",)}
+WITHOUT_A_STORE = {("demo",), ("verify",), ("log", "verify"), ("install",), ("serve",)}
 NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("approve",): ("x", "--yes"),
     ("deny",): ("x", "--reason", "r", "--yes"),
@@ -39,6 +39,7 @@ NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("template", "list"): (),
     ("export",): ("x",),
     ("audit",): ("x",),
+    ("report",): ("x",),
     ("log", "checkpoint"): (),
     ("log", "prove"): ("x",),
     ("log", "consistency"): ("bundle",),

@@ -1,12 +1,13 @@
 """The commands of those who operate: template, doctor, install; and what a wrong call gets."""
 
+import ast
 import json
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from nexus_control.cli.hosting import BY_COMMAND, BY_FILE
+from nexus_control.cli.hosting import BY_COMMAND, BY_FILE, BY_PROGRAM, HOSTS
 from tests.cli.running import LAUNCHER, Commands, nexus_control
 from tests.support.tampering import without_triggers
 
@@ -102,7 +103,7 @@ def test_each_host_is_told_this_interpreter_and_absolute_paths(commands: Command
         (server,) = next(iter(answered["config"].values())).values()
         assert (server["command"], server["args"]) == (
             LAUNCHER[0],
-            [*serving, "--tool-names", "underscore"],
+            [*serving, *([] if BY_FILE[host].takes_dots else ["--tool-names", "underscore"])],
         )
         printed = nexus_control(
             "install", "--host", host, "--config", str(config), "--db", database, changes={"PYTHONPATH": ""}
@@ -137,7 +138,15 @@ def test_a_host_is_told_nothing_with_which_the_server_would_not_start(
 
 def test_an_unknown_host_is_refused_with_those_that_are_known(commands: Commands) -> None:
     refused = commands.answer("install", "--host", "emacs", code=2)
-    assert "claude-code, codex, claude-desktop, cursor, vscode" in refused["message"]
+    assert HOSTS in refused["message"]
+
+
+@pytest.mark.parametrize("host", BY_PROGRAM)
+def test_a_framework_is_given_a_program_that_starts_the_server(commands: Commands, host: str) -> None:
+    program = commands.answer("install", "--host", host)["program"]
+    assert commands.run("install", "--host", host) == program
+    words = [each.value for each in ast.walk(ast.parse(program)) if isinstance(each, ast.Constant)]
+    assert {LAUNCHER[0], "serve", str(commands.folder / "store.db"), "underscore"} <= set(words)
 
 
 @pytest.mark.sample(2)

@@ -56,10 +56,11 @@ def test_a_screen_fits_its_width_in_colour_on_a_terminal_and_without_in_a_pipe(
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_reviewer_view_is_the_same_at_every_width_and_in_inspect(width: int, store: Commands) -> None:
+def test_everything_that_the_reviewer_may_ask_for_is_what_inspect_shows(width: int, store: Commands) -> None:
     database = ("--db", str(store.folder / store.database))
     request_id = store.answer("list", "--state", "pending_approval")["requests"][0]["request_id"]
-    shown = at_a_terminal("approve", request_id, *database, typed="n\n", width=width).stdout.replace("\r", "")
+    given = ("approve", request_id, *database, "--full")
+    shown = at_a_terminal(*given, typed="n\n", width=width).stdout.replace("\r", "")
     inspected = nexus_control("inspect", request_id, *database).stdout
     expected = [line for line in inspected.splitlines() if line and not line.startswith("- Judged at")]
     assert [line for line in expected if f"    {line}" not in shown.splitlines()] == []

@@ -135,16 +135,68 @@ def test_a_reviewer_sees_each_command_where_it_runs_and_its_limits_but_no_values
     request_id = requested(tmp_path, *BINDING)
     shown = reviewed(tmp_path, request_id, "--config", "adapters.toml")
     for expected in (
-        f"    {ARGV}\r\n",
-        "    echo 'would write' out.txt\r\n",
-        "    logger -- done\r\n",
-        "do-log, when it is rehearsed: nothing is run",
-        f"- In {tmp_path}; environment: LANG, PATH, REGION; limits: 7 seconds, 4321 bytes of output kept",
-        "- Adapter: subprocess:files",
+        f"     applied: {ARGV}\r\n",
+        "     rehearsed: echo 'would write' out.txt\r\n",
+        "     applied: logger -- done\r\n",
+        "     rehearsed: nothing is run\r\n",
+        f"     in {tmp_path}; environment: LANG, ",
+        "REGION; limits: 7 seconds, 4321 bytes of output kept",
+        "  Adapter: subprocess:files\r\n",
+        'files.write(text="two words", file="out.txt")',
     ):
-        assert expected in shown, shown
+        assert expected in " ".join(shown.split("\r\n       ")), shown
     assert "eu-secret-1" not in shown
-    assert shown.count("environment: ") == 1
+    assert shown.count("environment:") == 1
+
+
+@pytest.mark.sample(2)
+@pytest.mark.parametrize("typed", ["?\nn\n", "more\nn\n", "n\n"])
+def test_what_is_too_long_for_the_screen_is_counted_beside_the_question_and_shown_on_request(
+    typed: str, tmp_path: Path
+) -> None:
+    lines = "\n".join(f"line {number} of the text" for number in range(50))
+    long = Commands(tmp_path).answer("request", "tidy up " + "x" * 1000, "--plan", lines)["request_id"]
+    database = ("--db", str(tmp_path / "store.db"))
+    shown = at_a_terminal("approve", long, *database, typed=typed, folder=tmp_path).stdout
+    before, asked = shown.split("NOT ALL IS SHOWN", maxsplit=1)
+    assert "32 lines of the plan" in asked.partition("[y/N]")[0]
+    assert "of the goal" in asked.partition("[y/N]")[0]
+    assert ("line 17 of" in before, "line 18 of" in before, "line 49 of" in asked) == (
+        True,
+        False,
+        typed[0] != "n",
+    )
+    assert shown.count("[y/N]") == (1 if typed[0] == "n" else 2)
+    full = at_a_terminal(
+        "deny", long, "--reason", "no", "--full", *database, typed="n\n", folder=tmp_path
+    ).stdout
+    assert "line 49 of" in full
+    assert "NOT ALL IS SHOWN" not in full
+
+
+def test_a_plan_with_more_than_the_steps_own_keys_is_shown_as_the_text_that_it_is(tmp_path: Path) -> None:
+    hidden = {**step("log", text="x"), "also": "rm -rf /"}
+    request_id = Commands(tmp_path).answer("request", "g", "--plan", json.dumps([hidden]))["request_id"]
+    assert '"also": "rm -rf /"' in reviewed(tmp_path, request_id)
+
+
+def test_no_text_of_a_request_begins_a_line_of_the_review(tmp_path: Path) -> None:
+    forged = "x" * 100 + " Approvals: 2 of 2 " * 20 + "\nPolicy: 0 approvals"
+    request_id = Commands(tmp_path).answer("request", forged, "--plan", forged, "--label", "y " * 30 + "y")[
+        "request_id"
+    ]
+    lines = reviewed(tmp_path, request_id).split("\r\n")
+    assert [line for line in lines if line.startswith(("Approvals:", "Policy:"))] == [
+        *[line for line in lines if line.startswith("Policy: 1 approval, of anyone")],
+        "Approvals: 0 of 1",
+    ]
+
+
+def test_an_answer_that_is_neither_yes_nor_no_is_asked_for_again(tmp_path: Path) -> None:
+    request_id = requested(tmp_path)
+    given = ("approve", request_id, "--db", str(tmp_path / "store.db"))
+    shown = at_a_terminal(*given, typed="perhaps\n\n", folder=tmp_path)
+    assert (shown.returncode, shown.stdout.count("[y/N]"), written_to(tmp_path, request_id)) == (1, 2, 2)
 
 
 def test_what_is_not_known_of_the_commands_is_said(tmp_path: Path) -> None:

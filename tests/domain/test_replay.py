@@ -157,7 +157,7 @@ def test_whatever_happened_can_be_shown(events: list[StoredEvent]) -> None:
             assert lifecycle.progress.ready_to_execute != lifecycle.is_blocked
             lifecycle.to_dict()
             template_part(decision.facts).to_dict()
-            link_part(decision.facts).to_dict()
+            link_part(decision).to_dict()
             [event_part(each).to_dict() for each in events]
 
 

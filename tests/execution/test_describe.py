@@ -11,11 +11,13 @@ import pytest
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import Adapters
 from nexus_control.execution.argv_template import ArgvTemplate
+from nexus_control.execution.context import CurrentExecution, executing
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.execution.router import PlanDescriber
 from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, CallAdapter, ProcessSettings
+from nexus_control.values.actors import Actor
 from tests.execution.support import plan, step
 
 TELL = "import json, os, sys; print(json.dumps([sys.argv[1:], sorted(os.environ), os.getcwd()]))"
@@ -47,7 +49,11 @@ def base(tmp_path: Path) -> Path:
 
 
 def ran(router: LocalRouter, text: str, *, dry_run: bool) -> list[Any]:
-    answer = router.run("g", "subprocess:keys", dry_run, text)
+    execution = CurrentExecution(
+        request_id="r", execution_id="r:0:3", requester=Actor("human", "alice"), rehearsal=dry_run
+    )
+    with executing(execution):
+        answer = router.run("g", "subprocess:keys", dry_run, text)
     return [
         json.loads(result["output"]["stdout"]) for result in answer["results"] if "stdout" in result["output"]
     ]
@@ -141,4 +147,5 @@ def test_an_adapter_that_is_not_there_describes_nothing(base: Path) -> None:
 def test_the_environment_is_described_by_its_names_alone(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "SECRET_TOKEN", "hunter2")
     (described,) = argv_router(base).describe("subprocess:keys", plan(step("one", text="x")))
-    assert described.apply.environment == ("A", "LANG", "PATH", "REGION")
+    own = ("NEXUS_CONTROL_EXECUTION_ID", "NEXUS_CONTROL_REQUEST_ID")
+    assert described.apply.environment == ("A", "LANG", *own, "PATH", "REGION")

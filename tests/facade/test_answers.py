@@ -56,6 +56,7 @@ def test_a_request_answers_its_id_and_where_the_quorum_stands(tools: NexusContro
     data = data_of(tools.request("g", {"type": "human", "id": "alice"}, min_approvals=2))
     assert data == {
         "request_id": "00000000-0000-4000-8000-000000000001",
+        "created": True,
         "state": "pending_approval",
         "min_approvals": 2,
         "current_approvals": 0,
@@ -98,6 +99,10 @@ def test_an_execution_answers_its_run_with_bare_digests(tools: NexusControlTools
         "steps_executed": 2,
         "request_digest": sha256_hex(text),
         "response_digest": sha256_hex(answered),
+        "execution_id": f"{request_id}:0:3",
+        "effect": "done",
+        "results": [],
+        "truncated": False,
     }
     assert router.calls == [{**request, "require_capabilities": None}]
     actors = [event.actor.id for event in tools.store.get_events(request_id)[3:]]
@@ -364,7 +369,7 @@ def test_an_audit_record_is_the_flat_record_with_one_digest(tools: NexusControlT
 
 def test_recover_finds_nothing_where_nobody_died(tools: NexusControlTools) -> None:
     executed(tools)
-    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0}
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0, "runs": []}
 
 
 def test_a_draft_can_be_looked_at_but_not_exported(tools: NexusControlTools) -> None:

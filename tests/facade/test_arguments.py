@@ -143,7 +143,15 @@ METHODS = [
     for name, _ in inspect.getmembers(NexusControlTools, inspect.isfunction)
     if not name.startswith("_") and name != "close"
 ]
-NAMELESS = {"request", "recover", "list_requests", "template_create", "template_list", "import_bundle"}
+NAMELESS = {
+    "request",
+    "recover",
+    "list_requests",
+    "events_since",
+    "template_create",
+    "template_list",
+    "import_bundle",
+}
 
 
 @pytest.mark.parametrize(

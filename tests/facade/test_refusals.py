@@ -177,6 +177,23 @@ def claim_held(tools: NexusControlTools) -> Call:
     return lambda: answers[0]
 
 
+def being_executed(tools: NexusControlTools) -> Call:
+    request_id = approved(tools)
+    answers: list[ToolResult[Any]] = []
+
+    def meanwhile() -> object:
+        answers.append(tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter()))
+        return ANSWER
+
+    tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter(meanwhile))
+    return answers.pop
+
+
+def conflicting_key(tools: NexusControlTools) -> Call:
+    data_of(tools.request("g", ALICE, idempotency_key="once"))
+    return lambda: tools.request("h", ALICE, idempotency_key="once")
+
+
 def outcome_unknown(tools: NexusControlTools) -> Call:
     request_id = approved(tools)
     return lambda: tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter({"status": "completed"}))
@@ -298,6 +315,8 @@ REFUSALS: list[tuple[ErrorCode, Provocation]] = [
     (ErrorCode.NOT_REQUESTER, another_s_request),
     (ErrorCode.ASSURANCE_TOO_LOW, too_weak_an_approval),
     (ErrorCode.POLICY_NOT_SATISFIED, unapproved),
+    (ErrorCode.EXECUTING, being_executed),
+    (ErrorCode.IDEMPOTENCY_CONFLICT, conflicting_key),
     (ErrorCode.PLAN_INVALID, bad_plan),
     (ErrorCode.ADAPTER_UNKNOWN, unknown_adapter),
     (ErrorCode.ROUTER_NOT_CONFIGURED, without_a_router),

@@ -126,7 +126,7 @@ def test_what_is_no_typed_choice_is_no_answer(
                 assert refused["details"]["command"] == shlex.join(
                     [*command, "--db", str(tmp_path / "store.db")]
                 )
-                assert refused["next"] == "Show details.command to a person; do not run it yourself."
+                assert refused["next"].startswith("Show details.command to a person; do not run it")
             status = await data(agent, "status", request_id=request_id, include_events=True)
             assert (status["state"], status["event_count"]) == ("pending_approval", 2)
 

@@ -127,7 +127,7 @@ def test_an_agent_that_invents_people_gets_nowhere(tmp_path: Path) -> None:
             alone = await refusal(agent, "approve", request_id=request_id)
             assert alone["code"] == "APPROVAL_NEEDS_A_PERSON"
             store = tmp_path / "store.db"
-            assert alone["next"] == "Show details.command to a person; do not run it yourself."
+            assert alone["next"].startswith("Show details.command to a person; do not run it yourself.")
             assert alone["details"]["command"].endswith(f" approve {request_id} --db {store}")
             status = await data(agent, "status", request_id=request_id)
             assert (status["state"], status["active_approvals"]) == ("pending_approval", 0)

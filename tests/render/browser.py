@@ -1,5 +1,6 @@
 """A real headless Chromium, driven by its chromedriver over the WebDriver protocol (W3C)."""
 
+import base64
 import json
 import os
 import re
@@ -24,6 +25,7 @@ FLAGS = (
     "--disable-sync",
     "--hide-scrollbars",
 )
+A4 = (0, 0, 595, 842)  # in points
 HAS_CHROMIUM = shutil.which("chromium") is not None and shutil.which("chromedriver") is not None
 # In CI it is installed: there a missing browser is a failure, not a skip.
 needs_chromium = pytest.mark.skipif(
@@ -47,11 +49,27 @@ class Browser:
         """What a function with this body returns."""
         return self._call("POST", "execute/sync", {"script": script, "args": []})
 
+    def pages_on_paper(self, page: Path) -> int:
+        """How many sheets the page takes as it is printed, with the page's own size of paper.
+
+        In a PDF each sheet is an object `/Type /Page`, and the root of their tree counts them.
+        """
+        self._devtools("Emulation.clearDeviceMetricsOverride", {})
+        self._devtools("Emulation.setEmulatedMedia", {"media": ""})
+        self._call("POST", "url", {"url": page.as_uri()})
+        printed = self._devtools("Page.printToPDF", {"preferCSSPageSize": True})
+        content = base64.b64decode(printed["data"])
+        sheets = len(re.findall(rb"/Type\s*/Page\b", content))
+        assert max(map(int, re.findall(rb"/Count\s+(\d+)", content))) == sheets
+        sizes = re.findall(rb"/MediaBox\s*\[([^]]*)\]", content)
+        assert {tuple(round(float(each)) for each in size.split()) for size in sizes} == {A4}
+        return sheets
+
     def close(self) -> None:
         self._call("DELETE", "", None)
 
-    def _devtools(self, command: str, parameters: dict[str, Any]) -> None:
-        self._call("POST", "goog/cdp/execute", {"cmd": command, "params": parameters})
+    def _devtools(self, command: str, parameters: dict[str, Any]) -> Any:
+        return self._call("POST", "goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def _call(self, method: str, path: str, body: object) -> Any:
         return request(method, f"{self._url}/{path}".rstrip("/"), body)

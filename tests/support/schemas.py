@@ -2,8 +2,8 @@
 
     schemas/<tool>.v1.json = {"$schema", "name", "title", "description", "inputSchema", "outputSchema", "annotations"}
 
-An input is closed: a key that is not described is refused. An output is open, and describes both success and error,
-because clients check error answers against the schema, too.
+An input is closed: a key that is not described is refused. An output is an open outline, two levels deep, of both
+success and error, because clients check error answers against the schema, too.
 
 Making the schemas takes a tenth of a second. So the package holds them ready for a server that starts, in
 `toolset/schemas.json`: {<tool>: {"inputSchema", "outputSchema"}}. `make schemas` writes all of these files, with
@@ -29,22 +29,75 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def input_schema(tool: Tool) -> Schema:
-    """The schema of the tool's arguments."""
+    """The schema of the tool's arguments, as a model reads it: an optional argument is one that can be left out."""
     schema = _plain(tool.input_model.model_json_schema())
-    properties = schema["properties"]
     if tool.takes_actor:
-        closed = {**properties["actor"], "additionalProperties": False}
-        properties["actor"] = {"anyOf": [closed, {"type": "null"}], "default": None}
+        schema["properties"]["actor"]["additionalProperties"] = False
         schema["required"].remove("actor")
-    for name, field in properties.items():
+    fields = {name: _argument(field) for name, field in schema["properties"].items()}
+    for name, field in fields.items():
         field["description"] = DESCRIPTIONS[name]
-    return schema
+    required = {"required": schema["required"]} if schema.get("required") else {}
+    return {"type": "object", "additionalProperties": False, "properties": fields, **required}
 
 
 def output_schema(tool: Tool) -> Schema:
-    """The schema of the tool's answers."""
-    answers = (tool.output, ErrorOutput)
-    return {"type": "object", "anyOf": [_plain(TypeAdapter(each).json_schema()) for each in answers]}
+    """The outline of the tool's answers. Clients check both of them, and models see neither."""
+    success = full_schema(tool.output)
+    outlined = {name: _outline(field) for name, field in success["properties"].items()}
+    return {
+        "type": "object",
+        "anyOf": [{"properties": outlined, "required": ["summary", "next"]}, _ERROR],
+    }
+
+
+def full_schema(output: type) -> Schema:
+    """Everything that is known of an answer, down to the last field."""
+    return _plain(TypeAdapter(output).json_schema())
+
+
+_TEXT = {"type": "string"}
+_ERROR: Schema = {
+    "properties": {"code": _TEXT, "message": _TEXT, "details": {"type": "object"}, "next": _TEXT},
+    "required": list(ErrorOutput.__annotations__),
+}
+_OUTLINED = ("type", "enum", "const", "anyOf", "items")
+_LIMIT_OF_IDS = 256
+_UNTOLD_LIMIT = 10_000
+
+
+def _argument(field: Schema) -> Schema:
+    """The field without null, and without the limits that nobody meets. A call may hold them all the same."""
+    kinds = [each for each in field.get("anyOf", []) if each != {"type": "null"}]
+    field = {word: value for word, value in field.items() if word != "anyOf"}
+    field |= kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {}
+    return {word: value for word, value in field.items() if not _is_untold(word, value)}
+
+
+def _is_untold(word: str, value: Any) -> bool:
+    match word:
+        case "default":
+            return value is None or value == ""
+        case "minLength":
+            return True
+        case "maxLength":
+            return value == _LIMIT_OF_IDS
+        case "maximum":
+            return value > _UNTOLD_LIMIT
+        case _:
+            return False
+
+
+def _outline(field: Schema) -> Schema:
+    words = {word: value for word, value in field.items() if word in _OUTLINED}
+    if "items" in words:
+        words["items"] = _outline(words["items"])
+    if "anyOf" in words:
+        kinds = [_outline(each) for each in words.pop("anyOf")]
+        if all(set(kind) == {"type"} for kind in kinds):
+            return {**words, "type": [kind["type"] for kind in kinds]}
+        words["anyOf"] = kinds
+    return words
 
 
 def schema_file_name(tool: Tool) -> str:

@@ -13,10 +13,11 @@ from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
 from nexus_control.toolset import CallResult, ToolContext, call, tool_named
+from nexus_control.toolset.outputs import ErrorOutput
 from nexus_control.toolset.tool import Tool
 from nexus_control.values.actors import Actor
 from tests.support.clock import FakeClock
-from tests.support.schemas import output_schema
+from tests.support.schemas import full_schema
 
 AGENT = Actor(type="system", id="agent@host")
 ADAPTER = "python:keys"
@@ -130,8 +131,9 @@ def require_valid(content: dict[str, Any], schema: dict[str, Any]) -> None:
 
 
 def closed_output_schema(tool: Tool) -> dict[str, Any]:
-    """The advertised schema, but what it does not describe is refused: no answer says more than is advertised."""
-    return cast("dict[str, Any]", _closed(output_schema(tool)))
+    """What the tool's types say of its answers, and what they do not say is refused."""
+    answers = [full_schema(each) for each in (tool.output, ErrorOutput)]
+    return cast("dict[str, Any]", _closed({"anyOf": answers}))
 
 
 def _closed(schema: object) -> object:

@@ -10,7 +10,8 @@ from nexus_control.audit_package import verify_audit_package
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.toolset.artifact_files import file_name, read_artifact, write_artifact
-from nexus_control.toolset.runs import INLINE_BYTES
+from nexus_control.toolset.fitting import INLINE_BYTES
+from nexus_control.usecases.arguments import MAX_GOAL
 from tests.toolset.bench import LONG_GOAL, Bench, foreign_bundle
 
 
@@ -20,7 +21,7 @@ def mode_of(path: Path) -> int:
 
 def large_decision(bench: Bench) -> str:
     """A decision that is too large for an answer."""
-    return bench.request(plan="x" * INLINE_BYTES, adapter_id=None)
+    return bench.request(goal="x" * MAX_GOAL, labels=[f"{n:064}" for n in range(32)], adapter_id=None)
 
 
 def bundle_file(bench: Bench) -> Path:

@@ -48,7 +48,7 @@ def test_nobody_approves_on_a_models_word(bench: Bench, approvals: str) -> None:
     assert content["code"] == "APPROVAL_NEEDS_A_PERSON"
     command = [*LAUNCHER, "approve", request_id, "--db", "/data/my decisions.db"]
     assert shlex.split(content["details"]["command"]) == command
-    assert content["next"] == "Show details.command to a person; do not run it yourself."
+    assert content["next"].startswith("Show details.command to a person; do not run it yourself.")
     assert bench.data("status", request_id=request_id)["active_approvals"] == 0
 
 
@@ -125,13 +125,13 @@ def test_no_advice_to_a_model_holds_a_command_that_a_person_must_run(bench: Benc
     for name in ("bob", "carol"):
         bench.data("approve", request_id=request_id, actor={"type": "human", "id": name})
     bench.change(approvals=approvals)
-    assert "details" not in bench.data("status", request_id=request_id)
+    assert "command" not in bench.data("status", request_id=request_id)["details"]
 
 
 def test_only_where_a_declared_actor_is_trusted_is_a_model_told_to_approve(bench: Bench) -> None:
     answer = bench.data("request", goal="Rotate")
     assert "Let each approver approve" in answer["next"]
-    assert "details" not in answer
+    assert "command" not in answer["details"]
 
 
 def test_a_declared_approval_of_what_was_not_shown_is_refused(bench: Bench) -> None:
@@ -143,7 +143,7 @@ def test_a_declared_approval_of_what_was_not_shown_is_refused(bench: Bench) -> N
 
 
 def test_the_inspection_begins_with_the_verdict(bench: Bench) -> None:
-    inspected = bench.data("inspect", decision_id=bench.request(min_approvals=2))
+    inspected = bench.data("inspect", decision_id=bench.request(min_approvals=2), render=True)
     assert inspected["rendered"].startswith("✗ Decision not executable (missing 2 approvals)\n")
     assert inspected["summary"].startswith("✗ Decision not executable (missing 2 approvals)")
 

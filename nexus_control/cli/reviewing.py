@@ -1,0 +1,270 @@
+"""The review: what somebody is shown at the terminal before they decide.
+
+An ordinary request takes at most 40 lines of 80 columns. Its goal and the verdict come last, because the question comes
+after them. What is too long for that is cut, and the review says beside the question how much was left out; the answer
+`?` shows all of it, as `--full` does. Every text is spelled out as in `render.text`, and a text that goes over a line's
+end goes on further to the right, so that no text of a request can look like a line of the review.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from nexus_control.canonical_json import canonical_json, parse_json
+from nexus_control.cli.screen import Screen
+from nexus_control.cli.times import Times
+from nexus_control.errors import NexusControlError
+from nexus_control.lifecycle import effect_words
+from nexus_control.render.decision import approval_words, imported_text, verdict_text
+from nexus_control.render.policy import changes, policy_words
+from nexus_control.render.results import step_texts
+from nexus_control.render.text import View, counted, listed, spelled
+from nexus_control.render.will_run import MODES, NOT_AT_HAND, call_words, place_words
+from nexus_control.values.actors import fold_id
+
+_LONGEST: Final = 320
+"""The most characters that are shown of one text."""
+_MOST_PLAN, _MOST_OUTPUT, _MOST_APPROVALS = 18, 4, 4
+"""The most lines of a plan, of one step's output, and of approvals."""
+_MOST_STEPS, _SHORT = 5, 40
+"""The most steps that are shown of a rehearsal, and characters of a name beside the question."""
+_STEP_KEYS, _CALL_KEYS = {"step_id", "intent", "call"}, {"tool", "method", "args"}
+
+
+@dataclass(slots=True)
+class Review:
+    """Lines, each with its indent; what was left out of them; and the last lines, which stand before the question."""
+
+    times: Times
+    lines: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    left_out: list[str] = field(default_factory=list[str])
+    last: list[str] = field(default_factory=list[str])
+
+    def show(self, screen: Screen) -> None:
+        for indent, line in self.lines:
+            screen.hanging(line, indent)
+        screen.blank()
+        for line in self.last:
+            screen.hanging(line)
+        if self.left_out:
+            screen.hanging(
+                f"NOT ALL IS SHOWN: {', '.join(self.left_out)} left out. Answer ? to see everything."
+            )
+
+    def add(self, text: str, indent: int = 0, *, of: str = "text") -> None:
+        self.lines.append((indent, self.cut(text, of)))
+
+    def cut(self, text: str, of: str) -> str:
+        """The text as it is shown, at most so long; how much of it is not is counted."""
+        shown = spelled(text)
+        more = len(shown) - _LONGEST
+        if more <= 0:
+            return shown
+        self.left_out.append(f"{counted(more, 'character')} of the {of}")
+        return f"{shown[:_LONGEST]} … {counted(more, 'more character')}"
+
+    def add_most(self, texts: Sequence[str], most: int, indent: int, *, of: str) -> None:
+        """The first texts, each on a line; a line says how many more there are."""
+        for text in texts[:most]:
+            self.add(text, indent, of=of)
+        if (more := len(texts) - most) > 0:
+            self.left_out.append(f"{counted(more, 'line')} of the {of}")
+            self.add(f"… {counted(more, 'more line')}", indent)
+
+
+def review_of(data: View, times: Times) -> Review:
+    """The review of what `inspect` answers."""
+    review = Review(times)
+    _add_request(review, data["decision"])
+    _add_plan(review, data["decision"]["plan"], data["will_run"])
+    _add_rehearsal(review, data)
+    _add_policy(review, data)
+    _add_approvals(review, data)
+    review.add(f"Basis: {data['basis']}")
+    reasons = data["lifecycle"]["blocking_reasons"]
+    review.last.append(spelled(verdict_text(reasons)))
+    review.last += [spelled(f"  and {reason['code']}: {reason['message']}") for reason in reasons[1:]]
+    review.last.append(review.cut(f"Goal: {data['decision']['goal']}", "goal"))
+    return review
+
+
+def _add_request(review: Review, decision: View) -> None:
+    asked = f"asked for by {_who(decision['requester'])}, {review.times.moment(decision['created_at'])}"
+    review.add(f"Request {decision['decision_id']}")
+    ends = (
+        f"ends {review.times.moment(decision['expires_at'])}" if decision["expires_at"] else "does not expire"
+    )
+    review.add(f"Mode {decision['requested_mode']}, {asked}; {ends}", 2)
+    if decision["labels"]:
+        review.add(f"Labels: {listed(decision['labels'])}", 2, of="labels")
+    if metadata := decision.get("metadata"):
+        review.add(
+            f"Metadata: {listed(f'{name}={value}' for name, value in metadata.items())}", 2, of="metadata"
+        )
+    if superseded := decision.get("supersedes"):
+        review.add(f"Takes the place of {superseded}", 2)
+    if imported := decision.get("imported"):
+        review.add(f"IMPORTED, not asked for here: {imported_text(imported)}", 2, of="import")
+
+
+def _add_plan(review: Review, plan: str | None, will_run: View | None) -> None:
+    steps = None if plan is None else _steps(plan)
+    if plan is None:
+        review.add("Plan: (none)")
+    elif steps is None:
+        lines = spelled(plan, keep="\n").split("\n")
+        review.add(f"Plan, a text of {counted(len(lines), 'line')}:")
+        review.add_most(lines, _MOST_PLAN, 2, of="plan")
+    else:
+        review.add(f"Plan of {counted(len(steps), 'step')}:")
+        _add_steps(review, steps, will_run)
+    if will_run is None:
+        review.add(NOT_AT_HAND, 2)
+        return
+    if will_run["adapter_id"]:
+        review.add(f"Adapter: {will_run['adapter_id']}", 2)
+    if will_run["note"]:
+        review.add(f"{will_run['note']}.", 2, of="note")
+
+
+def _add_steps(review: Review, steps: Sequence[View], will_run: View | None) -> None:
+    """The steps, as many as have room, each with what it runs."""
+    described: Sequence[View] = will_run["steps"] if will_run else ()
+    first, said = len(review.lines), ""
+    for number, step in enumerate(steps, start=1):
+        if len(review.lines) - first >= _MOST_PLAN:
+            more = len(steps) - number + 1
+            review.left_out.append(f"{counted(more, 'step')} of the plan")
+            review.add(f"… {counted(more, 'more step')}", 2)
+            return
+        call = step["call"]
+        intent = f": {step['intent']}" if step["intent"] else ""
+        review.add(f"{number}. {step['step_id']}{intent}", 2, of="plan")
+        review.add(f"{call['tool']}.{call['method']}({_arguments(call['args'])})", 5, of="plan")
+        if number <= len(described):
+            said = _add_calls(review, described[number - 1], said)
+
+
+def _add_calls(review: Review, step: View, said: str) -> str:
+    """What a described step runs, and where, unless that was `said` before. Returns what is said now."""
+    for mode, word in MODES.items():
+        if mode not in step:
+            continue
+        call = step[mode]
+        review.add(f"{word}: {call_words(call) if call else 'nothing is run'}", 5, of="command")
+        if call.get("file"):
+            review.add(f"where FILE holds: {call['file']}", 7, of="file")
+        if call.get("argv") and (where := place_words(call)) != said:
+            said = where
+            review.add(f"in {where}", 5)
+    return said
+
+
+def _steps(plan: str) -> list[View] | None:
+    """The steps of a plan in the router's own shape; None for any other plan, which is shown as the text that it is."""
+    try:
+        found = parse_json(plan)
+    except NexusControlError:
+        return None
+    if not isinstance(found, list) or not found:
+        return None
+    steps = cast("list[object]", found)
+    return cast("list[View]", steps) if all(map(_is_step, steps)) else None
+
+
+def _is_step(value: object) -> bool:
+    """Whether these are the keys of a step and no others: another key would not be shown."""
+    if not isinstance(value, dict):
+        return False
+    step = cast("dict[str, object]", value)
+    call = step.get("call")
+    if set(step) != _STEP_KEYS or not isinstance(call, dict):
+        return False
+    called = cast("dict[str, object]", call)
+    texts = (step["step_id"], step["intent"], called.get("tool"), called.get("method"))
+    return (
+        set(called) == _CALL_KEYS
+        and isinstance(called["args"], dict)
+        and all(isinstance(t, str) for t in texts)
+    )
+
+
+def _arguments(args: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={canonical_json(value)}" for name, value in args.items())
+
+
+def _add_rehearsal(review: Review, data: View) -> None:
+    rehearsals = [each for each in data["execution"] if each["rehearsal"]]
+    if not rehearsals:
+        if data["decision"]["requested_mode"] == "apply":
+            review.add("It was not rehearsed.")
+        return
+    last = rehearsals[-1]
+    at = last["completed_at"] or last["requested_at"]
+    review.add(
+        f"The last rehearsal {last['outcome'].replace('_', ' ')}, {review.times.moment(at)}, by {last['adapter_id']}:"
+    )
+    if last["error_code"]:
+        what = f" ({effect_words(last['effect'])})" if last["effect"] else ""
+        review.add(f"{last['error_code']}: {last['error_message']}{what}", 2, of="rehearsal's error")
+    if last["results"] is None:
+        review.add("What its steps gave back is not known here.", 2)
+    for step in step_texts((last["results"] or ())[:_MOST_STEPS], whole=True):
+        review.add(f"{step.sign} {step.step_id}: {step.said}", 2, of="rehearsal")
+        for name, text in step.blocks:
+            lines = spelled(text.strip("\n"), keep="\n").split("\n")
+            of = f"{name or 'output'} of {spelled(step.step_id)[:_SHORT]}"
+            review.add_most(lines, _MOST_OUTPUT, 4, of=of)
+    if (more := len(last["results"] or ()) - _MOST_STEPS) > 0:
+        review.left_out.append(f"{counted(more, 'step')} of the rehearsal")
+        review.add(f"… {counted(more, 'more step')}", 2)
+
+
+def _add_policy(review: Review, data: View) -> None:
+    if data["policy"] is None:
+        review.add("Policy: (none)")
+        return
+    review.add(f"Policy: {policy_words(data['policy'])}", of="policy")
+    if template := data["template"]:
+        changed = "; ".join(changes(template)) or "nothing changed"
+        strange = (
+            "" if template["is_of_this_store"] else ", which came with the import and is NOT of this store"
+        )
+        review.add(f"Template {template['name']}{strange}: {changed}", 2, of="template")
+
+
+def _add_approvals(review: Review, data: View) -> None:
+    approval = data["approval"]
+    review.add(f"Approvals: {approval['current']} of {approval['required']}")
+    said = [
+        f"{'✓' if each['active'] else '✗'} {_who(each['actor'])}: {approval_words(_timed(each, review.times))}"
+        for each in approval["approvals"]
+    ]
+    review.add_most(said, _MOST_APPROVALS, 2, of="approvals")
+    if data["lifecycle"]["state"] in ("pending_approval", "approved"):
+        review.add(f"Can still approve: {who_can_still(data)}", 2, of="approvers")
+
+
+def who_can_still(data: View) -> str:
+    """Who can still approve, in words, from the answer of `inspect`."""
+    policy, requester = data["policy"], data["decision"]["requester"]
+    mine = fold_id(requester["id"]) if requester else None
+    may_oneself = policy.get("allow_requester_approval", True)
+    done = {fold_id(each["actor"]["id"]) for each in data["approval"]["approvals"] if each["active"]}
+    if not may_oneself and mine is not None:
+        done.add(mine)
+    if approvers := policy.get("approvers"):
+        return listed(each for each in approvers if fold_id(each) not in done)
+    if not may_oneself:
+        return "anyone but the requester"
+    return "anyone" if mine in done else "anyone, the requester too"
+
+
+def _timed(approval: View, times: Times) -> View:
+    """The approval with its instants in words."""
+    named = ("granted_at", "expires_at", "revoked_at")
+    return {**approval, **{name: times.moment(approval[name]) for name in named if approval[name]}}
+
+
+def _who(actor: View | None) -> str:
+    return "nobody" if actor is None else f"{actor['type']}:{actor['id']}"
