@@ -104,14 +104,14 @@ def test_a_claim_is_held_while_its_execution_is_under_way() -> None:
     def look() -> object:
         assert tools.recover(request_id).error_code == "CLAIM_HELD"
         assert tools.recover(request_id, force=True).error_code == "CLAIM_HELD"
-        assert data_of(tools.recover()) == {"recovered": [], "still_held": 1}
+        assert data_of(tools.recover()) == {"recovered": [], "still_held": 1, "runs": []}
         assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, router)) == ["EXECUTING"]
         return good_answer()
 
     router = ScriptedRouter(look)
     request_id = approved(tools)
     data_of(tools.execute(request_id, ADAPTER, SCHEDULER, router))
-    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0}
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0, "runs": []}
     assert router.runs == 1
 
 
@@ -134,7 +134,7 @@ def test_an_execution_whose_owner_is_gone_is_recovered(owner: Callable[[], Owner
         "OUTCOME_UNKNOWN"
     ]
     assert tools.recover(request_id).error_code == "INVALID_STATE"
-    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0}
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0, "runs": []}
     require_whole(tools.store, request_id)
 
 
@@ -170,7 +170,7 @@ def test_a_claim_from_elsewhere_is_given_up_only_when_named_and_forced(where: di
     tools = NexusControlTools()
     owner = replace(this_process(), **where)
     request_id = claimed(tools, owner)
-    assert data_of(tools.recover()) == {"recovered": [], "still_held": 1}
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 1, "runs": []}
     held = tools.recover(request_id)
     assert (held.error_code, held.details["host"]) == ("CLAIM_HELD", owner.host)
     assert tools.recover(force=True).error_code == "INVALID_ARGUMENT"
@@ -398,7 +398,7 @@ def test_an_interruption_between_claim_and_run_is_recorded_and_says_that_nothing
     event = last_event(tools.store, request_id)
     assert (str(event.event_type), router.runs) == (DOUBT, 0)
     assert event.payload["detail"] == "KeyboardInterrupt, before the router was called"
-    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0}
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0, "runs": []}
     require_whole(tools.store, request_id)
 
 
