@@ -17,6 +17,10 @@ COMMANDS: Final = {
         "demonstrating:demo",
         "Rotate the keys of a made-up service, from request to verified proof. Needs no set-up.",
     ),
+    "init": (
+        "founding:init",
+        "Make a store and its log's key, and say which files it is made of. An existing store is only looked at.",
+    ),
     "request": ("requesting:request", "Ask for an execution."),
     "approve": ("deciding:approve", "Approve a request, after looking at it."),
     "deny": ("deciding:deny", "Refuse a request as an approver; it ends there."),
@@ -61,6 +65,15 @@ COMMANDS: Final = {
     "doctor": (
         "health:doctor",
         "Check the store: the log, the tables derived from it, and the head, key and checkpoint beside the database.",
+    ),
+    "backup": (
+        "keeping:backup",
+        "Write the whole store into one file, readable by you alone, also while others use the store.",
+    ),
+    "restore": (
+        "keeping:restore",
+        "Lay a backup out as a store at a place where nothing is. It executes nothing until its owner accepts the"
+        " loss.",
     ),
     "install": ("hosting:install", "Print what to add to an agent host so that it starts the MCP server."),
     "config": ("configuring:config", "The settings, and the files that they come from."),

@@ -4,6 +4,7 @@ A document goes to standard output. With `--output` it goes to a file, and stand
 package is two files: the bytes that were signed, and beside them the envelope that holds the signature.
 """
 
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +20,7 @@ from nexus_control.cli.files import Output, blaming, read_bytes, read_text
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.naming import any_request, chosen, executed
 from nexus_control.cli.options import FittingId, Router, UsualConfig
-from nexus_control.cli.screen import Screen
+from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import print_document
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats.keys import private_from_pem
@@ -84,7 +85,7 @@ def audit(
             if sign is not None:
                 return _signed(frame, store, checked, sign, output, read, recorder)
             data = exporting.export_audit_package(store, checked, recorder)
-        return _put_out(frame, output, "package", data["package"], data["digest"])
+        return _put_out(frame, output, "package", data["package"], data["digest"], data.get("unproven"))
 
 
 @shared_options("acting_as", "db")
@@ -153,7 +154,7 @@ def _signed(
     data = exporting.export_signed_package(store, arguments, signer, recorder, producer=producer)
     frame.write_bytes("--output", envelope, data["envelope"].encode())
     try:
-        saved = _put_out(frame, output, "package", data["package"], data["digest"])
+        saved = _put_out(frame, output, "package", data["package"], data["digest"], data.get("unproven"))
     except NexusControlError as fault:
         fault.next = (
             f"Correct the named field and call again; {envelope} is written already, without its package."
@@ -172,16 +173,25 @@ def _signed(
     return replace(saved, data={**saved.data, **signature}, show=show)
 
 
-def _put_out(frame: Frame, output: Path | None, kind: str, document: JsonObject, digest: str) -> Answer:
+def _put_out(
+    frame: Frame,
+    output: Path | None,
+    kind: str,
+    document: JsonObject,
+    digest: str,
+    unproven: str | None = None,
+) -> Answer:
     content = canonical_json(document).encode()
+    known = {"digest": digest} if unproven is None else {"digest": digest, "unproven": unproven}
     if output is None:
-        return Answer({kind: document, "digest": digest}, lambda _: print_document(f"{content.decode()}\n"))
+        return Answer({kind: document, **known}, lambda _: _print(content, unproven))
 
     def show(screen: Screen) -> None:
+        _tell_unproven(screen, unproven)
         screen.prose(f"{output}: {len(content)} bytes. Keep its digest where nobody can change both:")
         screen.verbatim(digest)
 
-    described = {"digest": digest, "file_sha256": sha256_hex(content), "bytes": len(content)}
+    described = {**known, "file_sha256": sha256_hex(content), "bytes": len(content)}
     return replace(frame.put_out(output, content, described), show=show)
 
 
@@ -202,3 +212,17 @@ def _recorder(
         if not isinstance(router, RunExporter):
             raise invalid_argument("--router", "names a router that does not export its runs")
         yield router
+
+
+def _print(content: bytes, unproven: str | None) -> None:
+    _tell_unproven(Screen(sys.stderr), unproven)
+    print_document(f"{content.decode()}\n")
+
+
+def _tell_unproven(screen: Screen, unproven: str | None) -> None:
+    if unproven is not None:
+        screen.prose(
+            f"The package carries no proof that it is in the store's log: {unproven}. Let the owner of the log's key"
+            " run `nexus-control log checkpoint`, then export it again.",
+            Mark("Note:", "stopped"),
+        )

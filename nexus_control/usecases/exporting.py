@@ -7,6 +7,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence import package_statement, vouching
 from nexus_control.evidence.formats import dsse
 from nexus_control.evidence.formats.keys import PrivateKey
+from nexus_control.evidence.log_section import UnprovenSection, read_section
 from nexus_control.execution.router import RunExporter
 from nexus_control.export import bundle_of, render_export
 from nexus_control.import_ import ImportData, import_checked
@@ -69,6 +70,8 @@ def export_audit_package(
     """
     package = _package(store, arguments, router)
     data: PackageData = {"package": package.to_dict(), "digest": package.integrity.binding_digest}
+    if (why := _unproven(package)) is not None:
+        data["unproven"] = why
     if arguments.render:
         data["rendered"] = render_audit_package(package)
     return data
@@ -92,13 +95,21 @@ def export_signed_package(
         producer=producer,
     )
     envelope = dsse.sign_envelope(package_statement.PAYLOAD_TYPE, statement.to_payload(), key)
-    return {
+    data: SignedPackageData = {
         "package": package.to_dict(),
         "digest": package.integrity.binding_digest,
         "canonical_json": content,
         "envelope": envelope.to_json(),
         "signed_by": key.public.fingerprint,
     }
+    if (why := _unproven(package)) is not None:
+        data["unproven"] = why
+    return data
+
+
+def _unproven(package: AuditPackage) -> str | None:
+    section = None if package.evidence is None else read_section(package.evidence)
+    return section.unproven if isinstance(section, UnprovenSection) else None
 
 
 def _package(store: DecisionStore, arguments: ExportAuditPackageArguments, router: object) -> AuditPackage:

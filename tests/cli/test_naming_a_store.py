@@ -16,6 +16,7 @@ from tests.cli.office import CONFIG, field
 from tests.cli.running import Commands, command_names, environment, nexus_control
 
 MAKING: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("init",): (),
     ("request",): ("g",),
     ("template", "create"): ("t",),
     ("import",): ("bundle",),
@@ -34,6 +35,7 @@ WITHOUT_A_STORE = {
     ("approver", "add"),
     ("approver", "list"),
     ("approver", "check"),
+    ("restore",),
 }
 NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("approve",): ("x", "--yes"),
@@ -64,6 +66,7 @@ NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("key", "rotate"): (),
     ("key", "export"): (),
     ("doctor",): (),
+    ("backup",): ("backup.zip",),
 }
 
 
