@@ -203,7 +203,8 @@ def test_an_owner_killed_in_mid_run_leaves_an_unknown_outcome_that_a_person_sett
     assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, router)) == ["EXECUTING"]
     assert data_of(tools.recover(request_id))["recovered"] == [request_id]
     assert state(tools, request_id) == "outcome_unknown"
-    assert tools.export_audit_package(request_id).error_code == "NO_ROUTER_LINK"
+    link = data_of(tools.export_audit_package(request_id))["package"]["router"]["ref"]
+    assert link["run_id"].startswith(f"reconciled:{request_id}:")
     found = {"run_id": "run-1", "response_digest": DIGEST}
     data_of(tools.reconcile(request_id, ALICE, "completed", "The key is new; log line 7", **found))
     assert state(tools, request_id) == "completed"
@@ -215,7 +216,7 @@ def test_an_owner_killed_in_mid_run_leaves_an_unknown_outcome_that_a_person_sett
     require_whole(tools.store, request_id)
 
 
-def test_a_reconciliation_without_a_run_settles_the_decision_but_binds_no_package() -> None:
+def test_a_reconciliation_without_a_run_settles_the_decision_and_its_package_says_so() -> None:
     tools = NexusControlTools()
     request_id = claimed(tools, this_process())
     data_of(tools.recover(request_id))
