@@ -32,7 +32,7 @@ COMMANDS: Final = {
     ),
     "status": ("looking:status", "Where a request stands, and what keeps it from being executed."),
     "inspect": ("looking:inspect", "Everything about a request, as Markdown."),
-    "list": ("looking:list_requests", "The requests, newest first."),
+    "list": ("lists:list_requests", "The requests, newest first."),
     "wait": (
         "following:wait",
         "Wait until a request is approved or ended; ends with 1 if the time is up before.",
