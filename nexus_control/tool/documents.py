@@ -67,7 +67,7 @@ class DocumentTools(Tools):
 
             package = tools.export_audit_package(request_id).data["package"]
 
-        Data: package, digest; on request rendered.
+        Data: package, digest; on request rendered; unproven (why the package carries no proof of the log).
         Refused: DECISION_NOT_FOUND, NO_ROUTER_LINK, ROUTER_DIGEST_MISMATCH, IMPORTED_COPY, LOG_INCONSISTENT.
         """
         return self._run(exporting.export_audit_package, ExportAuditPackageArguments, locals())
