@@ -86,7 +86,9 @@ def package_of(
     INVALID_ARGUMENT when embedding is asked for without a bundle, or JSON_INVALID for one that is not plain JSON.
     """
     if embed and run_bundle is None:
-        raise invalid_argument("router_bundle", "is required to embed it")
+        raise invalid_argument(
+            "router_bundle", "is required to embed it where no router is configured that exports its runs"
+        )
     if run_digest is not None and not is_prefixed(run_digest):
         raise invalid_argument("router_bundle_digest", "must be 'sha256:' and 64 lower-case hex digits")
     with store.reading() as session:

@@ -78,7 +78,9 @@ def _group(name: str) -> int:
     try:
         number = grp.getgrnam(name).gr_gid
     except KeyError:
-        raise invalid_argument("--group", f"names {name}, which this machine does not know: make the group first") from None
+        raise invalid_argument(
+            "--group", f"names {name}, which this machine does not know: make the group first"
+        ) from None
     if not may_give_to(number):
         raise invalid_argument("--group", f"names {name}, of which you are not a member")
     return number

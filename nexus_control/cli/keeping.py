@@ -45,7 +45,9 @@ def backup(
     def show(screen: Screen) -> None:
         _show(screen, made, f"{file} holds the store as it was at {made.made_at}:")
         if has_key:
-            screen.prose("It holds the log's private key: everybody who reads this file can sign as this log.")
+            screen.prose(
+                "It holds the log's private key: everybody who reads this file can sign as this log."
+            )
         else:
             screen.prose("It does not hold the log's private key: keep that in another safe place.")
 

@@ -23,8 +23,12 @@ _PLAIN_WIDTH = 80
 _NARROWEST = 40
 _WIDEST_PROSE = 100
 _LONGEST_WORD = 36  # a UUID
+_WIDEST_NAME = 20
 _GAP = "  "
 _LEAST_LAST, _LEAST_NARROW = 24, 12
+
+
+Kind: TypeAlias = Literal["good", "stopped", "bad"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Mark:
     """A word with a colour that tells how something went."""
 
     text: str
-    kind: Literal["good", "stopped", "bad"]
+    kind: Kind
 
 
 def mark_of(status: str) -> Mark:
@@ -117,6 +121,15 @@ class Screen:
             for cell, width in zip(row, widths, strict=True):
                 cell.truncate(width, overflow="ellipsis", pad=True)
             self._show(Text(_GAP, no_wrap=True, overflow="ellipsis").join(row))
+
+    def fields(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Names and their texts, each text in a column of its own and free of line ends."""
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, len(_GAP), 0, 0))
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=_WIDEST_NAME)
+        table.add_column(overflow="fold")
+        for name, text in rows:
+            table.add_row(Text(one_line(name), style="dim"), Text(one_line(text)))
+        self._show(table, width=min(self._console.width, _WIDEST_PROSE))
 
     def record(self, columns: Sequence[str]) -> None:
         """One line for programs, with a tab between the columns."""

@@ -113,8 +113,8 @@ def restore(file: Path, database: Path) -> Manifest:
     """Lay a backup out as the store at `database`, where nothing may be, and mark it as restored. Its folder is made if
     only that is missing.
 
-    Raises INVALID_ARGUMENT for any other file than a backup, or a place that is not empty; INTEGRITY_MISMATCH for a backup
-    that was damaged.
+    Raises INVALID_ARGUMENT for any other file than a backup, or a place that is not empty; INTEGRITY_MISMATCH for a
+    backup that was damaged.
     """
     for each in files_of(str(database)):
         if os.path.lexists(each):

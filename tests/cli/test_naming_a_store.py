@@ -29,6 +29,13 @@ WITHOUT_A_STORE = {
     ("install",),
     ("serve",),
     ("restore",),
+    ("config", "show"),
+    ("adapter", "list"),
+    ("adapter", "show"),
+    ("adapter", "check"),
+    ("approver", "add"),
+    ("approver", "list"),
+    ("approver", "check"),
 }
 NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("approve",): ("x", "--yes"),

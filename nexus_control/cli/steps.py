@@ -1,0 +1,23 @@
+"""Shows the steps of a run to people: how each went, and what it gave back."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from nexus_control.cli.screen import Kind, Mark, Screen, one_line
+from nexus_control.render.results import Sign, step_texts
+from nexus_control.render.text import View
+
+_KINDS: Final[dict[Sign, Kind]] = {"✓": "good", "✗": "bad", "?": "stopped"}
+
+
+def show_steps(screen: Screen, results: Iterable[View], *, truncated: bool = False) -> None:
+    """The steps of one run, as an answer lists them in `results`. `truncated`: the store keeps only a part of them."""
+    for step in step_texts(results):
+        screen.prose(f"{one_line(step.step_id)}  {one_line(step.said)}", Mark(step.sign, _KINDS[step.sign]))
+        for name, text in step.blocks:
+            if name:
+                screen.verbatim(f"{name}:")
+            for line in text.split("\n"):
+                screen.verbatim(line)
+    if truncated:
+        screen.prose("This is a part of the answer: it was too long to be kept whole.")
