@@ -156,7 +156,7 @@ def _output(raw: object) -> object:
         return result
     stdout = _at(raw, "stdout")
     if not isinstance(stdout, str):
-        return None if raw is _ABSENT else raw or None
+        return None if raw is _ABSENT or raw == {} else raw
     if _at(raw, "truncated") is True:  # 1234, cut, is 12
         return stdout
     try:
