@@ -32,8 +32,17 @@ COMMANDS: Final = {
     ),
     "status": ("looking:status", "Where a request stands, and what keeps it from being executed."),
     "inspect": ("looking:inspect", "Everything about a request, as Markdown."),
-    "list": ("looking:list_requests", "The requests, newest first."),
+    "list": ("lists:list_requests", "The requests, newest first."),
+    "wait": (
+        "following:wait",
+        "Wait until a request is approved or ended; ends with 1 if the time is up before.",
+    ),
+    "events": (
+        "following:events",
+        "The events of all requests in the order of the store, each as one line of JSON.",
+    ),
     "execute": ("running:execute", "Carry out an approved request, once."),
+    "run": ("results:run", "What the runs of a request gave back."),
     "recover": ("running:recover", "Give up executions whose process is gone: their outcome is unknown."),
     "reconcile": ("running:reconcile", "Settle an execution whose outcome was unknown."),
     "call": ("calling:call", "Call one of the agents' tools, as the MCP server does; the answer is JSON."),

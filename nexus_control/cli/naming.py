@@ -13,22 +13,24 @@
 * People are shown the beginning of an id: 8 characters, or as many as make it unique.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeAlias
 
-from nexus_control.cli.candidates import MOST, ambiguous
+from nexus_control.cli.candidates import Candidate
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
-from nexus_control.usecases import listing
+from nexus_control.usecases import listing, views
 from nexus_control.usecases.answers import RequestLine
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import StateName
 
 SHOWN: Final = 8
 _FEWEST: Final = 4
+_MOST: Final = 10
+"""The candidates that a refusal carries."""
 
 _Lines: TypeAlias = Callable[[DecisionStore], Iterator[RequestLine]]
 
@@ -76,11 +78,7 @@ def requested_by(actor: Actor) -> Fit:
 
 def executable() -> Fit:
     """For `execute`: a request that nothing keeps from being executed here."""
-
-    def lines(store: DecisionStore) -> Iterator[RequestLine]:
-        return (line for line in _in_states(store, "approved") if line["executable"])
-
-    return Fit(" that can be executed", lines)
+    return Fit(" that can be executed", lambda store: _listed(store, executable=True))
 
 
 def executed() -> Fit:
@@ -108,7 +106,7 @@ def chosen(store: DecisionStore, given: str | None, fit: Fit, *, yes: bool = Fal
         return whole(store, given)
     if yes:
         raise invalid_argument("ID", "is needed with --yes: nobody looks at what would be chosen")
-    lines = list(islice(fit.lines(store), MOST + 1))
+    lines = list(islice(fit.lines(store), _MOST + 1))
     match lines:
         case [line]:
             return line["request_id"]
@@ -118,19 +116,19 @@ def chosen(store: DecisionStore, given: str | None, fit: Fit, *, yes: bool = Fal
             )
         case _:
             ids = [line["request_id"] for line in lines]
-            raise ambiguous(store, f"There is more than one request{fit.which}", ids)
+            raise _ambiguous(store, f"There is more than one request{fit.which}", ids)
 
 
 def whole(store: DecisionStore, given: str) -> str:
     """The whole id that `given` is, or that it begins. Raises AMBIGUOUS_ID."""
     given = door.validated(door.StatusArguments, {"request_id": given}).request_id
     with store.reading() as session:
-        found = session.rows.decision_ids(given, MOST + 1)
+        found = session.rows.decision_ids(given, _MOST + 1)
     begun = [each for each in found if each.startswith(given)]
     if len(given) < _FEWEST:
         begun = [each for each in begun if each == given]
     if len(begun) > 1:
-        raise ambiguous(store, f"More than one id begins with {given!r:.80}", begun)
+        raise _ambiguous(store, f"More than one id begins with {given!r:.80}", begun)
     return begun[0] if begun else given
 
 
@@ -148,6 +146,18 @@ def short(store: DecisionStore, request_id: str) -> str:
     return request_id[:length]
 
 
+def _ambiguous(store: DecisionStore, message: str, ids: Sequence[str]) -> NexusControlError:
+    candidates = [_candidate(store, each) for each in ids[:_MOST]]
+    details = {"candidates": candidates, "truncated": len(ids) > _MOST}
+    return NexusControlError(ErrorCode.AMBIGUOUS_ID, message, details)
+
+
+def _candidate(store: DecisionStore, request_id: str) -> Candidate:
+    created, (standing, _) = store.load(request_id).facts.created, views.current_view(store, request_id)
+    goal = created.goal if created else ""
+    return {"request_id": request_id, "state": standing["state"], "goal": goal}
+
+
 def _in_states(
     store: DecisionStore, *states: StateName, requester: str | None = None
 ) -> Iterator[RequestLine]:
@@ -155,11 +165,11 @@ def _in_states(
         yield from _listed(store, state=state, requester=requester)
 
 
-def _listed(store: DecisionStore, **filters: str | None) -> Iterator[RequestLine]:
+def _listed(store: DecisionStore, **filters: str | bool | None) -> Iterator[RequestLine]:
     """The requests that a list with these filters holds, a page at a time."""
     cursor: str | None = None
     while True:
-        values = {**filters, "after": cursor, "limit": MOST + 1}
+        values = {**filters, "after": cursor, "limit": _MOST + 1}
         page = listing.list_requests(store, door.validated(door.ListArguments, values))
         yield from page["requests"]
         cursor = page["cursor"]

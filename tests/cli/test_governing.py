@@ -165,7 +165,7 @@ def answer_of_call(folder: Path, tool: str, arguments: dict[str, object], code: 
 
 def test_recover_and_reconcile_say_what_is_wrong(tmp_path: Path) -> None:
     request_id = requested(tmp_path)
-    assert answer(tmp_path, "recover") == {"recovered": [], "still_held": 0}
+    assert answer(tmp_path, "recover") == {"recovered": [], "still_held": 0, "runs": []}
     assert answer(tmp_path, "recover", request_id, code=1)["code"] == "INVALID_STATE"
     options = ("--outcome", "failed", "--evidence", "looked")
     assert answer(tmp_path, "reconcile", request_id, *options, code=1)["code"] == "INVALID_STATE"

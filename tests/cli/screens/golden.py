@@ -53,6 +53,7 @@ _FOLDER: Final = "/home/alice/production-keys"
 _LAUNCHER: Final = re.compile(rf"{re.escape(sys.executable)} -P (?:-E )?-m nexus_control")
 _COLOURS: Final = re.compile(r"\x1b\[[\d;]*m")
 
+Store: TypeAlias = Callable[[Path], Mapping[str, str]]
 Medium: TypeAlias = Literal["80", "120", "piped"]
 MEDIA: Final[tuple[Medium, ...]] = ("80", "120", "piped")
 
@@ -60,9 +61,9 @@ MEDIA: Final[tuple[Medium, ...]] = ("80", "120", "piped")
 class Clock(FakeClock):
     """Runs up to `NOW`: give it `advance`, or a start of its own. Its ids look random."""
 
-    def __init__(self, start: datetime = NOW - timedelta(days=1)) -> None:
+    def __init__(self, start: datetime = NOW - timedelta(days=1), seed: str = "store") -> None:
         super().__init__(start)
-        self._names = Ids("store")
+        self._names = Ids(seed)
 
     def new_id(self) -> str:
         return self._names.next()
@@ -83,14 +84,14 @@ def nothing(_folder: Path) -> dict[str, str]:
 class Screen:
     """One command line. An argument `@name` stands for the value of this name in what `store` returned.
 
-    `store` puts a database and files into the folder. `typed` is typed when a question ends with [y/N]. `changes` are
-    variables of the environment.
+    `store` puts a database and files into the folder, once for all screens: each has a copy in a folder of its own.
+    `typed` is typed when a question ends with [y/N]. `changes` are variables of the environment.
     """
 
     def __init__(
         self,
         *arguments: str,
-        store: Callable[[Path], Mapping[str, str]] = nothing,
+        store: Store = nothing,
         typed: str = "",
         now: datetime = NOW,
         changes: Mapping[str, str] | None = None,
@@ -102,7 +103,7 @@ class Screen:
         """The text of a golden file."""
         folder = Path(tempfile.mkdtemp(prefix=_prefix(), dir=_TEMPORARY))
         try:
-            named = {f"@{name}": value for name, value in self.store(folder).items()}
+            named = {f"@{name}": value for name, value in _made(self.store, folder).items()}
             arguments = [named.get(each, each) for each in self.arguments]
             ran = _run(medium, self, arguments, folder)
         finally:
@@ -135,6 +136,24 @@ class Shot:
             return
         assert self.file.exists(), f"{self.file.name} is missing: run `make goldens`, and look at it"
         assert shown == self.file.read_text(encoding="utf-8")
+
+
+_MADE: Final[dict[Store, tuple[dict[str, bytes], Mapping[str, str]]]] = {}
+
+
+def _made(store: Store, folder: Path) -> Mapping[str, str]:
+    """Runs `store` for the first screen of it, and copies its files for the others."""
+    if store not in _MADE:
+        named = store(folder)
+        files = {
+            str(each.relative_to(folder)): each.read_bytes() for each in folder.rglob("*") if each.is_file()
+        }
+        _MADE[store] = files, named
+    files, named = _MADE[store]
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return named
 
 
 def shots(screens: Mapping[str, Screen]) -> list[Shot]:

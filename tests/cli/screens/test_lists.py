@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from tests.cli.screens.golden import Screen, Shot, at_work, each
-from tests.support.governed import ALICE, data_of
+from tests.cli.screens.scenes import imported, one_of_each, wide_goals
 
 
 def no_requests(folder: Path) -> dict[str, str]:
@@ -9,15 +9,17 @@ def no_requests(folder: Path) -> dict[str, str]:
         return {}
 
 
-def one_request(folder: Path) -> dict[str, str]:
-    with at_work(folder) as (tools, _):
-        return {"first": data_of(tools.request("Rotate the keys", ALICE))["request_id"]}
-
-
 SCREENS = {
     "list-no-database": Screen("list"),
     "list-empty": Screen("list", store=no_requests),
-    "list-one": Screen("list", store=one_request),
+    "list-every-state": Screen("list", store=one_of_each),
+    "list-wide-goals": Screen("list", store=wide_goals),
+    "list-imported": Screen("list", store=imported),
+    "list-expired": Screen("list", "--state", "expired", store=one_of_each),
+    "list-executable": Screen("list", "--executable", store=one_of_each),
+    "list-mine": Screen("list", "--mine", "--as", "human:carol", store=one_of_each),
+    "list-a-page": Screen("list", "--limit", "3", "--text", "keys", store=one_of_each),
+    "list-no-such-state": Screen("list", "--state", "done", store=one_of_each),
 }
 
 

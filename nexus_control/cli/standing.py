@@ -1,0 +1,232 @@
+"""Shows where a request stands: who asked, who agreed, who still can, what its run gave back, and what to type next."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from nexus_control.advice import ADVICE, after_failure
+from nexus_control.cli.frame import Frame
+from nexus_control.cli.naming import short
+from nexus_control.cli.screen import Mark, Screen, one_line
+from nexus_control.cli.steps import show_steps
+from nexus_control.cli.times import Times
+from nexus_control.lifecycle import display_name, effect_words
+from nexus_control.render.results import pretty
+from nexus_control.render.text import counted, listed
+from nexus_control.store import DecisionStore
+from nexus_control.system.commands import approving
+from nexus_control.usecases.answers import (
+    ApprovalLine,
+    AwaitedData,
+    BlockingReasonData,
+    ExecutionLine,
+    ImportLine,
+    PolicyData,
+    StatusData,
+)
+from nexus_control.values.actors import Actor, ActorData
+from nexus_control.values.instants import parse_instant
+
+_GOOD, _BAD = {"approved", "completed"}, {"failed", "outcome_unknown"}
+_TOLD: Final = {
+    "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "EXECUTING", "OUTCOME_UNKNOWN",
+    "MISSING_APPROVALS",
+}  # fmt: skip
+"""The reasons that other lines tell of: the state, the approvals, the run."""
+_INACTIVE: Final = {
+    "expired": "it has run out",
+    "not_accepted": "the policy does not accept it",
+    "imported": "it was imported, as evidence",
+    "not_trusted": "nobody trusted here signed it",
+    "request_expired": "the request has expired",
+}
+_OUTCOMES: Final = {
+    "running": "under way since",
+    "completed": "completed",
+    "failed": "failed",
+    "outcome_unknown": "outcome unknown",
+}
+
+
+def standing(frame: Frame, store: DecisionStore, data: StatusData) -> Callable[[Screen], None]:
+    """Shows the answer of `status` to people."""
+    times = Times(parse_instant(data["as_of"]), utc=frame.utc)
+    named = short(store, data["request_id"])
+    fields = list(_fields(data, times))
+    words, commands = _next(frame, named, data)
+
+    def show(screen: Screen) -> None:
+        screen.prose(one_line(data["goal"] or ""), _mark(data))
+        screen.fields(fields)
+        _show_results(screen, data["executions"])
+        screen.blank()
+        screen.prose(words)
+        for each in commands:
+            screen.verbatim(each)
+
+    return show
+
+
+def _mark(data: StatusData) -> Mark:
+    state = data["state"]
+    if state == "approved" and data["blocking_reasons"]:
+        return Mark("approved, not executable", "stopped")
+    return Mark(state, "good" if state in _GOOD else "bad" if state in _BAD else "stopped")
+
+
+def _fields(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
+    yield "request", data["request_id"]
+    by = f"by {_who(data['requester'])}, " if data["requester"] else ""
+    yield "asked", f"{by}{times.moment(data['created_at'])}"
+    adapter = f", by {data['adapter_id']}" if data["adapter_id"] else ""
+    if data["requested_mode"]:
+        yield "mode", f"{data['requested_mode']}{adapter}"
+    if data["expires_at"]:
+        yield "expired" if data["state"] == "expired" else "until", times.moment(data["expires_at"])
+    yield from _extras(data, times)
+    yield from _agreement(data, times)
+    if ending := data.get("ending"):
+        yield data["state"], f"by {_who(ending['actor'])}, {times.moment(ending['ts'])}: {ending['reason']}"
+    for reason in data["blocking_reasons"]:
+        if reason["code"] not in _TOLD:
+            yield "blocked", reason["message"]
+    for execution in data["executions"]:
+        yield _kind(execution), ", ".join(_ran(execution, times))
+        if execution["error_code"]:
+            yield "", "; ".join(_error(execution))
+
+
+def _extras(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
+    """What few requests have."""
+    if data["labels"]:
+        yield "labels", listed(data["labels"])
+    if "template_name" in data:
+        yield "template", data["template_name"]
+    if "idempotency_key" in data:
+        yield "key", data["idempotency_key"]
+    for name, value in data.get("metadata", {}).items():
+        yield "metadata", f"{name} = {value}"
+    if "supersedes" in data:
+        yield "supersedes", data["supersedes"]
+    if imported := data.get("imported"):
+        yield "imported", ", ".join(_import(imported, times))
+    if "late_outcome" in data:
+        yield "came late", pretty(data["late_outcome"])
+
+
+def _import(imported: ImportLine, times: Times) -> Iterator[str]:
+    by = f" by {_who(imported['by'])}" if imported["by"] else ""
+    yield f"{counted(imported['events'], 'event')}{by}"
+    yield times.moment(imported["at"])
+    if imported["copied_from"]:
+        yield f"a copy of {imported['copied_from']}"
+    if imported["rolled_back"]:
+        yield "over a history that it does not extend"
+    if imported["final_rehearsal"]:
+        yield "ended by a dry run as 1.0 let it"
+
+
+def _agreement(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
+    """The approvals: how many count, each of them, and how many are missing from whom."""
+    if data["policy"] is None:
+        return
+    yield "approvals", f"{data['active_approvals']} of {data['required_approvals']}"
+    for approval in data["approvals"]:
+        yield "", _approval(approval, times)
+    if awaited := data["awaited"]:
+        yield "missing", _missing(awaited, data["policy"])
+
+
+def _missing(awaited: AwaitedData, policy: PolicyData | None) -> str:
+    said = counted(awaited["missing"], "approval")
+    named = policy is not None and policy.get("approvers")
+    if named and len(awaited["eligible"]) < awaited["missing"]:
+        return f"{said}, but too few of the approvers can still approve: {listed(awaited['eligible'])}"
+    anyone = "anyone" if awaited["requester_may_approve"] else "anyone but the requester"
+    signed = ", with a signature" if awaited["min_assurance"] == "signed" else ""
+    return f"{said}, from {' or '.join(awaited['eligible']) if named else anyone}{signed}"
+
+
+def _approval(approval: ApprovalLine, times: Times) -> str:
+    said = f"{_who(approval['actor'])}, {times.moment(approval['granted_at'])}"
+    if approval["comment"]:
+        said += f": {approval['comment']}"
+    if approval["revoked_at"]:
+        reason = f": {approval['revoke_reason']}" if approval["revoke_reason"] else ""
+        return f"✗ {said}; revoked {times.moment(approval['revoked_at'])}{reason}"
+    if approval["inactive_because"]:
+        return f"✗ {said}; does not count: {_INACTIVE.get(approval['inactive_because'], '')}"
+    if approval["expires_at"]:
+        said += f"; until {times.moment(approval['expires_at'])}"
+    return f"✓ {said}"
+
+
+def _kind(execution: ExecutionLine) -> str:
+    return "rehearsal" if execution["rehearsal"] else "dry run" if execution["dry_run"] else "run"
+
+
+def _ran(execution: ExecutionLine, times: Times) -> Iterator[str]:
+    at = execution["completed_at"] or execution["started_at"] or execution["requested_at"]
+    yield f"{_OUTCOMES[execution['outcome']]} {times.moment(at)}"
+    yield f"by {execution['adapter_id']}"
+    if execution["steps_executed"] is not None:
+        yield counted(execution["steps_executed"], "step")
+    if execution["run_id"]:
+        yield f"as {execution['run_id']}"
+
+
+def _error(execution: ExecutionLine) -> Iterator[str]:
+    yield f"{execution['error_code']}: {execution['error_message']}"
+    if execution["outcome"] == "failed" and execution["effect"]:
+        yield effect_words(execution["effect"])
+
+
+def _show_results(screen: Screen, executions: list[ExecutionLine]) -> None:
+    if not executions or not executions[-1]["results"]:
+        return
+    last = executions[-1]
+    screen.heading(f"Steps of the {_kind(last)}")
+    show_steps(screen, last["results"] or [], truncated=last["truncated"])
+
+
+def _next(frame: Frame, named: str, data: StatusData) -> tuple[str, list[str]]:
+    """What to do next, in words, and the commands for it."""
+    codes = [reason["code"] for reason in data["blocking_reasons"]]
+    match data["state"]:
+        case "pending_approval" if data["awaited"]:
+            return "An approver types:", [_approving(frame, named, data)]
+        case "approved" if not codes:
+            options = {"--adapter": data["adapter_id"] or "KIND:NAME"}
+            words = (
+                "It can be executed:"
+                if data["adapter_id"]
+                else "It can be executed, by an adapter that you name:"
+            )
+            return words, [frame.command("execute", argument=named, options=options)]
+        case "executing":
+            recover = frame.command("recover", argument=named)
+            return "Wait for the outcome. If the process that executes it is gone:", [recover]
+        case "completed":
+            return "Its proof:", [frame.command("audit", argument=named)]
+        case "failed":
+            effect = data["executions"][-1]["effect"] if data["executions"] else None
+            return after_failure(effect or "unknown"), [frame.command("inspect", argument=named)]
+        case "outcome_unknown":
+            options = {"--outcome": "completed", "--evidence": "HOW YOU KNOW"}
+            settle = frame.command("reconcile", argument=named, options=options)
+            return "Find out what it did, then record that, completed or failed:", [settle]
+        case _:
+            return _advice(data["blocking_reasons"]), []
+
+
+def _approving(frame: Frame, named: str, data: StatusData) -> str:
+    awaited = data["awaited"]
+    signed = awaited is not None and awaited["min_assurance"] == "signed"
+    return approving(named, frame.path, allowed_signers=frame.allowed_signers, signed=signed)
+
+
+def _advice(reasons: list[BlockingReasonData]) -> str:
+    return next((ADVICE[reason["code"]] for reason in reasons if reason["code"] in ADVICE), "")
+
+
+def _who(actor: ActorData | None) -> str:
+    return display_name(Actor.of(actor)) if actor else "somebody"

@@ -1,0 +1,24 @@
+from tests.cli.screens.golden import Screen, Shot, each, nothing
+from tests.cli.screens.scenes import imported, one_of_each, under_way
+
+OWN = (
+    "pending", "lapsed", "rehearsed", "dry_run", "signed", "completed", "failed", "failed_before", "unknown",
+    "denied", "withdrawn", "expired",
+)  # fmt: skip
+
+SCREENS = {
+    **{f"status-{name.replace('_', '-')}": Screen("status", f"@{name}", store=one_of_each) for name in OWN},
+    **{
+        f"status-imported-{name}": Screen("status", f"@{name}", store=imported)
+        for name in ("checked", "evidence", "run")
+    },
+    **{f"status-{name}": Screen("status", f"@{name}", store=under_way) for name in ("draft", "executing")},
+    "status-utc": Screen("status", "@pending", "--utc", store=one_of_each),
+    "status-ambiguous": Screen("status", store=imported),
+    "status-no-database": Screen("status", store=nothing),
+}
+
+
+@each(SCREENS)
+def test_where_a_request_stands_looks_as_it_did(shot: Shot) -> None:
+    shot.check()
