@@ -119,11 +119,9 @@ class _Source:
             return None
         table = self.decode(SubprocessTable, data, key)
         if table is None:
-            match data:
-                case {"tools": dict(tools)}:  # their problems are told together with those of the adapter
-                    self.tools(cast("dict[str, object]", tools), key)
-                case _:
-                    pass
+            inner = cast("dict[str, object]", data).get("tools") if isinstance(data, dict) else None
+            if isinstance(inner, dict):  # their problems are told together with those of the adapter
+                self.tools(cast("dict[str, object]", inner), key)
             return None
         settings = self.settings(table, key)
         if table.protocol == "call":
