@@ -56,9 +56,8 @@ def test_each_step_is_shown_with_its_output_error_and_effect(
 ) -> None:
     executed(tools, PLAN)
     shown = commands.run("run", "show")
-    assert "ok first, effect done\n    {\n" in shown
-    assert '      "rotated": "billing"\n' in shown
-    assert "error second, effect unknown\n" in shown
+    assert '✓ first  ok\n    {"rotated": "billing"}\n' in shown
+    assert "✗ second  failed, what was done is unknown\n" in shown
     assert "no such key" in shown
     assert "\x1b" not in shown
 
@@ -71,7 +70,7 @@ def test_the_json_is_that_of_result(tools: NexusControlTools, commands: Commands
 def test_a_rehearsal_is_shown_by_its_number(tools: NexusControlTools, commands: Commands) -> None:
     request_id = executed(tools, PLAN, rehearse=True)
     rehearsed, _ = (line["seq"] for line in data_of(tools.status(request_id))["executions"])
-    assert "effect none, rehearsed" in commands.run("run", "show", "--execution", str(rehearsed))
+    assert "✓ first  only described" in commands.run("run", "show", "--execution", str(rehearsed))
     assert commands.answer("run", "show", "--execution", "1", code=2)["code"] == "INVALID_ARGUMENT"
 
 
@@ -93,6 +92,7 @@ def test_a_long_output_is_cut_on_a_terminal_with_its_size_and_whole_elsewhere(
     lines = at_terminal().stdout.replace("\r", "").splitlines()
     assert whole[19] in lines
     assert whole[20] not in lines
-    assert "… 100 lines, 291 characters in all; --full shows them." in lines
+    assert "    … cut here: 100 lines and 291 characters in all …" in lines
+    assert "--full shows all of it." in lines
     assert set(whole) <= set(at_terminal("--full").stdout.replace("\r", "").splitlines())
     assert json.loads(at_terminal("--json").stdout)["results"][0]["output"] == "\n".join(NUMBERS)

@@ -162,7 +162,7 @@ def test_the_content_with_a_template_is_compared_too(tools: NexusControlTools) -
 
 def test_eight_threads_with_one_key_make_one_decision(tmp_path: Path) -> None:
     with NexusControlTools(tmp_path / "store.db") as tools, ThreadPoolExecutor(8) as threads:
-        answers = [data_of(each) for each in threads.map(lambda _: ask(tools), range(8))]
+        answers = [data_of(each) for each in threads.map(ask, [tools] * 8)]
         assert len({answer["request_id"] for answer in answers}) == 1
         assert sum(answer["created"] for answer in answers) == 1
         assert events(tools) == 2

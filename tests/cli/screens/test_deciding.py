@@ -132,7 +132,6 @@ SCREENS = {
         "deny", "@id", "--reason", "not during the freeze", "--as", "human:mallory", store=overrides, typed="y\n"
     ),
     "review-not-eligible": Screen("approve", "@id", "--as", "human:eve", store=an_ordinary_request, typed="y\n"),
-    "inspect-rehearsed": Screen("inspect", "@id", store=an_ordinary_request),
     "help": Screen("--help"),
     "help-template": Screen("template", "-h"),
     "help-approve": Screen("approve", "-h"),
