@@ -119,6 +119,9 @@ class _Source:
             return None
         table = self.decode(SubprocessTable, data, key)
         if table is None:
+            inner = cast("dict[str, object]", data).get("tools") if isinstance(data, dict) else None
+            if isinstance(inner, dict):  # their problems are told together with those of the adapter
+                self.tools(cast("dict[str, object]", inner), key)
             return None
         settings = self.settings(table, key)
         if table.protocol == "call":
@@ -129,9 +132,12 @@ class _Source:
         if not table.tools or table.command is not None:
             self.refuse(f"{key}.tools must be there instead of command when protocol is 'argv'")
             return None
-        tools = {method: self.tool(tool, f"{key}.tools.{method}") for method, tool in table.tools.items()}
-        whole = {method: tool for method, tool in tools.items() if tool is not None}
-        return ArgvAdapter(name, whole, capabilities=table.capabilities, settings=settings)
+        tools = self.tools(table.tools, key)
+        return ArgvAdapter(name, tools, capabilities=table.capabilities, settings=settings)
+
+    def tools(self, tables: Mapping[str, object], key: str) -> dict[str, ArgvTool]:
+        tools = {method: self.tool(tool, f"{key}.tools.{method}") for method, tool in tables.items()}
+        return {method: tool for method, tool in tools.items() if tool is not None}
 
     def settings(self, table: SubprocessTable, key: str) -> ProcessSettings:
         if os.name != "posix":
