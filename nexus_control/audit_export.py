@@ -2,7 +2,8 @@
 
 The package names the run by the digest of its bundle where the execution recorded one, else by the digest of the
 router's response. A run bundle that is given must be of that very run. Outside the frozen digests the package also
-carries the proof that its events are in the store's log, or says that they were imported (`evidence.log_section`).
+carries the proof that its events are in the store's log, or says that they were imported or why there is no proof
+(`evidence.log_section`).
 """
 
 from collections.abc import Mapping
@@ -12,12 +13,13 @@ from nexus_control.audit_package import AuditPackage, PackageRouter, router_bund
 from nexus_control.bundle_parts import settled_run
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.evidence.log_section import Imported, LogSection
+from nexus_control.evidence.log_section import Imported, LogSection, UnprovenSection
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.export import bundle_of
 from nexus_control.integrity import is_prefixed, prefixed
 from nexus_control.log import checkpoints
 from nexus_control.log.projection import Projection
+from nexus_control.log.proving import Unproven, find_proof
 from nexus_control.log.session import ReadSession
 from nexus_control.render.artifacts import render_audit_package
 from nexus_control.store import DecisionStore
@@ -84,7 +86,9 @@ def package_of(
     INVALID_ARGUMENT when embedding is asked for without a bundle, or JSON_INVALID for one that is not plain JSON.
     """
     if embed and run_bundle is None:
-        raise invalid_argument("router_bundle", "is required to embed it")
+        raise invalid_argument(
+            "router_bundle", "is required to embed it where no router is configured that exports its runs"
+        )
     if run_digest is not None and not is_prefixed(run_digest):
         raise invalid_argument("router_bundle_digest", "must be 'sha256:' and 64 lower-case hex digits")
     with store.reading() as session:
@@ -113,7 +117,9 @@ def package_of(
 
 
 def _evidence(store: DecisionStore, decision: Projection) -> dict[str, object]:
-    """The chain hash of the last event, and its proof in the store's log; or how the history was imported."""
+    """The chain hash of the last event, and its proof in the store's log or why there is none; or how the history was
+    imported.
+    """
     record = decision.provenance
     if record is not None:
         return Imported(
@@ -123,7 +129,9 @@ def _evidence(store: DecisionStore, decision: Projection) -> dict[str, object]:
             events=decision.imported_count,
         ).to_dict()
     last = decision.facts.event_count - 1
-    proof = checkpoints.prove(store, decision.decision_id, decision.generation, last)
+    proof = find_proof(store, decision.decision_id, decision.generation, last)
+    if isinstance(proof, Unproven):
+        return UnprovenSection(chain_head=prefixed(decision.head), unproven=proof.why).to_dict()
     keys = [str(record.verifier) for record in checkpoints.keys_of(store)]
     return LogSection(
         chain_head=prefixed(decision.head), log_proof=proof.to_text(), log_key=keys[-1]

@@ -134,7 +134,10 @@ _NEXT: dict[ErrorCode, str] = {
     ),
     ErrorCode.PLAN_INVALID: "Correct the plan and make a new request.",
     ErrorCode.ADAPTER_UNKNOWN: "Name an adapter that is declared, or declare it; nothing was written or executed.",
-    ErrorCode.ROUTER_NOT_CONFIGURED: "Configure adapters or a router, then call execute again.",
+    ErrorCode.ROUTER_NOT_CONFIGURED: (
+        "Declare adapters in a nexus-control.toml (on the command line: --config FILE), or configure a router,"
+        " then call execute again."
+    ),
     ErrorCode.ROUTER_NOT_READY: "Mend what the message names, then call execute again; the approvals still count.",
     ErrorCode.ROUTER_ERROR: (
         "Read the error and its effect. If nothing was done, try again; otherwise find out first what was done."

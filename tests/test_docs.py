@@ -1,3 +1,4 @@
+import getpass
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.running import with_a_terminal
 from tests.support import documents
 from tests.support.places import REPOSITORY
 
@@ -24,6 +26,7 @@ $ pytest
 """
 RUN = {"bash", "console", "python", "sh"}
 SHOWN = {"", "diff", "html", "ini", "json", "mermaid", "pyi", "text", "toml", "yaml"}
+LOGIN = f"{getpass.getuser()}@{os.uname().nodename}"
 RUN_BY_CI = {"git", "make", "pip", "pre-commit", "pytest", "python3", ".ci/run"}
 
 
@@ -61,7 +64,7 @@ def save_files(page: str, folder: Path) -> None:
         path.chmod(0o755 if text.startswith("#!") else 0o644)
 
 
-def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> str:
     ran = subprocess.run(
         arguments,
         cwd=folder,
@@ -73,6 +76,15 @@ def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> None
         timeout=240,
     )
     assert ran.returncode == 0, ran.stdout
+    return ran.stdout
+
+
+def answer(script: str, typed: str, folder: Path, environment: dict[str, str]) -> str:
+    """Run it at a terminal of 80 columns, where the reader types this, unseen. A further question finds the end."""
+    known = {**environment, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
+    ran = with_a_terminal(["bash", "-c", f"stty -echo\n{script}"], known, folder=folder, typed=f"{typed}\x04")
+    assert ran.returncode == 0, ran.stdout
+    return ran.stdout
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -88,13 +100,21 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_a_page_exit_as_it_says(page: str, tmp_path: Path) -> None:
+def test_the_commands_of_a_page_exit_and_print_as_it_says(page: str, tmp_path: Path) -> None:
     script = documents.shell_script(page, read(page))
     require_tools(script)
     work = tmp_path / "work"
     work.mkdir()
     save_files(page, work)
-    run(["bash", "-c", script], work, reader_environment(tmp_path))
+    commands, environment = documents.commands(read(page)), reader_environment(tmp_path)
+    typed = "".join(f"{said}\n" for each in commands for said in each.answers)
+    printed = (
+        answer(script, typed, work, environment) if typed else run(["bash", "-c", script], work, environment)
+    )
+    for command, output in zip(commands, printed.split(documents.SEPARATOR)[1:], strict=True):
+        if command.output:
+            printed_here = output.replace(str(work), "/home/ada/site").replace(LOGIN, "ada@laptop")
+            assert documents.is_as_shown(printed_here, command), f"{page}:{command.line} prints:\n{output}"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -119,6 +139,17 @@ def test_the_readme_is_short_and_opens_with_the_two_commands() -> None:
 def test_the_readme_has_python_and_commands_that_are_run() -> None:
     assert documents.python_source(read("README.md"))
     assert documents.commands(read("README.md"))
+
+
+def test_a_new_user_types_at_most_12_commands_and_no_id() -> None:
+    """From nothing to a change that was approved, executed and verified; that they work is tested with every page."""
+    first, _, rest = read("docs/tutorial.md").partition("## From Python")
+    typed = [command.text for command in documents.typed_in(first)]
+    assert rest
+    assert len(typed) <= 12
+    assert not [text for text in typed if re.search(r"[$`]|--yes|--json|[0-9a-f]{4,}", text)]
+    verbs = {text.split()[1] for text in typed if text.startswith("nexus-control ")}
+    assert verbs >= {"request", "approve", "execute", "run", "status", "audit", "verify", "report"}
 
 
 def test_a_package_is_verified_by_hand_with_the_tools_of_an_auditor() -> None:
@@ -173,6 +204,15 @@ git clone nexus-control
 ~~~
 """
 
+ASKED = """\
+```console
+$ nexus-control approve
+…
+Approve? [y/N]: y
+req_1 is approved.
+```
+"""
+
 
 def test_every_line_of_python_keeps_its_number_in_the_page() -> None:
     source = documents.python_source(EXAMPLE)
@@ -192,6 +232,36 @@ def test_a_page_says_which_commands_run_and_how_they_exit() -> None:
         (35, "id=$(nexus-control list --json)", 0),
         (36, "export NEXUS_CONTROL_DB=decisions.db", 0),
     ]
+
+
+def test_a_page_says_what_is_printed_and_what_is_answered() -> None:
+    first, *_, last = documents.commands(EXAMPLE + ASKED)
+    assert (first.output, first.answers) == ("req_1\n", [])
+    assert (last.output, last.answers) == ("…\nApprove? [y/N]: y\nreq_1 is approved.\n", ["y"])
+
+
+ID = "5b1b2b9c-6a55-4b8e-9c5e-0d1c0d39fd10"
+
+
+@pytest.mark.parametrize(
+    ("printed", "is_shown"),
+    [
+        ("A plan\nApprove? [y/N]: req_1 is\napproved.\n", True),
+        ("Approve? [y/N]: req_1 is approved.\n", True),
+        ("Approve? [y/N]: req_1 is denied.\n", False),
+        ("Approve? [y/N]: req_1 is approved.\nAnd more.\n", False),
+    ],
+)
+def test_what_a_command_prints_is_compared_with_what_its_page_shows(printed: str, is_shown: bool) -> None:
+    (command,) = documents.commands(ASKED)
+    assert documents.is_as_shown(printed, command) is is_shown
+
+
+def test_what_differs_from_run_to_run_is_not_compared() -> None:
+    command = documents.Command(1, "nexus-control list", f"{ID} at 2026-03-02 14:03 UTC, 3 minutes ago\n")
+    other = ID.replace("5", "6")
+    assert documents.is_as_shown(f"{other} at 2027-12-24 09:59 UTC, just now\n", command)
+    assert not documents.is_as_shown("req_1 at 2027-12-24 09:59 UTC, just now\n", command)
 
 
 def test_a_page_says_which_commands_it_leaves_to_others() -> None:

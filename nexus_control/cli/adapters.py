@@ -1,4 +1,4 @@
-"""The configured adapters: from the file of `--config`, otherwise from the nexus-control.toml in this folder."""
+"""The configured adapters: those of the file that an option names, else of the first file that declares some."""
 
 import sys
 from collections.abc import Generator
@@ -6,30 +6,56 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nexus_control.cli.screen import Mark, Screen
-from nexus_control.errors import NexusControlError
+from nexus_control.cli.settings import note_unsafe
+from nexus_control.configuration import FILE_NAME, Source, look
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.config import load_adapters
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.storage import IN_MEMORY
-from nexus_control.system.whole_files import is_regular
-
-DEFAULT_CONFIG = Path("nexus-control.toml")
 
 
 def config_or_default(given: Path | None) -> Path | None:
-    """The file that declares the adapters: the given one, or the one in this folder, or None."""
-    return given or (DEFAULT_CONFIG if is_regular(DEFAULT_CONFIG) else None)
+    """The file that declares the adapters: the given one, or one that is found, or None. A file that others may write
+    is noted on standard error, and passed over.
+    """
+    if given is not None:
+        return given
+    configuration = look()
+    for source in configuration.sources:
+        note_unsafe(source)
+    declaring = configuration.adapters()
+    return None if declaring is None else declaring.path
+
+
+def no_adapters() -> NexusControlError:
+    """ROUTER_NOT_CONFIGURED, which says where a file with adapters was looked for."""
+    sources = look().sources
+    looked = [f"{each.path} {_lack(each)}" for each in sources]
+    if not any(each.kind == "project" for each in sources):
+        looked = [f"there is no {FILE_NAME} in this folder or above", *looked]
+    return NexusControlError(
+        ErrorCode.ROUTER_NOT_CONFIGURED,
+        f"No adapters are declared: {'; '.join(looked)}",
+        advice="Declare adapters in one of these files, or name the file with --config, then execute again.",
+    )
 
 
 @contextmanager
 def adapters_at_hand(config: Path | None) -> Generator[RouterProtocol | None]:
-    """The adapters, to describe a request with. A broken file in this folder is only noted on standard error."""
+    """The adapters, to describe a request with. A broken file that was found is only noted on standard error."""
     found = config_or_default(config)
     if config is None and found is not None:
         try:
             load_adapters(found)
         except NexusControlError as fault:
-            Screen(sys.stderr).prose(f"{found} is not used: {fault.message}", Mark("Note:", "stopped"))
+            Screen(sys.stderr).prose(f"{fault.message}. This file is not used.", Mark("Note:", "stopped"))
             found = None
     with opened_router(database=IN_MEMORY, config=found, factory=None) as router:
         yield router
+
+
+def _lack(source: Source) -> str:
+    if not source.is_there:
+        return "is not there"
+    return f"is not used, because {source.unsafe}" if source.unsafe else "declares none"

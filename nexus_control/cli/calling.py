@@ -6,10 +6,12 @@ from typing import Annotated, Final
 import typer
 
 from nexus_control.canonical_json import parse_json_object
+from nexus_control.cli.adapters import config_or_default
 from nexus_control.cli.exit_codes import REFUSED
 from nexus_control.cli.frame import Answer, answer, frame_of, identity
 from nexus_control.cli.interrupting import interruptible
-from nexus_control.cli.options import ActingAs, AllowedSigners, Config, Database, Router
+from nexus_control.cli.options import ActingAs, AdaptersFrom, AllowedSigners, Database, Router, UsualConfig
+from nexus_control.cli.settings import adapters_file
 from nexus_control.cli.streams import output_is_ours
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.opening import opened_router
@@ -24,7 +26,8 @@ def call(
     context: typer.Context,
     tool: Annotated[str, typer.Argument(help="One of the agents' tools, as nexus-control.status.")],
     arguments: Annotated[str, typer.Option(help="Its arguments, a JSON object.")] = "{}",
-    config: Config = None,
+    config: UsualConfig = None,
+    adapters_from: AdaptersFrom = None,
     router: Router = None,
     acting_as: ActingAs = None,
     allowed_signers: AllowedSigners = None,
@@ -34,17 +37,19 @@ def call(
 
     Example: nexus-control call nexus-control.template.list --arguments '{"limit": 5}'
     """
-    frame = frame_of(context, db=db, as_json=True, allowed_signers=allowed_signers)
+    frame = frame_of(context, db=db, as_json=True, allowed_signers=allowed_signers, config=config)
 
     def run() -> Answer:
         found = tool_named(tool)
         if found is None:
             raise invalid_argument("TOOL", "is not one of the agents' tools")
         values = parse_json_object(arguments)
+        named = adapters_file(config, adapters_from)
+        adapters = named if router else config_or_default(named)
         with (
             frame.store(makes=found.name in _MAKING) as store,
             output_is_ours(),
-            opened_router(database=frame.path, config=config, factory=router) as opened,
+            opened_router(database=frame.path, config=adapters, factory=router) as opened,
             interruptible(),
         ):
             served = ToolContext(
@@ -53,7 +58,7 @@ def call(
                 database=frame.path,
                 artifacts=Path(f"{frame.path}.artifacts"),
                 router=opened,
-                config=config,
+                config=adapters,
             )
             outcome = call_tool(found, served, values)
         code = REFUSED if outcome.is_error else 0

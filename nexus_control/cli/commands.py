@@ -17,6 +17,10 @@ COMMANDS: Final = {
         "demonstrating:demo",
         "Rotate the keys of a made-up service, from request to verified proof. Needs no set-up.",
     ),
+    "init": (
+        "founding:init",
+        "Make a store and its log's key, and say which files it is made of. An existing store is only looked at.",
+    ),
     "request": ("requesting:request", "Ask for an execution."),
     "approve": ("deciding:approve", "Approve a request, after looking at it."),
     "deny": ("deciding:deny", "Refuse a request as an approver; it ends there."),
@@ -29,7 +33,16 @@ COMMANDS: Final = {
     "status": ("looking:status", "Where a request stands, and what keeps it from being executed."),
     "inspect": ("looking:inspect", "Everything about a request, as Markdown."),
     "list": ("lists:list_requests", "The requests, newest first."),
+    "wait": (
+        "following:wait",
+        "Wait until a request is approved or ended; ends with 1 if the time is up before.",
+    ),
+    "events": (
+        "following:events",
+        "The events of all requests in the order of the store, each as one line of JSON.",
+    ),
     "execute": ("running:execute", "Carry out an approved request, once."),
+    "run": ("results:run", "What the runs of a request gave back."),
     "recover": ("running:recover", "Give up executions whose process is gone: their outcome is unknown."),
     "reconcile": ("running:reconcile", "Settle an execution whose outcome was unknown."),
     "call": ("calling:call", "Call one of the agents' tools, as the MCP server does; the answer is JSON."),
@@ -53,7 +66,19 @@ COMMANDS: Final = {
         "health:doctor",
         "Check the store: the log, the tables derived from it, and the head, key and checkpoint beside the database.",
     ),
+    "backup": (
+        "keeping:backup",
+        "Write the whole store into one file, readable by you alone, also while others use the store.",
+    ),
+    "restore": (
+        "keeping:restore",
+        "Lay a backup out as a store at a place where nothing is. It executes nothing until its owner accepts the"
+        " loss.",
+    ),
     "install": ("hosting:install", "Print what to add to an agent host so that it starts the MCP server."),
+    "config": ("configuring:config", "The settings, and the files that they come from."),
+    "adapter": ("declaring:adapter", "The adapters that are declared: what executing a request can run."),
+    "approver": ("approvers:approver", "Whose signed approvals count: the allowed signers file."),
     "template": ("templates:templates", "Policies with a name."),
     "log": ("log:log", "The store's log: signed checkpoints, and proofs against them."),
     "key": ("keys:key", "The key of the store's log, and keys to sign packages with."),

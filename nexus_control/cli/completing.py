@@ -67,4 +67,4 @@ def _store(context: typer.Context) -> Any:
     """The store of the command that is being typed. Raises NexusControlError if there is none."""
     frame = load("nexus_control.cli.frame")
     named = frame.frame_of(context, db=context.params.get("db"))
-    return frame.Frame(named.database).store()
+    return frame.Frame(database=named.database).store()

@@ -263,16 +263,7 @@ class _Shown:
     def require_consent(self, question: str) -> None:
         """Ask until the answer is yes or no; `?` shows everything first. Raises NOT_CONFIRMED."""
         while True:
-            try:
-                said: str = typer.prompt(
-                    f"{question} (? shows everything)",
-                    prompt_suffix=" [y/N]: ",
-                    default="",
-                    show_default=False,
-                    err=True,
-                )
-            except typer.Abort:
-                said = "no"
+            said = _answer_to(f"{question} (? shows everything) [y/N]: ")
             match said.strip().lower():
                 case "y" | "yes":
                     return
@@ -283,6 +274,19 @@ class _Shown:
                     raise NexusControlError(ErrorCode.NOT_CONFIRMED, "You answered no")
                 case _:
                     Screen(sys.stderr).prose("Answer y, n or ?.")
+
+
+def _answer_to(question: str) -> str:
+    """What the person types; empty at the end of the input and for Ctrl-C."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    try:
+        said = sys.stdin.readline()
+    except KeyboardInterrupt:
+        said = ""
+    if not said:
+        sys.stderr.write("\n")
+    return said
 
 
 def _require_somebody_to_ask() -> None:

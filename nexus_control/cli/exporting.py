@@ -4,6 +4,9 @@ A document goes to standard output. With `--output` it goes to a file, and stand
 package is two files: the bytes that were signed, and beside them the envelope that holds the signature.
 """
 
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,15 +15,17 @@ import typer
 
 from nexus_control import __version__
 from nexus_control.canonical_json import canonical_json, parse_json_object
+from nexus_control.cli.adapters import config_or_default, no_adapters
 from nexus_control.cli.files import Output, blaming, read_bytes, read_text
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.naming import any_request, chosen, executed
-from nexus_control.cli.options import Config, FittingId, Router
-from nexus_control.cli.screen import Screen
+from nexus_control.cli.options import FittingId, Router, UsualConfig
+from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import print_document
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats.keys import private_from_pem
 from nexus_control.execution.opening import opened_router
+from nexus_control.execution.router import RunExporter
 from nexus_control.integrity import sha256_hex
 from nexus_control.log.projection import ConflictMode
 from nexus_control.store import DecisionStore
@@ -53,7 +58,7 @@ def audit(
     embed: Annotated[
         bool, typer.Option("--embed", help="Embed the run as the configured router recorded it.")
     ] = False,
-    config: Config = None,
+    config: UsualConfig = None,
     router: Router = None,
     sign: Annotated[
         Path | None,
@@ -70,17 +75,17 @@ def audit(
         read = [sign, run_bundle, config]
         frame.require_writable("--output", output, read)
         request_id = chosen(store, request_id, executed())
-        if run_bundle is not None:
-            recorded = dict(parse_json_object(read_bytes("--run-bundle", run_bundle)))
-        else:
-            recorded = _recorded(store, frame.path, request_id, config, router) if embed else None
-        run = {"embed_router_bundle": recorded is not None, "router_bundle": recorded}
+        given = (
+            None if run_bundle is None else dict(parse_json_object(read_bytes("--run-bundle", run_bundle)))
+        )
+        run = {"embed_router_bundle": embed or given is not None, "router_bundle": given}
         values = {"decision_id": request_id, "render": False, **run}
         checked = door.validated(door.ExportAuditPackageArguments, values)
-        if sign is not None:
-            return _signed(frame, store, checked, sign, output, read)
-        data = exporting.export_audit_package(store, checked)
-        return _put_out(frame, output, "package", data["package"], data["digest"])
+        with _recorder(frame, config, router, asked=embed and given is None) as recorder:
+            if sign is not None:
+                return _signed(frame, store, checked, sign, output, read, recorder)
+            data = exporting.export_audit_package(store, checked, recorder)
+        return _put_out(frame, output, "package", data["package"], data["digest"], data.get("unproven"))
 
 
 @shared_options("acting_as", "db")
@@ -136,6 +141,7 @@ def _signed(
     key: Path,
     output: Path | None,
     read: list[Path | None],
+    recorder: RunExporter | None,
 ) -> Answer:
     if output is None:
         raise invalid_argument("--sign", "needs --output: the envelope is a file beside the package's")
@@ -144,10 +150,11 @@ def _signed(
     content = read_bytes("--sign", key)
     with blaming("--sign", str(key)):
         signer = private_from_pem(content)
-    data = exporting.export_signed_package(store, arguments, signer, producer=f"nexus-control {__version__}")
+    producer = f"nexus-control {__version__}"
+    data = exporting.export_signed_package(store, arguments, signer, recorder, producer=producer)
     frame.write_bytes("--output", envelope, data["envelope"].encode())
     try:
-        saved = _put_out(frame, output, "package", data["package"], data["digest"])
+        saved = _put_out(frame, output, "package", data["package"], data["digest"], data.get("unproven"))
     except NexusControlError as fault:
         fault.next = (
             f"Correct the named field and call again; {envelope} is written already, without its package."
@@ -166,28 +173,56 @@ def _signed(
     return replace(saved, data={**saved.data, **signature}, show=show)
 
 
-def _put_out(frame: Frame, output: Path | None, kind: str, document: JsonObject, digest: str) -> Answer:
+def _put_out(
+    frame: Frame,
+    output: Path | None,
+    kind: str,
+    document: JsonObject,
+    digest: str,
+    unproven: str | None = None,
+) -> Answer:
     content = canonical_json(document).encode()
+    known = {"digest": digest} if unproven is None else {"digest": digest, "unproven": unproven}
     if output is None:
-        return Answer({kind: document, "digest": digest}, lambda _: print_document(f"{content.decode()}\n"))
+        return Answer({kind: document, **known}, lambda _: _print(content, unproven))
 
     def show(screen: Screen) -> None:
+        _tell_unproven(screen, unproven)
         screen.prose(f"{output}: {len(content)} bytes. Keep its digest where nobody can change both:")
         screen.verbatim(digest)
 
-    described = {"digest": digest, "file_sha256": sha256_hex(content), "bytes": len(content)}
+    described = {**known, "file_sha256": sha256_hex(content), "bytes": len(content)}
     return replace(frame.put_out(output, content, described), show=show)
 
 
-def _recorded(
-    store: DecisionStore, database: str, request_id: str, config: Path | None, router: str | None
-) -> JsonObject | None:
-    """The run of a request as the router recorded it. Raises INVALID_ARGUMENT if the router exports no runs."""
-    with opened_router(database=database, config=config, factory=router) as opened:
-        export_run = getattr(opened, "export_run", None)
-        if export_run is None:
-            raise invalid_argument(
-                "--embed", "needs --config or --router, with a router that exports its runs"
-            )
-        run = store.load(request_id).facts.linked_execution
-        return None if run is None or run.run_id is None else dict(export_run(run.run_id))
+@contextmanager
+def _recorder(
+    frame: Frame, config: Path | None, factory: str | None, *, asked: bool
+) -> Generator[RunExporter | None]:
+    """The configured router, if it is asked for a run. Raises ROUTER_NOT_CONFIGURED, and INVALID_ARGUMENT for a router
+    that exports no runs.
+    """
+    if not asked:
+        yield None
+        return
+    found = config if factory else config_or_default(config)
+    if found is None and factory is None:
+        raise no_adapters()
+    with opened_router(database=frame.path, config=found, factory=factory) as router:
+        if not isinstance(router, RunExporter):
+            raise invalid_argument("--router", "names a router that does not export its runs")
+        yield router
+
+
+def _print(content: bytes, unproven: str | None) -> None:
+    _tell_unproven(Screen(sys.stderr), unproven)
+    print_document(f"{content.decode()}\n")
+
+
+def _tell_unproven(screen: Screen, unproven: str | None) -> None:
+    if unproven is not None:
+        screen.prose(
+            f"The package carries no proof that it is in the store's log: {unproven}. Let the owner of the log's key"
+            " run `nexus-control log checkpoint`, then export it again.",
+            Mark("Note:", "stopped"),
+        )

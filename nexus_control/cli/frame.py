@@ -28,8 +28,16 @@ import typer
 from nexus_control.cli.candidates import show_candidates
 from nexus_control.cli.exit_codes import NOT_VERIFIED, REFUSED, USAGE
 from nexus_control.cli.files import blaming, is_one_of, read_bytes, require_writable, write_bytes
-from nexus_control.cli.options import DEFAULT_DATABASE, ActingAs, AllowedSigners, AsJson, Database, InUtc
+from nexus_control.cli.options import (
+    ActingAs,
+    AdaptersFrom,
+    AllowedSigners,
+    AsJson,
+    Database,
+    InUtc,
+)
 from nexus_control.cli.screen import DONE, Mark, Screen
+from nexus_control.cli.settings import Settings, adapters_file
 from nexus_control.cli.streams import (
     PrintingFailed,
     is_refusal_printed,
@@ -40,7 +48,7 @@ from nexus_control.cli.streams import (
 from nexus_control.cli.wording import options_named
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
-from nexus_control.storage import files_of, is_file, place_of, scheme_problem
+from nexus_control.storage import files_of, is_file, scheme_problem
 from nexus_control.store import DecisionStore
 from nexus_control.system.commands import Options, absolute, command, shell_line
 from nexus_control.system.whole_files import is_folder, is_regular, is_there
@@ -84,15 +92,11 @@ def told(text: str, mark: Mark | None = DONE) -> Callable[[Screen], None]:
     return lambda screen: screen.prose(text, mark)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+@dataclass(frozen=True, kw_only=True)
+class Frame(Settings):
     """The shared options, given before or after the command's name; after the name wins."""
 
-    database: str | None = None
     as_json: bool = False
-    allowed_signers: Path | None = None
-    signers_are_given: bool = False
-    """Whether an option named the file of signers, and not the environment."""
     acting_as: str | None = None
     utc: bool = False
     """Whether people are shown times in UTC."""
@@ -101,17 +105,6 @@ class Frame:
     def actor(self) -> Actor:
         """The actor in whose name the command acts. Raises INVALID_ARGUMENT."""
         return identity(self.acting_as)[0]
-
-    @property
-    def path(self) -> str:
-        """The absolute path of the store, with links resolved. Raises INVALID_ARGUMENT."""
-        if self.database == "":
-            raise invalid_argument("--db", "is empty: name the database")
-        named = DEFAULT_DATABASE if self.database is None else self.database
-        if named.endswith("/") and not is_folder(named):
-            raise invalid_argument("--db", f"names {named}, which is not a folder; a database is a file")
-        with blaming("--db", named):
-            return place_of(named)
 
     def command(self, *verbs: str, argument: str | Path | None = None, options: Options | None = None) -> str:
         """The next command to run on this store, written so that it works in any folder."""
@@ -138,9 +131,11 @@ class Frame:
         try:
             problem = _without_signers(self.allowed_signers)
         except NexusControlError as fault:
-            if self.signers_are_given:
+            if "--allowed-signers" in self.given:
                 raise
-            problem = f"NEXUS_CONTROL_ALLOWED_SIGNERS: {fault.message}"
+            configured = self.configured("allowed_signers")
+            origin = str(configured.source.path) if configured else "NEXUS_CONTROL_ALLOWED_SIGNERS"
+            problem = f"{origin}: {fault.message}"
         if problem:
             Screen(sys.stderr).prose(f"{problem}. No signed approval counts.", Mark("Note:", "stopped"))
 
@@ -149,7 +144,7 @@ class Frame:
         if problem := scheme_problem(self.path):
             raise invalid_argument("--db", problem)
         if is_file(self.path):
-            _require_usable(Path(self.path), makes=makes)
+            _require_usable(Path(self.path), self.database_named_by, makes=makes)
 
     def require_writable(self, option: str, path: Path | None, read: Sequence[Path | None] = ()) -> None:
         """Returns when the named file, if any, may be written: it is neither a file of the store nor one that the
@@ -157,7 +152,7 @@ class Frame:
         """
         if path is not None:
             inputs = [each for each in (*read, self.allowed_signers) if each is not None]
-            require_writable(option, path, self._own_files(), inputs)
+            require_writable(option, path, self.own_files(), inputs)
 
     def write_bytes(self, option: str, path: Path, content: bytes, read: Sequence[Path | None] = ()) -> None:
         """Write to the file that a person named, as `cp` would, after `require_writable`. Raises INVALID_ARGUMENT."""
@@ -176,7 +171,7 @@ class Frame:
         done = f"{output} is written"
         return Answer({"path": str(output), **data}, told(f"{done}.", None), done)
 
-    def _own_files(self) -> tuple[Path, ...]:
+    def own_files(self) -> tuple[Path, ...]:
         """The store's files; empty if no store is named and the folder of the default store is gone."""
         try:
             return files_of(self.path)
@@ -202,7 +197,7 @@ def _without_signers(file: Path) -> str | None:
     return f"No line of {file} can be used; line {first.line}: {first.why}"
 
 
-def _require_usable(database: Path, *, makes: bool) -> None:
+def _require_usable(database: Path, named_by: str, *, makes: bool) -> None:
     if is_folder(database):
         raise invalid_argument("--db", f"names {database}, which is a folder: name a file in it")
     try:
@@ -216,7 +211,7 @@ def _require_usable(database: Path, *, makes: bool) -> None:
     if not is_there and not makes:
         raise NexusControlError(
             ErrorCode.STORE_UNAVAILABLE,
-            f"There is no database at {database} (--db): `request` makes one",
+            f"There is no database at {database} ({named_by}): `request` makes one",
             {"path": str(database)},
         )
 
@@ -225,7 +220,7 @@ def from_environment() -> Frame:
     """The defaults of the shared options, from the environment."""
     signers = os.environ.get("NEXUS_CONTROL_ALLOWED_SIGNERS")
     return Frame(
-        os.environ.get("NEXUS_CONTROL_DB") or None, allowed_signers=Path(signers) if signers else None
+        database=os.environ.get("NEXUS_CONTROL_DB") or None, named_signers=Path(signers) if signers else None
     )
 
 
@@ -236,6 +231,7 @@ def frame_of(
     as_json: bool = False,
     allowed_signers: Path | None = None,
     acting_as: str | None = None,
+    config: Path | None = None,
     utc: bool = False,
 ) -> Frame:
     """The shared options of a command: given after its name, otherwise before it, otherwise from the environment."""
@@ -243,18 +239,21 @@ def frame_of(
     named = before["db"] if db is None else db
     signers = allowed_signers or before["allowed_signers"]
     return Frame(
-        unsaid.database if named is None else named,
-        as_json or before["as_json"],
-        signers or unsaid.allowed_signers,
-        signers is not None,
-        acting_as,
-        utc,
+        database=unsaid.database if named is None else named,
+        as_json=as_json or before["as_json"],
+        named_signers=signers or unsaid.named_signers,
+        given=frozenset(
+            option for option, value in (("--db", named), ("--allowed-signers", signers)) if value is not None
+        ),
+        acting_as=acting_as,
+        config=config,
+        utc=utc,
     )
 
 
 def shared_options(*names: str) -> Callable[[Callable[Concatenate[Frame, ...], Answer]], Callable[..., None]]:
     """Make a command from a function that takes the frame, then the command's own arguments and options. `names` lists
-    the shared options that the command has; every command has `--json`.
+    the shared options that the command has; every command has `--json`, and one with `config` has `--adapters-from`.
 
         @shared_options("acting_as", "db")
         def withdraw(frame: Frame, request_id: RequestId, reason: Reason) -> Answer:
@@ -264,15 +263,19 @@ def shared_options(*names: str) -> Callable[[Callable[Concatenate[Frame, ...], A
     def commanded(body: Callable[Concatenate[Frame, ...], Answer]) -> Callable[..., None]:
         @wraps(body)
         def run(context: typer.Context, **given: Any) -> None:
-            frame = frame_of(context, **{name: given.pop(name) for name in named})
+            config, adapters_from = given.get("config"), given.pop("adapters_from", None)
+            frame = frame_of(context, config=config, **{name: given.pop(name) for name in named})
 
             def act() -> Answer:
+                if "config" in given:
+                    given["config"] = adapters_file(config, adapters_from)
                 with options_named(signature.parameters):
                     return body(frame, **given)
 
             answer(frame, act, on_store="db" in names)
 
         _, *own = inspect.signature(body).parameters.values()
+        own = [each for name in own for each in _with_adapters_from(name)]
         first = inspect.Parameter(
             "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
         )
@@ -285,6 +288,13 @@ def shared_options(*names: str) -> Callable[[Callable[Concatenate[Frame, ...], A
         return run
 
     return commanded
+
+
+def _with_adapters_from(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """The parameter, and after `config` that of the other option for the same file."""
+    if parameter.name != "config":
+        return [parameter]
+    return [parameter, parameter.replace(name="adapters_from", annotation=AdaptersFrom, default=None)]
 
 
 def _signed_beside(frame: Frame) -> list[tuple[int, int] | None]:

@@ -19,7 +19,9 @@ from nexus_control.errors import NexusControlError
 from nexus_control.log import upkeep
 from nexus_control.log.beside import Look, look_at_key, look_beside
 from nexus_control.log.upkeep import Fault
-from nexus_control.storage.faults import is_damage
+from nexus_control.storage import is_file
+from nexus_control.storage.faults import described, is_damage
+from nexus_control.storage.sqlite_reading import keeps_from_writing
 from nexus_control.store import DecisionStore
 from nexus_control.system.whole_files import is_regular, is_there
 from nexus_control.usecases import arguments as door
@@ -38,6 +40,11 @@ _LOST = (
     " find out what was executed, denied or taken back since this copy was made, because this store would execute it"
     " again. Then the store's owner accepts the loss, with --accept-rollback:"
 )
+_RESTORED = (
+    "This store was laid out from a backup, and executes and signs nothing yet. Find out what was executed, denied or"
+    " taken back since the backup was made, because this store would execute it again. Then its owner accepts the"
+    " loss, with --accept-rollback:"
+)
 _UNREADABLE = (
     "Find out what happened to that file. Put it back, readable for you, or move it away; then look again:"
 )
@@ -49,13 +56,15 @@ _EXPOSED = (
 _FORM = {"FORM_DIFFERS", "INDEX_DIFFERS"}
 _UNWRITABLE = "STORE_UNWRITABLE"
 _DERIVED = {"TREE_DIFFERS": "tree", "PROJECTION_DIFFERS": "projections"}
-_CONTINUED = {"STORE_ROLLED_BACK", "CHECKPOINT_DIFFERS"}
+_STORE_RESTORED = "STORE_RESTORED"
+_CONTINUED = {"STORE_ROLLED_BACK", _STORE_RESTORED, "CHECKPOINT_DIFFERS"}
 _KEY_EXPOSED = "KEY_EXPOSED"
 _BESIDE = {*_CONTINUED, "HEAD_UNREADABLE", "KEY_UNUSABLE", _KEY_EXPOSED, "CHECKPOINT_UNREADABLE"}
 _LEFT_BESIDE = ("key", "key.next", "head", "checkpoint", "runs")
 
+_CAN_BE_WRITTEN = "; the database can be written"
 _MEANING = {
-    "form": "the tables, indexes and triggers are exactly those of this version; the database can be written",
+    "form": f"the tables, indexes and triggers are exactly those of this version{_CAN_BE_WRITTEN}",
     "log": "every entry has its place, digest and chain hash",
     "tree": "the Merkle tree over the log is computed from its entries",
     "projections": "the derived tables, from which lists and states are read, equal a replay of the log",
@@ -116,6 +125,8 @@ class _Found:
     accepted: bool = False
     approved: list[str] = field(default_factory=list[str])
     signers: JsonObject | None = None
+    unwritable: str | None = None
+    """Why this user may read the store and not write to it."""
 
     @property
     def advice(self) -> str | None:
@@ -136,7 +147,7 @@ def _examined(frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback
         rebuilt = upkeep.rebuild_derived(store)
         faults, found = upkeep.examine(store)
         in_vain = any(fault.code in _FORM for fault in faults)  # tables of data are never made again
-    if accept_rollback and _advice(faults) == _LOST:
+    if accept_rollback and _advice(faults) in (_LOST, _RESTORED):
         accepted = upkeep.accept_rollback(store, frame.actor)
         faults, found = upkeep.examine(store)
     if accepted:
@@ -148,7 +159,13 @@ def _examined(frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback
         if key.status == "fail":
             faults = [*faults, Fault(code=key.code, detail=key.reason)]
         beside = {**(found or look_beside(store)), "key": key}
-    return _Found(faults, beside, _entries(store), rebuilt, in_vain, accepted, approved, signers)
+    unwritable = _unwritable(frame.path)
+    return _Found(faults, beside, _entries(store), rebuilt, in_vain, accepted, approved, signers, unwritable)
+
+
+def _unwritable(path: str) -> str | None:
+    file = keeps_from_writing(Path(path)) if is_file(path) else None
+    return None if file is None else described(file)
 
 
 def _entries(store: DecisionStore) -> int | None:
@@ -171,7 +188,9 @@ def _emptied(path: str) -> Fault:
 def _answer(frame: Frame, found: _Found) -> Answer:
     faults = found.faults
     checks, reasons = _checks(faults, found.beside)
-    options = {_REBUILD: ["--rebuild"], _LOST: ["--accept-rollback"]}
+    if found.unwritable is not None:
+        checks["writing"], reasons["writing"] = "skipped", f"you may only read this store: {found.unwritable}"
+    options = {_REBUILD: ["--rebuild"], _LOST: ["--accept-rollback"], _RESTORED: ["--accept-rollback"]}
     advice, command = found.advice, None
     if advice not in (None, _LOG):
         command = frame.command("doctor", *options.get(advice, []))
@@ -189,9 +208,11 @@ def _answer(frame: Frame, found: _Found) -> Answer:
         "command": command,
     }
 
+    unsaid = "" if found.unwritable is None else _CAN_BE_WRITTEN
+
     def show(screen: Screen) -> None:
         rows = [
-            (name, mark_of(status), reasons[name] if name in reasons else _said(faults, name, status))
+            (name, mark_of(status), reasons.get(name) or _said(faults, name, status).removesuffix(unsaid))
             for name, status in checks.items()
         ]
         screen.grid(columns("check|status|what it says", rows))
@@ -245,7 +266,7 @@ def _advice(faults: list[Fault]) -> str | None:
     if codes & {*_DERIVED, *_FORM}:
         return _REBUILD
     if codes <= _CONTINUED:
-        return _LOST
+        return _RESTORED if _STORE_RESTORED in codes else _LOST
     return _EXPOSED if codes == {_KEY_EXPOSED} else _UNREADABLE
 
 

@@ -77,11 +77,17 @@ def install(
 
     Example: nexus-control install --host cursor --db decisions.db
     """
+    if config is not None and not is_regular(config):
+        option = "--config" if frame.config else "--adapters-from"
+        raise invalid_argument(option, f"names {absolute(config)}, which is not a file")
     frame.require_place(makes=True)
     frame.look_at_signers()
-    if config is not None and not is_regular(config):
-        raise invalid_argument("--config", f"names {absolute(config)}, which is not a file")
-    options = {"--config": config_or_default(config), "--allowed-signers": frame.allowed_signers}
+    adapters = None if frame.config else config_or_default(config)  # see `system.commands.approving`
+    options = {
+        "--config": frame.config,
+        "--adapters-from": adapters,
+        "--allowed-signers": frame.allowed_signers,
+    }
     serving = command("serve", options={"--db": frame.path, **options})
     if host in BY_COMMAND:
         words = [*BY_COMMAND[host], *serving]

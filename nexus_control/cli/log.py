@@ -19,6 +19,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.formats.base64_text import to_base64
 from nexus_control.evidence.formats.note import Checkpoint, parse_verifier
 from nexus_control.log import checkpoints
+from nexus_control.log.proving import prove as prove_event
 from nexus_control.log.upkeep import find_faults
 
 CheckpointFile = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint that you kept.")]
@@ -53,7 +54,7 @@ def prove(frame: Frame, request_id: RequestId, output: Output = None) -> Answer:
         frame.require_writable("--output", output)
         decision = store.load(whole(store, request_id))
         last = decision.facts.event_count - 1
-        proof = checkpoints.prove(store, decision.decision_id, decision.generation, last)
+        proof = prove_event(store, decision.decision_id, decision.generation, last)
         data = {"request_id": decision.decision_id, "index": proof.index, "leaf": f"sha256:{decision.head}"}
         text = proof.to_text()
         return frame.put_out(output, text.encode(), data, proof=text)

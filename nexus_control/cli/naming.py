@@ -31,6 +31,7 @@ SHOWN: Final = 8
 _FEWEST: Final = 4
 _MOST: Final = 10
 """The candidates that a refusal carries."""
+_UNDER_WAY: Final = ("pending_approval", "approved", "executing", "outcome_unknown")
 
 _Lines: TypeAlias = Callable[[DecisionStore], Iterator[RequestLine]]
 
@@ -77,8 +78,16 @@ def requested_by(actor: Actor) -> Fit:
 
 
 def executable() -> Fit:
-    """For `execute`: a request that nothing keeps from being executed here."""
-    return Fit(" that can be executed", lambda store: _listed(store, executable=True))
+    """For `execute`: a request that nothing keeps from being executed here. Without one it is the only request that is
+    under way, so that the refusal says what keeps that from being executed.
+    """
+
+    def lines(store: DecisionStore) -> Iterator[RequestLine]:
+        ready = list(islice(_listed(store, executable=True), _MOST + 1))
+        others = [] if ready else list(islice(_in_states(store, *_UNDER_WAY), 2))
+        yield from ready or (others if len(others) == 1 else [])
+
+    return Fit(" that can be executed", lines)
 
 
 def executed() -> Fit:

@@ -15,7 +15,8 @@ Database = Annotated[
     typer.Option(
         "--db",
         metavar="PATH",
-        help=f"The database. Default: NEXUS_CONTROL_DB, else {DEFAULT_DATABASE} in this folder.",
+        help="The database. Default: NEXUS_CONTROL_DB, else the configured one, else"
+        f" {DEFAULT_DATABASE} in this folder.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -25,7 +26,8 @@ AllowedSigners = Annotated[
     typer.Option(
         "--allowed-signers",
         metavar="FILE",
-        help="Whose signed approvals count: an OpenSSH allowed signers file. Default: NEXUS_CONTROL_ALLOWED_SIGNERS.",
+        help="Whose signed approvals count: an OpenSSH allowed signers file. Default: NEXUS_CONTROL_ALLOWED_SIGNERS,"
+        " else the configured one.",
     ),
 ]
 ActingAs = Annotated[
@@ -53,11 +55,20 @@ FittingId = Annotated[
         autocompletion=request_ids,
     ),
 ]
-Config = Annotated[Path | None, typer.Option(metavar="FILE", help="The adapters: a nexus-control.toml.")]
 UsualConfig = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="The adapters. Default: nexus-control.toml in this folder, if there."
+        "--config",
+        metavar="FILE",
+        help="The settings and adapters. Default: nexus-control.toml in this folder or above, and others: config show.",
+    ),
+]
+AdaptersFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--adapters-from",
+        metavar="FILE",
+        help="Only the adapters of this nexus-control.toml; its other settings are not used.",
     ),
 ]
 Router = Annotated[

@@ -68,7 +68,7 @@ def read_plan(file: Path) -> str:
     except NexusControlError as fault:
         if suffix in _JSON or text.lstrip().startswith(("[{", '{"')):
             raise invalid_argument(
-                _OPTION, f"names {_named(file)}, which is no JSON: {fault.message}"
+                _OPTION, f"names {_named(file)}, which is not JSON: {fault.message}"
             ) from None
         return _Yaml(file, text).plan()
     return text
@@ -91,7 +91,7 @@ class _Yaml:
         except yaml.MarkedYAMLError as error:
             said = ", ".join(filter(None, (error.context, error.problem)))
             mark = error.problem_mark or error.context_mark
-            self._refuse(mark.line if mark else 0, f"is no YAML: {said}")
+            self._refuse(mark.line if mark else 0, f"is not YAML: {said}")
         except yaml.reader.ReaderError as error:
             line = self._text.count("\n", 0, error.position)
             self._refuse(
@@ -102,7 +102,7 @@ class _Yaml:
     def _events(self) -> Iterator[Any]:
         """The events that are left when everything is refused that JSON does not have."""
         for event in _parse(self._text, Loader=yaml.SafeLoader):
-            line = event.start_mark.line
+            line = _line_of(event)
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
                 self._refuse(line, "has an anchor (&) or an alias (*): write the value out in each place")
             if getattr(event, "tag", None) is not None:
@@ -121,12 +121,12 @@ class _Yaml:
         next(events)  # the document ends
         following = next(events)
         if isinstance(following, yaml.DocumentStartEvent):
-            self._refuse(following.start_mark.line, "begins a second document (---): a plan is one")
+            self._refuse(_line_of(following), "begins a second document (---): a plan is one")
         return value
 
     def _value(self, event: Any, events: Iterator[Any], depth: int) -> object:
         if depth > MAX_DEPTH:
-            self._refuse(event.start_mark.line, f"is nested deeper than {MAX_DEPTH} levels")
+            self._refuse(_line_of(event), f"is nested deeper than {MAX_DEPTH} levels")
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -135,9 +135,9 @@ class _Yaml:
         for key in _until(yaml.MappingEndEvent, events):
             name = self._scalar(key) if isinstance(key, yaml.ScalarEvent) else None
             if not isinstance(name, str):
-                self._refuse(key.start_mark.line, "has a key that is no text: write it in quotes")
+                self._refuse(_line_of(key), "has a key that is not a text: write it in quotes")
             if name in found:
-                self._refuse(key.start_mark.line, f"has the key {name!a} for the second time: write it once")
+                self._refuse(_line_of(key), f"has the key {name!a} for the second time: write it once")
             found[name] = self._value(next(events), events, depth + 1)
         return found
 
@@ -145,7 +145,7 @@ class _Yaml:
         text: str = event.value
         if event.style is not None:
             return text
-        line = event.start_mark.line
+        line = _line_of(event)
         if text in _WORDS:
             return _WORDS[text]
         if _NUMBER.fullmatch(text):
@@ -178,6 +178,10 @@ def _until(end: type[Any], events: Iterator[Any]) -> Generator[Any]:
         if isinstance(event, end):
             return
         yield event
+
+
+def _line_of(event: Any) -> int:
+    return event.start_mark.line
 
 
 def _named(file: Path) -> str:

@@ -10,6 +10,7 @@ import typer
 from nexus_control.cli.exit_codes import NOT_VERIFIED
 from nexus_control.cli.files import Output
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
+from nexus_control.cli.naming import whole
 from nexus_control.cli.screen import Mark
 from nexus_control.cli.streams import print_document
 from nexus_control.cli.trusting import Given, trust_options
@@ -34,7 +35,7 @@ def report(
         str,
         typer.Argument(
             metavar="FILE|ID",
-            help="An audit package or a bundle. Where there is no such file: a request of the store, by its id.",
+            help="A package or a bundle; where there is no such file, a request by the beginning of its id.",
         ),
     ],
     output: Output = None,
@@ -78,10 +79,10 @@ def _is_file(what: str) -> bool:
     return True
 
 
-def _stored(frame: Frame, given: Given, decision_id: str) -> tuple[Reading, InspectData]:
+def _stored(frame: Frame, given: Given, given_id: str) -> tuple[Reading, InspectData]:
     """The document that would be exported of a decision of the store, and the store's own view of it."""
-    values = {"decision_id": decision_id, "render": False}
-    with frame.store() as store, _also_no_file(decision_id):
+    with _also_no_file(given_id), frame.store() as store:
+        values = {"decision_id": whole(store, given_id), "render": False}
         view = views.inspect(store, door.validated(door.InspectArguments, values))
         if any(not each["rehearsal"] and each["outcome"] in _PROVED for each in view["execution"]):
             arguments = door.validated(door.ExportAuditPackageArguments, values)
@@ -94,11 +95,11 @@ def _stored(frame: Frame, given: Given, decision_id: str) -> tuple[Reading, Insp
 
 @contextmanager
 def _also_no_file(what: str) -> Generator[None]:
-    """In the block, the fault that there is no such decision also says that there is no such file."""
+    """In the block, a fault that no decision is found also says that there is no such file."""
     try:
         yield
     except NexusControlError as fault:
-        if fault.code is not ErrorCode.DECISION_NOT_FOUND:
+        if fault.code not in (ErrorCode.DECISION_NOT_FOUND, ErrorCode.STORE_UNAVAILABLE):
             raise
-        message = f"There is neither a file {what!r:.200} here nor a decision with that id in the store"
-        raise NexusControlError(fault.code, message, fault.details) from None
+        message = f"There is no file {what!r:.200} here. {fault.message}"
+        raise NexusControlError(fault.code, message, fault.details, fault.next) from None

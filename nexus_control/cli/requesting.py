@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from nexus_control.cli.adapters import config_or_default
+from nexus_control.cli.completing import request_ids
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.naming import short
 from nexus_control.cli.options import (
@@ -46,25 +47,55 @@ from nexus_control.usecases.signing import allowed_signers_of
 from nexus_control.values.actors import Actor, fold_id
 from nexus_control.values.payloads import Mode
 
+Goal = Annotated[str, typer.Argument(metavar="GOAL", help="What is to be achieved.")]
+ChosenMode = Annotated[
+    Mode | None, typer.Option(help="apply changes things, dry_run changes nothing. Default: dry_run.")
+]
+PlanText = Annotated[str | None, typer.Option(metavar="TEXT", help="The plan: a text, or steps in JSON.")]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The plan from a file, or - for standard input: steps in YAML (.yaml, .yml) or JSON (.json). Another"
+        " file is steps if it begins with `[` or `- step_id:`, and otherwise a text.",
+    ),
+]
+ExpiresIn = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Until when it can be executed: 4h, 90m, 2d or 1h30m from now."),
+]
+ExpiresAt = Annotated[
+    str | None, typer.Option(metavar="INSTANT", help="The same as an instant: 2026-12-24T18:00:00Z.")
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        "--idempotency-key",
+        metavar="KEY",
+        help="Asked again with the same key, it is the same request.",
+    ),
+]
+References = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="A reference of yours; may be repeated.")
+]
+Superseded = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID",
+        help="An older request of yours, which is withdrawn for this one.",
+        autocompletion=request_ids,
+    ),
+]
+
 
 @shared_options("acting_as", "allowed_signers", "db")
 def request(
     frame: Frame,
-    goal: Annotated[str, typer.Argument(metavar="GOAL", help="What is to be achieved.")],
-    mode: Annotated[
-        Mode | None, typer.Option(help="apply changes things, dry_run changes nothing. Default: dry_run.")
-    ] = None,
-    plan: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The plan: a text, or steps in JSON.")
-    ] = None,
-    plan_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The plan from a file, or - for standard input: steps in YAML (.yaml, .yml) or JSON (.json). Another"
-            " file is steps if it begins with `[` or `- step_id:`, and otherwise a text.",
-        ),
-    ] = None,
+    goal: Goal,
+    mode: ChosenMode = None,
+    plan: PlanText = None,
+    plan_file: PlanFile = None,
     adapter: BoundAdapter = None,
     template: Template = None,
     min_approvals: MinApprovals = None,
@@ -74,29 +105,11 @@ def request(
     require_capability: Capabilities = None,
     max_steps: MaxSteps = None,
     label: Labels = None,
-    expires_in: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Until when it can be executed: 4h, 90m, 2d or 1h30m from now."),
-    ] = None,
-    expires_at: Annotated[
-        str | None, typer.Option(metavar="INSTANT", help="The same as an instant: 2026-12-24T18:00:00Z.")
-    ] = None,
-    idempotency_key: Annotated[
-        str | None,
-        typer.Option(
-            "--key",
-            "--idempotency-key",
-            metavar="KEY",
-            help="Asked again with the same key, it is the same request.",
-        ),
-    ] = None,
-    metadata: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A reference of yours; may be repeated.")
-    ] = None,
-    supersedes: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="An older request of yours, which is withdrawn for this one."),
-    ] = None,
+    expires_in: ExpiresIn = None,
+    expires_at: ExpiresAt = None,
+    idempotency_key: Key = None,
+    metadata: References = None,
+    supersedes: Superseded = None,
     config: UsualConfig = None,
 ) -> Answer:
     """Ask for an execution.
@@ -125,20 +138,26 @@ def request(
             "supersedes": supersedes,
         }
         given = {name: value for name, value in values.items() if value is not None}
-        arguments, found = door.validated(door.RequestArguments, given), config_or_default(config)
-        checked_by = found if arguments.adapter_id else None
-        with opened_router(database=IN_MEMORY, config=checked_by, factory=None) as router:
-            checker = router if isinstance(router, PlanChecker) else None
-            data = requesting.request(store, arguments, checker)
-        policy, named = (
-            store.load(data["request_id"]).facts.policy or Policy(),
-            short(store, data["request_id"]),
+        return _requested(
+            frame, store, door.validated(door.RequestArguments, given), config_or_default(config)
         )
-        notes = [
-            *_notes_on_mode(mode),
-            *_notes_on_approvers(store, policy, arguments.actor),
-            *_notes_on_plan(arguments, is_checked=checker is not None, config=found),
-        ]
+
+
+def _requested(
+    frame: Frame, store: DecisionStore, arguments: door.RequestArguments, found: Path | None
+) -> Answer:
+    """Make the request. `found` is the adapters' file, if there is one."""
+    checked_by = found if arguments.adapter_id else None
+    with opened_router(database=IN_MEMORY, config=checked_by, factory=None) as router:
+        checker = router if isinstance(router, PlanChecker) else None
+        data = requesting.request(store, arguments, checker)
+    named = short(store, data["request_id"])
+    policy = store.load(data["request_id"]).facts.policy or Policy()
+    notes = [
+        *_notes_on_mode(arguments),
+        *_notes_on_approvers(store, policy, arguments.actor),
+        *_notes_on_plan(arguments, is_checked=checker is not None, config=found),
+    ]
 
     def show(screen: Screen) -> None:
         request_id = named if screen.is_terminal else data["request_id"]
@@ -165,8 +184,8 @@ def _show(screen: Screen, data: RequestData, request_id: str, policy: Policy, re
         screen.prose("You may approve it yourself: --no-requester-may-approve forbids that.")
 
 
-def _notes_on_mode(mode: Mode | None) -> Iterator[str]:
-    if mode is None:
+def _notes_on_mode(arguments: door.RequestArguments) -> Iterator[str]:
+    if "mode" not in arguments.model_fields_set:
         yield (
             "This is a dry run. Executing it changes nothing, and then the request has ended. For the real thing, ask"
             " with --mode apply: such a request can be rehearsed too."

@@ -1,25 +1,32 @@
 """The commands that carry out requests: execute, recover, reconcile."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Annotated, Literal, TypeAlias
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias, cast
 
 import typer
 
+from nexus_control.cli.adapters import config_or_default, no_adapters
 from nexus_control.cli.completing import adapter_ids
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.interrupting import Terminated, interruptible
-from nexus_control.cli.options import Config, RequestId, Router
+from nexus_control.cli.naming import chosen, executable, unsettled, whole
+from nexus_control.cli.options import FittingId, Router, UsualConfig
 from nexus_control.cli.screen import DONE, Mark, Screen
 from nexus_control.cli.steps import show_steps
 from nexus_control.cli.streams import output_is_ours
-from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.execution.config import load_adapters
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.execution.opening import opened_router
+from nexus_control.execution.router import PlanChecker, RouterProtocol
 from nexus_control.render.text import counted
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import executing, settling
+from nexus_control.usecases.run_answers import RecoveredRun
 
 Outcome: TypeAlias = Literal["completed", "failed"]
 _FIND_OUT = "Find out what it did, then record that, completed or failed:"
@@ -28,20 +35,23 @@ _FIND_OUT = "Find out what it did, then record that, completed or failed:"
 @shared_options("acting_as", "allowed_signers", "db")
 def execute(
     frame: Frame,
-    request_id: RequestId,
+    request_id: FittingId = None,
     adapter: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="KIND:NAME", help="The adapter that carries it out.", autocompletion=adapter_ids
+            metavar="KIND:NAME",
+            autocompletion=adapter_ids,
+            help="The adapter that carries it out. Default: the one that the request names, else the only one that"
+            " takes the plan.",
         ),
-    ],
-    config: Config = None,
+    ] = None,
+    config: UsualConfig = None,
     router: Router = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Rehearse: change nothing.")] = False,
 ) -> Answer:
     """Carry out an approved request, once.
 
-    Example: nexus-control execute 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --adapter subprocess:keys --dry-run
+    Example: nexus-control execute 0d1c0d39 --dry-run
     """
 
     def tell(step: StepProgress) -> None:
@@ -49,35 +59,94 @@ def execute(
             Screen(sys.stderr).prose(f"step {step.index} of {step.total}, {step.step_id}: {step.status}")
 
     with frame.store() as store:
-        values = {
-            "request_id": request_id,
-            "adapter_id": adapter,
-            "actor": frame.actor,
-            "dry_run": dry_run or None,
-        }
-        checked = door.validated(door.ExecuteArguments, values)
+        chosen_id = chosen(store, request_id, executable())
+        values = {"request_id": chosen_id, "actor": frame.actor, "dry_run": dry_run or None}
+        found = config if router else config_or_default(config)
         with (
             output_is_ours(),
-            opened_router(database=frame.path, config=config, factory=router, on_step=tell) as opened,
+            opened_router(database=frame.path, config=found, factory=router, on_step=tell) as opened,
             interruptible(),
         ):
             try:
+                named = adapter or _adapter_for(store, values, found, opened)
+                checked = door.validated(door.ExecuteArguments, {**values, "adapter_id": named})
                 data = executing.execute(store, checked, opened)
             except NexusControlError as fault:
+                if fault.code is ErrorCode.ROUTER_NOT_CONFIGURED and found is None and router is None:
+                    raise no_adapters() from None
                 if fault.code is ErrorCode.OUTCOME_UNKNOWN:
-                    fault.details["command"] = _settling(frame, request_id)
+                    fault.details["command"] = _settling(frame, chosen_id)
+                if not frame.as_json:
+                    _show_steps_of(fault)
                 raise
             except (KeyboardInterrupt, Terminated):
-                _say_what_is_unknown(frame, store, request_id)
+                _say_what_is_unknown(frame, store, chosen_id)
                 raise
 
     def show(screen: Screen) -> None:
         steps = counted(data["steps_executed"], "step")
-        screen.prose(f"Run {data['run_id']}, {data['mode']}: {steps}.", DONE)
+        screen.prose(f"{named} ran {data['mode']} as run {data['run_id']}: {steps}.", DONE)
         show_steps(screen, data["results"], truncated=data["truncated"])
 
-    done = f"Request {request_id} was executed in mode {data['mode']}: run {data['run_id']} completed"
+    done = f"Request {chosen_id} was executed in mode {data['mode']}: run {data['run_id']} completed"
     return Answer(data, show, done)
+
+
+def _show_steps_of(fault: NexusControlError) -> None:
+    """How far a failed run came, on standard error, before the refusal."""
+    results = fault.details.get("results")
+    if isinstance(results, list):
+        show_steps(Screen(sys.stderr), cast("list[dict[str, object]]", results))
+
+
+def _adapter_for(
+    store: DecisionStore, values: Mapping[str, object], config: Path | None, router: RouterProtocol | None
+) -> str:
+    """The adapter that the request is bound to, else the only one of `config` that takes its plan. Raises what keeps
+    the decision from being executed by any adapter, ROUTER_NOT_CONFIGURED, PLAN_INVALID, INVALID_ARGUMENT.
+    """
+    facts = store.load(str(values["request_id"])).facts
+    if facts.attached is not None and facts.attached.adapter_id is not None:
+        return facts.attached.adapter_id
+    checked = door.validated(door.ExecuteArguments, {**values, "adapter_id": "any"})
+    try:
+        executing.execute(
+            store, checked, None
+        )  # without a router it executes nothing, and says what the rules say
+    except NexusControlError as refusal:
+        if refusal.code is not ErrorCode.ROUTER_NOT_CONFIGURED:
+            raise
+    if config is None or not isinstance(router, PlanChecker):
+        raise (
+            no_adapters()
+            if router is None
+            else invalid_argument("--adapter", "is needed: the request names none")
+        )
+    plan = facts.created.plan if facts.created else None
+    return _only_taker(
+        router, load_adapters(config).ids(), plan, facts.policy.max_steps if facts.policy else None
+    )
+
+
+def _only_taker(router: PlanChecker, declared: Sequence[str], plan: str | None, max_steps: int | None) -> str:
+    refusals: list[NexusControlError] = []
+    takers: list[str] = []
+    for each in declared:
+        try:
+            router.check_plan(each, plan, max_steps)
+            takers.append(each)
+        except NexusControlError as refusal:
+            if refusal.code is not ErrorCode.PLAN_INVALID:
+                raise
+            refusals.append(refusal)
+    if len(takers) == 1:
+        return takers[0]
+    if len(refusals) == 1 and not takers:
+        raise refusals[0]
+    why = f"more than one adapter takes the plan: {', '.join(takers)}"
+    if not takers:
+        why = f"none that is declared takes the plan: {', '.join(declared) or 'there is none'}"
+    raise invalid_argument("--adapter", f"is needed: the request names none, and {why}")
 
 
 def _say_what_is_unknown(frame: Frame, store: DecisionStore, request_id: str) -> None:
@@ -92,8 +161,8 @@ def _say_what_is_unknown(frame: Frame, store: DecisionStore, request_id: str) ->
         screen.verbatim(_settling(frame, request_id))
 
 
-def _settling(frame: Frame, request_id: str) -> str:
-    options = {"--outcome": "completed", "--evidence": "HOW YOU KNOW"}
+def _settling(frame: Frame, request_id: str, run_id: str | None = None) -> str:
+    options = {"--outcome": "completed", "--evidence": "HOW YOU KNOW", "--run-id": run_id}
     return frame.command("reconcile", argument=request_id, options=options)
 
 
@@ -111,35 +180,49 @@ def recover(
     Example: nexus-control recover
     """
     with frame.store() as store:
-        values = {"request_id": request_id, "force": force}
+        named = None if request_id is None else whole(store, request_id)
+        values = {"request_id": named, "force": force}
         data = settling.recover(store, door.validated(door.RecoverArguments, values))
-    recovered = data["recovered"]
+    recovered, runs = data["recovered"], {run["request_id"]: run for run in data["runs"]}
 
     def show(screen: Screen) -> None:
-        screen.prose(f"{len(recovered)} given up, {data['still_held']} still held.")
-        if recovered:
-            screen.prose(_FIND_OUT)
+        screen.prose(f"{counted(len(recovered), 'execution')} given up, {data['still_held']} still held.")
         for each in recovered:
-            screen.verbatim(_settling(frame, each))
+            screen.blank()
+            run = runs.get(each)
+            _show_what_is_known(screen, each, run)
+            screen.prose(_FIND_OUT)
+            screen.verbatim(_settling(frame, each, run["run_id"] if run else None))
 
     return Answer(data, show, f"Given up: {', '.join(recovered)}" if recovered else None)
+
+
+def _show_what_is_known(screen: Screen, request_id: str, run: RecoveredRun | None) -> None:
+    if run is None or run["run_id"] is None:
+        screen.prose(f"Request {request_id}: no run of it is recorded here. What it did is not known.")
+        return
+    finished = sum(step["status"] != "unknown" for step in run["results"])
+    steps = f"{counted(finished, 'step')} of it ended before it was cut off"
+    screen.prose(f"Request {request_id} ran as {run['run_id']}; {steps}.")
+    show_steps(screen, run["results"])
 
 
 @shared_options("acting_as", "db")
 def reconcile(
     frame: Frame,
-    request_id: RequestId,
     outcome: Annotated[Outcome, typer.Option(help="What really happened.")],
     evidence: Annotated[str, typer.Option(help="How you know; it is recorded.")],
+    request_id: FittingId = None,
     run_id: Annotated[str | None, typer.Option(help="The run, if it is known.")] = None,
 ) -> Answer:
     """Settle an execution whose outcome was unknown.
 
-    Example: nexus-control reconcile 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 --outcome failed --evidence "keys unchanged"
+    Example: nexus-control reconcile 0d1c0d39 --outcome failed --evidence "keys unchanged"
     """
     with frame.store() as store:
         settled = {"outcome": outcome, "evidence": evidence, "run_id": run_id}
-        values = {"request_id": request_id, "actor": frame.actor, **settled}
+        settled_id = chosen(store, request_id, unsettled())
+        values = {"request_id": settled_id, "actor": frame.actor, **settled}
         data = settling.reconcile(store, door.validated(door.ReconcileArguments, values))
     text = f"{data['request_id']} is {data['state']}"
     return Answer(data, told(f"{text}."), f"It is recorded that {text}")

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from nexus_control.cli.adapters import config_or_default
 from nexus_control.cli.exit_codes import USAGE
 from nexus_control.cli.frame import frame_of, identity, refuse
 from nexus_control.cli.loading import load
-from nexus_control.cli.options import AllowedSigners, Config, Database, Router
+from nexus_control.cli.options import AdaptersFrom, AllowedSigners, Database, Router, UsualConfig
+from nexus_control.cli.settings import adapters_file
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.server.starting import start
 from nexus_control.values.actors import Actor
@@ -36,7 +38,8 @@ def serve(
     artifacts: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where large artifacts go. Default: DB.artifacts.")
     ] = None,
-    config: Config = None,
+    config: UsualConfig = None,
+    adapters_from: AdaptersFrom = None,
     router: Router = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Offer only tools that read.")] = False,
     allowed_signers: AllowedSigners = None,
@@ -46,13 +49,14 @@ def serve(
 
     Example: nexus-control serve --db /srv/decisions.db --config /srv/nexus-control.toml
     """
-    frame = frame_of(context, db=db, allowed_signers=allowed_signers)
+    frame = frame_of(context, db=db, allowed_signers=allowed_signers, config=config)
 
     def run() -> None:
         pipes = start()
         server = load("nexus_control.server.protocol")  # loaded after the client's pipes are private
         frame.look_at_signers()
         frame.require_place(makes=True)  # with --read-only the server itself refuses a missing one
+        named = adapters_file(config, adapters_from)
         agent = Actor(type="system", id=f"agent@{os.uname().nodename}")
         settings = server.Settings(
             database=frame.path,
@@ -61,7 +65,7 @@ def serve(
             approvals=_one_of("--approvals", approvals, ("human", "declared", "off")),
             name_style=_one_of("--tool-names", tool_names, ("dotted", "underscore")),
             artifacts=artifacts,
-            config=config,
+            config=named if router else config_or_default(named),
             router=router,
             read_only=read_only,
             allowed_signers=frame.allowed_signers,

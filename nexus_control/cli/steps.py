@@ -10,9 +10,13 @@ from nexus_control.render.text import View
 _KINDS: Final[dict[Sign, Kind]] = {"✓": "good", "✗": "bad", "?": "stopped"}
 
 
-def show_steps(screen: Screen, results: Iterable[View], *, truncated: bool = False) -> None:
-    """The steps of one run, as an answer lists them in `results`. `truncated`: the store keeps only a part of them."""
-    for step in step_texts(results):
+def show_steps(
+    screen: Screen, results: Iterable[View], *, truncated: bool = False, whole: bool = False
+) -> None:
+    """The steps of one run, as an answer lists them in `results`. `truncated`: the store keeps only a part of them.
+    Without `whole` long outputs are cut.
+    """
+    for step in step_texts(results, whole=whole):
         screen.prose(f"{one_line(step.step_id)}: {one_line(step.said)}", Mark(step.sign, _KINDS[step.sign]))
         for name, text in step.blocks:
             if name:

@@ -8,6 +8,7 @@ If a stream is closed when the process begins, /dev/null takes its place, opened
 it fails. Otherwise the first opened file, perhaps the database, would become standard output and be printed into.
 """
 
+import errno
 import fcntl
 import io
 import json
@@ -90,6 +91,14 @@ def print_document(text: str) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode())
     sys.stdout.buffer.flush()
+
+
+def wait_while_read(seconds: float) -> None:
+    """Wait this long. Raises PrintingFailed as soon as the reader of standard output is gone."""
+    poll = select.poll()
+    poll.register(_OUTPUT, 0)  # errors are reported unasked
+    if poll.poll(seconds * 1000):
+        raise PrintingFailed(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
 
 
 def visible(text: str) -> str:

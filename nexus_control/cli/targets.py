@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from nexus_control.system.whole_files import replace_file
+from nexus_control.system.whole_files import replace_file, umask
 
 _ANYBODY_MAY: Final = 0o666
 _PERMISSIONS: Final = 0o777
@@ -41,7 +41,7 @@ def put(path: Path, content: bytes) -> None:
     try:
         found = path.stat()
     except FileNotFoundError:
-        replace_file(real, content, _ANYBODY_MAY & ~_umask())
+        replace_file(real, content, _ANYBODY_MAY & ~umask())
         return
     if not stat.S_ISREG(found.st_mode):
         _write(os.open(path, os.O_WRONLY | os.O_CLOEXEC), content)
@@ -111,9 +111,3 @@ def _reserve(descriptor: int, size: int) -> None:
 def _write(descriptor: int, content: bytes) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
-
-
-def _umask() -> int:
-    mask = os.umask(0)  # the umask can only be read by setting it
-    os.umask(mask)
-    return mask

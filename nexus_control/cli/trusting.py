@@ -108,7 +108,7 @@ class Given:
         names = [
             each.name for each in fields(self) if each.name != "witness_quorum" and getattr(self, each.name)
         ]
-        signers = ["--allowed-signers"] if frame.signers_are_given else []
+        signers = ["--allowed-signers"] if "--allowed-signers" in frame.given else []
         return [*signers, *(f"--{name.replace('_', '-')}" for name in names)]
 
     def files(self) -> list[Path]:
@@ -120,7 +120,7 @@ class Given:
     def trust(self, frame: Frame) -> Trust:
         """Whom the caller trusts. Raises INVALID_ARGUMENT, which names the option and the file."""
         return Trust(
-            allowed_signers=_signers(frame.allowed_signers, waits=frame.signers_are_given),
+            allowed_signers=_signers(frame.named_signers, waits="--allowed-signers" in frame.given),
             package_keys=_checked("--package-key", self.package_key, public_from_pem),
             log_keys=_verifiers("--log-key", self.log_key),
             witnesses=_verifiers("--witness", self.witness),

@@ -37,7 +37,13 @@ from nexus_control.evidence.formats.note import (
 )
 from nexus_control.evidence.formats.timestamp import verify_timestamp
 from nexus_control.evidence.formats.tlog_proof import LogProof, parse_log_proof
-from nexus_control.evidence.log_section import Imported, LogSection, read_section
+from nexus_control.evidence.log_section import (
+    Imported,
+    LogSection,
+    Section,
+    UnprovenSection,
+    read_section,
+)
 from nexus_control.evidence.report import Check, Finding, compared, failed, judged, noted, passed, skipped
 from nexus_control.evidence.semantics import Case
 from nexus_control.evidence.signatures import approval_checks, chain_of, package_signature
@@ -82,7 +88,7 @@ def keyed_checks(
     chain = chain_of(case.history.decision, imported)
     text = attached.log_proof or (evidence.log_proof if isinstance(evidence, LogSection) else None)
     logged = _logged(text, evidence, known, witnesses)
-    inclusion = judged("log_inclusion", lambda: _inclusion(logged, chain[-1]))
+    inclusion = judged("log_inclusion", lambda: _inclusion(logged, evidence, chain[-1]))
     yield _origin(evidence).named("origin")
     yield _chain(evidence, chain[-1], inclusion).named("chain")
     origins = {verifier.name for verifier in known}
@@ -98,7 +104,7 @@ def keyed_checks(
     yield inclusion
     if not isinstance(logged, Logged):
         for name in ("checkpoint_signature", "consistency", "witness_quorum", "timestamp"):
-            yield skipped(_NO_PROOF).named(name)
+            yield skipped(_without_proof(evidence)).named(name)
         return
     yield judged("checkpoint_signature", lambda: _signature(logged))
     yield judged("consistency", lambda: _consistency(logged, trust))
@@ -117,7 +123,7 @@ def keyed_bundle_checks(case: Case, trust: Trust) -> Iterator[Check]:
     yield from approval_checks(case, chains, trust, logs)
 
 
-def _origin(evidence: LogSection | Imported | str | None) -> Finding:
+def _origin(evidence: Section | str | None) -> Finding:
     match evidence:
         case Imported():
             by = evidence.by or "somebody unknown"
@@ -131,8 +137,8 @@ def _origin(evidence: LogSection | Imported | str | None) -> Finding:
             return noted("the package does not say that any event was imported")
 
 
-def _chain(evidence: LogSection | Imported | str | None, head: str, inclusion: Check) -> Finding:
-    if isinstance(evidence, LogSection):
+def _chain(evidence: Section | str | None, head: str, inclusion: Check) -> Finding:
+    if isinstance(evidence, LogSection | UnprovenSection):
         return compared(evidence.chain_head, prefixed(head), "the events end in another chain hash")
     if isinstance(evidence, str):
         return failed(evidence)
@@ -141,9 +147,13 @@ def _chain(evidence: LogSection | Imported | str | None, head: str, inclusion: C
     return skipped("the package names no chain hash")
 
 
-def _inclusion(logged: Logged | str | None, head: str) -> Finding:
+def _without_proof(evidence: Section | str | None) -> str:
+    return f"{_NO_PROOF}: {evidence.unproven}" if isinstance(evidence, UnprovenSection) else _NO_PROOF
+
+
+def _inclusion(logged: Logged | str | None, evidence: Section | str | None, head: str) -> Finding:
     if not isinstance(logged, Logged):
-        return skipped(_NO_PROOF) if logged is None else failed(logged)
+        return skipped(_without_proof(evidence)) if logged is None else failed(logged)
     logged.proof.require_leaf(bytes.fromhex(head))
     place = f"leaf {logged.proof.index} of {logged.checkpoint.size} in {logged.checkpoint.origin}"
     return passed(place)
@@ -204,7 +214,7 @@ def _timestamp(logged: Logged, trust: Trust, token: bytes | None) -> Finding:
     return passed(f"{stamped.time.isoformat()} by {stamped.authority}")
 
 
-def _evidence(package: AuditPackage) -> LogSection | Imported | str | None:
+def _evidence(package: AuditPackage) -> Section | str | None:
     """The package's `evidence`: its log or its import; None if it has none, a text if it cannot be read."""
     if package.evidence is None:
         return None
@@ -216,7 +226,7 @@ def _evidence(package: AuditPackage) -> LogSection | Imported | str | None:
 
 def _logged(
     text: str | None,
-    evidence: LogSection | Imported | str | None,
+    evidence: Section | str | None,
     known: tuple[Verifier, ...],
     witnesses: tuple[Verifier, ...],
 ) -> Logged | str | None:

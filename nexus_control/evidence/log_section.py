@@ -3,6 +3,8 @@
     evidence = {"chain_head": prefixed,     the chain hash of the last event
                 "log_key": text,            the verifier key of the log, as the log's owner states it
                 "log_proof": text}          the tlog-proof of that chain hash
+             | {"chain_head": prefixed,
+                "unproven": text}           why whoever exported it could not prove that
              | {"imported": {"at": instant, "by"?: actor, "bundle_digest": text, "events": integer}}
 
 The key in `log_key` is the package's own claim and proves nothing about who: verifiers bring keys of their own. The
@@ -11,6 +13,7 @@ form `imported` is for a history whose first `events` events were imported: when
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from nexus_control.errors import ErrorCode
 from nexus_control.integrity import is_prefixed
@@ -26,6 +29,17 @@ class LogSection:
     chain_head: str = check(is_prefixed, "'sha256:' and 64 lower-case hex digits")
     log_key: str
     log_proof: str
+
+    def to_dict(self) -> dict[str, object]:
+        return encode(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnprovenSection:
+    """The last event, and why the package carries no proof of it: its exporter could not sign the log, for example."""
+
+    chain_head: str = check(is_prefixed, "'sha256:' and 64 lower-case hex digits")
+    unproven: str
 
     def to_dict(self) -> dict[str, object]:
         return encode(self)
@@ -49,8 +63,12 @@ class _OfAnImport:
     imported: Imported
 
 
-def read_section(data: Mapping[str, object]) -> LogSection | Imported:
+Section: TypeAlias = LogSection | UnprovenSection | Imported
+
+
+def read_section(data: Mapping[str, object]) -> Section:
     """Raises PACKAGE_INVALID_SCHEMA."""
     if "imported" in data:
         return decode(_OfAnImport, data, where="evidence", code=ErrorCode.PACKAGE_INVALID_SCHEMA).imported
-    return decode(LogSection, data, where="evidence", code=ErrorCode.PACKAGE_INVALID_SCHEMA)
+    kind = UnprovenSection if "unproven" in data else LogSection
+    return decode(kind, data, where="evidence", code=ErrorCode.PACKAGE_INVALID_SCHEMA)

@@ -8,7 +8,7 @@ dispatch.
 from nexus_control.audit_package import AuditPackage
 from nexus_control.evidence.bundle_checks import History, history_of
 from nexus_control.evidence.formats.tlog_proof import parse_log_proof
-from nexus_control.evidence.log_section import Imported, LogSection, read_section
+from nexus_control.evidence.log_section import Imported, LogSection, Section, read_section
 from nexus_control.evidence.package_statement import LogPlace, PackageStatement, Predicate
 from nexus_control.evidence.semantics import Case
 from nexus_control.evidence.signatures import chain_of
@@ -40,7 +40,7 @@ def state_package(
     )
 
 
-def _log_place(section: LogSection | Imported | None) -> LogPlace | None:
+def _log_place(section: Section | None) -> LogPlace | None:
     if not isinstance(section, LogSection):
         return None
     proof = parse_log_proof(section.log_proof)

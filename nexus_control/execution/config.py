@@ -1,4 +1,4 @@
-"""Reads `nexus-control.toml`, which declares adapters. It is strict: an unknown key is an error.
+"""Decodes the adapters that `nexus-control.toml` declares. It is strict: an unknown key is an error.
 
     [adapters.keys]                       # adapter id "subprocess:keys"
     kind = "subprocess"
@@ -17,20 +17,19 @@ Each problem is CONFIG_INVALID, and names the file and the dotted key.
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NoReturn, TypeVar, cast
+from typing import Literal, TypeVar, cast
 
-from nexus_control.canonical_json import MAX_TEXT_BYTES
-from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.configuration import ADAPTERS, read_file, refused
+from nexus_control.errors import ErrorCode
 from nexus_control.execution.adapter import Adapter, Adapters
 from nexus_control.execution.argv_template import ArgvTemplate
 from nexus_control.execution.plan import is_name
 from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, CallAdapter, ProcessSettings
 from nexus_control.system.commands import absolute
-from nexus_control.system.whole_files import is_folder, read_regular
+from nexus_control.system.whole_files import is_folder
 from nexus_control.values.records import check, decode, problems_of
 
 _MAX_TIMEOUT_SECONDS = 86_400
@@ -80,57 +79,59 @@ class ToolTable:
     dry_run_argv: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _FileTable:
-    adapters: Mapping[str, object] | None = None
-
-
 def load_adapters(path: str | Path) -> Adapters:
     """The adapters that a `nexus-control.toml` declares.
 
         >>> load_adapters("nexus-control.toml").ids()
         ('subprocess:keys',)
 
-    The module's docstring shows such a file. Raises CONFIG_INVALID, naming the file and the key.
+    The module's docstring shows such a file. Raises CONFIG_INVALID, naming the file and the key; `details.problems` has
+    every problem.
     """
-    source = _Source(Path(path))
-    tables = source.decode(_FileTable, source.read(), "")
-    return Adapters(source.adapter(name, table) for name, table in (tables.adapters or {}).items())
+    file = Path(path)
+    tables = read_file(file).get(ADAPTERS, {})
+    if not isinstance(tables, dict):
+        raise refused(file, [f"{ADAPTERS} must be an object"])
+    source = _Source(file)
+    declared = [source.adapter(name, table) for name, table in cast("dict[str, object]", tables).items()]
+    if source.problems:
+        raise refused(file, source.problems)
+    return Adapters(adapter for adapter in declared if adapter is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The file that is read. Its name is in every error."""
+    """The file that is read, and its problems so far. What has a problem is read as None, and the reading goes on."""
 
     path: Path
+    problems: list[str] = field(default_factory=list[str])
 
-    def read(self) -> dict[str, object]:
-        try:
-            return tomllib.loads(read_regular(self.path, MAX_TEXT_BYTES).decode())
-        except OSError as error:
-            self.refuse(f"cannot be read ({error.strerror})")
-        except (ValueError, RecursionError) as error:
-            self.refuse(f"is not TOML: {error}")
-
-    def decode(self, table: type[_TableT], data: object, key: str) -> _TableT:
+    def decode(self, table: type[_TableT], data: object, key: str) -> _TableT | None:
         if problems := problems_of(table, data, where=key):
-            self.refuse(problems[0], problems=problems)
+            self.problems.extend(problems)
+            return None
         return decode(table, data, where=key, code=ErrorCode.CONFIG_INVALID)
 
-    def adapter(self, name: str, data: object) -> Adapter:
-        key = f"adapters.{name}"
+    def adapter(self, name: str, data: object) -> Adapter | None:
+        key = f"{ADAPTERS}.{name}"
         if _ADAPTER_NAME.fullmatch(name) is None:
             self.refuse(f"{key!r:.80} must be named with at most 64 letters, digits, '_', '.' and '-'")
+            return None
         table = self.decode(SubprocessTable, data, key)
+        if table is None:
+            return None
         settings = self.settings(table, key)
         if table.protocol == "call":
             if table.command is None or table.tools is not None:
                 self.refuse(f"{key}.command must be there instead of tools when protocol is 'call'")
+                return None
             return CallAdapter(name, table.command, capabilities=table.capabilities, settings=settings)
         if not table.tools or table.command is not None:
             self.refuse(f"{key}.tools must be there instead of command when protocol is 'argv'")
+            return None
         tools = {method: self.tool(tool, f"{key}.tools.{method}") for method, tool in table.tools.items()}
-        return ArgvAdapter(name, tools, capabilities=table.capabilities, settings=settings)
+        whole = {method: tool for method, tool in tools.items() if tool is not None}
+        return ArgvAdapter(name, whole, capabilities=table.capabilities, settings=settings)
 
     def settings(self, table: SubprocessTable, key: str) -> ProcessSettings:
         if os.name != "posix":
@@ -146,27 +147,27 @@ class _Source:
             env=cast("Mapping[str, str]", table.env or {}),
         )
 
-    def tool(self, data: object, key: str) -> ArgvTool:
+    def tool(self, data: object, key: str) -> ArgvTool | None:
         method = key.rpartition(".tools.")[2]
         if not is_name(method):
             self.refuse(f"{key!r:.80} must be named with printable text")
         table = self.decode(ToolTable, data, key)
+        if table is None:
+            return None
         argv = self.template(table.argv, f"{key}.argv")
-        if table.dry_run_argv is None:
-            return ArgvTool(argv=argv)
         dry_run_argv = self.template(table.dry_run_argv, f"{key}.dry_run_argv")
         try:
-            return ArgvTool(argv=argv, dry_run_argv=dry_run_argv)
+            return argv and ArgvTool(argv=argv, dry_run_argv=dry_run_argv)
         except ValueError as error:
             self.refuse(f"{key}.dry_run_argv {error}")
+            return None
 
-    def template(self, words: tuple[str, ...], key: str) -> ArgvTemplate:
+    def template(self, words: tuple[str, ...] | None, key: str) -> ArgvTemplate | None:
         try:
-            return ArgvTemplate.of(words)
+            return None if words is None else ArgvTemplate.of(words)
         except ValueError as error:
             self.refuse(f"{key} {error}")
+            return None
 
-    def refuse(self, problem: str, **details: object) -> NoReturn:
-        raise NexusControlError(
-            ErrorCode.CONFIG_INVALID, f"{self.path}: {problem}", {"file": str(self.path), **details}
-        )
+    def refuse(self, problem: str) -> None:
+        self.problems.append(problem)

@@ -54,7 +54,7 @@ class Step:
 def parse_plan(plan: str | None) -> tuple[Step, ...]:
     """The steps of a plan. Raises PLAN_INVALID."""
     if plan is None:
-        raise plan_invalid("there is none; it must be a list of steps")
+        raise plan_invalid("it is missing; it must be a list of steps")
     items = items_of(plan, in_domain=True)
     steps = tuple(_step(item, n) for n, item in enumerate(items))
     if not steps:

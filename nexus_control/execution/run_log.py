@@ -17,6 +17,7 @@ import sqlite3
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -24,10 +25,11 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import make_run_bundle
 from nexus_control.execution.context import CurrentExecution, find_current
 from nexus_control.execution.steps import KnownRun, steps_of_events
-from nexus_control.storage.faults import forked, unavailable
+from nexus_control.storage.faults import forked, old_for_a_reader, unavailable
 from nexus_control.storage.sqlite_connection import transaction
 from nexus_control.storage.sqlite_file import SqliteFile
 from nexus_control.storage.sqlite_memory import SqliteMemory
+from nexus_control.storage.sqlite_reading import keeps_from_writing
 from nexus_control.storage.sqlite_schema import require_usable_path
 from nexus_control.system.clock import Clock
 from nexus_control.values.instants import format_instant
@@ -93,11 +95,9 @@ class RunLog:
 
     def __init__(self, path: str | Path, clock: Clock) -> None:
         self._clock = clock
-        file = None if path == ":memory:" else Path(os.path.realpath(path))
-        if file is not None:
-            require_usable_path(file)
+        is_file = path != ":memory:"
         with _translated():
-            self._place = SqliteMemory(_prepare) if file is None else SqliteFile(file, _prepare)
+            self._place = _opened(Path(os.path.realpath(path))) if is_file else SqliteMemory(_prepare)
 
     def held(self) -> AbstractContextManager[None]:
         """Inside this context, the thread may go on writing its run after `close()`."""
@@ -168,7 +168,7 @@ class RunLog:
 
     def export(self, run_id: str) -> dict[str, object]:
         """The run's bundle. Raises ROUTER_RUN_NOT_FOUND."""
-        with self._transaction() as connection:
+        with _translated(), self._place.transaction("BEGIN", writing=False) as connection:
             run = connection.execute(
                 "SELECT mode, goal, created_at FROM runs WHERE run_id = ?", (run_id,)
             ).fetchone()
@@ -207,6 +207,21 @@ class RunLog:
             ],
         )
         return count + len(events)
+
+
+def _opened(file: Path) -> SqliteFile:
+    """The run log in this file, made if it is missing. A file that may not be written is only read."""
+    require_usable_path(file)
+    if file.exists() and keeps_from_writing(file) is not None:
+        return SqliteFile(file, partial(_prepare_to_read, file), reads_only=True)
+    return SqliteFile(file, _prepare)
+
+
+def _prepare_to_read(file: Path, connection: sqlite3.Connection) -> None:
+    if not _is_run_log(connection):
+        raise unavailable(f"{file} holds no run yet, and may not be written here", path=str(file))
+    if _pragma(connection, "user_version") == _EARLIER:
+        raise old_for_a_reader(file)
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

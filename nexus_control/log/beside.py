@@ -57,7 +57,8 @@ def look_at_head(ledger: Ledger) -> Look:
     except NexusControlError as fault:
         if fault.code != ErrorCode.STORE_ROLLED_BACK:
             raise
-        return _failed(fault.code.value, fault.message)
+        code = "STORE_RESTORED" if fault.details.get("restored") else fault.code.value
+        return _failed(code, fault.message)
     unknown = unknown_to_head(ledger, content)
     return _PASSED if unknown is None else _skipped(unknown)
 

@@ -1,7 +1,7 @@
-"""A store's log for people elsewhere: its name and keys, its signed checkpoints, and proofs that lead to them.
+"""A store's log for people elsewhere: its name and keys, and its signed checkpoints.
 
 The log's leaves are the chain hashes of the store's entries, by position. A checkpoint (`evidence.formats.note`) states
-how many leaves there are and their root; a proof (`evidence.formats.tlog_proof`) leads from one leaf to a checkpoint.
+how many leaves there are and their root; a proof (`log.proving`) leads from one leaf to a checkpoint.
 
 The first use makes an Ed25519 key beside the store, and names the log; one entry of the log records both. Each later
 key is another entry, with a note that the key before it signed:
@@ -25,7 +25,6 @@ from nexus_control.evidence.formats.keys import PrivateKey, generate, private_fr
 from nexus_control.evidence.formats.merkle import (
     Read,
     consistency_path,
-    inclusion_path,
     reader,
     tree_root,
     whole_tree,
@@ -38,7 +37,6 @@ from nexus_control.evidence.formats.note import (
     parse_verifier,
     sign_note,
 )
-from nexus_control.evidence.formats.tlog_proof import LogProof
 from nexus_control.log import head
 from nexus_control.log.entries import leaf_data_of_each
 from nexus_control.log.ledger import Ledger
@@ -55,7 +53,7 @@ _KEY_TEXT = "nexus-control/key/v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """A signed checkpoint, and the key that verifies it."""
+    """A signed checkpoint, and the log's current key."""
 
     checkpoint: Checkpoint
     note: str
@@ -115,26 +113,9 @@ def origin_in(session: ReadSession) -> str | None:
 
 def publish(ledger: Ledger) -> Published:
     """Sign the log as it is now, and keep the checkpoint beside the store. Raises LOG_INCONSISTENT, KEY_UNUSABLE."""
-    _settle_key(ledger)
+    settle_key(ledger)
     with continuing(ledger) as session:
-        return _publish(session, ledger.sidecar)
-
-
-def prove(ledger: Ledger, decision_id: str, generation: int, seq: int) -> LogProof:
-    """The proof that this event is in the log as it is now. Raises DECISION_NOT_FOUND, and as `publish`."""
-    with ledger.reading() as session:
-        position = session.rows.position("decision", decision_id, generation, seq)
-    if position is None:
-        raise NexusControlError(
-            ErrorCode.DECISION_NOT_FOUND,
-            f"There is no event {seq} of decision {decision_id!r:.80}",
-            {"decision_id": decision_id[:80]},
-        )
-    _settle_key(ledger)
-    with continuing(ledger) as session:
-        published = _publish(session, ledger.sidecar)
-        path = inclusion_path(position, published.checkpoint.size, session.rows.subtree)
-    return LogProof(index=position, path=tuple(path), note=published.note)
+        return publish_in(session, ledger.sidecar)
 
 
 def require_continued(
@@ -173,7 +154,8 @@ def require_leaves(note: str, lines: bytes, trusted: Verifier) -> Checkpoint:
 def last_published(ledger: Ledger) -> Checkpoint | None:
     """The checkpoint beside the store. Raises LOG_INCONSISTENT where the log does not continue it."""
     with ledger.reading() as session:
-        return _require_last(session, ledger.sidecar)
+        last = last_in(session, ledger.sidecar)
+    return None if last is None else last.checkpoint
 
 
 def lost_checkpoint(session: ReadSession, sidecar: Sidecar) -> str | None:
@@ -181,7 +163,7 @@ def lost_checkpoint(session: ReadSession, sidecar: Sidecar) -> str | None:
     holds no note, STORE_UNAVAILABLE where it cannot be read.
     """
     try:
-        _require_last(session, sidecar)
+        last_in(session, sidecar)
         return None
     except NexusControlError as fault:
         content = sidecar.read(LAST) or b""
@@ -218,7 +200,7 @@ def rotate(ledger: Ledger) -> KeyRecord:
         new = key_in(sidecar, NEXT_KEY) or _keep_new_key(sidecar, NEXT_KEY)
         _append_key(session, verifier.name, new, signed_by=old)
         record = _records(session)[-1]
-    _settle_key(ledger)
+    settle_key(ledger)
     return record
 
 
@@ -244,7 +226,7 @@ def leaf_lines(ledger: Ledger) -> bytes:
         return b"".join(data + b"\n" for data in leaf_data_of_each(session.rows.log()))
 
 
-def _settle_key(ledger: Ledger) -> None:
+def settle_key(ledger: Ledger) -> None:
     """Make sure that a committed entry names the log's key, and that the key is in its place. Raises KEY_UNUSABLE.
 
     This takes a transaction of its own: a checkpoint must not cover an entry that could still be rolled back.
@@ -253,19 +235,23 @@ def _settle_key(ledger: Ledger) -> None:
         _current(session, ledger.sidecar)
 
 
-def _publish(session: WriteSession, sidecar: Sidecar) -> Published:
+def publish_in(session: WriteSession, sidecar: Sidecar) -> Published:
+    """Like `publish`, in a transaction of `continuing` after `settle_key`."""
     verifier, key = _current(session, sidecar)
-    last = _require_last(session, sidecar)
+    last = last_in(session, sidecar)
     size = session.rows.log_size()
     root = tree_root(size, session.rows.subtree)
     checkpoint = Checkpoint(origin=verifier.name, size=size, root=root)
     note = sign_note(checkpoint.to_text(), verifier.name, key)
-    if last != checkpoint:
+    if last is None or last.checkpoint != checkpoint:
         sidecar.replace(LAST, note.encode())
     return Published(checkpoint=checkpoint, note=note, verifier=verifier)
 
 
-def _require_last(session: ReadSession, sidecar: Sidecar) -> Checkpoint | None:
+def last_in(session: ReadSession, sidecar: Sidecar) -> Published | None:
+    """The checkpoint beside the store; None without one, and for one whose loss was accepted. Raises LOG_INCONSISTENT
+    where the log does not continue it.
+    """
     content = sidecar.read(LAST)
     if content is None:
         return None
@@ -278,13 +264,15 @@ def _require_last(session: ReadSession, sidecar: Sidecar) -> Checkpoint | None:
         raise
 
 
-def _continued(session: ReadSession, sidecar: Sidecar, content: bytes) -> Checkpoint:
+def _continued(session: ReadSession, sidecar: Sidecar, content: bytes) -> Published:
+    verifiers = [record.verifier for record in _records(session)]
     try:
-        last = _signed_checkpoint(content.decode(), [record.verifier for record in _records(session)])
+        note = content.decode()
+        last = _signed_checkpoint(note, verifiers)
     except (NexusControlError, UnicodeDecodeError) as error:
         raise _inconsistent(f"{sidecar.place(LAST)} is not a checkpoint of this log: {error}") from None
     _require_continues(last, session.rows.log_size(), session.rows.subtree)
-    return last
+    return Published(checkpoint=last, note=note, verifier=verifiers[-1])
 
 
 def _require_continues(earlier: Checkpoint, size: int, read: Read) -> None:
@@ -361,7 +349,7 @@ def _keep_new_key(sidecar: Sidecar, name: str) -> PrivateKey:
     if sidecar.read_secret(name) is None:
         sidecar.create_secret(name, key.to_pem())
     else:  # empty
-        sidecar.replace(name, key.to_pem())
+        sidecar.replace(name, key.to_pem(), secret=True)
     return key
 
 

@@ -16,6 +16,9 @@ older copy of the database would dispatch again what was executed, denied or tak
 * A process can be killed between the commit and the new head. A claim was then not dispatched, and a verdict was not
   answered. An older copy that is put back at that moment is not noticed.
 
+A store that was laid out from a backup has a head that no log continues: its size is 2^53-1, its root is that of the
+log in the backup. It says *restored*, to earlier versions too.
+
 The owner of a store can accept a rollback, and go on with an older copy. An entry of the log then records the head and
 the checkpoint that the log does not continue:
 
@@ -72,6 +75,11 @@ def parse_head(content: bytes) -> Head | None:
     return Head(size=int(matched[1]), root=matched[2].decode())
 
 
+def restored(root: str) -> Head:
+    """The head of a store that was laid out from a backup, whose log has this root."""
+    return Head(size=MAX_SAFE_INTEGER, root=root)
+
+
 def slot_of(sidecar: Sidecar) -> Slot:
     return sidecar.slot(_NAME)
 
@@ -121,6 +129,13 @@ def require_continued(session: ReadSession, sidecar: Sidecar, content: bytes) ->
     """The head in this content of the slot. Raises STORE_ROLLED_BACK where the log does not continue it."""
     head = parse_head(content)
     if head is not None and not is_continued(session, head):
+        if head.size == MAX_SAFE_INTEGER:
+            raise NexusControlError(
+                ErrorCode.STORE_ROLLED_BACK,
+                "The database was laid out from a backup, and its owner has not accepted yet that it goes on without"
+                " what came later",
+                {"path": place_of(sidecar), "restored": True},
+            )
         size = session.rows.log_size()
         raise NexusControlError(
             ErrorCode.STORE_ROLLED_BACK,

@@ -34,7 +34,7 @@ from nexus_control.log.entries import RECORDS, chain_key, contents_of, digest_of
 from nexus_control.log.ledger import Ledger
 from nexus_control.log.projection import Projection, brought_by, import_record_of, to_row
 from nexus_control.storage.contract import DecisionRow, Entry, EntryKind, Placed, Reader
-from nexus_control.storage.faults import is_damage, is_read_only
+from nexus_control.storage.faults import is_damage, is_read_only, is_without_permission
 from nexus_control.values.actors import Actor
 from nexus_control.values.records import encode
 
@@ -86,12 +86,14 @@ def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Look]]:
 
 def _writing_faults(ledger: Ledger) -> Iterator[Fault]:
     """Tries a writing statement that changes nothing. Beginning a transaction would prove nothing: SQLite only begins
-    to read then.
+    to read then. That this user may only read the store is no fault of it.
     """
     try:
         with ledger.writing() as session:
             session.rows.drop_claim("")
     except NexusControlError as fault:
+        if is_without_permission(fault):
+            return
         if not is_read_only(fault):
             raise
         yield Fault(code="STORE_UNWRITABLE", detail=f"nothing can be recorded in it: {fault.message}")

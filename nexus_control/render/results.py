@@ -79,8 +79,12 @@ def cut(text: str) -> str:
 
 
 def _said(step: View) -> Iterator[str]:
-    yield "only described" if step.get("simulated") and step["status"] == "ok" else _WORDS[step["status"]]
-    if step["exit_code"] is not None:
+    was_run = step["exit_code"] is not None
+    if step.get("simulated") and step["status"] == "ok":
+        yield "rehearsed" if was_run else "only described"
+    else:
+        yield _WORDS[step["status"]]
+    if was_run:
         yield f"exit code {step['exit_code']}"
     if step["status"] != "ok":
         yield effect_words(step["effect"])

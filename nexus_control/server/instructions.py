@@ -42,8 +42,8 @@ def _acting(context: ToolContext) -> Iterator[str]:
         " nothing: do not retry it unchanged."
     )
     yield (
-        "A failed or unknown outcome is final. Make a new request for it only if the effect is none; otherwise a person"
-        " has to find out first what was done."
+        "A failed or unknown outcome is final. Make a new request for it only if nothing was done; otherwise a person"
+        " has to find out first what was."
     )
     yield from _adapters(context)
     if context.approvals != "declared":

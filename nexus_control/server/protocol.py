@@ -32,12 +32,12 @@ from mcp.shared.message import SessionMessage
 
 from nexus_control import __version__
 from nexus_control.execution.stopping import Stop, heeding
-from nexus_control.server import resources
 from nexus_control.server.conversing import Conversation
 from nexus_control.server.ending import Ending, finish_at_end_of_input, finish_at_signals
 from nexus_control.server.forms import Asker, can_ask
 from nexus_control.server.instructions import instructions
-from nexus_control.server.running import Request, ask, in_thread, reporting, run
+from nexus_control.server.resources import Resources
+from nexus_control.server.running import Request, ask, reporting, run
 from nexus_control.server.settings import Settings, offered, open_context
 from nexus_control.server.starting import Pipes
 from nexus_control.server.wire import read_lines, write_messages
@@ -87,6 +87,7 @@ def make_server(
     schemas = packaged_schemas()
     takes_actor = settings.approvals == "declared"
     listed = [_listed(tool, settings.name_style, schemas[tool.name], takes_actor) for tool in tools]
+    resources = Resources(context)
     asker = Asker(settings.silence_seconds, elapsed)
     by_name = {spelled(tool.name, style): tool for tool in tools for style in ("dotted", "underscore")}
 
@@ -112,21 +113,6 @@ def make_server(
         async with reporting(request):
             return _result(await run(ending, tool, answered, arguments, patience))
 
-    async def list_resources(_request: Request, _params: object) -> types.ListResourcesResult:
-        found = await in_thread(partial(resources.listed, context))
-        if isinstance(found, CallResult):
-            raise MCPError(types.INTERNAL_ERROR, str(found.content["message"]))
-        return types.ListResourcesResult(resources=found)
-
-    async def read(_request: Request, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
-        outcome = await in_thread(partial(resources.read, context, params.uri))
-        if outcome is None or outcome.is_error:
-            message = "There is no such resource" if outcome is None else str(outcome.content["message"])
-            raise MCPError(types.INVALID_PARAMS, message)
-        text = json.dumps(outcome.content, ensure_ascii=False, indent=2)
-        content = types.TextResourceContents(uri=params.uri, mime_type="application/json", text=text)
-        return types.ReadResourceResult(contents=[content])
-
     return Server(
         NAME,
         version=__version__,
@@ -134,14 +120,10 @@ def make_server(
         instructions=instructions(context),
         on_list_tools=list_tools,
         on_call_tool=call_tool,
-        on_list_resources=list_resources,
-        on_list_resource_templates=_list_resource_templates,
-        on_read_resource=read,
+        on_list_resources=resources.list,
+        on_list_resource_templates=resources.list_templates,
+        on_read_resource=resources.read,
     )
-
-
-async def _list_resource_templates(_request: Request, _params: object) -> types.ListResourceTemplatesResult:
-    return types.ListResourceTemplatesResult(resource_templates=resources.TEMPLATES)
 
 
 async def _serve_stdio(

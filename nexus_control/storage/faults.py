@@ -1,5 +1,11 @@
 """The faults that every storage raises alike."""
 
+import grp
+import os
+import pwd
+import stat
+from pathlib import Path
+
 from nexus_control.errors import ErrorCode, NexusControlError
 
 
@@ -21,6 +27,58 @@ def is_damage(fault: NexusControlError) -> bool:
 def is_read_only(fault: NexusControlError) -> bool:
     """Whether SQLite says that the store can be read, but not written."""
     return str(fault.details.get("sqlite_errorname")).startswith("SQLITE_READONLY")
+
+
+def unwritable(database: Path, file: Path) -> NexusControlError:
+    """This process may read the database, but not write to it, because of the permissions of `file`."""
+    return NexusControlError(
+        ErrorCode.STORE_UNAVAILABLE,
+        f"{database} may be read here, and not written: {described(file)}",
+        {"path": str(database), "unwritable": str(file)},
+        "Run the command as a user who may write to that file, or let its owner give you the permission.",
+    )
+
+
+def old_for_a_reader(database: Path) -> NexusControlError:
+    """The database is of an earlier version, and this process may not lead it to this one."""
+    return NexusControlError(
+        ErrorCode.STORE_UNAVAILABLE,
+        f"{database} was written by an earlier nexus-control, and may only be read here: {described(database)}",
+        {"path": str(database)},
+        "Let a user who may write to it open it once with this version: `nexus-control doctor`.",
+    )
+
+
+def is_without_permission(fault: NexusControlError) -> bool:
+    """Whether the fault says that this user may only read the store."""
+    return "unwritable" in fault.details
+
+
+def described(file: Path) -> str:
+    """A file with its permissions and owner: `/srv/team/decisions.db is -rw-r--r-- of alice:team`."""
+    try:
+        found = file.stat()
+    except OSError as error:
+        return f"{file} cannot be looked at: {error.strerror}"
+    if os.statvfs(file).f_flag & os.ST_RDONLY:
+        return f"{file} is on a file system that is mounted read-only"
+    return f"{file} is {stat.filemode(found.st_mode)} of {user_name(found.st_uid)}:{group_name(found.st_gid)}"
+
+
+def user_name(number: int) -> str:
+    """The user's name, or the number where it has none."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def group_name(number: int) -> str:
+    """The group's name, or the number where it has none."""
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
 
 
 def no_subtree(level: int, index: int) -> NexusControlError:

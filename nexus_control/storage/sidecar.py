@@ -1,7 +1,8 @@
 """Contents beside a store and not in it: the key of its log, and the last checkpoint that was signed with that key.
 
 Beside a SQLite file `decisions.db` these are the files `decisions.db.key` and `decisions.db.checkpoint`: they stay as
-they are when an older copy takes the database's place. Beside a store in memory they are in memory.
+they are when an older copy takes the database's place. Beside a store in memory they are in memory. The
+checkpoint may be read by all who may read the database.
 
 A secret is created whole, with mode 0600, and never over another file. A secret that other users may read is refused.
 A content that must be written quickly and often has a slot (`storage.slot`).
@@ -14,9 +15,10 @@ from typing import Protocol
 
 from nexus_control.storage.faults import unavailable
 from nexus_control.storage.slot import FileSlot, MemorySlot, Slot
-from nexus_control.system.whole_files import create_file, read_regular, replace_file
+from nexus_control.system.whole_files import OWNER_ONLY, create_file, read_regular, replace_file
 
 _OTHERS = 0o077
+_OWNER_WRITES = 0o644
 MOST_BYTES = 64 * 1024
 """The largest content that is read: keys and signed checkpoints are far smaller."""
 
@@ -44,8 +46,8 @@ class Sidecar(Protocol):
         """Create a content that must not be there yet."""
         ...
 
-    def replace(self, name: str, content: bytes) -> None:
-        """Put the whole content there; a failure leaves the old content."""
+    def replace(self, name: str, content: bytes, *, secret: bool = False) -> None:
+        """Put the whole content there; a failure leaves the old content. With `secret` only its owner may read it."""
         ...
 
     def rename(self, name: str, new_name: str) -> None:
@@ -81,7 +83,7 @@ class MemorySidecar:
             raise unavailable(f"there is {self.place(name)} already")
         self._contents[name] = content
 
-    def replace(self, name: str, content: bytes) -> None:
+    def replace(self, name: str, content: bytes, *, secret: bool = False) -> None:
         self._contents[name] = content
 
     def rename(self, name: str, new_name: str) -> None:
@@ -128,14 +130,15 @@ class FileSidecar:
 
     def create_secret(self, name: str, content: bytes) -> None:
         try:
-            create_file(self._path(name), content)
+            create_file(self._path(name), content, OWNER_ONLY, self._like_the_database()[1])
             self._flush_folder()
         except OSError as error:
             raise self._fault(name, "created", error) from error
 
-    def replace(self, name: str, content: bytes) -> None:
+    def replace(self, name: str, content: bytes, *, secret: bool = False) -> None:
         try:
-            replace_file(self._path(name), content)
+            mode, owner = self._like_the_database()
+            replace_file(self._path(name), content, OWNER_ONLY if secret else mode, owner)
         except OSError as error:
             raise self._fault(name, "written", error) from error
 
@@ -151,6 +154,16 @@ class FileSidecar:
 
     def _path(self, name: str) -> Path:
         return self._database.with_name(f"{self._database.name}.{name}")
+
+    def _like_the_database(self) -> tuple[int, tuple[int, int]]:
+        """The permissions, and user and group as far as this process may give them: those who may read the database
+        may read its checkpoint, which only the key's owner writes, and what root writes stays the owner's.
+        """
+        like = self._database.stat()
+        is_root = os.geteuid() == 0
+        may_give = is_root or like.st_gid in (os.getegid(), *os.getgroups())
+        owner = (like.st_uid if is_root else -1, like.st_gid if may_give else -1)
+        return stat.S_IMODE(like.st_mode) & _OWNER_WRITES, owner
 
     def _flush_folder(self) -> None:
         if os.name == "posix":

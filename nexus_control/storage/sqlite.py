@@ -2,6 +2,7 @@
 
 A file is in WAL mode with `synchronous=FULL`: acknowledged writes survive a loss of power, and readers neither block
 the writer nor wait for it. `storage.sqlite_file` says how one process shares a file among threads, stores and forks. A
+file that this process may only read is read as `storage.sqlite_reading` says. A
 storage in memory is one connection under one lock. It refuses to work in a forked child, where its writes would be lost
 unnoticed.
 
@@ -21,12 +22,13 @@ from types import TracebackType
 
 from nexus_control.errors import NexusControlError
 from nexus_control.storage.contract import BUSY_SECONDS, Reader, Writer
-from nexus_control.storage.faults import damaged, unavailable
+from nexus_control.storage.faults import damaged, old_for_a_reader, unavailable
 from nexus_control.storage.sidecar import FileSidecar, MemorySidecar, Sidecar
 from nexus_control.storage.sqlite_connection import connect, transaction
 from nexus_control.storage.sqlite_file import SqliteFile
 from nexus_control.storage.sqlite_form import Form, differences, form_of, mending, stale_indexes
 from nexus_control.storage.sqlite_memory import SqliteMemory
+from nexus_control.storage.sqlite_reading import keeps_from_writing
 from nexus_control.storage.sqlite_rows import SqliteRows
 from nexus_control.storage.sqlite_schema import EARLIER, FROM_4, SCHEMA, is_made, require_usable_path
 
@@ -131,9 +133,12 @@ def _opened(path: Path, busy_seconds: float) -> SqliteFile:
     require_usable_path(path)
     where = str(path)
     try:
-        if path.exists():
-            _require_ours(path)
-        return SqliteFile(path, partial(_prepare, where=where), busy_seconds)
+        if not path.exists():
+            return SqliteFile(path, partial(_prepare, where=where), busy_seconds)
+        _require_ours(path)
+        reads_only = keeps_from_writing(path) is not None
+        prepare = partial(_prepare_to_read if reads_only else _prepare, where=where)
+        return SqliteFile(path, prepare, busy_seconds, reads_only=reads_only)
     except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message
         raise damaged(f"{path} is damaged: its schema is not text", path=where) from error
     except sqlite3.Error as error:
@@ -173,6 +178,13 @@ def _prepare(connection: sqlite3.Connection, where: str) -> None:
         _make(connection, where)
     elif _version(connection) == EARLIER:
         _migrate(connection)
+
+
+def _prepare_to_read(connection: sqlite3.Connection, where: str) -> None:
+    if not _is_made(connection, where):
+        raise unavailable(f"{where} holds no store yet, and may not be written here", path=where)
+    if _version(connection) == EARLIER:
+        raise old_for_a_reader(Path(where))
 
 
 def _make(connection: sqlite3.Connection, where: str) -> None:

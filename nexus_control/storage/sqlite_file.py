@@ -29,6 +29,7 @@ from typing import TypeAlias
 from nexus_control.storage.contract import BUSY_SECONDS
 from nexus_control.storage.faults import forked, nested, replaced, unavailable
 from nexus_control.storage.sqlite_connection import connect, roll_back
+from nexus_control.storage.sqlite_reading import Copy, open_to_read, refusal_to_write
 from nexus_control.storage.usage import Gate, Turn, Usage
 
 Inode: TypeAlias = tuple[int, int]
@@ -40,7 +41,9 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
 class SqliteFile:
     """The file at `path`, made if it is missing. `prepare` sets up a new connection, and is called again while the file
-    is busy. Raises `sqlite3.Error`, the faults of `prepare`, STORE_FORKED, STORE_REPLACED, STORE_UNAVAILABLE.
+    is busy. With `reads_only` the file must be there, is never written to, and gets no files beside it.
+
+    Raises `sqlite3.Error`, the faults of `prepare`, STORE_FORKED, STORE_REPLACED, STORE_UNAVAILABLE.
     """
 
     def __init__(
@@ -48,12 +51,15 @@ class SqliteFile:
         path: Path,
         prepare: Callable[[sqlite3.Connection], None],
         busy_seconds: float = BUSY_SECONDS,
+        *,
+        reads_only: bool = False,
     ) -> None:
         self.busy_seconds = busy_seconds
-        self._path = str(path)
+        self.reads_only = reads_only
+        self.path = str(path)
         self._uri = path.as_uri()
         self._prepare = prepare
-        self._inode = _inode(self._path)
+        self._inode = _inode(self.path)
         self._beside = dict[str, Inode]()
         self._names_beside = (f"{path}-wal", f"{path}-shm")
         self._connections = dict[int, sqlite3.Connection]()
@@ -65,8 +71,8 @@ class SqliteFile:
             self.usage.begin(turn, self.admit)
             connection = self._open("rwc")
             with _process.gate.lock:
-                self._inode = _inode(self._path)
-                self.writer = _process.writer_of(self._inode, self._path)
+                self._inode = _inode(self.path)
+                self.writer = _process.writer_of(self._inode, self.path)
                 self._adopt(turn.thread, connection)
         finally:
             turn.is_over = True
@@ -82,6 +88,9 @@ class SqliteFile:
         an empty one unnoticed.
         """
         connection = self._connections.get(thread)
+        if isinstance(connection, Copy) and not connection.is_of(self.path):
+            self._connections.pop(thread).close()
+            connection = None
         if connection is None:
             self.require_in_place()
             connection = self._open("rw")
@@ -111,7 +120,7 @@ class SqliteFile:
         while self._connections:
             _never_close(self._connections.popitem()[1])
         self.usage.forget(_process.gate)
-        self.writer = _process.writer_of(self._inode, self._path)
+        self.writer = _process.writer_of(self._inode, self.path)
 
     def admit(self, thread: int) -> None:
         _process.wait_for_fork(thread)
@@ -119,6 +128,8 @@ class SqliteFile:
 
     def _open(self, mode: str) -> sqlite3.Connection:
         """Open a connection. The busy timeout does not cover the switch to WAL, so that is tried again for as long."""
+        if self.reads_only:
+            return open_to_read(self.path, self._uri, self._prepare, self.busy_seconds)
         connection = connect(f"{self._uri}?mode={mode}", self.busy_seconds)
         deadline = time.monotonic() + self.busy_seconds
         try:
@@ -150,12 +161,12 @@ class SqliteFile:
 
     def require_in_place(self, *, beside: bool = False) -> None:
         """Raises STORE_REPLACED when the file at the path, or one beside it, is not the one that is open."""
-        if _inode(self._path) != self._inode:
-            raise replaced(self._path, self._path)
+        if _inode(self.path) != self._inode:
+            raise replaced(self.path, self.path)
         if beside:
             for name, inode in self._beside.items():
                 if _inode(name) != inode:
-                    raise replaced(self._path, name)
+                    raise replaced(self.path, name)
 
     def is_forked(self) -> bool:
         process = _process.current()
@@ -163,7 +174,7 @@ class SqliteFile:
 
     def require_not_forked(self) -> None:
         if self._inode is not None and self.is_forked():
-            raise forked(self._path)
+            raise forked(self.path)
 
 
 class _Transaction(Turn):
@@ -186,6 +197,8 @@ class _Transaction(Turn):
         file = self._file
         _process.current()
         try:
+            if self._writing and file.reads_only:
+                raise refusal_to_write(Path(file.path))
             is_left = file.usage.begin(self, file.admit)
             connection = file.lend(self.thread)
             if is_left:

@@ -226,7 +226,9 @@ def _path_problem(path: Path) -> str | None:
             f"{path} is mounted as a single file, and SQLite would keep another WAL beside its other name: mount its"
             " folder instead"
         )
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if path.exists() and not os.access(path, os.R_OK):
+        return f"{path} may not be read: check its permissions"
+    if not path.exists() and not os.access(path.parent, os.W_OK):
         return f"{path} may not be written: check its permissions"
     return None
 

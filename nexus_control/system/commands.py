@@ -61,8 +61,10 @@ def approving(
     allowed_signers: Path | None = None,
     signed: bool,
 ) -> str:
-    """The command that approves a request after a look at it, with a signature where the policy demands one."""
-    options: dict[str, Value] = {"--db": database, "--config": config}
+    """The command that approves a request after a look at it, with a signature where the policy demands one. It
+    names only the adapters of `config`: a project's file that was found must not become one whose settings are used.
+    """
+    options: dict[str, Value] = {"--db": database, "--adapters-from": config}
     if signed:
         options |= {"--allowed-signers": allowed_signers, "--sign": USUAL_KEY}
     return shell_line(command("approve", argument=request_id, options=options))

@@ -59,20 +59,29 @@ def read_head(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
+def umask() -> int:
+    """The permissions that new files of this process do not get."""
+    mask = os.umask(0)  # it can only be read by setting it
+    os.umask(mask)
+    return mask
+
+
 def replace_file(
     path: Path, content: bytes, mode: int = OWNER_ONLY, owner: tuple[int, int] | None = None
 ) -> None:
     """Put a file there, in place of any old one. After a kill or a power cut either the old file or the whole new one
     is there; a draft named `.writing-...` may be left beside it. `owner` is user and group, unless they are those of
-    this process.
+    this process; -1 leaves one of them as it is.
     """
     with _draft(path, content, mode, owner) as draft:
         draft.replace(path)
 
 
-def create_file(path: Path, content: bytes, mode: int = OWNER_ONLY) -> None:
-    """Make a new file. After a kill it is whole, or not there. Raises FileExistsError."""
-    with _draft(path, content, mode) as draft:
+def create_file(
+    path: Path, content: bytes, mode: int = OWNER_ONLY, owner: tuple[int, int] | None = None
+) -> None:
+    """Make a new file. After a kill it is whole, or not there. `owner` as in `replace_file`. Raises FileExistsError."""
+    with _draft(path, content, mode, owner) as draft:
         path.hardlink_to(draft)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from nexus_control.import_ import ImportData
 from nexus_control.log.projection import ConflictMode
+from nexus_control.store import DecisionStore
 from nexus_control.tool.base import ActorLike, Tools
 from nexus_control.usecases import exporting
 from nexus_control.usecases.answers import BundleData, PackageData, RecordData
@@ -67,10 +68,18 @@ class DocumentTools(Tools):
 
             package = tools.export_audit_package(request_id).data["package"]
 
+        With `embed_router_bundle` the run is embedded: `router_bundle`, otherwise the run as the tools' `plan_checker`
+        exports it.
+
         Data: package, digest; on request rendered.
-        Refused: DECISION_NOT_FOUND, NO_ROUTER_LINK, ROUTER_DIGEST_MISMATCH, IMPORTED_COPY, LOG_INCONSISTENT.
+        Refused: DECISION_NOT_FOUND, NO_ROUTER_LINK, ROUTER_DIGEST_MISMATCH, IMPORTED_COPY, LOG_INCONSISTENT,
+        ROUTER_RUN_NOT_FOUND, ROUTER_ERROR.
         """
-        return self._run(exporting.export_audit_package, ExportAuditPackageArguments, locals())
+
+        def export(store: DecisionStore, arguments: ExportAuditPackageArguments) -> PackageData:
+            return exporting.export_audit_package(store, arguments, self._plan_checker)
+
+        return self._run(export, ExportAuditPackageArguments, locals())
 
     def export_audit_record(self, request_id: str) -> ToolResult[RecordData]:
         """The flat record of 0.5-1.0: decision, events, approvals and executions.

@@ -278,7 +278,7 @@ def import_bundle(context: ToolContext, arguments: ImportBundleInput) -> ImportB
 
 def export_audit_package(context: ToolContext, arguments: AuditPackageOptions) -> ExportAuditPackageOutput:
     options = validated(ExportAuditPackageArguments, {**arguments.model_dump(), "render": False})
-    exported = exporting.export_audit_package(context.store, options)
+    exported = exporting.export_audit_package(context.store, options, context.router)
     package = exported["package"]
     bundle = package["control_bundle"]
     run_id = bundle["router_link"]["run_id"]

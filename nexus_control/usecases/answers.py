@@ -350,10 +350,13 @@ class BundleData(TypedDict):
 
 
 class PackageData(TypedDict):
-    """The answer of `export_audit_package`; `rendered` is there on request."""
+    """The answer of `export_audit_package`; `rendered` is there on request. `unproven` says why the package carries no
+    proof that it is in the store's log: the caller may not sign the log, and the last checkpoint is older.
+    """
 
     package: JsonObject
     digest: str
+    unproven: NotRequired[str]
     rendered: NotRequired[str]
 
 
@@ -365,6 +368,7 @@ class SignedPackageData(TypedDict):
     canonical_json: str
     envelope: str
     signed_by: str
+    unproven: NotRequired[str]
 
 
 class RecordData(TypedDict):

@@ -3,14 +3,17 @@
 from nexus_control.audit_export import package_of, render_audit_package
 from nexus_control.audit_package import AuditPackage
 from nexus_control.canonical_json import canonical_json
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence import package_statement, vouching
 from nexus_control.evidence.formats import dsse
 from nexus_control.evidence.formats.keys import PrivateKey
+from nexus_control.evidence.log_section import UnprovenSection, read_section
+from nexus_control.execution.router import RunExporter
 from nexus_control.export import bundle_of, render_export
 from nexus_control.import_ import ImportData, import_checked
 from nexus_control.integrity import sha256_hex
 from nexus_control.store import DecisionStore
-from nexus_control.usecases.answers import BundleData, PackageData, RecordData, SignedPackageData
+from nexus_control.usecases.answers import BundleData, JsonObject, PackageData, RecordData, SignedPackageData
 from nexus_control.usecases.arguments import (
     ExportAuditPackageArguments,
     ExportBundleArguments,
@@ -18,6 +21,7 @@ from nexus_control.usecases.arguments import (
     RecordArguments,
 )
 from nexus_control.usecases.authority import authority_of
+from nexus_control.usecases.dispatching import describe
 from nexus_control.usecases.resulting import execution_fields
 from nexus_control.usecases.views import decision_view, state_view
 from nexus_control.values.instants import format_instant
@@ -58,20 +62,31 @@ def import_bundle(store: DecisionStore, arguments: ImportBundleArguments) -> Imp
     )
 
 
-def export_audit_package(store: DecisionStore, arguments: ExportAuditPackageArguments) -> PackageData:
-    """The decision and its run, bound as a package 0.6."""
-    package = _package(store, arguments)
+def export_audit_package(
+    store: DecisionStore, arguments: ExportAuditPackageArguments, router: object = None
+) -> PackageData:
+    """The decision and its run, bound as a package 0.6. A run that is to be embedded, and is not given, is fetched from
+    the router. Raises ROUTER_RUN_NOT_FOUND if it does not have that run, and ROUTER_ERROR if it cannot be asked.
+    """
+    package = _package(store, arguments, router)
     data: PackageData = {"package": package.to_dict(), "digest": package.integrity.binding_digest}
+    if (why := _unproven(package)) is not None:
+        data["unproven"] = why
     if arguments.render:
         data["rendered"] = render_audit_package(package)
     return data
 
 
 def export_signed_package(
-    store: DecisionStore, arguments: ExportAuditPackageArguments, key: PrivateKey, *, producer: str
+    store: DecisionStore,
+    arguments: ExportAuditPackageArguments,
+    key: PrivateKey,
+    router: object = None,
+    *,
+    producer: str,
 ) -> SignedPackageData:
     """The package as the bytes that are signed, `canonical_json`, and the DSSE envelope in which `key` signs them."""
-    package = _package(store, arguments)
+    package = _package(store, arguments, router)
     content = canonical_json(package.to_dict())
     statement = vouching.state_package(
         package,
@@ -80,24 +95,57 @@ def export_signed_package(
         producer=producer,
     )
     envelope = dsse.sign_envelope(package_statement.PAYLOAD_TYPE, statement.to_payload(), key)
-    return {
+    data: SignedPackageData = {
         "package": package.to_dict(),
         "digest": package.integrity.binding_digest,
         "canonical_json": content,
         "envelope": envelope.to_json(),
         "signed_by": key.public.fingerprint,
     }
+    if (why := _unproven(package)) is not None:
+        data["unproven"] = why
+    return data
 
 
-def _package(store: DecisionStore, arguments: ExportAuditPackageArguments) -> AuditPackage:
+def _unproven(package: AuditPackage) -> str | None:
+    section = None if package.evidence is None else read_section(package.evidence)
+    return section.unproven if isinstance(section, UnprovenSection) else None
+
+
+def _package(store: DecisionStore, arguments: ExportAuditPackageArguments, router: object) -> AuditPackage:
+    run_bundle = arguments.router_bundle
+    if arguments.embed_router_bundle and run_bundle is None and isinstance(router, RunExporter):
+        run_bundle = _exported(store, arguments.decision_id, router)
     return package_of(
         store,
         arguments.decision_id,
         embed=arguments.embed_router_bundle,
-        run_bundle=arguments.router_bundle,
+        run_bundle=run_bundle,
         run_digest=arguments.router_bundle_digest,
         verify=arguments.verify_router_bundle_digest,
     )
+
+
+def _exported(store: DecisionStore, decision_id: str, router: RunExporter) -> JsonObject:
+    """The decision's run, as the router exports it."""
+    execution = store.load(decision_id).facts.linked_execution
+    if execution is None or execution.run_id is None:
+        raise NexusControlError(ErrorCode.NO_ROUTER_LINK, "this decision has no run that could be audited")
+    try:
+        return router.export_run(execution.run_id)
+    except (Exception, SystemExit) as error:  # an embedder's router may raise anything
+        if isinstance(error, NexusControlError) and error.code is ErrorCode.ROUTER_RUN_NOT_FOUND:
+            raise NexusControlError(
+                error.code,
+                f"The configured router does not have the run {execution.run_id} of this decision",
+                {"run_id": execution.run_id},
+                "Ask the router that executed it, or give the run's bundle; without it the package names the run.",
+            ) from error
+        raise NexusControlError(
+            ErrorCode.ROUTER_ERROR,
+            f"The router cannot export the run {execution.run_id}: {describe(error)}",
+            advice="Mend the router, or give the run's bundle, then call again; nothing was written or executed.",
+        ) from error
 
 
 def export_audit_record(store: DecisionStore, arguments: RecordArguments) -> RecordData:

@@ -114,7 +114,7 @@ def _plan(value: object) -> object:
             raise ValueError(f"is not usable: {error.message}") from None
     if isinstance(value, dict):
         raise ValueError("must be a list of steps, or text; it is an object")
-    return cast("object", value)
+    return value
 
 
 def _size_problem(value: str) -> str | None:

@@ -5,7 +5,8 @@ dispatch: a key that was removed from it, or has expired, no longer counts. A ve
 it names, and only once: no import or rollback makes a used one valid again.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -20,7 +21,7 @@ from nexus_control.evidence.formats.sshsig import as_ssh_keygen_writes
 from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
 from nexus_control.evidence.statement import NAMESPACE, Verdict, parse_statement, require_says, statement_of
 from nexus_control.integrity import sha256_hex
-from nexus_control.log import checkpoints
+from nexus_control.log import checkpoints, head
 from nexus_control.log.projection import Projection
 from nexus_control.log.session import ReadSession
 from nexus_control.store import DecisionStore
@@ -41,7 +42,7 @@ def approval_statement(store: DecisionStore, arguments: StatementArguments) -> S
     """The exact text that an approver signs for this verdict, with a new nonce each time."""
     if arguments.expires_at is not None and arguments.verdict != "approve":
         raise invalid_argument("expires_at", "is for the verdict approve: no other verdict expires")
-    with checkpoints.continuing(store) as session:
+    with _naming_the_log(store) as (session, log):
         decision = session.decision(arguments.request_id)
         require_future(arguments.expires_at, session.now, "expires_at")
         statement = statement_of(
@@ -49,7 +50,7 @@ def approval_statement(store: DecisionStore, arguments: StatementArguments) -> S
             approver=arguments.approver,
             verdict=arguments.verdict,
             basis=decision.policy_leaf,
-            log=checkpoints.origin_of(session, store.sidecar),
+            log=log,
             nonce=store.clock.new_id().replace("-", ""),
             issued_at=format_instant(session.now),
             expires_at=format_instant(arguments.expires_at) if arguments.expires_at else None,
@@ -64,6 +65,22 @@ def approval_statement(store: DecisionStore, arguments: StatementArguments) -> S
         "sha256": sha256_hex(text),
         "namespace": NAMESPACE,
     }
+
+
+@contextmanager
+def _naming_the_log(store: DecisionStore) -> Generator[tuple[ReadSession, str]]:
+    """A session, and the name of the store's log, which is all that a statement needs of it. A log without a name gets
+    one, and a key. Raises STORE_ROLLED_BACK: an older copy of the store hands out no statement.
+    """
+    known = head.look_at(store)
+    with store.reading() as session:
+        log = checkpoints.origin_in(session)
+        if log is not None:
+            head.require_continued(session, store.sidecar, known)
+            yield session, log
+            return
+    with checkpoints.continuing(store) as writer:
+        yield writer, checkpoints.origin_of(writer, store.sidecar)
 
 
 def allowed_signers_of(store: DecisionStore) -> AllowedSigners | None:

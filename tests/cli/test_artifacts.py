@@ -77,7 +77,7 @@ def test_an_audit_package_embeds_the_run_and_verifies(commands: Commands, tmp_pa
     assert commands.answer("verify", str(run))["kind"] == "run bundle"
     reference = commands.answer("audit", request_id)
     assert reference["package"]["router"]["mode"] == "reference"
-    assert commands.answer("audit", request_id, "--embed", code=2)["code"] == "INVALID_ARGUMENT"
+    assert commands.answer("audit", request_id, "--embed", code=1)["code"] == "ROUTER_NOT_CONFIGURED"
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda path: path.stem)

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from nexus_control.cli.commands import COMMANDS, GROUPS
 from nexus_control.cli.main import app
+from tests.cli.office import CONFIG
 from tests.cli.running import Commands, command_names, environment, nexus_control
 
 NAMES = [(name,) for name in COMMANDS]
@@ -97,9 +98,7 @@ def office(tmp_path: Path) -> Commands:
     commands = Commands(tmp_path, "nexus-control.db")
     commands.run("template", "create", "production")
     commands.run("template", "create", "--", "$(touch made)")
-    (tmp_path / "nexus-control.toml").write_text(
-        '[adapters.files]\nkind = "subprocess"\n[adapters.files.tools]\n'
-    )
+    (tmp_path / "nexus-control.toml").write_text(CONFIG)
     return commands
 
 

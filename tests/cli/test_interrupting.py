@@ -99,7 +99,7 @@ def test_a_signal_that_ends_a_run_kills_its_program_and_is_passed_on_when_that_i
     event = last_event(tools.store, request_id)
     assert (str(event.event_type), event.payload["reason"]) == ("EXECUTION_OUTCOME_UNKNOWN", "INTERRUPTED")
     assert event.payload["detail"].endswith(what)
-    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0}
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0, "runs": []}
     assert find_faults(tools.store) == []
 
 

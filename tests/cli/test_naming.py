@@ -179,6 +179,19 @@ def test_a_command_without_an_id_is_for_the_requests_that_fit_it(
         assert found == {getattr(desk, name) for name in expected}
 
 
+def test_without_a_request_that_can_be_executed_the_only_one_under_way_is_refused_with_its_reasons(
+    tmp_path: Path,
+) -> None:
+    commands = Commands(tmp_path)
+    commands.run("request", "g", "--mode", "apply")
+    refused = commands.answer(
+        "execute", "--router", "tests.facade.routers:FakeRouter", "--adapter", "x", code=1
+    )
+    assert [each["code"] for each in refused["details"]["reasons"]] == ["MISSING_APPROVALS"]
+    commands.run("request", "another", "--mode", "apply")
+    assert commands.answer("execute", code=1)["code"] == "DECISION_NOT_FOUND"
+
+
 def test_an_id_is_never_left_out_with_yes() -> None:
     with DecisionStore(":memory:") as store:
         data_of(NexusControlTools(store).request("g", ALICE))

@@ -16,12 +16,27 @@ from tests.cli.office import CONFIG, field
 from tests.cli.running import Commands, command_names, environment, nexus_control
 
 MAKING: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("init",): (),
     ("request",): ("g",),
     ("template", "create"): ("t",),
     ("import",): ("bundle",),
     ("key", "generate"): (),
 }
-WITHOUT_A_STORE = {("demo",), ("verify",), ("log", "verify"), ("install",), ("serve",)}
+WITHOUT_A_STORE = {
+    ("demo",),
+    ("verify",),
+    ("log", "verify"),
+    ("install",),
+    ("serve",),
+    ("config", "show"),
+    ("adapter", "list"),
+    ("adapter", "show"),
+    ("adapter", "check"),
+    ("approver", "add"),
+    ("approver", "list"),
+    ("approver", "check"),
+    ("restore",),
+}
 NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("approve",): ("x", "--yes"),
     ("deny",): ("x", "--reason", "r", "--yes"),
@@ -31,6 +46,9 @@ NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("status",): ("x",),
     ("inspect",): ("x",),
     ("list",): (),
+    ("wait",): ("x",),
+    ("events",): (),
+    ("run", "show"): ("x",),
     ("execute",): ("x", "--adapter", "a:b", "--config", "nexus-control.toml"),
     ("recover",): (),
     ("reconcile",): ("x", "--outcome", "failed", "--evidence", "e"),
@@ -48,6 +66,7 @@ NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("key", "rotate"): (),
     ("key", "export"): (),
     ("doctor",): (),
+    ("backup",): ("backup.zip",),
 }
 
 

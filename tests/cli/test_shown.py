@@ -233,7 +233,8 @@ def test_a_broken_configuration_in_the_folder_keeps_nobody_from_ending_a_request
         str(tmp_path / "store.db"),
         typed="y\n",
     )
-    assert (shown.returncode, "nexus-control.toml is not used" in shown.stdout) == (0, True), shown.stdout
+    said = " ".join(shown.stdout.split())
+    assert (shown.returncode, "is not TOML" in said, "This file is not used" in said) == (0, True, True), said
 
 
 def test_inspect_shows_the_commands_where_a_configuration_is_at_hand(tmp_path: Path) -> None:
@@ -242,6 +243,18 @@ def test_inspect_shows_the_commands_where_a_configuration_is_at_hand(tmp_path: P
     shown = commands.run("inspect", request_id, "--config", str(tmp_path / "adapters.toml"))
     assert f"\n{ARGV}\n" in shown.partition("## What will run")[2]
     assert "## What will run" not in commands.run("inspect", request_id)
+
+
+def test_what_a_rehearsal_gave_back_is_shown_in_the_review_and_in_inspect(tmp_path: Path) -> None:
+    request_id, commands = requested(tmp_path, *BINDING), Commands(tmp_path)
+    config = ("--config", str(tmp_path / "adapters.toml"))
+    commands.run("approve", request_id, "--yes", "--as", "human:bob")
+    commands.run("execute", request_id, "--adapter", "subprocess:files", *config, "--dry-run")
+    inspected, shown = commands.run("inspect", request_id), reviewed(tmp_path, request_id)
+    assert "do-write: only described, exit code 0" in inspected.partition("## Execution")[2]
+    assert "\nwould write out.txt\n" in inspected.partition("## Execution")[2]
+    assert "Quorum met: Quorum" not in inspected
+    assert "do-write: only described, exit code 0\r\n    would write out.txt\r\n" in shown
 
 
 def test_padding_does_not_push_the_end_of_a_plan_out_of_sight(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_statement_that_makes_no_sense_is_not_made(office: Office) -> None:
     later = ("--expires-at", "2999-01-01T00:00:00Z")
     refused = office.answer("statement", request_id, "--verdict", "deny", *later, code=2)
     assert field(refused) == "--expires-at"
-    assert field(office.answer("statement", request_id, "--verdict", "maybe", code=2)) == "verdict"
+    office.run("statement", request_id, "--verdict", "maybe", code=2)
     assert office.answer("statement", "nothing", code=1)["code"] == "DECISION_NOT_FOUND"
 
 
@@ -582,11 +582,12 @@ def test_a_request_that_is_replaced_while_it_is_being_read_is_not_what_was_signe
     tools = NexusControlTools(db_path=office.database)
     bundle = replaced(data_of(tools.export_bundle(request_id))["bundle"], "delete everything")
 
-    def replace_meanwhile(_question: str) -> None:
+    def replace_meanwhile(_question: str) -> str:
         data_of(tools.import_bundle(bundle, conflict_mode="overwrite", allow_rollback=True))
+        return "y"
 
     monkeypatch.setattr(deciding, "_require_somebody_to_ask", lambda: None)
-    monkeypatch.setattr(deciding, "_require_consent", replace_meanwhile)
+    monkeypatch.setattr(deciding, "_answer_to", replace_meanwhile)
     refused = office.answer(
         "approve", request_id, "--as", "human:bob@example.com", "--sign", str(key), code=1
     )

@@ -68,7 +68,9 @@ def test_a_process_killed_at_a_named_point_leaves_a_whole_decision(name: str, gr
     )
     assert len(runs_in(tally)) == death.runs
     executing = decision_ids if death.state == "executing" else []
-    assert data_of(tools.recover()) == {"recovered": executing, "still_held": 0}
+    recovered = data_of(tools.recover())
+    assert (recovered["recovered"], recovered["still_held"]) == (executing, 0)
+    assert [(each["run_id"], each["results"]) for each in recovered["runs"]] == [(None, [])] * len(executing)
     for request_id in executing:
         assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, TallyRouter(tally))) == [
             "OUTCOME_UNKNOWN"

@@ -72,7 +72,7 @@ def test_of_many_who_execute_one_decision_exactly_one_runs_the_router(racers: Ra
             "run_id": f"run of race {n}",
             "status": "completed",
         }
-    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0}
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0, "runs": []}
     assert require_whole_store(tools.store) == request_ids[::-1]
 
 

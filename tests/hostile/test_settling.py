@@ -104,14 +104,14 @@ def test_a_claim_is_held_while_its_execution_is_under_way() -> None:
     def look() -> object:
         assert tools.recover(request_id).error_code == "CLAIM_HELD"
         assert tools.recover(request_id, force=True).error_code == "CLAIM_HELD"
-        assert data_of(tools.recover()) == {"recovered": [], "still_held": 1}
+        assert data_of(tools.recover()) == {"recovered": [], "still_held": 1, "runs": []}
         assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, router)) == ["EXECUTING"]
         return good_answer()
 
     router = ScriptedRouter(look)
     request_id = approved(tools)
     data_of(tools.execute(request_id, ADAPTER, SCHEDULER, router))
-    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0}
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0, "runs": []}
     assert router.runs == 1
 
 
@@ -126,14 +126,15 @@ def test_a_claim_is_held_while_its_execution_is_under_way() -> None:
 def test_an_execution_whose_owner_is_gone_is_recovered(owner: Callable[[], Owner]) -> None:
     tools = NexusControlTools()
     request_id = claimed(tools, owner())
-    assert data_of(tools.recover()) == {"recovered": [request_id], "still_held": 0}
+    recovered = data_of(tools.recover())
+    assert (recovered["recovered"], recovered["still_held"]) == ([request_id], 0)
     event = last_event(tools.store, request_id)
     assert (event.event_type, event.payload["reason"]) == ("EXECUTION_OUTCOME_UNKNOWN", "OWNER_GONE")
     assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(good_answer))) == [
         "OUTCOME_UNKNOWN"
     ]
     assert tools.recover(request_id).error_code == "INVALID_STATE"
-    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0}
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0, "runs": []}
     require_whole(tools.store, request_id)
 
 
@@ -169,12 +170,13 @@ def test_a_claim_from_elsewhere_is_given_up_only_when_named_and_forced(where: di
     tools = NexusControlTools()
     owner = replace(this_process(), **where)
     request_id = claimed(tools, owner)
-    assert data_of(tools.recover()) == {"recovered": [], "still_held": 1}
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 1, "runs": []}
     held = tools.recover(request_id)
     assert (held.error_code, held.details["host"]) == ("CLAIM_HELD", owner.host)
     assert tools.recover(force=True).error_code == "INVALID_ARGUMENT"
     assert state(tools, request_id) == "executing"
-    assert data_of(tools.recover(request_id, force=True)) == {"recovered": [request_id], "still_held": 0}
+    recovered = data_of(tools.recover(request_id, force=True))
+    assert (recovered["recovered"], recovered["still_held"]) == ([request_id], 0)
     assert state(tools, request_id) == "outcome_unknown"
 
 
@@ -213,13 +215,14 @@ def test_an_owner_killed_in_mid_run_leaves_an_unknown_outcome_that_a_person_sett
     require_whole(tools.store, request_id)
 
 
-def test_a_reconciliation_without_a_run_settles_the_decision_but_binds_no_package() -> None:
+def test_a_reconciliation_without_a_run_settles_the_decision_and_its_package_says_so() -> None:
     tools = NexusControlTools()
     request_id = claimed(tools, this_process())
     data_of(tools.recover(request_id))
     data_of(tools.reconcile(request_id, ALICE, "failed", "Nothing had happened"))
     assert state(tools, request_id) == "failed"
-    assert tools.export_audit_package(request_id).error_code == "NO_ROUTER_LINK"
+    link = data_of(tools.export_audit_package(request_id))["package"]["router"]["ref"]
+    assert link["run_id"].startswith(f"reconciled:{request_id}:")
     assert tools.reconcile(request_id, ALICE, "completed", "Or had it?").error_code == "INVALID_STATE"
     router = ScriptedRouter(good_answer)
     assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, router)) == ["EXECUTION_FAILED"]
@@ -396,7 +399,7 @@ def test_an_interruption_between_claim_and_run_is_recorded_and_says_that_nothing
     event = last_event(tools.store, request_id)
     assert (str(event.event_type), router.runs) == (DOUBT, 0)
     assert event.payload["detail"] == "KeyboardInterrupt, before the router was called"
-    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0}
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0, "runs": []}
     require_whole(tools.store, request_id)
 
 

@@ -116,7 +116,7 @@ def test_a_link_is_followed_once_and_everything_lies_beside_the_real_file(
     config = tmp_path / "nexus-control.toml"
     config.write_text("")
     for database in (str(links / "store.db"), f"sqlite://{links / 'store.db'}"):
-        assert Frame(database).path == str(real / "store.db")
+        assert Frame(database=database).path == str(real / "store.db")
         with opened_router(database=database, config=config, factory=None):
             pass
     assert sorted(each.name for each in real.iterdir()) == [

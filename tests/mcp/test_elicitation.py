@@ -231,7 +231,8 @@ def test_a_form_shows_what_the_policy_became_and_the_commands_that_will_run(era:
         "- The request ends: 2999-01-01",
         f"- Basis: {basis}",
         f"""sh -c 'printf "%s" "$1" > "$2"' sh 'a b' {tmp_path / "f"}\n""",
-        f"- In {tmp_path}; environment: LANG, PATH; limits: 60 seconds, 1000000 bytes of output kept",
+        f"- In {tmp_path}; environment: LANG, NEXUS_CONTROL_EXECUTION_ID, NEXUS_CONTROL_REQUEST_ID, PATH;"
+        " limits: 60 seconds, 1000000 bytes of output kept",
     ):
         assert expected in form.message, form.message
 

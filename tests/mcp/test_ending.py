@@ -112,7 +112,7 @@ def test_a_program_that_takes_longer_is_killed_and_its_outcome_is_unknown(
     assert (str(event.event_type), event.payload["reason"]) == ("EXECUTION_OUTCOME_UNKNOWN", "STOPPED")
     assert "because the server" in event.payload["detail"]
     assert event.payload["run_id"]
-    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0}
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0, "runs": []}
     assert find_faults(tools.store) == []
 
 
@@ -165,7 +165,7 @@ def test_a_python_router_cannot_be_stopped_and_is_not_waited_for(
         assert end(server) == (0 if end is close_input else -signal.SIGTERM)
     event = last_event(tools.store, request_id)
     assert (str(event.event_type), event.payload["reason"]) == ("EXECUTION_OUTCOME_UNKNOWN", "STOPPED")
-    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0}
+    assert data_of(tools.recover()) == {"recovered": [], "still_held": 0, "runs": []}
     assert find_faults(tools.store) == []
 
 

@@ -23,6 +23,7 @@ from nexus_control.storage.contract import (
     Claim,
     DecisionQuery,
     DecisionRow,
+    KeptAnswer,
     Placed,
     Reader,
     Storage,
@@ -545,6 +546,56 @@ def closing_inside_a_call_of_the_same_thread_is_refused_and_changes_nothing(stor
         storage.close()
     with storage.reading() as rows:
         assert rows.log_size() == 1
+
+
+@_promise
+def a_decision_is_found_by_its_request_key_until_another_is_put_in_its_place(storage: Storage) -> None:
+    with storage.writing() as rows:
+        for row in (decision_row(1, request_key="k1"), decision_row(2), decision_row(3)):
+            rows.save(row)
+        assert rows.decision_of("k1") == "d1"
+    with storage.writing() as rows:
+        rows.save(decision_row(1))
+        rows.save(decision_row(2, request_key="k1"))
+    with storage.reading() as rows:
+        assert (rows.decision_of("k1"), rows.decision_of("k2")) == ("d2", None)
+        assert rows.decision_row("d2") == decision_row(2, request_key="k1")
+    with storage.writing() as rows:
+        rows.replace_decision_rows([decision_row(4, request_key="k2")])
+        assert (rows.decision_of("k1"), rows.decision_of("k2")) == (None, "d4")
+
+
+@_promise
+def a_request_key_that_is_taken_refuses_the_whole_transaction(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.save(decision_row(1, request_key="k"))
+    with refused(ErrorCode.STORE_UNAVAILABLE), storage.writing() as rows:
+        rows.append([entry("d2")])
+        rows.save(decision_row(2, request_key="k"))
+    with storage.reading() as rows:
+        assert (rows.log_size(), rows.decision_of("k"), rows.decision_row("d2")) == (0, "d1", None)
+
+
+@_promise
+def an_answer_is_kept_as_it_was_given_first(storage: Storage) -> None:
+    odd = KeptAnswer("a" * 64, "quote ' \" \u0000 \U0001f511", truncated=True)
+    with storage.writing() as rows:
+        assert rows.answer(odd.digest) is None
+        rows.keep_answer(odd)
+        rows.keep_answer(KeptAnswer(odd.digest, "another", truncated=False))
+        rows.keep_answer(KeptAnswer("b" * 64, "", truncated=False))
+    with storage.reading() as rows:
+        assert rows.answer(odd.digest) == odd
+        assert rows.answer("b" * 64) == KeptAnswer("b" * 64, "", truncated=False)
+
+
+@_promise
+def an_answer_of_a_transaction_that_failed_is_not_kept(storage: Storage) -> None:
+    with suppress(OnPurposeError), storage.writing() as rows:
+        rows.keep_answer(KeptAnswer("a" * 64, "x", truncated=False))
+        raise OnPurposeError
+    with storage.reading() as rows:
+        assert rows.answer("a" * 64) is None
 
 
 @_promise

@@ -160,8 +160,8 @@ def fork_with_a_store_in_memory() -> None:
     storage.close()
 
 
-def open_without_permission(path: Path) -> None:
-    """Open `path` as somebody who may only read it."""
+def make_without_permission(path: Path) -> None:
+    """Make a store at `path` as somebody who may not write to its folder."""
     if os.getuid() == 0:
         os.setuid(65534)
     with refused(ErrorCode.STORE_UNAVAILABLE):

@@ -20,6 +20,7 @@ from nexus_control.storage.contract import (
     DecisionRow,
     Entry,
     EntryKind,
+    KeptAnswer,
     Phase,
     Reader,
     Storage,
@@ -58,6 +59,7 @@ entries = st.builds(
     leaf=texts,
     origin=st.sampled_from(["local", "imported"]),
 )
+REQUEST_KEYS, DIGESTS = ("k1", "k2"), ("a" * 64, "b" * 64)
 decision_rows = st.builds(
     DecisionRow,
     decision_id=streams,
@@ -77,7 +79,11 @@ decision_rows = st.builds(
     imported_count=numbers,
     provenance=texts,
     progress=texts,
+    mode=texts,
+    adapter_id=texts,
+    request_key=st.sampled_from(("", *REQUEST_KEYS)),
 )
+answers = st.builds(KeptAnswer, st.sampled_from(DIGESTS), texts, st.booleans())
 claims = st.builds(Claim, streams, numbers, numbers, texts, st.just(T0), st.booleans(), texts)
 queries = st.builds(
     DecisionQuery,
@@ -113,6 +119,7 @@ commands = st.one_of(
     calls("replace_decision_rows", st.lists(decision_rows, max_size=3)),
     calls("put_claim", claims),
     calls("drop_claim", streams),
+    calls("keep_answer", answers),
 )
 
 
@@ -126,6 +133,8 @@ def everything(rows: Reader) -> list[object]:
         rows.decisions(9, 0),
         *(rows.decision_row(stream) for stream in STREAMS),
         *(rows.claim(stream) for stream in STREAMS),
+        *(rows.decision_of(key) for key in REQUEST_KEYS),
+        *(rows.answer(digest) for digest in DIGESTS),
         *(rows.first_entries(kind) for kind in KINDS),
         *(rows.generations(kind, stream) for kind in KINDS for stream in STREAMS),
         *(rows.position(kind, stream, 0, 1) for kind in KINDS for stream in STREAMS),

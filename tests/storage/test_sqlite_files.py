@@ -168,14 +168,12 @@ def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
         open_storage(tmp_path / ("x" * 5000))
 
 
-def test_a_file_or_folder_that_may_not_be_written_is_refused() -> None:
+def test_a_new_store_in_a_folder_that_may_not_be_written_is_refused() -> None:
     # Outside tmp_path, which only its owner may enter: as root the attempt is made as nobody.
     folder = Path(tempfile.mkdtemp())
     try:
-        open_storage(folder / "store.db").close()
-        (folder / "store.db").chmod(0o444)
         folder.chmod(0o555)
-        processes.run(processes.open_without_permission, [(folder / "store.db",), (folder / "new.db",)])
+        processes.run(processes.make_without_permission, [(folder / "new.db",)])
     finally:
         folder.chmod(0o755)
         shutil.rmtree(folder)

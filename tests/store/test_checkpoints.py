@@ -20,11 +20,11 @@ from nexus_control.log.checkpoints import (
     keys_of,
     last_published,
     leaf_lines,
-    prove,
     publish,
     require_continued,
     rotate,
 )
+from nexus_control.log.proving import prove
 from nexus_control.log.upkeep import find_faults
 from nexus_control.storage.sidecar import FileSidecar
 from nexus_control.storage.sqlite import SqliteStorage
@@ -264,8 +264,8 @@ class FailsAfter(FileSidecar):
         super().__init__(database)
         self._change = change
 
-    def replace(self, name: str, content: bytes) -> None:
-        super().replace(name, content)
+    def replace(self, name: str, content: bytes, *, secret: bool = False) -> None:
+        super().replace(name, content, secret=secret)
         self._end("replace")
 
     def create_secret(self, name: str, content: bytes) -> None:

@@ -42,7 +42,7 @@ def overwritten(tools: NexusControlTools, decision_id: str) -> ToolResult[Any]:
 
 def reasons(result: ToolResult[Any]) -> list[str]:
     """Why an execution was refused."""
-    assert result.error_code == "POLICY_NOT_SATISFIED", result.error
+    assert result.error_code in ("POLICY_NOT_SATISFIED", "EXECUTING"), result.error
     return [reason["code"] for reason in result.details["reasons"]]
 
 

@@ -120,7 +120,7 @@ def test_no_advice_to_a_model_holds_a_command_that_a_person_must_run(bench: Benc
         assert "do not run it yourself" in advice
         assert "nexus_control" not in advice
         assert not {"--db", "--sign"} & set(advice.split())
-        assert command[command.index("--config") + 1] == str(Path("adapters.toml").absolute())
+        assert command[command.index("--adapters-from") + 1] == str(Path("adapters.toml").absolute())
     bench.change(approvals="declared")
     for name in ("bob", "carol"):
         bench.data("approve", request_id=request_id, actor={"type": "human", "id": name})

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def files(folder: Path) -> dict[str, str]:
 
 def a_template(folder: Path) -> dict[str, str]:
     with at_work(folder) as (tools, _):
-        policy = {
+        policy: dict[str, Any] = {
             "min_approvals": 2,
             "allowed_modes": ["dry_run", "apply"],
             "approvers": ["bob", "carol", "dave"],
@@ -72,19 +73,19 @@ def a_template(folder: Path) -> dict[str, str]:
     return files(folder)
 
 
-def asked(folder: Path, *, rehearsed: bool = False, **given: object) -> tuple[str, NexusControlTools]:
+def asked(folder: Path, *, rehearsed: bool = False, **given: Any) -> tuple[str, NexusControlTools]:
     """A request under the template, with a plan of two steps."""
     a_template(folder)
     with at_work(folder) as (tools, clock):
         clock.advance(hours=22)
         router = LocalRouter(load_adapters(folder / "nexus-control.toml"), clock=clock)
         tools = NexusControlTools(tools.store, plan_checker=router)
-        values: dict[str, object] = {
+        values: dict[str, Any] = {
             "template_name": "production",
             "adapter_id": "subprocess:services",
             **given,
         }
-        request_id = data_of(tools.request(GOAL, ALICE, mode="apply", plan=STEPS, **values))["request_id"]  # type: ignore[arg-type]
+        request_id = data_of(tools.request(GOAL, ALICE, mode="apply", plan=STEPS, **values))["request_id"]
         if rehearsed:
             data_of(tools.approve(request_id, BOB, comment="in the window that we agreed on"))
             data_of(tools.approve(request_id, CAROL))
@@ -98,7 +99,12 @@ def an_ordinary_request(folder: Path) -> dict[str, str]:
 
 
 def overrides(folder: Path) -> dict[str, str]:
-    given = {"min_approvals": 1, "approvers": ["mallory"], "max_steps": 9, "metadata": {"ticket": "OPS-12"}}
+    given: dict[str, Any] = {
+        "min_approvals": 1,
+        "approvers": ["mallory"],
+        "max_steps": 9,
+        "metadata": {"ticket": "OPS-12"},
+    }
     return {"id": asked(folder, **given)[0]}
 
 
@@ -123,10 +129,9 @@ SCREENS = {
     "review-overrides": Screen("approve", "@id", "--as", "human:carol", store=overrides, typed="n\n"),
     "review-cut": Screen("approve", "@id", "--as", "human:carol", store=a_long_plan, typed="n\n"),
     "review-denied": Screen(
-        "deny", "@id", "--reason", "not during the freeze", "--as", "human:bob", store=overrides, typed="y\n"
+        "deny", "@id", "--reason", "not during the freeze", "--as", "human:mallory", store=overrides, typed="y\n"
     ),
     "review-not-eligible": Screen("approve", "@id", "--as", "human:eve", store=an_ordinary_request, typed="y\n"),
-    "inspect-rehearsed": Screen("inspect", "@id", store=an_ordinary_request),
     "help": Screen("--help"),
     "help-template": Screen("template", "-h"),
     "help-approve": Screen("approve", "-h"),

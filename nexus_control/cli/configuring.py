@@ -1,0 +1,257 @@
+"""The command `config show`: each setting, where it comes from and why, and what is used of each file."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypedDict
+
+from nexus_control.cli.commands import group
+from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.options import DEFAULT_DATABASE, UsualConfig
+from nexus_control.cli.screen import Mark, Screen, columns
+from nexus_control.configuration import ADAPTERS, FILE_NAME, LATER, SETTINGS, Configuration, Setting, Source
+from nexus_control.errors import NexusControlError
+from nexus_control.system.commands import absolute, without_password
+from nexus_control.system.whole_files import is_regular
+from nexus_control.values.results import fault_of
+
+config = group(help="The settings, and the files that they come from.")
+
+
+@config.callback()
+def settings() -> None:
+    """The settings, and the files that they come from."""  # with one command and without this, it were no group
+
+
+_NOT_FROM_A_PROJECT: Final = (
+    "named in a project's file, ignored because a cloned repository must not choose whom we trust"
+)
+_WHOSE: Final = {
+    "option": "The file of --config",
+    "project": "A project's file, in this folder or above",
+    "user": "Your file",
+    "system": "The system's file",
+}
+_COLOUR: Final[dict[str, Literal["good", "stopped", "bad"]]] = {
+    "used": "good",
+    "not used": "stopped",
+    "absent": "stopped",
+    "ignored": "stopped",
+    "refused": "bad",
+    "broken": "bad",
+}
+
+
+class SettingLine(TypedDict):
+    name: str
+    value: str | None
+    source: str
+    why: str
+
+
+class KeyLine(TypedDict):
+    key: str
+    status: str
+    why: str
+
+
+class FileLine(TypedDict):
+    path: str
+    kind: str
+    status: str
+    why: str
+    keys: list[KeyLine]
+
+
+@config.command()
+@shared_options("acting_as", "allowed_signers", "db")
+def show(frame: Frame, config: UsualConfig = None) -> Answer:
+    """Each setting, where it comes from and why; and what is used of each file that was looked at.
+
+    Example: nexus-control config show
+    """
+    named = None if config is None else absolute(config)
+    settings = [_database(frame), _signers(frame), _actor(frame), _adapters(frame, named)]
+    files = [_file(frame, source, named) for source in frame.configuration.sources]
+    files.extend(_by_variable(frame.configuration))
+
+    def shown(screen: Screen) -> None:
+        for each in settings:
+            screen.prose(f"{each['name']}, from {each['source']}. {each['why']}.")
+            if each["value"] is not None:
+                screen.verbatim(each["value"])
+        screen.heading("Files")
+        for file in files:
+            kind = file["kind"]
+            screen.prose(
+                f"{file['why']}.",
+                Mark(f"{_WHOSE.get(kind, kind)}: {file['status']}.", _COLOUR[file["status"]]),
+            )
+            screen.verbatim(file["path"])
+            if file["keys"]:
+                rows = [(each["key"], each["status"], each["why"]) for each in file["keys"]]
+                screen.grid(columns("entry|use|why", rows))
+                screen.blank()
+
+    return Answer({"settings": settings, "files": files}, shown)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """How a setting can be named, in the order that wins."""
+
+    option: str
+    variable: str
+
+    def line(
+        self,
+        name: str,
+        value: str | None,
+        *,
+        option: bool,
+        named: bool,
+        configured: Setting | None,
+        otherwise: str,
+    ) -> SettingLine:
+        if option:
+            return _setting(name, value, self.option, "An option wins over everything else")
+        if named:
+            return _setting(name, value, self.variable, f"There is no {self.option}")
+        neither = f"Neither {self.option} nor {self.variable} names one"
+        if configured is not None:
+            return _setting(name, value, str(configured.source.path), neither)
+        return _setting(name, value, otherwise, f"{neither}, and no file that may")
+
+
+_DATABASE: Final = _Named("--db", "NEXUS_CONTROL_DB")
+_SIGNERS: Final = _Named("--allowed-signers", "NEXUS_CONTROL_ALLOWED_SIGNERS")
+
+
+def _setting(name: str, value: str | None, source: str, why: str) -> SettingLine:
+    return {"name": name, "value": value, "source": source, "why": why}
+
+
+def _or_fault(name: str, action: Callable[[], SettingLine]) -> SettingLine:
+    """The line of a setting; a fault of the file that it might come from is its explanation."""
+    line = fault_of(action)
+    if isinstance(line, NexusControlError):
+        return _setting(name, None, "a file that cannot be used", line.message.rstrip("."))
+    return line
+
+
+def _database(frame: Frame) -> SettingLine:
+    def line() -> SettingLine:
+        return _DATABASE.line(
+            "database",
+            without_password(frame.path),
+            option="--db" in frame.given,
+            named=frame.database is not None,
+            configured=frame.configured("database"),
+            otherwise=f"the default, {DEFAULT_DATABASE} in this folder",
+        )
+
+    return _or_fault("database", line)
+
+
+def _signers(frame: Frame) -> SettingLine:
+    def line() -> SettingLine:
+        file = frame.allowed_signers
+        return _SIGNERS.line(
+            "allowed_signers",
+            None if file is None else str(absolute(file)),
+            option="--allowed-signers" in frame.given,
+            named=frame.named_signers is not None,
+            configured=frame.configured("allowed_signers"),
+            otherwise="nowhere: no signature counts",
+        )
+
+    return _or_fault("allowed_signers", line)
+
+
+def _actor(frame: Frame) -> SettingLine:
+    def line() -> SettingLine:
+        value = str(frame.actor)
+        if frame.acting_as is None:
+            why = "Neither --as nor NEXUS_CONTROL_ACTOR names one"
+            return _setting("actor", value, "your login here", why)
+        if frame.acting_as == os.environ.get("NEXUS_CONTROL_ACTOR"):
+            return _setting("actor", value, "NEXUS_CONTROL_ACTOR", "The variable or --as says so")
+        return _setting("actor", value, "--as", "An option wins over everything else")
+
+    return _or_fault("actor", line)
+
+
+def _adapters(frame: Frame, named: Path | None) -> SettingLine:
+    if named is not None:
+        option = "--config" if frame.config else "--adapters-from"
+        return _setting("adapters", str(named), option, "An option wins over everything else")
+    found = frame.configuration.adapters()
+    if found is None:
+        why = "No file that may be used declares any, and no --config names one"
+        return _setting("adapters", None, "nowhere", why)
+    why = "It is the first file that declares adapters" if found.fault is None else "It cannot be read"
+    whose = _WHOSE[found.kind]
+    return _setting("adapters", str(found.path), f"{whose[:1].lower()}{whose[1:]}", why)
+
+
+def _file(frame: Frame, source: Source, named: Path | None) -> FileLine:
+    keys = [_key(frame, source, name, named) for name in source.table]
+    if not source.is_there:
+        status, why = "absent", "There is no such file"
+    elif source.unsafe is not None:
+        status, why = "refused", f"{source.unsafe[:1].upper()}{source.unsafe[1:]}"
+    elif source.fault is not None:
+        status, why = "broken", source.fault.message.rstrip(".")
+    elif any(key["status"] == "used" for key in keys):
+        status, why = "used", "See each entry"
+    else:
+        status, why = "not used", "See each entry" if keys else "It is empty"
+    return {"path": str(source.path), "kind": source.kind, "status": status, "why": why, "keys": keys}
+
+
+def _key(frame: Frame, source: Source, key: str, named: Path | None) -> KeyLine:
+    if key == ADAPTERS:
+        return _adapters_key(frame.configuration, source, named)
+    if source.kind == "project":
+        return {"key": key, "status": "ignored", "why": _NOT_FROM_A_PROJECT}
+    if key in LATER:
+        return {"key": key, "status": "not used", "why": "not used by this version"}
+    assert key in SETTINGS
+    names = _DATABASE if key == "database" else _SIGNERS
+    if (frame.database if key == "database" else frame.named_signers) is not None:
+        return {"key": key, "status": "not used", "why": f"{names.option} or {names.variable} names one"}
+    return _setting_key(frame.configuration, source, key)
+
+
+def _setting_key(configuration: Configuration, source: Source, key: str) -> KeyLine:
+    configured = fault_of(lambda: configuration.setting(key))
+    if isinstance(configured, NexusControlError):
+        return {"key": key, "status": "broken", "why": configured.message.rstrip(".")}
+    if configured is not None and configured.source is source:
+        return {"key": key, "status": "used", "why": "the first file that has it"}
+    wins = source if configured is None else configured.source
+    return {"key": key, "status": "not used", "why": f"{wins.path} wins"}
+
+
+def _adapters_key(configuration: Configuration, source: Source, named: Path | None) -> KeyLine:
+    found = configuration.adapters()
+    if found is source:
+        return {"key": ADAPTERS, "status": "used", "why": "the first file that declares adapters"}
+    winner = named if found is None else found.path
+    return {"key": ADAPTERS, "status": "not used", "why": f"{winner} comes first"}
+
+
+def _by_variable(configuration: Configuration) -> Iterator[FileLine]:
+    """The file in XDG_CONFIG_HOME, if there is one and it is not looked at."""
+    folder = os.environ.get("XDG_CONFIG_HOME")
+    file = Path(folder or "") / "nexus-control" / FILE_NAME
+    if folder and is_regular(file) and file not in {source.path for source in configuration.sources}:
+        why = "A project can set XDG_CONFIG_HOME, so it is not asked: name the file with --config"
+        yield {
+            "path": str(file),
+            "kind": "A file in XDG_CONFIG_HOME",
+            "status": "ignored",
+            "why": why,
+            "keys": [],
+        }

@@ -1,0 +1,249 @@
+"""The commands about declared adapters: adapter list, show, check."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypedDict, cast
+
+import typer
+
+from nexus_control.cli.adapters import config_or_default, no_adapters
+from nexus_control.cli.commands import group
+from nexus_control.cli.exit_codes import REFUSED, USAGE
+from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.options import UsualConfig
+from nexus_control.cli.screen import Mark, Screen, columns
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, adapter_id
+from nexus_control.execution.argv_template import ArgvTemplate
+from nexus_control.execution.config import load_adapters
+from nexus_control.execution.plan import Call
+from nexus_control.render.text import counted
+from nexus_control.storage import is_file
+from nexus_control.system.commands import absolute, shell_line
+from nexus_control.system.whole_files import is_regular
+from nexus_control.usecases.binding import bound_otherwise
+from nexus_control.values.results import fault_of
+
+adapter = group(help="The adapters that are declared: what executing a request can run.")
+
+
+class Method(TypedDict):
+    method: str
+    args: list[str]
+    argv: list[str]
+    dry_run_argv: list[str] | None
+
+
+class Declared(TypedDict):
+    adapter_id: str
+    kind: str
+    protocol: str
+    capabilities: list[str]
+    methods: list[Method]
+    command: list[str] | None
+    cwd: str
+    env: list[str]
+    timeout_seconds: int
+    max_output_bytes: int
+    digest: str
+    file: str
+
+
+@adapter.command("list")
+@shared_options()
+def list_adapters(frame: Frame, config: UsualConfig = None) -> Answer:
+    """Each adapter with its methods and capabilities, and the file that declares them.
+
+    Example: nexus-control adapter list
+    """
+    file = _file(config)
+    adapters = load_adapters(file)
+    declared = [_declared(adapters, each, file) for each in adapters]
+
+    def show(screen: Screen) -> None:
+        screen.prose(f"{counted(len(declared), 'adapter')} of this file:")
+        screen.verbatim(str(file))
+        rows = [
+            (each["adapter_id"], _methods_in_words(each), ", ".join(each["capabilities"]))
+            for each in declared
+        ]
+        if rows:
+            screen.grid(columns("adapter|methods|capabilities", rows))
+
+    return Answer({"file": str(file), "adapters": declared}, show)
+
+
+@adapter.command()
+@shared_options()
+def show(
+    frame: Frame,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The adapter: its name, or KIND:NAME.")],
+    config: UsualConfig = None,
+) -> Answer:
+    """What an adapter runs: each method with its arguments and programs, the folder, the limits, the digest.
+
+    Example: nexus-control adapter show keys
+    """
+    file = _file(config)
+    adapters = load_adapters(file)
+    found = [each for each in adapters if name in (each.name, adapter_id(each))]
+    if len(found) != 1:
+        known = ", ".join(adapters.ids()) or "none"
+        problem = "is more than one adapter: name its kind too" if found else "is not declared"
+        raise NexusControlError(
+            ErrorCode.ADAPTER_UNKNOWN,
+            f"{name!r:.80} {problem}; declared in {file}: {known}",
+            {"file": str(file)},
+        )
+    declared = _declared(adapters, found[0], file)
+    return Answer(cast("Mapping[str, object]", declared), lambda screen: _show(screen, declared))
+
+
+def _show(screen: Screen, declared: Declared) -> None:
+    screen.prose(f"{declared['adapter_id']} can: {', '.join(declared['capabilities']) or 'nothing'}.")
+    for method in declared["methods"]:
+        screen.heading(f"{method['method']} ({', '.join(method['args']) or 'no arguments'})")
+        screen.verbatim(f"apply:   {shell_line(method['argv'])}")
+        dry_run = method["dry_run_argv"]
+        screen.verbatim(f"dry run: {'only described' if dry_run is None else shell_line(dry_run)}")
+    if declared["command"] is not None:
+        screen.heading("Any method, which only the command knows")
+        screen.verbatim(f"apply:   {shell_line(declared['command'])} call TOOL METHOD --json-args-file FILE")
+        screen.verbatim("dry run: only described")
+    screen.heading("How it runs")
+    limits = f"at most {counted(declared['timeout_seconds'], 'second')}"
+    output = f"{counted(declared['max_output_bytes'], 'byte')} of output are kept"
+    variables = (
+        f"The variables {', '.join(declared['env'])} are added" if declared["env"] else "No variable is added"
+    )
+    screen.prose(f"For {limits}; {output}. {variables} to PATH and LANG. In this folder:")
+    screen.verbatim(declared["cwd"])
+    screen.prose("Requests are bound to this digest of the declaration, in this file:")
+    screen.verbatim(declared["digest"])
+    screen.verbatim(declared["file"])
+
+
+@adapter.command()
+@shared_options("db")
+def check(
+    frame: Frame,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Default: the file that execute would use.")
+    ] = None,
+) -> Answer:
+    """Every problem of the file; or what it declares, whether each program is there, and which open requests are bound
+    to an adapter that is declared otherwise now.
+
+    Example: nexus-control adapter check nexus-control.toml
+    """
+    path = absolute(file) if file is not None else _file(None)
+    adapters = fault_of(lambda: load_adapters(path))
+    if isinstance(adapters, NexusControlError):
+        return _broken(path, adapters)
+    obstacles = {adapter_id(each): _obstacles(each) for each in adapters}
+    bound = _bound(frame, adapters)
+    data = {
+        "file": str(path),
+        "ok": not any(obstacles.values()),
+        "problems": list[str](),
+        "adapters": [_declared(adapters, each, path) for each in adapters],
+        "obstacles": obstacles,
+        "bound_otherwise": [{"request_id": request, "adapter_id": name} for request, name in bound],
+    }
+
+    def show(screen: Screen) -> None:
+        screen.verbatim(str(path))
+        for name, found in obstacles.items():
+            for obstacle in found:
+                screen.prose(obstacle, Mark(f"{name}:", "bad"))
+            if not found:
+                screen.prose("each program is there and can be executed.", Mark(f"{name}:", "good"))
+        if not obstacles:
+            screen.prose("The file declares no adapter.")
+        if bound:
+            screen.prose("These open requests are bound to an earlier declaration, and will not be executed:")
+        for request, name in bound:
+            screen.verbatim(f"{request} {name}")
+
+    return Answer(data, show, code=REFUSED if any(obstacles.values()) else 0)
+
+
+def _broken(path: Path, fault: NexusControlError) -> Answer:
+    if fault.code is not ErrorCode.CONFIG_INVALID:
+        raise fault
+    problems = cast("list[str]", fault.details["problems"])
+
+    def show(screen: Screen) -> None:
+        screen.prose(f"{counted(len(problems), 'problem')} in this file:", Mark(f"{fault.code}:", "bad"))
+        screen.verbatim(str(path))
+        for problem in problems:
+            screen.prose(f"- {problem}")
+
+    return Answer({"file": str(path), "ok": False, "problems": problems}, show, code=USAGE)
+
+
+def _file(config: Path | None) -> Path:
+    found = config_or_default(config)
+    if found is None:
+        raise no_adapters()
+    return absolute(found)
+
+
+def _bound(frame: Frame, adapters: Adapters) -> list[tuple[str, str]]:
+    """The open requests of the store that is named, if it is there."""
+    if is_file(frame.path) and not is_regular(frame.path):
+        return []
+    with frame.store() as store:
+        return bound_otherwise(store, adapters)
+
+
+def _obstacles(declared: Adapter) -> list[str]:
+    """Why programs of the adapter could not be started here; a reason that several methods share is named once."""
+    if not isinstance(declared, StartChecker):
+        return []
+    calls = [
+        (Call(tool=declared.name, method=method, args=dict.fromkeys(args, "x")), dry_run)
+        for method, args in _arguments(declared).items()
+        for dry_run in (False, True)
+    ]
+    found = (declared.obstacle_to(call, dry_run=dry_run) for call, dry_run in calls)
+    return list(dict.fromkeys(obstacle for obstacle in found if obstacle))
+
+
+def _arguments(declared: Adapter) -> dict[str, list[str]]:
+    """The arguments of each method. The protocol `call` does not declare its methods: one stands for all."""
+    tools = cast("dict[str, Any]", declared.declaration().get("tools", {"any": None}))
+    return {
+        method: [] if tool is None else sorted(ArgvTemplate.of(tool["argv"]).names())
+        for method, tool in tools.items()
+    }
+
+
+def _declared(adapters: Adapters, each: Adapter, file: Path) -> Declared:
+    said: dict[str, Any] = each.declaration()
+    arguments = _arguments(each)
+    return {
+        "adapter_id": adapter_id(each),
+        "kind": each.kind,
+        "protocol": said["protocol"],
+        "capabilities": sorted(each.capabilities),
+        "methods": [
+            Method(
+                method=method, args=arguments[method], argv=tool["argv"], dry_run_argv=tool["dry_run_argv"]
+            )
+            for method, tool in said.get("tools", {}).items()
+        ],
+        "command": said.get("command"),
+        "cwd": str(file.parent / said["cwd"]),
+        "env": sorted(said["env"]),  # names only: a value may be a secret
+        "timeout_seconds": said["timeout_seconds"],
+        "max_output_bytes": said["max_output_bytes"],
+        "digest": adapters.digest(adapter_id(each)) or "",
+        "file": str(file),
+    }
+
+
+def _methods_in_words(declared: Declared) -> str:
+    if declared["command"] is not None:
+        return "any"
+    return ", ".join(f"{each['method']}({', '.join(each['args'])})" for each in declared["methods"])

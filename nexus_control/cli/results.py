@@ -1,0 +1,72 @@
+"""What the runs of a request gave back: `run show`. On a terminal long outputs are cut, elsewhere they are whole."""
+
+from typing import Annotated
+
+import typer
+
+from nexus_control.cli.commands import group
+from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.naming import any_request, chosen
+from nexus_control.cli.options import FittingId
+from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.steps import show_steps
+from nexus_control.lifecycle import effect_words
+from nexus_control.render.results import cut, pretty, step_texts
+from nexus_control.render.text import counted
+from nexus_control.usecases import arguments as door
+from nexus_control.usecases import resulting
+from nexus_control.usecases.run_answers import ResultData
+
+_GOOD, _BAD = {"completed"}, {"failed", "outcome_unknown"}
+
+run = group(help="What the runs of a request gave back.\n\nExample: nexus-control run show 0d1c0d39")
+
+
+@run.callback()
+def _group() -> None:
+    """Keeps `show` a command of the group, which has no other."""
+
+
+@run.command()
+@shared_options("db")
+def show(
+    frame: Frame,
+    request_id: FittingId = None,
+    execution: Annotated[
+        int | None,
+        typer.Option(metavar="SEQ", min=0, help="The execution, by its seq. Default: the one that counts."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Long outputs as a whole on a terminal, too.")] = False,
+) -> Answer:
+    """What each step of a run gave back, of a rehearsal and of a run that was cut off, too.
+
+    Example: nexus-control run show 0d1c0d39 --full
+    """
+    with frame.store() as store:
+        values = {"request_id": chosen(store, request_id, any_request()), "execution": execution}
+        checked = door.validated(door.ResultArguments, values)
+        data = resulting.result(store, checked)
+    return Answer(data, lambda screen: _show(screen, data, whole=full or not screen.is_terminal))
+
+
+def _show(screen: Screen, data: ResultData, *, whole: bool) -> None:
+    what = "Rehearsal" if data["rehearsal"] else "Run"
+    named = f"{what} {data['run_id'] or 'without a known id'}, execution {data['execution']}"
+    effect = "" if data["effect"] is None else f", {effect_words(data['effect'])}"
+    steps = counted(len(data["results"]), "step") if data["results"] else "no step is known"
+    screen.prose(f"{named}: {steps}{effect}.", _mark(data["outcome"]))
+    show_steps(screen, data["results"], truncated=data["truncated"], whole=whole)
+    is_cut = not whole and step_texts(data["results"]) != step_texts(data["results"], whole=True)
+    if "answer" in data:
+        screen.prose("The router answered, without listing steps:")
+        text = pretty(data["answer"])
+        shown = text if whole else cut(text)
+        is_cut = is_cut or shown != text
+        for line in shown.split("\n"):
+            screen.verbatim(line)
+    if is_cut:
+        screen.prose("--full shows all of it.")
+
+
+def _mark(outcome: str) -> Mark:
+    return Mark(outcome, "good" if outcome in _GOOD else "bad" if outcome in _BAD else "stopped")

@@ -1,0 +1,235 @@
+"""Finds and reads `nexus-control.toml`, and says what may come from where.
+
+    database = "decisions.db"             # relative to this file, or a URL
+    allowed_signers = "allowed_signers"   # relative to this file
+    [adapters.keys]                       # read by `execution.config`
+
+An option wins over its variable, and a variable over every file. The files, in the order in which they are asked:
+
+| file | adapters | database, allowed_signers |
+|---|---|---|
+| of `--config FILE` | only this file | first |
+| nexus-control.toml in the working folder, else in the nearest folder above | first | never |
+| ~/.config/nexus-control/nexus-control.toml, the user's | second | third |
+| /etc/nexus-control/nexus-control.toml, the system's | third | second |
+
+- A *project's* file gives adapters only. It may have come with a cloned repository, which must not choose the database
+  or whom we trust. Of these two the system's file wins over the user's.
+- A file that was found is used only if root or this user owns it and its folder, and nobody else may write them. A
+  sticky folder such as /tmp counts as writable by others. Write permission for the group is harmless where the user is
+  alone in it. A file named by `--config` is trusted as it is.
+- The user's file is found by the home folder that the system's user table names. HOME and XDG_CONFIG_HOME are not
+  read, because a project can set variables (direnv, an agent host's configuration) and would then choose whom we trust.
+- The system's file has a folder of its own, so that the files it names can lie beside it.
+
+Each section's owner decodes its part. An unknown name at the top is CONFIG_INVALID.
+"""
+
+import grp
+import os
+import pwd
+import stat
+import tomllib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from nexus_control.canonical_json import MAX_TEXT_BYTES
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.system.commands import absolute
+from nexus_control.system.whole_files import is_folder, is_regular, read_regular
+
+FILE_NAME: Final = "nexus-control.toml"
+SYSTEM_FILE: Final = Path("/etc/nexus-control") / FILE_NAME
+ADAPTERS: Final = "adapters"
+SETTINGS: Final = ("database", "allowed_signers")
+"""The names that a project's file must not set, and that this version uses."""
+LATER: Final = ("groups", "rules", "default", "notify", "secrets", "inbox")
+"""The names of later versions, which a project's file must not set either."""
+
+_ACCESS_LIST: Final = "system.posix_acl_access"
+
+Kind: TypeAlias = Literal["option", "project", "user", "system"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A place where a file may be. `table` is empty where the file is absent or not used; `unsafe` or `fault` says why
+    it is not used.
+    """
+
+    path: Path
+    kind: Kind
+    is_there: bool = True
+    unsafe: str | None = None
+    fault: NexusControlError | None = None
+    table: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A setting that a file has."""
+
+    value: str
+    """A path is absolute."""
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The places that were looked at, in the order in which they are asked for adapters.
+
+    >>> look().setting("database").value
+    '/srv/decisions.db'
+    """
+
+    sources: tuple[Source, ...]
+
+    def setting(self, name: str) -> Setting | None:
+        """The setting of this name in the first file that has it. Raises CONFIG_INVALID for a file that cannot be
+        read, because it may have it.
+        """
+        for source in self._trusted():
+            if source.fault is not None:
+                raise source.fault
+            if name in source.table:
+                return Setting(value=_place(source, name), source=source)
+        return None
+
+    def adapters(self) -> Source | None:
+        """The first file that declares adapters, or that cannot be read."""
+        for source in self.sources:
+            if source.fault is not None or ADAPTERS in source.table or source.kind == "option":
+                return source
+        return None
+
+    def _trusted(self) -> Iterator[Source]:
+        for kind in ("option", "system", "user"):
+            yield from (source for source in self.sources if source.kind == kind)
+
+
+def look(given: Path | None = None, *, user: Path | None = None, system: Path = SYSTEM_FILE) -> Configuration:
+    """What there is to read: the file `given` by `--config`, otherwise a project's; then the user's and the system's.
+
+    `user` is by default in the home folder of this process's user. Raises nothing: a `Source` says what is wrong.
+    """
+    user = user or _user_file()
+    first = _project({user, system}) if given is None else [_read(absolute(given), "option")]
+    return Configuration((*first, _found(user, "user"), _found(system, "system")))
+
+
+def read_file(path: Path) -> dict[str, object]:
+    """The content of a `nexus-control.toml`, its names at the top checked. Raises CONFIG_INVALID, naming the file."""
+    try:
+        table = tomllib.loads(read_regular(path, MAX_TEXT_BYTES).decode())
+    except OSError as error:
+        raise refused(path, [f"cannot be read ({error.strerror})"]) from None
+    except (ValueError, RecursionError) as error:
+        raise refused(path, [f"is not TOML: {error}"]) from None
+    unknown = [name for name in table if name not in (ADAPTERS, *SETTINGS, *LATER)]
+    if unknown:
+        raise refused(path, [f"Unknown field: {name!s:.80}" for name in unknown])
+    return table
+
+
+def refused(path: Path, problems: Sequence[str]) -> NexusControlError:
+    """CONFIG_INVALID for the file at `path`. The message has the first problem, the details have all."""
+    details = {"file": str(path), "problems": list(problems)}
+    return NexusControlError(ErrorCode.CONFIG_INVALID, f"{path}: {problems[0]}", details)
+
+
+def _user_file() -> Path:
+    user = os.getuid()
+    try:
+        home = pwd.getpwuid(user).pw_dir
+    except (
+        KeyError
+    ):  # such a user has no home, and no process without a home has a file at the root of the disk
+        home = ""
+    return Path(home or "/nonexistent") / ".config" / "nexus-control" / FILE_NAME
+
+
+def _project(others: Collection[Path]) -> list[Source]:
+    """The file in the working folder, else in the nearest folder above it; not one of the `others`."""
+    try:
+        here = Path.cwd()
+    except OSError:  # the working folder is gone
+        return []
+    for folder in (here, *here.parents):
+        path = folder / FILE_NAME
+        if path not in others and is_regular(path):
+            return [_found(path, "project")]
+    return []
+
+
+def _found(path: Path, kind: Kind) -> Source:
+    if not is_regular(path):
+        return Source(path=path, kind=kind, is_there=False)
+    if unsafe := _unsafe(path):
+        return Source(path=path, kind=kind, unsafe=unsafe)
+    return _read(path, kind)
+
+
+def _read(path: Path, kind: Kind) -> Source:
+    try:
+        return Source(path=path, kind=kind, table=read_file(path))
+    except NexusControlError as fault:
+        return Source(path=path, kind=kind, fault=fault)
+
+
+def _unsafe(path: Path) -> str | None:
+    """Why somebody else may have written this file; None where nobody else can. Links are followed."""
+    real = Path(os.path.realpath(path))
+    try:
+        problems = (_writable_by_others(each) for each in dict.fromkeys((path.parent, real.parent, real)))
+        return next((problem for problem in problems if problem), None)
+    except OSError as error:
+        return f"its owner cannot be found out ({error.strerror})"
+
+
+def _writable_by_others(path: Path) -> str | None:
+    found, what = path.stat(), "the folder " if is_folder(path) else ""
+    if found.st_uid not in (0, os.getuid()):
+        return f"{what}{path} belongs to {_user_name(found.st_uid)}, who is neither root nor you"
+    if found.st_mode & stat.S_IWOTH:
+        return f"everybody may write {what}{path} (chmod o-w)"
+    if found.st_mode & stat.S_IWGRP and not _is_alone(path, found.st_gid):
+        return f"its group may write {what}{path} (chmod g-w)"
+    return None
+
+
+def _is_alone(path: Path, group: int) -> bool:
+    """Whether only this user has the group's permission: it is the group of this user alone, and no list of access
+    gives the permission to more users or groups.
+    """
+    try:
+        me, members = pwd.getpwuid(os.getuid()), grp.getgrgid(group)
+    except KeyError:
+        return False
+    listed: list[str] = []
+    with suppress(OSError, AttributeError):  # file systems and systems without such lists
+        listed = os.listxattr(path)
+    return (
+        group == me.pw_gid
+        and members.gr_name == me.pw_name
+        and set(members.gr_mem) <= {me.pw_name}
+        and _ACCESS_LIST not in listed
+    )
+
+
+def _user_name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"uid {user}"
+
+
+def _place(source: Source, name: str) -> str:
+    value = source.table[name]
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise refused(source.path, [f"{name} must be text that names a file"])
+    if "://" in value:
+        return value
+    return str(absolute(source.path).parent / value)

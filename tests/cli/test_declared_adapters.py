@@ -1,0 +1,149 @@
+"""adapter list, show and check: what is declared, and whether it would run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nexus_control.configuration import FILE_NAME
+from nexus_control.execution.config import load_adapters
+from tests.cli.running import Commands
+
+DECLARED = """
+[adapters.keys]
+kind = "subprocess"
+capabilities = ["apply", "dry_run"]
+timeout_seconds = 1
+env = { TOKEN = "s3cret", REGION = "eu-1" }
+[adapters.keys.tools.rotate]
+argv = ["./rotate.sh", "--service", "{service}", "--in={region}"]
+dry_run_argv = ["echo", "--", "{service}"]
+[adapters.old]
+kind = "subprocess"
+capabilities = ["apply"]
+protocol = "call"
+command = ["sh", "tool.sh"]
+"""
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / FILE_NAME).write_text(DECLARED)
+    return Commands(tmp_path)
+
+
+def script(folder: Path, mode: int = 0o755) -> None:
+    (folder / "rotate.sh").write_text("#!/bin/sh\n")
+    (folder / "rotate.sh").chmod(mode)
+
+
+def test_the_list_has_each_adapter_with_its_methods(commands: Commands) -> None:
+    shown = commands.run("adapter", "list")
+    assert str(commands.folder / FILE_NAME) in shown
+    rows = [line.split() for line in shown.splitlines()[-2:]]
+    assert rows[0] == ["subprocess:keys", "rotate(region,", "service)", "apply,", "dry_run"]
+    assert rows[1] == ["subprocess:old", "any", "apply"]
+    listed = commands.answer("adapter", "list")["adapters"]
+    assert [each["adapter_id"] for each in listed] == ["subprocess:keys", "subprocess:old"]
+
+
+@pytest.mark.parametrize("name", ["keys", "subprocess:keys"])
+def test_an_adapter_is_shown_with_all_that_decides_what_runs(commands: Commands, name: str) -> None:
+    shown = commands.run("adapter", "show", name)
+    for line in (
+        "rotate (region, service)",
+        "    apply:   ./rotate.sh --service '{service}' '--in={region}'",
+        "    dry run: echo -- '{service}'",
+        "For at most 1 second; 1000000 bytes of output are kept.",
+        str(commands.folder),
+        str(load_adapters(FILE_NAME).digest("subprocess:keys")),
+    ):
+        assert line in shown
+    assert "REGION, TOKEN" in " ".join(shown.split())
+    data = commands.answer("adapter", "show", name)
+    assert (data["env"], data["timeout_seconds"]) == (["REGION", "TOKEN"], 1)
+    assert "s3cret" not in shown + json.dumps(data)
+
+
+def test_an_adapter_that_only_its_command_knows_is_shown_with_that_command(commands: Commands) -> None:
+    shown = commands.run("adapter", "show", "old")
+    assert "apply:   sh tool.sh call TOOL METHOD --json-args-file FILE" in shown
+
+
+def test_an_adapter_that_is_not_declared_is_refused_with_those_that_are(commands: Commands) -> None:
+    refused = commands.answer("adapter", "show", "nobody", code=1)
+    assert refused["code"] == "ADAPTER_UNKNOWN"
+    assert "subprocess:keys, subprocess:old" in refused["message"]
+
+
+@pytest.mark.parametrize("command", [("list",), ("show", "keys"), ("check",)], ids=" ".join)
+def test_where_no_file_declares_any_it_says_where_it_looked(
+    commands: Commands, command: tuple[str, ...]
+) -> None:
+    (commands.folder / FILE_NAME).unlink()
+    refused = commands.answer("adapter", *command, code=1)
+    assert refused["code"] == "ROUTER_NOT_CONFIGURED"
+    assert "/etc/nexus-control" in refused["message"]
+
+
+def test_the_check_names_every_problem_with_its_key(commands: Commands) -> None:
+    broken = DECLARED.replace("timeout_seconds = 1", "timeout_seconds = 0").replace("{service}", "{service")
+    (commands.folder / "broken.toml").write_text(f"{broken}shell = true\nretries = 3\n")
+    checked = commands.answer("adapter", "check", "broken.toml", code=2)
+    assert checked["problems"] == [
+        "adapters.keys.timeout_seconds must be 1 to 86400",
+        "Unknown field: adapters.old.shell",
+        "Unknown field: adapters.old.retries",
+    ]
+    shown = " ".join(commands.run("adapter", "check", "broken.toml", code=2).split())
+    assert "3 problems in this file:" in shown
+    assert str(commands.folder / "broken.toml") in shown
+    two = DECLARED.replace("{service}", "{service").replace('"sh", ', '"", ')
+    (commands.folder / "two.toml").write_text(two)
+    problems = commands.answer("adapter", "check", "two.toml", code=2)["problems"]
+    assert [each.split()[0] for each in problems] == [
+        "adapters.keys.tools.rotate.argv",
+        "adapters.keys.tools.rotate.dry_run_argv",
+        "adapters.old.command",
+    ]
+
+
+def test_the_check_says_which_programs_cannot_be_started(commands: Commands) -> None:
+    assert commands.answer("adapter", "check", code=1)["obstacles"] == {
+        "subprocess:keys": ["there is no program './rotate.sh'"],
+        "subprocess:old": [],
+    }
+    script(commands.folder, 0o644)
+    (obstacle,) = commands.answer("adapter", "check", code=1)["obstacles"]["subprocess:keys"]
+    assert "chmod +x" in obstacle
+    script(commands.folder)
+    checked = commands.answer("adapter", "check")
+    assert (checked["ok"], checked["problems"]) == (True, [])
+
+
+def test_the_check_names_open_requests_that_are_bound_to_an_earlier_declaration(commands: Commands) -> None:
+    script(commands.folder)
+    call = {"tool": "keys", "method": "rotate", "args": {"service": "a", "region": "b"}}
+    plan = json.dumps([{"step_id": "s1", "intent": "i", "call": call}])
+
+    def asked(*options: str) -> str:
+        made: dict[str, Any] = commands.answer("request", "g", "--plan", plan, *options)
+        return made["request_id"]
+
+    bound = asked("--adapter", "subprocess:keys")
+    ended = asked("--adapter", "subprocess:keys")
+    asked()
+    commands.run("withdraw", ended, "--reason", "r", "--yes")
+    assert commands.answer("adapter", "check")["bound_otherwise"] == []
+    (commands.folder / FILE_NAME).write_text(DECLARED.replace("eu-1", "eu-2"))
+    expected = [{"request_id": bound, "adapter_id": "subprocess:keys"}]
+    assert commands.answer("adapter", "check")["bound_otherwise"] == expected
+    assert f"{bound} subprocess:keys" in commands.run("adapter", "check")
+
+
+def test_the_check_makes_no_store(commands: Commands) -> None:
+    script(commands.folder)
+    commands.run("adapter", "check")
+    assert not (commands.folder / commands.database).exists()
