@@ -121,7 +121,7 @@ def list_approvers(frame: Frame) -> Answer:
 def check(
     frame: Frame,
     approver_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="The approver's id. Default: you, or --as.")
+        str | None, typer.Argument(metavar="ID", help="The approver's id. Default: you, or --as.")
     ] = None,
 ) -> Answer:
     """Whether this approver's signature would count now, and with which key. Ends with 1 if it would not.

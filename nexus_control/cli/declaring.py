@@ -126,7 +126,7 @@ def _show(screen: Screen, declared: Declared) -> None:
 def check(
     frame: Frame,
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Default: the file that execute would use.")
+        Path | None, typer.Argument(metavar="FILE", help="Default: the file that execute would use.")
     ] = None,
 ) -> Answer:
     """Every problem of the file; or what it declares, whether each program is there, and which open requests are bound
