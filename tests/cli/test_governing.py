@@ -49,7 +49,7 @@ def test_the_whole_flow_by_commands_alone_changes_a_file(tmp_path: Path) -> None
     run(tmp_path, "approve", request_id, "--yes", "--as", "human:bob")
     run(tmp_path, "execute", request_id, *binding, "--dry-run")
     assert not target.exists()
-    assert "1 steps" in run(tmp_path, "execute", request_id, *binding)
+    assert "1 step." in " ".join(run(tmp_path, "execute", request_id, *binding).split())
     assert target.read_text() == "new"
     assert answer(tmp_path, "status", request_id)["state"] == "completed"
 
@@ -147,7 +147,7 @@ def test_the_list_is_filtered(tmp_path: Path) -> None:
     cursor = answer(tmp_path, "list", "--limit", "1")["cursor"]
     assert listed("--after", cursor) == [first]
     assert "pending_approval" in run(tmp_path, "list")
-    assert run(tmp_path, "list", "--label", "none").strip() == "No requests."
+    assert run(tmp_path, "list", "--label", "none") == ""
 
 
 def test_a_tool_is_called_as_an_agent_does(tmp_path: Path) -> None:
@@ -209,7 +209,6 @@ class Router:
         ("list", "--state", "happy"),
         ("execute", "x", "--adapter", "a:b", "--config", "/nowhere.toml"),
         ("recover", "--force"),
-        ("status",),
         ("approve", "--bogus"),
     ],
     ids=" ".join,
