@@ -2,7 +2,7 @@
 
 The package names the run by the digest of its bundle where the execution recorded one, else by the digest of the
 router's response. A run bundle that is given must be of that very run. Outside the frozen digests the package also
-carries the proof that its events are in the store's log, or says that they were imported or why there is no proof
+carries the proof that its events are in the store's log, or says that they were imported or why it has no proof
 (`evidence.log_section`).
 """
 
@@ -117,7 +117,7 @@ def package_of(
 
 
 def _evidence(store: DecisionStore, decision: Projection) -> dict[str, object]:
-    """The chain hash of the last event, and its proof in the store's log or why there is none; or how the history was
+    """The chain hash of the last event, and its proof in the store's log or why it has no proof; or how the history was
     imported.
     """
     record = decision.provenance

@@ -38,7 +38,7 @@ from nexus_control.usecases.answers import JsonObject
 def export(frame: Frame, request_id: FittingId = None, output: Output = None) -> Answer:
     """The decision and all its events as one document: a bundle 0.5.
 
-    Example: nexus-control export 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o bundle.json
+    Example: nexus-control export 0d1c0d39 -o bundle.json
     """
     with frame.store() as store:
         values = {"decision_id": chosen(store, request_id, any_request()), "render": False}
@@ -69,7 +69,7 @@ def audit(
 ) -> Answer:
     """The proof of an executed decision: an audit package 0.6.
 
-    Example: nexus-control audit 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o package.json
+    Example: nexus-control audit 0d1c0d39 -o package.json
     """
     with frame.store() as store:
         read = [sign, run_bundle, config]

@@ -63,14 +63,14 @@ def init(
     if is_new:
         _make(frame, database, number)
     else:
-        frame.store().close()  # refuses what is no store
+        frame.store().close()  # refuses any other file
     changed = number is not None and _share(database, number) and not is_new
     return _answer(frame, database, is_new=is_new, changed=changed)
 
 
 def _database(frame: Frame) -> Path:
     if not is_file(frame.path):
-        raise invalid_argument("--db", f"names {frame.path}, which is no file")
+        raise invalid_argument("--db", f"names {frame.path}, which does not lie in a file")
     return Path(frame.path)
 
 
@@ -78,7 +78,9 @@ def _group(name: str) -> int:
     try:
         number = grp.getgrnam(name).gr_gid
     except KeyError:
-        raise invalid_argument("--group", f"names {name}, which is no group here: make it first") from None
+        raise invalid_argument(
+            "--group", f"names {name}, which this machine does not know: make the group first"
+        ) from None
     if not may_give_to(number):
         raise invalid_argument("--group", f"names {name}, of which you are not a member")
     return number

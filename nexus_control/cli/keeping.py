@@ -45,7 +45,9 @@ def backup(
     def show(screen: Screen) -> None:
         _show(screen, made, f"{file} holds the store as it was at {made.made_at}:")
         if has_key:
-            screen.prose("It holds the log's private key: whoever reads this file can sign as this log.")
+            screen.prose(
+                "It holds the log's private key: everybody who reads this file can sign as this log."
+            )
         else:
             screen.prose("It does not hold the log's private key: keep that in another safe place.")
 
@@ -81,7 +83,7 @@ def restore(
 
 def _database(frame: Frame) -> Path:
     if not is_file(frame.path):
-        raise invalid_argument("--db", f"names {frame.path}, which is no file")
+        raise invalid_argument("--db", f"names {frame.path}, which does not lie in a file")
     return Path(frame.path)
 
 

@@ -48,7 +48,7 @@ def checkpoint(frame: Frame, output: Output = None) -> Answer:
 def prove(frame: Frame, request_id: RequestId, output: Output = None) -> Answer:
     """Print the proof that a request's last event, and so all its events, are in the log.
 
-    Example: nexus-control log prove 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9
+    Example: nexus-control log prove 0d1c0d39
     """
     with frame.store() as store:
         frame.require_writable("--output", output)

@@ -50,7 +50,7 @@ RequestId = Annotated[
 FittingId = Annotated[
     str | None,
     typer.Argument(
-        metavar="[ID]",
+        metavar="ID",
         help="The request's id, or its beginning from 4 characters on. May be left out if only one request fits.",
         autocompletion=request_ids,
     ),

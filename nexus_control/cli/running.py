@@ -169,7 +169,7 @@ def _settling(frame: Frame, request_id: str, run_id: str | None = None) -> str:
 @shared_options("db")
 def recover(
     frame: Frame,
-    request_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this request.")] = None,
+    request_id: Annotated[str | None, typer.Argument(metavar="ID", help="Only this request.")] = None,
     force: Annotated[
         bool,
         typer.Option("--force", help="Also if its process cannot be seen, as on another host; needs ID."),

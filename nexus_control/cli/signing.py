@@ -15,6 +15,7 @@ import typer
 
 from nexus_control.cli.files import Output, read_bytes, read_text
 from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.naming import whole
 from nexus_control.cli.options import RequestId
 from nexus_control.cli.screen import Screen
 from nexus_control.errors import NexusControlError, invalid_argument
@@ -125,13 +126,13 @@ def statement(
 ) -> Answer:
     """Print the exact bytes that an approver signs. Sign them elsewhere, then hand the signature in.
 
-    Example: nexus-control statement 0d1c0d39-88f2-4c08-bb25-6637d1ade8a9 -o approval.json
+    Example: nexus-control statement 0d1c0d39 -o approval.json
     """
     with frame.store() as store:
         if expires_at is not None and verdict != "approve":
             raise invalid_argument("--expires-at", "is for --verdict approve: other verdicts do not expire")
         frame.require_writable("--output", output)
-        data = _state(store, request_id, frame.actor, verdict, expires_at)
+        data = _state(store, whole(store, request_id), frame.actor, verdict, expires_at)
         saved = frame.put_out(output, data["statement"].encode(), data)
 
     def show(screen: Screen) -> None:

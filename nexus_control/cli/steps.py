@@ -17,7 +17,7 @@ def show_steps(
     Without `whole` long outputs are cut.
     """
     for step in step_texts(results, whole=whole):
-        screen.prose(f"{one_line(step.step_id)}  {one_line(step.said)}", Mark(step.sign, _KINDS[step.sign]))
+        screen.prose(f"{one_line(step.step_id)}: {one_line(step.said)}", Mark(step.sign, _KINDS[step.sign]))
         for name, text in step.blocks:
             if name:
                 screen.verbatim(f"{name}:")

@@ -4,7 +4,7 @@
                 "log_key": text,            the verifier key of the log, as the log's owner states it
                 "log_proof": text}          the tlog-proof of that chain hash
              | {"chain_head": prefixed,
-                "unproven": text}           why whoever exported it could not prove that
+                "unproven": text}           why its exporter could not prove that
              | {"imported": {"at": instant, "by"?: actor, "bundle_digest": text, "events": integer}}
 
 The key in `log_key` is the package's own claim and proves nothing about who: verifiers bring keys of their own. The

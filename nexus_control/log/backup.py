@@ -113,8 +113,8 @@ def restore(file: Path, database: Path) -> Manifest:
     """Lay a backup out as the store at `database`, where nothing may be, and mark it as restored. Its folder is made if
     only that is missing.
 
-    Raises INVALID_ARGUMENT for a file that is no backup, or a place that is not empty; INTEGRITY_MISMATCH for a backup
-    that was damaged.
+    Raises INVALID_ARGUMENT for any other file than a backup, or a place that is not empty; INTEGRITY_MISMATCH for a
+    backup that was damaged.
     """
     for each in files_of(str(database)):
         if os.path.lexists(each):
@@ -295,4 +295,4 @@ def _flush(folder: Path) -> None:
 
 
 def _no_backup(why: str) -> NexusControlError:
-    return invalid_argument("FILE", f"is no backup of nexus-control: {why}")
+    return invalid_argument("FILE", f"is not a backup of nexus-control: {why}")

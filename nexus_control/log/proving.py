@@ -27,7 +27,7 @@ class Unproven:
 
 def prove(ledger: Ledger, decision_id: str, generation: int, seq: int) -> LogProof:
     """The proof that this event is in the log. Raises DECISION_NOT_FOUND, LOG_INCONSISTENT, and KEY_UNUSABLE where
-    there is none.
+    it cannot be made.
     """
     found = find_proof(ledger, decision_id, generation, seq)
     if isinstance(found, Unproven):

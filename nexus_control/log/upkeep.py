@@ -86,7 +86,7 @@ def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Look]]:
 
 def _writing_faults(ledger: Ledger) -> Iterator[Fault]:
     """Tries a writing statement that changes nothing. Beginning a transaction would prove nothing: SQLite only begins
-    to read then. That this user may only read the store is no fault of it.
+    to read then. A user who may only read the store finds no fault by that.
     """
     try:
         with ledger.writing() as session:

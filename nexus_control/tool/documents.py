@@ -71,7 +71,7 @@ class DocumentTools(Tools):
         With `embed_router_bundle` the run is embedded: `router_bundle`, otherwise the run as the tools' `plan_checker`
         exports it.
 
-        Data: package, digest; on request rendered.
+        Data: package, digest; on request rendered; unproven (why the package carries no proof of the log).
         Refused: DECISION_NOT_FOUND, NO_ROUTER_LINK, ROUTER_DIGEST_MISMATCH, IMPORTED_COPY, LOG_INCONSISTENT,
         ROUTER_RUN_NOT_FOUND, ROUTER_ERROR.
         """

@@ -103,7 +103,7 @@ def test_a_list_is_filtered(options: tuple[str, ...], goals: list[str], commands
 def test_a_time_that_names_no_instant_is_refused(since: str, commands: Commands) -> None:
     commands.run("request", "g")
     refused = commands.answer("list", "--since", since, code=2)
-    assert [each["field"] for each in refused["details"]["fields"]] == ["since"]
+    assert [each["field"] for each in refused["details"]["fields"]] == ["--since"]
 
 
 def test_watching_is_not_for_one_document(commands: Commands) -> None:
@@ -142,7 +142,10 @@ def test_watching_in_a_pipe_appends_what_changes_until_ctrl_c(commands: Commands
             last = process.stdout.readline()
             process.send_signal(signal.SIGINT)
             assert process.wait(60) == 130
-            assert process.stdout.read() == ""
+            assert process.stdout.read() in (
+                "",
+                last,
+            )  # a line that is interrupted while it is written is repeated
     assert shown == ["pending_approval", "approved"]
     assert last.endswith("\tsecond\n")
 

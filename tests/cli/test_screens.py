@@ -27,9 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Commands:
 
 def screens(store: Commands) -> dict[str, tuple[str, ...]]:
     database = ("--db", str(store.folder / store.database))
-    request_id = store.answer("list")["requests"][0]["request_id"]
     return {
-        "status": ("status", request_id, *database),
         "doctor": ("doctor", *database),
         "template list": ("template", "list", *database),
         "template get": ("template", "get", "production", *database),
@@ -40,7 +38,7 @@ def screens(store: Commands) -> dict[str, tuple[str, ...]]:
 
 @pytest.mark.sample(3)
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["status", "doctor", "template list", "template get", "verify", "a refusal"])
+@pytest.mark.parametrize("name", ["doctor", "template list", "template get", "verify", "a refusal"])
 def test_a_screen_fits_its_width_in_colour_on_a_terminal_and_without_in_a_pipe(
     name: str, width: int, store: Commands
 ) -> None:
