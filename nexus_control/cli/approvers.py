@@ -33,7 +33,9 @@ from nexus_control.system.whole_files import create_file, is_regular, is_there, 
 from nexus_control.values.actors import fold_id, id_problem, new_id_problem
 from nexus_control.values.instants import parse_instant
 
-approver = group(help="Whose signed approvals count: the allowed signers file.")
+approver = group(
+    help="Whose signed approvals count: the allowed signers file.\n\nExample: nexus-control approver list"
+)
 
 _READABLE = 0o644
 _PATTERN = re.compile(r'[*?,"]|^[!#]')

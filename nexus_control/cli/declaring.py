@@ -24,7 +24,9 @@ from nexus_control.system.whole_files import is_regular
 from nexus_control.usecases.binding import bound_otherwise
 from nexus_control.values.results import fault_of
 
-adapter = group(help="The adapters that are declared: what executing a request can run.")
+adapter = group(
+    help="The adapters that are declared: what executing a request can run.\n\nExample: nexus-control adapter list"
+)
 
 
 class Method(TypedDict):
