@@ -21,7 +21,7 @@ config = group(help="The settings, and the files that they come from.")
 
 @config.callback()
 def settings() -> None:
-    """The settings, and the files that they come from."""  # without this, the one command is not in a group
+    """The settings, and the files that they come from."""  # a group of one command needs a callback
 
 
 _NOT_FROM_A_PROJECT: Final = (

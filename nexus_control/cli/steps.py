@@ -10,7 +10,6 @@ from nexus_control.render.text import View
 _KINDS: Final[dict[Sign, Kind]] = {"✓": "good", "✗": "bad", "?": "stopped"}
 
 
-<<<<<<< HEAD
 def show_steps(
     screen: Screen, results: Iterable[View], *, truncated: bool = False, whole: bool = False
 ) -> None:
@@ -18,13 +17,7 @@ def show_steps(
     Without `whole` long outputs are cut.
     """
     for step in step_texts(results, whole=whole):
-        screen.prose(f"{one_line(step.step_id)}  {one_line(step.said)}", Mark(step.sign, _KINDS[step.sign]))
-=======
-def show_steps(screen: Screen, results: Iterable[View], *, truncated: bool = False) -> None:
-    """The steps of one run, as an answer lists them in `results`. `truncated`: the store keeps only a part of them."""
-    for step in step_texts(results):
         screen.prose(f"{one_line(step.step_id)}: {one_line(step.said)}", Mark(step.sign, _KINDS[step.sign]))
->>>>>>> lists
         for name, text in step.blocks:
             if name:
                 screen.verbatim(f"{name}:")
