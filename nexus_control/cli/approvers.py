@@ -33,7 +33,9 @@ from nexus_control.system.whole_files import create_file, is_regular, is_there, 
 from nexus_control.values.actors import fold_id, id_problem, new_id_problem
 from nexus_control.values.instants import parse_instant
 
-approver = group(help="Whose signed approvals count: the allowed signers file.")
+approver = group(
+    help="Whose signed approvals count: the allowed signers file.\n\nExample: nexus-control approver list"
+)
 
 _READABLE = 0o644
 _PATTERN = re.compile(r'[*?,"]|^[!#]')
@@ -121,7 +123,7 @@ def list_approvers(frame: Frame) -> Answer:
 def check(
     frame: Frame,
     approver_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="The approver's id. Default: you, or --as.")
+        str | None, typer.Argument(metavar="ID", help="The approver's id. Default: you, or --as.")
     ] = None,
 ) -> Answer:
     """Whether this approver's signature would count now, and with which key. Ends with 1 if it would not.

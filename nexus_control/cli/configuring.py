@@ -16,7 +16,7 @@ from nexus_control.system.commands import absolute, without_password
 from nexus_control.system.whole_files import is_regular
 from nexus_control.values.results import fault_of
 
-config = group(help="The settings, and the files that they come from.")
+config = group(help="The settings, and the files that they come from.\n\nExample: nexus-control config show")
 
 
 @config.callback()

@@ -24,7 +24,9 @@ from nexus_control.system.whole_files import is_regular
 from nexus_control.usecases.binding import bound_otherwise
 from nexus_control.values.results import fault_of
 
-adapter = group(help="The adapters that are declared: what executing a request can run.")
+adapter = group(
+    help="The adapters that are declared: what executing a request can run.\n\nExample: nexus-control adapter list"
+)
 
 
 class Method(TypedDict):
@@ -126,7 +128,7 @@ def _show(screen: Screen, declared: Declared) -> None:
 def check(
     frame: Frame,
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Default: the file that execute would use.")
+        Path | None, typer.Argument(metavar="FILE", help="Default: the file that execute would use.")
     ] = None,
 ) -> Answer:
     """Every problem of the file; or what it declares, whether each program is there, and which open requests are bound

@@ -195,21 +195,15 @@ def _next(frame: Frame, named: str, data: StatusData) -> tuple[str, list[str]]:
         case "pending_approval" if data["awaited"]:
             return "An approver types:", [_approving(frame, named, data)]
         case "approved" if not codes:
-            options = {"--adapter": data["adapter_id"] or "KIND:NAME"}
-            words = (
-                "It can be executed:"
-                if data["adapter_id"]
-                else "It can be executed, by an adapter that you name:"
-            )
-            return words, [frame.command("execute", argument=named, options=options)]
+            return "It can be executed:", [frame.command("execute", argument=named)]
         case "executing":
-            recover = frame.command("recover", argument=named)
-            return "Wait for the outcome. If the process that executes it is gone:", [recover]
+            commands = [frame.command(verb, argument=named) for verb in ("wait", "recover")]
+            return "Wait for the outcome, or give it up if the process that executes it is gone:", commands
         case "completed":
             return "Its proof:", [frame.command("audit", argument=named)]
         case "failed":
             effect = data["executions"][-1]["effect"] if data["executions"] else None
-            return after_failure(effect or "unknown"), [frame.command("inspect", argument=named)]
+            return after_failure(effect or "unknown"), [frame.command("run", "show", argument=named)]
         case "outcome_unknown":
             options = {"--outcome": "completed", "--evidence": "HOW YOU KNOW"}
             settle = frame.command("reconcile", argument=named, options=options)

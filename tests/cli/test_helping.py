@@ -108,7 +108,7 @@ def test_the_shell_completes_commands_options_choices_requests_templates_and_ada
     request_id = office.answer("request", "g")["request_id"]
     folder = office.folder
     before = {each: each.read_bytes() for each in folder.iterdir()}
-    assert completed(folder, "app") == ["approve"]
+    assert completed(folder, "withd") == ["withdraw"]
     assert completed(folder, "template", "") == ["create", "get", "list"]
     assert completed(folder, "approve", "--fu") == ["--full"]
     assert completed(folder, "request", "--mode", "") == ["dry_run", "apply"]
