@@ -6,6 +6,7 @@
     cwd = "."                             # relative to this file; must exist
     timeout_seconds = 30                  # 1 to 86400
     max_output_bytes = 1_000_000          # of standard output and error together, 1 to 64 MiB; the rest is dropped
+    record_output = "whole"               # or "digest": answers and run log hold only its SHA-256 and size
     env = { REGION = "eu-1" }             # added to PATH and LANG
     [adapters.keys.tools.rotate]
     argv = ["./rotate.sh", "--service", "{service}"]
@@ -24,7 +25,7 @@ from typing import Literal, TypeVar, cast
 
 from nexus_control.configuration import ADAPTERS, read_file, refused
 from nexus_control.errors import ErrorCode
-from nexus_control.execution.adapter import Adapter, Adapters
+from nexus_control.execution.adapter import Adapter, Adapters, RecordOutput
 from nexus_control.execution.argv_template import ArgvTemplate
 from nexus_control.execution.plan import is_name
 from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, CallAdapter, ProcessSettings
@@ -67,6 +68,7 @@ class SubprocessTable:
     max_output_bytes: int = check(
         lambda n: 1 <= n <= _MAX_OUTPUT_BYTES, f"1 to {_MAX_OUTPUT_BYTES}", default=1_000_000
     )
+    record_output: RecordOutput = "whole"
     env: Mapping[str, object] | None = check(_are_variables, "variables, each with a text", default=None)
     protocol: Literal["argv", "call"] = "argv"
     tools: Mapping[str, object] | None = None
@@ -151,6 +153,7 @@ class _Source:
             timeout_seconds=table.timeout_seconds,
             max_output_bytes=table.max_output_bytes,
             env=cast("Mapping[str, str]", table.env or {}),
+            record_output=table.record_output,
         )
 
     def tool(self, data: object, key: str) -> ArgvTool | None:
