@@ -13,6 +13,7 @@
 * People are shown the beginning of an id: 8 characters, or as many as make it unique.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -32,6 +33,8 @@ _FEWEST: Final = 4
 _MOST: Final = 10
 """The candidates that a refusal carries."""
 _UNDER_WAY: Final = ("pending_approval", "approved", "executing", "outcome_unknown")
+
+_UUID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _Lines: TypeAlias = Callable[[DecisionStore], Iterator[RequestLine]]
 
@@ -153,6 +156,11 @@ def short(store: DecisionStore, request_id: str) -> str:
                 ):
                     length += 1
     return request_id[:length]
+
+
+def short_run(run_id: str) -> str:
+    """A run's id as people are shown it: the beginning of a UUID, and whole where a router names its runs otherwise."""
+    return run_id[:SHOWN] if _UUID.fullmatch(run_id) else run_id
 
 
 def _ambiguous(store: DecisionStore, message: str, ids: Sequence[str]) -> NexusControlError:

@@ -12,7 +12,7 @@ from nexus_control.cli.adapters import config_or_default, no_adapters
 from nexus_control.cli.completing import adapter_ids
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.interrupting import Terminated, interruptible
-from nexus_control.cli.naming import chosen, executable, unsettled, whole
+from nexus_control.cli.naming import chosen, executable, short, short_run, unsettled, whole
 from nexus_control.cli.options import FittingId, Router, UsualConfig
 from nexus_control.cli.screen import DONE, Mark, Screen
 from nexus_control.cli.steps import show_steps
@@ -68,8 +68,8 @@ def execute(
             interruptible(),
         ):
             try:
-                named = adapter or _adapter_for(store, values, found, opened)
-                checked = door.validated(door.ExecuteArguments, {**values, "adapter_id": named})
+                adapter_id = adapter or _adapter_for(store, values, found, opened)
+                checked = door.validated(door.ExecuteArguments, {**values, "adapter_id": adapter_id})
                 data = executing.execute(store, checked, opened)
             except NexusControlError as fault:
                 if fault.code is ErrorCode.ROUTER_NOT_CONFIGURED and found is None and router is None:
@@ -82,11 +82,19 @@ def execute(
             except (KeyboardInterrupt, Terminated):
                 _say_what_is_unknown(frame, store, chosen_id)
                 raise
+        named, is_open = short(store, chosen_id), store.load(chosen_id).facts.phase == "open"
 
     def show(screen: Screen) -> None:
+        request, run = data["request_id"], data["run_id"]
+        if screen.is_terminal:
+            request, run = named, short_run(run)
+        how = "rehearsed" if is_open else f"executed in mode {data['mode']}"
         steps = counted(data["steps_executed"], "step")
-        screen.prose(f"{named} ran {data['mode']} as run {data['run_id']}: {steps}.", DONE)
+        screen.prose(f"Request {request} was {how} by {adapter_id}: run {run}, {steps}.", DONE)
         show_steps(screen, data["results"], truncated=data["truncated"])
+        if not is_open:
+            screen.prose("Its proof:")
+            screen.verbatim(frame.command("audit", argument=request))
 
     done = f"Request {chosen_id} was executed in mode {data['mode']}: run {data['run_id']} completed"
     return Answer(data, show, done)
