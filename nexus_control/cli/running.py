@@ -1,16 +1,16 @@
 """The commands that carry out requests: execute, recover, reconcile."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, cast
 
 import typer
 
-from nexus_control.cli.adapters import config_or_default, no_adapters
+from nexus_control.cli.adapters import config_or_default, no_adapters, takers
 from nexus_control.cli.completing import adapter_ids
-from nexus_control.cli.frame import Answer, Frame, shared_options, told
+from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.interrupting import Terminated, interruptible
 from nexus_control.cli.naming import chosen, executable, short, short_run, unsettled, whole
 from nexus_control.cli.options import FittingId, Router, UsualConfig
@@ -131,28 +131,18 @@ def _adapter_for(
             else invalid_argument("--adapter", "is needed: the request names none")
         )
     plan = facts.created.plan if facts.created else None
-    return _only_taker(
-        router, load_adapters(config).ids(), plan, facts.policy.max_steps if facts.policy else None
-    )
+    return _only_taker(router, config, plan, facts.policy.max_steps if facts.policy else None)
 
 
-def _only_taker(router: PlanChecker, declared: Sequence[str], plan: str | None, max_steps: int | None) -> str:
-    refusals: list[NexusControlError] = []
-    takers: list[str] = []
-    for each in declared:
-        try:
-            router.check_plan(each, plan, max_steps)
-            takers.append(each)
-        except NexusControlError as refusal:
-            if refusal.code is not ErrorCode.PLAN_INVALID:
-                raise
-            refusals.append(refusal)
-    if len(takers) == 1:
-        return takers[0]
-    if len(refusals) == 1 and not takers:
+def _only_taker(router: PlanChecker, config: Path, plan: str | None, max_steps: int | None) -> str:
+    found, refusals = takers(router, config, plan, max_steps)
+    if len(found) == 1:
+        return found[0]
+    if len(refusals) == 1 and not found:
         raise refusals[0]
-    why = f"more than one adapter takes the plan: {', '.join(takers)}"
-    if not takers:
+    why = f"more than one adapter takes the plan: {', '.join(found)}"
+    if not found:
+        declared = load_adapters(config).ids()
         why = f"none that is declared takes the plan: {', '.join(declared) or 'the file declares none'}"
     raise invalid_argument("--adapter", f"is needed: the request names none, and {why}")
 
@@ -232,5 +222,10 @@ def reconcile(
         settled_id = chosen(store, request_id, unsettled())
         values = {"request_id": settled_id, "actor": frame.actor, **settled}
         data = settling.reconcile(store, door.validated(door.ReconcileArguments, values))
-    text = f"{data['request_id']} is {data['state']}"
-    return Answer(data, told(f"{text}."), f"It is recorded that {text}")
+        named = short(store, settled_id)
+
+    def show(screen: Screen) -> None:
+        request = named if screen.is_terminal else settled_id
+        screen.prose(f"Request {request} is {data['state']}.", DONE)
+
+    return Answer(data, show, f"It is recorded that {settled_id} is {data['state']}")
