@@ -239,18 +239,15 @@ def _bound(
         return arguments, _unchecked(why)
     if arguments.adapter_id is not None:
         return arguments, None
-    if arguments.idempotency_key is not None or not _is_steps(arguments.plan):
-        return arguments, _unchecked("no adapter is named (--adapter)")
-    found, refusals = takers(checker, config, arguments.plan, None)
-    if len(found) == 1:
-        bound = arguments.model_copy(update={"adapter_id": found[0]})
-        return bound, f"It is bound to {found[0]}, the only adapter that takes the plan."
-    if found:
-        return arguments, _unchecked(
-            f"name the adapter (--adapter), because several take it: {listed(found)}"
-        )
-    why = f": {refusals[0].message}" if len(refusals) == 1 else ""
-    return arguments, f"No adapter of {config} takes the plan{why}."
+    if arguments.idempotency_key is None and _is_steps(arguments.plan):
+        found, refusals = takers(checker, config, arguments.plan, None)
+        if len(found) == 1:
+            bound = arguments.model_copy(update={"adapter_id": found[0]})
+            return bound, f"It is bound to {found[0]}, the only adapter that takes the plan."
+        if not found:
+            why = f": {refusals[0].message}" if len(refusals) == 1 else ""
+            return arguments, f"No adapter of {config} takes the plan{why}."
+    return arguments, _unchecked("no adapter is named (--adapter)")
 
 
 def _unchecked(why: str) -> str:

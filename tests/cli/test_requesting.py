@@ -110,11 +110,6 @@ def test_a_plan_is_bound_to_the_only_adapter_that_takes_it(tmp_path: Path) -> No
     config.write_text(CONFIG.replace("tools.write", "tools.read"))
     assert "No adapter of" in said(tmp_path, *asked)
     assert bound() is None
-    config.write_text(
-        f'{CONFIG}[adapters.any]\nkind = "subprocess"\nprotocol = "call"\ncapabilities = ["apply"]\ncommand = ["sh"]\n'
-    )
-    assert "several take it: subprocess:any, subprocess:files" in said(tmp_path, *asked)
-    assert bound() is None
     config.write_text("[adapters.files]")
     assert "Nothing has checked the plan" in said(tmp_path, *asked)
 
