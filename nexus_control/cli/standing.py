@@ -20,7 +20,6 @@ from nexus_control.usecases.answers import (
     BlockingReasonData,
     ExecutionLine,
     ImportLine,
-    PolicyData,
     StatusData,
 )
 from nexus_control.values.actors import Actor, ActorData
@@ -133,17 +132,16 @@ def _agreement(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
     for approval in data["approvals"]:
         yield "", _approval(approval, times)
     if awaited := data["awaited"]:
-        yield "missing", _missing(awaited, data["policy"])
+        yield "missing", _missing(awaited)
 
 
-def _missing(awaited: AwaitedData, policy: PolicyData | None) -> str:
-    said = counted(awaited["missing"], "approval")
-    named = policy is not None and policy.get("approvers")
-    if named and len(awaited["eligible"]) < awaited["missing"]:
-        return f"{said}, but too few of the approvers can still approve: {listed(awaited['eligible'])}"
+def _missing(awaited: AwaitedData) -> str:
+    said, eligible = counted(awaited["missing"], "approval"), awaited["eligible"]
+    if eligible is not None and len(eligible) < awaited["missing"]:
+        return f"{said}, but too few of the approvers can still approve: {listed(eligible)}"
     anyone = "anyone" if awaited["requester_may_approve"] else "anyone but the requester"
     signed = ", with a signature" if awaited["min_assurance"] == "signed" else ""
-    return f"{said}, from {' or '.join(awaited['eligible']) if named else anyone}{signed}"
+    return f"{said}, from {anyone if eligible is None else ' or '.join(eligible)}{signed}"
 
 
 def _approval(approval: ApprovalLine, times: Times) -> str:
