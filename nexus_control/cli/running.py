@@ -26,7 +26,7 @@ from nexus_control.render.text import counted
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import executing, settling
-from nexus_control.usecases.run_answers import RecoveredRun
+from nexus_control.usecases.run_answers import ExecuteData, RecoveredRun
 
 Outcome: TypeAlias = Literal["completed", "failed"]
 _FIND_OUT = "Find out what it did, then record that, completed or failed:"
@@ -53,18 +53,13 @@ def execute(
 
     Example: nexus-control execute 0d1c0d39 --dry-run
     """
-
-    def tell(step: StepProgress) -> None:
-        if sys.stderr.isatty():
-            Screen(sys.stderr).prose(f"step {step.index} of {step.total}, {step.step_id}: {step.status}")
-
     with frame.store() as store:
         chosen_id = chosen(store, request_id, executable())
         values = {"request_id": chosen_id, "actor": frame.actor, "dry_run": dry_run or None}
         found = config if router else config_or_default(config)
         with (
             output_is_ours(),
-            opened_router(database=frame.path, config=found, factory=router, on_step=tell) as opened,
+            opened_router(database=frame.path, config=found, factory=router, on_step=_tell) as opened,
             interruptible(),
         ):
             try:
@@ -82,22 +77,31 @@ def execute(
             except (KeyboardInterrupt, Terminated):
                 _say_what_is_unknown(frame, store, chosen_id)
                 raise
-        named, is_open = short(store, chosen_id), store.load(chosen_id).facts.phase == "open"
+        return _executed(frame, store, data, adapter_id)
+
+
+def _tell(step: StepProgress) -> None:
+    if sys.stderr.isatty():
+        Screen(sys.stderr).prose(f"step {step.index} of {step.total}, {step.step_id}: {step.status}")
+
+
+def _executed(frame: Frame, store: DecisionStore, data: ExecuteData, adapter_id: str) -> Answer:
+    whole_id, run_id = data["request_id"], data["run_id"]
+    short_id, is_open = short(store, whole_id), store.load(whole_id).facts.phase == "open"
+    how = "rehearsed" if is_open else f"executed in mode {data['mode']}"
+    steps = counted(data["steps_executed"], "step")
 
     def show(screen: Screen) -> None:
-        request, run = data["request_id"], data["run_id"]
-        if screen.is_terminal:
-            request, run = named, short_run(run)
-        how = "rehearsed" if is_open else f"executed in mode {data['mode']}"
-        steps = counted(data["steps_executed"], "step")
+        request, run = (short_id, short_run(run_id)) if screen.is_terminal else (whole_id, run_id)
         screen.prose(f"Request {request} was {how} by {adapter_id}: run {run}, {steps}.", DONE)
         show_steps(screen, data["results"], truncated=data["truncated"])
         if not is_open:
             screen.prose("Its proof:")
             screen.verbatim(frame.command("audit", argument=request))
 
-    done = f"Request {chosen_id} was executed in mode {data['mode']}: run {data['run_id']} completed"
-    return Answer(data, show, done)
+    return Answer(
+        data, show, f"Request {whole_id} was executed in mode {data['mode']}: run {run_id} completed"
+    )
 
 
 def _show_steps_of(fault: NexusControlError) -> None:

@@ -23,7 +23,7 @@ def cut_off(folder: Path) -> dict[str, str]:
         seen.update({each: each.read_bytes() for each in folder.iterdir() if not each.name.endswith("-shm")})
         return None
 
-    plan = [
+    plan: list[dict[str, Any]] = [
         {"step_id": name, "intent": name, "call": {"tool": "keys", "method": name, "args": {}}}
         for name in ("rotate", "restart")
     ]
