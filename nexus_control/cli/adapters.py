@@ -11,7 +11,7 @@ from nexus_control.configuration import FILE_NAME, Source, look
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.config import load_adapters
 from nexus_control.execution.opening import opened_router
-from nexus_control.execution.router import RouterProtocol
+from nexus_control.execution.router import PlanChecker, RouterProtocol
 from nexus_control.storage import IN_MEMORY
 
 
@@ -26,6 +26,35 @@ def config_or_default(given: Path | None) -> Path | None:
         note_unsafe(source)
     declaring = configuration.adapters()
     return None if declaring is None else declaring.path
+
+
+def readable(config: Path | None) -> Path | None:
+    """The adapters' file, if it can be read. A broken file is left out of printed commands, which would fail."""
+    try:
+        if config is not None:
+            load_adapters(config)
+    except NexusControlError:
+        return None
+    return config
+
+
+def takers(
+    router: PlanChecker, config: Path, plan: str | None, max_steps: int | None
+) -> tuple[list[str], list[NexusControlError]]:
+    """The adapters of this file that take the plan, and the refusals, PLAN_INVALID, of the others. A request that
+    names no adapter is bound to the only taker, and executed by it if it was bound to none.
+    """
+    refusals: list[NexusControlError] = []
+    found: list[str] = []
+    for each in load_adapters(config).ids():
+        try:
+            router.check_plan(each, plan, max_steps)
+            found.append(each)
+        except NexusControlError as refusal:
+            if refusal.code is not ErrorCode.PLAN_INVALID:
+                raise
+            refusals.append(refusal)
+    return found, refusals
 
 
 def no_adapters() -> NexusControlError:
