@@ -123,7 +123,7 @@ def list_approvers(frame: Frame) -> Answer:
 def check(
     frame: Frame,
     approver_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="The approver's id. Default: you, or --as.")
+        str | None, typer.Argument(metavar="ID", help="The approver's id. Default: you, or --as.")
     ] = None,
 ) -> Answer:
     """Whether this approver's signature would count now, and with which key. Ends with 1 if it would not.
@@ -178,7 +178,7 @@ def _allowed(file: Path) -> AllowedSigners:
 
 
 def _id(approver_id: str) -> str:
-    """The id, which is no pattern and has no type before it. Raises INVALID_ARGUMENT."""
+    """The id, if it is not a pattern and has no type before it. Raises INVALID_ARGUMENT."""
     if typed := _TYPED.fullmatch(approver_id):
         raise invalid_argument("ID", f"is the id alone: {typed[1]}")
     if problem := id_problem(approver_id) or new_id_problem(approver_id):

@@ -64,7 +64,7 @@ def _adapter_ids(context: typer.Context) -> Iterator[str]:
 
 
 def _store(context: typer.Context) -> Any:
-    """The store of the command that is being typed. Raises NexusControlError if there is none."""
+    """The store of the command that is being typed. Raises NexusControlError if there is no store."""
     frame = load("nexus_control.cli.frame")
     named = frame.frame_of(context, db=context.params.get("db"))
     return frame.Frame(database=named.database).store()

@@ -21,7 +21,7 @@ config = group(help="The settings, and the files that they come from.\n\nExample
 
 @config.callback()
 def settings() -> None:
-    """The settings, and the files that they come from."""  # with one command and without this, it were no group
+    """The settings, and the files that they come from."""  # a group of one command needs a callback
 
 
 _NOT_FROM_A_PROJECT: Final = (

@@ -115,10 +115,8 @@ def _show(screen: Screen, declared: Declared) -> None:
     screen.heading("How it runs")
     limits = f"at most {counted(declared['timeout_seconds'], 'second')}"
     output = f"{counted(declared['max_output_bytes'], 'byte')} of output are kept"
-    variables = (
-        f"The variables {', '.join(declared['env'])} are added" if declared["env"] else "No variable is added"
-    )
-    screen.prose(f"For {limits}; {output}. {variables} to PATH and LANG. In this folder:")
+    variables = ", ".join(["PATH", "LANG", *declared["env"]])
+    screen.prose(f"For {limits}; {output}. With the variables {variables}, in this folder:")
     screen.verbatim(declared["cwd"])
     screen.prose("Requests are bound to this digest of the declaration, in this file:")
     screen.verbatim(declared["digest"])
@@ -130,7 +128,7 @@ def _show(screen: Screen, declared: Declared) -> None:
 def check(
     frame: Frame,
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Default: the file that execute would use.")
+        Path | None, typer.Argument(metavar="FILE", help="Default: the file that execute would use.")
     ] = None,
 ) -> Answer:
     """Every problem of the file; or what it declares, whether each program is there, and which open requests are bound

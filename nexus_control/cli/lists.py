@@ -11,7 +11,6 @@ the end.
 """
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Annotated, Final, get_args
@@ -21,6 +20,7 @@ import typer
 from nexus_control.cli.frame import Answer, Frame, refuse, shared_options
 from nexus_control.cli.naming import short
 from nexus_control.cli.screen import Mark, Screen, columns
+from nexus_control.cli.streams import wait_while_read
 from nexus_control.cli.times import Times
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.lifecycle import display_name
@@ -144,7 +144,7 @@ def _changes(store: DecisionStore) -> Iterator[None]:
             polls = 0
             yield
         polls += 1
-        time.sleep(_POLL_SECONDS)
+        wait_while_read(_POLL_SECONDS)
 
 
 def _next_page(frame: Frame, arguments: door.ListArguments, cursor: str) -> str:

@@ -145,7 +145,7 @@ def _only_taker(router: PlanChecker, declared: Sequence[str], plan: str | None, 
         raise refusals[0]
     why = f"more than one adapter takes the plan: {', '.join(takers)}"
     if not takers:
-        why = f"none that is declared takes the plan: {', '.join(declared) or 'there is none'}"
+        why = f"none that is declared takes the plan: {', '.join(declared) or 'the file declares none'}"
     raise invalid_argument("--adapter", f"is needed: the request names none, and {why}")
 
 

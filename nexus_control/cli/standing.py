@@ -20,7 +20,6 @@ from nexus_control.usecases.answers import (
     BlockingReasonData,
     ExecutionLine,
     ImportLine,
-    PolicyData,
     StatusData,
 )
 from nexus_control.values.actors import Actor, ActorData
@@ -133,17 +132,16 @@ def _agreement(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
     for approval in data["approvals"]:
         yield "", _approval(approval, times)
     if awaited := data["awaited"]:
-        yield "missing", _missing(awaited, data["policy"])
+        yield "missing", _missing(awaited)
 
 
-def _missing(awaited: AwaitedData, policy: PolicyData | None) -> str:
-    said = counted(awaited["missing"], "approval")
-    named = policy is not None and policy.get("approvers")
-    if named and len(awaited["eligible"]) < awaited["missing"]:
-        return f"{said}, but too few of the approvers can still approve: {listed(awaited['eligible'])}"
+def _missing(awaited: AwaitedData) -> str:
+    said, eligible = counted(awaited["missing"], "approval"), awaited["eligible"]
+    if eligible is not None and len(eligible) < awaited["missing"]:
+        return f"{said}, but too few of the approvers can still approve: {listed(eligible)}"
     anyone = "anyone" if awaited["requester_may_approve"] else "anyone but the requester"
     signed = ", with a signature" if awaited["min_assurance"] == "signed" else ""
-    return f"{said}, from {' or '.join(awaited['eligible']) if named else anyone}{signed}"
+    return f"{said}, from {anyone if eligible is None else ' or '.join(eligible)}{signed}"
 
 
 def _approval(approval: ApprovalLine, times: Times) -> str:
@@ -195,21 +193,15 @@ def _next(frame: Frame, named: str, data: StatusData) -> tuple[str, list[str]]:
         case "pending_approval" if data["awaited"]:
             return "An approver types:", [_approving(frame, named, data)]
         case "approved" if not codes:
-            options = {"--adapter": data["adapter_id"] or "KIND:NAME"}
-            words = (
-                "It can be executed:"
-                if data["adapter_id"]
-                else "It can be executed, by an adapter that you name:"
-            )
-            return words, [frame.command("execute", argument=named, options=options)]
+            return "It can be executed:", [frame.command("execute", argument=named)]
         case "executing":
-            recover = frame.command("recover", argument=named)
-            return "Wait for the outcome. If the process that executes it is gone:", [recover]
+            commands = [frame.command(verb, argument=named) for verb in ("wait", "recover")]
+            return "Wait for the outcome, or give it up if the process that executes it is gone:", commands
         case "completed":
             return "Its proof:", [frame.command("audit", argument=named)]
         case "failed":
             effect = data["executions"][-1]["effect"] if data["executions"] else None
-            return after_failure(effect or "unknown"), [frame.command("inspect", argument=named)]
+            return after_failure(effect or "unknown"), [frame.command("run", "show", argument=named)]
         case "outcome_unknown":
             options = {"--outcome": "completed", "--evidence": "HOW YOU KNOW"}
             settle = frame.command("reconcile", argument=named, options=options)

@@ -7,9 +7,9 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.run_steps import StepStatus
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
-from nexus_control.execution.steps import StepStatus
 from nexus_control.integrity import json_digest, prefixed, sha256_hex
 
 RecordOutput: TypeAlias = Literal["whole", "digest"]

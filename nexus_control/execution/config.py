@@ -6,6 +6,7 @@
     cwd = "."                             # relative to this file; must exist
     timeout_seconds = 30                  # 1 to 86400
     max_output_bytes = 1_000_000          # of standard output and error together, 1 to 64 MiB; the rest is dropped
+    record_output = "whole"               # or "digest": answers and run log hold only its SHA-256 and size
     env = { REGION = "eu-1" }             # added to PATH and LANG
     [adapters.keys.tools.rotate]
     argv = ["./rotate.sh", "--service", "{service}"]
@@ -24,7 +25,7 @@ from typing import Literal, TypeVar, cast
 
 from nexus_control.configuration import ADAPTERS, read_file, refused
 from nexus_control.errors import ErrorCode
-from nexus_control.execution.adapter import Adapter, Adapters
+from nexus_control.execution.adapter import Adapter, Adapters, RecordOutput
 from nexus_control.execution.argv_template import ArgvTemplate
 from nexus_control.execution.plan import is_name
 from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, CallAdapter, ProcessSettings
@@ -67,6 +68,7 @@ class SubprocessTable:
     max_output_bytes: int = check(
         lambda n: 1 <= n <= _MAX_OUTPUT_BYTES, f"1 to {_MAX_OUTPUT_BYTES}", default=1_000_000
     )
+    record_output: RecordOutput = "whole"
     env: Mapping[str, object] | None = check(_are_variables, "variables, each with a text", default=None)
     protocol: Literal["argv", "call"] = "argv"
     tools: Mapping[str, object] | None = None
@@ -119,6 +121,9 @@ class _Source:
             return None
         table = self.decode(SubprocessTable, data, key)
         if table is None:
+            inner = cast("dict[str, object]", data).get("tools") if isinstance(data, dict) else None
+            if isinstance(inner, dict):  # their problems are told together with those of the adapter
+                self.tools(cast("dict[str, object]", inner), key)
             return None
         settings = self.settings(table, key)
         if table.protocol == "call":
@@ -129,9 +134,12 @@ class _Source:
         if not table.tools or table.command is not None:
             self.refuse(f"{key}.tools must be there instead of command when protocol is 'argv'")
             return None
-        tools = {method: self.tool(tool, f"{key}.tools.{method}") for method, tool in table.tools.items()}
-        whole = {method: tool for method, tool in tools.items() if tool is not None}
-        return ArgvAdapter(name, whole, capabilities=table.capabilities, settings=settings)
+        tools = self.tools(table.tools, key)
+        return ArgvAdapter(name, tools, capabilities=table.capabilities, settings=settings)
+
+    def tools(self, tables: Mapping[str, object], key: str) -> dict[str, ArgvTool]:
+        tools = {method: self.tool(tool, f"{key}.tools.{method}") for method, tool in tables.items()}
+        return {method: tool for method, tool in tools.items() if tool is not None}
 
     def settings(self, table: SubprocessTable, key: str) -> ProcessSettings:
         if os.name != "posix":
@@ -145,6 +153,7 @@ class _Source:
             timeout_seconds=table.timeout_seconds,
             max_output_bytes=table.max_output_bytes,
             env=cast("Mapping[str, str]", table.env or {}),
+            record_output=table.record_output,
         )
 
     def tool(self, data: object, key: str) -> ArgvTool | None:

@@ -30,6 +30,7 @@ from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, Ste
 from nexus_control.execution.description import StepDescription
 from nexus_control.execution.plan import Step, parse_plan, plan_invalid, recorded, require_at_most
 from nexus_control.execution.router import (
+    KnownRun,
     PlanDescriber,
     ReadinessChecker,
     RouterOutcomeUnknown,
@@ -40,7 +41,6 @@ from nexus_control.execution.router import (
 )
 from nexus_control.execution.run_log import OpenRun, RunEvent, RunLog
 from nexus_control.execution.spelling import bounded, encodable
-from nexus_control.execution.steps import KnownRun
 from nexus_control.execution.stopping import stop_ordered
 from nexus_control.system.clock import SYSTEM_CLOCK, Clock
 from nexus_control.values.records import encode

@@ -6,11 +6,12 @@ out (`leaves_outcome_unknown`). Only a fault with a code in `REFUSALS` says that
 """
 
 import subprocess
+from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 
 from nexus_control.errors import ErrorCode
+from nexus_control.evidence.run_steps import StepOutcome
 from nexus_control.execution.description import StepDescription
-from nexus_control.execution.steps import KnownRun
 
 REFUSALS = frozenset(
     {
@@ -62,6 +63,16 @@ class RouterProtocol(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRun:
+    """A run as its router's log tells it. `has_ended`: whether the log has the end of the run."""
+
+    run_id: str
+    execution_id: str
+    has_ended: bool
+    steps: tuple[StepOutcome, ...]
+
+
 @runtime_checkable
 class RunFinder(Protocol):
     """A router that knows for which request it ran what, also after a crash."""
@@ -69,7 +80,7 @@ class RunFinder(Protocol):
     def runs_of(self, request_id: str) -> tuple[KnownRun, ...]:
         """The runs that were made for this request, oldest first.
 
-        >>> [run.has_ended for run in router.runs_of(request_id)]
+        >>> [run.has_ended for run in router.runs_of(executed_id)]
         [True]
         """
         ...

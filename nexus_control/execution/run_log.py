@@ -23,8 +23,9 @@ from typing import Any, TypeAlias, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import make_run_bundle
+from nexus_control.evidence.run_steps import steps_of_events
 from nexus_control.execution.context import CurrentExecution, find_current
-from nexus_control.execution.steps import KnownRun, steps_of_events
+from nexus_control.execution.router import KnownRun
 from nexus_control.storage.faults import forked, old_for_a_reader, unavailable
 from nexus_control.storage.sqlite_connection import transaction
 from nexus_control.storage.sqlite_file import SqliteFile
@@ -145,7 +146,9 @@ class RunLog:
                 run_id=run_id,
                 execution_id=execution_id,
                 has_ended=events[run_id][-1][0] in _ENDED,
-                steps=steps_of_events((kind, json.loads(text)) for kind, text in events[run_id]),
+                steps=steps_of_events(
+                    [{"type": kind, "payload": json.loads(text)} for kind, text in events[run_id]]
+                ),
             )
             for execution_id, run_id in rows
         )

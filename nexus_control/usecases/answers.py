@@ -147,12 +147,12 @@ class DecisionFields(TypedDict):
 
 
 class AwaitedData(TypedDict):
-    """The approvals that are still missing. `eligible` are the ids that can still approve; an empty list is anyone, but
-    not the requester unless `requester_may_approve`.
+    """The approvals that are still missing. `eligible` are the ids that can still approve; None is anyone, but not the
+    requester unless `requester_may_approve`.
     """
 
     missing: int
-    eligible: list[str]
+    eligible: list[str] | None
     requester_may_approve: bool
     min_assurance: Assurance | None
 

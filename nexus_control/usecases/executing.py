@@ -247,7 +247,7 @@ def _require_allowed(
     reasons = in_order((*own, *import_reasons(decision, session.now)))
     if reasons:
         details = {"request_id": decision.decision_id, "reasons": [reason.to_dict() for reason in reasons]}
-        if decision.facts.phase == "executing":  # another caller was faster, which is no fault of this one
+        if decision.facts.phase == "executing":  # another caller was faster; this one did nothing wrong
             running = "Another call is executing this decision; it runs once"
             raise NexusControlError(ErrorCode.EXECUTING, running, details, advice_on(reasons))
         raise NexusControlError(

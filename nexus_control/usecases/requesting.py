@@ -1,7 +1,7 @@
 """Requests an execution. The request is validated as a whole before its first event, and never changes afterwards.
 
 A request with an idempotency key is made once. The same requester, key and content answer the decision that is there,
-without another check, so that whoever was interrupted asks again. The content is all that was given but the expiry.
+without another check, so that an interrupted caller just asks again. The content is all that was given but the expiry.
 """
 
 import json
@@ -98,7 +98,7 @@ def _made(
     created: DecisionCreatedPayload,
     attached: PolicyAttachedPayload,
 ) -> Projection | None:
-    """The decision that this idempotency key has made; None where there is none. Raises IDEMPOTENCY_CONFLICT."""
+    """The decision that this idempotency key has made; None if it has made no decision. Raises IDEMPOTENCY_CONFLICT."""
     if arguments.idempotency_key is None:
         return None
     made = session.rows.decision_of(request_key(arguments.actor, arguments.idempotency_key))

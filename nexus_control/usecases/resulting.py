@@ -9,15 +9,14 @@ id: by the router at hand, or in the run log beside the store.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from nexus_control.canonical_json import canonical_json
 from nexus_control.decision import effect_of
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.evidence.run_steps import StepOutcome, steps_in
 from nexus_control.execution.context import CurrentExecution
-from nexus_control.execution.router import RunFinder
+from nexus_control.execution.router import KnownRun, RunFinder
 from nexus_control.execution.run_log import RunLog
-from nexus_control.execution.steps import KnownRun, StepOutcome, steps_in
 from nexus_control.facts import Execution
 from nexus_control.integrity import sha256_hex
 from nexus_control.log.projection import Projection
@@ -45,7 +44,7 @@ def kept_answer(text: str, digest: str) -> KeptAnswer:
 
 
 def _shortened(step: StepOutcome, room: int) -> dict[str, object]:
-    line: dict[str, Any] = {**_step_line(step)}
+    line = step.to_dict()
     output = line["output"]
     spelled = output if isinstance(output, str) else canonical_json(output)
     cut = len(spelled) > room // 2
@@ -62,7 +61,7 @@ def _shortened(step: StepOutcome, room: int) -> dict[str, object]:
 def _parsed(text: str) -> object:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):  # the spelling of an answer that is no JSON
+    except (ValueError, RecursionError):  # the spelling of an answer outside JSON
         return None
 
 
@@ -137,7 +136,7 @@ def execution_line(
         "execution_id": execution_id,
         "seq": execution.seq,
         "response_digest": execution.response_digest,
-        "results": None if steps is None else [_step_line(step) for step in steps],
+        "results": None if steps is None else step_lines(steps),
         "truncated": answer is not None and answer.truncated,
     }
     if known is not None and line["run_id"] is None:
@@ -183,27 +182,7 @@ def steps_known(
 
 def step_lines(steps: Sequence[StepOutcome] | None) -> list[StepLine]:
     """The steps as JSON values."""
-    return [_step_line(step) for step in steps or ()]
-
-
-def _step_line(step: StepOutcome) -> StepLine:
-    line: StepLine = {
-        "step_id": step.step_id,
-        "status": step.status,
-        "output": step.output,
-        "error": None if step.error is None else {"code": step.error[0], "message": step.error[1]},
-        "exit_code": step.exit_code,
-        "effect": step.effect,
-    }
-    if step.simulated:
-        line["simulated"] = True
-    if step.stderr:
-        line["stderr"] = step.stderr
-    if step.truncated:
-        line["truncated"] = True
-    if step.note:
-        line["note"] = step.note
-    return line
+    return [StepLine(**step.to_dict()) for step in steps or ()]
 
 
 def _answer(session: ReadSession, execution: Execution) -> KeptAnswer | None:

@@ -314,7 +314,9 @@ def _awaited(decision: Projection, at: datetime, authority: Authority) -> Awaite
         done.add(created.requester.key)
     return {
         "missing": policy.min_approvals - len(counting),
-        "eligible": [approver for approver in policy.approvers if fold_id(approver) not in done],
+        "eligible": [each for each in policy.approvers if fold_id(each) not in done]
+        if policy.approvers
+        else None,
         "requester_may_approve": policy.allow_requester_approval,
         "min_assurance": policy.min_assurance,
     }

@@ -94,11 +94,14 @@ def test_the_check_names_every_problem_with_its_key(commands: Commands) -> None:
     checked = commands.answer("adapter", "check", "broken.toml", code=2)
     assert checked["problems"] == [
         "adapters.keys.timeout_seconds must be 1 to 86400",
+        "adapters.keys.tools.rotate.argv has braces without a placeholder in '{service'; write a brace twice",
+        "adapters.keys.tools.rotate.dry_run_argv has braces without a placeholder in '{service'; write a brace"
+        " twice",
         "Unknown field: adapters.old.shell",
         "Unknown field: adapters.old.retries",
     ]
     shown = " ".join(commands.run("adapter", "check", "broken.toml", code=2).split())
-    assert "3 problems in this file:" in shown
+    assert "5 problems in this file:" in shown
     assert str(commands.folder / "broken.toml") in shown
     two = DECLARED.replace("{service}", "{service").replace('"sh", ', '"", ')
     (commands.folder / "two.toml").write_text(two)

@@ -157,7 +157,6 @@ def test_watching_ends_as_cat_does_when_its_reader_is_gone(commands: Commands) -
             assert process.stdout is not None
             process.stdout.readline()
             process.stdout.close()
-            data_of(tools.request("second", ALICE))
             assert process.wait(60) == -signal.SIGPIPE
 
 

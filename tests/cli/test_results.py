@@ -56,8 +56,8 @@ def test_each_step_is_shown_with_its_output_error_and_effect(
 ) -> None:
     executed(tools, PLAN)
     shown = commands.run("run", "show")
-    assert '✓ first  ok\n    {"rotated": "billing"}\n' in shown
-    assert "✗ second  failed, what was done is unknown\n" in shown
+    assert '✓ first: ok\n    {"rotated": "billing"}\n' in shown
+    assert "✗ second: failed, what was done is unknown\n" in shown
     assert "no such key" in shown
     assert "\x1b" not in shown
 
@@ -70,7 +70,7 @@ def test_the_json_is_that_of_result(tools: NexusControlTools, commands: Commands
 def test_a_rehearsal_is_shown_by_its_number(tools: NexusControlTools, commands: Commands) -> None:
     request_id = executed(tools, PLAN, rehearse=True)
     rehearsed, _ = (line["seq"] for line in data_of(tools.status(request_id))["executions"])
-    assert "✓ first  only described" in commands.run("run", "show", "--execution", str(rehearsed))
+    assert "✓ first: only described" in commands.run("run", "show", "--execution", str(rehearsed))
     assert commands.answer("run", "show", "--execution", "1", code=2)["code"] == "INVALID_ARGUMENT"
 
 

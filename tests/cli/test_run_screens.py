@@ -46,7 +46,7 @@ def test_execute_shows_what_each_step_gave_back_and_needs_no_id(commands: Comman
     approved(commands, ("say", {"text": "hello", "code": 0}))
     shown = commands.run("execute")
     assert "1 step." in " ".join(shown.split())
-    assert "s1  ok, exit code 0\n    hello\n" in shown
+    assert "s1: ok, exit code 0\n    hello\n" in shown
 
 
 def test_a_failed_run_shows_how_far_it_came(commands: Commands) -> None:
@@ -55,8 +55,8 @@ def test_a_failed_run_shows_how_far_it_came(commands: Commands) -> None:
     ran = nexus_control("execute", request_id, "--db", str(commands.folder / commands.database))
     assert (ran.returncode, ran.stdout) == (1, "")
     steps, _, refusal = ran.stderr.partition("ROUTER_ERROR")
-    assert "s1  ok, exit code 0\n    hello\n" in steps
-    assert "s2  failed, exit code 3" in steps
+    assert "s1: ok, exit code 0\n    hello\n" in steps
+    assert "s2: failed, exit code 3" in steps
     assert "    oops\n" in steps
     assert "exited with code 3" in " ".join(refusal.split())
 
@@ -74,7 +74,7 @@ def test_recover_names_the_run_its_finished_steps_and_how_to_settle_it(commands:
     shown = commands.run("recover")
     assert "1 execution given up" in shown
     assert "1 step of it ended" in " ".join(shown.split())
-    assert "s1  ok, exit code 0\n    hello\n" in shown
+    assert "s1: ok, exit code 0\n    hello\n" in shown
     run_id = shown.partition("ran as")[2].split(";")[0].strip()
     assert f"--run-id {run_id}" in shown
     commands.run("reconcile", "--outcome", "failed", "--evidence", "looked")

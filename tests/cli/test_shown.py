@@ -251,10 +251,10 @@ def test_what_a_rehearsal_gave_back_is_shown_in_the_review_and_in_inspect(tmp_pa
     commands.run("approve", request_id, "--yes", "--as", "human:bob")
     commands.run("execute", request_id, "--adapter", "subprocess:files", *config, "--dry-run")
     inspected, shown = commands.run("inspect", request_id), reviewed(tmp_path, request_id)
-    assert "do-write: only described, exit code 0" in inspected.partition("## Execution")[2]
+    assert "do-write: rehearsed, exit code 0" in inspected.partition("## Execution")[2]
     assert "\nwould write out.txt\n" in inspected.partition("## Execution")[2]
     assert "Quorum met: Quorum" not in inspected
-    assert "do-write: only described, exit code 0\r\n    would write out.txt\r\n" in shown
+    assert "do-write: rehearsed, exit code 0\r\n    would write out.txt\r\n" in shown
 
 
 def test_padding_does_not_push_the_end_of_a_plan_out_of_sight(tmp_path: Path) -> None:

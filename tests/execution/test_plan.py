@@ -46,7 +46,7 @@ INVALID = {
     "nothing": (None, "no plan"),
     "no JSON": ("rotate the keys", "Invalid JSON"),
     "empty text": ("", "Invalid JSON"),
-    "an object": ("{}", "not a JSON list"),
+    "an object": ("{}", "must be a list of steps"),
     "no steps": ("[]", "no steps"),
     "a step that is text": ('["s1"]', "plan[0] must be an object"),
     "an unknown key": (plan({**step("m"), "when": "now"}), "plan[0].when"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nexus_control import LocalRouter, NexusControlTools, PythonAdapter
+from nexus_control import LocalRouter, NexusControlTools, PythonAdapter, load_adapters
 from nexus_control.errors import ErrorCode
 from nexus_control.execution.subprocess_adapter import ArgvTool, CallAdapter, ProcessSettings
 from nexus_control.usecases.resulting import MAX_ANSWER_BYTES
@@ -92,6 +92,25 @@ def test_what_a_program_of_the_call_protocol_prints_is_its_output(
         data_of(tools.execute(request_id, "subprocess:keys", SCHEDULER, router))
     (line,) = data_of(tools.result(request_id))["results"]
     assert (line["output"], line["exit_code"], line["status"]) == ({"rotated": 3}, None, "ok")
+
+
+@pytest.mark.parametrize("script", ["echo hunter2", "echo hunter2; exit 3"])
+def test_an_adapter_that_records_digests_leaves_no_output_anywhere(
+    kept: NexusControlTools, tmp_path: Path, script: str
+) -> None:
+    (tmp_path / "nexus-control.toml").write_text(
+        '[adapters.keys]\nkind = "subprocess"\ncapabilities = ["apply"]\nrecord_output = "digest"\n'
+        f'[adapters.keys.tools.say]\nargv = ["sh", "-c", "{script}"]\n'
+    )
+    with LocalRouter(load_adapters(tmp_path / "nexus-control.toml"), tmp_path / "store.db.runs") as router:
+        request_id = approved(kept, plan=plan(step("say", "say")))
+        kept.execute(request_id, "subprocess:keys", SCHEDULER, router)
+    (line,) = data_of(kept.result(request_id))["results"]
+    assert line["output"].keys() == {"sha256", "bytes", "exit_code"}
+    assert line["exit_code"] == (3 if "exit" in script else 0)
+    files = [each.read_bytes() for each in tmp_path.iterdir() if each.name.startswith("store.db")]
+    assert len(files) > 1
+    assert not any(b"hunter2" in content for content in files)
 
 
 def test_an_output_that_was_cut_is_text_and_says_so(kept: NexusControlTools, tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ class Shot:
     def check(self) -> None:
         """The screen is as in its file, which is written instead by `make goldens`."""
         shown = self.screen.shown(self.medium)
+        assert "Traceback (most recent call last)" not in shown  # nor is one kept
         if IS_WRITING:
             self.file.write_text(shown, encoding="utf-8")
             return
