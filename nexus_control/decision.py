@@ -27,6 +27,12 @@ MAX_REPLAY_STEPS = 20_000_000
 """A few seconds."""
 _BYTES_A_STEP = 10
 _NAMED = 8
+_STRONGER = {
+    "signed": "Sign the approval. On the command line: approve with --sign KEY, the approver's SSH key.",
+    "local": "Approve on the command line as yourself, without --as and --yes; or sign: --sign KEY.",
+    "elicited": "Approve on the command line as yourself, without --as and --yes, or in an agent's host that asks you.",
+}
+"""What to do where the policy demands this assurance."""
 
 
 class DecisionState(StrEnum):
@@ -295,6 +301,7 @@ def require_may_approve(
             ErrorCode.ASSURANCE_TOO_LOW,
             f"This policy needs assurance {policy.min_assurance}; this approval is only {assurance}",
             {"required": policy.min_assurance, "given": assurance},
+            _STRONGER.get(policy.min_assurance or ""),
         )
     earlier = facts.approval_of(actor)
     if earlier and earlier.is_current(at):

@@ -254,7 +254,7 @@ def test_a_reviewer_sees_the_whole_request_before_they_are_asked(
     for expected in (
         "rotate the keys",
         "pay\\u202egpj.exe",
-        "(missing 1 approval)",
+        "yours would be the last: then it can be executed.",
         "Approve this request as human:",
     ):
         assert expected in shown.stdout, shown.stdout

@@ -183,10 +183,7 @@ def _run(
         if name in screen.changes or not name.startswith(("NEXUS_CONTROL_", "XDG_"))
     }
     if medium != "piped":
-        asked = (lambda: None) if screen.typed else None
-        return with_a_terminal(
-            words, known, folder=folder, typed=screen.typed, meanwhile=asked, columns=int(medium)
-        )
+        return with_a_terminal(words, known, folder=folder, typed=screen.typed, columns=int(medium))
     return subprocess.run(
         words,
         cwd=folder,
