@@ -24,6 +24,7 @@ from nexus_control.usecases.answers import (
 )
 from nexus_control.values.actors import Actor, ActorData
 from nexus_control.values.instants import parse_instant
+from nexus_control.values.payloads import Assurance
 
 _GOOD, _BAD = {"approved", "completed"}, {"failed", "outcome_unknown"}
 _TOLD: Final = {
@@ -38,6 +39,13 @@ _INACTIVE: Final = {
     "not_trusted": "nobody trusted here signed it",
     "request_expired": "the request has expired",
 }
+_KNOWN_BY: Final[dict[Assurance, str]] = {
+    "declared": "only declared",
+    "elicited": "asked by the agent's host",
+    "local": "by login, at a terminal",
+    "signed": "signed",
+}
+"""How it is known who approved."""
 _OUTCOMES: Final = {
     "running": "under way since",
     "completed": "completed",
@@ -145,7 +153,8 @@ def _missing(awaited: AwaitedData) -> str:
 
 
 def _approval(approval: ApprovalLine, times: Times) -> str:
-    said = f"{_who(approval['actor'])}, {times.moment(approval['granted_at'])}"
+    known = _KNOWN_BY[approval["assurance"]]
+    said = f"{_who(approval['actor'])} ({known}), {times.moment(approval['granted_at'])}"
     if approval["comment"]:
         said += f": {approval['comment']}"
     if approval["revoked_at"]:

@@ -82,6 +82,8 @@ def test_an_ambiguous_id_is_refused_with_its_candidates(
     assert refused["details"]["candidates"][0] == {
         "request_id": candidates[0],
         "state": "pending_approval",
+        "mode": "dry_run",
+        "created_at": refused["details"]["candidates"][0]["created_at"],
         "goal": f"Goal of {candidates[0]}",
     }
 
