@@ -161,6 +161,7 @@ def _requested(
         *_notes_on_mode(arguments),
         *_notes_on_approvers(store, policy, arguments.actor),
         *_notes_on_plan(arguments, is_checked=checker is not None, config=found),
+        *(f"{warning}." for warning in data["warnings"]),
     ]
 
     def show(screen: Screen) -> None:

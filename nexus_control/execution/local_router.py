@@ -31,6 +31,8 @@ from nexus_control.execution.description import StepDescription
 from nexus_control.execution.plan import Step, parse_plan, plan_invalid, recorded, require_at_most
 from nexus_control.execution.router import (
     KnownRun,
+    Obstacle,
+    ObstacleFinder,
     PlanDescriber,
     ReadinessChecker,
     RouterOutcomeUnknown,
@@ -80,7 +82,7 @@ class _Run:
     results: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
 
 
-class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, ReadinessChecker):
+class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, ObstacleFinder, ReadinessChecker):
     """A router over declared adapters. Its run log is the file `db_path`; by default it is kept in memory.
 
         >>> router = LocalRouter(load_adapters("nexus-control.toml"), "runs.db")
@@ -130,21 +132,23 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Readine
         _checked_steps(self._declared(adapter_id), plan, max_steps)
 
     def require_ready(self, adapter_id: str, dry_run: bool, plan: str | None) -> None:
-        mode: _Mode = "dry_run" if dry_run else "apply"
-        adapter = self._declared(adapter_id)
-        if mode not in adapter.capabilities:
+        if (obstacle := self.obstacle_to(adapter_id, dry_run, plan)) is not None:
+            other = "Call execute with an adapter that has it, or make a new request for one."
             raise NexusControlError(
-                ErrorCode.ROUTER_NOT_READY,
-                f"adapter {adapter_id} does not have the capability {mode}",
-                advice="Call execute with an adapter that has it, or make a new request for one.",
-            )
-        first = parse_plan(plan)[0]  # only the first: a later step's program may be made by an earlier step
-        if isinstance(adapter, StartChecker) and (why := adapter.obstacle_to(first.call, dry_run=dry_run)):
-            raise NexusControlError(
-                ErrorCode.ROUTER_NOT_READY, f"step {first.step_id!r} could not be started: {why}"
+                ErrorCode.ROUTER_NOT_READY, obstacle.text, advice=other if obstacle.is_final else None
             )
         with _recording():
             self._log.require_writable()
+
+    def obstacle_to(self, adapter_id: str, dry_run: bool, plan: str | None) -> Obstacle | None:
+        mode: _Mode = "dry_run" if dry_run else "apply"
+        adapter = self._declared(adapter_id)
+        if mode not in adapter.capabilities:
+            return Obstacle(text=f"adapter {adapter_id} does not have the capability {mode}", is_final=True)
+        first = parse_plan(plan)[0]  # only the first: a later step's program may be made by an earlier step
+        if isinstance(adapter, StartChecker) and (why := adapter.obstacle_to(first.call, dry_run=dry_run)):
+            return Obstacle(text=f"step {first.step_id!r} could not be started: {why}", is_final=False)
+        return None
 
     def describe(self, adapter_id: str, plan: str | None) -> tuple[StepDescription, ...]:
         adapter = self._declared(adapter_id)

@@ -135,6 +135,27 @@ class PlanChecker(AdapterDescriber, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacle:
+    """Why a run could not begin. With `is_final` it is in the declaration itself; otherwise it may be mended."""
+
+    text: str
+    is_final: bool
+
+
+@runtime_checkable
+class ObstacleFinder(Protocol):
+    """A router that can tell, when something is requested, why it could not be started here. It writes nothing."""
+
+    def obstacle_to(self, adapter_id: str, dry_run: bool, plan: str | None) -> Obstacle | None:
+        """Why the plan, which the adapter takes, could not be started here and now; None if no reason is known.
+
+        >>> router.obstacle_to("python:keys", dry_run=False, plan=plan) is None
+        True
+        """
+        ...
+
+
 @runtime_checkable
 class ReadinessChecker(Protocol):
     """A router that can tell, before an execution is claimed, that its run could not begin. It raises a fault with a

@@ -68,10 +68,11 @@ class DecidingTools(Tools):
         there, with `created` false. `metadata` is up to 32 texts by name, which refer to things elsewhere. `supersedes`
         names an older request of the same requester, which is withdrawn with it if it is still open.
 
-        Data: request_id, created, state, current_approvals, required_approvals, is_approved, min_approvals, basis; with
-        a template template_name, template_digest, overrides_applied.
-        Refused: TEMPLATE_NOT_FOUND, TEMPLATE_WEAKENED, PLAN_INVALID, ADAPTER_UNKNOWN, IDEMPOTENCY_CONFLICT; of the
-        request to supersede DECISION_NOT_FOUND, NOT_REQUESTER, INVALID_STATE.
+        Data: request_id, created, state, current_approvals, required_approvals, is_approved, min_approvals, basis,
+        warnings; with a template template_name, template_digest, overrides_applied.
+        Refused: TEMPLATE_NOT_FOUND, TEMPLATE_WEAKENED, PLAN_INVALID, ADAPTER_UNKNOWN, IDEMPOTENCY_CONFLICT,
+        ROUTER_NOT_READY where the adapter can never run it; of the request to supersede DECISION_NOT_FOUND,
+        NOT_REQUESTER, INVALID_STATE.
         """
         given = locals()
         return result_of(

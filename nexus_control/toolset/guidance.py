@@ -18,6 +18,7 @@ from nexus_control.blocking import BlockingReasonData
 from nexus_control.decision import DecisionState, require_may_approve
 from nexus_control.errors import NexusControlError
 from nexus_control.execution.catalogue import AdapterLister
+from nexus_control.execution.plan import parse_plan
 from nexus_control.storage import place_of
 from nexus_control.system.commands import approving
 from nexus_control.toolset.inputs import MAX_WAIT_SECONDS
@@ -153,8 +154,14 @@ def _execute(context: ToolContext, decision_id: str) -> WhatNow:
         return _only(
             "It is approved, but this server was started without adapters: tell the person who runs it."
         )
-    attached = context.store.load(decision_id).facts.attached
+    facts = context.store.load(decision_id).facts
+    attached = facts.attached
     known = context.router.adapters.ids() if isinstance(context.router, AdapterLister) else ()
+    if known and lacks_steps(context, facts.created.plan if facts.created else None):
+        return _only(
+            "It is approved, but without a plan of steps the adapters here cannot execute it: make a new request"
+            " with one."
+        )
     bound = attached.adapter_id if attached else None
     adapter_id = known[0] if bound is None and len(known) == 1 else bound
     if adapter_id is not None:
@@ -167,6 +174,17 @@ def _execute(context: ToolContext, decision_id: str) -> WhatNow:
             "details": {"adapter_ids": list(known)},
         }
     return _only(f"Call {name} with the adapter that should carry it out.")
+
+
+def lacks_steps(context: ToolContext, plan: str | None) -> bool:
+    """Whether the adapters that are declared here could never run this plan: it is missing, or not a list of steps."""
+    if not isinstance(context.router, AdapterLister) or not context.router.adapters.ids():
+        return False
+    try:
+        parse_plan(plan)
+    except NexusControlError:
+        return True
+    return False
 
 
 def _get_approved(context: ToolContext, decision_id: str, *, has_asked: bool) -> WhatNow:

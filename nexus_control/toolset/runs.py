@@ -16,7 +16,7 @@ from nexus_control.render.text import counted
 from nexus_control.toolset import asking
 from nexus_control.toolset.artifact_files import file_name, read_artifact, write_artifact
 from nexus_control.toolset.fitting import INLINE_BYTES
-from nexus_control.toolset.guidance import is_final, tool_name, wait_for_outcome, what_now
+from nexus_control.toolset.guidance import is_final, lacks_steps, tool_name, wait_for_outcome, what_now
 from nexus_control.toolset.inputs import ImportBundleInput, InspectInput, StatusInput
 from nexus_control.toolset.outputs import (
     ApprovalOutput,
@@ -66,10 +66,12 @@ def request(context: ToolContext, arguments: RequestArguments) -> RequestOutput:
     _require_steps(context, arguments)
     checker = router if isinstance(router, PlanChecker) else None
     data = requesting.request(context.store, arguments, checker)
+    if lacks_steps(context, arguments.plan):
+        data["warnings"].append("Without a plan of steps the adapters here cannot execute it.")
     _, reasons = views.current_view(context.store, data["request_id"])
     return {
         **data,
-        "summary": f"Request {data['request_id']} is {_quorum(data)}.",
+        "summary": " ".join((f"Request {data['request_id']} is {_quorum(data)}.", *data["warnings"])),
         **what_now(context, data["request_id"], data["state"], reasons),
     }
 

@@ -59,12 +59,14 @@ class ApprovalData(StateData):
 
 class RequestData(ApprovalData):
     """The answer of `request`. `basis` commits to all that an approver is shown. Template keys need a template.
-    `created` is false where the idempotency key has found a request that was there.
+    `created` is false where the idempotency key has found a request that was there. `warnings` say why it could not be
+    executed as things are here.
     """
 
     created: bool
     min_approvals: int
     basis: str
+    warnings: list[str]
     template_name: NotRequired[str]
     template_digest: NotRequired[str]
     overrides_applied: NotRequired[JsonObject]
@@ -146,6 +148,15 @@ class DecisionFields(TypedDict):
     imported: NotRequired[ImportLine]
 
 
+class ReconciledLine(TypedDict):
+    """Who settled an execution whose outcome was unknown, how, and how they knew."""
+
+    actor: ActorData
+    ts: str
+    outcome: Literal["completed", "failed"]
+    evidence: str
+
+
 class AwaitedData(TypedDict):
     """The approvals that are still missing. `eligible` are the ids that can still approve; None is anyone, but not the
     requester unless `requester_may_approve`.
@@ -173,6 +184,7 @@ class StatusData(DecisionFields):
     executions: list[ExecutionLine]
     run: LinkedRun | None
     event_count: int
+    reconciled: NotRequired[ReconciledLine]
     late_outcome: NotRequired[JsonObject]
     events: NotRequired[list[EventData]]
 

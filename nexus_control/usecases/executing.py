@@ -14,6 +14,7 @@ A process that dies between 1 and 3 leaves the decision executing; `recover` tur
 """
 
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,9 +26,11 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.context import CurrentExecution, executing
 from nexus_control.execution.router import (
     AdapterDescriber,
+    KnownRun,
     PlanChecker,
     ReadinessChecker,
     RouterProtocol,
+    RunFinder,
 )
 from nexus_control.execution.stopping import stop_ordered
 from nexus_control.facts import Facts
@@ -203,7 +206,7 @@ def _ask(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtoc
             asked = _Asked(None if capabilities is None else frozenset(capabilities), digest)
     except NexusControlError as fault:
         return _Asked(None, None, fault)
-    if not isinstance(router, PlanChecker | ReadinessChecker):
+    if not isinstance(router, PlanChecker | ReadinessChecker | RunFinder):
         return asked
     with store.reading() as session:
         decision, now = session.decision(arguments.request_id), session.now
@@ -217,9 +220,27 @@ def _ask(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtoc
             if isinstance(router, ReadinessChecker):
                 dry_run = _is_dry_run(decision.facts, arguments.dry_run)
                 router.require_ready(adapter_id, dry_run, created.plan)
+            known = router.runs_of(decision.decision_id) if isinstance(router, RunFinder) else ()
+        _require_unknown(decision, known)
     except NexusControlError as fault:
         return replace(asked, fault=fault)
     return asked
+
+
+def _require_unknown(decision: Projection, known: Sequence[KnownRun]) -> None:
+    """Raises STORE_ROLLED_BACK where the router has a run of the very execution that would be claimed next: then this
+    store is an older copy, and does not know of that run.
+    """
+    next_id = f"{decision.decision_id}:{decision.generation}:{decision.facts.event_count}"
+    for run in known:
+        if run.execution_id == next_id:
+            raise NexusControlError(
+                ErrorCode.STORE_ROLLED_BACK,
+                f"The router has run this already, as run {run.run_id}, which the store does not know: it is an older"
+                " copy",
+                {"request_id": decision.decision_id, "run_id": run.run_id, "execution_id": next_id},
+                "Look at what that run did (run show); make a new request if it is still wanted. Nothing was executed.",
+            )
 
 
 def _is_dry_run(facts: Facts, asked: bool | None) -> bool:

@@ -5,14 +5,14 @@ without another check, so that an interrupted caller just asks again. The conten
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 from nexus_control.decision import require_future, require_may_withdraw, wrong_state
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.execution.router import PlanChecker
+from nexus_control.execution.router import ObstacleFinder, PlanChecker
 from nexus_control.log import head
 from nexus_control.log.projection import Projection, request_key
 from nexus_control.log.session import ReadSession, WriteSession
@@ -56,8 +56,10 @@ def request(
             if (made := _made(session, arguments, created, attached)) is not None:
                 return _answer(store, session, made, is_new=False)
     require_attainable(policy, arguments.actor.id)
+    warnings: list[str] = []
     if plan_checker is not None and arguments.adapter_id is not None:
         plan_checker.check_plan(arguments.adapter_id, arguments.plan, policy.max_steps)
+        warnings = list(_obstacles(plan_checker, arguments.adapter_id, arguments))
         attached = replace(attached, adapter_digest=plan_checker.adapter_digest(arguments.adapter_id))
     # A withdrawal is remembered beside the store, so that an older copy of it is noticed.
     remembering = nullcontext() if arguments.supersedes is None else head.remembering(store)
@@ -72,10 +74,31 @@ def request(
         if superseded is not None:
             reason = f"Superseded by {decision.decision_id}"
             session.append(superseded, arguments.actor, DecisionWithdrawnPayload(reason=reason))
-        return _answer(store, session, decision, is_new=True)
+        return _answer(store, session, decision, is_new=True, warnings=warnings)
 
 
-def _answer(store: DecisionStore, session: ReadSession, decision: Projection, *, is_new: bool) -> RequestData:
+def _obstacles(checker: PlanChecker, adapter_id: str, arguments: RequestArguments) -> Iterator[str]:
+    """Why the plan could not be started as things are here. Raises ROUTER_NOT_READY where that can never change: the
+    request is bound to this declaration of the adapter.
+    """
+    if not isinstance(checker, ObstacleFinder):
+        return
+    obstacle = checker.obstacle_to(adapter_id, arguments.mode == "dry_run", arguments.plan)
+    if obstacle is not None and obstacle.is_final:
+        advice = "Ask for another mode, or name an adapter that has the capability; nothing was written."
+        raise NexusControlError(ErrorCode.ROUTER_NOT_READY, obstacle.text, advice=advice)
+    if obstacle is not None:
+        yield f"As things are here, it could not be executed: {obstacle.text}"
+
+
+def _answer(
+    store: DecisionStore,
+    session: ReadSession,
+    decision: Projection,
+    *,
+    is_new: bool,
+    warnings: Sequence[str] = (),
+) -> RequestData:
     facts, now = decision.facts, session.now
     authority = decision.authority if is_new else authority_now(store, session, decision, now)
     data: RequestData = {
@@ -83,6 +106,7 @@ def _answer(store: DecisionStore, session: ReadSession, decision: Projection, *,
         "created": is_new,
         "min_approvals": facts.policy.min_approvals if facts.policy else 0,
         "basis": decision.basis or "",
+        "warnings": list(warnings),
     }
     attached = facts.attached.to_dict() if facts.attached else {}
     if attached.get("template_name") is not None:

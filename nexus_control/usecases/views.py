@@ -13,32 +13,31 @@ from nexus_control.blocking import BlockingReason, blocking_reasons, in_order
 from nexus_control.decision import (
     Decision,
     DecisionState,
-    request_expired,
     standing_at,
     state_at,
     template_ref,
 )
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.facts import Approval, Authority, Facts
+from nexus_control.facts import Authority, Facts
 from nexus_control.lifecycle import THRESHOLD_MET, Lifecycle, LifecycleEntry, compute_lifecycle
 from nexus_control.log import head
+from nexus_control.log.entries import to_event
 from nexus_control.log.projection import Projection
 from nexus_control.log.session import ReadSession
 from nexus_control.render.decision import render_decision
 from nexus_control.store import DecisionStore
+from nexus_control.usecases.agreement import approval_lines, awaited
 from nexus_control.usecases.answers import (
     ApprovalData,
-    ApprovalLine,
-    AwaitedData,
     BlockingReasonData,
     DecisionFields,
     ImportLine,
-    Inactive,
     InspectData,
     LifecycleData,
     LifecycleEntryData,
     LifecycleProgressData,
     PolicyData,
+    ReconciledLine,
     StateData,
     StatusData,
     UsedTemplate,
@@ -49,8 +48,8 @@ from nexus_control.usecases.describing import will_run
 from nexus_control.usecases.obstacles import changed_adapter_reasons, rollback_reasons
 from nexus_control.usecases.resulting import cut_off_line, executions_view, needs_run_log
 from nexus_control.usecases.run_answers import LinkedRun
-from nexus_control.values.actors import fold_id
 from nexus_control.values.instants import format_instant
+from nexus_control.values.payloads import ExecutionReconciledPayload
 
 
 def state_view(facts: Facts, at: datetime, authority: Authority) -> StateData:
@@ -115,6 +114,7 @@ def status(
         now = session.now
         authority = authority_of(store, session, decision, now)
         executions = executions_view(session, decision)
+        reconciled = _reconciled(session, decision)
     if needs_run_log(decision):
         executions[-1] = cut_off_line(store, decision, router)
     facts, standing = decision.facts, approval_view(decision.facts, now, authority)
@@ -128,17 +128,36 @@ def status(
         "required_approvals": standing["required_approvals"],
         "is_approved": standing["is_approved"],
         "blocking_reasons": [reason.to_dict() for reason in reasons_of(decision, now, authority, here)],
-        "approvals": _approvals(decision, now, authority),
-        "awaited": _awaited(decision, now, authority),
+        "approvals": approval_lines(decision, now, authority),
+        "awaited": awaited(decision, now, authority),
         "executions": executions,
         "run": _run(facts),
         "event_count": facts.event_count,
     }
+    if reconciled is not None:
+        data["reconciled"] = reconciled
     if claim is not None and claim.late_outcome:
         data["late_outcome"] = json.loads(claim.late_outcome)
     if arguments.include_events:
         data["events"] = [event.to_dict() for event in events]
     return data
+
+
+def _reconciled(session: ReadSession, decision: Projection) -> ReconciledLine | None:
+    """Who settled the decision's execution; it is the last event, because it ends the decision."""
+    if decision.facts.phase not in ("completed", "failed"):
+        return None
+    last = decision.facts.event_count - 1
+    (entry,) = session.rows.entries("decision", decision.decision_id, decision.generation, last, last + 1)
+    event = to_event(entry)
+    if not isinstance(event.content, ExecutionReconciledPayload):
+        return None
+    return {
+        "actor": event.actor.to_dict(),
+        "ts": event.ts,
+        "outcome": event.content.outcome,
+        "evidence": event.content.evidence,
+    }
 
 
 def decision_view(decision: Projection, at: datetime) -> DecisionFields:
@@ -274,7 +293,7 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
             "required": standing["required_approvals"],
             "current": standing["current_approvals"],
             "is_approved": standing["is_approved"],
-            "approvals": _approvals(stored, now, authority),
+            "approvals": approval_lines(stored, now, authority),
         },
         "policy": _policy(facts),
         "template": template,
@@ -291,65 +310,6 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
     if arguments.render:
         data["rendered"] = render_decision(data)
     return data
-
-
-def _approvals(decision: Projection, at: datetime, authority: Authority) -> list[ApprovalLine]:
-    return [
-        _approval_line(decision, each, _inactive(decision, each, at, authority))
-        for each in decision.facts.progress.approvals
-    ]
-
-
-def _awaited(decision: Projection, at: datetime, authority: Authority) -> AwaitedData | None:
-    """Whose approvals are still missing; None where none is, or where none would count any more."""
-    facts = decision.facts
-    state, counting = standing_at(facts, at, authority)
-    policy, created = facts.policy, facts.created
-    if state != DecisionState.PENDING_APPROVAL or policy is None or created is None:
-        return None
-    if decision.provenance is not None and decision.provenance.is_evidence_only:
-        return None
-    done = {approval.actor.key for approval in counting}
-    if not policy.allow_requester_approval:
-        done.add(created.requester.key)
-    return {
-        "missing": policy.min_approvals - len(counting),
-        "eligible": [each for each in policy.approvers if fold_id(each) not in done]
-        if policy.approvers
-        else None,
-        "requester_may_approve": policy.allow_requester_approval,
-        "min_assurance": policy.min_assurance,
-    }
-
-
-def _inactive(
-    decision: Projection, approval: Approval, at: datetime, authority: Authority
-) -> Inactive | None:
-    """Why this approval does not count; None where it does."""
-    if approval.revoked_at is not None:
-        return "revoked"
-    if approval.is_expired(at):
-        return "expired"
-    if not decision.facts.counts(approval):
-        return "not_accepted"
-    if authority is not None and approval.seq not in authority:
-        return "imported" if approval.seq < decision.imported_count else "not_trusted"
-    return "request_expired" if request_expired(decision.facts, at) else None
-
-
-def _approval_line(decision: Projection, approval: Approval, inactive: Inactive | None) -> ApprovalLine:
-    return {
-        "actor": approval.actor.to_dict(),
-        "granted_at": approval.granted_at,
-        "expires_at": approval.expires_at,
-        "comment": approval.comment,
-        "assurance": approval.assurance or "declared",
-        "revoked_at": approval.revoked_at,
-        "revoke_reason": approval.revoke_reason,
-        "active": inactive is None,
-        "inactive_because": inactive,
-        "imported": approval.seq < decision.imported_count,
-    }
 
 
 def _policy(facts: Facts) -> PolicyData | None:

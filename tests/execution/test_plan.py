@@ -43,7 +43,7 @@ def test_the_records_of_a_run_hold_a_double_as_text_inside_the_canonical_domain(
 BAD_CALL = step("m") | {"call": step("m")["call"] | {"extra": 1}}
 
 INVALID = {
-    "nothing": (None, "no plan"),
+    "nothing": (None, "it is missing"),
     "no JSON": ("rotate the keys", "Invalid JSON"),
     "empty text": ("", "Invalid JSON"),
     "an object": ("{}", "must be a list of steps"),

@@ -57,6 +57,7 @@ def test_a_request_answers_its_id_and_where_the_quorum_stands(tools: NexusContro
     assert data == {
         "request_id": "00000000-0000-4000-8000-000000000001",
         "created": True,
+        "warnings": [],
         "state": "pending_approval",
         "min_approvals": 2,
         "current_approvals": 0,
