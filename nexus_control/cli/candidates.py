@@ -17,16 +17,18 @@ class Candidate(TypedDict):
     """One of the requests that may be meant. A draft has no mode, and was not asked for yet."""
 
     request_id: str
+    short_id: str
     state: StateName
     mode: Mode | None
     created_at: str | None
     goal: str
 
 
-def candidate(store: DecisionStore, request_id: str) -> Candidate:
+def candidate(store: DecisionStore, request_id: str, short_id: str) -> Candidate:
     created, (standing, _) = store.load(request_id).facts.created, views.current_view(store, request_id)
     return {
         "request_id": request_id,
+        "short_id": short_id,
         "state": standing["state"],
         "mode": created.requested_mode if created else None,
         "created_at": created.created_at if created else None,
@@ -42,7 +44,7 @@ def show_candidates(screen: Screen, fault: NexusControlError) -> None:
     times = Times(parse_instant(cast("str", fault.details["as_of"])))
     rows = [
         (
-            each["request_id"],
+            each["short_id"],
             each["state"],
             each["mode"] or "",
             times.age(each["created_at"]) if each["created_at"] else "",

@@ -24,7 +24,7 @@ from nexus_control.cli.naming import chosen, unfinished
 from nexus_control.cli.options import FittingId
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import wait_while_read
-from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.render.text import counted
 from nexus_control.storage.faults import is_damage
 from nexus_control.store import DecisionStore

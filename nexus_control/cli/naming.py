@@ -157,7 +157,7 @@ def short(store: DecisionStore, request_id: str) -> str:
 
 
 def _ambiguous(store: DecisionStore, message: str, ids: Sequence[str]) -> NexusControlError:
-    candidates = [candidate(store, each) for each in ids[:_MOST]]
+    candidates = [candidate(store, each, short(store, each)) for each in ids[:_MOST]]
     now = format_instant(store.clock.now())
     details = {"candidates": candidates, "truncated": len(ids) > _MOST, "as_of": now}
     return NexusControlError(ErrorCode.AMBIGUOUS_ID, message, details)

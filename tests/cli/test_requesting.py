@@ -154,3 +154,9 @@ def test_a_template_says_what_requests_under_it_need(tmp_path: Path) -> None:
     )
     assert "dry runs only" not in told
     assert "--mode apply" in told
+
+
+@pytest.mark.parametrize("options", [("--expires-in", "4h"), ()])
+def test_a_request_says_when_it_ends(options: tuple[str, ...], tmp_path: Path) -> None:
+    shown = " ".join(Commands(tmp_path).run("request", "g", *options).split())
+    assert ("It ends" in shown, "in 3 h." in shown or "in 4 h." in shown) == (bool(options), bool(options))

@@ -126,7 +126,7 @@ SCREENS = {
     "template-list": Screen("template", "list", store=a_template),
     "template-get": Screen("template", "get", "production", store=a_template),
     "review": Screen("approve", "@id", "--as", "human:carol", store=an_ordinary_request, typed="y\n"),
-    "review-overrides": Screen("approve", "@id", "--as", "human:carol", store=overrides, typed="n\n"),
+    "review-overrides": Screen("approve", "@id", "--as", "human:mallory", store=overrides, typed="n\n"),
     "review-cut": Screen("approve", "@id", "--as", "human:carol", store=a_long_plan, typed="n\n"),
     "review-denied": Screen(
         "deny", "@id", "--reason", "not during the freeze", "--as", "human:mallory", store=overrides, typed="y\n"
