@@ -46,15 +46,15 @@ _ArgumentsT = TypeVar("_ArgumentsT", bound=door.ShownArguments)
 
 @dataclass(frozen=True, slots=True)
 class Act(Generic[_ArgumentsT]):
-    """A verdict: its verb, its arguments at the door and what was `said` for them, and the use case that records it."""
+    """A verdict: its verb, the model of its arguments, what was `said` for them, and the use case that records it."""
 
     verb: str
-    door: type[_ArgumentsT]
+    model: type[_ArgumentsT]
     said: Mapping[str, object]
     record: Callable[[DecisionStore, _ArgumentsT, Assurance], ApprovalData | StateData]
 
     def arguments(self, **given: object) -> _ArgumentsT:
-        return door.validated(self.door, {**given, **self.said})
+        return door.validated(self.model, {**given, **self.said})
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +252,7 @@ class _Shown:
                 ErrorCode.INVALID_STATE, "There is nothing to decide before a policy is attached"
             )
         times = Times(parse_instant(data["decision"]["as_of"]), utc)
-        is_approving = act.door is door.ApproveArguments
+        is_approving = act.model is door.ApproveArguments
         shown = cls(data, review_of(data, times, is_approving=is_approving), basis)
         if asking.full:
             shown.show_everything()
