@@ -260,8 +260,6 @@ def _recording() -> Generator[None]:
     try:
         yield
     except NexusControlError as fault:
-        if fault.code is ErrorCode.ROUTER_NOT_READY:
-            raise
         raise NexusControlError(
             ErrorCode.ROUTER_NOT_READY, f"the router cannot record its run: {fault.message}", fault.details
         ) from fault

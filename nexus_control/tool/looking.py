@@ -32,7 +32,7 @@ class LookingTools(Tools):
         is_approved, blocking_reasons, approvals, awaited, executions, run, event_count; where they apply
         idempotency_key, metadata, supersedes, template_name, template_digest, ending, imported, reconciled,
         late_outcome, events.
-        `awaited` says whose approvals are missing; each of `executions` has the `results` of its steps.
+        `awaited` says whose approvals are missing; the last of `executions` has the `results` of its steps.
         Refused: DECISION_NOT_FOUND.
         """
         return self._run(partial(views.status, router=self._plan_checker), StatusArguments, locals())

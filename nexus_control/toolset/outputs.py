@@ -29,10 +29,16 @@ from nexus_control.values.actors import ActorData
 from nexus_control.values.payloads import Effect, Mode
 
 
-class FileData(TypedDict):
+class PlaceData(TypedDict):
+    """Where a file is, or why none could be written."""
+
+    path: NotRequired[str]
+    problem: NotRequired[str]
+
+
+class FileData(PlaceData):
     """A file in the artifacts folder. `counts` says how many entries each of its lists has."""
 
-    path: str
     sha256: Annotated[str, Field(description="As sha256sum prints it.")]
     bytes: int
     counts: dict[str, int]
