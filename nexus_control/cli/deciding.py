@@ -6,11 +6,12 @@ nobody can be asked. There `--yes` says that the answer was given elsewhere, and
 """
 
 import sys
+import termios
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import typer
 
@@ -41,8 +42,20 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Full = Annotated[bool, typer.Option("--full", help="Show everything before the question, as ? does at it.")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
 
-Act = Callable[[DecisionStore, Mapping[str, object], Assurance], ApprovalData | StateData]
-"""Its arguments name the person who decides, the request, and its basis as it was shown; None if it was not shown."""
+_ArgumentsT = TypeVar("_ArgumentsT", bound=door.ShownArguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Act(Generic[_ArgumentsT]):
+    """A verdict: its verb, the model of its arguments, what was `said` for them, and the use case that records it."""
+
+    verb: str
+    model: type[_ArgumentsT]
+    said: Mapping[str, object]
+    record: Callable[[DecisionStore, _ArgumentsT, Assurance], ApprovalData | StateData]
+
+    def arguments(self, **given: object) -> _ArgumentsT:
+        return door.validated(self.model, {**given, **self.said})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +85,12 @@ def approve(
     Example: nexus-control approve 0d1c0d39 --comment "checked the plan"
     """
 
-    def act(store: DecisionStore, arguments: Mapping[str, object], assurance: Assurance) -> ApprovalData:
-        said = {"comment": comment, "expires_at": expires_at}
-        checked = door.validated(door.ApproveArguments, {**arguments, **said})
+    def record(store: DecisionStore, checked: door.ApproveArguments, assurance: Assurance) -> ApprovalData:
         return deciding.approve(store, checked, assurance=assurance)
 
+    act = Act("approve", door.ApproveArguments, {"comment": comment, "expires_at": expires_at}, record)
     signing = Signing("approve", sign, signature, statement, expires_at)
-    return _decide(frame, request_id, _to_approve, "approve", act, Asking(config, full, yes), signing)
+    return _decide(frame, request_id, _to_approve, act, Asking(config, full, yes), signing)
 
 
 @shared_options("acting_as", "allowed_signers", "utc", "db")
@@ -98,12 +110,12 @@ def deny(
     Example: nexus-control deny 0d1c0d39 --reason "not during the freeze"
     """
 
-    def act(store: DecisionStore, arguments: Mapping[str, object], assurance: Assurance) -> StateData:
-        checked = door.validated(door.DenyArguments, {**arguments, "reason": reason})
+    def record(store: DecisionStore, checked: door.DenyArguments, assurance: Assurance) -> StateData:
         return deciding.deny(store, checked, assurance=assurance)
 
+    act = Act("deny", door.DenyArguments, {"reason": reason}, record)
     signing = Signing("deny", sign, signature, statement)
-    return _decide(frame, request_id, awaiting, "deny", act, Asking(config, full, yes), signing)
+    return _decide(frame, request_id, awaiting, act, Asking(config, full, yes), signing)
 
 
 @shared_options("acting_as", "allowed_signers", "utc", "db")
@@ -123,14 +135,12 @@ def revoke(
     Example: nexus-control revoke 0d1c0d39 --reason "wrong window"
     """
 
-    def act(store: DecisionStore, arguments: Mapping[str, object], _: Assurance) -> ApprovalData:
-        checked = door.validated(door.RevokeArguments, {**arguments, "reason": reason})
+    def record(store: DecisionStore, checked: door.RevokeArguments, _: Assurance) -> ApprovalData:
         return deciding.revoke_approval(store, checked)
 
+    act = Act("revoke your approval of", door.RevokeArguments, {"reason": reason}, record)
     signing = Signing("revoke", sign, signature, statement)
-    return _decide(
-        frame, request_id, approved_by, "revoke your approval of", act, Asking(config, full, yes), signing
-    )
+    return _decide(frame, request_id, approved_by, act, Asking(config, full, yes), signing)
 
 
 @shared_options("acting_as", "utc", "db")
@@ -142,21 +152,18 @@ def withdraw(
     Example: nexus-control withdraw 0d1c0d39 --reason "no longer needed"
     """
 
-    def act(store: DecisionStore, arguments: Mapping[str, object], _: Assurance) -> StateData:
-        checked = door.validated(door.WithdrawArguments, {**arguments, "reason": reason})
+    def record(store: DecisionStore, checked: door.WithdrawArguments, _: Assurance) -> StateData:
         return deciding.withdraw(store, checked)
 
-    return _decide(
-        frame, request_id, requested_by, "withdraw", act, Asking(None, full, yes), Signing("withdraw")
-    )
+    act = Act("withdraw", door.WithdrawArguments, {"reason": reason}, record)
+    return _decide(frame, request_id, requested_by, act, Asking(None, full, yes), Signing("withdraw"))
 
 
 def _decide(
     frame: Frame,
     given: str | None,
     fitting: Callable[[Actor], Fit],
-    verb: str,
-    act: Act,
+    act: Act[_ArgumentsT],
     asking: Asking,
     signing: Signing,
 ) -> Answer:
@@ -168,23 +175,24 @@ def _decide(
             assurance = "declared"  # because nobody answered at a terminal
         else:
             _require_somebody_to_ask()
-        shown = None if asking.yes else _Shown.of(store, request_id, asking, frame.utc)
+        known = "signed" if signing.is_asked_for else assurance
+        deciding.require_may_decide(store, act.arguments(request_id=request_id, actor=actor), known)
+        shown = None if asking.yes else _Shown.of(store, request_id, asking, act, frame.utc)
         basis = shown and shown.basis
         stated = signing.stated(store, request_id, actor)
         if stated is not None:
             require_basis_of(stated, basis)
         if shown is not None:
-            known = assurance if stated is None else "signed"
-            shown.require_consent(f"{verb.capitalize()} this request as {actor} ({known})?")
-        arguments: Mapping[str, object] = {"request_id": request_id, "actor": actor, "basis": basis}
+            shown.require_consent(f"{act.verb.capitalize()} this request as {actor} ({known})?")
+        arguments: dict[str, object] = {"request_id": request_id, "actor": actor, "basis": basis}
         if stated is not None:
-            arguments = {**arguments, "statement": stated, "signature": signing.signature_of(stated)}
-        data = act(store, arguments, assurance)
+            arguments |= {"statement": stated, "signature": signing.signature_of(stated)}
+        data = act.record(store, act.arguments(**arguments), assurance)
         decided, named = _inspected(store, request_id, None), short(store, request_id)
     is_next = data["state"] == "approved"
     adapters = readable(config_or_default(asking.config)) if is_next else None
     told = _told(frame, data, decided, named, adapters)
-    return Answer(data, told, f"It is recorded that you {verb} {data['request_id']}")
+    return Answer(data, told, f"It is recorded that you {act.verb} {data['request_id']}")
 
 
 def _told(
@@ -272,7 +280,7 @@ class _Shown:
     basis: str
 
     @classmethod
-    def of(cls, store: DecisionStore, request_id: str, asking: Asking, utc: bool) -> "_Shown":
+    def of(cls, store: DecisionStore, request_id: str, asking: Asking, act: Act[Any], utc: bool) -> "_Shown":
         """Show the request. Raises INVALID_STATE if no policy is attached yet."""
         with adapters_at_hand(asking.config) as router:
             data = _inspected(store, request_id, router)
@@ -281,7 +289,9 @@ class _Shown:
             raise NexusControlError(
                 ErrorCode.INVALID_STATE, "There is nothing to decide before a policy is attached"
             )
-        shown = cls(data, review_of(data, Times(parse_instant(data["decision"]["as_of"]), utc)), basis)
+        times = Times(parse_instant(data["decision"]["as_of"]), utc)
+        is_approving = act.model is door.ApproveArguments
+        shown = cls(data, review_of(data, times, is_approving=is_approving), basis)
         if asking.full:
             shown.show_everything()
         else:
@@ -315,7 +325,10 @@ class _Shown:
 
 
 def _answer_to(question: str) -> str:
-    """What the person types; empty at the end of the input and for Ctrl-C."""
+    """What the person types at the question; empty at the end of the input and for Ctrl-C. What was typed before it was
+    shown is thrown away: it answers something else.
+    """
+    termios.tcflush(sys.stdin, termios.TCIFLUSH)
     sys.stderr.write(question)
     sys.stderr.flush()
     try:

@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeAlias
 
-from nexus_control.cli.candidates import Candidate
+from nexus_control.cli.candidates import candidate
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
-from nexus_control.usecases import listing, views
+from nexus_control.usecases import listing
 from nexus_control.usecases.answers import RequestLine
 from nexus_control.values.actors import Actor
+from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import StateName
 
 SHOWN: Final = 8
@@ -174,15 +175,10 @@ def short_run(run_id: str) -> str:
 
 
 def _ambiguous(store: DecisionStore, message: str, ids: Sequence[str]) -> NexusControlError:
-    candidates = [_candidate(store, each) for each in ids[:MOST]]
-    details = {"candidates": candidates, "truncated": len(ids) > MOST}
+    candidates = [candidate(store, each, short(store, each)) for each in ids[:MOST]]
+    now = format_instant(store.clock.now())
+    details = {"candidates": candidates, "truncated": len(ids) > MOST, "as_of": now}
     return NexusControlError(ErrorCode.AMBIGUOUS_ID, message, details)
-
-
-def _candidate(store: DecisionStore, request_id: str) -> Candidate:
-    created, (standing, _) = store.load(request_id).facts.created, views.current_view(store, request_id)
-    goal = created.goal if created else ""
-    return {"request_id": request_id, "state": standing["state"], "goal": goal}
 
 
 def _in_states(

@@ -15,7 +15,7 @@ import typer
 from nexus_control.cli.adapters import config_or_default, readable, takers
 from nexus_control.cli.completing import request_ids
 from nexus_control.cli.frame import Answer, Frame, shared_options
-from nexus_control.cli.naming import short
+from nexus_control.cli.naming import short, whole
 from nexus_control.cli.options import (
     Approvers,
     BoundAdapter,
@@ -30,6 +30,7 @@ from nexus_control.cli.options import (
 )
 from nexus_control.cli.plan_files import read_plan
 from nexus_control.cli.screen import DONE, NOTE, Screen
+from nexus_control.cli.times import Times
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.statement import NAMESPACE
 from nexus_control.execution.opening import opened_router
@@ -45,6 +46,7 @@ from nexus_control.usecases import requesting
 from nexus_control.usecases.answers import RequestData
 from nexus_control.usecases.signing import allowed_signers_of
 from nexus_control.values.actors import Actor, fold_id
+from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import Mode
 
 Goal = Annotated[str, typer.Argument(metavar="GOAL", help="What is to be achieved.")]
@@ -135,7 +137,7 @@ def request(
             "adapter_id": adapter,
             "idempotency_key": idempotency_key,
             "metadata": _pairs(metadata),
-            "supersedes": supersedes,
+            "supersedes": whole(store, supersedes) if supersedes else supersedes,
         }
         given = {name: value for name, value in values.items() if value is not None}
         return _requested(
@@ -154,7 +156,9 @@ def _requested(
         arguments, note = _bound(arguments, checker, config)
         data = requesting.request(store, arguments, checker)
     named = short(store, data["request_id"])
-    policy = store.load(data["request_id"]).facts.policy or Policy()
+    decision = store.load(data["request_id"])
+    policy, ends = decision.facts.policy or Policy(), decision.facts.expires()
+    until = Times(store.clock.now()).moment(format_instant(ends)) if ends else None
     notes = [
         *_notes_on_mode(arguments),
         *_notes_on_approvers(store, policy, arguments.actor),
@@ -164,7 +168,7 @@ def _requested(
 
     def show(screen: Screen) -> None:
         request_id = named if screen.is_terminal else data["request_id"]
-        _show(screen, data, request_id, policy, arguments.actor)
+        _show(screen, data, request_id, policy, arguments.actor, until)
         for note in notes:
             screen.prose(note, NOTE)
         screen.prose("To look at it and approve it:")
@@ -176,12 +180,14 @@ def _requested(
     return Answer(data, show, f"Request {data['request_id']} was made" if data["created"] else None)
 
 
-def _show(screen: Screen, data: RequestData, request_id: str, policy: Policy, requester: Actor) -> None:
+def _show(
+    screen: Screen, data: RequestData, request_id: str, policy: Policy, requester: Actor, until: str | None
+) -> None:
     agreed = f"{data['current_approvals']} of {counted(data['required_approvals'], 'approval')}"
     before = "" if data["created"] else " It was asked for before, with this key."
     screen.prose(f"{request_id} is {data['state']}: {agreed}.{before}", DONE)
     who = listed(policy.approvers) if policy.approvers else "anyone"
-    screen.prose(f"May approve: {who}.")
+    screen.prose(f"May approve: {who}.{f' It ends {until}.' if until else ''}")
     if policy.allow_requester_approval and policy.is_eligible(requester):
         screen.prose("You may approve it yourself: --no-requester-may-approve forbids that.")
 

@@ -56,15 +56,15 @@ class LookingTools(Tools):
         self,
         request_id: str,
         until: Sequence[StateName | DecisionState] | None = None,
-        timeout: float = 60,
+        timeout: float | str = 60,
     ) -> ToolResult[WaitData]:
-        """Wait until a request is in one of these states, for at most `timeout` seconds, and answer its status.
+        """Wait until a request is in one of these states, and answer its status.
 
             waited = tools.wait_for(request_id, timeout=3600)
             waited.data["timed_out"]    # False; waited.data["state"] is "approved", "denied", ...
 
-        `until` is every state but draft, pending_approval and executing, unless it is given. A wait that times out is a
-        success, with `timed_out` true.
+        `timeout` is the longest wait: seconds, or a text such as "90s", "5m" or "1h". `until` is every state but draft,
+        pending_approval and executing, unless it is given. A wait that times out is a success, with `timed_out` true.
 
         Data: request_id, state, timed_out, decision_id, goal, plan, requested_mode, labels, requester, created_at,
         policy, expires_at, adapter_id, adapter_digest, as_of, basis, active_approvals, total_approvals,

@@ -276,9 +276,21 @@ def test_a_reviewer_sees_the_whole_request_before_they_are_asked(
     for expected in (
         "rotate the keys",
         "pay\\u202egpj.exe",
-        "(missing 1 approval)",
+        "yours would be the last: then it can be executed.",
         "Approve this request as human:",
     ):
         assert expected in shown.stdout, shown.stdout
     assert hidden not in shown.stdout
     assert answer(tmp_path, "status", request_id)["state"] == state
+
+
+def test_a_tool_is_called_by_its_whole_name_or_its_last_words(tmp_path: Path) -> None:
+    request_id = requested(tmp_path)
+    given = ("--arguments", json.dumps({"request_id": request_id}))
+    whole, short = (
+        json.loads(run(tmp_path, "call", name, *given)) for name in ("nexus-control.status", "status")
+    )
+    assert whole["details"]["request_id"] == short["details"]["request_id"] == request_id
+    refused = CliRunner().invoke(app, ["call", "stauts", "--db", str(tmp_path / "store.db")])
+    said = " ".join(refused.output.split())
+    assert (refused.exit_code, "'stauts'" in said, "status, " in said) == (2, True, True), said

@@ -66,22 +66,29 @@ def test_what_no_id_can_be_is_refused_as_an_argument(given: str, store: Commands
 
 
 @pytest.mark.parametrize(
-    ("given", "candidates"),
+    ("given", "candidates", "shown"),
     [
-        ("aaaa", ["aaaa1111-x", "aaaa1111-y", "aaaa2222"]),
-        ("aaaa1111", ["aaaa1111-x", "aaaa1111-y"]),
-        ("bbbbbbbbbbbb", ["bbbbbbbbbbbb", "bbbbbbbbbbbb-later"]),  # an id, and the beginning of another
+        ("aaaa", ["aaaa1111-x", "aaaa1111-y", "aaaa2222"], "aaaa1111-x"),
+        ("aaaa1111", ["aaaa1111-x", "aaaa1111-y"], "aaaa1111-x"),
+        (
+            "bbbbbbbbbbbb",
+            ["bbbbbbbbbbbb", "bbbbbbbbbbbb-later"],
+            "bbbbbbbbbbbb",
+        ),  # an id, and the beginning of another
     ],
 )
 def test_an_ambiguous_id_is_refused_with_its_candidates(
-    given: str, candidates: list[str], store: Commands
+    given: str, candidates: list[str], shown: str, store: Commands
 ) -> None:
     refused = store.answer("status", given, code=2)
     assert refused["code"] == "AMBIGUOUS_ID"
     assert [each["request_id"] for each in refused["details"]["candidates"]] == candidates
     assert refused["details"]["candidates"][0] == {
         "request_id": candidates[0],
+        "short_id": shown,
         "state": "pending_approval",
+        "mode": "dry_run",
+        "created_at": refused["details"]["candidates"][0]["created_at"],
         "goal": f"Goal of {candidates[0]}",
     }
 

@@ -127,7 +127,7 @@ def test_capabilities_metadata_a_key_an_end_and_what_is_superseded_are_recorded(
         "--expires-in",
         "4h",
     )
-    first = commands.answer("request", "g", *ALICE, *options, "--supersedes", older)
+    first = commands.answer("request", "g", *ALICE, *options, "--supersedes", older[:8])
     assert first["created"] is True
     assert commands.answer("request", "g", *ALICE, *options, "--supersedes", older)["created"] is False
     data: Any = NexusControlTools(db_path=tmp_path / "store.db").status(first["request_id"]).data
@@ -178,3 +178,9 @@ def test_a_template_says_what_requests_under_it_need(tmp_path: Path) -> None:
     )
     assert "dry runs only" not in told
     assert "--mode apply" in told
+
+
+@pytest.mark.parametrize("options", [("--expires-in", "4h"), ()])
+def test_a_request_says_when_it_ends(options: tuple[str, ...], tmp_path: Path) -> None:
+    shown = " ".join(Commands(tmp_path).run("request", "g", *options).split())
+    assert ("It ends" in shown, "in 3 h." in shown or "in 4 h." in shown) == (bool(options), bool(options))
