@@ -44,8 +44,8 @@ def write_artifact(folder: Path, name: str, content: bytes) -> Path:
 
 
 def read_artifact(folder: Path, path: str) -> bytes:
-    """The content of a file in the folder. Raises INVALID_ARGUMENT for anything else, ARTIFACTS_UNAVAILABLE where another
-    user could have filled the folder.
+    """The content of a file in the folder. Raises INVALID_ARGUMENT for anything else, and ARTIFACTS_UNAVAILABLE where
+    another user could have filled the folder.
     """
     given = Path(path)
     if given.parent not in (Path(), folder.absolute()):
