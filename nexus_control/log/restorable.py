@@ -1,7 +1,7 @@
 """Whether the files that were unpacked from a backup are a store. They are looked at before they get their places.
 
 The digests of a backup say only that nothing was damaged since it was written. A trigger that somebody added to the
-database would run at the next request, and junk in the place of the key would be found at the next signature. So the database
+database would run at the next request, and junk as the key would be found at the next signature. So the database
 must have the tables, indexes and triggers that this version makes, and no others; this is compared before anything else
 is read. Its log must be the one of the manifest, and continue the checkpoint; the keys must be keys, and the runs a run
 log.

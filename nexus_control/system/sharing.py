@@ -49,8 +49,9 @@ def share(database: Path, group: int, beside: Mapping[str, bool]) -> bool:
     """Give this group the database's folder, the database, and the files beside it, as far as they are there. What
     others may do stays. `beside` says for each suffix whether the group may write that file, or only read it.
 
-    Returns whether anything changed. Raises OSError with the path for a link, a file with a second name, anything that
-    is no file, and a file of a user who is neither this one nor the owner of the database. Then nothing was changed.
+    Returns whether anything changed. Raises OSError with the path for a link, a file with a second name, anything
+    that is not a file, and a file of a user who is neither this one nor the owner of the database. Then
+    nothing was changed.
     """
     with ExitStack() as stack:
         folder = _found(database.parent, None, stack)

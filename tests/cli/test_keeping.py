@@ -248,7 +248,7 @@ def test_a_backup_that_is_compressed_in_another_way_is_refused(kind: int, comman
     require_refused(commands, file, "INVALID_ARGUMENT")
 
 
-def test_a_name_that_is_no_text_is_refused(commands: Commands) -> None:
+def test_a_name_that_is_not_text_is_refused(commands: Commands) -> None:
     file = backed_up(commands)
     content = bytearray(file.read_bytes())
     entry = content.rindex(b"PK\x01\x02")
