@@ -290,7 +290,7 @@ def test_a_tool_is_called_by_its_whole_name_or_its_last_words(tmp_path: Path) ->
     whole, short = (
         json.loads(run(tmp_path, "call", name, *given)) for name in ("nexus-control.status", "status")
     )
-    assert whole["details"]["request_id"] == short["details"]["request_id"] == request_id
+    assert whole["request_id"] == short["request_id"] == request_id
     refused = CliRunner().invoke(app, ["call", "stauts", "--db", str(tmp_path / "store.db")])
     said = " ".join(refused.output.split())
     assert (refused.exit_code, "'stauts'" in said, "status, " in said) == (2, True, True), said
