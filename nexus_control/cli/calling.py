@@ -6,13 +6,14 @@ from typing import Annotated, Final
 import typer
 
 from nexus_control.canonical_json import parse_json_object
-from nexus_control.cli.adapters import config_or_default
+from nexus_control.cli.adapters import config_or_default, config_to_execute
 from nexus_control.cli.exit_codes import REFUSED
 from nexus_control.cli.frame import Answer, answer, frame_of, identity
 from nexus_control.cli.interrupting import interruptible
 from nexus_control.cli.options import ActingAs, AdaptersFrom, AllowedSigners, Database, Router, UsualConfig
 from nexus_control.cli.settings import adapters_file
 from nexus_control.cli.streams import output_is_ours
+from nexus_control.configuration import Source
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.opening import opened_router
 from nexus_control.toolset import CallResult, Tool, ToolContext, tool_named
@@ -45,7 +46,8 @@ def call(
             raise invalid_argument("TOOL", "is not one of the agents' tools")
         values = parse_json_object(arguments)
         named = adapters_file(config, adapters_from)
-        adapters = named if router else config_or_default(named)
+        finding = config_or_default if found.annotations.read_only else config_to_execute
+        adapters = named if router else finding(named)
         with (
             frame.store(makes=found.name in _MAKING) as store,
             output_is_ours(),
@@ -58,7 +60,7 @@ def call(
                 database=frame.path,
                 artifacts=Path(f"{frame.path}.artifacts"),
                 router=opened,
-                config=adapters,
+                config=adapters.path if isinstance(adapters, Source) else adapters,
             )
             outcome = call_tool(found, served, values)
         code = REFUSED if outcome.is_error else 0

@@ -85,7 +85,7 @@ def install(
     adapters = None if frame.config else config_or_default(config)  # see `system.commands.approving`
     options = {
         "--config": frame.config,
-        "--adapters-from": adapters,
+        "--adapters-from": adapters and adapters.path,
         "--allowed-signers": frame.allowed_signers,
     }
     serving = command("serve", options={"--db": frame.path, **options})

@@ -30,9 +30,10 @@ from nexus_control.cli.options import (
 )
 from nexus_control.cli.plan_files import read_plan
 from nexus_control.cli.screen import DONE, NOTE, Screen
+from nexus_control.configuration import Source
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.statement import NAMESPACE
-from nexus_control.execution.config import load_adapters
+from nexus_control.execution.config import adapters_of
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.router import PlanChecker
 from nexus_control.policy import Policy
@@ -144,7 +145,7 @@ def request(
 
 
 def _requested(
-    frame: Frame, store: DecisionStore, arguments: door.RequestArguments, found: Path | None
+    frame: Frame, store: DecisionStore, arguments: door.RequestArguments, found: Source | None
 ) -> Answer:
     """Make the request. `found` is the adapters' file, if there is one."""
     checked_by = found if arguments.adapter_id else None
@@ -225,25 +226,29 @@ def _is_login(approver: str) -> bool:
 
 
 def _notes_on_plan(
-    arguments: door.RequestArguments, *, is_checked: bool, config: Path | None
+    arguments: door.RequestArguments, *, is_checked: bool, config: Source | None
 ) -> Iterator[str]:
     if arguments.plan is None or is_checked:
         return
     if arguments.adapter_id is None:
         why = "no adapter is named (--adapter)"
     else:
-        why = "no adapters file was found (--config)" if config is None else f"{config} declares no adapter"
+        why = (
+            "no adapters file was found (--config)"
+            if config is None
+            else f"{config.path} declares no adapter"
+        )
     yield f"Nothing has checked the plan: {why}. Whether it can run shows only when it is executed."
 
 
-def _readable(config: Path | None) -> Path | None:
+def _readable(config: Source | None) -> Path | None:
     """The adapters' file, if it can be read. A broken file is left out of the approver's command, which would fail."""
     try:
         if config is not None:
-            load_adapters(config)
+            adapters_of(config)
     except NexusControlError:
         return None
-    return config
+    return config and config.path
 
 
 def _plan(text: str | None, file: Path | None) -> str | None:

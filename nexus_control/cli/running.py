@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias, cast
 
 import typer
 
-from nexus_control.cli.adapters import config_or_default, no_adapters
+from nexus_control.cli.adapters import config_to_execute, no_adapters, refuse_shadowing
 from nexus_control.cli.completing import adapter_ids
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.interrupting import Terminated, interruptible
@@ -17,8 +17,9 @@ from nexus_control.cli.options import FittingId, Router, UsualConfig
 from nexus_control.cli.screen import DONE, Mark, Screen
 from nexus_control.cli.steps import show_steps
 from nexus_control.cli.streams import output_is_ours
+from nexus_control.configuration import Source
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.execution.config import load_adapters
+from nexus_control.execution.config import adapters_of
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.router import PlanChecker, RouterProtocol
@@ -61,7 +62,7 @@ def execute(
     with frame.store() as store:
         chosen_id = chosen(store, request_id, executable())
         values = {"request_id": chosen_id, "actor": frame.actor, "dry_run": dry_run or None}
-        found = config if router else config_or_default(config)
+        found = config if router else config_to_execute(config)
         with (
             output_is_ours(),
             opened_router(database=frame.path, config=found, factory=router, on_step=tell) as opened,
@@ -69,6 +70,7 @@ def execute(
         ):
             try:
                 named = adapter or _adapter_for(store, values, found, opened)
+                refuse_shadowing(store, chosen_id, named, found)
                 checked = door.validated(door.ExecuteArguments, {**values, "adapter_id": named})
                 data = executing.execute(store, checked, opened)
             except NexusControlError as fault:
@@ -100,7 +102,10 @@ def _show_steps_of(fault: NexusControlError) -> None:
 
 
 def _adapter_for(
-    store: DecisionStore, values: Mapping[str, object], config: Path | None, router: RouterProtocol | None
+    store: DecisionStore,
+    values: Mapping[str, object],
+    config: Source | Path | None,
+    router: RouterProtocol | None,
 ) -> str:
     """The adapter that the request is bound to, else the only one of `config` that takes its plan. Raises what keeps
     the decision from being executed by any adapter, ROUTER_NOT_CONFIGURED, PLAN_INVALID, INVALID_ARGUMENT.
@@ -116,7 +121,7 @@ def _adapter_for(
     except NexusControlError as refusal:
         if refusal.code is not ErrorCode.ROUTER_NOT_CONFIGURED:
             raise
-    if config is None or not isinstance(router, PlanChecker):
+    if not isinstance(config, Source) or not isinstance(router, PlanChecker):
         raise (
             no_adapters()
             if router is None
@@ -124,7 +129,7 @@ def _adapter_for(
         )
     plan = facts.created.plan if facts.created else None
     return _only_taker(
-        router, load_adapters(config).ids(), plan, facts.policy.max_steps if facts.policy else None
+        router, adapters_of(config).ids(), plan, facts.policy.max_steps if facts.policy else None
     )
 
 
