@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from nexus_control.canonical_json import parse_json_object
-from nexus_control.cli.adapters import config_or_default, config_to_execute
+from nexus_control.cli.adapters import config_or_default, config_to_execute, refuse_shadowing
 from nexus_control.cli.exit_codes import REFUSED
 from nexus_control.cli.frame import Answer, answer, frame_of, identity
 from nexus_control.cli.interrupting import interruptible
@@ -19,6 +19,7 @@ from nexus_control.execution.opening import opened_router
 from nexus_control.toolset import CallResult, Tool, ToolContext, tool_named
 from nexus_control.toolset import call as call_tool
 
+_EXECUTING: Final = "nexus-control.execute"
 _MAKING: Final = {"nexus-control.request", "nexus-control.template.create", "nexus-control.import_bundle"}
 """The tools that may create the store, because they bring its first content."""
 
@@ -54,6 +55,10 @@ def call(
             opened_router(database=frame.path, config=adapters, factory=router) as opened,
             interruptible(),
         ):
+            if found.name == _EXECUTING:
+                refuse_shadowing(
+                    store, str(values.get("request_id")), str(values.get("adapter_id")), adapters
+                )
             served = ToolContext(
                 store=store,
                 actor=identity(acting_as)[0],

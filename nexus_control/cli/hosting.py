@@ -2,6 +2,8 @@
 
 That is a command, or a piece of the host's configuration; `install` changes no file itself. A host may start the server
 in any folder, also in one whose files an attacker wrote: `system.commands` says how the printed command resists that.
+So `serve` looks for no project's file. What `install` finds, in the folder where a person runs it, is named by
+`--adapters-from`.
 """
 
 import json
