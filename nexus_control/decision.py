@@ -27,6 +27,8 @@ MAX_REPLAY_STEPS = 20_000_000
 """A few seconds."""
 _BYTES_A_STEP = 10
 _NAMED = 8
+_SIGN = "Sign the approval. On the command line that is --sign KEY, with the approver's SSH key."
+_BE_ASKED = "Approve on the command line as yourself, without --as and --yes, or sign with --sign KEY."
 
 
 class DecisionState(StrEnum):
@@ -295,6 +297,7 @@ def require_may_approve(
             ErrorCode.ASSURANCE_TOO_LOW,
             f"This policy needs assurance {policy.min_assurance}; this approval is only {assurance}",
             {"required": policy.min_assurance, "given": assurance},
+            _SIGN if policy.min_assurance == "signed" else _BE_ASKED,
         )
     earlier = facts.approval_of(actor)
     if earlier and earlier.is_current(at):

@@ -226,6 +226,8 @@ def _store(
         return session.import_events(copy_id, copies, replace(record, copied_from=source_id)), False
     if existing is None:
         _require_no_lookalike(session, source_id)
+        if not for_owner:
+            _require_no_prefix(session, source_id)
         return session.import_events(source_id, decision.events, record), False
     if record.conflict_mode == "reject_on_conflict":
         raise NexusControlError(
@@ -234,6 +236,21 @@ def _store(
     if _is_stored(session, existing, decision, record):
         return existing, True
     return _supersede(session, existing, decision, record, allow_rollback), False
+
+
+def _require_no_prefix(session: WriteSession, decision_id: str) -> None:
+    """Raises DECISION_EXISTS where this id begins the id of a stored decision, or a stored one begins it. People name a
+    decision by the beginning of its id, and could no longer name the other one.
+    """
+    begun = session.rows.decision_ids(decision_id, 1)
+    longer = bool(begun) and begun[0].startswith(decision_id)
+    shorter = (decision_id[:length] for length in range(1, len(decision_id)))
+    if longer or any(session.rows.decision_row(each) is not None for each in shorter):
+        raise NexusControlError(
+            ErrorCode.DECISION_EXISTS,
+            f"The id {decision_id!r:.80} begins, or is begun by, that of a decision that is here",
+            {"decision_id": decision_id[:80]},
+        )
 
 
 def _supersede(

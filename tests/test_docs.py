@@ -82,7 +82,7 @@ def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> str:
 def answer(script: str, typed: str, folder: Path, environment: dict[str, str]) -> str:
     """Run it at a terminal of 80 columns, where the reader types this, unseen. A further question finds the end."""
     known = {**environment, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
-    ran = with_a_terminal(["bash", "-c", f"stty -echo\n{script}"], known, folder=folder, typed=f"{typed}\x04")
+    ran = with_a_terminal(["bash", "-c", f"stty -echo\n{script}"], known, folder=folder, typed=typed)
     assert ran.returncode == 0, ran.stdout
     return ran.stdout
 

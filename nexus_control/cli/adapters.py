@@ -12,7 +12,7 @@ from nexus_control.configuration import ADAPTERS, FILE_NAME, Source, look, named
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.config import adapters_of
 from nexus_control.execution.opening import opened_router
-from nexus_control.execution.router import RouterProtocol
+from nexus_control.execution.router import PlanChecker, RouterProtocol
 from nexus_control.storage import IN_MEMORY
 from nexus_control.store import DecisionStore
 
@@ -71,6 +71,35 @@ def _shadowed(found: Source) -> dict[str, Path]:
 def _names(source: Source) -> Collection[str]:
     declared = source.table.get(ADAPTERS)
     return cast("Mapping[str, object]", declared) if isinstance(declared, dict) else ()
+
+
+def readable(config: Source | None) -> Source | None:
+    """The adapters' file, if it can be read. A broken file is left out of printed commands, which would fail."""
+    try:
+        if config is not None:
+            adapters_of(config)
+    except NexusControlError:
+        return None
+    return config
+
+
+def takers(
+    router: PlanChecker, config: Source, plan: str | None, max_steps: int | None
+) -> tuple[list[str], list[NexusControlError]]:
+    """The adapters of this file that take the plan, and the refusals, PLAN_INVALID, of the others. A request that
+    names no adapter is bound to the only taker, and executed by it if it was bound to none.
+    """
+    refusals: list[NexusControlError] = []
+    found: list[str] = []
+    for each in adapters_of(config).ids():
+        try:
+            router.check_plan(each, plan, max_steps)
+            found.append(each)
+        except NexusControlError as refusal:
+            if refusal.code is not ErrorCode.PLAN_INVALID:
+                raise
+            refusals.append(refusal)
+    return found, refusals
 
 
 def no_adapters() -> NexusControlError:

@@ -16,9 +16,10 @@ from nexus_control.cli.streams import output_is_ours
 from nexus_control.configuration import Source
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.opening import opened_router
-from nexus_control.toolset import CallResult, Tool, ToolContext, tool_named
+from nexus_control.toolset import TOOLS, CallResult, Tool, ToolContext, tool_named
 from nexus_control.toolset import call as call_tool
 
+_PREFIX: Final = "nexus-control."
 _EXECUTING: Final = "nexus-control.execute"
 _MAKING: Final = {"nexus-control.request", "nexus-control.template.create", "nexus-control.import_bundle"}
 """The tools that may create the store, because they bring its first content."""
@@ -26,7 +27,7 @@ _MAKING: Final = {"nexus-control.request", "nexus-control.template.create", "nex
 
 def call(
     context: typer.Context,
-    tool: Annotated[str, typer.Argument(help="One of the agents' tools, as nexus-control.status.")],
+    tool: Annotated[str, typer.Argument(help="One of the agents' tools, as status.")],
     arguments: Annotated[str, typer.Option(help="Its arguments, a JSON object.")] = "{}",
     config: UsualConfig = None,
     adapters_from: AdaptersFrom = None,
@@ -42,9 +43,7 @@ def call(
     frame = frame_of(context, db=db, as_json=True, allowed_signers=allowed_signers, config=config)
 
     def run() -> Answer:
-        found = tool_named(tool)
-        if found is None:
-            raise invalid_argument("TOOL", "is not one of the agents' tools")
+        found = _found(tool)
         values = parse_json_object(arguments)
         named = adapters_file(config, adapters_from)
         finding = config_or_default if found.annotations.read_only else config_to_execute
@@ -72,6 +71,15 @@ def call(
         return Answer(outcome.content, lambda _: None, _called(found, outcome), code)
 
     answer(frame, run)
+
+
+def _found(name: str) -> Tool:
+    """The tool of this name, which may leave `nexus-control.` out."""
+    found = tool_named(name) or tool_named(f"{_PREFIX}{name}")
+    if found is None:
+        names = ", ".join(each.name.removeprefix(_PREFIX) for each in TOOLS)
+        raise invalid_argument("TOOL", f"is {name!r:.80}, and the agents' tools are: {names}")
+    return found
 
 
 def _called(tool: Tool, outcome: CallResult) -> str | None:

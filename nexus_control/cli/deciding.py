@@ -6,16 +6,18 @@ nobody can be asked. There `--yes` says that the answer was given elsewhere, and
 """
 
 import sys
-from collections.abc import Callable, Mapping
+import termios
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import typer
 
-from nexus_control.cli.adapters import adapters_at_hand
+from nexus_control.cli.adapters import adapters_at_hand, config_or_default, readable
 from nexus_control.cli.frame import Answer, Frame, identity, shared_options
-from nexus_control.cli.naming import Fit, approved_by, awaiting, chosen, requested_by, short
+from nexus_control.cli.naming import MOST, Fit, approved_by, awaiting, chosen, requested_by, short
 from nexus_control.cli.options import FittingId, UsualConfig
 from nexus_control.cli.reviewing import Review, review_of, who_can_still
 from nexus_control.cli.screen import DONE, Screen
@@ -30,7 +32,7 @@ from nexus_control.render.will_run import NOT_AT_HAND
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import deciding, views
-from nexus_control.usecases.answers import ApprovalData, InspectData, StateData
+from nexus_control.usecases.answers import ApprovalData, InspectData, RequestLine, StateData
 from nexus_control.usecases.signing import require_basis_of
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import parse_instant
@@ -40,8 +42,20 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Full = Annotated[bool, typer.Option("--full", help="Show everything before the question, as ? does at it.")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
 
-Act = Callable[[DecisionStore, Mapping[str, object], Assurance], ApprovalData | StateData]
-"""Its arguments name the person who decides, the request, and its basis as it was shown; None if it was not shown."""
+_ArgumentsT = TypeVar("_ArgumentsT", bound=door.ShownArguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Act(Generic[_ArgumentsT]):
+    """A verdict: its verb, the model of its arguments, what was `said` for them, and the use case that records it."""
+
+    verb: str
+    model: type[_ArgumentsT]
+    said: Mapping[str, object]
+    record: Callable[[DecisionStore, _ArgumentsT, Assurance], ApprovalData | StateData]
+
+    def arguments(self, **given: object) -> _ArgumentsT:
+        return door.validated(self.model, {**given, **self.said})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +85,12 @@ def approve(
     Example: nexus-control approve 0d1c0d39 --comment "checked the plan"
     """
 
-    def act(store: DecisionStore, arguments: Mapping[str, object], assurance: Assurance) -> ApprovalData:
-        said = {"comment": comment, "expires_at": expires_at}
-        checked = door.validated(door.ApproveArguments, {**arguments, **said})
+    def record(store: DecisionStore, checked: door.ApproveArguments, assurance: Assurance) -> ApprovalData:
         return deciding.approve(store, checked, assurance=assurance)
 
+    act = Act("approve", door.ApproveArguments, {"comment": comment, "expires_at": expires_at}, record)
     signing = Signing("approve", sign, signature, statement, expires_at)
-    return _decide(frame, request_id, awaiting, "approve", act, Asking(config, full, yes), signing)
+    return _decide(frame, request_id, _to_approve, act, Asking(config, full, yes), signing)
 
 
 @shared_options("acting_as", "allowed_signers", "utc", "db")
@@ -97,12 +110,12 @@ def deny(
     Example: nexus-control deny 0d1c0d39 --reason "not during the freeze"
     """
 
-    def act(store: DecisionStore, arguments: Mapping[str, object], assurance: Assurance) -> StateData:
-        checked = door.validated(door.DenyArguments, {**arguments, "reason": reason})
+    def record(store: DecisionStore, checked: door.DenyArguments, assurance: Assurance) -> StateData:
         return deciding.deny(store, checked, assurance=assurance)
 
+    act = Act("deny", door.DenyArguments, {"reason": reason}, record)
     signing = Signing("deny", sign, signature, statement)
-    return _decide(frame, request_id, awaiting, "deny", act, Asking(config, full, yes), signing)
+    return _decide(frame, request_id, awaiting, act, Asking(config, full, yes), signing)
 
 
 @shared_options("acting_as", "allowed_signers", "utc", "db")
@@ -122,14 +135,12 @@ def revoke(
     Example: nexus-control revoke 0d1c0d39 --reason "wrong window"
     """
 
-    def act(store: DecisionStore, arguments: Mapping[str, object], _: Assurance) -> ApprovalData:
-        checked = door.validated(door.RevokeArguments, {**arguments, "reason": reason})
+    def record(store: DecisionStore, checked: door.RevokeArguments, _: Assurance) -> ApprovalData:
         return deciding.revoke_approval(store, checked)
 
+    act = Act("revoke your approval of", door.RevokeArguments, {"reason": reason}, record)
     signing = Signing("revoke", sign, signature, statement)
-    return _decide(
-        frame, request_id, approved_by, "revoke your approval of", act, Asking(config, full, yes), signing
-    )
+    return _decide(frame, request_id, approved_by, act, Asking(config, full, yes), signing)
 
 
 @shared_options("acting_as", "utc", "db")
@@ -141,21 +152,18 @@ def withdraw(
     Example: nexus-control withdraw 0d1c0d39 --reason "no longer needed"
     """
 
-    def act(store: DecisionStore, arguments: Mapping[str, object], _: Assurance) -> StateData:
-        checked = door.validated(door.WithdrawArguments, {**arguments, "reason": reason})
+    def record(store: DecisionStore, checked: door.WithdrawArguments, _: Assurance) -> StateData:
         return deciding.withdraw(store, checked)
 
-    return _decide(
-        frame, request_id, requested_by, "withdraw", act, Asking(None, full, yes), Signing("withdraw")
-    )
+    act = Act("withdraw", door.WithdrawArguments, {"reason": reason}, record)
+    return _decide(frame, request_id, requested_by, act, Asking(None, full, yes), Signing("withdraw"))
 
 
 def _decide(
     frame: Frame,
     given: str | None,
     fitting: Callable[[Actor], Fit],
-    verb: str,
-    act: Act,
+    act: Act[_ArgumentsT],
     asking: Asking,
     signing: Signing,
 ) -> Answer:
@@ -167,28 +175,32 @@ def _decide(
             assurance = "declared"  # because nobody answered at a terminal
         else:
             _require_somebody_to_ask()
-        shown = None if asking.yes else _Shown.of(store, request_id, asking, frame.utc)
+        known = "signed" if signing.is_asked_for else assurance
+        deciding.require_may_decide(store, act.arguments(request_id=request_id, actor=actor), known)
+        shown = None if asking.yes else _Shown.of(store, request_id, asking, act, frame.utc)
         basis = shown and shown.basis
         stated = signing.stated(store, request_id, actor)
         if stated is not None:
             require_basis_of(stated, basis)
         if shown is not None:
-            known = assurance if stated is None else "signed"
-            shown.require_consent(f"{verb.capitalize()} this request as {actor} ({known})?")
-        arguments: Mapping[str, object] = {"request_id": request_id, "actor": actor, "basis": basis}
+            shown.require_consent(f"{act.verb.capitalize()} this request as {actor} ({known})?")
+        arguments: dict[str, object] = {"request_id": request_id, "actor": actor, "basis": basis}
         if stated is not None:
-            arguments = {**arguments, "statement": stated, "signature": signing.signature_of(stated)}
-        data = act(store, arguments, assurance)
+            arguments |= {"statement": stated, "signature": signing.signature_of(stated)}
+        data = act.record(store, act.arguments(**arguments), assurance)
         decided, named = _inspected(store, request_id, None), short(store, request_id)
-    return Answer(
-        data, _told(frame, data, decided, named), f"It is recorded that you {verb} {data['request_id']}"
-    )
+    is_next = data["state"] == "approved"
+    adapters = readable(config_or_default(asking.config)) if is_next else None
+    told = _told(frame, data, decided, named, adapters and adapters.path)
+    return Answer(data, told, f"It is recorded that you {act.verb} {data['request_id']}")
 
 
 def _told(
-    frame: Frame, data: ApprovalData | StateData, decided: InspectData, named: str
+    frame: Frame, data: ApprovalData | StateData, decided: InspectData, named: str, adapters: Path | None
 ) -> Callable[[Screen], None]:
-    """Shows what the verdict made of the request, whose verdict is still needed, and what to type next."""
+    """Shows what the verdict made of the request, whose verdict is still needed, and what to type next. `adapters` is
+    the file that declares adapters here, for the command that executes.
+    """
 
     def show(screen: Screen) -> None:
         request_id, state = named if screen.is_terminal else data["request_id"], data["state"]
@@ -206,8 +218,10 @@ def _told(
             screen.verbatim(frame.command("approve", argument=request_id))
         elif not decided["lifecycle"]["blocking_reasons"]:
             screen.prose("It can be executed now:")
-            adapter = decided["decision"]["adapter_id"] or "KIND:NAME"
-            screen.verbatim(frame.command("execute", argument=request_id, options={"--adapter": adapter}))
+            # Where adapters are declared, `execute` finds the one that takes the plan.
+            adapter = decided["decision"]["adapter_id"] or (None if adapters else "KIND:NAME")
+            options = {"--adapter": adapter, "--adapters-from": adapters}
+            screen.verbatim(frame.command("execute", argument=request_id, options=options))
 
     return show
 
@@ -218,6 +232,38 @@ _ENDED: Final = {
     "expired": "It is never executed; somebody has to ask again.",
 }
 """What follows from a state in which nobody can approve."""
+
+
+def _to_approve(actor: Actor) -> Fit:
+    """What waits for this person. Where nothing does, the only open request that they have approved already is refused
+    by that name: a second `approve` is a question about the first.
+    """
+    waiting = awaiting(actor)
+
+    def lines(store: DecisionStore) -> Iterator[RequestLine]:
+        found = list(islice(waiting.lines(store), MOST + 1))
+        yield from found
+        approved = [] if found else list(islice(approved_by(actor).lines(store), 2))
+        if len(approved) == 1:
+            raise _already_approved(store, approved[0]["request_id"], actor)
+
+    return Fit(waiting.which, lines)
+
+
+def _already_approved(store: DecisionStore, request_id: str, actor: Actor) -> NexusControlError:
+    decided = _inspected(store, request_id, None)
+    current, required = decided["approval"]["current"], decided["approval"]["required"]
+    still, advice = "It needs no other approval", "Look at what is next with `status`."
+    if current < required:
+        missing = counted(required - current, "approval")
+        still = f"{missing} missing. Can still approve: {who_can_still(decided)}"
+        advice = None
+    return NexusControlError(
+        ErrorCode.ALREADY_APPROVED,
+        f"{actor.id} has approved request {short(store, request_id)} already. {still}",
+        {"approver": actor.id, "request_id": request_id},
+        advice,
+    )
 
 
 def _inspected(store: DecisionStore, request_id: str, router: RouterProtocol | None) -> InspectData:
@@ -234,7 +280,7 @@ class _Shown:
     basis: str
 
     @classmethod
-    def of(cls, store: DecisionStore, request_id: str, asking: Asking, utc: bool) -> "_Shown":
+    def of(cls, store: DecisionStore, request_id: str, asking: Asking, act: Act[Any], utc: bool) -> "_Shown":
         """Show the request. Raises INVALID_STATE if no policy is attached yet."""
         with adapters_at_hand(asking.config) as router:
             data = _inspected(store, request_id, router)
@@ -243,7 +289,9 @@ class _Shown:
             raise NexusControlError(
                 ErrorCode.INVALID_STATE, "There is nothing to decide before a policy is attached"
             )
-        shown = cls(data, review_of(data, Times(parse_instant(data["decision"]["as_of"]), utc)), basis)
+        times = Times(parse_instant(data["decision"]["as_of"]), utc)
+        is_approving = act.model is door.ApproveArguments
+        shown = cls(data, review_of(data, times, is_approving=is_approving), basis)
         if asking.full:
             shown.show_everything()
         else:
@@ -277,7 +325,10 @@ class _Shown:
 
 
 def _answer_to(question: str) -> str:
-    """What the person types; empty at the end of the input and for Ctrl-C."""
+    """What the person types at the question; empty at the end of the input and for Ctrl-C. What was typed before it was
+    shown is thrown away: it answers something else.
+    """
+    termios.tcflush(sys.stdin, termios.TCIFLUSH)
     sys.stderr.write(question)
     sys.stderr.flush()
     try:

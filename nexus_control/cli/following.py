@@ -20,7 +20,7 @@ import typer
 from nexus_control.cli.exit_codes import REFUSED
 from nexus_control.cli.frame import Answer, Frame, refuse, shared_options
 from nexus_control.cli.interrupting import interruptible
-from nexus_control.cli.naming import chosen, unfinished
+from nexus_control.cli.naming import chosen, short, unfinished
 from nexus_control.cli.options import FittingId
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import wait_while_read
@@ -31,8 +31,6 @@ from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import following, views
 from nexus_control.usecases.answers import FeedEvent, StatusData, WaitData
-from nexus_control.usecases.fields import MAX_WAIT
-from nexus_control.values.instants import parse_duration
 
 _PAUSE: Final = 0.25
 _PAGE: Final = 500
@@ -52,24 +50,25 @@ def wait(
         ),
     ] = None,
     timeout: Annotated[
-        str, typer.Option(metavar="DURATION", help="How long to wait at most, such as 90s, 30m or 1h.")
+        str, typer.Option(metavar="TIME", help="How long to wait at most: seconds, or 90s, 5m, 1h.")
     ] = "1h",
 ) -> Answer:
     """Wait until a request is approved or ended; ends with 1 if the time is up before.
 
     Example: nexus-control wait 0d1c0d39 --until approved --until denied --timeout 8h
     """
-    values = {"until": until or None, "timeout": _seconds(timeout)}
+    values = {"until": until or None, "timeout": timeout}
     with frame.store() as store:
-        request_id = chosen(store, request_id, unfinished())
+        request_id = chosen(store, request_id, unfinished(until))
         checked = door.validated(door.WaitArguments, {**values, "request_id": request_id})
         progress = _Progress(store, request_id)
         data = following.wait_for(store, checked, pause=progress.pause)
+        named = short(store, request_id)
 
     def show(screen: Screen) -> None:
         screen.prose(str(data["goal"]), _mark(data["state"]))
         screen.prose(f"{_approvals(data)}.{' The time is up.' if data['timed_out'] else ''}")
-        screen.verbatim(frame.command("status", argument=data["request_id"]))
+        screen.verbatim(frame.command("status", argument=named if screen.is_terminal else request_id))
 
     return Answer(data, show, code=REFUSED if data["timed_out"] else 0)
 
@@ -97,16 +96,6 @@ def _approvals(data: StatusData | WaitData) -> str:
 
 def _mark(state: str) -> Mark:
     return Mark(state, "good" if state in _GOOD else "bad" if state in _BAD else "stopped")
-
-
-def _seconds(duration: str) -> float:
-    try:
-        seconds = parse_duration(duration).total_seconds()
-    except NexusControlError:
-        raise invalid_argument("--timeout", "must be a duration, such as 90s, 30m or 1h") from None
-    if seconds > MAX_WAIT:
-        raise invalid_argument("--timeout", f"must be at most {MAX_WAIT // 3600}h")
-    return seconds
 
 
 @shared_options("db")

@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
-from nexus_control.cli.adapters import config_or_default
+from nexus_control.cli.adapters import config_or_default, readable, takers
 from nexus_control.cli.completing import request_ids
 from nexus_control.cli.frame import Answer, Frame, shared_options
-from nexus_control.cli.naming import short
+from nexus_control.cli.naming import short, whole
 from nexus_control.cli.options import (
     Approvers,
     BoundAdapter,
@@ -30,11 +30,12 @@ from nexus_control.cli.options import (
 )
 from nexus_control.cli.plan_files import read_plan
 from nexus_control.cli.screen import DONE, NOTE, Screen
+from nexus_control.cli.times import Times
 from nexus_control.configuration import Source
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.statement import NAMESPACE
-from nexus_control.execution.config import adapters_of
 from nexus_control.execution.opening import opened_router
+from nexus_control.execution.plan import parse_plan
 from nexus_control.execution.router import PlanChecker
 from nexus_control.policy import Policy
 from nexus_control.render.text import counted, listed
@@ -46,6 +47,7 @@ from nexus_control.usecases import requesting
 from nexus_control.usecases.answers import RequestData
 from nexus_control.usecases.signing import allowed_signers_of
 from nexus_control.values.actors import Actor, fold_id
+from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import Mode
 
 Goal = Annotated[str, typer.Argument(metavar="GOAL", help="What is to be achieved.")]
@@ -136,7 +138,7 @@ def request(
             "adapter_id": adapter,
             "idempotency_key": idempotency_key,
             "metadata": _pairs(metadata),
-            "supersedes": supersedes,
+            "supersedes": whole(store, supersedes) if supersedes else supersedes,
         }
         given = {name: value for name, value in values.items() if value is not None}
         return _requested(
@@ -148,40 +150,47 @@ def _requested(
     frame: Frame, store: DecisionStore, arguments: door.RequestArguments, found: Source | None
 ) -> Answer:
     """Make the request. `found` is the adapters' file, if there is one."""
-    checked_by = found if arguments.adapter_id else None
-    with opened_router(database=IN_MEMORY, config=checked_by, factory=None) as router:
+    # A broken file stands in the way of a request that names an adapter of it, and of no other.
+    config = found if arguments.adapter_id else readable(found)
+    with opened_router(database=IN_MEMORY, config=config, factory=None) as router:
         checker = router if isinstance(router, PlanChecker) else None
+        arguments, note = _bound(arguments, checker, config)
         data = requesting.request(store, arguments, checker)
     named = short(store, data["request_id"])
-    policy = store.load(data["request_id"]).facts.policy or Policy()
+    decision = store.load(data["request_id"])
+    policy, ends = decision.facts.policy or Policy(), decision.facts.expires()
+    until = Times(store.clock.now()).moment(format_instant(ends)) if ends else None
     notes = [
         *_notes_on_mode(arguments),
         *_notes_on_approvers(store, policy, arguments.actor),
-        *_notes_on_plan(arguments, is_checked=checker is not None, config=found),
+        *([] if note is None else [note]),
         *(f"{warning}." for warning in data["warnings"]),
     ]
 
     def show(screen: Screen) -> None:
         request_id = named if screen.is_terminal else data["request_id"]
-        _show(screen, data, request_id, policy, arguments.actor)
+        _show(screen, data, request_id, policy, arguments.actor, until)
         for note in notes:
             screen.prose(note, NOTE)
         screen.prose("To look at it and approve it:")
         signers, signed = frame.allowed_signers, policy.min_assurance == "signed"
-        config = _readable(found)
         screen.verbatim(
-            approving(request_id, frame.path, config=config, allowed_signers=signers, signed=signed)
+            approving(
+                request_id, frame.path, config=config and config.path, allowed_signers=signers, signed=signed
+            )
         )
 
     return Answer(data, show, f"Request {data['request_id']} was made" if data["created"] else None)
 
 
-def _show(screen: Screen, data: RequestData, request_id: str, policy: Policy, requester: Actor) -> None:
+def _show(
+    screen: Screen, data: RequestData, request_id: str, policy: Policy, requester: Actor, until: str | None
+) -> None:
     agreed = f"{data['current_approvals']} of {counted(data['required_approvals'], 'approval')}"
     before = "" if data["created"] else " It was asked for before, with this key."
     screen.prose(f"{request_id} is {data['state']}: {agreed}.{before}", DONE)
     who = listed(policy.approvers) if policy.approvers else "anyone"
-    screen.prose(f"May approve: {who}.")
+    screen.prose(f"May approve: {who}.{f' It ends {until}.' if until else ''}")
     if policy.allow_requester_approval and policy.is_eligible(requester):
         screen.prose("You may approve it yourself: --no-requester-may-approve forbids that.")
 
@@ -225,30 +234,42 @@ def _is_login(approver: str) -> bool:
     return True
 
 
-def _notes_on_plan(
-    arguments: door.RequestArguments, *, is_checked: bool, config: Source | None
-) -> Iterator[str]:
-    if arguments.plan is None or is_checked:
-        return
-    if arguments.adapter_id is None:
+def _bound(
+    arguments: door.RequestArguments, checker: PlanChecker | None, config: Source | None
+) -> tuple[door.RequestArguments, str | None]:
+    """The request, bound to the only adapter of `config` that takes its plan if it names none; and what to say about
+    that. A request with an idempotency key stays as it is: it must be the same from every folder.
+    """
+    if arguments.plan is None:
+        return arguments, None
+    if checker is None or config is None:
         why = "no adapter is named (--adapter)"
-    else:
-        why = (
-            "no adapters file was found (--config)"
-            if config is None
-            else f"{config.path} declares no adapter"
-        )
-    yield f"Nothing has checked the plan: {why}. Whether it can run shows only when it is executed."
+        if arguments.adapter_id is not None:
+            why = "no adapters file was found (--config)"
+        return arguments, _unchecked(why)
+    if arguments.adapter_id is not None:
+        return arguments, None
+    if arguments.idempotency_key is None and _is_steps(arguments.plan):
+        found, refusals = takers(checker, config, arguments.plan, None)
+        if len(found) == 1:
+            bound = arguments.model_copy(update={"adapter_id": found[0]})
+            return bound, f"It is bound to {found[0]}, the only adapter that takes the plan."
+        if not found:
+            why = f": {refusals[0].message}" if len(refusals) == 1 else ""
+            return arguments, f"No adapter of {config.path} takes the plan{why}."
+    return arguments, _unchecked("no adapter is named (--adapter)")
 
 
-def _readable(config: Source | None) -> Path | None:
-    """The adapters' file, if it can be read. A broken file is left out of the approver's command, which would fail."""
+def _unchecked(why: str) -> str:
+    return f"Nothing has checked the plan: {why}. Whether it can run shows only when it is executed."
+
+
+def _is_steps(plan: str) -> bool:
     try:
-        if config is not None:
-            adapters_of(config)
+        parse_plan(plan)
     except NexusControlError:
-        return None
-    return config and config.path
+        return False
+    return True
 
 
 def _plan(text: str | None, file: Path | None) -> str | None:

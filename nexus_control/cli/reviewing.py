@@ -72,8 +72,8 @@ class Review:
             self.add(f"… {counted(more, 'more line')}", indent)
 
 
-def review_of(data: View, times: Times) -> Review:
-    """The review of what `inspect` answers."""
+def review_of(data: View, times: Times, *, is_approving: bool) -> Review:
+    """The review of what `inspect` answers, for somebody who approves or who decides otherwise."""
     review = Review(times)
     _add_request(review, data["decision"])
     _add_plan(review, data["decision"]["plan"], data["will_run"])
@@ -82,10 +82,23 @@ def review_of(data: View, times: Times) -> Review:
     _add_approvals(review, data)
     review.add(f"Basis: {data['basis']}")
     reasons = data["lifecycle"]["blocking_reasons"]
-    review.last.append(spelled(verdict_text(reasons)))
+    review.last.append(spelled(_verdict(reasons, is_approving=is_approving)))
     review.last += [spelled(f"  and {reason['code']}: {reason['message']}") for reason in reasons[1:]]
     review.last.append(review.cut(f"Goal: {data['decision']['goal']}", "goal"))
     return review
+
+
+def _verdict(reasons: Sequence[View], *, is_approving: bool) -> str:
+    """What keeps the request from being executed, in the words of somebody whom it waits for."""
+    if not reasons or reasons[0]["code"] != "MISSING_APPROVALS":
+        return verdict_text(reasons)
+    missing: int = reasons[0]["details"]["missing"]
+    waits = f"It waits for {counted(missing, 'approval')}"
+    if not is_approving:
+        return f"{waits}."
+    if missing > 1:
+        return f"{waits}; yours would be one of them."
+    return f"{waits}; yours would be the last{'.' if reasons[1:] else ': then it can be executed.'}"
 
 
 def _add_request(review: Review, decision: View) -> None:

@@ -66,6 +66,10 @@ class Signing:
     statement: Path | None = None
     expires_at: str | None = None
 
+    @property
+    def is_asked_for(self) -> bool:
+        return self.key is not None or self.signature is not None
+
     def require_usable(self, frame: Frame, store: DecisionStore, actor: Actor) -> None:
         """Check the options before anybody is asked anything. Raises INVALID_ARGUMENT for options that do not fit, and
         SIGNATURE_INVALID if no line of the allowed signers would let this key sign.
@@ -80,7 +84,7 @@ class Signing:
                 f"needs {_SIGNER}, which is not on PATH: install OpenSSH, or sign elsewhere what `nexus-control"
                 " statement` writes, and hand it in with --signature",
             )
-        if (self.key or self.signature) and frame.allowed_signers is None:
+        if self.is_asked_for and frame.allowed_signers is None:
             raise invalid_argument(
                 "--allowed-signers",
                 "is needed for a signed verdict: the file that says whose keys count here (also"

@@ -24,6 +24,7 @@ from nexus_control.usecases.answers import (
 )
 from nexus_control.values.actors import Actor, ActorData
 from nexus_control.values.instants import parse_instant
+from nexus_control.values.payloads import Assurance
 
 _GOOD, _BAD = {"approved", "completed"}, {"failed", "outcome_unknown"}
 _TOLD: Final = {
@@ -38,6 +39,13 @@ _INACTIVE: Final = {
     "not_trusted": "nobody trusted here signed it",
     "request_expired": "the request has expired",
 }
+_KNOWN_BY: Final[dict[Assurance, str]] = {
+    "declared": "only declared",
+    "elicited": "asked by the agent's host",
+    "local": "by login, at a terminal",
+    "signed": "signed",
+}
+"""How it is known who approved."""
 _OUTCOMES: Final = {
     "running": "under way since",
     "completed": "completed",
@@ -90,8 +98,14 @@ def _fields(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
             yield "blocked", reason["message"]
     for execution in data["executions"]:
         yield _kind(execution), ", ".join(_ran(execution, times))
+        is_settled = "reconciled" in data and execution is data["executions"][-1]
         if execution["error_code"]:
-            yield "", "; ".join(_error(execution))
+            yield "", "; ".join(_error(execution, is_settled=is_settled))
+    if reconciled := data.get("reconciled"):
+        yield (
+            "",
+            f"as {_who(reconciled['actor'])} settled it, {times.moment(reconciled['ts'])}: {reconciled['evidence']}",
+        )
 
 
 def _extras(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
@@ -145,7 +159,8 @@ def _missing(awaited: AwaitedData) -> str:
 
 
 def _approval(approval: ApprovalLine, times: Times) -> str:
-    said = f"{_who(approval['actor'])}, {times.moment(approval['granted_at'])}"
+    known = _KNOWN_BY[approval["assurance"]]
+    said = f"{_who(approval['actor'])} ({known}), {times.moment(approval['granted_at'])}"
     if approval["comment"]:
         said += f": {approval['comment']}"
     if approval["revoked_at"]:
@@ -172,9 +187,10 @@ def _ran(execution: ExecutionLine, times: Times) -> Iterator[str]:
         yield f"as {execution['run_id']}"
 
 
-def _error(execution: ExecutionLine) -> Iterator[str]:
+def _error(execution: ExecutionLine, *, is_settled: bool) -> Iterator[str]:
     yield f"{execution['error_code']}: {execution['error_message']}"
-    if execution["outcome"] == "failed" and execution["effect"]:
+    is_known = not is_settled or execution["effect"] != "unknown"
+    if execution["outcome"] == "failed" and execution["effect"] and is_known:
         yield effect_words(execution["effect"])
 
 
@@ -201,6 +217,8 @@ def _next(frame: Frame, named: str, data: StatusData) -> tuple[str, list[str]]:
             return "Its proof:", [frame.command("audit", argument=named)]
         case "failed":
             effect = data["executions"][-1]["effect"] if data["executions"] else None
+            if "reconciled" in data and effect != "none":
+                return "It is never executed again; make a new request if it is still wanted.", []
             return after_failure(effect or "unknown"), [frame.command("run", "show", argument=named)]
         case "outcome_unknown":
             options = {"--outcome": "completed", "--evidence": "HOW YOU KNOW"}

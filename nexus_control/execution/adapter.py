@@ -1,7 +1,8 @@
 """An adapter carries out the calls of a plan. Its id is `<kind>:<name>`; a call's `tool` is its name."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -141,3 +142,15 @@ class Adapters:
         """
         adapter = self.get(adapter_id)
         return None if adapter is None else prefixed(json_digest(adapter.declaration()))
+
+
+def undeclared_argument(args: Mapping[str, object], declared: Set[str]) -> str | None:
+    """The problem with an argument of another name, with the declared name that looks most like it; None without one.
+    It is told before an argument that is missing, because a mistyped name is both.
+    """
+    undeclared = min(args.keys() - declared, default=None)
+    if undeclared is None:
+        return None
+    near = get_close_matches(undeclared[:80], sorted(declared), 1)
+    hint = f"; did you mean {near[0]!r:.80}?" if near else ""
+    return f"args has {undeclared!r:.80}, which is not declared{hint}"

@@ -199,9 +199,12 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
         adapter = self._adapters.get(adapter_id)
         if adapter is None:
             known = self._adapters.ids()
+            listed = bounded(", ".join(known), 300) or "none"
+            meant = [each for each in known if each.endswith(f":{adapter_id}")]
+            hint = f". Did you mean {bounded(meant[0], 80)}?" if len(meant) == 1 else ""
             raise NexusControlError(
                 ErrorCode.ADAPTER_UNKNOWN,
-                f"there is no adapter {adapter_id!r:.80}; declared are: {bounded(', '.join(known), 300) or 'none'}",
+                f"there is no adapter {adapter_id!r:.80}; declared are: {listed}{hint}",
                 {"adapter_ids": list(known)},
             )
         return adapter
@@ -257,8 +260,6 @@ def _recording() -> Generator[None]:
     try:
         yield
     except NexusControlError as fault:
-        if fault.code is ErrorCode.ROUTER_NOT_READY:
-            raise
         raise NexusControlError(
             ErrorCode.ROUTER_NOT_READY, f"the router cannot record its run: {fault.message}", fault.details
         ) from fault

@@ -27,7 +27,13 @@ from types import FunctionType, MethodType
 from typing import Any, Final, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepResult, StepStatus
+from nexus_control.execution.adapter import (
+    MAX_MESSAGE_LENGTH,
+    StepError,
+    StepResult,
+    StepStatus,
+    undeclared_argument,
+)
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call, recorded
 from nexus_control.execution.router import leaves_outcome_unknown
@@ -247,6 +253,13 @@ def _exception_type(given: object) -> type[Exception]:
 
 
 def _arguments_problem(method: _Method, call: Call) -> str | None:
+    parameters = method.signature.parameters.values()
+    if all(each.kind is not each.VAR_KEYWORD for each in parameters):
+        named = {
+            each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+        }
+        if problem := undeclared_argument(call.args, named):
+            return problem
     try:
         method.signature.bind(**call.args)
     except TypeError as error:

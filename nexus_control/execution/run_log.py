@@ -25,7 +25,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import make_run_bundle
 from nexus_control.evidence.run_steps import steps_of_events
 from nexus_control.execution.context import CurrentExecution, find_current
-from nexus_control.execution.router import KnownRun
+from nexus_control.execution.router import KnownRun, RouterOutcomeUnknown
 from nexus_control.storage.faults import forked, old_for_a_reader, unavailable
 from nexus_control.storage.sqlite_connection import transaction
 from nexus_control.storage.sqlite_file import SqliteFile
@@ -92,13 +92,16 @@ class OpenRun:
 
 
 class RunLog:
-    """Runs and their events, in a file or in memory. Any thread may use it."""
+    """Runs and their events, in a file or in memory. Any thread may use it. With `reads_only` the file is there, and
+    nothing is written to it or beside it.
+    """
 
-    def __init__(self, path: str | Path, clock: Clock) -> None:
+    def __init__(self, path: str | Path, clock: Clock, *, reads_only: bool = False) -> None:
         self._clock = clock
         is_file = path != ":memory:"
         with _translated():
-            self._place = _opened(Path(os.path.realpath(path))) if is_file else SqliteMemory(_prepare)
+            file = Path(os.path.realpath(path))
+            self._place = _opened(file, reads_only=reads_only) if is_file else SqliteMemory(_prepare)
 
     def held(self) -> AbstractContextManager[None]:
         """Inside this context, the thread may go on writing its run after `close()`."""
@@ -154,15 +157,18 @@ class RunLog:
         )
 
     def _belong(self, connection: sqlite3.Connection, run_id: str, execution: CurrentExecution) -> None:
-        """Record to which execution a run belongs. Raises ROUTER_NOT_READY where the execution has had its run."""
+        """Record to which execution a run belongs. Raises RouterOutcomeUnknown if the execution has had its run, which
+        may have done something.
+        """
         ids = (execution.execution_id, execution.request_id, run_id)
         try:
             connection.execute("INSERT INTO executions VALUES (?, ?, ?)", ids)
         except sqlite3.IntegrityError:
-            raise NexusControlError(
-                ErrorCode.ROUTER_NOT_READY,
-                f"execution {execution.execution_id} has had its run, and none is run twice",
-                advice="Look at the status: what that run did is recorded there.",
+            (earlier,) = connection.execute(
+                "SELECT run_id FROM executions WHERE execution_id = ?", ids[:1]
+            ).fetchone()
+            raise RouterOutcomeUnknown(
+                f"execution {execution.execution_id} has had its run, and is not run twice", earlier
             ) from None
 
     def append(self, run_id: str, events: tuple[RunEvent, ...]) -> int:
@@ -212,10 +218,10 @@ class RunLog:
         return count + len(events)
 
 
-def _opened(file: Path) -> SqliteFile:
+def _opened(file: Path, *, reads_only: bool) -> SqliteFile:
     """The run log in this file, made if it is missing. A file that may not be written is only read."""
     require_usable_path(file)
-    if file.exists() and keeps_from_writing(file) is not None:
+    if reads_only or (file.exists() and keeps_from_writing(file) is not None):
         return SqliteFile(file, partial(_prepare_to_read, file), reads_only=True)
     return SqliteFile(file, _prepare)
 

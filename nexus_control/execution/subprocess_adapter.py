@@ -31,6 +31,7 @@ from nexus_control.execution.adapter import (
     StepError,
     StepResult,
     StepStatus,
+    undeclared_argument,
 )
 from nexus_control.execution.argv_template import ArgvTemplate
 from nexus_control.execution.context import VARIABLES, variables
@@ -126,10 +127,10 @@ class ArgvTool:
 
     def problem_with(self, args: Mapping[str, object]) -> str | None:
         names = self.argv.names()
+        if problem := undeclared_argument(args, names):
+            return problem
         if missing := names - args.keys():
             return f"args.{min(missing)} is missing"
-        if unknown := args.keys() - names:
-            return f"args has {min(unknown)!r:.80}, which is not declared"
         templates = (self.argv, self.dry_run_argv)
         return next((p for t in templates if t is not None and (p := t.problem_with(args))), None)
 

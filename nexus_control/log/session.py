@@ -135,6 +135,22 @@ class ReadSession:
         """All templates, in the order in which they were created."""
         return [Template.replay([to_event(entry)]) for entry in self.rows.first_entries("template")]
 
+    def instant_of_next(self, decision: Projection) -> datetime:
+        """The `ts` of an event appended now, also where the clock went back. Its rules are judged at this instant."""
+        last_ts = decision.facts.last_ts
+        return max(self.now, parse_instant(last_ts)) if last_ts else self.now
+
+    def instant_of_verdict(self, decision: Projection) -> datetime:
+        """Like `instant_of_next`, for a person's act. Raises CLOCK_BEHIND where an imported event would date it."""
+        if decision.is_ahead_of(self.now):
+            last_ts = decision.facts.last_ts
+            raise NexusControlError(
+                ErrorCode.CLOCK_BEHIND,
+                f"This decision was imported with events up to {last_ts}, which is still to come here",
+                {"last_ts": last_ts, "now": format_instant(self.now)},
+            )
+        return self.instant_of_next(decision)
+
 
 @dataclass(frozen=True, slots=True)
 class WriteSession(ReadSession):
@@ -154,22 +170,6 @@ class WriteSession(ReadSession):
     def create(self, actor: Actor, payloads: Sequence[Payload]) -> Projection:
         """A new decision that begins with these events."""
         return self.append(self._new(self.clock.new_id()), actor, *payloads)
-
-    def instant_of_next(self, decision: Projection) -> datetime:
-        """The `ts` of an event appended now, also where the clock went back. Its rules are judged at this instant."""
-        last_ts = decision.facts.last_ts
-        return max(self.now, parse_instant(last_ts)) if last_ts else self.now
-
-    def instant_of_verdict(self, decision: Projection) -> datetime:
-        """Like `instant_of_next`, for a person's act. Raises CLOCK_BEHIND where an imported event would date it."""
-        if decision.is_ahead_of(self.now):
-            last_ts = decision.facts.last_ts
-            raise NexusControlError(
-                ErrorCode.CLOCK_BEHIND,
-                f"This decision was imported with events up to {last_ts}, which is still to come here",
-                {"last_ts": last_ts, "now": format_instant(self.now)},
-            )
-        return self.instant_of_next(decision)
 
     def append(self, decision: Projection, actor: Actor, *payloads: Payload) -> Projection:
         """The decision after these events by `actor`, stored. It was loaded, or appended to, in this session."""

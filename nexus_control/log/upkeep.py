@@ -311,12 +311,16 @@ def _projection_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
 
 
 def _answer_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
-    """The answers of routers that are not those whose digests the log has. A cut one cannot be compared."""
+    """The answers of routers that are not those whose digests the log has, or the parts whose digests a note has."""
     for _, entry in log:
         if entry.kind != "decision" or not entry.event_type.startswith("EXECUTION_"):
             continue
         answer = rows.answer(json.loads(entry.payload).get("response_digest") or "")
-        if answer is not None and not answer.truncated and sha256_hex(answer.content) != answer.digest:
+        if answer is None or (found := sha256_hex(answer.content)) == answer.digest:
+            continue
+        if (
+            not answer.truncated or found not in entry.payload
+        ):  # the note of the event has the digest of a part
             detail = f"{_where(entry)}: the router's answer that is kept for it was changed; it is not shown"
             yield Fault(code="ANSWER_ALTERED", detail=detail)
 

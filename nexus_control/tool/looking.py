@@ -32,7 +32,7 @@ class LookingTools(Tools):
         is_approved, blocking_reasons, approvals, awaited, executions, run, event_count; where they apply
         idempotency_key, metadata, supersedes, template_name, template_digest, ending, imported, reconciled,
         late_outcome, events.
-        `awaited` says whose approvals are missing; each of `executions` has the `results` of its steps.
+        `awaited` says whose approvals are missing; the last of `executions` has the `results` of its steps.
         Refused: DECISION_NOT_FOUND.
         """
         return self._run(partial(views.status, router=self._plan_checker), StatusArguments, locals())
@@ -56,15 +56,15 @@ class LookingTools(Tools):
         self,
         request_id: str,
         until: Sequence[StateName | DecisionState] | None = None,
-        timeout: float = 60,
+        timeout: float | str = 60,
     ) -> ToolResult[WaitData]:
-        """Wait until a request is in one of these states, for at most `timeout` seconds, and answer its status.
+        """Wait until a request is in one of these states, and answer its status.
 
             waited = tools.wait_for(request_id, timeout=3600)
             waited.data["timed_out"]    # False; waited.data["state"] is "approved", "denied", ...
 
-        `until` is every state but draft, pending_approval and executing, unless it is given. A wait that times out is a
-        success, with `timed_out` true.
+        `timeout` is the longest wait: seconds, or a text such as "90s", "5m" or "1h". `until` is every state but draft,
+        pending_approval and executing, unless it is given. A wait that times out is a success, with `timed_out` true.
 
         Data: request_id, state, timed_out, decision_id, goal, plan, requested_mode, labels, requester, created_at,
         policy, expires_at, adapter_id, adapter_digest, as_of, basis, active_approvals, total_approvals,

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
+from nexus_control.errors import NexusControlError
 from nexus_control.integrity import sha256_hex
 from nexus_control.toolset.artifact_files import file_name, write_artifact
 from nexus_control.toolset.outputs import FileData
@@ -34,17 +35,20 @@ def fitted(
 def kept_in_file(
     context: ToolContext, kind: str, about: str, document: Mapping[str, object] | Sequence[object]
 ) -> FileData:
-    """Write the document into a file of the artifacts folder."""
+    """Write the document into a file of the artifacts folder. Where that cannot be done the call has still done its
+    work, so its answer says why there is no file.
+    """
     content = _json(document, indent=1)
     lists = document if isinstance(document, Mapping) else {"entries": document}
-    return {
-        "path": str(write_artifact(context.artifacts, file_name(kind, about), content)),
-        "sha256": sha256_hex(content),
-        "bytes": len(content),
-        "counts": {
-            key: len(cast("list[object]", value)) for key, value in lists.items() if isinstance(value, list)
-        },
+    counts = {
+        key: len(cast("list[object]", value)) for key, value in lists.items() if isinstance(value, list)
     }
+    file: FileData = {"sha256": sha256_hex(content), "bytes": len(content), "counts": counts}
+    try:
+        file["path"] = str(write_artifact(context.artifacts, file_name(kind, about), content))
+    except NexusControlError as fault:
+        file["problem"] = fault.message
+    return file
 
 
 def _json(document: object, indent: int | None = None) -> bytes:

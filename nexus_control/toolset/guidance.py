@@ -154,14 +154,8 @@ def _execute(context: ToolContext, decision_id: str) -> WhatNow:
         return _only(
             "It is approved, but this server was started without adapters: tell the person who runs it."
         )
-    facts = context.store.load(decision_id).facts
-    attached = facts.attached
+    attached = context.store.load(decision_id).facts.attached
     known = context.router.adapters.ids() if isinstance(context.router, AdapterLister) else ()
-    if known and lacks_steps(context, facts.created.plan if facts.created else None):
-        return _only(
-            "It is approved, but without a plan of steps the adapters here cannot execute it: make a new request"
-            " with one."
-        )
     bound = attached.adapter_id if attached else None
     adapter_id = known[0] if bound is None and len(known) == 1 else bound
     if adapter_id is not None:

@@ -30,9 +30,12 @@ from nexus_control.values.payloads import Effect, Mode
 
 
 class FileData(TypedDict):
-    """A file in the artifacts folder. `counts` says how many entries each of its lists has."""
+    """A file in the artifacts folder. `counts` says how many entries each of its lists has. Where the file could not be
+    written, `problem` says why, and there is no `path`.
+    """
 
-    path: str
+    path: NotRequired[str]
+    problem: NotRequired[str]
     sha256: Annotated[str, Field(description="As sha256sum prints it.")]
     bytes: int
     counts: dict[str, int]

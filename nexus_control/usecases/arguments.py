@@ -15,7 +15,6 @@ from nexus_control.log.projection import ConflictMode
 from nexus_control.usecases.fields import (
     MAX_GOAL,
     MAX_LABEL,
-    MAX_WAIT,
     ActorField,
     Approvers,
     BareDigest,
@@ -41,6 +40,7 @@ from nexus_control.usecases.fields import (
     Remark,
     Signed,
     Until,
+    Wait,
 )
 from nexus_control.values.payloads import Assurance, Mode, SignedStatement, StateName
 
@@ -234,7 +234,7 @@ class WaitArguments(Arguments):
 
     request_id: Identifier
     until: Until | None = None
-    timeout: Annotated[float, Field(ge=0, le=MAX_WAIT, allow_inf_nan=False)] = 60
+    timeout: Wait = 60
 
 
 class EventsArguments(Arguments):

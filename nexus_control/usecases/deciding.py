@@ -21,7 +21,7 @@ from nexus_control.evidence.signed_approval import SignedVerdict
 from nexus_control.evidence.statement import Verdict
 from nexus_control.log import head
 from nexus_control.log.projection import Projection
-from nexus_control.log.session import ReadSession, WriteSession
+from nexus_control.log.session import ReadSession
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import signing
 from nexus_control.usecases.answers import ApprovalData, StateData
@@ -35,6 +35,7 @@ from nexus_control.usecases.arguments import (
 )
 from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.views import approval_view, authority_now, state_view
+from nexus_control.values.actors import Actor
 from nexus_control.values.instants import format_instant, parse_instant
 from nexus_control.values.payloads import (
     ApprovalDeniedPayload,
@@ -44,6 +45,38 @@ from nexus_control.values.payloads import (
     DecisionWithdrawnPayload,
     Elicitation,
 )
+
+
+def require_may_decide(store: DecisionStore, arguments: ShownArguments, assurance: Assurance) -> None:
+    """Refuse what the verdict would be refused for, before a person is shown the request and asked. `assurance` is that
+    of the verdict. The verdict checks it all again, because the request may have changed since.
+    """
+    with store.reading() as session:
+        decision, now = _shown(session, arguments)
+        match arguments:
+            case ApproveArguments():
+                _require_may_approve(store, session, decision, arguments.actor, assurance, now)
+                require_future(arguments.expires_at, now, "expires_at")
+            case DenyArguments():
+                require_may_deny(decision.facts, arguments.actor, now)
+            case RevokeArguments():
+                require_may_revoke(decision.facts, arguments.actor, now)
+            case _:
+                require_may_withdraw(decision.facts, arguments.actor, now)
+
+
+def _require_may_approve(
+    store: DecisionStore,
+    session: ReadSession,
+    decision: Projection,
+    actor: Actor,
+    known: Assurance,
+    now: datetime,
+) -> None:
+    # Authority matters only for a second approval, whose refusal says whether the first one counts.
+    is_first = decision.facts.approval_of(actor) is None
+    authority = None if is_first else authority_of(store, session, decision, now)
+    require_may_approve(decision.facts, actor, known, now, authority)
 
 
 def approve(
@@ -57,10 +90,7 @@ def approve(
     known: Assurance = "signed" if arguments.signed else assurance
     with store.writing() as session:
         decision, now = _shown(session, arguments)
-        # Authority matters only for a second approval, whose refusal says whether the first one counts.
-        is_first = decision.facts.approval_of(arguments.actor) is None
-        authority = None if is_first else authority_of(store, session, decision, now)
-        require_may_approve(decision.facts, arguments.actor, known, now, authority)
+        _require_may_approve(store, session, decision, arguments.actor, known, now)
         expires_at = format_instant(arguments.expires_at) if arguments.expires_at else None
         if opened := _require_signed(store, session, decision, arguments, "approve", now):
             expires_at = _same_expiry(arguments.expires_at, opened.statement.expires_at)
@@ -110,7 +140,7 @@ def deny(
     return state_view(stored.facts, now, stored.authority)
 
 
-def _shown(session: WriteSession, arguments: ShownArguments) -> tuple[Projection, datetime]:
+def _shown(session: ReadSession, arguments: ShownArguments) -> tuple[Projection, datetime]:
     """The decision, which must be the one that the person was shown, and the instant of their verdict. Raises
     DECISION_NOT_FOUND, BASIS_CHANGED or CLOCK_BEHIND.
     """

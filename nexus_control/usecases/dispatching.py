@@ -27,7 +27,7 @@ from nexus_control.execution.router import (
 from nexus_control.execution.signs import RUN_FAILED
 from nexus_control.execution.spelling import bounded, described
 from nexus_control.storage.contract import KeptAnswer
-from nexus_control.usecases.resulting import kept_answer
+from nexus_control.usecases.resulting import kept_answer, note_of
 from nexus_control.values.payloads import (
     ExecutionCompletedPayload,
     ExecutionFailedPayload,
@@ -117,7 +117,10 @@ def _read(router: RouterProtocol, response: object, *, dry_run: bool) -> Dispatc
     if exported is not None:
         report = read_response(response, exported, dry_run=dry_run)
     bundle_digest = _digest_of(exported, report.run_id)
-    return Dispatched(_outcome(report, bundle_digest), kept_answer(report.text, report.response_digest))
+    answer = kept_answer(report.text, report.response_digest)
+    if answer.truncated:
+        report = replace(report, notes=(note_of(answer), *report.notes))
+    return Dispatched(_outcome(report, bundle_digest), answer)
 
 
 def _outcome(report: RunReport, bundle_digest: str | None) -> OutcomePayload:

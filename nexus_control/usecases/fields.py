@@ -91,6 +91,21 @@ def _duration(value: object) -> timedelta:
     return value
 
 
+def _wait(value: object) -> float:
+    seconds = None
+    if isinstance(value, str):
+        try:
+            is_number = value.isascii() and value.isdecimal()
+            seconds = float(value) if is_number else parse_duration(value).total_seconds()
+        except NexusControlError:
+            pass
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = value
+    if seconds is None or not 0 <= seconds <= MAX_WAIT:
+        raise ValueError(f"must be seconds, or 90s, 5m, 1h, and at most {MAX_WAIT // 3600}h")
+    return float(seconds)
+
+
 def _metadata(value: Mapping[str, str]) -> Mapping[str, str]:
     if len(value) > MAX_METADATA:
         raise ValueError(f"must have at most {MAX_METADATA} items")
@@ -150,6 +165,7 @@ Basis: TypeAlias = Annotated[str, _refusing(_prefixed_problem)]
 ActorField: TypeAlias = Annotated[Actor, BeforeValidator(_actor)]
 Instant: TypeAlias = Annotated[datetime, BeforeValidator(_instant)]
 Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
+Wait: TypeAlias = Annotated[float, BeforeValidator(_wait, json_schema_input_type=float | str)]
 Metadata: TypeAlias = Annotated[dict[str, str], AfterValidator(_metadata)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=2**31)]
 Labels: TypeAlias = Annotated[list[Label], Field(max_length=MAX_LABELS), BeforeValidator(_list)]

@@ -1,9 +1,9 @@
 """Results: what the steps of a run gave back, for every view, also to another process and after a crash.
 
-A router's answer is kept in the store under its response digest, which the log holds. The answer itself is no part of
-the log: it is at most 1 MiB, a longer one is cut, and one that no longer has its digest is not shown. Where no answer
-came, because the router or its process was cut off, LocalRouter's run log knows the steps. It is found by the request's
-id: by the router at hand, or in the run log beside the store.
+A router's answer is kept in the store under its response digest, which the log holds. At most 1 MiB is kept: of a
+longer answer a part, whose digest is a note of the event. An answer or a part that no longer has its digest is not
+shown. Where no answer came, because the router or its process was cut off, LocalRouter's run log knows the steps. It is
+found by the request's id: by the router at hand, or in the run log beside the store, which is only read.
 """
 
 import json
@@ -32,30 +32,39 @@ _MOST_STEPS = 1000
 
 
 def kept_answer(text: str, digest: str) -> KeptAnswer:
-    """The answer as it is kept. Of one that is too long only the steps stay, their outputs cut to fit."""
+    """The answer as it is kept. Of one that is too long only the steps stay, their texts cut to fit."""
     if len(text.encode()) <= MAX_ANSWER_BYTES:
         return KeptAnswer(digest, text, truncated=False)
-    steps = steps_in(_parsed(text)) or ()
-    room = MAX_ANSWER_BYTES // (
-        4 * max(1, min(len(steps), _MOST_STEPS))
-    )  # a character has at most four bytes of JSON
-    content = canonical_json({"results": [_shortened(step, room) for step in steps[:_MOST_STEPS]]})
-    return KeptAnswer(digest, content, truncated=True)
+    steps = (steps_in(_parsed(text)) or ())[:_MOST_STEPS]
+    room = MAX_ANSWER_BYTES
+    while True:
+        room //= 2
+        content = canonical_json({"results": [_shortened(step, room) for step in steps]})
+        if len(content.encode()) <= MAX_ANSWER_BYTES:
+            return KeptAnswer(digest, content, truncated=True)
+
+
+def note_of(answer: KeptAnswer) -> str:
+    """The note in the event of an answer that was cut. It binds the kept part to the log."""
+    return f"a part of the answer is kept, of SHA-256 {sha256_hex(answer.content)}"
 
 
 def _shortened(step: StepOutcome, room: int) -> dict[str, object]:
-    line = step.to_dict()
-    output = line["output"]
+    """The step with each text in at most `room` characters."""
+    output = step.output
     spelled = output if isinstance(output, str) else canonical_json(output)
-    cut = len(spelled) > room // 2
-    line["output"] = {
-        "result": spelled[: room // 2] if cut else output,
-        "exit_code": step.exit_code,
-        "truncated": cut or step.truncated,
+    cut = len(spelled) > room
+    return {
+        "step_id": step.step_id[:room],
+        "status": step.status,
+        "effect": step.effect,
+        "output": {
+            "result": spelled[:room] if cut else output,
+            "exit_code": step.exit_code,
+            "truncated": cut or step.truncated,
+        },
+        "error": step.error and {"code": step.error[0][:room], "message": step.error[1][:room]},
     }
-    if line["error"] is not None:
-        line["error"] = {**line["error"], "message": line["error"]["message"][: room // 8]}
-    return {name: line[name] for name in ("step_id", "status", "output", "error", "effect") if name in line}
 
 
 def _parsed(text: str) -> object:
@@ -72,7 +81,7 @@ def result(store: DecisionStore, arguments: ResultArguments, router: object = No
     with store.reading() as session:
         decision = session.decision(arguments.request_id)
         execution = _chosen(decision, arguments.execution)
-        answer = _answer(session, execution)
+        answer = _answer(session, decision, execution)
     runs = runs_by_execution(store, decision.decision_id, router) if answer is None else {}
     line = execution_line(decision, execution, answer, runs)
     data: ResultData = {
@@ -110,11 +119,17 @@ def _chosen(decision: Projection, seq: int | None) -> Execution:
     raise invalid_argument("execution", f"is not one of this request's executions ({known})")
 
 
-def executions_view(session: ReadSession, decision: Projection) -> list[ExecutionLine]:
-    """All executions of the decision, with what the answers that were kept say of their steps."""
+def executions_view(
+    session: ReadSession, decision: Projection, *, last: int | None = None
+) -> list[ExecutionLine]:
+    """All executions of the decision, and what the answers that were kept say of the steps; with `last` only of so many
+    executions, the last ones, because an answer may be long.
+    """
+    executions = decision.facts.progress.executions
+    first = 0 if last is None else len(executions) - last
     return [
-        execution_line(decision, each, _answer(session, each), {})
-        for each in decision.facts.progress.executions
+        execution_line(decision, each, _answer(session, decision, each) if number >= first else None, {})
+        for number, each in enumerate(executions)
     ]
 
 
@@ -185,14 +200,19 @@ def step_lines(steps: Sequence[StepOutcome] | None) -> list[StepLine]:
     return [StepLine(**step.to_dict()) for step in steps or ()]
 
 
-def _answer(session: ReadSession, execution: Execution) -> KeptAnswer | None:
-    """The answer that was kept, if it still is the one that the log has the digest of."""
+def _answer(session: ReadSession, decision: Projection, execution: Execution) -> KeptAnswer | None:
+    """The answer that was kept, if it still is the one that the log has the digest of, or the part that the event's
+    note has the digest of.
+    """
     if execution.response_digest is None:
         return None
     answer = session.rows.answer(execution.response_digest)
-    if answer is None or answer.truncated or sha256_hex(answer.content) == answer.digest:
+    if answer is None or sha256_hex(answer.content) == answer.digest:
         return answer
-    return None
+    if not answer.truncated:
+        return None
+    entries = session.rows.entries("decision", decision.decision_id, decision.generation, execution.seq)
+    return answer if any(note_of(answer) in entry.payload for entry in entries) else None
 
 
 def needs_run_log(decision: Projection) -> bool:
@@ -210,7 +230,7 @@ def runs_by_execution(store: DecisionStore, decision_id: str, router: object = N
         except (
             Exception,
             SystemExit,
-        ):  # an embedder's router may raise anything; its log is only a second witness
+        ):  # an embedder's router may raise anything; its log is a second witness
             runs = ()
     return {run.execution_id: run for run in runs or _runs_beside(store, decision_id)}
 
@@ -220,7 +240,7 @@ def _runs_beside(store: DecisionStore, decision_id: str) -> tuple[KnownRun, ...]
     if path is None or not is_regular(path):
         return ()
     try:
-        log = RunLog(path, store.clock)
+        log = RunLog(path, store.clock, reads_only=True)
         try:
             return log.runs_of(decision_id)
         finally:

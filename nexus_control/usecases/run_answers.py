@@ -86,8 +86,8 @@ class ExecutionFields(TypedDict):
 
 
 class ExecutionLine(ExecutionFields):
-    """One execution, and what its steps gave back; `results` is None where nothing is known of them. `seq` names it for
-    `result`.
+    """One execution, and what its steps gave back; `results` is None where nothing is known of them, and in `status`
+    for all executions but the last. `seq` names it for `result`.
     """
 
     execution_id: str

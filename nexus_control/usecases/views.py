@@ -113,7 +113,7 @@ def status(
         claim = session.rows.claim(arguments.request_id)
         now = session.now
         authority = authority_of(store, session, decision, now)
-        executions = executions_view(session, decision)
+        executions = executions_view(session, decision, last=1)
         reconciled = _reconciled(session, decision)
     if needs_run_log(decision):
         executions[-1] = cut_off_line(store, decision, router)

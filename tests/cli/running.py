@@ -22,6 +22,9 @@ LAUNCHER = [sys.executable, "-P", "-E", "-m", "nexus_control"]
 """How the commands begin that are printed; `-E` is left out where PYTHONPATH names the package."""
 
 
+_QUESTION, _END_OF_INPUT = b"[y/N]: ", "\x04"
+
+
 def environment(**changes: str) -> dict[str, str]:
     """Ours, but for what would choose width or colour."""
     kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "FORCE_COLOR")}
@@ -64,12 +67,16 @@ def at_a_terminal(
     width: int = 100,
     folder: Path | None = None,
     changes: Mapping[str, str] | None = None,
+    ahead: str = "",
     meanwhile: Callable[[], object] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """One run with a terminal; everything it shows is in `stdout`. `meanwhile` happens once the question is asked."""
+    """One run with a terminal; everything it shows is in `stdout`. Each line of `typed` answers one question, and the
+    end of the input answers any further one. `ahead` is typed before the command runs, and `meanwhile` happens once the
+    first question is asked.
+    """
     known = environment(COLUMNS=str(width), TERM="xterm-256color", LANG="C.UTF-8", **(changes or {}))
     words = [sys.executable, "-m", "nexus_control", *arguments]
-    return with_a_terminal(words, known, folder=folder, typed=typed, meanwhile=meanwhile)
+    return with_a_terminal(words, known, folder=folder, typed=typed, ahead=ahead, meanwhile=meanwhile)
 
 
 def with_a_terminal(
@@ -78,13 +85,22 @@ def with_a_terminal(
     *,
     folder: Path | None = None,
     typed: str = "",
+    ahead: str = "",
     meanwhile: Callable[[], object] | None = None,
     columns: int | None = None,
+    echo: bool = True,
 ) -> "subprocess.CompletedProcess[str]":
-    """Any program, as `at_a_terminal` runs ours, with an environment of its own. `columns` sizes the terminal."""
+    """Any program, as `at_a_terminal` runs ours, with an environment of its own. `columns` sizes the terminal.
+    Without `echo` it does not show what is typed, which otherwise comes before or after what the program says next.
+    """
     ours, theirs = pty.openpty()
+    if not echo:
+        attributes = termios.tcgetattr(theirs)
+        attributes[3] &= ~termios.ECHO
+        termios.tcsetattr(theirs, termios.TCSANOW, attributes)
     if columns is not None:
         termios.tcsetwinsize(theirs, (40, columns))
+    os.write(ours, ahead.encode())
     process = subprocess.Popen(
         words,
         cwd=folder,
@@ -95,15 +111,16 @@ def with_a_terminal(
         close_fds=True,
     )
     os.close(theirs)
-    shown = bytearray()
+    shown, lines, asked = bytearray(), iter(typed.splitlines(keepends=True)), 0
     try:
-        while meanwhile is not None and b"[y/N]" not in shown:
-            shown += os.read(ours, 65536)
-        if meanwhile is not None:
-            meanwhile()
-        os.write(ours, typed.encode())
         while part := os.read(ours, 65536):
             shown += part
+            if shown.count(_QUESTION) == asked:
+                continue
+            asked += 1
+            if meanwhile is not None and asked == 1:
+                meanwhile()
+            os.write(ours, next(lines, _END_OF_INPUT).encode())
     except OSError:  # on Linux, reading from a terminal that everybody has left fails
         pass
     os.close(ours)

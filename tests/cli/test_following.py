@@ -84,7 +84,17 @@ def test_at_a_terminal_a_wait_tells_where_the_request_stands(
 def test_a_wait_for_what_cannot_be_is_a_fault_of_usage(
     tools: NexusControlTools, commands: Commands, options: tuple[str, ...]
 ) -> None:
-    assert commands.answer("wait", asked(tools), *options, code=2)["code"] == "INVALID_ARGUMENT"
+    refused = commands.answer("wait", asked(tools), *options, code=2)
+    (field,) = refused["details"]["fields"]
+    assert (refused["code"], field["field"]) == ("INVALID_ARGUMENT", options[0])
+    assert ("must be seconds, or 90s, 5m, 1h" in field["problem"]) == (options[0] == "--timeout")
+
+
+@pytest.mark.parametrize("timeout", ["0", "1", "1s"])
+def test_a_wait_takes_seconds_with_and_without_their_unit(
+    tools: NexusControlTools, commands: Commands, timeout: str
+) -> None:
+    assert commands.answer("wait", asked(tools), "--timeout", timeout, code=1)["timed_out"]
 
 
 def test_each_line_of_events_names_the_cursor_behind_it(tools: NexusControlTools, commands: Commands) -> None:

@@ -66,22 +66,29 @@ def test_what_no_id_can_be_is_refused_as_an_argument(given: str, store: Commands
 
 
 @pytest.mark.parametrize(
-    ("given", "candidates"),
+    ("given", "candidates", "shown"),
     [
-        ("aaaa", ["aaaa1111-x", "aaaa1111-y", "aaaa2222"]),
-        ("aaaa1111", ["aaaa1111-x", "aaaa1111-y"]),
-        ("bbbbbbbbbbbb", ["bbbbbbbbbbbb", "bbbbbbbbbbbb-later"]),  # an id, and the beginning of another
+        ("aaaa", ["aaaa1111-x", "aaaa1111-y", "aaaa2222"], "aaaa1111-x"),
+        ("aaaa1111", ["aaaa1111-x", "aaaa1111-y"], "aaaa1111-x"),
+        (
+            "bbbbbbbbbbbb",
+            ["bbbbbbbbbbbb", "bbbbbbbbbbbb-later"],
+            "bbbbbbbbbbbb",
+        ),  # an id, and the beginning of another
     ],
 )
 def test_an_ambiguous_id_is_refused_with_its_candidates(
-    given: str, candidates: list[str], store: Commands
+    given: str, candidates: list[str], shown: str, store: Commands
 ) -> None:
     refused = store.answer("status", given, code=2)
     assert refused["code"] == "AMBIGUOUS_ID"
     assert [each["request_id"] for each in refused["details"]["candidates"]] == candidates
     assert refused["details"]["candidates"][0] == {
         "request_id": candidates[0],
+        "short_id": shown,
         "state": "pending_approval",
+        "mode": "dry_run",
+        "created_at": refused["details"]["candidates"][0]["created_at"],
         "goal": f"Goal of {candidates[0]}",
     }
 
@@ -165,7 +172,7 @@ class Desk:
         (naming.requested_by(Actor("system", ALICE.id)), []),
         (naming.executable(), ["approved"]),
         (naming.executed(), ["completed"]),
-        (naming.unfinished(), ["pending"]),
+        (naming.unfinished(None), ["pending"]),
         (naming.unsettled(), []),
     ],
     ids=lambda value: value.which or "any" if isinstance(value, naming.Fit) else None,
@@ -190,6 +197,18 @@ def test_without_a_request_that_can_be_executed_the_only_one_under_way_is_refuse
     assert [each["code"] for each in refused["details"]["reasons"]] == ["MISSING_APPROVALS"]
     commands.run("request", "another", "--mode", "apply")
     assert commands.answer("execute", code=1)["code"] == "DECISION_NOT_FOUND"
+
+
+def test_a_wait_without_an_id_finds_the_only_request_once_it_is_what_was_waited_for(tmp_path: Path) -> None:
+    commands = Commands(tmp_path)
+    request_id = commands.answer("request", "g")["request_id"]
+    commands.run("withdraw", request_id, "--reason", "no", "--yes")
+    answer = commands.answer("wait")
+    assert (answer["state"], answer["timed_out"]) == ("withdrawn", False)
+    assert commands.answer("wait", "--until", "withdrawn")["state"] == "withdrawn"
+    assert commands.answer("wait", "--until", "approved", code=1)["code"] == "DECISION_NOT_FOUND"
+    commands.run("withdraw", commands.answer("request", "g")["request_id"], "--reason", "no", "--yes")
+    assert commands.answer("wait", code=1)["code"] == "DECISION_NOT_FOUND"
 
 
 def test_an_id_is_never_left_out_with_yes() -> None:

@@ -1,5 +1,6 @@
 """What `request` and `template create` say beside the id, and how they name what is wrong."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,33 @@ def test_a_plan_that_nothing_checked_is_said_to_be_unchecked(
     plan = '[{"step_id":"s","intent":"i","call":{"tool":"files","method":"write","args":{"text":"t","file":"f"}}}]'
     given = ("--plan", plan)
     assert "no adapter is named (--adapter)" in said(tmp_path, *given)
+    assert "no adapter is named (--adapter)" in said(tmp_path, "--plan", "1. write", "--config", "a.toml")
     named = (*given, "--adapter", "subprocess:files")
     assert "no adapters file was found (--config)" in said(tmp_path, *named)
     assert "has checked the plan" not in said(tmp_path, *named, "--config", "a.toml")
     assert "has checked the plan" not in said(tmp_path)
+
+
+def test_a_plan_is_bound_to_the_only_adapter_that_takes_it(tmp_path: Path) -> None:
+    commands, config = Commands(tmp_path), tmp_path / "a.toml"
+    config.write_text(CONFIG.replace("files", "others").replace("tools.write", "tools.read") + CONFIG)
+    call = {"tool": "files", "method": "write", "args": {"text": "t", "file": "f"}}
+    plan = json.dumps([{"step_id": "s", "intent": "i", "call": call}])
+    asked = ("--mode", "apply", "--plan", plan, "--config", str(config))
+
+    def bound(*options: str) -> str | None:
+        request_id = commands.answer("request", "g", *ALICE, *asked, *options)["request_id"]
+        return commands.answer("status", request_id)["adapter_id"]
+
+    assert "It is bound to subprocess:files, the only adapter that takes the plan" in said(tmp_path, *asked)
+    assert bound() == "subprocess:files"
+    # Where another configuration is found, the same key with the same options is still the same request.
+    assert bound("--key", "k1") is None
+    config.write_text(CONFIG.replace("tools.write", "tools.read"))
+    assert "No adapter of" in said(tmp_path, *asked)
+    assert bound() is None
+    config.write_text("[adapters.files]")
+    assert "Nothing has checked the plan" in said(tmp_path, *asked)
 
 
 def test_capabilities_metadata_a_key_an_end_and_what_is_superseded_are_recorded(tmp_path: Path) -> None:
@@ -103,7 +127,7 @@ def test_capabilities_metadata_a_key_an_end_and_what_is_superseded_are_recorded(
         "--expires-in",
         "4h",
     )
-    first = commands.answer("request", "g", *ALICE, *options, "--supersedes", older)
+    first = commands.answer("request", "g", *ALICE, *options, "--supersedes", older[:8])
     assert first["created"] is True
     assert commands.answer("request", "g", *ALICE, *options, "--supersedes", older)["created"] is False
     data: Any = NexusControlTools(db_path=tmp_path / "store.db").status(first["request_id"]).data
@@ -154,3 +178,9 @@ def test_a_template_says_what_requests_under_it_need(tmp_path: Path) -> None:
     )
     assert "dry runs only" not in told
     assert "--mode apply" in told
+
+
+@pytest.mark.parametrize("options", [("--expires-in", "4h"), ()])
+def test_a_request_says_when_it_ends(options: tuple[str, ...], tmp_path: Path) -> None:
+    shown = " ".join(Commands(tmp_path).run("request", "g", *options).split())
+    assert ("It ends" in shown, "in 3 h." in shown or "in 4 h." in shown) == (bool(options), bool(options))

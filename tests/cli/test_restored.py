@@ -128,6 +128,13 @@ def test_its_owner_accepts_the_loss_and_then_it_is_executed_again(desk: Desk) ->
     assert (accepted["ok"], accepted["accepted"]) == (True, True)
     assert set(accepted["checks"].values()) == {"pass"}
     assert desk.run("doctor", "--accept-rollback")["accepted"] is False
+    known = desk.execute(request_id, code=1)
+    assert (known["code"], "run" in known["message"]) == (
+        "STORE_ROLLED_BACK",
+        True,
+    )  # the run log still knows it
+    assert desk.runs == 1
+    desk.shell("rm d.db.runs*")
     desk.execute(request_id)
     assert desk.runs == 2
     desk.run("audit", request_id, "-o", "package.json")
@@ -173,6 +180,8 @@ def test_without_a_head_nothing_is_known_and_doctor_says_so(desk: Desk) -> None:
     assert (examined["ok"], examined["checks"]["head"]) == (True, "skipped")
     assert examined["checks"]["checkpoint"] == "skipped"
     assert "nothing is known of what the log was" in examined["reasons"]["checkpoint"]
+    assert desk.execute(request_id, code=1)["code"] == "STORE_ROLLED_BACK"  # the run log still knows it
+    desk.shell("rm d.db.runs*")
     desk.execute(request_id)
     assert desk.runs == 2
     desk.shell("rm d.db.head")

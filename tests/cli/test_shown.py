@@ -6,6 +6,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -288,3 +289,72 @@ def test_who_cannot_see_the_request_cannot_answer(tmp_path: Path) -> None:
     os.close(theirs)
     os.close(ours)
     assert (ended.returncode, written_to(tmp_path, request_id)) == (2, 2)
+
+
+Refused: TypeAlias = tuple[str, tuple[str, ...], tuple[str, ...], str]
+ASKED_FOR = ("--requester-may-approve", "--approver", "alice", "--approver", "bob", "--min-approvals", "2")
+REFUSED: dict[str, Refused] = {
+    "a stranger approves": ("approve", ASKED_FOR, ("--as", "human:eve"), "NOT_ELIGIBLE"),
+    "a stranger denies": ("deny", ASKED_FOR, ("--as", "human:eve"), "NOT_ELIGIBLE"),
+    "the requester": ("approve", ("--no-requester-may-approve",), (), "REQUESTER_MAY_NOT_APPROVE"),
+    "too weakly": ("approve", ("--min-assurance", "signed"), (), "ASSURANCE_TOO_LOW"),
+    "nothing to revoke": ("revoke", ASKED_FOR, (), "NO_ACTIVE_APPROVAL"),
+    "another's request": ("withdraw", ASKED_FOR, ("--as", "human:bob"), "NOT_REQUESTER"),
+    "an approval in the past": ("approve", ASKED_FOR, ("--expires-at", "2001-01-01T00:00:00Z"), "--expires-at"),
+    "an empty reason": ("deny", ASKED_FOR, ("--reason", ""), "--reason"),
+}  # fmt: skip
+
+
+@pytest.mark.sample(3)
+@pytest.mark.parametrize("case", REFUSED)
+def test_who_may_not_decide_is_told_so_before_anything_is_shown_or_asked(case: str, tmp_path: Path) -> None:
+    command, policy, options, code = REFUSED[case]
+    request_id = requested(tmp_path, *policy)
+    given = (
+        request_id,
+        "--as",
+        "human:alice",
+        *REASONS[command],
+        *options,
+        "--db",
+        str(tmp_path / "store.db"),
+    )
+    shown = at_a_terminal(command, *given, typed="y\n", folder=tmp_path).stdout
+    assert (code in shown, "Plan" in shown, "[y/N]" in shown) == (True, False, False), shown
+    assert ("--sign KEY" in " ".join(shown.split())) == (code == "ASSURANCE_TOO_LOW")
+    assert written_to(tmp_path, request_id) == 2
+
+
+@pytest.mark.parametrize("command", ["approve", "deny", "withdraw"])
+def test_an_ended_request_is_not_shown_to_decide_on(command: str, tmp_path: Path) -> None:
+    request_id, database = requested(tmp_path), ("--db", str(tmp_path / "store.db"))
+    Commands(tmp_path).run("deny", request_id, "--reason", "no", "--yes", "--as", "human:bob")
+    given = (request_id, "--as", "human:alice", *REASONS[command], *database)
+    shown = at_a_terminal(command, *given, typed="y\n", folder=tmp_path).stdout
+    assert ("INVALID_STATE" in shown, "[y/N]" in shown) == (True, False), shown
+
+
+@pytest.mark.parametrize("command", ["approve", "deny"])
+def test_what_was_typed_before_the_question_does_not_answer_it(command: str, tmp_path: Path) -> None:
+    request_id = requested(tmp_path)
+    given = (request_id, *REASONS[command], "--db", str(tmp_path / "store.db"))
+    shown = at_a_terminal(command, *given, ahead="y\ny\n", folder=tmp_path)
+    assert (shown.returncode, "You answered no" in shown.stdout) == (1, True), shown.stdout
+    assert written_to(tmp_path, request_id) == 2
+
+
+VERDICTS = [
+    ("approve", 2, "It waits for 2 approvals; yours would be one of them."),
+    ("approve", 1, "It waits for 1 approval; yours would be the last: then it can be executed."),
+    ("deny", 1, "It waits for 1 approval."),
+]
+
+
+@pytest.mark.parametrize(("command", "wanted", "said"), VERDICTS)
+def test_an_approver_reads_what_their_approval_would_do(
+    command: str, wanted: int, said: str, tmp_path: Path
+) -> None:
+    request_id = requested(tmp_path, "--min-approvals", str(wanted))
+    given = (request_id, *REASONS[command], "--db", str(tmp_path / "store.db"))
+    shown = at_a_terminal(command, *given, typed="n\n", folder=tmp_path).stdout
+    assert f"\r\n{said}\r\nGoal: write it\r\n" in shown, shown

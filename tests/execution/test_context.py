@@ -14,6 +14,7 @@ from nexus_control import LocalRouter, NexusControlTools, PythonAdapter
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution import current
 from nexus_control.execution.context import CurrentExecution, executing
+from nexus_control.execution.router import RouterOutcomeUnknown
 from tests.execution.support import keys_router, plan, step, tool
 from tests.support.governed import ALICE, SCHEDULER, approved, data_of
 
@@ -135,9 +136,9 @@ def test_one_execution_has_one_run_also_in_a_later_process(tmp_path: Path) -> No
             try:
                 with executing(EXECUTION):
                     router.run("g", "python:keys", False, plan(step("tell")))
-            except NexusControlError as fault:
-                assert fault.code is ErrorCode.ROUTER_NOT_READY
-                assert "d1:0:3" in fault.message
+            except RouterOutcomeUnknown as unknown:
+                assert "d1:0:3" in unknown.detail
+                assert [unknown.run_id] == [each.run_id for each in router.runs_of("d1")]
             (known,) = router.runs_of("d1")
             assert (known.execution_id, known.has_ended) == ("d1:0:3", True)
             assert [each.output for each in known.steps] == ["done"]

@@ -179,6 +179,13 @@ def test_a_plan_is_checked_as_it_would_be_run(tmp_path: Path) -> None:
         assert refused.value.code is (ErrorCode.PLAN_INVALID if known else ErrorCode.ADAPTER_UNKNOWN)
 
 
+@pytest.mark.parametrize("given", ["keys", "subprocess:key"])
+def test_an_adapter_whose_kind_was_left_out_is_suggested(tmp_path: Path, given: str) -> None:
+    with pytest.raises(NexusControlError) as refused:
+        keys_router(tmp_path, TOOLS).check_plan(given, plan(ADD), None)
+    assert refused.value.message.endswith("Did you mean subprocess:keys?") == (given == "keys")
+
+
 def test_a_step_that_was_cut_off_leaves_an_apply_run_unknown_and_a_dry_run_failed(tmp_path: Path) -> None:
     slow = tool("sleep", "3600", dry_run=["sleep", "3601"])
     router = LocalRouter(Adapters([keys_adapter(tmp_path, {"slow": slow}, timeout_seconds=1)]))

@@ -25,16 +25,27 @@ def rotate(service: str, *, force: bool = False) -> dict[str, object]:
     return {"rotated": service, "force": force}
 
 
+def takes_any_name(service: str, **more: object) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("made", "says"),
     [
         (call("other", service="a"), "method"),
-        (call("rotate"), "args"),
-        (call("rotate", service="a", n=1), "args"),
+        (call("rotate"), "args do not fit 'rotate': missing"),
+        (call("rotate", service="a", n=1), "args has 'n', which is not declared"),
+        (call("rotate", servise="a"), "args has 'servise', which is not declared; did you mean 'service'?"),
+        (
+            call("rotate", service="a", forse=True),
+            "args has 'forse', which is not declared; did you mean 'force'?",
+        ),
+        (call("any"), "args do not fit 'any': missing"),
     ],
 )
 def test_a_call_that_does_not_fit_has_a_problem(made: Call, says: str) -> None:
-    problem = PythonAdapter("keys", {"rotate": rotate}).problem_with(made)
+    adapter = PythonAdapter("keys", {"rotate": rotate, "any": takes_any_name})
+    assert adapter.problem_with(call("any", service="a", n=1)) is None
+    problem = adapter.problem_with(made)
     assert problem is not None
     assert problem.startswith(says)
 

@@ -96,7 +96,13 @@ def test_the_pauses_of_a_wait_add_up_to_its_timeout(tools: NexusControlTools) ->
 
 
 @pytest.mark.parametrize(
-    "given", [{"until": []}, {"until": ["done"]}, {"timeout": -1}, {"timeout": float("inf")}], ids=str
+    "given",
+    [
+        {"until": []},
+        {"until": ["done"]},
+        *({"timeout": each} for each in (-1, float("inf"), float("nan"), "soon", "25h", "-1", True, None)),
+    ],
+    ids=str,
 )
 def test_a_wait_for_what_cannot_be_is_refused(tools: NexusControlTools, given: dict[str, Any]) -> None:
     require_refused(tools.wait_for(asked(tools), **given), ErrorCode.INVALID_ARGUMENT)

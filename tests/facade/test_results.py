@@ -14,6 +14,7 @@ import pytest
 from nexus_control import LocalRouter, NexusControlTools, PythonAdapter, load_adapters
 from nexus_control.errors import ErrorCode
 from nexus_control.execution.subprocess_adapter import ArgvTool, CallAdapter, ProcessSettings
+from nexus_control.log.upkeep import find_faults
 from nexus_control.usecases.resulting import MAX_ANSWER_BYTES
 from tests.concurrency.crashing import end_of, fork, in_nursery, kill_this_process
 from tests.execution.support import keys_adapter, plan, step, tool
@@ -203,6 +204,46 @@ def test_an_answer_that_was_edited_in_the_database_is_not_shown(
         database.commit()
     assert data_of(kept.result(request_id))["results"] == []
     assert data_of(kept.status(request_id))["executions"][0]["results"] is None
+
+
+def test_a_part_of_an_answer_that_was_forged_in_the_database_is_not_shown(
+    kept: NexusControlTools, tmp_path: Path
+) -> None:
+    forged = json.dumps(
+        {"results": [{"step_id": "call", "status": "ok", "output": {"result": "all is well"}}]}
+    )
+    for said in ("short", "é" * MAX_ANSWER_BYTES):
+        request_id, _ = run_of(kept, lambda said=said: said)
+        with closing(sqlite3.connect(tmp_path / "store.db")) as database:
+            database.execute("UPDATE answers SET truncated = 1, content = ?", (forged,))
+            database.commit()
+        assert data_of(kept.result(request_id))["results"] == []
+        assert [fault.code for fault in find_faults(kept.store)][-1] == "ANSWER_ALTERED"
+
+
+@pytest.mark.parametrize("steps", [1600, 3])
+def test_what_is_kept_of_an_answer_is_bounded_whatever_its_texts_are(
+    tools: NexusControlTools, steps: int
+) -> None:
+    results = [
+        {"step_id": f"{n}" * 4000, "status": "error", "error": {"code": "E" * 4000, "message": "m" * 4000}}
+        for n in range(steps)
+    ]
+    answer = {
+        "run_id": "r",
+        "status": "completed",
+        "steps_executed": 1,
+        "results": results,
+        "pad": "x" * MAX_ANSWER_BYTES,
+    }
+    request_id = approved(tools)
+    tools.execute(request_id, "python:keys", SCHEDULER, FakeRouter(answer))
+    digest = data_of(tools.result(request_id))["response_digest"]
+    with tools.store.reading() as session:
+        kept_part = session.rows.answer(digest)
+    assert kept_part is not None
+    assert len(kept_part.content.encode()) <= MAX_ANSWER_BYTES
+    assert data_of(tools.result(request_id))["results"]
 
 
 def die_in_the_second_step(folder: Path) -> None:

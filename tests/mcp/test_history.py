@@ -197,6 +197,14 @@ ATTEMPTS: dict[str, tuple[Attempt, str]] = {
     "another requester": (importing(another_requester, **OVER), "IMPORT_NEEDS_OWNER"),
     "an id in upper case": (importing(in_upper_case), "DECISION_EXISTS"),
     "an id in Cyrillic letters": (importing(in_cyrillic), "DECISION_EXISTS"),
+    "an id that another one begins": (
+        importing(lambda o: renamed(o.denied, f"{o.open['decision']['decision_id']}0")),
+        "DECISION_EXISTS",
+    ),
+    "an id that begins another one": (
+        importing(lambda o: renamed(o.denied, o.open["decision"]["decision_id"][:8])),
+        "DECISION_EXISTS",
+    ),
     "events of the future": (
         importing(lambda o: renamed(_at(o.open, "2099-01-01T00:00:00+00:00"), "new-1")),
         "REPLAY_INVALID",

@@ -160,6 +160,19 @@ def imported(folder: Path) -> dict[str, str]:
         return there.ids
 
 
+def settled(folder: Path) -> dict[str, str]:
+    """Executions whose outcome nobody knew, until Bob found out."""
+    with at_work(folder) as (tools, clock):
+        office = Office(tools, clock)
+        for outcome in ("completed", "failed"):
+            office.ask(outcome, "Rotate the keys of the payment gateway")
+            office.agree(outcome)
+            office.run(outcome, FakeRouter(_lost))
+            evidence = f"the gateway's log shows that it {outcome}"
+            data_of(tools.reconcile(office.ids[outcome], BOB, outcome, evidence))
+    return office.ids
+
+
 def under_way(folder: Path) -> dict[str, str]:
     """A request whose execution another process has claimed, and one that was never completed."""
     seen: dict[Path, bytes] = {}

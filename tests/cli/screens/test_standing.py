@@ -1,5 +1,5 @@
 from tests.cli.screens.golden import Screen, Shot, each, nothing
-from tests.cli.screens.scenes import imported, one_of_each, under_way
+from tests.cli.screens.scenes import imported, one_of_each, settled, under_way
 
 OWN = (
     "pending", "lapsed", "rehearsed", "dry_run", "signed", "completed", "failed", "failed_before", "unknown",
@@ -13,6 +13,10 @@ SCREENS = {
         for name in ("checked", "evidence", "run")
     },
     **{f"status-{name}": Screen("status", f"@{name}", store=under_way) for name in ("draft", "executing")},
+    **{
+        f"status-settled-{name}": Screen("status", f"@{name}", store=settled)
+        for name in ("completed", "failed")
+    },
     "status-utc": Screen("status", "@pending", "--utc", store=one_of_each),
     "status-ambiguous": Screen("status", store=imported),
     "status-no-database": Screen("status", store=nothing),
