@@ -191,7 +191,7 @@ def _decide(
         decided, named = _inspected(store, request_id, None), short(store, request_id)
     is_next = data["state"] == "approved"
     adapters = readable(config_or_default(asking.config)) if is_next else None
-    told = _told(frame, data, decided, named, adapters)
+    told = _told(frame, data, decided, named, adapters and adapters.path)
     return Answer(data, told, f"It is recorded that you {act.verb} {data['request_id']}")
 
 

@@ -31,6 +31,7 @@ from nexus_control.cli.options import (
 from nexus_control.cli.plan_files import read_plan
 from nexus_control.cli.screen import DONE, NOTE, Screen
 from nexus_control.cli.times import Times
+from nexus_control.configuration import Source
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.statement import NAMESPACE
 from nexus_control.execution.opening import opened_router
@@ -146,7 +147,7 @@ def request(
 
 
 def _requested(
-    frame: Frame, store: DecisionStore, arguments: door.RequestArguments, found: Path | None
+    frame: Frame, store: DecisionStore, arguments: door.RequestArguments, found: Source | None
 ) -> Answer:
     """Make the request. `found` is the adapters' file, if there is one."""
     # A broken file stands in the way of a request that names an adapter of it, and of no other.
@@ -174,7 +175,9 @@ def _requested(
         screen.prose("To look at it and approve it:")
         signers, signed = frame.allowed_signers, policy.min_assurance == "signed"
         screen.verbatim(
-            approving(request_id, frame.path, config=readable(found), allowed_signers=signers, signed=signed)
+            approving(
+                request_id, frame.path, config=config and config.path, allowed_signers=signers, signed=signed
+            )
         )
 
     return Answer(data, show, f"Request {data['request_id']} was made" if data["created"] else None)
@@ -232,7 +235,7 @@ def _is_login(approver: str) -> bool:
 
 
 def _bound(
-    arguments: door.RequestArguments, checker: PlanChecker | None, config: Path | None
+    arguments: door.RequestArguments, checker: PlanChecker | None, config: Source | None
 ) -> tuple[door.RequestArguments, str | None]:
     """The request, bound to the only adapter of `config` that takes its plan if it names none; and what to say about
     that. A request with an idempotency key stays as it is: it must be the same from every folder.
@@ -253,7 +256,7 @@ def _bound(
             return bound, f"It is bound to {found[0]}, the only adapter that takes the plan."
         if not found:
             why = f": {refusals[0].message}" if len(refusals) == 1 else ""
-            return arguments, f"No adapter of {config} takes the plan{why}."
+            return arguments, f"No adapter of {config.path} takes the plan{why}."
     return arguments, _unchecked("no adapter is named (--adapter)")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias, cast
 
 import typer
 
-from nexus_control.cli.adapters import config_or_default, no_adapters, takers
+from nexus_control.cli.adapters import config_to_execute, no_adapters, refuse_shadowing, takers
 from nexus_control.cli.completing import adapter_ids
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.interrupting import Terminated, interruptible
@@ -17,8 +17,9 @@ from nexus_control.cli.options import FittingId, Router, UsualConfig
 from nexus_control.cli.screen import DONE, Mark, Screen
 from nexus_control.cli.steps import show_steps
 from nexus_control.cli.streams import output_is_ours
+from nexus_control.configuration import Source
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.execution.config import load_adapters
+from nexus_control.execution.config import adapters_of
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.router import PlanChecker, RouterProtocol
@@ -56,7 +57,7 @@ def execute(
     with frame.store() as store:
         chosen_id = chosen(store, request_id, executable())
         values = {"request_id": chosen_id, "actor": frame.actor, "dry_run": dry_run or None}
-        found = config if router else config_or_default(config)
+        found = config if router else config_to_execute(config)
         with (
             output_is_ours(),
             opened_router(database=frame.path, config=found, factory=router, on_step=_tell) as opened,
@@ -64,6 +65,7 @@ def execute(
         ):
             try:
                 adapter_id = adapter or _adapter_for(store, values, found, opened)
+                refuse_shadowing(store, chosen_id, adapter_id, found)
                 checked = door.validated(door.ExecuteArguments, {**values, "adapter_id": adapter_id})
                 data = executing.execute(store, checked, opened)
             except NexusControlError as fault:
@@ -112,7 +114,10 @@ def _show_steps_of(fault: NexusControlError) -> None:
 
 
 def _adapter_for(
-    store: DecisionStore, values: Mapping[str, object], config: Path | None, router: RouterProtocol | None
+    store: DecisionStore,
+    values: Mapping[str, object],
+    config: Source | Path | None,
+    router: RouterProtocol | None,
 ) -> str:
     """The adapter that the request is bound to, else the only one of `config` that takes its plan. Raises what keeps
     the decision from being executed by any adapter, ROUTER_NOT_CONFIGURED, PLAN_INVALID, INVALID_ARGUMENT.
@@ -128,7 +133,7 @@ def _adapter_for(
     except NexusControlError as refusal:
         if refusal.code is not ErrorCode.ROUTER_NOT_CONFIGURED:
             raise
-    if config is None or not isinstance(router, PlanChecker):
+    if not isinstance(config, Source) or not isinstance(router, PlanChecker):
         raise (
             no_adapters()
             if router is None
@@ -138,7 +143,7 @@ def _adapter_for(
     return _only_taker(router, config, plan, facts.policy.max_steps if facts.policy else None)
 
 
-def _only_taker(router: PlanChecker, config: Path, plan: str | None, max_steps: int | None) -> str:
+def _only_taker(router: PlanChecker, config: Source, plan: str | None, max_steps: int | None) -> str:
     found, refusals = takers(router, config, plan, max_steps)
     if len(found) == 1:
         return found[0]
@@ -146,7 +151,7 @@ def _only_taker(router: PlanChecker, config: Path, plan: str | None, max_steps: 
         raise refusals[0]
     why = f"more than one adapter takes the plan: {', '.join(found)}"
     if not found:
-        declared = load_adapters(config).ids()
+        declared = adapters_of(config).ids()
         why = f"none that is declared takes the plan: {', '.join(declared) or 'the file declares none'}"
     raise invalid_argument("--adapter", f"is needed: the request names none, and {why}")
 
