@@ -20,7 +20,7 @@ def cut_off(folder: Path) -> dict[str, str]:
         return {"rotated": 4}
 
     def look() -> object:
-        seen.update({each: each.read_bytes() for each in folder.iterdir() if not each.name.endswith("-shm")})
+        seen.update({each: each.read_bytes() for each in folder.iterdir() if each.name != f"{DATABASE}-shm"})
         return None
 
     plan: list[dict[str, Any]] = [
