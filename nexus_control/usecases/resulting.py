@@ -239,8 +239,10 @@ def _runs_beside(store: DecisionStore, decision_id: str) -> tuple[KnownRun, ...]
     path: Path | None = store.sidecar.file("runs")
     if path is None or not is_regular(path):
         return ()
+    # Copied files may have a -wal without its -shm, which only a writer can make again.
+    is_copied = is_regular(Path(f"{path}-wal")) and not is_regular(Path(f"{path}-shm"))
     try:
-        log = RunLog(path, store.clock, reads_only=True)
+        log = RunLog(path, store.clock, reads_only=not is_copied)
         try:
             return log.runs_of(decision_id)
         finally:

@@ -260,6 +260,15 @@ def die_in_the_second_step(folder: Path) -> None:
     assert end_of(fork(live)) < 0
 
 
+def test_copied_files_without_the_index_of_the_log_tell_it_too(
+    kept: NexusControlTools, tmp_path: Path
+) -> None:
+    in_nursery(die_in_the_second_step, tmp_path)
+    (tmp_path / "store.db.runs-shm").unlink()
+    results = data_of(kept.result((tmp_path / "id").read_text()))["results"]
+    assert [each["status"] for each in results] == ["ok", "unknown"]
+
+
 def test_after_a_kill_the_run_log_tells_what_was_done(kept: NexusControlTools, tmp_path: Path) -> None:
     in_nursery(die_in_the_second_step, tmp_path)
     request_id = (tmp_path / "id").read_text()
