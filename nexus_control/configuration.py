@@ -15,9 +15,9 @@ An option wins over its variable, and a variable over every file. The files, in 
 
 - A *project's* file gives adapters only. It may have come with a cloned repository, which must not choose the database
   or whom we trust. Of these two the system's file wins over the user's.
-- A file that was found is used only if root or this user owns it and its folder, and nobody else may write them. A
-  sticky folder such as /tmp counts as writable by others. Write permission for the group is harmless where the user is
-  alone in it. A file named by `--config` is trusted as it is.
+- A file that was found is used only if root or this user owns it and every folder and link on the way to it, and
+  nobody else may write them: `system.own_files`. A file named by `--config` is trusted as it is.
+- Each file is read once. Its adapters and its other settings are decoded from what was read.
 - The user's file is found by the home folder that the system's user table names. HOME and XDG_CONFIG_HOME are not
   read, because a project can set variables (direnv, an agent host's configuration) and would then choose whom we trust.
 - The system's file has a folder of its own, so that the files it names can lie beside it.
@@ -25,13 +25,10 @@ An option wins over its variable, and a variable over every file. The files, in 
 Each section's owner decodes its part. An unknown name at the top is CONFIG_INVALID.
 """
 
-import grp
 import os
 import pwd
-import stat
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -39,7 +36,8 @@ from typing import Final, Literal, TypeAlias
 from nexus_control.canonical_json import MAX_TEXT_BYTES
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.system.commands import absolute
-from nexus_control.system.whole_files import is_folder, is_regular, read_regular
+from nexus_control.system.own_files import OthersMayWriteError, read_own
+from nexus_control.system.whole_files import is_regular, read_regular
 
 FILE_NAME: Final = "nexus-control.toml"
 SYSTEM_FILE: Final = Path("/etc/nexus-control") / FILE_NAME
@@ -48,8 +46,6 @@ SETTINGS: Final = ("database", "allowed_signers")
 """The names that a project's file must not set, and that this version uses."""
 LATER: Final = ("groups", "rules", "default", "notify", "secrets", "inbox")
 """The names of later versions, which a project's file must not set either."""
-
-_ACCESS_LIST: Final = "system.posix_acl_access"
 
 Kind: TypeAlias = Literal["option", "project", "user", "system"]
 
@@ -110,28 +106,27 @@ class Configuration:
             yield from (source for source in self.sources if source.kind == kind)
 
 
-def look(given: Path | None = None, *, user: Path | None = None, system: Path = SYSTEM_FILE) -> Configuration:
+def look(
+    given: Path | None = None, *, project: bool = True, user: Path | None = None, system: Path = SYSTEM_FILE
+) -> Configuration:
     """What there is to read: the file `given` by `--config`, otherwise a project's; then the user's and the system's.
 
-    `user` is by default in the home folder of this process's user. Raises nothing: a `Source` says what is wrong.
+    Without `project` no project's file is looked for. `user` is by default in the home folder of this process's user.
+    Raises nothing: a `Source` says what is wrong.
     """
     user = user or _user_file()
-    first = _project({user, system}) if given is None else [_read(absolute(given), "option")]
+    first = [] if given is None else [named_source(absolute(given))]
+    if given is None and project:
+        first = _project({user, system})
     return Configuration((*first, _found(user, "user"), _found(system, "system")))
 
 
-def read_file(path: Path) -> dict[str, object]:
-    """The content of a `nexus-control.toml`, its names at the top checked. Raises CONFIG_INVALID, naming the file."""
+def named_source(path: Path) -> Source:
+    """The file that an option names, read. It is trusted as it is; `fault` says what is wrong with it."""
     try:
-        table = tomllib.loads(read_regular(path, MAX_TEXT_BYTES).decode())
+        return _decoded(path, "option", read_regular(path, MAX_TEXT_BYTES))
     except OSError as error:
-        raise refused(path, [f"cannot be read ({error.strerror})"]) from None
-    except (ValueError, RecursionError) as error:
-        raise refused(path, [f"is not TOML: {error}"]) from None
-    unknown = [name for name in table if name not in (ADAPTERS, *SETTINGS, *LATER)]
-    if unknown:
-        raise refused(path, [f"Unknown field: {name!s:.80}" for name in unknown])
-    return table
+        return Source(path=path, kind="option", fault=_unreadable(path, error))
 
 
 def refused(path: Path, problems: Sequence[str]) -> NexusControlError:
@@ -167,63 +162,34 @@ def _project(others: Collection[Path]) -> list[Source]:
 def _found(path: Path, kind: Kind) -> Source:
     if not is_regular(path):
         return Source(path=path, kind=kind, is_there=False)
-    if unsafe := _unsafe(path):
-        return Source(path=path, kind=kind, unsafe=unsafe)
-    return _read(path, kind)
-
-
-def _read(path: Path, kind: Kind) -> Source:
     try:
-        return Source(path=path, kind=kind, table=read_file(path))
+        return _decoded(path, kind, read_own(absolute(path), MAX_TEXT_BYTES))
+    except OthersMayWriteError as unsafe:
+        return Source(path=path, kind=kind, unsafe=str(unsafe))
+    except OSError as error:
+        return Source(path=path, kind=kind, fault=_unreadable(path, error))
+
+
+def _decoded(path: Path, kind: Kind, content: bytes) -> Source:
+    try:
+        return Source(path=path, kind=kind, table=_table(path, content))
     except NexusControlError as fault:
         return Source(path=path, kind=kind, fault=fault)
 
 
-def _unsafe(path: Path) -> str | None:
-    """Why somebody else may have written this file; None where nobody else can. Links are followed."""
-    real = Path(os.path.realpath(path))
+def _table(path: Path, content: bytes) -> dict[str, object]:
     try:
-        problems = (_writable_by_others(each) for each in dict.fromkeys((path.parent, real.parent, real)))
-        return next((problem for problem in problems if problem), None)
-    except OSError as error:
-        return f"its owner cannot be found out ({error.strerror})"
+        table = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise refused(path, [f"is not TOML: {error}"]) from None
+    unknown = [name for name in table if name not in (ADAPTERS, *SETTINGS, *LATER)]
+    if unknown:
+        raise refused(path, [f"Unknown field: {name!s:.80}" for name in unknown])
+    return table
 
 
-def _writable_by_others(path: Path) -> str | None:
-    found, what = path.stat(), "the folder " if is_folder(path) else ""
-    if found.st_uid not in (0, os.getuid()):
-        return f"{what}{path} belongs to {_user_name(found.st_uid)}, who is neither root nor you"
-    if found.st_mode & stat.S_IWOTH:
-        return f"everybody may write {what}{path} (chmod o-w)"
-    if found.st_mode & stat.S_IWGRP and not _is_alone(path, found.st_gid):
-        return f"its group may write {what}{path} (chmod g-w)"
-    return None
-
-
-def _is_alone(path: Path, group: int) -> bool:
-    """Whether only this user has the group's permission: it is the group of this user alone, and no list of access
-    gives the permission to more users or groups.
-    """
-    try:
-        me, members = pwd.getpwuid(os.getuid()), grp.getgrgid(group)
-    except KeyError:
-        return False
-    listed: list[str] = []
-    with suppress(OSError, AttributeError):  # file systems and systems without such lists
-        listed = os.listxattr(path)
-    return (
-        group == me.pw_gid
-        and members.gr_name == me.pw_name
-        and set(members.gr_mem) <= {me.pw_name}
-        and _ACCESS_LIST not in listed
-    )
-
-
-def _user_name(user: int) -> str:
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return f"uid {user}"
+def _unreadable(path: Path, error: OSError) -> NexusControlError:
+    return refused(path, [f"cannot be read ({error.strerror})"])
 
 
 def _place(source: Source, name: str) -> str:

@@ -1,31 +1,105 @@
 """The configured adapters: those of the file that an option names, else of the first file that declares some."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from nexus_control.cli.screen import Mark, Screen
-from nexus_control.cli.settings import note_unsafe
-from nexus_control.configuration import FILE_NAME, Source, look
-from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.config import load_adapters
+from nexus_control.cli.settings import note, note_unsafe
+from nexus_control.configuration import ADAPTERS, FILE_NAME, Source, look, named_source
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.execution.config import adapters_of
 from nexus_control.execution.opening import opened_router
-from nexus_control.execution.router import RouterProtocol
+from nexus_control.execution.router import PlanChecker, RouterProtocol
 from nexus_control.storage import IN_MEMORY
+from nexus_control.store import DecisionStore
 
 
-def config_or_default(given: Path | None) -> Path | None:
-    """The file that declares the adapters: the given one, or one that is found, or None. A file that others may write
-    is noted on standard error, and passed over.
+def config_or_default(given: Path | None, *, project: bool = True) -> Source | None:
+    """The file that declares the adapters, read: the given one, or one that is found, or None. A file that others may
+    write is noted on standard error, and passed over. Without `project` no project's file is looked for.
     """
     if given is not None:
-        return given
-    configuration = look()
+        return named_source(given)
+    configuration = look(project=project)
     for source in configuration.sources:
         note_unsafe(source)
-    declaring = configuration.adapters()
-    return None if declaring is None else declaring.path
+    return configuration.adapters()
+
+
+def config_to_execute(given: Path | None) -> Source | None:
+    """As `config_or_default`. A project's file, and what it declares in place of the user's or the system's file, is
+    noted on standard error: it may have come with a cloned repository.
+    """
+    found = config_or_default(given)
+    if found is not None and found.kind == "project":
+        note(f"Adapters of {found.path}, a project's file.")
+        for adapter_id, other in _shadowed(found).items():
+            note(f"{found.path} declares {adapter_id} in place of {other}.")
+    return found
+
+
+def refuse_shadowing(
+    store: DecisionStore, request_id: str, adapter_id: str, found: Source | Path | None
+) -> None:
+    """Refuse to let a project's file choose what an adapter of the user's or the system's file runs, where the request
+    does not bind the adapter's digest. Raises INVALID_ARGUMENT.
+    """
+    if not isinstance(found, Source) or (other := _shadowed(found).get(adapter_id)) is None:
+        return
+    attached = store.load(request_id).facts.attached
+    if attached is not None and attached.adapter_id is not None:
+        return
+    problem = (
+        f"is needed: {found.path}, a project's file, declares {adapter_id} in place of {other},"
+        " and the request was approved without naming an adapter. Name the file that you mean"
+    )
+    raise invalid_argument("--adapters-from", problem)
+
+
+def _shadowed(found: Source) -> dict[str, Path]:
+    """The adapters of a project's file that a file of the user or the system declares too, each with that file."""
+    if found.kind != "project":
+        return {}
+    others = reversed(look(project=False).sources)
+    theirs = {name: other.path for other in others for name in _names(other)}
+    return {f"subprocess:{name}": theirs[name] for name in _names(found) if name in theirs}
+
+
+def _names(source: Source) -> Collection[str]:
+    declared = source.table.get(ADAPTERS)
+    return cast("Mapping[str, object]", declared) if isinstance(declared, dict) else ()
+
+
+def readable(config: Source | None) -> Source | None:
+    """The adapters' file, if it can be read. A broken file is left out of printed commands, which would fail."""
+    try:
+        if config is not None:
+            adapters_of(config)
+    except NexusControlError:
+        return None
+    return config
+
+
+def takers(
+    router: PlanChecker, config: Source, plan: str | None, max_steps: int | None
+) -> tuple[list[str], list[NexusControlError]]:
+    """The adapters of this file that take the plan, and the refusals, PLAN_INVALID, of the others. A request that
+    names no adapter is bound to the only taker, and executed by it if it was bound to none.
+    """
+    refusals: list[NexusControlError] = []
+    found: list[str] = []
+    for each in adapters_of(config).ids():
+        try:
+            router.check_plan(each, plan, max_steps)
+            found.append(each)
+        except NexusControlError as refusal:
+            if refusal.code is not ErrorCode.PLAN_INVALID:
+                raise
+            refusals.append(refusal)
+    return found, refusals
 
 
 def no_adapters() -> NexusControlError:
@@ -47,7 +121,7 @@ def adapters_at_hand(config: Path | None) -> Generator[RouterProtocol | None]:
     found = config_or_default(config)
     if config is None and found is not None:
         try:
-            load_adapters(found)
+            adapters_of(found)
         except NexusControlError as fault:
             Screen(sys.stderr).prose(f"{fault.message}. This file is not used.", Mark("Note:", "stopped"))
             found = None

@@ -28,7 +28,9 @@ from nexus_control.evidence.formats.allowed_signers import (
 from nexus_control.evidence.formats.base64_text import to_base64
 from nexus_control.evidence.formats.ssh_keys import SshKey, parse_ssh_public_key
 from nexus_control.evidence.statement import NAMESPACE
+from nexus_control.storage.contract import BUSY_SECONDS
 from nexus_control.system.clock import SYSTEM_CLOCK
+from nexus_control.system.locking import lock_within
 from nexus_control.system.whole_files import create_file, is_regular, is_there, read_regular, replace_file
 from nexus_control.values.actors import fold_id, id_problem, new_id_problem
 from nexus_control.values.instants import parse_instant
@@ -38,6 +40,8 @@ approver = group(
 )
 
 _READABLE = 0o644
+_PATIENCE_SECONDS = BUSY_SECONDS
+"""How long another `approver add` is waited for: as long as for the store's writer."""
 _PATTERN = re.compile(r'[*?,"]|^[!#]')
 _TYPED = re.compile(r"(?:human|system):(.+)", re.DOTALL)
 
@@ -244,7 +248,13 @@ def _alone_in(folder: Path) -> Generator[None]:
             "--allowed-signers", f"is in {folder}, which cannot be opened: {error.strerror}"
         ) from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            lock_within(_PATIENCE_SECONDS, descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise invalid_argument(
+                "--allowed-signers",
+                f"is in {folder}, which cannot be locked: {error.strerror}. Try again",
+            ) from None
         yield
     finally:
         os.close(descriptor)

@@ -6,19 +6,21 @@ from typing import Annotated, Final
 import typer
 
 from nexus_control.canonical_json import parse_json_object
-from nexus_control.cli.adapters import config_or_default
+from nexus_control.cli.adapters import config_or_default, config_to_execute, refuse_shadowing
 from nexus_control.cli.exit_codes import REFUSED
 from nexus_control.cli.frame import Answer, answer, frame_of, identity
 from nexus_control.cli.interrupting import interruptible
 from nexus_control.cli.options import ActingAs, AdaptersFrom, AllowedSigners, Database, Router, UsualConfig
 from nexus_control.cli.settings import adapters_file
 from nexus_control.cli.streams import output_is_ours
+from nexus_control.configuration import Source
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.opening import opened_router
 from nexus_control.toolset import TOOLS, CallResult, Tool, ToolContext, tool_named
 from nexus_control.toolset import call as call_tool
 
 _PREFIX: Final = "nexus-control."
+_EXECUTING: Final = "nexus-control.execute"
 _MAKING: Final = {"nexus-control.request", "nexus-control.template.create", "nexus-control.import_bundle"}
 """The tools that may create the store, because they bring its first content."""
 
@@ -44,20 +46,25 @@ def call(
         found = _found(tool)
         values = parse_json_object(arguments)
         named = adapters_file(config, adapters_from)
-        adapters = named if router else config_or_default(named)
+        finding = config_or_default if found.annotations.read_only else config_to_execute
+        adapters = named if router else finding(named)
         with (
             frame.store(makes=found.name in _MAKING) as store,
             output_is_ours(),
             opened_router(database=frame.path, config=adapters, factory=router) as opened,
             interruptible(),
         ):
+            if found.name == _EXECUTING:
+                refuse_shadowing(
+                    store, str(values.get("request_id")), str(values.get("adapter_id")), adapters
+                )
             served = ToolContext(
                 store=store,
                 actor=identity(acting_as)[0],
                 database=frame.path,
                 artifacts=Path(f"{frame.path}.artifacts"),
                 router=opened,
-                config=adapters,
+                config=adapters.path if isinstance(adapters, Source) else adapters,
             )
             outcome = call_tool(found, served, values)
         code = REFUSED if outcome.is_error else 0

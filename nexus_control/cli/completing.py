@@ -57,9 +57,9 @@ def _template_names(context: typer.Context) -> Iterator[str]:
 
 
 def _adapter_ids(context: typer.Context) -> Iterator[str]:
-    file = load("nexus_control.cli.adapters").config_or_default(context.params.get("config"))
-    if file is not None:
-        adapters = load("nexus_control.execution.config").load_adapters(file)
+    source = load("nexus_control.cli.adapters").config_or_default(context.params.get("config"))
+    if source is not None:
+        adapters = load("nexus_control.execution.config").adapters_of(source)
         yield from load("nexus_control.execution.adapter").Adapters(adapters).ids()
 
 

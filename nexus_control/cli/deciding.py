@@ -7,16 +7,17 @@ nobody can be asked. There `--yes` says that the answer was given elsewhere, and
 
 import sys
 import termios
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import typer
 
-from nexus_control.cli.adapters import adapters_at_hand
+from nexus_control.cli.adapters import adapters_at_hand, config_or_default, readable
 from nexus_control.cli.frame import Answer, Frame, identity, shared_options
-from nexus_control.cli.naming import Fit, approved_by, awaiting, chosen, requested_by, short
+from nexus_control.cli.naming import MOST, Fit, approved_by, awaiting, chosen, requested_by, short
 from nexus_control.cli.options import FittingId, UsualConfig
 from nexus_control.cli.reviewing import Review, review_of, who_can_still
 from nexus_control.cli.screen import DONE, Screen
@@ -31,7 +32,7 @@ from nexus_control.render.will_run import NOT_AT_HAND
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import deciding, views
-from nexus_control.usecases.answers import ApprovalData, InspectData, StateData
+from nexus_control.usecases.answers import ApprovalData, InspectData, RequestLine, StateData
 from nexus_control.usecases.signing import require_basis_of
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import parse_instant
@@ -89,7 +90,7 @@ def approve(
 
     act = Act("approve", door.ApproveArguments, {"comment": comment, "expires_at": expires_at}, record)
     signing = Signing("approve", sign, signature, statement, expires_at)
-    return _decide(frame, request_id, awaiting, act, Asking(config, full, yes), signing)
+    return _decide(frame, request_id, _to_approve, act, Asking(config, full, yes), signing)
 
 
 @shared_options("acting_as", "allowed_signers", "utc", "db")
@@ -188,15 +189,18 @@ def _decide(
             arguments |= {"statement": stated, "signature": signing.signature_of(stated)}
         data = act.record(store, act.arguments(**arguments), assurance)
         decided, named = _inspected(store, request_id, None), short(store, request_id)
-    return Answer(
-        data, _told(frame, data, decided, named), f"It is recorded that you {act.verb} {data['request_id']}"
-    )
+    is_next = data["state"] == "approved"
+    adapters = readable(config_or_default(asking.config)) if is_next else None
+    told = _told(frame, data, decided, named, adapters and adapters.path)
+    return Answer(data, told, f"It is recorded that you {act.verb} {data['request_id']}")
 
 
 def _told(
-    frame: Frame, data: ApprovalData | StateData, decided: InspectData, named: str
+    frame: Frame, data: ApprovalData | StateData, decided: InspectData, named: str, adapters: Path | None
 ) -> Callable[[Screen], None]:
-    """Shows what the verdict made of the request, whose verdict is still needed, and what to type next."""
+    """Shows what the verdict made of the request, whose verdict is still needed, and what to type next. `adapters` is
+    the file that declares adapters here, for the command that executes.
+    """
 
     def show(screen: Screen) -> None:
         request_id, state = named if screen.is_terminal else data["request_id"], data["state"]
@@ -214,8 +218,10 @@ def _told(
             screen.verbatim(frame.command("approve", argument=request_id))
         elif not decided["lifecycle"]["blocking_reasons"]:
             screen.prose("It can be executed now:")
-            adapter = decided["decision"]["adapter_id"] or "KIND:NAME"
-            screen.verbatim(frame.command("execute", argument=request_id, options={"--adapter": adapter}))
+            # Where adapters are declared, `execute` finds the one that takes the plan.
+            adapter = decided["decision"]["adapter_id"] or (None if adapters else "KIND:NAME")
+            options = {"--adapter": adapter, "--adapters-from": adapters}
+            screen.verbatim(frame.command("execute", argument=request_id, options=options))
 
     return show
 
@@ -226,6 +232,38 @@ _ENDED: Final = {
     "expired": "It is never executed; somebody has to ask again.",
 }
 """What follows from a state in which nobody can approve."""
+
+
+def _to_approve(actor: Actor) -> Fit:
+    """What waits for this person. Where nothing does, the only open request that they have approved already is refused
+    by that name: a second `approve` is a question about the first.
+    """
+    waiting = awaiting(actor)
+
+    def lines(store: DecisionStore) -> Iterator[RequestLine]:
+        found = list(islice(waiting.lines(store), MOST + 1))
+        yield from found
+        approved = [] if found else list(islice(approved_by(actor).lines(store), 2))
+        if len(approved) == 1:
+            raise _already_approved(store, approved[0]["request_id"], actor)
+
+    return Fit(waiting.which, lines)
+
+
+def _already_approved(store: DecisionStore, request_id: str, actor: Actor) -> NexusControlError:
+    decided = _inspected(store, request_id, None)
+    current, required = decided["approval"]["current"], decided["approval"]["required"]
+    still, advice = "It needs no other approval", "Look at what is next with `status`."
+    if current < required:
+        missing = counted(required - current, "approval")
+        still = f"{missing} missing. Can still approve: {who_can_still(decided)}"
+        advice = None
+    return NexusControlError(
+        ErrorCode.ALREADY_APPROVED,
+        f"{actor.id} has approved request {short(store, request_id)} already. {still}",
+        {"approver": actor.id, "request_id": request_id},
+        advice,
+    )
 
 
 def _inspected(store: DecisionStore, request_id: str, router: RouterProtocol | None) -> InspectData:

@@ -1,6 +1,7 @@
 """The commands about declared adapters: adapter list, show, check."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, cast
 
@@ -12,10 +13,11 @@ from nexus_control.cli.exit_codes import REFUSED, USAGE
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.options import UsualConfig
 from nexus_control.cli.screen import Mark, Screen, columns
+from nexus_control.configuration import Source, named_source
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, adapter_id
 from nexus_control.execution.argv_template import ArgvTemplate
-from nexus_control.execution.config import load_adapters
+from nexus_control.execution.config import adapters_of
 from nexus_control.execution.plan import Call
 from nexus_control.render.text import counted
 from nexus_control.storage import is_file
@@ -58,8 +60,8 @@ def list_adapters(frame: Frame, config: UsualConfig = None) -> Answer:
 
     Example: nexus-control adapter list
     """
-    file = _file(config)
-    adapters = load_adapters(file)
+    source = _file(config)
+    file, adapters = source.path, adapters_of(source)
     declared = [_declared(adapters, each, file) for each in adapters]
 
     def show(screen: Screen) -> None:
@@ -86,8 +88,8 @@ def show(
 
     Example: nexus-control adapter show keys
     """
-    file = _file(config)
-    adapters = load_adapters(file)
+    source = _file(config)
+    file, adapters = source.path, adapters_of(source)
     found = [each for each in adapters if name in (each.name, adapter_id(each))]
     if len(found) != 1:
         known = ", ".join(adapters.ids()) or "none"
@@ -136,8 +138,8 @@ def check(
 
     Example: nexus-control adapter check nexus-control.toml
     """
-    path = absolute(file) if file is not None else _file(None)
-    adapters = fault_of(lambda: load_adapters(path))
+    source = named_source(absolute(file)) if file is not None else _file(None)
+    path, adapters = source.path, fault_of(lambda: adapters_of(source))
     if isinstance(adapters, NexusControlError):
         return _broken(path, adapters)
     obstacles = {adapter_id(each): _obstacles(each) for each in adapters}
@@ -182,11 +184,11 @@ def _broken(path: Path, fault: NexusControlError) -> Answer:
     return Answer({"file": str(path), "ok": False, "problems": problems}, show, code=USAGE)
 
 
-def _file(config: Path | None) -> Path:
+def _file(config: Path | None) -> Source:
     found = config_or_default(config)
     if found is None:
         raise no_adapters()
-    return absolute(found)
+    return replace(found, path=absolute(found.path))
 
 
 def _bound(frame: Frame, adapters: Adapters) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ import typer
 from nexus_control.cli.exit_codes import REFUSED
 from nexus_control.cli.frame import Answer, Frame, refuse, shared_options
 from nexus_control.cli.interrupting import interruptible
-from nexus_control.cli.naming import chosen, unfinished
+from nexus_control.cli.naming import chosen, short, unfinished
 from nexus_control.cli.options import FittingId
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.streams import wait_while_read
@@ -59,15 +59,16 @@ def wait(
     """
     values = {"until": until or None, "timeout": timeout}
     with frame.store() as store:
-        request_id = chosen(store, request_id, unfinished())
+        request_id = chosen(store, request_id, unfinished(until))
         checked = door.validated(door.WaitArguments, {**values, "request_id": request_id})
         progress = _Progress(store, request_id)
         data = following.wait_for(store, checked, pause=progress.pause)
+        named = short(store, request_id)
 
     def show(screen: Screen) -> None:
         screen.prose(str(data["goal"]), _mark(data["state"]))
         screen.prose(f"{_approvals(data)}.{' The time is up.' if data['timed_out'] else ''}")
-        screen.verbatim(frame.command("status", argument=data["request_id"]))
+        screen.verbatim(frame.command("status", argument=named if screen.is_terminal else request_id))
 
     return Answer(data, show, code=REFUSED if data["timed_out"] else 0)
 

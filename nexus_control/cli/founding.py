@@ -6,6 +6,7 @@ bit: on systems with `fs.protected_regular=2` that would keep one member from op
 """
 
 import grp
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated
 import typer
 
 from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.options import DEFAULT_DATABASE
 from nexus_control.cli.screen import DONE, Mark, Screen, columns
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.run_log import RunLog
@@ -37,7 +39,8 @@ _KINDS = {
     ".runs-shm": ("part of that record while it is open", "no"),
 }
 """The files of a store: what each is, and whether `backup` takes it."""
-_OWNERS = (".key", ".key.next", ".checkpoint")
+_SECRETS = (".key", ".key.next")
+_OWNERS = (*_SECRETS, ".checkpoint")
 """Written by the owner of the log's key only."""
 
 
@@ -59,6 +62,7 @@ def init(
     number = None if group is None else _group(group)
     is_new = not (is_regular(database) and database.stat().st_size)
     if number is not None:
+        _require_no_link(frame)
         _require_folder_of_its_own(database)
     if is_new:
         _make(frame, database, number)
@@ -86,6 +90,17 @@ def _group(name: str) -> int:
     return number
 
 
+def _require_no_link(frame: Frame) -> None:
+    """A member of the group could have made it, to a store that is the owner's alone. Raises INVALID_ARGUMENT."""
+    configured = frame.configured("database")
+    named = configured.value if configured else frame.database or DEFAULT_DATABASE
+    if Path(named.removeprefix("sqlite://")).is_symlink():
+        raise invalid_argument(
+            frame.database_named_by,
+            f"names {named}, which is a link: to share the store that it leads to, name {frame.path}",
+        )
+
+
 def _require_folder_of_its_own(database: Path) -> None:
     """Refuse to give the group a folder in which other things lie. Raises INVALID_ARGUMENT."""
     folder = database.parent
@@ -101,7 +116,7 @@ def _require_folder_of_its_own(database: Path) -> None:
 
 
 def _make(frame: Frame, database: Path, group: int | None) -> None:
-    left = [each for each in files_of(frame.path) if each.exists() and each != database]
+    left = [each for each in files_of(frame.path) if os.path.lexists(each) and each != database]
     if left:
         raise unavailable(
             f"{left[0]} is there, and belongs to an earlier store: put its database back, or move it away",
@@ -110,10 +125,10 @@ def _make(frame: Frame, database: Path, group: int | None) -> None:
     try:
         database.parent.mkdir(exist_ok=True)
         if group is not None:
-            share(database.parent, group)
+            _share(database, group)  # only the folder is there yet
         frame.store(makes=True).close()
         if group is not None:
-            share(database, group)  # before the files that take after it
+            _share(database, group)  # before the files that take after it
     except OSError as error:
         raise unavailable(f"{database} cannot be made: {error.strerror}", path=str(database)) from error
     with frame.store() as store:
@@ -126,18 +141,15 @@ def _make(frame: Frame, database: Path, group: int | None) -> None:
 
 def _share(database: Path, group: int) -> bool:
     """Give every file that members must write to the group. Returns whether anything changed."""
-    changed = False
-    for path in (database.parent, *(Path(f"{database}{suffix}") for suffix in _KINDS)):
-        suffix = str(path).removeprefix(str(database))
-        if suffix in (".key", ".key.next") or not path.exists():
-            continue
-        try:
-            changed = share(path, group, writable=suffix != ".checkpoint") or changed
-        except OSError as error:
-            raise unavailable(
-                f"{path} cannot be given to the group: {error.strerror}", path=str(path)
-            ) from error
-    return changed
+    beside = {suffix: suffix not in _OWNERS for suffix in _KINDS if suffix and suffix not in _SECRETS}
+    try:
+        return share(database, group, beside)
+    except OSError as error:
+        path = str(error.filename or database)
+        raise unavailable(
+            f"{path} cannot be given to the group: {error.strerror}. Nothing was shared: look at it, and who made it",
+            path=path,
+        ) from error
 
 
 def _answer(frame: Frame, database: Path, *, is_new: bool, changed: bool) -> Answer:
@@ -203,7 +215,7 @@ def _differences(database: Path, folder: Permissions, found: dict[str, Permissio
         return
     if found[".key"] is None:
         yield f"{database}.key is not there: nothing is signed here"
-    for suffix in (".key", ".key.next"):
+    for suffix in _SECRETS:
         key = found[suffix]
         if key is not None and stat.S_IMODE(key.mode) & 0o077:
             yield f"{database}{suffix} may be read by others than its owner: run chmod 600 on it"

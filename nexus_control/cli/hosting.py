@@ -2,6 +2,8 @@
 
 That is a command, or a piece of the host's configuration; `install` changes no file itself. A host may start the server
 in any folder, also in one whose files an attacker wrote: `system.commands` says how the printed command resists that.
+So `serve` looks for no project's file. What `install` finds, in the folder where a person runs it, is named by
+`--adapters-from`.
 """
 
 import json
@@ -85,7 +87,7 @@ def install(
     adapters = None if frame.config else config_or_default(config)  # see `system.commands.approving`
     options = {
         "--config": frame.config,
-        "--adapters-from": adapters,
+        "--adapters-from": adapters and adapters.path,
         "--allowed-signers": frame.allowed_signers,
     }
     serving = command("serve", options={"--db": frame.path, **options})

@@ -13,6 +13,7 @@
 * People are shown the beginning of an id: 8 characters, or as many as make it unique.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -30,9 +31,11 @@ from nexus_control.values.payloads import StateName
 
 SHOWN: Final = 8
 _FEWEST: Final = 4
-_MOST: Final = 10
+MOST: Final = 10
 """The candidates that a refusal carries."""
 _UNDER_WAY: Final = ("pending_approval", "approved", "executing", "outcome_unknown")
+
+_UUID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _Lines: TypeAlias = Callable[[DecisionStore], Iterator[RequestLine]]
 
@@ -84,7 +87,7 @@ def executable() -> Fit:
     """
 
     def lines(store: DecisionStore) -> Iterator[RequestLine]:
-        ready = list(islice(_listed(store, executable=True), _MOST + 1))
+        ready = list(islice(_listed(store, executable=True), MOST + 1))
         others = [] if ready else list(islice(_in_states(store, *_UNDER_WAY), 2))
         yield from ready or (others if len(others) == 1 else [])
 
@@ -96,9 +99,19 @@ def executed() -> Fit:
     return Fit(" that was executed", lambda store: _in_states(store, "completed", "failed"))
 
 
-def unfinished() -> Fit:
-    """For `wait`: a request that waits for approvals, or is being executed."""
-    return Fit(" that is under way", lambda store: _in_states(store, "pending_approval", "executing"))
+def unfinished(until: Sequence[str] | None) -> Fit:
+    """For `wait`: a request that waits for approvals, or is being executed. Without one it is the only request of the
+    store, which may have come to a state that was waited for before anybody waited.
+    """
+
+    def lines(store: DecisionStore) -> Iterator[RequestLine]:
+        waiting = list(islice(_in_states(store, "pending_approval", "executing"), MOST + 1))
+        yield from waiting
+        others = [] if waiting else list(islice(_listed(store), 2))
+        if len(others) == 1 and (not until or others[0]["state"] in until):
+            yield others[0]
+
+    return Fit(" that is under way", lines)
 
 
 def unsettled() -> Fit:
@@ -116,7 +129,7 @@ def chosen(store: DecisionStore, given: str | None, fit: Fit, *, yes: bool = Fal
         return whole(store, given)
     if yes:
         raise invalid_argument("ID", "is needed with --yes: nobody looks at what would be chosen")
-    lines = list(islice(fit.lines(store), _MOST + 1))
+    lines = list(islice(fit.lines(store), MOST + 1))
     match lines:
         case [line]:
             return line["request_id"]
@@ -133,7 +146,7 @@ def whole(store: DecisionStore, given: str) -> str:
     """The whole id that `given` is, or that it begins. Raises AMBIGUOUS_ID."""
     given = door.validated(door.StatusArguments, {"request_id": given}).request_id
     with store.reading() as session:
-        found = session.rows.decision_ids(given, _MOST + 1)
+        found = session.rows.decision_ids(given, MOST + 1)
     begun = [each for each in found if each.startswith(given)]
     if len(given) < _FEWEST:
         begun = [each for each in begun if each == given]
@@ -156,10 +169,15 @@ def short(store: DecisionStore, request_id: str) -> str:
     return request_id[:length]
 
 
+def short_run(run_id: str) -> str:
+    """A run's id as people are shown it: the beginning of a UUID, and whole where a router names its runs otherwise."""
+    return run_id[:SHOWN] if _UUID.fullmatch(run_id) else run_id
+
+
 def _ambiguous(store: DecisionStore, message: str, ids: Sequence[str]) -> NexusControlError:
-    candidates = [candidate(store, each, short(store, each)) for each in ids[:_MOST]]
+    candidates = [candidate(store, each, short(store, each)) for each in ids[:MOST]]
     now = format_instant(store.clock.now())
-    details = {"candidates": candidates, "truncated": len(ids) > _MOST, "as_of": now}
+    details = {"candidates": candidates, "truncated": len(ids) > MOST, "as_of": now}
     return NexusControlError(ErrorCode.AMBIGUOUS_ID, message, details)
 
 
@@ -174,7 +192,7 @@ def _listed(store: DecisionStore, **filters: str | bool | None) -> Iterator[Requ
     """The requests that a list with these filters holds, a page at a time."""
     cursor: str | None = None
     while True:
-        values = {**filters, "after": cursor, "limit": _MOST + 1}
+        values = {**filters, "after": cursor, "limit": MOST + 1}
         page = listing.list_requests(store, door.validated(door.ListArguments, values))
         yield from page["requests"]
         cursor = page["cursor"]

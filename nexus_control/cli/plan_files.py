@@ -13,8 +13,9 @@ read as YAML or JSON if its first line of content begins with `[` or `{`, or wit
 canonical JSON of its value.
 
 YAML here has the values of JSON and no more. What one reader of YAML takes for a date, a yes, an octal number or a link
-to another part, and the next one for a text, is refused with its line and with what to write instead. The reader makes
-no objects: it reads events, in which there are neither types nor references.
+to another part, and the next one for a text, is refused with its line and with what to write instead. So are characters
+that only some of them take for the end of a line, which would make a step of a comment. The reader makes no objects: it
+reads events, in which there are neither types nor references.
 """
 
 import re
@@ -38,11 +39,11 @@ _DISPUTED = re.compile(
     r"""(?ix)
     (?P<word> ~ | null | true | false | y(?:es)? | no? | on | off )     # in other spellings, or in YAML 1.1
     | (?P<number> [-+]?(?:
-          0[xob]?[\da-f_]+ | [\d_]+                                     # 010, 0x1f, 1_000, +1
-        | (?:[\d_]+\.[\d_]* | \.[\d_]+ | [\d_]+)(?:e[-+]?\d+)?         # 1., .5, 1_0.0
+          0[xob]?[\da-f_]+ | [\d_,]+                                    # 010, 0x1f, 1_000, 1,000, +1
+        | (?:[\d_,]+\.[\d_]* | \.[\d_]+ | [\d_,]+)(?:e[-+]?\d+)?       # 1., .5, 1_0.0
         | \.inf | \.nan
-        | \d+(?::\d{1,2})+(?:\.\d*)? ))                                # 1:30, which is 90
-    | \d{4}-\d{1,2}-\d{1,2}(?:[Tt\ ].*)?                              # dates
+        | [\d_]+(?::[\d_]+)+(?:\.[\d_]*)? ))                            # 1:30, which is 90
+    | \d{4}-\d{1,2}-\d{1,2}(?:[Tt\s].*)?                              # dates
     | << | =
     """
 )
@@ -52,7 +53,15 @@ _INSTEAD: Final[dict[str | None, str]] = {
     None: "",
 }
 
-_parse = cast("Callable[..., Iterator[Any]]", getattr(yaml, "parse"))  # noqa: B009 - its stub has no types
+_DISPUTED_CHARACTER = re.compile("[\x85\u2028\u2029]|(?<!^)\ufeff|\r(?!\n)")
+_DIRECTIVE = re.compile(r"\ufeff?(?:[ \t]*(?:#.*)?\r?\n)*%")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_FAULTS_OF_THE_PARSER: Final = (
+    ValueError, ArithmeticError, LookupError, AttributeError, TypeError, RecursionError
+)  # fmt: skip
+"""What PyYAML lets through of its own: chr(0x110000), int() of 6,000 digits, and what else its scanner trips over."""
+
+_Loader = cast("Callable[[str], Any]", yaml.SafeLoader)
 
 
 def read_plan(file: Path) -> str:
@@ -86,22 +95,41 @@ class _Yaml:
             raise invalid_argument(
                 _OPTION, f"names {_named(self._file)}, which is larger than {MAX_PLAN_BYTES} bytes"
             )
+        self._refuse_what_ends_lines_for_some()
+        if found := _DIRECTIVE.match(self._text):
+            self._refuse(self._line_at(found.end()), "has a directive (%): leave it out")
+        return canonical_json(self._document(self._events()))
+
+    def _refuse_what_ends_lines_for_some(self) -> None:
+        found = _DISPUTED_CHARACTER.search(self._text)
+        if found is None:
+            return
+        line, code = self._line_at(found.start()), ord(found[0])
+        if found[0] == "\r":
+            self._refuse(line, "has a carriage return inside: end each line with LF or CRLF")
+        problem = f"holds U+{code:04X}, which readers of YAML do not agree on"
+        self._refuse(line, f'{problem}: leave it out, or write "\\u{code:04x}" in double quotes')
+
+    def _parsed(self) -> Iterator[Any]:
+        """PyYAML's events. Whatever it raises becomes a refusal with the line."""
+        parser: Any = None
         try:
-            value = self._document(self._events())
+            parser = _Loader(self._text)
+            while parser.check_event():
+                yield parser.get_event()
         except yaml.MarkedYAMLError as error:
             said = ", ".join(filter(None, (error.context, error.problem)))
             mark = error.problem_mark or error.context_mark
             self._refuse(mark.line if mark else 0, f"is not YAML: {said}")
         except yaml.reader.ReaderError as error:
-            line = self._text.count("\n", 0, error.position)
-            self._refuse(
-                line, "holds a character that YAML does not allow: write it as an escape in double quotes"
-            )
-        return canonical_json(value)
+            problem = "holds a character that YAML does not allow: write it as an escape in double quotes"
+            self._refuse(self._line_at(error.position), problem)
+        except _FAULTS_OF_THE_PARSER as error:
+            self._refuse(parser.line if parser else 0, f"is not YAML: {error!s:.200}")
 
     def _events(self) -> Iterator[Any]:
         """The events that are left when everything is refused that JSON does not have."""
-        for event in _parse(self._text, Loader=yaml.SafeLoader):
+        for event in self._parsed():
             line = _line_of(event)
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
                 self._refuse(line, "has an anchor (&) or an alias (*): write the value out in each place")
@@ -109,8 +137,6 @@ class _Yaml:
                 self._refuse(
                     line, f"has the tag {event.tag}: leave it out, and quote the value if it is a text"
                 )
-            if isinstance(event, yaml.DocumentStartEvent) and (event.version or event.tags):
-                self._refuse(line, "has a directive (%): leave it out")
             yield event
 
     def _document(self, events: Iterator[Any]) -> object:
@@ -142,10 +168,11 @@ class _Yaml:
         return found
 
     def _scalar(self, event: Any) -> object:
-        text: str = event.value
+        text, line = str(event.value), _line_of(event)
+        if _SURROGATE.search(text):
+            self._refuse(line, "has half a character (\\ud800 to \\udfff): write the character itself")
         if event.style is not None:
             return text
-        line = _line_of(event)
         if text in _WORDS:
             return _WORDS[text]
         if _NUMBER.fullmatch(text):
@@ -168,6 +195,9 @@ class _Yaml:
                 line, f'has {text}, which would be read as {spelling}: write that, or "{text}" for a text'
             )
         return value
+
+    def _line_at(self, position: int) -> int:
+        return self._text.count("\n", 0, position)
 
     def _refuse(self, line: int, problem: str) -> NoReturn:
         raise invalid_argument(_OPTION, f"names {_named(self._file)}, whose line {line + 1} {problem}")

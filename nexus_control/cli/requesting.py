@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from nexus_control.cli.adapters import config_or_default
+from nexus_control.cli.adapters import config_or_default, readable, takers
 from nexus_control.cli.completing import request_ids
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.naming import short, whole
@@ -31,10 +31,11 @@ from nexus_control.cli.options import (
 from nexus_control.cli.plan_files import read_plan
 from nexus_control.cli.screen import DONE, NOTE, Screen
 from nexus_control.cli.times import Times
+from nexus_control.configuration import Source
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.statement import NAMESPACE
-from nexus_control.execution.config import load_adapters
 from nexus_control.execution.opening import opened_router
+from nexus_control.execution.plan import parse_plan
 from nexus_control.execution.router import PlanChecker
 from nexus_control.policy import Policy
 from nexus_control.render.text import counted, listed
@@ -146,12 +147,14 @@ def request(
 
 
 def _requested(
-    frame: Frame, store: DecisionStore, arguments: door.RequestArguments, found: Path | None
+    frame: Frame, store: DecisionStore, arguments: door.RequestArguments, found: Source | None
 ) -> Answer:
     """Make the request. `found` is the adapters' file, if there is one."""
-    checked_by = found if arguments.adapter_id else None
-    with opened_router(database=IN_MEMORY, config=checked_by, factory=None) as router:
+    # A broken file stands in the way of a request that names an adapter of it, and of no other.
+    config = found if arguments.adapter_id else readable(found)
+    with opened_router(database=IN_MEMORY, config=config, factory=None) as router:
         checker = router if isinstance(router, PlanChecker) else None
+        arguments, note = _bound(arguments, checker, config)
         data = requesting.request(store, arguments, checker)
     named = short(store, data["request_id"])
     decision = store.load(data["request_id"])
@@ -160,7 +163,7 @@ def _requested(
     notes = [
         *_notes_on_mode(arguments),
         *_notes_on_approvers(store, policy, arguments.actor),
-        *_notes_on_plan(arguments, is_checked=checker is not None, config=found),
+        *([] if note is None else [note]),
         *(f"{warning}." for warning in data["warnings"]),
     ]
 
@@ -171,9 +174,10 @@ def _requested(
             screen.prose(note, NOTE)
         screen.prose("To look at it and approve it:")
         signers, signed = frame.allowed_signers, policy.min_assurance == "signed"
-        config = _readable(found)
         screen.verbatim(
-            approving(request_id, frame.path, config=config, allowed_signers=signers, signed=signed)
+            approving(
+                request_id, frame.path, config=config and config.path, allowed_signers=signers, signed=signed
+            )
         )
 
     return Answer(data, show, f"Request {data['request_id']} was made" if data["created"] else None)
@@ -230,26 +234,42 @@ def _is_login(approver: str) -> bool:
     return True
 
 
-def _notes_on_plan(
-    arguments: door.RequestArguments, *, is_checked: bool, config: Path | None
-) -> Iterator[str]:
-    if arguments.plan is None or is_checked:
-        return
-    if arguments.adapter_id is None:
+def _bound(
+    arguments: door.RequestArguments, checker: PlanChecker | None, config: Source | None
+) -> tuple[door.RequestArguments, str | None]:
+    """The request, bound to the only adapter of `config` that takes its plan if it names none; and what to say about
+    that. A request with an idempotency key stays as it is: it must be the same from every folder.
+    """
+    if arguments.plan is None:
+        return arguments, None
+    if checker is None or config is None:
         why = "no adapter is named (--adapter)"
-    else:
-        why = "no adapters file was found (--config)" if config is None else f"{config} declares no adapter"
-    yield f"Nothing has checked the plan: {why}. Whether it can run shows only when it is executed."
+        if arguments.adapter_id is not None:
+            why = "no adapters file was found (--config)"
+        return arguments, _unchecked(why)
+    if arguments.adapter_id is not None:
+        return arguments, None
+    if arguments.idempotency_key is None and _is_steps(arguments.plan):
+        found, refusals = takers(checker, config, arguments.plan, None)
+        if len(found) == 1:
+            bound = arguments.model_copy(update={"adapter_id": found[0]})
+            return bound, f"It is bound to {found[0]}, the only adapter that takes the plan."
+        if not found:
+            why = f": {refusals[0].message}" if len(refusals) == 1 else ""
+            return arguments, f"No adapter of {config.path} takes the plan{why}."
+    return arguments, _unchecked("no adapter is named (--adapter)")
 
 
-def _readable(config: Path | None) -> Path | None:
-    """The adapters' file, if it can be read. A broken file is left out of the approver's command, which would fail."""
+def _unchecked(why: str) -> str:
+    return f"Nothing has checked the plan: {why}. Whether it can run shows only when it is executed."
+
+
+def _is_steps(plan: str) -> bool:
     try:
-        if config is not None:
-            load_adapters(config)
+        parse_plan(plan)
     except NexusControlError:
-        return None
-    return config
+        return False
+    return True
 
 
 def _plan(text: str | None, file: Path | None) -> str | None:

@@ -59,7 +59,7 @@ def _show(screen: Screen, data: ResultData, *, whole: bool) -> None:
     is_cut = not whole and step_texts(data["results"]) != step_texts(data["results"], whole=True)
     if "answer" in data:
         screen.prose("The router answered, without listing steps:")
-        text = pretty(data["answer"])
+        text = pretty(data["answer"]).strip("\n")
         shown = text if whole else cut(text)
         is_cut = is_cut or shown != text
         for line in shown.split("\n"):

@@ -1,24 +1,25 @@
 """The commands that carry out requests: execute, recover, reconcile."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, cast
 
 import typer
 
-from nexus_control.cli.adapters import config_or_default, no_adapters
+from nexus_control.cli.adapters import config_to_execute, no_adapters, refuse_shadowing, takers
 from nexus_control.cli.completing import adapter_ids
-from nexus_control.cli.frame import Answer, Frame, shared_options, told
+from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.interrupting import Terminated, interruptible
-from nexus_control.cli.naming import chosen, executable, unsettled, whole
+from nexus_control.cli.naming import chosen, executable, short, short_run, unsettled, whole
 from nexus_control.cli.options import FittingId, Router, UsualConfig
 from nexus_control.cli.screen import DONE, Mark, Screen
 from nexus_control.cli.steps import show_steps
 from nexus_control.cli.streams import output_is_ours
+from nexus_control.configuration import Source
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.execution.config import load_adapters
+from nexus_control.execution.config import adapters_of
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.router import PlanChecker, RouterProtocol
@@ -26,7 +27,7 @@ from nexus_control.render.text import counted
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import executing, settling
-from nexus_control.usecases.run_answers import RecoveredRun
+from nexus_control.usecases.run_answers import ExecuteData, RecoveredRun
 
 Outcome: TypeAlias = Literal["completed", "failed"]
 _FIND_OUT = "Find out what it did, then record that, completed or failed:"
@@ -53,23 +54,19 @@ def execute(
 
     Example: nexus-control execute 0d1c0d39 --dry-run
     """
-
-    def tell(step: StepProgress) -> None:
-        if sys.stderr.isatty():
-            Screen(sys.stderr).prose(f"step {step.index} of {step.total}, {step.step_id}: {step.status}")
-
     with frame.store() as store:
         chosen_id = chosen(store, request_id, executable())
         values = {"request_id": chosen_id, "actor": frame.actor, "dry_run": dry_run or None}
-        found = config if router else config_or_default(config)
+        found = config if router else config_to_execute(config)
         with (
             output_is_ours(),
-            opened_router(database=frame.path, config=found, factory=router, on_step=tell) as opened,
+            opened_router(database=frame.path, config=found, factory=router, on_step=_tell) as opened,
             interruptible(),
         ):
             try:
-                named = adapter or _adapter_for(store, values, found, opened)
-                checked = door.validated(door.ExecuteArguments, {**values, "adapter_id": named})
+                adapter_id = adapter or _adapter_for(store, values, found, opened)
+                refuse_shadowing(store, chosen_id, adapter_id, found)
+                checked = door.validated(door.ExecuteArguments, {**values, "adapter_id": adapter_id})
                 data = executing.execute(store, checked, opened)
             except NexusControlError as fault:
                 if fault.code is ErrorCode.ROUTER_NOT_CONFIGURED and found is None and router is None:
@@ -82,14 +79,31 @@ def execute(
             except (KeyboardInterrupt, Terminated):
                 _say_what_is_unknown(frame, store, chosen_id)
                 raise
+        return _executed(frame, store, data, adapter_id)
+
+
+def _tell(step: StepProgress) -> None:
+    if sys.stderr.isatty():
+        Screen(sys.stderr).prose(f"step {step.index} of {step.total}, {step.step_id}: {step.status}")
+
+
+def _executed(frame: Frame, store: DecisionStore, data: ExecuteData, adapter_id: str) -> Answer:
+    whole_id, run_id = data["request_id"], data["run_id"]
+    short_id, is_open = short(store, whole_id), store.load(whole_id).facts.phase == "open"
+    how = "rehearsed" if is_open else f"executed in mode {data['mode']}"
+    steps = counted(data["steps_executed"], "step")
 
     def show(screen: Screen) -> None:
-        steps = counted(data["steps_executed"], "step")
-        screen.prose(f"{named} ran {data['mode']} as run {data['run_id']}: {steps}.", DONE)
+        request, run = (short_id, short_run(run_id)) if screen.is_terminal else (whole_id, run_id)
+        screen.prose(f"Request {request} was {how} by {adapter_id}: run {run}, {steps}.", DONE)
         show_steps(screen, data["results"], truncated=data["truncated"])
+        if not is_open:
+            screen.prose("Its proof:")
+            screen.verbatim(frame.command("audit", argument=request))
 
-    done = f"Request {chosen_id} was executed in mode {data['mode']}: run {data['run_id']} completed"
-    return Answer(data, show, done)
+    return Answer(
+        data, show, f"Request {whole_id} was executed in mode {data['mode']}: run {run_id} completed"
+    )
 
 
 def _show_steps_of(fault: NexusControlError) -> None:
@@ -100,7 +114,10 @@ def _show_steps_of(fault: NexusControlError) -> None:
 
 
 def _adapter_for(
-    store: DecisionStore, values: Mapping[str, object], config: Path | None, router: RouterProtocol | None
+    store: DecisionStore,
+    values: Mapping[str, object],
+    config: Source | Path | None,
+    router: RouterProtocol | None,
 ) -> str:
     """The adapter that the request is bound to, else the only one of `config` that takes its plan. Raises what keeps
     the decision from being executed by any adapter, ROUTER_NOT_CONFIGURED, PLAN_INVALID, INVALID_ARGUMENT.
@@ -116,35 +133,25 @@ def _adapter_for(
     except NexusControlError as refusal:
         if refusal.code is not ErrorCode.ROUTER_NOT_CONFIGURED:
             raise
-    if config is None or not isinstance(router, PlanChecker):
+    if not isinstance(config, Source) or not isinstance(router, PlanChecker):
         raise (
             no_adapters()
             if router is None
             else invalid_argument("--adapter", "is needed: the request names none")
         )
     plan = facts.created.plan if facts.created else None
-    return _only_taker(
-        router, load_adapters(config).ids(), plan, facts.policy.max_steps if facts.policy else None
-    )
+    return _only_taker(router, config, plan, facts.policy.max_steps if facts.policy else None)
 
 
-def _only_taker(router: PlanChecker, declared: Sequence[str], plan: str | None, max_steps: int | None) -> str:
-    refusals: list[NexusControlError] = []
-    takers: list[str] = []
-    for each in declared:
-        try:
-            router.check_plan(each, plan, max_steps)
-            takers.append(each)
-        except NexusControlError as refusal:
-            if refusal.code is not ErrorCode.PLAN_INVALID:
-                raise
-            refusals.append(refusal)
-    if len(takers) == 1:
-        return takers[0]
-    if len(refusals) == 1 and not takers:
+def _only_taker(router: PlanChecker, config: Source, plan: str | None, max_steps: int | None) -> str:
+    found, refusals = takers(router, config, plan, max_steps)
+    if len(found) == 1:
+        return found[0]
+    if len(refusals) == 1 and not found:
         raise refusals[0]
-    why = f"more than one adapter takes the plan: {', '.join(takers)}"
-    if not takers:
+    why = f"more than one adapter takes the plan: {', '.join(found)}"
+    if not found:
+        declared = adapters_of(config).ids()
         why = f"none that is declared takes the plan: {', '.join(declared) or 'the file declares none'}"
     raise invalid_argument("--adapter", f"is needed: the request names none, and {why}")
 
@@ -224,5 +231,10 @@ def reconcile(
         settled_id = chosen(store, request_id, unsettled())
         values = {"request_id": settled_id, "actor": frame.actor, **settled}
         data = settling.reconcile(store, door.validated(door.ReconcileArguments, values))
-    text = f"{data['request_id']} is {data['state']}"
-    return Answer(data, told(f"{text}."), f"It is recorded that {text}")
+        named = short(store, settled_id)
+
+    def show(screen: Screen) -> None:
+        request = named if screen.is_terminal else settled_id
+        screen.prose(f"Request {request} is {data['state']}.", DONE)
+
+    return Answer(data, show, f"It is recorded that {settled_id} is {data['state']}")

@@ -120,7 +120,9 @@ class Screen:
         for row in (heads, *cells):
             for cell, width in zip(row, widths, strict=True):
                 cell.truncate(width, overflow="ellipsis", pad=True)
-            self._show(Text(_GAP, no_wrap=True, overflow="ellipsis").join(row))
+            line = Text(_GAP).join(row)
+            line.truncate(self._console.width, overflow="ellipsis")
+            self._show(line)
 
     def fields(self, rows: Sequence[tuple[str, str]]) -> None:
         """Names and their texts, each text in a column of its own and free of line ends."""

@@ -65,7 +65,7 @@ def serve(
             approvals=_one_of("--approvals", approvals, ("human", "declared", "off")),
             name_style=_one_of("--tool-names", tool_names, ("dotted", "underscore")),
             artifacts=artifacts,
-            config=named if router else config_or_default(named),
+            config=named if router else config_or_default(named, project=False),
             router=router,
             read_only=read_only,
             allowed_signers=frame.allowed_signers,

@@ -80,10 +80,10 @@ def adapters_file(config: Path | None, adapters_from: Path | None) -> Path | Non
 def note_unsafe(source: Source) -> None:
     """Note on standard error that a file was found which somebody else may have written."""
     if source.unsafe:
-        _note(f"{source.path} is not used, because {source.unsafe}.")
+        note(f"{source.path} is not used, because {source.unsafe}.")
 
 
 @cache
-def _note(text: str) -> None:
-    """Once in a process."""
+def note(text: str) -> None:
+    """Say it on standard error, once in a process."""
     Screen(sys.stderr).prose(text, Mark("Note:", "stopped"))

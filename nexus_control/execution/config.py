@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
-from nexus_control.configuration import ADAPTERS, read_file, refused
+from nexus_control.configuration import ADAPTERS, Source, named_source, refused
 from nexus_control.errors import ErrorCode
 from nexus_control.execution.adapter import Adapter, Adapters, RecordOutput
 from nexus_control.execution.argv_template import ArgvTemplate
@@ -90,19 +90,25 @@ def load_adapters(path: str | Path) -> Adapters:
     The module's docstring shows such a file. Raises CONFIG_INVALID, naming the file and the key; `details.problems` has
     every problem.
     """
-    file = Path(path)
-    tables = read_file(file).get(ADAPTERS, {})
+    return adapters_of(named_source(Path(path)))
+
+
+def adapters_of(source: Source) -> Adapters:
+    """The adapters of a file that was read already. Raises CONFIG_INVALID, as `load_adapters`."""
+    if source.fault is not None:
+        raise source.fault
+    tables = source.table.get(ADAPTERS, {})
     if not isinstance(tables, dict):
-        raise refused(file, [f"{ADAPTERS} must be an object"])
-    source = _Source(file)
-    declared = [source.adapter(name, table) for name, table in cast("dict[str, object]", tables).items()]
-    if source.problems:
-        raise refused(file, source.problems)
+        raise refused(source.path, [f"{ADAPTERS} must be an object"])
+    tables, reader = cast("dict[str, object]", tables), _Reader(source.path)
+    declared = [reader.adapter(name, table) for name, table in tables.items()]
+    if reader.problems:
+        raise refused(source.path, reader.problems)
     return Adapters(adapter for adapter in declared if adapter is not None)
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class _Reader:
     """The file that is read, and its problems so far. What has a problem is read as None, and the reading goes on."""
 
     path: Path

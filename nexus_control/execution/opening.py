@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
+from nexus_control.configuration import Source, named_source
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.config import load_adapters
+from nexus_control.execution.config import adapters_of
 from nexus_control.execution.local_router import LocalRouter, StepProgress
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.storage import IN_MEMORY, place_of
@@ -20,20 +21,22 @@ _METHODS = ("run", "get_adapter_capabilities")
 def opened_router(
     *,
     database: str,
-    config: Path | None,
+    config: Path | Source | None,
     factory: str | None,
     on_step: Callable[[StepProgress], None] | None = None,
 ) -> Generator[RouterProtocol | None]:
-    """With `config`, a LocalRouter whose run log is `<database>.runs`, beside the database. With a factory
-    (`package.module:factory`), the router that it makes when called without arguments. Otherwise None. The router is
-    closed at the end of the block. Raises CONFIG_INVALID, also for any exception of a factory.
+    """With `config`, a file or what was read of one, a LocalRouter whose run log is `<database>.runs`, beside the
+    database. With a factory (`package.module:factory`), the router that it makes when called without arguments.
+    Otherwise None. The router is closed at the end of the block. Raises CONFIG_INVALID, also for any exception of a
+    factory.
     """
     if config is not None and factory is not None:
         raise _invalid("give --config or --router, not both")
     if config is not None:
         place = place_of(database)
         runs = IN_MEMORY if place == IN_MEMORY else f"{place}.runs"
-        with LocalRouter(load_adapters(config), runs, on_step=on_step) as router:
+        source = config if isinstance(config, Source) else named_source(config)
+        with LocalRouter(adapters_of(source), runs, on_step=on_step) as router:
             yield router
     else:
         yield None if factory is None else _made(factory)

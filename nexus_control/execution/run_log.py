@@ -15,7 +15,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,9 @@ from nexus_control.evidence.run_steps import steps_of_events
 from nexus_control.execution.context import CurrentExecution, find_current
 from nexus_control.execution.router import KnownRun, RouterOutcomeUnknown
 from nexus_control.storage.faults import forked, old_for_a_reader, unavailable
-from nexus_control.storage.sqlite_connection import transaction
+from nexus_control.storage.sqlite_connection import connect, transaction
 from nexus_control.storage.sqlite_file import SqliteFile
+from nexus_control.storage.sqlite_form import damages, differences, form_of
 from nexus_control.storage.sqlite_memory import SqliteMemory
 from nexus_control.storage.sqlite_reading import keeps_from_writing
 from nexus_control.storage.sqlite_schema import require_usable_path
@@ -216,6 +217,31 @@ class RunLog:
             ],
         )
         return count + len(events)
+
+
+def require_run_log(file: Path) -> None:
+    """Refuse a file that is not a run log, has other triggers, views or tables, or is damaged. It is only read, as one
+    that nobody writes. Raises STORE_UNAVAILABLE.
+    """
+    with _translated():
+        with closing(connect(":memory:", 0)) as new:
+            _create(new)
+            expected = form_of(new)
+        with closing(connect(f"{file.as_uri()}?immutable=1", 0)) as connection:
+            if not _is_run_log(connection):
+                return  # empty: the next run makes it
+            if _pragma(connection, "user_version") == _EARLIER:
+                expected = {name: made for name, made in expected.items() if made.table != "executions"}
+            found = form_of(connection)
+            # Tables of earlier files have another text, which nothing executes.
+            texts = {name: made.sql for name, made in found.items() if made.type == "table"}
+            expected = {
+                name: made._replace(sql=texts.get(name, made.sql)) if made.type == "table" else made
+                for name, made in expected.items()
+            }
+            problems = differences(found, expected) or damages(connection)
+    if problems:
+        raise unavailable(problems[0], path=str(file))
 
 
 def _opened(file: Path, *, reads_only: bool) -> SqliteFile:

@@ -17,13 +17,14 @@ A backup is a zip, readable by its owner only:
   nothing until its owner accepts that what came after the backup is lost.
 * The digests in the manifest find damage. They do not say who made the backup: keep it where others cannot write.
 * Reading one trusts nothing in it. Names and kinds of entries are compared with those above, nothing is read beyond the
-  size that the manifest gives, and nothing is in place before everything is checked.
+  size that the manifest gives, and nothing is in place before everything is checked (`log.restorable`).
 """
 
 import hashlib
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -39,6 +40,7 @@ from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.integrity import is_bare
 from nexus_control.log import checkpoints, head
 from nexus_control.log.ledger import Ledger
+from nexus_control.log.restorable import require_store, spoiled
 from nexus_control.storage import files_of
 from nexus_control.storage.copying import copy_database
 from nexus_control.storage.faults import unavailable
@@ -56,6 +58,17 @@ _MOST_MANIFEST_BYTES = 64 * 1024
 _TRIES = 20
 _CHUNK = 1024 * 1024
 _OWNER_ONLY = 0o600
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    LookupError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+"""What zipfile and zlib raise for a file whose parts do not fit each other, beside OSError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +99,7 @@ def back_up(database: Path, file: Path, *, at: datetime, with_keys: bool = True)
     not read; STORE_UNAVAILABLE.
     """
     if os.path.lexists(file):
-        raise invalid_argument("FILE", f"names {file}, which is there already: name a new file")
+        raise _is_there(file)
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".writing-") as folder:
             parts = _collected(database, Path(folder), with_keys=with_keys)
@@ -102,8 +115,12 @@ def back_up(database: Path, file: Path, *, at: datetime, with_keys: bool = True)
             )
             draft = Path(folder, "backup")
             _write(draft, manifest, parts)
-            draft.replace(file)
+            file.hardlink_to(
+                draft
+            )  # which fails where a file was made meanwhile, by another backup for example
             _flush(file.parent)
+    except FileExistsError:
+        raise _is_there(file) from None
     except OSError as error:
         raise invalid_argument("FILE", f"names {file}, which cannot be written: {error.strerror}") from error
     return manifest
@@ -121,14 +138,10 @@ def restore(file: Path, database: Path) -> Manifest:
             raise invalid_argument("--db", f"names {database}, and {each} is there already: name a new place")
     try:
         database.parent.mkdir(exist_ok=True)
-        with (
-            tempfile.TemporaryDirectory(dir=database.parent, prefix=".writing-") as folder,
-            zipfile.ZipFile(file) as archive,
-        ):
-            manifest = _manifest_in(archive)
-            for part in manifest.files:
-                _extract(archive, part, Path(folder, part.name))
-            _require_log(Path(folder, _DATABASE), manifest)
+        with tempfile.TemporaryDirectory(dir=database.parent, prefix=".writing-") as folder:
+            copy = Path(folder, _DATABASE)
+            manifest = _laid_out(file, copy)
+            require_store(copy, manifest.log_size, manifest.log_root)
             restored = Path(folder, f"{_DATABASE}.head")
             restored.write_bytes(head.restored(manifest.log_root).to_bytes())
             names = [
@@ -138,11 +151,37 @@ def restore(file: Path, database: Path) -> Manifest:
             ]
             _put_in_place([(Path(folder, name), _place_of(database, name)) for name in names])
             _flush(database.parent)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
-        raise _no_backup(str(error)) from error
     except OSError as error:
-        raise invalid_argument("FILE", f"names {file}, which cannot be restored: {error.strerror}") from error
+        raise invalid_argument(
+            "FILE", f"names {file}, which cannot be restored: {error.strerror or error}"
+        ) from error
     return manifest
+
+
+def _laid_out(file: Path, database: Path) -> Manifest:
+    """Extract the parts beside each other. Raises INVALID_ARGUMENT for any other file than a backup, INTEGRITY_MISMATCH
+    for a part that is damaged.
+    """
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(file))
+            manifest = _manifest_in(archive)
+        except NexusControlError:
+            raise
+        except _DAMAGE as error:
+            raise _no_backup(str(error) or type(error).__name__) from error
+        for part in manifest.files:
+            try:
+                _extract(archive, part, database.with_name(part.name))
+            except NexusControlError:  # a ValueError, too
+                raise
+            except _DAMAGE as error:
+                raise spoiled(part.name, f"cannot be unpacked: {error}") from error
+    return manifest
+
+
+def _is_there(file: Path) -> NexusControlError:
+    return invalid_argument("FILE", f"names {file}, which is there already: name a new file")
 
 
 def _collected(database: Path, folder: Path, *, with_keys: bool) -> list[Path]:
@@ -214,6 +253,8 @@ def _manifest_in(archive: zipfile.ZipFile) -> Manifest:
             raise _no_backup(f"it holds {entry.filename!r:.80}")
         if kind not in (0, stat.S_IFREG) or entry.flag_bits & 1:
             raise _no_backup(f"{entry.filename} is a link, encrypted, or no file")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise _no_backup(f"{entry.filename} is compressed in another way than `backup` does")
     sizes = {entry.filename: entry.file_size for entry in entries}
     if sizes.pop(_MANIFEST, _MOST_MANIFEST_BYTES + 1) > _MOST_MANIFEST_BYTES:
         raise _no_backup(f"it has no {_MANIFEST}, or a very long one")
@@ -243,28 +284,13 @@ def _extract(archive: zipfile.ZipFile, part: Part, target: Path) -> None:
         file.flush()
         os.fsync(descriptor)
     if digest.hexdigest() != part.sha256:
-        raise NexusControlError(
-            ErrorCode.INTEGRITY_MISMATCH,
-            f"{part.name} in the backup is not what was backed up: its digest is another",
-            {"file": part.name},
-            "Use another backup; this one was damaged or changed.",
-        )
+        raise spoiled(part.name, "is not what was backed up: its digest is another")
 
 
 def _chunks(source: IO[bytes], most: int) -> Iterator[bytes]:
     while most > 0 and (chunk := source.read(min(_CHUNK, most))):
         yield chunk
         most -= len(chunk)
-
-
-def _require_log(database: Path, manifest: Manifest) -> None:
-    """Compare the log with the manifest, before it is put anywhere. Raises INTEGRITY_MISMATCH, STORE_UNAVAILABLE."""
-    with Ledger(database) as ledger, ledger.reading() as session:
-        known = head.head_of(session)
-    if (known.size, known.root) != (manifest.log_size, manifest.log_root):
-        raise NexusControlError(
-            ErrorCode.INTEGRITY_MISMATCH, "The database in the backup has another log than its manifest says"
-        )
 
 
 def _place_of(database: Path, name: str) -> Path:

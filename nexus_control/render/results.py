@@ -44,7 +44,7 @@ def step_texts(results: Iterable[View], *, whole: bool = False) -> list[StepText
             _SIGNS[step["status"]],
             step["step_id"],
             ", ".join(_said(step)),
-            tuple((name, text if whole else cut(text)) for name, text in _blocks(step)),
+            tuple((name, text.strip("\n") if whole else cut(text)) for name, text in _blocks(step)),
         )
         for step in results
     ]

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nexus_control.configuration import Source
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.opening import opened_router
 from nexus_control.server.running import tell
+from nexus_control.storage import IN_MEMORY
 from nexus_control.store import DecisionStore
 from nexus_control.system.whole_files import is_regular
 from nexus_control.toolset.asking import SILENCE_SECONDS
@@ -24,8 +26,9 @@ class Settings:
     """The options of `nexus-control serve`.
 
     The client's forms ask the person `approver`; a form without an answer is closed after `silence_seconds`.
-    `artifacts` defaults to `<database>.artifacts`, beside the database. Give `config` (a nexus-control.toml, for
-    LocalRouter) or `router` (`package.module:factory`), not both. `allowed_signers` says whose signed approvals count.
+    `artifacts` defaults to `<database>.artifacts`, beside the database. Give `config` (a nexus-control.toml, or what
+    was read of one, for LocalRouter) or `router` (`package.module:factory`), not both. With `read_only` no run log is
+    opened. `allowed_signers` says whose signed approvals count.
     """
 
     database: str
@@ -35,7 +38,7 @@ class Settings:
     silence_seconds: float = SILENCE_SECONDS
     name_style: NameStyle = "dotted"
     artifacts: Path | None = None
-    config: Path | None = None
+    config: Path | Source | None = None
     router: str | None = None
     read_only: bool = False
     allowed_signers: Path | None = None
@@ -53,7 +56,12 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
         )
     with (
         opened_router(
-            database=settings.database, config=settings.config, factory=settings.router, on_step=tell
+            database=IN_MEMORY
+            if settings.read_only
+            else settings.database,  # what only reads keeps no run log
+            config=settings.config,
+            factory=settings.router,
+            on_step=tell,
         ) as router,
         DecisionStore(settings.database, allowed_signers=settings.allowed_signers) as store,
     ):
@@ -69,7 +77,7 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
             approvals=settings.approvals,
             approver=settings.approver,
             router=router,
-            config=settings.config,
+            config=settings.config.path if isinstance(settings.config, Source) else settings.config,
             name_style=settings.name_style,
             read_only=settings.read_only,
         )

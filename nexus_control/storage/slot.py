@@ -18,13 +18,13 @@ import fcntl
 import os
 import stat
 import threading
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from nexus_control.storage.faults import unavailable
+from nexus_control.system.locking import lock_within
 
 MOST_BYTES = 512
 """The largest content that is read: one sector of a disk."""
@@ -33,7 +33,6 @@ Change: TypeAlias = Callable[[bytes], bytes | None]
 """From the old content to the new one; None keeps the old one."""
 
 _PATIENCE_SECONDS = 5.0
-_RETRY_SECONDS = 0.002
 _READ_AND_WRITE = 0o666
 
 
@@ -144,7 +143,7 @@ class FileSlot:
             if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
                 raise OSError(errno.EINVAL, "it is not a regular file of its own")
             if lock is not None:
-                _lock(file, lock)
+                lock_within(_PATIENCE_SECONDS, file, lock)
             try:
                 yield file
             finally:
@@ -167,18 +166,6 @@ class FileSlot:
 
     def _fault(self, verb: str, error: OSError) -> Exception:
         return unavailable(f"{self._path} cannot be {verb}: {error.strerror}", path=str(self._path))
-
-
-def _lock(file: int, lock: int) -> None:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            fcntl.flock(file, lock | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise OSError(errno.EBUSY, "somebody keeps it locked") from None
-            time.sleep(_RETRY_SECONDS)
 
 
 def _overwrite(file: int, content: bytes) -> None:

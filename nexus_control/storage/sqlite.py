@@ -26,7 +26,7 @@ from nexus_control.storage.faults import damaged, old_for_a_reader, unavailable
 from nexus_control.storage.sidecar import FileSidecar, MemorySidecar, Sidecar
 from nexus_control.storage.sqlite_connection import connect, transaction
 from nexus_control.storage.sqlite_file import SqliteFile
-from nexus_control.storage.sqlite_form import Form, differences, form_of, mending, stale_indexes
+from nexus_control.storage.sqlite_form import Form, damages, differences, form_of, mending, stale_indexes
 from nexus_control.storage.sqlite_memory import SqliteMemory
 from nexus_control.storage.sqlite_reading import keeps_from_writing
 from nexus_control.storage.sqlite_rows import SqliteRows
@@ -89,6 +89,22 @@ class SqliteStorage:
 
     def close(self) -> None:
         self._place.close()
+
+
+def require_form(path: Path) -> None:
+    """Refuse a file that is not exactly as this version makes a store, or that SQLite finds damaged. The file is only
+    read, as one that nobody writes. Raises STORE_UNAVAILABLE.
+    """
+    _require_ours(path)
+    try:
+        with closing(connect(f"{path.as_uri()}?immutable=1", 0)) as connection:
+            problems = differences(form_of(connection), _form()) or damages(connection)
+    except UnicodeDecodeError as error:  # as in `_opened`
+        raise damaged(f"{path} is damaged: its schema is not text", path=str(path)) from error
+    except sqlite3.Error as error:
+        raise _fault(error, str(path)) from error
+    if problems:
+        raise damaged(problems[0], path=str(path))
 
 
 class _Transaction(AbstractContextManager[SqliteRows]):

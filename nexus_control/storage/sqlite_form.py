@@ -54,6 +54,12 @@ def differences(found: Form, expected: Form) -> list[str]:
     return missing + added + changed
 
 
+def damages(connection: Connection) -> list[str]:
+    """What SQLite finds wrong first, in pages, indexes or values, if there is anything."""
+    (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    return [] if found == "ok" else [f"SQLite finds it damaged: {found:.200}"]
+
+
 def stale_indexes(connection: Connection) -> list[str]:
     """Each index that does not lead to the rows of its table, in one line: a search by it misses rows or finds wrong
     ones. Values of columns are not checked here; a replay of the log does that. Raises STORE_UNAVAILABLE where SQLite

@@ -6,6 +6,7 @@ Faults are OSErrors; the caller gives them a code.
 
 import errno
 import os
+import secrets
 import stat
 import tempfile
 from collections.abc import Generator
@@ -83,6 +84,23 @@ def create_file(
     """Make a new file. After a kill it is whole, or not there. `owner` as in `replace_file`. Raises FileExistsError."""
     with _draft(path, content, mode, owner) as draft:
         path.hardlink_to(draft)
+
+
+def replace_within(folder: int, name: str, content: bytes) -> None:
+    """Like `replace_file`, readable by its owner only, in the folder that this descriptor stands for."""
+    draft = f".writing-{secrets.token_hex(8)}"
+    descriptor = os.open(
+        draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY, dir_fd=folder
+    )
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        os.rename(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        os.unlink(draft, dir_fd=folder)
+        raise
 
 
 @contextmanager

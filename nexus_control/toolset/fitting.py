@@ -11,7 +11,7 @@ from typing import Final, cast
 from nexus_control.errors import NexusControlError
 from nexus_control.integrity import sha256_hex
 from nexus_control.toolset.artifact_files import file_name, write_artifact
-from nexus_control.toolset.outputs import FileData, PlaceData
+from nexus_control.toolset.outputs import FileData
 from nexus_control.toolset.tool import PREFIX, ToolContext
 
 INLINE_BYTES: Final = 8192
@@ -40,14 +40,14 @@ def kept_in_file(
     """
     content = _json(document, indent=1)
     lists = document if isinstance(document, Mapping) else {"entries": document}
-    try:
-        place: PlaceData = {"path": str(write_artifact(context.artifacts, file_name(kind, about), content))}
-    except NexusControlError as fault:
-        place = {"problem": fault.message}
     counts = {
         key: len(cast("list[object]", value)) for key, value in lists.items() if isinstance(value, list)
     }
-    file: FileData = {**place, "sha256": sha256_hex(content), "bytes": len(content), "counts": counts}
+    file: FileData = {"sha256": sha256_hex(content), "bytes": len(content), "counts": counts}
+    try:
+        file["path"] = str(write_artifact(context.artifacts, file_name(kind, about), content))
+    except NexusControlError as fault:
+        file["problem"] = fault.message
     return file
 
 

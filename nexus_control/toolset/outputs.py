@@ -29,16 +29,13 @@ from nexus_control.values.actors import ActorData
 from nexus_control.values.payloads import Effect, Mode
 
 
-class PlaceData(TypedDict):
-    """Where a file is, or why none could be written."""
+class FileData(TypedDict):
+    """A file in the artifacts folder. `counts` says how many entries each of its lists has. Where the file could not be
+    written, `problem` says why, and there is no `path`.
+    """
 
     path: NotRequired[str]
     problem: NotRequired[str]
-
-
-class FileData(PlaceData):
-    """A file in the artifacts folder. `counts` says how many entries each of its lists has."""
-
     sha256: Annotated[str, Field(description="As sha256sum prints it.")]
     bytes: int
     counts: dict[str, int]

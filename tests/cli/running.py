@@ -88,9 +88,16 @@ def with_a_terminal(
     ahead: str = "",
     meanwhile: Callable[[], object] | None = None,
     columns: int | None = None,
+    echo: bool = True,
 ) -> "subprocess.CompletedProcess[str]":
-    """Any program, as `at_a_terminal` runs ours, with an environment of its own. `columns` sizes the terminal."""
+    """Any program, as `at_a_terminal` runs ours, with an environment of its own. `columns` sizes the terminal.
+    Without `echo` it does not show what is typed, which otherwise comes before or after what the program says next.
+    """
     ours, theirs = pty.openpty()
+    if not echo:
+        attributes = termios.tcgetattr(theirs)
+        attributes[3] &= ~termios.ECHO
+        termios.tcsetattr(theirs, termios.TCSANOW, attributes)
     if columns is not None:
         termios.tcsetwinsize(theirs, (40, columns))
     os.write(ours, ahead.encode())

@@ -1,5 +1,7 @@
 """approver add, list and check: the allowed signers file, as ssh-keygen reads it too."""
 
+import fcntl
+import os
 import stat
 import subprocess
 import sys
@@ -168,3 +170,18 @@ def test_of_many_at_once_no_line_is_lost(office: Office) -> None:
     ]
     assert [process.wait(240) for process in processes] == [0] * len(keys)
     assert len(office.answer("approver", "list")["approvers"]) == len(keys)
+
+
+def test_who_keeps_the_folder_locked_is_not_waited_for_for_ever(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nexus_control.cli.approvers._PATIENCE_SECONDS", 0.02)
+    key = public(office, "dana")
+    folder = os.open(office.folder, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH)  # any user who may read the folder can do this
+        refused = office.answer("approver", "add", "dana@example.com", str(key), code=2)
+    finally:
+        os.close(folder)
+    assert field(refused) == "--allowed-signers"
+    assert "somebody keeps it locked" in refused["message"]

@@ -137,7 +137,7 @@ def test_the_check_names_open_requests_that_are_bound_to_an_earlier_declaration(
 
     bound = asked("--adapter", "subprocess:keys")
     ended = asked("--adapter", "subprocess:keys")
-    asked()
+    asked("--key", "unbound")
     commands.run("withdraw", ended, "--reason", "r", "--yes")
     assert commands.answer("adapter", "check")["bound_otherwise"] == []
     (commands.folder / FILE_NAME).write_text(DECLARED.replace("eu-1", "eu-2"))

@@ -3,12 +3,14 @@
 import grp
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nexus_control import NexusControlTools
+from nexus_control.system.sharing import share
 from tests.cli.office import field
 from tests.cli.running import Commands, nexus_control
 
@@ -137,3 +139,89 @@ def test_a_person_reads_a_table_of_the_files_and_how_to_back_up(tmp_path: Path) 
     shown = nexus_control("init", "--db", "new/store.db", folder=tmp_path).stdout
     for name in ("store.db.key", "0600", "the log's private key", "never the head", " backup FILE --db "):
         assert name in " ".join(shown.split())
+
+
+PLANTED: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
+    "a link at the head's place": (".head", lambda place, private: place.symlink_to(private)),
+    "a link at the runs' place": (".runs", lambda place, private: place.symlink_to(private)),
+    "a link that leads nowhere": (".runs", lambda place, private: place.symlink_to(private.with_name("no"))),
+    "a link at the checkpoint's place": (".checkpoint", lambda place, private: place.symlink_to(private)),
+    "a second name": (".head", lambda place, private: place.hardlink_to(private)),
+    "a pipe": (".head", lambda place, _: os.mkfifo(place)),
+    "a folder": (".runs", lambda place, _: place.mkdir()),
+}
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_what_a_member_put_into_the_folder_gives_the_group_nothing_of_the_owner(
+    what: str, tmp_path: Path
+) -> None:
+    suffix, plant = PLANTED[what]
+    folder = tmp_path / "new"
+    init(folder)
+    private = tmp_path / "private"
+    private.touch(0o600)
+    place = folder / f"store.db{suffix}"
+    place.unlink(missing_ok=True)
+    plant(place, private)
+    refused = Commands(folder).answer("init", "--group", GROUP, code=2)
+    assert refused["code"] == "STORE_UNAVAILABLE"
+    assert str(place) in refused["message"]
+    assert (mode_of(private), private.stat().st_uid) == ("0600", os.geteuid())
+    assert {mode_of(folder), mode_of(folder / "store.db")} == {"0755", "0644"}  # nothing is half shared
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".runs-shm"])
+def test_a_link_in_the_place_of_a_database_or_of_its_parts_is_not_followed(
+    suffix: str, tmp_path: Path
+) -> None:
+    private = tmp_path / "private"
+    private.touch(0o600)
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / f"store.db{suffix}").symlink_to(private)
+    with pytest.raises(OSError, match="it is a link"):
+        share(folder / "store.db", os.getegid(), dict.fromkeys(("-wal", "-shm", ".runs-shm"), True))
+    assert mode_of(private) == "0600"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_another_user_is_not_given_to_the_group(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    init(folder)
+    os.chown(folder / "store.db.head", 65534, -1)
+    refused = Commands(folder).answer("init", "--group", GROUP, code=2)
+    assert "store.db.head" in refused["message"]
+    assert "another user" in refused["message"]
+
+
+def test_a_link_in_the_databases_place_does_not_share_the_store_that_it_leads_to(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    init(private)
+    folder = tmp_path / "team"
+    folder.mkdir()
+    (folder / "store.db").symlink_to(private / "store.db")
+    assert field(Commands(folder).answer("init", "--group", GROUP, code=2)) == "--db"
+    assert (mode_of(private), mode_of(private / "store.db")) == ("0755", "0644")
+
+
+def test_a_file_that_takes_the_place_of_one_that_was_looked_at_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "new"
+    init(folder)
+    private = tmp_path / "private"
+    private.touch(0o600)
+    head = folder / "store.db.head"
+    chown = os.chown
+
+    def plant_first(*given: Any, **options: Any) -> None:
+        if not head.is_symlink():
+            head.unlink()
+            head.symlink_to(private)
+        chown(*given, **options)
+
+    monkeypatch.setattr(os, "chown", plant_first)
+    share(folder / "store.db", grp.getgrnam(GROUP).gr_gid, {".head": True})
+    assert head.is_symlink()
+    assert mode_of(private) == "0600"

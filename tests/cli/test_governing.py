@@ -49,7 +49,7 @@ def test_the_whole_flow_by_commands_alone_changes_a_file(tmp_path: Path) -> None
     run(tmp_path, "approve", request_id, "--yes", "--as", "human:bob")
     run(tmp_path, "execute", request_id, *binding, "--dry-run")
     assert not target.exists()
-    assert ": 1 step." in " ".join(run(tmp_path, "execute", request_id, *binding).split())
+    assert ", 1 step." in " ".join(run(tmp_path, "execute", request_id, *binding).split())
     assert target.read_text() == "new"
     assert answer(tmp_path, "status", request_id)["state"] == "completed"
 
@@ -121,6 +121,28 @@ def test_no_variable_makes_somebody_else_of_ones_own_login(tmp_path: Path) -> No
     again = at_a_terminal(*approve, typed="y\n", changes=given)
     assert (first.returncode, again.returncode) == (0, 1)
     assert "ALREADY_APPROVED" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("needed", "still"),
+    [("1", "It needs no other approval"), ("2", "1 approval missing. Can still approve: bob")],
+)
+def test_a_second_approval_without_an_id_is_told_of_the_first(
+    needed: str, still: str, tmp_path: Path
+) -> None:
+    approvers = ("--approver", "alice", "--approver", "bob", "--min-approvals", needed)
+    request_id = requested(tmp_path, *approvers)
+    approve = ("approve", "--as", "human:alice", "--db", str(tmp_path / "store.db"))
+    assert at_a_terminal(*approve, typed="y\n").returncode == 0
+    again = at_a_terminal(*approve)
+    assert (again.returncode, "[y/N]" in again.stdout) == (1, False)
+    assert "ALREADY_APPROVED" in again.stdout
+    assert f"alice has approved request {request_id[:8]} already. {still}" in " ".join(again.stdout.split())
+    requested(tmp_path, "--approver", "carol")  # another request, which is not alice's to approve
+    assert "ALREADY_APPROVED" in at_a_terminal(*approve).stdout
+    second = requested(tmp_path, *approvers)
+    assert at_a_terminal("approve", second, *approve[1:], typed="y\n").returncode == 0
+    assert "DECISION_NOT_FOUND" in at_a_terminal(*approve).stdout  # which of the two is meant is not known
 
 
 def test_the_environment_names_database_and_actor(tmp_path: Path) -> None:
@@ -268,7 +290,7 @@ def test_a_tool_is_called_by_its_whole_name_or_its_last_words(tmp_path: Path) ->
     whole, short = (
         json.loads(run(tmp_path, "call", name, *given)) for name in ("nexus-control.status", "status")
     )
-    assert whole["details"]["request_id"] == short["details"]["request_id"] == request_id
+    assert whole["request_id"] == short["request_id"] == request_id
     refused = CliRunner().invoke(app, ["call", "stauts", "--db", str(tmp_path / "store.db")])
     said = " ".join(refused.output.split())
     assert (refused.exit_code, "'stauts'" in said, "status, " in said) == (2, True, True), said

@@ -3,18 +3,26 @@
 import hashlib
 import json
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
-from nexus_control import Actor, NexusControlTools
+from nexus_control import Actor, NexusControlError, NexusControlTools
+from nexus_control.log import backup
+from nexus_control.log.backup import restore
+from nexus_control.log.checkpoints import publish
 from nexus_control.log.upkeep import find_faults
+from nexus_control.system.clock import SYSTEM_CLOCK
 from tests.cli.office import CONFIG, field
 from tests.cli.running import Commands
 from tests.support.amounts import number_of
@@ -191,12 +199,13 @@ def test_a_backup_that_was_changed_is_refused_and_nothing_is_laid_out(what: str,
     require_refused(commands, file, code)
 
 
-def require_refused(commands: Commands, file: Path, code: str) -> None:
+def require_refused(commands: Commands, file: Path, code: str) -> dict[str, Any]:
     there = Commands(commands.folder.parent / "there")
     there.folder.mkdir()
     refused = there.answer("restore", str(file), code=2 if code == "INVALID_ARGUMENT" else 1)
     assert refused["code"] == code
     assert list(there.folder.iterdir()) == []
+    return refused
 
 
 def test_links_in_a_backup_and_names_that_come_twice_are_refused(commands: Commands) -> None:
@@ -214,6 +223,178 @@ def test_links_in_a_backup_and_names_that_come_twice_are_refused(commands: Comma
     require_refused(commands, file, "INVALID_ARGUMENT")
 
 
+def rewritten(
+    file: Path, change: Callable[[dict[str, bytes]], None], kind: int = zipfile.ZIP_DEFLATED
+) -> None:
+    """The backup with other parts, and a manifest that fits them."""
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(parts.pop(MANIFEST))
+    change(parts)
+    manifest["files"] = [
+        {"name": name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        for name, content in parts.items()
+    ]
+    with zipfile.ZipFile(file, "w", kind) as archive:
+        archive.writestr(MANIFEST, json.dumps(manifest))
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], ids=["bzip2", "lzma"])
+def test_a_backup_that_is_compressed_in_another_way_is_refused(kind: int, commands: Commands) -> None:
+    file = backed_up(commands)
+    rewritten(file, lambda _: None, kind)
+    require_refused(commands, file, "INVALID_ARGUMENT")
+
+
+def test_a_name_that_is_not_text_is_refused(commands: Commands) -> None:
+    file = backed_up(commands)
+    content = bytearray(file.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 9] |= 0x08  # bit 11 of the flags: the name is UTF-8
+    content[entry + 46] = 0xFF
+    file.write_bytes(content)
+    require_refused(commands, file, "INVALID_ARGUMENT")
+
+
+def test_an_entry_that_cannot_be_unpacked_is_named(commands: Commands) -> None:
+    file = backed_up(commands)
+    with zipfile.ZipFile(file) as archive:
+        at = archive.getinfo("store.db").header_offset + 30 + len("store.db")
+    content = bytearray(file.read_bytes())
+    content[at : at + 64] = b"\xff" * 64
+    file.write_bytes(content)
+    refused = require_refused(commands, file, "INTEGRITY_MISMATCH")
+    assert refused["details"]["file"] == "store.db"
+    assert "another backup" in refused["next"]
+
+
+def test_whatever_is_damaged_in_a_backup_it_is_restored_as_it_was_or_refused(commands: Commands) -> None:
+    file = backed_up(commands)
+    whole = file.read_bytes()
+    there = commands.folder.parent / "there"
+    there.mkdir()
+    for seed in range(number_of(2000, few=200)):
+        chance = Random(seed)
+        content = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            ends = (
+                len(content) - 1 - chance.randrange(500),
+                chance.randrange(200),
+                chance.randrange(len(content)),
+            )
+            content[chance.choice(ends)] = chance.randrange(256)
+        file.write_bytes(content)
+        try:
+            restore(file, there / "store.db")
+        except NexusControlError as fault:
+            assert fault.code in ("INVALID_ARGUMENT", "INTEGRITY_MISMATCH"), (seed, fault)
+            assert "None" not in str(fault), seed
+            assert list(there.iterdir()) == [], seed
+        else:
+            for each in there.iterdir():
+                each.unlink()
+
+
+def _with_sql(name: str, sql: str) -> Callable[[dict[str, bytes]], None]:
+    def change(parts: dict[str, bytes]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            database = Path(folder, "d")
+            database.write_bytes(parts[name])
+            with closing(sqlite3.connect(database)) as connection:
+                connection.executescript(sql)
+            parts[name] = database.read_bytes()
+
+    return change
+
+
+def _as(name: str, content: bytes) -> Callable[[dict[str, bytes]], None]:
+    return lambda parts: parts.update({name: content})
+
+
+def _checkpoint_of_another_log(parts: dict[str, bytes]) -> None:
+    with NexusControlTools() as tools:
+        parts["store.db.checkpoint"] = publish(tools.store).note.encode()
+
+
+NO_STORE: dict[str, tuple[str, Callable[[dict[str, bytes]], None]]] = {
+    "junk as key": ("store.db.key", _as("store.db.key", b"junk")),
+    "junk as next key": ("store.db.key.next", _as("store.db.key.next", b"junk")),
+    "junk as checkpoint": ("store.db.checkpoint", _as("store.db.checkpoint", b"\xff junk")),
+    "a checkpoint of another log": ("store.db.checkpoint", _checkpoint_of_another_log),
+    "junk as runs": ("store.db.runs", _as("store.db.runs", b"junk" * 1000)),
+    "a store as runs": ("store.db.runs", lambda parts: parts.update({"store.db.runs": parts["store.db"]})),
+    "junk as database": ("store.db", _as("store.db", b"junk" * 1000)),
+    "a trigger": (
+        "store.db",
+        _with_sql(
+            "store.db",
+            "CREATE TRIGGER t AFTER INSERT ON projections BEGIN DELETE FROM claims; END",
+        ),
+    ),
+    "a guard that is gone": ("store.db", _with_sql("store.db", "DROP TRIGGER entries_are_not_updated")),
+    "a view": ("store.db", _with_sql("store.db", "CREATE VIEW v AS SELECT 1")),
+    "a view in a table's place": (
+        "store.db",
+        _with_sql("store.db", "DROP TABLE answers; CREATE VIEW answers AS SELECT '' AS digest"),
+    ),
+    "a table": ("store.db", _with_sql("store.db", "CREATE TABLE t(x)")),
+    "an earlier schema with a trigger": (
+        "store.db",
+        _with_sql(
+            "store.db",
+            "CREATE TRIGGER t AFTER UPDATE ON projections BEGIN DELETE FROM claims; END; PRAGMA user_version = 4",
+        ),
+    ),
+    "a trigger in the runs": (
+        "store.db.runs",
+        _with_sql("store.db.runs", "CREATE TRIGGER t AFTER INSERT ON runs BEGIN DELETE FROM events; END"),
+    ),
+    "runs without their guards": ("store.db.runs", _with_sql("store.db.runs", "DROP TRIGGER runs_UPDATE")),
+    "values that no column takes": (
+        "store.db",
+        _with_sql("store.db", "PRAGMA ignore_check_constraints = 1; UPDATE subtrees SET hash = 'text'"),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NO_STORE)
+def test_what_can_never_be_a_store_is_refused_before_anything_is_in_place(
+    what: str, commands: Commands
+) -> None:
+    name, change = NO_STORE[what]
+    file = backed_up(commands)
+    rewritten(file, change)
+    refused = require_refused(commands, file, "INTEGRITY_MISMATCH")
+    assert refused["details"] == {"file": name}
+    assert ".writing-" not in refused["message"]
+
+
+def test_runs_of_an_earlier_version_are_restored(commands: Commands) -> None:
+    file = backed_up(commands)
+    rewritten(file, _with_sql("store.db.runs", "DROP TABLE executions; PRAGMA user_version = 1"))
+    assert restored(commands, file).answer("list")["requests"]
+
+
+def test_of_two_backups_into_one_file_the_later_is_refused_and_the_file_stays(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = commands.folder.parent / "backup.zip"
+    write = backup._write  # pyright: ignore[reportPrivateUsage]
+
+    def while_another_ends(*given: Any) -> None:
+        write(*given)
+        file.write_text("theirs")
+
+    monkeypatch.setattr(backup, "_write", while_another_ends)
+    with pytest.raises(NexusControlError) as refused:
+        backup.back_up(commands.folder / "store.db", file, at=SYSTEM_CLOCK.now())
+    assert refused.value.code == "INVALID_ARGUMENT"
+    assert file.read_text() == "theirs"
+    assert not list(file.parent.glob(".writing-*"))
+
+
 @pytest.mark.parametrize("keep", [0, 10, 2000])
 def test_a_backup_that_was_cut_is_refused(keep: int, commands: Commands) -> None:
     file = backed_up(commands)
@@ -223,7 +404,10 @@ def test_a_backup_that_was_cut_is_refused(keep: int, commands: Commands) -> None
 
 WRITER = """
 import sys
-from nexus_control import Actor, NexusControlTools
+from nexus_control import Actor, NexusControlError, NexusControlTools
+from nexus_control.log import backup
+from nexus_control.log.backup import restore
+from nexus_control.log.checkpoints import publish
 from nexus_control.log.checkpoints import publish, rotate
 alice = Actor("human", "alice@example.com")
 tools = NexusControlTools(sys.argv[1])

@@ -172,7 +172,7 @@ class Desk:
         (naming.requested_by(Actor("system", ALICE.id)), []),
         (naming.executable(), ["approved"]),
         (naming.executed(), ["completed"]),
-        (naming.unfinished(), ["pending"]),
+        (naming.unfinished(None), ["pending"]),
         (naming.unsettled(), []),
     ],
     ids=lambda value: value.which or "any" if isinstance(value, naming.Fit) else None,
@@ -197,6 +197,18 @@ def test_without_a_request_that_can_be_executed_the_only_one_under_way_is_refuse
     assert [each["code"] for each in refused["details"]["reasons"]] == ["MISSING_APPROVALS"]
     commands.run("request", "another", "--mode", "apply")
     assert commands.answer("execute", code=1)["code"] == "DECISION_NOT_FOUND"
+
+
+def test_a_wait_without_an_id_finds_the_only_request_once_it_is_what_was_waited_for(tmp_path: Path) -> None:
+    commands = Commands(tmp_path)
+    request_id = commands.answer("request", "g")["request_id"]
+    commands.run("withdraw", request_id, "--reason", "no", "--yes")
+    answer = commands.answer("wait")
+    assert (answer["state"], answer["timed_out"]) == ("withdrawn", False)
+    assert commands.answer("wait", "--until", "withdrawn")["state"] == "withdrawn"
+    assert commands.answer("wait", "--until", "approved", code=1)["code"] == "DECISION_NOT_FOUND"
+    commands.run("withdraw", commands.answer("request", "g")["request_id"], "--reason", "no", "--yes")
+    assert commands.answer("wait", code=1)["code"] == "DECISION_NOT_FOUND"
 
 
 def test_an_id_is_never_left_out_with_yes() -> None:

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from nexus_control import NexusControlTools
+from nexus_control import NexusControlError, NexusControlTools
+from nexus_control.cli.plan_files import read_plan
 from tests.cli.office import field
 from tests.cli.running import Commands, environment
+from tests.support.amounts import number_of
 
 STEP = """\
 - step_id: s1
@@ -49,7 +53,7 @@ def plan_of(folder: Path, name: str, text: str) -> str | None:
 
 
 def refused(folder: Path, text: str, name: str = "plan.yaml") -> dict[str, Any]:
-    (folder / name).write_text(text, encoding="utf-8")
+    (folder / name).write_bytes(text.encode())
     return Commands(folder).answer("request", "g", "--plan-file", str(folder / name), code=2)
 
 
@@ -95,6 +99,12 @@ def test_a_plan_comes_from_standard_input(text: str, tmp_path: Path) -> None:
         ("c: 0x1f", 1, 'write "0x1f"'),
         ("c: 1_000", 1, 'write "1_000"'),
         ("c: 1:30", 1, 'write "1:30"'),
+        ("c: 1_0:30", 1, 'write "1_0:30"'),
+        ("c: +1_0:30", 1, 'write "+1_0:30"'),
+        ("c: 1_000:00", 1, 'write "1_000:00"'),
+        ("c: 1_0:30:00.5_0", 1, 'write "1_0:30:00.5_0"'),
+        ("c: 1,000", 1, 'write "1,000"'),
+        ("c: 1_0.5", 1, 'write "1_0.5"'),
         ("c: .inf", 1, 'write ".inf"'),
         ("c: 1.10", 1, 'read as 1.1: write that, or "1.10" for a text'),
         ("c: 1e3", 1, "read as 1000.0"),
@@ -111,6 +121,22 @@ def test_a_plan_comes_from_standard_input(text: str, tmp_path: Path) -> None:
         ("<<: {a: 1}", 1, 'write "<<"'),
         ("a: 1\n---\nb: 2", 2, "second document"),
         ("%YAML 1.1\n---\na: 1", 1, "directive"),
+        ("# a plan\n\n%YAML 1.2\n---\na: 1", 3, "directive"),
+        ("%FUTURE x\n---\na: 1", 1, "directive"),
+        (f"%YAML {'1' * 6000}.1\n---\na: 1", 1, "directive"),
+        (f"a: 1\n...\n%YAML {'1' * 6000}.1\n---\na: 1", 3, "not YAML"),
+        ('a: 1\nb: "\\UFFFFFFFF"', 2, "not YAML"),
+        ('a: 1\nb: "\\U00110000"', 2, "not YAML"),
+        ('a: 1\nb: "\\ud83d\\ude00"', 2, "half a character"),
+        (
+            "a: 1 # \x85b: 2",
+            1,
+            'U+0085, which readers of YAML do not agree on: leave it out, or write "\\u0085"',
+        ),
+        ("a: 1\n# \u2028b: 2", 2, 'write "\\u2028"'),
+        ("a: 'x\u2029'", 1, 'write "\\u2029"'),
+        ("a: 1\nb: \ufeff2", 2, 'write "\\ufeff"'),
+        ("a: 1\nb: 2 # \rc: 3", 2, "end each line with LF or CRLF"),
         ("a: 'x", 1, "not YAML"),
         ("a: 1\n\tb: 2", 2, "not YAML"),
         ("a: 1\nb: \x07", 2, "escape"),
@@ -126,6 +152,35 @@ def test_what_readers_of_yaml_do_not_agree_on_is_refused_with_its_line_and_what_
     assert f"{tmp_path / 'plan.yaml'}, whose line {line} " in answer["message"]
     assert says in answer["message"]
     assert not (tmp_path / "store.db").exists() or Commands(tmp_path).answer("list")["requests"] == []
+
+
+@st.composite
+def nearly_plans(draw: st.DrawFn) -> str:
+    """A plan with other text in some places."""
+    text = draw(st.sampled_from([STEP, JSON]))
+    for _ in range(draw(st.integers(1, 3))):
+        begin = draw(st.integers(0, len(text)))
+        end = min(len(text), begin + draw(st.integers(0, 4)))
+        text = text[:begin] + draw(st.sampled_from(PIECES) | st.text(max_size=3)) + text[end:]
+    return text
+
+
+PIECES = [
+    *"%&*!|>?:-#,[]{}'\"\\\t\r\n\0\x85\ufeff",
+    "\n---\n", "\n...\n", "\n%YAML 1", "\n%TAG ! ", "!<", "%ff", "\\U", "\\x", "FFFFFFFF", '"\\U00110000"', "9" * 5000,
+    "[" * 200, "- " * 200,
+]  # fmt: skip
+
+
+@settings(max_examples=number_of(5000, few=300))
+@given(st.text(max_size=200) | nearly_plans())
+def test_of_any_text_comes_a_plan_or_a_refusal(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.yaml"
+    file.write_bytes(text.encode(errors="replace"))
+    try:
+        json.loads(read_plan(file))
+    except NexusControlError as fault:
+        assert f"{file}, w" in fault.message
 
 
 @pytest.mark.parametrize("name", ["plan.json", "plan"])

@@ -121,15 +121,20 @@ def named(desk: Desk, request_id: str, **asked: Any) -> NexusControlTools:
     return tools
 
 
-def test_what_a_request_prints_approves_it_with_its_adapters_shown(desk: Desk) -> None:
+def test_what_a_request_and_its_approval_print_finds_the_adapters_from_any_folder(desk: Desk) -> None:
     (desk.folder / "nexus-control.toml").write_text(PAUSING)
-    call = {"tool": "files", "method": "pause", "args": {"seconds": "7"}}
+    call = {"tool": "files", "method": "pause", "args": {"seconds": "0"}}
     plan = json.dumps([{"step_id": "s1", "intent": "pause", "call": call}])
     asked = ("--mode", "apply", "--plan", plan, "--adapter", "subprocess:files", "--as", "human:alice")
     (approve,) = desk.printed("request", "g", *asked)
     shown = desk.run(approve, typed="y\n")
     assert "exec sleep" in shown  # the adapters were at hand
-    assert desk.state(shlex.split(approve)[6]) == "approved"
+    request_id = shlex.split(approve)[6]
+    assert desk.state(request_id) == "approved"
+    (execute,) = commands_in(shown)
+    (audit,) = commands_in(desk.run(execute))
+    assert desk.state(request_id) == "completed"
+    assert '"control_digest"' in desk.run(audit)
 
 
 @needs_ssh_keygen

@@ -1,5 +1,6 @@
 """What `request` and `template create` say beside the id, and how they name what is wrong."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,33 @@ def test_a_plan_that_nothing_checked_is_said_to_be_unchecked(
     plan = '[{"step_id":"s","intent":"i","call":{"tool":"files","method":"write","args":{"text":"t","file":"f"}}}]'
     given = ("--plan", plan)
     assert "no adapter is named (--adapter)" in said(tmp_path, *given)
+    assert "no adapter is named (--adapter)" in said(tmp_path, "--plan", "1. write", "--config", "a.toml")
     named = (*given, "--adapter", "subprocess:files")
     assert "no adapters file was found (--config)" in said(tmp_path, *named)
     assert "has checked the plan" not in said(tmp_path, *named, "--config", "a.toml")
     assert "has checked the plan" not in said(tmp_path)
+
+
+def test_a_plan_is_bound_to_the_only_adapter_that_takes_it(tmp_path: Path) -> None:
+    commands, config = Commands(tmp_path), tmp_path / "a.toml"
+    config.write_text(CONFIG.replace("files", "others").replace("tools.write", "tools.read") + CONFIG)
+    call = {"tool": "files", "method": "write", "args": {"text": "t", "file": "f"}}
+    plan = json.dumps([{"step_id": "s", "intent": "i", "call": call}])
+    asked = ("--mode", "apply", "--plan", plan, "--config", str(config))
+
+    def bound(*options: str) -> str | None:
+        request_id = commands.answer("request", "g", *ALICE, *asked, *options)["request_id"]
+        return commands.answer("status", request_id)["adapter_id"]
+
+    assert "It is bound to subprocess:files, the only adapter that takes the plan" in said(tmp_path, *asked)
+    assert bound() == "subprocess:files"
+    # Where another configuration is found, the same key with the same options is still the same request.
+    assert bound("--key", "k1") is None
+    config.write_text(CONFIG.replace("tools.write", "tools.read"))
+    assert "No adapter of" in said(tmp_path, *asked)
+    assert bound() is None
+    config.write_text("[adapters.files]")
+    assert "Nothing has checked the plan" in said(tmp_path, *asked)
 
 
 def test_capabilities_metadata_a_key_an_end_and_what_is_superseded_are_recorded(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """What people look at fits 80 and 120 columns, on a terminal and in a pipe."""
 
 import re
+from io import StringIO
 
 import pytest
 
+from nexus_control.cli.screen import Screen, columns
 from tests.cli.running import Commands, at_a_terminal, nexus_control
 from tests.support.places import REPOSITORY
 
@@ -62,3 +64,17 @@ def test_everything_that_the_reviewer_may_ask_for_is_what_inspect_shows(width: i
     inspected = nexus_control("inspect", request_id, *database).stdout
     expected = [line for line in inspected.splitlines() if line and not line.startswith("- Judged at")]
     assert [line for line in expected if f"    {line}" not in shown.splitlines()] == []
+
+
+@pytest.mark.parametrize("width", ["60", "80", "120"])
+def test_a_list_cuts_goal_and_requester_before_id_age_state_and_approvals(
+    width: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    kept = ("0d1c0d39", "12mo", "approved, imported, blocked", "10/10")
+    rows = [(*kept, "dry_run", f"{'maximiliane' * 3}@studio", "Rotate the keys of every service" * 3)]
+    screen = Screen(shown := StringIO())
+    screen.lines(columns("id|age|state|agreed|mode|requester|goal", rows), narrowing=5)
+    line = shown.getvalue().splitlines()[1]
+    assert line.startswith("  ".join(kept))
+    assert len(line) <= int(width)

@@ -1,17 +1,22 @@
 """Where a command's settings and adapters come from, and that a cloned repository chooses only adapters."""
 
+import asyncio
 import json
 import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import Client
 
 from nexus_control.configuration import FILE_NAME
 from tests.cli.running import Commands, nexus_control
+from tests.mcp.serving import parameters
+from tests.support.users import missing, users
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
@@ -265,3 +270,81 @@ def test_a_run_that_the_router_does_not_have_is_named(commands: Commands) -> Non
     refused = commands.answer("audit", request_id, "--embed", code=1)
     assert refused["code"] == "ROUTER_RUN_NOT_FOUND"
     assert refused["details"]["run_id"] in refused["message"]
+
+
+def test_execute_and_embedding_name_a_projects_file(commands: Commands) -> None:
+    file = declare(commands)
+    request_id = approved(commands)
+    for command in (("execute", request_id, "--as", "human:alice"), ("audit", request_id, "--embed")):
+        ran = nexus_control(*command, "--db", str(commands.folder / commands.database))
+        assert ran.returncode == 0, ran.stderr
+        assert f"Note:Adaptersof{file},aproject'sfile." in "".join(ran.stderr.split())
+    request_id = approved(commands)
+    ran = nexus_control(
+        *("execute", request_id, "--as", "human:alice", "--adapters-from", str(file)),
+        *("--db", str(commands.folder / commands.database)),
+    )
+    assert "Note:" not in ran.stderr
+
+
+def test_serving_looks_for_no_projects_file(commands: Commands) -> None:
+    """An agent host starts it in any folder, also in a cloned repository."""
+    file = declare(commands)
+
+    async def adapters(*options: str) -> str:
+        async with Client(parameters(*options, folder=Path.cwd())) as agent:
+            (content,) = (await agent.read_resource("nexus-control://adapters")).contents
+            return str(content)
+
+    assert "subprocess:files" not in asyncio.run(adapters())
+    assert "subprocess:files" in asyncio.run(adapters("--adapters-from", str(file)))
+    assert (Path.cwd() / "store.db.runs").exists()
+    (Path.cwd() / "store.db.runs").unlink()
+    assert "subprocess:files" in asyncio.run(adapters("--read-only", "--config", str(file)))
+    assert not (Path.cwd() / "store.db.runs").exists()
+
+
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+def test_a_projects_file_does_not_take_the_place_of_ones_own_adapter_unasked() -> None:
+    folder = Path(tempfile.mkdtemp())  # tmp_path is for its owner alone
+    folder.chmod(0o755)
+    try:
+        with users(folder, (), ("dana",)) as (_, (dana,)):
+            own = dana.home / ".config" / "nexus-control"
+            project = dana.home / "project"
+            for made in (own, project):
+                made.mkdir(parents=True)
+                (made / FILE_NAME).write_text(ADAPTERS)
+                assert subprocess.run(["chown", "-R", dana.name, str(dana.home)]).returncode == 0
+
+            def run(*words: str) -> "subprocess.CompletedProcess[str]":
+                line = f"cd {project} && exec {shlex.join([str(dana.python), '-m', 'nexus_control', *words])}"
+                return dana.run("sh", "-c", line)
+
+            def asked(*options: str) -> str:
+                made = run("request", "mark", "--mode", "apply", "--plan", PLAN, *options, "--json")
+                request_id: str = json.loads(made.stdout)["request_id"]
+                assert run("approve", request_id, "--yes").returncode == 0
+                return request_id
+
+            unbound = asked()
+            for options in ((), ("--adapter", "subprocess:files")):
+                refused = run("execute", unbound, *options, "--json")
+                answer = json.loads(refused.stdout)
+                assert (refused.returncode, answer["details"]["fields"][0]["field"]) == (2, "--adapters-from")
+                said = "".join(refused.stderr.split())
+                shadow = f"{project / FILE_NAME}declaressubprocess:filesinplaceof{own / FILE_NAME}."
+                assert f"Note:{shadow}" in said
+            called = run(
+                "call",
+                "nexus-control.execute",
+                "--arguments",
+                json.dumps({"request_id": unbound, "adapter_id": "subprocess:files"}),
+            )
+            assert json.loads(called.stdout)["code"] == "INVALID_ARGUMENT"
+            assert not (project / "mark").exists()
+            named = run("execute", unbound, "--adapters-from", str(project / FILE_NAME))
+            assert (named.returncode, (project / "mark").exists()) == (0, True), named.stderr
+            assert run("execute", asked("--adapter", "subprocess:files")).returncode == 0
+    finally:
+        shutil.rmtree(folder)

@@ -3,12 +3,17 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from nexus_control.configuration import FILE_NAME, Configuration, Source, look
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.config import adapters_of
+from nexus_control.execution.opening import opened_router
+from nexus_control.storage import IN_MEMORY
+from tests.support.amounts import ROUNDS
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
 SOMEBODY = 12_345
@@ -178,3 +183,92 @@ def test_a_file_that_the_option_names_is_trusted_whoever_owns_it(machine: Machin
     named = machine.write("named", 'database = "x.db"')
     os.chown(named, SOMEBODY, -1)
     assert database(machine.look(named)) == str(machine.folder / "named" / "x.db")
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "others", ["the link", "the folder of the link", "a folder above", "the link in a sticky one"]
+)
+def test_what_is_reached_through_others_is_not_used(machine: Machine, others: str) -> None:
+    real = machine.write("named", ADAPTER)
+    between = machine.folder / "project" / "between"
+    between.mkdir()
+    link = between / "link"
+    link.symlink_to(real)
+    machine.place("project").symlink_to(link)
+    assert machine.project().table
+    if others == "the link":
+        os.chown(link, SOMEBODY, -1, follow_symlinks=False)
+    elif others == "the folder of the link":
+        os.chown(between, SOMEBODY, -1)
+    elif others == "a folder above":
+        os.chown(machine.folder, SOMEBODY, -1)
+    else:
+        between.chmod(0o1777)
+    found = machine.project()
+    assert found.unsafe is not None
+    assert not found.table
+
+
+def test_a_sticky_folder_may_lie_on_the_way(machine: Machine) -> None:
+    machine.write("project", ADAPTER)
+    machine.folder.chmod(0o1777)
+    assert machine.project().table
+
+
+def test_links_that_lead_in_a_circle_are_no_file(machine: Machine) -> None:
+    machine.place("project").symlink_to(machine.place("project"))
+    assert [source.kind for source in machine.look().sources] == ["user", "system"]
+
+
+FLIP = """
+import os, sys
+folder, targets = sys.argv[1], sys.argv[2:]
+print("ready", flush=True)
+while True:
+    for target in targets:
+        os.symlink(target, f"{folder}/new")
+        os.rename(f"{folder}/new", f"{folder}/link")
+"""
+
+
+@needs_root
+def test_a_link_that_somebody_else_turns_never_leads_to_their_file(machine: Machine) -> None:
+    theirs = machine.folder / "theirs"
+    theirs.mkdir()
+    machine.folder.chmod(0o755)
+    (theirs / FILE_NAME).write_text(ADAPTER.replace("keys", "theirs"))
+    real = machine.write("named", ADAPTER)
+    (theirs / "link").symlink_to(real)
+    machine.place("project").symlink_to(theirs / "link")
+    os.chown(theirs, SOMEBODY, -1)
+    os.chown(theirs / FILE_NAME, SOMEBODY, -1)
+    words = [sys.executable, "-c", FLIP, str(theirs), str(real), str(theirs / FILE_NAME)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as flipping:
+        try:
+            assert flipping.stdout is not None
+            assert flipping.stdout.readline()
+            for _ in range(ROUNDS * 10):
+                assert [source.table for source in machine.look().sources if source.kind == "project"] == [{}]
+        finally:
+            flipping.kill()
+
+
+def test_what_was_read_is_what_is_used_after_the_file_has_changed(machine: Machine) -> None:
+    whole = f'{ADAPTER}capabilities = ["apply"]\n[adapters.keys.tools.look]\nargv = ["true"]\n'
+    path = machine.write("project", whole)
+    found = machine.look().adapters()
+    path.write_text(whole.replace("keys", "theirs"))
+    assert found is not None
+    assert adapters_of(found).ids() == ("subprocess:keys",)
+    with opened_router(database=IN_MEMORY, config=found, factory=None) as router:
+        assert router is not None
+        assert router.get_adapter_capabilities("subprocess:keys") is not None
+
+
+def test_without_a_projects_file_the_users_is_the_first(machine: Machine) -> None:
+    machine.write("project", ADAPTER)
+    user = machine.write("home", ADAPTER)
+    found = look(project=False, user=user, system=machine.place("etc")).adapters()
+    assert found is not None
+    assert found.path == user

@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,36 @@ def test_a_draft_that_was_not_finished_leaves_nothing(tmp_path: Path) -> None:
         write_artifact(tmp_path, "taken", b"{}")
     assert refused.value.code is ErrorCode.ARTIFACTS_UNAVAILABLE
     assert list(tmp_path.iterdir()) == [tmp_path / "taken"]
+
+
+def _link(folder: Path) -> None:
+    folder.rename(folder.with_name("theirs"))
+    folder.symlink_to(folder.with_name("theirs"))
+
+
+NOT_OURS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a link": (_link, "is a link"),
+    "written by a group": (lambda folder: folder.chmod(0o770), "may be written by others"),
+    "written by all": (lambda folder: folder.chmod(0o1777), "may be written by others"),
+    "of another user": (lambda folder: os.chown(folder, 65534, -1), "belongs to another user"),
+}
+
+
+@pytest.mark.parametrize("what", NOT_OURS)
+def test_a_folder_that_another_user_could_have_filled_is_neither_read_nor_written(
+    what: str, tmp_path: Path
+) -> None:
+    change, said = NOT_OURS[what]
+    if what == "of another user" and os.geteuid() != 0:
+        pytest.skip("only root gives folders away")
+    folder = tmp_path / "artifacts"
+    write_artifact(folder, "bundle-1.json", b"{}")
+    change(folder)
+    for action in (
+        lambda: write_artifact(folder, "new", b"{}"),
+        lambda: read_artifact(folder, "bundle-1.json"),
+    ):
+        with pytest.raises(NexusControlError, match=said) as refused:
+            action()
+        assert refused.value.code is ErrorCode.ARTIFACTS_UNAVAILABLE
+    assert [each.name for each in folder.iterdir()] == ["bundle-1.json"]

@@ -19,8 +19,9 @@ at them in the diff. A missing file fails its test, and a file that no screen us
 
 The command runs in a process of its own, in a fresh folder that is also its home, on `tests.cli.screens.machine`. There
 it is 2026-03-02 14:03 in Berlin, a Monday, and the user is human:alice@studio. What still differs from run to run is
-replaced in `_stable`, and nowhere else: the folder, and how commands are started. Colours are left out; trailing blanks
-are cut. A golden file begins with the command, and names what went to standard error and an exit code other than 0.
+replaced in `_stable`, and nowhere else: the folder, how commands are started, and the sizes of a store's files, which
+depend on SQLite. Colours are left out; trailing blanks are cut. A golden file begins with the command, and names what
+went to standard error and an exit code other than 0.
 """
 
 import os
@@ -49,8 +50,11 @@ IS_WRITING: Final = os.environ.get("NEXUS_CONTROL_GOLDEN") == "write"
 NOW: Final = datetime(2026, 3, 2, 13, 3, tzinfo=UTC)
 _ZONE: Final = "CET-1CEST,M3.5.0,M10.5.0/3"
 _TEMPORARY: Final = str(Path("/tmp").resolve())
-_FOLDER: Final = "/home/alice/production-keys"
+FOLDER: Final = "/home/alice/production-keys"
 _LAUNCHER: Final = re.compile(rf"{re.escape(sys.executable)} -P (?:-E )?-m nexus_control")
+QUESTION: Final = "[y/N]: "
+"""After it, what is typed is written into the golden file: the terminal does not echo it at a moment of its own."""
+_SIZES: Final = re.compile(r"(?m)^(store\.db\S*) +(\d+)$")
 _COLOURS: Final = re.compile(r"\x1b\[[\d;]*m")
 
 Store: TypeAlias = Callable[[Path], Mapping[str, str]]
@@ -113,7 +117,8 @@ class Screen:
             parts += ["--- standard error\n", ran.stderr]
         if ran.returncode:
             parts.append(f"--- exit code {ran.returncode}\n")
-        return _stable("".join(parts), folder)
+        text = _stable("".join(parts), folder)
+        return text if medium == "piped" else text.replace(QUESTION, f"{QUESTION}{self.typed}")
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,7 @@ def each(screens: Mapping[str, Screen]) -> pytest.MarkDecorator:
 
 def _prefix() -> str:
     """Makes every folder's path as long as the one that is written for it, so that lines break in the same places."""
-    return "n" * (len(_FOLDER) - len(_TEMPORARY) - len("/") - 8)
+    return "n" * (len(FOLDER) - len(_TEMPORARY) - len("/") - 8)
 
 
 def _run(
@@ -183,7 +188,16 @@ def _run(
         if name in screen.changes or not name.startswith(("NEXUS_CONTROL_", "XDG_"))
     }
     if medium != "piped":
-        return with_a_terminal(words, known, folder=folder, typed=screen.typed, columns=int(medium))
+        asked = (lambda: None) if screen.typed else None
+        return with_a_terminal(
+            words,
+            known,
+            folder=folder,
+            typed=screen.typed,
+            meanwhile=asked,
+            columns=int(medium),
+            echo=False,
+        )
     return subprocess.run(
         words,
         cwd=folder,
@@ -197,6 +211,7 @@ def _run(
 
 
 def _stable(text: str, folder: Path) -> str:
-    text = _COLOURS.sub("", text).replace("\r\n", "\n").replace(str(folder), _FOLDER)
+    text = _COLOURS.sub("", text).replace("\r\n", "\n").replace(str(folder), FOLDER)
     text = _LAUNCHER.sub("nexus-control", text)
-    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    return _SIZES.sub(lambda found: found[0].replace(found[2], "#" * len(found[2])), text)

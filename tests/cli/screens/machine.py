@@ -1,10 +1,11 @@
-"""The command line on a machine that never changes: its clock, ids, login and host are fixed.
+"""The command line on a machine that never changes: its clock, ids, login, group, umask and host are fixed.
 
     python -m tests.cli.screens.machine 2026-03-02T13:03:00+00:00 list --json
 
 The first argument is the time that stands still. Ids depend on it and on their order, as `Ids` gives them.
 """
 
+import grp
 import os
 import pwd
 import sys
@@ -18,6 +19,7 @@ from nexus_control.system.clock import SYSTEM_CLOCK, SystemClock
 
 LOGIN: Final = "alice"
 HOST: Final = "studio"
+GROUP: Final = "team"
 
 
 class Ids:
@@ -45,11 +47,17 @@ def _login(user: int) -> pwd.struct_passwd:
     return pwd.struct_passwd((LOGIN, "", user, user, "", os.environ["HOME"], "/bin/sh"))
 
 
+def _group(number: int) -> grp.struct_group:
+    return grp.struct_group((GROUP, "", number, [LOGIN]))
+
+
 def _stand_still(instant: str) -> None:
     clock, system = _Clock(instant), os.uname()
     host = os.uname_result((system.sysname, HOST, *system[2:]))
     SYSTEM_CLOCK.__dict__.update(now=clock.now, new_id=clock.new_id)
     os.uname, pwd.getpwuid = lambda: host, _login
+    grp.getgrgid, grp.getgrnam = _group, lambda _: _group(os.getegid())
+    os.umask(0o022)
 
 
 if __name__ == "__main__":

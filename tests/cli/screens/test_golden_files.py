@@ -1,9 +1,15 @@
+import re
 from importlib import import_module
 from pathlib import Path
 
-from tests.cli.screens.golden import GOLDEN, IS_WRITING, Shot, shots
+import pytest
+
+from tests.cli.screens.golden import FOLDER, GOLDEN, IS_WRITING, Shot, shots
 
 MODULES = sorted(each.stem for each in Path(__file__).parent.glob("test_*.py") if each != Path(__file__))
+PATH = re.compile(r"(?<![\w.~:<*/+=])/\w[\w./-]*")
+STANDING = (FOLDER, "/etc/nexus-control/")
+"""The paths that are the same on every machine."""
 
 
 def all_shots() -> list[Shot]:
@@ -17,6 +23,13 @@ def test_every_golden_file_is_used() -> None:
             file.unlink()
     else:
         assert sorted(file.name for file in unused) == []
+
+
+@pytest.mark.parametrize("file", sorted(GOLDEN.iterdir()), ids=lambda file: file.name)
+def test_a_golden_file_has_no_traceback_and_no_path_of_another_machine(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert "Traceback" not in text
+    assert {path for path in PATH.findall(text) if not path.startswith(STANDING)} == set()
 
 
 def test_no_two_screens_have_one_name() -> None:

@@ -99,6 +99,7 @@ SCREENS = {
     "approver-check": Screen("approver", "check", "alice@example.com", *SIGNING, store=files),
     "approver-check-no": Screen("approver", "check", "bob@example.com", *SIGNING, store=files),
     "execute": Screen("execute", store=lambda folder: approved(folder, 0)),
+    "execute-rehearsed": Screen("execute", "--dry-run", store=lambda folder: approved(folder, 0)),
     "execute-failed": Screen("execute", store=lambda folder: approved(folder, 3)),
 }
 
