@@ -15,7 +15,7 @@ import typer
 
 from nexus_control import __version__
 from nexus_control.canonical_json import canonical_json, parse_json_object
-from nexus_control.cli.adapters import config_to_execute, no_adapters
+from nexus_control.cli.adapters import config_or_default, no_adapters
 from nexus_control.cli.files import Output, blaming, read_bytes, read_text
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.naming import any_request, chosen, executed
@@ -205,7 +205,7 @@ def _recorder(
     if not asked:
         yield None
         return
-    found = config if factory else config_to_execute(config)
+    found = config if factory else config_or_default(config)
     if found is None and factory is None:
         raise no_adapters()
     with opened_router(database=frame.path, config=found, factory=factory) as router:

@@ -8,7 +8,13 @@ from typing import Annotated, Literal, TypeAlias, cast
 
 import typer
 
-from nexus_control.cli.adapters import config_to_execute, no_adapters, refuse_shadowing, takers
+from nexus_control.cli.adapters import (
+    config_or_default,
+    config_to_execute,
+    no_adapters,
+    refuse_shadowing,
+    takers,
+)
 from nexus_control.cli.completing import adapter_ids
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.interrupting import Terminated, interruptible
@@ -57,7 +63,8 @@ def execute(
     with frame.store() as store:
         chosen_id = chosen(store, request_id, executable())
         values = {"request_id": chosen_id, "actor": frame.actor, "dry_run": dry_run or None}
-        found = config if router else config_to_execute(config)
+        find = config_or_default if _is_bound(store, chosen_id) else config_to_execute
+        found = config if router else find(config)
         with (
             output_is_ours(),
             opened_router(database=frame.path, config=found, factory=router, on_step=_tell) as opened,
@@ -80,6 +87,12 @@ def execute(
                 _say_what_is_unknown(frame, store, chosen_id)
                 raise
         return _executed(frame, store, data, adapter_id)
+
+
+def _is_bound(store: DecisionStore, request_id: str) -> bool:
+    """Whether the request names its adapter. Its digest then says what runs, whichever file declares it."""
+    attached = store.load(request_id).facts.attached
+    return attached is not None and attached.adapter_digest is not None
 
 
 def _tell(step: StepProgress) -> None:

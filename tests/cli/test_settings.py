@@ -272,19 +272,15 @@ def test_a_run_that_the_router_does_not_have_is_named(commands: Commands) -> Non
     assert refused["details"]["run_id"] in refused["message"]
 
 
-def test_execute_and_embedding_name_a_projects_file(commands: Commands) -> None:
+def test_execute_names_a_projects_file_unless_the_request_is_bound(commands: Commands) -> None:
     file = declare(commands)
-    request_id = approved(commands)
-    for command in (("execute", request_id, "--as", "human:alice"), ("audit", request_id, "--embed")):
-        ran = nexus_control(*command, "--db", str(commands.folder / commands.database))
-        assert ran.returncode == 0, ran.stderr
-        assert f"Note:Adaptersof{file},aproject'sfile." in "".join(ran.stderr.split())
-    request_id = approved(commands)
-    ran = nexus_control(
-        *("execute", request_id, "--as", "human:alice", "--adapters-from", str(file)),
-        *("--db", str(commands.folder / commands.database)),
-    )
-    assert "Note:" not in ran.stderr
+    there = ("--as", "human:alice", "--db", str(commands.folder / commands.database))
+    unbound = approved(commands, "--key", "once")
+    ran = nexus_control("execute", unbound, *there)
+    assert ran.returncode == 0, ran.stderr
+    assert f"Note:Adaptersof{file},aproject'sfile." in "".join(ran.stderr.split())
+    for options in (("execute", approved(commands)), ("execute", unbound, "--adapters-from", str(file))):
+        assert "Note:" not in nexus_control(*options, *there).stderr
 
 
 def test_serving_looks_for_no_projects_file(commands: Commands) -> None:
@@ -327,7 +323,7 @@ def test_a_projects_file_does_not_take_the_place_of_ones_own_adapter_unasked() -
                 assert run("approve", request_id, "--yes").returncode == 0
                 return request_id
 
-            unbound = asked()
+            unbound = asked("--key", "once")  # which keeps it from being bound to the only adapter
             for options in ((), ("--adapter", "subprocess:files")):
                 refused = run("execute", unbound, *options, "--json")
                 answer = json.loads(refused.stdout)
