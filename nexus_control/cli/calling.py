@@ -46,7 +46,7 @@ def call(
         found = _found(tool)
         values = parse_json_object(arguments)
         named = adapters_file(config, adapters_from)
-        finding = config_or_default if found.annotations.read_only else config_to_execute
+        finding = config_to_execute if found.annotations.destructive else config_or_default
         adapters = named if router else finding(named)
         with (
             frame.store(makes=found.name in _MAKING) as store,
