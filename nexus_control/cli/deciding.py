@@ -30,6 +30,7 @@ from nexus_control.render.decision import render_decision
 from nexus_control.render.text import counted
 from nexus_control.render.will_run import NOT_AT_HAND
 from nexus_control.store import DecisionStore
+from nexus_control.system.commands import approving
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import deciding, views
 from nexus_control.usecases.answers import ApprovalData, InspectData, RequestLine, StateData
@@ -189,7 +190,7 @@ def _decide(
             arguments |= {"statement": stated, "signature": signing.signature_of(stated)}
         data = act.record(store, act.arguments(**arguments), assurance)
         decided, named = _inspected(store, request_id, None), short(store, request_id)
-    is_next = data["state"] == "approved"
+    is_next = data["state"] in ("pending_approval", "approved")
     adapters = readable(config_or_default(asking.config)) if is_next else None
     told = _told(frame, data, decided, named, adapters and adapters.path)
     return Answer(data, told, f"It is recorded that you {act.verb} {data['request_id']}")
@@ -199,8 +200,10 @@ def _told(
     frame: Frame, data: ApprovalData | StateData, decided: InspectData, named: str, adapters: Path | None
 ) -> Callable[[Screen], None]:
     """Shows what the verdict made of the request, whose verdict is still needed, and what to type next. `adapters` is
-    the file that declares adapters here, for the command that executes.
+    the file that declares adapters here, for the command that comes next.
     """
+    is_signed = decided["policy"] is not None and decided["policy"].get("min_assurance") == "signed"
+    signers = frame.allowed_signers if is_signed else None
 
     def show(screen: Screen) -> None:
         request_id, state = named if screen.is_terminal else data["request_id"], data["state"]
@@ -215,12 +218,14 @@ def _told(
             screen.prose(
                 f"{counted(missing, 'approval')} missing. Can still approve: {who_can_still(decided)}."
             )
-            screen.verbatim(frame.command("approve", argument=request_id))
+            screen.verbatim(
+                approving(request_id, frame.path, config=adapters, allowed_signers=signers, signed=is_signed)
+            )
         elif not decided["lifecycle"]["blocking_reasons"]:
             screen.prose("It can be executed now:")
             # Where adapters are declared, `execute` finds the one that takes the plan.
             adapter = decided["decision"]["adapter_id"] or (None if adapters else "KIND:NAME")
-            options = {"--adapter": adapter, "--adapters-from": adapters}
+            options = {"--adapter": adapter, "--adapters-from": adapters, "--allowed-signers": signers}
             screen.verbatim(frame.command("execute", argument=request_id, options=options))
 
     return show
