@@ -76,6 +76,16 @@ def test_ssh_keygen_verifies_what_is_stored(office: Office, tmp_path: Path) -> N
     assert not verified_by_ssh_keygen(tmp_path, allowed, stored["signature"], statement + b"\n")
 
 
+def test_the_next_approver_is_told_to_sign_where_signatures_are_demanded(office: Office) -> None:
+    key = office.key("bob")
+    office.key("carol")
+    request_id = office.requested(approvals=2)
+    told = office.run("approve", request_id, *by("bob"), "--sign", str(key))
+    (line,) = [each for each in told.splitlines() if " approve " in each]
+    assert " --sign " in line
+    assert f" --allowed-signers {office.signers}" in line
+
+
 @pytest.mark.parametrize("named", [False, True], ids=["found beside it", "named"])
 def test_a_statement_is_signed_where_the_key_is_and_handed_in(office: Office, named: bool) -> None:
     key = office.key("bob")
