@@ -14,7 +14,11 @@ from nexus_control.system.sharing import share
 from tests.cli.office import field
 from tests.cli.running import Commands, nexus_control
 
-GROUP = grp.getgrgid(os.getegid()).gr_name if os.geteuid() else grp.getgrall()[-1].gr_name
+GROUP = (
+    grp.getgrgid(os.getegid()).gr_name
+    if os.geteuid()
+    else next(each.gr_name for each in grp.getgrall() if each.gr_gid)  # the last one may be another test's
+)
 """A group to which this process may give files."""
 
 
