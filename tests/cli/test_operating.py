@@ -152,7 +152,7 @@ def test_a_framework_is_given_a_program_that_starts_the_server(commands: Command
 @pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "arguments",
-    [("list", "--bogus"), ("status",), ("frobnicate",), ("list", "--limit", "many"), ("template", "mend")],
+    [("list", "--bogus"), ("request",), ("frobnicate",), ("list", "--limit", "many"), ("template", "mend")],
     ids=" ".join,
 )
 def test_a_call_that_cannot_be_understood_is_json_too_where_json_was_asked_for(
