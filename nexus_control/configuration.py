@@ -139,9 +139,7 @@ def _user_file() -> Path:
     user = os.getuid()
     try:
         home = pwd.getpwuid(user).pw_dir
-    except (
-        KeyError
-    ):  # such a user has no home, and no process without a home has a file at the root of the disk
+    except KeyError:  # a user without an entry has no home, and no file of their own
         home = ""
     return Path(home or "/nonexistent") / ".config" / "nexus-control" / FILE_NAME
 

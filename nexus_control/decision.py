@@ -387,10 +387,8 @@ def _require_other_looks(facts: Facts, policy: Policy, actor: Actor, counting: S
     looks = skeleton(actor.id)
     for other in others:
         if other.key != actor.key and skeleton(other.id) == looks:
-            raise invalid_argument(
-                "actor.id",
-                f"looks like {other.id!a}, who already has a part in this decision: use another id",
-            )
+            problem = f"looks like {other.id!a}, who already has a part in this decision: use another id"
+            raise invalid_argument("actor.id", problem)
 
 
 def wrong_state(facts: Facts, at: datetime, verb: str, authority: Authority = None) -> NexusControlError:

@@ -256,7 +256,8 @@ def _because(reason: str | None) -> str:
     return f": {reason}" if reason else ""
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 approval`, `2 approvals`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
@@ -280,7 +281,7 @@ _NAMES: dict[EventType, tuple[str, str]] = {
 _SUMMARIES: dict[EventType, Callable[[str, Any], str]] = {
     EventType.DECISION_CREATED: lambda who, p: f"{who} requested {p.requested_mode}: {p.goal}",
     EventType.POLICY_ATTACHED: lambda _, p: (
-        f"Policy attached: {_counted(p.min_approvals, 'approval')}, modes {', '.join(p.allowed_modes)}"
+        f"Policy attached: {counted(p.min_approvals, 'approval')}, modes {', '.join(p.allowed_modes)}"
     ),
     EventType.APPROVAL_GRANTED: lambda who, p: f"{who} approved{_because(p.comment)}",
     EventType.APPROVAL_REVOKED: lambda who, p: f"{who} revoked their approval{_because(p.reason)}",
@@ -291,7 +292,7 @@ _SUMMARIES: dict[EventType, Callable[[str, Any], str]] = {
     ),
     EventType.EXECUTION_STARTED: lambda _who, _payload: "Handed to the router",
     EventType.EXECUTION_COMPLETED: lambda _, p: (
-        f"Run {p.run_id} completed, {_counted(p.steps_executed, 'step')}"
+        f"Run {p.run_id} completed, {counted(p.steps_executed, 'step')}"
     ),
     EventType.EXECUTION_FAILED: lambda _, p: (
         f"Failed ({effect_words(p.effect or 'unknown')}): {p.error_code}{_because(p.error_message)}"

@@ -47,16 +47,21 @@ def refuse_shadowing(
     """Refuse to let a project's file choose what an adapter of the user's or the system's file runs, where the request
     does not bind the adapter's digest. Raises INVALID_ARGUMENT.
     """
-    if not isinstance(found, Source) or (other := _shadowed(found).get(adapter_id)) is None:
+    if not isinstance(found, Source) or is_bound(store, request_id):
         return
-    attached = store.load(request_id).facts.attached
-    if attached is not None and attached.adapter_id is not None:
+    if (other := _shadowed(found).get(adapter_id)) is None:
         return
     problem = (
         f"is needed: {found.path}, a project's file, declares {adapter_id} in place of {other},"
-        " and the request was approved without naming an adapter. Name the file that you mean"
+        " and the request is not bound to what was approved. Name the file that you mean"
     )
     raise invalid_argument("--adapters-from", problem)
+
+
+def is_bound(store: DecisionStore, request_id: str) -> bool:
+    """Whether the request has its adapter's digest, which says what runs, whichever file declares the adapter."""
+    attached = store.load(request_id).facts.attached
+    return attached is not None and attached.adapter_digest is not None
 
 
 def _shadowed(found: Source) -> dict[str, Path]:

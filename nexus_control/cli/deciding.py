@@ -26,8 +26,8 @@ from nexus_control.cli.streams import require_shown
 from nexus_control.cli.times import Times
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.router import RouterProtocol
+from nexus_control.lifecycle import counted
 from nexus_control.render.decision import render_decision
-from nexus_control.render.text import counted
 from nexus_control.render.will_run import NOT_AT_HAND
 from nexus_control.store import DecisionStore
 from nexus_control.system.commands import approving

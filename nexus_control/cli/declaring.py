@@ -19,7 +19,7 @@ from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, ada
 from nexus_control.execution.argv_template import ArgvTemplate
 from nexus_control.execution.config import adapters_of
 from nexus_control.execution.plan import Call
-from nexus_control.render.text import counted
+from nexus_control.lifecycle import counted
 from nexus_control.storage import is_file
 from nexus_control.system.commands import absolute, shell_line
 from nexus_control.system.whole_files import is_regular

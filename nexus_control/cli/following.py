@@ -22,10 +22,10 @@ from nexus_control.cli.frame import Answer, Frame, refuse, shared_options
 from nexus_control.cli.interrupting import interruptible
 from nexus_control.cli.naming import chosen, short, unfinished
 from nexus_control.cli.options import FittingId
-from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.screen import Mark, Screen, mark_of_state
 from nexus_control.cli.streams import wait_while_read
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.render.text import counted
+from nexus_control.lifecycle import counted
 from nexus_control.storage.faults import is_damage
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
@@ -34,7 +34,6 @@ from nexus_control.usecases.answers import FeedEvent, StatusData, WaitData
 
 _PAUSE: Final = 0.25
 _PAGE: Final = 500
-_GOOD, _BAD = {"approved", "completed"}, {"failed", "outcome_unknown"}
 
 
 @shared_options("allowed_signers", "db")
@@ -66,7 +65,7 @@ def wait(
         named = short(store, request_id)
 
     def show(screen: Screen) -> None:
-        screen.prose(str(data["goal"]), _mark(data["state"]))
+        screen.prose(str(data["goal"]), mark_of_state(data["state"]))
         screen.prose(f"{_approvals(data)}.{' The time is up.' if data['timed_out'] else ''}")
         screen.verbatim(frame.command("status", argument=named if screen.is_terminal else request_id))
 
@@ -92,10 +91,6 @@ class _Progress:
 
 def _approvals(data: StatusData | WaitData) -> str:
     return f"{data['active_approvals']} of {counted(data['required_approvals'], 'approval')}"
-
-
-def _mark(state: str) -> Mark:
-    return Mark(state, "good" if state in _GOOD else "bad" if state in _BAD else "stopped")
 
 
 @shared_options("db")

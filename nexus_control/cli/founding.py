@@ -20,7 +20,7 @@ from nexus_control.cli.screen import DONE, Mark, Screen, columns
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.run_log import RunLog
 from nexus_control.log import checkpoints, head
-from nexus_control.storage import files_of, is_file
+from nexus_control.storage import files_of
 from nexus_control.storage.faults import group_name, unavailable, user_name
 from nexus_control.system.clock import SYSTEM_CLOCK
 from nexus_control.system.sharing import Permissions, may_give_to, permissions_of, share
@@ -58,7 +58,7 @@ def init(
 
     Example: nexus-control init --db /srv/team/decisions.db --group team
     """
-    database = _database(frame)
+    database = frame.file
     number = None if group is None else _group(group)
     is_new = not (is_regular(database) and database.stat().st_size)
     if number is not None:
@@ -70,12 +70,6 @@ def init(
         frame.store().close()  # refuses any other file
     changed = number is not None and _share(database, number) and not is_new
     return _answer(frame, database, is_new=is_new, changed=changed)
-
-
-def _database(frame: Frame) -> Path:
-    if not is_file(frame.path):
-        raise invalid_argument("--db", f"names {frame.path}, which does not lie in a file")
-    return Path(frame.path)
 
 
 def _group(name: str) -> int:

@@ -11,7 +11,6 @@ from nexus_control.cli.screen import DONE, Screen, columns
 from nexus_control.errors import invalid_argument
 from nexus_control.log import backup as backups
 from nexus_control.log.backup import Manifest
-from nexus_control.storage import is_file
 from nexus_control.system.clock import SYSTEM_CLOCK
 from nexus_control.system.commands import absolute
 from nexus_control.values.records import encode
@@ -37,9 +36,7 @@ def backup(
     """
     frame.require_place(makes=False)
     frame.require_writable("FILE", file)
-    made = backups.back_up(
-        _database(frame), absolute(file), at=SYSTEM_CLOCK.now(), with_keys=not without_keys
-    )
+    made = backups.back_up(frame.file, absolute(file), at=SYSTEM_CLOCK.now(), with_keys=not without_keys)
     has_key = any(part.name.endswith(".key") for part in made.files)
 
     def show(screen: Screen) -> None:
@@ -65,7 +62,7 @@ def restore(
     """
     if not file.is_file():
         raise invalid_argument("FILE", f"names {file}, where no file is")
-    database = _database(frame)
+    database = frame.file
     made = backups.restore(file, database)
     command = frame.command("doctor")
 
@@ -79,12 +76,6 @@ def restore(
 
     data = {"path": str(database), **encode(made), "command": command}
     return Answer(data, show, f"{database} is laid out")
-
-
-def _database(frame: Frame) -> Path:
-    if not is_file(frame.path):
-        raise invalid_argument("--db", f"names {frame.path}, which does not lie in a file")
-    return Path(frame.path)
 
 
 def _show(screen: Screen, made: Manifest, text: str) -> None:

@@ -19,7 +19,7 @@ import typer
 
 from nexus_control.cli.frame import Answer, Frame, refuse, shared_options
 from nexus_control.cli.naming import short
-from nexus_control.cli.screen import Mark, Screen, columns
+from nexus_control.cli.screen import Mark, Screen, columns, mark_of_state
 from nexus_control.cli.streams import wait_while_read
 from nexus_control.cli.times import Times
 from nexus_control.errors import NexusControlError, invalid_argument
@@ -35,7 +35,6 @@ from nexus_control.values.payloads import StateName
 _POLL_SECONDS: Final = 1.0
 _POLLS_UNTIL_REDRAWN: Final = 10
 _WORDS: Final = {"pending_approval": "pending", "outcome_unknown": "unknown"}
-_GOOD, _BAD = {"approved", "completed"}, {"failed", "outcome_unknown"}
 _REQUESTER: Final = 5
 _STATES: Final = ", ".join(get_args(StateName))
 
@@ -205,7 +204,7 @@ def _state(line: RequestLine) -> Mark:
         *(["imported"] if line["imported"] else []),
         *(["blocked"] if blocked else []),
     ]
-    kind = "good" if state in _GOOD and not blocked else "bad" if state in _BAD else "stopped"
+    kind = "stopped" if blocked else mark_of_state(state).kind
     return Mark(", ".join(said), kind)
 
 

@@ -46,9 +46,8 @@ def main() -> None:
         tell_nothing_changed(failure)
         sys.exit(REFUSED)
     except _USAGE_ERROR as error:
-        error.message = error.message.removeprefix(
-            "Value error, "
-        )  # of pydantic, with which typer reads choices
+        # pydantic's words, with which typer reads choices
+        error.message = error.message.removeprefix("Value error, ")
         if "--json" not in sys.argv or not is_refusal_printed(_misused(error)):
             error.show()
         sys.exit(USAGE)

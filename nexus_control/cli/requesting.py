@@ -37,8 +37,9 @@ from nexus_control.evidence.statement import NAMESPACE
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.plan import parse_plan
 from nexus_control.execution.router import PlanChecker
+from nexus_control.lifecycle import counted
 from nexus_control.policy import Policy
-from nexus_control.render.text import counted, listed
+from nexus_control.render.text import listed
 from nexus_control.storage import IN_MEMORY
 from nexus_control.store import DecisionStore
 from nexus_control.system.commands import approving

@@ -8,16 +8,13 @@ from nexus_control.cli.commands import group
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.naming import any_request, chosen
 from nexus_control.cli.options import FittingId
-from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.screen import Screen, mark_of_state
 from nexus_control.cli.steps import show_steps
-from nexus_control.lifecycle import effect_words
+from nexus_control.lifecycle import counted, effect_words
 from nexus_control.render.results import cut, pretty, step_texts
-from nexus_control.render.text import counted
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import resulting
 from nexus_control.usecases.run_answers import ResultData
-
-_GOOD, _BAD = {"completed"}, {"failed", "outcome_unknown"}
 
 run = group(help="What the runs of a request gave back.\n\nExample: nexus-control run show 0d1c0d39")
 
@@ -54,7 +51,7 @@ def _show(screen: Screen, data: ResultData, *, whole: bool) -> None:
     named = f"{what} {data['run_id'] or 'without a known id'}, execution {data['execution']}"
     effect = "" if data["effect"] is None else f", {effect_words(data['effect'])}"
     steps = counted(len(data["results"]), "step") if data["results"] else "no step is known"
-    screen.prose(f"{named}: {steps}{effect}.", _mark(data["outcome"]))
+    screen.prose(f"{named}: {steps}{effect}.", mark_of_state(data["outcome"]))
     show_steps(screen, data["results"], truncated=data["truncated"], whole=whole)
     is_cut = not whole and step_texts(data["results"]) != step_texts(data["results"], whole=True)
     if "answer" in data:
@@ -66,7 +63,3 @@ def _show(screen: Screen, data: ResultData, *, whole: bool) -> None:
             screen.verbatim(line)
     if is_cut:
         screen.prose("--full shows all of it.")
-
-
-def _mark(outcome: str) -> Mark:
-    return Mark(outcome, "good" if outcome in _GOOD else "bad" if outcome in _BAD else "stopped")

@@ -8,17 +8,17 @@ end goes on further to the right, so that no text of a request can look like a l
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Final
 
-from nexus_control.canonical_json import canonical_json, parse_json
+from nexus_control.canonical_json import canonical_json
 from nexus_control.cli.screen import Screen
 from nexus_control.cli.times import Times
-from nexus_control.errors import NexusControlError
-from nexus_control.lifecycle import effect_words
+from nexus_control.lifecycle import counted, effect_words
 from nexus_control.render.decision import approval_words, imported_text, verdict_text
+from nexus_control.render.planned import planned_steps
 from nexus_control.render.policy import changes, policy_words
 from nexus_control.render.results import step_texts
-from nexus_control.render.text import View, counted, listed, spelled
+from nexus_control.render.text import View, listed, spelled
 from nexus_control.render.will_run import MODES, NOT_AT_HAND, call_words, place_words
 from nexus_control.values.actors import fold_id
 
@@ -28,7 +28,6 @@ _MOST_PLAN, _MOST_OUTPUT, _MOST_APPROVALS = 18, 4, 4
 """The most lines of a plan, of one step's output, and of approvals."""
 _MOST_STEPS, _SHORT = 5, 40
 """The most steps that are shown of a rehearsal, and characters of a name beside the question."""
-_STEP_KEYS, _CALL_KEYS = {"step_id", "intent", "call"}, {"tool", "method", "args"}
 
 
 @dataclass(slots=True)
@@ -121,7 +120,7 @@ def _add_request(review: Review, decision: View) -> None:
 
 
 def _add_plan(review: Review, plan: str | None, will_run: View | None) -> None:
-    steps = None if plan is None else _steps(plan)
+    steps = None if plan is None else planned_steps(plan)
     if plan is None:
         review.add("Plan: (none)")
     elif steps is None:
@@ -171,35 +170,6 @@ def _add_calls(review: Review, step: View, said: str) -> str:
             said = where
             review.add(f"in {where}", 5)
     return said
-
-
-def _steps(plan: str) -> list[View] | None:
-    """The steps of a plan in the router's own shape; None for any other plan, which is shown as the text that it is."""
-    try:
-        found = parse_json(plan)
-    except NexusControlError:
-        return None
-    if not isinstance(found, list) or not found:
-        return None
-    steps = cast("list[object]", found)
-    return cast("list[View]", steps) if all(map(_is_step, steps)) else None
-
-
-def _is_step(value: object) -> bool:
-    """Whether these are the keys of a step and no others: another key would not be shown."""
-    if not isinstance(value, dict):
-        return False
-    step = cast("dict[str, object]", value)
-    call = step.get("call")
-    if set(step) != _STEP_KEYS or not isinstance(call, dict):
-        return False
-    called = cast("dict[str, object]", call)
-    texts = (step["step_id"], step["intent"], called.get("tool"), called.get("method"))
-    return (
-        set(called) == _CALL_KEYS
-        and isinstance(called["args"], dict)
-        and all(isinstance(t, str) for t in texts)
-    )
 
 
 def _arguments(args: Mapping[str, object]) -> str:

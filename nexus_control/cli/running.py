@@ -11,6 +11,7 @@ import typer
 from nexus_control.cli.adapters import (
     config_or_default,
     config_to_execute,
+    is_bound,
     no_adapters,
     refuse_shadowing,
     takers,
@@ -29,7 +30,7 @@ from nexus_control.execution.config import adapters_of
 from nexus_control.execution.local_router import StepProgress
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.router import PlanChecker, RouterProtocol
-from nexus_control.render.text import counted
+from nexus_control.lifecycle import counted
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import executing, settling
@@ -63,7 +64,7 @@ def execute(
     with frame.store() as store:
         chosen_id = chosen(store, request_id, executable())
         values = {"request_id": chosen_id, "actor": frame.actor, "dry_run": dry_run or None}
-        find = config_or_default if _is_bound(store, chosen_id) else config_to_execute
+        find = config_or_default if is_bound(store, chosen_id) else config_to_execute
         found = config if router else find(config)
         with (
             output_is_ours(),
@@ -87,12 +88,6 @@ def execute(
                 _say_what_is_unknown(frame, store, chosen_id)
                 raise
         return _executed(frame, store, data, adapter_id)
-
-
-def _is_bound(store: DecisionStore, request_id: str) -> bool:
-    """Whether the request names its adapter. Its digest then says what runs, whichever file declares it."""
-    attached = store.load(request_id).facts.attached
-    return attached is not None and attached.adapter_digest is not None
 
 
 def _tell(step: StepProgress) -> None:
@@ -140,9 +135,8 @@ def _adapter_for(
         return facts.attached.adapter_id
     checked = door.validated(door.ExecuteArguments, {**values, "adapter_id": "any"})
     try:
-        executing.execute(
-            store, checked, None
-        )  # without a router it executes nothing, and says what the rules say
+        # Without a router it executes nothing, and says what the rules say.
+        executing.execute(store, checked, None)
     except NexusControlError as refusal:
         if refusal.code is not ErrorCode.ROUTER_NOT_CONFIGURED:
             raise

@@ -44,6 +44,12 @@ def mark_of(status: str) -> Mark:
     return Mark(status, "good" if status == "pass" else "bad" if status == "fail" else "stopped")
 
 
+def mark_of_state(state: str) -> Mark:
+    """The mark for the state of a decision, or the outcome of an execution."""
+    good, bad = ("approved", "completed"), ("failed", "outcome_unknown")
+    return Mark(state, "good" if state in good else "bad" if state in bad else "stopped")
+
+
 Cell: TypeAlias = str | Mark
 DONE: Final = Mark("Done.", "good")
 NOTE: Final = Mark("Note:", "stopped")

@@ -10,7 +10,7 @@ from nexus_control.cli.options import DEFAULT_DATABASE
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.configuration import Configuration, Setting, Source, look
 from nexus_control.errors import invalid_argument
-from nexus_control.storage import place_of
+from nexus_control.storage import is_file, place_of
 from nexus_control.system.commands import without_password
 from nexus_control.system.whole_files import is_folder
 
@@ -62,6 +62,13 @@ class Settings:
             raise invalid_argument("--db", f"names {named}, which is not a folder; a database is a file")
         with blaming("--db", named):
             return place_of(named)
+
+    @property
+    def file(self) -> Path:
+        """The database's file. Raises as `path`, and INVALID_ARGUMENT for a store that is not a file."""
+        if not is_file(self.path):
+            raise invalid_argument("--db", f"names {self.path}, which does not lie in a file")
+        return Path(self.path)
 
     @property
     def database_named_by(self) -> str:

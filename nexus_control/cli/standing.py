@@ -6,12 +6,12 @@ from typing import Final
 from nexus_control.advice import ADVICE, after_failure
 from nexus_control.cli.frame import Frame
 from nexus_control.cli.naming import short
-from nexus_control.cli.screen import Mark, Screen, one_line
+from nexus_control.cli.screen import Mark, Screen, mark_of_state, one_line
 from nexus_control.cli.steps import show_steps
 from nexus_control.cli.times import Times
-from nexus_control.lifecycle import display_name, effect_words
+from nexus_control.lifecycle import counted, display_name, effect_words
 from nexus_control.render.results import pretty
-from nexus_control.render.text import counted, listed
+from nexus_control.render.text import listed
 from nexus_control.store import DecisionStore
 from nexus_control.system.commands import approving
 from nexus_control.usecases.answers import (
@@ -26,7 +26,6 @@ from nexus_control.values.actors import Actor, ActorData
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import Assurance
 
-_GOOD, _BAD = {"approved", "completed"}, {"failed", "outcome_unknown"}
 _TOLD: Final = {
     "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "EXECUTING", "OUTCOME_UNKNOWN",
     "MISSING_APPROVALS",
@@ -77,7 +76,7 @@ def _mark(data: StatusData) -> Mark:
     state = data["state"]
     if state == "approved" and data["blocking_reasons"]:
         return Mark("approved, not executable", "stopped")
-    return Mark(state, "good" if state in _GOOD else "bad" if state in _BAD else "stopped")
+    return mark_of_state(state)
 
 
 def _fields(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:

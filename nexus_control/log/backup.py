@@ -115,9 +115,7 @@ def back_up(database: Path, file: Path, *, at: datetime, with_keys: bool = True)
             )
             draft = Path(folder, "backup")
             _write(draft, manifest, parts)
-            file.hardlink_to(
-                draft
-            )  # which fails where a file was made meanwhile, by another backup for example
+            file.hardlink_to(draft)  # fails where another backup has made a file meanwhile
             _flush(file.parent)
     except FileExistsError:
         raise _is_there(file) from None

@@ -318,9 +318,8 @@ def _answer_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
         answer = rows.answer(json.loads(entry.payload).get("response_digest") or "")
         if answer is None or (found := sha256_hex(answer.content)) == answer.digest:
             continue
-        if (
-            not answer.truncated or found not in entry.payload
-        ):  # the note of the event has the digest of a part
+        # The note of the event has the digest of a part.
+        if not answer.truncated or found not in entry.payload:
             detail = f"{_where(entry)}: the router's answer that is kept for it was changed; it is not shown"
             yield Fault(code="ANSWER_ALTERED", detail=detail)
 

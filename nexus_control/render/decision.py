@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from nexus_control.integrity import sha256_hex
-from nexus_control.lifecycle import effect_words
+from nexus_control.lifecycle import counted, effect_words
 from nexus_control.render.policy import policy_lines, template_lines
 from nexus_control.render.results import step_lines
-from nexus_control.render.text import View, bullet, code_block, counted, escape, listed, page, section
+from nexus_control.render.text import View, bullet, code_block, escape, listed, page, section
 from nexus_control.render.will_run import will_run_lines
 
 

@@ -11,7 +11,7 @@ from nexus_control.bundle import DecisionBundle
 from nexus_control.evidence.reading import Reading
 from nexus_control.evidence.report import Check
 from nexus_control.evidence.verify import LEVELS, EvidenceReport, Level
-from nexus_control.render.text import counted
+from nexus_control.lifecycle import counted
 
 _SELF_SIGNED: Final = "self-signed; an operator can rewrite history until a checkpoint leaves this machine"
 _NEVER_RAN: Final = (

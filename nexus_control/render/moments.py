@@ -26,9 +26,8 @@ from nexus_control.events import (
 from nexus_control.evidence.reading import Reading
 from nexus_control.evidence.report import Check
 from nexus_control.facts import Facts
-from nexus_control.lifecycle import THRESHOLD_MET, LifecycleEntry, compute_timeline, display_name
+from nexus_control.lifecycle import THRESHOLD_MET, LifecycleEntry, compute_timeline, counted, display_name
 from nexus_control.render.steps import RunStep
-from nexus_control.render.text import counted
 from nexus_control.values.instants import is_instant, parse_instant
 
 _MOST_STEPS: Final = 6

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import cast
 
-from nexus_control.render.text import View, bullet, counted, listed
+from nexus_control.lifecycle import counted
+from nexus_control.render.text import View, bullet, listed
 from nexus_control.values.payloads import POLICY_FIELDS
 
 NAMES = {

@@ -10,26 +10,25 @@ what the store says of it here and now: what is missing, which approvals count, 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from nexus_control.audit_package import AuditPackage
 from nexus_control.bundle import DecisionBundle
-from nexus_control.canonical_json import parse_json
 from nexus_control.decision import Decision, counting_approvals, effect_of
-from nexus_control.errors import NexusControlError
 from nexus_control.evidence.bundle_checks import History, history_of
 from nexus_control.evidence.reading import Reading
 from nexus_control.evidence.report import Check
 from nexus_control.facts import Approval, Facts
-from nexus_control.lifecycle import compute_timeline, display_name
+from nexus_control.lifecycle import compute_timeline, counted, display_name
 from nexus_control.render.checks import check_parts
 from nexus_control.render.decision import imported_text
 from nexus_control.render.html import Html, element, facts, joined, page, section, table, tag
 from nexus_control.render.levels import checks_made, level_words
 from nexus_control.render.moments import moments_of
 from nexus_control.render.picture import timeline_picture
+from nexus_control.render.planned import planned_steps
 from nexus_control.render.steps import RunStep, step_list, steps_of
-from nexus_control.render.text import View, counted, listed
+from nexus_control.render.text import View, listed
 from nexus_control.render.times import after, duration, in_utc
 from nexus_control.values.instants import parse_instant
 
@@ -266,35 +265,11 @@ def _remarks(approval: Approval) -> Iterator[str]:
 def _plan(plan: str | None) -> Html:
     if plan is None:
         return tag("p", "The request has no plan.")
-    steps = _steps(plan)
+    steps = planned_steps(plan)
     if steps is None:
         return tag("pre", plan)
     items = [tag("li", step["intent"], tag("pre", _called(step["call"]))) for step in steps]
     return tag("ol", *items, kind="plan")
-
-
-def _steps(plan: str) -> Sequence[Mapping[str, Any]] | None:
-    """The steps of a plan that is a list of steps. None for any other plan, which is then shown as text."""
-    try:
-        parsed = parse_json(plan)
-    except NexusControlError:
-        return None
-    steps = cast("list[object]", parsed) if isinstance(parsed, list) else []
-    if not all(_is_step(step) for step in steps):
-        return None
-    return cast("list[dict[str, Any]]", steps) or None
-
-
-def _is_step(step: object) -> bool:
-    call, *texts = _fields(step, "call", "intent", "step_id") or [None]
-    called = _fields(call, "args", "method", "tool")
-    return [*map(type, [*texts, *called])] == [str, str, dict, str, str]
-
-
-def _fields(value: object, *names: str) -> list[object]:
-    """The values of these fields if `value` is an object with exactly these fields; otherwise an empty list."""
-    fields = cast("dict[str, object]", value) if isinstance(value, dict) else {}
-    return [fields[name] for name in names] if sorted(fields) == list(names) else []
 
 
 def _called(call: Mapping[str, Any]) -> str:

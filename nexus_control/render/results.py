@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from nexus_control.lifecycle import effect_words
-from nexus_control.render.text import View, code_block, counted, escape
+from nexus_control.lifecycle import counted, effect_words
+from nexus_control.render.text import View, code_block, escape
 
 Sign: TypeAlias = Literal["✓", "✗", "?"]
 

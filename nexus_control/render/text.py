@@ -118,11 +118,6 @@ def listed(values: Iterable[object]) -> str:
     return ", ".join(str(value) for value in values) or "(none)"
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 approval`, `2 approvals`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _visible(character: str) -> str:
     if not is_hidden(character):
         return character

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from nexus_control.canonical_json import canonical_json
-from nexus_control.render.text import View, bullet, code_line, counted, escape, listed
+from nexus_control.lifecycle import counted
+from nexus_control.render.text import View, bullet, code_line, escape, listed
 
 NOT_AT_HAND: Final = "No configuration was found here: what the steps run is not known."
 MODES: Final = {"apply": "applied", "dry_run": "rehearsed"}

@@ -18,15 +18,16 @@ from nexus_control.usecases.answers import (
     ImportLine,
     InspectData,
     JsonObject,
+    ReconciledLine,
     RequestData,
     StateData,
     TemplateCreateData,
     TemplateData,
     TemplatesData,
 )
-from nexus_control.usecases.run_answers import ExecutionFields, LinkedRun, StepLine
+from nexus_control.usecases.run_answers import ExecutedFields, ExecutionFields, LinkedRun, StepLine
 from nexus_control.values.actors import ActorData
-from nexus_control.values.payloads import Effect, Mode
+from nexus_control.values.payloads import Mode
 
 
 class FileData(TypedDict):
@@ -106,17 +107,8 @@ class ApprovalOutput(DecisionOutput, ApprovalData): ...
 class RequestOutput(DecisionOutput, RequestData): ...
 
 
-class ExecuteOutput(DecisionOutput, RunSteps):
+class ExecuteOutput(DecisionOutput, RunSteps, ExecutedFields):
     """While a long run goes on, the answer is an `ExecutingOutput`."""
-
-    request_id: str
-    execution_id: str
-    run_id: str
-    mode: Mode
-    steps_executed: int
-    request_digest: str
-    response_digest: str
-    effect: Effect
 
 
 class ExecutingOutput(DecisionOutput, StateData): ...
@@ -166,6 +158,7 @@ class StatusOutput(DecisionOutput, StateData):
     execution_count: int
     run: LinkedRun | None
     event_count: int
+    reconciled: NotRequired[ReconciledLine]
     late_outcome: NotRequired[JsonObject]
     events: NotRequired[list[EventData]]
 

@@ -11,8 +11,8 @@ from nexus_control.execution.router import PlanChecker
 from nexus_control.execution.spelling import bounded
 from nexus_control.import_ import import_checked
 from nexus_control.integrity import sha256_hex
+from nexus_control.lifecycle import counted
 from nexus_control.render.decision import verdict_line
-from nexus_control.render.text import counted
 from nexus_control.toolset import asking
 from nexus_control.toolset.artifact_files import file_name, read_artifact, write_artifact
 from nexus_control.toolset.fitting import INLINE_BYTES
@@ -55,7 +55,8 @@ from nexus_control.usecases.arguments import (
 from nexus_control.usecases.run_answers import ExecutionFields, ExecutionLine
 
 _SOMETIMES: Final = (
-    "idempotency_key", "metadata", "supersedes", "ending", "imported", "late_outcome", "events",
+    "idempotency_key", "metadata", "supersedes", "ending", "imported", "reconciled", "late_outcome",
+    "events",
 )  # fmt: skip
 _LONGEST_TEXT: Final = 300
 _INLINE_ARTIFACT: Final = INLINE_BYTES - 1024  # the rest is what stands beside it in the answer
@@ -158,6 +159,8 @@ def status(context: ToolContext, arguments: StatusInput) -> StatusOutput:
         "summary": f"{verdict_line(reasons)}; {data['active_approvals']} of {data['required_approvals']} approvals.",
         **what_now(context, data["request_id"], data["state"], reasons, has_asked=arguments.wait_seconds > 0),
     }
+    if "reconciled" in data and data["state"] == "failed":
+        output["next"] = "A person settled it: read `reconciled`. Make a new request, if it is still wanted."
     kept = {key: value for key, value in data.items() if key in _SOMETIMES}
     return cast("StatusOutput", {**output, **kept})
 

@@ -227,10 +227,7 @@ def runs_by_execution(store: DecisionStore, decision_id: str, router: object = N
     if isinstance(router, RunFinder):
         try:
             runs = router.runs_of(decision_id)
-        except (
-            Exception,
-            SystemExit,
-        ):  # an embedder's router may raise anything; its log is a second witness
+        except (Exception, SystemExit):  # an embedder's router may raise anything
             runs = ()
     return {run.execution_id: run for run in runs or _runs_beside(store, decision_id)}
 

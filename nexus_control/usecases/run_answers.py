@@ -31,8 +31,8 @@ class StepLine(TypedDict):
     note: NotRequired[str]
 
 
-class ExecuteData(TypedDict):
-    """The answer of `execute`; both digests are bare. `truncated`: the results are only a part of the answer."""
+class ExecutedFields(TypedDict):
+    """An execution that completed; both digests are bare."""
 
     request_id: str
     execution_id: str
@@ -42,6 +42,11 @@ class ExecuteData(TypedDict):
     request_digest: str
     response_digest: str
     effect: Effect
+
+
+class ExecuteData(ExecutedFields):
+    """The answer of `execute`. `truncated`: the results are only a part of the answer."""
+
     results: list[StepLine]
     truncated: bool
 

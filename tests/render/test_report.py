@@ -9,8 +9,8 @@ import pytest
 from nexus_control.canonical_json import canonical_json
 from nexus_control.evidence.reading import read_evidence
 from nexus_control.evidence.trust import Attached
+from nexus_control.lifecycle import counted
 from nexus_control.render.report import render_report
-from nexus_control.render.text import counted
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
 from tests.evidence.packages import Scene, honest

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from nexus_control.lifecycle import counted
 from nexus_control.render.text import (
     bullet,
     code_block,
     code_line,
-    counted,
     escape,
     holds_padding,
     listed,

@@ -223,3 +223,14 @@ def test_who_asks_is_told_the_request(bench: Bench) -> None:
     again = bench.data("request", goal="Rotate", idempotency_key="k1", expires_in="4h", metadata={"a": "b"})
     assert (answer["created"], again["created"]) == (True, False)
     assert again["request_id"] == answer["request_id"]
+
+
+def test_a_model_is_told_how_a_person_settled_an_execution(bench: Bench, two: Two) -> None:
+    request_id = bound(two)
+    lost = FakeRouter(raising(TimeoutError("no answer")))
+    assert two.here.execute(request_id, ADAPTER, SCHEDULER, lost).error_code == "OUTCOME_UNKNOWN"
+    data_of(two.here.reconcile(request_id, BOB, "failed", "the old key is still there"))
+    answer = bench.data("status", request_id=request_id)
+    assert answer["reconciled"]["evidence"] == "the old key is still there"
+    assert "reconciled" in answer["next"]
+    assert "Find out" not in answer["next"]
