@@ -12,13 +12,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from nexus_control.approvals import FOREVER, NO_QUORUMS, Approval, Approvals, Quorums, Tally
+from nexus_control.approvals import FOREVER, NO_QUORUMS, Approval, Approvals, Authority, Quorums, Since, Tally
 from nexus_control.bundle_parts import with_final_rehearsal
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.chain import GENESIS
-from nexus_control.facts import Ending, Execution, Facts, Phase, Progress, replay_facts
+from nexus_control.facts import (
+    Ending,
+    Execution,
+    Facts,
+    Phase,
+    Progress,
+    replay_facts,
+)
 from nexus_control.integrity import prefixed
 from nexus_control.storage.contract import NEVER, NO_END, ApprovalRow, DecisionRow
 from nexus_control.values.actors import Actor
@@ -129,11 +136,9 @@ class Projection:
         return prefixed(self.policy_leaf) if self.policy_leaf else None
 
     @property
-    def authority(self) -> frozenset[int] | None:
-        """The `seq` of the approvals that were given here; None when all were."""
-        if not self.imported_count:  # the usual case, in which no approval is looked at
-            return None
-        return frozenset(a.seq for a in self.facts.progress.approvals if a.seq >= self.imported_count)
+    def authority(self) -> Authority:
+        """The approvals that were given here; None when all were."""
+        return Since(self.imported_count) if self.imported_count else None
 
     def is_ahead_of(self, now: datetime) -> bool:
         """Whether an import brought events of the future, so that nothing can be decided until the clock has passed
@@ -250,9 +255,11 @@ def from_row(
         event_count=row.event_count,
         last_ts=row.last_ts,
     )
-    tally = Tally.of(facts.standing_approvals())
+    tally, here = Tally.of(facts.standing_approvals()), Since(row.imported_count)
+    given_here = Tally.of(facts.standing_approvals(here)) if row.imported_count else tally
+    progress = replace(progress, tally=tally, given_here=given_here)
     return Projection(
-        facts=replace(facts, progress=replace(progress, tally=tally)),
+        facts=replace(facts, progress=progress, given_from=row.imported_count),
         ordinal=row.ordinal,
         generation=row.generation,
         head=row.head,

@@ -105,10 +105,14 @@ class ReadSession:
         decision = from_row(row, approvals, [to_event(entry) for entry in opening], policy_leaf)
         return self.recent.keep(row, decision)
 
-    def events(self, decision: Projection, generation: int | None = None) -> list[StoredEvent]:
-        """All events of the current generation, or of a superseded one."""
+    def events(
+        self, decision: Projection, generation: int | None = None, *, start: int = 0
+    ) -> list[StoredEvent]:
+        """The events of the current generation, or of a superseded one, from this seq on."""
         wanted = decision.generation if generation is None else generation
-        return [to_event(entry) for entry in self.rows.entries("decision", decision.decision_id, wanted)]
+        return [
+            to_event(entry) for entry in self.rows.entries("decision", decision.decision_id, wanted, start)
+        ]
 
     def history(self, decision: Projection, generation: int | None = None) -> Decision | None:
         """The current generation, or a superseded one, judged at its last event; None where it has no events."""
@@ -241,7 +245,7 @@ class WriteSession(ReadSession):
             entries.append(event_entry("decision", event, generation, text, head))
             head = entries[-1].leaf
         stored = Projection(
-            facts=provenance.facts_of(replay_facts(decision_id, events)),
+            facts=provenance.facts_of(replay_facts(decision_id, events)).after_import(),
             ordinal=base.ordinal,
             generation=generation,
             head=head,
