@@ -69,6 +69,16 @@ def encode(record: object) -> dict[str, Any]:
     }
 
 
+def written_names(record: object) -> list[str]:
+    """The keys of `encode(record)`."""
+    fields, values_of = _written(type(record))
+    return [
+        name
+        for (name, default, always), value in zip(fields, values_of(record), strict=True)
+        if always or value != default
+    ]
+
+
 def _plain(value: object) -> Any:
     if isinstance(value, tuple):
         items = cast("tuple[object, ...]", value)
