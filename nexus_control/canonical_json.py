@@ -16,7 +16,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from json.encoder import encode_basestring
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 
@@ -25,7 +25,7 @@ MAX_ARTIFACT_DEPTH = MAX_DEPTH + 16
 MAX_SAFE_INTEGER = 2**53 - 1
 MAX_TEXT_BYTES = 64 * 1024 * 1024
 
-_CONTAINERS = frozenset((dict, list))
+_ITEMS: dict[type[object], Callable[[Any], Iterable[object]]] = {dict: dict.values, list: iter}
 _LEAVES = frozenset((str, bool, type(None)))
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -35,8 +35,8 @@ def _encoder() -> Callable[[object], str]:
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return encoder.encode
-    # `encode` makes this anew at each call, which takes as long as a payload. It does not remember what it is in: a value
-    # that contains itself ends as one that is nested too deep.
+    # `encode` makes this anew at each call, which takes as long as a payload. It does not remember what it is in: a
+    # value that contains itself ends as one that is nested too deep.
     chunks = make(None, encoder.default, encode_basestring, None, ":", ",", True, False, False)
     return lambda obj: "".join(chunks(obj, 0))
 
@@ -169,16 +169,11 @@ def _float(digits: str) -> float:
 
 
 def _require_shallow(value: object, max_depth: int) -> None:
-    level = [value] if type(value) in _CONTAINERS else []
+    level = [value] if type(value) in _ITEMS else []
     for _ in range(max_depth):
         if not level:
             return
-        level = [
-            child
-            for parent in level
-            for child in (parent.values() if type(parent) is dict else cast("list[object]", parent))
-            if type(child) in _CONTAINERS
-        ]
+        level = [child for parent in level for child in _ITEMS[type(parent)](parent) if type(child) in _ITEMS]
     if level:
         raise _invalid(f"nested deeper than {max_depth} levels")
 

@@ -141,16 +141,16 @@ def _read(kind: _Kind, value: object) -> Any:
 class _Plain:
     """A value that is kept as it is."""
 
-    type: type[object]
+    exact: type[object]
     word: str
 
     def way(self, given: type[object]) -> _Way:
-        if given is not self.type:
+        if given is not self.exact:
             raise _MismatchError
         return _KEPT
 
     def explain(self, value: object, where: str) -> Iterator[str]:
-        if type(value) is not self.type:
+        if type(value) is not self.exact:
             yield f"{where} must be {self.word}"
 
 
@@ -252,7 +252,10 @@ class _Field:
         return self.default is dataclasses.MISSING
 
     def way(self, given: type[object]) -> _Way:
-        return self.kind.way(given) if given is not _Absent else _Way(lambda _: self.default)
+        return self.kind.way(given) if given is not _Absent else _Way(self._by_default)
+
+    def _by_default(self, _: object) -> object:
+        return self.default
 
 
 class _Shape:
