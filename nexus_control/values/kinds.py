@@ -171,7 +171,7 @@ def _or_else(problems: Iterator[str], rule: Iterator[str]) -> Iterator[str]:
 
 
 class _Absent:
-    """The type of what stands for a field that the data leaves out."""
+    """The type of the value of a field that the data leaves out, until it gets its default."""
 
 
 _ABSENT = _Absent()
@@ -273,7 +273,7 @@ class _Record:
 
     def _new_shape(self, types_of: tuple[type[object], ...]) -> _Shape:
         shape = _Shape(self._fields, types_of)
-        if len(self._shapes) >= _MAX_SHAPES:  # whoever writes the data chooses the shapes
+        if len(self._shapes) >= _MAX_SHAPES:  # the writer of the data chooses the shapes
             self._shapes.clear()
         self._shapes[types_of] = shape
         return shape
