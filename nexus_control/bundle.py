@@ -36,6 +36,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
+from json.encoder import encode_basestring
 from typing import Any, Final, Literal, Self
 
 from nexus_control.artifact import (
@@ -46,16 +48,18 @@ from nexus_control.artifact import (
     Part,
     Provenance,
 )
+from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import NexusControlError
-from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed
+from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed, sha256_of
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import is_instant
 from nexus_control.values.payloads import EventType, Mode
-from nexus_control.values.records import always_written, check, encode
+from nexus_control.values.records import always_written, check, encode, written_names
 
 BUNDLE_VERSION: Final = "0.5"
 EXPORT_METHOD: Final = "nexus-control.export_v0_5"
 
+_text = encode_basestring
 _EVENT_TYPES = frozenset(EventType)
 _STATUS = re.compile(r"[A-Z]+(?:_[A-Z]+)*")
 
@@ -78,7 +82,7 @@ class BundleEvent(Part):
     event_id: str
     decision_id: str
     seq: int = check(lambda seq: seq >= 0, "at least 0")
-    type: str = check(lambda name: name in _EVENT_TYPES, "a known event type")
+    type: str = check(_EVENT_TYPES.__contains__, "a known event type")
     payload: Mapping[str, object]
     ts: str = check(is_instant, INSTANT)
     actor: Actor
@@ -98,6 +102,27 @@ class BundleEvent(Part):
         }
 
 
+def event_text(
+    *,
+    event_id: str,
+    decision_id: str,
+    seq: int,
+    event_type: str,
+    payload: str,
+    ts: str,
+    actor_type: str,
+    actor_id: str,
+    digest: str,
+) -> str:
+    """The canonical JSON of an event whose `payload` is canonical JSON already."""
+    # Nearly all of a bundle is events: canonical_json of each would take several times as long.
+    return (
+        f'{{"actor":{{"id":{_text(actor_id)},"type":{_text(actor_type)}}},"decision_id":{_text(decision_id)},'
+        f'"digest":{_text(digest)},"event_id":{_text(event_id)},"payload":{payload},"seq":{seq},"ts":{_text(ts)},'
+        f'"type":{_text(event_type)}}}'
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleTemplateSnapshot(Part):
     """The template that the decision's policy came from, as it was then. The default: no template."""
@@ -114,6 +139,9 @@ class BundleTemplateSnapshot(Part):
 
     def to_dict(self) -> dict[str, Any]:
         return encode(self) if self.present else {"present": False}
+
+    def written_names(self) -> list[str]:
+        return written_names(self) if self.present else ["present"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,19 +285,35 @@ def compute_bundle_digest(
     A part is an object of this module or its JSON object, which is hashed as it is. Raises JSON_INVALID for a value
     without canonical JSON.
     """
-    return json_digest(
-        {
-            "bundle_version": bundle_version,
-            "decision": _json(decision),
-            "events": [_json(event) for event in events],
-            "template_snapshot": _json(template_snapshot),
-            "router_link": _json(router_link),
-        }
+    begin = (
+        f'{{"bundle_version":{canonical_json(bundle_version)},"decision":{_canonical(decision)},"events":['
     )
+    separated = ("," * (number > 0) + _canonical_event(event) for number, event in enumerate(events))
+    end = f'],"router_link":{_canonical(router_link)},"template_snapshot":{_canonical(template_snapshot)}}}'
+    return sha256_of(chain([begin], separated, [end]))
 
 
-def _json(part: Part | Mapping[str, object]) -> Mapping[str, object]:
-    return part.to_dict() if isinstance(part, Part) else part
+def _canonical(part: Part | Mapping[str, object]) -> str:
+    return canonical_json(part.to_dict() if isinstance(part, Part) else part)
+
+
+def _canonical_event(event: BundleEvent | Mapping[str, object]) -> str:
+    if not isinstance(event, BundleEvent) or type(event.seq) is not int:
+        return _canonical(event)
+    try:
+        return event_text(
+            event_id=event.event_id,
+            decision_id=event.decision_id,
+            seq=event.seq,
+            event_type=event.type,
+            payload=canonical_json(event.payload),
+            ts=event.ts,
+            actor_type=event.actor.type,
+            actor_id=event.actor.id,
+            digest=event.digest,
+        )
+    except TypeError:  # an event that was built by hand, with a value that is not text
+        return _canonical(event)
 
 
 def compute_link_digest(decision_id: str, run_id: str, request_hex: str, result_hex: str) -> str:
