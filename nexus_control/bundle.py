@@ -33,10 +33,11 @@ have no gaps, and that the header equals their replay.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, Self
+from json.encoder import encode_basestring
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from nexus_control.artifact import (
     BARE_DIGEST,
@@ -46,9 +47,10 @@ from nexus_control.artifact import (
     Part,
     Provenance,
 )
+from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import NexusControlError
-from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed
-from nexus_control.values.actors import Actor
+from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed, sha256_hex
+from nexus_control.values.actors import Actor, actor_text
 from nexus_control.values.instants import is_instant
 from nexus_control.values.payloads import EventType, Mode
 from nexus_control.values.records import always_written, check, encode
@@ -56,6 +58,7 @@ from nexus_control.values.records import always_written, check, encode
 BUNDLE_VERSION: Final = "0.5"
 EXPORT_METHOD: Final = "nexus-control.export_v0_5"
 
+_text = encode_basestring
 _EVENT_TYPES = frozenset(EventType)
 _STATUS = re.compile(r"[A-Z]+(?:_[A-Z]+)*")
 
@@ -96,6 +99,27 @@ class BundleEvent(Part):
             "actor": {"type": self.actor.type, "id": self.actor.id},
             "digest": self.digest,
         }
+
+
+def event_text(
+    *,
+    event_id: str,
+    decision_id: str,
+    seq: int,
+    event_type: str,
+    payload: str,
+    ts: str,
+    actor_type: str,
+    actor_id: str,
+    digest: str,
+) -> str:
+    """The canonical JSON of an event whose `payload` is canonical JSON already."""
+    # Nearly all of a bundle is events: canonical_json of each would take several times as long.
+    return (
+        f'{{"actor":{actor_text(actor_type, actor_id)},"decision_id":{_text(decision_id)},'
+        f'"digest":{_text(digest)},"event_id":{_text(event_id)},"payload":{payload},"seq":{seq},"ts":{_text(ts)},'
+        f'"type":{_text(event_type)}}}'
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +179,59 @@ class BundleIntegrity(Part):
     canonical_digest: str = check(is_prefixed, PREFIXED_DIGEST)
 
 
+class BundleSeal(NamedTuple):
+    """What stands in a bundle beside its content."""
+
+    integrity: BundleIntegrity
+    provenance: Provenance
+    meta: ArtifactMeta
+
+    @classmethod
+    def of(cls, digest: str, decision_id: str, exported_at: datetime) -> Self:
+        """The seal of an export whose content has this prefixed digest."""
+        return cls(
+            integrity=BundleIntegrity(alg="sha256", canonical_digest=digest),
+            provenance=Provenance.of_export(
+                method_id=EXPORT_METHOD, decision_id=decision_id, kind="bundle", digest=digest
+            ),
+            meta=ArtifactMeta.at(exported_at),
+        )
+
+
+class ContentText(NamedTuple):
+    """The canonical JSON of a bundle's content. In the whole bundle the seal stands between the two parts."""
+
+    begin: str
+    end: str
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        bundle_version: str = BUNDLE_VERSION,
+        decision: BundleDecision,
+        events: Iterable[str],
+        template_snapshot: BundleTemplateSnapshot,
+        router_link: BundleRouterLink,
+    ) -> Self:
+        """The text of these parts; `events` are the texts of the events (`event_text`)."""
+        return cls(
+            f'{{"bundle_version":{_text(bundle_version)},"decision":{canonical_json(decision.to_dict())},'
+            f'"events":[{",".join(events)}]',
+            f',"router_link":{canonical_json(router_link.to_dict())},'
+            f'"template_snapshot":{canonical_json(template_snapshot.to_dict())}}}',
+        )
+
+    def digest(self) -> str:
+        """The canonical digest, prefixed."""
+        return prefixed(sha256_hex(self.begin + self.end))
+
+    def sealed(self, seal: BundleSeal) -> str:
+        """The canonical JSON of the whole bundle."""
+        integrity, provenance, meta = (canonical_json(part.to_dict()) for part in seal)
+        return f'{self.begin},"integrity":{integrity},"meta":{meta},"provenance":{provenance}{self.end}'
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionBundle(Part):
     """One decision, whole, as a document.
@@ -196,26 +273,23 @@ class DecisionBundle(Part):
         >>> again.integrity == bundle.integrity
         True
         """
-        digest = prefixed(
-            compute_bundle_digest(
-                bundle_version=BUNDLE_VERSION,
-                decision=decision,
-                events=events,
-                template_snapshot=template_snapshot,
-                router_link=router_link,
-            )
+        digest = compute_bundle_digest(
+            bundle_version=BUNDLE_VERSION,
+            decision=decision,
+            events=events,
+            template_snapshot=template_snapshot,
+            router_link=router_link,
         )
+        seal = BundleSeal.of(prefixed(digest), decision.decision_id, exported_at)
         return cls(
             bundle_version=BUNDLE_VERSION,
             decision=decision,
             events=tuple(events),
             template_snapshot=template_snapshot,
             router_link=router_link,
-            integrity=BundleIntegrity(alg="sha256", canonical_digest=digest),
-            provenance=Provenance.of_export(
-                method_id=EXPORT_METHOD, decision_id=decision.decision_id, kind="bundle", digest=digest
-            ),
-            meta=ArtifactMeta.at(exported_at),
+            integrity=seal.integrity,
+            provenance=seal.provenance,
+            meta=seal.meta,
         )
 
     def content_digest(self) -> str:

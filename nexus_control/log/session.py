@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any
 
 from nexus_control.canonical_json import canonical_json, require_canonical_domain
-from nexus_control.decision import Decision
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, Payload, StoredEvent, digest_of_canonical_payload
 from nexus_control.evidence.chain import GENESIS
@@ -30,7 +29,6 @@ from nexus_control.log.projection import (
     ImportRecord,
     Projection,
     from_row,
-    import_record_of,
     to_row,
 )
 from nexus_control.storage.contract import Claim, DecisionRow, Entry, EntryKind, Reader, Writer
@@ -100,18 +98,6 @@ class ReadSession:
         """All events of the current generation, or of a superseded one."""
         wanted = decision.generation if generation is None else generation
         return [to_event(entry) for entry in self.rows.entries("decision", decision.decision_id, wanted)]
-
-    def history(self, decision: Projection, generation: int | None = None) -> Decision | None:
-        """The current generation, or a superseded one, judged at its last event; None where it has no events."""
-        events = self.events(decision, generation)
-        if not events:
-            return None
-        if generation is None or generation == decision.generation:
-            return Decision(decision.facts, tuple(events), events[-1].instant)
-        replayed = Decision.replay(decision.decision_id, events)
-        records = self.rows.entries("import", decision.decision_id, generation)
-        meant = [import_record_of(record.payload).facts_of(replayed.facts) for record in records]
-        return replace(replayed, facts=meant[0]) if meant else replayed
 
     def find_template(self, name: str) -> Template | None:
         events = self.template_events(name)
