@@ -20,7 +20,7 @@ from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, parse_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import bare, sha256_hex
 from nexus_control.values.instants import format_instant, is_instant
-from nexus_control.values.records import check, decode, encode, problems_of
+from nexus_control.values.records import check, decode, encode, problems_of, written_names
 
 INSTANT = "an ISO-8601 instant with an offset"
 BARE_DIGEST = "64 lower-case hex digits"
@@ -40,6 +40,10 @@ class Part:
         '0.5'
         """
         return encode(self)
+
+    def written_names(self) -> list[str]:
+        """The keys of `to_dict()`."""
+        return written_names(self)
 
     @classmethod
     def from_dict(cls, data: object) -> Self:
@@ -87,21 +91,18 @@ class Part:
 
 
 def _spelling_problems(part: Part, data: object) -> list[str]:
-    written = part.to_dict()
-    return [] if written == data else list(_differences(written, data, ""))
+    return list(_misspelled(part, cast("dict[str, object]", data), ""))
 
 
-def _differences(written: object, given: object, prefix: str) -> Iterator[str]:
+def _misspelled(part: Part, given: dict[str, object], prefix: str) -> Iterator[str]:
     # Decoding keeps every value, and records inside lists have no optional field: only the presence of keys can differ.
-    if not (isinstance(written, dict) and isinstance(given, dict)):
-        return
-    ours, theirs = cast("dict[str, object]", written), cast("dict[str, object]", given)
-    for key, value in ours.items():
-        if key in theirs:
-            yield from _differences(value, theirs[key], f"{prefix}{key}.")
-        else:
-            yield f"Missing required field: {prefix}{key}"
-    for key in theirs.keys() - ours.keys():
+    names = part.written_names()
+    for name in names:
+        if name not in given:
+            yield f"Missing required field: {prefix}{name}"
+        elif isinstance(value := getattr(part, name), Part):
+            yield from _misspelled(value, cast("dict[str, object]", given[name]), f"{prefix}{name}.")
+    for key in given.keys() - names:
         yield f"{prefix}{key} must be left out here"
 
 

@@ -53,7 +53,7 @@ from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed,
 from nexus_control.values.actors import Actor, actor_text
 from nexus_control.values.instants import is_instant
 from nexus_control.values.payloads import EventType, Mode
-from nexus_control.values.records import always_written, check, encode
+from nexus_control.values.records import always_written, check, encode, written_names
 
 BUNDLE_VERSION: Final = "0.5"
 EXPORT_METHOD: Final = "nexus-control.export_v0_5"
@@ -100,6 +100,20 @@ class BundleEvent(Part):
             "digest": self.digest,
         }
 
+    def around(self, payload: str) -> str:
+        """The canonical JSON of the event, whose payload has this canonical JSON."""
+        return event_text(
+            event_id=self.event_id,
+            decision_id=self.decision_id,
+            seq=self.seq,
+            event_type=self.type,
+            payload=payload,
+            ts=self.ts,
+            actor_type=self.actor.type,
+            actor_id=self.actor.id,
+            digest=self.digest,
+        )
+
 
 def event_text(
     *,
@@ -138,6 +152,9 @@ class BundleTemplateSnapshot(Part):
 
     def to_dict(self) -> dict[str, Any]:
         return encode(self) if self.present else {"present": False}
+
+    def written_names(self) -> list[str]:
+        return written_names(self) if self.present else ["present"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,26 +226,25 @@ class ContentText(NamedTuple):
         cls,
         *,
         bundle_version: str = BUNDLE_VERSION,
-        decision: BundleDecision,
+        decision: BundleDecision | Mapping[str, object],
         events: Iterable[str],
-        template_snapshot: BundleTemplateSnapshot,
-        router_link: BundleRouterLink,
+        template_snapshot: BundleTemplateSnapshot | Mapping[str, object],
+        router_link: BundleRouterLink | Mapping[str, object],
     ) -> Self:
         """The text of these parts; `events` are the texts of the events (`event_text`)."""
         return cls(
-            f'{{"bundle_version":{_text(bundle_version)},"decision":{canonical_json(decision.to_dict())},'
+            f'{{"bundle_version":{canonical_json(bundle_version)},"decision":{_canonical(decision)},'
             f'"events":[{",".join(events)}]',
-            f',"router_link":{canonical_json(router_link.to_dict())},'
-            f'"template_snapshot":{canonical_json(template_snapshot.to_dict())}}}',
+            f',"router_link":{_canonical(router_link)},"template_snapshot":{_canonical(template_snapshot)}}}',
         )
 
     def digest(self) -> str:
-        """The canonical digest, prefixed."""
-        return prefixed(sha256_hex(self.begin + self.end))
+        """The canonical digest, bare."""
+        return sha256_hex(self.begin + self.end)
 
     def sealed(self, seal: BundleSeal) -> str:
         """The canonical JSON of the whole bundle."""
-        integrity, provenance, meta = (canonical_json(part.to_dict()) for part in seal)
+        integrity, provenance, meta = map(_canonical, seal)
         return f'{self.begin},"integrity":{integrity},"meta":{meta},"provenance":{provenance}{self.end}'
 
 
@@ -331,19 +347,26 @@ def compute_bundle_digest(
     A part is an object of this module or its JSON object, which is hashed as it is. Raises JSON_INVALID for a value
     without canonical JSON.
     """
-    return json_digest(
-        {
-            "bundle_version": bundle_version,
-            "decision": _json(decision),
-            "events": [_json(event) for event in events],
-            "template_snapshot": _json(template_snapshot),
-            "router_link": _json(router_link),
-        }
-    )
+    return ContentText.of(
+        bundle_version=bundle_version,
+        decision=decision,
+        events=map(_canonical_event, events),
+        template_snapshot=template_snapshot,
+        router_link=router_link,
+    ).digest()
 
 
-def _json(part: Part | Mapping[str, object]) -> Mapping[str, object]:
-    return part.to_dict() if isinstance(part, Part) else part
+def _canonical(part: Part | Mapping[str, object]) -> str:
+    return canonical_json(part.to_dict() if isinstance(part, Part) else part)
+
+
+def _canonical_event(event: BundleEvent | Mapping[str, object]) -> str:
+    if not isinstance(event, BundleEvent) or type(event.seq) is not int:
+        return _canonical(event)
+    try:
+        return event.around(canonical_json(event.payload))
+    except TypeError:  # an event that was built by hand, with a value that is not text
+        return _canonical(event)
 
 
 def compute_link_digest(decision_id: str, run_id: str, request_hex: str, result_hex: str) -> str:

@@ -11,10 +11,12 @@ written in levels of its own, so its readers allow `MAX_ARTIFACT_DEPTH`.
 """
 
 import json
+import json.encoder
 import math
 import re
-from collections.abc import Iterable, Sequence
-from typing import NoReturn, cast
+from collections.abc import Callable, Iterable, Sequence
+from json.encoder import encode_basestring
+from typing import Any, NoReturn, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 
@@ -23,9 +25,23 @@ MAX_ARTIFACT_DEPTH = MAX_DEPTH + 16
 MAX_SAFE_INTEGER = 2**53 - 1
 MAX_TEXT_BYTES = 64 * 1024 * 1024
 
+_ITEMS: dict[type[object], Callable[[Any], Iterable[object]]] = {dict: dict.values, list: iter}
+_LEAVES = frozenset((str, bool, type(None)))
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+def _encoder() -> Callable[[object], str]:
+    encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return encoder.encode
+    # `encode` makes this anew at each call, which takes as long as a payload. It does not remember what it is in: a
+    # value that contains itself ends as one that is nested too deep.
+    chunks = make(None, encoder.default, encode_basestring, None, ":", ",", True, False, False)
+    return lambda obj: "".join(chunks(obj, 0))
+
+
+_encode = _encoder()
 
 
 def canonical_json(obj: object) -> str:
@@ -102,7 +118,7 @@ def require_domain(obj: object, where: str, depth: int = 1, *, fractions: bool =
     values: Iterable[object]
     if isinstance(obj, dict):
         whole = cast("dict[object, object]", obj)
-        if not all(isinstance(key, str) for key in whole):
+        if set(map(type, whole)) - {str} and not all(isinstance(key, str) for key in whole):
             raise _invalid(f"{where} holds a key that is not a string")
         values = whole.values()
     elif isinstance(obj, list | tuple):
@@ -110,7 +126,7 @@ def require_domain(obj: object, where: str, depth: int = 1, *, fractions: bool =
     else:
         raise _invalid(f"{where} holds a {type(obj).__name__}; use text, integers, lists and objects")
     for value in values:
-        if type(value) is not str:  # most values are text: a call for each would take most of the time
+        if type(value) not in _LEAVES:  # most values are leaves: a call for each would take most of the time
             require_domain(value, where, depth + 1, fractions=fractions)
 
 
@@ -153,23 +169,13 @@ def _float(digits: str) -> float:
 
 
 def _require_shallow(value: object, max_depth: int) -> None:
-    level = [value]
+    level = [value] if type(value) in _ITEMS else []
     for _ in range(max_depth):
-        level = [child for parent in level if parent for child in _containers(parent)]
         if not level:
             return
-    raise _invalid(f"nested deeper than {max_depth} levels")
-
-
-def _containers(value: object) -> list[object]:
-    """The lists and objects that are items of this one."""
-    if isinstance(value, dict):
-        values = cast("dict[str, object]", value).values()
-    elif isinstance(value, list):
-        values = cast("list[object]", value)
-    else:
-        return []
-    return [each for each in values if type(each) in (dict, list)]
+        level = [child for parent in level for child in _ITEMS[type(parent)](parent) if type(child) in _ITEMS]
+    if level:
+        raise _invalid(f"nested deeper than {max_depth} levels")
 
 
 def _require_encodable(value: object) -> None:

@@ -26,6 +26,7 @@ from nexus_control.bundle_parts import SettledRun, header_of, link_part, settled
 from nexus_control.decision import Decision
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import event_id
+from nexus_control.integrity import prefixed
 from nexus_control.log.entries import actor_of, to_event
 from nexus_control.log.projection import Projection, import_record_of
 from nexus_control.log.session import ReadSession
@@ -194,7 +195,7 @@ def export_of(
     content = ContentText.of(
         decision=header, events=map(_text_of, entries), template_snapshot=template, router_link=link
     )
-    seal = BundleSeal.of(content.digest(), decision_id, session.now)
+    seal = BundleSeal.of(prefixed(content.digest()), decision_id, session.now)
     return Export(
         decision=header,
         template_snapshot=template,

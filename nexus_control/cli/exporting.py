@@ -16,6 +16,7 @@ import typer
 from nexus_control import __version__
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.cli.adapters import config_or_default, no_adapters
+from nexus_control.cli.at_work import telling
 from nexus_control.cli.files import Output, blaming, read_bytes, read_text
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.naming import any_request, chosen, executed
@@ -119,7 +120,8 @@ def import_bundle(
             "replay_after_import": not forensic,
             "actor": frame.actor,
         }
-        data = exporting.import_bundle(store, door.validated(door.ImportBundleArguments, values))
+        with telling(f"importing {file}"):
+            data = exporting.import_bundle(store, door.validated(door.ImportBundleArguments, values))
     decision_id, events = data["imported"]["decision_id"], data["imported"]["events_imported"]
     if data["unchanged"]:
         return Answer(

@@ -29,7 +29,7 @@ from nexus_control.system.whole_files import (
     read_regular,
 )
 
-_STANDARD_INPUT = Path("-")
+STANDARD_INPUT = Path("-")
 _STANDARD_OUTPUT = {Path("-"), Path("/dev/stdout"), Path("/dev/fd/1"), Path("/proc/self/fd/1")}
 _SQLITE = b"SQLite format 3\0"
 _APPLICATION_ID = slice(68, 72)
@@ -70,7 +70,7 @@ def read_bytes(option: str, path: Path, *, waits: bool = True) -> bytes:
             raise invalid_argument(option, f"names {path}, which is a database in use")
         if not waits:
             return read_regular(path, MAX_TEXT_BYTES)
-        with nullcontext(sys.stdin.buffer) if path == _STANDARD_INPUT else path.open("rb") as file:
+        with nullcontext(sys.stdin.buffer) if path == STANDARD_INPUT else path.open("rb") as file:
             content = file.read(MAX_TEXT_BYTES + 1)
     except OSError as error:
         raise _unusable(option, path, "read", error) from None

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from nexus_control.cli.at_work import telling
 from nexus_control.cli.exit_codes import NOT_VERIFIED
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.screen import Mark, Screen, columns, mark_of
@@ -106,7 +107,7 @@ def doctor(
         if not is_damage(fault):
             raise
         return _answer(frame, _Found([Fault(code="STORE_UNREADABLE", detail=fault.message)]))
-    with store:
+    with store, telling(f"checking {frame.path}"):
         return _answer(frame, _examined(frame, store, rebuild, accept_rollback))
 
 

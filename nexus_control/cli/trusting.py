@@ -10,6 +10,7 @@ all of them:
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -18,8 +19,9 @@ from typing import Annotated, Any, Concatenate, cast
 import typer
 
 from nexus_control.canonical_json import canonical_json, parse_json_object
+from nexus_control.cli.at_work import telling
 from nexus_control.cli.exporting import envelope_beside
-from nexus_control.cli.files import blaming, read_bytes, read_text
+from nexus_control.cli.files import STANDARD_INPUT, blaming, read_bytes, read_text
 from nexus_control.cli.frame import Answer, Frame
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
@@ -136,8 +138,10 @@ class Given:
 
         Raises INVALID_ARGUMENT, also for an option that this kind of evidence has no use for, and JSON_INVALID.
         """
-        trust, content = self.trust(frame), read_bytes("FILE", file)
-        evidence = self._checked(content, str(file), trust, _envelope(file, self.envelope))
+        trust = self.trust(frame)
+        with nullcontext() if file == STANDARD_INPUT else telling(f"checking {file}"):
+            content = read_bytes("FILE", file)
+            evidence = self._checked(content, str(file), trust, _envelope(file, self.envelope))
         unused = [
             each for each in self.named(frame) if evidence.kind != "bundle" or each not in _OF_EVERY_REPORT
         ]
@@ -148,7 +152,9 @@ class Given:
     def check(self, frame: Frame, document: Mapping[str, object]) -> Reading:
         """The evidence in a document that was just exported, checked with all that was given."""
         envelope = None if self.envelope is None else read_bytes("--envelope", self.envelope)
-        return self._checked(canonical_json(document).encode(), "The document", self.trust(frame), envelope)
+        trust = self.trust(frame)
+        with telling("checking the document"):
+            return self._checked(canonical_json(document).encode(), "The document", trust, envelope)
 
     def _checked(self, content: bytes, name: str, trust: Trust, envelope: bytes | None) -> Reading:
         attached = Attached(

@@ -88,6 +88,12 @@ class Actor:
             object.__setattr__(self, "type", str.__str__(self.type))
             object.__setattr__(self, "id", str.__str__(self.id))
 
+    @staticmethod
+    @lru_cache(maxsize=4096)  # a history has many events of few people
+    def shared(type: ActorType, id: str) -> "Actor":
+        """The actor, the same object each time."""
+        return Actor(type, id)
+
     def __getitem__(self, key: str) -> str:
         """`actor["type"]` and `actor["id"]`, as consumers of events read them."""
         if key == "type":

@@ -1,6 +1,10 @@
 """verify: what it is told to trust, what it then reaches, and what it says of that."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -348,3 +352,18 @@ def test_a_report_is_made_of_a_signed_package(desk: Desk) -> None:
     page = desk.folder / "report.html"
     made = Commands(desk.folder).answer("report", str(desk.package), "-o", str(page))
     assert (made["ok"], "holds together" in page.read_text()) == (True, True)
+
+
+def test_at_a_terminal_a_long_reading_says_that_it_goes_on(desk: Desk) -> None:
+    pipe = desk.folder / "pipe"
+    os.mkfifo(pipe)
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "nexus_control", "verify", str(pipe)]
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs) as process:
+        os.close(theirs)
+        told = os.read(ours, 65536).decode()  # nothing is written to the pipe before
+        pipe.write_bytes(desk.package.read_bytes())
+        shown, _ = process.communicate()
+    os.close(ours)
+    assert "Still checking" in told
+    assert (process.returncode, shown.startswith(b"Verified.")) == (0, True)

@@ -1,6 +1,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from itertools import product
+from typing import Any, Literal, cast
 
 import pytest
 from hypothesis import given
@@ -93,6 +94,68 @@ def test_any_object_is_a_record_that_encodes_to_no_more_than_it_said_or_has_prob
     else:
         step = decode(Step, data, where="", code=ErrorCode.PLAN_INVALID)
         assert decode(Step, encode(step), where="", code=ErrorCode.PLAN_INVALID) == step
+
+
+ABSENT = object()
+PATHS = [*((field.name,) for field in fields(Step)), ("call", "tool"), ("call", "retries"), ("unknown",)]
+SPECIAL: st.SearchStrategy[object] = st.sampled_from([ABSENT, "apply", "", 0, 1, 10, True, None])
+
+
+def changed(data: dict[str, Any], path: tuple[str, ...], value: object) -> dict[str, Any]:
+    """The data with this value at this path, or without it; as it is where the path leads through no object."""
+    name, *inner = path
+    if inner:
+        within = data.get(name)
+        if not isinstance(within, dict):
+            return data
+        return {**data, name: changed(cast("dict[str, Any]", within), tuple(inner), value)}
+    without = {key: each for key, each in data.items() if key != name}
+    return without if value is ABSENT else {**without, name: value}
+
+
+@given(STEPS, st.lists(st.tuples(st.sampled_from(PATHS), SPECIAL | json_values()), max_size=3))
+def test_decoding_accepts_exactly_what_the_explanation_finds_no_problem_with(
+    step: Step, changes: list[tuple[tuple[str, ...], object]]
+) -> None:
+    data = encode(step)
+    for path, value in changes:
+        data = changed(data, path, value)
+    problems = problems_of(Step, data)
+    try:
+        decoded = decode(Step, data, where="", code=ErrorCode.PLAN_INVALID)
+    except NexusControlError as refusal:
+        assert problems
+        assert refusal.details == {"problems": problems}
+    else:
+        assert problems == []
+        assert {**data, **encode(decoded)} == {**encode(decoded), **data}
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    a: int | None = None
+    b: str | None = None
+    c: bool | None = None
+    d: tuple[int, ...] | None = None
+    e: str | None = check(lambda text: text == "e", '"e"', default=None)
+    f: int = 6
+
+
+def test_a_record_is_read_alike_whichever_of_its_fields_are_there_null_or_left_out() -> None:
+    values: dict[str, list[Any]] = {
+        "a": [ABSENT, None, 1],
+        "b": [ABSENT, None, "b"],
+        "c": [ABSENT, None, True],
+        "d": [ABSENT, None, [1, 2]],
+        "e": [ABSENT, None, "e"],
+        "f": [ABSENT, 7],
+    }
+    for chosen in product(*values.values()):  # more forms than are remembered
+        given = zip(values, chosen, strict=True)
+        data: dict[str, Any] = {name: value for name, value in given if value is not ABSENT}
+        made: dict[str, Any] = {**data, "d": tuple(data["d"]) if data.get("d") else None}
+        assert decode(Form, data, where="", code=ErrorCode.PLAN_INVALID) == Form(**made)
+        assert problems_of(Form, {**data, "e": "f"}) == ['e must be "e"']
 
 
 @pytest.mark.parametrize(
