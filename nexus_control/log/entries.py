@@ -73,24 +73,42 @@ def to_event(entry: Entry) -> StoredEvent:
     )
 
 
-def event_entry(kind: EntryKind, event: StoredEvent, generation: int, payload_text: str, prev: str) -> Entry:
-    """The entry of an event, chained to the one before it (`prev`, bare hex)."""
-    return _chained(
-        Entry(
-            kind=kind,
-            stream=event.decision_id,
-            generation=generation,
-            seq=event.seq,
-            event_type=str(event.event_type),
-            ts=event.ts,
-            actor_type=event.actor.type,
-            actor_id=event.actor.id,
-            payload=payload_text,
-            digest=event.digest,
-            leaf="",
-            origin=event.origin,
-        ),
-        prev,
+def event_entry(
+    kind: EntryKind,
+    event: StoredEvent,
+    generation: int,
+    payload_text: str,
+    prev: str,
+    *,
+    stream: str | None = None,
+) -> Entry:
+    """The entry of an event, chained to the one before it (`prev`, bare hex), in this stream if not in its own."""
+    name = event.decision_id if stream is None else stream
+    actor, event_type = event.actor, event.event_type.value
+    leaf = event_leaf_data(
+        subject="template" if kind == "template" else "decision_id",
+        name=name,
+        seq=event.seq,
+        event_type=event_type,
+        ts=event.ts,
+        actor=actor,
+        digest=event.digest,
+        prev=prev,
+        origin=event.origin,
+    )
+    return Entry(
+        kind,
+        name,
+        generation,
+        event.seq,
+        event_type,
+        event.ts,
+        actor.type,
+        actor.id,
+        payload_text,
+        event.digest,
+        leaf_hash(leaf),
+        event.origin,
     )
 
 

@@ -11,22 +11,19 @@ from datetime import datetime
 from typing import Any
 
 from nexus_control.approvals import Approval
-from nexus_control.canonical_json import canonical_json, require_canonical_domain
+from nexus_control.canonical_json import require_canonical_domain
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, Payload, StoredEvent, digest_of_canonical_payload
 from nexus_control.evidence.chain import GENESIS
-from nexus_control.facts import Facts, fold, replay_facts
+from nexus_control.facts import Facts, fold
 from nexus_control.log.entries import (
     ROLLBACKS,
     SYSTEM_ACTOR,
-    contents_of,
     event_entry,
     record_entry,
     to_event,
 )
 from nexus_control.log.projection import (
-    Brought,
-    ImportRecord,
     Projection,
     approval_rows,
     from_row,
@@ -157,13 +154,13 @@ class WriteSession(ReadSession):
 
     def reserve(self) -> Projection:
         """A new decision without events."""
-        decision = self._new(self.clock.new_id())
+        decision = self.new(self.clock.new_id())
         self.rows.save(to_row(decision))
         return decision
 
     def create(self, actor: Actor, payloads: Sequence[Payload]) -> Projection:
         """A new decision that begins with these events."""
-        return self.append(self._new(self.clock.new_id()), actor, *payloads)
+        return self.append(self.new(self.clock.new_id()), actor, *payloads)
 
     def append(self, decision: Projection, actor: Actor, *payloads: Payload) -> Projection:
         """The decision after these events by `actor`, stored. It was loaded, or appended to, in this session."""
@@ -200,40 +197,6 @@ class WriteSession(ReadSession):
         self.rows.put_approvals(row.ordinal, approval_rows(changed.values()))
         self.written.extend(events)
         return self.recent.keep(row, stored), events
-
-    def import_events(
-        self, decision_id: str, events: Sequence[StoredEvent], provenance: ImportRecord
-    ) -> Projection:
-        """Store a foreign history as the decision's next generation, and how it came here."""
-        existing = self.find_decision(decision_id)
-        base = existing or self._new(decision_id)
-        taken = self.rows.generations("decision", decision_id)
-        generation = taken[-1] + 1 if taken else 0
-        entries: list[Entry] = []
-        head = GENESIS
-        for event in events:
-            text = canonical_json(event.payload)
-            entries.append(event_entry("decision", event, generation, text, head))
-            head = entries[-1].leaf
-        stored = Projection(
-            facts=provenance.facts_of(replay_facts(decision_id, events)),
-            ordinal=base.ordinal,
-            generation=generation,
-            head=head,
-            imported_count=len(events),
-            provenance=provenance,
-            reserved_at=base.reserved_at,
-        )
-        brought = Brought(events=len(events), head=head, contents=contents_of(entries))
-        details = encode(provenance) | encode(brought)
-        earlier = self.rows.generations("import", decision_id)
-        prev = self.rows.entries("import", decision_id, earlier[-1])[-1].leaf if earlier else GENESIS
-        at = provenance.imported_at
-        record = record_entry("import", decision_id, at, details, prev, generation=generation)
-        self.rows.append([*entries, record])
-        self.rows.save(to_row(stored))
-        self.rows.replace_approvals(stored.ordinal, approval_rows(stored.facts.progress.approvals))
-        return stored
 
     def create_template(self, actor: Actor, payload: TemplateCreatedPayload) -> Template:
         """Raises TEMPLATE_ALREADY_EXISTS."""
@@ -277,7 +240,8 @@ class WriteSession(ReadSession):
         self.rows.put_claim(claim)
         return claim
 
-    def _new(self, decision_id: str) -> Projection:
+    def new(self, decision_id: str) -> Projection:
+        """A decision without events, which is not stored yet."""
         return Projection(
             facts=Facts(decision_id=decision_id),
             ordinal=self.rows.next_ordinal(),
