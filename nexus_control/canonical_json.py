@@ -25,7 +25,7 @@ MAX_ARTIFACT_DEPTH = MAX_DEPTH + 16
 MAX_SAFE_INTEGER = 2**53 - 1
 MAX_TEXT_BYTES = 64 * 1024 * 1024
 
-_ITEMS: dict[type[object], Callable[[Any], Iterable[object]]] = {dict: dict.values, list: iter}
+_ITEMS: dict[type[object], Callable[[Any], Iterable[object]]] = {dict: dict[str, object].values, list: iter}
 _LEAVES = frozenset((str, bool, type(None)))
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 

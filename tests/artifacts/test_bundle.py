@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
+from nexus_control.artifact import Part
 from nexus_control.bundle import (
     BUNDLE_VERSION,
     BundleDecision,
@@ -19,7 +21,7 @@ from nexus_control.bundle import (
 )
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.integrity import bare
+from nexus_control.integrity import bare, json_digest
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import EventType
 from nexus_control.values.records import encode
@@ -35,7 +37,7 @@ from tests.artifacts.samples import (
     load,
     nodes,
 )
-from tests.support.json_values import json_values
+from tests.support.json_values import TEXT, json_values
 
 EXECUTED = BUNDLES["executed"]
 TEMPLATE = BUNDLES["template-executed"]
@@ -96,6 +98,44 @@ def test_an_event_spelled_out_is_what_the_encoder_would_write() -> None:
     for event in DecisionBundle.from_dict(EXECUTED).events:
         assert event.to_dict() == encode(event)
         assert list(event.to_dict()) == list(encode(event))
+
+
+@given(
+    json_values().map(lambda value: {"value": value}),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "event_id": TEXT | st.none(),
+            "decision_id": TEXT,
+            "seq": st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+            "type": st.sampled_from(EventType) | st.integers(),
+            "ts": TEXT | st.none(),
+            "digest": TEXT,
+        },
+    ),
+)
+def test_the_digest_over_an_event_is_that_of_its_canonical_json_also_when_it_was_built_by_hand(
+    payload: dict[str, object], values: dict[str, Any]
+) -> None:
+    bundle = DecisionBundle.from_dict(EXECUTED)
+    event = replace(bundle.events[0], payload=payload, **values)
+    assert bare(replace(bundle, events=(event,)).content_digest()) == json_digest(
+        {**{key: bundle.to_dict()[key] for key in COVERED}, "events": [event.to_dict()]}
+    )
+
+
+@every_bundle
+def test_every_part_names_the_keys_that_it_writes(document: Document) -> None:
+    bundle = DecisionBundle.from_dict(document)
+    parts = [
+        bundle,
+        *(getattr(bundle, name) for name in document),
+        *bundle.events,
+        *bundle.provenance.records,
+    ]
+    for part in parts:
+        if isinstance(part, Part):
+            assert part.written_names() == list(part.to_dict())
 
 
 def test_golden_provenance_ids() -> None:
