@@ -129,7 +129,7 @@ def stored_of(event: BundleEvent, decision_id: str, origin: Origin = "local") ->
         event_type=parse_event_type(event.type),
         ts=event.ts,
         actor=event.actor,
-        payload=dict(event.payload),
+        payload=event.payload,
         digest=event.digest,
         origin=origin,
     )

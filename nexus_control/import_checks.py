@@ -67,8 +67,9 @@ def parse_bundle(bundle: DecisionBundle | Mapping[str, object] | str | bytes) ->
     if isinstance(bundle, DecisionBundle):
         bundle = bundle.to_dict()
     try:
-        text = bundle if isinstance(bundle, str | bytes) else canonical_json(bundle)
-        data = parse_json(text, max_depth=MAX_ARTIFACT_DEPTH)
+        is_text = isinstance(bundle, str | bytes)
+        text = bundle if is_text else canonical_json(bundle)
+        data = parse_json(text, max_depth=MAX_ARTIFACT_DEPTH, canonical=not is_text)
     except NexusControlError as error:
         raise NexusControlError(ErrorCode.BUNDLE_INVALID_SCHEMA, error.message, error.details) from None
     parsed = DecisionBundle.from_dict(data)
@@ -91,7 +92,7 @@ def _require_digests(bundle: DecisionBundle, payloads: Sequence[str], digests: S
             ErrorCode.INTEGRITY_MISMATCH, "The bundle's content does not have the digest that it declares"
         )
     for event, digest in zip(bundle.events, digests, strict=True):
-        if not same_digest(digest, event.digest):
+        if digest != event.digest:
             raise NexusControlError(
                 ErrorCode.INTEGRITY_MISMATCH,
                 f"Event {event.seq} does not have the digest that it declares",
