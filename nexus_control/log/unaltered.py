@@ -1,10 +1,12 @@
 """The events of a decision as the log holds them, for documents that leave the store: what was edited past the library
 does not go out under a fresh digest.
 
-Each digest and the whole chain are computed again from the rows. The chain must end at the projection's head, or in a
-superseded generation, whose head is kept nowhere, at a leaf of the log's Merkle tree. Events that an import brought
-must be those that its record counts; where the import did not check their digests, the record's digest of their content
-stands in for them. `log.upkeep` checks the rest of the store.
+Each digest and the whole chain are computed again from the rows. The chain must end at a leaf of the log's Merkle tree,
+and that of the current generation at the projection's head. Events that an import brought must be those that its record
+counts; where the import did not check their digests, the record's digest of their content stands in for them.
+
+Where a superseded generation ended is kept nowhere: only a gap in the log shows that its last event is missing. That,
+and the rest of the store, is checked by `log.upkeep`.
 """
 
 from collections.abc import Sequence
@@ -57,7 +59,7 @@ def _follows(entry: Entry, seq: int, head: str, *, check_digest: bool = True) ->
 
 
 def _is_leaf(session: ReadSession, entry: Entry) -> bool:
-    position = session.rows.position("decision", entry.stream, entry.generation, entry.seq)
+    position = session.rows.position(entry.kind, entry.stream, entry.generation, entry.seq)
     return position is not None and session.rows.subtree(0, position).hex() == entry.leaf
 
 
@@ -73,6 +75,7 @@ def _brought(session: ReadSession, entries: Sequence[Entry]) -> tuple[int, int]:
         came = entries[: brought.events]
         if (
             _follows(record, 0, prev)
+            and _is_leaf(session, record)
             and came[-1].leaf == brought.head
             and (not forensic or brought.contents in (None, contents_of(came)))
         ):
