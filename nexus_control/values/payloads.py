@@ -59,6 +59,7 @@ class EventType(StrEnum):
 class Payload:
     """The base of all payloads: an event type, and the JSON object."""
 
+    __slots__ = ()
     event_type: ClassVar[EventType]
 
     def to_dict(self) -> dict[str, Any]:
