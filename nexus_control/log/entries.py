@@ -199,6 +199,15 @@ def last_import(rows: Reader, decision_id: str, before: int | None = None) -> st
     return rows.entries("import", decision_id, made[-1])[-1].leaf if made else GENESIS
 
 
+def is_chained(entry: Entry, prev: str) -> bool:
+    """Whether the entry's chain hash is the one after `prev`, bare hex."""
+    if entry.kind == "decision" and entry.origin == "imported":
+        # Nearly all are of the type that `leaf_data_of` tries last.
+        if leaf_hash(_event_data(entry, prev, "imported")) == entry.leaf:
+            return True
+    return leaf_of(entry, prev) == entry.leaf
+
+
 def chain_key(entry: Entry) -> tuple[object, ...]:
     """The chain that an entry belongs to: all imports of a decision are one, the events of each generation another."""
     return (

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.chain import GENESIS
-from nexus_control.log.entries import contents_of, digest_of, last_import, leaf_of
+from nexus_control.log.entries import contents_of, digest_of, is_chained, last_import
 from nexus_control.log.projection import Projection, brought_by, import_record_of
 from nexus_control.log.session import ReadSession
 from nexus_control.storage.contract import Entry
@@ -52,7 +52,7 @@ def _follows(entry: Entry, seq: int, head: str, *, check_digest: bool = True) ->
         return (
             entry.seq == seq
             and (not check_digest or digest_of(entry) == entry.digest)
-            and leaf_of(entry, head) == entry.leaf
+            and is_chained(entry, head)
         )
     except _UNREADABLE:
         return False
