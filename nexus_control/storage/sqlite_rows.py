@@ -42,8 +42,6 @@ class Connection(Protocol):
 # The columns of a table are the fields of its record, in their order.
 _CLAIM_FIELDS = tuple(field.name for field in fields(Claim))
 _LABELS = DecisionRow._fields.index("labels")
-_FEW = 8
-"""Up to so many rows are put in faster one by one than by `executemany`, which takes its time to begin."""
 _STREAM_KEY = 3  # an entry begins with kind, stream, generation
 
 
@@ -200,12 +198,8 @@ class SqliteRows:
         self._put_subtrees(grow(first, leaves, self.subtree))
 
     def _put_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
-        rows = [(_last_leaf(level, index), level, value) for (level, index), value in subtrees.items()]
-        if len(rows) > _FEW:
-            self._execute_many(_PUT_SUBTREE, rows)
-            return
-        for row in rows:
-            self._execute(_PUT_SUBTREE, row)
+        rows = ((_last_leaf(level, index), level, value) for (level, index), value in subtrees.items())
+        self._execute_many(_PUT_SUBTREE, rows)
 
     def replace_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
         self._execute("DELETE FROM subtrees", ())
