@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nexus_control.audit_package import AuditPackage, PackageRouter, router_bundle_digest
-from nexus_control.bundle_parts import settled_run
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.evidence.log_section import Imported, LogSection, UnprovenSection
 from nexus_control.evidence.run_bundle import run_bundle_digest
-from nexus_control.export import bundle_of
+from nexus_control.export import Export, export_of
 from nexus_control.integrity import is_prefixed, prefixed
 from nexus_control.log import checkpoints
 from nexus_control.log.projection import Projection
@@ -99,7 +98,7 @@ def package_of(
                 "This decision is a copy: the run belongs to the original",
                 {"copied_from": decision.provenance.copied_from},
             )
-        run_id, recorded = _recorded_run(session, decision)
+        export, run_id, recorded = _exported(session, decision)
         given = _given_digest(run_bundle, run_digest, run_id if verify else None)
         if verify and given is not None and given != recorded:
             problem = "The given run bundle is not the run that was recorded"
@@ -110,9 +109,12 @@ def package_of(
             if embed and run_bundle is not None
             else PackageRouter.reference(run_id=run_id, digest=given or recorded)
         )
-        bundle, at = bundle_of(session, decision_id), session.now
+        at = session.now
     return AuditPackage.seal(
-        control_bundle=bundle, router=router, exported_at=at, evidence=_evidence(store, decision)
+        control_bundle=export.to_bundle(),
+        router=router,
+        exported_at=at,
+        evidence=_evidence(store, decision),
     )
 
 
@@ -138,13 +140,17 @@ def _evidence(store: DecisionStore, decision: Projection) -> dict[str, object]:
     ).to_dict()
 
 
-def _recorded_run(session: ReadSession, decision: Projection) -> tuple[str, str]:
-    """The id and the prefixed digest of the decision's run, or what stands in for them (`bundle_parts.SettledRun`)."""
-    execution, history = decision.facts.linked_execution, session.history(decision)
-    run = settled_run(history) if history is not None else None
-    if execution is None or run is None or run.run_id is None or run.result is None:
-        raise NexusControlError(ErrorCode.NO_ROUTER_LINK, "this decision has no run that could be audited")
-    return run.run_id, execution.router_bundle_digest or prefixed(run.result)
+def _exported(session: ReadSession, decision: Projection) -> tuple[Export, str, str]:
+    """The export of the decision, and the id and the prefixed digest of its run, or what stands in for these
+    (`bundle_parts.SettledRun`).
+    """
+    execution = decision.facts.linked_execution
+    if execution is not None:
+        export = export_of(session, decision.decision_id)
+        run = export.run
+        if run is not None and run.run_id is not None and run.result is not None:
+            return export, run.run_id, execution.router_bundle_digest or prefixed(run.result)
+    raise NexusControlError(ErrorCode.NO_ROUTER_LINK, "this decision has no run that could be audited")
 
 
 def _given_digest(

@@ -33,12 +33,12 @@ have no gaps, and that the header equals their replay.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from json.encoder import encode_basestring
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from nexus_control.artifact import (
     BARE_DIGEST,
@@ -50,8 +50,8 @@ from nexus_control.artifact import (
 )
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import NexusControlError
-from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed, sha256_of
-from nexus_control.values.actors import Actor
+from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed, sha256_hex, sha256_of
+from nexus_control.values.actors import Actor, actor_text
 from nexus_control.values.instants import is_instant
 from nexus_control.values.payloads import EventType, Mode
 from nexus_control.values.records import always_written, check, encode, written_names
@@ -101,6 +101,20 @@ class BundleEvent(Part):
             "digest": self.digest,
         }
 
+    def around(self, payload: str) -> str:
+        """The canonical JSON of the event, whose payload has this canonical JSON."""
+        return event_text(
+            event_id=self.event_id,
+            decision_id=self.decision_id,
+            seq=self.seq,
+            event_type=self.type,
+            payload=payload,
+            ts=self.ts,
+            actor_type=self.actor.type,
+            actor_id=self.actor.id,
+            digest=self.digest,
+        )
+
 
 def event_text(
     *,
@@ -117,7 +131,7 @@ def event_text(
     """The canonical JSON of an event whose `payload` is canonical JSON already."""
     # Nearly all of a bundle is events: canonical_json of each would take several times as long.
     return (
-        f'{{"actor":{{"id":{_text(actor_id)},"type":{_text(actor_type)}}},"decision_id":{_text(decision_id)},'
+        f'{{"actor":{actor_text(actor_type, actor_id)},"decision_id":{_text(decision_id)},'
         f'"digest":{_text(digest)},"event_id":{_text(event_id)},"payload":{payload},"seq":{seq},"ts":{_text(ts)},'
         f'"type":{_text(event_type)}}}'
     )
@@ -183,6 +197,58 @@ class BundleIntegrity(Part):
     canonical_digest: str = check(is_prefixed, PREFIXED_DIGEST)
 
 
+class BundleSeal(NamedTuple):
+    """What stands in a bundle beside its content."""
+
+    integrity: BundleIntegrity
+    provenance: Provenance
+    meta: ArtifactMeta
+
+    @classmethod
+    def of(cls, digest: str, decision_id: str, exported_at: datetime) -> Self:
+        """The seal of an export whose content has this prefixed digest."""
+        return cls(
+            integrity=BundleIntegrity(alg="sha256", canonical_digest=digest),
+            provenance=Provenance.of_export(
+                method_id=EXPORT_METHOD, decision_id=decision_id, kind="bundle", digest=digest
+            ),
+            meta=ArtifactMeta.at(exported_at),
+        )
+
+
+class ContentText(NamedTuple):
+    """The canonical JSON of a bundle's content. In the whole bundle the seal stands between the two parts."""
+
+    begin: str
+    end: str
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        bundle_version: str = BUNDLE_VERSION,
+        decision: BundleDecision | Mapping[str, object],
+        events: Iterable[str],
+        template_snapshot: BundleTemplateSnapshot | Mapping[str, object],
+        router_link: BundleRouterLink | Mapping[str, object],
+    ) -> Self:
+        """The text of these parts; `events` are the texts of the events (`event_text`)."""
+        return cls(
+            f'{{"bundle_version":{canonical_json(bundle_version)},"decision":{_canonical(decision)},'
+            f'"events":[{",".join(events)}]',
+            f',"router_link":{_canonical(router_link)},"template_snapshot":{_canonical(template_snapshot)}}}',
+        )
+
+    def digest(self) -> str:
+        """The canonical digest, bare."""
+        return sha256_hex(self.begin + self.end)
+
+    def sealed(self, seal: BundleSeal) -> str:
+        """The canonical JSON of the whole bundle."""
+        integrity, provenance, meta = map(_canonical, seal)
+        return f'{self.begin},"integrity":{integrity},"meta":{meta},"provenance":{provenance}{self.end}'
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionBundle(Part):
     """One decision, whole, as a document.
@@ -224,26 +290,23 @@ class DecisionBundle(Part):
         >>> again.integrity == bundle.integrity
         True
         """
-        digest = prefixed(
-            compute_bundle_digest(
-                bundle_version=BUNDLE_VERSION,
-                decision=decision,
-                events=events,
-                template_snapshot=template_snapshot,
-                router_link=router_link,
-            )
+        digest = compute_bundle_digest(
+            bundle_version=BUNDLE_VERSION,
+            decision=decision,
+            events=events,
+            template_snapshot=template_snapshot,
+            router_link=router_link,
         )
+        seal = BundleSeal.of(prefixed(digest), decision.decision_id, exported_at)
         return cls(
             bundle_version=BUNDLE_VERSION,
             decision=decision,
             events=tuple(events),
             template_snapshot=template_snapshot,
             router_link=router_link,
-            integrity=BundleIntegrity(alg="sha256", canonical_digest=digest),
-            provenance=Provenance.of_export(
-                method_id=EXPORT_METHOD, decision_id=decision.decision_id, kind="bundle", digest=digest
-            ),
-            meta=ArtifactMeta.at(exported_at),
+            integrity=seal.integrity,
+            provenance=seal.provenance,
+            meta=seal.meta,
         )
 
     def content_digest(self) -> str:
@@ -301,17 +364,7 @@ def _canonical_event(event: BundleEvent | Mapping[str, object]) -> str:
     if not isinstance(event, BundleEvent) or type(event.seq) is not int:
         return _canonical(event)
     try:
-        return event_text(
-            event_id=event.event_id,
-            decision_id=event.decision_id,
-            seq=event.seq,
-            event_type=event.type,
-            payload=canonical_json(event.payload),
-            ts=event.ts,
-            actor_type=event.actor.type,
-            actor_id=event.actor.id,
-            digest=event.digest,
-        )
+        return event.around(canonical_json(event.payload))
     except TypeError:  # an event that was built by hand, with a value that is not text
         return _canonical(event)
 

@@ -72,17 +72,15 @@ def require_canonical_domain(
     return text
 
 
-def parse_json(text: str | bytes, *, max_bytes: int = MAX_TEXT_BYTES, max_depth: int = MAX_DEPTH) -> object:
-    """The value that `text` spells, read strictly. Raises JSON_INVALID."""
+def parse_json(
+    text: str | bytes, *, max_bytes: int = MAX_TEXT_BYTES, max_depth: int = MAX_DEPTH, canonical: bool = False
+) -> object:
+    """The value that `text` spells, read strictly. Raises JSON_INVALID. A text that `canonical_json` just wrote is
+    `canonical`: no key is twice in it, and each number is finite.
+    """
     decoded = _decode_utf8(text, max_bytes)
     try:
-        value: object = json.loads(
-            decoded,
-            object_pairs_hook=_unique,
-            parse_constant=_refuse_constant,
-            parse_float=_float,
-            parse_int=_integer,
-        )
+        value: object = json.loads(decoded, parse_int=_integer, **({} if canonical else _STRICT))
     except json.JSONDecodeError as error:
         raise _invalid(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
@@ -183,6 +181,13 @@ def _require_encodable(value: object) -> None:
         canonical_json(value).encode()
     except UnicodeEncodeError:
         raise _invalid("holds a lone surrogate") from None
+
+
+_STRICT: dict[str, Any] = {
+    "object_pairs_hook": _unique,
+    "parse_constant": _refuse_constant,
+    "parse_float": _float,
+}
 
 
 def _invalid(problem: str, **details: object) -> NexusControlError:

@@ -7,7 +7,7 @@ the bare sha256 of `canonical_json({"event_type": ..., "payload": ...})`. Its `t
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from json.encoder import encode_basestring
 from typing import Any, Literal, TypeAlias
 
 from typing_extensions import TypedDict
@@ -79,12 +79,7 @@ def compute_event_digest(event_type: EventType | str, payload: Mapping[str, obje
 
 def digest_of_canonical_payload(event_type: EventType | str, payload_text: str) -> str:
     """Like `compute_event_digest`, for a payload that is canonical JSON already."""
-    return sha256_hex(f'{{"event_type":{_spelled(event_type)},"payload":{payload_text}}}')
-
-
-@lru_cache(maxsize=64)
-def _spelled(event_type: EventType | str) -> str:
-    return canonical_json(str(event_type))
+    return sha256_hex(f'{{"event_type":{encode_basestring(str(event_type))},"payload":{payload_text}}}')
 
 
 def parse_event_type(name: str) -> EventType:

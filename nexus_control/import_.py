@@ -21,10 +21,10 @@ from typing import Any, cast, get_args
 from typing_extensions import TypedDict
 
 from nexus_control.bundle import DecisionBundle
-from nexus_control.decision import Decision
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.import_checks import parse_bundle, replay_bundle
+from nexus_control.import_checks import checked_bundle, parse_bundle
 from nexus_control.log import head
+from nexus_control.log.importing import ForeignHistory, import_history
 from nexus_control.log.projection import ConflictMode, ImportRecord, Projection
 from nexus_control.log.session import WriteSession
 from nexus_control.store import DecisionStore
@@ -160,7 +160,7 @@ def import_checked(
     mode = cast("ConflictMode", conflict_mode)
     forensic = not (verify_digest and replay_after_import)
     parsed = parse_bundle(bundle)
-    replayed, decision = replay_bundle(parsed, store.clock.now(), verify_digest, replay_after_import)
+    checked = checked_bundle(parsed, store.clock.now(), verify_digest, replay_after_import)
     with head.remembering(store), store.writing() as session:
         record = ImportRecord(
             bundle_digest=parsed.integrity.canonical_digest,
@@ -168,15 +168,15 @@ def import_checked(
             conflict_mode=mode,
             forensic=forensic,
             imported_by=actor,
-            final_rehearsal=decision is not replayed,
+            final_rehearsal=checked.final_rehearsal,
         )
-        stored, unchanged = _store(session, decision, record, allow_rollback, for_owner)
+        stored, unchanged = _store(session, checked.history, record, allow_rollback, for_owner)
     return {
         "ok": True,
         "imported": {
             "decision_id": stored.decision_id,
-            "events_imported": 0 if unchanged else len(decision.events),
-            "source_decision_id": decision.decision_id,
+            "events_imported": 0 if unchanged else len(checked.history.events),
+            "source_decision_id": parsed.decision.decision_id,
             "generation": stored.generation,
             "forensic": forensic,
             "imported_by": actor.to_dict() if actor else None,
@@ -185,7 +185,7 @@ def import_checked(
         "digest_verified": verify_digest,
         "conflict_mode": mode,
         "replay_ran": replay_after_import,
-        "replay": {"state": decision.state.value} if replay_after_import else None,
+        "replay": {"state": checked.decision.state.value} if replay_after_import else None,
     }
 
 
@@ -210,10 +210,14 @@ def _needs_owner(field: str, problem: str) -> NexusControlError:
 
 
 def _store(
-    session: WriteSession, decision: Decision, record: ImportRecord, allow_rollback: bool, for_owner: bool
+    session: WriteSession,
+    history: ForeignHistory,
+    record: ImportRecord,
+    allow_rollback: bool,
+    for_owner: bool,
 ) -> tuple[Projection, bool]:
     """The stored decision, and whether exactly this history was stored before."""
-    source_id = decision.decision_id
+    source_id = history.facts.decision_id
     existing = session.find_decision(source_id)
     if record.conflict_mode == "new_decision_id":
         if existing is not None and not for_owner:
@@ -222,20 +226,20 @@ def _store(
                 "new_decision_id of a decision that is here can only be asked by the store's owner",
             )
         copy_id = session.clock.new_id()
-        copies = [replace(event, decision_id=copy_id) for event in decision.events]
-        return session.import_events(copy_id, copies, replace(record, copied_from=source_id)), False
+        return import_history(session, copy_id, history, replace(record, copied_from=source_id)), False
     if existing is None:
         _require_no_lookalike(session, source_id)
         if not for_owner:
             _require_no_prefix(session, source_id)
-        return session.import_events(source_id, decision.events, record), False
+        return import_history(session, source_id, history, record), False
     if record.conflict_mode == "reject_on_conflict":
         raise NexusControlError(
             ErrorCode.DECISION_EXISTS, f"Decision {source_id} exists already", {"decision_id": source_id}
         )
-    if _is_stored(session, existing, decision, record):
+    extends = _extends(session, existing, history)
+    if extends and _is_stored(existing, history, record):
         return existing, True
-    return _supersede(session, existing, decision, record, allow_rollback), False
+    return _supersede(session, existing, history, record, extends, allow_rollback), False
 
 
 def _require_no_prefix(session: WriteSession, decision_id: str) -> None:
@@ -256,8 +260,9 @@ def _require_no_prefix(session: WriteSession, decision_id: str) -> None:
 def _supersede(
     session: WriteSession,
     existing: Projection,
-    decision: Decision,
+    history: ForeignHistory,
     record: ImportRecord,
+    extends: bool,
     allow_rollback: bool,
 ) -> Projection:
     claim = session.rows.claim(existing.decision_id)
@@ -265,18 +270,18 @@ def _supersede(
         raise NexusControlError(
             ErrorCode.INVALID_STATE, "Cannot overwrite decision in state executing", {"state": "executing"}
         )
-    extends = _extends(session, existing, decision)
     if not extends and not allow_rollback:
         raise NexusControlError(
             ErrorCode.ROLLBACK_REFUSED,
             f"The stored history has {existing.facts.event_count} events that this bundle does not extend",
-            {"stored_events": existing.facts.event_count, "bundle_events": len(decision.events)},
+            {"stored_events": existing.facts.event_count, "bundle_events": len(history.events)},
         )
     earlier = existing.provenance
     ran_before = existing.facts.linked_execution is not None or (earlier is not None and earlier.ran_before)
-    return session.import_events(
+    return import_history(
+        session,
         existing.decision_id,
-        decision.events,
+        history,
         replace(
             record,
             replaced_generation=existing.generation,
@@ -298,22 +303,20 @@ def _require_no_lookalike(session: WriteSession, decision_id: str) -> None:
         )
 
 
-def _is_stored(session: WriteSession, existing: Projection, decision: Decision, record: ImportRecord) -> bool:
-    """Whether exactly this history is stored. False for one that was imported unchecked: it may be imported again with
-    checks.
+def _is_stored(existing: Projection, history: ForeignHistory, record: ImportRecord) -> bool:
+    """Whether this history, which extends the stored one, is that very one. False for one that was imported unchecked:
+    it may be imported again with checks.
     """
     earlier = existing.provenance
     unchecked = earlier is not None and earlier.forensic and not record.forensic
-    return (
-        not unchecked
-        and len(decision.events) == existing.facts.event_count
-        and _extends(session, existing, decision)
-    )
+    return not unchecked and len(history.events) == existing.facts.event_count
 
 
-def _extends(session: WriteSession, existing: Projection, decision: Decision) -> bool:
+def _extends(session: WriteSession, existing: Projection, history: ForeignHistory) -> bool:
     """Whether the new history begins with the whole stored one: the same events, actors and times."""
-    stored = session.events(existing)
-    return len(decision.events) >= len(stored) and all(
-        replace(old, origin="imported") == new for old, new in zip(stored, decision.events, strict=False)
+    stored = session.rows.entries("decision", existing.decision_id, existing.generation)
+    return len(history.events) >= len(stored) and all(
+        (old.seq, old.event_type, old.ts, old.actor_type, old.actor_id, old.payload, old.digest)
+        == (new.seq, new.event_type, new.ts, new.actor.type, new.actor.id, payload, new.digest)
+        for old, new, payload in zip(stored, history.events, history.payloads, strict=False)
     )

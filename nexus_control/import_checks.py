@@ -5,40 +5,61 @@ each event legal where it stands and at a possible time, header equal to the rep
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from nexus_control.bundle import BundleEvent, DecisionBundle
+from nexus_control.bundle import BundleEvent, ContentText, DecisionBundle
 from nexus_control.bundle_parts import header_of, stored_of
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, parse_json
 from nexus_control.decision import Decision, require_replayable
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import StoredEvent, compute_event_digest, event_id
+from nexus_control.events import StoredEvent, digest_of_canonical_payload, event_id
 from nexus_control.evidence.bundle_checks import as_told, stated_checks
-from nexus_control.facts import Facts, step
-from nexus_control.integrity import same_digest
+from nexus_control.facts import Facts, replay_facts, step
+from nexus_control.integrity import prefixed, same_digest
+from nexus_control.log.importing import ForeignHistory
 from nexus_control.log.projection import MAX_AHEAD
 from nexus_control.values.actors import id_problem
 from nexus_control.values.instants import format_instant
 
 
-def replay_bundle(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedBundle:
+    """A bundle that passed its checks: its history, and the decision by its events as the header tells it."""
+
+    bundle: DecisionBundle
+    history: ForeignHistory
+    decision: Decision
+    final_rehearsal: bool
+    """Whether the header takes a dry run at the end for the execution (`bundle_parts.as_told_by_1_0`)."""
+
+
+def checked_bundle(
     parsed: DecisionBundle, now: datetime, verify_digest: bool, replay_after_import: bool
-) -> tuple[Decision, Decision]:
-    """The decision by its events, and the decision as the header tells it, after every check of the bundle itself."""
+) -> CheckedBundle:
+    """The bundle after every check of the bundle itself."""
+    payloads = [canonical_json(event.payload) for event in parsed.events]
+    types = [event.type for event in parsed.events]
+    digests = list(map(digest_of_canonical_payload, types, payloads))
     if verify_digest:
-        _require_digests(parsed)
-    events = [stored_of(each, parsed.decision.decision_id, "imported") for each in parsed.events]
+        _require_digests(parsed, payloads, digests)
+    decision_id = parsed.decision.decision_id
+    events = [stored_of(each, decision_id, "imported") for each in parsed.events]
     _require_gapless(events)
     require_replayable(events)
     if replay_after_import:
         _require_one_decision(parsed)
-    replayed = Decision.replay(parsed.decision.decision_id, events)
-    if verify_digest and replay_after_import:
-        _require_possible(events, now)
+    facts = _replayed(decision_id, events, now if verify_digest and replay_after_import else None)
+    replayed = Decision(facts, tuple(events), events[-1].instant)
     decision = as_told(parsed, replayed)
     if verify_digest:
         _require_header(parsed, decision)
-    return replayed, decision
+    return CheckedBundle(
+        bundle=parsed,
+        history=ForeignHistory(facts=facts, events=events, payloads=payloads, digests=digests),
+        decision=decision,
+        final_rehearsal=decision is not replayed,
+    )
 
 
 def parse_bundle(bundle: DecisionBundle | Mapping[str, object] | str | bytes) -> DecisionBundle:
@@ -46,8 +67,9 @@ def parse_bundle(bundle: DecisionBundle | Mapping[str, object] | str | bytes) ->
     if isinstance(bundle, DecisionBundle):
         bundle = bundle.to_dict()
     try:
-        text = bundle if isinstance(bundle, str | bytes) else canonical_json(bundle)
-        data = parse_json(text, max_depth=MAX_ARTIFACT_DEPTH)
+        is_text = isinstance(bundle, str | bytes)
+        text = bundle if is_text else canonical_json(bundle)
+        data = parse_json(text, max_depth=MAX_ARTIFACT_DEPTH, canonical=not is_text)
     except NexusControlError as error:
         raise NexusControlError(ErrorCode.BUNDLE_INVALID_SCHEMA, error.message, error.details) from None
     parsed = DecisionBundle.from_dict(data)
@@ -56,13 +78,21 @@ def parse_bundle(bundle: DecisionBundle | Mapping[str, object] | str | bytes) ->
     return parsed
 
 
-def _require_digests(bundle: DecisionBundle) -> None:
-    if not same_digest(bundle.content_digest(), bundle.integrity.canonical_digest):
+def _require_digests(bundle: DecisionBundle, payloads: Sequence[str], digests: Sequence[str]) -> None:
+    """`payloads` and `digests` are the canonical text of each event's payload, and the digest that it really has."""
+    content = ContentText.of(
+        bundle_version=bundle.bundle_version,
+        decision=bundle.decision,
+        events=map(BundleEvent.around, bundle.events, payloads),
+        template_snapshot=bundle.template_snapshot,
+        router_link=bundle.router_link,
+    )
+    if not same_digest(prefixed(content.digest()), bundle.integrity.canonical_digest):
         raise NexusControlError(
             ErrorCode.INTEGRITY_MISMATCH, "The bundle's content does not have the digest that it declares"
         )
-    for event in bundle.events:
-        if not same_digest(compute_event_digest(event.type, event.payload), event.digest):
+    for event, digest in zip(bundle.events, digests, strict=True):
+        if digest != event.digest:
             raise NexusControlError(
                 ErrorCode.INTEGRITY_MISMATCH,
                 f"Event {event.seq} does not have the digest that it declares",
@@ -96,21 +126,28 @@ def _require_header(bundle: DecisionBundle, decision: Decision) -> None:
             )
 
 
-def _require_possible(events: Sequence[StoredEvent], now: datetime) -> None:
-    """Check that each event is legal where it stands, not earlier than the one before it, and not of the future."""
-    facts, last = Facts(decision_id=events[0].decision_id), events[0].instant
+def _replayed(decision_id: str, events: Sequence[StoredEvent], now: datetime | None) -> Facts:
+    """The facts after all events. With `now`, each event must be legal where it stands, not earlier than the one before
+    it, and not of the future.
+    """
+    if now is None:
+        return replay_facts(decision_id, events)
+    facts, last, latest = Facts(decision_id=decision_id), events[0].instant, now + MAX_AHEAD
     for event in events:
-        after = step(facts, event)
-        if after is None:
-            raise _refused(
-                event, f"cannot be: {event.event_type} is not legal there: the decision is {facts.phase}"
-            )
-        if event.instant < last:
-            raise _refused(event, "cannot be: it is earlier than the event before it")
-        if event.instant > now + MAX_AHEAD:
-            here = format_instant(now)
-            raise _refused(event, f"cannot be: its time, {event.ts}, is still to come: here it is {here}")
-        facts, last = after, event.instant
+        after, instant = step(facts, event), event.instant
+        if after is None or instant < last or instant > latest:
+            replay_facts(decision_id, events)  # what cannot be read at all is told first
+            raise _refused(event, _impossible(facts, event, last, now))
+        facts, last = after, instant
+    return facts
+
+
+def _impossible(facts: Facts, event: StoredEvent, last: datetime, now: datetime) -> str:
+    if step(facts, event) is None:
+        return f"cannot be: {event.event_type} is not legal there: the decision is {facts.phase}"
+    if event.instant < last:
+        return "cannot be: it is earlier than the event before it"
+    return f"cannot be: its time, {event.ts}, is still to come: here it is {format_instant(now)}"
 
 
 def _refused(event: BundleEvent | StoredEvent, why: str) -> NexusControlError:

@@ -23,8 +23,8 @@ from typing import Literal, TypeAlias
 
 from nexus_control.canonical_json import canonical_json
 from nexus_control.events import Origin
-from nexus_control.integrity import prefixed
-from nexus_control.values.actors import Actor
+from nexus_control.integrity import PREFIX, prefixed
+from nexus_control.values.actors import Actor, actor_text
 
 Subject: TypeAlias = Literal["decision_id", "template"]
 
@@ -56,8 +56,8 @@ def event_leaf_data(
     decision = f'"decision_id":{_text(name)},' if subject == "decision_id" else ""
     template = f'"template":{_text(name)},' if subject == "template" else ""
     return (
-        f'{{"_type":"{_TYPES[origin]}","actor":{{"id":{_text(actor.id)},"type":{_text(actor.type)}}},{decision}'
-        f'"digest":{_text(prefixed(digest))},"event_type":{_text(event_type)},"prev":{_text(prefixed(prev))},'
+        f'{{"_type":"{_TYPES[origin]}","actor":{actor_text(actor.type, actor.id)},{decision}'
+        f'"digest":{_text(PREFIX + digest)},"event_type":{_text(event_type)},"prev":{_text(PREFIX + prev)},'
         f'"seq":{seq},{template}"ts":{_text(ts)}}}'
     ).encode()
 

@@ -4,11 +4,11 @@ rollback.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from functools import lru_cache
 from typing import Any, TypedDict, cast
 
 from nexus_control.canonical_json import canonical_json
-from nexus_control.events import StoredEvent, digest_of_canonical_payload, parse_event_type
+from nexus_control.events import Origin, StoredEvent, digest_of_canonical_payload, parse_event_type
 from nexus_control.evidence.chain import (
     GENESIS,
     event_leaf_data,
@@ -18,7 +18,7 @@ from nexus_control.evidence.chain import (
     rollback_leaf_data,
 )
 from nexus_control.integrity import sha256_hex
-from nexus_control.storage.contract import Entry, EntryKind, Placed
+from nexus_control.storage.contract import Entry, EntryKind, Placed, Reader
 from nexus_control.values.actors import Actor
 
 SYSTEM_ACTOR = Actor(type="system", id="nexus-control")
@@ -51,6 +51,14 @@ class _Common(TypedDict):
     prev: str
 
 
+_actor = lru_cache(maxsize=4096)(Actor)  # the rows of a stream name few
+
+
+def actor_of(entry: Entry) -> Actor:
+    """Who made this entry."""
+    return _actor(entry.actor_type, entry.actor_id)
+
+
 def to_event(entry: Entry) -> StoredEvent:
     """The event of a decision or a template, as stored."""
     return StoredEvent(
@@ -58,19 +66,28 @@ def to_event(entry: Entry) -> StoredEvent:
         seq=entry.seq,
         event_type=parse_event_type(entry.event_type),
         ts=entry.ts,
-        actor=Actor(type=entry.actor_type, id=entry.actor_id),
+        actor=actor_of(entry),
         payload=cast("Mapping[str, Any]", json.loads(entry.payload)),
         digest=entry.digest,
         origin=entry.origin,
     )
 
 
-def event_entry(kind: EntryKind, event: StoredEvent, generation: int, payload_text: str, prev: str) -> Entry:
-    """The entry of an event, chained to the one before it (`prev`, bare hex)."""
+def event_entry(
+    kind: EntryKind,
+    event: StoredEvent,
+    generation: int,
+    payload_text: str,
+    prev: str,
+    *,
+    stream: str | None = None,
+) -> Entry:
+    """The entry of an event, chained to the one before it (`prev`, bare hex), in this stream if not in its own."""
+    name = event.decision_id if stream is None else stream
     actor, event_type = event.actor, event.event_type.value
     leaf = event_leaf_data(
         subject="template" if kind == "template" else "decision_id",
-        name=event.decision_id,
+        name=name,
         seq=event.seq,
         event_type=event_type,
         ts=event.ts,
@@ -81,7 +98,7 @@ def event_entry(kind: EntryKind, event: StoredEvent, generation: int, payload_te
     )
     return Entry(
         kind,
-        event.decision_id,
+        name,
         generation,
         event.seq,
         event_type,
@@ -141,7 +158,12 @@ def contents_of(entries: Iterable[Entry]) -> str:
 
 def leaf_data_of(entry: Entry, prev: str) -> bytes:
     """The bytes that this entry's chain hash covers after `prev`, bare hex."""
-    actor = Actor(type=entry.actor_type, id=entry.actor_id)
+    if entry.kind == "decision" or entry.kind == "template":
+        plain = _event_data(entry, prev, "local")
+        if entry.origin != "imported" or leaf_hash(plain) == entry.leaf:
+            return plain  # 2.0 computed the leaf of an imported event like that of a local one
+        return _event_data(entry, prev, "imported")
+    actor = actor_of(entry)
     common: _Common = {"ts": entry.ts, "actor": actor, "digest": entry.digest, "prev": prev}
     match entry.kind:
         case "import":
@@ -150,24 +172,40 @@ def leaf_data_of(entry: Entry, prev: str) -> bytes:
             return key_leaf_data(log=entry.stream, seq=entry.seq, **common)
         case "rollback":
             return rollback_leaf_data(stream=entry.stream, seq=entry.seq, **common)
-        case "decision" | "template":
-            data = partial(
-                event_leaf_data,
-                subject="template" if entry.kind == "template" else "decision_id",
-                name=entry.stream,
-                seq=entry.seq,
-                event_type=entry.event_type,
-                **common,
-            )
-            plain = data()
-            if entry.origin != "imported" or leaf_hash(plain) == entry.leaf:
-                return plain  # 2.0 computed the leaf of an imported event like that of a local one
-            return data(origin="imported")
+
+
+def _event_data(entry: Entry, prev: str, origin: Origin) -> bytes:
+    return event_leaf_data(
+        subject="template" if entry.kind == "template" else "decision_id",
+        name=entry.stream,
+        seq=entry.seq,
+        event_type=entry.event_type,
+        ts=entry.ts,
+        actor=actor_of(entry),
+        digest=entry.digest,
+        prev=prev,
+        origin=origin,
+    )
 
 
 def leaf_of(entry: Entry, prev: str) -> str:
     """The chain hash of this entry after `prev`; both bare hex."""
     return leaf_hash(leaf_data_of(entry, prev))
+
+
+def last_import(rows: Reader, decision_id: str, before: int | None = None) -> str:
+    """The chain hash of the last import of this decision, of those `before` a generation if given; bare hex."""
+    made = [each for each in rows.generations("import", decision_id) if before is None or each < before]
+    return rows.entries("import", decision_id, made[-1])[-1].leaf if made else GENESIS
+
+
+def is_chained(entry: Entry, prev: str) -> bool:
+    """Whether the entry's chain hash is the one after `prev`, bare hex."""
+    # Of imported events nearly all are of the type that `leaf_data_of` tries last.
+    is_imported = entry.kind == "decision" and entry.origin == "imported"
+    return (is_imported and leaf_hash(_event_data(entry, prev, "imported")) == entry.leaf) or leaf_of(
+        entry, prev
+    ) == entry.leaf
 
 
 def chain_key(entry: Entry) -> tuple[object, ...]:

@@ -6,32 +6,27 @@ chain hash, which is a leaf of the log's Merkle tree. The decision's new project
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from nexus_control.approvals import Approval
-from nexus_control.canonical_json import canonical_json, require_canonical_domain
-from nexus_control.decision import Decision
+from nexus_control.canonical_json import require_canonical_domain
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, Payload, StoredEvent, digest_of_canonical_payload
 from nexus_control.evidence.chain import GENESIS
-from nexus_control.facts import Facts, fold, replay_facts
+from nexus_control.facts import Facts, fold
 from nexus_control.log.entries import (
     ROLLBACKS,
     SYSTEM_ACTOR,
-    contents_of,
     event_entry,
     record_entry,
     to_event,
 )
 from nexus_control.log.projection import (
-    Brought,
-    ImportRecord,
     Projection,
     approval_rows,
     from_row,
-    import_record_of,
     to_row,
 )
 from nexus_control.storage.contract import Claim, DecisionRow, Entry, EntryKind, Reader, Writer
@@ -114,18 +109,6 @@ class ReadSession:
             to_event(entry) for entry in self.rows.entries("decision", decision.decision_id, wanted, start)
         ]
 
-    def history(self, decision: Projection, generation: int | None = None) -> Decision | None:
-        """The current generation, or a superseded one, judged at its last event; None where it has no events."""
-        events = self.events(decision, generation)
-        if not events:
-            return None
-        if generation is None or generation == decision.generation:
-            return Decision(decision.facts, tuple(events), events[-1].instant)
-        replayed = Decision.replay(decision.decision_id, events)
-        records = self.rows.entries("import", decision.decision_id, generation)
-        meant = [import_record_of(record.payload).facts_of(replayed.facts) for record in records]
-        return replace(replayed, facts=meant[0]) if meant else replayed
-
     def find_template(self, name: str) -> Template | None:
         events = self.template_events(name)
         return Template.replay(events) if events else None
@@ -176,13 +159,13 @@ class WriteSession(ReadSession):
 
     def reserve(self) -> Projection:
         """A new decision without events."""
-        decision = self._new(self.clock.new_id())
+        decision = self.new(self.clock.new_id())
         self.rows.save(to_row(decision))
         return decision
 
     def create(self, actor: Actor, payloads: Sequence[Payload]) -> Projection:
         """A new decision that begins with these events."""
-        return self.append(self._new(self.clock.new_id()), actor, *payloads)
+        return self.append(self.new(self.clock.new_id()), actor, *payloads)
 
     def append(self, decision: Projection, actor: Actor, *payloads: Payload) -> Projection:
         """The decision after these events by `actor`, stored. It was loaded, or appended to, in this session."""
@@ -230,40 +213,6 @@ class WriteSession(ReadSession):
         self.written.extend(events)
         return self.recent.keep(row, stored), events
 
-    def import_events(
-        self, decision_id: str, events: Sequence[StoredEvent], provenance: ImportRecord
-    ) -> Projection:
-        """Store a foreign history as the decision's next generation, and how it came here."""
-        existing = self.find_decision(decision_id)
-        base = existing or self._new(decision_id)
-        taken = self.rows.generations("decision", decision_id)
-        generation = taken[-1] + 1 if taken else 0
-        entries: list[Entry] = []
-        head = GENESIS
-        for event in events:
-            text = canonical_json(event.payload)
-            entries.append(event_entry("decision", event, generation, text, head))
-            head = entries[-1].leaf
-        stored = Projection(
-            facts=provenance.facts_of(replay_facts(decision_id, events)).after_import(),
-            ordinal=base.ordinal,
-            generation=generation,
-            head=head,
-            imported_count=len(events),
-            provenance=provenance,
-            reserved_at=base.reserved_at,
-        )
-        brought = Brought(events=len(events), head=head, contents=contents_of(entries))
-        details = encode(provenance) | encode(brought)
-        earlier = self.rows.generations("import", decision_id)
-        prev = self.rows.entries("import", decision_id, earlier[-1])[-1].leaf if earlier else GENESIS
-        at = provenance.imported_at
-        record = record_entry("import", decision_id, at, details, prev, generation=generation)
-        self.rows.append([*entries, record])
-        self.rows.save(to_row(stored))
-        self.rows.replace_approvals(stored.ordinal, approval_rows(stored.facts.progress.approvals))
-        return stored
-
     def create_template(self, actor: Actor, payload: TemplateCreatedPayload) -> Template:
         """Raises TEMPLATE_ALREADY_EXISTS."""
         if self.rows.entries("template", payload.name, 0):
@@ -306,7 +255,8 @@ class WriteSession(ReadSession):
         self.rows.put_claim(claim)
         return claim
 
-    def _new(self, decision_id: str) -> Projection:
+    def new(self, decision_id: str) -> Projection:
+        """A decision without events, which is not stored yet."""
         return Projection(
             facts=Facts(decision_id=decision_id),
             ordinal=self.rows.next_ordinal(),

@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 
 from nexus_control.audit_package import AuditPackage
-from nexus_control.bundle import BundleRouterLink, DecisionBundle
+from nexus_control.bundle import (
+    BUNDLE_VERSION,
+    BundleDecision,
+    BundleIntegrity,
+    BundleRouterLink,
+    BundleTemplateSnapshot,
+    DecisionBundle,
+)
 from nexus_control.render.text import bullet, listed, page, section
 
 
@@ -16,8 +23,30 @@ def render_export(bundle: DecisionBundle | Mapping[str, object]) -> str:
     Takes the bundle or its JSON object. Raises BUNDLE_INVALID_SCHEMA for a mapping that is not a bundle.
     """
     whole = bundle if isinstance(bundle, DecisionBundle) else DecisionBundle.from_dict(dict(bundle))
-    decision, template, link = whole.decision, whole.template_snapshot, whole.router_link
-    first, last, digest = whole.events[0], whole.events[-1], whole.integrity.canonical_digest
+    first, last = whole.events[0], whole.events[-1]
+    return render_parts(
+        whole.decision,
+        whole.template_snapshot,
+        whole.router_link,
+        whole.integrity,
+        events=len(whole.events),
+        first=f"seq={first.seq} {first.type}",
+        last=f"seq={last.seq} {last.type}",
+    )
+
+
+def render_parts(
+    decision: BundleDecision,
+    template: BundleTemplateSnapshot,
+    link: BundleRouterLink,
+    integrity: BundleIntegrity,
+    *,
+    events: int,
+    first: str,
+    last: str,
+) -> str:
+    """Like `render_export`, of a bundle that has so many events, of which these are the first and the last."""
+    digest = integrity.canonical_digest
     about = {
         "ID": decision.decision_id,
         "Status": decision.status,
@@ -25,7 +54,7 @@ def render_export(bundle: DecisionBundle | Mapping[str, object]) -> str:
         "Goal": decision.goal,
         "Created": decision.created_at,
     }
-    ends = {"First": f"seq={first.seq} {first.type}", "Last": f"seq={last.seq} {last.type}"}
+    ends = {"First": first, "Last": last}
     overrides = listed(sorted(template.overrides or {}))
     used = {"Name": template.name, "Digest": template.digest, "Overrides": overrides}
     run = {
@@ -37,12 +66,12 @@ def render_export(bundle: DecisionBundle | Mapping[str, object]) -> str:
     }
     return page(
         "# Decision Bundle Export",
-        _lines({"Bundle version": whole.bundle_version, "Digest": digest}),
+        _lines({"Bundle version": BUNDLE_VERSION, "Digest": digest}),
         section("Decision", [_lines(about)]),
-        section("Events", [_lines({"Count": len(whole.events), **ends})]),
+        section("Events", [_lines({"Count": events, **ends})]),
         section("Template", [_lines(used) if template.present else "- (none)"]),
         section("Router Link", ["- (no execution)" if link == BundleRouterLink() else _lines(run)]),
-        section("Integrity", [_lines({"Algorithm": whole.integrity.alg, "Digest": digest})]),
+        section("Integrity", [_lines({"Algorithm": integrity.alg, "Digest": digest})]),
     )
 
 

@@ -189,14 +189,17 @@ class SqliteRows:
         )
 
     def append(self, entries: Sequence[Entry]) -> None:
-        positions = [self._execute(_APPEND, entry).lastrowid for entry in entries]
-        if positions:
-            leaves = [bytes.fromhex(entry.leaf) for entry in entries]
-            self._put_subtrees(grow(positions[0], leaves, self.subtree))
+        if not entries:
+            return
+        first = self._execute(_APPEND, entries[0]).lastrowid
+        if len(entries) > 1:
+            self._execute_many(_APPEND, entries[1:])
+        leaves = [bytes.fromhex(entry.leaf) for entry in entries]
+        self._put_subtrees(grow(first, leaves, self.subtree))
 
     def _put_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
-        for (level, index), value in subtrees.items():
-            self._execute(_PUT_SUBTREE, (_last_leaf(level, index), level, value))
+        rows = ((_last_leaf(level, index), level, value) for (level, index), value in subtrees.items())
+        self._execute_many(_PUT_SUBTREE, rows)
 
     def replace_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
         self._execute("DELETE FROM subtrees", ())

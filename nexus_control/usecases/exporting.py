@@ -9,7 +9,7 @@ from nexus_control.evidence.formats import dsse
 from nexus_control.evidence.formats.keys import PrivateKey
 from nexus_control.evidence.log_section import UnprovenSection, read_section
 from nexus_control.execution.router import RunExporter
-from nexus_control.export import bundle_of, render_export
+from nexus_control.export import export_of
 from nexus_control.import_ import ImportData, import_checked
 from nexus_control.integrity import sha256_hex
 from nexus_control.store import DecisionStore
@@ -32,20 +32,19 @@ AUDIT_RECORD_VERSION = "0.1.0"
 def export_bundle(store: DecisionStore, arguments: ExportBundleArguments) -> BundleData:
     """The decision as a bundle 0.5."""
     with store.reading() as session:
-        bundle = bundle_of(
+        export = export_of(
             session,
             arguments.decision_id,
             include_template_snapshot=arguments.include_template_snapshot,
             include_router_link=arguments.include_router_link,
         )
-    written = bundle.to_dict()
     data: BundleData = {
-        "bundle": written,
-        "digest": bundle.integrity.canonical_digest,
-        "canonical_json": canonical_json(written),
+        "bundle": export.to_dict(),
+        "digest": export.digest,
+        "canonical_json": export.canonical_json,
     }
     if arguments.render:
-        data["rendered"] = render_export(bundle)
+        data["rendered"] = export.rendered()
     return data
 
 

@@ -20,6 +20,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from json.encoder import encode_basestring
 from typing import Literal, TypeAlias, cast
 
 from typing_extensions import TypedDict
@@ -131,6 +132,12 @@ class Actor:
         if not isinstance(cast("object", value), Mapping) or set(value) != {"type", "id"}:
             raise invalid_argument("actor", 'must be an Actor or {"type": ..., "id": ...}')
         return cls(type=cast("ActorType", value["type"]), id=cast("str", value["id"]))
+
+
+@lru_cache(maxsize=4096)  # every event of a chain or a bundle names one, and there are few
+def actor_text(actor_type: str, actor_id: str) -> str:
+    """The canonical JSON of an actor."""
+    return f'{{"id":{encode_basestring(actor_id)},"type":{encode_basestring(actor_type)}}}'
 
 
 @lru_cache(maxsize=4096)  # every approval of a decision is compared at every event

@@ -327,6 +327,25 @@ def made_up_template(bundle: Document) -> object:
     return resealed(bundle)
 
 
+def test_of_a_history_that_cannot_be_and_cannot_be_read_the_latter_is_told(
+    tools: NexusControlTools, elsewhere: NexusControlTools
+) -> None:
+    bundle = bundle_of(elsewhere, approved(elsewhere))
+    decision_id, last = bundle["decision"]["decision_id"], bundle["events"][-1]
+    for more in ({"type": "EXECUTION_COMPLETED"}, {"type": "APPROVAL_DENIED"}):
+        seq = len(bundle["events"])
+        payload = ExecutionCompletedPayload(run_id="r", response_digest="0" * 64, steps_executed=0).to_dict()
+        named = {"seq": seq, "event_id": f"evt_{decision_id}_{seq}"}
+        bundle["events"].append({**last, **more, **named, "payload": payload})
+    refused = tools.import_bundle(resealed(bundle))
+    require_refused(refused, ErrorCode.REPLAY_INVALID)
+    assert refused.details["problems"] == ["Missing required field: APPROVAL_DENIED.reason"]
+    del bundle["events"][-1]
+    refused = tools.import_bundle(resealed(bundle))
+    require_refused(refused, ErrorCode.REPLAY_INVALID)
+    assert refused.details["seq"] == 3
+
+
 def headless(bundle: Document) -> object:
     bundle["events"] = bundle["events"][1:]
     for seq, event in enumerate(bundle["events"]):

@@ -1,0 +1,57 @@
+"""From a checked foreign history to the entries of a decision's next generation, and the record of how it came here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from nexus_control.events import StoredEvent
+from nexus_control.evidence.chain import GENESIS
+from nexus_control.facts import Facts
+from nexus_control.integrity import sha256_hex
+from nexus_control.log.entries import event_entry, last_import, record_entry
+from nexus_control.log.projection import Brought, ImportRecord, Projection, approval_rows, to_row
+from nexus_control.log.session import WriteSession
+from nexus_control.storage.contract import Entry
+from nexus_control.values.records import encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignHistory:
+    """The events of a bundle, and the facts that they add up to. Of each event `payloads` has the canonical text of its
+    payload, and `digests` the digest of its content, whatever digest it came with.
+    """
+
+    facts: Facts
+    events: Sequence[StoredEvent]
+    payloads: Sequence[str]
+    digests: Sequence[str]
+
+
+def import_history(
+    session: WriteSession, decision_id: str, history: ForeignHistory, provenance: ImportRecord
+) -> Projection:
+    """Store the history as the next generation of this decision, and how it came here."""
+    base = session.find_decision(decision_id) or session.new(decision_id)
+    taken = session.rows.generations("decision", decision_id)
+    generation = taken[-1] + 1 if taken else 0
+    entries: list[Entry] = []
+    head = GENESIS
+    for event, payload in zip(history.events, history.payloads, strict=True):
+        entries.append(event_entry("decision", event, generation, payload, head, stream=decision_id))
+        head = entries[-1].leaf
+    stored = Projection(
+        facts=provenance.facts_of(replace(history.facts, decision_id=decision_id)).after_import(),
+        ordinal=base.ordinal,
+        generation=generation,
+        head=head,
+        imported_count=len(entries),
+        provenance=provenance,
+        reserved_at=base.reserved_at,
+    )
+    brought = Brought(events=len(entries), head=head, contents=sha256_hex("".join(history.digests)))
+    details = encode(provenance) | encode(brought)
+    prev, at = last_import(session.rows, decision_id), provenance.imported_at
+    record = record_entry("import", decision_id, at, details, prev, generation=generation)
+    session.rows.append([*entries, record])
+    session.rows.save(to_row(stored))
+    session.rows.replace_approvals(stored.ordinal, approval_rows(stored.facts.progress.approvals))
+    return stored

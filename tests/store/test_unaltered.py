@@ -1,0 +1,173 @@
+"""What is exported is what was written: its text is that of the objects, and what was edited in the file is refused.
+
+Each change is made to a copy of one busy store, in events that a bundle would hold: as it is, with the digest of its
+row computed again, and with the row's chain hash, too.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nexus_control import DecisionStore, NexusControlTools
+from nexus_control.bundle import DecisionBundle
+from nexus_control.bundle_parts import event_part, header_of, link_part, template_part
+from nexus_control.canonical_json import canonical_json
+from nexus_control.decision import Decision
+from nexus_control.errors import ErrorCode
+from nexus_control.events import StoredEvent
+from nexus_control.export import export_decision, export_of
+from nexus_control.storage.contract import Entry
+from tests.domain.test_replay import HISTORIES
+from tests.support.amounts import sample_of
+from tests.support.governed import data_of
+from tests.support.json_values import TEXT, json_values
+from tests.support.tampering import Log, Victim, attacking, busy_store, changed, sealed
+
+ALTERED: dict[str, Callable[[Entry], Any]] = {
+    "stream": lambda entry: f"{entry.stream}x",
+    "generation": lambda entry: entry.generation + 7,
+    "seq": lambda entry: entry.seq + 1000,
+    "event_type": lambda entry: "APPROVAL_REVOKED",
+    "ts": lambda entry: entry.ts.replace("+00:00", "Z"),
+    "actor_type": lambda entry: "human" if entry.actor_type == "system" else "system",
+    "actor_id": lambda entry: f"{entry.actor_id}x",
+    "payload": lambda entry: entry.payload.replace("{", '{"a":1,', 1),
+    "digest": lambda entry: entry.digest[::-1],
+    "leaf": lambda entry: entry.leaf[::-1],
+    "origin": lambda entry: "local" if entry.origin == "imported" else "imported",
+    "kind": lambda entry: "template",
+}
+
+
+@pytest.fixture(scope="module")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
+    return busy_store(tmp_path_factory.mktemp("victim"))
+
+
+def histories(log: Log) -> list[tuple[str, int]]:
+    """Each decision and generation of which there are events."""
+    return sorted({(entry.stream, entry.generation) for _, entry in log if entry.kind == "decision"})
+
+
+def test_every_generation_of_a_store_that_nobody_touched_is_exported(victim: Victim, tmp_path: Path) -> None:
+    with DecisionStore(victim.copy(tmp_path / "store.db")) as store:
+        for decision_id, generation in histories(victim.log):
+            result = export_decision(store, decision_id, generation=generation)
+            assert result.success, result
+            assert result.bundle is not None
+            assert result.bundle.content_digest() == result.digest
+            assert [event.payload for event in result.bundle.events] == [
+                event.payload for event in store.get_events(decision_id, generation=generation)
+            ]
+
+
+@pytest.mark.parametrize("column", ALTERED)
+def test_an_event_with_another_value_in_one_column_is_not_exported(
+    column: str, victim: Victim, tmp_path: Path
+) -> None:
+    ends = {
+        (entry.stream, entry.generation): position
+        for position, entry in victim.log
+        if entry.kind == "decision"
+    }
+    with DecisionStore(victim.copy(tmp_path / "whole.db")) as store:
+        current = {name: store.load(name).generation for name, _ in ends}
+    tried = 0
+    for position, entry in sample_of([each for each in victim.log if each.entry.kind == "decision"], 12):
+        history = (entry.stream, entry.generation)
+        leaves = column in ("stream", "generation", "seq", "kind")
+        if leaves and current[entry.stream] != entry.generation and ends[history] == position:
+            continue  # nothing but the log's gap tells that a superseded generation once went further
+        log = changed(victim.log, position, **{column: ALTERED[column](entry)})
+        for written in (log, sealed(log, position, leaf=False), sealed(log, position, leaf=True)):
+            if written[position].entry == entry:
+                continue  # the change was to what was computed again
+            with DecisionStore(victim.with_log(tmp_path / "store.db", written)) as store:
+                result = export_decision(store, entry.stream, generation=entry.generation)
+            assert result.error_code in (ErrorCode.INTEGRITY_MISMATCH, _of_nothing(written, history)), column
+            tried += 1
+    assert tried >= 12
+
+
+def _of_nothing(log: Log, history: tuple[str, int]) -> str:
+    """The code for a history of which no event is left."""
+    return ErrorCode.INTEGRITY_MISMATCH if history in histories(log) else ErrorCode.INVALID_STATE
+
+
+def test_a_refusal_names_the_event_and_whom_to_tell(victim: Victim, tmp_path: Path) -> None:
+    entry = next(each.entry for each in victim.log if each.entry.event_type == "APPROVAL_GRANTED")
+    path = victim.copy(tmp_path / "store.db")
+    with attacking(path) as rows:
+        rows.execute("UPDATE entries SET actor_id = 'mallory' WHERE leaf = ?", (entry.leaf,))
+    with NexusControlTools(db_path=str(path)).store as store:
+        refused = NexusControlTools(store).export_bundle(entry.stream)
+    assert (refused.success, refused.error_code) == (False, ErrorCode.INTEGRITY_MISMATCH)
+    assert refused.details is not None
+    assert (refused.details["seq"], refused.details["decision_id"]) == (entry.seq, entry.stream)
+    assert refused.next is not None
+    assert "doctor" in refused.next
+
+
+@pytest.mark.parametrize("column", ["event_count", "head"])
+def test_a_history_that_is_not_the_one_of_its_projection_is_not_exported(
+    column: str, victim: Victim, tmp_path: Path
+) -> None:
+    path = victim.copy(tmp_path / "store.db")
+    with attacking(path) as rows:
+        value = "event_count - 1" if column == "event_count" else f"'{'0' * 64}'"
+        rows.execute(f"UPDATE projections SET {column} = {value} WHERE event_count > 0")
+    with DecisionStore(path) as store:
+        for name, _ in histories(victim.log):
+            assert export_decision(store, name).error_code == ErrorCode.INTEGRITY_MISMATCH
+
+
+def test_an_import_record_that_was_edited_to_excuse_false_digests_excuses_none(
+    victim: Victim, tmp_path: Path
+) -> None:
+    """Without its record an imported history is not exported either."""
+    for position, record in victim.log:
+        if record.kind != "import":
+            continue
+        excusing = record.payload.replace('"forensic":false', '"forensic":true')
+        for columns in ({"payload": f"{excusing} "}, {"generation": 7}):
+            log = sealed(changed(victim.log, position, **columns), position, leaf=True)
+            with DecisionStore(victim.with_log(tmp_path / "store.db", log)) as store:
+                result = export_decision(store, record.stream, generation=record.generation)
+            assert result.error_code == ErrorCode.INTEGRITY_MISMATCH
+
+
+@settings(max_examples=100)
+@given(HISTORIES.filter(bool), st.dictionaries(TEXT, json_values(), max_size=3))
+def test_the_spliced_text_is_the_canonical_json_of_the_objects(
+    events: list[StoredEvent], more: dict[str, Any]
+) -> None:
+    with DecisionStore() as store:
+        decision_id = store.create_decision()
+        for event in events:
+            store.append_event(decision_id, event.event_type, event.actor, {**event.payload, "more": more})
+        stored = store.get_events(decision_id)
+        decision = Decision.replay(decision_id, stored)
+        tools = NexusControlTools(store)
+        if decision.facts.created is None:
+            assert tools.export_bundle(decision_id).error_code == ErrorCode.REPLAY_INVALID
+            return
+        with store.reading() as session:
+            export = export_of(session, decision_id)
+            sealed_of_objects = DecisionBundle.seal(
+                decision=header_of(decision),
+                events=[event_part(each) for each in stored],
+                template_snapshot=template_part(decision.facts),
+                router_link=link_part(decision),
+                exported_at=session.now,
+            )
+        written = sealed_of_objects.to_dict()
+        assert export.canonical_json == canonical_json(written)
+        assert export.to_dict() == written
+        assert list(export.to_dict()["events"][0]) == list(written["events"][0])
+        assert export.to_bundle() == sealed_of_objects
+        data = data_of(tools.export_bundle(decision_id))
+        assert data["digest"] == sealed_of_objects.content_digest()
