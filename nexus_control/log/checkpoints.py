@@ -12,11 +12,16 @@ The head and the last checkpoint lie beside the store. Nothing is signed unless 
 of the database, or another history, is noticed. Once the store's owner has accepted the loss of a checkpoint
 (`log.head`), the next one replaces it. Somebody who owns both the store and the key can still rewrite what was appended
 since the last checkpoint that left this machine.
+
+A log that did not grow is not signed again. What was decoded or verified last is kept by its content: the records of
+keys by their entries, a checkpoint by its note and the keys that it was verified with, the private key by its PEM. The
+entries and files themselves are read each time, so another process may rotate the key, or put back an older file.
 """
 
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 
 from nexus_control.canonical_json import parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
@@ -49,6 +54,8 @@ KEY, NEXT_KEY, LAST = "key", "key.next", "checkpoint"
 """The names of the contents beside the store."""
 
 _KEY_TEXT = "nexus-control/key/v1"
+_KEPT = 16
+"""So many records of keys, and so many verified checkpoints, are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +120,12 @@ def origin_in(session: ReadSession) -> str | None:
 
 def publish(ledger: Ledger) -> Published:
     """Sign the log as it is now, and keep the checkpoint beside the store. Raises LOG_INCONSISTENT, KEY_UNUSABLE."""
-    settle_key(ledger)
-    with continuing(ledger) as session:
-        return publish_in(session, ledger.sidecar)
+    seen = look_beside(ledger)
+    with ledger.reading() as session:
+        if (last := signed_already(session, ledger.sidecar, seen)) is not None:
+            return last
+    with publishing(ledger) as (_, published):
+        return published
 
 
 def require_continued(
@@ -128,8 +138,8 @@ def require_continued(
     SIGNATURE_INVALID, INTEGRITY_MISMATCH; INVALID_ARGUMENT for a size beyond the log, or below that of the checkpoint.
     """
     with ledger.reading() as session:
-        known = [record.verifier for record in _records(session)] if trusted is None else [trusted]
-        earlier = _signed_checkpoint(note, known)
+        known = _verifiers(session) if trusted is None else (trusted,)
+        earlier, _ = _opened(note, known)
         leaves = [bytes.fromhex(leaf_hash(data)) for data in leaf_data_of_each(session.rows.log())]
     read = reader(whole_tree(leaves))
     _require_continues(earlier, len(leaves), read)
@@ -145,7 +155,7 @@ def require_leaves(note: str, lines: bytes, trusted: Verifier) -> Checkpoint:
 
     Raises LOG_INCONSISTENT, SIGNATURE_INVALID, INTEGRITY_MISMATCH.
     """
-    signed = _signed_checkpoint(note, [trusted])
+    signed, _ = _opened(note, (trusted,))
     leaves = [bytes.fromhex(leaf_hash(line)) for line in lines.split(b"\n")[:-1]]
     _require_continues(signed, len(leaves), reader(whole_tree(leaves)))
     return signed
@@ -153,8 +163,9 @@ def require_leaves(note: str, lines: bytes, trusted: Verifier) -> Checkpoint:
 
 def last_published(ledger: Ledger) -> Checkpoint | None:
     """The checkpoint beside the store. Raises LOG_INCONSISTENT where the log does not continue it."""
+    content = ledger.sidecar.read(LAST)
     with ledger.reading() as session:
-        last = last_in(session, ledger.sidecar)
+        last = last_in(session, ledger.sidecar, content)
     return None if last is None else last.checkpoint
 
 
@@ -162,11 +173,12 @@ def lost_checkpoint(session: ReadSession, sidecar: Sidecar) -> str | None:
     """The note beside the store, if the log does not continue it; else None. Raises LOG_INCONSISTENT where the file
     holds no note, STORE_UNAVAILABLE where it cannot be read.
     """
+    content = sidecar.read(LAST)
     try:
-        last_in(session, sidecar)
+        last_in(session, sidecar, content)
         return None
     except NexusControlError as fault:
-        content = sidecar.read(LAST) or b""
+        content = content or b""
         if fault.code != ErrorCode.LOG_INCONSISTENT:
             raise
         with suppress(UnicodeDecodeError):
@@ -180,6 +192,7 @@ def keys_of(ledger: Ledger) -> list[KeyRecord]:
         return _records(session)
 
 
+@lru_cache(_KEPT)
 def key_record_of(entry: Entry) -> KeyRecord:
     """The key that an entry names. Raises JSON_INVALID, REPLAY_INVALID or INVALID_ARGUMENT for an entry that names
     none.
@@ -227,18 +240,33 @@ def leaf_lines(ledger: Ledger) -> bytes:
 
 
 def settle_key(ledger: Ledger) -> None:
-    """Make sure that a committed entry names the log's key, and that the key is in its place. Raises KEY_UNUSABLE.
-
-    This takes a transaction of its own: a checkpoint must not cover an entry that could still be rolled back.
-    """
+    """Make sure that a committed entry names the log's key, and that the key is in its place. Raises KEY_UNUSABLE."""
     with continuing(ledger) as session:
         _current(session, ledger.sidecar)
 
 
-def publish_in(session: WriteSession, sidecar: Sidecar) -> Published:
-    """Like `publish`, in a transaction of `continuing` after `settle_key`."""
-    verifier, key = _current(session, sidecar)
-    last = last_in(session, sidecar)
+@contextmanager
+def publishing(ledger: Ledger) -> Generator[tuple[ReadSession, Published]]:
+    """Like `publish`, with a session that sees the log as it was signed.
+
+    It is that of the store's writer, so that no other process puts an older checkpoint in the place of this one. It
+    writes nothing: a key is settled in a transaction of its own, because a checkpoint must not cover an entry that
+    could still be rolled back.
+    """
+    with continuing(ledger) as session:
+        if (found := _settled(session, ledger.sidecar)) is not None:
+            yield session, _publish(session, ledger.sidecar, *found)
+            return
+    settle_key(ledger)
+    with continuing(ledger) as session:
+        if (found := _settled(session, ledger.sidecar)) is None:
+            place = ledger.sidecar.place(KEY)
+            raise _unusable(f"{place} was changed at this moment: try again", path=place)
+        yield session, _publish(session, ledger.sidecar, *found)
+
+
+def _publish(session: WriteSession, sidecar: Sidecar, verifier: Verifier, key: PrivateKey) -> Published:
+    last = last_in(session, sidecar, sidecar.read(LAST))
     size = session.rows.log_size()
     root = tree_root(size, session.rows.subtree)
     checkpoint = Checkpoint(origin=verifier.name, size=size, root=root)
@@ -248,11 +276,52 @@ def publish_in(session: WriteSession, sidecar: Sidecar) -> Published:
     return Published(checkpoint=checkpoint, note=note, verifier=verifier)
 
 
-def last_in(session: ReadSession, sidecar: Sidecar) -> Published | None:
-    """The checkpoint beside the store; None without one, and for one whose loss was accepted. Raises LOG_INCONSISTENT
-    where the log does not continue it.
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The contents of head and checkpoint, read before the transaction that holds the log against them: so the log
+    cannot be older than they are only because another process wrote to both meanwhile.
     """
-    content = sidecar.read(LAST)
+
+    head: bytes
+    checkpoint: bytes | None
+
+
+def look_beside(ledger: Ledger) -> Beside:
+    """What lies beside the store. What cannot be read counts as not there: `publishing` will say so."""
+    content = None
+    with suppress(NexusControlError):
+        content = ledger.sidecar.read(LAST)
+    return Beside(head.look_at(ledger), content)
+
+
+def signed_already(session: ReadSession, sidecar: Sidecar, seen: Beside) -> Published | None:
+    """The checkpoint beside the store, if it is of the whole log and signed with the key that signs now: it need not be
+    signed again. Where anything is to be refused, it is None, and `publishing` refuses it.
+    """
+    content = seen.checkpoint
+    if content is None or not _says(content, session.rows.log_size()):
+        return None
+    try:
+        head.require_continued(session, sidecar, seen.head)
+        found, last = _settled(session, sidecar), last_in(session, sidecar, content)
+    except NexusControlError:
+        return None
+    if found is None or last is None or found[0] not in _opened(last.note, _verifiers(session))[1]:
+        return None
+    return last
+
+
+def _says(content: bytes, size: int) -> bool:
+    """Whether the content says that it is the checkpoint of a log of this size. Nothing of it is verified."""
+    return content.split(b"\n", 2)[1:2] == [str(size).encode()]
+
+
+def last_in(session: ReadSession, sidecar: Sidecar, content: bytes | None) -> Published | None:
+    """The checkpoint in this content, which lay beside the store; None without one, and for one whose loss was
+    accepted. Raises LOG_INCONSISTENT where the log does not continue it.
+
+    A session that only reads was begun after the content was read.
+    """
     if content is None:
         return None
     try:
@@ -265,10 +334,10 @@ def last_in(session: ReadSession, sidecar: Sidecar) -> Published | None:
 
 
 def _continued(session: ReadSession, sidecar: Sidecar, content: bytes) -> Published:
-    verifiers = [record.verifier for record in _records(session)]
+    verifiers = _verifiers(session)
     try:
         note = content.decode()
-        last = _signed_checkpoint(note, verifiers)
+        last, _ = _opened(note, verifiers)
     except (NexusControlError, UnicodeDecodeError) as error:
         raise _inconsistent(f"{sidecar.place(LAST)} is not a checkpoint of this log: {error}") from None
     _require_continues(last, session.rows.log_size(), session.rows.subtree)
@@ -284,10 +353,13 @@ def _require_continues(earlier: Checkpoint, size: int, read: Read) -> None:
         raise _inconsistent(f"the first {earlier.size} entries are not the ones that were signed")
 
 
-def _signed_checkpoint(note: str, known: list[Verifier]) -> Checkpoint:
+@lru_cache(_KEPT)
+def _opened(note: str, known: tuple[Verifier, ...]) -> tuple[Checkpoint, tuple[Verifier, ...]]:
+    """The checkpoint in this note, and whose signatures it has. Raises SIGNATURE_INVALID, INTEGRITY_MISMATCH."""
     opened = open_note(note, known)
     checkpoint = parse_checkpoint(opened.text)
-    if checkpoint.origin not in [signature.verifier.name for signature in opened.signatures]:
+    signers = tuple(signature.verifier for signature in opened.signatures)
+    if checkpoint.origin not in [signer.name for signer in signers]:
         raise NexusControlError(
             ErrorCode.SIGNATURE_INVALID,
             "No key that is trusted for this log signed the checkpoint",
@@ -295,7 +367,15 @@ def _signed_checkpoint(note: str, known: list[Verifier]) -> Checkpoint:
         )
     if not checkpoint.size:
         raise NexusControlError(ErrorCode.INTEGRITY_MISMATCH, "A checkpoint of no entries proves nothing")
-    return checkpoint
+    return checkpoint, signers
+
+
+def _settled(session: ReadSession, sidecar: Sidecar) -> tuple[Verifier, PrivateKey] | None:
+    """The key that the log names, if it is in its place. Raises KEY_UNUSABLE where what is there cannot be read."""
+    records, key = _records(session), key_in(sidecar, KEY)
+    if not records or key is None or key.public != records[-1].verifier.key:
+        return None
+    return records[-1].verifier, key
 
 
 def _current(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, PrivateKey]:
@@ -339,9 +419,14 @@ def key_in(sidecar: Sidecar, name: str) -> PrivateKey | None:
     if not pem:
         return None
     try:
-        return private_from_pem(pem)
+        return _private(pem)
     except NexusControlError as error:
         raise _unusable(f"{place} holds no key of a log: {error.message}", path=place) from None
+
+
+@lru_cache(1)  # no longer than until another key is read: a key that was replaced is forgotten
+def _private(pem: bytes) -> PrivateKey:
+    return private_from_pem(pem)
 
 
 def _keep_new_key(sidecar: Sidecar, name: str) -> PrivateKey:
@@ -367,6 +452,10 @@ def _records(session: ReadSession) -> list[KeyRecord]:
     first = session.rows.first_entries("key")
     entries = session.rows.entries("key", first[0].stream, 0) if first else []
     return [key_record_of(entry) for entry in entries]
+
+
+def _verifiers(session: ReadSession) -> tuple[Verifier, ...]:
+    return tuple(record.verifier for record in _records(session))
 
 
 def _inconsistent(problem: str) -> NexusControlError:

@@ -32,7 +32,7 @@ def require_store(database: Path, size: int, root: str) -> None:
             if (known.size, known.root) != (size, root):
                 raise spoiled(database.name, "has another log than the manifest says")
         with _blaming(Path(sidecar.place(checkpoints.LAST))):
-            checkpoints.last_in(session, sidecar)
+            checkpoints.last_in(session, sidecar, sidecar.read(checkpoints.LAST))
     for name in (checkpoints.KEY, checkpoints.NEXT_KEY):
         with _blaming(Path(sidecar.place(name))):
             checkpoints.key_in(sidecar, name)
