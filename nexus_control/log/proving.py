@@ -51,7 +51,7 @@ def prove(ledger: Ledger, decision_id: str, generation: int, seq: int) -> LogPro
 
 def find_proof(ledger: Ledger, decision_id: str, generation: int, seq: int) -> Proven | Unproven:
     """Like `prove`. KEY_UNUSABLE is raised only where a key is there that is not the log's, or is open to others."""
-    seen = checkpoints.look_beside(ledger)
+    seen = checkpoints.look(ledger)
     with ledger.reading() as session:
         position = session.rows.position("decision", decision_id, generation, seq)
         if position is None:
