@@ -58,7 +58,9 @@ class Sidecar(Protocol):
         ...
 
     def replace(self, name: str, content: bytes, *, secret: bool = False) -> None:
-        """Put the whole content there; a failure leaves the old content, and a loss of power may. With `secret` only its owner may read it."""
+        """Put the whole content there; a failure leaves the old content, and a loss of power may leave it, too. With
+        `secret` only its owner may read it.
+        """
         ...
 
     def rename(self, name: str, new_name: str) -> None:
