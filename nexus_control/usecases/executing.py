@@ -38,6 +38,7 @@ from nexus_control.integrity import json_digest
 from nexus_control.log import head
 from nexus_control.log.entries import SYSTEM_ACTOR
 from nexus_control.log.projection import Projection
+from nexus_control.log.session import WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.storage.faults import forked
 from nexus_control.store import DecisionStore
@@ -300,7 +301,8 @@ def _record(store: DecisionStore, claim: Claim, dispatched: Dispatched) -> bool:
     if owner is None or not owner.is_under_way_here():
         raise forked(f"execution {claim.seq} of decision {claim.decision_id}")
     outcome = dispatched.outcome
-    with store.writing() as session:
+
+    def record(session: WriteSession) -> bool:
         if dispatched.answer is not None:
             session.rows.keep_answer(dispatched.answer)
         decision = session.decision(claim.decision_id)
@@ -317,7 +319,9 @@ def _record(store: DecisionStore, claim: Claim, dispatched: Dispatched) -> bool:
         elif (kept := session.rows.claim(claim.decision_id)) is not None and kept.owner == claim.owner:
             late = canonical_json({"event_type": str(outcome.event_type), "payload": outcome.to_dict()})
             session.rows.put_claim(replace(claim, recovered=True, late_outcome=late))
-    return holds
+        return holds
+
+    return store.write(record)
 
 
 def _answer(store: DecisionStore, claimed: _Claimed, dispatched: Dispatched) -> ExecuteData:

@@ -401,9 +401,10 @@ def test_a_key_file_that_was_swapped_is_noticed_also_where_nothing_is_to_be_sign
     own = key.read_bytes()
     for content in (keys.generate().to_pem(), b"no key"):
         key.write_bytes(content)
-        for sign in (publish, lambda store: prove(store, request_id, 0, 0)):
-            with refused(ErrorCode.KEY_UNUSABLE):
-                sign(on_file.store)
+        with refused(ErrorCode.KEY_UNUSABLE):
+            publish(on_file.store)
+        with refused(ErrorCode.KEY_UNUSABLE):
+            prove(on_file.store, request_id, 0, 0)
     key.write_bytes(own)
     publish(on_file.store)
 
