@@ -207,7 +207,7 @@ def _recorder(
     if not asked:
         yield None
         return
-    found = config if factory else config_or_default(config)
+    found = config if factory else config_or_default(config, frame)
     if found is None and factory is None:
         raise no_adapters()
     with opened_router(database=frame.path, config=found, factory=factory) as router:

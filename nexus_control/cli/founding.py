@@ -19,7 +19,7 @@ from nexus_control.cli.options import DEFAULT_DATABASE
 from nexus_control.cli.screen import DONE, Mark, Screen, columns
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.run_log import RunLog
-from nexus_control.log import checkpoints, head
+from nexus_control.log import checkpoints, head, log_keys
 from nexus_control.storage import files_of
 from nexus_control.storage.faults import group_name, unavailable, user_name
 from nexus_control.system.clock import SYSTEM_CLOCK
@@ -126,7 +126,7 @@ def _make(frame: Frame, database: Path, group: int | None) -> None:
     except OSError as error:
         raise unavailable(f"{database} cannot be made: {error.strerror}", path=str(database)) from error
     with frame.store() as store:
-        checkpoints.give_key(store)
+        log_keys.give_key(store)
         checkpoints.publish(store)
         head.remember(store)
     if group is not None:

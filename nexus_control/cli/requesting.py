@@ -143,7 +143,7 @@ def request(
         }
         given = {name: value for name, value in values.items() if value is not None}
         return _requested(
-            frame, store, door.validated(door.RequestArguments, given), config_or_default(config)
+            frame, store, door.validated(door.RequestArguments, given), config_or_default(config, frame)
         )
 
 

@@ -27,9 +27,10 @@ from nexus_control.evidence.formats.merkle import Subtrees, whole_tree
 from nexus_control.integrity import sha256_hex
 from nexus_control.log import head
 from nexus_control.log.beside import Look, look_beside
-from nexus_control.log.checkpoints import key_record_of, lost_checkpoint
+from nexus_control.log.checkpoints import lost_checkpoint
 from nexus_control.log.entries import RECORDS, chain_key, contents_of, digest_of, leaf_of, to_event
 from nexus_control.log.ledger import Ledger
+from nexus_control.log.log_keys import key_record_of
 from nexus_control.log.projection import brought_by, import_record_of
 from nexus_control.log.rebuilding import rebuild_rows, replayed, stored_rows
 from nexus_control.storage.contract import Entry, EntryKind, Placed, Reader

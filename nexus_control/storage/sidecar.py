@@ -6,6 +6,11 @@ checkpoint may be read by all who may read the database.
 
 A secret is created whole, with mode 0600, and never over another file. A secret that other users may read is refused.
 A content that must be written quickly and often has a slot (`storage.slot`).
+
+A content that is replaced by one of the same length is overwritten in place, and not flushed to the disk. After a loss
+of power the old one may be there, and never a part of either. A new file would not be safer: its folder is not flushed
+either, only its content, so that its name does not lead to an empty file. A checkpoint covers events that are on the
+disk already, so it is never newer than the log.
 """
 
 import os
@@ -15,7 +20,13 @@ from typing import Protocol
 
 from nexus_control.storage.faults import unavailable
 from nexus_control.storage.slot import FileSlot, MemorySlot, Slot
-from nexus_control.system.whole_files import OWNER_ONLY, create_file, read_regular, replace_file
+from nexus_control.system.whole_files import (
+    OWNER_ONLY,
+    create_file,
+    overwrite_file,
+    read_regular,
+    replace_file,
+)
 
 _OTHERS = 0o077
 _OWNER_WRITES = 0o644
@@ -47,7 +58,9 @@ class Sidecar(Protocol):
         ...
 
     def replace(self, name: str, content: bytes, *, secret: bool = False) -> None:
-        """Put the whole content there; a failure leaves the old content. With `secret` only its owner may read it."""
+        """Put the whole content there; a failure leaves the old content, and a loss of power may leave it, too. With
+        `secret` only its owner may read it.
+        """
         ...
 
     def rename(self, name: str, new_name: str) -> None:
@@ -107,7 +120,7 @@ class FileSidecar:
 
     def read(self, name: str) -> bytes | None:
         try:
-            return read_regular(self._path(name), MOST_BYTES)
+            return read_regular(self._path(name), MOST_BYTES, overwritten=True)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -138,7 +151,9 @@ class FileSidecar:
     def replace(self, name: str, content: bytes, *, secret: bool = False) -> None:
         try:
             mode, owner = self._like_the_database()
-            replace_file(self._path(name), content, OWNER_ONLY if secret else mode, owner)
+            mode = OWNER_ONLY if secret else mode
+            if secret or not overwrite_file(self._path(name), content, mode, owner):
+                replace_file(self._path(name), content, mode, owner)
         except OSError as error:
             raise self._fault(name, "written", error) from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nexus_control import DecisionStore
-from nexus_control.log.checkpoints import give_key
+from nexus_control.log.log_keys import give_key
 from tests.cli.running import Commands
 from tests.support.tampering import Victim, busy_store
 
