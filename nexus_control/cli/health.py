@@ -101,7 +101,7 @@ def doctor(
     try:
         frame.require_place(makes=False)
         # The report says which lines of the file of signers are used.
-        store = DecisionStore(frame.path, allowed_signers=frame.allowed_signers)
+        store = frame.opened()
     except NexusControlError as fault:
         if not is_damage(fault):
             raise
