@@ -250,8 +250,8 @@ def _key(frame: Frame, source: Source, key: str, named: Path | None) -> KeyLine:
         "log_folder": (_LOG_FOLDER, frame.named_log_folder),
         "allowed_signers": (_SIGNERS, frame.named_signers),
     }
-    names, named = by_option[key]
-    if named is not None:
+    names, by_other = by_option[key]
+    if by_other is not None:
         return {"key": key, "status": "not used", "why": f"{names.option} or {names.variable} names one"}
     if key == "log_folder" and frame.database is not None:
         why = f"{_DATABASE.option} or {_DATABASE.variable} names another database than this file"
