@@ -32,7 +32,8 @@ from nexus_control.events import EventType
 from nexus_control.evidence.bundle_checks import History
 from nexus_control.evidence.report import Check, Finding, compared, failed, judged, noted, passed, skipped
 from nexus_control.evidence.run_bundle import run_bundle_digest
-from nexus_control.facts import Approval, Execution, Facts
+from nexus_control.approvals import Approval
+from nexus_control.facts import Execution, Facts
 from nexus_control.integrity import bare, json_digest, prefixed
 from nexus_control.values.actors import new_id_problem
 from nexus_control.values.instants import parse_instant
