@@ -13,10 +13,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+<<<<<<< HEAD
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.storage import log_folder as log_folders
 from nexus_control.storage.contract import BUSY_SECONDS, Storage
 from nexus_control.storage.sidecar import NoSidecar
+=======
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.storage.contract import BUSY_SECONDS, Derive, Storage, unled
+>>>>>>> pg
 from nexus_control.storage.sqlite import IN_MEMORY as IN_MEMORY
 from nexus_control.storage.sqlite import SqliteStorage
 from nexus_control.system.commands import without_password
@@ -34,12 +39,20 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)(?://|\Z)")
 
 
 def open_storage(
+<<<<<<< HEAD
     path_or_url: str | os.PathLike[str],
     *,
     busy_seconds: float = BUSY_SECONDS,
     log_folder: Path | None = None,
 ) -> Storage:
     """The storage at this place, made if nothing is there. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE, STORE_FORKED."""
+=======
+    path_or_url: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS, derive: Derive = unled
+) -> Storage:
+    """The storage at this place, made if nothing is there. A store of an earlier form is led to this one, with `derive`.
+    Raises INVALID_ARGUMENT, STORE_UNAVAILABLE, STORE_FORKED.
+    """
+>>>>>>> pg
     given = os.fspath(path_or_url)
     if not given or "\0" in given:
         raise _refused("must be a path or URL")
@@ -48,6 +61,7 @@ def open_storage(
     place = place_of(given)
     if problem := scheme_problem(place):
         raise _refused(problem)
+<<<<<<< HEAD
     if is_postgres(place):
         return _on_postgres(place, busy_seconds, log_folder)
     if log_folder is not None:
@@ -55,6 +69,9 @@ def open_storage(
             "log_folder", "is for a store on a PostgreSQL server: the log of any other lies beside it"
         )
     return SqliteStorage(place, busy_seconds)
+=======
+    return SqliteStorage(place, busy_seconds, derive=derive)
+>>>>>>> pg
 
 
 def _on_postgres(url: str, busy_seconds: float, folder: Path | None) -> Storage:

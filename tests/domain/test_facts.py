@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from nexus_control.facts import FOREVER, Facts, Phase, fold, replay_facts, step
+from nexus_control.approvals import FOREVER
+from nexus_control.facts import Facts, Phase, fold, replay_facts, step
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import (
     ApprovalGrantedPayload,
