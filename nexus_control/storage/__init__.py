@@ -9,19 +9,14 @@ A URL may hold a password. It is never shown: every message names a store by `sh
 
 import os
 import re
-from importlib import import_module
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-<<<<<<< HEAD
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.storage import log_folder as log_folders
-from nexus_control.storage.contract import BUSY_SECONDS, Storage
-from nexus_control.storage.sidecar import NoSidecar
-=======
-from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage.contract import BUSY_SECONDS, Derive, Storage, unled
->>>>>>> pg
+from nexus_control.storage.sidecar import NoSidecar
 from nexus_control.storage.sqlite import IN_MEMORY as IN_MEMORY
 from nexus_control.storage.sqlite import SqliteStorage
 from nexus_control.system.commands import without_password
@@ -39,20 +34,15 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)(?://|\Z)")
 
 
 def open_storage(
-<<<<<<< HEAD
     path_or_url: str | os.PathLike[str],
     *,
     busy_seconds: float = BUSY_SECONDS,
     log_folder: Path | None = None,
+    derive: Derive = unled,
 ) -> Storage:
-    """The storage at this place, made if nothing is there. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE, STORE_FORKED."""
-=======
-    path_or_url: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS, derive: Derive = unled
-) -> Storage:
-    """The storage at this place, made if nothing is there. A store of an earlier form is led to this one, with `derive`.
-    Raises INVALID_ARGUMENT, STORE_UNAVAILABLE, STORE_FORKED.
+    """The storage at this place, made if nothing is there. A store of an earlier form is led to this one, with
+    `derive`. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE, STORE_FORKED.
     """
->>>>>>> pg
     given = os.fspath(path_or_url)
     if not given or "\0" in given:
         raise _refused("must be a path or URL")
@@ -61,23 +51,20 @@ def open_storage(
     place = place_of(given)
     if problem := scheme_problem(place):
         raise _refused(problem)
-<<<<<<< HEAD
     if is_postgres(place):
         return _on_postgres(place, busy_seconds, log_folder)
     if log_folder is not None:
         raise invalid_argument(
             "log_folder", "is for a store on a PostgreSQL server: the log of any other lies beside it"
         )
-    return SqliteStorage(place, busy_seconds)
-=======
     return SqliteStorage(place, busy_seconds, derive=derive)
->>>>>>> pg
 
 
 def _on_postgres(url: str, busy_seconds: float, folder: Path | None) -> Storage:
-    postgres = _postgres()
+    with _driver():
+        from nexus_control.storage.postgres import PostgresStorage
     sidecar = NoSidecar(log_folders.WITHOUT) if folder is None else log_folders.sidecar_in(folder)
-    storage = postgres.PostgresStorage(url, busy_seconds, sidecar=sidecar)
+    storage = PostgresStorage(url, busy_seconds, sidecar=sidecar)
     if folder is not None:
         try:
             log_folders.bind(folder, storage.identity())
@@ -87,10 +74,11 @@ def _on_postgres(url: str, busy_seconds: float, folder: Path | None) -> Storage:
     return storage
 
 
-def _postgres() -> Any:
-    """The module of PostgreSQL's storage; its driver is an extra. Raises STORE_UNAVAILABLE without it."""
+@contextmanager
+def _driver() -> Generator[None]:
+    """The block imports the storage whose driver is an extra. Raises STORE_UNAVAILABLE without it."""
     try:
-        return import_module("nexus_control.storage.postgres")
+        yield
     except ImportError as error:
         raise NexusControlError(
             ErrorCode.STORE_UNAVAILABLE,
@@ -99,12 +87,14 @@ def _postgres() -> Any:
         ) from error
 
 
-def is_made(place: str) -> bool:
+def is_made(place: str, busy_seconds: float = BUSY_SECONDS) -> bool:
     """Whether there is a store at this place, which is not made for it. Raises STORE_UNAVAILABLE where the server
     cannot be asked.
     """
     if is_postgres(place):
-        return _postgres().is_made(place)
+        with _driver():
+            from nexus_control.storage import postgres
+        return postgres.is_made(place, busy_seconds)
     return is_regular(place)
 
 

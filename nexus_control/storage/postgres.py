@@ -18,6 +18,7 @@ from typing import TypeVar, cast
 
 import psycopg
 
+from nexus_control.storage import postgres_schema
 from nexus_control.storage.contract import BUSY_SECONDS, Reader, ResultT, Writer
 from nexus_control.storage.postgres_address import address_of
 from nexus_control.storage.postgres_draft import Draft, Memory
@@ -79,6 +80,11 @@ class PostgresStorage:
         with self.writing() as rows:
             return work(rows)
 
+    def identity(self) -> str:
+        """What tells this store from every other one; a copy of the database has the same."""
+        with self._lent() as link:
+            return link.execute(f"SELECT id::text FROM {quoted(link.schema)}.store")[0][0]
+
     def form_differences(self) -> list[str]:
         with self._lent() as link:
             return form_differences(link)
@@ -109,6 +115,19 @@ class PostgresStorage:
             if error.sqlstate == BUSY:
                 raise
             return None
+
+
+def is_made(url: str, busy_seconds: float = BUSY_SECONDS) -> bool:
+    """Whether there is a store in the database that `url` names; none is made. Raises INVALID_ARGUMENT,
+    STORE_UNAVAILABLE.
+    """
+    address = address_of(url, busy_seconds)
+    links = Links(address, busy_seconds)
+    try:
+        with links.lent() as link:
+            return postgres_schema.is_made(link, address, link.schema)
+    finally:
+        links.close()
 
 
 class _Transaction(AbstractContextManager[SessionT]):

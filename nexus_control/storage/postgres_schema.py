@@ -9,6 +9,8 @@ INSERT that is not at the next position. They are ALWAYS triggers, which `sessio
 `last_leaf` and `level` name a subtree as in `sqlite_schema`. `labels` repeats the labels of `projections`, one a row,
 so that a page by label is found by an index. `ordinal` is the key of all rows that belong to a decision.
 
+`store.id` tells this store from every other one; a copy of the database keeps it.
+
 Who makes the tables owns them. An application needs less, and gets it by `grants`: it can add to `entries`, and change
 nothing there, nor drop the triggers.
 """
@@ -38,7 +40,8 @@ TABLES = {
 CREATE TABLE {{schema}}.store(
     single      boolean PRIMARY KEY DEFAULT true CHECK (single),
     application {_TEXT},
-    version     integer NOT NULL
+    version     integer NOT NULL,
+    id          uuid NOT NULL DEFAULT gen_random_uuid()
 )""",
     "entries": f"""
 CREATE TABLE {{schema}}.entries(
@@ -180,13 +183,13 @@ def statements(schema: str) -> list[str]:
 
 def prepare(link: Link, address: Address, schema: str) -> None:
     """Make the store, unless it is there. Raises STORE_UNAVAILABLE for tables of another program or version."""
-    if _is_made(link, address, schema):
+    if is_made(link, address, schema):
         return
     try:
         with link.connection.transaction():
             # Somebody else may be making it: one does, the others wait and find it made.
             link.execute("SELECT pg_advisory_xact_lock(%s::int, hashtext(%s))", (LOCK_CLASS, schema))
-            if not _is_made(link, address, schema):
+            if not is_made(link, address, schema):
                 _make(link, schema)
     except psycopg.errors.InsufficientPrivilege as error:
         raise NexusControlError(
@@ -207,7 +210,7 @@ def _make(link: Link, schema: str) -> None:
     link.execute(sql, (APPLICATION, VERSION))
 
 
-def _is_made(link: Link, address: Address, schema: str) -> bool:
+def is_made(link: Link, address: Address, schema: str) -> bool:
     named = {"path": address.where, "schema": schema}
     tables = {
         name
