@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.storage import is_made, shown_url
+from nexus_control.storage.log_folder import is_bound
 from nexus_control.system.whole_files import is_folder
 
 
@@ -27,6 +28,9 @@ def require_file(database: Path, named_by: str, *, makes: bool) -> None:
 def require_on_server(url: str, log_folder: Path | None, named_by: str, *, makes: bool) -> None:
     """A log folder is made with the store only: a mistyped one has no head, and no older copy would be noticed."""
     is_there, shown = is_made(url), shown_url(url)
+    if not is_there and log_folder is not None and is_bound(log_folder):
+        problem = f"names {log_folder}, which holds the log of another store than {shown}"
+        raise invalid_argument("--log-folder", f"{problem}: each store has a folder of its own")
     if not is_there and not makes:
         raise _no_store(f"There is no store at {shown} ({named_by}): `init` makes one", shown)
     if is_there and log_folder is not None and not is_folder(log_folder):

@@ -14,6 +14,11 @@ from nexus_control.storage import base_of, is_file, is_postgres, place_of, shown
 from nexus_control.system.commands import absolute
 from nexus_control.system.whole_files import is_folder
 
+BACK_UP_ON_SERVER = (
+    "Back up a store on PostgreSQL by copying its log folder, but not log.head, and then with pg_dump; pg_restore lays it"
+    " out."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -26,6 +31,8 @@ class Settings:
     """Which of these an option named, and not the environment: --db, --log-folder, --allowed-signers."""
     config: Path | None = None
     """The file that `--config` names, whose settings are used too."""
+    option: str = "--db"
+    """The option that names the database."""
 
     @cached_property
     def configuration(self) -> Configuration:
@@ -65,11 +72,11 @@ class Settings:
             with blaming(self.database_named_by, shown_url(configured.value)):
                 return place_of(configured.value)
         if self.database == "":
-            raise invalid_argument("--db", "is empty: name the database")
+            raise invalid_argument(self.option, "is empty: name the database")
         named = DEFAULT_DATABASE if self.database is None else self.database
         if named.endswith("/") and is_file(named) and not is_folder(named):
-            raise invalid_argument("--db", f"names {named}, which is not a folder; a database is a file")
-        with blaming("--db", shown_url(named)):
+            raise invalid_argument(self.option, f"names {named}, which is not a folder; a database is a file")
+        with blaming(self.option, shown_url(named)):
             return place_of(named)
 
     @property
@@ -99,9 +106,12 @@ class Settings:
     @property
     def file(self) -> Path:
         """The database's file. Raises as `path`, and INVALID_ARGUMENT for a store that is not a file."""
-        if not is_file(self.path):
-            raise invalid_argument("--db", f"names {self.shown}, which does not lie in a file")
-        return Path(self.path)
+        if is_file(self.path):
+            return Path(self.path)
+        fault = invalid_argument("--db", f"names {self.shown}, which does not lie in a file")
+        if is_postgres(self.path):
+            fault.next = BACK_UP_ON_SERVER
+        raise fault
 
     def tell_of_password(self) -> None:
         """Note on standard error, beside a printed command, that it lacks the password of the URL."""
@@ -115,7 +125,7 @@ class Settings:
     def database_named_by(self) -> str:
         """What a person changes to name another database. Raises CONFIG_INVALID."""
         configured = self.configured("database")
-        return "--db" if configured is None else f"database in {configured.source.path}"
+        return self.option if configured is None else f"database in {configured.source.path}"
 
 
 def adapters_file(config: Path | None, adapters_from: Path | None) -> Path | None:

@@ -59,7 +59,8 @@ def look_at_head(ledger: Ledger) -> Look:
     except NexusControlError as fault:
         if fault.code != ErrorCode.STORE_ROLLED_BACK:
             raise
-        code = "STORE_RESTORED" if fault.details.get("restored") else fault.code.value
+        codes = {"restored": "STORE_RESTORED", "migrated": "STORE_MIGRATED"}
+        code = next((code for name, code in codes.items() if fault.details.get(name)), fault.code.value)
         return _failed(code, fault.message)
     unknown = unknown_to_head(ledger, content)
     return _PASSED if unknown is None else _skipped(unknown)

@@ -314,6 +314,14 @@ def _current(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, Private
     raise not_the_key(sidecar, verifier)
 
 
+def require_own_key(session: ReadSession, sidecar: Sidecar) -> None:
+    """Raises KEY_UNUSABLE where the key that the log names is not there: only the log's owner has it."""
+    records = _records(session)
+    keys = [key_in(sidecar, name) for name in (KEY, NEXT_KEY)] if records else []
+    if records and not any(key is not None and key.public == records[-1].verifier.key for key in keys):
+        raise not_the_key(sidecar, records[-1].verifier)
+
+
 def not_the_key(sidecar: Sidecar, verifier: Verifier) -> NexusControlError:
     place, named = sidecar.place(KEY), str(verifier)
     problem = f"{place} is not the key that the log names ({named}): put that back"

@@ -77,6 +77,11 @@ def bind(folder: Path, identity: str) -> None:
         )
 
 
+def is_bound(folder: Path) -> bool:
+    """Whether the folder belongs to a store already."""
+    return is_regular(folder / _STORE)
+
+
 def is_in_log_folder(path: Path) -> bool:
     """Whether the name is one that files of a log folder have, in a folder that is one."""
     return path.name.startswith(f"{_BASE}.") and is_regular(path.with_name(_STORE))
