@@ -58,9 +58,7 @@ class Ledger:
         self.clock = clock
         self.allowed_signers = absolute(Path(allowed_signers)) if allowed_signers is not None else None
         self._recent = Recent()
-        self._storage = storage or open_storage(
-            path_or_url, busy_seconds=busy_timeout, derive=rebuild_rows
-        )
+        self._storage = storage or open_storage(path_or_url, busy_seconds=busy_timeout, derive=rebuild_rows)
 
     @property
     def sidecar(self) -> Sidecar:

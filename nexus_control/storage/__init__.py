@@ -26,8 +26,8 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)(?://|\Z)")
 def open_storage(
     path_or_url: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS, derive: Derive = unled
 ) -> Storage:
-    """The storage at this place, made if nothing is there. A store of an earlier form is led to this one, with `derive`.
-    Raises INVALID_ARGUMENT, STORE_UNAVAILABLE, STORE_FORKED.
+    """The storage at this place, made if nothing is there. A store of an earlier form is led to this one, with
+    `derive`. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE, STORE_FORKED.
     """
     given = os.fspath(path_or_url)
     if not given or "\0" in given:

@@ -182,17 +182,17 @@ class SqliteRows:
     def is_filed(self) -> bool:
         rows = self._execute(_TO_BE_LISTED, ()).fetchall()
         labels = {(label, ordinal) for ordinal, *_, text in rows for label in _labels(text)}
-        return self._execute(_LISTED, ()).fetchall() == [row[:-1] for row in rows] and labels == set(
-            self._execute(_LABELLED, ()).fetchall()
-        ) and not self._number(_OWNERLESS)
+        return (
+            self._execute(_LISTED, ()).fetchall() == [row[:-1] for row in rows]
+            and labels == set(self._execute(_LABELLED, ()).fetchall())
+            and not self._number(_OWNERLESS)
+        )
 
     def append(self, entries: Sequence[Entry]) -> None:
-        if not entries:
-            return
-        for entry in entries:
-            position: int = self._execute(_APPEND, entry).lastrowid
-        leaves = [bytes.fromhex(entry.leaf) for entry in entries]
-        self._put_subtrees(grow(position + 1 - len(leaves), leaves, self.subtree))
+        positions = [self._execute(_APPEND, entry).lastrowid for entry in entries]
+        if positions:
+            leaves = [bytes.fromhex(entry.leaf) for entry in entries]
+            self._put_subtrees(grow(positions[0], leaves, self.subtree))
 
     def _put_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
         for (level, index), value in subtrees.items():
@@ -210,11 +210,17 @@ class SqliteRows:
             self._put_row(decision_row)
             return
         changed = tuple(
-            place for place, value in enumerate(decision_row) if value is not before[place] and value != before[place]
+            place
+            for place, value in enumerate(decision_row)
+            if value is not before[place] and value != before[place]
         )
-        values = [_labels_text(decision_row.labels) if each == _LABELS else decision_row[each] for each in changed]
+        values = [
+            _labels_text(decision_row.labels) if each == _LABELS else decision_row[each] for each in changed
+        ]
         self._execute(_update_of(changed), (*values, decision_row.ordinal))
-        if not _LISTED_FIELDS.isdisjoint(changed) or (before.event_count == 0) != (decision_row.event_count == 0):
+        if not _LISTED_FIELDS.isdisjoint(changed) or (before.event_count == 0) != (
+            decision_row.event_count == 0
+        ):
             self._list(_listed(before), _listed(decision_row))
 
     def _put_row(self, decision_row: DecisionRow) -> None:
