@@ -139,3 +139,6 @@ class Quorums:
 
     def plus(self, seq: int) -> "Quorums":
         return Quorums(self.total + 1, (*self.last, seq)[-MOST_QUORUMS:])
+
+
+NO_APPROVALS, NO_TALLY, NO_QUORUMS = Approvals(), Tally(), Quorums()

@@ -21,7 +21,7 @@ from datetime import datetime
 from functools import partial, reduce
 from typing import Any, Literal, TypeAlias
 
-from nexus_control.approvals import Approval, Approvals, Quorums, Tally
+from nexus_control.approvals import NO_APPROVALS, NO_QUORUMS, NO_TALLY, Approval, Approvals, Quorums, Tally
 from nexus_control.events import (
     Actor,
     ApprovalDeniedPayload,
@@ -90,9 +90,9 @@ class Progress:
     """
 
     phase: Phase = "draft"
-    approvals: Approvals = Approvals()
-    tally: Tally = Tally()
-    quorums: Quorums = Quorums()
+    approvals: Approvals = NO_APPROVALS
+    tally: Tally = NO_TALLY
+    quorums: Quorums = NO_QUORUMS
     executions: tuple[Execution, ...] = ()
     ending: Ending | None = None
 

@@ -1,8 +1,8 @@
 """Projections: how a decision's events become the row that `status` and `list_requests` read, and are read back.
 
-A row keeps the facts that change (`Progress`, as JSON), and the columns that lists are filtered by. Each person's latest
-approval has a row of its own. Goal, plan, policy and template never change after the policy was attached: they are read
-from the opening events, not stored twice.
+A row keeps the facts that change (`Progress`, as JSON), and the columns that lists are filtered by. Each person's
+latest approval has a row of its own. Goal, plan, policy and template never change after the policy was attached: they
+are read from the opening events, not stored twice.
 """
 
 import json
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from nexus_control.approvals import FOREVER, Approval, Approvals, Quorums, Tally
+from nexus_control.approvals import FOREVER, NO_QUORUMS, Approval, Approvals, Quorums, Tally
 from nexus_control.bundle_parts import with_final_rehearsal
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode
@@ -98,7 +98,7 @@ class _Saved:
     phase: Phase
     executions: tuple[Execution, ...] = ()
     ending: Ending | None = None
-    quorums: Quorums = Quorums()
+    quorums: Quorums = NO_QUORUMS
     listing: Listing | None = None
 
 

@@ -15,11 +15,9 @@ from nexus_control.log.projection import Projection, approval_rows, import_recor
 from nexus_control.storage.contract import ApprovalRow, DecisionRow, Entry, Placed, Reader, Writer
 
 
-def rebuild_rows(rows: Writer) -> int:
-    """Replace all rows of decisions by those that follow from the log. Returns the number of decisions."""
-    rebuilt = list(replayed(rows.log(), stored_rows(rows)))
-    rows.replace_decision_rows(rebuilt)
-    return len(rebuilt)
+def rebuild_rows(rows: Writer) -> None:
+    """Replace all rows of decisions by those that follow from the log."""
+    rows.replace_decision_rows(list(replayed(rows.log(), stored_rows(rows))))
 
 
 def stored_rows(rows: Reader) -> dict[str, DecisionRow | None]:
@@ -38,8 +36,8 @@ def _decision_row(rows: Reader, decision_id: str) -> DecisionRow | None:
 def replayed(
     log: Iterable[Placed], stored: Mapping[str, DecisionRow | None]
 ) -> Iterator[tuple[DecisionRow, list[ApprovalRow]]]:
-    """The rows that follow from the log, each with its approvals. Ordinals are those of the stored rows, where these are
-    known.
+    """The rows that follow from the log, each with its approvals. Ordinals are those of the stored rows, where these
+    are known.
     """
     decisions: dict[str, Projection] = {}
     for placed in log:

@@ -128,7 +128,8 @@ def rebuild_derived(ledger: Ledger) -> int:
     ledger.mend_form()
     with ledger.writing() as session:
         session.rows.replace_subtrees(_subtrees(session.rows.log()))
-        return rebuild_rows(session.rows)
+        rebuild_rows(session.rows)
+        return len(session.rows.decisions(limit=2**62, offset=0))
 
 
 def _index_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:

@@ -15,8 +15,8 @@ Every storage keeps six things:
 * **claims**: who is executing a decision at this moment. Claims are operational data, and no part of the log.
 * **answers** of routers, by their digest: what the steps of a run gave back. The digest is in the log, the answer not.
 
-A storage never reads the clock, and computes no hash but those of the tree (`formats.merkle`). The log's key, the last checkpoint and the head lie beside the
-storage, in its `sidecar`.
+A storage never reads the clock, and computes no hash but those of the tree (`formats.merkle`). The log's key, the last
+checkpoint and the head lie beside the storage, in its `sidecar`.
 
 Entries and decision rows are named tuples because they are read by the thousand: a frozen dataclass takes five times as
 long to make.

@@ -25,7 +25,8 @@ _READ = f"""SELECT {", ".join(DecisionRow._fields)}, projections.xmin::text, giv
             array_agg(content ORDER BY seq, person)
         FROM approvals WHERE approvals.ordinal = projections.ordinal
     ) AS given WHERE decision_id = %s"""
-_APPEND_EVENT = f"SELECT append_event({', '.join('%s' for _ in range(8 + len(Entry._fields)))})"
+_NO_APPROVAL = (None,) * len(ApprovalRow._fields)
+_APPEND_EVENT = f"SELECT append_event({', '.join('%s' for _ in range(6 + len(_NO_APPROVAL) + len(Entry._fields)))})"
 
 _CHANGED_BY_AN_EVENT = {"event_count", "last_ts", "head", "phase", "approved_until", "progress"}
 _KEPT = tuple(place for place, name in enumerate(DecisionRow._fields) if name not in _CHANGED_BY_AN_EVENT)
@@ -104,13 +105,10 @@ class Draft(PostgresRows, AbstractContextManager["Draft"]):
             row.event_count,
         )
         follows = (after.event_count, after.last_ts, after.head) == (entry.seq + 1, entry.ts, entry.leaf)
-        if not (is_next and follows and row.event_count):
+        if not (is_next and follows):
             return None
-        if approval is not None and approval.seq != entry.seq:
-            return None
-        given = (None, None) if approval is None else (approval.person, approval.content)
         seen = (row.ordinal, base.version, row.head, after.phase, after.approved_until, after.progress)
-        return _APPEND_EVENT, (*seen, *given, *entry)
+        return _APPEND_EVENT, (*seen, *(approval or _NO_APPROVAL), *entry)
 
     def remember(self, version: str) -> None:
         """Keep the decision as it is after the write."""
@@ -118,7 +116,8 @@ class Draft(PostgresRows, AbstractContextManager["Draft"]):
         if base is not None and after is not None:
             approvals = base.approvals
             if approval is not None:
-                approvals = (*(each for each in approvals if each.person != approval.person), approval)
+                others = (each for each in approvals if each.person != approval.person)
+                approvals = tuple(sorted((*others, approval), key=_by_seq))
             self._memory.keep(Remembered(after, approvals, version))
 
     def forget(self) -> None:
@@ -162,9 +161,9 @@ class Draft(PostgresRows, AbstractContextManager["Draft"]):
 
     def put_approvals(self, ordinal: int, approvals: Iterable[ApprovalRow]) -> None:
         rows = list(approvals)
-        if self._base is None or self._base.row.ordinal != ordinal or self._approval or len(rows) != 1:
+        if self._base is None or self._base.row.ordinal != ordinal or self._approval or len(rows) > 1:
             self._spoil()
-        self._approval = rows[0]
+        self._approval = rows[0] if rows else None
 
     def replace_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
         self._spoil()
@@ -193,3 +192,7 @@ class Draft(PostgresRows, AbstractContextManager["Draft"]):
     def _spoil(self) -> NoReturn:
         self._is_spoiled = True
         raise SpoiledError
+
+
+def _by_seq(approval: ApprovalRow) -> tuple[int, str]:
+    return approval.seq, approval.person

@@ -49,7 +49,7 @@ $body$"""
 _APPEND_EVENT = f"""
 CREATE FUNCTION {{schema}}.append_event(
     ordinal_ bigint, seen text, head_ text, phase_ text, approved_until_ text, progress_ text,
-    person_ text, content_ text,
+    person_ text, approval_seq bigint, content_ text,
     kind text, stream text, generation_ bigint, seq_ bigint, event_type text, ts_ text, actor_type text, actor_id text,
     payload text, digest text, leaf text, origin text
 ) RETURNS text LANGUAGE plpgsql SECURITY INVOKER AS $body$
@@ -69,7 +69,7 @@ BEGIN
     PERFORM {{schema}}.append_entry(kind, stream, generation_, seq_, event_type, ts_, actor_type, actor_id, payload,
         digest, leaf, origin);
     IF person_ IS NOT NULL THEN
-        INSERT INTO {{schema}}.approvals VALUES (ordinal_, person_, seq_, content_)
+        INSERT INTO {{schema}}.approvals VALUES (ordinal_, person_, approval_seq, content_)
             ON CONFLICT (ordinal, person) DO UPDATE SET seq = excluded.seq, content = excluded.content;
     END IF;
     RETURN written;

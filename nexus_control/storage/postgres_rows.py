@@ -181,7 +181,10 @@ class PostgresRows:
         self.saved.add(decision_row.decision_id)
         if before is None:
             self._write(_UNLABEL_DECISION, (decision_row.decision_id,))
-            self._put_row(decision_row)
+            stored = [_value(decision_row, place) for place in range(len(decision_row))]
+            self._write(_PUT_ROW, stored)
+            if decision_row.labels:
+                self._write(_ADD_LABELS, (stored[_LABELS], decision_row.ordinal))
             return
         changed = tuple(
             place for place, (old, new) in enumerate(zip(before, decision_row, strict=True)) if old != new
@@ -205,7 +208,7 @@ class PostgresRows:
         for table in ("projections", "labels", "approvals"):
             self._write(f"DELETE FROM {table}")
         for decision_row, approvals in decisions:
-            self._put_row(decision_row)
+            self.save(decision_row)
             self.put_approvals(decision_row.ordinal, approvals)
 
     def put_claim(self, claim: Claim) -> None:
@@ -216,12 +219,6 @@ class PostgresRows:
 
     def keep_answer(self, answer: KeptAnswer) -> None:
         self._write(_KEEP_ANSWER, answer)
-
-    def _put_row(self, decision_row: DecisionRow) -> None:
-        stored = [_value(decision_row, place) for place in range(len(decision_row))]
-        self._write(_PUT_ROW, stored)
-        if decision_row.labels:
-            self._write(_ADD_LABELS, (stored[_LABELS], decision_row.ordinal))
 
     def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         return self._flush((sql, parameters))

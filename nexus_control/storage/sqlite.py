@@ -30,7 +30,15 @@ from nexus_control.storage.sqlite_form import Form, damages, differences, form_o
 from nexus_control.storage.sqlite_memory import SqliteMemory
 from nexus_control.storage.sqlite_reading import keeps_from_writing
 from nexus_control.storage.sqlite_rows import SqliteRows
-from nexus_control.storage.sqlite_schema import EARLIER, LEADING, SCHEMA, is_made, require_usable_path
+from nexus_control.storage.sqlite_schema import (
+    EARLIER,
+    LEADING,
+    SCHEMA,
+    VERSION,
+    is_made,
+    require_usable_path,
+    schema_of,
+)
 
 IN_MEMORY = ":memory:"
 
@@ -98,13 +106,14 @@ class SqliteStorage:
 
 
 def require_form(path: Path) -> None:
-    """Refuse a file that is not exactly as this version makes a store, or that SQLite finds damaged. The file is only
-    read, as one that nobody writes. Raises STORE_UNAVAILABLE.
+    """Refuse a file that is not exactly as this version makes a store, or as the one before did, or that SQLite finds
+    damaged. The file is only read, as one that nobody writes. Raises STORE_UNAVAILABLE.
     """
     _require_ours(path)
     try:
         with closing(connect(f"{path.as_uri()}?immutable=1", 0)) as connection:
-            problems = differences(form_of(connection), _form()) or damages(connection)
+            form = _form(_version(connection))
+            problems = differences(form_of(connection), form) or damages(connection)
     except UnicodeDecodeError as error:  # as in `_opened`
         raise damaged(f"{path} is damaged: its schema is not text", path=str(path)) from error
     except sqlite3.Error as error:
@@ -239,10 +248,10 @@ def _is_made(connection: sqlite3.Connection, where: str) -> bool:
     return is_made(where, application_id, _number(connection, "PRAGMA user_version"), empty=tables == 0)
 
 
-def _form() -> Form:
-    """The form of a new store."""
+def _form(version: int = VERSION) -> Form:
+    """The form of a new store of this version."""
     with closing(connect(IN_MEMORY, 0)) as connection:
-        for statement in SCHEMA:
+        for statement in schema_of(version):
             connection.execute(statement)
         return form_of(connection)
 

@@ -189,12 +189,10 @@ class SqliteRows:
         )
 
     def append(self, entries: Sequence[Entry]) -> None:
-        if not entries:
-            return
-        for entry in entries:
-            position: int = self._execute(_APPEND, entry).lastrowid
-        leaves = [bytes.fromhex(entry.leaf) for entry in entries]
-        self._put_subtrees(grow(position + 1 - len(leaves), leaves, self.subtree))
+        positions = [self._execute(_APPEND, entry).lastrowid for entry in entries]
+        if positions:
+            leaves = [bytes.fromhex(entry.leaf) for entry in entries]
+            self._put_subtrees(grow(positions[0], leaves, self.subtree))
 
     def _put_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
         for (level, index), value in subtrees.items():

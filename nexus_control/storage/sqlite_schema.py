@@ -185,6 +185,11 @@ schema 5 kept all approvals of a decision in its projection. The rows that follo
 """
 
 
+def schema_of(version: int) -> tuple[str, ...]:
+    """The statements that made a store of this version, as far back as there are backups."""
+    return SCHEMA if version == VERSION else tuple(each for each in SCHEMA if each not in LEADING[5])
+
+
 def is_made(where: object, application_id: int, version: int, *, empty: bool) -> bool:
     """Whether the database has the schema; False where it is still empty. Raises STORE_UNAVAILABLE for any other
     database.

@@ -20,9 +20,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+
+from nexus_control.storage.contract import BUSY_SECONDS, Storage
+from nexus_control.storage.sidecar import MemorySidecar
+
+if TYPE_CHECKING:
+    import psycopg
 
 PASSWORD = "quite-secret"
 _PREFIX = "nexus-control-postgres-"
@@ -75,6 +82,12 @@ class Cluster:
         where = f"host={quote(str(self._folder), safe='')}&port={self.port}"
         return f"postgresql://{user or self.user}@/{database}?{where}&{options}".rstrip("&")
 
+    def execute(self, sql: str, *, schema: str = "") -> list[tuple[Any, ...]]:
+        """As the superuser, on a connection of its own."""
+        with psycopg_connect(self.url(schema)) as connection:
+            cursor = connection.execute(sql.encode())
+            return cursor.fetchall() if cursor.description else []
+
     def new_schema(self) -> str:
         """A name that no test has used."""
         return f"store_{os.getpid()}_{next(self._numbers)}"
@@ -124,6 +137,20 @@ class Cluster:
                 return True
         server.wait()
         return False
+
+
+def open_postgres(url: str, busy_seconds: float = BUSY_SECONDS) -> Storage:
+    """The store at this URL, with what lies beside it in memory."""
+    from nexus_control.storage.postgres import PostgresStorage
+
+    return PostgresStorage(url, busy_seconds, sidecar=MemorySidecar())
+
+
+def psycopg_connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
+    """A connection of somebody else, in autocommit mode."""
+    import psycopg
+
+    return psycopg.connect(url, autocommit=True)
 
 
 def binaries() -> Path | None:
