@@ -15,8 +15,8 @@ from nexus_control.system.commands import absolute
 from nexus_control.system.whole_files import is_folder
 
 BACK_UP_ON_SERVER = (
-    "Back up a store on PostgreSQL by copying its log folder, but not log.head, and then with pg_dump; pg_restore lays it"
-    " out."
+    "Back up a store on PostgreSQL by copying its log folder, but not log.head, and then with pg_dump; pg_restore lays"
+    " it out."
 )
 
 

@@ -13,7 +13,7 @@ from nexus_control.execution.config import adapters_of
 from nexus_control.execution.local_router import LocalRouter, StepProgress
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.storage import IN_MEMORY, base_of, is_postgres, place_of
-from nexus_control.storage.log_folder import NAME_ONE, WITHOUT
+from nexus_control.storage.log_folder import NAME_ONE, WITHOUT, sidecar_in
 
 _METHODS = ("run", "get_adapter_capabilities")
 
@@ -40,6 +40,8 @@ def opened_router(
         base = base_of(place, log_folder)
         runs = IN_MEMORY if base is None else f"{base}.runs"
         source = config if isinstance(config, Source) else named_source(config)
+        if log_folder is not None and is_postgres(place):
+            sidecar_in(log_folder)  # refuses one that others may write, and makes a new one
         router_class = _WithoutRunLog if base is None and is_postgres(place) else LocalRouter
         with router_class(adapters_of(source), runs, on_step=on_step) as router:
             yield router

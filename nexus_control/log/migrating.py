@@ -111,6 +111,13 @@ def _require_unused(theirs: ReadSession, beside_target: Sidecar) -> None:
 
 
 def _require_movable(theirs: WriteSession, sidecar: Sidecar, known: bytes, beside_target: Sidecar) -> None:
+    if faults := content_faults(theirs.rows):
+        raise NexusControlError(
+            ErrorCode.LOG_INCONSISTENT,
+            f"The source is not whole: {faults[0].code}: {faults[0].detail}",
+            {"faults": [each.code for each in faults[:20]]},
+            "Look at it with doctor; nothing was copied.",
+        )
     now = head.head_of(theirs)
     is_finishing = head.slot_of(beside_target).read() == now.to_bytes()
     if not (is_finishing and known == head.migrated(now.root).to_bytes()):
@@ -123,13 +130,6 @@ def _require_movable(theirs: WriteSession, sidecar: Sidecar, known: bytes, besid
             f"Decision {held[0].decision_id} is being executed: a store is migrated while nothing is",
             {"decision_id": held[0].decision_id},
             "Wait for its outcome, or give it up with recover; then migrate again.",
-        )
-    if faults := content_faults(theirs.rows):
-        raise NexusControlError(
-            ErrorCode.LOG_INCONSISTENT,
-            f"The source is not whole: {faults[0].code}: {faults[0].detail}",
-            {"faults": [each.code for each in faults[:20]]},
-            "Look at it with doctor; nothing was copied.",
         )
 
 
@@ -158,7 +158,7 @@ def _answers(rows: Reader, log: Sequence[Placed]) -> Iterator[KeptAnswer]:
     """The answers that are kept: their digests are in the log, or in an outcome that came too late."""
     outcomes = [entry.payload for _, entry in log if entry.event_type.startswith("EXECUTION_")]
     late = [claim.late_outcome for claim in rows.claims() if claim.late_outcome]
-    payloads: list[dict[str, Any]] = [parse_json_object(text) for text in outcomes]
+    payloads: list[Any] = [parse_json_object(text) for text in outcomes]
     payloads += [parse_json_object(text)["payload"] for text in late]
     for digest in dict.fromkeys(payload.get("response_digest") for payload in payloads):
         if digest and (answer := rows.answer(digest)) is not None:

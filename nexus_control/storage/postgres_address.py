@@ -20,7 +20,8 @@ from psycopg import conninfo
 
 from nexus_control.errors import NexusControlError, invalid_argument
 
-_HOSTS = re.compile(r"[A-Za-z0-9._,:\[\]%/@-]*\Z")
+_HOSTS = re.compile(r"@?[A-Za-z0-9._:\[\]%/-]*(,@?[A-Za-z0-9._:\[\]%/-]*)*\Z")
+"""An @ begins the name of an abstract socket; anywhere else it is a part of a password."""
 _PORTS = re.compile(r"[0-9,]*\Z")
 _ODD_IN_A_NAME = re.compile(r"[@:/]")
 _HIDDEN = "***"

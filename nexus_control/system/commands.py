@@ -20,8 +20,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
+from urllib.parse import unquote
 
 _PACKAGE_FOLDER = str(Path(__file__).absolute().parents[2])
+_PARAMETER_NAME = re.compile(r"(?<=[?&;])[^=&;#]+(?==)")
 _SECRET_PARAMETER = re.compile(r"(?<=[?&;])[^=&;#]*password[^=&;#]*=[^&#]*&?", re.IGNORECASE)
 
 
@@ -93,7 +95,8 @@ def without_password(place: str) -> str:
         return place
     before, at, after = rest.rpartition("@")
     user = re.split("[:/?#]", before, maxsplit=1)[0]
-    return _SECRET_PARAMETER.sub("", f"{scheme}://{user}{at}{after}")
+    plain = _PARAMETER_NAME.sub(lambda name: unquote(name[0]), f"{scheme}://{user}{at}{after}")
+    return _SECRET_PARAMETER.sub("", plain)
 
 
 def _launcher() -> list[str]:
