@@ -46,7 +46,7 @@ def test_a_flow_by_commands_runs_the_plan_and_keeps_its_run_in_the_log_folder(
     assert place.answer(*execution(request_id, tmp_path))["steps_executed"] == 1
     assert target.read_text() == "new"
     assert (tmp_path / "log" / "log.runs").is_file()
-    assert place.answer("run", "show", request_id)["execution"]["results"]
+    assert place.answer("run", "show", request_id)["results"]
     package, key = tmp_path / "package.json", tmp_path / "log.pub"
     place.shown("audit", request_id, "-o", str(package))
     place.shown("key", "export", "-o", str(key))

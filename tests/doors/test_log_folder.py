@@ -7,11 +7,19 @@ import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.errors import NexusControlError
+from nexus_control.storage.postgres_schema import grants
 from tests.cli.running import nexus_control
 from tests.doors.place import Place, execution, requested
 from tests.support.governed import ADAPTER, SCHEDULER, approved, data_of
+from tests.support.places import REPOSITORY
 from tests.support.postgres import Cluster
 from tests.support.routers import ScriptedRouter, good_answer
+
+
+def test_the_page_grants_a_role_what_the_storage_says() -> None:
+    page = (REPOSITORY / "docs/howto/run-it-on-postgresql.md").read_text()
+    needed = grants("nexus_control", "decisions_user").replace('"', "")
+    assert " ".join(needed.split()) in " ".join(page.split())
 
 
 def refused(url: str, folder: Path) -> NexusControlError:
