@@ -116,8 +116,10 @@ class Draft(PostgresRows, AbstractContextManager["Draft"]):
         if base is not None and after is not None:
             approvals = base.approvals
             if approval is not None:
-                others = (each for each in approvals if each.person != approval.person)
-                approvals = tuple(sorted((*others, approval), key=_by_seq))
+                others = [each for each in approvals if each.person != approval.person]
+                approvals = (*others, approval)
+                if others and others[-1].seq >= approval.seq:
+                    approvals = tuple(sorted(approvals, key=_by_seq))
             self._memory.keep(Remembered(after, approvals, version))
 
     def forget(self) -> None:

@@ -50,7 +50,9 @@ _APPEND = f"SELECT append_entry({_places(Entry._fields)})"
 _POSITION = "SELECT position FROM entries WHERE kind = %s AND stream = %s AND generation = %s AND seq = %s"
 
 _SUBTREE = "SELECT hash FROM subtrees WHERE last_leaf = %s AND level = %s"
-_SUBTREES = "SELECT level, (last_leaf + 1 >> level::integer) - 1, hash FROM subtrees"
+# A row whose last leaf completes no subtree of its level is never read. Its index here is negative: no tree has that.
+_SUBTREES = """SELECT level, CASE WHEN level BETWEEN 0 AND 62 AND (last_leaf + 1) % (1::bigint << level::integer) = 0
+    THEN (last_leaf + 1 >> level::integer) - 1 ELSE -1 - abs(last_leaf) END, hash FROM subtrees"""
 _PUT_SUBTREES = """INSERT INTO subtrees(last_leaf, level, hash)
     SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bytea[])"""
 
