@@ -100,11 +100,19 @@ class Link:
         """The rows of the last statement; all of them are sent at once."""
         if len(statements) == 1:
             return self.execute(*statements[0])
-        connection = self.connection
-        with connection.pipeline():
-            for sql, parameters in statements:
-                cursor = connection.execute(sql.encode(), parameters or None, prepare=True)
-        return cursor.fetchall() if cursor.description else []
+        connection, cursors, failed = self.connection, list[psycopg.Cursor[Row]](), None
+        try:
+            with connection.pipeline():
+                try:
+                    for sql, parameters in statements:
+                        cursors.append(connection.execute(sql.encode(), parameters or None, prepare=True))
+                except psycopg.Error as error:  # raised out of the pipeline, psycopg would log what follows from it
+                    failed = error
+        except psycopg.Error as error:
+            failed = failed or error
+        if failed is not None:
+            raise failed
+        return cursors[-1].fetchall() if cursors[-1].description else []
 
     def is_alive(self) -> bool:
         """Whether a connection that nobody used for a while can be used. A server that ended it has sent that, and

@@ -45,8 +45,9 @@ class Cluster:
 
     def __init__(self, binaries: Path) -> None:
         self._binaries = binaries
-        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        self._lock = _lock_on(self._folder)
+        made = Path(tempfile.mkdtemp(prefix="new-"))
+        self._lock = _lock_on(made)  # before it has the name by which another process takes it for a leftover
+        self._folder = made.rename(made.with_name(_PREFIX + made.name))
         self._as_user = _other_user(self._folder)
         self._data = self._folder / "data"
         self._numbers = count(1)
