@@ -63,7 +63,9 @@ def address_of(url: str, busy_seconds: float) -> Address:
     host, port, database = (known.get(name, "") for name in ("host", "port", "dbname"))
     is_plain = all(map(_HOST.match, host.split(","))) and _PORTS.match(port)
     if not is_plain or _ODD_IN_A_NAME.search(database):
-        raise _refused("has an odd host, port or database: write @ : / and % in its password as %40 %3A %2F and %25")
+        raise _refused(
+            "has an odd host, port or database: write @ : / and % in its password as %40 %3A %2F and %25"
+        )
     if "sslmode" not in given and "PGSSLMODE" not in os.environ and not _is_here(known):
         given["sslmode"] = "verify-full"
     given.setdefault("application_name", "nexus-control")

@@ -66,7 +66,8 @@ _ADD_LABELS = "INSERT INTO labels(label, ordinal) SELECT DISTINCT unnest(%s::tex
 _UNLABEL = "DELETE FROM labels WHERE ordinal = %s"
 _UNLABEL_DECISION = """DELETE FROM labels
     WHERE ordinal = (SELECT ordinal FROM projections WHERE decision_id = %s)"""
-_IS_FILED = """SELECT NOT EXISTS (SELECT unnest(labels), ordinal FROM projections EXCEPT SELECT label, ordinal FROM labels)
+_IS_FILED = """SELECT
+        NOT EXISTS (SELECT unnest(labels), ordinal FROM projections EXCEPT SELECT label, ordinal FROM labels)
     AND NOT EXISTS (SELECT label, ordinal FROM labels EXCEPT SELECT unnest(labels), ordinal FROM projections)
     AND NOT EXISTS (SELECT ordinal FROM approvals EXCEPT SELECT ordinal FROM projections)"""
 

@@ -26,7 +26,9 @@ from nexus_control.storage.postgres_link import Address, Link
 VERSION = 1
 APPLICATION = "nexus-control"
 _UPGRADE = "Upgrade nexus-control, then try again."
-_ADVICE_OF_OWNER = "Let a role that may create a schema in this database open the store once, then grant this role use."
+_ADVICE_OF_OWNER = (
+    "Let a role that may create a schema in this database open the store once, then grant this role use."
+)
 
 _TEXT = 'text COLLATE "C" NOT NULL'
 

@@ -11,6 +11,7 @@ import pytest
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.formats.merkle import whole_tree
 from nexus_control.storage.contract import ApprovalRow, DecisionRow, Storage, Writer
+from nexus_control.storage.postgres_schema import grants
 from tests.storage.contract_suite import contents, refused
 from tests.storage.rows import approval, decision_row, entry
 from tests.storage.steps import append, in_thread, log_size
@@ -48,7 +49,9 @@ def begin(storage: Storage, decision_id: str = "d1", ordinal: int = 1) -> None:
         rows.save(decision_row(ordinal, decision_id=decision_id, head=leaf_of(0)))
 
 
-def next_event(decision_id: str = "d1", person: str = "", runs: list[int] | None = None) -> Callable[[Writer], int]:
+def next_event(
+    decision_id: str = "d1", person: str = "", runs: list[int] | None = None
+) -> Callable[[Writer], int]:
     """A work that appends one event, and says which `seq` it got."""
 
     def work(rows: Writer) -> int:
@@ -65,7 +68,9 @@ def next_event(decision_id: str = "d1", person: str = "", runs: list[int] | None
     return work
 
 
-def of_decision(storage: Storage, decision_id: str = "d1") -> tuple[DecisionRow | None, list[ApprovalRow], int]:
+def of_decision(
+    storage: Storage, decision_id: str = "d1"
+) -> tuple[DecisionRow | None, list[ApprovalRow], int]:
     with storage.reading() as rows:
         row = rows.decision_row(decision_id)
         return row, rows.approvals(row.ordinal) if row else [], len(rows.entries("decision", decision_id, 0))
@@ -120,8 +125,6 @@ def test_the_tree_is_the_one_that_the_formats_define(storage: Storage) -> None:
 def test_a_role_with_the_documented_grants_can_do_everything_but_change_the_log(
     cluster: Cluster, storage: Storage, postgres_url: str
 ) -> None:
-    from nexus_control.storage.postgres_schema import grants
-
     schema = postgres_url.rpartition("%3D")[2]
     cluster.execute("DROP ROLE IF EXISTS application; CREATE ROLE application LOGIN")
     begin(storage)
@@ -333,14 +336,17 @@ def test_a_store_that_is_written_all_the_time_is_busy(storage: Storage, postgres
 
 def test_more_threads_than_connections_wait_for_one(storage: Storage) -> None:
     with ThreadPoolExecutor(24) as pool:
-        list(pool.map(lambda number: append(storage, f"d{number}"), range(48)))
+        for done in [pool.submit(append, storage, f"d{number}") for number in range(48)]:
+            done.result()
     assert log_size(storage) == 48
 
 
 # --- faults ------------------------------------------------------------------------------------------------------
 
 
-def test_a_server_that_was_restarted_is_used_again(cluster: Cluster, storage: Storage, other: Storage) -> None:
+def test_a_server_that_was_restarted_is_used_again(
+    cluster: Cluster, storage: Storage, other: Storage
+) -> None:
     begin(storage)
     storage.write(next_event())
     for how in (signal.SIGINT, signal.SIGQUIT):
@@ -383,7 +389,9 @@ def test_a_lost_answer_is_an_unknown_outcome_and_is_not_sent_again(
         rows.log_size()
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(storage.write, next_event(runs=runs))
-            while not (pids := cluster.execute("SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory'")):
+            while not (
+                pids := cluster.execute("SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory'")
+            ):
                 pass
             cluster.execute(f"SELECT pg_terminate_backend({pids[0][0]})")
             with pytest.raises(NexusControlError) as caught:
@@ -395,7 +403,9 @@ def test_a_lost_answer_is_an_unknown_outcome_and_is_not_sent_again(
     assert of_decision(storage)[2] == 2
 
 
-@pytest.mark.parametrize("place", ["postgresql://{user}:{password}@127.0.0.1:1/team", "host=127.0.0.1 port=1 password={password}"])
+@pytest.mark.parametrize(
+    "place", ["postgresql://{user}:{password}@127.0.0.1:1/team", "host=127.0.0.1 port=1 password={password}"]
+)
 def test_a_server_that_is_away_is_named_without_the_password(place: str) -> None:
     with pytest.raises(NexusControlError) as caught:
         open_postgres(place.format(user="bob", password=PASSWORD), 0.1)
@@ -474,11 +484,17 @@ def test_several_stores_lie_in_one_database_beside_other_tables(cluster: Cluster
     ("sql", "problem"),
     [
         ("DROP TRIGGER entries_are_not_changed ON entries", "the trigger entries_are_not_changed is missing"),
-        ("ALTER TABLE entries DISABLE TRIGGER entries_are_not_changed", "the trigger entries_are_not_changed is not"),
+        (
+            "ALTER TABLE entries DISABLE TRIGGER entries_are_not_changed",
+            "the trigger entries_are_not_changed is not",
+        ),
         ("DROP INDEX labels_of", "the index labels_of is missing"),
         ("CREATE INDEX more ON claims(seq)", "the index more on claims was added"),
         ("CREATE VIEW seen AS SELECT 1", "the view seen on seen was added"),
-        ("CREATE RULE nothing AS ON INSERT TO claims DO INSTEAD NOTHING", "the rule nothing on claims was added"),
+        (
+            "CREATE RULE nothing AS ON INSERT TO claims DO INSTEAD NOTHING",
+            "the rule nothing on claims was added",
+        ),
         (
             "CREATE OR REPLACE FUNCTION refuse_to_change_entries() RETURNS trigger LANGUAGE plpgsql"
             " AS 'BEGIN RETURN NULL; END'",

@@ -22,7 +22,9 @@ def streams_of(url: str) -> list[tuple[str, int]]:
 def test_processes_that_make_one_store_at_the_same_time_all_write_to_it(postgres_url: str) -> None:
     ready = spawn.Barrier(4)
     run(processes.open_and_append, [(postgres_url, ready, f"p{number}", 15) for number in range(4)])
-    assert sorted(streams_of(postgres_url)) == [(f"p{number}", seq) for number in range(4) for seq in range(15)]
+    assert sorted(streams_of(postgres_url)) == [
+        (f"p{number}", seq) for number in range(4) for seq in range(15)
+    ]
 
 
 def test_of_four_processes_that_race_for_a_decision_one_gets_it(postgres_url: str) -> None:
