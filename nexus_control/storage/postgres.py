@@ -21,7 +21,7 @@ import psycopg
 from nexus_control.storage import postgres_schema
 from nexus_control.storage.contract import BUSY_SECONDS, Reader, ResultT, Writer
 from nexus_control.storage.postgres_address import address_of
-from nexus_control.storage.postgres_draft import Draft, Memory
+from nexus_control.storage.postgres_draft import APPEND_EVENT, Draft, Memory
 from nexus_control.storage.postgres_form import form_differences, mend_form
 from nexus_control.storage.postgres_function import LOCK
 from nexus_control.storage.postgres_link import BUSY, Link, unknown_outcome
@@ -69,13 +69,13 @@ class PostgresStorage:
                 draft = Draft(link, self._memory)
                 with draft:
                     results.append(work(draft))
-                statement = draft.statement()
-                version = None if statement is None else self._sent(link, *statement)
+                event = draft.parameters()
+                version = None if event is None else self._append(link, event)
             if version is not None:
                 draft.remember(version)
                 return results[0]
             draft.forget()
-            if statement is None:
+            if event is None:
                 break
         with self.writing() as rows:
             return work(rows)
@@ -102,13 +102,13 @@ class PostgresStorage:
     def _lent(self) -> Lent:
         return Lent(self._links)
 
-    def _sent(self, link: Link, sql: str, parameters: Sequence[object]) -> str | None:
+    def _append(self, link: Link, event: Sequence[str | int | None]) -> str | None:
         """The transaction in which the server did it all; None where it did nothing, and a real transaction says why.
 
         Raises STORE_UNAVAILABLE where its answer was lost, or another writer held the store for too long.
         """
         try:
-            return link.execute(sql, parameters)[0][0]
+            return link.call(APPEND_EVENT, event)
         except psycopg.Error as error:
             if link.is_lost():
                 raise unknown_outcome(self._address) from error

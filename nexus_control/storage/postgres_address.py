@@ -20,8 +20,8 @@ from psycopg import conninfo
 
 from nexus_control.errors import NexusControlError, invalid_argument
 
-_HOSTS = re.compile(r"@?[A-Za-z0-9._:\[\]%/-]*(,@?[A-Za-z0-9._:\[\]%/-]*)*\Z")
-"""An @ begins the name of an abstract socket; anywhere else it is a part of a password."""
+_HOST = re.compile(r"/|[A-Za-z0-9._:\[\]%-]*\Z")
+"""A folder of sockets, or a name or address."""
 _PORTS = re.compile(r"[0-9,]*\Z")
 _ODD_IN_A_NAME = re.compile(r"[@:/]")
 _HIDDEN = "***"
@@ -61,7 +61,8 @@ def address_of(url: str, busy_seconds: float) -> Address:
     }
     known = defaults | given
     host, port, database = (known.get(name, "") for name in ("host", "port", "dbname"))
-    if not _HOSTS.match(host) or not _PORTS.match(port) or _ODD_IN_A_NAME.search(database):
+    is_plain = all(map(_HOST.match, host.split(","))) and _PORTS.match(port)
+    if not is_plain or _ODD_IN_A_NAME.search(database):
         raise _refused(
             "has an odd host, port or database: write @ : / and % in its password as %40 %3A %2F and %25"
         )
@@ -70,7 +71,7 @@ def address_of(url: str, busy_seconds: float) -> Address:
     given.setdefault("application_name", "nexus-control")
     given.setdefault("connect_timeout", str(max(_SHORTEST_SECONDS, math.ceil(busy_seconds))))
     given["client_encoding"] = "UTF8"
-    place = host if not host.startswith(("/", "@")) else f"[{host}]"
+    place = host if not host.startswith("/") else f"[{host}]"
     where = f"postgresql://{place or '[local socket]'}:{port}/{database or known.get('user', '')}"
     return Address(where, given)
 
@@ -92,7 +93,7 @@ def _is_here(known: dict[str, str]) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    if host in ("", "localhost") or host.startswith(("/", "@")):
+    if host in ("", "localhost") or host.startswith("/"):
         return True
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
 
 from nexus_control.storage.contract import ApprovalRow, DecisionRow, Entry, EntryKind
-from nexus_control.storage.postgres_link import Link, Row, Statement
+from nexus_control.storage.postgres_link import Link, Row
 from nexus_control.storage.postgres_rows import PostgresRows, decision_row_of
 
 _MOST_REMEMBERED = 1_024
@@ -26,7 +26,8 @@ _READ = f"""SELECT {", ".join(DecisionRow._fields)}, projections.xmin::text, giv
         FROM approvals WHERE approvals.ordinal = projections.ordinal
     ) AS given WHERE decision_id = %s"""
 _NO_APPROVAL = (None,) * len(ApprovalRow._fields)
-_APPEND_EVENT = f"SELECT append_event({', '.join('%s' for _ in range(6 + len(_NO_APPROVAL) + len(Entry._fields)))})"
+_PARAMETERS = 6 + len(_NO_APPROVAL) + len(Entry._fields)
+APPEND_EVENT = f"SELECT append_event({', '.join(f'${1 + number}' for number in range(_PARAMETERS))})".encode()
 
 _CHANGED_BY_AN_EVENT = {"event_count", "last_ts", "head", "phase", "approved_until", "progress"}
 _KEPT = tuple(place for place, name in enumerate(DecisionRow._fields) if name not in _CHANGED_BY_AN_EVENT)
@@ -90,8 +91,8 @@ class Draft(PostgresRows, AbstractContextManager["Draft"]):
             self._is_spoiled = True
         return isinstance(error, Exception)
 
-    def statement(self) -> Statement | None:
-        """What does all of it; None where a real transaction must."""
+    def parameters(self) -> Sequence[str | int | None] | None:
+        """Those of `APPEND_EVENT`, which does all of it; None where a real transaction must."""
         base, entry, after, approval = self._base, self._entry, self._after, self._approval
         if self._is_spoiled or base is None or entry is None or after is None:
             return None
@@ -108,7 +109,7 @@ class Draft(PostgresRows, AbstractContextManager["Draft"]):
         if not (is_next and follows):
             return None
         seen = (row.ordinal, base.version, row.head, after.phase, after.approved_until, after.progress)
-        return _APPEND_EVENT, (*seen, *(approval or _NO_APPROVAL), *entry)
+        return (*seen, *(approval or _NO_APPROVAL), *entry)
 
     def remember(self, version: str) -> None:
         """Keep the decision as it is after the write."""
@@ -116,8 +117,10 @@ class Draft(PostgresRows, AbstractContextManager["Draft"]):
         if base is not None and after is not None:
             approvals = base.approvals
             if approval is not None:
-                others = (each for each in approvals if each.person != approval.person)
-                approvals = tuple(sorted((*others, approval), key=_by_seq))
+                others = [each for each in approvals if each.person != approval.person]
+                approvals = (*others, approval)
+                if others and others[-1].seq >= approval.seq:
+                    approvals = tuple(sorted(approvals, key=_by_seq))
             self._memory.keep(Remembered(after, approvals, version))
 
     def forget(self) -> None:

@@ -31,7 +31,8 @@ Form: TypeAlias = Mapping[tuple[str, str], _Made]
 
 _TABLES = """
 SELECT CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'S' THEN 'sequence'
-        ELSE 'relation' END, c.relname::text, c.relname::text, concat_ws(' ', c.relpersistence = 'u', c.relrowsecurity, c.reloptions,
+        ELSE 'relation' END, c.relname::text, c.relname::text,
+    concat_ws(' ', c.relpersistence = 'u', c.relrowsecurity, c.reloptions,
     (SELECT string_agg(concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, o.collname,
             a.attgenerated, a.attidentity, pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY a.attnum)
         FROM pg_attribute a LEFT JOIN pg_collation o ON o.oid = a.attcollation
@@ -44,7 +45,8 @@ FROM pg_class c WHERE c.relnamespace = %s::bigint::oid AND c.relkind NOT IN ('i'
 _INDEXES = """
 SELECT 'index', c.relname::text, t.relname::text, concat_ws(' ', i.indisvalid, i.indisready, pg_get_indexdef(c.oid))
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
-WHERE t.relnamespace = %s::bigint::oid AND t.relkind <> 't' AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = c.oid)"""
+WHERE t.relnamespace = %s::bigint::oid AND t.relkind <> 't'
+    AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = c.oid)"""
 _TRIGGERS = """
 SELECT 'trigger', g.tgname::text, t.relname::text, concat_ws(' ', g.tgenabled, pg_get_triggerdef(g.oid))
 FROM pg_trigger g JOIN pg_class t ON t.oid = g.tgrelid WHERE t.relnamespace = %s::bigint::oid AND NOT g.tgisinternal"""
@@ -52,7 +54,8 @@ _RULES = """
 SELECT 'rule', r.rulename::text, t.relname::text, pg_get_ruledef(r.oid)
 FROM pg_rewrite r JOIN pg_class t ON t.oid = r.ev_class WHERE t.relnamespace = %s::bigint::oid AND t.relkind <> 'v'"""
 _FUNCTIONS = """
-SELECT 'function', format('%%s(%%s)', p.proname, pg_get_function_identity_arguments(p.oid)), '', pg_get_functiondef(p.oid)
+SELECT 'function', format('%%s(%%s)', p.proname, pg_get_function_identity_arguments(p.oid)), '',
+    pg_get_functiondef(p.oid)
 FROM pg_proc p WHERE p.pronamespace = %s::bigint::oid AND p.prokind IN ('f', 'p')"""
 
 

@@ -9,6 +9,12 @@ change of a row is another transaction. It answers the transaction of the new ro
 and then nothing was written. It runs with the rights of its caller.
 """
 
+from typing import get_args
+
+from nexus_control.storage.contract import EntryKind
+
+_KINDS = ", ".join(f"'{kind}'" for kind in get_args(EntryKind))
+
 LOCK_CLASS = int.from_bytes(b"NxCt", "big")
 
 LOCK = f"pg_advisory_xact_lock({LOCK_CLASS << 32} | '{{schema}}.entries'::regclass::oid::bigint)"
@@ -22,25 +28,24 @@ CREATE FUNCTION {schema}.append_entry(
 DECLARE
     place bigint;
     node bytea := decode(leaf, 'hex');
-    aside bytea;
     height bigint := 0;
     index bigint;
 BEGIN
-    SELECT coalesce(max(e.position) + 1, 0) INTO place FROM {schema}.entries e;
     INSERT INTO {schema}.entries VALUES
-        (place, kind, stream, generation, seq, event_type, ts, actor_type, actor_id, payload, digest, leaf, origin);
+        (NULL, kind, stream, generation, seq, event_type, ts, actor_type, actor_id, payload, digest, leaf, origin)
+        RETURNING position INTO place;
     INSERT INTO {schema}.subtrees VALUES (place, 0, node);
     index := place;
     WHILE index & 1 = 1 LOOP
-        SELECT s.hash INTO aside FROM {schema}.subtrees s
-            WHERE s.last_leaf = (index << height::integer) - 1 AND s.level = height;
-        IF aside IS NULL THEN
-            RAISE EXCEPTION 'no subtree % %', height, index - 1 USING ERRCODE = 'data_corrupted';
+        INSERT INTO {schema}.subtrees
+            SELECT place, height + 1, sha256('\\x01'::bytea || s.hash || node) FROM {schema}.subtrees s
+            WHERE s.last_leaf = (index << height::integer) - 1 AND s.level = height
+            RETURNING hash INTO node;
+        IF node IS NULL THEN
+            RAISE EXCEPTION 'the tree is not whole' USING ERRCODE = 'data_corrupted';
         END IF;
-        node := sha256('\\x01'::bytea || aside || node);
         height := height + 1;
         index := index >> 1;
-        INSERT INTO {schema}.subtrees VALUES (place, height, node);
     END LOOP;
     RETURN place;
 END
@@ -76,12 +81,19 @@ BEGIN
 END
 $body$"""
 
-_REQUIRE_NEXT_POSITION = """
-CREATE FUNCTION {schema}.require_next_position() RETURNS trigger LANGUAGE plpgsql AS $body$
+_REQUIRE_NEXT_POSITION = f"""
+CREATE FUNCTION {{schema}}.require_next_position() RETURNS trigger LANGUAGE plpgsql AS $body$
+DECLARE
+    next bigint := (SELECT coalesce(max(position) + 1, 0) FROM {{schema}}.entries);
 BEGIN
-    IF NEW.position IS DISTINCT FROM (SELECT coalesce(max(position) + 1, 0) FROM {schema}.entries) THEN
+    NEW.position := coalesce(NEW.position, next);
+    IF NEW.position <> next THEN
         RAISE EXCEPTION 'entries are append-only: this position is not the next one'
             USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    IF NEW.kind NOT IN ({_KINDS}) OR NEW.actor_type NOT IN ('human', 'system')
+        OR NEW.origin NOT IN ('local', 'imported') THEN
+        RAISE EXCEPTION 'an entry with an unknown kind, actor_type or origin' USING ERRCODE = 'check_violation';
     END IF;
     RETURN NEW;
 END

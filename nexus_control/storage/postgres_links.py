@@ -54,9 +54,7 @@ class Links:
     def take(self) -> Link:
         """Raises `psycopg.Error`, STORE_UNAVAILABLE."""
         with self._gate.lock:
-            if not self._gate.wait_for(
-                lambda: bool(self._idle) or len(self._lent) < MOST_CONNECTIONS, self.busy_seconds
-            ):
+            if not self._has_one() and not self._gate.wait_for(self._has_one, self.busy_seconds):
                 raise unavailable(
                     f"all {MOST_CONNECTIONS} connections to {self.address.where} are in use",
                     path=self.address.where,
@@ -109,6 +107,9 @@ class Links:
         self._lent.clear()
         self._gate = Gate()
         self.usage.forget(self._gate)
+
+    def _has_one(self) -> bool:
+        return bool(self._idle) or len(self._lent) < MOST_CONNECTIONS
 
     def _close_idle(self) -> None:
         while self._idle:

@@ -50,7 +50,9 @@ _APPEND = f"SELECT append_entry({_places(Entry._fields)})"
 _POSITION = "SELECT position FROM entries WHERE kind = %s AND stream = %s AND generation = %s AND seq = %s"
 
 _SUBTREE = "SELECT hash FROM subtrees WHERE last_leaf = %s AND level = %s"
-_SUBTREES = "SELECT level, (last_leaf + 1 >> level::integer) - 1, hash FROM subtrees"
+# A row whose last leaf completes no subtree of its level is never read. Its index here is negative: no tree has that.
+_SUBTREES = """SELECT level, CASE WHEN level BETWEEN 0 AND 62 AND (last_leaf + 1) % (1::bigint << level::integer) = 0
+    THEN (last_leaf + 1 >> level::integer) - 1 ELSE -1 - abs(last_leaf) END, hash FROM subtrees"""
 _PUT_SUBTREES = """INSERT INTO subtrees(last_leaf, level, hash)
     SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bytea[])"""
 
@@ -64,7 +66,8 @@ _ADD_LABELS = "INSERT INTO labels(label, ordinal) SELECT DISTINCT unnest(%s::tex
 _UNLABEL = "DELETE FROM labels WHERE ordinal = %s"
 _UNLABEL_DECISION = """DELETE FROM labels
     WHERE ordinal = (SELECT ordinal FROM projections WHERE decision_id = %s)"""
-_IS_FILED = """SELECT NOT EXISTS (SELECT unnest(labels), ordinal FROM projections EXCEPT SELECT label, ordinal FROM labels)
+_IS_FILED = """SELECT
+        NOT EXISTS (SELECT unnest(labels), ordinal FROM projections EXCEPT SELECT label, ordinal FROM labels)
     AND NOT EXISTS (SELECT label, ordinal FROM labels EXCEPT SELECT unnest(labels), ordinal FROM projections)
     AND NOT EXISTS (SELECT ordinal FROM approvals EXCEPT SELECT ordinal FROM projections)"""
 

@@ -3,6 +3,9 @@
 A store lies in a schema of its own: `nexus_control`, or the one that the URL names with
 `?options=-csearch_path=team1`. So one database holds as many stores as it has such schemas.
 
+The tables have no CHECK: the server reads its text anew for each statement, a tenth of the time of an append. The
+trigger of `entries` checks instead.
+
 All text is compared by code points (`COLLATE "C"`). Triggers refuse UPDATE, DELETE and TRUNCATE on `entries`, and an
 INSERT that is not at the next position. They are ALWAYS triggers, which `session_replication_role` does not switch off.
 
@@ -15,12 +18,9 @@ Who makes the tables owns them. An application needs less, and gets it by `grant
 nothing there, nor drop the triggers.
 """
 
-from typing import get_args
-
 import psycopg
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.storage.contract import EntryKind
 from nexus_control.storage.faults import damaged
 from nexus_control.storage.postgres_function import FUNCTIONS, LOCK_CLASS
 from nexus_control.storage.postgres_link import Address, Link
@@ -33,7 +33,6 @@ _ADVICE_OF_OWNER = (
 )
 
 _TEXT = 'text COLLATE "C" NOT NULL'
-_KINDS = ", ".join(f"'{kind}'" for kind in get_args(EntryKind))
 
 TABLES = {
     "store": f"""
@@ -46,27 +45,26 @@ CREATE TABLE {{schema}}.store(
     "entries": f"""
 CREATE TABLE {{schema}}.entries(
     position   bigint PRIMARY KEY,
-    kind       {_TEXT} CHECK (kind IN ({_KINDS})),
+    kind       {_TEXT},
     stream     {_TEXT},
     generation bigint NOT NULL,
     seq        bigint NOT NULL,
     event_type {_TEXT},
     ts         {_TEXT},
-    actor_type {_TEXT} CHECK (actor_type IN ('human', 'system')),
+    actor_type {_TEXT},
     actor_id   {_TEXT},
     payload    {_TEXT},
     digest     {_TEXT},
     leaf       {_TEXT},
-    origin     {_TEXT} CHECK (origin IN ('local', 'imported')),
+    origin     {_TEXT},
     UNIQUE (stream, kind, generation, seq)
 )""",
     "subtrees": """
 CREATE TABLE {schema}.subtrees(
     last_leaf bigint NOT NULL,
-    level     bigint NOT NULL CHECK (level BETWEEN 0 AND 62),
-    hash      bytea NOT NULL CHECK (length(hash) = 32),
-    PRIMARY KEY (last_leaf, level),
-    CHECK ((last_leaf + 1) % (1::bigint << level::integer) = 0)
+    level     bigint NOT NULL,
+    hash      bytea NOT NULL,
+    PRIMARY KEY (last_leaf, level)
 )""",
     "projections": f"""
 CREATE TABLE {{schema}}.projections(

@@ -20,16 +20,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
+import psycopg
 import pytest
 
 from nexus_control.storage.contract import BUSY_SECONDS, Storage
+from nexus_control.storage.postgres import PostgresStorage
 from nexus_control.storage.sidecar import MemorySidecar
-
-if TYPE_CHECKING:
-    import psycopg
 
 PASSWORD = "quite-secret"
 _PREFIX = "nexus-control-postgres-"
@@ -45,8 +44,9 @@ class Cluster:
 
     def __init__(self, binaries: Path) -> None:
         self._binaries = binaries
-        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        self._lock = _lock_on(self._folder)
+        made = Path(tempfile.mkdtemp(prefix="new-"))
+        self._lock = _lock_on(made)  # before it has the name by which another process takes it for a leftover
+        self._folder = made.rename(made.with_name(_PREFIX + made.name))
         self._as_user = _other_user(self._folder)
         self._data = self._folder / "data"
         self._numbers = count(1)
@@ -109,7 +109,11 @@ class Cluster:
                 "-cmax_connections=100",
             ]
             self._server = subprocess.Popen(
-                command, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+                command,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
             )
             if self._is_ready(self._server):
                 return
@@ -141,15 +145,11 @@ class Cluster:
 
 def open_postgres(url: str, busy_seconds: float = BUSY_SECONDS) -> Storage:
     """The store at this URL, with what lies beside it in memory."""
-    from nexus_control.storage.postgres import PostgresStorage
-
     return PostgresStorage(url, busy_seconds, sidecar=MemorySidecar())
 
 
-def psycopg_connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
+def psycopg_connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
     """A connection of somebody else, in autocommit mode."""
-    import psycopg
-
     return psycopg.connect(url, autocommit=True)
 
 
@@ -168,7 +168,6 @@ def binaries() -> Path | None:
 
 def started() -> Iterator[Cluster]:
     """A running cluster; skips where there can be none."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install nexus-control[postgres]")
     found = binaries()
     if found is None:
         pytest.skip("there are no programs of a PostgreSQL server here")
@@ -183,7 +182,9 @@ def _other_user(folder: Path) -> list[str]:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         if os.geteuid() == 0:
-            pytest.skip("a PostgreSQL server does not run as root, and there is no setpriv to start it as another user")
+            pytest.skip(
+                "a PostgreSQL server does not run as root, and there is no setpriv to start it as another user"
+            )
         return []
     command = [setpriv, "--pdeathsig=INT"]
     if os.geteuid() == 0:
