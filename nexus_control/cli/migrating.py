@@ -78,7 +78,7 @@ def migrate(
 
 def _end(frame: Frame, option: str, place: str) -> Frame:
     end = Frame(database=place, named_log_folder=frame.named_log_folder, as_json=frame.as_json, option=option)
-    _ = end.path  # refuses a place that is none
+    _ = end.path  # raises for a name that no store can have
     return end
 
 
