@@ -22,6 +22,7 @@ from nexus_control.log import head
 from nexus_control.log.ledger import Ledger
 from nexus_control.log.session import ReadSession, WriteSession
 from nexus_control.storage.contract import Entry
+from nexus_control.storage.log_folder import NAME_ONE
 from nexus_control.storage.sidecar import Sidecar
 from nexus_control.values.records import decode, encode
 
@@ -160,6 +161,14 @@ def _current(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, Private
     raise not_the_key(sidecar, verifier)
 
 
+def require_own_key(session: ReadSession, sidecar: Sidecar) -> None:
+    """Raises KEY_UNUSABLE where the key that the log names is not there: only the log's owner has it."""
+    verifiers = verifiers_in(session)
+    keys = [key_in(sidecar, name) for name in (KEY, NEXT_KEY)] if verifiers else []
+    if verifiers and not any(key is not None and key.public == verifiers[-1].key for key in keys):
+        raise not_the_key(sidecar, verifiers[-1])
+
+
 def not_the_key(sidecar: Sidecar, verifier: Verifier) -> NexusControlError:
     place, named = sidecar.place(KEY), str(verifier)
     problem = f"{place} is not the key that the log names ({named}): put that back"
@@ -172,8 +181,10 @@ def unusable(problem: str, **details: object) -> NexusControlError:
 
 def key_in(sidecar: Sidecar, name: str) -> PrivateKey | None:
     """The private key beside the store; None for an empty file, which a kill of an earlier version could leave. Raises
-    KEY_UNUSABLE, and names the file.
+    KEY_UNUSABLE, and names the file; also beside a store that has no place for a key.
     """
+    if sidecar.absent is not None:
+        raise without_place(sidecar.absent)
     place = sidecar.place(name)
     try:
         pem = sidecar.read_secret(name)
@@ -185,6 +196,18 @@ def key_in(sidecar: Sidecar, name: str) -> PrivateKey | None:
         return _private(pem)
     except NexusControlError as error:
         raise unusable(f"{place} holds no key of a log: {error.message}", path=place) from None
+
+
+def without_place(why: str) -> NexusControlError:
+    """KEY_UNUSABLE: there is no place for the log's key here."""
+    return NexusControlError(
+        ErrorCode.KEY_UNUSABLE, f"The log's key has no place here: {why}", {"without_place": True}, NAME_ONE
+    )
+
+
+def has_no_place(fault: NexusControlError) -> bool:
+    """Whether the fault says that there is no place for the log's key here."""
+    return fault.details.get("without_place") is True
 
 
 @lru_cache(1)  # no longer than until another key is read: a key that was replaced is forgotten

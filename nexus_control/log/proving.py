@@ -2,7 +2,8 @@
 
 Who may read the log's private key signs the log as it is, and the proof leads to that checkpoint. Everybody else gets a
 proof to the last checkpoint, which the owner of the key signed and which lies beside the store. Entries that came later
-are not proved until the owner signs again:
+are not proved until the owner signs again, and none where nothing lies beside the store (PostgreSQL without a log
+folder):
 
     find_proof(...)  ->  Proven      a proof to a checkpoint that covers the event
                      ->  Unproven    no such checkpoint is here; `why` says what is
@@ -14,7 +15,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.formats.merkle import inclusion_path
 from nexus_control.evidence.formats.note import Verifier
 from nexus_control.evidence.formats.tlog_proof import LogProof
-from nexus_control.log import checkpoints
+from nexus_control.log import checkpoints, log_keys
 from nexus_control.log.ledger import Ledger
 from nexus_control.log.session import ReadSession
 from nexus_control.storage.faults import is_without_permission
@@ -72,9 +73,11 @@ def find_proof(ledger: Ledger, decision_id: str, generation: int, seq: int) -> P
 
 
 def may_not_sign(fault: NexusControlError) -> bool:
-    """Whether the fault says that this user may not read the key, or not write to the store."""
+    """Whether the fault says that this user may not read the key, or not write to the store, or that the key has no
+    place here.
+    """
     is_hidden = fault.code is ErrorCode.KEY_UNUSABLE and isinstance(fault.__cause__, PermissionError)
-    return is_hidden or is_without_permission(fault)
+    return is_hidden or is_without_permission(fault) or log_keys.has_no_place(fault)
 
 
 def _proven(session: ReadSession, position: int, published: checkpoints.Published) -> Proven:
@@ -85,6 +88,8 @@ def _proven(session: ReadSession, position: int, published: checkpoints.Publishe
 
 
 def _proof_to_the_last(ledger: Ledger, position: int, problem: str) -> Proven | Unproven:
+    if ledger.sidecar.absent is not None:
+        return Unproven(why=problem)
     try:
         content = ledger.sidecar.read(checkpoints.LAST)
         with ledger.reading() as session:
