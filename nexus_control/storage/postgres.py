@@ -169,12 +169,12 @@ class _Transaction(AbstractContextManager[SessionT]):
     def _begin(self, link: Link) -> None:
         begin = _WRITE.format(schema=quoted(link.schema)) if self._is_writing else _READ
         try:
-            link.execute(begin, prepare=False)
+            link.control(begin)
         except psycopg.OperationalError:
             if not link.is_lost():
                 raise
             self._inner.reconnect()  # nothing was read or written yet
-            link.execute(begin, prepare=False)
+            link.control(begin)
 
     def _commit(self, rows: PostgresRows) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Where a PostgreSQL store is: the URL as libpq reads it, without a word of its password in any message.
+"""Where a PostgreSQL store is: the URL as libpq reads it. No message shows any part of its password.
 
 A URL is `postgresql://user:password@host:port/database?parameter=value`, with any of libpq's parameters. What the URL
 leaves out comes from libpq's environment variables, service and password files. A wrongly escaped password makes libpq
@@ -24,6 +24,12 @@ _HOST = re.compile(r"/|[A-Za-z0-9._:\[\]%-]*\Z")
 """A folder of sockets, or a name or address."""
 _PORTS = re.compile(r"[0-9,]*\Z")
 _ODD_IN_A_NAME = re.compile(r"[@:/]")
+_DEFAULTS = {
+    "application_name": "nexus-control",
+    "keepalives_idle": "30",  # it is noticed within a minute that a machine is gone
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+}
 _HIDDEN = "***"
 _SHORTEST_SECONDS = 2
 """libpq takes a shorter `connect_timeout` for this one."""
@@ -68,8 +74,7 @@ def address_of(url: str, busy_seconds: float) -> Address:
         )
     if "sslmode" not in given and "PGSSLMODE" not in os.environ and not _is_here(known):
         given["sslmode"] = "verify-full"
-    given.setdefault("application_name", "nexus-control")
-    given.setdefault("connect_timeout", str(max(_SHORTEST_SECONDS, math.ceil(busy_seconds))))
+    given = _DEFAULTS | {"connect_timeout": str(max(_SHORTEST_SECONDS, math.ceil(busy_seconds)))} | given
     given["client_encoding"] = "UTF8"
     place = host if not host.startswith("/") else f"[{host}]"
     where = f"postgresql://{place or '[local socket]'}:{port}/{database or known.get('user', '')}"

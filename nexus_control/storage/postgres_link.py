@@ -89,8 +89,12 @@ class Link:
         self.schema = ""
 
     def attach(self, connection: psycopg.Connection[Row]) -> None:
+        adapters = connection.adapters
+        adapters.register_dumper(str, _TextDumper)
+        adapters.register_dumper(int, Int8Dumper)
+        adapters.register_loader("text", _TextLoader)
         self._connection = connection
-        self._cursor = connection.cursor()
+        self._cursor = connection.cursor()  # which keeps the adapters of this moment
         self._prepared = dict[bytes, bytes]()
 
     @property
@@ -106,31 +110,39 @@ class Link:
         self._cursor.execute(sql.encode(), parameters or None, prepare=prepare)
         return self._cursor.fetchall() if self._cursor.description else []
 
+    def control(self, sql: str) -> None:
+        """Begin or end a transaction. A cursor would drop all prepared statements after a ROLLBACK."""
+        self._answers(self.connection.pgconn.send_query, sql.encode())
+
     def call(self, sql: bytes, parameters: Iterable[str | int | None]) -> str | None:
         """What a statement answers that gives one text, with its parameters as $1, $2, ... A cursor would take three
         times as long, and an append does nothing else.
         """
-        connection = self.connection
-        name = self._prepared.get(sql)
-        if name is None:
-            name = self._prepared[sql] = f"call {len(self._prepared)}".encode()
-            self._answer(connection, connection.pgconn.send_prepare, name, sql)
+        pgconn = self.connection.pgconn
         given = [None if each is None else _encoded(str(each)) for each in parameters]
-        value = self._answer(connection, connection.pgconn.send_query_prepared, name, given).get_value(0, 0)
+        if sql not in self._prepared:
+            self._prepare(pgconn, sql)
+        try:
+            results = self._answers(pgconn.send_query_prepared, self._prepared[sql], given)
+        except psycopg.errors.InvalidSqlStatementName:  # psycopg dropped them all, and nothing was done
+            self._prepare(pgconn, sql)
+            results = self._answers(pgconn.send_query_prepared, self._prepared[sql], given)
+        value = results[0].get_value(0, 0)
         return None if value is None else value.decode()
 
-    def _answer(
-        self,
-        connection: psycopg.Connection[Row],
-        send: Callable[[bytes, Any], None],
-        name: bytes,
-        content: object,
-    ) -> psycopg.pq.abc.PGresult:
-        send(name, content)
-        (result,) = connection.wait(generators.execute(connection.pgconn))
-        if result.status not in _DONE:
-            raise psycopg.errors.error_from_result(result)
-        return result
+    def _prepare(self, pgconn: psycopg.pq.abc.PGconn, sql: bytes) -> None:
+        name = f"call_{len(self._prepared)}".encode()
+        self._answers(pgconn.send_prepare, name, sql)
+        self._prepared[sql] = name
+
+    def _answers(self, send: Callable[..., None], *content: object) -> list[psycopg.pq.abc.PGresult]:
+        connection = self.connection
+        send(*content)
+        results = connection.wait(generators.execute(connection.pgconn))
+        for result in results:
+            if result.status not in _DONE:
+                raise psycopg.errors.error_from_result(result)
+        return results
 
     def execute_all(self, statements: Sequence[Statement]) -> list[Row]:
         """The rows of the last statement; all of them are sent at once."""
@@ -181,7 +193,7 @@ class Link:
             return
         try:
             if self._connection.pgconn.transaction_status != _ACTIVE:
-                self.execute("ROLLBACK", prepare=False)
+                self.control("ROLLBACK")
             else:  # an interruption left a statement under way
                 self.close()
         except psycopg.Error:
@@ -218,10 +230,6 @@ def connect(link: Link, address: Address, busy_seconds: float) -> None:
     link.attach(connection)
     try:
         _require_usable(connection, address)
-        adapters = connection.adapters
-        adapters.register_dumper(str, _TextDumper)
-        adapters.register_dumper(int, Int8Dumper)
-        adapters.register_loader("text", _TextLoader)
         spans = (max(busy_seconds, _SHORTEST_SECONDS), busy_seconds + _STATEMENT_SECONDS, _SILENT_SECONDS)
         link.execute(_SETTINGS, [f"{span * 1000:.0f}" for span in spans], prepare=False)
         link.schema = _schema(link)

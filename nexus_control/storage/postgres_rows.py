@@ -98,7 +98,10 @@ class PostgresRows:
         self.has_written = False
 
     def commit(self) -> None:
-        self._flush(("COMMIT", ()))
+        if self._pending:
+            self._flush(("COMMIT", ()))
+        elif self._link is not None:
+            self._link.control("COMMIT")
         self.end()
 
     def end(self) -> None:

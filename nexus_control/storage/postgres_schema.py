@@ -3,8 +3,8 @@
 A store lies in a schema of its own: `nexus_control`, or the one that the URL names with
 `?options=-csearch_path=team1`. So one database holds as many stores as it has such schemas.
 
-The tables have no CHECK: the server reads its text anew for each statement, a tenth of the time of an append. The
-trigger of `entries` checks instead.
+The tables have no CHECK: the server would parse its text for each statement, which is a tenth of the time of an append.
+The trigger of `entries` checks instead.
 
 All text is compared by code points (`COLLATE "C"`). Triggers refuse UPDATE, DELETE and TRUNCATE on `entries`, and an
 INSERT that is not at the next position. They are ALWAYS triggers, which `session_replication_role` does not switch off.

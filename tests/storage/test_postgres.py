@@ -4,13 +4,19 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from urllib.parse import quote
 
 import psycopg
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.formats.merkle import whole_tree
 from nexus_control.storage.contract import ApprovalRow, DecisionRow, Storage, Writer
+from nexus_control.storage.postgres_address import address_of
+from nexus_control.storage.postgres_link import Link, connect
 from nexus_control.storage.postgres_schema import grants
 from tests.storage.contract_suite import contents, refused
 from tests.storage.rows import approval, decision_row, entry
@@ -439,6 +445,68 @@ def test_a_wrong_password_is_unavailable_and_not_printed(cluster: Cluster) -> No
         open_postgres(url, 0.1)
     assert caught.value.code == ErrorCode.STORE_UNAVAILABLE
     assert wrong not in str(caught.getrepr(style="native"))
+
+
+@pytest.mark.parametrize(
+    ("url", "sslmode"),
+    [
+        ("postgresql://db.example.org/team", "verify-full"),
+        ("postgresql://10.0.0.7/team", "verify-full"),
+        ("postgresql://localhost,db.example.org/team", "verify-full"),
+        ("postgresql://localhost/team?hostaddr=10.0.0.7", "verify-full"),
+        ("postgresql:///team?service=team", "verify-full"),
+        ("postgresql://db.example.org/team?sslmode=require", "require"),
+        ("postgresql://db.example.org/team?sslmode=disable", "disable"),
+        ("postgresql://localhost/team", None),
+        ("postgresql://127.0.0.1:6000/team", None),
+        ("postgresql://[::1]/team", None),
+        ("postgresql:///team", None),
+        ("postgresql:///team?host=/run/postgresql", None),
+    ],
+)
+def test_another_machine_must_prove_who_it_is_unless_the_url_says_otherwise(
+    url: str, sslmode: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGSSLMODE"):
+        monkeypatch.delenv(name, raising=False)
+    assert address_of(url, 30).parameters.get("sslmode") == sslmode
+
+
+def test_the_settings_of_a_connection_are_those_that_a_store_needs(
+    cluster: Cluster, storage: Storage, postgres_url: str
+) -> None:
+    weak = "-csynchronous_commit=off -cdefault_transaction_isolation=serializable -ctimezone=Asia/Tokyo"
+    url = postgres_url + quote(f" {weak}", safe="")
+    append(storage, "d1")
+    address = address_of(url, 2.5)
+    link = Link(address.where)
+    connect(link, address, 2.5)
+    names = (
+        "synchronous_commit",
+        "default_transaction_isolation",
+        "TimeZone",
+        "lock_timeout",
+        "statement_timeout",
+    )
+    assert [link.execute(f"SHOW {name}")[0][0] for name in names] == [
+        "on",
+        "read committed",
+        "UTC",
+        "2500ms",
+        "62500ms",
+    ]
+    assert link.execute("SELECT count(*) FROM entries") == [(1,)]
+    link.close()
+
+
+@settings(max_examples=50)
+@given(st.lists(st.text("\0\1\2\3ab\U0010ffff", max_size=6), min_size=1, unique=True, max_size=8))
+def test_a_text_with_any_character_comes_back_and_is_in_its_place(cluster: Cluster, texts: list[str]) -> None:
+    address = address_of(cluster.url(), 30)
+    with closing(Link(address.where)) as link:
+        connect(link, address, 30)
+        rows = link.execute('SELECT t FROM unnest(%s::text[]) AS given(t) ORDER BY t COLLATE "C"', (texts,))
+        assert [text for (text,) in rows] == sorted(texts)
 
 
 # --- tables of others ------------------------------------------------------------------------------------------------
