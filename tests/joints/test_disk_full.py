@@ -25,7 +25,9 @@ from tests.support.governed import ALICE, BOB, SCHEDULER, data_of
 from tests.support.room import no_file_beyond, run_on_a_small_disk
 
 CAROL = {"type": "human", "id": "carol"}
-PLAN = [{"step_id": "s1", "intent": "Rotate", "call": {"tool": "keys", "method": "rotate", "args": {}}}]
+PLAN: list[dict[str, object]] = [
+    {"step_id": "s1", "intent": "Rotate", "call": {"tool": "keys", "method": "rotate", "args": {}}}
+]
 
 
 @dataclass(frozen=True)
