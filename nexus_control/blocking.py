@@ -132,30 +132,30 @@ def _phase_reasons(facts: Facts, at: datetime) -> Iterator[BlockingReason]:
 def _approval_reasons(facts: Facts, at: datetime, authority: Authority) -> Iterator[BlockingReason]:
     if facts.phase != "open" or facts.policy is None:
         return
-    active, required = facts.active_approvals(at), facts.policy.min_approvals
-    given = len(active) if authority is None else sum(a.seq in authority for a in active)
+    active, required = facts.current_approvals(at), facts.policy.min_approvals
+    given = facts.current_approvals(at, authority)
     if given >= required:
         return
-    expired = sum(approval.is_expired(at) for approval in facts.standing_approvals())
+    expired = facts.tally().standing - active
     if expired:
         yield BlockingReason(
             "APPROVAL_EXPIRED",
             f"{expired} approval{'s' * (expired > 1)} expired",
             {"expired_count": expired, "current_valid": given, "required": required},
         )
-    if len(active) < required:
+    if active < required:
         missing = required - given
         yield BlockingReason(
             "MISSING_APPROVALS",
             f"Missing {missing} approval{'s' * (missing > 1)} ({given} of {required})",
             {"required": required, "current": given, "missing": missing},
         )
-    if given < len(active):
+    if given < active:
         yield BlockingReason(
             "IMPORTED_APPROVALS",
             f"Only {given} of {required} approvals carry authority here; imported ones are evidence, and so are"
             " signatures that nobody here trusts",
-            {"required": required, "with_authority": given, "imported": len(active) - given},
+            {"required": required, "with_authority": given, "imported": active - given},
         )
 
 

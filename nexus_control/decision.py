@@ -14,10 +14,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from nexus_control.approvals import Approval
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.events import Actor, EventType, StoredEvent
-from nexus_control.facts import Approval, Authority, Execution, Facts, replay_facts
+from nexus_control.facts import Authority, Execution, Facts, replay_facts
 from nexus_control.policy import Policy
 from nexus_control.values.instants import format_instant
 from nexus_control.values.lookalikes import skeleton
@@ -55,16 +56,14 @@ def state_at(facts: Facts, at: datetime, authority: Authority = None) -> Decisio
     return standing_at(facts, at, authority)[0]
 
 
-def standing_at(
-    facts: Facts, at: datetime, authority: Authority = None
-) -> tuple[DecisionState, tuple[Approval, ...]]:
-    """The state, and the approvals that count towards an execution then: no approval of an expired request does."""
+def standing_at(facts: Facts, at: datetime, authority: Authority = None) -> tuple[DecisionState, int]:
+    """The state, and how many approvals count towards an execution then: no approval of an expired request does."""
     if request_expired(facts, at):
-        return DecisionState.EXPIRED, ()
-    counting = facts.active_approvals(at, authority)
+        return DecisionState.EXPIRED, 0
+    counting = facts.current_approvals(at, authority)
     if facts.phase != "open":
         return DecisionState(facts.phase), counting
-    suffice = facts.policy is not None and len(counting) >= facts.policy.min_approvals
+    suffice = facts.policy is not None and counting >= facts.policy.min_approvals
     return (DecisionState.APPROVED if suffice else DecisionState.PENDING_APPROVAL), counting
 
 
@@ -77,13 +76,13 @@ def recorded_state(facts: Facts, at: datetime) -> DecisionState:
 
 def counting_approvals(facts: Facts, at: datetime, authority: Authority = None) -> tuple[Approval, ...]:
     """The approvals that count towards an execution at this instant."""
-    return standing_at(facts, at, authority)[1]
+    return () if request_expired(facts, at) else facts.active_approvals(at, authority)
 
 
 def is_approved(facts: Facts, at: datetime, authority: Authority = None) -> bool:
     """Whether as many approvals count at this instant as the policy demands."""
-    counting = counting_approvals(facts, at, authority)
-    return facts.policy is not None and len(counting) >= facts.policy.min_approvals
+    counting = standing_at(facts, at, authority)[1]
+    return facts.policy is not None and counting >= facts.policy.min_approvals
 
 
 def effect_of(execution: Execution) -> Effect | None:
@@ -218,7 +217,7 @@ class Decision:
 
     @property
     def active_approval_count(self) -> int:
-        return len(counting_approvals(self.facts, self.as_of))
+        return standing_at(self.facts, self.as_of)[1]
 
     @property
     def is_approved(self) -> bool:

@@ -17,10 +17,11 @@ counts it.
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial, reduce
 from typing import Any, Literal, TypeAlias
 
+from nexus_control.approvals import NO_APPROVALS, NO_QUORUMS, NO_TALLY, Approval, Approvals, Quorums, Tally
 from nexus_control.events import (
     Actor,
     ApprovalDeniedPayload,
@@ -38,7 +39,7 @@ from nexus_control.events import (
 )
 from nexus_control.policy import Policy
 from nexus_control.values.instants import parse_instant
-from nexus_control.values.payloads import Assurance, Payload
+from nexus_control.values.payloads import Payload
 
 Phase: TypeAlias = Literal[
     "draft", "open", "executing", "completed", "failed", "denied", "withdrawn", "outcome_unknown"
@@ -48,31 +49,6 @@ Outcome: TypeAlias = Literal["running", "completed", "failed", "outcome_unknown"
 
 Authority: TypeAlias = AbstractSet[int] | None
 """The approvals that carry authority in the store that is asked, by `seq`; None: all."""
-FOREVER = datetime.max.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approval:
-    """The latest approval of one person. It is current until it expires or is revoked."""
-
-    actor: Actor
-    seq: int
-    granted_at: str
-    expires_at: str | None = None
-    comment: str | None = None
-    assurance: Assurance | None = None
-    revoked_at: str | None = None
-    revoke_reason: str | None = None
-
-    def ends(self) -> datetime:
-        """The instant at which it stops being current if nobody revokes it."""
-        return FOREVER if self.expires_at is None else parse_instant(self.expires_at)
-
-    def is_expired(self, at: datetime) -> bool:
-        return self.ends() <= at
-
-    def is_current(self, at: datetime) -> bool:
-        return self.revoked_at is None and not self.is_expired(at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +85,14 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Everything about a decision that still changes after its policy is attached. `approvals` has one per person."""
+    """Everything about a decision that still changes after its policy is attached. `tally` is of the approvals that
+    stand, with or without authority here.
+    """
 
     phase: Phase = "draft"
-    approvals: tuple[Approval, ...] = ()
+    approvals: Approvals = NO_APPROVALS
+    tally: Tally = NO_TALLY
+    quorums: Quorums = NO_QUORUMS
     executions: tuple[Execution, ...] = ()
     ending: Ending | None = None
 
@@ -160,11 +140,7 @@ class Facts:
 
     def approval_of(self, actor: Actor) -> Approval | None:
         """The latest approval of this person, whatever the type of the actor."""
-        key = actor.key
-        for approval in self.progress.approvals:
-            if approval.actor.key == key:
-                return approval
-        return None
+        return self.progress.approvals.of(actor.key)
 
     def counts(self, approval: Approval) -> bool:
         """Whether the policy accepts this approval from this person, apart from expiry and revocation."""
@@ -176,29 +152,38 @@ class Facts:
             and self.policy.accepts_assurance(approval.assurance)
         )
 
+    def stands(self, approval: Approval) -> bool:
+        """Whether this approval counts until it expires."""
+        return approval.revoked_at is None and self.counts(approval)
+
     def standing_approvals(self, authority: Authority = None) -> tuple[Approval, ...]:
         """The approvals that count until they expire. `authority`: only these, by `seq`; None: all."""
         return tuple(
-            approval
-            for approval in self.progress.approvals
-            if approval.revoked_at is None
-            and self.counts(approval)
-            and (authority is None or approval.seq in authority)
+            each
+            for each in self.progress.approvals
+            if self.stands(each) and (authority is None or each.seq in authority)
         )
 
     def active_approvals(self, at: datetime, authority: Authority = None) -> tuple[Approval, ...]:
         """The approvals that count at this instant, whether or not the request itself has expired."""
         return tuple(a for a in self.standing_approvals(authority) if not a.is_expired(at))
 
+    def current_approvals(self, at: datetime, authority: Authority = None) -> int:
+        """How many approvals count at this instant, whether or not the request itself has expired."""
+        if authority is None:
+            return self.progress.tally.current(at)
+        return len(self.active_approvals(at, authority))
+
     def is_approved(self, at: datetime) -> bool:
-        return self.policy is not None and len(self.active_approvals(at)) >= self.policy.min_approvals
+        return self.policy is not None and self.current_approvals(at) >= self.policy.min_approvals
+
+    def tally(self, authority: Authority = None) -> Tally:
+        """The tally of the approvals that stand. `authority`: only of these, by `seq`."""
+        return self.progress.tally if authority is None else Tally.of(self.standing_approvals(authority))
 
     def approved_until(self, authority: Authority = None) -> datetime | None:
         """When the approvals stop being enough if nothing else happens; None when they are too few."""
-        if self.policy is None:
-            return None
-        ends = sorted((a.ends() for a in self.standing_approvals(authority)), reverse=True)
-        return ends[self.policy.min_approvals - 1] if len(ends) >= self.policy.min_approvals else None
+        return None if self.policy is None else self.tally(authority).holds_until(self.policy.min_approvals)
 
     def expires(self) -> datetime | None:
         """When the request itself expires; None for never."""
@@ -263,8 +248,7 @@ def _grant(facts: Facts, event: StoredEvent, content: ApprovalGrantedPayload) ->
         comment=content.comment,
         assurance=content.assurance,
     )
-    others = tuple(a for a in facts.progress.approvals if a is not earlier)
-    return _progress(facts, event, approvals=(*others, approval))
+    return _with_approval(facts, event, earlier, approval)
 
 
 def _revoke(facts: Facts, event: StoredEvent, content: ApprovalRevokedPayload) -> Facts | None:
@@ -274,9 +258,19 @@ def _revoke(facts: Facts, event: StoredEvent, content: ApprovalRevokedPayload) -
     if approval.actor.type != event.actor.type:
         return None
     revoked = replace(approval, revoked_at=event.ts, revoke_reason=content.reason)
-    return _progress(
-        facts, event, approvals=tuple(revoked if a is approval else a for a in facts.progress.approvals)
-    )
+    return _with_approval(facts, event, approval, revoked)
+
+
+def _with_approval(facts: Facts, event: StoredEvent, before: Approval | None, after: Approval) -> Facts:
+    now, tally = facts.progress, facts.progress.tally
+    if before and facts.stands(before):
+        tally = tally.minus(before)
+    if facts.stands(after):
+        tally = tally.plus(after)
+    required = facts.policy.min_approvals if facts.policy else 0
+    met = now.tally.current(event.instant) < required <= tally.current(event.instant)
+    quorums = now.quorums.plus(event.seq) if met else now.quorums
+    return _progress(facts, event, approvals=now.approvals.having(after), tally=tally, quorums=quorums)
 
 
 def _end(
@@ -351,7 +345,9 @@ def _progress(
     event: StoredEvent,
     *,
     phase: Phase | None = None,
-    approvals: tuple[Approval, ...] | None = None,
+    approvals: Approvals | None = None,
+    tally: Tally | None = None,
+    quorums: Quorums | None = None,
     executions: tuple[Execution, ...] | None = None,
     ending: Ending | None = None,
 ) -> Facts:
@@ -359,6 +355,8 @@ def _progress(
     progress = Progress(
         phase=phase or now.phase,
         approvals=now.approvals if approvals is None else approvals,
+        tally=now.tally if tally is None else tally,
+        quorums=now.quorums if quorums is None else quorums,
         executions=now.executions if executions is None else executions,
         ending=ending or now.ending,
     )

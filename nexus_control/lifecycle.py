@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from nexus_control.blocking import BlockingReason, blocking_reasons
-from nexus_control.decision import Decision, DecisionState, counting_approvals, state_at
+from nexus_control.decision import Decision, DecisionState, standing_at, state_at
 from nexus_control.events import Actor, EventType, StoredEvent
 from nexus_control.facts import Authority, Facts, fold
 from nexus_control.policy import Policy
@@ -172,7 +172,7 @@ def compute_progress(
     facts, at = decision.facts, at or decision.as_of
     execution = facts.linked_execution
     return LifecycleProgress(
-        approvals_current=len(counting_approvals(facts, at, authority)),
+        approvals_current=standing_at(facts, at, authority)[1],
         approvals_required=facts.policy.min_approvals if facts.policy else 0,
         ready_to_execute=not blocking_reasons(facts, at, authority),
         has_executed=execution is not None,

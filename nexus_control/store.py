@@ -11,6 +11,7 @@ from nexus_control.errors import invalid_argument
 from nexus_control.events import EventType, Payload, StoredEvent, parse_event_type
 from nexus_control.log.ledger import Ledger
 from nexus_control.log.projection import Projection
+from nexus_control.log.session import WriteSession
 from nexus_control.policy import Policy
 from nexus_control.template import Overrides, Template
 from nexus_control.values.actors import Actor, id_problem, require_new_actor
@@ -66,10 +67,13 @@ class DecisionStore(Ledger):
         """
         content = payload.to_dict() if isinstance(payload, Payload) else dict(payload)
         kind = parse_event_type(event_type)
-        with self.writing() as session:
-            who = require_new_actor(Actor.of(actor))
+        who = require_new_actor(Actor.of(actor))
+
+        def append(session: WriteSession) -> StoredEvent:
             _, (event,) = session.append_raw(session.decision(decision_id), [(who, kind, content)])
-        return event
+            return event
+
+        return self.write(append)
 
     def get_events(self, decision_id: str, *, generation: int | None = None) -> list[StoredEvent]:
         """The events of a decision, by seq.

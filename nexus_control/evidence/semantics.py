@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
+from nexus_control.approvals import Approval
 from nexus_control.audit_package import PackageRouter, router_bundle_digest
 from nexus_control.blocking import Attempt, BlockingReason, attempt_reasons
 from nexus_control.bundle import DecisionBundle, compute_link_digest
@@ -32,7 +33,7 @@ from nexus_control.events import EventType
 from nexus_control.evidence.bundle_checks import History
 from nexus_control.evidence.report import Check, Finding, compared, failed, judged, noted, passed, skipped
 from nexus_control.evidence.run_bundle import run_bundle_digest
-from nexus_control.facts import Approval, Execution, Facts
+from nexus_control.facts import Execution, Facts
 from nexus_control.integrity import bare, json_digest, prefixed
 from nexus_control.values.actors import new_id_problem
 from nexus_control.values.instants import parse_instant

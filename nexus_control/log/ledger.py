@@ -8,7 +8,7 @@ The record has them as `event_type`, `request_id`, `seq` and `actor`, too.
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +16,10 @@ from typing import Generic, Self, TypeVar
 
 from nexus_control.errors import invalid_argument
 from nexus_control.events import StoredEvent
+from nexus_control.log.rebuilding import rebuild_rows
 from nexus_control.log.session import ReadSession, Recent, WriteSession
 from nexus_control.storage import open_storage
-from nexus_control.storage.contract import BUSY_SECONDS, Storage
+from nexus_control.storage.contract import BUSY_SECONDS, ResultT, Storage, Writer
 from nexus_control.storage.sidecar import Sidecar
 from nexus_control.system.clock import SYSTEM_CLOCK, Clock
 from nexus_control.system.commands import absolute
@@ -57,7 +58,7 @@ class Ledger:
         self.clock = clock
         self.allowed_signers = absolute(Path(allowed_signers)) if allowed_signers is not None else None
         self._recent = Recent()
-        self._storage = storage or open_storage(path_or_url, busy_seconds=busy_timeout)
+        self._storage = storage or open_storage(path_or_url, busy_seconds=busy_timeout, derive=rebuild_rows)
 
     @property
     def sidecar(self) -> Sidecar:
@@ -129,6 +130,27 @@ class Ledger:
             lambda rows: WriteSession(rows, self.clock.now(), self._recent, self.clock),
         )
 
+    def write(self, work: Callable[[WriteSession], ResultT]) -> ResultT:
+        """What `work` returns, in a writing transaction of its own.
+
+            >>> store.write(lambda session: session.decision(request_id).facts.event_count)
+            3
+
+        `work` may be run again where the storage was faster than its memory (`storage.contract`): it must change
+        nothing but through its session. Raises STORE_UNAVAILABLE.
+        """
+        written: list[StoredEvent] = []
+
+        def run(rows: Writer) -> ResultT:
+            session = WriteSession(rows, self.clock.now(), self._recent, self.clock)
+            result = work(session)
+            written[:] = session.written
+            return result
+
+        result = self._storage.write(run)
+        _tell_all(written)
+        return result
+
 
 class _Transaction(AbstractContextManager[SessionT], Generic[RowsT, SessionT]):
     """A storage's transaction as a session. Every call makes one, and a generator takes twice as long."""
@@ -152,10 +174,15 @@ class _Transaction(AbstractContextManager[SessionT], Generic[RowsT, SessionT]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         swallowed = self._rows.__exit__(kind, error, trace)
-        if kind is None and isinstance(self._begun, WriteSession) and _LOGGER.isEnabledFor(logging.INFO):
-            for event in self._begun.written:
-                _tell(event)
+        if kind is None and isinstance(self._begun, WriteSession):
+            _tell_all(self._begun.written)
         return swallowed
+
+
+def _tell_all(events: Sequence[StoredEvent]) -> None:
+    if _LOGGER.isEnabledFor(logging.INFO):
+        for event in events:
+            _tell(event)
 
 
 def _tell(event: StoredEvent) -> None:

@@ -1,23 +1,26 @@
 """Projections: how a decision's events become the row that `status` and `list_requests` read, and are read back.
 
-A projection keeps the facts that change (`Progress`, as JSON), and the columns that lists are filtered by. Goal, plan,
-policy and template never change after the policy was attached: they are read from the opening events, not stored twice.
+A row keeps the facts that change (`Progress`, as JSON), and the columns that lists are filtered by. Each person's
+latest approval has a row of its own. Goal, plan, policy and template never change after the policy was attached: they
+are read from the opening events, not stored twice.
 """
 
 import json
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
+from nexus_control.approvals import FOREVER, NO_QUORUMS, Approval, Approvals, Quorums, Tally
 from nexus_control.bundle_parts import with_final_rehearsal
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.chain import GENESIS
-from nexus_control.facts import FOREVER, Facts, Progress, replay_facts
+from nexus_control.facts import Ending, Execution, Facts, Phase, Progress, replay_facts
 from nexus_control.integrity import prefixed
-from nexus_control.storage.contract import NEVER, NO_END, DecisionRow
+from nexus_control.storage.contract import NEVER, NO_END, ApprovalRow, DecisionRow
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import format_instant, parse_instant
 from nexus_control.values.records import RecordT, decode, encode
@@ -73,24 +76,29 @@ class Brought:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """What a list shows of a decision beyond the row's columns. `approval_ends` says when each approval that counts,
-    and was given here, stops counting (null for never): the number that count at an instant follows from it, without
-    the approvals.
+    """What a list shows of a decision beyond the row's columns. Of the approvals that stand, and were given here,
+    `endless` never end, and `ends` says when the others do: the number that count at an instant follows from it,
+    without the approvals.
     """
 
     requester: Actor
     required_approvals: int
-    approval_ends: tuple[str | None, ...]
+    endless: int = 0
+    ends: tuple[str, ...] = ()
 
     def current_approvals(self, at: datetime) -> int:
-        return sum(end is None or parse_instant(end) > at for end in self.approval_ends)
+        """How many count at this instant."""
+        return self.endless + len(self.ends) - bisect_right(self.ends, format_instant(at))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Saved:
-    """The JSON of a row's `progress`."""
+    """The JSON of a row's `progress`. The tally of the approvals that stand follows from their rows."""
 
-    progress: Progress
+    phase: Phase
+    executions: tuple[Execution, ...] = ()
+    ending: Ending | None = None
+    quorums: Quorums = NO_QUORUMS
     listing: Listing | None = None
 
 
@@ -123,7 +131,7 @@ class Projection:
     @property
     def authority(self) -> frozenset[int] | None:
         """The `seq` of the approvals that were given here; None when all were."""
-        if not self.imported_count:
+        if not self.imported_count:  # the usual case, in which no approval is looked at
             return None
         return frozenset(a.seq for a in self.facts.progress.approvals if a.seq >= self.imported_count)
 
@@ -142,7 +150,9 @@ def is_ahead_of(imported_count: int, last_ts: str, now: datetime) -> bool:
 def to_row(decision: Projection) -> DecisionRow:
     """The row of this decision."""
     facts, created = decision.facts, decision.facts.created
-    approved_until = facts.approved_until(decision.authority) if facts.phase == "open" else None
+    tally, approved_until = facts.tally(decision.authority), None
+    if facts.phase == "open" and facts.policy is not None:
+        approved_until = tally.holds_until(facts.policy.min_approvals)
     expires = facts.expires() or FOREVER
     return DecisionRow(
         decision_id=decision.decision_id,
@@ -161,7 +171,7 @@ def to_row(decision: Projection) -> DecisionRow:
         labels=created.labels if created else (),
         imported_count=decision.imported_count,
         provenance=canonical_json(encode(decision.provenance)) if decision.provenance else "",
-        progress=canonical_json(encode(_Saved(progress=facts.progress, listing=_listing(decision)))),
+        progress=canonical_json(encode(_saved(facts, tally))),
         mode=created.requested_mode if created else "",
         adapter_id=(facts.attached.adapter_id if facts.attached else None) or "",
         request_key=_request_key(decision),
@@ -181,18 +191,34 @@ def _request_key(decision: Projection) -> str:
     return request_key(created.requester, created.idempotency_key)
 
 
-def from_row(row: DecisionRow, opening: Sequence[StoredEvent], policy_leaf: str = "") -> Projection:
+def approval_rows(approvals: Iterable[Approval]) -> list[ApprovalRow]:
+    """The rows of these approvals."""
+    return [ApprovalRow(each.actor.key, each.seq, canonical_json(encode(each))) for each in approvals]
+
+
+def from_row(
+    row: DecisionRow, approvals: Iterable[ApprovalRow], opening: Sequence[StoredEvent], policy_leaf: str = ""
+) -> Projection:
     """The decision of this row. `opening` are its events up to the one that attached the policy; `policy_leaf` is the
     chain hash of that event.
     """
+    saved = _decoded(_Saved, row.progress, "projection")
+    progress = Progress(
+        phase=saved.phase,
+        approvals=Approvals(_decoded(Approval, each.content, "approval") for each in approvals),
+        executions=saved.executions,
+        ending=saved.ending,
+        quorums=saved.quorums,
+    )
     facts = replace(
         replay_facts(row.decision_id, opening),
-        progress=_decoded(_Saved, row.progress, "projection").progress,
+        progress=progress,
         event_count=row.event_count,
         last_ts=row.last_ts,
     )
+    tally = Tally.of(facts.standing_approvals())
     return Projection(
-        facts=facts,
+        facts=replace(facts, progress=replace(progress, tally=tally)),
         ordinal=row.ordinal,
         generation=row.generation,
         head=row.head,
@@ -224,14 +250,19 @@ def listing_of(row: DecisionRow) -> Listing | None:
     return decode(Listing, saved, where="projection", code=ErrorCode.REPLAY_INVALID) if saved else None
 
 
-def _listing(decision: Projection) -> Listing | None:
-    facts = decision.facts
-    if facts.created is None or facts.policy is None:
-        return None
-    return Listing(
-        requester=facts.created.requester,
-        required_approvals=facts.policy.min_approvals,
-        approval_ends=tuple(each.expires_at for each in facts.standing_approvals(decision.authority)),
+def _saved(facts: Facts, tally: Tally) -> _Saved:
+    """`tally` is of the approvals that were given here."""
+    listing = None
+    if facts.created is not None and facts.policy is not None:
+        listing = Listing(
+            requester=facts.created.requester,
+            required_approvals=facts.policy.min_approvals,
+            endless=tally.endless,
+            ends=tuple(map(format_instant, tally.ends)),
+        )
+    now = facts.progress
+    return _Saved(
+        phase=now.phase, executions=now.executions, ending=now.ending, quorums=now.quorums, listing=listing
     )
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from nexus_control.approvals import Approval
 from nexus_control.canonical_json import canonical_json, require_canonical_domain
 from nexus_control.decision import Decision
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, Payload, StoredEvent, digest_of_canonical_payload
 from nexus_control.evidence.chain import GENESIS
-from nexus_control.evidence.formats.merkle import grow
 from nexus_control.facts import Facts, fold, replay_facts
 from nexus_control.log.entries import (
     ROLLBACKS,
@@ -29,6 +29,7 @@ from nexus_control.log.projection import (
     Brought,
     ImportRecord,
     Projection,
+    approval_rows,
     from_row,
     import_record_of,
     to_row,
@@ -48,7 +49,8 @@ MAX_RECENT = 256
 
 class Recent:
     """The decoded form of the last rows. A decision follows from its row and from entries that never change. So its
-    decoded form is reused as long as the stored row is the same, whichever process writes it.
+    decoded form is reused as long as the stored row is the same, whichever process writes it: every event changes the
+    row's head.
     """
 
     def __init__(self) -> None:
@@ -57,6 +59,11 @@ class Recent:
     def find(self, row: DecisionRow) -> Projection | None:
         known = self._decoded.get(row.decision_id)
         return known[1] if known is not None and known[0] == row else None
+
+    def row_of(self, decision: Projection) -> DecisionRow | None:
+        """The row that this very decision was decoded from; None where another one has taken its place."""
+        known = self._decoded.get(decision.decision_id)
+        return known[0] if known is not None and known[1] is decision else None
 
     def keep(self, row: DecisionRow, decision: Projection) -> Projection:
         if len(self._decoded) >= MAX_RECENT:
@@ -93,7 +100,8 @@ class ReadSession:
             return known
         opening = self.rows.entries("decision", decision_id, row.generation, 0, max(row.policy_seq, 0) + 1)
         policy_leaf = opening[-1].leaf if row.policy_seq >= 0 else ""
-        decision = from_row(row, [to_event(entry) for entry in opening], policy_leaf)
+        approvals = self.rows.approvals(row.ordinal)
+        decision = from_row(row, approvals, [to_event(entry) for entry in opening], policy_leaf)
         return self.recent.keep(row, decision)
 
     def events(self, decision: Projection, generation: int | None = None) -> list[StoredEvent]:
@@ -187,19 +195,23 @@ class WriteSession(ReadSession):
         ts = format_instant(self.instant_of_next(decision))
         events: list[StoredEvent] = []
         entries: list[Entry] = []
+        changed: dict[str, Approval] = {}
         facts, head = decision.facts, decision.head
         for actor, event_type, payload in drafts:
             event, text = _new_event(decision.decision_id, facts.event_count, event_type, ts, actor, payload)
             events.append(event)
             entries.append(event_entry("decision", event, decision.generation, text, head))
-            facts, head = fold(facts, event), entries[-1].leaf
+            before, facts, head = facts.progress.approvals, fold(facts, event), entries[-1].leaf
+            if facts.progress.approvals is not before and (approval := facts.approval_of(actor)):
+                changed[actor.key] = approval
         policy_leaf = decision.policy_leaf
         if not policy_leaf and facts.policy_seq >= 0:
             policy_leaf = entries[facts.policy_seq - decision.facts.event_count].leaf
         stored = replace(decision, facts=facts, head=head, policy_leaf=policy_leaf)
-        self._log(entries)
+        self.rows.append(entries)
         row = to_row(stored)
-        self.rows.save(row)
+        self.rows.save(row, self.recent.row_of(decision))
+        self.rows.put_approvals(row.ordinal, approval_rows(changed.values()))
         self.written.extend(events)
         return self.recent.keep(row, stored), events
 
@@ -232,8 +244,9 @@ class WriteSession(ReadSession):
         prev = self.rows.entries("import", decision_id, earlier[-1])[-1].leaf if earlier else GENESIS
         at = provenance.imported_at
         record = record_entry("import", decision_id, at, details, prev, generation=generation)
-        self._log([*entries, record])
+        self.rows.append([*entries, record])
         self.rows.save(to_row(stored))
+        self.rows.replace_approvals(stored.ordinal, approval_rows(stored.facts.progress.approvals))
         return stored
 
     def create_template(self, actor: Actor, payload: TemplateCreatedPayload) -> Template:
@@ -248,7 +261,7 @@ class WriteSession(ReadSession):
         event, text = _new_event(
             payload.name, 0, payload.event_type, ts, who, encode(payload), where="template"
         )
-        self._log([event_entry("template", event, 0, text, GENESIS)])
+        self.rows.append([event_entry("template", event, 0, text, GENESIS)])
         return Template.replay([event])
 
     def append_key(self, log: str, details: Mapping[str, object]) -> None:
@@ -264,7 +277,7 @@ class WriteSession(ReadSession):
     ) -> None:
         earlier = self.rows.entries(kind, stream, 0)
         prev, ts = earlier[-1].leaf if earlier else GENESIS, format_instant(self.now)
-        self._log([record_entry(kind, stream, ts, details, prev, seq=len(earlier), actor=actor)])
+        self.rows.append([record_entry(kind, stream, ts, details, prev, seq=len(earlier), actor=actor)])
 
     def claim(self, decision: Projection, seq: int, owner: str) -> Claim:
         """Record who executes the decision from EXECUTION_REQUESTED at `seq` on."""
@@ -277,12 +290,6 @@ class WriteSession(ReadSession):
         )
         self.rows.put_claim(claim)
         return claim
-
-    def _log(self, entries: Sequence[Entry]) -> None:
-        """Append to the log, and to the Merkle tree over it."""
-        first = self.rows.append(entries)
-        leaves = [bytes.fromhex(entry.leaf) for entry in entries]
-        self.rows.put_subtrees(grow(first, leaves, self.rows.subtree))
 
     def _new(self, decision_id: str) -> Projection:
         return Projection(

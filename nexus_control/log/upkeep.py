@@ -9,31 +9,30 @@ the content is reported; none is raised.
 The Merkle tree is a second record of the log. A sound tree over other entries means that entries were removed, added or
 moved, even where every chain is whole. Only a tree that contradicts itself is itself at fault.
 
-`rebuild_derived` makes indexes and triggers again, and rebuilds tree and projections from the entries. A decision that
-was only reserved has no entry yet: its row, and the order in which decisions came, are carried over from the old
-projections where those can be read.
+`rebuild_derived` makes indexes and triggers again, and rebuilds tree and projections (`log.rebuilding`) from the
+entries.
 
 `accept_rollback` records that the owner goes on with a store whose log does not continue the head or checkpoint.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count, takewhile
 from typing import get_args
 
 from nexus_control.errors import NexusControlError
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.evidence.formats.merkle import Subtrees, whole_tree
-from nexus_control.facts import Facts, fold
 from nexus_control.integrity import sha256_hex
 from nexus_control.log import head
 from nexus_control.log.beside import Look, look_beside
 from nexus_control.log.checkpoints import key_record_of, lost_checkpoint
 from nexus_control.log.entries import RECORDS, chain_key, contents_of, digest_of, leaf_of, to_event
 from nexus_control.log.ledger import Ledger
-from nexus_control.log.projection import Projection, brought_by, import_record_of, to_row
-from nexus_control.storage.contract import DecisionRow, Entry, EntryKind, Placed, Reader
+from nexus_control.log.projection import brought_by, import_record_of
+from nexus_control.log.rebuilding import rebuild_rows, replayed, stored_rows
+from nexus_control.storage.contract import Entry, EntryKind, Placed, Reader
 from nexus_control.storage.faults import is_damage, is_read_only, is_without_permission
 from nexus_control.values.actors import Actor
 from nexus_control.values.records import encode
@@ -123,11 +122,9 @@ def rebuild_derived(ledger: Ledger) -> int:
     """
     ledger.mend_form()
     with ledger.writing() as session:
-        log = session.rows.log()
-        rebuilt = list(_replayed(log, _decision_rows(session.rows)))
-        session.rows.replace_decision_rows(rebuilt)
-        session.rows.replace_subtrees(_subtrees(log))
-    return len(rebuilt)
+        session.rows.replace_subtrees(_subtrees(session.rows.log()))
+        rebuild_rows(session.rows)
+        return len(session.rows.decisions(limit=2**62, offset=0))
 
 
 def _index_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
@@ -294,14 +291,15 @@ def _where(entry: Entry) -> str:
 
 
 def _projection_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
-    stored = _decision_rows(rows)
+    stored = stored_rows(rows)
     try:
-        replayed = {row.decision_id: row for row in _replayed(log, stored)}
+        expected = {row.decision_id: (row, approvals) for row, approvals in replayed(log, stored)}
     except _UNREADABLE as error:
         yield Fault(code="ENTRY_UNREADABLE", detail=f"the entries cannot be replayed: {error}")
         return
-    names = stored.keys() | replayed.keys()
-    differing = [name for name in names if (row := stored.get(name)) is None or row != replayed.get(name)]
+    kept = {name: row and (row, rows.approvals(row.ordinal)) for name, row in stored.items()}
+    names = kept.keys() | expected.keys()
+    differing = [name for name in names if kept.get(name) is None or kept[name] != expected.get(name)]
     for name in differing:
         detail = f"the projection of {name!s:.80} is not its replay"
         yield Fault(code="PROJECTION_DIFFERS", detail=detail)
@@ -322,53 +320,3 @@ def _answer_faults(rows: Reader, log: list[Placed]) -> Iterator[Fault]:
         if not answer.truncated or found not in entry.payload:
             detail = f"{_where(entry)}: the router's answer that is kept for it was changed; it is not shown"
             yield Fault(code="ANSWER_ALTERED", detail=detail)
-
-
-def _decision_rows(rows: Reader) -> dict[str, DecisionRow | None]:
-    """The stored rows, by decision; None where one cannot be read."""
-    return {name: _decision_row(rows, name) for name, _ in rows.decisions(limit=2**62, offset=0)}
-
-
-def _decision_row(rows: Reader, decision_id: str) -> DecisionRow | None:
-    try:
-        row = rows.decision_row(decision_id)
-    except NexusControlError:  # its labels are damaged
-        return None
-    return row if row is not None and type(row.ordinal) is int else None
-
-
-def _replayed(log: list[Placed], stored: Mapping[str, DecisionRow | None]) -> Iterator[DecisionRow]:
-    """The rows that follow from the log, in the order of their ordinals where those are known."""
-    decisions: dict[str, Projection] = {}
-    for placed in log:
-        entry = placed.entry
-        if entry.kind == "decision":
-            decisions[entry.stream] = _after_event(decisions.get(entry.stream), entry)
-        elif entry.kind == "import":
-            decision, record = decisions[entry.stream], import_record_of(entry.payload)
-            decisions[entry.stream] = replace(
-                decision,
-                facts=record.facts_of(decision.facts),
-                imported_count=decision.facts.event_count,
-                provenance=record,
-            )
-    fresh = count(max((row.ordinal for row in stored.values() if row), default=0) + 1)
-    for decision_id, decision in decisions.items():
-        known = stored.get(decision_id)
-        ordinal = known.ordinal if known else next(fresh)
-        reserved_at = known.created_at if known else ""
-        yield to_row(replace(decision, ordinal=ordinal, reserved_at=reserved_at))
-    for decision_id, row in stored.items():
-        if row is not None and decision_id not in decisions and not row.event_count:
-            yield to_row(
-                Projection(
-                    facts=Facts(decision_id=decision_id), ordinal=row.ordinal, reserved_at=row.created_at
-                )
-            )
-
-
-def _after_event(decision: Projection | None, entry: Entry) -> Projection:
-    """An entry of a new generation starts the decision over."""
-    if decision is None or decision.generation != entry.generation:
-        decision = Projection(facts=Facts(decision_id=entry.stream), ordinal=0, generation=entry.generation)
-    return replace(decision, facts=fold(decision.facts, to_event(entry)), head=entry.leaf)

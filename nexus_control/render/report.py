@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from nexus_control.approvals import Approval
 from nexus_control.audit_package import AuditPackage
 from nexus_control.bundle import DecisionBundle
 from nexus_control.decision import Decision, counting_approvals, effect_of
 from nexus_control.evidence.bundle_checks import History, history_of
 from nexus_control.evidence.reading import Reading
 from nexus_control.evidence.report import Check
-from nexus_control.facts import Approval, Facts
+from nexus_control.facts import Facts
 from nexus_control.lifecycle import compute_timeline, counted, display_name
 from nexus_control.render.checks import check_parts
 from nexus_control.render.decision import imported_text

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.storage.contract import BUSY_SECONDS, Storage
+from nexus_control.storage.contract import BUSY_SECONDS, Derive, Storage, unled
 from nexus_control.storage.sqlite import IN_MEMORY as IN_MEMORY
 from nexus_control.storage.sqlite import SqliteStorage
 
@@ -23,8 +23,12 @@ _FILES = (
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)(?://|\Z)")
 
 
-def open_storage(path_or_url: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS) -> Storage:
-    """The storage at this place, made if nothing is there. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE, STORE_FORKED."""
+def open_storage(
+    path_or_url: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS, derive: Derive = unled
+) -> Storage:
+    """The storage at this place, made if nothing is there. A store of an earlier form is led to this one, with
+    `derive`. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE, STORE_FORKED.
+    """
     given = os.fspath(path_or_url)
     if not given or "\0" in given:
         raise _refused("must be a path or URL")
@@ -33,7 +37,7 @@ def open_storage(path_or_url: str | os.PathLike[str], *, busy_seconds: float = B
     place = place_of(given)
     if problem := scheme_problem(place):
         raise _refused(problem)
-    return SqliteStorage(place, busy_seconds)
+    return SqliteStorage(place, busy_seconds, derive=derive)
 
 
 def scheme_problem(place: str) -> str | None:

@@ -1,20 +1,22 @@
 """The contract of a storage: rows in, rows out, in transactions. A storage knows nothing of rules, digests or
 decisions.
 
-Every storage keeps five things:
+Every storage keeps six things:
 
 * **entries**, append-only: (kind, stream, generation, seq) is unique and `position` numbers all entries of the store
   0, 1, 2, ... without gaps, in the order in which they were committed. Nothing is ever updated or deleted.
-* **subtrees**, the hashes of the complete subtrees of the Merkle tree over the entries, leaves included. They are
-  written in the transaction of the entry, so that a root or a proof reads only a few of them, and can be rebuilt from
-  the entries.
+* **subtrees**, the hashes of the complete subtrees of the Merkle tree over the entries, leaves included. Appending an
+  entry writes those that it completes, so that a root or a proof reads only a few of them. They can be rebuilt from the
+  entries.
 * **projections**, one row a decision: the state that its events add up to. It is written in the transaction of the
   event, so that `status` and `list_requests` need no replay, and can be rebuilt from the entries.
+* **approvals**, one row for each decision and person: a part of the projection that can grow large, while an event
+  changes at most one of its rows.
 * **claims**: who is executing a decision at this moment. Claims are operational data, and no part of the log.
 * **answers** of routers, by their digest: what the steps of a run gave back. The digest is in the log, the answer not.
 
-A storage never reads the clock, and computes no hash. The log's key, the last checkpoint and the head lie beside the
-storage, in its `sidecar`.
+A storage never reads the clock, and computes no hash but those of the tree (`formats.merkle`). The log's key, the last
+checkpoint and the head lie beside the storage, in its `sidecar`.
 
 Entries and decision rows are named tuples because they are read by the thousand: a frozen dataclass takes five times as
 long to make.
@@ -34,15 +36,18 @@ inside and go on would commit half of the failed call. The caller gives only wel
 63 bits that are not negative (`policy_seq` may be -1).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import Origin
 from nexus_control.facts import Phase
 from nexus_control.storage.sidecar import Sidecar
 from nexus_control.values.actors import ActorType
+
+ResultT = TypeVar("ResultT")
 
 BUSY_SECONDS = 30.0
 """The default time that a call waits for another transaction."""
@@ -150,6 +155,14 @@ class Claim:
     late_outcome: str = ""
 
 
+class ApprovalRow(NamedTuple):
+    """The latest approval of one person in a decision. `person` is the folded id, `content` the approval as JSON."""
+
+    person: str
+    seq: int
+    content: str
+
+
 class KeptAnswer(NamedTuple):
     """A router's answer. `digest` is the bare response digest of its event; `content` is the text that the digest is
     of or, where `truncated`, a shorter JSON object.
@@ -204,6 +217,10 @@ class Reader(Protocol):
 
     def decision_rows(self, query: DecisionQuery) -> list[DecisionRow]: ...
 
+    def approvals(self, ordinal: int) -> list[ApprovalRow]:
+        """The approvals of the decision with this ordinal, by seq."""
+        ...
+
     def decisions(self, limit: int, offset: int) -> list[tuple[str, str]]:
         """(decision id, created_at) of all decisions, also those without events, newest ordinal first."""
         ...
@@ -227,8 +244,8 @@ class Reader(Protocol):
         ...
 
     def is_filed(self) -> bool:
-        """Whether pages find each row by exactly what it says. False where another program wrote to an index of
-        the storage.
+        """Whether pages find each row by exactly what it says, and each approval belongs to a decision. False where
+        another program wrote to the storage.
         """
         ...
 
@@ -236,12 +253,8 @@ class Reader(Protocol):
 class Writer(Reader, Protocol):
     """The only writer of the store, until it commits. It sees its own writes."""
 
-    def append(self, entries: Sequence[Entry]) -> int:
-        """Append the entries at the next positions, in this order. Returns the first position."""
-        ...
-
-    def put_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
-        """Store these subtrees, by (level, index). A subtree that is stored already is a fault."""
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Append the entries at the next positions, in this order, and to the tree. Their leaves are bare hex."""
         ...
 
     def replace_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
@@ -252,12 +265,22 @@ class Writer(Reader, Protocol):
         """The ordinal of the next new decision: one more than the largest in use."""
         ...
 
-    def save(self, decision_row: DecisionRow) -> None:
-        """Insert or replace the decision's row. No other decision has its ordinal."""
+    def save(self, decision_row: DecisionRow, before: DecisionRow | None = None) -> None:
+        """Insert or replace the decision's row. No other decision has its ordinal. `before`, if it is given, is the row
+        as it is stored, with the same ordinal: only what differs from it is written.
+        """
         ...
 
-    def replace_decision_rows(self, decision_rows: Iterable[DecisionRow]) -> None:
-        """Replace all rows by these."""
+    def put_approvals(self, ordinal: int, approvals: Iterable[ApprovalRow]) -> None:
+        """Insert these approvals, or replace those of the same persons."""
+        ...
+
+    def replace_decision_rows(self, decisions: Iterable[tuple[DecisionRow, Sequence[ApprovalRow]]]) -> None:
+        """Replace all rows and approvals by these."""
+        ...
+
+    def replace_approvals(self, ordinal: int, approvals: Iterable[ApprovalRow]) -> None:
+        """Replace all approvals of the decision with this ordinal by these."""
         ...
 
     def put_claim(self, claim: Claim) -> None:
@@ -280,6 +303,14 @@ class Storage(Protocol):
 
     def writing(self) -> AbstractContextManager[Writer]: ...
 
+    def write(self, work: Callable[[Writer], ResultT]) -> ResultT:
+        """What `work` returns, in a writing transaction of its own.
+
+        A storage for which transactions are slow may run `work` on what it remembers, and again where that is no longer
+        true. Only the last run counts; so `work` must change nothing but through the writer.
+        """
+        ...
+
     def form_differences(self) -> list[str]:
         """Each difference from the form that this version makes, in one line: tables, the triggers that keep the log
         append-only, and indexes, also an index that does not lead to its rows. Empty for a storage without such a form.
@@ -299,3 +330,14 @@ class Storage(Protocol):
         call afterwards is STORE_UNAVAILABLE. Raises STORE_IN_USE inside a transaction or an execution of this thread.
         """
         ...
+
+
+Derive: TypeAlias = Callable[[Writer], None]
+"""Makes the rows that follow from the log, in the transaction that leads a store of an earlier form to this one."""
+
+
+def unled(_: Writer) -> None:
+    """The `Derive` of a storage that is opened without one: such a store is not led."""
+    raise NexusControlError(
+        ErrorCode.STORE_UNAVAILABLE, "This store has an earlier form: open it as a DecisionStore"
+    )

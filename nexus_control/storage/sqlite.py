@@ -14,14 +14,14 @@ A `sqlite3.Error` is translated to STORE_UNAVAILABLE in one place, where the tra
 
 import os
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from nexus_control.errors import NexusControlError
-from nexus_control.storage.contract import BUSY_SECONDS, Reader, Writer
+from nexus_control.storage.contract import BUSY_SECONDS, Derive, Reader, ResultT, Writer, unled
 from nexus_control.storage.faults import damaged, old_for_a_reader, unavailable
 from nexus_control.storage.sidecar import FileSidecar, MemorySidecar, Sidecar
 from nexus_control.storage.sqlite_connection import connect, transaction
@@ -30,7 +30,15 @@ from nexus_control.storage.sqlite_form import Form, damages, differences, form_o
 from nexus_control.storage.sqlite_memory import SqliteMemory
 from nexus_control.storage.sqlite_reading import keeps_from_writing
 from nexus_control.storage.sqlite_rows import SqliteRows
-from nexus_control.storage.sqlite_schema import EARLIER, FROM_4, SCHEMA, is_made, require_usable_path
+from nexus_control.storage.sqlite_schema import (
+    EARLIER,
+    LEADING,
+    SCHEMA,
+    VERSION,
+    is_made,
+    require_usable_path,
+    schema_of,
+)
 
 IN_MEMORY = ":memory:"
 
@@ -49,7 +57,9 @@ _OF_CONTENT = {
 class SqliteStorage:
     """A store in the file at `path`, which is made if it is missing, or in memory (":memory:")."""
 
-    def __init__(self, path: str | os.PathLike[str], busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], busy_seconds: float = BUSY_SECONDS, *, derive: Derive = unled
+    ) -> None:
         if os.fspath(path) == IN_MEMORY:
             self.name = IN_MEMORY
             self.sidecar: Sidecar = MemorySidecar()
@@ -58,13 +68,17 @@ class SqliteStorage:
         file = Path(os.path.realpath(path))
         self.name = str(file)
         self.sidecar = FileSidecar(file)
-        self._place = _opened(file, busy_seconds)
+        self._place = _opened(file, busy_seconds, derive)
 
     def reading(self) -> AbstractContextManager[Reader]:
         return _Transaction(self._place.transaction("BEGIN", writing=False), self.name, _TAKE_SNAPSHOT)
 
     def writing(self) -> AbstractContextManager[Writer]:
         return _Transaction(self._place.transaction("BEGIN IMMEDIATE", writing=True), self.name)
+
+    def write(self, work: Callable[[Writer], ResultT]) -> ResultT:
+        with self.writing() as rows:
+            return work(rows)
 
     def form_differences(self) -> list[str]:
         with self._raw("BEGIN", writing=False) as connection:
@@ -92,13 +106,14 @@ class SqliteStorage:
 
 
 def require_form(path: Path) -> None:
-    """Refuse a file that is not exactly as this version makes a store, or that SQLite finds damaged. The file is only
-    read, as one that nobody writes. Raises STORE_UNAVAILABLE.
+    """Refuse a file that is not exactly as this version makes a store, or as the one before did, or that SQLite finds
+    damaged. The file is only read, as one that nobody writes. Raises STORE_UNAVAILABLE.
     """
     _require_ours(path)
     try:
         with closing(connect(f"{path.as_uri()}?immutable=1", 0)) as connection:
-            problems = differences(form_of(connection), _form()) or damages(connection)
+            form = _form(_version(connection))
+            problems = differences(form_of(connection), form) or damages(connection)
     except UnicodeDecodeError as error:  # as in `_opened`
         raise damaged(f"{path} is damaged: its schema is not text", path=str(path)) from error
     except sqlite3.Error as error:
@@ -145,15 +160,16 @@ class _Transaction(AbstractContextManager[SqliteRows]):
             raise _fault(error, self._where) from error
 
 
-def _opened(path: Path, busy_seconds: float) -> SqliteFile:
+def _opened(path: Path, busy_seconds: float, derive: Derive) -> SqliteFile:
     require_usable_path(path)
     where = str(path)
+    prepare = partial(_prepare, where=where, derive=derive)
     try:
         if not path.exists():
-            return SqliteFile(path, partial(_prepare, where=where), busy_seconds)
+            return SqliteFile(path, prepare, busy_seconds)
         _require_ours(path)
-        reads_only = keeps_from_writing(path) is not None
-        prepare = partial(_prepare_to_read if reads_only else _prepare, where=where)
+        if reads_only := keeps_from_writing(path) is not None:
+            prepare = partial(_prepare_to_read, where=where)
         return SqliteFile(path, prepare, busy_seconds, reads_only=reads_only)
     except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message
         raise damaged(f"{path} is damaged: its schema is not text", path=where) from error
@@ -183,7 +199,7 @@ def _require_ours(path: Path) -> None:
     is_made(path, application_id, version, empty=cookie == 0)
 
 
-def _prepare(connection: sqlite3.Connection, where: str) -> None:
+def _prepare(connection: sqlite3.Connection, where: str, derive: Derive) -> None:
     with transaction(connection, "BEGIN"):
         is_there = _is_made(connection, where)  # before the file is switched to WAL
     connection.execute("PRAGMA synchronous = FULL")
@@ -192,14 +208,14 @@ def _prepare(connection: sqlite3.Connection, where: str) -> None:
         raise unavailable(f"{where} is on a file system without WAL: use a local disk", path=where)
     if not is_there:
         _make(connection, where)
-    elif _version(connection) == EARLIER:
-        _migrate(connection)
+    elif _version(connection) in EARLIER:
+        _migrate(connection, derive)
 
 
 def _prepare_to_read(connection: sqlite3.Connection, where: str) -> None:
     if not _is_made(connection, where):
         raise unavailable(f"{where} holds no store yet, and may not be written here", path=where)
-    if _version(connection) == EARLIER:
+    if _version(connection) in EARLIER:
         raise old_for_a_reader(Path(where))
 
 
@@ -211,12 +227,15 @@ def _make(connection: sqlite3.Connection, where: str) -> None:
                 connection.execute(statement)
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
+def _migrate(connection: sqlite3.Connection, derive: Derive) -> None:
     """Lead an earlier schema to this one, unless another process was faster."""
     with transaction(connection, "BEGIN IMMEDIATE"):
-        if _version(connection) == EARLIER:
-            for statement in FROM_4:
-                connection.execute(statement)
+        earlier = _version(connection)
+        statements = [each for version in EARLIER if version >= earlier for each in LEADING[version]]
+        for statement in statements:
+            connection.execute(statement)
+        if statements:
+            derive(SqliteRows(connection))
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -229,10 +248,10 @@ def _is_made(connection: sqlite3.Connection, where: str) -> bool:
     return is_made(where, application_id, _number(connection, "PRAGMA user_version"), empty=tables == 0)
 
 
-def _form() -> Form:
-    """The form of a new store."""
+def _form(version: int = VERSION) -> Form:
+    """The form of a new store of this version."""
     with closing(connect(IN_MEMORY, 0)) as connection:
-        for statement in SCHEMA:
+        for statement in schema_of(version):
             connection.execute(statement)
         return form_of(connection)
 

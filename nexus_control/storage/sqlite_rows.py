@@ -3,9 +3,12 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
+from functools import cache
 from typing import Any, NoReturn, Protocol, TypeAlias, cast
 
+from nexus_control.evidence.formats.merkle import grow
 from nexus_control.storage.contract import (
+    ApprovalRow,
     Claim,
     DecisionQuery,
     DecisionRow,
@@ -20,6 +23,9 @@ Row: TypeAlias = tuple[Any, ...]
 
 
 class Cursor(Protocol):
+    @property
+    def lastrowid(self) -> Any: ...
+
     def fetchone(self) -> Any: ...
 
     def fetchall(self) -> list[Any]: ...
@@ -55,7 +61,8 @@ _FIRST_ENTRIES = f"""SELECT {_ENTRY} FROM entries
 _LOG = f"""SELECT position, {_ENTRY} FROM entries
     WHERE position >= ? AND (? IS NULL OR position < ?) ORDER BY position"""
 _LOG_SIZE = "SELECT coalesce(max(position) + 1, 0) FROM entries"
-_APPEND = f"INSERT INTO entries(position, {_ENTRY}) VALUES (?, {_places(Entry._fields)})"
+_APPEND = f"""INSERT INTO entries(position, {_ENTRY})
+    VALUES ((SELECT coalesce(max(position) + 1, 0) FROM entries), {_places(Entry._fields)})"""
 _POSITION = "SELECT position FROM entries WHERE kind = ? AND stream = ? AND generation = ? AND seq = ?"
 
 _SUBTREE = "SELECT hash FROM subtrees WHERE last_leaf = ? AND level = ?"
@@ -73,6 +80,7 @@ _BEFORE = """SELECT ordinal, event_count > 0, phase, approved_until, expires_at,
 _INSERT_ROW = f"INSERT INTO projections({_ROW_COLUMNS}) VALUES ({_places(DecisionRow._fields)})"
 _UPDATE_ROW = f"""UPDATE projections
     SET {", ".join(f"{name} = ?" for name in DecisionRow._fields)} WHERE decision_id = ?"""
+_RELIST = "UPDATE listing SET phase = ?, approved_until = ?, expires_at = ?, requester = ? WHERE ordinal = ?"
 _LIST = "INSERT INTO listing(ordinal, phase, approved_until, expires_at, requester) VALUES (?, ?, ?, ?, ?)"
 _UNLIST = "DELETE FROM listing WHERE ordinal = ?"
 _ADD_LABEL = "INSERT INTO labels(label, ordinal) VALUES (?, ?)"
@@ -81,6 +89,11 @@ _LISTED = "SELECT ordinal, phase, approved_until, expires_at, requester FROM lis
 _TO_BE_LISTED = """SELECT ordinal, phase, approved_until, expires_at, requester, labels FROM projections
     WHERE event_count > 0 ORDER BY ordinal"""
 _LABELLED = "SELECT label, ordinal FROM labels"
+
+_APPROVALS = "SELECT person, seq, content FROM approvals WHERE ordinal = ? ORDER BY seq, person"
+_PUT_APPROVAL = "INSERT OR REPLACE INTO approvals(ordinal, person, seq, content) VALUES (?, ?, ?, ?)"
+_DROP_APPROVALS = "DELETE FROM approvals WHERE ordinal = ?"
+_OWNERLESS = "SELECT EXISTS (SELECT 1 FROM approvals WHERE ordinal NOT IN (SELECT ordinal FROM projections))"
 
 _ONE_CLAIM = f"SELECT {_CLAIM} FROM claims WHERE decision_id = ?"
 _CLAIMS = f"SELECT {_CLAIM} FROM claims ORDER BY decision_id"
@@ -156,6 +169,9 @@ class SqliteRows:
     def decision_ids(self, start: str, limit: int) -> list[str]:
         return [row[0] for row in self._execute(_DECISION_IDS, (start, limit)).fetchall()]
 
+    def approvals(self, ordinal: int) -> list[ApprovalRow]:
+        return [ApprovalRow._make(row) for row in self._execute(_APPROVALS, (ordinal,)).fetchall()]
+
     def claim(self, decision_id: str) -> Claim | None:
         row = self._execute(_ONE_CLAIM, (decision_id,)).fetchone()
         return None if row is None else _claim(row)
@@ -166,51 +182,71 @@ class SqliteRows:
     def is_filed(self) -> bool:
         rows = self._execute(_TO_BE_LISTED, ()).fetchall()
         labels = {(label, ordinal) for ordinal, *_, text in rows for label in _labels(text)}
-        return self._execute(_LISTED, ()).fetchall() == [row[:-1] for row in rows] and labels == set(
-            self._execute(_LABELLED, ()).fetchall()
+        return (
+            self._execute(_LISTED, ()).fetchall() == [row[:-1] for row in rows]
+            and labels == set(self._execute(_LABELLED, ()).fetchall())
+            and not self._number(_OWNERLESS)
         )
 
-    def append(self, entries: Sequence[Entry]) -> int:
-        first = self.log_size()
-        rows = ((position, *entry) for position, entry in enumerate(entries, first))
-        self._execute_many(_APPEND, rows)
-        return first
+    def append(self, entries: Sequence[Entry]) -> None:
+        positions = [self._execute(_APPEND, entry).lastrowid for entry in entries]
+        if positions:
+            leaves = [bytes.fromhex(entry.leaf) for entry in entries]
+            self._put_subtrees(grow(positions[0], leaves, self.subtree))
 
-    def put_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
-        rows = ((_last_leaf(level, index), level, value) for (level, index), value in subtrees.items())
-        self._execute_many(_PUT_SUBTREE, rows)
+    def _put_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
+        for (level, index), value in subtrees.items():
+            self._execute(_PUT_SUBTREE, (_last_leaf(level, index), level, value))
 
     def replace_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
         self._execute("DELETE FROM subtrees", ())
-        self.put_subtrees(subtrees)
+        self._put_subtrees(subtrees)
 
     def next_ordinal(self) -> int:
         return self._number(_NEXT_ORDINAL)
 
-    def save(self, decision_row: DecisionRow) -> None:
+    def save(self, decision_row: DecisionRow, before: DecisionRow | None = None) -> None:
+        if before is None:
+            self._put_row(decision_row)
+            return
+        changed = tuple(
+            place
+            for place, value in enumerate(decision_row)
+            if value is not before[place] and value != before[place]
+        )
+        values = [
+            _labels_text(decision_row.labels) if each == _LABELS else decision_row[each] for each in changed
+        ]
+        self._execute(_update_of(changed), (*values, decision_row.ordinal))
+        if not _LISTED_FIELDS.isdisjoint(changed) or (before.event_count == 0) != (
+            decision_row.event_count == 0
+        ):
+            self._list(_listed(before), _listed(decision_row))
+
+    def _put_row(self, decision_row: DecisionRow) -> None:
         stored = (*decision_row[:_LABELS], _labels_text(decision_row.labels), *decision_row[_LABELS + 1 :])
         before = self._execute(_BEFORE, (decision_row.decision_id,)).fetchone()
         if before is None:
             self._execute(_INSERT_ROW, stored)
         else:
             self._execute(_UPDATE_ROW, (*stored, decision_row.decision_id))
-        after = (
-            decision_row.ordinal,
-            decision_row.event_count > 0,
-            decision_row.phase,
-            decision_row.approved_until,
-            decision_row.expires_at,
-            decision_row.requester,
-            stored[_LABELS],
-        )
-        if after != before:
+        if (after := _listed(decision_row)) != before:
             self._list(before, after)
 
-    def replace_decision_rows(self, decision_rows: Iterable[DecisionRow]) -> None:
-        for table in ("projections", "listing", "labels"):
+    def put_approvals(self, ordinal: int, approvals: Iterable[ApprovalRow]) -> None:
+        for approval in approvals:
+            self._execute(_PUT_APPROVAL, (ordinal, *approval))
+
+    def replace_approvals(self, ordinal: int, approvals: Iterable[ApprovalRow]) -> None:
+        self._execute(_DROP_APPROVALS, (ordinal,))
+        self.put_approvals(ordinal, approvals)
+
+    def replace_decision_rows(self, decisions: Iterable[tuple[DecisionRow, Sequence[ApprovalRow]]]) -> None:
+        for table in ("projections", "listing", "labels", "approvals"):
             self._execute(f"DELETE FROM {table}", ())
-        for decision_row in decision_rows:
-            self.save(decision_row)
+        for decision_row, approvals in decisions:
+            self._put_row(decision_row)
+            self.put_approvals(decision_row.ordinal, approvals)
 
     def put_claim(self, claim: Claim) -> None:
         self._execute(_PUT_CLAIM, astuple(claim))
@@ -223,11 +259,13 @@ class SqliteRows:
 
     def _list(self, before: Row | None, after: Row) -> None:
         """Update `listing` and `labels` after a change of the columns that they repeat."""
-        if before is not None:
-            ordinal, *_, labels = before
-            self._execute(_UNLIST, (ordinal,))
-            self._execute_many(_REMOVE_LABEL, ((label, ordinal) for label in _labels(labels)))
         ordinal, has_events, *searched, labels = after
+        if before is not None and before[0] == ordinal and before[1] and has_events and before[-1] == labels:
+            self._execute(_RELIST, (*searched, ordinal))
+            return
+        if before is not None:
+            self._execute(_UNLIST, (before[0],))
+            self._execute_many(_REMOVE_LABEL, ((label, before[0]) for label in _labels(before[-1])))
         if has_events:
             self._execute(_LIST, (ordinal, *searched))
             self._execute_many(_ADD_LABEL, ((label, ordinal) for label in set(_labels(labels))))
@@ -270,6 +308,32 @@ def _decision_row(row: Row) -> DecisionRow:
 def _claim(row: Row) -> Claim:
     *facts, recovered, late_outcome = row
     return Claim(*facts, recovered=bool(recovered), late_outcome=late_outcome)
+
+
+_LISTED_FIELDS = {
+    DecisionRow._fields.index(name)
+    for name in ("phase", "approved_until", "expires_at", "requester", "labels")
+}
+
+
+def _listed(row: DecisionRow) -> Row:
+    """What `listing` and `labels` repeat of this row, as `_BEFORE` reads it."""
+    return (
+        row.ordinal,
+        row.event_count > 0,
+        row.phase,
+        row.approved_until,
+        row.expires_at,
+        row.requester,
+        _labels_text(row.labels),
+    )
+
+
+@cache
+def _update_of(changed: tuple[int, ...]) -> str:
+    """The statement that changes these fields of a row. Few combinations ever change together."""
+    columns = ", ".join(f"{DecisionRow._fields[place]} = ?" for place in changed) or "ordinal = ordinal"
+    return f"UPDATE projections SET {columns} WHERE ordinal = ?"
 
 
 def _labels_text(labels: tuple[str, ...]) -> str:

@@ -1,8 +1,8 @@
 """The SQLite schema, and what a file's first bytes say about it.
 
 `PRAGMA application_id` says that the file is a nexus-control store, `PRAGMA user_version` which schema it has. This
-version makes and reads schema 5. A file of schema 4 is led to it when it is opened, in one transaction with the new
-number; a file of an earlier one is refused.
+version makes and reads schema 6. A file of schema 4 or 5 is led to it when it is opened, in one transaction with the
+new number, in which its derived rows are made again from the log; a file of an earlier schema is refused.
 
 The database itself keeps the log append-only, whatever program writes: triggers refuse UPDATE, DELETE, and any INSERT
 that is not at the next position or whose key exists. (The last also stops INSERT OR REPLACE, which deletes without
@@ -28,8 +28,8 @@ from nexus_control.storage.contract import EntryKind
 from nexus_control.storage.faults import damaged, unavailable
 
 APPLICATION_ID = int.from_bytes(b"NxCt", "big")
-VERSION = 5
-EARLIER = 4
+VERSION = 6
+EARLIER = (4, 5)
 _UPGRADE = "Upgrade nexus-control, then try again."
 _EXPORT = "Export the decisions with the version that wrote them, and import the bundles into a new store."
 
@@ -127,6 +127,15 @@ CREATE TABLE labels(
     PRIMARY KEY (label, ordinal)
 ) WITHOUT ROWID
 """
+_APPROVALS = """
+CREATE TABLE approvals(
+    ordinal INTEGER NOT NULL,
+    person  TEXT NOT NULL CHECK (typeof(person) = 'text'),
+    seq     INTEGER NOT NULL CHECK (typeof(seq) = 'integer'),
+    content TEXT NOT NULL CHECK (typeof(content) = 'text'),
+    PRIMARY KEY (ordinal, person)
+) WITHOUT ROWID
+"""
 _CLAIMS = """
 CREATE TABLE claims(
     decision_id  TEXT NOT NULL PRIMARY KEY,
@@ -161,22 +170,24 @@ SCHEMA = (
     _LISTING_BY_STATE,
     _LISTING_BY_REQUESTER,
     _LABELS,
+    _APPROVALS,
     _CLAIMS,
     _ANSWERS,
 )
 """The statements that make a store in an empty database."""
 
-_OPENED_WITH = """(SELECT json_extract(payload, '$.{field}') FROM entries WHERE kind = 'decision'
-    AND stream = decision_id AND entries.generation = projections.generation AND seq = {seq})"""
-FROM_4 = (
-    *(f"ALTER TABLE projections ADD COLUMN {column}" for column in _AFTER_4),
-    f"""UPDATE projections SET mode = coalesce({_OPENED_WITH.format(field="requested_mode", seq=0)}, ''),
-        adapter_id = coalesce({_OPENED_WITH.format(field="adapter_id", seq="policy_seq")}, '')""",
-    _REQUEST_KEYS,
-    _ANSWERS,
-    f"PRAGMA user_version = {VERSION}",
-)
-"""The statements that lead from schema 4, which knew no idempotency keys and kept no answers, to this one."""
+LEADING: dict[int, tuple[str, ...]] = {
+    4: (*(f"ALTER TABLE projections ADD COLUMN {column}" for column in _AFTER_4), _REQUEST_KEYS, _ANSWERS),
+    5: (_APPROVALS, f"PRAGMA user_version = {VERSION}"),
+}
+"""The statements that lead from each earlier schema to the next. Schema 4 knew no idempotency keys and kept no answers;
+schema 5 kept all approvals of a decision in its projection. The rows that follow from the log are then made from it.
+"""
+
+
+def schema_of(version: int) -> tuple[str, ...]:
+    """The statements that made a store of this version, as far back as there are backups."""
+    return SCHEMA if version == VERSION else tuple(each for each in SCHEMA if each not in LEADING[5])
 
 
 def is_made(where: object, application_id: int, version: int, *, empty: bool) -> bool:
@@ -191,7 +202,7 @@ def is_made(where: object, application_id: int, version: int, *, empty: bool) ->
             path=str(where),
             application_id=application_id,
         )
-    if version not in (EARLIER, VERSION):
+    if version not in (*EARLIER, VERSION):
         which, advice = ("a newer", _UPGRADE) if version > VERSION else ("an earlier", _EXPORT)
         raise NexusControlError(
             ErrorCode.STORE_UNAVAILABLE,

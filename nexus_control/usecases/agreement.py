@@ -2,8 +2,9 @@
 
 from datetime import datetime
 
-from nexus_control.decision import DecisionState, request_expired, standing_at
-from nexus_control.facts import Approval, Authority
+from nexus_control.approvals import Approval
+from nexus_control.decision import DecisionState, counting_approvals, request_expired, state_at
+from nexus_control.facts import Authority
 from nexus_control.log.projection import Projection
 from nexus_control.usecases.answers import ApprovalLine, AwaitedData, Inactive
 from nexus_control.values.actors import fold_id
@@ -20,12 +21,12 @@ def approval_lines(decision: Projection, at: datetime, authority: Authority) -> 
 def awaited(decision: Projection, at: datetime, authority: Authority) -> AwaitedData | None:
     """Whose approvals are still missing; None where none is, or where none would count any more."""
     facts = decision.facts
-    state, counting = standing_at(facts, at, authority)
     policy, created = facts.policy, facts.created
-    if state != DecisionState.PENDING_APPROVAL or policy is None or created is None:
+    if state_at(facts, at, authority) != DecisionState.PENDING_APPROVAL or policy is None or created is None:
         return None
     if decision.provenance is not None and decision.provenance.is_evidence_only:
         return None
+    counting = counting_approvals(facts, at, authority)
     done = {approval.actor.key for approval in counting}
     if not policy.allow_requester_approval:
         done.add(created.requester.key)

@@ -59,8 +59,8 @@ def state_view(facts: Facts, at: datetime, authority: Authority) -> StateData:
 
 def approval_view(facts: Facts, at: datetime, authority: Authority) -> ApprovalData:
     """How many approvals count, and how many are needed."""
-    state, counting = standing_at(facts, at, authority)
-    current, required = len(counting), _required(facts)
+    state, current = standing_at(facts, at, authority)
+    required = _required(facts)
     return {
         "request_id": facts.decision_id,
         "state": state.value,

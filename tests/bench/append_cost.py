@@ -13,7 +13,7 @@ quicker: neither is in it.
 
 import argparse
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
@@ -24,9 +24,11 @@ from typing import TypeAlias
 
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.evidence.chain import GENESIS
+from nexus_control.evidence.formats.merkle import Read, Subtrees
 from nexus_control.log import entries
 from nexus_control.log.session import WriteSession
-from nexus_control.storage.contract import Entry
+from nexus_control.storage import sqlite_rows
+from nexus_control.storage.contract import Entry, ResultT
 from nexus_control.values.actors import Actor
 
 BOUND = 1.15
@@ -57,20 +59,12 @@ Steps: TypeAlias = Iterator[object]
 """Appends, one a step. What they need was made before the first."""
 
 
-class NullChainSession(WriteSession):
-    """A write session whose log is its entries and nothing else."""
-
-    def _log(self, entries: Sequence[Entry]) -> None:
-        self.rows.append(entries)
-
-
 class NullChainStore(DecisionStore):
     """A store without chain and log."""
 
-    @contextmanager
-    def writing(self) -> Generator[WriteSession]:
-        with self._storage.writing() as rows, _constant_leaves():
-            yield NullChainSession(rows, self.clock.now(), self._recent, self.clock)
+    def write(self, work: Callable[[WriteSession], ResultT]) -> ResultT:
+        with _null_chain():
+            return super().write(work)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,17 +147,21 @@ def _take_turns(null: Steps, product: Steps, appends: int) -> tuple[list[int], l
 
 
 @contextmanager
-def _constant_leaves() -> Generator[None]:
-    computed = entries.leaf_of
-    entries.leaf_of = _constant_leaf
+def _null_chain() -> Generator[None]:
+    computed, grown = entries.leaf_of, sqlite_rows.grow
+    entries.leaf_of, sqlite_rows.grow = _constant_leaf, _no_tree
     try:
         yield
     finally:
-        entries.leaf_of = computed
+        entries.leaf_of, sqlite_rows.grow = computed, grown
 
 
 def _constant_leaf(entry: Entry, prev: str) -> str:
     return GENESIS
+
+
+def _no_tree(size: int, leaves: Iterable[bytes], read: Read) -> Subtrees:
+    return {}
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from nexus_control.approvals import FOREVER
 from nexus_control.bundle_parts import header_of
 from nexus_control.decision import (
     Decision,
@@ -19,7 +20,7 @@ from nexus_control.decision import (
 )
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent
-from nexus_control.facts import FOREVER, Facts
+from nexus_control.facts import Facts
 from nexus_control.lifecycle import compute_lifecycle
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import ApprovalGrantedPayload, PolicyAttachedPayload, SignedStatement

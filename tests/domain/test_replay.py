@@ -10,7 +10,7 @@ from nexus_control.decision import Decision, DecisionState
 from nexus_control.events import StoredEvent, compute_event_digest
 from nexus_control.facts import Facts, fold, replay_facts, step
 from nexus_control.lifecycle import compute_lifecycle
-from nexus_control.log.projection import Projection, from_row, listing_of, to_row
+from nexus_control.log.projection import Projection, approval_rows, from_row, listing_of, to_row
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import (
@@ -189,7 +189,7 @@ def test_a_projection_decodes_to_the_very_facts_of_the_replay(events: list[Store
     facts = replay_facts(DECISION_ID, events)
     stored = Projection(facts=facts, ordinal=1, reserved_at=events[0].ts if events else "")
     row = to_row(stored)
-    decoded = from_row(row, events[: max(row.policy_seq, 0) + 1])
+    decoded = from_row(row, approval_rows(facts.progress.approvals), events[: max(row.policy_seq, 0) + 1])
     assert decoded.facts == facts
     assert to_row(decoded) == row
     listing = listing_of(row)

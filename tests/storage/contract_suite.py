@@ -17,9 +17,11 @@ from typing import TypeAlias
 import pytest
 
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.evidence.formats.merkle import whole_tree
 from nexus_control.storage.contract import (
     NEVER,
     NO_END,
+    ApprovalRow,
     Claim,
     DecisionQuery,
     DecisionRow,
@@ -29,7 +31,7 @@ from nexus_control.storage.contract import (
     Storage,
     Writer,
 )
-from tests.storage.rows import T0, T1, T2, claim, decision_row, entry
+from tests.storage.rows import T0, T1, T2, approval, claim, decision_row, entry
 
 Promise: TypeAlias = Callable[[Storage], None]
 
@@ -92,7 +94,7 @@ def an_entry_comes_back_as_it_was_put_in(storage: Storage) -> None:
         odd, payload=odd, actor_id=odd, actor_type="system", origin="imported", ts=odd, generation=2**53
     )
     with storage.writing() as rows:
-        assert rows.append([given]) == 0
+        rows.append([given])
     with storage.reading() as rows:
         assert rows.entries("decision", odd, 2**53) == [given]
         assert rows.log() == [Placed(0, given)]
@@ -101,11 +103,11 @@ def an_entry_comes_back_as_it_was_put_in(storage: Storage) -> None:
 @_promise
 def positions_number_the_entries_of_all_streams_in_the_order_of_appending(storage: Storage) -> None:
     with storage.writing() as rows:
-        assert rows.append([entry("d1"), entry("d2")]) == 0
-        assert rows.append([]) == 2
-        assert rows.append([entry("t1", kind="template")]) == 2
+        rows.append([entry("d1"), entry("d2")])
+        rows.append([])
+        rows.append([entry("t1", kind="template")])
     with storage.writing() as rows:
-        assert rows.append([entry("d1", 1)]) == 3
+        rows.append([entry("d1", 1)])
     with storage.reading() as rows:
         assert [(at.position, at.entry.stream) for at in rows.log()] == [
             (0, "d1"),
@@ -167,7 +169,8 @@ def an_exception_rolls_everything_back(storage: Storage) -> None:
     with suppress(OnPurposeError), storage.writing() as rows:
         rows.append([entry("d1", 1), entry("d2")])
         rows.save(decision_row(1, phase="denied", labels=("lost",)))
-        rows.replace_decision_rows([decision_row(7)])
+        rows.put_approvals(1, [approval("lost")])
+        rows.replace_decision_rows([(decision_row(7), [])])
         rows.save(decision_row(8))
         rows.drop_claim("d1")
         rows.put_claim(claim("d2"))
@@ -180,7 +183,8 @@ def an_exception_rolls_everything_back(storage: Storage) -> None:
             [1],
         )
     with storage.writing() as rows:
-        assert (rows.append([entry("d2")]), rows.next_ordinal()) == (1, 2)
+        rows.append([entry("d2")])
+        assert (rows.position("decision", "d2", 0, 0), rows.next_ordinal()) == (1, 2)
 
 
 @_promise
@@ -243,27 +247,118 @@ def the_log_is_read_from_any_position_and_what_is_saved_is_filed(storage: Storag
 
 
 @_promise
-def subtrees_are_kept_once_and_can_be_replaced(storage: Storage) -> None:
+def appending_grows_the_tree_over_the_leaves(storage: Storage) -> None:
+    leaves = [bytes([number]) * 32 for number in range(11)]
+    entries = [entry("d1", seq, leaf=leaf.hex()) for seq, leaf in enumerate(leaves)]
+    for several in (entries[:1], entries[1:1], entries[1:8], entries[8:]):
+        with storage.writing() as rows:
+            rows.append(several)
+            grown = whole_tree(leaves[: rows.log_size()])
+            assert rows.subtrees() == grown
+    with suppress(OnPurposeError), storage.writing() as rows:
+        rows.append([entry("d2")])
+        raise OnPurposeError
+    with storage.reading() as rows:
+        assert rows.subtrees() == grown
+        assert rows.subtree(3, 0) == grown[3, 0]
+        with refused(ErrorCode.STORE_UNAVAILABLE):
+            rows.subtree(3, 1)
+
+
+@_promise
+def subtrees_can_be_replaced(storage: Storage) -> None:
     first, second = bytes(32), bytes([1]) * 32
     with storage.writing() as rows:
-        rows.put_subtrees({(1, 0): first, (2, 2**40): second})
+        rows.append([entry("d1")])
+        rows.replace_subtrees({(1, 0): first, (2, 2**40): second})
         assert rows.subtree(1, 0) == first
     with storage.reading() as rows:
-        assert (rows.subtree(1, 0), rows.subtree(2, 2**40)) == (first, second)
         assert rows.subtrees() == {(1, 0): first, (2, 2**40): second}
         with refused(ErrorCode.STORE_UNAVAILABLE):
-            rows.subtree(1, 1)
-    with refused(ErrorCode.STORE_UNAVAILABLE), storage.writing() as rows:
-        rows.put_subtrees({(1, 0): second})
+            rows.subtree(0, 0)
     with suppress(OnPurposeError), storage.writing() as rows:
         rows.replace_subtrees({(3, 0): second})
         raise OnPurposeError
     with storage.reading() as rows:
         assert rows.subtrees() == {(1, 0): first, (2, 2**40): second}
+
+
+@_promise
+def a_row_that_changes_is_found_as_it_is_now(storage: Storage) -> None:
+    """Any field may change but the id and the ordinal, with the stored row given or not."""
+    first = decision_row(1, labels=("a", "b"), event_count=0)
+    later = decision_row(
+        1, labels=("b", "c"), event_count=3, phase="denied", requester="bob", generation=2, goal="another",
+        head="c" * 64, approved_until=T1, expires_at=T2, policy_seq=1, imported_count=2, provenance="{}",
+        progress='{"n":1}', mode="apply", adapter_id="python:x", request_key="k", last_ts=T2, created_at=T1,
+    )  # fmt: skip
     with storage.writing() as rows:
-        rows.replace_subtrees({(3, 0): second})
+        rows.save(first)
+    for before, after in ((first, later), (later, later), (later, first), (first, later)):
+        with storage.writing() as rows:
+            rows.save(after, before)
+        with storage.reading() as rows:
+            assert rows.decision_row("d1") == after
+            assert rows.is_filed()
+            assert listed(rows, label="c") == listed(rows, requester="bob") == ([1] if after == later else [])
+            assert rows.decision_of("k") == ("d1" if after == later else None)
+
+
+@_promise
+def each_person_has_one_approval_in_a_decision(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.save(decision_row(1))
+        rows.save(decision_row(2))
+        rows.put_approvals(1, [approval("bob", 5), approval("carol", 2)])
+        rows.put_approvals(2, [approval("bob", 9)])
+    with storage.writing() as rows:
+        rows.put_approvals(1, [approval("carol", 7), approval("dän", 6, "{}")])
+        assert rows.approvals(1) == [approval("bob", 5), approval("dän", 6, "{}"), approval("carol", 7)]
+    with suppress(OnPurposeError), storage.writing() as rows:
+        rows.put_approvals(1, [approval("bob", 8)])
+        rows.replace_approvals(2, [])
+        raise OnPurposeError
+    with storage.writing() as rows:
+        assert rows.approvals(2) == [approval("bob", 9)]
+        assert rows.approvals(3) == []
+        rows.replace_approvals(1, [approval("erin", 1)])
     with storage.reading() as rows:
-        assert rows.subtrees() == {(3, 0): second}
+        assert (rows.approvals(1), rows.approvals(2)) == ([approval("erin", 1)], [approval("bob", 9)])
+
+
+@_promise
+def an_approval_of_no_decision_is_noticed(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.save(decision_row(1))
+        rows.put_approvals(1, [approval("bob")])
+        assert rows.is_filed()
+        rows.put_approvals(2, [approval("bob")])
+        assert not rows.is_filed()
+
+
+@_promise
+def written_work_is_committed_and_gives_what_it_returns(storage: Storage) -> None:
+    def work(rows: Writer) -> int:
+        rows.append([entry("d1", rows.log_size())])
+        rows.save(decision_row(1, event_count=rows.log_size()))
+        return rows.log_size()
+
+    assert [storage.write(work), storage.write(work)] == [1, 2]
+    with storage.reading() as rows:
+        assert (rows.log_size(), listed(rows)) == (2, [1])
+
+
+@_promise
+def written_work_that_fails_leaves_nothing_behind(storage: Storage) -> None:
+    def work(rows: Writer) -> None:
+        rows.append([entry("d1")])
+        rows.save(decision_row(1))
+        raise OnPurposeError
+
+    with pytest.raises(OnPurposeError):
+        storage.write(work)
+    with storage.reading() as rows:
+        assert (rows.log_size(), listed(rows)) == (0, [])
 
 
 @_promise
@@ -420,7 +515,11 @@ def replaced_projections_leave_nothing_behind(storage: Storage) -> None:
         rows.save(decision_row(1, labels=("old",)))
         rows.save(decision_row(2))
         rows.append([entry("d1")])
-        rows.replace_decision_rows(iter([decision_row(2, labels=("new",)), decision_row(3)]))
+        rows.put_approvals(1, [approval("old")])
+        rows.put_approvals(2, [approval("old")])
+        rows.replace_decision_rows(
+            [(decision_row(2, labels=("new",)), [approval("new")]), (decision_row(3), list[ApprovalRow]())]
+        )
         assert rows.next_ordinal() == 4
     with storage.reading() as rows:
         assert (listed(rows), listed(rows, label="old"), listed(rows, label="new")) == ([3, 2], [], [2])
@@ -456,7 +555,8 @@ def threads_that_append_leave_no_gap_and_lose_nothing(storage: Storage) -> None:
         positions: list[int] = []
         for seq in range(each):
             with storage.writing() as rows:
-                positions.append(rows.append([entry(stream, seq)]))
+                positions.append(rows.log_size())
+                rows.append([entry(stream, seq)])
         return positions
 
     with ThreadPoolExecutor(threads) as pool:
@@ -561,7 +661,7 @@ def a_decision_is_found_by_its_request_key_until_another_is_put_in_its_place(sto
         assert (rows.decision_of("k1"), rows.decision_of("k2")) == ("d2", None)
         assert rows.decision_row("d2") == decision_row(2, request_key="k1")
     with storage.writing() as rows:
-        rows.replace_decision_rows([decision_row(4, request_key="k2")])
+        rows.replace_decision_rows([(decision_row(4, request_key="k2"), [])])
         assert (rows.decision_of("k1"), rows.decision_of("k2")) == (None, "d4")
 
 

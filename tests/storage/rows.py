@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nexus_control.storage.contract import NEVER, NO_END, Claim, DecisionRow, Entry
+from nexus_control.storage.contract import NEVER, NO_END, ApprovalRow, Claim, DecisionRow, Entry
 
 T0 = "2026-01-01T00:00:00.000000+00:00"
 T1 = "2026-01-01T00:00:01.000000+00:00"
@@ -56,6 +56,10 @@ DECISION_ROW = DecisionRow(
 
 def decision_row(ordinal: int = 1, **changes: Any) -> DecisionRow:
     return DECISION_ROW._replace(**{"decision_id": f"d{ordinal}", "ordinal": ordinal, **changes})
+
+
+def approval(person: str, seq: int = 2, content: str = "{}") -> ApprovalRow:
+    return ApprovalRow(person, seq, content)
 
 
 def claim(decision_id: str = "d1", seq: int = 2, owner: str = '{"pid":1}') -> Claim:

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage import open_storage
 from nexus_control.storage.contract import (
+    ApprovalRow,
     Claim,
     DecisionQuery,
     DecisionRow,
@@ -41,6 +42,7 @@ STREAMS = ("d1", "d2", "d3", "d4")
 kinds = st.sampled_from(KINDS)
 streams = st.sampled_from(STREAMS)
 numbers = st.integers(0, 4)
+ordinals = st.integers(1, 6)
 instants = st.sampled_from(APPROVED_UNTIL)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
@@ -56,14 +58,14 @@ entries = st.builds(
     actor_id=texts,
     payload=texts,
     digest=texts,
-    leaf=texts,
+    leaf=st.binary(min_size=32, max_size=32).map(bytes.hex),
     origin=st.sampled_from(["local", "imported"]),
 )
 REQUEST_KEYS, DIGESTS = ("k1", "k2"), ("a" * 64, "b" * 64)
 decision_rows = st.builds(
     DecisionRow,
     decision_id=streams,
-    ordinal=st.integers(1, 6),
+    ordinal=ordinals,
     generation=numbers,
     event_count=st.integers(0, 2),
     created_at=st.just(T0),
@@ -83,6 +85,8 @@ decision_rows = st.builds(
     adapter_id=texts,
     request_key=st.sampled_from(("", *REQUEST_KEYS)),
 )
+people = st.sampled_from(("bob", "bób", "carol", ""))
+approvals = st.lists(st.builds(ApprovalRow, people, numbers, texts), max_size=3)
 answers = st.builds(KeptAnswer, st.sampled_from(DIGESTS), texts, st.booleans())
 claims = st.builds(Claim, streams, numbers, numbers, texts, st.just(T0), st.booleans(), texts)
 queries = st.builds(
@@ -107,16 +111,26 @@ def calls(method: str, arguments: st.SearchStrategy[object]) -> st.SearchStrateg
     return st.builds(methodcaller, st.just(method), arguments)
 
 
+def save_what_changed(row: DecisionRow) -> Command:
+    def save(rows: Writer) -> None:
+        before = rows.decision_row(row.decision_id)
+        rows.save(row._replace(ordinal=before.ordinal) if before else row, before)
+
+    return save
+
+
 subtrees = st.dictionaries(
     st.tuples(st.integers(1, 3), numbers), st.binary(min_size=32, max_size=32), max_size=3
 )
 commands = st.one_of(
-    calls("put_subtrees", subtrees),
     calls("replace_subtrees", subtrees),
     calls("append", st.lists(entries, max_size=3)),
     calls("save", decision_rows),
     decision_rows.map(save_under_a_new_ordinal),
-    calls("replace_decision_rows", st.lists(decision_rows, max_size=3)),
+    calls("replace_decision_rows", st.lists(st.tuples(decision_rows, approvals), max_size=3)),
+    st.builds(methodcaller, st.just("put_approvals"), ordinals, approvals),
+    st.builds(methodcaller, st.just("replace_approvals"), ordinals, approvals),
+    decision_rows.map(save_what_changed),
     calls("put_claim", claims),
     calls("drop_claim", streams),
     calls("keep_answer", answers),
@@ -132,6 +146,7 @@ def everything(rows: Reader) -> list[object]:
         rows.subtrees(),
         rows.decisions(9, 0),
         *(rows.decision_row(stream) for stream in STREAMS),
+        *(rows.approvals(ordinal) for ordinal in range(8)),
         *(rows.claim(stream) for stream in STREAMS),
         *(rows.decision_of(key) for key in REQUEST_KEYS),
         *(rows.answer(digest) for digest in DIGESTS),

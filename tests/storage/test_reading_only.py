@@ -293,7 +293,7 @@ def test_an_empty_file_or_another_programs_database_is_no_store_for_a_reader(pat
 
 @pytest.mark.parametrize(
     ("version", "advice"),
-    [(EARLIER, "a user who may write to it open it once"), (EARLIER - 1, "Export the decisions")],
+    [(EARLIER[-1], "a user who may write to it open it once"), (EARLIER[0] - 1, "Export the decisions")],
     ids=["that this version updates", "that is too old"],
 )
 def test_a_store_of_an_earlier_schema_is_not_changed_for_a_reader(

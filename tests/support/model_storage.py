@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
+from nexus_control.evidence.formats.merkle import grow
 from nexus_control.storage.contract import (
     BUSY_SECONDS,
+    ApprovalRow,
     Claim,
     DecisionQuery,
     DecisionRow,
@@ -20,6 +22,7 @@ from nexus_control.storage.contract import (
     KeptAnswer,
     Placed,
     Reader,
+    ResultT,
     Writer,
 )
 from nexus_control.storage.faults import ended, no_subtree, unavailable
@@ -40,13 +43,14 @@ class _Rows:
     subtrees: dict[tuple[int, int], bytes] = field(default_factory=dict[tuple[int, int], bytes])
     decision_rows: dict[str, DecisionRow] = field(default_factory=dict[str, DecisionRow])
     ordinals: dict[int, str] = field(default_factory=dict[int, str])
+    approvals: dict[tuple[int, str], ApprovalRow] = field(default_factory=dict[tuple[int, str], ApprovalRow])
     claims: dict[str, Claim] = field(default_factory=dict[str, Claim])
     answers: dict[str, KeptAnswer] = field(default_factory=dict[str, KeptAnswer])
 
     def clear(self) -> None:
         for table in (self.log, self.streams, self.subtrees, self.decision_rows, self.ordinals):
             table.clear()
-        for table in (self.claims, self.answers):
+        for table in (self.approvals, self.claims, self.answers):
             table.clear()
 
 
@@ -137,15 +141,16 @@ class _OpenRows:
         return [claim for _, claim in sorted(self._rows.claims.items())]
 
     def is_filed(self) -> bool:
-        return True  # there is no index
+        return {ordinal for ordinal, _ in self._rows.approvals} <= self._rows.ordinals.keys()
 
-    def append(self, entries: Sequence[Entry]) -> int:
+    def append(self, entries: Sequence[Entry]) -> None:
         first = self.log_size()
         for entry in entries:
             self._append(entry)
-        return first
+        leaves = [bytes.fromhex(entry.leaf) for entry in entries]
+        self._put_subtrees(grow(first, leaves, self.subtree))
 
-    def put_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
+    def _put_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
         kept = self._rows.subtrees
         for key, value in subtrees.items():
             if key in kept:
@@ -155,12 +160,12 @@ class _OpenRows:
     def replace_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
         for key in list(self._rows.subtrees):
             self._drop(self._rows.subtrees, key)
-        self.put_subtrees(subtrees)
+        self._put_subtrees(subtrees)
 
     def next_ordinal(self) -> int:
         return 1 + max(self._rows.ordinals, default=0)
 
-    def save(self, decision_row: DecisionRow) -> None:
+    def save(self, decision_row: DecisionRow, before: DecisionRow | None = None) -> None:
         rows = self._rows
         decision_id, ordinal = decision_row.decision_id, decision_row.ordinal
         if rows.ordinals.get(ordinal, decision_id) != decision_id:
@@ -172,13 +177,29 @@ class _OpenRows:
         self._put(rows.ordinals, ordinal, decision_id)
         self._put(rows.decision_rows, decision_id, decision_row)
 
-    def replace_decision_rows(self, decision_rows: Iterable[DecisionRow]) -> None:
+    def approvals(self, ordinal: int) -> list[ApprovalRow]:
+        rows = [row for (number, _), row in self._rows.approvals.items() if number == ordinal]
+        return sorted(rows, key=lambda row: (row.seq, row.person))
+
+    def put_approvals(self, ordinal: int, approvals: Iterable[ApprovalRow]) -> None:
+        for approval in approvals:
+            self._put(self._rows.approvals, (ordinal, approval.person), approval)
+
+    def replace_approvals(self, ordinal: int, approvals: Iterable[ApprovalRow]) -> None:
+        for key in [key for key in self._rows.approvals if key[0] == ordinal]:
+            self._drop(self._rows.approvals, key)
+        self.put_approvals(ordinal, approvals)
+
+    def replace_decision_rows(self, decisions: Iterable[tuple[DecisionRow, Sequence[ApprovalRow]]]) -> None:
         rows = self._rows
+        for key in list(rows.approvals):
+            self._drop(rows.approvals, key)
         for row in list(rows.decision_rows.values()):
             self._drop(rows.ordinals, row.ordinal)
             self._drop(rows.decision_rows, row.decision_id)
-        for decision_row in decision_rows:
+        for decision_row, approvals in decisions:
             self.save(decision_row)
+            self.put_approvals(decision_row.ordinal, approvals)
 
     def put_claim(self, claim: Claim) -> None:
         self._put(self._rows.claims, claim.decision_id, claim)
@@ -239,6 +260,10 @@ class ModelStorage(InMemory):
             except BaseException:
                 session.roll_back()
                 raise
+
+    def write(self, work: Callable[[Writer], ResultT]) -> ResultT:
+        with self.writing() as rows:
+            return work(rows)
 
     def form_differences(self) -> list[str]:
         return []

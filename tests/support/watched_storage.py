@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, TypeAlias, cast
 
-from nexus_control.storage.contract import Entry, Reader, Storage, Writer
+from nexus_control.storage.contract import Entry, Reader, ResultT, Storage, Writer
 
 Moment: TypeAlias = Literal["append", "commit", "committed"]
 """Before an append; at the end of a transaction that appended, before its commit; after its commit."""
@@ -34,6 +34,10 @@ class WatchedStorage:
         if types:
             self.watch("committed", frozenset(types))
 
+    def write(self, work: Callable[[Writer], ResultT]) -> ResultT:
+        with self.writing() as rows:
+            return work(rows)
+
     def form_differences(self) -> list[str]:
         return self.inner.form_differences()
 
@@ -56,7 +60,7 @@ class _WatchedWriter:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._writer, name)
 
-    def append(self, entries: Sequence[Entry]) -> int:
+    def append(self, entries: Sequence[Entry]) -> None:
         self._types.update(entry.event_type for entry in entries)
         self._storage.watch("append", frozenset(entry.event_type for entry in entries))
-        return self._writer.append(entries)
+        self._writer.append(entries)

@@ -1,0 +1,144 @@
+"""Approvals: the latest one of each person, and the tally of those that stand.
+
+A decision can have thousands of approvals, and each event changes at most one. So they are found by person, and a tally
+is kept of how many stand without an end and when the others end: whether a quorum holds at an instant, and until when,
+follows from it without looking at any approval. An approval *stands* when the policy accepts it and it is not revoked.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from nexus_control.values.actors import Actor
+from nexus_control.values.instants import parse_instant
+from nexus_control.values.payloads import Assurance
+
+FOREVER = datetime.max.replace(tzinfo=UTC)
+MOST_QUORUMS = 20
+"""So many of the last quorums are kept: a timeline for people shows no more entries."""
+_MOST_RECENT = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """The latest approval of one person. It is current until it expires or is revoked."""
+
+    actor: Actor
+    seq: int
+    granted_at: str
+    expires_at: str | None = None
+    comment: str | None = None
+    assurance: Assurance | None = None
+    revoked_at: str | None = None
+    revoke_reason: str | None = None
+
+    def ends(self) -> datetime:
+        """The instant at which it stops being current if nobody revokes it."""
+        return FOREVER if self.expires_at is None else parse_instant(self.expires_at)
+
+    def is_expired(self, at: datetime) -> bool:
+        return self.ends() <= at
+
+    def is_current(self, at: datetime) -> bool:
+        return self.revoked_at is None and not self.is_expired(at)
+
+
+class Approvals:
+    """The latest approval of each person, by folded id; iterates in the order in which they were given.
+
+    It never changes: `having` gives another one, which shares almost everything with this one. The approvals that came
+    last are kept in a small mapping of their own, so that one more costs a copy of that only.
+    """
+
+    __slots__ = ("_earlier", "_recent", "_size")
+
+    def __init__(self, approvals: Iterable[Approval] = ()) -> None:
+        self._earlier: Mapping[str, Approval] = {each.actor.key: each for each in approvals}
+        self._recent: Mapping[str, Approval] = {}
+        self._size = len(self._earlier)
+
+    def of(self, person: str) -> Approval | None:
+        """The latest approval of the person with this folded id."""
+        return self._recent.get(person) or self._earlier.get(person)
+
+    def having(self, approval: Approval) -> "Approvals":
+        """These approvals, with this one in place of its person's earlier one."""
+        person, changed = approval.actor.key, Approvals.__new__(Approvals)
+        changed._size = self._size + (self.of(person) is None)
+        changed._earlier, changed._recent = self._earlier, {**self._recent, person: approval}
+        if len(changed._recent) > _MOST_RECENT:
+            changed._earlier, changed._recent = {**self._earlier, **changed._recent}, {}
+        return changed
+
+    def __iter__(self) -> Iterator[Approval]:
+        return iter(sorted({**self._earlier, **self._recent}.values(), key=lambda each: each.seq))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Approvals) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"Approvals({list(self)!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many approvals stand without an end, and when each of the others ends, the earliest first."""
+
+    endless: int = 0
+    ends: tuple[datetime, ...] = ()
+
+    @classmethod
+    def of(cls, standing: Iterable[Approval]) -> "Tally":
+        ends = [each.ends() for each in standing]
+        return cls(ends.count(FOREVER), tuple(sorted(end for end in ends if end != FOREVER)))
+
+    def plus(self, approval: Approval) -> "Tally":
+        end = approval.ends()
+        if end == FOREVER:
+            return Tally(self.endless + 1, self.ends)
+        place = bisect_right(self.ends, end)
+        return Tally(self.endless, (*self.ends[:place], end, *self.ends[place:]))
+
+    def minus(self, approval: Approval) -> "Tally":
+        """Without one that was counted."""
+        end = approval.ends()
+        if end == FOREVER:
+            return Tally(self.endless - 1, self.ends)
+        place = bisect_left(self.ends, end)
+        return Tally(self.endless, (*self.ends[:place], *self.ends[place + 1 :]))
+
+    @property
+    def standing(self) -> int:
+        return self.endless + len(self.ends)
+
+    def current(self, at: datetime) -> int:
+        """How many have not ended at this instant."""
+        return self.endless + len(self.ends) - bisect_right(self.ends, at)
+
+    def holds_until(self, required: int) -> datetime | None:
+        """When fewer than `required` are left if nothing else happens; None when there are fewer already."""
+        lacking = required - self.endless
+        if lacking <= 0:
+            return FOREVER
+        return self.ends[-lacking] if lacking <= len(self.ends) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Quorums:
+    """How often an approval met the quorum, and the `seq` of the last `MOST_QUORUMS` such approvals."""
+
+    total: int = 0
+    last: tuple[int, ...] = ()
+
+    def plus(self, seq: int) -> "Quorums":
+        return Quorums(self.total + 1, (*self.last, seq)[-MOST_QUORUMS:])
+
+
+NO_APPROVALS, NO_TALLY, NO_QUORUMS = Approvals(), Tally(), Quorums()
