@@ -25,7 +25,17 @@ from tests.support.tampering import Victim, busy_store
 
 PAGE = 4096
 SQLITE_SCHEMA = "sqlite_schema"
-TABLES = (SQLITE_SCHEMA, "entries", "subtrees", "projections", "listing", "labels", "claims", "answers")
+TABLES = (
+    SQLITE_SCHEMA,
+    "entries",
+    "subtrees",
+    "projections",
+    "approvals",
+    "listing",
+    "labels",
+    "claims",
+    "answers",
+)
 Answers = dict[str, str]
 
 
