@@ -69,6 +69,18 @@ class Soak:
         places = [f"writer-{n}" for n in range(self.writers)]
         places += ["reader-0", "reader-1", "follower-0", "follower-1", "signer-0"]
         living = [self._born(place, number, 0, chance) for place in places]
+        try:
+            self._kill_and_bear(living, number, ends, chance)
+        except BaseException:
+            for life in living:
+                os.kill(life.pid, signal.SIGKILL)
+            raise
+        for life in living:
+            os.kill(life.pid, signal.SIGTERM)
+        for life in living:
+            self._buried(life, _STOPPED, -signal.SIGTERM)  # by SIGTERM: it was only just born
+
+    def _kill_and_bear(self, living: list[Life], number: int, ends: float, chance: Random) -> None:
         told = upset = time.monotonic()
         while (now := time.monotonic()) < ends:
             time.sleep(_LOOK_SECONDS)
@@ -85,10 +97,6 @@ class Soak:
             if now - told >= 5:
                 told = now
                 _say(self._progress(number))
-        for life in living:
-            os.kill(life.pid, signal.SIGTERM)
-        for life in living:
-            self._buried(life, _STOPPED, -signal.SIGTERM)  # by SIGTERM: it was only just born
 
     def _born(self, place: str, round_number: int, number: int, chance: Random) -> Life:
         shortest, longest = _WRITERS_LIVE if place.startswith("writer") else _WATCHERS_LIVE
@@ -107,9 +115,10 @@ class Soak:
             stopped.append(number)
 
         signal.signal(signal.SIGTERM, stop)
+        conductor = os.getppid()
         with _Exiting():
             one = self._one(place, name)
-            while not stopped:
+            while not stopped and os.getppid() == conductor:
                 one.step()
 
     def _one(self, place: str, name: str) -> Living:
