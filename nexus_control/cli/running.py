@@ -68,7 +68,13 @@ def execute(
         found = config if router else find(config)
         with (
             output_is_ours(),
-            opened_router(database=frame.path, config=found, factory=router, on_step=_tell) as opened,
+            opened_router(
+                database=frame.path,
+                log_folder=frame.log_folder,
+                config=found,
+                factory=router,
+                on_step=_tell,
+            ) as opened,
             interruptible(),
         ):
             try:

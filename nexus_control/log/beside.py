@@ -46,6 +46,8 @@ def look_beside(ledger: Ledger) -> dict[str, Look]:
 
 def look_at_head(ledger: Ledger) -> Look:
     """Does the log continue what was executed, denied or taken back?"""
+    if ledger.sidecar.absent is not None:
+        return _skipped(f"{ledger.sidecar.absent}: {_UNNOTICED}")
     try:
         content = head.slot_of(ledger.sidecar).read()
     except NexusControlError as fault:
@@ -57,7 +59,8 @@ def look_at_head(ledger: Ledger) -> Look:
     except NexusControlError as fault:
         if fault.code != ErrorCode.STORE_ROLLED_BACK:
             raise
-        code = "STORE_RESTORED" if fault.details.get("restored") else fault.code.value
+        codes = {"restored": "STORE_RESTORED", "migrated": "STORE_MIGRATED"}
+        code = next((code for name, code in codes.items() if fault.details.get(name)), fault.code.value)
         return _failed(code, fault.message)
     unknown = unknown_to_head(ledger, content)
     return _PASSED if unknown is None else _skipped(unknown)
@@ -94,6 +97,8 @@ def unknown_to_head(ledger: Ledger, content: bytes | None = None) -> str | None:
 def look_at_key(ledger: Ledger) -> Look:
     """Is the key that the log names there, to sign with?"""
     sidecar = ledger.sidecar
+    if sidecar.absent is not None:
+        return _skipped(f"{sidecar.absent}: nothing is signed here")
     place = sidecar.place(checkpoints.KEY)
     try:
         names = (checkpoints.KEY, checkpoints.NEXT_KEY)
@@ -123,6 +128,8 @@ def look_at_key(ledger: Ledger) -> Look:
 
 def look_at_checkpoint(ledger: Ledger) -> Look:
     """Does the log continue the last checkpoint that was signed?"""
+    if ledger.sidecar.absent is not None:
+        return _skipped(f"{ledger.sidecar.absent}: nothing is known here of what the log was")
     place = ledger.sidecar.place(checkpoints.LAST)
     try:
         content = ledger.sidecar.read(checkpoints.LAST)

@@ -42,6 +42,7 @@ from nexus_control.log.entries import leaf_data_of_each
 from nexus_control.log.ledger import Ledger
 from nexus_control.log.session import ReadSession, WriteSession
 from nexus_control.storage.contract import Entry
+from nexus_control.storage.log_folder import NAME_ONE
 from nexus_control.storage.sidecar import Sidecar
 from nexus_control.values.records import decode, encode
 
@@ -313,6 +314,14 @@ def _current(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, Private
     raise not_the_key(sidecar, verifier)
 
 
+def require_own_key(session: ReadSession, sidecar: Sidecar) -> None:
+    """Raises KEY_UNUSABLE where the key that the log names is not there: only the log's owner has it."""
+    records = _records(session)
+    keys = [key_in(sidecar, name) for name in (KEY, NEXT_KEY)] if records else []
+    if records and not any(key is not None and key.public == records[-1].verifier.key for key in keys):
+        raise not_the_key(sidecar, records[-1].verifier)
+
+
 def not_the_key(sidecar: Sidecar, verifier: Verifier) -> NexusControlError:
     place, named = sidecar.place(KEY), str(verifier)
     problem = f"{place} is not the key that the log names ({named}): put that back"
@@ -329,8 +338,10 @@ def _make_key(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, Privat
 
 def key_in(sidecar: Sidecar, name: str) -> PrivateKey | None:
     """The private key beside the store; None for an empty file, which a kill of an earlier version could leave. Raises
-    KEY_UNUSABLE, and names the file.
+    KEY_UNUSABLE, and names the file; also beside a store that has no place for a key.
     """
+    if sidecar.absent is not None:
+        raise without_place(sidecar.absent)
     place = sidecar.place(name)
     try:
         pem = sidecar.read_secret(name)
@@ -342,6 +353,18 @@ def key_in(sidecar: Sidecar, name: str) -> PrivateKey | None:
         return private_from_pem(pem)
     except NexusControlError as error:
         raise _unusable(f"{place} holds no key of a log: {error.message}", path=place) from None
+
+
+def without_place(why: str) -> NexusControlError:
+    """KEY_UNUSABLE: there is no place for the log's key here."""
+    return NexusControlError(
+        ErrorCode.KEY_UNUSABLE, f"The log's key has no place here: {why}", {"without_place": True}, NAME_ONE
+    )
+
+
+def has_no_place(fault: NexusControlError) -> bool:
+    """Whether the fault says that there is no place for the log's key here."""
+    return fault.details.get("without_place") is True
 
 
 def _keep_new_key(sidecar: Sidecar, name: str) -> PrivateKey:

@@ -2,7 +2,8 @@
 
 Who may read the log's private key signs the log as it is, and the proof leads to that checkpoint. Everybody else gets a
 proof to the last checkpoint, which the owner of the key signed and which lies beside the store. Entries that came later
-are not proved until the owner signs again:
+are not proved until the owner signs again, and none where nothing lies beside the store (PostgreSQL without a log
+folder):
 
     find_proof(...)  ->  LogProof    to a checkpoint that covers the event
                      ->  Unproven    no such checkpoint is here; `why` says what is
@@ -62,12 +63,16 @@ def find_proof(ledger: Ledger, decision_id: str, generation: int, seq: int) -> L
 
 
 def may_not_sign(fault: NexusControlError) -> bool:
-    """Whether the fault says that this user may not read the key, or not write to the store."""
+    """Whether the fault says that this user may not read the key, or not write to the store, or that the key has no
+    place here.
+    """
     is_hidden = fault.code is ErrorCode.KEY_UNUSABLE and isinstance(fault.__cause__, PermissionError)
-    return is_hidden or is_without_permission(fault)
+    return is_hidden or is_without_permission(fault) or checkpoints.has_no_place(fault)
 
 
 def _proof_to_the_last(ledger: Ledger, position: int, problem: str) -> LogProof | Unproven:
+    if ledger.sidecar.absent is not None:
+        return Unproven(why=problem)
     try:
         with ledger.reading() as session:
             last = checkpoints.last_in(session, ledger.sidecar)

@@ -67,11 +67,7 @@ def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Look]]:
         faults += [Fault(code="FORM_DIFFERS", detail=each) for each in ledger.form_differences()]
         faults += _writing_faults(ledger)
         with ledger.reading() as session:
-            log = session.rows.log(_FIRST)
-            found = list(_log_faults(log))
-            if not found:
-                checks = (_index_faults, _tree_faults, _projection_faults, _answer_faults)
-                found = [fault for check in checks for fault in check(session.rows, log)]
+            found = content_faults(session.rows)
     except NexusControlError as fault:
         if not is_damage(fault):
             raise
@@ -81,6 +77,15 @@ def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Look]]:
     beside = look_beside(ledger)
     failed = [each for each in beside.values() if each.status == "fail"]
     return [*faults, *(Fault(code=each.code, detail=each.reason) for each in failed)], beside
+
+
+def content_faults(rows: Reader) -> list[Fault]:
+    """Every fault of the entries, or, where these are whole, of what is derived from them."""
+    log = rows.log(_FIRST)
+    if found := _log_faults(log):
+        return found
+    checks = (_index_faults, _tree_faults, _projection_faults, _answer_faults)
+    return [fault for check in checks for fault in check(rows, log)]
 
 
 def _writing_faults(ledger: Ledger) -> Iterator[Fault]:

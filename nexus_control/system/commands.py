@@ -57,6 +57,7 @@ def approving(
     request_id: str,
     database: str,
     *,
+    log_folder: Path | None = None,
     config: Path | None = None,
     allowed_signers: Path | None = None,
     signed: bool,
@@ -64,7 +65,7 @@ def approving(
     """The command that approves a request after a look at it, with a signature where the policy demands one. It
     names only the adapters of `config`: a project's file that was found must not become one whose settings are used.
     """
-    options: dict[str, Value] = {"--db": database, "--adapters-from": config}
+    options: dict[str, Value] = {"--db": database, "--log-folder": log_folder, "--adapters-from": config}
     if signed:
         options |= {"--allowed-signers": allowed_signers, "--sign": USUAL_KEY}
     return shell_line(command("approve", argument=request_id, options=options))
