@@ -12,14 +12,20 @@ from tests.concurrency.crashing import in_nursery
 from tests.soak.conducting import soak
 from tests.soak.journal import lines_of
 from tests.soak.judging import judge
-from tests.soak.places import PLACES, SqliteFile
+from tests.soak.places import SqliteFile
 from tests.support.amounts import IN_FULL
+from tests.support.postgres import binaries
 
 pytestmark = pytest.mark.skipif(not IN_FULL, reason="takes a minute: make joints")
 SEED = 7
 
 
-@pytest.mark.parametrize("storage", PLACES)
+POSTGRES = pytest.param(
+    "postgres", marks=pytest.mark.skipif(binaries() is None, reason="needs a PostgreSQL server")
+)
+
+
+@pytest.mark.parametrize("storage", ["sqlite", POSTGRES])
 def test_writers_that_are_killed_all_the_time_leave_a_store_in_which_everything_agrees(
     storage: str, tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ from tests.soak.working import Writer
 _STOPPED = 0
 _FAILED = 2
 _LOOK_SECONDS = 0.05
-_WRITERS_LIVE = (0.3, 5.0)
+_WRITERS_LIVE = (0.5, 8.0)
 _WATCHERS_LIVE = (2.0, 15.0)
 
 
@@ -61,6 +61,8 @@ class Soak:
             self._round(number, seconds / rounds)
             if not self._judged():
                 return False
+        if not self.figures["executed"]:
+            self.problems.append("nothing was executed: there was no time to try anything")
         return not self.problems
 
     def _round(self, number: int, seconds: float) -> None:

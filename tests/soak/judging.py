@@ -362,6 +362,7 @@ def judge(place: Place, folder: Path) -> tuple[list[str], dict[str, int]]:
         "decisions": len({placed.entry.stream for placed in log if placed.entry.kind == "decision"}),
         "calls": len(calls),
         "acknowledged": sum(call.is_acknowledged for call in calls.values()),
+        "executed": sum(call.what == "execute" and call.is_acknowledged for call in calls.values()),
         "refused": sum(call.ended and call.code is not None for call in calls.values()),
         "killed": sum(not call.ended for call in calls.values()),
     }
