@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from nexus_control.log.checkpoints import publish
+from nexus_control.log.head import Head
 from tests.concurrency.crashing import in_nursery
 from tests.soak.conducting import soak
 from tests.soak.journal import lines_of
@@ -123,8 +126,19 @@ def _keep_a_checkpoint_of_another_log(folder: Path) -> None:
     (folder / "x.notes").write_text(f"{json.dumps(note)}\n")
 
 
+def _change_a_projection(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "decisions.db")) as connection, connection:
+        connection.execute("UPDATE projections SET goal = 'another' WHERE ordinal = 3")
+
+
+def _put_another_head(folder: Path) -> None:
+    (folder / "decisions.db.head").write_bytes(Head(size=3, root="0" * 64).to_bytes())
+
+
 CHANGES: dict[str, tuple[Change, str]] = {
     "an acknowledged call that is not stored": (_acknowledge_what_is_not_stored, "call more: approve"),
+    "a projection that is no replay": (_change_a_projection, "PROJECTION_DIFFERS"),
+    "a head of another history": (_put_another_head, "STORE_ROLLED_BACK"),
     "an event that nobody made": (_forget_a_call, "nobody made"),
     "an event of a refused call": (_refuse_what_is_stored, "ended with INVALID_STATE"),
     "a refusal that cannot be": (_refuse_with_another_code, "was refused with INTERNAL"),

@@ -124,10 +124,8 @@ class Judge:
     calls: dict[str, Call]
     log: list[Placed]
     feed: list[dict[str, Any]]
-    whole: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def disagreements(self) -> Iterator[str]:
-        yield from self._doctor()
         yield from self._feed()
         yield from self._pieces()
         yield from self._codes()
@@ -139,17 +137,6 @@ class Judge:
             for each in lines_of(path):
                 if not (self.place.can_be_away and each["code"] in AWAY):
                     yield f"{path.stem}: {each['what']}: {each['code']}: {each['text']}"
-
-    # --- the store by itself --------------------------------------------------------------------------------------
-
-    def _doctor(self) -> Iterator[str]:
-        faults, beside = examine(self.tools.store)
-        yield from (f"doctor: {fault.code}: {fault.detail}" for fault in faults)
-        yield from (f"doctor: {n} {look}" for n, look in beside.items() if look.status != "pass")
-        try:
-            require_whole_store(self.tools.store)
-        except AssertionError as error:
-            yield f"a decision is not its replay: {error}"
 
     def _feed(self) -> Iterator[str]:
         expected = [placed.position for placed in self.log if placed.entry.kind == "decision"]
@@ -333,6 +320,17 @@ class Judge:
                     yield f"{path.stem}: the checkpoint of {signed.size} entries has another root"
 
 
+def faults_by_itself(store: DecisionStore) -> Iterator[str]:
+    """What doctor finds, and each decision that is not its replay."""
+    faults, beside = examine(store)
+    yield from (f"doctor: {fault.code}: {fault.detail}" for fault in faults)
+    yield from (f"doctor: {name}: {look}" for name, look in beside.items() if look.status != "pass")
+    try:
+        require_whole_store(store)
+    except AssertionError as error:
+        yield f"a decision is not its replay: {error}"
+
+
 def closing_call(tools: NexusControlTools) -> None:
     """A denial, which brings the head forward: whoever was killed right after a commit left an older one."""
     request_id = data_of(tools.request(CLOSING, ALICE))["request_id"]
@@ -353,10 +351,11 @@ def judge(place: Place, folder: Path) -> tuple[list[str], dict[str, int]]:
     tools = place.tools()
     closing_call(tools)
     store: DecisionStore = tools.store
+    found = list(faults_by_itself(store))
     with store.reading() as session:
         log = session.rows.log()
     calls = calls_in(folder)
-    found = list(Judge(place, folder, tools, calls, log, whole_feed(tools)).disagreements())
+    found += list(Judge(place, folder, tools, calls, log, whole_feed(tools)).disagreements())
     figures = {
         "entries": len(log),
         "decisions": len({placed.entry.stream for placed in log if placed.entry.kind == "decision"}),
