@@ -2,7 +2,7 @@
 
 PYTHON ?= python
 
-.PHONY: check static quick test joints format schemas reference goldens
+.PHONY: check static quick test joints soak format schemas reference goldens
 
 check: static test
 
@@ -24,6 +24,11 @@ quick:
 joints:
 	TESTS_IN_FULL=1 $(PYTHON) -m pytest tests/joints \
 		$$(grep -rlE 'support\.amounts import|mark\.sample\(' --include='test_*.py' --exclude-dir=joints tests)
+
+# Ten minutes of writers that are killed all the time, over each storage; SECONDS=60 for less.
+SECONDS ?= 600
+soak:
+	$(PYTHON) -m tests.soak --seconds $(SECONDS)
 
 format:
 	$(PYTHON) -m ruff check --select I --fix
