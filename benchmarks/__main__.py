@@ -1,0 +1,94 @@
+"""`python -m benchmarks`: measure, judge the answers, write the result or the page."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.cluster import private_cluster, programs
+from benchmarks.report.page import write_page
+from benchmarks.report.table import table
+from benchmarks.results import Results
+from benchmarks.running import Run
+from benchmarks.sizes import FULL, SMOKE, Sizes
+from benchmarks.verdict import complaints
+from benchmarks.workloads import WORKLOADS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: the answers were right; 1: they were not, or a process failed."""
+    given = _parser().parse_args(arguments)
+    if given.report is not None:
+        for path in write_page(Results.model_validate_json(given.report.read_bytes())):
+            print(f"written: {path}")
+        return 0
+    results = _measured(given)
+    if given.out is not None:
+        given.out.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    print(table(results))
+    wrong = complaints(results)
+    for line in wrong:
+        print(f"wrong: {line}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _measured(given: argparse.Namespace) -> Results:
+    sizes: Sizes = SMOKE if given.smoke else FULL
+    if given.rounds is not None:
+        sizes = sizes.model_copy(update={"rounds": given.rounds})
+    workloads: list[str] = given.workloads.split(",") if given.workloads else list(WORKLOADS)
+    with (
+        tempfile.TemporaryDirectory(dir=given.folder, prefix="benchmarks-") as folder,
+        _server(given.postgresql, Path(folder), needed="postgresql" in workloads) as server,
+    ):
+        against = given.against.resolve() if given.against else None
+        return Run(
+            folder=Path(folder), sizes=sizes, workloads=workloads, against=against, postgresql=server
+        ).results()
+
+
+@contextmanager
+def _server(url: str | None, folder: Path, *, needed: bool) -> Generator[str | None]:
+    """The server that was given, one of our own, or None."""
+    binaries = programs()
+    if not needed or url is not None or binaries is None:
+        yield url
+        return
+    folder.chmod(0o711)  # the server's own user passes through
+    with private_cluster(binaries, folder / "postgresql") as own:
+        yield own
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="What the store costs, and what this machine can do."
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="small sizes, one round: only whether the answers are right"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result of every round as JSON")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="measure nothing; write docs/performance.md and its plots"
+    )
+    parser.add_argument(
+        "--against", type=Path, metavar="FOLDER", help="another checkout, measured in the same rounds"
+    )
+    parser.add_argument("--workloads", metavar="NAMES", help=f"some of: {','.join(WORKLOADS)}")
+    parser.add_argument("--rounds", type=int, help=f"default: {FULL.rounds}")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(os.environ.get("TMPDIR", "/var/tmp")),
+        help="on the disk to measure",
+    )
+    parser.add_argument(
+        "--postgresql", metavar="URL", help="a server; default: a private one, where its programs are here"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
