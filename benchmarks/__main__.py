@@ -1,7 +1,6 @@
 """`python -m benchmarks`: measure, judge the answers, write the result or the page."""
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Generator
@@ -21,18 +20,21 @@ from benchmarks.workloads import WORKLOADS
 def main(arguments: list[str] | None = None) -> int:
     """0: the answers were right; 1: they were not, or a process failed."""
     given = _parser().parse_args(arguments)
-    if given.report is not None:
-        for path in write_page(Results.model_validate_json(given.report.read_bytes())):
-            print(f"written: {path}")
-        return 0
-    results = _measured(given)
+    results = _read(given.show or given.report) or _measured(given)
     if given.out is not None:
         given.out.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
     print(table(results))
     wrong = complaints(results)
     for line in wrong:
         print(f"wrong: {line}", file=sys.stderr)
+    if given.report is not None and not wrong:
+        for path in write_page(results):
+            print(f"written: {path}", file=sys.stderr)
     return 1 if wrong else 0
+
+
+def _read(path: Path | None) -> Results | None:
+    return None if path is None else Results.model_validate_json(path.read_bytes())
 
 
 def _measured(given: argparse.Namespace) -> Results:
@@ -64,29 +66,18 @@ def _server(url: str | None, folder: Path, *, needed: bool) -> Generator[str | N
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="What the store costs, and what this machine can do."
+        prog="python -m benchmarks", description="What the store costs, beside what this machine can do."
     )
-    parser.add_argument(
-        "--smoke", action="store_true", help="small sizes, one round: only whether the answers are right"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result of every round as JSON")
-    parser.add_argument(
-        "--report", type=Path, metavar="FILE", help="measure nothing; write docs/performance.md and its plots"
-    )
-    parser.add_argument(
-        "--against", type=Path, metavar="FOLDER", help="another checkout, measured in the same rounds"
-    )
-    parser.add_argument("--workloads", metavar="NAMES", help=f"some of: {','.join(WORKLOADS)}")
-    parser.add_argument("--rounds", type=int, help=f"default: {FULL.rounds}")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=Path(os.environ.get("TMPDIR", "/var/tmp")),
-        help="on the disk to measure",
-    )
-    parser.add_argument(
-        "--postgresql", metavar="URL", help="a server; default: a private one, where its programs are here"
-    )
+    add = parser.add_argument
+    add("--smoke", action="store_true", help="small sizes, one round: only whether the answers are right")
+    add("--out", type=Path, metavar="FILE", help="write every round's figures as JSON")
+    add("--show", type=Path, metavar="FILE", help="measure nothing: print and judge this result")
+    add("--report", type=Path, metavar="FILE", help="the same, and write docs/performance.md and its plots")
+    add("--against", type=Path, metavar="FOLDER", help="another checkout, measured in the same rounds")
+    add("--workloads", metavar="NAMES", help=f"some of: {','.join(WORKLOADS)}")
+    add("--rounds", type=int, help=f"default: {FULL.rounds}; with --smoke {SMOKE.rounds}")
+    add("--folder", type=Path, default=Path("/var/tmp"), help="on the disk to measure; default: %(default)s")
+    add("--postgresql", metavar="URL", help="a server; default: a private one, where its programs are")
     return parser
 
 

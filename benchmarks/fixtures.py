@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.people import ALICE, APPROVERS, BOB, CAROL, DAVE, CountingRouter, append_verdict
+from benchmarks.people import ALICE, APPROVERS, BOB, CAROL, DAVE, CountingRouter, append_verdict, opened
 from benchmarks.sizes import Sizes
 from nexus_control import Actor, NexusControlTools, export_audit_package
 
@@ -70,7 +70,7 @@ def _in_memory(folder: Path) -> Generator[Path]:
 def _make_events(store: Path, folder: Path, sizes: Sizes, *, with_packages: bool) -> None:
     store.mkdir()
     names = Names(open={}, executed={})
-    with NexusControlTools(db_path=str(store / DATABASE)) as tools:
+    with opened(store / DATABASE) as tools:
         for events in sizes.events:
             names.open[events] = _decision_of(tools, events)
             names.executed[events] = executed = _decision_of(tools, events - 5)
@@ -104,7 +104,7 @@ def _make_decisions(store: Path, folder: Path, sizes: Sizes) -> None:
     store.mkdir()
     made = 0
     for size in sizes.decisions:
-        with NexusControlTools(db_path=str(store / DATABASE)) as tools:
+        with opened(store / DATABASE) as tools:
             newest = [_request(tools, number) for number in range(made, size)][-NEWEST:]
             for decision_id in newest[:EXECUTED]:
                 approve_and_execute(tools, decision_id)

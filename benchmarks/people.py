@@ -4,10 +4,12 @@ import json
 import os
 import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nexus_control import Actor, DecisionStore, EventType
+from nexus_control import Actor, DecisionStore, EventType, NexusControlTools
 
 ALICE, BOB, CAROL, DAVE = (Actor(type="human", id=name) for name in ("alice", "bob", "carol", "dave"))
 APPROVERS = [Actor(type="human", id=f"approver-{number}") for number in range(50)]
@@ -30,6 +32,13 @@ GRANTED: dict[str, object] = {
 }
 REVOKED: dict[str, object] = {"reason": "The window was moved"}
 GRANTED_TEXT = json.dumps(GRANTED, ensure_ascii=False)
+
+
+@contextmanager
+def opened(database: Path | str) -> Generator[NexusControlTools]:
+    """Earlier versions close the store only."""
+    with DecisionStore(str(database)) as store:
+        yield NexusControlTools(store)
 
 
 def begin_decision(store: DecisionStore) -> str:

@@ -18,14 +18,15 @@ def idle(_: str, __: str) -> int:
 
 def listing(database: str, decisions: str) -> int:
     """Six pages of 100, from the first to the last."""
-    with nexus_control.NexusControlTools(db_path=database) as tools:
-        last = int(decisions) - 100
+    with nexus_control.DecisionStore(database) as store:
+        tools, last = nexus_control.NexusControlTools(store), int(decisions) - 100
         return sum(tools.list_requests(limit=100, offset=last * part // 5).data["count"] for part in range(6))
 
 
 def exporting(database: str, decision_id: str) -> int:
-    with nexus_control.NexusControlTools(db_path=database) as tools:
-        return len(tools.export_bundle(decision_id, render=False).data["bundle"]["events"])
+    with nexus_control.DecisionStore(database) as store:
+        exported = nexus_control.NexusControlTools(store).export_bundle(decision_id, render=False).data
+    return len(exported["bundle"]["events"])
 
 
 def verifying(package: str, _: str) -> int:

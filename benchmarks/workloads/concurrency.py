@@ -4,13 +4,13 @@ Afterwards each acknowledgement is compared with the log, read by a new instance
 """
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from time import perf_counter
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.people import ALICE, BOB, CAROL
+from benchmarks.people import ALICE, BOB, CAROL, opened
 from benchmarks.results import Outcome
 from benchmarks.workloads import Setting
 from benchmarks.workloads.together import Processes, begin_together, in_threads
@@ -55,12 +55,11 @@ def _threads(setting: Setting) -> dict[Path, list[list[Tally]]]:
     """For each number of threads its turns, each the tallies of its threads; the numbers take turns."""
     stores = {setting.folder / f"threads_{threads}.db": threads for threads in setting.sizes.threads}
     tallies: dict[Path, list[list[Tally]]] = {database: [] for database in stores}
-    opened = {database: NexusControlTools(db_path=str(database)) for database in stores}
-    for _ in range(TURNS):
-        for database, threads in stores.items():
-            tallies[database].append(_one_turn(opened[database], threads, setting.sizes.seconds / TURNS))
-    for tools in opened.values():
-        tools.close()
+    with ExitStack() as stores_are_open:
+        tools = {database: stores_are_open.enter_context(opened(database)) for database in stores}
+        for _ in range(TURNS):
+            for database, threads in stores.items():
+                tallies[database].append(_one_turn(tools[database], threads, setting.sizes.seconds / TURNS))
     return tallies
 
 
@@ -98,14 +97,14 @@ class Work:
 
 def _process(given: tuple[str, int, float]) -> Tally:
     database, number, seconds = given
-    with NexusControlTools(db_path=database) as tools:
+    with opened(database) as tools:
         work = Work(tools, f"process {number}", seconds)
         begin_together()
         return work()
 
 
 def _hot(database: Path) -> list[Tally]:
-    with NexusControlTools(db_path=str(database)) as tools:
+    with opened(database) as tools:
         asked = tools.request("Rotate", ALICE, mode="apply", min_approvals=1000)
         decision_id = asked.data["request_id"]
 
@@ -126,7 +125,7 @@ class Approvals:
         tally, begun = Tally(acknowledged={self._decision_id: 0}), perf_counter()
         for number in range(HOT_EACH):
             if self._tools.approve(
-                self._decision_id, Actor("human", f"person-{self._thread}-{number}")
+                self._decision_id, Actor(type="human", id=f"person-{self._thread}-{number}")
             ).success:
                 tally.acknowledged[self._decision_id] += 1
             else:

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from benchmarks.fixtures import copy_of, names_of, package_text
+from benchmarks.people import opened
 from benchmarks.results import Outcome
 from benchmarks.timing import in_turns
 from benchmarks.workloads import Setting
@@ -29,7 +30,7 @@ def run(setting: Setting) -> Outcome:
     metrics: dict[str, float] = {}
     whole = untouched = found = True
     database, names = copy_of(setting.fixtures, "events", setting.folder), names_of(setting.fixtures)
-    with NexusControlTools(db_path=str(database)) as tools:
+    with opened(database) as tools:
         for events in setting.sizes.events:
             documents = Documents(tools, names.executed[events], package_text(setting.fixtures, events))
             timed = in_turns(documents.calls(), setting.sizes.seconds / 2, turns=TURNS)

@@ -9,7 +9,7 @@ from statistics import median
 from time import perf_counter
 from typing import TypeVar
 
-from benchmarks.people import ALICE, BOB, CAROL, DAVE, CountingRouter
+from benchmarks.people import ALICE, BOB, CAROL, DAVE, CountingRouter, opened
 from benchmarks.results import Outcome
 from benchmarks.syncs import WHY_NOT
 from benchmarks.timing import in_turns
@@ -55,8 +55,7 @@ class Flow:
 
 
 def run(setting: Setting) -> Outcome:
-    tools = NexusControlTools(db_path=setting.folder / "flow.db")
-    with tools, raw_commits(setting.folder / "raw.db") as raw:
+    with opened(setting.folder / "flow.db") as tools, raw_commits(setting.folder / "raw.db") as raw:
         flow = Flow(tools)
         flow()  # the first loads what is loaded late, and makes the log's key
         timed = in_turns({"raw": raw, "flow": flow}, 2 * setting.sizes.seconds)

@@ -5,7 +5,7 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks.fixtures import copy_of, names_of
-from benchmarks.people import ALICE
+from benchmarks.people import ALICE, opened
 from benchmarks.results import Outcome
 from benchmarks.timing import in_turns
 from benchmarks.workloads import Setting
@@ -17,9 +17,7 @@ Calls = dict[str, Callable[[], object]]
 def run(setting: Setting) -> Outcome:
     metrics, counted, seen = _by_events(setting)
     for size in setting.sizes.decisions:
-        with NexusControlTools(
-            db_path=str(copy_of(setting.fixtures, f"decisions-{size}", setting.folder))
-        ) as tools:
+        with opened(copy_of(setting.fixtures, f"decisions-{size}", setting.folder)) as tools:
             metrics |= _measured(_calls_in_a_store(tools), f"in_{size}_decisions", setting)
     right = {"check_event_count": float(counted), "check_sees_other_writers": float(seen)}
     return Outcome(metrics=metrics | right)
@@ -30,7 +28,7 @@ def _by_events(setting: Setting) -> tuple[dict[str, float], bool, bool]:
     database, names = copy_of(setting.fixtures, "events", setting.folder), names_of(setting.fixtures)
     metrics: dict[str, float] = {}
     counted = seen = True
-    with NexusControlTools(db_path=str(database)) as tools:
+    with opened(database) as tools:
         for events in setting.sizes.events:
             decision_id = names.open[events]
             counted &= _event_count(tools, decision_id) == events
@@ -38,8 +36,8 @@ def _by_events(setting: Setting) -> tuple[dict[str, float], bool, bool]:
                 _calls_on_a_decision(tools, database, decision_id), f"at_{events}_events", setting
             )
             before = _event_count(tools, decision_id)
-            with NexusControlTools(db_path=str(database)) as other:
-                _ = other.approve(decision_id, Actor("human", "another-instance")).data
+            with opened(database) as other:
+                _ = other.approve(decision_id, Actor(type="human", id="another-instance")).data
             seen &= _event_count(tools, decision_id) == before + 1
     return metrics, counted, seen
 
@@ -52,14 +50,14 @@ def _calls_on_a_decision(tools: NexusControlTools, database: Path, decision_id: 
     people = count()
 
     def open_and_status() -> None:
-        with NexusControlTools(db_path=str(database)) as fresh:
+        with opened(database) as fresh:
             _ = fresh.status(decision_id).data
 
     return {
         "status": lambda: tools.status(decision_id).data,
         "inspect": lambda: tools.inspect(decision_id).data,
         "list": lambda: tools.list_requests(limit=1).data,
-        "approve": lambda: tools.approve(decision_id, Actor("human", f"late-{next(people)}")).data,
+        "approve": lambda: tools.approve(decision_id, Actor(type="human", id=f"late-{next(people)}")).data,
         "open_and_status": open_and_status,
     }
 
@@ -71,7 +69,7 @@ def _calls_in_a_store(tools: NexusControlTools) -> Calls:
         "status": lambda: tools.status(pending).data,
         "inspect": lambda: tools.inspect(pending).data,
         "list": lambda: tools.list_requests(limit=100).data,
-        "approve": lambda: tools.approve(pending, Actor("human", f"late-{next(people)}")).data,
+        "approve": lambda: tools.approve(pending, Actor(type="human", id=f"late-{next(people)}")).data,
         "request": lambda: tools.request("Rotate the keys", ALICE, mode="apply").data,
     }
 

@@ -1,12 +1,13 @@
 """Pages of 100 out of the largest store: the first, the last by offset and by cursor, and pages of a filter."""
 
 from collections import Counter
+from typing import Any
 
 from benchmarks.fixtures import copy_of
+from benchmarks.people import opened
 from benchmarks.results import Outcome
 from benchmarks.timing import in_turns
 from benchmarks.workloads import Setting
-from nexus_control import NexusControlTools
 
 PAGE = 100
 FIRST_PAGE = {"completed": 30, "approved": 30, "pending_approval": 40}
@@ -15,10 +16,11 @@ FIRST_PAGE = {"completed": 30, "approved": 30, "pending_approval": 40}
 def run(setting: Setting) -> Outcome:
     size = setting.sizes.decisions[-1]
     database = copy_of(setting.fixtures, f"decisions-{size}", setting.folder)
-    with NexusControlTools(db_path=str(database)) as tools:
+    with opened(database) as tools:
         first = tools.list_requests(limit=PAGE).data
         states = Counter(str(request["state"]) for request in first["requests"])
-        deep = tools.list_requests(limit=PAGE, offset=size - 2 * PAGE).data["cursor"]
+        before_last: dict[str, Any] = {**tools.list_requests(limit=PAGE, offset=size - 2 * PAGE).data}
+        deep = before_last.get("cursor") or before_last.get("next")  # as an earlier version calls it
         pages = {
             "first_page": lambda: tools.list_requests(limit=PAGE).data,
             "last_page_by_offset": lambda: tools.list_requests(limit=PAGE, offset=size - PAGE).data,

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import sleep
 
 from benchmarks.fixtures import ADAPTER
-from benchmarks.people import ALICE, BOB, DAVE, CountingRouter
+from benchmarks.people import ALICE, BOB, DAVE, CountingRouter, opened
 from benchmarks.results import Outcome
 from benchmarks.workloads import Setting
 from benchmarks.workloads.together import Processes, begin_together, in_threads
@@ -25,7 +25,7 @@ def run(setting: Setting) -> Outcome:
         of_processes = [
             _race_of_processes(workers, setting.folder, number) for number in range(setting.sizes.races)
         ]
-    with NexusControlTools(db_path=str(setting.folder / "threads.db")) as tools:
+    with opened(setting.folder / "threads.db") as tools:
         of_threads = [_race_of_threads(tools, number) for number in range(setting.sizes.races)]
         twice = sum(_approvals_of_one_person(tools) - 1 for _ in range(setting.sizes.races))
         again = _runs_of_a_second_execute(tools) - 1
@@ -79,13 +79,13 @@ def _in_a_child(workers: Processes[tuple[str, str, str, float]], database: Path)
 
 
 def _prepare(given: tuple[str, str, str, float]) -> str:
-    with NexusControlTools(db_path=given[0]) as tools:
+    with opened(given[0]) as tools:
         return _approved(tools)
 
 
 def _contend(given: tuple[str, str, str, float]) -> None:
     database, decision_id, log, pause = given
-    with NexusControlTools(db_path=database) as tools:
+    with opened(database) as tools:
         tools.status(decision_id)
         begin_together()
         _execute(tools, decision_id, CountingRouter(seconds=RUN_SECONDS, log=Path(log)), pause)
@@ -100,7 +100,7 @@ def _approvals_of_one_person(tools: NexusControlTools) -> int:
     decision_id = tools.request("Rotate", ALICE, mode="apply", min_approvals=2).data["request_id"]
 
     def prepare(_: int) -> Callable[[], object]:
-        return partial(tools.approve, decision_id, Actor("human", "one-person"))
+        return partial(tools.approve, decision_id, Actor(type="human", id="one-person"))
 
     in_threads(THREADS, prepare)
     return sum(
