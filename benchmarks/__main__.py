@@ -1,11 +1,13 @@
 """`python -m benchmarks`: measure, judge the answers, write the result or the page."""
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from benchmarks.cluster import private_cluster, programs
 from benchmarks.report.page import write_page
@@ -20,6 +22,7 @@ from benchmarks.workloads import WORKLOADS
 def main(arguments: list[str] | None = None) -> int:
     """0: the answers were right; 1: they were not, or a process failed."""
     given = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _end)
     results = _read(given.show or given.report) or _measured(given)
     if given.out is not None:
         given.out.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -31,6 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
         for path in write_page(results):
             print(f"written: {path}", file=sys.stderr)
     return 1 if wrong else 0
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """An exception, so that the server is stopped and the folder removed."""
+    sys.exit(128 + number)
 
 
 def _read(path: Path | None) -> Results | None:

@@ -5,15 +5,11 @@ implementation that is measured, and copied for each round.
     decisions-N/            a store of N decisions; of the newest 100, 30 are executed, 30 approved, 40 pending
     package-N.json          the audit package of an executed decision of N events, made by this implementation only
 
-They are made in memory where there is a folder in memory, since how long this takes is not measured.
+They grow in memory where there is a folder in memory, since how long this takes is not measured.
 """
 
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -25,7 +21,6 @@ from nexus_control import Actor, NexusControlTools, export_audit_package
 DATABASE = "store.db"
 NEWEST = 100
 EXECUTED, APPROVED = 30, 60
-MEMORY = Path("/dev/shm")
 ADAPTER = "python:keys"
 
 
@@ -38,12 +33,11 @@ class Names(BaseModel):
     executed: dict[int, str]
 
 
-def make_fixtures(folder: Path, sizes: Sizes, *, with_packages: bool) -> None:
-    """All of them, in `folder`."""
-    with _in_memory(folder) as work:
-        _make_events(work / "events", folder, sizes, with_packages=with_packages)
-        shutil.copytree(work / "events", folder / "events")
-        _make_decisions(work / "decisions", folder, sizes)
+def make_fixtures(work: Path, folder: Path, sizes: Sizes, *, with_packages: bool) -> None:
+    """All of them, in `folder`; they grow in `work`."""
+    _make_events(work / "events", folder, sizes, with_packages=with_packages)
+    shutil.copytree(work / "events", folder / "events")
+    _make_decisions(work / "decisions", folder, sizes)
 
 
 def names_of(fixtures: Path) -> Names:
@@ -58,13 +52,6 @@ def copy_of(fixtures: Path, name: str, folder: Path) -> Path:
 
 def package_text(fixtures: Path, events: int) -> str:
     return (fixtures / f"package-{events}.json").read_text(encoding="utf-8")
-
-
-@contextmanager
-def _in_memory(folder: Path) -> Generator[Path]:
-    above = MEMORY if os.access(MEMORY, os.W_OK) else folder
-    with tempfile.TemporaryDirectory(dir=above, prefix="benchmarks-") as work:
-        yield Path(work)
 
 
 def _make_events(store: Path, folder: Path, sizes: Sizes, *, with_packages: bool) -> None:

@@ -41,7 +41,7 @@ def perform(job: Job) -> Outcome:
     if not where.is_relative_to(job.checkout.resolve()):
         raise RuntimeError(f"the package was imported from {where}, and is to be that of {job.checkout}")
     if job.workload is None:
-        make_fixtures(job.fixtures, job.sizes, with_packages=job.with_packages)
+        make_fixtures(job.folder, job.fixtures, job.sizes, with_packages=job.with_packages)
         return Outcome()
     setting = Setting(folder=job.folder, fixtures=job.fixtures, sizes=job.sizes, postgresql=job.postgresql)
     return WORKLOADS[job.workload].run(setting)

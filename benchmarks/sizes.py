@@ -18,7 +18,7 @@ class Sizes(BaseModel):
 
 
 FULL = Sizes(
-    seconds=0.6,
+    seconds=0.5,
     rounds=5,
     events=(10, 100, 1_000, 10_000),
     decisions=(100, 1_000, 10_000, 50_000),
