@@ -51,6 +51,7 @@ def _writing(_: Sizes) -> list[Row]:
         Row("`append_event` in memory, 200 decisions", "append", "memory_many_events_per_s"),
         Row("`eventsourcing` in memory, one aggregate", "append", "info_peer_memory_one_events_per_s"),
         Row("syncs an event", "append", "info_syncs_per_file_many_event"),
+        Row("syncs an event of `eventsourcing`", "append", "info_syncs_per_peer_file_many_event"),
         Row(
             "a governed flow: request, two approvals, execute, audit package, verify",
             "flow",

@@ -61,12 +61,13 @@ def run(setting: Setting) -> Outcome:
 
 
 def _syncs(timed: dict[str, Timed]) -> dict[str, float]:
-    on_file = {name: timed[name].syncs_per_call for name in ("raw", "file_one", "file_many")}
-    given = {name: syncs for name, syncs in on_file.items() if syncs is not None}
+    counted = {name: each.syncs_per_call for name, each in timed.items() if "memory" not in name}
+    given = {name: syncs for name, syncs in counted.items() if syncs is not None}
     if not given:
         return {}
     figures = {f"info_syncs_per_{name}_event": syncs for name, syncs in given.items()}
-    return {**figures, "check_each_append_is_synced": float(min(given.values()) >= 1)}
+    synced = min(given["file_one"], given["file_many"]) >= 1
+    return {**figures, "check_each_append_is_synced": float(synced)}
 
 
 def _peers(setting: Setting) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:

@@ -9,7 +9,9 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from itertools import count
+from pathlib import Path
 from time import perf_counter
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -19,12 +21,13 @@ from benchmarks.people import append_verdict, begin_decision
 from benchmarks.results import Outcome
 from benchmarks.timing import in_turns
 from benchmarks.workloads import Setting
-from benchmarks.workloads.append import MANY, Appending
+from benchmarks.workloads.append import Appending
 from benchmarks.workloads.limits import ROW
 from benchmarks.workloads.together import in_threads
 from nexus_control import DecisionStore
 
 CONNECTIONS = 8
+DECISIONS = 40
 TURNS = 2
 NO_STORAGE = "this version has no storage in PostgreSQL"
 
@@ -37,7 +40,7 @@ def run(setting: Setting) -> Outcome:
             connection.execute("CREATE TABLE raw (number bigserial PRIMARY KEY, content text)")
         if find_spec("nexus_control.storage.postgres") is None:
             return _raw_only(url, setting.sizes.seconds)
-        return _beside_raw(url, setting.sizes.seconds)
+        return _beside_raw(url, setting.folder / "log", setting.sizes.seconds)
 
 
 def _raw_only(url: str, seconds: float) -> Outcome:
@@ -48,13 +51,14 @@ def _raw_only(url: str, seconds: float) -> Outcome:
     return Outcome(metrics=metrics, skipped={"bad_missing_events": NO_STORAGE, "events_per_s": NO_STORAGE})
 
 
-def _beside_raw(url: str, seconds: float) -> Outcome:
+def _beside_raw(url: str, log_folder: Path, seconds: float) -> Outcome:
+    options: dict[str, Any] = {"log_folder": log_folder}  # versions without this storage do not know it
     with ExitStack() as opened:
-        store = opened.enter_context(DecisionStore(url))
+        store = opened.enter_context(DecisionStore(url, **options))
         connection = opened.enter_context(closing(_connected(url)))
-        alone = Appending(store, MANY)
+        alone = Appending(store, DECISIONS)
         timed = in_turns({"raw": _raw_commits(connection), "alone": alone}, 2 * seconds)
-        shared = [[begin_decision(store) for _ in range(MANY // CONNECTIONS)] for _ in range(CONNECTIONS)]
+        shared = [[begin_decision(store) for _ in range(DECISIONS // CONNECTIONS)] for _ in range(CONNECTIONS)]
         numbers = [count() for _ in range(CONNECTIONS)]
         raw: list[list[Turn]] = []
         ours: list[list[Turn]] = []
