@@ -21,7 +21,7 @@ from benchmarks.syncs import build_counter
 
 HERE = Path(__file__).resolve().parents[1]
 MEMORY = Path("/dev/shm")
-PATIENCE = 600
+PATIENCE = 900
 
 
 @dataclass(slots=True, kw_only=True)

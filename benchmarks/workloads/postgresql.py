@@ -58,7 +58,9 @@ def _beside_raw(url: str, log_folder: Path, seconds: float) -> Outcome:
         connection = opened.enter_context(closing(_connected(url)))
         alone = Appending(store, DECISIONS)
         timed = in_turns({"raw": _raw_commits(connection), "alone": alone}, 2 * seconds)
-        shared = [[begin_decision(store) for _ in range(DECISIONS // CONNECTIONS)] for _ in range(CONNECTIONS)]
+        shared = [
+            [begin_decision(store) for _ in range(DECISIONS // CONNECTIONS)] for _ in range(CONNECTIONS)
+        ]
         numbers = [count() for _ in range(CONNECTIONS)]
         raw: list[list[Turn]] = []
         ours: list[list[Turn]] = []
