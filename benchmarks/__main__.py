@@ -22,7 +22,6 @@ from benchmarks.workloads import WORKLOADS
 def main(arguments: list[str] | None = None) -> int:
     """0: the answers were right; 1: they were not, or a process failed."""
     given = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _end)
     results = _read(given.show or given.report) or _measured(given)
     if given.out is not None:
         given.out.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -90,4 +89,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())
