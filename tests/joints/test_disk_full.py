@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 from nexus_control import LocalRouter, NexusControlTools, PythonAdapter
 from nexus_control.cli.main import app
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.log.checkpoints import publish, rotate
+from nexus_control.log.checkpoints import publish
 from nexus_control.log.head import place_of
+from nexus_control.log.log_keys import rotate
 from nexus_control.log.upkeep import examine, find_faults
 from tests.joints.office import approved, execute, requested, runs_in
 from tests.support.amounts import number_of

@@ -21,7 +21,7 @@ from typing import Any
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.evidence.formats.merkle import reader, tree_root, whole_tree
 from nexus_control.evidence.formats.note import open_note, parse_checkpoint
-from nexus_control.log.checkpoints import keys_of
+from nexus_control.log.log_keys import keys_of
 from nexus_control.log.projection import import_record_of
 from nexus_control.log.upkeep import examine
 from nexus_control.storage.contract import Placed

@@ -10,7 +10,8 @@ from typing import Any
 
 from nexus_control import NexusControlTools
 from nexus_control.errors import NexusControlError
-from nexus_control.log.checkpoints import publish, rotate
+from nexus_control.log.checkpoints import publish
+from nexus_control.log.log_keys import rotate
 from nexus_control.values.results import ToolResult
 from tests.soak.journal import append_line, lines_of, without_torn_line
 
