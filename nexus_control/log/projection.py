@@ -28,6 +28,7 @@ from nexus_control.facts import (
 )
 from nexus_control.integrity import prefixed
 from nexus_control.storage.contract import NEVER, NO_END, ApprovalRow, DecisionRow
+from nexus_control.storage.faults import damaged
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import format_instant, parse_instant
 from nexus_control.values.records import RecordT, decode, encode
@@ -106,6 +107,13 @@ class _Saved:
     executions: tuple[Execution, ...] = ()
     ending: Ending | None = None
     quorums: Quorums = NO_QUORUMS
+    listing: Listing | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    """The part of a `_Saved` that lists read."""
+
     listing: Listing | None = None
 
 
@@ -241,10 +249,10 @@ def from_row(
     """The decision of this row. `opening` are its events up to the one that attached the policy; `policy_leaf` is the
     chain hash of that event.
     """
-    saved = _decoded(_Saved, row.progress, "projection")
+    saved = _of_row(_Saved, row.progress, row.decision_id)
     progress = Progress(
         phase=saved.phase,
-        approvals=Approvals(_decoded(Approval, each.content, "approval") for each in approvals),
+        approvals=Approvals(_of_row(Approval, each.content, row.decision_id) for each in approvals),
         executions=saved.executions,
         ending=saved.ending,
         quorums=saved.quorums,
@@ -272,7 +280,7 @@ def from_row(
 
 def provenance_of(row: DecisionRow) -> ImportRecord | None:
     """How the decision of this row was imported; None if it was not."""
-    return _decoded(ImportRecord, row.provenance, "projection.provenance") if row.provenance else None
+    return _of_row(ImportRecord, row.provenance, row.decision_id) if row.provenance else None
 
 
 def import_record_of(details: str) -> ImportRecord:
@@ -287,8 +295,7 @@ def brought_by(details: str) -> Brought:
 
 def listing_of(row: DecisionRow) -> Listing | None:
     """What a list shows of this row, without decoding the approvals; None before the policy is attached."""
-    saved = json.loads(row.progress).get("listing")
-    return decode(Listing, saved, where="projection", code=ErrorCode.REPLAY_INVALID) if saved else None
+    return _of_row(_Listed, row.progress, row.decision_id, extra_keys=True).listing
 
 
 def _progress_text(facts: Facts, tally: Tally) -> str:
@@ -315,6 +322,17 @@ def _progress_text(facts: Facts, tally: Tally) -> str:
 def _sortable(instant: datetime) -> str:
     """An instant as text that sorts by time, between NEVER and NO_END."""
     return NO_END if instant == FOREVER else format_instant(instant)
+
+
+def _of_row(record: type[RecordT], text: str, decision_id: str, *, extra_keys: bool = False) -> RecordT:
+    """What a part of a row says. Raises STORE_UNAVAILABLE where it says nothing that was written here."""
+    try:
+        return _decoded(record, text, "projection", extra_keys=extra_keys)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(
+            f"what is kept of decision {decision_id:.80} is damaged: doctor --rebuild makes it from the log",
+            decision_id=decision_id[:80],
+        ) from error
 
 
 def _decoded(record: type[RecordT], text: str, where: str, *, extra_keys: bool = False) -> RecordT:

@@ -61,6 +61,10 @@ class Recent:
         known = self._decoded.get(decision.decision_id)
         return known[0] if known is not None and known[1] is decision else None
 
+    def forget(self) -> None:
+        """What follows from the log was made again, or a row was found to be damaged."""
+        self._decoded.clear()
+
     def keep(self, row: DecisionRow, decision: Projection) -> Projection:
         if len(self._decoded) >= MAX_RECENT:
             self._decoded.clear()

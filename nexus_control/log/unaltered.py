@@ -1,5 +1,5 @@
-"""The events of a decision as the log holds them, for documents that leave the store: what was edited past the library
-does not go out under a fresh digest.
+"""The events of a decision as the log holds them. What was edited past the library does not go out under a fresh
+digest, and is not executed.
 
 Each digest and the whole chain are computed again from the rows. The chain must end at a leaf of the log's Merkle tree,
 and that of the current generation at the projection's head. Events that an import brought must be those that its record
@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.chain import GENESIS
-from nexus_control.log.entries import contents_of, digest_of, is_chained, last_import
+from nexus_control.facts import Facts, fold
+from nexus_control.log.entries import contents_of, digest_of, is_chained, last_import, to_event
 from nexus_control.log.projection import Projection, brought_by, import_record_of
 from nexus_control.log.session import ReadSession
 from nexus_control.storage.contract import Entry
@@ -45,6 +46,27 @@ def unaltered_events(
     if entries and not _is_leaf(session, entries[-1]):
         raise _altered(decision.decision_id, len(entries) - 1)
     return entries
+
+
+def require_as_recorded(session: ReadSession, decision: Projection) -> None:
+    """Check what is about to be executed: its events are those of the log, and add up to the decision as it was read.
+
+    Raises INTEGRITY_MISMATCH. The cost grows with the decision's events; a decision is executed once.
+    """
+    facts = Facts(decision_id=decision.decision_id)
+    for number, entry in enumerate(unaltered_events(session, decision), 1):
+        facts = fold(facts, to_event(entry))
+        if decision.provenance is not None and number == decision.imported_count:
+            facts = decision.provenance.facts_of(facts).after_import()
+    if facts != decision.facts:
+        session.recent.forget()  # the row may have been mended since it was read
+        raise NexusControlError(
+            ErrorCode.INTEGRITY_MISMATCH,
+            f"What is kept of decision {decision.decision_id:.80} is not what its events add up to",
+            {"decision_id": decision.decision_id[:80]},
+            "Nothing was done. The store is damaged, or was changed past this library: look at it with doctor, which"
+            " can rebuild it from the log.",
+        )
 
 
 def _follows(entry: Entry, seq: int, head: str, *, check_digest: bool = True) -> bool:
@@ -90,5 +112,5 @@ def _altered(decision_id: str, seq: int) -> NexusControlError:
         ErrorCode.INTEGRITY_MISMATCH,
         f"Event {seq} of decision {decision_id:.80} is not what was written to the log",
         {"decision_id": decision_id[:80], "seq": seq},
-        "Tell the store's owner, who looks at it with doctor; nothing was exported.",
+        "Tell the store's owner, who looks at it with doctor; nothing was exported or executed.",
     )

@@ -130,6 +130,7 @@ def rebuild_derived(ledger: Ledger) -> int:
     with ledger.writing() as session:
         session.rows.replace_subtrees(_subtrees(session.rows.log()))
         rebuild_rows(session.rows)
+        session.recent.forget()
         return len(session.rows.decisions(limit=2**62, offset=0))
 
 

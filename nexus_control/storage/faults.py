@@ -14,6 +14,16 @@ def unavailable(message: str, **details: object) -> NexusControlError:
     return NexusControlError(ErrorCode.STORE_UNAVAILABLE, message, details)
 
 
+def busy(message: str, **details: object) -> NexusControlError:
+    """Somebody else writes for longer than this call waits."""
+    return NexusControlError(
+        ErrorCode.STORE_UNAVAILABLE,
+        message,
+        details,
+        "Nothing was done. Try again when the other one has ended; busy_timeout says how long a call waits.",
+    )
+
+
 def damaged(message: str, **details: object) -> NexusControlError:
     """The file in the store's place can be read, but it is not a store, or a damaged one."""
     return unavailable(message, damaged=True, **details)

@@ -22,7 +22,7 @@ from types import TracebackType
 
 from nexus_control.errors import NexusControlError
 from nexus_control.storage.contract import BUSY_SECONDS, Derive, Reader, ResultT, Writer, unled
-from nexus_control.storage.faults import damaged, old_for_a_reader, unavailable
+from nexus_control.storage.faults import busy, damaged, old_for_a_reader, unavailable
 from nexus_control.storage.sidecar import FileSidecar, MemorySidecar, Sidecar
 from nexus_control.storage.sqlite_connection import connect, transaction
 from nexus_control.storage.sqlite_file import SqliteFile
@@ -264,6 +264,8 @@ def _fault(error: sqlite3.Error, where: str) -> NexusControlError:
     details = {"path": where}
     if name := getattr(error, "sqlite_errorname", None):
         details["sqlite_errorname"] = name
+    if details.get("sqlite_errorname", "").startswith("SQLITE_BUSY"):
+        return busy(f"{where} is busy: another program holds it ({error})", **details)
     make = damaged if _is_of_content(error) else unavailable
     return make(f"the store {where} failed: {error}", **details)
 

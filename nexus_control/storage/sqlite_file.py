@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from nexus_control.storage.contract import BUSY_SECONDS
-from nexus_control.storage.faults import forked, nested, replaced, unavailable
+from nexus_control.storage.faults import busy, forked, nested, replaced
 from nexus_control.storage.sqlite_connection import connect, roll_back
 from nexus_control.storage.sqlite_reading import Copy, open_to_read, refusal_to_write
 from nexus_control.storage.usage import Gate, Turn, Usage
@@ -261,9 +261,7 @@ class _Writer:
 
     def take(self, turn: Turn, seconds: float) -> None:
         if not self._lock.acquire(timeout=seconds):
-            raise unavailable(
-                f"{self._path} is busy: another thread is writing all the time", path=self._path
-            )
+            raise busy(f"{self._path} is busy: another thread is writing all the time", path=self._path)
         self._turn = turn.reference
 
     def give_back(self) -> None:

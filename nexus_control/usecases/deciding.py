@@ -21,7 +21,7 @@ from nexus_control.evidence.signed_approval import SignedVerdict
 from nexus_control.evidence.statement import Verdict
 from nexus_control.log import head
 from nexus_control.log.projection import Projection
-from nexus_control.log.session import ReadSession
+from nexus_control.log.session import ReadSession, WriteSession
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import signing
 from nexus_control.usecases.answers import ApprovalData, StateData
@@ -88,7 +88,8 @@ def approve(
 ) -> ApprovalData:
     """One person's approval. `assurance` is how the caller knows who that is; a signed one has "signed"."""
     known: Assurance = "signed" if arguments.signed else assurance
-    with store.writing() as session:
+
+    def work(session: WriteSession) -> ApprovalData:
         decision, now = _shown(session, arguments)
         _require_may_approve(store, session, decision, arguments.actor, known, now)
         expires_at = format_instant(arguments.expires_at) if arguments.expires_at else None
@@ -105,17 +106,22 @@ def approve(
         stored = session.append(decision, arguments.actor, granted)
         return approval_view(stored.facts, now, authority_of(store, session, stored, now))
 
+    return store.write(work)
+
 
 def revoke_approval(store: DecisionStore, arguments: RevokeArguments) -> ApprovalData:
     """An approver takes back their own approval, before dispatch."""
-    with head.remembering(store), store.writing() as session:
+
+    def work(session: WriteSession) -> ApprovalData:
         decision, now = _shown(session, arguments)
         require_may_revoke(decision.facts, arguments.actor, now)
         opened = _require_signed(store, session, decision, arguments, "revoke", now)
         revoked = ApprovalRevokedPayload(reason=arguments.reason, signed=opened and opened.signed)
         stored = session.append(decision, arguments.actor, revoked)
-        view = approval_view(stored.facts, now, authority_now(store, session, stored, now))
-    return view
+        return approval_view(stored.facts, now, authority_now(store, session, stored, now))
+
+    with head.remembering(store):
+        return store.write(work)
 
 
 def deny(
@@ -126,7 +132,8 @@ def deny(
     elicitation: Elicitation | None = None,
 ) -> StateData:
     """One approver's denial. It ends the decision."""
-    with head.remembering(store), store.writing() as session:
+
+    def work(session: WriteSession) -> StateData:
         decision, now = _shown(session, arguments)
         require_may_deny(decision.facts, arguments.actor, now)
         opened = _require_signed(store, session, decision, arguments, "deny", now)
@@ -137,7 +144,10 @@ def deny(
             elicitation=elicitation,
         )
         stored = session.append(decision, arguments.actor, denied)
-    return state_view(stored.facts, now, stored.authority)
+        return state_view(stored.facts, now, stored.authority)
+
+    with head.remembering(store):
+        return store.write(work)
 
 
 def _shown(session: ReadSession, arguments: ShownArguments) -> tuple[Projection, datetime]:
@@ -172,9 +182,13 @@ def _same_expiry(given: datetime | None, stated: str | None) -> str | None:
 
 def withdraw(store: DecisionStore, arguments: WithdrawArguments) -> StateData:
     """The requester takes the request back."""
-    with head.remembering(store), store.writing() as session:
+
+    def work(session: WriteSession) -> StateData:
         decision, now = _shown(session, arguments)
         require_may_withdraw(decision.facts, arguments.actor, now)
         withdrawn = DecisionWithdrawnPayload(reason=arguments.reason)
         stored = session.append(decision, arguments.actor, withdrawn)
-    return state_view(stored.facts, now, stored.authority)
+        return state_view(stored.facts, now, stored.authority)
+
+    with head.remembering(store):
+        return store.write(work)
