@@ -6,9 +6,10 @@ follows from it without looking at any approval. An approval *stands* when the p
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import parse_instant
@@ -16,8 +17,22 @@ from nexus_control.values.payloads import Assurance
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
 MOST_QUORUMS = 20
-"""So many of the last quorums are kept: a timeline for people shows no more entries."""
+"""So many of the last quorums are kept: as many as a timeline has entries (`lifecycle.DEFAULT_TIMELINE_LIMIT`)."""
 _MOST_RECENT = 64
+
+
+Authority: TypeAlias = Container[int] | None
+"""The approvals that carry authority in the store that is asked, by `seq`; None: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """The approvals from this `seq` on: where events up to it were imported, those that were given here."""
+
+    seq: int
+
+    def __contains__(self, seq: object) -> bool:
+        return isinstance(seq, int) and seq >= self.seq
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,18 +60,21 @@ class Approval:
 
 
 class Approvals:
-    """The latest approval of each person, by folded id; iterates in the order in which they were given.
+    """The latest approval of each person, by folded id; iterates in the order in which they were given. `ever_signed`:
+    one of these, or one that they took the place of, was signed.
 
     It never changes: `having` gives another one, which shares almost everything with this one. The approvals that came
     last are kept in a small mapping of their own, so that one more costs a copy of that only.
     """
 
-    __slots__ = ("_earlier", "_recent", "_size")
+    __slots__ = ("_earlier", "_ordered", "_recent", "_size", "ever_signed")
 
     def __init__(self, approvals: Iterable[Approval] = ()) -> None:
         self._earlier: Mapping[str, Approval] = {each.actor.key: each for each in approvals}
         self._recent: Mapping[str, Approval] = {}
+        self._ordered: tuple[Approval, ...] | None = None
         self._size = len(self._earlier)
+        self.ever_signed = any(each.assurance == "signed" for each in self._earlier.values())
 
     def of(self, person: str) -> Approval | None:
         """The latest approval of the person with this folded id."""
@@ -66,13 +84,18 @@ class Approvals:
         """These approvals, with this one in place of its person's earlier one."""
         person, changed = approval.actor.key, Approvals.__new__(Approvals)
         changed._size = self._size + (self.of(person) is None)
+        changed.ever_signed = self.ever_signed or approval.assurance == "signed"
+        changed._ordered = None
         changed._earlier, changed._recent = self._earlier, {**self._recent, person: approval}
         if len(changed._recent) > _MOST_RECENT:
             changed._earlier, changed._recent = {**self._earlier, **changed._recent}, {}
         return changed
 
     def __iter__(self) -> Iterator[Approval]:
-        return iter(sorted({**self._earlier, **self._recent}.values(), key=lambda each: each.seq))
+        if self._ordered is None:
+            latest = {**self._earlier, **self._recent}.values()
+            self._ordered = tuple(sorted(latest, key=lambda each: each.seq))
+        return iter(self._ordered)
 
     def __len__(self) -> int:
         return self._size
@@ -99,15 +122,19 @@ class Tally:
         ends = [each.ends() for each in standing]
         return cls(ends.count(FOREVER), tuple(sorted(end for end in ends if end != FOREVER)))
 
-    def plus(self, approval: Approval) -> "Tally":
+    def changed(self, left: Approval | None, came: Approval | None, since: int = 0) -> "Tally":
+        """Without one that was counted, and with another one. Those before the seq `since` are not counted."""
+        tally = self._minus(left) if left and left.seq >= since else self
+        return tally._plus(came) if came and came.seq >= since else tally
+
+    def _plus(self, approval: Approval) -> "Tally":
         end = approval.ends()
         if end == FOREVER:
             return Tally(self.endless + 1, self.ends)
         place = bisect_right(self.ends, end)
         return Tally(self.endless, (*self.ends[:place], end, *self.ends[place:]))
 
-    def minus(self, approval: Approval) -> "Tally":
-        """Without one that was counted."""
+    def _minus(self, approval: Approval) -> "Tally":
         end = approval.ends()
         if end == FOREVER:
             return Tally(self.endless - 1, self.ends)

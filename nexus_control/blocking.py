@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from typing_extensions import TypedDict
 
+from nexus_control.approvals import Authority
 from nexus_control.decision import effect_of, request_expired
-from nexus_control.facts import Authority, Facts
+from nexus_control.facts import Facts
 from nexus_control.policy import missing_capabilities
 from nexus_control.values.payloads import PolicyAttachedPayload
 

@@ -14,11 +14,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from nexus_control.approvals import Approval
+from nexus_control.approvals import Approval, Authority
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.events import Actor, EventType, StoredEvent
-from nexus_control.facts import Authority, Execution, Facts, replay_facts
+from nexus_control.facts import Execution, Facts, replay_facts
 from nexus_control.policy import Policy
 from nexus_control.values.instants import format_instant
 from nexus_control.values.lookalikes import skeleton

@@ -15,13 +15,22 @@ counts it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial, reduce
 from typing import Any, Literal, TypeAlias
 
-from nexus_control.approvals import NO_APPROVALS, NO_QUORUMS, NO_TALLY, Approval, Approvals, Quorums, Tally
+from nexus_control.approvals import (
+    NO_APPROVALS,
+    NO_QUORUMS,
+    NO_TALLY,
+    Approval,
+    Approvals,
+    Authority,
+    Quorums,
+    Since,
+    Tally,
+)
 from nexus_control.events import (
     Actor,
     ApprovalDeniedPayload,
@@ -46,9 +55,6 @@ Phase: TypeAlias = Literal[
 ]
 Settled: TypeAlias = Literal["completed", "failed", "outcome_unknown"]
 Outcome: TypeAlias = Literal["running", "completed", "failed", "outcome_unknown"]
-
-Authority: TypeAlias = AbstractSet[int] | None
-"""The approvals that carry authority in the store that is asked, by `seq`; None: all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +92,13 @@ class Ending:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """Everything about a decision that still changes after its policy is attached. `tally` is of the approvals that
-    stand, with or without authority here.
+    stand, `given_here` of those among them that were not imported.
     """
 
     phase: Phase = "draft"
     approvals: Approvals = NO_APPROVALS
     tally: Tally = NO_TALLY
+    given_here: Tally = NO_TALLY
     quorums: Quorums = NO_QUORUMS
     executions: tuple[Execution, ...] = ()
     ending: Ending | None = None
@@ -114,7 +121,9 @@ class Created:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """A decision without a clock: all that its events say. `policy_seq` is -1 until the policy is attached."""
+    """A decision without a clock: all that its events say. `policy_seq` is -1 until the policy is attached. The events
+    before `given_from` were imported by the store that is asked.
+    """
 
     decision_id: str
     created: Created | None = None
@@ -124,6 +133,7 @@ class Facts:
     progress: Progress = Progress()
     event_count: int = 0
     last_ts: str = ""
+    given_from: int = 0
 
     @property
     def phase(self) -> Phase:
@@ -170,16 +180,23 @@ class Facts:
 
     def current_approvals(self, at: datetime, authority: Authority = None) -> int:
         """How many approvals count at this instant, whether or not the request itself has expired."""
-        if authority is None:
-            return self.progress.tally.current(at)
-        return len(self.active_approvals(at, authority))
+        return self.tally(authority).current(at)
 
     def is_approved(self, at: datetime) -> bool:
         return self.policy is not None and self.current_approvals(at) >= self.policy.min_approvals
 
     def tally(self, authority: Authority = None) -> Tally:
         """The tally of the approvals that stand. `authority`: only of these, by `seq`."""
-        return self.progress.tally if authority is None else Tally.of(self.standing_approvals(authority))
+        if authority is None:
+            return self.progress.tally
+        if isinstance(authority, Since) and authority.seq == self.given_from:
+            return self.progress.given_here
+        return Tally.of(self.standing_approvals(authority))
+
+    def after_import(self) -> "Facts":
+        """The same facts, where all events so far were imported."""
+        progress = replace(self.progress, given_here=NO_TALLY)
+        return replace(self, progress=progress, given_from=self.event_count)
 
     def approved_until(self, authority: Authority = None) -> datetime | None:
         """When the approvals stop being enough if nothing else happens; None when they are too few."""
@@ -262,15 +279,24 @@ def _revoke(facts: Facts, event: StoredEvent, content: ApprovalRevokedPayload) -
 
 
 def _with_approval(facts: Facts, event: StoredEvent, before: Approval | None, after: Approval) -> Facts:
-    now, tally = facts.progress, facts.progress.tally
-    if before and facts.stands(before):
-        tally = tally.minus(before)
-    if facts.stands(after):
-        tally = tally.plus(after)
+    now = facts.progress
+    left = before if before and facts.stands(before) else None
+    came = after if facts.stands(after) else None
+    tally = now.tally.changed(left, came)
+    given_here = now.given_here.changed(left, came, facts.given_from) if facts.given_from else tally
     required = facts.policy.min_approvals if facts.policy else 0
     met = now.tally.current(event.instant) < required <= tally.current(event.instant)
     quorums = now.quorums.plus(event.seq) if met else now.quorums
-    return _progress(facts, event, approvals=now.approvals.having(after), tally=tally, quorums=quorums)
+    progress = Progress(
+        phase=now.phase,
+        approvals=now.approvals.having(after),
+        tally=tally,
+        given_here=given_here,
+        quorums=quorums,
+        executions=now.executions,
+        ending=now.ending,
+    )
+    return _after(facts, event, progress)
 
 
 def _end(
@@ -340,27 +366,8 @@ def _reconcile(facts: Facts, event: StoredEvent, content: ExecutionReconciledPay
     return _settle(facts, event, content, content.outcome, settles="outcome_unknown")
 
 
-def _progress(
-    facts: Facts,
-    event: StoredEvent,
-    *,
-    phase: Phase | None = None,
-    approvals: Approvals | None = None,
-    tally: Tally | None = None,
-    quorums: Quorums | None = None,
-    executions: tuple[Execution, ...] | None = None,
-    ending: Ending | None = None,
-) -> Facts:
-    now = facts.progress
-    progress = Progress(
-        phase=phase or now.phase,
-        approvals=now.approvals if approvals is None else approvals,
-        tally=now.tally if tally is None else tally,
-        quorums=now.quorums if quorums is None else quorums,
-        executions=now.executions if executions is None else executions,
-        ending=ending or now.ending,
-    )
-    return _after(facts, event, progress)
+def _progress(facts: Facts, event: StoredEvent, **changes: Any) -> Facts:
+    return _after(facts, event, replace(facts.progress, **changes))
 
 
 def _after(facts: Facts, event: StoredEvent, progress: Progress | None = None) -> Facts:
@@ -374,6 +381,7 @@ def _after(facts: Facts, event: StoredEvent, progress: Progress | None = None) -
         progress=progress or facts.progress,
         event_count=facts.event_count + 1,
         last_ts=event.ts,
+        given_from=facts.given_from,
     )
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from nexus_control.approvals import Authority
 from nexus_control.blocking import BlockingReason, blocking_reasons
 from nexus_control.decision import Decision, DecisionState, standing_at, state_at
 from nexus_control.events import Actor, EventType, StoredEvent
-from nexus_control.facts import Authority, Facts, fold
+from nexus_control.facts import Facts, fold
 from nexus_control.policy import Policy
 from nexus_control.values.payloads import Effect
 from nexus_control.values.records import encode
@@ -133,18 +134,37 @@ def compute_lifecycle(
     """
     at = at or decision.as_of
     facts = decision.facts if policy is None else replace(decision.facts, policy=policy)
-    judged = Decision(facts, decision.events, at)
+    timeline = compute_timeline(Decision(facts, decision.events, at), events)
+    return _lifecycle(facts, at, authority, _last(timeline, timeline_limit), len(timeline))
+
+
+def recent_lifecycle(
+    facts: Facts, recent: Sequence[StoredEvent], at: datetime, authority: Authority = None
+) -> Lifecycle:
+    """The lifecycle of these facts, with a timeline of their last `DEFAULT_TIMELINE_LIMIT` entries. `recent` are as
+    many of the last events. The facts know which of these met the quorum, and how many did before.
+    """
+    met, entries = set(facts.progress.quorums.last), list[LifecycleEntry]()
+    for event in recent:
+        entries.append(_entry(event))
+        if event.seq in met:
+            entries.append(_threshold(facts, event))
+    total = facts.event_count + facts.progress.quorums.total
+    return _lifecycle(facts, at, authority, _last(tuple(entries), DEFAULT_TIMELINE_LIMIT), total)
+
+
+def _lifecycle(
+    facts: Facts, at: datetime, authority: Authority, kept: tuple[LifecycleEntry, ...], total: int
+) -> Lifecycle:
     reasons = blocking_reasons(facts, at, authority)
-    timeline = compute_timeline(judged, events)
-    kept = _last(timeline, timeline_limit)
     return Lifecycle(
         state=state_at(facts, at, authority),
         is_blocked=bool(reasons),
         blocking_reasons=reasons,
-        progress=compute_progress(judged, authority=authority),
+        progress=_progress(facts, at, authority),
         timeline=kept,
-        timeline_total=len(timeline),
-        timeline_truncated=len(kept) < len(timeline),
+        timeline_total=total,
+        timeline_truncated=len(kept) < total,
     )
 
 
@@ -169,7 +189,10 @@ def compute_progress(
     >>> compute_progress(decision).ready_to_execute
     False
     """
-    facts, at = decision.facts, at or decision.as_of
+    return _progress(decision.facts, at or decision.as_of, authority)
+
+
+def _progress(facts: Facts, at: datetime, authority: Authority) -> LifecycleProgress:
     execution = facts.linked_execution
     return LifecycleProgress(
         approvals_current=standing_at(facts, at, authority)[1],

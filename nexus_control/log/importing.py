@@ -39,7 +39,7 @@ def import_history(
         entries.append(event_entry("decision", event, generation, payload, head, stream=decision_id))
         head = entries[-1].leaf
     stored = Projection(
-        facts=provenance.facts_of(replace(history.facts, decision_id=decision_id)),
+        facts=provenance.facts_of(replace(history.facts, decision_id=decision_id)).after_import(),
         ordinal=base.ordinal,
         generation=generation,
         head=head,

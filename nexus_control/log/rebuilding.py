@@ -48,7 +48,7 @@ def replayed(
             decision, record = decisions[entry.stream], import_record_of(entry.payload)
             decisions[entry.stream] = replace(
                 decision,
-                facts=record.facts_of(decision.facts),
+                facts=record.facts_of(decision.facts).after_import(),
                 imported_count=decision.facts.event_count,
                 provenance=record,
             )

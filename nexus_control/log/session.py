@@ -6,7 +6,7 @@ chain hash, which is a leaf of the log's Merkle tree. The decision's new project
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -40,6 +40,7 @@ from nexus_control.values.records import encode
 MAX_PAYLOAD_BYTES = 2 * 1024 * 1024
 """Room for the largest plan, even when JSON has to escape every byte of it."""
 MAX_RECENT = 256
+_PLAIN = frozenset((str, int, bool, type(None)))
 
 
 class Recent:
@@ -99,10 +100,14 @@ class ReadSession:
         decision = from_row(row, approvals, [to_event(entry) for entry in opening], policy_leaf)
         return self.recent.keep(row, decision)
 
-    def events(self, decision: Projection, generation: int | None = None) -> list[StoredEvent]:
-        """All events of the current generation, or of a superseded one."""
+    def events(
+        self, decision: Projection, generation: int | None = None, *, start: int = 0
+    ) -> list[StoredEvent]:
+        """The events of the current generation, or of a superseded one, from this seq on."""
         wanted = decision.generation if generation is None else generation
-        return [to_event(entry) for entry in self.rows.entries("decision", decision.decision_id, wanted)]
+        return [
+            to_event(entry) for entry in self.rows.entries("decision", decision.decision_id, wanted, start)
+        ]
 
     def find_template(self, name: str) -> Template | None:
         events = self.template_events(name)
@@ -190,10 +195,20 @@ class WriteSession(ReadSession):
         policy_leaf = decision.policy_leaf
         if not policy_leaf and facts.policy_seq >= 0:
             policy_leaf = entries[facts.policy_seq - decision.facts.event_count].leaf
-        stored = replace(decision, facts=facts, head=head, policy_leaf=policy_leaf)
+        stored = Projection(
+            facts=facts,
+            ordinal=decision.ordinal,
+            generation=decision.generation,
+            head=head,
+            policy_leaf=policy_leaf,
+            imported_count=decision.imported_count,
+            provenance=decision.provenance,
+            reserved_at=decision.reserved_at,
+        )
         self.rows.append(entries)
-        row = to_row(stored)
-        self.rows.save(row, self.recent.row_of(decision))
+        known = self.recent.row_of(decision)
+        row = to_row(stored, known)
+        self.rows.save(row, known)
         self.rows.put_approvals(row.ordinal, approval_rows(changed.values()))
         self.written.extend(events)
         return self.recent.keep(row, stored), events
@@ -261,13 +276,14 @@ def _new_event(
 ) -> tuple[StoredEvent, str]:
     """The event, and its payload as canonical JSON. Raises JSON_INVALID."""
     text = require_canonical_domain(payload, where=where, max_bytes=MAX_PAYLOAD_BYTES)
+    is_flat = _PLAIN.issuperset(map(type, payload.values()))
     event = StoredEvent(
         decision_id=stream,
         seq=seq,
         event_type=event_type,
         ts=ts,
         actor=actor,
-        payload=json.loads(text),  # the fold sees exactly what is stored
+        payload=dict(payload) if is_flat else json.loads(text),  # the fold sees exactly what is stored
         digest=digest_of_canonical_payload(event_type, text),
     )
     return event, text

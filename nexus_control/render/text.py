@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
-from nexus_control.values.actors import is_hidden
+from nexus_control.values.actors import is_hidden, is_plain
 
 View: TypeAlias = Mapping[str, Any]
 """The JSON object that a use case answers, such as the answer of `inspect`; pages are made from it."""
@@ -37,7 +37,7 @@ def escape(text: object) -> str:
 
 def unhidden(text: str, *, keep: str = "") -> str:
     """`text` with hidden characters made visible (rule 1), except those in `keep`. It is not escaped."""
-    if text.isascii() and text.isprintable():
+    if is_plain(text):
         return text
     return "".join(each if each in keep else _visible(each) for each in text)
 
@@ -49,7 +49,7 @@ def spelled(text: object, *, keep: str = "") -> str:
 
 def unpadded(text: str) -> str:
     """`text` with padding replaced by its count (rule 4); the rest is unchanged."""
-    if len(text) <= _MOST_EMPTY_LINES or (text.isascii() and text.isprintable() and "  " not in text):
+    if len(text) <= _MOST_EMPTY_LINES or ("  " not in text and is_plain(text)):
         return text
     shown, end = list[str](), 0
     for run in _PADDING.finditer(_shade(text)):

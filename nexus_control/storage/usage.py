@@ -10,7 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage.faults import closed, forked, nested
@@ -49,11 +49,11 @@ class Turn:
     an interruption while leaving is seen, too.
     """
 
-    __slots__ = ("__weakref__", "is_over", "reference", "thread")
+    __slots__ = ("__weakref__", "is_alone", "is_over", "reference", "thread")
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
-        self.is_over = False
+        self.is_over = self.is_alone = False
         self.reference = weakref.ref(self)
 
 
@@ -151,13 +151,13 @@ class InMemory:
     def __init__(self, release: Callable[[], None], busy_seconds: float) -> None:
         self._pid = os.getpid()
         self._busy_seconds = busy_seconds
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._usage = Usage(Gate(), release)
         weakref.finalize(self, _abandon, self._usage, self._pid)
 
     def held(self) -> AbstractContextManager[None]:
         """In the block, this thread may begin transactions even after `close()`."""
-        self._require_not_forked()
+        self.require_not_forked()
         return self._usage.held()
 
     def close(self) -> None:
@@ -165,20 +165,23 @@ class InMemory:
         if self._pid == os.getpid():
             self._usage.close(self._busy_seconds)
 
-    @contextmanager
-    def _turn(self) -> Generator[None]:
-        """A transaction of this thread, the only one."""
-        self._require_not_forked()
-        turn = Turn()
-        try:
-            self._usage.begin(turn)
-            with self._lock:
-                yield
-        finally:
-            turn.is_over = True
-            self._usage.end(turn)
+    def take(self, turn: Turn) -> None:
+        """Begin a transaction of this thread, the only one. It is given back whatever happens, also in here."""
+        self.require_not_forked()
+        self._usage.begin(turn)
+        turn.is_alone = True
+        self._lock.acquire()
 
-    def _require_not_forked(self) -> None:
+    def give_back(self, turn: Turn) -> None:
+        """Release the lock as often as this thread has taken it: only the lock knows, wherever an interruption came."""
+        turn.is_over = True
+        if turn.is_alone:
+            with suppress(RuntimeError):
+                while True:
+                    self._lock.release()
+        self._usage.end(turn)
+
+    def require_not_forked(self) -> None:
         if self._pid != os.getpid():
             raise forked("a store in memory")
 

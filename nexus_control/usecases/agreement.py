@@ -2,9 +2,8 @@
 
 from datetime import datetime
 
-from nexus_control.approvals import Approval
+from nexus_control.approvals import Approval, Authority
 from nexus_control.decision import DecisionState, counting_approvals, request_expired, state_at
-from nexus_control.facts import Authority
 from nexus_control.log.projection import Projection
 from nexus_control.usecases.answers import ApprovalLine, AwaitedData, Inactive
 from nexus_control.values.actors import fold_id

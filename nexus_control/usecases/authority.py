@@ -6,16 +6,17 @@ off before a denial or a revocation.
 
 from datetime import datetime
 
+from nexus_control.approvals import Authority
 from nexus_control.log.projection import Projection
 from nexus_control.log.session import ReadSession
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import signing
 
 
-def authority_of(
-    store: DecisionStore, session: ReadSession, decision: Projection, at: datetime
-) -> frozenset[int] | None:
+def authority_of(store: DecisionStore, session: ReadSession, decision: Projection, at: datetime) -> Authority:
     """The approvals that count at dispatch at this instant, by `seq`; None when all do."""
+    if not decision.facts.progress.approvals.ever_signed:
+        return decision.authority
     current = [
         approval
         for approval in decision.facts.progress.approvals

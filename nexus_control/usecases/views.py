@@ -9,17 +9,23 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from nexus_control.approvals import Authority
 from nexus_control.blocking import BlockingReason, blocking_reasons, in_order
 from nexus_control.decision import (
-    Decision,
     DecisionState,
     standing_at,
     state_at,
     template_ref,
 )
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.facts import Authority, Facts
-from nexus_control.lifecycle import THRESHOLD_MET, Lifecycle, LifecycleEntry, compute_lifecycle
+from nexus_control.facts import Facts
+from nexus_control.lifecycle import (
+    DEFAULT_TIMELINE_LIMIT,
+    THRESHOLD_MET,
+    Lifecycle,
+    LifecycleEntry,
+    recent_lifecycle,
+)
 from nexus_control.log import head
 from nexus_control.log.entries import to_event
 from nexus_control.log.projection import Projection
@@ -85,7 +91,7 @@ def authority_now(
     except NexusControlError as fault:
         if fault.code is not ErrorCode.INVALID_ARGUMENT:
             raise
-        return frozenset()
+        return ()
 
 
 def current_view(store: DecisionStore, decision_id: str) -> tuple[ApprovalData, list[BlockingReasonData]]:
@@ -266,7 +272,8 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
     known = head.look_at(store)
     with store.reading() as session:
         stored = session.decision(arguments.decision_id)
-        events = session.events(stored)
+        first = 0 if arguments.include_events else stored.facts.event_count - DEFAULT_TIMELINE_LIMIT
+        events = session.events(stored, start=max(first, 0))
         now = session.now
         authority = authority_now(store, session, stored, now)
         template = template_view(session, stored)
@@ -277,7 +284,7 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
         executions = executions_view(session, stored)
     if needs_run_log(stored):
         executions[-1] = cut_off_line(store, stored, router)
-    lifecycle = compute_lifecycle(Decision(stored.facts, tuple(events), now), authority=authority)
+    lifecycle = recent_lifecycle(stored.facts, events[-DEFAULT_TIMELINE_LIMIT:], now, authority)
     reasons = reasons_of(stored, now, authority, here)
     facts, state = stored.facts, lifecycle.state
     standing = approval_view(facts, now, authority)

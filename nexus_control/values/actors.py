@@ -168,6 +168,11 @@ def is_hidden(character: str) -> bool:
     return unicodedata.category(character) in _REFUSED_CATEGORIES or _INVISIBLE.match(character) is not None
 
 
+def is_plain(text: str) -> bool:
+    """Whether the text is printable and nothing in it is hidden. Its only blank is then the space of ASCII."""
+    return text.isprintable() and _INVISIBLE.search(text) is None
+
+
 def mixes_scripts(actor_id: str) -> bool:
     """Whether one word of `actor_id` mixes Latin letters with letters of a look-alike script.
 

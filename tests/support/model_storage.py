@@ -27,7 +27,7 @@ from nexus_control.storage.contract import (
 )
 from nexus_control.storage.faults import ended, no_subtree, unavailable
 from nexus_control.storage.sidecar import MemorySidecar, Sidecar
-from nexus_control.storage.usage import InMemory
+from nexus_control.storage.usage import InMemory, Turn
 
 _Stream: TypeAlias = tuple[EntryKind, str, int]
 _Key = TypeVar("_Key")
@@ -256,7 +256,7 @@ class ModelStorage(InMemory):
         with self._session() as session:
             try:
                 yield session
-                self._require_not_forked()
+                self.require_not_forked()
             except BaseException:
                 session.roll_back()
                 raise
@@ -273,12 +273,13 @@ class ModelStorage(InMemory):
 
     @contextmanager
     def _session(self) -> Generator[_OpenRows]:
-        with self._turn():
-            session = _OpenRows(self._rows)
-            try:
-                yield session
-            finally:
-                session.end()
+        turn, session = Turn(), _OpenRows(self._rows)
+        try:
+            self.take(turn)
+            yield session
+        finally:
+            session.end()
+            self.give_back(turn)
 
 
 def _take_back(rows: _Rows) -> None:
