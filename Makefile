@@ -2,7 +2,7 @@
 
 PYTHON ?= python
 
-.PHONY: check static quick test joints format schemas reference goldens
+.PHONY: check static quick test joints soak bench bench-smoke format schemas reference goldens
 
 check: static test
 
@@ -24,6 +24,21 @@ quick:
 joints:
 	TESTS_IN_FULL=1 $(PYTHON) -m pytest tests/joints \
 		$$(grep -rlE 'support\.amounts import|mark\.sample\(' --include='test_*.py' --exclude-dir=joints tests)
+
+# Ten minutes of writers that are killed all the time, over each storage; SECONDS=60 for less.
+SECONDS ?= 600
+soak:
+	$(PYTHON) -m tests.soak --seconds $(SECONDS)
+
+# What the store costs, beside what this machine can do, and beside an earlier checkout: make bench AGAINST=../earlier.
+# It writes docs/performance.md, its plots and docs/performance/results.json.
+bench:
+	$(PYTHON) -m benchmarks $(if $(AGAINST),--against $(AGAINST)) --out bench.json
+	$(PYTHON) -m benchmarks --report bench.json
+
+# Small sizes, and no time is judged: only whether nothing is lost, doubled or wrong.
+bench-smoke:
+	$(PYTHON) -m benchmarks --smoke
 
 format:
 	$(PYTHON) -m ruff check --select I --fix

@@ -42,7 +42,11 @@ class Part:
         return encode(self)
 
     def written_names(self) -> list[str]:
-        """The keys of `to_dict()`."""
+        """The keys of `to_dict()`.
+
+        >>> bundle.meta.written_names()
+        ['exported_at']
+        """
         return written_names(self)
 
     @classmethod

@@ -16,7 +16,6 @@ from nexus_control.evidence.log_section import Imported, LogSection, UnprovenSec
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.export import Export, export_of
 from nexus_control.integrity import is_prefixed, prefixed
-from nexus_control.log import checkpoints
 from nexus_control.log.projection import Projection
 from nexus_control.log.proving import Unproven, find_proof
 from nexus_control.log.session import ReadSession
@@ -131,12 +130,11 @@ def _evidence(store: DecisionStore, decision: Projection) -> dict[str, object]:
             events=decision.imported_count,
         ).to_dict()
     last = decision.facts.event_count - 1
-    proof = find_proof(store, decision.decision_id, decision.generation, last)
-    if isinstance(proof, Unproven):
-        return UnprovenSection(chain_head=prefixed(decision.head), unproven=proof.why).to_dict()
-    keys = [str(record.verifier) for record in checkpoints.keys_of(store)]
+    found = find_proof(store, decision.decision_id, decision.generation, last)
+    if isinstance(found, Unproven):
+        return UnprovenSection(chain_head=prefixed(decision.head), unproven=found.why).to_dict()
     return LogSection(
-        chain_head=prefixed(decision.head), log_proof=proof.to_text(), log_key=keys[-1]
+        chain_head=prefixed(decision.head), log_proof=found.proof.to_text(), log_key=str(found.key)
     ).to_dict()
 
 

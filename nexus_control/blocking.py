@@ -134,7 +134,7 @@ def _approval_reasons(facts: Facts, at: datetime, authority: Authority) -> Itera
     if facts.phase != "open" or facts.policy is None:
         return
     active, required = facts.current_approvals(at), facts.policy.min_approvals
-    given = facts.current_approvals(at, authority)
+    given = active if authority is None else facts.current_approvals(at, authority)
     if given >= required:
         return
     expired = facts.tally().standing - active

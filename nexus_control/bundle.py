@@ -36,6 +36,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from json.encoder import encode_basestring
 from typing import Any, Final, Literal, NamedTuple, Self
 
@@ -49,7 +50,7 @@ from nexus_control.artifact import (
 )
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import NexusControlError
-from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed, sha256_hex
+from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed, sha256_hex, sha256_of
 from nexus_control.values.actors import Actor, actor_text
 from nexus_control.values.instants import is_instant
 from nexus_control.values.payloads import EventType, Mode
@@ -81,7 +82,7 @@ class BundleEvent(Part):
     event_id: str
     decision_id: str
     seq: int = check(lambda seq: seq >= 0, "at least 0")
-    type: str = check(lambda name: name in _EVENT_TYPES, "a known event type")
+    type: str = check(_EVENT_TYPES.__contains__, "a known event type")
     payload: Mapping[str, object]
     ts: str = check(is_instant, INSTANT)
     actor: Actor
@@ -347,13 +348,12 @@ def compute_bundle_digest(
     A part is an object of this module or its JSON object, which is hashed as it is. Raises JSON_INVALID for a value
     without canonical JSON.
     """
-    return ContentText.of(
-        bundle_version=bundle_version,
-        decision=decision,
-        events=map(_canonical_event, events),
-        template_snapshot=template_snapshot,
-        router_link=router_link,
-    ).digest()
+    begin = (
+        f'{{"bundle_version":{canonical_json(bundle_version)},"decision":{_canonical(decision)},"events":['
+    )
+    separated = ("," * (number > 0) + _canonical_event(event) for number, event in enumerate(events))
+    end = f'],"router_link":{_canonical(router_link)},"template_snapshot":{_canonical(template_snapshot)}}}'
+    return sha256_of(chain([begin], separated, [end]))
 
 
 def _canonical(part: Part | Mapping[str, object]) -> str:

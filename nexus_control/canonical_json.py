@@ -35,7 +35,7 @@ def _encoder() -> Callable[[object], str]:
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return encoder.encode
-    # `encode` makes this anew at each call, which takes as long as a payload. It does not remember what it is in: a
+    # `encode` makes one at each call, which takes as long as a payload. It does not remember what it is in: a
     # value that contains itself ends as one that is nested too deep.
     chunks = make(None, encoder.default, encode_basestring, None, ":", ",", True, False, False)
     return lambda obj: "".join(chunks(obj, 0))

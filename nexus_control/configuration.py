@@ -1,12 +1,13 @@
 """Finds and reads `nexus-control.toml`, and says what may come from where.
 
     database = "decisions.db"             # relative to this file, or a URL
+    log_folder = "log"                    # of a database on PostgreSQL; relative to this file
     allowed_signers = "allowed_signers"   # relative to this file
     [adapters.keys]                       # read by `execution.config`
 
 An option wins over its variable, and a variable over every file. The files, in the order in which they are asked:
 
-| file | adapters | database, allowed_signers |
+| file | adapters | database with log_folder, allowed_signers |
 |---|---|---|
 | of `--config FILE` | only this file | first |
 | nexus-control.toml in the working folder, else in the nearest folder above | first | never |
@@ -17,6 +18,7 @@ An option wins over its variable, and a variable over every file. The files, in 
   or whom we trust. Of these two the system's file wins over the user's.
 - A file that was found is used only if root or this user owns it and every folder and link on the way to it, and
   nobody else may write them: `system.own_files`. A file named by `--config` is trusted as it is.
+- `log_folder` belongs to the `database` of the same file: where another database is named, it is not used.
 - Each file is read once. Its adapters and its other settings are decoded from what was read.
 - The user's file is found by the home folder that the system's user table names. HOME and XDG_CONFIG_HOME are not
   read, because a project can set variables (direnv, an agent host's configuration) and would then choose whom we trust.
@@ -42,7 +44,7 @@ from nexus_control.system.whole_files import is_regular, read_regular
 FILE_NAME: Final = "nexus-control.toml"
 SYSTEM_FILE: Final = Path("/etc/nexus-control") / FILE_NAME
 ADAPTERS: Final = "adapters"
-SETTINGS: Final = ("database", "allowed_signers")
+SETTINGS: Final = ("database", "log_folder", "allowed_signers")
 """The names that a project's file must not set, and that this version uses."""
 LATER: Final = ("groups", "rules", "default", "notify", "secrets", "inbox")
 """The names of later versions, which a project's file must not set either."""
@@ -84,14 +86,15 @@ class Configuration:
     sources: tuple[Source, ...]
 
     def setting(self, name: str) -> Setting | None:
-        """The setting of this name in the first file that has it. Raises CONFIG_INVALID for a file that cannot be
-        read, because it may have it.
+        """The setting of this name in the first file that has it; the log folder, in the first that has a database.
+        Raises CONFIG_INVALID for a file that cannot be read, because it may have it.
         """
+        owner = "database" if name == "log_folder" else name
         for source in self._trusted():
             if source.fault is not None:
                 raise source.fault
-            if name in source.table:
-                return Setting(value=_place(source, name), source=source)
+            if owner in source.table:
+                return Setting(value=_place(source, name), source=source) if name in source.table else None
         return None
 
     def adapters(self) -> Source | None:

@@ -246,7 +246,7 @@ def _attach(facts: Facts, event: StoredEvent, content: PolicyAttachedPayload) ->
     if facts.created is None or facts.policy is not None:
         return None
     return replace(
-        _progress(facts, event, phase="open"),
+        _changed(facts, event, phase="open"),
         policy=Policy.of(content),
         attached=content,
         policy_seq=event.seq,
@@ -305,7 +305,7 @@ def _end(
     if facts.phase != "open":
         return None
     ending = Ending(actor=event.actor, ts=event.ts, reason=content.reason)
-    return _progress(facts, event, phase=phase, ending=ending)
+    return _changed(facts, event, phase=phase, ending=ending)
 
 
 def _request(facts: Facts, event: StoredEvent, content: ExecutionRequestedPayload) -> Facts | None:
@@ -319,7 +319,7 @@ def _request(facts: Facts, event: StoredEvent, content: ExecutionRequestedPayloa
         rehearsal=content.dry_run and facts.created.requested_mode == "apply",
         requested_at=event.ts,
     )
-    return _progress(facts, event, phase="executing", executions=(*facts.progress.executions, execution))
+    return _changed(facts, event, phase="executing", executions=(*facts.progress.executions, execution))
 
 
 def _start(facts: Facts, event: StoredEvent, content: ExecutionStartedPayload) -> Facts | None:
@@ -327,7 +327,7 @@ def _start(facts: Facts, event: StoredEvent, content: ExecutionStartedPayload) -
     if facts.phase != "executing" or execution is None or execution.started_at is not None:
         return None
     started = replace(execution, started_at=event.ts, request_digest=content.router_request_digest)
-    return _progress(facts, event, executions=(*facts.progress.executions[:-1], started))
+    return _changed(facts, event, executions=(*facts.progress.executions[:-1], started))
 
 
 _FINDINGS = (
@@ -353,7 +353,7 @@ def _settle(
         found |= {"error_code": None, "error_message": None}
     settled = replace(execution, outcome=outcome, completed_at=event.ts, **found)
     phase: Phase = "open" if execution.rehearsal and outcome != "outcome_unknown" else outcome
-    return _progress(facts, event, phase=phase, executions=(*facts.progress.executions[:-1], settled))
+    return _changed(facts, event, phase=phase, executions=(*facts.progress.executions[:-1], settled))
 
 
 def _lose(facts: Facts, event: StoredEvent, content: ExecutionOutcomeUnknownPayload) -> Facts | None:
@@ -366,7 +366,7 @@ def _reconcile(facts: Facts, event: StoredEvent, content: ExecutionReconciledPay
     return _settle(facts, event, content, content.outcome, settles="outcome_unknown")
 
 
-def _progress(facts: Facts, event: StoredEvent, **changes: Any) -> Facts:
+def _changed(facts: Facts, event: StoredEvent, **changes: Any) -> Facts:
     return _after(facts, event, replace(facts.progress, **changes))
 
 

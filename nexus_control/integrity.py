@@ -6,6 +6,7 @@ Two spellings exist and never mix: *bare* is 64 lower-case hex digits, *prefixed
 import hashlib
 import hmac
 import re
+from collections.abc import Iterable
 
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
@@ -20,9 +21,22 @@ def sha256_hex(data: str | bytes) -> str:
     try:
         return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
     except UnicodeEncodeError:
-        raise NexusControlError(
-            ErrorCode.JSON_INVALID, "text with a lone surrogate has no UTF-8 bytes"
-        ) from None
+        raise _without_bytes() from None
+
+
+def sha256_of(parts: Iterable[str]) -> str:
+    """The bare digest of the text that these parts make together. Raises JSON_INVALID for a lone surrogate."""
+    digest = hashlib.sha256()
+    try:
+        for part in parts:
+            digest.update(part.encode())
+    except UnicodeEncodeError:
+        raise _without_bytes() from None
+    return digest.hexdigest()
+
+
+def _without_bytes() -> NexusControlError:
+    return NexusControlError(ErrorCode.JSON_INVALID, "text with a lone surrogate has no UTF-8 bytes")
 
 
 def json_digest(obj: object) -> str:

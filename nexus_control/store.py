@@ -24,9 +24,10 @@ class DecisionStore(Ledger):
         >>> with DecisionStore("decisions.db") as store:
         ...     tools = NexusControlTools(store)
 
-    `path_or_url` is a file, or `:memory:` (SQLite in memory). Safe to use from several threads; several
-    processes may open one file. `allowed_signers` is the path of an OpenSSH file that says whose
-    signed approvals count here. Raises STORE_UNAVAILABLE.
+    `path_or_url` is a file, `:memory:` (SQLite in memory), or the URL of a PostgreSQL database, which has its log's
+    key, last checkpoint and head in `log_folder`. Safe to use from several threads; several processes may open one
+    file or database. `allowed_signers` is the path of an OpenSSH file that says whose signed approvals count here.
+    Raises STORE_UNAVAILABLE.
     """
 
     def create_decision(self) -> str:

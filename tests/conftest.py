@@ -1,10 +1,12 @@
 import os
 import signal
 from collections import defaultdict
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import postgres
 from tests.support.amounts import sample_of
 
 # No deadline and no complaint about slowness: the tests share two cores. In CI the examples are the same each time.
@@ -35,3 +37,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if dropped:
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in dropped])
         items[:] = [item for item in items if item.nodeid not in dropped]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[postgres.Cluster]:
+    """A private PostgreSQL server of this process; the test is skipped where there can be none."""
+    yield from postgres.started()
+
+
+@pytest.fixture
+def postgres_url(cluster: postgres.Cluster) -> Iterator[str]:
+    """The URL of a store that is not there yet."""
+    schema = cluster.new_schema()
+    yield cluster.url(schema)
+    cluster.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")

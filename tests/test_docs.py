@@ -25,7 +25,7 @@ $ pytest
 ```
 """
 RUN = {"bash", "console", "python", "sh"}
-SHOWN = {"", "diff", "html", "ini", "json", "mermaid", "pyi", "text", "toml", "yaml"}
+SHOWN = {"", "diff", "html", "ini", "json", "mermaid", "pyi", "sql", "text", "toml", "yaml"}
 LOGIN = f"{getpass.getuser()}@{os.uname().nodename}"
 RUN_BY_CI = {"git", "make", "pip", "pre-commit", "pytest", "python3", ".ci/run"}
 

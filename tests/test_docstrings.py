@@ -17,7 +17,7 @@ import nexus_control
 from nexus_control import Actor, Decision, DecisionStore, LocalRouter, NexusControlTools, PythonAdapter
 from nexus_control.bundle import DecisionBundle
 from nexus_control.execution.plan import Call
-from nexus_control.log import checkpoints
+from nexus_control.log import log_keys
 from tests.support.clock import FakeClock
 from tests.support.governed import data_of
 
@@ -93,7 +93,7 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
             "decision": Decision.load(store, request_id),
             "bundle": DecisionBundle.from_dict(data_of(tools.export_bundle(executed_id))["bundle"]),
             "package": package,
-            "log_key": str(checkpoints.keys_of(store)[-1].verifier),
+            "log_key": str(log_keys.keys_of(store)[-1].verifier),
         }
 
 

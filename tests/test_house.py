@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.support.places import REPOSITORY
 
-MODULES = sorted(REPOSITORY.glob("nexus_control/**/*.py"))
+MODULES = sorted((*REPOSITORY.glob("nexus_control/**/*.py"), *REPOSITORY.glob("benchmarks/**/*.py")))
 
 
 def functions(module: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -13,7 +13,7 @@ import pytest
 from tests.support.places import REPOSITORY
 
 PAGES = (*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"))
-MODULES = tuple(REPOSITORY.glob("nexus_control/**/*.py"))
+MODULES = (*REPOSITORY.glob("nexus_control/**/*.py"), *REPOSITORY.glob("benchmarks/**/*.py"))
 
 RIDDLES = {
     r"\bwhoever\b": "name the person: the caller, the owner, anybody who ...",

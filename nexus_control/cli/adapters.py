@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from nexus_control.cli.screen import Mark, Screen
-from nexus_control.cli.settings import note, note_unsafe
+from nexus_control.cli.settings import Settings, note, note_unsafe
 from nexus_control.configuration import ADAPTERS, FILE_NAME, Source, look, named_source
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.config import adapters_of
@@ -17,23 +17,26 @@ from nexus_control.storage import IN_MEMORY
 from nexus_control.store import DecisionStore
 
 
-def config_or_default(given: Path | None, *, project: bool = True) -> Source | None:
+def config_or_default(
+    given: Path | None, settings: Settings | None = None, *, project: bool = True
+) -> Source | None:
     """The file that declares the adapters, read: the given one, or one that is found, or None. A file that others may
-    write is noted on standard error, and passed over. Without `project` no project's file is looked for.
+    write is noted on standard error, and passed over. Without `project` no project's file is looked for. With the
+    command's settings the files are read only once.
     """
     if given is not None:
         return named_source(given)
-    configuration = look(project=project)
+    configuration = look(project=project) if settings is None else settings.configuration
     for source in configuration.sources:
         note_unsafe(source)
     return configuration.adapters()
 
 
-def config_to_execute(given: Path | None) -> Source | None:
+def config_to_execute(given: Path | None, settings: Settings | None = None) -> Source | None:
     """As `config_or_default`. A project's file, and what it declares in place of the user's or the system's file, is
     noted on standard error: it may have come with a cloned repository.
     """
-    found = config_or_default(given)
+    found = config_or_default(given, settings)
     if found is not None and found.kind == "project":
         note(f"Adapters of {found.path}, a project's file.")
         for adapter_id, other in _shadowed(found).items():

@@ -1,6 +1,5 @@
 """The command `call`: it calls one of the agents' tools."""
 
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -10,12 +9,21 @@ from nexus_control.cli.adapters import config_or_default, config_to_execute, ref
 from nexus_control.cli.exit_codes import REFUSED
 from nexus_control.cli.frame import Answer, answer, frame_of, identity
 from nexus_control.cli.interrupting import interruptible
-from nexus_control.cli.options import ActingAs, AdaptersFrom, AllowedSigners, Database, Router, UsualConfig
+from nexus_control.cli.options import (
+    ActingAs,
+    AdaptersFrom,
+    AllowedSigners,
+    Database,
+    LogFolder,
+    Router,
+    UsualConfig,
+)
 from nexus_control.cli.settings import adapters_file
 from nexus_control.cli.streams import output_is_ours
 from nexus_control.configuration import Source
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.opening import opened_router
+from nexus_control.storage import artifacts_of
 from nexus_control.toolset import TOOLS, CallResult, Tool, ToolContext, tool_named
 from nexus_control.toolset import call as call_tool
 
@@ -35,12 +43,20 @@ def call(
     acting_as: ActingAs = None,
     allowed_signers: AllowedSigners = None,
     db: Database = None,
+    log_folder: LogFolder = None,
 ) -> None:
     """Call one of the agents' tools, as the MCP server does; the answer is JSON.
 
     Example: nexus-control call nexus-control.template.list --arguments '{"limit": 5}'
     """
-    frame = frame_of(context, db=db, as_json=True, allowed_signers=allowed_signers, config=config)
+    frame = frame_of(
+        context,
+        db=db,
+        log_folder=log_folder,
+        as_json=True,
+        allowed_signers=allowed_signers,
+        config=config,
+    )
 
     def run() -> Answer:
         found = _found(tool)
@@ -51,7 +67,9 @@ def call(
         with (
             frame.store(makes=found.name in _MAKING) as store,
             output_is_ours(),
-            opened_router(database=frame.path, config=adapters, factory=router) as opened,
+            opened_router(
+                database=frame.path, log_folder=frame.log_folder, config=adapters, factory=router
+            ) as opened,
             interruptible(),
         ):
             if found.name == _EXECUTING:
@@ -62,7 +80,7 @@ def call(
                 store=store,
                 actor=identity(acting_as)[0],
                 database=frame.path,
-                artifacts=Path(f"{frame.path}.artifacts"),
+                artifacts=artifacts_of(frame.path, frame.log_folder),
                 router=opened,
                 config=adapters.path if isinstance(adapters, Source) else adapters,
             )

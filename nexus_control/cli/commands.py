@@ -75,6 +75,10 @@ COMMANDS: Final = {
         "Lay a backup out as a store at a place where nothing is. It executes nothing until its owner accepts the"
         " loss.",
     ),
+    "migrate": (
+        "migrating:migrate",
+        "Copy a whole store to another place, and prove that its log is the same there; then it is used only there.",
+    ),
     "install": ("hosting:install", "Print what to add to an agent host so that it starts the MCP server."),
     "config": ("configuring:config", "The settings, and the files that they come from."),
     "adapter": ("declaring:adapter", "The adapters that are declared: what executing a request can run."),
@@ -92,7 +96,7 @@ GROUPS: Final = {
     "Execute": ("execute", "run", "recover", "reconcile"),
     "Look": ("list", "status", "inspect", "events"),
     "Evidence": ("audit", "verify", "report", "export", "import", "log", "key"),
-    "Run a team": ("template", "approver", "doctor", "backup", "restore"),
+    "Run a team": ("template", "approver", "doctor", "backup", "restore", "migrate"),
     "Agents": ("serve", "install", "call"),
 }
 """The commands as the help lists them."""

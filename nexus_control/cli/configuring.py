@@ -12,7 +12,8 @@ from nexus_control.cli.options import DEFAULT_DATABASE, UsualConfig
 from nexus_control.cli.screen import Mark, Screen, columns
 from nexus_control.configuration import ADAPTERS, FILE_NAME, LATER, SETTINGS, Configuration, Setting, Source
 from nexus_control.errors import NexusControlError
-from nexus_control.system.commands import absolute, without_password
+from nexus_control.storage import is_postgres
+from nexus_control.system.commands import absolute
 from nexus_control.system.whole_files import is_regular
 from nexus_control.values.results import fault_of
 
@@ -72,7 +73,13 @@ def show(frame: Frame, config: UsualConfig = None) -> Answer:
     Example: nexus-control config show
     """
     named = None if config is None else absolute(config)
-    settings = [_database(frame), _signers(frame), _actor(frame), _adapters(frame, named)]
+    settings = [
+        _database(frame),
+        *_log_folder(frame),
+        _signers(frame),
+        _actor(frame),
+        _adapters(frame, named),
+    ]
     files = [_file(frame, source, named) for source in frame.configuration.sources]
     files.extend(_by_variable(frame.configuration))
 
@@ -125,6 +132,7 @@ class _Named:
 
 
 _DATABASE: Final = _Named("--db", "NEXUS_CONTROL_DB")
+_LOG_FOLDER: Final = _Named("--log-folder", "NEXUS_CONTROL_LOG_FOLDER")
 _SIGNERS: Final = _Named("--allowed-signers", "NEXUS_CONTROL_ALLOWED_SIGNERS")
 
 
@@ -144,7 +152,7 @@ def _database(frame: Frame) -> SettingLine:
     def line() -> SettingLine:
         return _DATABASE.line(
             "database",
-            without_password(frame.path),
+            frame.shown,
             option="--db" in frame.given,
             named=frame.database is not None,
             configured=frame.configured("database"),
@@ -152,6 +160,25 @@ def _database(frame: Frame) -> SettingLine:
         )
 
     return _or_fault("database", line)
+
+
+def _log_folder(frame: Frame) -> Iterator[SettingLine]:
+    """The line of the log folder, for a database on PostgreSQL."""
+
+    def line() -> SettingLine:
+        folder = frame.log_folder
+        return _LOG_FOLDER.line(
+            "log_folder",
+            None if folder is None else str(folder),
+            option="--log-folder" in frame.given,
+            named=frame.named_log_folder is not None,
+            configured=frame.configured("log_folder"),
+            otherwise="nowhere: nothing is signed",
+        )
+
+    path = fault_of(lambda: frame.path)
+    if isinstance(path, str) and is_postgres(path):
+        yield _or_fault("log_folder", line)
 
 
 def _signers(frame: Frame) -> SettingLine:
@@ -218,9 +245,17 @@ def _key(frame: Frame, source: Source, key: str, named: Path | None) -> KeyLine:
     if key in LATER:
         return {"key": key, "status": "not used", "why": "not used by this version"}
     assert key in SETTINGS
-    names = _DATABASE if key == "database" else _SIGNERS
-    if (frame.database if key == "database" else frame.named_signers) is not None:
+    by_option: dict[str, tuple[_Named, str | Path | None]] = {
+        "database": (_DATABASE, frame.database),
+        "log_folder": (_LOG_FOLDER, frame.named_log_folder),
+        "allowed_signers": (_SIGNERS, frame.named_signers),
+    }
+    names, by_other = by_option[key]
+    if by_other is not None:
         return {"key": key, "status": "not used", "why": f"{names.option} or {names.variable} names one"}
+    if key == "log_folder" and frame.database is not None:
+        why = f"{_DATABASE.option} or {_DATABASE.variable} names another database than this file"
+        return {"key": key, "status": "not used", "why": why}
     return _setting_key(frame.configuration, source, key)
 
 

@@ -30,7 +30,6 @@ from nexus_control.lifecycle import counted
 from nexus_control.render.decision import render_decision
 from nexus_control.render.will_run import NOT_AT_HAND
 from nexus_control.store import DecisionStore
-from nexus_control.system.commands import approving
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import deciding, views
 from nexus_control.usecases.answers import ApprovalData, InspectData, RequestLine, StateData
@@ -218,9 +217,7 @@ def _told(
             screen.prose(
                 f"{counted(missing, 'approval')} missing. Can still approve: {who_can_still(decided)}."
             )
-            screen.verbatim(
-                approving(request_id, frame.path, config=adapters, allowed_signers=signers, signed=is_signed)
-            )
+            screen.verbatim(frame.approving(request_id, config=adapters, signed=is_signed))
         elif not decided["lifecycle"]["blocking_reasons"]:
             screen.prose("It can be executed now:")
             # Where adapters are declared, `execute` finds the one that takes the plan.

@@ -20,9 +20,8 @@ from nexus_control.execution.argv_template import ArgvTemplate
 from nexus_control.execution.config import adapters_of
 from nexus_control.execution.plan import Call
 from nexus_control.lifecycle import counted
-from nexus_control.storage import is_file
+from nexus_control.storage import is_made
 from nexus_control.system.commands import absolute, shell_line
-from nexus_control.system.whole_files import is_regular
 from nexus_control.usecases.binding import bound_otherwise
 from nexus_control.values.results import fault_of
 
@@ -193,7 +192,7 @@ def _file(config: Path | None) -> Source:
 
 def _bound(frame: Frame, adapters: Adapters) -> list[tuple[str, str]]:
     """The open requests of the store that is named, if it is there."""
-    if is_file(frame.path) and not is_regular(frame.path):
+    if not is_made(frame.path):
         return []
     with frame.store() as store:
         return bound_otherwise(store, adapters)

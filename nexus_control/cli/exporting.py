@@ -207,10 +207,12 @@ def _recorder(
     if not asked:
         yield None
         return
-    found = config if factory else config_or_default(config)
+    found = config if factory else config_or_default(config, frame)
     if found is None and factory is None:
         raise no_adapters()
-    with opened_router(database=frame.path, config=found, factory=factory) as router:
+    with opened_router(
+        database=frame.path, log_folder=frame.log_folder, config=found, factory=factory
+    ) as router:
         if not isinstance(router, RunExporter):
             raise invalid_argument("--router", "names a router that does not export its runs")
         yield router

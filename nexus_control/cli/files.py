@@ -20,6 +20,7 @@ from nexus_control.cli.targets import descriptor_of, put
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.execution import run_log
 from nexus_control.storage import main_files_of, sqlite_schema
+from nexus_control.storage.log_folder import is_in_log_folder
 from nexus_control.system.whole_files import (
     create_file,
     is_database_in_use,
@@ -110,7 +111,7 @@ def require_writable(option: str, path: Path, own: Iterable[Path], read: Iterabl
         raise invalid_argument(option, f"names {path}, which this command reads: name another")
     if is_folder(real):
         raise invalid_argument(option, f"names {path}, which is a folder: name a file in it")
-    if any(map(_is_database, main_files_of(real))):
+    if any(map(_is_database, main_files_of(real))) or is_in_log_folder(real):
         raise invalid_argument(option, f"names {path}, which is a file of a store: name another")
     if descriptor_of(path) is None:
         _require_permitted(option, path, real)

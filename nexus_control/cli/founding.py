@@ -14,13 +14,14 @@ from typing import Annotated
 
 import typer
 
+from nexus_control.cli.founding_on_server import found_on_server
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.options import DEFAULT_DATABASE
 from nexus_control.cli.screen import DONE, Mark, Screen, columns
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.run_log import RunLog
-from nexus_control.log import checkpoints, head
-from nexus_control.storage import files_of
+from nexus_control.log import checkpoints, head, log_keys
+from nexus_control.storage import files_of, is_postgres
 from nexus_control.storage.faults import group_name, unavailable, user_name
 from nexus_control.system.clock import SYSTEM_CLOCK
 from nexus_control.system.sharing import Permissions, may_give_to, permissions_of, share
@@ -58,6 +59,8 @@ def init(
 
     Example: nexus-control init --db /srv/team/decisions.db --group team
     """
+    if is_postgres(frame.path):
+        return found_on_server(frame, group)
     database = frame.file
     number = None if group is None else _group(group)
     is_new = not (is_regular(database) and database.stat().st_size)
@@ -126,7 +129,7 @@ def _make(frame: Frame, database: Path, group: int | None) -> None:
     except OSError as error:
         raise unavailable(f"{database} cannot be made: {error.strerror}", path=str(database)) from error
     with frame.store() as store:
-        checkpoints.give_key(store)
+        log_keys.give_key(store)
         checkpoints.publish(store)
         head.remember(store)
     if group is not None:

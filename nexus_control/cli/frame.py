@@ -35,9 +35,12 @@ from nexus_control.cli.options import (
     AsJson,
     Database,
     InUtc,
+    LogFolder,
 )
+from nexus_control.cli.places import require_file, require_on_server
 from nexus_control.cli.screen import DONE, Mark, Screen
 from nexus_control.cli.settings import Settings, adapters_file
+from nexus_control.cli.signed_beside import newly_signed, signed_beside
 from nexus_control.cli.streams import (
     PrintingFailed,
     is_refusal_printed,
@@ -48,9 +51,9 @@ from nexus_control.cli.streams import (
 from nexus_control.cli.wording import options_named
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
-from nexus_control.storage import files_of, is_file, scheme_problem
+from nexus_control.storage import files_of, is_file, is_postgres, scheme_problem
 from nexus_control.store import DecisionStore
-from nexus_control.system.commands import Options, absolute, command, shell_line
+from nexus_control.system.commands import Options, absolute, approving, command, shell_line
 from nexus_control.system.whole_files import is_folder, is_regular, is_there
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import Assurance
@@ -60,6 +63,7 @@ _SHARED: Final[dict[str, tuple[object, object]]] = {
     "acting_as": (ActingAs, None),
     "allowed_signers": (AllowedSigners, None),
     "db": (Database, None),
+    "log_folder": (LogFolder, None),
     "utc": (InUtc, False),
     "as_json": (AsJson, False),
 }
@@ -108,19 +112,36 @@ class Frame(Settings):
 
     def command(self, *verbs: str, argument: str | Path | None = None, options: Options | None = None) -> str:
         """The next command to run on this store, written so that it works in any folder."""
-        named = {"--db": self.path, **(options or {})}
+        named = {"--db": self.path, "--log-folder": self.log_folder, **(options or {})}
+        self.tell_of_password()
         return shell_line(command(*verbs, argument=argument, options=named))
+
+    def approving(self, request_id: str, *, config: Path | None = None, signed: bool) -> str:
+        """The command with which a person approves, from any folder: `system.commands.approving`."""
+        self.tell_of_password()
+        return approving(
+            request_id,
+            self.path,
+            log_folder=self.log_folder,
+            config=config,
+            allowed_signers=self.allowed_signers,
+            signed=signed,
+        )
 
     def store(self, *, makes: bool = False) -> DecisionStore:
         """The store; with `makes` it is created if it is missing. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
         self.require_place(makes=makes)
         signers = self.allowed_signers
-        if signers is not None and is_one_of(signers, files_of(self.path)):
+        if signers is not None and is_one_of(signers, self.own_files()):
             raise invalid_argument(
                 "--allowed-signers", f"names {signers}, which is a file of the store itself"
             )
         self.look_at_signers()
-        return DecisionStore(self.path, allowed_signers=self.allowed_signers)
+        return self.opened()
+
+    def opened(self) -> DecisionStore:
+        """The store, without a look at the file of signers. Raises STORE_UNAVAILABLE."""
+        return DecisionStore(self.path, allowed_signers=self.allowed_signers, log_folder=self.log_folder)
 
     def look_at_signers(self) -> None:
         """Note on standard error if the file of signers lets nobody sign. A file that cannot be read raises
@@ -144,7 +165,9 @@ class Frame(Settings):
         if problem := scheme_problem(self.path):
             raise invalid_argument("--db", problem)
         if is_file(self.path):
-            _require_usable(Path(self.path), self.database_named_by, makes=makes)
+            require_file(Path(self.path), self.database_named_by, makes=makes)
+        elif is_postgres(self.path):
+            require_on_server(self.path, self.log_folder, self.database_named_by, makes=makes)
 
     def require_writable(self, option: str, path: Path | None, read: Sequence[Path | None] = ()) -> None:
         """Returns when the named file, if any, may be written: it is neither a file of the store nor one that the
@@ -174,7 +197,7 @@ class Frame(Settings):
     def own_files(self) -> tuple[Path, ...]:
         """The store's files; empty if no store is named and the folder of the default store is gone."""
         try:
-            return files_of(self.path)
+            return files_of(self.path, self.log_folder)
         except NexusControlError:
             if self.database is not None:
                 raise
@@ -197,30 +220,13 @@ def _without_signers(file: Path) -> str | None:
     return f"No line of {file} can be used; line {first.line}: {first.why}"
 
 
-def _require_usable(database: Path, named_by: str, *, makes: bool) -> None:
-    if is_folder(database):
-        raise invalid_argument("--db", f"names {database}, which is a folder: name a file in it")
-    try:
-        is_there = database.stat().st_size > 0
-    except FileNotFoundError:
-        is_there = False
-    except OSError as error:
-        raise invalid_argument(
-            "--db", f"names {database}, which cannot be looked at: {error.strerror}"
-        ) from None
-    if not is_there and not makes:
-        raise NexusControlError(
-            ErrorCode.STORE_UNAVAILABLE,
-            f"There is no database at {database} ({named_by}): `request` makes one",
-            {"path": str(database)},
-        )
-
-
 def from_environment() -> Frame:
     """The defaults of the shared options, from the environment."""
-    signers = os.environ.get("NEXUS_CONTROL_ALLOWED_SIGNERS")
+    signers, folder = (os.environ.get(f"NEXUS_CONTROL_{name}") for name in ("ALLOWED_SIGNERS", "LOG_FOLDER"))
     return Frame(
-        database=os.environ.get("NEXUS_CONTROL_DB") or None, named_signers=Path(signers) if signers else None
+        database=os.environ.get("NEXUS_CONTROL_DB") or None,
+        named_log_folder=Path(folder) if folder else None,
+        named_signers=Path(signers) if signers else None,
     )
 
 
@@ -228,6 +234,7 @@ def frame_of(
     context: typer.Context,
     *,
     db: str | None = None,
+    log_folder: Path | None = None,
     as_json: bool = False,
     allowed_signers: Path | None = None,
     acting_as: str | None = None,
@@ -237,14 +244,15 @@ def frame_of(
     """The shared options of a command: given after its name, otherwise before it, otherwise from the environment."""
     before, unsaid = context.find_root().params, from_environment()
     named = before["db"] if db is None else db
+    folder = log_folder or before["log_folder"]
     signers = allowed_signers or before["allowed_signers"]
+    options = {"--db": named, "--log-folder": folder, "--allowed-signers": signers}
     return Frame(
         database=unsaid.database if named is None else named,
         as_json=as_json or before["as_json"],
+        named_log_folder=folder or unsaid.named_log_folder,
         named_signers=signers or unsaid.named_signers,
-        given=frozenset(
-            option for option, value in (("--db", named), ("--allowed-signers", signers)) if value is not None
-        ),
+        given=frozenset(option for option, value in options.items() if value is not None),
         acting_as=acting_as,
         config=config,
         utc=utc,
@@ -258,7 +266,8 @@ def shared_options(*names: str) -> Callable[[Callable[Concatenate[Frame, ...], A
         @shared_options("acting_as", "db")
         def withdraw(frame: Frame, request_id: RequestId, reason: Reason) -> Answer:
     """
-    named = [name for name in _SHARED if name in (*names, "as_json")]
+    wanted = {*names, "as_json", *(["log_folder"] if "db" in names else [])}
+    named = [name for name in _SHARED if name in wanted]
 
     def commanded(body: Callable[Concatenate[Frame, ...], Answer]) -> Callable[..., None]:
         @wraps(body)
@@ -297,41 +306,15 @@ def _with_adapters_from(parameter: inspect.Parameter) -> list[inspect.Parameter]
     return [parameter, parameter.replace(name="adapters_from", annotation=AdaptersFrom, default=None)]
 
 
-def _signed_beside(frame: Frame) -> list[tuple[int, int] | None]:
-    """The identities of the key and the checkpoint beside the store, which also other commands may make in passing."""
-    try:
-        path = frame.path
-    except NexusControlError:  # the command itself reports it
-        return [None, None]
-    return [_identity_of(f"{path}{suffix}") for suffix in (".key", ".checkpoint")]
-
-
-def _identity_of(path: str) -> tuple[int, int] | None:
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
-
-
-def _newly_signed(before: Sequence[object], after: Sequence[object]) -> str | None:
-    had_key, had_checkpoint = (earlier == later for earlier, later in zip(before, after, strict=True))
-    if had_key:
-        return None if had_checkpoint else "A new checkpoint of the log was signed and kept beside the store"
-    if had_checkpoint:
-        return "A key was made for the log"
-    return "A key was made for the log, and a checkpoint signed and kept beside the store"
-
-
 def answer(frame: Frame, action: Callable[[], Answer], *, on_store: bool = False) -> None:
     """Run `action`, show its answer or its fault, and exit. With `on_store` the action uses the frame's store: a key or
     checkpoint that was made beside the store is then named as a change too.
     """
-    before = _signed_beside(frame) if on_store else None
+    before = signed_beside(frame) if on_store else None
     outcome = fault_of(action)
     if isinstance(outcome, NexusControlError):
         raise refuse(frame, outcome)
-    signed = None if before is None or outcome.done else _newly_signed(before, _signed_beside(frame))
+    signed = None if before is None or outcome.done else newly_signed(before, signed_beside(frame))
     with printing(outcome.done or signed):
         if frame.as_json:
             print_json(outcome.data)

@@ -46,6 +46,10 @@ _RESTORED = (
     " taken back since the backup was made, because this store would execute it again. Then its owner accepts the"
     " loss, with --accept-rollback:"
 )
+_MIGRATED = (
+    "The log of this store goes on at the place to which it was migrated: use that. Only if that place was given up,"
+    " and nothing of it is used any more, its owner goes on here, with --accept-rollback:"
+)
 _UNREADABLE = (
     "Find out what happened to that file. Put it back, readable for you, or move it away; then look again:"
 )
@@ -58,7 +62,10 @@ _FORM = {"FORM_DIFFERS", "INDEX_DIFFERS"}
 _UNWRITABLE = "STORE_UNWRITABLE"
 _DERIVED = {"TREE_DIFFERS": "tree", "PROJECTION_DIFFERS": "projections"}
 _STORE_RESTORED = "STORE_RESTORED"
-_CONTINUED = {"STORE_ROLLED_BACK", _STORE_RESTORED, "CHECKPOINT_DIFFERS"}
+_STORE_MIGRATED = "STORE_MIGRATED"
+_CONTINUED = {"STORE_ROLLED_BACK", _STORE_RESTORED, _STORE_MIGRATED, "CHECKPOINT_DIFFERS"}
+_ACCEPTED = (_LOST, _RESTORED, _MIGRATED)
+"""What the owner can accept."""
 _KEY_EXPOSED = "KEY_EXPOSED"
 _BESIDE = {*_CONTINUED, "HEAD_UNREADABLE", "KEY_UNUSABLE", _KEY_EXPOSED, "CHECKPOINT_UNREADABLE"}
 _LEFT_BESIDE = ("key", "key.next", "head", "checkpoint", "runs")
@@ -102,7 +109,7 @@ def doctor(
     try:
         frame.require_place(makes=False)
         # The report says which lines of the file of signers are used.
-        store = DecisionStore(frame.path, allowed_signers=frame.allowed_signers)
+        store = frame.opened()
     except NexusControlError as fault:
         if not is_damage(fault):
             raise
@@ -148,7 +155,7 @@ def _examined(frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback
         rebuilt = upkeep.rebuild_derived(store)
         faults, found = upkeep.examine(store)
         in_vain = any(fault.code in _FORM for fault in faults)  # tables of data are never made again
-    if accept_rollback and _advice(faults) in (_LOST, _RESTORED):
+    if accept_rollback and _advice(faults) in _ACCEPTED:
         accepted = upkeep.accept_rollback(store, frame.actor)
         faults, found = upkeep.examine(store)
     if accepted:
@@ -191,7 +198,7 @@ def _answer(frame: Frame, found: _Found) -> Answer:
     checks, reasons = _checks(faults, found.beside)
     if found.unwritable is not None:
         checks["writing"], reasons["writing"] = "skipped", f"you may only read this store: {found.unwritable}"
-    options = {_REBUILD: ["--rebuild"], _LOST: ["--accept-rollback"], _RESTORED: ["--accept-rollback"]}
+    options = {_REBUILD: ["--rebuild"]} | {each: ["--accept-rollback"] for each in _ACCEPTED}
     advice, command = found.advice, None
     if advice not in (None, _LOG):
         command = frame.command("doctor", *options.get(advice, []))
@@ -267,7 +274,7 @@ def _advice(faults: list[Fault]) -> str | None:
     if codes & {*_DERIVED, *_FORM}:
         return _REBUILD
     if codes <= _CONTINUED:
-        return _RESTORED if _STORE_RESTORED in codes else _LOST
+        return _MIGRATED if _STORE_MIGRATED in codes else _RESTORED if _STORE_RESTORED in codes else _LOST
     return _EXPOSED if codes == {_KEY_EXPOSED} else _UNREADABLE
 
 

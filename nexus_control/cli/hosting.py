@@ -90,7 +90,8 @@ def install(
         "--adapters-from": adapters and adapters.path,
         "--allowed-signers": frame.allowed_signers,
     }
-    serving = command("serve", options={"--db": frame.path, **options})
+    frame.tell_of_password()
+    serving = command("serve", options={"--db": frame.path, "--log-folder": frame.log_folder, **options})
     if host in BY_COMMAND:
         words = [*BY_COMMAND[host], *serving]
         return Answer({"host": host, "command": words}, lambda _: print(shell_line(words)))

@@ -34,9 +34,10 @@ def backup(
 
     Example: nexus-control backup /var/backups/decisions-2026-11-26.zip
     """
+    database = frame.file
     frame.require_place(makes=False)
     frame.require_writable("FILE", file)
-    made = backups.back_up(frame.file, absolute(file), at=SYSTEM_CLOCK.now(), with_keys=not without_keys)
+    made = backups.back_up(database, absolute(file), at=SYSTEM_CLOCK.now(), with_keys=not without_keys)
     has_key = any(part.name.endswith(".key") for part in made.files)
 
     def show(screen: Screen) -> None:
@@ -60,9 +61,9 @@ def restore(
 
     Example: nexus-control restore /var/backups/decisions-2026-11-26.zip --db /srv/team/decisions.db
     """
+    database = frame.file
     if not file.is_file():
         raise invalid_argument("FILE", f"names {file}, where no file is")
-    database = frame.file
     made = backups.restore(file, database)
     command = frame.command("doctor")
 

@@ -15,8 +15,8 @@ from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.screen import DONE, Screen, columns
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats import keys
-from nexus_control.log import checkpoints
-from nexus_control.log.checkpoints import KeyRecord
+from nexus_control.log import log_keys
+from nexus_control.log.log_keys import KeyRecord
 
 key = group(
     help="The key of the store's log, and keys to sign packages with.\n\nExample: nexus-control key list"
@@ -42,7 +42,7 @@ def generate(
     """
     if file is None:
         with frame.store(makes=True) as store:
-            record = checkpoints.give_key(store)
+            record = log_keys.give_key(store)
         return _signing(record, f"The log has the key {record.verifier}")
     frame.require_writable("FILE", file)
     made, public = keys.generate(), file.with_name(f"{file.name}.pub")
@@ -73,7 +73,7 @@ def list_keys(frame: Frame) -> Answer:
     Example: nexus-control key list
     """
     with frame.store() as store:
-        records = [_record(each) for each in checkpoints.keys_of(store)]
+        records = [_record(each) for each in log_keys.keys_of(store)]
 
     def show(screen: Screen) -> None:
         if not records:
@@ -93,7 +93,7 @@ def rotate(frame: Frame) -> Answer:
     Example: nexus-control key rotate
     """
     with frame.store() as store:
-        record = checkpoints.rotate(store)
+        record = log_keys.rotate(store)
     return _signing(record, f"The log's key was replaced by {record.verifier}")
 
 
@@ -105,7 +105,7 @@ def export(frame: Frame) -> Answer:
     Example: nexus-control key export
     """
     with frame.store() as store:
-        records = checkpoints.keys_of(store)
+        records = log_keys.keys_of(store)
     if not records:
         fault = invalid_argument("--db", "names a store whose log has no key yet: make one")
         fault.details["command"] = frame.command("key", "generate")

@@ -13,7 +13,7 @@ from nexus_control import __version__
 from nexus_control.cli.commands import CommandGroup, group
 from nexus_control.cli.exit_codes import REFUSED, USAGE
 from nexus_control.cli.interrupting import Terminated
-from nexus_control.cli.options import AllowedSigners, AsJson, Database
+from nexus_control.cli.options import AllowedSigners, AsJson, Database, LogFolder
 from nexus_control.cli.streams import (
     PrintingFailed,
     is_refusal_printed,
@@ -80,6 +80,7 @@ def _tell_version(asked: bool) -> None:
 @app.callback()
 def root(
     db: Database = None,
+    log_folder: LogFolder = None,
     allowed_signers: AllowedSigners = None,
     as_json: AsJson = False,
     version: Annotated[

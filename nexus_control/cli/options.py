@@ -15,8 +15,17 @@ Database = Annotated[
     typer.Option(
         "--db",
         metavar="PATH",
-        help="The database. Default: NEXUS_CONTROL_DB, else the configured one, else"
+        help="The database: a file, or postgresql://HOST/NAME. Default: NEXUS_CONTROL_DB, else the configured one, else"
         f" {DEFAULT_DATABASE} in this folder.",
+    ),
+]
+LogFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-folder",
+        metavar="DIR",
+        help="Where a database on PostgreSQL has its log's key, checkpoint and head. Default:"
+        " NEXUS_CONTROL_LOG_FOLDER, else the configured one.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]

@@ -42,7 +42,6 @@ from nexus_control.policy import Policy
 from nexus_control.render.text import listed
 from nexus_control.storage import IN_MEMORY
 from nexus_control.store import DecisionStore
-from nexus_control.system.commands import approving
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import requesting
 from nexus_control.usecases.answers import RequestData
@@ -143,7 +142,7 @@ def request(
         }
         given = {name: value for name, value in values.items() if value is not None}
         return _requested(
-            frame, store, door.validated(door.RequestArguments, given), config_or_default(config)
+            frame, store, door.validated(door.RequestArguments, given), config_or_default(config, frame)
         )
 
 
@@ -174,12 +173,8 @@ def _requested(
         for note in notes:
             screen.prose(note, NOTE)
         screen.prose("To look at it and approve it:")
-        signers, signed = frame.allowed_signers, policy.min_assurance == "signed"
-        screen.verbatim(
-            approving(
-                request_id, frame.path, config=config and config.path, allowed_signers=signers, signed=signed
-            )
-        )
+        signed = policy.min_assurance == "signed"
+        screen.verbatim(frame.approving(request_id, config=config and config.path, signed=signed))
 
     return Answer(data, show, f"Request {data['request_id']} was made" if data["created"] else None)
 

@@ -34,6 +34,7 @@ from nexus_control.lifecycle import counted
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import executing, settling
+from nexus_control.usecases.allowing import require_open
 from nexus_control.usecases.run_answers import ExecuteData, RecoveredRun
 
 Outcome: TypeAlias = Literal["completed", "failed"]
@@ -65,10 +66,16 @@ def execute(
         chosen_id = chosen(store, request_id, executable())
         values = {"request_id": chosen_id, "actor": frame.actor, "dry_run": dry_run or None}
         find = config_or_default if is_bound(store, chosen_id) else config_to_execute
-        found = config if router else find(config)
+        found = config if router else find(config, frame)
         with (
             output_is_ours(),
-            opened_router(database=frame.path, config=found, factory=router, on_step=_tell) as opened,
+            opened_router(
+                database=frame.path,
+                log_folder=frame.log_folder,
+                config=found,
+                factory=router,
+                on_step=_tell,
+            ) as opened,
             interruptible(),
         ):
             try:
@@ -134,12 +141,7 @@ def _adapter_for(
     if facts.attached is not None and facts.attached.adapter_id is not None:
         return facts.attached.adapter_id
     checked = door.validated(door.ExecuteArguments, {**values, "adapter_id": "any"})
-    try:
-        # Without a router it executes nothing, and says what the rules say.
-        executing.execute(store, checked, None)
-    except NexusControlError as refusal:
-        if refusal.code is not ErrorCode.ROUTER_NOT_CONFIGURED:
-            raise
+    require_open(store, checked.request_id)
     if not isinstance(config, Source) or not isinstance(router, PlanChecker):
         raise (
             no_adapters()

@@ -10,7 +10,7 @@ from nexus_control.cli.adapters import config_or_default
 from nexus_control.cli.exit_codes import USAGE
 from nexus_control.cli.frame import frame_of, identity, refuse
 from nexus_control.cli.loading import load
-from nexus_control.cli.options import AdaptersFrom, AllowedSigners, Database, Router, UsualConfig
+from nexus_control.cli.options import AdaptersFrom, AllowedSigners, Database, LogFolder, Router, UsualConfig
 from nexus_control.cli.settings import adapters_file
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.server.starting import start
@@ -44,12 +44,13 @@ def serve(
     read_only: Annotated[bool, typer.Option("--read-only", help="Offer only tools that read.")] = False,
     allowed_signers: AllowedSigners = None,
     db: Database = None,
+    log_folder: LogFolder = None,
 ) -> None:
     """Serve the 11 tools to an agent host: MCP over standard input and output.
 
     Example: nexus-control serve --db /srv/decisions.db --config /srv/nexus-control.toml
     """
-    frame = frame_of(context, db=db, allowed_signers=allowed_signers, config=config)
+    frame = frame_of(context, db=db, log_folder=log_folder, allowed_signers=allowed_signers, config=config)
 
     def run() -> None:
         pipes = start()
@@ -60,6 +61,7 @@ def serve(
         agent = Actor(type="system", id=f"agent@{os.uname().nodename}")
         settings = server.Settings(
             database=frame.path,
+            log_folder=frame.log_folder,
             actor=agent if actor is None else identity(actor, option="--actor")[0],
             approver=identity(approver, option="--approver")[0],
             approvals=_one_of("--approvals", approvals, ("human", "declared", "off")),

@@ -10,9 +10,14 @@ from nexus_control.cli.options import DEFAULT_DATABASE
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.configuration import Configuration, Setting, Source, look
 from nexus_control.errors import invalid_argument
-from nexus_control.storage import is_file, place_of
-from nexus_control.system.commands import without_password
+from nexus_control.storage import base_of, is_file, is_postgres, place_of, shown_url
+from nexus_control.system.commands import absolute
 from nexus_control.system.whole_files import is_folder
+
+BACK_UP_ON_SERVER = (
+    "Back up a store on PostgreSQL by copying its log folder, but not log.head, and then with pg_dump; pg_restore lays"
+    " it out."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +25,14 @@ class Settings:
     """What the options and variables say. The configuration is read once, where they leave something open."""
 
     database: str | None = None
+    named_log_folder: Path | None = None
     named_signers: Path | None = None
     given: frozenset[str] = frozenset()
-    """Which of the two an option named, and not the environment: --db, --allowed-signers."""
+    """Which of these an option named, and not the environment: --db, --log-folder, --allowed-signers."""
     config: Path | None = None
     """The file that `--config` names, whose settings are used too."""
+    option: str = "--db"
+    """The option that names the database."""
 
     @cached_property
     def configuration(self) -> Configuration:
@@ -36,11 +44,19 @@ class Settings:
         return found
 
     def configured(self, name: str) -> Setting | None:
-        """The setting "database" or "allowed_signers" of the configuration; None where an option or a variable names
-        it, or nothing does. Raises CONFIG_INVALID.
+        """The setting "database", "log_folder" or "allowed_signers" of the configuration; None where an option or a
+        variable names it, or nothing does. A log folder belongs to the database of its file. Raises CONFIG_INVALID.
         """
-        named = self.database if name == "database" else self.named_signers
-        return self.configuration.setting(name) if named is None else None
+        return self.configuration.setting(name) if self._is_open(name) else None
+
+    def _is_open(self, name: str) -> bool:
+        match name:
+            case "database":
+                return self.database is None
+            case "log_folder":
+                return self.database is None and self.named_log_folder is None
+            case _:
+                return self.named_signers is None
 
     @property
     def allowed_signers(self) -> Path | None:
@@ -53,28 +69,63 @@ class Settings:
         """The absolute path of the store, with links resolved. Raises INVALID_ARGUMENT, CONFIG_INVALID."""
         configured = self.configured("database")
         if configured is not None:
-            with blaming(self.database_named_by, without_password(configured.value)):
+            with blaming(self.database_named_by, shown_url(configured.value)):
                 return place_of(configured.value)
         if self.database == "":
-            raise invalid_argument("--db", "is empty: name the database")
+            raise invalid_argument(self.option, "is empty: name the database")
         named = DEFAULT_DATABASE if self.database is None else self.database
-        if named.endswith("/") and not is_folder(named):
-            raise invalid_argument("--db", f"names {named}, which is not a folder; a database is a file")
-        with blaming("--db", named):
+        if named.endswith("/") and is_file(named) and not is_folder(named):
+            raise invalid_argument(self.option, f"names {named}, which is not a folder; a database is a file")
+        with blaming(self.option, shown_url(named)):
             return place_of(named)
+
+    @property
+    def shown(self) -> str:
+        """The store's name as people are shown it: `path`, without the password of a URL."""
+        return shown_url(self.path)
+
+    @property
+    def log_folder(self) -> Path | None:
+        """The absolute path of the folder for the log of a store on PostgreSQL, if one is named. Raises as `path`."""
+        if not is_postgres(self.path):
+            if "--log-folder" in self.given:
+                raise invalid_argument(
+                    "--log-folder",
+                    f"is for a store on a PostgreSQL server: the log of {self.path} lies beside it",
+                )
+            return None
+        configured = self.configured("log_folder")
+        folder = self.named_log_folder if configured is None else Path(configured.value)
+        return folder and absolute(folder)
+
+    @property
+    def base(self) -> Path | None:
+        """What the names of the files beside the store begin with; None where it has none. Raises as `path`."""
+        return base_of(self.path, self.log_folder)
 
     @property
     def file(self) -> Path:
         """The database's file. Raises as `path`, and INVALID_ARGUMENT for a store that is not a file."""
-        if not is_file(self.path):
-            raise invalid_argument("--db", f"names {self.path}, which does not lie in a file")
-        return Path(self.path)
+        if is_file(self.path):
+            return Path(self.path)
+        fault = invalid_argument("--db", f"names {self.shown}, which does not lie in a file")
+        if is_postgres(self.path):
+            fault.next = BACK_UP_ON_SERVER
+        raise fault
+
+    def tell_of_password(self) -> None:
+        """Note on standard error, beside a printed command, that it lacks the password of the URL."""
+        if self.shown != self.path:
+            note(
+                "The password of the URL is left out of printed commands: put it into ~/.pgpass, or into a connection"
+                " service file, and leave it out of the URL."
+            )
 
     @property
     def database_named_by(self) -> str:
         """What a person changes to name another database. Raises CONFIG_INVALID."""
         configured = self.configured("database")
-        return "--db" if configured is None else f"database in {configured.source.path}"
+        return self.option if configured is None else f"database in {configured.source.path}"
 
 
 def adapters_file(config: Path | None, adapters_from: Path | None) -> Path | None:

@@ -13,7 +13,6 @@ from nexus_control.lifecycle import counted, display_name, effect_words
 from nexus_control.render.results import pretty
 from nexus_control.render.text import listed
 from nexus_control.store import DecisionStore
-from nexus_control.system.commands import approving
 from nexus_control.usecases.answers import (
     ApprovalLine,
     AwaitedData,
@@ -230,7 +229,7 @@ def _next(frame: Frame, named: str, data: StatusData) -> tuple[str, list[str]]:
 def _approving(frame: Frame, named: str, data: StatusData) -> str:
     awaited = data["awaited"]
     signed = awaited is not None and awaited["min_assurance"] == "signed"
-    return approving(named, frame.path, allowed_signers=frame.allowed_signers, signed=signed)
+    return frame.approving(named, signed=signed)
 
 
 def _advice(reasons: list[BlockingReasonData]) -> str:

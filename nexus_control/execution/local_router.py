@@ -10,10 +10,11 @@ Before an execution is claimed, `check_plan` and `require_ready` refuse a run th
 A run makes the first two checks again before its first step, and checks its required capabilities
 (CAPABILITY_MISSING). If one of these checks fails, the run has failed with nothing executed.
 
-Each step is logged, called, and logged again. The first step that is not ok ends the run as failed; so does an order to
-stop that comes between two steps (STOPPED). An apply run raises RouterOutcomeUnknown with the run id when it cannot
-tell what a step did, because the step was cut off or its end could not be logged. It raises RunStopped when an order to
-stop cut the step off. Any other exception is logged and raised again.
+Each step is logged, called, and logged again; the start of the first one together with the plan. The first step that is
+not ok ends the run as failed; so does an order to stop that comes between two steps (STOPPED). An apply run raises
+RouterOutcomeUnknown with the run id when it cannot tell what a step did, because the step was cut off or its end could
+not be logged. It raises RunStopped when an order to stop cut the step off. Any other exception is logged and raised
+again.
 
 The answer has the shape of nexus-router's answer, inside the canonical domain; it holds no time.
 """
@@ -28,7 +29,7 @@ from typing import Any, Literal, TypeAlias, cast
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, StepError, StepResult
 from nexus_control.execution.description import StepDescription
-from nexus_control.execution.plan import Step, parse_plan, plan_invalid, recorded, require_at_most
+from nexus_control.execution.plan import Step, known_plan, parse_plan, plan_invalid, recorded, require_at_most
 from nexus_control.execution.router import (
     KnownRun,
     Obstacle,
@@ -129,7 +130,7 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
         return self._adapters.digest(adapter_id)
 
     def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None:
-        _checked_steps(self._declared(adapter_id), plan, max_steps)
+        _require_takes(self._declared(adapter_id), known_plan(plan), max_steps)
 
     def require_ready(self, adapter_id: str, dry_run: bool, plan: str | None) -> None:
         if (obstacle := self.obstacle_to(adapter_id, dry_run, plan)) is not None:
@@ -145,13 +146,14 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
         adapter = self._declared(adapter_id)
         if mode not in adapter.capabilities:
             return Obstacle(text=f"adapter {adapter_id} does not have the capability {mode}", is_final=True)
-        first = parse_plan(plan)[0]  # only the first: a later step's program may be made by an earlier step
+        first = known_plan(plan)[0]  # only the first: a later step's program may be made by an earlier step
         if isinstance(adapter, StartChecker) and (why := adapter.obstacle_to(first.call, dry_run=dry_run)):
             return Obstacle(text=f"step {first.step_id!r} could not be started: {why}", is_final=False)
         return None
 
     def describe(self, adapter_id: str, plan: str | None) -> tuple[StepDescription, ...]:
-        adapter = self._declared(adapter_id)
+        adapter, steps = self._declared(adapter_id), parse_plan(plan)
+        _require_takes(adapter, steps, None)
         return tuple(
             StepDescription(
                 step_id=step.step_id,
@@ -159,7 +161,7 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
                 apply=adapter.describe(step.call, dry_run=False),
                 dry_run=adapter.describe(step.call, dry_run=True),
             )
-            for step in _checked_steps(adapter, plan, None)
+            for step in steps
         )
 
     def export_run(self, run_id: str) -> dict[str, Any]:
@@ -184,16 +186,19 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
                 held.enter_context(self._log.held())
             try:
                 adapter = self._selected(adapter_id, [mode, *(require_capabilities or ())])
-                steps = _checked_steps(adapter, plan, max_steps)
+                steps = parse_plan(plan)
+                _require_takes(adapter, steps, max_steps)
             except NexusControlError as error:
                 return self._refuse(goal, mode, adapter_id, _RunError(str(error.code), error.message))
             except _RunError as error:
                 return self._refuse(goal, mode, adapter_id, error)
+            planned = "PLAN_CREATED", {"plan": [recorded(encode(step)) for step in steps]}
+            # The first step is logged together with the plan, unless it is not begun.
+            started = () if stop_ordered() else _started_events(adapter_id, steps[0], adapter)
             with _recording():
-                planned = "PLAN_CREATED", {"plan": [recorded(encode(step)) for step in steps]}
-                log = self._log.begin(mode, goal, _selection_event(adapter_id, adapter), planned)
+                log = self._log.begin(mode, goal, _selection_event(adapter_id, adapter), planned, *started)
             with _interrupted(log, mode):
-                return self._execute(_Run(log, mode, adapter_id, adapter, steps), adapter)
+                return self._execute(_Run(log, mode, adapter_id, adapter, steps), adapter, len(started) // 2)
 
     def _declared(self, adapter_id: str) -> Adapter:
         adapter = self._adapters.get(adapter_id)
@@ -224,13 +229,15 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
             log = self._log.begin(mode, goal)
         return _ended(_Run(log, mode, adapter_id, None), error)
 
-    def _execute(self, run: _Run, adapter: Adapter) -> dict[str, Any]:
+    def _execute(self, run: _Run, adapter: Adapter, logged: int) -> dict[str, Any]:
+        """Execute the steps. The start of the first `logged` ones is in the log already."""
         error: _RunError | None = None
         for index, step in enumerate(run.steps, start=1):
-            if why := stop_ordered():
-                error = _RunError(StepError.STOPPED, f"step {step.step_id!r} was not begun because {why}")
-                break
-            run.log.append(*_started_events(run, step, adapter))
+            if index > logged:
+                if why := stop_ordered():
+                    error = _RunError(StepError.STOPPED, f"step {step.step_id!r} was not begun because {why}")
+                    break
+                run.log.append(*_started_events(run.adapter_id, step, adapter))
             self._tell(run, index, step, "started")
             started = time.monotonic()
             result = adapter.execute(step.call, dry_run=run.mode == "dry_run")
@@ -282,8 +289,8 @@ def _interrupted(log: OpenRun, mode: _Mode) -> Generator[None]:
         raise
 
 
-def _checked_steps(adapter: Adapter, plan: str | None, max_steps: int | None) -> tuple[Step, ...]:
-    steps = parse_plan(plan)
+def _require_takes(adapter: Adapter, steps: Sequence[Step], max_steps: int | None) -> None:
+    """Raises PLAN_INVALID for steps that the adapter cannot run."""
     require_at_most(max_steps, steps)
     for n, step in enumerate(steps):
         problem = adapter.problem_with(step.call)
@@ -291,7 +298,6 @@ def _checked_steps(adapter: Adapter, plan: str | None, max_steps: int | None) ->
             problem = f"tool must be {adapter.name!r}, the adapter's name"
         if problem:
             raise plan_invalid(f"plan[{n}].call.{problem} (step {step.step_id!r})", step_id=step.step_id)
-    return steps
 
 
 def _require_known(run: _Run, result: StepResult, error: _RunError) -> None:
@@ -315,10 +321,10 @@ def _selection_event(adapter_id: str, adapter: Adapter) -> RunEvent:
     }
 
 
-def _started_events(run: _Run, step: Step, adapter: Adapter) -> tuple[RunEvent, RunEvent]:
+def _started_events(adapter_id: str, step: Step, adapter: Adapter) -> tuple[RunEvent, RunEvent]:
     requested = {
         "step_id": step.step_id,
-        "adapter_id": run.adapter_id,
+        "adapter_id": adapter_id,
         "adapter_capabilities": sorted(adapter.capabilities),
         "call": recorded(encode(step.call)),
     }

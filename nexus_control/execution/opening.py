@@ -12,7 +12,8 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.config import adapters_of
 from nexus_control.execution.local_router import LocalRouter, StepProgress
 from nexus_control.execution.router import RouterProtocol
-from nexus_control.storage import IN_MEMORY, place_of
+from nexus_control.storage import IN_MEMORY, base_of, is_postgres, place_of
+from nexus_control.storage.log_folder import NAME_ONE, WITHOUT, sidecar_in
 
 _METHODS = ("run", "get_adapter_capabilities")
 
@@ -23,10 +24,12 @@ def opened_router(
     database: str,
     config: Path | Source | None,
     factory: str | None,
+    log_folder: Path | None = None,
     on_step: Callable[[StepProgress], None] | None = None,
 ) -> Generator[RouterProtocol | None]:
     """With `config`, a file or what was read of one, a LocalRouter whose run log is `<database>.runs`, beside the
-    database. With a factory (`package.module:factory`), the router that it makes when called without arguments.
+    database, or in the log folder of a store on PostgreSQL. Without such a folder that router executes nothing:
+    ROUTER_NOT_READY. With a factory (`package.module:factory`), the router that it makes when called without arguments.
     Otherwise None. The router is closed at the end of the block. Raises CONFIG_INVALID, also for any exception of a
     factory.
     """
@@ -34,12 +37,26 @@ def opened_router(
         raise _invalid("give --config or --router, not both")
     if config is not None:
         place = place_of(database)
-        runs = IN_MEMORY if place == IN_MEMORY else f"{place}.runs"
+        base = base_of(place, log_folder)
+        runs = IN_MEMORY if base is None else f"{base}.runs"
         source = config if isinstance(config, Source) else named_source(config)
-        with LocalRouter(adapters_of(source), runs, on_step=on_step) as router:
+        if log_folder is not None and is_postgres(place):
+            sidecar_in(log_folder)  # refuses one that others may write, and makes a new one
+        router_class = _WithoutRunLog if base is None and is_postgres(place) else LocalRouter
+        with router_class(adapters_of(source), runs, on_step=on_step) as router:
             yield router
     else:
         yield None if factory is None else _made(factory)
+
+
+class _WithoutRunLog(LocalRouter):
+    """Describes and checks, and refuses to execute: the run of a durable decision needs a durable run log."""
+
+    def require_ready(self, adapter_id: str, dry_run: bool, plan: str | None) -> None:
+        super().require_ready(adapter_id, dry_run, plan)
+        raise NexusControlError(
+            ErrorCode.ROUTER_NOT_READY, f"The run log has no place: {WITHOUT}", advice=NAME_ONE
+        )
 
 
 def _made(name: str) -> RouterProtocol:

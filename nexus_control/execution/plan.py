@@ -13,6 +13,7 @@ of its canonical JSON (`recorded`).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 from nexus_control.canonical_json import canonical_json, parse_json, require_canonical_domain
@@ -65,6 +66,14 @@ def parse_plan(plan: str | None) -> tuple[Step, ...]:
             raise plan_invalid(f"plan[{n}].step_id {step.step_id!r} is not unique", step_id=step.step_id)
         seen.add(step.step_id)
     return steps
+
+
+@lru_cache(8)
+def known_plan(plan: str | None) -> tuple[Step, ...]:
+    """Like `parse_plan`, for a plan that is only looked at: requested, approved and executed, it is read once. The
+    arguments of a step can be changed by what executes it, which therefore gets its own.
+    """
+    return parse_plan(plan)
 
 
 def _step(item: object, n: int) -> Step:

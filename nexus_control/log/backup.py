@@ -38,7 +38,7 @@ from typing import IO, Final
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.integrity import is_bare
-from nexus_control.log import checkpoints, head
+from nexus_control.log import checkpoints, head, log_keys
 from nexus_control.log.ledger import Ledger
 from nexus_control.log.restorable import require_store, spoiled
 from nexus_control.storage import files_of
@@ -51,7 +51,7 @@ from nexus_control.values.records import check, decode, encode
 FORMAT: Final = "nexus-control/backup/v1"
 _MANIFEST = "manifest.json"
 _DATABASE = "store.db"
-_KEYS = (checkpoints.KEY, checkpoints.NEXT_KEY)
+_KEYS = (log_keys.KEY, log_keys.NEXT_KEY)
 _RUNS = "runs"
 _NAMES = (_DATABASE, *(f"{_DATABASE}.{name}" for name in (*_KEYS, checkpoints.LAST, _RUNS)))
 _MOST_MANIFEST_BYTES = 64 * 1024

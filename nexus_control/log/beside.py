@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType
 from nexus_control.evidence.formats.note import open_note, parse_checkpoint
-from nexus_control.log import checkpoints, head
+from nexus_control.log import checkpoints, head, log_keys
 from nexus_control.log.ledger import Ledger
 from nexus_control.storage.contract import Entry
 
@@ -46,6 +46,8 @@ def look_beside(ledger: Ledger) -> dict[str, Look]:
 
 def look_at_head(ledger: Ledger) -> Look:
     """Does the log continue what was executed, denied or taken back?"""
+    if ledger.sidecar.absent is not None:
+        return _skipped(f"{ledger.sidecar.absent}: {_UNNOTICED}")
     try:
         content = head.slot_of(ledger.sidecar).read()
     except NexusControlError as fault:
@@ -57,7 +59,8 @@ def look_at_head(ledger: Ledger) -> Look:
     except NexusControlError as fault:
         if fault.code != ErrorCode.STORE_ROLLED_BACK:
             raise
-        code = "STORE_RESTORED" if fault.details.get("restored") else fault.code.value
+        codes = {"restored": "STORE_RESTORED", "migrated": "STORE_MIGRATED"}
+        code = next((code for name, code in codes.items() if fault.details.get(name)), fault.code.value)
         return _failed(code, fault.message)
     unknown = unknown_to_head(ledger, content)
     return _PASSED if unknown is None else _skipped(unknown)
@@ -94,10 +97,12 @@ def unknown_to_head(ledger: Ledger, content: bytes | None = None) -> str | None:
 def look_at_key(ledger: Ledger) -> Look:
     """Is the key that the log names there, to sign with?"""
     sidecar = ledger.sidecar
-    place = sidecar.place(checkpoints.KEY)
+    if sidecar.absent is not None:
+        return _skipped(f"{sidecar.absent}: nothing is signed here")
+    place = sidecar.place(log_keys.KEY)
     try:
-        names = (checkpoints.KEY, checkpoints.NEXT_KEY)
-        found = [key for key in (checkpoints.key_in(sidecar, name) for name in names) if key is not None]
+        names = (log_keys.KEY, log_keys.NEXT_KEY)
+        found = [key for key in (log_keys.key_in(sidecar, name) for name in names) if key is not None]
     except NexusControlError as fault:
         if isinstance(fault.__cause__, PermissionError):
             return _skipped(
@@ -106,7 +111,7 @@ def look_at_key(ledger: Ledger) -> Look:
         if fault.details.get("read_by_others"):
             return _failed("KEY_EXPOSED", f"{fault.details['path']} may be read by others than its owner")
         return _failed("KEY_UNUSABLE", f"{fault.message}; nothing is signed with it")
-    records = checkpoints.keys_of(ledger)
+    records = log_keys.keys_of(ledger)
     if not records:
         if found and not _log_size(ledger):
             detail = (
@@ -118,11 +123,13 @@ def look_at_key(ledger: Ledger) -> Look:
         return _skipped(f"{place} is not there: nothing is signed here until it is put back")
     if any(key.public == records[-1].verifier.key for key in found):
         return _PASSED
-    return _failed("KEY_UNUSABLE", checkpoints.not_the_key(sidecar, records[-1].verifier).message)
+    return _failed("KEY_UNUSABLE", log_keys.not_the_key(sidecar, records[-1].verifier).message)
 
 
 def look_at_checkpoint(ledger: Ledger) -> Look:
     """Does the log continue the last checkpoint that was signed?"""
+    if ledger.sidecar.absent is not None:
+        return _skipped(f"{ledger.sidecar.absent}: nothing is known here of what the log was")
     place = ledger.sidecar.place(checkpoints.LAST)
     try:
         content = ledger.sidecar.read(checkpoints.LAST)
@@ -143,7 +150,7 @@ def look_at_checkpoint(ledger: Ledger) -> Look:
 
 
 def _without_checkpoint(ledger: Ledger, place: str) -> str:
-    if not checkpoints.keys_of(ledger):
+    if not log_keys.keys_of(ledger):
         return "no checkpoint was signed yet: nothing is known of what the log was"
     return (
         f"{place} is not there, and nothing is known of what the log was. A statement makes the log's key, and no"

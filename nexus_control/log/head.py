@@ -17,7 +17,8 @@ older copy of the database would dispatch again what was executed, denied or tak
   answered. An older copy that is put back at that moment is not noticed.
 
 A store that was laid out from a backup has a head that no log continues: its size is 2^53-1, its root is that of the
-log in the backup. It says *restored*, to earlier versions too.
+log in the backup. It says *restored*, to earlier versions too. A store that was migrated to another place has a head of
+the size 2^53-2, with the root of the log that was migrated: it says *migrated*.
 
 The owner of a store can accept a rollback, and go on with an older copy. An entry of the log then records the head and
 the checkpoint that the log does not continue:
@@ -39,11 +40,12 @@ from nexus_control.integrity import is_bare
 from nexus_control.log.entries import ROLLBACKS
 from nexus_control.log.ledger import Ledger
 from nexus_control.log.session import ReadSession
-from nexus_control.storage.contract import Entry
+from nexus_control.storage.contract import Entry, Reader
 from nexus_control.storage.sidecar import Sidecar
 from nexus_control.storage.slot import Slot
 from nexus_control.values.records import always_written, check, decode
 
+MIGRATED_SIZE = MAX_SAFE_INTEGER - 1
 _NAME = "head"
 _CONTENT = re.compile(rb"nexus-control/head/v1\n([0-9]{16})\n([0-9a-f]{64})\n")
 
@@ -80,6 +82,11 @@ def restored(root: str) -> Head:
     return Head(size=MAX_SAFE_INTEGER, root=root)
 
 
+def migrated(root: str) -> Head:
+    """The head of a store whose log, with this root, goes on at another place."""
+    return Head(size=MIGRATED_SIZE, root=root)
+
+
 def slot_of(sidecar: Sidecar) -> Slot:
     return sidecar.slot(_NAME)
 
@@ -100,7 +107,12 @@ def look_at(ledger: Ledger) -> bytes:
 def head_of(session: ReadSession) -> Head:
     """A head made from the log as this session sees it."""
     size = session.rows.log_size()
-    return Head(size=size, root=tree_root(size, session.rows.subtree).hex())
+    return Head(size=size, root=root_of(session.rows, size))
+
+
+def root_of(rows: Reader, size: int) -> str:
+    """The root of the tree over the first entries, in bare hex."""
+    return tree_root(size, rows.subtree).hex()
 
 
 def losses(session: ReadSession) -> list[Loss]:
@@ -135,6 +147,13 @@ def require_continued(session: ReadSession, sidecar: Sidecar, content: bytes) ->
                 "The database was laid out from a backup, and its owner has not accepted yet that it goes on without"
                 " what came later",
                 {"path": place_of(sidecar), "restored": True},
+            )
+        if head.size == MIGRATED_SIZE:
+            raise NexusControlError(
+                ErrorCode.STORE_ROLLED_BACK,
+                "The store was migrated to another place, where its log goes on: nothing is executed or signed here",
+                {"path": place_of(sidecar), "migrated": True},
+                "Use the store at its new place; if it was given up, the owner looks at this one with doctor.",
             )
         size = session.rows.log_size()
         raise NexusControlError(

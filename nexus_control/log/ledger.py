@@ -37,9 +37,10 @@ class Ledger:
         with ledger.reading() as session:
             session.decision(decision_id)
 
-    `path_or_url` is a file, or `:memory:` (SQLite in memory). It is safe to use from several threads; several
-    processes may open one file. `allowed_signers` is the path of an OpenSSH file that says whose signed approvals count
-    here. `busy_timeout` is how many seconds a transaction waits for another one.
+    `path_or_url` is a file, `:memory:` (SQLite in memory), or the URL of a PostgreSQL database. It is safe to use from
+    several threads; several processes may open one file or database. `allowed_signers` is the path of an OpenSSH file
+    that says whose signed approvals count here. `busy_timeout` is how many seconds a transaction waits for another one.
+    `log_folder` is where a store on PostgreSQL keeps its log's key, last checkpoint and head.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Ledger:
         storage: Storage | None = None,
         allowed_signers: str | os.PathLike[str] | None = None,
         busy_timeout: float = BUSY_SECONDS,
+        log_folder: str | os.PathLike[str] | None = None,
     ) -> None:
         if type(busy_timeout) not in (int, float) or not 0 <= busy_timeout <= MAX_BUSY_SECONDS:
             raise invalid_argument(
@@ -57,8 +59,11 @@ class Ledger:
             )
         self.clock = clock
         self.allowed_signers = absolute(Path(allowed_signers)) if allowed_signers is not None else None
+        self.log_folder = absolute(Path(log_folder)) if log_folder is not None else None
         self._recent = Recent()
-        self._storage = storage or open_storage(path_or_url, busy_seconds=busy_timeout, derive=rebuild_rows)
+        self._storage = storage or open_storage(
+            path_or_url, busy_seconds=busy_timeout, log_folder=self.log_folder, derive=rebuild_rows
+        )
 
     @property
     def sidecar(self) -> Sidecar:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.run_log import require_run_log
-from nexus_control.log import checkpoints, head
+from nexus_control.log import checkpoints, head, log_keys
 from nexus_control.log.ledger import Ledger
 from nexus_control.storage.sidecar import FileSidecar
 from nexus_control.storage.sqlite import require_form
@@ -32,10 +32,10 @@ def require_store(database: Path, size: int, root: str) -> None:
             if (known.size, known.root) != (size, root):
                 raise spoiled(database.name, "has another log than the manifest says")
         with _blaming(Path(sidecar.place(checkpoints.LAST))):
-            checkpoints.last_in(session, sidecar)
-    for name in (checkpoints.KEY, checkpoints.NEXT_KEY):
+            checkpoints.last_in(session, sidecar, sidecar.read(checkpoints.LAST))
+    for name in (log_keys.KEY, log_keys.NEXT_KEY):
         with _blaming(Path(sidecar.place(name))):
-            checkpoints.key_in(sidecar, name)
+            log_keys.key_in(sidecar, name)
     runs = database.with_name(f"{database.name}.runs")
     if runs.exists():
         with _blaming(runs):

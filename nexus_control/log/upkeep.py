@@ -27,9 +27,10 @@ from nexus_control.evidence.formats.merkle import Subtrees, whole_tree
 from nexus_control.integrity import sha256_hex
 from nexus_control.log import head
 from nexus_control.log.beside import Look, look_beside
-from nexus_control.log.checkpoints import key_record_of, lost_checkpoint
+from nexus_control.log.checkpoints import lost_checkpoint
 from nexus_control.log.entries import RECORDS, chain_key, contents_of, digest_of, leaf_of, to_event
 from nexus_control.log.ledger import Ledger
+from nexus_control.log.log_keys import key_record_of
 from nexus_control.log.projection import brought_by, import_record_of
 from nexus_control.log.rebuilding import rebuild_rows, replayed, stored_rows
 from nexus_control.storage.contract import Entry, EntryKind, Placed, Reader
@@ -67,11 +68,7 @@ def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Look]]:
         faults += [Fault(code="FORM_DIFFERS", detail=each) for each in ledger.form_differences()]
         faults += _writing_faults(ledger)
         with ledger.reading() as session:
-            log = session.rows.log(_FIRST)
-            found = list(_log_faults(log))
-            if not found:
-                checks = (_index_faults, _tree_faults, _projection_faults, _answer_faults)
-                found = [fault for check in checks for fault in check(session.rows, log)]
+            found = content_faults(session.rows)
     except NexusControlError as fault:
         if not is_damage(fault):
             raise
@@ -81,6 +78,15 @@ def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Look]]:
     beside = look_beside(ledger)
     failed = [each for each in beside.values() if each.status == "fail"]
     return [*faults, *(Fault(code=each.code, detail=each.reason) for each in failed)], beside
+
+
+def content_faults(rows: Reader) -> list[Fault]:
+    """Every fault of the entries, or, where these are whole, of what is derived from them."""
+    log = rows.log(_FIRST)
+    if found := _log_faults(log):
+        return found
+    checks = (_index_faults, _tree_faults, _projection_faults, _answer_faults)
+    return [fault for check in checks for fault in check(rows, log)]
 
 
 def _writing_faults(ledger: Ledger) -> Iterator[Fault]:

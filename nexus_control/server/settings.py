@@ -9,9 +9,8 @@ from nexus_control.configuration import Source
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.opening import opened_router
 from nexus_control.server.running import tell
-from nexus_control.storage import IN_MEMORY
+from nexus_control.storage import IN_MEMORY, artifacts_of, is_made, shown_url
 from nexus_control.store import DecisionStore
-from nexus_control.system.whole_files import is_regular
 from nexus_control.toolset.asking import SILENCE_SECONDS
 from nexus_control.toolset.table import TOOLS
 from nexus_control.toolset.tool import PREFIX, Approvals, NameStyle, Tool, ToolContext
@@ -26,12 +25,14 @@ class Settings:
     """The options of `nexus-control serve`.
 
     The client's forms ask the person `approver`; a form without an answer is closed after `silence_seconds`.
-    `artifacts` defaults to `<database>.artifacts`, beside the database. Give `config` (a nexus-control.toml, or what
+    `artifacts` defaults to `<database>.artifacts`, beside the database, or in the log folder of a store on PostgreSQL.
+    Give `config` (a nexus-control.toml, or what
     was read of one, for LocalRouter) or `router` (`package.module:factory`), not both. With `read_only` no run log is
     opened. `allowed_signers` says whose signed approvals count.
     """
 
     database: str
+    log_folder: Path | None = None
     actor: Actor
     approver: Actor | None = None
     approvals: Approvals = "human"
@@ -49,21 +50,24 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
     """The context that these settings describe, with its store open. Executions that were abandoned on this host are
     given up first: their outcome becomes unknown.
     """
-    if settings.read_only and not is_regular(settings.database):
+    if settings.read_only and not is_made(settings.database):
         raise NexusControlError(
             ErrorCode.CONFIG_INVALID,
-            f"--read-only needs a database that exists; {settings.database} does not",
+            f"--read-only needs a database that exists; {shown_url(settings.database)} does not",
         )
     with (
         opened_router(
             database=IN_MEMORY
             if settings.read_only
             else settings.database,  # what only reads keeps no run log
+            log_folder=settings.log_folder,
             config=settings.config,
             factory=settings.router,
             on_step=tell,
         ) as router,
-        DecisionStore(settings.database, allowed_signers=settings.allowed_signers) as store,
+        DecisionStore(
+            settings.database, allowed_signers=settings.allowed_signers, log_folder=settings.log_folder
+        ) as store,
     ):
         if settings.allowed_signers is not None:
             allowed_signers_of(store)  # a bad file is refused now rather than at the first execution
@@ -73,7 +77,7 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
             store=store,
             actor=settings.actor,
             database=settings.database,
-            artifacts=settings.artifacts or Path(f"{settings.database}.artifacts"),
+            artifacts=settings.artifacts or artifacts_of(settings.database, settings.log_folder),
             approvals=settings.approvals,
             approver=settings.approver,
             router=router,

@@ -1,11 +1,17 @@
 """Contents beside a store and not in it: the key of its log, and the last checkpoint that was signed with that key.
 
 Beside a SQLite file `decisions.db` these are the files `decisions.db.key` and `decisions.db.checkpoint`: they stay as
-they are when an older copy takes the database's place. Beside a store in memory they are in memory. The
-checkpoint may be read by all who may read the database.
+they are when an older copy takes the database's place. A store on a PostgreSQL server has them in its log folder
+(`storage.log_folder`), or has none. Beside a store in memory they are in memory. The checkpoint may be read by all who
+may read the database, or the folder.
 
 A secret is created whole, with mode 0600, and never over another file. A secret that other users may read is refused.
 A content that must be written quickly and often has a slot (`storage.slot`).
+
+A content that is replaced by one of the same length is overwritten in place, and not flushed to the disk. After a loss
+of power the old one may be there, and never a part of either. A new file would not be safer: its folder is not flushed
+either, only its content, so that its name does not lead to an empty file. A checkpoint covers events that are on the
+disk already, so it is never newer than the log.
 """
 
 import os
@@ -15,7 +21,13 @@ from typing import Protocol
 
 from nexus_control.storage.faults import unavailable
 from nexus_control.storage.slot import FileSlot, MemorySlot, Slot
-from nexus_control.system.whole_files import OWNER_ONLY, create_file, read_regular, replace_file
+from nexus_control.system.whole_files import (
+    OWNER_ONLY,
+    create_file,
+    overwrite_file,
+    read_regular,
+    replace_file,
+)
 
 _OTHERS = 0o077
 _OWNER_WRITES = 0o644
@@ -25,6 +37,11 @@ MOST_BYTES = 64 * 1024
 
 class Sidecar(Protocol):
     """Small named contents beside one store. Faults are STORE_UNAVAILABLE."""
+
+    @property
+    def absent(self) -> str | None:
+        """Why there is no place for any content beside this store; None where there is one."""
+        ...
 
     def file(self, name: str) -> Path | None:
         """The file of this name beside the store, whether or not it is there; None beside a store in memory."""
@@ -47,7 +64,9 @@ class Sidecar(Protocol):
         ...
 
     def replace(self, name: str, content: bytes, *, secret: bool = False) -> None:
-        """Put the whole content there; a failure leaves the old content. With `secret` only its owner may read it."""
+        """Put the whole content there; a failure leaves the old content, and a loss of power may leave it, too. With
+        `secret` only its owner may read it.
+        """
         ...
 
     def rename(self, name: str, new_name: str) -> None:
@@ -65,6 +84,10 @@ class MemorySidecar:
     def __init__(self) -> None:
         self._contents: dict[str, bytes] = {}
         self._slots: dict[str, Slot] = {}
+
+    @property
+    def absent(self) -> str | None:
+        return None
 
     def file(self, name: str) -> Path | None:
         return None
@@ -93,11 +116,47 @@ class MemorySidecar:
         return self._slots.setdefault(name, MemorySlot())
 
 
-class FileSidecar:
-    """Beside a database file."""
+class NoSidecar(MemorySidecar):
+    """Beside a store that has no place for such contents; `absent` says why. Nothing is there, nothing can be put
+    there, and what is written to a slot is forgotten.
+    """
 
-    def __init__(self, database: Path) -> None:
-        self._database = database
+    def __init__(self, absent: str) -> None:
+        super().__init__()
+        self._absent = absent
+
+    @property
+    def absent(self) -> str | None:
+        return self._absent
+
+    def place(self, name: str) -> str:
+        return f"the {name}"
+
+    def create_secret(self, name: str, content: bytes) -> None:
+        raise self._refused(name)
+
+    def replace(self, name: str, content: bytes, *, secret: bool = False) -> None:
+        raise self._refused(name)
+
+    def slot(self, name: str) -> Slot:
+        return MemorySlot()
+
+    def _refused(self, name: str) -> Exception:
+        return unavailable(f"{self.place(name)} has no place: {self._absent}")
+
+
+class FileSidecar:
+    """Files whose names begin with that of `base`, and that take their permissions after `like`: both are the database,
+    or a name in a log folder and the folder.
+    """
+
+    def __init__(self, base: Path, like: Path | None = None) -> None:
+        self._base = base
+        self._like = like or base
+
+    @property
+    def absent(self) -> str | None:
+        return None
 
     def file(self, name: str) -> Path | None:
         return self._path(name)
@@ -107,7 +166,7 @@ class FileSidecar:
 
     def read(self, name: str) -> bytes | None:
         try:
-            return read_regular(self._path(name), MOST_BYTES)
+            return read_regular(self._path(name), MOST_BYTES, overwritten=True)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -130,15 +189,17 @@ class FileSidecar:
 
     def create_secret(self, name: str, content: bytes) -> None:
         try:
-            create_file(self._path(name), content, OWNER_ONLY, self._like_the_database()[1])
+            create_file(self._path(name), content, OWNER_ONLY, self._like_the_store()[1])
             self._flush_folder()
         except OSError as error:
             raise self._fault(name, "created", error) from error
 
     def replace(self, name: str, content: bytes, *, secret: bool = False) -> None:
         try:
-            mode, owner = self._like_the_database()
-            replace_file(self._path(name), content, OWNER_ONLY if secret else mode, owner)
+            mode, owner = self._like_the_store()
+            mode = OWNER_ONLY if secret else mode
+            if secret or not overwrite_file(self._path(name), content, mode, owner):
+                replace_file(self._path(name), content, mode, owner)
         except OSError as error:
             raise self._fault(name, "written", error) from error
 
@@ -150,16 +211,16 @@ class FileSidecar:
             raise self._fault(name, "moved", error) from error
 
     def slot(self, name: str) -> Slot:
-        return FileSlot(self._path(name), self._database)
+        return FileSlot(self._path(name), self._like)
 
     def _path(self, name: str) -> Path:
-        return self._database.with_name(f"{self._database.name}.{name}")
+        return self._base.with_name(f"{self._base.name}.{name}")
 
-    def _like_the_database(self) -> tuple[int, tuple[int, int]]:
-        """The permissions, and user and group as far as this process may give them: those who may read the database
+    def _like_the_store(self) -> tuple[int, tuple[int, int]]:
+        """The permissions, and user and group as far as this process may give them: those who may read the store
         may read its checkpoint, which only the key's owner writes, and what root writes stays the owner's.
         """
-        like = self._database.stat()
+        like = self._like.stat()
         is_root = os.geteuid() == 0
         may_give = is_root or like.st_gid in (os.getegid(), *os.getgroups())
         owner = (like.st_uid if is_root else -1, like.st_gid if may_give else -1)
@@ -167,7 +228,7 @@ class FileSidecar:
 
     def _flush_folder(self) -> None:
         if os.name == "posix":
-            folder = os.open(self._database.parent, os.O_RDONLY)
+            folder = os.open(self._base.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:

@@ -10,7 +10,7 @@ what its parent had open. A writer waits for the lock only for a moment, because
 hold it.
 
 The file gets the permissions, and where the system allows it the owner and group, of the database that it lies beside,
-as SQLite gives them to its own: all who write to the store write to it.
+as SQLite gives them to its own: all who write to the store write to it. In a log folder they are the folder's.
 """
 
 import errno
@@ -85,11 +85,11 @@ class MemorySlot:
 
 
 class FileSlot:
-    """A slot in the file at `path`, beside a database file."""
+    """A slot in the file at `path`, whose permissions are those of the file or folder `like`."""
 
-    def __init__(self, path: Path, database: Path) -> None:
+    def __init__(self, path: Path, like: Path) -> None:
         self._path = path
-        self._database = database
+        self._like = like
 
     def read(self) -> bytes:
         try:
@@ -153,7 +153,7 @@ class FileSlot:
             os.close(file)
 
     def _create(self) -> None:
-        like = self._database.stat()
+        like = self._like.stat()
         mode = stat.S_IMODE(like.st_mode) & _READ_AND_WRITE
         with suppress(FileExistsError):
             file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

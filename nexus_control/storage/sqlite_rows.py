@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NoReturn, Protocol, TypeAlias, cast
 
 from nexus_control.evidence.formats.merkle import grow
@@ -343,6 +343,7 @@ def _labels_text(labels: tuple[str, ...]) -> str:
     return json.dumps(labels, ensure_ascii=False) if labels else "[]"
 
 
+@lru_cache(maxsize=256)
 def _labels(text: object) -> tuple[str, ...]:
     if text == "[]":
         return ()

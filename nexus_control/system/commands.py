@@ -20,8 +20,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
+from urllib.parse import unquote
 
 _PACKAGE_FOLDER = str(Path(__file__).absolute().parents[2])
+_PARAMETER_NAME = re.compile(r"(?<=[?&;])[^=&;#]+(?==)")
 _SECRET_PARAMETER = re.compile(r"(?<=[?&;])[^=&;#]*password[^=&;#]*=[^&#]*&?", re.IGNORECASE)
 
 
@@ -57,6 +59,7 @@ def approving(
     request_id: str,
     database: str,
     *,
+    log_folder: Path | None = None,
     config: Path | None = None,
     allowed_signers: Path | None = None,
     signed: bool,
@@ -64,7 +67,7 @@ def approving(
     """The command that approves a request after a look at it, with a signature where the policy demands one. It
     names only the adapters of `config`: a project's file that was found must not become one whose settings are used.
     """
-    options: dict[str, Value] = {"--db": database, "--adapters-from": config}
+    options: dict[str, Value] = {"--db": database, "--log-folder": log_folder, "--adapters-from": config}
     if signed:
         options |= {"--allowed-signers": allowed_signers, "--sign": USUAL_KEY}
     return shell_line(command("approve", argument=request_id, options=options))
@@ -92,7 +95,8 @@ def without_password(place: str) -> str:
         return place
     before, at, after = rest.rpartition("@")
     user = re.split("[:/?#]", before, maxsplit=1)[0]
-    return _SECRET_PARAMETER.sub("", f"{scheme}://{user}{at}{after}")
+    plain = _PARAMETER_NAME.sub(lambda name: unquote(name[0]), f"{scheme}://{user}{at}{after}")
+    return _SECRET_PARAMETER.sub("", plain)
 
 
 def _launcher() -> list[str]:

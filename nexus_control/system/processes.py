@@ -1,12 +1,15 @@
 """The process that executes a decision, told apart from every other process that ever had its number.
 
-owner = {"host", "boot_id", "namespace", "pid", "started", "token"}: the host's name, the kernel's boot id, the
-namespace in which the process id counts (a container has its own), the process id, the process's start time in clock
-ticks since boot (Linux, proc(5)), and a token for the one execution. A value that cannot be read is empty.
+owner = {"host", "machine", "boot_id", "namespace", "pid", "started", "token"}: the host's name, the machine's id
+(machine-id(5)), the kernel's boot id, the namespace in which the process id counts (a container has its own), the
+process id, the process's start time in clock ticks since boot (Linux, proc(5)), and a token for the one execution. A
+value that cannot be read is empty. Earlier versions wrote no machine.
 
 An owner is `gone` only when that is certain: the host was started again, there is no such process, it is a zombie, or
 it started at another time. Where something cannot be read the owner is `unseen`, and keeps its claim:
 
+    another host's name or machine's id                         several machines share the store
+    another boot id, and the machine's id unreadable            it may be another machine whose name is the same
     no /proc at all (macOS), or that of other processes         start times are empty
     /proc hides the processes of other users (hidepid)          kill(2) still says whether there is one of this number
     boot id or namespace unreadable on either side              the host may have been started again, or it is elsewhere
@@ -40,6 +43,7 @@ class Owner:
     pid: int
     started: str
     token: str
+    machine: str | None = None
 
     def to_text(self) -> str:
         return canonical_json(encode(self))
@@ -55,11 +59,11 @@ class Owner:
     def standing(self) -> Standing:
         if self.is_under_way_here():
             return "alive"
-        if self.host != os.uname().nodename:
+        if self.host != os.uname().nodename or (self.machine or _machine()) != _machine():
             return "unseen"
         boots_are_known = bool(self.boot_id and _boot_id())
         if boots_are_known and self.boot_id != _boot_id():
-            return "gone"
+            return "unseen" if self.machine == "" else "gone"
         if self.namespace != _namespace() or (not self.namespace and sys.platform == "linux"):
             return "unseen"
         if self.pid == os.getpid():
@@ -91,6 +95,7 @@ def owning(token: str) -> Generator[Owner]:
             pid=pid,
             started=_started(pid) or "",
             token=token,
+            machine=_machine(),
         )
     finally:
         _under_way.discard(token)
@@ -103,6 +108,14 @@ _under_way: set[str] = set()
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+@cache
+def _machine() -> str:
+    try:
+        return Path("/etc/machine-id").read_text().strip()
     except OSError:
         return ""
 

@@ -1,10 +1,11 @@
 """Files that are written whole or not at all, and flushed to the disk; an old file stays until the new one is complete.
-Files are looked at and read without waiting for anybody.
+Files are looked at and read without waiting for anybody, except one that is overwritten in place, for a moment.
 
 Faults are OSErrors; the caller gives them a code.
 """
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -14,7 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from nexus_control.system.locking import lock_within
+
 OWNER_ONLY: Final = 0o600
+_SECTOR_BYTES = 512
+_PATIENCE_SECONDS = 5.0
 
 
 def is_regular(path: str | Path) -> bool:
@@ -41,23 +46,31 @@ def is_database_in_use(path: str | Path) -> bool:
     return is_there(f"{os.path.realpath(path)}-shm")
 
 
-def read_regular(path: Path, most_bytes: int) -> bytes:
-    """The content of a regular file. Raises OSError for anything else: reading a pipe would wait for its writer."""
+def read_regular(path: Path, most_bytes: int, *, overwritten: bool = False) -> bytes:
+    """The content of a regular file. Raises OSError for anything else: reading a pipe would wait for its writer. With
+    `overwritten` it may be one that `overwrite_file` overwrites at this moment.
+    """
     if is_database_in_use(path):
         raise OSError(errno.EBUSY, "it is a database in use")
-    content = read_head(path, most_bytes + 1)
+    content = read_head(path, most_bytes + 1, overwritten=overwritten)
     if len(content) > most_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {most_bytes} bytes")
     return content
 
 
-def read_head(path: Path, size: int) -> bytes:
+def read_head(path: Path, size: int, *, overwritten: bool = False) -> bytes:
     """The first bytes of a regular file, as `read_regular`. This process must not have the file open through SQLite."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
-        return file.read(size)
+        if not overwritten:
+            return file.read(size)
+        lock_within(_PATIENCE_SECONDS, descriptor, fcntl.LOCK_SH)
+        try:
+            return file.read(size)
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child of fork() may have the descriptor, too
 
 
 def umask() -> int:
@@ -76,6 +89,40 @@ def replace_file(
     """
     with _draft(path, content, mode, owner) as draft:
         draft.replace(path)
+
+
+def overwrite_file(path: Path, content: bytes, mode: int, owner: tuple[int, int]) -> bool:
+    """Overwrite a file in place, without waiting for the disk. After a kill or a power cut either the old content or
+    the whole new one is there, because both have one length and lie within one sector.
+
+    False, and nothing was done, for a file of another length, of other permissions or another owner, with other names,
+    or that somebody is reading: it is to be replaced.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        found = os.fstat(descriptor)
+        if (
+            not stat.S_ISREG(found.st_mode)
+            or found.st_nlink != 1
+            or found.st_size != len(content)
+            or len(content) > _SECTOR_BYTES
+            or stat.S_IMODE(found.st_mode) != mode
+            or owner[0] not in (-1, found.st_uid)
+            or owner[1] not in (-1, found.st_gid)
+        ):
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            return os.pwrite(descriptor, content, 0) == len(content)
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def create_file(

@@ -36,12 +36,18 @@ class Tools:
         plan_checker: PlanChecker | None = None,
         clock: Clock | None = None,
         busy_timeout: float | None = None,
+        log_folder: str | os.PathLike[str] | None = None,
     ) -> None:
         if store is not None and db_path != ":memory:":
             raise invalid_argument("db_path", "and store are the same argument: give one of them")
         self._opened_here = not isinstance(store, DecisionStore)
         if isinstance(store, DecisionStore):
-            given = {"allowed_signers": allowed_signers, "clock": clock, "busy_timeout": busy_timeout}
+            given = {
+                "allowed_signers": allowed_signers,
+                "clock": clock,
+                "busy_timeout": busy_timeout,
+                "log_folder": log_folder,
+            }
             for name, value in given.items():
                 if value is not None:
                     raise invalid_argument(name, "belongs to the store: give it to DecisionStore")
@@ -52,6 +58,7 @@ class Tools:
                 clock=clock or SYSTEM_CLOCK,
                 allowed_signers=allowed_signers,
                 busy_timeout=BUSY_SECONDS if busy_timeout is None else busy_timeout,
+                log_folder=log_folder,
             )
         self.template_store = TemplateStore(self.store)
         self._plan_checker = plan_checker

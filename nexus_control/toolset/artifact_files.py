@@ -32,8 +32,10 @@ def file_name(kind: str, decision_id: str) -> str:
     return f"{kind}-{plain}.json"
 
 
-def write_artifact(folder: Path, name: str, content: bytes) -> Path:
+def write_artifact(folder: Path | None, name: str, content: bytes) -> Path:
     """Write a file, whole or not at all. Returns its absolute path. Raises ARTIFACTS_UNAVAILABLE."""
+    if folder is None:
+        raise _no_folder()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _opened(folder) as descriptor:
@@ -43,10 +45,12 @@ def write_artifact(folder: Path, name: str, content: bytes) -> Path:
     return folder.absolute() / name
 
 
-def read_artifact(folder: Path, path: str) -> bytes:
+def read_artifact(folder: Path | None, path: str) -> bytes:
     """The content of a file in the folder. Raises INVALID_ARGUMENT for anything else, and ARTIFACTS_UNAVAILABLE where
     another user could have filled the folder.
     """
+    if folder is None:
+        raise _no_folder()
     given = Path(path)
     if given.parent not in (Path(), folder.absolute()):
         raise invalid_argument("path", "must be the name of a file in the artifacts folder")
@@ -81,6 +85,14 @@ def _opened(folder: Path) -> Generator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _no_folder() -> NexusControlError:
+    return NexusControlError(
+        ErrorCode.ARTIFACTS_UNAVAILABLE,
+        "There is no folder for artifacts: nothing lies beside this store",
+        advice="Name a folder: serve --artifacts DIR, or --log-folder DIR.",
+    )
 
 
 def _unavailable(folder: Path, problem: str) -> NexusControlError:

@@ -63,17 +63,17 @@ class ToolContext:
     """The context of a call: for whom, on which store, and under which rules.
 
     The server acts for `actor`. `database` is the store's name on the command line. Files go to the folder `artifacts`,
-    which is created when it is first needed. `approvals` "declared" trusts the actor that an argument names; "human"
-    approves only on the `answer` that `approver` gave when they were asked. `unanswered` says why there is no answer.
-    `config` is the file that `router` was made from, for the commands that people are shown. `wait` sleeps for some
-    seconds, and returns True when the waiting should end at once. `read_only`: only tools that read are offered.
-    `whole_answers`: an answer of any length is given as it is, not in a file.
+    which is created when it is first needed; None: nothing lies beside the store. `approvals` "declared" trusts the
+    actor that an argument names; "human" approves only on the `answer` that `approver` gave when they were asked.
+    `unanswered` says why there is no answer. `config` is the file that `router` was made from, for the commands that
+    people are shown. `wait` sleeps for some seconds, and returns True when the waiting should end at once. `read_only`:
+    only tools that read are offered. `whole_answers`: an answer of any length is given as it is, not in a file.
     """
 
     store: DecisionStore
     actor: Actor
     database: str
-    artifacts: Path
+    artifacts: Path | None
     approvals: Approvals = "human"
     approver: Actor | None = None
     answer: FormAnswer | None = None

@@ -3,8 +3,10 @@
 from datetime import datetime
 
 from nexus_control.approvals import Approval, Authority
-from nexus_control.decision import DecisionState, counting_approvals, request_expired, state_at
+from nexus_control.decision import DecisionState, request_expired, state_at
+from nexus_control.facts import Facts
 from nexus_control.log.projection import Projection
+from nexus_control.policy import Policy
 from nexus_control.usecases.answers import ApprovalLine, AwaitedData, Inactive
 from nexus_control.values.actors import fold_id
 
@@ -20,23 +22,25 @@ def approval_lines(decision: Projection, at: datetime, authority: Authority) -> 
 def awaited(decision: Projection, at: datetime, authority: Authority) -> AwaitedData | None:
     """Whose approvals are still missing; None where none is, or where none would count any more."""
     facts = decision.facts
-    policy, created = facts.policy, facts.created
-    if state_at(facts, at, authority) != DecisionState.PENDING_APPROVAL or policy is None or created is None:
+    policy = facts.policy
+    if policy is None or state_at(facts, at, authority) != DecisionState.PENDING_APPROVAL:
         return None
     if decision.provenance is not None and decision.provenance.is_evidence_only:
         return None
-    counting = counting_approvals(facts, at, authority)
-    done = {approval.actor.key for approval in counting}
-    if not policy.allow_requester_approval:
-        done.add(created.requester.key)
     return {
-        "missing": policy.min_approvals - len(counting),
-        "eligible": [each for each in policy.approvers if fold_id(each) not in done]
-        if policy.approvers
-        else None,
+        "missing": policy.min_approvals - facts.current_approvals(at, authority),
+        "eligible": _eligible(facts, policy, at, authority) if policy.approvers else None,
         "requester_may_approve": policy.allow_requester_approval,
         "min_assurance": policy.min_assurance,
     }
+
+
+def _eligible(facts: Facts, policy: Policy, at: datetime, authority: Authority) -> list[str]:
+    """The approvers of the policy who may still approve."""
+    done = {approval.actor.key for approval in facts.active_approvals(at, authority)}
+    if facts.created is not None and not policy.allow_requester_approval:
+        done.add(facts.created.requester.key)
+    return [each for each in policy.approvers if fold_id(each) not in done]
 
 
 def _inactive(

@@ -19,8 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nexus_control.advice import REHEARSAL_FAILED, advice_on, after_failure
-from nexus_control.blocking import Attempt, attempt_reasons, blocking_reasons, in_order
+from nexus_control.advice import REHEARSAL_FAILED, after_failure
+from nexus_control.blocking import Attempt, blocking_reasons
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.context import CurrentExecution, executing
@@ -43,8 +43,8 @@ from nexus_control.storage.contract import Claim
 from nexus_control.storage.faults import forked
 from nexus_control.store import DecisionStore
 from nexus_control.system.processes import Owner, owning
+from nexus_control.usecases.allowing import require_allowed
 from nexus_control.usecases.arguments import ExecuteArguments
-from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.dispatching import (
     Dispatched,
     OutcomePayload,
@@ -55,7 +55,6 @@ from nexus_control.usecases.dispatching import (
 )
 from nexus_control.usecases.resulting import id_of, step_lines, steps_in_answer, steps_known
 from nexus_control.usecases.run_answers import ExecuteData
-from nexus_control.usecases.views import import_reasons
 from nexus_control.values.payloads import (
     ExecutionCompletedPayload,
     ExecutionFailedPayload,
@@ -149,7 +148,7 @@ def _claim(
             adapter_digest=asked.adapter_digest,
         )
         # The rules come before the fault: they may say that the decision is never executed.
-        _require_allowed(store, session, decision, attempt if asked.fault is None else None)
+        require_allowed(store, session, decision, attempt if asked.fault is None else None)
         if router is None or asked.fault is not None:
             raise asked.fault or _no_router()
         if not known:  # else it could be written just now
@@ -206,7 +205,10 @@ def _ask(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtoc
             asked = _Asked(None if capabilities is None else frozenset(capabilities), digest)
     except NexusControlError as fault:
         return _Asked(None, None, fault)
-    if not isinstance(router, PlanChecker | ReadinessChecker | RunFinder):
+    checker = router if isinstance(router, PlanChecker) else None
+    readiness = router if isinstance(router, ReadinessChecker) else None
+    finder = router if isinstance(router, RunFinder) else None
+    if checker is readiness is finder is None:
         return asked
     with store.reading() as session:
         decision, now = session.decision(arguments.request_id), session.now
@@ -215,12 +217,12 @@ def _ask(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtoc
         return asked  # the claim refuses it; nothing is started for it
     try:
         with router_asked(adapter_id):
-            if isinstance(router, PlanChecker):
-                router.check_plan(adapter_id, created.plan, policy.max_steps)
-            if isinstance(router, ReadinessChecker):
+            if checker is not None:
+                checker.check_plan(adapter_id, created.plan, policy.max_steps)
+            if readiness is not None:
                 dry_run = _is_dry_run(decision.facts, arguments.dry_run)
-                router.require_ready(adapter_id, dry_run, created.plan)
-            known = router.runs_of(decision.decision_id) if isinstance(router, RunFinder) else ()
+                readiness.require_ready(adapter_id, dry_run, created.plan)
+            known = () if finder is None else finder.runs_of(decision.decision_id)
         _require_unknown(decision, known)
     except NexusControlError as fault:
         return replace(asked, fault=fault)
@@ -251,32 +253,6 @@ def _is_dry_run(facts: Facts, asked: bool | None) -> bool:
 
 def _no_router() -> NexusControlError:
     return NexusControlError(ErrorCode.ROUTER_NOT_CONFIGURED, "There is no router to execute with")
-
-
-def _require_allowed(
-    store: DecisionStore, session: WriteSession, decision: Projection, attempt: Attempt | None
-) -> None:
-    """Raises POLICY_NOT_SATISFIED where the decision must not be executed: in this attempt, or in any if it is None.
-    Raises EXECUTING while it is being executed.
-    """
-    now = session.instant_of_next(decision)
-    authority = authority_of(store, session, decision, now)
-    if attempt is None:
-        own = blocking_reasons(decision.facts, now, authority)
-    else:
-        own = attempt_reasons(decision.facts, now, attempt, authority)
-    reasons = in_order((*own, *import_reasons(decision, session.now)))
-    if reasons:
-        details = {"request_id": decision.decision_id, "reasons": [reason.to_dict() for reason in reasons]}
-        if decision.facts.phase == "executing":  # another caller was faster; this one did nothing wrong
-            running = "Another call is executing this decision; it runs once"
-            raise NexusControlError(ErrorCode.EXECUTING, running, details, advice_on(reasons))
-        raise NexusControlError(
-            ErrorCode.POLICY_NOT_SATISFIED,
-            "Policy validation failed: " + "; ".join(reason.message for reason in reasons),
-            details,
-            advice_on(reasons),
-        )
 
 
 def _compile(facts: Facts, attempt: Attempt) -> dict[str, Any]:
@@ -325,7 +301,8 @@ def _record(store: DecisionStore, claim: Claim, dispatched: Dispatched) -> bool:
     if owner is None or not owner.is_under_way_here():
         raise forked(f"execution {claim.seq} of decision {claim.decision_id}")
     outcome = dispatched.outcome
-    with store.writing() as session:
+
+    def record(session: WriteSession) -> bool:
         if dispatched.answer is not None:
             session.rows.keep_answer(dispatched.answer)
         decision = session.decision(claim.decision_id)
@@ -342,7 +319,9 @@ def _record(store: DecisionStore, claim: Claim, dispatched: Dispatched) -> bool:
         elif (kept := session.rows.claim(claim.decision_id)) is not None and kept.owner == claim.owner:
             late = canonical_json({"event_type": str(outcome.event_type), "payload": outcome.to_dict()})
             session.rows.put_claim(replace(claim, recovered=True, late_outcome=late))
-    return holds
+        return holds
+
+    return store.write(record)
 
 
 def _answer(store: DecisionStore, claimed: _Claimed, dispatched: Dispatched) -> ExecuteData:

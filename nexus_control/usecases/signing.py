@@ -21,7 +21,7 @@ from nexus_control.evidence.formats.sshsig import as_ssh_keygen_writes
 from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
 from nexus_control.evidence.statement import NAMESPACE, Verdict, parse_statement, require_says, statement_of
 from nexus_control.integrity import sha256_hex
-from nexus_control.log import checkpoints, head
+from nexus_control.log import head, log_keys
 from nexus_control.log.projection import Projection
 from nexus_control.log.session import ReadSession
 from nexus_control.store import DecisionStore
@@ -74,13 +74,13 @@ def _naming_the_log(store: DecisionStore) -> Generator[tuple[ReadSession, str]]:
     """
     known = head.look_at(store)
     with store.reading() as session:
-        log = checkpoints.origin_in(session)
+        log = log_keys.origin_in(session)
         if log is not None:
             head.require_continued(session, store.sidecar, known)
             yield session, log
             return
-    with checkpoints.continuing(store) as writer:
-        yield writer, checkpoints.origin_of(writer, store.sidecar)
+    with log_keys.continuing(store) as writer:
+        yield writer, log_keys.origin_of(writer, store.sidecar)
 
 
 def allowed_signers_of(store: DecisionStore) -> AllowedSigners | None:
@@ -159,7 +159,7 @@ def require_signed(
         basis=decision.policy_leaf,
         expires_at=statement.expires_at if verdict == "approve" else None,
     )
-    if statement.log != checkpoints.origin_in(session):
+    if statement.log != log_keys.origin_in(session):
         raise _refused(f"it was given for the log {statement.log}")
     opened.require_issued_by(at)
     earlier = [each for _, each in _signed_verdicts(_of_every_generation(session, decision))]
@@ -178,7 +178,7 @@ def verified(
     allowed = allowed_signers_of(store)
     if allowed is None:
         return set()
-    log = checkpoints.origin_in(session)
+    log = log_keys.origin_in(session)
     used, by_key = set[str](), dict[SshKey, int]()
     for event, opened in _signed_verdicts(session.events(decision)):
         is_first, nonce = opened.statement.nonce not in used, opened.statement.nonce

@@ -116,7 +116,8 @@ def status(
         decision = session.decision(arguments.request_id)
         here = tuple(rollback_reasons(store, session, decision.facts, known)) if known else ()
         events = session.events(decision) if arguments.include_events else []
-        claim = session.rows.claim(arguments.request_id)
+        executed = bool(decision.facts.progress.executions)
+        claim = session.rows.claim(arguments.request_id) if executed else None
         now = session.now
         authority = authority_of(store, session, decision, now)
         executions = executions_view(session, decision, last=1)

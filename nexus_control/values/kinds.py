@@ -23,15 +23,29 @@ class MismatchError(Exception):
 
 
 class _Way(NamedTuple):
-    """How a value of one type is read: what makes it of the value, if anything, and the rules on what was made."""
+    """How a value of one type is read: what makes it of the value, if anything, and the rules on what was made.
+    `make_all` makes many at once.
+    """
 
     make: Callable[[Any], Any] | None = None
     tests: tuple[Callable[[Any], bool], ...] = ()
+    make_all: Callable[[Sequence[Any]], Sequence[Any]] | None = None
 
     def read(self, value: object) -> Any:
         made = value if self.make is None else self.make(value)
         for test in self.tests:
             if not test(made):
+                raise MismatchError
+        return made
+
+    def read_all(self, values: Sequence[Any]) -> Sequence[Any]:
+        made = values
+        if self.make_all is not None:
+            made = self.make_all(values)
+        elif self.make is not None:
+            made = list(map(self.make, values))
+        for test in self.tests:
+            if not all(map(test, made)):
                 raise MismatchError
         return made
 
@@ -51,6 +65,15 @@ class Kind(Protocol):
 
 def read(kind: Kind, value: object) -> Any:
     return kind.way(type(value)).read(value)
+
+
+def _read_all(kind: "Kind | _Field", values: Sequence[Any]) -> Sequence[Any]:
+    """Like `read` of each. Values of one type are read in loops of the interpreter: a history has many events."""
+    ways = {given: kind.way(given) for given in set(map(type, values))}
+    if len(ways) == 1:
+        (way,) = ways.values()
+        return way.read_all(values)
+    return [ways[type(value)].read(value) for value in values]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,10 +117,7 @@ class _List:
         return _Way(self._all)
 
     def _all(self, items: list[object]) -> tuple[Any, ...]:
-        ways = {given: self.item.way(given) for given in set(map(type, items))}
-        if all(way is _KEPT for way in ways.values()):
-            return tuple(items)
-        return tuple([ways[type(item)].read(item) for item in items])
+        return tuple(_read_all(self.item, items))
 
     def explain(self, value: object, where: str) -> Iterator[str]:
         if type(value) is not list:
@@ -129,7 +149,7 @@ class _Checked:
 
     def way(self, given: type[object]) -> _Way:
         inner = self.inner.way(given)
-        return inner if given is types.NoneType else _Way(inner.make, (*inner.tests, self.test))
+        return inner if given is types.NoneType else inner._replace(tests=(*inner.tests, self.test))
 
     def explain(self, value: object, where: str) -> Iterator[str]:
         yield from _or_else(self.inner.explain(value, where), self._explain_test(value, where))
@@ -151,7 +171,7 @@ def _or_else(problems: Iterator[str], rule: Iterator[str]) -> Iterator[str]:
 
 
 class _Absent:
-    """The type of what stands for a field that the data leaves out."""
+    """The type of the value of a field that the data leaves out, until it gets its default."""
 
 
 _ABSENT = _Absent()
@@ -190,7 +210,16 @@ class _Record:
     and each is worked out once.
     """
 
-    __slots__ = ("_absent", "_build", "_extra_keys", "_fields", "_record", "_shapes", "_values_of")
+    __slots__ = (
+        "_absent",
+        "_build",
+        "_build_all",
+        "_extra_keys",
+        "_fields",
+        "_record",
+        "_shapes",
+        "_values_of",
+    )
 
     def __init__(self, record: type[object], fields: Sequence[_Field], extra_keys: bool) -> None:
         names = [field.name for field in fields]
@@ -199,26 +228,28 @@ class _Record:
         self._extra_keys = extra_keys
         self._absent = {field.name: _ABSENT for field in fields if not field.required}
         self._values_of = getter(itemgetter, names)
-        self._build = _builder(record, names)
+        self._build, self._build_all = _builders(record, names)
         self._shapes: dict[tuple[type[object], ...], _Shape] = {}
 
     def way(self, given: type[object]) -> _Way:
         if given is not dict:
             raise MismatchError
-        return _Way(self._decode)
+        return _Way(self._decode, make_all=self._decode_all)
 
     def _decode(self, given: dict[str, object]) -> Any:
         whole = {**self._absent, **given} if self._absent else given
         try:
-            values = list(self._values_of(whole))
+            values: Sequence[Any] = self._values_of(whole)
         except KeyError:
             raise MismatchError from None
         if len(whole) > len(values) and not self._extra_keys:
             raise MismatchError
         types_of = tuple(map(type, values))
         shape = self._shapes.get(types_of) or self._new_shape(types_of)
-        for place, make in shape.makes:
-            values[place] = make(values[place])
+        if shape.makes:
+            values = list(values)
+            for place, make in shape.makes:
+                values[place] = make(values[place])
         for place, test in shape.tests:
             if not test(values[place]):
                 raise MismatchError
@@ -227,9 +258,22 @@ class _Record:
         except ValueError:  # a rule of the record's own, as Actor and Policy have
             raise MismatchError from None
 
+    def _decode_all(self, given: Sequence[dict[str, object]]) -> Sequence[Any]:
+        wholes = [{**self._absent, **each} for each in given] if self._absent else given
+        try:
+            columns = list(zip(*map(self._values_of, wholes), strict=True))
+        except KeyError:
+            raise MismatchError from None
+        if max(map(len, wholes)) > len(columns) and not self._extra_keys:
+            raise MismatchError
+        try:
+            return self._build_all(list(map(_read_all, self._fields, columns)))
+        except ValueError:
+            raise MismatchError from None
+
     def _new_shape(self, types_of: tuple[type[object], ...]) -> _Shape:
         shape = _Shape(self._fields, types_of)
-        if len(self._shapes) >= _MAX_SHAPES:  # whoever writes the data chooses the shapes
+        if len(self._shapes) >= _MAX_SHAPES:  # the writer of the data chooses the shapes
             self._shapes.clear()
         self._shapes[types_of] = shape
         return shape
@@ -282,14 +326,20 @@ def getter(kind: type[Any], names: Sequence[str]) -> Callable[[Any], tuple[Any, 
     return read if len(names) > 1 else lambda value: (read(value),)
 
 
-def _builder(record: type[object], names: Sequence[str]) -> Callable[[Sequence[Any]], object]:
-    """Makes a record of its values."""
+def _builders(
+    record: type[object], names: Sequence[str]
+) -> tuple[Callable[[Sequence[Any]], object], Callable[[Sequence[Sequence[Any]]], Sequence[object]]]:
+    """What makes a record of its values, and what makes many of the values of each field."""
     if (shared := getattr(record, "shared", None)) is not None:
-        return lambda values: shared(*values)
+        return lambda values: shared(*values), lambda columns: list(map(shared, *columns))
     slots = [getattr(record, name, None) for name in names]
     is_generated = cast("Any", record).__dataclass_params__.init
     if not is_generated or not all(isinstance(slot, types.MemberDescriptorType) for slot in slots):
-        return lambda values: record(**dict(zip(names, values, strict=True)))
+
+        def called(*values: Any) -> object:
+            return record(**dict(zip(names, values, strict=True)))
+
+        return lambda values: called(*values), lambda columns: list(map(called, *columns))
     # What the generated __init__ does, without looking up for each field how a frozen object is set.
     setters = [cast("types.MemberDescriptorType", slot).__set__ for slot in slots]
     settle: Callable[[object], None] | None = getattr(record, "__post_init__", None)
@@ -303,7 +353,15 @@ def _builder(record: type[object], names: Sequence[str]) -> Callable[[Sequence[A
             settle(built)
         return built
 
-    return build
+    def build_all(columns: Sequence[Sequence[Any]]) -> Sequence[object]:
+        built = [new(record) for _ in columns[0]]
+        for set_value, column in zip(setters, columns, strict=True):
+            any(map(set_value, built, column))  # runs to the end, because each call answers None
+        if settle is not None:
+            any(map(settle, built))
+        return built
+
+    return build, build_all
 
 
 SCALARS: dict[object, _Plain] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nexus_control import DecisionStore
-from nexus_control.log.checkpoints import give_key
+from nexus_control.log.log_keys import give_key
 from tests.cli.running import Commands
 from tests.support.tampering import Victim, busy_store
 
@@ -127,6 +127,11 @@ def stale(index: str, column: str) -> Damage:
     return damage
 
 
+def schema(change: str) -> Damage:
+    """A change of SQLite's own table of tables."""
+    return sql("PRAGMA writable_schema = ON", change)
+
+
 DROPPED = "DROP TRIGGER entries_are_not_updated"
 WATCHING = "CREATE TRIGGER spy AFTER INSERT ON entries BEGIN DELETE FROM claims; END"
 WEAKER = "CREATE TRIGGER entries_are_not_updated BEFORE UPDATE ON entries WHEN 0 BEGIN SELECT 1; END"
@@ -210,6 +215,21 @@ DAMAGE: dict[str, tuple[Damage, str, str, str]] = {
         "projections",
         "PROJECTION_DIFFERS",
         "--rebuild",
+    ),
+    "two columns of the schema exchanged": (
+        schema(
+            "UPDATE sqlite_master SET sql = replace(replace(replace(sql, 'digest ', 'leaf_  '), 'leaf  ', 'digest '),"
+            " 'leaf_  ', 'leaf  ') WHERE name = 'entries'"
+        ),
+        "form",
+        "FORM_DIFFERS",
+        "restore a backup",
+    ),
+    "a table that is gone from the schema": (
+        schema("DELETE FROM sqlite_master WHERE tbl_name = 'entries'"),
+        "log",
+        "STORE_UNREADABLE",
+        "restore a backup",
     ),
     "a header that says read-only": (
         overwritten(b"\x09", 18),

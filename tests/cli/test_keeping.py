@@ -408,7 +408,7 @@ from nexus_control import Actor, NexusControlError, NexusControlTools
 from nexus_control.log import backup
 from nexus_control.log.backup import restore
 from nexus_control.log.checkpoints import publish
-from nexus_control.log.checkpoints import publish, rotate
+from nexus_control.log.log_keys import rotate
 alice = Actor("human", "alice@example.com")
 tools = NexusControlTools(sys.argv[1])
 print("begun", flush=True)

@@ -36,6 +36,7 @@ WITHOUT_A_STORE = {
     ("approver", "list"),
     ("approver", "check"),
     ("restore",),
+    ("migrate",),
 }
 NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("approve",): ("x", "--yes"),

@@ -47,15 +47,20 @@ class Racers:
             self._pool.shutdown()
 
     def race(
-        self, db_path: Path, work: Work | Sequence[Work], *, threads: int = 8
+        self,
+        db_path: Path | str,
+        work: Work | Sequence[Work],
+        *,
+        threads: int = 8,
+        log_folder: Path | None = None,
     ) -> list[list[ToolResult[Any]]]:
         """What each thread got, by its number. Several works are dealt out to the threads in turn."""
         works = work if isinstance(work, Sequence) else [work]
         if self._pool is None:
-            return _run(db_path, works, range(threads), None)
+            return _run(db_path, works, range(threads), None, log_folder)
         each = threads // self._processes
         jobs = [
-            self._pool.submit(_run_and_meet, db_path, works, range(first, first + each))
+            self._pool.submit(_run_and_meet, db_path, works, range(first, first + each), log_folder)
             for first in range(0, threads, each)
         ]
         return [results for job in jobs for results in job.result()]
@@ -72,15 +77,21 @@ def _meet() -> None:
     _meetings[0].wait(PATIENCE)
 
 
-def _run_and_meet(db_path: Path, works: Sequence[Work], numbers: range) -> list[list[ToolResult[Any]]]:
-    return _run(db_path, works, numbers, _meet)
+def _run_and_meet(
+    db_path: Path | str, works: Sequence[Work], numbers: range, log_folder: Path | None
+) -> list[list[ToolResult[Any]]]:
+    return _run(db_path, works, numbers, _meet, log_folder)
 
 
 def _run(
-    db_path: Path, works: Sequence[Work], numbers: range, meet: Callable[[], None] | None
+    db_path: Path | str,
+    works: Sequence[Work],
+    numbers: range,
+    meet: Callable[[], None] | None,
+    log_folder: Path | None,
 ) -> list[list[ToolResult[Any]]]:
     barrier = threading.Barrier(len(numbers), action=meet, timeout=PATIENCE)
-    tools = NexusControlTools(db_path=db_path)
+    tools = NexusControlTools(db_path=db_path, log_folder=log_folder)
     with ThreadPoolExecutor(len(numbers)) as pool:
         jobs = [pool.submit(works[n % len(works)], tools, n, barrier.wait) for n in numbers]
         results = [job.result() for job in jobs]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,12 +12,13 @@ from typing import Any, Literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nexus_control.approvals import Since, Tally
 from nexus_control.decision import Decision
 from nexus_control.evidence.formats.keys import private_from_seed
 from nexus_control.execution.router import RouterOutcomeUnknown
-from nexus_control.facts import replay_facts
+from nexus_control.facts import Facts, replay_facts
 from nexus_control.lifecycle import compute_lifecycle
-from nexus_control.log.projection import ConflictMode
+from nexus_control.log.projection import ConflictMode, Projection
 from nexus_control.log.upkeep import find_faults, rebuild_derived
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools, ToolResult
@@ -249,7 +251,10 @@ def require_projections_of_a_replay(world: World) -> None:
     """Every decision's row decodes to its replay, its chain recomputes, and status counts what a replay counts."""
     for decision_id in world.ids:
         events = world.store.get_events(decision_id)
-        assert world.store.load(decision_id).facts == replay_facts(decision_id, events)
+        stored = world.store.load(decision_id)
+        replayed = replay_facts(decision_id, events)
+        assert stored.facts.progress.tally == replayed.progress.tally
+        assert stored.facts == (replayed if not stored.imported_count else _imported(replayed, stored))
         require_whole(world.store, decision_id)
         decision = Decision.load(world.store, decision_id)
         here = compute_lifecycle(decision, authority=world.store.load(decision_id).authority)
@@ -262,6 +267,13 @@ def require_projections_of_a_replay(world: World) -> None:
         )
         assert status["event_count"] == len(events)
         assert [line["run_id"] for line in status["executions"]] == [e.run_id for e in decision.executions]
+
+
+def _imported(replayed: Facts, stored: Projection) -> Facts:
+    """The facts in the store that imported the first of the events."""
+    here = Tally.of(replayed.standing_approvals(Since(stored.imported_count)))
+    progress = replace(replayed.progress, given_here=here)
+    return replace(replayed, progress=progress, given_from=stored.imported_count)
 
 
 @settings(max_examples=number_of(40, few=15))

@@ -16,7 +16,7 @@ from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.evidence.formats.sshsig import SshSignature
 from nexus_control.evidence.signed_approval import open_verdict
 from nexus_control.evidence.statement import Verdict
-from nexus_control.log.checkpoints import keys_of
+from nexus_control.log.log_keys import keys_of
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import SignedStatement
 from nexus_control.values.results import ToolResult

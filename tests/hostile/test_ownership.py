@@ -14,7 +14,7 @@ import pytest
 
 from nexus_control import NexusControlTools
 from nexus_control.system.processes import Owner
-from tests.hostile.test_settling import claimed_by, idle_child, process, state
+from tests.hostile.test_settling import claimed_by, idle_child, process, state, this_process
 from tests.support.executor import executing
 from tests.support.governed import approved, data_of, last_event, require_whole
 from tests.support.places import REPOSITORY
@@ -190,3 +190,25 @@ def test_a_process_whose_first_thread_has_ended_is_no_zombie_and_is_alive() -> N
 def test_an_owner_reads_back_as_it_was_written() -> None:
     owner = Owner(host="h", boot_id="", namespace="pid:[1]", pid=7, started="", token="t")
     assert Owner.find(owner.to_text()) == owner
+
+
+needs_machine_id = pytest.mark.skipif(not this_process().machine, reason="this machine has no id")
+
+
+@pytest.mark.parametrize(
+    ("change", "is_held"),
+    [
+        ({"machine": "another"}, True),
+        ({"machine": "another", "boot_id": "another"}, True),
+        ({"machine": "", "boot_id": "another"}, True),
+        pytest.param({"boot_id": "another"}, False, marks=needs_machine_id),
+        ({"machine": None, "boot_id": "another"}, False),  # of an earlier version, which had only files
+    ],
+)
+def test_a_machine_of_the_same_name_is_not_taken_for_this_one(change: dict[str, Any], is_held: bool) -> None:
+    tools = NexusControlTools()
+    request_id = claimed_by(tools, replace(this_process(), **change).to_text())
+    if is_held:
+        require_held_until_forced(tools, request_id)
+    else:
+        assert data_of(tools.recover())["recovered"] == [request_id]

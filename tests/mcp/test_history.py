@@ -17,7 +17,7 @@ from nexus_control import DecisionStore, NexusControlTools, Trust, verify_eviden
 from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import canonical_json
 from nexus_control.events import compute_event_digest
-from nexus_control.log.checkpoints import keys_of
+from nexus_control.log.log_keys import keys_of
 from nexus_control.log.proving import prove
 from nexus_control.values.actors import Actor
 from tests.facade.routers import FakeRouter

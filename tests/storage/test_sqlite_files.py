@@ -190,6 +190,25 @@ def test_a_new_file_that_somebody_else_keeps_locked_is_unavailable(path: Path) -
     open_storage(path).close()
 
 
+def test_a_store_that_another_program_keeps_for_itself_is_unavailable_until_it_lets_go(path: Path) -> None:
+    storage = open_storage(path)
+    append(storage, "d1")
+    storage.close()
+    before = path.read_bytes()
+    with raw(path) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(NexusControlError) as caught:
+            open_storage(path, busy_seconds=0.05)
+        assert caught.value.code == ErrorCode.STORE_UNAVAILABLE
+        assert caught.value.details == {"path": str(path), "sqlite_errorname": "SQLITE_BUSY"}
+        other.execute("ROLLBACK")
+    assert path.read_bytes() == before
+    storage = open_storage(path)
+    assert log_size(storage) == 1
+    storage.close()
+
+
 # --- the schema --------------------------------------------------------------------------------------------------
 
 

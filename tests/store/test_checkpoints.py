@@ -1,8 +1,11 @@
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,20 +18,14 @@ from nexus_control.evidence.formats import keys
 from nexus_control.evidence.formats.merkle import reader, require_consistent, tree_root, whole_tree
 from nexus_control.evidence.formats.note import Verifier, open_note, parse_checkpoint, sign_note
 from nexus_control.evidence.formats.tlog_proof import parse_log_proof
-from nexus_control.log.checkpoints import (
-    give_key,
-    keys_of,
-    last_published,
-    leaf_lines,
-    publish,
-    require_continued,
-    rotate,
-)
+from nexus_control.log.checkpoints import last_published, leaf_lines, publish, require_continued
+from nexus_control.log.log_keys import give_key, keys_of, rotate
 from nexus_control.log.proving import prove
 from nexus_control.log.upkeep import find_faults
 from nexus_control.storage.sidecar import FileSidecar
 from nexus_control.storage.sqlite import SqliteStorage
 from tests.support.governed import ALICE, BOB, approved
+from tests.support.places import REPOSITORY
 
 
 @pytest.fixture(params=[":memory:", "file"])
@@ -316,10 +313,160 @@ def test_what_could_not_be_written_whole_leaves_nothing_behind(
     assert sorted(tmp_path.iterdir()) == before
     prove(on_file.store, request_id, 0, 0)
     after = sorted(tmp_path.iterdir())
+    for _ in range(3):  # a note of another length needs a new file
+        approved(on_file)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        approved(on_file)
         with refused(ErrorCode.STORE_UNAVAILABLE):
             publish(on_file.store)
     assert sorted(tmp_path.iterdir()) == after
     assert find_faults(on_file.store) == []
+
+
+def _checkpoint_of(store: Path) -> Path:
+    return store.with_name(f"{store.name}.checkpoint")
+
+
+def _in_another_process(call: str, store: Path) -> None:
+    code = f"""
+import sys
+from nexus_control import DecisionStore
+from nexus_control.log.checkpoints import publish
+from nexus_control.log.log_keys import rotate
+with DecisionStore(sys.argv[1]) as store:
+    {call}(store)
+"""
+    subprocess.run([sys.executable, "-c", code, store], check=True, cwd=REPOSITORY)
+
+
+def test_a_log_that_did_not_grow_is_neither_signed_nor_written_again(
+    on_file: NexusControlTools, tmp_path: Path
+) -> None:
+    request_id = approved(on_file)
+    first = publish(on_file.store)
+    before = _checkpoint_of(tmp_path / "store.db").stat()
+    assert publish(on_file.store) == first
+    assert prove(on_file.store, request_id, 0, 2).note == first.note
+    after = _checkpoint_of(tmp_path / "store.db").stat()
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_a_key_that_another_process_rotated_signs_the_next_checkpoint(
+    on_file: NexusControlTools, tmp_path: Path
+) -> None:
+    request_id = approved(on_file)
+    before = publish(on_file.store)
+    _in_another_process("rotate", tmp_path / "store.db")
+    proof = prove(on_file.store, request_id, 0, 0)
+    first, second = keys_of(on_file.store)
+    assert first.verifier == before.verifier
+    assert proof.signed_by([second.verifier]).signatures
+    assert not proof.signed_by([first.verifier]).signatures
+    assert publish(on_file.store).verifier == second.verifier
+
+
+def test_an_older_checkpoint_that_was_put_back_is_brought_forward(
+    on_file: NexusControlTools, tmp_path: Path
+) -> None:
+    beside = _checkpoint_of(tmp_path / "store.db")
+    publish(on_file.store)
+    older = beside.read_bytes()
+    request_id = approved(on_file)
+    newer = publish(on_file.store)
+    beside.write_bytes(older)
+    assert prove(on_file.store, request_id, 0, 2).note == newer.note == beside.read_text()
+    beside.write_bytes(older)
+    assert publish(on_file.store).note == newer.note == beside.read_text()
+
+
+def test_a_checkpoint_of_the_whole_log_that_somebody_else_signed_is_not_taken_for_ours(
+    on_file: NexusControlTools, tmp_path: Path
+) -> None:
+    beside = _checkpoint_of(tmp_path / "store.db")
+    own = publish(on_file.store)
+    beside.write_text(sign_note(own.checkpoint.to_text(), own.checkpoint.origin, keys.generate()))
+    for _ in range(2):
+        with refused(ErrorCode.LOG_INCONSISTENT):
+            publish(on_file.store)
+    beside.write_text(own.note)
+    assert publish(on_file.store) == own
+
+
+def test_a_key_file_that_was_swapped_is_noticed_also_where_nothing_is_to_be_signed(
+    on_file: NexusControlTools, tmp_path: Path
+) -> None:
+    request_id = approved(on_file)
+    publish(on_file.store)
+    key = tmp_path / "store.db.key"
+    own = key.read_bytes()
+    for content in (keys.generate().to_pem(), b"no key"):
+        key.write_bytes(content)
+        with refused(ErrorCode.KEY_UNUSABLE):
+            publish(on_file.store)
+        with refused(ErrorCode.KEY_UNUSABLE):
+            prove(on_file.store, request_id, 0, 0)
+    key.write_bytes(own)
+    publish(on_file.store)
+
+
+def test_a_checkpoint_is_overwritten_in_place_only_where_that_cannot_tear_it(
+    on_file: NexusControlTools, tmp_path: Path
+) -> None:
+    beside = _checkpoint_of(tmp_path / "store.db")
+
+    def is_replaced() -> bool:
+        before = beside.stat()
+        on_file.request(goal="rotate", actor=ALICE)
+        note = publish(on_file.store).note
+        assert beside.read_text() == note
+        assert not beside.is_symlink()
+        return beside.stat().st_ino != before.st_ino or beside.stat().st_nlink != before.st_nlink
+
+    for _ in range(5):
+        on_file.request(goal="rotate", actor=ALICE)
+    publish(on_file.store)
+    assert not is_replaced()
+    other = tmp_path / "other"
+    other.hardlink_to(beside)
+    kept = other.read_text()
+    assert is_replaced()
+    assert other.read_text() == kept
+    with beside.open() as read:
+        fcntl.flock(read, fcntl.LOCK_SH)
+        assert is_replaced()
+    beside.chmod(0o640)
+    assert is_replaced()
+    beside.rename(other)
+    beside.symlink_to(other)
+    assert is_replaced()
+    assert not is_replaced()
+
+
+def test_a_kill_at_any_moment_leaves_a_checkpoint_that_the_log_continues(tmp_path: Path) -> None:
+    store = tmp_path / "store.db"
+    code = """
+import sys
+from nexus_control import Actor, DecisionStore, NexusControlTools
+from nexus_control.log.checkpoints import publish
+with DecisionStore(sys.argv[1]) as store:
+    tools = NexusControlTools(store)
+    while True:
+        tools.request("rotate", Actor("human", "alice"))
+        print(publish(store).checkpoint.size, flush=True)
+"""
+    last = 0
+    for lines in (1, 7, 30):
+        with subprocess.Popen(
+            [sys.executable, "-c", code, store], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(lines):
+                said = int(process.stdout.readline())
+                assert said > last
+                last = said
+            process.kill()
+        with DecisionStore(store) as again:
+            found = last_published(again)
+            assert found is not None
+            assert found.size >= last
+            assert find_faults(again) == []

@@ -13,8 +13,9 @@ import pytest
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.log.beside import unknown_to_head
-from nexus_control.log.checkpoints import last_published, publish, require_continued, rotate
+from nexus_control.log.checkpoints import last_published, publish, require_continued
 from nexus_control.log.head import Head, advance, head_of, losses, parse_head, remember
+from nexus_control.log.log_keys import rotate
 from nexus_control.log.upkeep import accept_rollback, find_faults, rebuild_derived
 from nexus_control.storage import open_storage
 from tests.support.amounts import sample_of

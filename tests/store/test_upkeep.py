@@ -6,7 +6,8 @@ import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.events import Actor
-from nexus_control.log.checkpoints import publish, rotate
+from nexus_control.log.checkpoints import publish
+from nexus_control.log.log_keys import rotate
 from nexus_control.log.upkeep import find_faults, rebuild_derived
 from nexus_control.storage.contract import DecisionRow, Entry
 from tests.support.governed import overwritten

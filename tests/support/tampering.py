@@ -15,9 +15,10 @@ from typing import Any, TypeAlias
 
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.evidence.chain import GENESIS
-from nexus_control.log.checkpoints import publish, rotate
+from nexus_control.log.checkpoints import publish
 from nexus_control.log.entries import chain_key, digest_of, leaf_of
 from nexus_control.log.head import Head
+from nexus_control.log.log_keys import rotate
 from nexus_control.log.upkeep import accept_rollback, rebuild_derived
 from nexus_control.storage.contract import Entry, Placed
 from tests.support.clock import FakeClock

@@ -36,6 +36,7 @@ def test_a_small_artifact_is_in_the_answer(bench: Bench) -> None:
     assert answer["bytes"] == len(canonical_json(answer["bundle"]).encode()) <= INLINE_BYTES
     assert answer["event_count"] == len(answer["bundle"]["events"]) == 2
     assert "path" not in answer
+    assert bench.context.artifacts is not None
     assert not bench.context.artifacts.exists()
 
 

@@ -3,9 +3,13 @@
 Two Ed25519 public keys are refused although the `cryptography` library accepts them: a key whose point is of small
 order, because one signature then fits every message, and a key whose y coordinate is not in its one canonical
 spelling. Each key is checked when it is read, at registration and at verification alike.
+
+The public keys used last are kept as the library loaded them, by their DER, because loading takes longer than the rest
+of a verification. A private key is kept by nobody but who read it.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -28,6 +32,8 @@ from nexus_control.integrity import sha256_hex
 _Private: TypeAlias = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 _Public: TypeAlias = Ed25519PublicKey | ec.EllipticCurvePublicKey
 
+_KEPT = 256
+"""So many loaded public keys are kept."""
 _FIELD = 2**255 - 19
 _SIGN_BIT = 1 << 255
 # The y coordinates of the eight points whose order divides 8 (two of them share each y but 1 and -1).
@@ -60,12 +66,12 @@ class PublicKey:
     @property
     def raw_ed25519(self) -> bytes | None:
         """The 32 bytes of an Ed25519 key; None for any other key."""
-        key = _loaded(self)
+        key = _loaded(self.spki)
         return key.public_bytes(Encoding.Raw, PublicFormat.Raw) if isinstance(key, Ed25519PublicKey) else None
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Whether this key made the signature: 64 bytes for Ed25519, DER for ECDSA."""
-        key = _loaded(self)
+        key = _loaded(self.spki)
         try:
             if isinstance(key, Ed25519PublicKey):
                 key.verify(signature, message)
@@ -76,7 +82,7 @@ class PublicKey:
         return True
 
     def to_pem(self) -> str:
-        return _loaded(self).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        return _loaded(self.spki).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +90,10 @@ class PrivateKey:
     """A private key. It is never shown by `repr`."""
 
     _key: _Private
+    public: PublicKey
 
     def __repr__(self) -> str:
         return f"PrivateKey({self.public.fingerprint})"
-
-    @property
-    def public(self) -> PublicKey:
-        return _vetted(self._key.public_key())
 
     def sign(self, message: bytes) -> bytes:
         """64 bytes for Ed25519, DER for ECDSA."""
@@ -105,12 +108,12 @@ class PrivateKey:
 
 def generate() -> PrivateKey:
     """A new Ed25519 key."""
-    return PrivateKey(Ed25519PrivateKey.generate())
+    return _private(Ed25519PrivateKey.generate())
 
 
 def private_from_seed(seed: bytes) -> PrivateKey:
     """The Ed25519 key of these 32 bytes."""
-    return PrivateKey(Ed25519PrivateKey.from_private_bytes(seed))
+    return _private(Ed25519PrivateKey.from_private_bytes(seed))
 
 
 def private_from_pem(pem: bytes) -> PrivateKey:
@@ -121,8 +124,7 @@ def private_from_pem(pem: bytes) -> PrivateKey:
         raise invalid_argument("key", "is not a private key in PEM without a passphrase") from None
     if not isinstance(key, Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
         raise _refused("only Ed25519 and P-256, P-384 or P-521 keys are taken")
-    _vetted(key.public_key())
-    return PrivateKey(key)
+    return _private(key)
 
 
 def public_from_pem(pem: str | bytes) -> PublicKey:
@@ -152,6 +154,10 @@ def public_from_point(curve: str, point: bytes) -> PublicKey:
         raise _refused("the point is not on the curve") from None
 
 
+def _private(key: _Private) -> PrivateKey:
+    return PrivateKey(key, _vetted(key.public_key()))
+
+
 def _vetted(key: _Public) -> PublicKey:
     if isinstance(key, Ed25519PublicKey):
         y = int.from_bytes(key.public_bytes(Encoding.Raw, PublicFormat.Raw), "little") & ~_SIGN_BIT
@@ -164,8 +170,9 @@ def _vetted(key: _Public) -> PublicKey:
     return PublicKey(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
-def _loaded(key: PublicKey) -> _Public:
-    loaded = load_der_public_key(key.spki)
+@lru_cache(_KEPT)
+def _loaded(spki: bytes) -> _Public:
+    loaded = load_der_public_key(spki)
     assert isinstance(loaded, Ed25519PublicKey | ec.EllipticCurvePublicKey)
     return loaded
 

@@ -1,0 +1,98 @@
+"""The command `migrate`: a store is copied to another place, and used only there from then on."""
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.screen import DONE, Screen, columns
+from nexus_control.errors import invalid_argument
+from nexus_control.log import migrating
+from nexus_control.storage import is_postgres
+from nexus_control.store import DecisionStore
+
+_EVERY_SECONDS = 1.0
+
+
+@shared_options("log_folder")
+def migrate(
+    frame: Frame,
+    source: Annotated[
+        str, typer.Option("--from", metavar="PLACE", help="The store: a file, or postgresql://HOST/NAME.")
+    ],
+    target: Annotated[
+        str,
+        typer.Option("--to", metavar="PLACE", help="The new place: a file, or a database without a store."),
+    ],
+) -> Answer:
+    """Copy a whole store to another place, and prove that its log is the same there; then it is used only there.
+
+    Example: nexus-control migrate --from decisions.db --to postgresql://db.example/decisions --log-folder /srv/log
+    """
+    old, new = _end(frame, "--from", source), _end(frame, "--to", target)
+    if is_postgres(old.path) and is_postgres(new.path):
+        raise invalid_argument(
+            "--to", "is on PostgreSQL, as --from is: move that with pg_dump and pg_restore"
+        )
+    if old.path == new.path:
+        raise invalid_argument("--to", "names the place of --from")
+    if old.base is None or new.base is None:
+        raise invalid_argument("--log-folder", "is needed: the log's key and head go with the store")
+    old.require_place(makes=False)
+    new.require_place(makes=True)
+    with _opened(old) as theirs, _opened(new) as ours:
+        moved = migrating.migrate(theirs, ours, _Telling())
+    kept = {
+        "entries": moved.log_size,
+        "decisions": len(moved.decisions),
+        "approvals": sum(len(approvals) for _, approvals in moved.decisions),
+        "answers": len(moved.answers),
+        "claims": len(moved.claims),
+    }
+    done = f"{old.shown} is migrated to {new.shown}"
+
+    def show(screen: Screen) -> None:
+        screen.prose(f"{done}.", DONE)
+        screen.grid(columns("what|in both", [(name, str(number)) for name, number in kept.items()]))
+        screen.prose("Both logs have this root, and this digest over all entries:")
+        screen.verbatim(moved.log_root)
+        screen.verbatim(moved.log_digest)
+        screen.prose(
+            f"Chains, tree and derived tables were computed again at the new place. {old.shown} executes and signs"
+            " nothing any more. Name the new place wherever the old one was named:"
+        )
+        screen.verbatim(new.command("doctor"))
+
+    data = {
+        "from": old.shown,
+        "to": new.shown,
+        "log_root": moved.log_root,
+        "log_digest": moved.log_digest,
+        **kept,
+        "command": new.command("doctor"),
+    }
+    return Answer(data, show, done)
+
+
+def _end(frame: Frame, option: str, place: str) -> Frame:
+    end = Frame(database=place, named_log_folder=frame.named_log_folder, as_json=frame.as_json, option=option)
+    _ = end.path  # raises for a name that no store can have
+    return end
+
+
+def _opened(end: Frame) -> DecisionStore:
+    return DecisionStore(end.path, log_folder=end.log_folder)
+
+
+class _Telling:
+    """Says on standard error how far the copying is, once a second."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _EVERY_SECONDS
+
+    def __call__(self, done: int, size: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next += _EVERY_SECONDS
+            Screen(sys.stderr).prose(f"{done} of {size} entries are copied")

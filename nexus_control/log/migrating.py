@@ -1,0 +1,182 @@
+"""Moves a store to another place: a SQLite file to a PostgreSQL database, or back.
+
+Everything is copied in one transaction of the target, while the source's writer is held and nobody writes to it:
+entries at their positions, the tree, the rows of decisions also without events, the routers' answers, and claims that
+were given up. A kill at any moment leaves the target empty or whole. Before anything is copied the source must be
+whole, continue its head and checkpoint, have its log's key beside it, and execute nothing.
+
+Then both are read again and compared: size and root of the log, a digest over every field of every entry, the rows of
+decisions, answers and claims. The target's chains, tree and rows are computed again from its entries.
+
+The log keeps its key. Two stores that went on with one key would fork its log, so the source's head then says
+*migrated* (`log.head`): it executes and signs nothing any more, also under earlier versions. It can still be read, and
+asked and approved in. Key, checkpoint and run log are copied, not moved: they prove what the source was.
+
+The order at the end: files beside the target, the source's head, the target's commit. After a kill between the last two
+the source says *migrated* and the target is empty. The same command then finishes: the target has the head of exactly
+this log. To any other target such a source is refused.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from nexus_control.canonical_json import canonical_json, parse_json_object
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.log import checkpoints, head, log_keys
+from nexus_control.log.ledger import Ledger
+from nexus_control.log.session import ReadSession, WriteSession
+from nexus_control.log.upkeep import content_faults
+from nexus_control.storage.contract import ApprovalRow, Claim, DecisionRow, KeptAnswer, Placed, Reader
+from nexus_control.storage.copying import copy_database
+from nexus_control.storage.sidecar import Sidecar
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Is told how many entries of how many were copied."""
+
+_BATCH: Final = 500
+_RUNS: Final = "runs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a store holds, as far as it can be compared."""
+
+    log_size: int
+    log_root: str
+    log_digest: str
+    """sha256 over the canonical JSON of every entry with its position, one line each."""
+    decisions: tuple[tuple[DecisionRow, tuple[ApprovalRow, ...]], ...]
+    answers: tuple[KeptAnswer, ...]
+    claims: tuple[Claim, ...]
+
+
+def migrate(source: Ledger, target: Ledger, on_progress: Progress = lambda _done, _all: None) -> Contents:
+    """Copy the store, compare, and mark the source. Returns what both hold.
+
+    Raises INVALID_ARGUMENT for a target that has a log or another store's key, LOG_INCONSISTENT for a source that is
+    not whole, STORE_ROLLED_BACK, KEY_UNUSABLE, CLAIM_HELD while something is executed, INTEGRITY_MISMATCH where the
+    target would not hold the same.
+    """
+    for ledger in (source, target):
+        if ledger.sidecar.absent is not None:
+            raise log_keys.without_place(ledger.sidecar.absent)
+    known = head.slot_of(source.sidecar).read_writable()
+    with source.writing() as theirs, target.writing() as ours:
+        _require_empty(ours)
+        _require_unused(theirs, target.sidecar)
+        _require_movable(theirs, source.sidecar, known, target.sidecar)
+        _copy(theirs, ours, on_progress)
+        contents = contents_of_store(theirs.rows)
+        if contents != contents_of_store(ours.rows) or content_faults(ours.rows):
+            raise NexusControlError(
+                ErrorCode.INTEGRITY_MISMATCH, "The target does not hold what the source does"
+            )
+        now = head.head_of(theirs)
+        _copy_files(source.sidecar, target.sidecar, now)
+        head.slot_of(source.sidecar).update(lambda _: head.migrated(now.root).to_bytes())
+    return contents
+
+
+def contents_of_store(rows: Reader) -> Contents:
+    """What the store holds now."""
+    log = rows.log()
+    digest = hashlib.sha256()
+    for position, entry in log:
+        digest.update(canonical_json([position, *entry]).encode() + b"\n")
+    size = rows.log_size()
+    return Contents(
+        log_size=size,
+        log_root=head.root_of(rows, size),
+        log_digest=digest.hexdigest(),
+        decisions=tuple((row, tuple(rows.approvals(row.ordinal))) for row in _decision_rows(rows)),
+        answers=tuple(_answers(rows, log)),
+        claims=tuple(rows.claims()),
+    )
+
+
+def _require_empty(ours: WriteSession) -> None:
+    if ours.rows.log_size() or ours.rows.decisions(1, 0):
+        raise invalid_argument("--to", "names a store that has a log or requests already: name a new place")
+
+
+def _require_unused(theirs: ReadSession, beside_target: Sidecar) -> None:
+    """What lies beside the target is nothing, or was left by this migration when it was cut short."""
+    found = head.slot_of(beside_target).read()
+    known = head.parse_head(found)
+    if found and (known is None or not head.is_continued(theirs, known)):
+        place = head.place_of(beside_target)
+        raise invalid_argument("--to", f"names a place where {place} is there already, of another log")
+
+
+def _require_movable(theirs: WriteSession, sidecar: Sidecar, known: bytes, beside_target: Sidecar) -> None:
+    if faults := content_faults(theirs.rows):
+        raise NexusControlError(
+            ErrorCode.LOG_INCONSISTENT,
+            f"The source is not whole: {faults[0].code}: {faults[0].detail}",
+            {"faults": [each.code for each in faults[:20]]},
+            "Look at it with doctor; nothing was copied.",
+        )
+    now = head.head_of(theirs)
+    is_finishing = head.slot_of(beside_target).read() == now.to_bytes()
+    if not (is_finishing and known == head.migrated(now.root).to_bytes()):
+        head.require_continued(theirs, sidecar, known)
+    checkpoints.last_in(theirs, sidecar, sidecar.read(checkpoints.LAST))
+    log_keys.require_own_key(theirs, sidecar)
+    if held := [claim for claim in theirs.rows.claims() if not claim.recovered]:
+        raise NexusControlError(
+            ErrorCode.CLAIM_HELD,
+            f"Decision {held[0].decision_id} is being executed: a store is migrated while nothing is",
+            {"decision_id": held[0].decision_id},
+            "Wait for its outcome, or give it up with recover; then migrate again.",
+        )
+
+
+def _copy(theirs: WriteSession, ours: WriteSession, on_progress: Progress) -> None:
+    size = theirs.rows.log_size()
+    for start in range(0, size, _BATCH):
+        batch = theirs.rows.log(start, min(start + _BATCH, size))
+        ours.rows.append([entry for _, entry in batch])
+        on_progress(start + len(batch), size)
+    ours.rows.replace_decision_rows(
+        (row, theirs.rows.approvals(row.ordinal)) for row in _decision_rows(theirs.rows)
+    )
+    for answer in _answers(theirs.rows, theirs.rows.log()):
+        ours.rows.keep_answer(answer)
+    for claim in theirs.rows.claims():
+        ours.rows.put_claim(claim)
+
+
+def _decision_rows(rows: Reader) -> list[DecisionRow]:
+    """All rows, by ordinal."""
+    found = (rows.decision_row(decision_id) for decision_id, _ in rows.decisions(2**62, 0))
+    return sorted((row for row in found if row is not None), key=lambda row: row.ordinal)
+
+
+def _answers(rows: Reader, log: Sequence[Placed]) -> Iterator[KeptAnswer]:
+    """The answers that are kept: their digests are in the log, or in an outcome that came too late."""
+    outcomes = [entry.payload for _, entry in log if entry.event_type.startswith("EXECUTION_")]
+    late = [claim.late_outcome for claim in rows.claims() if claim.late_outcome]
+    payloads: list[Any] = [parse_json_object(text) for text in outcomes]
+    payloads += [parse_json_object(text)["payload"] for text in late]
+    for digest in dict.fromkeys(payload.get("response_digest") for payload in payloads):
+        if digest and (answer := rows.answer(digest)) is not None:
+            yield answer
+
+
+def _copy_files(source: Sidecar, target: Sidecar, now: head.Head) -> None:
+    for name in (log_keys.KEY, log_keys.NEXT_KEY):
+        secret = source.read_secret(name)
+        if not secret or (there := target.read_secret(name)) == secret:
+            continue
+        if there:
+            raise invalid_argument("--to", f"names a place where {target.place(name)} is another log's key")
+        target.create_secret(name, secret)
+    if (note := source.read(checkpoints.LAST)) is not None:
+        target.replace(checkpoints.LAST, note)
+    runs, copy = source.file(_RUNS), target.file(_RUNS)
+    if runs is not None and copy is not None and runs.exists():
+        copy.unlink(missing_ok=True)  # left by a migration that was cut short
+        copy_database(runs, copy)
+    head.slot_of(target).update(lambda _: now.to_bytes())

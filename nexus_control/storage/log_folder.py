@@ -1,0 +1,91 @@
+"""The log folder of a store on a PostgreSQL server: what lies beside a SQLite file lies here.
+
+    log.store         which store the folder belongs to: its identity, one line
+    log.key           the log's private key, and log.key.next while it is replaced
+    log.checkpoint    the last signed checkpoint
+    log.head          by which an older copy of the database is noticed
+    log.runs          the run log of LocalRouter
+
+* The folder lies on one machine, and has one owner. A folder that its group or others may write is refused: they could
+  put an older head, or another key, in place of what is there.
+* A folder belongs to one store. The first store that is opened with it writes its identity into it; any other store is
+  refused. A copy of a store has the same identity: the head tells them apart, as it does beside a file.
+* A user who may not write to the folder reads what may be read in it, as beside a file.
+"""
+
+import stat
+from pathlib import Path
+from typing import Final
+
+from nexus_control.errors import NexusControlError, invalid_argument
+from nexus_control.storage.faults import unavailable
+from nexus_control.storage.sidecar import FileSidecar
+from nexus_control.system.whole_files import create_file, is_regular, read_regular
+
+_BASE: Final = "log"
+_STORE: Final = f"{_BASE}.store"
+_OTHERS_WRITE: Final = 0o022
+_MOST_BYTES: Final = 256
+WITHOUT: Final = "no log folder is named"
+NAME_ONE: Final = (
+    "Name the folder of this store's log: --log-folder DIR, NEXUS_CONTROL_LOG_FOLDER, or log_folder beside database in"
+    " nexus-control.toml; in Python log_folder=."
+)
+
+
+def base_in(folder: Path) -> Path:
+    """The path that the names of the store's files in this folder begin with."""
+    return folder / _BASE
+
+
+def sidecar_in(folder: Path) -> FileSidecar:
+    """What lies beside the store, in this folder, which is made if only it is missing. Raises INVALID_ARGUMENT."""
+    try:
+        folder.mkdir(mode=0o755, exist_ok=True)
+        mode = folder.stat().st_mode
+    except OSError as error:
+        raise _refused(f"names {folder}, which cannot be used: {error.strerror}") from error
+    if stat.S_IMODE(mode) & _OTHERS_WRITE:
+        raise _refused(f"names {folder}, which others than its owner may write: run chmod go-w on it")
+    return FileSidecar(base_in(folder), folder)
+
+
+def bind(folder: Path, identity: str) -> None:
+    """Make sure that the folder is this store's: it gets the store's identity where it has none.
+
+    Raises INVALID_ARGUMENT for the folder of another store, STORE_UNAVAILABLE where that cannot be read.
+    """
+    file = folder / _STORE
+    try:
+        if not is_regular(file):
+            create_file(file, f"{identity}\n".encode(), 0o644)
+    except FileExistsError:
+        pass  # another process was faster
+    except PermissionError:
+        return  # who may not write here signs nothing, and executes nothing with the head of this folder
+    except OSError as error:
+        raise unavailable(f"{file} cannot be created: {error.strerror}", path=str(file)) from error
+    try:
+        found = read_regular(file, _MOST_BYTES)
+    except PermissionError:
+        return
+    except OSError as error:
+        raise unavailable(f"{file} cannot be read: {error.strerror}", path=str(file)) from error
+    if found.strip() != identity.encode():
+        raise _refused(
+            f"names {folder}, which holds the log of another store: each store has a folder of its own"
+        )
+
+
+def is_bound(folder: Path) -> bool:
+    """Whether the folder belongs to a store already."""
+    return is_regular(folder / _STORE)
+
+
+def is_in_log_folder(path: Path) -> bool:
+    """Whether the name is one that files of a log folder have, in a folder that is one."""
+    return path.name.startswith(f"{_BASE}.") and is_regular(path.with_name(_STORE))
+
+
+def _refused(problem: str) -> NexusControlError:
+    return invalid_argument("log_folder", problem)

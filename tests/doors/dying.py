@@ -1,0 +1,55 @@
+"""A migration that is killed: `python -m tests.doors.dying SOURCE TARGET LOG_FOLDER CALLS`.
+
+It kills itself before the call of this number that changes something: rows, files beside the stores, or a commit.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from nexus_control import DecisionStore
+from nexus_control.log import migrating
+from nexus_control.storage.postgres_rows import PostgresRows
+from nexus_control.storage.sidecar import FileSidecar
+from nexus_control.storage.slot import FileSlot
+from tests.support.places import REPOSITORY
+
+CHANGES: tuple[tuple[type[Any], str], ...] = (
+    (PostgresRows, "append"),
+    (PostgresRows, "replace_decision_rows"),
+    (PostgresRows, "keep_answer"),
+    (PostgresRows, "commit"),
+    (FileSidecar, "create_secret"),
+    (FileSidecar, "replace"),
+    (FileSlot, "update"),
+)
+
+
+def killed_at(call: int, source: Path, target: str, folder: Path) -> bool:
+    """Migrate in a process that is killed before this change; False where it ended before."""
+    words = [sys.executable, "-m", "tests.doors.dying", str(source), target, str(folder), str(call)]
+    ran = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
+    assert ran.returncode in (0, -signal.SIGKILL), ran.stderr
+    return ran.returncode != 0
+
+
+def _dying(change: Callable[..., Any], calls: "count[int]", last: int) -> Callable[..., Any]:
+    def call(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return change(*arguments, **options)
+
+    return call
+
+
+if __name__ == "__main__":
+    numbers = count(1)
+    for owner, name in CHANGES:
+        setattr(owner, name, _dying(getattr(owner, name), numbers, int(sys.argv[4])))
+    with DecisionStore(sys.argv[1]) as old, DecisionStore(sys.argv[2], log_folder=sys.argv[3]) as new:
+        migrating.migrate(old, new)

@@ -1,0 +1,129 @@
+"""The log folder of a store on a PostgreSQL server, and a store without one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nexus_control import DecisionStore, NexusControlTools
+from nexus_control.errors import NexusControlError
+from nexus_control.storage.postgres_schema import grants
+from tests.cli.running import nexus_control
+from tests.doors.place import Place, execution, requested
+from tests.support.governed import ADAPTER, SCHEDULER, approved, data_of
+from tests.support.places import REPOSITORY
+from tests.support.postgres import Cluster
+from tests.support.routers import ScriptedRouter, good_answer
+
+
+def test_the_page_grants_a_role_what_the_storage_says() -> None:
+    page = (REPOSITORY / "docs/howto/run-it-on-postgresql.md").read_text()
+    needed = grants("nexus_control", "decisions_user").replace('"', "")
+    assert " ".join(needed.split()) in " ".join(page.split())
+
+
+def refused(url: str, folder: Path) -> NexusControlError:
+    with pytest.raises(NexusControlError) as refusal:
+        DecisionStore(url, log_folder=folder)
+    return refusal.value
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o1777])
+def test_a_folder_that_others_may_write_is_refused(postgres_url: str, tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    folder.chmod(mode)
+    fault = refused(postgres_url, folder)
+    assert fault.code == "INVALID_ARGUMENT"
+    assert "chmod go-w" in fault.message
+    assert not list(folder.iterdir())
+
+
+def test_two_stores_cannot_share_a_folder(cluster: Cluster, postgres_url: str, tmp_path: Path) -> None:
+    folder, other = tmp_path / "log", cluster.url(cluster.new_schema())
+    DecisionStore(postgres_url, log_folder=folder).close()
+    assert "another store" in refused(other, folder).message
+    assert "another store" in Place(cluster.url(cluster.new_schema()), folder).shown("init", code=2)
+    DecisionStore(postgres_url, log_folder=folder).close()
+    assert [each.name for each in folder.iterdir()] == ["log.store"]
+
+
+def test_a_mistyped_folder_is_not_made_for_a_store_that_is_there(postgres_url: str, tmp_path: Path) -> None:
+    Place(postgres_url, tmp_path / "log").answer("init")
+    for command in (("list",), ("request", "g")):
+        said = Place(postgres_url, tmp_path / "lgo").answer(*command, code=2)
+        assert said["details"]["fields"][0]["field"] == "--log-folder"
+    assert not (tmp_path / "lgo").exists()
+
+
+def test_an_output_is_not_written_over_a_file_of_a_log_folder(postgres_url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    Place(postgres_url, folder).answer("init")
+    key = folder / "log.key"
+    before = key.read_bytes()
+    elsewhere = nexus_control("log", "export", "-o", str(key), "--db", "other.db", folder=tmp_path)
+    Place(postgres_url, folder).answer("log", "export", "-o", str(key), code=2)
+    assert elsewhere.returncode == 2
+    assert key.read_bytes() == before
+
+
+def test_an_older_copy_of_the_database_is_noticed_by_the_head(
+    cluster: Cluster, postgres_url: str, tmp_path: Path
+) -> None:
+    folder, schema = tmp_path / "log", postgres_url.rpartition("%3D")[2]
+    with NexusControlTools(postgres_url, log_folder=folder) as tools:
+        first, second = approved(tools), approved(tools)
+        data_of(tools.execute(first, ADAPTER, SCHEDULER, ScriptedRouter(good_answer)))
+    for statement in (  # what a restored dump would be
+        f"ALTER TABLE {schema}.entries DISABLE TRIGGER entries_are_not_changed",
+        f"DELETE FROM {schema}.entries WHERE position >= 6",
+        f"DELETE FROM {schema}.subtrees WHERE last_leaf >= 6",
+        f"ALTER TABLE {schema}.entries ENABLE ALWAYS TRIGGER entries_are_not_changed",
+    ):
+        cluster.execute(statement)
+    with NexusControlTools(postgres_url, log_folder=folder) as tools:
+        router = ScriptedRouter(good_answer)
+        assert tools.execute(second, ADAPTER, SCHEDULER, router).error_code == "STORE_ROLLED_BACK"
+        assert router.runs == 0
+
+
+def test_without_a_folder_decisions_are_made_and_executed_and_nothing_is_signed(postgres_url: str) -> None:
+    with NexusControlTools(postgres_url) as tools:
+        request_id = approved(tools)
+        data_of(tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(good_answer)))
+        package = data_of(tools.export_audit_package(request_id))["package"]
+        assert "no log folder is named" in package["evidence"]["unproven"]
+    place = Place(postgres_url)
+    for command in (("log", "checkpoint"), ("key", "rotate"), ("key", "generate"), ("statement", request_id)):
+        fault = place.answer(*command, code=1)
+        assert fault["code"] == "KEY_UNUSABLE"
+        assert "--log-folder DIR" in fault["next"]
+    report = place.answer("doctor")
+    assert report["ok"] is True
+    assert {name: report["checks"][name] for name in ("head", "key", "checkpoint")} == dict.fromkeys(
+        ("head", "key", "checkpoint"), "skipped"
+    )
+
+
+def test_without_a_folder_the_declared_adapters_are_not_run(postgres_url: str, tmp_path: Path) -> None:
+    place, target = Place(postgres_url), tmp_path / "target"
+    place.answer("init")
+    request_id = requested(place, target)
+    fault: dict[str, Any] = place.answer(*execution(request_id, tmp_path), code=1)
+    assert fault["code"] == "ROUTER_NOT_READY"
+    assert "--log-folder DIR" in fault["next"]
+    assert not target.exists()
+    assert place.answer("status", request_id)["state"] == "approved"
+
+
+def test_the_folder_of_a_file_belongs_to_the_database_of_that_file(
+    cluster: Cluster, postgres_url: str, tmp_path: Path
+) -> None:
+    config, folder = tmp_path / "nexus-control.toml", tmp_path / "log"
+    config.write_text(f'database = "{postgres_url}"\nlog_folder = "log"\n')
+    Place(postgres_url, folder).answer("init")
+    own = nexus_control("config", "show", "--config", str(config), "--json")
+    assert f'"value": "{folder}"' in own.stdout.replace('":"', '": "')
+    other = cluster.url(cluster.new_schema())
+    shown = nexus_control("config", "show", "--config", str(config), "--db", other, "--json")
+    assert str(folder) not in shown.stdout
