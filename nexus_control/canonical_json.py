@@ -86,7 +86,9 @@ def parse_json(
     except RecursionError:
         raise _invalid(f"nested deeper than {max_depth} levels") from None
     _require_shallow(value, max_depth)
-    if _SURROGATE_ESCAPE.search(decoded):  # text decoded from UTF-8 can hold a surrogate only as an escape
+    if not canonical and _SURROGATE_ESCAPE.search(
+        decoded
+    ):  # text decoded from UTF-8 can hold a surrogate only as an escape
         _require_encodable(value)
     return value
 

@@ -25,9 +25,8 @@ from nexus_control.values.instants import format_instant
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedBundle:
-    """A bundle that passed its checks: its history, and the decision by its events as the header tells it."""
+    """What passed the checks of a bundle: its history, and the decision by its events as the header tells it."""
 
-    bundle: DecisionBundle
     history: ForeignHistory
     decision: Decision
     final_rehearsal: bool
@@ -55,7 +54,6 @@ def checked_bundle(
     if verify_digest:
         _require_header(parsed, decision)
     return CheckedBundle(
-        bundle=parsed,
         history=ForeignHistory(facts=facts, events=events, payloads=payloads, digests=digests),
         decision=decision,
         final_rehearsal=decision is not replayed,

@@ -34,7 +34,7 @@ def unaltered_events(
     entries = session.rows.entries("decision", decision.decision_id, wanted)
     brought, unchecked = _brought(session, entries)
     head = GENESIS
-    for seq, entry in enumerate(entries):
+    for seq, entry in enumerate(entries):  # every event of an export passes here
         if entry.origin != ("imported" if seq < brought else "local") or not _follows(
             entry, seq, head, check_digest=seq >= unchecked
         ):

@@ -28,7 +28,7 @@ from nexus_control.evidence.formats.merkle import Read, Subtrees
 from nexus_control.log import entries
 from nexus_control.log.session import WriteSession
 from nexus_control.storage import sqlite_rows
-from nexus_control.storage.contract import Entry, ResultT
+from nexus_control.storage.contract import ResultT
 from nexus_control.values.actors import Actor
 
 BOUND = 1.15
@@ -148,15 +148,19 @@ def _take_turns(null: Steps, product: Steps, appends: int) -> tuple[list[int], l
 
 @contextmanager
 def _null_chain() -> Generator[None]:
-    computed, grown = entries.leaf_of, sqlite_rows.grow
-    entries.leaf_of, sqlite_rows.grow = _constant_leaf, _no_tree
+    written, computed, grown = entries.event_leaf_data, entries.leaf_hash, sqlite_rows.grow
+    entries.event_leaf_data, entries.leaf_hash, sqlite_rows.grow = _no_data, _constant_leaf, _no_tree
     try:
         yield
     finally:
-        entries.leaf_of, sqlite_rows.grow = computed, grown
+        entries.event_leaf_data, entries.leaf_hash, sqlite_rows.grow = written, computed, grown
 
 
-def _constant_leaf(entry: Entry, prev: str) -> str:
+def _no_data(**_: object) -> bytes:
+    return b""
+
+
+def _constant_leaf(leaf_data: bytes) -> str:
     return GENESIS
 
 

@@ -790,7 +790,7 @@ def test_whatever_is_odd_in_a_bundle_nothing_breaks_and_a_refusal_changes_nothin
         stored = store.load(imported)
         facts = replay_facts(imported, store.get_events(imported))
         assert stored.provenance is not None
-        assert stored.facts == stored.provenance.facts_of(facts)
+        assert stored.facts == stored.provenance.facts_of(facts).after_import()
         data_of(tools.inspect(imported))
         data_of(tools.list_requests())
         assert find_faults(store) == []
