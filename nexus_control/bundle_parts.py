@@ -50,7 +50,7 @@ def with_final_rehearsal(facts: Facts) -> Facts:
     *earlier, last = facts.progress.executions
     phase: Phase = "completed" if last.outcome == "completed" else "failed"
     executions = (*earlier, replace(last, rehearsal=False))
-    return replace(facts, progress=replace(facts.progress, phase=phase, executions=executions))
+    return facts._replace(progress=facts.progress._replace(phase=phase, executions=executions))
 
 
 def template_part(facts: Facts) -> BundleTemplateSnapshot:

@@ -6,7 +6,7 @@ The last `timeline_limit` entries are kept; None keeps all. A system is written 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -133,7 +133,7 @@ def compute_lifecycle(
     keeps all. `authority` is the set of `seq` of the approvals that count; None counts all.
     """
     at = at or decision.as_of
-    facts = decision.facts if policy is None else replace(decision.facts, policy=policy)
+    facts = decision.facts if policy is None else decision.facts._replace(policy=policy)
     timeline = compute_timeline(Decision(facts, decision.events, at), events)
     return _lifecycle(facts, at, authority, _last(timeline, timeline_limit), len(timeline))
 

@@ -1,7 +1,7 @@
 """From a checked foreign history to the entries of a decision's next generation, and the record of how it came here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.chain import GENESIS
@@ -39,7 +39,7 @@ def import_history(
         entries.append(event_entry("decision", event, generation, payload, head, stream=decision_id))
         head = entries[-1].leaf
     stored = Projection(
-        facts=provenance.facts_of(replace(history.facts, decision_id=decision_id)).after_import(),
+        facts=provenance.facts_of(history.facts._replace(decision_id=decision_id)).after_import(),
         ordinal=base.ordinal,
         generation=generation,
         head=head,

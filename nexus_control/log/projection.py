@@ -8,7 +8,7 @@ are read from the opening events, not stored twice.
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
@@ -257,17 +257,13 @@ def from_row(
         ending=saved.ending,
         quorums=saved.quorums,
     )
-    facts = replace(
-        replay_facts(row.decision_id, opening),
-        progress=progress,
-        event_count=row.event_count,
-        last_ts=row.last_ts,
-    )
+    opened = replay_facts(row.decision_id, opening)
+    facts = opened._replace(progress=progress, event_count=row.event_count, last_ts=row.last_ts)
     tally, here = Tally.of(facts.standing_approvals()), Since(row.imported_count)
     given_here = Tally.of(facts.standing_approvals(here)) if row.imported_count else tally
-    progress = replace(progress, tally=tally, given_here=given_here)
+    progress = progress._replace(tally=tally, given_here=given_here)
     return Projection(
-        facts=replace(facts, progress=progress, given_from=row.imported_count),
+        facts=facts._replace(progress=progress, given_from=row.imported_count),
         ordinal=row.ordinal,
         generation=row.generation,
         head=row.head,

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
-from functools import cache, lru_cache
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NoReturn, Protocol, TypeAlias, cast
 
 from nexus_control.evidence.formats.merkle import grow
@@ -80,6 +81,9 @@ _BEFORE = """SELECT ordinal, event_count > 0, phase, approved_until, expires_at,
 _INSERT_ROW = f"INSERT INTO projections({_ROW_COLUMNS}) VALUES ({_places(DecisionRow._fields)})"
 _UPDATE_ROW = f"""UPDATE projections
     SET {", ".join(f"{name} = ?" for name in DecisionRow._fields)} WHERE decision_id = ?"""
+_ADVANCING = ("event_count", "last_ts", "head", "phase", "approved_until", "progress")
+_ADVANCE = f"UPDATE projections SET {', '.join(f'{name} = ?' for name in _ADVANCING)} WHERE ordinal = ?"
+"""What an event changes of a row once the policy is attached. No index leads to any of these columns."""
 _RELIST = "UPDATE listing SET phase = ?, approved_until = ?, expires_at = ?, requester = ? WHERE ordinal = ?"
 _LIST = "INSERT INTO listing(ordinal, phase, approved_until, expires_at, requester) VALUES (?, ?, ?, ?, ?)"
 _UNLIST = "DELETE FROM listing WHERE ordinal = ?"
@@ -209,21 +213,11 @@ class SqliteRows:
         return self._number(_NEXT_ORDINAL)
 
     def save(self, decision_row: DecisionRow, before: DecisionRow | None = None) -> None:
-        if before is None:
+        if before is None or not before.event_count or _steady(before) != _steady(decision_row):
             self._put_row(decision_row)
             return
-        changed = tuple(
-            place
-            for place, value in enumerate(decision_row)
-            if value is not before[place] and value != before[place]
-        )
-        values = [
-            _labels_text(decision_row.labels) if each == _LABELS else decision_row[each] for each in changed
-        ]
-        self._execute(_update_of(changed), (*values, decision_row.ordinal))
-        if not _LISTED_FIELDS.isdisjoint(changed) or (before.event_count == 0) != (
-            decision_row.event_count == 0
-        ):
+        self._execute(_ADVANCE, (*_advancing(decision_row), decision_row.ordinal))
+        if (before.phase, before.approved_until) != (decision_row.phase, decision_row.approved_until):
             self._list(_listed(before), _listed(decision_row))
 
     def _put_row(self, decision_row: DecisionRow) -> None:
@@ -313,10 +307,8 @@ def _claim(row: Row) -> Claim:
     return Claim(*facts, recovered=bool(recovered), late_outcome=late_outcome)
 
 
-_LISTED_FIELDS = {
-    DecisionRow._fields.index(name)
-    for name in ("phase", "approved_until", "expires_at", "requester", "labels")
-}
+_advancing = itemgetter(*map(DecisionRow._fields.index, _ADVANCING))
+_steady = itemgetter(*(place for place, name in enumerate(DecisionRow._fields) if name not in _ADVANCING))
 
 
 def _listed(row: DecisionRow) -> Row:
@@ -330,13 +322,6 @@ def _listed(row: DecisionRow) -> Row:
         row.requester,
         _labels_text(row.labels),
     )
-
-
-@cache
-def _update_of(changed: tuple[int, ...]) -> str:
-    """The statement that changes these fields of a row. Few combinations ever change together."""
-    columns = ", ".join(f"{DecisionRow._fields[place]} = ?" for place in changed) or "ordinal = ordinal"
-    return f"UPDATE projections SET {columns} WHERE ordinal = ?"
 
 
 def _labels_text(labels: tuple[str, ...]) -> str:

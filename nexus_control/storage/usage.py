@@ -168,18 +168,26 @@ class InMemory:
     def take(self, turn: Turn) -> None:
         """Begin a transaction of this thread, the only one. It is given back whatever happens, also in here."""
         self.require_not_forked()
-        self._usage.begin(turn)
+        if self._usage.begin(turn):
+            self._release_all()
         turn.is_alone = True
         self._lock.acquire()
 
     def give_back(self, turn: Turn) -> None:
-        """Release the lock as often as this thread has taken it: only the lock knows, wherever an interruption came."""
+        """End what `take` began, as far as it came."""
         turn.is_over = True
         if turn.is_alone:
-            with suppress(RuntimeError):
-                while True:
-                    self._lock.release()
+            with suppress(RuntimeError):  # an interruption may come before it is taken
+                self._lock.release()
         self._usage.end(turn)
+
+    def _release_all(self) -> None:
+        """Release the lock as often as this thread has taken it: an interruption kept it from that, and only the lock
+        knows.
+        """
+        with suppress(RuntimeError):
+            while True:
+                self._lock.release()
 
     def require_not_forked(self) -> None:
         if self._pid != os.getpid():

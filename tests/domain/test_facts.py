@@ -106,7 +106,7 @@ def test_each_event_is_legal_in_exactly_the_phases_of_the_table(stage: str, even
     assert folded.event_count == before.event_count + 1
     assert folded.last_ts == following.ts
     if expected is None:
-        assert replace(folded, event_count=before.event_count, last_ts=before.last_ts) == before
+        assert folded._replace(event_count=before.event_count, last_ts=before.last_ts) == before
 
 
 def test_the_samples_are_all_event_types() -> None:

@@ -1,7 +1,5 @@
 """Replay is total, deterministic and honest for any sequence of decodable events, legal or not."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,7 +137,7 @@ def test_replay_of_any_prefix_never_raises_and_is_deterministic(events: list[Sto
         assert facts == replay_facts(DECISION_ID, events[:length])
         assert facts.event_count == length
         if legal is None:
-            assert replace(facts, event_count=before.event_count, last_ts=before.last_ts) == before
+            assert facts._replace(event_count=before.event_count, last_ts=before.last_ts) == before
         decision = Decision.replay(DECISION_ID, events[:length])
         assert decision == Decision.replay(DECISION_ID, tuple(events[:length]))
         assert decision.as_of == each.instant

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -272,8 +271,8 @@ def require_projections_of_a_replay(world: World) -> None:
 def _imported(replayed: Facts, stored: Projection) -> Facts:
     """The facts in the store that imported the first of the events."""
     here = Tally.of(replayed.standing_approvals(Since(stored.imported_count)))
-    progress = replace(replayed.progress, given_here=here)
-    return replace(replayed, progress=progress, given_from=stored.imported_count)
+    progress = replayed.progress._replace(given_here=here)
+    return replayed._replace(progress=progress, given_from=stored.imported_count)
 
 
 @settings(max_examples=number_of(40, few=15))
