@@ -72,8 +72,6 @@ _TRIGGER = """
 CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table}
 BEGIN SELECT RAISE(ABORT, 'the run log is append-only'); END;
 """
-_LEAST_ROOM = 64 * 1024
-"""So many bytes must be free on the disk of a run log before a run begins."""
 _ENDED = {"RUN_COMPLETED": "COMPLETED", "RUN_FAILED": "FAILED"}
 
 
@@ -104,7 +102,6 @@ class RunLog:
         is_file = path != ":memory:"
         with _translated():
             file = Path(os.path.realpath(path))
-            self._folder = file.parent if is_file else None
             self._place = _opened(file, reads_only=reads_only) if is_file else SqliteMemory(_prepare)
 
     def held(self) -> AbstractContextManager[None]:
@@ -115,15 +112,12 @@ class RunLog:
         self._place.close()
 
     def require_writable(self) -> None:
-        """Returns when a run can be written; otherwise raises STORE_UNAVAILABLE or another fault of the file. No row is
-        written, which would wait for the disk: a quota that is used up is noticed when the run begins.
+        """Returns when a run can be written; otherwise raises STORE_UNAVAILABLE or another fault of the file. It writes
+        and commits a page, because only a write shows that the disk, or this user's share of it, is full.
         """
         with self._transaction() as connection:
-            connection.execute("SELECT 1 FROM events LIMIT 1")
-            # Refused where the file may only be read, where BEGIN IMMEDIATE is not.
-            connection.execute("INSERT INTO runs SELECT * FROM runs WHERE FALSE")
-        if self._folder is not None:
-            _require_room(self._folder)
+            connection.execute("SELECT 1 FROM runs, events LIMIT 1")
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def begin(self, mode: str, goal: str, *events: RunEvent) -> OpenRun:
         """Begin a run with RUN_STARTED and the events that are known before its first step."""
@@ -223,16 +217,6 @@ class RunLog:
             ],
         )
         return count + len(events)
-
-
-def _require_room(folder: Path) -> None:
-    try:
-        disk = os.statvfs(folder)
-    except OSError as error:
-        raise unavailable(f"{folder} cannot be looked at: {error.strerror}", path=str(folder)) from error
-    free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
-    if disk.f_blocks and free * disk.f_frsize < _LEAST_ROOM:  # some file systems say 0 of 0
-        raise unavailable(f"the disk of {folder} is full: make room for the run log", path=str(folder))
 
 
 def require_run_log(file: Path) -> None:

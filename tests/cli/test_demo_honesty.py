@@ -33,7 +33,7 @@ def forged_on_disk(data: Any) -> str:
 
 BROKEN: dict[str, tuple[str, Callable[..., object], str]] = {
     "nothing blocks an execution": (
-        "nexus_control.usecases.executing.attempt_reasons",
+        "nexus_control.usecases.allowing.attempt_reasons",
         always(()),
         "step 3: it had to be refused as POLICY_NOT_SATISFIED",
     ),

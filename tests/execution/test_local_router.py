@@ -12,7 +12,6 @@ import pytest
 
 from nexus_control.canonical_json import require_canonical_domain
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution import run_log
 from nexus_control.execution.adapter import Adapters
 from nexus_control.execution.local_router import LocalRouter, StepProgress
 from nexus_control.execution.python_adapter import PythonAdapter
@@ -388,28 +387,3 @@ def test_a_method_that_changes_its_arguments_changes_no_later_run_of_the_same_pl
         router.describe("python:keys", text)
         router.run("g", "python:keys", dry_run=False, plan=text)
     assert seen == [["one"], ["one"]]
-
-
-def test_a_run_log_whose_disk_has_no_room_begins_no_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    router = python_router(lambda: None, db_path=tmp_path / "runs")
-    text = plan(step("m"))
-    router.require_ready("python:keys", dry_run=False, plan=text)
-    monkeypatch.setattr(run_log, "_LEAST_ROOM", 2**63)
-    with pytest.raises(NexusControlError) as refused:
-        router.require_ready("python:keys", dry_run=False, plan=text)
-    assert refused.value.code is ErrorCode.ROUTER_NOT_READY
-    assert "make room" in refused.value.message
-
-
-def test_readiness_writes_nothing_to_the_run_log(tmp_path: Path) -> None:
-    router = python_router(lambda: None, db_path=tmp_path / "runs")
-
-    def written() -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in tmp_path.iterdir() if not path.name.endswith("-shm")}
-
-    router.run("g", "python:keys", dry_run=False, plan=plan(step("m")))
-    before = written()
-    router.require_ready("python:keys", dry_run=False, plan=plan(step("m")))
-    assert written() == before
