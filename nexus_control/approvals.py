@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import parse_instant
@@ -47,6 +47,19 @@ class Approval:
     assurance: Assurance | None = None
     revoked_at: str | None = None
     revoke_reason: str | None = None
+
+    def revoked(self, at: str, reason: str | None) -> "Approval":
+        """The same approval, taken back."""
+        return Approval(
+            actor=self.actor,
+            seq=self.seq,
+            granted_at=self.granted_at,
+            expires_at=self.expires_at,
+            comment=self.comment,
+            assurance=self.assurance,
+            revoked_at=at,
+            revoke_reason=reason,
+        )
 
     def ends(self) -> datetime:
         """The instant at which it stops being current if nobody revokes it."""
@@ -110,8 +123,7 @@ class Approvals:
         return f"Approvals({list(self)!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """How many approvals stand without an end, and when each of the others ends, the earliest first."""
 
     endless: int = 0
@@ -147,7 +159,7 @@ class Tally:
 
     def current(self, at: datetime) -> int:
         """How many have not ended at this instant."""
-        return self.endless + len(self.ends) - bisect_right(self.ends, at)
+        return self.endless + (len(self.ends) - bisect_right(self.ends, at) if self.ends else 0)
 
     def holds_until(self, required: int) -> datetime | None:
         """When fewer than `required` are left if nothing else happens; None when there are fewer already."""

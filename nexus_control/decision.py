@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from nexus_control.approvals import Approval, Authority
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.events import Actor, EventType, StoredEvent
+from nexus_control.events import Actor, EventType, StoredEvent, read_ahead
 from nexus_control.facts import Execution, Facts, replay_facts
 from nexus_control.policy import Policy
 from nexus_control.values.instants import format_instant
@@ -155,6 +155,7 @@ class Decision:
         """
         if not events:
             raise NexusControlError(ErrorCode.REPLAY_INVALID, f"decision {decision_id} has no events")
+        read_ahead(events)
         facts = replay_facts(decision_id, events)
         return cls(facts, tuple(events), at or events[-1].instant)
 

@@ -4,7 +4,7 @@ A stored event has a `seq` that starts at 0 without gaps, the id `evt_<decision_
 the bare sha256 of `canonical_json({"event_type": ..., "payload": ...})`. Its `ts` is kept exactly as written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from json.encoder import encode_basestring
@@ -36,6 +36,7 @@ from nexus_control.values.payloads import (
     SignedStatement,
     TemplateCreatedPayload,
     decode_payload,
+    decode_payloads,
 )
 
 __all__ = [
@@ -63,9 +64,23 @@ __all__ = [
     "digest_of_canonical_payload",
     "event_id",
     "parse_event_type",
+    "read_ahead",
 ]
 
 Origin: TypeAlias = Literal["local", "imported"]
+
+
+def read_ahead(events: Iterable["StoredEvent"]) -> None:
+    """Decode the payloads of many events together. Where one of a type does not decode, those of its type are left: it
+    is refused when its `content` is asked for.
+    """
+    by_type: dict[EventType, list[StoredEvent]] = {}
+    for event in events:
+        by_type.setdefault(event.event_type, []).append(event)
+    for event_type, several in by_type.items():
+        contents = decode_payloads(event_type, [event.payload for event in several])
+        for event, content in zip(several, contents or (), strict=False):
+            event.__dict__["_content"] = content
 
 
 def event_id(decision_id: str, seq: int) -> str:

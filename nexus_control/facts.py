@@ -271,8 +271,7 @@ def _revoke(facts: Facts, event: StoredEvent, content: ApprovalRevokedPayload) -
         return None
     if approval.actor.type != event.actor.type:
         return None
-    revoked = replace(approval, revoked_at=event.ts, revoke_reason=content.reason)
-    return _with_approval(facts, event, approval, revoked)
+    return _with_approval(facts, event, approval, approval.revoked(event.ts, content.reason))
 
 
 def _with_approval(facts: Facts, event: StoredEvent, before: Approval | None, after: Approval) -> Facts:
@@ -282,7 +281,8 @@ def _with_approval(facts: Facts, event: StoredEvent, before: Approval | None, af
     tally = now.tally.changed(left, came)
     given_here = now.given_here.changed(left, came, facts.given_from) if facts.given_from else tally
     required = facts.policy.min_approvals if facts.policy else 0
-    met = now.tally.current(event.instant) < required <= tally.current(event.instant)
+    at = event.instant
+    met = now.tally.current(at) < required <= tally.current(at)
     quorums = now.quorums.plus(event.seq) if met else now.quorums
     progress = Progress(
         phase=now.phase,

@@ -13,7 +13,7 @@ from nexus_control.bundle_parts import header_of, stored_of
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, parse_json
 from nexus_control.decision import Decision, require_replayable
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import StoredEvent, digest_of_canonical_payload, event_id
+from nexus_control.events import StoredEvent, digest_of_canonical_payload, event_id, read_ahead
 from nexus_control.evidence.bundle_checks import as_told, stated_checks
 from nexus_control.facts import Facts, replay_facts, step
 from nexus_control.integrity import prefixed, same_digest
@@ -48,6 +48,7 @@ def checked_bundle(
     require_replayable(events)
     if replay_after_import:
         _require_one_decision(parsed)
+    read_ahead(events)
     facts = _replayed(decision_id, events, now if verify_digest and replay_after_import else None)
     replayed = Decision(facts, tuple(events), events[-1].instant)
     decision = as_told(parsed, replayed)
@@ -132,7 +133,8 @@ def _replayed(decision_id: str, events: Sequence[StoredEvent], now: datetime | N
         return replay_facts(decision_id, events)
     facts, last, latest = Facts(decision_id=decision_id), events[0].instant, now + MAX_AHEAD
     for event in events:
-        after, instant = step(facts, event), event.instant
+        instant = event.instant
+        after = step(facts, event)
         if after is None or instant < last or instant > latest:
             replay_facts(decision_id, events)  # what cannot be read at all is told first
             raise _refused(event, _impossible(facts, event, last, now))

@@ -67,7 +67,7 @@ def read(kind: Kind, value: object) -> Any:
     return kind.way(type(value)).read(value)
 
 
-def _read_all(kind: "Kind | _Field", values: Sequence[Any]) -> Sequence[Any]:
+def read_all(kind: "Kind | _Field", values: Sequence[Any]) -> Sequence[Any]:
     """Like `read` of each. Values of one type are read in loops of the interpreter: a history has many events."""
     ways = {given: kind.way(given) for given in set(map(type, values))}
     if len(ways) == 1:
@@ -117,7 +117,7 @@ class _List:
         return _Way(self._all)
 
     def _all(self, items: list[object]) -> tuple[Any, ...]:
-        return tuple(_read_all(self.item, items))
+        return tuple(read_all(self.item, items))
 
     def explain(self, value: object, where: str) -> Iterator[str]:
         if type(value) is not list:
@@ -267,7 +267,7 @@ class _Record:
         if max(map(len, wholes)) > len(columns) and not self._extra_keys:
             raise MismatchError
         try:
-            return self._build_all(list(map(_read_all, self._fields, columns)))
+            return self._build_all(list(map(read_all, self._fields, columns)))
         except ValueError:
             raise MismatchError from None
 

@@ -4,7 +4,7 @@ Fields that nexus-control 0.5-1.0 had are always written. A newer field has a de
 value: so old readers still read new artifacts. Keys that are not listed are kept, never interpreted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -13,7 +13,7 @@ from nexus_control.errors import ErrorCode
 from nexus_control.integrity import is_bare
 from nexus_control.values.actors import id_problem
 from nexus_control.values.instants import is_instant
-from nexus_control.values.records import always_written, check, decode, encode
+from nexus_control.values.records import always_written, check, decode, decode_each, encode
 
 Mode: TypeAlias = Literal["dry_run", "apply"]
 MODES: tuple[Mode, ...] = ("dry_run", "apply")
@@ -296,3 +296,8 @@ def decode_payload(event_type: EventType, payload: object) -> Payload:
     return decode(
         PAYLOADS[event_type], payload, where=event_type, code=ErrorCode.REPLAY_INVALID, extra_keys=True
     )
+
+
+def decode_payloads(event_type: EventType, payloads: Sequence[object]) -> Sequence[Payload] | None:
+    """Like `decode_payload`, for many events of one type; None where one of them does not decode."""
+    return decode_each(PAYLOADS[event_type], payloads, extra_keys=True)

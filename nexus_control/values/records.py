@@ -11,14 +11,14 @@ pays for, then reports every problem with the path of its field.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import islice
 from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.values.kinds import SCALARS, MismatchError, getter, read, record_kind
+from nexus_control.values.kinds import SCALARS, MismatchError, getter, read, read_all, record_kind
 
 MAX_PROBLEMS = 100
 
@@ -48,6 +48,16 @@ def decode(
     except MismatchError:
         problems = list(islice(kind.explain(data, where), MAX_PROBLEMS))
         raise NexusControlError(code, f"{where}: {problems[0]}", {"problems": problems}) from None
+
+
+def decode_each(
+    record: type[RecordT], data: Sequence[object], *, extra_keys: bool = False
+) -> Sequence[RecordT] | None:
+    """All of `data` as records, several times as fast as one after the other; None where one of them is not one."""
+    try:
+        return cast("Sequence[RecordT]", read_all(record_kind(record, extra_keys), data))
+    except MismatchError:
+        return None
 
 
 def problems_of(record: type[object], data: object, *, where: str = "") -> list[str]:

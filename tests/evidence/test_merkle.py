@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.formats.merkle import (
     EMPTY_ROOT,
-    completed_by,
     consistency_path,
+    grow,
     inclusion_path,
     require_consistent,
     require_included,
@@ -36,8 +36,8 @@ class Tree:
             self.append(leaf(number))
 
     def append(self, value: bytes) -> int:
-        completed = completed_by(self.size, value, self.read)
-        self.hashes |= {(level, index): subtree for level, index, subtree in completed}
+        completed = grow(self.size, [value], self.read)
+        self.hashes |= completed
         self.size += 1
         return len(completed)
 

@@ -27,17 +27,6 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def completed_by(size: int, leaf: bytes, read: Read) -> list[tuple[int, int, bytes]]:
-    """The subtrees that leaf number `size` (from 0) completes, as (level, index, hash), the leaf itself first."""
-    level, index, value = 0, size, leaf
-    completed = [(level, index, value)]
-    while index % 2:
-        value = node_hash(read(level, index - 1), value)
-        level, index = level + 1, index // 2
-        completed.append((level, index, value))
-    return completed
-
-
 Subtrees: TypeAlias = dict[tuple[int, int], bytes]
 """By (level, index)."""
 
@@ -55,12 +44,12 @@ def reader(tree: Subtrees) -> Read:
 def grow(size: int, leaves: Iterable[bytes], read: Read) -> Subtrees:
     """The subtrees that these leaves complete after the first `size`, the leaves themselves included."""
     grown: Subtrees = {}
-
-    def read_grown(level: int, index: int) -> bytes:
-        return grown[level, index] if (level, index) in grown else read(level, index)
-
     for number, leaf in enumerate(leaves, size):
-        for level, index, value in completed_by(number, leaf, read_grown):
+        level, index, value = 0, number, leaf
+        grown[level, index] = value
+        while index % 2:
+            left = grown.get((level, index - 1)) or read(level, index - 1)
+            level, index, value = level + 1, index // 2, node_hash(left, value)
             grown[level, index] = value
     return grown
 
