@@ -10,7 +10,7 @@ from nexus_control.tool.base import Tools
 from nexus_control.usecases.answers import EventsData, InspectData, RequestsData, StatusData, WaitData
 from nexus_control.usecases.run_answers import ResultData
 from nexus_control.values.payloads import StateName
-from nexus_control.values.results import ToolResult
+from nexus_control.values.results import ToolResult, result_of
 
 
 class LookingTools(Tools):
@@ -134,4 +134,20 @@ class LookingTools(Tools):
 
         Data: requests, count, offset, limit, cursor (None on the last page).
         """
-        return self._run(usecases.listing.list_requests, usecases.arguments.ListArguments, locals())
+        return result_of(
+            lambda: usecases.listing.list_requests(
+                self.store,
+                usecases.list_arguments.ListArguments(
+                    limit=limit,
+                    offset=offset,
+                    after=after,
+                    state=state,
+                    label=label,
+                    requester=requester,
+                    awaiting=awaiting,
+                    executable=executable,
+                    since=since,
+                    text=text,
+                ),
+            )
+        )
