@@ -51,7 +51,7 @@ class Fit:
 
 def any_request() -> Fit:
     """For commands that look: the only request of the store."""
-    return Fit("", _listed)
+    return Fit("", lambda store: _listed(store, ListArguments()))
 
 
 def awaiting(actor: Actor) -> Fit:
