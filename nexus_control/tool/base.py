@@ -1,7 +1,8 @@
 """The base of NexusControlTools: each method checks its arguments against a model, and runs one use case.
 
 A method hands over its `locals()`, and the model takes the names of its fields: so a parameter is written once, in the
-signature. A test compares each method's parameters with the fields of its model.
+signature. The arguments of a list check themselves. A test compares each method's parameters with the fields of its
+model. The use cases are loaded by the calls: see `nexus_control.usecases`.
 """
 
 import os

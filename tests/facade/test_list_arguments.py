@@ -46,7 +46,7 @@ WRONG: list[tuple[str, object, str]] = [
     ("executable", 1, "must be true or false"),
     ("since", "2026-01-01T00:00:00", INSTANT),
     ("since", date(2026, 1, 1), INSTANT),
-    ("since", datetime(2026, 1, 1), "must have a UTC offset"),
+    ("since", datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None), "must have a UTC offset"),
     ("text", "", "must not be empty"),
     ("text", "a" * 4097, "must be at most 4096 characters"),
 ]
@@ -63,7 +63,7 @@ def test_a_wrong_value_is_refused_by_its_field(
 
 @pytest.mark.parametrize("field", ["label", "requester", "awaiting"])
 @pytest.mark.parametrize("value", ["", " bob", "b\u200b", "b\x00b"])
-def test_an_id_is_refused_as_in_a_request(tools: NexusControlTools, field: str, value: str) -> None:
+def test_an_id_is_refused_as_in_a_request(tools: NexusControlTools, field: str, value: Any) -> None:
     alike = tools.execute("nowhere", value, {"type": "human", "id": "bob"}, None)
     refused = tools.list_requests(**{field: value})
     assert refused.error == (alike.error or "").replace("adapter_id", field)
