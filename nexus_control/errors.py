@@ -4,7 +4,7 @@ Inside the library a fault is a `NexusControlError` with a code, and is never re
 its meaning for ever; `next_step(code)` says what the person who gets it can do about it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 
@@ -104,11 +104,13 @@ class NexusControlError(ValueError):
 
 def invalid_argument(field: str, problem: str) -> NexusControlError:
     """INVALID_ARGUMENT for one field; `problem` completes the sentence that begins with the field's name."""
-    return NexusControlError(
-        ErrorCode.INVALID_ARGUMENT,
-        f"{field} {problem}",
-        {"fields": [{"field": field, "problem": problem}]},
-    )
+    return invalid_arguments([{"field": field, "problem": problem}])
+
+
+def invalid_arguments(problems: Sequence[Mapping[str, str]]) -> NexusControlError:
+    """INVALID_ARGUMENT with details.fields: [{field, problem}]."""
+    message = "; ".join(f"{each['field']} {each['problem']}" for each in problems)
+    return NexusControlError(ErrorCode.INVALID_ARGUMENT, message, {"fields": list(problems)})
 
 
 _NEXT: dict[ErrorCode, str] = {

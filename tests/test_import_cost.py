@@ -16,6 +16,12 @@ from nexus_control import Trust, verify_bundle, verify_evidence
 for path in sorted(pathlib.Path("nexus_control/evidence").rglob("*.py")):
     importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
 """
+LIST = """
+from nexus_control import NexusControlTools
+with NexusControlTools() as tools:
+    assert tools.list_requests(state="approved", label="prod", since="2026-01-02T03:04:05Z")
+    assert not tools.list_requests(limit=0)
+"""
 MOST_MODULES = 60
 HEAVY = {"click", "cryptography", "mcp", "psycopg", "pydantic", "pydantic_core", "rich", "starlette", "typer"}
 
@@ -48,3 +54,10 @@ def test_verifying_loads_cryptography_and_neither_pydantic_nor_a_store() -> None
     assert "nexus_control.evidence.formats.timestamp" in modules
     assert {module.partition(".")[0] for module in modules} & HEAVY == {"cryptography"}
     assert {"sqlite3", "nexus_control.store", "nexus_control.usecases"}.isdisjoint(modules)
+
+
+def test_listing_loads_neither_pydantic_nor_cryptography() -> None:
+    # What they load stays in memory: some 14 MiB of a process that only lists.
+    modules = imported_by_a_fresh_interpreter(LIST)
+    assert "nexus_control.usecases.listing" in modules
+    assert HEAVY.isdisjoint(module.partition(".")[0] for module in modules)

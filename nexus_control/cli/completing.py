@@ -40,7 +40,7 @@ def _offered(names: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _request_ids(context: typer.Context) -> Iterator[str]:
-    arguments, listing = load("nexus_control.usecases.arguments"), load("nexus_control.usecases.listing")
+    arguments, listing = load("nexus_control.usecases.list_arguments"), load("nexus_control.usecases.listing")
     with _store(context) as store:
         page = listing.list_requests(store, arguments.ListArguments(limit=_MOST))
     yield from (line["request_id"] for line in page["requests"])

@@ -25,10 +25,10 @@ from nexus_control.storage.faults import described, is_damage
 from nexus_control.storage.sqlite_reading import keeps_from_writing
 from nexus_control.store import DecisionStore
 from nexus_control.system.whole_files import is_regular, is_there
-from nexus_control.usecases import arguments as door
 from nexus_control.usecases import listing
 from nexus_control.usecases.answers import JsonObject
-from nexus_control.usecases.fields import MAX_PAGE
+from nexus_control.usecases.checks import MAX_PAGE
+from nexus_control.usecases.list_arguments import ListArguments
 from nexus_control.usecases.signing import describe_allowed_signers
 
 _REBUILD = (
@@ -159,7 +159,7 @@ def _examined(frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback
         accepted = upkeep.accept_rollback(store, frame.actor)
         faults, found = upkeep.examine(store)
     if accepted:
-        page = door.validated(door.ListArguments, {"state": "approved", "limit": MAX_PAGE})
+        page = ListArguments(state="approved", limit=MAX_PAGE)
         approved = [line["request_id"] for line in listing.list_requests(store, page)["requests"]]
     beside = dict[str, Look]()
     if not in_vain and {fault.code for fault in faults} <= {*_BESIDE, *_FORM, _UNWRITABLE}:

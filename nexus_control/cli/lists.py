@@ -12,6 +12,7 @@ the end.
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Final, get_args
 
@@ -25,9 +26,10 @@ from nexus_control.cli.times import Times
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.lifecycle import display_name
 from nexus_control.store import DecisionStore
-from nexus_control.usecases import arguments as door
 from nexus_control.usecases import listing
 from nexus_control.usecases.answers import RequestLine, RequestsData
+from nexus_control.usecases.checks import instant
+from nexus_control.usecases.list_arguments import ListArguments
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import format_instant, parse_duration
 from nexus_control.values.payloads import StateName
@@ -36,6 +38,7 @@ _POLL_SECONDS: Final = 1.0
 _POLLS_UNTIL_REDRAWN: Final = 10
 _WORDS: Final = {"pending_approval": "pending", "outcome_unknown": "unknown"}
 _REQUESTER: Final = 5
+_OPTIONS: Final = ("limit", "state", "label", "requester", "awaiting", "since", "text", "after")
 _STATES: Final = ", ".join(get_args(StateName))
 
 
@@ -74,19 +77,18 @@ def list_requests(
     """
     if watch and frame.as_json:
         raise invalid_argument("--watch", "is not for --json, which prints one document")
-    values = {
-        "state": state,
-        "executable": executable or None,
-        "awaiting": frame.actor.id if mine else awaiting,
-        "requester": requester,
-        "label": label,
-        "text": text,
-        "limit": limit,
-        "after": after,
-    }
     with frame.store() as store:
-        values["since"] = _beginning(since, store.clock.now())
-        checked = door.validated(door.ListArguments, values)
+        checked = ListArguments(
+            state=state,
+            executable=executable or None,
+            awaiting=frame.actor.id if mine else awaiting,
+            requester=requester,
+            label=label,
+            text=text,
+            since=_beginning(since, store.clock.now()),
+            limit=limit,
+            after=after,
+        )
         data = listing.list_requests(store, checked)
         page = _page(store, data)
     if watch:
@@ -112,7 +114,7 @@ def _beginning(since: str | None, now: datetime) -> str | None:
         return since
 
 
-def _watch(frame: Frame, arguments: door.ListArguments, screen: Screen) -> None:
+def _watch(frame: Frame, arguments: ListArguments, screen: Screen) -> None:
     """Shows the page again whenever it may have changed; a pipe gets the rows that changed. Ends by an exception."""
     try:
         with frame.store() as store:
@@ -146,11 +148,13 @@ def _changes(store: DecisionStore) -> Iterator[None]:
         wait_while_read(_POLL_SECONDS)
 
 
-def _next_page(frame: Frame, arguments: door.ListArguments, cursor: str) -> str:
-    given = arguments.model_dump(mode="json", exclude_none=True, exclude={"offset", "executable"})
-    options = {f"--{name}": str(value) for name, value in given.items()}
+def _next_page(frame: Frame, arguments: ListArguments, cursor: str) -> str:
     flags = ["--executable"] if arguments.executable else []
-    return frame.command("list", *flags, options={**options, "--after": cursor})
+    given = {**asdict(arguments), "after": cursor}
+    if arguments.since is not None:
+        given["since"] = format_instant(instant(arguments.since))
+    options = {f"--{name}": str(given[name]) for name in _OPTIONS if given[name] is not None}
+    return frame.command("list", *flags, options=options)
 
 
 def _page(store: DecisionStore, data: RequestsData) -> Callable[[Screen], None]:

@@ -15,7 +15,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, TypeAlias
 
@@ -25,6 +25,7 @@ from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import listing
 from nexus_control.usecases.answers import RequestLine
+from nexus_control.usecases.list_arguments import ListArguments
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import StateName
@@ -50,12 +51,12 @@ class Fit:
 
 def any_request() -> Fit:
     """For commands that look: the only request of the store."""
-    return Fit("", _listed)
+    return Fit("", lambda store: _listed(store, ListArguments()))
 
 
 def awaiting(actor: Actor) -> Fit:
     """For `approve` and `deny`: a request that this person may approve, and has not approved yet."""
-    return Fit(f" that waits for {actor.id}", lambda store: _listed(store, awaiting=actor.id))
+    return Fit(f" that waits for {actor.id}", lambda store: _listed(store, ListArguments(awaiting=actor.id)))
 
 
 def approved_by(actor: Actor) -> Fit:
@@ -87,7 +88,7 @@ def executable() -> Fit:
     """
 
     def lines(store: DecisionStore) -> Iterator[RequestLine]:
-        ready = list(islice(_listed(store, executable=True), MOST + 1))
+        ready = list(islice(_listed(store, ListArguments(executable=True)), MOST + 1))
         others = [] if ready else list(islice(_in_states(store, *_UNDER_WAY), 2))
         yield from ready or (others if len(others) == 1 else [])
 
@@ -107,7 +108,7 @@ def unfinished(until: Sequence[str] | None) -> Fit:
     def lines(store: DecisionStore) -> Iterator[RequestLine]:
         waiting = list(islice(_in_states(store, "pending_approval", "executing"), MOST + 1))
         yield from waiting
-        others = [] if waiting else list(islice(_listed(store), 2))
+        others = [] if waiting else list(islice(_listed(store, ListArguments()), 2))
         if len(others) == 1 and (not until or others[0]["state"] in until):
             yield others[0]
 
@@ -185,16 +186,15 @@ def _in_states(
     store: DecisionStore, *states: StateName, requester: str | None = None
 ) -> Iterator[RequestLine]:
     for state in states:
-        yield from _listed(store, state=state, requester=requester)
+        yield from _listed(store, ListArguments(state=state, requester=requester))
 
 
-def _listed(store: DecisionStore, **filters: str | bool | None) -> Iterator[RequestLine]:
-    """The requests that a list with these filters holds, a page at a time."""
-    cursor: str | None = None
+def _listed(store: DecisionStore, asked: ListArguments) -> Iterator[RequestLine]:
+    """The requests of this list, a page at a time."""
+    asked = replace(asked, limit=MOST + 1)
     while True:
-        values = {**filters, "after": cursor, "limit": MOST + 1}
-        page = listing.list_requests(store, door.validated(door.ListArguments, values))
+        page = listing.list_requests(store, asked)
         yield from page["requests"]
-        cursor = page["cursor"]
-        if cursor is None:
+        if page["cursor"] is None:
             return
+        asked = replace(asked, after=page["cursor"])

@@ -22,7 +22,8 @@ from nexus_control.server.running import Request, in_thread
 from nexus_control.toolset.calling import CallResult, call_now
 from nexus_control.toolset.table import tool_named
 from nexus_control.toolset.tool import PREFIX, ToolContext
-from nexus_control.usecases.arguments import ListArguments, TemplateListArguments
+from nexus_control.usecases.arguments import TemplateListArguments
+from nexus_control.usecases.list_arguments import ListArguments
 from nexus_control.usecases.listing import list_requests
 from nexus_control.usecases.templating import template_list
 

@@ -1,26 +1,30 @@
 """The base of NexusControlTools: each method checks its arguments against a model, and runs one use case.
 
 A method hands over its `locals()`, and the model takes the names of its fields: so a parameter is written once, in the
-signature. A test compares each method's parameters with the fields of its model.
+signature. The arguments of a list check themselves. A test compares each method's parameters with the fields of its
+model. The use cases are loaded by the calls: see `nexus_control.usecases`.
 """
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
+from nexus_control import usecases
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.router import PlanChecker
 from nexus_control.storage.contract import BUSY_SECONDS
 from nexus_control.store import DecisionStore, TemplateStore
 from nexus_control.system.clock import SYSTEM_CLOCK, Clock
-from nexus_control.usecases.arguments import Arguments, validated
 from nexus_control.values.actors import Actor
 from nexus_control.values.results import ToolResult, result_of
+
+if TYPE_CHECKING:
+    from nexus_control.usecases.arguments import Arguments
 
 ActorLike: TypeAlias = Actor | Mapping[str, str]
 """An `Actor`, or its plain mapping `{"type": "human", "id": "alice"}`."""
 
-ArgumentsT = TypeVar("ArgumentsT", bound=Arguments)
+ArgumentsT = TypeVar("ArgumentsT", bound="Arguments")
 T = TypeVar("T")
 
 
@@ -86,4 +90,6 @@ class Tools:
 
 def checked(model: type[ArgumentsT], given: Mapping[str, object]) -> ArgumentsT:
     """The values that are fields of the model, checked by it. Raises INVALID_ARGUMENT."""
-    return validated(model, {name: given[name] for name in model.model_fields if name in given})
+    return usecases.arguments.validated(
+        model, {name: given[name] for name in model.model_fields if name in given}
+    )

@@ -4,19 +4,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from nexus_control import usecases
 from nexus_control.errors import invalid_argument
 from nexus_control.evidence.statement import Verdict
 from nexus_control.tool.base import ActorLike, Tools, checked
-from nexus_control.usecases import deciding, requesting, signing
 from nexus_control.usecases.answers import ApprovalData, RequestData, StateData, StatementData
-from nexus_control.usecases.arguments import (
-    ApproveArguments,
-    DenyArguments,
-    RequestArguments,
-    RevokeArguments,
-    StatementArguments,
-    WithdrawArguments,
-)
 from nexus_control.values.payloads import Assurance, Mode
 from nexus_control.values.results import ToolResult, result_of
 
@@ -76,8 +68,10 @@ class DecidingTools(Tools):
         """
         given = locals()
         return result_of(
-            lambda: requesting.request(
-                self.store, checked(RequestArguments, _with_overrides(given)), self._plan_checker
+            lambda: usecases.requesting.request(
+                self.store,
+                checked(usecases.arguments.RequestArguments, _with_overrides(given)),
+                self._plan_checker,
             )
         )
 
@@ -102,7 +96,7 @@ class DecidingTools(Tools):
         Refused: DECISION_NOT_FOUND, INVALID_STATE, ALREADY_APPROVED, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE,
         ASSURANCE_TOO_LOW, BASIS_CHANGED, SIGNATURE_INVALID.
         """
-        return self._run(deciding.approve, ApproveArguments, locals())
+        return self._run(usecases.deciding.approve, usecases.arguments.ApproveArguments, locals())
 
     def revoke_approval(
         self,
@@ -120,7 +114,7 @@ class DecidingTools(Tools):
         Data: request_id, state, current_approvals, required_approvals, is_approved.
         Refused: DECISION_NOT_FOUND, INVALID_STATE, NO_ACTIVE_APPROVAL, BASIS_CHANGED, SIGNATURE_INVALID.
         """
-        return self._run(deciding.revoke_approval, RevokeArguments, locals())
+        return self._run(usecases.deciding.revoke_approval, usecases.arguments.RevokeArguments, locals())
 
     def deny(
         self,
@@ -138,7 +132,7 @@ class DecidingTools(Tools):
         Data: request_id, state.
         Refused: DECISION_NOT_FOUND, INVALID_STATE, NOT_ELIGIBLE, BASIS_CHANGED, SIGNATURE_INVALID.
         """
-        return self._run(deciding.deny, DenyArguments, locals())
+        return self._run(usecases.deciding.deny, usecases.arguments.DenyArguments, locals())
 
     def withdraw(
         self, request_id: str, actor: ActorLike, reason: str, basis: str | None = None
@@ -150,7 +144,7 @@ class DecidingTools(Tools):
         Data: request_id, state.
         Refused: DECISION_NOT_FOUND, INVALID_STATE, NOT_REQUESTER, BASIS_CHANGED.
         """
-        return self._run(deciding.withdraw, WithdrawArguments, locals())
+        return self._run(usecases.deciding.withdraw, usecases.arguments.WithdrawArguments, locals())
 
     def approval_statement(
         self,
@@ -166,7 +160,7 @@ class DecidingTools(Tools):
         Data: request_id, approver, verdict, basis, statement, sha256 (bare hex), namespace.
         Refused: DECISION_NOT_FOUND, LOG_INCONSISTENT, KEY_UNUSABLE.
         """
-        return self._run(signing.approval_statement, StatementArguments, locals())
+        return self._run(usecases.signing.approval_statement, usecases.arguments.StatementArguments, locals())
 
 
 def _with_overrides(given: Mapping[str, Any]) -> dict[str, Any]:

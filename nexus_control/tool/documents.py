@@ -2,18 +2,12 @@
 
 from collections.abc import Mapping
 
+from nexus_control import usecases
 from nexus_control.import_ import ImportData
 from nexus_control.log.projection import ConflictMode
 from nexus_control.store import DecisionStore
 from nexus_control.tool.base import ActorLike, Tools
-from nexus_control.usecases import exporting
 from nexus_control.usecases.answers import BundleData, PackageData, RecordData
-from nexus_control.usecases.arguments import (
-    ExportAuditPackageArguments,
-    ExportBundleArguments,
-    ImportBundleArguments,
-    RecordArguments,
-)
 from nexus_control.values.results import ToolResult
 
 
@@ -32,7 +26,7 @@ class DocumentTools(Tools):
         Data: bundle, digest, canonical_json; on request rendered.
         Refused: DECISION_NOT_FOUND.
         """
-        return self._run(exporting.export_bundle, ExportBundleArguments, locals())
+        return self._run(usecases.exporting.export_bundle, usecases.arguments.ExportBundleArguments, locals())
 
     def import_bundle(
         self,
@@ -53,7 +47,7 @@ class DocumentTools(Tools):
         Refused: BUNDLE_INVALID_SCHEMA, INTEGRITY_MISMATCH, REPLAY_INVALID, DECISION_EXISTS, CONFLICT_MODE_INVALID,
         ROLLBACK_REFUSED, INVALID_STATE, JSON_INVALID, CLOCK_BEHIND.
         """
-        return self._run(exporting.import_bundle, ImportBundleArguments, locals())
+        return self._run(usecases.exporting.import_bundle, usecases.arguments.ImportBundleArguments, locals())
 
     def export_audit_package(
         self,
@@ -76,10 +70,12 @@ class DocumentTools(Tools):
         ROUTER_RUN_NOT_FOUND, ROUTER_ERROR.
         """
 
-        def export(store: DecisionStore, arguments: ExportAuditPackageArguments) -> PackageData:
-            return exporting.export_audit_package(store, arguments, self._plan_checker)
+        def export(
+            store: DecisionStore, arguments: usecases.arguments.ExportAuditPackageArguments
+        ) -> PackageData:
+            return usecases.exporting.export_audit_package(store, arguments, self._plan_checker)
 
-        return self._run(export, ExportAuditPackageArguments, locals())
+        return self._run(export, usecases.arguments.ExportAuditPackageArguments, locals())
 
     def export_audit_record(self, request_id: str) -> ToolResult[RecordData]:
         """The flat record of 0.5-1.0: decision, events, approvals and executions.
@@ -89,4 +85,4 @@ class DocumentTools(Tools):
         Data: audit_record, record_digest (bare hex), canonical_json.
         Refused: DECISION_NOT_FOUND.
         """
-        return self._run(exporting.export_audit_record, RecordArguments, locals())
+        return self._run(usecases.exporting.export_audit_record, usecases.arguments.RecordArguments, locals())

@@ -4,21 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
+from nexus_control import usecases
 from nexus_control.decision import DecisionState
 from nexus_control.tool.base import Tools
-from nexus_control.usecases import following, listing, resulting, views
 from nexus_control.usecases.answers import EventsData, InspectData, RequestsData, StatusData, WaitData
-from nexus_control.usecases.arguments import (
-    EventsArguments,
-    InspectArguments,
-    ListArguments,
-    ResultArguments,
-    StatusArguments,
-    WaitArguments,
-)
 from nexus_control.usecases.run_answers import ResultData
 from nexus_control.values.payloads import StateName
-from nexus_control.values.results import ToolResult
+from nexus_control.values.results import ToolResult, result_of
 
 
 class LookingTools(Tools):
@@ -35,7 +27,11 @@ class LookingTools(Tools):
         `awaited` says whose approvals are missing; the last of `executions` has the `results` of its steps.
         Refused: DECISION_NOT_FOUND.
         """
-        return self._run(partial(views.status, router=self._plan_checker), StatusArguments, locals())
+        return self._run(
+            partial(usecases.views.status, router=self._plan_checker),
+            usecases.arguments.StatusArguments,
+            locals(),
+        )
 
     def result(self, request_id: str, execution: int | None = None) -> ToolResult[ResultData]:
         """What the steps of one execution gave back, also to another process than the one that executed.
@@ -50,7 +46,11 @@ class LookingTools(Tools):
         results, truncated; answer (the whole one, where the router lists no steps).
         Refused: DECISION_NOT_FOUND, INVALID_STATE.
         """
-        return self._run(partial(resulting.result, router=self._plan_checker), ResultArguments, locals())
+        return self._run(
+            partial(usecases.resulting.result, router=self._plan_checker),
+            usecases.arguments.ResultArguments,
+            locals(),
+        )
 
     def wait_for(
         self,
@@ -73,7 +73,11 @@ class LookingTools(Tools):
         late_outcome, events.
         Refused: DECISION_NOT_FOUND.
         """
-        return self._run(partial(following.wait_for, router=self._plan_checker), WaitArguments, locals())
+        return self._run(
+            partial(usecases.following.wait_for, router=self._plan_checker),
+            usecases.arguments.WaitArguments,
+            locals(),
+        )
 
     def events_since(self, cursor: int = 0, limit: int = 500) -> ToolResult[EventsData]:
         """The events of all decisions in the order in which the store committed them, from `cursor` on.
@@ -83,7 +87,7 @@ class LookingTools(Tools):
 
         Data: events (each with its position), cursor (the next position to read).
         """
-        return self._run(following.events_since, EventsArguments, locals())
+        return self._run(usecases.following.events_since, usecases.arguments.EventsArguments, locals())
 
     def inspect(
         self,
@@ -100,7 +104,11 @@ class LookingTools(Tools):
         request events, compiled_router_request, rendered.
         Refused: DECISION_NOT_FOUND.
         """
-        return self._run(partial(views.inspect, router=self._plan_checker), InspectArguments, locals())
+        return self._run(
+            partial(usecases.views.inspect, router=self._plan_checker),
+            usecases.arguments.InspectArguments,
+            locals(),
+        )
 
     def list_requests(
         self,
@@ -126,4 +134,20 @@ class LookingTools(Tools):
 
         Data: requests, count, offset, limit, cursor (None on the last page).
         """
-        return self._run(listing.list_requests, ListArguments, locals())
+        return result_of(
+            lambda: usecases.listing.list_requests(
+                self.store,
+                usecases.list_arguments.ListArguments(
+                    limit=limit,
+                    offset=offset,
+                    after=after,
+                    state=state,
+                    label=label,
+                    requester=requester,
+                    awaiting=awaiting,
+                    executable=executable,
+                    since=since,
+                    text=text,
+                ),
+            )
+        )

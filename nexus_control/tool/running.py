@@ -3,11 +3,10 @@
 from functools import partial
 from typing import Literal
 
+from nexus_control import usecases
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.tool.base import ActorLike, Tools
-from nexus_control.usecases import executing, settling
 from nexus_control.usecases.answers import ReconcileData
-from nexus_control.usecases.arguments import ExecuteArguments, ReconcileArguments, RecoverArguments
 from nexus_control.usecases.run_answers import ExecuteData, RecoverData
 from nexus_control.values.results import ToolResult
 
@@ -35,7 +34,9 @@ class RunningTools(Tools):
         ROUTER_NOT_CONFIGURED, ROUTER_NOT_READY, STORE_ROLLED_BACK, SHUTTING_DOWN. Failed: ROUTER_ERROR,
         OUTCOME_UNKNOWN, OUTCOME_REFUSED.
         """
-        return self._run(partial(executing.execute, router=router), ExecuteArguments, locals())
+        return self._run(
+            partial(usecases.executing.execute, router=router), usecases.arguments.ExecuteArguments, locals()
+        )
 
     def recover(self, request_id: str | None = None, force: bool = False) -> ToolResult[RecoverData]:
         """Turn executions whose process is gone into outcome unknown: all of this host's, or the named one.
@@ -48,7 +49,11 @@ class RunningTools(Tools):
         knows of the steps of each).
         Refused: DECISION_NOT_FOUND, INVALID_STATE, CLAIM_HELD.
         """
-        return self._run(partial(settling.recover, router=self._plan_checker), RecoverArguments, locals())
+        return self._run(
+            partial(usecases.settling.recover, router=self._plan_checker),
+            usecases.arguments.RecoverArguments,
+            locals(),
+        )
 
     def reconcile(
         self,
@@ -68,4 +73,4 @@ class RunningTools(Tools):
         Data: request_id, state, outcome.
         Refused: DECISION_NOT_FOUND, INVALID_STATE.
         """
-        return self._run(settling.reconcile, ReconcileArguments, locals())
+        return self._run(usecases.settling.reconcile, usecases.arguments.ReconcileArguments, locals())

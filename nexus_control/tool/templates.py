@@ -2,15 +2,10 @@
 
 from collections.abc import Sequence
 
+from nexus_control import usecases
 from nexus_control.template import Overrides
 from nexus_control.tool.base import ActorLike, Tools
-from nexus_control.usecases import templating
 from nexus_control.usecases.answers import TemplateCreateData, TemplateData, TemplatesData
-from nexus_control.usecases.arguments import (
-    TemplateCreateArguments,
-    TemplateGetArguments,
-    TemplateListArguments,
-)
 from nexus_control.values.payloads import Assurance, Mode
 from nexus_control.values.results import ToolResult
 
@@ -40,7 +35,9 @@ class TemplateTools(Tools):
         Data: template_name, description, digest, created_at.
         Refused: TEMPLATE_ALREADY_EXISTS.
         """
-        return self._run(templating.template_create, TemplateCreateArguments, locals())
+        return self._run(
+            usecases.templating.template_create, usecases.arguments.TemplateCreateArguments, locals()
+        )
 
     def template_get(self, name: str, include_events: bool = False) -> ToolResult[TemplateData]:
         """One template.
@@ -50,7 +47,7 @@ class TemplateTools(Tools):
         Data: template, digest, snapshot; on request events.
         Refused: TEMPLATE_NOT_FOUND.
         """
-        return self._run(templating.template_get, TemplateGetArguments, locals())
+        return self._run(usecases.templating.template_get, usecases.arguments.TemplateGetArguments, locals())
 
     def template_list(
         self, limit: int = 100, offset: int = 0, label_filter: str | None = None
@@ -63,4 +60,6 @@ class TemplateTools(Tools):
 
         Data: templates, count, offset, limit.
         """
-        return self._run(templating.template_list, TemplateListArguments, locals())
+        return self._run(
+            usecases.templating.template_list, usecases.arguments.TemplateListArguments, locals()
+        )

@@ -10,14 +10,13 @@ digits, unless the docstring says bare. Instants are ISO-8601 in UTC.
 
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
-from pydantic import Field
 from typing_extensions import TypedDict
 
 from nexus_control.blocking import BlockingReasonData
 from nexus_control.events import EventData
 from nexus_control.evidence.statement import Verdict
 from nexus_control.template import Overrides
-from nexus_control.usecases.run_answers import ExecutionLine, LinkedRun
+from nexus_control.usecases.run_answers import ExecutionLine, LinkedRun, Says
 from nexus_control.values.actors import ActorData
 from nexus_control.values.payloads import Assurance, Mode, StateName
 
@@ -98,7 +97,7 @@ class ApprovalLine(TypedDict):
     assurance: Assurance
     revoked_at: str | None
     revoke_reason: str | None
-    active: Annotated[bool, Field(description="Whether the approval counts here and now.")]
+    active: Annotated[bool, Says("Whether the approval counts here and now.")]
     inactive_because: Inactive | None
     imported: bool
 
@@ -277,7 +276,7 @@ class InspectData(TypedDict):
     approval: ApprovalsData
     policy: PolicyData | None
     template: UsedTemplate | None
-    will_run: Annotated[JsonObject | None, Field(description="What the steps of an open decision would run.")]
+    will_run: Annotated[JsonObject | None, Says("What the steps of an open decision would run.")]
     execution: list[ExecutionLine]
     timeline: list[LifecycleEntryData]
     basis: str | None

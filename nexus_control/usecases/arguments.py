@@ -1,7 +1,8 @@
 """Checks of tool arguments: strict pydantic models, and refusals in the words of this module.
 
 Nothing is coerced ("5" is not 5, true is not 1), unknown fields are refused, and a refusal names the field and the
-rule but never repeats the value, which may be a secret. `usecases.fields` has the types of the fields.
+rule but never repeats the value, which may be a secret. `usecases.fields` has the types of the fields. The arguments of
+lists are in `usecases.list_arguments`.
 """
 
 from collections.abc import Mapping
@@ -10,11 +11,10 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.errors import invalid_arguments
 from nexus_control.log.projection import ConflictMode
+from nexus_control.usecases.checks import MAX_LABEL, MAX_OFFSET
 from nexus_control.usecases.fields import (
-    MAX_GOAL,
-    MAX_LABEL,
     ActorField,
     Approvers,
     BareDigest,
@@ -27,7 +27,6 @@ from nexus_control.usecases.fields import (
     Identifier,
     Instant,
     JsonObjectField,
-    Label,
     Labels,
     Metadata,
     Modes,
@@ -42,7 +41,7 @@ from nexus_control.usecases.fields import (
     Until,
     Wait,
 )
-from nexus_control.values.payloads import Assurance, Mode, SignedStatement, StateName
+from nexus_control.values.payloads import Assurance, Mode, SignedStatement
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -53,11 +52,7 @@ def validated(model: type[ModelT], values: Mapping[str, object]) -> ModelT:
         return model.model_validate(dict(values))
     except ValidationError as error:
         problems = [_problem(cast("dict[str, Any]", each)) for each in error.errors(include_url=False)]
-    raise NexusControlError(
-        ErrorCode.INVALID_ARGUMENT,
-        "; ".join(f"{each['field']} {each['problem']}" for each in problems),
-        {"fields": problems},
-    )
+    raise invalid_arguments(problems)
 
 
 _RULES: dict[str, str] = {
@@ -238,7 +233,7 @@ class WaitArguments(Arguments):
 
 
 class EventsArguments(Arguments):
-    cursor: Annotated[int, Field(ge=0, le=2**53)] = 0
+    cursor: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0
     limit: PageSize = 500
 
 
@@ -251,19 +246,6 @@ class InspectArguments(Arguments):
     render: bool = True
     include_events: bool = False
     include_compiled_router_request: bool = True
-
-
-class ListArguments(Arguments):
-    limit: PageSize = 100
-    offset: Offset = 0
-    after: Identifier | None = None
-    state: StateName | None = None
-    label: Label | None = None
-    requester: Name | None = None
-    awaiting: Name | None = None
-    executable: bool | None = None
-    since: Instant | None = None
-    text: Annotated[str, Field(min_length=1, max_length=MAX_GOAL)] | None = None
 
 
 class TemplateCreateArguments(PolicyArguments):

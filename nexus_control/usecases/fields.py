@@ -3,7 +3,7 @@ sentence that begins with its name. Limits are in characters; those of the plan 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeAlias, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -12,17 +12,14 @@ from nexus_control.canonical_json import require_canonical_domain
 from nexus_control.errors import NexusControlError
 from nexus_control.execution.plan import MAX_PLAN_BYTES
 from nexus_control.integrity import is_bare, is_prefixed
+from nexus_control.usecases.checks import MAX_GOAL, MAX_LABEL, MAX_NAME, MAX_OFFSET, MAX_PAGE, instant
 from nexus_control.values.actors import Actor, id_problem, new_id_problem, require_new_actor
-from nexus_control.values.instants import parse_duration, parse_instant
+from nexus_control.values.instants import parse_duration
 from nexus_control.values.payloads import Mode, StateName
 
-MAX_GOAL = 4096
 MAX_REMARK = 4096
 MAX_LABELS = 32
-MAX_LABEL = 64
 MAX_APPROVERS = 64
-MAX_NAME = 256
-MAX_PAGE = 10_000
 MAX_SIGNED = 65_536
 MAX_METADATA = 32
 MAX_METADATA_BYTES = 4096
@@ -60,22 +57,6 @@ def _actor(value: object) -> Actor:
         return require_new_actor(Actor.of(cast("Actor", value)))
     except NexusControlError as error:
         raise ValueError(error.message.removeprefix("actor").lstrip(". ")) from None
-
-
-def _instant(value: object) -> datetime:
-    if isinstance(value, datetime):
-        if value.utcoffset() is None:
-            raise ValueError("must have a UTC offset")
-        try:
-            return value.astimezone(UTC)
-        except OverflowError:
-            raise ValueError("must be in the years 1 to 9999") from None
-    if not isinstance(value, str):
-        raise ValueError("must be an ISO-8601 instant with an offset")
-    try:
-        return parse_instant(value)
-    except NexusControlError:
-        raise ValueError("must be an ISO-8601 instant with an offset") from None
 
 
 def _duration(value: object) -> timedelta:
@@ -163,7 +144,7 @@ Label: TypeAlias = Annotated[str, Field(max_length=MAX_LABEL), _refusing(id_prob
 BareDigest: TypeAlias = Annotated[str, _refusing(_bare_problem)]
 Basis: TypeAlias = Annotated[str, _refusing(_prefixed_problem)]
 ActorField: TypeAlias = Annotated[Actor, BeforeValidator(_actor)]
-Instant: TypeAlias = Annotated[datetime, BeforeValidator(_instant)]
+Instant: TypeAlias = Annotated[datetime, BeforeValidator(instant)]
 Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
 Wait: TypeAlias = Annotated[float, BeforeValidator(_wait, json_schema_input_type=float | str)]
 Metadata: TypeAlias = Annotated[dict[str, str], AfterValidator(_metadata)]
@@ -173,7 +154,7 @@ Modes: TypeAlias = Annotated[list[Mode], Field(min_length=1, max_length=2), Befo
 Capabilities: TypeAlias = Annotated[list[Name], Field(max_length=64), BeforeValidator(_list)]
 Approvers: TypeAlias = Annotated[list[NewName], Field(max_length=MAX_APPROVERS), BeforeValidator(_list)]
 PageSize: TypeAlias = Annotated[int, Field(ge=1, le=MAX_PAGE)]
-Offset: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
+Offset: TypeAlias = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
 Signed: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_SIGNED)]
 JsonObjectField: TypeAlias = dict[str, Any]
 BundleField: TypeAlias = Annotated[dict[Any, Any] | str, BeforeValidator(_bundle)]

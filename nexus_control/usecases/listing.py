@@ -17,7 +17,8 @@ from nexus_control.log.session import ReadSession
 from nexus_control.storage.contract import NO_END, DecisionQuery, DecisionRow
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.answers import RequestLine, RequestsData
-from nexus_control.usecases.arguments import ListArguments
+from nexus_control.usecases.checks import instant
+from nexus_control.usecases.list_arguments import ListArguments
 from nexus_control.values.actors import fold_id
 from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import Mode, StateName
@@ -77,8 +78,6 @@ def _state_filter(arguments: ListArguments) -> tuple[Phase | None, bool | None, 
         return "open", arguments.state == DecisionState.APPROVED, False
     if arguments.state == DecisionState.EXPIRED:
         return "open", None, True
-    if arguments.state not in set(DecisionState):
-        raise invalid_argument("state", f"must be one of {', '.join(DecisionState)}")
     return cast("Phase", arguments.state), None, None
 
 
@@ -96,7 +95,7 @@ def _filters(
     """What a row must fulfil beyond the query."""
     at = session.now
     if arguments.since is not None:
-        since = format_instant(arguments.since)
+        since = format_instant(instant(arguments.since))
         yield lambda row: row.created_at >= since
     if arguments.text is not None:
         text = arguments.text.casefold()

@@ -1,11 +1,26 @@
 """What the methods of the facade answer about runs; the other answers are in `usecases.answers`, by the same rules."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Field
 from typing_extensions import TypedDict
 
 from nexus_control.values.payloads import Effect, Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Says:
+    """What a key means, for the output schemas of the agents' tools. It is pydantic's `Field(description=...)` for a
+    module that is loaded where pydantic is not.
+    """
+
+    description: str
+
+    def __get_pydantic_json_schema__(
+        self, schema: object, spelled: Callable[[object], dict[str, Any]]
+    ) -> dict[str, Any]:
+        return spelled(schema) | {"description": self.description}
 
 
 class StepErrorData(TypedDict):
@@ -84,9 +99,7 @@ class ExecutionFields(TypedDict):
     error_message: str | None
     effect: Annotated[
         Effect | None,
-        Field(
-            description="What the run is known to have done. Only after none is it safe to request the same again."
-        ),
+        Says("What the run is known to have done. Only after none is it safe to request the same again."),
     ]
 
 

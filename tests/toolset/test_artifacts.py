@@ -12,7 +12,7 @@ from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.toolset.artifact_files import file_name, read_artifact, write_artifact
 from nexus_control.toolset.fitting import INLINE_BYTES
-from nexus_control.usecases.arguments import MAX_GOAL
+from nexus_control.usecases.checks import MAX_GOAL
 from tests.toolset.bench import LONG_GOAL, Bench, foreign_bundle
 
 
