@@ -17,7 +17,7 @@ from nexus_control.values.payloads import Assurance
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
 MOST_QUORUMS = 20
-"""So many of the last quorums are kept: as many as a timeline has entries (`lifecycle.DEFAULT_TIMELINE_LIMIT`)."""
+"""So many of the last quorums are kept, because a timeline has as many entries (`lifecycle.DEFAULT_TIMELINE_LIMIT`)."""
 _MOST_RECENT = 64
 
 
@@ -73,21 +73,21 @@ class Approval:
 
 
 class Approvals:
-    """The latest approval of each person, by folded id; iterates in the order in which they were given. `ever_signed`:
-    one of these, or one that they took the place of, was signed.
+    """The latest approval of each person, by folded id; iterates in the order in which they were given. `any_signed`
+    is False only if none of them is signed.
 
     It never changes: `having` gives another one, which shares almost everything with this one. The approvals that came
     last are kept in a small mapping of their own, so that one more costs a copy of that only.
     """
 
-    __slots__ = ("_earlier", "_ordered", "_recent", "_size", "ever_signed")
+    __slots__ = ("_earlier", "_ordered", "_recent", "_size", "any_signed")
 
     def __init__(self, approvals: Iterable[Approval] = ()) -> None:
         self._earlier: Mapping[str, Approval] = {each.actor.key: each for each in approvals}
         self._recent: Mapping[str, Approval] = {}
         self._ordered: tuple[Approval, ...] | None = None
         self._size = len(self._earlier)
-        self.ever_signed = any(each.assurance == "signed" for each in self._earlier.values())
+        self.any_signed = any(each.assurance == "signed" for each in self._earlier.values())
 
     def of(self, person: str) -> Approval | None:
         """The latest approval of the person with this folded id."""
@@ -97,7 +97,7 @@ class Approvals:
         """These approvals, with this one in place of its person's earlier one."""
         person, changed = approval.actor.key, Approvals.__new__(Approvals)
         changed._size = self._size + (self.of(person) is None)
-        changed.ever_signed = self.ever_signed or approval.assurance == "signed"
+        changed.any_signed = self.any_signed or approval.assurance == "signed"
         changed._ordered = None
         changed._earlier, changed._recent = self._earlier, {**self._recent, person: approval}
         if len(changed._recent) > _MOST_RECENT:

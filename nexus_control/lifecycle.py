@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from nexus_control.approvals import Authority
+from nexus_control.approvals import MOST_QUORUMS, Authority
 from nexus_control.blocking import BlockingReason, blocking_reasons
 from nexus_control.decision import Decision, DecisionState, standing_at, state_at
 from nexus_control.events import Actor, EventType, StoredEvent
@@ -19,7 +19,7 @@ from nexus_control.policy import Policy
 from nexus_control.values.payloads import Effect
 from nexus_control.values.records import encode
 
-DEFAULT_TIMELINE_LIMIT = 20
+DEFAULT_TIMELINE_LIMIT = MOST_QUORUMS
 THRESHOLD_MET = "THRESHOLD_MET"
 
 

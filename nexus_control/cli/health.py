@@ -105,7 +105,7 @@ def doctor(
     """
     place = Path(frame.path)
     if is_regular(place) and not place.stat().st_size:
-        return _answer(frame, _Found([_emptied(frame.path)]))
+        return _answer(frame, _Found([_emptied(str(place))]))
     try:
         frame.require_place(makes=False)
         # The report says which lines of the file of signers are used.
@@ -114,7 +114,7 @@ def doctor(
         if not is_damage(fault):
             raise
         return _answer(frame, _Found([Fault(code="STORE_UNREADABLE", detail=fault.message)]))
-    with store, telling(f"checking {frame.path}"):
+    with store, telling(f"checking {frame.shown}"):
         return _answer(frame, _examined(frame, store, rebuild, accept_rollback))
 
 

@@ -91,7 +91,7 @@ class Settings:
             if "--log-folder" in self.given:
                 raise invalid_argument(
                     "--log-folder",
-                    f"is for a store on a PostgreSQL server: the log of {self.path} lies beside it",
+                    f"is for a store on a PostgreSQL server: the log of {self.shown} lies beside it",
                 )
             return None
         configured = self.configured("log_folder")

@@ -15,7 +15,7 @@ from nexus_control.usecases import signing
 
 def authority_of(store: DecisionStore, session: ReadSession, decision: Projection, at: datetime) -> Authority:
     """The approvals that count at dispatch at this instant, by `seq`; None when all do."""
-    if not decision.facts.progress.approvals.ever_signed:
+    if not decision.facts.progress.approvals.any_signed:
         return decision.authority
     current = [
         approval

@@ -1,6 +1,9 @@
 """A URL's password is never printed, whatever becomes of a command."""
 
 import logging
+import os
+import pty
+import sys
 import traceback
 from pathlib import Path
 from urllib.parse import quote
@@ -9,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nexus_control import NexusControlTools
+from nexus_control.cli import at_work
 from nexus_control.cli.hosting import HOSTS
 from nexus_control.cli.main import app
 from nexus_control.errors import NexusControlError
@@ -123,6 +127,24 @@ def test_a_store_that_works_is_named_without_its_password_everywhere(
         shown += said(*options, *command)
     assert "--accept-rollback" in shown
     assert PASSWORD not in shown
+
+
+def test_a_terminal_is_told_what_is_being_checked_without_the_password(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = cluster.url(cluster.new_schema(), tcp=True)
+    options = ("--db", url, "--log-folder", str(tmp_path / "log"))
+    said(*options, "init")
+    monkeypatch.setattr(at_work, "_FIRST", 0)
+    ours, theirs = pty.openpty()
+    with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - a descriptor
+        monkeypatch.setattr(sys, "stderr", terminal)
+        app([*options, "doctor", "--json"], prog_name="nexus-control", standalone_mode=False)
+        terminal.flush()
+        shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert f"Still checking postgresql://postgres@127.0.0.1:{cluster.port}" in " ".join(shown.split())
+    assert PASSWORD not in "".join(shown.split())
 
 
 def test_a_printed_command_says_where_a_password_may_lie(cluster: Cluster, tmp_path: Path) -> None:
