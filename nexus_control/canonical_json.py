@@ -27,21 +27,28 @@ MAX_TEXT_BYTES = 64 * 1024 * 1024
 
 _ITEMS: dict[type[object], Callable[[Any], Iterable[object]]] = {dict: dict[str, object].values, list: iter}
 _LEAVES = frozenset((str, bool, type(None)))
+_SAMPLE: dict[str, object] = {"b": [1, 0.5, None, True, "\u00e9\n"], "a": {}}
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def _encoder() -> Callable[[object], str]:
+def encoding_by(make: Any) -> Callable[[object], str]:
+    """What writes canonical text, with the interpreter's own encoder where it is there and does."""
     encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return encoder.encode
     # `encode` makes one at each call, which takes as long as a payload. It does not remember what it is in: a
     # value that contains itself ends as one that is nested too deep.
-    chunks = make(None, encoder.default, encode_basestring, None, ":", ",", True, False, False)
+    # Its arguments are CPython's own affair: where they or what comes of them are others, `encode` writes.
+    try:
+        chunks = make(None, encoder.default, encode_basestring, None, ":", ",", True, False, False)
+        if "".join(chunks(_SAMPLE, 0)) != encoder.encode(_SAMPLE):
+            return encoder.encode
+    except (TypeError, ValueError):
+        return encoder.encode
     return lambda obj: "".join(chunks(obj, 0))
 
 
-_encode = _encoder()
+_encode = encoding_by(getattr(json.encoder, "c_make_encoder", None))
 
 
 def canonical_json(obj: object) -> str:

@@ -187,7 +187,9 @@ schema 5 kept all approvals of a decision in its projection. The rows that follo
 
 def schema_of(version: int) -> tuple[str, ...]:
     """The statements that made a store of this version, as far back as there are backups."""
-    return SCHEMA if version == VERSION else tuple(each for each in SCHEMA if each not in LEADING[5])
+    later = {each for earlier in EARLIER if earlier >= version for each in LEADING[earlier]}
+    added = _ADDED if version <= EARLIER[0] else ""
+    return tuple(each.replace(added, "") if added else each for each in SCHEMA if each not in later)
 
 
 def is_made(where: object, application_id: int, version: int, *, empty: bool) -> bool:

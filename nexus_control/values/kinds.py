@@ -15,7 +15,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
-_MAX_SHAPES = 256
+MAX_SHAPES = 256
 
 
 class MismatchError(Exception):
@@ -217,8 +217,8 @@ class _Record:
         "_extra_keys",
         "_fields",
         "_record",
-        "_shapes",
         "_values_of",
+        "shapes",
     )
 
     def __init__(self, record: type[object], fields: Sequence[_Field], extra_keys: bool) -> None:
@@ -229,7 +229,7 @@ class _Record:
         self._absent = {field.name: _ABSENT for field in fields if not field.required}
         self._values_of = getter(itemgetter, names)
         self._build, self._build_all = _builders(record, names)
-        self._shapes: dict[tuple[type[object], ...], _Shape] = {}
+        self.shapes: dict[tuple[type[object], ...], _Shape] = {}
 
     def way(self, given: type[object]) -> _Way:
         if given is not dict:
@@ -245,7 +245,7 @@ class _Record:
         if len(whole) > len(values) and not self._extra_keys:
             raise MismatchError
         types_of = tuple(map(type, values))
-        shape = self._shapes.get(types_of) or self._new_shape(types_of)
+        shape = self.shapes.get(types_of) or self._new_shape(types_of)
         if shape.makes:
             values = list(values)
             for place, make in shape.makes:
@@ -273,9 +273,9 @@ class _Record:
 
     def _new_shape(self, types_of: tuple[type[object], ...]) -> _Shape:
         shape = _Shape(self._fields, types_of)
-        if len(self._shapes) >= _MAX_SHAPES:  # the writer of the data chooses the shapes
-            self._shapes.clear()
-        self._shapes[types_of] = shape
+        if len(self.shapes) >= MAX_SHAPES:  # the writer of the data chooses the shapes
+            self.shapes.clear()
+        self.shapes[types_of] = shape
         return shape
 
     def explain(self, value: object, where: str) -> Iterator[str]:

@@ -1,3 +1,7 @@
+import json
+from collections.abc import Callable
+from typing import NoReturn
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +11,7 @@ from nexus_control.canonical_json import (
     MAX_DEPTH,
     MAX_SAFE_INTEGER,
     canonical_json,
+    encoding_by,
     parse_json,
     parse_json_object,
     require_canonical_domain,
@@ -84,6 +89,30 @@ def test_parsing_canonical_text_gives_the_value_back(value: object) -> None:
     assert parse_json(text) == value
     assert parse_json(text.encode()) == value
     assert canonical_json(parse_json(text)) == text
+
+
+STANDARD = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+@given(json_values() | st.floats(allow_nan=False, allow_infinity=False) | st.integers())
+def test_the_text_is_what_the_standard_encoder_writes(value: object) -> None:
+    assert canonical_json(value) == STANDARD.encode(value)
+    nested = {"z": (value, [value]), "a": value}
+    assert canonical_json(nested) == STANDARD.encode(nested)
+
+
+def refuses(*_: object) -> NoReturn:
+    raise TypeError("make_encoder() takes other arguments")
+
+
+def writes_otherwise(*_: object) -> Callable[[object, int], tuple[str, ...]]:
+    return lambda value, level: (json.dumps(value, indent=level),)
+
+
+@pytest.mark.parametrize("make", [None, refuses, writes_otherwise])
+def test_where_the_interpreters_own_encoder_is_another_the_standard_one_writes(make: object) -> None:
+    value: dict[str, object] = {"b": ("\u00e9", 1, None), "a": [True, {}]}
+    assert encoding_by(make)(value) == STANDARD.encode(value)
 
 
 @given(json_values())

@@ -50,6 +50,19 @@ def test_there_is_a_vector_of_each_earlier_schema() -> None:
             assert number(connection, "PRAGMA user_version") == schema
 
 
+@pytest.mark.parametrize("schema", VECTORS)
+def test_the_form_of_an_earlier_schema_is_that_of_its_stores(schema: int) -> None:
+    sql = (
+        "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%' ORDER BY name"
+    )
+    with closing(sqlite3.connect(":memory:")) as made:
+        for statement in sqlite_schema.schema_of(schema):
+            made.execute(statement)
+        form = made.execute(sql).fetchall()
+    with closing(sqlite3.connect(f"{VECTORS[schema].as_uri()}?immutable=1", uri=True)) as vector:
+        assert vector.execute(sql).fetchall() == form
+
+
 def test_approvals_count_afterwards_as_they_did_before(tmp_path: Path) -> None:
     path = shutil.copy(VECTORS[5], tmp_path)
     with NexusControlTools(path) as tools:
