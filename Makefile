@@ -25,7 +25,8 @@ joints:
 	TESTS_IN_FULL=1 $(PYTHON) -m pytest tests/joints \
 		$$(grep -rlE 'support\.amounts import|mark\.sample\(' --include='test_*.py' --exclude-dir=joints tests)
 
-# Ten minutes of writers that are killed all the time, over each storage; SECONDS=60 for less.
+# Writers that are killed all the time, on SQLite and then on PostgreSQL: for each of the two ten minutes and up to five
+# for the last look, about half an hour in all. SECONDS=60 for less.
 SECONDS ?= 600
 soak:
 	$(PYTHON) -m tests.soak --seconds $(SECONDS)
