@@ -2,11 +2,11 @@
 
 Each check passes, fails or is skipped; a skipped check says why, and is never reported as passed. Only `--rebuild` and
 `--accept-rollback` write to the store. As with any command, a store that is not in WAL mode (after a dump) is switched
-to it.
+to it, and a file of an earlier schema is led to this version's; the report says so.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,8 +23,9 @@ from nexus_control.log.upkeep import Fault
 from nexus_control.storage import is_file
 from nexus_control.storage.faults import described, is_damage
 from nexus_control.storage.sqlite_reading import keeps_from_writing
+from nexus_control.storage.sqlite_schema import EARLIER, VERSION, schema_in
 from nexus_control.store import DecisionStore
-from nexus_control.system.whole_files import is_regular, is_there
+from nexus_control.system.whole_files import is_database_in_use, is_regular, is_there
 from nexus_control.usecases import listing
 from nexus_control.usecases.answers import JsonObject
 from nexus_control.usecases.checks import MAX_PAGE
@@ -104,6 +105,7 @@ def doctor(
     Example: nexus-control doctor --db decisions.db
     """
     place = Path(frame.path)
+    earlier = schema_in(place) if is_file(frame.path) and not is_database_in_use(place) else None
     if is_regular(place) and not place.stat().st_size:
         return _answer(frame, _Found([_emptied(str(place))]))
     try:
@@ -115,7 +117,8 @@ def doctor(
             raise
         return _answer(frame, _Found([Fault(code="STORE_UNREADABLE", detail=fault.message)]))
     with store, telling(f"checking {frame.shown}"):
-        return _answer(frame, _examined(frame, store, rebuild, accept_rollback))
+        found = _examined(frame, store, rebuild, accept_rollback)
+        return _answer(frame, replace(found, led_from=earlier if earlier in EARLIER else None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,8 @@ class _Found:
     signers: JsonObject | None = None
     unwritable: str | None = None
     """Why this user may read the store and not write to it."""
+    led_from: int | None = None
+    """The earlier schema from which the file was led to this version's when it was opened here."""
 
     @property
     def advice(self) -> str | None:
@@ -207,6 +212,7 @@ def _answer(frame: Frame, found: _Found) -> Answer:
         "entries": found.entries,
         "rebuilt": found.rebuilt,
         "accepted": found.accepted,
+        "led_from_schema": found.led_from,
         "approved": found.approved,
         "checks": checks,
         "reasons": reasons,
@@ -288,6 +294,11 @@ def _show_done(screen: Screen, found: _Found) -> None:
     """Shows the repairs, and the lines of the file of signers that let nobody sign. Prints nothing about the file if
     all its lines are used.
     """
+    if found.led_from is not None:
+        screen.prose(
+            f"The file had schema {found.led_from}, of an earlier version. It was led to schema {VERSION} when it was"
+            " opened now; earlier versions refuse it."
+        )
     if found.rebuilt:
         screen.prose(f"{found.rebuilt} decisions were made again from the log.")
     if found.accepted:

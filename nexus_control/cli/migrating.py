@@ -29,6 +29,11 @@ def migrate(
 ) -> Answer:
     """Copy a whole store to another place, and prove that its log is the same there; then it is used only there.
 
+    One of the places is a file, the other a database on PostgreSQL, whose --log-folder is needed: the log's key,
+    checkpoint, head and runs go with the store. Refused are a store that is not whole, that is an older copy, whose
+    log's key is not there or which executes something, and a new place that has a log already. The old place then
+    executes and signs nothing. A migration that was cut short is finished by the same command.
+
     Example: nexus-control migrate --from decisions.db --to postgresql://db.example/decisions --log-folder /srv/log
     """
     old, new = _end(frame, "--from", source), _end(frame, "--to", target)

@@ -26,10 +26,13 @@ from typing import get_args
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage.contract import EntryKind
 from nexus_control.storage.faults import damaged, unavailable
+from nexus_control.system.whole_files import read_head
 
 APPLICATION_ID = int.from_bytes(b"NxCt", "big")
 VERSION = 6
 EARLIER = (4, 5)
+_VERSION_AT = slice(60, 64)
+"""Where a SQLite file has its `user_version` (https://www.sqlite.org/fileformat.html)."""
 _UPGRADE = "Upgrade nexus-control, then try again."
 _EXPORT = "Export the decisions with the version that wrote them, and import the bundles into a new store."
 
@@ -190,6 +193,17 @@ def schema_of(version: int) -> tuple[str, ...]:
     later = {each for earlier in EARLIER if earlier >= version for each in LEADING[earlier]}
     added = _ADDED if version <= EARLIER[0] else ""
     return tuple(each.replace(added, "") if added else each for each in SCHEMA if each not in later)
+
+
+def schema_in(path: Path) -> int | None:
+    """The schema that the file's header names; None where it cannot be read. It sees the file without its WAL. This
+    process must not have the file open through SQLite.
+    """
+    try:
+        header = read_head(path, _VERSION_AT.stop)
+    except OSError:
+        return None
+    return int.from_bytes(header[_VERSION_AT], "big")
 
 
 def is_made(where: object, application_id: int, version: int, *, empty: bool) -> bool:

@@ -11,8 +11,10 @@ import pytest
 from nexus_control import DecisionStore
 from nexus_control.log.log_keys import give_key
 from tests.cli.running import Commands
+from tests.support.places import REPOSITORY
 from tests.support.tampering import Victim, busy_store
 
+STORES = REPOSITORY / "tests" / "vectors" / "stores"
 Damage = Callable[[Path], None]
 
 
@@ -361,3 +363,13 @@ def test_a_store_of_an_earlier_schema_is_no_tampering(version: int, commands: Co
 def test_statistics_that_sqlite_keeps_are_no_damage(commands: Commands) -> None:
     sql("ANALYZE")(commands.folder / "store.db")
     assert commands.answer("doctor")["ok"]
+
+
+@pytest.mark.parametrize(("vector", "schema"), [("store.db", 4), ("store-5.db", 5)])
+def test_doctor_says_once_that_it_led_a_file_of_an_earlier_schema(
+    vector: str, schema: int, tmp_path: Path
+) -> None:
+    shutil.copy(STORES / vector, tmp_path / "store.db")
+    commands = Commands(tmp_path)
+    assert f"The file had schema {schema}, of an earlier version." in " ".join(commands.run("doctor").split())
+    assert "earlier version" not in commands.run("doctor")
