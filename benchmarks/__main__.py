@@ -10,17 +10,17 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks.cluster import private_cluster, programs
-from benchmarks.report.page import write_page
+from benchmarks.report.page import PAGE, why_no_page, write_page
 from benchmarks.report.table import table
 from benchmarks.results import Results
 from benchmarks.running import Run
 from benchmarks.sizes import FULL, SMOKE, Sizes
-from benchmarks.verdict import complaints
+from benchmarks.verdict import checks_made, complaints
 from benchmarks.workloads import WORKLOADS
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: the answers were right; 1: they were not, or a process failed."""
+    """0: the answers were right; 1: they were not, a process failed, or the page may not show this result."""
     given = _parser().parse_args(arguments)
     results = _read(given.show or given.report) or _measured(given)
     if given.out is not None:
@@ -29,10 +29,16 @@ def main(arguments: list[str] | None = None) -> int:
     wrong = complaints(results)
     for line in wrong:
         print(f"wrong: {line}", file=sys.stderr)
-    if given.report is not None and not wrong:
-        for path in write_page(results):
-            print(f"written: {path}", file=sys.stderr)
-    return 1 if wrong else 0
+    if not wrong:
+        print(f"\nAll answers are right: {checks_made(results)} checks.")
+    if given.report is None or wrong:
+        return 1 if wrong else 0
+    if problem := why_no_page(results):
+        print(f"{PAGE.name} is not written: {problem}", file=sys.stderr)
+        return 1
+    for path in write_page(results):
+        print(f"written: {path}", file=sys.stderr)
+    return 0
 
 
 def _end(number: int, _: FrameType | None) -> None:

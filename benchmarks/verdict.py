@@ -18,6 +18,13 @@ def complaints(results: Results) -> list[str]:
     return [*results.problems, *wrong]
 
 
+def checks_made(results: Results) -> int:
+    """How many answers were judged, over all rounds."""
+    return sum(
+        len(results.values(name, metric)) for name in results.workloads for metric in WORKLOADS[name].checks
+    )
+
+
 def _of_workload(results: Results, workload: Workload) -> Iterator[str]:
     metrics = results.measured.get(workload.name, {}).get(THIS, {})
     judged = {metric for metric in metrics if metric.startswith(("bad_", "check_"))}

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from benchmarks.report.table import table
 from benchmarks.results import Results
+from benchmarks.sizes import FULL
+from benchmarks.workloads import WORKLOADS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = DOCS / "performance.md"
@@ -19,6 +21,17 @@ def filled(page: str, results: Results) -> str:
     if count != 1:
         raise ValueError("the page needs exactly one generated part")
     return new
+
+
+def why_no_page(results: Results) -> str | None:
+    """Why the page does not show this result; None where it may. Readers take its figures for those of the version."""
+    if results.sizes.model_copy(update={"rounds": FULL.rounds}) != FULL:
+        return "it was measured in small sizes"
+    if left := [name for name in WORKLOADS if name not in results.workloads]:
+        return f"it was measured without {', '.join(left)}"
+    if results.skipped:
+        return "; ".join(f"{name} was left out: {why}" for name, why in sorted(results.skipped.items()))
+    return None
 
 
 def write_page(results: Results) -> list[Path]:

@@ -71,7 +71,7 @@ def _together(sizes: Sizes) -> list[Row]:
     alone = Limit("one thread", "threads_1_events_per_s")
     threads = [
         Row(
-            f"{count} threads, one file",
+            f"{count} thread{'s' * (count > 1)}, one file",
             "concurrency",
             f"threads_{count}_events_per_s",
             alone if count > 1 else None,

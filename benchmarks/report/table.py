@@ -1,11 +1,11 @@
 """The tables, in Markdown. Every figure is the median over the rounds, with its range where it is a ratio."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from benchmarks.report.rows import GROWING, SECTIONS, Row
 from benchmarks.results import BEFORE, Results, Spread, ratios, spread
 
-HEAD = "| what | measured | limit | share of the limit | times better than before |\n|---|---|---|---|---|"
+HEAD = ("what", "measured", "limit", "share of the limit", "times better than before")
 
 
 def table(results: Results) -> str:
@@ -14,13 +14,20 @@ def table(results: Results) -> str:
     for title, rows in SECTIONS.items():
         lines = [line for row in rows(results.sizes) for line in _row(results, row)]
         if lines:
-            parts.append(f"### {title}\n\n{HEAD}\n" + "\n".join(lines))
+            parts.append(f"### {title}\n\n{_markdown(HEAD, lines)}")
     parts += _growth(results)
     if results.skipped:
         parts.append(
             "Left out: " + "; ".join(f"{name} ({why})" for name, why in sorted(results.skipped.items())) + "."
         )
     return "\n\n".join(parts)
+
+
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """The table, without the columns in which every line is empty."""
+    kept = [number for number in range(len(head)) if any(line[number] for line in lines)]
+    first, *rest = (f"| {' | '.join(row[number] for number in kept)} |" for row in [head, *lines])
+    return "\n".join([first, f"|{'---|' * len(kept)}", *rest])
 
 
 def _machine(results: Results) -> str:
@@ -40,7 +47,7 @@ def _machine(results: Results) -> str:
     )
 
 
-def _row(results: Results, row: Row) -> Iterator[str]:
+def _row(results: Results, row: Row) -> Iterator[list[str]]:
     measured = results.spread(row.workload, row.metric)
     if measured is None:
         return
@@ -54,7 +61,7 @@ def _row(results: Results, row: Row) -> Iterator[str]:
         limit = row.limit.name
         share = _ratio(spread(ratios(values, best, better=-1 if row.metric.endswith("_ms") else 1)))
     before = _ratio(results.since_before(row.workload, row.metric))
-    yield f"| {row.what} | {amount(row.metric, measured.median)} | {limit} | {share} | {before} |"
+    yield [row.what, amount(row.metric, measured.median), limit, share, before]
 
 
 def _growth(results: Results) -> list[str]:
@@ -62,21 +69,20 @@ def _growth(results: Results) -> list[str]:
     parts: list[str] = []
     for growing in GROWING:
         sizes = growing.sizes(results.sizes)
-        head = f"| milliseconds at … {growing.things} | " + " | ".join(f"{size:,}" for size in sizes)
+        head = [f"milliseconds at … {growing.things}", *(f"{size:,}" for size in sizes), "growth", HEAD[-1]]
         lines = [
             line
             for name in growing.names
             for line in _growth_row(results, growing.workload, name, growing.place, sizes)
         ]
         if lines:
-            columns = f"{head} | growth | times better than before |\n|{'---|' * (len(sizes) + 3)}"
-            parts.append(f"### {growing.title}\n\n{columns}\n" + "\n".join(lines))
+            parts.append(f"### {growing.title}\n\n{_markdown(head, lines)}")
     return parts
 
 
 def _growth_row(
     results: Results, workload: str, name: str, place: str, sizes: tuple[int, ...]
-) -> Iterator[str]:
+) -> Iterator[list[str]]:
     metrics = [f"{name}_{place.format(size)}_ms" for size in sizes]
     spreads = [results.spread(workload, metric) for metric in metrics]
     if not any(spreads):
@@ -87,8 +93,8 @@ def _growth_row(
         if results.values(workload, metrics[-1], BEFORE)
         else ""
     )
-    cells = " | ".join("" if each is None else _digits(each.median) for each in spreads)
-    yield f"| {name.replace('_', ' ')} | {cells} | {_ratio(growth)} | {before} |"
+    cells = ["" if each is None else _digits(each.median) for each in spreads]
+    yield [name.replace("_", " "), *cells, _ratio(growth), before]
 
 
 def amount(metric: str, value: float) -> str:
@@ -102,6 +108,8 @@ def amount(metric: str, value: float) -> str:
 def _ratio(given: Spread | None) -> str:
     if given is None:
         return ""
+    if given.low == given.high:  # one round has no range
+        return _digits(given.median)
     return f"{_digits(given.median)} [{_digits(given.low)}…{_digits(given.high)}]"
 
 

@@ -13,12 +13,12 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.job import Job, perform
 from benchmarks.report.figures import digest_of, lines_of
-from benchmarks.report.page import FOLDER, PAGE, RESULT, filled
+from benchmarks.report.page import FOLDER, PAGE, RESULT, filled, why_no_page
 from benchmarks.report.plots import draw
 from benchmarks.report.rows import GROWING, Growing
 from benchmarks.report.table import amount, table
 from benchmarks.results import BEFORE, THIS, Machine, Outcome, Results, Spread, better, gather, ratios, spread
-from benchmarks.sizes import SMOKE
+from benchmarks.sizes import FULL, SMOKE
 from benchmarks.syncs import WHY_NOT, build_counter
 from benchmarks.timing import in_turns
 from benchmarks.verdict import complaints
@@ -171,6 +171,53 @@ def test_a_result_that_is_wrong_writes_no_page(tmp_path: Path) -> None:
     path.write_text(results({**GOOD, "bad_lost_events": [1, 0]}).model_dump_json(), encoding="utf-8")
     assert main(["--report", str(path)]) == 1
     assert PAGE.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"sizes": SMOKE}, "it was measured in small sizes"),
+        ({"workloads": ("concurrency",)}, "it was measured without append"),
+        ({"skipped": {"append.check_each_append_is_synced": WHY_NOT}}, WHY_NOT),
+    ],
+    ids=["small", "part", "skipped"],
+)
+def test_a_result_that_is_not_of_everything_writes_no_page(
+    change: dict[str, object], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = whole_result()
+    assert complaints(whole) == []
+    assert why_no_page(whole) is None
+    before, path = PAGE.read_bytes(), tmp_path / "part.json"
+    path.write_text(whole.model_copy(update=change).model_dump_json(), encoding="utf-8")
+    assert main(["--report", str(path)]) == 1
+    assert why in capsys.readouterr().err
+    assert PAGE.read_bytes() == before
+
+
+def whole_result() -> Results:
+    """Of every workload, in full sizes and one round; only the checks are given."""
+    figures = {
+        name: {THIS: {check: [0.0 if check.startswith("bad_") else 1.0] for check in workload.checks}}
+        for name, workload in WORKLOADS.items()
+    }
+    sizes = FULL.model_copy(update={"rounds": 1})
+    return results().model_copy(update={"sizes": sizes, "workloads": tuple(WORKLOADS), "measured": figures})
+
+
+def test_a_run_ends_with_its_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(tmp_path, results()) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "All answers are right: 8 checks."
+    assert shown(tmp_path, results(UNCHECKED)) == 1
+    assert "All answers are right" not in capsys.readouterr().out
+
+
+def test_a_table_has_no_empty_column_and_one_round_no_range() -> None:
+    figures = {name: list(values)[:1] for name, values in GOOD.items()}
+    lines = table(results(figures)).splitlines()
+    assert "| what | measured | limit | share of the limit |" in lines
+    assert "| 1 thread, one file | 1,000/s |  |  |" in lines
+    assert "| 8 threads, one file | 2,000/s | one thread | 2.00 |" in lines
 
 
 def test_a_table_shows_the_share_of_the_limit_and_how_many_times_better_it_became() -> None:
