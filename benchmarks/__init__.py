@@ -1,6 +1,6 @@
 """What the store costs, beside what this machine can do at best, measured in one run.
 
-    python -m benchmarks --out result.json                    # everything, in under 12 minutes
+    python -m benchmarks --out result.json                    # everything
     python -m benchmarks --against ../earlier --out r.json    # and another checkout, in the same rounds
     python -m benchmarks --smoke                              # small sizes: only whether the answers are right
     python -m benchmarks --report result.json                 # write docs/performance.md and its plots
