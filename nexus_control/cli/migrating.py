@@ -36,17 +36,7 @@ def migrate(
 
     Example: nexus-control migrate --from decisions.db --to postgresql://db.example/decisions --log-folder /srv/log
     """
-    old, new = _end(frame, "--from", source), _end(frame, "--to", target)
-    if is_postgres(old.path) and is_postgres(new.path):
-        raise invalid_argument(
-            "--to", "is on PostgreSQL, as --from is: move that with pg_dump and pg_restore"
-        )
-    if old.path == new.path:
-        raise invalid_argument("--to", "names the place of --from")
-    if old.base is None or new.base is None:
-        raise invalid_argument("--log-folder", "is needed: the log's key and head go with the store")
-    old.require_place(makes=False)
-    new.require_place(makes=True)
+    old, new = _ends(frame, source, target)
     with _opened(old) as theirs, _opened(new) as ours:
         moved = migrating.migrate(theirs, ours, _Telling())
     kept = {
@@ -79,6 +69,21 @@ def migrate(
         "command": new.command("doctor"),
     }
     return Answer(data, show, done)
+
+
+def _ends(frame: Frame, source: str, target: str) -> tuple[Frame, Frame]:
+    old, new = _end(frame, "--from", source), _end(frame, "--to", target)
+    if is_postgres(old.path) and is_postgres(new.path):
+        raise invalid_argument(
+            "--to", "is on PostgreSQL, as --from is: move that with pg_dump and pg_restore"
+        )
+    if old.path == new.path:
+        raise invalid_argument("--to", "names the place of --from")
+    if old.base is None or new.base is None:
+        raise invalid_argument("--log-folder", "is needed: the log's key and head go with the store")
+    old.require_place(makes=False)
+    new.require_place(makes=True)
+    return old, new
 
 
 def _end(frame: Frame, option: str, place: str) -> Frame:
