@@ -51,7 +51,7 @@ def test_there_is_a_vector_of_each_earlier_schema() -> None:
 
 
 def test_approvals_count_afterwards_as_they_did_before(tmp_path: Path) -> None:
-    path = shutil.copy(VECTORS[5], tmp_path)
+    path = Path(shutil.copy(VECTORS[5], tmp_path))
     with NexusControlTools(path) as tools:
         lines = data_of(tools.list_requests())["requests"]
         statuses = [data_of(tools.status(line["request_id"])) for line in lines]
@@ -68,7 +68,7 @@ def test_approvals_count_afterwards_as_they_did_before(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spoiled", ["payload = '{'", "ts = 'once'", "kind = 'import'"])
 def test_a_damaged_log_is_not_led_and_the_refusal_says_what_to_do(spoiled: str, tmp_path: Path) -> None:
-    path = shutil.copy(VECTORS[5], tmp_path)
+    path = Path(shutil.copy(VECTORS[5], tmp_path))
     with raw(path) as connection:
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             connection.execute(f"DROP TRIGGER {name}")

@@ -112,14 +112,14 @@ def test_a_refusal_names_the_decision_and_what_mends_the_store(tmp_path: Path) -
         assert runs_in(tally) == 1
 
 
-def imported(path: Path, **options: bool) -> str:
+def imported(path: Path, *, replay: bool = True) -> str:
     """An approved decision of another store, in the store at this path."""
     with NexusControlTools() as other:
         request_id = data_of(other.request("rotate", ALICE, mode="apply"))["request_id"]
         data_of(other.approve(request_id, BOB))
         bundle = data_of(other.export_bundle(request_id))["bundle"]
     with NexusControlTools(path) as tools:
-        data_of(tools.import_bundle(bundle, **options))
+        data_of(tools.import_bundle(bundle, replay_after_import=replay))
         assert execute(tools, request_id, path.with_name("tally")) == ErrorCode.POLICY_NOT_SATISFIED
     return request_id
 
@@ -136,7 +136,7 @@ def test_an_imported_approval_does_not_count_where_the_row_denies_the_import(tmp
 
 def test_a_forensic_import_is_not_executed_where_the_row_denies_that_it_is_one(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    request_id = imported(path, replay_after_import=False)
+    request_id = imported(path, replay=False)
     edit(path, "UPDATE projections SET provenance = json_remove(provenance, '$.forensic')")
     with NexusControlTools(path) as tools:
         data_of(tools.approve(request_id, CAROL))
