@@ -201,11 +201,10 @@ def last_import(rows: Reader, decision_id: str, before: int | None = None) -> st
 
 def is_chained(entry: Entry, prev: str) -> bool:
     """Whether the entry's chain hash is the one after `prev`, bare hex."""
-    # Of imported events nearly all are of the type that `leaf_data_of` tries last.
-    is_imported = entry.kind == "decision" and entry.origin == "imported"
-    return (is_imported and leaf_hash(_event_data(entry, prev, "imported")) == entry.leaf) or leaf_of(
-        entry, prev
-    ) == entry.leaf
+    # Nearly all are events, and of imported ones nearly all are of the type that `leaf_data_of` tries last.
+    if entry.kind == "decision" and leaf_hash(_event_data(entry, prev, entry.origin)) == entry.leaf:
+        return True
+    return leaf_of(entry, prev) == entry.leaf
 
 
 def chain_key(entry: Entry) -> tuple[object, ...]:

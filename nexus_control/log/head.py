@@ -138,8 +138,12 @@ def is_continued(session: ReadSession, head: Head) -> bool:
 
 
 def require_continued(session: ReadSession, sidecar: Sidecar, content: bytes) -> Head | None:
-    """The head in this content of the slot. Raises STORE_ROLLED_BACK where the log does not continue it."""
-    head = parse_head(content)
+    """The head in this content of the slot. Raises STORE_ROLLED_BACK where the log does not continue it, or where the
+    store was migrated while the caller waited for the writer.
+    """
+    now = slot_of(sidecar).peek()
+    is_moved = (head := parse_head(now)) is not None and head.size == MIGRATED_SIZE
+    head = head if is_moved else parse_head(content)
     if head is not None and not is_continued(session, head):
         if head.size == MAX_SAFE_INTEGER:
             raise NexusControlError(

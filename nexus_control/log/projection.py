@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 from nexus_control.approvals import FOREVER, NO_QUORUMS, Approval, Approvals, Authority, Quorums, Since, Tally
 from nexus_control.bundle_parts import with_final_rehearsal
 from nexus_control.canonical_json import canonical_json
-from nexus_control.errors import ErrorCode
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.facts import (
@@ -261,6 +261,13 @@ def from_row(
     facts = opened._replace(progress=progress, event_count=row.event_count, last_ts=row.last_ts)
     tally, here = Tally.of(facts.standing_approvals()), Since(row.imported_count)
     given_here = Tally.of(facts.standing_approvals(here)) if row.imported_count else tally
+    has_policy = facts.policy is not None  # else it is the log that was changed
+    if (
+        has_policy
+        and saved.listing is not None
+        and _told(given_here) != (saved.listing.endless, saved.listing.ends)
+    ):
+        raise _damaged(row.decision_id)
     progress = progress._replace(tally=tally, given_here=given_here)
     return Projection(
         facts=facts._replace(progress=progress, given_from=row.imported_count),
@@ -299,6 +306,7 @@ def _progress_text(facts: Facts, tally: Tally) -> str:
     the approvals that were given here.
     """
     now, saved = facts.progress, dict[str, object](phase=facts.progress.phase)
+    endless, ends = _told(tally)
     if now.executions:
         saved["executions"] = [encode(each) for each in now.executions]
     if now.ending is not None:
@@ -309,8 +317,8 @@ def _progress_text(facts: Facts, tally: Tally) -> str:
         saved["listing"] = {
             "requester": facts.created.requester.to_dict(),
             "required_approvals": facts.policy.min_approvals,
-            "endless": tally.endless,
-            "ends": tuple(map(format_instant, tally.ends)),
+            "endless": endless,
+            "ends": ends,
         }
     return canonical_json(saved)
 
@@ -320,15 +328,24 @@ def _sortable(instant: datetime) -> str:
     return NO_END if instant == FOREVER else format_instant(instant)
 
 
+def _told(tally: Tally) -> tuple[int, tuple[str, ...]]:
+    """What a list is told of a tally."""
+    return tally.endless, tuple(map(format_instant, tally.ends))
+
+
 def _of_row(record: type[RecordT], text: str, decision_id: str, *, extra_keys: bool = False) -> RecordT:
     """What a part of a row says. Raises STORE_UNAVAILABLE where it says nothing that was written here."""
     try:
         return _decoded(record, text, "projection", extra_keys=extra_keys)
     except (ValueError, TypeError, RecursionError) as error:
-        raise damaged(
-            f"what is kept of decision {decision_id:.80} is damaged: doctor --rebuild makes it from the log",
-            decision_id=decision_id[:80],
-        ) from error
+        raise _damaged(decision_id) from error
+
+
+def _damaged(decision_id: str) -> NexusControlError:
+    return damaged(
+        f"what is kept of decision {decision_id:.80} is damaged: doctor --rebuild makes it from the log",
+        decision_id=decision_id[:80],
+    )
 
 
 def _decoded(record: type[RecordT], text: str, where: str, *, extra_keys: bool = False) -> RecordT:

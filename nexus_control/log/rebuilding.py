@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 
-from nexus_control.errors import NexusControlError
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.facts import Facts, fold
 from nexus_control.log.entries import to_event
 from nexus_control.log.projection import Projection, approval_rows, import_record_of, to_row
@@ -16,8 +16,21 @@ from nexus_control.storage.contract import ApprovalRow, DecisionRow, Entry, Plac
 
 
 def rebuild_rows(rows: Writer) -> None:
-    """Replace all rows of decisions by those that follow from the log."""
-    rows.replace_decision_rows(list(replayed(rows.log(), stored_rows(rows))))
+    """Replace all rows of decisions by those that follow from the log. Raises STORE_UNAVAILABLE where they cannot be
+    told from it.
+    """
+    try:
+        rebuilt = list(replayed(rows.log(), stored_rows(rows)))
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        if isinstance(error, NexusControlError) and error.code == ErrorCode.STORE_UNAVAILABLE:
+            raise
+        raise NexusControlError(
+            ErrorCode.STORE_UNAVAILABLE,
+            f"the log of the store is damaged, and cannot be replayed: {error}",
+            {"damaged": True},
+            "Restore a backup. What can still be read of it is shown by doctor, of the version that wrote it.",
+        ) from error
+    rows.replace_decision_rows(rebuilt)
 
 
 def stored_rows(rows: Reader) -> dict[str, DecisionRow | None]:

@@ -43,6 +43,12 @@ class Slot(Protocol):
         """The content; empty where nothing is there."""
         ...
 
+    def peek(self) -> bytes:
+        """Like `read`, without waiting for a lock: what is written at this moment may be read in part. Empty where it
+        cannot be read.
+        """
+        ...
+
     def read_writable(self) -> bytes:
         """Like `read`. Raises STORE_UNAVAILABLE where `update` could not write to what is there."""
         ...
@@ -68,6 +74,9 @@ class MemorySlot:
         self._content = b""
 
     def read(self) -> bytes:
+        return self._content
+
+    def peek(self) -> bytes:
         return self._content
 
     def read_writable(self) -> bytes:
@@ -99,6 +108,13 @@ class FileSlot:
             return b""
         except OSError as error:
             raise self._fault("read", error) from error
+
+    def peek(self) -> bytes:
+        try:
+            with self._opened(os.O_RDONLY, None) as file:
+                return os.pread(file, MOST_BYTES, 0)
+        except OSError:
+            return b""
 
     def read_writable(self) -> bytes:
         try:

@@ -35,6 +35,10 @@ from nexus_control.storage.usage import Gate, Turn, Usage
 Inode: TypeAlias = tuple[int, int]
 """Device and inode: which file it is, whatever its path."""
 
+_WRITER = 0
+"""In place of a thread's identifier: the connection of whoever writes. Another one would have to read again what the
+last writer changed.
+"""
 _RETRY_SECONDS = 0.005
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
@@ -155,7 +159,7 @@ class SqliteFile:
             self._beside = {name: inode for name, inode in beside.items() if inode is not None}
         self._connections[thread] = connection
         alive = {each.ident for each in threading.enumerate()}
-        for gone in self._connections.keys() - alive - self.usage.in_transaction.keys():
+        for gone in self._connections.keys() - alive - self.usage.in_transaction.keys() - {_WRITER}:
             self._connections.pop(gone).close()
         return connection
 
@@ -199,16 +203,15 @@ class _Transaction(Turn):
         try:
             if self._writing and file.reads_only:
                 raise refusal_to_write(Path(file.path))
-            is_left = file.usage.begin(self, file.admit)
-            connection = file.lend(self.thread)
-            if is_left:
-                roll_back(connection)
+            if file.usage.begin(self, file.admit):
                 file.writer.give_back()
-            self._connection = connection
             if self._writing:
                 file.writer.require_other(self)
                 self._writer = file.writer
                 self._writer.take(self, file.busy_seconds)
+            connection = file.lend(_WRITER if self._writing else self.thread)
+            roll_back(connection)  # a transaction that an interruption left open
+            self._connection = connection
             connection.execute(self._begin)
             file.require_in_place()
         except BaseException:

@@ -299,6 +299,8 @@ def _last_leaf(level: int, index: int) -> int:
 
 
 def _decision_row(row: Row) -> DecisionRow:
+    if tuple(map(type, row)) != _TYPES:
+        raise damaged("a row of a projection is damaged: doctor --rebuild makes it from the log")
     return DecisionRow._make((*row[:_LABELS], _labels(row[_LABELS]), *row[_LABELS + 1 :]))
 
 
@@ -307,6 +309,8 @@ def _claim(row: Row) -> Claim:
     return Claim(*facts, recovered=bool(recovered), late_outcome=late_outcome)
 
 
+_NUMBERS = ("ordinal", "generation", "event_count", "policy_seq", "imported_count")
+_TYPES = tuple(int if name in _NUMBERS else str for name in DecisionRow._fields)
 _advancing = itemgetter(*map(DecisionRow._fields.index, _ADVANCING))
 _steady = itemgetter(*(place for place, name in enumerate(DecisionRow._fields) if name not in _ADVANCING))
 

@@ -39,7 +39,7 @@ from nexus_control.log import head
 from nexus_control.log.entries import SYSTEM_ACTOR
 from nexus_control.log.projection import Projection
 from nexus_control.log.session import WriteSession
-from nexus_control.log.unaltered import require_as_recorded
+from nexus_control.log.unaltered import unaltered_events
 from nexus_control.storage.contract import Claim
 from nexus_control.storage.faults import forked
 from nexus_control.store import DecisionStore
@@ -150,7 +150,7 @@ def _claim(
         )
         # The rules come before the fault: they may say that the decision is never executed.
         require_allowed(store, session, decision, attempt if asked.fault is None else None)
-        require_as_recorded(session, decision)
+        unaltered_events(session, decision)
         if router is None or asked.fault is not None:
             raise asked.fault or _no_router()
         if not known:  # else it could be written just now

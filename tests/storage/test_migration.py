@@ -64,7 +64,7 @@ def test_the_form_of_an_earlier_schema_is_that_of_its_stores(schema: int) -> Non
 
 
 def test_approvals_count_afterwards_as_they_did_before(tmp_path: Path) -> None:
-    path = shutil.copy(VECTORS[5], tmp_path)
+    path = Path(shutil.copy(VECTORS[5], tmp_path))
     with NexusControlTools(path) as tools:
         lines = data_of(tools.list_requests())["requests"]
         statuses = [data_of(tools.status(line["request_id"])) for line in lines]
@@ -77,6 +77,22 @@ def test_approvals_count_afterwards_as_they_did_before(tmp_path: Path) -> None:
             (2, 1),
             (2, 2),
         ]
+
+
+@pytest.mark.parametrize("spoiled", ["payload = '{'", "ts = 'once'", "kind = 'import'"])
+def test_a_damaged_log_is_not_led_and_the_refusal_says_what_to_do(spoiled: str, tmp_path: Path) -> None:
+    path = Path(shutil.copy(VECTORS[5], tmp_path))
+    with raw(path) as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute(f"UPDATE entries SET {spoiled} WHERE position = 3")
+        connection.commit()
+    with pytest.RaisesExc(
+        NexusControlError, check=lambda error: error.code == ErrorCode.STORE_UNAVAILABLE
+    ) as told:
+        DecisionStore(path)
+    assert "backup" in told.value.next
+    assert schema_of(path) == 5
 
 
 def test_a_storage_that_is_opened_without_the_rules_does_not_lead_it(path: Path) -> None:

@@ -57,7 +57,19 @@ def forget_an_event(path: Path, request_id: str) -> None:
     edit(path, f"DELETE FROM entries WHERE stream = '{request_id}' AND seq = 4")
 
 
-DAMAGES = (change_policy, change_plan, count_a_revoked_approval, lend_an_approval, forget_an_event)
+def count_one_more(path: Path, request_id: str) -> None:
+    lend_an_approval(path, request_id)
+    edit(path, "UPDATE projections SET progress = json_set(progress, '$.listing.endless', 2)")
+
+
+DAMAGES = (
+    change_policy,
+    change_plan,
+    count_a_revoked_approval,
+    lend_an_approval,
+    count_one_more,
+    forget_an_event,
+)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -84,6 +96,7 @@ def test_a_refusal_names_the_decision_and_what_mends_the_store(tmp_path: Path) -
         request_id = data_of(tools.request("rotate", ALICE, mode="apply"))["request_id"]
     edit(
         path,
+        "UPDATE projections SET progress = json_set(progress, '$.listing.endless', 1)",
         'INSERT INTO approvals VALUES (1, \'bob\', 2, \'{"actor":{"id":"bob","type":"human"},'
         '"granted_at":"2026-01-01T00:00:00.000000+00:00","seq":2}\')',
     )
@@ -97,6 +110,79 @@ def test_a_refusal_names_the_decision_and_what_mends_the_store(tmp_path: Path) -
         data_of(tools.approve(request_id, BOB))
         assert execute(tools, request_id, tally) is None
         assert runs_in(tally) == 1
+
+
+def imported(path: Path, *, replay: bool = True) -> str:
+    """An approved decision of another store, in the store at this path."""
+    with NexusControlTools() as other:
+        request_id = data_of(other.request("rotate", ALICE, mode="apply"))["request_id"]
+        data_of(other.approve(request_id, BOB))
+        bundle = data_of(other.export_bundle(request_id))["bundle"]
+    with NexusControlTools(path) as tools:
+        data_of(tools.import_bundle(bundle, replay_after_import=replay))
+        assert execute(tools, request_id, path.with_name("tally")) == ErrorCode.POLICY_NOT_SATISFIED
+    return request_id
+
+
+def test_an_imported_approval_does_not_count_where_the_row_denies_the_import(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    request_id = imported(path)
+    counted = "UPDATE projections SET progress = json_set(progress, '$.listing.endless', 1)"
+    edit(path, "UPDATE projections SET imported_count = 0", counted)
+    with NexusControlTools(path) as tools:
+        assert execute(tools, request_id, tmp_path / "tally") == ErrorCode.INTEGRITY_MISMATCH
+        assert not tools.export_bundle(request_id).success
+
+
+def test_a_forensic_import_is_not_executed_where_the_row_denies_that_it_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    request_id = imported(path, replay=False)
+    edit(path, "UPDATE projections SET provenance = json_remove(provenance, '$.forensic')")
+    with NexusControlTools(path) as tools:
+        data_of(tools.approve(request_id, CAROL))
+        assert execute(tools, request_id, tmp_path / "tally") == ErrorCode.INTEGRITY_MISMATCH
+
+
+def test_a_superseded_history_is_not_executed_where_the_row_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with NexusControlTools(path) as tools:
+        request_id = data_of(tools.request("rotate", ALICE, mode="apply"))["request_id"]
+        data_of(tools.approve(request_id, BOB))
+        before = data_of(tools.export_bundle(request_id))["bundle"]
+    with NexusControlTools() as other:
+        data_of(other.import_bundle(before))
+        data_of(other.deny(request_id, CAROL, reason="no"))
+        denied = data_of(other.export_bundle(request_id))["bundle"]
+    with closing(sqlite3.connect(path)) as connection:
+        rows = [
+            (table, connection.execute(f"SELECT * FROM {table}").fetchall())
+            for table in ("projections", "approvals")
+        ]
+    with NexusControlTools(path) as tools:
+        data_of(tools.import_bundle(denied, conflict_mode="overwrite"))
+    with closing(sqlite3.connect(path)) as connection:
+        for table, old in rows:
+            connection.execute(f"DELETE FROM {table}")
+            places = ", ".join("?" * len(old[0]))
+            connection.executemany(f"INSERT INTO {table} VALUES ({places})", old)
+        connection.commit()
+    with NexusControlTools(path) as tools:
+        assert execute(tools, request_id, tmp_path / "tally") == ErrorCode.INTEGRITY_MISMATCH
+
+
+@pytest.mark.parametrize(
+    "change", ["$.executions[0].run_id", "$.executions[0].response_digest", "$.executions[0].adapter_id"]
+)
+def test_no_document_tells_of_a_run_that_the_log_does_not_know(change: str, tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with NexusControlTools(path) as tools:
+        request_id = data_of(tools.request("rotate", ALICE, mode="apply"))["request_id"]
+        data_of(tools.approve(request_id, BOB))
+        assert execute(tools, request_id, tmp_path / "tally") is None
+    edit(path, f"UPDATE projections SET progress = json_set(progress, '{change}', 'forged')")
+    with NexusControlTools(path) as tools:
+        for export in (tools.export_bundle, tools.export_audit_package):
+            assert export(request_id).error_code == ErrorCode.INTEGRITY_MISMATCH
 
 
 def test_a_damaged_index_lends_no_approval(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def grow(size: int, leaves: Iterable[bytes], read: Read) -> Subtrees:
         level, index, value = 0, number, leaf
         grown[level, index] = value
         while index % 2:
-            left = grown.get((level, index - 1)) or read(level, index - 1)
+            left = grown[level, index - 1] if (level, index - 1) in grown else read(level, index - 1)
             level, index, value = level + 1, index // 2, node_hash(left, value)
             grown[level, index] = value
     return grown
