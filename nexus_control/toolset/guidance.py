@@ -28,7 +28,7 @@ from nexus_control.usecases.views import authority_now
 
 SHOW = "Show details.command to a person; do not run it yourself."
 _OPEN = (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED)
-_FOR_PEOPLE = ("STORE_ROLLED_BACK", "ADAPTER_CHANGED", "CLOCK_BEHIND")
+_FOR_PEOPLE = ("STORE_ROLLED_BACK", "STORE_MIGRATED", "ADAPTER_CHANGED", "CLOCK_BEHIND")
 
 
 class WhatNow(TypedDict):

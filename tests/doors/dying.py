@@ -52,4 +52,4 @@ if __name__ == "__main__":
     for owner, name in CHANGES:
         setattr(owner, name, _dying(getattr(owner, name), numbers, int(sys.argv[4])))
     with DecisionStore(sys.argv[1]) as old, DecisionStore(sys.argv[2], log_folder=sys.argv[3]) as new:
-        migrating.migrate(old, new)
+        migrating.migrate(old, new, sys.argv[2])

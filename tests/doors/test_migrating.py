@@ -39,7 +39,7 @@ def filled(file: Path) -> str:
 
 def migrated(file: Path, url: str, folder: Path) -> migrating.Contents:
     with DecisionStore(file) as old, DecisionStore(url, log_folder=folder) as new:
-        return migrating.migrate(old, new)
+        return migrating.migrate(old, new, url)
 
 
 def refused(file: Path, url: str, folder: Path) -> str:
@@ -48,7 +48,7 @@ def refused(file: Path, url: str, folder: Path) -> str:
         with new.reading() as session:
             before = migrating.contents_of_store(session.rows)
         with pytest.raises(NexusControlError) as refusal:
-            migrating.migrate(old, new)
+            migrating.migrate(old, new, url)
         with new.reading() as session:
             assert migrating.contents_of_store(session.rows) == before
     return refusal.value.code
@@ -96,9 +96,9 @@ def test_the_old_place_executes_and_signs_nothing_and_says_where_to_go(
     migrated(file, postgres_url, tmp_path / "log")
     with NexusControlTools(file) as tools:
         router = ScriptedRouter(good_answer)
-        assert tools.execute(request_id, ADAPTER, SCHEDULER, router).error_code == "STORE_ROLLED_BACK"
+        assert tools.execute(request_id, ADAPTER, SCHEDULER, router).error_code == "STORE_MIGRATED"
         assert router.runs == 0
-        with pytest.raises(NexusControlError, match="STORE_ROLLED_BACK"):
+        with pytest.raises(NexusControlError, match="STORE_MIGRATED"):
             checkpoints.publish(tools.store)
         assert data_of(tools.status(request_id))["state"] == "approved"
     report = Place(str(file)).answer("doctor", code=3)
@@ -112,7 +112,7 @@ def test_a_migrated_store_does_not_go_to_a_second_place(
     file = tmp_path / "a.db"
     filled(file)
     migrated(file, postgres_url, tmp_path / "log")
-    assert refused(file, cluster.url(cluster.new_schema()), tmp_path / "other") == "STORE_ROLLED_BACK"
+    assert refused(file, cluster.url(cluster.new_schema()), tmp_path / "other") == "STORE_MIGRATED"
     assert not (tmp_path / "other" / "log.key").exists()
 
 
