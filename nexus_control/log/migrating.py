@@ -104,9 +104,7 @@ def _moved(
     _copy(theirs, ours, on_progress)
     contents = contents_of_store(theirs.rows)
     if contents != contents_of_store(ours.rows) or content_faults(ours.rows):
-        raise NexusControlError(
-            ErrorCode.INTEGRITY_MISMATCH, "The target does not hold what the source does"
-        )
+        raise NexusControlError(ErrorCode.INTEGRITY_MISMATCH, "The target does not hold what the source does")
     now = head.head_of(theirs)
     _copy_files(source.sidecar, target.sidecar, now)
     return contents, now
@@ -133,8 +131,8 @@ def _require_empty(ours: WriteSession) -> None:
     if ours.rows.log_size() or ours.rows.decisions(1, 0):
         raise invalid_argument(
             "target",
-            "names a store that has a log or requests already, as one has on which init was run: name a new place, where"
-            " there is no store yet",
+            "names a store that has a log or requests already, as one has on which init was run: name a new place,"
+            " where there is no store yet",
         )
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import count, takewhile
 from typing import get_args
 
-from nexus_control.errors import NexusControlError
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.evidence.formats.merkle import Subtrees, whole_tree
 from nexus_control.integrity import sha256_hex

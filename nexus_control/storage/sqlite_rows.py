@@ -111,7 +111,9 @@ _ANSWER = "SELECT digest, content, truncated FROM answers WHERE digest = ?"
 _KEEP_ANSWER = "INSERT OR IGNORE INTO answers(digest, content, truncated) VALUES (?, ?, ?)"
 
 _GUARDED = ("entries", "projections", "claims")
-_GUARD = re.compile(r"CREATE TRIGGER moved_\w+ BEFORE INSERT ON \w+ BEGIN SELECT RAISE\(ABORT, '(.*)'\); END", re.DOTALL)
+_GUARD = re.compile(
+    r"CREATE TRIGGER moved_\w+ BEFORE INSERT ON \w+ BEGIN SELECT RAISE\(ABORT, '(.*)'\); END", re.DOTALL
+)
 _MOVED = "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'moved_entries'"
 
 

@@ -46,7 +46,6 @@ def approve_command(context: ToolContext, decision_id: str) -> str:
     return approving(
         decision_id,
         place_of(context.database),
-        log_folder=context.store.log_folder,
         config=context.config,
         allowed_signers=context.store.allowed_signers,
         signed=policy is not None and policy.min_assurance == "signed",

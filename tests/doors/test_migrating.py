@@ -179,7 +179,7 @@ def test_a_killed_migration_leaves_nothing_and_is_finished_by_the_same_command(
     with DecisionStore(file) as old, old.reading() as session:
         before = migrating.contents_of_store(session.rows)
     call = 1
-    while killed_at(call, file, postgres_url, folder):
+    while killed_at(call, str(file), postgres_url, folder):
         call += 1
         with DecisionStore(postgres_url, log_folder=folder) as new, new.reading() as session:
             assert session.rows.log_size() == 0
