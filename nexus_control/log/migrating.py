@@ -29,6 +29,7 @@ from nexus_control.log import checkpoints, head, log_keys
 from nexus_control.log.ledger import Ledger
 from nexus_control.log.session import ReadSession, WriteSession
 from nexus_control.log.upkeep import content_faults
+from nexus_control.storage import shown_url
 from nexus_control.storage.contract import ApprovalRow, Claim, DecisionRow, KeptAnswer, Placed, Reader
 from nexus_control.storage.copying import copy_database
 from nexus_control.storage.moved import Moved
@@ -77,7 +78,7 @@ def migrate(
     with target.writing() as ours, source.writing() as theirs:  # the source is committed first
         contents, now = _moved(source, theirs, target, ours, known, on_progress)
         head.slot_of(source.sidecar).update(lambda _: head.migrated(now.root).to_bytes())
-        theirs.rows.move(Moved(place, now.root))
+        theirs.rows.move(Moved(shown_url(place), now.root))
     return contents
 
 

@@ -106,7 +106,8 @@ def _writing_faults(ledger: Ledger) -> Iterator[Fault]:
 
 def accept_rollback(ledger: Ledger, actor: Actor) -> bool:
     """Record that `actor`, who owns the store, accepts the loss of its head, its checkpoint, or both. From then on the
-    log counts as continuing them, and a store that was moved goes on here. False when nothing is lost: then nothing is written.
+    log counts as continuing them, and a store that was moved goes on here. False when nothing is lost: then nothing is
+    written.
 
     Raises LOG_INCONSISTENT where the checkpoint's file holds something other than a checkpoint.
     """

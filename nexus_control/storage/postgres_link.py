@@ -111,8 +111,8 @@ class Link:
         return self._cursor.fetchall() if self._cursor.description else []
 
     def control(self, sql: str) -> str | None:
-        """Begin or end a transaction; the first value of the last statement. A cursor would drop all prepared statements
-        after a ROLLBACK.
+        """Begin or end a transaction; the first value of the last statement. A cursor would drop all prepared
+        statements after a ROLLBACK.
         """
         last = self._answers(self.connection.pgconn.send_query, sql.encode())[-1]
         value = last.get_value(0, 0) if last.ntuples else None

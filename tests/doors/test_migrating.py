@@ -10,6 +10,7 @@ from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.errors import NexusControlError
 from nexus_control.log import checkpoints, log_keys, migrating
 from nexus_control.log.upkeep import find_faults
+from nexus_control.storage.postgres_rows import PostgresRows
 from nexus_control.storage.sqlite_connection import connect
 from tests.cli.running import nexus_control
 from tests.doors.dying import killed_at
@@ -217,3 +218,91 @@ def test_a_migration_names_what_it_lacks(cluster: Cluster, postgres_url: str, tm
     ran = nexus_control("migrate", "--from", "b.db", "--to", "c.db", folder=tmp_path)
     assert "(--from)" in " ".join(ran.stderr.split())
     assert not (tmp_path / "c.db").exists()
+
+
+def test_a_target_that_would_not_hold_the_same_is_refused(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.db"
+    filled(file)
+    monkeypatch.setattr(PostgresRows, "keep_answer", lambda *_: None)  # a row that does not arrive
+    assert refused(file, postgres_url, tmp_path / "log") == "INTEGRITY_MISMATCH"
+    with NexusControlTools(file) as tools:
+        data_of(tools.request("g", ALICE))
+
+
+def test_a_source_that_does_not_continue_its_checkpoint_is_refused(postgres_url: str, tmp_path: Path) -> None:
+    file, older = tmp_path / "a.db", tmp_path / "older.db"
+    filled(file)
+    shutil.copy(file, older)
+    with NexusControlTools(file) as tools:
+        data_of(tools.request("g", ALICE))  # which brings no head forward
+        checkpoints.publish(tools.store)
+    older.replace(file)
+    assert refused(file, postgres_url, tmp_path / "log") == "LOG_INCONSISTENT"
+
+
+def test_the_answer_of_an_outcome_that_came_too_late_goes_with_the_store(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.db"
+    with NexusControlTools(file) as tools:
+        request_id = approved(tools)
+
+        def recovered_meanwhile(*_: object) -> object:
+            with NexusControlTools(file) as owner:
+                data_of(owner.recover(request_id, force=True))
+            return good_answer
+
+        late = tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(recovered_meanwhile))
+        assert late.error_code
+        log_keys.give_key(tools.store)
+    contents = migrated(file, postgres_url, tmp_path / "log")
+    assert contents.claims[0].late_outcome
+    assert len(contents.answers) == 1
+
+
+def migration(source: str, target: str, folder: Path, code: int = 0) -> dict[str, Any]:
+    return Place(target, folder).answer("migrate", "--from", source, "--to", target, code=code)
+
+
+def test_a_target_on_which_init_was_run_is_refused_with_what_to_do(postgres_url: str, tmp_path: Path) -> None:
+    filled(tmp_path / "a.db")
+    Place(postgres_url, tmp_path / "log").answer("init")
+    said = migration(str(tmp_path / "a.db"), postgres_url, tmp_path / "log", code=2)
+    assert said["details"]["fields"][0]["field"] == "--to"
+    assert "init" in said["message"]
+    assert "new place" in said["message"]
+
+
+def test_a_migration_that_is_complete_says_so(postgres_url: str, tmp_path: Path) -> None:
+    file, folder = tmp_path / "a.db", tmp_path / "log"
+    filled(file)
+    first = migration(str(file), postgres_url, folder)
+    with NexusControlTools(postgres_url, log_folder=folder) as tools:
+        data_of(tools.request("g", ALICE))
+    again = migration(str(file), postgres_url, folder)
+    assert (first["migrated_before"], again["migrated_before"]) == (False, True)
+    assert again["log_root"] == first["log_root"]
+
+
+def test_a_refused_migration_leaves_its_folder_as_it_was(
+    cluster: Cluster, postgres_url: str, tmp_path: Path
+) -> None:
+    file, folder = tmp_path / "a.db", tmp_path / "log"
+    filled(file)
+    DecisionStore(postgres_url).create_decision()
+    said = migration(str(file), postgres_url, folder, code=2)
+    assert said["details"]["fields"][0]["field"] == "--to"
+    assert not folder.exists()
+    folder.mkdir(mode=0o755)
+    migration(str(file), postgres_url, folder, code=2)
+    assert not list(folder.iterdir())
+    migration(str(file), cluster.url(cluster.new_schema()), folder)
+
+
+def test_a_source_that_is_not_there_is_named_and_not_to_be_made(postgres_url: str, tmp_path: Path) -> None:
+    said = migration(str(tmp_path / "a.db"), postgres_url, tmp_path / "log", code=2)
+    assert "(--from)" in said["message"]
+    assert "request" not in said["message"]
+    assert not (tmp_path / "log").exists()

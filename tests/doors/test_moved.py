@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from nexus_control import DecisionStore, NexusControlTools, ToolResult
 from nexus_control.errors import NexusControlError
 from nexus_control.log import migrating
 from nexus_control.log.upkeep import find_faults
-from nexus_control.storage.contract import Writer
 from nexus_control.storage.moved import Moved, parse_moved
+from nexus_control.storage.sqlite_connection import connect
 from tests.doors.dying import killed_at
 from tests.doors.place import Place
 from tests.doors.test_migrating import filled, migrated
@@ -118,17 +119,30 @@ def test_a_copy_of_a_file_that_was_moved_says_so_too(postgres_url: str, tmp_path
         assert tools.request("g", ALICE).error_code == "STORE_MIGRATED"
 
 
-def test_a_trigger_that_only_looks_like_the_mark_is_found(tmp_path: Path) -> None:
+def test_a_trigger_that_only_has_the_name_of_the_mark_is_a_fault(tmp_path: Path) -> None:
     file = tmp_path / "a.db"
-    with DecisionStore(file) as store:
+    with NexusControlTools(file) as tools:
+        tools.store.create_decision()
+        with closing(connect(str(file), 5)) as connection:
+            connection.execute(
+                "CREATE TRIGGER moved_entries BEFORE INSERT ON entries BEGIN SELECT RAISE(IGNORE); END"
+            )
+        assert [fault.code for fault in find_faults(tools.store)] == ["FORM_DIFFERS"]
 
-        def forge(rows: Writer) -> None:
-            rows.move(Moved("x", "0" * 64))
 
-        store.write(lambda session: forge(session.rows))
-    from_mark = str(Moved("it's here", "0" * 64))
-    assert parse_moved(from_mark) == Moved("it's here", "0" * 64)
-    assert parse_moved(f"{from_mark} and more") is None
+@pytest.mark.parametrize(
+    "place", ["/srv/it's here.db", "postgresql://db/x?options=-csearch_path%3Da", "a\nb", "ü"]
+)
+def test_a_mark_is_read_as_it_was_written(tmp_path: Path, place: str) -> None:
+    moved = Moved(place, "0" * 64)
+    with DecisionStore(tmp_path / "a.db") as store:
+        with store.writing() as session:
+            session.rows.move(moved)
+        with store.reading() as session:
+            assert session.rows.moved() == moved
+        with pytest.raises(NexusControlError, match="STORE_MIGRATED"):
+            store.create_decision()
+    assert parse_moved(f"{moved} and more") is None
 
 
 def test_a_killed_migration_from_a_server_never_leaves_two_places_that_record(
