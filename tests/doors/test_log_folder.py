@@ -7,10 +7,9 @@ import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.errors import NexusControlError
-from nexus_control.execution.local_router import LocalRouter
 from nexus_control.storage.postgres_schema import grants
 from tests.cli.running import nexus_control
-from tests.doors.place import Place, execution, requested
+from tests.doors.place import Place, config_in, execution, requested
 from tests.support.governed import ADAPTER, SCHEDULER, approved, data_of
 from tests.support.places import REPOSITORY
 from tests.support.postgres import Cluster
@@ -153,13 +152,16 @@ def test_the_command_for_an_approver_names_no_log_folder(postgres_url: str, tmp_
 def test_a_run_that_is_not_known_without_the_folder_says_that_the_folder_is_missing(
     postgres_url: str, tmp_path: Path
 ) -> None:
-    with NexusControlTools(postgres_url, log_folder=tmp_path / "log") as tools:
-        request_id = approved(tools)
-        data_of(tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(good_answer)))
-    with NexusControlTools(postgres_url) as tools, LocalRouter([]) as router:
-        refused = tools.export_audit_package(request_id, embed_router_bundle=True, router=router)
-    assert refused.error_code == "ROUTER_RUN_NOT_FOUND"
-    assert "no log folder is named" in str(refused.error)
+    place = Place(postgres_url, tmp_path / "log")
+    place.answer("init")
+    request_id = requested(place, tmp_path / "target")
+    place.answer(*execution(request_id, tmp_path))
+    audit = ("audit", request_id, "--embed", "--config", config_in(tmp_path))
+    place.shown(*audit)
+    said = Place(postgres_url).answer(*audit, code=1)
+    assert said["code"] == "ROUTER_RUN_NOT_FOUND"
+    assert "no log folder is named" in said["message"]
+    assert "--log-folder DIR" in said["next"]
 
 
 def test_a_key_that_is_not_there_is_not_called_another_key(postgres_url: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import shutil
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -249,10 +250,10 @@ def test_the_answer_of_an_outcome_that_came_too_late_goes_with_the_store(
     with NexusControlTools(file) as tools:
         request_id = approved(tools)
 
-        def recovered_meanwhile(*_: object) -> object:
+        def recovered_meanwhile() -> object:
             with NexusControlTools(file) as owner:
                 data_of(owner.recover(request_id, force=True))
-            return good_answer
+            return good_answer()
 
         late = tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(recovered_meanwhile))
         assert late.error_code
