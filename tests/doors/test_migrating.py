@@ -11,11 +11,13 @@ from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.errors import NexusControlError
 from nexus_control.log import checkpoints, log_keys, migrating
 from nexus_control.log.upkeep import find_faults
+from nexus_control.storage.contract import KeptAnswer
 from nexus_control.storage.postgres_rows import PostgresRows
 from nexus_control.storage.sqlite_connection import connect
 from tests.cli.running import nexus_control
 from tests.doors.dying import killed_at
 from tests.doors.place import Place, execution, requested
+from tests.hostile.test_settling import give_up_from_elsewhere
 from tests.support.executor import executing
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, approved, data_of, overwritten
 from tests.support.postgres import Cluster
@@ -221,12 +223,16 @@ def test_a_migration_names_what_it_lacks(cluster: Cluster, postgres_url: str, tm
     assert not (tmp_path / "c.db").exists()
 
 
+def _forgotten(_: PostgresRows, __: KeptAnswer) -> None:
+    """A row that does not arrive."""
+
+
 def test_a_target_that_would_not_hold_the_same_is_refused(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "a.db"
     filled(file)
-    monkeypatch.setattr(PostgresRows, "keep_answer", lambda *_: None)  # a row that does not arrive
+    monkeypatch.setattr(PostgresRows, "keep_answer", _forgotten)
     assert refused(file, postgres_url, tmp_path / "log") == "INTEGRITY_MISMATCH"
     with NexusControlTools(file) as tools:
         data_of(tools.request("g", ALICE))
@@ -244,20 +250,18 @@ def test_a_source_that_does_not_continue_its_checkpoint_is_refused(postgres_url:
 
 
 def test_the_answer_of_an_outcome_that_came_too_late_goes_with_the_store(
-    postgres_url: str, tmp_path: Path
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "a.db"
     with NexusControlTools(file) as tools:
         request_id = approved(tools)
 
-        def recovered_meanwhile() -> object:
-            with NexusControlTools(file) as owner:
-                data_of(owner.recover(request_id, force=True))
+        def be_given_up() -> object:
+            give_up_from_elsewhere(tools, request_id, monkeypatch)
             return good_answer()
 
-        late = tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(recovered_meanwhile))
-        assert late.error_code
-        log_keys.give_key(tools.store)
+        late = tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(be_given_up))
+        assert late.error_code == "OUTCOME_REFUSED"
     contents = migrated(file, postgres_url, tmp_path / "log")
     assert contents.claims[0].late_outcome
     assert len(contents.answers) == 1

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def old(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> Cal
     return lambda: NexusControlTools(url)
 
 
-WRITES: dict[str, Callable[[NexusControlTools, str, str], ToolResult]] = {
+WRITES: dict[str, Callable[[NexusControlTools, str, str], ToolResult[Any]]] = {
     "request": lambda tools, _, __: tools.request("Rotate", ALICE),
     "approve": lambda tools, _, pending: tools.approve(pending, BOB),
     "deny": lambda tools, _, pending: tools.deny(pending, BOB, reason="r"),
