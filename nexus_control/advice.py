@@ -28,6 +28,7 @@ ADVICE: Final[dict[str, str]] = {
     "OUTCOME_UNKNOWN": next_step(ErrorCode.OUTCOME_UNKNOWN),
     "CLOCK_BEHIND": next_step(ErrorCode.CLOCK_BEHIND),
     "STORE_ROLLED_BACK": next_step(ErrorCode.STORE_ROLLED_BACK),
+    "STORE_MIGRATED": next_step(ErrorCode.STORE_MIGRATED),
     "NO_POLICY": "Make the request again: it was never completed.",
     "ADAPTER_CHANGED": (
         "Make a new request: the adapter is not what this one was made for, and approved for. Or declare it as it was."

@@ -64,6 +64,7 @@ class ErrorCode(StrEnum):
     KEY_UNUSABLE = "KEY_UNUSABLE"
     LOG_INCONSISTENT = "LOG_INCONSISTENT"
     STORE_ROLLED_BACK = "STORE_ROLLED_BACK"
+    STORE_MIGRATED = "STORE_MIGRATED"
     JSON_INVALID = "JSON_INVALID"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     STORE_IN_USE = "STORE_IN_USE"
@@ -171,6 +172,9 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.STORE_ROLLED_BACK: (
         "Tell the store's owner, who puts the newer database back, or looks at it with doctor;"
         " nothing is executed until then."
+    ),
+    ErrorCode.STORE_MIGRATED: (
+        "Name the store's new place. Only if that was given up, the owner goes on here, with doctor --accept-rollback."
     ),
     ErrorCode.JSON_INVALID: "Send plain JSON: no duplicate keys, no NaN, no BOM, at most 64 levels.",
     ErrorCode.STORE_UNAVAILABLE: "Check the database path, permissions and disk space, then try again.",

@@ -122,7 +122,6 @@ class Frame(Settings):
         return approving(
             request_id,
             self.path,
-            log_folder=self.log_folder,
             config=config,
             allowed_signers=self.allowed_signers,
             signed=signed,

@@ -1,5 +1,6 @@
 """The command `migrate`: a store is copied to another place, and used only there from then on."""
 
+import os
 import sys
 import time
 from typing import Annotated
@@ -7,10 +8,12 @@ from typing import Annotated
 import typer
 
 from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.places import require_source, require_target
 from nexus_control.cli.screen import DONE, Screen, columns
 from nexus_control.errors import invalid_argument
 from nexus_control.log import migrating
 from nexus_control.storage import is_postgres
+from nexus_control.storage.log_folder import as_it_was
 from nexus_control.store import DecisionStore
 
 _EVERY_SECONDS = 1.0
@@ -37,8 +40,10 @@ def migrate(
     Example: nexus-control migrate --from decisions.db --to postgresql://db.example/decisions --log-folder /srv/log
     """
     old, new = _ends(frame, source, target)
-    with _opened(old) as theirs, _opened(new) as ours:
-        moved = migrating.migrate(theirs, ours, _Telling())
+    folder = new.log_folder if is_postgres(new.path) else None
+    with _opened(old) as theirs, as_it_was(folder), _opened(new) as ours:
+        before = migrating.completed(theirs, ours)
+        moved = before or migrating.migrate(theirs, ours, _now_at(new), _Telling())
     kept = {
         "entries": moved.log_size,
         "decisions": len(moved.decisions),
@@ -47,28 +52,30 @@ def migrate(
         "claims": len(moved.claims),
     }
     done = f"{old.shown} is migrated to {new.shown}"
+    said = f"{done}." if before is None else f"{done} already: nothing was done."
 
     def show(screen: Screen) -> None:
-        screen.prose(f"{done}.", DONE)
-        screen.grid(columns("what|in both", [(name, str(number)) for name, number in kept.items()]))
-        screen.prose("Both logs have this root, and this digest over all entries:")
+        screen.prose(said, DONE)
+        screen.grid(columns("what|migrated", [(name, str(number)) for name, number in kept.items()]))
+        screen.prose("Both logs had this root, and this digest over all entries:")
         screen.verbatim(moved.log_root)
         screen.verbatim(moved.log_digest)
         screen.prose(
-            f"Chains, tree and derived tables were computed again at the new place. {old.shown} executes and signs"
-            " nothing any more. Name the new place wherever the old one was named:"
+            f"Chains, tree and derived tables were computed again at the new place. {old.shown} can only be"
+            " read any more. Name the new place wherever the old one was named:"
         )
         screen.verbatim(new.command("doctor"))
 
     data = {
         "from": old.shown,
         "to": new.shown,
+        "migrated_before": before is not None,
         "log_root": moved.log_root,
         "log_digest": moved.log_digest,
         **kept,
         "command": new.command("doctor"),
     }
-    return Answer(data, show, done)
+    return Answer(data, show, done if before is None else None)
 
 
 def _ends(frame: Frame, source: str, target: str) -> tuple[Frame, Frame]:
@@ -81,8 +88,8 @@ def _ends(frame: Frame, source: str, target: str) -> tuple[Frame, Frame]:
         raise invalid_argument("--to", "names the place of --from")
     if old.base is None or new.base is None:
         raise invalid_argument("--log-folder", "is needed: the log's key and head go with the store")
-    old.require_place(makes=False)
-    new.require_place(makes=True)
+    require_source(old.path, old.log_folder)
+    require_target(new.path, new.log_folder)
     return old, new
 
 
@@ -90,6 +97,11 @@ def _end(frame: Frame, option: str, place: str) -> Frame:
     end = Frame(database=place, named_log_folder=frame.named_log_folder, as_json=frame.as_json, option=option)
     _ = end.path  # raises for a name that no store can have
     return end
+
+
+def _now_at(new: Frame) -> str:
+    """Where the store is from now on, for those who read it at another machine."""
+    return new.shown if is_postgres(new.path) else f"{new.shown} on {os.uname().nodename}"
 
 
 def _opened(end: Frame) -> DecisionStore:

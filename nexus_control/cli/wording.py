@@ -1,7 +1,7 @@
 """Faults of arguments in the words of the command line: the field `approvers.0` is the option `--approver` there."""
 
 import inspect
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
@@ -14,6 +14,7 @@ _PARAMETERS: Final = {
     "allowed_modes": "allowed_mode",
     "approvers": "approver",
     "decision_id": "request_id",
+    "path_or_url": "db",
     "label_filter": "label",
     "labels": "label",
     "require_adapter_capabilities": "require_capability",
@@ -25,6 +26,19 @@ _PARAMETERS: Final = {
 @contextmanager
 def options_named(parameters: Mapping[str, inspect.Parameter]) -> Generator[None]:
     """In the block, a fault of an argument names the option that gave it. `parameters` are those of the command."""
+    with _renamed(lambda field: _option(field, parameters)):
+        yield
+
+
+@contextmanager
+def options_of(names: Mapping[str, str]) -> Generator[None]:
+    """In the block, a fault of one of these fields names its option."""
+    with _renamed(lambda field: names.get(field, field)):
+        yield
+
+
+@contextmanager
+def _renamed(option: Callable[[str], str]) -> Generator[None]:
     try:
         yield
     except NexusControlError as fault:
@@ -33,7 +47,7 @@ def options_named(parameters: Mapping[str, inspect.Parameter]) -> Generator[None
         fields = cast("list[dict[str, str]]", fault.details["fields"])
         if fault.message != _said(fields):  # it says more than the fields do
             raise
-        named = [{**each, "field": _option(each["field"], parameters)} for each in fields]
+        named = [{**each, "field": option(each["field"])} for each in fields]
         details = {**fault.details, "fields": named}
         raise NexusControlError(fault.code, _said(named), details, fault.next) from None
 

@@ -13,6 +13,7 @@ from nexus_control.evidence.formats.note import open_note, parse_checkpoint
 from nexus_control.log import checkpoints, head, log_keys
 from nexus_control.log.ledger import Ledger
 from nexus_control.storage.contract import Entry
+from nexus_control.storage.moved import migrated
 
 LookStatus: TypeAlias = Literal["pass", "fail", "skipped"]
 
@@ -46,6 +47,10 @@ def look_beside(ledger: Ledger) -> dict[str, Look]:
 
 def look_at_head(ledger: Ledger) -> Look:
     """Does the log continue what was executed, denied or taken back?"""
+    with ledger.reading() as session:
+        moved = session.rows.moved()
+    if moved is not None:
+        return _failed("STORE_MIGRATED", migrated(moved).message)
     if ledger.sidecar.absent is not None:
         return _skipped(f"{ledger.sidecar.absent}: {_UNNOTICED}")
     try:
@@ -57,10 +62,9 @@ def look_at_head(ledger: Ledger) -> Look:
         with ledger.reading() as session:
             head.require_continued(session, ledger.sidecar, content)
     except NexusControlError as fault:
-        if fault.code != ErrorCode.STORE_ROLLED_BACK:
+        if fault.code not in (ErrorCode.STORE_ROLLED_BACK, ErrorCode.STORE_MIGRATED):
             raise
-        codes = {"restored": "STORE_RESTORED", "migrated": "STORE_MIGRATED"}
-        code = next((code for name, code in codes.items() if fault.details.get(name)), fault.code.value)
+        code = "STORE_RESTORED" if fault.details.get("restored") else fault.code.value
         return _failed(code, fault.message)
     unknown = unknown_to_head(ledger, content)
     return _PASSED if unknown is None else _skipped(unknown)

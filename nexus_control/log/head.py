@@ -18,7 +18,8 @@ older copy of the database would dispatch again what was executed, denied or tak
 
 A store that was laid out from a backup has a head that no log continues: its size is 2^53-1, its root is that of the
 log in the backup. It says *restored*, to earlier versions too. A store that was migrated to another place has a head of
-the size 2^53-2, with the root of the log that was migrated: it says *migrated*.
+the size 2^53-2, with the root of the log that was migrated: it says *migrated*, as the mark in the database does
+(`storage.moved`), which is there for those who do not see the head.
 
 The owner of a store can accept a rollback, and go on with an older copy. An entry of the log then records the head and
 the checkpoint that the log does not continue:
@@ -41,6 +42,7 @@ from nexus_control.log.entries import ROLLBACKS
 from nexus_control.log.ledger import Ledger
 from nexus_control.log.session import ReadSession
 from nexus_control.storage.contract import Entry, Reader
+from nexus_control.storage.moved import migrated as migrated_to
 from nexus_control.storage.sidecar import Sidecar
 from nexus_control.storage.slot import Slot
 from nexus_control.values.records import always_written, check, decode
@@ -138,12 +140,12 @@ def is_continued(session: ReadSession, head: Head) -> bool:
 
 
 def require_continued(session: ReadSession, sidecar: Sidecar, content: bytes) -> Head | None:
-    """The head in this content of the slot. Raises STORE_ROLLED_BACK where the log does not continue it, or where the
-    store was migrated while the caller waited for the writer.
+    """The head in this content of the slot. Raises STORE_ROLLED_BACK where the log does not continue it, STORE_MIGRATED
+    where it goes on at another place.
     """
-    now = slot_of(sidecar).peek()
-    is_moved = (head := parse_head(now)) is not None and head.size == MIGRATED_SIZE
-    head = head if is_moved else parse_head(content)
+    if (moved := session.rows.moved()) is not None:
+        raise migrated_to(moved)
+    head = parse_head(content)
     if head is not None and not is_continued(session, head):
         if head.size == MAX_SAFE_INTEGER:
             raise NexusControlError(
@@ -154,10 +156,9 @@ def require_continued(session: ReadSession, sidecar: Sidecar, content: bytes) ->
             )
         if head.size == MIGRATED_SIZE:
             raise NexusControlError(
-                ErrorCode.STORE_ROLLED_BACK,
+                ErrorCode.STORE_MIGRATED,
                 "The store was migrated to another place, where its log goes on: nothing is executed or signed here",
-                {"path": place_of(sidecar), "migrated": True},
-                "Use the store at its new place; if it was given up, the owner looks at this one with doctor.",
+                {"path": place_of(sidecar)},
             )
         size = session.rows.log_size()
         raise NexusControlError(

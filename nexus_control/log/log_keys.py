@@ -171,7 +171,12 @@ def require_own_key(session: ReadSession, sidecar: Sidecar) -> None:
 
 def not_the_key(sidecar: Sidecar, verifier: Verifier) -> NexusControlError:
     place, named = sidecar.place(KEY), str(verifier)
-    problem = f"{place} is not the key that the log names ({named}): put that back"
+    is_there = any(sidecar.read_secret(name) for name in (KEY, NEXT_KEY))
+    problem = (
+        f"{place} is not the key that the log names ({named}): put that back"
+        if is_there
+        else f"{place} is not there: put back the key that the log names ({named})"
+    )
     return unusable(problem, path=place, verifier=named)
 
 

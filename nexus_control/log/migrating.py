@@ -8,13 +8,14 @@ whole, continue its head and checkpoint, have its log's key beside it, and execu
 Then both are read again and compared: size and root of the log, a digest over every field of every entry, the rows of
 decisions, answers and claims. The target's chains, tree and rows are computed again from its entries.
 
-The log keeps its key. Two stores that went on with one key would fork its log, so the source's head then says
-*migrated* (`log.head`): it executes and signs nothing any more, also under earlier versions. It can still be read, and
-asked and approved in. Key, checkpoint and run log are copied, not moved: they prove what the source was.
+The log keeps its key. Two stores that went on with one key would fork its log, and execute twice. So a mark in the
+source's database says where it goes on (`storage.moved`): nothing is recorded, executed or signed there any more, by
+nobody. The source's head says *migrated* (`log.head`), to earlier versions too. The source can still be read. Key,
+checkpoint and run log are copied, not moved: they prove what the source was.
 
-The order at the end: files beside the target, the source's head, the target's commit. After a kill between the last two
-the source says *migrated* and the target is empty. The same command then finishes: the target has the head of exactly
-this log. To any other target such a source is refused.
+The order at the end: files beside the target, the source's head, the commit of the source's mark, the target's commit.
+After a kill in between the same command finishes: the target has the head of exactly this log, and the mark names its
+root. To any other target such a source is refused. A migration that is finished stays so (`completed`).
 """
 
 import hashlib
@@ -28,8 +29,10 @@ from nexus_control.log import checkpoints, head, log_keys
 from nexus_control.log.ledger import Ledger
 from nexus_control.log.session import ReadSession, WriteSession
 from nexus_control.log.upkeep import content_faults
+from nexus_control.storage import shown_url
 from nexus_control.storage.contract import ApprovalRow, Claim, DecisionRow, KeptAnswer, Placed, Reader
 from nexus_control.storage.copying import copy_database
+from nexus_control.storage.moved import Moved
 from nexus_control.storage.sidecar import Sidecar
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -52,31 +55,60 @@ class Contents:
     claims: tuple[Claim, ...]
 
 
-def migrate(source: Ledger, target: Ledger, on_progress: Progress = lambda _done, _all: None) -> Contents:
-    """Copy the store, compare, and mark the source. Returns what both hold.
+def migrate(
+    source: Ledger, target: Ledger, place: str, on_progress: Progress = lambda _done, _all: None
+) -> Contents:
+    """Copy the store, compare, and mark the source with the place of the target, as people read it. Returns what both
+    hold.
 
     Raises INVALID_ARGUMENT for a target that has a log or another store's key, LOG_INCONSISTENT for a source that is
-    not whole, STORE_ROLLED_BACK, KEY_UNUSABLE, CLAIM_HELD while something is executed, INTEGRITY_MISMATCH where the
-    target would not hold the same.
+    not whole, STORE_ROLLED_BACK, STORE_MIGRATED, KEY_UNUSABLE, CLAIM_HELD while something is executed,
+    INTEGRITY_MISMATCH where the target would not hold the same.
     """
     for ledger in (source, target):
         if ledger.sidecar.absent is not None:
             raise log_keys.without_place(ledger.sidecar.absent)
     known = head.slot_of(source.sidecar).read_writable()
-    with source.writing() as theirs, target.writing() as ours:
-        _require_empty(ours)
-        _require_unused(theirs, target.sidecar)
-        _require_movable(theirs, source.sidecar, known, target.sidecar)
-        _copy(theirs, ours, on_progress)
-        contents = contents_of_store(theirs.rows)
-        if contents != contents_of_store(ours.rows) or content_faults(ours.rows):
-            raise NexusControlError(
-                ErrorCode.INTEGRITY_MISMATCH, "The target does not hold what the source does"
-            )
-        now = head.head_of(theirs)
-        _copy_files(source.sidecar, target.sidecar, now)
+    with source.reading() as session:
+        is_marked = session.rows.moved() is not None
+    if is_marked:  # nobody writes to the source any more
+        with target.writing() as ours, source.reading() as theirs:
+            contents, _ = _moved(source, theirs, target, ours, known, on_progress)
+        return contents
+    with target.writing() as ours, source.writing() as theirs:  # the source is committed first
+        contents, now = _moved(source, theirs, target, ours, known, on_progress)
         head.slot_of(source.sidecar).update(lambda _: head.migrated(now.root).to_bytes())
+        theirs.rows.move(Moved(shown_url(place), now.root))
     return contents
+
+
+def completed(source: Ledger, target: Ledger) -> Contents | None:
+    """What was migrated, if the source goes on at this target already."""
+    with source.reading() as theirs, target.reading() as ours:
+        now, moved = head.head_of(theirs), theirs.rows.moved()
+        is_there = bool(now.size) and head.is_continued(ours, now)
+        return contents_of_store(theirs.rows) if moved is not None and is_there else None
+
+
+def _moved(
+    source: Ledger,
+    theirs: ReadSession,
+    target: Ledger,
+    ours: WriteSession,
+    known: bytes,
+    on_progress: Progress,
+) -> tuple[Contents, head.Head]:
+    """The rows and the files are at the target, and compared."""
+    _require_empty(ours)
+    _require_unused(theirs, target.sidecar)
+    _require_movable(theirs, source.sidecar, known, target.sidecar)
+    _copy(theirs, ours, on_progress)
+    contents = contents_of_store(theirs.rows)
+    if contents != contents_of_store(ours.rows) or content_faults(ours.rows):
+        raise NexusControlError(ErrorCode.INTEGRITY_MISMATCH, "The target does not hold what the source does")
+    now = head.head_of(theirs)
+    _copy_files(source.sidecar, target.sidecar, now)
+    return contents, now
 
 
 def contents_of_store(rows: Reader) -> Contents:
@@ -98,7 +130,11 @@ def contents_of_store(rows: Reader) -> Contents:
 
 def _require_empty(ours: WriteSession) -> None:
     if ours.rows.log_size() or ours.rows.decisions(1, 0):
-        raise invalid_argument("--to", "names a store that has a log or requests already: name a new place")
+        raise invalid_argument(
+            "target",
+            "names a store that has a log or requests already, as one has on which init was run: name a new place,"
+            " where there is no store yet",
+        )
 
 
 def _require_unused(theirs: ReadSession, beside_target: Sidecar) -> None:
@@ -107,10 +143,10 @@ def _require_unused(theirs: ReadSession, beside_target: Sidecar) -> None:
     known = head.parse_head(found)
     if found and (known is None or not head.is_continued(theirs, known)):
         place = head.place_of(beside_target)
-        raise invalid_argument("--to", f"names a place where {place} is there already, of another log")
+        raise invalid_argument("target", f"names a place where {place} is there already, of another log")
 
 
-def _require_movable(theirs: WriteSession, sidecar: Sidecar, known: bytes, beside_target: Sidecar) -> None:
+def _require_movable(theirs: ReadSession, sidecar: Sidecar, known: bytes, beside_target: Sidecar) -> None:
     if faults := content_faults(theirs.rows):
         raise NexusControlError(
             ErrorCode.LOG_INCONSISTENT,
@@ -120,7 +156,9 @@ def _require_movable(theirs: WriteSession, sidecar: Sidecar, known: bytes, besid
         )
     now = head.head_of(theirs)
     is_finishing = head.slot_of(beside_target).read() == now.to_bytes()
-    if not (is_finishing and known == head.migrated(now.root).to_bytes()):
+    moved = theirs.rows.moved()
+    is_known = moved.root == now.root if moved else known == head.migrated(now.root).to_bytes()
+    if not (is_finishing and is_known):
         head.require_continued(theirs, sidecar, known)
     checkpoints.last_in(theirs, sidecar, sidecar.read(checkpoints.LAST))
     log_keys.require_own_key(theirs, sidecar)
@@ -133,7 +171,7 @@ def _require_movable(theirs: WriteSession, sidecar: Sidecar, known: bytes, besid
         )
 
 
-def _copy(theirs: WriteSession, ours: WriteSession, on_progress: Progress) -> None:
+def _copy(theirs: ReadSession, ours: WriteSession, on_progress: Progress) -> None:
     size = theirs.rows.log_size()
     for start in range(0, size, _BATCH):
         batch = theirs.rows.log(start, min(start + _BATCH, size))
@@ -171,7 +209,7 @@ def _copy_files(source: Sidecar, target: Sidecar, now: head.Head) -> None:
         if not secret or (there := target.read_secret(name)) == secret:
             continue
         if there:
-            raise invalid_argument("--to", f"names a place where {target.place(name)} is another log's key")
+            raise invalid_argument("target", f"names a place where {target.place(name)} is another log's key")
         target.create_secret(name, secret)
     if (note := source.read(checkpoints.LAST)) is not None:
         target.replace(checkpoints.LAST, note)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import count, takewhile
 from typing import get_args
 
-from nexus_control.errors import NexusControlError
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.evidence.formats.merkle import Subtrees, whole_tree
 from nexus_control.integrity import sha256_hex
@@ -97,7 +97,7 @@ def _writing_faults(ledger: Ledger) -> Iterator[Fault]:
         with ledger.writing() as session:
             session.rows.drop_claim("")
     except NexusControlError as fault:
-        if is_without_permission(fault):
+        if is_without_permission(fault) or fault.code is ErrorCode.STORE_MIGRATED:
             return
         if not is_read_only(fault):
             raise
@@ -106,7 +106,8 @@ def _writing_faults(ledger: Ledger) -> Iterator[Fault]:
 
 def accept_rollback(ledger: Ledger, actor: Actor) -> bool:
     """Record that `actor`, who owns the store, accepts the loss of its head, its checkpoint, or both. From then on the
-    log counts as continuing them. False when nothing is lost: then nothing is written.
+    log counts as continuing them, and a store that was moved goes on here. False when nothing is lost: then nothing is
+    written.
 
     Raises LOG_INCONSISTENT where the checkpoint's file holds something other than a checkpoint.
     """
@@ -115,8 +116,11 @@ def accept_rollback(ledger: Ledger, actor: Actor) -> bool:
     with ledger.writing() as session:
         lost = known if known is not None and not head.is_continued(session, known) else None
         note = lost_checkpoint(session, ledger.sidecar)
-        if lost is None and note is None:
+        is_moved = session.rows.moved() is not None
+        if lost is None and note is None and not is_moved:
             return False
+        if is_moved:
+            session.rows.move(None)
         session.append_rollback(actor, encode(head.Loss(head=lost, checkpoint=note)))
     head.remember(ledger)
     return True

@@ -169,4 +169,4 @@ def main_files_of(path: Path) -> list[Path]:
 
 
 def _refused(problem: str) -> NexusControlError:
-    return NexusControlError(ErrorCode.INVALID_ARGUMENT, f"path_or_url {problem}", {"field": "path_or_url"})
+    return invalid_argument("path_or_url", problem)

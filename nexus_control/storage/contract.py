@@ -44,6 +44,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import Origin
 from nexus_control.facts import Phase
+from nexus_control.storage.moved import Moved
 from nexus_control.storage.sidecar import Sidecar
 from nexus_control.values.actors import ActorType
 
@@ -243,6 +244,10 @@ class Reader(Protocol):
         """All claims, by decision id."""
         ...
 
+    def moved(self) -> Moved | None:
+        """Where the store goes on, if it was moved away from here."""
+        ...
+
     def is_filed(self) -> bool:
         """Whether pages find each row by exactly what it says, and each approval belongs to a decision. False where
         another program wrote to the storage.
@@ -291,6 +296,10 @@ class Writer(Reader, Protocol):
 
     def keep_answer(self, answer: KeptAnswer) -> None:
         """Keep a router's answer. One that is kept already stays as it is."""
+        ...
+
+    def move(self, moved: Moved | None) -> None:
+        """Mark the store as moved: whatever is added from then on raises STORE_MIGRATED. None takes the mark away."""
         ...
 
 

@@ -14,13 +14,15 @@
 """
 
 import stat
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.storage.faults import unavailable
 from nexus_control.storage.sidecar import FileSidecar
-from nexus_control.system.whole_files import create_file, is_regular, read_regular
+from nexus_control.system.whole_files import create_file, is_folder, is_regular, read_regular
 
 _BASE: Final = "log"
 _STORE: Final = f"{_BASE}.store"
@@ -43,6 +45,10 @@ def sidecar_in(folder: Path) -> FileSidecar:
     try:
         folder.mkdir(mode=0o755, exist_ok=True)
         mode = folder.stat().st_mode
+    except FileNotFoundError as error:
+        raise _refused(
+            f"names {folder}, but {folder.parent} is not there: make it first, with mkdir -p {folder.parent}"
+        ) from error
     except OSError as error:
         raise _refused(f"names {folder}, which cannot be used: {error.strerror}") from error
     if stat.S_IMODE(mode) & _OTHERS_WRITE:
@@ -75,6 +81,23 @@ def bind(folder: Path, identity: str) -> None:
         raise _refused(
             f"names {folder}, which holds the log of another store: each store has a folder of its own"
         )
+
+
+@contextmanager
+def as_it_was(folder: Path | None) -> Generator[None]:
+    """If the block fails, a folder that belonged to no store before belongs to none again."""
+    was_there = folder is None or is_folder(folder)
+    was_bound = folder is None or is_bound(folder)
+    try:
+        yield
+    except NexusControlError:
+        if folder is not None and not was_bound:
+            with suppress(OSError):
+                if [each.name for each in folder.iterdir()] == [_STORE]:
+                    (folder / _STORE).unlink()
+                if not was_there:
+                    folder.rmdir()
+        raise
 
 
 def is_bound(folder: Path) -> bool:

@@ -20,6 +20,7 @@ import psycopg
 
 from nexus_control.storage import postgres_schema
 from nexus_control.storage.contract import BUSY_SECONDS, Reader, ResultT, Writer
+from nexus_control.storage.moved import parse_moved
 from nexus_control.storage.postgres_address import address_of
 from nexus_control.storage.postgres_draft import APPEND_EVENT, Draft, Memory
 from nexus_control.storage.postgres_form import form_differences, mend_form
@@ -30,9 +31,9 @@ from nexus_control.storage.postgres_rows import PostgresRows
 from nexus_control.storage.postgres_schema import prepare, quoted
 from nexus_control.storage.sidecar import Sidecar
 
-_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1"
+_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT moved FROM {schema}.store"
 """BEGIN takes no snapshot; the first SELECT does."""
-_WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {LOCK}"
+_WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {LOCK}; SELECT moved FROM {{schema}}.store"
 _DRAFTS = 2
 """A draft on a remembered row, then one on the row as it is now, then a real transaction."""
 
@@ -143,12 +144,12 @@ class _Transaction(AbstractContextManager[SessionT]):
     def __enter__(self) -> SessionT:
         link = self._inner.__enter__()
         try:
-            self._begin(link)
+            moved = self._begin(link)
         except BaseException as error:
             self._inner.__exit__(type(error), error, error.__traceback__)
             raise
         self._link = link
-        self._rows = PostgresRows(link)
+        self._rows = PostgresRows(link, parse_moved(moved))
         return cast("SessionT", self._rows)
 
     def __exit__(
@@ -166,15 +167,15 @@ class _Transaction(AbstractContextManager[SessionT]):
             self._memory.forget(rows.saved)
             self._inner.__exit__(None if error is None else type(error), error, trace)
 
-    def _begin(self, link: Link) -> None:
-        begin = _WRITE.format(schema=quoted(link.schema)) if self._is_writing else _READ
+    def _begin(self, link: Link) -> str | None:
+        begin = (_WRITE if self._is_writing else _READ).format(schema=quoted(link.schema))
         try:
-            link.control(begin)
+            return link.control(begin)
         except psycopg.OperationalError:
             if not link.is_lost():
                 raise
             self._inner.reconnect()  # nothing was read or written yet
-            link.control(begin)
+            return link.control(begin)
 
     def _commit(self, rows: PostgresRows) -> None:
         try:

@@ -30,6 +30,7 @@ _DEFAULTS = {
     "keepalives_interval": "10",
     "keepalives_count": "3",
 }
+_UNKNOWN = re.compile(r'invalid URI query parameter: "([A-Za-z_]+)"')
 _HIDDEN = "***"
 _SHORTEST_SECONDS = 2
 """libpq takes a shorter `connect_timeout` for this one."""
@@ -84,7 +85,10 @@ def address_of(url: str, busy_seconds: float) -> Address:
 def _read(url: str) -> dict[str, str]:
     try:
         read = conninfo.conninfo_to_dict(url)
-    except (psycopg.ProgrammingError, UnicodeEncodeError):  # their message quotes the URL
+    except (psycopg.ProgrammingError, UnicodeEncodeError) as error:  # their message quotes the URL
+        name = _UNKNOWN.search(str(error))
+        if name and "@" not in url.partition("?")[2]:  # else it may be a part of a password
+            raise _refused(f"has the parameter {name[1]}, which libpq does not know") from None
         raise _refused("is no URL that libpq can read: postgresql://user@host:5432/database") from None
     return {name: str(value) for name, value in read.items() if value is not None}
 

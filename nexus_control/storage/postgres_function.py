@@ -5,8 +5,8 @@
 
 `append_event` is a write in one round trip. It takes the store's lock, and appends one event of one decision if the
 decision's row is still the one that the caller saw: `seen` is the transaction that wrote that row (`xmin`), and every
-change of a row is another transaction. It answers the transaction of the new row; NULL where the row is another one,
-and then nothing was written. It runs with the rights of its caller.
+change of a row is another transaction. It answers the transaction of the new row; NULL where the row is another one, or
+the store was moved, and then nothing was written. It runs with the rights of its caller.
 """
 
 from typing import get_args
@@ -67,6 +67,7 @@ BEGIN
             progress = progress_
         WHERE p.ordinal = ordinal_ AND p.decision_id = stream AND p.xmin = seen::xid
             AND p.generation = generation_ AND p.event_count = seq_ AND p.head = head_
+            AND (SELECT s.moved FROM {{schema}}.store s) IS NULL
         RETURNING p.xmin::text INTO written;
     IF written IS NULL THEN
         RETURN NULL;

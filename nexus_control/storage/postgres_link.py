@@ -110,9 +110,13 @@ class Link:
         self._cursor.execute(sql.encode(), parameters or None, prepare=prepare)
         return self._cursor.fetchall() if self._cursor.description else []
 
-    def control(self, sql: str) -> None:
-        """Begin or end a transaction. A cursor would drop all prepared statements after a ROLLBACK."""
-        self._answers(self.connection.pgconn.send_query, sql.encode())
+    def control(self, sql: str) -> str | None:
+        """Begin or end a transaction; the first value of the last statement. A cursor would drop all prepared
+        statements after a ROLLBACK.
+        """
+        last = self._answers(self.connection.pgconn.send_query, sql.encode())[-1]
+        value = last.get_value(0, 0) if last.ntuples else None
+        return None if value is None else value.decode()
 
     def call(self, sql: bytes, parameters: Iterable[str | int | None]) -> str | None:
         """What a statement answers that gives one text, with its parameters as $1, $2, ... A cursor would take three

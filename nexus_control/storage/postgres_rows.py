@@ -20,6 +20,7 @@ from nexus_control.storage.contract import (
     Placed,
 )
 from nexus_control.storage.faults import ended, no_subtree
+from nexus_control.storage.moved import Moved, migrated
 from nexus_control.storage.postgres_link import Link, Row, Statement
 
 _MOST_PENDING = 1_000
@@ -90,12 +91,14 @@ _KEEP_ANSWER = "INSERT INTO answers(digest, content, truncated) VALUES (%s, %s, 
 class PostgresRows:
     """Reader and writer in one. Using it after `end()` is a defect."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, moved: Moved | None = None) -> None:
         self._link: Link | None = link
         self._pending: list[Statement] = []
         self.saved = set[str]()
         """The decisions whose rows this transaction has changed."""
         self.has_written = False
+        self._moved = moved
+        """The mark, as it was read when the transaction began."""
 
     def commit(self) -> None:
         if self._pending:
@@ -167,6 +170,9 @@ class PostgresRows:
     def claims(self) -> list[Claim]:
         return [Claim(*row) for row in self._read(_CLAIMS)]
 
+    def moved(self) -> Moved | None:
+        return self._moved
+
     def is_filed(self) -> bool:
         return self._read(_IS_FILED)[0][0]
 
@@ -226,6 +232,11 @@ class PostgresRows:
     def keep_answer(self, answer: KeptAnswer) -> None:
         self._write(_KEEP_ANSWER, answer)
 
+    def move(self, moved: Moved | None) -> None:
+        self._moved = None
+        self._write("UPDATE store SET moved = %s", (None if moved is None else str(moved),))
+        self._moved = moved
+
     def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         return self._flush((sql, parameters))
 
@@ -236,6 +247,8 @@ class PostgresRows:
     def _write(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         if self._link is None:
             raise ended()
+        if self._moved is not None:
+            raise migrated(self._moved)
         self.has_written = True
         self._pending.append((sql, parameters))
         if len(self._pending) >= _MOST_PENDING:

@@ -12,7 +12,8 @@ INSERT that is not at the next position. They are ALWAYS triggers, which `sessio
 `last_leaf` and `level` name a subtree as in `sqlite_schema`. `labels` repeats the labels of `projections`, one a row,
 so that a page by label is found by an index. `ordinal` is the key of all rows that belong to a decision.
 
-`store.id` tells this store from every other one; a copy of the database keeps it.
+`store.id` tells this store from every other one; a copy of the database keeps it. `store.moved` is the mark of a store
+that goes on at another place (`storage.moved`); only the owner of the tables sets it.
 
 Who makes the tables owns them. An application needs less, and gets it by `grants`: it can add to `entries`, and change
 nothing there, nor drop the triggers.
@@ -40,7 +41,8 @@ CREATE TABLE {{schema}}.store(
     single      boolean PRIMARY KEY DEFAULT true CHECK (single),
     application {_TEXT},
     version     integer NOT NULL,
-    id          uuid NOT NULL DEFAULT gen_random_uuid()
+    id          uuid NOT NULL DEFAULT gen_random_uuid(),
+    moved       text COLLATE "C"
 )""",
     "entries": f"""
 CREATE TABLE {{schema}}.entries(

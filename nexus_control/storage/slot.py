@@ -43,12 +43,6 @@ class Slot(Protocol):
         """The content; empty where nothing is there."""
         ...
 
-    def peek(self) -> bytes:
-        """Like `read`, without waiting for a lock: what is written at this moment may be read in part. Empty where it
-        cannot be read.
-        """
-        ...
-
     def read_writable(self) -> bytes:
         """Like `read`. Raises STORE_UNAVAILABLE where `update` could not write to what is there."""
         ...
@@ -74,9 +68,6 @@ class MemorySlot:
         self._content = b""
 
     def read(self) -> bytes:
-        return self._content
-
-    def peek(self) -> bytes:
         return self._content
 
     def read_writable(self) -> bytes:
@@ -108,13 +99,6 @@ class FileSlot:
             return b""
         except OSError as error:
             raise self._fault("read", error) from error
-
-    def peek(self) -> bytes:
-        try:
-            with self._opened(os.O_RDONLY, None) as file:
-                return os.pread(file, MOST_BYTES, 0)
-        except OSError:
-            return b""
 
     def read_writable(self) -> bytes:
         try:

@@ -23,6 +23,7 @@ from types import TracebackType
 from nexus_control.errors import NexusControlError
 from nexus_control.storage.contract import BUSY_SECONDS, Derive, Reader, ResultT, Writer, unled
 from nexus_control.storage.faults import busy, damaged, old_for_a_reader, unavailable
+from nexus_control.storage.moved import migrated, parse_moved
 from nexus_control.storage.sidecar import FileSidecar, MemorySidecar, Sidecar
 from nexus_control.storage.sqlite_connection import connect, transaction
 from nexus_control.storage.sqlite_file import SqliteFile
@@ -261,6 +262,8 @@ def _number(connection: sqlite3.Connection, sql: str) -> int:
 
 
 def _fault(error: sqlite3.Error, where: str) -> NexusControlError:
+    if (moved := parse_moved(str(error))) is not None:
+        return migrated(moved)
     details = {"path": where}
     if name := getattr(error, "sqlite_errorname", None):
         details["sqlite_errorname"] = name

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 from nexus_control.storage.faults import damaged
-from nexus_control.storage.sqlite_rows import Connection
+from nexus_control.storage.sqlite_rows import Connection, mark_in
 
 _GUARDS = ("trigger", "view", "index")
 """The types of object that hold no data, in the order in which they can be dropped."""
@@ -30,12 +30,12 @@ Form: TypeAlias = Mapping[str, _Made]
 
 
 def form_of(connection: Connection) -> Form:
-    """The objects of the database, by name."""
+    """The objects of the database, by name; without the triggers of a store that was moved."""
     rows = connection.execute(
         "SELECT name, type, tbl_name, sql FROM sqlite_master"
         " WHERE sql IS NOT NULL AND NOT (type = 'table' AND name GLOB 'sqlite_stat[0-9]')"
     ).fetchall()
-    return {name: _Made(*made) for name, *made in rows}
+    return {name: _Made(*made) for name, *made in rows if mark_in(made[-1]) is None}
 
 
 def differences(found: Form, expected: Form) -> list[str]:

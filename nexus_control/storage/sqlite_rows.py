@@ -1,6 +1,7 @@
 """Readers and writers on SQLite: rows to SQL and back. Other modules open connections and transactions."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from functools import lru_cache
@@ -19,6 +20,7 @@ from nexus_control.storage.contract import (
     Placed,
 )
 from nexus_control.storage.faults import damaged, ended, no_subtree
+from nexus_control.storage.moved import Moved, parse_moved
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -108,6 +110,12 @@ _DECISION_OF = "SELECT decision_id FROM projections WHERE request_key = ? AND re
 _ANSWER = "SELECT digest, content, truncated FROM answers WHERE digest = ?"
 _KEEP_ANSWER = "INSERT OR IGNORE INTO answers(digest, content, truncated) VALUES (?, ?, ?)"
 
+_GUARDED = ("entries", "projections", "claims")
+_GUARD = re.compile(
+    r"CREATE TRIGGER moved_\w+ BEFORE INSERT ON \w+ BEGIN SELECT RAISE\(ABORT, '(.*)'\); END", re.DOTALL
+)
+_MOVED = "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'moved_entries'"
+
 
 class SqliteRows:
     """Reader and writer in one. Using it after `end()` is a defect."""
@@ -192,6 +200,10 @@ class SqliteRows:
             and not self._number(_OWNERLESS)
         )
 
+    def moved(self) -> Moved | None:
+        found = self._execute(_MOVED, ()).fetchone()
+        return None if found is None else mark_in(found[0])
+
     def append(self, entries: Sequence[Entry]) -> None:
         if not entries:
             return
@@ -269,6 +281,12 @@ class SqliteRows:
 
     def _number(self, sql: str) -> int:
         return self._execute(sql, ()).fetchone()[0]
+
+    def move(self, moved: Moved | None) -> None:
+        for table in _GUARDED:
+            self._execute(f"DROP TRIGGER IF EXISTS moved_{table}", ())
+            if moved is not None:
+                self._execute(_guard(table, moved), ())
 
 
 def _page(query: DecisionQuery) -> tuple[str, list[object]]:
@@ -349,3 +367,17 @@ def _labels(text: object) -> tuple[str, ...]:
 
 def _refuse(*_: object) -> NoReturn:
     raise ended()
+
+
+def mark_in(sql: str) -> Moved | None:
+    """The mark that a trigger holds; None for any other trigger."""
+    found = _GUARD.fullmatch(sql)
+    moved = None if found is None else parse_moved(found[1].replace("''", "'"))
+    is_ours = moved is not None and any(sql == _guard(table, moved) for table in _GUARDED)
+    return moved if is_ours else None
+
+
+def _guard(table: str, moved: Moved) -> str:
+    """The trigger that refuses to add to this table: it costs nothing where a store was not moved."""
+    text = str(moved).replace("'", "''")
+    return f"CREATE TRIGGER moved_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, '{text}'); END"

@@ -59,15 +59,15 @@ def approving(
     request_id: str,
     database: str,
     *,
-    log_folder: Path | None = None,
     config: Path | None = None,
     allowed_signers: Path | None = None,
     signed: bool,
 ) -> str:
     """The command that approves a request after a look at it, with a signature where the policy demands one. It
-    names only the adapters of `config`: a project's file that was found must not become one whose settings are used.
+    names only the adapters of `config`: a project's file that was found must not become one whose settings are used. It
+    names no log folder: approvers have none, only who executes and signs does.
     """
-    options: dict[str, Value] = {"--db": database, "--log-folder": log_folder, "--adapters-from": config}
+    options: dict[str, Value] = {"--db": database, "--adapters-from": config}
     if signed:
         options |= {"--allowed-signers": allowed_signers, "--sign": USUAL_KEY}
     return shell_line(command("approve", argument=request_id, options=options))

@@ -28,7 +28,7 @@ from nexus_control.usecases.views import authority_now
 
 SHOW = "Show details.command to a person; do not run it yourself."
 _OPEN = (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED)
-_FOR_PEOPLE = ("STORE_ROLLED_BACK", "ADAPTER_CHANGED", "CLOCK_BEHIND")
+_FOR_PEOPLE = ("STORE_ROLLED_BACK", "STORE_MIGRATED", "ADAPTER_CHANGED", "CLOCK_BEHIND")
 
 
 class WhatNow(TypedDict):
@@ -46,7 +46,6 @@ def approve_command(context: ToolContext, decision_id: str) -> str:
     return approving(
         decision_id,
         place_of(context.database),
-        log_folder=context.store.log_folder,
         config=context.config,
         allowed_signers=context.store.allowed_signers,
         signed=policy is not None and policy.min_assurance == "signed",

@@ -12,6 +12,7 @@ from nexus_control.execution.router import RunExporter
 from nexus_control.export import export_of
 from nexus_control.import_ import ImportData, import_checked
 from nexus_control.integrity import sha256_hex
+from nexus_control.storage.log_folder import NAME_ONE
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.answers import BundleData, JsonObject, PackageData, RecordData, SignedPackageData
 from nexus_control.usecases.arguments import (
@@ -134,6 +135,14 @@ def _exported(store: DecisionStore, decision_id: str, router: RunExporter) -> Js
         return router.export_run(execution.run_id)
     except (Exception, SystemExit) as error:  # an embedder's router may raise anything
         if isinstance(error, NexusControlError) and error.code is ErrorCode.ROUTER_RUN_NOT_FOUND:
+            absent = store.sidecar.absent
+            if absent is not None:
+                raise NexusControlError(
+                    error.code,
+                    f"The run {execution.run_id} of this decision is not known here: {absent}, where runs are recorded",
+                    {"run_id": execution.run_id},
+                    f"{NAME_ONE} Or give the run's bundle; without it the package names the run.",
+                ) from error
             raise NexusControlError(
                 error.code,
                 f"The configured router does not have the run {execution.run_id} of this decision",

@@ -24,7 +24,7 @@ def rollback_reasons(
     try:
         head.require_continued(session, store.sidecar, known)
     except NexusControlError as fault:
-        if fault.code is not ErrorCode.STORE_ROLLED_BACK:
+        if fault.code not in (ErrorCode.STORE_ROLLED_BACK, ErrorCode.STORE_MIGRATED):
             raise
         yield BlockingReason(str(fault.code), fault.message, fault.details)
 

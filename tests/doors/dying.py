@@ -1,4 +1,4 @@
-"""A migration that is killed: `python -m tests.doors.dying SOURCE TARGET LOG_FOLDER CALLS`.
+"""A migration that is killed: `python -m tests.doors.dying SOURCE TARGET LOG_FOLDER CALLS`. Either is on the server.
 
 It kills itself before the call of this number that changes something: rows, files beside the stores, or a commit.
 """
@@ -14,9 +14,11 @@ from typing import Any
 
 from nexus_control import DecisionStore
 from nexus_control.log import migrating
+from nexus_control.storage import is_postgres
 from nexus_control.storage.postgres_rows import PostgresRows
 from nexus_control.storage.sidecar import FileSidecar
 from nexus_control.storage.slot import FileSlot
+from nexus_control.storage.sqlite_rows import SqliteRows
 from tests.support.places import REPOSITORY
 
 CHANGES: tuple[tuple[type[Any], str], ...] = (
@@ -24,15 +26,19 @@ CHANGES: tuple[tuple[type[Any], str], ...] = (
     (PostgresRows, "replace_decision_rows"),
     (PostgresRows, "keep_answer"),
     (PostgresRows, "commit"),
+    (SqliteRows, "append"),
+    (SqliteRows, "replace_decision_rows"),
+    (SqliteRows, "move"),
+    (SqliteRows, "end"),
     (FileSidecar, "create_secret"),
     (FileSidecar, "replace"),
     (FileSlot, "update"),
 )
 
 
-def killed_at(call: int, source: Path, target: str, folder: Path) -> bool:
+def killed_at(call: int, source: str, target: str, folder: Path) -> bool:
     """Migrate in a process that is killed before this change; False where it ended before."""
-    words = [sys.executable, "-m", "tests.doors.dying", str(source), target, str(folder), str(call)]
+    words = [sys.executable, "-m", "tests.doors.dying", source, target, str(folder), str(call)]
     ran = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=240)
     assert ran.returncode in (0, -signal.SIGKILL), ran.stderr
     return ran.returncode != 0
@@ -51,5 +57,7 @@ if __name__ == "__main__":
     numbers = count(1)
     for owner, name in CHANGES:
         setattr(owner, name, _dying(getattr(owner, name), numbers, int(sys.argv[4])))
-    with DecisionStore(sys.argv[1]) as old, DecisionStore(sys.argv[2], log_folder=sys.argv[3]) as new:
-        migrating.migrate(old, new)
+    places, folder = sys.argv[1:3], sys.argv[3]
+    old, new = (DecisionStore(each, log_folder=folder if is_postgres(each) else None) for each in places)
+    with old, new:
+        migrating.migrate(old, new, places[1])

@@ -9,7 +9,7 @@ from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.errors import NexusControlError
 from nexus_control.storage.postgres_schema import grants
 from tests.cli.running import nexus_control
-from tests.doors.place import Place, execution, requested
+from tests.doors.place import Place, config_in, execution, requested
 from tests.support.governed import ADAPTER, SCHEDULER, approved, data_of
 from tests.support.places import REPOSITORY
 from tests.support.postgres import Cluster
@@ -127,3 +127,65 @@ def test_the_folder_of_a_file_belongs_to_the_database_of_that_file(
     other = cluster.url(cluster.new_schema())
     shown = nexus_control("config", "show", "--config", str(config), "--db", other, "--json")
     assert str(folder) not in shown.stdout
+
+
+def test_a_folder_without_its_parent_says_how_to_make_that(postgres_url: str, tmp_path: Path) -> None:
+    said = Place(postgres_url, tmp_path / "srv" / "log").answer("init", code=2)
+    assert said["details"]["fields"][0]["field"] == "--log-folder"
+    assert f"mkdir -p {tmp_path / 'srv'}" in said["message"]
+
+
+def test_who_names_a_folder_that_is_not_there_is_not_sent_to_make_a_second_one(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    Place(postgres_url, tmp_path / "log").answer("init")
+    said = Place(postgres_url, tmp_path / "colleague").answer("list", code=2)
+    assert "leave it out unless you execute or sign here" in said["message"]
+
+
+def test_the_command_for_an_approver_names_no_log_folder(postgres_url: str, tmp_path: Path) -> None:
+    shown = Place(postgres_url, tmp_path / "log").shown("request", "g", "--as", "human:alice")
+    assert " approve " in shown
+    assert not [line for line in shown.splitlines() if " approve " in line and "--log-folder" in line]
+
+
+def test_a_run_that_is_not_known_without_the_folder_says_that_the_folder_is_missing(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    place = Place(postgres_url, tmp_path / "log")
+    place.answer("init")
+    request_id = requested(place, tmp_path / "target")
+    place.answer(*execution(request_id, tmp_path))
+    audit = ("audit", request_id, "--embed", "--config", config_in(tmp_path))
+    place.shown(*audit)
+    said = Place(postgres_url).answer(*audit, code=1)
+    assert said["code"] == "ROUTER_RUN_NOT_FOUND"
+    assert "no log folder is named" in said["message"]
+    assert "--log-folder DIR" in said["next"]
+
+
+def test_a_key_that_is_not_there_is_not_called_another_key(postgres_url: str, tmp_path: Path) -> None:
+    place = Place(postgres_url, tmp_path / "log")
+    place.answer("init")
+    (tmp_path / "log" / "log.key").unlink()
+    said = place.answer("log", "checkpoint", code=1)
+    assert said["code"] == "KEY_UNUSABLE"
+    assert "is not there" in said["message"]
+
+
+def test_a_store_that_is_not_on_the_server_has_advice_of_its_own(postgres_url: str) -> None:
+    said = Place(postgres_url).answer("list", code=2)
+    assert "disk space" not in said["next"]
+    assert "URL" in said["next"]
+
+
+@pytest.mark.parametrize("command", [("list",), ("init",), ("request", "g")], ids=" ".join)
+def test_a_parameter_that_libpq_does_not_know_is_named(postgres_url: str, command: tuple[str, ...]) -> None:
+    said = Place(f"{postgres_url}&sslmod=require").answer(*command, code=2)
+    assert said["message"].startswith("--db ")
+    assert "sslmod" in said["message"]
+
+
+def test_a_password_with_a_question_mark_is_not_taken_for_a_parameter(postgres_url: str) -> None:
+    said = Place("postgresql://bob:pa?secret=word@db/x").answer("list", code=2)
+    assert "secret" not in said["message"]

@@ -3,6 +3,7 @@
 import shutil
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,13 @@ from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.errors import NexusControlError
 from nexus_control.log import checkpoints, log_keys, migrating
 from nexus_control.log.upkeep import find_faults
+from nexus_control.storage.contract import KeptAnswer
+from nexus_control.storage.postgres_rows import PostgresRows
 from nexus_control.storage.sqlite_connection import connect
 from tests.cli.running import nexus_control
 from tests.doors.dying import killed_at
 from tests.doors.place import Place, execution, requested
+from tests.hostile.test_settling import give_up_from_elsewhere
 from tests.support.executor import executing
 from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, approved, data_of, overwritten
 from tests.support.postgres import Cluster
@@ -39,7 +43,7 @@ def filled(file: Path) -> str:
 
 def migrated(file: Path, url: str, folder: Path) -> migrating.Contents:
     with DecisionStore(file) as old, DecisionStore(url, log_folder=folder) as new:
-        return migrating.migrate(old, new)
+        return migrating.migrate(old, new, url)
 
 
 def refused(file: Path, url: str, folder: Path) -> str:
@@ -48,7 +52,7 @@ def refused(file: Path, url: str, folder: Path) -> str:
         with new.reading() as session:
             before = migrating.contents_of_store(session.rows)
         with pytest.raises(NexusControlError) as refusal:
-            migrating.migrate(old, new)
+            migrating.migrate(old, new, url)
         with new.reading() as session:
             assert migrating.contents_of_store(session.rows) == before
     return refusal.value.code
@@ -96,9 +100,9 @@ def test_the_old_place_executes_and_signs_nothing_and_says_where_to_go(
     migrated(file, postgres_url, tmp_path / "log")
     with NexusControlTools(file) as tools:
         router = ScriptedRouter(good_answer)
-        assert tools.execute(request_id, ADAPTER, SCHEDULER, router).error_code == "STORE_ROLLED_BACK"
+        assert tools.execute(request_id, ADAPTER, SCHEDULER, router).error_code == "STORE_MIGRATED"
         assert router.runs == 0
-        with pytest.raises(NexusControlError, match="STORE_ROLLED_BACK"):
+        with pytest.raises(NexusControlError, match="STORE_MIGRATED"):
             checkpoints.publish(tools.store)
         assert data_of(tools.status(request_id))["state"] == "approved"
     report = Place(str(file)).answer("doctor", code=3)
@@ -112,7 +116,7 @@ def test_a_migrated_store_does_not_go_to_a_second_place(
     file = tmp_path / "a.db"
     filled(file)
     migrated(file, postgres_url, tmp_path / "log")
-    assert refused(file, cluster.url(cluster.new_schema()), tmp_path / "other") == "STORE_ROLLED_BACK"
+    assert refused(file, cluster.url(cluster.new_schema()), tmp_path / "other") == "STORE_MIGRATED"
     assert not (tmp_path / "other" / "log.key").exists()
 
 
@@ -179,7 +183,7 @@ def test_a_killed_migration_leaves_nothing_and_is_finished_by_the_same_command(
     with DecisionStore(file) as old, old.reading() as session:
         before = migrating.contents_of_store(session.rows)
     call = 1
-    while killed_at(call, file, postgres_url, folder):
+    while killed_at(call, str(file), postgres_url, folder):
         call += 1
         with DecisionStore(postgres_url, log_folder=folder) as new, new.reading() as session:
             assert session.rows.log_size() == 0
@@ -217,3 +221,93 @@ def test_a_migration_names_what_it_lacks(cluster: Cluster, postgres_url: str, tm
     ran = nexus_control("migrate", "--from", "b.db", "--to", "c.db", folder=tmp_path)
     assert "(--from)" in " ".join(ran.stderr.split())
     assert not (tmp_path / "c.db").exists()
+
+
+def _forgotten(_: PostgresRows, __: KeptAnswer) -> None:
+    """A row that does not arrive."""
+
+
+def test_a_target_that_would_not_hold_the_same_is_refused(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.db"
+    filled(file)
+    monkeypatch.setattr(PostgresRows, "keep_answer", _forgotten)
+    assert refused(file, postgres_url, tmp_path / "log") == "INTEGRITY_MISMATCH"
+    with NexusControlTools(file) as tools:
+        data_of(tools.request("g", ALICE))
+
+
+def test_a_source_that_does_not_continue_its_checkpoint_is_refused(postgres_url: str, tmp_path: Path) -> None:
+    file, older = tmp_path / "a.db", tmp_path / "older.db"
+    filled(file)
+    shutil.copy(file, older)
+    with NexusControlTools(file) as tools:
+        data_of(tools.request("g", ALICE))  # which brings no head forward
+        checkpoints.publish(tools.store)
+    older.replace(file)
+    assert refused(file, postgres_url, tmp_path / "log") == "LOG_INCONSISTENT"
+
+
+def test_the_answer_of_an_outcome_that_came_too_late_goes_with_the_store(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.db"
+    with NexusControlTools(file) as tools:
+        request_id = approved(tools)
+
+        def be_given_up() -> object:
+            give_up_from_elsewhere(tools, request_id, monkeypatch)
+            return good_answer()
+
+        late = tools.execute(request_id, ADAPTER, SCHEDULER, ScriptedRouter(be_given_up))
+        assert late.error_code == "OUTCOME_REFUSED"
+    contents = migrated(file, postgres_url, tmp_path / "log")
+    assert contents.claims[0].late_outcome
+    assert len(contents.answers) == 1
+
+
+def migration(source: str, target: str, folder: Path, code: int = 0) -> dict[str, Any]:
+    return Place(target, folder).answer("migrate", "--from", source, "--to", target, code=code)
+
+
+def test_a_target_on_which_init_was_run_is_refused_with_what_to_do(postgres_url: str, tmp_path: Path) -> None:
+    filled(tmp_path / "a.db")
+    Place(postgres_url, tmp_path / "log").answer("init")
+    said = migration(str(tmp_path / "a.db"), postgres_url, tmp_path / "log", code=2)
+    assert said["details"]["fields"][0]["field"] == "--to"
+    assert "init" in said["message"]
+    assert "new place" in said["message"]
+
+
+def test_a_migration_that_is_complete_says_so(postgres_url: str, tmp_path: Path) -> None:
+    file, folder = tmp_path / "a.db", tmp_path / "log"
+    filled(file)
+    first = migration(str(file), postgres_url, folder)
+    with NexusControlTools(postgres_url, log_folder=folder) as tools:
+        data_of(tools.request("g", ALICE))
+    again = migration(str(file), postgres_url, folder)
+    assert (first["migrated_before"], again["migrated_before"]) == (False, True)
+    assert again["log_root"] == first["log_root"]
+
+
+def test_a_refused_migration_leaves_its_folder_as_it_was(
+    cluster: Cluster, postgres_url: str, tmp_path: Path
+) -> None:
+    file, folder = tmp_path / "a.db", tmp_path / "log"
+    filled(file)
+    DecisionStore(postgres_url).create_decision()
+    said = migration(str(file), postgres_url, folder, code=2)
+    assert said["details"]["fields"][0]["field"] == "--to"
+    assert not folder.exists()
+    folder.mkdir(mode=0o755)
+    migration(str(file), postgres_url, folder, code=2)
+    assert not list(folder.iterdir())
+    migration(str(file), cluster.url(cluster.new_schema()), folder)
+
+
+def test_a_source_that_is_not_there_is_named_and_not_to_be_made(postgres_url: str, tmp_path: Path) -> None:
+    said = migration(str(tmp_path / "a.db"), postgres_url, tmp_path / "log", code=2)
+    assert "(--from)" in said["message"]
+    assert "request" not in said["message"]
+    assert not (tmp_path / "log").exists()

@@ -12,6 +12,7 @@ from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.log.checkpoints import publish
 from nexus_control.log.head import Head
+from nexus_control.storage.moved import Moved
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools, ToolResult
 from nexus_control.values.payloads import ExecutionOutcomeUnknownPayload
@@ -71,6 +72,12 @@ def another_head_beside(tools: NexusControlTools) -> Call:
     request_id = approved(tools)
     tools.store.sidecar.slot("head").update(lambda _: Head(size=1, root="0" * 64).to_bytes())
     return lambda: tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter())
+
+
+def moved_away(tools: NexusControlTools) -> Call:
+    with tools.store.writing() as session:
+        session.rows.move(Moved("/srv/new.db", "0" * 64))
+    return lambda: tools.request("g", ALICE)
 
 
 def template_weakened(tools: NexusControlTools) -> Call:
@@ -338,6 +345,7 @@ REFUSALS: list[tuple[ErrorCode, Provocation]] = [
     (ErrorCode.KEY_UNUSABLE, another_key_beside),
     (ErrorCode.LOG_INCONSISTENT, another_checkpoint_beside),
     (ErrorCode.STORE_ROLLED_BACK, another_head_beside),
+    (ErrorCode.STORE_MIGRATED, moved_away),
     (ErrorCode.JSON_INVALID, unspeakable_run_bundle),
     (ErrorCode.INTERNAL, defect),
 ]

@@ -26,6 +26,7 @@ from nexus_control.storage.contract import (
     Writer,
 )
 from nexus_control.storage.faults import ended, no_subtree, unavailable
+from nexus_control.storage.moved import Moved, migrated
 from nexus_control.storage.sidecar import MemorySidecar, Sidecar
 from nexus_control.storage.usage import InMemory, Turn
 
@@ -46,11 +47,12 @@ class _Rows:
     approvals: dict[tuple[int, str], ApprovalRow] = field(default_factory=dict[tuple[int, str], ApprovalRow])
     claims: dict[str, Claim] = field(default_factory=dict[str, Claim])
     answers: dict[str, KeptAnswer] = field(default_factory=dict[str, KeptAnswer])
+    marks: dict[str, Moved | None] = field(default_factory=dict[str, Moved | None])
 
     def clear(self) -> None:
         for table in (self.log, self.streams, self.subtrees, self.decision_rows, self.ordinals):
             table.clear()
-        for table in (self.approvals, self.claims, self.answers):
+        for table in (self.approvals, self.claims, self.answers, self.marks):
             table.clear()
 
 
@@ -140,10 +142,14 @@ class _OpenRows:
     def claims(self) -> list[Claim]:
         return [claim for _, claim in sorted(self._rows.claims.items())]
 
+    def moved(self) -> Moved | None:
+        return self._rows.marks.get("")
+
     def is_filed(self) -> bool:
         return {ordinal for ordinal, _ in self._rows.approvals} <= self._rows.ordinals.keys()
 
     def append(self, entries: Sequence[Entry]) -> None:
+        self._require_here()
         first = self.log_size()
         for entry in entries:
             self._append(entry)
@@ -202,6 +208,7 @@ class _OpenRows:
             self.put_approvals(decision_row.ordinal, approvals)
 
     def put_claim(self, claim: Claim) -> None:
+        self._require_here()
         self._put(self._rows.claims, claim.decision_id, claim)
 
     def drop_claim(self, decision_id: str) -> None:
@@ -210,6 +217,13 @@ class _OpenRows:
     def keep_answer(self, answer: KeptAnswer) -> None:
         if answer.digest not in self._rows.answers:
             self._put(self._rows.answers, answer.digest, answer)
+
+    def move(self, moved: Moved | None) -> None:
+        self._put(self._rows.marks, "", moved)
+
+    def _require_here(self) -> None:
+        if (moved := self.moved()) is not None:
+            raise migrated(moved)
 
     def _newest_first(self) -> list[DecisionRow]:
         return sorted(self._rows.decision_rows.values(), key=lambda row: row.ordinal, reverse=True)
