@@ -19,7 +19,7 @@ from nexus_control.storage.contract import BUSY_SECONDS, Derive, Storage, unled
 from nexus_control.storage.sidecar import NoSidecar
 from nexus_control.storage.sqlite import IN_MEMORY as IN_MEMORY
 from nexus_control.storage.sqlite import SqliteStorage
-from nexus_control.system.commands import without_password
+from nexus_control.system.commands import names_a_server_oddly, without_password
 from nexus_control.system.whole_files import is_regular
 
 _SQLITE_URL = "sqlite://"
@@ -125,6 +125,10 @@ def place_of(path_or_url: str | os.PathLike[str]) -> str:
     """
     given = os.fspath(path_or_url)
     path = given.removeprefix(_SQLITE_URL)
+    if names_a_server_oddly(given):
+        raise _refused(
+            "must begin with postgresql:// where it names a server; it is not shown, for its password"
+        )
     if not is_file(path):
         return given
     try:

@@ -24,7 +24,9 @@ from urllib.parse import unquote
 
 _PACKAGE_FOLDER = str(Path(__file__).absolute().parents[2])
 _PARAMETER_NAME = re.compile(r"(?<=[?&;])[^=&;#]+(?==)")
-_SECRET_PARAMETER = re.compile(r"(?<=[?&;])[^=&;#]*password[^=&;#]*=[^&#]*&?", re.IGNORECASE)
+_SECRET_PARAMETER = re.compile(r"(?<=[?&;])[^=&;#]*password[^=&;#]*=[^&]*&?", re.IGNORECASE)
+_OF_A_SERVER = re.compile(r"postgres(?:ql)?:/|\bpassword\s*=", re.IGNORECASE)
+_NOT_SHOWN = "(not shown: it may hold a password)"
 
 
 class AsIs(str):
@@ -86,10 +88,19 @@ def shell_line(words: list[str]) -> str:
     return " ".join(map(_quoted, words))
 
 
-def without_password(place: str) -> str:
-    """A URL without its password; any other text as it is. Everything between the user and the last `@` is removed,
-    because a password may hold any character.
+def names_a_server_oddly(place: str) -> bool:
+    """Whether the text holds a URL or a connection string of a server, but does not begin as a URL does: with a blank
+    or a quote before it, as another program's URL, or as `host=… password=…`.
     """
+    return _OF_A_SERVER.search(place) is not None and re.match(r"postgres(?:ql)?://", place) is None
+
+
+def without_password(place: str) -> str:
+    """A URL without its password; any other text as it is, unless it `names_a_server_oddly`. Everything between the
+    user and the last `@` is removed, because a password may hold any character.
+    """
+    if names_a_server_oddly(place):
+        return _NOT_SHOWN
     scheme, is_url, rest = place.partition("://")
     if not is_url:
         return place

@@ -33,6 +33,13 @@ ODD = (
     f"postgresql://127.0.0.1:1/d?user=bob&password={SECRET}&nothing=x",
     f"postgres://bob:{SECRET}@127.0.0.1:1/d/",
     f"postgresql://bob:{SECRET}@127.0.0.1:port/d",
+    f"postgresql://bob@127.0.0.1:1/d?password=ab#{SECRET}",
+    f'"postgresql://bob:{SECRET}@127.0.0.1:1/d"',
+    f" postgresql://bob:{SECRET}@127.0.0.1:1/d",
+    f"jdbc:postgresql://bob:{SECRET}@127.0.0.1:1/d",
+    f"postgresql:/bob:{SECRET}@127.0.0.1:1/d",
+    f"Postgresql://bob:{SECRET}@127.0.0.1:1/d",
+    f"host=127.0.0.1 port=1 password = {SECRET}",
 )
 
 
