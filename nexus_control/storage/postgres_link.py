@@ -41,6 +41,7 @@ _SETTINGS = """SELECT set_config(name, value, false) FROM (VALUES
     ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3')
 ) AS settings(name, value)"""
 _SEARCH_PATH = "SELECT setting, source FROM pg_settings WHERE name = 'search_path'"
+_COMMIT = "COMMIT"
 _DONE = (psycopg.pq.ExecStatus.TUPLES_OK, psycopg.pq.ExecStatus.COMMAND_OK)
 _ACTIVE = psycopg.pq.TransactionStatus.ACTIVE
 _IDLE = psycopg.pq.TransactionStatus.IDLE
@@ -114,6 +115,22 @@ class Link:
         """Begin or end a transaction. A cursor would drop all prepared statements after a ROLLBACK."""
         self._answers(self.connection.pgconn.send_query, sql.encode())
 
+    def commit(self, before: Sequence[Statement] = ()) -> None:
+        """COMMIT, after these statements. The server answers the COMMIT of a transaction in which a statement failed
+        with ROLLBACK, and calls that no error. Raises STORE_UNAVAILABLE for it.
+        """
+        if before:
+            tag = self._run_all([*before, (_COMMIT, ())]).statusmessage
+        else:
+            status = self._answers(self.connection.pgconn.send_query, _COMMIT.encode())[-1].command_status
+            tag = status and status.decode()
+        if tag != _COMMIT:
+            raise unavailable(
+                f"the store {self._where} failed: a statement of the transaction had failed before its end, and the"
+                " server rolled it back",
+                path=self._where,
+            )
+
     def call(self, sql: bytes, parameters: Iterable[str | int | None]) -> str | None:
         """What a statement answers that gives one text, with its parameters as $1, $2, ... A cursor would take three
         times as long, and an append does nothing else.
@@ -148,6 +165,11 @@ class Link:
         """The rows of the last statement; all of them are sent at once."""
         if len(statements) == 1:
             return self.execute(*statements[0])
+        last = self._run_all(statements)
+        return last.fetchall() if last.description else []
+
+    def _run_all(self, statements: Sequence[Statement]) -> psycopg.Cursor[Row]:
+        """The cursor of the last one."""
         connection, cursors, failed = self.connection, list[psycopg.Cursor[Row]](), None
         try:
             with connection.pipeline():
@@ -160,7 +182,7 @@ class Link:
             failed = failed or error
         if failed is not None:
             raise failed
-        return cursors[-1].fetchall() if cursors[-1].description else []
+        return cursors[-1]
 
     def is_alive(self) -> bool:
         """Whether a connection that nobody used for a while can be used. A server that ended it has sent that, and

@@ -98,10 +98,9 @@ class PostgresRows:
         self.has_written = False
 
     def commit(self) -> None:
-        if self._pending:
-            self._flush(("COMMIT", ()))
-        elif self._link is not None:
-            self._link.control("COMMIT")
+        if self._link is not None:
+            pending, self._pending = self._pending, []
+            self._link.commit(pending)
         self.end()
 
     def end(self) -> None:

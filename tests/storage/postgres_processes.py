@@ -151,15 +151,16 @@ def fork_beside_a_transaction(url: str) -> None:
 
 
 class _Pause(set[str]):
-    """Where a thread comes by here, it waits until it may go on."""
+    """The first thread that comes by here waits until it may go on."""
 
     def __init__(self) -> None:
         super().__init__()
         self._begun, self._may_end = threading.Event(), threading.Event()
 
     def __call__(self, *_: object) -> None:
-        self._begun.set()
-        self._may_end.wait()
+        if not self._begun.is_set():
+            self._begun.set()
+            self._may_end.wait()
 
     def __iter__(self) -> Iterator[str]:
         self()

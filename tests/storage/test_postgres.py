@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from urllib.parse import quote
 
 import psycopg
@@ -214,11 +214,15 @@ def test_a_row_that_was_repaired_under_the_same_head_is_noticed(storage: Storage
     row, _, _ = of_decision(storage)
     assert row is not None
     with other.writing() as rows:
-        rows.replace_decision_rows([(row._replace(goal="repaired"), [approval("bob", 1)])])
+        # What an event sets anew is repaired, too: a write on the row before the repair would take that back.
+        rows.replace_decision_rows(
+            [(row._replace(goal="repaired", progress='{"repaired":1}'), [approval("bob", 1)])]
+        )
     storage.write(next_event())
     row, approvals, _ = of_decision(storage)
     assert row is not None
-    assert (row.goal, row.event_count, approvals) == ("repaired", 3, [approval("bob", 1)])
+    assert (row.goal, row.progress, row.event_count) == ("repaired", '{"repaired":1}', 3)
+    assert approvals == [approval("bob", 1)]
 
 
 def test_a_refusal_rests_on_the_row_as_it_is_now(storage: Storage, other: Storage) -> None:
@@ -338,6 +342,21 @@ def test_a_store_that_is_written_all_the_time_is_busy(storage: Storage, postgres
     hasty.write(next_event())
     assert log_size(storage) == 3
     hasty.close()
+
+
+def test_a_transaction_that_the_server_took_back_is_not_acknowledged(
+    storage: Storage,
+) -> None:
+    begin(storage)
+    for write_more in (False, True):
+        with refused(ErrorCode.STORE_UNAVAILABLE), storage.writing() as rows:
+            rows.append([entry("d2")])
+            with suppress(psycopg.Error):
+                rows.append([entry("d1")])
+                rows.log_size()
+            if write_more:
+                rows.drop_claim("d1")
+    assert log_size(storage) == 1
 
 
 def test_more_threads_than_connections_wait_for_one(storage: Storage) -> None:
