@@ -46,6 +46,9 @@ _DONE = (psycopg.pq.ExecStatus.TUPLES_OK, psycopg.pq.ExecStatus.COMMAND_OK)
 _ACTIVE = psycopg.pq.TransactionStatus.ACTIVE
 _IDLE = psycopg.pq.TransactionStatus.IDLE
 
+UNBOUNDED = "SET LOCAL statement_timeout = 0"
+"""For the rest of a transaction that makes something of the whole store again, however large it is."""
+
 BUSY = "55P03"
 _NO_PRIVILEGE = "42501"
 _READ_ONLY = "25006"

@@ -20,7 +20,7 @@ from nexus_control.storage.contract import (
     Placed,
 )
 from nexus_control.storage.faults import ended, no_subtree
-from nexus_control.storage.postgres_link import Link, Row, Statement
+from nexus_control.storage.postgres_link import UNBOUNDED, Link, Row, Statement
 
 _MOST_PENDING = 1_000
 
@@ -167,6 +167,7 @@ class PostgresRows:
         return [Claim(*row) for row in self._read(_CLAIMS)]
 
     def is_filed(self) -> bool:
+        self._pending.append((UNBOUNDED, ()))
         return self._read(_IS_FILED)[0][0]
 
     def append(self, entries: Sequence[Entry]) -> None:
@@ -174,6 +175,7 @@ class PostgresRows:
             self._write(_APPEND, entry)
 
     def replace_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
+        self._write(UNBOUNDED)
         self._write("DELETE FROM subtrees")
         places = [(_last_leaf(level, index), level) for level, index in subtrees]
         columns = ([last for last, _ in places], [level for _, level in places], list(subtrees.values()))
@@ -210,6 +212,7 @@ class PostgresRows:
         self.put_approvals(ordinal, approvals)
 
     def replace_decision_rows(self, decisions: Iterable[tuple[DecisionRow, Sequence[ApprovalRow]]]) -> None:
+        self._write(UNBOUNDED)
         for table in ("projections", "labels", "approvals"):
             self._write(f"DELETE FROM {table}")
         for decision_row, approvals in decisions:

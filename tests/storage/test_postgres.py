@@ -17,6 +17,7 @@ from nexus_control.evidence.formats.merkle import whole_tree
 from nexus_control.storage.contract import ApprovalRow, DecisionRow, Storage, Writer
 from nexus_control.storage.postgres_address import address_of
 from nexus_control.storage.postgres_link import Link, connect
+from nexus_control.storage.postgres_rows import PostgresRows
 from nexus_control.storage.postgres_schema import grants
 from tests.storage.contract_suite import contents, refused
 from tests.storage.rows import approval, decision_row, entry
@@ -518,6 +519,39 @@ def test_the_settings_of_a_connection_are_those_that_a_store_needs(
     link.close()
 
 
+@pytest.mark.parametrize("schema", ["it's", "a%sb", '"a,b"', "a,b", "a b", "a-b", "1a", "é", '"a"', "$user", ""])
+def test_a_schema_with_an_odd_name_is_refused_before_anything_is_connected(schema: str) -> None:
+    option = "-csearch_path=" + schema.replace(" ", "\\ ")
+    with pytest.raises(NexusControlError) as caught:
+        address_of(f"postgresql://localhost/team?options={quote(option, safe='')}", 30)
+    assert caught.value.code == ErrorCode.INVALID_ARGUMENT
+    assert "search_path" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda rows: rows.is_filed(),
+        lambda rows: rows.replace_subtrees({}),
+        lambda rows: rows.replace_decision_rows([]),
+    ],
+    ids=["is_filed", "replace_subtrees", "replace_decision_rows"],
+)
+def test_work_on_the_whole_store_may_take_longer_than_other_statements(
+    work: Callable[[Writer], object], postgres_url: str, storage: Storage
+) -> None:
+    address = address_of(postgres_url, 30)
+    with closing(Link(address.where)) as link:
+        connect(link, address, 30)
+        for after, timeout in (("BEGIN", "0"), ("ROLLBACK", "90s")):
+            link.control(after)
+            if after == "BEGIN":
+                rows = PostgresRows(link)
+                work(rows)
+                assert rows.log_size() == 0
+            assert link.execute("SHOW statement_timeout") == [(timeout,)]
+
+
 @settings(max_examples=50)
 @given(st.lists(st.text("\0\1\2\3ab\U0010ffff", max_size=6), min_size=1, unique=True, max_size=8))
 def test_a_text_with_any_character_comes_back_and_is_in_its_place(cluster: Cluster, texts: list[str]) -> None:
@@ -542,12 +576,16 @@ def test_tables_of_another_program_are_left_alone(cluster: Cluster) -> None:
     cluster.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
-def test_a_store_of_a_newer_version_is_refused(storage: Storage, postgres_url: str) -> None:
-    change("UPDATE store SET version = 2", postgres_url)
+@pytest.mark.parametrize(("version", "said"), [(2, "a newer"), (0, "an earlier")])
+def test_a_store_of_another_version_is_refused(
+    version: int, said: str, storage: Storage, postgres_url: str
+) -> None:
+    change(f"UPDATE store SET version = {version}", postgres_url)
     with pytest.raises(NexusControlError) as caught:
         open_postgres(postgres_url)
     assert caught.value.code == ErrorCode.STORE_UNAVAILABLE
-    assert caught.value.details["schema"] == 2
+    assert caught.value.details["schema"] == version
+    assert f"by {said} nexus-control" in caught.value.message
 
 
 def test_several_stores_lie_in_one_database_beside_other_tables(cluster: Cluster, storage: Storage) -> None:
