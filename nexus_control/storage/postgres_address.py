@@ -74,7 +74,7 @@ def address_of(url: str, busy_seconds: float) -> Address:
         raise _refused(
             "has an odd host, port or database: write @ : / and % in its password as %40 %3A %2F and %25"
         )
-    for schema in _SEARCH_PATH.findall(given.get("options", "")):
+    for schema in _SEARCH_PATH.findall(known.get("options", "")):
         if not _SCHEMA_NAME.match(schema):
             raise _refused(
                 "names a schema in options=-csearch_path=NAME that is not one name of letters, digits and _ only"

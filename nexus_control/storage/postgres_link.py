@@ -9,6 +9,7 @@ enough to read a store of a million entries. A transaction in which the client f
 
 import contextlib
 import os
+import re
 import select
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
@@ -55,7 +56,23 @@ _READ_ONLY = "25006"
 _OF_CONTENT = ("42P01", "42703", "42883", "XX001", "XX002")
 """A table, column or function is missing, or a page is corrupt."""
 
-_RIGHTS = "Let the owner of the tables grant this role what it needs (`nexus_control.storage.postgres_schema.GRANTS`)."
+_RIGHTS = (
+    "Let the owner of the tables grant the role {role} what it needs: docs/howto/run-it-on-postgresql.md, under Roles."
+)
+_OF_ROLES = "Name a role that the server knows (postgresql://ROLE@host/database), and put its password into ~/.pgpass."
+_OF_TLS = (
+    "See what ?sslmode= of the URL asks for. Where it names none, a server on another machine must prove who it is"
+    " (verify-full): give its root certificate with ?sslrootcert=FILE."
+)
+_ADVICE = (
+    (re.compile(r'role ".*" (does not exist|is not permitted)|authentication failed|pg_hba|no password'), _OF_ROLES),
+    (re.compile(r'database ".*" does not exist'), "Make the database with createdb, or name another in the URL."),
+    (re.compile(r"service"), "Name a service that ~/.pg_service.conf, or the file of PGSERVICEFILE, defines."),
+    (re.compile(r"ssl|certificate", re.IGNORECASE), _OF_TLS),
+)
+"""By what libpq says: it gives no SQLSTATE for a connection that was refused. What it says in another language gets
+the advice for a server that is away.
+"""
 _LATER = "See that the server runs and can be reached from here, then try again."
 _UNKNOWN = "Look at the request's status before you try again: the change may have been recorded."
 
@@ -296,11 +313,13 @@ def fault(error: psycopg.Error, address: Address) -> NexusControlError:
     if state in _OF_CONTENT:
         return damaged(f"the store {where} failed: {said}", **details)
     if state in (_NO_PRIVILEGE, _READ_ONLY):
+        role = address.parameters.get("user") or "of this connection"
         message = f"{where} may not be written or read here as far as this needs: {said}"
-        return NexusControlError(ErrorCode.STORE_UNAVAILABLE, message, details, _RIGHTS)
+        return NexusControlError(ErrorCode.STORE_UNAVAILABLE, message, details, _RIGHTS.format(role=role))
     if is_of_connection(error):
         message = f"the server of {where} cannot be reached, or ended the connection: {said}"
-        return NexusControlError(ErrorCode.STORE_UNAVAILABLE, message, details, _LATER)
+        advice = next((advice for what, advice in _ADVICE if what.search(str(error))), _LATER)
+        return NexusControlError(ErrorCode.STORE_UNAVAILABLE, message, details, advice)
     return unavailable(f"the store {where} failed: {said}", **details)
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.formats.merkle import whole_tree
 from nexus_control.storage.contract import ApprovalRow, DecisionRow, Storage, Writer
+from nexus_control.storage.faults import is_without_permission
 from nexus_control.storage.postgres_address import address_of
 from nexus_control.storage.postgres_link import Link, connect
 from nexus_control.storage.postgres_rows import PostgresRows
@@ -163,6 +164,44 @@ def test_a_role_with_the_documented_grants_can_do_everything_but_change_the_log(
         limited.close()
     finally:
         cluster.execute("DROP OWNED BY application; DROP ROLE application")
+
+
+def test_a_role_that_only_reads_is_told_who_grants_more(
+    cluster: Cluster, storage: Storage, postgres_url: str
+) -> None:
+    schema = postgres_url.rpartition("%3D")[2]
+    cluster.execute("DROP ROLE IF EXISTS auditor; CREATE ROLE auditor LOGIN")
+    change("".join(grants(schema, "auditor").partition("GRANT INSERT")[:1]), postgres_url)
+    try:
+        limited = open_postgres(cluster.url(schema, user="auditor"))
+        assert log_size(limited) == 0
+        with pytest.raises(NexusControlError) as caught, limited.writing() as rows:
+            rows.drop_claim("")
+        assert is_without_permission(caught.value)
+        assert "the role auditor" in caught.value.next
+        assert "docs/howto/run-it-on-postgresql.md" in caught.value.next
+        limited.close()
+    finally:
+        cluster.execute("DROP OWNED BY auditor; DROP ROLE auditor")
+
+
+@pytest.mark.parametrize(
+    ("user", "database", "more", "advice"),
+    [
+        ("nobody_here", "postgres", "", "Name a role"),
+        ("", "no_such_database", "", "Make the database"),
+        ("", "postgres", "&service=no_such_service", "Name a service"),
+        ("", "postgres", "&sslmode=maybe", "?sslmode="),
+        ("", "postgres", "&sslmode=require", "?sslmode="),
+    ],
+)
+def test_a_refused_connection_says_what_to_change(
+    user: str, database: str, more: str, advice: str, cluster: Cluster
+) -> None:
+    with pytest.raises(NexusControlError) as caught:
+        open_postgres(cluster.url(user=user, database=database, tcp=True).rstrip("?") + f"?{more}".replace("?&", "?"))
+    assert caught.value.code == ErrorCode.STORE_UNAVAILABLE
+    assert advice in caught.value.next
 
 
 def test_a_role_that_may_not_make_a_store_is_told_who_can(cluster: Cluster) -> None:
