@@ -61,7 +61,7 @@ def old_for_a_reader(database: Path) -> NexusControlError:
 
 def is_without_permission(fault: NexusControlError) -> bool:
     """Whether the fault says that this user may only read the store."""
-    return "unwritable" in fault.details
+    return "unwritable" in fault.details or fault.details.get("sqlstate") == "42501"  # insufficient_privilege
 
 
 def described(file: Path) -> str:

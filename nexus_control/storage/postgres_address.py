@@ -24,6 +24,8 @@ _HOST = re.compile(r"/|[A-Za-z0-9._:\[\]%-]*\Z")
 """A folder of sockets, or a name or address."""
 _PORTS = re.compile(r"[0-9,]*\Z")
 _ODD_IN_A_NAME = re.compile(r"[@:/]")
+_SCHEMA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_SEARCH_PATH = re.compile(r"(?:-c|--)\s*search[_-]path\s*=\s*((?:\\.|\S)*)")
 _DEFAULTS = {
     "application_name": "nexus-control",
     "keepalives_idle": "30",  # it is noticed within a minute that a machine is gone
@@ -73,6 +75,11 @@ def address_of(url: str, busy_seconds: float) -> Address:
         raise _refused(
             "has an odd host, port or database: write @ : / and % in its password as %40 %3A %2F and %25"
         )
+    for schema in _SEARCH_PATH.findall(known.get("options", "")):
+        if not _SCHEMA_NAME.match(schema):
+            raise _refused(
+                "names a schema in options=-csearch_path=NAME that is not one name of letters, digits and _ only"
+            )
     if "sslmode" not in given and "PGSSLMODE" not in os.environ and not _is_here(known):
         given["sslmode"] = "verify-full"
     given = _DEFAULTS | {"connect_timeout": str(max(_SHORTEST_SECONDS, math.ceil(busy_seconds)))} | given

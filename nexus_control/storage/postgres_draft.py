@@ -7,7 +7,6 @@ that was remembered. A draft that is asked for anything that this does not cover
 work is done again in a real transaction. So is the work that raised, because a refusal may not rest on old rows.
 """
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -42,25 +41,25 @@ class Remembered(NamedTuple):
 
 
 class Memory:
-    """The decisions that this process used last."""
+    """The decisions that this process used last. Threads share it without a lock, which a child that is forked while
+    another thread holds it would wait for without end: each step is one operation of a dict, and what is remembered is
+    checked by the server at every write.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, Remembered] = {}
-        self._lock = threading.Lock()
 
     def find(self, decision_id: str) -> Remembered | None:
         return self._known.get(decision_id)
 
     def keep(self, remembered: Remembered) -> None:
-        with self._lock:
-            if len(self._known) >= _MOST_REMEMBERED:
-                self._known.clear()
-            self._known[remembered.row.decision_id] = remembered
+        if len(self._known) >= _MOST_REMEMBERED:
+            self._known.clear()
+        self._known[remembered.row.decision_id] = remembered
 
     def forget(self, decision_ids: Iterable[str]) -> None:
-        with self._lock:
-            for decision_id in decision_ids:
-                self._known.pop(decision_id, None)
+        for decision_id in decision_ids:
+            self._known.pop(decision_id, None)
 
 
 class SpoiledError(Exception):

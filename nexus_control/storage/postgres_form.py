@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
 from nexus_control.storage.postgres_function import FUNCTIONS, LOCK
-from nexus_control.storage.postgres_link import Link
+from nexus_control.storage.postgres_link import UNBOUNDED, Link
 from nexus_control.storage.postgres_schema import ALWAYS, INDEXES, TABLES, TRIGGERS, quoted, statements
 
 _TEMPORARY = "pg_temp"
@@ -85,6 +85,7 @@ def mend_form(link: Link) -> None:
     expected, schema = _expected(link), quoted(link.schema)
     with link.connection.transaction():
         link.execute(f"SELECT {LOCK}".format(schema=schema))
+        link.execute(UNBOUNDED)
         found = _form_of(link, link.schema)
         for kind in _DROPPED_FIRST:
             for key, made in found.items():

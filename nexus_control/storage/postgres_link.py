@@ -9,6 +9,7 @@ enough to read a store of a million entries. A transaction in which the client f
 
 import contextlib
 import os
+import re
 import select
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
@@ -41,9 +42,13 @@ _SETTINGS = """SELECT set_config(name, value, false) FROM (VALUES
     ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3')
 ) AS settings(name, value)"""
 _SEARCH_PATH = "SELECT setting, source FROM pg_settings WHERE name = 'search_path'"
+_COMMIT = "COMMIT"
 _DONE = (psycopg.pq.ExecStatus.TUPLES_OK, psycopg.pq.ExecStatus.COMMAND_OK)
 _ACTIVE = psycopg.pq.TransactionStatus.ACTIVE
 _IDLE = psycopg.pq.TransactionStatus.IDLE
+
+UNBOUNDED = "SET LOCAL statement_timeout = 0"
+"""For the rest of a transaction that makes something of the whole store again, however large it is."""
 
 BUSY = "55P03"
 _NO_PRIVILEGE = "42501"
@@ -51,7 +56,30 @@ _READ_ONLY = "25006"
 _OF_CONTENT = ("42P01", "42703", "42883", "XX001", "XX002")
 """A table, column or function is missing, or a page is corrupt."""
 
-_RIGHTS = "Let the owner of the tables grant this role what it needs (`nexus_control.storage.postgres_schema.GRANTS`)."
+_RIGHTS = "Let the owner of the tables grant the role {role} what it needs: docs/howto/run-it-on-postgresql.md, under Roles."
+_OF_ROLES = "Name a role that the server knows (postgresql://ROLE@host/database), and put its password into ~/.pgpass."
+_OF_TLS = (
+    "See what ?sslmode= of the URL asks for. Where it names none, a server on another machine must prove who it is"
+    " (verify-full): give its root certificate with ?sslrootcert=FILE."
+)
+_ADVICE = (
+    (
+        re.compile(r'role ".*" (does not exist|is not permitted)|authentication failed|pg_hba|no password'),
+        _OF_ROLES,
+    ),
+    (
+        re.compile(r'database ".*" does not exist'),
+        "Make the database with createdb, or name another in the URL.",
+    ),
+    (
+        re.compile(r"service"),
+        "Name a service that ~/.pg_service.conf, or the file of PGSERVICEFILE, defines.",
+    ),
+    (re.compile(r"ssl|certificate", re.IGNORECASE), _OF_TLS),
+)
+"""By what libpq says: it gives no SQLSTATE for a connection that was refused. What it says in another language gets
+the advice for a server that is away.
+"""
 _LATER = "See that the server runs and can be reached from here, then try again."
 _UNKNOWN = "Look at the request's status before you try again: the change may have been recorded."
 
@@ -118,6 +146,22 @@ class Link:
         value = last.get_value(0, 0) if last.ntuples else None
         return None if value is None else value.decode()
 
+    def commit(self, before: Sequence[Statement] = ()) -> None:
+        """COMMIT, after these statements. The server answers the COMMIT of a transaction in which a statement failed
+        with ROLLBACK, and calls that no error. Raises STORE_UNAVAILABLE for it.
+        """
+        if before:
+            tag = self._run_all([*before, (_COMMIT, ())]).statusmessage
+        else:
+            status = self._answers(self.connection.pgconn.send_query, _COMMIT.encode())[-1].command_status
+            tag = status and status.decode()
+        if tag != _COMMIT:
+            raise unavailable(
+                f"the store {self._where} failed: a statement of the transaction had failed before its end, and the"
+                " server rolled it back",
+                path=self._where,
+            )
+
     def call(self, sql: bytes, parameters: Iterable[str | int | None]) -> str | None:
         """What a statement answers that gives one text, with its parameters as $1, $2, ... A cursor would take three
         times as long, and an append does nothing else.
@@ -152,6 +196,11 @@ class Link:
         """The rows of the last statement; all of them are sent at once."""
         if len(statements) == 1:
             return self.execute(*statements[0])
+        last = self._run_all(statements)
+        return last.fetchall() if last.description else []
+
+    def _run_all(self, statements: Sequence[Statement]) -> psycopg.Cursor[Row]:
+        """The cursor of the last one."""
         connection, cursors, failed = self.connection, list[psycopg.Cursor[Row]](), None
         try:
             with connection.pipeline():
@@ -164,7 +213,7 @@ class Link:
             failed = failed or error
         if failed is not None:
             raise failed
-        return cursors[-1].fetchall() if cursors[-1].description else []
+        return cursors[-1]
 
     def is_alive(self) -> bool:
         """Whether a connection that nobody used for a while can be used. A server that ended it has sent that, and
@@ -275,11 +324,13 @@ def fault(error: psycopg.Error, address: Address) -> NexusControlError:
     if state in _OF_CONTENT:
         return damaged(f"the store {where} failed: {said}", **details)
     if state in (_NO_PRIVILEGE, _READ_ONLY):
+        role = address.parameters.get("user") or "of this connection"
         message = f"{where} may not be written or read here as far as this needs: {said}"
-        return NexusControlError(ErrorCode.STORE_UNAVAILABLE, message, details, _RIGHTS)
+        return NexusControlError(ErrorCode.STORE_UNAVAILABLE, message, details, _RIGHTS.format(role=role))
     if is_of_connection(error):
         message = f"the server of {where} cannot be reached, or ended the connection: {said}"
-        return NexusControlError(ErrorCode.STORE_UNAVAILABLE, message, details, _LATER)
+        advice = next((advice for what, advice in _ADVICE if what.search(str(error))), _LATER)
+        return NexusControlError(ErrorCode.STORE_UNAVAILABLE, message, details, advice)
     return unavailable(f"the store {where} failed: {said}", **details)
 
 

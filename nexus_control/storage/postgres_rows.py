@@ -21,7 +21,7 @@ from nexus_control.storage.contract import (
 )
 from nexus_control.storage.faults import ended, no_subtree
 from nexus_control.storage.moved import Moved, migrated
-from nexus_control.storage.postgres_link import Link, Row, Statement
+from nexus_control.storage.postgres_link import UNBOUNDED, Link, Row, Statement
 
 _MOST_PENDING = 1_000
 
@@ -101,10 +101,9 @@ class PostgresRows:
         """The mark, as it was read when the transaction began."""
 
     def commit(self) -> None:
-        if self._pending:
-            self._flush(("COMMIT", ()))
-        elif self._link is not None:
-            self._link.control("COMMIT")
+        if self._link is not None:
+            pending, self._pending = self._pending, []
+            self._link.commit(pending)
         self.end()
 
     def end(self) -> None:
@@ -174,6 +173,7 @@ class PostgresRows:
         return self._moved
 
     def is_filed(self) -> bool:
+        self._pending.append((UNBOUNDED, ()))
         return self._read(_IS_FILED)[0][0]
 
     def append(self, entries: Sequence[Entry]) -> None:
@@ -181,6 +181,7 @@ class PostgresRows:
             self._write(_APPEND, entry)
 
     def replace_subtrees(self, subtrees: Mapping[tuple[int, int], bytes]) -> None:
+        self._write(UNBOUNDED)
         self._write("DELETE FROM subtrees")
         places = [(_last_leaf(level, index), level) for level, index in subtrees]
         columns = ([last for last, _ in places], [level for _, level in places], list(subtrees.values()))
@@ -217,6 +218,7 @@ class PostgresRows:
         self.put_approvals(ordinal, approvals)
 
     def replace_decision_rows(self, decisions: Iterable[tuple[DecisionRow, Sequence[ApprovalRow]]]) -> None:
+        self._write(UNBOUNDED)
         for table in ("projections", "labels", "approvals"):
             self._write(f"DELETE FROM {table}")
         for decision_row, approvals in decisions:

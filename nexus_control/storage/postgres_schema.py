@@ -29,6 +29,7 @@ from nexus_control.storage.postgres_link import Address, Link
 VERSION = 1
 APPLICATION = "nexus-control"
 _UPGRADE = "Upgrade nexus-control, then try again."
+_EARLIER = "Read it with the nexus-control that wrote it."
 _ADVICE_OF_OWNER = (
     "Let a role that may create a schema in this database open the store once, then grant this role use."
 )
@@ -240,9 +241,9 @@ def is_made(link: Link, address: Address, schema: str) -> bool:
     if version != VERSION:
         raise NexusControlError(
             ErrorCode.STORE_UNAVAILABLE,
-            f"{address.where} was written by a newer nexus-control: its schema is {version}, this version reads"
-            f" {VERSION}",
+            f"{address.where} was written by {'a newer' if version > VERSION else 'an earlier'} nexus-control: its"
+            f" schema is {version}, this version reads {VERSION}",
             named | {"schema": version},
-            _UPGRADE,
+            _UPGRADE if version > VERSION else _EARLIER,
         )
     return True

@@ -362,6 +362,74 @@ def written_work_that_fails_leaves_nothing_behind(storage: Storage) -> None:
 
 
 @_promise
+def written_work_on_a_known_decision_that_fails_leaves_nothing_behind(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.append([entry("d1")])
+        rows.save(decision_row(1))
+    before = contents(storage)
+
+    def work(rows: Writer) -> None:
+        _append_next(rows)
+        raise OnPurposeError
+
+    for _ in range(2):
+        with pytest.raises(OnPurposeError):
+            storage.write(work)
+        assert contents(storage) == before
+
+
+@_promise
+def written_work_sees_its_own_writes(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.append([entry("d1")])
+        rows.save(decision_row(1))
+
+    def work(rows: Writer) -> None:
+        after = _append_next(rows)
+        assert rows.decision_row("d1") == after
+        assert rows.approvals(1) == [approval("bob", after.event_count - 1)]
+        assert len(rows.entries("decision", "d1", 0)) == after.event_count
+
+    def look_at_the_row_only(rows: Writer) -> None:
+        after = _append_next(rows)
+        assert rows.decision_row("d1") == after
+
+    for each in (work, look_at_the_row_only, work):
+        storage.write(each)
+    with storage.reading() as rows:
+        assert rows.log_size() == 4
+
+
+@_promise
+def written_work_may_change_any_field_of_a_row(storage: Storage) -> None:
+    with storage.writing() as rows:
+        rows.append([entry("d1")])
+        rows.save(decision_row(1))
+    changes: list[dict[str, object]] = [
+        {"policy_seq": 1}, {"goal": "g"}, {"labels": ("new",)}, {"expires_at": T1}, {"requester": "bob"},
+        {"mode": "apply"}, {"adapter_id": "a"}, {"provenance": "{}"}, {"request_key": "k"}, {"imported_count": 2},
+    ]  # fmt: skip
+    for change in changes:
+        after = storage.write(lambda rows, change=change: _append_next(rows, **change))
+        with storage.reading() as rows:
+            assert rows.decision_row("d1") == after
+            assert rows.is_filed()
+
+
+def _append_next(rows: Writer, **changes: object) -> DecisionRow:
+    """One event of the decision d1, and an approval by bob."""
+    before = rows.decision_row("d1")
+    assert before is not None
+    seq = before.event_count
+    rows.append([entry("d1", seq, leaf=f"{seq:064x}")])
+    after = before._replace(event_count=seq + 1, head=f"{seq:064x}")
+    after = after._replace(**changes)  # pyright: ignore[reportArgumentType]
+    rows.save(after, before)
+    rows.put_approvals(1, [approval("bob", seq)])
+    return after
+
+
+@_promise
 def what_lies_beside_it_is_whole_and_secrets_are_not_replaced(storage: Storage) -> None:
     beside = storage.sidecar
     assert beside.read("checkpoint") is beside.read_secret("key") is None

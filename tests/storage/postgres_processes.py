@@ -1,16 +1,21 @@
 """Work on a PostgreSQL store that tests give to fresh processes."""
 
 import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage.contract import Claim, Storage, Writer
+from nexus_control.storage.postgres_rows import PostgresRows
+from nexus_control.storage.usage import Gate
 from tests.storage.contract_suite import refused
 from tests.storage.rows import claim, decision_row, entry
 from tests.support.postgres import open_postgres
+
+_MOST_SECONDS = 5
 
 
 def open_and_append(url: str, ready: Barrier, stream: str, count: int) -> None:
@@ -145,6 +150,61 @@ def fork_beside_a_transaction(url: str) -> None:
     storage.close()
 
 
+class _Pause(set[str]):
+    """The first thread that comes by here waits until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun, self._may_end = threading.Event(), threading.Event()
+
+    def __call__(self, *_: object) -> None:
+        if not self._begun.is_set():
+            self._begun.set()
+            self._may_end.wait()
+
+    def __iter__(self) -> Iterator[str]:
+        self()
+        return super().__iter__()
+
+    def fork_beside(self, work: Callable[[], None], in_child: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        self._begun.wait()
+        try:
+            _in_child(in_child)
+        finally:
+            self._may_end.set()
+            thread.join()
+
+
+def fork_while_a_thread_holds_the_gate(url: str) -> None:
+    """The child does not wait for a lock whose holder it does not have."""
+    storage, pause, changed = open_postgres(url), _Pause(), Gate.changed
+    append(storage, "parent", 0)
+
+    def go_on() -> None:
+        Gate.changed = changed
+        append(storage, "child", 0)
+
+    Gate.changed = pause  # which is called with the lock held
+    pause.fork_beside(lambda: append(storage, "parent", 1), go_on)
+    storage.close()
+
+
+def fork_while_a_thread_forgets(url: str) -> None:
+    """As before, while the rows of a transaction that has ended are forgotten."""
+    storage, pause = open_postgres(url), _Pause()
+
+    def write() -> None:
+        with storage.writing() as rows:
+            rows.append([entry("parent", 0)])
+            assert isinstance(rows, PostgresRows)
+            rows.saved = pause
+
+    pause.fork_beside(write, lambda: append(storage, "child", 0))
+    storage.close()
+
+
 def append(storage: Storage, stream: str, seq: int) -> None:
     with storage.writing() as rows:
         rows.append([entry(stream, seq)])
@@ -154,6 +214,7 @@ def _in_child(work: Callable[[], None]) -> None:
     pid = os.fork()
     if pid == 0:
         status = 1
+        signal.alarm(_MOST_SECONDS)  # which ends a child that waits without end
         try:
             work()
             status = 0

@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from urllib.parse import quote
 
 import psycopg
@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.formats.merkle import whole_tree
 from nexus_control.storage.contract import ApprovalRow, DecisionRow, Storage, Writer
+from nexus_control.storage.faults import is_without_permission
 from nexus_control.storage.postgres_address import address_of
 from nexus_control.storage.postgres_link import Link, connect
+from nexus_control.storage.postgres_rows import PostgresRows
 from nexus_control.storage.postgres_schema import grants
 from tests.storage.contract_suite import contents, refused
 from tests.storage.rows import approval, decision_row, entry
@@ -164,6 +166,46 @@ def test_a_role_with_the_documented_grants_can_do_everything_but_change_the_log(
         cluster.execute("DROP OWNED BY application; DROP ROLE application")
 
 
+def test_a_role_that_only_reads_is_told_who_grants_more(
+    cluster: Cluster, storage: Storage, postgres_url: str
+) -> None:
+    schema = postgres_url.rpartition("%3D")[2]
+    cluster.execute("DROP ROLE IF EXISTS auditor; CREATE ROLE auditor LOGIN")
+    change("".join(grants(schema, "auditor").partition("GRANT INSERT")[:1]), postgres_url)
+    try:
+        limited = open_postgres(cluster.url(schema, user="auditor"))
+        assert log_size(limited) == 0
+        with pytest.raises(NexusControlError) as caught, limited.writing() as rows:
+            rows.drop_claim("")
+        assert is_without_permission(caught.value)
+        assert "the role auditor" in caught.value.next
+        assert "docs/howto/run-it-on-postgresql.md" in caught.value.next
+        limited.close()
+    finally:
+        cluster.execute("DROP OWNED BY auditor; DROP ROLE auditor")
+
+
+@pytest.mark.parametrize(
+    ("user", "database", "more", "advice"),
+    [
+        ("nobody_here", "postgres", "", "Name a role"),
+        ("", "no_such_database", "", "Make the database"),
+        ("", "postgres", "&service=no_such_service", "Name a service"),
+        ("", "postgres", "&sslmode=maybe", "?sslmode="),
+        ("", "postgres", "&sslmode=require", "?sslmode="),
+    ],
+)
+def test_a_refused_connection_says_what_to_change(
+    user: str, database: str, more: str, advice: str, cluster: Cluster
+) -> None:
+    with pytest.raises(NexusControlError) as caught:
+        open_postgres(
+            cluster.url(user=user, database=database, tcp=True).rstrip("?") + f"?{more}".replace("?&", "?")
+        )
+    assert caught.value.code == ErrorCode.STORE_UNAVAILABLE
+    assert advice in caught.value.next
+
+
 def test_a_role_that_may_not_make_a_store_is_told_who_can(cluster: Cluster) -> None:
     cluster.execute("DROP ROLE IF EXISTS visitor; CREATE ROLE visitor LOGIN")
     with pytest.raises(NexusControlError) as caught:
@@ -214,11 +256,15 @@ def test_a_row_that_was_repaired_under_the_same_head_is_noticed(storage: Storage
     row, _, _ = of_decision(storage)
     assert row is not None
     with other.writing() as rows:
-        rows.replace_decision_rows([(row._replace(goal="repaired"), [approval("bob", 1)])])
+        # What an event sets anew is repaired, too: a write on the row before the repair would take that back.
+        rows.replace_decision_rows(
+            [(row._replace(goal="repaired", progress='{"repaired":1}'), [approval("bob", 1)])]
+        )
     storage.write(next_event())
     row, approvals, _ = of_decision(storage)
     assert row is not None
-    assert (row.goal, row.event_count, approvals) == ("repaired", 3, [approval("bob", 1)])
+    assert (row.goal, row.progress, row.event_count) == ("repaired", '{"repaired":1}', 3)
+    assert approvals == [approval("bob", 1)]
 
 
 def test_a_refusal_rests_on_the_row_as_it_is_now(storage: Storage, other: Storage) -> None:
@@ -338,6 +384,21 @@ def test_a_store_that_is_written_all_the_time_is_busy(storage: Storage, postgres
     hasty.write(next_event())
     assert log_size(storage) == 3
     hasty.close()
+
+
+def test_a_transaction_that_the_server_took_back_is_not_acknowledged(
+    storage: Storage,
+) -> None:
+    begin(storage)
+    for write_more in (False, True):
+        with refused(ErrorCode.STORE_UNAVAILABLE), storage.writing() as rows:
+            rows.append([entry("d2")])
+            with suppress(psycopg.Error):
+                rows.append([entry("d1")])
+                rows.log_size()
+            if write_more:
+                rows.drop_claim("d1")
+    assert log_size(storage) == 1
 
 
 def test_more_threads_than_connections_wait_for_one(storage: Storage) -> None:
@@ -499,6 +560,41 @@ def test_the_settings_of_a_connection_are_those_that_a_store_needs(
     link.close()
 
 
+@pytest.mark.parametrize(
+    "schema", ["it's", "a%sb", '"a,b"', "a,b", "a b", "a-b", "1a", "é", '"a"', "$user", ""]
+)
+def test_a_schema_with_an_odd_name_is_refused_before_anything_is_connected(schema: str) -> None:
+    option = "-csearch_path=" + schema.replace(" ", "\\ ")
+    with pytest.raises(NexusControlError) as caught:
+        address_of(f"postgresql://localhost/team?options={quote(option, safe='')}", 30)
+    assert caught.value.code == ErrorCode.INVALID_ARGUMENT
+    assert "search_path" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda rows: rows.is_filed(),
+        lambda rows: rows.replace_subtrees({}),
+        lambda rows: rows.replace_decision_rows([]),
+    ],
+    ids=["is_filed", "replace_subtrees", "replace_decision_rows"],
+)
+def test_work_on_the_whole_store_may_take_longer_than_other_statements(
+    work: Callable[[Writer], object], postgres_url: str, storage: Storage
+) -> None:
+    address = address_of(postgres_url, 30)
+    with closing(Link(address.where)) as link:
+        connect(link, address, 30)
+        for after, timeout in (("BEGIN", "0"), ("ROLLBACK", "90s")):
+            link.control(after)
+            if after == "BEGIN":
+                rows = PostgresRows(link)
+                work(rows)
+                assert rows.log_size() == 0
+            assert link.execute("SHOW statement_timeout") == [(timeout,)]
+
+
 @settings(max_examples=50)
 @given(st.lists(st.text("\0\1\2\3ab\U0010ffff", max_size=6), min_size=1, unique=True, max_size=8))
 def test_a_text_with_any_character_comes_back_and_is_in_its_place(cluster: Cluster, texts: list[str]) -> None:
@@ -523,12 +619,16 @@ def test_tables_of_another_program_are_left_alone(cluster: Cluster) -> None:
     cluster.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
-def test_a_store_of_a_newer_version_is_refused(storage: Storage, postgres_url: str) -> None:
-    change("UPDATE store SET version = 2", postgres_url)
+@pytest.mark.parametrize(("version", "said"), [(2, "a newer"), (0, "an earlier")])
+def test_a_store_of_another_version_is_refused(
+    version: int, said: str, storage: Storage, postgres_url: str
+) -> None:
+    change(f"UPDATE store SET version = {version}", postgres_url)
     with pytest.raises(NexusControlError) as caught:
         open_postgres(postgres_url)
     assert caught.value.code == ErrorCode.STORE_UNAVAILABLE
-    assert caught.value.details["schema"] == 2
+    assert caught.value.details["schema"] == version
+    assert f"by {said} nexus-control" in caught.value.message
 
 
 def test_several_stores_lie_in_one_database_beside_other_tables(cluster: Cluster, storage: Storage) -> None:

@@ -62,6 +62,8 @@ def test_a_killed_process_leaves_what_it_acknowledged_and_nothing_else(postgres_
         (processes.fork_in_a_transaction, ["parent", "parent"]),
         (processes.return_into_a_transaction_of_the_parent, ["parent", "parent"]),
         (processes.fork_beside_a_transaction, ["parent"]),
+        (processes.fork_while_a_thread_holds_the_gate, ["parent", "parent", "child"]),
+        (processes.fork_while_a_thread_forgets, ["parent", "child"]),
     ],
 )
 def test_a_fork_leaves_the_parents_connections_to_the_parent(
