@@ -35,14 +35,7 @@ def migrate(
     Example: nexus-control migrate --from decisions.db --to postgresql://db.example/decisions --log-folder /srv/log
     """
     old, new = _end(frame, "--from", source), _end(frame, "--to", target)
-    if is_postgres(old.path) and is_postgres(new.path):
-        raise invalid_argument(
-            "--to", "is on PostgreSQL, as --from is: move that with pg_dump and pg_restore"
-        )
-    if old.path == new.path:
-        raise invalid_argument("--to", "names the place of --from")
-    if old.base is None or new.base is None:
-        raise invalid_argument("--log-folder", "is needed: the log's key and head go with the store")
+    _require_two_places(old, new)
     require_source(old.path, old.log_folder)
     require_target(new.path, new.log_folder)
     folder = new.log_folder if is_postgres(new.path) else None
@@ -87,6 +80,17 @@ def _end(frame: Frame, option: str, place: str) -> Frame:
     end = Frame(database=place, named_log_folder=frame.named_log_folder, as_json=frame.as_json, option=option)
     _ = end.path  # raises for a name that no store can have
     return end
+
+
+def _require_two_places(old: Frame, new: Frame) -> None:
+    if is_postgres(old.path) and is_postgres(new.path):
+        raise invalid_argument(
+            "--to", "is on PostgreSQL, as --from is: move that with pg_dump and pg_restore"
+        )
+    if old.path == new.path:
+        raise invalid_argument("--to", "names the place of --from")
+    if old.base is None or new.base is None:
+        raise invalid_argument("--log-folder", "is needed: the log's key and head go with the store")
 
 
 def _now_at(new: Frame) -> str:
