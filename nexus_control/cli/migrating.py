@@ -39,7 +39,10 @@ def migrate(
 
     Example: nexus-control migrate --from decisions.db --to postgresql://db.example/decisions --log-folder /srv/log
     """
-    old, new = _ends(frame, source, target)
+    old, new = _end(frame, "--from", source), _end(frame, "--to", target)
+    _require_two_places(old, new)
+    require_source(old.path, old.log_folder)
+    require_target(new.path, new.log_folder)
     folder = new.log_folder if is_postgres(new.path) else None
     with _opened(old) as theirs, as_it_was(folder), _opened(new) as ours:
         before = migrating.completed(theirs, ours)
@@ -78,8 +81,13 @@ def migrate(
     return Answer(data, show, done if before is None else None)
 
 
-def _ends(frame: Frame, source: str, target: str) -> tuple[Frame, Frame]:
-    old, new = _end(frame, "--from", source), _end(frame, "--to", target)
+def _end(frame: Frame, option: str, place: str) -> Frame:
+    end = Frame(database=place, named_log_folder=frame.named_log_folder, as_json=frame.as_json, option=option)
+    _ = end.path  # raises for a name that no store can have
+    return end
+
+
+def _require_two_places(old: Frame, new: Frame) -> None:
     if is_postgres(old.path) and is_postgres(new.path):
         raise invalid_argument(
             "--to", "is on PostgreSQL, as --from is: move that with pg_dump and pg_restore"
@@ -88,15 +96,6 @@ def _ends(frame: Frame, source: str, target: str) -> tuple[Frame, Frame]:
         raise invalid_argument("--to", "names the place of --from")
     if old.base is None or new.base is None:
         raise invalid_argument("--log-folder", "is needed: the log's key and head go with the store")
-    require_source(old.path, old.log_folder)
-    require_target(new.path, new.log_folder)
-    return old, new
-
-
-def _end(frame: Frame, option: str, place: str) -> Frame:
-    end = Frame(database=place, named_log_folder=frame.named_log_folder, as_json=frame.as_json, option=option)
-    _ = end.path  # raises for a name that no store can have
-    return end
 
 
 def _now_at(new: Frame) -> str:

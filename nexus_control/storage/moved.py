@@ -26,7 +26,7 @@ class Moved(NamedTuple):
 
 
 def parse_moved(text: str | None) -> Moved | None:
-    """The mark in this text; None where it is none.
+    """The mark in this text; None for any other text.
 
     >>> parse_moved(str(Moved("/srv/b.db", "0" * 64))).place
     '/srv/b.db'

@@ -36,7 +36,7 @@ Inode: TypeAlias = tuple[int, int]
 """Device and inode: which file it is, whatever its path."""
 
 _WRITER = 0
-"""In place of a thread's identifier: the connection of whoever writes. Another one would have to read again what the
+"""In place of a thread's identifier: the connection of the writing thread. Another one would have to read again what the
 last writer changed.
 """
 _RETRY_SECONDS = 0.005

@@ -1,4 +1,4 @@
-"""A store that was moved: whoever opens the old place can read there, and is told where it goes on."""
+"""A store that was moved: the old place can be read, and says where the store goes on."""
 
 import shutil
 from collections.abc import Callable
