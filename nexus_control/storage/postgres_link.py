@@ -56,18 +56,25 @@ _READ_ONLY = "25006"
 _OF_CONTENT = ("42P01", "42703", "42883", "XX001", "XX002")
 """A table, column or function is missing, or a page is corrupt."""
 
-_RIGHTS = (
-    "Let the owner of the tables grant the role {role} what it needs: docs/howto/run-it-on-postgresql.md, under Roles."
-)
+_RIGHTS = "Let the owner grant the role {role} what it needs: docs/howto/run-it-on-postgresql.md, under Roles."
 _OF_ROLES = "Name a role that the server knows (postgresql://ROLE@host/database), and put its password into ~/.pgpass."
 _OF_TLS = (
     "See what ?sslmode= of the URL asks for. Where it names none, a server on another machine must prove who it is"
     " (verify-full): give its root certificate with ?sslrootcert=FILE."
 )
 _ADVICE = (
-    (re.compile(r'role ".*" (does not exist|is not permitted)|authentication failed|pg_hba|no password'), _OF_ROLES),
-    (re.compile(r'database ".*" does not exist'), "Make the database with createdb, or name another in the URL."),
-    (re.compile(r"service"), "Name a service that ~/.pg_service.conf, or the file of PGSERVICEFILE, defines."),
+    (
+        re.compile(r'role ".*" (does not exist|is not permitted)|authentication failed|pg_hba|no password'),
+        _OF_ROLES,
+    ),
+    (
+        re.compile(r'database ".*" does not exist'),
+        "Make the database with createdb, or name another in the URL.",
+    ),
+    (
+        re.compile(r"service"),
+        "Name a service that ~/.pg_service.conf, or the file of PGSERVICEFILE, defines.",
+    ),
     (re.compile(r"ssl|certificate", re.IGNORECASE), _OF_TLS),
 )
 """By what libpq says: it gives no SQLSTATE for a connection that was refused. What it says in another language gets
