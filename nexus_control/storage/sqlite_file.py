@@ -36,8 +36,8 @@ Inode: TypeAlias = tuple[int, int]
 """Device and inode: which file it is, whatever its path."""
 
 _WRITER = 0
-"""In place of a thread's identifier: the connection of the writing thread. Another one would have to read again what the
-last writer changed.
+"""In place of a thread's identifier: the connection of the thread that writes. Another connection would read again
+what the last writer changed.
 """
 _RETRY_SECONDS = 0.005
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}

@@ -186,7 +186,7 @@ def fork_while_a_thread_holds_the_gate(url: str) -> None:
         Gate.changed = changed
         append(storage, "child", 0)
 
-    Gate.changed = pause  # which is called with the lock held
+    Gate.changed = lambda self: pause()  # which is called with the lock held
     pause.fork_beside(lambda: append(storage, "parent", 1), go_on)
     storage.close()
 

@@ -29,6 +29,7 @@ from nexus_control.storage.contract import (
 )
 from tests.storage.contract_suite import OnPurposeError
 from tests.storage.rows import APPROVED_UNTIL, T0
+from tests.storage.rows import DECISION as EVENT
 from tests.support.model_storage import ModelStorage
 from tests.support.postgres import Cluster, open_postgres
 
@@ -178,6 +179,16 @@ def outcome(storage: Storage, commands: list[Command], *, fail: bool) -> list[ob
     return said
 
 
+def written(storage: Storage, work: Callable[[Writer], object]) -> object:
+    try:
+        return storage.write(work)
+    except OnPurposeError:
+        return "nothing"
+    except NexusControlError as error:
+        assert error.code == ErrorCode.STORE_UNAVAILABLE
+        return "nothing"
+
+
 class Equivalence(RuleBasedStateMachine):
     place = ":memory:"
 
@@ -195,8 +206,34 @@ class Equivalence(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
     @rule(commands=st.lists(commands, max_size=4), fail=st.booleans())
-    def write(self, commands: list[Command], fail: bool) -> None:
+    def transact(self, commands: list[Command], fail: bool) -> None:
         assert outcome(self.storage, commands, fail=fail) == outcome(self.model, commands, fail=fail)
+        self.compare()
+
+    @rule(row=decision_rows, given=approvals, fail=st.booleans(), leaf=st.binary(min_size=32, max_size=32))
+    def write(self, row: DecisionRow, given: list[ApprovalRow], fail: bool, leaf: bytes) -> None:
+        """An event of a decision, as a storage may write it at once; with any change of the row beside it."""
+
+        def work(rows: Writer) -> object:
+            before = rows.decision_row(row.decision_id)
+            if before is None:
+                return None
+            key = (before.decision_id, before.generation, before.event_count)
+            rows.append([EVENT._replace(stream=key[0], generation=key[1], seq=key[2], leaf=leaf.hex())])
+            changed = row if given else before._replace(progress=row.progress, phase=row.phase)
+            after = changed._replace(ordinal=before.ordinal, generation=key[1], event_count=key[2] + 1)
+            rows.save(
+                after._replace(head=leaf.hex(), last_ts=EVENT.ts, request_key=before.request_key), before
+            )
+            rows.put_approvals(before.ordinal, given[:1])
+            if fail:
+                raise OnPurposeError
+            return rows.decision_row(row.decision_id)
+
+        assert written(self.storage, work) == written(self.model, work)
+        self.compare()
+
+    def compare(self) -> None:
         with self.storage.reading() as rows, self.model.reading() as model:
             assert everything(rows) == everything(model)
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from operator import methodcaller
 from urllib.parse import quote
 
 import psycopg
@@ -17,6 +18,7 @@ from nexus_control.evidence.formats.merkle import whole_tree
 from nexus_control.storage.contract import ApprovalRow, DecisionRow, Storage, Writer
 from nexus_control.storage.faults import is_without_permission
 from nexus_control.storage.postgres_address import address_of
+from nexus_control.storage.postgres_function import LOCK
 from nexus_control.storage.postgres_link import Link, connect
 from nexus_control.storage.postgres_rows import PostgresRows
 from nexus_control.storage.postgres_schema import grants
@@ -265,6 +267,26 @@ def test_a_row_that_was_repaired_under_the_same_head_is_noticed(storage: Storage
     assert row is not None
     assert (row.goal, row.progress, row.event_count) == ("repaired", '{"repaired":1}', 3)
     assert approvals == [approval("bob", 1)]
+
+
+def test_a_work_that_waited_long_for_the_lock_is_done_again_at_its_own_time(
+    storage: Storage, postgres_url: str
+) -> None:
+    begin(storage)
+    runs: list[int] = []
+    storage.write(next_event(runs=runs))
+    with ThreadPoolExecutor(1) as pool, psycopg_connect(postgres_url) as connection:
+        with connection.transaction():
+            connection.execute(f"SELECT {LOCK}".format(schema=postgres_url.rpartition("%3D")[2]).encode())
+            waiting = pool.submit(storage.write, next_event(runs=runs))
+            # The server's clock, as the function reads it: until the other one has waited for more than a second.
+            connection.execute(
+                b"""DO $$ BEGIN WHILE NOT EXISTS (SELECT 1 FROM pg_locks
+                    WHERE NOT granted AND waitstart < clock_timestamp() - interval '1100 ms')
+                LOOP PERFORM pg_sleep(0.02); END LOOP; END $$"""
+            )
+        assert waiting.result() == 2
+    assert runs == [1, 2, 2]
 
 
 def test_a_refusal_rests_on_the_row_as_it_is_now(storage: Storage, other: Storage) -> None:
@@ -574,9 +596,9 @@ def test_a_schema_with_an_odd_name_is_refused_before_anything_is_connected(schem
 @pytest.mark.parametrize(
     "work",
     [
-        lambda rows: rows.is_filed(),
-        lambda rows: rows.replace_subtrees({}),
-        lambda rows: rows.replace_decision_rows([]),
+        methodcaller("is_filed"),
+        methodcaller("replace_subtrees", {}),
+        methodcaller("replace_decision_rows", []),
     ],
     ids=["is_filed", "replace_subtrees", "replace_decision_rows"],
 )
