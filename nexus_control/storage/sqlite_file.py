@@ -102,6 +102,15 @@ class SqliteFile:
                 self._adopt(thread, connection)
         return connection
 
+    def end_what_was_left(self) -> None:
+        """Roll back a writing transaction of this thread that an interruption kept from being left: other processes
+        wait for it. Where another thread writes now, this thread has left none.
+        """
+        if self.writer.is_free_for_this_thread():
+            if (connection := self._connections.get(_WRITER)) is not None:
+                roll_back(connection)
+            self.writer.give_back()
+
     def held(self) -> AbstractContextManager[None]:
         """In the block, this thread may begin transactions even after `close()`."""
         _process.current()
@@ -204,7 +213,7 @@ class _Transaction(Turn):
             if self._writing and file.reads_only:
                 raise refusal_to_write(Path(file.path))
             if file.usage.begin(self, file.admit):
-                file.writer.give_back()
+                file.end_what_was_left()
             if self._writing:
                 file.writer.require_other(self)
                 self._writer = file.writer
@@ -266,6 +275,10 @@ class _Writer:
         if not self._lock.acquire(timeout=seconds):
             raise busy(f"{self._path} is busy: another thread is writing all the time", path=self._path)
         self._turn = turn.reference
+
+    def is_free_for_this_thread(self) -> bool:
+        """Whether nobody else writes; then the lock is this thread's, until it is given back."""
+        return self._lock.acquire(blocking=False)
 
     def give_back(self) -> None:
         """Release it as often as this thread has taken it: only the lock knows, wherever an interruption came."""

@@ -1,7 +1,12 @@
 """Exceptions of an embedder's signal handler, which may come between any two lines of a call."""
 
+import gc
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+from nexus_control.storage.sqlite_connection import connect
+from nexus_control.storage.sqlite_file import SqliteFile
 from tests.joints.office import require_whole, run_plainly
 from tests.support.amounts import ROUNDS
 
@@ -39,3 +44,26 @@ def test_a_store_goes_on_after_any_interruption_of_a_call(tmp_path: Path) -> Non
         path = tmp_path / f"{seed}.db"
         acknowledged = run_plainly(_INTERRUPTED, path, ROUNDS * 10, seed).split()
         require_whole(path, *acknowledged)
+
+
+def test_who_only_reads_after_an_interrupted_write_keeps_no_other_process_from_writing(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store.db"
+    file = SqliteFile(path, _prepare)
+    turn = file.transaction("BEGIN IMMEDIATE", writing=True)
+    turn.__enter__().execute("INSERT INTO t VALUES (1)")
+    turn.is_over = True  # the interruption came when leaving had just begun
+    del turn
+    gc.collect()
+    with closing(connect(path.as_uri(), 0)) as other:
+        with file.transaction("BEGIN", writing=False) as connection:
+            assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    file.close()
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("CREATE TABLE IF NOT EXISTS t(x)")
