@@ -9,7 +9,7 @@ Three facts of POSIX and SQLite make the rules here:
   be closed while the forking thread is in a transaction on it, or another thread's does not end in time. The child
   leaves it alone, and refuses the file from then on (STORE_FORKED), also to a fresh SqliteFile.
 * SQLite goes on writing to a file that was replaced or deleted. So each transaction checks that the path still leads to
-  the file that was opened. A writing one checks again after its commit, before it acknowledges (STORE_REPLACED).
+  the file that was opened. A writing one checks again after its commit, before it acknowledges (`storage.in_place`).
 
 Each thread has its own connection, kept open until the thread is gone. Writers of one file in this process, whichever
 SqliteFile they came through, queue on one lock, so that they do not meet in SQLite's busy back-off.
@@ -24,16 +24,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 from nexus_control.storage.contract import BUSY_SECONDS
-from nexus_control.storage.faults import busy, forked, nested, replaced
+from nexus_control.storage.faults import busy, forked, nested
+from nexus_control.storage.in_place import Inode, Places
 from nexus_control.storage.sqlite_connection import connect, roll_back
 from nexus_control.storage.sqlite_reading import Copy, open_to_read, refusal_to_write
 from nexus_control.storage.usage import Gate, Turn, Usage
-
-Inode: TypeAlias = tuple[int, int]
-"""Device and inode: which file it is, whatever its path."""
 
 _WRITER = 0
 """In place of a thread's identifier: the connection of the thread that writes. Another connection would read again
@@ -63,9 +60,7 @@ class SqliteFile:
         self.path = str(path)
         self._uri = path.as_uri()
         self._prepare = prepare
-        self._inode = _inode(self.path)
-        self._beside = dict[str, Inode]()
-        self._names_beside = (f"{path}-wal", f"{path}-shm")
+        self.places = Places(self.path)
         self._connections = dict[int, sqlite3.Connection]()
         self.usage = Usage(_process.current().gate, partial(_close_all, self._connections))
         with _process.gate.lock:
@@ -75,8 +70,8 @@ class SqliteFile:
             self.usage.begin(turn, self.admit)
             connection = self._open("rwc")
             with _process.gate.lock:
-                self._inode = _inode(self.path)
-                self.writer = _process.writer_of(self._inode, self.path)
+                self.places.keep()
+                self.writer = _process.writer_of(self.places.inode, self.path)
                 self._adopt(turn.thread, connection)
         finally:
             turn.is_over = True
@@ -96,7 +91,7 @@ class SqliteFile:
             self._connections.pop(thread).close()
             connection = None
         if connection is None:
-            self.require_in_place()
+            self.places.require_file()
             connection = self._open("rw")
             with _process.gate.lock:
                 self._adopt(thread, connection)
@@ -129,11 +124,11 @@ class SqliteFile:
     def forget_parent(self) -> None:
         """In a child: forget the transactions of the parent's threads; open connections are left alone."""
         if self._connections or self.usage.in_transaction:
-            _process.forked.add(self._inode)
+            _process.forked.add(self.places.inode)
         while self._connections:
             _never_close(self._connections.popitem()[1])
         self.usage.forget(_process.gate)
-        self.writer = _process.writer_of(self._inode, self.path)
+        self.writer = _process.writer_of(self.places.inode, self.path)
 
     def admit(self, thread: int) -> None:
         _process.wait_for_fork(thread)
@@ -164,29 +159,19 @@ class SqliteFile:
         """
         threading.current_thread()  # lists a thread as alive that Python did not start
         if not self._connections:  # SQLite keeps these two in place while a connection is open
-            beside = {name: _inode(name) for name in self._names_beside}
-            self._beside = {name: inode for name, inode in beside.items() if inode is not None}
+            self.places.keep_beside()
         self._connections[thread] = connection
         alive = {each.ident for each in threading.enumerate()}
         for gone in self._connections.keys() - alive - self.usage.in_transaction.keys() - {_WRITER}:
             self._connections.pop(gone).close()
         return connection
 
-    def require_in_place(self, *, beside: bool = False) -> None:
-        """Raises STORE_REPLACED when the file at the path, or one beside it, is not the one that is open."""
-        if _inode(self.path) != self._inode:
-            raise replaced(self.path, self.path)
-        if beside:
-            for name, inode in self._beside.items():
-                if _inode(name) != inode:
-                    raise replaced(self.path, name)
-
     def is_forked(self) -> bool:
         process = _process.current()
-        return process.gate.is_shut and self._inode in process.forked
+        return process.gate.is_shut and self.places.inode in process.forked
 
     def require_not_forked(self) -> None:
-        if self._inode is not None and self.is_forked():
+        if self.places.inode is not None and self.is_forked():
             raise forked(self.path)
 
 
@@ -222,7 +207,7 @@ class _Transaction(Turn):
             roll_back(connection)  # a transaction that an interruption left open
             self._connection = connection
             connection.execute(self._begin)
-            file.require_in_place()
+            file.places.require_file()
         except BaseException:
             self._leave(commit=False)
             raise
@@ -248,7 +233,7 @@ class _Transaction(Turn):
                 file.require_not_forked()
                 connection.execute("COMMIT")
                 if self._writing:
-                    file.require_in_place(beside=True)
+                    file.places.require_all()
         finally:
             if connection is not None and not file.is_forked():
                 roll_back(connection)
@@ -358,15 +343,6 @@ os.register_at_fork(
     after_in_parent=_process.after_in_parent,
     after_in_child=_process.after_in_child,
 )
-
-
-def _inode(path: str) -> Inode | None:
-    """Which file is at this path; None where nothing is, or where that cannot be read."""
-    try:
-        found = os.stat(path)  # called at each transaction: a Path takes twice as long
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _abandon(usage: Usage) -> None:

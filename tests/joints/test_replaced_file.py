@@ -43,6 +43,7 @@ def _take_the_locks_away(path: Path) -> None:
     path.with_name(f"{path.name}-shm").unlink()
 
 
+@pytest.mark.parametrize("settled", [False, True])
 @pytest.mark.parametrize(
     ("replace", "is_readable"),
     [
@@ -54,10 +55,13 @@ def _take_the_locks_away(path: Path) -> None:
     ],
 )
 def test_a_store_acknowledges_and_runs_nothing_once_its_file_was_replaced(
-    replace: Callable[[Path], None], is_readable: bool, tmp_path: Path
+    replace: Callable[[Path], None], is_readable: bool, settled: bool, tmp_path: Path
 ) -> None:
     path, runs = tmp_path / "store.db", tmp_path / "runs"
     tools = NexusControlTools(db_path=path)
+    if settled:  # the folder has not changed for long
+        requested(tools)
+        os.utime(tmp_path, (0, 0))
     request_id = approved(tools)
     replace(path)
     result = tools.request("Rotate", ALICE)
