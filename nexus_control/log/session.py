@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from nexus_control.approvals import Approval
 from nexus_control.canonical_json import require_canonical_domain
@@ -40,7 +40,18 @@ from nexus_control.values.records import encode
 MAX_PAYLOAD_BYTES = 2 * 1024 * 1024
 """Room for the largest plan, even when JSON has to escape every byte of it."""
 MAX_RECENT = 256
+_MOST_EVENTS = 16
+_LONGEST_PAYLOAD = 4_096
 _PLAIN = frozenset((str, int, bool, type(None)))
+
+
+class _Known(NamedTuple):
+    row: DecisionRow | None
+    decision: Projection | None
+    entries: tuple[Entry, ...] | None
+
+
+_NOTHING_KNOWN = _Known(None, None, None)
 
 
 class Recent:
@@ -50,25 +61,39 @@ class Recent:
     """
 
     def __init__(self) -> None:
-        self._decoded: dict[str, tuple[DecisionRow, Projection]] = {}
+        self._known: dict[str, _Known] = {}
 
     def find(self, row: DecisionRow) -> Projection | None:
-        known = self._decoded.get(row.decision_id)
-        return known[1] if known is not None and known[0] == row else None
+        known = self._known.get(row.decision_id, _NOTHING_KNOWN)
+        return known.decision if known.row == row else None
 
     def row_of(self, decision: Projection) -> DecisionRow | None:
         """The row that this very decision was decoded from; None where another one has taken its place."""
-        known = self._decoded.get(decision.decision_id)
-        return known[0] if known is not None and known[1] is decision else None
+        known = self._known.get(decision.decision_id, _NOTHING_KNOWN)
+        return known.row if known.decision is decision else None
+
+    def entries_of(self, decision: Projection) -> tuple[Entry, ...] | None:
+        """The events that add up to this very decision, where this process wrote or checked each of them; else None."""
+        if not decision.facts.event_count and decision.facts == Facts(decision.decision_id):
+            return ()
+        known = self._known.get(decision.decision_id, _NOTHING_KNOWN)
+        return known.entries if known.decision is decision else None
 
     def forget(self) -> None:
         """What follows from the log was made again, or a row was found to be damaged."""
-        self._decoded.clear()
+        self._known.clear()
 
-    def keep(self, row: DecisionRow, decision: Projection) -> Projection:
-        if len(self._decoded) >= MAX_RECENT:
-            self._decoded.clear()
-        self._decoded[row.decision_id] = (row, decision)
+    def keep(
+        self, row: DecisionRow, decision: Projection, entries: Sequence[Entry] | None = None
+    ) -> Projection:
+        """Keep a decision with its row and, where they are known and few, with its events."""
+        if entries is not None and (
+            len(entries) > _MOST_EVENTS or any(len(each.payload) > _LONGEST_PAYLOAD for each in entries)
+        ):
+            entries = None
+        if len(self._known) >= MAX_RECENT:
+            self._known.clear()
+        self._known[row.decision_id] = _Known(row, decision, None if entries is None else tuple(entries))
         return decision
 
 
@@ -210,12 +235,12 @@ class WriteSession(ReadSession):
             reserved_at=decision.reserved_at,
         )
         self.rows.append(entries)
-        known = self.recent.row_of(decision)
+        known, earlier = self.recent.row_of(decision), self.recent.entries_of(decision)
         row = to_row(stored, known)
         self.rows.save(row, known)
         self.rows.put_approvals(row.ordinal, approval_rows(changed.values()))
         self.written.extend(events)
-        return self.recent.keep(row, stored), events
+        return self.recent.keep(row, stored, None if earlier is None else (*earlier, *entries)), events
 
     def create_template(self, actor: Actor, payload: TemplateCreatedPayload) -> Template:
         """Raises TEMPLATE_ALREADY_EXISTS."""

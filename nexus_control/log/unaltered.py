@@ -49,6 +49,25 @@ def unaltered_events(
     """
     wanted = decision.generation if generation is None else generation
     entries = session.rows.entries("decision", decision.decision_id, wanted)
+    if not (wanted == decision.generation and _is_known(session, decision, entries)):
+        _require_unaltered(session, decision, wanted, entries)
+    if entries and not _is_leaf(session, entries[-1]):
+        raise _altered(decision.decision_id, len(entries) - 1)
+    return entries
+
+
+def _is_known(session: ReadSession, decision: Projection, entries: Sequence[Entry]) -> bool:
+    """Whether these are the very events of which this process made the decision."""
+    return (
+        session.recent.entries_of(decision) == tuple(entries)
+        and (decision.imported_count, decision.provenance) == (0, None)
+        and _is_last_generation(session, decision)
+    )
+
+
+def _require_unaltered(
+    session: ReadSession, decision: Projection, wanted: int, entries: Sequence[Entry]
+) -> None:
     brought = _brought(session, entries)
     head = GENESIS
     for seq, entry in enumerate(entries):  # every event of an export passes here
@@ -63,15 +82,20 @@ def unaltered_events(
         if entries and not (_is_latest(session, decision, brought) and _adds_up(decision, entries)):
             session.recent.forget()  # the row may have been mended since it was read
             raise _not_kept(decision.decision_id)
-    if entries and not _is_leaf(session, entries[-1]):
-        raise _altered(decision.decision_id, len(entries) - 1)
-    return entries
+        if (row := session.recent.row_of(decision)) is not None:
+            session.recent.keep(row, decision, entries)
 
 
 def _is_latest(session: ReadSession, decision: Projection, brought: _Import) -> bool:
     """Whether the row names the last generation, and its import."""
-    later = session.rows.entries("decision", decision.decision_id, decision.generation + 1, 0, 1)
-    return not later and (decision.imported_count, decision.provenance) == (brought.events, brought.record)
+    return _is_last_generation(session, decision) and (decision.imported_count, decision.provenance) == (
+        brought.events,
+        brought.record,
+    )
+
+
+def _is_last_generation(session: ReadSession, decision: Projection) -> bool:
+    return not session.rows.entries("decision", decision.decision_id, decision.generation + 1, 0, 1)
 
 
 def _adds_up(decision: Projection, entries: Sequence[Entry]) -> bool:
