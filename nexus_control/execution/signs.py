@@ -46,6 +46,7 @@ _MEANINGS: dict[Meaning, str] = {
     "crashed|killed|interrupted|partial|partially_failed|partial_failure|incomplete",
     "unknown": "pending|queued|scheduled|accepted|starting|started|running|in_progress|unknown|outcome_unknown",
 }
+_MEANING_OF: Final = {word: meant for meant, words in _MEANINGS.items() for word in words.split("|")}
 _NOT_RUN: Final = ("skipped", "simulated", "planned", "dry_run")
 _EFFECTS: tuple[Effect, ...] = ("unknown", "done", "none")
 """Ordered by how much a meaning says about a run; the meaning that says least comes first."""
@@ -88,8 +89,7 @@ def shown(value: object) -> str:
 
 def meaning(status: object) -> Meaning | None:
     """The meaning of a status word; None if its meaning is not known."""
-    word = _word(status)
-    return next((meant for meant, words in _MEANINGS.items() if word in words.split("|")), None)
+    return _MEANING_OF.get(_word(status))
 
 
 def fault_in(response: object) -> Fault | None:

@@ -160,15 +160,17 @@ def publishing(ledger: Ledger) -> Generator[tuple[ReadSession, Published]]:
         yield session, _publish(session, ledger.sidecar, *found)
 
 
-def _publish(session: WriteSession, sidecar: Sidecar, verifier: Verifier, key: PrivateKey) -> Published:
-    last = last_in(session, sidecar, sidecar.read(LAST))
-    size = session.rows.log_size()
+def _publish(
+    session: WriteSession, sidecar: Sidecar, verifiers: tuple[Verifier, ...], key: PrivateKey
+) -> Published:
+    last = _last_in(session, sidecar, sidecar.read(LAST), verifiers)
+    size, verifier = session.rows.log_size(), verifiers[-1]
     root = tree_root(size, session.rows.subtree)
     checkpoint = Checkpoint(origin=verifier.name, size=size, root=root)
     note = sign_note(checkpoint.to_text(), verifier.name, key)
     if last is None or last.checkpoint != checkpoint:
         sidecar.replace(LAST, note.encode())
-        _keep(note, verifiers_in(session), (checkpoint, (verifier,)))
+        _keep(note, verifiers, (checkpoint, (verifier,)))
     return Published(checkpoint=checkpoint, note=note, verifier=verifier)
 
 
@@ -199,10 +201,13 @@ def signed_already(session: ReadSession, sidecar: Sidecar, seen: Seen) -> Publis
         return None
     try:
         head.require_continued(session, sidecar, seen.head)
-        found, last = settled_key(session, sidecar), last_in(session, sidecar, content)
+        if (found := settled_key(session, sidecar)) is None:
+            return None
+        verifiers, _ = found
+        last = _last_in(session, sidecar, content, verifiers)
     except NexusControlError:
         return None
-    if found is None or last is None or found[0] not in _opened(last.note, verifiers_in(session))[1]:
+    if last is None or verifiers[-1] not in _opened(last.note, verifiers)[1]:
         return None
     return last
 
@@ -218,10 +223,16 @@ def last_in(session: ReadSession, sidecar: Sidecar, content: bytes | None) -> Pu
 
     A session that only reads was begun after the content was read.
     """
+    return None if content is None else _last_in(session, sidecar, content, verifiers_in(session))
+
+
+def _last_in(
+    session: ReadSession, sidecar: Sidecar, content: bytes | None, verifiers: tuple[Verifier, ...]
+) -> Published | None:
     if content is None:
         return None
     try:
-        return _continued(session, sidecar, content)
+        return _continued(session, sidecar, content, verifiers)
     except NexusControlError:
         accepted = [loss.checkpoint.encode() for loss in head.losses(session) if loss.checkpoint is not None]
         if content in accepted:
@@ -229,8 +240,9 @@ def last_in(session: ReadSession, sidecar: Sidecar, content: bytes | None) -> Pu
         raise
 
 
-def _continued(session: ReadSession, sidecar: Sidecar, content: bytes) -> Published:
-    verifiers = verifiers_in(session)
+def _continued(
+    session: ReadSession, sidecar: Sidecar, content: bytes, verifiers: tuple[Verifier, ...]
+) -> Published:
     try:
         note = content.decode()
         last, _ = _opened(note, verifiers)

@@ -138,12 +138,14 @@ def settle_key(ledger: Ledger) -> None:
         _current(session, ledger.sidecar)
 
 
-def settled_key(session: ReadSession, sidecar: Sidecar) -> tuple[Verifier, PrivateKey] | None:
-    """The key that the log names, if it is in its place. Raises KEY_UNUSABLE where what is there cannot be read."""
-    records, key = records_in(session), key_in(sidecar, KEY)
-    if not records or key is None or key.public != records[-1].verifier.key:
+def settled_key(session: ReadSession, sidecar: Sidecar) -> tuple[tuple[Verifier, ...], PrivateKey] | None:
+    """All keys that the log names, and the last of them with its private half, if that is in its place. Raises
+    KEY_UNUSABLE where what is there cannot be read.
+    """
+    verifiers, key = verifiers_in(session), key_in(sidecar, KEY)
+    if not verifiers or key is None or key.public != verifiers[-1].key:
         return None
-    return records[-1].verifier, key
+    return verifiers, key
 
 
 def _current(session: WriteSession, sidecar: Sidecar) -> tuple[Verifier, PrivateKey]:

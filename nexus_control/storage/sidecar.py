@@ -153,6 +153,7 @@ class FileSidecar:
     def __init__(self, base: Path, like: Path | None = None) -> None:
         self._base = base
         self._like = like or base
+        self._paths = dict[str, Path]()
 
     @property
     def absent(self) -> str | None:
@@ -214,7 +215,10 @@ class FileSidecar:
         return FileSlot(self._path(name), self._like)
 
     def _path(self, name: str) -> Path:
-        return self._base.with_name(f"{self._base.name}.{name}")
+        path = self._paths.get(name)
+        if path is None:
+            path = self._paths[name] = self._base.with_name(f"{self._base.name}.{name}")
+        return path
 
     def _like_the_store(self) -> tuple[int, tuple[int, int]]:
         """The permissions, and user and group as far as this process may give them: those who may read the store

@@ -20,8 +20,8 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -85,23 +85,28 @@ class Owner:
 @contextmanager
 def owning(token: str) -> Generator[Owner]:
     """This process, as the owner of one execution that is under way until the block ends."""
-    pid = os.getpid()
     _under_way.add(token)
     try:
-        yield Owner(
-            host=os.uname().nodename,
-            boot_id=_boot_id(),
-            namespace=_namespace(),
-            pid=pid,
-            started=_started(pid) or "",
-            token=token,
-            machine=_machine(),
-        )
+        yield replace(_of_process(os.getpid()), host=os.uname().nodename, token=token)
     finally:
         _under_way.discard(token)
 
 
 _under_way: set[str] = set()
+
+
+@lru_cache(1)
+def _of_process(pid: int) -> Owner:
+    """This process, without the host's name, which can be changed. A child of `fork()` has another number."""
+    return Owner(
+        host="",
+        boot_id=_boot_id(),
+        namespace=_namespace(),
+        pid=pid,
+        started=_started(pid) or "",
+        token="",
+        machine=_machine(),
+    )
 
 
 @cache

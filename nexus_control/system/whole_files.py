@@ -43,7 +43,8 @@ def is_database_in_use(path: str | Path) -> bool:
     """Whether some process has the file open through SQLite. Such a file must not be opened here: closing it would drop
     the locks that this process has on it.
     """
-    return is_there(f"{os.path.realpath(path)}-shm")
+    real = os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114 - `is_there` says why
+    return is_there(f"{real}-shm")
 
 
 def read_regular(path: Path, most_bytes: int, *, overwritten: bool = False) -> bytes:
@@ -61,16 +62,25 @@ def read_regular(path: Path, most_bytes: int, *, overwritten: bool = False) -> b
 def read_head(path: Path, size: int, *, overwritten: bool = False) -> bytes:
     """The first bytes of a regular file, as `read_regular`. This process must not have the file open through SQLite."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
         if not overwritten:
-            return file.read(size)
+            return _read(descriptor, size)
         lock_within(_PATIENCE_SECONDS, descriptor, fcntl.LOCK_SH)
         try:
-            return file.read(size)
+            return _read(descriptor, size)
         finally:
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child of fork() may have the descriptor, too
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    content = b""
+    while chunk := os.read(descriptor, size - len(content)):
+        content += chunk
+    return content
 
 
 def umask() -> int:
