@@ -225,6 +225,9 @@ def _advanced(earlier: DecisionRow, decision: Projection) -> DecisionRow:
     )
 
 
+_OF_AN_APPROVAL = ("expires_at", "comment", "assurance", "revoked_at", "revoke_reason")
+
+
 def request_key(requester: Actor, key: str) -> str:
     """The text by which a request is found again: its requester, whatever the case of the id, and its key."""
     return canonical_json([requester.type, requester.key, key])
@@ -240,7 +243,20 @@ def _request_key(decision: Projection) -> str:
 
 def approval_rows(approvals: Iterable[Approval]) -> list[ApprovalRow]:
     """The rows of these approvals."""
-    return [ApprovalRow(each.actor.key, each.seq, canonical_json(encode(each))) for each in approvals]
+    return [ApprovalRow(each.actor.key, each.seq, _approval_text(each)) for each in approvals]
+
+
+def _approval_text(approval: Approval) -> str:
+    """An `Approval` as JSON, spelled out as `_progress_text`."""
+    saved: dict[str, object] = {
+        "actor": approval.actor.to_dict(),
+        "seq": approval.seq,
+        "granted_at": approval.granted_at,
+    }
+    for name in _OF_AN_APPROVAL:
+        if (value := getattr(approval, name)) is not None:
+            saved[name] = value
+    return canonical_json(saved)
 
 
 def from_row(

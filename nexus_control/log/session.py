@@ -41,7 +41,6 @@ MAX_PAYLOAD_BYTES = 2 * 1024 * 1024
 """Room for the largest plan, even when JSON has to escape every byte of it."""
 MAX_RECENT = 256
 _MOST_EVENTS = 16
-_LONGEST_PAYLOAD = 4_096
 _PLAIN = frozenset((str, int, bool, type(None)))
 
 
@@ -87,13 +86,10 @@ class Recent:
         self, row: DecisionRow, decision: Projection, entries: Sequence[Entry] | None = None
     ) -> Projection:
         """Keep a decision with its row and, where they are known and few, with its events."""
-        if entries is not None and (
-            len(entries) > _MOST_EVENTS or any(len(each.payload) > _LONGEST_PAYLOAD for each in entries)
-        ):
-            entries = None
         if len(self._known) >= MAX_RECENT:
             self._known.clear()
-        self._known[row.decision_id] = _Known(row, decision, None if entries is None else tuple(entries))
+        kept = None if entries is None or len(entries) > _MOST_EVENTS else tuple(entries)
+        self._known[row.decision_id] = _Known(row, decision, kept)
         return decision
 
 
@@ -209,7 +205,7 @@ class WriteSession(ReadSession):
         self, decision: Projection, drafts: Iterable[tuple[Actor, EventType, dict[str, Any]]]
     ) -> tuple[Projection, list[StoredEvent]]:
         """Like `append`, for JSON payloads. Returns the new events, too. Raises REPLAY_INVALID or JSON_INVALID."""
-        ts = format_instant(self.instant_of_next(decision))
+        ts = self._ts_of_next(decision)
         events: list[StoredEvent] = []
         entries: list[Entry] = []
         changed: dict[str, Approval] = {}
@@ -241,6 +237,11 @@ class WriteSession(ReadSession):
         self.rows.put_approvals(row.ordinal, approval_rows(changed.values()))
         self.written.extend(events)
         return self.recent.keep(row, stored, None if earlier is None else (*earlier, *entries)), events
+
+    def _ts_of_next(self, decision: Projection) -> str:
+        now, last = format_instant(self.now), decision.facts.last_ts
+        is_later = last[-6:] == now[-6:] and len(last) == len(now) and last <= now  # spelled by `format_instant`
+        return now if is_later else format_instant(self.instant_of_next(decision))
 
     def create_template(self, actor: Actor, payload: TemplateCreatedPayload) -> Template:
         """Raises TEMPLATE_ALREADY_EXISTS."""

@@ -42,9 +42,11 @@ def is_instant(text: str) -> bool:
 
 def format_instant(instant: datetime) -> str:
     """`instant` in UTC, to the microsecond. Raises INVALID_ARGUMENT for a time without an offset."""
-    if instant.utcoffset() is None:
-        raise invalid_argument("instant", "must have an offset from UTC")
-    return instant.astimezone(UTC).isoformat(timespec="microseconds")
+    if instant.tzinfo is not UTC:
+        if instant.utcoffset() is None:
+            raise invalid_argument("instant", "must have an offset from UTC")
+        instant = instant.astimezone(UTC)
+    return instant.isoformat(timespec="microseconds")
 
 
 def parse_duration(text: str) -> timedelta:
