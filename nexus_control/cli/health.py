@@ -21,8 +21,7 @@ from nexus_control.log import upkeep
 from nexus_control.log.beside import Look, look_at_key, look_beside
 from nexus_control.log.upkeep import Fault
 from nexus_control.storage import is_file
-from nexus_control.storage.faults import described, is_damage
-from nexus_control.storage.sqlite_reading import keeps_from_writing
+from nexus_control.storage.faults import described, is_damage, is_without_permission
 from nexus_control.storage.sqlite_schema import EARLIER, VERSION, schema_in
 from nexus_control.store import DecisionStore
 from nexus_control.system.whole_files import is_database_in_use, is_regular, is_there
@@ -172,13 +171,16 @@ def _examined(frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback
         if key.status == "fail":
             faults = [*faults, Fault(code=key.code, detail=key.reason)]
         beside = {**(found or look_beside(store)), "key": key}
-    unwritable = _unwritable(frame.path)
+    unwritable = _unwritable(store)
     return _Found(faults, beside, _entries(store), rebuilt, in_vain, accepted, approved, signers, unwritable)
 
 
-def _unwritable(path: str) -> str | None:
-    file = keeps_from_writing(Path(path)) if is_file(path) else None
-    return None if file is None else described(file)
+def _unwritable(store: DecisionStore) -> str | None:
+    fault = upkeep.refusal_to_write(store)
+    if fault is None or not is_without_permission(fault):
+        return None
+    file: str | None = fault.details.get("unwritable")
+    return fault.message if file is None else described(Path(file))
 
 
 def _entries(store: DecisionStore) -> int | None:

@@ -89,19 +89,26 @@ def content_faults(rows: Reader) -> list[Fault]:
     return [fault for check in checks for fault in check(rows, log)]
 
 
-def _writing_faults(ledger: Ledger) -> Iterator[Fault]:
-    """Tries a writing statement that changes nothing. Beginning a transaction would prove nothing: SQLite only begins
-    to read then. A user who may only read the store finds no fault by that.
+def refusal_to_write(ledger: Ledger) -> NexusControlError | None:
+    """The fault of a writing statement that changes nothing; None where it can be run. Beginning a transaction would
+    prove nothing: SQLite only begins to read then.
     """
     try:
         with ledger.writing() as session:
             session.rows.drop_claim("")
     except NexusControlError as fault:
-        if is_without_permission(fault) or fault.code is ErrorCode.STORE_MIGRATED:
-            return
-        if not is_read_only(fault):
-            raise
-        yield Fault(code="STORE_UNWRITABLE", detail=f"nothing can be recorded in it: {fault.message}")
+        return fault
+    return None
+
+
+def _writing_faults(ledger: Ledger) -> Iterator[Fault]:
+    """A user who may only read the store finds no fault."""
+    fault = refusal_to_write(ledger)
+    if fault is None or is_without_permission(fault) or fault.code is ErrorCode.STORE_MIGRATED:
+        return
+    if not is_read_only(fault):
+        raise fault
+    yield Fault(code="STORE_UNWRITABLE", detail=f"nothing can be recorded in it: {fault.message}")
 
 
 def accept_rollback(ledger: Ledger, actor: Actor) -> bool:

@@ -10,6 +10,7 @@ from nexus_control import NexusControlTools
 from nexus_control.errors import NexusControlError
 from nexus_control.log.upkeep import find_faults
 from nexus_control.storage import is_made
+from nexus_control.storage.postgres_schema import grants
 from tests.doors.place import Place, execution, requested
 from tests.mcp.serving import CONFIG, client, data, person, plan
 from tests.support.governed import ADAPTER, ALICE, SCHEDULER, approved, data_of, require_whole_store
@@ -130,3 +131,20 @@ def test_a_backup_of_a_server_is_left_to_its_own_tools(postgres_url: str, tmp_pa
         assert refused["code"] == "INVALID_ARGUMENT"
         assert "pg_dump" in refused["next"]
     assert place.answer("init")["made"] is False
+
+
+def test_an_auditor_is_told_that_writing_was_not_tried(
+    cluster: Cluster, postgres_url: str, tmp_path: Path
+) -> None:
+    Place(postgres_url, tmp_path / "log").answer("init")
+    role = cluster.new_schema()
+    schema = postgres_url.rpartition("%3D")[2]
+    reads = grants(schema, role).partition("GRANT INSERT")[0]
+    cluster.execute(f"CREATE ROLE {role} LOGIN; {reads}")
+    try:
+        said = Place(cluster.url(schema, user=role)).answer("doctor")
+    finally:
+        cluster.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    assert said["checks"]["writing"] == "skipped"
+    assert "permission denied" in said["reasons"]["writing"]
+    assert "writing" not in Place(postgres_url, tmp_path / "log").answer("doctor")["checks"]
