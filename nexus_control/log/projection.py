@@ -167,10 +167,7 @@ def to_row(decision: Projection, earlier: DecisionRow | None = None) -> Decision
     if earlier is not None and earlier.policy_seq >= 0:
         return _advanced(earlier, decision)
     facts, created = decision.facts, decision.facts.created
-    tally, approved_until = facts.tally(decision.authority), None
-    if facts.phase == "open" and facts.policy is not None:
-        approved_until = tally.holds_until(facts.policy.min_approvals)
-    expires = facts.expires() or FOREVER
+    tally, expires_at = facts.tally(decision.authority), _sortable(facts.expires() or FOREVER)
     return DecisionRow(
         decision_id=decision.decision_id,
         ordinal=decision.ordinal,
@@ -180,8 +177,8 @@ def to_row(decision: Projection, earlier: DecisionRow | None = None) -> Decision
         last_ts=facts.last_ts,
         head=decision.head,
         phase=facts.phase,
-        approved_until=NEVER if approved_until is None else _sortable(min(approved_until, expires)),
-        expires_at=_sortable(expires),
+        approved_until=_approved_until(facts, tally, expires_at),
+        expires_at=expires_at,
         policy_seq=facts.policy_seq,
         goal=created.goal if created else "",
         requester=created.requester.key if created else "",
@@ -197,10 +194,7 @@ def to_row(decision: Projection, earlier: DecisionRow | None = None) -> Decision
 
 def _advanced(earlier: DecisionRow, decision: Projection) -> DecisionRow:
     facts = decision.facts
-    tally, approved_until = facts.tally(decision.authority), NEVER
-    until = tally.holds_until(facts.policy.min_approvals) if facts.phase == "open" and facts.policy else None
-    if until is not None:
-        approved_until = min(_sortable(until), earlier.expires_at)
+    tally = facts.tally(decision.authority)
     return DecisionRow(
         earlier.decision_id,
         earlier.ordinal,
@@ -210,7 +204,7 @@ def _advanced(earlier: DecisionRow, decision: Projection) -> DecisionRow:
         facts.last_ts,
         decision.head,
         facts.phase,
-        approved_until,
+        _approved_until(facts, tally, earlier.expires_at),
         earlier.expires_at,
         earlier.policy_seq,
         earlier.goal,
@@ -223,6 +217,13 @@ def _advanced(earlier: DecisionRow, decision: Projection) -> DecisionRow:
         earlier.adapter_id,
         earlier.request_key,
     )
+
+
+def _approved_until(facts: Facts, tally: Tally, expires_at: str) -> str:
+    if facts.phase != "open" or facts.policy is None:
+        return NEVER
+    until = tally.holds_until(facts.policy.min_approvals)
+    return NEVER if until is None else min(_sortable(until), expires_at)
 
 
 _OF_AN_APPROVAL = ("expires_at", "comment", "assurance", "revoked_at", "revoke_reason")

@@ -240,7 +240,9 @@ class WriteSession(ReadSession):
 
     def _ts_of_next(self, decision: Projection) -> str:
         now, last = format_instant(self.now), decision.facts.last_ts
-        is_later = last[-6:] == now[-6:] and len(last) == len(now) and last <= now  # spelled by `format_instant`
+        is_later = (
+            last[-6:] == now[-6:] and len(last) == len(now) and last <= now
+        )  # spelled by `format_instant`
         return now if is_later else format_instant(self.instant_of_next(decision))
 
     def create_template(self, actor: Actor, payload: TemplateCreatedPayload) -> Template:
