@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from operator import methodcaller
 from urllib.parse import quote
 
@@ -250,6 +251,24 @@ def test_what_another_process_changed_is_noticed_and_the_work_is_done_again(
     assert storage.write(next_event(runs=runs)) == 3
     assert runs == [1, 2, 3]
     assert of_decision(storage)[2] == 4
+
+
+def test_the_approvals_of_a_remembered_row_are_never_those_of_a_later_one(storage: Storage) -> None:
+    begin(storage)
+    storage.write(next_event(person="bob"))
+    answers: list[tuple[int, list[ApprovalRow]]] = []
+    others = [next_event(person="carol"), next_event(person="bob")]
+
+    def work(rows: Writer) -> int:
+        row = rows.decision_row("d1")
+        assert row is not None
+        while others:
+            in_thread(partial(storage.write, others.pop(0)))
+        answers.append((row.event_count, rows.approvals(row.ordinal)))
+        return next_event()(rows)
+
+    assert storage.write(work) == 4
+    assert answers == [(4, [approval("carol", 2), approval("bob", 3)])]
 
 
 def test_a_row_that_was_repaired_under_the_same_head_is_noticed(storage: Storage, other: Storage) -> None:
