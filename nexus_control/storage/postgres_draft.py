@@ -24,7 +24,7 @@ _READ = f"""SELECT {", ".join(DecisionRow._fields)}, projections.xmin::text, giv
         SELECT array_agg(person), array_agg(seq), array_agg(content) FROM approvals
         WHERE approvals.ordinal = projections.ordinal
     ) AS given WHERE decision_id = %s"""
-_NO_APPROVAL = (None,) * len(ApprovalRow._fields)
+_NO_APPROVAL = (None,) * (1 + len(ApprovalRow._fields))
 _PARAMETERS = 6 + len(_NO_APPROVAL) + len(Entry._fields)
 APPEND_EVENT = f"SELECT append_event({', '.join(f'${1 + number}' for number in range(_PARAMETERS))})".encode()
 
@@ -111,7 +111,8 @@ class Draft(PostgresRows, AbstractContextManager["Draft"]):
         if not (is_next and follows):
             return None
         seen = (row.ordinal, base.version, row.head, after.phase, after.approved_until, after.progress)
-        return (*seen, *(approval or _NO_APPROVAL), *entry)
+        given = _NO_APPROVAL if approval is None else (approval.person not in base.approvals, *approval)
+        return (*seen, *given, *entry)
 
     def remember(self, version: str) -> None:
         """Keep the decision as it is after the write."""

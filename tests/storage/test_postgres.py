@@ -271,6 +271,25 @@ def test_the_approvals_of_a_remembered_row_are_never_those_of_a_later_one(storag
     assert answers == [(4, [approval("carol", 2), approval("bob", 3)])]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    ["DELETE FROM approvals", "INSERT INTO approvals VALUES (1, 'carol', 1, '{}')"],
+    ids=["removed", "added"],
+)
+def test_an_approval_that_somebody_removed_or_added_keeps_no_event_out(
+    sql: str, storage: Storage, postgres_url: str
+) -> None:
+    begin(storage)
+    storage.write(next_event(person="bob"))
+    change(sql, postgres_url)
+    assert [storage.write(next_event(person=person)) for person in ("bob", "carol")] == [2, 3]
+    assert of_decision(storage) == (
+        decision_row(1, event_count=4, head=leaf_of(3)),
+        [approval("bob", 2), approval("carol", 3)],
+        4,
+    )
+
+
 def test_a_row_that_was_repaired_under_the_same_head_is_noticed(storage: Storage, other: Storage) -> None:
     begin(storage)
     storage.write(next_event())
