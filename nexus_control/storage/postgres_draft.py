@@ -9,6 +9,7 @@ work is done again in a real transaction. So is the work that raised, because a 
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
 
@@ -20,23 +21,25 @@ _MOST_REMEMBERED = 1_024
 _FIELDS = len(DecisionRow._fields)
 
 _READ = f"""SELECT {", ".join(DecisionRow._fields)}, projections.xmin::text, given.* FROM projections, LATERAL (
-        SELECT array_agg(person ORDER BY seq, person), array_agg(seq ORDER BY seq, person),
-            array_agg(content ORDER BY seq, person)
-        FROM approvals WHERE approvals.ordinal = projections.ordinal
+        SELECT array_agg(person), array_agg(seq), array_agg(content) FROM approvals
+        WHERE approvals.ordinal = projections.ordinal
     ) AS given WHERE decision_id = %s"""
-_NO_APPROVAL = (None,) * len(ApprovalRow._fields)
+_NO_APPROVAL = (None,) * (1 + len(ApprovalRow._fields))
 _PARAMETERS = 6 + len(_NO_APPROVAL) + len(Entry._fields)
 APPEND_EVENT = f"SELECT append_event({', '.join(f'${1 + number}' for number in range(_PARAMETERS))})".encode()
 
 _CHANGED_BY_AN_EVENT = {"event_count", "last_ts", "head", "phase", "approved_until", "progress"}
-_KEPT = tuple(place for place, name in enumerate(DecisionRow._fields) if name not in _CHANGED_BY_AN_EVENT)
+_kept = itemgetter(*(n for n, name in enumerate(DecisionRow._fields) if name not in _CHANGED_BY_AN_EVENT))
 
 
 class Remembered(NamedTuple):
-    """A decision's row and approvals, and the transaction that wrote the row."""
+    """A decision's row, its approvals by person, and the transaction that wrote the row.
+
+    The next write adds its approval to the same dict, and the memory has forgotten this record before.
+    """
 
     row: DecisionRow
-    approvals: tuple[ApprovalRow, ...]
+    approvals: dict[str, ApprovalRow]
     version: str
 
 
@@ -96,7 +99,7 @@ class Draft(PostgresRows, AbstractContextManager["Draft"]):
         if self._is_spoiled or base is None or entry is None or after is None:
             return None
         row = base.row
-        if any(row[place] != after[place] for place in _KEPT):
+        if _kept(row) != _kept(after):
             return None
         is_next = (entry.kind, entry.stream, entry.generation, entry.seq) == (
             "decision",
@@ -108,19 +111,17 @@ class Draft(PostgresRows, AbstractContextManager["Draft"]):
         if not (is_next and follows):
             return None
         seen = (row.ordinal, base.version, row.head, after.phase, after.approved_until, after.progress)
-        return (*seen, *(approval or _NO_APPROVAL), *entry)
+        given = _NO_APPROVAL if approval is None else (approval.person not in base.approvals, *approval)
+        return (*seen, *given, *entry)
 
     def remember(self, version: str) -> None:
         """Keep the decision as it is after the write."""
         base, after, approval = self._base, self._after, self._approval
         if base is not None and after is not None:
-            approvals = base.approvals
             if approval is not None:
-                others = [each for each in approvals if each.person != approval.person]
-                approvals = (*others, approval)
-                if others and others[-1].seq >= approval.seq:
-                    approvals = tuple(sorted(approvals, key=_by_seq))
-            self._memory.keep(Remembered(after, approvals, version))
+                self.forget()
+                base.approvals[approval.person] = approval
+            self._memory.keep(Remembered(after, base.approvals, version))
 
     def forget(self) -> None:
         if self._base is not None:
@@ -137,7 +138,10 @@ class Draft(PostgresRows, AbstractContextManager["Draft"]):
         base = self._base
         if base is None or base.row.ordinal != ordinal or self._approval is not None:
             self._spoil()
-        return list(base.approvals)
+        approvals = sorted(base.approvals.values(), key=_by_seq)
+        if self._memory.find(base.row.decision_id) is not base:  # they may be those of a later row
+            self._spoil()
+        return approvals
 
     def entries(
         self, kind: EntryKind, stream: str, generation: int, start: int = 0, stop: int | None = None
@@ -184,10 +188,9 @@ class Draft(PostgresRows, AbstractContextManager["Draft"]):
         if not rows:
             return None
         version, persons, seqs, contents = rows[0][_FIELDS:]
-        given = zip(persons or (), seqs or (), contents or (), strict=True)
-        found = Remembered(
-            decision_row_of(rows[0][:_FIELDS]), tuple(ApprovalRow(*each) for each in given), version
-        )
+        given = map(ApprovalRow, persons or (), seqs or (), contents or ())
+        approvals = {each.person: each for each in given}
+        found = Remembered(decision_row_of(rows[0][:_FIELDS]), approvals, version)
         self._memory.keep(found)
         return found
 

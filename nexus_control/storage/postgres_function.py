@@ -5,10 +5,11 @@
 
 `append_event` is a write in one round trip. It takes the store's lock, and appends one event of one decision if the
 decision's row is still the one that the caller saw: `seen` is the transaction that wrote that row (`xmin`), and every
-change of a row is another transaction. It answers the transaction of the new row; NULL where the row is another one, or
-the store was moved, and then nothing was written. So it answers after a wait of a second for the lock, too: the caller
-read the clock before it, and would date its event, and judge what has expired, by that. It runs with the rights of its
-caller.
+change of a row is another transaction. `is_first` tells an approval of a person who has none in this decision yet; it
+is NULL where the event changes no approval. The answer is the transaction of the new row; NULL where the row is another
+one, or the store was moved, and then nothing was written. So it is after a wait of a second for the lock, too: the
+caller read the clock before it, and would date its event, and judge what has expired, by that. The function runs with
+the rights of its caller.
 """
 
 from typing import get_args
@@ -22,17 +23,18 @@ LOCK_CLASS = int.from_bytes(b"NxCt", "big")
 LOCK = f"pg_advisory_xact_lock({LOCK_CLASS << 32} | '{{schema}}.entries'::regclass::oid::bigint)"
 """The lock of all writers of one store, for a transaction."""
 
-_APPEND_ENTRY = """
-CREATE FUNCTION {schema}.append_entry(
+_ENTRY = """
     kind text, stream text, generation bigint, seq bigint, event_type text, ts text, actor_type text, actor_id text,
     payload text, digest text, leaf text, origin text
-) RETURNS bigint LANGUAGE plpgsql SECURITY INVOKER AS $body$
-DECLARE
+"""
+
+_APPENDING = """
     place bigint;
     node bytea := decode(leaf, 'hex');
-    height bigint := 0;
-    index bigint;
-BEGIN
+    height integer := 0;
+    index bigint;"""
+
+_APPEND = """
     INSERT INTO {schema}.entries VALUES
         (NULL, kind, stream, generation, seq, event_type, ts, actor_type, actor_id, payload, digest, leaf, origin)
         RETURNING position INTO place;
@@ -41,14 +43,20 @@ BEGIN
     WHILE index & 1 = 1 LOOP
         INSERT INTO {schema}.subtrees
             SELECT place, height + 1, sha256('\\x01'::bytea || s.hash || node) FROM {schema}.subtrees s
-            WHERE s.last_leaf = (index << height::integer) - 1 AND s.level = height
+            WHERE s.last_leaf = (index << height) - 1 AND s.level = height
             RETURNING hash INTO node;
         IF node IS NULL THEN
             RAISE EXCEPTION 'the tree is not whole' USING ERRCODE = 'data_corrupted';
         END IF;
         height := height + 1;
         index := index >> 1;
-    END LOOP;
+    END LOOP;"""
+"""A part of both functions, because a call of one by the other is a twentieth of an append."""
+
+_APPEND_ENTRY = f"""
+CREATE FUNCTION {{schema}}.append_entry({_ENTRY}) RETURNS bigint LANGUAGE plpgsql SECURITY INVOKER AS $body$
+DECLARE{_APPENDING}
+BEGIN{_APPEND}
     RETURN place;
 END
 $body$"""
@@ -56,33 +64,34 @@ $body$"""
 _APPEND_EVENT = f"""
 CREATE FUNCTION {{schema}}.append_event(
     ordinal_ bigint, seen text, head_ text, phase_ text, approved_until_ text, progress_ text,
-    person_ text, approval_seq bigint, content_ text,
-    kind text, stream text, generation_ bigint, seq_ bigint, event_type text, ts_ text, actor_type text, actor_id text,
-    payload text, digest text, leaf text, origin text
-) RETURNS text LANGUAGE plpgsql SECURITY INVOKER AS $body$
+    is_first boolean, person_ text, approval_seq bigint, content_ text,{_ENTRY}) RETURNS text
+LANGUAGE plpgsql SECURITY INVOKER AS $body$
 DECLARE
     written text;
-    asked timestamptz := clock_timestamp();
+    asked timestamptz := clock_timestamp();{_APPENDING}
 BEGIN
-    PERFORM {LOCK};
+    written := {LOCK};
     IF clock_timestamp() - asked > interval '1 second' THEN
         RETURN NULL;
     END IF;
     UPDATE {{schema}}.projections p
-        SET event_count = seq_ + 1, last_ts = ts_, head = leaf, phase = phase_, approved_until = approved_until_,
+        SET event_count = seq + 1, last_ts = ts, head = leaf, phase = phase_, approved_until = approved_until_,
             progress = progress_
         WHERE p.ordinal = ordinal_ AND p.decision_id = stream AND p.xmin = seen::xid
-            AND p.generation = generation_ AND p.event_count = seq_ AND p.head = head_
+            AND p.generation = append_event.generation AND p.event_count = seq AND p.head = head_
             AND (SELECT s.moved FROM {{schema}}.store s) IS NULL
         RETURNING p.xmin::text INTO written;
     IF written IS NULL THEN
         RETURN NULL;
-    END IF;
-    PERFORM {{schema}}.append_entry(kind, stream, generation_, seq_, event_type, ts_, actor_type, actor_id, payload,
-        digest, leaf, origin);
-    IF person_ IS NOT NULL THEN
-        INSERT INTO {{schema}}.approvals VALUES (ordinal_, person_, approval_seq, content_)
-            ON CONFLICT (ordinal, person) DO UPDATE SET seq = excluded.seq, content = excluded.content;
+    END IF;{_APPEND}
+    IF is_first THEN
+        INSERT INTO {{schema}}.approvals VALUES (ordinal_, person_, approval_seq, content_);
+    ELSIF person_ IS NOT NULL THEN
+        UPDATE {{schema}}.approvals a SET seq = approval_seq, content = content_
+            WHERE a.ordinal = ordinal_ AND a.person = person_;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'an approval is missing' USING ERRCODE = 'data_corrupted';
+        END IF;
     END IF;
     RETURN written;
 END
@@ -91,8 +100,10 @@ $body$"""
 _REQUIRE_NEXT_POSITION = f"""
 CREATE FUNCTION {{schema}}.require_next_position() RETURNS trigger LANGUAGE plpgsql AS $body$
 DECLARE
-    next bigint := (SELECT coalesce(max(position) + 1, 0) FROM {{schema}}.entries);
+    next bigint;
 BEGIN
+    SELECT e.position + 1 INTO next FROM {{schema}}.entries e ORDER BY e.position DESC LIMIT 1;
+    next := coalesce(next, 0);
     NEW.position := coalesce(NEW.position, next);
     IF NEW.position <> next THEN
         RAISE EXCEPTION 'entries are append-only: this position is not the next one'

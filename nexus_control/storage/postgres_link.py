@@ -110,7 +110,7 @@ class Link:
     and what names without a schema mean.
     """
 
-    __slots__ = ("__weakref__", "_connection", "_cursor", "_pid", "_prepared", "_where", "schema")
+    __slots__ = ("__weakref__", "_connection", "_cursor", "_pid", "_prepared", "_unasked", "_where", "schema")
 
     def __init__(self, where: str) -> None:
         self._connection: psycopg.Connection[Row] | None = None
@@ -126,6 +126,8 @@ class Link:
         self._connection = connection
         self._cursor = connection.cursor()  # which keeps the adapters of this moment
         self._prepared = dict[bytes, bytes]()
+        self._unasked = select.poll()
+        self._unasked.register(connection.fileno(), select.POLLIN)
 
     @property
     def connection(self) -> psycopg.Connection[Row]:
@@ -169,7 +171,10 @@ class Link:
         times as long, and an append does nothing else.
         """
         pgconn = self.connection.pgconn
-        given = [None if each is None else _encoded(str(each)) for each in parameters]
+        given = [
+            each if each is None else _encoded(each) if isinstance(each, str) else b"%d" % each
+            for each in parameters
+        ]
         if sql not in self._prepared:
             self._prepare(pgconn, sql)
         try:
@@ -223,9 +228,7 @@ class Link:
         """
         if not self.is_idle():
             return False
-        waiting = select.poll()
-        waiting.register(self.connection.fileno(), select.POLLIN)
-        if waiting.poll(0):
+        if self._unasked.poll(0):
             try:
                 self.execute("SELECT 1")
             except psycopg.Error:

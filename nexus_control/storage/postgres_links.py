@@ -33,8 +33,10 @@ class Links:
         self.busy_seconds = busy_seconds
         self._gate = Gate()
         self._idle: list[Link] = []
-        self._lent = weakref.WeakSet[Link]()
-        """One that an interruption kept from being given back is closed, and leaves this set by itself."""
+        self._open = weakref.WeakSet[Link]()
+        """Those lent, and the idle ones. One that an interruption kept from being given back is closed, and leaves this
+        set by itself.
+        """
         self.usage = Usage(self._gate, self._close_idle)
         self._pid = os.getpid()
         self._is_forked = False
@@ -60,8 +62,11 @@ class Links:
                     path=self.address.where,
                 )
             kept = self._idle.pop() if self._idle else None
-            link = kept or Link(self.address.where)
-            self._lent.add(link)
+            if kept is None:
+                link = Link(self.address.where)
+                self._open.add(link)
+            else:
+                link = kept
         try:
             if kept is None:
                 connect(link, self.address, self.busy_seconds)
@@ -76,12 +81,11 @@ class Links:
     def give(self, link: Link) -> None:
         """Take back what `take` gave. Only a connection that is in no transaction is lent again."""
         with self._gate.lock:
-            if link in self._lent:
-                self._lent.discard(link)
-                if link.is_idle():
-                    self._idle.append(link)
-                else:
-                    link.close()
+            if not link.is_idle():
+                self._open.discard(link)
+                link.close()
+            elif link in self._open:
+                self._idle.append(link)
             self._gate.changed()
 
     def held(self) -> AbstractContextManager[None]:
@@ -101,19 +105,21 @@ class Links:
         """In a child: forget the transactions of the parent's threads, and its connections."""
         self._pid = os.getpid()
         self._is_forked = self._is_forked or threading.get_ident() in self.usage.in_transaction
-        for link in [*self._idle, *self._lent]:
+        for link in self._open:
             link.disown()
         self._idle.clear()
-        self._lent.clear()
+        self._open.clear()
         self._gate = Gate()
         self.usage.forget(self._gate)
 
     def _has_one(self) -> bool:
-        return bool(self._idle) or len(self._lent) < MOST_CONNECTIONS
+        return bool(self._idle) or len(self._open) < MOST_CONNECTIONS
 
     def _close_idle(self) -> None:
         while self._idle:
-            self._idle.pop().close()
+            link = self._idle.pop()
+            self._open.discard(link)
+            link.close()
 
     def _require_not_forked(self) -> None:
         if self._is_forked:

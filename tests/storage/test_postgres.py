@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from operator import methodcaller
 from urllib.parse import quote
 
@@ -250,6 +251,43 @@ def test_what_another_process_changed_is_noticed_and_the_work_is_done_again(
     assert storage.write(next_event(runs=runs)) == 3
     assert runs == [1, 2, 3]
     assert of_decision(storage)[2] == 4
+
+
+def test_the_approvals_of_a_remembered_row_are_never_those_of_a_later_one(storage: Storage) -> None:
+    begin(storage)
+    storage.write(next_event(person="bob"))
+    answers: list[tuple[int, list[ApprovalRow]]] = []
+    others = [next_event(person="carol"), next_event(person="bob")]
+
+    def work(rows: Writer) -> int:
+        row = rows.decision_row("d1")
+        assert row is not None
+        while others:
+            in_thread(partial(storage.write, others.pop(0)))
+        answers.append((row.event_count, rows.approvals(row.ordinal)))
+        return next_event()(rows)
+
+    assert storage.write(work) == 4
+    assert answers == [(4, [approval("carol", 2), approval("bob", 3)])]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["DELETE FROM approvals", "INSERT INTO approvals VALUES (1, 'carol', 1, '{}')"],
+    ids=["removed", "added"],
+)
+def test_an_approval_that_somebody_removed_or_added_keeps_no_event_out(
+    sql: str, storage: Storage, postgres_url: str
+) -> None:
+    begin(storage)
+    storage.write(next_event(person="bob"))
+    change(sql, postgres_url)
+    assert [storage.write(next_event(person=person)) for person in ("bob", "carol")] == [2, 3]
+    assert of_decision(storage) == (
+        decision_row(1, event_count=4, head=leaf_of(3)),
+        [approval("bob", 2), approval("carol", 3)],
+        4,
+    )
 
 
 def test_a_row_that_was_repaired_under_the_same_head_is_noticed(storage: Storage, other: Storage) -> None:
