@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from json.encoder import encode_basestring
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from typing_extensions import TypedDict
 
@@ -86,7 +86,10 @@ def read_ahead(events: Iterable["StoredEvent"]) -> None:
             continue
         contents = decode_payloads(event_type, [event.payload for event in several])
         for event, content in zip(several, contents or (), strict=False):
-            event.__dict__["_content"] = content
+            _keep(event, "_content", content)
+
+
+_keep = object.__setattr__
 
 
 def event_id(decision_id: str, seq: int) -> str:
@@ -145,7 +148,10 @@ class StoredEvent:
     digest: str
     origin: Origin = "local"
 
-    # Cached by hand: `cached_property` takes a lock until Python 3.12, and every event passes here.
+    # Cached by hand: `cached_property` takes a lock until Python 3.12, and every event passes here. Kept without asking
+    # for `__dict__`, which would become an object of its own.
+    _instant: ClassVar[datetime | None] = None
+    _content: ClassVar[Payload | None] = None
 
     @property
     def event_id(self) -> str:
@@ -154,17 +160,19 @@ class StoredEvent:
     @property
     def instant(self) -> datetime:
         """`ts`, in UTC."""
-        known: datetime | None = self.__dict__.get("_instant")
+        known = self._instant
         if known is None:
-            known = self.__dict__["_instant"] = parse_instant(self.ts)
+            known = parse_instant(self.ts)
+            _keep(self, "_instant", known)
         return known
 
     @property
     def content(self) -> Payload:
         """The decoded payload. Raises REPLAY_INVALID."""
-        known: Payload | None = self.__dict__.get("_content")
+        known = self._content
         if known is None:
-            known = self.__dict__["_content"] = decode_payload(self.event_type, self.payload)
+            known = decode_payload(self.event_type, self.payload)
+            _keep(self, "_content", known)
         return known
 
     def to_dict(self) -> EventData:
