@@ -103,21 +103,21 @@ class BundleEvent(Part):
 
     def around(self, payload: str) -> str:
         """The canonical JSON of the event, whose payload has this canonical JSON."""
+        who = self.actor
         return event_text(
-            event_id=self.event_id,
-            decision_id=self.decision_id,
-            seq=self.seq,
-            event_type=self.type,
-            payload=payload,
-            ts=self.ts,
-            actor_type=self.actor.type,
-            actor_id=self.actor.id,
-            digest=self.digest,
+            self.event_id,
+            self.decision_id,
+            self.seq,
+            self.type,
+            payload,
+            self.ts,
+            who.type,
+            who.id,
+            self.digest,
         )
 
 
 def event_text(
-    *,
     event_id: str,
     decision_id: str,
     seq: int,

@@ -90,6 +90,7 @@ def read_ahead(events: Iterable["StoredEvent"]) -> None:
 
 
 _keep = object.__setattr__
+_BY_NAME = {event_type.value: event_type for event_type in EventType}
 
 
 def event_id(decision_id: str, seq: int) -> str:
@@ -109,8 +110,8 @@ def digest_of_canonical_payload(event_type: EventType | str, payload_text: str) 
 def parse_event_type(name: str) -> EventType:
     """The event type of this name. Raises REPLAY_INVALID."""
     try:
-        return EventType(name)
-    except ValueError:
+        return _BY_NAME[name]
+    except KeyError:
         raise NexusControlError(ErrorCode.REPLAY_INVALID, f"unknown event type {name!r:.80}") from None
 
 

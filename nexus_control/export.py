@@ -222,14 +222,7 @@ def _judged(session: ReadSession, projection: Projection, entries: Sequence[Entr
 
 
 def _text_of(entry: Entry) -> str:
+    _, stream, _, seq, event_type, ts, actor_type, actor_id, payload, digest, _, _ = entry
     return event_text(
-        event_id=event_id(entry.stream, entry.seq),
-        decision_id=entry.stream,
-        seq=entry.seq,
-        event_type=entry.event_type,
-        payload=entry.payload,
-        ts=entry.ts,
-        actor_type=entry.actor_type,
-        actor_id=entry.actor_id,
-        digest=entry.digest,
+        event_id(stream, seq), stream, seq, event_type, payload, ts, actor_type, actor_id, digest
     )

@@ -11,19 +11,21 @@ and the rest of the store, is checked by `log.upkeep`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby
 from json import JSONDecoder
 from typing import NamedTuple
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import MANY
-from nexus_control.evidence.chain import GENESIS
+from nexus_control.events import MANY, digest_of_canonical_payload
+from nexus_control.evidence.chain import GENESIS, event_hash, name_of_decision
 from nexus_control.facts import Facts
 from nexus_control.log.entries import actor_of, contents_of, digest_of, is_chained, last_import, to_event
 from nexus_control.log.projection import ImportRecord, Projection, brought_by, import_record_of
 from nexus_control.log.session import ReadSession
 from nexus_control.replaying import APPROVING, Act, fold_run, replay
 from nexus_control.storage.contract import Entry
+from nexus_control.values.actors import Actor, ActorType, actor_text
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import Payload, decode_payloads
 
@@ -55,11 +57,10 @@ def unaltered_events(
     wanted = decision.generation if generation is None else generation
     entries = session.rows.entries("decision", decision.decision_id, wanted)
     brought = _brought(session, entries)
-    head = GENESIS
+    head, name = GENESIS, name_of_decision(decision.decision_id)
     for seq, entry in enumerate(entries):  # every event of an export passes here
-        if entry.origin != ("imported" if seq < brought.events else "local") or not _follows(
-            entry, seq, head, check_digest=seq >= brought.unchecked
-        ):
+        origin, is_checked = "imported" if seq < brought.events else "local", seq >= brought.unchecked
+        if entry.origin != origin or not _is_next(entry, seq, head, name, is_checked):
             raise _altered(decision.decision_id, seq)
         head = entry.leaf
     if wanted == decision.generation:
@@ -134,15 +135,23 @@ def _read(payload: str) -> object:
     return value
 
 
-def _follows(entry: Entry, seq: int, head: str, *, check_digest: bool = True) -> bool:
+def _is_next(entry: Entry, seq: int, head: str, name: str, is_checked: bool) -> bool:
+    """Whether the decision's event `seq` is what follows after `head`. `name` is that of the decision."""
+    _, _, _, given_seq, event_type, ts, actor_type, actor_id, payload, digest, leaf, origin = entry
     try:
-        return (
-            entry.seq == seq
-            and (not check_digest or digest_of(entry) == entry.digest)
-            and is_chained(entry, head)
-        )
+        if given_seq != seq or (is_checked and digest_of_canonical_payload(event_type, payload) != digest):
+            return False
+        who = _spelled_actor(actor_type, actor_id)
+        hashed = event_hash(name, origin, who, digest, event_type, head, seq, ts)
+        return hashed == leaf or is_chained(entry, head)
     except _UNREADABLE:
         return False
+
+
+@lru_cache(maxsize=4096)  # the events of a history name few
+def _spelled_actor(actor_type: ActorType, actor_id: str) -> str:
+    actor = Actor(actor_type, actor_id)
+    return actor_text(actor.type, actor.id)
 
 
 def _is_leaf(session: ReadSession, entry: Entry) -> bool:
@@ -161,7 +170,9 @@ def _brought(session: ReadSession, entries: Sequence[Entry]) -> _Import:
         brought, made = brought_by(record.payload), import_record_of(record.payload)
         came = entries[: brought.events]
         if (
-            _follows(record, 0, prev)
+            record.seq == 0
+            and digest_of(record) == record.digest
+            and is_chained(record, prev)
             and _is_leaf(session, record)
             and came[-1].leaf == brought.head
             and (not made.forensic or brought.contents in (None, contents_of(came)))
