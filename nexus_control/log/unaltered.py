@@ -66,7 +66,9 @@ def unaltered_events(
     if wanted == decision.generation:
         if (len(entries), head) != (decision.facts.event_count, decision.head):
             raise _altered(decision.decision_id, len(entries))
-        if entries and not (_is_latest(session, decision, brought) and decision.facts == _folded(decision, entries)):
+        if entries and not (
+            _is_latest(session, decision, brought) and decision.facts == _folded(decision, entries)
+        ):
             session.recent.forget()  # the row may have been mended since it was read
             raise _not_kept(decision.decision_id)
     if entries and not _is_leaf(session, entries[-1]):

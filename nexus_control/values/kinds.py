@@ -190,7 +190,9 @@ class _Field:
     def column(self, given: Sequence[dict[str, object]]) -> list[object]:
         """The value of this field in each of these records. Raises KeyError where one lacks it."""
         name = self.name
-        return [each[name] for each in given] if self.required else [each.get(name, _ABSENT) for each in given]
+        return (
+            [each[name] for each in given] if self.required else [each.get(name, _ABSENT) for each in given]
+        )
 
     def way(self, given: type[object]) -> _Way:
         return self.kind.way(given) if given is not _Absent else _Way(self._by_default)

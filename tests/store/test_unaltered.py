@@ -154,7 +154,9 @@ def test_a_decision_of_which_one_kept_fact_is_not_what_its_events_say_is_not_exp
     path = victim.copy(tmp_path / "store.db")
     with attacking(path) as rows:
         ordinals = {ordinal for (ordinal,) in rows.execute(f"SELECT ordinal FROM {table} WHERE {where}")}
-        known = rows.execute("SELECT ordinal, decision_id, imported_count FROM projections WHERE event_count > 0")
+        known = rows.execute(
+            "SELECT ordinal, decision_id, imported_count FROM projections WHERE event_count > 0"
+        )
         tried = [(name, came) for ordinal, name, came in known if ordinal in ordinals]
         rows.execute(f"UPDATE {table} SET {change} WHERE {where}")
     assert any(not came for _, came in tried)
