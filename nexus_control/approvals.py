@@ -104,6 +104,12 @@ class Approvals:
             changed._earlier, changed._recent = {**self._earlier, **changed._recent}, {}
         return changed
 
+    def having_each(self, approvals: Iterable[Approval]) -> "Approvals":
+        """These approvals, with each of the given ones in place of its person's earlier one."""
+        changed = Approvals((*self, *approvals))
+        changed.any_signed |= self.any_signed
+        return changed
+
     def __iter__(self) -> Iterator[Approval]:
         if self._ordered is None:
             latest = {**self._earlier, **self._recent}.values()

@@ -50,6 +50,7 @@ from nexus_control.artifact import (
 )
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import NexusControlError
+from nexus_control.events import event_id
 from nexus_control.integrity import is_bare, is_prefixed, json_digest, prefixed, sha256_hex, sha256_of
 from nexus_control.values.actors import Actor, actor_text
 from nexus_control.values.instants import is_instant
@@ -103,37 +104,35 @@ class BundleEvent(Part):
 
     def around(self, payload: str) -> str:
         """The canonical JSON of the event, whose payload has this canonical JSON."""
-        return event_text(
-            event_id=self.event_id,
-            decision_id=self.decision_id,
-            seq=self.seq,
-            event_type=self.type,
-            payload=payload,
-            ts=self.ts,
-            actor_type=self.actor.type,
-            actor_id=self.actor.id,
-            digest=self.digest,
+        names = _text(self.event_id), _text(self.decision_id)
+        who = actor_text(self.actor.type, self.actor.id)
+        return _spelled(*names, self.seq, self.type, payload, self.ts, who, self.digest)
+
+
+class EventText:
+    """The canonical JSON of events of one decision, whose payloads are canonical JSON already."""
+
+    def __init__(self, decision_id: str) -> None:
+        self._decision_id = _text(decision_id)
+        self._begin_of_id = _text(event_id(decision_id, 0))[:-2]
+
+    def of(
+        self, seq: int, event_type: str, payload: str, ts: str, actor_type: str, actor_id: str, digest: str
+    ) -> str:
+        who = actor_text(actor_type, actor_id)
+        return _spelled(
+            f'{self._begin_of_id}{seq}"', self._decision_id, seq, event_type, payload, ts, who, digest
         )
 
 
-def event_text(
-    *,
-    event_id: str,
-    decision_id: str,
-    seq: int,
-    event_type: str,
-    payload: str,
-    ts: str,
-    actor_type: str,
-    actor_id: str,
-    digest: str,
+def _spelled(
+    event_id: str, decision_id: str, seq: int, event_type: str, payload: str, ts: str, actor: str, digest: str
 ) -> str:
-    """The canonical JSON of an event whose `payload` is canonical JSON already."""
+    """The canonical JSON of an event; ids, `payload` and `actor` are canonical JSON."""
     # Nearly all of a bundle is events: canonical_json of each would take several times as long.
     return (
-        f'{{"actor":{actor_text(actor_type, actor_id)},"decision_id":{_text(decision_id)},'
-        f'"digest":{_text(digest)},"event_id":{_text(event_id)},"payload":{payload},"seq":{seq},"ts":{_text(ts)},'
-        f'"type":{_text(event_type)}}}'
+        f'{{"actor":{actor},"decision_id":{decision_id},"digest":{_text(digest)},"event_id":{event_id},'
+        f'"payload":{payload},"seq":{seq},"ts":{_text(ts)},"type":{_text(event_type)}}}'
     )
 
 
@@ -232,7 +231,7 @@ class ContentText(NamedTuple):
         template_snapshot: BundleTemplateSnapshot | Mapping[str, object],
         router_link: BundleRouterLink | Mapping[str, object],
     ) -> Self:
-        """The text of these parts; `events` are the texts of the events (`event_text`)."""
+        """The text of these parts; `events` are the texts of the events (`EventText`)."""
         return cls(
             f'{{"bundle_version":{canonical_json(bundle_version)},"decision":{_canonical(decision)},'
             f'"events":[{",".join(events)}]',

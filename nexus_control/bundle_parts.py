@@ -124,14 +124,14 @@ def _link(facts: Facts, run: SettledRun | None) -> BundleRouterLink:
 def stored_of(event: BundleEvent, decision_id: str, origin: Origin = "local") -> StoredEvent:
     """The event of a bundle as a store holds it: with this decision, whatever decision it says it belongs to."""
     return StoredEvent(
-        decision_id=decision_id,
-        seq=event.seq,
-        event_type=parse_event_type(event.type),
-        ts=event.ts,
-        actor=event.actor,
-        payload=event.payload,
-        digest=event.digest,
-        origin=origin,
+        decision_id,
+        event.seq,
+        parse_event_type(event.type),
+        event.ts,
+        event.actor,
+        event.payload,
+        event.digest,
+        origin,
     )
 
 

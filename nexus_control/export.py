@@ -20,7 +20,7 @@ from nexus_control.bundle import (
     BundleTemplateSnapshot,
     ContentText,
     DecisionBundle,
-    event_text,
+    EventText,
 )
 from nexus_control.bundle_parts import SettledRun, header_of, link_part, settled_run, template_part
 from nexus_control.decision import Decision
@@ -193,7 +193,7 @@ def export_of(
     template = template_part(decision.facts) if include_template_snapshot else BundleTemplateSnapshot()
     link = link_part(decision) if include_router_link else BundleRouterLink()
     content = ContentText.of(
-        decision=header, events=map(_text_of, entries), template_snapshot=template, router_link=link
+        decision=header, events=_texts_of(decision_id, entries), template_snapshot=template, router_link=link
     )
     seal = BundleSeal.of(prefixed(content.digest()), decision_id, session.now)
     return Export(
@@ -221,15 +221,7 @@ def _judged(session: ReadSession, projection: Projection, entries: Sequence[Entr
     return replace(replayed, facts=meant[0]) if meant else replayed
 
 
-def _text_of(entry: Entry) -> str:
-    return event_text(
-        event_id=event_id(entry.stream, entry.seq),
-        decision_id=entry.stream,
-        seq=entry.seq,
-        event_type=entry.event_type,
-        payload=entry.payload,
-        ts=entry.ts,
-        actor_type=entry.actor_type,
-        actor_id=entry.actor_id,
-        digest=entry.digest,
-    )
+def _texts_of(decision_id: str, entries: Sequence[Entry]) -> Iterator[str]:
+    text_of = EventText(decision_id).of
+    for _, _, _, seq, event_type, ts, actor_type, actor_id, payload, digest, _, _ in entries:
+        yield text_of(seq, event_type, payload, ts, actor_type, actor_id, digest)

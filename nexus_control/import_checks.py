@@ -7,6 +7,7 @@ each event legal where it stands and at a possible time, header equal to the rep
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import le
 
 from nexus_control.bundle import BundleEvent, ContentText, DecisionBundle
 from nexus_control.bundle_parts import header_of, stored_of
@@ -15,10 +16,11 @@ from nexus_control.decision import Decision, require_replayable
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent, digest_of_canonical_payload, event_id, read_ahead
 from nexus_control.evidence.bundle_checks import as_told, stated_checks
-from nexus_control.facts import Facts, replay_facts, step
+from nexus_control.facts import Facts, step
 from nexus_control.integrity import prefixed, same_digest
 from nexus_control.log.importing import ForeignHistory
 from nexus_control.log.projection import MAX_AHEAD
+from nexus_control.replaying import replay, replay_legal
 from nexus_control.values.actors import id_problem
 from nexus_control.values.instants import format_instant
 
@@ -129,16 +131,21 @@ def _replayed(decision_id: str, events: Sequence[StoredEvent], now: datetime | N
     """The facts after all events. With `now`, each event must be legal where it stands, not earlier than the one before
     it, and not of the future.
     """
+    facts = Facts(decision_id=decision_id)
     if now is None:
-        return replay_facts(decision_id, events)
-    facts, last, latest = Facts(decision_id=decision_id), events[0].instant, now + MAX_AHEAD
+        return replay(facts, events)
+    instants, latest = [event.instant for event in events], now + MAX_AHEAD
+    if all(map(le, instants, instants[1:])) and instants[-1] <= latest:
+        known = replay_legal(facts, events)
+        if known is not None:
+            return known
+    replay(facts, events)  # what cannot be read at all is told first
+    last = events[0].instant
     for event in events:
-        instant = event.instant
         after = step(facts, event)
-        if after is None or instant < last or instant > latest:
-            replay_facts(decision_id, events)  # what cannot be read at all is told first
+        if after is None or event.instant < last or event.instant > latest:
             raise _refused(event, _impossible(facts, event, last, now))
-        facts, last = after, instant
+        facts, last = after, event.instant
     return facts
 
 

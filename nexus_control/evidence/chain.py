@@ -52,14 +52,42 @@ def event_leaf_data(
     origin: Origin = "local",
 ) -> bytes:
     """The bytes that an event's chain hash covers; `digest` and `prev` are bare hex."""
-    # Spelled out because every event of a store or package passes here: canonical_json takes several times as long.
-    decision = f'"decision_id":{_text(name)},' if subject == "decision_id" else ""
+    decision = name_of_decision(name) if subject == "decision_id" else ""
     template = f'"template":{_text(name)},' if subject == "template" else ""
+    who = actor_text(actor.type, actor.id)
+    return _spelled(origin, who, decision, digest, event_type, prev, seq, template, ts).encode()
+
+
+def name_of_decision(decision_id: str) -> str:
+    """The field of a record that names its decision, as `event_hash` takes it."""
+    return f'"decision_id":{_text(decision_id)},'
+
+
+def event_hash(
+    name: str, origin: Origin, actor: str, digest: str, event_type: str, prev: str, seq: int, ts: str
+) -> str:
+    """The chain hash of a decision's event, bare hex: `leaf_hash` of its `event_leaf_data`. `actor` is canonical JSON.
+    For the many events of one decision: what they share is spelled once.
+    """
+    return leaf_hash(_spelled(origin, actor, name, digest, event_type, prev, seq, "", ts).encode())
+
+
+def _spelled(
+    origin: Origin,
+    actor: str,
+    decision: str,
+    digest: str,
+    event_type: str,
+    prev: str,
+    seq: int,
+    template: str,
+    ts: str,
+) -> str:
+    # Spelled out because every event of a store or package passes here: canonical_json takes several times as long.
     return (
-        f'{{"_type":"{_TYPES[origin]}","actor":{actor_text(actor.type, actor.id)},{decision}'
-        f'"digest":{_text(PREFIX + digest)},"event_type":{_text(event_type)},"prev":{_text(PREFIX + prev)},'
-        f'"seq":{seq},{template}"ts":{_text(ts)}}}'
-    ).encode()
+        f'{{"_type":"{_TYPES[origin]}","actor":{actor},{decision}"digest":{_text(PREFIX + digest)},'
+        f'"event_type":{_text(event_type)},"prev":{_text(PREFIX + prev)},"seq":{seq},{template}"ts":{_text(ts)}}}'
+    )
 
 
 def import_leaf_data(

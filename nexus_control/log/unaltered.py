@@ -10,21 +10,28 @@ Where a superseded generation ended is kept nowhere: only a gap in the log shows
 and the rest of the store, is checked by `log.upkeep`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby
+from json import JSONDecoder
 from typing import NamedTuple
 
-from nexus_control.approvals import Approval
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import ApprovalGrantedPayload, ApprovalRevokedPayload, EventType
-from nexus_control.evidence.chain import GENESIS
-from nexus_control.facts import Facts, fold, replay_facts
-from nexus_control.log.entries import contents_of, digest_of, is_chained, last_import, to_event
+from nexus_control.events import MANY, digest_of_canonical_payload
+from nexus_control.evidence.chain import GENESIS, event_hash, name_of_decision
+from nexus_control.facts import Facts
+from nexus_control.log.entries import actor_of, contents_of, digest_of, is_chained, last_import, to_event
 from nexus_control.log.projection import ImportRecord, Projection, brought_by, import_record_of
 from nexus_control.log.session import ReadSession
+from nexus_control.replaying import APPROVING, Act, fold_run, replay
 from nexus_control.storage.contract import Entry
-from nexus_control.values.actors import fold_id
+from nexus_control.values.actors import Actor, ActorType, actor_text
+from nexus_control.values.instants import parse_instant
+from nexus_control.values.payloads import Payload, decode_payloads
 
-_OF_APPROVALS = (EventType.APPROVAL_GRANTED.value, EventType.APPROVAL_REVOKED.value)
+_APPROVING = frozenset(map(str, APPROVING))
+_DECODER = JSONDecoder()
+_AT_A_TIME = 256
 _UNREADABLE = (ValueError, TypeError)
 """Raised by reading a column that is not of its kind."""
 
@@ -69,17 +76,18 @@ def _require_unaltered(
     session: ReadSession, decision: Projection, wanted: int, entries: Sequence[Entry]
 ) -> None:
     brought = _brought(session, entries)
-    head = GENESIS
+    head, name = GENESIS, name_of_decision(decision.decision_id)
     for seq, entry in enumerate(entries):  # every event of an export passes here
-        if entry.origin != ("imported" if seq < brought.events else "local") or not _follows(
-            entry, seq, head, check_digest=seq >= brought.unchecked
-        ):
+        origin, is_checked = "imported" if seq < brought.events else "local", seq >= brought.unchecked
+        if entry.origin != origin or not _is_next(entry, seq, head, name, is_checked):
             raise _altered(decision.decision_id, seq)
         head = entry.leaf
     if wanted == decision.generation:
         if (len(entries), head) != (decision.facts.event_count, decision.head):
             raise _altered(decision.decision_id, len(entries))
-        if entries and not (_is_latest(session, decision, brought) and _adds_up(decision, entries)):
+        if entries and not (
+            _is_latest(session, decision, brought) and decision.facts == _folded(decision, entries)
+        ):
             session.recent.forget()  # the row may have been mended since it was read
             raise _not_kept(decision.decision_id)
         if (row := session.recent.row_of(decision)) is not None:
@@ -98,75 +106,78 @@ def _is_last_generation(session: ReadSession, decision: Projection) -> bool:
     return not session.rows.entries("decision", decision.decision_id, decision.generation + 1, 0, 1)
 
 
-def _adds_up(decision: Projection, entries: Sequence[Entry]) -> bool:
-    """Whether the events add up to the decision as it was read.
-
-    Of a history that was made here only the latest approval of each person is looked at first, and whatever is no
-    approval. Where that says something else all events are folded, since an event can be illegal where it stands.
-    """
-    return (decision.provenance is None and _adds_up_quickly(decision, entries)) or (
-        decision.facts == _folded(decision, entries)
-    )
-
-
 def _folded(decision: Projection, entries: Sequence[Entry]) -> Facts:
-    facts = Facts(decision_id=decision.decision_id)
-    for number, entry in enumerate(entries, 1):
-        facts = fold(facts, to_event(entry))
-        if decision.provenance is not None and number == decision.imported_count:
-            facts = decision.provenance.facts_of(facts).after_import()
+    """What the events add up to."""
+    facts, came = Facts(decision_id=decision.decision_id), decision.imported_count
+    if decision.provenance is not None:
+        facts = decision.provenance.facts_of(_after(facts, entries[:came])).after_import()
+        entries = entries[came:]
+    return _after(facts, entries)
+
+
+def _after(facts: Facts, entries: Sequence[Entry]) -> Facts:
+    """The facts after these events too. A long run of approvals is folded without making its events."""
+    for approving, several in groupby(entries, _is_approving):
+        if approving and facts.phase == "open":
+            facts, _ = fold_run(facts, _acts(list(several)))
+        else:
+            facts = replay(facts, map(to_event, several))
     return facts
 
 
-def _adds_up_quickly(decision: Projection, entries: Sequence[Entry]) -> bool:
-    latest: dict[str, Entry] = {}
-    others: list[Entry] = []
-    for entry in entries:
-        if entry.event_type in _OF_APPROVALS:
-            latest[fold_id(entry.actor_id)] = entry
-        else:
-            others.append(entry)
-    facts, now = replay_facts(decision.decision_id, map(to_event, others)), decision.facts.progress
-    told, found = decision.facts, facts.progress
-    return (
-        (told.created, told.attached, told.policy) == (facts.created, facts.attached, facts.policy)
-        and (now.phase, now.executions, now.ending) == (found.phase, found.executions, found.ending)
-        and len(latest) == len(now.approvals)
-        and all(_is_of(each, latest.get(each.actor.key), entries) for each in now.approvals)
-    )
+def _is_approving(entry: Entry) -> bool:
+    return entry.event_type in _APPROVING
 
 
-def _is_of(approval: Approval, last: Entry | None, entries: Sequence[Entry]) -> bool:
-    """Whether this is the approval that a person gave, and took back or not, by their last event."""
-    if last is None or approval.seq >= len(entries):
-        return False
-    given = to_event(entries[approval.seq])
-    content = given.content
-    if not isinstance(content, ApprovalGrantedPayload) or given.actor != approval.actor:
-        return False
-    taken_back = None if last is entries[approval.seq] else to_event(last)
-    reason = taken_back.content if taken_back else None
-    return approval == Approval(
-        actor=given.actor,
-        seq=given.seq,
-        granted_at=given.ts,
-        expires_at=content.expires_at,
-        comment=content.comment,
-        assurance=content.assurance,
-        revoked_at=taken_back.ts if taken_back else None,
-        revoke_reason=reason.reason if isinstance(reason, ApprovalRevokedPayload) else None,
-    )
+def _acts(run: Sequence[Entry]) -> Iterator[Act]:
+    """These approvals. So few are in memory at a time that the garbage collector has nothing to look at."""
+    for start in range(0, len(run), _AT_A_TIME):
+        some = run[start : start + _AT_A_TIME]
+        for entry, content in zip(some, _contents(some), strict=True):
+            yield actor_of(entry), entry.seq, entry.ts, parse_instant(entry.ts), content
 
 
-def _follows(entry: Entry, seq: int, head: str, *, check_digest: bool = True) -> bool:
+def _contents(some: Sequence[Entry]) -> Iterable[Payload]:
+    one_by_one = (to_event(entry).content for entry in some)
+    if len(some) < MANY:
+        return one_by_one
+    contents = dict[str, Iterator[Payload]]()
+    for event_type in APPROVING:
+        try:
+            payloads = [_read(entry.payload) for entry in some if entry.event_type == event_type]
+        except ValueError:
+            return one_by_one
+        decoded = decode_payloads(event_type, payloads) if payloads else ()
+        if decoded is None:
+            return one_by_one
+        contents[event_type] = iter(decoded)
+    return (next(contents[entry.event_type]) for entry in some)
+
+
+def _read(payload: str) -> object:
+    value, end = _DECODER.raw_decode(payload)
+    if end != len(payload):
+        raise ValueError
+    return value
+
+
+def _is_next(entry: Entry, seq: int, head: str, name: str, is_checked: bool) -> bool:
+    """Whether the decision's event `seq` is what follows after `head`. `name` is that of the decision."""
+    _, _, _, given_seq, event_type, ts, actor_type, actor_id, payload, digest, leaf, origin = entry
     try:
-        return (
-            entry.seq == seq
-            and (not check_digest or digest_of(entry) == entry.digest)
-            and is_chained(entry, head)
-        )
+        if given_seq != seq or (is_checked and digest_of_canonical_payload(event_type, payload) != digest):
+            return False
+        who = _spelled_actor(actor_type, actor_id)
+        hashed = event_hash(name, origin, who, digest, event_type, head, seq, ts)
+        return hashed == leaf or is_chained(entry, head)
     except _UNREADABLE:
         return False
+
+
+@lru_cache(maxsize=4096)  # the events of a history name few
+def _spelled_actor(actor_type: ActorType, actor_id: str) -> str:
+    actor = Actor(actor_type, actor_id)
+    return actor_text(actor.type, actor.id)
 
 
 def _is_leaf(session: ReadSession, entry: Entry) -> bool:
@@ -185,7 +196,9 @@ def _brought(session: ReadSession, entries: Sequence[Entry]) -> _Import:
         brought, made = brought_by(record.payload), import_record_of(record.payload)
         came = entries[: brought.events]
         if (
-            _follows(record, 0, prev)
+            record.seq == 0
+            and digest_of(record) == record.digest
+            and is_chained(record, prev)
             and _is_leaf(session, record)
             and came[-1].leaf == brought.head
             and (not made.forensic or brought.contents in (None, contents_of(came)))

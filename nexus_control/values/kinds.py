@@ -187,6 +187,13 @@ class _Field:
     def required(self) -> bool:
         return self.default is dataclasses.MISSING
 
+    def column(self, given: Sequence[dict[str, object]]) -> list[object]:
+        """The value of this field in each of these records. Raises KeyError where one lacks it."""
+        name = self.name
+        return (
+            [each[name] for each in given] if self.required else [each.get(name, _ABSENT) for each in given]
+        )
+
     def way(self, given: type[object]) -> _Way:
         return self.kind.way(given) if given is not _Absent else _Way(self._by_default)
 
@@ -259,13 +266,14 @@ class _Record:
             raise MismatchError from None
 
     def _decode_all(self, given: Sequence[dict[str, object]]) -> Sequence[Any]:
-        wholes = [{**self._absent, **each} for each in given] if self._absent else given
         try:
-            columns = list(zip(*map(self._values_of, wholes), strict=True))
+            columns = [field.column(given) for field in self._fields]
         except KeyError:
             raise MismatchError from None
-        if max(map(len, wholes)) > len(columns) and not self._extra_keys:
-            raise MismatchError
+        if not self._extra_keys:
+            known = sum(len(column) - column.count(_ABSENT) for column in columns)
+            if sum(map(len, given)) > known:
+                raise MismatchError
         try:
             return self._build_all(list(map(read_all, self._fields, columns)))
         except ValueError:

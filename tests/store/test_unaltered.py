@@ -125,6 +125,48 @@ def test_a_history_that_is_not_the_one_of_its_projection_is_not_exported(
             assert export_decision(store, name).error_code == ErrorCode.INTEGRITY_MISMATCH
 
 
+KEPT: dict[str, tuple[str, str]] = {
+    "last_ts": ("projections", "last_ts = replace(last_ts, '+00:00', 'Z')"),
+    "phase": ("projections", "progress = json_set(progress, '$.phase', 'draft')"),
+    "quorums": ("projections", "progress = json_set(progress, '$.quorums', json('{\"total\":99}'))"),
+    "ending": ("projections", "progress = json_set(progress, '$.ending.reason', 'another')"),
+    "run": ("projections", "progress = json_set(progress, '$.executions[0].adapter_id', 'another')"),
+    "approver": ("approvals", "content = json_set(content, '$.actor.type', 'system')"),
+    "approval": ("approvals", "content = json_set(content, '$.seq', json_extract(content, '$.seq') + 1)"),
+    "given": ("approvals", "content = json_set(content, '$.granted_at', '2001-01-01T00:00:00Z')"),
+    "comment": ("approvals", "content = json_set(content, '$.comment', 'another')"),
+    "assurance": ("approvals", "content = json_set(content, '$.assurance', 'elicited')"),
+    "end": ("approvals", "content = json_set(content, '$.expires_at', '9999-01-01T00:00:00Z')"),
+    "taken back": ("approvals", "content = json_set(content, '$.revoked_at', '2001-01-01T00:00:00Z')"),
+}
+"""By what is kept of a decision: its table, and how one thing in it is changed."""
+
+HELD_BY_SOME = {"ending": '"ending":', "run": '"executions":[{'}
+"""What only some decisions have, as it stands in their progress."""
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_a_decision_of_which_one_kept_fact_is_not_what_its_events_say_is_not_exported(
+    kept: str, victim: Victim, tmp_path: Path
+) -> None:
+    table, change = KEPT[kept]
+    where = f"progress LIKE '%{HELD_BY_SOME[kept]}%'" if kept in HELD_BY_SOME else "true"
+    path = victim.copy(tmp_path / "store.db")
+    with attacking(path) as rows:
+        ordinals = {ordinal for (ordinal,) in rows.execute(f"SELECT ordinal FROM {table} WHERE {where}")}
+        known = rows.execute(
+            "SELECT ordinal, decision_id, imported_count FROM projections WHERE event_count > 0"
+        )
+        tried = [(name, came) for ordinal, name, came in known if ordinal in ordinals]
+        rows.execute(f"UPDATE {table} SET {change} WHERE {where}")
+    assert any(not came for _, came in tried)
+    assert kept in HELD_BY_SOME or any(came for _, came in tried)
+    with DecisionStore(path) as store:
+        for name, _ in tried:
+            refused = export_decision(store, name).error_code
+            assert refused in (ErrorCode.INTEGRITY_MISMATCH, ErrorCode.STORE_UNAVAILABLE), name
+
+
 def test_an_import_record_that_was_edited_to_excuse_false_digests_excuses_none(
     victim: Victim, tmp_path: Path
 ) -> None:

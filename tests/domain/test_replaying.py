@@ -1,0 +1,55 @@
+"""A history that is folded at once leads where its events lead one by one."""
+
+from functools import reduce
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nexus_control.events import StoredEvent
+from nexus_control.facts import Facts, fold, step
+from nexus_control.replaying import replay, replay_legal
+from nexus_control.values.payloads import ApprovalGrantedPayload, ApprovalRevokedPayload
+from tests.domain.histories import DECISION_ID
+from tests.domain.test_replay import ACTORS, EXPIRY, HISTORIES, MINUTES, OPENINGS, PAYLOADS, numbered
+from tests.support.amounts import number_of
+
+GRANTS = st.builds(
+    ApprovalGrantedPayload,
+    expires_at=EXPIRY,
+    comment=st.none() | st.just("ok"),
+    assurance=st.sampled_from([None, "declared", "local", "signed"]),
+)
+REVOKES = st.builds(ApprovalRevokedPayload, reason=st.none() | st.just("wrong window"))
+OF_APPROVALS = st.lists(st.tuples(st.one_of(GRANTS, REVOKES), ACTORS, MINUTES), max_size=40)
+ANY_STEP = st.lists(st.tuples(PAYLOADS, ACTORS, MINUTES), max_size=2)
+RUNS = st.tuples(OPENINGS, OF_APPROVALS, ANY_STEP, OF_APPROVALS).map(
+    lambda parts: numbered([step for part in parts for step in part])
+)
+START = Facts(decision_id=DECISION_ID)
+
+
+@settings(max_examples=number_of(400, few=100))
+@given(HISTORIES | RUNS, st.integers(0, 60))
+def test_a_history_folded_at_once_is_what_it_is_event_by_event(events: list[StoredEvent], came: int) -> None:
+    imported = reduce(fold, events[:came], START).after_import()
+    assert replay(START, events[:came]).after_import() == imported
+    for before, following in ((START, events), (imported, events[came:])):
+        folded, one_by_one = replay(before, following), reduce(fold, following, before)
+        assert folded == one_by_one
+        for each in one_by_one.progress.approvals:
+            assert folded.progress.approvals.of(each.actor.key) == each
+
+
+@settings(max_examples=number_of(400, few=100))
+@given(HISTORIES | RUNS)
+def test_a_history_is_legal_as_a_whole_where_each_event_is_legal(events: list[StoredEvent]) -> None:
+    legal = 0
+    facts = START
+    for each in events:
+        after = step(facts, each)
+        if after is None:
+            break
+        facts, legal = after, legal + 1
+    assert replay_legal(START, events[:legal]) == facts
+    if legal < len(events):
+        assert replay_legal(START, events) is None
