@@ -57,12 +57,14 @@ _ROW_COLUMNS = ", ".join(DecisionRow._fields)
 _CLAIM = ", ".join(_CLAIM_FIELDS)
 
 _ENTRIES = f"""SELECT {", ".join(Entry._fields[_STREAM_KEY:])} FROM entries
-    WHERE kind = ? AND stream = ? AND generation = ? AND seq >= ? AND (? IS NULL OR seq < ?) ORDER BY seq"""
+    WHERE kind = ? AND stream = ? AND generation = ? AND seq >= ? AND seq < ? ORDER BY seq"""
 _GENERATIONS = "SELECT DISTINCT generation FROM entries WHERE kind = ? AND stream = ? ORDER BY generation"
 _FIRST_ENTRIES = f"""SELECT {_ENTRY} FROM entries
     WHERE kind = ? AND generation = 0 AND seq = 0 ORDER BY position"""
 _LOG = f"""SELECT position, {_ENTRY} FROM entries
-    WHERE position >= ? AND (? IS NULL OR position < ?) ORDER BY position"""
+    WHERE position >= ? AND position < ? ORDER BY position"""
+_NO_STOP = 2**63 - 1
+"""Larger than any number of a row. A bound that could be NULL would make SQLite read on to the end of the stream."""
 _LOG_SIZE = "SELECT coalesce(max(position) + 1, 0) FROM entries"
 _APPEND = f"""INSERT INTO entries(position, {_ENTRY})
     VALUES ((SELECT coalesce(max(position) + 1, 0) FROM entries), {_places(Entry._fields)})"""
@@ -130,7 +132,8 @@ class SqliteRows:
     def entries(
         self, kind: EntryKind, stream: str, generation: int, start: int = 0, stop: int | None = None
     ) -> list[Entry]:
-        rows = self._execute(_ENTRIES, (kind, stream, generation, start, stop, stop)).fetchall()
+        end = _NO_STOP if stop is None else stop
+        rows = self._execute(_ENTRIES, (kind, stream, generation, start, end)).fetchall()
         return [Entry(kind, stream, generation, *row) for row in rows]
 
     def generations(self, kind: EntryKind, stream: str) -> list[int]:
@@ -140,7 +143,7 @@ class SqliteRows:
         return [Entry._make(row) for row in self._execute(_FIRST_ENTRIES, (kind,)).fetchall()]
 
     def log(self, start: int = 0, stop: int | None = None) -> list[Placed]:
-        rows = self._execute(_LOG, (start, stop, stop)).fetchall()
+        rows = self._execute(_LOG, (start, _NO_STOP if stop is None else stop)).fetchall()
         return [Placed(row[0], Entry._make(row[1:])) for row in rows]
 
     def log_size(self) -> int:
