@@ -78,7 +78,9 @@ def blocking_reasons(facts: Facts, at: datetime, authority: Authority = None) ->
     """Why the decision cannot be executed at this instant; empty when it can."""
     if facts.policy is None:
         return (BlockingReason("NO_POLICY", "No policy is attached"),)
-    return (*_phase_reasons(facts, at), *_approval_reasons(facts, at, authority))
+    if facts.phase == "open":
+        return (*_expiry(facts, at), *_approval_reasons(facts, at, authority))
+    return tuple(_phase_reasons(facts))
 
 
 def in_order(reasons: Iterable[BlockingReason]) -> tuple[BlockingReason, ...]:
@@ -97,7 +99,13 @@ def attempt_reasons(
     return (*blocking_reasons(facts, at, authority), *_attempt_reasons(facts, attempt))
 
 
-def _phase_reasons(facts: Facts, at: datetime) -> Iterator[BlockingReason]:
+def _expiry(facts: Facts, at: datetime) -> Iterator[BlockingReason]:
+    if facts.attached and request_expired(facts, at):
+        expires_at = facts.attached.expires_at
+        yield BlockingReason("EXPIRED", f"The request expired at {expires_at}", {"expires_at": expires_at})
+
+
+def _phase_reasons(facts: Facts) -> Iterator[BlockingReason]:
     execution, ending = facts.linked_execution, facts.progress.ending
     match facts.phase:
         case "completed":
@@ -123,15 +131,11 @@ def _phase_reasons(facts: Facts, at: datetime) -> Iterator[BlockingReason]:
                 "OUTCOME_UNKNOWN", "Nobody knows yet what the execution did; it must be reconciled"
             )
         case _:
-            if request_expired(facts, at) and facts.attached:
-                expires_at = facts.attached.expires_at
-                yield BlockingReason(
-                    "EXPIRED", f"The request expired at {expires_at}", {"expires_at": expires_at}
-                )
+            pass
 
 
 def _approval_reasons(facts: Facts, at: datetime, authority: Authority) -> Iterator[BlockingReason]:
-    if facts.phase != "open" or facts.policy is None:
+    if facts.policy is None:
         return
     active, required = facts.current_approvals(at), facts.policy.min_approvals
     given = active if authority is None else facts.current_approvals(at, authority)

@@ -12,7 +12,7 @@ from typing import Any
 
 from nexus_control.approvals import MOST_QUORUMS, Authority
 from nexus_control.blocking import BlockingReason, blocking_reasons
-from nexus_control.decision import Decision, DecisionState, standing_at, state_at
+from nexus_control.decision import Decision, DecisionState, standing_at
 from nexus_control.events import Actor, EventType, StoredEvent
 from nexus_control.facts import Facts, fold
 from nexus_control.policy import Policy
@@ -157,11 +157,12 @@ def _lifecycle(
     facts: Facts, at: datetime, authority: Authority, kept: tuple[LifecycleEntry, ...], total: int
 ) -> Lifecycle:
     reasons = blocking_reasons(facts, at, authority)
+    state, current = standing_at(facts, at, authority)
     return Lifecycle(
-        state=state_at(facts, at, authority),
+        state=state,
         is_blocked=bool(reasons),
         blocking_reasons=reasons,
-        progress=_progress(facts, at, authority),
+        progress=_progress(facts, current, is_ready=not reasons),
         timeline=kept,
         timeline_total=total,
         timeline_truncated=len(kept) < total,
@@ -189,15 +190,17 @@ def compute_progress(
     >>> compute_progress(decision).ready_to_execute
     False
     """
-    return _progress(decision.facts, at or decision.as_of, authority)
+    facts, at = decision.facts, at or decision.as_of
+    current = standing_at(facts, at, authority)[1]
+    return _progress(facts, current, is_ready=not blocking_reasons(facts, at, authority))
 
 
-def _progress(facts: Facts, at: datetime, authority: Authority) -> LifecycleProgress:
+def _progress(facts: Facts, current: int, *, is_ready: bool) -> LifecycleProgress:
     execution = facts.linked_execution
     return LifecycleProgress(
-        approvals_current=standing_at(facts, at, authority)[1],
+        approvals_current=current,
         approvals_required=facts.policy.min_approvals if facts.policy else 0,
-        ready_to_execute=not blocking_reasons(facts, at, authority),
+        ready_to_execute=is_ready,
         has_executed=execution is not None,
         execution_outcome=execution.outcome if execution else None,
     )

@@ -22,6 +22,8 @@ View: TypeAlias = Mapping[str, Any]
 """The JSON object that a use case answers, such as the answer of `inspect`; pages are made from it."""
 
 _ACTIVE = re.compile(r"[\\`*\[\]<~&]|(?<![^\W_])_|_(?![^\W_])")
+_PERHAPS_ACTIVE = re.compile(r"[\\`*\[\]<~&_]")
+"""Found in a fraction of the time that `_ACTIVE` takes, and most texts have none of these."""
 _MOST_BLANKS, _MOST_EMPTY_LINES = 40, 20
 _PADDING = re.compile(rf"^(?: *\n){{{_MOST_EMPTY_LINES + 1},}}| {{{_MOST_BLANKS + 1},}}", re.MULTILINE)
 _SHADES = dict.fromkeys((*range(10), *range(11, 33), 127), " ")
@@ -32,7 +34,8 @@ def escape(text: object) -> str:
     """`text` for a place within a line of Markdown; `(none)` for None."""
     if text is None:
         return "(none)"
-    return unhidden(_ACTIVE.sub(r"\\\g<0>", unpadded(str(text))))
+    shown = unpadded(str(text))
+    return unhidden(_ACTIVE.sub(r"\\\g<0>", shown) if _PERHAPS_ACTIVE.search(shown) else shown)
 
 
 def unhidden(text: str, *, keep: str = "") -> str:

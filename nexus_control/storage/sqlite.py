@@ -6,8 +6,8 @@ file that this process may only read is read as `storage.sqlite_reading` says. A
 storage in memory is one connection under one lock. It refuses to work in a forked child, where its writes would be lost
 unnoticed.
 
-The path is resolved once, links too. The store stays that file, whatever happens to the links later, and its other
-files lie beside the file itself.
+The path is resolved once, links too (`storage.place_of`). The store stays that file, whatever happens to the links
+later, and its other files lie beside the file itself.
 
 A `sqlite3.Error` is translated to STORE_UNAVAILABLE in one place, where the transaction ends.
 """
@@ -43,6 +43,7 @@ from nexus_control.storage.sqlite_schema import (
 
 IN_MEMORY = ":memory:"
 
+_UNMARKED = (0, 0)
 _TAKE_SNAPSHOT = "SELECT 1 FROM claims LIMIT 1"
 """BEGIN takes no snapshot; the first read does."""
 
@@ -56,7 +57,9 @@ _OF_CONTENT = {
 
 
 class SqliteStorage:
-    """A store in the file at `path`, which is made if it is missing, or in memory (":memory:")."""
+    """A store in the file at `path`, which is made if it is missing, or in memory (":memory:"). `path` is absolute and
+    leads through no link (`storage.place_of`).
+    """
 
     def __init__(
         self, path: str | os.PathLike[str], busy_seconds: float = BUSY_SECONDS, *, derive: Derive = unled
@@ -66,7 +69,7 @@ class SqliteStorage:
             self.sidecar: Sidecar = MemorySidecar()
             self._place = SqliteMemory(partial(_make, where=IN_MEMORY), busy_seconds)
             return
-        file = Path(os.path.realpath(path))
+        file = Path(path)
         self.name = str(file)
         self.sidecar = FileSidecar(file)
         self._place = _opened(file, busy_seconds, derive)
@@ -187,43 +190,42 @@ def _require_ours(path: Path) -> None:
     """
     connection = connect(f"{path.as_uri()}?immutable=1", 0)
     try:
-        cookie, application_id, version = (
-            _number(connection, f"PRAGMA {name}")
-            for name in ("schema_version", "application_id", "user_version")
-        )
+        mark = _mark(connection)
+        is_empty = mark == _UNMARKED and _number(connection, "PRAGMA schema_version") == 0
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
             return
         raise damaged(f"{path} is not a database: choose another path", path=str(path)) from error
     finally:
         connection.close()
-    is_made(path, application_id, version, empty=cookie == 0)
+    is_made(path, *mark, empty=is_empty)
 
 
 def _prepare(connection: sqlite3.Connection, where: str, derive: Derive) -> None:
-    with transaction(connection, "BEGIN"):
-        is_there = _is_made(connection, where)  # before the file is switched to WAL
+    with transaction(connection, "BEGIN"):  # before the file is switched to WAL
+        version = _made_version(connection, where)
     connection.execute("PRAGMA synchronous = FULL")
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise unavailable(f"{where} is on a file system without WAL: use a local disk", path=where)
-    if not is_there:
+    if version is None:
         _make(connection, where)
-    elif _version(connection) in EARLIER:
+    elif version in EARLIER:
         _migrate(connection, derive)
 
 
 def _prepare_to_read(connection: sqlite3.Connection, where: str) -> None:
-    if not _is_made(connection, where):
+    version = _made_version(connection, where)
+    if version is None:
         raise unavailable(f"{where} holds no store yet, and may not be written here", path=where)
-    if _version(connection) in EARLIER:
+    if version in EARLIER:
         raise old_for_a_reader(Path(where))
 
 
 def _make(connection: sqlite3.Connection, where: str) -> None:
     """Make the store, unless another process was faster. Raises STORE_UNAVAILABLE for another database."""
     with transaction(connection, "BEGIN IMMEDIATE"):
-        if not _is_made(connection, where):
+        if _made_version(connection, where) is None:
             for statement in SCHEMA:
                 connection.execute(statement)
 
@@ -243,10 +245,16 @@ def _version(connection: sqlite3.Connection) -> int:
     return _number(connection, "PRAGMA user_version")
 
 
-def _is_made(connection: sqlite3.Connection, where: str) -> bool:
-    tables = _number(connection, "SELECT count(*) FROM sqlite_master")
-    application_id = _number(connection, "PRAGMA application_id")
-    return is_made(where, application_id, _number(connection, "PRAGMA user_version"), empty=tables == 0)
+def _mark(connection: sqlite3.Connection) -> tuple[int, int]:
+    """`application_id` and `user_version`: whose database it is, and of which schema."""
+    return _number(connection, "PRAGMA application_id"), _version(connection)
+
+
+def _made_version(connection: sqlite3.Connection, where: str) -> int | None:
+    """The schema of the store; None where the database is still empty. Raises STORE_UNAVAILABLE for another one."""
+    mark = _mark(connection)
+    is_empty = mark == _UNMARKED and _number(connection, "SELECT count(*) FROM sqlite_master") == 0
+    return mark[1] if is_made(where, *mark, empty=is_empty) else None
 
 
 def _form(version: int = VERSION) -> Form:

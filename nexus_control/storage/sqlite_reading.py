@@ -44,12 +44,13 @@ def keeps_from_writing(path: Path) -> Path | None:
     """Which file or folder keeps this process from writing to the database at `path`; None if it may write. The files
     that SQLite keeps beside the database must be writable too, or possible to make.
     """
-    beside = [Path(f"{path}{suffix}") for suffix in ("-wal", "-shm")]
-    found = [each for each in (path, *beside) if each.exists()]
-    for each in found:
-        if not os.access(each, os.W_OK):
-            return each
-    return None if len(found) == 3 or os.access(path.parent, os.W_OK) else path.parent
+    are_all_there = True
+    for name in (str(path), f"{path}-wal", f"{path}-shm"):
+        if not os.access(name, os.W_OK):
+            if (file := Path(name)).exists():
+                return file
+            are_all_there = False
+    return None if are_all_there or os.access(path.parent, os.W_OK) else path.parent
 
 
 def refusal_to_write(path: Path) -> NexusControlError:

@@ -19,7 +19,9 @@ A subtree's key is its last leaf, which completes it: so the rows of one append 
 paging through them by offset would read them all. `labels` belongs to `listing`.
 """
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import get_args
 
@@ -240,31 +242,46 @@ def require_usable_path(path: Path) -> None:
 
 
 def _path_problem(path: Path) -> str | None:
-    if path.is_dir():
+    found = _found(path)
+    if found is None:
+        if not path.parent.is_dir():
+            return f"{path.parent} is not a folder: create it first"
+        return (
+            None if os.access(path.parent, os.W_OK) else f"{path} may not be written: check its permissions"
+        )
+    if stat.S_ISDIR(found.st_mode):
         return f"{path} is a folder: name a file in it"
-    if not path.parent.is_dir():
-        return f"{path.parent} is not a folder: create it first"
-    if path.exists() and not path.is_file():
+    if not stat.S_ISREG(found.st_mode):
         return f"{path} is not a regular file: choose another path"
-    if path.exists() and path.stat().st_nlink > 1:
+    if found.st_nlink > 1:
         return f"{path} has a second name (a hard link), under which SQLite would keep another WAL: remove that name"
     if is_mount_point(path):
         return (
             f"{path} is mounted as a single file, and SQLite would keep another WAL beside its other name: mount its"
             " folder instead"
         )
-    if path.exists() and not os.access(path, os.R_OK):
-        return f"{path} may not be read: check its permissions"
-    if not path.exists() and not os.access(path.parent, os.W_OK):
-        return f"{path} may not be written: check its permissions"
-    return None
+    return None if os.access(path, os.R_OK) else f"{path} may not be read: check its permissions"
+
+
+def _found(path: Path) -> os.stat_result | None:
+    """What is at this path; None where nothing is. Raises OSError where that cannot be said."""
+    try:
+        return path.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+
+
+_SPELLED = {ord(each): f"\\{ord(each):03o}" for each in " \t\n\\"}
 
 
 def is_mount_point(path: Path) -> bool:
     """Whether something is mounted at this very path (Linux, proc(5): /proc/self/mountinfo)."""
     try:
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+        with Path("/proc/self/mountinfo").open("rb", buffering=0) as file:
+            mounts = file.read()
     except OSError:
         return False
-    spelled = "".join(f"\\{ord(c):03o}" if c in " \t\n\\" else c for c in str(path))
-    return any(line.split(" ", 5)[4] == spelled for line in mounts.splitlines())
+    spelled = str(path).translate(_SPELLED).encode("utf-8", "surrogateescape")
+    return spelled in mounts and any(line.split(b" ", 5)[4] == spelled for line in mounts.splitlines())

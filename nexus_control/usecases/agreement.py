@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from nexus_control.approvals import Approval, Authority
-from nexus_control.decision import DecisionState, request_expired, state_at
+from nexus_control.decision import DecisionState, request_expired, standing_at
 from nexus_control.facts import Facts
 from nexus_control.log.projection import Projection
 from nexus_control.policy import Policy
@@ -13,8 +13,20 @@ from nexus_control.values.actors import fold_id
 
 def approval_lines(decision: Projection, at: datetime, authority: Authority) -> list[ApprovalLine]:
     """Each approval, and whether it counts."""
+    imported_count = decision.imported_count
     return [
-        _approval_line(decision, each, _inactive(decision, each, at, authority))
+        {
+            "actor": each.actor.to_dict(),
+            "granted_at": each.granted_at,
+            "expires_at": each.expires_at,
+            "comment": each.comment,
+            "assurance": each.assurance or "declared",
+            "revoked_at": each.revoked_at,
+            "revoke_reason": each.revoke_reason,
+            "active": (inactive := _inactive(decision, each, at, authority)) is None,
+            "inactive_because": inactive,
+            "imported": each.seq < imported_count,
+        }
         for each in decision.facts.progress.approvals
     ]
 
@@ -23,12 +35,13 @@ def awaited(decision: Projection, at: datetime, authority: Authority) -> Awaited
     """Whose approvals are still missing; None where none is, or where none would count any more."""
     facts = decision.facts
     policy = facts.policy
-    if policy is None or state_at(facts, at, authority) != DecisionState.PENDING_APPROVAL:
+    state, counting = standing_at(facts, at, authority)
+    if policy is None or state is not DecisionState.PENDING_APPROVAL:
         return None
     if decision.provenance is not None and decision.provenance.is_evidence_only:
         return None
     return {
-        "missing": policy.min_approvals - facts.current_approvals(at, authority),
+        "missing": policy.min_approvals - counting,
         "eligible": _eligible(facts, policy, at, authority) if policy.approvers else None,
         "requester_may_approve": policy.allow_requester_approval,
         "min_assurance": policy.min_assurance,
@@ -56,18 +69,3 @@ def _inactive(
     if authority is not None and approval.seq not in authority:
         return "imported" if approval.seq < decision.imported_count else "not_trusted"
     return "request_expired" if request_expired(decision.facts, at) else None
-
-
-def _approval_line(decision: Projection, approval: Approval, inactive: Inactive | None) -> ApprovalLine:
-    return {
-        "actor": approval.actor.to_dict(),
-        "granted_at": approval.granted_at,
-        "expires_at": approval.expires_at,
-        "comment": approval.comment,
-        "assurance": approval.assurance or "declared",
-        "revoked_at": approval.revoked_at,
-        "revoke_reason": approval.revoke_reason,
-        "active": inactive is None,
-        "inactive_because": inactive,
-        "imported": approval.seq < decision.imported_count,
-    }

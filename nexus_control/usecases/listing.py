@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
-from typing import cast
+from typing import Final, cast, get_args
 
 from nexus_control.decision import DecisionState
 from nexus_control.errors import invalid_argument
 from nexus_control.facts import Phase
-from nexus_control.log.projection import Projection, is_ahead_of, listing_of, provenance_of
+from nexus_control.log.projection import Projection, damaged_row, is_ahead_of, listing_of, provenance_of
 from nexus_control.log.session import ReadSession
 from nexus_control.storage.contract import NO_END, DecisionQuery, DecisionRow
 from nexus_control.store import DecisionStore
@@ -24,6 +24,10 @@ from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import Mode, StateName
 
 _BATCH = 200
+_STATES: Final[dict[str, StateName]] = {
+    each: DecisionState(each).value for each in get_args(Phase) if each != "open"
+}
+"""The state in each phase but the open one, where it depends on the instant."""
 
 
 def list_requests(store: DecisionStore, arguments: ListArguments) -> RequestsData:
@@ -136,7 +140,7 @@ def _may_approve(decision: Projection, person: str, at: datetime) -> bool:
 
 def _line(row: DecisionRow, now: str, at: datetime) -> RequestLine:
     listing, state = listing_of(row), _state(row, now)
-    current = listing.current_approvals(at) if listing and state != "expired" else 0
+    current = listing.current_approvals(now) if listing and state != "expired" else 0
     return {
         "request_id": row.decision_id,
         "created_at": row.created_at,
@@ -161,7 +165,9 @@ def _is_executable(row: DecisionRow, state: StateName, at: datetime) -> bool:
 
 def _state(row: DecisionRow, now: str) -> StateName:
     if row.phase != "open":
-        return DecisionState(row.phase).value
+        if (state := _STATES.get(row.phase)) is None:
+            raise damaged_row(row.decision_id)
+        return state
     if row.expires_at <= now:
         return "expired"
     return "approved" if row.approved_until > now else "pending_approval"

@@ -7,7 +7,7 @@ approved where `execute` would refuse for missing approvals.
 import json
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from nexus_control.approvals import Authority
 from nexus_control.blocking import BlockingReason, blocking_reasons, in_order
@@ -124,16 +124,18 @@ def status(
         reconciled = _reconciled(session, decision)
     if needs_run_log(decision):
         executions[-1] = cut_off_line(store, decision, router)
-    facts, standing = decision.facts, approval_view(decision.facts, now, authority)
+    facts = decision.facts
+    state, current = standing_at(facts, now, authority)
+    required = _required(facts)
     data: StatusData = {
-        "request_id": standing["request_id"],
-        "state": standing["state"],
+        "request_id": facts.decision_id,
+        "state": state.value,
         **decision_view(decision, now),
         "basis": decision.basis,
-        "active_approvals": standing["current_approvals"],
+        "active_approvals": current,
         "total_approvals": len(facts.progress.approvals),
-        "required_approvals": standing["required_approvals"],
-        "is_approved": standing["is_approved"],
+        "required_approvals": required,
+        "is_approved": facts.policy is not None and current >= required,
         "blocking_reasons": [reason.to_dict() for reason in reasons_of(decision, now, authority, here)],
         "approvals": approval_lines(decision, now, authority),
         "awaited": awaited(decision, now, authority),
@@ -224,9 +226,8 @@ def reasons_of(
     reasons of the place (`usecases.obstacles`).
     """
     reasons = blocking_reasons(decision.facts, at, authority)
-    if not here and decision.provenance is None:
-        return reasons
-    return in_order((*reasons, *import_reasons(decision, at), *here))
+    others = here if decision.provenance is None else (*import_reasons(decision, at), *here)
+    return in_order((*reasons, *others)) if others else reasons
 
 
 def import_reasons(decision: Projection, at: datetime) -> Iterator[BlockingReason]:
@@ -321,7 +322,7 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
 
 
 def _policy(facts: Facts) -> PolicyData | None:
-    return PolicyData(**facts.policy.to_dict()) if facts.policy else None
+    return cast("PolicyData", facts.policy.to_dict()) if facts.policy else None
 
 
 def _run(facts: Facts) -> LinkedRun | None:

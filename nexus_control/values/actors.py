@@ -171,7 +171,7 @@ def is_hidden(character: str) -> bool:
 
 def is_plain(text: str) -> bool:
     """Whether the text is printable and nothing in it is hidden. Its only blank is then the space of ASCII."""
-    return text.isprintable() and _INVISIBLE.search(text) is None
+    return text.isprintable() and (text.isascii() or _INVISIBLE.search(text) is None)
 
 
 def mixes_scripts(actor_id: str) -> bool:

@@ -8,6 +8,7 @@ the years 1 to 9999. A text that was read is kept as it was written. `format_ins
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from nexus_control.errors import NexusControlError, invalid_argument
 
@@ -20,6 +21,7 @@ _DURATION = re.compile(
 )
 
 
+@lru_cache(maxsize=1024)  # a view of one decision asks several times for the same few
 def parse_instant(text: str) -> datetime:
     """The instant that `text` names, in UTC. Raises INVALID_ARGUMENT."""
     if _INSTANT.fullmatch(text) is None:
@@ -42,11 +44,11 @@ def is_instant(text: str) -> bool:
 
 def format_instant(instant: datetime) -> str:
     """`instant` in UTC, to the microsecond. Raises INVALID_ARGUMENT for a time without an offset."""
-    if instant.tzinfo is not UTC:
-        if instant.utcoffset() is None:
-            raise invalid_argument("instant", "must have an offset from UTC")
-        instant = instant.astimezone(UTC)
-    return instant.isoformat(timespec="microseconds")
+    if instant.tzinfo is UTC:
+        return instant.isoformat(timespec="microseconds")
+    if instant.utcoffset() is None:
+        raise invalid_argument("instant", "must have an offset from UTC")
+    return instant.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def parse_duration(text: str) -> timedelta:

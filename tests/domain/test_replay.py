@@ -193,4 +193,5 @@ def test_a_projection_decodes_to_the_very_facts_of_the_replay(events: list[Store
     listing = listing_of(row)
     assert (listing is None) == (facts.policy is None)
     if listing is not None:
-        assert listing.current_approvals(instant(minute)) == len(facts.active_approvals(instant(minute)))
+        current = listing.current_approvals(format_instant(instant(minute)))
+        assert current == len(facts.active_approvals(instant(minute)))

@@ -284,7 +284,7 @@ def test_an_end_between_the_log_and_what_lies_beside_it_is_made_up_for(
     act: Callable[[DecisionStore], object], change: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "store.db"
-    storage = SqliteStorage(path)
+    storage = SqliteStorage(path.resolve())
     storage.sidecar = FailsAfter(path, change)
     with DecisionStore(storage=storage) as store:
         request_id = approved(NexusControlTools(store))

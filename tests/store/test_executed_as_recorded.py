@@ -234,3 +234,47 @@ def test_who_waits_too_long_for_another_writer_is_told_to_try_again(tmp_path: Pa
         assert refused.error_code == ErrorCode.STORE_UNAVAILABLE
         assert "busy" in (refused.error or "")
         assert "permissions" not in str(refused.next)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "progress = '{'",
+        "progress = '[]'",
+        "progress = progress || 'x'",
+        "progress = json_set(progress, '$.listing.endless', '1')",
+        "progress = json_set(progress, '$.listing.ends', 1)",
+        "progress = json_set(progress, '$.listing.ends[0]', 1)",
+        "progress = json_set(progress, '$.listing.more', 1)",
+        "progress = json_set(progress, '$.listing.required_approvals', json('true'))",
+        "progress = json_set(progress, '$.listing.requester.type', 'robot')",
+        "progress = json_set(progress, '$.listing.requester.id', json('[]'))",
+        "progress = json_set(progress, '$.listing.requester.more', 1)",
+        "progress = json_remove(progress, '$.listing.requester')",
+        "phase = 'expired'",
+        "provenance = '{}', imported_count = 1",
+    ],
+)
+def test_a_list_with_a_damaged_projection_is_refused_as_damaged(change: str, tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with NexusControlTools(path) as tools:
+        data_of(tools.approve(data_of(tools.request("rotate", ALICE, mode="apply"))["request_id"], BOB))
+    edit(path, f"UPDATE projections SET {change}")
+    with NexusControlTools(path) as tools:
+        refused = tools.list_requests()
+        assert (refused.error_code, refused.details.get("damaged")) == (ErrorCode.STORE_UNAVAILABLE, True)
+        assert "doctor --rebuild" in (refused.error or "")
+        rebuild_derived(tools.store)
+        assert [line["state"] for line in data_of(tools.list_requests())["requests"]] == ["approved"]
+
+
+def test_the_list_of_an_import_whose_last_instant_is_damaged_is_refused_as_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with NexusControlTools() as elsewhere, NexusControlTools(path) as tools:
+        request_id = data_of(elsewhere.request("rotate", ALICE, mode="apply"))["request_id"]
+        data_of(tools.import_bundle(data_of(elsewhere.export_bundle(request_id))["bundle"]))
+        data_of(tools.approve(request_id, BOB))
+    edit(path, "UPDATE projections SET last_ts = 'today'")
+    with NexusControlTools(path) as tools:
+        for refused in (tools.list_requests(), tools.status(request_id)):
+            assert (refused.error_code, refused.details.get("damaged")) == (ErrorCode.STORE_UNAVAILABLE, True)
