@@ -20,7 +20,7 @@ from nexus_control.facts import Facts, step
 from nexus_control.integrity import prefixed, same_digest
 from nexus_control.log.importing import ForeignHistory
 from nexus_control.log.projection import MAX_AHEAD
-from nexus_control.replaying import replay, replay_legal
+from nexus_control.log.replaying import replay, replay_legal
 from nexus_control.values.actors import id_problem
 from nexus_control.values.instants import format_instant
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from nexus_control.events import StoredEvent
 from nexus_control.facts import Facts, fold, step
-from nexus_control.replaying import replay, replay_legal
+from nexus_control.log.replaying import replay, replay_legal
 from nexus_control.values.payloads import ApprovalGrantedPayload, ApprovalRevokedPayload
 from tests.domain.histories import DECISION_ID
 from tests.domain.test_replay import ACTORS, EXPIRY, HISTORIES, MINUTES, OPENINGS, PAYLOADS, numbered
