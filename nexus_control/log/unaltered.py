@@ -22,8 +22,8 @@ from nexus_control.evidence.chain import GENESIS, event_hash, name_of_decision
 from nexus_control.facts import Facts
 from nexus_control.log.entries import actor_of, contents_of, digest_of, is_chained, last_import, to_event
 from nexus_control.log.projection import ImportRecord, Projection, brought_by, import_record_of
-from nexus_control.log.session import ReadSession
 from nexus_control.log.replaying import APPROVING, Act, fold_run, replay
+from nexus_control.log.session import ReadSession
 from nexus_control.storage.contract import Entry
 from nexus_control.values.actors import Actor, ActorType, actor_text
 from nexus_control.values.instants import parse_instant
