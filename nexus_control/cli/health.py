@@ -179,8 +179,8 @@ def _unwritable(store: DecisionStore) -> str | None:
     fault = upkeep.refusal_to_write(store)
     if fault is None or not is_without_permission(fault):
         return None
-    file: str | None = fault.details.get("unwritable")
-    return fault.message if file is None else described(Path(file))
+    file = fault.details.get("unwritable")
+    return described(Path(file)) if isinstance(file, str) else fault.message
 
 
 def _entries(store: DecisionStore) -> int | None:

@@ -46,7 +46,9 @@ _MEANINGS: dict[Meaning, str] = {
     "crashed|killed|interrupted|partial|partially_failed|partial_failure|incomplete",
     "unknown": "pending|queued|scheduled|accepted|starting|started|running|in_progress|unknown|outcome_unknown",
 }
-_MEANING_OF: Final = {word: meant for meant, words in _MEANINGS.items() for word in words.split("|")}
+_MEANING_OF: Final[dict[str, Meaning]] = {
+    word: meant for meant, words in _MEANINGS.items() for word in words.split("|")
+}
 _NOT_RUN: Final = ("skipped", "simulated", "planned", "dry_run")
 _EFFECTS: tuple[Effect, ...] = ("unknown", "done", "none")
 """Ordered by how much a meaning says about a run; the meaning that says least comes first."""

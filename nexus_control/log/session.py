@@ -40,17 +40,16 @@ from nexus_control.values.records import encode
 MAX_PAYLOAD_BYTES = 2 * 1024 * 1024
 """Room for the largest plan, even when JSON has to escape every byte of it."""
 MAX_RECENT = 256
-_MOST_EVENTS = 16
 _PLAIN = frozenset((str, int, bool, type(None)))
 
 
 class _Known(NamedTuple):
-    row: DecisionRow | None
-    decision: Projection | None
-    entries: tuple[Entry, ...] | None
+    row: DecisionRow | None = None
+    decision: Projection | None = None
+    adds_up: bool = False
 
 
-_NOTHING_KNOWN = _Known(None, None, None)
+_NOTHING_KNOWN = _Known()
 
 
 class Recent:
@@ -71,25 +70,23 @@ class Recent:
         known = self._known.get(decision.decision_id, _NOTHING_KNOWN)
         return known.row if known.decision is decision else None
 
-    def entries_of(self, decision: Projection) -> tuple[Entry, ...] | None:
-        """The events that add up to this very decision, where this process wrote or checked each of them; else None."""
-        if not decision.facts.event_count and decision.facts == Facts(decision.decision_id):
-            return ()
+    def adds_up(self, decision: Projection) -> bool:
+        """Whether this process made this very decision by folding the events that its head commits to, or compared it
+        with what they fold to.
+        """
+        if not decision.facts.event_count:
+            return decision.facts == Facts(decision.decision_id)
         known = self._known.get(decision.decision_id, _NOTHING_KNOWN)
-        return known.entries if known.decision is decision else None
+        return known.decision is decision and known.adds_up
 
     def forget(self) -> None:
         """What follows from the log was made again, or a row was found to be damaged."""
         self._known.clear()
 
-    def keep(
-        self, row: DecisionRow, decision: Projection, entries: Sequence[Entry] | None = None
-    ) -> Projection:
-        """Keep a decision with its row and, where they are known and few, with its events."""
+    def keep(self, row: DecisionRow, decision: Projection, *, adds_up: bool = False) -> Projection:
         if len(self._known) >= MAX_RECENT:
             self._known.clear()
-        kept = None if entries is None or len(entries) > _MOST_EVENTS else tuple(entries)
-        self._known[row.decision_id] = _Known(row, decision, kept)
+        self._known[row.decision_id] = _Known(row, decision, adds_up)
         return decision
 
 
@@ -231,12 +228,12 @@ class WriteSession(ReadSession):
             reserved_at=decision.reserved_at,
         )
         self.rows.append(entries)
-        known, earlier = self.recent.row_of(decision), self.recent.entries_of(decision)
+        known, adds_up = self.recent.row_of(decision), self.recent.adds_up(decision)
         row = to_row(stored, known)
         self.rows.save(row, known)
         self.rows.put_approvals(row.ordinal, approval_rows(changed.values()))
         self.written.extend(events)
-        return self.recent.keep(row, stored, None if earlier is None else (*earlier, *entries)), events
+        return self.recent.keep(row, stored, adds_up=adds_up), events
 
     def _ts_of_next(self, decision: Projection) -> str:
         now, last = format_instant(self.now), decision.facts.last_ts

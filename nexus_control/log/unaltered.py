@@ -56,25 +56,6 @@ def unaltered_events(
     """
     wanted = decision.generation if generation is None else generation
     entries = session.rows.entries("decision", decision.decision_id, wanted)
-    if not (wanted == decision.generation and _is_known(session, decision, entries)):
-        _require_unaltered(session, decision, wanted, entries)
-    if entries and not _is_leaf(session, entries[-1]):
-        raise _altered(decision.decision_id, len(entries) - 1)
-    return entries
-
-
-def _is_known(session: ReadSession, decision: Projection, entries: Sequence[Entry]) -> bool:
-    """Whether these are the very events of which this process made the decision."""
-    return (
-        session.recent.entries_of(decision) == tuple(entries)
-        and (decision.imported_count, decision.provenance) == (0, None)
-        and _is_last_generation(session, decision)
-    )
-
-
-def _require_unaltered(
-    session: ReadSession, decision: Projection, wanted: int, entries: Sequence[Entry]
-) -> None:
     brought = _brought(session, entries)
     head, name = GENESIS, name_of_decision(decision.decision_id)
     for seq, entry in enumerate(entries):  # every event of an export passes here
@@ -85,25 +66,33 @@ def _require_unaltered(
     if wanted == decision.generation:
         if (len(entries), head) != (decision.facts.event_count, decision.head):
             raise _altered(decision.decision_id, len(entries))
+        is_bound = (
+            not brought.unchecked
+        )  # else the chain commits to digests, and nothing binds content to them
         if entries and not (
-            _is_latest(session, decision, brought) and decision.facts == _folded(decision, entries)
+            _is_latest(session, decision, brought)
+            and ((is_bound and session.recent.adds_up(decision)) or _adds_up(session, decision, entries))
         ):
             session.recent.forget()  # the row may have been mended since it was read
             raise _not_kept(decision.decision_id)
-        if (row := session.recent.row_of(decision)) is not None:
-            session.recent.keep(row, decision, entries)
+    if entries and not _is_leaf(session, entries[-1]):
+        raise _altered(decision.decision_id, len(entries) - 1)
+    return entries
 
 
 def _is_latest(session: ReadSession, decision: Projection, brought: _Import) -> bool:
     """Whether the row names the last generation, and its import."""
-    return _is_last_generation(session, decision) and (decision.imported_count, decision.provenance) == (
-        brought.events,
-        brought.record,
-    )
+    later = session.rows.entries("decision", decision.decision_id, decision.generation + 1, 0, 1)
+    return not later and (decision.imported_count, decision.provenance) == (brought.events, brought.record)
 
 
-def _is_last_generation(session: ReadSession, decision: Projection) -> bool:
-    return not session.rows.entries("decision", decision.decision_id, decision.generation + 1, 0, 1)
+def _adds_up(session: ReadSession, decision: Projection, entries: Sequence[Entry]) -> bool:
+    """Whether the decision is what its events fold to. Their chain ends at its head, so it need not be asked again."""
+    if decision.facts != _folded(decision, entries):
+        return False
+    if (row := session.recent.row_of(decision)) is not None:
+        session.recent.keep(row, decision, adds_up=True)
+    return True
 
 
 def _folded(decision: Projection, entries: Sequence[Entry]) -> Facts:
