@@ -93,6 +93,30 @@ def test_an_event_with_another_value_in_one_column_is_not_exported(
     assert tried >= 12
 
 
+@pytest.mark.parametrize("column", ALTERED)
+def test_an_event_that_is_changed_beneath_a_store_that_has_exported_it_is_not_exported_again(
+    column: str, victim: Victim, tmp_path: Path
+) -> None:
+    path = victim.copy(tmp_path / "store.db")
+    with DecisionStore(path) as store:
+        current = {name: store.load(name).generation for name, _ in histories(victim.log)}
+        for position, entry in victim.log:
+            if entry.kind != "decision" or entry.generation != current[entry.stream]:
+                continue
+            if ALTERED[column](entry) == getattr(entry, column):
+                continue
+            assert export_decision(store, entry.stream).success
+            with attacking(path) as rows:
+                rows.execute(
+                    f"UPDATE entries SET {column} = ? WHERE position = ?", (ALTERED[column](entry), position)
+                )
+            assert export_decision(store, entry.stream).error_code == ErrorCode.INTEGRITY_MISMATCH
+            with attacking(path) as rows:
+                rows.execute(
+                    f"UPDATE entries SET {column} = ? WHERE position = ?", (getattr(entry, column), position)
+                )
+
+
 def _of_nothing(log: Log, history: tuple[str, int]) -> str:
     """The code for a history of which no event is left."""
     return ErrorCode.INTEGRITY_MISMATCH if history in histories(log) else ErrorCode.INVALID_STATE
