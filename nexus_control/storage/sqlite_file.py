@@ -235,8 +235,8 @@ class _Transaction(Turn):
                 if self._writing:
                     file.places.require_all()
         finally:
-            if connection is not None and not file.is_forked():
-                roll_back(connection)
+            if connection is not None and connection.in_transaction and not file.is_forked():
+                connection.execute("ROLLBACK")
             if self._writer is not None:
                 self._writer.give_back()
             file.usage.end(self)

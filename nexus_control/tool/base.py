@@ -91,5 +91,5 @@ class Tools:
 def checked(model: type[ArgumentsT], given: Mapping[str, object]) -> ArgumentsT:
     """The values that are fields of the model, checked by it. Raises INVALID_ARGUMENT."""
     return usecases.arguments.validated(
-        model, {name: given[name] for name in model.model_fields if name in given}
+        model, {name: given[name] for name in model.__pydantic_fields__ if name in given}
     )

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from nexus_control.approvals import Approval, Authority
-from nexus_control.decision import DecisionState, request_expired, standing_at
+from nexus_control.decision import DecisionState, request_expired
 from nexus_control.facts import Facts
 from nexus_control.log.projection import Projection
 from nexus_control.policy import Policy
@@ -31,11 +31,14 @@ def approval_lines(decision: Projection, at: datetime, authority: Authority) -> 
     ]
 
 
-def awaited(decision: Projection, at: datetime, authority: Authority) -> AwaitedData | None:
-    """Whose approvals are still missing; None where none is, or where none would count any more."""
+def awaited(
+    decision: Projection, at: datetime, authority: Authority, state: DecisionState, counting: int
+) -> AwaitedData | None:
+    """Whose approvals are still missing; None where none is, or where none would count any more. `state` and
+    `counting` are those of `standing_at` at this instant.
+    """
     facts = decision.facts
     policy = facts.policy
-    state, counting = standing_at(facts, at, authority)
     if policy is None or state is not DecisionState.PENDING_APPROVAL:
         return None
     if decision.provenance is not None and decision.provenance.is_evidence_only:

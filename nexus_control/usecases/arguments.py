@@ -49,7 +49,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 def validated(model: type[ModelT], values: Mapping[str, object]) -> ModelT:
     """`values` as a `model`. Raises INVALID_ARGUMENT with details.fields: [{field, problem}]."""
     try:
-        return model.model_validate(dict(values))
+        return model.model_validate(values if type(values) is dict else dict(values))
     except ValidationError as error:
         problems = [_problem(cast("dict[str, Any]", each)) for each in error.errors(include_url=False)]
     raise invalid_arguments(problems)

@@ -138,7 +138,7 @@ def status(
         "is_approved": facts.policy is not None and current >= required,
         "blocking_reasons": [reason.to_dict() for reason in reasons_of(decision, now, authority, here)],
         "approvals": approval_lines(decision, now, authority),
-        "awaited": awaited(decision, now, authority),
+        "awaited": awaited(decision, now, authority, state, current),
         "executions": executions,
         "run": _run(facts),
         "event_count": facts.event_count,
