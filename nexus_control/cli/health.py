@@ -152,16 +152,17 @@ class _Found:
 
 
 def _examined(frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback: bool) -> _Found:
-    faults, found = upkeep.examine(store)
+    refusal = upkeep.refusal_to_write(store)
+    faults, found = upkeep.examine(store, refusal)
     signers = describe_allowed_signers(store)
     rebuilt, in_vain, accepted, approved = 0, False, False, list[str]()
     if rebuild and _advice(faults) == _REBUILD:
         rebuilt = upkeep.rebuild_derived(store)
-        faults, found = upkeep.examine(store)
+        faults, found = upkeep.examine(store, refusal)
         in_vain = any(fault.code in _FORM for fault in faults)  # tables of data are never made again
     if accept_rollback and _advice(faults) in _ACCEPTED:
         accepted = upkeep.accept_rollback(store, frame.actor)
-        faults, found = upkeep.examine(store)
+        faults, found = upkeep.examine(store, refusal)
     if accepted:
         page = ListArguments(state="approved", limit=MAX_PAGE)
         approved = [line["request_id"] for line in listing.list_requests(store, page)["requests"]]
@@ -171,12 +172,11 @@ def _examined(frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback
         if key.status == "fail":
             faults = [*faults, Fault(code=key.code, detail=key.reason)]
         beside = {**(found or look_beside(store)), "key": key}
-    unwritable = _unwritable(store)
+    unwritable = _unwritable(refusal)
     return _Found(faults, beside, _entries(store), rebuilt, in_vain, accepted, approved, signers, unwritable)
 
 
-def _unwritable(store: DecisionStore) -> str | None:
-    fault = upkeep.refusal_to_write(store)
+def _unwritable(fault: NexusControlError | None) -> str | None:
     if fault is None or not is_without_permission(fault):
         return None
     file = fault.details.get("unwritable")

@@ -302,7 +302,7 @@ def from_row(
 def _approvals_of(row: DecisionRow, contents: Sequence[str]) -> Sequence[Approval]:
     try:
         known = decode_each(Approval, list(map(_parsed, contents))) if contents else ()
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise damaged_row(row.decision_id) from error
     if known is None:
         raise damaged_row(row.decision_id)

@@ -10,10 +10,10 @@ Where a superseded generation ended is kept nowhere: only a gap in the log shows
 and the rest of the store, is checked by `log.upkeep`.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby
-from json import JSONDecoder
 from typing import NamedTuple
 
 from nexus_control.errors import ErrorCode, NexusControlError
@@ -30,7 +30,6 @@ from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import Payload, decode_payloads
 
 _APPROVING = frozenset(map(str, APPROVING))
-_DECODER = JSONDecoder()
 _AT_A_TIME = 256
 _UNREADABLE = (ValueError, TypeError)
 """Raised by reading a column that is not of its kind."""
@@ -133,21 +132,14 @@ def _contents(some: Sequence[Entry]) -> Iterable[Payload]:
     contents = dict[str, Iterator[Payload]]()
     for event_type in APPROVING:
         try:
-            payloads = [_read(entry.payload) for entry in some if entry.event_type == event_type]
-        except ValueError:
+            payloads = [json.loads(entry.payload) for entry in some if entry.event_type == event_type]
+        except _UNREADABLE:
             return one_by_one
         decoded = decode_payloads(event_type, payloads) if payloads else ()
         if decoded is None:
             return one_by_one
         contents[event_type] = iter(decoded)
     return (next(contents[entry.event_type]) for entry in some)
-
-
-def _read(payload: str) -> object:
-    value, end = _DECODER.raw_decode(payload)
-    if end != len(payload):
-        raise ValueError
-    return value
 
 
 def _is_next(entry: Entry, seq: int, head: str, name: str, is_checked: bool) -> bool:

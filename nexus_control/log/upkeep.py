@@ -58,15 +58,17 @@ def find_faults(ledger: Ledger) -> list[Fault]:
     """Every fault of the store; empty when it is whole. Tree and projections are checked only if the log is whole; head
     and checkpoint (`log.beside`) only if all of these are. Raises STORE_UNAVAILABLE where the store cannot be read.
     """
-    return examine(ledger)[0]
+    return examine(ledger, refusal_to_write(ledger))[0]
 
 
-def examine(ledger: Ledger) -> tuple[list[Fault], dict[str, Look]]:
-    """Like `find_faults`, and the looks at head and checkpoint, which are empty where these were not reached."""
+def examine(ledger: Ledger, refusal: NexusControlError | None) -> tuple[list[Fault], dict[str, Look]]:
+    """Like `find_faults`, and the looks at head and checkpoint, which are empty where these were not reached. `refusal`
+    is what `refusal_to_write` found.
+    """
     faults = list[Fault]()
     try:
         faults += [Fault(code="FORM_DIFFERS", detail=each) for each in ledger.form_differences()]
-        faults += _writing_faults(ledger)
+        faults += _writing_faults(refusal)
         with ledger.reading() as session:
             found = content_faults(session.rows)
     except NexusControlError as fault:
@@ -101,9 +103,8 @@ def refusal_to_write(ledger: Ledger) -> NexusControlError | None:
     return None
 
 
-def _writing_faults(ledger: Ledger) -> Iterator[Fault]:
+def _writing_faults(fault: NexusControlError | None) -> Iterator[Fault]:
     """A user who may only read the store finds no fault."""
-    fault = refusal_to_write(ledger)
     if fault is None or is_without_permission(fault) or fault.code is ErrorCode.STORE_MIGRATED:
         return
     if not is_read_only(fault):

@@ -3,9 +3,12 @@
 SQLite goes on writing to a file that was replaced or deleted, so this is asked at each transaction. A look at a file
 that is written all the time is not free: since 6.13 Linux gives a file that somebody looked at a new time at its next
 write, and the journal has to record it. A look at the log (`-wal`) after each commit made an append take a seventh
-longer. So the folder is asked instead. Its time changes whenever a name in it is made, removed or replaced. The files
-are looked at where it has changed since the last look, or so shortly before that two changes may have the same time:
-kernels count these times in ticks of up to ten milliseconds, and some file systems in one or two seconds.
+longer. So the folder is asked instead. Its time of change (ctime) is another one whenever a name in it was made,
+removed or replaced, and no program can set it. The files are looked at where it has changed since the last look, or so
+shortly before that two changes may have the same time: kernels count these times in ticks of up to ten milliseconds,
+and some file systems in one or two seconds.
+
+A file that is mounted over `-wal` or `-shm` changes nothing in the folder, and is not noticed.
 """
 
 import os
@@ -53,6 +56,7 @@ class Places:
 
     def require_all(self) -> None:
         """Raises STORE_REPLACED when the file at the path, or one beside it, is not the one that is open."""
+        now = SYSTEM_CLOCK.now().timestamp() * _NS  # first: a thread may wait after any look
         folder = _folder_at(self._folder)
         if folder is not None and folder == self._settled:
             return
@@ -60,7 +64,7 @@ class Places:
         for name, inode in self._beside.items():
             if inode_at(name) != inode:
                 raise replaced(self.path, name)
-        self._settled = folder if folder is not None and _is_old(folder[-1]) else None
+        self._settled = folder if folder is not None and _is_old(folder[-1], now) else None
 
 
 def inode_at(path: str) -> Inode | None:
@@ -72,10 +76,9 @@ def inode_at(path: str) -> Inode | None:
     return found.st_dev, found.st_ino
 
 
-def _is_old(changed: int) -> bool:
-    """Whether a later change of the folder has another time than this one."""
-    least = _TICKS if changed % _NS else _WHOLE_SECONDS
-    return SYSTEM_CLOCK.now().timestamp() * _NS - changed > least
+def _is_old(changed: int, now: float) -> bool:
+    """Whether a change of the folder after `now` has another time than this one. Both in nanoseconds."""
+    return now - changed > (_TICKS if changed % _NS else _WHOLE_SECONDS)
 
 
 def _folder_at(path: str) -> _Folder | None:
@@ -84,4 +87,4 @@ def _folder_at(path: str) -> _Folder | None:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns
+    return found.st_dev, found.st_ino, found.st_ctime_ns

@@ -74,6 +74,10 @@ _ADVICE = (
         "Make the database with createdb, or name another in the URL.",
     ),
     (
+        re.compile(r"could not translate host name|failed to resolve|Name or service"),
+        "See that the host is spelled right in the URL, and that this machine can look it up.",
+    ),
+    (
         re.compile(r"service"),
         "Name a service that ~/.pg_service.conf, or the file of PGSERVICEFILE, defines.",
     ),

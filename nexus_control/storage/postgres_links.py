@@ -84,7 +84,7 @@ class Links:
             if not link.is_idle():
                 self._open.discard(link)
                 link.close()
-            elif link in self._open:
+            elif link in self._open and link not in self._idle:
                 self._idle.append(link)
             self._gate.changed()
 

@@ -47,7 +47,9 @@ def keeps_from_writing(path: Path) -> Path | None:
     are_all_there = True
     for name in (str(path), f"{path}-wal", f"{path}-shm"):
         if not os.access(name, os.W_OK):
-            if (file := Path(name)).exists():
+            if (file := Path(name)).exists() and not os.access(
+                name, os.W_OK
+            ):  # it may be made at this moment
                 return file
             are_all_there = False
     return None if are_all_there or os.access(path.parent, os.W_OK) else path.parent

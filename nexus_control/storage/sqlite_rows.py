@@ -57,14 +57,14 @@ _ROW_COLUMNS = ", ".join(DecisionRow._fields)
 _CLAIM = ", ".join(_CLAIM_FIELDS)
 
 _ENTRIES = f"""SELECT {", ".join(Entry._fields[_STREAM_KEY:])} FROM entries
-    WHERE kind = ? AND stream = ? AND generation = ? AND seq >= ? AND seq <= ? ORDER BY seq"""
+    WHERE kind = ? AND stream = ? AND generation = ? AND seq >= ?"""
+# One statement for both would read on to the end. Without an end there is no bound: it would hide what is no integer.
+_ENTRIES_TO_THE_LAST, _ENTRIES_UNTIL = f"{_ENTRIES} ORDER BY seq", f"{_ENTRIES} AND seq < ? ORDER BY seq"
 _GENERATIONS = "SELECT DISTINCT generation FROM entries WHERE kind = ? AND stream = ? ORDER BY generation"
 _FIRST_ENTRIES = f"""SELECT {_ENTRY} FROM entries
     WHERE kind = ? AND generation = 0 AND seq = 0 ORDER BY position"""
-_LOG = f"""SELECT position, {_ENTRY} FROM entries
-    WHERE position >= ? AND position <= ? ORDER BY position"""
-_LARGEST = 2**63 - 1
-"""The largest number that a row can have. With a bound that may be NULL, SQLite would read on to the end."""
+_LOG = f"SELECT position, {_ENTRY} FROM entries WHERE position >= ?"
+_LOG_TO_THE_LAST, _LOG_UNTIL = f"{_LOG} ORDER BY position", f"{_LOG} AND position < ? ORDER BY position"
 _LOG_SIZE = "SELECT coalesce(max(position) + 1, 0) FROM entries"
 _APPEND = f"""INSERT INTO entries(position, {_ENTRY})
     VALUES ((SELECT coalesce(max(position) + 1, 0) FROM entries), {_places(Entry._fields)})"""
@@ -132,7 +132,11 @@ class SqliteRows:
     def entries(
         self, kind: EntryKind, stream: str, generation: int, start: int = 0, stop: int | None = None
     ) -> list[Entry]:
-        rows = self._execute(_ENTRIES, (kind, stream, generation, start, _last(stop))).fetchall()
+        key = (kind, stream, generation, start)
+        if stop is None:
+            rows = self._execute(_ENTRIES_TO_THE_LAST, key).fetchall()
+        else:
+            rows = self._execute(_ENTRIES_UNTIL, (*key, stop)).fetchall()
         return [Entry(kind, stream, generation, *row) for row in rows]
 
     def generations(self, kind: EntryKind, stream: str) -> list[int]:
@@ -142,7 +146,10 @@ class SqliteRows:
         return [Entry._make(row) for row in self._execute(_FIRST_ENTRIES, (kind,)).fetchall()]
 
     def log(self, start: int = 0, stop: int | None = None) -> list[Placed]:
-        rows = self._execute(_LOG, (start, _last(stop))).fetchall()
+        if stop is None:
+            rows = self._execute(_LOG_TO_THE_LAST, (start,)).fetchall()
+        else:
+            rows = self._execute(_LOG_UNTIL, (start, stop)).fetchall()
         return [Placed(row[0], Entry._make(row[1:])) for row in rows]
 
     def log_size(self) -> int:
@@ -312,10 +319,6 @@ def _page(query: DecisionQuery) -> tuple[str, list[object]]:
         (SELECT ordinal FROM {source} WHERE {where} ORDER BY ordinal DESC LIMIT ? OFFSET ?)
         ORDER BY ordinal DESC"""
     return sql, [*(value for _, value in chosen), query.limit, query.offset]
-
-
-def _last(stop: int | None) -> int:
-    return _LARGEST if stop is None else stop - 1
 
 
 def _last_leaf(level: int, index: int) -> int:

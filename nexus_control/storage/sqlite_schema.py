@@ -284,4 +284,6 @@ def is_mount_point(path: Path) -> bool:
     except OSError:
         return False
     spelled = str(path).translate(_SPELLED).encode("utf-8", "surrogateescape")
-    return spelled in mounts and any(line.split(b" ", 5)[4] == spelled for line in mounts.splitlines())
+    return spelled in mounts and any(
+        line.split(b" ", 5)[4] == spelled for line in mounts.split(b"\n") if line
+    )

@@ -20,8 +20,8 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -87,7 +87,16 @@ def owning(token: str) -> Generator[Owner]:
     """This process, as the owner of one execution that is under way until the block ends."""
     _under_way.add(token)
     try:
-        yield replace(_of_process(os.getpid()), host=os.uname().nodename, token=token)
+        namespace, started = _this_process()
+        yield Owner(
+            host=os.uname().nodename,
+            boot_id=_boot_id(),
+            namespace=namespace,
+            pid=os.getpid(),
+            started=started or "",
+            token=token,
+            machine=_machine(),
+        )
     finally:
         _under_way.discard(token)
 
@@ -95,18 +104,13 @@ def owning(token: str) -> Generator[Owner]:
 _under_way: set[str] = set()
 
 
-@lru_cache(1)
-def _of_process(pid: int) -> Owner:
-    """This process, without the host's name, which can be changed. A child of `fork()` has another number."""
-    return Owner(
-        host="",
-        boot_id=_boot_id(),
-        namespace=_namespace(),
-        pid=pid,
-        started=_started(pid) or "",
-        token="",
-        machine=_machine(),
-    )
+@cache
+def _this_process() -> tuple[str, str | None]:
+    """Where the number of this process counts, and when it started; neither changes."""
+    return _namespace(), _started(os.getpid())
+
+
+os.register_at_fork(after_in_child=_this_process.cache_clear)
 
 
 @cache

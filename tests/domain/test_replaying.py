@@ -1,16 +1,38 @@
 """A history that is folded at once leads where its events lead one by one."""
 
+from dataclasses import replace
 from functools import reduce
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexus_control.events import StoredEvent
 from nexus_control.facts import Facts, fold, step
 from nexus_control.log.replaying import replay, replay_legal
+from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import ApprovalGrantedPayload, ApprovalRevokedPayload
-from tests.domain.histories import DECISION_ID
-from tests.domain.test_replay import ACTORS, EXPIRY, HISTORIES, MINUTES, OPENINGS, PAYLOADS, numbered
+from tests.domain.histories import (
+    ALICE,
+    BOB,
+    CAROL,
+    CREATED,
+    DECISION_ID,
+    GRANTED,
+    POLICY,
+    REVOKED,
+    instant,
+)
+from tests.domain.test_replay import (
+    ACTORS,
+    EXPIRY,
+    HISTORIES,
+    MINUTES,
+    OPENINGS,
+    PAYLOADS,
+    Step,
+    numbered,
+)
 from tests.support.amounts import number_of
 
 GRANTS = st.builds(
@@ -26,6 +48,38 @@ RUNS = st.tuples(OPENINGS, OF_APPROVALS, ANY_STEP, OF_APPROVALS).map(
     lambda parts: numbered([step for part in parts for step in part])
 )
 START = Facts(decision_id=DECISION_ID)
+
+SIGNED_ONLY = replace(POLICY, min_assurance="signed")
+ENDS_AT_5 = ApprovalGrantedPayload(expires_at=format_instant(instant(5)))
+SIGNED = ApprovalGrantedPayload(assurance="signed")
+CASES: dict[str, list[Step]] = {
+    "given again at the very instant at which the earlier one ends": [
+        (CREATED, ALICE, 0), (POLICY, ALICE, 0), (ENDS_AT_5, BOB, 1), (GRANTED, BOB, 5),
+    ],
+    "given again an instant too early": [
+        (CREATED, ALICE, 0), (POLICY, ALICE, 0), (ENDS_AT_5, BOB, 1), (GRANTED, BOB, 4),
+    ],
+    "taken back, and given again": [
+        (CREATED, ALICE, 0), (POLICY, ALICE, 0), (GRANTED, BOB, 1), (REVOKED, BOB, 2), (GRANTED, BOB, 3),
+    ],
+    "one that has an end is taken back": [
+        (CREATED, ALICE, 0), (POLICY, ALICE, 0), (ENDS_AT_5, BOB, 1), (GRANTED, CAROL, 2), (REVOKED, BOB, 3),
+    ],
+    "one person declared, then signed": [
+        (CREATED, ALICE, 0), (SIGNED_ONLY, ALICE, 0), (GRANTED, BOB, 1), (REVOKED, BOB, 2), (SIGNED, BOB, 3),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_rule_of_a_run_is_that_of_its_events(case: str) -> None:
+    """Also where the history was imported up to any of its events."""
+    events = numbered(CASES[case])
+    for came in range(len(events) + 1):
+        imported = reduce(fold, events[:came], START).after_import()
+        assert replay(imported, events[came:]) == reduce(fold, events[came:], imported)
+    is_legal = all(step(reduce(fold, events[:seq], START), each) for seq, each in enumerate(events))
+    assert (replay_legal(START, events) is not None) == is_legal
 
 
 @settings(max_examples=number_of(400, few=100))

@@ -19,7 +19,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.log.checkpoints import publish
 from nexus_control.log.head import place_of
 from nexus_control.log.log_keys import rotate
-from nexus_control.log.upkeep import examine, find_faults
+from nexus_control.log.upkeep import examine, find_faults, refusal_to_write
 from tests.joints.office import approved, execute, requested, runs_in
 from tests.support.amounts import number_of
 from tests.support.governed import ALICE, BOB, SCHEDULER, data_of
@@ -150,7 +150,7 @@ def test_a_verdict_stands_where_there_is_no_room_for_the_head_and_doctor_says_so
 
     monkeypatch.setattr(os, "pwrite", full)
     data_of(desk.tools.deny(desk.request_id, BOB, "No"))
-    faults, beside = examine(desk.store)
+    faults, beside = examine(desk.store, refusal_to_write(desk.store))
     assert (faults, beside["head"].status) == ([], "skipped")
     assert place_of(desk.store.sidecar) in beside["head"].reason
 

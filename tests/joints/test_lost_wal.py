@@ -14,7 +14,7 @@ import pytest
 
 from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.errors import ErrorCode
-from nexus_control.log.upkeep import examine
+from nexus_control.log.upkeep import examine, refusal_to_write
 from tests.concurrency.crashing import end_of, fork, in_nursery, kill_this_process
 from tests.joints.office import approved, execute, runs_in
 from tests.support.amounts import sample_of
@@ -135,7 +135,7 @@ def require_noticed(left: Wreck) -> None:
     """What is there is a beginning of what was acknowledged, and nothing is executed from it."""
     with NexusControlTools(left.path) as tools:
         assert {execute(tools, each, left.runs) for each in left.request_ids} <= LOST
-        (fault,), _ = examine(tools.store)
+        (fault,), _ = examine(tools.store, refusal_to_write(tools.store))
     assert fault.code == ErrorCode.STORE_ROLLED_BACK
     assert f"{left.path}.head" in fault.detail
     assert runs_in(left.runs) == 2
@@ -151,7 +151,7 @@ def test_a_wal_that_is_cut_anywhere_leaves_a_beginning_of_what_was_acknowledged(
         left.wal.write_bytes(whole[:size])
         left.wal.with_name("store.db-shm").unlink(missing_ok=True)
         with DecisionStore(left.path) as store:
-            faults, _ = examine(store)
+            faults, _ = examine(store, refusal_to_write(store))
             states = [_state(store, each) for each in left.request_ids]
         if not faults:
             assert states == ["completed", "denied", "executing"], size
@@ -201,7 +201,7 @@ def test_an_older_copy_that_is_copied_over_a_store_that_is_open_runs_nothing_aga
         _copy_over(backed_up.folder / "backup", backed_up.path)
         refused = {execute(tools, each, backed_up.runs) for each in backed_up.request_ids}
         assert refused <= {ErrorCode.STORE_UNAVAILABLE, ErrorCode.STORE_ROLLED_BACK}
-        assert examine(tools.store)[0]
+        assert examine(tools.store, refusal_to_write(tools.store))[0]
     with DecisionStore(backed_up.path) as store:
-        assert examine(store)[0]
+        assert examine(store, refusal_to_write(store))[0]
     assert runs_in(backed_up.runs) == 2

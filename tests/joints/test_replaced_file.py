@@ -14,7 +14,9 @@ from nexus_control.cli.frame import Frame
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.opening import opened_router
 from nexus_control.log.checkpoints import publish
+from nexus_control.storage import in_place
 from tests.joints.office import approved, execute, requested, require_whole, runs_in
+from tests.storage.test_in_place import Later
 from tests.support.governed import ALICE
 from tests.support.places import REPOSITORY
 
@@ -55,13 +57,16 @@ def _take_the_locks_away(path: Path) -> None:
     ],
 )
 def test_a_store_acknowledges_and_runs_nothing_once_its_file_was_replaced(
-    replace: Callable[[Path], None], is_readable: bool, settled: bool, tmp_path: Path
+    replace: Callable[[Path], None],
+    is_readable: bool,
+    settled: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path, runs = tmp_path / "store.db", tmp_path / "runs"
     tools = NexusControlTools(db_path=path)
     if settled:  # the folder has not changed for long
-        requested(tools)
-        os.utime(tmp_path, (0, 0))
+        monkeypatch.setattr(in_place, "SYSTEM_CLOCK", Later(3_600))
     request_id = approved(tools)
     replace(path)
     result = tools.request("Rotate", ALICE)

@@ -23,7 +23,7 @@ from nexus_control.evidence.formats.merkle import reader, tree_root, whole_tree
 from nexus_control.evidence.formats.note import open_note, parse_checkpoint
 from nexus_control.log.log_keys import keys_of
 from nexus_control.log.projection import import_record_of
-from nexus_control.log.upkeep import examine
+from nexus_control.log.upkeep import examine, refusal_to_write
 from nexus_control.storage.contract import Placed
 from tests.soak.journal import Call, calls_in, lines_of
 from tests.soak.places import Place
@@ -322,7 +322,7 @@ class Judge:
 
 def faults_by_itself(store: DecisionStore) -> Iterator[str]:
     """What doctor finds, and each decision that is not its replay."""
-    faults, beside = examine(store)
+    faults, beside = examine(store, refusal_to_write(store))
     yield from (f"doctor: {fault.code}: {fault.detail}" for fault in faults)
     yield from (f"doctor: {name}: {look}" for name, look in beside.items() if look.status != "pass")
     try:

@@ -1,6 +1,7 @@
 """How often a store's files are looked at: only where their folder has changed."""
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,28 @@ from nexus_control import DecisionStore
 from nexus_control.errors import ErrorCode
 from nexus_control.storage import in_place
 from nexus_control.storage.in_place import Places
+from nexus_control.system.clock import SYSTEM_CLOCK
 from tests.storage.contract_suite import refused
 
-LONG_AGO = (0, 0)
+
+class Stopped:
+    """A clock that stands at this time, in seconds since 1970."""
+
+    def __init__(self, at: float) -> None:
+        self._at = at
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._at, UTC)
+
+
+class Later:
+    """A clock that is ahead of every file system's by so much."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ahead = timedelta(seconds=seconds)
+
+    def now(self) -> datetime:
+        return SYSTEM_CLOCK.now() + self._ahead
 
 
 def _placed(folder: Path) -> Places:
@@ -20,6 +40,12 @@ def _placed(folder: Path) -> Places:
     places = Places(str(folder / "store.db"))
     places.keep_beside()
     return places
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour has passed since any folder changed."""
+    monkeypatch.setattr(in_place, "SYSTEM_CLOCK", Later(3_600))
 
 
 @pytest.fixture
@@ -36,33 +62,33 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.mark.usefixtures("later")
 def test_files_in_a_folder_that_does_not_change_are_looked_at_once(tmp_path: Path, looks: list[str]) -> None:
     places = _placed(tmp_path)
-    os.utime(tmp_path, LONG_AGO)
     looks.clear()
     for _ in range(3):
         places.require_all()
     assert looks == ["store.db", "store.db-wal", "store.db-shm"]
 
 
-@pytest.mark.parametrize("ahead", [1, 3_600.5])
+@pytest.mark.parametrize("behind", [0, 3_600])
 def test_files_are_looked_at_again_while_a_change_of_their_folder_could_be_hidden(
-    ahead: float, tmp_path: Path, looks: list[str]
+    behind: int, tmp_path: Path, looks: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = _placed(tmp_path)
-    changed = int(tmp_path.stat().st_mtime) + ahead
-    os.utime(tmp_path, (changed, changed))
+    changed = tmp_path.stat().st_ctime
+    monkeypatch.setattr(in_place, "SYSTEM_CLOCK", Stopped(changed - behind))
     looks.clear()
     for _ in range(3):
         places.require_all()
     assert looks == 3 * ["store.db", "store.db-wal", "store.db-shm"]
 
 
+@pytest.mark.usefixtures("later")
 def test_files_are_looked_at_again_when_a_name_in_their_folder_has_changed(
     tmp_path: Path, looks: list[str]
 ) -> None:
     places = _placed(tmp_path)
-    os.utime(tmp_path, LONG_AGO)
     places.require_all()
     looks.clear()
     (tmp_path / "another").touch()
@@ -70,15 +96,24 @@ def test_files_are_looked_at_again_when_a_name_in_their_folder_has_changed(
     assert looks
 
 
+@pytest.mark.usefixtures("later")
+def test_a_folder_whose_time_was_set_back_has_changed(tmp_path: Path) -> None:
+    """Programs that copy a folder do so."""
+    places, before = _placed(tmp_path), tmp_path.stat()
+    places.require_all()
+    (tmp_path / "store.db-wal").unlink()
+    os.utime(tmp_path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with refused(ErrorCode.STORE_REPLACED):
+        places.require_all()
+
+
+@pytest.mark.usefixtures("later")
 def test_a_whole_folder_that_is_replaced_is_noticed_at_the_next_commit(tmp_path: Path) -> None:
     folder, moved = tmp_path / "store", tmp_path / "moved"
     folder.mkdir()
     with DecisionStore(folder / "store.db") as store:
         store.create_decision()
-        os.utime(folder, LONG_AGO)
-        store.create_decision()
         with refused(ErrorCode.STORE_REPLACED), store.writing() as session:
             session.reserve()
             folder.rename(moved)
             folder.mkdir()
-            os.utime(folder, LONG_AGO)
