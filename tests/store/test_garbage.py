@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nexus_control import DecisionStore
+from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.log.upkeep import Fault, find_faults
 from tests.cli.running import Commands
@@ -146,6 +146,16 @@ def test_labels_that_cannot_be_read_are_rebuilt(labels: str, victim: Victim, tmp
     examined = Commands(tmp_path).answer("doctor", code=3)
     assert examined["checks"]["projections"] == "fail"
     assert Commands(tmp_path).answer("doctor", "--rebuild")["ok"]
+
+
+def test_an_approval_that_is_not_text_is_called_damaged(victim: Victim, tmp_path: Path) -> None:
+    path = victim.copy(tmp_path / "store.db")
+    with attacking(path) as rows:
+        rows.execute("UPDATE approvals SET content = CAST(content AS BLOB)")
+        query = "SELECT decision_id FROM projections WHERE ordinal IN (SELECT ordinal FROM approvals)"
+        names = [name for (name,) in rows.execute(query)]
+    with NexusControlTools(db_path=str(path)) as tools:
+        assert {tools.status(name).error_code for name in names} == {"STORE_UNAVAILABLE"}
 
 
 @pytest.mark.sample(2)

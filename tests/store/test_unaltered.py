@@ -21,10 +21,12 @@ from nexus_control.errors import ErrorCode
 from nexus_control.events import StoredEvent
 from nexus_control.export import export_decision, export_of
 from nexus_control.storage.contract import Entry
+from tests.domain.histories import CREATED, POLICY
 from tests.domain.test_replay import HISTORIES
 from tests.support.amounts import sample_of
-from tests.support.governed import data_of
+from tests.support.governed import ADAPTER, ALICE, BOB, SCHEDULER, data_of
 from tests.support.json_values import TEXT, json_values
+from tests.support.routers import ScriptedRouter, good_answer
 from tests.support.tampering import Log, Victim, attacking, busy_store, changed, sealed
 
 ALTERED: dict[str, Callable[[Entry], Any]] = {
@@ -120,6 +122,36 @@ def test_an_event_that_is_changed_beneath_a_store_that_has_exported_it_is_not_ex
 def _of_nothing(log: Log, history: tuple[str, int]) -> str:
     """The code for a history of which no event is left."""
     return ErrorCode.INTEGRITY_MISMATCH if history in histories(log) else ErrorCode.INVALID_STATE
+
+
+def test_an_event_whose_number_is_no_integer_is_not_left_out_of_a_history(
+    victim: Victim, tmp_path: Path
+) -> None:
+    path = victim.copy(tmp_path / "store.db")
+    with DecisionStore(path) as store:
+        for name in {name for name, _ in histories(victim.log)}:
+            with attacking(path) as rows:
+                rows.execute(
+                    "INSERT INTO entries SELECT (SELECT max(position) + 1 FROM entries), kind, stream, generation, 'x',"
+                    " event_type, ts, actor_type, actor_id, payload, digest, leaf, origin FROM entries"
+                    " WHERE kind = 'decision' AND stream = ? ORDER BY position DESC LIMIT 1",
+                    (name,),
+                )
+            assert export_decision(store, name).error_code == ErrorCode.INTEGRITY_MISMATCH
+
+
+def test_a_chain_that_begins_at_another_head_is_not_executed(tmp_path: Path) -> None:
+    """The head of a decision without events is edited before this process appends to it."""
+    path = tmp_path / "store.db"
+    with NexusControlTools(db_path=str(path)) as tools:
+        decision_id = tools.store.create_decision()
+        with attacking(path) as rows:
+            rows.execute(f"UPDATE projections SET head = '{'a' * 64}'")
+        for payload in (CREATED, POLICY):
+            tools.store.append_event(decision_id, payload.event_type, ALICE, payload)
+        data_of(tools.approve(decision_id, BOB))
+        refused = tools.execute(decision_id, ADAPTER, SCHEDULER, ScriptedRouter(good_answer))
+        assert refused.error_code == ErrorCode.INTEGRITY_MISMATCH
 
 
 def test_a_refusal_names_the_event_and_whom_to_tell(victim: Victim, tmp_path: Path) -> None:
