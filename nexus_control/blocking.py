@@ -130,6 +130,8 @@ def _phase_reasons(facts: Facts) -> Iterator[BlockingReason]:
             yield BlockingReason(
                 "OUTCOME_UNKNOWN", "Nobody knows yet what the execution did; it must be reconciled"
             )
+        case _:
+            pass
 
 
 def _approval_reasons(facts: Facts, at: datetime, authority: Authority) -> Iterator[BlockingReason]:

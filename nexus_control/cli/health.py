@@ -153,6 +153,8 @@ class _Found:
 
 def _examined(frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback: bool) -> _Found:
     refusal = upkeep.refusal_to_write(store)
+    if (rebuild or accept_rollback) and refusal is not None and is_without_permission(refusal):
+        raise refusal
     faults, found = upkeep.examine(store, refusal)
     signers = describe_allowed_signers(store)
     rebuilt, in_vain, accepted, approved = 0, False, False, list[str]()

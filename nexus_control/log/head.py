@@ -11,7 +11,8 @@ denial, a revocation, a withdrawal or an import. A claim is refused while the lo
 older copy of the database would dispatch again what was executed, denied or taken back since the copy was made.
 
 * The head only moves forward, and only while the log continues it. A head that is missing or cannot be read refuses
-  nothing; the next head takes its place.
+  nothing; the next head takes its place. In a log folder it is there from the beginning (`storage.log_folder`), and a
+  missing one refuses as one of an older copy does.
 * The head is not flushed to the disk: after a loss of power it may be older than the log, never newer.
 * A process can be killed between the commit and the new head. A claim was then not dispatched, and a verdict was not
   answered. An older copy that is put back at that moment is not noticed.
@@ -145,6 +146,13 @@ def require_continued(session: ReadSession, sidecar: Sidecar, content: bytes) ->
     """
     if (moved := session.rows.moved()) is not None:
         raise migrated_to(moved)
+    if is_lost(sidecar):
+        raise NexusControlError(
+            ErrorCode.STORE_ROLLED_BACK,
+            f"{place_of(sidecar)} is not there, though it is made with its folder: the folder was laid out from a copy,"
+            " and nobody knows what came after it",
+            {"path": place_of(sidecar), "restored": True},
+        )
     head = parse_head(content)
     if head is not None and not is_continued(session, head):
         if head.size == MAX_SAFE_INTEGER:
@@ -168,6 +176,16 @@ def require_continued(session: ReadSession, sidecar: Sidecar, content: bytes) ->
             {"path": place_of(sidecar), "head_size": head.size, "log_size": size},
         )
     return head
+
+
+def is_lost(sidecar: Sidecar) -> bool:
+    """Whether a head was beside the store from the beginning, and is gone."""
+    return sidecar.has_lost(_NAME)
+
+
+def begin_again(sidecar: Sidecar) -> None:
+    """Make the slot of a head that was lost, and whose loss was accepted."""
+    slot_of(sidecar).require_writable()
 
 
 def advance(ledger: Ledger, known: bytes, head: Head) -> None:

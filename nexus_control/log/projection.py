@@ -344,7 +344,10 @@ def listing_of(row: DecisionRow) -> Listing | None:
         types = tuple(map(type, (required, endless, said["ends"], *ends)))
         if types == (int, int, list, *[str] * len(ends)) and (len(said), len(requester)) == (4, 2):
             return Listing(requester=who, required_approvals=required, endless=endless, ends=ends)
-    return _of_row(_Listed, row.progress, row.decision_id, extra_keys=True).listing
+    listing = _of_row(_Listed, row.progress, row.decision_id, extra_keys=True).listing
+    if listing is None and row.policy_seq >= 0:
+        raise damaged_row(row.decision_id)
+    return listing
 
 
 def _progress_text(facts: Facts, tally: Tally) -> str:

@@ -26,6 +26,7 @@ from nexus_control.log.entries import (
 from nexus_control.log.projection import (
     Projection,
     approval_rows,
+    damaged_row,
     from_row,
     to_row,
 )
@@ -117,6 +118,8 @@ class ReadSession:
         if (known := self.recent.find(row)) is not None:
             return known
         opening = self.rows.entries("decision", decision_id, row.generation, 0, max(row.policy_seq, 0) + 1)
+        if row.policy_seq >= 0 and not opening:
+            raise damaged_row(decision_id)
         policy_leaf = opening[-1].leaf if row.policy_seq >= 0 else ""
         approvals = self.rows.approvals(row.ordinal)
         decision = from_row(row, approvals, [to_event(entry) for entry in opening], policy_leaf)

@@ -20,7 +20,15 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import MANY, digest_of_canonical_payload
 from nexus_control.evidence.chain import GENESIS, event_hash, name_of_decision
 from nexus_control.facts import Facts
-from nexus_control.log.entries import actor_of, contents_of, digest_of, is_chained, last_import, to_event
+from nexus_control.log.entries import (
+    RECORDS,
+    actor_of,
+    contents_of,
+    digest_of,
+    is_chained,
+    last_import,
+    to_event,
+)
 from nexus_control.log.projection import ImportRecord, Projection, brought_by, import_record_of
 from nexus_control.log.replaying import APPROVING, Act, fold_run, replay
 from nexus_control.log.session import ReadSession
@@ -177,7 +185,7 @@ def _brought(session: ReadSession, entries: Sequence[Entry]) -> _Import:
         brought, made = brought_by(record.payload), import_record_of(record.payload)
         came = entries[: brought.events]
         if (
-            record.seq == 0
+            (record.seq, record.event_type, record.origin) == (0, RECORDS["import"], "local")
             and digest_of(record) == record.digest
             and is_chained(record, prev)
             and _is_leaf(session, record)

@@ -120,16 +120,18 @@ def accept_rollback(ledger: Ledger, actor: Actor) -> bool:
     Raises LOG_INCONSISTENT where the checkpoint's file holds something other than a checkpoint.
     """
     # Before the transaction: waiting for the lock holds up no other writer.
-    known = head.parse_head(head.slot_of(ledger.sidecar).read())
+    known, is_lost = head.parse_head(head.slot_of(ledger.sidecar).read()), head.is_lost(ledger.sidecar)
     with ledger.writing() as session:
         lost = known if known is not None and not head.is_continued(session, known) else None
         note = lost_checkpoint(session, ledger.sidecar)
         is_moved = session.rows.moved() is not None
-        if lost is None and note is None and not is_moved:
+        if lost is None and note is None and not is_moved and not is_lost:
             return False
         if is_moved:
             session.rows.move(None)
         session.append_rollback(actor, encode(head.Loss(head=lost, checkpoint=note)))
+    if is_lost:
+        head.begin_again(ledger.sidecar)
     head.remember(ledger)
     return True
 

@@ -63,14 +63,15 @@ def open_storage(
 def _on_postgres(url: str, busy_seconds: float, folder: Path | None) -> Storage:
     with _driver():
         from nexus_control.storage.postgres import PostgresStorage
-    sidecar = NoSidecar(log_folders.WITHOUT) if folder is None else log_folders.sidecar_in(folder)
+    if folder is None:
+        return PostgresStorage(url, busy_seconds, sidecar=NoSidecar(log_folders.WITHOUT))
+    sidecar = log_folders.sidecar_in(folder)
     storage = PostgresStorage(url, busy_seconds, sidecar=sidecar)
-    if folder is not None:
-        try:
-            log_folders.bind(folder, storage.identity())
-        except BaseException:
-            storage.close()
-            raise
+    try:
+        log_folders.bind(folder, storage.identity(), sidecar)
+    except BaseException:
+        storage.close()
+        raise
     return storage
 
 

@@ -11,6 +11,8 @@
 * A folder belongs to one store. The first store that is opened with it writes its identity into it; any other store is
   refused. A copy of a store has the same identity: the head tells them apart, as it does beside a file.
 * A user who may not write to the folder reads what may be read in it, as beside a file.
+* The head is made before the folder gets its store, and empty. So a folder without one was laid out from a copy, and
+  nobody knows what came after it: nothing is executed or signed with it (`log.head`).
 """
 
 import stat
@@ -26,6 +28,7 @@ from nexus_control.system.whole_files import create_file, is_folder, is_regular,
 
 _BASE: Final = "log"
 _STORE: Final = f"{_BASE}.store"
+_HEAD: Final = "head"
 _OTHERS_WRITE: Final = 0o022
 _MOST_BYTES: Final = 256
 WITHOUT: Final = "no log folder is named"
@@ -53,10 +56,10 @@ def sidecar_in(folder: Path) -> FileSidecar:
         raise _refused(f"names {folder}, which cannot be used: {error.strerror}") from error
     if stat.S_IMODE(mode) & _OTHERS_WRITE:
         raise _refused(f"names {folder}, which others than its owner may write: run chmod go-w on it")
-    return FileSidecar(base_in(folder), folder)
+    return FileSidecar(base_in(folder), folder, made_with=(_HEAD,))
 
 
-def bind(folder: Path, identity: str) -> None:
+def bind(folder: Path, identity: str, sidecar: FileSidecar) -> None:
     """Make sure that the folder is this store's: it gets the store's identity where it has none.
 
     Raises INVALID_ARGUMENT for the folder of another store, STORE_UNAVAILABLE where that cannot be read.
@@ -64,11 +67,16 @@ def bind(folder: Path, identity: str) -> None:
     file = folder / _STORE
     try:
         if not is_regular(file):
+            sidecar.slot(_HEAD).require_writable()
             create_file(file, f"{identity}\n".encode(), 0o644)
     except FileExistsError:
         pass  # another process was faster
     except PermissionError:
         return  # who may not write here signs nothing, and executes nothing with the head of this folder
+    except NexusControlError as fault:
+        if isinstance(fault.__cause__, PermissionError):
+            return
+        raise
     except OSError as error:
         raise unavailable(f"{file} cannot be created: {error.strerror}", path=str(file)) from error
     try:
@@ -93,8 +101,10 @@ def as_it_was(folder: Path | None) -> Generator[None]:
     except NexusControlError:
         if folder is not None and not was_bound:
             with suppress(OSError):
-                if [each.name for each in folder.iterdir()] == [_STORE]:
-                    (folder / _STORE).unlink()
+                made = {_STORE, f"{_BASE}.{_HEAD}"}
+                if {each.name for each in folder.iterdir()} <= made:
+                    for name in made:
+                        (folder / name).unlink(missing_ok=True)
                 if not was_there:
                     folder.rmdir()
         raise

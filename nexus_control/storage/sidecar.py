@@ -24,6 +24,7 @@ from nexus_control.storage.slot import FileSlot, MemorySlot, Slot
 from nexus_control.system.whole_files import (
     OWNER_ONLY,
     create_file,
+    is_there,
     overwrite_file,
     read_regular,
     replace_file,
@@ -77,6 +78,10 @@ class Sidecar(Protocol):
         """The slot of this name; there may be nothing in it yet."""
         ...
 
+    def has_lost(self, name: str) -> bool:
+        """Whether this slot was there from the beginning, and is gone."""
+        ...
+
 
 class MemorySidecar:
     """Beside a store in memory."""
@@ -115,6 +120,9 @@ class MemorySidecar:
     def slot(self, name: str) -> Slot:
         return self._slots.setdefault(name, MemorySlot())
 
+    def has_lost(self, name: str) -> bool:
+        return False
+
 
 class NoSidecar(MemorySidecar):
     """Beside a store that has no place for such contents; `absent` says why. Nothing is there, nothing can be put
@@ -147,11 +155,12 @@ class NoSidecar(MemorySidecar):
 
 class FileSidecar:
     """Files whose names begin with that of `base`, and that take their permissions after `like`: both are the database,
-    or a name in a log folder and the folder.
+    or a name in a log folder and the folder. The slots in `made_with` are made together with the folder.
     """
 
-    def __init__(self, base: Path, like: Path | None = None) -> None:
+    def __init__(self, base: Path, like: Path | None = None, made_with: tuple[str, ...] = ()) -> None:
         self._base = base
+        self._made_with = made_with
         self._like = like or base
         self._paths = dict[str, Path]()
 
@@ -213,6 +222,9 @@ class FileSidecar:
 
     def slot(self, name: str) -> Slot:
         return FileSlot(self._path(name), self._like)
+
+    def has_lost(self, name: str) -> bool:
+        return name in self._made_with and not is_there(self._path(name))
 
     def _path(self, name: str) -> Path:
         path = self._paths.get(name)

@@ -58,7 +58,7 @@ _CLAIM = ", ".join(_CLAIM_FIELDS)
 
 _ENTRIES = f"""SELECT {", ".join(Entry._fields[_STREAM_KEY:])} FROM entries
     WHERE kind = ? AND stream = ? AND generation = ? AND seq >= ?"""
-# One statement for both would read on to the end. Without an end there is no bound: it would hide what is no integer.
+# One statement for both would read on to the end. Without an end there is no bound: one would hide a damaged seq.
 _ENTRIES_TO_THE_LAST, _ENTRIES_UNTIL = f"{_ENTRIES} ORDER BY seq", f"{_ENTRIES} AND seq < ? ORDER BY seq"
 _GENERATIONS = "SELECT DISTINCT generation FROM entries WHERE kind = ? AND stream = ? ORDER BY generation"
 _FIRST_ENTRIES = f"""SELECT {_ENTRY} FROM entries

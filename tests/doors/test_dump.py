@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -20,7 +21,10 @@ def lines_of_the_page(*, place: str, places: dict[str, str]) -> list[list[str]]:
     """The lines of the page that name one of the programs and this place, with these places instead of the page's."""
     blocks = re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
     named = [
-        each for block in blocks for each in block.splitlines() if each.startswith(PROGRAMS) and place in each
+        each
+        for block in blocks
+        for each in block.splitlines()
+        if each.startswith((*PROGRAMS, "tar")) and place in each
     ]
     for old, new in places.items():
         named = [each.replace(old, new) for each in named]
@@ -88,3 +92,36 @@ def test_a_dump_goes_on_in_the_database_of_a_new_server(
     assert place.answer("doctor")["ok"]
     place.answer(*execution(request_id, tmp_path))
     assert (tmp_path / "done").read_text() == "new"
+
+
+def test_a_dump_beside_a_folder_that_was_lost_too_executes_nothing_until_its_owner_accepts_the_loss(
+    cluster: Cluster, dumps: Path, tmp_path: Path
+) -> None:
+    """The page says to copy the folder without its head."""
+    url, log = database(cluster), tmp_path / "log"
+    place = Place(url, log)
+    places = {"postgresql://owner@db.example/decisions": url, "/var/backups/decisions": str(dumps)}
+    dump, drop, restore = lines_of_the_page(place="db.example", places=places)
+    place.answer("init")
+    once, later = (requested(place, tmp_path / name) for name in ("once", "later"))
+    pack, lay_out = lines_of_the_page(
+        place="log.tar",
+        places={"/srv/nexus-control": str(tmp_path), "/var/backups/decisions": str(dumps)},
+    )
+    ran(pack)
+    ran(dump)
+    place.answer(*execution(once, tmp_path))
+    (tmp_path / "once").unlink()
+    ran(drop)
+    shutil.rmtree(log)
+    ran(lay_out)
+    ran(restore)
+    for command in (execution(once, tmp_path), ("log", "checkpoint")):
+        assert place.answer(*command, code=1)["code"] == "STORE_ROLLED_BACK"
+    place.answer("deny", later, "--reason", "not now", "--as", "human:bob", "--yes")  # which makes no head
+    looked = place.answer("doctor", code=3)
+    assert [each["code"] for each in looked["faults"]] == ["STORE_RESTORED"]
+    assert not (tmp_path / "once").exists()
+    place.answer("doctor", "--accept-rollback")
+    assert place.answer("doctor")["ok"]
+    place.answer(*execution(once, tmp_path))

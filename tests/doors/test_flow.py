@@ -143,8 +143,10 @@ def test_an_auditor_is_told_that_writing_was_not_tried(
     cluster.execute(f"CREATE ROLE {role} LOGIN; {reads}")
     try:
         said = Place(cluster.url(schema, user=role)).answer("doctor")
+        refused = Place(cluster.url(schema, user=role)).answer("doctor", "--rebuild", code=2)
     finally:
         cluster.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
     assert said["checks"]["writing"] == "skipped"
     assert "permission denied" in said["reasons"]["writing"]
+    assert refused["code"] == "STORE_UNAVAILABLE"
     assert "writing" not in Place(postgres_url, tmp_path / "log").answer("doctor")["checks"]

@@ -148,6 +148,21 @@ def test_labels_that_cannot_be_read_are_rebuilt(labels: str, victim: Victim, tmp
     assert Commands(tmp_path).answer("doctor", "--rebuild")["ok"]
 
 
+@pytest.mark.parametrize("edit", ["generation = -5", "generation = 7", "progress = '{}'"])
+def test_a_row_that_names_events_which_are_not_there_is_called_damaged(
+    edit: str, victim: Victim, tmp_path: Path
+) -> None:
+    path = victim.copy(tmp_path / "store.db")
+    with attacking(path) as rows:
+        rows.execute(f"UPDATE projections SET {edit} WHERE policy_seq >= 0")
+        names = [
+            name for (name,) in rows.execute("SELECT decision_id FROM projections WHERE policy_seq >= 0")
+        ]
+    with NexusControlTools(db_path=str(path)) as tools:
+        assert {tools.status(name).error_code for name in names} == {"STORE_UNAVAILABLE"}
+        assert tools.list_requests(awaiting="dora").error_code == "STORE_UNAVAILABLE"
+
+
 def test_an_approval_that_is_not_text_is_called_damaged(victim: Victim, tmp_path: Path) -> None:
     path = victim.copy(tmp_path / "store.db")
     with attacking(path) as rows:

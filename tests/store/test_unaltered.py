@@ -231,7 +231,8 @@ def test_an_import_record_that_was_edited_to_excuse_false_digests_excuses_none(
         if record.kind != "import":
             continue
         excusing = record.payload.replace('"forensic":false', '"forensic":true')
-        for columns in ({"payload": f"{excusing} "}, {"generation": 7}):
+        edits = ({"payload": f"{excusing} "}, {"generation": 7}, {"event_type": "X"}, {"origin": "imported"})
+        for columns in edits:
             log = sealed(changed(victim.log, position, **columns), position, leaf=True)
             with DecisionStore(victim.with_log(tmp_path / "store.db", log)) as store:
                 result = export_decision(store, record.stream, generation=record.generation)
