@@ -8,18 +8,26 @@ from functools import lru_cache
 from typing import Any, TypedDict, cast
 
 from nexus_control.canonical_json import canonical_json
-from nexus_control.events import Origin, StoredEvent, digest_of_canonical_payload, parse_event_type
+from nexus_control.events import (
+    EventType,
+    Origin,
+    StoredEvent,
+    digest_of_canonical_payload,
+    parse_event_type,
+)
 from nexus_control.evidence.chain import (
     GENESIS,
+    event_hash,
     event_leaf_data,
     import_leaf_data,
     key_leaf_data,
     leaf_hash,
+    name_of_decision,
     rollback_leaf_data,
 )
 from nexus_control.integrity import sha256_hex
 from nexus_control.storage.contract import Entry, EntryKind, Placed, Reader
-from nexus_control.values.actors import Actor
+from nexus_control.values.actors import Actor, actor_text
 
 SYSTEM_ACTOR = Actor(type="system", id="nexus-control")
 """The actor of entries that nobody asked for by name: runs, outcomes, imports."""
@@ -79,11 +87,9 @@ def event_entry(
     generation: int,
     payload_text: str,
     prev: str,
-    *,
-    stream: str | None = None,
 ) -> Entry:
-    """The entry of an event, chained to the one before it (`prev`, bare hex), in this stream if not in its own."""
-    name = event.decision_id if stream is None else stream
+    """The entry of an event, chained to the one before it (`prev`, bare hex)."""
+    name = event.decision_id
     actor, event_type = event.actor, event.event_type.value
     leaf = event_leaf_data(
         subject="template" if kind == "template" else "decision_id",
@@ -110,6 +116,31 @@ def event_entry(
         leaf_hash(leaf),
         event.origin,
     )
+
+
+def event_entries(
+    stream: str, generation: int, events: Iterable[StoredEvent], payload_texts: Iterable[str]
+) -> Iterator[Entry]:
+    """The entries of a whole history of a decision, in this stream. What its events share is spelled once."""
+    name, head, types = name_of_decision(stream), GENESIS, {each: each.value for each in EventType}
+    for event, payload_text in zip(events, payload_texts, strict=True):
+        actor, event_type, ts, seq = event.actor, types[event.event_type], event.ts, event.seq
+        who = actor_text(actor.type, actor.id)
+        head = event_hash(name, event.origin, who, event.digest, event_type, head, seq, ts)
+        yield Entry(
+            "decision",
+            stream,
+            generation,
+            seq,
+            event_type,
+            ts,
+            actor.type,
+            actor.id,
+            payload_text,
+            event.digest,
+            head,
+            event.origin,
+        )
 
 
 def record_entry(

@@ -7,10 +7,9 @@ from nexus_control.events import StoredEvent
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.facts import Facts
 from nexus_control.integrity import sha256_hex
-from nexus_control.log.entries import event_entry, last_import, record_entry
+from nexus_control.log.entries import event_entries, last_import, record_entry
 from nexus_control.log.projection import Brought, ImportRecord, Projection, approval_rows, to_row
 from nexus_control.log.session import WriteSession
-from nexus_control.storage.contract import Entry
 from nexus_control.values.records import encode
 
 
@@ -33,16 +32,15 @@ def import_history(
     base = session.find_decision(decision_id) or session.new(decision_id)
     taken = session.rows.generations("decision", decision_id)
     generation = taken[-1] + 1 if taken else 0
-    entries: list[Entry] = []
-    head = GENESIS
-    for event, payload in zip(history.events, history.payloads, strict=True):
-        entries.append(event_entry("decision", event, generation, payload, head, stream=decision_id))
-        head = entries[-1].leaf
+    entries = list(event_entries(decision_id, generation, history.events, history.payloads))
+    head = entries[-1].leaf if entries else GENESIS
+    facts = provenance.facts_of(history.facts._replace(decision_id=decision_id)).after_import()
     stored = Projection(
-        facts=provenance.facts_of(history.facts._replace(decision_id=decision_id)).after_import(),
+        facts=facts,
         ordinal=base.ordinal,
         generation=generation,
         head=head,
+        policy_leaf=entries[facts.policy_seq].leaf if facts.policy_seq >= 0 else "",
         imported_count=len(entries),
         provenance=provenance,
         reserved_at=base.reserved_at,
@@ -52,6 +50,7 @@ def import_history(
     prev, at = last_import(session.rows, decision_id), provenance.imported_at
     record = record_entry("import", decision_id, at, details, prev, generation=generation)
     session.rows.append([*entries, record])
-    session.rows.save(to_row(stored))
-    session.rows.replace_approvals(stored.ordinal, approval_rows(stored.facts.progress.approvals))
-    return stored
+    row = to_row(stored)
+    session.rows.save(row)
+    session.rows.replace_approvals(stored.ordinal, approval_rows(facts.progress.approvals))
+    return session.recent.keep(row, stored, adds_up=True)

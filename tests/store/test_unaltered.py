@@ -5,6 +5,7 @@ row computed again, and with the row's chain hash, too.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,30 @@ def test_a_chain_that_begins_at_another_head_is_not_executed(tmp_path: Path) -> 
         data_of(tools.approve(decision_id, BOB))
         refused = tools.execute(decision_id, ADAPTER, SCHEDULER, ScriptedRouter(good_answer))
         assert refused.error_code == ErrorCode.INTEGRITY_MISMATCH
+
+
+def test_an_imported_decision_is_the_same_to_the_process_that_imported_it_as_to_another(
+    victim: Victim, tmp_path: Path
+) -> None:
+    path = tmp_path / "target.db"
+    with DecisionStore(victim.copy(tmp_path / "store.db")) as source:
+        bundles = [
+            export_decision(source, name).bundle for name in sorted({n for n, _ in histories(victim.log)})
+        ]
+    with NexusControlTools(db_path=str(path)) as tools, DecisionStore(path) as other:
+        for bundle in bundles:
+            assert bundle is not None
+            result = tools.import_bundle(
+                bundle.to_dict(), conflict_mode="new_decision_id", verify_digest=False
+            )
+            imported = data_of(result)
+            name = imported["imported"]["decision_id"]
+            ours, theirs = tools.store.load(name), other.load(name)
+            assert replace(ours, reserved_at="") == replace(theirs, reserved_at="")
+            assert (
+                data_of(tools.status(name))["basis"]
+                == data_of(NexusControlTools(other).status(name))["basis"]
+            )
 
 
 def test_a_refusal_names_the_event_and_whom_to_tell(victim: Victim, tmp_path: Path) -> None:
