@@ -5,17 +5,14 @@ latest approval has a row of its own. Goal, plan, policy and template never chan
 are read from the opening events, not stored twice.
 """
 
-import json
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from nexus_control.approvals import FOREVER, NO_QUORUMS, Approval, Approvals, Authority, Quorums, Since, Tally
 from nexus_control.bundle_parts import with_final_rehearsal
 from nexus_control.canonical_json import canonical_json
-from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.chain import GENESIS
 from nexus_control.facts import (
@@ -27,15 +24,14 @@ from nexus_control.facts import (
     replay_facts,
 )
 from nexus_control.integrity import prefixed
+from nexus_control.log.row_texts import Listing, damaged_row, decoded, of_row, parsed
 from nexus_control.storage.contract import NEVER, NO_END, ApprovalRow, DecisionRow
-from nexus_control.storage.faults import damaged
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import format_instant, is_instant, parse_instant
-from nexus_control.values.records import RecordT, decode, decode_each, encode
+from nexus_control.values.records import decode_each, encode
 
 MAX_AHEAD = timedelta(minutes=5)
 """An imported event may be this far ahead of the store's clock."""
-_first_value: Callable[[str], tuple[Any, int]] = json.JSONDecoder().raw_decode
 
 ConflictMode: TypeAlias = Literal["reject_on_conflict", "new_decision_id", "overwrite"]
 
@@ -84,23 +80,6 @@ class Brought:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """What a list shows of a decision beyond the row's columns. Of the approvals that stand, and were given here,
-    `endless` never end, and `ends` says when the others do: the number that count at an instant follows from it,
-    without the approvals.
-    """
-
-    requester: Actor
-    required_approvals: int
-    endless: int = 0
-    ends: tuple[str, ...] = ()
-
-    def current_approvals(self, now: str) -> int:
-        """How many count at this instant, which is text as `format_instant` writes it."""
-        return self.endless + (len(self.ends) - bisect_right(self.ends, now) if self.ends else 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Saved:
     """The JSON of a row's `progress`. The tally of the approvals that stand follows from their rows."""
 
@@ -108,13 +87,6 @@ class _Saved:
     executions: tuple[Execution, ...] = ()
     ending: Ending | None = None
     quorums: Quorums = NO_QUORUMS
-    listing: Listing | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Listed:
-    """The part of a `_Saved` that lists read."""
-
     listing: Listing | None = None
 
 
@@ -267,7 +239,7 @@ def from_row(
     """The decision of this row. `opening` are its events up to the one that attached the policy; `policy_leaf` is the
     chain hash of that event.
     """
-    saved = _of_row(_Saved, row.progress, row.decision_id)
+    saved = of_row(_Saved, row.progress, row.decision_id)
     progress = Progress(
         phase=saved.phase,
         approvals=Approvals(_approvals_of(row, [each.content for each in approvals])),
@@ -301,7 +273,7 @@ def from_row(
 
 def _approvals_of(row: DecisionRow, contents: Sequence[str]) -> Sequence[Approval]:
     try:
-        known = decode_each(Approval, list(map(_parsed, contents))) if contents else ()
+        known = decode_each(Approval, list(map(parsed, contents))) if contents else ()
     except (ValueError, TypeError, RecursionError) as error:
         raise damaged_row(row.decision_id) from error
     if known is None:
@@ -315,39 +287,17 @@ def provenance_of(row: DecisionRow) -> ImportRecord | None:
         return None
     if not is_instant(row.last_ts):
         raise damaged_row(row.decision_id)
-    return _of_row(ImportRecord, row.provenance, row.decision_id)
+    return of_row(ImportRecord, row.provenance, row.decision_id)
 
 
 def import_record_of(details: str) -> ImportRecord:
     """The record in an import entry's payload. Raises REPLAY_INVALID."""
-    return _decoded(ImportRecord, details, "import", extra_keys=True)
+    return decoded(ImportRecord, details, "import", extra_keys=True)
 
 
 def brought_by(details: str) -> Brought:
     """The imported events, as the payload of the import's entry counts them. Raises REPLAY_INVALID."""
-    return _decoded(Brought, details, "import", extra_keys=True)
-
-
-def listing_of(row: DecisionRow) -> Listing | None:
-    """What a list shows of this row, without decoding the approvals; None before the policy is attached.
-
-    A page has many rows. So what is written as `_progress_text` writes it is read directly, and only what is not goes
-    through the strict decoder.
-    """
-    try:
-        said = _parsed(row.progress)["listing"]
-        requester, required, endless = said["requester"], said["required_approvals"], said["endless"]
-        who, ends = Actor.shared(requester["type"], requester["id"]), tuple(said["ends"])
-    except (LookupError, TypeError, ValueError, RecursionError):
-        pass
-    else:
-        types = tuple(map(type, (required, endless, said["ends"], *ends)))
-        if types == (int, int, list, *[str] * len(ends)) and (len(said), len(requester)) == (4, 2):
-            return Listing(requester=who, required_approvals=required, endless=endless, ends=ends)
-    listing = _of_row(_Listed, row.progress, row.decision_id, extra_keys=True).listing
-    if listing is None and row.policy_seq >= 0:
-        raise damaged_row(row.decision_id)
-    return listing
+    return decoded(Brought, details, "import", extra_keys=True)
 
 
 def _progress_text(facts: Facts, tally: Tally) -> str:
@@ -380,31 +330,3 @@ def _sortable(instant: datetime) -> str:
 def _told(tally: Tally) -> tuple[int, tuple[str, ...]]:
     """What a list is told of a tally."""
     return tally.endless, tuple(map(format_instant, tally.ends))
-
-
-def _of_row(record: type[RecordT], text: str, decision_id: str, *, extra_keys: bool = False) -> RecordT:
-    """What a part of a row says. Raises STORE_UNAVAILABLE where it says nothing that was written here."""
-    try:
-        return _decoded(record, text, "projection", extra_keys=extra_keys)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise damaged_row(decision_id) from error
-
-
-def damaged_row(decision_id: str) -> NexusControlError:
-    """The fault for a row that says what was never written here."""
-    return damaged(
-        f"what is kept of decision {decision_id:.80} is damaged: doctor --rebuild makes it from the log",
-        decision_id=decision_id[:80],
-    )
-
-
-def _decoded(record: type[RecordT], text: str, where: str, *, extra_keys: bool = False) -> RecordT:
-    return decode(record, _parsed(text), where=where, code=ErrorCode.REPLAY_INVALID, extra_keys=extra_keys)
-
-
-def _parsed(text: str) -> Any:
-    """The JSON value that is written here without any blank around it. `json.loads` takes twice as long."""
-    value, end = _first_value(text)
-    if end != len(text):
-        raise ValueError("there is more than one value")
-    return value

@@ -26,10 +26,10 @@ from nexus_control.log.entries import (
 from nexus_control.log.projection import (
     Projection,
     approval_rows,
-    damaged_row,
     from_row,
     to_row,
 )
+from nexus_control.log.row_texts import damaged_row
 from nexus_control.storage.contract import Claim, DecisionRow, Entry, EntryKind, Reader, Writer
 from nexus_control.system.clock import Clock
 from nexus_control.template import Template

@@ -12,7 +12,8 @@ from typing import Final, cast, get_args
 from nexus_control.decision import DecisionState
 from nexus_control.errors import invalid_argument
 from nexus_control.facts import Phase
-from nexus_control.log.projection import Projection, damaged_row, is_ahead_of, listing_of, provenance_of
+from nexus_control.log.projection import Projection, is_ahead_of, provenance_of
+from nexus_control.log.row_texts import damaged_row, listing_of
 from nexus_control.log.session import ReadSession
 from nexus_control.storage.contract import NO_END, DecisionQuery, DecisionRow
 from nexus_control.store import DecisionStore

@@ -8,7 +8,8 @@ from nexus_control.decision import Decision, DecisionState
 from nexus_control.events import StoredEvent, compute_event_digest
 from nexus_control.facts import Facts, fold, replay_facts, step
 from nexus_control.lifecycle import compute_lifecycle
-from nexus_control.log.projection import Projection, approval_rows, from_row, listing_of, to_row
+from nexus_control.log.projection import Projection, approval_rows, from_row, to_row
+from nexus_control.log.row_texts import listing_of
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import (
