@@ -114,7 +114,7 @@ class EventText:
 
     def __init__(self, decision_id: str) -> None:
         self._decision_id = _text(decision_id)
-        self._begin_of_id = _text(event_id(decision_id, 0))[:-2]
+        self._begin_of_id = _text(event_id(decision_id, 0)).removesuffix('0"')
 
     def of(
         self, seq: int, event_type: str, payload: str, ts: str, actor_type: str, actor_id: str, digest: str

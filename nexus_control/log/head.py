@@ -11,8 +11,8 @@ denial, a revocation, a withdrawal or an import. A claim is refused while the lo
 older copy of the database would dispatch again what was executed, denied or taken back since the copy was made.
 
 * The head only moves forward, and only while the log continues it. A head that is missing or cannot be read refuses
-  nothing; the next head takes its place. In a log folder it is there from the beginning (`storage.log_folder`), and a
-  missing one refuses as one of an older copy does.
+  nothing; the next head takes its place. In a log folder it is there from the beginning
+  (`storage.log_folder`): while it is missing there, nothing is executed or signed.
 * The head is not flushed to the disk: after a loss of power it may be older than the log, never newer.
 * A process can be killed between the commit and the new head. A claim was then not dispatched, and a verdict was not
   answered. An older copy that is put back at that moment is not noticed.

@@ -7,9 +7,11 @@ approval of each person is made.
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
+from dataclasses import fields
 from datetime import datetime
 from itertools import groupby
-from typing import NamedTuple, TypeAlias
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias
 
 from nexus_control.approvals import FOREVER, Approval, Tally
 from nexus_control.events import Actor, ApprovalGrantedPayload, ApprovalRevokedPayload, EventType, StoredEvent
@@ -27,29 +29,26 @@ Act: TypeAlias = tuple[Actor, int, str, datetime, Payload]
 
 def replay(facts: Facts, events: Iterable[StoredEvent]) -> Facts:
     """The facts after all of `events`. Raises REPLAY_INVALID for a payload that does not decode."""
-    for approving, several in groupby(events, _is_approving):
-        if approving and facts.phase == "open":
-            facts = fold_run(facts, map(_act, several))[0]
-        else:
-            for event in several:
-                facts = fold(facts, event)
-    return facts
+    return _replayed(facts, events)[0]
 
 
 def replay_legal(facts: Facts, events: Iterable[StoredEvent]) -> Facts | None:
     """Like `replay`; None where an event is illegal where it stands."""
+    after, are_legal = _replayed(facts, events)
+    return after if are_legal else None
+
+
+def _replayed(facts: Facts, events: Iterable[StoredEvent]) -> tuple[Facts, bool]:
+    are_legal = True
     for approving, several in groupby(events, _is_approving):
         if approving and facts.phase == "open":
             facts, is_legal = fold_run(facts, map(_act, several))
-            if not is_legal:
-                return None
+            are_legal = are_legal and is_legal
         else:
             for event in several:
-                after = step(facts, event)
-                if after is None:
-                    return None
-                facts = after
-    return facts
+                are_legal = are_legal and step(facts, event) is not None
+                facts = fold(facts, event)
+    return facts, are_legal
 
 
 def fold_run(facts: Facts, acts: Iterable[Act]) -> tuple[Facts, bool]:
@@ -93,7 +92,7 @@ class _Standing:
 
 
 class _Held(NamedTuple):
-    """The fields of an `Approval`, when it ends, and whether the policy accepts it."""
+    """The fields of an `Approval` in their order, when it ends, and whether the policy accepts it."""
 
     actor: Actor
     seq: int
@@ -107,16 +106,11 @@ class _Held(NamedTuple):
     counts: bool
 
     def approval(self) -> Approval:
-        return Approval(
-            actor=self.actor,
-            seq=self.seq,
-            granted_at=self.granted_at,
-            expires_at=self.expires_at,
-            comment=self.comment,
-            assurance=self.assurance,
-            revoked_at=self.revoked_at,
-            revoke_reason=self.revoke_reason,
-        )
+        return Approval(**dict[str, Any](zip(_NAMES, self, strict=False)))
+
+
+_NAMES = tuple(each.name for each in fields(Approval))
+_values_of = attrgetter(*_NAMES)
 
 
 class _Run:
@@ -180,18 +174,7 @@ class _Run:
         known = self._before.progress.approvals.of(person)
         if known is None:
             return None
-        return _Held(
-            known.actor,
-            known.seq,
-            known.granted_at,
-            known.expires_at,
-            known.comment,
-            known.assurance,
-            known.revoked_at,
-            known.revoke_reason,
-            known.ends(),
-            self._before.counts(known),
-        )
+        return _Held._make((*_values_of(known), known.ends(), self._before.counts(known)))
 
     def _leave(self, held: _Held) -> None:
         """It no longer stands, if it did."""

@@ -239,7 +239,9 @@ class WriteSession(ReadSession):
         return self.recent.keep(row, stored, adds_up=adds_up), events
 
     def _ts_of_next(self, decision: Projection) -> str:
-        """The text of `instant_of_next`. Texts of `format_instant` are equally long, and sort by time."""
+        """The text of `instant_of_next`. Texts of `format_instant` are equally long, and sort by time. The time of an
+        imported event may be spelled in another way.
+        """
         now, last = format_instant(self.now), decision.facts.last_ts
         is_later = last[-6:] == now[-6:] and len(last) == len(now) and last <= now
         return now if is_later else format_instant(self.instant_of_next(decision))

@@ -73,9 +73,8 @@ def unaltered_events(
     if wanted == decision.generation:
         if (len(entries), head) != (decision.facts.event_count, decision.head):
             raise _altered(decision.decision_id, len(entries))
-        is_bound = (
-            not brought.unchecked
-        )  # else the chain commits to digests, and nothing binds content to them
+        # Where digests came unchecked the chain commits to them, and to no content.
+        is_bound = not brought.unchecked
         if entries and not (
             _is_latest(session, decision, brought)
             and ((is_bound and session.recent.adds_up(decision)) or _adds_up(session, decision, entries))

@@ -47,9 +47,8 @@ def keeps_from_writing(path: Path) -> Path | None:
     are_all_there = True
     for name in (str(path), f"{path}-wal", f"{path}-shm"):
         if not os.access(name, os.W_OK):
-            if (file := Path(name)).exists() and not os.access(
-                name, os.W_OK
-            ):  # it may be made at this moment
+            file = Path(name)
+            if file.exists() and not os.access(file, os.W_OK):  # another process may have made it meanwhile
                 return file
             are_all_there = False
     return None if are_all_there or os.access(path.parent, os.W_OK) else path.parent

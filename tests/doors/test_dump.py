@@ -55,14 +55,19 @@ def database(cluster: Cluster) -> str:
     return cluster.url(database=name)
 
 
+def desk(cluster: Cluster, dumps: Path, folder: Path) -> tuple[Place, list[list[str]]]:
+    """A new store, and the page's lines that dump it, drop it, and put it back."""
+    url = database(cluster)
+    place = Place(url, folder / "log")
+    place.answer("init")
+    places = {"postgresql://owner@db.example/decisions": url, "/var/backups/decisions": str(dumps)}
+    return place, lines_of_the_page(place="db.example", places=places)
+
+
 def test_a_dump_that_was_put_back_executes_nothing_until_its_owner_accepts_the_loss(
     cluster: Cluster, dumps: Path, tmp_path: Path
 ) -> None:
-    url, log = database(cluster), tmp_path / "log"
-    place = Place(url, log)
-    places = {"postgresql://owner@db.example/decisions": url, "/var/backups/decisions": str(dumps)}
-    dump, drop, restore = lines_of_the_page(place="db.example", places=places)
-    place.answer("init")
+    place, (dump, drop, restore) = desk(cluster, dumps, tmp_path)
     once, later = (requested(place, tmp_path / name) for name in ("once", "later"))
     ran(dump)
     place.answer(*execution(once, tmp_path))
@@ -78,17 +83,14 @@ def test_a_dump_that_was_put_back_executes_nothing_until_its_owner_accepts_the_l
 def test_a_dump_goes_on_in_the_database_of_a_new_server(
     cluster: Cluster, dumps: Path, tmp_path: Path
 ) -> None:
-    url, new, log = database(cluster), database(cluster), tmp_path / "log"
-    old = Place(url, log)
-    old.answer("init")
+    old, (dump, *_) = desk(cluster, dumps, tmp_path)
     request_id = requested(old, tmp_path / "done")
-    places = {"postgresql://owner@db.example/decisions": url, "/var/backups/decisions": str(dumps)}
-    dump, *_ = lines_of_the_page(place="db.example", places=places)
     ran(dump)
-    places["postgresql://owner@new.example/decisions"] = new
+    new = database(cluster)
+    places = {"postgresql://owner@new.example/decisions": new, "/var/backups/decisions": str(dumps)}
     (restore,) = lines_of_the_page(place="@new.example", places=places)
     ran(restore)
-    place = Place(new, log)
+    place = Place(new, tmp_path / "log")
     assert place.answer("doctor")["ok"]
     place.answer(*execution(request_id, tmp_path))
     assert (tmp_path / "done").read_text() == "new"
@@ -98,11 +100,7 @@ def test_a_dump_beside_a_folder_that_was_lost_too_executes_nothing_until_its_own
     cluster: Cluster, dumps: Path, tmp_path: Path
 ) -> None:
     """The page says to copy the folder without its head."""
-    url, log = database(cluster), tmp_path / "log"
-    place = Place(url, log)
-    places = {"postgresql://owner@db.example/decisions": url, "/var/backups/decisions": str(dumps)}
-    dump, drop, restore = lines_of_the_page(place="db.example", places=places)
-    place.answer("init")
+    place, (dump, drop, restore) = desk(cluster, dumps, tmp_path)
     once, later = (requested(place, tmp_path / name) for name in ("once", "later"))
     pack, lay_out = lines_of_the_page(
         place="log.tar",
@@ -113,7 +111,7 @@ def test_a_dump_beside_a_folder_that_was_lost_too_executes_nothing_until_its_own
     place.answer(*execution(once, tmp_path))
     (tmp_path / "once").unlink()
     ran(drop)
-    shutil.rmtree(log)
+    shutil.rmtree(tmp_path / "log")
     ran(lay_out)
     ran(restore)
     for command in (execution(once, tmp_path), ("log", "checkpoint")):

@@ -16,7 +16,7 @@ from nexus_control.execution.opening import opened_router
 from nexus_control.log.checkpoints import publish
 from nexus_control.storage import in_place
 from tests.joints.office import approved, execute, requested, require_whole, runs_in
-from tests.storage.test_in_place import Later
+from tests.support.clock import an_hour_later
 from tests.support.governed import ALICE
 from tests.support.places import REPOSITORY
 
@@ -45,6 +45,14 @@ def _take_the_locks_away(path: Path) -> None:
     path.with_name(f"{path.name}-shm").unlink()
 
 
+def _put_back_by_tar(path: Path) -> None:
+    """What a person does who restores a folder: tar sets the folder's time back, too."""
+    folder, archive = path.parent, path.parent.parent / f"{path.parent.name}.tar"
+    tar = ["tar", "--format=posix", f"--directory={folder}", f"--file={archive}"]
+    subprocess.run([*tar, "--create", "."], check=True)
+    subprocess.run([*tar, "--extract", f"--exclude=./{path.name}"], check=True)
+
+
 @pytest.mark.parametrize("settled", [False, True])
 @pytest.mark.parametrize(
     ("replace", "is_readable"),
@@ -54,6 +62,7 @@ def _take_the_locks_away(path: Path) -> None:
         (_replace_by_a_copy_of_itself, False),
         (_take_the_wal_away, True),
         (_take_the_locks_away, True),
+        (_put_back_by_tar, True),
     ],
 )
 def test_a_store_acknowledges_and_runs_nothing_once_its_file_was_replaced(
@@ -66,7 +75,7 @@ def test_a_store_acknowledges_and_runs_nothing_once_its_file_was_replaced(
     path, runs = tmp_path / "store.db", tmp_path / "runs"
     tools = NexusControlTools(db_path=path)
     if settled:  # the folder has not changed for long
-        monkeypatch.setattr(in_place, "SYSTEM_CLOCK", Later(3_600))
+        monkeypatch.setattr(in_place, "SYSTEM_CLOCK", an_hour_later())
     request_id = approved(tools)
     replace(path)
     result = tools.request("Rotate", ALICE)

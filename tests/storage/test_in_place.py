@@ -1,7 +1,7 @@
 """How often a store's files are looked at: only where their folder has changed."""
 
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,28 +10,8 @@ from nexus_control import DecisionStore
 from nexus_control.errors import ErrorCode
 from nexus_control.storage import in_place
 from nexus_control.storage.in_place import Places
-from nexus_control.system.clock import SYSTEM_CLOCK
 from tests.storage.contract_suite import refused
-
-
-class Stopped:
-    """A clock that stands at this time, in seconds since 1970."""
-
-    def __init__(self, at: float) -> None:
-        self._at = at
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(self._at, UTC)
-
-
-class Later:
-    """A clock that is ahead of every file system's by so much."""
-
-    def __init__(self, seconds: float) -> None:
-        self._ahead = timedelta(seconds=seconds)
-
-    def now(self) -> datetime:
-        return SYSTEM_CLOCK.now() + self._ahead
+from tests.support.clock import FakeClock, an_hour_later
 
 
 def _placed(folder: Path) -> Places:
@@ -45,7 +25,7 @@ def _placed(folder: Path) -> Places:
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour has passed since any folder changed."""
-    monkeypatch.setattr(in_place, "SYSTEM_CLOCK", Later(3_600))
+    monkeypatch.setattr(in_place, "SYSTEM_CLOCK", an_hour_later())
 
 
 @pytest.fixture
@@ -77,7 +57,7 @@ def test_files_are_looked_at_again_while_a_change_of_their_folder_could_be_hidde
 ) -> None:
     places = _placed(tmp_path)
     changed = tmp_path.stat().st_ctime
-    monkeypatch.setattr(in_place, "SYSTEM_CLOCK", Stopped(changed - behind))
+    monkeypatch.setattr(in_place, "SYSTEM_CLOCK", FakeClock(datetime.fromtimestamp(changed - behind, UTC)))
     looks.clear()
     for _ in range(3):
         places.require_all()

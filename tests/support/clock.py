@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+from nexus_control.system.clock import SYSTEM_CLOCK
+
 START = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
@@ -23,3 +25,8 @@ class FakeClock:
         """Move by days=, hours=, minutes=, seconds=, microseconds=; the new instant."""
         self.instant += timedelta(**span)
         return self.instant
+
+
+def an_hour_later() -> FakeClock:
+    """A clock on which every file that is made now is old."""
+    return FakeClock(SYSTEM_CLOCK.now() + timedelta(hours=1))
