@@ -56,8 +56,8 @@ _ENTRY = ", ".join(Entry._fields)
 _ROW_COLUMNS = ", ".join(DecisionRow._fields)
 _CLAIM = ", ".join(_CLAIM_FIELDS)
 
-# `+?`: with a bare parameter SQLite compiles the statement at each call, to see whether the index `first_entries`, which
-# has generation 0 only, would do for this value. That takes three times as long as the reading.
+# `+?`: with a bare parameter SQLite compiles the statement at each call, to see whether the index `first_entries`,
+# which has generation 0 only, would do for this value. That takes three times as long as the reading.
 _ENTRIES = f"""SELECT {", ".join(Entry._fields[_STREAM_KEY:])} FROM entries
     WHERE kind = ? AND stream = ? AND generation = +? AND seq >= ?"""
 # One statement for both would read on to the end. Without an end there is no bound: one would hide a damaged seq.

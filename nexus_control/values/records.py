@@ -72,8 +72,8 @@ def encode(record: object) -> dict[str, Any]:
     fields, values_of = _written(type(record))
     return {
         name: value if value is None or type(value) in SCALARS else _plain(value)
-        for (name, default, always), value in zip(fields, values_of(record), strict=True)
-        if always or value != default
+        for (name, default, always), value in zip(fields, values_of(record))  # noqa: B905, it takes longer with strict
+        if always or (value is not default and value != default)
     }
 
 

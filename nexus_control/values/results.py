@@ -36,7 +36,7 @@ class ToolResult(Generic[T]):
     _data: T | None = field(default=None, hash=False)
     error: str | None = None
     error_code: str | None = None
-    details: dict[str, Any] = field(default_factory=dict[str, Any], hash=False)
+    details: dict[str, Any] = field(default_factory=lambda: {}, hash=False)
     next: str | None = None
 
     def __bool__(self) -> bool:
