@@ -5,6 +5,9 @@ owner = {"host", "machine", "boot_id", "namespace", "pid", "started", "token"}: 
 process id, the process's start time in clock ticks since boot (Linux, proc(5)), and a token for the one execution. A
 value that cannot be read is empty. Earlier versions wrote no machine.
 
+With an empty token the owner is the process itself, and not one call in it: it was named by its number, perhaps by
+another process. Its execution is under way while it lives.
+
 An owner is `gone` only when that is certain: the host was started again, there is no such process, it is a zombie, or
 it started at another time. Where something cannot be read the owner is `unseen`, and keeps its claim:
 
@@ -56,6 +59,11 @@ class Owner:
         except NexusControlError:
             return None
 
+    @property
+    def is_a_process(self) -> bool:
+        """Whether the owner is a process, and not one call of `execute` in it."""
+        return not self.token
+
     def standing(self) -> Standing:
         if self.is_under_way_here():
             return "alive"
@@ -66,7 +74,7 @@ class Owner:
             return "unseen" if self.machine == "" else "gone"
         if self.namespace != _namespace() or (not self.namespace and sys.platform == "linux"):
             return "unseen"
-        if self.pid == os.getpid():
+        if self.pid == os.getpid() and not self.is_a_process:
             return "gone"  # an ended execution of this process, or one of an earlier process with the same number
         started = _started(self.pid)
         if started == "":
@@ -87,18 +95,28 @@ def owning(token: str) -> Generator[Owner]:
     """This process, as the owner of one execution that is under way until the block ends."""
     _under_way.add(token)
     try:
-        namespace, started = _this_process()
-        yield Owner(
-            host=os.uname().nodename,
-            boot_id=_boot_id(),
-            namespace=namespace,
-            pid=os.getpid(),
-            started=started or "",
-            token=token,
-            machine=_machine(),
-        )
+        yield _owner(os.getpid(), _this_process()[1], token)
     finally:
         _under_way.discard(token)
+
+
+def owner_named(pid: int | None) -> Owner | None:
+    """The process of this number in this namespace as an owner, this one for None. None: there is no such process."""
+    number = os.getpid() if pid is None else pid
+    started = _started(number)
+    return None if started == "" else _owner(number, started, "")
+
+
+def _owner(pid: int, started: str | None, token: str) -> Owner:
+    return Owner(
+        host=os.uname().nodename,
+        boot_id=_boot_id(),
+        namespace=_this_process()[0],
+        pid=pid,
+        started=started or "",
+        token=token,
+        machine=_machine(),
+    )
 
 
 _under_way: set[str] = set()

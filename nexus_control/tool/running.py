@@ -7,7 +7,8 @@ from nexus_control import usecases
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.tool.base import ActorLike, Tools
 from nexus_control.usecases.answers import ReconcileData
-from nexus_control.usecases.run_answers import ExecuteData, RecoverData
+from nexus_control.usecases.run_answers import ClaimData, ExecuteData, RecordOutcomeData, RecoverData
+from nexus_control.values.payloads import Effect
 from nexus_control.values.results import ToolResult
 
 
@@ -37,6 +38,50 @@ class RunningTools(Tools):
         return self._run(
             partial(usecases.executing.execute, router=router), usecases.arguments.ExecuteArguments, locals()
         )
+
+    def claim(
+        self,
+        request_id: str,
+        adapter_id: str,
+        actor: ActorLike,
+        dry_run: bool | None = None,
+        owner_pid: int | None = None,
+    ) -> ToolResult[ClaimData]:
+        """Claim an approved request for a caller that runs the tool itself: `execute` without a router.
+
+            claimed = tools.claim(request_id, "python:keys", Actor("system", "deployer")).data
+            tools.record(claimed["execution_id"], "completed", output=rotate_the_keys())
+
+        The checks are those of `execute`, and the claim is given once: to one caller, in one process. `owner_pid` is
+        the process that lives until the outcome is recorded; by default the caller's own. When it has ended without a
+        record, `recover` makes the outcome unknown.
+
+        Data: request_id, execution_id, run_id (the execution's id), mode, request_digest (bare hex).
+        Refused: DECISION_NOT_FOUND, POLICY_NOT_SATISFIED, EXECUTING, STORE_ROLLED_BACK, SHUTTING_DOWN.
+        """
+        return self._run(usecases.claiming.claim, usecases.arguments.ClaimArguments, locals())
+
+    def record(
+        self,
+        execution_id: str,
+        outcome: Literal["completed", "failed", "unknown"],
+        output: object = None,
+        error: str | None = None,
+        effect: Effect | None = None,
+    ) -> ToolResult[RecordOutcomeData]:
+        """Record what became of a claimed execution, in any process.
+
+            tools.record(execution_id, "failed", error="the vault was locked", effect="none")
+
+        The first record wins: the same again answers `recorded` false, and another one is refused. `output` is a JSON
+        value, or is recorded as text; `result` gives it back. `effect` says what a failed tool is known to have done.
+
+        Data: request_id, execution_id, run_id (the execution's id), mode, steps_executed, request_digest (bare hex),
+        response_digest (bare hex, of the object with the key output), effect, results (empty), truncated, outcome,
+        recorded.
+        Refused: CLAIM_HELD for an execution that `execute` runs, OUTCOME_REFUSED.
+        """
+        return self._run(usecases.recording.record, usecases.arguments.RecordOutcomeArguments, locals())
 
     def recover(self, request_id: str | None = None, force: bool = False) -> ToolResult[RecoverData]:
         """Turn executions whose process is gone into outcome unknown: all of this host's, or the named one.

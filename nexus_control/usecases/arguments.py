@@ -41,7 +41,7 @@ from nexus_control.usecases.fields import (
     Until,
     Wait,
 )
-from nexus_control.values.payloads import Assurance, Mode, SignedStatement
+from nexus_control.values.payloads import Assurance, Effect, Mode, SignedStatement
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -196,6 +196,38 @@ class ExecuteArguments(Arguments):
     adapter_id: Name
     actor: ActorField
     dry_run: bool | None = None
+
+
+class ClaimArguments(ExecuteArguments):
+    """`owner_pid` is the process that lives until the outcome is recorded; by default the caller's own."""
+
+    owner_pid: Annotated[int, Field(gt=0, le=2**31 - 1)] | None = None
+
+
+class RecordOutcomeArguments(Arguments):
+    """What a caller that ran the tool itself says of it."""
+
+    execution_id: Identifier
+    outcome: Literal["completed", "failed", "unknown"]
+    output: object = None
+    error: Reason | None = None
+    effect: Effect | None = None
+
+    @field_validator("error")
+    @classmethod
+    def _is_of_what_did_not_complete(cls, error: str | None, info: ValidationInfo) -> str | None:
+        if error is not None and info.data.get("outcome") == "completed":
+            raise ValueError("belongs to the outcome failed or unknown")
+        return error
+
+    @field_validator("effect")
+    @classmethod
+    def _is_of_a_failure(cls, effect: Effect | None, info: ValidationInfo) -> Effect | None:
+        if effect is not None and info.data.get("outcome") != "failed":
+            raise ValueError(
+                "belongs to the outcome failed: a completed one is done, of an unknown one nobody knows"
+            )
+        return effect
 
 
 class ReconcileArguments(Arguments):

@@ -66,6 +66,23 @@ class ExecuteData(ExecutedFields):
     truncated: bool
 
 
+class ClaimData(TypedDict):
+    """The answer of `claim`. `run_id` is the execution's id, because the caller runs the tool itself."""
+
+    request_id: str
+    execution_id: str
+    run_id: str
+    mode: Mode
+    request_digest: str
+
+
+class RecordOutcomeData(ExecuteData):
+    """The answer of `record`, as that of `execute`. `recorded` is false where exactly this had been recorded before."""
+
+    outcome: Literal["completed", "failed", "unknown"]
+    recorded: bool
+
+
 class RecoveredRun(TypedDict):
     """What the router's log knows of a run that was given up: its finished steps, and the one that was cut off."""
 

@@ -1,0 +1,92 @@
+"""What a guard is asked, and what it answers.
+
+A call is one use of one tool. Its *key* is the id that the host gives it, with the conversation where the host keeps
+that stable; its *content* is the tool and the arguments. Two calls with the same content are two requests, and other
+content under the same key is a conflict: people have approved something else.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from nexus_control.execution.spelling import encodable
+from nexus_control.integrity import sha256_hex
+
+_MOST_OF_A_NAME = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """One use of one tool.
+
+        >>> ToolCall(tool="rotate", arguments={"key": "billing"}, call_id="call_1").content_digest()[:8]
+        'd99f4d30'
+
+    `arguments` are as the model sent them: an object, or the text where they are no object. `session` is the
+    conversation, "" where the host does not keep it stable.
+    """
+
+    tool: str
+    arguments: Mapping[str, Any] | str
+    call_id: str
+    session: str = ""
+
+    def plan(self) -> str:
+        """The call as people read it, and as it is bound: JSON with the tool's name and its arguments by name."""
+        content = {"tool": self.tool, "arguments": self.arguments}
+        return encodable(json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True, default=repr))
+
+    def content_digest(self) -> str:
+        """SHA-256 of the plan, in hex."""
+        return sha256_hex(self.plan())
+
+    @property
+    def adapter_id(self) -> str:
+        """What the request is bound to: only this tool is run for it."""
+        return f"tool:{_shortened(self.tool)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The call may run. Without a `request_id` the rules let it run without a decision, and nothing is recorded."""
+
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """People decide. `text` says so to the model."""
+
+    request_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The call does not run. `text` says why to the model."""
+
+    text: str
+    request_id: str | None = None
+
+
+Verdict: TypeAlias = Allowed | Pending | Denied
+
+
+class NotRunError(Exception):
+    """The tool was not run: the claim was refused after the check. `denied` says why."""
+
+    def __init__(self, denied: Denied) -> None:
+        super().__init__(denied.text)
+        self.denied = denied
+
+
+def key_of(*parts: str) -> str:
+    """An idempotency key of these parts; no two lists of parts have the same."""
+    return f"guard:{sha256_hex(json.dumps(parts))}"
+
+
+def _shortened(name: str) -> str:
+    """The name, or its beginning and a digest of it."""
+    name = encodable(name).strip() or "-"
+    return name if len(name) <= _MOST_OF_A_NAME else f"{name[: _MOST_OF_A_NAME - 17]}:{sha256_hex(name)[:16]}"
