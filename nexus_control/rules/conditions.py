@@ -130,11 +130,11 @@ def is_pointer(text: str) -> bool:
 
 
 def _at(arguments: Mapping[str, object], pointer: str) -> object:
-    found: object = arguments
+    found = cast("object", arguments)
     for token in pointer.split("/")[1:]:
         name = token.replace("~1", "/").replace("~0", "~")
         if isinstance(found, Mapping):
-            found = found.get(name, _ABSENT)
+            found = cast("Mapping[str, object]", found).get(name, _ABSENT)
         elif isinstance(found, list):
             items = cast("list[object]", found)
             found = items[int(name)] if _INDEX.fullmatch(name) and int(name) < len(items) else _ABSENT
