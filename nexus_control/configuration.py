@@ -3,22 +3,25 @@
     database = "decisions.db"             # relative to this file, or a URL
     log_folder = "log"                    # of a database on PostgreSQL; relative to this file
     allowed_signers = "allowed_signers"   # relative to this file
+    default = "deny"                      # the rule book, with the next line; read by `rules.reading`
+    [[rules]]
     [adapters.keys]                       # read by `execution.config`
 
 An option wins over its variable, and a variable over every file. The files, in the order in which they are asked:
 
-| file | adapters | database with log_folder, allowed_signers |
+| file | adapters | database with log_folder, allowed_signers, rules with default |
 |---|---|---|
 | of `--config FILE` | only this file | first |
 | nexus-control.toml in the working folder, else in the nearest folder above | first | never |
 | ~/.config/nexus-control/nexus-control.toml, the user's | second | third |
 | /etc/nexus-control/nexus-control.toml, the system's | third | second |
 
-- A *project's* file gives adapters only. It may have come with a cloned repository, which must not choose the database
-  or whom we trust. Of these two the system's file wins over the user's.
+- A *project's* file gives adapters only. It may have come with a cloned repository, which must not choose the database,
+  whom we trust, or which calls are denied. In these the system's file wins over the user's.
 - A file that was found is used only if root or this user owns it and every folder and link on the way to it, and
   nobody else may write them: `system.own_files`. A file named by `--config` is trusted as it is.
-- `log_folder` belongs to the `database` of the same file: where another database is named, it is not used.
+- `log_folder` belongs to the `database` of the same file: where another database is named, it is not used. `rules` and
+  `default` are one rule book, of the first file that has one of them.
 - Each file is read once. Its adapters and its other settings are decoded from what was read.
 - The user's file is found by the home folder that the system's user table names. HOME and XDG_CONFIG_HOME are not
   read, because a project can set variables (direnv, an agent host's configuration) and would then choose whom we trust.
@@ -44,9 +47,11 @@ from nexus_control.system.whole_files import is_regular, read_regular
 FILE_NAME: Final = "nexus-control.toml"
 SYSTEM_FILE: Final = Path("/etc/nexus-control") / FILE_NAME
 ADAPTERS: Final = "adapters"
-SETTINGS: Final = ("database", "log_folder", "allowed_signers")
+RULES: Final = "rules"
+DEFAULT: Final = "default"
+SETTINGS: Final = ("database", "log_folder", "allowed_signers", RULES, DEFAULT)
 """The names that a project's file must not set, and that this version uses."""
-LATER: Final = ("groups", "rules", "default", "notify", "secrets", "inbox")
+LATER: Final = ("groups", "notify", "secrets", "inbox")
 """The names of later versions, which a project's file must not set either."""
 
 Kind: TypeAlias = Literal["option", "project", "user", "system"]
@@ -86,8 +91,8 @@ class Configuration:
     sources: tuple[Source, ...]
 
     def setting(self, name: str) -> Setting | None:
-        """The setting of this name in the first file that has it; the log folder, in the first that has a database.
-        Raises CONFIG_INVALID for a file that cannot be read, because it may have it.
+        """The setting of this name, a place, in the first file that has it; the log folder, in the first that has a
+        database. Raises CONFIG_INVALID for a file that cannot be read, because it may have it.
         """
         owner = "database" if name == "log_folder" else name
         for source in self._trusted():
@@ -101,6 +106,17 @@ class Configuration:
         """The first file that declares adapters, or that cannot be read."""
         for source in self.sources:
             if source.fault is not None or ADAPTERS in source.table or source.kind == "option":
+                return source
+        return None
+
+    def rules(self) -> Source | None:
+        """The first file that has a part of a rule book. Raises CONFIG_INVALID for a file that cannot be read, because
+        it may have one.
+        """
+        for source in self._trusted():
+            if source.fault is not None:
+                raise source.fault
+            if RULES in source.table or DEFAULT in source.table:
                 return source
         return None
 

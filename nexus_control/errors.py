@@ -61,6 +61,8 @@ class ErrorCode(StrEnum):
     APPROVAL_NEEDS_A_PERSON = "APPROVAL_NEEDS_A_PERSON"
     NOT_CONFIRMED = "NOT_CONFIRMED"
     CONFIG_INVALID = "CONFIG_INVALID"
+    RULE_UNDECIDED = "RULE_UNDECIDED"
+    RULES_DISAGREE = "RULES_DISAGREE"
     KEY_UNUSABLE = "KEY_UNUSABLE"
     LOG_INCONSISTENT = "LOG_INCONSISTENT"
     STORE_ROLLED_BACK = "STORE_ROLLED_BACK"
@@ -167,6 +169,11 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.APPROVAL_NEEDS_A_PERSON: "Show details.command to a person; do not run it yourself.",
     ErrorCode.NOT_CONFIRMED: "Nothing was written; run the command again when you are sure.",
     ErrorCode.CONFIG_INVALID: "Correct the named entry of the configuration file.",
+    ErrorCode.RULE_UNDECIDED: (
+        "Send what the named rule reads, in the type that it needs; or the owner of the rules lets the rule match only"
+        " calls that have it."
+    ),
+    ErrorCode.RULES_DISAGREE: "Make a request for the steps of each template.",
     ErrorCode.KEY_UNUSABLE: "Put the right key file back, readable only by its owner, or give the log a new key.",
     ErrorCode.LOG_INCONSISTENT: "Execute nothing from this store until it is known which history is the right one.",
     ErrorCode.STORE_ROLLED_BACK: (

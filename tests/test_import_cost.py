@@ -22,6 +22,17 @@ with NexusControlTools() as tools:
     assert tools.list_requests(state="approved", label="prod", since="2026-01-02T03:04:05Z")
     assert not tools.list_requests(limit=0)
 """
+JUDGING = """
+import pathlib, tempfile
+from nexus_control.configuration import look
+from nexus_control.rules.book import Call
+from nexus_control.rules.reading import rule_book
+with tempfile.NamedTemporaryFile("w") as file:
+    file.write('default = "deny"')
+    file.flush()
+    book = rule_book(look(pathlib.Path(file.name)))
+assert book.judge(Call(tool="t", arguments={}, mode="apply", requester="system:a")).verdict == "deny"
+"""
 MOST_MODULES = 60
 HEAVY = {"click", "cryptography", "mcp", "psycopg", "pydantic", "pydantic_core", "rich", "starlette", "typer"}
 
@@ -61,3 +72,11 @@ def test_listing_loads_neither_pydantic_nor_cryptography() -> None:
     modules = imported_by_a_fresh_interpreter(LIST)
     assert "nexus_control.usecases.listing" in modules
     assert HEAVY.isdisjoint(module.partition(".")[0] for module in modules)
+
+
+def test_judging_a_call_loads_neither_a_heavy_library_nor_a_store() -> None:
+    # A hook does it at each call of a tool.
+    modules = imported_by_a_fresh_interpreter(JUDGING)
+    assert "nexus_control.rules.conditions" in modules
+    assert HEAVY.isdisjoint(module.partition(".")[0] for module in modules)
+    assert {"sqlite3", "nexus_control.store", "nexus_control.usecases"}.isdisjoint(modules)

@@ -84,6 +84,10 @@ COMMANDS: Final = {
     "adapter": ("declaring:adapter", "The adapters that are declared: what executing a request can run."),
     "approver": ("approvers:approver", "Whose signed approvals count: the allowed signers file."),
     "template": ("templates:templates", "Policies with a name."),
+    "rules": (
+        "ruling:rules",
+        "The rule book: which calls need which template, which pass, which are denied.",
+    ),
     "log": ("log:log", "The store's log: signed checkpoints, and proofs against them."),
     "key": ("keys:key", "The key of the store's log, and keys to sign packages with."),
 }
@@ -96,7 +100,7 @@ GROUPS: Final = {
     "Execute": ("execute", "run", "recover", "reconcile"),
     "Look": ("list", "status", "inspect", "events"),
     "Evidence": ("audit", "verify", "report", "export", "import", "log", "key"),
-    "Run a team": ("template", "approver", "doctor", "backup", "restore", "migrate"),
+    "Run a team": ("template", "rules", "approver", "doctor", "backup", "restore", "migrate"),
     "Agents": ("serve", "install", "call"),
 }
 """The commands as the help lists them."""

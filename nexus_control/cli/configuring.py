@@ -10,7 +10,17 @@ from nexus_control.cli.commands import group
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.options import DEFAULT_DATABASE, UsualConfig
 from nexus_control.cli.screen import Mark, Screen, columns
-from nexus_control.configuration import ADAPTERS, FILE_NAME, LATER, SETTINGS, Configuration, Setting, Source
+from nexus_control.configuration import (
+    ADAPTERS,
+    DEFAULT,
+    FILE_NAME,
+    LATER,
+    RULES,
+    SETTINGS,
+    Configuration,
+    Setting,
+    Source,
+)
 from nexus_control.errors import NexusControlError
 from nexus_control.storage import is_postgres
 from nexus_control.system.commands import absolute
@@ -79,6 +89,7 @@ def show(frame: Frame, config: UsualConfig = None) -> Answer:
         _signers(frame),
         _actor(frame),
         _adapters(frame, named),
+        _rules(frame),
     ]
     files = [_file(frame, source, named) for source in frame.configuration.sources]
     files.extend(_by_variable(frame.configuration))
@@ -222,6 +233,18 @@ def _adapters(frame: Frame, named: Path | None) -> SettingLine:
     return _setting("adapters", str(found.path), f"{whose[:1].lower()}{whose[1:]}", why)
 
 
+def _rules(frame: Frame) -> SettingLine:
+    def line() -> SettingLine:
+        found = frame.configuration.rules()
+        if found is None:
+            return _setting("rules", None, "nowhere", "No file that may have a rule book has one")
+        whose = _WHOSE[found.kind]
+        why = "It is the first file that may have a rule book and does"
+        return _setting("rules", str(found.path), f"{whose[:1].lower()}{whose[1:]}", why)
+
+    return _or_fault("rules", line)
+
+
 def _file(frame: Frame, source: Source, named: Path | None) -> FileLine:
     keys = [_key(frame, source, name, named) for name in source.table]
     if not source.is_there:
@@ -245,6 +268,8 @@ def _key(frame: Frame, source: Source, key: str, named: Path | None) -> KeyLine:
     if key in LATER:
         return {"key": key, "status": "not used", "why": "not used by this version"}
     assert key in SETTINGS
+    if key in (RULES, DEFAULT):
+        return _setting_key(fault_of(frame.configuration.rules), source, key)
     by_option: dict[str, tuple[_Named, str | Path | None]] = {
         "database": (_DATABASE, frame.database),
         "log_folder": (_LOG_FOLDER, frame.named_log_folder),
@@ -256,16 +281,18 @@ def _key(frame: Frame, source: Source, key: str, named: Path | None) -> KeyLine:
     if key == "log_folder" and frame.database is not None:
         why = f"{_DATABASE.option} or {_DATABASE.variable} names another database than this file"
         return {"key": key, "status": "not used", "why": why}
-    return _setting_key(frame.configuration, source, key)
+    configured = fault_of(lambda: frame.configuration.setting(key))
+    found = configured.source if isinstance(configured, Setting) else configured
+    return _setting_key(found, source, key)
 
 
-def _setting_key(configuration: Configuration, source: Source, key: str) -> KeyLine:
-    configured = fault_of(lambda: configuration.setting(key))
-    if isinstance(configured, NexusControlError):
-        return {"key": key, "status": "broken", "why": configured.message.rstrip(".")}
-    if configured is not None and configured.source is source:
+def _setting_key(found: Source | NexusControlError | None, source: Source, key: str) -> KeyLine:
+    """The line of a key of this file, where `found` is the file whose key is used."""
+    if isinstance(found, NexusControlError):
+        return {"key": key, "status": "broken", "why": found.message.rstrip(".")}
+    if found is source:
         return {"key": key, "status": "used", "why": "the first file that has it"}
-    wins = source if configured is None else configured.source
+    wins = found or source
     return {"key": key, "status": "not used", "why": f"{wins.path} wins"}
 
 

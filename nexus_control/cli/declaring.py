@@ -8,8 +8,9 @@ from typing import Annotated, Any, TypedDict, cast
 import typer
 
 from nexus_control.cli.adapters import config_or_default, no_adapters
+from nexus_control.cli.broken_files import broken
 from nexus_control.cli.commands import group
-from nexus_control.cli.exit_codes import REFUSED, USAGE
+from nexus_control.cli.exit_codes import REFUSED
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.options import UsualConfig
 from nexus_control.cli.screen import Mark, Screen, columns
@@ -140,7 +141,7 @@ def check(
     source = named_source(absolute(file)) if file is not None else _file(None)
     path, adapters = source.path, fault_of(lambda: adapters_of(source))
     if isinstance(adapters, NexusControlError):
-        return _broken(path, adapters)
+        return broken(path, adapters)
     obstacles = {adapter_id(each): _obstacles(each) for each in adapters}
     bound = _bound(frame, adapters)
     data = {
@@ -167,20 +168,6 @@ def check(
             screen.verbatim(f"{request} {name}")
 
     return Answer(data, show, code=REFUSED if any(obstacles.values()) else 0)
-
-
-def _broken(path: Path, fault: NexusControlError) -> Answer:
-    if fault.code is not ErrorCode.CONFIG_INVALID:
-        raise fault
-    problems = cast("list[str]", fault.details["problems"])
-
-    def show(screen: Screen) -> None:
-        screen.prose(f"{counted(len(problems), 'problem')} in this file:", Mark(f"{fault.code}:", "bad"))
-        screen.verbatim(str(path))
-        for problem in problems:
-            screen.prose(f"- {problem}")
-
-    return Answer({"file": str(path), "ok": False, "problems": problems}, show, code=USAGE)
 
 
 def _file(config: Path | None) -> Source:

@@ -28,6 +28,9 @@ Provocation = Callable[[NexusControlTools], Call]
 NOT_FROM_THE_FACADE = {
     # of the command line: tests/cli
     ErrorCode.AMBIGUOUS_ID,
+    # of the rule book: tests/rules
+    ErrorCode.RULE_UNDECIDED,
+    ErrorCode.RULES_DISAGREE,
     # of the file and the process: tests/joints
     ErrorCode.STORE_FORKED,
     ErrorCode.STORE_IN_USE,

@@ -120,9 +120,28 @@ def test_a_file_that_might_name_the_database_and_cannot_be_read_is_an_error(
 
 
 def test_the_names_of_later_versions_are_known(machine: Machine) -> None:
-    later = 'default = "deny"\n[groups]\n[[rules]]\n[[notify]]\n[secrets]\n[inbox]\n'
+    later = "[groups]\n[[notify]]\n[secrets]\n[inbox]\n"
     (project, *_) = machine.look(machine.write("named", later)).sources
-    assert (project.fault, len(project.table)) == (None, 6)
+    assert (project.fault, len(project.table)) == (None, 4)
+
+
+def test_the_rule_book_is_that_of_one_file_and_never_of_a_projects(machine: Machine) -> None:
+    def rules() -> Path | None:
+        found = machine.look().rules()
+        return found and found.path
+
+    machine.write("project", 'default = "allow"\n[[rules]]\n')
+    assert rules() is None
+    user = machine.write("home", 'default = "deny"\n')
+    assert rules() == user
+    system = machine.write(
+        "etc", "[[rules]]\n"
+    )  # without a default: its own fault, not filled from another file
+    assert rules() == system
+    named = machine.write("named", 'default = "deny"\n')
+    found = machine.look(named).rules()
+    assert found is not None
+    assert found.path == named
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,183 @@
+"""What a rule book may not say, and what its digest is of."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from nexus_control.configuration import FILE_NAME, look, named_source
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.rules.book import RuleBook
+from nexus_control.rules.globs import MAX_GLOB
+from nexus_control.rules.reading import book_of, rule_book
+from tests.rules.books import book
+
+ALLOW = 'verdict = "allow"'
+BAD_BOOKS: list[tuple[str, str]] = [
+    ('[[rules]]\ntool = "a"\nverdict = "allow"', "default is required beside rules"),
+    ('default = "ask"', "default must be one of allow, deny"),
+    ("default = true", "default must be one of allow, deny"),
+    ("default = []", "default must be one of allow, deny"),
+    ('default = "deny"\nrules = "none"', "rules must be a list of tables"),
+    ('default = "deny"\n[rules]\ntool = "a"', "rules must be a list of tables"),
+    ('default = "deny"\nrules = ["a"]', "rules[0] must be an object"),
+]
+BAD_RULES: list[tuple[str, str]] = [
+    ('tool = "a"', "rules[0] must have exactly one of verdict and template"),
+    (f'tool = "a"\n{ALLOW}\ntemplate = "t"', "rules[0] must have exactly one of verdict and template"),
+    ('tool = "a"\nverdict = "template"', "rules[0].verdict must be one of allow, deny"),
+    ('tool = "a"\nverdict = "ALLOW"', "rules[0].verdict must be one of allow, deny"),
+    ('tool = "a"\ntemplate = ""', "rules[0].template must be the name of a template"),
+    ('tool = "a"\ntemplate = 3', "rules[0].template must be text"),
+    (ALLOW, "rules[0] has no matcher"),
+    (f'tol = "a"\n{ALLOW}', "Unknown field: rules[0].tol"),
+    (f'tool = ["a"]\n{ALLOW}', "rules[0].tool must be text"),
+    (f'tool = ""\n{ALLOW}', "rules[0].tool must be a glob"),
+    (f'tool = "[ab"\n{ALLOW}', "rules[0].tool must be a glob"),
+    (f'tool = "a]["\n{ALLOW}', "rules[0].tool must be a glob"),
+    (f'tool = "[]"\n{ALLOW}', "rules[0].tool must be a glob"),
+    (f'tool = "[!]"\n{ALLOW}', "rules[0].tool must be a glob"),
+    (f'tool = "[z-a]"\n{ALLOW}', "rules[0].tool must be a glob"),
+    (f'tool = "{"a" * (MAX_GLOB + 1)}"\n{ALLOW}', "rules[0].tool must be a glob"),
+    (f'method = "[!b-a]"\n{ALLOW}', "rules[0].method must be a glob"),
+    (f'requester = "[x"\n{ALLOW}', "rules[0].requester must be a glob"),
+    (f'mode = "rehearse"\n{ALLOW}', "rules[0].mode must be one of dry_run, apply"),
+    (f'labels = "prod"\n{ALLOW}', "rules[0].labels must be a list"),
+    (f"labels = []\n{ALLOW}", "rules[0].labels must be a list of at least one label"),
+    (f'labels = [""]\n{ALLOW}', "rules[0].labels must be a list of at least one label"),
+    (f"labels = [3]\n{ALLOW}", "rules[0].labels"),
+    (f"arguments = {{}}\n{ALLOW}", "rules[0].arguments must be at least one pointer"),
+    (f'arguments = "x"\n{ALLOW}', "rules[0].arguments must be an object"),
+]
+BAD_CONDITIONS: list[tuple[str, str]] = [
+    ('"command" = { eq = "a" }', "command must be a JSON pointer"),
+    ('"" = { eq = "a" }', " must be a JSON pointer"),
+    ('"/a~2" = { eq = "a" }', "/a~2 must be a JSON pointer"),
+    ('"/a~" = { eq = "a" }', "/a~ must be a JSON pointer"),
+    ('"/a" = {}', "/a must be a table of at least one of eq, in, prefix, glob, lt, gt"),
+    ('"/a" = "x"', "/a must be a table of at least one of"),
+    ('"/a" = { is = "x" }', "/a.is is not an operator"),
+    ('"/a" = { EQ = "x" }', "/a.EQ is not an operator"),
+    ('"/a" = { eq = 1.0 }', "/a.eq must be text, true or false, or a whole number"),
+    ('"/a" = { eq = 9007199254740992 }', "/a.eq must be"),
+    ('"/a" = { eq = 2026-01-01 }', "/a.eq must be"),
+    ('"/a" = { eq = [] }', "/a.eq must be"),
+    ('"/a" = { in = [] }', "/a.in must be a list of at least one value"),
+    ('"/a" = { in = "x" }', "/a.in must be a list"),
+    ('"/a" = { in = [1, "x"] }', "/a.in must be a list"),
+    ('"/a" = { in = [1, true] }', "/a.in must be a list"),
+    ('"/a" = { in = [1.5] }', "/a.in must be a list"),
+    ('"/a" = { in = [[1]] }', "/a.in must be a list"),
+    ('"/a" = { prefix = "" }', "/a.prefix must be text"),
+    ('"/a" = { prefix = 1 }', "/a.prefix must be text"),
+    ('"/a" = { glob = "[" }', "/a.glob must be a glob"),
+    ('"/a" = { glob = 1 }', "/a.glob must be a glob"),
+    ('"/a" = { lt = "3" }', "/a.lt must be a number"),
+    ('"/a" = { lt = true }', "/a.lt must be a number"),
+    ('"/a" = { gt = nan }', "/a.gt must be a number"),
+    ('"/a" = { gt = -inf }', "/a.gt must be a number"),
+    ('"/a" = { gt = -9007199254740992 }', "/a.gt must be a number"),
+]
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(NexusControlError) as refused:
+        book(text)
+    assert refused.value.code is ErrorCode.CONFIG_INVALID
+    assert FILE_NAME in refused.value.message
+    return list(cast("Sequence[str]", refused.value.details["problems"]))
+
+
+@pytest.mark.parametrize(("text", "problem"), BAD_BOOKS)
+def test_a_bad_book_is_refused(text: str, problem: str) -> None:
+    assert problem in problems(text)[0]
+
+
+@pytest.mark.parametrize(("rule", "problem"), BAD_RULES)
+def test_a_bad_rule_is_refused_and_named(rule: str, problem: str) -> None:
+    (said,) = [each for each in problems(f'default = "deny"\n[[rules]]\n{rule}') if each.startswith(problem)]
+    assert said
+
+
+@pytest.mark.parametrize(("condition", "problem"), BAD_CONDITIONS)
+def test_a_bad_condition_is_refused_and_named(condition: str, problem: str) -> None:
+    text = f'default = "deny"\n[[rules]]\n{ALLOW}\ntool = "a"\narguments = {{ {condition} }}'
+    (said,) = problems(text)
+    assert said.startswith(f"rules[0].arguments.{problem}")
+
+
+def test_all_problems_of_a_file_are_told_at_once() -> None:
+    text = (
+        '[[rules]]\ntool = "["\nlabels = []\narguments = { "a" = { is = 1 }, "/b" = { lt = "x" } }\n'
+        '[[rules]]\ntool = "a"\nverdict = "allow"\n'
+        '[[rules]]\nverdict = "no"\n'
+    )
+    begins = [
+        "default is required",
+        "rules[0].tool must be",
+        "rules[0].labels must be",
+        "rules[0] must have exactly one",
+        "rules[0].arguments.a must be",
+        "rules[0].arguments.a.is is not",
+        "rules[0].arguments./b.lt must",
+        "rules[2].verdict must",
+        "rules[2] has no matcher",
+    ]
+    found = problems(text)
+    assert len(found) == len(begins)
+    assert all(said.startswith(begin) for said, begin in zip(found, begins, strict=True))
+
+
+def test_the_digest_is_of_what_the_book_says_and_not_of_how_it_is_written() -> None:
+    written = (
+        'default = "deny"\n[[rules]]\ntool = "a"\narguments = { "/x" = { gt = 1, lt = 5 } }\nverdict = "deny"'
+    )
+    otherwise = (
+        'rules = [{ verdict = "deny", arguments = { "/x" = { lt = 5, gt = 1 } }, tool = "a" }]  # the same\n'
+        "default = 'deny'"
+    )
+    assert book(written).digest == book(otherwise).digest
+    assert book(written).digest.startswith("sha256:")
+    for one, other in (("deny", "allow"), ('"a"', '"b"'), ("5", "6"), ("gt", "eq"), ("/x", "/y")):
+        assert book(written.replace(one, other)).digest != book(written).digest
+
+
+def test_the_rules_of_the_option_then_of_the_system_then_of_the_user_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named, user, system = (tmp_path / name / FILE_NAME for name in ("named", "home", "etc"))
+    (tmp_path / FILE_NAME).write_text('default = "allow"\n')  # a project's
+
+    def found(given: Path | None = None) -> RuleBook | None:
+        return rule_book(look(given, user=user, system=system))
+
+    assert found() is None
+    for place, default in ((user, "allow"), (system, "deny"), (named, "allow")):
+        place.parent.mkdir()
+        place.write_text(f'default = "{default}"\n')
+        held = found(named if place is named else None)
+        assert held is not None
+        assert held.default == default
+    named.write_text('database = "x.db"')
+    held = found(named)
+    assert held is not None
+    assert held.default == "deny"
+
+
+@pytest.mark.parametrize("text", ["[[rules", "rulse = []", '[[rules]]\ntool = "a"\nverdict = "allow"'])
+def test_a_file_that_may_have_the_rules_and_cannot_be_used_is_an_error(tmp_path: Path, text: str) -> None:
+    system, user = tmp_path / "system.toml", tmp_path / "user.toml"
+    system.write_text(text)
+    user.write_text('default = "allow"')
+    with pytest.raises(NexusControlError) as refused:
+        rule_book(look(project=False, user=user, system=system))
+    assert refused.value.code is ErrorCode.CONFIG_INVALID
+    assert str(system) in refused.value.message
+
+
+def test_a_file_that_cannot_be_read_has_no_book(tmp_path: Path) -> None:
+    with pytest.raises(NexusControlError) as refused:
+        book_of(named_source(tmp_path / "nothing.toml"))
+    assert refused.value.code is ErrorCode.CONFIG_INVALID
