@@ -21,7 +21,7 @@ class ToolCall:
     """One use of one tool.
 
         >>> ToolCall(tool="rotate", arguments={"key": "billing"}, call_id="call_1").content_digest()[:8]
-        'd99f4d30'
+        '59dfbcc5'
 
     `arguments` are as the model sent them: an object, or the text where they are no object. `session` is the
     conversation, "" where the host does not keep it stable.

@@ -12,33 +12,38 @@
 * A guard that cannot reach its store denies. `check` raises nothing.
 * What the tool returned is recorded as completed, its exception as failed with unknown effect. A timeout, a
   cancellation and an interruption leave the outcome unknown.
-* Some hosts have the model try again under a new call id (`new_ids`). There a call belongs to the first request of the
-  same conversation, tool and arguments that is still open, unless its own id is known.
+* Some hosts have the model try again under a new call id (`new_ids`). There a call belongs to the last request of the
+  same conversation, tool and arguments, until that was executed and its outcome is known, withdrawn, or has expired. A
+  denial holds for the conversation.
 """
 
 import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from getpass import getuser
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
 
 from pydantic_core import to_jsonable_python
 
-from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.spelling import bounded, described
 from nexus_control.guards import texts
 from nexus_control.guards.calls import Allowed, Denied, NotRunError, Pending, ToolCall, Verdict, key_of
+from nexus_control.rules.book import Call, RuleBook
 from nexus_control.tool import NexusControlTools
+from nexus_control.usecases.answers import StatusData
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import Assurance
 
 _log = logging.getLogger("nexus_control")
 _MOST_OF_A_TEXT = 4096
 _MOST_OF_A_GOAL = 200
+_ENDED = ("completed", "failed", "withdrawn", "expired")
+"""The states after which a host's next call of the same content, under a new id, is a new request."""
 T = TypeVar("T")
 
 
@@ -76,7 +81,8 @@ class Guard:
         guard = Guard(tools, host="my-agent", template_name="two-people")
 
     `tools` are a store's, without a plan checker. `host` names the framework in what is recorded. The policy is given
-    by keyword; without one, one approval by another person. `actor` asks; by default system:<login>@<host>.
+    by keyword; without one, one approval by another person. With `rules` a rule's template is the policy, and what no
+    rule names takes the book's default. `actor` asks; by default system:<login>@<host>.
     """
 
     def __init__(
@@ -86,12 +92,16 @@ class Guard:
         host: str,
         actor: Actor | None = None,
         new_ids: bool = False,
+        rules: RuleBook | None = None,
         **asking: Unpack[Asking],
     ) -> None:
+        if rules is not None and "template_name" in asking:
+            raise invalid_argument("template_name", "comes from the rules: give either")
         self._tools = tools
         self._host = host
         self._actor = actor or default_actor()
         self._new_ids = new_ids
+        self._rules = rules
         self._asking = asking
 
     # --- before the tool runs ------------------------------------------------------------------------------------
@@ -102,12 +112,25 @@ class Guard:
             return self._judged(call)
         except NexusControlError as fault:
             return Denied(_refused(fault))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever fails, a guard denies
             _log.exception("a guard could not check a call")
             return Denied(texts.unavailable(described(error, _MOST_OF_A_TEXT)))
 
     def _judged(self, call: ToolCall) -> Verdict:
-        return self._verdict(self._requested(call, self._asking))
+        asking = self._asking
+        if self._rules is not None:
+            judgement = self._rules.judge(self._as_ruled(call))
+            if judgement.verdict == "deny":
+                return Denied(texts.denied_by_rule(f"the rules deny {call.tool} ({judgement.decided_by})"))
+            if judgement.template is None:
+                return Allowed(None)
+            asking = asking.copy()
+            asking["template_name"] = judgement.template
+        return self._verdict(self._requested(call, asking))
+
+    def _as_ruled(self, call: ToolCall) -> Call:
+        arguments: Mapping[str, Any] = {} if isinstance(call.arguments, str) else call.arguments
+        return Call(tool=call.tool, arguments=arguments, mode="apply", requester=str(self._actor))
 
     def _requested(self, call: ToolCall, asking: Asking) -> str:
         """The request of this call, which is made unless it is there. Raises what `request` refuses."""
@@ -118,9 +141,17 @@ class Guard:
             key = key_of(self._host, call.session, call.content_digest(), str(number))
             request_id = self._ask(call, asking, key)
             status = self._tools.status(request_id, include_events=True).data
-            if status["state"] in ("pending_approval", "approved") or _is_of(status, call.call_id):
+            if status["state"] not in _ENDED or self._has_run(status, call):
                 return request_id
             number += 1
+
+    def _has_run(self, status: StatusData, call: ToolCall) -> bool:
+        """Whether this very call has executed the request."""
+        executed = (each for each in status.get("events", ()) if each["event_type"] == "EXECUTION_REQUESTED")
+        return any(each["actor"]["id"] == self._runner(call).id for each in executed)
+
+    def _runner(self, call: ToolCall) -> Actor:
+        return Actor("system", bounded(f"{self._host}/{call.call_id}", 256))
 
     def _ask(self, call: ToolCall, asking: Asking, key: str) -> str:
         first_line = f"{call.tool}: {' '.join(call.plan().split())}"
@@ -141,7 +172,9 @@ class Guard:
         return asked.data["request_id"]
 
     def _verdict(self, request_id: str) -> Verdict:
-        status: dict[str, Any] = dict(self._tools.status(request_id).data)
+        status = self._tools.status(request_id).data
+        if status["state"] == "executing" and self._tools.recover(request_id).success:  # its owner has gone
+            status = self._tools.status(request_id).data
         if status["state"] == "approved" and not status["blocking_reasons"]:
             return Allowed(request_id)
         if status["state"] == "pending_approval":
@@ -149,8 +182,9 @@ class Guard:
         text = texts.of_state(status)
         if status["state"] == "completed":
             answer = self._tools.result(request_id)
-            if answer.success and isinstance(kept := answer.data.get("answer"), dict) and "output" in kept:
-                text = texts.with_output(text, kept["output"])
+            kept: Any = answer.data.get("answer") if answer.success else None
+            if isinstance(kept, dict):
+                text = texts.with_output(text, cast("dict[str, Any]", kept).get("output"))
         return Denied(text, request_id)
 
     # --- around the tool -----------------------------------------------------------------------------------------
@@ -159,14 +193,13 @@ class Guard:
         """Take the one right to run the call. `owner_pid` is the process that lives until the record; see
         `NexusControlTools.claim`. Raises nothing.
         """
-        runner = Actor("system", bounded(f"{self._host}/{call.call_id}", 256))
-        claimed = self._tools.claim(request_id, call.adapter_id, runner, owner_pid=owner_pid)
+        claimed = self._tools.claim(request_id, call.adapter_id, self._runner(call), owner_pid=owner_pid)
         if claimed.success:
             return Claimed(request_id, claimed.data["execution_id"])
         verdict = self._tools.status(request_id)
         spent = (ErrorCode.EXECUTING, ErrorCode.POLICY_NOT_SATISFIED)
         if claimed.error_code in spent and verdict.success:
-            return Denied(texts.of_state(dict(verdict.data)), request_id)
+            return Denied(texts.of_state(verdict.data), request_id)
         return Denied(texts.unavailable(claimed.error or ""), request_id)
 
     def record(
@@ -176,8 +209,8 @@ class Guard:
         output: object = None,
         error: str | None = None,
     ) -> bool:
-        """Record what became of a claimed call. Whether that succeeded: where it did not, the execution's outcome will be
-        unknown, and the tool is not run again.
+        """Record what became of a claimed call, and say whether that succeeded. Where it did not, the outcome of the
+        execution will be unknown, and the tool is not run again.
         """
         text = bounded(error, _MOST_OF_A_TEXT) if error and error.strip() else None
         result = self._tools.record(execution_id, outcome, plain(output), text)
@@ -278,19 +311,13 @@ def _outcome_of(error: BaseException) -> _Outcome:
     return ("failed" if is_failure else "unknown", None, described(error, _MOST_OF_A_TEXT))
 
 
-def _is_of(status: Any, call_id: str) -> bool:
-    """Whether this call has executed the request."""
-    runners = [
-        event["actor"]["id"] for event in status["events"] if event["event_type"] == "EXECUTION_REQUESTED"
-    ]
-    return any(runner.endswith(f"/{call_id}") for runner in runners)
-
-
 def _refused(fault: NexusControlError) -> str:
     """Why a request was refused, for the model."""
     match fault.code:
         case ErrorCode.IDEMPOTENCY_CONFLICT:
-            return texts.conflict(fault.details["request_id"], ", ".join(fault.details["fields"]))
+            return texts.conflict(fault.message)
+        case ErrorCode.RULE_UNDECIDED:
+            return texts.denied_by_rule(fault.message)
         case ErrorCode.INVALID_ARGUMENT | ErrorCode.TEMPLATE_NOT_FOUND | ErrorCode.TEMPLATE_WEAKENED:
             return texts.not_requested(fault.message)
         case _:

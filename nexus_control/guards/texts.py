@@ -5,8 +5,8 @@ tries again after one. The reasons that people gave are quoted as they are.
 """
 
 import json
-from collections.abc import Mapping
-from typing import Any
+
+from nexus_control.usecases.answers import StatusData
 
 _MOST_OF_AN_OUTPUT = 10_000
 
@@ -25,17 +25,17 @@ def denied_by_rule(why: str) -> str:
     return f"Not run: {why}. Final for this call. Do not repeat it or reach the same effect differently."
 
 
-def conflict(request_id: str, fields: str) -> str:
+def conflict(why: str) -> str:
     """For a call whose content is not what its request was made with."""
-    return (
-        f"Not run: this call was asked for with other content before (request {request_id}: {fields}), and only that was "
-        "shown to people. Make a new call for the new content."
-    )
+    return f"Not run: people were asked about another content of this call. {why}. Make a new call for the new content."
 
 
 def unavailable(why: str) -> str:
     """For a guard that cannot ask its store."""
-    return f"Not run: approvals cannot be checked now ({why}). Say so to the person you work for; do not look for another way."
+    return (
+        f"Not run: approvals cannot be checked now ({why}). Say so to the person you work for; do not look for another "
+        "way."
+    )
 
 
 def not_requested(why: str) -> str:
@@ -45,8 +45,8 @@ def not_requested(why: str) -> str:
     )
 
 
-def of_state(status: Mapping[str, Any]) -> str:
-    """Why a request in this state does not run, or not again. `status` is the facade's."""
+def of_state(status: StatusData) -> str:
+    """Why a request in this state does not run, or not again. `status` is what `NexusControlTools.status` answers."""
     request_id = status["request_id"]
     ending = status.get("ending")
     last = status["executions"][-1] if status["executions"] else None
@@ -65,9 +65,8 @@ def of_state(status: Mapping[str, Any]) -> str:
         case "executing":
             return f"Not run again: request {request_id} is being executed by another call. Do not repeat it."
         case "completed":
-            return (
-                f"Not run again: request {request_id} was already executed (run {status['run']['run_id']})."
-            )
+            run_id = last["run_id"] if last else None
+            return f"Not run again: request {request_id} was already executed (run {run_id})."
         case "failed":
             code, message = (last["error_code"], last["error_message"]) if last else ("", "")
             effect = last["effect"] if last else "unknown"
