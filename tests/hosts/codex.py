@@ -1,0 +1,156 @@
+"""Codex without a person and without a network: `codex exec` with a fake `/v1/responses` and hooks of a test.
+
+    with codex(folder, [[Call("call_1", "exec_command", {"cmd": "echo hi"})]], hook.command) as codex:
+        run = codex.run("go")
+        codex.run("again", resume=run.session)
+
+Hooks that a person did not trust are not run: each run says `--dangerously-bypass-hook-trust`.
+"""
+
+import json
+import shlex
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.hosts.model import FakeModel, Turn, serving
+from tests.hosts.programs import Ended, Host, missing
+
+PROGRAM, PACKAGE = "codex", "@openai/codex"
+EVENTS = ("PreToolUse", "PostToolUse")
+"""The events of which a guard must hear. There is none for a failure."""
+
+_CONFIG = """
+model = "fake"
+model_provider = "fake"
+approval_policy = "never"
+sandbox_mode = "danger-full-access"
+check_for_update_on_startup = false
+
+[analytics]
+enabled = false
+
+[model_providers.fake]
+name = "fake"
+base_url = "{url}/v1"
+wire_api = "responses"
+env_key = "FAKE_KEY"
+request_max_retries = 0
+stream_max_retries = 0
+"""
+_HOOK = """
+[[hooks.{event}]]
+matcher = "*"
+[[hooks.{event}.hooks]]
+type = "command"
+command = {command}
+timeout = 60
+"""
+
+
+class ResponsesModel(FakeModel):
+    """The Responses API, as a stream of events."""
+
+    path = "/v1/responses"
+
+    def is_conversation(self, request: Mapping[str, Any]) -> bool:
+        return bool(request.get("tools"))
+
+    def first_message(self, request: Mapping[str, Any]) -> str:
+        return json.dumps(request["input"][0])
+
+    def said(self, request: Mapping[str, Any]) -> int:
+        """Parallel calls are one turn: they stand one after the other."""
+        by_model = [_is_by_model(item) for item in request["input"]]
+        return sum(here and not before for before, here in zip([False, *by_model], by_model, strict=False))
+
+    def events(self, turn: Turn) -> Iterable[dict[str, Any]]:
+        response = {"id": f"resp_{len(self.requests)}"}
+        yield {"type": "response.created", "response": response}
+        for index, item in enumerate(_items(turn)):
+            yield {"type": "response.output_item.done", "output_index": index, "item": item}
+        usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+        yield {"type": "response.completed", "response": {**response, "usage": usage}}
+
+    def results(self) -> dict[str, str]:
+        return {
+            item["call_id"]: _text(item["output"])
+            for item in self.requests[-1]["input"]
+            if item["type"] == "function_call_output"
+        }
+
+
+def _is_by_model(item: Mapping[str, Any]) -> bool:
+    return item["type"] == "function_call" or item.get("role") == "assistant"
+
+
+def _items(turn: Turn) -> list[dict[str, Any]]:
+    if isinstance(turn, str):
+        content = [{"type": "output_text", "text": turn}]
+        return [{"type": "message", "role": "assistant", "id": "msg_1", "content": content}]
+    return [
+        {
+            "type": "function_call",
+            "call_id": call.id,
+            "name": call.tool,
+            "arguments": json.dumps(call.arguments),
+        }
+        for call in turn
+    ]
+
+
+def _text(output: str | list[dict[str, Any]]) -> str:
+    return output if isinstance(output, str) else "".join(part.get("text", "") for part in output)
+
+
+@dataclass(frozen=True)
+class Run:
+    """How `codex exec` ended, and the events that it printed."""
+
+    ended: Ended
+    events: list[dict[str, Any]]
+
+    @property
+    def session(self) -> str:
+        (started,) = (event for event in self.events if event["type"] == "thread.started")
+        return started["thread_id"]
+
+
+@dataclass(frozen=True)
+class Codex:
+    """The program with its configuration, and the model that it asks."""
+
+    host: Host
+    model: FakeModel
+
+    def words(self, prompt: str, *, resume: str | None = None) -> list[str]:
+        options = ["--json", "--skip-git-repo-check", "--dangerously-bypass-hook-trust"]
+        return ["exec", *(["resume", *options, resume] if resume else options), prompt]
+
+    def run(self, prompt: str, *, resume: str | None = None) -> Run:
+        ended = self.host.run(self.words(prompt, resume=resume))
+        assert ended.stdout.startswith("{"), ended
+        return Run(ended, [json.loads(line) for line in ended.stdout.splitlines()])
+
+
+def hooks(hook_command: Sequence[str]) -> str:
+    """The part of config.toml that registers the hook for each of its events and for every tool."""
+    command = json.dumps(shlex.join(hook_command))
+    return "".join(_HOOK.format(event=event, command=command) for event in EVENTS)
+
+
+@contextmanager
+def codex(folder: Path, turns: Sequence[Turn], configuration: str) -> Generator[Codex]:
+    """Codex in a folder, with this added to its configuration."""
+    with serving(ResponsesModel(turns)) as model:
+        host = Host(PROGRAM, folder, {"FAKE_KEY": "not-a-key"})
+        place = host.home / ".codex" / "config.toml"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(_CONFIG.format(url=model.url) + configuration, encoding="utf-8")
+        yield Codex(host, model)
+
+
+def why_missing() -> str | None:
+    return missing(PROGRAM, PACKAGE)
