@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.hosts.model import FakeModel, Turn, serving
+from tests.hosts.model import FakeModel, Said, Turn, serving
 from tests.hosts.programs import Ended, Host, missing
 
 PROGRAM, PACKAGE = "claude", "@anthropic-ai/claude-code"
@@ -31,13 +31,13 @@ class AnthropicModel(FakeModel):
     def is_conversation(self, request: Mapping[str, Any]) -> bool:
         return bool(request.get("tools"))
 
-    def first_message(self, request: Mapping[str, Any]) -> str:
+    def beginning(self, request: Mapping[str, Any]) -> str:
         return json.dumps(request["messages"][0])
 
     def said(self, request: Mapping[str, Any]) -> int:
         return sum(message["role"] == "assistant" for message in request["messages"])
 
-    def events(self, turn: Turn) -> Iterable[dict[str, Any]]:
+    def events(self, turn: Said) -> Iterable[dict[str, Any]]:
         usage = {"input_tokens": 1, "output_tokens": 1}
         message = {"id": f"msg_{len(self.requests)}", "type": "message", "role": "assistant", "model": "fake"}
         ending = {"stop_reason": None, "stop_sequence": None, "usage": usage}
@@ -54,17 +54,17 @@ class AnthropicModel(FakeModel):
         }
         yield {"type": "message_stop"}
 
-    def results(self) -> dict[str, str]:
+    def given(self, request: Mapping[str, Any]) -> dict[str, str]:
         return {
             block["tool_use_id"]: _text(block["content"])
-            for message in self.requests[-1]["messages"]
+            for message in request["messages"]
             if isinstance(message["content"], list)
             for block in message["content"]
             if block["type"] == "tool_result"
         }
 
 
-def _blocks(turn: Turn) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def _blocks(turn: Said) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Each block as it starts, and what is added to it."""
     if isinstance(turn, str):
         return [({"type": "text", "text": ""}, {"type": "text_delta", "text": turn})]

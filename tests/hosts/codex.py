@@ -12,10 +12,11 @@ import shlex
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from tests.hosts.model import FakeModel, Turn, serving
+from tests.hosts.model import FakeModel, Said, Turn, serving
 from tests.hosts.programs import Ended, Host, missing
 
 PROGRAM, PACKAGE = "codex", "@openai/codex"
@@ -23,7 +24,7 @@ EVENTS = ("PreToolUse", "PostToolUse")
 """The events of which a guard must hear. There is none for a failure."""
 
 _CONFIG = """
-model = "fake"
+model = "{model}"
 model_provider = "fake"
 approval_policy = "never"
 sandbox_mode = "danger-full-access"
@@ -56,17 +57,18 @@ class ResponsesModel(FakeModel):
     path = "/v1/responses"
 
     def is_conversation(self, request: Mapping[str, Any]) -> bool:
-        return bool(request.get("tools"))
+        return "input" in request
 
-    def first_message(self, request: Mapping[str, Any]) -> str:
-        return json.dumps(request["input"][0])
+    def beginning(self, request: Mapping[str, Any]) -> str:
+        items: list[dict[str, Any]] = request["input"]
+        return json.dumps(list(takewhile(lambda item: not _is_by_model(item), items)))
 
     def said(self, request: Mapping[str, Any]) -> int:
         """Parallel calls are one turn: they stand one after the other."""
         by_model = [_is_by_model(item) for item in request["input"]]
         return sum(here and not before for before, here in zip([False, *by_model], by_model, strict=False))
 
-    def events(self, turn: Turn) -> Iterable[dict[str, Any]]:
+    def events(self, turn: Said) -> Iterable[dict[str, Any]]:
         response = {"id": f"resp_{len(self.requests)}"}
         yield {"type": "response.created", "response": response}
         for index, item in enumerate(_items(turn)):
@@ -74,31 +76,35 @@ class ResponsesModel(FakeModel):
         usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
         yield {"type": "response.completed", "response": {**response, "usage": usage}}
 
-    def results(self) -> dict[str, str]:
+    def given(self, request: Mapping[str, Any]) -> dict[str, str]:
         return {
             item["call_id"]: _text(item["output"])
-            for item in self.requests[-1]["input"]
-            if item["type"] == "function_call_output"
+            for item in request["input"]
+            if item["type"] in ("function_call_output", "custom_tool_call_output")
         }
 
 
 def _is_by_model(item: Mapping[str, Any]) -> bool:
-    return item["type"] == "function_call" or item.get("role") == "assistant"
+    return item["type"] in ("function_call", "custom_tool_call") or item.get("role") == "assistant"
 
 
-def _items(turn: Turn) -> list[dict[str, Any]]:
+def _items(turn: Said) -> list[dict[str, Any]]:
     if isinstance(turn, str):
         content = [{"type": "output_text", "text": turn}]
         return [{"type": "message", "role": "assistant", "id": "msg_1", "content": content}]
-    return [
-        {
-            "type": "function_call",
-            "call_id": call.id,
-            "name": call.tool,
-            "arguments": json.dumps(call.arguments),
-        }
-        for call in turn
-    ]
+    return [{"call_id": call.id, **_called(call.tool), **_given(call.arguments)} for call in turn]
+
+
+def _given(arguments: Mapping[str, Any] | str) -> dict[str, str]:
+    if isinstance(arguments, str):
+        return {"type": "custom_tool_call", "input": arguments}
+    return {"type": "function_call", "arguments": json.dumps(arguments)}
+
+
+def _called(tool: str) -> dict[str, str]:
+    """MCP tools are called by their server's namespace: `mcp__notes__note` is `note` of `mcp__notes`."""
+    namespace, _, name = tool.rpartition("__")
+    return {"namespace": namespace, "name": name} if namespace else {"name": name}
 
 
 def _text(output: str | list[dict[str, Any]]) -> str:
@@ -142,14 +148,14 @@ def hooks(hook_command: Sequence[str]) -> str:
 
 
 @contextmanager
-def codex(folder: Path, turns: Sequence[Turn], configuration: str) -> Generator[Codex]:
+def codex(folder: Path, turns: Sequence[Turn], configuration: str, model: str = "fake") -> Generator[Codex]:
     """Codex in a folder, with this added to its configuration."""
-    with serving(ResponsesModel(turns)) as model:
+    with serving(ResponsesModel(turns)) as served:
         host = Host(PROGRAM, folder, {"FAKE_KEY": "not-a-key"})
         place = host.home / ".codex" / "config.toml"
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(_CONFIG.format(url=model.url) + configuration, encoding="utf-8")
-        yield Codex(host, model)
+        place.write_text(_CONFIG.format(url=served.url, model=model) + configuration, encoding="utf-8")
+        yield Codex(host, served)
 
 
 def why_missing() -> str | None:

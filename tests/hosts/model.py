@@ -7,51 +7,58 @@ one after the turns that the request already holds: a conversation that is resum
 import json
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True)
 class Call:
-    """One use of a tool, as the model asks for it."""
+    """One use of a tool, as the model asks for it. A text instead of arguments is a program for Codex's `exec`."""
 
     id: str
     tool: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] | str
 
 
-Turn = str | Sequence[Call]
-"""The model's whole answer to one request: a text, which ends the host's run, or calls."""
+Turn = str | Sequence[Call] | Callable[[Mapping[str, str]], Sequence[Call]]
+"""The model's whole answer to one request: a text, which ends the host's run, or calls.
+
+A function makes the calls from the texts that earlier calls gave, by their ids.
+"""
+Said = str | Sequence[Call]
 
 
 @dataclass
 class FakeModel(ABC):
     """What every wire format has in common. A request past the last turn is answered with the text `done`."""
 
+    path: ClassVar[str]
+    """Where a conversation is posted to."""
+
     turns: Sequence[Turn]
     requests: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """What the host sent for its conversation, in order."""
     asides: Mapping[str, Sequence[Turn]] = field(default_factory=dict[str, Sequence[Turn]])
-    """The turns of other conversations, as with a subagent: by a text that stands in their first message."""
+    """The turns of other conversations, as with a subagent: by a text that they begin with."""
     others: list[str] = field(default_factory=list[str])
     """Paths that the host asked for and this model does not have."""
     url: str = ""
 
-    def turn(self, request: Mapping[str, Any]) -> Turn:
-        first, number = self.first_message(request), self.said(request)
+    def turn(self, request: Mapping[str, Any]) -> Said:
+        first, number = self.beginning(request), self.said(request)
         turns = next((turns for text, turns in self.asides.items() if text in first), self.turns)
-        return turns[number] if number < len(turns) else "done"
+        turn = turns[number] if number < len(turns) else "done"
+        return turn(self.given(request)) if callable(turn) else turn
 
-    @property
-    @abstractmethod
-    def path(self) -> str:
-        """Where a conversation is posted to."""
+    def results(self) -> dict[str, str]:
+        """What the last request of the conversation gives the model for each call, by the call's id."""
+        return self.given(self.requests[-1])
 
     @abstractmethod
-    def first_message(self, request: Mapping[str, Any]) -> str:
+    def beginning(self, request: Mapping[str, Any]) -> str:
         """What the conversation began with, as JSON."""
 
     @abstractmethod
@@ -63,12 +70,12 @@ class FakeModel(ABC):
         """Whether the request is the agent's, and not for a title or the like."""
 
     @abstractmethod
-    def events(self, turn: Turn) -> Iterable[dict[str, Any]]:
+    def events(self, turn: Said) -> Iterable[dict[str, Any]]:
         """The turn as this wire format streams it."""
 
     @abstractmethod
-    def results(self) -> dict[str, str]:
-        """Of the last request: the text that the model was given for each call, by the call's id."""
+    def given(self, request: Mapping[str, Any]) -> dict[str, str]:
+        """The text that the request gives the model for each call, by the call's id."""
 
 
 @contextmanager
