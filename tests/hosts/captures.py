@@ -3,8 +3,8 @@
     NEXUS_CONTROL_TEST_HOSTS=PREFIX python -m tests.hosts.captures    # writes them again
 
 `inputs/claude_code-PreToolUse-Bash.json` is what Claude Code 2.1.332 gave, and `inputs/codex-PreToolUse-Bash.json` what
-Codex 0.169.0 gave, with the places, ids and durations of the run replaced by fixed ones. Tests in `tests/joints` compare
-them with what the hosts give now.
+Codex 0.169.0 gave, with the places, ids and durations of the run replaced by fixed ones. Tests in `tests/joints`
+compare them with what the hosts give now.
 """
 
 import json
@@ -146,13 +146,16 @@ def anonymous(run: Seen, folder: Path) -> dict[str, Any]:
     return json.loads(_DURATION.sub('"duration_ms": 12', text))
 
 
-OF_HOSTS = (of_claude_code, of_codex, of_codex_programs)
+def saved(host: str) -> dict[str, dict[str, Any]]:
+    """The saved inputs of a host, by the name of their file."""
+    files = INPUTS.glob(f"{host}-*.json")
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 
 def write() -> None:
     """Write every file again."""
     INPUTS.mkdir(exist_ok=True)
-    for of_host in OF_HOSTS:
+    for of_host in (of_claude_code, of_codex, of_codex_programs):
         with tempfile.TemporaryDirectory() as folder:
             for name, given in of_host(Path(folder)).items():
                 (INPUTS / f"{name}.json").write_text(json.dumps(given, indent=2) + "\n", encoding="utf-8")

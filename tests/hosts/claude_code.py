@@ -85,10 +85,15 @@ def _text(content: str | list[dict[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """How `claude -p` ended, and the document that it printed."""
+    """How `claude -p` ended."""
 
     ended: Ended
-    document: dict[str, Any]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What it printed; it prints nothing where it found nothing to resume."""
+        assert self.ended.stdout, self.ended
+        return json.loads(self.ended.stdout)
 
     @property
     def session(self) -> str:
@@ -114,9 +119,7 @@ class ClaudeCode:
         ]
 
     def run(self, prompt: str | None = None, *, resume: str | None = None, fork: bool = False) -> Run:
-        ended = self.host.run(self.words(prompt, resume=resume, fork=fork))
-        assert ended.stdout.startswith("{"), ended
-        return Run(ended, json.loads(ended.stdout))
+        return Run(self.host.run(self.words(prompt, resume=resume, fork=fork)))
 
 
 def settings(hook_command: Sequence[str], allow: Sequence[str] = ("Bash",), **handler: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@
         run = codex.run("go")
         codex.run("again", resume=run.session)
 
-Hooks that a person did not trust are not run: each run says `--dangerously-bypass-hook-trust`.
+Hooks that a person did not trust are not run: runs say `--dangerously-bypass-hook-trust`.
 """
 
 import json
@@ -113,15 +113,20 @@ def _text(output: str | list[dict[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """How `codex exec` ended, and the events that it printed."""
+    """How `codex exec` ended."""
 
     ended: Ended
-    events: list[dict[str, Any]]
 
     @property
     def session(self) -> str:
-        (started,) = (event for event in self.events if event["type"] == "thread.started")
-        return started["thread_id"]
+        return session_of(self.ended.stdout)
+
+
+def session_of(printed: str) -> str:
+    """The id of the session, from the first event that `codex exec --json` prints."""
+    event = json.loads(printed.partition("\n")[0])
+    assert event["type"] == "thread.started", printed
+    return event["thread_id"]
 
 
 @dataclass(frozen=True)
@@ -131,14 +136,15 @@ class Codex:
     host: Host
     model: FakeModel
 
-    def words(self, prompt: str, *, resume: str | None = None) -> list[str]:
-        options = ["--json", "--skip-git-repo-check", "--dangerously-bypass-hook-trust"]
+    def words(self, prompt: str, *, resume: str | None = None, trusting: bool = True) -> list[str]:
+        """Without `trusting`, hooks that a person did not trust are not run."""
+        options = ["--json", "--skip-git-repo-check"]
+        if trusting:
+            options.append("--dangerously-bypass-hook-trust")
         return ["exec", *(["resume", *options, resume] if resume else options), prompt]
 
-    def run(self, prompt: str, *, resume: str | None = None) -> Run:
-        ended = self.host.run(self.words(prompt, resume=resume))
-        assert ended.stdout.startswith("{"), ended
-        return Run(ended, [json.loads(line) for line in ended.stdout.splitlines()])
+    def run(self, prompt: str, *, resume: str | None = None, trusting: bool = True) -> Run:
+        return Run(self.host.run(self.words(prompt, resume=resume, trusting=trusting)))
 
 
 def hooks(hook_command: Sequence[str]) -> str:
