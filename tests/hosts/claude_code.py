@@ -1,8 +1,10 @@
 """Claude Code without a person and without a network: `claude -p` with a fake `/v1/messages` and hooks of a test.
 
-    with claude_code(folder, [[Call("toolu_1", "Bash", {"command": "echo hi"})]], hook.command) as claude:
-        ended = claude.run("go")
-        claude.run(resume=ended.session)
+    turns = [[Call("toolu_1", "Bash", {"command": "echo hi"})]]
+    with claude_code(folder, turns, settings(hook_command, onFailure="block")) as claude:
+        deferred = claude.run("go")
+        claude.run(resume=deferred.session)
+        claude.model.results()["toolu_1"]    # what the model was told
 
 Root may not bypass the permissions: an allow rule for the tool takes their place.
 """

@@ -1,8 +1,9 @@
 """Codex without a person and without a network: `codex exec` with a fake `/v1/responses` and hooks of a test.
 
-    with codex(folder, [[Call("call_1", "exec_command", {"cmd": "echo hi"})]], hook.command) as codex:
-        run = codex.run("go")
-        codex.run("again", resume=run.session)
+    with codex(folder, [[Call("call_1", "exec_command", {"cmd": "echo hi"})]], hooks(hook_command)) as program:
+        run = program.run("go")
+        program.run("again", resume=run.session)
+        program.model.results()["call_1"]    # what the model was told
 
 Hooks that a person did not trust are not run: runs say `--dangerously-bypass-hook-trust`.
 """
