@@ -24,17 +24,21 @@ class ToolCall:
         '59dfbcc5'
 
     `arguments` are as the model sent them: an object, or the text where they are no object. `session` is the
-    conversation, "" where the host does not keep it stable.
+    conversation, "" where the host does not keep it stable. `folder` is where it runs, where that is no argument: it is
+    part of what people approve.
     """
 
     tool: str
     arguments: Mapping[str, Any] | str
     call_id: str
     session: str = ""
+    folder: str = ""
 
     def plan(self) -> str:
         """The call as people read it, and as it is bound: JSON with the tool's name and its arguments by name."""
         content = {"tool": self.tool, "arguments": self.arguments}
+        if self.folder:
+            content["folder"] = self.folder
         return encodable(json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True, default=repr))
 
     def content_digest(self) -> str:

@@ -36,6 +36,7 @@ from nexus_control.guards.once import MOST_OF_A_TEXT, plain, recorded
 from nexus_control.rules.book import Call, RuleBook
 from nexus_control.tool import NexusControlTools
 from nexus_control.usecases.answers import StatusData
+from nexus_control.usecases.requesting import made_with
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import Assurance, Effect
 
@@ -81,7 +82,8 @@ class Guard:
 
     `tools` are a store's, without a plan checker. `host` names the framework in what is recorded. The policy is given
     by keyword; without one, one approval by another person. With `rules` a rule's template is the policy, and what no
-    rule names takes the book's default. `actor` asks; by default system:<login>@<host>.
+    rule names takes the book's default. `actor` asks; by default system:<login>@<host>. `about` is kept with each
+    request that is made here; a request that is found again keeps what it was made with.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Guard:
         actor: Actor | None = None,
         new_ids: bool = False,
         rules: RuleBook | None = None,
+        about: Mapping[str, str] | None = None,
         **asking: Unpack[Asking],
     ) -> None:
         if rules is not None and "template_name" in asking:
@@ -101,6 +104,7 @@ class Guard:
         self._actor = actor or default_actor()
         self._new_ids = new_ids
         self._rules = rules
+        self._about = about or {}
         self._asking = asking
 
     # --- before the tool runs ------------------------------------------------------------------------------------
@@ -131,10 +135,35 @@ class Guard:
         arguments: Mapping[str, Any] = {} if isinstance(call.arguments, str) else call.arguments
         return Call(tool=call.tool, arguments=arguments, mode="apply", requester=str(self._actor))
 
+    def find(self, call: ToolCall) -> str | None:
+        """The request that was made under the id of this call, whatever its content; None if there is none. Raises what
+        a store raises that is away.
+        """
+        return made_with(self._tools.store, self._actor, self._key(call))
+
+    def claimed_by(self, call: ToolCall) -> Claimed | None:
+        """What was claimed for the id of this call and is not recorded yet, in whatever process; None if nothing is.
+        Raises what a store raises that is away.
+        """
+        after: str | None = None
+        while True:
+            page = self._tools.list_requests(state="executing", after=after).data
+            of_tool = (each for each in page["requests"] if each["adapter_id"] == call.adapter_id)
+            for each in of_tool:
+                status = self._tools.status(each["request_id"], include_events=True).data
+                if status["state"] == "executing" and self._runners(status)[-1] == self._runner(call).id:
+                    return Claimed(status["request_id"], status["executions"][-1]["execution_id"])
+            after = page["cursor"]
+            if after is None:
+                return None
+
+    def _key(self, call: ToolCall) -> str:
+        return key_of(self._host, call.session, call.call_id)
+
     def _requested(self, call: ToolCall, asking: Asking) -> str:
         """The request of this call, which is made unless it is there. Raises what `request` refuses."""
         if not self._new_ids:
-            return self._ask(call, asking, key_of(self._host, call.session, call.call_id))
+            return self._ask(call, asking, self._key(call))
         number = 0
         while True:
             key = key_of(self._host, call.session, call.content_digest(), str(number))
@@ -146,8 +175,12 @@ class Guard:
 
     def _has_run(self, status: StatusData, call: ToolCall) -> bool:
         """Whether this very call has executed the request."""
-        executed = (each for each in status.get("events", ()) if each["event_type"] == "EXECUTION_REQUESTED")
-        return any(each["actor"]["id"] == self._runner(call).id for each in executed)
+        return self._runner(call).id in self._runners(status)
+
+    def _runners(self, status: StatusData) -> list[str]:
+        """Who executed a request, in order. `status` has its events."""
+        events = status.get("events", ())
+        return [each["actor"]["id"] for each in events if each["event_type"] == "EXECUTION_REQUESTED"]
 
     def _runner(self, call: ToolCall) -> Actor:
         return Actor("system", bounded(f"{self._host}/{call.call_id}", 256))
@@ -155,9 +188,10 @@ class Guard:
     def _ask(self, call: ToolCall, asking: Asking, key: str) -> str:
         first_line = f"{call.tool}: {' '.join(call.plan().split())}"
         # With new ids, the id is that of the call which came first: it must not make another content of the same key.
-        metadata = {"host": self._host, "tool": call.tool, "session": call.session}
+        metadata = {"host": self._host, "tool": call.tool, "session": call.session, **self._about}
         if not self._new_ids:
             metadata["call_id"] = call.call_id
+        metadata = self._kept(key) or {name: bounded(text, 512) for name, text in metadata.items() if text}
         asked = self._tools.request(
             bounded(first_line, _MOST_OF_A_GOAL),
             self._actor,
@@ -165,10 +199,15 @@ class Guard:
             plan=call.plan(),
             adapter_id=call.adapter_id,
             idempotency_key=key,
-            metadata={name: bounded(text, 512) for name, text in metadata.items() if text},
+            metadata=metadata,
             **asking,
         )
         return asked.data["request_id"]
+
+    def _kept(self, key: str) -> dict[str, str] | None:
+        """The metadata of a request that was made under this key with something `about` it."""
+        made = made_with(self._tools.store, self._actor, key) if self._about else None
+        return None if made is None else self._tools.status(made).data.get("metadata")
 
     def _verdict(self, request_id: str) -> Verdict:
         status = self._tools.status(request_id).data
@@ -213,6 +252,10 @@ class Guard:
         execution will be unknown, and the tool is not run again.
         """
         return recorded(self._tools, execution_id, outcome, plain(output), error, effect)
+
+    def give_back(self, claimed: Claimed, why: str) -> bool:
+        """Record that a claimed call was not run, and so has no effect; say whether that succeeded."""
+        return self._tools.record(claimed.execution_id, "failed", None, why, "none").success
 
     def run(
         self,

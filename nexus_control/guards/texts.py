@@ -5,8 +5,10 @@ tries again after one. The reasons that people gave are quoted as they are.
 """
 
 import json
+from typing import TYPE_CHECKING
 
-from nexus_control.usecases.answers import StatusData
+if TYPE_CHECKING:  # a hook says most of these texts without a store
+    from nexus_control.usecases.answers import StatusData
 
 _MOST_OF_AN_OUTPUT = 10_000
 
@@ -45,7 +47,7 @@ def not_requested(why: str) -> str:
     )
 
 
-def of_state(status: StatusData) -> str:
+def of_state(status: "StatusData") -> str:
     """Why a request in this state does not run, or not again. `status` is what `NexusControlTools.status` answers."""
     request_id = status["request_id"]
     ending = status.get("ending")

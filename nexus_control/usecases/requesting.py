@@ -22,6 +22,7 @@ from nexus_control.template import Template
 from nexus_control.usecases.answers import RequestData
 from nexus_control.usecases.arguments import RequestArguments
 from nexus_control.usecases.views import approval_view, authority_now
+from nexus_control.values.actors import Actor
 from nexus_control.values.instants import format_instant
 from nexus_control.values.lookalikes import skeleton
 from nexus_control.values.payloads import (
@@ -75,6 +76,12 @@ def request(
             reason = f"Superseded by {decision.decision_id}"
             session.append(superseded, arguments.actor, DecisionWithdrawnPayload(reason=reason))
         return _answer(store, session, decision, is_new=True, warnings=warnings)
+
+
+def made_with(store: DecisionStore, requester: Actor, idempotency_key: str) -> str | None:
+    """The request that this requester made under an idempotency key; None if there is none."""
+    with store.reading() as session:
+        return session.rows.decision_of(request_key(requester, idempotency_key))
 
 
 def _obstacles(checker: PlanChecker, adapter_id: str, arguments: RequestArguments) -> Iterator[str]:
