@@ -225,11 +225,13 @@ class Guard:
         tool: Callable[[], T],
         *,
         failure_in: Callable[[T], str | None] | None = None,
+        kept_of: Callable[[T], object] | None = None,
     ) -> T:
         """Claim, run the tool, record. Returns what the tool returns, and raises what it raises.
 
-        `failure_in` finds a failure that the framework has turned into a returned value. Raises NotRunError where the
-        claim is refused.
+        `failure_in` finds a failure that the framework has turned into a returned value. `kept_of` takes from that
+        value what is recorded as the tool's output; by default all of it. Raises NotRunError where the claim is
+        refused.
         """
         if allowed.request_id is None:
             return tool()
@@ -238,7 +240,7 @@ class Guard:
             raise NotRunError(claimed)
         try:
             returned = tool()
-            outcome = _outcome(returned, failure_in)
+            outcome = _outcome(returned, failure_in, kept_of)
         except BaseException as error:
             self.record(claimed.execution_id, *_outcome_of(error))
             raise
@@ -258,6 +260,7 @@ class Guard:
         tool: Callable[[], Awaitable[T]],
         *,
         failure_in: Callable[[T], str | None] | None = None,
+        kept_of: Callable[[T], object] | None = None,
     ) -> T:
         """`run` for a coroutine. The store is asked in threads, and the tool runs where it is awaited: its context
         variables are the caller's. A cancellation leaves the outcome unknown.
@@ -276,7 +279,7 @@ class Guard:
             raise NotRunError(claimed)
         try:
             returned = await tool()
-            outcome = _outcome(returned, failure_in)
+            outcome = _outcome(returned, failure_in, kept_of)
         except BaseException as error:
             # In this thread: a cancelled task must not wait for another one.
             self.record(claimed.execution_id, *_outcome_of(error))
@@ -300,9 +303,12 @@ def plain(value: object) -> object:
 _Outcome = tuple[Literal["completed", "failed", "unknown"], object, str | None]
 
 
-def _outcome(returned: T, failure_in: Callable[[T], str | None] | None) -> _Outcome:
+def _outcome(
+    returned: T, failure_in: Callable[[T], str | None] | None, kept_of: Callable[[T], object] | None
+) -> _Outcome:
     failure = failure_in(returned) if failure_in is not None else None
-    return ("completed", returned, None) if failure is None else ("failed", returned, failure)
+    kept = kept_of(returned) if kept_of is not None else returned
+    return ("completed" if failure is None else "failed", kept, failure)
 
 
 def _outcome_of(error: BaseException) -> _Outcome:
