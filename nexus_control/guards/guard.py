@@ -264,16 +264,18 @@ class Guard:
         tool: Callable[[], T],
         *,
         failure_in: Callable[[T], str | None] | None = None,
+        kept_of: Callable[[T], object] | None = None,
     ) -> T:
         """Claim, run the tool, record. Returns what the tool returns, and raises what it raises.
 
-        `failure_in` finds a failure that the framework has turned into a returned value. Raises NotRunError where the
-        claim is refused.
+        `failure_in` finds a failure that the framework has turned into a returned value. `kept_of` takes from that
+        value what is recorded as the tool's output; by default all of it. Raises NotRunError where the claim is
+        refused.
         """
         if allowed.request_id is None:
             return tool()
         claim = partial(self._execution_of, call, allowed.request_id)
-        return once.run(claim, self.record, tool, failure_in=failure_in)
+        return once.run(claim, self.record, tool, failure_in=failure_in, kept_of=kept_of)
 
     def _execution_of(self, call: ToolCall, request_id: str) -> str:
         claimed = self.claim(call, request_id)
@@ -294,6 +296,7 @@ class Guard:
         tool: Callable[[], Awaitable[T]],
         *,
         failure_in: Callable[[T], str | None] | None = None,
+        kept_of: Callable[[T], object] | None = None,
     ) -> T:
         """`run` for a coroutine. The store is asked in threads, and the tool runs where it is awaited: its context
         variables are the caller's. A cancellation leaves the outcome unknown.
@@ -301,7 +304,7 @@ class Guard:
         if allowed.request_id is None:
             return await tool()
         claim = partial(self._execution_of, call, allowed.request_id)
-        return await once.arun(claim, self.record, tool, failure_in=failure_in)
+        return await once.arun(claim, self.record, tool, failure_in=failure_in, kept_of=kept_of)
 
 
 def _refused(fault: NexusControlError) -> str:

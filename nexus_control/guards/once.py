@@ -45,15 +45,16 @@ def run(
     tool: Callable[[], T],
     *,
     failure_in: Callable[[T], str | None] | None = None,
+    kept_of: Callable[[T], object] | None = None,
 ) -> T:
     """Claim, run the tool, record. Returns what the tool returns, and raises what the claim or the tool raises.
 
-    `failure_in` finds a failure that was turned into a returned value.
+    `failure_in` finds a failure that was turned into a returned value; `kept_of` takes from that value what is recorded.
     """
     execution_id = claim()
     try:
         returned = tool()
-        outcome = _outcome(returned, failure_in)
+        outcome = _outcome(returned, failure_in, kept_of)
     except BaseException as error:
         record(execution_id, *_outcome_of(error))
         raise
@@ -67,6 +68,7 @@ async def arun(
     tool: Callable[[], Awaitable[T]],
     *,
     failure_in: Callable[[T], str | None] | None = None,
+    kept_of: Callable[[T], object] | None = None,
 ) -> T:
     """`run` for a coroutine. The store is asked in threads, and the tool runs where it is awaited: its context
     variables are the caller's.
@@ -83,7 +85,7 @@ async def arun(
         raise
     try:
         returned = await tool()
-        outcome = _outcome(returned, failure_in)
+        outcome = _outcome(returned, failure_in, kept_of)
     except BaseException as error:
         # In this thread: a cancelled task must not wait for another one.
         record(execution_id, *_outcome_of(error))
@@ -119,9 +121,12 @@ def plain(value: object) -> object:
 _Outcome: TypeAlias = tuple[Outcome, object, str | None]
 
 
-def _outcome(returned: T, failure_in: Callable[[T], str | None] | None) -> _Outcome:
+def _outcome(
+    returned: T, failure_in: Callable[[T], str | None] | None, kept_of: Callable[[T], object] | None
+) -> _Outcome:
     failure = failure_in(returned) if failure_in is not None else None
-    return ("completed", returned, None) if failure is None else ("failed", returned, failure)
+    kept = kept_of(returned) if kept_of is not None else returned
+    return ("completed" if failure is None else "failed", kept, failure)
 
 
 def _outcome_of(error: BaseException) -> _Outcome:
