@@ -49,7 +49,8 @@ def run(
 ) -> T:
     """Claim, run the tool, record. Returns what the tool returns, and raises what the claim or the tool raises.
 
-    `failure_in` finds a failure that was turned into a returned value; `kept_of` takes from that value what is recorded.
+    `failure_in` finds a failure that was turned into a returned value. `kept_of` takes from that value what is
+    recorded.
     """
     execution_id = claim()
     try:
