@@ -8,6 +8,19 @@ before it runs.
 """
 
 from nexus_control.guards.calls import Allowed, Denied, NotRunError, Pending, ToolCall, Verdict
+from nexus_control.guards.governing import AsyncProposal, Governed, Proposal, governed
 from nexus_control.guards.guard import Guard
 
-__all__ = ["Allowed", "Denied", "Guard", "NotRunError", "Pending", "ToolCall", "Verdict"]
+__all__ = [
+    "Allowed",
+    "AsyncProposal",
+    "Denied",
+    "Governed",
+    "Guard",
+    "NotRunError",
+    "Pending",
+    "Proposal",
+    "ToolCall",
+    "Verdict",
+    "governed",
+]
