@@ -60,9 +60,9 @@ class Function:
         actor: Actor,
         asking: Asking,
     ) -> None:
-        self.name = _name_of(function) if name is None else name
-        self.adapter_id = f"{FUNCTION}{shortened(self.name)}"
         self.defined_as = f"{_module_of(function)}.{function.__qualname__}"
+        self.name = self.defined_as if name is None else name
+        self.adapter_id = f"{FUNCTION}{shortened(self.name)}"
         self._tools = tools
         self._function = function
         self._signature = Signature(function)
@@ -197,7 +197,7 @@ class Function:
             )
         kept = self._tools.result(request_id).data  # INVALID_STATE where nothing was executed
         answer = kept.get("answer")
-        if kept["outcome"] != "completed" or not isinstance(answer, dict):
+        if status.get("reconciled") or not isinstance(answer, dict):
             raise NexusControlError(
                 ErrorCode.INVALID_STATE,
                 f"The value of request {request_id} was not kept: it was too long, or a person settled the run",
@@ -234,10 +234,6 @@ def require_governable(function: object, name: str | None) -> None:
         raise invalid_argument("name", "must not be empty")
 
 
-def _name_of(function: Callable[..., Any]) -> str:
-    return f"{_module_of(function)}.{function.__qualname__}"
-
-
 def _module_of(function: Callable[..., Any]) -> str:
     """The module, as other processes import it."""
     module = function.__module__
@@ -268,9 +264,9 @@ def _refused(request_id: str, reasons: Any, advice: str | None) -> NexusControlE
     codes = {each["code"] for each in reasons}
     said = "; ".join(map(_said, reasons))
     if codes & {"ALREADY_EXECUTED", "EXECUTION_FAILED"}:
-        return NexusControlError(
-            ErrorCode.ALREADY_EXECUTED, f"Request {request_id} was run before: {said}", details, advice
-        )
+        message = f"Request {request_id} was run before: {said}"
+        failed = advice if "EXECUTION_FAILED" in codes else None
+        return NexusControlError(ErrorCode.ALREADY_EXECUTED, message, details, failed)
     if "OUTCOME_UNKNOWN" in codes:
         return _unknown(request_id)
     if codes <= _LACKS_APPROVALS:

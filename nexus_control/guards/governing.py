@@ -41,7 +41,7 @@ ProposalT = TypeVar("ProposalT", bound=Proposed)
 class _Requested(Generic[R]):
     """One request to run a governed function."""
 
-    def __init__(self, function: Function, request_id: str, basis: str) -> None:
+    def __init__(self, function: Function, request_id: str, basis: str | None) -> None:
         self._function = function
         self._request_id = request_id
         self._basis = basis
@@ -132,7 +132,7 @@ class Governed(Generic[P, ProposalT]):
     def __init__(
         self,
         function: Function,
-        proposed_as: Callable[[Function, str, str], ProposalT],
+        proposed_as: Callable[[Function, str, str | None], ProposalT],
         key: str | None = None,
     ) -> None:
         self._function = function
@@ -216,13 +216,13 @@ def governed(
         @governed(tools, min_approvals=2, expires_in="4h")
         def rotate(service: str) -> str: ...
 
-    The policy is that of `template`, and of the fields that are given; without any, one approval by another person.
+    The policy is that of `template`, and of the fields that are given; without any, one approval.
     `actor` asks and runs; by default system:<login>@<host>. `name` is the function's, by default its module and name.
 
     Arguments are written by name, as JSON, for the people who decide, and are read back by the annotations:
     dataclasses, pydantic models, dates, enums, Literal and what else pydantic reads. `*args` are a list, `**kwargs` an
-    object. Raises INVALID_ARGUMENT for a method, a generator, a function that is defined in another one and was given no name, and a
-    name that another function of these tools has.
+    object. Raises INVALID_ARGUMENT for a method, a generator, a function that is defined in another one and was given
+    no name, and a name that another function of these tools has.
     """
     fields = {
         "template_name": template,
