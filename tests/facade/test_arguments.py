@@ -152,7 +152,7 @@ NAMED_BY = {
 METHODS = [
     name
     for name, _ in inspect.getmembers(NexusControlTools, inspect.isfunction)
-    if not name.startswith("_") and name != "close"
+    if not name.startswith("_") and name not in ("close", "proposal")  # these answer no ToolResult
 ]
 NAMELESS = {
     "request",
