@@ -1,6 +1,7 @@
 """The guard for pydantic-ai, with the real package and a scripted model: one effect or none, as the record says."""
 
 import asyncio
+import runpy
 import signal
 import subprocess
 import sys
@@ -26,7 +27,8 @@ from nexus_control import NexusControlTools
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.guards.pydantic_ai import ApprovalGuard, spelled
 from nexus_control.rules.book import Rule, RuleBook
-from tests.guards.frameworks.pydantic_ai_agent import Output, Owner, Site, call, returns
+from tests.guards.frameworks.pydantic_ai_agent import Output, Owner, Site, call, returns, scripted
+from tests.support import documents
 from tests.support.governed import BOB, data_of
 from tests.support.places import REPOSITORY
 
@@ -61,6 +63,11 @@ def approve_elsewhere(site: Site, *request_ids: str) -> None:
     for request_id in request_ids:
         command = ["approve", request_id, "--yes", "--as", "human:bob", "--db", str(site.store)]
         subprocess.run([sys.executable, "-m", "nexus_control", *command], check=True, capture_output=True)
+
+
+def approve(tools: NexusControlTools, *request_ids: str) -> None:
+    for request_id in request_ids:
+        data_of(tools.approve(request_id, BOB))
 
 
 def resume_elsewhere(site: Site) -> subprocess.CompletedProcess[str]:
@@ -187,13 +194,13 @@ def test_calls_of_one_response_are_decided_one_by_one(site: Site, tools: NexusCo
     calls = [call(key, f"c{n}") for n, key in enumerate(["one", "two", "three", "one"])]
     ids = asked(site, [*calls, call("one", "free", tool="look")], guard=only_rotate(tools))
     assert len(set(ids)) == 4
-    approve_elsewhere(site, ids[0])
+    approve(tools, ids[0])
     data_of(tools.deny(ids[2], BOB, "not three"))
     result = site.resumed(site.agent([*calls], guard=only_rotate(tools)))
     assert waiting_ids(result) == [ids[1], ids[3]]
     assert site.effects == ["one"]
     site.save(result)
-    approve_elsewhere(site, ids[1], ids[3])
+    approve(tools, ids[1], ids[3])
     said = returns(site.resumed(site.agent([])))
     assert sorted(site.effects) == ["one", "one", "two"]
     assert "denied by bob: not three" in said["c2"]
@@ -203,7 +210,7 @@ def test_calls_of_one_response_are_decided_one_by_one(site: Site, tools: NexusCo
 def test_a_retry_of_the_model_is_a_new_request(site: Site, tools: NexusControlTools) -> None:
     turns = [[call("billing", "c1")], [call("billing", "c2")]]
     (first,) = asked(site, *turns)
-    approve_elsewhere(site, first)
+    approve(tools, first)
     (second,) = waiting_ids(site.resumed(site.agent(*turns)))
     assert second != first
     assert site.effects == ["billing"]
@@ -299,7 +306,7 @@ def test_a_call_that_was_edited_after_its_approval_does_not_run(
     edited: Callable[[Site], AgentRunResult[Output]], site: Site, tools: NexusControlTools
 ) -> None:
     (request_id,) = asked(site, [call("billing")])
-    approve_elsewhere(site, request_id)
+    approve(tools, request_id)
     result = edited(site)
     assert returns(result)["c1"].startswith("Not run: people were asked about another content")
     assert (result.output, site.effects, state(tools, request_id)) == ("done", [], "approved")
@@ -321,7 +328,7 @@ def test_arguments_of_every_kind_are_the_same_content_in_another_process(
     assert '"since": "2026-01-02"' in plan
     assert '"ticket": 7' in plan
     assert "hunter2" not in plan
-    approve_elsewhere(site, request_id)
+    approve(tools, request_id)
     assert resume_elsewhere(site).stdout == "done\na new key for billing\n"
     assert site.effects == ["billing"]
 
@@ -395,7 +402,7 @@ def test_a_process_that_is_killed_in_the_tool_leaves_the_outcome_unknown(
     site: Site, tools: NexusControlTools
 ) -> None:
     (request_id,) = asked(site, [call("killed")])
-    approve_elsewhere(site, request_id)
+    approve(tools, request_id)
     assert resume_elsewhere(site).returncode == -signal.SIGKILL
     assert "may or may not have taken effect" in resume_elsewhere(site).stdout
     assert site.effects == ["killed"]
@@ -434,7 +441,7 @@ def test_a_tool_that_reaches_its_time_limit_leaves_the_outcome_unknown(
     site: Site, tools: NexusControlTools
 ) -> None:
     (request_id,) = asked(site, [call("billing", tool="late")])
-    approve_elsewhere(site, request_id)
+    approve(tools, request_id)
     result = site.resumed(site.agent([]))
     assert "did not end (Timed out after 0.01 seconds.). It may or may not" in returns(result)["c1"]
     assert (result.output, site.effects) == ("done", ["billing"])
@@ -462,7 +469,7 @@ def test_a_sub_agent_that_was_cancelled_leaves_the_outcome_unknown(
 
     site.save(waiting := delegating().run_sync("Rotate"))
     (request_id,) = waiting_ids(waiting)
-    approve_elsewhere(site, request_id)
+    approve(tools, request_id)
     assert "did not end" in returns(site.resumed(delegating()))["c1"]
     assert (site.effects, state(tools, request_id)) == (["billing"], "outcome_unknown")
 
@@ -503,7 +510,7 @@ def test_a_failure_that_the_framework_handles_is_recorded_as_one(
     tools: NexusControlTools,
 ) -> None:
     (request_id,) = asked(site, [call(key)])
-    approve_elsewhere(site, request_id)
+    approve(tools, request_id)
     result = site.resumed(site.agent([], beside=beside))
     assert said in returns(result)["c1"]
     assert state(tools, request_id) == "failed"
@@ -514,7 +521,7 @@ def test_a_failure_that_the_framework_handles_is_recorded_as_one(
 
 def test_an_exception_of_a_tool_ends_the_run_and_is_recorded(site: Site, tools: NexusControlTools) -> None:
     (request_id,) = asked(site, [call("raises")])
-    approve_elsewhere(site, request_id)
+    approve(tools, request_id)
     with pytest.raises(ValueError, match="no such key"):
         site.resumed(site.agent([]))
     assert (site.effects, state(tools, request_id)) == (["raises"], "failed")
@@ -525,7 +532,7 @@ def test_an_exception_of_a_tool_ends_the_run_and_is_recorded(site: Site, tools: 
 
 def test_without_its_store_a_guard_denies_and_the_run_goes_on(site: Site, tools: NexusControlTools) -> None:
     (request_id,) = asked(site, [call("billing")])
-    approve_elsewhere(site, request_id)
+    approve(tools, request_id)
     away = NexusControlTools(site.store)
     away.close()
     guard: ApprovalGuard[object] = ApprovalGuard(away)
@@ -563,7 +570,7 @@ def test_a_selection_that_raises_ends_the_run_and_runs_nothing(site: Site, tools
 def test_the_policy_is_the_requests(site: Site, tools: NexusControlTools) -> None:
     guard: ApprovalGuard[object] = ApprovalGuard(tools, min_approvals=2, approvers=["bob", "carol"])
     (request_id,) = asked(site, [call("billing")], guard=guard)
-    approve_elsewhere(site, request_id)
+    approve(tools, request_id)
     assert waiting_ids(site.resumed(site.agent([], guard=guard))) == [request_id]
     assert data_of(tools.status(request_id))["required_approvals"] == 2
 
@@ -600,3 +607,40 @@ def test_two_guards_with_tools_of_their_own_stand_side_by_side(site: Site, tools
     calls = [call("a", "c1"), call("b", "c2", tool="rotate_async")]
     ids = asked(site, calls, guard=only_rotate(tools), beside=[strict])
     assert [data_of(tools.status(each))["required_approvals"] for each in ids] == [1, 2]
+
+
+# --- the page ----------------------------------------------------------------------------------------------------
+
+PAGE = (REPOSITORY / "docs/howto/guard-pydantic-ai.md").read_text(encoding="utf-8")
+PLAIN, GUARDED = (block.text for block in documents.blocks(PAGE) if block.language == "python")
+
+
+def start(program: str, folder: Path) -> None:
+    path = folder / "agent.py"
+    path.write_text(program, encoding="utf-8")
+    runpy.run_path(str(path), init_globals={"model": scripted([[call("billing")]])})
+
+
+def test_the_page_guards_a_program_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    start(PLAIN, tmp_path)
+    assert capsys.readouterr().out == "done\n"
+    start(GUARDED, tmp_path)
+    assert "DeferredToolRequests" in capsys.readouterr().out
+    tools = NexusControlTools(tmp_path / "decisions.db")
+    (request,) = data_of(tools.list_requests())["requests"]
+    start(GUARDED, tmp_path)
+    assert request["request_id"] in capsys.readouterr().out
+    data_of(tools.approve(request["request_id"], BOB))
+    start(GUARDED, tmp_path)
+    start(GUARDED, tmp_path)
+    assert capsys.readouterr().out == "done\ndone\n"
+    assert state(tools, request["request_id"]) == "completed"
+    assert len(data_of(tools.status(request["request_id"]))["executions"]) == 1
+
+
+def test_a_guard_costs_the_page_at_most_15_lines() -> None:
+    plain, guarded = ([line for line in each.splitlines() if line.strip()] for each in (PLAIN, GUARDED))
+    assert 0 < len(guarded) - len(plain) <= 15
