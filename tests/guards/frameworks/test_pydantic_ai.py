@@ -16,7 +16,7 @@ pytest.importorskip("pydantic_ai", reason="needs pydantic-ai-slim")
 
 from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, RunContext
 from pydantic_ai.capabilities import AbstractCapability, HandleDeferredToolCalls
-from pydantic_ai.exceptions import UserError
+from pydantic_ai.exceptions import ApprovalRequired, UserError
 from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.run import AgentRunResult
@@ -474,6 +474,43 @@ def test_a_sub_agent_that_was_cancelled_leaves_the_outcome_unknown(
     assert (site.effects, state(tools, request_id)) == (["billing"], "outcome_unknown")
 
 
+def test_a_tool_that_asks_by_itself_uses_its_approval_up(site: Site, tools: NexusControlTools) -> None:
+    def asking() -> Agent[object, Output]:
+        agent = site.agent([call("billing", tool="ask")])
+
+        @agent.tool_plain
+        def ask(key: str) -> str:
+            site.act(key)
+            raise ApprovalRequired
+
+        _ = ask
+        return agent
+
+    site.save(waiting := asking().run_sync("Rotate"))
+    (request_id,) = waiting_ids(waiting)
+    approve(tools, request_id)
+    site.save(site.resumed(asking()))
+    assert returns(site.resumed(asking()))["c1"].startswith("Not run again")
+    assert (site.effects, state(tools, request_id)) == (["billing"], "failed")
+
+
+def test_a_tool_that_the_framework_holds_back_is_asked_for_when_the_run_goes_on(
+    site: Site, tools: NexusControlTools
+) -> None:
+    def held() -> Agent[object, Output]:
+        agent = site.agent([call("billing", tool="hold")])
+        agent.tool_plain(requires_approval=True, name="hold")(site.act)
+        return agent
+
+    first = held().run_sync("Rotate")
+    assert waiting_ids(first) == []
+    site.save(first)
+    (request_id,) = waiting_ids(site.resumed(held()))
+    approve(tools, request_id)
+    assert site.resumed(held()).output == "done"
+    assert (site.effects, state(tools, request_id)) == (["billing"], "completed")
+
+
 # --- failed ------------------------------------------------------------------------------------------------------
 
 
@@ -567,7 +604,7 @@ def test_a_selection_that_raises_ends_the_run_and_runs_nothing(site: Site, tools
     assert site.effects == []
 
 
-def test_the_policy_is_the_requests(site: Site, tools: NexusControlTools) -> None:
+def test_a_policy_by_keyword_is_that_of_the_requests(site: Site, tools: NexusControlTools) -> None:
     guard: ApprovalGuard[object] = ApprovalGuard(tools, min_approvals=2, approvers=["bob", "carol"])
     (request_id,) = asked(site, [call("billing")], guard=guard)
     approve(tools, request_id)
@@ -594,6 +631,15 @@ def test_rules_say_what_is_asked_for_what_passes_and_what_is_denied(
     assert said["c1"] == "a is a year old"
     assert "the rules deny late" in said["c2"]
     assert site.effects == []
+
+
+def test_a_tool_that_the_rules_let_pass_keeps_to_the_time_limit_of_the_framework(
+    site: Site, tools: NexusControlTools
+) -> None:
+    allowing = RuleBook("allow", (), BOOK.digest)
+    result = site.agent([call("a", tool="late")], guard=ApprovalGuard(tools, rules=allowing)).run_sync("Go")
+    assert returns(result)["c1"].startswith("Timed out after 0.01 seconds.")
+    assert (site.effects, data_of(tools.list_requests())["count"]) == (["a"], 0)
 
 
 def test_a_template_beside_rules_is_refused(tools: NexusControlTools) -> None:
