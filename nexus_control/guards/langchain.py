@@ -149,12 +149,7 @@ def _fields(schema: Any) -> set[str]:
 
 def _question(call: ToolCall, pending: Pending) -> dict[str, Any]:
     """The value of the interrupt, which the application gets."""
-    return {
-        "request_id": pending.request_id,
-        "tool": call.tool,
-        "arguments": call.arguments,
-        "text": pending.text,
-    }
+    return {"request_id": pending.request_id, "tool": call.tool, "arguments": call.arguments}
 
 
 def _take_answers(verdict: Verdict) -> None:
