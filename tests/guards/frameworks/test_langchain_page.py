@@ -45,7 +45,7 @@ def test_the_guarded_program_waits_for_people_and_then_runs_the_tool_once(
     assert "done" not in said
     assert run(GUARDED, capsys) == said
     assert COMMAND.startswith("$ nexus-control approve ")
-    arguments = [*COMMAND.split()[2:], "--yes", "--as", "human:bob"]
+    arguments = [*COMMAND.split()[2:], request_id, "--yes", "--as", "human:bob"]
     subprocess.run([sys.executable, "-m", "nexus_control", *arguments], check=True, capture_output=True)
     assert run(GUARDED, capsys) == "done\n"
     with NexusControlTools("decisions.db") as tools:
