@@ -30,7 +30,9 @@ __all__ = [
     "Verdict",
     "governed",
 ]
-_HOMES = {"Guard": "guard"} | dict.fromkeys(("AsyncProposal", "Governed", "Proposal", "governed"), "governing")
+_HOMES = {"Guard": "guard"} | dict.fromkeys(
+    ("AsyncProposal", "Governed", "Proposal", "governed"), "governing"
+)
 """The modules of the names that are not in `calls`."""
 
 
