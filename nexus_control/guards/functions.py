@@ -121,7 +121,7 @@ class Function:
         except NexusControlError as fault:
             raise self._other_plan(fault.message) from None
         if not isinstance(content, dict):
-            raise self._other_plan("it is no object")
+            raise self._other_plan("it must be a JSON object")
         fields = cast("dict[str, object]", content)
         arguments = fields.get("arguments")
         if fields.keys() != {"tool", "arguments"} or not isinstance(arguments, dict):
