@@ -122,6 +122,8 @@ GOOD_ARGUMENTS: dict[str, dict[str, Any]] = {
     "deny": {"actor": BOB, "reason": "r"},
     "withdraw": {"actor": ALICE, "reason": "r"},
     "execute": {"adapter_id": ADAPTER, "actor": SCHEDULER, "router": FakeRouter()},
+    "claim": {"adapter_id": ADAPTER, "actor": SCHEDULER},
+    "record": {"outcome": "completed"},
     "reconcile": {"actor": ALICE, "outcome": "failed", "evidence": "e"},
     "template_create": {"name": "t", "actor": ALICE},
     "import_bundle": {"bundle": "{}"},
@@ -136,6 +138,7 @@ NAMED_BY = {
     "inspect": "decision_id",
     "export_bundle": "decision_id",
     "export_audit_package": "decision_id",
+    "record": "execution_id",
     "template_get": "name",
 }
 METHODS = [
