@@ -6,7 +6,7 @@
 * The name is that by which other processes import the function. Of a program that was started as a file it is the
   file's, so that `python deploy.py` and `import deploy` mean the same function.
 * What runs is read from the store at each run: the plan is of this function, and its basis is that of the proposal.
-* The claim is taken in the mode of the request, apply: a dry run would run the function, too.
+* Only a request for mode apply is run: a rehearsal would really call the function.
 """
 
 import inspect
