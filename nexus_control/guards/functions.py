@@ -6,7 +6,7 @@
 * The name is that by which other processes import the function. Of a program that was started as a file it is the
   file's, so that `python deploy.py` and `import deploy` mean the same function.
 * What runs is read from the store at each run: the plan is of this function, and its basis is that of the proposal.
-* The claim is taken in the mode of the request, apply: a dry run would run the function, too.
+* Only a request for mode apply is run: a rehearsal would really call the function.
 """
 
 import inspect
@@ -121,7 +121,7 @@ class Function:
         except NexusControlError as fault:
             raise self._other_plan(fault.message) from None
         if not isinstance(content, dict):
-            raise self._other_plan("it is no object")
+            raise self._other_plan("it must be a JSON object")
         fields = cast("dict[str, object]", content)
         arguments = fields.get("arguments")
         if fields.keys() != {"tool", "arguments"} or not isinstance(arguments, dict):

@@ -156,7 +156,7 @@ def _from_json(type_: TypeAdapter[Any], value: object) -> Any:
 
 
 def _problems(name: str, error: ValidationError) -> list[dict[str, str]]:
-    """What does not fit, by its place. The value, which may be a secret, is not repeated."""
+    """Each part that does not fit, by its place. The value, which may be a secret, is not repeated."""
     return [
         {
             "field": ".".join(map(str, (name, *each["loc"])))[:200],

@@ -146,6 +146,7 @@ NAMED_BY = {
     "inspect": "decision_id",
     "export_bundle": "decision_id",
     "export_audit_package": "decision_id",
+    "record": "execution_id",
     "template_get": "name",
     "record": "execution_id",
 }

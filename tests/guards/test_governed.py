@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import inspect
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from pydantic import BaseModel
 from nexus_control import LocalRouter, NexusControlTools, PythonAdapter
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.guards import AsyncProposal, Governed, Proposal, governed
+from nexus_control.guards.guard import Asking
 from nexus_control.tool.proposing import Proposed
 from tests.support.clock import FakeClock
 from tests.support.governed import BOB, data_of
@@ -293,6 +295,11 @@ def test_a_parameter_may_be_called_as_the_key_is(tools: NexusControlTools) -> No
     proposal = governed(tools, name="pay")(pay).propose(idempotency_key="theirs")
     approve(tools, proposal)
     assert proposal.execute() == "theirs"
+
+
+def test_the_policy_is_given_by_the_fields_of_a_guard(tools: NexusControlTools) -> None:
+    fields = {"template" if name == "template_name" else name for name in Asking.__annotations__}
+    assert set(inspect.signature(governed).parameters) - {"tools", "name", "actor"} == fields
 
 
 # --- which functions -----------------------------------------------------------------------------------------------
@@ -871,6 +878,23 @@ def test_a_cancellation_leaves_the_outcome_unknown(tools: NexusControlTools) -> 
 
     asyncio.run(main())
     assert state_of(tools, proposal) == "outcome_unknown"
+
+
+def test_a_cancellation_before_the_claim_costs_nothing(tools: NexusControlTools) -> None:
+    proposal = governed(tools)(arotate).propose("billing")
+    approve(tools, proposal)
+    before = written(tools)
+
+    async def main() -> Receipt:
+        task = asyncio.create_task(proposal.execute())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert written(tools) == before
+        return await proposal.execute()
+
+    assert asyncio.run(main()).service == "billing"
 
 
 def test_a_timeout_around_a_wait_ends_it_and_writes_nothing(tools: NexusControlTools) -> None:
