@@ -270,7 +270,7 @@ def _refused(request_id: str, reasons: Any, advice: str | None) -> NexusControlE
     if "OUTCOME_UNKNOWN" in codes:
         return _unknown(request_id)
     if codes <= _LACKS_APPROVALS:
-        details["command"] = f"nexus-control review {request_id}"
+        details["command"] = f"nexus-control approve {request_id}"
         return NexusControlError(
             ErrorCode.POLICY_NOT_SATISFIED,
             f"Request {request_id} waits for approval: {said}. A person decides with: {details['command']}",

@@ -72,7 +72,7 @@ class Proposal(_Requested[R]):
     """A request to run a governed function.
 
     proposal = rotate.propose("billing")
-    proposal.request_id         # people decide with: nexus-control review REQUEST_ID
+    proposal.request_id         # people decide with: nexus-control approve REQUEST_ID
     """
 
     def wait(self, timeout: float | None = None) -> bool:

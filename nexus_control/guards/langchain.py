@@ -41,7 +41,7 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any, Any]):
 
     `tools` are a store's. `only` are the tools that need an approval, all by default; they are given as tools, so that
     a wrong name is not an unguarded tool. The policy is given by keyword, as to `NexusControlTools.request`; without
-    one, one approval by another person. With `rules` a rule's template is the policy. `actor` asks, by default
+    one, one approval. With `rules` a rule's template is the policy. `actor` asks, by default
     system:<login>@<host>: name it where several machines resume the same threads.
     """
 

@@ -39,7 +39,7 @@ class ApprovalGuard(AbstractCapability[AgentDepsT]):
 
     `tools` are a store's, without a plan checker. `only` selects tools as pydantic-ai does: names, metadata or a
     function; by default all. `actor` asks; by default system:<login>@<host>. The policy is given by keyword as to
-    `NexusControlTools.request`; without one, one approval by another person. With `rules` a rule's template is the
+    `NexusControlTools.request`; without one, one approval. With `rules` a rule's template is the
     policy. The agent's `output_type` must name `DeferredToolRequests`: otherwise a call that waits ends its run with
     a UserError, and is not run. Raises NexusControlError for `rules` beside `template_name`.
     """

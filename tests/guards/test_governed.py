@@ -424,8 +424,8 @@ def test_a_pending_proposal_names_the_command_that_a_person_runs(tools: NexusCon
     before = written(tools)
     fault = fault_of(proposal.execute)
     assert fault.code == "POLICY_NOT_SATISFIED"
-    assert f"nexus-control review {proposal.request_id}" in fault.message
-    assert fault.details["command"] == f"nexus-control review {proposal.request_id}"
+    assert f"nexus-control approve {proposal.request_id}" in fault.message
+    assert fault.details["command"] == f"nexus-control approve {proposal.request_id}"
     assert not proposal.wait(0)
     assert code_of(proposal.result) == "INVALID_STATE"
     assert (done, written(tools)) == ([], before)
