@@ -1,6 +1,6 @@
 """The guard for tools of the OpenAI Agents SDK.
 
-    guard = ToolGuard(NexusControlTools("decisions.db"), conversation="ticket-17")
+    guard = ApprovalGuard(NexusControlTools("decisions.db"), conversation="ticket-17")
 
     @guard.function_tool
     def rotate(key: str) -> str: ...
@@ -17,7 +17,7 @@
 import asyncio
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -41,7 +41,7 @@ from nexus_control.errors import invalid_argument
 from nexus_control.execution.spelling import described
 from nexus_control.guards import texts
 from nexus_control.guards.calls import Allowed, Denied, NotRunError, Pending, ToolCall, Verdict
-from nexus_control.guards.guard import Asking, Guard
+from nexus_control.guards.guard import Asking, Guard, plain
 from nexus_control.rules.book import RuleBook
 from nexus_control.tool import NexusControlTools
 from nexus_control.values.actors import Actor
@@ -73,10 +73,10 @@ class ToolOptions(TypedDict, total=False):
     defer_loading: bool
 
 
-class ToolGuard:
+class ApprovalGuard:
     """Makes function tools ask people before they run.
 
-        guard = ToolGuard(tools, conversation=lambda context: context["ticket"], min_approvals=2)
+        guard = ApprovalGuard(tools, conversation=lambda context: context["ticket"], min_approvals=2)
 
     `conversation` names the conversation of a run, or finds the name in the run's context: with the call's id it is the
     key of a request. It must be the same when an interrupted run goes on, and another one in another conversation.
@@ -157,9 +157,8 @@ class ToolGuard:
         return given
 
     def _interrupted(self, guarded: "_Guarded", item: ToolApprovalItem, session: str) -> Verdict:
-        call = guarded.call(item.arguments or "", item.call_id or "", session)
         try:
-            guarded.values(call.arguments)
+            call, _ = guarded.read(item.arguments or "", item.call_id or "", session)
         except Exception as error:  # noqa: BLE001 - runs the validators of foreign types
             return Denied(texts.not_requested(described(error, _MOST_OF_A_REASON)))
         return self._guard.check(call)
@@ -186,11 +185,9 @@ class ToolGuard:
         async def waits(context: RunContextWrapper[Any], arguments: dict[str, Any], call_id: str) -> bool:
             """Whether people must decide first. What is denied goes on to the function, which says why."""
             try:
-                session = self._session(context.context)
-                guarded.values(arguments)
+                call, _ = guarded.read(arguments, call_id, self._session(context.context))
             except Exception:  # noqa: BLE001 - the function meets the same, and answers with it
                 return False
-            call = ToolCall(tool=guarded.name, arguments=arguments, call_id=call_id, session=session)
             return isinstance(await self._guard.acheck(call), Pending)
 
         return waits
@@ -200,8 +197,7 @@ class ToolGuard:
         try:
             # The SDK reads the text of `tool_call`; a hook can have changed it since `tool_arguments` was set.
             text = context.tool_call.arguments if context.tool_call else context.tool_arguments
-            call = guarded.call(text, context.tool_call_id, self._session(context.context))
-            expected = guarded.values(call.arguments)
+            call, expected = guarded.read(text, context.tool_call_id, self._session(context.context))
             # Both: 1 and True are equal, and a secret's spelling hides it.
             is_as_asked = values == expected and repr(values) == repr(expected)
         except Exception as error:  # the application's code and the validators of foreign types
@@ -252,17 +248,28 @@ class _Guarded:
         """Where the function is written. A factory that is called again makes the same tool again."""
         return self.function.__module__, self.function.__qualname__
 
-    def call(self, arguments: str, call_id: str, session: str) -> ToolCall:
-        return ToolCall(tool=self.name, arguments=_read(arguments), call_id=call_id, session=session)
+    def read(self, arguments: str | dict[str, Any], call_id: str, session: str) -> tuple[ToolCall, _Values]:
+        """The call, and what the function is given for it. Raises where the arguments do not fit.
 
-    def values(self, arguments: Mapping[str, Any] | str) -> _Values:
-        """What the function is given for these arguments. Raises where they do not fit."""
+        People see the arguments as the model sent them, and the defaults of those that it left out.
+        """
+        sent: object = arguments
         if isinstance(arguments, str):
+            sent = json.loads(arguments) if arguments else {}  # as the SDK reads an empty text
+        if not isinstance(sent, dict):
             raise ValueError("the arguments are not a JSON object")
-        args, kwargs = self.schema.to_call_args(
-            self.schema.params_pydantic_model(**deepcopy(dict(arguments)))
-        )
-        return tuple(args), kwargs
+        sent = cast("dict[str, Any]", sent)
+        parsed = self.schema.params_pydantic_model(
+            **deepcopy(sent)
+        )  # a validator may change what it is given
+        args, kwargs = self.schema.to_call_args(parsed)
+        left_out = {
+            name: plain(value)
+            for name, value in vars(parsed).items()
+            if name not in parsed.__pydantic_fields_set__
+        }
+        call = ToolCall(tool=self.name, arguments=left_out | sent, call_id=call_id, session=session)
+        return call, (tuple(args), kwargs)
 
     def bound(
         self, context: ToolContext[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -284,12 +291,3 @@ class _Guarded:
         annotated = [each for each in (context, *parameters) if each.annotation is not each.empty]
         runs.__annotations__ = {each.name: each.annotation for each in annotated}
         return runs
-
-
-def _read(arguments: str) -> dict[str, Any] | str:
-    """The arguments as the SDK reads them: an empty text is an object without members."""
-    try:
-        read: object = json.loads(arguments) if arguments else {}
-    except ValueError:
-        return arguments
-    return cast("dict[str, Any]", read) if isinstance(read, dict) else arguments

@@ -24,7 +24,7 @@ from agents.testing import ScriptedModel, assistant_message, function_call
 
 from nexus_control import NexusControlTools
 from nexus_control.guards.guard import Asking
-from nexus_control.guards.openai_agents import ToolGuard
+from nexus_control.guards.openai_agents import ApprovalGuard
 from nexus_control.rules.book import RuleBook
 from tests.support.governed import data_of
 
@@ -53,7 +53,9 @@ class Job:
 
     def __post_init__(self) -> None:
         self.tools = NexusControlTools(self.folder / "decisions.db")
-        self.guard = ToolGuard(self.tools, conversation=self.conversation, rules=self.rules, **self.asking)
+        self.guard = ApprovalGuard(
+            self.tools, conversation=self.conversation, rules=self.rules, **self.asking
+        )
         self.model = ScriptedModel()
         self.agent = Agent[Any](name="ops", model=self.model, tools=list(self.function_tools()))
 

@@ -454,7 +454,8 @@ def test_people_are_asked_by_the_guard_where_the_sdk_does_not_ask_it(job: Job) -
     state = result.to_state()
     [request_id] = job.guard.settle(state)
     assert job.guard.settle(state) == [request_id]
-    assert '"day": "2030-01-31"' in data_of(job.tools.status(request_id))["plan"]
+    shown = json.loads(data_of(job.tools.status(request_id))["plan"])
+    assert shown["arguments"] == {"day": "2030-01-31", "key": "billing", "share": 0.5}
     approve(job, request_id)
     job.save(state)
     assert job.resume().final_output == "done"

@@ -16,14 +16,14 @@ from pydantic import BaseModel, Field, SecretStr
 
 from nexus_control import NexusControlTools
 from nexus_control.errors import NexusControlError
-from nexus_control.guards.openai_agents import ToolGuard
+from nexus_control.guards.openai_agents import ApprovalGuard
 from tests.guards.frameworks.openai_agents_job import Job, called
 from tests.support.governed import BOB, data_of
 
 
 @pytest.fixture
-def guard() -> ToolGuard:
-    return ToolGuard(NexusControlTools(), conversation="ticket-17")
+def guard() -> ApprovalGuard:
+    return ApprovalGuard(NexusControlTools(), conversation="ticket-17")
 
 
 # --- the SDK's tool ----------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ GIVEN = {
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_model_sees_the_same_tool_as_without_the_guard(
-    function: Callable[..., Any], guard: ToolGuard
+    function: Callable[..., Any], guard: ApprovalGuard
 ) -> None:
     guarded, bare = guard.function_tool(function), function_tool(function)
     for name in ("name", "description", "params_json_schema", "strict_json_schema", "timeout_seconds"):
@@ -109,14 +109,14 @@ def test_an_approved_function_is_given_its_context_and_its_arguments(
     job.tools.close()
 
 
-def test_options_of_the_sdk_are_the_tools(guard: ToolGuard) -> None:
+def test_options_of_the_sdk_are_the_tools(guard: ApprovalGuard) -> None:
     tool = guard.function_tool(name_override="renew", description_override="Renew.", timeout=3)(with_context)
     assert (tool.name, tool.description, tool.timeout_seconds) == ("renew", "Renew.", 3)
     with pytest.raises(ValueError, match="async"):  # the SDK has no time limit for a function in a thread
         guard.function_tool(timeout=3)(plain)
 
 
-def test_two_functions_of_one_name_are_refused_and_one_function_may_come_again(guard: ToolGuard) -> None:
+def test_two_functions_of_one_name_are_refused_and_one_function_may_come_again(guard: ApprovalGuard) -> None:
     def make() -> FunctionTool:
         def other(key: str) -> str:
             return key
@@ -135,7 +135,7 @@ class Caller:
         return key
 
 
-def test_an_object_that_is_not_a_function_is_refused(guard: ToolGuard) -> None:
+def test_an_object_that_is_not_a_function_is_refused(guard: ApprovalGuard) -> None:
     with pytest.raises(NexusControlError) as refused:
         guard.function_tool(Caller())
     assert refused.value.code == "INVALID_ARGUMENT"
@@ -185,7 +185,7 @@ def test_without_a_conversation_nothing_is_asked_or_run(context: object, tmp_pat
 
 def test_an_empty_conversation_is_refused() -> None:
     with pytest.raises(NexusControlError) as refused:
-        ToolGuard(NexusControlTools(), conversation="")
+        ApprovalGuard(NexusControlTools(), conversation="")
     assert refused.value.code == "INVALID_ARGUMENT"
 
 
@@ -205,7 +205,7 @@ def either(key: bool | int) -> str:
     [(secret, '{"key": "a"}', '{"key": "b"}'), (either, '{"key": 1}', '{"key": true}')],
 )
 def test_other_values_that_look_or_are_equal_are_told_apart(
-    function: Callable[..., Any], told: str, given: str, guard: ToolGuard
+    function: Callable[..., Any], told: str, given: str, guard: ApprovalGuard
 ) -> None:
     tool = guard.function_tool(function)
     context = ToolContext[Any](None, tool_name=tool.name, tool_call_id="call_1", tool_arguments=told)
