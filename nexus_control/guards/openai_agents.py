@@ -195,9 +195,8 @@ class ApprovalGuard:
     def _given(self, guarded: "_Guarded", context: ToolContext[Any], values: _Values) -> ToolCall:
         """The call that the function runs for. Raises NotRunError where the function was given other values."""
         try:
-            # The SDK reads the text of `tool_call`; a hook can have changed it since `tool_arguments` was set.
-            text = context.tool_call.arguments if context.tool_call else context.tool_arguments
-            call, expected = guarded.read(text, context.tool_call_id, self._session(context.context))
+            session = self._session(context.context)
+            call, expected = guarded.read(context.tool_arguments, context.tool_call_id, session)
             # Both: 1 and True are equal, and a secret's spelling hides it.
             is_as_asked = values == expected and repr(values) == repr(expected)
         except Exception as error:  # the application's code and the validators of foreign types

@@ -1,6 +1,10 @@
 """What the guard makes of a function: the SDK's tool with a conversation, and what it does not take."""
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -12,13 +16,15 @@ pytest.importorskip("agents", reason="needs the package openai-agents")
 
 from agents import FunctionTool, RunContextWrapper, function_tool
 from agents.tool_context import ToolContext
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr
 
 from nexus_control import NexusControlTools
 from nexus_control.errors import NexusControlError
 from nexus_control.guards.openai_agents import ApprovalGuard
 from tests.guards.frameworks.openai_agents_job import Job, called
+from tests.support import documents
 from tests.support.governed import BOB, data_of
+from tests.support.places import REPOSITORY
 
 
 @pytest.fixture
@@ -189,7 +195,30 @@ def test_an_empty_conversation_is_refused() -> None:
     assert refused.value.code == "INVALID_ARGUMENT"
 
 
-# --- values that are spelled alike -------------------------------------------------------------------------------
+# --- values that change, and values that are spelled alike -------------------------------------------------------------------------------
+
+
+def emptied(pairs: dict[str, int]) -> dict[str, int]:
+    given = dict(pairs)
+    pairs.clear()
+    return given
+
+
+def count(pairs: Annotated[dict[str, int], BeforeValidator(emptied)]) -> int:
+    return len(pairs)
+
+
+def test_a_validator_that_changes_what_it_is_given_does_not_change_what_people_see(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    job.agent.tools = [job.guard.function_tool(strict_mode=False)(count)]
+    state = job.start(called("count", {"pairs": {"a": 1}})).to_state()
+    [request_id] = job.guard.settle(state)
+    assert json.loads(data_of(job.tools.status(request_id))["plan"])["arguments"] == {"pairs": {"a": 1}}
+    data_of(job.tools.approve(request_id, BOB))
+    assert job.guard.settle(state) == []
+    job.resume(state)
+    assert job.told == {"call_1": "1"}
+    job.tools.close()
 
 
 def secret(key: SecretStr) -> str:
@@ -215,3 +244,65 @@ def test_other_values_that_look_or_are_equal_are_told_apart(
 
 async def invoked(tool: FunctionTool, context: ToolContext[Any], arguments: str) -> object:
     return await tool.on_invoke_tool(context, arguments)
+
+
+# --- the page ----------------------------------------------------------------------------------------------------
+
+PAGE = (REPOSITORY / "docs/howto/guard-openai-agents.md").read_text(encoding="utf-8")
+PLAIN, GUARDED, IN_CONTEXT = (block.text for block in documents.blocks(PAGE) if block.language == "python")
+MODEL = """\
+from agents import set_tracing_disabled
+from agents.testing import ScriptedModel, assistant_message, function_call
+
+set_tracing_disabled(True)
+call = function_call("rotate", {"key": "billing"}, call_id="call_1")
+model = ScriptedModel([[call], [assistant_message("done")]][STEP:])
+"""
+"""What a reader of the page has: a model. Its second step is what it says when its run goes on."""
+
+
+def started(program: str, folder: Path, step: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", MODEL.replace("STEP", str(step)) + program]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_the_page_guards_a_program_as_it_says(tmp_path: Path) -> None:
+    assert started(PLAIN, tmp_path).stdout == "done\n"
+    first = started(GUARDED, tmp_path)
+    with NexusControlTools(tmp_path / "decisions.db") as tools:
+        [request] = data_of(tools.list_requests())["requests"]
+        request_id = request["request_id"]
+        assert (first.stderr, first.returncode) == (f"Waiting for {request_id}\n", 1)
+        assert started(GUARDED, tmp_path, 1).stderr == first.stderr
+        data_of(tools.approve(request_id, BOB))
+        for _ in range(2):
+            assert started(GUARDED, tmp_path, 1).stdout == "done\n"
+        status = data_of(tools.status(request_id))
+        assert (status["state"], len(status["executions"])) == ("completed", 1)
+        assert data_of(tools.list_requests())["count"] == 1
+
+
+def test_the_page_finds_the_conversation_in_the_context(tmp_path: Path) -> None:
+    with_the_guard = GUARDED.partition("agent = ")[0]
+    guard, _, run = IN_CONTEXT.partition("\n")
+    program = with_the_guard.replace(
+        with_the_guard[with_the_guard.index("guard = ") : with_the_guard.index("\n\n\n@")],
+        f'tools = NexusControlTools("decisions.db")\n{guard}',
+    )
+    ran = started(
+        f'{program}agent = Agent(name="ops", model=model, tools=[rotate])\n{run}print(*waiting)\n', tmp_path
+    )
+    with NexusControlTools(tmp_path / "decisions.db") as tools:
+        [request] = data_of(tools.list_requests())["requests"]
+        assert ran.stdout == f"{request['request_id']}\n"
+        assert data_of(tools.status(request["request_id"]))["metadata"]["session"] == "ticket-17"
+
+
+def test_a_guard_costs_the_page_at_most_15_lines() -> None:
+    plain_lines, guarded_lines = (
+        [line for line in text.splitlines() if line.strip()] for text in (PLAIN, GUARDED)
+    )
+    assert 0 < len(guarded_lines) - len(plain_lines) <= 15
