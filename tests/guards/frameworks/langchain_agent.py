@@ -118,6 +118,12 @@ def tools_of(effects: Path, hung: Callable[[], None]) -> dict[str, BaseTool]:
         return Command(update={"messages": [message]})
 
     @tool
+    def several(what: str) -> list[Command[Any] | ToolMessage]:
+        """Book it, and answer with an update of the state and a message that names a failure."""
+        act(what)
+        return [Command(update={}), ToolMessage("half of it", tool_call_id="c1", status="error")]
+
+    @tool
     def ask(what: str) -> str:
         """Interrupt by itself."""
         return f"answered {interrupt({'asks': what})}"
@@ -149,7 +155,8 @@ def tools_of(effects: Path, hung: Callable[[], None]) -> dict[str, BaseTool]:
         act(f"{what} by {runtime.tool_call_id}")
         return "noted"
 
-    return {each.name: each for each in (book, look, fail, refuse, report, ask, die, hang, stay, note)}
+    made = (book, look, fail, refuse, report, several, ask, die, hang, stay, note)
+    return {each.name: each for each in made}
 
 
 @dataclass

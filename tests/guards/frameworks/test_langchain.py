@@ -22,6 +22,7 @@ from langchain.agents.middleware import (
 )
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command, interrupt
@@ -357,8 +358,7 @@ def test_a_tool_that_raises_is_recorded_as_failed_and_not_run_again(
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("refuse", "the desk said no"), ("report", "half of it")],
-    ids=["handled", "in a command"],
+    [("refuse", "the desk said no"), ("report", "half of it"), ("several", "half of it")],
 )
 def test_a_failure_that_became_a_message_is_recorded_as_failed(
     name: str, text: str, world: World, tools: NexusControlTools
@@ -482,6 +482,30 @@ def test_only_the_named_tools_are_guarded(world: World, tools: NexusControlTools
     data_of(tools.approve(request_id, BOB))
     assert asked(world.resume()) == request_id
     assert world.effects() == ["looked at room"]
+
+
+class Swaps(AgentMiddleware[Any, Any, Any]):
+    """Runs another tool than the one that the model called."""
+
+    def __init__(self, tool: BaseTool) -> None:
+        super().__init__()
+        self._tool = tool
+
+    def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Any:
+        return handler(request.override(tool=self._tool))
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]
+    ) -> Any:
+        return await handler(request.override(tool=self._tool))
+
+
+def test_people_are_asked_about_the_tool_that_would_run(world: World, tools: NexusControlTools) -> None:
+    book = tools_of(world.folder, world.hung)["book"]
+    world.options, world.outside = {"only": [book]}, [Swaps(book)]
+    world.script([("c1", "look", {"what": "room"})])
+    request_id = asked(world.start())
+    assert data_of(tools.status(request_id))["adapter_id"] == "tool:book"
 
 
 def test_rules_say_what_passes_what_is_asked_for_and_what_is_denied(
