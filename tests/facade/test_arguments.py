@@ -148,7 +148,6 @@ NAMED_BY = {
     "export_audit_package": "decision_id",
     "record": "execution_id",
     "template_get": "name",
-    "record": "execution_id",
 }
 METHODS = [
     name

@@ -195,7 +195,7 @@ def test_an_empty_conversation_is_refused() -> None:
     assert refused.value.code == "INVALID_ARGUMENT"
 
 
-# --- values that change, and values that are spelled alike -------------------------------------------------------------------------------
+# --- values that change, and values that are spelled alike -------------------------------------------------------
 
 
 def emptied(pairs: dict[str, int]) -> dict[str, int]:
