@@ -81,8 +81,8 @@ class Guard:
         guard = Guard(tools, host="my-agent", template_name="two-people")
 
     `tools` are a store's, without a plan checker. `host` names the framework in what is recorded. The policy is given
-    by keyword; without one, one approval. With `rules` a rule's template is the policy, and what no
-    rule names takes the book's default. `actor` asks; by default system:<login>@<host>. `about` is kept with each
+    by keyword; without one, one approval. With `rules` a rule's template is the policy, and what no rule names takes
+    the book's default. `actor` asks; by default system:<login>@<host>. `about` is kept with each
     request that is made here; a request that is found again keeps what it was made with.
     """
 
@@ -231,6 +231,9 @@ class Guard:
         """Take the one right to run the call. `owner_pid` is the process that lives until the record; see
         `NexusControlTools.claim`. Raises nothing.
         """
+        asked = self._tools.status(request_id)
+        if asked.success and asked.data["plan"] != call.plan():  # a request never changes
+            return Denied(texts.conflict(f"Request {request_id} is of another call"), request_id)
         claimed = self._tools.claim(request_id, call.adapter_id, self._runner(call), owner_pid=owner_pid)
         if claimed.success:
             return Claimed(request_id, claimed.data["execution_id"])

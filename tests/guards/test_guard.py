@@ -106,10 +106,13 @@ def test_an_approved_call_runs_once_and_its_answer_is_kept(guard: Guard, tools: 
         guard.run(CALL, verdict, lambda: pytest.fail("it ran twice"))
 
 
-def test_what_an_edited_call_was_allowed_to_does_not_run(guard: Guard, tools: NexusControlTools) -> None:
+@pytest.mark.parametrize("changes", [{"tool": "delete"}, {"arguments": {"key": "all"}}, {"folder": "/"}])
+def test_an_approval_of_one_call_runs_no_other(
+    changes: dict[str, Any], guard: Guard, tools: NexusControlTools
+) -> None:
     verdict = allowed(guard, tools)
-    with pytest.raises(NotRunError):
-        guard.run(changed(tool="delete"), verdict, lambda: pytest.fail("it ran"))
+    with pytest.raises(NotRunError, match="another content"):
+        guard.run(changed(**changes), verdict, lambda: pytest.fail("it ran"))
     assert state_of(tools, verdict) == "approved"
 
 
