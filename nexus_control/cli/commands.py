@@ -47,6 +47,10 @@ COMMANDS: Final = {
     "reconcile": ("running:reconcile", "Settle an execution whose outcome was unknown."),
     "call": ("calling:call", "Call one of the agents' tools, as the MCP server does; the answer is JSON."),
     "serve": ("serving:serve", "Serve the 11 tools to an agent host: MCP over standard input and output."),
+    "hook": (
+        "hooking:hook",
+        "Judge, ask for and record each call of a tool, as the hook of Claude Code or Codex.",
+    ),
     "export": ("exporting:export", "The decision and all its events as one document: a bundle 0.5."),
     "import": (
         "exporting:import_bundle",
@@ -101,7 +105,7 @@ GROUPS: Final = {
     "Look": ("list", "status", "inspect", "events"),
     "Evidence": ("audit", "verify", "report", "export", "import", "log", "key"),
     "Run a team": ("template", "rules", "approver", "doctor", "backup", "restore", "migrate"),
-    "Agents": ("serve", "install", "call"),
+    "Agents": ("serve", "install", "hook", "call"),
 }
 """The commands as the help lists them."""
 

@@ -107,5 +107,7 @@ def _book(configuration: Configuration) -> RuleBook | None:
 
 
 def _without_book(configuration: Configuration) -> str:
-    unsafe = [f"{each.path} is not used, because {each.unsafe}" for each in configuration.sources if each.unsafe]
+    unsafe = [
+        f"{each.path} is not used, because {each.unsafe}" for each in configuration.sources if each.unsafe
+    ]
     return "; ".join(unsafe) or _NO_BOOK.format(file=SYSTEM_FILE)

@@ -1,7 +1,7 @@
 """The hook at the store: asks for a call, claims it in the host's name, and records what became of it.
 
-* Claude Code without a person (`CLAUDE_CODE_SESSION_ATTENDED` is 0): a call that waits is *deferred*. The host's run ends
-  and can be resumed, under the same call id. So the request is found by that id, also from a fork.
+* Claude Code without a person (`CLAUDE_CODE_SESSION_ATTENDED` is 0): a call that waits is *deferred*. The host's run
+  ends and can be resumed, under the same call id. So the request is found by that id, also from a fork.
 * Everywhere else a call that waits is denied, and the model makes it again under another id: in an attended session,
   where `defer` lets the call run; in a subagent, where it is lost; in Codex, which has none. There the request is found
   by session, tool and arguments.
@@ -28,7 +28,7 @@ from nexus_control.guards import texts
 from nexus_control.guards.calls import Denied, Pending, ToolCall, Verdict
 from nexus_control.guards.guard import Claimed, Guard
 from nexus_control.guards.hook import Places
-from nexus_control.guards.hook_input import Host, HookInput
+from nexus_control.guards.hook_input import HookInput, Host
 from nexus_control.guards.hook_replies import NO_OPINION, Reply, denial, not_recorded
 from nexus_control.integrity import sha256_hex
 from nexus_control.storage import is_file, is_made, place_of, shown_url
@@ -88,8 +88,8 @@ class Desk:
             approved = tools.status(claimed.request_id).data["plan"] or ""
             outcome, output, error = _outcome(self.given)
             if not _is_same(approved, self._call.plan()):
-                spelled = json.dumps(self.given.arguments, ensure_ascii=False)
-                outcome, error = "unknown", f"The host ran it with other arguments than were approved: {spelled}"
+                ran = json.dumps(self.given.arguments, ensure_ascii=False)
+                outcome, error = "unknown", f"The host ran it with other arguments than were approved: {ran}"
             if guard.record(claimed.execution_id, outcome, output, error):
                 return NO_OPINION
             return not_recorded(f"request {claimed.request_id}; standard error says why")
@@ -135,12 +135,13 @@ class Desk:
         if is_new and (other := _waiting(tools, process)):
             return guard, call, Denied(texts.one_at_a_time(other))
         verdict = guard.check(call)
-        if is_new and isinstance(verdict, Pending):
-            # A call at the same time may have been asked for between the two looks. The first request stays.
-            if other := _waiting(tools, process, before=verdict.request_id):
-                tools.withdraw(verdict.request_id, self.actor, f"only one call can wait, and {other} does")
-                return guard, call, Denied(texts.one_at_a_time(other))
-        return guard, call, verdict
+        if not is_new or not isinstance(verdict, Pending):
+            return guard, call, verdict
+        # A call at the same time may have been asked for between the two looks. The first request stays.
+        if (other := _waiting(tools, process, before=verdict.request_id)) is None:
+            return guard, call, verdict
+        tools.withdraw(verdict.request_id, self.actor, f"only one call can wait, and {other} does")
+        return guard, call, Denied(texts.one_at_a_time(other))
 
     def _guard(
         self, tools: NexusControlTools, *, new_ids: bool = False, about: Mapping[str, str] | None = None
@@ -193,7 +194,11 @@ def host_process(host: Host, environment: Mapping[str, str]) -> int:
     """
     found = ancestors()
     named = environment.get("CLAUDE_PID", "") if host == "claude-code" else ""
-    if named.isascii() and named.isdecimal() and (not found[0].name or int(named) in {each.pid for each in found}):
+    if (
+        named.isascii()
+        and named.isdecimal()
+        and (not found[0].name or int(named) in {each.pid for each in found})
+    ):
         return int(named)
     of_host = (each.pid for each in found if each.name.startswith(_NAMES[host]))
     others = (each.pid for each in found if each.name not in _SHELLS)

@@ -74,7 +74,8 @@ def read_input(raw: bytes) -> HookInput:
         document=document,
     )
     if event == "PreToolUse":
-        parse_json_object(raw)  # a key that is there twice, or a number that programs read differently, is not judged
+        # A key that is there twice, or a number that programs read differently, is not judged.
+        parse_json_object(raw)
     return given
 
 
@@ -117,7 +118,9 @@ def _id(document: Mapping[str, object], name: str) -> str:
 def _arguments(document: Mapping[str, object]) -> dict[str, object]:
     value = document.get("tool_input")
     if not isinstance(value, dict):
-        raise invalid_argument("tool_input", "must be an object" if "tool_input" in document else "is missing")
+        raise invalid_argument(
+            "tool_input", "must be an object" if "tool_input" in document else "is missing"
+        )
     arguments = cast("dict[str, object]", value)
     try:
         json.dumps(arguments, ensure_ascii=False).encode()

@@ -97,7 +97,9 @@ def _options(words: Sequence[str]) -> dict[str, object]:
                 raise _UsageError(f"{option} needs a value")
             value = rest.pop(0)
         if not value.startswith("/") and not (option == "--db" and "://" in value):
-            raise _UsageError(f"{option} must be an absolute path, because the hook runs where the agent works")
+            raise _UsageError(
+                f"{option} must be an absolute path, because the hook runs where the agent works"
+            )
         given[_OPTIONS[option]] = value if option == "--db" else Path(value)
     return given
 

@@ -3,7 +3,7 @@
 | reply | Claude Code | Codex |
 |---|---|---|
 | nothing, exit 0 | the host's own permissions decide | the same |
-| `allow` | the call runs; a deny or ask rule of the host still wins | not said: it lets a call run alone no more than nothing |
+| `allow` | the call runs; a deny or ask rule of the host still wins | not said: nothing means the same |
 | `defer` | a run without a person ends, and can be resumed | not said: the call would run |
 | `deny`, the reason again on standard error, exit 2 | not run | not run |
 

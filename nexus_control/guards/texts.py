@@ -34,8 +34,8 @@ def pending_until_retried(request_id: str) -> str:
 def one_at_a_time(request_id: str) -> str:
     """For a call beside one that waits, where the host can keep only one of them."""
     return (
-        f"Not run: only one call at a time can wait for approval, and the call of request {request_id} does. Nobody was "
-        "asked about this one. Make it again after that one."
+        f"Not run: only one call at a time can wait for approval, and the call of request {request_id} does. Nobody "
+        "was asked about this one. Make it again after that one."
     )
 
 

@@ -1,6 +1,6 @@
 """Which processes this one was started by: Linux's /proc, and elsewhere only the parent.
 
-    ancestors()    # [Ancestor(pid=4711, name="bash"), Ancestor(pid=4242, name="claude"), ...]
+ancestors()    # [Ancestor(pid=4711, name="bash"), Ancestor(pid=4242, name="claude"), ...]
 """
 
 import os
