@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypeGuard
 
 from nexus_control.configuration import Configuration
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
@@ -232,8 +232,8 @@ def _outcome(given: HookInput) -> _Outcome:
         error = document.get("error")
         text = error if isinstance(error, str) else json.dumps(error)
         return ("unknown" if document.get("is_interrupt") is True else "failed"), None, text
-    response = document.get("tool_response")
-    said = cast("dict[str, Any]", response) if isinstance(response, dict) else {}
+    response: object = document.get("tool_response")
+    said: Mapping[str, Any] = response if _is_object(response) else {}
     if said.get("interrupted") is True:
         return "unknown", response, "The host interrupted it"
     if said.get("backgroundTaskId") is not None or said.get("isAsync") is True:
@@ -241,6 +241,10 @@ def _outcome(given: HookInput) -> _Outcome:
     if said.get("isError") is True:
         return "failed", response, "The tool answered an error"
     return "completed", response, None
+
+
+def _is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, dict)
 
 
 def _is_same(approved: str, ran: str) -> bool:
