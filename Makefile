@@ -2,7 +2,7 @@
 
 PYTHON ?= python
 
-.PHONY: check static quick test joints soak bench bench-smoke format schemas reference goldens
+.PHONY: check static quick test guards joints soak bench bench-smoke format schemas reference goldens
 
 check: static test
 
@@ -19,6 +19,13 @@ test:
 quick:
 	$(PYTHON) -m pytest --numprocesses=0 tests/domain tests/foundation tests/artifacts \
 		--deselect=tests/domain/test_lookalikes.py::test_the_tables_are_those_of_unicode
+
+# The guards of agent frameworks: pip install -e ".[guards-test]" brings the frameworks.
+guards:
+	$(PYTHON) -m pyright --pythonpath "$$($(PYTHON) -c 'import sys; print(sys.executable)')" tests/guards/frameworks \
+		nexus_control/guards/langchain.py nexus_control/guards/openai_agents.py nexus_control/guards/pydantic_ai.py
+	$(PYTHON) -c 'import agents, langchain, langgraph, pydantic_ai'
+	$(PYTHON) -m pytest tests/guards/frameworks
 
 # All of what pytest samples: every round, table, byte and real host of each file that takes a sample.
 joints:

@@ -112,7 +112,7 @@ def explain(
     plan_file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[PLAN_FILE]", help="A plan, as request --plan-file takes it; - is standard input."
+            metavar="PLAN_FILE", help="A plan, as request --plan-file takes it; - is standard input."
         ),
     ] = None,
     tool: Annotated[
@@ -221,12 +221,13 @@ def _explained(
         for each in lines:
             _show_call(screen, each)
         if fault is not None:
+            screen.blank()
             if all(each["message"] != fault.message for each in lines):
-                screen.blank()
                 screen.prose(fault.message, Mark(f"{fault.code}:", "bad"))
             screen.prose(fault.next)
-        elif whole is not None and isinstance(whole, PlanJudgement):
-            screen.prose(_MEANING[whole.verdict], _holds(whole.verdict, whole.template))
+        elif isinstance(whole, PlanJudgement):
+            screen.heading("The plan")
+            screen.prose(_OF_PLANS[whole.verdict], _holds(whole.verdict, whole.template))
 
     return Answer(data, show, code=0 if fault is None else REFUSED)
 
@@ -244,7 +245,6 @@ def _show_call(screen: Screen, line: CallLine) -> None:
     ]
     if rows:
         screen.grid(columns("rule|matches", rows))
-        screen.blank()
 
 
 def _call_line(
@@ -305,10 +305,10 @@ def _matchers(line: RuleLine) -> str:
     return "; ".join(words)
 
 
-_MEANING: Final[dict[Verdict, str]] = {
-    "allow": "No rule asks for more than the request says.",
-    "deny": "A step that is denied denies the plan.",
-    "template": "The request must be made under this template.",
+_OF_PLANS: Final[dict[Verdict, str]] = {
+    "allow": "because no step needs a template.",
+    "deny": "because a step is denied.",
+    "template": "for the request, because of its steps.",
 }
 
 

@@ -23,9 +23,9 @@ class ToolCall:
         >>> ToolCall(tool="rotate", arguments={"key": "billing"}, call_id="call_1").content_digest()[:8]
         '59dfbcc5'
 
-    `arguments` are as the model sent them: an object, or the text where they are no object. `session` is the
-    conversation, "" where the host does not keep it stable. `folder` is where it runs, where that is no argument: it is
-    part of what people approve.
+    `arguments` are as the model sent them: an object, or the text where they are not one. `session` is the
+    conversation, "" where the host does not keep it stable. `folder` is where it runs, for a tool that does not say
+    so in its arguments: it is part of what people approve.
     """
 
     tool: str

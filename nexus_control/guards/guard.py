@@ -24,24 +24,23 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from getpass import getuser
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
 
-from pydantic_core import to_jsonable_python
-
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.spelling import bounded, described
-from nexus_control.guards import texts
+from nexus_control.guards import once, texts
 from nexus_control.guards.calls import Allowed, Denied, NotRunError, Pending, ToolCall, Verdict, key_of
+from nexus_control.guards.once import MOST_OF_A_TEXT, plain, recorded
 from nexus_control.rules.book import Call, RuleBook
 from nexus_control.tool import NexusControlTools
 from nexus_control.usecases.answers import StatusData
 from nexus_control.usecases.requesting import made_with
 from nexus_control.values.actors import Actor
-from nexus_control.values.payloads import Assurance
+from nexus_control.values.payloads import Assurance, Effect
 
 _log = logging.getLogger("nexus_control")
-_MOST_OF_A_TEXT = 4096
 _MOST_OF_A_GOAL = 200
 _ENDED = ("completed", "failed", "withdrawn", "expired")
 """The states after which a host's next call of the same content, under a new id, is a new request."""
@@ -118,7 +117,7 @@ class Guard:
             return Denied(_refused(fault))
         except Exception as error:  # noqa: BLE001 - whatever fails, a guard denies
             _log.exception("a guard could not check a call")
-            return Denied(texts.unavailable(described(error, _MOST_OF_A_TEXT)))
+            return Denied(texts.unavailable(described(error, MOST_OF_A_TEXT)))
 
     def _judged(self, call: ToolCall) -> Verdict:
         asking = self._asking
@@ -247,15 +246,12 @@ class Guard:
         outcome: Literal["completed", "failed", "unknown"],
         output: object = None,
         error: str | None = None,
+        effect: Effect | None = None,
     ) -> bool:
         """Record what became of a claimed call, and say whether that succeeded. Where it did not, the outcome of the
         execution will be unknown, and the tool is not run again.
         """
-        text = bounded(error, _MOST_OF_A_TEXT) if error and error.strip() else None
-        result = self._tools.record(execution_id, outcome, plain(output), text)
-        if not result.success:
-            _log.error("the outcome %s of %s was not recorded: %s", outcome, execution_id, result.error)
-        return result.success
+        return recorded(self._tools, execution_id, outcome, plain(output), error, effect)
 
     def give_back(self, claimed: Claimed, why: str) -> bool:
         """Record that a claimed call was not run, and so has no effect; say whether that succeeded."""
@@ -268,25 +264,24 @@ class Guard:
         tool: Callable[[], T],
         *,
         failure_in: Callable[[T], str | None] | None = None,
+        kept_of: Callable[[T], object] | None = None,
     ) -> T:
         """Claim, run the tool, record. Returns what the tool returns, and raises what it raises.
 
-        `failure_in` finds a failure that the framework has turned into a returned value. Raises NotRunError where the
-        claim is refused.
+        `failure_in` finds a failure that the framework has turned into a returned value. `kept_of` takes from that
+        value what is recorded as the tool's output; by default all of it. Raises NotRunError where the claim is
+        refused.
         """
         if allowed.request_id is None:
             return tool()
-        claimed = self.claim(call, allowed.request_id)
+        claim = partial(self._execution_of, call, allowed.request_id)
+        return once.run(claim, self.record, tool, failure_in=failure_in, kept_of=kept_of)
+
+    def _execution_of(self, call: ToolCall, request_id: str) -> str:
+        claimed = self.claim(call, request_id)
         if isinstance(claimed, Denied):
             raise NotRunError(claimed)
-        try:
-            returned = tool()
-            outcome = _outcome(returned, failure_in)
-        except BaseException as error:
-            self.record(claimed.execution_id, *_outcome_of(error))
-            raise
-        self.record(claimed.execution_id, *outcome)
-        return returned
+        return claimed.execution_id
 
     # --- the same for coroutines ---------------------------------------------------------------------------------
 
@@ -301,53 +296,15 @@ class Guard:
         tool: Callable[[], Awaitable[T]],
         *,
         failure_in: Callable[[T], str | None] | None = None,
+        kept_of: Callable[[T], object] | None = None,
     ) -> T:
         """`run` for a coroutine. The store is asked in threads, and the tool runs where it is awaited: its context
         variables are the caller's. A cancellation leaves the outcome unknown.
         """
         if allowed.request_id is None:
             return await tool()
-        claiming = asyncio.ensure_future(asyncio.to_thread(self.claim, call, allowed.request_id))
-        try:
-            claimed = await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            # The claim goes on in its thread. Nothing was run for it.
-            if isinstance(given := await claiming, Claimed):
-                await asyncio.to_thread(self.give_back, given, "cancelled before the tool ran")
-            raise
-        if isinstance(claimed, Denied):
-            raise NotRunError(claimed)
-        try:
-            returned = await tool()
-            outcome = _outcome(returned, failure_in)
-        except BaseException as error:
-            # In this thread: a cancelled task must not wait for another one.
-            self.record(claimed.execution_id, *_outcome_of(error))
-            raise
-        await asyncio.shield(asyncio.to_thread(self.record, claimed.execution_id, *outcome))
-        return returned
-
-
-def plain(value: object) -> object:
-    """A value as JSON, for the record: models, dates and sets are spelled, and what cannot be is its `repr`."""
-    try:
-        return to_jsonable_python(value, fallback=repr)
-    except Exception as error:  # noqa: BLE001 - runs the __repr__ of foreign objects
-        return described(error, _MOST_OF_A_TEXT)
-
-
-_Outcome = tuple[Literal["completed", "failed", "unknown"], object, str | None]
-
-
-def _outcome(returned: T, failure_in: Callable[[T], str | None] | None) -> _Outcome:
-    failure = failure_in(returned) if failure_in is not None else None
-    return ("completed", returned, None) if failure is None else ("failed", returned, failure)
-
-
-def _outcome_of(error: BaseException) -> _Outcome:
-    """What an exception says of the effect: an ordinary one that the tool failed, any other one nothing."""
-    is_failure = isinstance(error, Exception) and not isinstance(error, TimeoutError)
-    return ("failed" if is_failure else "unknown", None, described(error, _MOST_OF_A_TEXT))
+        claim = partial(self._execution_of, call, allowed.request_id)
+        return await once.arun(claim, self.record, tool, failure_in=failure_in, kept_of=kept_of)
 
 
 def _refused(fault: NexusControlError) -> str:

@@ -17,8 +17,8 @@ def pending(request_id: str) -> str:
     """For a request that people have not decided on."""
     return (
         f"Not run: waiting for approval (request {request_id}). Do not call it again and do not look for another way; "
-        "go on with what does not need it, and say at the end what is waiting. "
-        f"A person decides with: nexus-control review {request_id}"
+        "go on with what does not need it, and say at the end what is waiting. People decide in nexus-control, outside "
+        "this conversation."
     )
 
 

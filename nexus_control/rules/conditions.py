@@ -86,7 +86,7 @@ class Condition:
                 return (kind_of(cast("tuple[Scalar, ...]", self.operand)[0]),)
 
     def _undecided(self, rule: str, found: str) -> NexusControlError:
-        needed = " or ".join(self._readable())
+        needed = "a number" if self.operator in ("lt", "gt") else self._readable()[0]
         return undecided(
             rule,
             f"arguments.{self.pointer}",

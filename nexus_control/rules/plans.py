@@ -2,8 +2,8 @@
 
     step = {"call": {"tool": "keys", "method": "rotate", "args": {"service": "billing"}}, ...}
 
-is, for a rule, the tool `keys`, its method `rotate`, and the arguments `{"service": "billing"}`. The adapter that
-carries the plan out is not read: a rule is about what is called, whoever carries it out.
+is, for a rule, the tool `keys`, its method `rotate`, and the arguments `{"service": "billing"}`. Rules do not read
+which adapter carries the plan out: a request may name none, and its approvers are shown the one that it names.
 
 - A step that cannot be judged refuses the plan (RULE_UNDECIDED).
 - A step that is denied denies the plan.

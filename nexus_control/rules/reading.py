@@ -40,7 +40,7 @@ from nexus_control.rules.globs import MAX_GLOB, is_glob
 from nexus_control.values.actors import MAX_ID_LENGTH
 from nexus_control.values.records import check, decode, encode, problems_of
 
-_GLOB: Final = f"a glob of 1 to {MAX_GLOB} characters, each [ closed by a ] and each range forwards"
+_GLOB: Final = f"a glob of 1 to {MAX_GLOB} characters, with each [ closed and each range forwards"
 _OPERATORS: Final[dict[str, OperatorName]] = {
     "eq": "eq", "in": "in", "prefix": "prefix", "glob": "glob", "lt": "lt", "gt": "gt"
 }  # fmt: skip

@@ -79,7 +79,7 @@ def request(
 
 
 def made_with(store: DecisionStore, requester: Actor, idempotency_key: str) -> str | None:
-    """The request that this requester made under an idempotency key; None if there is none."""
+    """The request that this requester made under an idempotency key; None if they made none."""
     with store.reading() as session:
         return session.rows.decision_of(request_key(requester, idempotency_key))
 

@@ -87,6 +87,14 @@ BAD_ARGUMENTS: list[tuple[str, str, dict[str, Any]]] = [
     ("reason of another type", "revoke_approval", {"reason": 5}),
     ("dry_run as a number", "execute", {"dry_run": 0}),
     ("adapter empty", "execute", {"adapter_id": ""}),
+    ("owner 0", "claim", {"owner_pid": 0}),
+    ("owner as text", "claim", {"owner_pid": "1"}),
+    ("owner true", "claim", {"owner_pid": True}),
+    ("owner beyond any process", "claim", {"owner_pid": 2**31}),
+    ("dry_run as text", "claim", {"dry_run": "yes"}),
+    ("outcome of a reconciliation", "record", {"outcome": "outcome_unknown"}),
+    ("error of what completed", "record", {"error": "why"}),
+    ("effect of what completed", "record", {"effect": "done"}),
     ("outcome unknown", "reconcile", {"outcome": "maybe"}),
     ("evidence empty", "reconcile", {"evidence": ""}),
     ("response digest prefixed", "reconcile", {"response_digest": "sha256:" + "0" * 64}),
@@ -122,6 +130,8 @@ GOOD_ARGUMENTS: dict[str, dict[str, Any]] = {
     "deny": {"actor": BOB, "reason": "r"},
     "withdraw": {"actor": ALICE, "reason": "r"},
     "execute": {"adapter_id": ADAPTER, "actor": SCHEDULER, "router": FakeRouter()},
+    "claim": {"adapter_id": ADAPTER, "actor": SCHEDULER},
+    "record": {"outcome": "completed"},
     "reconcile": {"actor": ALICE, "outcome": "failed", "evidence": "e"},
     "template_create": {"name": "t", "actor": ALICE},
     "import_bundle": {"bundle": "{}"},
@@ -137,6 +147,7 @@ NAMED_BY = {
     "export_bundle": "decision_id",
     "export_audit_package": "decision_id",
     "template_get": "name",
+    "record": "execution_id",
 }
 METHODS = [
     name

@@ -149,6 +149,13 @@ def test_a_failure_that_was_returned_is_recorded_as_one(guard: Guard, tools: Nex
     assert state_of(tools, verdict) == "failed"
 
 
+def test_a_framework_says_what_of_its_value_is_kept(guard: Guard, tools: NexusControlTools) -> None:
+    verdict = allowed(guard, tools)
+    value = {"content": "rotated", "secret": "s3cret"}
+    assert guard.run(CALL, verdict, lambda: value, kept_of=lambda each: each["content"]) is value
+    assert denied(guard.check(CALL)).endswith("It gave back: rotated")
+
+
 def test_a_returned_value_that_is_no_json_is_recorded_too(guard: Guard, tools: NexusControlTools) -> None:
     verdict = allowed(guard, tools)
     value = object()

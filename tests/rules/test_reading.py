@@ -8,6 +8,7 @@ import pytest
 
 from nexus_control.configuration import FILE_NAME, look, named_source
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.rules import reading
 from nexus_control.rules.book import RuleBook
 from nexus_control.rules.globs import MAX_GLOB
 from nexus_control.rules.reading import book_of, rule_book
@@ -105,6 +106,14 @@ def test_a_bad_condition_is_refused_and_named(condition: str, problem: str) -> N
     text = f'default = "deny"\n[[rules]]\n{ALLOW}\ntool = "a"\narguments = {{ {condition} }}'
     (said,) = problems(text)
     assert said.startswith(f"rules[0].arguments.{problem}")
+
+
+def test_the_book_that_the_module_shows_can_be_read() -> None:
+    shown = "\n".join(line[4:] for line in (reading.__doc__ or "").splitlines() if line.startswith("    "))
+    assert [(each.verdict, each.template) for each in book(shown).rules] == [
+        ("allow", None),
+        ("template", "two-people"),
+    ]
 
 
 def test_all_problems_of_a_file_are_told_at_once() -> None:

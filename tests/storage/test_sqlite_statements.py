@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,37 +29,38 @@ READS: dict[str, Callable[[SqliteRows, int], object]] = {
 }
 
 
-@pytest.mark.parametrize("name", READS)
-def test_a_second_read_with_other_values_compiles_nothing(name: str, storage: Storage, path: Path) -> None:
-    append(storage, "d1")
-    append(storage, "d2")
+def compilations(connection: sqlite3.Connection) -> list[str]:
+    """What is appended to at each compilation from now on."""
     asked: list[str] = []
 
     def asks(action: int, *names: str | None) -> int:
         asked.append(f"{action} {names}")
         return sqlite3.SQLITE_OK
 
-    connection = sqlite3.connect(path)
     connection.set_authorizer(asks)
-    rows, read = SqliteRows(connection), READS[name]
-    read(rows, 0)
-    assert asked
-    asked.clear()
-    read(rows, 1)
-    assert asked == []
-    connection.close()
+    return asked
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_second_read_with_other_values_compiles_nothing(name: str, storage: Storage, path: Path) -> None:
+    append(storage, "d1")
+    append(storage, "d2")
+    with closing(sqlite3.connect(path)) as connection:
+        compiled, rows = compilations(connection), SqliteRows(connection)
+        READS[name](rows, 0)
+        assert compiled
+        compiled.clear()
+        READS[name](rows, 1)
+        assert compiled == []
 
 
 def test_a_second_append_compiles_nothing(storage: Storage, path: Path) -> None:
     append(storage, "d1")
-    asked: list[int] = []
-    connection = sqlite3.connect(path)
-    connection.set_authorizer(lambda *about: asked.append(about[0]) or sqlite3.SQLITE_OK)
-    rows = SqliteRows(connection)
-    for n in (2, 3):
-        asked.clear()
-        rows.append([entry(f"d{n}")])
-        rows.save(decision_row(n))
-    assert asked == []
-    connection.rollback()
-    connection.close()
+    with closing(sqlite3.connect(path)) as connection:
+        compiled, rows = compilations(connection), SqliteRows(connection)
+        for n in (2, 3):
+            compiled.clear()
+            rows.append([entry(f"d{n}")])
+            rows.save(decision_row(n))
+        assert compiled == []
+        connection.rollback()

@@ -1,5 +1,6 @@
 """Settings, adapters, approvers, and the end of a run, as people see them."""
 
+import json
 from pathlib import Path
 
 from nexus_control.execution.config import load_adapters
@@ -36,6 +37,46 @@ carol@example.com ssh-dss AAAAB3NzaC1kc3M=
 def files(folder: Path) -> dict[str, str]:
     (folder / "nexus-control.toml").write_text(ADAPTERS)
     (folder / "allowed_signers").write_text(SIGNERS)
+    return {}
+
+
+RULES = """
+default = "deny"
+[[rules]]
+tool = "Bash"
+template = "two-people"
+[[rules]]
+tool = "Bash"
+arguments = { "/command" = { in = ["git status", "git diff"] } }
+verdict = "allow"
+[[rules]]
+tool = "services"
+method = "restart"
+mode = "apply"
+labels = ["prod"]
+requester = "system:*"
+arguments = { "/service" = { glob = "billing-*" }, "/wait" = { gt = 0, lt = 60 } }
+template = "owners"
+[[rules]]
+tool = "services"
+method = "s*"
+verdict = "allow"
+"""
+
+
+def rules(folder: Path) -> dict[str, str]:
+    files(folder)
+    (folder / "rules.toml").write_text(RULES)
+    calls = [("s1", "restart", {"service": "billing-eu", "wait": 30}), ("s2", "say", {"text": "done"})]
+    plan = [
+        {"step_id": step, "intent": "Restart", "call": {"tool": "services", "method": method, "args": args}}
+        for step, method, args in calls
+    ]
+    (folder / "plan.json").write_text(json.dumps(plan))
+    (folder / "unclear.json").write_text(json.dumps(plan).replace("30", '"30"'))
+    bad = RULES.replace("Bash", "[Bash", 1).replace("lt = 60", "less = 60").replace('default = "deny"', "")
+    (folder / "bad.toml").write_text(bad)
+    (folder / "other.toml").write_text(RULES.replace('verdict = "allow"', 'template = "two-people"'))
     return {}
 
 
@@ -88,6 +129,8 @@ def bound_otherwise(folder: Path) -> dict[str, str]:
     return {}
 
 
+BASH = ("--tool", "Bash", "--arguments", '{"command": "git status"}')
+DEPLOY = ("--mode", "apply", "--label", "prod", "--as", "system:deploy")
 SIGNING = ("--allowed-signers", "allowed_signers")
 SCREENS = {
     "config-show": Screen("config", "show", store=a_cloned_repository),
@@ -95,6 +138,16 @@ SCREENS = {
     "adapter-show": Screen("adapter", "show", "services", store=files),
     "adapter-check": Screen("adapter", "check", store=bound_otherwise),
     "adapter-check-broken": Screen("adapter", "check", store=a_broken_file),
+    "rules-check": Screen("rules", "check", "--config", "rules.toml", store=rules),
+    "rules-check-broken": Screen("rules", "check", "--config", "bad.toml", store=rules),
+    "rules-explain": Screen("rules", "explain", "plan.json", *DEPLOY, "--config", "rules.toml", store=rules),
+    "rules-explain-call": Screen("rules", "explain", *BASH, "--config", "rules.toml", store=rules),
+    "rules-explain-unclear": Screen(
+        "rules", "explain", "unclear.json", *DEPLOY, "--config", "rules.toml", store=rules
+    ),
+    "rules-explain-disagreeing": Screen(
+        "rules", "explain", "plan.json", *DEPLOY, "--config", "other.toml", store=rules
+    ),
     "approver-list": Screen("approver", "list", *SIGNING, store=files),
     "approver-check": Screen("approver", "check", "alice@example.com", *SIGNING, store=files),
     "approver-check-no": Screen("approver", "check", "bob@example.com", *SIGNING, store=files),

@@ -13,6 +13,7 @@ from nexus_control import blocking
 from nexus_control.errors import ErrorCode, next_step
 from nexus_control.execution import config
 from nexus_control.policy import Policy
+from nexus_control.rules import reading
 from nexus_control.toolset.inputs import DESCRIPTIONS
 from nexus_control.values.payloads import PAYLOADS, POLICY_FIELDS, Elicitation, EventType, SignedStatement
 from tests.support.reference.markdown import code, one_line, table
@@ -65,6 +66,10 @@ def adapter() -> str:
 
 def adapter_tool() -> str:
     return _section_of_a_file(config.ToolTable)
+
+
+def rule() -> str:
+    return _section_of_a_file(reading.RuleTable)
 
 
 def configuration_example() -> str:

@@ -26,6 +26,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "parts-of-payloads": records.parts_of_payloads,
     "policy": records.policy,
     "python": python_names.public_names,
+    "rule": records.rule,
     "tool-table": tools.table_of_tools,
     "tools": tools.every_tool,
 }
