@@ -49,7 +49,8 @@ COMMANDS: Final = {
     "serve": ("serving:serve", "Serve the 11 tools to an agent host: MCP over standard input and output."),
     "hook": (
         "hooking:hook",
-        "Judge, ask for and record each call of a tool, as the hook of Claude Code or Codex.",
+        "Judge, ask for and record each call of a tool, as the hook of Claude Code or Codex. The host's input is read on"
+        " standard input. Every path is absolute, and no variable is read.",
     ),
     "export": ("exporting:export", "The decision and all its events as one document: a bundle 0.5."),
     "import": (
@@ -83,7 +84,10 @@ COMMANDS: Final = {
         "migrating:migrate",
         "Copy a whole store to another place, and prove that its log is the same there; then it is used only there.",
     ),
-    "install": ("hosting:install", "Print what to add to an agent host so that it starts the MCP server."),
+    "install": (
+        "hosting:install",
+        "Print what to add to an agent host so that it starts the MCP server, or calls the hook.",
+    ),
     "config": ("configuring:config", "The settings, and the files that they come from."),
     "adapter": ("declaring:adapter", "The adapters that are declared: what executing a request can run."),
     "approver": ("approvers:approver", "Whose signed approvals count: the allowed signers file."),

@@ -105,7 +105,7 @@ def _options(words: Sequence[str]) -> dict[str, object]:
 
 
 def _own_output() -> int | None:
-    """Standard output for this module alone; None where there is none."""
+    """Standard output for this module alone; None where it is closed."""
     try:
         os.fstat(_ERROR)
     except OSError:
