@@ -49,8 +49,7 @@ COMMANDS: Final = {
     "serve": ("serving:serve", "Serve the 11 tools to an agent host: MCP over standard input and output."),
     "hook": (
         "hooking:hook",
-        "Judge, ask for and record each call of a tool, as the hook of Claude Code or Codex. The host's input is read on"
-        " standard input. Every path is absolute, and no variable is read.",
+        "Judge, ask for and record each call of a tool, as the hook of Claude Code or Codex.",
     ),
     "export": ("exporting:export", "The decision and all its events as one document: a bundle 0.5."),
     "import": (

@@ -35,8 +35,9 @@ def hook(
         ),
     ] = None,
 ) -> None:
-    """Judge, ask for and record each call of a tool, as the hook of Claude Code or Codex. The host's input is read on
-    standard input. Every path is absolute, and no variable is read.
+    """Judge, ask for and record each call of a tool, as the hook of Claude Code or Codex.
+
+    The host's input is read on standard input. Every path is absolute, and no variable is read.
 
     Example: nexus-control hook --db /srv/decisions.db --config /srv/nexus-control.toml
     """
