@@ -114,9 +114,10 @@ class Desk:
         return self.given.host == "claude-code" and is_unattended and not self.given.in_subagent
 
     def _asked(self, tools: NexusControlTools, owner: int) -> tuple[Guard, ToolCall, Verdict]:
+        process = _named(owner)
+        by_id = self._guard(tools, about={"process": process})
         if self._defers:
-            return self._asked_once(tools, owner)
-        by_id = self._guard(tools)
+            return self._asked_once(tools, by_id, process)
         if by_id.find(self._call) is not None:  # deferred before, and resumed by a person
             guard, call = by_id, self._call
         else:
@@ -127,10 +128,11 @@ class Desk:
             verdict = Denied(texts.pending_until_retried(verdict.request_id), verdict.request_id)
         return guard, call, verdict
 
-    def _asked_once(self, tools: NexusControlTools, owner: int) -> tuple[Guard, ToolCall, Verdict]:
+    def _asked_once(
+        self, tools: NexusControlTools, guard: Guard, process: str
+    ) -> tuple[Guard, ToolCall, Verdict]:
         """A call that is deferred while it waits, unless another call of this process of the host waits already."""
-        process = _named(owner)
-        guard, call = self._guard(tools, about={"process": process}), self._call
+        call = self._call
         is_new = guard.find(call) is None
         if is_new and (other := _waiting(tools, process)):
             return guard, call, Denied(texts.one_at_a_time(other))
