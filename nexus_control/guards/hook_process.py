@@ -16,7 +16,9 @@ import json
 import os
 import select
 import signal
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -57,7 +59,10 @@ def main(words: Sequence[str]) -> NoReturn:
     except BaseException as error:  # noqa: BLE001 - whatever happens, the call is denied
         reply = denial(_unexpected(error))
     signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDING, signal.SIGALRM})
-    os._exit(_delivered(reply, ours))
+    code = _delivered(reply, ours)
+    with suppress(Exception):  # what libraries printed; standard error may be gone
+        sys.stdout.flush()
+    os._exit(code)
 
 
 def _replied(words: Sequence[str]) -> Reply:

@@ -97,18 +97,27 @@ class Bench:
         ]
 
     def environment(self, changes: Mapping[str, str]) -> dict[str, str]:
-        ours = {name: value for name, value in os.environ.items() if not name.startswith(("CLAUDE", "NEXUS"))}
+        ours = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("CLAUDE", "NEXUS", "PYTHON"))
+        }
         return {**ours, "PYTHONPATH": str(REPOSITORY), "CLAUDE_PID": str(os.getpid()), **changes}
 
     def start(
-        self, options: Sequence[str] | None = None, changes: Mapping[str, str] | None = None, **streams: Any
+        self,
+        options: Sequence[str] | None = None,
+        changes: Mapping[str, str] | None = None,
+        *,
+        stdout: int = subprocess.PIPE,
     ) -> "subprocess.Popen[bytes]":
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         return subprocess.Popen(
             self.words(options),
             env=self.environment(changes or HEADLESS),
             cwd=self.folder,
-            **{**pipes, **streams},
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
         )
 
     def hook(
