@@ -33,6 +33,7 @@ class ErrorCode(StrEnum):
     BASIS_CHANGED = "BASIS_CHANGED"
     SIGNATURE_INVALID = "SIGNATURE_INVALID"
     POLICY_NOT_SATISFIED = "POLICY_NOT_SATISFIED"
+    ALREADY_EXECUTED = "ALREADY_EXECUTED"
     EXECUTING = "EXECUTING"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
     PLAN_INVALID = "PLAN_INVALID"
@@ -133,6 +134,7 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.BASIS_CHANGED: "Look at the request again, and decide on what it is now.",
     ErrorCode.SIGNATURE_INVALID: "Sign the exact statement again with a key that is trusted here.",
     ErrorCode.POLICY_NOT_SATISFIED: "Resolve every reason, then call execute again; a reason that cannot pass says so.",
+    ErrorCode.ALREADY_EXECUTED: "Read what it gave back with result. To run it again, propose it again.",
     ErrorCode.EXECUTING: "Wait until the outcome is recorded, and read it in the status; do not call execute again.",
     ErrorCode.IDEMPOTENCY_CONFLICT: (
         "Use another key for another request. To ask for the same again, send exactly what was sent before."

@@ -171,7 +171,7 @@ class PythonAdapter:
             return _ended_by(error)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it becomes the step's failure
             return _ended_by(error)
-        if _is_left_to_others(result):
+        if is_left_to_others(result):
             return _never_run(method, result)
         return StepResult(status="ok", output={"result": portable(result)})
 
@@ -225,7 +225,7 @@ def _never_run(method: _Method, result: object) -> StepResult:
     )
 
 
-def _is_left_to_others(result: object) -> bool:
+def is_left_to_others(result: object) -> bool:
     """Whether a result is unfinished work that somebody else would have to run: an awaitable, a generator or an object
     made from one (`@contextmanager`), a function, a thread or a future.
     """

@@ -14,14 +14,30 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nexus_control.guards.calls import Allowed, Denied, NotRunError, Pending, ToolCall, Verdict
+    from nexus_control.guards.governing import AsyncProposal, Governed, Proposal, governed
     from nexus_control.guards.guard import Guard
 
-__all__ = ["Allowed", "Denied", "Guard", "NotRunError", "Pending", "ToolCall", "Verdict"]
+__all__ = [
+    "Allowed",
+    "AsyncProposal",
+    "Denied",
+    "Governed",
+    "Guard",
+    "NotRunError",
+    "Pending",
+    "Proposal",
+    "ToolCall",
+    "Verdict",
+    "governed",
+]
+_HOMES = {"Guard": "guard"} | dict.fromkeys(
+    ("AsyncProposal", "Governed", "Proposal", "governed"), "governing"
+)
+"""The modules of the names that are not in `calls`."""
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "guard" if name == "Guard" else "calls"
-    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'calls')}"), name)
     return value

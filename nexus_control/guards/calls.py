@@ -48,7 +48,7 @@ class ToolCall:
     @property
     def adapter_id(self) -> str:
         """What the request is bound to: only this tool is run for it."""
-        return f"tool:{_shortened(self.tool)}"
+        return f"tool:{shortened(self.tool)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def key_of(*parts: str) -> str:
     return f"guard:{sha256_hex(json.dumps(parts))}"
 
 
-def _shortened(name: str) -> str:
+def shortened(name: str) -> str:
     """The name, or its beginning and a digest of it."""
     name = encodable(name).strip() or "-"
     return name if len(name) <= _MOST_OF_A_NAME else f"{name[: _MOST_OF_A_NAME - 17]}:{sha256_hex(name)[:16]}"

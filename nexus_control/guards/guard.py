@@ -81,7 +81,7 @@ class Guard:
         guard = Guard(tools, host="my-agent", template_name="two-people")
 
     `tools` are a store's, without a plan checker. `host` names the framework in what is recorded. The policy is given
-    by keyword; without one, one approval by another person. With `rules` a rule's template is the policy, and what no
+    by keyword; without one, one approval. With `rules` a rule's template is the policy, and what no
     rule names takes the book's default. `actor` asks; by default system:<login>@<host>. `about` is kept with each
     request that is made here; a request that is found again keeps what it was made with.
     """

@@ -4,13 +4,13 @@
         asked = tools.request("Rotate the billing keys", Actor("human", "alice"), mode="apply")
         tools.approve(asked.data["request_id"], Actor("human", "bob"))
 
-Each group of methods is a module: `tool.deciding`, `running`, `looking`, `templates` and `documents`.
+Each group of methods is a module: `tool.deciding`, `running`, `looking`, `proposing`, `templates` and `documents`.
 """
 
 from nexus_control.tool.base import ActorLike
 from nexus_control.tool.deciding import DecidingTools
 from nexus_control.tool.documents import DocumentTools
-from nexus_control.tool.looking import LookingTools
+from nexus_control.tool.proposing import ProposingTools
 from nexus_control.tool.running import RunningTools
 from nexus_control.tool.templates import TemplateTools
 from nexus_control.values.results import ToolResult
@@ -18,7 +18,7 @@ from nexus_control.values.results import ToolResult
 __all__ = ["ActorLike", "NexusControlTools", "ToolResult"]
 
 
-class NexusControlTools(DecidingTools, RunningTools, LookingTools, TemplateTools, DocumentTools):
+class NexusControlTools(DecidingTools, RunningTools, ProposingTools, TemplateTools, DocumentTools):
     """The governed flow over one store: request, approve, execute, audit.
 
         tools = NexusControlTools("decisions.db")
@@ -32,7 +32,7 @@ class NexusControlTools(DecidingTools, RunningTools, LookingTools, TemplateTools
     file that says whose signed approvals count. `busy_timeout` is how many seconds a call waits for a locked database
     (30). `log_folder` is where a store on PostgreSQL has its log's key, last checkpoint and head.
 
-    Every method answers a `ToolResult`. Any method may refuse with INVALID_ARGUMENT, which names the field, or with a
-    code that begins with STORE_ where the database cannot be used. From async code: `await
+    Every method but `proposal` answers a `ToolResult`. Any method may refuse with INVALID_ARGUMENT, which names the
+    field, or with a code that begins with STORE_ where the database cannot be used. From async code: `await
     asyncio.to_thread(tools.status, id)`.
     """

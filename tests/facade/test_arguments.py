@@ -146,13 +146,14 @@ NAMED_BY = {
     "inspect": "decision_id",
     "export_bundle": "decision_id",
     "export_audit_package": "decision_id",
+    "record": "execution_id",
     "template_get": "name",
     "record": "execution_id",
 }
 METHODS = [
     name
     for name, _ in inspect.getmembers(NexusControlTools, inspect.isfunction)
-    if not name.startswith("_") and name != "close"
+    if not name.startswith("_") and name not in ("close", "proposal")  # these answer no ToolResult
 ]
 NAMELESS = {
     "request",

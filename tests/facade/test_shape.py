@@ -26,7 +26,7 @@ OVERRIDES = {f"override_{field}" for field in POLICY_FIELDS}
 METHODS = [
     name
     for name, _ in inspect.getmembers(NexusControlTools, inspect.isfunction)
-    if not name.startswith("_") and name != "close"
+    if not name.startswith("_") and name not in ("close", "proposal")  # these answer no ToolResult
 ]
 
 
