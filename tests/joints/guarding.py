@@ -37,7 +37,7 @@ def approve(bench: Bench) -> str:
 
 def deny(bench: Bench, reason: str) -> None:
     (request_id,) = bench.requests(state="pending_approval")
-    _run(bench, "deny", request_id, "--as", "human:bob", "--reason", reason)
+    _run(bench, "deny", request_id, "--as", "human:bob", "--reason", reason, "--yes")
 
 
 def _run(bench: Bench, *words: str) -> str:

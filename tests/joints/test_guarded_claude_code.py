@@ -176,3 +176,22 @@ def test_a_hook_that_cannot_judge_lets_nothing_run(
         told = claude.model.results()["toolu_1"]
     assert effects(runs) == 0
     assert broken == "program" or "approvals cannot be checked now" in told
+
+
+def test_a_resume_runs_no_deferred_command_in_another_folder_than_people_saw(
+    tmp_path: Path, bench: Bench, runs: Path
+) -> None:
+    # A resumed host begins in its own folder again, and would run the command there.
+    bench.book.write_text(
+        'default = "allow"\n[[rules]]\ntool = "Bash"\narguments = { "/command" = { prefix = "echo" } }\n'
+        'template = "one"\n',
+        encoding="utf-8",
+    )
+    entering = Call("toolu_0", "Bash", {"command": f"mkdir {tmp_path}/work/inner; cd {tmp_path}/work/inner"})
+    with guarded(bench, tmp_path, [[entering], [adding(runs)]]) as claude:
+        deferred = claude.run("go")
+        request_id = approve(bench)
+        claude.run(resume=deferred.session)
+        assert "people were asked about another content" in claude.model.results()["toolu_1"]
+    assert (effects(runs), bench.state(request_id)) == (0, "approved")
+    assert json.loads(bench.status(request_id)["plan"])["folder"] == f"{tmp_path}/work/inner"

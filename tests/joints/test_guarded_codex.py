@@ -135,7 +135,8 @@ def test_a_call_whose_host_is_killed_has_an_unknown_outcome_and_runs_no_second_t
 def test_the_error_of_a_server_s_tool_has_no_event_and_its_outcome_is_unknown_when_the_host_has_ended(
     tmp_path: Path, bench: Bench
 ) -> None:
-    server = f"\n[mcp_servers.notes]\ncommand = {json.dumps(PLACE[0])}\nargs = {json.dumps(PLACE[1:])}\n"
+    program_of_server = f"command = {json.dumps(PLACE[0])}\nargs = {json.dumps(PLACE[1:])}"
+    server = f"\n[mcp_servers.notes]\n{program_of_server}\nrequired = true\nstartup_timeout_sec = 60\n"
     failing = [Call(f"call_{n}", "mcp__notes__fail", {"text": "milk"}) for n in (1, 2)]
     turns: list[Turn] = [[failing[0]], "waiting", [failing[1]], "done"]
     with guarded(bench, tmp_path, turns, server) as program:
