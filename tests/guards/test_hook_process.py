@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from nexus_control import NexusControlTools
+from tests.cli.running import nexus_control
 from tests.support.amounts import IN_FULL
+from tests.support.cpu import by_children
 from tests.support.governed import data_of
 from tests.support.hooking import ALLOWING, DENYING, HEADLESS, Bench, saved
 from tests.support.places import REPOSITORY
@@ -320,6 +322,17 @@ def test_options_before_the_command_are_understood(bench: Bench) -> None:
         timeout=120,
     )
     assert b'"permissionDecision": "defer"' in ended.stdout
+
+
+def test_a_hook_costs_at_most_half_more_than_a_look_at_a_request(bench: Bench) -> None:
+    bench.hook(BASH)
+    (request_id,) = bench.requests()
+    with by_children() as looking:
+        ended = nexus_control("status", request_id, "--db", str(bench.path))
+    assert ended.returncode == 0
+    with by_children() as asking:
+        assert bench.hook(BASH).verdict == "defer"
+    assert asking.seconds < 1.5 * looking.seconds
 
 
 # --- whose claim it is ----------------------------------------------------------------------------------------------
