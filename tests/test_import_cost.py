@@ -33,6 +33,18 @@ with tempfile.NamedTemporaryFile("w") as file:
     book = rule_book(look(pathlib.Path(file.name)))
 assert book.judge(Call(tool="t", arguments={}, mode="apply", requester="system:a")).verdict == "deny"
 """
+HOOK = """
+import json, pathlib, tempfile
+from nexus_control.guards import hook_process
+from nexus_control.guards.hook import Places, reply
+given = {{"hook_event_name": "PreToolUse", "session_id": "s", "cwd": "/", "tool_name": "Bash", "tool_input": {{}},
+    "tool_use_id": "t"}}
+with tempfile.NamedTemporaryFile("w") as file:
+    file.write('{book}')
+    file.flush()
+    said = reply(json.dumps(given).encode(), Places(config=pathlib.Path(file.name), database="/nowhere/missing.db"))
+assert said.verdict == {verdict!r}, said
+"""
 MOST_MODULES = 60
 HEAVY = {"click", "cryptography", "mcp", "psycopg", "pydantic", "pydantic_core", "rich", "starlette", "typer"}
 
@@ -80,3 +92,18 @@ def test_judging_a_call_loads_neither_a_heavy_library_nor_a_store() -> None:
     assert "nexus_control.rules.conditions" in modules
     assert HEAVY.isdisjoint(module.partition(".")[0] for module in modules)
     assert {"sqlite3", "nexus_control.store", "nexus_control.usecases"}.isdisjoint(modules)
+
+
+def test_a_hook_that_lets_a_call_pass_loads_neither_a_heavy_library_nor_a_store() -> None:
+    modules = imported_by_a_fresh_interpreter(HOOK.format(book='default = "allow"', verdict=None))
+    assert HEAVY.isdisjoint(module.partition(".")[0] for module in modules)
+    assert {"sqlite3", "nexus_control.store", "nexus_control.usecases"}.isdisjoint(modules)
+
+
+def test_a_hook_that_asks_for_a_call_loads_no_command_line() -> None:
+    book = 'default = "deny"\\n[[rules]]\\ntool = "*"\\ntemplate = "one"'
+    modules = imported_by_a_fresh_interpreter(HOOK.format(book=book, verdict="deny"))
+    assert "nexus_control.guards.hook_asking" in modules
+    assert {"click", "mcp", "rich", "starlette", "typer"}.isdisjoint(
+        module.partition(".")[0] for module in modules
+    )

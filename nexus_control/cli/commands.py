@@ -47,6 +47,10 @@ COMMANDS: Final = {
     "reconcile": ("running:reconcile", "Settle an execution whose outcome was unknown."),
     "call": ("calling:call", "Call one of the agents' tools, as the MCP server does; the answer is JSON."),
     "serve": ("serving:serve", "Serve the 11 tools to an agent host: MCP over standard input and output."),
+    "hook": (
+        "hooking:hook",
+        "Judge, ask for and record each call of a tool, as the hook of Claude Code or Codex.",
+    ),
     "export": ("exporting:export", "The decision and all its events as one document: a bundle 0.5."),
     "import": (
         "exporting:import_bundle",
@@ -79,7 +83,10 @@ COMMANDS: Final = {
         "migrating:migrate",
         "Copy a whole store to another place, and prove that its log is the same there; then it is used only there.",
     ),
-    "install": ("hosting:install", "Print what to add to an agent host so that it starts the MCP server."),
+    "install": (
+        "hosting:install",
+        "Print what to add to an agent host so that it starts the MCP server, or calls the hook.",
+    ),
     "config": ("configuring:config", "The settings, and the files that they come from."),
     "adapter": ("declaring:adapter", "The adapters that are declared: what executing a request can run."),
     "approver": ("approvers:approver", "Whose signed approvals count: the allowed signers file."),
@@ -101,7 +108,7 @@ GROUPS: Final = {
     "Look": ("list", "status", "inspect", "events"),
     "Evidence": ("audit", "verify", "report", "export", "import", "log", "key"),
     "Run a team": ("template", "rules", "approver", "doctor", "backup", "restore", "migrate"),
-    "Agents": ("serve", "install", "call"),
+    "Agents": ("serve", "install", "hook", "call"),
 }
 """The commands as the help lists them."""
 

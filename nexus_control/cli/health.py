@@ -14,7 +14,9 @@ import typer
 
 from nexus_control.cli.at_work import telling
 from nexus_control.cli.exit_codes import NOT_VERIFIED
+from nexus_control.cli.files import read_bytes
 from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.hook_registrations import problems_in
 from nexus_control.cli.screen import Mark, Screen, columns, mark_of
 from nexus_control.errors import NexusControlError
 from nexus_control.log import upkeep
@@ -58,6 +60,8 @@ _EXPOSED = (
     " with `key rotate`. Then look again:"
 )
 
+_UNHOOKED = "Write into that file what `install --hook` prints. Then look again, with --hooks."
+
 _FORM = {"FORM_DIFFERS", "INDEX_DIFFERS"}
 _UNWRITABLE = "STORE_UNWRITABLE"
 _DERIVED = {"TREE_DIFFERS": "tree", "PROJECTION_DIFFERS": "projections"}
@@ -79,6 +83,7 @@ _MEANING = {
     "head": "the log has every execution, denial and revocation that the head beside the database names",
     "key": "the key that the log names is there, and readable only by its owner",
     "checkpoint": "the log continues the last signed checkpoint, which lies beside the database",
+    "hooks": "the file of the agent host registers the hook for every call of a tool",
 }
 
 
@@ -98,11 +103,18 @@ def doctor(
             help="As the store's owner, accept that it goes on without the entries that its head and checkpoint name.",
         ),
     ] = False,
+    hooks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also whether this file of an agent host registers the hook for every call."
+        ),
+    ] = None,
 ) -> Answer:
     """Check the store: the log, the tables derived from it, and the head, key and checkpoint beside the database.
 
     Example: nexus-control doctor --db decisions.db
     """
+    unhooked = None if hooks is None else problems_in(hooks, read_bytes("--hooks", hooks))
     place = Path(frame.path)
     earlier = schema_in(place) if is_file(frame.path) and not is_database_in_use(place) else None
     if is_regular(place) and not place.stat().st_size:
@@ -117,7 +129,8 @@ def doctor(
         return _answer(frame, _Found([Fault(code="STORE_UNREADABLE", detail=fault.message)]))
     with store, telling(f"checking {frame.shown}"):
         found = _examined(frame, store, rebuild, accept_rollback)
-        return _answer(frame, replace(found, led_from=earlier if earlier in EARLIER else None))
+        found = replace(found, led_from=earlier if earlier in EARLIER else None, unhooked=unhooked)
+        return _answer(frame, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +152,13 @@ class _Found:
     """Why this user may read the store and not write to it."""
     led_from: int | None = None
     """The earlier schema from which the file was led to this version's when it was opened here."""
+    unhooked: list[str] | None = None
+    """Why the hook of an agent host would not guard every call; None where no file of a host was named."""
 
     @property
     def advice(self) -> str | None:
+        if not self.faults and self.unhooked:
+            return _UNHOOKED
         return _LOG if self.in_vain else _advice(self.faults)
 
     @property
@@ -207,12 +224,14 @@ def _answer(frame: Frame, found: _Found) -> Answer:
     checks, reasons = _checks(faults, found.beside)
     if found.unwritable is not None:
         checks["writing"], reasons["writing"] = "skipped", f"you may only read this store: {found.unwritable}"
+    if found.unhooked is not None:
+        checks["hooks"] = "fail" if found.unhooked else "pass"
     options = {_REBUILD: ["--rebuild"]} | {each: ["--accept-rollback"] for each in _ACCEPTED}
     advice, command = found.advice, None
-    if advice not in (None, _LOG):
+    if advice not in (None, _LOG, _UNHOOKED):
         command = frame.command("doctor", *options.get(advice, []))
     data = {
-        "ok": not faults,
+        "ok": not faults and not found.unhooked,
         "entries": found.entries,
         "rebuilt": found.rebuilt,
         "accepted": found.accepted,
@@ -221,6 +240,7 @@ def _answer(frame: Frame, found: _Found) -> Answer:
         "checks": checks,
         "reasons": reasons,
         "allowed_signers": found.signers,
+        **({} if found.unhooked is None else {"hooks": found.unhooked}),
         "faults": [{"code": each.code, "position": each.position, "detail": each.detail} for each in faults],
         "next": advice,
         "command": command,
@@ -241,12 +261,14 @@ def _answer(frame: Frame, found: _Found) -> Answer:
             screen.prose(f"{found.entries} entries, recomputed.{skipped}", Mark("Whole.", "good"))
         for fault in faults[:20]:
             screen.prose(fault.detail, Mark(fault.code, "bad"))
+        for problem in found.unhooked or ():
+            screen.prose(f"{problem}.", Mark("hooks:", "bad"))
         if advice:
             screen.prose(advice)
         if command:
             screen.verbatim(command)
 
-    return Answer(data, show, found.done, NOT_VERIFIED if faults else 0)
+    return Answer(data, show, found.done, NOT_VERIFIED if faults or found.unhooked else 0)
 
 
 def _checks(faults: list[Fault], beside: Mapping[str, Look]) -> tuple[dict[str, str], dict[str, str]]:

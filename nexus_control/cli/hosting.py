@@ -1,4 +1,4 @@
-"""The command `install`: it prints what registers the server with an agent host.
+"""The command `install`: it prints what registers the server with an agent host, or the hook before its tools.
 
 That is a command, or a piece of the host's configuration; `install` changes no file itself. A host may start the server
 in any folder, also in one whose files an attacker wrote: `system.commands` says how the printed command resists that.
@@ -15,6 +15,7 @@ import typer
 
 from nexus_control.cli.adapters import config_or_default
 from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.hook_registrations import FILES
 from nexus_control.cli.options import UsualConfig
 from nexus_control.cli.screen import Screen
 from nexus_control.errors import invalid_argument
@@ -74,16 +75,22 @@ def install(
     frame: Frame,
     host: Annotated[str, typer.Option(help=f"One of {HOSTS}.")],
     config: UsualConfig = None,
+    hook: Annotated[
+        bool,
+        typer.Option("--hook", help=f"Print the hook before and after each tool, for {', '.join(FILES)}."),
+    ] = False,
 ) -> Answer:
-    """Print what to add to an agent host so that it starts the MCP server.
+    """Print what to add to an agent host so that it starts the MCP server, or calls the hook.
 
     Example: nexus-control install --host cursor --db decisions.db
     """
     if config is not None and not is_regular(config):
         option = "--config" if frame.config else "--adapters-from"
         raise invalid_argument(option, f"names {absolute(config)}, which is not a file")
-    frame.require_place(makes=True)
+    frame.require_place(makes=not hook)
     frame.look_at_signers()
+    if hook:
+        return _hook(frame, host)
     adapters = None if frame.config else config_or_default(config)  # see `system.commands.approving`
     options = {
         "--config": frame.config,
@@ -111,3 +118,28 @@ def install(
         print(json.dumps(entries, indent=2))
 
     return Answer({"host": host, "file": file.file, "config": entries}, show)
+
+
+def _hook(frame: Frame, host: str) -> Answer:
+    """The hook of this store. It reads the rule book of `--config`, else of the system's or the user's file."""
+    if host not in FILES:
+        raise invalid_argument("--host", f"must be one of {', '.join(FILES)}, with --hook")
+    file = FILES[host]
+    options = {
+        "--db": frame.path,
+        "--log-folder": frame.log_folder,
+        "--allowed-signers": frame.allowed_signers,
+        "--config": frame.config,
+    }
+    frame.tell_of_password()
+    text = file.write(command("hook", options=options))
+
+    def show(_screen: Screen) -> None:
+        typer.echo(
+            f"Put this into {file.managed}, which only root may write: what stands there no agent switches off. To try"
+            f" it out, put it into {file.own}.",
+            err=True,
+        )
+        print(text, end="")
+
+    return Answer({"host": host, "file": file.managed, "own_file": file.own, "text": text}, show)

@@ -136,7 +136,7 @@ class Guard:
         return Call(tool=call.tool, arguments=arguments, mode="apply", requester=str(self._actor))
 
     def find(self, call: ToolCall) -> str | None:
-        """The request that was made under the id of this call, whatever its content; None if it was never asked for.
+        """The request that was made under the id of this call, whatever its content; None if nobody asked for it.
         Raises what a store raises that is away.
         """
         return made_with(self._tools.store, self._actor, self._key(call))

@@ -22,6 +22,23 @@ def pending(request_id: str) -> str:
     )
 
 
+def pending_until_retried(request_id: str) -> str:
+    """`pending` for a host whose model makes the call again once people have approved it."""
+    return (
+        f"Not run: waiting for approval (request {request_id}). Do not look for another way; go on with what does not "
+        "need it, and say at the end what is waiting. When a person says that it is approved, make exactly this call "
+        f"again. A person decides with: nexus-control review {request_id}"
+    )
+
+
+def one_at_a_time(request_id: str) -> str:
+    """For a call beside one that waits, where the host can keep only one of them."""
+    return (
+        f"Not run: only one call at a time can wait for approval, and the call of request {request_id} does. Nobody "
+        "was asked about this one. Make it again after that one."
+    )
+
+
 def denied_by_rule(why: str) -> str:
     """For a call that the rules deny, or cannot judge."""
     return f"Not run: {why}. Final for this call. Do not repeat it or reach the same effect differently."

@@ -14,6 +14,7 @@ import pytest
 
 from nexus_control import NexusControlTools
 from nexus_control.guards import Allowed, Denied, Guard, NotRunError, Pending, ToolCall, Verdict
+from nexus_control.guards.guard import Claimed
 from nexus_control.rules.book import Rule, RuleBook
 from tests.support.governed import BOB, data_of
 
@@ -388,3 +389,56 @@ def test_a_coroutine_that_is_cancelled_before_its_tool_runs_has_no_effect(
     status = data_of(tools.status(verdict.request_id))
     assert status["state"] == "failed"
     assert status["executions"][-1]["effect"] == "none"
+
+
+def test_a_request_is_found_by_the_id_of_its_call_whatever_its_content(
+    guard: Guard, tools: NexusControlTools, path: Path
+) -> None:
+    assert guard.find(CALL) is None
+    request_id = pending(guard.check(CALL))
+    for each in (CALL, changed(tool="delete")):
+        assert Guard(NexusControlTools(path), host="test").find(each) == request_id
+    assert guard.find(changed(call_id="call_2")) is None
+    assert Guard(tools, host="other").find(CALL) is None
+
+
+def test_what_was_claimed_for_a_call_is_found_in_another_process_until_it_is_recorded(
+    guard: Guard, tools: NexusControlTools, path: Path
+) -> None:
+    verdict = allowed(guard, tools)
+    other = Guard(NexusControlTools(path), host="test")
+    assert other.claimed_by(CALL) is None
+    claimed = guard.claim(CALL, verdict.request_id or "")
+    assert other.claimed_by(CALL) == claimed
+    for each in (changed(call_id="call_2"), changed(tool="delete")):
+        assert other.claimed_by(each) is None
+    assert other.record(claimed.execution_id if isinstance(claimed, Claimed) else "", "completed", "done")
+    assert (other.claimed_by(CALL), state_of(tools, verdict)) == (None, "completed")
+
+
+def test_a_claim_that_is_given_back_has_failed_without_an_effect(
+    guard: Guard, tools: NexusControlTools
+) -> None:
+    verdict = allowed(guard, tools)
+    claimed = guard.claim(CALL, verdict.request_id or "")
+    assert isinstance(claimed, Claimed)
+    assert guard.give_back(claimed, "nobody could be told")
+    (execution,) = data_of(tools.status(claimed.request_id))["executions"]
+    assert (state_of(tools, verdict), execution["effect"]) == ("failed", "none")
+
+
+def test_a_request_keeps_what_it_was_made_about_where_a_later_guard_says_otherwise(
+    tools: NexusControlTools,
+) -> None:
+    first, second = (Guard(tools, host="test", about={"process": name}) for name in ("p1", "p2"))
+    request_id = pending(first.check(CALL))
+    assert pending(second.check(CALL)) == request_id
+    assert data_of(tools.status(request_id))["metadata"]["process"] == "p1"
+
+
+def test_the_folder_of_a_call_is_a_part_of_its_content(guard: Guard) -> None:
+    here, there = (
+        ToolCall(tool="Bash", arguments={}, call_id="c", folder=name) for name in ("/here", "/there")
+    )
+    pending(guard.check(here))
+    assert denied(guard.check(there)).startswith("Not run: people were asked about another content")

@@ -25,7 +25,10 @@ _SERVER_OF_CODEX = f"""
 [mcp_servers.notes]
 command = {json.dumps(PLACE[0])}
 args = {json.dumps(PLACE[1:])}
+required = true
+startup_timeout_sec = 60
 """
+"""Codex does not wait for a server that is not required: the first turn may go without its tools."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TASK = re.compile(r'"(?:agent_id|agentId|backgroundTaskId)": "([a-z0-9]+)"')
