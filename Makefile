@@ -22,8 +22,7 @@ quick:
 
 # The guards of agent frameworks: pip install -e ".[guards-test]" brings the frameworks.
 guards:
-	$(PYTHON) -m pyright --pythonpath "$$($(PYTHON) -c 'import sys; print(sys.executable)')" tests/guards/frameworks \
-		nexus_control/guards/langchain.py nexus_control/guards/openai_agents.py nexus_control/guards/pydantic_ai.py
+	$(PYTHON) -m pyright --pythonpath "$$($(PYTHON) -c 'import sys; print(sys.executable)')" -p tests/guards/frameworks
 	$(PYTHON) -c 'import agents, langchain, langgraph, pydantic_ai'
 	$(PYTHON) -m pytest tests/guards/frameworks
 

@@ -60,28 +60,33 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """People decide. `text` says so to the model."""
+    """People decide. `how` says to the model that the call waits, and how to go on."""
 
     request_id: str
-    text: str
+    how: str
 
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The call does not run. `text` says why to the model."""
+    """The call does not run. `reason` says why to the model."""
 
-    text: str
+    reason: str
     request_id: str | None = None
 
 
 Verdict: TypeAlias = Allowed | Pending | Denied
 
 
+def said(verdict: Pending | Denied) -> str:
+    """What the model is told of a call that does not run now."""
+    return verdict.how if isinstance(verdict, Pending) else verdict.reason
+
+
 class NotRunError(Exception):
     """The tool was not run: the claim was refused after the check. `denied` says why."""
 
     def __init__(self, denied: Denied) -> None:
-        super().__init__(denied.text)
+        super().__init__(denied.reason)
         self.denied = denied
 
 

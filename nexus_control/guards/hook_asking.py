@@ -62,14 +62,14 @@ class Desk:
         with self._tools() as tools:
             guard, call, verdict = self._asked(tools, owner)
             if isinstance(verdict, Denied):
-                return denial(verdict.text)
+                return denial(verdict.reason)
             if isinstance(verdict, Pending):
                 return Reply("defer", f"Waiting for approval (request {verdict.request_id}).")
             # From here to the end of the process: what was claimed is either let through or given back.
             signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
             claimed = guard.claim(call, verdict.request_id or "", owner_pid=owner)
             if isinstance(claimed, Denied):
-                return denial(claimed.text)
+                return denial(claimed.reason)
             if signal.sigpending() & _ENDING:
                 guard.give_back(claimed, "the hook was ended before the tool ran")
                 return denial(texts.unavailable("the hook was ended"))

@@ -72,13 +72,13 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any, Any]):
             verdict = self._guard.check(call)
         _take_answers(verdict)
         if isinstance(verdict, Denied):
-            return _said(request, verdict.text)
+            return _said(request, verdict.reason)
         try:
             return self._guard.run(
                 call, verdict, lambda: handler(request), failure_in=_failure_in, kept_of=_kept_of
             )
         except NotRunError as error:
-            return _said(request, error.denied.text)
+            return _said(request, error.denied.reason)
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Answer]]
@@ -94,13 +94,13 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any, Any]):
             verdict = await self._guard.acheck(call)
         _take_answers(verdict)
         if isinstance(verdict, Denied):
-            return _said(request, verdict.text)
+            return _said(request, verdict.reason)
         try:
             return await self._guard.arun(
                 call, verdict, lambda: handler(request), failure_in=_failure_in, kept_of=_kept_of
             )
         except NotRunError as error:
-            return _said(request, error.denied.text)
+            return _said(request, error.denied.reason)
 
     def _guarded(self, request: ToolCallRequest) -> ToolCall | None:
         """The call as the guard is asked about it; None if its tool needs no approval. It is named by the tool that

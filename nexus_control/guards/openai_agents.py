@@ -40,7 +40,7 @@ from agents.tool_context import ToolContext
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.spelling import described
 from nexus_control.guards import texts
-from nexus_control.guards.calls import Allowed, Denied, NotRunError, Pending, ToolCall, Verdict
+from nexus_control.guards.calls import Allowed, Denied, NotRunError, Pending, ToolCall, Verdict, said
 from nexus_control.guards.guard import Asking, Guard, plain
 from nexus_control.rules.book import RuleBook
 from nexus_control.tool import NexusControlTools
@@ -142,8 +142,8 @@ class ApprovalGuard:
                     waiting.append(request_id)
                 case Allowed():
                     state.approve(item)
-                case Denied(text=text):
-                    state.reject(item, rejection_message=text)
+                case Denied(reason=reason):
+                    state.reject(item, rejection_message=reason)
         return waiting
 
     async def asettle(self, state: RunState[Any, Any], context: object = None) -> list[str]:
@@ -213,10 +213,10 @@ class ApprovalGuard:
                 call = self._given(guarded, context, (args, kwargs))
                 verdict = self._guard.check(call)
                 if not isinstance(verdict, Allowed):
-                    return verdict.text
+                    return said(verdict)
                 return self._guard.run(call, verdict, guarded.bound(context, args, kwargs))
             except NotRunError as refused:
-                return refused.denied.text
+                return refused.denied.reason
 
         return runs
 
@@ -226,10 +226,10 @@ class ApprovalGuard:
                 call = self._given(guarded, context, (args, kwargs))
                 verdict = await self._guard.acheck(call)
                 if not isinstance(verdict, Allowed):
-                    return verdict.text
+                    return said(verdict)
                 return await self._guard.arun(call, verdict, guarded.bound(context, args, kwargs))
             except NotRunError as refused:
-                return refused.denied.text
+                return refused.denied.reason
 
         return runs
 

@@ -104,15 +104,15 @@ class _GuardedToolset(WrapperToolset[AgentDepsT]):
         )
         verdict = await self.guard.acheck(call)
         if isinstance(verdict, Pending):
-            raise ApprovalRequired(metadata={"request_id": verdict.request_id, "text": verdict.text})
+            raise ApprovalRequired(metadata={"request_id": verdict.request_id, "how": verdict.how})
         if isinstance(verdict, Denied):
-            raise ToolFailed(verdict.text)
+            raise ToolFailed(verdict.reason)
         if verdict.request_id is None:
             return await self.wrapped.call_tool(name, tool_args, ctx, tool)
         try:
             return await self.guard.arun(call, verdict, run, failure_in=_failure_in)
         except NotRunError as refused:
-            raise ToolFailed(refused.denied.text) from refused
+            raise ToolFailed(refused.denied.reason) from refused
         except _UnfinishedError as unfinished:
             raise ToolFailed(_unfinished(verdict.request_id, unfinished)) from unfinished
 

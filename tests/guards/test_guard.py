@@ -50,7 +50,7 @@ def allowed(guard: Guard, tools: NexusControlTools, call: ToolCall = CALL) -> Al
 
 def denied(verdict: Verdict) -> str:
     assert isinstance(verdict, Denied), verdict
-    return verdict.text
+    return verdict.reason
 
 
 def state_of(tools: NexusControlTools, verdict: Allowed) -> str:
