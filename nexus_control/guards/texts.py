@@ -27,7 +27,7 @@ def pending_until_retried(request_id: str) -> str:
     return (
         f"Not run: waiting for approval (request {request_id}). Do not look for another way; go on with what does not "
         "need it, and say at the end what is waiting. When a person says that it is approved, make exactly this call "
-        f"again. A person decides with: nexus-control review {request_id}"
+        "again. People decide in nexus-control, outside this conversation."
     )
 
 
