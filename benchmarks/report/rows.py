@@ -140,6 +140,15 @@ def _memory(sizes: Sizes) -> list[Row]:
     ]
 
 
+def _hook(_: Sizes) -> list[Row]:
+    beside = Limit("`nexus-control status`", "status_process_ms")
+    return [
+        Row("`nexus-control status`", "hook", "status_process_ms"),
+        Row("`nexus-control hook`, a call that the rules allow", "hook", "hook_passes_ms", beside),
+        Row("`nexus-control hook`, a call that people are asked about", "hook", "hook_asks_ms", beside),
+    ]
+
+
 SECTIONS: dict[str, Callable[[Sizes], list[Row]]] = {
     "Writing, on a file unless it says otherwise": _writing,
     "Several at once": _together,
@@ -147,6 +156,7 @@ SECTIONS: dict[str, Callable[[Sizes], list[Row]]] = {
     "Lists": _lists,
     "Documents": _documents,
     "Memory of a process": _memory,
+    "A process at each call of a tool": _hook,
 }
 
 GROWING = (

@@ -94,6 +94,12 @@ WORKLOADS = {
             frozenset({"check_probes_did_it"}),
         ),
         Workload(
+            "hook",
+            "the hook of an agent host as a process, beside another command",
+            frozenset({"check_hook_passes", "check_hook_asks"}),
+            frozenset({"check_hook_passes", "check_hook_asks"}),
+        ),
+        Workload(
             "postgresql",
             "append_event on PostgreSQL, beside raw commits of psycopg",
             frozenset({"bad_missing_events"}),
