@@ -32,6 +32,7 @@ Each section's owner decodes its part. An unknown name at the top is CONFIG_INVA
 
 import os
 import pwd
+import stat
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -177,8 +178,20 @@ def _project(others: Collection[Path]) -> list[Source]:
 
 
 def _found(path: Path, kind: Kind) -> Source:
-    if not is_regular(path):
+    """The file, read. It is absent only where that is certain: behind a folder that this user may not enter, or where
+    something else has its name, there may be one with the settings.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return Source(path=path, kind=kind, fault=refused(path, ["is not a regular file"]))
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return Source(path=path, kind=kind, is_there=False)
+        return Source(path=path, kind=kind, fault=refused(path, ["is a link that leads to nothing"]))
+    except NotADirectoryError:
         return Source(path=path, kind=kind, is_there=False)
+    except OSError as error:
+        return Source(path=path, kind=kind, fault=_unreadable(path, error))
     try:
         return _decoded(path, kind, read_own(absolute(path), MAX_TEXT_BYTES))
     except OthersMayWriteError as unsafe:

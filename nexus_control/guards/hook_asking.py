@@ -35,14 +35,13 @@ from nexus_control.storage import is_file, is_made, place_of, shown_url
 from nexus_control.store import DecisionStore
 from nexus_control.system.ancestors import ancestors
 from nexus_control.system.processes import owner_named
-from nexus_control.system.signals import ENDING
+from nexus_control.system.signals import FATAL
 from nexus_control.tool import NexusControlTools
 from nexus_control.values.actors import Actor
 
 _BUSY_SECONDS: Final = 15.0
 _SHELLS: Final = {"ash", "bash", "busybox", "dash", "fish", "ksh", "mksh", "sh", "zsh"}
 _NAMES: Final[dict[Host, str]] = {"claude-code": "claude", "codex": "codex"}
-_ENDING: Final = {*ENDING, signal.SIGALRM}
 _Outcome = tuple[Literal["completed", "failed", "unknown"], object, str | None]
 
 
@@ -66,11 +65,11 @@ class Desk:
             if isinstance(verdict, Pending):
                 return Reply("defer", f"Waiting for approval (request {verdict.request_id}).")
             # From here to the end of the process: what was claimed is either let through or given back.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+            signal.pthread_sigmask(signal.SIG_BLOCK, FATAL)
             claimed = guard.claim(call, verdict.request_id or "", owner_pid=owner)
             if isinstance(claimed, Denied):
                 return denial(claimed.reason)
-            if signal.sigpending() & _ENDING:
+            if signal.sigpending() & FATAL:
                 guard.give_back(claimed, "the hook was ended before the tool ran")
                 return denial(texts.unavailable("the hook was ended"))
         undo = partial(self._give_back, claimed)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from nexus_control.guards.hook_replies import DENIED, Reply, denial
-from nexus_control.system.signals import ENDING
+from nexus_control.system.signals import FATAL
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -52,13 +52,14 @@ def main(words: Sequence[str]) -> NoReturn:
     """Reply to the host, and end the process. `words` are those after `hook`."""
     ours = _own_output()
     try:
-        for number in (*ENDING, signal.SIGALRM):
+        for number in FATAL:
             signal.signal(number, _end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FATAL)  # the host may have blocked some
         signal.setitimer(signal.ITIMER_REAL, DEADLINE_SECONDS)
         reply = _replied(words)
     except BaseException as error:  # noqa: BLE001 - whatever happens, the call is denied
         reply = denial(_unexpected(error))
-    signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDING, signal.SIGALRM})
+    signal.pthread_sigmask(signal.SIG_BLOCK, FATAL)
     code = _delivered(reply, ours)
     with suppress(Exception):  # what libraries printed; standard error may be gone
         sys.stdout.flush()
@@ -72,7 +73,7 @@ def _replied(words: Sequence[str]) -> Reply:
 
 
 def _end(number: int, _frame: "FrameType | None") -> None:
-    name = signal.Signals(number).name
+    name = next((each.name for each in signal.Signals if each == number), f"signal {number}")
     raise _EndedError("its time was up" if number == signal.SIGALRM else f"it was ended by {name}")
 
 

@@ -1,9 +1,9 @@
 """The process that executes a decision, told apart from every other process that ever had its number.
 
-owner = {"host", "machine", "boot_id", "namespace", "pid", "started", "token"}: the host's name, the machine's id
-(machine-id(5)), the kernel's boot id, the namespace in which the process id counts (a container has its own), the
-process id, the process's start time in clock ticks since boot (Linux, proc(5)), and a token for the one execution. A
-value that cannot be read is empty. Earlier versions wrote no machine.
+owner = {"host", "machine", "boot_id", "namespace", "clock", "pid", "started", "token"}: the host's name, the machine's
+id (machine-id(5)), the kernel's boot id, the namespace in which the process id counts (a container has its own), that
+of its clocks, the process id, the process's start time in clock ticks since boot (Linux, proc(5)), and a token for the
+one execution. A value that cannot be read is empty. Earlier versions wrote neither machine nor clock.
 
 With an empty token the owner is the process itself, and not one call in it: it was named by its number, perhaps by
 another process. Its execution is under way while it lives.
@@ -15,6 +15,7 @@ it started at another time. Where something cannot be read the owner is `unseen`
     another boot id, and the machine's id unreadable            it may be another machine whose name is the same
     no /proc at all (macOS), or that of other processes         start times are empty
     /proc hides the processes of other users (hidepid)          kill(2) still says whether there is one of this number
+    another time namespace                                      start times are shifted there
     boot id or namespace unreadable on either side              the host may have been started again, or it is elsewhere
     an owner that another version wrote down                    its text cannot be read
 """
@@ -47,6 +48,7 @@ class Owner:
     started: str
     token: str
     machine: str | None = None
+    clock: str | None = None
 
     def to_text(self) -> str:
         return canonical_json(encode(self))
@@ -72,6 +74,8 @@ class Owner:
         boots_are_known = bool(self.boot_id and _boot_id())
         if boots_are_known and self.boot_id != _boot_id():
             return "unseen" if self.machine == "" else "gone"
+        if (self.clock or _clock()) != _clock():
+            return "unseen"
         if self.namespace != _namespace() or (not self.namespace and sys.platform == "linux"):
             return "unseen"
         if self.pid == os.getpid() and not self.is_a_process:
@@ -116,6 +120,7 @@ def _owner(pid: int, started: str | None, token: str) -> Owner:
         started=started or "",
         token=token,
         machine=_machine(),
+        clock=_clock(),
     )
 
 
@@ -148,8 +153,18 @@ def _machine() -> str:
 
 
 def _namespace() -> str:
+    return _namespace_of("pid")
+
+
+@cache
+def _clock() -> str:
+    """The namespace in which this process sees others start. Empty before Linux 5.6, which has one for all."""
+    return _namespace_of("time")
+
+
+def _namespace_of(kind: str) -> str:
     try:
-        return str(Path("/proc/self/ns/pid").readlink())
+        return str(Path(f"/proc/self/ns/{kind}").readlink())
     except OSError:
         return ""
 

@@ -7,6 +7,17 @@ from contextlib import contextmanager
 from typing import Final
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LEAVE_IT_ALIVE: Final = {"SIGCHLD", "SIGCLD", "SIGCONT", "SIGURG", "SIGWINCH", "SIGPIPE", "SIGXFSZ"}
+"""Ignored by the system, or by Python."""
+_STOPPING: Final = {"SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU"}
+_FAULTS: Final = {"SIGKILL", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGSYS"}
+"""What Python cannot go on after."""
+FATAL: Final = frozenset(
+    each
+    for each in signal.valid_signals()
+    if getattr(each, "name", "") not in _LEAVE_IT_ALIVE | _STOPPING | _FAULTS
+)
+"""Every signal that ends a process unless it is handled, and that can be handled."""
 
 
 def end_by(number: signal.Signals) -> None:
