@@ -6,14 +6,18 @@ content under the same key is a conflict: people have approved something else.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from math import isfinite
+from typing import Any, TypeAlias, cast
 
+from nexus_control.errors import invalid_argument
 from nexus_control.execution.spelling import encodable
 from nexus_control.integrity import sha256_hex
 
 _MOST_OF_A_NAME = 200
+MOST_OF_A_GOAL = 200
+"""Characters of a call that are a request's goal: people see all of it in the plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +39,26 @@ class ToolCall:
     folder: str = ""
 
     def plan(self) -> str:
-        """The call as people read it, and as it is bound: JSON with the tool's name and its arguments by name."""
+        """The call as people read it, and as it is bound: JSON with the tool's name and its arguments by name. Raises
+        INVALID_ARGUMENT for what is not JSON: two calls must not have one text.
+        """
         content = {"tool": self.tool, "arguments": self.arguments}
         if self.folder:
             content["folder"] = self.folder
-        return encodable(json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True, default=repr))
+        _require_json(content)
+        return json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True)
+
+    def shown(self, names: Iterable[str] | None = None) -> str:
+        """The call in one line, `rotate(key="billing")`, with its arguments in the order of these `names`, or else the
+        same in every process.
+        """
+        if isinstance(self.arguments, str):
+            return f"{self.tool}({self.arguments})"
+        spelled = [
+            f"{name}={json.dumps(self.arguments[name], ensure_ascii=False, sort_keys=True)}"
+            for name in names or sorted(self.arguments)
+        ]
+        return f"{self.tool}({', '.join(spelled)})"
 
     def content_digest(self) -> str:
         """SHA-256 of the plan, in hex."""
@@ -99,3 +118,27 @@ def shortened(name: str) -> str:
     """The name, or its beginning and a digest of it."""
     name = encodable(name).strip() or "-"
     return name if len(name) <= _MOST_OF_A_NAME else f"{name[: _MOST_OF_A_NAME - 17]}:{sha256_hex(name)[:16]}"
+
+
+def _require_json(value: object) -> None:
+    """Raises INVALID_ARGUMENT unless the value comes back from JSON text as it is."""
+    match value:
+        case str():
+            if encodable(value) != value:
+                raise invalid_argument("arguments", "hold a lone surrogate, which no text can have")
+        case bool() | int() | None:
+            pass
+        case float():
+            if not isfinite(value):
+                raise invalid_argument("arguments", "hold a number that JSON has not")
+        case list() | tuple():
+            for each in cast("list[object]", value):
+                _require_json(each)
+        case Mapping():
+            for name, each in cast("Mapping[object, object]", value).items():
+                if not isinstance(name, str):
+                    raise invalid_argument("arguments", "have a name that is not text")
+                _require_json(name)
+                _require_json(each)
+        case _:
+            raise invalid_argument("arguments", f"hold a {type(value).__name__}, which JSON has not")

@@ -10,11 +10,11 @@
 """
 
 import inspect
-import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from types import FunctionType
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.python_adapter import is_left_to_others
 from nexus_control.execution.spelling import bounded
 from nexus_control.guards import once
-from nexus_control.guards.calls import ToolCall, shortened
+from nexus_control.guards.calls import MOST_OF_A_GOAL, ToolCall, shortened
 from nexus_control.guards.guard import Asking
 from nexus_control.guards.signatures import Signature
 from nexus_control.tool import NexusControlTools
@@ -33,7 +33,6 @@ from nexus_control.usecases.answers import StatusData
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import Effect
 
-_MOST_OF_A_GOAL = 200
 _OPEN = ("draft", "pending_approval")
 _AGREED = ("approved", "executing", "completed", "failed", "outcome_unknown")
 _LACKS_APPROVALS = {"APPROVAL_EXPIRED", "MISSING_APPROVALS", "IMPORTED_APPROVALS"}
@@ -74,13 +73,11 @@ class Function:
     def ask(self, args: tuple[object, ...], kwargs: Mapping[str, object], key: str | None) -> tuple[str, str]:
         """Make a request; its id and its basis. Raises INVALID_ARGUMENT and what `request` refuses."""
         arguments = self._signature.written(args, kwargs)
-        plan = ToolCall(tool=self.name, arguments=arguments, call_id="").plan()
+        call = ToolCall(tool=self.name, arguments=arguments, call_id="")
+        plan = call.plan()
         self._call_in(plan)
-        spelled = ", ".join(
-            f"{each}={json.dumps(value, ensure_ascii=False)}" for each, value in arguments.items()
-        )
         asked = self._tools.request(
-            bounded(f"{self.name}({spelled})", _MOST_OF_A_GOAL),
+            bounded(call.shown(arguments), MOST_OF_A_GOAL),
             self._actor,
             mode="apply",
             plan=plan,
@@ -105,7 +102,9 @@ class Function:
         if status["state"] in _OPEN:
             return False
         if status["state"] not in _AGREED:
-            raise _refused(request_id, status["blocking_reasons"], "Propose it again if it is still wanted.")
+            raise self._refused(
+                request_id, status["blocking_reasons"], "Propose it again if it is still wanted."
+            )
         return True
 
     def _status(self, request_id: str) -> StatusData:
@@ -144,7 +143,7 @@ class Function:
                 raise _unknown(request_id)
             reasons = claimed.details.get("reasons")
             if claimed.error_code == ErrorCode.POLICY_NOT_SATISFIED and reasons:
-                raise _refused(request_id, reasons, claimed.next)
+                raise self._refused(request_id, reasons, claimed.next)
             # Any other refusal is raised as it is, by reading its data.
         execution_id = claimed.data["execution_id"]
         try:
@@ -206,6 +205,29 @@ class Function:
             )
         return self._signature.returned(cast("dict[str, object]", answer).get("output"))
 
+    def _refused(self, request_id: str, reasons: Any, advice: str | None) -> NexusControlError:
+        """Why a request is not run, by the reasons that a claim gives or the status has."""
+        details: dict[str, object] = {"request_id": request_id, "reasons": reasons}
+        codes = {each["code"] for each in reasons}
+        said = "; ".join(map(_said, reasons))
+        if codes & {"ALREADY_EXECUTED", "EXECUTION_FAILED"}:
+            message = f"Request {request_id} was run before: {said}"
+            failed = advice if "EXECUTION_FAILED" in codes else None
+            return NexusControlError(ErrorCode.ALREADY_EXECUTED, message, details, failed)
+        if "OUTCOME_UNKNOWN" in codes:
+            return _unknown(request_id)
+        if codes <= _LACKS_APPROVALS:
+            details["command"] = f"nexus-control approve {request_id} --db {quote(self._tools.store.place)}"
+            return NexusControlError(
+                ErrorCode.POLICY_NOT_SATISFIED,
+                f"Request {request_id} waits for approval: {said}. A person decides with: {details['command']}",
+                details,
+                "Wait until people have decided, then call execute again.",
+            )
+        return NexusControlError(
+            ErrorCode.POLICY_NOT_SATISFIED, f"Request {request_id} is not run: {said}", details, advice
+        )
+
     def _was_abandoned(self, request_id: str) -> bool:
         """Whether the process that ran it has ended without a record; its outcome is unknown then."""
         return self._tools.recover(request_id).success
@@ -256,30 +278,6 @@ def _finished(returned: object) -> object:
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------
-
-
-def _refused(request_id: str, reasons: Any, advice: str | None) -> NexusControlError:
-    """Why a request is not run, by the reasons that a claim gives or the status has."""
-    details: dict[str, object] = {"request_id": request_id, "reasons": reasons}
-    codes = {each["code"] for each in reasons}
-    said = "; ".join(map(_said, reasons))
-    if codes & {"ALREADY_EXECUTED", "EXECUTION_FAILED"}:
-        message = f"Request {request_id} was run before: {said}"
-        failed = advice if "EXECUTION_FAILED" in codes else None
-        return NexusControlError(ErrorCode.ALREADY_EXECUTED, message, details, failed)
-    if "OUTCOME_UNKNOWN" in codes:
-        return _unknown(request_id)
-    if codes <= _LACKS_APPROVALS:
-        details["command"] = f"nexus-control approve {request_id}"
-        return NexusControlError(
-            ErrorCode.POLICY_NOT_SATISFIED,
-            f"Request {request_id} waits for approval: {said}. A person decides with: {details['command']}",
-            details,
-            "Wait until people have decided, then call execute again.",
-        )
-    return NexusControlError(
-        ErrorCode.POLICY_NOT_SATISFIED, f"Request {request_id} is not run: {said}", details, advice
-    )
 
 
 def _said(reason: Any) -> str:

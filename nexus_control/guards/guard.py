@@ -29,21 +29,32 @@ from getpass import getuser
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.execution.spelling import bounded, described
+from nexus_control.execution.spelling import bounded, described, encodable
 from nexus_control.guards import once, texts
-from nexus_control.guards.calls import Allowed, Denied, NotRunError, Pending, ToolCall, Verdict, key_of
+from nexus_control.guards.calls import (
+    MOST_OF_A_GOAL,
+    Allowed,
+    Denied,
+    NotRunError,
+    Pending,
+    ToolCall,
+    Verdict,
+    key_of,
+)
 from nexus_control.guards.once import MOST_OF_A_TEXT, plain, recorded
+from nexus_control.integrity import sha256_hex
 from nexus_control.rules.book import Call, RuleBook
 from nexus_control.tool import NexusControlTools
 from nexus_control.usecases.answers import StatusData
 from nexus_control.usecases.requesting import made_with
-from nexus_control.values.actors import Actor
+from nexus_control.values.actors import Actor, require_new_actor
 from nexus_control.values.payloads import Assurance, Effect
 
 _log = logging.getLogger("nexus_control")
-_MOST_OF_A_GOAL = 200
 _ENDED = ("completed", "failed", "withdrawn", "expired")
 """The states after which a host's next call of the same content, under a new id, is a new request."""
+_OF_THE_CALL = frozenset({"adapter_id", "goal", "metadata", "plan"})
+"""The fields of a request that come from the call; the others come from the policy."""
 T = TypeVar("T")
 
 
@@ -97,6 +108,12 @@ class Guard:
         about: Mapping[str, str] | None = None,
         **asking: Unpack[Asking],
     ) -> None:
+        if not isinstance(cast("object", tools), NexusControlTools):
+            raise invalid_argument("tools", "must be NexusControlTools of the store")
+        if rules is not None and not isinstance(cast("object", rules), RuleBook):
+            raise invalid_argument("rules", "must be a rule book, and not the file that holds one")
+        if unknown := sorted(asking.keys() - Asking.__annotations__.keys()):
+            raise invalid_argument(unknown[0], f"is not one of {', '.join(Asking.__annotations__)}")
         if rules is not None and "template_name" in asking:
             raise invalid_argument("template_name", "comes from the rules: give either")
         self._tools = tools
@@ -183,20 +200,25 @@ class Guard:
         return [each["actor"]["id"] for each in events if each["event_type"] == "EXECUTION_REQUESTED"]
 
     def _runner(self, call: ToolCall) -> Actor:
-        return Actor("system", bounded(f"{self._host}/{call.call_id}", 256))
+        """Who runs the call: the host, with the id of the call, or the id's digest where no actor can be called so."""
+        name = encodable(f"{self._host}/{call.call_id}")
+        try:
+            return require_new_actor(Actor("system", name))
+        except NexusControlError:
+            return Actor("system", f"{self._host}/{sha256_hex(name)}")
 
     def _ask(self, call: ToolCall, asking: Asking, key: str) -> str:
-        first_line = f"{call.tool}: {' '.join(call.plan().split())}"
+        plan = call.plan()
         # With new ids, the id is that of the call which came first: it must not make another content of the same key.
         metadata = {"host": self._host, "tool": call.tool, "session": call.session, **self._about}
         if not self._new_ids:
             metadata["call_id"] = call.call_id
         metadata = self._kept(key) or {name: bounded(text, 512) for name, text in metadata.items() if text}
         asked = self._tools.request(
-            bounded(first_line, _MOST_OF_A_GOAL),
+            bounded(call.shown(), MOST_OF_A_GOAL),
             self._actor,
             mode="apply",
-            plan=call.plan(),
+            plan=plan,
             adapter_id=call.adapter_id,
             idempotency_key=key,
             metadata=metadata,
@@ -313,6 +335,10 @@ class Guard:
 def _refused(fault: NexusControlError) -> str:
     """Why a request was refused, for the model."""
     match fault.code:
+        case ErrorCode.IDEMPOTENCY_CONFLICT if _OF_THE_CALL.isdisjoint(
+            cast("list[str]", fault.details["fields"])
+        ):
+            return texts.another_policy(fault.message)
         case ErrorCode.IDEMPOTENCY_CONFLICT:
             return texts.conflict(fault.message)
         case ErrorCode.RULE_UNDECIDED:

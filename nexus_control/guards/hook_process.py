@@ -72,7 +72,14 @@ def _replied(words: Sequence[str]) -> Reply:
     return hook.reply(_standard_input(import_module("nexus_control.guards.hook_input").MAX_INPUT), places)
 
 
+_ended_by: list[int] = []
+"""The first signal. Later ones change nothing: the denial is on its way."""
+
+
 def _end(number: int, _frame: "FrameType | None") -> None:
+    _ended_by.append(number)
+    if len(_ended_by) > 1:
+        return
     name = next((each.name for each in signal.Signals if each == number), f"signal {number}")
     raise _EndedError("its time was up" if number == signal.SIGALRM else f"it was ended by {name}")
 

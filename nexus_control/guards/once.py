@@ -9,8 +9,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol, TypeAlias, TypeVar
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Literal, Protocol, TypeAlias, TypeVar, cast
 
 from pydantic_core import to_jsonable_python
 
@@ -57,10 +58,21 @@ def run(
         returned = tool()
         outcome = _outcome(returned, failure_in, kept_of)
     except BaseException as error:
-        record(execution_id, *_outcome_of(error))
+        _record_surely(record, execution_id, _outcome_of(error))
         raise
-    record(execution_id, *outcome)
+    _record_surely(record, execution_id, outcome)
     return returned
+
+
+def _record_surely(record: Record, execution_id: str, outcome: "_Outcome") -> None:
+    """Record an outcome, also where an interruption comes while the store is waited for: the same once more changes
+    nothing.
+    """
+    try:
+        record(execution_id, *outcome)
+    except BaseException:
+        record(execution_id, *outcome)
+        raise
 
 
 async def arun(
@@ -74,25 +86,54 @@ async def arun(
     """`run` for a coroutine. The store is asked in threads, and the tool runs where it is awaited: its context
     variables are the caller's.
     """
-    claiming = asyncio.ensure_future(asyncio.to_thread(claim))
+    claiming = _Claiming(claim, record)
     try:
-        execution_id = await asyncio.shield(claiming)
+        execution_id = await asyncio.to_thread(claiming.take)
     except asyncio.CancelledError:
-        # The claim goes on in its thread. Nothing was run for it.
-        await asyncio.wait({claiming})
-        if claiming.exception() is None:
-            why = "cancelled before the tool ran"
-            await asyncio.to_thread(record, claiming.result(), "failed", None, why, "none")
+        claiming.abandon()
         raise
     try:
         returned = await tool()
         outcome = _outcome(returned, failure_in, kept_of)
+    except Exception as error:
+        await asyncio.shield(asyncio.to_thread(record, execution_id, *_outcome_of(error)))
+        raise
     except BaseException as error:
         # In this thread: a cancelled task must not wait for another one.
-        record(execution_id, *_outcome_of(error))
+        _record_surely(record, execution_id, _outcome_of(error))
         raise
     await asyncio.shield(asyncio.to_thread(record, execution_id, *outcome))
     return returned
+
+
+class _Claiming:
+    """A claim that is taken in a thread, and given back once nobody waits for it any more: nothing was run for it."""
+
+    def __init__(self, claim: Claim, record: Record) -> None:
+        self._claim = claim
+        self._record = record
+        self._lock = threading.Lock()
+        self._is_abandoned = False
+        self._execution_id: str | None = None
+
+    def take(self) -> str:
+        execution_id = self._claim()
+        with self._lock:
+            self._execution_id = execution_id
+            is_abandoned = self._is_abandoned
+        if is_abandoned:
+            self._give_back(execution_id)
+        return execution_id
+
+    def abandon(self) -> None:
+        with self._lock:
+            self._is_abandoned = True
+            execution_id = self._execution_id
+        if execution_id is not None:
+            self._give_back(execution_id)
+
+    def _give_back(self, execution_id: str) -> None:
+        self._record(execution_id, "failed", None, "cancelled before the tool ran", "none")
 
 
 def recorded(
@@ -104,7 +145,8 @@ def recorded(
     effect: Effect | None,
 ) -> bool:
     """Record an outcome, and say whether that succeeded; where it did not, the log of the process says why."""
-    text = bounded(error, MOST_OF_A_TEXT) if error and error.strip() else None
+    said = (error or "").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    text = bounded(said, MOST_OF_A_TEXT) if said.strip() else None
     result = tools.record(execution_id, outcome, output, text, effect)
     if not result.success:
         _log.error("the outcome %s of %s was not recorded: %s", outcome, execution_id, result.error)
@@ -112,11 +154,25 @@ def recorded(
 
 
 def plain(value: object) -> object:
-    """A value as JSON, for the record: models, dates and sets are spelled, and what cannot be is its `repr`."""
+    """A value as JSON, for the record: models, dates and sets are spelled, and what cannot be is its `repr`. So is an
+    iterator: to read it would leave nothing to the caller.
+    """
     try:
-        return to_jsonable_python(value, fallback=repr)
+        return to_jsonable_python(_unread(value), fallback=repr)
     except Exception as error:  # noqa: BLE001 - runs the __repr__ of foreign objects
         return described(error, MOST_OF_A_TEXT)
+
+
+def _unread(value: object) -> object:
+    match value:
+        case Iterator():
+            return repr(cast("object", value))
+        case list() | tuple() | set() | frozenset():
+            return [_unread(each) for each in cast("list[object]", value)]
+        case dict():
+            return {name: _unread(each) for name, each in cast("dict[object, object]", value).items()}
+        case _:
+            return value
 
 
 _Outcome: TypeAlias = tuple[Outcome, object, str | None]

@@ -128,7 +128,9 @@ class Signature:
             checked = type_.validate_python(value, strict=True)
             written = type_.dump_python(checked, mode="json", by_alias=True, warnings="error")
             again = _from_json(type_, written)
-            is_same = type(again) is type(checked) and again == checked
+            # A field that is not compared, or not made again, shows only where it is written again.
+            rewritten = type_.dump_python(again, mode="json", by_alias=True, warnings="error")
+            is_same = type(again) is type(checked) and again == checked == value and rewritten == written
         except ValidationError as error:
             raise invalid_arguments(_problems(name, error)) from None
         except Exception as error:  # noqa: BLE001 - runs the code of foreign types

@@ -49,6 +49,14 @@ def conflict(why: str) -> str:
     return f"Not run: people were asked about another content of this call. {why}. Make a new call for the new content."
 
 
+def another_policy(why: str) -> str:
+    """For a call whose policy was changed after people were asked about it."""
+    return (
+        f"Not run: people were asked about this call under another policy. {why}. Say so to the person you work "
+        "for, who can withdraw that request; a new call asks under the new policy."
+    )
+
+
 def unavailable(why: str) -> str:
     """For a guard that cannot ask its store."""
     return (

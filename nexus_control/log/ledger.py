@@ -66,6 +66,11 @@ class Ledger:
         )
 
     @property
+    def place(self) -> str:
+        """Where the store is, as `--db` takes it: a file, `:memory:`, or a URL without its password."""
+        return self._storage.name
+
+    @property
     def sidecar(self) -> Sidecar:
         """What lies beside the store: the key of its log, the last checkpoint, and the head."""
         return self._storage.sidecar

@@ -304,8 +304,9 @@ class Writer(Reader, Protocol):
 
 
 class Storage(Protocol):
-    """A place for one store. Safe to use from several threads."""
+    """A place for one store. Safe to use from several threads. `name` says where it is, without a password."""
 
+    name: str
     sidecar: Sidecar
 
     def reading(self) -> AbstractContextManager[Reader]: ...

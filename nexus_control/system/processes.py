@@ -6,7 +6,7 @@ of its clocks, the process id, the process's start time in clock ticks since boo
 one execution. A value that cannot be read is empty. Earlier versions wrote neither machine nor clock.
 
 With an empty token the owner is the process itself, and not one call in it: it was named by its number, perhaps by
-another process. Its execution is under way while it lives.
+another process. Its execution is under way while it lives. Then `call` tells one claim for it from another.
 
 An owner is `gone` only when that is certain: the host was started again, there is no such process, it is a zombie, or
 it started at another time. Where something cannot be read the owner is `unseen`, and keeps its claim:
@@ -24,7 +24,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -49,6 +49,7 @@ class Owner:
     token: str
     machine: str | None = None
     clock: str | None = None
+    call: str | None = None
 
     def to_text(self) -> str:
         return canonical_json(encode(self))
@@ -104,11 +105,13 @@ def owning(token: str) -> Generator[Owner]:
         _under_way.discard(token)
 
 
-def owner_named(pid: int | None) -> Owner | None:
-    """The process of this number in this namespace as an owner, this one for None. None: there is no such process."""
+def owner_named(pid: int | None, call: str | None = None) -> Owner | None:
+    """The process of this number in this namespace as an owner, this one for None. None: there is no such process.
+    `call` is an id of the claim.
+    """
     number = os.getpid() if pid is None else pid
     started = _started(number)
-    return None if started == "" else _owner(number, started, "")
+    return None if started == "" else replace(_owner(number, started, ""), call=call)
 
 
 def _owner(pid: int, started: str | None, token: str) -> Owner:

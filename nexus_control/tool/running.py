@@ -49,10 +49,11 @@ class RunningTools(Tools):
     ) -> ToolResult[ClaimData]:
         """Claim an approved request for a caller that runs the tool itself: `execute` without a router.
 
-            claimed = tools.claim(request_id, "python:keys", Actor("system", "deployer")).data
-            tools.record(claimed["execution_id"], "completed", output=rotate_the_keys())
+            claimed = tools.claim(request_id, "tool:rotate", Actor("system", "deployer")).data
+            tools.record(claimed["execution_id"], "completed", output=rotate())
 
-        The checks are those of `execute`, and the claim is given once: to one caller, in one process. `owner_pid` is
+        The checks are those of `execute`, and the claim is given once: to one caller, in one process. A request that is
+        bound to the declaration of a router's adapter, or demands capabilities, is for `execute` alone. `owner_pid` is
         the process that lives until the outcome is recorded; by default the caller's own. When it has ended without a
         record, `recover` makes the outcome unknown.
 

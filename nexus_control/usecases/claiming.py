@@ -13,6 +13,8 @@ A claim has an owner (`system.processes`): one call of `execute`, or a process. 
 the execution alone; afterwards its outcome is unknown.
 """
 
+import traceback
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,7 +35,7 @@ from nexus_control.store import DecisionStore
 from nexus_control.system.processes import owner_named
 from nexus_control.usecases.allowing import require_allowed
 from nexus_control.usecases.arguments import ClaimArguments, ExecuteArguments
-from nexus_control.usecases.dispatching import Dispatched
+from nexus_control.usecases.dispatching import Dispatched, describe
 from nexus_control.usecases.resulting import id_of
 from nexus_control.usecases.run_answers import ClaimData
 from nexus_control.values.payloads import (
@@ -77,18 +79,29 @@ def claim(store: DecisionStore, arguments: ClaimArguments) -> ClaimData:
     """Claim an approved decision for a caller that runs the tool itself.
 
     Nothing was written when it raises POLICY_NOT_SATISFIED (with all reasons), EXECUTING, STORE_ROLLED_BACK,
-    STORE_UNAVAILABLE where the head cannot be written, INVALID_ARGUMENT for a process that is not there, or
-    SHUTTING_DOWN after an order to stop.
+    INVALID_ARGUMENT for a process that is not there, or SHUTTING_DOWN after an order to stop. Where the head cannot be
+    brought forward after the claim, and where the call is interrupted, the execution has failed without an effect.
     """
-    owner = owner_named(arguments.owner_pid)
+    owner = owner_named(arguments.owner_pid, store.clock.new_id())
     if owner is None:
         raise invalid_argument("owner_pid", f"there is no process {arguments.owner_pid} here")
     with store.held():
-        claimed = take(store, arguments, Asked(), owner.to_text())
+        try:
+            claimed = take(store, arguments, Asked(), owner.to_text())
+        except NexusControlError:
+            raise
+        except BaseException as interruption:
+            # A transaction that was cut short is rolled back once no frame refers to it any more.
+            traceback.clear_frames(interruption.__traceback__)
+            _leave(store, arguments.request_id, owner.to_text(), interruption)
+            raise
         try:
             head.advance(store, claimed.known, claimed.log)
         except NexusControlError as fault:
-            record_outcome(store, claimed.claim, not_started(fault))
+            _leave(store, arguments.request_id, owner.to_text(), fault)
+            raise _spent(fault) from fault
+        except BaseException as interruption:
+            _leave(store, arguments.request_id, owner.to_text(), interruption)
             raise
     return {
         "request_id": claimed.claim.decision_id,
@@ -99,9 +112,27 @@ def claim(store: DecisionStore, arguments: ClaimArguments) -> ClaimData:
     }
 
 
-def take(
-    store: DecisionStore, arguments: ExecuteArguments | ClaimArguments, asked: Asked, owner: str
-) -> Claimed:
+def _leave(store: DecisionStore, decision_id: str, owner: str, why: BaseException) -> None:
+    """Record that nothing was run for this claim, if it was committed."""
+    with suppress(NexusControlError):
+        with store.reading() as session:
+            kept = session.rows.claim(decision_id)
+        if kept is not None and kept.owner == owner and not kept.recovered:
+            record_outcome(store, kept, not_started(why))
+
+
+def _spent(fault: NexusControlError) -> NexusControlError:
+    """The fault of a claim that was taken and could not be remembered beside the store."""
+    return NexusControlError(
+        fault.code,
+        f"{fault.message}. Nothing was run; the approval is spent, and the execution is recorded as failed without an"
+        " effect",
+        fault.details,
+        "Mend what keeps the file beside the database from being written, then make a new request.",
+    )
+
+
+def take(store: DecisionStore, arguments: ExecuteArguments, asked: Asked, owner: str) -> Claimed:
     """Check every rule, and claim the decision for this owner, a text of `system.processes`. The head is not brought
     forward yet.
     """
@@ -131,7 +162,7 @@ def take(
 def _append(
     session: WriteSession,
     decision: Projection,
-    arguments: ExecuteArguments | ClaimArguments,
+    arguments: ExecuteArguments,
     attempt: Attempt,
     owner: str,
     known: bytes,
@@ -181,13 +212,14 @@ def _compile(facts: Facts, attempt: Attempt) -> dict[str, Any]:
     )
 
 
-def not_started(fault: NexusControlError) -> Dispatched:
-    """The outcome of an execution whose claim could not be remembered beside the store: nothing was run, because an
-    older copy of the store would run it again.
+def not_started(why: BaseException) -> Dispatched:
+    """The outcome of an execution for which nothing was run: its claim could not be remembered beside the store, and an
+    older copy of the store would run it again; or the caller was interrupted before it had the claim.
     """
+    is_fault = isinstance(why, NexusControlError)
     failed = ExecutionFailedPayload(
-        error_code=fault.code.value,
-        error_message=f"The router was not called: {fault.message}",
+        error_code=why.code.value if is_fault else "INTERRUPTED",
+        error_message=f"Nothing was run: {why.message if is_fault else describe(why)}",
         effect="none",
     )
     return Dispatched(failed)

@@ -49,8 +49,8 @@ def record(store: DecisionStore, arguments: RecordOutcomeArguments) -> RecordOut
             put_outcome(session, _own_claim(session, decision, execution), dispatched)
             decision, execution = _named(session, arguments.execution_id)
         elif _recorded(session, decision, execution) != dispatched.outcome:
-            _keep_as_evidence(session, decision, execution, dispatched)
-            refusal = _refused(decision, execution)
+            is_kept = _kept_as_evidence(session, decision, execution, dispatched)
+            refusal = _refused(decision, execution, is_kept=is_kept)
     if refusal is not None:  # after the commit: what came too late is kept
         raise refusal
     is_truncated = dispatched.answer is not None and dispatched.answer.truncated
@@ -92,18 +92,23 @@ def _recorded(session: WriteSession, decision: Projection, execution: Execution)
     return next((content for content in contents if isinstance(content, _OUTCOMES)), None)
 
 
-def _keep_as_evidence(
+def _kept_as_evidence(
     session: WriteSession, decision: Projection, execution: Execution, dispatched: Dispatched
-) -> None:
-    """Keep what came after the execution was given up, unless something was kept before."""
+) -> bool:
+    """Keep what came after the execution was given up, unless something was kept before; say whether it was kept.
+    Raises CLAIM_HELD for an execution of a router, whose own word alone is evidence.
+    """
     kept = session.rows.claim(decision.decision_id)
     if kept is None or (kept.generation, kept.seq) != (decision.generation, execution.seq):
-        return
+        return False
+    kept = _own_claim(session, decision, execution)
     if not kept.late_outcome:
         put_outcome(session, kept, dispatched)
+        return True
+    return False
 
 
-def _refused(decision: Projection, execution: Execution) -> NexusControlError:
+def _refused(decision: Projection, execution: Execution, *, is_kept: bool) -> NexusControlError:
     details = {
         "request_id": decision.decision_id,
         "execution_id": id_of(decision, execution),
@@ -111,7 +116,8 @@ def _refused(decision: Projection, execution: Execution) -> NexusControlError:
     }
     if execution.outcome == "outcome_unknown":
         message = "The outcome came after the execution was recorded as unknown"
-        return NexusControlError(ErrorCode.OUTCOME_REFUSED, message, details)
+        advice = None if is_kept else "Settle the execution with reconcile; this outcome was not kept."
+        return NexusControlError(ErrorCode.OUTCOME_REFUSED, message, details, advice)
     return NexusControlError(
         ErrorCode.OUTCOME_REFUSED,
         f"The execution is recorded as {execution.outcome}, and the first record wins",

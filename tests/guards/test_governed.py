@@ -419,13 +419,15 @@ def test_an_approved_proposal_runs_once_and_gives_the_functions_own_value(tools:
     assert state_of(tools, proposal) == "completed"
 
 
-def test_a_pending_proposal_names_the_command_that_a_person_runs(tools: NexusControlTools) -> None:
+def test_a_pending_proposal_names_the_command_that_a_person_runs(
+    tools: NexusControlTools, path: Path
+) -> None:
     proposal = governed(tools)(rotate).propose("billing")
     before = written(tools)
     fault = fault_of(proposal.execute)
     assert fault.code == "POLICY_NOT_SATISFIED"
-    assert f"nexus-control approve {proposal.request_id}" in fault.message
-    assert fault.details["command"] == f"nexus-control approve {proposal.request_id}"
+    assert f"nexus-control approve {proposal.request_id} --db {path}" in fault.message
+    assert fault.details["command"] == f"nexus-control approve {proposal.request_id} --db {path}"
     assert not proposal.wait(0)
     assert code_of(proposal.result) == "INVALID_STATE"
     assert (done, written(tools)) == ([], before)

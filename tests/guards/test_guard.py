@@ -3,9 +3,11 @@
 import asyncio
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from nexus_control import NexusControlTools
+from nexus_control.errors import NexusControlError
 from nexus_control.guards import Allowed, Denied, Guard, NotRunError, Pending, ToolCall, Verdict
 from nexus_control.guards.guard import Claimed
 from nexus_control.rules.book import Rule, RuleBook
@@ -280,6 +283,7 @@ def test_a_tool_whose_record_is_lost_is_not_run_again(
 DIES = """
 import os, signal, sys
 from nexus_control import NexusControlTools
+from nexus_control.errors import NexusControlError
 from nexus_control.guards import Guard, ToolCall
 guard = Guard(NexusControlTools(sys.argv[1]), host="test")
 call = ToolCall(tool="rotate", arguments={"key": "billing", "share": 0.5}, call_id="call_1", session="s1")
@@ -442,3 +446,146 @@ def test_the_folder_of_a_call_is_a_part_of_its_content(guard: Guard) -> None:
     )
     pending(guard.check(here))
     assert denied(guard.check(there)).startswith("Not run: people were asked about another content")
+
+
+# --- what is lost nowhere ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["no such key a\0b", "\0", "\ud800", "x" * 100_000])
+def test_an_exception_with_any_text_is_recorded(text: str, guard: Guard, tools: NexusControlTools) -> None:
+    verdict = allowed(guard, tools)
+
+    def fails() -> None:
+        raise ValueError(text)
+
+    with pytest.raises(ValueError, match=re.escape(text)):
+        guard.run(CALL, verdict, fails)
+    assert state_of(tools, verdict) == "failed"
+
+
+WRAPS: dict[str, Callable[[object], object]] = {
+    "itself": lambda each: each,
+    "in a list": lambda each: [each],
+    "in an object": lambda each: {"found": (each,)},
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_the_record_reads_nothing_of_what_can_be_read_once(
+    wrap: str, guard: Guard, tools: NexusControlTools
+) -> None:
+    verdict = allowed(guard, tools)
+    numbers = iter([1, 2, 3])
+    guard.run(CALL, verdict, lambda: WRAPS[wrap](numbers))
+    assert list(numbers) == [1, 2, 3]
+    assert state_of(tools, verdict) == "completed"
+
+
+def test_an_interruption_while_the_record_is_written_loses_nothing(
+    guard: Guard, tools: NexusControlTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict, record = allowed(guard, tools), tools.record
+    interrupted: list[int] = []
+
+    def interrupts(*given: Any) -> Any:
+        if not interrupted:
+            interrupted.append(1)
+            raise KeyboardInterrupt
+        return record(*given)
+
+    monkeypatch.setattr(tools, "record", interrupts)
+    with pytest.raises(KeyboardInterrupt):
+        guard.run(CALL, verdict, lambda: "ok")
+    assert state_of(tools, verdict) == "completed"
+
+
+def test_a_call_that_is_cancelled_twice_while_it_is_claimed_has_no_effect(
+    guard: Guard, tools: NexusControlTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict, claim = allowed(guard, tools), tools.claim
+    begun, go_on = threading.Event(), threading.Event()
+
+    def waits(*given: Any, **named: Any) -> Any:
+        begun.set()
+        go_on.wait()
+        return claim(*given, **named)
+
+    async def act() -> None:
+        pytest.fail("it ran")
+
+    async def main() -> None:
+        task = asyncio.create_task(guard.arun(CALL, verdict, act))
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+
+    monkeypatch.setattr(tools, "claim", waits)
+    asyncio.run(main())
+    assert verdict.request_id is not None
+    last = data_of(tools.status(verdict.request_id))["executions"][-1]
+    assert (last["outcome"], last["effect"]) == ("failed", "none")
+
+
+@pytest.mark.parametrize("call_id", ["a\nb", " ", "x" * 5_000, "", "\ud800", "\u0430b"])
+def test_a_call_with_any_id_can_run(call_id: str, guard: Guard, tools: NexusControlTools) -> None:
+    call = changed(call_id=call_id)
+    verdict = allowed(guard, tools, call)
+    assert guard.run(call, verdict, lambda: "ok") == "ok"
+    assert state_of(tools, verdict) == "completed"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"path": "/d/\udc80"}, {1: "x"}, {"k": b"x"}, {"k": object()}, {"k": float("nan")}, {"k": {None: 1}}],
+)
+def test_arguments_that_are_no_json_are_denied_and_nobody_is_asked(
+    arguments: Any, guard: Guard, tools: NexusControlTools
+) -> None:
+    assert "arguments" in denied(guard.check(changed(arguments=arguments)))
+    assert data_of(tools.list_requests())["count"] == 0
+
+
+def test_a_policy_that_was_changed_is_called_so(guard: Guard, tools: NexusControlTools) -> None:
+    request_id = pending(guard.check(CALL))
+    text = denied(Guard(tools, host="test", min_approvals=2).check(CALL))
+    assert "another policy" in text
+    assert request_id in text
+    assert "min_approvals" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"min_aprovals": 2}, "min_aprovals"),
+        ({"rules": "rules.toml"}, "rules"),
+        ({"rules": BOOK, "template_name": "two"}, "template_name"),
+    ],
+)
+def test_a_guard_that_is_made_wrongly_says_so_at_once(
+    given: dict[str, Any], field: str, tools: NexusControlTools
+) -> None:
+    with pytest.raises(NexusControlError, match=field):
+        Guard(tools, host="test", **given)
+
+
+def test_an_ordinary_failure_is_recorded_in_a_thread(
+    guard: Guard, tools: NexusControlTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict, record = allowed(guard, tools), tools.record
+    threads: list[int] = []
+
+    async def act() -> None:
+        raise ValueError("no")
+
+    def watched(*given: Any) -> Any:
+        threads.append(threading.get_ident())
+        return record(*given)
+
+    monkeypatch.setattr(tools, "record", watched)
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(guard.arun(CALL, verdict, act))
+    assert threads != [threading.get_ident()]
+    assert state_of(tools, verdict) == "failed"

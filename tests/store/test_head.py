@@ -230,7 +230,7 @@ def test_where_the_head_cannot_be_written_after_the_claim_nothing_is_dispatched(
     request_id = approved(tools)
     result = tools.execute(request_id, ADAPTER, SCHEDULER, router)
     assert (result.error_code, router.runs) == ("ROUTER_ERROR", 0)
-    assert "The router was not called" in (result.error or "")
+    assert "Nothing was run" in (result.error or "")
     assert data_of(tools.status(request_id))["state"] == "failed"
 
 

@@ -256,6 +256,7 @@ class ModelStorage(InMemory):
     """A store that lives and dies with this object."""
 
     def __init__(self, busy_seconds: float = BUSY_SECONDS) -> None:
+        self.name = ":memory:"
         self.sidecar: Sidecar = MemorySidecar()
         self._rows = _Rows()
         super().__init__(self._rows.clear, busy_seconds)

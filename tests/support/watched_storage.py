@@ -19,6 +19,7 @@ class WatchedStorage:
     def __init__(self, inner: Storage, watch: Watcher) -> None:
         self.inner = inner
         self.watch = watch
+        self.name = inner.name
         self.sidecar = inner.sidecar
 
     def reading(self) -> AbstractContextManager[Reader]:
