@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,11 +14,14 @@ import pytest
 
 from nexus_control import NexusControlTools
 from nexus_control.canonical_json import canonical_json
-from nexus_control.errors import ErrorCode
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.integrity import sha256_hex
-from nexus_control.system.processes import Owner, owning
+from nexus_control.log import head
+from nexus_control.system.processes import Owner, owner_named, owning
+from nexus_control.usecases import claiming
 from nexus_control.values.actors import Actor
 from tests.support.governed import ALICE, BOB, approved, data_of, last_event, require_whole
+from tests.support.places import REPOSITORY
 from tests.support.routers import ScriptedRouter, good_answer
 
 TOOL = "tool:vault.rotate"
@@ -305,9 +310,6 @@ def test_a_claimed_rehearsal_leaves_the_request_approved(tools: NexusControlTool
 def test_a_claim_whose_head_cannot_be_brought_forward_fails_without_an_effect(
     tools: NexusControlTools, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nexus_control.errors import NexusControlError  # noqa: PLC0415
-    from nexus_control.log import head  # noqa: PLC0415
-
     request_id = approved(tools)
 
     def cannot(*_: object) -> None:
@@ -330,3 +332,75 @@ def test_a_store_that_was_put_back_claims_nothing(tools: NexusControlTools, path
         path.with_name(path.name + name).unlink(missing_ok=True)
     with NexusControlTools(path) as older:
         assert code_of(older.claim(request_id, TOOL, AGENT)) == ErrorCode.STORE_ROLLED_BACK
+
+
+# --- what must not be lost, and what must not be forged ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), OSError("the disk is gone"), MemoryError()])
+def test_a_claim_that_is_interrupted_before_its_caller_has_it_fails_without_an_effect(
+    raised: BaseException, tools: NexusControlTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = approved(tools)
+
+    def interrupts(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(head, "advance", interrupts)
+    with suppress(KeyboardInterrupt):
+        tools.claim(request_id, TOOL, AGENT)
+    event = last_event(tools.store, request_id)
+    assert (event.event_type, event.payload["effect"]) == ("EXECUTION_FAILED", "none")
+
+
+def test_a_claim_that_an_interrupted_one_meets_is_left_alone(
+    tools: NexusControlTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = approved(tools)
+    execution = claimed(tools, request_id)
+
+    def interrupts(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(claiming, "require_allowed", interrupts)
+    with pytest.raises(KeyboardInterrupt):
+        tools.claim(request_id, TOOL, AGENT)
+    assert data_of(tools.record(execution, "completed"))["recorded"]
+
+
+RUNS = """
+import os, signal, sys
+from nexus_control import Actor, NexusControlTools
+from tests.support.places import REPOSITORY
+from tests.support.routers import ScriptedRouter
+_, path, request_id = sys.argv
+router = ScriptedRouter(lambda: os.kill(os.getpid(), signal.SIGKILL))
+NexusControlTools(path).execute(request_id, "tool:vault.rotate", Actor("system", "agent"), router)
+"""
+
+
+def test_nobody_writes_the_late_evidence_of_a_router(tools: NexusControlTools, path: Path) -> None:
+    request_id = approved(tools)
+    subprocess.run([sys.executable, "-c", RUNS, str(path), request_id], check=False, cwd=REPOSITORY)
+    data_of(tools.recover())
+    execution = data_of(tools.status(request_id))["executions"][-1]["execution_id"]
+    assert code_of(tools.record(execution, "completed", output="forged")) == ErrorCode.CLAIM_HELD
+    assert "late_outcome" not in data_of(tools.status(request_id))
+
+
+def test_what_is_not_kept_is_not_called_kept(tools: NexusControlTools) -> None:
+    execution = claimed(tools, approved(tools))
+    data_of(tools.record(execution, "unknown"))
+    refusal = tools.record(execution, "completed")
+    assert code_of(refusal) == ErrorCode.OUTCOME_REFUSED
+    assert "was not kept" in (refusal.next or "")
+
+
+def test_an_owner_that_another_clock_has_seen_start_is_not_taken_for_gone() -> None:
+    with sleeper() as host:
+        owner = owner_named(host.pid)
+        assert owner is not None
+        elsewhere = replace(owner, clock="time:[1]", started="1")
+        assert (owner.standing(), elsewhere.standing()) == ("alive", "unseen")
+        assert replace(owner, started="1").standing() == "gone"
+        host.kill()
