@@ -160,33 +160,35 @@ class Desk:
 
     @contextmanager
     def _tools(self) -> Generator[NexusControlTools]:
-        with self._opened() as store:
+        with opened_store(self.places, self.configuration) as store:
             yield NexusControlTools(store)
-
-    def _opened(self) -> DecisionStore:
-        """The store. A hook makes none. Raises INVALID_ARGUMENT, CONFIG_INVALID, STORE_UNAVAILABLE."""
-        database, log_folder = self.places.database, self.places.log_folder
-        if database is None:
-            database = self._configured("database")
-            folder = self._configured("log_folder")
-            log_folder = log_folder or (Path(folder) if folder else None)
-        if database is None:
-            raise invalid_argument("--db", "is missing, and no configuration has a database")
-        place = place_of(database)
-        if not (_holds_something(place) if is_file(place) else is_made(place, _BUSY_SECONDS)):
-            raise NexusControlError(ErrorCode.STORE_UNAVAILABLE, f"There is no store at {shown_url(place)}")
-        signers = self.places.allowed_signers or self._configured("allowed_signers")
-        return DecisionStore(
-            place, allowed_signers=signers, busy_timeout=_BUSY_SECONDS, log_folder=log_folder
-        )
-
-    def _configured(self, name: str) -> str | None:
-        setting = self.configuration.setting(name)
-        return setting and setting.value
 
     def _give_back(self, claimed: Claimed) -> None:
         with self._tools() as tools:
             self._guard(tools).give_back(claimed, "the host could not be told that it may run")
+
+
+def opened_store(places: Places, configuration: Configuration) -> DecisionStore:
+    """The store that the options name, else the configuration. A hook makes none. Raises INVALID_ARGUMENT,
+    CONFIG_INVALID, STORE_UNAVAILABLE.
+    """
+    database, log_folder = places.database, places.log_folder
+    if database is None:
+        database = _configured(configuration, "database")
+        folder = _configured(configuration, "log_folder")
+        log_folder = log_folder or (Path(folder) if folder else None)
+    if database is None:
+        raise invalid_argument("--db", "is missing, and no configuration has a database")
+    place = place_of(database)
+    if not (_holds_something(place) if is_file(place) else is_made(place, _BUSY_SECONDS)):
+        raise NexusControlError(ErrorCode.STORE_UNAVAILABLE, f"There is no store at {shown_url(place)}")
+    signers = places.allowed_signers or _configured(configuration, "allowed_signers")
+    return DecisionStore(place, allowed_signers=signers, busy_timeout=_BUSY_SECONDS, log_folder=log_folder)
+
+
+def _configured(configuration: Configuration, name: str) -> str | None:
+    setting = configuration.setting(name)
+    return setting and setting.value
 
 
 def host_process(host: Host, environment: Mapping[str, str]) -> int:
