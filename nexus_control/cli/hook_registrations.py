@@ -9,8 +9,8 @@ The matcher is `*`, because the rule book decides which tools need what, and a m
 Both hosts have a file that is not the agent's: only there can the agent not switch the hook off.
 
 Claude Code sets the `env` of a project's settings for its hooks too. The managed file's wins, so it sets each variable
-that could replace the hook to nothing. Claude Code drops a file in which one value is wrong, where Codex does not start.
-Only what is printed here is known to be right: `problems_in` names every other key as one that it cannot judge.
+that could replace the hook to nothing. Claude Code drops a file in which one value is wrong; Codex does not start. Only
+what is printed here is known to be right: `problems_in` names every other key as one that it cannot judge.
 """
 
 import json
@@ -176,8 +176,8 @@ def _not_judged(settings: Mapping[str, Any], host: str) -> Iterator[str]:
     for name in dict.fromkeys(unknown):
         yield (
             f"not judged: {name:.80}. If its value is wrong, the host may drop the whole file and run every call. Keep"
-            " the file to what `install --hook` prints, or try it: start the host with this file, and see that a call that"
-            " the rules deny is denied"
+            " the file to what `install --hook` prints, or try it: start the host with this file, and see that a call"
+            " is denied which the rules deny"
         )
 
 

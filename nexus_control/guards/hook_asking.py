@@ -19,13 +19,14 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, Literal, TypeGuard
 
 from nexus_control.configuration import Configuration
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.guards import texts
-from nexus_control.guards.calls import Denied, Pending, ToolCall, Verdict
+from nexus_control.guards.calls import Denied, Pending, ToolCall, Verdict, key_of
 from nexus_control.guards.guard import Claimed, Guard
 from nexus_control.guards.hook import Places
 from nexus_control.guards.hook_input import HookInput, Host
@@ -37,6 +38,7 @@ from nexus_control.system.ancestors import ancestors
 from nexus_control.system.processes import owner_named
 from nexus_control.system.signals import FATAL
 from nexus_control.tool import NexusControlTools
+from nexus_control.usecases.requesting import made_with
 from nexus_control.values.actors import Actor
 
 _BUSY_SECONDS: Final = 15.0
@@ -81,10 +83,14 @@ class Desk:
         """Records what became of the call, if it was claimed."""
         with self._tools() as tools:
             guard = self._guard(tools)
-            claimed = guard.claimed_by(self._call)
+            claimed = guard.claimed_by(self._call) or self._ended(tools, guard)
             if claimed is None:
                 return NO_OPINION
-            approved = tools.status(claimed.request_id).data["plan"] or ""
+            status = tools.status(claimed.request_id).data
+            asked_in = status.get("metadata", {}).get("session")
+            if self.given.host == "codex" and asked_in and asked_in != self.given.session:
+                return not_recorded(f"request {claimed.request_id} was made in another session")
+            approved = status["plan"] or ""
             outcome, output, error = _outcome(self.given)
             if not _is_same(approved, self._call.plan()):
                 ran = json.dumps(self.given.arguments, ensure_ascii=False)
@@ -92,6 +98,30 @@ class Desk:
             if guard.record(claimed.execution_id, outcome, output, error):
                 return NO_OPINION
             return not_recorded(f"request {claimed.request_id}; standard error says why")
+
+    def _ended(self, tools: NexusControlTools, guard: Guard) -> Claimed | None:
+        """The execution of this call id that is not under way any more. Its record is compared with what is told now:
+        the first one wins, and another one is refused.
+        """
+        runner = f"{self.given.host}/{self.given.call_id}"
+        for request_id in self._asked_for(tools, guard):
+            status = tools.status(request_id, include_events=True).data
+            asked = [each for each in status.get("events", ()) if each["event_type"] == "EXECUTION_REQUESTED"]
+            runners = [each["actor"]["id"] for each in asked]
+            if runner in runners:
+                return Claimed(request_id, status["executions"][runners.index(runner)]["execution_id"])
+        return None
+
+    def _asked_for(self, tools: NexusControlTools, guard: Guard) -> Generator[str]:
+        """The requests that may be of this call: by its id, and by session, tool and arguments."""
+        if (by_id := guard.find(self._call)) is not None:
+            yield by_id
+        content = replace(self._call, session=self.given.session).content_digest()
+        for number in count():
+            key = key_of(self.given.host, self.given.session, content, str(number))
+            if (request_id := made_with(tools.store, self.actor, key)) is None:
+                return
+            yield request_id
 
     # --- asking --------------------------------------------------------------------------------------------------
 
