@@ -159,12 +159,14 @@ class Frame(Settings):
         if problem:
             Screen(sys.stderr).prose(f"{problem}. No signed approval counts.", Mark("Note:", "stopped"))
 
-    def require_place(self, *, makes: bool) -> None:
-        """Returns if there is a store or, with `makes`, may be one. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
+    def require_place(self, *, makes: bool, maker: str = "request") -> None:
+        """Returns if there is a store or, with `makes`, may be one; `maker` is the command that is advised where there
+        is none. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE.
+        """
         if problem := scheme_problem(self.path):
             raise invalid_argument("--db", problem)
         if is_file(self.path):
-            require_file(Path(self.path), self.database_named_by, makes=makes)
+            require_file(Path(self.path), self.database_named_by, makes=makes, maker=maker)
         elif is_postgres(self.path):
             require_on_server(self.path, self.log_folder, self.database_named_by, makes=makes)
 

@@ -16,7 +16,8 @@ from nexus_control.cli.at_work import telling
 from nexus_control.cli.exit_codes import NOT_VERIFIED
 from nexus_control.cli.files import read_bytes
 from nexus_control.cli.frame import Answer, Frame, shared_options
-from nexus_control.cli.hook_registrations import problems_in
+from nexus_control.cli.hook_chain import problems_of
+from nexus_control.cli.hook_registrations import commands_in, problems_in
 from nexus_control.cli.screen import Mark, Screen, columns, mark_of
 from nexus_control.errors import NexusControlError
 from nexus_control.log import upkeep
@@ -60,7 +61,10 @@ _EXPOSED = (
     " with `key rotate`. Then look again:"
 )
 
-_UNHOOKED = "Write into that file what `install --hook` prints. Then look again, with --hooks."
+_UNHOOKED = (
+    "Mend what is named above. What registers the hook stands in the file as `install --hook` prints it. Then look"
+    " again, with --hooks."
+)
 
 _FORM = {"FORM_DIFFERS", "INDEX_DIFFERS"}
 _UNWRITABLE = "STORE_UNWRITABLE"
@@ -83,7 +87,8 @@ _MEANING = {
     "head": "the log has every execution, denial and revocation that the head beside the database names",
     "key": "the key that the log names is there, and readable only by its owner",
     "checkpoint": "the log continues the last signed checkpoint, which lies beside the database",
-    "hooks": "the file of the agent host registers the hook for every call of a tool",
+    "hooks": "the file of the agent host registers the hook for every call of a tool, and its rules and templates are"
+    " there",
 }
 
 
@@ -114,23 +119,31 @@ def doctor(
 
     Example: nexus-control doctor --db decisions.db
     """
-    unhooked = None if hooks is None else problems_in(hooks, read_bytes("--hooks", hooks))
     place = Path(frame.path)
     earlier = schema_in(place) if is_file(frame.path) and not is_database_in_use(place) else None
+    unhooked = None if hooks is None else _unhooked(hooks)
     if is_regular(place) and not place.stat().st_size:
-        return _answer(frame, _Found([_emptied(str(place))]))
+        return _answer(frame, _Found([_emptied(str(place))], unhooked=unhooked))
     try:
-        frame.require_place(makes=False)
+        frame.require_place(makes=False, maker="request" if hooks is None else "template create")
         # The report says which lines of the file of signers are used.
         store = frame.opened()
     except NexusControlError as fault:
         if not is_damage(fault):
             raise
-        return _answer(frame, _Found([Fault(code="STORE_UNREADABLE", detail=fault.message)]))
+        return _answer(
+            frame, _Found([Fault(code="STORE_UNREADABLE", detail=fault.message)], unhooked=unhooked)
+        )
     with store, telling(f"checking {frame.shown}"):
         found = _examined(frame, store, rebuild, accept_rollback)
         found = replace(found, led_from=earlier if earlier in EARLIER else None, unhooked=unhooked)
         return _answer(frame, found)
+
+
+def _unhooked(file: Path) -> list[str]:
+    content = read_bytes("--hooks", file)
+    chains = [problem for words in commands_in(file, content) for problem in problems_of(words)]
+    return [*problems_in(file, content), *dict.fromkeys(chains)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,13 +269,14 @@ def _answer(frame: Frame, found: _Found) -> Answer:
         screen.grid(columns("check|status|what it says", rows))
         screen.blank()
         _show_done(screen, found)
-        if not faults:
-            skipped = f" Not looked at: {', '.join(reasons)}." if reasons else ""
-            screen.prose(f"{found.entries} entries, recomputed.{skipped}", Mark("Whole.", "good"))
-        for fault in faults[:20]:
-            screen.prose(fault.detail, Mark(fault.code, "bad"))
         for problem in found.unhooked or ():
             screen.prose(f"{problem}.", Mark("hooks:", "bad"))
+        if not faults:
+            skipped = f" Not looked at: {', '.join(reasons)}." if reasons else ""
+            whole = "The store is whole." if found.unhooked else "Whole."
+            screen.prose(f"{found.entries} entries, recomputed.{skipped}", Mark(whole, "good"))
+        for fault in faults[:20]:
+            screen.prose(fault.detail, Mark(fault.code, "bad"))
         if advice:
             screen.prose(advice)
         if command:
@@ -313,6 +327,8 @@ def _advice(faults: list[Fault]) -> str | None:
 def _said(faults: list[Fault], name: str, status: str) -> str:
     if name == "key" and any(fault.code == _KEY_EXPOSED for fault in faults):
         return "not only its owner may read it"
+    if name == "hooks" and status == "fail":
+        return "not every call of a tool is known to be guarded, or can be decided; below stands why"
     return f"not so: {_MEANING[name]}" if status == "fail" else _MEANING[name]
 
 

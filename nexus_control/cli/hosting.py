@@ -7,6 +7,7 @@ So `serve` looks for no project's file. What `install` finds, in the folder wher
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final
@@ -15,11 +16,12 @@ import typer
 
 from nexus_control.cli.adapters import config_or_default
 from nexus_control.cli.frame import Answer, Frame, shared_options
+from nexus_control.cli.hook_chain import problems_of
 from nexus_control.cli.hook_registrations import FILES
 from nexus_control.cli.options import UsualConfig
-from nexus_control.cli.screen import Screen
+from nexus_control.cli.screen import Mark, Screen
 from nexus_control.errors import invalid_argument
-from nexus_control.system.commands import absolute, command, shell_line
+from nexus_control.system.commands import absolute, command, not_ignored, shell_line
 from nexus_control.system.whole_files import is_regular
 
 _NAME = "nexus-control"
@@ -87,7 +89,7 @@ def install(
     if config is not None and not is_regular(config):
         option = "--config" if frame.config else "--adapters-from"
         raise invalid_argument(option, f"names {absolute(config)}, which is not a file")
-    frame.require_place(makes=not hook)
+    frame.require_place(makes=not hook, maker="template create" if hook else "request")
     frame.look_at_signers()
     if hook:
         return _hook(frame, host)
@@ -132,9 +134,13 @@ def _hook(frame: Frame, host: str) -> Answer:
         "--config": frame.config,
     }
     frame.tell_of_password()
-    text = file.write(command("hook", options=options))
+    words = command("hook", options=options)
+    text = file.write(words)
+    noted = [*not_ignored(), *problems_of(words)]
 
     def show(_screen: Screen) -> None:
+        for each in noted:
+            Screen(sys.stderr).prose(f"{each}.", Mark("Note:", "stopped"))
         typer.echo(
             f"Put this into {file.managed}, which only root may write: what stands there no agent switches off. To try"
             f" it out, put it into {file.own}.",
@@ -142,4 +148,6 @@ def _hook(frame: Frame, host: str) -> Answer:
         )
         print(text, end="")
 
-    return Answer({"host": host, "file": file.managed, "own_file": file.own, "text": text}, show)
+    return Answer(
+        {"host": host, "file": file.managed, "own_file": file.own, "text": text, "notes": noted}, show
+    )

@@ -15,12 +15,13 @@ _ON_SERVER = (
 _SOURCE = "Name the place of the store that is to be moved. Nothing was copied."
 
 
-def require_file(database: Path, named_by: str, *, makes: bool) -> None:
+def require_file(database: Path, named_by: str, *, makes: bool, maker: str = "request") -> None:
+    """`maker` is the command that is named as one that makes a store."""
     if is_folder(database):
         raise invalid_argument("--db", f"names {database}, which is a folder: name a file in it")
     if not _holds_something(database, "--db") and not makes:
         raise _no_store(
-            f"There is no database at {database} ({named_by}): `request` makes one", str(database)
+            f"There is no database at {database} ({named_by}): `{maker}` makes one", str(database)
         )
 
 

@@ -68,10 +68,10 @@ def reply(raw: bytes, places: Places) -> Reply:
 
 def _judged(given: HookInput, places: Places) -> Reply:
     configuration = look(places.config, project=False)
-    book = _book(configuration)
+    book = book_in(configuration)
     is_before, actor = given.event == "PreToolUse", hook_actor()
     if book is None:
-        return denial(texts.unavailable(_without_book(configuration))) if is_before else NO_OPINION
+        return denial(texts.unavailable(without_book(configuration))) if is_before else NO_OPINION
     called = Call(tool=given.tool, arguments=given.arguments, mode="apply", requester=str(actor))
     try:
         judgement = book.judge(called)
@@ -98,15 +98,18 @@ def hook_actor() -> Actor:
     return Actor("system", f"{login}@{os.uname().nodename}")
 
 
-def _book(configuration: Configuration) -> RuleBook | None:
-    """The rule book. A user's own does not take the place of a system's file that others may write."""
+def book_in(configuration: Configuration) -> RuleBook | None:
+    """The rule book; None without one. A user's own does not take the place of a system's file that others may write.
+    Raises CONFIG_INVALID.
+    """
     found = configuration.rules()
     if found is None or (found.kind == "user" and any(each.unsafe for each in configuration.sources)):
         return None
     return book_of(found)
 
 
-def _without_book(configuration: Configuration) -> str:
+def without_book(configuration: Configuration) -> str:
+    """Why there is no rule book, where `book_in` finds none."""
     unsafe = [
         f"{each.path} is not used, because {each.unsafe}" for each in configuration.sources if each.unsafe
     ]

@@ -19,13 +19,14 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, Literal, TypeGuard
 
 from nexus_control.configuration import Configuration
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.guards import texts
-from nexus_control.guards.calls import Denied, Pending, ToolCall, Verdict
+from nexus_control.guards.calls import Denied, Pending, ToolCall, Verdict, key_of
 from nexus_control.guards.guard import Claimed, Guard
 from nexus_control.guards.hook import Places
 from nexus_control.guards.hook_input import HookInput, Host
@@ -37,6 +38,7 @@ from nexus_control.system.ancestors import ancestors
 from nexus_control.system.processes import owner_named
 from nexus_control.system.signals import FATAL
 from nexus_control.tool import NexusControlTools
+from nexus_control.usecases.requesting import made_with
 from nexus_control.values.actors import Actor
 
 _BUSY_SECONDS: Final = 15.0
@@ -81,10 +83,14 @@ class Desk:
         """Records what became of the call, if it was claimed."""
         with self._tools() as tools:
             guard = self._guard(tools)
-            claimed = guard.claimed_by(self._call)
+            claimed = guard.claimed_by(self._call) or self._ended(tools, guard)
             if claimed is None:
                 return NO_OPINION
-            approved = tools.status(claimed.request_id).data["plan"] or ""
+            status = tools.status(claimed.request_id).data
+            asked_in = status.get("metadata", {}).get("session")
+            if self.given.host == "codex" and asked_in and asked_in != self.given.session:
+                return not_recorded(f"request {claimed.request_id} was made in another session")
+            approved = status["plan"] or ""
             outcome, output, error = _outcome(self.given)
             if not _is_same(approved, self._call.plan()):
                 ran = json.dumps(self.given.arguments, ensure_ascii=False)
@@ -92,6 +98,30 @@ class Desk:
             if guard.record(claimed.execution_id, outcome, output, error):
                 return NO_OPINION
             return not_recorded(f"request {claimed.request_id}; standard error says why")
+
+    def _ended(self, tools: NexusControlTools, guard: Guard) -> Claimed | None:
+        """The execution of this call id that is not under way any more. Its record is compared with what is told now:
+        the first one wins, and another one is refused.
+        """
+        runner = f"{self.given.host}/{self.given.call_id}"
+        for request_id in self._asked_for(tools, guard):
+            status = tools.status(request_id, include_events=True).data
+            asked = [each for each in status.get("events", ()) if each["event_type"] == "EXECUTION_REQUESTED"]
+            runners = [each["actor"]["id"] for each in asked]
+            if runner in runners:
+                return Claimed(request_id, status["executions"][runners.index(runner)]["execution_id"])
+        return None
+
+    def _asked_for(self, tools: NexusControlTools, guard: Guard) -> Generator[str]:
+        """The requests that may be of this call: by its id, and by session, tool and arguments."""
+        if (by_id := guard.find(self._call)) is not None:
+            yield by_id
+        content = replace(self._call, session=self.given.session).content_digest()
+        for number in count():
+            key = key_of(self.given.host, self.given.session, content, str(number))
+            if (request_id := made_with(tools.store, self.actor, key)) is None:
+                return
+            yield request_id
 
     # --- asking --------------------------------------------------------------------------------------------------
 
@@ -160,33 +190,35 @@ class Desk:
 
     @contextmanager
     def _tools(self) -> Generator[NexusControlTools]:
-        with self._opened() as store:
+        with opened_store(self.places, self.configuration) as store:
             yield NexusControlTools(store)
-
-    def _opened(self) -> DecisionStore:
-        """The store. A hook makes none. Raises INVALID_ARGUMENT, CONFIG_INVALID, STORE_UNAVAILABLE."""
-        database, log_folder = self.places.database, self.places.log_folder
-        if database is None:
-            database = self._configured("database")
-            folder = self._configured("log_folder")
-            log_folder = log_folder or (Path(folder) if folder else None)
-        if database is None:
-            raise invalid_argument("--db", "is missing, and no configuration has a database")
-        place = place_of(database)
-        if not (_holds_something(place) if is_file(place) else is_made(place, _BUSY_SECONDS)):
-            raise NexusControlError(ErrorCode.STORE_UNAVAILABLE, f"There is no store at {shown_url(place)}")
-        signers = self.places.allowed_signers or self._configured("allowed_signers")
-        return DecisionStore(
-            place, allowed_signers=signers, busy_timeout=_BUSY_SECONDS, log_folder=log_folder
-        )
-
-    def _configured(self, name: str) -> str | None:
-        setting = self.configuration.setting(name)
-        return setting and setting.value
 
     def _give_back(self, claimed: Claimed) -> None:
         with self._tools() as tools:
             self._guard(tools).give_back(claimed, "the host could not be told that it may run")
+
+
+def opened_store(places: Places, configuration: Configuration) -> DecisionStore:
+    """The store that the options name, else the configuration. A hook makes none. Raises INVALID_ARGUMENT,
+    CONFIG_INVALID, STORE_UNAVAILABLE.
+    """
+    database, log_folder = places.database, places.log_folder
+    if database is None:
+        database = _configured(configuration, "database")
+        folder = _configured(configuration, "log_folder")
+        log_folder = log_folder or (Path(folder) if folder else None)
+    if database is None:
+        raise invalid_argument("--db", "is missing, and no configuration has a database")
+    place = place_of(database)
+    if not (_holds_something(place) if is_file(place) else is_made(place, _BUSY_SECONDS)):
+        raise NexusControlError(ErrorCode.STORE_UNAVAILABLE, f"There is no store at {shown_url(place)}")
+    signers = places.allowed_signers or _configured(configuration, "allowed_signers")
+    return DecisionStore(place, allowed_signers=signers, busy_timeout=_BUSY_SECONDS, log_folder=log_folder)
+
+
+def _configured(configuration: Configuration, name: str) -> str | None:
+    setting = configuration.setting(name)
+    return setting and setting.value
 
 
 def host_process(host: Host, environment: Mapping[str, str]) -> int:

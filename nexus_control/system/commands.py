@@ -1,12 +1,14 @@
 """Commands that are printed for people to run, and for hosts that start the server.
 
-    /usr/bin/python3 -P -E -m nexus_control approve 0d1c0d39-... --db /srv/decisions.db
+    /usr/bin/python3 -P -E -s -m nexus_control approve 0d1c0d39-... --db /srv/decisions.db
 
 A printed command does the same from every folder, in every POSIX shell:
 
 * It begins with the interpreter that runs now. `-P` keeps the working folder off the module path: a file `typer.py` in
   a cloned repository is not imported. `-E` ignores PYTHONPATH, whose empty or relative entries are the working folder
   again. It is left out only where this package itself lies on PYTHONPATH.
+* `-s` ignores the user site, `~/.local/lib/python3.*/site-packages`: Python runs a `usercustomize.py` there before
+  anything else, and HOME says where it is. It is left out only where this package itself is installed there.
 * Files are named absolutely. An argument that begins with `-` stands at the end, after `--`.
 * Each word is quoted for the shell. Characters that do not print are spelled by `printf`, so that people see them and
   can copy them. Line ends at the end of a word stand as they are: a shell drops them from the output of `printf`.
@@ -16,8 +18,10 @@ A printed command does the same from every folder, in every POSIX shell:
 import os
 import re
 import shlex
+import site
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Final, TypeAlias
 from urllib.parse import unquote
@@ -110,10 +114,47 @@ def without_password(place: str) -> str:
     return _SECRET_PARAMETER.sub("", plain)
 
 
+def not_ignored() -> list[str]:
+    """What a printed command does not ignore, because this package would not be found without it; a sentence each."""
+    said = {
+        "PYTHONPATH": "nexus-control is found through PYTHONPATH, so the printed command has no -E, and Python's own"
+        " variables count: who sets PYTHONPATH for the host decides what runs",
+        "user site": f"nexus-control is installed in the user site {_user_site()}, so the printed command has no -s:"
+        " who may write there, or sets HOME for the host, decides what runs",
+    }
+    return [said[each] for each in _needed()]
+
+
 def _launcher() -> list[str]:
+    needed = _needed()
+    flags = [flag for flag, what in (("-E", "PYTHONPATH"), ("-s", "user site")) if what not in needed]
+    return [sys.executable, "-P", *flags, "-m", "nexus_control"]
+
+
+def _needed() -> list[str]:
     named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     is_on_python_path = any(path and str(absolute(Path(path))) == _PACKAGE_FOLDER for path in named)
-    return [sys.executable, "-P", *([] if is_on_python_path else ["-E"]), "-m", "nexus_control"]
+    if is_on_python_path:
+        return ["PYTHONPATH", *(["user site"] if _is_in_user_site("pydantic") else [])]
+    return ["user site"] if _is_in_user_site("nexus-control") or _is_in_user_site("pydantic") else []
+
+
+def _user_site() -> str:
+    return site.USER_SITE or ""
+
+
+def _is_in_user_site(distribution: str) -> bool:
+    """Whether it is installed there, also as a link to a folder elsewhere. In most virtual environments there is no
+    user site.
+    """
+    if _user_site() not in sys.path:
+        return False
+    metadata = import_module("importlib.metadata")
+    try:
+        found = metadata.distribution(distribution).locate_file("")
+    except metadata.PackageNotFoundError:
+        return False
+    return os.path.realpath(found) == os.path.realpath(_user_site())
 
 
 def _word(value: str | Path) -> str:

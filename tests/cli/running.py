@@ -18,8 +18,9 @@ from nexus_control.cli.commands import COMMANDS, target_of
 from nexus_control.cli.main import app
 from tests.support.places import REPOSITORY
 
-LAUNCHER = [sys.executable, "-P", "-E", "-m", "nexus_control"]
-"""How the commands begin that are printed; `-E` is left out where PYTHONPATH names the package."""
+LAUNCHER = [sys.executable, "-P", "-E", "-s", "-m", "nexus_control"]
+"""How the commands begin that are printed; `-E` is left out where PYTHONPATH names the package, and `-s` where it
+is installed in the user site."""
 
 
 _QUESTION, _END_OF_INPUT = b"[y/N]: ", "\x04"

@@ -129,7 +129,7 @@ def test_what_a_request_and_its_approval_print_finds_the_adapters_from_any_folde
     (approve,) = desk.printed("request", "g", *asked)
     shown = desk.run(approve, typed="y\n")
     assert "exec sleep" in shown  # the adapters were at hand
-    request_id = shlex.split(approve)[6]
+    request_id = shlex.split(approve)[7]
     assert desk.state(request_id) == "approved"
     (execute,) = commands_in(shown)
     (audit,) = commands_in(desk.run(execute))
@@ -146,7 +146,7 @@ def test_what_a_signed_policy_prints_signs_with_the_key_of_who_runs_it(desk: Des
     (approve,) = desk.printed("--allowed-signers", signers.name, *asked)
     desk.run(approve, typed="y\n")
     (approve,) = desk.printed("--allowed-signers", signers.name, *asked)
-    request_id = shlex.split(approve)[6]
+    request_id = shlex.split(approve)[7]
     statement = desk.printed("--allowed-signers", signers.name, "statement", request_id, "-o", "-it's.json")
     assert desk.state(request_id) == "pending_approval"
     for line in statement:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -291,3 +292,41 @@ def test_without_a_projects_file_the_users_is_the_first(machine: Machine) -> Non
     found = look(project=False, user=user, system=machine.place("etc")).adapters()
     assert found is not None
     assert found.path == user
+
+
+def _link_to_nothing(path: Path) -> None:
+    path.symlink_to("/nonexistent/file")
+
+
+def _loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize(
+    ("put", "said"),
+    [
+        (_link_to_nothing, "is a link that leads to nothing"),
+        (_loop, "cannot be read"),
+        (Path.mkdir, "is not a regular file"),
+        (os.mkfifo, "is not a regular file"),
+    ],
+    ids=["a dangling link", "a loop", "a folder", "a FIFO"],
+)
+def test_what_cannot_be_looked_at_in_the_systems_place_is_a_fault_and_not_an_absent_file(
+    put: Callable[[Path], object], said: str, machine: Machine
+) -> None:
+    machine.write("home", 'database = "own.db"\ndefault = "allow"\n')
+    put(machine.place("etc"))
+    (system,) = [source for source in machine.look().sources if source.kind == "system"]
+    assert system.is_there
+    for read in (machine.look().rules, lambda: database(machine.look())):
+        with pytest.raises(NexusControlError, match=said) as caught:
+            read()
+        assert caught.value.code == ErrorCode.CONFIG_INVALID
+
+
+def test_a_file_in_a_folder_that_is_not_there_is_absent(machine: Machine) -> None:
+    machine.write("home", 'database = "own.db"')
+    for missing in (machine.folder / "gone", machine.place("home")):  # no folder, and a file in place of one
+        found = look(None, project=False, user=machine.place("home"), system=missing / FILE_NAME)
+        assert database(found) == str(machine.folder / "home" / "own.db")

@@ -1,6 +1,10 @@
 """The hook, as a process, on what hosts gave: judged, asked for, claimed, recorded; and denied whatever fails."""
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -320,3 +324,70 @@ def test_an_outcome_that_cannot_be_recorded_is_told_and_denies_nothing(bench: Be
     said = bench.hook(RAN, options=["--db", str(bench.folder / "missing.db"), "--config", str(bench.book)])
     assert (said.code, said.stdout) == (1, "")
     assert "could not record what became of this call" in said.stderr
+
+
+FAILED = saved("claude_code-PostToolUseFailure-Bash-failed")
+
+
+@pytest.mark.parametrize("environment", [HEADLESS, ATTENDED], ids=["deferred", "denied"])
+def test_another_outcome_than_the_recorded_one_is_told_and_the_same_one_again_is_not(
+    environment: dict[str, str], bench: Bench
+) -> None:
+    before = {**FAILED, "hook_event_name": "PreToolUse"}
+    forged = {**before, "hook_event_name": "PostToolUse", "tool_response": {"stdout": "forged"}}
+    bench.hook(before, environment)
+    request_id = bench.approve()
+    bench.hook(before, environment)
+    assert bench.hook(forged, environment).is_silent
+    assert bench.hook(forged, environment).is_silent
+    said = bench.hook(FAILED, environment)
+    assert (said.code, said.stdout) == (1, "")
+    assert f"could not record what became of this call (request {request_id}" in said.stderr
+    assert bench.state(request_id) == "completed"
+
+
+def test_the_event_of_another_session_of_codex_records_nothing_and_that_is_told(bench: Bench) -> None:
+    bench.hook(CODEX)
+    request_id = bench.approve()
+    bench.hook(CODEX)
+    said = bench.hook({**CODEX_RAN, "tool_use_id": CODEX["tool_use_id"], "session_id": "another"})
+    assert (said.code, said.stdout) == (1, "")
+    assert "was made in another session" in said.stderr
+    assert bench.state(request_id) == "executing"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_a_systems_book_that_may_not_be_looked_at_is_not_passed_over_for_the_users(
+    mode: int, bench: Bench
+) -> None:
+    # Another user asks, in a process of their own: the system's file allows nothing, their own one everything.
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        system, home = folder / "etc", folder / "home"
+        for place, book in ((system, DENYING), (home, ALLOWING)):
+            place.mkdir()
+            (place / "nexus-control.toml").write_text(book, encoding="utf-8")
+        os.chown(home, OTHER, OTHER)
+        os.chown(home / "nexus-control.toml", OTHER, OTHER)
+        system.chmod(mode)
+        words = [sys.executable, "-c", AS_ANOTHER, str(OTHER), str(system), str(home)]
+        ended = subprocess.run(words, input=json.dumps(BASH), capture_output=True, text=True, check=True)
+    said = "cannot be read (Permission denied)" if mode == 0o700 else "the rules deny Bash (default)"
+    assert (ended.stdout.startswith("deny "), said in ended.stdout) == (True, True), ended.stdout
+
+
+OTHER = 12_345
+AS_ANOTHER = """
+import os, sys
+from functools import partial
+from pathlib import Path
+from nexus_control.guards import hook, hook_asking
+user, system, home = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+name = "nexus-control.toml"
+hook.look = partial(hook.look, system=system / name, user=home / name)
+os.setgroups([]); os.setgid(user); os.setuid(user)
+reply = hook.reply(sys.stdin.buffer.read(), hook.Places())
+print(reply.verdict, reply.text)
+"""

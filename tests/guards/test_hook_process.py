@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from nexus_control import NexusControlTools
+from nexus_control.system.signals import FATAL
 from tests.cli.running import nexus_control
 from tests.support.amounts import IN_FULL
 from tests.support.cpu import by_children
 from tests.support.governed import data_of
-from tests.support.hooking import ALLOWING, DENYING, HEADLESS, Bench, saved
+from tests.support.hooking import ALLOWING, DENYING, HEADLESS, Bench, Said, saved
 from tests.support.places import REPOSITORY
 
 BASH = saved("claude_code-PreToolUse-Bash")
@@ -203,10 +204,11 @@ def test_a_tool_of_any_name_can_be_asked_for(hostile: str, bench: Bench) -> None
 # --- signals --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM])
+@pytest.mark.parametrize("number", sorted(FATAL), ids=lambda number: f"signal {int(number)}")
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("given", [BASH, CODEX], ids=["claude code", "codex"])
 def test_a_hook_that_is_ended_while_it_waits_for_its_input_denies(
-    number: signal.Signals, given: dict[str, Any], bench: Bench
+    number: int, given: dict[str, Any], bench: Bench
 ) -> None:
     with bench.start() as process:
         assert process.stdin
@@ -219,8 +221,29 @@ def test_a_hook_that_is_ended_while_it_waits_for_its_input_denies(
         code, document = process.returncode, json.loads(process.stdout.read())
         text = process.stderr.read().decode()
     assert (code, document["hookSpecificOutput"]["permissionDecision"]) == (2, "deny")
-    said = "its time was up" if number == signal.SIGALRM else f"it was ended by {number.name}"
+    name = next((each.name for each in signal.Signals if each == number), f"signal {number}")
+    said = "its time was up" if number == signal.SIGALRM else f"it was ended by {name}"
     assert said in text
+
+
+def test_a_hook_that_was_started_with_blocked_signals_denies_when_it_is_ended(bench: Bench) -> None:
+    blocking = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{blocking}; os.execv(sys.argv[1], sys.argv[1:])", *bench.words()],
+        env=bench.environment(HEADLESS),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin
+        process.stdin.write(b" " * 1_000_000)  # more than a pipe holds: the hook reads by now
+        process.stdin.flush()
+        process.send_signal(signal.SIGTERM)
+        said = Said(
+            process.wait(timeout=60),
+            *(each.read().decode() for each in (process.stdout, process.stderr) if each),
+        )
+    assert "it was ended by SIGTERM" in said.denial
 
 
 # --- the store ------------------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ NOW: Final = datetime(2026, 3, 2, 13, 3, tzinfo=UTC)
 _ZONE: Final = "CET-1CEST,M3.5.0,M10.5.0/3"
 _TEMPORARY: Final = str(Path("/tmp").resolve())
 FOLDER: Final = "/home/alice/production-keys"
-_LAUNCHER: Final = re.compile(rf"{re.escape(sys.executable)} -P (?:-E )?-m nexus_control")
+_LAUNCHER: Final = re.compile(rf"{re.escape(sys.executable)} -P (?:-E )?(?:-s )?-m nexus_control")
 QUESTION: Final = "[y/N]: "
 """After it, what is typed is written into the golden file: the terminal does not echo it at a moment of its own."""
 _SIZES: Final = re.compile(r"(?m)^(store\.db\S*) +(\d+)$")
