@@ -40,9 +40,7 @@ from nexus_control.values.guarded import is_guarded
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import Assurance
 
-Yes = Annotated[
-    bool, typer.Option("--yes", help="Do not ask: for where there is no terminal. Needs ID.")
-]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: for where there is no terminal. Needs ID.")]
 Full = Annotated[bool, typer.Option("--full", help="Show everything before the question, as ? does at it.")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
 
