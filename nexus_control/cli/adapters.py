@@ -13,8 +13,10 @@ from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.config import adapters_of
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.router import PlanChecker, RouterProtocol
+from nexus_control.render.guarded import how_to_go_on, who_runs
 from nexus_control.storage import IN_MEMORY
 from nexus_control.store import DecisionStore
+from nexus_control.values.guarded import is_guarded
 
 
 def config_or_default(
@@ -59,6 +61,23 @@ def refuse_shadowing(
         " and the request is not bound to what was approved. Name the file that you mean"
     )
     raise invalid_argument("--adapters-from", problem)
+
+
+def adapter_of(store: DecisionStore, request_id: str) -> str | None:
+    """The adapter that the request names."""
+    attached = store.load(request_id).facts.attached
+    return attached and attached.adapter_id
+
+
+def require_for_a_router(request_id: str, adapter_id: str | None) -> None:
+    """Returns if a router may execute this. Raises ADAPTER_UNKNOWN for a guarded call, which its caller runs."""
+    if adapter_id is not None and is_guarded(adapter_id):
+        raise NexusControlError(
+            ErrorCode.ADAPTER_UNKNOWN,
+            f"{adapter_id} is nothing that this command executes. {who_runs(adapter_id)}",
+            {"request_id": request_id, "adapter_id": adapter_id},
+            how_to_go_on(adapter_id),
+        )
 
 
 def is_bound(store: DecisionStore, request_id: str) -> bool:

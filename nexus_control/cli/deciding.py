@@ -28,6 +28,7 @@ from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.lifecycle import counted
 from nexus_control.render.decision import render_decision
+from nexus_control.render.guarded import how_to_go_on, is_guarded_call, who_runs
 from nexus_control.render.will_run import NOT_AT_HAND
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
@@ -35,10 +36,11 @@ from nexus_control.usecases import deciding, views
 from nexus_control.usecases.answers import ApprovalData, InspectData, RequestLine, StateData
 from nexus_control.usecases.signing import require_basis_of
 from nexus_control.values.actors import Actor
+from nexus_control.values.guarded import is_guarded
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import Assurance
 
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: for where there is no terminal. Needs ID.")]
 Full = Annotated[bool, typer.Option("--full", help="Show everything before the question, as ? does at it.")]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded.")]
 
@@ -169,12 +171,12 @@ def _decide(
 ) -> Answer:
     with frame.store() as store:
         actor, assurance = identity(frame.acting_as)
+        if not asking.yes:
+            _require_somebody_to_ask(given)
         request_id = chosen(store, given, fitting(actor), yes=asking.yes)
         signing.require_usable(frame, store, actor)
         if asking.yes:
             assurance = "declared"  # because nobody answered at a terminal
-        else:
-            _require_somebody_to_ask()
         known = "signed" if signing.is_asked_for else assurance
         deciding.require_may_decide(store, act.arguments(request_id=request_id, actor=actor), known)
         shown = None if asking.yes else _Shown.of(store, request_id, asking, act, frame.utc)
@@ -219,9 +221,13 @@ def _told(
             )
             screen.verbatim(frame.approving(request_id, config=adapters, signed=is_signed))
         elif not decided["lifecycle"]["blocking_reasons"]:
+            adapter = decided["decision"]["adapter_id"]
+            if is_guarded(adapter):
+                screen.prose(f"{who_runs(adapter)} {how_to_go_on(adapter)}")
+                return
             screen.prose("It can be executed now:")
             # Where adapters are declared, `execute` finds the one that takes the plan.
-            adapter = decided["decision"]["adapter_id"] or (None if adapters else "KIND:NAME")
+            adapter = adapter or (None if adapters else "KIND:NAME")
             options = {"--adapter": adapter, "--adapters-from": adapters, "--allowed-signers": signers}
             screen.verbatim(frame.command("execute", argument=request_id, options=options))
 
@@ -306,7 +312,7 @@ class _Shown:
         screen = Screen(sys.stderr)
         for line in render_decision(self.data).splitlines():
             screen.verbatim(line)
-        if self.data["will_run"] is None:
+        if self.data["will_run"] is None and not is_guarded_call(self.data["decision"], None):
             screen.verbatim(f"- {NOT_AT_HAND}")
         Review(self.review.times, last=self.review.last).show(screen)
 
@@ -342,6 +348,12 @@ def _answer_to(question: str) -> str:
     return said
 
 
-def _require_somebody_to_ask() -> None:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise invalid_argument("--yes", "is needed where nobody can be shown the request and asked")
+def _require_somebody_to_ask(given: str | None) -> None:
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        return
+    where = "needed where nobody can be shown the request and asked"
+    raise (
+        invalid_argument("--yes", f"is {where}")
+        if given
+        else invalid_argument("ID and --yes", f"are {where}")
+    )

@@ -17,6 +17,7 @@ from typing import Annotated, Final
 
 import typer
 
+from nexus_control.cli.adapters import adapter_of
 from nexus_control.cli.exit_codes import REFUSED
 from nexus_control.cli.frame import Answer, Frame, refuse, shared_options
 from nexus_control.cli.interrupting import interruptible
@@ -26,11 +27,13 @@ from nexus_control.cli.screen import Mark, Screen, mark_of_state
 from nexus_control.cli.streams import wait_while_read
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.lifecycle import counted
+from nexus_control.render.guarded import how_to_go_on, who_runs
 from nexus_control.storage.faults import is_damage
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import following, views
 from nexus_control.usecases.answers import FeedEvent, StatusData, WaitData
+from nexus_control.values.guarded import is_guarded
 
 _PAUSE: Final = 0.25
 _PAGE: Final = 500
@@ -62,11 +65,13 @@ def wait(
         checked = door.validated(door.WaitArguments, {**values, "request_id": request_id})
         progress = _Progress(store, request_id)
         data = following.wait_for(store, checked, pause=progress.pause)
-        named = short(store, request_id)
+        named, adapter = short(store, request_id), adapter_of(store, request_id)
 
     def show(screen: Screen) -> None:
         screen.prose(str(data["goal"]), mark_of_state(data["state"]))
         screen.prose(f"{_approvals(data)}.{' The time is up.' if data['timed_out'] else ''}")
+        if data["state"] == "approved" and is_guarded(adapter):
+            screen.prose(f"{who_runs(adapter)} {how_to_go_on(adapter)}")
         screen.verbatim(frame.command("status", argument=named if screen.is_terminal else request_id))
 
     return Answer(data, show, code=REFUSED if data["timed_out"] else 0)

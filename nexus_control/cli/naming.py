@@ -27,6 +27,7 @@ from nexus_control.usecases import listing
 from nexus_control.usecases.answers import RequestLine
 from nexus_control.usecases.list_arguments import ListArguments
 from nexus_control.values.actors import Actor
+from nexus_control.values.guarded import is_guarded
 from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import StateName
 
@@ -83,12 +84,13 @@ def requested_by(actor: Actor) -> Fit:
 
 
 def executable() -> Fit:
-    """For `execute`: a request that nothing keeps from being executed here. Without one it is the only request that is
-    under way, so that the refusal says what keeps that from being executed.
+    """For `execute`: a request that nothing keeps from being executed here by a router. Without one it is the only
+    request that is under way, so that the refusal says what keeps that from being executed.
     """
 
     def lines(store: DecisionStore) -> Iterator[RequestLine]:
-        ready = list(islice(_listed(store, ListArguments(executable=True)), MOST + 1))
+        approved = _listed(store, ListArguments(executable=True))
+        ready = list(islice((each for each in approved if not is_guarded(each["adapter_id"])), MOST + 1))
         others = [] if ready else list(islice(_in_states(store, *_UNDER_WAY), 2))
         yield from ready or (others if len(others) == 1 else [])
 

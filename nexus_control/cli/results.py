@@ -1,5 +1,6 @@
 """What the runs of a request gave back: `run show`. On a terminal long outputs are cut, elsewhere they are whole."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -9,12 +10,15 @@ from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.naming import any_request, chosen
 from nexus_control.cli.options import FittingId
 from nexus_control.cli.screen import Screen, mark_of_state
-from nexus_control.cli.steps import show_steps
+from nexus_control.cli.steps import show_steps, show_text
+from nexus_control.facts import Execution
 from nexus_control.lifecycle import counted, effect_words
-from nexus_control.render.results import cut, pretty, step_texts
+from nexus_control.render.guarded import output_of
+from nexus_control.render.results import pretty, step_texts
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import resulting
 from nexus_control.usecases.run_answers import ResultData
+from nexus_control.values.guarded import is_guarded
 
 run = group(help="What the runs of a request gave back.\n\nExample: nexus-control run show 0d1c0d39")
 
@@ -43,7 +47,30 @@ def show(
         values = {"request_id": chosen(store, request_id, any_request()), "execution": execution}
         checked = door.validated(door.ResultArguments, values)
         data = resulting.result(store, checked)
-    return Answer(data, lambda screen: _show(screen, data, whole=full or not screen.is_terminal))
+        executions = store.load(data["request_id"]).facts.progress.executions
+        ran = next(each for each in executions if each.seq == data["execution"])
+    show_it = partial(_show_call, ran=ran) if is_guarded(ran.adapter_id) else _show
+    return Answer(data, lambda screen: show_it(screen, data, whole=full or not screen.is_terminal))
+
+
+def _show_call(screen: Screen, data: ResultData, *, ran: Execution, whole: bool) -> None:
+    """A guarded call, which has no steps: its caller ran the tool."""
+    effect = "" if data["effect"] is None else f": {effect_words(data['effect'])}"
+    tool = ran.adapter_id.partition(":")[2]
+    screen.prose(
+        f"The caller ran {tool} itself, execution {ran.seq}{effect}.", mark_of_state(data["outcome"])
+    )
+    if ran.error_code:
+        screen.prose(f"{ran.error_code}: {ran.error_message}")
+    output = output_of(data)
+    if output is not None:
+        screen.prose("It gave back:")
+        if show_text(screen, output, whole=whole):
+            screen.prose("--full shows all of it.")
+    elif data["truncated"]:
+        screen.prose("What it gave back was too long to be kept.")
+    elif data["outcome"] == "completed":
+        screen.prose("It gave nothing back.")
 
 
 def _show(screen: Screen, data: ResultData, *, whole: bool) -> None:
@@ -56,10 +83,6 @@ def _show(screen: Screen, data: ResultData, *, whole: bool) -> None:
     is_cut = not whole and step_texts(data["results"]) != step_texts(data["results"], whole=True)
     if "answer" in data:
         screen.prose("The router answered, without listing steps:")
-        text = pretty(data["answer"]).strip("\n")
-        shown = text if whole else cut(text)
-        is_cut = is_cut or shown != text
-        for line in shown.split("\n"):
-            screen.verbatim(line)
+        is_cut = show_text(screen, pretty(data["answer"]), whole=whole) or is_cut
     if is_cut:
         screen.prose("--full shows all of it.")

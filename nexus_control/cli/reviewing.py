@@ -15,6 +15,7 @@ from nexus_control.cli.screen import Screen
 from nexus_control.cli.times import Times
 from nexus_control.lifecycle import counted, effect_words
 from nexus_control.render.decision import approval_words, imported_text, verdict_text
+from nexus_control.render.guarded import call_lines, is_guarded_call, who_runs
 from nexus_control.render.planned import planned_steps
 from nexus_control.render.policy import changes, policy_words
 from nexus_control.render.results import step_texts
@@ -74,20 +75,30 @@ class Review:
 def review_of(data: View, times: Times, *, is_approving: bool) -> Review:
     """The review of what `inspect` answers, for somebody who approves or who decides otherwise."""
     review = Review(times)
+    is_guarded = is_guarded_call(data["decision"], data["will_run"])
     _add_request(review, data["decision"])
-    _add_plan(review, data["decision"]["plan"], data["will_run"])
-    _add_rehearsal(review, data)
-    _add_policy(review, data)
+    if is_guarded:
+        _add_call(review, data["decision"])
+    else:
+        _add_plan(review, data["decision"]["plan"], data["will_run"])
+    _add_rehearsal(review, data, may_be_rehearsed=not is_guarded)
+    _add_policy(review, data, for_a_router=not is_guarded)
     _add_approvals(review, data)
     review.add(f"Basis: {data['basis']}")
     reasons = data["lifecycle"]["blocking_reasons"]
-    review.last.append(spelled(_verdict(reasons, is_approving=is_approving)))
+    review.last.append(
+        spelled(
+            _verdict(
+                reasons, "the call may run" if is_guarded else "it can be executed", is_approving=is_approving
+            )
+        )
+    )
     review.last += [spelled(f"  and {reason['code']}: {reason['message']}") for reason in reasons[1:]]
     review.last.append(review.cut(f"Goal: {data['decision']['goal']}", "goal"))
     return review
 
 
-def _verdict(reasons: Sequence[View], *, is_approving: bool) -> str:
+def _verdict(reasons: Sequence[View], follows: str, *, is_approving: bool) -> str:
     """What keeps the request from being executed, in the words of somebody whom it waits for."""
     if not reasons or reasons[0]["code"] != "MISSING_APPROVALS":
         return verdict_text(reasons)
@@ -97,7 +108,7 @@ def _verdict(reasons: Sequence[View], *, is_approving: bool) -> str:
         return f"{waits}."
     if missing > 1:
         return f"{waits}; yours would be one of them."
-    return f"{waits}; yours would be the last{'.' if reasons[1:] else ': then it can be executed.'}"
+    return f"{waits}; yours would be the last{'.' if reasons[1:] else f': then {follows}.'}"
 
 
 def _add_request(review: Review, decision: View) -> None:
@@ -117,6 +128,17 @@ def _add_request(review: Review, decision: View) -> None:
         review.add(f"Takes the place of {superseded}", 2)
     if imported := decision.get("imported"):
         review.add(f"IMPORTED, not asked for here: {imported_text(imported)}", 2, of="import")
+
+
+def _add_call(review: Review, decision: View) -> None:
+    """A guarded call, which its caller runs exactly as it is shown."""
+    review.add(f"What runs. {who_runs(decision['adapter_id'])}")
+    lines = call_lines(decision)
+    for indent, line in lines[:_MOST_PLAN]:
+        review.add(line, 2 + indent, of="call")
+    if (more := len(lines) - _MOST_PLAN) > 0:
+        review.left_out.append(f"{counted(more, 'line')} of the call")
+        review.add(f"… {counted(more, 'more line')}", 2)
 
 
 def _add_plan(review: Review, plan: str | None, will_run: View | None) -> None:
@@ -176,10 +198,10 @@ def _arguments(args: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={canonical_json(value)}" for name, value in args.items())
 
 
-def _add_rehearsal(review: Review, data: View) -> None:
+def _add_rehearsal(review: Review, data: View, *, may_be_rehearsed: bool) -> None:
     rehearsals = [each for each in data["execution"] if each["rehearsal"]]
     if not rehearsals:
-        if data["decision"]["requested_mode"] == "apply":
+        if may_be_rehearsed and data["decision"]["requested_mode"] == "apply":
             review.add("It was not rehearsed.")
         return
     last = rehearsals[-1]
@@ -203,11 +225,11 @@ def _add_rehearsal(review: Review, data: View) -> None:
         review.add(f"… {counted(more, 'more step')}", 2)
 
 
-def _add_policy(review: Review, data: View) -> None:
+def _add_policy(review: Review, data: View, *, for_a_router: bool) -> None:
     if data["policy"] is None:
         review.add("Policy: (none)")
         return
-    review.add(f"Policy: {policy_words(data['policy'])}", of="policy")
+    review.add(f"Policy: {policy_words(data['policy'], for_a_router=for_a_router)}", of="policy")
     if template := data["template"]:
         changed = "; ".join(changes(template)) or "nothing changed"
         strange = (

@@ -9,11 +9,13 @@ from typing import Annotated, Literal, TypeAlias, cast
 import typer
 
 from nexus_control.cli.adapters import (
+    adapter_of,
     config_or_default,
     config_to_execute,
     is_bound,
     no_adapters,
     refuse_shadowing,
+    require_for_a_router,
     takers,
 )
 from nexus_control.cli.completing import adapter_ids
@@ -64,6 +66,8 @@ def execute(
     """
     with frame.store() as store:
         chosen_id = chosen(store, request_id, executable())
+        require_for_a_router(chosen_id, adapter_of(store, chosen_id))
+        require_for_a_router(chosen_id, adapter)
         values = {"request_id": chosen_id, "actor": frame.actor, "dry_run": dry_run or None}
         find = config_or_default if is_bound(store, chosen_id) else config_to_execute
         found = config if router else find(config, frame)

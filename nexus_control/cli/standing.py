@@ -7,12 +7,15 @@ from nexus_control.advice import ADVICE, after_failure
 from nexus_control.cli.frame import Frame
 from nexus_control.cli.naming import short
 from nexus_control.cli.screen import Mark, Screen, mark_of_state, one_line
-from nexus_control.cli.steps import show_steps
+from nexus_control.cli.steps import show_steps, show_text
 from nexus_control.cli.times import Times
 from nexus_control.lifecycle import counted, display_name, effect_words
+from nexus_control.render.guarded import how_to_go_on, output_of, who_runs
 from nexus_control.render.results import pretty
 from nexus_control.render.text import listed
 from nexus_control.store import DecisionStore
+from nexus_control.usecases import arguments as door
+from nexus_control.usecases import resulting
 from nexus_control.usecases.answers import (
     ApprovalLine,
     AwaitedData,
@@ -22,6 +25,7 @@ from nexus_control.usecases.answers import (
     StatusData,
 )
 from nexus_control.values.actors import Actor, ActorData
+from nexus_control.values.guarded import is_guarded
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import Assurance
 
@@ -58,11 +62,15 @@ def standing(frame: Frame, store: DecisionStore, data: StatusData) -> Callable[[
     named = short(store, data["request_id"])
     fields = list(_fields(data, times))
     words, commands = _next(frame, named, data)
+    given_back = _given_back(store, data)
 
     def show(screen: Screen) -> None:
         screen.prose(one_line(data["goal"] or ""), _mark(data))
         screen.fields(fields)
         _show_results(screen, data["executions"])
+        if given_back is not None:
+            screen.heading("What the run gave back")
+            show_text(screen, given_back, whole=False)
         screen.blank()
         screen.prose(words)
         for each in commands:
@@ -178,7 +186,9 @@ def _kind(execution: ExecutionLine) -> str:
 def _ran(execution: ExecutionLine, times: Times) -> Iterator[str]:
     at = execution["completed_at"] or execution["started_at"] or execution["requested_at"]
     yield f"{_OUTCOMES[execution['outcome']]} {times.moment(at)}"
-    yield f"by {execution['adapter_id']}"
+    yield f"by {'its caller' if is_guarded(execution['adapter_id']) else execution['adapter_id']}"
+    if is_guarded(execution["adapter_id"]):
+        return
     if execution["steps_executed"] is not None:
         yield counted(execution["steps_executed"], "step")
     if execution["run_id"]:
@@ -200,12 +210,23 @@ def _show_results(screen: Screen, executions: list[ExecutionLine]) -> None:
     show_steps(screen, last["results"] or [], truncated=last["truncated"])
 
 
+def _given_back(store: DecisionStore, data: StatusData) -> str | None:
+    """What the caller of a guarded call recorded as its output."""
+    last = data["executions"][-1] if data["executions"] else None
+    if last is None or not is_guarded(last["adapter_id"]) or last["outcome"] not in ("completed", "failed"):
+        return None
+    values = {"request_id": data["request_id"], "execution": last["seq"]}
+    return output_of(resulting.result(store, door.validated(door.ResultArguments, values)))
+
+
 def _next(frame: Frame, named: str, data: StatusData) -> tuple[str, list[str]]:
     """What to do next, in words, and the commands for it."""
     codes = [reason["code"] for reason in data["blocking_reasons"]]
     match data["state"]:
         case "pending_approval" if data["awaited"]:
             return "An approver types:", [_approving(frame, named, data)]
+        case "approved" if not codes and is_guarded(data["adapter_id"]):
+            return f"{who_runs(data['adapter_id'])} {how_to_go_on(data['adapter_id'])}", []
         case "approved" if not codes:
             return "It can be executed:", [frame.command("execute", argument=named)]
         case "executing":

@@ -4,10 +4,19 @@ from collections.abc import Iterable
 from typing import Final
 
 from nexus_control.cli.screen import Kind, Mark, Screen, one_line
-from nexus_control.render.results import Sign, step_texts
+from nexus_control.render.results import Sign, cut, step_texts
 from nexus_control.render.text import View
 
 _KINDS: Final[dict[Sign, Kind]] = {"✓": "good", "✗": "bad", "?": "stopped"}
+
+
+def show_text(screen: Screen, text: str, *, whole: bool) -> bool:
+    """A text that a run gave back. Returns whether it was cut."""
+    text = text.strip("\n")
+    shown = text if whole else cut(text)
+    for line in shown.split("\n"):
+        screen.verbatim(line)
+    return shown != text
 
 
 def show_steps(

@@ -19,6 +19,7 @@ from nexus_control.render.policy import policy_lines, template_lines
 from nexus_control.render.results import step_lines
 from nexus_control.render.text import View, bullet, code_block, escape, listed, page, section
 from nexus_control.render.will_run import will_run_lines
+from nexus_control.values.guarded import is_guarded
 
 
 def render_decision(view: View) -> str:
@@ -29,7 +30,11 @@ def render_decision(view: View) -> str:
         section("Approval", _approval(view["approval"])),
         section("Policy", policy_lines(view["policy"]) if view["policy"] else ["- (none)"]),
         *([section("Template", template_lines(view["template"]))] if view["template"] else []),
-        *([section("What will run", will_run_lines(view["will_run"]))] if view["will_run"] else []),
+        *(
+            [section("What will run", will_run_lines(view["decision"], view["will_run"]))]
+            if view["will_run"]
+            else []
+        ),
         section("Execution", _executions(view["execution"])),
         section("Router (linked)", _router(view["execution"])),
         section("Timeline", _timeline(view)),
@@ -186,7 +191,9 @@ def _ran(execution: View) -> str:
         said.append(f"ended at {execution['completed_at']}")
     if execution["run_id"]:
         said.append(f"run {execution['run_id']}")
-    if execution["steps_executed"] is not None:
+    if is_guarded(execution["adapter_id"]):
+        said.append("run by its caller")
+    elif execution["steps_executed"] is not None:
         said.append(counted(execution["steps_executed"], "step"))
     if execution["error_code"]:
         said.append(f"{execution['error_code']}: {execution['error_message']}")

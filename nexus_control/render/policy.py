@@ -17,6 +17,8 @@ NAMES = {
     "min_assurance": "Assurance",
 }
 
+_SHORT_NAMES = {"max_steps": "steps", "require_adapter_capabilities": "capabilities"}
+
 
 def policy_lines(policy: View) -> Iterator[str]:
     """A line for every rule, defaults included."""
@@ -38,8 +40,15 @@ def template_lines(template: View) -> Iterator[str]:
         yield bullet("Overrides", None)
 
 
-def policy_words(policy: View) -> str:
-    """Every rule of a policy in one line, not yet escaped: `2 approvals, of anyone; modes dry_run, apply; …`."""
+def policy_words(policy: View, *, for_a_router: bool = True) -> str:
+    """Every rule of a policy in one line, not yet escaped: `2 approvals, of anyone; modes dry_run, apply; …`. What a
+    policy leaves to routers, and does not restrict, is left out where none executes the request.
+    """
+    limits = {
+        name: policy[name]
+        for name in ("max_steps", "require_adapter_capabilities")
+        if for_a_router or policy[name]
+    }
     who = f"of {_said('approvers', policy.get('approvers'))}"
     if not policy.get("allow_requester_approval", True):
         who += ", but NOT of the requester"
@@ -50,8 +59,7 @@ def policy_words(policy: View) -> str:
             f"{counted(policy['min_approvals'], 'approval')}, {who}",
             f"assurance {_said('min_assurance', policy.get('min_assurance'))}",
             f"modes {_said('allowed_modes', policy['allowed_modes'])}",
-            f"steps {_said('max_steps', policy['max_steps'])}",
-            f"capabilities {_said('require_adapter_capabilities', policy['require_adapter_capabilities'])}",
+            *(f"{_SHORT_NAMES[name]} {_said(name, value)}" for name, value in limits.items()),
         ]
     )
 

@@ -25,7 +25,7 @@ def render_question(view: View, approver: Actor, expires_at: str | None) -> str:
         "\n".join(["Its policy:\n", *policy_lines(view["decision"]["policy"])]),
         *(["\n".join(["The template of that policy:\n", *template_lines(template)])] if template else []),
         "Plan: (none)" if plan is None else f"Plan, in full:\n\n{code_block(plan)}",
-        "\n".join(["What will run:\n", *will_run_lines(view["will_run"])]),
+        "\n".join(["What will run:\n", *will_run_lines(view["decision"], view["will_run"])]),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from nexus_control.canonical_json import canonical_json
 from nexus_control.lifecycle import counted
+from nexus_control.render.guarded import is_guarded_call, who_runs
 from nexus_control.render.text import View, bullet, code_line, escape, listed
 
 NOT_AT_HAND: Final = "No configuration was found here: what the steps run is not known."
@@ -13,8 +14,11 @@ MODES: Final = {"apply": "applied", "dry_run": "rehearsed"}
 """What a step is in each mode."""
 
 
-def will_run_lines(will_run: View | None) -> Iterator[str]:
+def will_run_lines(decision: View, will_run: View | None) -> Iterator[str]:
     """Lines for a section. Programs in a row with the same folder, environment and limits get one line for those."""
+    if is_guarded_call(decision, will_run):
+        yield f"- {escape(who_runs(decision['adapter_id']))} What runs is exactly the plan."
+        return
     if will_run is None:
         yield f"- {NOT_AT_HAND}"
         return

@@ -17,12 +17,13 @@ A rule has at least one matcher, and either `verdict` or `template`. `default` i
 Each problem is CONFIG_INVALID, and names the file and the key, such as `rules[1].arguments./command`.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, cast
 
-from nexus_control.configuration import DEFAULT, RULES, Configuration, Source, refused
+from nexus_control.configuration import DEFAULT, RULES, Configuration, Source, named_source, refused
 from nexus_control.errors import ErrorCode
 from nexus_control.integrity import json_digest, prefixed
 from nexus_control.rules.book import Default, Mode, Rule, RuleBook, name_of
@@ -74,6 +75,20 @@ def rule_book(configuration: Configuration) -> RuleBook | None:
     """
     source = configuration.rules()
     return None if source is None else book_of(source)
+
+
+def read_rules(path: str | os.PathLike[str]) -> RuleBook:
+    """The rule book of this file, which is trusted as it is.
+
+        >>> guard = Guard(tools, host="my-agent", rules=read_rules("rules.toml"))
+
+    Raises CONFIG_INVALID, naming the file and the key, also where the file is not there or has no rules;
+    `details.problems` has every problem.
+    """
+    source = named_source(Path(path))
+    if source.fault is None and not source.table.keys() & {DEFAULT, RULES}:
+        raise refused(source.path, [f"has no rule book: {DEFAULT}, and a [[{RULES}]] for each rule"])
+    return book_of(source)
 
 
 def book_of(source: Source) -> RuleBook:

@@ -5,9 +5,7 @@ from typing import Any, Protocol
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.tool.looking import LookingTools
-
-FUNCTION = "function:"
-"""How the adapter of a governed function's request begins. No router has adapters of this kind."""
+from nexus_control.values.guarded import FUNCTION as FUNCTION
 
 
 class Proposed(Protocol):

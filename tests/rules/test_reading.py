@@ -8,7 +8,7 @@ import pytest
 
 from nexus_control.configuration import FILE_NAME, look, named_source
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.rules import reading
+from nexus_control.rules import read_rules, reading
 from nexus_control.rules.book import RuleBook
 from nexus_control.rules.globs import MAX_GLOB
 from nexus_control.rules.reading import book_of, rule_book
@@ -190,3 +190,31 @@ def test_a_file_that_cannot_be_read_has_no_book(tmp_path: Path) -> None:
     with pytest.raises(NexusControlError) as refused:
         book_of(named_source(tmp_path / "nothing.toml"))
     assert refused.value.code is ErrorCode.CONFIG_INVALID
+
+
+def test_a_program_reads_the_rules_of_a_file_that_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(f'default = "deny"\n[[rules]]\ntool = "a"\n{ALLOW}')
+    assert read_rules(path) == read_rules(str(path)) == book_of(named_source(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "cannot be read"),
+        ("", "has no rule book"),
+        ('database = "a.db"', "has no rule book"),
+        ('default = "ask"', "default must be one of allow, deny"),
+        ("default =", "is not TOML"),
+    ],
+)
+def test_a_named_file_without_a_whole_rule_book_is_refused(
+    text: str | None, problem: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "rules.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(NexusControlError) as refused:
+        read_rules(path)
+    assert refused.value.code is ErrorCode.CONFIG_INVALID
+    assert f"{path}: {problem}" in refused.value.message

@@ -11,14 +11,26 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import nexus_control
+from nexus_control import guards
+from nexus_control.rules import read_rules
 from tests.support.reference.markdown import code, table
 
+_GUARDS = (
+    "Guard", "ToolCall", "Allowed", "Pending", "Denied", "NotRunError", "governed", "Proposal", "AsyncProposal"
+)  # fmt: skip
 _WIDTH = 100
 _TOLD_BY_US = "nexus_control"
 
 
 def public_names() -> str:
     return "\n\n".join(_section(name, getattr(nexus_control, name)) for name in sorted(nexus_control.__all__))
+
+
+def guard_names() -> str:
+    """What `nexus_control.guards` exports for programs, and how they read a rule book."""
+    values = [getattr(guards, name) for name in _GUARDS]
+    named = zip((*_GUARDS, "read_rules"), (*values, read_rules), strict=True)
+    return "\n\n".join(_section(name, value) for name, value in named)
 
 
 def _section(name: str, value: object) -> str:

@@ -24,6 +24,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "event-fields": records.event_fields,
     "events": records.events,
     "parts-of-payloads": records.parts_of_payloads,
+    "guards": python_names.guard_names,
     "policy": records.policy,
     "python": python_names.public_names,
     "rule": records.rule,
