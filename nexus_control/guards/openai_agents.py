@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial, wraps
+from types import FunctionType, MethodType
 from typing import Any, TypeAlias, TypedDict, Unpack, cast, get_type_hints, overload
 
 from agents import (
@@ -129,12 +130,14 @@ class ApprovalGuard:
                 result = Runner.run_sync(agent, state)
 
         People are asked about a call where they were not. What was approved will run, and what was denied, ran before
-        or cannot be asked for is rejected, with the reason for the model. Calls of other tools are left alone.
-        `context` is the run's, for a `conversation` that is found in it; what that raises is raised.
+        or cannot be asked for is rejected, with the reason for the model. Calls of other tools are left alone, also
+        where they have the name of a guarded one. `context` is the run's, for a `conversation` that is found in it;
+        what that raises is raised. Raises NexusControlError INVALID_ARGUMENT where an agent has a guarded and another
+        tool of one name.
         """
         waiting: list[str] = []
         for item in state.get_interruptions():
-            guarded = self._guarded.get(item.name or "")
+            guarded = self._guarded_of(item)
             if guarded is None or item.call_id is None:
                 continue
             match self._interrupted(guarded, item, self._session(context)):
@@ -149,6 +152,34 @@ class ApprovalGuard:
     async def asettle(self, state: RunState[Any, Any], context: object = None) -> list[str]:
         """`settle`, in a thread."""
         return await asyncio.to_thread(self.settle, state, context)
+
+    def guards(self, item: ToolApprovalItem) -> bool:
+        """Whether an interruption is the call of a tool that this guard made.
+
+            while any(map(guard.guards, result.interruptions)):
+
+        The others are those of tools with the SDK's own `needs_approval`, which `settle` leaves alone. Raises as
+        `settle` does.
+        """
+        return self._guarded_of(item) is not None
+
+    def _guarded_of(self, item: ToolApprovalItem) -> "_Guarded | None":
+        """The function that an interruption is a call of, found by the tool that the item's own agent has."""
+        named = [
+            self._made(tool)
+            for tool in item.agent.tools
+            if isinstance(tool, FunctionTool) and tool.qualified_name == item.qualified_name
+        ]
+        if any(each is not named[0] for each in named):  # which one the SDK runs depends on what is enabled
+            raise invalid_argument(
+                "agent", f"has several tools {item.qualified_name}, of which some are guarded: rename them"
+            )
+        return named[0] if named else None
+
+    def _made(self, tool: FunctionTool) -> "_Guarded | None":
+        """The function of a tool that this guard made, or of its copy, which may have another name."""
+        asks = tool.needs_approval
+        return asks.guarded if isinstance(asks, _Asks) and asks.guard is self else None
 
     def _session(self, context: object) -> str:
         given = self._conversation(context) if callable(self._conversation) else self._conversation
@@ -170,27 +201,22 @@ class ApprovalGuard:
             raise invalid_argument("function", "is not a Python function: wrap it in one")
         schema = function_schema(function, use_docstring_info=False, strict_json_schema=False)
         guarded = _Guarded(options.get("name_override") or function.__name__, function, schema)
-        if self._guarded.get(guarded.name, guarded).place != guarded.place:
+        if not _same(self._guarded.setdefault(guarded.name, guarded).function, function):
             raise invalid_argument(
                 "function", f"has the name of another tool, {guarded.name}: give a name_override"
             )
         runs = self._coroutine(guarded) if inspect.iscoroutinefunction(function) else self._plain(guarded)
-        tool = function_tool(guarded.dressed(runs), needs_approval=self._asks(guarded), **options)
-        self._guarded[guarded.name] = guarded
-        return tool
+        return function_tool(guarded.dressed(runs), needs_approval=_Asks(self, guarded), **options)
 
-    def _asks(
-        self, guarded: "_Guarded"
-    ) -> Callable[[RunContextWrapper[Any], dict[str, Any], str], Awaitable[bool]]:
-        async def waits(context: RunContextWrapper[Any], arguments: dict[str, Any], call_id: str) -> bool:
-            """Whether people must decide first. What is denied goes on to the function, which says why."""
-            try:
-                call, _ = guarded.read(arguments, call_id, self._session(context.context))
-            except Exception:  # noqa: BLE001 - the function meets the same, and answers with it
-                return False
-            return isinstance(await self._guard.acheck(call), Pending)
-
-        return waits
+    async def waits(
+        self, guarded: "_Guarded", context: RunContextWrapper[Any], arguments: dict[str, Any], call_id: str
+    ) -> bool:
+        """Whether people must decide first. What is denied goes on to the function, which says why."""
+        try:
+            call, _ = guarded.read(arguments, call_id, self._session(context.context))
+        except Exception:  # noqa: BLE001 - the function meets the same, and answers with it
+            return False
+        return isinstance(await self._guard.acheck(call), Pending)
 
     def _given(self, guarded: "_Guarded", context: ToolContext[Any], values: _Values) -> ToolCall:
         """The call that the function runs for. Raises NotRunError where the function was given other values."""
@@ -242,11 +268,6 @@ class _Guarded:
     function: Callable[..., Any]
     schema: FuncSchema
 
-    @property
-    def place(self) -> tuple[str, str]:
-        """Where the function is written. A factory that is called again makes the same tool again."""
-        return self.function.__module__, self.function.__qualname__
-
     def read(self, arguments: str | dict[str, Any], call_id: str, session: str) -> tuple[ToolCall, _Values]:
         """The call, and what the function is given for it. Raises where the arguments do not fit.
 
@@ -290,3 +311,33 @@ class _Guarded:
         annotated = [each for each in (context, *parameters) if each.annotation is not each.empty]
         runs.__annotations__ = {each.name: each.annotation for each in annotated}
         return runs
+
+
+@dataclass(frozen=True, slots=True)
+class _Asks:
+    """The `needs_approval` of a guarded tool. A copy of the tool has the same one: so it says whose the tool is."""
+
+    guard: ApprovalGuard
+    guarded: _Guarded
+
+    async def __call__(
+        self, context: RunContextWrapper[Any], arguments: dict[str, Any], call_id: str
+    ) -> bool:
+        return await self.guard.waits(self.guarded, context, arguments, call_id)
+
+
+def _same(one: object, other: object, compared: frozenset[tuple[int, int]] = frozenset()) -> bool:
+    """Whether two functions do the same: they have one code, and the values that they close over are the same. So a
+    factory that is called again makes the same tool again, unless it is called with something else.
+    """
+    if one is other or (id(one), id(other)) in compared:
+        return True
+    compared |= {(id(one), id(other))}
+    if isinstance(one, MethodType) and isinstance(other, MethodType):
+        return one.__self__ is other.__self__ and _same(one.__func__, other.__func__, compared)
+    if isinstance(one, FunctionType) and isinstance(other, FunctionType):
+        pairs = zip(one.__closure__ or (), other.__closure__ or (), strict=False)
+        return one.__code__ is other.__code__ and all(
+            _same(left.cell_contents, right.cell_contents, compared) for left, right in pairs
+        )
+    return type(one) is type(other) and isinstance(one, (str, int, float, bytes)) and one == other

@@ -3,17 +3,20 @@
     agent = Agent(model, output_type=[str, DeferredToolRequests], capabilities=[ApprovalGuard(tools)])
 
 * The call is judged with the arguments that the tool gets: validated, completed by the tool's defaults, and changed by
-  whatever capability changes them. So the guard wraps the toolset, and lies inside all other capabilities.
+  whatever capability changes them. So the guard wraps the toolset, and lies inside all other capabilities. One that
+  lies further in and wraps the toolset too is refused.
 * A call that waits for people ends the run with `DeferredToolRequests`, whose metadata holds the `request_id`. The run
   goes on from its saved messages, in any process. What the application says of the approval is not asked.
-* A call that does not run fails for the model, with the reason, and is not one of its retries.
+* A call that does not run fails for the model, with the reason, and is not one of its retries. One that was completed
+  before is answered with what it gave back, because a model tries again after a failure.
 * A tool that the framework stopped at its time limit, and a sub-agent that was cancelled, leave the outcome unknown.
 * The request belongs to the call id and the conversation, which both are saved with the messages.
 """
 
+import asyncio
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Unpack, cast
 
 from pydantic import BaseModel
@@ -22,6 +25,7 @@ from pydantic_ai.exceptions import ApprovalRequired, ModelRetry, RunCancelled, T
 from pydantic_ai.tools import AgentDepsT, RunContext, ToolDenied, ToolSelector, matches_tool_selector
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool, WrapperToolset
 
+from nexus_control.errors import invalid_argument
 from nexus_control.guards.calls import Denied, NotRunError, Pending, ToolCall
 from nexus_control.guards.guard import Asking, Guard, plain
 from nexus_control.integrity import sha256_hex
@@ -38,14 +42,17 @@ class ApprovalGuard(AbstractCapability[AgentDepsT]):
         >>> agent = Agent(model, output_type=[str, DeferredToolRequests], capabilities=[guard])
 
     `tools` are a store's, without a plan checker. `only` selects tools as pydantic-ai does: names, metadata or a
-    function; by default all. `actor` asks; by default system:<login>@<host>. The policy is given by keyword as to
-    `NexusControlTools.request`; without one, one approval. With `rules` a rule's template is the
-    policy. The agent's `output_type` must name `DeferredToolRequests`: otherwise a call that waits ends its run with
-    a UserError, and is not run. Raises NexusControlError for `rules` beside `template_name`.
+    function; by default all. A name that selects no tool ends the run. `actor` asks, by default
+    system:<login>@<host>: name it where several machines resume the same runs. The policy is given by keyword as to
+    `NexusControlTools.request`; without one, one approval. With `rules` a rule's template is the policy. The agent's
+    `output_type` must name `DeferredToolRequests`: otherwise a call that waits ends its run with a UserError, and is
+    not run. Raises NexusControlError INVALID_ARGUMENT for `rules` beside `template_name`, and for an `only` that can
+    select nothing.
     """
 
     guard: Guard
     only: ToolSelector[AgentDepsT]
+    tools: NexusControlTools
 
     def __init__(
         self,
@@ -56,8 +63,12 @@ class ApprovalGuard(AbstractCapability[AgentDepsT]):
         rules: RuleBook | None = None,
         **asking: Unpack[Asking],
     ) -> None:
+        if not callable(only) and not only:
+            raise invalid_argument("only", "selects no tool: leave it out to guard all")
         self.guard = Guard(tools, host="pydantic-ai", actor=actor, rules=rules, **asking)
         self.only = only
+        self.tools = tools
+        self._seen: set[str] = set()
 
     @classmethod
     def get_serialization_name(cls) -> str | None:
@@ -65,12 +76,40 @@ class ApprovalGuard(AbstractCapability[AgentDepsT]):
         return None
 
     def get_ordering(self) -> CapabilityOrdering:
-        """Innermost, because a capability further in could change what was approved."""
+        """In the innermost tier, because a capability further in could change what was approved."""
         return CapabilityOrdering(position="innermost")
 
     def get_wrapper_toolset(self, toolset: AbstractToolset[AgentDepsT]) -> AbstractToolset[AgentDepsT]:
         """The agent's tools, guarded."""
-        return _GuardedToolset(toolset, self.guard, self.only)
+        return _GuardedToolset(toolset, self)
+
+    def check_place(self, root: AbstractCapability[AgentDepsT] | None) -> None:
+        """Raises NexusControlError INVALID_ARGUMENT where a capability lies further in and wraps the tools too. Others
+        of the innermost tier do, which are listed later.
+        """
+        leaves: list[AbstractCapability[AgentDepsT]] = []
+        if root is not None:
+            root.apply(leaves.append)
+        is_further_in = False
+        for leaf in leaves:
+            wraps = type(leaf).get_wrapper_toolset is not AbstractCapability.get_wrapper_toolset
+            if is_further_in and wraps and not isinstance(leaf, ApprovalGuard):
+                raise invalid_argument(
+                    "capabilities", f"{type(leaf).__name__} lies inside the guard: list the guard after it"
+                )
+            is_further_in = is_further_in or leaf is self
+
+    def check_names(self, names: Collection[str]) -> None:
+        """Raises NexusControlError INVALID_ARGUMENT where `only` names a tool that was not among those of any step."""
+        if self.only == "all" or callable(self.only) or isinstance(self.only, dict):
+            return
+        self._seen.update(names)
+        wanted = [self.only] if isinstance(self.only, str) else self.only
+        if unknown := sorted(set(wanted) - self._seen):
+            raise invalid_argument(
+                "only",
+                f"names {', '.join(unknown)}, which the agent has not. Give a function for a tool that comes later",
+            )
 
 
 class _UnfinishedError(TimeoutError):
@@ -79,8 +118,13 @@ class _UnfinishedError(TimeoutError):
 
 @dataclasses.dataclass
 class _GuardedToolset(WrapperToolset[AgentDepsT]):
-    guard: Guard
-    only: ToolSelector[AgentDepsT]
+    approval: ApprovalGuard[AgentDepsT]
+
+    async def get_tools(self, ctx: RunContext[AgentDepsT]) -> dict[str, ToolsetTool[AgentDepsT]]:
+        self.approval.check_place(ctx.root_capability)
+        tools = await self.wrapped.get_tools(ctx)
+        self.approval.check_names(tools)
+        return tools
 
     async def call_tool(
         self, name: str, tool_args: dict[str, Any], ctx: RunContext[AgentDepsT], tool: ToolsetTool[AgentDepsT]
@@ -94,7 +138,7 @@ class _GuardedToolset(WrapperToolset[AgentDepsT]):
                     raise _UnfinishedError(str(error)) from error
                 raise
 
-        if not await matches_tool_selector(self.only, ctx, tool.tool_def):
+        if not await matches_tool_selector(self.approval.only, ctx, tool.tool_def):
             return await self.wrapped.call_tool(name, tool_args, ctx, tool)
         call = ToolCall(
             tool=name,
@@ -102,19 +146,27 @@ class _GuardedToolset(WrapperToolset[AgentDepsT]):
             call_id=ctx.tool_call_id or "",
             session=ctx.conversation_id or "",
         )
-        verdict = await self.guard.acheck(call)
+        verdict = await self.approval.guard.acheck(call)
         if isinstance(verdict, Pending):
             raise ApprovalRequired(metadata={"request_id": verdict.request_id, "how": verdict.how})
         if isinstance(verdict, Denied):
-            raise ToolFailed(verdict.reason)
+            return await self._told(verdict)
         if verdict.request_id is None:
             return await self.wrapped.call_tool(name, tool_args, ctx, tool)
         try:
-            return await self.guard.arun(call, verdict, run, failure_in=_failure_in)
+            return await self.approval.guard.arun(call, verdict, run, failure_in=_failure_in)
         except NotRunError as refused:
-            raise ToolFailed(refused.denied.reason) from refused
+            return await self._told(refused.denied)
         except _UnfinishedError as unfinished:
             raise ToolFailed(_unfinished(verdict.request_id, unfinished)) from unfinished
+
+    async def _told(self, denied: Denied) -> str:
+        """What the model is told of a call that ran before. Raises ToolFailed for one that does not run."""
+        if denied.request_id is not None:
+            status = await asyncio.to_thread(self.approval.tools.status, denied.request_id)
+            if status.success and status.data["state"] == "completed":
+                return denied.reason
+        raise ToolFailed(denied.reason)
 
 
 def _failure_in(returned: object) -> str | None:
@@ -134,28 +186,45 @@ def spelled(value: object) -> object:
 
         >>> spelled({date(2026, 1, 2), date(2026, 1, 1)})
         ['2026-01-01', '2026-01-02']
+        >>> spelled(Look(path="/srv"))
+        {'(type)': 'Look', 'path': '/srv'}
 
-    A model's fields are spelled even where it leaves them out of its own JSON. A secret is spelled as its digest. An
-    object that pydantic does not know is its `repr`; where that names an address, each resume is another content.
+    A model and a dataclass are spelled with the name of their class, because two of a union may have the same fields. A
+    model's fields are spelled even where it leaves them out of its own JSON. Bytes are spelled in hex, and a secret as
+    its digest. Dates, paths and other values that JSON does not have are their text, and a set is a list. An object
+    that pydantic does not know is its `repr`; where that names an address, each resume is another content.
     """
     match value:
         case str() | int() | float() | None:
             return value
         case Mapping():
-            items = cast("Mapping[object, object]", value).items()
-            return {str(spelled(key)): spelled(each) for key, each in items}
+            return _mapped(cast("Mapping[object, object]", value))
+        case tuple() if callable(named := getattr(value, "_asdict", None)):
+            return _typed(cast("object", value), named())
         case list() | tuple():
             return [spelled(each) for each in cast("list[object]", value)]
         case set() | frozenset():
             return sorted((spelled(each) for each in cast("set[object]", value)), key=json.dumps)
         case bytes() | bytearray():
-            return f"bytes:{value.hex()}"
+            return {"(bytes)": value.hex()}
         case BaseModel():
             fields = {name: getattr(value, name) for name in type(value).model_fields}
-            return spelled(fields | (value.model_extra or {}))
+            return _typed(value, fields | (value.model_extra or {}))
         case _ if callable(reveal := getattr(value, "get_secret_value", None)):
-            return f"secret:{sha256_hex(json.dumps(spelled(reveal())))}"
+            return {"(secret)": sha256_hex(json.dumps(spelled(reveal())))}
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {each.name: spelled(getattr(value, each.name)) for each in dataclasses.fields(value)}
+            return _typed(value, {each.name: getattr(value, each.name) for each in dataclasses.fields(value)})
         case _:
             return plain(value)
+
+
+def _typed(value: object, fields: Mapping[Any, object]) -> dict[str, object]:
+    return {"(type)": type(value).__qualname__} | _mapped(fields)
+
+
+def _mapped(items: Mapping[Any, object]) -> dict[str, object]:
+    """An object of JSON; or its pairs, where a key is no text, or could be taken for one of ours."""
+    if all(isinstance(key, str) and not key.startswith("(") for key in items):
+        return {key: spelled(each) for key, each in items.items()}
+    pairs = [[spelled(key), spelled(each)] for key, each in items.items()]
+    return {"(pairs)": sorted(pairs, key=json.dumps)}

@@ -14,11 +14,21 @@ import pytest
 
 pytest.importorskip("agents", reason="needs the package openai-agents")
 
-from agents import Agent, FunctionTool, ModelBehaviorError, RunHooks, Runner, RunResult, RunState, UserError
+from agents import (
+    Agent,
+    FunctionTool,
+    ModelBehaviorError,
+    RunHooks,
+    Runner,
+    RunResult,
+    RunState,
+    UserError,
+    function_tool,
+)
 from agents.testing import ScriptedModel, assistant_message
 from agents.tool_context import ToolContext
 
-from nexus_control import NexusControlTools
+from nexus_control import NexusControlError, NexusControlTools
 from nexus_control.rules.book import Rule, RuleBook
 from tests.guards.frameworks.openai_agents_job import BILLING, DONE, Job, called
 from tests.support.governed import BOB, data_of
@@ -507,3 +517,72 @@ def test_a_tool_of_an_agent_that_is_itself_a_tool_waits_and_runs_once(tool: str,
     assert asyncio.run(Runner.run(boss, state)).final_output == "all done"
     assert job.effects == ["rotate billing"]
     assert job.state_of(request_id) == "completed"
+
+
+# --- tools of others ---------------------------------------------------------------------------------------------
+
+
+def unguarded(job: Job) -> FunctionTool:
+    """A tool with the name of a guarded one, about which the SDK asks."""
+
+    def rotate(key: str) -> str:
+        return job.act(f"another rotation of {key}")
+
+    return function_tool(needs_approval=True)(rotate)
+
+
+def test_a_tool_of_another_agent_with_the_name_of_a_guarded_one_is_left_alone(job: Job) -> None:
+    other = Agent[Any](name="other", model=ScriptedModel([[called("rotate")], DONE]), tools=[unguarded(job)])
+    job.agent.handoffs = [other]
+    result = job.start(called("transfer_to_other", {}, "handoff_1"))
+    assert [job.guard.guards(each) for each in result.interruptions] == [False]
+    state = result.to_state()
+    assert job.guard.settle(state) == []
+    assert job.requests == []
+    assert len(job.resume(state).interruptions) == 1
+    assert job.effects == []
+
+
+def test_an_agent_with_a_guarded_and_another_tool_of_one_name_is_refused(job: Job) -> None:
+    job.agent.tools = [unguarded(job), *job.agent.tools]
+    state = job.start(called("rotate")).to_state()
+    with pytest.raises(NexusControlError) as refused:
+        job.guard.settle(state)
+    assert refused.value.code == "INVALID_ARGUMENT"
+    assert job.effects == []
+
+
+@pytest.mark.parametrize("name", ["rotate", "renew"])
+def test_a_copy_of_a_guarded_tool_is_settled_under_its_own_name(name: str, job: Job) -> None:
+    guarded = next(each for each in job.function_tools() if each.name == "rotate")
+    job.agent.tools = [dataclasses.replace(guarded, name=name)]
+    state = job.start(called(name)).to_state()
+    [request_id] = job.guard.settle(state)
+    assert job.requests == [request_id]
+    approve(job, request_id)
+    assert job.guard.settle(state) == []
+    job.resume(state)
+    assert job.effects == ["rotate billing"]
+
+
+def test_another_tool_that_waits_leaves_no_call_of_the_guard_and_ends_its_loop(job: Job) -> None:
+    other = dataclasses.replace(unguarded(job), name="other")
+    job.agent.tools = [*job.agent.tools, other]
+    result = job.start(called("rotate"), called("other", call_id="call_2"))
+    assert [job.guard.guards(each) for each in result.interruptions] == [True, False]
+    state = result.to_state()
+    approve(job, *job.guard.settle(state))
+    assert job.guard.settle(state) == []
+    left = job.resume(state).interruptions
+    assert [(each.name, job.guard.guards(each)) for each in left] == [("other", False)]
+    assert job.effects == ["rotate billing"]
+
+
+def test_a_coroutine_settles_as_a_function_does(job: Job) -> None:
+    request_id = asked(job, "arotate")
+    state = job.load()
+    assert asyncio.run(job.guard.asettle(state)) == [request_id]
+    approve(job, request_id)
+    assert asyncio.run(job.guard.asettle(state)) == []
+    job.resume(state)
+    assert job.effects == ["rotate billing"]

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -134,6 +135,85 @@ def test_two_functions_of_one_name_are_refused_and_one_function_may_come_again(g
     with pytest.raises(NexusControlError, match="name_override") as refused:
         guard.function_tool(name_override="other")(plain)
     assert refused.value.code == "INVALID_ARGUMENT"
+
+
+@dataclass
+class Vault:
+    """The functions that are bound to two vaults have one name, and other effects."""
+
+    name: str
+
+    def rotate(self, key: str) -> str:
+        return f"{self.name} {key}"
+
+
+def rotating(name: str) -> Callable[..., Any]:
+    def rotate(key: str) -> str:
+        return f"{name} {key}"
+
+    return rotate
+
+
+def wrapped(name: str) -> Callable[..., Any]:
+    """A function that closes over another, and over itself."""
+    of_vault = rotating(name)
+
+    def rotate(key: str) -> str:
+        return of_vault(key) if key else rotate("billing")
+
+    return rotate
+
+
+STAGING, PROD = Vault("staging"), Vault("prod")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (STAGING.rotate, PROD.rotate),
+        (STAGING.rotate, Vault("staging").rotate),
+        (rotating("staging"), rotating("prod")),
+        (wrapped("staging"), wrapped("prod")),
+    ],
+    ids=["another object", "an equal object", "another value", "another function"],
+)
+def test_functions_of_one_place_with_other_values_are_two_tools(
+    one: Callable[..., Any], other: Callable[..., Any], guard: ApprovalGuard
+) -> None:
+    guard.function_tool(one)
+    with pytest.raises(NexusControlError, match="name_override") as refused:
+        guard.function_tool(other)
+    assert refused.value.code == "INVALID_ARGUMENT"
+    assert guard.function_tool(name_override="other")(other).name == "other"
+
+
+@pytest.mark.parametrize(
+    ("one", "again"),
+    [
+        (STAGING.rotate, STAGING.rotate),
+        (rotating("staging"), rotating("staging")),
+        (wrapped("staging"), wrapped("staging")),
+    ],
+    ids=["one object", "one value", "a function"],
+)
+def test_a_factory_that_is_called_again_with_the_same_values_makes_the_same_tool(
+    one: Callable[..., Any], again: Callable[..., Any], guard: ApprovalGuard
+) -> None:
+    assert guard.function_tool(one).name == guard.function_tool(again).name
+
+
+def test_a_bound_method_runs_once_with_its_object(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    guard = ApprovalGuard(job.tools, conversation="ticket-18")
+    job.agent.tools = [guard.function_tool(STAGING.rotate)]
+    state = job.start(called("rotate")).to_state()
+    [request_id] = guard.settle(state)
+    data_of(job.tools.approve(request_id, BOB))
+    assert guard.settle(state) == []
+    job.resume(state)
+    assert job.told == {"call_1": "staging billing"}
+    assert job.state_of(request_id) == "completed"
+    job.tools.close()
 
 
 class Caller:

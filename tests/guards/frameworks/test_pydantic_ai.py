@@ -1,6 +1,7 @@
 """The guard for pydantic-ai, with the real package and a scripted model: one effect or none, as the record says."""
 
 import asyncio
+import dataclasses
 import runpy
 import signal
 import subprocess
@@ -8,16 +9,17 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 pytest.importorskip("pydantic_ai", reason="needs pydantic-ai-slim")
 
+from pydantic import BaseModel
 from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, RunContext
-from pydantic_ai.capabilities import AbstractCapability, HandleDeferredToolCalls
+from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering, HandleDeferredToolCalls
 from pydantic_ai.exceptions import ApprovalRequired, UserError
-from pydantic_ai.messages import ToolCallPart
+from pydantic_ai.messages import ToolCallPart, ToolReturnPart
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.run import AgentRunResult
 from pydantic_ai.tools import ToolApproved, ToolDefinition
@@ -313,6 +315,73 @@ def test_a_call_that_was_edited_after_its_approval_does_not_run(
     assert data_of(tools.list_requests())["count"] == 1
 
 
+class Look(BaseModel):
+    path: str
+
+
+class Delete(BaseModel):
+    path: str
+
+
+@dataclasses.dataclass
+class Inside:
+    path: str
+
+
+@dataclasses.dataclass
+class Outside:
+    path: str
+
+
+class At(NamedTuple):
+    x: int
+    y: int
+
+
+class To(NamedTuple):
+    x: int
+    y: int
+
+
+def test_a_model_that_is_swapped_for_one_that_looks_alike_does_not_run(
+    site: Site, tools: NexusControlTools
+) -> None:
+    """What the model wrote is a Look; a capability makes a Delete of it after it was approved."""
+
+    def act(what: Look | Delete) -> str:
+        return site.act(type(what).__name__)
+
+    class Swap(AbstractCapability[object]):
+        async def before_tool_execute(
+            self,
+            ctx: RunContext[object],
+            *,
+            call: ToolCallPart,
+            tool_def: ToolDefinition,
+            args: dict[str, Any],
+        ) -> dict[str, Any]:
+            return {"what": Delete(path=args["what"].path)}
+
+    def agent(*beside: AbstractCapability[object]) -> Agent[object, Output]:
+        turns = [[ToolCallPart("act", {"what": {"path": "/srv"}}, tool_call_id="c1")]]
+        return Agent(
+            scripted(turns),
+            output_type=[str, DeferredToolRequests],
+            tools=[act],
+            capabilities=[ApprovalGuard[object](tools), *beside],
+            deps_type=object,
+        )
+
+    waiting = site.save(agent().run_sync("Look"))
+    request_id = waiting.metadata["c1"]["request_id"]
+    assert "Look" in data_of(tools.status(request_id))["plan"]
+    approve(tools, request_id)
+    said = returns(site.resumed(agent(Swap())))["c1"]
+    assert said.startswith("Not run: people were asked about another content")
+    assert site.effects == []
+    assert returns(site.resumed(agent())) == {"c1": "a new key for Look"}
+
+
 ASSIGNED: dict[str, Any] = {
     "since": "2026-01-02",
     "tags": ["red", "green", "blue", "a", "b", "c"],
@@ -351,6 +420,15 @@ def test_arguments_of_every_kind_are_the_same_content_in_another_process(
         (float("nan"), float("inf")),
         (date(2026, 1, 1), date(2026, 1, 2)),
         ({"a": {1: b"\xff"}}, {"a": {1: b"\xfe"}}),
+        (b"\x01", "bytes:01"),
+        (b"\x01", {"(bytes)": "01"}),
+        ({1: "a"}, {"1": "a"}),
+        ({1: "a", "1": "b"}, {1: "b", "1": "a"}),
+        (Look(path="/srv"), Delete(path="/srv")),
+        (Look(path="/srv"), {"(type)": "Look", "path": "/srv"}),
+        (Look(path="/srv"), {"path": "/srv"}),
+        ([Inside("/srv")], [Outside("/srv")]),
+        (At(1, 2), To(1, 2)),
     ],
 )
 def test_different_arguments_are_spelled_differently(one: object, other: object) -> None:
@@ -653,6 +731,118 @@ def test_two_guards_with_tools_of_their_own_stand_side_by_side(site: Site, tools
     calls = [call("a", "c1"), call("b", "c2", tool="rotate_async")]
     ids = asked(site, calls, guard=only_rotate(tools), beside=[strict])
     assert [data_of(tools.status(each))["required_approvals"] for each in ids] == [1, 2]
+
+
+# --- where it stands, and what it can select ---------------------------------------------------------------------
+
+
+class Doubling(WrapperToolset[object]):
+    async def call_tool(
+        self, name: str, tool_args: dict[str, Any], ctx: RunContext[object], tool: ToolsetTool[object]
+    ) -> Any:
+        await self.wrapped.call_tool(name, tool_args, ctx, tool)
+        return await self.wrapped.call_tool(name, tool_args, ctx, tool)
+
+
+class Double(AbstractCapability[object]):
+    def get_wrapper_toolset(self, toolset: AbstractToolset[object]) -> AbstractToolset[object]:
+        return Doubling(toolset)
+
+
+class Innermost(Double):
+    def get_ordering(self) -> CapabilityOrdering:
+        return CapabilityOrdering(position="innermost")
+
+
+@pytest.mark.parametrize("in_the_run", [False, True])
+def test_a_capability_that_would_wrap_the_tools_inside_the_guard_is_refused(
+    in_the_run: bool, site: Site
+) -> None:
+    inside: list[AbstractCapability[object]] = [Innermost()]
+    agent = site.agent([call("billing")], beside=[] if in_the_run else inside)
+    with pytest.raises(NexusControlError, match="Innermost lies inside the guard") as refused:
+        agent.run_sync("Rotate", capabilities=inside if in_the_run else [])
+    assert refused.value.code == ErrorCode.INVALID_ARGUMENT
+    assert site.effects == []
+
+
+@pytest.mark.parametrize("beside", [Double(), Innermost()])
+def test_a_capability_outside_the_guard_repeats_no_effect(
+    beside: AbstractCapability[object], site: Site, tools: NexusControlTools
+) -> None:
+    def agent() -> Agent[object, Output]:
+        capabilities: list[AbstractCapability[object]] = [beside, ApprovalGuard(tools)]
+        return Agent(
+            scripted([[call("billing")]]),
+            output_type=[str, DeferredToolRequests],
+            toolsets=[site.toolset()],
+            capabilities=capabilities,
+            deps_type=object,
+        )
+
+    approve(tools, site.save(agent().run_sync("Rotate")).metadata["c1"]["request_id"])
+    assert returns(site.resumed(agent()))["c1"].startswith("Not run again")
+    assert site.effects == ["billing"]
+
+
+@pytest.mark.parametrize("only", [["rotat"], ["rotate", "rotat"], "rotat"])
+def test_a_name_that_selects_no_tool_ends_the_run_and_runs_nothing(
+    only: Any, site: Site, tools: NexusControlTools
+) -> None:
+    with pytest.raises(NexusControlError, match="rotat") as refused:
+        site.agent([call("billing")], guard=ApprovalGuard(tools, only=only)).run_sync("Rotate")
+    assert refused.value.code == ErrorCode.INVALID_ARGUMENT
+    assert site.effects == []
+
+
+def test_a_tool_that_is_hidden_in_a_later_step_is_still_known(site: Site, tools: NexusControlTools) -> None:
+    def hidden(_: RunContext[object], tool_def: ToolDefinition) -> bool:
+        return tool_def.name != "rotate"
+
+    guard = only_rotate(tools)
+    site.agent([], guard=guard).run_sync("Rotate")
+    agent: Agent[object, Output] = Agent(
+        scripted([]), toolsets=[site.toolset().filtered(hidden)], capabilities=[guard], deps_type=object
+    )
+    assert agent.run_sync("Rotate").output == "done"
+
+
+@pytest.mark.parametrize("only", [[], (), {}, ""])
+def test_a_selection_of_nothing_is_refused(only: Any, tools: NexusControlTools) -> None:
+    with pytest.raises(NexusControlError) as refused:
+        ApprovalGuard[object](tools, only=only)
+    assert refused.value.code == ErrorCode.INVALID_ARGUMENT
+
+
+def outcomes(result: AgentRunResult[Output]) -> dict[str, str]:
+    """Whether the framework calls each call's answer a success or a failure."""
+    return {
+        part.tool_call_id: part.outcome
+        for message in result.all_messages()
+        for part in message.parts
+        if isinstance(part, ToolReturnPart)
+    }
+
+
+def test_a_call_that_was_completed_before_is_no_failure(site: Site, tools: NexusControlTools) -> None:
+    (request_id,) = asked(site, [call("billing")])
+    approve(tools, request_id)
+    site.resumed(site.agent([]))
+    again = site.resumed(site.agent([]))
+    assert returns(again)["c1"].startswith("Not run again")
+    assert outcomes(again) == {"c1": "success"}
+
+
+def test_a_call_that_did_not_run_is_a_failure(site: Site, tools: NexusControlTools) -> None:
+    (request_id,) = asked(site, [call("billing")])
+    deny(tools, request_id)
+    assert outcomes(site.resumed(site.agent([]))) == {"c1": "failed"}
+
+
+def test_what_waits_says_how_to_go_on(site: Site) -> None:
+    waiting = site.save(site.agent([call("billing")]).run_sync("Rotate"))
+    said = waiting.metadata["c1"]
+    assert said["how"].startswith(f"Not run: waiting for approval (request {said['request_id']})")
 
 
 # --- the page ----------------------------------------------------------------------------------------------------
