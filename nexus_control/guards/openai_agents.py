@@ -35,14 +35,15 @@ from agents import (
 )
 from agents.function_schema import DocstringStyle, FuncSchema, function_schema
 from agents.items import ToolApprovalItem
-from agents.tool import ToolErrorFunction, ToolTimeoutBehavior
+from agents.tool import FunctionToolCustomDataExtractor, ToolCaller, ToolErrorFunction, ToolTimeoutBehavior
 from agents.tool_context import ToolContext
 
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.spelling import described
 from nexus_control.guards import texts
 from nexus_control.guards.calls import Allowed, Denied, NotRunError, Pending, ToolCall, Verdict, said
-from nexus_control.guards.guard import Asking, Guard, plain
+from nexus_control.guards.guard import Asking, Guard
+from nexus_control.guards.spelled import spelled
 from nexus_control.rules.book import RuleBook
 from nexus_control.tool import NexusControlTools
 from nexus_control.values.actors import Actor
@@ -72,6 +73,8 @@ class ToolOptions(TypedDict, total=False):
     timeout_behavior: ToolTimeoutBehavior
     timeout_error_function: ToolErrorFunction | None
     defer_loading: bool
+    custom_data_extractor: FunctionToolCustomDataExtractor | None
+    allowed_callers: list[ToolCaller] | None
 
 
 class ApprovalGuard:
@@ -284,7 +287,7 @@ class _Guarded:
         )  # a validator may change what it is given
         args, kwargs = self.schema.to_call_args(parsed)
         left_out = {
-            name: plain(value)
+            name: spelled(value)
             for name, value in vars(parsed).items()
             if name not in parsed.__pydantic_fields_set__
         }

@@ -15,11 +15,9 @@
 
 import asyncio
 import dataclasses
-import json
-from collections.abc import Collection, Mapping
-from typing import Any, Unpack, cast
+from collections.abc import Collection
+from typing import Any, Unpack
 
-from pydantic import BaseModel
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
 from pydantic_ai.exceptions import ApprovalRequired, ModelRetry, RunCancelled, ToolFailed
 from pydantic_ai.tools import AgentDepsT, RunContext, ToolDenied, ToolSelector, matches_tool_selector
@@ -27,8 +25,8 @@ from pydantic_ai.toolsets import AbstractToolset, ToolsetTool, WrapperToolset
 
 from nexus_control.errors import invalid_argument
 from nexus_control.guards.calls import Denied, NotRunError, Pending, ToolCall
-from nexus_control.guards.guard import Asking, Guard, plain
-from nexus_control.integrity import sha256_hex
+from nexus_control.guards.guard import Asking, Guard
+from nexus_control.guards.spelled import spelled
 from nexus_control.rules.book import RuleBook
 from nexus_control.tool import NexusControlTools
 from nexus_control.values.actors import Actor
@@ -179,52 +177,3 @@ def _unfinished(request_id: str, why: _UnfinishedError) -> str:
         f"Request {request_id} was executed, and did not end ({why}). It may or may not have taken effect; a person "
         "must find out. Do not repeat it."
     )
-
-
-def spelled(value: object) -> object:
-    """An argument as JSON, the same in every process, and another one for another argument.
-
-        >>> spelled({date(2026, 1, 2), date(2026, 1, 1)})
-        ['2026-01-01', '2026-01-02']
-        >>> spelled(Look(path="/srv"))
-        {'(type)': 'Look', 'path': '/srv'}
-
-    A model and a dataclass are spelled with the name of their class, because two of a union may have the same fields. A
-    model's fields are spelled even where it leaves them out of its own JSON. Bytes are spelled in hex, and a secret as
-    its digest. Dates, paths and other values that JSON does not have are their text, and a set is a list. An object
-    that pydantic does not know is its `repr`; where that names an address, each resume is another content.
-    """
-    match value:
-        case str() | int() | float() | None:
-            return value
-        case Mapping():
-            return _mapped(cast("Mapping[object, object]", value))
-        case tuple() if callable(named := getattr(value, "_asdict", None)):
-            return _typed(cast("object", value), named())
-        case list() | tuple():
-            return [spelled(each) for each in cast("list[object]", value)]
-        case set() | frozenset():
-            return sorted((spelled(each) for each in cast("set[object]", value)), key=json.dumps)
-        case bytes() | bytearray():
-            return {"(bytes)": value.hex()}
-        case BaseModel():
-            fields = {name: getattr(value, name) for name in type(value).model_fields}
-            return _typed(value, fields | (value.model_extra or {}))
-        case _ if callable(reveal := getattr(value, "get_secret_value", None)):
-            return {"(secret)": sha256_hex(json.dumps(spelled(reveal())))}
-        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return _typed(value, {each.name: getattr(value, each.name) for each in dataclasses.fields(value)})
-        case _:
-            return plain(value)
-
-
-def _typed(value: object, fields: Mapping[Any, object]) -> dict[str, object]:
-    return {"(type)": type(value).__qualname__} | _mapped(fields)
-
-
-def _mapped(items: Mapping[Any, object]) -> dict[str, object]:
-    """An object of JSON; or its pairs, where a key is no text, or could be taken for one of ours."""
-    if all(isinstance(key, str) and not key.startswith("(") for key in items):
-        return {key: spelled(each) for key, each in items.items()}
-    pairs = [[spelled(key), spelled(each)] for key, each in items.items()]
-    return {"(pairs)": sorted(pairs, key=json.dumps)}

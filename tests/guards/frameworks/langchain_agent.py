@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from langchain.agents import create_agent  # pyright: ignore[reportUnknownVariableType] # a parameter is a bare generic
 from langchain.agents.middleware import AgentMiddleware
@@ -28,7 +28,7 @@ from langchain_core.tools import BaseTool, ToolException, tool
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command, interrupt
-from pydantic import BaseModel, model_validator
+from pydantic import AfterValidator, BaseModel, model_validator
 
 from nexus_control import NexusControlTools
 from nexus_control.guards.langchain import ApprovalMiddleware
@@ -75,6 +75,15 @@ class Stay(BaseModel):
         if self.last < self.first:
             raise ValueError("the last night is before the first")
         return self
+
+
+class Place(BaseModel):
+    name: str
+    floor: int = 0
+
+
+def doubled(days: int) -> int:
+    return 2 * days
 
 
 def tools_of(effects: Path, hung: Callable[[], None]) -> dict[str, BaseTool]:
@@ -155,7 +164,13 @@ def tools_of(effects: Path, hung: Callable[[], None]) -> dict[str, BaseTool]:
         act(f"{what} by {runtime.tool_call_id}")
         return "noted"
 
-    made = (book, look, fail, refuse, report, several, ask, die, hang, stay, note)
+    @tool
+    def visit(place: Place, tags: set[str], days: Annotated[int, AfterValidator(doubled)] = 1) -> str:
+        """Visit a place."""
+        act(f"visited {place.name} for {days} days")
+        return "visited"
+
+    made = (book, look, fail, refuse, report, several, ask, die, hang, stay, note, visit)
     return {each.name: each for each in made}
 
 

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("langchain", reason="needs the package langchain")
 pytest.importorskip("langgraph.checkpoint.sqlite", reason="needs the package langgraph-checkpoint-sqlite")
 
+from langchain.agents import create_agent  # pyright: ignore[reportUnknownVariableType] # a parameter is a bare generic
 from langchain.agents.middleware import (
     AgentMiddleware,
     HumanInTheLoopMiddleware,
@@ -22,14 +23,15 @@ from langchain.agents.middleware import (
 )
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command, interrupt
 
 from nexus_control import NexusControlError, NexusControlTools
+from nexus_control.guards.langchain import ApprovalMiddleware
 from nexus_control.rules.book import Rule, RuleBook
-from tests.guards.frameworks.langchain_agent import CONFIG, World, interrupts, told, tools_of
+from tests.guards.frameworks.langchain_agent import CONFIG, ScriptedModel, World, interrupts, told, tools_of
 from tests.support.governed import BOB, data_of
 from tests.support.places import REPOSITORY
 
@@ -97,7 +99,7 @@ def test_a_call_waits_for_another_process_and_runs_once_in_a_third(
     assert interrupts(waiting)[0].value == {
         REQUEST: asked(waiting),
         "tool": "book",
-        "arguments": {"what": "room"},
+        "arguments": {"what": "room", "seats": 1},
     }
     assert world.effects() == []
     approve_elsewhere(world, asked(waiting))
@@ -534,3 +536,97 @@ def test_another_thread_with_the_same_call_id_is_another_request(
     other: RunnableConfig = {"configurable": {"thread_id": "t2"}}
     assert asked(world.invoke({"messages": [("user", "go")]}, other)) != request_id
     assert world.effects() == []
+
+
+# --- what people see, and what has no key ------------------------------------------------------------------------
+
+VISIT: Call = ("c1", "visit", {"place": {"name": "Oslo"}, "tags": ["e", "d", "c", "b", "a"], "days": "3"})
+
+
+def test_people_see_what_the_tool_gets_and_it_is_the_same_in_another_process(
+    world: World, tools: NexusControlTools
+) -> None:
+    world.script([VISIT])
+    (waiting,) = interrupts(world.start())
+    assert waiting.value["arguments"] == {
+        "place": {"(type)": "Place", "name": "Oslo", "floor": 0},
+        "tags": ["a", "b", "c", "d", "e"],
+        "days": 6,
+    }
+    data_of(tools.approve(waiting.value[REQUEST], BOB))
+    resumed = world.resume_elsewhere()
+    assert resumed.stdout == '["visited"]\n', resumed.stderr
+    assert world.effects() == ["visited Oslo for 6 days"]
+
+
+def scaling(world: World, count: int) -> Any:
+    """An agent with a tool whose default may change from deployment to deployment."""
+
+    @tool
+    def scale(key: str, count: int = count) -> str:
+        """Scale."""
+        (world.folder / "effects").write_text(f"{key} {count}")
+        return "scaled"
+
+    model = ScriptedModel(turns=[[{"id": "c1", "name": "scale", "args": {"key": "web"}}]])
+    guard = ApprovalMiddleware(NexusControlTools(world.database))
+    return create_agent(model, [scale], middleware=[guard], checkpointer=SAVER)
+
+
+SAVER = InMemorySaver()
+
+
+def test_a_default_that_changed_after_the_approval_does_not_run(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    config: RunnableConfig = {"configurable": {"thread_id": str(tmp_path)}}
+    request_id = asked(scaling(world, 1).invoke({"messages": [("user", "go")]}, config))
+    data_of(NexusControlTools(world.database).approve(request_id, BOB))
+    (text,) = told(scaling(world, 100).invoke(Command(resume=True), config))
+    assert text.startswith("Not run: people were asked about another content")
+    assert world.effects() == []
+
+
+@pytest.mark.parametrize("config", [{}, {"configurable": {"thread_id": ""}}])
+def test_a_call_outside_a_thread_does_not_run(config: RunnableConfig, tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.script([BOOK])
+    with pytest.raises(NexusControlError) as refused:
+        world.agent(None).invoke({"messages": [("user", "go")]}, config)
+    assert (refused.value.code, world.effects()) == ("INVALID_ARGUMENT", [])
+
+
+@pytest.mark.parametrize("only", [[], ["book"]])
+def test_a_selection_that_is_no_tool_is_refused(only: Any) -> None:
+    with pytest.raises(NexusControlError) as refused:
+        ApprovalMiddleware(NexusControlTools(), only=only)
+    assert refused.value.code == "INVALID_ARGUMENT"
+
+
+def test_two_guards_of_one_agent_have_two_policies(world: World, tools: NexusControlTools) -> None:
+    made = tools_of(world.folder, world.hung)
+    world.options = {"only": [made["book"]]}
+    world.outside = [ApprovalMiddleware(tools, only=[made["look"]], min_approvals=2)]
+    world.script([BOOK, ("c2", "look", {"what": "room"})])
+    asked_for = {each.value["tool"]: each.value[REQUEST] for each in interrupts(world.start())}
+    policies = {name: data_of(tools.status(each))["required_approvals"] for name, each in asked_for.items()}
+    assert policies == {"book": 1, "look": 2}
+
+
+def statuses(answer: dict[str, Any]) -> list[str]:
+    return [each.status for each in answer["messages"] if isinstance(each, ToolMessage)]
+
+
+def test_a_call_that_was_completed_before_is_no_error(world: World, tools: NexusControlTools) -> None:
+    started_and_approved(world, tools, BOOK)
+    shutil.copy(world.folder / "threads.db", world.folder / "older.db")
+    world.resume()
+    shutil.copy(world.folder / "older.db", world.folder / "threads.db")
+    again = world.resume()
+    assert told(again)[0].startswith("Not run again")
+    assert statuses(again) == ["success"]
+
+
+def test_a_call_that_did_not_run_is_an_error(world: World, tools: NexusControlTools) -> None:
+    world.script([BOOK])
+    data_of(tools.deny(asked(world.start()), BOB, "no"))
+    assert statuses(world.resume()) == ["error"]

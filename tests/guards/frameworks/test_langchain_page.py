@@ -18,7 +18,8 @@ from tests.support.places import REPOSITORY
 
 PAGE = (REPOSITORY / "docs/howto/guard-langchain.md").read_text(encoding="utf-8")
 UNGUARDED, GUARDED = (each.text for each in documents.blocks(PAGE) if each.language == "python")
-(COMMAND,) = (each.text for each in documents.blocks(PAGE) if each.language == "console")
+INSTALL, COMMAND = (each.text for each in documents.blocks(PAGE) if each.language == "console")
+assert INSTALL.startswith('$ pip install "nexus-control[langchain]"')
 CALL = {"id": "call_1", "name": "rotate", "args": {"key": "billing"}}
 
 

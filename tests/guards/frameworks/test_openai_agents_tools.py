@@ -1,6 +1,7 @@
 """What the guard makes of a function: the SDK's tool with a conversation, and what it does not take."""
 
 import asyncio
+import inspect
 import json
 import os
 import subprocess
@@ -16,12 +17,13 @@ import pytest
 pytest.importorskip("agents", reason="needs the package openai-agents")
 
 from agents import FunctionTool, RunContextWrapper, function_tool
+from agents.tool import FunctionToolCustomDataContext
 from agents.tool_context import ToolContext
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr
 
 from nexus_control import NexusControlTools
 from nexus_control.errors import NexusControlError
-from nexus_control.guards.openai_agents import ApprovalGuard
+from nexus_control.guards.openai_agents import ApprovalGuard, ToolOptions
 from tests.guards.frameworks.openai_agents_job import Job, called
 from tests.support import documents
 from tests.support.governed import BOB, data_of
@@ -116,9 +118,23 @@ def test_an_approved_function_is_given_its_context_and_its_arguments(
     job.tools.close()
 
 
+def nothing_of(_: FunctionToolCustomDataContext) -> None:
+    """An extractor of the application's own data that finds none."""
+
+
+def test_every_option_of_the_sdk_is_the_guards_except_those_that_the_page_names() -> None:
+    of_the_sdk = set(inspect.signature(function_tool).parameters) - {"func"}
+    named = {"needs_approval", "output_type", "output_json_schema"}
+    assert set(ToolOptions.__annotations__) == of_the_sdk - named
+
+
 def test_options_of_the_sdk_are_the_tools(guard: ApprovalGuard) -> None:
     tool = guard.function_tool(name_override="renew", description_override="Renew.", timeout=3)(with_context)
     assert (tool.name, tool.description, tool.timeout_seconds) == ("renew", "Renew.", 3)
+    for_programs = guard.function_tool(custom_data_extractor=nothing_of, allowed_callers=["direct"])(
+        annotated
+    )
+    assert (for_programs.custom_data_extractor, for_programs.allowed_callers) == (nothing_of, ["direct"])
     with pytest.raises(ValueError, match="async"):  # the SDK has no time limit for a function in a thread
         guard.function_tool(timeout=3)(plain)
 

@@ -27,7 +27,8 @@ from pydantic_ai.toolsets import AbstractToolset, ToolsetTool, WrapperToolset
 
 from nexus_control import NexusControlTools
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.guards.pydantic_ai import ApprovalGuard, spelled
+from nexus_control.guards.pydantic_ai import ApprovalGuard
+from nexus_control.guards.spelled import spelled
 from nexus_control.rules.book import Rule, RuleBook
 from tests.guards.frameworks.pydantic_ai_agent import Output, Owner, Site, call, returns, scripted
 from tests.support import documents
