@@ -160,8 +160,8 @@ class Frame(Settings):
             Screen(sys.stderr).prose(f"{problem}. No signed approval counts.", Mark("Note:", "stopped"))
 
     def require_place(self, *, makes: bool, maker: str = "request") -> None:
-        """Returns if there is a store or, with `makes`, may be one; `maker` is the command that is advised where there
-        is none. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE.
+        """Returns if there is a store or, with `makes`, may be one; `maker` is the command that is named as one that
+        makes it. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE.
         """
         if problem := scheme_problem(self.path):
             raise invalid_argument("--db", problem)

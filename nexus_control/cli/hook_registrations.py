@@ -161,9 +161,10 @@ def _not_judged(settings: Mapping[str, Any], host: str) -> Iterator[str]:
         if event not in FILES[host].events:
             unknown.append(f"hooks.{event}")
             continue
-        if not isinstance(entries, list):
+        found = _list(entries)
+        if found != entries:
             yield f"hooks.{event} is not a list"
-        for entry in _list(entries):
+        for entry in found:
             unknown += [
                 f"hooks.{event}[].{name}" for name in _object(entry) if name not in ("matcher", "hooks")
             ]

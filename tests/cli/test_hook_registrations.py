@@ -229,18 +229,20 @@ def test_the_interpreter_of_the_hook_is_this_one(bench: Bench) -> None:
     assert shlex.split(command)[0] == sys.executable
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda s: s.update(allowManagedHooksOnly=True, disableAllHooks=False),
-        lambda s: s["env"].update(LD_LIBRARY_PATH="/opt/lib", SOME_OTHER="x"),
-        lambda s: [
-            each[0]["hooks"][0].update(command=each[0]["hooks"][0]["command"].replace("-P -E -s", "-I"))
-            for each in s["hooks"].values()
-        ],
-    ],
-    ids=["switches", "variables", "isolated"],
-)
+def isolated(settings: dict[str, Any]) -> None:
+    for event in settings["hooks"]:
+        handler = handler_of(settings, event)
+        handler["command"] = handler["command"].replace("-P -E -s", "-I")
+
+
+RIGHT: dict[str, Change] = {
+    "switches": lambda s: s.update(allowManagedHooksOnly=True, disableAllHooks=False),
+    "variables": lambda s: s["env"].update(LD_LIBRARY_PATH="/opt/lib", SOME_OTHER="x"),
+    "isolated": isolated,
+}
+
+
+@pytest.mark.parametrize("change", RIGHT.values(), ids=RIGHT)
 def test_what_is_known_to_be_right_passes(change: Change, bench: Bench) -> None:
     settings = json.loads(printed(bench, "claude-code"))
     change(settings)
@@ -259,7 +261,8 @@ def test_an_interpreter_with_the_printed_options_runs_no_file_of_the_users_folde
     site = home / ".local" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     site.mkdir(parents=True)
     (site / "usercustomize.py").write_text("print('it ran')\n", encoding="utf-8")
-    interpreter = [sys._base_executable]  # pyright: ignore[reportPrivateUsage,reportAttributeAccessIssue] # one of a virtual environment has no user site
+    # An interpreter of a virtual environment has no user site.
+    interpreter = [str(vars(sys)["_base_executable"])]
     options = LAUNCHER[1 : LAUNCHER.index("-m")]
     said = [
         subprocess.run(
@@ -283,7 +286,7 @@ def test_a_package_in_the_user_site_is_found_and_that_is_said(
 ) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setattr("site.USER_SITE", str(tmp_path))
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     assert ("-s" in command(), not_ignored()) == (True, [])
     (tmp_path / "nexus_control-9.dist-info").mkdir()
     (tmp_path / "nexus_control-9.dist-info" / "METADATA").write_text("Name: nexus-control\nVersion: 9\n")
