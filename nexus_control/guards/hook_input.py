@@ -132,5 +132,8 @@ def _arguments(document: Mapping[str, object]) -> dict[str, object]:
 
 
 def told(fault: NexusControlError) -> str:
-    """What is wrong with the input, for the model."""
-    return f"Not run: the hook cannot read what the host gave it ({fault.message})."
+    """What is wrong with the input, for the model. Nobody can say which event an input was that cannot be read."""
+    return (
+        f"The hook cannot read what the host gave it ({fault.message}). A call that has not run yet does not run; of"
+        " one that has run, nothing is recorded. Do not repeat it."
+    )

@@ -15,7 +15,7 @@ import pytest
 from nexus_control import NexusControlTools
 from nexus_control.system.signals import FATAL
 from tests.cli.running import nexus_control
-from tests.support.amounts import IN_FULL
+from tests.support.amounts import IN_FULL, ROUNDS
 from tests.support.cpu import by_children
 from tests.support.governed import data_of
 from tests.support.hooking import ALLOWING, DENYING, HEADLESS, Bench, Said, saved
@@ -396,3 +396,20 @@ def test_a_claim_is_the_host_s_while_it_lives_and_its_outcome_is_unknown_afterwa
         host.kill()
     assert "it may or may not have taken effect" in bench.hook(given).denial
     assert bench.state(request_id) == "outcome_unknown"
+
+
+def test_a_second_signal_does_not_keep_the_first_ones_denial_back(bench: Bench) -> None:
+    for _ in range(ROUNDS // 4):
+        with bench.start() as process:
+            assert process.stdin
+            process.stdin.write(b" " * 1_000_000)  # more than a pipe holds: the hook reads by now
+            process.stdin.flush()
+            for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+                process.send_signal(number)
+            process.wait(timeout=60)
+            assert process.stdout
+            assert process.stderr
+            document = json.loads(process.stdout.read())
+            process.stderr.read()
+        assert process.returncode == 2
+        assert document["hookSpecificOutput"]["permissionDecision"] == "deny"
