@@ -134,6 +134,6 @@ def _arguments(document: Mapping[str, object]) -> dict[str, object]:
 def told(fault: NexusControlError) -> str:
     """What is wrong with the input, for the model. Nobody can say which event an input was that cannot be read."""
     return (
-        f"The hook cannot read what the host gave it ({fault.message}). A call that has not run yet does not run; of"
-        " one that has run, nothing is recorded. Do not repeat it."
+        f"Not run, unless it has run already: the hook cannot read what the host gave it ({fault.message}). Of a call"
+        " that has run, nothing is recorded. Do not repeat it."
     )
