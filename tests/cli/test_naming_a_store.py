@@ -24,6 +24,7 @@ MAKING: dict[tuple[str, ...], tuple[str, ...]] = {
 }
 WITHOUT_A_STORE = {
     ("demo",),
+    ("hook",),  # opens its store by rules of its own: tests/guards/test_hook_process.py
     ("verify",),
     ("log", "verify"),
     ("install",),

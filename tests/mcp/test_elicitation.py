@@ -122,7 +122,7 @@ def test_what_is_no_typed_choice_is_no_answer(
             for _ in range(2):
                 refused = await refusal(agent, "approve", request_id=request_id)
                 assert refused["code"] == "APPROVAL_NEEDS_A_PERSON"
-                command = [sys.executable, "-P", "-m", "nexus_control", "approve", request_id]
+                command = [sys.executable, "-P", "-s", "-m", "nexus_control", "approve", request_id]
                 assert refused["details"]["command"] == shlex.join(
                     [*command, "--db", str(tmp_path / "store.db")]
                 )
