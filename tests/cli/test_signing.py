@@ -596,7 +596,10 @@ def test_a_request_that_is_replaced_while_it_is_being_read_is_not_what_was_signe
         data_of(tools.import_bundle(bundle, conflict_mode="overwrite", allow_rollback=True))
         return "y"
 
-    monkeypatch.setattr(deciding, "_require_somebody_to_ask", lambda: None)
+    def somebody_is_there(_given: str | None) -> None:
+        pass
+
+    monkeypatch.setattr(deciding, "_require_somebody_to_ask", somebody_is_there)
     monkeypatch.setattr(deciding, "_answer_to", replace_meanwhile)
     refused = office.answer(
         "approve", request_id, "--as", "human:bob@example.com", "--sign", str(key), code=1
