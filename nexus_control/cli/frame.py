@@ -14,7 +14,6 @@ key or a server. Every other command refuses if there is no database.
 
 import inspect
 import os
-import pwd
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,6 +53,7 @@ from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.storage import files_of, is_file, is_postgres, scheme_problem
 from nexus_control.store import DecisionStore
 from nexus_control.system.commands import Options, absolute, approving, command, shell_line
+from nexus_control.system.login import login_at_host
 from nexus_control.system.whole_files import is_folder, is_regular, is_there
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import Assurance
@@ -357,17 +357,8 @@ def refuse(frame: Frame, fault: NexusControlError) -> typer.Exit:
 def identity(acting_as: str | None, *, option: str = "--as") -> tuple[Actor, Assurance]:
     """Who acts, and how that is known: one's own login is "local", a name that was given is "declared"."""
     if acting_as is None:
-        return Actor(type="human", id=f"{_login()}@{os.uname().nodename}"), "local"
+        return Actor(type="human", id=login_at_host()), "local"
     kind, _, name = acting_as.partition(":")
     if kind not in ("human", "system") or not name:
         raise invalid_argument(option, "must be human:ID or system:ID")
     return Actor(type=kind, id=name), "declared"
-
-
-def _login() -> str:
-    """The name of the process's user from the system's user table, because anybody can set LOGNAME and USER."""
-    user = os.getuid()
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return f"uid-{user}"

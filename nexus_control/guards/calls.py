@@ -14,6 +14,9 @@ from typing import Any, TypeAlias, cast
 from nexus_control.errors import invalid_argument
 from nexus_control.execution.spelling import encodable
 from nexus_control.integrity import sha256_hex
+from nexus_control.system.login import login_at_host
+from nexus_control.values.actors import Actor
+from nexus_control.values.guarded import TOOL
 
 _MOST_OF_A_NAME = 200
 MOST_OF_A_GOAL = 200
@@ -67,7 +70,7 @@ class ToolCall:
     @property
     def adapter_id(self) -> str:
         """What the request is bound to: only this tool is run for it."""
-        return f"tool:{shortened(self.tool)}"
+        return f"{TOOL}{shortened(self.tool)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,11 @@ class NotRunError(Exception):
     def __init__(self, denied: Denied) -> None:
         super().__init__(denied.reason)
         self.denied = denied
+
+
+def default_actor() -> Actor:
+    """Who asks where nobody is named: system:<login>@<host>. No variable makes it somebody else."""
+    return Actor("system", login_at_host())
 
 
 def key_of(*parts: str) -> str:

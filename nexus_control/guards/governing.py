@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, T
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.guards import once
+from nexus_control.guards.calls import default_actor
 from nexus_control.guards.functions import Function, require_governable
-from nexus_control.guards.guard import Asking, default_actor
+from nexus_control.guards.guard import Asking
 from nexus_control.tool import NexusControlTools
 from nexus_control.tool.proposing import Proposed
 from nexus_control.usecases.following import FIRST_PAUSE, LONGEST_PAUSE

@@ -19,13 +19,10 @@
 
 import asyncio
 import logging
-import os
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from getpass import getuser
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
@@ -39,6 +36,7 @@ from nexus_control.guards.calls import (
     Pending,
     ToolCall,
     Verdict,
+    default_actor,
     key_of,
 )
 from nexus_control.guards.once import MOST_OF_A_TEXT, plain, recorded
@@ -75,15 +73,6 @@ class Claimed:
 
     request_id: str
     execution_id: str
-
-
-def default_actor() -> Actor:
-    """Who asks where nobody is named: system:<login>@<host>."""
-    try:
-        login = getuser()
-    except (KeyError, OSError):  # a user without an entry and without variables
-        login = str(os.getuid())
-    return Actor("system", f"{login}@{socket.gethostname()}")
 
 
 class Guard:

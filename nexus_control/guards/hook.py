@@ -12,8 +12,6 @@
 Everything here is quick to load, because it runs at each call of a tool.
 """
 
-import os
-import pwd
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -22,11 +20,11 @@ from typing import Final
 from nexus_control.configuration import SYSTEM_FILE, Configuration, look
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.guards import texts
+from nexus_control.guards.calls import default_actor
 from nexus_control.guards.hook_input import HookInput, read_input, told
 from nexus_control.guards.hook_replies import NO_OPINION, Reply, denial, not_recorded
 from nexus_control.rules.book import Call, RuleBook
 from nexus_control.rules.reading import book_of
-from nexus_control.values.actors import Actor
 
 _NO_BOOK: Final = (
     'there is no rule book. A person writes one into {file}, with: default = "deny", and [[rules]] for the tools that'
@@ -69,7 +67,7 @@ def reply(raw: bytes, places: Places) -> Reply:
 def _judged(given: HookInput, places: Places) -> Reply:
     configuration = look(places.config, project=False)
     book = book_in(configuration)
-    is_before, actor = given.event == "PreToolUse", hook_actor()
+    is_before, actor = given.event == "PreToolUse", default_actor()
     if book is None:
         return denial(texts.unavailable(without_book(configuration))) if is_before else NO_OPINION
     called = Call(tool=given.tool, arguments=given.arguments, mode="apply", requester=str(actor))
@@ -86,16 +84,6 @@ def _judged(given: HookInput, places: Places) -> Reply:
     if judgement.verdict == "deny" and is_before:
         return denial(texts.denied_by_rule(f"the rules deny {given.tool} ({judgement.decided_by})"))
     return NO_OPINION
-
-
-def hook_actor() -> Actor:
-    """Who asks: system:<login>@<host>, the login from the system's user table, because a project can set variables."""
-    user = os.getuid()
-    try:
-        login = pwd.getpwuid(user).pw_name
-    except KeyError:
-        login = f"uid-{user}"
-    return Actor("system", f"{login}@{os.uname().nodename}")
 
 
 def book_in(configuration: Configuration) -> RuleBook | None:

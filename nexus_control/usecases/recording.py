@@ -69,10 +69,17 @@ def _named(session: WriteSession, execution_id: str) -> tuple[Projection, Execut
     )
 
 
+def _claim_of(session: WriteSession, decision: Projection, execution: Execution) -> Claim | None:
+    """The claim of this execution that this store keeps."""
+    kept = session.rows.claim(decision.decision_id)
+    is_its = kept is not None and (kept.generation, kept.seq) == (decision.generation, execution.seq)
+    return kept if is_its else None
+
+
 def _own_claim(session: WriteSession, decision: Projection, execution: Execution) -> Claim:
     """The claim that `claim` took in this store. Raises CLAIM_HELD for another one."""
-    kept = session.rows.claim(decision.decision_id)
-    if kept is None or (kept.generation, kept.seq) != (decision.generation, execution.seq):
+    kept = _claim_of(session, decision, execution)
+    if kept is None:
         why = "The execution was imported: its claim is in another store"
         raise NexusControlError(ErrorCode.CLAIM_HELD, why, {"request_id": decision.decision_id})
     owner = Owner.find(kept.owner)
@@ -98,14 +105,13 @@ def _kept_as_evidence(
     """Keep what came after the execution was given up, unless something was kept before; say whether it was kept.
     Raises CLAIM_HELD for an execution of a router, whose own word alone is evidence.
     """
-    kept = session.rows.claim(decision.decision_id)
-    if kept is None or (kept.generation, kept.seq) != (decision.generation, execution.seq):
+    if _claim_of(session, decision, execution) is None:
         return False
     kept = _own_claim(session, decision, execution)
-    if not kept.late_outcome:
-        put_outcome(session, kept, dispatched)
-        return True
-    return False
+    if kept.late_outcome:
+        return False
+    put_outcome(session, kept, dispatched)
+    return True
 
 
 def _refused(decision: Projection, execution: Execution, *, is_kept: bool) -> NexusControlError:

@@ -17,6 +17,7 @@ import pytest
 from nexus_control import NexusControlTools
 from nexus_control.errors import NexusControlError
 from nexus_control.guards import Allowed, Denied, Guard, NotRunError, Pending, ToolCall, Verdict
+from nexus_control.guards.calls import default_actor
 from nexus_control.guards.guard import Claimed
 from nexus_control.rules.book import Rule, RuleBook
 from tests.support.governed import BOB, data_of
@@ -589,3 +590,10 @@ def test_an_ordinary_failure_is_recorded_in_a_thread(
         asyncio.run(guard.arun(CALL, verdict, act))
     assert threads != [threading.get_ident()]
     assert state_of(tools, verdict) == "failed"
+
+
+def test_no_variable_makes_somebody_else_of_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = default_actor()
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "somebody-else")
+    assert default_actor() == before
