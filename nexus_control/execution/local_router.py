@@ -22,13 +22,25 @@ The answer has the shape of nexus-router's answer, inside the canonical domain; 
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, StepError, StepResult
+from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, StepError
 from nexus_control.execution.description import StepDescription
+from nexus_control.execution.local_run import (
+    Run,
+    RunError,
+    RunMode,
+    end_run,
+    failure_of,
+    finished_events,
+    listed_result,
+    require_known,
+    selection_event,
+    started_events,
+)
 from nexus_control.execution.plan import Step, known_plan, parse_plan, plan_invalid, recorded, require_at_most
 from nexus_control.execution.router import (
     KnownRun,
@@ -40,15 +52,12 @@ from nexus_control.execution.router import (
     RouterProtocol,
     RunExporter,
     RunFinder,
-    RunStopped,
 )
-from nexus_control.execution.run_log import OpenRun, RunEvent, RunLog
+from nexus_control.execution.run_log import OpenRun, RunLog
 from nexus_control.execution.spelling import bounded, encodable
 from nexus_control.execution.stopping import stop_ordered
 from nexus_control.system.clock import SYSTEM_CLOCK, Clock
 from nexus_control.values.records import encode
-
-_Mode: TypeAlias = Literal["dry_run", "apply"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +69,6 @@ class StepProgress:
     total: int
     step_id: str
     status: Literal["started", "ok", "error", "unknown"]
-
-
-class _RunError(Exception):
-    """The reason why a run failed, or was refused before its first step."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-@dataclass(slots=True)
-class _Run:
-    """A run that is under way: its request, its log, and the steps done so far."""
-
-    log: OpenRun
-    mode: _Mode
-    adapter_id: str
-    adapter: Adapter | None
-    steps: tuple[Step, ...] = ()
-    results: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
 
 
 class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, ObstacleFinder, ReadinessChecker):
@@ -142,7 +130,7 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
             self._log.require_writable()
 
     def obstacle_to(self, adapter_id: str, dry_run: bool, plan: str | None) -> Obstacle | None:
-        mode: _Mode = "dry_run" if dry_run else "apply"
+        mode: RunMode = "dry_run" if dry_run else "apply"
         adapter = self._declared(adapter_id)
         if mode not in adapter.capabilities:
             return Obstacle(text=f"adapter {adapter_id} does not have the capability {mode}", is_final=True)
@@ -180,7 +168,7 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
         require_capabilities: list[str] | None = None,
     ) -> dict[str, Any]:
         goal, adapter_id = encodable(goal), encodable(adapter_id)
-        mode: _Mode = "dry_run" if dry_run else "apply"
+        mode: RunMode = "dry_run" if dry_run else "apply"
         with ExitStack() as held:
             with _recording():
                 held.enter_context(self._log.held())
@@ -189,16 +177,16 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
                 steps = parse_plan(plan)
                 _require_takes(adapter, steps, max_steps)
             except NexusControlError as error:
-                return self._refuse(goal, mode, adapter_id, _RunError(str(error.code), error.message))
-            except _RunError as error:
+                return self._refuse(goal, mode, adapter_id, RunError(str(error.code), error.message))
+            except RunError as error:
                 return self._refuse(goal, mode, adapter_id, error)
             planned = "PLAN_CREATED", {"plan": [recorded(encode(step)) for step in steps]}
             # The first step is logged together with the plan, unless it is not begun.
-            started = () if stop_ordered() else _started_events(adapter_id, steps[0], adapter)
+            started = () if stop_ordered() else started_events(adapter_id, steps[0], adapter)
             with _recording():
-                log = self._log.begin(mode, goal, _selection_event(adapter_id, adapter), planned, *started)
+                log = self._log.begin(mode, goal, selection_event(adapter_id, adapter), planned, *started)
             with _interrupted(log, mode):
-                return self._execute(_Run(log, mode, adapter_id, adapter, steps), adapter, len(started) // 2)
+                return self._execute(Run(log, mode, adapter_id, adapter, steps), adapter, len(started) // 2)
 
     def _declared(self, adapter_id: str) -> Adapter:
         adapter = self._adapters.get(adapter_id)
@@ -217,45 +205,45 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
     def _selected(self, adapter_id: str, required: Sequence[str]) -> Adapter:
         adapter = self._adapters.get(adapter_id)
         if adapter is None:
-            raise _RunError("UNKNOWN_ADAPTER", f"Unknown adapter: {bounded(repr(adapter_id), 300)}")
+            raise RunError("UNKNOWN_ADAPTER", f"Unknown adapter: {bounded(repr(adapter_id), 300)}")
         missing = sorted(set(required) - adapter.capabilities)
         if missing:
             named = bounded(", ".join(missing), 300)
-            raise _RunError("CAPABILITY_MISSING", f"{adapter_id} does not have the capability {named}")
+            raise RunError("CAPABILITY_MISSING", f"{adapter_id} does not have the capability {named}")
         return adapter
 
-    def _refuse(self, goal: str, mode: _Mode, adapter_id: str, error: _RunError) -> dict[str, Any]:
+    def _refuse(self, goal: str, mode: RunMode, adapter_id: str, error: RunError) -> dict[str, Any]:
         with _recording():
             log = self._log.begin(mode, goal)
-        return _ended(_Run(log, mode, adapter_id, None), error)
+        return end_run(Run(log, mode, adapter_id, None), error)
 
-    def _execute(self, run: _Run, adapter: Adapter, logged: int) -> dict[str, Any]:
+    def _execute(self, run: Run, adapter: Adapter, logged: int) -> dict[str, Any]:
         """Execute the steps. The start of the first `logged` ones is in the log already."""
-        error: _RunError | None = None
+        error: RunError | None = None
         for index, step in enumerate(run.steps, start=1):
             if index > logged:
                 if why := stop_ordered():
-                    error = _RunError(StepError.STOPPED, f"step {step.step_id!r} was not begun because {why}")
+                    error = RunError(StepError.STOPPED, f"step {step.step_id!r} was not begun because {why}")
                     break
-                run.log.append(*_started_events(run.adapter_id, step, adapter))
+                run.log.append(*started_events(run.adapter_id, step, adapter))
             self._tell(run, index, step, "started")
             started = time.monotonic()
             result = adapter.execute(step.call, dry_run=run.mode == "dry_run")
             if run.mode == "dry_run" and result.status == "unknown":
                 result = replace(result, status="error")  # a dry run has no effect that could be unknown
             milliseconds = int((time.monotonic() - started) * 1000)
-            run.results.append(_listed(run, step, result))
-            run.log.append(*_finished_events(run, step, result, milliseconds))
+            run.results.append(listed_result(run, step, result))
+            run.log.append(*finished_events(run, step, result, milliseconds))
             self._tell(run, index, step, result.status)
             if result.status != "ok":
-                failure = _failure(result)
-                error = _RunError(failure["code"], f"step {step.step_id!r}: {failure['message']}")
-                _require_known(run, result, error)
+                failure = failure_of(result)
+                error = RunError(failure["code"], f"step {step.step_id!r}: {failure['message']}")
+                require_known(run, result, error)
                 break
-        return _ended(run, error)
+        return end_run(run, error)
 
     def _tell(
-        self, run: _Run, index: int, step: Step, status: Literal["started", "ok", "error", "unknown"]
+        self, run: Run, index: int, step: Step, status: Literal["started", "ok", "error", "unknown"]
     ) -> None:
         if self._on_step is not None:
             self._on_step(StepProgress(run.log.run_id, index, len(run.steps), step.step_id, status))
@@ -273,7 +261,7 @@ def _recording() -> Generator[None]:
 
 
 @contextmanager
-def _interrupted(log: OpenRun, mode: _Mode) -> Generator[None]:
+def _interrupted(log: OpenRun, mode: RunMode) -> Generator[None]:
     """An exception in a run is logged and raised again. If logging fails, the outcome of an apply is unknown."""
     try:
         yield
@@ -298,99 +286,3 @@ def _require_takes(adapter: Adapter, steps: Sequence[Step], max_steps: int | Non
             problem = f"tool must be {adapter.name!r}, the adapter's name"
         if problem:
             raise plan_invalid(f"plan[{n}].call.{problem} (step {step.step_id!r})", step_id=step.step_id)
-
-
-def _require_known(run: _Run, result: StepResult, error: _RunError) -> None:
-    if result.status == "unknown":
-        run.log.append(("RUN_FAILED", {"outcome": "unknown", "reason": error.code, "message": error.message}))
-        kind = RunStopped if result.error_code is StepError.STOPPED else RouterOutcomeUnknown
-        raise kind(error.message, run.log.run_id)
-
-
-def _failure(result: StepResult) -> dict[str, str]:
-    code = result.error_code or StepError.STEP_FAILED
-    return {"code": str(code), "message": result.error_message or "no reason given"}
-
-
-def _selection_event(adapter_id: str, adapter: Adapter) -> RunEvent:
-    return "DISPATCH_SELECTED", {
-        "adapter_id": adapter_id,
-        "adapter_kind": adapter.kind,
-        "capabilities": sorted(adapter.capabilities),
-        "selection_source": "request",
-    }
-
-
-def _started_events(adapter_id: str, step: Step, adapter: Adapter) -> tuple[RunEvent, RunEvent]:
-    requested = {
-        "step_id": step.step_id,
-        "adapter_id": adapter_id,
-        "adapter_capabilities": sorted(adapter.capabilities),
-        "call": recorded(encode(step.call)),
-    }
-    return ("STEP_STARTED", {"step_id": step.step_id}), ("TOOL_CALL_REQUESTED", requested)
-
-
-def _finished_events(
-    run: _Run, step: Step, result: StepResult, milliseconds: int
-) -> tuple[RunEvent, RunEvent]:
-    called: dict[str, object] = {
-        "step_id": step.step_id,
-        "adapter_id": run.adapter_id,
-        "duration_ms": milliseconds,
-        "output": dict(result.output),
-        "simulated": run.mode == "dry_run",
-    }
-    if result.status == "ok":
-        return ("TOOL_CALL_SUCCEEDED", called), ("STEP_COMPLETED", {"step_id": step.step_id, "status": "ok"})
-    called["error"] = _failure(result)
-    if result.status == "unknown":
-        called["effect"] = "unknown"
-    return ("TOOL_CALL_FAILED", called), ("STEP_COMPLETED", {"step_id": step.step_id, "status": "error"})
-
-
-def _listed(run: _Run, step: Step, result: StepResult) -> dict[str, object]:
-    listed: dict[str, object] = {
-        "step_id": step.step_id,
-        "status": "ok" if result.status == "ok" else "error",
-        "simulated": run.mode == "dry_run",
-        "output": dict(result.output),
-        "evidence": [],
-    }
-    if result.status != "ok":
-        listed["error"] = _failure(result)
-        if result.untouched or result.error_code is StepError.NOT_STARTED:
-            listed["effect"] = "none"
-    return listed
-
-
-def _ended(run: _Run, error: _RunError | None) -> dict[str, Any]:
-    """Logs the run's end and returns its answer."""
-    if error is None:
-        committed = run.log.append(("RUN_COMPLETED", {"outcome": "ok"}))
-    else:
-        failure = {"outcome": "error", "error_code": error.code, "message": error.message}
-        committed = run.log.append(("RUN_FAILED", failure))
-    ok = sum(1 for result in run.results if result["status"] == "ok")
-    response: dict[str, object] = {
-        "summary": {
-            "mode": run.mode,
-            "steps": len(run.results),
-            "tools_used": sorted({step.call.method for step in run.steps[: len(run.results)]}),
-            "outputs_total": ok,
-            "outputs_applied": ok if run.mode == "apply" else 0,
-            "outputs_skipped": len(run.steps) - len(run.results),
-            "adapter_id": run.adapter_id,
-        },
-        "dispatch": {
-            "adapter_id": run.adapter_id,
-            "adapter_kind": run.adapter.kind if run.adapter else "none",
-            "selection_source": "request" if run.adapter else "failed",
-        },
-        "run": {"run_id": run.log.run_id, "events_committed": committed},
-        "plan": [recorded(encode(step)) for step in run.steps],
-        "results": run.results,
-    }
-    if error is not None:
-        response["error"] = {"code": error.code, "message": error.message}
-    return cast("dict[str, Any]", response)
