@@ -103,6 +103,14 @@ class LosesSilently(HonestRouter):
             return self.answer(lost.run_id, "completed", ["lose"])
 
 
+class RaisesAnyError(HonestRouter):
+    def run(self, *given: Any, **named: Any) -> Any:
+        try:
+            return super().run(*given, **named)
+        except RouterOutcomeUnknown as lost:
+            raise ValueError("no answer") from lost
+
+
 class RefusesLate(HonestRouter):
     def run(
         self, goal: str, adapter_id: str, dry_run: bool, plan: str | None = None, *rest: Any, **named: Any
@@ -293,6 +301,7 @@ BROKEN = (
     Break(PayingInADryRun, ("a_dry_run_has_no_effect",)),
     Break(NoDryRun, ("a_dry_run_that_is_offered_ends_well",)),
     Break(LosesSilently, ("a_lost_run_is_told_as_unknown", LOST)),
+    Break(RaisesAnyError, ("a_lost_run_is_told_as_unknown", LOST)),
     Break(RefusesLate, ("a_refusal_comes_before_any_effect", "a_plan_that_is_refused_is_not_run")),
     Break(AnyAdapter, ("an_unknown_adapter_runs_nothing",)),
     Break(ListedCapabilities, ("capabilities_are_a_set_of_words",)),

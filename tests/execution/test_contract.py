@@ -1,5 +1,7 @@
 """The routers of this package keep the contract, and a router that breaks a promise is found out by that promise."""
 
+import doctest
+import inspect
 import itertools
 import json
 import sys
@@ -223,3 +225,17 @@ def test_an_exception_of_a_router_breaks_the_promise_that_met_it() -> None:
     told = verdicts["an_unknown_adapter_has_no_capabilities"]
     assert told.status == "broken"
     assert "KeyError" in told.words
+
+
+def test_the_uses_that_the_suite_shows_are_right() -> None:
+    names = {"MyRouter": HonestRouter, "NexusControlTools": NexusControlTools, "Trial": Trial, "shop": Shop()}
+    said: list[str] = []
+    for shown in (Trial, check_router):
+        text, known = (
+            inspect.getdoc(shown) or "",
+            {**names, "check_router": check_router, "trial": shop_trial()},
+        )
+        example = doctest.DocTestParser().get_doctest(text, known, shown.__name__, None, None)
+        assert example.examples
+        doctest.DocTestRunner().run(example, out=said.append)
+    assert "".join(said) == ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from nexus_control.audit_package import verify_audit_package
 from nexus_control.errors import ErrorCode
-from nexus_control.execution.contract.trial import Facade, Trial, given, keep
+from nexus_control.execution.contract.trial import Facade, Trial, counted, given, keep
 from nexus_control.execution.router import RouterProtocol, RunExporter
 from nexus_control.values.actors import Actor
 from nexus_control.values.results import ToolResult
@@ -38,7 +38,7 @@ def a_decision_is_executed_once_and_its_proof_verifies(trial: Trial) -> None:
         again = _execute(trial, tools, request_id, router)
         effects = trial.effects() - before
         kept = executed.success and not again.success and state == "completed" and effects == 1
-        seen = f"{executed.error or 'it was executed'}; the state is {state}, with {effects} effects"
+        seen = f"{executed.error or 'it was executed'}; the state is {state}, with {counted(effects)}"
         keep(kept, seen, "Mend the promises of `run` first: its answer and its export decide the state.")
         named = tools.result(request_id).data["run_id"]
         keep(named == executed.data["run_id"], f"the result is of run {named!r}", "Answer the run's own id.")
@@ -53,10 +53,14 @@ def of_many_who_execute_one_runs(trial: Trial) -> None:
     router, before = trial.make_router(), trial.effects()
     with _approved(trial, trial.works) as (tools, request_id), ThreadPoolExecutor(2) as threads:
         racing = [threads.submit(_execute, trial, tools, request_id, router) for _ in range(2)]
-        succeeded = sum(each.result().success for each in racing)
+        errors = [result.error for each in racing if not (result := each.result())]
     effects = trial.effects() - before
-    seen = f"of two executions {succeeded} succeeded, with {effects} effects"
-    keep(effects == 1, seen, "`run` is called once for a decision: carry its plan out once.")
+    seen = f"two executions at once had {counted(effects)}, and these errors: {errors}"
+    keep(
+        effects == 1 and len(errors) == 1,
+        seen,
+        "`run` is called once for a decision: carry its plan out once.",
+    )
 
 
 def a_failed_decision_is_recorded_with_its_run(trial: Trial) -> None:

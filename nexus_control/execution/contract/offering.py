@@ -15,6 +15,7 @@ from nexus_control.execution.contract.trial import (
     UNKNOWN_ADAPTER,
     Trial,
     attempt,
+    counted,
     given,
     has_a_good_run,
     keep,
@@ -67,7 +68,10 @@ def an_export_matches_its_digest(trial: Trial) -> None:
     router = trial.make_router()
     exporter = _offering(router, RunExporter, "export_run")
     bundle = exporter.export_run(has_a_good_run(attempt(trial, router, trial.works)))
-    declared, mend = router_bundle_digest(bundle), "Make it with `evidence.run_bundle.make_run_bundle`."
+    declared, mend = (
+        router_bundle_digest(bundle),
+        "Make it with `nexus_control.evidence.run_bundle.make_run_bundle`.",
+    )
     if _code_raised(lambda: run_bundle_digest(bundle)):
         raise AssertionError(f"the export has no `run` and `events` of JSON. {mend}")
     found = prefixed(run_bundle_digest(bundle))
@@ -102,7 +106,7 @@ def the_digest_of_an_adapter_is_stable(trial: Trial) -> None:
         digests[0] is None or bool(re.fullmatch("sha256:[0-9a-f]{64}", digests[0]))
     )
     mend = "Answer sha256:<hex> of the declaration in canonical JSON; it is compared again before each execution."
-    keep(same, f"the digests of one declaration are {digests}", mend)
+    keep(same, f"the digests of one declaration are {list(dict.fromkeys(digests))}", mend)
 
 
 def another_declaration_has_another_digest(trial: Trial) -> None:
@@ -131,7 +135,7 @@ def a_plan_that_works_is_taken_and_not_run(trial: Trial) -> None:
         obstacle = router.obstacle_to(trial.adapter_id, False, trial.works)
         keep(obstacle is None, f"there is an obstacle to `works`: {obstacle}", mend)
     effects = trial.effects() - before
-    keep(effects == 0, f"asking about a plan had {effects} effects", "Only look: nothing is approved yet.")
+    keep(effects == 0, f"asking about a plan had {counted(effects)}", "Only look: nothing is approved yet.")
 
 
 def a_plan_that_is_refused_is_not_run(trial: Trial) -> None:
@@ -146,7 +150,7 @@ def a_plan_that_is_refused_is_not_run(trial: Trial) -> None:
     tried = attempt(trial, router, plan)
     kept = tried.outcome == "failed" and tried.effects == 0
     mend = "Let `run` make the same check before its first step."
-    keep(kept, f"`check_plan` refuses `refuses`; it had {tried.effects} effects, and {tried.seen}", mend)
+    keep(kept, f"`check_plan` refuses `refuses`; it had {counted(tried.effects)}, and {tried.seen}", mend)
 
 
 def an_unknown_adapter_is_refused_before_the_claim(trial: Trial) -> None:
@@ -183,9 +187,13 @@ def a_run_is_found_by_its_request(trial: Trial) -> None:
     kept = [(run.run_id, run.execution_id, run.has_ended) for run in found]
     expected = [(run_id, execution.execution_id, True)]
     mend = "Keep `current().execution_id` with each run, where another process finds it."
-    keep(kept == expected, f"a new router found {kept}, not {expected}", mend)
+    keep(kept == expected, f"a new router found {kept!r:.300}, not {expected}", mend)
     nothing = _found(trial, new_execution().request_id)
-    keep(nothing == (), f"a request without a run has {nothing}", "Answer the runs of this request only.")
+    keep(
+        nothing == (),
+        f"a request without a run has {nothing!r:.300}",
+        "Answer the runs of this request only.",
+    )
 
 
 def a_lost_run_is_found_by_its_request(trial: Trial) -> None:
@@ -194,7 +202,11 @@ def a_lost_run_is_found_by_its_request(trial: Trial) -> None:
     tried = attempt(trial, router, given(trial.loses, "loses"), execution=execution)
     found = [run.execution_id for run in _found(trial, execution.request_id)]
     mend = "Send `current().execution_id` before the effect, so that a run whose answer was lost is found."
-    keep(found == [execution.execution_id], f"{tried.seen}; a new router found the executions {found}", mend)
+    keep(
+        found == [execution.execution_id],
+        f"{tried.seen}; a new router found the executions {found!r:.300}",
+        mend,
+    )
 
 
 def _found(trial: Trial, request_id: str) -> tuple[KnownRun, ...]:
@@ -209,7 +221,7 @@ def an_execution_is_not_run_twice(trial: Trial) -> None:
     again = attempt(trial, trial.make_router(), trial.works, execution=execution)
     kept = again.effects == 0 and (again.error is not None or again.run_id == run_id)
     mend = "Use `current().execution_id` as the idempotency key: answer the same run again, or raise."
-    keep(kept, f"the second run of one execution had {again.effects} effects, and {again.seen}", mend)
+    keep(kept, f"the second run of one execution had {counted(again.effects)}, and {again.seen}", mend)
 
 
 PROMISES = (

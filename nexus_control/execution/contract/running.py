@@ -7,7 +7,15 @@ from typing import cast
 from unittest import SkipTest
 
 from nexus_control.errors import NexusControlError
-from nexus_control.execution.contract.trial import UNKNOWN_ADAPTER, Attempt, Trial, attempt, given, keep
+from nexus_control.execution.contract.trial import (
+    UNKNOWN_ADAPTER,
+    Attempt,
+    Trial,
+    attempt,
+    counted,
+    given,
+    keep,
+)
 from nexus_control.execution.router import REFUSALS
 from nexus_control.execution.signs import fault_in
 
@@ -22,7 +30,7 @@ def a_run_that_went_well_is_told_as_completed(trial: Trial) -> None:
 
 def a_run_has_its_effect_once(trial: Trial) -> None:
     tried = attempt(trial, trial.make_router(), trial.works)
-    keep(tried.effects == 1, f"`works` had {tried.effects} effects", "A run carries its plan out once.")
+    keep(tried.effects == 1, f"`works` had {counted(tried.effects)}", "A run carries its plan out once.")
 
 
 def an_answer_names_its_run(trial: Trial) -> None:
@@ -70,7 +78,7 @@ def a_failure_that_claims_no_effect_had_none(trial: Trial) -> None:
     kept = tried.report.effect != "none" or tried.effects == 0
     keep(
         kept,
-        f"a failed run says that it had no effect, and had {tried.effects}",
+        f"a failed run says that it had no effect, and had {counted(tried.effects)}",
         'Say "effect": "none" only when it is certain: people then try again.',
     )
 
@@ -78,7 +86,7 @@ def a_failure_that_claims_no_effect_had_none(trial: Trial) -> None:
 def a_dry_run_has_no_effect(trial: Trial) -> None:
     tried = attempt(trial, trial.make_router(), trial.works, dry_run=True)
     mend = "With `dry_run` describe the plan, or refuse it with ROUTER_NOT_READY."
-    keep(tried.effects == 0, f"a dry run had {tried.effects} effects", mend)
+    keep(tried.effects == 0, f"a dry run had {counted(tried.effects)}", mend)
 
 
 def a_dry_run_that_is_offered_ends_well(trial: Trial) -> None:
@@ -117,7 +125,7 @@ def an_unknown_adapter_runs_nothing(trial: Trial) -> None:
     tried = attempt(trial, trial.make_router(), trial.works, adapter_id=UNKNOWN_ADAPTER)
     kept = tried.outcome != "completed" and tried.effects == 0
     mend = "Raise ADAPTER_UNKNOWN: people approved a run through the adapter that was named."
-    keep(kept, f"the adapter {UNKNOWN_ADAPTER!r} had {tried.effects} effects, and {tried.seen}", mend)
+    keep(kept, f"the adapter {UNKNOWN_ADAPTER!r} had {counted(tried.effects)}, and {tried.seen}", mend)
 
 
 def capabilities_are_a_set_of_words(trial: Trial) -> None:
@@ -152,7 +160,7 @@ def a_plan_beyond_the_limit_runs_nothing(trial: Trial) -> None:
     mend = "Raise PLAN_INVALID for a plan with more than `max_steps` steps, before the first one."
     keep(
         kept,
-        f"{steps} steps where {steps - 1} are allowed had {tried.effects} effects, and {tried.seen}",
+        f"{steps} steps where {steps - 1} are allowed had {counted(tried.effects)}, and {tried.seen}",
         mend,
     )
 
@@ -169,7 +177,7 @@ def runs_at_once_are_told_apart(trial: Trial) -> None:
     unnamed = sum(each.run_id is None for each in tried)
     keep(len(ids) + unnamed == THREADS, f"{THREADS} runs at once had the ids {sorted(ids)}", mend)
     effects = trial.effects() - before
-    keep(effects == THREADS, f"{THREADS} runs at once had {effects} effects", mend)
+    keep(effects == THREADS, f"{THREADS} runs at once had {counted(effects)}", mend)
 
 
 PROMISES = (

@@ -4,7 +4,7 @@ Each attempt is in an execution of its own (`execution.context`), as each run of
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from unittest import SkipTest
 
@@ -51,12 +51,12 @@ class Trial:
     """A router on trial, and what its author knows of it.
 
         >>> trial = Trial(
-        ...     make_router=lambda: router,
+        ...     make_router=lambda: MyRouter(shop),
         ...     make_tools=NexusControlTools,
-        ...     adapter_id="python:keys",
-        ...     works=plan,
-        ...     fails=plan.replace("billing", "nothing"),
-        ...     effects=lambda: len(rotated),
+        ...     adapter_id="shop",
+        ...     works="look pay",
+        ...     fails="look break",
+        ...     effects=lambda: shop.paid,
         ... )
 
     `make_router` opens the router; each router that it makes sees the runs of the ones before, as after a crash.
@@ -107,17 +107,15 @@ class Attempt:
         return f"the answer was read as {self.outcome}" + (f" ({said:.{MAX_WORDS}})" if said else "")
 
 
-def execution_of(request_id: str, *, dry_run: bool = False) -> CurrentExecution:
-    """The execution in which a request's run is attempted."""
-    asks = Actor("system", "contract")
-    execution_id = f"{request_id}:0:4"
-    return CurrentExecution(
-        request_id=request_id, execution_id=execution_id, requester=asks, rehearsal=dry_run
-    )
-
-
 def new_execution() -> CurrentExecution:
-    return execution_of(f"contract-{SYSTEM_CLOCK.new_id()}")
+    """An execution of a request of its own, as `execute` begins one."""
+    request_id = f"contract-{SYSTEM_CLOCK.new_id()}"
+    return CurrentExecution(
+        request_id=request_id,
+        execution_id=f"{request_id}:0:4",
+        requester=Actor("system", "contract"),
+        rehearsal=False,
+    )
 
 
 def attempt(
@@ -134,13 +132,17 @@ def attempt(
     before = trial.effects()
     answer: object = None
     error: Exception | None = None
-    with executing(execution or new_execution()):
+    with executing(replace(execution or new_execution(), rehearsal=dry_run)):
         try:
             answer = router.run("Keep the contract", adapter_id or trial.adapter_id, dry_run, plan, max_steps)
         except Exception as raised:  # noqa: BLE001 - a router is foreign code; the exception is what was seen
             error = raised
     report = read_response(answer, dry_run=dry_run)
     return Attempt(answer=answer, report=report, error=error, effects=trial.effects() - before)
+
+
+def counted(effects: int) -> str:
+    return "1 effect" if effects == 1 else f"{effects} effects"
 
 
 def keep(kept: bool, seen: str, mend: str) -> None:

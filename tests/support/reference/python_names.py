@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import nexus_control
 from nexus_control import guards
+from nexus_control.execution import contract
 from nexus_control.rules import read_rules
 from tests.support.reference.markdown import code, table
 
@@ -31,6 +32,13 @@ def guard_names() -> str:
     values = [getattr(guards, name) for name in _GUARDS]
     named = zip((*_GUARDS, "read_rules"), (*values, read_rules), strict=True)
     return "\n\n".join(_section(name, value) for name, value in named)
+
+
+def contract_names() -> str:
+    """What `nexus_control.execution.contract` exports, and every promise as the sentence that its name is."""
+    names = [_section(name, getattr(contract, name)) for name in ("Trial", "check_router", "Verdict")]
+    sentences = "\n".join(f"- {code(promise.__name__)}" for promise in contract.PROMISES)
+    return "\n\n".join([*names, "### PROMISES", sentences])
 
 
 def _section(name: str, value: object) -> str:

@@ -20,6 +20,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "commands": commands.every_command,
     "common-options": commands.common_options,
     "configuration-example": records.configuration_example,
+    "contract": python_names.contract_names,
     "errors": records.errors,
     "event-fields": records.event_fields,
     "events": records.events,
