@@ -56,11 +56,7 @@ def of_many_who_execute_one_runs(trial: Trial) -> None:
         errors = [result.error for each in racing if not (result := each.result())]
     effects = trial.effects() - before
     seen = f"two executions at once had {counted(effects)}, and these errors: {errors}"
-    keep(
-        effects == 1 and len(errors) == 1,
-        seen,
-        "`run` is called once for a decision: carry its plan out once.",
-    )
+    keep(effects == 1, seen, "`run` is called once for a decision: carry its plan out once.")
 
 
 def a_failed_decision_is_recorded_with_its_run(trial: Trial) -> None:
