@@ -206,7 +206,10 @@ def prepare(link: Link, address: Address, schema: str) -> None:
     except psycopg.errors.InsufficientPrivilege as error:
         why, advice = "holds no store yet, and this role may not make one", _ADVICE_OF_OWNER
         if found is not None:
-            why, advice = "was written by an earlier version, and this role may not lead it", _ADVICE_OF_LEADER
+            why, advice = (
+                "was written by an earlier version, and this role may not lead it",
+                _ADVICE_OF_LEADER,
+            )
         raise NexusControlError(
             ErrorCode.STORE_UNAVAILABLE,
             f"{address.where} {why}: {error.diag.message_primary}",

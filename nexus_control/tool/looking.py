@@ -23,7 +23,7 @@ class LookingTools(Tools):
         expires_at, adapter_id, adapter_digest, as_of, basis, active_approvals, total_approvals, required_approvals,
         is_approved, blocking_reasons, approvals, awaited, executions, run, event_count; where they apply
         idempotency_key, metadata, supersedes, template_name, template_digest, ending, imported, reconciled,
-        late_outcome, events.
+        late_outcome, cancel, events.
         `awaited` says whose approvals are missing; the last of `executions` has the `results` of its steps.
         Refused: DECISION_NOT_FOUND.
         """
@@ -70,7 +70,7 @@ class LookingTools(Tools):
         policy, expires_at, adapter_id, adapter_digest, as_of, basis, active_approvals, total_approvals,
         required_approvals, is_approved, blocking_reasons, approvals, awaited, executions, run, event_count; where they
         apply idempotency_key, metadata, supersedes, template_name, template_digest, ending, imported, reconciled,
-        late_outcome, events.
+        late_outcome, cancel, events.
         Refused: DECISION_NOT_FOUND.
         """
         return self._run(
