@@ -244,12 +244,12 @@ def _exception_type(given: object) -> type[Exception]:
 
 def _limits(given: float | Mapping[str, float] | None, methods: Iterable[str]) -> Iterator[tuple[str, float]]:
     """The limit of each method that has one."""
+    if given is None:
+        return
     each = given if isinstance(given, Mapping) else dict.fromkeys(methods, given)
     for name, limit in each.items():
         if name not in methods:
             problem = f"names {name!r:.80}, which is no method"
-        elif limit is None:
-            continue
         elif type(limit) not in (int, float) or not _SHORTEST <= limit <= _LONGEST:
             problem = f"of {name!r:.80} must be a number of seconds from {_SHORTEST} to {_LONGEST}"
         else:

@@ -212,7 +212,9 @@ def _move_its_owner_elsewhere(tools: NexusControlTools, request_id: str) -> None
     with tools.store.writing() as session:
         claim = session.rows.claim(request_id)
         assert claim is not None
-        elsewhere = Claim(request_id, claim.generation, claim.seq, "an owner of another version", claim.claimed_at)
+        elsewhere = Claim(
+            request_id, claim.generation, claim.seq, "an owner of another version", claim.claimed_at
+        )
         session.rows.put_claim(elsewhere)
 
 

@@ -38,7 +38,11 @@ WHY = "The wrong cluster"
 def steps(*names: str) -> str:
     return json.dumps(
         [
-            {"step_id": name, "intent": name, "call": {"tool": "keys", "method": "do", "args": {"name": name}}}
+            {
+                "step_id": name,
+                "intent": name,
+                "call": {"tool": "keys", "method": "do", "args": {"name": name}},
+            }
             for name in names
         ]
     )
@@ -193,7 +197,9 @@ def test_no_step_begins_after_a_cancel() -> None:
     assert called == ["first", "second"]
     assert outcome_of(tools, request_id) == ("failed", "CANCELLED", "done")
     failed = last_event(tools.store, request_id).payload
-    assert failed["error_message"] == f"step 'third' was not begun because human:alice cancelled the run: {WHY}"
+    assert (
+        failed["error_message"] == f"step 'third' was not begun because human:alice cancelled the run: {WHY}"
+    )
     assert failed["steps_executed"] == 2
     require_whole(tools.store, request_id)
 
