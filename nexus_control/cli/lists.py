@@ -3,9 +3,9 @@
 A terminal shows short ids and ages, and cuts the goal at its width. A pipe gets a tab between the columns and no
 header, for `cut` and `awk`:
 
-    id  created  state  approvals  requester  mode  origin  executable  goal  cancel
+    id  created  state  approvals  requester  mode  origin  executable  goal  [cancel]
 
-The last column says who has asked to cancel the run under way, and when; it is empty for all other requests. There ids
+The last column is there only for a run under way that somebody has asked to cancel: who, and when. There ids
 are whole, and times are in UTC. A backslash, a tab and a line end within a column are written as two characters: a
 backslash, and another backslash, t or n. The columns keep their numbers; a later version may add some at the end.
 """
@@ -72,7 +72,7 @@ def list_requests(
     """The requests, newest first.
 
     A pipe gets one line a request, with a tab between the columns: id, created, state, approvals, requester, mode,
-    local or imported, executable (yes or no), goal, who asked to cancel the run and when. A tab in a goal is
+    local or imported, executable (yes or no), goal; and who asked to cancel a run, and when. A tab in a goal is
     written as \\t, a line end as \\n.
 
     Example: nexus-control list --state pending_approval --mine
@@ -200,9 +200,7 @@ def _record(line: RequestLine) -> tuple[str, ...]:
         "imported" if line["imported"] else "local",
         "yes" if line["executable"] else "no",
         line["goal"],
-        f"{line['cancel']['actor']['type']}:{line['cancel']['actor']['id']} {line['cancel']['ts']}"
-        if "cancel" in line
-        else "",
+        *([f"{Actor.of(line['cancel']['actor'])} {line['cancel']['ts']}"] if "cancel" in line else []),
     )
 
 
