@@ -59,7 +59,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-# --- a program that does not want to end --------------------------------------------------------------------------------
+# --- a program that does not want to end ----------------------------------------------------------------------
 
 
 def test_a_cancel_in_another_process_kills_a_program_that_ignores_every_request_to_end(
@@ -120,7 +120,7 @@ def test_a_cancel_stops_the_one_run_and_no_other_of_the_process(tmp_path: Path) 
             assert runs[1].result().success
 
 
-# --- an owner that is gone ----------------------------------------------------------------------------------------------
+# --- an owner that is gone ------------------------------------------------------------------------------------
 
 
 def test_an_execution_whose_process_is_gone_is_recovered_and_not_cancelled(tmp_path: Path) -> None:

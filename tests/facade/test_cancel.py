@@ -71,7 +71,7 @@ def outcome_of(tools: NexusControlTools, request_id: str) -> tuple[str | None, s
     return status["state"], status["executions"][-1]["error_code"], status["executions"][-1]["effect"]
 
 
-# --- who may, and when ------------------------------------------------------------------------------------------------
+# --- who may, and when --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("actor", [ALICE, BOB, SCHEDULER], ids=["requester", "approver", "executor"])
@@ -101,7 +101,7 @@ def test_an_id_that_mixes_scripts_cancels_nothing() -> None:
     tools = NexusControlTools()
     request_id = approved(tools)
     data_of(tools.claim(request_id, "tool:rotate", SCHEDULER))
-    require_refused(tools.cancel(request_id, Actor("human", "bоb"), WHY), ErrorCode.INVALID_ARGUMENT)
+    require_refused(tools.cancel(request_id, Actor("human", "b\u043eb"), WHY), ErrorCode.INVALID_ARGUMENT)
     assert "cancel" not in data_of(tools.status(request_id))
 
 
@@ -182,7 +182,7 @@ def test_the_record_of_a_caller_that_runs_the_tool_itself_wins() -> None:
     assert outcome_of(tools, request_id) == ("completed", None, "done")
 
 
-# --- what the execution becomes ---------------------------------------------------------------------------------------
+# --- what the execution becomes -----------------------------------------------------------------------------
 
 
 def test_no_step_begins_after_a_cancel() -> None:
@@ -320,7 +320,7 @@ def test_a_cancel_is_for_the_execution_under_way_alone() -> None:
     assert goes_on == [True, True]
 
 
-# --- between the transactions -----------------------------------------------------------------------------------------
+# --- between the transactions -------------------------------------------------------------------------------
 
 
 def watched(path: Path, watch: Callable[[Moment, frozenset[str]], None]) -> NexusControlTools:
