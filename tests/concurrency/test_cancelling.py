@@ -137,7 +137,7 @@ def test_an_execution_whose_process_is_gone_is_recovered_and_not_cancelled(tmp_p
     assert (status["state"], "cancel" in status) == ("outcome_unknown", False)
 
 
-# --- races --------------------------------------------------------------------------------------------------------------
+# --- races --------------------------------------------------------------------------------------------------
 
 
 def execute_each(

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -399,16 +400,12 @@ def test_what_a_stranger_wrote_as_a_cancel_ends_no_run_and_is_told_as_damage(tmp
     def do(name: str) -> None:
         with tools.store.writing() as session:
             (claim,) = session.rows.claims()
-            session.rows.put_claim(type(claim)(**{**_fields(claim), "cancel": "{"}))
+            session.rows.put_claim(replace(claim, cancel="{"))
         told.append(tools.status(current().request_id).error_code)
 
     request_id = executed(tools, do, "first", "second")
     assert told == ["STORE_UNAVAILABLE"] * 2
     assert outcome_of(tools, request_id) == ("completed", None, "done")
-
-
-def _fields(claim: Any) -> dict[str, Any]:
-    return {name: getattr(claim, name) for name in claim.__dataclass_fields__}
 
 
 def test_a_process_that_leaves_its_runs_leaves_the_cancelled_ones_too() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.execution.support import eventually
+from tests.execution.support import eventually, plan, step
 from tests.support.users import User, missing, users
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
@@ -213,8 +213,8 @@ def test_any_member_denies_and_the_head_remembers_it(team: Team, executed: str) 
 
 
 def test_a_member_cancels_what_another_executes_and_who_only_reads_sees_it(team: Team, executed: str) -> None:
-    steps = [{"step_id": "s1", "intent": "wait", "call": {"tool": "files", "method": "wait", "args": {}}}]
-    asked = ("request", "wait", "--mode", "apply", "--min-approvals", "1", "--plan", json.dumps(steps))
+    steps = plan(step("wait", tool="files"))
+    asked = ("request", "wait", "--mode", "apply", "--min-approvals", "1", "--plan", steps)
     request_id = team.answer(team.dana, *asked)["request_id"]
     team.run(team.ben, "approve", request_id, "--yes")
     config = str(team.folder / "etc" / "nexus-control.toml")
