@@ -100,8 +100,8 @@ class LookingTools(Tools):
 
             print(tools.inspect(request_id).data.get("rendered"))   # Markdown that begins with a verdict line
 
-        Data: ok, decision, lifecycle, approval, policy, template, will_run, execution, timeline, basis, head; on
-        request events, compiled_router_request, rendered.
+        Data: ok, decision, lifecycle, approval, policy, template, will_run, execution, timeline, basis, head;
+        where they apply cancel; on request events, compiled_router_request, rendered.
         Refused: DECISION_NOT_FOUND.
         """
         return self._run(
