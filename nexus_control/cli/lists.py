@@ -3,11 +3,11 @@
 A terminal shows short ids and ages, and cuts the goal at its width. A pipe gets a tab between the columns and no
 header, for `cut` and `awk`:
 
-    id  created  state  approvals  requester  mode  origin  executable  goal
+    id  created  state  approvals  requester  mode  origin  executable  goal  [cancel]
 
-There ids are whole, and times are in UTC. A backslash, a tab and a line end within a column are written as two
-characters: a backslash, and another backslash, t or n. The columns keep their numbers; a later version may add some at
-the end.
+The last column is there only for a run under way that somebody has asked to cancel: who, and when. There ids
+are whole, and times are in UTC. A backslash, a tab and a line end within a column are written as two characters: a
+backslash, and another backslash, t or n. The columns keep their numbers; a later version may add some at the end.
 """
 
 import sys
@@ -30,6 +30,7 @@ from nexus_control.usecases import listing
 from nexus_control.usecases.answers import RequestLine, RequestsData
 from nexus_control.usecases.checks import instant
 from nexus_control.usecases.list_arguments import ListArguments
+from nexus_control.usecases.run_answers import CancelLine
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import format_instant, parse_duration
 from nexus_control.values.payloads import StateName
@@ -71,7 +72,8 @@ def list_requests(
     """The requests, newest first.
 
     A pipe gets one line a request, with a tab between the columns: id, created, state, approvals, requester, mode,
-    local or imported, executable (yes or no), goal. A tab in a goal is written as \\t, a line end as \\n.
+    local or imported, executable (yes or no), goal; and who asked to cancel a run, and when. A tab in a goal is
+    written as \\t, a line end as \\n.
 
     Example: nexus-control list --state pending_approval --mine
     """
@@ -136,12 +138,13 @@ def _watch(frame: Frame, arguments: ListArguments, screen: Screen) -> None:
 
 
 def _changes(store: DecisionStore) -> Iterator[None]:
-    """Now, after each event, and every few seconds: ages grow, and requests expire without an event."""
-    size, polls = -1, 0
+    """Now, after each event or cancel, and every few seconds: ages grow, and requests expire without an event."""
+    seen, polls = None, 0
     while True:
         with store.reading() as session:
-            before, size = size, session.rows.log_size()
-        if size != before or polls == _POLLS_UNTIL_REDRAWN:
+            cancels = [(claim.decision_id, claim.cancel) for claim in session.rows.claims()]
+            before, seen = seen, (session.rows.log_size(), cancels)
+        if seen != before or polls == _POLLS_UNTIL_REDRAWN:
             polls = 0
             yield
         polls += 1
@@ -164,7 +167,7 @@ def _page(store: DecisionStore, data: RequestsData) -> Callable[[Screen], None]:
         (
             short(store, line["request_id"]),
             times.age(line["created_at"]),
-            _state(line),
+            _state(line, times),
             _agreed(line),
             line["mode"] or "",
             _who(line),
@@ -197,19 +200,25 @@ def _record(line: RequestLine) -> tuple[str, ...]:
         "imported" if line["imported"] else "local",
         "yes" if line["executable"] else "no",
         line["goal"],
+        *([f"{Actor.of(line['cancel']['actor'])} {line['cancel']['ts']}"] if "cancel" in line else []),
     )
 
 
-def _state(line: RequestLine) -> Mark:
+def _state(line: RequestLine, times: Times) -> Mark:
     state = line["state"]
     blocked = state == "approved" and not line["executable"]
     said = [
         _WORDS.get(state, state),
         *(["imported"] if line["imported"] else []),
         *(["blocked"] if blocked else []),
+        *([_cancelled(line["cancel"], times)] if "cancel" in line else []),
     ]
     kind = "stopped" if blocked else mark_of_state(state).kind
     return Mark(", ".join(said), kind)
+
+
+def _cancelled(cancel: CancelLine, times: Times) -> str:
+    return f"cancel by {display_name(Actor.of(cancel['actor']))} ({times.age(cancel['ts'])})"
 
 
 def _agreed(line: RequestLine) -> str:

@@ -107,6 +107,8 @@ def _fields(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
         is_settled = "reconciled" in data and execution is data["executions"][-1]
         if execution["error_code"]:
             yield "", "; ".join(_error(execution, is_settled=is_settled))
+    if cancel := data.get("cancel"):
+        yield "cancel", f"asked by {_who(cancel['actor'])}, {times.moment(cancel['ts'])}: {cancel['reason']}"
     if reconciled := data.get("reconciled"):
         yield (
             "",
@@ -231,6 +233,13 @@ def _next(frame: Frame, named: str, data: StatusData) -> tuple[str, list[str]]:
             return "It can be executed:", [frame.command("execute", argument=named)]
         case "executing":
             commands = [frame.command(verb, argument=named) for verb in ("wait", "recover")]
+            if "cancel" not in data:
+                stop = frame.command("cancel", argument=named, options={"--reason": "WHY"})
+                commands.insert(1, stop)
+                return (
+                    "Wait for the outcome, stop the run, or give it up if the process that executes it is gone:",
+                    commands,
+                )
             return "Wait for the outcome, or give it up if the process that executes it is gone:", commands
         case "completed":
             return "Its proof:", [frame.command("audit", argument=named)]

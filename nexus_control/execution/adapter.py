@@ -31,6 +31,7 @@ class StepError(StrEnum):
     KILLED = "KILLED"
     SUPERVISOR_LOST = "SUPERVISOR_LOST"
     STOPPED = "STOPPED"
+    CANCELLED = "CANCELLED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@
     def rotate(service: str) -> str:
         return vault.rotate(service, idempotency_key=current().execution_id)
 
-The execution's id never changes and is never used twice: it is the idempotency key for what the code calls next.
+The execution's id never changes and is never used twice: it is the idempotency key for what the code calls next. A
+function that takes long asks `current().stop_ordered()` now and then, and returns or raises where it must stop.
 """
 
 from collections.abc import Generator, Mapping
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.stopping import stop_ordered
 from nexus_control.values.actors import Actor
 
 REQUEST_VARIABLE: Final = "NEXUS_CONTROL_REQUEST_ID"
@@ -31,6 +33,17 @@ class CurrentExecution:
     execution_id: str
     requester: Actor
     rehearsal: bool
+
+    def stop_ordered(self) -> str | None:
+        """Why the code that asks must stop: somebody cancelled the run, or the server ends. None while it may go on.
+
+            >>> while not current().stop_ordered():
+            ...     copy_the_next_part()
+
+        Ask in the thread that is executed, or in one that copies its context. The store is looked at a few times a
+        second at most, however often this is asked.
+        """
+        return stop_ordered()
 
 
 _CURRENT: ContextVar[CurrentExecution | None] = ContextVar("nexus_control_execution", default=None)

@@ -11,10 +11,11 @@ A run makes the first two checks again before its first step, and checks its req
 (CAPABILITY_MISSING). If one of these checks fails, the run has failed with nothing executed.
 
 Each step is logged, called, and logged again; the start of the first one together with the plan. The first step that is
-not ok ends the run as failed; so does an order to stop that comes between two steps (STOPPED). An apply run raises
-RouterOutcomeUnknown with the run id when it cannot tell what a step did, because the step was cut off or its end could
-not be logged. It raises RunStopped when an order to stop cut the step off. Any other exception is logged and raised
-again.
+not ok ends the run as failed; so does an order to stop or to cancel that comes between two steps (STOPPED, CANCELLED).
+An apply run raises RouterOutcomeUnknown with the run id when it cannot tell what a step did, because the step was cut
+off or its end could not be logged. It raises RunStopped when an order to stop cut the step off. A run that was
+cancelled has failed (CANCELLED) also where a step was cut off: that step's effect is unknown. Any other exception is
+logged and raised again.
 
 The answer has the shape of nexus-router's answer, inside the canonical domain; it holds no time.
 """
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, StepError
+from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, StepError, StepResult
 from nexus_control.execution.description import StepDescription
 from nexus_control.execution.local_run import (
     Run,
@@ -55,7 +56,7 @@ from nexus_control.execution.router import (
 )
 from nexus_control.execution.run_log import OpenRun, RunLog
 from nexus_control.execution.spelling import bounded, encodable
-from nexus_control.execution.stopping import stop_ordered
+from nexus_control.execution.stopping import Order, order_given
 from nexus_control.system.clock import SYSTEM_CLOCK, Clock
 from nexus_control.values.records import encode
 
@@ -182,7 +183,7 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
                 return self._refuse(goal, mode, adapter_id, error)
             planned = "PLAN_CREATED", {"plan": [recorded(encode(step)) for step in steps]}
             # The first step is logged together with the plan, unless it is not begun.
-            started = () if stop_ordered() else started_events(adapter_id, steps[0], adapter)
+            started = () if order_given() else started_events(adapter_id, steps[0], adapter)
             with _recording():
                 log = self._log.begin(mode, goal, selection_event(adapter_id, adapter), planned, *started)
             with _interrupted(log, mode):
@@ -222,8 +223,10 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
         error: RunError | None = None
         for index, step in enumerate(run.steps, start=1):
             if index > logged:
-                if why := stop_ordered():
-                    error = RunError(StepError.STOPPED, f"step {step.step_id!r} was not begun because {why}")
+                if order := order_given(at_once=True):
+                    error = RunError(
+                        _code_of(order), f"step {step.step_id!r} was not begun because {order.why}"
+                    )
                     break
                 run.log.append(*started_events(run.adapter_id, step, adapter))
             self._tell(run, index, step, "started")
@@ -236,8 +239,7 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
             run.log.append(*finished_events(run, step, result, milliseconds))
             self._tell(run, index, step, result.status)
             if result.status != "ok":
-                failure = failure_of(result)
-                error = RunError(failure["code"], f"step {step.step_id!r}: {failure['message']}")
+                error = _error_of(step, result)
                 require_known(run, result, error)
                 break
         return end_run(run, error)
@@ -247,6 +249,18 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
     ) -> None:
         if self._on_step is not None:
             self._on_step(StepProgress(run.log.run_id, index, len(run.steps), step.step_id, status))
+
+
+def _error_of(step: Step, result: StepResult) -> RunError:
+    failure, order = failure_of(result), order_given()
+    said = failure["message"]
+    if result.error_code is StepError.CANCELLED and order is not None:
+        said = f"it was cut off because {order.why}"  # also where the step's own message is not recorded
+    return RunError(failure["code"], f"step {step.step_id!r}: {said}")
+
+
+def _code_of(order: Order) -> StepError:
+    return StepError.CANCELLED if order.kind == "cancel" else StepError.STOPPED
 
 
 @contextmanager

@@ -38,8 +38,8 @@ class Run:
 
 
 def require_known(run: Run, result: StepResult, error: RunError) -> None:
-    """Logs and raises that the outcome is unknown, where this step was cut off."""
-    if result.status == "unknown":
+    """Logs and raises that the outcome is unknown, where this step was cut off. A run that was cancelled has failed."""
+    if result.status == "unknown" and result.error_code is not StepError.CANCELLED:
         run.log.append(("RUN_FAILED", {"outcome": "unknown", "reason": error.code, "message": error.message}))
         kind = RunStopped if result.error_code is StepError.STOPPED else RouterOutcomeUnknown
         raise kind(error.message, run.log.run_id)

@@ -1,6 +1,6 @@
 """`python:<name>`: callables that were registered in code, one per method.
 
-    PythonAdapter("billing", {"refund": refund}, harmless=[InsufficientFunds])
+    PythonAdapter("billing", {"refund": refund}, harmless=[InsufficientFunds], timeout_seconds=30)
 
 A step's arguments become the callable's keyword arguments. The returned value becomes the output's `result`: unchanged
 inside the canonical domain, otherwise as text (see `spelling`). An `async def` function runs to its end in an event
@@ -9,8 +9,11 @@ that somebody else would have to run, such as a generator, an awaitable or a fun
 
 An exception makes the step fail, with an unknown effect. An exception of a `harmless` type says that nothing was done.
 A timeout or a lost connection (`router.leaves_outcome_unknown`) makes the outcome of the whole run unknown. A dry run
-calls the method's dry-run callable; without such a callable it only describes the step. There is no time limit, because
-Python cannot stop a call.
+calls the method's dry-run callable; without such a callable it only describes the step.
+
+A time limit cuts a call off, and its effect is unknown (TIMED_OUT): an `async def` function is cancelled; another one
+is left, and goes on in its thread until it returns or the process ends (`python_calls`). Without a limit a call takes
+as long as it takes.
 """
 
 import asyncio
@@ -18,13 +21,12 @@ import functools
 import inspect
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from contextvars import copy_context
 from dataclasses import dataclass
 from types import FunctionType, MethodType
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import (
@@ -36,9 +38,12 @@ from nexus_control.execution.adapter import (
 )
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call, recorded
+from nexus_control.execution.python_calls import CutOffError, run_coroutine, run_function
 from nexus_control.execution.router import leaves_outcome_unknown
 from nexus_control.execution.spelling import described, portable
 
+_SHORTEST: Final = 0.001
+_LONGEST: Final = 86_400
 _LEFT_TO_OTHERS: Final = (
     Generator,
     AsyncGenerator,
@@ -80,7 +85,9 @@ class PythonAdapter:
         True
 
     A dry run calls the function in `dry_run_methods`; if a method has none there, the dry run only describes it. An
-    exception of a `harmless` type says that nothing was done. Raises CONFIG_INVALID for a method without a signature.
+    exception of a `harmless` type says that nothing was done. `timeout_seconds` is the time limit of every method, or
+    one for each method that is named. Raises CONFIG_INVALID for a method without a signature, and for a limit that is
+    not 0.001 to 86400 seconds or is of no method.
     """
 
     kind = "python"
@@ -93,12 +100,14 @@ class PythonAdapter:
         capabilities: Iterable[str] = ("apply", "dry_run"),
         dry_run_methods: Mapping[str, Callable[..., object]] | None = None,
         harmless: Iterable[type[Exception]] = (),
+        timeout_seconds: float | Mapping[str, float] | None = None,
     ) -> None:
         self.name = name
         self.capabilities = frozenset(capabilities)
         self._methods = {key: _registered(key, call) for key, call in methods.items()}
         self._dry_run_methods = {key: _registered(key, call) for key, call in (dry_run_methods or {}).items()}
         self._harmless = tuple(map(_exception_type, harmless))
+        self._limits = dict(_limits(timeout_seconds, self._methods))
 
     def declaration(self) -> dict[str, object]:
         """Everything that decides what a call does, as JSON; `adapter_digest` is computed over it.
@@ -107,6 +116,7 @@ class PythonAdapter:
         ['service']
         """
         harmless = sorted(f"{each.__module__}.{each.__qualname__}" for each in self._harmless)
+        milliseconds = {name: round(limit * 1000) for name, limit in sorted(self._limits.items())}
         return {
             **({"harmless": harmless} if harmless else {}),
             "kind": self.kind,
@@ -114,6 +124,7 @@ class PythonAdapter:
             "capabilities": sorted(self.capabilities),
             "methods": {name: method.declaration() for name, method in self._methods.items()},
             "dry_run_methods": {name: method.declaration() for name, method in self._dry_run_methods.items()},
+            **({"timeout_milliseconds": milliseconds} if milliseconds else {}),
         }
 
     def problem_with(self, call: Call) -> str | None:
@@ -158,11 +169,14 @@ class PythonAdapter:
         if method is None:
             described = {"method": call.method, "args": recorded(call.args)}
             return StepResult(status="ok", output={"would_call": described})
-        pid = os.getpid()
+        pid, limit = os.getpid(), self._limits.get(call.method)
         try:
-            result = (
-                _run_to_end(method.call(**call.args)) if method.is_coroutine else method.call(**call.args)
-            )
+            if method.is_coroutine:
+                result = run_coroutine(method.call(**call.args), limit)
+            else:
+                result = run_function(functools.partial(method.call, **call.args), limit)
+        except CutOffError as cut:
+            return StepResult(status="unknown", output={}, error_code=cut.code, error_message=str(cut))
         except self._harmless as error:
             return _not_ok("error", StepError.STEP_FAILED, error, untouched=True)
         except SystemExit as error:
@@ -174,30 +188,6 @@ class PythonAdapter:
         if is_left_to_others(result):
             return _never_run(method, result)
         return StepResult(status="ok", output={"result": portable(result)})
-
-
-def _run_to_end(running: object) -> object:
-    """The result of a coroutine, run in a loop of its own: a loop of this thread waits for us and cannot run it."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(_awaited(running))
-    ended = Future[object]()
-
-    def run() -> None:
-        try:
-            ended.set_result(asyncio.run(_awaited(running)))
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            ended.set_exception(error)
-
-    thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True)
-    thread.start()
-    thread.join()  # not only until the result is set: a fork directly after must not meet a live thread
-    return ended.result()
-
-
-async def _awaited(running: Any) -> object:
-    return await running
 
 
 def _ended_by(error: BaseException) -> StepResult:
@@ -250,6 +240,22 @@ def _exception_type(given: object) -> type[Exception]:
             ErrorCode.CONFIG_INVALID, f"harmless has {given!r:.80}, which is not an exception type"
         )
     return given
+
+
+def _limits(given: float | Mapping[str, float] | None, methods: Iterable[str]) -> Iterator[tuple[str, float]]:
+    """The limit of each method that has one."""
+    if given is None:
+        return
+    each = given if isinstance(given, Mapping) else dict.fromkeys(methods, given)
+    for name, limit in each.items():
+        if name not in methods:
+            problem = f"names {name!r:.80}, which is no method"
+        elif type(limit) not in (int, float) or not _SHORTEST <= limit <= _LONGEST:
+            problem = f"of {name!r:.80} must be a number of seconds from {_SHORTEST} to {_LONGEST}"
+        else:
+            yield name, limit
+            continue
+        raise NexusControlError(ErrorCode.CONFIG_INVALID, f"timeout_seconds {problem}")
 
 
 def _arguments_problem(method: _Method, call: Call) -> str | None:

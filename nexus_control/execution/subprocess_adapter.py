@@ -269,6 +269,7 @@ _ENDINGS: dict[Ending, tuple[StepStatus, StepError, str]] = {
     "not_started": ("error", StepError.NOT_STARTED, "It could not be started: {detail}"),
     "timed_out": ("unknown", StepError.TIMED_OUT, "It was killed at its time limit"),
     "stopped": ("unknown", StepError.STOPPED, "It was killed because {detail}"),
+    "cancelled": ("unknown", StepError.CANCELLED, "It was killed because {detail}"),
     "lost": (
         "unknown",
         StepError.SUPERVISOR_LOST,

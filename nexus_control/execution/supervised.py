@@ -2,7 +2,7 @@
 
 `supervisor.py` says how the two sides talk. We kill the command by closing the lifeline. Because a command can kill or
 stop its supervisor, we look every tenth of a second whether that happened, and then kill the session that the report
-names. An order to stop (`stopping`) is looked for equally often.
+names. An order to stop, or to cancel the run (`stopping`), is looked for equally often.
 
 Output is kept up to a limit and read beyond it, so a command that prints too much still runs to its end.
 """
@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal, TypeAlias
 
-from nexus_control.execution.stopping import stop_ordered
+from nexus_control.execution.stopping import Order, order_given
 from nexus_control.execution.supervisor import kill_session
 
-Ending: TypeAlias = Literal["exited", "not_started", "timed_out", "stopped", "lost"]
+Ending: TypeAlias = Literal["exited", "not_started", "timed_out", "stopped", "cancelled", "lost"]
 
 _SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 _DRAIN_SECONDS = 0.5
@@ -34,8 +34,8 @@ _LAST_WORDS = 8192
 class Ended:
     """How a command ended. `exit_code` is there when it exited; a negative code is the signal that ended it.
 
-    `ending` is `stopped` when an order to stop came and the command was killed; `detail` says why the order came. It
-    is `lost` when the supervisor was killed or stopped, so nobody saw the end; the command was then killed.
+    `ending` is `stopped` or `cancelled` when such an order came and the command was killed; `detail` says why. It is
+    `lost` when the supervisor was killed or stopped, so nobody saw the end; the command was then killed.
 
     `stdout` and `stderr` together hold the first `max_output_bytes` of the output, and `last_words` the end of standard
     error. `cut` names the streams that had more. `left_behind` counts the processes that the command left in its
@@ -62,6 +62,7 @@ class _Received:
     last_words: bytearray = field(default_factory=bytearray)
     report: bytearray = field(default_factory=bytearray)
     cut: set[str] = field(default_factory=set[str])
+    order: Order | None = None
 
     def take(self, name: str, part: bytes) -> None:
         if name == "report":
@@ -148,8 +149,9 @@ def _converse(
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return "exited" if over else "timed_out"
-            if not over and stop_ordered():
-                return "stopped"
+            if not over and (order := order_given()) is not None:
+                received.order = order
+                return "cancelled" if order.kind == "cancel" else "stopped"
             if not over and _is_stopped(supervisor):
                 return "lost"
             for key, _ in selector.select(min(remaining, _LOOK_SECONDS)):
@@ -222,7 +224,7 @@ def _ended(ending: Ending, received: _Received) -> Ended:
         last_words=bytes(received.last_words),
         cut=frozenset(received.cut),
         left_behind=received.said(b"left") or 0 if ending == "exited" else 0,
-        detail=(stop_ordered() or "") if ending == "stopped" else "",
+        detail=received.order.why if received.order else "",
     )
 
 

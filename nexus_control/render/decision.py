@@ -35,7 +35,7 @@ def render_decision(view: View) -> str:
             if view["will_run"]
             else []
         ),
-        section("Execution", _executions(view["execution"])),
+        section("Execution", _executions(view["execution"], view.get("cancel"))),
         section("Router (linked)", _router(view["execution"])),
         section("Timeline", _timeline(view)),
         section("Integrity", _integrity(view)),
@@ -174,13 +174,15 @@ def approval_words(approval: View) -> str:
     return ", ".join(said)
 
 
-def _executions(executions: Sequence[View]) -> Iterator[str]:
+def _executions(executions: Sequence[View], cancel: View | None) -> Iterator[str]:
     for each in executions:
         kind = "rehearsal" if each["rehearsal"] else "dry run" if each["dry_run"] else "apply"
         yield bullet(f"{each['outcome'].replace('_', ' ').capitalize()} ({kind})", _ran(each))
         yield from step_lines(each["results"] or ())
         if each["truncated"]:
             yield "  - The router's answer was longer: this is a part of it"
+    if cancel:
+        yield bullet("Cancel", f"asked by {_who(cancel['actor'])} at {cancel['ts']}: {cancel['reason']}")
     if not executions:
         yield "- (none)"
 

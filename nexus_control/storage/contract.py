@@ -144,7 +144,8 @@ class Claim:
     JSON.
 
     Recording the outcome drops the claim. A claim that was given up stays with `recovered` true. Its `late_outcome`
-    keeps what its owner reported too late, as JSON ("" before).
+    keeps what its owner reported too late, as JSON ("" before). `cancel` says who asked to cancel the execution, when
+    and why, as JSON ("" before).
     """
 
     decision_id: str
@@ -154,6 +155,7 @@ class Claim:
     claimed_at: str
     recovered: bool = False
     late_outcome: str = ""
+    cancel: str = ""
 
 
 class ApprovalRow(NamedTuple):

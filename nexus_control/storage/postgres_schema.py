@@ -26,10 +26,11 @@ from nexus_control.storage.faults import damaged
 from nexus_control.storage.postgres_function import FUNCTIONS, LOCK_CLASS
 from nexus_control.storage.postgres_link import Address, Link
 
-VERSION = 1
+VERSION = 2
 APPLICATION = "nexus-control"
 _UPGRADE = "Upgrade nexus-control, then try again."
 _EARLIER = "Read it with the nexus-control that wrote it."
+_ADVICE_OF_LEADER = "Let the role that owns the tables open the store once, then try again."
 _ADVICE_OF_OWNER = (
     "Let a role that may create a schema in this database open the store once, then grant this role use."
 )
@@ -114,7 +115,8 @@ CREATE TABLE {{schema}}.claims(
     owner        {_TEXT},
     claimed_at   {_TEXT},
     recovered    boolean NOT NULL,
-    late_outcome {_TEXT}
+    late_outcome {_TEXT},
+    cancel       {_TEXT} DEFAULT ''
 )""",
     "answers": f"""
 CREATE TABLE {{schema}}.answers(
@@ -143,6 +145,9 @@ CREATE TRIGGER entries_are_not_changed BEFORE UPDATE OR DELETE OR TRUNCATE ON {s
     FOR EACH STATEMENT EXECUTE FUNCTION {schema}.refuse_to_change_entries()""",
 }
 ALWAYS = "ALTER TABLE {schema}.entries ENABLE ALWAYS TRIGGER {name}"
+
+LEADING = {1: (f"ALTER TABLE {{schema}}.claims ADD COLUMN cancel {_TEXT} DEFAULT ''",)}
+"""The statements that lead from each earlier version to the next. Version 1 could not cancel an execution."""
 
 GRANTS = """
 GRANT USAGE ON SCHEMA {schema} TO {role};
@@ -183,21 +188,33 @@ def statements(schema: str) -> list[str]:
 
 
 def prepare(link: Link, address: Address, schema: str) -> None:
-    """Make the store, unless it is there. Raises STORE_UNAVAILABLE for tables of another program or version."""
-    if is_made(link, address, schema):
+    """Make the store, or lead an earlier version to this one, unless that is done. Raises STORE_UNAVAILABLE for tables
+    of another program or version.
+    """
+    found = _made_version(link, address, schema)
+    if found == VERSION:
         return
     try:
         with link.connection.transaction():
             # Somebody else may be making it: one does, the others wait and find it made.
             link.execute("SELECT pg_advisory_xact_lock(%s::int, hashtext(%s))", (LOCK_CLASS, schema))
-            if not is_made(link, address, schema):
+            version = _made_version(link, address, schema)
+            if version is None:
                 _make(link, schema)
+            else:
+                _lead(link, schema, version)
     except psycopg.errors.InsufficientPrivilege as error:
+        why, advice = "holds no store yet, and this role may not make one", _ADVICE_OF_OWNER
+        if found is not None:
+            why, advice = (
+                "was written by an earlier version, and this role may not lead it",
+                _ADVICE_OF_LEADER,
+            )
         raise NexusControlError(
             ErrorCode.STORE_UNAVAILABLE,
-            f"{address.where} holds no store yet, and this role may not make one: {error.diag.message_primary}",
+            f"{address.where} {why}: {error.diag.message_primary}",
             {"path": address.where, "schema": schema},
-            _ADVICE_OF_OWNER,
+            advice,
         ) from error
 
 
@@ -211,7 +228,19 @@ def _make(link: Link, schema: str) -> None:
     link.execute(sql, (APPLICATION, VERSION))
 
 
+def _lead(link: Link, schema: str, version: int) -> None:
+    for earlier in range(version, VERSION):
+        for statement in LEADING[earlier]:
+            link.execute(statement.format(schema=quoted(schema)))
+    link.execute(f"UPDATE {quoted(schema)}.store SET version = %s", (VERSION,))
+
+
 def is_made(link: Link, address: Address, schema: str) -> bool:
+    """Whether there is a store of this version, or of one that this version leads. Raises as `prepare`."""
+    return _made_version(link, address, schema) is not None
+
+
+def _made_version(link: Link, address: Address, schema: str) -> int | None:
     named = {"path": address.where, "schema": schema}
     tables = {
         name
@@ -221,7 +250,7 @@ def is_made(link: Link, address: Address, schema: str) -> bool:
         )
     }
     if tables.isdisjoint(TABLES):
-        return False
+        return None
     columns = [
         row[0]
         for row in link.execute(
@@ -238,7 +267,7 @@ def is_made(link: Link, address: Address, schema: str) -> bool:
             **named,
         )
     version: int = found[0][1]
-    if version != VERSION:
+    if version not in (*LEADING, VERSION):
         raise NexusControlError(
             ErrorCode.STORE_UNAVAILABLE,
             f"{address.where} was written by {'a newer' if version > VERSION else 'an earlier'} nexus-control: its"
@@ -246,4 +275,4 @@ def is_made(link: Link, address: Address, schema: str) -> bool:
             named | {"schema": version},
             _UPGRADE if version > VERSION else _EARLIER,
         )
-    return True
+    return version

@@ -32,6 +32,7 @@ from nexus_control.storage.sqlite_memory import SqliteMemory
 from nexus_control.storage.sqlite_reading import keeps_from_writing
 from nexus_control.storage.sqlite_rows import SqliteRows
 from nexus_control.storage.sqlite_schema import (
+    DERIVED_SINCE,
     EARLIER,
     LEADING,
     SCHEMA,
@@ -237,7 +238,7 @@ def _migrate(connection: sqlite3.Connection, derive: Derive) -> None:
         statements = [each for version in EARLIER if version >= earlier for each in LEADING[version]]
         for statement in statements:
             connection.execute(statement)
-        if statements:
+        if earlier < DERIVED_SINCE:
             derive(SqliteRows(connection))
 
 

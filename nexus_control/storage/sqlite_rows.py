@@ -334,8 +334,8 @@ def _decision_row(row: Row) -> DecisionRow:
 
 
 def _claim(row: Row) -> Claim:
-    *facts, recovered, late_outcome = row
-    return Claim(*facts, recovered=bool(recovered), late_outcome=late_outcome)
+    *facts, recovered, late_outcome, cancel = row
+    return Claim(*facts, recovered=bool(recovered), late_outcome=late_outcome, cancel=cancel)
 
 
 _NUMBERS = ("ordinal", "generation", "event_count", "policy_seq", "imported_count")

@@ -1,8 +1,9 @@
 """The SQLite schema, and what a file's first bytes say about it.
 
 `PRAGMA application_id` says that the file is a nexus-control store, `PRAGMA user_version` which schema it has. This
-version makes and reads schema 6. A file of schema 4 or 5 is led to it when it is opened, in one transaction with the
-new number, in which its derived rows are made again from the log; a file of an earlier schema is refused.
+version makes and reads schema 7. A file of schema 4, 5 or 6 is led to it when it is opened, in one transaction with the
+new number. For schema 4 and 5 it also makes the derived rows again from the log. A file of an earlier schema is
+refused.
 
 The database itself keeps the log append-only, whatever program writes: triggers refuse UPDATE, DELETE, and any INSERT
 that is not at the next position or whose key exists. (The last also stops INSERT OR REPLACE, which deletes without
@@ -22,6 +23,7 @@ paging through them by offset would read them all. `labels` belongs to `listing`
 import errno
 import os
 import stat
+from functools import reduce
 from pathlib import Path
 from typing import get_args
 
@@ -31,8 +33,10 @@ from nexus_control.storage.faults import damaged, unavailable
 from nexus_control.system.whole_files import read_head
 
 APPLICATION_ID = int.from_bytes(b"NxCt", "big")
-VERSION = 6
-EARLIER = (4, 5)
+VERSION = 7
+EARLIER = (4, 5, 6)
+DERIVED_SINCE = 6
+"""The first schema whose derived rows are as this version makes them."""
 _VERSION_AT = slice(60, 64)
 """Where a SQLite file has its `user_version` (https://www.sqlite.org/fileformat.html)."""
 _UPGRADE = "Upgrade nexus-control, then try again."
@@ -93,6 +97,7 @@ CREATE TABLE subtrees(
 """
 _AFTER_4 = tuple(f"{column} TEXT NOT NULL DEFAULT ''" for column in ("mode", "adapter_id", "request_key"))
 _ADDED = "".join(f", {column}" for column in _AFTER_4)  # exactly as ALTER TABLE writes it
+_AFTER_6 = "cancel TEXT NOT NULL DEFAULT ''"
 _PROJECTIONS = f"""
 CREATE TABLE projections(
     ordinal        INTEGER PRIMARY KEY,
@@ -141,7 +146,7 @@ CREATE TABLE approvals(
     PRIMARY KEY (ordinal, person)
 ) WITHOUT ROWID
 """
-_CLAIMS = """
+_CLAIMS = f"""
 CREATE TABLE claims(
     decision_id  TEXT NOT NULL PRIMARY KEY,
     generation   INTEGER NOT NULL,
@@ -150,7 +155,7 @@ CREATE TABLE claims(
     claimed_at   TEXT NOT NULL,
     recovered    INTEGER NOT NULL CHECK (recovered IN (0, 1)),
     late_outcome TEXT NOT NULL
-) WITHOUT ROWID
+, {_AFTER_6}) WITHOUT ROWID
 """
 _ANSWERS = """
 CREATE TABLE answers(
@@ -183,18 +188,24 @@ SCHEMA = (
 
 LEADING: dict[int, tuple[str, ...]] = {
     4: (*(f"ALTER TABLE projections ADD COLUMN {column}" for column in _AFTER_4), _REQUEST_KEYS, _ANSWERS),
-    5: (_APPROVALS, f"PRAGMA user_version = {VERSION}"),
+    5: (_APPROVALS,),
+    6: (f"ALTER TABLE claims ADD COLUMN {_AFTER_6}", f"PRAGMA user_version = {VERSION}"),
 }
 """The statements that lead from each earlier schema to the next. Schema 4 knew no idempotency keys and kept no answers;
-schema 5 kept all approvals of a decision in its projection. The rows that follow from the log are then made from it.
+schema 5 kept all approvals of a decision in its projection; schema 6 could not cancel an execution.
 """
 
 
 def schema_of(version: int) -> tuple[str, ...]:
     """The statements that made a store of this version, as far back as there are backups."""
     later = {each for earlier in EARLIER if earlier >= version for each in LEADING[earlier]}
-    added = _ADDED if version <= EARLIER[0] else ""
-    return tuple(each.replace(added, "") if added else each for each in SCHEMA if each not in later)
+    added = (_ADDED if version <= 4 else "", f", {_AFTER_6}" if version <= 6 else "")
+    earlier = (each for each in SCHEMA if each not in later)
+    return tuple(reduce(_without, added, each) for each in earlier)
+
+
+def _without(statement: str, columns: str) -> str:
+    return statement.replace(columns, "") if columns else statement
 
 
 def schema_in(path: Path) -> int | None:

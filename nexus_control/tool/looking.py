@@ -23,7 +23,7 @@ class LookingTools(Tools):
         expires_at, adapter_id, adapter_digest, as_of, basis, active_approvals, total_approvals, required_approvals,
         is_approved, blocking_reasons, approvals, awaited, executions, run, event_count; where they apply
         idempotency_key, metadata, supersedes, template_name, template_digest, ending, imported, reconciled,
-        late_outcome, events.
+        late_outcome, cancel, events.
         `awaited` says whose approvals are missing; the last of `executions` has the `results` of its steps.
         Refused: DECISION_NOT_FOUND.
         """
@@ -70,7 +70,7 @@ class LookingTools(Tools):
         policy, expires_at, adapter_id, adapter_digest, as_of, basis, active_approvals, total_approvals,
         required_approvals, is_approved, blocking_reasons, approvals, awaited, executions, run, event_count; where they
         apply idempotency_key, metadata, supersedes, template_name, template_digest, ending, imported, reconciled,
-        late_outcome, events.
+        late_outcome, cancel, events.
         Refused: DECISION_NOT_FOUND.
         """
         return self._run(
@@ -100,8 +100,8 @@ class LookingTools(Tools):
 
             print(tools.inspect(request_id).data.get("rendered"))   # Markdown that begins with a verdict line
 
-        Data: ok, decision, lifecycle, approval, policy, template, will_run, execution, timeline, basis, head; on
-        request events, compiled_router_request, rendered.
+        Data: ok, decision, lifecycle, approval, policy, template, will_run, execution, timeline, basis, head;
+        where they apply cancel; on request events, compiled_router_request, rendered.
         Refused: DECISION_NOT_FOUND.
         """
         return self._run(

@@ -7,7 +7,13 @@ from nexus_control import usecases
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.tool.base import ActorLike, Tools
 from nexus_control.usecases.answers import ReconcileData
-from nexus_control.usecases.run_answers import ClaimData, ExecuteData, RecordOutcomeData, RecoverData
+from nexus_control.usecases.run_answers import (
+    CancelData,
+    ClaimData,
+    ExecuteData,
+    RecordOutcomeData,
+    RecoverData,
+)
 from nexus_control.values.payloads import Effect
 from nexus_control.values.results import ToolResult
 
@@ -83,6 +89,22 @@ class RunningTools(Tools):
         Refused: CLAIM_HELD for an execution that `execute` runs, OUTCOME_REFUSED.
         """
         return self._run(usecases.recording.record, usecases.arguments.RecordOutcomeArguments, locals())
+
+    def cancel(self, request_id: str, actor: ActorLike, reason: str) -> ToolResult[CancelData]:
+        """Ask that an execution under way ends: as the requester, an approver of the policy, or who executes it.
+
+            tools.cancel(request_id, Actor("human", "alice"), "The wrong cluster")
+
+        The process that executes begins no further step, kills the program that runs, and records the execution as
+        failed: CANCELLED, with the effect as far as it is known. A Python function is waited for, unless it is an
+        `async def`; so is another project's router. An outcome that is recorded before stands. Of several cancels the
+        first counts, and `asked` says whether it is this one. `run_by` is "caller" where a caller runs the tool itself:
+        then nothing here can stop it, and its `record` says what became of it.
+
+        Data: request_id, state, execution_id, cancel (actor, ts, reason), asked, run_by.
+        Refused: DECISION_NOT_FOUND, INVALID_STATE, NOT_ELIGIBLE, CLAIM_HELD.
+        """
+        return self._run(usecases.cancelling.cancel, usecases.arguments.CancelArguments, locals())
 
     def recover(self, request_id: str | None = None, force: bool = False) -> ToolResult[RecoverData]:
         """Turn executions whose process is gone into outcome unknown: all of this host's, or the named one.

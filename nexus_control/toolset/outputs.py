@@ -25,7 +25,13 @@ from nexus_control.usecases.answers import (
     TemplateData,
     TemplatesData,
 )
-from nexus_control.usecases.run_answers import ExecutedFields, ExecutionFields, LinkedRun, StepLine
+from nexus_control.usecases.run_answers import (
+    CancelLine,
+    ExecutedFields,
+    ExecutionFields,
+    LinkedRun,
+    StepLine,
+)
 from nexus_control.values.actors import ActorData
 from nexus_control.values.payloads import Mode
 
@@ -160,6 +166,7 @@ class StatusOutput(DecisionOutput, StateData):
     event_count: int
     reconciled: NotRequired[ReconciledLine]
     late_outcome: NotRequired[JsonObject]
+    cancel: NotRequired[CancelLine]
     events: NotRequired[list[EventData]]
 
 

@@ -56,7 +56,7 @@ from nexus_control.usecases.run_answers import ExecutionFields, ExecutionLine
 
 _SOMETIMES: Final = (
     "idempotency_key", "metadata", "supersedes", "ending", "imported", "reconciled", "late_outcome",
-    "events",
+    "cancel", "events",
 )  # fmt: skip
 _LONGEST_TEXT: Final = 300
 _INLINE_ARTIFACT: Final = INLINE_BYTES - 1024  # the rest is what stands beside it in the answer

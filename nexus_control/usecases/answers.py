@@ -16,7 +16,7 @@ from nexus_control.blocking import BlockingReasonData
 from nexus_control.events import EventData
 from nexus_control.evidence.statement import Verdict
 from nexus_control.template import Overrides
-from nexus_control.usecases.run_answers import ExecutionLine, LinkedRun, Says
+from nexus_control.usecases.run_answers import CancelLine, ExecutionLine, LinkedRun, Says
 from nexus_control.values.actors import ActorData
 from nexus_control.values.payloads import Assurance, Mode, StateName
 
@@ -168,7 +168,9 @@ class AwaitedData(TypedDict):
 
 
 class StatusData(DecisionFields):
-    """The answer of `status`. `events` are there on request, `late_outcome` where an outcome came after `recover`."""
+    """The answer of `status`. `events` are there on request, `late_outcome` where an outcome came after `recover`,
+    `cancel` where somebody has cancelled the execution under way.
+    """
 
     request_id: str
     state: StateName
@@ -185,6 +187,7 @@ class StatusData(DecisionFields):
     event_count: int
     reconciled: NotRequired[ReconciledLine]
     late_outcome: NotRequired[JsonObject]
+    cancel: NotRequired[CancelLine]
     events: NotRequired[list[EventData]]
 
 
@@ -268,7 +271,7 @@ class UsedTemplate(TypedDict):
 
 
 class InspectData(TypedDict):
-    """The answer of `inspect`; the last three keys are there on request."""
+    """The answer of `inspect`; the last three keys are there on request, and `cancel` as in `status`."""
 
     ok: bool
     decision: InspectedDecision
@@ -281,13 +284,16 @@ class InspectData(TypedDict):
     timeline: list[LifecycleEntryData]
     basis: str | None
     head: str
+    cancel: NotRequired[CancelLine]
     events: NotRequired[list[EventData]]
     compiled_router_request: NotRequired[JsonObject | None]
     rendered: NotRequired[str]
 
 
 class RequestLine(TypedDict):
-    """One row of a list. Lists verify no signature: approvals given here count, imported ones do not."""
+    """One row of a list. Lists verify no signature: approvals given here count, imported ones do not. `cancel` is as in
+    `status`.
+    """
 
     request_id: str
     created_at: str
@@ -303,6 +309,7 @@ class RequestLine(TypedDict):
     labels: list[str]
     current_approvals: int
     required_approvals: int
+    cancel: NotRequired[CancelLine]
 
 
 class RequestsData(TypedDict):

@@ -204,6 +204,12 @@ class ClaimArguments(ExecuteArguments):
     owner_pid: Annotated[int, Field(gt=0, le=2**31 - 1)] | None = None
 
 
+class CancelArguments(Arguments):
+    request_id: Identifier
+    actor: ActorField
+    reason: Reason
+
+
 class RecordOutcomeArguments(Arguments):
     """What a caller that ran the tool itself says of it."""
 

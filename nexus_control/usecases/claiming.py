@@ -22,7 +22,7 @@ from nexus_control.blocking import Attempt
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.context import CurrentExecution
-from nexus_control.execution.stopping import stop_ordered
+from nexus_control.execution.stopping import order_given
 from nexus_control.facts import Facts
 from nexus_control.integrity import json_digest
 from nexus_control.log import head
@@ -44,6 +44,8 @@ from nexus_control.values.payloads import (
     ExecutionStartedPayload,
     Mode,
 )
+
+_AFTER_THE_RUN = "Call again when the run that called has ended; nothing was written."
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +141,12 @@ def take(store: DecisionStore, arguments: ExecuteArguments, asked: Asked, owner:
     slot = head.slot_of(store.sidecar)
     known = slot.read_writable()  # before the transaction: waiting here holds up no other writer
     with store.writing() as session:
-        if why := stop_ordered():
-            raise NexusControlError(ErrorCode.SHUTTING_DOWN, f"Nothing is executed any more because {why}")
+        if order := order_given():
+            raise NexusControlError(
+                ErrorCode.SHUTTING_DOWN,
+                f"Nothing is executed any more because {order.why}",
+                advice=_AFTER_THE_RUN if order.kind == "cancel" else None,
+            )
         decision = session.decision(arguments.request_id)
         head.require_continued(session, store.sidecar, known)
         attempt = Attempt(
@@ -250,5 +256,5 @@ def put_outcome(session: WriteSession, claim: Claim, dispatched: Dispatched) -> 
         session.rows.drop_claim(claim.decision_id)
     elif (kept := session.rows.claim(claim.decision_id)) is not None and kept.owner == claim.owner:
         late = canonical_json({"event_type": str(outcome.event_type), "payload": outcome.to_dict()})
-        session.rows.put_claim(replace(claim, recovered=True, late_outcome=late))
+        session.rows.put_claim(replace(kept, recovered=True, late_outcome=late))
     return holds

@@ -2,7 +2,8 @@
 
 1. The router is asked outside any transaction whether it has the adapter, takes the plan, and can record the run. Then
    the decision is claimed (`usecases.claiming`).
-2. `router.run` is called, outside any transaction.
+2. `router.run` is called, outside any transaction, unless somebody has cancelled the execution. The run heeds a cancel
+   that comes later (`usecases.cancels`).
 3. The outcome is recorded. The router's answer is read as a fact, and never trusted to be well formed. An outcome that
    cannot be known is recorded as unknown, and the decision is never run again by itself.
 
@@ -21,6 +22,7 @@ from typing import Any
 from nexus_control.advice import REHEARSAL_FAILED, after_failure
 from nexus_control.blocking import blocking_reasons
 from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.adapter import StepError
 from nexus_control.execution.context import executing
 from nexus_control.execution.router import (
     AdapterDescriber,
@@ -30,6 +32,7 @@ from nexus_control.execution.router import (
     RouterProtocol,
     RunFinder,
 )
+from nexus_control.execution.stopping import heeding
 from nexus_control.log import head
 from nexus_control.log.projection import Projection
 from nexus_control.storage.contract import Claim
@@ -37,6 +40,7 @@ from nexus_control.storage.faults import forked
 from nexus_control.store import DecisionStore
 from nexus_control.system.processes import Owner, owning
 from nexus_control.usecases.arguments import ExecuteArguments
+from nexus_control.usecases.cancels import CancelWatch
 from nexus_control.usecases.claiming import Asked, Claimed, is_dry_run, not_started, record_outcome, take
 from nexus_control.usecases.dispatching import (
     Dispatched,
@@ -72,8 +76,9 @@ def execute(store: DecisionStore, arguments: ExecuteArguments, router: RouterPro
             outcome = _bring_head_forward(store, claimed)
             if outcome is None:
                 where = ""
-                with executing(claimed.execution):
-                    outcome = dispatch(_there(router), claimed.request)
+                cancel = CancelWatch(store, claimed.claim)
+                with executing(claimed.execution), heeding(cancel):
+                    outcome = _cancelled(cancel) or dispatch(_there(router), claimed.request)
             _settle(store, claimed, outcome)
         except NexusControlError:
             raise
@@ -102,6 +107,19 @@ def _bring_head_forward(store: DecisionStore, claimed: Claimed) -> Dispatched | 
     except NexusControlError as fault:
         return not_started(fault)
     return None
+
+
+def _cancelled(cancel: CancelWatch) -> Dispatched | None:
+    """The outcome to record where somebody cancelled before the router was called; None where nobody did."""
+    order = cancel.given(at_once=True)
+    if order is None:
+        return None
+    failed = ExecutionFailedPayload(
+        error_code=StepError.CANCELLED.value,
+        error_message=f"Nothing was run because {order.why}",
+        effect="none",
+    )
+    return Dispatched(failed)
 
 
 def _ask(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtocol | None) -> Asked:

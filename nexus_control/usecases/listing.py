@@ -3,11 +3,13 @@
 A list verifies no signature: every approval that was given here counts in it, and no imported one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
-from typing import Final, cast, get_args
+from typing import Final, NotRequired, cast, get_args
+
+from typing_extensions import TypedDict
 
 from nexus_control.decision import DecisionState
 from nexus_control.errors import invalid_argument
@@ -18,8 +20,10 @@ from nexus_control.log.session import ReadSession
 from nexus_control.storage.contract import NO_END, DecisionQuery, DecisionRow
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.answers import RequestLine, RequestsData
+from nexus_control.usecases.cancels import cancel_of
 from nexus_control.usecases.checks import instant
 from nexus_control.usecases.list_arguments import ListArguments
+from nexus_control.usecases.run_answers import CancelLine
 from nexus_control.values.actors import fold_id
 from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import Mode, StateName
@@ -29,6 +33,10 @@ _STATES: Final[dict[str, StateName]] = {
     each: DecisionState(each).value for each in get_args(Phase) if each != "open"
 }
 """The state in each phase but the open one, where it depends on the instant."""
+
+
+class _Cancelled(TypedDict):
+    cancel: NotRequired[CancelLine]
 
 
 def list_requests(store: DecisionStore, arguments: ListArguments) -> RequestsData:
@@ -41,9 +49,10 @@ def list_requests(store: DecisionStore, arguments: ListArguments) -> RequestsDat
             rows = list(islice(kept, arguments.offset, arguments.offset + query.limit))
         else:
             rows = session.rows.decision_rows(query)
+        cancels = dict(_cancels(session, rows))
     page, now_text = rows[: arguments.limit], query.now
     return {
-        "requests": [_line(row, now_text, now) for row in page],
+        "requests": [{**_line(row, now_text, now), **cancels.get(row.decision_id, {})} for row in page],
         "count": len(page),
         "offset": arguments.offset,
         "limit": arguments.limit,
@@ -158,6 +167,14 @@ def _line(row: DecisionRow, now: str, at: datetime) -> RequestLine:
         "current_approvals": current,
         "required_approvals": listing.required_approvals if listing else 0,
     }
+
+
+def _cancels(session: ReadSession, rows: Sequence[DecisionRow]) -> Iterator[tuple[str, _Cancelled]]:
+    """By decision, what somebody has cancelled while it is executed."""
+    for row in rows:
+        claim = session.rows.claim(row.decision_id) if row.phase == "executing" else None
+        if claim is not None and (cancel := cancel_of(claim)) is not None:
+            yield row.decision_id, {"cancel": cancel.to_line()}
 
 
 def _is_executable(row: DecisionRow, state: StateName, at: datetime) -> bool:

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from nexus_control.values.payloads import Effect, Mode
+from nexus_control.values.actors import ActorData
+from nexus_control.values.payloads import Effect, Mode, StateName
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,27 @@ class RecordOutcomeData(ExecuteData):
 
     outcome: Literal["completed", "failed", "unknown"]
     recorded: bool
+
+
+class CancelLine(TypedDict):
+    """Who asked to cancel an execution that is under way, when and why."""
+
+    actor: ActorData
+    ts: str
+    reason: str
+
+
+class CancelData(TypedDict):
+    """The answer of `cancel`. `cancel` is the one that counts; `asked` is false where somebody had asked before.
+    `run_by` is "caller" where a caller runs the tool itself: then nothing here can stop it.
+    """
+
+    request_id: str
+    state: StateName
+    execution_id: str
+    cancel: CancelLine
+    asked: bool
+    run_by: Literal["router", "caller"]
 
 
 class RecoveredRun(TypedDict):

@@ -46,7 +46,7 @@ def recover(store: DecisionStore, arguments: RecoverArguments, router: object = 
             if not abandoned:
                 raise _held(named)
         for claim in abandoned:
-            _give_up(session, claim, "OWNER_GONE", f"{_owner_of(claim)} ended before it reported an outcome")
+            _give_up(session, claim, "OWNER_GONE", f"{owner_of(claim)} ended before it reported an outcome")
     return {
         "recovered": [claim.decision_id for claim in abandoned],
         "still_held": len(held) - len(abandoned),
@@ -73,8 +73,10 @@ def give_up_own(store: DecisionStore, why: str) -> None:
     for claim in own:
         # One at a time: an execution that cannot be recorded now is recovered at the next start.
         with suppress(NexusControlError), store.writing() as session:
-            if session.rows.claim(claim.decision_id) == claim:  # otherwise its outcome has come meanwhile
-                _give_up(session, claim, "STOPPED", f"the run could not be ended, and was left because {why}")
+            kept = session.rows.claim(claim.decision_id)
+            if kept is not None and replace(kept, cancel="") == replace(claim, cancel=""):
+                # otherwise its outcome has come meanwhile
+                _give_up(session, kept, "STOPPED", f"the run could not be ended, and was left because {why}")
 
 
 def reconcile(store: DecisionStore, arguments: ReconcileArguments) -> ReconcileData:
@@ -107,11 +109,12 @@ def _named_claim(store: DecisionStore, session: WriteSession, decision_id: str) 
 
 
 def _is_abandoned(claim: Claim, force: bool) -> bool:
-    standing = _standing(claim)
+    standing = standing_of(claim)
     return standing == "gone" or (force and standing == "unseen")
 
 
-def _standing(claim: Claim) -> Standing:
+def standing_of(claim: Claim) -> Standing:
+    """Whether the process that executes is still there."""
     owner = Owner.find(claim.owner)
     return "unseen" if owner is None else owner.standing()
 
@@ -123,15 +126,16 @@ def _is_own(claim: Claim) -> bool:
 
 def _held(claim: Claim) -> NexusControlError:
     owner = Owner.find(claim.owner)
-    unseen = ", which cannot be seen from here" if _standing(claim) == "unseen" else ""
+    unseen = ", which cannot be seen from here" if standing_of(claim) == "unseen" else ""
     return NexusControlError(
         ErrorCode.CLAIM_HELD,
-        f"The execution belongs to {_owner_of(claim)}{unseen}",
+        f"The execution belongs to {owner_of(claim)}{unseen}",
         {} if owner is None else {"host": owner.host, "pid": owner.pid},
     )
 
 
-def _owner_of(claim: Claim) -> str:
+def owner_of(claim: Claim) -> str:
+    """The process that executes, in words."""
     owner = Owner.find(claim.owner)
     if owner is None:
         return "an owner that another version wrote down"

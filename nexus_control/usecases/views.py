@@ -50,6 +50,7 @@ from nexus_control.usecases.answers import (
 )
 from nexus_control.usecases.arguments import InspectArguments, StatusArguments
 from nexus_control.usecases.authority import authority_of
+from nexus_control.usecases.cancels import cancel_of
 from nexus_control.usecases.describing import will_run
 from nexus_control.usecases.obstacles import changed_adapter_reasons, rollback_reasons
 from nexus_control.usecases.resulting import cut_off_line, executions_view, needs_run_log
@@ -118,6 +119,7 @@ def status(
         events = session.events(decision) if arguments.include_events else []
         executed = bool(decision.facts.progress.executions)
         claim = session.rows.claim(arguments.request_id) if executed else None
+        cancel = cancel_of(claim) if claim is not None else None
         now = session.now
         authority = authority_of(store, session, decision, now)
         executions = executions_view(session, decision, last=1)
@@ -147,6 +149,8 @@ def status(
         data["reconciled"] = reconciled
     if claim is not None and claim.late_outcome:
         data["late_outcome"] = json.loads(claim.late_outcome)
+    if cancel is not None:
+        data["cancel"] = cancel.to_line()
     if arguments.include_events:
         data["events"] = [event.to_dict() for event in events]
     return data
@@ -284,6 +288,8 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
             *changed_adapter_reasons(stored.facts, router),
         )
         executions = executions_view(session, stored)
+        claim = session.rows.claim(arguments.decision_id) if executions else None
+        cancel = cancel_of(claim) if claim is not None else None
     if needs_run_log(stored):
         executions[-1] = cut_off_line(store, stored, router)
     lifecycle = recent_lifecycle(stored.facts, events[-DEFAULT_TIMELINE_LIMIT:], now, authority)
@@ -312,6 +318,8 @@ def inspect(store: DecisionStore, arguments: InspectArguments, router: object = 
         "basis": stored.basis,
         "head": stored.head,
     }
+    if cancel is not None:
+        data["cancel"] = cancel.to_line()
     if arguments.include_events:
         data["events"] = [event.to_dict() for event in events]
     if arguments.include_compiled_router_request:

@@ -41,6 +41,20 @@ def test_a_pipe_gets_nine_columns_and_no_header(commands: Commands) -> None:
     assert records(commands) == [[*expected, "apply", "local", "no", "Rotate"]]
 
 
+def test_a_list_says_who_asked_to_cancel_a_run_and_when(commands: Commands) -> None:
+    with office(commands) as tools:
+        asked = data_of(tools.request("Rotate", ALICE, mode="apply"))["request_id"]
+        data_of(tools.approve(asked, BOB))
+        data_of(tools.claim(asked, "tool:rotate", BOB))
+        cancelled = commands.answer("cancel", asked, "--reason", "wrong cluster", "--as", "human:alice")
+        (record,) = records(commands)
+        assert record[-1] == f"human:alice {cancelled['cancel']['ts']}"
+        assert "asked by alice" in commands.run("status", asked)
+        assert "nothing here can stop it" in " ".join(
+            commands.run("cancel", asked, "--reason", "now").split()
+        )
+
+
 @pytest.mark.parametrize(
     ("goal", "column"),
     [

@@ -12,7 +12,7 @@ import pytest
 
 from nexus_control.canonical_json import require_canonical_domain
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.adapter import Adapters
+from nexus_control.execution.adapter import Adapters, RecordOutput
 from nexus_control.execution.local_router import LocalRouter, StepProgress
 from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.execution.response import read_response
@@ -24,7 +24,8 @@ from nexus_control.execution.router import (
     RunExporter,
     RunStopped,
 )
-from nexus_control.execution.stopping import Stop, heeding
+from nexus_control.execution.stopping import Order, Stop, heeding
+from nexus_control.execution.subprocess_adapter import ArgvAdapter, ProcessSettings
 from tests.execution.support import (
     CountingClock,
     eventually,
@@ -274,6 +275,58 @@ def test_a_step_that_an_order_to_stop_cuts_off_has_an_unknown_effect_unless_it_h
             with pytest.raises(RunStopped, match="because the server ended"):
                 router.run("g", "subprocess:keys", False, plan=plan(step("wait")))
     assert not lives(pids_in(tmp_path / "pids", 1)[0])
+
+
+class Cancelled:
+    """A cancel that was asked for, or comes by `ask`."""
+
+    def __init__(self) -> None:
+        self.order: Order | None = None
+
+    def ask(self) -> None:
+        self.order = Order("cancel", "ada cancelled the run: wrong cluster")
+
+    def given(self, *, at_once: bool) -> Order | None:
+        return self.order
+
+
+@pytest.mark.parametrize("record_output", ["whole", "digest"])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_run_that_is_cancelled_during_a_program_has_failed_and_says_who_and_why(
+    tmp_path: Path, dry_run: bool, record_output: RecordOutput
+) -> None:
+    cancelled, argv = Cancelled(), ("sh", "-c", "echo $$ >> pids; exec sleep 3600")
+    settings = ProcessSettings(base=tmp_path, timeout_seconds=3600, record_output=record_output)
+    tools = {"add": TOOLS["add"], "wait": tool(*argv, dry_run=[*argv])}
+    adapter = ArgvAdapter("keys", tools, capabilities=["apply", "dry_run"], settings=settings)
+    router = LocalRouter([adapter])
+
+    def order() -> None:
+        pids_in(tmp_path / "pids", 1)
+        cancelled.ask()
+
+    with ThreadPoolExecutor() as pool, heeding(Stop()), heeding(cancelled):
+        pool.submit(order)
+        steps = plan(step("add", "a", what="a"), step("wait", "b"), step("add", "c", what="c"))
+        response = router.run("g", "subprocess:keys", dry_run, plan=steps)
+    assert not lives(pids_in(tmp_path / "pids", 1)[0])
+    assert response["error"] == {
+        "code": "CANCELLED",
+        "message": "step 'b': it was cut off because ada cancelled the run: wrong cluster",
+    }
+    report = read_response(response, router.export_run(response["run"]["run_id"]), dry_run=dry_run)
+    assert (report.outcome, report.effect) == ("failed", "none" if dry_run else "unknown")
+    assert (report.error_code, done(tmp_path)) == ("CANCELLED", [] if dry_run else ["a"])
+
+
+def test_a_run_that_is_cancelled_before_its_first_step_has_done_nothing() -> None:
+    cancelled, called = Cancelled(), list[int]()
+    cancelled.ask()
+    with heeding(cancelled):
+        response = python_router(lambda: called.append(1)).run("g", "python:keys", False, plan(step("m")))
+    report = read_response(response)
+    assert (report.outcome, report.error_code, report.effect) == ("failed", "CANCELLED", "none")
+    assert called == []
 
 
 def test_an_apply_run_whose_end_could_not_be_logged_has_an_unknown_outcome(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ GOOD_ARGUMENTS: dict[str, dict[str, Any]] = {
     "claim": {"adapter_id": ADAPTER, "actor": SCHEDULER},
     "record": {"outcome": "completed"},
     "reconcile": {"actor": ALICE, "outcome": "failed", "evidence": "e"},
+    "cancel": {"actor": ALICE, "reason": "r"},
     "template_create": {"name": "t", "actor": ALICE},
     "import_bundle": {"bundle": "{}"},
     "approval_statement": {"approver": "bob"},

@@ -11,12 +11,14 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.execution.support import eventually, plan, step
 from tests.support.users import User, missing, users
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
@@ -27,6 +29,8 @@ kind = "subprocess"
 capabilities = ["apply", "dry_run"]
 [adapters.files.tools.write]
 argv = ["sh", "-c", 'printf "%s" "$1" > "$2"', "sh", "{text}", "{file}"]
+[adapters.files.tools.wait]
+argv = ["sh", "-c", "exec sleep 3600"]
 """
 
 
@@ -206,6 +210,24 @@ def test_any_member_denies_and_the_head_remembers_it(team: Team, executed: str) 
     assert head.read_text() > before
     team.require_owned()
     assert team.answer(team.vera, "status", denied)["state"] == "denied"
+
+
+def test_a_member_cancels_what_another_executes_and_who_only_reads_sees_it(team: Team, executed: str) -> None:
+    steps = plan(step("wait", tool="files"))
+    asked = ("request", "wait", "--mode", "apply", "--min-approvals", "1", "--plan", steps)
+    request_id = team.answer(team.dana, *asked)["request_id"]
+    team.run(team.ben, "approve", request_id, "--yes")
+    config = str(team.folder / "etc" / "nexus-control.toml")
+    execution = ("execute", request_id, "--adapter", "subprocess:files", "--config", config)
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(team.answer, team.ben, *execution, code=1)
+        assert eventually(lambda: team.answer(team.vera, "status", request_id)["state"] == "executing")
+        refused = team.answer(team.vera, "cancel", request_id, "--reason", "no", code=2)
+        assert refused["code"] == "STORE_UNAVAILABLE"
+        assert team.answer(team.ann, "cancel", request_id, "--reason", "wrong cluster")["asked"]
+        assert running.result()["details"]["error_code"] == "CANCELLED"
+    assert team.answer(team.vera, "status", request_id)["state"] == "failed"
+    team.require_owned()
 
 
 def test_a_backup_is_restored_elsewhere_and_executes_nothing_until_its_owner_accepts(

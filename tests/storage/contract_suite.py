@@ -600,7 +600,9 @@ def replaced_projections_leave_nothing_behind(storage: Storage) -> None:
 
 @_promise
 def claims_are_put_replaced_and_dropped(storage: Storage) -> None:
-    late = Claim("d1", 1, 7, '{"pid":2}', T1, recovered=True, late_outcome='{"run_id":"r"}')
+    late = Claim(
+        "d1", 1, 7, '{"pid":2}', T1, recovered=True, late_outcome='{"run_id":"r"}', cancel='{"reason":"é"}'
+    )
     with storage.writing() as rows:
         rows.put_claim(claim("d2"))
         rows.put_claim(claim("d1"))

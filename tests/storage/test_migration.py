@@ -1,4 +1,4 @@
-"""A store of schema 4 or 5 is led to this version's schema when it is opened: as a whole, or not at all."""
+"""A store of schema 4, 5 or 6 is led to this version's schema when it is opened: as a whole, or not at all."""
 
 import shutil
 import signal
@@ -21,7 +21,7 @@ from tests.support.governed import ALICE, data_of
 from tests.support.places import REPOSITORY
 
 STORES = REPOSITORY / "tests" / "vectors" / "stores"
-VECTORS = {4: STORES / "store.db", 5: STORES / "store-5.db"}
+VECTORS = {4: STORES / "store.db", 5: STORES / "store-5.db", 6: STORES / "store-6.db"}
 
 
 @pytest.fixture(params=VECTORS)
@@ -95,7 +95,9 @@ def test_a_damaged_log_is_not_led_and_the_refusal_says_what_to_do(spoiled: str, 
     assert schema_of(path) == 5
 
 
-def test_a_storage_that_is_opened_without_the_rules_does_not_lead_it(path: Path) -> None:
+@pytest.mark.parametrize("schema", [4, 5])
+def test_a_storage_that_is_opened_without_the_rules_does_not_lead_it(schema: int, tmp_path: Path) -> None:
+    path = Path(shutil.copy(VECTORS[schema], tmp_path))
     with pytest.RaisesExc(NexusControlError, check=lambda error: error.code == ErrorCode.STORE_UNAVAILABLE):
         open_storage(path)
     assert schema_of(path) < VERSION
@@ -109,6 +111,14 @@ def test_afterwards_it_has_the_form_of_a_new_store_and_rows_as_rebuilt_from_the_
             (status["requested_mode"], status["adapter_id"]) for status in statuses
         ]
         assert "apply" in {line["mode"] for line in lines}
+    require_led(path)
+
+
+def test_a_claim_is_held_afterwards_and_nobody_has_cancelled_it(tmp_path: Path) -> None:
+    path = Path(shutil.copy(VECTORS[6], tmp_path))
+    with DecisionStore(path) as store, store.reading() as session:
+        (claim,) = session.rows.claims()
+    assert (claim.seq, claim.cancel) == (3, "")
     require_led(path)
 
 

@@ -18,13 +18,14 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.formats.merkle import whole_tree
 from nexus_control.storage.contract import ApprovalRow, DecisionRow, Storage, Writer
 from nexus_control.storage.faults import is_without_permission
+from nexus_control.storage.postgres import is_made
 from nexus_control.storage.postgres_address import address_of
 from nexus_control.storage.postgres_function import LOCK
 from nexus_control.storage.postgres_link import Link, connect
 from nexus_control.storage.postgres_rows import PostgresRows
-from nexus_control.storage.postgres_schema import grants
+from nexus_control.storage.postgres_schema import VERSION, grants
 from tests.storage.contract_suite import contents, refused
-from tests.storage.rows import approval, decision_row, entry
+from tests.storage.rows import approval, claim, decision_row, entry
 from tests.storage.steps import append, in_thread, log_size
 from tests.support.postgres import PASSWORD, Cluster, open_postgres, psycopg_connect
 
@@ -679,7 +680,7 @@ def test_tables_of_another_program_are_left_alone(cluster: Cluster) -> None:
     cluster.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
-@pytest.mark.parametrize(("version", "said"), [(2, "a newer"), (0, "an earlier")])
+@pytest.mark.parametrize(("version", "said"), [(VERSION + 1, "a newer"), (0, "an earlier")])
 def test_a_store_of_another_version_is_refused(
     version: int, said: str, storage: Storage, postgres_url: str
 ) -> None:
@@ -689,6 +690,36 @@ def test_a_store_of_another_version_is_refused(
     assert caught.value.code == ErrorCode.STORE_UNAVAILABLE
     assert caught.value.details["schema"] == version
     assert f"by {said} nexus-control" in caught.value.message
+
+
+_AS_VERSION_1 = "ALTER TABLE claims DROP COLUMN cancel; UPDATE store SET version = 1"
+
+
+def test_a_store_of_the_earlier_version_is_led_with_its_claims(storage: Storage, postgres_url: str) -> None:
+    with storage.writing() as rows:
+        rows.put_claim(claim())
+    change(_AS_VERSION_1, postgres_url)
+    assert is_made(postgres_url)
+    with closing(open_postgres(postgres_url)) as led:
+        assert led.form_differences() == []
+        with led.reading() as rows:
+            assert rows.claims() == [claim()]
+
+
+def test_a_role_that_may_not_lead_a_store_is_told_who_can(
+    cluster: Cluster, storage: Storage, postgres_url: str
+) -> None:
+    schema = postgres_url.rpartition("%3D")[2]
+    cluster.execute("DROP ROLE IF EXISTS clerk; CREATE ROLE clerk LOGIN")
+    change(grants(schema, "clerk"), postgres_url)
+    change(_AS_VERSION_1, postgres_url)
+    try:
+        with pytest.raises(NexusControlError) as caught:
+            open_postgres(cluster.url(schema, user="clerk"))
+        assert caught.value.code == ErrorCode.STORE_UNAVAILABLE
+        assert "owns the tables" in caught.value.next
+    finally:
+        cluster.execute("DROP OWNED BY clerk; DROP ROLE clerk")
 
 
 def test_several_stores_lie_in_one_database_beside_other_tables(cluster: Cluster, storage: Storage) -> None:

@@ -218,7 +218,7 @@ def test_an_empty_database_becomes_a_store_that_is_marked_as_ours(path: Path) ->
     assert path.stat().st_size > 0
     open_storage(path).close()
     with raw(path) as connection:
-        assert number(connection, "PRAGMA user_version") == VERSION == 6
+        assert number(connection, "PRAGMA user_version") == VERSION == 7
         assert number(connection, "PRAGMA application_id") == APPLICATION_ID == 0x4E784374
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -230,7 +230,7 @@ def test_what_a_store_is_made_of_is_frozen_with_its_version(storage: Storage, pa
         made = connection.execute(
             "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
         ).fetchall()
-    assert sha256_hex(repr(made)) == "080bed2a32dd6dc027e4200999bb013c527850cb73b812d6906303110c2a6487"
+    assert sha256_hex(repr(made)) == "b4626a0150bd8a69b3420406f84b0f3c4755c0c0a347c5851f2d129fb53e7a79"
 
 
 def test_a_store_that_is_opened_again_keeps_its_bytes(path: Path) -> None:
