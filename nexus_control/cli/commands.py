@@ -42,6 +42,10 @@ COMMANDS: Final = {
         "The events of all requests in the order of the store, each as one line of JSON.",
     ),
     "execute": ("running:execute", "Carry out an approved request, once."),
+    "worker": (
+        "working:worker",
+        "Execute the approved requests that were made for a worker, as they come.",
+    ),
     "run": ("results:run", "What the runs of a request gave back."),
     "recover": ("running:recover", "Give up executions whose process is gone: their outcome is unknown."),
     "reconcile": ("running:reconcile", "Settle an execution whose outcome was unknown."),
@@ -104,7 +108,7 @@ COMMANDS: Final = {
 GROUPS: Final = {
     "First steps": ("demo", "init", "config", "adapter"),
     "Ask and decide": ("request", "approve", "deny", "revoke", "withdraw", "statement", "wait"),
-    "Execute": ("execute", "run", "recover", "reconcile"),
+    "Execute": ("execute", "worker", "run", "recover", "reconcile"),
     "Look": ("list", "status", "inspect", "events"),
     "Evidence": ("audit", "verify", "report", "export", "import", "log", "key"),
     "Run a team": ("template", "rules", "approver", "doctor", "backup", "restore", "migrate"),

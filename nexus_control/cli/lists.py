@@ -207,6 +207,7 @@ def _state(line: RequestLine) -> Mark:
         _WORDS.get(state, state),
         *(["imported"] if line["imported"] else []),
         *(["blocked"] if blocked else []),
+        *(["for a worker"] if state == "approved" and "dispatch" in line else []),
     ]
     kind = "stopped" if blocked else mark_of_state(state).kind
     return Mark(", ".join(said), kind)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         signing,
         templating,
         views,
+        working,
     )
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "signing",
     "templating",
     "views",
+    "working",
 ]
 
 
