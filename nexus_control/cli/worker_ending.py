@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import FrameType
 
 from nexus_control.execution.stopping import Stop
@@ -23,11 +24,11 @@ from nexus_control.system.signals import ENDING
 class Ending:
     """Whether the worker was told to end, and what tells its run to `stop`."""
 
-    def __init__(self, stop: Stop, grace_seconds: float) -> None:
+    def __init__(self, stop: Stop) -> None:
         self.stop = stop
+        self.grace = timedelta(seconds=30)
         self.number: signal.Signals | None = None
         """The first signal; None while the worker may go on."""
-        self._grace = grace_seconds
 
     @contextmanager
     def heeding(self) -> Generator[int]:
@@ -60,6 +61,6 @@ class Ending:
     def _keep_the_grace(self, heard: int) -> None:
         if not os.read(heard, 1):
             return  # the block has ended
-        select.select([heard], [], [], self._grace)
+        select.select([heard], [], [], self.grace.total_seconds())
         if self.number is not None:
             self.stop.order(f"the worker was ended by {self.number.name}")

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -25,9 +26,10 @@ import typer
 from nexus_control.cli.adapters import config_or_default, no_adapters
 from nexus_control.cli.exit_codes import REFUSED
 from nexus_control.cli.files import output_file
-from nexus_control.cli.frame import Answer, Frame, identity, refuse, shared_options
-from nexus_control.cli.options import UsualConfig
+from nexus_control.cli.frame import Frame, frame_of, identity, refuse
+from nexus_control.cli.options import AdaptersFrom, AllowedSigners, AsJson, Database, LogFolder, UsualConfig
 from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.settings import adapters_file
 from nexus_control.cli.steps import tell_step
 from nexus_control.cli.streams import PrintingFailed, require_output, wait_while_read
 from nexus_control.cli.wording import options_of
@@ -49,10 +51,10 @@ _USUAL_CHECKPOINTS: Final = "1h"
 _ALWAYS: Final = ("what", "request_id", "execution_id", "adapter_id", "outcome", "effect", "error_code")
 
 
-@shared_options("allowed_signers", "db")
 def worker(
-    frame: Frame,
+    context: typer.Context,
     config: UsualConfig = None,
+    adapters_from: AdaptersFrom = None,
     once: Annotated[
         bool, typer.Option("--once", help="Do what is due now, and end: for cron, or a timer.")
     ] = False,
@@ -76,36 +78,56 @@ def worker(
     grace: Annotated[
         str, typer.Option(metavar="TIME", help="How long a run may go on after a signal to end.")
     ] = "30s",
-) -> Answer:
+    allowed_signers: AllowedSigners = None,
+    db: Database = None,
+    log_folder: LogFolder = None,
+    as_json: AsJson = False,
+) -> None:
     """Execute the approved requests that were made for a worker, as they come.
 
     Prints one line of JSON for each action. Times are seconds, or 90s, 5m, 1h.
 
     Example: nexus-control worker --db /srv/decisions.db --config /etc/nexus-control.toml
     """
-    if frame.as_json:
-        raise invalid_argument("--json", "is not for worker: its lines are JSON already")
-    every = checkpoint_every or (_USUAL_CHECKPOINTS if checkpoint_to else None)
-    frame.require_writable("--checkpoint-to", checkpoint_to)
-
-    def keep(note: bytes) -> None:
-        if checkpoint_to is not None:
-            frame.write_bytes("--checkpoint-to", checkpoint_to, note)
-
-    orders = Orders(
-        actor=_worker(actor),
-        once=once,
-        poll=_span("--poll", poll),
-        recover_every=_span("--recover-every", recover_every),
-        checkpoint_every=_span("--checkpoint-every", every) if every else None,
-        keep=keep,
+    frame = frame_of(
+        context,
+        db=db,
+        log_folder=log_folder,
+        as_json=as_json,
+        allowed_signers=allowed_signers,
+        config=config,
     )
-    grace_seconds = _span("--grace", grace).total_seconds()
-    frame.require_place(makes=False)
-    found = config_or_default(config, frame, project=False)
-    if found is None:
-        raise no_adapters()
-    return Answer({}, lambda _: _run(frame, found, orders, grace_seconds))
+    ending = Ending(Stop())
+
+    def run() -> int:
+        every = checkpoint_every or (_USUAL_CHECKPOINTS if checkpoint_to else None)
+        frame.require_writable("--checkpoint-to", checkpoint_to)
+        orders = Orders(
+            actor=_worker(actor),
+            once=once,
+            poll=_span("--poll", poll),
+            recover_every=_span("--recover-every", recover_every),
+            checkpoint_every=_span("--checkpoint-every", every) if every else None,
+            keep=partial(_keep, frame, checkpoint_to),
+        )
+        ending.grace = _span("--grace", grace)
+        frame.require_place(makes=False)
+        found = config_or_default(adapters_file(config, adapters_from), frame, project=False)
+        if found is None:
+            raise no_adapters()
+        return _work(frame, found, orders, ending)
+
+    code = fault_of(run)
+    if isinstance(code, NexusControlError):
+        raise refuse(frame, code)
+    if ending.number is not None and ending.number is not signal.SIGTERM:
+        end_by(ending.number)
+    raise typer.Exit(code)
+
+
+def _keep(frame: Frame, place: Path | None, note: bytes) -> None:
+    if place is not None:
+        frame.write_bytes("--checkpoint-to", place, note)
 
 
 def _worker(given: str | None) -> Actor:
@@ -120,17 +142,6 @@ def _worker(given: str | None) -> Actor:
 def _span(option: str, text: str) -> timedelta:
     with options_of({"duration": option}):
         return parse_duration(f"{text}s" if text.isascii() and text.isdecimal() else text)
-
-
-def _run(frame: Frame, config: Source, orders: Orders, grace_seconds: float) -> None:
-    """Work to the end. Raises typer.Exit, or ends the process by the signal that ended the worker."""
-    ending = Ending(Stop(), grace_seconds)
-    code = fault_of(lambda: _work(frame, config, orders, ending))
-    if isinstance(code, NexusControlError):
-        raise refuse(frame, code)
-    if ending.number is not None and ending.number is not signal.SIGTERM:
-        end_by(ending.number)
-    raise typer.Exit(code)
 
 
 def _work(frame: Frame, config: Source, orders: Orders, ending: Ending) -> int:

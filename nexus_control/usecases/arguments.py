@@ -129,7 +129,7 @@ class RequestArguments(PolicyArguments):
         if dispatch is None or "adapter_id" not in info.data:
             return dispatch
         if info.data["adapter_id"] is None:
-            raise ValueError("needs adapter_id: a worker must know what to run")
+            raise ValueError("needs an adapter (adapter_id), so that the worker knows what to run")
         if is_guarded(info.data["adapter_id"]):
             raise ValueError("is not for a guarded call, which its caller runs")
         return dispatch

@@ -54,6 +54,7 @@ NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("events",): (),
     ("run", "show"): ("x",),
     ("execute",): ("x", "--adapter", "a:b", "--config", "nexus-control.toml"),
+    ("worker",): ("--config", "nexus-control.toml"),
     ("recover",): (),
     ("reconcile",): ("x", "--outcome", "failed", "--evidence", "e"),
     ("call",): ("nexus-control.status", "--config", "nexus-control.toml"),
