@@ -4,7 +4,7 @@
 2. A run that is under way may go on for the grace. A second signal cuts this short.
 3. Then the run is ordered to stop (`execution.stopping`): its program is killed, and its outcome recorded as unknown.
 
-Signals that were ignored when the process began (nohup) stay ignored. The handler only writes to pipes, because the
+Further signals change nothing. Signals that were ignored when the process began (nohup) stay ignored. The handler only writes to pipes, because the
 code that it interrupts may hold any lock. A thread reads one pipe and keeps the time of the grace.
 """
 
@@ -52,7 +52,8 @@ class Ending:
             yield woken_by
         finally:
             for each, handler in before.items():
-                signal.signal(each, handler)
+                # Once it was told to end, later signals do not cut short how it ends.
+                signal.signal(each, handler if self.number is None else signal.SIG_IGN)
             os.close(teller)  # ends the thread
             keeper.join()
             for each in (heard, woken_by, waker):
