@@ -50,34 +50,36 @@ from nexus_control.values.results import fault_of
 _USUAL_CHECKPOINTS: Final = "1h"
 _ALWAYS: Final = ("what", "request_id", "execution_id", "adapter_id", "outcome", "effect", "error_code")
 
+Once = Annotated[bool, typer.Option("--once", help="Do what is due now, and end: for cron, or a timer.")]
+WorkingAs = Annotated[
+    str | None, typer.Option(metavar="system:ID", help="Who executes. Default: system:worker@HOST.")
+]
+CheckpointEvery = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="How often to sign a checkpoint. Default: 1h with --checkpoint-to."),
+]
+CheckpointTo = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", parser=output_file, help="Where the last checkpoint is written, too."),
+]
+RecoverEvery = Annotated[
+    str, typer.Option(metavar="TIME", help="How often to look for executions whose process is gone.")
+]
+Poll = Annotated[str, typer.Option(metavar="TIME", help="How often to look for new events.")]
+Grace = Annotated[str, typer.Option(metavar="TIME", help="How long a run may go on after a signal to end.")]
+
 
 def worker(
     context: typer.Context,
     config: UsualConfig = None,
     adapters_from: AdaptersFrom = None,
-    once: Annotated[
-        bool, typer.Option("--once", help="Do what is due now, and end: for cron, or a timer.")
-    ] = False,
-    actor: Annotated[
-        str | None, typer.Option(metavar="system:ID", help="Who executes. Default: system:worker@HOST.")
-    ] = None,
-    checkpoint_every: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="How often to sign a checkpoint. Default: 1h with --checkpoint-to."
-        ),
-    ] = None,
-    checkpoint_to: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", parser=output_file, help="Where the last checkpoint is written, too."),
-    ] = None,
-    recover_every: Annotated[
-        str, typer.Option(metavar="TIME", help="How often to look for executions whose process is gone.")
-    ] = "5m",
-    poll: Annotated[str, typer.Option(metavar="TIME", help="How often to look for new events.")] = "1s",
-    grace: Annotated[
-        str, typer.Option(metavar="TIME", help="How long a run may go on after a signal to end.")
-    ] = "30s",
+    once: Once = False,
+    actor: WorkingAs = None,
+    checkpoint_every: CheckpointEvery = None,
+    checkpoint_to: CheckpointTo = None,
+    recover_every: RecoverEvery = "5m",
+    poll: Poll = "1s",
+    grace: Grace = "30s",
     allowed_signers: AllowedSigners = None,
     db: Database = None,
     log_folder: LogFolder = None,
