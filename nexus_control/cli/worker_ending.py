@@ -4,8 +4,9 @@
 2. A run that is under way may go on for the grace. A second signal cuts this short.
 3. Then the run is ordered to stop (`execution.stopping`): its program is killed, and its outcome recorded as unknown.
 
-Further signals change nothing. Signals that were ignored when the process began (nohup) stay ignored. The handler only writes to pipes, because the
-code that it interrupts may hold any lock. A thread reads one pipe and keeps the time of the grace.
+Further signals change nothing. Signals that were ignored when the process began (nohup) stay ignored. The handler only
+writes to pipes, because the code that it interrupts may hold any lock. A thread reads one pipe, and keeps the time of
+the grace.
 """
 
 import os
