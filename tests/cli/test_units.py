@@ -20,7 +20,7 @@ PROGRAM = "/opt/nexus-control/bin/nexus-control"
 
 def service(name: str) -> configparser.SectionProxy:
     parser = configparser.ConfigParser(interpolation=None)
-    parser.optionxform = str
+    vars(parser)["optionxform"] = str  # the names of systemd keep their case
     parser.read_string(UNITS[name])
     return parser["Service"]
 
