@@ -30,6 +30,10 @@ ADVICE: Final[dict[str, str]] = {
     "STORE_ROLLED_BACK": next_step(ErrorCode.STORE_ROLLED_BACK),
     "STORE_MIGRATED": next_step(ErrorCode.STORE_MIGRATED),
     "NO_POLICY": "Make the request again: it was never completed.",
+    "DISPATCH_BY_WORKER": (
+        "Wait: a worker executes it once it is approved. Look with status, or wait_for the states that end it, and read"
+        " what it gave back with result. Do not execute it yourself."
+    ),
     "ADAPTER_CHANGED": (
         "Make a new request: the adapter is not what this one was made for, and approved for. Or declare it as it was."
     ),
@@ -46,7 +50,7 @@ ADVICE: Final[dict[str, str]] = {
 }
 _BEFORE_APPROVALS: Final = (
     "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "FORENSIC_IMPORT", "EXECUTING",
-    "OUTCOME_UNKNOWN", "NO_POLICY", "ADAPTER_CHANGED", "CLOCK_BEHIND", "MODE_NOT_ALLOWED",
+    "OUTCOME_UNKNOWN", "NO_POLICY", "DISPATCH_BY_WORKER", "ADAPTER_CHANGED", "CLOCK_BEHIND", "MODE_NOT_ALLOWED",
 )  # fmt: skip
 """The reasons that no approval removes. Their advice is given before the advice on other reasons."""
 

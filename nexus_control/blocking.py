@@ -23,7 +23,8 @@ from nexus_control.values.payloads import PolicyAttachedPayload
 ORDER: Final = (
     "NO_POLICY", "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "EXECUTING",
     "OUTCOME_UNKNOWN", "APPROVAL_EXPIRED", "MISSING_APPROVALS", "IMPORTED_APPROVALS",
-    "MODE_NOT_ALLOWED", "CAPABILITIES_UNKNOWN", "CAPABILITIES_MISSING", "ADAPTER_MISMATCH", "ADAPTER_CHANGED",
+    "DISPATCH_BY_WORKER", "MODE_NOT_ALLOWED", "CAPABILITIES_UNKNOWN", "CAPABILITIES_MISSING", "ADAPTER_MISMATCH",
+    "ADAPTER_CHANGED",
 )  # fmt: skip
 """The codes that follow from the events and the attempt, in the order of the reasons."""
 _FIRST_OF_APPROVALS: Final = ORDER.index("APPROVAL_EXPIRED")
@@ -62,12 +63,15 @@ class BlockingReason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One attempt at executing. `capabilities` is None where unknown, `adapter_digest` where the router cannot tell."""
+    """One attempt at executing. `capabilities` is None where unknown, `adapter_digest` where the router cannot tell.
+    `by_worker`: a worker makes it.
+    """
 
     adapter_id: str
     dry_run: bool
     capabilities: Iterable[str] | None
     adapter_digest: str | None
+    by_worker: bool = False
 
     @property
     def mode(self) -> str:
@@ -168,6 +172,9 @@ def _attempt_reasons(facts: Facts, attempt: Attempt) -> Iterator[BlockingReason]
     policy, created, bound = facts.policy, facts.created, facts.attached
     if policy is None or created is None or bound is None:
         return
+    if not_here := list(dispatch_reasons(facts, by_worker=attempt.by_worker)):
+        yield from not_here  # nothing else about this attempt matters
+        return
     escalates = created.requested_mode == "dry_run" and not attempt.dry_run
     if escalates or not policy.allows_mode(attempt.mode):
         yield BlockingReason(
@@ -189,6 +196,17 @@ def _attempt_reasons(facts: Facts, attempt: Attempt) -> Iterator[BlockingReason]
             {"required": list(policy.require_adapter_capabilities), "missing": list(missing)},
         )
     yield from adapter_reasons(bound, attempt.adapter_id, attempt.adapter_digest)
+
+
+def dispatch_reasons(facts: Facts, *, by_worker: bool) -> Iterator[BlockingReason]:
+    """A reason where a worker alone executes the decision, and the attempt is not a worker's."""
+    bound = facts.attached
+    if bound is not None and bound.dispatch == "worker" and not by_worker:
+        yield BlockingReason(
+            "DISPATCH_BY_WORKER",
+            "A worker executes this request, and nobody else",
+            {"dispatch": bound.dispatch, "adapter_id": bound.adapter_id},
+        )
 
 
 def adapter_reasons(

@@ -43,6 +43,10 @@ COMMANDS: Final = {
     ),
     "execute": ("running:execute", "Carry out an approved request, once."),
     "cancel": ("cancelling:cancel", "Stop an execution that is under way. It asks no question."),
+    "worker": (
+        "working:worker",
+        "Execute the approved requests that were made for a worker, as they come.",
+    ),
     "run": ("results:run", "What the runs of a request gave back."),
     "recover": ("running:recover", "Give up executions whose process is gone: their outcome is unknown."),
     "reconcile": ("running:reconcile", "Settle an execution whose outcome was unknown."),
@@ -105,7 +109,7 @@ COMMANDS: Final = {
 GROUPS: Final = {
     "First steps": ("demo", "init", "config", "adapter"),
     "Ask and decide": ("request", "approve", "deny", "revoke", "withdraw", "statement", "wait"),
-    "Execute": ("execute", "cancel", "run", "recover", "reconcile"),
+    "Execute": ("execute", "cancel", "worker", "run", "recover", "reconcile"),
     "Look": ("list", "status", "inspect", "events"),
     "Evidence": ("audit", "verify", "report", "export", "import", "log", "key"),
     "Run a team": ("template", "rules", "approver", "doctor", "backup", "restore", "migrate"),

@@ -29,7 +29,7 @@ from nexus_control.execution.router import RouterProtocol
 from nexus_control.lifecycle import counted
 from nexus_control.render.decision import render_decision
 from nexus_control.render.guarded import how_to_go_on, is_guarded_call, who_runs
-from nexus_control.render.will_run import NOT_AT_HAND
+from nexus_control.render.will_run import BY_WORKER, NOT_AT_HAND
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import deciding, views
@@ -224,6 +224,9 @@ def _told(
             adapter = decided["decision"]["adapter_id"]
             if is_guarded(adapter):
                 screen.prose(f"{who_runs(adapter)} {how_to_go_on(adapter)}")
+                return
+            if "dispatch" in decided["decision"]:
+                screen.prose(BY_WORKER)
                 return
             screen.prose("It can be executed now:")
             # Where adapters are declared, `execute` finds the one that takes the plan.

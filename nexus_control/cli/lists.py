@@ -212,6 +212,7 @@ def _state(line: RequestLine, times: Times) -> Mark:
         *(["imported"] if line["imported"] else []),
         *(["blocked"] if blocked else []),
         *([_cancelled(line["cancel"], times)] if "cancel" in line else []),
+        *(["for a worker"] if state == "approved" and "dispatch" in line else []),
     ]
     kind = "stopped" if blocked else mark_of_state(state).kind
     return Mark(", ".join(said), kind)

@@ -90,7 +90,8 @@ def executable() -> Fit:
 
     def lines(store: DecisionStore) -> Iterator[RequestLine]:
         approved = _listed(store, ListArguments(executable=True))
-        ready = list(islice((each for each in approved if not is_guarded(each["adapter_id"])), MOST + 1))
+        here = (each for each in approved if not is_guarded(each["adapter_id"]) and "dispatch" not in each)
+        ready = list(islice(here, MOST + 1))
         others = [] if ready else list(islice(_in_states(store, *_UNDER_WAY), 2))
         yield from ready or (others if len(others) == 1 else [])
 

@@ -48,7 +48,7 @@ from nexus_control.usecases.answers import RequestData
 from nexus_control.usecases.signing import allowed_signers_of
 from nexus_control.values.actors import Actor, fold_id
 from nexus_control.values.instants import format_instant
-from nexus_control.values.payloads import Mode
+from nexus_control.values.payloads import Dispatch, Mode
 
 Goal = Annotated[str, typer.Argument(metavar="GOAL", help="What is to be achieved.")]
 ChosenMode = Annotated[
@@ -82,6 +82,10 @@ Key = Annotated[
 References = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE", help="A reference of yours; may be repeated.")
 ]
+ByWorker = Annotated[
+    Dispatch | None,
+    typer.Option(help="worker: a worker executes it, and nobody else; needs --adapter. Default: anybody."),
+]
 Superseded = Annotated[
     str | None,
     typer.Option(
@@ -113,6 +117,7 @@ def request(
     idempotency_key: Key = None,
     metadata: References = None,
     supersedes: Superseded = None,
+    dispatch: ByWorker = None,
     config: UsualConfig = None,
 ) -> Answer:
     """Ask for an execution.
@@ -139,6 +144,7 @@ def request(
             "idempotency_key": idempotency_key,
             "metadata": _pairs(metadata),
             "supersedes": whole(store, supersedes) if supersedes else supersedes,
+            "dispatch": dispatch,
         }
         given = {name: value for name, value in values.items() if value is not None}
         return _requested(

@@ -20,7 +20,7 @@ from nexus_control.render.planned import planned_steps
 from nexus_control.render.policy import changes, policy_words
 from nexus_control.render.results import step_texts
 from nexus_control.render.text import View, listed, spelled
-from nexus_control.render.will_run import MODES, NOT_AT_HAND, call_words, place_words
+from nexus_control.render.will_run import BY_WORKER, MODES, NOT_AT_HAND, call_words, place_words
 from nexus_control.values.actors import fold_id
 
 _LONGEST: Final = 320
@@ -81,6 +81,8 @@ def review_of(data: View, times: Times, *, is_approving: bool) -> Review:
         _add_call(review, data["decision"])
     else:
         _add_plan(review, data["decision"]["plan"], data["will_run"])
+        if data["decision"].get("dispatch") == "worker":
+            review.add(BY_WORKER, 2)
     _add_rehearsal(review, data, may_be_rehearsed=not is_guarded)
     _add_policy(review, data, for_a_router=not is_guarded)
     _add_approvals(review, data)

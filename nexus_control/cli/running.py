@@ -24,12 +24,11 @@ from nexus_control.cli.interrupting import Terminated, interruptible
 from nexus_control.cli.naming import chosen, executable, short, short_run, unsettled, whole
 from nexus_control.cli.options import FittingId, Router, UsualConfig
 from nexus_control.cli.screen import DONE, Mark, Screen
-from nexus_control.cli.steps import show_steps
+from nexus_control.cli.steps import show_steps, tell_step
 from nexus_control.cli.streams import output_is_ours
 from nexus_control.configuration import Source
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.config import adapters_of
-from nexus_control.execution.local_router import StepProgress
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.router import PlanChecker, RouterProtocol
 from nexus_control.lifecycle import counted
@@ -78,7 +77,7 @@ def execute(
                 log_folder=frame.log_folder,
                 config=found,
                 factory=router,
-                on_step=_tell,
+                on_step=tell_step,
             ) as opened,
             interruptible(),
         ):
@@ -99,11 +98,6 @@ def execute(
                 _say_what_is_unknown(frame, store, chosen_id)
                 raise
         return _executed(frame, store, data, adapter_id)
-
-
-def _tell(step: StepProgress) -> None:
-    if sys.stderr.isatty():
-        Screen(sys.stderr).prose(f"step {step.index} of {step.total}, {step.step_id}: {step.status}")
 
 
 def _executed(frame: Frame, store: DecisionStore, data: ExecuteData, adapter_id: str) -> Answer:

@@ -122,6 +122,8 @@ def _extras(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
         yield "labels", listed(data["labels"])
     if "template_name" in data:
         yield "template", data["template_name"]
+    if "dispatch" in data:
+        yield "dispatch", f"by a {data['dispatch']}, and nobody else"
     if "idempotency_key" in data:
         yield "key", data["idempotency_key"]
     for name, value in data.get("metadata", {}).items():
@@ -229,6 +231,8 @@ def _next(frame: Frame, named: str, data: StatusData) -> tuple[str, list[str]]:
             return "An approver types:", [_approving(frame, named, data)]
         case "approved" if not codes and is_guarded(data["adapter_id"]):
             return f"{who_runs(data['adapter_id'])} {how_to_go_on(data['adapter_id'])}", []
+        case "approved" if not codes and "dispatch" in data:
+            return "A worker executes it, and nobody else: wait.", []
         case "approved" if not codes:
             return "It can be executed:", [frame.command("execute", argument=named)]
         case "executing":

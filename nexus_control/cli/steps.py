@@ -1,13 +1,21 @@
 """Shows the steps of a run to people: how each went, and what it gave back."""
 
+import sys
 from collections.abc import Iterable
 from typing import Final
 
 from nexus_control.cli.screen import Kind, Mark, Screen, one_line
+from nexus_control.execution.local_router import StepProgress
 from nexus_control.render.results import Sign, cut, step_texts
 from nexus_control.render.text import View
 
 _KINDS: Final[dict[Sign, Kind]] = {"✓": "good", "✗": "bad", "?": "stopped"}
+
+
+def tell_step(step: StepProgress) -> None:
+    """Tell a person at a terminal how far a run has come."""
+    if sys.stderr.isatty():
+        Screen(sys.stderr).prose(f"step {step.index} of {step.total}, {step.step_id}: {step.status}")
 
 
 def show_text(screen: Screen, text: str, *, whole: bool) -> bool:

@@ -93,12 +93,22 @@ def print_document(text: str) -> None:
     sys.stdout.buffer.flush()
 
 
-def wait_while_read(seconds: float) -> None:
-    """Wait this long. Raises PrintingFailed as soon as the reader of standard output is gone."""
+def wait_while_read(seconds: float, *, woken_by: int | None = None) -> None:
+    """Wait this long, or until the descriptor `woken_by` can be read. Raises PrintingFailed as soon as the reader of
+    standard output is gone.
+    """
     poll = select.poll()
     poll.register(_OUTPUT, 0)  # errors are reported unasked
-    if poll.poll(seconds * 1000):
+    if woken_by is not None:
+        poll.register(woken_by, select.POLLIN)
+    if any(descriptor == _OUTPUT for descriptor, _ in poll.poll(seconds * 1000)):
         raise PrintingFailed(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
+
+
+def require_output() -> None:
+    """Returns if standard output was open for writing when the process began. Raises PrintingFailed."""
+    if fcntl.fcntl(_OUTPUT, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        raise PrintingFailed(OSError(errno.EBADF, os.strerror(errno.EBADF)))
 
 
 def visible(text: str) -> str:

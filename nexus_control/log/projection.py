@@ -313,11 +313,13 @@ def _progress_text(facts: Facts, tally: Tally) -> str:
     if now.quorums.total:
         saved["quorums"] = {"total": now.quorums.total, "last": now.quorums.last}
     if facts.created is not None and facts.policy is not None:
+        dispatch = facts.attached and facts.attached.dispatch
         saved["listing"] = {
             "requester": facts.created.requester.to_dict(),
             "required_approvals": facts.policy.min_approvals,
             "endless": endless,
             "ends": ends,
+            **({} if dispatch is None else {"dispatch": dispatch}),
         }
     return canonical_json(saved)
 

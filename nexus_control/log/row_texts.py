@@ -14,6 +14,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage.contract import DecisionRow
 from nexus_control.storage.faults import damaged
 from nexus_control.values.actors import Actor
+from nexus_control.values.payloads import Dispatch
 from nexus_control.values.records import RecordT, decode
 
 _first_value: Callable[[str], tuple[Any, int]] = json.JSONDecoder().raw_decode
@@ -23,13 +24,14 @@ _first_value: Callable[[str], tuple[Any, int]] = json.JSONDecoder().raw_decode
 class Listing:
     """What a list shows of a decision beyond the row's columns. Of the approvals that stand, and were given here,
     `endless` never end, and `ends` says when the others do: the number that count at an instant follows from it,
-    without the approvals.
+    without the approvals. `dispatch` says who alone executes it.
     """
 
     requester: Actor
     required_approvals: int
     endless: int = 0
     ends: tuple[str, ...] = ()
+    dispatch: Dispatch | None = None
 
     def current_approvals(self, now: str) -> int:
         """How many count at this instant, which is text as `format_instant` writes it."""
@@ -52,13 +54,17 @@ def listing_of(row: DecisionRow) -> Listing | None:
     try:
         said = parsed(row.progress)["listing"]
         requester, required, endless = said["requester"], said["required_approvals"], said["endless"]
+        dispatch = said.get("dispatch")
         who, ends = Actor.shared(requester["type"], requester["id"]), tuple(said["ends"])
-    except (LookupError, TypeError, ValueError, RecursionError):
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
         pass
     else:
         types = tuple(map(type, (required, endless, said["ends"], *ends)))
-        if types == (int, int, list, *[str] * len(ends)) and (len(said), len(requester)) == (4, 2):
-            return Listing(requester=who, required_approvals=required, endless=endless, ends=ends)
+        is_known = dispatch in (None, "worker") and len(said) == (4 if dispatch is None else 5)
+        if types == (int, int, list, *[str] * len(ends)) and is_known and len(requester) == 2:
+            return Listing(
+                requester=who, required_approvals=required, endless=endless, ends=ends, dispatch=dispatch
+            )
     listing = of_row(_Listed, row.progress, row.decision_id, extra_keys=True).listing
     if listing is None and row.policy_seq >= 0:
         raise damaged_row(row.decision_id)

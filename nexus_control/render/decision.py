@@ -113,6 +113,8 @@ def _decision(decision: View) -> Iterator[str]:
         yield bullet("Expires", decision["expires_at"])
     if decision["adapter_id"]:
         yield bullet("Adapter", decision["adapter_id"])
+    if decision.get("dispatch") == "worker":
+        yield bullet("Executed by", "a worker, and nobody else")
     if decision["adapter_digest"]:
         yield bullet("Adapter digest", decision["adapter_digest"])
     if ending := decision.get("ending"):

@@ -197,6 +197,7 @@ def _decision(bundle: DecisionBundle, known: Facts, stored: View | None) -> Iter
     yield "Labels", ", ".join(created.labels) if created else None
     yield "Request ends", _time(attached.expires_at) if attached and attached.expires_at else None
     yield "Bound to adapter", attached.adapter_id if attached else None
+    yield "Executed by", "a worker, and nobody else" if attached and attached.dispatch else None
     yield "Ended by", f"{ending.actor} at {in_utc(ending.ts)} UTC: {ending.reason}" if ending else None
     yield "Decision id", bundle.decision.decision_id
 

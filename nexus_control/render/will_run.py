@@ -10,6 +10,7 @@ from nexus_control.render.guarded import is_guarded_call, who_runs
 from nexus_control.render.text import View, bullet, code_line, escape, listed
 
 NOT_AT_HAND: Final = "No configuration was found here: what the steps run is not known."
+BY_WORKER: Final = "A worker executes it once it is approved, and nobody else; what runs is declared there."
 MODES: Final = {"apply": "applied", "dry_run": "rehearsed"}
 """What a step is in each mode."""
 
@@ -19,6 +20,8 @@ def will_run_lines(decision: View, will_run: View | None) -> Iterator[str]:
     if is_guarded_call(decision, will_run):
         yield f"- {escape(who_runs(decision['adapter_id']))} What runs is exactly the plan."
         return
+    if decision.get("dispatch") == "worker":
+        yield f"- {BY_WORKER}"
     if will_run is None:
         yield f"- {NOT_AT_HAND}"
         return

@@ -9,7 +9,7 @@ from nexus_control.errors import invalid_argument
 from nexus_control.evidence.statement import Verdict
 from nexus_control.tool.base import ActorLike, Tools, checked
 from nexus_control.usecases.answers import ApprovalData, RequestData, StateData, StatementData
-from nexus_control.values.payloads import Assurance, Mode
+from nexus_control.values.payloads import Assurance, Dispatch, Mode
 from nexus_control.values.results import ToolResult, result_of
 
 _OVERRIDE = "override_"
@@ -38,6 +38,7 @@ class DecidingTools(Tools):
         idempotency_key: str | None = None,
         metadata: Mapping[str, str] | None = None,
         supersedes: str | None = None,
+        dispatch: Dispatch | None = None,
         override_min_approvals: int | None = None,
         override_allowed_modes: Sequence[Mode] | None = None,
         override_require_adapter_capabilities: Sequence[str] | None = None,
@@ -54,7 +55,8 @@ class DecidingTools(Tools):
         `plan` is text, or a list of steps. `mode` is "dry_run" or "apply". The policy comes from the template, and from
         the policy fields given here, which override it; `override_<field>` is a synonym of a field. `expires_at` is an
         instant with an offset; instead of it `expires_in` is a duration from now, such as "4h", "2d" or a timedelta. A
-        request that names its `adapter_id` can run with that adapter only.
+        request that names its `adapter_id` can run with that adapter only. With `dispatch` "worker" nobody but a worker
+        (`nexus-control worker`) executes it, with the adapter that it names, once it is approved.
 
         With an `idempotency_key` a request is made once: the same requester, key and content answer the request that is
         there, with `created` false. `metadata` is up to 32 texts by name, which refer to things elsewhere. `supersedes`

@@ -147,7 +147,19 @@ def _as_evidence(now: WhatNow) -> WhatNow:
     }
 
 
+def is_for_a_worker(context: ToolContext, decision_id: str) -> bool:
+    """Whether a worker executes the decision, and nobody else."""
+    attached = context.store.load(decision_id).facts.attached
+    return attached is not None and attached.dispatch == "worker"
+
+
 def _execute(context: ToolContext, decision_id: str) -> WhatNow:
+    if is_for_a_worker(context, decision_id):
+        return {
+            "next": f"Call {tool_name(context, 'status')} with wait_seconds until a worker has executed it; do not call"
+            " execute.",
+            "details": _waiting(context, decision_id),
+        }
     if context.read_only:
         return _only("It is approved; this server only reads, and executes nothing.")
     if context.router is None:

@@ -47,6 +47,7 @@ DESCRIPTIONS: dict[str, str] = {
     "conflict_mode": '"new_decision_id" renames one that exists elsewhere; "overwrite" is refused.',
     "decision_id": "The request_id of the decision.",
     "description": "What the template is for.",
+    "dispatch": '"worker": a worker executes it once it is approved, and nobody else; needs adapter_id.',
     "dry_run": "True rehearses, false executes for real. Default: the requested mode.",
     "embed_router_bundle": "Put the whole run into the package.",
     "expires_at": "ISO-8601 with an offset. Default: never.",

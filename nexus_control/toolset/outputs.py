@@ -33,7 +33,7 @@ from nexus_control.usecases.run_answers import (
     StepLine,
 )
 from nexus_control.values.actors import ActorData
-from nexus_control.values.payloads import Mode
+from nexus_control.values.payloads import Dispatch, Mode
 
 
 class FileData(TypedDict):
@@ -147,6 +147,7 @@ class StatusOutput(DecisionOutput, StateData):
     created_at: str
     expires_at: str | None
     as_of: str
+    dispatch: NotRequired[Dispatch]
     idempotency_key: NotRequired[str]
     metadata: NotRequired[dict[str, str]]
     supersedes: NotRequired[str]

@@ -16,7 +16,14 @@ from nexus_control.render.decision import verdict_line
 from nexus_control.toolset import asking
 from nexus_control.toolset.artifact_files import file_name, read_artifact, write_artifact
 from nexus_control.toolset.fitting import INLINE_BYTES
-from nexus_control.toolset.guidance import is_final, lacks_steps, tool_name, wait_for_outcome, what_now
+from nexus_control.toolset.guidance import (
+    is_final,
+    is_for_a_worker,
+    lacks_steps,
+    tool_name,
+    wait_for_outcome,
+    what_now,
+)
 from nexus_control.toolset.inputs import ImportBundleInput, InspectInput, StatusInput
 from nexus_control.toolset.outputs import (
     ApprovalOutput,
@@ -55,7 +62,7 @@ from nexus_control.usecases.arguments import (
 from nexus_control.usecases.run_answers import ExecutionFields, ExecutionLine
 
 _SOMETIMES: Final = (
-    "idempotency_key", "metadata", "supersedes", "ending", "imported", "reconciled", "late_outcome",
+    "dispatch", "idempotency_key", "metadata", "supersedes", "ending", "imported", "reconciled", "late_outcome",
     "cancel", "events",
 )  # fmt: skip
 _LONGEST_TEXT: Final = 300
@@ -193,11 +200,15 @@ def _bounded(text: str | None) -> str | None:
 
 
 def awaited(context: ToolContext, arguments: StatusInput) -> float:
-    """The seconds to wait while the decision is pending or executing; 0 when nothing is awaited."""
+    """The seconds to wait while the decision is pending or executing, or a worker is to execute it; 0 when nothing is
+    awaited.
+    """
     if not arguments.wait_seconds:
         return 0
     standing, reasons = views.current_view(context.store, arguments.request_id)
-    is_under_way = standing["state"] in (DecisionState.PENDING_APPROVAL, DecisionState.EXECUTING)
+    is_under_way = standing["state"] in (DecisionState.PENDING_APPROVAL, DecisionState.EXECUTING) or (
+        standing["state"] == DecisionState.APPROVED and is_for_a_worker(context, arguments.request_id)
+    )
     return arguments.wait_seconds if is_under_way and not is_final(reasons) else 0
 
 

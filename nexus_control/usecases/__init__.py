@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         signing,
         templating,
         views,
+        working,
     )
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "signing",
     "templating",
     "views",
+    "working",
 ]
 
 

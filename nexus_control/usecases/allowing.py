@@ -1,7 +1,7 @@
 """Whether a decision may be executed now: by its own rules, and by those of one attempt. Nothing is written."""
 
 from nexus_control.advice import advice_on
-from nexus_control.blocking import Attempt, attempt_reasons, blocking_reasons, in_order
+from nexus_control.blocking import Attempt, attempt_reasons, blocking_reasons, dispatch_reasons, in_order
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.log import head
 from nexus_control.log.projection import Projection
@@ -12,7 +12,7 @@ from nexus_control.usecases.views import import_reasons
 
 
 def require_open(store: DecisionStore, request_id: str) -> None:
-    """Raises what keeps the decision from being executed by any router and adapter, as `execute` does."""
+    """Raises what keeps the decision from being executed here by any router and adapter, as `execute` does."""
     known = head.look_at(store)
     with store.reading() as session:
         decision = session.decision(request_id)
@@ -21,15 +21,23 @@ def require_open(store: DecisionStore, request_id: str) -> None:
 
 
 def require_allowed(
-    store: DecisionStore, session: ReadSession, decision: Projection, attempt: Attempt | None = None
+    store: DecisionStore,
+    session: ReadSession,
+    decision: Projection,
+    attempt: Attempt | None = None,
+    *,
+    by_worker: bool = False,
 ) -> None:
-    """Raises POLICY_NOT_SATISFIED where the decision must not be executed: in this attempt, or in any if it is None.
-    Raises EXECUTING while it is being executed.
+    """Raises POLICY_NOT_SATISFIED where the decision must not be executed: in this attempt, or in any if it is None,
+    where `by_worker` says whether a worker makes it. Raises EXECUTING while it is being executed.
     """
     now = session.instant_of_next(decision)
     authority = authority_of(store, session, decision, now)
     if attempt is None:
-        own = blocking_reasons(decision.facts, now, authority)
+        own = (
+            *blocking_reasons(decision.facts, now, authority),
+            *dispatch_reasons(decision.facts, by_worker=by_worker),
+        )
     else:
         own = attempt_reasons(decision.facts, now, attempt, authority)
     reasons = in_order((*own, *import_reasons(decision, session.now)))

@@ -18,7 +18,7 @@ from nexus_control.evidence.statement import Verdict
 from nexus_control.template import Overrides
 from nexus_control.usecases.run_answers import CancelLine, ExecutionLine, LinkedRun, Says
 from nexus_control.values.actors import ActorData
-from nexus_control.values.payloads import Assurance, Mode, StateName
+from nexus_control.values.payloads import Assurance, Dispatch, Mode, StateName
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -138,6 +138,7 @@ class DecisionFields(TypedDict):
     adapter_id: str | None
     adapter_digest: str | None
     as_of: str
+    dispatch: NotRequired[Dispatch]
     idempotency_key: NotRequired[str]
     metadata: NotRequired[dict[str, str]]
     supersedes: NotRequired[str]
@@ -310,6 +311,7 @@ class RequestLine(TypedDict):
     current_approvals: int
     required_approvals: int
     cancel: NotRequired[CancelLine]
+    dispatch: NotRequired[Dispatch]
 
 
 class RequestsData(TypedDict):

@@ -41,7 +41,8 @@ from nexus_control.usecases.fields import (
     Until,
     Wait,
 )
-from nexus_control.values.payloads import Assurance, Effect, Mode, SignedStatement
+from nexus_control.values.guarded import is_guarded
+from nexus_control.values.payloads import Assurance, Dispatch, Effect, Mode, SignedStatement
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -120,6 +121,18 @@ class RequestArguments(PolicyArguments):
     idempotency_key: Name | None = None
     metadata: Metadata | None = None
     supersedes: Identifier | None = None
+    dispatch: Dispatch | None = None
+
+    @field_validator("dispatch")
+    @classmethod
+    def _names_what_a_worker_runs(cls, dispatch: Dispatch | None, info: ValidationInfo) -> Dispatch | None:
+        if dispatch is None or "adapter_id" not in info.data:
+            return dispatch
+        if info.data["adapter_id"] is None:
+            raise ValueError("needs an adapter (adapter_id), so that the worker knows what to run")
+        if is_guarded(info.data["adapter_id"]):
+            raise ValueError("is not for a guarded call, which its caller runs")
+        return dispatch
 
     @field_validator("expires_in")
     @classmethod

@@ -134,9 +134,11 @@ def _spent(fault: NexusControlError) -> NexusControlError:
     )
 
 
-def take(store: DecisionStore, arguments: ExecuteArguments, asked: Asked, owner: str) -> Claimed:
+def take(
+    store: DecisionStore, arguments: ExecuteArguments, asked: Asked, owner: str, *, by_worker: bool = False
+) -> Claimed:
     """Check every rule, and claim the decision for this owner, a text of `system.processes`. The head is not brought
-    forward yet.
+    forward yet. `by_worker`: a worker claims it.
     """
     slot = head.slot_of(store.sidecar)
     known = slot.read_writable()  # before the transaction: waiting here holds up no other writer
@@ -154,9 +156,12 @@ def take(store: DecisionStore, arguments: ExecuteArguments, asked: Asked, owner:
             dry_run=is_dry_run(decision.facts, arguments.dry_run),
             capabilities=asked.capabilities,
             adapter_digest=asked.adapter_digest,
+            by_worker=by_worker,
         )
         # The rules come before the fault: they may say that the decision is never executed.
-        require_allowed(store, session, decision, attempt if asked.fault is None else None)
+        require_allowed(
+            store, session, decision, attempt if asked.fault is None else None, by_worker=by_worker
+        )
         unaltered_events(session, decision)
         if asked.fault is not None:
             raise asked.fault

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from nexus_control.advice import REHEARSAL_FAILED, after_failure
-from nexus_control.blocking import blocking_reasons
+from nexus_control.blocking import blocking_reasons, dispatch_reasons
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import StepError
 from nexus_control.execution.context import executing
@@ -58,8 +58,15 @@ from nexus_control.values.payloads import (
 )
 
 
-def execute(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtocol | None) -> ExecuteData:
-    """Run an approved decision once.
+def execute(
+    store: DecisionStore,
+    arguments: ExecuteArguments,
+    router: RouterProtocol | None,
+    *,
+    by_worker: bool = False,
+) -> ExecuteData:
+    """Run an approved decision once. `by_worker` is True in `usecases.working` alone, which executes what was requested
+    for a worker.
 
     Nothing was written when it raises POLICY_NOT_SATISFIED (with all reasons), EXECUTING, ADAPTER_UNKNOWN,
     PLAN_INVALID, ROUTER_NOT_READY, STORE_ROLLED_BACK, STORE_UNAVAILABLE where the head cannot be written, or
@@ -71,8 +78,8 @@ def execute(store: DecisionStore, arguments: ExecuteArguments, router: RouterPro
         outcome: Dispatched | None = None
         where = ", before the router was called"
         try:
-            asked = _ask(store, arguments, router)
-            claimed = take(store, arguments, asked, owner.to_text())
+            asked = _ask(store, arguments, router, by_worker=by_worker)
+            claimed = take(store, arguments, asked, owner.to_text(), by_worker=by_worker)
             outcome = _bring_head_forward(store, claimed)
             if outcome is None:
                 where = ""
@@ -122,7 +129,9 @@ def _cancelled(cancel: CancelWatch) -> Dispatched | None:
     return Dispatched(failed)
 
 
-def _ask(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtocol | None) -> Asked:
+def _ask(
+    store: DecisionStore, arguments: ExecuteArguments, router: RouterProtocol | None, *, by_worker: bool
+) -> Asked:
     if router is None:
         return Asked(fault=_no_router())
     adapter_id = arguments.adapter_id
@@ -141,7 +150,8 @@ def _ask(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtoc
     with store.reading() as session:
         decision, now = session.decision(arguments.request_id), session.now
     created, policy = decision.facts.created, decision.facts.policy
-    if created is None or policy is None or blocking_reasons(decision.facts, now):
+    others = dispatch_reasons(decision.facts, by_worker=by_worker)
+    if created is None or policy is None or blocking_reasons(decision.facts, now) or any(others):
         return asked  # the claim refuses it; nothing is started for it
     try:
         with router_asked(adapter_id):

@@ -151,7 +151,7 @@ def _may_approve(decision: Projection, person: str, at: datetime) -> bool:
 def _line(row: DecisionRow, now: str, at: datetime) -> RequestLine:
     listing, state = listing_of(row), _state(row, now)
     current = listing.current_approvals(now) if listing and state != "expired" else 0
-    return {
+    line: RequestLine = {
         "request_id": row.decision_id,
         "created_at": row.created_at,
         "state": state,
@@ -167,6 +167,9 @@ def _line(row: DecisionRow, now: str, at: datetime) -> RequestLine:
         "current_approvals": current,
         "required_approvals": listing.required_approvals if listing else 0,
     }
+    if listing is not None and listing.dispatch is not None:
+        line["dispatch"] = listing.dispatch
+    return line
 
 
 def _cancels(session: ReadSession, rows: Sequence[DecisionRow]) -> Iterator[tuple[str, _Cancelled]]:

@@ -50,7 +50,10 @@ def request(
         supersedes=arguments.supersedes,
     )
     attached = PolicyAttachedPayload(
-        **policy.fields(), **_template_fields(template, overrides), adapter_id=arguments.adapter_id
+        **policy.fields(),
+        **_template_fields(template, overrides),
+        adapter_id=arguments.adapter_id,
+        dispatch=arguments.dispatch,
     )
     if arguments.idempotency_key is not None:
         with store.reading() as session:
@@ -59,9 +62,8 @@ def request(
     require_attainable(policy, arguments.actor.id)
     warnings: list[str] = []
     if plan_checker is not None and arguments.adapter_id is not None:
-        plan_checker.check_plan(arguments.adapter_id, arguments.plan, policy.max_steps)
-        warnings = list(_obstacles(plan_checker, arguments.adapter_id, arguments))
-        attached = replace(attached, adapter_digest=plan_checker.adapter_digest(arguments.adapter_id))
+        digest, warnings = _checked(plan_checker, arguments.adapter_id, arguments, policy.max_steps)
+        attached = replace(attached, adapter_digest=digest)
     # A withdrawal is remembered beside the store, so that an older copy of it is noticed.
     remembering = nullcontext() if arguments.supersedes is None else head.remembering(store)
     with remembering, store.writing() as session:
@@ -76,6 +78,22 @@ def request(
             reason = f"Superseded by {decision.decision_id}"
             session.append(superseded, arguments.actor, DecisionWithdrawnPayload(reason=reason))
         return _answer(store, session, decision, is_new=True, warnings=warnings)
+
+
+def _checked(
+    checker: PlanChecker, adapter_id: str, arguments: RequestArguments, max_steps: int | None
+) -> tuple[str | None, list[str]]:
+    """The digest of the adapter, which takes the plan, and warnings. What a worker is to run may be known to the worker
+    alone: then the digest is None.
+    """
+    try:
+        checker.check_plan(adapter_id, arguments.plan, max_steps)
+    except NexusControlError as fault:
+        if arguments.dispatch is None or fault.code is not ErrorCode.ADAPTER_UNKNOWN:
+            raise
+        return None, [f"Adapter {adapter_id} is not declared here: the worker is the first to check the plan"]
+    warnings = list(_obstacles(checker, adapter_id, arguments))
+    return checker.adapter_digest(adapter_id), warnings if arguments.dispatch is None else []
 
 
 def made_with(store: DecisionStore, requester: Actor, idempotency_key: str) -> str | None:

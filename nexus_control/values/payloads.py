@@ -26,6 +26,9 @@ StateName: TypeAlias = Literal[
 Effect: TypeAlias = Literal["none", "done", "unknown"]
 """What an execution did, as far as is known: `none` is certainly nothing, `done` certainly something."""
 
+Dispatch: TypeAlias = Literal["worker"]
+"""Who alone executes a decision. Without it, anybody who has the adapter may."""
+
 Assurance: TypeAlias = Literal["declared", "elicited", "local", "signed"]
 ASSURANCES: tuple[Assurance, ...] = ("declared", "elicited", "local", "signed")
 """How sure it is who the approver was, weakest first."""
@@ -119,7 +122,9 @@ POLICY_FIELDS = frozenset(field.name for field in fields(PolicyFields))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyAttachedPayload(PolicyFields):
-    """The policy is fixed. `expires_at` and the adapter are limits of the request itself, and of no template."""
+    """The policy is fixed. `expires_at`, the adapter and `dispatch` are limits of the request itself, and of no
+    template. With `dispatch` "worker" a worker alone executes it.
+    """
 
     event_type = EventType.POLICY_ATTACHED
     template_name: str | None = None
@@ -129,6 +134,7 @@ class PolicyAttachedPayload(PolicyFields):
     expires_at: str | None = check(is_instant, _INSTANT, default=None)
     adapter_id: str | None = None
     adapter_digest: str | None = None
+    dispatch: Dispatch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,7 @@ NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("run", "show"): ("x",),
     ("execute",): ("x", "--adapter", "a:b", "--config", "nexus-control.toml"),
     ("cancel",): ("x", "--reason", "r"),
+    ("worker",): ("--config", "nexus-control.toml"),
     ("recover",): (),
     ("reconcile",): ("x", "--outcome", "failed", "--evidence", "e"),
     ("call",): ("nexus-control.status", "--config", "nexus-control.toml"),

@@ -13,7 +13,7 @@ NEVER = (
     "ADAPTER_CHANGED",
     "NO_POLICY",
 )
-WAITING = ("EXECUTING", "OUTCOME_UNKNOWN")
+WAITING = ("EXECUTING", "OUTCOME_UNKNOWN", "DISPATCH_BY_WORKER")
 
 
 def reason(code: str) -> BlockingReason:

@@ -359,7 +359,7 @@ def test_a_claim_that_an_interrupted_one_meets_is_left_alone(
     request_id = approved(tools)
     execution = claimed(tools, request_id)
 
-    def interrupts(*_: object) -> None:
+    def interrupts(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(claiming, "require_allowed", interrupts)
