@@ -11,6 +11,10 @@ An exception makes the step fail, with an unknown effect. An exception of a `har
 A timeout or a lost connection (`router.leaves_outcome_unknown`) makes the outcome of the whole run unknown. A dry run
 calls the method's dry-run callable; without such a callable it only describes the step. There is no time limit, because
 Python cannot stop a call.
+
+An argument in `secret_args` takes the name of a secret, `{secret:NAME}`, and the callable gets its value:
+
+    PythonAdapter("billing", {"refund": refund}, secret_args=["token"], secrets={"BILLING": SecretSource(file="token")})
 """
 
 import asyncio
@@ -18,7 +22,7 @@ import functools
 import inspect
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import copy_context
@@ -36,8 +40,10 @@ from nexus_control.execution.adapter import (
 )
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call, recorded
+from nexus_control.execution.revealing import masked_error, value_of
 from nexus_control.execution.router import leaves_outcome_unknown
-from nexus_control.execution.spelling import described, portable
+from nexus_control.execution.secrets import SecretSource, declared_secrets, is_secret_name, secret_named
+from nexus_control.execution.spelling import portable
 
 _LEFT_TO_OTHERS: Final = (
     Generator,
@@ -80,7 +86,9 @@ class PythonAdapter:
         True
 
     A dry run calls the function in `dry_run_methods`; if a method has none there, the dry run only describes it. An
-    exception of a `harmless` type says that nothing was done. Raises CONFIG_INVALID for a method without a signature.
+    exception of a `harmless` type says that nothing was done. In every method the parameters in `secret_args` take
+    nothing but a secret of `secrets`. Raises CONFIG_INVALID for a method without a signature, and for a name in
+    `secret_args` that no method has.
     """
 
     kind = "python"
@@ -93,12 +101,17 @@ class PythonAdapter:
         capabilities: Iterable[str] = ("apply", "dry_run"),
         dry_run_methods: Mapping[str, Callable[..., object]] | None = None,
         harmless: Iterable[type[Exception]] = (),
+        secret_args: Iterable[str] = (),
+        secrets: Mapping[str, SecretSource] | None = None,
     ) -> None:
         self.name = name
         self.capabilities = frozenset(capabilities)
         self._methods = {key: _registered(key, call) for key, call in methods.items()}
         self._dry_run_methods = {key: _registered(key, call) for key, call in (dry_run_methods or {}).items()}
         self._harmless = tuple(map(_exception_type, harmless))
+        self._secret_args = frozenset(secret_args)
+        self.secrets = _named(secrets or {})
+        self._require_parameters(self._secret_args)
 
     def declaration(self) -> dict[str, object]:
         """Everything that decides what a call does, as JSON; `adapter_digest` is computed over it.
@@ -109,6 +122,8 @@ class PythonAdapter:
         harmless = sorted(f"{each.__module__}.{each.__qualname__}" for each in self._harmless)
         return {
             **({"harmless": harmless} if harmless else {}),
+            **({"secret_args": sorted(self._secret_args)} if self._secret_args else {}),
+            **declared_secrets(self.secrets),
             "kind": self.kind,
             "name": self.name,
             "capabilities": sorted(self.capabilities),
@@ -142,6 +157,37 @@ class PythonAdapter:
         method = self._method(call, dry_run)
         return CallDescription() if method is None else CallDescription(function=method.name, args=call.args)
 
+    def secret_arguments(self, call: Call) -> Collection[str]:
+        """The arguments that take nothing but a secret.
+
+        >>> adapter.secret_arguments(call)
+        frozenset()
+        """
+        return self._secret_args
+
+    def secrets_of(self, call: Call, *, dry_run: bool) -> frozenset[str]:
+        """The names of the secrets that the call needs.
+
+        >>> adapter.secrets_of(call, dry_run=False)
+        frozenset()
+        """
+        return (
+            frozenset() if self._method(call, dry_run) is None else frozenset(self._named_by(call).values())
+        )
+
+    def _named_by(self, call: Call) -> dict[str, str]:
+        named = {argument: secret_named(call.args.get(argument)) for argument in self._secret_args}
+        return {argument: name for argument, name in named.items() if name is not None}
+
+    def _require_parameters(self, names: Iterable[str]) -> None:
+        signatures = [each.signature for each in self._methods.values()]
+        known = {name for each in signatures for name in each.parameters}
+        takes_any = any(p.kind is p.VAR_KEYWORD for each in signatures for p in each.parameters.values())
+        if not takes_any and (lost := sorted(set(names) - known)):
+            raise NexusControlError(
+                ErrorCode.CONFIG_INVALID, f"secret_args has {lost[0]!r:.80}, which no method has"
+            )
+
     def _method(self, call: Call, dry_run: bool) -> _Method | None:
         """The method that a call runs; None where a dry run only describes it."""
         return (self._dry_run_methods if dry_run else self._methods).get(call.method)
@@ -159,10 +205,9 @@ class PythonAdapter:
             described = {"method": call.method, "args": recorded(call.args)}
             return StepResult(status="ok", output={"would_call": described})
         pid = os.getpid()
+        args = {**call.args, **{argument: value_of(name) for argument, name in self._named_by(call).items()}}
         try:
-            result = (
-                _run_to_end(method.call(**call.args)) if method.is_coroutine else method.call(**call.args)
-            )
+            result = _run_to_end(method.call(**args)) if method.is_coroutine else method.call(**args)
         except self._harmless as error:
             return _not_ok("error", StepError.STEP_FAILED, error, untouched=True)
         except SystemExit as error:
@@ -252,6 +297,16 @@ def _exception_type(given: object) -> type[Exception]:
     return given
 
 
+def _named(secrets: Mapping[str, SecretSource]) -> dict[str, SecretSource]:
+    for name in secrets:
+        if not is_secret_name(name):
+            raise NexusControlError(
+                ErrorCode.CONFIG_INVALID,
+                f"secrets has {name!r:.80}; a name has letters, digits, '_', '-' and '.'",
+            )
+    return dict(secrets)
+
+
 def _arguments_problem(method: _Method, call: Call) -> str | None:
     parameters = method.signature.parameters.values()
     if all(each.kind is not each.VAR_KEYWORD for each in parameters):
@@ -270,5 +325,5 @@ def _arguments_problem(method: _Method, call: Call) -> str | None:
 def _not_ok(
     status: StepStatus, code: StepError, error: BaseException, *, untouched: bool = False
 ) -> StepResult:
-    message = described(error, MAX_MESSAGE_LENGTH)
+    message = masked_error(error, MAX_MESSAGE_LENGTH)
     return StepResult(status=status, output={}, error_code=code, error_message=message, untouched=untouched)
