@@ -69,7 +69,13 @@ class SecretSource:
         return {name: value for name, value in given.items() if value is not None}
 
     def read(self) -> str:
-        """The value now. Raises UnreadableSecretError."""
+        """The value now.
+
+            >>> SecretSource(command=["echo", "a-value"]).read()
+            'a-value'
+
+        Raises UnreadableSecretError, which says why, and nothing of the value.
+        """
         if self.variable is not None:
             value = os.environ.get(self.variable)
             if value is None:

@@ -44,25 +44,25 @@ def main() -> None:
 def _seen(values: list[str]) -> dict[str, object]:
     """The processes with a value in their command line or environment, by kind; and what the file's place is like."""
     file = Path(os.environ["PEM_FILE"])
-    seen: dict[str, object] = {"cmdline": [], "environ": [], "me": os.getpid(), "supervisor": os.getppid()}
+    seen: dict[str, list[int]] = {"cmdline": [], "environ": []}
     for process in Path("/proc").glob("[0-9]*"):
-        for kind in ("cmdline", "environ"):
+        for kind, pids in seen.items():
             with contextlib.suppress(OSError):
                 content = (process / kind).read_bytes()
-                if any(line.encode() in content for value in values for line in value.split("\n")):
-                    seen[kind] = [*_pids(seen[kind]), int(process.name)]
+                ours = kind == "cmdline" or (process / "cwd").readlink() == Path.cwd()  # not another test's
+                if ours and any(line.encode() in content for value in values for line in value.split("\n")):
+                    pids.append(int(process.name))
+    supervisor = os.getppid()
     return {
         **seen,
+        "me": os.getpid(),
+        "supervisor": supervisor,
+        "command": int(Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()[1]),
         "file": str(file),
         "file_mode": oct(file.stat().st_mode & 0o777),
         "folder_mode": oct(file.parent.stat().st_mode & 0o777),
         "descriptors": sorted(os.listdir("/proc/self/fd")),  # noqa: PTH208 - names
     }
-
-
-def _pids(found: object) -> list[int]:
-    assert isinstance(found, list)
-    return found
 
 
 if __name__ == "__main__":

@@ -100,21 +100,14 @@ class Office:
     def look(self, request_id: str) -> None:
         """Every view and every document of a request."""
         for words in (
-            ("status", request_id),
             ("inspect", request_id),
             ("run", "show", request_id, "--full"),
-            ("run", "show", request_id, "--json"),
             ("events",),
-            ("list",),
             ("doctor",),
             ("adapter", "show", "keys", "--config", "keys.toml"),
-            ("adapter", "list", "--config", "keys.toml", "--json"),
-            ("config", "show", "--config", "keys.toml"),
             ("export", request_id, "-o", "bundle.json"),
             ("audit", request_id, "-o", "package.json"),
-            ("report", "bundle.json", "-o", "bundle.html"),
             ("report", request_id, "-o", "report.html"),
-            ("verify", "package.json"),
         ):
             self.run(*words, code=None)
 
@@ -136,20 +129,19 @@ def office(tmp_path: Path) -> Office:
     return made
 
 
-@pytest.mark.parametrize(("word", "code"), [("ok", 0), ("fail", 1)])
-def test_no_value_is_in_the_store_the_run_log_a_document_a_view_or_an_error(
-    office: Office, word: str, code: int
-) -> None:
-    request_id = office.asked(word)
-    office.execute(request_id, "--dry-run", code=code)
-    office.execute(request_id, code=code)
+def test_no_value_is_in_the_store_the_run_log_a_document_a_view_or_an_error(office: Office) -> None:
+    failed, request_id = office.asked("fail"), office.asked("ok")
+    office.execute(failed, code=1)
+    office.run("run", "show", failed)
+    office.run("audit", failed, "-o", "failed.json")
+    office.execute(request_id, "--dry-run", code=0)
+    office.execute(request_id, code=0)
     office.look(request_id)
     assert {path.name for path in office.folder.iterdir()} >= {"store.db", "store.db.runs", "report.html"}
     assert office.leaks() == []
     told = b"".join(office.shown)
     for name in (b"OWN", b"TOKEN", b"WORDS", b"PEM"):
         assert b"{secret:" + name + b"}" in told
-    assert b"Bearer {secret:TOKEN}" in told
 
 
 def test_a_digest_of_an_output_is_of_the_masked_text(office: Office) -> None:
@@ -184,33 +176,22 @@ def test_no_process_shows_a_value_but_the_program_and_whose_variable_it_is(offic
     office.execute(office.asked("ok"), code=0)
     seen = json.loads((office.folder / "seen.json").read_text())
     assert seen["cmdline"] == []
-    mine = [pid for pid in seen["environ"] if pid == seen["me"]]
-    others = [pid for pid in seen["environ"] if pid != seen["me"]]
-    assert mine
-    assert seen["supervisor"] not in others
-    assert len(others) <= 1  # the command itself, which has the variable OUR_OWN
+    assert set(seen["environ"]) == {seen["me"], seen["command"]}  # the command has the variable OUR_OWN
+    assert seen["supervisor"] not in seen["environ"]
     assert (seen["file_mode"], seen["folder_mode"]) == ("0o600", "0o700")
     assert not Path(seen["file"]).parent.exists()
     assert len(seen["descriptors"]) <= 4  # no descriptor of ours
 
 
 def test_no_value_is_in_what_an_agent_is_told_or_in_the_log_of_its_server(office: Office) -> None:
-    request_id = office.asked("fail")
     (office.folder / "own").write_text(OWN)
     text = (office.folder / "keys.toml").read_text()
     (office.folder / "keys.toml").write_text(text.replace('variable = "OUR_OWN"', 'file = "own"'))
     request_id = office.asked("fail")
     answers: list[Any] = []
     with served("--config", "keys.toml", folder=office.folder) as pipes:
-        for tool in ("execute", "status", "inspect", "result", "export_bundle", "export_audit_package"):
-            more = {"adapter_id": "subprocess:keys"} if tool == "execute" else {}
-            name = {
-                "inspect": "decision_id",
-                "export_bundle": "decision_id",
-                "export_audit_package": "decision_id",
-            }
-            for argument in ("request_id", name.get(tool, "request_id")):
-                answers.append(pipes.answer(pipes.call(tool, **{argument: request_id}, **more)))
+        for tool in ("execute", "status", "inspect", "export_bundle", "export_audit_package"):
+            answers.append(pipes.answer(pipes.call(tool, **arguments_for(tool, request_id))))
         pipes.end()
     office.shown.append(json.dumps(answers, ensure_ascii=False).encode())
     with NexusControlTools(office.folder / "store.db") as tools:
@@ -259,8 +240,14 @@ def test_a_command_that_is_killed_leaves_neither_value_nor_file_nor_program(
     assert eventually(lambda: not lives(int(hanging.read_text())))
     assert eventually(lambda: not file.parent.exists())
     office.run("recover", code=None)
-    office.look(request_id)
+    office.run("run", "show", request_id, code=None)
+    office.run("export", request_id, "-o", "bundle.json")
     assert office.leaks() == []
+
+
+def arguments_for(tool: str, request_id: str) -> dict[str, object]:
+    name = "request_id" if tool in ("execute", "status", "result") else "decision_id"
+    return {name: request_id, **({"adapter_id": "subprocess:keys"} if tool == "execute" else {})}
 
 
 @contextmanager
