@@ -6,9 +6,9 @@
     files = { TOKEN_FILE = "{token}" }         # a file, 0600 in a folder 0700; the variable has its path
 
 Without `args` the placeholders of argv are the arguments, and take text, numbers, true and false. With it, each
-argument that is no secret stands in argv, and takes its type; true and false are no numbers. A secret stands in `env`,
-`stdin` or `files`, and nowhere else: other users can see a program's arguments. Only secrets stand there, because a
-reviewer reads in argv what else the program gets.
+argument except the secrets stands in argv, and takes its type. A secret stands in `env`, `stdin` or `files`, and
+nowhere else: other users can see a program's arguments. Only secrets stand there, because a reviewer reads in argv what
+else the program gets.
 """
 
 from collections.abc import Iterator, Mapping

@@ -124,7 +124,7 @@ def run_supervised(
 
 @contextmanager
 def _holding(content: bytes) -> Generator[IO[bytes]]:
-    """A file without a name that holds this. The system drops it, and where it can it writes none of it to a disk."""
+    """A file without a name that holds this. The system drops it, and on Linux it is in memory only."""
     in_memory = hasattr(os, "memfd_create")
     with os.fdopen(os.memfd_create("stdin"), "w+b") if in_memory else tempfile.TemporaryFile() as file:
         file.write(content)

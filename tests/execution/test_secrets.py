@@ -29,7 +29,7 @@ def configured(folder: Path, text: str) -> Path:
     return path
 
 
-def shown(folder: Path, text: str, *, dry_run: bool = False, **args: object) -> Any:
+def shown(folder: Path, text: str, *, dry_run: bool = False, **args: Any) -> Any:
     """The output of the one step, which calls `show`."""
     with LocalRouter(load_adapters(configured(folder, text))) as router:
         return router.run("show", "subprocess:keys", dry_run, plan(step("show", **args)))["results"][0][
@@ -194,13 +194,11 @@ def test_an_argument_of_another_type_is_refused(tmp_path: Path, given: dict[str,
 
 
 def test_a_whole_number_is_a_number(tmp_path: Path) -> None:
-    assert shown(tmp_path, SECRETS + HEAD + TOOL + TYPED, **{**GOOD, "f": 2})["stdout"] == "x 1 2 true\n"
+    assert shown(tmp_path, SECRETS + HEAD + TOOL + TYPED, s="x", i=1, f=2, b=True, t=NAMED)["stdout"] == "x 1 2 true\n"
 
 
 @pytest.mark.parametrize("args", [{"x": NAMED}, {"x": ["deep", {"a": NAMED}]}, {NAMED: 1}])
-def test_a_command_that_declares_no_arguments_takes_no_secret(
-    tmp_path: Path, args: dict[str, object]
-) -> None:
+def test_a_command_that_declares_no_arguments_takes_no_secret(tmp_path: Path, args: dict[str, Any]) -> None:
     text = SECRETS + HEAD + 'protocol = "call"\ncommand = ["true"]\n'
     with LocalRouter(load_adapters(configured(tmp_path, text))) as router:
         refused = refusal(lambda: router.check_plan("subprocess:keys", plan(step("show", **args)), None))
