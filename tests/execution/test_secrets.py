@@ -194,7 +194,10 @@ def test_an_argument_of_another_type_is_refused(tmp_path: Path, given: dict[str,
 
 
 def test_a_whole_number_is_a_number(tmp_path: Path) -> None:
-    assert shown(tmp_path, SECRETS + HEAD + TOOL + TYPED, s="x", i=1, f=2, b=True, t=NAMED)["stdout"] == "x 1 2 true\n"
+    assert (
+        shown(tmp_path, SECRETS + HEAD + TOOL + TYPED, s="x", i=1, f=2, b=True, t=NAMED)["stdout"]
+        == "x 1 2 true\n"
+    )
 
 
 @pytest.mark.parametrize("args", [{"x": NAMED}, {"x": ["deep", {"a": NAMED}]}, {NAMED: 1}])
