@@ -101,7 +101,7 @@ class ArgvTemplate:
 
 
 def word_of(text: str) -> Word:
-    """A text with placeholders, for another place than argv. Raises ValueError, with the problem, for braces without one."""
+    """A text with placeholders that stands outside argv. Raises ValueError, with the problem, for other braces."""
     return Word(_parts(text), guarded=False)
 
 
