@@ -10,8 +10,8 @@
 `help(NexusControlTools)` lists the whole flow: request, approve, execute, export. Each method answers a `ToolResult`:
 its data, or a refusal with an `ErrorCode` and the next step. The other names serve programs that embed the library:
 
-    Run plans           LocalRouter, Adapters, load_adapters, PythonAdapter; RouterProtocol, PlanChecker and
-                        RouterOutcomeUnknown for a router of your own
+    Run plans           LocalRouter, Adapters, load_adapters, PythonAdapter, SecretSource; RouterProtocol, PlanChecker
+                        and RouterOutcomeUnknown for a router of your own
     Stores              DecisionStore, TemplateStore; StoredEvent, EventType
     Decisions           Decision, DecisionState, Policy, Template; compute_lifecycle: what blocks one, what happened
     Documents           export_decision, export_audit_package, import_bundle; DecisionBundle, AuditPackage
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from nexus_control.execution.local_router import LocalRouter
     from nexus_control.execution.python_adapter import PythonAdapter
     from nexus_control.execution.router import PlanChecker, RouterOutcomeUnknown, RouterProtocol
+    from nexus_control.execution.secrets import SecretSource
     from nexus_control.export import export_decision, render_export
     from nexus_control.import_ import import_bundle
     from nexus_control.lifecycle import (
@@ -83,6 +84,7 @@ __all__ = [
     "PythonAdapter",
     "RouterOutcomeUnknown",
     "RouterProtocol",
+    "SecretSource",
     "StoredEvent",
     "Template",
     "TemplateStore",
@@ -120,6 +122,7 @@ _NAMES = {
     "execution.config": ("load_adapters",),
     "execution.local_router": ("LocalRouter",),
     "execution.python_adapter": ("PythonAdapter",),
+    "execution.secrets": ("SecretSource",),
     "execution.router": ("PlanChecker", "RouterOutcomeUnknown", "RouterProtocol"),
     "export": ("export_decision", "render_export"),
     "import_": ("import_bundle",),

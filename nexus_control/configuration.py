@@ -5,6 +5,7 @@
     allowed_signers = "allowed_signers"   # relative to this file
     default = "deny"                      # the rule book, with the next line; read by `rules.reading`
     [[rules]]
+    [secrets.BILLING]                     # for the adapters of this file; read by `execution.config`
     [adapters.keys]                       # read by `execution.config`
 
 An option wins over its variable, and a variable over every file. The files, in the order in which they are asked:
@@ -18,6 +19,7 @@ An option wins over its variable, and a variable over every file. The files, in 
 
 - A *project's* file gives adapters only. It may have come with a cloned repository, which must not choose the database,
   whom we trust, or which calls are denied. In these the system's file wins over the user's.
+- `secrets` are for the adapters of the same file. Those of a project's file are not used.
 - A file that was found is used only if root or this user owns it and every folder and link on the way to it, and
   nobody else may write them: `system.own_files`. A file named by `--config` is trusted as it is.
 - `log_folder` belongs to the `database` of the same file: where another database is named, it is not used. `rules` and
@@ -48,11 +50,12 @@ from nexus_control.system.whole_files import is_regular, read_regular
 FILE_NAME: Final = "nexus-control.toml"
 SYSTEM_FILE: Final = Path("/etc/nexus-control") / FILE_NAME
 ADAPTERS: Final = "adapters"
+SECRETS: Final = "secrets"
 RULES: Final = "rules"
 DEFAULT: Final = "default"
 SETTINGS: Final = ("database", "log_folder", "allowed_signers", RULES, DEFAULT)
 """The names that a project's file must not set, and that this version uses."""
-LATER: Final = ("groups", "notify", "secrets", "inbox")
+LATER: Final = ("groups", "notify", "inbox")
 """The names of later versions, which a project's file must not set either."""
 
 Kind: TypeAlias = Literal["option", "project", "user", "system"]
@@ -212,7 +215,7 @@ def _table(path: Path, content: bytes) -> dict[str, object]:
         table = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise refused(path, [f"is not TOML: {error}"]) from None
-    unknown = [name for name in table if name not in (ADAPTERS, *SETTINGS, *LATER)]
+    unknown = [name for name in table if name not in (ADAPTERS, SECRETS, *SETTINGS, *LATER)]
     if unknown:
         raise refused(path, [f"Unknown field: {name!s:.80}" for name in unknown])
     return table

@@ -16,6 +16,7 @@ from nexus_control.configuration import (
     FILE_NAME,
     LATER,
     RULES,
+    SECRETS,
     SETTINGS,
     Configuration,
     Setting,
@@ -265,6 +266,8 @@ def _key(frame: Frame, source: Source, key: str, named: Path | None) -> KeyLine:
         return _adapters_key(frame.configuration, source, named)
     if source.kind == "project":
         return {"key": key, "status": "ignored", "why": _NOT_FROM_A_PROJECT}
+    if key == SECRETS:
+        return {**_adapters_key(frame.configuration, source, named), "key": key}
     if key in LATER:
         return {"key": key, "status": "not used", "why": "not used by this version"}
     assert key in SETTINGS

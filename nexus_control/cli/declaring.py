@@ -17,7 +17,7 @@ from nexus_control.cli.screen import Mark, Screen, columns
 from nexus_control.configuration import Source, named_source
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, adapter_id
-from nexus_control.execution.argv_template import ArgvTemplate
+from nexus_control.execution.catalogue import arguments_of
 from nexus_control.execution.config import adapters_of
 from nexus_control.execution.plan import Call
 from nexus_control.lifecycle import counted
@@ -49,6 +49,8 @@ class Declared(TypedDict):
     env: list[str]
     timeout_seconds: int
     max_output_bytes: int
+    pin_files: dict[str, str | None]
+    secrets: list[str]
     digest: str
     file: str
 
@@ -120,6 +122,14 @@ def _show(screen: Screen, declared: Declared) -> None:
     variables = ", ".join(["PATH", "LANG", *declared["env"]])
     screen.prose(f"For {limits}; {output}. With the variables {variables}, in this folder:")
     screen.verbatim(declared["cwd"])
+    if declared["pin_files"]:
+        screen.prose("A part of this declaration are the digests of these files:")
+    for file, digest in declared["pin_files"].items():
+        screen.verbatim(f"{digest or 'cannot be read'} {file}")
+    if declared["secrets"]:
+        screen.prose(
+            f"Secrets that it can get: {', '.join(declared['secrets'])}. A plan names them: {{secret:NAME}}."
+        )
     screen.prose("Requests are bound to this digest of the declaration, in this file:")
     screen.verbatim(declared["digest"])
     screen.verbatim(declared["file"])
@@ -201,10 +211,7 @@ def _obstacles(declared: Adapter) -> list[str]:
 def _arguments(declared: Adapter) -> dict[str, list[str]]:
     """The arguments of each method. The protocol `call` does not declare its methods: one stands for all."""
     tools = cast("dict[str, Any]", declared.declaration().get("tools", {"any": None}))
-    return {
-        method: [] if tool is None else sorted(ArgvTemplate.of(tool["argv"]).names())
-        for method, tool in tools.items()
-    }
+    return {method: [] if tool is None else sorted(arguments_of(tool)) for method, tool in tools.items()}
 
 
 def _declared(adapters: Adapters, each: Adapter, file: Path) -> Declared:
@@ -226,6 +233,8 @@ def _declared(adapters: Adapters, each: Adapter, file: Path) -> Declared:
         "env": sorted(said["env"]),  # names only: a value may be a secret
         "timeout_seconds": said["timeout_seconds"],
         "max_output_bytes": said["max_output_bytes"],
+        "pin_files": said.get("pin_files", {}),
+        "secrets": sorted(said.get("secrets", {})),
         "digest": adapters.digest(adapter_id(each)) or "",
         "file": str(file),
     }

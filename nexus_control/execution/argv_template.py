@@ -24,7 +24,9 @@ _Part = tuple[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Word:
+class Word:
+    """One word of a template."""
+
     parts: tuple[_Part, ...]
     """Each part is a literal text and the placeholder after it."""
 
@@ -55,18 +57,18 @@ class ArgvTemplate:
     """A declared argument vector. Raises ValueError, with the problem, for a template that is refused."""
 
     words: tuple[str, ...]
-    parsed: tuple[_Word, ...]
+    parsed: tuple[Word, ...]
 
     @classmethod
     def of(cls, words: Sequence[str]) -> "ArgvTemplate":
         if not words or not words[0]:
             raise ValueError("must name a program")
-        parsed: list[_Word] = []
+        parsed: list[Word] = []
         separated = False
         for word in words:
             parts = _parts(word)
             begins = bool(parts) and parts[0][0] == "" and parts[0][1] is not None
-            parsed.append(_Word(parts, guarded=begins and not separated))
+            parsed.append(Word(parts, guarded=begins and not separated))
             separated = word == "--" or (separated and known_program(parsed[-1].marked()) is None)
         if parsed[0].names():
             raise ValueError("must not have a placeholder in the program's name")
@@ -96,6 +98,11 @@ class ArgvTemplate:
         """The argument vector for arguments without a problem."""
         texts = _texts(args)
         return [word.fill(texts) for word in self.parsed]
+
+
+def word_of(text: str) -> Word:
+    """A text with placeholders that stands outside argv. Raises ValueError, with the problem, for other braces."""
+    return Word(_parts(text), guarded=False)
 
 
 def _parts(word: str) -> tuple[_Part, ...]:

@@ -3,7 +3,7 @@
 It is read from the adapters' declarations, so it names exactly what `check_plan` accepts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol, cast, runtime_checkable
 
 from typing_extensions import TypedDict
@@ -75,11 +75,13 @@ def _methods(declaration: Mapping[str, Any]) -> dict[str, list[str]] | None:
     if "methods" in declaration:  # of Python functions
         return {name: list(each["parameters"]) for name, each in declaration["methods"].items()}
     if "tools" in declaration:  # of argument vectors
-        return {name: _placeholders(each["argv"]) for name, each in declaration["tools"].items()}
+        return {name: arguments_of(each) for name, each in declaration["tools"].items()}
     return None
 
 
-def _placeholders(argv: Iterable[str]) -> list[str]:
-    """The placeholders in the order in which they stand."""
-    words = ArgvTemplate.of(tuple(argv)).parsed
+def arguments_of(tool: Mapping[str, Any]) -> list[str]:
+    """The arguments of a declared tool: those that it declares with types, else its placeholders, as they stand."""
+    if "args" in tool:
+        return list(tool["args"])
+    words = ArgvTemplate.of(tuple(tool["argv"])).parsed
     return list(dict.fromkeys(name for word in words for _, name in word.parts if name is not None))

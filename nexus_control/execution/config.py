@@ -7,10 +7,16 @@
     timeout_seconds = 30                  # 1 to 86400
     max_output_bytes = 1_000_000          # of standard output and error together, 1 to 64 MiB; the rest is dropped
     record_output = "whole"               # or "digest": answers and run log hold only its SHA-256 and size
-    env = { REGION = "eu-1" }             # added to PATH and LANG
+    env = { REGION = "eu-1" }             # added to PATH and LANG; a value may be "{secret:BILLING}"
+    pin_files = ["rotate.sh"]             # relative to cwd; their digests are a part of what requests are bound to
     [adapters.keys.tools.rotate]
     argv = ["./rotate.sh", "--service", "{service}"]
     dry_run_argv = ["./rotate.sh", "--plan", "{service}"]
+    args = { service = "str", token = "secret" }    # or int, float, bool
+    env = { API_TOKEN = "{token}" }       # or stdin = "{token}", or files = { TOKEN_FILE = "{token}" }
+    timeout_seconds = 300                 # of this tool
+    [secrets.BILLING]
+    file = "billing.token"                # relative to this file; or variable = "…", or command = ["pass", "billing"]
 
 `kind` and `capabilities` are required. With `protocol = "call"`, write `command = ["./tool"]` instead of `tools`.
 Each problem is CONFIG_INVALID, and names the file and the dotted key.
@@ -23,12 +29,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
-from nexus_control.configuration import ADAPTERS, Source, named_source, refused
+from nexus_control.configuration import ADAPTERS, SECRETS, Source, named_source, refused
 from nexus_control.errors import ErrorCode
 from nexus_control.execution.adapter import Adapter, Adapters, RecordOutput
 from nexus_control.execution.argv_template import ArgvTemplate
+from nexus_control.execution.declared_arguments import (
+    SECRET,
+    TYPE_NAMES,
+    Passing,
+    environment_problem,
+    passing_problem,
+)
 from nexus_control.execution.plan import is_name
-from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, CallAdapter, ProcessSettings
+from nexus_control.execution.process_settings import ProcessSettings
+from nexus_control.execution.secrets import SecretSource, is_secret_name, secret_named
+from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, CallAdapter
 from nexus_control.system.commands import absolute
 from nexus_control.system.whole_files import is_folder
 from nexus_control.values.records import check, decode, problems_of
@@ -57,11 +72,22 @@ def _are_variables(env: Mapping[str, object]) -> bool:
     )
 
 
+def _is_file(text: str) -> bool:
+    return bool(text) and "\0" not in text
+
+
+def _are_types(args: Mapping[str, object]) -> bool:
+    return all(each in TYPE_NAMES for each in args.values())
+
+
+_TYPES = f"names, each with one of {', '.join(TYPE_NAMES)}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubprocessTable:
     kind: Literal["subprocess"]
     capabilities: tuple[str, ...] = check(_are_names, "a list of words")
-    cwd: str = check(lambda text: bool(text) and "\0" not in text, "a folder", default=".")
+    cwd: str = check(_is_file, "a folder", default=".")
     timeout_seconds: int = check(
         lambda n: 1 <= n <= _MAX_TIMEOUT_SECONDS, f"1 to {_MAX_TIMEOUT_SECONDS}", default=30
     )
@@ -70,6 +96,7 @@ class SubprocessTable:
     )
     record_output: RecordOutput = "whole"
     env: Mapping[str, object] | None = check(_are_variables, "variables, each with a text", default=None)
+    pin_files: tuple[str, ...] = check(lambda files: all(map(_is_file, files)), "a list of files", default=())
     protocol: Literal["argv", "call"] = "argv"
     tools: Mapping[str, object] | None = None
     command: tuple[str, ...] | None = check(_is_command, "a program and its arguments", default=None)
@@ -79,6 +106,22 @@ class SubprocessTable:
 class ToolTable:
     argv: tuple[str, ...]
     dry_run_argv: tuple[str, ...] | None = None
+    args: Mapping[str, object] | None = check(_are_types, _TYPES, default=None)
+    env: Mapping[str, object] | None = check(_are_variables, "variables, each with a text", default=None)
+    stdin: str | None = None
+    files: Mapping[str, object] | None = check(_are_variables, "variables, each with a text", default=None)
+    timeout_seconds: int | None = check(
+        lambda n: 1 <= n <= _MAX_TIMEOUT_SECONDS, f"1 to {_MAX_TIMEOUT_SECONDS}", default=None
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretTable:
+    file: str | None = check(_is_file, "a file", default=None)
+    variable: str | None = check(
+        lambda name: _VARIABLE.fullmatch(name) is not None, "a variable", default=None
+    )
+    command: tuple[str, ...] | None = check(_is_command, "a program and its arguments", default=None)
 
 
 def load_adapters(path: str | Path) -> Adapters:
@@ -101,6 +144,8 @@ def adapters_of(source: Source) -> Adapters:
     if not isinstance(tables, dict):
         raise refused(source.path, [f"{ADAPTERS} must be an object"])
     tables, reader = cast("dict[str, object]", tables), _Reader(source.path)
+    if source.kind != "project":  # a cloned repository must not choose what is read as a secret
+        reader.read_secrets(source.table.get(SECRETS, {}))
     declared = [reader.adapter(name, table) for name, table in tables.items()]
     if reader.problems:
         raise refused(source.path, reader.problems)
@@ -113,6 +158,25 @@ class _Reader:
 
     path: Path
     problems: list[str] = field(default_factory=list[str])
+    secrets: dict[str, SecretSource] = field(default_factory=dict[str, SecretSource])
+
+    def read_secrets(self, tables: object) -> None:
+        if not isinstance(tables, dict):
+            self.refuse(f"{SECRETS} must be an object")
+            return
+        for name, data in cast("dict[str, object]", tables).items():
+            key = f"{SECRETS}.{name}"
+            if not is_secret_name(name):
+                self.refuse(f"{key!r:.80} must be named with at most 64 letters, digits, '_', '.' and '-'")
+            elif (table := self.decode(SecretTable, data, key)) is not None:
+                given = (table.file, table.variable, table.command)
+                if sum(each is not None for each in given) != 1:
+                    self.refuse(f"{key} must have exactly one of file, variable and command")
+                    continue
+                base = absolute(self.path).parent
+                self.secrets[name] = SecretSource(
+                    file=table.file, variable=table.variable, command=table.command, base=base
+                )
 
     def decode(self, table: type[_TableT], data: object, key: str) -> _TableT | None:
         if problems := problems_of(table, data, where=key):
@@ -153,14 +217,36 @@ class _Reader:
         base = absolute(self.path).parent
         if not is_folder(base / table.cwd):
             self.refuse(f"{key}.cwd {table.cwd!r} is not a folder")
-        return ProcessSettings(
+        env = cast("Mapping[str, str]", table.env or {})
+        if problem := environment_problem(env, self.secrets):
+            self.refuse(f"{key}.env.{problem}")
+        settings = ProcessSettings(
             base=base,
             cwd=table.cwd,
             timeout_seconds=table.timeout_seconds,
             max_output_bytes=table.max_output_bytes,
-            env=cast("Mapping[str, str]", table.env or {}),
+            env=env,
             record_output=table.record_output,
+            secrets=self.secrets_for(table, env),
+            pin_files=table.pin_files,
         )
+        for file in table.pin_files:
+            if settings.pinned(file) is None:
+                self.refuse(f"{key}.pin_files {file!r:.80} is not a file that can be read")
+        return settings
+
+    def secrets_for(self, table: SubprocessTable, env: Mapping[str, str]) -> dict[str, SecretSource]:
+        """The secrets that belong to an adapter: all that its plans may name, or those that its variables name."""
+        tools = [
+            cast("dict[str, object]", each) for each in (table.tools or {}).values() if isinstance(each, dict)
+        ]
+        arguments = [
+            cast("dict[str, object]", tool["args"]) for tool in tools if isinstance(tool.get("args"), dict)
+        ]
+        if any(SECRET in each.values() for each in arguments):
+            return self.secrets
+        named = {secret_named(text) for text in env.values()}
+        return {name: source for name, source in self.secrets.items() if name in named}
 
     def tool(self, data: object, key: str) -> ArgvTool | None:
         method = key.rpartition(".tools.")[2]
@@ -171,11 +257,36 @@ class _Reader:
             return None
         argv = self.template(table.argv, f"{key}.argv")
         dry_run_argv = self.template(table.dry_run_argv, f"{key}.dry_run_argv")
+        if argv is None:
+            return None
+        args = cast("Mapping[str, str] | None", table.args)
+        passing = self.passing(table, argv, key)
         try:
-            return argv and ArgvTool(argv=argv, dry_run_argv=dry_run_argv)
+            return ArgvTool(
+                argv=argv,
+                dry_run_argv=dry_run_argv,
+                args=args,
+                passing=passing,
+                timeout_seconds=table.timeout_seconds,
+            )
         except ValueError as error:
             self.refuse(f"{key}.dry_run_argv {error}")
             return None
+
+    def passing(self, table: ToolTable, argv: ArgvTemplate, key: str) -> Passing:
+        passing = Passing(
+            env=cast("Mapping[str, str]", table.env or {}),
+            stdin=table.stdin,
+            files=cast("Mapping[str, str]", table.files or {}),
+        )
+        args = cast("Mapping[str, str] | None", table.args)
+        try:
+            problem = passing_problem(args, argv.names(), passing)
+        except ValueError as error:
+            problem = str(error)
+        if problem:
+            self.refuse(f"{key}.{problem}")
+        return passing
 
     def template(self, words: tuple[str, ...] | None, key: str) -> ArgvTemplate | None:
         try:

@@ -13,12 +13,13 @@ class CallDescription:
     """What a call runs: the program `argv`, or the Python `function`; with neither, nothing is run.
 
     For a program the fields are: the folder that it starts in, the names of all its environment variables, the time
-    after which it is killed, how much of its output is kept, and the content of the file that stands in `argv` as
-    FILE. For a function: `args`.
+    after which it is killed, how much of its output is kept, the content of the file that stands in `argv` as
+    FILE, and where secrets go, such as `API_TOKEN = {secret:BILLING}`. For a function: `args`.
     """
 
     argv: tuple[str, ...] = ()
     file: str | None = None
+    secrets: tuple[str, ...] = ()
     directory: str | None = None
     environment: tuple[str, ...] = ()
     timeout_seconds: int | None = None

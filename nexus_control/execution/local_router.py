@@ -5,7 +5,7 @@ Before an execution is claimed, `check_plan` and `require_ready` refuse a run th
     ADAPTER_UNKNOWN    the adapter is not declared
     PLAN_INVALID       the plan is malformed, longer than `max_steps`, or calls a method that is not declared
     ROUTER_NOT_READY   the adapter lacks the capability `apply` or `dry_run` that the mode needs, the program of the
-                       first step is missing, or the run log cannot be written
+                       first step is missing, a secret cannot be read, or the run log cannot be written
 
 A run makes the first two checks again before its first step, and checks its required capabilities
 (CAPABILITY_MISSING). If one of these checks fails, the run has failed with nothing executed.
@@ -16,6 +16,9 @@ An apply run raises RouterOutcomeUnknown with the run id when it cannot tell wha
 off or its end could not be logged. It raises RunStopped when an order to stop cut the step off. A run that was
 cancelled has failed (CANCELLED) also where a step was cut off: that step's effect is unknown. Any other exception is
 logged and raised again.
+
+Secrets are read before the first step, once a run. Their values are masked in what an adapter gives back, and in what
+it raises, before anything is recorded, answered or hashed.
 
 The answer has the shape of nexus-router's answer, inside the canonical domain; it holds no time.
 """
@@ -43,6 +46,13 @@ from nexus_control.execution.local_run import (
     started_events,
 )
 from nexus_control.execution.plan import Step, known_plan, parse_plan, plan_invalid, recorded, require_at_most
+from nexus_control.execution.revealing import (
+    masked,
+    masked_result,
+    revealing,
+    sources_of,
+    without_values,
+)
 from nexus_control.execution.router import (
     KnownRun,
     Obstacle,
@@ -55,6 +65,7 @@ from nexus_control.execution.router import (
     RunFinder,
 )
 from nexus_control.execution.run_log import OpenRun, RunLog
+from nexus_control.execution.secrets import secret_problem
 from nexus_control.execution.spelling import bounded, encodable
 from nexus_control.execution.stopping import Order, order_given
 from nexus_control.system.clock import SYSTEM_CLOCK, Clock
@@ -127,7 +138,8 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
             raise NexusControlError(
                 ErrorCode.ROUTER_NOT_READY, obstacle.text, advice=other if obstacle.is_final else None
             )
-        with _recording():
+        sources = sources_of(self._declared(adapter_id), known_plan(plan), dry_run=dry_run)
+        with revealing(sources), _recording():
             self._log.require_writable()
 
     def obstacle_to(self, adapter_id: str, dry_run: bool, plan: str | None) -> Obstacle | None:
@@ -182,6 +194,7 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
             except RunError as error:
                 return self._refuse(goal, mode, adapter_id, error)
             planned = "PLAN_CREATED", {"plan": [recorded(encode(step)) for step in steps]}
+            held.enter_context(revealing(sources_of(adapter, steps, dry_run=dry_run)))
             # The first step is logged together with the plan, unless it is not begun.
             started = () if order_given() else started_events(adapter_id, steps[0], adapter)
             with _recording():
@@ -231,7 +244,7 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
                 run.log.append(*started_events(run.adapter_id, step, adapter))
             self._tell(run, index, step, "started")
             started = time.monotonic()
-            result = adapter.execute(step.call, dry_run=run.mode == "dry_run")
+            result = masked_result(adapter.execute(step.call, dry_run=run.mode == "dry_run"))
             if run.mode == "dry_run" and result.status == "unknown":
                 result = replace(result, status="error")  # a dry run has no effect that could be unknown
             milliseconds = int((time.monotonic() - started) * 1000)
@@ -287,7 +300,9 @@ def _interrupted(log: OpenRun, mode: RunMode) -> Generator[None]:
         raise RouterOutcomeUnknown(f"The run was interrupted: {error.message}", log.run_id) from error
     except BaseException as error:
         with suppress(NexusControlError):
-            log.append(("RUN_FAILED", {"outcome": "unknown", "reason": type(error).__name__}))
+            log.append(("RUN_FAILED", {"outcome": "unknown", "reason": masked(type(error).__name__)}))
+        if (shown := without_values(error)) is not error:
+            raise shown from None
         raise
 
 
@@ -298,5 +313,6 @@ def _require_takes(adapter: Adapter, steps: Sequence[Step], max_steps: int | Non
         problem = adapter.problem_with(step.call)
         if step.call.tool != adapter.name:
             problem = f"tool must be {adapter.name!r}, the adapter's name"
+        problem = problem or secret_problem(adapter, step.call)
         if problem:
             raise plan_invalid(f"plan[{n}].call.{problem} (step {step.step_id!r})", step_id=step.step_id)

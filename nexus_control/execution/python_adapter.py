@@ -14,6 +14,10 @@ calls the method's dry-run callable; without such a callable it only describes t
 A time limit cuts a call off, and its effect is unknown (TIMED_OUT): an `async def` function is cancelled; another one
 is left, and goes on in its thread until it returns or the process ends (`python_calls`). Without a limit a call takes
 as long as it takes.
+
+An argument in `secret_args` takes the name of a secret, `{secret:NAME}`, and the callable gets its value:
+
+    PythonAdapter("billing", {"refund": refund}, secret_args=["token"], secrets={"BILLING": SecretSource(file="token")})
 """
 
 import asyncio
@@ -21,7 +25,7 @@ import functools
 import inspect
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
@@ -39,8 +43,10 @@ from nexus_control.execution.adapter import (
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call, recorded
 from nexus_control.execution.python_calls import CutOffError, run_coroutine, run_function
+from nexus_control.execution.revealing import masked_error, value_of
 from nexus_control.execution.router import leaves_outcome_unknown
-from nexus_control.execution.spelling import described, portable
+from nexus_control.execution.secrets import SecretSource, declared_secrets, is_secret_name, secret_named
+from nexus_control.execution.spelling import portable
 
 _SHORTEST: Final = 0.001
 _LONGEST: Final = 86_400
@@ -86,8 +92,9 @@ class PythonAdapter:
 
     A dry run calls the function in `dry_run_methods`; if a method has none there, the dry run only describes it. An
     exception of a `harmless` type says that nothing was done. `timeout_seconds` is the time limit of every method, or
-    one for each method that is named. Raises CONFIG_INVALID for a method without a signature, and for a limit that is
-    not 0.001 to 86400 seconds or is of no method.
+    one for each method that is named. In every method the parameters in `secret_args` take nothing but a secret of
+    `secrets`. Raises CONFIG_INVALID for a method without a signature, for a limit that is not 0.001 to 86400 seconds or
+    is of no method, and for a name in `secret_args` that no method has.
     """
 
     kind = "python"
@@ -101,6 +108,8 @@ class PythonAdapter:
         dry_run_methods: Mapping[str, Callable[..., object]] | None = None,
         harmless: Iterable[type[Exception]] = (),
         timeout_seconds: float | Mapping[str, float] | None = None,
+        secret_args: Iterable[str] = (),
+        secrets: Mapping[str, SecretSource] | None = None,
     ) -> None:
         self.name = name
         self.capabilities = frozenset(capabilities)
@@ -108,6 +117,9 @@ class PythonAdapter:
         self._dry_run_methods = {key: _registered(key, call) for key, call in (dry_run_methods or {}).items()}
         self._harmless = tuple(map(_exception_type, harmless))
         self._limits = dict(_limits(timeout_seconds, self._methods))
+        self._secret_args = frozenset(secret_args)
+        self.secrets = _named(secrets or {})
+        self._require_parameters(self._secret_args)
 
     def declaration(self) -> dict[str, object]:
         """Everything that decides what a call does, as JSON; `adapter_digest` is computed over it.
@@ -119,6 +131,8 @@ class PythonAdapter:
         milliseconds = {name: round(limit * 1000) for name, limit in sorted(self._limits.items())}
         return {
             **({"harmless": harmless} if harmless else {}),
+            **({"secret_args": sorted(self._secret_args)} if self._secret_args else {}),
+            **declared_secrets(self.secrets),
             "kind": self.kind,
             "name": self.name,
             "capabilities": sorted(self.capabilities),
@@ -153,6 +167,37 @@ class PythonAdapter:
         method = self._method(call, dry_run)
         return CallDescription() if method is None else CallDescription(function=method.name, args=call.args)
 
+    def secret_arguments(self, call: Call) -> Collection[str]:
+        """The arguments that take nothing but a secret.
+
+        >>> adapter.secret_arguments(call)
+        frozenset()
+        """
+        return self._secret_args
+
+    def secrets_of(self, call: Call, *, dry_run: bool) -> frozenset[str]:
+        """The names of the secrets that the call needs.
+
+        >>> adapter.secrets_of(call, dry_run=False)
+        frozenset()
+        """
+        return (
+            frozenset() if self._method(call, dry_run) is None else frozenset(self._named_by(call).values())
+        )
+
+    def _named_by(self, call: Call) -> dict[str, str]:
+        named = {argument: secret_named(call.args.get(argument)) for argument in self._secret_args}
+        return {argument: name for argument, name in named.items() if name is not None}
+
+    def _require_parameters(self, names: Iterable[str]) -> None:
+        signatures = [each.signature for each in self._methods.values()]
+        known = {name for each in signatures for name in each.parameters}
+        takes_any = any(p.kind is p.VAR_KEYWORD for each in signatures for p in each.parameters.values())
+        if not takes_any and (lost := sorted(set(names) - known)):
+            raise NexusControlError(
+                ErrorCode.CONFIG_INVALID, f"secret_args has {lost[0]!r:.80}, which no method has"
+            )
+
     def _method(self, call: Call, dry_run: bool) -> _Method | None:
         """The method that a call runs; None where a dry run only describes it."""
         return (self._dry_run_methods if dry_run else self._methods).get(call.method)
@@ -170,11 +215,12 @@ class PythonAdapter:
             described = {"method": call.method, "args": recorded(call.args)}
             return StepResult(status="ok", output={"would_call": described})
         pid, limit = os.getpid(), self._limits.get(call.method)
+        args = {**call.args, **{argument: value_of(name) for argument, name in self._named_by(call).items()}}
         try:
             if method.is_coroutine:
-                result = run_coroutine(method.call(**call.args), limit)
+                result = run_coroutine(method.call(**args), limit)
             else:
-                result = run_function(functools.partial(method.call, **call.args), limit)
+                result = run_function(functools.partial(method.call, **args), limit)
         except CutOffError as cut:
             return StepResult(status="unknown", output={}, error_code=cut.code, error_message=str(cut))
         except self._harmless as error:
@@ -258,6 +304,16 @@ def _limits(given: float | Mapping[str, float] | None, methods: Iterable[str]) -
         raise NexusControlError(ErrorCode.CONFIG_INVALID, f"timeout_seconds {problem}")
 
 
+def _named(secrets: Mapping[str, SecretSource]) -> dict[str, SecretSource]:
+    for name in secrets:
+        if not is_secret_name(name):
+            raise NexusControlError(
+                ErrorCode.CONFIG_INVALID,
+                f"secrets has {name!r:.80}; a name has letters, digits, '_', '-' and '.'",
+            )
+    return dict(secrets)
+
+
 def _arguments_problem(method: _Method, call: Call) -> str | None:
     parameters = method.signature.parameters.values()
     if all(each.kind is not each.VAR_KEYWORD for each in parameters):
@@ -276,5 +332,5 @@ def _arguments_problem(method: _Method, call: Call) -> str | None:
 def _not_ok(
     status: StepStatus, code: StepError, error: BaseException, *, untouched: bool = False
 ) -> StepResult:
-    message = described(error, MAX_MESSAGE_LENGTH)
+    message = masked_error(error, MAX_MESSAGE_LENGTH)
     return StepResult(status=status, output={}, error_code=code, error_message=message, untouched=untouched)

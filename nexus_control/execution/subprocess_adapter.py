@@ -10,14 +10,16 @@ The command exits with 0 and prints a JSON value on standard output. A dry run o
 
 A step that exits with another code failed. A step that its time limit or a signal cut off has an unknown effect.
 
+A program gets its secrets as `declared_arguments` says. What it prints is masked before it is hashed or recorded.
+
 The first `max_output_bytes` of a program's output are kept; the program runs on. A shortened output has
 `"truncated": true`. In `call` a shortened answer is unreadable, so its step failed. If the program left processes
 running, they are ended with it, and the output has their number as `left_behind`. A `note` says both in words.
 """
 
-import os
+import codecs
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,95 +29,43 @@ from nexus_control.canonical_json import canonical_json, parse_json
 from nexus_control.errors import NexusControlError
 from nexus_control.execution.adapter import (
     MAX_MESSAGE_LENGTH,
-    RecordOutput,
     StepError,
     StepResult,
     StepStatus,
     undeclared_argument,
 )
 from nexus_control.execution.argv_template import ArgvTemplate
-from nexus_control.execution.context import VARIABLES, variables
+from nexus_control.execution.declared_arguments import (
+    SECRET,
+    Passed,
+    Passing,
+    secrets_in,
+    type_problem,
+)
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
+from nexus_control.execution.process_settings import ProcessSettings
+from nexus_control.execution.revealing import masked, masked_result, value_of
+from nexus_control.execution.secrets import SecretSource
 from nexus_control.execution.spelling import portable
-from nexus_control.execution.supervised import Ended, Ending, run_supervised
-from nexus_control.system.whole_files import is_regular
+from nexus_control.execution.supervised import LAST_WORDS, Ended, Ending
 
 _ProgramT = TypeVar("_ProgramT")
 
-_KEPT_VARIABLES = {"PATH": os.defpath, "LANG": "C.UTF-8"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessSettings:
-    """How an adapter's programs run. `cwd` is relative to `base`; the declaration holds it as it was written."""
-
-    base: Path
-    cwd: str = "."
-    timeout_seconds: int = 30
-    max_output_bytes: int = 1_000_000
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
-    record_output: RecordOutput = "whole"
-
-    def declaration(self) -> dict[str, object]:
-        return {
-            "cwd": self.cwd,
-            "timeout_seconds": self.timeout_seconds,
-            "max_output_bytes": self.max_output_bytes,
-            "env": dict(self.env),
-        }
-
-    @property
-    def directory(self) -> Path:
-        return self.base / self.cwd
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The whole environment of a program: PATH and LANG of this process, `env`, and which execution it is for."""
-        kept = {name: os.environ.get(name) or default for name, default in _KEPT_VARIABLES.items()}
-        return {**kept, **self.env, **variables()}
-
-    def obstacle_to(self, program: str) -> str | None:
-        """Why a program cannot be started in `directory`; None if no reason is known."""
-        if not os.access(self.directory / ".", os.X_OK):
-            return f"the folder {self.directory} is not there, or may not be entered"
-        folders = [""] if "/" in program else self.environment["PATH"].split(os.pathsep)
-        places = [self.directory / folder / program for folder in folders]
-        found = [place for place in places if is_regular(place)]
-        if any(os.access(place, os.X_OK) for place in found):
-            return None
-        if found:
-            return f"{found[0]} may not be executed: chmod +x it"
-        return f"there is no program {program!r}{'' if folders == [''] else ' on PATH'}"
-
-    def describe(self, argv: Sequence[str], file: str | None = None) -> CallDescription:
-        """What `run` does. Environment variables are named without values, which may be secrets."""
-        return CallDescription(
-            argv=tuple(argv),
-            file=file,
-            directory=str(self.directory),
-            environment=tuple(sorted({*self.environment, *VARIABLES})),
-            timeout_seconds=self.timeout_seconds,
-            max_output_bytes=self.max_output_bytes,
-        )
-
-    def run(self, argv: Sequence[str]) -> Ended:
-        """Runs `argv` in `directory`, with `environment`."""
-        return run_supervised(
-            argv,
-            cwd=self.directory,
-            environment=self.environment,
-            timeout_seconds=self.timeout_seconds,
-            max_output_bytes=self.max_output_bytes,
-        )
+_CONTINUATIONS = bytes(range(0x80, 0xC0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArgvTool:
-    """The programs of a method and of its dry run. Raises ValueError for a placeholder that only `dry_run_argv` has."""
+    """The programs of a method and of its dry run, and its arguments; `args` has their types. Raises ValueError for a
+    placeholder that only `dry_run_argv` has.
+    """
 
     argv: ArgvTemplate
     dry_run_argv: ArgvTemplate | None = None
+    args: Mapping[str, str] | None = None
+    passing: Passing = field(default_factory=Passing)
+    timeout_seconds: int | None = None
 
     def __post_init__(self) -> None:
         if self.dry_run_argv and (extra := self.dry_run_argv.names() - self.argv.names()):
@@ -123,14 +73,26 @@ class ArgvTool:
 
     def declaration(self) -> dict[str, object]:
         dry_run_argv = list(self.dry_run_argv.words) if self.dry_run_argv else None
-        return {"argv": list(self.argv.words), "dry_run_argv": dry_run_argv}
+        more = {"args": self.args and dict(self.args), "timeout_seconds": self.timeout_seconds}
+        return {
+            "argv": list(self.argv.words),
+            "dry_run_argv": dry_run_argv,
+            **{name: value for name, value in more.items() if value is not None},
+            **self.passing.declaration(),
+        }
+
+    def names(self) -> frozenset[str]:
+        """The arguments."""
+        return self.argv.names() | (self.args or {}).keys()
 
     def problem_with(self, args: Mapping[str, object]) -> str | None:
-        names = self.argv.names()
+        names = self.names()
         if problem := undeclared_argument(args, names):
             return problem
         if missing := names - args.keys():
             return f"args.{min(missing)} is missing"
+        if problem := type_problem(self.args or {}, args):
+            return problem
         templates = (self.argv, self.dry_run_argv)
         return next((p for t in templates if t is not None and (p := t.problem_with(args))), None)
 
@@ -138,6 +100,14 @@ class ArgvTool:
         """The filled argument vector; None where a dry run only describes the step."""
         template = self.dry_run_argv if dry_run else self.argv
         return None if template is None else template.fill(args)
+
+    def secrets_in(self, args: Mapping[str, object]) -> dict[str, str]:
+        """The secrets that the arguments name, by argument."""
+        return secrets_in(self.args or {}, args)
+
+    def passed(self, args: Mapping[str, object]) -> Passed:
+        """What the program gets of the secrets of the run under way."""
+        return self.passing.filled({name: value_of(secret) for name, secret in self.secrets_in(args).items()})
 
 
 class _SubprocessAdapter(Generic[_ProgramT]):
@@ -152,6 +122,10 @@ class _SubprocessAdapter(Generic[_ProgramT]):
         self._program = program
         self.capabilities = frozenset(capabilities)
         self._settings = settings
+
+    @property
+    def secrets(self) -> Mapping[str, SecretSource]:
+        return self._settings.secrets
 
     def _declaration(self, protocol: str, **own: object) -> dict[str, object]:
         return {
@@ -178,8 +152,23 @@ class ArgvAdapter(_SubprocessAdapter[Mapping[str, ArgvTool]]):
         return tool.problem_with(call.args)
 
     def describe(self, call: Call, *, dry_run: bool) -> CallDescription:
-        argv = self._program[call.method].filled(call.args, dry_run=dry_run)
-        return CallDescription() if argv is None else self._settings.describe(argv)
+        tool = self._program[call.method]
+        argv = tool.filled(call.args, dry_run=dry_run)
+        if argv is None:
+            return CallDescription()
+        return self._settings.describe(
+            argv, passing=tool.passing, args=call.args, seconds=tool.timeout_seconds
+        )
+
+    def secret_arguments(self, call: Call) -> Collection[str]:
+        tool = self._program.get(call.method)
+        return [] if tool is None else [name for name, kind in (tool.args or {}).items() if kind == SECRET]
+
+    def secrets_of(self, call: Call, *, dry_run: bool) -> frozenset[str]:
+        tool = self._program[call.method]
+        if dry_run and tool.dry_run_argv is None:
+            return frozenset()
+        return self._settings.secrets_in_env() | frozenset(tool.secrets_in(call.args).values())
 
     def obstacle_to(self, call: Call, *, dry_run: bool) -> str | None:
         argv = self._program[call.method].filled(call.args, dry_run=dry_run)
@@ -190,9 +179,14 @@ class ArgvAdapter(_SubprocessAdapter[Mapping[str, ArgvTool]]):
         argv = tool.filled(call.args, dry_run=dry_run)
         if argv is None:
             return _described(tool.argv.fill(call.args))
-        ended = self._settings.run(argv)
+        try:
+            ended = self._settings.run(argv, tool.passed(call.args), tool.timeout_seconds)
+        except OSError as error:
+            return _not_ok(
+                Ended(ending="not_started", detail=f"its secrets cannot be written: {error.strerror}")
+            )
         result = StepResult(status="ok", output=_output(ended)) if _is_ok(ended) else _not_ok(ended)
-        return result.kept_as(self._settings.record_output)
+        return masked_result(result).kept_as(self._settings.record_output)
 
 
 class CallAdapter(_SubprocessAdapter[Sequence[str]]):
@@ -211,6 +205,12 @@ class CallAdapter(_SubprocessAdapter[Sequence[str]]):
             return CallDescription()
         return self._settings.describe(self._argv(call, "FILE"), file=_json_args(call))
 
+    def secret_arguments(self, call: Call) -> Collection[str]:
+        return ()  # only the command knows its arguments
+
+    def secrets_of(self, call: Call, *, dry_run: bool) -> frozenset[str]:
+        return frozenset() if dry_run else self._settings.secrets_in_env()
+
     def obstacle_to(self, call: Call, *, dry_run: bool) -> str | None:
         return None if dry_run else self._settings.obstacle_to(self._program[0])
 
@@ -226,7 +226,7 @@ class CallAdapter(_SubprocessAdapter[Sequence[str]]):
                 problem = f"its arguments cannot be written: {error}"
                 return _not_ok(Ended(ending="not_started", detail=problem))
             result = _call_result(self._settings.run(self._argv(call, str(path))))
-            return result.kept_as(self._settings.record_output)
+            return masked_result(result).kept_as(self._settings.record_output)
 
     def _argv(self, call: Call, file: str) -> list[str]:
         return [*self._program, "call", call.tool, call.method, "--json-args-file", file]
@@ -287,7 +287,7 @@ def _not_ok(ended: Ended) -> StepResult:
         status, code, message = "error", StepError.NONZERO_EXIT, f"It exited with code {exit_code}"
     else:
         status, code, message = "unknown", StepError.KILLED, f"It was ended by signal {-exit_code}"
-    said = _text(ended.last_words).strip()
+    said = _masked(ended.last_words, cut_begin=len(ended.last_words) >= LAST_WORDS).strip()
     return StepResult(
         status=status,
         output=_output(ended),
@@ -299,8 +299,8 @@ def _not_ok(ended: Ended) -> StepResult:
 def _output(ended: Ended) -> dict[str, object]:
     return {
         "exit_code": ended.exit_code,
-        "stdout": _text(ended.stdout),
-        "stderr": _text(ended.stderr),
+        "stdout": _masked(ended.stdout, cut_end="stdout" in ended.cut),
+        "stderr": _masked(ended.stderr, cut_end="stderr" in ended.cut),
         **_marks(ended, cut=bool(ended.cut)),
     }
 
@@ -318,5 +318,9 @@ def _marks(ended: Ended, *, cut: bool) -> dict[str, object]:
     return {**marks, "note": "; ".join(notes)} if notes else {}
 
 
-def _text(output: bytes) -> str:
-    return output.decode("utf-8", "replace")
+def _masked(output: bytes, *, cut_begin: bool = False, cut_end: bool = False) -> str:
+    """The text without secrets. A character that was cut is not a part of it."""
+    if cut_begin:
+        output = output.lstrip(_CONTINUATIONS)
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(output, final=not cut_end)
+    return masked(text, cut_begin=cut_begin, cut_end=cut_end)

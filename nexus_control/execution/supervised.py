@@ -11,9 +11,10 @@ import os
 import selectors
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal, TypeAlias
@@ -27,7 +28,8 @@ _SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 _DRAIN_SECONDS = 0.5
 _KILL_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
-_LAST_WORDS = 8192
+LAST_WORDS = 8192
+"""How many bytes of the end of standard error are kept apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ class _Received:
             self.cut.add(name)
         if name == "stderr":
             self.last_words.extend(part)
-            del self.last_words[:-_LAST_WORDS]
+            del self.last_words[:-LAST_WORDS]
 
     def said(self, word: bytes) -> int | None:
         """The number that the supervisor reported with this word."""
@@ -92,16 +94,22 @@ def run_supervised(
     environment: Mapping[str, str],
     timeout_seconds: float,
     max_output_bytes: int,
+    stdin: bytes | None = None,
+    remove: Path | None = None,
 ) -> Ended:
     """Runs `argv` to its end, or kills it at its time limit.
 
-    Its environment is exactly `environment`, which must not be empty.
+    Its environment is exactly `environment`, which must not be empty. Its standard input is empty, or holds `stdin`.
+    `remove` is a folder of files, which is removed when the command is over, also if this process is killed before.
     """
     deadline = time.monotonic() + timeout_seconds
     report, report_end = os.pipe()
-    with os.fdopen(report, "rb", buffering=0) as reports:
+    with ExitStack() as opened, os.fdopen(report, "rb", buffering=0) as reports:
         try:
-            supervisor = _start(argv, cwd, report_end)
+            given = None if stdin is None else opened.enter_context(_holding(stdin)).fileno()
+            supervisor = _start(argv, cwd, report_end, given)
+            environment = {**environment, **({} if given is None else {"=stdin": str(given)})}
+            environment |= {} if remove is None else {"=remove": str(remove)}
         except OSError as error:
             return Ended(ending="not_started", detail=error.strerror or type(error).__name__)
         finally:
@@ -115,7 +123,17 @@ def run_supervised(
     return _ended(ending, received)
 
 
-def _start(argv: Sequence[str], cwd: Path, report_end: int) -> "subprocess.Popen[bytes]":
+@contextmanager
+def _holding(content: bytes) -> Generator[IO[bytes]]:
+    """A file without a name that holds this. The system drops it, and on Linux it is in memory only."""
+    in_memory = hasattr(os, "memfd_create")
+    with os.fdopen(os.memfd_create("stdin"), "w+b") if in_memory else tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.seek(0)
+        yield file
+
+
+def _start(argv: Sequence[str], cwd: Path, report_end: int, given: int | None) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [sys.executable, "-I", "-S", "-X", "utf8", _SUPERVISOR, str(os.getpid()), str(report_end), *argv],
         stdin=subprocess.PIPE,
@@ -124,7 +142,7 @@ def _start(argv: Sequence[str], cwd: Path, report_end: int) -> "subprocess.Popen
         bufsize=0,
         cwd=cwd,
         env={},
-        pass_fds=(report_end,),
+        pass_fds=(report_end,) if given is None else (report_end, given),
         start_new_session=True,
     )
 

@@ -4,14 +4,17 @@
 
 Standard input is the lifeline. The parent writes the command's whole environment to it, one or more `NAME=VALUE` each
 ended by NUL, then one more NUL, and keeps it open. The environment is not passed as our own, because Python would add
-variables. The command is killed when the lifeline ends, because the parent closed it or died; when our parent is no
-longer PARENT_PID, although a fork of the parent still holds the lifeline open; and when this process is told to end.
+variables. Two entries are for us: `=stdin=FD`, a descriptor that the command gets as its standard input, and
+`=remove=FOLDER`, a folder of files, which we remove when the command is over. The command is killed when the lifeline
+ends, because the parent closed it or died; when our parent is no longer PARENT_PID, although a fork of the parent still
+holds the lifeline open; and when this process is told to end.
 
 The command can stop this process, which then notices nothing. So the kernel is asked to send SIGCONT when the lifeline
 changes: its end wakes us. If this process is killed or stays stopped, our parent kills the command's session itself.
 
-The command runs in a session of its own, with empty standard input and our standard output and error. When it ends,
-every process that it left in its session is killed too. A process that left the session (a daemon) is not found.
+The command runs in a session of its own, with our standard output and error, and with an empty standard input or the
+one it is given. When it ends, every process that it left in its session is killed too. A process that left the session
+(a daemon) is not found.
 
 REPORT_FD gets lines. `started PID` comes first, from the process that is about to become the command. Then comes either
 `error ERRNO` (it could not be started), or `left COUNT` (how many processes it left when it ended by itself) and `exit
@@ -36,14 +39,16 @@ def main(arguments: list[str]) -> None:
     _wake_at_the_end_of_the_lifeline()
     os.set_inheritable(report, False)
     environment = _read_environment()
+    stdin, scratch = environment.pop(b"=stdin", b""), environment.pop(b"=remove", b"")
     child = os.fork()
     if child == 0:
-        _become(command, environment, report)
+        _become(command, environment, report, stdin)
     _let_go_of_output()
     status = _wait(child, parent, wake)
     if status is None:
         os.kill(child, signal.SIGKILL)  # it may not have its session yet
     left = kill_session(child)
+    _remove(scratch)
     if status is None:
         _, status = os.waitpid(child, 0)
     else:
@@ -98,15 +103,17 @@ def _read_environment() -> dict[bytes, bytes]:
         if not part:
             sys.exit(0)
         block += part
-    pairs = (entry.partition(b"=") for entry in block.split(b"\0") if entry)
-    return {name: value for name, _, value in pairs}
+    entries = [(entry, entry.index(b"=", 1)) for entry in block.split(b"\0") if entry]
+    return {entry[:at]: entry[at + 1 :] for entry, at in entries}
 
 
-def _become(command: list[str], environment: dict[bytes, bytes], report: int) -> None:
+def _become(command: list[str], environment: dict[bytes, bytes], report: int, stdin: bytes) -> None:
     try:
         os.setsid()
         _tell(report, f"started {os.getpid()}")
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(int(stdin) if stdin else os.open(os.devnull, os.O_RDONLY), 0)
+        if stdin:
+            os.close(int(stdin))
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.execvpe(command[0], command, environment)
@@ -114,6 +121,15 @@ def _become(command: list[str], environment: dict[bytes, bytes], report: int) ->
         _tell(report, f"error {error.errno}")
     finally:
         os._exit(127)
+
+
+def _remove(folder: bytes) -> None:
+    if not folder:
+        return
+    with suppress(OSError):
+        for name in os.listdir(folder):  # noqa: PTH208 - as below
+            os.unlink(os.path.join(folder, name))  # noqa: PTH108, PTH118 - as below
+        os.rmdir(folder)  # noqa: PTH106 - as below
 
 
 def _let_go_of_output() -> None:

@@ -48,8 +48,9 @@ def will_run_lines(decision: View, will_run: View | None) -> Iterator[str]:
 
 def place_words(call: View) -> str:
     """Where a program runs, with what environment and limits; not yet escaped."""
+    secrets = f"secrets: {'; '.join(call['secrets'])}; " if call.get("secrets") else ""
     return (
-        f"{call['directory']}; environment: {listed(call['environment'])}; limits: "
+        f"{call['directory']}; environment: {listed(call['environment'])}; {secrets}limits: "
         f"{counted(call['timeout_seconds'], 'second')}, {counted(call['max_output_bytes'], 'byte')} of output kept"
     )
 

@@ -6,6 +6,7 @@ Faults are OSErrors; the caller gives them a code.
 
 import errno
 import fcntl
+import hashlib
 import os
 import secrets
 import stat
@@ -81,6 +82,17 @@ def _read(descriptor: int, size: int) -> bytes:
     while chunk := os.read(descriptor, size - len(content)):
         content += chunk
     return content
+
+
+def digest_of_regular(path: Path) -> str:
+    """The bare SHA-256 of a regular file of any size. Raises OSError as `read_regular`."""
+    if is_database_in_use(path):
+        raise OSError(errno.EBUSY, "it is a database in use")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def umask() -> int:

@@ -68,6 +68,10 @@ def adapter_tool() -> str:
     return _section_of_a_file(config.ToolTable)
 
 
+def secret() -> str:
+    return _section_of_a_file(config.SecretTable)
+
+
 def rule() -> str:
     return _section_of_a_file(reading.RuleTable)
 

@@ -1,0 +1,119 @@
+"""The values of the secrets of a run, while it is under way, in the context of what executes it.
+
+    with revealing({"BILLING": source}):      # reads each value, once
+        value_of("BILLING")                   # for the adapter that passes it on
+        masked_result(result)                 # what may be recorded, shown and hashed
+
+A run within the block that needs the same secrets gets the same values. Nothing is kept after the block.
+"""
+
+import asyncio
+import sys
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.execution.adapter import StepResult
+from nexus_control.execution.masking import Mask, mask_problem
+from nexus_control.execution.plan import Step
+from nexus_control.execution.router import RouterOutcomeUnknown, leaves_outcome_unknown
+from nexus_control.execution.secrets import SecretSource, SecretTaker, UnreadableSecretError
+from nexus_control.execution.spelling import bounded, described
+
+
+@dataclass(frozen=True, slots=True)
+class _Revealed:
+    sources: Mapping[str, SecretSource]
+    values: Mapping[str, str]
+    known: tuple[tuple[str, str], ...]
+    """The values, and those of the runs around this one."""
+    mask: Mask
+
+
+_NONE = _Revealed({}, {}, (), Mask(()))
+_REVEALED: ContextVar[_Revealed] = ContextVar("secrets", default=_NONE)
+
+
+def sources_of(adapter: object, steps: Iterable[Step], *, dry_run: bool) -> dict[str, SecretSource]:
+    """The secrets that these steps need, with their sources."""
+    if not isinstance(adapter, SecretTaker):
+        return {}
+    names = {name for step in steps for name in adapter.secrets_of(step.call, dry_run=dry_run)}
+    return {name: adapter.secrets[name] for name in sorted(names)}
+
+
+@contextmanager
+def revealing(sources: Mapping[str, SecretSource]) -> Generator[None]:
+    """Read these secrets for the block. Raises ROUTER_NOT_READY for one that cannot be read."""
+    outer = _REVEALED.get()
+    if all(outer.sources.get(name) == source for name, source in sources.items()):
+        yield
+        return
+    values = {name: _read(name, source, sources) for name, source in sources.items()}
+    known = (*outer.known, *values.items())
+    token = _REVEALED.set(_Revealed(sources, values, known, Mask(known)))
+    try:
+        yield
+    finally:
+        _REVEALED.reset(token)
+
+
+def value_of(name: str) -> str:
+    """The value of a secret of the run under way."""
+    return _REVEALED.get().values[name]
+
+
+def masked(text: str, *, cut_begin: bool = False, cut_end: bool = False) -> str:
+    """A text without the values of the run under way."""
+    return _REVEALED.get().mask.text(text, cut_begin=cut_begin, cut_end=cut_end)
+
+
+def masked_result(result: StepResult) -> StepResult:
+    """A result without the values of the run under way."""
+    mask = _REVEALED.get().mask
+    message = result.error_message
+    return replace(
+        result,
+        output={mask.text(key): mask.value(value) for key, value in result.output.items()},
+        error_message=None if message is None else mask.text(message),
+    )
+
+
+def masked_error(error: BaseException, limit: int) -> str:
+    """An exception, without these values, in at most `limit` characters: masked before it is cut."""
+    return bounded(masked(described(error, sys.maxsize)), limit)
+
+
+def without_values(error: BaseException) -> BaseException:
+    """The exception itself; or one that means the same, if a value stands in its text."""
+    text = described(error, sys.maxsize)
+    shown = masked(text)
+    if shown == text:
+        return error
+    for kind in (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError):
+        if isinstance(error, kind):
+            return kind(shown)
+    if not isinstance(error, Exception):
+        return BaseException(shown)
+    return RouterOutcomeUnknown(shown) if leaves_outcome_unknown(error) else RuntimeError(shown)
+
+
+def _read(name: str, source: SecretSource, names: Iterable[str]) -> str:
+    try:
+        value = source.read()
+    except UnreadableSecretError as error:
+        raise _unreadable(name, str(error)) from None
+    if problem := mask_problem(value, names):
+        raise _unreadable(name, problem)
+    return value
+
+
+def _unreadable(name: str, why: str) -> NexusControlError:
+    return NexusControlError(
+        ErrorCode.ROUTER_NOT_READY,
+        f"the secret {name} cannot be read: {why}",
+        {"secret": name},
+        "Make the secret readable for the user who executes, then execute again.",
+    )
