@@ -8,12 +8,15 @@ Output is kept up to a limit and read beyond it, so a command that prints too mu
 """
 
 import os
+import select
 import selectors
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal, TypeAlias
@@ -94,73 +97,162 @@ def run_supervised(
 ) -> Ended:
     """Runs `argv` to its end, or kills it at its time limit.
 
-    Its environment is exactly `environment`, which must not be empty.
+    Its environment is exactly `environment`. Raises ValueError for a NUL in what it is given.
     """
     deadline = time.monotonic() + timeout_seconds
-    report, report_end = os.pipe()
-    with os.fdopen(report, "rb", buffering=0) as reports:
-        try:
-            supervisor = _start(argv, cwd, report_end)
-        except OSError as error:
-            return Ended(ending="not_started", detail=error.strerror or type(error).__name__)
-        finally:
-            os.close(report_end)
-        received = _Received(max_output_bytes)
-        with supervisor:
-            try:
-                ending = _converse(supervisor, reports, environment, received, deadline)
-            finally:
-                _end(supervisor, reports, received)
+    command = spelled(argv, cwd, environment)
+    received = _Received(max_output_bytes)
+    shared = _shared.get()
+    try:
+        supervisor = Supervisor() if shared is None else shared.take()
+    except OSError as error:
+        return Ended(ending="not_started", detail=error.strerror or type(error).__name__)
+    with ExitStack() as unless_whole:
+        unless_whole.callback(_end, supervisor, received)
+        ending = _converse(supervisor, command, received, deadline)
+        if shared is not None and ending == "exited" and received.said(b"exit") is not None:
+            unless_whole.pop_all()
+            shared.give_back(supervisor)
     return _ended(ending, received)
 
 
-def _start(argv: Sequence[str], cwd: Path, report_end: int) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-X", "utf8", _SUPERVISOR, str(os.getpid()), str(report_end), *argv],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        cwd=cwd,
-        env={},
-        pass_fds=(report_end,),
-        start_new_session=True,
-    )
+@contextmanager
+def sharing_a_supervisor() -> Generator[None]:
+    """Commands that run one after another in this block have the same supervisor. It is started now, so that it is
+    ready when the first command comes.
+    """
+    shared = _Shared(os.getpid())
+    with suppress(OSError):  # the command will say so
+        shared.give_back(Supervisor())
+    token = _shared.set(shared)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+        shared.end()
 
 
-def _converse(
-    supervisor: "subprocess.Popen[bytes]",
-    reports: IO[bytes],
-    environment: Mapping[str, str],
-    received: _Received,
-    deadline: float,
+class Supervisor:
+    """A supervisor that runs. Raises OSError if it cannot be started."""
+
+    def __init__(self) -> None:
+        with ExitStack() as opened:
+            self.commands, commands_end = map(opened.enter_context, socket.socketpair())
+            report, report_end = os.pipe()
+            self.reports = opened.enter_context(os.fdopen(report, "rb", buffering=0))
+            opened.callback(os.close, report_end)
+            theirs = (commands_end.fileno(), report_end)
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-X", "utf8", _SUPERVISOR, str(os.getpid()), *map(str, theirs)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                cwd="/",
+                env={},
+                pass_fds=theirs,
+                start_new_session=True,
+            )
+            opened.pop_all()
+            os.close(report_end)
+            commands_end.close()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it waits for a command. An earlier command may have left a process that ended or stopped it."""
+        if self.process.poll() is not None or _is_stopped(self.process):
+            return False
+        return not select.select([self.reports], [], [], 0)[0]
+
+    def begin(self, command: bytes, pipes: Sequence[int], timeout_seconds: float | None = None) -> None:
+        """Hands a `spelled` command over, with its standard input, output and error. Raises OSError."""
+        self.commands.settimeout(timeout_seconds)
+        socket.send_fds(self.commands, [len(command).to_bytes(8, "big")], pipes)
+        self.commands.sendall(command)
+
+    def let_go(self) -> None:
+        """Closes the lifeline: what runs is killed, and the supervisor ends."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        self.commands.close()
+
+
+class _Shared:
+    """The supervisors of a context that wait for a command: one, unless the context was copied to other threads."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._waiting: list[Supervisor] = []
+
+    def take(self) -> Supervisor:
+        while self._waiting and self._pid == os.getpid():  # a fork of ours leaves ours to us
+            try:
+                supervisor = self._waiting.pop()
+            except IndexError:
+                break
+            if supervisor.is_ready:
+                return supervisor
+            _end(supervisor, _Received(0))
+        return Supervisor()
+
+    def give_back(self, supervisor: Supervisor) -> None:
+        self._waiting.append(supervisor)
+
+    def end(self) -> None:
+        for supervisor in self._waiting:
+            _end(supervisor, _Received(0))
+
+
+_shared: ContextVar[_Shared | None] = ContextVar("shared supervisor", default=None)
+
+
+def spelled(argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> bytes:
+    """A command as `supervisor.py` reads it. Raises ValueError for a NUL, which would end a text."""
+    variables = (f"{name}={value}" for name, value in environment.items())
+    texts = [os.fsencode(text) for text in (cwd, str(len(argv)), *argv, *variables)]
+    if any(b"\0" in text for text in texts):
+        raise ValueError("a command holds a NUL")
+    return b"".join(text + b"\0" for text in texts)
+
+
+def _converse(supervisor: Supervisor, command: bytes, received: _Received, deadline: float) -> Ending:
+    """Hands the command over, and collects output and report until both end, or the command must not go on."""
+    with ExitStack() as opened, selectors.DefaultSelector() as selector:
+        theirs = [opened.enter_context(open(os.devnull, "rb", buffering=0))]
+        for name in ("stdout", "stderr"):
+            ours, end = os.pipe()
+            selector.register(opened.enter_context(os.fdopen(ours, "rb", buffering=0)), selectors.EVENT_READ, name)
+            theirs.append(opened.enter_context(os.fdopen(end, "wb", buffering=0)))
+        selector.register(supervisor.reports, selectors.EVENT_READ, "report")
+        with suppress(OSError):  # then the report ends too, or the time
+            supervisor.begin(command, [each.fileno() for each in theirs], max(0.001, deadline - time.monotonic()))
+        for each in theirs:
+            each.close()
+        return _collect(supervisor, selector, received, deadline)
+
+
+def _collect(
+    supervisor: Supervisor, selector: selectors.BaseSelector, received: _Received, deadline: float
 ) -> Ending:
-    """Collects output and report until both end, or the command must not go on."""
-    lifeline, stdout, stderr = _pipes(supervisor)
-    block = b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in environment.items())
-    with suppress(BrokenPipeError):
-        lifeline.write(block + b"\0")
-    with selectors.DefaultSelector() as selector:
-        for pipe, name in ((stdout, "stdout"), (stderr, "stderr"), (reports, "report")):
-            selector.register(pipe, selectors.EVENT_READ, name)
-        over = False
-        while selector.get_map():
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return "exited" if over else "timed_out"
-            if not over and stop_ordered():
-                return "stopped"
-            if not over and _is_stopped(supervisor):
-                return "lost"
-            for key, _ in selector.select(min(remaining, _LOOK_SECONDS)):
-                part = os.read(key.fd, 65536)
-                received.take(key.data, part)
-                if not part:
-                    selector.unregister(key.fileobj)
-                if not part and key.fileobj is reports:
-                    # A process that left the session may hold the output open for ever: stop reading here.
-                    _kill_what_is_left(received)
-                    over, deadline = True, time.monotonic() + _DRAIN_SECONDS
+    over = False
+    while selector.get_map():
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            return "exited" if over else "timed_out"
+        if not over and stop_ordered():
+            return "stopped"
+        if not over and _is_stopped(supervisor.process):
+            return "lost"
+        for key, _ in selector.select(min(remaining, _LOOK_SECONDS)):
+            part = os.read(key.fd, 65536)
+            received.take(key.data, part)
+            is_report = key.data == "report"
+            if not part or (is_report and received.said(b"exit") is not None):
+                selector.unregister(key.fileobj)
+            if is_report and key.fileobj not in selector.get_map():
+                # A process that left the session may hold the output open for ever: stop reading here.
+                _kill_what_is_left(received)
+                over, deadline = True, time.monotonic() + _DRAIN_SECONDS
     return "exited"
 
 
@@ -174,18 +266,19 @@ def _is_stopped(process: "subprocess.Popen[bytes]") -> bool:
         return False
 
 
-def _end(supervisor: "subprocess.Popen[bytes]", reports: IO[bytes], received: _Received) -> None:
+def _end(supervisor: Supervisor, received: _Received) -> None:
     """Closes the lifeline and waits until the supervisor has killed the remaining processes; otherwise we kill them."""
-    lifeline, _, _ = _pipes(supervisor)
-    if _is_stopped(supervisor):
-        supervisor.kill()
-    lifeline.close()
+    process = supervisor.process
+    if _is_stopped(process):
+        process.kill()
+    supervisor.let_go()
     try:
-        supervisor.wait(_KILL_SECONDS)
+        process.wait(_KILL_SECONDS)
     except subprocess.TimeoutExpired:
-        supervisor.kill()
-        supervisor.wait()
-    _read_last_report(reports, received)
+        process.kill()
+        process.wait()
+    with supervisor.reports as reports:
+        _read_last_report(reports, received)
     _kill_what_is_left(received)
 
 
@@ -212,7 +305,7 @@ def _ended(ending: Ending, received: _Received) -> Ended:
     errno, exit_code = received.said(b"error"), received.said(b"exit")
     if errno is not None:
         return Ended(ending="not_started", detail=os.strerror(errno))
-    if ending == "exited" and exit_code is None:
+    if ending == "exited" and (exit_code is None or received.said(b"started") is None):
         ending = "lost"
     return Ended(
         ending=ending,
@@ -225,8 +318,3 @@ def _ended(ending: Ending, received: _Received) -> Ended:
         detail=(stop_ordered() or "") if ending == "stopped" else "",
     )
 
-
-def _pipes(supervisor: "subprocess.Popen[bytes]") -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
-    if supervisor.stdin is None or supervisor.stdout is None or supervisor.stderr is None:
-        raise RuntimeError("the supervisor was started without its pipes")
-    return supervisor.stdin, supervisor.stdout, supervisor.stderr
