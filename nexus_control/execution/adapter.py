@@ -1,6 +1,7 @@
 """An adapter carries out the calls of a plan. Its id is `<kind>:<name>`; a call's `tool` is its name."""
 
 from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
@@ -89,6 +90,13 @@ class StartChecker(Protocol):
     """An adapter that can also tell why a call could not be started on this machine, such as a missing program."""
 
     def obstacle_to(self, call: Call, *, dry_run: bool) -> str | None: ...
+
+
+@runtime_checkable
+class Preparer(Protocol):
+    """An adapter whose steps share something that takes a while to start. It is there inside the context."""
+
+    def prepared(self, *, dry_run: bool) -> AbstractContextManager[None]: ...
 
 
 def adapter_id(adapter: Adapter) -> str:

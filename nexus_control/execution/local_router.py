@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, StepError
+from nexus_control.execution.adapter import Adapter, Adapters, Preparer, StartChecker, StepError
 from nexus_control.execution.description import StepDescription
 from nexus_control.execution.local_run import (
     Run,
@@ -180,6 +180,8 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
                 return self._refuse(goal, mode, adapter_id, RunError(str(error.code), error.message))
             except RunError as error:
                 return self._refuse(goal, mode, adapter_id, error)
+            if isinstance(adapter, Preparer):
+                held.enter_context(adapter.prepared(dry_run=dry_run))
             planned = "PLAN_CREATED", {"plan": [recorded(encode(step)) for step in steps]}
             # The first step is logged together with the plan, unless it is not begun.
             started = () if stop_ordered() else started_events(adapter_id, steps[0], adapter)

@@ -18,7 +18,7 @@ running, they are ended with it, and the output has their number as `left_behind
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -38,7 +38,7 @@ from nexus_control.execution.context import VARIABLES, variables
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
 from nexus_control.execution.spelling import portable
-from nexus_control.execution.supervised import Ended, Ending, run_supervised
+from nexus_control.execution.supervised import Ended, Ending, run_supervised, sharing_a_supervisor
 from nexus_control.system.whole_files import is_regular
 
 _ProgramT = TypeVar("_ProgramT")
@@ -153,6 +153,13 @@ class _SubprocessAdapter(Generic[_ProgramT]):
         self.capabilities = frozenset(capabilities)
         self._settings = settings
 
+    def _runs_programs(self, dry_run: bool) -> bool:
+        return not dry_run
+
+    def prepared(self, *, dry_run: bool) -> AbstractContextManager[None]:
+        """The supervisor of the steps, unless a dry run only describes them."""
+        return sharing_a_supervisor() if self._runs_programs(dry_run) else nullcontext()
+
     def _declaration(self, protocol: str, **own: object) -> dict[str, object]:
         return {
             "kind": self.kind,
@@ -166,6 +173,9 @@ class _SubprocessAdapter(Generic[_ProgramT]):
 
 class ArgvAdapter(_SubprocessAdapter[Mapping[str, ArgvTool]]):
     """The `argv` protocol: methods by name."""
+
+    def _runs_programs(self, dry_run: bool) -> bool:
+        return not dry_run or any(tool.dry_run_argv for tool in self._program.values())
 
     def declaration(self) -> dict[str, object]:
         tools = {method: tool.declaration() for method, tool in self._program.items()}

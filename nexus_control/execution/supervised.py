@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,17 +119,19 @@ def run_supervised(
 @contextmanager
 def sharing_a_supervisor() -> Generator[None]:
     """Commands that run one after another in this block have the same supervisor. It is started now, so that it is
-    ready when the first command comes.
+    ready when the first command comes. In such a block another one changes nothing.
     """
-    shared = _Shared(os.getpid())
-    with suppress(OSError):  # the command will say so
-        shared.give_back(Supervisor())
-    token = _shared.set(shared)
-    try:
+    if _shared.get() is not None:
         yield
-    finally:
-        _shared.reset(token)
-        shared.end()
+        return
+    with closing(_Shared(os.getpid())) as shared:
+        with suppress(OSError):  # the command will say so
+            shared.give_back(Supervisor())
+        token = _shared.set(shared)
+        try:
+            yield
+        finally:
+            _shared.reset(token)
 
 
 class Supervisor:
@@ -183,13 +185,11 @@ class _Shared:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._waiting: list[Supervisor] = []
+        self._is_closed = False
 
     def take(self) -> Supervisor:
-        while self._waiting and self._pid == os.getpid():  # a fork of ours leaves ours to us
-            try:
-                supervisor = self._waiting.pop()
-            except IndexError:
-                break
+        """One that waits, or another one. Raises OSError if it cannot be started."""
+        while (supervisor := self._next()) is not None:
             if supervisor.is_ready:
                 return supervisor
             _end(supervisor, _Received(0))
@@ -197,10 +197,20 @@ class _Shared:
 
     def give_back(self, supervisor: Supervisor) -> None:
         self._waiting.append(supervisor)
+        if self._is_closed:
+            self.close()
 
-    def end(self) -> None:
-        for supervisor in self._waiting:
+    def close(self) -> None:
+        self._is_closed = True
+        while (supervisor := self._next()) is not None:
             _end(supervisor, _Received(0))
+
+    def _next(self) -> Supervisor | None:
+        if self._pid != os.getpid():  # in a fork of ours, they are ours and not the fork's
+            return None
+        with suppress(IndexError):
+            return self._waiting.pop()
+        return None
 
 
 _shared: ContextVar[_Shared | None] = ContextVar("shared supervisor", default=None)
@@ -218,14 +228,18 @@ def spelled(argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> b
 def _converse(supervisor: Supervisor, command: bytes, received: _Received, deadline: float) -> Ending:
     """Hands the command over, and collects output and report until both end, or the command must not go on."""
     with ExitStack() as opened, selectors.DefaultSelector() as selector:
-        theirs = [opened.enter_context(open(os.devnull, "rb", buffering=0))]
+        theirs = [opened.enter_context(Path(os.devnull).open("rb", buffering=0))]
         for name in ("stdout", "stderr"):
             ours, end = os.pipe()
-            selector.register(opened.enter_context(os.fdopen(ours, "rb", buffering=0)), selectors.EVENT_READ, name)
+            selector.register(
+                opened.enter_context(os.fdopen(ours, "rb", buffering=0)), selectors.EVENT_READ, name
+            )
             theirs.append(opened.enter_context(os.fdopen(end, "wb", buffering=0)))
         selector.register(supervisor.reports, selectors.EVENT_READ, "report")
         with suppress(OSError):  # then the report ends too, or the time
-            supervisor.begin(command, [each.fileno() for each in theirs], max(0.001, deadline - time.monotonic()))
+            supervisor.begin(
+                command, [each.fileno() for each in theirs], max(0.001, deadline - time.monotonic())
+            )
         for each in theirs:
             each.close()
         return _collect(supervisor, selector, received, deadline)
@@ -317,4 +331,3 @@ def _ended(ending: Ending, received: _Received) -> Ended:
         left_behind=received.said(b"left") or 0 if ending == "exited" else 0,
         detail=(stop_ordered() or "") if ending == "stopped" else "",
     )
-

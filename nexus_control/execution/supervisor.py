@@ -215,10 +215,10 @@ def _lives_in(session: int, pid: str) -> bool:
 
 
 def _tell(report: int, line: str) -> None:
-    try:
+    try:  # noqa: SIM105 - contextlib is slow to load
         os.write(report, line.encode() + b"\n")
     except OSError:
-        pass  # our parent is gone, and with it whoever reads
+        pass  # our parent is gone
 
 
 if __name__ == "__main__":

@@ -306,7 +306,7 @@ def test_a_command_whose_parent_died_while_it_was_started_does_not_live(tmp_path
     script = shutil.copy(ROOT / "nexus_control" / "execution" / "supervisor.py", tmp_path)
     commands, commands_end = socket.socketpair()
     report, report_end = os.pipe()
-    with commands, commands_end, os.fdopen(report) as reports, open(os.devnull, "r+b") as null:
+    with commands, commands_end, os.fdopen(report) as reports, Path(os.devnull).open("rb") as null:
         command = spelled(["sleep", "3600"], tmp_path, ENVIRONMENT)
         socket.send_fds(commands, [len(command).to_bytes(8, "big") + command], [null.fileno()] * 3)
         subprocess.run(
