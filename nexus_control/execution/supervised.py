@@ -79,6 +79,16 @@ class _Received:
             self.last_words.extend(part)
             del self.last_words[:-_LAST_WORDS]
 
+    @property
+    def is_in_order(self) -> bool:
+        """Whether the report is of this command. A waiting process that was killed makes one without a start."""
+        return self.report.startswith(b"started ")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the command ended, and its supervisor goes on."""
+        return self.is_in_order and self.said(b"left") is not None and self.said(b"exit") is not None
+
     def said(self, word: bytes) -> int | None:
         """The number that the supervisor reported with this word."""
         for line in bytes(self.report).splitlines():
@@ -110,7 +120,7 @@ def run_supervised(
     with ExitStack() as unless_whole:
         unless_whole.callback(_end, supervisor, received)
         ending = _converse(supervisor, command, received, deadline)
-        if shared is not None and ending == "exited" and received.said(b"exit") is not None:
+        if shared is not None and ending == "exited" and received.is_whole:
             unless_whole.pop_all()
             shared.give_back(supervisor)
     return _ended(ending, received)
@@ -319,7 +329,7 @@ def _ended(ending: Ending, received: _Received) -> Ended:
     errno, exit_code = received.said(b"error"), received.said(b"exit")
     if errno is not None:
         return Ended(ending="not_started", detail=os.strerror(errno))
-    if ending == "exited" and (exit_code is None or received.said(b"started") is None):
+    if ending == "exited" and not (received.is_in_order and exit_code is not None):
         ending = "lost"
     return Ended(
         ending=ending,
