@@ -1,6 +1,6 @@
 """An adapter carries out the calls of a plan. Its id is `<kind>:<name>`; a call's `tool` is its name."""
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -93,10 +93,14 @@ class StartChecker(Protocol):
 
 
 @runtime_checkable
-class Preparer(Protocol):
-    """An adapter whose steps share something that takes a while to start. It is there inside the context."""
+class SessionOpener(Protocol):
+    """An adapter whose steps run in a session that is opened before the first of them, such as with a server."""
 
-    def prepared(self, *, dry_run: bool) -> AbstractContextManager[None]: ...
+    def opened(self, calls: Sequence[Call]) -> AbstractContextManager[None]:
+        """In the block, `execute` uses one session, which is ready for these calls. Where one is open in this context,
+        it is used, and stays open.
+        """
+        ...
 
 
 def adapter_id(adapter: Adapter) -> str:

@@ -21,13 +21,13 @@ The answer has the shape of nexus-router's answer, inside the canonical domain; 
 
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.adapter import Adapter, Adapters, Preparer, StartChecker, StepError
+from nexus_control.execution.adapter import Adapter, Adapters, SessionOpener, StartChecker, StepError
 from nexus_control.execution.description import StepDescription
 from nexus_control.execution.local_run import (
     Run,
@@ -176,12 +176,11 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
                 adapter = self._selected(adapter_id, [mode, *(require_capabilities or ())])
                 steps = parse_plan(plan)
                 _require_takes(adapter, steps, max_steps)
+                held.enter_context(_opened(adapter, mode, steps))
             except NexusControlError as error:
                 return self._refuse(goal, mode, adapter_id, RunError(str(error.code), error.message))
             except RunError as error:
                 return self._refuse(goal, mode, adapter_id, error)
-            if isinstance(adapter, Preparer):
-                held.enter_context(adapter.prepared(dry_run=dry_run))
             planned = "PLAN_CREATED", {"plan": [recorded(encode(step)) for step in steps]}
             # The first step is logged together with the plan, unless it is not begun.
             started = () if stop_ordered() else started_events(adapter_id, steps[0], adapter)
@@ -249,6 +248,13 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
     ) -> None:
         if self._on_step is not None:
             self._on_step(StepProgress(run.log.run_id, index, len(run.steps), step.step_id, status))
+
+
+def _opened(adapter: Adapter, mode: RunMode, steps: Sequence[Step]) -> AbstractContextManager[None]:
+    """The session that the steps run in, where the adapter has sessions."""
+    if mode == "dry_run" or not isinstance(adapter, SessionOpener):
+        return nullcontext()
+    return adapter.opened([step.call for step in steps])
 
 
 @contextmanager

@@ -18,7 +18,7 @@ running, they are ended with it, and the output has their number as `left_behind
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -153,12 +153,9 @@ class _SubprocessAdapter(Generic[_ProgramT]):
         self.capabilities = frozenset(capabilities)
         self._settings = settings
 
-    def _runs_programs(self, dry_run: bool) -> bool:
-        return not dry_run
-
-    def prepared(self, *, dry_run: bool) -> AbstractContextManager[None]:
-        """The supervisor of the steps, unless a dry run only describes them."""
-        return sharing_a_supervisor() if self._runs_programs(dry_run) else nullcontext()
+    def opened(self, calls: Sequence[Call]) -> AbstractContextManager[None]:
+        """The steps' supervisor."""
+        return sharing_a_supervisor()
 
     def _declaration(self, protocol: str, **own: object) -> dict[str, object]:
         return {
@@ -173,9 +170,6 @@ class _SubprocessAdapter(Generic[_ProgramT]):
 
 class ArgvAdapter(_SubprocessAdapter[Mapping[str, ArgvTool]]):
     """The `argv` protocol: methods by name."""
-
-    def _runs_programs(self, dry_run: bool) -> bool:
-        return not dry_run or any(tool.dry_run_argv for tool in self._program.values())
 
     def declaration(self) -> dict[str, object]:
         tools = {method: tool.declaration() for method, tool in self._program.items()}
