@@ -164,6 +164,19 @@ def _steps(_: Sizes) -> list[Row]:
         *program("`git --version`", "git"),
         *program("a bare start of Python", "python"),
         *program("a Python script", "script"),
+        Row(
+            "an MCP call: each further step",
+            "mcp_steps",
+            "mcp_step_ms",
+            Limit("the bare call", "calib_mcp_call_ms"),
+        ),
+        Row("two raw commits, beside it", "mcp_steps", "calib_two_commits_ms"),
+        Row(
+            "an MCP call: a run of one step, with the server's start",
+            "mcp_steps",
+            "mcp_run_ms",
+            Limit("a bare session of one call", "calib_mcp_session_ms"),
+        ),
     ]
 
 

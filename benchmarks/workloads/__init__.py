@@ -106,6 +106,12 @@ WORKLOADS = {
             frozenset({"check_each_step_is_synced"}),
         ),
         Workload(
+            "mcp_steps",
+            "steps that call an MCP server, beside the bare call",
+            frozenset({"bad_steps"}),
+            frozenset({"bad_steps"}),
+        ),
+        Workload(
             "postgresql",
             "append_event on PostgreSQL, beside raw commits of psycopg",
             frozenset({"bad_missing_events"}),

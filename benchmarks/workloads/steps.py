@@ -42,7 +42,7 @@ class Running:
 
     def __init__(self, router: LocalRouter, adapter_id: str, method: str, steps: int) -> None:
         self._router, self._adapter_id = router, adapter_id
-        call = {"tool": adapter_id.partition(":")[2], "method": method, "args": {}}
+        call: dict[str, object] = {"tool": adapter_id.partition(":")[2], "method": method, "args": {}}
         plan = [{"step_id": f"s{number}", "intent": "measure", "call": call} for number in range(steps)]
         self._plan = json.dumps(plan)
 
@@ -86,7 +86,7 @@ def _python(
     bad = sum(output != {"result": "answered"} for output in many())
     timed = in_turns({"many": many, "one": one, "raw": commits}, 2 * seconds)
     metrics = {
-        "python_step_ms": _each_further(timed),
+        "python_step_ms": each_further(timed),
         "python_run_ms": timed["one"].milliseconds,
         "calib_two_commits_ms": timed["raw"].milliseconds / FURTHER,
         "bad_steps": float(bad),
@@ -123,13 +123,13 @@ def _program(
     bad = sum(output != wanted for output in many())
     timed = in_turns({"bare": bare, "many": many, "one": one}, 2 * setting.sizes.seconds)
     return {
-        f"program_{name}_step_ms": _each_further(timed),
+        f"program_{name}_step_ms": each_further(timed),
         f"program_{name}_run_ms": timed["one"].milliseconds,
         f"calib_program_{name}_ms": timed["bare"].milliseconds,
     }, bad
 
 
-def _each_further(timed: dict[str, Timed]) -> float:
+def each_further(timed: dict[str, Timed]) -> float:
     """Milliseconds of a step after the first."""
     return (timed["many"].milliseconds - timed["one"].milliseconds) / FURTHER
 
