@@ -32,6 +32,10 @@ class StepError(StrEnum):
     KILLED = "KILLED"
     SUPERVISOR_LOST = "SUPERVISOR_LOST"
     STOPPED = "STOPPED"
+    TOOL_ERROR = "TOOL_ERROR"
+    PROTOCOL_ERROR = "PROTOCOL_ERROR"
+    TRANSPORT_ERROR = "TRANSPORT_ERROR"
+    TOOL_DEFINITION_CHANGED = "TOOL_DEFINITION_CHANGED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +102,16 @@ class SessionOpener(Protocol):
 
     def opened(self, calls: Sequence[Call]) -> AbstractContextManager[None]:
         """In the block, `execute` uses one session, which is ready for these calls. Where one is open in this context,
-        it is used, and stays open.
+        it is used, and stays open. Raises ROUTER_NOT_READY or TOOL_DEFINITION_CHANGED.
         """
         ...
+
+
+@runtime_checkable
+class MethodLister(Protocol):
+    """An adapter that names its methods and the arguments of each, where its declaration does not hold them."""
+
+    def methods(self) -> dict[str, list[str]]: ...
 
 
 def adapter_id(adapter: Adapter) -> str:

@@ -5,7 +5,9 @@ Before an execution is claimed, `check_plan` and `require_ready` refuse a run th
     ADAPTER_UNKNOWN    the adapter is not declared
     PLAN_INVALID       the plan is malformed, longer than `max_steps`, or calls a method that is not declared
     ROUTER_NOT_READY   the adapter lacks the capability `apply` or `dry_run` that the mode needs, the program of the
-                       first step is missing, or the run log cannot be written
+                       first step is missing, or the run log cannot be written; an MCP server that does not
+                       start, or lacks a tool
+    TOOL_DEFINITION_CHANGED   a tool of an MCP server is not what was pinned
 
 A run makes the first two checks again before its first step, and checks its required capabilities
 (CAPABILITY_MISSING). If one of these checks fails, the run has failed with nothing executed.
@@ -52,6 +54,7 @@ from nexus_control.execution.router import (
     RouterProtocol,
     RunExporter,
     RunFinder,
+    RunPreparer,
 )
 from nexus_control.execution.run_log import OpenRun, RunLog
 from nexus_control.execution.spelling import bounded, encodable
@@ -71,7 +74,9 @@ class StepProgress:
     status: Literal["started", "ok", "error", "unknown"]
 
 
-class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, ObstacleFinder, ReadinessChecker):
+class LocalRouter(
+    RouterProtocol, RunExporter, RunFinder, PlanDescriber, ObstacleFinder, ReadinessChecker, RunPreparer
+):
     """A router over declared adapters. Its run log is the file `db_path`; by default it is kept in memory.
 
         >>> router = LocalRouter(load_adapters("nexus-control.toml"), "runs.db")
@@ -128,6 +133,12 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
             )
         with _recording():
             self._log.require_writable()
+
+    @contextmanager
+    def prepared(self, adapter_id: str, dry_run: bool, plan: str | None) -> Generator[None]:
+        self.require_ready(adapter_id, dry_run, plan)
+        with _opened(self._declared(adapter_id), "dry_run" if dry_run else "apply", known_plan(plan)):
+            yield
 
     def obstacle_to(self, adapter_id: str, dry_run: bool, plan: str | None) -> Obstacle | None:
         mode: RunMode = "dry_run" if dry_run else "apply"

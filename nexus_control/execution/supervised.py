@@ -56,7 +56,7 @@ class Ended:
 
 
 @dataclass(slots=True)
-class _Received:
+class Received:
     """The output and reports so far. Output beyond the limit is dropped."""
 
     room: int
@@ -111,19 +111,19 @@ def run_supervised(
     """
     deadline = time.monotonic() + timeout_seconds
     command = spelled(argv, cwd, environment)
-    received = _Received(max_output_bytes)
+    received = Received(max_output_bytes)
     shared = _shared.get()
     try:
         supervisor = Supervisor() if shared is None else shared.take()
     except OSError as error:
         return Ended(ending="not_started", detail=error.strerror or type(error).__name__)
     with ExitStack() as unless_whole:
-        unless_whole.callback(_end, supervisor, received)
+        unless_whole.callback(end_supervisor, supervisor, received)
         ending = _converse(supervisor, command, received, deadline)
         if shared is not None and ending == "exited" and received.is_whole:
             unless_whole.pop_all()
             shared.give_back(supervisor)
-    return _ended(ending, received)
+    return ended_of(ending, received)
 
 
 @contextmanager
@@ -172,7 +172,7 @@ class Supervisor:
     @property
     def is_ready(self) -> bool:
         """Whether it waits for a command. An earlier command may have left a process that ended or stopped it."""
-        if self.process.poll() is not None or _is_stopped(self.process):
+        if self.process.poll() is not None or is_stopped(self.process):
             return False
         return not select.select([self.reports], [], [], 0)[0]
 
@@ -202,7 +202,7 @@ class _Shared:
         while (supervisor := self._next()) is not None:
             if supervisor.is_ready:
                 return supervisor
-            _end(supervisor, _Received(0))
+            end_supervisor(supervisor, Received(0))
         return Supervisor()
 
     def give_back(self, supervisor: Supervisor) -> None:
@@ -213,7 +213,7 @@ class _Shared:
     def close(self) -> None:
         self._is_closed = True
         while (supervisor := self._next()) is not None:
-            _end(supervisor, _Received(0))
+            end_supervisor(supervisor, Received(0))
 
     def _next(self) -> Supervisor | None:
         if self._pid != os.getpid():  # in a fork of ours, they are ours and not the fork's
@@ -235,7 +235,7 @@ def spelled(argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> b
     return b"".join(text + b"\0" for text in texts)
 
 
-def _converse(supervisor: Supervisor, command: bytes, received: _Received, deadline: float) -> Ending:
+def _converse(supervisor: Supervisor, command: bytes, received: Received, deadline: float) -> Ending:
     """Hands the command over, and collects output and report until both end, or the command must not go on."""
     with ExitStack() as opened, selectors.DefaultSelector() as selector:
         theirs = [opened.enter_context(Path(os.devnull).open("rb", buffering=0))]
@@ -256,7 +256,7 @@ def _converse(supervisor: Supervisor, command: bytes, received: _Received, deadl
 
 
 def _collect(
-    supervisor: Supervisor, selector: selectors.BaseSelector, received: _Received, deadline: float
+    supervisor: Supervisor, selector: selectors.BaseSelector, received: Received, deadline: float
 ) -> Ending:
     over = False
     while selector.get_map():
@@ -265,7 +265,7 @@ def _collect(
             return "exited" if over else "timed_out"
         if not over and stop_ordered():
             return "stopped"
-        if not over and _is_stopped(supervisor.process):
+        if not over and is_stopped(supervisor.process):
             return "lost"
         for key, _ in selector.select(min(remaining, _LOOK_SECONDS)):
             part = os.read(key.fd, 65536)
@@ -280,7 +280,7 @@ def _collect(
     return "exited"
 
 
-def _is_stopped(process: "subprocess.Popen[bytes]") -> bool:
+def is_stopped(process: "subprocess.Popen[bytes]") -> bool:
     """Whether a signal stopped it; False where the system cannot tell."""
     if not hasattr(os, "waitid"):
         return False
@@ -290,10 +290,10 @@ def _is_stopped(process: "subprocess.Popen[bytes]") -> bool:
         return False
 
 
-def _end(supervisor: Supervisor, received: _Received) -> None:
+def end_supervisor(supervisor: Supervisor, received: Received) -> None:
     """Closes the lifeline and waits until the supervisor has killed the remaining processes; otherwise we kill them."""
     process = supervisor.process
-    if _is_stopped(process):
+    if is_stopped(process):
         process.kill()
     supervisor.let_go()
     try:
@@ -301,19 +301,20 @@ def _end(supervisor: Supervisor, received: _Received) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    with supervisor.reports as reports:
-        _read_last_report(reports, received)
+    if not supervisor.reports.closed:
+        with supervisor.reports as reports:
+            _read_last_report(reports, received)
     _kill_what_is_left(received)
 
 
-def _kill_what_is_left(received: _Received) -> None:
+def _kill_what_is_left(received: Received) -> None:
     """Kills the processes that a supervisor, killed before its work was done, has left."""
     session = received.said(b"started")
     if session is not None and received.said(b"exit") is None:
         kill_session(session)
 
 
-def _read_last_report(reports: IO[bytes], received: _Received) -> None:
+def _read_last_report(reports: IO[bytes], received: Received) -> None:
     """Reads the report to its end. A process that is about to become the command keeps it open until it reported."""
     deadline = time.monotonic() + _KILL_SECONDS
     with selectors.DefaultSelector() as selector:
@@ -325,7 +326,7 @@ def _read_last_report(reports: IO[bytes], received: _Received) -> None:
             received.take("report", part)
 
 
-def _ended(ending: Ending, received: _Received) -> Ended:
+def ended_of(ending: Ending, received: Received) -> Ended:
     errno, exit_code = received.said(b"error"), received.said(b"exit")
     if errno is not None:
         return Ended(ending="not_started", detail=os.strerror(errno))

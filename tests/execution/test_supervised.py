@@ -185,7 +185,7 @@ STOPPED = """
 import os
 from pathlib import Path
 from nexus_control.execution import supervised
-supervised._is_stopped = lambda _: False  # it is killed before it notices
+supervised.is_stopped = lambda _: False  # it is killed before it notices
 supervised.run_supervised(
     ["bash", "-c", "set -m; sleep 3600 & set +m; kill -STOP $PPID; echo $PPID >> pids; sleep 3601; sleep 3602"],
     cwd=Path.cwd(), environment={"PATH": os.environ["PATH"], "marked": str(Path.cwd())},
