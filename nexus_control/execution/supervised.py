@@ -238,18 +238,22 @@ def spelled(argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> b
 def _converse(supervisor: Supervisor, command: bytes, received: Received, deadline: float) -> Ending:
     """Hands the command over, and collects output and report until both end, or the command must not go on."""
     with ExitStack() as opened, selectors.DefaultSelector() as selector:
-        theirs = [opened.enter_context(Path(os.devnull).open("rb", buffering=0))]
-        for name in ("stdout", "stderr"):
-            ours, end = os.pipe()
-            selector.register(
-                opened.enter_context(os.fdopen(ours, "rb", buffering=0)), selectors.EVENT_READ, name
-            )
-            theirs.append(opened.enter_context(os.fdopen(end, "wb", buffering=0)))
+        try:
+            theirs = [opened.enter_context(Path(os.devnull).open("rb", buffering=0))]
+            for name in ("stdout", "stderr"):
+                ours, end = os.pipe()
+                pipe = opened.enter_context(os.fdopen(ours, "rb", buffering=0))
+                selector.register(pipe, selectors.EVENT_READ, name)
+                theirs.append(opened.enter_context(os.fdopen(end, "wb", buffering=0)))
+        except OSError as error:  # too many open files, for example
+            received.take("report", f"error {error.errno}\n".encode())
+            return "not_started"
         selector.register(supervisor.reports, selectors.EVENT_READ, "report")
-        with suppress(OSError):  # then the report ends too, or the time
-            supervisor.begin(
-                command, [each.fileno() for each in theirs], max(0.001, deadline - time.monotonic())
-            )
+        try:
+            remaining = max(0.001, deadline - time.monotonic())
+            supervisor.begin(command, [each.fileno() for each in theirs], remaining)
+        except OSError:
+            supervisor.let_go()  # the report ends with it
         for each in theirs:
             each.close()
         return _collect(supervisor, selector, received, deadline)

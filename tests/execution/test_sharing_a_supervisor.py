@@ -1,6 +1,7 @@
 """Commands of one block have the same supervisor, and no more to do with each other than those of several."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -94,6 +95,22 @@ def test_after_a_program_that_cannot_be_started_the_next_one_runs(tmp_path: Path
             )
             assert (ended.ending, ended.detail) == ("not_started", "No such file or directory")
         assert run(tmp_path, "echo next").stdout == b"next\n"
+
+
+def test_where_no_more_files_can_be_opened_a_command_does_not_start_and_a_later_one_does(
+    tmp_path: Path,
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with sharing_a_supervisor():
+        os.close(free := os.dup(0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 2, limits[1]))
+        try:
+            ended = run(tmp_path, "echo 1 > effect")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert (ended.ending, ended.detail) == ("not_started", "Too many open files")
+        assert run(tmp_path, "echo next").stdout == b"next\n"
+    assert not (tmp_path / "effect").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
