@@ -204,3 +204,14 @@ def test_pins_that_are_not_what_was_written_are_refused(commands: Commands, serv
     refused = commands.answer("adapter", "list", code=2)
     assert refused["code"] == "CONFIG_INVALID"
     assert "a digest that is not that of its definition" in refused["message"]
+
+
+def test_pins_beside_a_file_that_was_found_must_not_be_writable_by_others(
+    commands: Commands, server: Path
+) -> None:
+    file = Path(commands.answer("adapter", "pin", "files", "--config", str(server))["file"])
+    assert commands.answer("adapter", "list")["adapters"][0]["methods"][0]["pin"]
+    file.chmod(0o666)
+    refused = commands.answer("adapter", "list", code=2)
+    assert refused["code"] == "CONFIG_INVALID"
+    assert "is not used, because" in refused["message"]

@@ -61,7 +61,8 @@ def test_a_server_of_the_official_sdk_does_what_was_approved(tmp_path: Path) -> 
     server = [str(HERE / "sdk_downstream.py"), str(tmp_path / "effect")]
     with declared(tmp_path, sys.executable, server, "put") as router:
         answer = executed(tmp_path, router, step("put", tool="files", text="one"))
-    assert answer["results"][0]["output"]["structured_content"] == {"result": "3 characters"}
+    meta = json.loads(answer["results"][0]["output"]["structured_content"]["result"])
+    assert meta["nexus-control/execution_id"] == answer["execution_id"]
     assert (tmp_path / "effect").read_text() == "one\n"
 
 
