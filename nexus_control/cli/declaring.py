@@ -115,9 +115,7 @@ def _show(screen: Screen, declared: Declared) -> None:
     for method in declared["methods"]:
         screen.heading(f"{method['method']} ({', '.join(method['args']) or 'no arguments'})")
         if method["argv"] is None:
-            screen.verbatim(
-                f"pinned:  {method['pin'] or 'no, so it runs nothing: nexus-control adapter pin'}"
-            )
+            screen.verbatim(f"pinned: {method['pin'] or 'no, so it runs nothing: nexus-control adapter pin'}")
             continue
         screen.verbatim(f"apply:   {shell_line(method['argv'])}")
         dry_run = method["dry_run_argv"]
@@ -176,11 +174,7 @@ def check(
                 screen.prose(obstacle, Mark(f"{name}:", "bad"))
             if not found:
                 is_mcp = name.startswith(f"{McpAdapter.kind}:")
-                good = (
-                    "each tool is as it was pinned."
-                    if is_mcp
-                    else "each program is there and can be executed."
-                )
+                good = pinning.good(source) if is_mcp else "each program is there and can be executed."
                 screen.prose(good, Mark(f"{name}:", "good"))
         if not obstacles:
             screen.prose("The file declares no adapter.")

@@ -192,7 +192,7 @@ def test_the_server_of_a_projects_file_is_started_only_where_the_file_is_named(
     commands: Commands, server: Path
 ) -> None:
     refused = commands.answer("adapter", "pin", "files", code=2)
-    assert refused["error"]["code"] == "INVALID_ARGUMENT"
+    assert refused["code"] == "INVALID_ARGUMENT"
     commands.run("adapter", "pin", "files", "--config", str(server))
     (commands.folder / "mode").write_text("other definition")
     assert "was not started" in " ".join(commands.run("adapter", "check").split())
@@ -202,5 +202,16 @@ def test_pins_that_are_not_what_was_written_are_refused(commands: Commands, serv
     file = Path(commands.answer("adapter", "pin", "files", "--config", str(server))["file"])
     file.write_text(file.read_text().replace("Appends", "Deletes"))
     refused = commands.answer("adapter", "list", code=2)
-    assert refused["error"]["code"] == "CONFIG_INVALID"
-    assert "a digest that is not that of its definition" in refused["error"]["message"]
+    assert refused["code"] == "CONFIG_INVALID"
+    assert "a digest that is not that of its definition" in refused["message"]
+
+
+def test_pins_beside_a_file_that_was_found_must_not_be_writable_by_others(
+    commands: Commands, server: Path
+) -> None:
+    file = Path(commands.answer("adapter", "pin", "files", "--config", str(server))["file"])
+    assert commands.answer("adapter", "list")["adapters"][0]["methods"][0]["pin"]
+    file.chmod(0o666)
+    refused = commands.answer("adapter", "list", code=2)
+    assert refused["code"] == "CONFIG_INVALID"
+    assert "is not used, because" in refused["message"]

@@ -4,6 +4,7 @@ import asyncio
 import json
 import resource
 import sys
+import threading
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +15,13 @@ import pytest
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.mcp_adapter import McpAdapter
 from nexus_control.execution.plan import Call
+from nexus_control.execution.stopping import Stop, heeding
 from nexus_control.execution.subprocess_adapter import ProcessSettings
 from nexus_control.execution.tool_pins import Pin
+from nexus_control.render.will_run import call_words
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
+from nexus_control.values.records import encode
 from nexus_control.values.results import ToolResult
 from tests.execution.support import carrying, eventually, plan, step
 from tests.support.governed import SCHEDULER, approved, data_of
@@ -188,6 +192,27 @@ def test_a_step_runs_where_the_callers_thread_has_a_running_loop(downstream: Dow
     assert asyncio.run(execute()) == "completed"
 
 
+def test_an_order_to_stop_kills_the_server_and_leaves_an_unknown_outcome(downstream: Downstream) -> None:
+    stop = Stop()
+
+    def order() -> None:
+        assert eventually(lambda: bool(downstream.effects()))
+        stop.order("the server ended")
+
+    with heeding(stop):
+        ordering = threading.Thread(target=order)
+        ordering.start()
+        result, state, _ = downstream.executed("hangs after")
+        ordering.join()
+    assert (state, result.details["reason"]) == ("outcome_unknown", "STOPPED")
+    assert downstream.is_gone()
+
+
+def test_a_tool_that_answers_with_an_error_says_why(downstream: Downstream) -> None:
+    result, _, request_id = downstream.executed("tool error")
+    assert f'"nexus-control/request_id": "{request_id}"' in (result.error or "")
+
+
 PROBLEMS: dict[str, tuple[dict[str, Any], str | None]] = {
     "missing": ({}, "args.text is missing"),
     "undeclared": (
@@ -235,3 +260,6 @@ def test_who_decides_sees_the_server_and_the_call(downstream: Downstream) -> Non
     assert (described.tool, described.args) == ("put", {"text": "one"})
     assert described.environment == ("LANG", "MARK", "PATH")
     assert described.directory == str(downstream.folder)
+    shown = call_words(encode(described))
+    assert shown.startswith('put {"text":"one"} of the MCP server ')
+    assert shown.endswith(str(downstream.folder))

@@ -3,7 +3,9 @@
 The servers of others are found as the agents' hosts are (`tests/hosts/programs.py`), and skipped where they are absent:
 
     npm install --prefix PREFIX @modelcontextprotocol/server-filesystem
-    pip install --target PREFIX/mcp-server-git mcp-server-git      # not into our environment: it needs an older SDK
+    python3 -m venv PREFIX/git-server              # of its own: the server needs another version of the SDK
+    PREFIX/git-server/bin/pip install mcp-server-git
+    ln -s PREFIX/git-server/bin/mcp-server-git PREFIX/node_modules/.bin/
 """
 
 import json
@@ -27,7 +29,7 @@ from nexus_control.execution.tool_pins import write_pins
 from nexus_control.store import DecisionStore
 from nexus_control.tool import NexusControlTools
 from tests.execution.support import carrying, eventually, plan, step
-from tests.hosts.programs import VARIABLE, missing, search_path
+from tests.hosts.programs import missing, search_path
 from tests.support.governed import SCHEDULER, approved, data_of
 
 HERE = Path(__file__).parent
@@ -59,7 +61,8 @@ def test_a_server_of_the_official_sdk_does_what_was_approved(tmp_path: Path) -> 
     server = [str(HERE / "sdk_downstream.py"), str(tmp_path / "effect")]
     with declared(tmp_path, sys.executable, server, "put") as router:
         answer = executed(tmp_path, router, step("put", tool="files", text="one"))
-    assert answer["results"][0]["output"]["structured_content"] == {"result": "3 characters"}
+    meta = json.loads(answer["results"][0]["output"]["structured_content"]["result"])
+    assert meta["nexus-control/execution_id"] == answer["execution_id"]
     assert (tmp_path / "effect").read_text() == "one\n"
 
 
@@ -131,25 +134,26 @@ with declared(folder, sys.executable, server, "put") as router:
     assert int(grown) < 48 * 1024 * 1024
 
 
-FILESYSTEM = "mcp-server-filesystem"
-NO_FILESYSTEM = missing(FILESYSTEM, "@modelcontextprotocol/server-filesystem")
-GIT = Path(os.environ.get(VARIABLE, "/nonexistent"), "mcp-server-git")
+def server_of_others(program: str, package: str) -> pytest.MarkDecorator:
+    why_missing = missing(program, package)
+    return pytest.mark.skipif(why_missing is not None and "CI" not in os.environ, reason=why_missing or "")
 
 
-@pytest.mark.skipif(NO_FILESYSTEM is not None, reason=NO_FILESYSTEM or "it is there")
+def where(program: str) -> str:
+    return shutil.which(program, path=search_path()) or program
+
+
+@server_of_others("mcp-server-filesystem", "@modelcontextprotocol/server-filesystem")
 def test_the_filesystem_server_writes_the_file_that_was_approved(tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     folder.mkdir()
-    program = shutil.which(FILESYSTEM, path=search_path()) or FILESYSTEM
-    with declared(tmp_path, program, [str(folder)], "write_file") as router:
+    with declared(tmp_path, where("mcp-server-filesystem"), [str(folder)], "write_file") as router:
         path = str(folder / "note.txt")
         executed(tmp_path, router, step("write_file", tool="files", path=path, content="approved"))
     assert (folder / "note.txt").read_text() == "approved"
 
 
-@pytest.mark.skipif(
-    not GIT.is_dir(), reason=f"PyPI's mcp-server-git is not in the prefix that {VARIABLE} names"
-)
+@server_of_others("mcp-server-git", "mcp-server-git of PyPI")
 def test_the_git_server_makes_the_commit_that_was_approved(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     subprocess.run(["git", "init", "-q", str(repository)], check=True)
@@ -160,8 +164,7 @@ def test_the_git_server_makes_the_commit_that_was_approved(tmp_path: Path) -> No
         for role in ("AUTHOR", "COMMITTER")
         for what in ("NAME", "EMAIL")
     }
-    server = ["-S", "-m", "mcp_server_git"]
-    with declared(tmp_path, sys.executable, server, "git_commit", PYTHONPATH=str(GIT), **who) as router:
+    with declared(tmp_path, where("mcp-server-git"), [], "git_commit", **who) as router:
         commit = step("git_commit", tool="files", repo_path=str(repository), message="As approved")
         executed(tmp_path, router, commit)
     log = subprocess.run(
