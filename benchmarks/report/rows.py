@@ -149,9 +149,41 @@ def _hook(_: Sizes) -> list[Row]:
     ]
 
 
+def _steps(_: Sizes) -> list[Row]:
+    def program(what: str, name: str) -> list[Row]:
+        bare = Limit("the bare program", f"calib_program_{name}_ms")
+        return [
+            Row(f"{what}: each further step", "steps", f"program_{name}_step_ms", bare),
+            Row(f"{what}: a run of one step", "steps", f"program_{name}_run_ms", bare),
+        ]
+
+    return [
+        Row("a Python function", "steps", "python_step_ms", Limit("two raw commits", "calib_two_commits_ms")),
+        Row("syncs of it", "steps", "info_syncs_per_step"),
+        *program("`true`", "true"),
+        *program("`git --version`", "git"),
+        *program("a bare start of Python", "python"),
+        *program("a Python script", "script"),
+        Row(
+            "an MCP call: each further step",
+            "mcp_steps",
+            "mcp_step_ms",
+            Limit("the bare call", "calib_mcp_call_ms"),
+        ),
+        Row("two raw commits, beside it", "mcp_steps", "calib_two_commits_ms"),
+        Row(
+            "an MCP call: a run of one step, with the server's start",
+            "mcp_steps",
+            "mcp_run_ms",
+            Limit("a bare session of one call", "calib_mcp_session_ms"),
+        ),
+    ]
+
+
 SECTIONS: dict[str, Callable[[Sizes], list[Row]]] = {
     "Writing, on a file unless it says otherwise": _writing,
     "Several at once": _together,
+    "Steps of the embedded router": _steps,
     "PostgreSQL": _postgresql,
     "Lists": _lists,
     "Documents": _documents,

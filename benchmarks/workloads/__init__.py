@@ -100,6 +100,18 @@ WORKLOADS = {
             frozenset({"check_hook_passes", "check_hook_asks"}),
         ),
         Workload(
+            "steps",
+            "steps of the embedded router, beside two commits and beside the bare program",
+            frozenset({"bad_steps", "check_each_step_is_synced"}),
+            frozenset({"check_each_step_is_synced"}),
+        ),
+        Workload(
+            "mcp_steps",
+            "steps that call an MCP server, beside the bare call",
+            frozenset({"bad_steps"}),
+            frozenset({"bad_steps"}),
+        ),
+        Workload(
             "postgresql",
             "append_event on PostgreSQL, beside raw commits of psycopg",
             frozenset({"bad_missing_events"}),

@@ -13,8 +13,9 @@ class CallDescription:
     """What a call runs: the program `argv`, or the Python `function`; with neither, nothing is run.
 
     For a program the fields are: the folder that it starts in, the names of all its environment variables, the time
-    after which it is killed, how much of its output is kept, the content of the file that stands in `argv` as
-    FILE, and where secrets go, such as `API_TOKEN = {secret:BILLING}`. For a function: `args`.
+    after which it is killed, how much of its output is kept, the content of the file that stands in `argv` as FILE, and
+    where secrets go, such as `API_TOKEN = {secret:BILLING}`. For a function: `args`. With `tool` the program is an MCP
+    server, and that tool of it is called with `args`.
     """
 
     argv: tuple[str, ...] = ()
@@ -24,6 +25,7 @@ class CallDescription:
     environment: tuple[str, ...] = ()
     timeout_seconds: int | None = None
     max_output_bytes: int | None = None
+    tool: str | None = None
     function: str | None = None
     args: Mapping[str, object] | None = None
 

@@ -75,6 +75,12 @@ class ProcessSettings:
         kept = {name: os.environ.get(name) or default for name, default in _KEPT_VARIABLES.items()}
         return {**kept, **self.env, **variables()}
 
+    def revealed_environment(self) -> dict[str, str]:
+        """The same environment, with the values of the secrets of the run under way."""
+        named = {name: secret_named(text) for name, text in self.env.items()}
+        own = {name: value_of(secret) for name, secret in named.items() if secret is not None}
+        return {**self.environment, **own, **variables()}
+
     def obstacle_to(self, program: str) -> str | None:
         """Why a program cannot be started in `directory`; None if no reason is known."""
         if not os.access(self.directory / ".", os.X_OK):
@@ -113,8 +119,6 @@ class ProcessSettings:
 
     def run(self, argv: Sequence[str], passed: Passed = NOTHING, seconds: int | None = None) -> Ended:
         """Runs `argv` in `directory`, with `environment`, and what it is passed."""
-        named = {name: secret_named(text) for name, text in self.env.items()}
-        own = {name: value_of(secret) for name, secret in named.items() if secret is not None}
         with ExitStack() as opened:
             folder, paths = None, dict[str, str]()
             if passed.files:
@@ -124,7 +128,7 @@ class ProcessSettings:
             return run_supervised(
                 argv,
                 cwd=self.directory,
-                environment={**self.environment, **own, **passed.env, **paths, **variables()},
+                environment={**self.revealed_environment(), **passed.env, **paths, **variables()},
                 timeout_seconds=seconds or self.timeout_seconds,
                 max_output_bytes=self.max_output_bytes,
                 stdin=passed.stdin,

@@ -42,7 +42,8 @@ RunEvent: TypeAlias = tuple[str, Mapping[str, object]]
 APPLICATION_ID = 0x4E58524C  # "NXRL"
 _VERSION = 2
 _EARLIER = 1  # which did not know the executions
-# Earlier files of this version have the same columns in STRICT tables, which need SQLite 3.37.
+# Earlier files of this version have the same columns in STRICT tables, which need SQLite 3.37. In earlier ones event_id
+# is also UNIQUE. It holds the primary key, so an index of its own would only double the pages that a step writes.
 _SCHEMA = """
 CREATE TABLE runs (
     run_id     TEXT NOT NULL PRIMARY KEY CHECK (typeof(run_id) = 'text'),
@@ -53,7 +54,7 @@ CREATE TABLE runs (
 CREATE TABLE events (
     run_id   TEXT NOT NULL REFERENCES runs CHECK (typeof(run_id) = 'text'),
     seq      INTEGER NOT NULL CHECK (typeof(seq) = 'integer'),
-    event_id TEXT NOT NULL UNIQUE CHECK (typeof(event_id) = 'text'),
+    event_id TEXT NOT NULL CHECK (typeof(event_id) = 'text'),
     type     TEXT NOT NULL CHECK (typeof(type) = 'text'),
     payload  TEXT NOT NULL CHECK (typeof(payload) = 'text'),
     ts       TEXT NOT NULL CHECK (typeof(ts) = 'text'),
@@ -207,12 +208,14 @@ class RunLog:
             yield connection
 
     def _insert(self, connection: sqlite3.Connection, run_id: str, events: tuple[RunEvent, ...]) -> int:
-        (count,) = connection.execute("SELECT count(*) FROM events WHERE run_id = ?", (run_id,)).fetchone()
+        (count,) = connection.execute(
+            "SELECT coalesce(max(seq) + 1, 0) FROM events WHERE run_id = ?", (run_id,)
+        ).fetchone()
         ts = format_instant(self._clock.now())
         connection.executemany(
             "INSERT INTO events (run_id, seq, event_id, type, payload, ts) VALUES (?, ?, ?, ?, ?, ?)",
             [
-                (run_id, seq, self._clock.new_id(), event_type, json.dumps(payload, sort_keys=True), ts)
+                (run_id, seq, f"{run_id}-{seq}", event_type, json.dumps(payload, sort_keys=True), ts)
                 for seq, (event_type, payload) in enumerate(events, start=count)
             ],
         )

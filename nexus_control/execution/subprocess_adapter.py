@@ -20,7 +20,7 @@ running, they are ended with it, and the output has their number as `left_behind
 import codecs
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -48,7 +48,7 @@ from nexus_control.execution.process_settings import ProcessSettings
 from nexus_control.execution.revealing import masked, masked_result, value_of
 from nexus_control.execution.secrets import SecretSource
 from nexus_control.execution.spelling import portable
-from nexus_control.execution.supervised import LAST_WORDS, Ended, Ending
+from nexus_control.execution.supervised import LAST_WORDS, Ended, Ending, sharing_a_supervisor
 
 _ProgramT = TypeVar("_ProgramT")
 
@@ -126,6 +126,10 @@ class _SubprocessAdapter(Generic[_ProgramT]):
     @property
     def secrets(self) -> Mapping[str, SecretSource]:
         return self._settings.secrets
+
+    def opened(self, calls: Sequence[Call]) -> AbstractContextManager[None]:
+        """The steps' supervisor."""
+        return sharing_a_supervisor()
 
     def _declaration(self, protocol: str, **own: object) -> dict[str, object]:
         return {

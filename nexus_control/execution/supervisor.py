@@ -1,32 +1,47 @@
-"""Runs one command, and kills its remaining processes when its caller ends. A script: standard library only.
+"""Runs commands, one after another, and kills their remaining processes when its caller ends. A script: standard
+library only.
 
-    python -I -S -X utf8 supervisor.py PARENT_PID REPORT_FD PROGRAM [ARGUMENT ...]
+    python -I -S -X utf8 supervisor.py PARENT_PID COMMANDS_FD REPORT_FD
 
-Standard input is the lifeline. The parent writes the command's whole environment to it, one or more `NAME=VALUE` each
-ended by NUL, then one more NUL, and keeps it open. The environment is not passed as our own, because Python would add
-variables. Two entries are for us: `=stdin=FD`, a descriptor that the command gets as its standard input, and
-`=remove=FOLDER`, a folder of files, which we remove when the command is over. The command is killed when the lifeline
-ends, because the parent closed it or died; when our parent is no longer PARENT_PID, although a fork of the parent still
-holds the lifeline open; and when this process is told to end.
+Standard input is the lifeline, which the parent keeps open. The running command is killed, and no other follows, when
+the lifeline ends, because the parent closed it or died; when our parent is no longer PARENT_PID, although a fork of the
+parent still holds the lifeline open; and when this process is told to end.
+
+The next command's process is forked before the command is known, so that it need not be waited for. It reads the
+command itself, from the socket COMMANDS_FD:
+
+    8 bytes      the length of what follows, the highest byte first; with them come three descriptors:
+                 the command's standard input, output and error
+    text NUL     each: the directory; a folder of files, or nothing; how many arguments there are; the arguments, the
+                 first of which is the program; the whole environment, as NAME=VALUE
+
+The environment is not passed as our own, because Python would add variables. The folder of files is removed when the
+command is over.
 
 The command can stop this process, which then notices nothing. So the kernel is asked to send SIGCONT when the lifeline
 changes: its end wakes us. If this process is killed or stays stopped, our parent kills the command's session itself.
 
-The command runs in a session of its own, with our standard output and error, and with an empty standard input or the
-one it is given. When it ends, every process that it left in its session is killed too. A process that left the session
-(a daemon) is not found.
+The command runs in a session of its own. When it ends, every process that it left in its session is killed too. A
+process that left the session (a daemon) is not found.
 
-REPORT_FD gets lines. `started PID` comes first, from the process that is about to become the command. Then comes either
-`error ERRNO` (it could not be started), or `left COUNT` (how many processes it left when it ended by itself) and `exit
-CODE` (negative: a signal). If the report ends without `exit`, this process was killed.
+REPORT_FD gets lines. `started PID` comes first, from the process that is about to become the command, and `error ERRNO`
+if it cannot be started. Then come `left COUNT` (how many processes it left when it ended by itself) and `exit CODE`
+(negative: a signal). If the report ends without `exit`, this process was killed.
 """
 
 import fcntl
 import os
 import select
-import signal
 import sys
-from contextlib import suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    import socket
+    from collections.abc import Callable
+else:  # the modules around these two load `enum`; without it this script starts in half the time
+    import _signal as signal
+    import _socket as socket
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _ORPHAN_CHECK_SECONDS = 0.5
@@ -34,26 +49,35 @@ _SWEEPS = 20
 
 
 def main(arguments: list[str]) -> None:
-    parent, report, command = int(arguments[0]), int(arguments[1]), arguments[2:]
+    parent, commands, report = map(int, arguments)
     wake = _watch_signals()
     _wake_at_the_end_of_the_lifeline()
-    os.set_inheritable(report, False)
-    environment = _read_environment()
-    stdin, scratch = environment.pop(b"=stdin", b""), environment.pop(b"=remove", b"")
+    for ours in (commands, report):
+        os.set_inheritable(ours, False)
+    while _supervise_one(parent, commands, report, wake):
+        pass
+    os._exit(0)
+
+
+def _supervise_one(parent: int, commands: int, report: int, wake: int) -> bool:
+    """Waits for a command and for its end. Returns whether another may follow."""
+    ours, (folder, folder_end) = os.getpid(), os.pipe()
     child = os.fork()
     if child == 0:
-        _become(command, environment, report, stdin)
-    _let_go_of_output()
+        _become(_Given(commands, ours, folder_end), report)
+    os.close(folder_end)
     status = _wait(child, parent, wake)
     if status is None:
         os.kill(child, signal.SIGKILL)  # it may not have its session yet
-    left = kill_session(child)
-    _remove(scratch)
-    if status is None:
+        kill_session(child)
         _, status = os.waitpid(child, 0)
-    else:
-        _tell(report, f"left {left}")
-    _tell(report, f"exit {os.waitstatus_to_exitcode(status)}")
+        _remove(folder)
+        _tell(report, f"exit {os.waitstatus_to_exitcode(status)}")
+        return False
+    left = kill_session(child)
+    _remove(folder)
+    _tell(report, f"left {left}\nexit {os.waitstatus_to_exitcode(status)}")
+    return True
 
 
 def kill_session(session: int) -> int:
@@ -63,16 +87,23 @@ def kill_session(session: int) -> int:
     found: set[int] = set()
     for _ in range(_SWEEPS):
         members = _session_members(session)
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(session, signal.SIGKILL)
+        if _is_sent(os.killpg, session):
             members = [session] if members is None else members
         if not members:
             break
         found.update(members)
         for pid in members:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+            _is_sent(os.kill, pid)
     return len(found)
+
+
+def _is_sent(send: "Callable[[int, int], None]", number: int) -> bool:
+    """Sends SIGKILL; False where nobody is there to get it."""
+    try:
+        send(number, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _watch_signals() -> int:
@@ -90,52 +121,83 @@ def _watch_signals() -> int:
 def _wake_at_the_end_of_the_lifeline() -> None:
     if not hasattr(fcntl, "F_SETSIG"):  # only Linux has it
         return
-    with suppress(OSError):
+    try:
         fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGCONT)
         fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    except OSError:
+        pass  # not every kernel can; our parent kills the session then
 
 
-def _read_environment() -> dict[bytes, bytes]:
-    block = b""
-    while not block.endswith(b"\0\0"):
-        part = os.read(0, 65536)
-        if not part:
-            sys.exit(0)
-        block += part
-    entries = [(entry, entry.index(b"=", 1)) for entry in block.split(b"\0") if entry]
-    return {entry[:at]: entry[at + 1 :] for entry, at in entries}
+class _Given:
+    """A command, read from the socket by the process that becomes it. That ends if `supervisor` or the socket does. The
+    supervisor is told of the folder of files.
+    """
+
+    def __init__(self, commands: int, supervisor: int, folder_end: int) -> None:
+        while not select.select([commands], [], [], _ORPHAN_CHECK_SECONDS)[0]:
+            if os.getppid() != supervisor:
+                os._exit(0)
+        channel = socket.socket(fileno=commands)
+        length, passed, _, _ = channel.recvmsg(8, socket.CMSG_SPACE(3 * 4))
+        if not length:
+            os._exit(0)
+        self.pipes: list[int] = memoryview(passed[0][2]).cast("i").tolist()
+        block = bytearray()
+        while len(block) < int.from_bytes(length, "big"):
+            part = channel.recv(1 << 20)
+            if not part:
+                os._exit(0)
+            block += part
+        self.directory, folder, count, *words = bytes(block).split(b"\0")[:-1]
+        os.write(folder_end, folder)
+        self.argv = words[: int(count)]
+        pairs = (entry.partition(b"=") for entry in words[int(count) :])
+        self.environment = {name: value for name, _, value in pairs}
 
 
-def _become(command: list[str], environment: dict[bytes, bytes], report: int, stdin: bytes) -> None:
+def _become(given: _Given, report: int) -> None:
     try:
         os.setsid()
         _tell(report, f"started {os.getpid()}")
-        os.dup2(int(stdin) if stdin else os.open(os.devnull, os.O_RDONLY), 0)
-        if stdin:
-            os.close(int(stdin))
+        for number, pipe in enumerate(given.pipes):
+            os.dup2(pipe, number)
+            os.close(pipe)  # a descriptor that was passed is inherited
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
-        os.execvpe(command[0], command, environment)
+        os.chdir(given.directory)
+        _execute(given.argv, given.environment)
     except OSError as error:
         _tell(report, f"error {error.errno}")
     finally:
         os._exit(127)
 
 
-def _remove(folder: bytes) -> None:
+def _execute(argv: list[bytes], environment: dict[bytes, bytes]) -> None:
+    """Like os.execvpe, which would load a module in each process that becomes a command."""
+    program, why = argv[0], None
+    path = environment.get(b"PATH", os.defpath.encode())
+    for folder in [b""] if b"/" in program else path.split(b":"):
+        try:
+            os.execve(os.path.join(folder, program), argv, environment)  # noqa: PTH118 - pathlib is slow to load
+        except OSError as error:
+            if why is None or isinstance(why, FileNotFoundError | NotADirectoryError):
+                why = error
+    raise why or FileNotFoundError(2, "")
+
+
+def _remove(told: int) -> None:
+    """Removes the folder of files that the command's process told of, before it became the command."""
+    folder = os.read(told, 4096)
+    os.close(told)
     if not folder:
         return
-    with suppress(OSError):
-        for name in os.listdir(folder):  # noqa: PTH208 - as below
-            os.unlink(os.path.join(folder, name))  # noqa: PTH108, PTH118 - as below
-        os.rmdir(folder)  # noqa: PTH106 - as below
-
-
-def _let_go_of_output() -> None:
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
+    try:
+        for name in os.listdir(folder):  # noqa: PTH208 - pathlib is slow to load
+            os.unlink(os.path.join(folder, name))  # noqa: PTH108, PTH118 - as above
+        os.rmdir(folder)  # noqa: PTH106 - as above
+    except OSError:
+        pass  # our parent has removed it
 
 
 def _wait(child: int, parent: int, wake: int) -> int | None:
@@ -164,16 +226,20 @@ def _session_members(session: int) -> list[int] | None:
 
 def _lives_in(session: int, pid: str) -> bool:
     try:
+        if os.getsid(int(pid)) != session:  # a twentieth of what reading costs
+            return False
         with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123 - as above
-            state, _parent, _group, its_session = stat.read().rpartition(b")")[2].split()[:4]
+            state = stat.read().rpartition(b")")[2].split()[0]
     except OSError:
         return False
-    return state not in (b"Z", b"X") and int(its_session) == session
+    return state not in (b"Z", b"X")
 
 
 def _tell(report: int, line: str) -> None:
-    with suppress(OSError):
+    try:  # noqa: SIM105 - contextlib is slow to load
         os.write(report, line.encode() + b"\n")
+    except OSError:
+        pass  # our parent is gone
 
 
 if __name__ == "__main__":

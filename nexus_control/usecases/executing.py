@@ -1,7 +1,8 @@
 """Execute: claim, dispatch, record. The router runs at most once for a decision, whatever happens.
 
-1. The router is asked outside any transaction whether it has the adapter, takes the plan, and can record the run. Then
-   the decision is claimed (`usecases.claiming`).
+1. The router is asked outside any transaction whether it has the adapter, takes the plan, and can record the run. It
+   gets ready where it has to, by starting a server for example, and stays so until 3 is done. Then the decision is
+   claimed (`usecases.claiming`).
 2. `router.run` is called, outside any transaction, unless somebody has cancelled the execution. The run heeds a cancel
    that comes later (`usecases.cancels`).
 3. The outcome is recorded. The router's answer is read as a fact, and never trusted to be well formed. An outcome that
@@ -14,8 +15,8 @@ A process that dies between 1 and 3 leaves the decision executing; `recover` tur
 """
 
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +32,7 @@ from nexus_control.execution.router import (
     ReadinessChecker,
     RouterProtocol,
     RunFinder,
+    RunPreparer,
 )
 from nexus_control.execution.stopping import heeding
 from nexus_control.log import head
@@ -74,11 +76,11 @@ def execute(
     OUTCOME_UNKNOWN where nobody knows what the run did; OUTCOME_REFUSED for an outcome that came too late.
     `details.effect` says what a failed run is known to have done.
     """
-    with store.held(), owning(store.clock.new_id()) as owner:
+    with store.held(), owning(store.clock.new_id()) as owner, _prepared_runs() as prepared:
         outcome: Dispatched | None = None
         where = ", before the router was called"
         try:
-            asked = _ask(store, arguments, router, by_worker=by_worker)
+            asked = _ask(store, arguments, router, prepared, by_worker=by_worker)
             claimed = take(store, arguments, asked, owner.to_text(), by_worker=by_worker)
             outcome = _bring_head_forward(store, claimed)
             if outcome is None:
@@ -129,8 +131,24 @@ def _cancelled(cancel: CancelWatch) -> Dispatched | None:
     return Dispatched(failed)
 
 
+@contextmanager
+def _prepared_runs() -> Generator[ExitStack]:
+    """What a router keeps ready from before the claim until the outcome is recorded. That it can be let go of is no
+    part of the outcome.
+    """
+    with ExitStack() as prepared:
+        yield prepared
+        with suppress(Exception, SystemExit):
+            prepared.close()
+
+
 def _ask(
-    store: DecisionStore, arguments: ExecuteArguments, router: RouterProtocol | None, *, by_worker: bool
+    store: DecisionStore,
+    arguments: ExecuteArguments,
+    router: RouterProtocol | None,
+    prepared: ExitStack,
+    *,
+    by_worker: bool,
 ) -> Asked:
     if router is None:
         return Asked(fault=_no_router())
@@ -144,8 +162,9 @@ def _ask(
         return Asked(fault=fault)
     checker = router if isinstance(router, PlanChecker) else None
     readiness = router if isinstance(router, ReadinessChecker) else None
+    preparer = router if isinstance(router, RunPreparer) else None
     finder = router if isinstance(router, RunFinder) else None
-    if checker is readiness is finder is None:
+    if checker is readiness is preparer is finder is None:
         return asked
     with store.reading() as session:
         decision, now = session.decision(arguments.request_id), session.now
@@ -157,8 +176,10 @@ def _ask(
         with router_asked(adapter_id):
             if checker is not None:
                 checker.check_plan(adapter_id, created.plan, policy.max_steps)
-            if readiness is not None:
-                dry_run = is_dry_run(decision.facts, arguments.dry_run)
+            dry_run = is_dry_run(decision.facts, arguments.dry_run)
+            if preparer is not None:
+                prepared.enter_context(preparer.prepared(adapter_id, dry_run, created.plan))
+            elif readiness is not None:
                 readiness.require_ready(adapter_id, dry_run, created.plan)
             known = () if finder is None else finder.runs_of(decision.decision_id)
         _require_unknown(decision, known)

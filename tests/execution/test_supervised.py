@@ -1,6 +1,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nexus_control.execution.stopping import Stop, heeding
-from nexus_control.execution.supervised import Ended, run_supervised
+from nexus_control.execution.supervised import Ended, run_supervised, spelled
 from tests.execution.support import carrying, eventually, lives, open_descriptors, pids_in
 from tests.support.cpu import by_children
 
@@ -184,7 +185,7 @@ STOPPED = """
 import os
 from pathlib import Path
 from nexus_control.execution import supervised
-supervised._is_stopped = lambda _: False  # it is killed before it notices
+supervised.is_stopped = lambda _: False  # it is killed before it notices
 supervised.run_supervised(
     ["bash", "-c", "set -m; sleep 3600 & set +m; kill -STOP $PPID; echo $PPID >> pids; sleep 3601; sleep 3602"],
     cwd=Path.cwd(), environment={"PATH": os.environ["PATH"], "marked": str(Path.cwd())},
@@ -301,14 +302,17 @@ def _python(folder: Path, source: str) -> "subprocess.Popen[bytes]":
 
 
 def test_a_command_whose_parent_died_while_it_was_started_does_not_live(tmp_path: Path) -> None:
-    # The script alone, elsewhere: it needs nothing but Python. Its lifeline ends as soon as the environment was given.
+    # The script alone, elsewhere: it needs nothing but Python. Its lifeline has ended when it gets its command.
     script = shutil.copy(ROOT / "nexus_control" / "execution" / "supervisor.py", tmp_path)
+    commands, commands_end = socket.socketpair()
     report, report_end = os.pipe()
-    with os.fdopen(report) as reports:
+    with commands, commands_end, os.fdopen(report) as reports, Path(os.devnull).open("rb") as null:
+        command = spelled(["sleep", "3600"], tmp_path, ENVIRONMENT)
+        socket.send_fds(commands, [len(command).to_bytes(8, "big") + command], [null.fileno()] * 3)
         subprocess.run(
-            [sys.executable, "-I", "-S", script, str(os.getpid()), str(report_end), "sleep", "3600"],
-            input=b"PATH=" + os.fsencode(os.environ["PATH"]) + b"\0\0",
-            pass_fds=[report_end],
+            [sys.executable, "-I", "-S", script, *map(str, (os.getpid(), commands_end.fileno(), report_end))],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[commands_end.fileno(), report_end],
             check=True,
             timeout=240,
         )

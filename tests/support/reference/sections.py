@@ -16,6 +16,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "adapter": records.adapter,
     "adapter-tool": records.adapter_tool,
     "secret": records.secret,
+    "mcp-adapter": records.mcp_adapter,
     "blocking-reasons": records.blocking_reasons,
     "command-table": commands.table_of_commands,
     "commands": commands.every_command,
