@@ -2,7 +2,8 @@
 
 A decision can have thousands of approvals, and each event changes at most one. So they are found by person, and a tally
 is kept of how many stand without an end and when the others end: whether a quorum holds at an instant, and until when,
-follows from it without looking at any approval. An approval *stands* when the policy accepts it and it is not revoked.
+follows from it without looking at any approval. An approval *stands* when the policy accepts it, and it is neither revoked nor
+stale.
 """
 
 from bisect import bisect_left, bisect_right
@@ -37,7 +38,9 @@ class Since:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """The latest approval of one person. It is current until it expires or is revoked."""
+    """The latest approval of one person. It is current until it expires or is revoked, or until another rehearsal than
+    that of `rehearsal_digest` makes it stale (`facts.Facts.is_stale`).
+    """
 
     actor: Actor
     seq: int
@@ -47,6 +50,7 @@ class Approval:
     assurance: Assurance | None = None
     revoked_at: str | None = None
     revoke_reason: str | None = None
+    rehearsal_digest: str | None = None
 
     def revoked(self, at: str, reason: str | None) -> "Approval":
         """The same approval, taken back."""
@@ -59,6 +63,7 @@ class Approval:
             assurance=self.assurance,
             revoked_at=at,
             revoke_reason=reason,
+            rehearsal_digest=self.rehearsal_digest,
         )
 
     def ends(self) -> datetime:
@@ -69,6 +74,7 @@ class Approval:
         return self.ends() <= at
 
     def is_current(self, at: datetime) -> bool:
+        """Whether it is neither revoked nor expired; it may be stale."""
         return self.revoked_at is None and not self.is_expired(at)
 
 

@@ -15,6 +15,8 @@ from nexus_control.cli.options import (
     MinApprovals,
     MinAssurance,
     RequesterMayApprove,
+    RequireRehearsal,
+    rehearsal_of,
 )
 from nexus_control.cli.screen import DONE, NOTE, Screen, columns
 from nexus_control.render.policy import policy_words
@@ -49,6 +51,7 @@ def create(
     approver: Approvers = None,
     requester_may_approve: RequesterMayApprove = None,
     min_assurance: MinAssurance = None,
+    require_rehearsal: RequireRehearsal = None,
     label: Labels = None,
     tighten_only: Annotated[
         bool, typer.Option("--tighten-only", help="Requests may only make the policy stricter.")
@@ -70,6 +73,7 @@ def create(
             "approvers": approver or None,
             "allow_requester_approval": requester_may_approve,
             "min_assurance": min_assurance,
+            "require_rehearsal": rehearsal_of(require_rehearsal),
             "labels": label or None,
             "overrides": "tighten_only" if tighten_only else "any",
         }

@@ -38,6 +38,7 @@ class DecidingTools(Tools):
         idempotency_key: str | None = None,
         metadata: Mapping[str, str] | None = None,
         supersedes: str | None = None,
+        require_rehearsal: Mapping[str, int] | None = None,
         override_min_approvals: int | None = None,
         override_allowed_modes: Sequence[Mode] | None = None,
         override_require_adapter_capabilities: Sequence[str] | None = None,
@@ -46,6 +47,7 @@ class DecidingTools(Tools):
         override_approvers: Sequence[str] | None = None,
         override_allow_requester_approval: bool | None = None,
         override_min_assurance: Assurance | None = None,
+        override_require_rehearsal: Mapping[str, int] | None = None,
     ) -> ToolResult[RequestData]:
         """Ask for an execution under a policy. The request is checked as a whole, and never changes afterwards.
 
@@ -54,7 +56,9 @@ class DecidingTools(Tools):
         `plan` is text, or a list of steps. `mode` is "dry_run" or "apply". The policy comes from the template, and from
         the policy fields given here, which override it; `override_<field>` is a synonym of a field. `expires_at` is an
         instant with an offset; instead of it `expires_in` is a duration from now, such as "4h", "2d" or a timedelta. A
-        request that names its `adapter_id` can run with that adapter only.
+        request that names its `adapter_id` can run with that adapter only. With `require_rehearsal`, such as
+        {"max_age_seconds": 3600}, people approve what a rehearsal gave back that is at most so old: call `execute` with
+        `dry_run=True` first, which then needs no approvals.
 
         With an `idempotency_key` a request is made once: the same requester, key and content answer the request that is
         there, with `created` false. `metadata` is up to 32 texts by name, which refer to things elsewhere. `supersedes`
@@ -84,6 +88,7 @@ class DecidingTools(Tools):
         statement: str | None = None,
         signature: str | None = None,
         basis: str | None = None,
+        rehearsal_digest: str | None = None,
     ) -> ToolResult[ApprovalData]:
         """Approve as one person. The caller vouches for who that is: the assurance is "declared".
 
@@ -91,10 +96,12 @@ class DecidingTools(Tools):
 
         With a `statement` (see `approval_statement`) and its SSH `signature` the assurance is "signed". Pass the
         `basis` that `status` or `inspect` showed: the approval is refused if the request is no longer the one shown.
+        Under a policy that requires a rehearsal, pass its `digest`, too: the approval covers the last rehearsal, and is
+        refused if that is no longer the one shown.
 
         Data: request_id, state, current_approvals, required_approvals, is_approved.
         Refused: DECISION_NOT_FOUND, INVALID_STATE, ALREADY_APPROVED, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE,
-        ASSURANCE_TOO_LOW, BASIS_CHANGED, SIGNATURE_INVALID.
+        ASSURANCE_TOO_LOW, REHEARSAL_REQUIRED, BASIS_CHANGED, SIGNATURE_INVALID.
         """
         return self._run(usecases.deciding.approve, usecases.arguments.ApproveArguments, locals())
 

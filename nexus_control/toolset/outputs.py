@@ -25,7 +25,13 @@ from nexus_control.usecases.answers import (
     TemplateData,
     TemplatesData,
 )
-from nexus_control.usecases.run_answers import ExecutedFields, ExecutionFields, LinkedRun, StepLine
+from nexus_control.usecases.run_answers import (
+    ExecutedFields,
+    ExecutionFields,
+    LinkedRun,
+    RehearsalLine,
+    StepLine,
+)
 from nexus_control.values.actors import ActorData
 from nexus_control.values.payloads import Mode
 
@@ -145,6 +151,7 @@ class StatusOutput(DecisionOutput, StateData):
     metadata: NotRequired[dict[str, str]]
     supersedes: NotRequired[str]
     ending: NotRequired[EndingLine]
+    rehearsal: NotRequired[RehearsalLine | None]
     imported: NotRequired[ImportLine]
     is_approved: bool
     active_approvals: int

@@ -55,7 +55,7 @@ from nexus_control.usecases.arguments import (
 from nexus_control.usecases.run_answers import ExecutionFields, ExecutionLine
 
 _SOMETIMES: Final = (
-    "idempotency_key", "metadata", "supersedes", "ending", "imported", "reconciled", "late_outcome",
+    "idempotency_key", "metadata", "supersedes", "ending", "rehearsal", "imported", "reconciled", "late_outcome",
     "events",
 )  # fmt: skip
 _LONGEST_TEXT: Final = 300

@@ -16,16 +16,24 @@ from nexus_control.blocking import BlockingReasonData
 from nexus_control.events import EventData
 from nexus_control.evidence.statement import Verdict
 from nexus_control.template import Overrides
-from nexus_control.usecases.run_answers import ExecutionLine, LinkedRun, Says
+from nexus_control.usecases.run_answers import (
+    ExecutionLine,
+    LinkedRun,
+    RehearsalLine,
+    RequiredRehearsalData,
+    Says,
+)
 from nexus_control.values.actors import ActorData
 from nexus_control.values.payloads import Assurance, Mode, StateName
 
 JsonObject: TypeAlias = dict[str, Any]
 
 Inactive: TypeAlias = Literal[
-    "revoked", "expired", "not_accepted", "imported", "not_trusted", "request_expired"
+    "revoked", "expired", "stale", "not_accepted", "imported", "not_trusted", "request_expired"
 ]
-"""Why an approval does not count. `not_accepted`: by the policy. `not_trusted`: the signer is not trusted here."""
+"""Why an approval does not count. `stale`: it is of another rehearsal than the last. `not_accepted`: by the policy.
+`not_trusted`: the signer is not trusted here.
+"""
 
 
 class PolicyData(TypedDict):
@@ -39,6 +47,7 @@ class PolicyData(TypedDict):
     approvers: NotRequired[list[str]]
     allow_requester_approval: NotRequired[bool]
     min_assurance: NotRequired[Assurance | None]
+    require_rehearsal: NotRequired[RequiredRehearsalData | None]
 
 
 class StateData(TypedDict):
@@ -100,6 +109,7 @@ class ApprovalLine(TypedDict):
     active: Annotated[bool, Says("Whether the approval counts here and now.")]
     inactive_because: Inactive | None
     imported: bool
+    rehearsal_digest: NotRequired[str]
 
 
 class EndingLine(TypedDict):
@@ -144,6 +154,7 @@ class DecisionFields(TypedDict):
     template_name: NotRequired[str]
     template_digest: NotRequired[str]
     ending: NotRequired[EndingLine]
+    rehearsal: NotRequired[RehearsalLine | None]
     imported: NotRequired[ImportLine]
 
 
@@ -303,6 +314,7 @@ class RequestLine(TypedDict):
     labels: list[str]
     current_approvals: int
     required_approvals: int
+    rehearsal: NotRequired[RehearsalLine | None]
 
 
 class RequestsData(TypedDict):

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from nexus_control.advice import REHEARSAL_FAILED, after_failure
+from nexus_control.advice import REHEARSAL_FAILED, REQUIRED_REHEARSAL_FAILED, after_failure
 from nexus_control.blocking import blocking_reasons
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.context import executing
@@ -49,6 +49,7 @@ from nexus_control.usecases.dispatching import (
 from nexus_control.usecases.resulting import step_lines, steps_in_answer, steps_known
 from nexus_control.usecases.run_answers import ExecuteData
 from nexus_control.values.payloads import (
+    Effect,
     ExecutionCompletedPayload,
     ExecutionFailedPayload,
 )
@@ -123,14 +124,14 @@ def _ask(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtoc
     with store.reading() as session:
         decision, now = session.decision(arguments.request_id), session.now
     created, policy = decision.facts.created, decision.facts.policy
-    if created is None or policy is None or blocking_reasons(decision.facts, now):
+    dry_run = is_dry_run(decision.facts, arguments.dry_run)
+    if created is None or policy is None or blocking_reasons(decision.facts, now, dry_run=dry_run):
         return asked  # the claim refuses it; nothing is started for it
     try:
         with router_asked(adapter_id):
             if checker is not None:
                 checker.check_plan(adapter_id, created.plan, policy.max_steps)
             if readiness is not None:
-                dry_run = is_dry_run(decision.facts, arguments.dry_run)
                 readiness.require_ready(adapter_id, dry_run, created.plan)
             known = () if finder is None else finder.runs_of(decision.decision_id)
         _require_unknown(decision, known)
@@ -234,13 +235,19 @@ def _answer(
                 "error_message": outcome.error_message,
                 "effect": outcome.effect or "unknown",
             },
-            REHEARSAL_FAILED if claimed.rehearsal else after_failure(outcome.effect or "unknown"),
+            _after_failure(claimed, outcome.effect or "unknown"),
         )
     raise NexusControlError(
         ErrorCode.OUTCOME_UNKNOWN,
         f"Router execution failed: the outcome is unknown: {outcome.detail}",
         details | {"reason": outcome.reason, "effect": "unknown"},
     )
+
+
+def _after_failure(claimed: Claimed, effect: Effect) -> str:
+    if claimed.is_required:
+        return REQUIRED_REHEARSAL_FAILED
+    return REHEARSAL_FAILED if claimed.rehearsal else after_failure(effect)
 
 
 def _details(claimed: Claimed, outcome: OutcomePayload) -> dict[str, Any]:

@@ -126,7 +126,13 @@ def test_a_statement_of_something_else_is_refused_by_the_name_of_the_field(
 
 def says(statement: ApprovalStatement) -> None:
     require_says(
-        statement, golden_facts(), approver="bob@example.com", verdict="approve", basis=BASIS, expires_at=None
+        statement,
+        golden_facts(),
+        approver="bob@example.com",
+        verdict="approve",
+        basis=BASIS,
+        expires_at=None,
+        rehearsal_digest=None,
     )
 
 
