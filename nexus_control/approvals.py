@@ -2,15 +2,15 @@
 
 A decision can have thousands of approvals, and each event changes at most one. So they are found by person, and a tally
 is kept of how many stand without an end and when the others end: whether a quorum holds at an instant, and until when,
-follows from it without looking at any approval. An approval *stands* when the policy accepts it, and it is neither revoked nor
-stale.
+follows from it without looking at any approval. An approval *stands* when the policy accepts it, and it is neither
+revoked nor stale.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import parse_instant
@@ -24,6 +24,14 @@ _MOST_RECENT = 64
 
 Authority: TypeAlias = Container[int] | None
 """The approvals that carry authority in the store that is asked, by `seq`; None: all."""
+
+
+Inactive: TypeAlias = Literal[
+    "revoked", "expired", "stale", "not_accepted", "imported", "not_trusted", "request_expired"
+]
+"""Why an approval does not count. `stale`: it is of another rehearsal than the last. `not_accepted`: by the policy.
+`not_trusted`: the signer is not trusted here.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@
 adapter and the adapter's capabilities. `execute` refuses exactly when `attempt_reasons` returns anything.
 
 The argument `authority` is the set of the `seq` of approvals that carry authority; None means all. Approvals without
-authority do not count, and have a reason of their own; so has an expired request. Where the policy requires a rehearsal,
-the rehearsal itself waits for no approval.
+authority do not count, and have a reason of their own; so has an expired request. Where the policy requires a
+rehearsal, the rehearsal itself waits for no approval.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,7 +25,8 @@ from nexus_control.values.payloads import PolicyAttachedPayload
 ORDER: Final = (
     "NO_POLICY", "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "EXECUTING",
     "OUTCOME_UNKNOWN", "APPROVAL_EXPIRED", "APPROVAL_STALE", "REHEARSAL_REQUIRED", "MISSING_APPROVALS",
-    "IMPORTED_APPROVALS", "MODE_NOT_ALLOWED", "CAPABILITIES_UNKNOWN", "CAPABILITIES_MISSING", "ADAPTER_MISMATCH", "ADAPTER_CHANGED",
+    "IMPORTED_APPROVALS", "MODE_NOT_ALLOWED", "CAPABILITIES_UNKNOWN", "CAPABILITIES_MISSING", "ADAPTER_MISMATCH",
+    "ADAPTER_CHANGED",
 )  # fmt: skip
 """The codes that follow from the events and the attempt, in the order of the reasons."""
 _FIRST_OF_APPROVALS: Final = ORDER.index("APPROVAL_EXPIRED")

@@ -26,6 +26,9 @@ from nexus_control.usecases import templating
 from nexus_control.usecases.answers import TemplateData
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The template's name.")]
+_DRY_RUNS_ONLY = (
+    "It allows dry runs only. For one that allows more, give --allowed-mode dry_run --allowed-mode apply."
+)
 Existing = Annotated[
     str, typer.Argument(metavar="NAME", help="The template's name.", autocompletion=template_names)
 ]
@@ -86,11 +89,7 @@ def create(
         screen.prose(f"{made} was made, for good.", DONE)
         screen.prose(f"Requests under it: {policy_words(policy)}.")
         if "apply" not in modes:
-            screen.prose(
-                "It allows dry runs only. For a template that allows more, give --allowed-mode dry_run --allowed-mode"
-                " apply.",
-                NOTE,
-            )
+            screen.prose(_DRY_RUNS_ONLY, NOTE)
         screen.prose("To ask for something under it:")
         options = {"--template": data["template_name"], "--mode": "apply" if "apply" in modes else None}
         screen.verbatim(frame.command("request", argument="WHAT IS TO BE ACHIEVED", options=options))

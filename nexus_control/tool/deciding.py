@@ -55,14 +55,13 @@ class DecidingTools(Tools):
 
         `plan` is text, or a list of steps. `mode` is "dry_run" or "apply". The policy comes from the template, and from
         the policy fields given here, which override it; `override_<field>` is a synonym of a field. `expires_at` is an
-        instant with an offset; instead of it `expires_in` is a duration from now, such as "4h", "2d" or a timedelta. A
-        request that names its `adapter_id` can run with that adapter only. With `require_rehearsal`, such as
-        {"max_age_seconds": 3600}, people approve what a rehearsal gave back that is at most so old: call `execute` with
-        `dry_run=True` first, which then needs no approvals.
+        instant with an offset; instead of it `expires_in` is a duration from now, such as "4h" or a timedelta. A
+        request that names its `adapter_id` can run with that adapter only. Under `require_rehearsal`, as in
+        {"max_age_seconds": 600}, execute it with `dry_run` first; approvals cover what that gave back.
 
         With an `idempotency_key` a request is made once: the same requester, key and content answer the request that is
-        there, with `created` false. `metadata` is up to 32 texts by name, which refer to things elsewhere. `supersedes`
-        names an older request of the same requester, which is withdrawn with it if it is still open.
+        there, with `created` false. `metadata` is up to 32 texts by name. `supersedes` names an older request of the
+        same requester, which is withdrawn with it if it is still open.
 
         Data: request_id, created, state, current_approvals, required_approvals, is_approved, min_approvals, basis,
         warnings; with a template template_name, template_digest, overrides_applied.

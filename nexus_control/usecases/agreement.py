@@ -2,12 +2,12 @@
 
 from datetime import datetime
 
-from nexus_control.approvals import Approval, Authority
+from nexus_control.approvals import Approval, Authority, Inactive
 from nexus_control.decision import DecisionState, request_expired
 from nexus_control.facts import Facts
 from nexus_control.log.projection import Projection
 from nexus_control.policy import Policy
-from nexus_control.usecases.answers import ApprovalLine, AwaitedData, Inactive
+from nexus_control.usecases.answers import ApprovalLine, AwaitedData
 from nexus_control.usecases.run_answers import RehearsalLine
 from nexus_control.values.actors import fold_id
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
 from typing_extensions import TypedDict
 
+from nexus_control.approvals import Inactive
 from nexus_control.blocking import BlockingReasonData
 from nexus_control.events import EventData
 from nexus_control.evidence.statement import Verdict
@@ -27,13 +28,6 @@ from nexus_control.values.actors import ActorData
 from nexus_control.values.payloads import Assurance, Mode, StateName
 
 JsonObject: TypeAlias = dict[str, Any]
-
-Inactive: TypeAlias = Literal[
-    "revoked", "expired", "stale", "not_accepted", "imported", "not_trusted", "request_expired"
-]
-"""Why an approval does not count. `stale`: it is of another rehearsal than the last. `not_accepted`: by the policy.
-`not_trusted`: the signer is not trusted here.
-"""
 
 
 class PolicyData(TypedDict):

@@ -55,6 +55,7 @@ def golden_statement(**changes: Any) -> ApprovalStatement:
         "nonce": "00112233445566778899aabbccddeeff",
         "issued_at": "2026-01-02T03:04:59+00:00",
         "expires_at": None,
+        "rehearsal_digest": None,
     } | changes
     return statement_of(golden_facts(), **said)
 

@@ -54,6 +54,11 @@ def signed_by_nobody_trusted(tools: NexusControlTools) -> Call:
     return lambda: tools.approve(request_id, BOB, statement="{}", signature="x")
 
 
+def nothing_rehearsed(tools: NexusControlTools) -> Call:
+    request_id = asked(tools, require_rehearsal={"max_age_seconds": 60})
+    return lambda: tools.approve(request_id, BOB)
+
+
 def another_basis(tools: NexusControlTools) -> Call:
     request_id = asked(tools)
     return lambda: tools.approve(request_id, BOB, basis=f"sha256:{'0' * 64}")
