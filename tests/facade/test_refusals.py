@@ -318,6 +318,7 @@ def mode_not_allowed(tools: NexusControlTools) -> Call:
 
 REFUSALS: list[tuple[ErrorCode, Provocation]] = [
     (ErrorCode.BASIS_CHANGED, another_basis),
+    (ErrorCode.REHEARSAL_REQUIRED, nothing_rehearsed),
     (ErrorCode.INVALID_ARGUMENT, goal_empty),
     (ErrorCode.DECISION_NOT_FOUND, unknown_decision),
     (ErrorCode.TEMPLATE_NOT_FOUND, unknown_template),
