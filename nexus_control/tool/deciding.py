@@ -59,9 +59,8 @@ class DecidingTools(Tools):
         request that names its `adapter_id` can run with that adapter only. Under `require_rehearsal`, as in
         {"max_age_seconds": 600}, execute it with `dry_run` first; approvals cover what that gave back.
 
-        With an `idempotency_key` a request is made once: the same requester, key and content answer the request that is
-        there, with `created` false. `metadata` is up to 32 texts by name. `supersedes` names an older request of the
-        same requester, which is withdrawn with it if it is still open.
+        With an `idempotency_key` a request is made once: the same requester, key and content answer the one that is
+        there, with `created` false. `supersedes` names an older request of the same requester, to withdraw with it.
 
         Data: request_id, created, state, current_approvals, required_approvals, is_approved, min_approvals, basis,
         warnings; with a template template_name, template_digest, overrides_applied.

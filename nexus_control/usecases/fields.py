@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeAlias, cast
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, with_config
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
 from nexus_control.canonical_json import require_canonical_domain
@@ -168,5 +168,7 @@ Offset: TypeAlias = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
 Signed: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_SIGNED)]
 JsonObjectField: TypeAlias = dict[str, Any]
 BundleField: TypeAlias = Annotated[dict[Any, Any] | str, BeforeValidator(_bundle)]
-RequiredRehearsal: TypeAlias = Annotated[_RequiredRehearsal, BeforeValidator(_object)]
+RequiredRehearsal: TypeAlias = Annotated[
+    _RequiredRehearsal, BeforeValidator(_object), WithJsonSchema({"type": "object"})
+]
 Until: TypeAlias = Annotated[list[StateName], Field(min_length=1), BeforeValidator(_list)]

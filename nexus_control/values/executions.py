@@ -17,8 +17,8 @@ from nexus_control.values.payloads import DecisionCreatedPayload
 Settled: TypeAlias = Literal["completed", "failed", "outcome_unknown"]
 Outcome: TypeAlias = Literal["running", "completed", "failed", "outcome_unknown"]
 Lack: TypeAlias = Literal["none", "running", "failed", "no_steps", "imported", "old"]
-"""Why nobody can approve by the last rehearsal: there is none, it has not ended or has failed, it gave back no steps
-that anybody could look at, another store made it, or it is too old.
+"""Why nobody can approve by the last rehearsal: nothing was rehearsed, or it has not ended, has failed, gave back no
+steps that anybody could look at, was made in another store, or is too old.
 """
 
 
@@ -120,7 +120,7 @@ def lack_words(lack: Lack, max_age_seconds: int) -> str:
 
 
 _LACKS: dict[Lack, str] = {
-    "none": "there is none yet",
+    "none": "it was not rehearsed yet",
     "running": "it has not ended yet",
     "failed": "the last one did not complete",
     "no_steps": "the last one gave back no steps that anybody could look at",
