@@ -32,7 +32,9 @@ cwd = "."
 argv = ["cp", "--", "source.txt", "target.txt"]
 dry_run_argv = ["cat", "source.txt"]
 """
-PLAN = [{"step_id": "1", "intent": "Copy", "call": {"tool": "files", "method": "copy", "args": {}}}]
+PLAN: list[dict[str, Any]] = [
+    {"step_id": "1", "intent": "Copy", "call": {"tool": "files", "method": "copy", "args": {}}}
+]
 ADAPTER = "subprocess:files"
 
 
@@ -198,32 +200,29 @@ def test_a_rehearsal_keeps_every_other_rule(place: Place) -> None:
 def test_a_rehearsal_that_could_never_be_had_is_refused_with_the_request(
     tools: NexusControlTools, given: dict[str, Any], field: str
 ) -> None:
-    policy = {"require_rehearsal": {"max_age_seconds": 600}} | given
+    policy: dict[str, Any] = {"require_rehearsal": {"max_age_seconds": 600}} | given
     refused = tools.request("g", ALICE, mode="apply", **policy)
     require_refused(refused, ErrorCode.INVALID_ARGUMENT)
     assert [each["field"] for each in refused.details["fields"]] == [field]
 
 
 def test_a_template_that_may_only_be_tightened_keeps_its_rehearsal(tools: NexusControlTools) -> None:
-    hour, both = {"max_age_seconds": 3600}, ["dry_run", "apply"]
-    data_of(
-        tools.template_create(
-            "t", ALICE, allowed_modes=both, require_rehearsal=hour, overrides="tighten_only"
-        )
-    )
-    weaker = tools.request(
-        "g", ALICE, mode="apply", template_name="t", require_rehearsal={"max_age_seconds": 3601}
-    )
-    require_refused(weaker, ErrorCode.TEMPLATE_WEAKENED)
+    rule: dict[str, Any] = {
+        "allowed_modes": ["dry_run", "apply"],
+        "require_rehearsal": {"max_age_seconds": 3600},
+    }
+    data_of(tools.template_create("t", ALICE, overrides="tighten_only", **rule))
+
+    def asked(**own: Any) -> ToolResult[Any]:
+        return tools.request("g", ALICE, mode="apply", template_name="t", **own)
+
+    require_refused(asked(require_rehearsal={"max_age_seconds": 3601}), ErrorCode.TEMPLATE_WEAKENED)
+    stricter = {"require_rehearsal": {"max_age_seconds": 60}}
     policies = [
-        data_of(
-            tools.status(
-                data_of(tools.request("g", ALICE, mode="apply", template_name="t", **own))["request_id"]
-            )
-        )
-        for own in ({}, {"require_rehearsal": {"max_age_seconds": 60}})
+        data_of(tools.status(data_of(asked(**own))["request_id"]))["policy"]
+        for own in (dict[str, Any](), stricter)
     ]
-    assert [each["policy"]["require_rehearsal"]["max_age_seconds"] for each in policies] == [3600, 60]
+    assert [each["require_rehearsal"]["max_age_seconds"] for each in policies] == [3600, 60]
 
 
 def test_what_is_derived_is_rebuilt_as_it_was(place: Place) -> None:
