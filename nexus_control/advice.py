@@ -16,6 +16,10 @@ REHEARSAL_FAILED: Final = (
     "The rehearsal used no approval up: the decision is still approved, unless an approval expired meanwhile. Read the"
     " error, mend what failed, and rehearse it again or execute it."
 )
+REQUIRED_REHEARSAL_FAILED: Final = (
+    "Nothing was used up. Read the error, mend what failed, and rehearse it again: people approve what a rehearsal that"
+    " completes gave back."
+)
 _NEW_REQUEST: Final = "It is never executed; make a new request if it is still wanted."
 _GET_APPROVED: Final = "Get the approvals that are missing, then call execute again."
 ADVICE: Final[dict[str, str]] = {
@@ -46,11 +50,16 @@ ADVICE: Final[dict[str, str]] = {
     "ADAPTER_MISMATCH": "Call execute again with the adapter that the request was made for.",
     "MISSING_APPROVALS": _GET_APPROVED,
     "APPROVAL_EXPIRED": _GET_APPROVED,
+    "APPROVAL_STALE": "Get what the last rehearsal gave back approved; then call execute again.",
+    "REHEARSAL_REQUIRED": (
+        "Call execute with dry_run first, which needs no approval here; then get what it gave back approved."
+    ),
     "IMPORTED_APPROVALS": "Get approvals that count here, then call execute again; or make a new request.",
 }
 _BEFORE_APPROVALS: Final = (
     "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "FORENSIC_IMPORT", "EXECUTING",
     "OUTCOME_UNKNOWN", "NO_POLICY", "DISPATCH_BY_WORKER", "ADAPTER_CHANGED", "CLOCK_BEHIND", "MODE_NOT_ALLOWED",
+    "REHEARSAL_REQUIRED",
 )  # fmt: skip
 """The reasons that no approval removes. Their advice is given before the advice on other reasons."""
 

@@ -2,14 +2,15 @@
 
 A decision can have thousands of approvals, and each event changes at most one. So they are found by person, and a tally
 is kept of how many stand without an end and when the others end: whether a quorum holds at an instant, and until when,
-follows from it without looking at any approval. An approval *stands* when the policy accepts it and it is not revoked.
+follows from it without looking at any approval. An approval *stands* when the policy accepts it, and it is neither
+revoked nor stale.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import parse_instant
@@ -25,6 +26,14 @@ Authority: TypeAlias = Container[int] | None
 """The approvals that carry authority in the store that is asked, by `seq`; None: all."""
 
 
+Inactive: TypeAlias = Literal[
+    "revoked", "expired", "stale", "not_accepted", "imported", "not_trusted", "request_expired"
+]
+"""Why an approval does not count. `stale`: it is of another rehearsal than the last. `not_accepted`: by the policy.
+`not_trusted`: the signer is not trusted here.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Since:
     """The approvals from this `seq` on: where events up to it were imported, those that were given here."""
@@ -37,7 +46,9 @@ class Since:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """The latest approval of one person. It is current until it expires or is revoked."""
+    """The latest approval of one person. It is current until it expires or is revoked, or until another rehearsal than
+    that of `rehearsal_digest` makes it stale (`facts.Facts.is_stale`).
+    """
 
     actor: Actor
     seq: int
@@ -47,6 +58,7 @@ class Approval:
     assurance: Assurance | None = None
     revoked_at: str | None = None
     revoke_reason: str | None = None
+    rehearsal_digest: str | None = None
 
     def revoked(self, at: str, reason: str | None) -> "Approval":
         """The same approval, taken back."""
@@ -59,6 +71,7 @@ class Approval:
             assurance=self.assurance,
             revoked_at=at,
             revoke_reason=reason,
+            rehearsal_digest=self.rehearsal_digest,
         )
 
     def ends(self) -> datetime:
@@ -69,6 +82,7 @@ class Approval:
         return self.ends() <= at
 
     def is_current(self, at: datetime) -> bool:
+        """Whether it is neither revoked nor expired; it may be stale."""
         return self.revoked_at is None and not self.is_expired(at)
 
 

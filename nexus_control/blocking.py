@@ -4,7 +4,8 @@
 adapter and the adapter's capabilities. `execute` refuses exactly when `attempt_reasons` returns anything.
 
 The argument `authority` is the set of the `seq` of approvals that carry authority; None means all. Approvals without
-authority do not count, and have a reason of their own; so has an expired request.
+authority do not count, and have a reason of their own; so has an expired request. Where the policy requires a
+rehearsal, the rehearsal itself waits for no approval.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,12 +19,14 @@ from nexus_control.approvals import Authority
 from nexus_control.decision import effect_of, request_expired
 from nexus_control.facts import Facts
 from nexus_control.policy import missing_capabilities
+from nexus_control.values.executions import lack_words
 from nexus_control.values.payloads import PolicyAttachedPayload
 
 ORDER: Final = (
     "NO_POLICY", "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "EXECUTING",
-    "OUTCOME_UNKNOWN", "APPROVAL_EXPIRED", "MISSING_APPROVALS", "IMPORTED_APPROVALS",
-    "DISPATCH_BY_WORKER", "MODE_NOT_ALLOWED", "CAPABILITIES_UNKNOWN", "CAPABILITIES_MISSING", "ADAPTER_MISMATCH",
+    "OUTCOME_UNKNOWN", "APPROVAL_EXPIRED", "APPROVAL_STALE", "REHEARSAL_REQUIRED", "MISSING_APPROVALS",
+    "IMPORTED_APPROVALS", "DISPATCH_BY_WORKER", "MODE_NOT_ALLOWED", "CAPABILITIES_UNKNOWN", "CAPABILITIES_MISSING",
+    "ADAPTER_MISMATCH",
     "ADAPTER_CHANGED",
 )  # fmt: skip
 """The codes that follow from the events and the attempt, in the order of the reasons."""
@@ -78,12 +81,15 @@ class Attempt:
         return "dry_run" if self.dry_run else "apply"
 
 
-def blocking_reasons(facts: Facts, at: datetime, authority: Authority = None) -> tuple[BlockingReason, ...]:
-    """Why the decision cannot be executed at this instant; empty when it can."""
+def blocking_reasons(
+    facts: Facts, at: datetime, authority: Authority = None, *, dry_run: bool = False
+) -> tuple[BlockingReason, ...]:
+    """Why the decision cannot be executed at this instant; empty when it can. `dry_run`: why it cannot be rehearsed."""
     if facts.policy is None:
         return (BlockingReason("NO_POLICY", "No policy is attached"),)
     if facts.phase == "open":
-        return (*_expiry(facts, at), *_approval_reasons(facts, at, authority))
+        needs_approvals = not (dry_run and facts.needs_rehearsal)
+        return (*_expiry(facts, at), *(_approval_reasons(facts, at, authority) if needs_approvals else ()))
     return tuple(_phase_reasons(facts))
 
 
@@ -100,7 +106,8 @@ def attempt_reasons(
     facts: Facts, at: datetime, attempt: Attempt, authority: Authority = None
 ) -> tuple[BlockingReason, ...]:
     """Why this attempt cannot be made at this instant; empty when it can."""
-    return (*blocking_reasons(facts, at, authority), *_attempt_reasons(facts, attempt))
+    own = blocking_reasons(facts, at, authority, dry_run=attempt.dry_run)
+    return (*own, *_attempt_reasons(facts, attempt))
 
 
 def _expiry(facts: Facts, at: datetime) -> Iterator[BlockingReason]:
@@ -152,6 +159,7 @@ def _approval_reasons(facts: Facts, at: datetime, authority: Authority) -> Itera
             f"{expired} approval{'s' * (expired > 1)} expired",
             {"expired_count": expired, "current_valid": given, "required": required},
         )
+    yield from _rehearsal_reasons(facts, at, given)
     if active < required:
         missing = required - given
         yield BlockingReason(
@@ -165,6 +173,41 @@ def _approval_reasons(facts: Facts, at: datetime, authority: Authority) -> Itera
             f"Only {given} of {required} approvals carry authority here; imported ones are evidence, and so are"
             " signatures that nobody here trusts",
             {"required": required, "with_authority": given, "imported": active - given},
+        )
+
+
+def _rehearsal_reasons(facts: Facts, at: datetime, given: int) -> Iterator[BlockingReason]:
+    """Reasons where too few approvals of what the last rehearsal gave back count; so many are `given`."""
+    required = facts.policy.require_rehearsal if facts.policy and facts.needs_rehearsal else None
+    if required is None:
+        return
+    cover = facts.progress.cover
+    stale = sum(
+        each.is_current(at) and facts.is_stale(each) and facts.counts(each)
+        for each in facts.progress.approvals
+    )
+    if stale and cover is not None:
+        yield BlockingReason(
+            "APPROVAL_STALE",
+            f"{stale} approval{'s are' if stale > 1 else ' is'} of another rehearsal than the last",
+            {
+                "stale_count": stale,
+                "current_valid": given,
+                "required": facts.policy.min_approvals if facts.policy else 0,
+                "rehearsal_digest": cover.digest,
+                "since": cover.since,
+            },
+        )
+    if lack := facts.rehearsal_lack(at):
+        last = facts.last_rehearsal
+        yield BlockingReason(
+            "REHEARSAL_REQUIRED",
+            f"Nobody can approve before a rehearsal: {lack_words(lack, required.max_age_seconds)}",
+            {
+                "lack": lack,
+                "max_age_seconds": required.max_age_seconds,
+                "execution": last.seq if last else None,
+            },
         )
 
 
@@ -196,6 +239,13 @@ def _attempt_reasons(facts: Facts, attempt: Attempt) -> Iterator[BlockingReason]
             {"required": list(policy.require_adapter_capabilities), "missing": list(missing)},
         )
     yield from adapter_reasons(bound, attempt.adapter_id, attempt.adapter_digest)
+    cover = facts.progress.cover
+    if cover is not None and not attempt.dry_run and cover.adapter_id != attempt.adapter_id:
+        yield BlockingReason(
+            "ADAPTER_MISMATCH",
+            f"The rehearsal that was approved was of adapter {cover.adapter_id}",
+            {"bound": cover.adapter_id, "given": attempt.adapter_id},
+        )
 
 
 def dispatch_reasons(facts: Facts, *, by_worker: bool) -> Iterator[BlockingReason]:

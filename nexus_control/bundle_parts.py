@@ -42,6 +42,8 @@ def as_told_by_1_0(decision: Decision) -> Decision | None:
     ended_by = decision.events[-1].event_type
     if execution is None or not execution.rehearsal or ended_by not in _ENDINGS or facts.phase != "open":
         return None
+    if facts.needs_rehearsal:  # no policy of 1.0 did
+        return None
     return replace(decision, facts=with_final_rehearsal(facts))
 
 

@@ -15,18 +15,15 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from nexus_control.approvals import Approval, Authority
-from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.events import Actor, EventType, StoredEvent, read_ahead
+from nexus_control.events import Actor, StoredEvent, read_ahead
 from nexus_control.facts import Execution, Facts, replay_facts
 from nexus_control.policy import Policy
+from nexus_control.values.executions import lack_words
 from nexus_control.values.instants import format_instant
 from nexus_control.values.lookalikes import skeleton
 from nexus_control.values.payloads import Assurance, Effect
 
-MAX_REPLAY_STEPS = 20_000_000
-"""A few seconds."""
-_BYTES_A_STEP = 10
 _NAMED = 8
 _SIGN = "Sign the approval. On the command line that is --sign KEY, with the approver's SSH key."
 _BE_ASKED = "Approve on the command line as yourself, without --as and --yes, or sign with --sign KEY."
@@ -256,28 +253,6 @@ class Decision:
         }
 
 
-def require_replayable(events: Sequence[StoredEvent]) -> None:
-    """Raises REPLAY_INVALID for a history so large that it would take minutes to replay, and to check against its
-    policy and plan.
-
-    At each event the fold looks at every approval and execution so far, and each execution and signature is compared
-    with the whole request. Honest histories have few of these; a forged one may have very many.
-    """
-    people = {event.actor.id for event in events if event.event_type is EventType.APPROVAL_GRANTED}
-    runs = sum(event.event_type is EventType.EXECUTION_REQUESTED for event in events)
-    signed = sum(event.payload.get("signed") is not None for event in events)
-    opening = (EventType.DECISION_CREATED, EventType.POLICY_ATTACHED)
-    size = sum(len(canonical_json(event.payload)) for event in events if event.event_type in opening)
-    steps = (len(events) + size // _BYTES_A_STEP) * (len(people) + runs + signed)
-    if steps > MAX_REPLAY_STEPS:
-        raise NexusControlError(
-            ErrorCode.REPLAY_INVALID,
-            f"{len(events)} events of {len(people)} approvers, {runs} executions and {signed} signatures, on a request"
-            f" of {size} characters, are more than is replayed",
-            {"steps": steps, "limit": MAX_REPLAY_STEPS},
-        )
-
-
 def require_may_approve(
     facts: Facts,
     actor: Actor,
@@ -285,8 +260,9 @@ def require_may_approve(
     at: datetime,
     authority: Authority = None,
 ) -> None:
-    """Raises INVALID_STATE, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE, ASSURANCE_TOO_LOW, ALREADY_APPROVED, or
-    INVALID_ARGUMENT for an id that looks like that of somebody who has approved, or of a requester who may not.
+    """Raises INVALID_STATE, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE, ASSURANCE_TOO_LOW, ALREADY_APPROVED,
+    REHEARSAL_REQUIRED, or INVALID_ARGUMENT for an id that looks like that of somebody who has approved, or of a
+    requester who may not.
 
     `authority` are the approvals that count at dispatch here, by `seq`; None: all.
     """
@@ -300,7 +276,7 @@ def require_may_approve(
             _SIGN if policy.min_assurance == "signed" else _BE_ASKED,
         )
     earlier = facts.approval_of(actor)
-    if earlier and earlier.is_current(at):
+    if earlier and facts.is_current(earlier, at):
         counts_here = authority is None or earlier.seq in authority
         uncounted = "; it does not count here (imported, or signed by nobody trusted here): revoke it first"
         remedy = "" if counts_here else uncounted
@@ -309,8 +285,26 @@ def require_may_approve(
             f"{actor.id} has already approved this decision{remedy}",
             {"approver": actor.id, "counts_here": counts_here},
         )
+    require_rehearsed(facts, at)
     # Among all approvals, also those without authority now: a signer can be trusted again later.
     _require_other_looks(facts, policy, actor, facts.active_approvals(at))
+
+
+def require_rehearsed(facts: Facts, at: datetime) -> None:
+    """Raises REHEARSAL_REQUIRED where the policy requires a rehearsal, and nobody can approve by the last one."""
+    lack = facts.rehearsal_lack(at)
+    if lack is not None and facts.policy is not None and facts.policy.require_rehearsal is not None:
+        last, max_age = facts.last_rehearsal, facts.policy.require_rehearsal.max_age_seconds
+        raise NexusControlError(
+            ErrorCode.REHEARSAL_REQUIRED,
+            f"People approve what a rehearsal gave back, and {lack_words(lack, max_age)}",
+            {
+                "request_id": facts.decision_id,
+                "lack": lack,
+                "max_age_seconds": max_age,
+                "execution": last.seq if last else None,
+            },
+        )
 
 
 def require_may_deny(facts: Facts, actor: Actor, at: datetime) -> None:
@@ -340,7 +334,7 @@ def require_may_revoke(facts: Facts, actor: Actor, at: datetime) -> None:
     if facts.phase != "open":
         raise wrong_state(facts, at, "revoke an approval of")
     approval = facts.approval_of(actor)
-    if approval is None or approval.actor.type != actor.type or not approval.is_current(at):
+    if approval is None or approval.actor.type != actor.type or not facts.is_current(approval, at):
         raise NexusControlError(
             ErrorCode.NO_ACTIVE_APPROVAL, f"{actor} has no active approval of this decision"
         )

@@ -30,6 +30,7 @@ class ErrorCode(StrEnum):
     NO_ACTIVE_APPROVAL = "NO_ACTIVE_APPROVAL"
     NOT_REQUESTER = "NOT_REQUESTER"
     ASSURANCE_TOO_LOW = "ASSURANCE_TOO_LOW"
+    REHEARSAL_REQUIRED = "REHEARSAL_REQUIRED"
     BASIS_CHANGED = "BASIS_CHANGED"
     SIGNATURE_INVALID = "SIGNATURE_INVALID"
     POLICY_NOT_SATISFIED = "POLICY_NOT_SATISFIED"
@@ -132,6 +133,7 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.NO_ACTIVE_APPROVAL: "There is nothing of yours to revoke; look at the status.",
     ErrorCode.NOT_REQUESTER: "Only the requester may withdraw; an approver can deny instead.",
     ErrorCode.ASSURANCE_TOO_LOW: "Approve in the stronger way that the policy demands.",
+    ErrorCode.REHEARSAL_REQUIRED: "Rehearse it first: execute it with dry_run, which needs no approval. Then approve.",
     ErrorCode.BASIS_CHANGED: "Look at the request again, and decide on what it is now.",
     ErrorCode.SIGNATURE_INVALID: "Sign the exact statement again with a key that is trusted here.",
     ErrorCode.POLICY_NOT_SATISFIED: "Resolve every reason, then call execute again; a reason that cannot pass says so.",

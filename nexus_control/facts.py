@@ -9,16 +9,20 @@ The phases, and the events that move between them:
     executing  --EXECUTION_COMPLETED--> completed      executing --EXECUTION_FAILED--> failed
     executing  --EXECUTION_OUTCOME_UNKNOWN--> outcome_unknown --EXECUTION_RECONCILED--> completed or failed
 
-A rehearsal (a dry run of a decision whose mode is apply) leads back to open, where another execution would end. The
-fold accepts every decodable event. `step` returns None for an event that is illegal in its phase; `fold` then only
+A rehearsal (a dry run of a decision whose mode is apply) leads back to open, where another execution would end. Where
+the policy requires a rehearsal, an approval is legal only while the last rehearsal is good and young enough, and names
+its digest. A later good rehearsal that gives back something else, or by another adapter, makes all approvals before it
+stale for ever: they do not stand, and may be given again.
+
+The fold accepts every decodable event. `step` returns None for an event that is illegal in its phase; `fold` then only
 counts it.
 
 Facts and progress are named tuples: a history is folded by the thousand, and a frozen dataclass takes five times as
 long to make.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial, reduce
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -50,51 +54,28 @@ from nexus_control.events import (
     StoredEvent,
 )
 from nexus_control.policy import Policy
+from nexus_control.values.executions import (
+    Cover,
+    Created,
+    Ending,
+    Execution,
+    Lack,
+    Settled,
+    cover_after,
+    lack_of,
+)
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import Payload
 
 Phase: TypeAlias = Literal[
     "draft", "open", "executing", "completed", "failed", "denied", "withdrawn", "outcome_unknown"
 ]
-Settled: TypeAlias = Literal["completed", "failed", "outcome_unknown"]
-Outcome: TypeAlias = Literal["running", "completed", "failed", "outcome_unknown"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
-    """One attempt at executing: `seq` is that of its EXECUTION_REQUESTED. Digests are bare hex."""
-
-    seq: int
-    actor: Actor
-    adapter_id: str
-    dry_run: bool
-    rehearsal: bool
-    requested_at: str
-    outcome: Outcome = "running"
-    request_digest: str | None = None
-    started_at: str | None = None
-    completed_at: str | None = None
-    run_id: str | None = None
-    steps_executed: int | None = None
-    response_digest: str | None = None
-    router_bundle_digest: str | None = None
-    error_code: str | None = None
-    error_message: str | None = None
-    certain_effect: Literal["none", "done"] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """Who denied or withdrew a decision, when and why."""
-
-    actor: Actor
-    ts: str
-    reason: str
 
 
 class Progress(NamedTuple):
     """Everything about a decision that still changes after its policy is attached. `tally` is of the approvals that
-    stand, `given_here` of those among them that were not imported.
+    stand, `given_here` of those among them that were not imported. `cover` is what approvals cover; None before the
+    first good rehearsal, and where the policy requires none.
     """
 
     phase: Phase = "draft"
@@ -104,21 +85,7 @@ class Progress(NamedTuple):
     quorums: Quorums = NO_QUORUMS
     executions: tuple[Execution, ...] = ()
     ending: Ending | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Created:
-    """DECISION_CREATED: who wants what."""
-
-    requester: Actor
-    created_at: str
-    goal: str
-    plan: str | None
-    requested_mode: Literal["dry_run", "apply"]
-    labels: tuple[str, ...]
-    idempotency_key: str | None = None
-    metadata: Mapping[str, object] | None = None
-    supersedes: str | None = None
+    cover: Cover | None = None
 
 
 class Facts(NamedTuple):
@@ -149,12 +116,38 @@ class Facts(NamedTuple):
         """The execution that bundles and packages link: the last one that is not a rehearsal."""
         return next((e for e in reversed(self.progress.executions) if not e.rehearsal), None)
 
+    @property
+    def last_rehearsal(self) -> Execution | None:
+        return next((e for e in reversed(self.progress.executions) if e.rehearsal), None)
+
+    @property
+    def needs_rehearsal(self) -> bool:
+        """Whether people approve what a rehearsal gave back. A request of mode dry_run is only a rehearsal itself."""
+        if self.policy is None or self.policy.require_rehearsal is None or self.created is None:
+            return False
+        return self.created.requested_mode == "apply"
+
+    def rehearsal_lack(self, at: datetime) -> Lack | None:
+        """Why nobody can approve by the last rehearsal at this instant; None where it is good and young enough, or none
+        is required.
+        """
+        required = self.policy.require_rehearsal if self.policy and self.needs_rehearsal else None
+        return required and lack_of(self.last_rehearsal, required.max_age_seconds, at, since=self.given_from)
+
+    def is_stale(self, approval: Approval) -> bool:
+        """Whether a later rehearsal gave back something else than this approval covers."""
+        return self.progress.cover is not None and approval.seq < self.progress.cover.since
+
+    def is_current(self, approval: Approval, at: datetime) -> bool:
+        """Whether this approval is neither revoked nor expired nor stale."""
+        return approval.is_current(at) and not self.is_stale(approval)
+
     def approval_of(self, actor: Actor) -> Approval | None:
         """The latest approval of this person, whatever the type of the actor."""
         return self.progress.approvals.of(actor.key)
 
     def counts(self, approval: Approval) -> bool:
-        """Whether the policy accepts this approval from this person, apart from expiry and revocation."""
+        """Whether the policy accepts this approval from this person, whether or not it is current."""
         if self.policy is None or self.created is None:
             return False
         return (
@@ -165,7 +158,7 @@ class Facts(NamedTuple):
 
     def stands(self, approval: Approval) -> bool:
         """Whether this approval counts until it expires."""
-        return approval.revoked_at is None and self.counts(approval)
+        return approval.revoked_at is None and not self.is_stale(approval) and self.counts(approval)
 
     def standing_approvals(self, authority: Authority = None) -> tuple[Approval, ...]:
         """The approvals that count until they expire. `authority`: only these, by `seq`; None: all."""
@@ -229,18 +222,7 @@ def step(facts: Facts, event: StoredEvent) -> Facts | None:
 def _create(facts: Facts, event: StoredEvent, content: DecisionCreatedPayload) -> Facts | None:
     if facts.event_count:
         return None
-    created = Created(
-        requester=event.actor,
-        created_at=event.ts,
-        goal=content.goal,
-        plan=content.plan,
-        requested_mode=content.requested_mode,
-        labels=content.labels,
-        idempotency_key=content.idempotency_key,
-        metadata=content.metadata,
-        supersedes=content.supersedes,
-    )
-    return _after(facts, event)._replace(created=created)
+    return _after(facts, event)._replace(created=Created.of(event.actor, event.ts, content))
 
 
 def _attach(facts: Facts, event: StoredEvent, content: PolicyAttachedPayload) -> Facts | None:
@@ -252,7 +234,9 @@ def _attach(facts: Facts, event: StoredEvent, content: PolicyAttachedPayload) ->
 
 def _grant(facts: Facts, event: StoredEvent, content: ApprovalGrantedPayload) -> Facts | None:
     earlier = facts.approval_of(event.actor)
-    if facts.phase != "open" or (earlier and earlier.is_current(event.instant)):
+    if facts.phase != "open" or (earlier and facts.is_current(earlier, event.instant)):
+        return None
+    if facts.needs_rehearsal and not is_covered(facts, content.rehearsal_digest, event.instant):
         return None
     approval = Approval(
         actor=event.actor,
@@ -261,8 +245,15 @@ def _grant(facts: Facts, event: StoredEvent, content: ApprovalGrantedPayload) ->
         expires_at=content.expires_at,
         comment=content.comment,
         assurance=content.assurance,
+        rehearsal_digest=content.rehearsal_digest,
     )
     return _with_approval(facts, event, earlier, approval)
+
+
+def is_covered(facts: Facts, digest: str | None, at: datetime) -> bool:
+    """Whether an approval at this instant is about the last rehearsal, which is good and young enough."""
+    cover = facts.progress.cover
+    return cover is not None and digest == cover.digest and facts.rehearsal_lack(at) is None
 
 
 def _revoke(facts: Facts, event: StoredEvent, content: ApprovalRevokedPayload) -> Facts | None:
@@ -292,6 +283,7 @@ def _with_approval(facts: Facts, event: StoredEvent, before: Approval | None, af
         quorums=quorums,
         executions=now.executions,
         ending=now.ending,
+        cover=now.cover,
     )
     return _after(facts, event, progress)
 
@@ -329,7 +321,7 @@ def _start(facts: Facts, event: StoredEvent, content: ExecutionStartedPayload) -
 
 _FINDINGS = (
     "run_id", "steps_executed", "response_digest", "router_bundle_digest", "error_code", "error_message",
-    "certain_effect",
+    "certain_effect", "rehearsal_digest",
 )  # fmt: skip
 
 
@@ -350,7 +342,11 @@ def _settle(
         found |= {"error_code": None, "error_message": None}
     settled = replace(execution, outcome=outcome, completed_at=event.ts, **found)
     phase: Phase = "open" if execution.rehearsal and outcome != "outcome_unknown" else outcome
-    return _changed(facts, event, phase=phase, executions=(*facts.progress.executions[:-1], settled))
+    changes: dict[str, Any] = {"phase": phase, "executions": (*facts.progress.executions[:-1], settled)}
+    cover = cover_after(facts.progress.cover, settled) if facts.needs_rehearsal else None
+    if cover != facts.progress.cover:  # every approval so far is before it
+        changes |= {"cover": cover, "tally": NO_TALLY, "given_here": NO_TALLY}
+    return _changed(facts, event, **changes)
 
 
 def _lose(facts: Facts, event: StoredEvent, content: ExecutionOutcomeUnknownPayload) -> Facts | None:

@@ -12,9 +12,15 @@ from operator import le
 from nexus_control.bundle import BundleEvent, ContentText, DecisionBundle
 from nexus_control.bundle_parts import header_of, stored_of
 from nexus_control.canonical_json import MAX_ARTIFACT_DEPTH, canonical_json, parse_json
-from nexus_control.decision import Decision, require_replayable
+from nexus_control.decision import Decision
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import StoredEvent, digest_of_canonical_payload, event_id, read_ahead
+from nexus_control.events import (
+    StoredEvent,
+    digest_of_canonical_payload,
+    event_id,
+    read_ahead,
+    require_replayable,
+)
 from nexus_control.evidence.bundle_checks import as_told, stated_checks
 from nexus_control.facts import Facts, step
 from nexus_control.integrity import prefixed, same_digest

@@ -7,8 +7,16 @@ from typing import Any, TypeVar, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.values.actors import Actor, fold_id, id_problem
-from nexus_control.values.payloads import ASSURANCES, MODES, POLICY_FIELDS, Assurance, Mode, PolicyFields
-from nexus_control.values.records import always_written, decode
+from nexus_control.values.payloads import (
+    ASSURANCES,
+    MODES,
+    POLICY_FIELDS,
+    Assurance,
+    Mode,
+    PolicyFields,
+    RequiredRehearsal,
+)
+from nexus_control.values.records import always_written, decode, encode
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -20,8 +28,9 @@ class Policy(PolicyFields):
 
     `allowed_modes` are "dry_run" and "apply". The adapter must be known to have `require_adapter_capabilities`;
     `max_steps` limits the plan. `approvers` are the eligible ids (empty: anyone). `min_assurance` is the weakest
-    assurance of an approver that counts: declared, elicited, local or signed. Lists are kept as tuples. Raises
-    ValueError for a wrong value.
+    assurance of an approver that counts: declared, elicited, local or signed. With `require_rehearsal`,
+    `{"max_age_seconds": n}`, people approve what a rehearsal gave back that is at most so old. Lists are kept as
+    tuples. Raises ValueError for a wrong value.
     """
 
     min_approvals: int = always_written(1)
@@ -38,6 +47,7 @@ class Policy(PolicyFields):
         approvers: Sequence[str] = (),
         allow_requester_approval: bool = True,
         min_assurance: Assurance | None = None,
+        require_rehearsal: RequiredRehearsal | Mapping[str, int] | None = None,
     ) -> None:
         PolicyFields.__init__(
             self,
@@ -51,6 +61,7 @@ class Policy(PolicyFields):
             approvers=_listed("approvers", approvers),
             allow_requester_approval=allow_requester_approval,
             min_assurance=min_assurance,
+            require_rehearsal=_rehearsal(require_rehearsal),
         )
         self._require_valid()
 
@@ -228,6 +239,13 @@ def _listed(name: str, values: Sequence[_ItemT]) -> tuple[_ItemT, ...]:
     return tuple(values)
 
 
+def _rehearsal(given: RequiredRehearsal | Mapping[str, int] | None) -> RequiredRehearsal | None:
+    if given is None:
+        return None
+    fields = encode(given) if isinstance(given, RequiredRehearsal) else dict(given)
+    return decode(RequiredRehearsal, fields, where="require_rehearsal", code=ErrorCode.INVALID_ARGUMENT)
+
+
 @lru_cache
 def _folded(approvers: tuple[str, ...]) -> frozenset[str]:
     return frozenset(fold_id(approver) for approver in approvers)
@@ -251,6 +269,13 @@ WEAKENINGS: dict[str, Callable[[Policy, Policy], bool]] = {
     "min_assurance": lambda old, new: (
         old.min_assurance is not None
         and (new.min_assurance is None or _rank(new.min_assurance) < _rank(old.min_assurance))
+    ),
+    "require_rehearsal": lambda old, new: (
+        old.require_rehearsal is not None
+        and (
+            new.require_rehearsal is None
+            or new.require_rehearsal.max_age_seconds > old.require_rehearsal.max_age_seconds
+        )
     ),
 }
 

@@ -15,7 +15,7 @@ from nexus_control.log.session import WriteSession
 from nexus_control.policy import Policy
 from nexus_control.template import Overrides, Template
 from nexus_control.values.actors import Actor, id_problem, require_new_actor
-from nexus_control.values.payloads import Assurance, Mode, TemplateCreatedPayload
+from nexus_control.values.payloads import Assurance, Mode, RequiredRehearsal, TemplateCreatedPayload
 
 
 class DecisionStore(Ledger):
@@ -142,6 +142,7 @@ class TemplateStore:
         allow_requester_approval: bool = True,
         min_assurance: Assurance | None = None,
         overrides: Overrides = "any",
+        require_rehearsal: RequiredRehearsal | Mapping[str, int] | None = None,
     ) -> Template:
         """Create a template, which can never be changed.
 
@@ -162,6 +163,7 @@ class TemplateStore:
             approvers=approvers,
             allow_requester_approval=allow_requester_approval,
             min_assurance=min_assurance,
+            require_rehearsal=require_rehearsal,
         )
         payload = TemplateCreatedPayload(
             name=name, description=description, overrides=overrides, **policy.fields()

@@ -7,7 +7,8 @@ nobody can be asked. There `--yes` says that the answer was given elsewhere, and
 
 import sys
 import termios
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,7 +34,8 @@ from nexus_control.render.will_run import BY_WORKER, NOT_AT_HAND
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import deciding, views
-from nexus_control.usecases.answers import ApprovalData, InspectData, RequestLine, StateData
+from nexus_control.usecases.answers import ApprovalData, InspectData, StateData
+from nexus_control.usecases.list_answers import RequestLine
 from nexus_control.usecases.signing import require_basis_of
 from nexus_control.values.actors import Actor
 from nexus_control.values.guarded import is_guarded
@@ -178,7 +180,8 @@ def _decide(
         if asking.yes:
             assurance = "declared"  # because nobody answered at a terminal
         known = "signed" if signing.is_asked_for else assurance
-        deciding.require_may_decide(store, act.arguments(request_id=request_id, actor=actor), known)
+        with _naming_the_rehearsal(frame, request_id):
+            deciding.require_may_decide(store, act.arguments(request_id=request_id, actor=actor), known)
         shown = None if asking.yes else _Shown.of(store, request_id, asking, act, frame.utc)
         basis = shown and shown.basis
         stated = signing.stated(store, request_id, actor)
@@ -187,14 +190,28 @@ def _decide(
         if shown is not None:
             shown.require_consent(f"{act.verb.capitalize()} this request as {actor} ({known})?")
         arguments: dict[str, object] = {"request_id": request_id, "actor": actor, "basis": basis}
+        if act.model is door.ApproveArguments:
+            arguments["rehearsal_digest"] = shown and shown.rehearsal_digest
         if stated is not None:
             arguments |= {"statement": stated, "signature": signing.signature_of(stated)}
-        data = act.record(store, act.arguments(**arguments), assurance)
+        with _naming_the_rehearsal(frame, request_id):
+            data = act.record(store, act.arguments(**arguments), assurance)
         decided, named = _inspected(store, request_id, None), short(store, request_id)
     is_next = data["state"] in ("pending_approval", "approved")
     adapters = readable(config_or_default(asking.config)) if is_next else None
     told = _told(frame, data, decided, named, adapters and adapters.path)
     return Answer(data, told, f"It is recorded that you {act.verb} {data['request_id']}")
+
+
+@contextmanager
+def _naming_the_rehearsal(frame: Frame, request_id: str) -> Generator[None]:
+    """In the block, a refusal because nothing was rehearsed names the command that rehearses."""
+    try:
+        yield
+    except NexusControlError as fault:
+        if fault.code is ErrorCode.REHEARSAL_REQUIRED:
+            fault.details["command"] = frame.rehearsing(request_id)
+        raise
 
 
 def _told(
@@ -309,6 +326,12 @@ class _Shown:
             shown.review.show(Screen(sys.stderr))
         require_shown()
         return shown
+
+    @property
+    def rehearsal_digest(self) -> str | None:
+        """The digest of the rehearsal that an approval covers, where one is required."""
+        rehearsal = self.data["decision"].get("rehearsal")
+        return rehearsal and rehearsal["digest"]
 
     def show_everything(self) -> None:
         """The page of `inspect`, and the last lines of the review again, so that the question follows them."""

@@ -127,6 +127,10 @@ class Frame(Settings):
             signed=signed,
         )
 
+    def rehearsing(self, request_id: str) -> str:
+        """The command that rehearses a request, from any folder."""
+        return self.command("execute", "--dry-run", argument=request_id)
+
     def store(self, *, makes: bool = False) -> DecisionStore:
         """The store; with `makes` it is created if it is missing. Raises INVALID_ARGUMENT, STORE_UNAVAILABLE."""
         self.require_place(makes=makes)

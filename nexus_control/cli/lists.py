@@ -27,8 +27,8 @@ from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.lifecycle import display_name
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import listing
-from nexus_control.usecases.answers import RequestLine, RequestsData
 from nexus_control.usecases.checks import instant
+from nexus_control.usecases.list_answers import RequestLine, RequestsData
 from nexus_control.usecases.list_arguments import ListArguments
 from nexus_control.usecases.run_answers import CancelLine
 from nexus_control.values.actors import Actor

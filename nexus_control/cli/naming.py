@@ -16,7 +16,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, TypeAlias
 
 from nexus_control.cli.candidates import candidate
@@ -24,7 +24,7 @@ from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import listing
-from nexus_control.usecases.answers import RequestLine
+from nexus_control.usecases.list_answers import RequestLine
 from nexus_control.usecases.list_arguments import ListArguments
 from nexus_control.values.actors import Actor
 from nexus_control.values.guarded import is_guarded
@@ -83,13 +83,17 @@ def requested_by(actor: Actor) -> Fit:
     return Fit(f" that {actor.id} has made and that is open", lines)
 
 
-def executable() -> Fit:
-    """For `execute`: a request that nothing keeps from being executed here by a router. Without one it is the only
-    request that is under way, so that the refusal says what keeps that from being executed.
+def executable(*, dry_run: bool = False) -> Fit:
+    """For `execute`: a request that nothing keeps from being executed here by a router; with `dry_run` also one that
+    is rehearsed before it is approved. Without one it is the only request that is under way, so that the refusal says
+    what keeps that from being executed.
     """
 
     def lines(store: DecisionStore) -> Iterator[RequestLine]:
         approved = _listed(store, ListArguments(executable=True))
+        if dry_run:
+            waiting = _in_states(store, "pending_approval")
+            approved = chain(approved, (each for each in waiting if "rehearsal" in each))
         here = (each for each in approved if not is_guarded(each["adapter_id"]) and "dispatch" not in each)
         ready = list(islice(here, MOST + 1))
         others = [] if ready else list(islice(_in_states(store, *_UNDER_WAY), 2))

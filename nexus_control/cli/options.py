@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from nexus_control.cli.completing import adapter_ids, request_ids, template_names
+from nexus_control.errors import NexusControlError, invalid_argument
+from nexus_control.values.instants import parse_duration
 from nexus_control.values.payloads import Assurance
 
 DEFAULT_DATABASE = "nexus-control.db"
@@ -114,6 +116,23 @@ MinApprovals = Annotated[
     int | None, typer.Option(metavar="N", help="How many people must approve. Default: 1.")
 ]
 MaxSteps = Annotated[int | None, typer.Option(metavar="N", help="The longest plan that may run.")]
+RequireRehearsal = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="People approve what a rehearsal gave back that is at most so old, such as 1h. Default: none is needed.",
+    ),
+]
 MinAssurance = Annotated[
     Assurance | None, typer.Option(help="How approvers must at least be known. Default: in any way.")
 ]
+
+
+def rehearsal_of(duration: str | None) -> dict[str, int] | None:
+    """The policy's rule for `--require-rehearsal`. Raises INVALID_ARGUMENT."""
+    if duration is None:
+        return None
+    try:
+        return {"max_age_seconds": int(parse_duration(duration).total_seconds())}
+    except NexusControlError:
+        raise invalid_argument("require_rehearsal", "must be a duration, such as 1h, 90m or 2d") from None

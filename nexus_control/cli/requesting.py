@@ -25,8 +25,10 @@ from nexus_control.cli.options import (
     MinApprovals,
     MinAssurance,
     RequesterMayApprove,
+    RequireRehearsal,
     Template,
     UsualConfig,
+    rehearsal_of,
 )
 from nexus_control.cli.plan_files import read_plan
 from nexus_control.cli.screen import DONE, NOTE, Screen
@@ -109,6 +111,7 @@ def request(
     approver: Approvers = None,
     requester_may_approve: RequesterMayApprove = None,
     min_assurance: MinAssurance = None,
+    require_rehearsal: RequireRehearsal = None,
     require_capability: Capabilities = None,
     max_steps: MaxSteps = None,
     label: Labels = None,
@@ -137,6 +140,7 @@ def request(
             "labels": label or None,
             "max_steps": max_steps,
             "min_assurance": min_assurance,
+            "require_rehearsal": rehearsal_of(require_rehearsal),
             "require_adapter_capabilities": require_capability or None,
             "expires_at": expires_at,
             "expires_in": expires_in,
@@ -178,6 +182,9 @@ def _requested(
         _show(screen, data, request_id, policy, arguments.actor, until)
         for note in notes:
             screen.prose(note, NOTE)
+        if decision.facts.rehearsal_lack(store.clock.now()):
+            screen.prose("It has to be rehearsed before anybody can approve; that needs no approval:")
+            screen.verbatim(frame.rehearsing(request_id))
         screen.prose("To look at it and approve it:")
         signed = policy.min_assurance == "signed"
         screen.verbatim(frame.approving(request_id, config=config and config.path, signed=signed))

@@ -27,6 +27,7 @@ _LONGEST: Final = 320
 """The most characters that are shown of one text."""
 _MOST_PLAN, _MOST_OUTPUT, _MOST_APPROVALS = 18, 4, 4
 """The most lines of a plan, of one step's output, and of approvals."""
+_TOO_OLD: Final = "Nobody can approve by it: it must be rehearsed again."
 _MOST_STEPS, _SHORT = 5, 40
 """The most steps that are shown of a rehearsal, and characters of a name beside the question."""
 
@@ -211,6 +212,9 @@ def _add_rehearsal(review: Review, data: View, *, may_be_rehearsed: bool) -> Non
     review.add(
         f"The last rehearsal {last['outcome'].replace('_', ' ')}, {review.times.moment(at)}, by {last['adapter_id']}:"
     )
+    if (required := data["decision"].get("rehearsal")) is not None:
+        covers = f"An approval covers what it gave back, digest {required['digest']}."
+        review.add(covers if required["is_fresh"] else _TOO_OLD, 2)
     if last["error_code"]:
         what = f" ({effect_words(last['effect'])})" if last["effect"] else ""
         review.add(f"{last['error_code']}: {last['error_message']}{what}", 2, of="rehearsal's error")

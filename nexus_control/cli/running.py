@@ -39,6 +39,7 @@ from nexus_control.usecases.allowing import require_open
 from nexus_control.usecases.run_answers import ExecuteData, RecoveredRun
 
 Outcome: TypeAlias = Literal["completed", "failed"]
+_TO_APPROVE = "People approve what it gave back. To look at it and approve it:"
 _FIND_OUT = "Find out what it did, then record that, completed or failed:"
 
 
@@ -64,7 +65,7 @@ def execute(
     Example: nexus-control execute 0d1c0d39 --dry-run
     """
     with frame.store() as store:
-        chosen_id = chosen(store, request_id, executable())
+        chosen_id = chosen(store, request_id, executable(dry_run=dry_run))
         require_for_a_router(chosen_id, adapter_of(store, chosen_id))
         require_for_a_router(chosen_id, adapter)
         values = {"request_id": chosen_id, "actor": frame.actor, "dry_run": dry_run or None}
@@ -102,7 +103,8 @@ def execute(
 
 def _executed(frame: Frame, store: DecisionStore, data: ExecuteData, adapter_id: str) -> Answer:
     whole_id, run_id = data["request_id"], data["run_id"]
-    short_id, is_open = short(store, whole_id), store.load(whole_id).facts.phase == "open"
+    short_id, facts = short(store, whole_id), store.load(whole_id).facts
+    is_open = facts.phase == "open"
     how = "rehearsed" if is_open else f"executed in mode {data['mode']}"
     steps = counted(data["steps_executed"], "step")
 
@@ -110,6 +112,12 @@ def _executed(frame: Frame, store: DecisionStore, data: ExecuteData, adapter_id:
         request, run = (short_id, short_run(run_id)) if screen.is_terminal else (whole_id, run_id)
         screen.prose(f"Request {request} was {how} by {adapter_id}: run {run}, {steps}.", DONE)
         show_steps(screen, data["results"], truncated=data["truncated"])
+        if facts.needs_rehearsal and is_open:
+            lack = facts.rehearsal_lack(store.clock.now())
+            screen.prose("Nobody can approve by it: it gave back no steps." if lack else _TO_APPROVE)
+            if lack is None:
+                signed = facts.policy is not None and facts.policy.min_assurance == "signed"
+                screen.verbatim(frame.approving(request, signed=signed))
         if not is_open:
             screen.prose("Its proof:")
             screen.verbatim(frame.command("audit", argument=request))
@@ -139,7 +147,7 @@ def _adapter_for(
     if facts.attached is not None and facts.attached.adapter_id is not None:
         return facts.attached.adapter_id
     checked = door.validated(door.ExecuteArguments, {**values, "adapter_id": "any"})
-    require_open(store, checked.request_id)
+    require_open(store, checked.request_id, dry_run=checked.dry_run is True)
     if not isinstance(config, Source) or not isinstance(router, PlanChecker):
         raise (
             no_adapters()

@@ -24,6 +24,7 @@ from nexus_control.usecases.answers import (
     ImportLine,
     StatusData,
 )
+from nexus_control.usecases.run_answers import RehearsalLine
 from nexus_control.values.actors import Actor, ActorData
 from nexus_control.values.guarded import is_guarded
 from nexus_control.values.instants import parse_instant
@@ -37,6 +38,7 @@ _TOLD: Final = {
 _INACTIVE: Final = {
     "expired": "it has run out",
     "not_accepted": "the policy does not accept it",
+    "stale": "it is of another rehearsal than the last",
     "imported": "it was imported, as evidence",
     "not_trusted": "nobody trusted here signed it",
     "request_expired": "the request has expired",
@@ -152,11 +154,21 @@ def _agreement(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
     """The approvals: how many count, each of them, and how many are missing from whom."""
     if data["policy"] is None:
         return
+    if "rehearsal" in data:
+        yield "rehearsal", _rehearsal(data["rehearsal"], times)
     yield "approvals", f"{data['active_approvals']} of {data['required_approvals']}"
     for approval in data["approvals"]:
         yield "", _approval(approval, times)
     if awaited := data["awaited"]:
         yield "missing", _missing(awaited)
+
+
+def _rehearsal(rehearsal: RehearsalLine | None, times: Times) -> str:
+    """The rehearsal that the policy requires."""
+    if rehearsal is None:
+        return "none yet; nobody can approve before it"
+    said = f"{rehearsal['status'].replace('_', ' ')} {times.moment(rehearsal['at'])}"
+    return said if rehearsal["is_fresh"] else f"{said}; nobody can approve by it"
 
 
 def _missing(awaited: AwaitedData) -> str:
@@ -227,6 +239,8 @@ def _next(frame: Frame, named: str, data: StatusData) -> tuple[str, list[str]]:
     """What to do next, in words, and the commands for it."""
     codes = [reason["code"] for reason in data["blocking_reasons"]]
     match data["state"]:
+        case "pending_approval" if "REHEARSAL_REQUIRED" in codes:
+            return "It has to be rehearsed before anybody can approve:", [frame.rehearsing(named)]
         case "pending_approval" if data["awaited"]:
             return "An approver types:", [_approving(frame, named, data)]
         case "approved" if not codes and is_guarded(data["adapter_id"]):

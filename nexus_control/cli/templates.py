@@ -15,6 +15,8 @@ from nexus_control.cli.options import (
     MinApprovals,
     MinAssurance,
     RequesterMayApprove,
+    RequireRehearsal,
+    rehearsal_of,
 )
 from nexus_control.cli.screen import DONE, NOTE, Screen, columns
 from nexus_control.render.policy import policy_words
@@ -24,6 +26,9 @@ from nexus_control.usecases import templating
 from nexus_control.usecases.answers import TemplateData
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The template's name.")]
+_DRY_RUNS_ONLY = (
+    "It allows dry runs only. For one that allows more, give --allowed-mode dry_run --allowed-mode apply."
+)
 Existing = Annotated[
     str, typer.Argument(metavar="NAME", help="The template's name.", autocompletion=template_names)
 ]
@@ -49,6 +54,7 @@ def create(
     approver: Approvers = None,
     requester_may_approve: RequesterMayApprove = None,
     min_assurance: MinAssurance = None,
+    require_rehearsal: RequireRehearsal = None,
     label: Labels = None,
     tighten_only: Annotated[
         bool, typer.Option("--tighten-only", help="Requests may only make the policy stricter.")
@@ -70,6 +76,7 @@ def create(
             "approvers": approver or None,
             "allow_requester_approval": requester_may_approve,
             "min_assurance": min_assurance,
+            "require_rehearsal": rehearsal_of(require_rehearsal),
             "labels": label or None,
             "overrides": "tighten_only" if tighten_only else "any",
         }
@@ -82,11 +89,7 @@ def create(
         screen.prose(f"{made} was made, for good.", DONE)
         screen.prose(f"Requests under it: {policy_words(policy)}.")
         if "apply" not in modes:
-            screen.prose(
-                "It allows dry runs only. For a template that allows more, give --allowed-mode dry_run --allowed-mode"
-                " apply.",
-                NOTE,
-            )
+            screen.prose(_DRY_RUNS_ONLY, NOTE)
         screen.prose("To ask for something under it:")
         options = {"--template": data["template_name"], "--mode": "apply" if "apply" in modes else None}
         screen.verbatim(frame.command("request", argument="WHAT IS TO BE ACHIEVED", options=options))

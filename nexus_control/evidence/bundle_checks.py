@@ -26,9 +26,9 @@ from nexus_control.bundle_parts import (
     stored_of,
     template_part,
 )
-from nexus_control.decision import Decision, DecisionState, require_replayable
+from nexus_control.decision import Decision, DecisionState
 from nexus_control.errors import NexusControlError
-from nexus_control.events import EventType, compute_event_digest, event_id
+from nexus_control.events import EventType, compute_event_digest, event_id, require_replayable
 from nexus_control.evidence.report import (
     Check,
     Finding,

@@ -1,7 +1,8 @@
 """Did the approved request run, and only that? Checks over a bundle's replayed events, and over its run, if any.
 
     policy_satisfied      at each EXECUTION_REQUESTED enough approvals of eligible people counted, neither expired nor
-                          revoked then; the request had not expired; the plan was not longer than allowed
+                          revoked then, nor of another rehearsal than the last, where the policy requires one; the
+                          request had not expired; the plan was not longer than allowed
     approvals_distinct    no two approvers who counted have ids that look alike by letters of another script; other ids
                           that look alike, or that a new request would refuse, are named as `info`
     mode_consistent       the dispatched mode was requested and allowed, and the run states the same mode
@@ -231,7 +232,8 @@ def _separation_of_duties(case: Case) -> Finding:
     if created is None or execution is None or case.facts.policy is None:
         return _nothing_executed(case)
     at = parse_instant(execution.requested_at)
-    approved = {each.actor.key for each in case.before(execution).progress.approvals if each.is_current(at)}
+    before = case.before(execution)
+    approved = {each.actor.key for each in before.progress.approvals if before.is_current(each, at)}
     if created.requester.key in approved:
         if not case.facts.policy.allow_requester_approval:
             return failed("the requester approved, which the policy forbids")

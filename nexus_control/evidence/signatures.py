@@ -178,6 +178,7 @@ def _signed_verdict(case: Case, event: StoredEvent, bases: Sequence[str]) -> Sig
         verdict=verdict,
         basis=next((basis for basis in bases if prefixed(basis) == stated), bases[0]),
         expires_at=content.expires_at if isinstance(content, ApprovalGrantedPayload) else None,
+        rehearsal_digest=content.rehearsal_digest if isinstance(content, ApprovalGrantedPayload) else None,
     )
     opened.require_issued_by(event.instant)
     return opened

@@ -3,6 +3,7 @@
     {"_type": "nexus-control/approval/v1", "approver": id,
      "basis": {"chain": prefixed, "seq": number},     the chain hash of POLICY_ATTACHED, and its number
      "decision_id", "expires_at": instant or null, "issued_at": instant, "log": origin, "nonce": 32 hex digits,
+     "rehearsal_digest": prefixed,                    only of an approval under a policy that requires a rehearsal
      "request": {"goal", "mode", "plan_sha256": hex or null}, "verdict": "approve" | "deny" | "revoke"}
 
 The basis is one hash that commits to decision, goal, plan, policy, template, adapter and requester. `request` repeats
@@ -59,6 +60,7 @@ class ApprovalStatement:
     issued_at: str = check(is_instant, "an ISO-8601 instant with an offset")
     log: str
     nonce: str = check(lambda text: _NONCE.fullmatch(text) is not None, "32 lower-case hex digits")
+    rehearsal_digest: str | None = check(is_prefixed, "'sha256:' and 64 lower-case hex digits", default=None)
     request: Request
     verdict: Verdict
 
@@ -90,6 +92,7 @@ def statement_of(
     nonce: str,
     issued_at: str,
     expires_at: str | None,
+    rehearsal_digest: str | None,
 ) -> ApprovalStatement:
     """The statement of this verdict on a decision; `basis` is the chain hash of its POLICY_ATTACHED, bare hex.
 
@@ -110,6 +113,7 @@ def statement_of(
         issued_at=issued_at,
         log=log,
         nonce=nonce,
+        rehearsal_digest=rehearsal_digest,
         request=Request(
             goal=created.goal,
             mode=created.requested_mode,
@@ -127,6 +131,7 @@ def require_says(
     verdict: Verdict,
     basis: str,
     expires_at: str | None,
+    rehearsal_digest: str | None,
 ) -> None:
     """Returns when a statement is this verdict of this approver on this decision. Its time and its log may be any.
 
@@ -142,9 +147,10 @@ def require_says(
         nonce=given.nonce,
         issued_at=given.issued_at,
         expires_at=expires_at,
+        rehearsal_digest=rehearsal_digest,
     )
     ours, theirs = encode(expected), encode(given)
-    differing = [name for name in ours if ours[name] != theirs.get(name)]
+    differing = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
     if differing:
         raise NexusControlError(
             ErrorCode.SIGNATURE_INVALID,

@@ -24,9 +24,10 @@ from nexus_control.facts import (
     replay_facts,
 )
 from nexus_control.integrity import prefixed
-from nexus_control.log.row_texts import Listing, damaged_row, decoded, of_row, parsed
+from nexus_control.log.row_texts import ListedRehearsal, Listing, damaged_row, decoded, of_row, parsed
 from nexus_control.storage.contract import NEVER, NO_END, ApprovalRow, DecisionRow
 from nexus_control.values.actors import Actor
+from nexus_control.values.executions import cover_of
 from nexus_control.values.instants import format_instant, is_instant, parse_instant
 from nexus_control.values.records import decode_each, encode
 
@@ -199,7 +200,7 @@ def _approved_until(facts: Facts, tally: Tally, expires_at: str) -> str:
     return NEVER if until is None else min(_sortable(until), expires_at)
 
 
-_OF_AN_APPROVAL = ("expires_at", "comment", "assurance", "revoked_at", "revoke_reason")
+_OF_AN_APPROVAL = ("expires_at", "comment", "assurance", "revoked_at", "revoke_reason", "rehearsal_digest")
 
 
 def request_key(requester: Actor, key: str) -> str:
@@ -248,6 +249,8 @@ def from_row(
         quorums=saved.quorums,
     )
     opened = replay_facts(row.decision_id, opening)
+    if opened.needs_rehearsal:
+        progress = progress._replace(cover=cover_of(saved.executions))
     facts = opened._replace(progress=progress, event_count=row.event_count, last_ts=row.last_ts)
     tally, here = Tally.of(facts.standing_approvals()), Since(row.imported_count)
     given_here = Tally.of(facts.standing_approvals(here)) if row.imported_count else tally
@@ -320,8 +323,27 @@ def _progress_text(facts: Facts, tally: Tally) -> str:
             "endless": endless,
             "ends": ends,
             **({} if dispatch is None else {"dispatch": dispatch}),
+            **({"rehearsal": encode(_listed_rehearsal(facts))} if facts.needs_rehearsal else {}),
         }
     return canonical_json(saved)
+
+
+def _listed_rehearsal(facts: Facts) -> ListedRehearsal:
+    """What a list is told of the rehearsal that the policy requires."""
+    required = facts.policy.require_rehearsal if facts.policy else None
+    last, max_age = facts.last_rehearsal, required.max_age_seconds if required else 0
+    if last is None:
+        return ListedRehearsal(max_age_seconds=max_age)
+    at = last.completed_at or last.requested_at
+    return ListedRehearsal(
+        max_age_seconds=max_age,
+        lack=facts.rehearsal_lack(parse_instant(at)),
+        seq=last.seq,
+        run_id=last.run_id,
+        digest=last.rehearsal_digest,
+        at=at,
+        status=last.outcome,
+    )
 
 
 def _sortable(instant: datetime) -> str:

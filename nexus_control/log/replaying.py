@@ -8,19 +8,20 @@ approval of each person is made.
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from nexus_control.approvals import FOREVER, Approval, Tally
 from nexus_control.events import Actor, ApprovalGrantedPayload, ApprovalRevokedPayload, EventType, StoredEvent
-from nexus_control.facts import Facts, fold, step
+from nexus_control.facts import Facts, fold, is_covered, step
 from nexus_control.values.actors import fold_id
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import Assurance, Payload
 
 APPROVING = frozenset((EventType.APPROVAL_GRANTED, EventType.APPROVAL_REVOKED))
+_ENDED = datetime.min.replace(tzinfo=UTC)
 
 
 Act: TypeAlias = tuple[Actor, int, str, datetime, Payload]
@@ -92,7 +93,9 @@ class _Standing:
 
 
 class _Held(NamedTuple):
-    """The fields of an `Approval` in their order, when it ends, and whether the policy accepts it."""
+    """The fields of an `Approval` in their order, when it ends, and whether the policy accepts it. A stale one has
+    ended, and counts for nothing.
+    """
 
     actor: Actor
     seq: int
@@ -102,6 +105,7 @@ class _Held(NamedTuple):
     assurance: Assurance | None
     revoked_at: str | None
     revoke_reason: str | None
+    rehearsal_digest: str | None
     end: datetime
     counts: bool
 
@@ -119,6 +123,7 @@ class _Run:
     def __init__(self, facts: Facts) -> None:
         now = facts.progress
         self._before = facts
+        self._needs_rehearsal = facts.needs_rehearsal
         self._required = facts.policy.min_approvals if facts.policy else 0
         self._held: dict[str, _Held] = {}
         self._accepted: dict[tuple[str, Assurance | None], bool] = {}
@@ -131,11 +136,14 @@ class _Run:
         earlier = self._held.get(person) or self._held_before(person)
         if earlier is not None and earlier.revoked_at is None and earlier.end > at:
             return False
+        covers = content.rehearsal_digest
+        if self._needs_rehearsal and not is_covered(self._before, covers, at):
+            return False
         expires_at, assurance = content.expires_at, content.assurance
         end = FOREVER if expires_at is None else parse_instant(expires_at)
         counts = self._counts(actor, person, assurance)
         self._held[person] = _Held._make(
-            (actor, seq, ts, expires_at, content.comment, assurance, None, None, end, counts)
+            (actor, seq, ts, expires_at, content.comment, assurance, None, None, covers, end, counts)
         )
         current = self._standing.current(at)
         if earlier is not None:
@@ -174,7 +182,9 @@ class _Run:
         known = self._before.progress.approvals.of(person)
         if known is None:
             return None
-        return _Held._make((*_values_of(known), known.ends(), self._before.counts(known)))
+        is_stale = self._before.is_stale(known)
+        end = _ENDED if is_stale else known.ends()
+        return _Held._make((*_values_of(known), end, not is_stale and self._before.counts(known)))
 
     def _leave(self, held: _Held) -> None:
         """It no longer stands, if it did."""

@@ -14,10 +14,26 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.storage.contract import DecisionRow
 from nexus_control.storage.faults import damaged
 from nexus_control.values.actors import Actor
+from nexus_control.values.executions import Lack, Outcome
 from nexus_control.values.payloads import Dispatch
 from nexus_control.values.records import RecordT, decode
 
 _first_value: Callable[[str], tuple[Any, int]] = json.JSONDecoder().raw_decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedRehearsal:
+    """The rehearsal that the policy requires, at most `max_age_seconds` old, and the last one; its fields are None
+    before the first. `lack` says why nobody could approve by it even when it was new.
+    """
+
+    max_age_seconds: int
+    lack: Lack | None = None
+    seq: int | None = None
+    run_id: str | None = None
+    digest: str | None = None
+    at: str | None = None
+    status: Outcome | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +48,7 @@ class Listing:
     endless: int = 0
     ends: tuple[str, ...] = ()
     dispatch: Dispatch | None = None
+    rehearsal: ListedRehearsal | None = None
 
     def current_approvals(self, now: str) -> int:
         """How many count at this instant, which is text as `format_instant` writes it."""

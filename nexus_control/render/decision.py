@@ -4,7 +4,8 @@
     ✗ Decision not executable (missing 1 approval)
 
     ## Decision  ## Lifecycle  ## Approval  ## Policy  ## Template (if one was used)
-    ## What will run (while it is open)  ## Execution  ## Router (linked)  ## Timeline  ## Integrity
+    ## What will run (while it is open)  ## Rehearsal (if the policy requires one)  ## Execution
+    ## Router (linked)  ## Timeline  ## Integrity
 
 The first line names the first blocking reason. It has ✓ only if nothing blocks, or if the run was completed. The plan
 is shown in full.
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from nexus_control.integrity import sha256_hex
 from nexus_control.lifecycle import counted, effect_words
 from nexus_control.render.policy import policy_lines, template_lines
+from nexus_control.render.rehearsed import rehearsal_lines, standing_words
 from nexus_control.render.results import step_lines
 from nexus_control.render.text import View, bullet, code_block, escape, listed, page, section
 from nexus_control.render.will_run import will_run_lines
@@ -35,6 +37,7 @@ def render_decision(view: View) -> str:
             if view["will_run"]
             else []
         ),
+        *([section("Rehearsal", _rehearsal(view["decision"]))] if "rehearsal" in view["decision"] else []),
         section("Execution", _executions(view["execution"], view.get("cancel"))),
         section("Router (linked)", _router(view["execution"])),
         section("Timeline", _timeline(view)),
@@ -76,6 +79,13 @@ _VERDICTS: dict[str, Callable[[View], str]] = {
     "APPROVAL_EXPIRED": lambda r: (
         f"✗ Decision not executable ({counted(r['details']['expired_count'], 'approval')} expired)"
     ),
+    "APPROVAL_STALE": lambda r: (
+        f"✗ Decision not executable (the last rehearsal gave back something else than"
+        f" {counted(r['details']['stale_count'], 'approval')} covered)"
+    ),
+    "REHEARSAL_REQUIRED": lambda _: (
+        "✗ Decision not executable (it must be rehearsed before anybody can approve)"
+    ),
     "MISSING_APPROVALS": lambda r: (
         f"✗ Decision not executable (missing {counted(r['details']['missing'], 'approval')})"
     ),
@@ -85,8 +95,10 @@ _VERDICTS: dict[str, Callable[[View], str]] = {
 }
 
 
+_OPEN = ("PENDING_APPROVAL", "APPROVED")
 _OTHERS = {
     "expired": "expired",
+    "stale": "of another rehearsal than the last",
     "not_accepted": "not accepted by the policy",
     "imported": "imported, as evidence",
     "not_trusted": "signed by nobody who is trusted here",
@@ -174,6 +186,13 @@ def approval_words(approval: View) -> str:
         said.append(f"does not count: {why}")
     said += [f"{words} {approval[field]}" for field, words in _REMARKS.items() if approval[field]]
     return ", ".join(said)
+
+
+def _rehearsal(decision: View) -> Iterator[str]:
+    rehearsal = decision["rehearsal"]
+    yield from rehearsal_lines(rehearsal)
+    if rehearsal is not None and decision["status"] in _OPEN:
+        yield bullet("Approvals", f"{standing_words(rehearsal)}; its steps are under Execution")
 
 
 def _executions(executions: Sequence[View], cancel: View | None) -> Iterator[str]:

@@ -15,6 +15,7 @@ NAMES = {
     "approvers": "Approvers",
     "allow_requester_approval": "Requester may approve",
     "min_assurance": "Assurance",
+    "require_rehearsal": "Rehearsal",
 }
 
 _SHORT_NAMES = {"max_steps": "steps", "require_adapter_capabilities": "capabilities"}
@@ -49,6 +50,7 @@ def policy_words(policy: View, *, for_a_router: bool = True) -> str:
         for name in ("max_steps", "require_adapter_capabilities")
         if for_a_router or policy[name]
     }
+    required = policy.get("require_rehearsal")
     who = f"of {_said('approvers', policy.get('approvers'))}"
     if not policy.get("allow_requester_approval", True):
         who += ", but NOT of the requester"
@@ -59,6 +61,7 @@ def policy_words(policy: View, *, for_a_router: bool = True) -> str:
             f"{counted(policy['min_approvals'], 'approval')}, {who}",
             f"assurance {_said('min_assurance', policy.get('min_assurance'))}",
             f"modes {_said('allowed_modes', policy['allowed_modes'])}",
+            *([f"a rehearsal {_said('require_rehearsal', required)}"] if required else []),
             *(f"{_SHORT_NAMES[name]} {_said(name, value)}" for name, value in limits.items()),
         ]
     )
@@ -71,6 +74,15 @@ def changes(template: View) -> Iterator[str]:
         before = _short(field, snapshot.get(field)) if field in POLICY_FIELDS else "?"
         name: str = NAMES.get(field) or field
         yield f"{name.lower()} {before} → {_short(field, overrides[field])}"
+
+
+def _age(seconds: int) -> str:
+    """A whole number of the largest unit that gives one: `1 hour`, `90 minutes`."""
+    size, unit = next((size, unit) for size, unit in _UNITS if seconds % size == 0)
+    return counted(seconds // size, unit)
+
+
+_UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 def _short(field: str, value: object) -> str:
@@ -90,6 +102,10 @@ def _said(field: str, value: object) -> str:
             return "anyone"
         case "min_assurance", None:
             return "any"
+        case "require_rehearsal", None:
+            return "not required"
+        case "require_rehearsal", {"max_age_seconds": int(seconds)}:
+            return f"at most {_age(seconds)} old, before each approval"
         case "allow_requester_approval", _:
             return "no" if value is False else "yes"
         case _, None:

@@ -21,6 +21,7 @@ from nexus_control.evidence.reading import Reading
 from nexus_control.evidence.report import Check
 from nexus_control.facts import Facts
 from nexus_control.lifecycle import compute_timeline, counted, display_name
+from nexus_control.policy import Policy
 from nexus_control.render.checks import check_parts
 from nexus_control.render.decision import imported_text
 from nexus_control.render.html import Html, element, facts, joined, page, section, table, tag
@@ -289,11 +290,17 @@ def _policy(known: Facts) -> Iterator[tuple[str, object]]:
     yield "Who may approve", ", ".join(policy.approvers) or "anyone"
     yield "The requester too", "yes" if policy.allow_requester_approval else "no"
     yield "Known at least as", policy.min_assurance
+    yield "Rehearsal", _rehearsal(policy)
     yield "Modes", ", ".join(policy.allowed_modes)
     yield "Capabilities", ", ".join(policy.require_adapter_capabilities)
     yield "Longest plan", policy.max_steps
     yield "Template", attached.template_name
     yield "Overridden", ", ".join(sorted(attached.overrides_applied or {}))
+
+
+def _rehearsal(policy: Policy) -> str | None:
+    required = policy.require_rehearsal
+    return required and f"approvals cover one of at most {counted(required.max_age_seconds, 'second')} before"
 
 
 def _runs(evidence: Reading, known: Facts, steps: Sequence[RunStep], stored: View | None) -> Iterator[Html]:

@@ -50,13 +50,13 @@ def step_texts(results: Iterable[View], *, whole: bool = False) -> list[StepText
     ]
 
 
-def step_lines(results: Iterable[View]) -> Iterator[str]:
-    """The steps as lines of Markdown, each an item of a list with its blocks below."""
-    for step in step_texts(results):
+def step_lines(results: Iterable[View], *, whole: bool = False) -> Iterator[str]:
+    """The steps as lines of Markdown, each an item of a list with its blocks below. With `whole` no output is cut."""
+    for step in step_texts(results, whole=whole):
         yield f"  - {step.sign} {escape(step.step_id)}: {escape(step.said)}"
         for name, text in step.blocks:
-            whole = "\n".join(filter(None, [name and f"{name}:", text]))
-            yield f"\n{code_block(whole)}\n"
+            block = "\n".join(filter(None, [name and f"{name}:", text]))
+            yield f"\n{code_block(block)}\n"
 
 
 def pretty(value: object) -> str:

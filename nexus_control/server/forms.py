@@ -144,11 +144,11 @@ def _same(one: Question, other: Question) -> bool:
 
 def _same_call(asked: Question, now: Question) -> bool:
     """Whether the second call asks the question of the first: for the same request, in the same words. If the request
-    has changed since, the words may differ: the answer's basis then refuses it later.
+    has changed since, or was rehearsed again, the words may differ: what the form showed then refuses it later.
     """
     if (asked.request_id, asked.expires_at) != (now.request_id, now.expires_at):
         return False
-    return asked.text == now.text or asked.basis != now.basis
+    return asked.text == now.text or (asked.basis, asked.rehearsal) != (now.basis, now.rehearsal)
 
 
 def can_ask(request: Request) -> bool:

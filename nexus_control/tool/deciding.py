@@ -39,6 +39,7 @@ class DecidingTools(Tools):
         metadata: Mapping[str, str] | None = None,
         supersedes: str | None = None,
         dispatch: Dispatch | None = None,
+        require_rehearsal: Mapping[str, int] | None = None,
         override_min_approvals: int | None = None,
         override_allowed_modes: Sequence[Mode] | None = None,
         override_require_adapter_capabilities: Sequence[str] | None = None,
@@ -47,6 +48,7 @@ class DecidingTools(Tools):
         override_approvers: Sequence[str] | None = None,
         override_allow_requester_approval: bool | None = None,
         override_min_assurance: Assurance | None = None,
+        override_require_rehearsal: Mapping[str, int] | None = None,
     ) -> ToolResult[RequestData]:
         """Ask for an execution under a policy. The request is checked as a whole, and never changes afterwards.
 
@@ -54,13 +56,13 @@ class DecidingTools(Tools):
 
         `plan` is text, or a list of steps. `mode` is "dry_run" or "apply". The policy comes from the template, and from
         the policy fields given here, which override it; `override_<field>` is a synonym of a field. `expires_at` is an
-        instant with an offset; instead of it `expires_in` is a duration from now, such as "4h", "2d" or a timedelta. A
-        request that names its `adapter_id` can run with that adapter only. With `dispatch` "worker" nobody but a worker
-        (`nexus-control worker`) executes it, with the adapter that it names, once it is approved.
+        instant with an offset; instead of it `expires_in` is a duration from now, such as "4h" or a timedelta. A
+        request that names its `adapter_id` can run with that adapter only; with `dispatch` "worker" only a worker
+        (`nexus-control worker`) executes it. Under `require_rehearsal`, as in {"max_age_seconds": 600}, execute it with
+        `dry_run` first; approvals cover what that gave back.
 
-        With an `idempotency_key` a request is made once: the same requester, key and content answer the request that is
-        there, with `created` false. `metadata` is up to 32 texts by name, which refer to things elsewhere. `supersedes`
-        names an older request of the same requester, which is withdrawn with it if it is still open.
+        With an `idempotency_key` a request is made once: the same requester, key and content answer the one that is
+        there, with `created` false. `supersedes` names an older request of the same requester, to withdraw with it.
 
         Data: request_id, created, state, current_approvals, required_approvals, is_approved, min_approvals, basis,
         warnings; with a template template_name, template_digest, overrides_applied.
@@ -86,6 +88,7 @@ class DecidingTools(Tools):
         statement: str | None = None,
         signature: str | None = None,
         basis: str | None = None,
+        rehearsal_digest: str | None = None,
     ) -> ToolResult[ApprovalData]:
         """Approve as one person. The caller vouches for who that is: the assurance is "declared".
 
@@ -93,10 +96,12 @@ class DecidingTools(Tools):
 
         With a `statement` (see `approval_statement`) and its SSH `signature` the assurance is "signed". Pass the
         `basis` that `status` or `inspect` showed: the approval is refused if the request is no longer the one shown.
+        Under a policy that requires a rehearsal, pass its `digest`, too: the approval covers the last rehearsal, and is
+        refused if that is no longer the one shown.
 
         Data: request_id, state, current_approvals, required_approvals, is_approved.
         Refused: DECISION_NOT_FOUND, INVALID_STATE, ALREADY_APPROVED, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE,
-        ASSURANCE_TOO_LOW, BASIS_CHANGED, SIGNATURE_INVALID.
+        ASSURANCE_TOO_LOW, REHEARSAL_REQUIRED, BASIS_CHANGED, SIGNATURE_INVALID.
         """
         return self._run(usecases.deciding.approve, usecases.arguments.ApproveArguments, locals())
 

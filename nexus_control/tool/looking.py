@@ -7,7 +7,8 @@ from functools import partial
 from nexus_control import usecases
 from nexus_control.decision import DecisionState
 from nexus_control.tool.base import Tools
-from nexus_control.usecases.answers import EventsData, InspectData, RequestsData, StatusData, WaitData
+from nexus_control.usecases.answers import EventsData, InspectData, StatusData, WaitData
+from nexus_control.usecases.list_answers import RequestsData
 from nexus_control.usecases.run_answers import ResultData
 from nexus_control.values.payloads import StateName
 from nexus_control.values.results import ToolResult, result_of
@@ -22,8 +23,8 @@ class LookingTools(Tools):
         Data: request_id, state, decision_id, goal, plan, requested_mode, labels, requester, created_at, policy,
         expires_at, adapter_id, adapter_digest, as_of, basis, active_approvals, total_approvals, required_approvals,
         is_approved, blocking_reasons, approvals, awaited, executions, run, event_count; where they apply
-        dispatch, idempotency_key, metadata, supersedes, template_name, template_digest, ending, imported, reconciled,
-        late_outcome, cancel, events.
+        dispatch, idempotency_key, metadata, supersedes, template_name, template_digest, ending, rehearsal, imported,
+        reconciled, late_outcome, cancel, events.
         `awaited` says whose approvals are missing; the last of `executions` has the `results` of its steps.
         Refused: DECISION_NOT_FOUND.
         """
@@ -69,8 +70,8 @@ class LookingTools(Tools):
         Data: request_id, state, timed_out, decision_id, goal, plan, requested_mode, labels, requester, created_at,
         policy, expires_at, adapter_id, adapter_digest, as_of, basis, active_approvals, total_approvals,
         required_approvals, is_approved, blocking_reasons, approvals, awaited, executions, run, event_count; where they
-        apply dispatch, idempotency_key, metadata, supersedes, template_name, template_digest, ending, imported,
-        reconciled, late_outcome, cancel, events.
+        apply dispatch, idempotency_key, metadata, supersedes, template_name, template_digest, ending, rehearsal,
+        imported, reconciled, late_outcome, cancel, events.
         Refused: DECISION_NOT_FOUND.
         """
         return self._run(

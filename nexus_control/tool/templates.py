@@ -1,6 +1,6 @@
 """Templates: named, immutable policies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nexus_control import usecases
 from nexus_control.template import Overrides
@@ -25,6 +25,7 @@ class TemplateTools(Tools):
         allow_requester_approval: bool | None = None,
         min_assurance: Assurance | None = None,
         overrides: Overrides = "any",
+        require_rehearsal: Mapping[str, int] | None = None,
     ) -> ToolResult[TemplateCreateData]:
         """Create a named policy, which can never be changed.
 

@@ -11,7 +11,7 @@ The model's comment is neither shown nor recorded: the reason is the person's ow
 from collections.abc import Mapping
 from typing import Any, Final
 
-from nexus_control.decision import require_basis, require_may_approve, require_open
+from nexus_control.decision import require_basis, require_may_approve, require_open, require_rehearsed
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.render.question import render_question
 from nexus_control.render.text import holds_padding
@@ -22,6 +22,7 @@ from nexus_control.usecases.answers import ApprovalData
 from nexus_control.usecases.arguments import ApproveArguments, ApproveOptions, DenyArguments, validated
 from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.describing import will_run
+from nexus_control.usecases.resulting import executions_view
 from nexus_control.usecases.views import decision_view, template_view
 from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import Elicitation
@@ -79,6 +80,7 @@ def question(context: ToolContext, arguments: ApproveOptions) -> Question:
         now = session.now
         authority = authority_of(context.store, session, decision, now)
         template = template_view(session, decision)
+        executions = executions_view(session, decision, last=1)
     require_basis(arguments.basis, decision.basis, decision.decision_id)
     try:
         require_may_approve(decision.facts, approver, "elicited", now, authority)
@@ -87,10 +89,14 @@ def question(context: ToolContext, arguments: ApproveOptions) -> Question:
             raise
         raise needs_a_person(context, arguments, "the policy does not accept an answer given here") from None
     expires_at = format_instant(arguments.expires_at) if arguments.expires_at else None
+    rehearsed = executions[-1] if decision.facts.needs_rehearsal else None
+    if rehearsed is not None and (rehearsed["results"] is None or rehearsed["truncated"]):
+        raise needs_a_person(context, arguments, "what the rehearsal gave back is not known whole here")
     view = {
         "decision": decision_view(decision, now),
         "template": template,
         "will_run": will_run(decision.facts, context.router),
+        "rehearsed": rehearsed,
         "basis": decision.basis,
     }
     text = render_question(view, approver, expires_at)
@@ -98,8 +104,13 @@ def question(context: ToolContext, arguments: ApproveOptions) -> Question:
         raise needs_a_person(context, arguments, "the request is too long to be shown whole in a form")
     if holds_padding(view):
         raise needs_a_person(context, arguments, "the request is padded with blanks or empty lines")
+    last, cover = decision.facts.last_rehearsal, decision.facts.progress.cover
     return Question(
-        text=text, request_id=decision.decision_id, basis=decision.basis or "", expires_at=expires_at
+        text=text,
+        request_id=decision.decision_id,
+        basis=decision.basis or "",
+        expires_at=expires_at,
+        rehearsal=(last.seq, cover.digest) if last and cover else None,
     )
 
 
@@ -112,6 +123,8 @@ def decide(context: ToolContext, arguments: ApproveOptions, answer: FormAnswer) 
     }
     if answer.approves:
         values = {**given, "comment": answer.reason, "expires_at": arguments.expires_at}
+        if (rehearsal := answer.question.rehearsal) is not None:
+            values["rehearsal_digest"] = rehearsal[1]
         return deciding.approve(
             context.store,
             validated(ApproveArguments, values),
@@ -124,11 +137,12 @@ def decide(context: ToolContext, arguments: ApproveOptions, answer: FormAnswer) 
 
 
 def needs_a_person(context: ToolContext, arguments: ApproveOptions, why: str) -> NexusControlError:
-    """The fault APPROVAL_NEEDS_A_PERSON, with the command for the person. Raises INVALID_STATE where nobody can
-    approve.
+    """The fault APPROVAL_NEEDS_A_PERSON, with the command for the person. Raises INVALID_STATE or REHEARSAL_REQUIRED
+    where nobody can approve.
     """
     facts, now = context.store.load(arguments.request_id).facts, context.store.clock.now()
     require_open(facts, now, "approve")
+    require_rehearsed(facts, now)
     return NexusControlError(
         ErrorCode.APPROVAL_NEEDS_A_PERSON,
         f"A person must approve this from their own terminal: {why}",

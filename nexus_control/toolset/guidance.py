@@ -77,6 +77,8 @@ def what_now(
     if told := next((ADVICE[code] for code in _FOR_PEOPLE if code in codes), None):
         return _only(told)
     match state:
+        case DecisionState.PENDING_APPROVAL if "REHEARSAL_REQUIRED" in codes:
+            return _execute(context, decision_id, rehearsing=True)
         case DecisionState.PENDING_APPROVAL:
             now = _get_approved(context, decision_id, has_asked=has_asked)
             return _as_evidence(now) if "IMPORTED_APPROVALS" in codes else now
@@ -153,27 +155,33 @@ def is_for_a_worker(context: ToolContext, decision_id: str) -> bool:
     return attached is not None and attached.dispatch == "worker"
 
 
-def _execute(context: ToolContext, decision_id: str) -> WhatNow:
+def _execute(context: ToolContext, decision_id: str, *, rehearsing: bool = False) -> WhatNow:
+    """Execute it, or rehearse it first."""
     if is_for_a_worker(context, decision_id):
+        done = "rehearsed" if rehearsing else "executed"
         return {
-            "next": f"Call {tool_name(context, 'status')} with wait_seconds until a worker has executed it; do not call"
+            "next": f"Call {tool_name(context, 'status')} with wait_seconds until a worker has {done} it; do not call"
             " execute.",
             "details": _waiting(context, decision_id),
         }
+    stands = "It must be rehearsed before anybody can approve" if rehearsing else "It is approved"
     if context.read_only:
-        return _only("It is approved; this server only reads, and executes nothing.")
+        return _only(f"{stands}; this server only reads, and executes nothing.")
     if context.router is None:
-        return _only(
-            "It is approved, but this server was started without adapters: tell the person who runs it."
-        )
+        return _only(f"{stands}, but this server was started without adapters: tell the person who runs it.")
     attached = context.store.load(decision_id).facts.attached
     known = context.router.adapters.ids() if isinstance(context.router, AdapterLister) else ()
     bound = attached.adapter_id if attached else None
     adapter_id = known[0] if bound is None and len(known) == 1 else bound
     if adapter_id is not None:
         arguments: dict[str, object] = {"request_id": decision_id, "adapter_id": adapter_id}
+        if rehearsing:
+            arguments["dry_run"] = True
+            return _call(
+                context, "execute", arguments, "as details.call says; people approve what it gives back."
+            )
         return _call(context, "execute", arguments, "as details.call says; it runs once.")
-    name = tool_name(context, "execute")
+    name = f"{tool_name(context, 'execute')}{' with dry_run,' if rehearsing else ''}"
     if known:
         return {
             "next": f"Call {name} with the one of details.adapter_ids that should carry it out.",

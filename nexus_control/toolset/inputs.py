@@ -76,6 +76,7 @@ DESCRIPTIONS: dict[str, str] = {
     "replay_after_import": "Leave it true.",
     "request_id": "The id that request answered.",
     "require_adapter_capabilities": "What the adapter must be capable of.",
+    "require_rehearsal": '{"max_age_seconds": n}: a dry run is what people approve.',
     "router_bundle": "The run's bundle, where this server's router does not have it.",
     "router_bundle_digest": "sha256: and 64 hex digits.",
     "supersedes": "An open request of yours that this one withdraws.",

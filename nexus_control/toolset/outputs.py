@@ -30,6 +30,7 @@ from nexus_control.usecases.run_answers import (
     ExecutedFields,
     ExecutionFields,
     LinkedRun,
+    RehearsalLine,
     StepLine,
 )
 from nexus_control.values.actors import ActorData
@@ -152,6 +153,7 @@ class StatusOutput(DecisionOutput, StateData):
     metadata: NotRequired[dict[str, str]]
     supersedes: NotRequired[str]
     ending: NotRequired[EndingLine]
+    rehearsal: NotRequired[RehearsalLine | None]
     imported: NotRequired[ImportLine]
     is_approved: bool
     active_approvals: int

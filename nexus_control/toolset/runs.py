@@ -62,8 +62,8 @@ from nexus_control.usecases.arguments import (
 from nexus_control.usecases.run_answers import ExecutionFields, ExecutionLine
 
 _SOMETIMES: Final = (
-    "dispatch", "idempotency_key", "metadata", "supersedes", "ending", "imported", "reconciled", "late_outcome",
-    "cancel", "events",
+    "dispatch", "idempotency_key", "metadata", "supersedes", "ending", "rehearsal", "imported", "reconciled",
+    "late_outcome", "cancel", "events",
 )  # fmt: skip
 _LONGEST_TEXT: Final = 300
 _INLINE_ARTIFACT: Final = INLINE_BYTES - 1024  # the rest is what stands beside it in the answer

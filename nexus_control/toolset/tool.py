@@ -40,12 +40,15 @@ class Annotations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question to a person: the text that they see. `basis` commits to the request that the text shows."""
+    """A question to a person: the text that they see. `basis` commits to the request that the text shows, and
+    `rehearsal`, the seq of an execution and a digest, to the required rehearsal in it.
+    """
 
     text: str
     request_id: str
     basis: str
     expires_at: str | None
+    rehearsal: tuple[int, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,33 +2,50 @@
 
 from datetime import datetime
 
-from nexus_control.approvals import Approval, Authority
+from nexus_control.approvals import Approval, Authority, Inactive
 from nexus_control.decision import DecisionState, request_expired
 from nexus_control.facts import Facts
 from nexus_control.log.projection import Projection
 from nexus_control.policy import Policy
-from nexus_control.usecases.answers import ApprovalLine, AwaitedData, Inactive
+from nexus_control.usecases.answers import ApprovalLine, AwaitedData
+from nexus_control.usecases.run_answers import RehearsalLine
 from nexus_control.values.actors import fold_id
 
 
 def approval_lines(decision: Projection, at: datetime, authority: Authority) -> list[ApprovalLine]:
     """Each approval, and whether it counts."""
-    imported_count = decision.imported_count
-    return [
-        {
-            "actor": each.actor.to_dict(),
-            "granted_at": each.granted_at,
-            "expires_at": each.expires_at,
-            "comment": each.comment,
-            "assurance": each.assurance or "declared",
-            "revoked_at": each.revoked_at,
-            "revoke_reason": each.revoke_reason,
-            "active": (inactive := _inactive(decision, each, at, authority)) is None,
-            "inactive_because": inactive,
-            "imported": each.seq < imported_count,
-        }
-        for each in decision.facts.progress.approvals
-    ]
+    return [_approval_line(decision, each, at, authority) for each in decision.facts.progress.approvals]
+
+
+def _approval_line(decision: Projection, each: Approval, at: datetime, authority: Authority) -> ApprovalLine:
+    line: ApprovalLine = {
+        "actor": each.actor.to_dict(),
+        "granted_at": each.granted_at,
+        "expires_at": each.expires_at,
+        "comment": each.comment,
+        "assurance": each.assurance or "declared",
+        "revoked_at": each.revoked_at,
+        "revoke_reason": each.revoke_reason,
+        "active": (inactive := _inactive(decision, each, at, authority)) is None,
+        "inactive_because": inactive,
+        "imported": each.seq < decision.imported_count,
+    }
+    if each.rehearsal_digest is not None:
+        line["rehearsal_digest"] = each.rehearsal_digest
+    return line
+
+
+def rehearsal_line(facts: Facts, at: datetime) -> RehearsalLine | None:
+    """The last rehearsal; None before the first."""
+    last = facts.last_rehearsal
+    return last and {
+        "seq": last.seq,
+        "run_id": last.run_id,
+        "digest": last.rehearsal_digest,
+        "at": last.completed_at or last.requested_at,
+        "status": last.outcome,
+        "is_fresh": facts.rehearsal_lack(at) is None,
+    }
 
 
 def awaited(
@@ -67,6 +84,8 @@ def _inactive(
         return "revoked"
     if approval.is_expired(at):
         return "expired"
+    if decision.facts.is_stale(approval):
+        return "stale"
     if not decision.facts.counts(approval):
         return "not_accepted"
     if authority is not None and approval.seq not in authority:

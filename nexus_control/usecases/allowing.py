@@ -11,13 +11,13 @@ from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.views import import_reasons
 
 
-def require_open(store: DecisionStore, request_id: str) -> None:
+def require_open(store: DecisionStore, request_id: str, *, dry_run: bool = False) -> None:
     """Raises what keeps the decision from being executed here by any router and adapter, as `execute` does."""
     known = head.look_at(store)
     with store.reading() as session:
         decision = session.decision(request_id)
         head.require_continued(session, store.sidecar, known)
-        require_allowed(store, session, decision)
+        require_allowed(store, session, decision, dry_run=dry_run)
 
 
 def require_allowed(
@@ -26,16 +26,18 @@ def require_allowed(
     decision: Projection,
     attempt: Attempt | None = None,
     *,
+    dry_run: bool = False,
     by_worker: bool = False,
 ) -> None:
-    """Raises POLICY_NOT_SATISFIED where the decision must not be executed: in this attempt, or in any if it is None,
-    where `by_worker` says whether a worker makes it. Raises EXECUTING while it is being executed.
+    """Raises POLICY_NOT_SATISFIED where the decision must not be executed: in this attempt, or, if it is None, in any
+    (with `dry_run` in any rehearsal), where `by_worker` says whether a worker makes it. Raises EXECUTING while it is
+    being executed.
     """
     now = session.instant_of_next(decision)
     authority = authority_of(store, session, decision, now)
     if attempt is None:
         own = (
-            *blocking_reasons(decision.facts, now, authority),
+            *blocking_reasons(decision.facts, now, authority, dry_run=dry_run),
             *dispatch_reasons(decision.facts, by_worker=by_worker),
         )
     else:

@@ -12,20 +12,23 @@ from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
 from typing_extensions import TypedDict
 
+from nexus_control.approvals import Inactive
 from nexus_control.blocking import BlockingReasonData
 from nexus_control.events import EventData
 from nexus_control.evidence.statement import Verdict
 from nexus_control.template import Overrides
-from nexus_control.usecases.run_answers import CancelLine, ExecutionLine, LinkedRun, Says
+from nexus_control.usecases.run_answers import (
+    CancelLine,
+    ExecutionLine,
+    LinkedRun,
+    RehearsalLine,
+    RequiredRehearsalData,
+    Says,
+)
 from nexus_control.values.actors import ActorData
 from nexus_control.values.payloads import Assurance, Dispatch, Mode, StateName
 
 JsonObject: TypeAlias = dict[str, Any]
-
-Inactive: TypeAlias = Literal[
-    "revoked", "expired", "not_accepted", "imported", "not_trusted", "request_expired"
-]
-"""Why an approval does not count. `not_accepted`: by the policy. `not_trusted`: the signer is not trusted here."""
 
 
 class PolicyData(TypedDict):
@@ -39,6 +42,7 @@ class PolicyData(TypedDict):
     approvers: NotRequired[list[str]]
     allow_requester_approval: NotRequired[bool]
     min_assurance: NotRequired[Assurance | None]
+    require_rehearsal: NotRequired[RequiredRehearsalData | None]
 
 
 class StateData(TypedDict):
@@ -100,6 +104,7 @@ class ApprovalLine(TypedDict):
     active: Annotated[bool, Says("Whether the approval counts here and now.")]
     inactive_because: Inactive | None
     imported: bool
+    rehearsal_digest: NotRequired[str]
 
 
 class EndingLine(TypedDict):
@@ -145,6 +150,7 @@ class DecisionFields(TypedDict):
     template_name: NotRequired[str]
     template_digest: NotRequired[str]
     ending: NotRequired[EndingLine]
+    rehearsal: NotRequired[RehearsalLine | None]
     imported: NotRequired[ImportLine]
 
 
@@ -289,39 +295,6 @@ class InspectData(TypedDict):
     events: NotRequired[list[EventData]]
     compiled_router_request: NotRequired[JsonObject | None]
     rendered: NotRequired[str]
-
-
-class RequestLine(TypedDict):
-    """One row of a list. Lists verify no signature: approvals given here count, imported ones do not. `cancel` is as in
-    `status`.
-    """
-
-    request_id: str
-    created_at: str
-    state: StateName
-    goal: str
-    mode: Mode | None
-    adapter_id: str | None
-    expires_at: str | None
-    is_approved: bool
-    executable: bool
-    imported: bool
-    requester: ActorData | None
-    labels: list[str]
-    current_approvals: int
-    required_approvals: int
-    cancel: NotRequired[CancelLine]
-    dispatch: NotRequired[Dispatch]
-
-
-class RequestsData(TypedDict):
-    """The answer of `list_requests`. Pass `cursor` as `after` for the next page; it is None on the last."""
-
-    requests: list[RequestLine]
-    count: int
-    offset: int
-    limit: int
-    cursor: str | None
 
 
 class TemplateLine(PolicyData):

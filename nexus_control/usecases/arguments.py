@@ -37,6 +37,7 @@ from nexus_control.usecases.fields import (
     Plan,
     Reason,
     Remark,
+    RequiredRehearsal,
     Signed,
     Until,
     Wait,
@@ -102,6 +103,7 @@ class PolicyArguments(Arguments):
     approvers: Approvers | None = None
     allow_requester_approval: bool | None = None
     min_assurance: Assurance | None = None
+    require_rehearsal: RequiredRehearsal | None = None
 
     def given(self) -> dict[str, Any]:
         """The policy fields that were given, as JSON values."""
@@ -180,7 +182,9 @@ class VerdictArguments(ShownArguments):
 
 
 class ApproveArguments(ApproveOptions, VerdictArguments):
-    pass
+    """`rehearsal_digest` is of the rehearsal that the person was shown."""
+
+    rehearsal_digest: Basis | None = None
 
 
 class RevokeArguments(VerdictArguments):

@@ -20,7 +20,7 @@ def authority_of(store: DecisionStore, session: ReadSession, decision: Projectio
     current = [
         approval
         for approval in decision.facts.progress.approvals
-        if approval.is_current(at) and approval.seq >= decision.imported_count
+        if decision.facts.is_current(approval, at) and approval.seq >= decision.imported_count
     ]
     signed = {approval.seq for approval in current if approval.assurance == "signed"}
     if not signed:

@@ -35,10 +35,11 @@ from nexus_control.store import DecisionStore
 from nexus_control.system.processes import owner_named
 from nexus_control.usecases.allowing import require_allowed
 from nexus_control.usecases.arguments import ClaimArguments, ExecuteArguments
-from nexus_control.usecases.dispatching import Dispatched, describe
+from nexus_control.usecases.dispatching import Dispatched, OutcomePayload, describe
 from nexus_control.usecases.resulting import id_of
 from nexus_control.usecases.run_answers import ClaimData
 from nexus_control.values.payloads import (
+    ExecutionCompletedPayload,
     ExecutionFailedPayload,
     ExecutionRequestedPayload,
     ExecutionStartedPayload,
@@ -60,6 +61,8 @@ class Claimed:
     log: head.Head
     rehearsal: bool
     execution: CurrentExecution
+    is_required: bool
+    """Whether it is a rehearsal that people wait for, because they approve what it gives back."""
 
     @property
     def mode(self) -> Mode:
@@ -159,9 +162,10 @@ def take(
             by_worker=by_worker,
         )
         # The rules come before the fault: they may say that the decision is never executed.
-        require_allowed(
-            store, session, decision, attempt if asked.fault is None else None, by_worker=by_worker
-        )
+        if asked.fault is None:
+            require_allowed(store, session, decision, attempt)
+        else:
+            require_allowed(store, session, decision, dry_run=attempt.dry_run, by_worker=by_worker)
         unaltered_events(session, decision)
         if asked.fault is not None:
             raise asked.fault
@@ -192,6 +196,7 @@ def _append(
         log=head.head_of(session),
         rehearsal=rehearsal,
         execution=_current(running, rehearsal),
+        is_required=rehearsal and running.facts.needs_rehearsal,
     )
 
 
@@ -257,9 +262,17 @@ def put_outcome(session: WriteSession, claim: Claim, dispatched: Dispatched) -> 
         and execution.seq == claim.seq
     )
     if holds:
+        if decision.facts.needs_rehearsal and execution is not None and execution.rehearsal:
+            outcome = _naming_what_was_shown(outcome, dispatched.rehearsal_digest)
         session.append(decision, SYSTEM_ACTOR, outcome)
         session.rows.drop_claim(claim.decision_id)
     elif (kept := session.rows.claim(claim.decision_id)) is not None and kept.owner == claim.owner:
         late = canonical_json({"event_type": str(outcome.event_type), "payload": outcome.to_dict()})
         session.rows.put_claim(replace(kept, recovered=True, late_outcome=late))
     return holds
+
+
+def _naming_what_was_shown(outcome: OutcomePayload, digest: str | None) -> OutcomePayload:
+    """The outcome of a rehearsal that the policy requires. Only a completed one can be approved."""
+    is_good = isinstance(outcome, ExecutionCompletedPayload)
+    return replace(outcome, rehearsal_digest=digest) if is_good else outcome

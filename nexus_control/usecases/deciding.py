@@ -1,6 +1,8 @@
 """What people do to an open decision: approve, revoke, deny, withdraw. Only approvers who count may decide.
 
-`basis` commits to what the person was shown. If the decision is no longer that one, the verdict is refused.
+`basis` commits to what the person was shown. If the decision is no longer that one, the verdict is refused. Where the
+policy requires a rehearsal, an approval covers what the last one gave back, and carries its digest; `rehearsal_digest`
+says which one the person was shown.
 
 A verdict that is signed (`signing`) is verified before its event is written, and stored with its signature. A verdict
 that stops a decision brings the head beside the store forward, so that an older copy of the store is noticed.
@@ -91,6 +93,9 @@ def approve(
 
     def work(session: WriteSession) -> ApprovalData:
         decision, now = _shown(session, arguments)
+        cover = decision.facts.progress.cover
+        shown = arguments.rehearsal_digest
+        require_basis(shown, cover and cover.digest, decision.decision_id, what="The last rehearsal")
         _require_may_approve(store, session, decision, arguments.actor, known, now)
         expires_at = format_instant(arguments.expires_at) if arguments.expires_at else None
         if opened := _require_signed(store, session, decision, arguments, "approve", now):
@@ -102,6 +107,7 @@ def approve(
             assurance=known,
             signed=opened and opened.signed,
             elicitation=elicitation,
+            rehearsal_digest=cover and cover.digest,
         )
         stored = session.append(decision, arguments.actor, granted)
         return approval_view(stored.facts, now, authority_of(store, session, stored, now))

@@ -27,7 +27,7 @@ from nexus_control.execution.router import (
 from nexus_control.execution.signs import RUN_FAILED
 from nexus_control.execution.spelling import bounded, described
 from nexus_control.storage.contract import KeptAnswer
-from nexus_control.usecases.resulting import kept_answer, note_of
+from nexus_control.usecases.resulting import kept_answer, note_of, rehearsal_digest_of
 from nexus_control.values.payloads import (
     ExecutionCompletedPayload,
     ExecutionFailedPayload,
@@ -43,10 +43,13 @@ OutcomePayload: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:
-    """What happened, and the router's answer, which is kept beside the log; None where none came."""
+    """What happened, and the router's answer, which is kept beside the log; None where none came. `rehearsal_digest` is
+    of what the steps of a dry run gave back; None where nobody could look at any.
+    """
 
     outcome: OutcomePayload
     answer: KeptAnswer | None = None
+    rehearsal_digest: str | None = None
 
 
 @contextmanager
@@ -120,7 +123,8 @@ def _read(router: RouterProtocol, response: object, *, dry_run: bool) -> Dispatc
     answer = kept_answer(report.text, report.response_digest)
     if answer.truncated:
         report = replace(report, notes=(note_of(answer), *report.notes))
-    return Dispatched(_outcome(report, bundle_digest), answer)
+    rehearsed = rehearsal_digest_of(report.text) if dry_run else None
+    return Dispatched(_outcome(report, bundle_digest), answer, rehearsed)
 
 
 def _outcome(report: RunReport, bundle_digest: str | None) -> OutcomePayload:

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from nexus_control.advice import REHEARSAL_FAILED, after_failure
+from nexus_control.advice import REHEARSAL_FAILED, REQUIRED_REHEARSAL_FAILED, after_failure
 from nexus_control.blocking import blocking_reasons, dispatch_reasons
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import StepError
@@ -55,6 +55,7 @@ from nexus_control.usecases.dispatching import (
 from nexus_control.usecases.resulting import step_lines, steps_in_answer, steps_known
 from nexus_control.usecases.run_answers import ExecuteData
 from nexus_control.values.payloads import (
+    Effect,
     ExecutionCompletedPayload,
     ExecutionFailedPayload,
 )
@@ -169,14 +170,15 @@ def _ask(
     with store.reading() as session:
         decision, now = session.decision(arguments.request_id), session.now
     created, policy = decision.facts.created, decision.facts.policy
+    dry_run = is_dry_run(decision.facts, arguments.dry_run)
+    blocked = blocking_reasons(decision.facts, now, dry_run=dry_run)
     others = dispatch_reasons(decision.facts, by_worker=by_worker)
-    if created is None or policy is None or blocking_reasons(decision.facts, now) or any(others):
+    if created is None or policy is None or blocked or any(others):
         return asked  # the claim refuses it; nothing is started for it
     try:
         with router_asked(adapter_id):
             if checker is not None:
                 checker.check_plan(adapter_id, created.plan, policy.max_steps)
-            dry_run = is_dry_run(decision.facts, arguments.dry_run)
             if preparer is not None:
                 prepared.enter_context(preparer.prepared(adapter_id, dry_run, created.plan))
             elif readiness is not None:
@@ -283,13 +285,19 @@ def _answer(
                 "error_message": outcome.error_message,
                 "effect": outcome.effect or "unknown",
             },
-            REHEARSAL_FAILED if claimed.rehearsal else after_failure(outcome.effect or "unknown"),
+            _after_failure(claimed, outcome.effect or "unknown"),
         )
     raise NexusControlError(
         ErrorCode.OUTCOME_UNKNOWN,
         f"Router execution failed: the outcome is unknown: {outcome.detail}",
         details | {"reason": outcome.reason, "effect": "unknown"},
     )
+
+
+def _after_failure(claimed: Claimed, effect: Effect) -> str:
+    if claimed.is_required:
+        return REQUIRED_REHEARSAL_FAILED
+    return REHEARSAL_FAILED if claimed.rehearsal else after_failure(effect)
 
 
 def _details(claimed: Claimed, outcome: OutcomePayload) -> dict[str, Any]:

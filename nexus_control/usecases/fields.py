@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeAlias, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, with_config
+from typing_extensions import TypedDict
 
 from nexus_control.canonical_json import require_canonical_domain
 from nexus_control.errors import NexusControlError
@@ -123,6 +124,15 @@ def _bundle(value: object) -> object:
     raise ValueError("must be an object or JSON text")
 
 
+@with_config(ConfigDict(extra="forbid", strict=True))
+class _RequiredRehearsal(TypedDict):
+    max_age_seconds: Annotated[int, Field(ge=1, le=2**31)]
+
+
+def _object(value: object) -> object:
+    return dict(cast("Mapping[object, object]", value)) if isinstance(value, Mapping) else value
+
+
 def _list(value: object) -> object:
     return list(cast("Sequence[object]", value)) if isinstance(value, tuple) else value
 
@@ -158,4 +168,7 @@ Offset: TypeAlias = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
 Signed: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_SIGNED)]
 JsonObjectField: TypeAlias = dict[str, Any]
 BundleField: TypeAlias = Annotated[dict[Any, Any] | str, BeforeValidator(_bundle)]
+RequiredRehearsal: TypeAlias = Annotated[
+    _RequiredRehearsal, BeforeValidator(_object), WithJsonSchema({"type": "object"})
+]
 Until: TypeAlias = Annotated[list[StateName], Field(min_length=1), BeforeValidator(_list)]

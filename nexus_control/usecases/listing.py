@@ -15,16 +15,17 @@ from nexus_control.decision import DecisionState
 from nexus_control.errors import invalid_argument
 from nexus_control.facts import Phase
 from nexus_control.log.projection import Projection, is_ahead_of, provenance_of
-from nexus_control.log.row_texts import damaged_row, listing_of
+from nexus_control.log.row_texts import ListedRehearsal, damaged_row, listing_of
 from nexus_control.log.session import ReadSession
 from nexus_control.storage.contract import NO_END, DecisionQuery, DecisionRow
 from nexus_control.store import DecisionStore
-from nexus_control.usecases.answers import RequestLine, RequestsData
 from nexus_control.usecases.cancels import cancel_of
 from nexus_control.usecases.checks import instant
+from nexus_control.usecases.list_answers import RequestLine, RequestsData
 from nexus_control.usecases.list_arguments import ListArguments
-from nexus_control.usecases.run_answers import CancelLine
+from nexus_control.usecases.run_answers import CancelLine, RehearsalLine
 from nexus_control.values.actors import fold_id
+from nexus_control.values.executions import is_older
 from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import Mode, StateName
 
@@ -142,8 +143,10 @@ def _may_approve(decision: Projection, person: str, at: datetime) -> bool:
         return False
     if person == created.requester.key and not policy.allow_requester_approval:
         return False
+    if facts.rehearsal_lack(at) is not None:
+        return False
     return not any(
-        a.actor.key == person and a.is_current(at) and a.seq >= decision.imported_count
+        a.actor.key == person and facts.is_current(a, at) and a.seq >= decision.imported_count
         for a in facts.progress.approvals
     )
 
@@ -169,7 +172,22 @@ def _line(row: DecisionRow, now: str, at: datetime) -> RequestLine:
     }
     if listing is not None and listing.dispatch is not None:
         line["dispatch"] = listing.dispatch
+    if listing is not None and listing.rehearsal is not None:
+        line["rehearsal"] = _rehearsal(listing.rehearsal, at)
     return line
+
+
+def _rehearsal(listed: ListedRehearsal, at: datetime) -> RehearsalLine | None:
+    if listed.seq is None or listed.at is None or listed.status is None:
+        return None
+    return {
+        "seq": listed.seq,
+        "run_id": listed.run_id,
+        "digest": listed.digest,
+        "at": listed.at,
+        "status": listed.status,
+        "is_fresh": listed.lack is None and not is_older(listed.at, listed.max_age_seconds, at),
+    }
 
 
 def _cancels(session: ReadSession, rows: Sequence[DecisionRow]) -> Iterator[tuple[str, _Cancelled]]:

@@ -23,6 +23,7 @@ from nexus_control.usecases.answers import RequestData
 from nexus_control.usecases.arguments import RequestArguments
 from nexus_control.usecases.views import approval_view, authority_now
 from nexus_control.values.actors import Actor
+from nexus_control.values.guarded import is_guarded
 from nexus_control.values.instants import format_instant
 from nexus_control.values.lookalikes import skeleton
 from nexus_control.values.payloads import (
@@ -60,6 +61,7 @@ def request(
             if (made := _made(session, arguments, created, attached)) is not None:
                 return _answer(store, session, made, is_new=False)
     require_attainable(policy, arguments.actor.id)
+    _require_rehearsable(policy, arguments)
     warnings: list[str] = []
     if plan_checker is not None and arguments.adapter_id is not None:
         digest, warnings = _checked(plan_checker, arguments.adapter_id, arguments, policy.max_steps)
@@ -210,6 +212,16 @@ def require_attainable(policy: Policy, requester_id: str | None) -> None:
         raise invalid_argument(
             "min_approvals", f"is {policy.min_approvals}, but only {len(eligible)} people may approve"
         )
+
+
+def _require_rehearsable(policy: Policy, arguments: RequestArguments) -> None:
+    """Raises INVALID_ARGUMENT for a request that could never have the rehearsal that its policy requires."""
+    if policy.require_rehearsal is None or arguments.mode != "apply":
+        return
+    if not policy.allows_mode("dry_run"):
+        raise invalid_argument("allowed_modes", "must have dry_run: the policy requires a rehearsal")
+    if is_guarded(arguments.adapter_id):
+        raise invalid_argument("require_rehearsal", "cannot be met: nobody can rehearse a guarded call")
 
 
 def _template(store: DecisionStore, name: str | None) -> Template | None:

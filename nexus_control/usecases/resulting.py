@@ -17,8 +17,9 @@ from nexus_control.evidence.run_steps import StepOutcome, steps_in
 from nexus_control.execution.context import CurrentExecution
 from nexus_control.execution.router import KnownRun, RunFinder
 from nexus_control.execution.run_log import RunLog
+from nexus_control.execution.spelling import spell
 from nexus_control.facts import Execution
-from nexus_control.integrity import sha256_hex
+from nexus_control.integrity import prefixed, sha256_hex
 from nexus_control.log.projection import Projection
 from nexus_control.log.session import ReadSession
 from nexus_control.storage.contract import KeptAnswer
@@ -47,6 +48,15 @@ def kept_answer(text: str, digest: str) -> KeptAnswer:
 def note_of(answer: KeptAnswer) -> str:
     """The note in the event of an answer that was cut. It binds the kept part to the log."""
     return f"a part of the answer is kept, of SHA-256 {sha256_hex(answer.content)}"
+
+
+def rehearsal_digest_of(text: str) -> str | None:
+    """The digest of what the steps of a rehearsal gave back, by the text of its whole answer: of the list of step_id,
+    status, output and error. Run ids, times and what was done are no part of it. None where it lists no step.
+    """
+    lines = [step.to_dict() for step in steps_in(_parsed(text)) or ()]
+    shown = [{name: line[name] for name in ("step_id", "status", "output", "error")} for line in lines]
+    return prefixed(sha256_hex(spell(shown).text)) if shown else None
 
 
 def _shortened(step: StepOutcome, room: int) -> dict[str, object]:

@@ -154,6 +154,25 @@ class ExecutionLine(ExecutionFields):
     truncated: bool
 
 
+class RequiredRehearsalData(TypedDict):
+    """People approve what a rehearsal gave back, which is at most so old when they do."""
+
+    max_age_seconds: int
+
+
+class RehearsalLine(TypedDict):
+    """The last rehearsal, where the policy requires one; it is None before the first. `seq` is that of its execution,
+    `digest` of what its steps gave back, `at` when it ended, or was begun. An approval covers it while it `is_fresh`.
+    """
+
+    seq: int
+    run_id: str | None
+    digest: str | None
+    at: str
+    status: Literal["running", "completed", "failed", "outcome_unknown"]
+    is_fresh: bool
+
+
 class LinkedRun(TypedDict):
     run_id: str | None
     status: str

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from nexus_control.canonical_json import MAX_TEXT_BYTES
-from nexus_control.decision import require_basis, require_future
+from nexus_control.decision import require_basis, require_future, require_rehearsed
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.formats.allowed_signers import AllowedSigners, parse_allowed_signers
@@ -45,6 +45,8 @@ def approval_statement(store: DecisionStore, arguments: StatementArguments) -> S
     with _naming_the_log(store) as (session, log):
         decision = session.decision(arguments.request_id)
         require_future(arguments.expires_at, session.now, "expires_at")
+        if arguments.verdict == "approve":
+            require_rehearsed(decision.facts, session.instant_of_next(decision))
         statement = statement_of(
             decision.facts,
             approver=arguments.approver,
@@ -54,6 +56,7 @@ def approval_statement(store: DecisionStore, arguments: StatementArguments) -> S
             nonce=store.clock.new_id().replace("-", ""),
             issued_at=format_instant(session.now),
             expires_at=format_instant(arguments.expires_at) if arguments.expires_at else None,
+            rehearsal_digest=_covered_by(decision, arguments.verdict),
         )
     text = statement.to_text()
     return {
@@ -65,6 +68,12 @@ def approval_statement(store: DecisionStore, arguments: StatementArguments) -> S
         "sha256": sha256_hex(text),
         "namespace": NAMESPACE,
     }
+
+
+def _covered_by(decision: Projection, verdict: Verdict) -> str | None:
+    """The digest of the rehearsal that this verdict is about; None where it is about none."""
+    cover = decision.facts.progress.cover
+    return cover.digest if cover and verdict == "approve" else None
 
 
 @contextmanager
@@ -158,6 +167,7 @@ def require_signed(
         verdict=verdict,
         basis=decision.policy_leaf,
         expires_at=statement.expires_at if verdict == "approve" else None,
+        rehearsal_digest=_covered_by(decision, verdict),
     )
     if statement.log != log_keys.origin_in(session):
         raise _refused(f"it was given for the log {statement.log}")
@@ -226,6 +236,7 @@ def _counts(
             verdict="approve",
             basis=decision.policy_leaf,
             expires_at=content.expires_at,
+            rehearsal_digest=content.rehearsal_digest,
         )
         opened.require_issued_by(event.instant)
         opened.require_allowed(allowed, at)

@@ -32,7 +32,7 @@ from nexus_control.log.projection import Projection
 from nexus_control.log.session import ReadSession
 from nexus_control.render.decision import render_decision
 from nexus_control.store import DecisionStore
-from nexus_control.usecases.agreement import approval_lines, awaited
+from nexus_control.usecases.agreement import approval_lines, awaited, rehearsal_line
 from nexus_control.usecases.answers import (
     ApprovalData,
     BlockingReasonData,
@@ -203,6 +203,8 @@ def decision_view(decision: Projection, at: datetime) -> DecisionFields:
     if facts.progress.ending:
         ending = facts.progress.ending
         view["ending"] = {"actor": ending.actor.to_dict(), "ts": ending.ts, "reason": ending.reason}
+    if facts.needs_rehearsal:
+        view["rehearsal"] = rehearsal_line(facts, at)
     if (imported := provenance_view(decision)) is not None:
         view["imported"] = imported
     return view

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from nexus_control.errors import ErrorCode
-from nexus_control.integrity import is_bare
+from nexus_control.integrity import is_bare, is_prefixed
 from nexus_control.values.actors import id_problem
 from nexus_control.values.instants import is_instant
 from nexus_control.values.records import always_written, check, decode, decode_each, encode
@@ -35,6 +35,7 @@ ASSURANCES: tuple[Assurance, ...] = ("declared", "elicited", "local", "signed")
 
 _INSTANT = "an ISO-8601 instant with an offset"
 _HEX = "64 lower-case hex digits"
+_PREFIXED = f"'sha256:' and {_HEX}"
 
 
 class EventType(StrEnum):
@@ -100,6 +101,17 @@ class DecisionCreatedPayload(Payload):
     supersedes: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RequiredRehearsal:
+    """People approve what a rehearsal gave back, which is at most so old when they do.
+
+    >>> RequiredRehearsal(max_age_seconds=3600).max_age_seconds
+    3600
+    """
+
+    max_age_seconds: int = check(lambda n: n >= 1, "at least 1")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyFields(Payload):
     """The fields of a policy, wherever one is written down.
@@ -115,6 +127,7 @@ class PolicyFields(Payload):
     approvers: tuple[str, ...] = check(_ids, "a list of actor ids", default=())
     allow_requester_approval: bool = True
     min_assurance: Assurance | None = None
+    require_rehearsal: RequiredRehearsal | None = None
 
 
 POLICY_FIELDS = frozenset(field.name for field in fields(PolicyFields))
@@ -156,7 +169,9 @@ class Elicitation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalGrantedPayload(Payload):
-    """One person's approval."""
+    """One person's approval. `rehearsal_digest` is that of the rehearsal whose results they approve, where the policy
+    requires one.
+    """
 
     event_type = EventType.APPROVAL_GRANTED
     expires_at: str | None = check(is_instant, _INSTANT, default=None, always=True)
@@ -164,6 +179,7 @@ class ApprovalGrantedPayload(Payload):
     assurance: Assurance | None = None
     signed: SignedStatement | None = None
     elicitation: Elicitation | None = None
+    rehearsal_digest: str | None = check(is_prefixed, _PREFIXED, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +229,9 @@ class ExecutionStartedPayload(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionCompletedPayload(Payload):
-    """The router ran it without an error. `notes` name what was odd in its answer."""
+    """The router ran it without an error. `notes` name what was odd in its answer. `rehearsal_digest`, of a rehearsal
+    that the policy requires, is over what its steps gave back; a rehearsal without one shows nothing to approve.
+    """
 
     event_type = EventType.EXECUTION_COMPLETED
     run_id: str
@@ -221,6 +239,7 @@ class ExecutionCompletedPayload(Payload):
     steps_executed: int = check(lambda n: n >= 0, "at least 0")
     router_bundle_digest: str | None = None
     notes: tuple[str, ...] = ()
+    rehearsal_digest: str | None = check(is_prefixed, _PREFIXED, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

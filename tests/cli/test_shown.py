@@ -358,3 +358,64 @@ def test_an_approver_reads_what_their_approval_would_do(
     given = (request_id, *REASONS[command], "--db", str(tmp_path / "store.db"))
     shown = at_a_terminal(command, *given, typed="n\n", folder=tmp_path).stdout
     assert f"\r\n{said}\r\nGoal: write it\r\n" in shown, shown
+
+
+def rehearsing(folder: Path) -> tuple[str, str]:
+    """A request that people approve by its rehearsal, and its database."""
+    (folder / "source.txt").write_text("old keys\n")
+    config = CONFIG.replace('["echo", "would write", "{file}"]', '["cat", "source.txt"]')
+    (folder / "adapters.toml").write_text(config)
+    plan = json.dumps([step("write", text="two words", file="out.txt")])
+    given = ("--mode", "apply", "--as", "human:alice", "--require-rehearsal", "1h", "--plan", plan)
+    asked = Commands(folder).answer("request", "write it", *given, *_bound(folder))
+    return asked["request_id"], str(folder / "store.db")
+
+
+def _bound(folder: Path) -> tuple[str, ...]:
+    return ("--adapter", "subprocess:files", "--config", str(folder / "adapters.toml"))
+
+
+def rehearse(folder: Path, request_id: str) -> None:
+    config = ("--config", str(folder / "adapters.toml"))
+    Commands(folder).answer("execute", request_id, "--dry-run", "--as", "system:ci", *config)
+
+
+def test_a_reviewer_is_told_to_rehearse_first_and_is_not_asked_before(tmp_path: Path) -> None:
+    request_id, database = rehearsing(tmp_path)
+    refused = at_a_terminal("approve", request_id, "--db", database, typed="y\n", folder=tmp_path)
+    said = " ".join(refused.stdout.split())
+    assert (refused.returncode, "REHEARSAL_REQUIRED:" in said, "[y/N]" in said) == (1, True, False), said
+    assert f"nexus-control execute {request_id} --dry-run" in said or "execute --dry-run" in said
+
+
+def test_a_reviewer_sees_what_the_rehearsal_gave_back_and_that_the_approval_covers_it(tmp_path: Path) -> None:
+    request_id, database = rehearsing(tmp_path)
+    rehearse(tmp_path, request_id)
+    good = at_a_terminal("approve", request_id, "--db", database, typed="y\n", folder=tmp_path)
+    assert good.returncode == 0, good.stdout
+    shown = " ".join(good.stdout.split())
+    granted = NexusControlTools(db_path=database).store.get_events(request_id)[-1].payload
+    for expected in (
+        "The last rehearsal completed",
+        "old keys",
+        f"An approval covers what it gave back, digest {granted['rehearsal_digest']}.",
+        "a rehearsal at most 1 hour old, before each approval",
+    ):
+        assert expected in shown
+
+
+def test_a_rehearsal_that_comes_while_somebody_reads_another_one_is_not_approved(tmp_path: Path) -> None:
+    request_id, database = rehearsing(tmp_path)
+    rehearse(tmp_path, request_id)
+
+    def again() -> None:
+        (tmp_path / "source.txt").write_text("new keys\n")
+        rehearse(tmp_path, request_id)
+
+    given = ("approve", request_id, "--db", database)
+    ended = at_a_terminal(*given, typed="y\n", folder=tmp_path, meanwhile=again)
+    assert (ended.returncode, "BASIS_CHANGED" in ended.stdout) == (1, True), ended.stdout
+    assert "new keys" not in ended.stdout
+    assert NexusControlTools(db_path=database).status(request_id).data["total_approvals"] == 0
+    good = at_a_terminal(*given, typed="y\n", folder=tmp_path)
+    assert (good.returncode, "new keys" in good.stdout) == (0, True), good.stdout

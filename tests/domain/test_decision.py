@@ -15,11 +15,10 @@ from nexus_control.decision import (
     require_may_deny,
     require_may_revoke,
     require_may_withdraw,
-    require_replayable,
     state_at,
 )
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.events import StoredEvent
+from nexus_control.events import StoredEvent, require_replayable
 from nexus_control.facts import Facts
 from nexus_control.lifecycle import compute_lifecycle
 from nexus_control.values.actors import Actor

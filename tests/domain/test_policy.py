@@ -16,6 +16,7 @@ FULL = Policy(
     approvers=("alice", "bob"),
     allow_requester_approval=False,
     min_assurance="local",
+    require_rehearsal={"max_age_seconds": 600},
 )
 
 
@@ -128,6 +129,8 @@ WEAKER: list[tuple[str, Policy, dict[str, Any]]] = [
     ("min_assurance", FULL, {"min_assurance": "elicited"}),
     ("min_assurance", FULL, {"min_assurance": "declared"}),
     ("min_assurance", FULL, {"min_assurance": None}),
+    ("require_rehearsal", FULL, {"require_rehearsal": {"max_age_seconds": 601}}),
+    ("require_rehearsal", FULL, {"require_rehearsal": None}),
 ]
 NO_WEAKER: list[tuple[Policy, dict[str, Any]]] = [
     (BASE, {}),
@@ -145,6 +148,8 @@ NO_WEAKER: list[tuple[Policy, dict[str, Any]]] = [
     (Policy(), {"allow_requester_approval": False}),
     (FULL, {"min_assurance": "signed"}),
     (Policy(), {"min_assurance": "declared"}),
+    (FULL, {"require_rehearsal": {"max_age_seconds": 599}}),
+    (Policy(), {"require_rehearsal": {"max_age_seconds": 1}}),
     (BASE, {"labels": ("anything",)}),
 ]
 

@@ -55,6 +55,7 @@ def golden_statement(**changes: Any) -> ApprovalStatement:
         "nonce": "00112233445566778899aabbccddeeff",
         "issued_at": "2026-01-02T03:04:59+00:00",
         "expires_at": None,
+        "rehearsal_digest": None,
     } | changes
     return statement_of(golden_facts(), **said)
 
@@ -126,7 +127,13 @@ def test_a_statement_of_something_else_is_refused_by_the_name_of_the_field(
 
 def says(statement: ApprovalStatement) -> None:
     require_says(
-        statement, golden_facts(), approver="bob@example.com", verdict="approve", basis=BASIS, expires_at=None
+        statement,
+        golden_facts(),
+        approver="bob@example.com",
+        verdict="approve",
+        basis=BASIS,
+        expires_at=None,
+        rehearsal_digest=None,
     )
 
 

@@ -34,6 +34,9 @@ ADAPTER = "python:keys"
 PEOPLE = ["alice", "bob", "BOB", "carol"]
 
 
+REHEARSED = {"run_id": "run-6", "status": "ok", "results": [{"step_id": "1", "status": "ok", "output": 1}]}
+
+
 class World:
     """One store with its own clock, driven by commands that name decisions by number."""
 
@@ -149,6 +152,9 @@ ANSWERS: st.SearchStrategy[object] = st.sampled_from(
         {"status": "completed"},
         None,
         {"run_id": "run-4", "cost": float("nan"), "blob": b"\xff"},
+        REHEARSED,
+        REHEARSED,
+        REHEARSED | {"results": [{"step_id": "1", "status": "ok", "output": 2}]},
         raising(RuntimeError("after it acted")),
         raising(TimeoutError("too slow")),
         raising(RouterOutcomeUnknown("cannot tell", "run-5")),
@@ -161,6 +167,7 @@ POLICIES: st.SearchStrategy[Document] = st.fixed_dictionaries(
         "approvers": st.sampled_from([None, None, ["alice", "Bob", "carol"]]),
         "allow_requester_approval": st.sampled_from([None, False]),
         "require_adapter_capabilities": st.sampled_from([None, ["timeout"], ["magic"]]),
+        "require_rehearsal": st.sampled_from([None, {"max_age_seconds": 600}]),
     }
 )
 REQUESTS = st.builds(
@@ -207,8 +214,11 @@ PRELUDE: list[Command] = [
     exporting(0, package=False),
     approving(1, BOB, None),
     approving(2, ALICE, None),
+    requesting(ALICE, "apply", {"require_rehearsal": {"max_age_seconds": 600}}, None, None),
+    executing(3, True, REHEARSED),
+    approving(3, BOB, 30),
 ]
-"""Decisions for the random commands to meet: one approved for a while, one of two, one for a dry run."""
+"""Decisions for the random commands to meet: one approved for a while, one of two, one for a dry run, one rehearsed."""
 SEQUENCES = st.lists(COMMANDS, min_size=10, max_size=25).map(lambda commands: [*PRELUDE, *commands])
 LISTS: list[Document] = [
     {},

@@ -56,6 +56,11 @@ def signed_by_nobody_trusted(tools: NexusControlTools) -> Call:
     return lambda: tools.approve(request_id, BOB, statement="{}", signature="x")
 
 
+def nothing_rehearsed(tools: NexusControlTools) -> Call:
+    request_id = asked(tools, require_rehearsal={"max_age_seconds": 60})
+    return lambda: tools.approve(request_id, BOB)
+
+
 def another_basis(tools: NexusControlTools) -> Call:
     request_id = asked(tools)
     return lambda: tools.approve(request_id, BOB, basis=f"sha256:{'0' * 64}")
@@ -315,6 +320,7 @@ def mode_not_allowed(tools: NexusControlTools) -> Call:
 
 REFUSALS: list[tuple[ErrorCode, Provocation]] = [
     (ErrorCode.BASIS_CHANGED, another_basis),
+    (ErrorCode.REHEARSAL_REQUIRED, nothing_rehearsed),
     (ErrorCode.INVALID_ARGUMENT, goal_empty),
     (ErrorCode.DECISION_NOT_FOUND, unknown_decision),
     (ErrorCode.TEMPLATE_NOT_FOUND, unknown_template),

@@ -19,7 +19,7 @@ from mcp.types import (
     Implementation,
 )
 
-from nexus_control import NexusControlTools
+from nexus_control import LocalRouter, NexusControlTools, load_adapters
 from nexus_control.server.forms import PAUSE_SECONDS
 from nexus_control.server.protocol import make_server
 from nexus_control.server.settings import Settings, open_context
@@ -280,6 +280,47 @@ def test_what_takes_the_place_of_a_request_behind_its_form_is_not_decided(
     asyncio.run(flow())
     status = data_of(owner.status(request_id, include_events=True))
     assert (status["goal"], len(status["events"])) == (OTHER_GOAL, 2)
+
+
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("era", ERAS)
+def test_a_rehearsal_that_comes_behind_a_form_is_not_approved_and_the_shown_one_is(
+    era: Era, tmp_path: Path
+) -> None:
+    config = tmp_path / "adapters.toml"
+    config.write_text(CONFIG.replace('["true"]', f'["cat", "{tmp_path / "source.txt"}"]'))
+    (tmp_path / "source.txt").write_text("old keys")
+    seen, owner = list[str](), NexusControlTools(db_path=tmp_path / "store.db")
+    router = LocalRouter(load_adapters(config), tmp_path / "owner.runs")
+    ci = Actor(type="system", id="ci")
+
+    async def answer(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        seen.append(params.message)
+        if len(seen) == 1:
+            (tmp_path / "source.txt").write_text("new keys")
+            data_of(owner.execute(request_id, "subprocess:files", ci, router, dry_run=True))
+        return ElicitResult(action="accept", content={"verdict": "approve"})
+
+    steps = plan("write", text="a", file=str(tmp_path / "out.txt"))
+    asked = owner.request("g", ci, mode="apply", plan=steps, require_rehearsal={"max_age_seconds": 600})
+    request_id = data_of(asked)["request_id"]
+
+    async def flow() -> None:
+        async with with_a_form(tmp_path, era, answer, "--config", str(config)) as agent:
+            early = await refusal(agent, "approve", request_id=request_id)
+            assert (early["code"], seen) == ("REHEARSAL_REQUIRED", [])
+            status = await data(agent, "status", request_id=request_id)
+            call = status["details"]["call"]["arguments"]
+            assert (call["request_id"], call["dry_run"]) == (request_id, True)
+            await data(agent, "execute", **call)
+            refused = await refusal(agent, "approve", request_id=request_id)
+            assert refused["code"] == "BASIS_CHANGED"
+            approved = await data(agent, "approve", request_id=request_id)
+            assert approved["state"] == "approved"
+
+    with owner, router:
+        asyncio.run(flow())
+    assert ["old keys" in seen[0], "new keys" in seen[0], "new keys" in seen[1]] == [True, False, True]
 
 
 @pytest.mark.sample(1)
