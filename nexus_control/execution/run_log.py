@@ -207,8 +207,10 @@ class RunLog:
             yield connection
 
     def _insert(self, connection: sqlite3.Connection, run_id: str, events: tuple[RunEvent, ...]) -> int:
-        (count,) = connection.execute("SELECT count(*) FROM events WHERE run_id = ?", (run_id,)).fetchone()
-        ts = format_instant(self._clock.now())
+        count, last = connection.execute(
+            "SELECT count(*), max(ts) FROM events WHERE run_id = ?", (run_id,)
+        ).fetchone()
+        ts = max(format_instant(self._clock.now()), last or "")  # a clock that went back does not date a run
         connection.executemany(
             "INSERT INTO events (run_id, seq, event_id, type, payload, ts) VALUES (?, ?, ?, ?, ?, ?)",
             [
