@@ -40,6 +40,7 @@ class ErrorCode(StrEnum):
     ADAPTER_UNKNOWN = "ADAPTER_UNKNOWN"
     ROUTER_NOT_CONFIGURED = "ROUTER_NOT_CONFIGURED"
     ROUTER_NOT_READY = "ROUTER_NOT_READY"
+    TOOL_DEFINITION_CHANGED = "TOOL_DEFINITION_CHANGED"
     ROUTER_ERROR = "ROUTER_ERROR"
     ROUTER_RUN_NOT_FOUND = "ROUTER_RUN_NOT_FOUND"
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
@@ -146,6 +147,10 @@ _NEXT: dict[ErrorCode, str] = {
         " then call execute again."
     ),
     ErrorCode.ROUTER_NOT_READY: "Mend what the message names, then call execute again; the approvals still count.",
+    ErrorCode.TOOL_DEFINITION_CHANGED: (
+        "Look at which words moved. Restore the tool and call execute again, or pin the new definition (adapter pin)"
+        " and make a new request; nothing was written or executed."
+    ),
     ErrorCode.ROUTER_ERROR: (
         "Read the error and its effect. If nothing was done, try again; otherwise find out first what was done."
     ),

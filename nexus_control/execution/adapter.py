@@ -1,6 +1,7 @@
 """An adapter carries out the calls of a plan. Its id is `<kind>:<name>`; a call's `tool` is its name."""
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
@@ -31,6 +32,10 @@ class StepError(StrEnum):
     KILLED = "KILLED"
     SUPERVISOR_LOST = "SUPERVISOR_LOST"
     STOPPED = "STOPPED"
+    TOOL_ERROR = "TOOL_ERROR"
+    PROTOCOL_ERROR = "PROTOCOL_ERROR"
+    TRANSPORT_ERROR = "TRANSPORT_ERROR"
+    TOOL_DEFINITION_CHANGED = "TOOL_DEFINITION_CHANGED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +94,24 @@ class StartChecker(Protocol):
     """An adapter that can also tell why a call could not be started on this machine, such as a missing program."""
 
     def obstacle_to(self, call: Call, *, dry_run: bool) -> str | None: ...
+
+
+@runtime_checkable
+class SessionOpener(Protocol):
+    """An adapter whose steps run in a session that is opened before the first of them, such as with a server."""
+
+    def opened(self, calls: Sequence[Call]) -> AbstractContextManager[None]:
+        """In the block, `execute` uses one session, which is ready for these calls. Where one is open in this context,
+        it is used, and stays open. Raises ROUTER_NOT_READY or TOOL_DEFINITION_CHANGED.
+        """
+        ...
+
+
+@runtime_checkable
+class MethodLister(Protocol):
+    """An adapter that names its methods and the arguments of each, where its declaration does not hold them."""
+
+    def methods(self) -> dict[str, list[str]]: ...
 
 
 def adapter_id(adapter: Adapter) -> str:

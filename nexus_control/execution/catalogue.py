@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from typing_extensions import TypedDict
 
-from nexus_control.execution.adapter import Adapter, Adapters, adapter_id
+from nexus_control.execution.adapter import Adapter, Adapters, MethodLister, adapter_id
 from nexus_control.execution.argv_template import ArgvTemplate
 
 
@@ -56,7 +56,9 @@ def adapter_data(adapter: Adapter) -> AdapterData:
         "adapter_id": adapter_id(adapter),
         "tool": adapter.name,
         "capabilities": sorted(adapter.capabilities),
-        "methods": _methods(adapter.declaration()),
+        "methods": adapter.methods()
+        if isinstance(adapter, MethodLister)
+        else _methods(adapter.declaration()),
     }
 
 

@@ -13,6 +13,16 @@
     dry_run_argv = ["./rotate.sh", "--plan", "{service}"]
 
 `kind` and `capabilities` are required. With `protocol = "call"`, write `command = ["./tool"]` instead of `tools`.
+
+    [adapters.files]                      # adapter id "mcp:files"
+    kind = "mcp"
+    capabilities = ["apply", "dry_run", "timeout"]
+    command = "npx"                       # an MCP server over standard input and output
+    args = ["@modelcontextprotocol/server-filesystem", "/srv/files"]
+    tools = ["write_file"]                # only these, and only once they are pinned: `tool_pins`
+
+`cwd`, `env` and the limits are as above; `timeout_seconds` is a step's, and the start's.
+
 Each problem is CONFIG_INVALID, and names the file and the dotted key.
 """
 
@@ -23,12 +33,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
-from nexus_control.configuration import ADAPTERS, Source, named_source, refused
+from nexus_control.configuration import ADAPTERS, Kind, Source, named_source, refused
 from nexus_control.errors import ErrorCode
 from nexus_control.execution.adapter import Adapter, Adapters, RecordOutput
 from nexus_control.execution.argv_template import ArgvTemplate
+from nexus_control.execution.mcp_adapter import McpAdapter
 from nexus_control.execution.plan import is_name
 from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, CallAdapter, ProcessSettings
+from nexus_control.execution.tool_pins import PinsUnreadableError, read_pins
 from nexus_control.system.commands import absolute
 from nexus_control.system.whole_files import is_folder
 from nexus_control.values.records import check, decode, problems_of
@@ -58,8 +70,9 @@ def _are_variables(env: Mapping[str, object]) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SubprocessTable:
-    kind: Literal["subprocess"]
+class _ProcessTable:
+    """What the tables of both kinds hold."""
+
     capabilities: tuple[str, ...] = check(_are_names, "a list of words")
     cwd: str = check(lambda text: bool(text) and "\0" not in text, "a folder", default=".")
     timeout_seconds: int = check(
@@ -70,9 +83,22 @@ class SubprocessTable:
     )
     record_output: RecordOutput = "whole"
     env: Mapping[str, object] | None = check(_are_variables, "variables, each with a text", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubprocessTable(_ProcessTable):
+    kind: Literal["subprocess"]
     protocol: Literal["argv", "call"] = "argv"
     tools: Mapping[str, object] | None = None
     command: tuple[str, ...] | None = check(_is_command, "a program and its arguments", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class McpTable(_ProcessTable):
+    kind: Literal["mcp"]
+    command: str = check(lambda text: bool(text) and "\0" not in text, "a program")
+    args: tuple[str, ...] = check(lambda words: not any("\0" in word for word in words), "words", default=())
+    tools: tuple[str, ...] = check(lambda names: bool(names) and _are_names(names), "a list of tools")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +126,7 @@ def adapters_of(source: Source) -> Adapters:
     tables = source.table.get(ADAPTERS, {})
     if not isinstance(tables, dict):
         raise refused(source.path, [f"{ADAPTERS} must be an object"])
-    tables, reader = cast("dict[str, object]", tables), _Reader(source.path)
+    tables, reader = cast("dict[str, object]", tables), _Reader(source.path, source.kind)
     declared = [reader.adapter(name, table) for name, table in tables.items()]
     if reader.problems:
         raise refused(source.path, reader.problems)
@@ -112,6 +138,7 @@ class _Reader:
     """The file that is read, and its problems so far. What has a problem is read as None, and the reading goes on."""
 
     path: Path
+    source: Kind
     problems: list[str] = field(default_factory=list[str])
 
     def decode(self, table: type[_TableT], data: object, key: str) -> _TableT | None:
@@ -125,9 +152,12 @@ class _Reader:
         if _ADAPTER_NAME.fullmatch(name) is None:
             self.refuse(f"{key!r:.80} must be named with at most 64 letters, digits, '_', '.' and '-'")
             return None
-        table = self.decode(SubprocessTable, data, key)
+        fields = cast("dict[str, object]", data) if isinstance(data, dict) else {}
+        if fields.get("kind") == "mcp":
+            return self.mcp(name, self.decode(McpTable, fields, key), key)
+        table = self.decode(SubprocessTable, cast("object", data), key)
         if table is None:
-            inner = cast("dict[str, object]", data).get("tools") if isinstance(data, dict) else None
+            inner = fields.get("tools")
             if isinstance(inner, dict):  # their problems are told together with those of the adapter
                 self.tools(cast("dict[str, object]", inner), key)
             return None
@@ -143,13 +173,27 @@ class _Reader:
         tools = self.tools(table.tools, key)
         return ArgvAdapter(name, tools, capabilities=table.capabilities, settings=settings)
 
+    def mcp(self, name: str, table: McpTable | None, key: str) -> McpAdapter | None:
+        if table is None:
+            return None
+        try:
+            pins = read_pins(self.path, self.source).get(f"mcp:{name}", {})
+        except PinsUnreadableError as error:
+            self.refuse(f"{key}: its pins in {error}")
+            return None
+        command = (table.command, *table.args)
+        settings = self.settings(table, key)
+        return McpAdapter(
+            name, command, tools=table.tools, pins=pins, capabilities=table.capabilities, settings=settings
+        )
+
     def tools(self, tables: Mapping[str, object], key: str) -> dict[str, ArgvTool]:
         tools = {method: self.tool(tool, f"{key}.tools.{method}") for method, tool in tables.items()}
         return {method: tool for method, tool in tools.items() if tool is not None}
 
-    def settings(self, table: SubprocessTable, key: str) -> ProcessSettings:
+    def settings(self, table: SubprocessTable | McpTable, key: str) -> ProcessSettings:
         if os.name != "posix":
-            self.refuse(f"{key}.kind 'subprocess' needs a POSIX system")
+            self.refuse(f"{key}.kind {table.kind!r} needs a POSIX system")
         base = absolute(self.path).parent
         if not is_folder(base / table.cwd):
             self.refuse(f"{key}.cwd {table.cwd!r} is not a folder")

@@ -14,7 +14,7 @@ class CallDescription:
 
     For a program the fields are: the folder that it starts in, the names of all its environment variables, the time
     after which it is killed, how much of its output is kept, and the content of the file that stands in `argv` as
-    FILE. For a function: `args`.
+    FILE. For a function: `args`. With `tool` the program is an MCP server, and that tool of it is called with `args`.
     """
 
     argv: tuple[str, ...] = ()
@@ -23,6 +23,7 @@ class CallDescription:
     environment: tuple[str, ...] = ()
     timeout_seconds: int | None = None
     max_output_bytes: int | None = None
+    tool: str | None = None
     function: str | None = None
     args: Mapping[str, object] | None = None
 

@@ -5,7 +5,9 @@ Before an execution is claimed, `check_plan` and `require_ready` refuse a run th
     ADAPTER_UNKNOWN    the adapter is not declared
     PLAN_INVALID       the plan is malformed, longer than `max_steps`, or calls a method that is not declared
     ROUTER_NOT_READY   the adapter lacks the capability `apply` or `dry_run` that the mode needs, the program of the
-                       first step is missing, or the run log cannot be written
+                       first step is missing, or the run log cannot be written; an MCP server that does not
+                       start, or lacks a tool
+    TOOL_DEFINITION_CHANGED   a tool of an MCP server is not what was pinned
 
 A run makes the first two checks again before its first step, and checks its required capabilities
 (CAPABILITY_MISSING). If one of these checks fails, the run has failed with nothing executed.
@@ -21,13 +23,13 @@ The answer has the shape of nexus-router's answer, inside the canonical domain; 
 
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, StepError
+from nexus_control.execution.adapter import Adapter, Adapters, SessionOpener, StartChecker, StepError
 from nexus_control.execution.description import StepDescription
 from nexus_control.execution.local_run import (
     Run,
@@ -52,6 +54,7 @@ from nexus_control.execution.router import (
     RouterProtocol,
     RunExporter,
     RunFinder,
+    RunPreparer,
 )
 from nexus_control.execution.run_log import OpenRun, RunLog
 from nexus_control.execution.spelling import bounded, encodable
@@ -71,7 +74,9 @@ class StepProgress:
     status: Literal["started", "ok", "error", "unknown"]
 
 
-class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, ObstacleFinder, ReadinessChecker):
+class LocalRouter(
+    RouterProtocol, RunExporter, RunFinder, PlanDescriber, ObstacleFinder, ReadinessChecker, RunPreparer
+):
     """A router over declared adapters. Its run log is the file `db_path`; by default it is kept in memory.
 
         >>> router = LocalRouter(load_adapters("nexus-control.toml"), "runs.db")
@@ -129,6 +134,12 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
         with _recording():
             self._log.require_writable()
 
+    @contextmanager
+    def prepared(self, adapter_id: str, dry_run: bool, plan: str | None) -> Generator[None]:
+        self.require_ready(adapter_id, dry_run, plan)
+        with _opened(self._declared(adapter_id), "dry_run" if dry_run else "apply", known_plan(plan)):
+            yield
+
     def obstacle_to(self, adapter_id: str, dry_run: bool, plan: str | None) -> Obstacle | None:
         mode: RunMode = "dry_run" if dry_run else "apply"
         adapter = self._declared(adapter_id)
@@ -176,6 +187,7 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
                 adapter = self._selected(adapter_id, [mode, *(require_capabilities or ())])
                 steps = parse_plan(plan)
                 _require_takes(adapter, steps, max_steps)
+                held.enter_context(_opened(adapter, mode, steps))
             except NexusControlError as error:
                 return self._refuse(goal, mode, adapter_id, RunError(str(error.code), error.message))
             except RunError as error:
@@ -247,6 +259,13 @@ class LocalRouter(RouterProtocol, RunExporter, RunFinder, PlanDescriber, Obstacl
     ) -> None:
         if self._on_step is not None:
             self._on_step(StepProgress(run.log.run_id, index, len(run.steps), step.step_id, status))
+
+
+def _opened(adapter: Adapter, mode: RunMode, steps: Sequence[Step]) -> AbstractContextManager[None]:
+    """The session that the steps run in, where the adapter has sessions."""
+    if mode == "dry_run" or not isinstance(adapter, SessionOpener):
+        return nullcontext()
+    return adapter.opened([step.call for step in steps])
 
 
 @contextmanager

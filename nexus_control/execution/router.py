@@ -6,6 +6,7 @@ out (`leaves_outcome_unknown`). Only a fault with a code in `REFUSALS` says that
 """
 
 import subprocess
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -19,6 +20,7 @@ REFUSALS = frozenset(
         ErrorCode.PLAN_INVALID,
         ErrorCode.ROUTER_NOT_CONFIGURED,
         ErrorCode.ROUTER_NOT_READY,
+        ErrorCode.TOOL_DEFINITION_CHANGED,
     }
 )
 """The codes with which a router refuses a run before its first step."""
@@ -169,6 +171,23 @@ class ReadinessChecker(Protocol):
 
         Raises ROUTER_NOT_READY for a missing capability or program, or a run log that cannot be written;
         ADAPTER_UNKNOWN; PLAN_INVALID.
+        """
+        ...
+
+
+@runtime_checkable
+class RunPreparer(Protocol):
+    """A router that gets ready before an execution is claimed, and stays so until it is recorded: it starts a server,
+    for example. `execute` then asks it instead of `require_ready`.
+    """
+
+    def prepared(self, adapter_id: str, dry_run: bool, plan: str | None) -> AbstractContextManager[None]:
+        """In the block the run can begin; `run` is called in it, in the same thread.
+
+            >>> with router.prepared("python:keys", dry_run=False, plan=plan):
+            ...     answer = router.run("Rotate the key", "python:keys", dry_run=False, plan=plan)
+
+        Raises, before the block, what `require_ready` raises, and TOOL_DEFINITION_CHANGED.
         """
         ...
 

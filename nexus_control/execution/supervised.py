@@ -5,6 +5,8 @@ stop its supervisor, we look every tenth of a second whether that happened, and 
 names. An order to stop (`stopping`) is looked for equally often.
 
 Output is kept up to a limit and read beyond it, so a command that prints too much still runs to its end.
+
+A command can also be talked with (`talking`): its pipes are then the caller's, and the lifeline is one of its own.
 """
 
 import os
@@ -12,8 +14,8 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal, TypeAlias
@@ -100,7 +102,7 @@ def run_supervised(
     report, report_end = os.pipe()
     with os.fdopen(report, "rb", buffering=0) as reports:
         try:
-            supervisor = _start(argv, cwd, report_end)
+            supervisor = _start(argv, cwd, 0, report_end)
         except OSError as error:
             return Ended(ending="not_started", detail=error.strerror or type(error).__name__)
         finally:
@@ -110,20 +112,90 @@ def run_supervised(
             try:
                 ending = _converse(supervisor, reports, environment, received, deadline)
             finally:
-                _end(supervisor, reports, received)
+                _end(supervisor, _pipes(supervisor)[0], reports, received)
     return _ended(ending, received)
 
 
-def _start(argv: Sequence[str], cwd: Path, report_end: int) -> "subprocess.Popen[bytes]":
+class Talk:
+    """A command that runs, with its pipes. `stdin`, `stdout` and `stderr` are descriptors of ours that do not block."""
+
+    def __init__(
+        self,
+        supervisor: "subprocess.Popen[bytes]",
+        line: IO[bytes],
+        reports: IO[bytes],
+        received: _Received,
+    ) -> None:
+        self._supervisor, self._line, self._reports, self._received = supervisor, line, reports, received
+        pipes = _pipes(supervisor)
+        for pipe in pipes:
+            os.set_blocking(pipe.fileno(), False)
+        self.stdin, self.stdout, self.stderr = (pipe.fileno() for pipe in pipes)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the command ended, could not be started, or lost its supervisor."""
+        return self._supervisor.poll() is not None or _is_stopped(self._supervisor)
+
+    def kill(self) -> None:
+        """Kills the command and all processes of its session."""
+        _end(self._supervisor, self._line, self._reports, self._received)
+
+    def end(self, patience_seconds: float) -> str:
+        """Ends its input, and waits that long for its end. Says how it ended by itself; "" when it did not."""
+        _pipes(self._supervisor)[0].close()
+        with suppress(subprocess.TimeoutExpired):
+            self._supervisor.wait(patience_seconds)
+        if self._supervisor.returncode is None:
+            return ""
+        _read_last_report(self._reports, self._received)
+        ended = _ended("exited", self._received)
+        if ended.ending == "not_started":
+            return f"could not be started: {ended.detail}"
+        code = ended.exit_code
+        return (
+            ""
+            if code is None
+            else f"exited with code {code}"
+            if code >= 0
+            else f"was ended by signal {-code}"
+        )
+
+
+@contextmanager
+def talking(argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str]) -> Generator[Talk]:
+    """In the block `argv` runs, with the pipes of the `Talk`; at its end all processes of its session are killed.
+
+    Its environment is exactly `environment`, which must not be empty. Raises OSError where it cannot be started.
+    """
+    report, report_end = os.pipe()
+    lifeline_end, lifeline = os.pipe()
+    with os.fdopen(report, "rb", buffering=0) as reports, os.fdopen(lifeline, "wb", buffering=0) as line:
+        try:
+            supervisor = _start(argv, cwd, lifeline_end, report_end)
+        finally:
+            os.close(report_end)
+            os.close(lifeline_end)
+        received = _Received(0)
+        with supervisor:
+            try:
+                _give_environment(line, environment)
+                yield Talk(supervisor, line, reports, received)
+            finally:
+                _end(supervisor, line, reports, received)
+
+
+def _start(argv: Sequence[str], cwd: Path, lifeline: int, report_end: int) -> "subprocess.Popen[bytes]":
+    descriptors = (str(lifeline), str(report_end))
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-X", "utf8", _SUPERVISOR, str(os.getpid()), str(report_end), *argv],
+        [sys.executable, "-I", "-S", "-X", "utf8", _SUPERVISOR, str(os.getpid()), *descriptors, *argv],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,
         cwd=cwd,
         env={},
-        pass_fds=(report_end,),
+        pass_fds=(report_end, *((lifeline,) if lifeline else ())),
         start_new_session=True,
     )
 
@@ -137,9 +209,7 @@ def _converse(
 ) -> Ending:
     """Collects output and report until both end, or the command must not go on."""
     lifeline, stdout, stderr = _pipes(supervisor)
-    block = b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in environment.items())
-    with suppress(BrokenPipeError):
-        lifeline.write(block + b"\0")
+    _give_environment(lifeline, environment)
     with selectors.DefaultSelector() as selector:
         for pipe, name in ((stdout, "stdout"), (stderr, "stderr"), (reports, "report")):
             selector.register(pipe, selectors.EVENT_READ, name)
@@ -164,6 +234,12 @@ def _converse(
     return "exited"
 
 
+def _give_environment(lifeline: IO[bytes], environment: Mapping[str, str]) -> None:
+    block = b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in environment.items())
+    with suppress(BrokenPipeError):
+        lifeline.write(block + b"\0")
+
+
 def _is_stopped(process: "subprocess.Popen[bytes]") -> bool:
     """Whether a signal stopped it; False where the system cannot tell."""
     if not hasattr(os, "waitid"):
@@ -174,9 +250,10 @@ def _is_stopped(process: "subprocess.Popen[bytes]") -> bool:
         return False
 
 
-def _end(supervisor: "subprocess.Popen[bytes]", reports: IO[bytes], received: _Received) -> None:
+def _end(
+    supervisor: "subprocess.Popen[bytes]", lifeline: IO[bytes], reports: IO[bytes], received: _Received
+) -> None:
     """Closes the lifeline and waits until the supervisor has killed the remaining processes; otherwise we kill them."""
-    lifeline, _, _ = _pipes(supervisor)
     if _is_stopped(supervisor):
         supervisor.kill()
     lifeline.close()

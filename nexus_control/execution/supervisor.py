@@ -1,17 +1,18 @@
 """Runs one command, and kills its remaining processes when its caller ends. A script: standard library only.
 
-    python -I -S -X utf8 supervisor.py PARENT_PID REPORT_FD PROGRAM [ARGUMENT ...]
+    python -I -S -X utf8 supervisor.py PARENT_PID LIFELINE_FD REPORT_FD PROGRAM [ARGUMENT ...]
 
-Standard input is the lifeline. The parent writes the command's whole environment to it, one or more `NAME=VALUE` each
-ended by NUL, then one more NUL, and keeps it open. The environment is not passed as our own, because Python would add
-variables. The command is killed when the lifeline ends, because the parent closed it or died; when our parent is no
-longer PARENT_PID, although a fork of the parent still holds the lifeline open; and when this process is told to end.
+The parent writes the command's whole environment to the lifeline, one or more `NAME=VALUE` each ended by NUL, then one
+more NUL, and keeps it open. The environment is not passed as our own, because Python would add variables. The command
+is killed when the lifeline ends, because the parent closed it or died; when our parent is no longer PARENT_PID,
+although a fork of the parent still holds the lifeline open; and when this process is told to end.
 
 The command can stop this process, which then notices nothing. So the kernel is asked to send SIGCONT when the lifeline
 changes: its end wakes us. If this process is killed or stays stopped, our parent kills the command's session itself.
 
-The command runs in a session of its own, with empty standard input and our standard output and error. When it ends,
-every process that it left in its session is killed too. A process that left the session (a daemon) is not found.
+The command runs in a session of its own, with our standard output and error. Its standard input is ours, or empty where
+the lifeline is descriptor 0. When it ends, every process that it left in its session is killed too. A process that left
+the session (a daemon) is not found.
 
 REPORT_FD gets lines. `started PID` comes first, from the process that is about to become the command. Then comes either
 `error ERRNO` (it could not be started), or `left COUNT` (how many processes it left when it ended by itself) and `exit
@@ -31,16 +32,17 @@ _SWEEPS = 20
 
 
 def main(arguments: list[str]) -> None:
-    parent, report, command = int(arguments[0]), int(arguments[1]), arguments[2:]
+    parent, lifeline, report = map(int, arguments[:3])
     wake = _watch_signals()
-    _wake_at_the_end_of_the_lifeline()
-    os.set_inheritable(report, False)
-    environment = _read_environment()
+    _wake_at_the_end_of(lifeline)
+    for ours in (lifeline, report):
+        os.set_inheritable(ours, ours == 0)
+    environment = _read_environment(lifeline)
     child = os.fork()
     if child == 0:
-        _become(command, environment, report)
-    _let_go_of_output()
-    status = _wait(child, parent, wake)
+        _become(arguments[3:], environment, report, empty_input=lifeline == 0)
+    _let_go_of_pipes(lifeline)
+    status = _wait(child, parent, lifeline, wake)
     if status is None:
         os.kill(child, signal.SIGKILL)  # it may not have its session yet
     left = kill_session(child)
@@ -82,19 +84,19 @@ def _watch_signals() -> int:
     return readable
 
 
-def _wake_at_the_end_of_the_lifeline() -> None:
+def _wake_at_the_end_of(lifeline: int) -> None:
     if not hasattr(fcntl, "F_SETSIG"):  # only Linux has it
         return
     with suppress(OSError):
-        fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGCONT)
-        fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGCONT)
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def _read_environment() -> dict[bytes, bytes]:
+def _read_environment(lifeline: int) -> dict[bytes, bytes]:
     block = b""
     while not block.endswith(b"\0\0"):
-        part = os.read(0, 65536)
+        part = os.read(lifeline, 65536)
         if not part:
             sys.exit(0)
         block += part
@@ -102,11 +104,12 @@ def _read_environment() -> dict[bytes, bytes]:
     return {name: value for name, _, value in pairs}
 
 
-def _become(command: list[str], environment: dict[bytes, bytes], report: int) -> None:
+def _become(command: list[str], environment: dict[bytes, bytes], report: int, *, empty_input: bool) -> None:
     try:
         os.setsid()
         _tell(report, f"started {os.getpid()}")
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        if empty_input:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.execvpe(command[0], command, environment)
@@ -116,22 +119,22 @@ def _become(command: list[str], environment: dict[bytes, bytes], report: int) ->
         os._exit(127)
 
 
-def _let_go_of_output() -> None:
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
+def _let_go_of_pipes(lifeline: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for pipe in {0, 1, 2} - {lifeline}:
+        os.dup2(null, pipe)
 
 
-def _wait(child: int, parent: int, wake: int) -> int | None:
+def _wait(child: int, parent: int, lifeline: int, wake: int) -> int | None:
     """The child's wait status; None when it must be killed before it ends."""
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return status
-        ready, _, _ = select.select([0, wake], [], [], _ORPHAN_CHECK_SECONDS)
+        ready, _, _ = select.select([lifeline, wake], [], [], _ORPHAN_CHECK_SECONDS)
         if os.getppid() != parent:
             return None
-        if 0 in ready and not os.read(0, 1):
+        if lifeline in ready and not os.read(lifeline, 1):
             return None
         if wake in ready and set(os.read(wake, 512)) & set(_STOPPING):
             return None

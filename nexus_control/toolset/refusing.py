@@ -41,6 +41,8 @@ _FOR_THE_OPERATOR: Final = {
     ErrorCode.ROUTER_NOT_CONFIGURED: "Tell the person who runs this server: it was started without adapters.",
     ErrorCode.ROUTER_NOT_READY: "Show the message to the person who runs this server. The approvals still count: call"
     " execute again when they have mended it.",
+    ErrorCode.TOOL_DEFINITION_CHANGED: "Show the message to the person who runs this server: a tool is not what they"
+    " looked at. Nothing was executed.",
     ErrorCode.DECISION_NOT_FOUND: "Take the id that request answered, or one that resources/list names.",
 }
 _AS_DECLARED: Final = (

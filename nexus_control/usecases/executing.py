@@ -1,7 +1,8 @@
 """Execute: claim, dispatch, record. The router runs at most once for a decision, whatever happens.
 
-1. The router is asked outside any transaction whether it has the adapter, takes the plan, and can record the run. Then
-   the decision is claimed (`usecases.claiming`).
+1. The router is asked outside any transaction whether it has the adapter, takes the plan, and can record the run. It
+   gets ready where it has to, by starting a server for example, and stays so until 3 is done. Then the decision is
+   claimed (`usecases.claiming`).
 2. `router.run` is called, outside any transaction.
 3. The outcome is recorded. The router's answer is read as a fact, and never trusted to be well formed. An outcome that
    cannot be known is recorded as unknown, and the decision is never run again by itself.
@@ -13,8 +14,8 @@ A process that dies between 1 and 3 leaves the decision executing; `recover` tur
 """
 
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,7 @@ from nexus_control.execution.router import (
     ReadinessChecker,
     RouterProtocol,
     RunFinder,
+    RunPreparer,
 )
 from nexus_control.log import head
 from nexus_control.log.projection import Projection
@@ -63,11 +65,11 @@ def execute(store: DecisionStore, arguments: ExecuteArguments, router: RouterPro
     OUTCOME_UNKNOWN where nobody knows what the run did; OUTCOME_REFUSED for an outcome that came too late.
     `details.effect` says what a failed run is known to have done.
     """
-    with store.held(), owning(store.clock.new_id()) as owner:
+    with store.held(), owning(store.clock.new_id()) as owner, _prepared_runs() as prepared:
         outcome: Dispatched | None = None
         where = ", before the router was called"
         try:
-            asked = _ask(store, arguments, router)
+            asked = _ask(store, arguments, router, prepared)
             claimed = take(store, arguments, asked, owner.to_text())
             outcome = _bring_head_forward(store, claimed)
             if outcome is None:
@@ -104,7 +106,20 @@ def _bring_head_forward(store: DecisionStore, claimed: Claimed) -> Dispatched | 
     return None
 
 
-def _ask(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtocol | None) -> Asked:
+@contextmanager
+def _prepared_runs() -> Generator[ExitStack]:
+    """What a router keeps ready from before the claim until the outcome is recorded. That it can be let go of is no
+    part of the outcome.
+    """
+    with ExitStack() as prepared:
+        yield prepared
+        with suppress(Exception, SystemExit):
+            prepared.close()
+
+
+def _ask(
+    store: DecisionStore, arguments: ExecuteArguments, router: RouterProtocol | None, prepared: ExitStack
+) -> Asked:
     if router is None:
         return Asked(fault=_no_router())
     adapter_id = arguments.adapter_id
@@ -117,8 +132,9 @@ def _ask(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtoc
         return Asked(fault=fault)
     checker = router if isinstance(router, PlanChecker) else None
     readiness = router if isinstance(router, ReadinessChecker) else None
+    preparer = router if isinstance(router, RunPreparer) else None
     finder = router if isinstance(router, RunFinder) else None
-    if checker is readiness is finder is None:
+    if checker is readiness is preparer is finder is None:
         return asked
     with store.reading() as session:
         decision, now = session.decision(arguments.request_id), session.now
@@ -129,11 +145,14 @@ def _ask(store: DecisionStore, arguments: ExecuteArguments, router: RouterProtoc
         with router_asked(adapter_id):
             if checker is not None:
                 checker.check_plan(adapter_id, created.plan, policy.max_steps)
-            if readiness is not None:
-                dry_run = is_dry_run(decision.facts, arguments.dry_run)
-                readiness.require_ready(adapter_id, dry_run, created.plan)
             known = () if finder is None else finder.runs_of(decision.decision_id)
         _require_unknown(decision, known)
+        with router_asked(adapter_id):
+            dry_run = is_dry_run(decision.facts, arguments.dry_run)
+            if preparer is not None:
+                prepared.enter_context(preparer.prepared(adapter_id, dry_run, created.plan))
+            elif readiness is not None:
+                readiness.require_ready(adapter_id, dry_run, created.plan)
     except NexusControlError as fault:
         return replace(asked, fault=fault)
     return asked

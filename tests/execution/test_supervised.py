@@ -306,7 +306,7 @@ def test_a_command_whose_parent_died_while_it_was_started_does_not_live(tmp_path
     report, report_end = os.pipe()
     with os.fdopen(report) as reports:
         subprocess.run(
-            [sys.executable, "-I", "-S", script, str(os.getpid()), str(report_end), "sleep", "3600"],
+            [sys.executable, "-I", "-S", script, str(os.getpid()), "0", str(report_end), "sleep", "3600"],
             input=b"PATH=" + os.fsencode(os.environ["PATH"]) + b"\0\0",
             pass_fds=[report_end],
             check=True,

@@ -1,0 +1,66 @@
+"""The arguments of a call against the input schema of a tool: as much of JSON Schema as is certain without a library.
+
+Looked at are, for each argument itself and not for what is in it: names that are not declared, where the schema lists
+names or allows no others; names that are required; `type`, `enum` and `const`. The server judges the rest.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+from nexus_control.canonical_json import canonical_json
+from nexus_control.execution.adapter import undeclared_argument
+from nexus_control.execution.plan import recorded
+from nexus_control.execution.spelling import bounded, spell
+
+_TYPES: Final[Mapping[str, Callable[[object], bool]]] = {
+    "string": lambda value: isinstance(value, str),
+    "boolean": lambda value: isinstance(value, bool),
+    "integer": lambda value: _is_number(value) and float(cast("float", value)).is_integer(),
+    "number": lambda value: _is_number(value),
+    "array": lambda value: isinstance(value, list),
+    "object": lambda value: isinstance(value, Mapping),
+    "null": lambda value: value is None,
+}
+
+
+def argument_names(schema: Mapping[str, Any]) -> list[str]:
+    """The names that the schema lists, the required ones first."""
+    required = [name for name in _list(schema.get("required")) if isinstance(name, str)]
+    return list(dict.fromkeys((*required, *_object(schema.get("properties")))))
+
+
+def problem_with_arguments(schema: Mapping[str, Any], args: Mapping[str, object]) -> str | None:
+    """Why the tool would not take these arguments, or None: "args.path is missing"."""
+    properties = _object(schema.get("properties"))
+    is_open = schema.get("additionalProperties", not properties) is not False or "patternProperties" in schema
+    if not is_open and (problem := undeclared_argument(args, properties.keys())):
+        return problem
+    for name in _list(schema.get("required")):
+        if isinstance(name, str) and name not in args:
+            return f"args.{bounded(name, 80)} is missing"
+    problems = (_problem(name, args[name], _object(properties.get(name))) for name in sorted(args))
+    return next((problem for problem in problems if problem), None)
+
+
+def _problem(name: str, value: object, schema: Mapping[str, Any]) -> str | None:
+    declared: object = schema.get("type")
+    types = [str(each) for each in _list(declared) or [declared] if str(each) in _TYPES]
+    if types and not any(_TYPES[each](value) for each in types):
+        return f"args.{bounded(name, 80)} must be of the type {' or '.join(types)}"
+    allowed = _list(schema.get("enum")) or ([schema["const"]] if "const" in schema else [])
+    if allowed and canonical_json(recorded(value)) not in [spell(recorded(each)).text for each in allowed]:
+        listed = bounded(", ".join(spell(each).text for each in allowed), 200)
+        return f"args.{bounded(name, 80)} must be one of: {listed}"
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []
