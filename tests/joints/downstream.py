@@ -1,4 +1,5 @@
-"""What an approved step calls, and how it misbehaves: a program, and a Python function. Each takes the fault's name.
+"""What an approved step calls, and how it misbehaves: a program, a Python function and an MCP server. Each takes the
+fault's name.
 
 An effect is a line in the file `effect` of the folder. Every process of a case has the variable FAULTY in its
 environment, and `FAULTY=0` lets a step simply work.
@@ -14,17 +15,22 @@ from typing import Any, NoReturn
 
 from nexus_control import LocalRouter, PythonAdapter
 from nexus_control.execution.config import load_adapters
+from nexus_control.execution.tool_pins import pin_of, write_pins
+from tests.support import raw_server
 
-CONFIG = """
+SETTINGS_FILE = "nexus-control.toml"
+SETTINGS = """
 [adapters.keys]
-kind = "subprocess"
+kind = "{kind}"
 capabilities = ["apply"]
 timeout_seconds = {seconds}
 max_output_bytes = 10_000
 env = {{ FAULTY = "{marker}" }}
-[adapters.keys.tools.act]
-argv = ["./keys", "{{fault}}"]
 """
+CALLED = {
+    "subprocess": '[adapters.keys.tools.act]\nargv = ["./keys", "{fault}"]\n',
+    "mcp": 'command = "./keys"\ntools = ["act"]\n',
+}
 
 PROGRAM = r"""#!/bin/sh
 act() { echo done >> effect; }
@@ -50,6 +56,9 @@ case $1 in
 "kills us after the effect") act; end_ours; idle ;;
 esac
 """
+
+
+SERVER = f"#!{sys.executable} -IS\n{Path(raw_server.__file__).read_text()}"
 
 
 def act(fault: str) -> Any:
@@ -136,4 +145,9 @@ def _changed(fault: str, harder: bool = True) -> Any:
 
 
 def configured_router() -> LocalRouter:
-    return LocalRouter(load_adapters("nexus-control.toml"), "store.db.runs")
+    return LocalRouter(load_adapters(SETTINGS_FILE), "store.db.runs")
+
+
+def pin() -> None:
+    """Pin the server's tool, as its owner who looked at it does."""
+    write_pins(Path(SETTINGS_FILE), {"mcp:keys": {"act": pin_of(raw_server.TOOL)}})

@@ -51,14 +51,19 @@ class Desk:
 
     def prepare(self) -> None:
         program = self.folder / "keys"
-        program.write_text(downstream.PROGRAM)
+        program.write_text(downstream.SERVER if self.kind == "mcp" else downstream.PROGRAM)
         program.chmod(0o755)
         self.declare(self.time_limit)
+        (self.folder / "at_start").unlink(missing_ok=True)
+        if self.kind == "mcp":
+            downstream.pin()
 
     def declare(self, seconds: int) -> None:
         """Write the settings, with this time limit for a step."""
-        text = downstream.CONFIG.format(seconds=seconds, marker=self.folder)
-        (self.folder / "nexus-control.toml").write_text(text)
+        if self.kind != "python":
+            shared = downstream.SETTINGS.format(kind=self.kind, seconds=seconds, marker=self.folder)
+            settings = self.folder / downstream.SETTINGS_FILE
+            settings.write_text(shared + downstream.CALLED[self.kind])
 
     @property
     def adapter_id(self) -> str:

@@ -15,7 +15,7 @@ from tests.support.room import run_on_a_small_disk
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
 
-KINDS = ("subprocess", "python")
+KINDS = ("subprocess", "python", "mcp")
 REFUSED = "POLICY_NOT_SATISFIED"
 
 
@@ -78,6 +78,28 @@ DOWNSTREAM: dict[str, dict[str, Left]] = {
         "kills us before the effect": cut_off(0),
         "kills us after the effect": cut_off(1),
     },
+    "mcp": {
+        "exits before the effect": unknown(0),
+        "exits after the effect": unknown(1),
+        "fails before the effect": failed(0),
+        "fails after the effect": failed(1),
+        "refuses the call": failed(0),
+        "hangs before the effect": unknown(0),
+        "hangs after the effect": unknown(1),
+        "prints garbage": done(),
+        "answers garbage": failed(1),
+        "answers twice": done(),
+        "floods 100 MB": done(),
+        "floods 100 MB in a line": unknown(1),
+        "floods 100 MB of errors": done(),
+        "floods 100 MB of result": unknown(1),
+        "claims to have failed": failed(1),
+        "claims to have acted": done(lines=0),
+        "asks back": failed(0),
+        "leaves children behind": done(),
+        "kills us before the effect": cut_off(0),
+        "kills us after the effect": cut_off(1),
+    },
 }
 """By what a step calls. A time limit ends a program that hangs; a function cannot be ended, so SIGTERM ends us."""
 
@@ -114,6 +136,7 @@ def desk_in(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch, *, time_li
     return desk
 
 
+@pytest.mark.sample(25)
 @pytest.mark.parametrize(
     ("kind", "fault", "left"),
     [
@@ -125,13 +148,13 @@ def desk_in(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch, *, time_li
 def test_whatever_a_step_does_the_state_is_true_and_nothing_runs_twice(
     kind: str, fault: str, left: Left, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk = desk_in(tmp_path, kind, monkeypatch, time_limit=3 if fault.startswith("hangs") else 60)
+    desk = desk_in(tmp_path, kind, monkeypatch, time_limit=5 if fault.startswith("hangs") else 60)
     request_id = desk.approved(fault)
     desk.require(request_id, desk.execute(request_id), left)
     desk.settle(request_id)
 
 
-@pytest.mark.sample(14)
+@pytest.mark.sample(10)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("mishap", "moment", "left"),
@@ -146,7 +169,7 @@ def test_whatever_happens_to_us_the_state_is_true_and_nothing_runs_twice(
     desk.settle(request_id)
 
 
-@pytest.mark.parametrize("kind", ["subprocess"])
+@pytest.mark.parametrize("kind", ["subprocess", "mcp"])
 def test_a_flood_of_output_costs_no_memory(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,14 +220,29 @@ def change_declaration(desk: Desk) -> None:
     desk.declare(desk.time_limit + 1)
 
 
+def starting(fault: str) -> Callable[[Desk], None]:
+    def damage(desk: Desk) -> None:
+        (desk.folder / "at_start").write_text(fault)
+
+    return damage
+
+
 BROKEN: dict[str, tuple[str, Callable[[Desk], None], dict[str, str], str]] = {
     "the program is missing": ("subprocess", unlink_program, {}, "ROUTER_NOT_READY"),
     "the definition has changed": ("subprocess", change_declaration, {}, REFUSED),
+    "the server is missing": ("mcp", unlink_program, {}, "ROUTER_NOT_READY"),
+    "the declaration of the server has changed": ("mcp", change_declaration, {}, REFUSED),
+    "the server exits": ("mcp", starting("exits"), {}, "ROUTER_NOT_READY"),
+    "the server hangs": ("mcp", starting("hangs"), {}, "ROUTER_NOT_READY"),
+    "the server floods": ("mcp", starting("floods"), {}, "ROUTER_NOT_READY"),
+    "the server lacks the tool": ("mcp", starting("lacks the tool"), {}, "ROUTER_NOT_READY"),
+    "the tool has changed": ("mcp", starting("has changed"), {}, "TOOL_DEFINITION_CHANGED"),
     "the function is missing": ("python", lambda desk: None, {"MISSING": "1"}, "PLAN_INVALID"),
     "the function has changed": ("python", lambda desk: None, {"CHANGED": "1"}, REFUSED),
 }
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(("kind", "damage", "changes", "code"), BROKEN.values(), ids=BROKEN)
 def test_a_step_that_cannot_be_called_costs_no_approval_and_runs_once_when_it_can(
     kind: str,
@@ -214,10 +252,22 @@ def test_a_step_that_cannot_be_called_costs_no_approval_and_runs_once_when_it_ca
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    desk = desk_in(tmp_path, kind, monkeypatch)
+    desk = desk_in(tmp_path, kind, monkeypatch, time_limit=5 if kind == "mcp" else 60)
     request_id = desk.approved("works")
     damage(desk)
     desk.require(request_id, desk.execute(request_id, **changes), refused(code))
+    desk.prepare()
+    desk.settle(request_id)
+
+
+def test_a_tool_that_changes_after_the_claim_is_not_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = desk_in(tmp_path, "mcp", monkeypatch)
+    request_id = desk.approved("works")
+    starting("changes")(desk)
+    left = Left(code="ROUTER_ERROR", state="failed", effect="none", lines=0, step="error")
+    desk.require(request_id, desk.execute(request_id), left)
     desk.prepare()
     desk.settle(request_id)
 
