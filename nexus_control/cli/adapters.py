@@ -91,13 +91,21 @@ def _shadowed(found: Source) -> dict[str, Path]:
     if found.kind != "project":
         return {}
     others = reversed(look(project=False).sources)
-    theirs = {name: other.path for other in others for name in _names(other)}
-    return {f"subprocess:{name}": theirs[name] for name in _names(found) if name in theirs}
+    theirs = {each: other.path for other in others for each in _ids(other)}
+    return {each: theirs[each] for each in _ids(found) if each in theirs}
 
 
-def _names(source: Source) -> Collection[str]:
+def _ids(source: Source) -> Collection[str]:
+    """The ids of what a file declares; a table without a kind, which is refused elsewhere, counts as a program."""
     declared = source.table.get(ADAPTERS)
-    return cast("Mapping[str, object]", declared) if isinstance(declared, dict) else ()
+    tables: Mapping[str, object] = (
+        cast("Mapping[str, object]", declared) if isinstance(declared, dict) else {}
+    )
+    return [
+        f"{cast('Mapping[str, object]', table).get('kind', 'subprocess')}:{name}"
+        for name, table in tables.items()
+        if isinstance(table, dict)
+    ]
 
 
 def readable(config: Source | None) -> Source | None:

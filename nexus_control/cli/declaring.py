@@ -1,4 +1,4 @@
-"""The commands about declared adapters: adapter list, show, check."""
+"""The commands about declared adapters: adapter list, show, check, pin."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypedDict, cast
 
 import typer
 
+from nexus_control.cli import pinning
 from nexus_control.cli.adapters import config_or_default, no_adapters
 from nexus_control.cli.broken_files import broken
 from nexus_control.cli.commands import group
@@ -15,10 +16,11 @@ from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.options import UsualConfig
 from nexus_control.cli.screen import Mark, Screen, columns
 from nexus_control.configuration import Source, named_source
-from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.adapter import Adapter, Adapters, StartChecker, adapter_id
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.execution.adapter import Adapter, Adapters, MethodLister, StartChecker, adapter_id
 from nexus_control.execution.argv_template import ArgvTemplate
 from nexus_control.execution.config import adapters_of
+from nexus_control.execution.mcp_adapter import McpAdapter
 from nexus_control.execution.plan import Call
 from nexus_control.lifecycle import counted
 from nexus_control.storage import is_made
@@ -34,8 +36,9 @@ adapter = group(
 class Method(TypedDict):
     method: str
     args: list[str]
-    argv: list[str]
+    argv: list[str] | None
     dry_run_argv: list[str] | None
+    pin: str | None
 
 
 class Declared(TypedDict):
@@ -89,28 +92,38 @@ def show(
     Example: nexus-control adapter show keys
     """
     source = _file(config)
-    file, adapters = source.path, adapters_of(source)
-    found = [each for each in adapters if name in (each.name, adapter_id(each))]
-    if len(found) != 1:
-        known = ", ".join(adapters.ids()) or "none"
-        problem = "is more than one adapter: name its kind too" if found else "is not declared"
-        raise NexusControlError(
-            ErrorCode.ADAPTER_UNKNOWN,
-            f"{name!r:.80} {problem}; declared in {file}: {known}",
-            {"file": str(file)},
-        )
-    declared = _declared(adapters, found[0], file)
+    adapters = adapters_of(source)
+    declared = _declared(adapters, _named(adapters, name, source), source.path)
     return Answer(cast("Mapping[str, object]", declared), lambda screen: _show(screen, declared))
+
+
+def _named(adapters: Adapters, name: str, source: Source) -> Adapter:
+    found = [each for each in adapters if name in (each.name, adapter_id(each))]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(adapters.ids()) or "none"
+    problem = "is more than one adapter: name its kind too" if found else "is not declared"
+    raise NexusControlError(
+        ErrorCode.ADAPTER_UNKNOWN,
+        f"{name!r:.80} {problem}; declared in {source.path}: {known}",
+        {"file": str(source.path)},
+    )
 
 
 def _show(screen: Screen, declared: Declared) -> None:
     screen.prose(f"{declared['adapter_id']} can: {', '.join(declared['capabilities']) or 'nothing'}.")
     for method in declared["methods"]:
         screen.heading(f"{method['method']} ({', '.join(method['args']) or 'no arguments'})")
+        if method["argv"] is None:
+            screen.verbatim(f"pinned: {method['pin'] or 'no, so it runs nothing: nexus-control adapter pin'}")
+            continue
         screen.verbatim(f"apply:   {shell_line(method['argv'])}")
         dry_run = method["dry_run_argv"]
         screen.verbatim(f"dry run: {'only described' if dry_run is None else shell_line(dry_run)}")
-    if declared["command"] is not None:
+    if declared["protocol"] == "mcp":
+        screen.heading("The MCP server, which a dry run does not start")
+        screen.verbatim(shell_line(declared["command"] or []))
+    elif declared["command"] is not None:
         screen.heading("Any method, which only the command knows")
         screen.verbatim(f"apply:   {shell_line(declared['command'])} call TOOL METHOD --json-args-file FILE")
         screen.verbatim("dry run: only described")
@@ -134,7 +147,8 @@ def check(
     ] = None,
 ) -> Answer:
     """Every problem of the file; or what it declares, whether each program is there, and which open requests are bound
-    to an adapter that is declared otherwise now.
+    to an adapter that is declared otherwise now. An MCP server of a file that you name is started to list its tools,
+    and what moved against the pins is shown.
 
     Example: nexus-control adapter check nexus-control.toml
     """
@@ -142,7 +156,7 @@ def check(
     path, adapters = source.path, fault_of(lambda: adapters_of(source))
     if isinstance(adapters, NexusControlError):
         return broken(path, adapters)
-    obstacles = {adapter_id(each): _obstacles(each) for each in adapters}
+    obstacles = {adapter_id(each): _obstacles(each, source) for each in adapters}
     bound = _bound(frame, adapters)
     data = {
         "file": str(path),
@@ -159,7 +173,9 @@ def check(
             for obstacle in found:
                 screen.prose(obstacle, Mark(f"{name}:", "bad"))
             if not found:
-                screen.prose("each program is there and can be executed.", Mark(f"{name}:", "good"))
+                is_mcp = name.startswith(f"{McpAdapter.kind}:")
+                good = pinning.good(source) if is_mcp else "each program is there and can be executed."
+                screen.prose(good, Mark(f"{name}:", "good"))
         if not obstacles:
             screen.prose("The file declares no adapter.")
         if bound:
@@ -168,6 +184,31 @@ def check(
             screen.verbatim(f"{request} {name}")
 
     return Answer(data, show, code=REFUSED if any(obstacles.values()) else 0)
+
+
+@adapter.command()
+@shared_options()
+def pin(
+    frame: Frame,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The adapter: its name, or mcp:NAME.")],
+    config: UsualConfig = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask at a terminal.")] = False,
+) -> Answer:
+    """Approve the tools of an MCP server as they are now. The server is started; each whole definition is shown, and
+    what moved against an older pin. Then the pins are written beside the adapters' file. Other tools run nothing.
+
+    Example: nexus-control adapter pin mcp:files --config nexus-control.toml
+    """
+    source = _file(config)
+    if source.kind == "project":
+        problem = (
+            f"is needed: {source.path} is a project's file, and its server is started only where you name it"
+        )
+        raise invalid_argument("--config", problem)
+    found = _named(adapters_of(source), name, source)
+    if not isinstance(found, McpAdapter):
+        raise invalid_argument("NAME", f"is {adapter_id(found)}: only tools of an MCP server are pinned")
+    return pinning.pinned(source, found, yes=yes)
 
 
 def _file(config: Path | None) -> Source:
@@ -185,8 +226,10 @@ def _bound(frame: Frame, adapters: Adapters) -> list[tuple[str, str]]:
         return bound_otherwise(store, adapters)
 
 
-def _obstacles(declared: Adapter) -> list[str]:
+def _obstacles(declared: Adapter, source: Source) -> list[str]:
     """Why programs of the adapter could not be started here; a reason that several methods share is named once."""
+    if isinstance(declared, McpAdapter):
+        return pinning.obstacles(declared, source)
     if not isinstance(declared, StartChecker):
         return []
     calls = [
@@ -200,6 +243,8 @@ def _obstacles(declared: Adapter) -> list[str]:
 
 def _arguments(declared: Adapter) -> dict[str, list[str]]:
     """The arguments of each method. The protocol `call` does not declare its methods: one stands for all."""
+    if isinstance(declared, MethodLister):
+        return declared.methods()
     tools = cast("dict[str, Any]", declared.declaration().get("tools", {"any": None}))
     return {
         method: [] if tool is None else sorted(ArgvTemplate.of(tool["argv"]).names())
@@ -215,13 +260,8 @@ def _declared(adapters: Adapters, each: Adapter, file: Path) -> Declared:
         "kind": each.kind,
         "protocol": said["protocol"],
         "capabilities": sorted(each.capabilities),
-        "methods": [
-            Method(
-                method=method, args=arguments[method], argv=tool["argv"], dry_run_argv=tool["dry_run_argv"]
-            )
-            for method, tool in said.get("tools", {}).items()
-        ],
-        "command": said.get("command"),
+        "methods": _methods(each, arguments),
+        "command": [said["command"], *said["args"]] if isinstance(each, McpAdapter) else said.get("command"),
         "cwd": str(file.parent / said["cwd"]),
         "env": sorted(said["env"]),  # names only: a value may be a secret
         "timeout_seconds": said["timeout_seconds"],
@@ -231,7 +271,36 @@ def _declared(adapters: Adapters, each: Adapter, file: Path) -> Declared:
     }
 
 
+def _methods(declared: Adapter, arguments: Mapping[str, list[str]]) -> list[Method]:
+    if isinstance(declared, McpAdapter):
+        return [
+            Method(
+                method=tool,
+                args=arguments.get(tool, []),
+                argv=None,
+                dry_run_argv=None,
+                pin=pin and pin.digest,
+            )
+            for tool, pin in declared.pins.items()
+        ]
+    tools: dict[str, Any] = cast("dict[str, Any]", declared.declaration().get("tools", {}))
+    return [
+        Method(
+            method=method,
+            args=arguments[method],
+            argv=tool["argv"],
+            dry_run_argv=tool["dry_run_argv"],
+            pin=None,
+        )
+        for method, tool in tools.items()
+    ]
+
+
 def _methods_in_words(declared: Declared) -> str:
-    if declared["command"] is not None:
+    if not declared["methods"]:
         return "any"
-    return ", ".join(f"{each['method']}({', '.join(each['args'])})" for each in declared["methods"])
+    unpinned = " not pinned" if declared["protocol"] == "mcp" else ""
+    return ", ".join(
+        f"{each['method']}({', '.join(each['args'])}){'' if each['pin'] else unpinned}"
+        for each in declared["methods"]
+    )

@@ -3,7 +3,7 @@
 The SDK chooses the protocol's version and checks the shape of answers. The wire under it is ours, because it bounds
 what a server can do to us:
 
-- A line has at most `most_bytes`; the first longer one ends the conversation. A line that is no message is passed over.
+- A line has at most `most_bytes`; the first longer one ends the conversation. A line that is not a message is skipped.
   Standard error is read, and only its end is kept.
 - Only answers reach the SDK. A ping of the server is answered. Its other requests (sampling, elicitation, roots) get
   the error -32601: nobody is asked on a server's word. Of its notifications only `tools/list_changed` is noted.

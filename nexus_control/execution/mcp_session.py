@@ -5,7 +5,7 @@ gets two seconds to end by itself, unless a call was cut off. What a call can co
 
     ok                the result says so
     tool_error        the result says that it is an error: the step failed
-    protocol_error    an error of JSON-RPC, or what is no result: the step failed
+    protocol_error    an error of JSON-RPC, or an answer of another shape: the step failed
     timeout           no answer within the time limit; the server is killed: what was done is unknown
     transport_error   the server ended, or sent too much in one message: what was done is unknown
 
@@ -144,6 +144,8 @@ def opened_session(server: Server) -> Generator[Session]:
     from nexus_control.execution.mcp_client import Conversation
 
     settings, deadline = server.settings, monotonic() + server.settings.timeout_seconds
+    if (obstacle := settings.obstacle_to(server.argv[0])) is not None:
+        raise server.not_ready(f"could not be started: {obstacle}")
     with ExitStack() as held:
         try:
             talked = talking(server.argv, cwd=settings.directory, environment=settings.environment)

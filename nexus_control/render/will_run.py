@@ -53,6 +53,8 @@ def place_words(call: View) -> str:
 
 def call_words(call: View) -> str:
     """What a call runs, on one line; not yet escaped."""
+    if call.get("tool"):
+        return f"{call['tool']} {canonical_json(call.get('args', {}))} of the MCP server {shlex.join(call['argv'])}"
     if call.get("argv"):
         return shlex.join(call["argv"])
     return f"{call['function']} {canonical_json(call.get('args', {}))}"

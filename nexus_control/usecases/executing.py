@@ -145,14 +145,13 @@ def _ask(
         with router_asked(adapter_id):
             if checker is not None:
                 checker.check_plan(adapter_id, created.plan, policy.max_steps)
-            known = () if finder is None else finder.runs_of(decision.decision_id)
-        _require_unknown(decision, known)
-        with router_asked(adapter_id):
             dry_run = is_dry_run(decision.facts, arguments.dry_run)
             if preparer is not None:
                 prepared.enter_context(preparer.prepared(adapter_id, dry_run, created.plan))
             elif readiness is not None:
                 readiness.require_ready(adapter_id, dry_run, created.plan)
+            known = () if finder is None else finder.runs_of(decision.decision_id)
+        _require_unknown(decision, known)
     except NexusControlError as fault:
         return replace(asked, fault=fault)
     return asked

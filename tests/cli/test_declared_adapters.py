@@ -1,6 +1,7 @@
-"""adapter list, show and check: what is declared, and whether it would run."""
+"""adapter list, show, check and pin: what is declared, and whether it would run."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from nexus_control.configuration import FILE_NAME
 from nexus_control.execution.config import load_adapters
 from tests.cli.running import Commands
+
+DOWNSTREAM = Path(__file__).parent.parent / "execution" / "downstream.py"
 
 DECLARED = """
 [adapters.keys]
@@ -150,3 +153,65 @@ def test_the_check_makes_no_store(commands: Commands) -> None:
     script(commands.folder)
     commands.run("adapter", "check")
     assert not (commands.folder / commands.database).exists()
+
+
+@pytest.fixture
+def server(tmp_path: Path, commands: Commands) -> Path:
+    """The file that declares an MCP server; what the server does is in the file `mode` beside it."""
+    words = ["-I", "-S", str(DOWNSTREAM), str(tmp_path)]
+    file = tmp_path / FILE_NAME
+    file.write_text(
+        '[adapters.files]\nkind = "mcp"\ncapabilities = ["apply"]\ntools = ["put"]\n'
+        f"command = {json.dumps(sys.executable)}\nargs = {json.dumps(words)}\n"
+    )
+    return file
+
+
+def test_a_tool_is_shown_whole_then_pinned_then_checked(commands: Commands, server: Path) -> None:
+    assert "not pinned" in commands.run("adapter", "check", str(server), code=1)
+    pinned = commands.answer("adapter", "pin", "mcp:files", "--config", str(server))
+    assert pinned["tools"][0]["definition"]["description"] == "Appends a line to the file"
+    assert Path(pinned["file"]).is_file()
+    assert "each tool is as it was pinned" in commands.run("adapter", "check", str(server))
+    shown = commands.answer("adapter", "show", "files")
+    assert shown["methods"][0]["args"] == ["text", "count"]
+    assert shown["methods"][0]["pin"] == pinned["tools"][0]["digest"]
+
+
+def test_a_check_shows_which_words_of_a_definition_moved(commands: Commands, server: Path) -> None:
+    commands.run("adapter", "pin", "files", "--config", str(server))
+    (commands.folder / "mode").write_text("other definition")
+    shown = " ".join(commands.run("adapter", "check", str(server), code=1).split())
+    assert "TOOL_DEFINITION_CHANGED" in shown
+    assert "description: 'and tells others' is new" in shown
+    again = commands.answer("adapter", "pin", "files", "--config", str(server))
+    assert again["tools"][0]["moved"] == ["description: 'and tells others' is new"]
+
+
+def test_the_server_of_a_projects_file_is_started_only_where_the_file_is_named(
+    commands: Commands, server: Path
+) -> None:
+    refused = commands.answer("adapter", "pin", "files", code=2)
+    assert refused["code"] == "INVALID_ARGUMENT"
+    commands.run("adapter", "pin", "files", "--config", str(server))
+    (commands.folder / "mode").write_text("other definition")
+    assert "was not started" in " ".join(commands.run("adapter", "check").split())
+
+
+def test_pins_that_are_not_what_was_written_are_refused(commands: Commands, server: Path) -> None:
+    file = Path(commands.answer("adapter", "pin", "files", "--config", str(server))["file"])
+    file.write_text(file.read_text().replace("Appends", "Deletes"))
+    refused = commands.answer("adapter", "list", code=2)
+    assert refused["code"] == "CONFIG_INVALID"
+    assert "a digest that is not that of its definition" in refused["message"]
+
+
+def test_pins_beside_a_file_that_was_found_must_not_be_writable_by_others(
+    commands: Commands, server: Path
+) -> None:
+    file = Path(commands.answer("adapter", "pin", "files", "--config", str(server))["file"])
+    assert commands.answer("adapter", "list")["adapters"][0]["methods"][0]["pin"]
+    file.chmod(0o666)
+    refused = commands.answer("adapter", "list", code=2)
+    assert refused["code"] == "CONFIG_INVALID"
+    assert "is not used, because" in refused["message"]

@@ -33,6 +33,7 @@ WITHOUT_A_STORE = {
     ("adapter", "list"),
     ("adapter", "show"),
     ("adapter", "check"),
+    ("adapter", "pin"),
     ("rules", "check"),
     ("rules", "explain"),
     ("approver", "add"),

@@ -56,7 +56,7 @@ def test_a_file_without_adapters_declares_none(tmp_path: Path) -> None:
 REFUSED = {
     "not TOML": ("[adapters", "not TOML"),
     "an unknown table": ("[server]\n", "server"),
-    "an unknown kind": ('[adapters.keys]\nkind = "mcp"\ncapabilities = []\n', "adapters.keys.kind"),
+    "an unknown kind": ('[adapters.keys]\nkind = "ssh"\ncapabilities = []\n', "adapters.keys.kind"),
     "no kind": ("[adapters.keys]\ncapabilities = []\n", "adapters.keys.kind"),
     "no capabilities": ('[adapters.keys]\nkind = "subprocess"\n', "adapters.keys.capabilities"),
     "an unknown key": (HEAD + "retries = 3\n" + TOOL, "adapters.keys.retries"),

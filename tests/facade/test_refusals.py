@@ -31,6 +31,8 @@ NOT_FROM_THE_FACADE = {
     # of the rule book: tests/rules
     ErrorCode.RULE_UNDECIDED,
     ErrorCode.RULES_DISAGREE,
+    # of MCP servers: tests/execution
+    ErrorCode.TOOL_DEFINITION_CHANGED,
     # of governed functions: tests/guards
     ErrorCode.ALREADY_EXECUTED,
     # of the file and the process: tests/joints

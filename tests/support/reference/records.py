@@ -64,6 +64,10 @@ def adapter() -> str:
     return _section_of_a_file(config.SubprocessTable)
 
 
+def mcp_adapter() -> str:
+    return _section_of_a_file(config.McpTable)
+
+
 def adapter_tool() -> str:
     return _section_of_a_file(config.ToolTable)
 

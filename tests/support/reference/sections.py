@@ -15,6 +15,7 @@ _PART = re.compile(r"<!-- generated: (?P<name>[\w-]+) -->\n.*?(?=^<!-- end -->$)
 SECTIONS: dict[str, Callable[[], str]] = {
     "adapter": records.adapter,
     "adapter-tool": records.adapter_tool,
+    "mcp-adapter": records.mcp_adapter,
     "blocking-reasons": records.blocking_reasons,
     "command-table": commands.table_of_commands,
     "commands": commands.every_command,
