@@ -87,31 +87,19 @@ class Desk:
 
     def execute(self, request_id: str, *mishap: str, **changes: str) -> dict[str, Any]:
         """What a process of the command line answers that executes the decision; nothing if it is ended before."""
-        with self._started(request_id, *mishap, **changes) as process:
-            said, _ = process.communicate(timeout=240)
-        assert said or process.returncode not in (0, 1, 2), process.returncode
-        return json.loads(said) if said else {}
-
-    def peak_kilobytes(self, request_id: str) -> int:
-        """The most memory that such a process had at once."""
-        with self._started(request_id) as process:
-            assert process.stdout is not None
-            assert json.load(process.stdout)["effect"] == "done"
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        return usage.ru_maxrss
-
-    def _started(self, request_id: str, *mishap: str, **changes: str) -> "subprocess.Popen[bytes]":
         module = ["tests.support.mishaps", *mishap] if mishap else ["nexus_control"]
         words = [*self._execute(request_id), "--db", str(self.folder / DATABASE), "--json"]
-        return subprocess.Popen(
+        ended = subprocess.run(
             [sys.executable, "-m", *module, *words],
             cwd=self.folder,
             env=environment(FAULTY=str(self.folder), **changes),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            timeout=240,
         )
+        assert ended.stdout or ended.returncode not in (0, 1, 2), ended.returncode
+        return json.loads(ended.stdout) if ended.stdout else {}
 
     def require(self, request_id: str, answer: dict[str, Any], left: Left) -> None:
         """What is there is this, the store is whole, and no process is left."""

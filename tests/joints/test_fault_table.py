@@ -4,12 +4,14 @@ twice, no process is left, and a person settles what is unknown.
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.joints.faults import Desk, Left
+from tests.execution.support import eventually
+from tests.joints.faults import Desk, Left, left_alive
 from tests.support.mishaps import MOMENTS
 from tests.support.room import run_on_a_small_disk
 
@@ -169,14 +171,14 @@ def test_whatever_happens_to_us_the_state_is_true_and_nothing_runs_twice(
     desk.settle(request_id)
 
 
-@pytest.mark.parametrize("kind", ["subprocess", "mcp"])
-def test_a_flood_of_output_costs_no_memory(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    desk = desk_in(tmp_path, kind, monkeypatch)
-    quiet, flooded = (desk.peak_kilobytes(desk.approved(fault)) for fault in ("works", "floods 100 MB"))
+def test_a_flood_of_output_costs_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = desk_in(tmp_path, "subprocess", monkeypatch)
+    weights: list[int] = []
+    for fault in ("works", "floods 100 MB"):
+        desk.execute(desk.approved(fault), "weighed", "after the outcome is recorded")
+        weights.append(int((tmp_path / "weight").read_text()))
     assert desk.lines() == 2
-    assert flooded < quiet + 30_000
+    assert weights[1] < weights[0] + 30_000, weights
 
 
 _ON_A_SMALL_DISK = """
@@ -206,6 +208,16 @@ def test_a_step_that_fills_the_disk_with_its_effect_leaves_the_outcome_unknown(t
     if "unshare" in ran.stderr or "mount:" in ran.stderr:
         pytest.skip(f"nothing can be mounted here: {ran.stderr}")
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("sign", ["its variable", "its folder"])
+def test_a_process_that_is_left_would_be_found(sign: str, tmp_path: Path) -> None:
+    marked = {"FAULTY": str(tmp_path)} if sign == "its variable" else {}
+    where = tmp_path if sign == "its folder" else Path("/")
+    with subprocess.Popen(["sleep", "3600"], cwd=where, env=marked) as left:
+        assert eventually(lambda: left_alive(tmp_path) == [left.pid])
+        left.kill()
+    assert left_alive(tmp_path) == []
 
 
 def test_the_table_has_each_moment() -> None:

@@ -70,9 +70,16 @@ def program_gone(act: Act) -> Any:
     return act()
 
 
+def weighed(act: Act) -> Any:
+    """Write the most memory that this process had so far, in kilobytes, to the file `weight`."""
+    (peak,) = [line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM:" in line]
+    Path("weight").write_text(peak.split()[1])
+    return act()
+
+
 MISHAPS: dict[str, Callable[[Act], Any]] = {
     each.__name__: each
-    for each in (killed, full, full_for_a_moment, clock_back, clock_back_and_killed, program_gone)
+    for each in (killed, full, full_for_a_moment, clock_back, clock_back_and_killed, program_gone, weighed)
 }
 
 
