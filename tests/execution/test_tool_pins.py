@@ -108,5 +108,5 @@ def test_a_schema_is_held_against_arguments_as_far_as_it_is_certain(name: str) -
 
 
 def test_required_arguments_are_named_first() -> None:
-    schema = {"properties": {"a": {}, "b": {}}, "required": ["b"]}
+    schema: dict[str, object] = {"properties": {"a": {}, "b": {}}, "required": ["b"]}
     assert argument_names(schema) == ["b", "a"]
