@@ -208,10 +208,10 @@ class RunLog:
             yield connection
 
     def _insert(self, connection: sqlite3.Connection, run_id: str, events: tuple[RunEvent, ...]) -> int:
-        (count,) = connection.execute(
-            "SELECT coalesce(max(seq) + 1, 0) FROM events WHERE run_id = ?", (run_id,)
-        ).fetchone()
-        ts = format_instant(self._clock.now())
+        count, last = connection.execute(
+            "SELECT seq + 1, ts FROM events WHERE run_id = ? ORDER BY seq DESC LIMIT 1", (run_id,)
+        ).fetchone() or (0, "")
+        ts = max(format_instant(self._clock.now()), last)  # a clock that went back does not date a run
         connection.executemany(
             "INSERT INTO events (run_id, seq, event_id, type, payload, ts) VALUES (?, ?, ?, ?, ?, ?)",
             [

@@ -9,6 +9,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import run_bundle_digest
 from nexus_control.execution.run_log import RunLog
 from tests.execution.support import CountingClock, vector
+from tests.support.clock import FakeClock
 
 
 def refused_code(path: Path) -> ErrorCode:
@@ -60,6 +61,18 @@ def test_there_is_no_bundle_of_a_run_that_was_not_made() -> None:
     with pytest.raises(NexusControlError) as refused:
         RunLog(":memory:", CountingClock()).export("nobody")
     assert refused.value.code is ErrorCode.ROUTER_RUN_NOT_FOUND
+
+
+def test_no_event_of_a_run_is_earlier_than_the_one_before_where_the_clock_went_back() -> None:
+    clock = FakeClock()
+    log = RunLog(":memory:", clock)
+    run = log.begin("apply", "goal")
+    clock.advance(hours=-1)
+    run.append(("STEP_STARTED", {}))
+    clock.advance(hours=2)
+    run.append(("STEP_COMPLETED", {}))
+    events = cast("list[dict[str, Any]]", log.export(run.run_id)["events"])
+    assert [event["ts"][11:13] for event in events] == ["03", "03", "04"]
 
 
 def test_runs_are_kept_in_a_file_that_refuses_changes(tmp_path: Path) -> None:
