@@ -54,6 +54,10 @@ class StandardStream(io.FileIO):
             if self.fileno() == _OUTPUT:
                 raise PrintingFailed(error) from error
             return len(memoryview(content))
+        except BaseException:
+            # An interruption may come when it is written already: nothing is printed twice.
+            self.has_failed = self.fileno() == _OUTPUT
+            raise
 
     def _write(self, content: "Buffer") -> int:
         while True:

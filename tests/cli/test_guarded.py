@@ -115,7 +115,7 @@ def test_what_is_left_out_of_a_long_call_is_said(tmp_path: Path) -> None:
 
 def test_a_host_that_asks_a_person_says_who_runs_the_call(tmp_path: Path) -> None:
     data = data_of(NexusControlTools(tmp_path / "store.db").inspect(asked(tmp_path)))
-    question = render_question(data, BOB, None)
+    question = render_question({**data, "rehearsed": None}, BOB, None)
     assert "The agent or program that asked runs Bash itself" in question
     assert "No configuration" not in question
 

@@ -274,6 +274,29 @@ def test_a_pipe_that_takes_nothing_for_now_is_waited_for() -> None:
         os.close(reading)
 
 
+def test_what_was_printed_when_an_interruption_came_is_not_printed_again(tmp_path: Path) -> None:
+    code = """
+import sys
+from nexus_control.cli import streams
+
+def interrupted(stream, content, write=streams.StandardStream._write):
+    write(stream, content)
+    raise KeyboardInterrupt
+
+streams.open_standard_streams()
+streams.StandardStream._write = interrupted
+print("one line")
+try:
+    sys.stdout.flush()
+except KeyboardInterrupt:
+    print("another", flush=True)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (ran.stdout, ran.stderr) == ("one line\n", "")
+
+
 def test_a_checkpoint_that_is_new_is_said_to_be_made(commands: Commands, tmp_path: Path) -> None:
     commands.run("key", "generate")
     assert said(in_a_shell(tmp_path, "log checkpoint", "closed")).startswith(
