@@ -154,13 +154,7 @@ def take(
             )
         decision = session.decision(arguments.request_id)
         head.require_continued(session, store.sidecar, known)
-        attempt = Attempt(
-            adapter_id=arguments.adapter_id,
-            dry_run=is_dry_run(decision.facts, arguments.dry_run),
-            capabilities=asked.capabilities,
-            adapter_digest=asked.adapter_digest,
-            by_worker=by_worker,
-        )
+        attempt = attempt_at(decision.facts, arguments, asked, by_worker=by_worker)
         # The rules come before the fault: they may say that the decision is never executed.
         if asked.fault is None:
             require_allowed(store, session, decision, attempt)
@@ -172,6 +166,17 @@ def take(
         if not known:  # else it could be written just now
             slot.require_writable()
         return _append(session, decision, arguments, attempt, owner, known)
+
+
+def attempt_at(facts: Facts, arguments: ExecuteArguments, asked: Asked, *, by_worker: bool) -> Attempt:
+    """What the rules judge."""
+    return Attempt(
+        adapter_id=arguments.adapter_id,
+        dry_run=is_dry_run(facts, arguments.dry_run),
+        capabilities=asked.capabilities,
+        adapter_digest=asked.adapter_digest,
+        by_worker=by_worker,
+    )
 
 
 def _append(

@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Any
 
 from nexus_control.advice import REHEARSAL_FAILED, REQUIRED_REHEARSAL_FAILED, after_failure
-from nexus_control.blocking import blocking_reasons, dispatch_reasons
+from nexus_control.blocking import attempt_reasons
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import StepError
 from nexus_control.execution.context import executing
@@ -43,7 +43,7 @@ from nexus_control.store import DecisionStore
 from nexus_control.system.processes import Owner, owning
 from nexus_control.usecases.arguments import ExecuteArguments
 from nexus_control.usecases.cancels import CancelWatch
-from nexus_control.usecases.claiming import Asked, Claimed, is_dry_run, not_started, record_outcome, take
+from nexus_control.usecases.claiming import Asked, Claimed, attempt_at, not_started, record_outcome, take
 from nexus_control.usecases.dispatching import (
     Dispatched,
     OutcomePayload,
@@ -54,6 +54,7 @@ from nexus_control.usecases.dispatching import (
 )
 from nexus_control.usecases.resulting import step_lines, steps_in_answer, steps_known
 from nexus_control.usecases.run_answers import ExecuteData
+from nexus_control.usecases.views import authority_now
 from nexus_control.values.payloads import (
     Effect,
     ExecutionCompletedPayload,
@@ -169,20 +170,19 @@ def _ask(
         return asked
     with store.reading() as session:
         decision, now = session.decision(arguments.request_id), session.now
+        authority = authority_now(store, session, decision, now)
     created, policy = decision.facts.created, decision.facts.policy
-    dry_run = is_dry_run(decision.facts, arguments.dry_run)
-    blocked = blocking_reasons(decision.facts, now, dry_run=dry_run)
-    others = dispatch_reasons(decision.facts, by_worker=by_worker)
-    if created is None or policy is None or blocked or any(others):
-        return asked  # the claim refuses it; nothing is started for it
+    attempt = attempt_at(decision.facts, arguments, asked, by_worker=by_worker)
+    if created is None or policy is None or attempt_reasons(decision.facts, now, attempt, authority):
+        return asked  # the claim refuses it; no secret is read and nothing is started for it
     try:
         with router_asked(adapter_id):
             if checker is not None:
                 checker.check_plan(adapter_id, created.plan, policy.max_steps)
             if preparer is not None:
-                prepared.enter_context(preparer.prepared(adapter_id, dry_run, created.plan))
+                prepared.enter_context(preparer.prepared(adapter_id, attempt.dry_run, created.plan))
             elif readiness is not None:
-                readiness.require_ready(adapter_id, dry_run, created.plan)
+                readiness.require_ready(adapter_id, attempt.dry_run, created.plan)
             known = () if finder is None else finder.runs_of(decision.decision_id)
         _require_unknown(decision, known)
     except NexusControlError as fault:
