@@ -40,25 +40,14 @@ def run(setting: Setting) -> Outcome:
         return Outcome(skipped={"bad_steps": "this version calls no MCP servers"})
     words = [sys.executable, "-c", SERVER]
     _configure(setting.folder / "nexus-control.toml", words)
-
-    def session() -> Client:
-        return Client(StdioServerParameters(command=words[0], args=words[1:], cwd=setting.folder))
-
-    async def call(opened: Client, times: int) -> None:
-        for _ in range(times):
-            await opened.call_tool("answer", {})
-
-    async def once() -> None:
-        async with session() as opened:
-            await call(opened, 1)
-
+    server = StdioServerParameters(command=words[0], args=words[1:], cwd=setting.folder)
     with ExitStack() as opened:
         adapters = load_adapters(setting.folder / "nexus-control.toml")
         router = opened.enter_context(LocalRouter(adapters, setting.folder / "runs.db"))
         many, one = (Running(router, "mcp:measured", "answer", steps) for steps in (STEPS, 1))
         raw = opened.enter_context(raw_commits(setting.folder / "raw.db"))
         portal = opened.enter_context(start_blocking_portal())
-        bare = opened.enter_context(portal.wrap_async_context_manager(session()))
+        bare = opened.enter_context(portal.wrap_async_context_manager(Client(server)))
         without_session = copy_context()
         opened.enter_context(router.prepared("mcp:measured", False, one.plan))
 
@@ -71,8 +60,8 @@ def run(setting: Setting) -> Outcome:
             "one": one,
             "started": lambda: without_session.run(one),
             "raw": commits,
-            "bare": lambda: portal.call(call, bare, FURTHER),
-            "once": lambda: portal.call(once),
+            "bare": lambda: portal.call(_call, bare, FURTHER),
+            "once": lambda: portal.call(_once, server),
         }
         bad = sum("answered" not in json.dumps(output) for output in many())
         timed = in_turns(contenders, 2 * setting.sizes.seconds)
@@ -85,6 +74,16 @@ def run(setting: Setting) -> Outcome:
         "bad_steps": float(bad),
     }
     return Outcome(metrics=metrics)
+
+
+async def _call(opened: Client, times: int) -> None:
+    for _ in range(times):
+        await opened.call_tool("answer", {})
+
+
+async def _once(server: StdioServerParameters) -> None:
+    async with Client(server) as opened:
+        await _call(opened, 1)
 
 
 def _configure(config: Path, words: list[str]) -> None:
