@@ -44,11 +44,11 @@ class Running:
         self._router, self._adapter_id = router, adapter_id
         call: dict[str, object] = {"tool": adapter_id.partition(":")[2], "method": method, "args": {}}
         plan = [{"step_id": f"s{number}", "intent": "measure", "call": call} for number in range(steps)]
-        self._plan = json.dumps(plan)
+        self.plan = json.dumps(plan)
 
     def __call__(self) -> list[object]:
         """The output of each step."""
-        answer = self._router.run("Measure", self._adapter_id, dry_run=False, plan=self._plan)
+        answer = self._router.run("Measure", self._adapter_id, dry_run=False, plan=self.plan)
         return [result["output"] for result in answer["results"]]
 
 
