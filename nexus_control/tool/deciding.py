@@ -54,21 +54,18 @@ class DecidingTools(Tools):
 
             tools.request("Rotate the keys", Actor("human", "alice"), mode="apply", min_approvals=2)
 
-        `plan` is text, or a list of steps. `mode` is "dry_run" or "apply". The policy comes from the template, and from
-        the policy fields given here, which override it; `override_<field>` is a synonym of a field. `expires_at` is an
-        instant with an offset; instead of it `expires_in` is a duration from now, such as "4h" or a timedelta. A
-        request that names its `adapter_id` can run with that adapter only; with `dispatch` "worker" only a worker
-        (`nexus-control worker`) executes it. Under `require_rehearsal`, as in {"max_age_seconds": 600}, execute it with
-        `dry_run` first; approvals cover what that gave back.
-
+        `plan` is text, or a list of steps. The policy comes from the template, and from the policy fields given here,
+        which override it; `override_<field>` is a synonym of a field. `expires_at` is an instant with an offset;
+        instead of it `expires_in` is a duration from now, such as "4h". A request that names its `adapter_id` can run
+        with that adapter only; with `dispatch` "worker" only `nexus-control worker` executes it. Under
+        `require_rehearsal`, as in {"max_age_seconds": 600}, approvals cover what executing it with `dry_run` gave back.
         With an `idempotency_key` a request is made once: the same requester, key and content answer the one that is
         there, with `created` false. `supersedes` names an older request of the same requester, to withdraw with it.
 
         Data: request_id, created, state, current_approvals, required_approvals, is_approved, min_approvals, basis,
         warnings; with a template template_name, template_digest, overrides_applied.
         Refused: TEMPLATE_NOT_FOUND, TEMPLATE_WEAKENED, PLAN_INVALID, ADAPTER_UNKNOWN, IDEMPOTENCY_CONFLICT,
-        ROUTER_NOT_READY where the adapter can never run it; of the request to supersede DECISION_NOT_FOUND,
-        NOT_REQUESTER, INVALID_STATE.
+        ROUTER_NOT_READY; of the request to supersede DECISION_NOT_FOUND, NOT_REQUESTER, INVALID_STATE.
         """
         given = locals()
         return result_of(
