@@ -97,7 +97,7 @@ class OpenRun:
         if self.pid != os.getpid():
             raise forked(f"run {self.run_id}")
         known, self.end = self.end, None  # where this is interrupted, only the file knows what was committed
-        self.end = self.log.append(self.run_id, events, known)
+        self.end = self.log.append(self.run_id, events, end=known)
         return self.end[0]
 
 
@@ -182,7 +182,7 @@ class RunLog:
                 f"execution {execution.execution_id} has had its run, and is not run twice", earlier
             ) from None
 
-    def append(self, run_id: str, events: tuple[RunEvent, ...], end: _End | None) -> _End:
+    def append(self, run_id: str, events: tuple[RunEvent, ...], *, end: _End | None) -> _End:
         """Commits these events behind the end of their run; None where that is not known."""
         with self._transaction() as connection:
             return self._insert(connection, run_id, events, end or _end_of(connection, run_id))
