@@ -15,7 +15,7 @@ import json.encoder
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from json.encoder import encode_basestring
+from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any, NoReturn, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
@@ -31,16 +31,22 @@ _SAMPLE: dict[str, object] = {"b": [1, 0.5, None, True, "\u00e9\n"], "a": {}}
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def encoding_by(make: Any) -> Callable[[object], str]:
-    """What writes canonical text, with the interpreter's own encoder where it is there and does."""
-    encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+C_ENCODER: Any = getattr(json.encoder, "c_make_encoder", None)
+"""The interpreter's own encoder, where it has one."""
+
+
+def encoding_by(make: Any, encoder: json.JSONEncoder = _CANONICAL) -> Callable[[object], str]:
+    """What writes the text of an encoder with sorted keys and no indent, by `make` where it is there and does."""
     if make is None:
         return encoder.encode
     # `encode` makes one at each call, which takes as long as a payload. It does not remember what it is in: a
     # value that contains itself ends as one that is nested too deep.
     # Its arguments are CPython's own affair: where they or what comes of them are others, `encode` writes.
     try:
-        chunks = make(None, encoder.default, encode_basestring, None, ":", ",", True, False, False)
+        texts = encode_basestring_ascii if encoder.ensure_ascii else encode_basestring
+        between = encoder.key_separator, encoder.item_separator
+        chunks = make(None, encoder.default, texts, None, *between, True, False, encoder.allow_nan)
         if "".join(chunks(_SAMPLE, 0)) != encoder.encode(_SAMPLE):
             return encoder.encode
     except (TypeError, ValueError):
@@ -48,7 +54,7 @@ def encoding_by(make: Any) -> Callable[[object], str]:
     return lambda obj: "".join(chunks(obj, 0))
 
 
-_encode = encoding_by(getattr(json.encoder, "c_make_encoder", None))
+_encode = encoding_by(C_ENCODER)
 
 
 def canonical_json(obj: object) -> str:
@@ -60,15 +66,15 @@ def canonical_json(obj: object) -> str:
 
 
 def require_canonical_domain(
-    obj: object, *, where: str = "value", max_bytes: int, fractions: bool = False
+    obj: object, *, where: str = "value", max_bytes: int, fractions: bool = False, depth: int = 1
 ) -> str:
     """The canonical text of `obj`, if every language reads it alike; otherwise JSON_INVALID.
 
     Refused: keys that are not strings, floats, integers beyond 2^53-1, lone surrogates, more than `MAX_DEPTH`
     levels, more than `max_bytes` bytes of UTF-8, and anything that is not JSON. With `fractions` finite floats are
-    accepted: for values that are only ever kept and hashed as this text.
+    accepted: for values that are only ever kept and hashed as this text. The value itself is at level `depth`.
     """
-    require_domain(obj, where, fractions=fractions)
+    require_domain(obj, where, depth, fractions=fractions)
     text = canonical_json(obj)
     try:
         size = len(text.encode())

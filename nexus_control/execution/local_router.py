@@ -75,7 +75,7 @@ from nexus_control.execution.router import (
     RunPreparer,
 )
 from nexus_control.execution.run_log import OpenRun, RunLog
-from nexus_control.execution.secrets import secret_problem
+from nexus_control.execution.secrets import SecretTaker, secret_problem
 from nexus_control.execution.spelling import bounded, encodable
 from nexus_control.execution.stopping import Order, order_given
 from nexus_control.system.clock import SYSTEM_CLOCK, Clock
@@ -215,14 +215,16 @@ class LocalRouter(
                 return self._refuse(goal, mode, adapter_id, RunError(str(error.code), error.message))
             except RunError as error:
                 return self._refuse(goal, mode, adapter_id, error)
-            planned = "PLAN_CREATED", {"plan": [recorded(encode(step)) for step in steps]}
+            planned = [recorded(encode(step)) for step in steps]
             held.enter_context(revealing(sources_of(adapter, steps, dry_run=dry_run)))
             # The first step is logged together with the plan, unless it is not begun.
-            started = () if order_given() else started_events(adapter_id, steps[0], adapter)
+            started = () if order_given() else started_events(adapter_id, planned[0], adapter)
             with _recording():
-                log = self._log.begin(mode, goal, selection_event(adapter_id, adapter), planned, *started)
+                selected = selection_event(adapter_id, adapter)
+                log = self._log.begin(mode, goal, selected, ("PLAN_CREATED", {"plan": planned}), *started)
+            run = Run(log, mode, adapter_id, adapter, steps, planned)
             with _interrupted(log, mode):
-                return self._execute(Run(log, mode, adapter_id, adapter, steps), adapter, len(started) // 2)
+                return self._execute(run, adapter, len(started) // 2)
 
     def _declared(self, adapter_id: str) -> Adapter:
         adapter = self._adapters.get(adapter_id)
@@ -263,7 +265,7 @@ class LocalRouter(
                         _code_of(order), f"step {step.step_id!r} was not begun because {order.why}"
                     )
                     break
-                run.log.append(*started_events(run.adapter_id, step, adapter))
+                run.log.append(*started_events(run.adapter_id, run.plan[index - 1], adapter))
             self._tell(run, index, step, "started")
             started = time.monotonic()
             result = masked_result(adapter.execute(step.call, dry_run=run.mode == "dry_run"))
@@ -338,10 +340,11 @@ def _interrupted(log: OpenRun, mode: RunMode) -> Generator[None]:
 def _require_takes(adapter: Adapter, steps: Sequence[Step], max_steps: int | None) -> None:
     """Raises PLAN_INVALID for steps that the adapter cannot run."""
     require_at_most(max_steps, steps)
+    taker = adapter if isinstance(adapter, SecretTaker) else None  # once: a look at a protocol is slow
     for n, step in enumerate(steps):
         problem = adapter.problem_with(step.call)
         if step.call.tool != adapter.name:
             problem = f"tool must be {adapter.name!r}, the adapter's name"
-        problem = problem or secret_problem(adapter, step.call)
+        problem = problem or secret_problem(taker, step.call)
         if problem:
             raise plan_invalid(f"plan[{n}].call.{problem} (step {step.step_id!r})", step_id=step.step_id)

@@ -4,14 +4,14 @@ A run's records are inside the canonical domain, and the answer holds no time. T
 nexus-router's answer.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
 from nexus_control.execution.adapter import Adapter, StepError, StepResult
-from nexus_control.execution.plan import Step, recorded
+from nexus_control.execution.plan import Step
 from nexus_control.execution.router import RouterOutcomeUnknown, RunStopped
 from nexus_control.execution.run_log import OpenRun, RunEvent
-from nexus_control.values.records import encode
 
 RunMode: TypeAlias = Literal["dry_run", "apply"]
 
@@ -34,6 +34,8 @@ class Run:
     adapter_id: str
     adapter: Adapter | None
     steps: tuple[Step, ...] = ()
+    plan: Sequence[Mapping[str, object]] = ()
+    """The steps as the records hold them."""
     results: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
 
 
@@ -61,15 +63,17 @@ def selection_event(adapter_id: str, adapter: Adapter) -> RunEvent:
     }
 
 
-def started_events(adapter_id: str, step: Step, adapter: Adapter) -> tuple[RunEvent, RunEvent]:
-    """The events before a step begins."""
+def started_events(
+    adapter_id: str, step: Mapping[str, object], adapter: Adapter
+) -> tuple[RunEvent, RunEvent]:
+    """The events before a step of the recorded plan begins."""
     requested = {
-        "step_id": step.step_id,
+        "step_id": step["step_id"],
         "adapter_id": adapter_id,
         "adapter_capabilities": sorted(adapter.capabilities),
-        "call": recorded(encode(step.call)),
+        "call": step["call"],
     }
-    return ("STEP_STARTED", {"step_id": step.step_id}), ("TOOL_CALL_REQUESTED", requested)
+    return ("STEP_STARTED", {"step_id": step["step_id"]}), ("TOOL_CALL_REQUESTED", requested)
 
 
 def finished_events(run: Run, step: Step, result: StepResult, milliseconds: int) -> tuple[RunEvent, RunEvent]:
@@ -129,7 +133,7 @@ def end_run(run: Run, error: RunError | None) -> dict[str, Any]:
             "selection_source": "request" if run.adapter else "failed",
         },
         "run": {"run_id": run.log.run_id, "events_committed": committed},
-        "plan": [recorded(encode(step)) for step in run.steps],
+        "plan": list(run.plan),
         "results": run.results,
     }
     if error is not None:

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from nexus_control.canonical_json import canonical_json, parse_json, require_canonical_domain
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.spelling import nested
+from nexus_control.execution.spelling import DEPTH
 from nexus_control.values.records import check, decode
 
 MAX_PLAN_BYTES = 256 * 1024
@@ -104,7 +104,9 @@ def items_of(plan: str, *, in_domain: bool = False) -> list[object]:
     try:
         items = parse_json(plan, max_bytes=MAX_PLAN_BYTES)
         if in_domain:
-            require_canonical_domain(nested(items), where="the plan", max_bytes=_MAX_SPELLED, fractions=True)
+            require_canonical_domain(
+                items, where="the plan", max_bytes=_MAX_SPELLED, fractions=True, depth=DEPTH
+            )
     except NexusControlError as error:
         raise plan_invalid(f"it must be a list of steps, as JSON. {error.message}") from None
     if not isinstance(items, list):

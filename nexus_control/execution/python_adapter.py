@@ -50,6 +50,7 @@ from nexus_control.execution.spelling import portable
 
 _SHORTEST: Final = 0.001
 _LONGEST: Final = 86_400
+_PLAIN: Final = frozenset((str, int, float, bool, type(None), bytes, dict, list, tuple))
 _LEFT_TO_OTHERS: Final = (
     Generator,
     AsyncGenerator,
@@ -67,17 +68,11 @@ _LEFT_TO_OTHERS: Final = (
 class _Method:
     call: Callable[..., object]
     signature: inspect.Signature
+    is_coroutine: bool
 
     @property
     def name(self) -> str:
         return f"{self.call.__module__}.{getattr(self.call, '__qualname__', type(self.call).__qualname__)}"
-
-    @property
-    def is_coroutine(self) -> bool:
-        function = self.call
-        while isinstance(function, functools.partial):
-            function = function.func
-        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
     def declaration(self) -> dict[str, object]:
         return {"callable": self.name, "parameters": list(self.signature.parameters)}
@@ -265,6 +260,8 @@ def is_left_to_others(result: object) -> bool:
     """Whether a result is unfinished work that somebody else would have to run: an awaitable, a generator or an object
     made from one (`@contextmanager`), a function, a thread or a future.
     """
+    if type(result) in _PLAIN:
+        return False
     if inspect.isawaitable(result) or isinstance(result, _LEFT_TO_OTHERS):
         return True
     is_managed = isinstance(result, AbstractContextManager | AbstractAsyncContextManager)
@@ -273,11 +270,17 @@ def is_left_to_others(result: object) -> bool:
 
 def _registered(name: str, call: Callable[..., object]) -> _Method:
     try:
-        return _Method(call, inspect.signature(call))
+        return _Method(call, inspect.signature(call), _is_coroutine(call))
     except (TypeError, ValueError):
         raise NexusControlError(
             ErrorCode.CONFIG_INVALID, f"python method {name!r} is not a callable with a signature"
         ) from None
+
+
+def _is_coroutine(call: Callable[..., object]) -> bool:
+    while isinstance(call, functools.partial):
+        call = call.func
+    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)
 
 
 def _exception_type(given: object) -> type[Exception]:

@@ -72,7 +72,10 @@ def masked(text: str, *, cut_begin: bool = False, cut_end: bool = False) -> str:
 
 def masked_result(result: StepResult) -> StepResult:
     """A result without the values of the run under way."""
-    mask = _REVEALED.get().mask
+    revealed = _REVEALED.get()
+    if not revealed.known:
+        return result
+    mask = revealed.mask
     message = result.error_message
     return replace(
         result,

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from nexus_control.canonical_json import C_ENCODER, encoding_by
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import make_run_bundle
 from nexus_control.evidence.run_steps import steps_of_events
@@ -38,6 +39,9 @@ from nexus_control.values.instants import format_instant
 
 RunEvent: TypeAlias = tuple[str, Mapping[str, object]]
 """An event's type and payload; the payload is inside the canonical domain."""
+
+_End: TypeAlias = tuple[int, str]
+"""How many events a run has, and when the last one was."""
 
 APPLICATION_ID = 0x4E58524C  # "NXRL"
 _VERSION = 2
@@ -73,16 +77,18 @@ _TRIGGER = """
 CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table}
 BEGIN SELECT RAISE(ABORT, 'the run log is append-only'); END;
 """
+_spelled = encoding_by(C_ENCODER, json.JSONEncoder(sort_keys=True))
 _ENDED = {"RUN_COMPLETED": "COMPLETED", "RUN_FAILED": "FAILED"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenRun:
-    """A run that its router is writing."""
+    """A run that its router is writing. Nobody else writes its events, so it knows where the next one goes."""
 
     log: "RunLog"
     run_id: str
     pid: int
+    end: _End | None
 
     def append(self, *events: RunEvent) -> int:
         """Commits these events together and returns how many the run has now. Raises STORE_FORKED in a child process
@@ -90,7 +96,9 @@ class OpenRun:
         """
         if self.pid != os.getpid():
             raise forked(f"run {self.run_id}")
-        return self.log.append(self.run_id, events)
+        known, self.end = self.end, None  # where this is interrupted, only the file knows what was committed
+        self.end = self.log.append(self.run_id, events, end=known)
+        return self.end[0]
 
 
 class RunLog:
@@ -129,8 +137,9 @@ class RunLog:
             connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", (run_id, mode, goal, created_at))
             if execution is not None:
                 self._belong(connection, run_id, execution)
-            self._insert(connection, run_id, (("RUN_STARTED", {"goal": goal, "mode": mode}), *events))
-        return OpenRun(self, run_id, os.getpid())
+            started = "RUN_STARTED", {"goal": goal, "mode": mode}
+            end = self._insert(connection, run_id, (started, *events), (0, ""))
+        return OpenRun(self, run_id, os.getpid(), end)
 
     def runs_of(self, request_id: str) -> tuple[KnownRun, ...]:
         """The runs that were made for this request, oldest first."""
@@ -173,9 +182,10 @@ class RunLog:
                 f"execution {execution.execution_id} has had its run, and is not run twice", earlier
             ) from None
 
-    def append(self, run_id: str, events: tuple[RunEvent, ...]) -> int:
+    def append(self, run_id: str, events: tuple[RunEvent, ...], *, end: _End | None) -> _End:
+        """Commits these events behind the end of their run; None where that is not known."""
         with self._transaction() as connection:
-            return self._insert(connection, run_id, events)
+            return self._insert(connection, run_id, events, end or _end_of(connection, run_id))
 
     def export(self, run_id: str) -> dict[str, object]:
         """The run's bundle. Raises ROUTER_RUN_NOT_FOUND."""
@@ -204,22 +214,25 @@ class RunLog:
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection, None, None]:
-        with _translated(), self._place.transaction("BEGIN IMMEDIATE", writing=True) as connection:
-            yield connection
+        try:  # and not `_translated`: a second generator takes as long as a look at the file
+            with self._place.transaction("BEGIN IMMEDIATE", writing=True) as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise _unusable(error) from error
 
-    def _insert(self, connection: sqlite3.Connection, run_id: str, events: tuple[RunEvent, ...]) -> int:
-        count, last = connection.execute(
-            "SELECT seq + 1, ts FROM events WHERE run_id = ? ORDER BY seq DESC LIMIT 1", (run_id,)
-        ).fetchone() or (0, "")
+    def _insert(
+        self, connection: sqlite3.Connection, run_id: str, events: tuple[RunEvent, ...], end: _End
+    ) -> _End:
+        count, last = end
         ts = max(format_instant(self._clock.now()), last)  # a clock that went back does not date a run
         connection.executemany(
             "INSERT INTO events (run_id, seq, event_id, type, payload, ts) VALUES (?, ?, ?, ?, ?, ?)",
             [
-                (run_id, seq, f"{run_id}-{seq}", event_type, json.dumps(payload, sort_keys=True), ts)
+                (run_id, seq, f"{run_id}-{seq}", event_type, _spelled(payload), ts)
                 for seq, (event_type, payload) in enumerate(events, start=count)
             ],
         )
-        return count + len(events)
+        return count + len(events), ts
 
 
 def require_run_log(file: Path) -> None:
@@ -300,6 +313,12 @@ def _execute_each(connection: sqlite3.Connection, schema: str, tables: Sequence[
         connection.execute(statement)
 
 
+def _end_of(connection: sqlite3.Connection, run_id: str) -> _End:
+    return connection.execute(
+        "SELECT seq + 1, ts FROM events WHERE run_id = ? ORDER BY seq DESC LIMIT 1", (run_id,)
+    ).fetchone()
+
+
 def _event(run_id: str, row: tuple[Any, ...]) -> dict[str, object]:
     event_id, seq, event_type, payload, ts = row
     named = {"event_id": event_id, "run_id": run_id, "seq": seq, "type": event_type}
@@ -315,4 +334,8 @@ def _translated() -> Generator[None, None, None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise unavailable(f"the run log cannot be used: {error}") from error
+        raise _unusable(error) from error
+
+
+def _unusable(error: sqlite3.Error) -> NexusControlError:
+    return unavailable(f"the run log cannot be used: {error}")

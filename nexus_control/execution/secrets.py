@@ -159,10 +159,10 @@ def speaks_of_secrets(value: object) -> bool:
     return isinstance(value, str) and _BEGINNING in value
 
 
-def secret_problem(adapter: object, call: Call) -> str | None:
+def secret_problem(adapter: SecretTaker | None, call: Call) -> str | None:
     """Why a call cannot be made because of the secrets that it names or should name, or None. It repeats no value."""
-    declared = adapter.secrets if isinstance(adapter, SecretTaker) else cast("Mapping[str, Any]", {})
-    marked = adapter.secret_arguments(call) if isinstance(adapter, SecretTaker) else ()
+    declared = cast("Mapping[str, Any]", {}) if adapter is None else adapter.secrets
+    marked = () if adapter is None else adapter.secret_arguments(call)
     for key, value in call.args.items():
         if key not in marked:
             if speaks_of_secrets({key: value}):

@@ -20,6 +20,8 @@ from nexus_control.errors import NexusControlError
 JSON_DUMPS = "json.dumps(sort_keys=True, default=repr)"
 
 HEADROOM = 16
+DEPTH = 1 + HEADROOM
+"""Of a value in an answer, a run bundle or an audit package: their depth is limited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,10 @@ def spell(obj: object) -> Spelling:
 
 def portable(value: object) -> object:
     """`value` itself if it is inside the canonical domain, otherwise its spelling."""
-    return value if spell(nested(value)).note is None else spell(value).text
-
-
-def nested(value: object) -> object:
-    """`value` at the depth that it will have in an answer, a run bundle or an audit package: their depth is limited."""
-    for _ in range(HEADROOM):
-        value = [value]
+    try:
+        require_canonical_domain(value, where="it", max_bytes=sys.maxsize, depth=DEPTH)
+    except Exception:  # noqa: BLE001 - a foreign object may raise anything
+        return spell(value).text
     return value
 
 

@@ -159,3 +159,13 @@ def test_the_database_itself_refuses_values_of_other_types_without_strict_tables
         assert not any("STRICT" in sql for (sql,) in made)
         with pytest.raises(sqlite3.IntegrityError, match=r"CHECK|NOT NULL"):
             connection.execute(f"INSERT INTO {row}")
+
+
+def test_a_run_goes_on_at_its_end_after_an_append_that_failed() -> None:
+    log = RunLog(":memory:", CountingClock())
+    run = log.begin("apply", "goal")
+    with pytest.raises(TypeError):
+        run.append(("STEP_STARTED", {"step_id": object()}))
+    assert run.append(("STEP_STARTED", {})) == 2
+    events = cast("list[dict[str, Any]]", log.export(run.run_id)["events"])
+    assert [(event["seq"], event["type"]) for event in events] == [(0, "RUN_STARTED"), (1, "STEP_STARTED")]
