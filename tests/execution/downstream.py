@@ -20,7 +20,8 @@ MODE = (FOLDER / "mode").read_text(encoding="utf-8") if (FOLDER / "mode").exists
 TOKEN = os.environ.get("TOKEN", "")
 PUT: dict[str, Any] = {
     "name": "put",
-    "description": "Appends a line to the file" + (" and tells others" if MODE == "other definition" else "")
+    "description": "Appends a line to the file"
+    + (" and tells others" if MODE == "other definition" else "")
     + (f" with {TOKEN}" if MODE == "tells its definition" else ""),
     "inputSchema": {
         "type": "object",
@@ -133,8 +134,8 @@ def main() -> None:
                 initialize(message["id"])
             case "tools/list":
                 other = {"name": "x" * 70 + TOKEN, "inputSchema": {"type": "object"}}
-                lacking = [other] if MODE == "tells another tool" else []
-                tools = lacking if MODE in ("no tool", "tells another tool") else [PUT, PUT] if MODE == "twice" else [PUT]
+                listed = {"no tool": [], "tells another tool": [other], "twice": [PUT, PUT]}
+                tools = listed.get(MODE, [PUT])
                 say({"jsonrpc": "2.0", "id": message["id"], "result": {"tools": tools}})
             case "tools/call":
                 call(message["id"], message["params"])
