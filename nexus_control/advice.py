@@ -35,8 +35,8 @@ ADVICE: Final[dict[str, str]] = {
     "STORE_MIGRATED": next_step(ErrorCode.STORE_MIGRATED),
     "NO_POLICY": "Make the request again: it was never completed.",
     "DISPATCH_BY_WORKER": (
-        "Wait: a worker rehearses it where that is required, and executes it once it is approved. Look with status, or wait_for the states that end it, and read"
-        " what it gave back with result. Do not execute it yourself."
+        "Wait: a worker rehearses it where that is required, and executes it once it is approved. Look with status, or"
+        " wait_for the states that end it, and read what it gave back with result. Do not execute it yourself."
     ),
     "ADAPTER_CHANGED": (
         "Make a new request: the adapter is not what this one was made for, and approved for. Or declare it as it was."

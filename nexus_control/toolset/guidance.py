@@ -156,8 +156,7 @@ def is_for_a_worker(context: ToolContext, decision_id: str) -> bool:
 
 
 def _is_to_be_rehearsed(context: ToolContext, decision_id: str) -> bool:
-    decision = context.store.load(decision_id)
-    return awaits_rehearsal(decision.facts, decision.as_of)
+    return awaits_rehearsal(context.store.load(decision_id).facts, context.store.clock.now())
 
 
 def _execute(context: ToolContext, decision_id: str, *, rehearsing: bool = False) -> WhatNow:

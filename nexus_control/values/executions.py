@@ -115,9 +115,9 @@ def is_older(completed_at: str, max_age_seconds: int, at: datetime) -> bool:
 
 
 def is_repeatable(lack: Lack, seq: int | None, event_count: int) -> bool:
-    """Whether a worker makes the rehearsal that is lacking. One that did not complete, or gave back no steps, is not made
-    again by itself: an event must have come after its end. `seq` is that of the last rehearsal, whose start and end are
-    the two events after it; `event_count` is the decision's.
+    """Whether a worker makes the rehearsal that is lacking. One that did not complete, or gave back no steps, is not
+    made again by itself: an event must have come after its end. `seq` is that of the last rehearsal, whose start and
+    end are the two events after it; `event_count` is the decision's.
     """
     return lack not in ("failed", "no_steps", "running") or (seq is not None and event_count > seq + 3)
 

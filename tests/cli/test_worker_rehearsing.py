@@ -1,4 +1,4 @@
-"""A worker rehearses what people cannot approve without a rehearsal: on a clock that stands still, with real programs."""
+"""A worker rehearses what people could not approve otherwise: on a clock that stands still, with real programs."""
 
 from datetime import timedelta
 from pathlib import Path
