@@ -4,10 +4,8 @@ from contextlib import suppress
 
 from nexus_control import NexusControlTools
 from nexus_control.errors import NexusControlError
-from nexus_control.execution.router import RouterProtocol
 from nexus_control.usecases.arguments import ExecuteArguments, validated
 from nexus_control.usecases.executing import execute
-from tests.support.routers import ScriptedRouter
 from tests.toolset.bench import ADAPTER, AGENT, PLAN, Bench, Waits
 
 
@@ -52,15 +50,12 @@ def test_a_status_does_not_wait_for_a_request_that_the_agent_executes(bench: Ben
     assert bench.context.wait.seconds == []
 
 
-def rehearsed_by_a_worker(bench: Bench, request_id: str, router: RouterProtocol | None = None) -> None:
+def rehearsed_by_a_worker(bench: Bench, request_id: str) -> None:
     """What a worker does of its own accord: a failure is recorded and told elsewhere."""
     values = {"request_id": request_id, "adapter_id": ADAPTER, "actor": AGENT, "dry_run": True}
     with suppress(NexusControlError):
         execute(
-            bench.context.store,
-            validated(ExecuteArguments, values),
-            router or bench.context.router,
-            by_worker=True,
+            bench.context.store, validated(ExecuteArguments, values), bench.context.router, by_worker=True
         )
 
 
@@ -95,10 +90,11 @@ def approved_at_a_terminal(bench: Bench, request_id: str) -> None:
 def test_an_agent_is_not_told_to_wait_for_a_rehearsal_that_failed(bench: Bench) -> None:
     request_id = bench.request(dispatch="worker", require_rehearsal={"max_age_seconds": 600})
 
-    def fail() -> object:
+    def fail(*_: object, **__: object) -> object:
         raise ValueError("there is no such key")
 
-    rehearsed_by_a_worker(bench, request_id, ScriptedRouter(fail, lambda: {"apply", "dry_run"}))
+    vars(bench.context.router)["run"] = fail
+    rehearsed_by_a_worker(bench, request_id)
     status = bench.data("status", request_id=request_id)
     assert (status["state"], status["execution"]["outcome"]) == ("pending_approval", "failed")
     assert "new request" in status["next"]
