@@ -25,7 +25,9 @@ argv = ["sh", "-c", "echo applied >> log; cp source.txt target.txt"]
 dry_run_argv = ["sh", "-c", "echo rehearsed >> log; cat source.txt"]
 """
 ADAPTER = "subprocess:files"
-PLAN = [{"step_id": "1", "intent": "Copy", "call": {"tool": "files", "method": "copy", "args": {}}}]
+PLAN: list[dict[str, Any]] = [
+    {"step_id": "1", "intent": "Copy", "call": {"tool": "files", "method": "copy", "args": {}}}
+]
 REHEARSED, EXECUTED = ("rehearse", "completed", ""), ("execute", "completed", "")
 
 
@@ -48,7 +50,11 @@ class Place:
         (self.folder / "source.txt").unlink()
 
     def asked(self, **request: Any) -> str:
-        policy = {"require_rehearsal": {"max_age_seconds": 3600}, "dispatch": "worker", "plan": PLAN}
+        policy: dict[str, Any] = {
+            "require_rehearsal": {"max_age_seconds": 3600},
+            "dispatch": "worker",
+            "plan": PLAN,
+        }
         asked = self.tools.request("Copy", ALICE, mode="apply", adapter_id=ADAPTER, **(policy | request))
         return data_of(asked)["request_id"]
 

@@ -138,7 +138,10 @@ def serving(place: Place) -> Generator[Pipes]:
     """The agent's MCP server, under the agent's user: it has a store, and neither configuration nor credential."""
     words = [str(place.agent.python), "-m", "nexus_control", "serve", "--db", str(place.database)]
     pipe, settings = subprocess.PIPE, place.agent.settings(mask=0o002)
-    with subprocess.Popen(words, **settings, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
+    process: subprocess.Popen[bytes] = subprocess.Popen(
+        words, **settings, text=False, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
+    )
+    with process:
         try:
             pipes = Pipes(process, "legacy")
             pipes.answer(pipes.send("initialize", INITIALIZE))
