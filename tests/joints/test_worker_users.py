@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,10 +138,10 @@ def serving(place: Place) -> Generator[Pipes]:
     """The agent's MCP server, under the agent's user: it has a store, and neither configuration nor credential."""
     words = [str(place.agent.python), "-m", "nexus_control", "serve", "--db", str(place.database)]
     pipe, settings = subprocess.PIPE, place.agent.settings(mask=0o002)
-    process: subprocess.Popen[bytes] = subprocess.Popen(
-        words, **settings, text=False, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
-    )
-    with process:
+    begin: Callable[..., subprocess.Popen[bytes]] = (
+        subprocess.Popen
+    )  # the type checker would take it for text
+    with begin(words, **settings, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
         try:
             pipes = Pipes(process, "legacy")
             pipes.answer(pipes.send("initialize", INITIALIZE))
