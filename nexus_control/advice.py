@@ -35,8 +35,8 @@ ADVICE: Final[dict[str, str]] = {
     "STORE_MIGRATED": next_step(ErrorCode.STORE_MIGRATED),
     "NO_POLICY": "Make the request again: it was never completed.",
     "DISPATCH_BY_WORKER": (
-        "Wait: a worker executes it once it is approved. Look with status, or wait_for the states that end it, and read"
-        " what it gave back with result. Do not execute it yourself."
+        "Wait: a worker rehearses it where that is required, and executes it once it is approved. Look with status, or"
+        " wait_for the states that end it, and read what it gave back with result. Do not execute it yourself."
     ),
     "ADAPTER_CHANGED": (
         "Make a new request: the adapter is not what this one was made for, and approved for. Or declare it as it was."
@@ -66,7 +66,9 @@ _BEFORE_APPROVALS: Final = (
 
 def advice_on(reasons: Sequence[BlockingReason]) -> str:
     """What to do about these reasons: the advice on the first one that no approval removes, else on the first one."""
-    first = next((reason for reason in reasons if reason.code in _BEFORE_APPROVALS), reasons[0])
+    by_worker = any(reason.code == "DISPATCH_BY_WORKER" for reason in reasons)
+    before = _BEFORE_APPROVALS[:-1] if by_worker else _BEFORE_APPROVALS  # a worker makes the rehearsal
+    first = next((reason for reason in reasons if reason.code in before), reasons[0])
     if first.code == "EXECUTION_FAILED":
         return after_failure(first.details["effect"])
     return ADVICE.get(first.code, next_step(ErrorCode.POLICY_NOT_SATISFIED))

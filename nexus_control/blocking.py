@@ -19,7 +19,7 @@ from nexus_control.approvals import Authority
 from nexus_control.decision import effect_of, request_expired
 from nexus_control.facts import Facts
 from nexus_control.policy import missing_capabilities
-from nexus_control.values.executions import lack_words
+from nexus_control.values.executions import is_repeatable, lack_words
 from nexus_control.values.payloads import PolicyAttachedPayload
 
 ORDER: Final = (
@@ -91,6 +91,14 @@ def blocking_reasons(
         needs_approvals = not (dry_run and facts.needs_rehearsal)
         return (*_expiry(facts, at), *(_approval_reasons(facts, at, authority) if needs_approvals else ()))
     return tuple(_phase_reasons(facts))
+
+
+def awaits_rehearsal(facts: Facts, at: datetime) -> bool:
+    """Whether a worker is to rehearse the decision now: people cannot approve without it, and it may be made."""
+    lack, last = facts.rehearsal_lack(at), facts.last_rehearsal
+    if lack is None or facts.phase != "open" or facts.is_approved(at):
+        return False
+    return is_repeatable(lack, last and last.seq, facts.event_count)
 
 
 def in_order(reasons: Iterable[BlockingReason]) -> tuple[BlockingReason, ...]:

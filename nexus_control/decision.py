@@ -26,6 +26,7 @@ from nexus_control.values.payloads import Assurance, Effect
 
 _NAMED = 8
 _SIGN = "Sign the approval. On the command line that is --sign KEY, with the approver's SSH key."
+_WAIT_FOR_A_WORKER = "Wait until a worker has rehearsed it. If its last rehearsal failed, make a new request."
 _BE_ASKED = "Approve on the command line as yourself, without --as and --yes, or sign with --sign KEY."
 
 
@@ -295,6 +296,7 @@ def require_rehearsed(facts: Facts, at: datetime) -> None:
     lack = facts.rehearsal_lack(at)
     if lack is not None and facts.policy is not None and facts.policy.require_rehearsal is not None:
         last, max_age = facts.last_rehearsal, facts.policy.require_rehearsal.max_age_seconds
+        by_worker = facts.attached is not None and facts.attached.dispatch == "worker"
         raise NexusControlError(
             ErrorCode.REHEARSAL_REQUIRED,
             f"People approve what a rehearsal gave back, and {lack_words(lack, max_age)}",
@@ -303,7 +305,9 @@ def require_rehearsed(facts: Facts, at: datetime) -> None:
                 "lack": lack,
                 "max_age_seconds": max_age,
                 "execution": last.seq if last else None,
+                **({"dispatch": "worker"} if by_worker else {}),
             },
+            _WAIT_FOR_A_WORKER if by_worker else None,
         )
 
 

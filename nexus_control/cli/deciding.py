@@ -205,11 +205,13 @@ def _decide(
 
 @contextmanager
 def _naming_the_rehearsal(frame: Frame, request_id: str) -> Generator[None]:
-    """In the block, a refusal because nothing was rehearsed names the command that rehearses."""
+    """In the block, a refusal because nothing was rehearsed names the command that rehearses, unless a worker
+    does.
+    """
     try:
         yield
     except NexusControlError as fault:
-        if fault.code is ErrorCode.REHEARSAL_REQUIRED:
+        if fault.code is ErrorCode.REHEARSAL_REQUIRED and "dispatch" not in fault.details:
             fault.details["command"] = frame.rehearsing(request_id)
         raise
 

@@ -239,6 +239,11 @@ def _next(frame: Frame, named: str, data: StatusData) -> tuple[str, list[str]]:
     """What to do next, in words, and the commands for it."""
     codes = [reason["code"] for reason in data["blocking_reasons"]]
     match data["state"]:
+        case "pending_approval" if "REHEARSAL_REQUIRED" in codes and "dispatch" in data:
+            return (
+                "A worker rehearses it before anybody can approve; one that failed needs a new request.",
+                [],
+            )
         case "pending_approval" if "REHEARSAL_REQUIRED" in codes:
             return "It has to be rehearsed before anybody can approve:", [frame.rehearsing(named)]
         case "pending_approval" if data["awaited"]:

@@ -3,9 +3,9 @@
     {"at":"2026-11-26T10:00:00.000000+00:00","what":"execute","request_id":"0d1c…","execution_id":"0d1c…:0:3",
      "adapter_id":"subprocess:keys","outcome":"completed","effect":"done","error_code":null}
 
-Standard output has one such line for each action, and nothing else. `what` is execute, refuse, recover, checkpoint or
-store. A line holds no output of a program, no text of a program's error and no secret. A refusal has `reasons` too, a
-checkpoint its `size`, and what the store or a checkpoint lacks is its `message`.
+Standard output has one such line for each action, and nothing else. `what` is execute, rehearse, refuse, recover,
+checkpoint or store. A line holds no output of a program, no text of a program's error and no secret. A refusal has
+`reasons` too, a checkpoint its `size`, and what the store or a checkpoint lacks is its `message`.
 
 A line that cannot be written ends the worker with 1, after the execution that it tells of was recorded. SIGTERM ends it
 with 0; it ends by SIGINT and SIGHUP as other commands do. With `--once` it ends with 1 where an execution failed, or

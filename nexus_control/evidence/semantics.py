@@ -84,6 +84,7 @@ def _reasons(case: Case, execution: Execution) -> tuple[BlockingReason, ...]:
         dry_run=execution.dry_run,
         capabilities=facts.policy.require_adapter_capabilities if facts.policy else (),
         adapter_digest=facts.attached.adapter_digest if facts.attached else None,
+        by_worker=True,
     )
     return attempt_reasons(facts, parse_instant(execution.requested_at), attempt)
 

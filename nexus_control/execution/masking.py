@@ -162,7 +162,7 @@ class Mask:
             return self._object(cast("Mapping[str, object]", value))
         if isinstance(value, list | tuple):
             return [self.value(each) for each in cast("list[object]", value)]
-        spelled = canonical_json(value)
+        spelled = str(value) if isinstance(value, int) else canonical_json(value)  # also beyond 2^53
         masked = self.text(spelled)
         return value if masked == spelled else masked
 

@@ -44,7 +44,8 @@ from mcp_types.methods import validate_server_result
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from nexus_control.execution.mcp_answers import Listing, NoAnswerError
-from nexus_control.execution.spelling import bounded, described
+from nexus_control.execution.revealing import masked, masked_error
+from nexus_control.execution.spelling import bounded
 from nexus_control.execution.stopping import order_given
 from nexus_control.execution.talking import Talk
 
@@ -237,11 +238,11 @@ class Conversation:
             for tool in page["tools"]:
                 name = tool["name"]
                 if name in found:
-                    raise NoAnswerError("protocol_error", f"it lists the tool {name!r:.80} twice")
+                    raise NoAnswerError("protocol_error", f"it lists the tool {masked(name)!r:.80} twice")
                 if name in wanted:
                     found[name] = tool
                 if len(names) < _MOST_NAMES:
-                    names.append(bounded(name, 80))
+                    names.append(bounded(masked(name), 80))
             cursor = page.get("nextCursor")
             if cursor is None:
                 return Listing(found, tuple(names))
@@ -338,13 +339,13 @@ class Conversation:
         if isinstance(error, OSError):
             return NoAnswerError("transport_error", _no_input(error))
         if isinstance(error, MCPError):
-            said = bounded(error.message, _MOST_SHOWN)
+            said = bounded(masked(error.message), _MOST_SHOWN)
             return NoAnswerError("protocol_error", f"it answered with the error {error.code}: {said}")
         if isinstance(error, ValueError):  # of pydantic, whose text would repeat what the server sent
             return NoAnswerError(
                 "protocol_error", "its answer does not have the shape that the protocol says"
             )
-        return NoAnswerError("protocol_error", described(error, _MOST_SHOWN))
+        return NoAnswerError("protocol_error", masked_error(error, _MOST_SHOWN))
 
 
 def _stamp(version: str) -> dict[str, Any]:

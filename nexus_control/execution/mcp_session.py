@@ -16,15 +16,15 @@ from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepResult
 from nexus_control.execution.context import find_current
 from nexus_control.execution.mcp_answers import Listing, NoAnswerError, Trouble
-from nexus_control.execution.plan import Call
+from nexus_control.execution.plan import Call, recorded
 from nexus_control.execution.process_settings import ProcessSettings
-from nexus_control.execution.revealing import masked
+from nexus_control.execution.revealing import masked, masked_json
 from nexus_control.execution.spelling import bounded, portable, spell
 from nexus_control.execution.talking import Talk, talking
 from nexus_control.execution.tool_pins import Pin, moved, pin_of
@@ -78,11 +78,15 @@ class Session:
         self.cut_off = False
 
     def listing(self, tools: Sequence[str]) -> Listing:
-        """The definitions of these tools as they are now. Raises ROUTER_NOT_READY."""
+        """The definitions of these tools as they are now, without the values of secrets: what is pinned and compared
+        does not change with a value. Raises ROUTER_NOT_READY.
+        """
         try:
-            return self._conversation.listed(tools, self._deadline())
+            listing = self._conversation.listed(tools, self._deadline())
         except NoAnswerError as trouble:
             raise self._server.not_ready(f"does not list its tools: {self.told(trouble.detail)}") from None
+        shown = {tool: masked_json(recorded(definition)) for tool, definition in listing.found.items()}
+        return Listing(cast("dict[str, dict[str, Any]]", shown), listing.names)
 
     def require_pinned(self, pins: Mapping[str, Pin]) -> None:
         """Returns where each of these tools has its pinned definition. Raises ROUTER_NOT_READY for a tool that is not

@@ -298,7 +298,7 @@ def _limits(given: float | Mapping[str, float] | None, methods: Iterable[str]) -
     each = given if isinstance(given, Mapping) else dict.fromkeys(methods, given)
     for name, limit in each.items():
         if name not in methods:
-            problem = f"names {name!r:.80}, which is no method"
+            problem = f"names {name!r:.80}, and no method has that name"
         elif type(limit) not in (int, float) or not _SHORTEST <= limit <= _LONGEST:
             problem = f"of {name!r:.80} must be a number of seconds from {_SHORTEST} to {_LONGEST}"
         else:

@@ -70,6 +70,11 @@ def masked(text: str, *, cut_begin: bool = False, cut_end: bool = False) -> str:
     return _REVEALED.get().mask.text(text, cut_begin=cut_begin, cut_end=cut_end)
 
 
+def masked_json(value: object) -> object:
+    """JSON without the values of the run under way."""
+    return _REVEALED.get().mask.value(value)
+
+
 def masked_result(result: StepResult) -> StepResult:
     """A result without the values of the run under way."""
     revealed = _REVEALED.get()

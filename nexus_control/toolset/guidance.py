@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing_extensions import TypedDict
 
 from nexus_control.advice import ADVICE, after_failure
-from nexus_control.blocking import BlockingReasonData
+from nexus_control.blocking import BlockingReasonData, awaits_rehearsal
 from nexus_control.decision import DecisionState, require_may_approve
 from nexus_control.errors import NexusControlError
 from nexus_control.execution.catalogue import AdapterLister
@@ -155,9 +155,18 @@ def is_for_a_worker(context: ToolContext, decision_id: str) -> bool:
     return attached is not None and attached.dispatch == "worker"
 
 
+def _is_to_be_rehearsed(context: ToolContext, decision_id: str) -> bool:
+    return awaits_rehearsal(context.store.load(decision_id).facts, context.store.clock.now())
+
+
 def _execute(context: ToolContext, decision_id: str, *, rehearsing: bool = False) -> WhatNow:
     """Execute it, or rehearse it first."""
     if is_for_a_worker(context, decision_id):
+        if rehearsing and not _is_to_be_rehearsed(context, decision_id):
+            return _only(
+                "Read why the last execution, a rehearsal, did not serve; have that mended, and make a new request: no"
+                " worker makes this rehearsal again, and nobody can approve without it."
+            )
         done = "rehearsed" if rehearsing else "executed"
         return {
             "next": f"Call {tool_name(context, 'status')} with wait_seconds until a worker has {done} it; do not call"

@@ -27,6 +27,7 @@ _OF_THE_STATE: Final = {
     ErrorCode.NOT_ELIGIBLE,
     ErrorCode.REQUESTER_MAY_NOT_APPROVE,
     ErrorCode.ASSURANCE_TOO_LOW,
+    ErrorCode.REHEARSAL_REQUIRED,
     ErrorCode.APPROVAL_NEEDS_A_PERSON,
     ErrorCode.NO_ROUTER_LINK,
 }

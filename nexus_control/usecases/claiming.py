@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nexus_control.blocking import Attempt
+from nexus_control.blocking import Attempt, awaits_rehearsal
 from nexus_control.canonical_json import canonical_json
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.context import CurrentExecution
@@ -141,7 +141,7 @@ def take(
     store: DecisionStore, arguments: ExecuteArguments, asked: Asked, owner: str, *, by_worker: bool = False
 ) -> Claimed:
     """Check every rule, and claim the decision for this owner, a text of `system.processes`. The head is not brought
-    forward yet. `by_worker`: a worker claims it.
+    forward yet. `by_worker`: a worker claims it, which rehearses only what people wait for.
     """
     slot = head.slot_of(store.sidecar)
     known = slot.read_writable()  # before the transaction: waiting here holds up no other writer
@@ -160,6 +160,8 @@ def take(
             require_allowed(store, session, decision, attempt)
         else:
             require_allowed(store, session, decision, dry_run=attempt.dry_run, by_worker=by_worker)
+        if by_worker and arguments.dry_run and not awaits_rehearsal(decision.facts, session.now):
+            raise _rehearsed(decision)
         unaltered_events(session, decision)
         if asked.fault is not None:
             raise asked.fault
@@ -176,6 +178,15 @@ def attempt_at(facts: Facts, arguments: ExecuteArguments, asked: Asked, *, by_wo
         capabilities=asked.capabilities,
         adapter_digest=asked.adapter_digest,
         by_worker=by_worker,
+    )
+
+
+def _rehearsed(decision: Projection) -> NexusControlError:
+    """The fault of a worker that another one was faster than: one more rehearsal could only make approvals stale."""
+    return NexusControlError(
+        ErrorCode.INVALID_STATE,
+        "Nobody waits for a rehearsal of this decision now",
+        {"request_id": decision.decision_id, "state": "open"},
     )
 
 

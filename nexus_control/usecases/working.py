@@ -1,4 +1,5 @@
-"""What a worker does, one thing at a time: it executes, once, what was requested for a worker with an adapter it has.
+"""What a worker does, one thing at a time: it executes, once, what was requested for a worker with an adapter it has,
+and rehearses what people cannot approve without a rehearsal.
 
     worklist = Worklist(router.adapters.ids())
     worklist.look(store)
@@ -11,6 +12,10 @@ costs nothing where nothing has happened. What an event has touched is looked at
 A refusal to execute is remembered. It is told once for each reason, and the decision is looked at again when an event
 touches it, or after a pause that grows. Of several workers the claim lets one execute; the others go on quietly.
 Nothing is run twice, and no failure is run again.
+
+Where the policy requires a rehearsal, the worker makes the first one at once. It makes another one when the last good
+one has become too old for an approval, but not within `FIRST_PAUSE` of it. One that failed is made again only when an
+event has come after its end, such as a revocation, or what a person found out of an unknown outcome.
 """
 
 from collections.abc import Collection, Iterator
@@ -22,7 +27,7 @@ from nexus_control.blocking import BlockingReasonData
 from nexus_control.decision import DecisionState, state_at
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.router import RouterProtocol
-from nexus_control.log.row_texts import listing_of
+from nexus_control.log.row_texts import ListedRehearsal, listing_of
 from nexus_control.log.session import ReadSession
 from nexus_control.storage.contract import DecisionQuery, DecisionRow
 from nexus_control.store import DecisionStore
@@ -30,10 +35,11 @@ from nexus_control.usecases.arguments import ExecuteArguments, RecoverArguments,
 from nexus_control.usecases.executing import execute
 from nexus_control.usecases.settling import recover
 from nexus_control.values.actors import Actor
-from nexus_control.values.instants import format_instant
+from nexus_control.values.executions import is_repeatable
+from nexus_control.values.instants import format_instant, parse_instant
 from nexus_control.values.payloads import Effect
 
-What: TypeAlias = Literal["execute", "refuse", "recover", "checkpoint", "store"]
+What: TypeAlias = Literal["execute", "rehearse", "refuse", "recover", "checkpoint", "store"]
 
 FIRST_PAUSE: Final = timedelta(seconds=30)
 LONGEST_PAUSE: Final = timedelta(hours=1)
@@ -47,6 +53,8 @@ _OF_THE_STORE: Final = {
 }
 """Faults that no other decision would be spared."""
 _HAVING_RUN: Final = {ErrorCode.ROUTER_ERROR, ErrorCode.OUTCOME_UNKNOWN, ErrorCode.OUTCOME_REFUSED}
+_TAKEN: Final = {ErrorCode.EXECUTING, ErrorCode.DECISION_NOT_FOUND, ErrorCode.INVALID_STATE}
+"""Another worker was faster, or the decision is gone."""
 _UNTIL_AN_EVENT: Final = {
     "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "EXECUTING", "OUTCOME_UNKNOWN",
     "APPROVAL_EXPIRED", "MISSING_APPROVALS",
@@ -74,10 +82,12 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """A decision to be executed, with the adapter that it names."""
+    """A decision to be executed with the adapter that it names; or to be rehearsed, when it is later than `after`."""
 
     request_id: str
     adapter_id: str
+    is_rehearsal: bool = False
+    after: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +145,18 @@ class Worklist:
         if row.imported_count and not is_approved:  # which of its signatures are trusted, the claim finds out
             facts = session.decision(row.decision_id).facts
             is_approved = state_at(facts, session.now) is DecisionState.APPROVED
-        return Due(request_id=row.decision_id, adapter_id=row.adapter_id) if is_approved else None
+        due = Due(request_id=row.decision_id, adapter_id=row.adapter_id)
+        if is_approved:
+            return due
+        return None if listing.rehearsal is None else _rehearsing(due, listing.rehearsal, row.event_count)
 
     def next(self, now: datetime) -> Due | None:
         """The first decision that is due now."""
         return next((due for due in self._due.values() if self._may_be_tried(due, now)), None)
 
     def _may_be_tried(self, due: Due, now: datetime) -> bool:
+        if due.after is not None and now <= due.after:
+            return False
         refused = self._refusals.get(due.request_id)
         if refused is None or now >= refused.until:
             return True
@@ -159,6 +174,15 @@ class Worklist:
         pause = FIRST_PAUSE if before is None or is_new else min(before.pause * 2, LONGEST_PAUSE)
         self._refusals[request_id] = _Refusal(reasons, pause, now + pause)
         return is_new
+
+
+def _rehearsing(due: Due, last: ListedRehearsal, event_count: int) -> Due | None:
+    """When the decision is to be rehearsed, which is not approved; None while nothing but an event can change that."""
+    if last.lack is None and last.at is not None:  # it is good, and only grows old
+        fresh = max(timedelta(seconds=last.max_age_seconds), FIRST_PAUSE)
+        return replace(due, is_rehearsal=True, after=parse_instant(last.at) + fresh)
+    is_due = last.lack is None or is_repeatable(last.lack, last.seq, event_count)
+    return replace(due, is_rehearsal=True) if is_due else None
 
 
 def _touched(session: ReadSession, cursor: int, size: int) -> Iterator[DecisionRow]:
@@ -181,9 +205,15 @@ def _touched(session: ReadSession, cursor: int, size: int) -> Iterator[DecisionR
 def work(
     store: DecisionStore, router: RouterProtocol, actor: Actor, worklist: Worklist, due: Due
 ) -> Action | None:
-    """Execute a decision; None where there is nothing to tell. Raises the faults of the store."""
-    values = {"request_id": due.request_id, "adapter_id": due.adapter_id, "actor": actor}
-    done = Action(what="execute", request_id=due.request_id, adapter_id=due.adapter_id, outcome="completed")
+    """Execute or rehearse a decision; None where there is nothing to tell. Raises the faults of the store."""
+    values = {
+        "request_id": due.request_id,
+        "adapter_id": due.adapter_id,
+        "actor": actor,
+        "dry_run": True if due.is_rehearsal else None,
+    }
+    what: What = "rehearse" if due.is_rehearsal else "execute"
+    done = Action(what=what, request_id=due.request_id, adapter_id=due.adapter_id, outcome="completed")
     try:
         data = execute(store, validated(ExecuteArguments, values), router, by_worker=True)
     except NexusControlError as fault:
@@ -212,9 +242,7 @@ def _after(fault: NexusControlError, worklist: Worklist, done: Action, now: date
     codes = tuple(reason["code"] for reason in reasons)
     if fault.code is ErrorCode.SHUTTING_DOWN:
         return None
-    if fault.code in (ErrorCode.EXECUTING, ErrorCode.DECISION_NOT_FOUND) or _UNTIL_AN_EVENT.intersection(
-        codes
-    ):
+    if fault.code in _TAKEN or _UNTIL_AN_EVENT.intersection(codes):
         worklist.drop(request_id)
         return None
     if not worklist.refuse(request_id, (str(fault.code), *codes), now):

@@ -114,6 +114,14 @@ def is_older(completed_at: str, max_age_seconds: int, at: datetime) -> bool:
     return (at - parse_instant(completed_at)).total_seconds() > max_age_seconds
 
 
+def is_repeatable(lack: Lack, seq: int | None, event_count: int) -> bool:
+    """Whether a worker makes the rehearsal that is lacking. One that did not complete, or gave back no steps, is not
+    made again by itself: an event must have come after its end. `seq` is that of the last rehearsal, whose start and
+    end are the two events after it; `event_count` is the decision's.
+    """
+    return lack not in ("failed", "no_steps", "running") or (seq is not None and event_count > seq + 3)
+
+
 def lack_words(lack: Lack, max_age_seconds: int) -> str:
     """Why nobody can approve by the last rehearsal, in words."""
     return f"the last one is older than {max_age_seconds} seconds" if lack == "old" else _LACKS[lack]

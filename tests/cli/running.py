@@ -90,9 +90,11 @@ def with_a_terminal(
     meanwhile: Callable[[], object] | None = None,
     columns: int | None = None,
     echo: bool = True,
+    settings: Mapping[str, Any] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
     """Any program, as `at_a_terminal` runs ours, with an environment of its own. `columns` sizes the terminal.
-    Without `echo` it does not show what is typed, which otherwise comes before or after what the program says next.
+    `settings` are more of what `subprocess` takes, such as a user. Without `echo` it does not show what is typed, which
+    otherwise comes before or after what the program says next.
     """
     ours, theirs = pty.openpty()
     if not echo:
@@ -110,6 +112,7 @@ def with_a_terminal(
         stdout=theirs,
         stderr=theirs,
         close_fds=True,
+        **(settings or {}),
     )
     os.close(theirs)
     shown, lines, asked = bytearray(), iter(typed.splitlines(keepends=True)), 0

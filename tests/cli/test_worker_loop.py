@@ -245,9 +245,8 @@ def test_a_clock_that_is_set_back_stops_no_schedule(desk: Desk) -> None:
     assert len(kept) == 2
 
 
-def test_an_idle_look_reads_nothing_of_the_decisions(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(5):
-        data_of(desk.tools.request(f"{number}", ALICE, mode="apply", **desk.asked("one")))
+def row_reads(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """After how many waits a row of a decision was read, for each time from now on."""
     reads: list[int] = []
     with desk.tools.store.reading() as session:
         rows = type(session.rows)
@@ -263,6 +262,13 @@ def test_an_idle_look_reads_nothing_of_the_decisions(desk: Desk, monkeypatch: py
 
     monkeypatch.setattr(rows, "decision_rows", listing)
     monkeypatch.setattr(rows, "decision_row", one)
+    return reads
+
+
+def test_an_idle_look_reads_nothing_of_the_decisions(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        data_of(desk.tools.request(f"{number}", ALICE, mode="apply", **desk.asked("one")))
+    reads = row_reads(desk, monkeypatch)
     desk.work(*[nothing] * 20)
     assert set(reads) == {0}
 

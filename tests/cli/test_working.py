@@ -180,6 +180,40 @@ def test_a_run_that_must_not_go_on_is_killed_and_its_outcome_is_unknown(
         assert ended(process) == (0, [], "")
 
 
+def test_a_run_that_somebody_cancels_ends_as_failed_and_the_worker_goes_on(
+    tools: NexusControlTools, tmp_path: Path
+) -> None:
+    marker = unique_seconds()
+    cancelled = for_a_worker(tools, "pause", seconds=marker)
+    after = for_a_worker(tools, "note", text="after")
+    with worker(tmp_path) as process:
+        assert eventually((tmp_path / "started").exists, seconds=240)
+        Commands(tmp_path).run("cancel", cancelled, "--reason", "wrong cluster", "--as", "human:alice")
+        lines = [next_line(process), next_line(process)]
+        assert processes_with(marker) == []
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == (0, [], "")
+    told = [(each["request_id"], each["outcome"], each["error_code"]) for each in lines]
+    assert told == [(cancelled, "failed", "CANCELLED"), (after, "completed", None)]
+    assert (state(tools, cancelled), notes(tmp_path)) == ("failed", ["after"])
+
+
+def test_a_signal_while_a_cancelled_run_ends_leaves_it_cancelled_and_begins_nothing(
+    tools: NexusControlTools, tmp_path: Path
+) -> None:
+    marker = unique_seconds()
+    cancelled = for_a_worker(tools, "pause", seconds=marker)
+    after = for_a_worker(tools, "note", text="after")
+    with worker(tmp_path, "--grace", "200") as process:
+        assert eventually((tmp_path / "started").exists, seconds=240)
+        process.send_signal(signal.SIGTERM)  # it waits for the run, whose end is now the cancel's
+        Commands(tmp_path).run("cancel", cancelled, "--reason", "wrong cluster", "--as", "human:alice")
+        code, lines, _ = ended(process)
+    assert (code, processes_with(marker)) == (0, [])
+    assert [(each["outcome"], each["error_code"]) for each in lines] == [("failed", "CANCELLED")]
+    assert (state(tools, cancelled), state(tools, after)) == ("failed", "approved")
+
+
 def test_after_a_kill_in_mid_run_the_next_worker_records_it_as_unknown_and_runs_nothing_again(
     tools: NexusControlTools, tmp_path: Path
 ) -> None:

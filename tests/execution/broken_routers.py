@@ -4,6 +4,8 @@ The first promise of each is the one that is broken; the others follow from it.
 """
 
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -228,6 +230,31 @@ class RefusesWithAnotherCode(HonestRouter):
             raise NexusControlError(ErrorCode.INVALID_STATE, "there is no such adapter")
 
 
+class RunsWhenPrepared(HonestRouter):
+    @contextmanager
+    def prepared(self, adapter_id: str, dry_run: bool, plan: str | None) -> Generator[None]:
+        self.apply("", ["pay"])
+        yield
+
+
+class StaysPrepared(HonestRouter):
+    is_prepared = False
+
+    @contextmanager
+    def prepared(self, adapter_id: str, dry_run: bool, plan: str | None) -> Generator[None]:
+        self.require_ready(adapter_id, dry_run, plan)
+        if self.is_prepared:
+            raise NexusControlError(ErrorCode.ROUTER_NOT_READY, "the server runs already")
+        self.is_prepared = True
+        yield
+
+
+class PreparesAnything(HonestRouter):
+    @contextmanager
+    def prepared(self, adapter_id: str, dry_run: bool, plan: str | None) -> Generator[None]:
+        yield
+
+
 class DescribesLess(HonestRouter):
     def describe(self, adapter_id: str, plan: str | None) -> Any:
         return super().describe(adapter_id, plan)[:1]
@@ -318,11 +345,27 @@ BROKEN = (
     Break(UnstableDigest, ("the_digest_of_an_adapter_is_stable",)),
     Break(BareDigest, ("the_digest_of_an_adapter_is_stable",)),
     Break(OneDigest, ("another_declaration_has_another_digest",)),
-    Break(NeverReady, ("a_plan_that_works_is_taken_and_not_run", ONCE, ONE_OF_MANY, FAILED, LOST)),
+    Break(
+        NeverReady,
+        (
+            "a_plan_that_works_is_taken_and_not_run",
+            "a_prepared_run_does_what_a_run_does",
+            ONCE,
+            ONE_OF_MANY,
+            FAILED,
+            LOST,
+        ),
+    ),
     Break(RunsWhenAsked, ("a_plan_that_works_is_taken_and_not_run",)),
     Break(ChecksNothing, ("a_plan_that_is_refused_is_not_run",)),
     Break(TakesAnyAdapter, ("an_unknown_adapter_is_refused_before_the_claim",)),
     Break(RefusesWithAnotherCode, ("a_run_that_cannot_begin_is_refused_with_a_code",)),
+    Break(
+        RunsWhenPrepared,
+        ("a_prepared_run_does_what_a_run_does", "what_is_not_ready_is_not_prepared", ONCE, ONE_OF_MANY),
+    ),
+    Break(StaysPrepared, ("a_prepared_run_does_what_a_run_does",)),
+    Break(PreparesAnything, ("what_is_not_ready_is_not_prepared",)),
     Break(DescribesLess, ("a_description_has_every_step",)),
     Break(FindsAll, ("a_run_is_found_by_its_request", "a_lost_run_is_found_by_its_request")),
     Break(NeverEnds, ("a_run_is_found_by_its_request",)),

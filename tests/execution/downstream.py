@@ -2,9 +2,11 @@
 
     python -I -S downstream.py FOLDER
 
-Its tool `put` appends its text to the file `effect` in the folder.
+Its tool `put` appends its text to the file `effect` in the folder. With a variable TOKEN it also writes the digest of
+the token to the file `token`, and tells the token where the mode says so.
 """
 
+import hashlib
 import json
 import os
 import signal
@@ -15,9 +17,12 @@ from typing import Any
 
 FOLDER = Path(sys.argv[1])
 MODE = (FOLDER / "mode").read_text(encoding="utf-8") if (FOLDER / "mode").exists() else ""
+TOKEN = os.environ.get("TOKEN", "")
 PUT: dict[str, Any] = {
     "name": "put",
-    "description": "Appends a line to the file" + (" and tells others" if MODE == "other definition" else ""),
+    "description": "Appends a line to the file"
+    + (" and tells others" if MODE == "other definition" else "")
+    + (f" with {TOKEN}" if MODE == "tells its definition" else ""),
     "inputSchema": {
         "type": "object",
         "properties": {"text": {"type": "string"}, "count": {"type": "integer", "maximum": 1.5}},
@@ -42,6 +47,9 @@ def initialize(id_: object) -> None:
     if MODE == "exits at once":
         sys.stderr.write("no licence\n")
         sys.exit(3)
+    if MODE == "tells and exits at once":
+        sys.stderr.write(TOKEN)
+        sys.exit(3)
     if MODE == "never answers":
         time.sleep(600)
     if MODE == "garbage":
@@ -61,7 +69,12 @@ def call(id_: object, params: dict[str, Any]) -> None:
         time.sleep(600)
     with (FOLDER / "effect").open("a") as effect:
         effect.write(params["arguments"]["text"] + "\n")
-    if MODE == "exits after":
+    if TOKEN:
+        (FOLDER / "token").write_text(hashlib.sha256(TOKEN.encode()).hexdigest())
+    if MODE.startswith("tells"):
+        sys.stderr.write(f"{TOKEN}\n")
+        sys.stderr.flush()
+    if MODE in ("exits after", "tells and exits"):
         os._exit(7)
     if MODE in ("hangs after", "stubborn"):
         time.sleep(600)
@@ -74,6 +87,9 @@ def call(id_: object, params: dict[str, Any]) -> None:
         say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
     if MODE == "json error":
         say({"jsonrpc": "2.0", "id": id_, "error": {"code": -32000, "message": "Connection closed, it lies"}})
+    elif MODE == "tells an error":  # which is cut at 300 characters
+        error = {"code": -32000, "message": "x" * 290 + TOKEN}
+        say({"jsonrpc": "2.0", "id": id_, "error": error})
     elif MODE == "no result":
         say({"jsonrpc": "2.0", "id": id_, "result": {"content": "yes"}})
     else:
@@ -83,6 +99,12 @@ def call(id_: object, params: dict[str, Any]) -> None:
             "isError": MODE == "tool error",
         }
         result["structuredContent"] = {"number": 1.5}
+        if MODE == "tells a result":
+            result |= {"content": [{"type": "text", "text": TOKEN}], "structuredContent": {TOKEN: [TOKEN]}}
+        if MODE == "tells a tool error":
+            result |= {"content": [{"type": "text", "text": f"no: {TOKEN}"}], "isError": True}
+        if MODE == "tells a long result":  # whose cut would leave a half
+            result |= {"content": [{"type": "text", "text": "x" * 960 + TOKEN + "x" * 200}]}
         say({"jsonrpc": "2.0", "id": id_, "result": result})
 
 
@@ -111,7 +133,9 @@ def main() -> None:
             case "initialize":
                 initialize(message["id"])
             case "tools/list":
-                tools = [] if MODE == "no tool" else [PUT, PUT] if MODE == "twice" else [PUT]
+                other = {"name": "x" * 70 + TOKEN, "inputSchema": {"type": "object"}}
+                listed = {"no tool": [], "tells another tool": [other], "twice": [PUT, PUT]}
+                tools = listed.get(MODE, [PUT])
                 say({"jsonrpc": "2.0", "id": message["id"], "result": {"tools": tools}})
             case "tools/call":
                 call(message["id"], message["params"])

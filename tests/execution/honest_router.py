@@ -1,6 +1,8 @@
 """A router that keeps every promise of the contract and offers every optional protocol, for tests that break one."""
 
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,6 +94,11 @@ class HonestRouter:
 
     def require_ready(self, adapter_id: str, dry_run: bool, plan: str | None) -> None:
         self.check_plan(adapter_id, plan, None)
+
+    @contextmanager
+    def prepared(self, adapter_id: str, dry_run: bool, plan: str | None) -> Generator[None]:
+        self.require_ready(adapter_id, dry_run, plan)
+        yield
 
     def obstacle_to(self, adapter_id: str, dry_run: bool, plan: str | None) -> Obstacle | None:
         return None

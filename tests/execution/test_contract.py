@@ -26,6 +26,8 @@ from tests.execution.support import plan, step
 PROMISED = {promise.__name__ for promise in PROMISES}
 NOT_OFFERED_BY_THE_BRIDGE = {
     "a_description_has_every_step",
+    "a_prepared_run_does_what_a_run_does",
+    "what_is_not_ready_is_not_prepared",
     "a_lost_decision_waits_for_a_person",
     "a_lost_run_is_found_by_its_request",
     "a_lost_run_is_told_as_unknown",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from nexus_control import NexusControlTools
+from nexus_control import NexusControlTools, verify_evidence
 from nexus_control.execution.adapter import Adapters
 from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.python_adapter import PythonAdapter
@@ -87,6 +87,17 @@ def test_the_workers_own_call_executes_it_once(
     ran = execute(tools.store, validated(ExecuteArguments, values), router, by_worker=True)
     assert (ran["effect"], runs) == ("done", ["rotate"])
     assert reasons(tools.execute(request_id, ADAPTER, SCHEDULER, router))[0] == "ALREADY_EXECUTED"
+
+
+def test_the_package_of_what_a_worker_executed_satisfies_its_policy(
+    tools: NexusControlTools, router: LocalRouter
+) -> None:
+    request_id = approved(tools, plan=PLAN, adapter_id=ADAPTER, dispatch="worker")
+    values = {"request_id": request_id, "adapter_id": ADAPTER, "actor": SCHEDULER}
+    execute(tools.store, validated(ExecuteArguments, values), router, by_worker=True)
+    package = data_of(tools.export_audit_package(request_id))["package"]
+    report = verify_evidence(package)
+    assert [each.name for each in report.checks if each.status == "fail"] == []
 
 
 def test_who_executes_is_shown_wherever_a_request_is_shown(tools: NexusControlTools) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.support.places import REPOSITORY
 
@@ -51,20 +52,26 @@ class User:
         self, *words: str, changes: Mapping[str, str] | None = None, mask: int = 0o022
     ) -> "subprocess.CompletedProcess[str]":
         """Run a program as this user, from their home."""
-        known = pwd.getpwnam(self.name)
         return subprocess.run(
             words,
-            cwd=self.home,
-            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": str(self.home), **(changes or {})},
-            user=known.pw_uid,
-            group=known.pw_gid,
-            extra_groups=[each.gr_gid for each in grp.getgrall() if self.name in each.gr_mem],
-            umask=mask,
+            **self.settings(changes, mask),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=240,
         )
+
+    def settings(self, changes: Mapping[str, str] | None = None, mask: int = 0o022) -> dict[str, Any]:
+        """How `subprocess` begins a process of this user, in their home."""
+        known = pwd.getpwnam(self.name)
+        return {
+            "cwd": self.home,
+            "env": {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": str(self.home), **(changes or {})},
+            "user": known.pw_uid,
+            "group": known.pw_gid,
+            "extra_groups": [each.gr_gid for each in grp.getgrall() if self.name in each.gr_mem],
+            "umask": mask,
+        }
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from nexus_control.execution.router import (
     ReadinessChecker,
     RunExporter,
     RunFinder,
+    RunPreparer,
 )
 from nexus_control.execution.signs import at, meaning
 from nexus_control.integrity import prefixed
@@ -42,6 +43,11 @@ def _offering(router: object, protocol: type[P], method: str) -> P:
     if not isinstance(router, protocol):
         raise SkipTest(f"the router has no `{method}`")
     return router
+
+
+def _enter_and_leave(preparer: RunPreparer, adapter_id: str, plan: str) -> None:
+    with preparer.prepared(adapter_id, False, plan):
+        pass
 
 
 def _code_raised(call: Callable[[], object]) -> ErrorCode | None:
@@ -167,6 +173,37 @@ def a_run_that_cannot_begin_is_refused_with_a_code(trial: Trial) -> None:
     keep(code is None or code in REFUSALS, f"`require_ready` raised {code}", f"Raise one of {listed}.")
 
 
+def a_prepared_run_does_what_a_run_does(trial: Trial) -> None:
+    router = trial.make_router()
+    preparer = _offering(router, RunPreparer, "prepared")
+    alone = attempt(trial, router, trial.works)
+    has_a_good_run(alone)
+    mend, before = "Only get ready in `prepared`, and let go of it when its block ends.", trial.effects()
+    try:
+        _enter_and_leave(preparer, trial.adapter_id, trial.works)  # as where the claim is refused
+        early = trial.effects() - before
+        with preparer.prepared(trial.adapter_id, False, trial.works):
+            tried = attempt(trial, router, trial.works)
+    except NexusControlError as fault:
+        raise AssertionError(f"`works` is refused: {fault}. {mend}") from fault
+    keep(early == 0, f"getting ready had {counted(early)}", mend)
+    effects = trial.effects() - before
+    seen = f"a run in the block had {counted(effects)}, and {tried.seen}"
+    keep(tried.outcome == "completed" and effects == alone.effects, seen, mend)
+
+
+def what_is_not_ready_is_not_prepared(trial: Trial) -> None:
+    router = trial.make_router()
+    preparer = _offering(router, RunPreparer, "prepared")
+    code = _code_raised(lambda: _enter_and_leave(preparer, UNKNOWN_ADAPTER, trial.works))
+    mend = "`execute` asks `prepared` alone: raise there, before the block, what `require_ready` raises."
+    if isinstance(router, ReadinessChecker):
+        ready = _code_raised(lambda: router.require_ready(UNKNOWN_ADAPTER, False, trial.works))
+        keep(code == ready, f"`require_ready` raised {ready}, and `prepared` {code}", mend)
+    else:
+        keep(code is None or code in REFUSALS, f"`prepared` raised {code}", mend)
+
+
 def a_description_has_every_step(trial: Trial) -> None:
     router = trial.make_router()
     describer = _offering(router, PlanDescriber, "describe")
@@ -235,6 +272,8 @@ PROMISES = (
     a_plan_that_is_refused_is_not_run,
     an_unknown_adapter_is_refused_before_the_claim,
     a_run_that_cannot_begin_is_refused_with_a_code,
+    a_prepared_run_does_what_a_run_does,
+    what_is_not_ready_is_not_prepared,
     a_description_has_every_step,
     a_run_is_found_by_its_request,
     a_lost_run_is_found_by_its_request,
