@@ -210,15 +210,12 @@ class LocalRouter(
                 adapter = self._selected(adapter_id, [mode, *(require_capabilities or ())])
                 steps = parse_plan(plan)
                 _require_takes(adapter, steps, max_steps)
-            except NexusControlError as error:
-                return self._refuse(goal, mode, adapter_id, RunError(str(error.code), error.message))
-            except RunError as error:
-                return self._refuse(goal, mode, adapter_id, error)
-            try:
                 held.enter_context(revealing(sources_of(adapter, steps, dry_run=dry_run)))
                 held.enter_context(_opened(adapter, mode, steps))
             except NexusControlError as error:
                 return self._refuse(goal, mode, adapter_id, RunError(str(error.code), error.message))
+            except RunError as error:
+                return self._refuse(goal, mode, adapter_id, error)
             planned = [recorded(encode(step)) for step in steps]
             # The first step is logged together with the plan, unless it is not begun.
             started = () if order_given() else started_events(adapter_id, planned[0], adapter)
