@@ -8,11 +8,11 @@ import shlex
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -138,12 +138,11 @@ def serving(place: Place) -> Generator[Pipes]:
     """The agent's MCP server, under the agent's user: it has a store, and neither configuration nor credential."""
     words = [str(place.agent.python), "-m", "nexus_control", "serve", "--db", str(place.database)]
     pipe, settings = subprocess.PIPE, place.agent.settings(mask=0o002)
-    begin: Callable[..., subprocess.Popen[bytes]] = (
-        subprocess.Popen
-    )  # the type checker would take it for text
-    with begin(words, **settings, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(words, **settings, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
         try:
-            pipes = Pipes(process, "legacy")
+            pipes = Pipes(
+                cast("Any", process), "legacy"
+            )  # of bytes, which its settings hide from the type checker
             pipes.answer(pipes.send("initialize", INITIALIZE))
             yield pipes
         finally:
