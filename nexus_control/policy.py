@@ -270,11 +270,13 @@ WEAKENINGS: dict[str, Callable[[Policy, Policy], bool]] = {
         old.min_assurance is not None
         and (new.min_assurance is None or _rank(new.min_assurance) < _rank(old.min_assurance))
     ),
+    # Where a rehearsal is required, nobody approves it: to demand one lets more run unapproved.
     "require_rehearsal": lambda old, new: (
-        old.require_rehearsal is not None
-        and (
-            new.require_rehearsal is None
-            or new.require_rehearsal.max_age_seconds > old.require_rehearsal.max_age_seconds
+        (old.require_rehearsal is None) != (new.require_rehearsal is None)
+        or (
+            old.require_rehearsal is not None
+            and new.require_rehearsal is not None
+            and new.require_rehearsal.max_age_seconds > old.require_rehearsal.max_age_seconds
         )
     ),
 }

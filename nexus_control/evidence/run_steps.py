@@ -67,6 +67,12 @@ def steps_in(answer: object) -> tuple[StepOutcome, ...] | None:
     return tuple(step for step in found if step is not None)
 
 
+def number_of_steps(answer: object) -> int:
+    """How many steps an answer lists, also such as cannot be read."""
+    listed = _at(answer, "results")
+    return len(cast("list[object]", listed)) if isinstance(listed, list) else 0
+
+
 def steps_of_events(events: object) -> tuple[StepOutcome, ...]:
     """The steps that a run's events tell of, [{"type", "payload", "ts"?}], in order. A step without an end is
     unknown.

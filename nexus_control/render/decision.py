@@ -38,7 +38,7 @@ def render_decision(view: View) -> str:
             else []
         ),
         *([section("Rehearsal", _rehearsal(view["decision"]))] if "rehearsal" in view["decision"] else []),
-        section("Execution", _executions(view["execution"], view.get("cancel"))),
+        section("Execution", _executions(view)),
         section("Router (linked)", _router(view["execution"])),
         section("Timeline", _timeline(view)),
         section("Integrity", _integrity(view)),
@@ -195,11 +195,13 @@ def _rehearsal(decision: View) -> Iterator[str]:
         yield bullet("Approvals", f"{standing_words(rehearsal)}; its steps are under Execution")
 
 
-def _executions(executions: Sequence[View], cancel: View | None) -> Iterator[str]:
+def _executions(view: View) -> Iterator[str]:
+    executions, cancel, decision = view["execution"], view.get("cancel"), view["decision"]
+    covered = decision["status"] in _OPEN and (decision.get("rehearsal") or {}).get("seq")
     for each in executions:
         kind = "rehearsal" if each["rehearsal"] else "dry run" if each["dry_run"] else "apply"
         yield bullet(f"{each['outcome'].replace('_', ' ').capitalize()} ({kind})", _ran(each))
-        yield from step_lines(each["results"] or ())
+        yield from step_lines(each["results"] or (), whole=each["seq"] == covered)
         if each["truncated"]:
             yield "  - The router's answer was longer: this is a part of it"
     if cancel:

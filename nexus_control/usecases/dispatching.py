@@ -123,7 +123,8 @@ def _read(router: RouterProtocol, response: object, *, dry_run: bool) -> Dispatc
     answer = kept_answer(report.text, report.response_digest)
     if answer.truncated:
         report = replace(report, notes=(note_of(answer), *report.notes))
-    rehearsed = rehearsal_digest_of(report.text) if dry_run else None
+    # What is not kept whole can be shown to nobody, and so is approved by nobody.
+    rehearsed = rehearsal_digest_of(report.text) if dry_run and not answer.truncated else None
     return Dispatched(_outcome(report, bundle_digest), answer, rehearsed)
 
 

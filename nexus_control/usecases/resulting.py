@@ -13,7 +13,7 @@ from pathlib import Path
 from nexus_control.canonical_json import canonical_json
 from nexus_control.decision import effect_of
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.evidence.run_steps import StepOutcome, steps_in
+from nexus_control.evidence.run_steps import StepOutcome, number_of_steps, steps_in
 from nexus_control.execution.context import CurrentExecution
 from nexus_control.execution.router import KnownRun, RunFinder
 from nexus_control.execution.run_log import RunLog
@@ -52,9 +52,13 @@ def note_of(answer: KeptAnswer) -> str:
 
 def rehearsal_digest_of(text: str) -> str | None:
     """The digest of what the steps of a rehearsal gave back, by the text of its whole answer: of the list of step_id,
-    status, output and error. Run ids, times and what was done are no part of it. None where it lists no step.
+    status, output and error. Run ids, times and what was done are no part of it. None where it lists no step, or one
+    that cannot be read.
     """
-    lines = [step.to_dict() for step in steps_in(_parsed(text)) or ()]
+    answer = _parsed(text)
+    lines = [step.to_dict() for step in steps_in(answer) or ()]
+    if len(lines) != number_of_steps(answer):
+        return None
     shown = [{name: line[name] for name in ("step_id", "status", "output", "error")} for line in lines]
     return prefixed(sha256_hex(spell(shown).text)) if shown else None
 

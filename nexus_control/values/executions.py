@@ -131,7 +131,7 @@ _LACKS: dict[Lack, str] = {
     "none": "it was not rehearsed yet",
     "running": "it has not ended yet",
     "failed": "the last one did not complete",
-    "no_steps": "the last one gave back no steps that anybody could look at",
+    "no_steps": "the last one gave back no steps that anybody could look at whole",
     "imported": "the last one was imported, so that nobody here can look at what it gave back",
 }
 

@@ -131,6 +131,7 @@ WEAKER: list[tuple[str, Policy, dict[str, Any]]] = [
     ("min_assurance", FULL, {"min_assurance": None}),
     ("require_rehearsal", FULL, {"require_rehearsal": {"max_age_seconds": 601}}),
     ("require_rehearsal", FULL, {"require_rehearsal": None}),
+    ("require_rehearsal", BASE, {"require_rehearsal": {"max_age_seconds": 1}}),
 ]
 NO_WEAKER: list[tuple[Policy, dict[str, Any]]] = [
     (BASE, {}),
@@ -149,7 +150,6 @@ NO_WEAKER: list[tuple[Policy, dict[str, Any]]] = [
     (FULL, {"min_assurance": "signed"}),
     (Policy(), {"min_assurance": "declared"}),
     (FULL, {"require_rehearsal": {"max_age_seconds": 599}}),
-    (Policy(), {"require_rehearsal": {"max_age_seconds": 1}}),
     (BASE, {"labels": ("anything",)}),
 ]
 

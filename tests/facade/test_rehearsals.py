@@ -15,6 +15,7 @@ from nexus_control.events import compute_event_digest
 from nexus_control.integrity import prefixed, sha256_hex
 from nexus_control.log.upkeep import find_faults, rebuild_derived
 from nexus_control.store import DecisionStore
+from nexus_control.values.payloads import Mode
 from nexus_control.values.results import ToolResult
 from tests.evidence.ssh import keygen, needs_ssh_keygen
 from tests.facade.flow import CAROL, blocked_by, bundle_of, require_refused, state_of
@@ -22,6 +23,7 @@ from tests.facade.routers import FakeRouter
 from tests.support.clock import FakeClock
 from tests.support.contents import contents
 from tests.support.governed import ALICE, BOB, SCHEDULER, data_of, reasons
+from tests.support.routers import ScriptedRouter
 
 CONFIG = """
 [adapters.files]
@@ -223,6 +225,32 @@ def test_a_template_that_may_only_be_tightened_keeps_its_rehearsal(tools: NexusC
         for own in (dict[str, Any](), stricter)
     ]
     assert [each["require_rehearsal"]["max_age_seconds"] for each in policies] == [3600, 60]
+
+
+def test_a_strict_template_without_a_rehearsal_lets_no_request_demand_one(tools: NexusControlTools) -> None:
+    modes: list[Mode] = ["dry_run", "apply"]
+    data_of(
+        tools.template_create("two", ALICE, min_approvals=2, allowed_modes=modes, overrides="tighten_only")
+    )
+    demanded = {"max_age_seconds": 1}
+    for asked in (
+        tools.request("g", ALICE, mode="apply", template_name="two", require_rehearsal=demanded),
+        tools.request("g", ALICE, mode="apply", template_name="two", override_require_rehearsal=demanded),
+    ):
+        require_refused(asked, ErrorCode.TEMPLATE_WEAKENED)
+
+
+@pytest.mark.parametrize(
+    "results",
+    [[{"step_id": "1", "status": "ok", "output": "x" * 1_500_000}], [{"step_id": "1"}, {"id": "2"}]],
+)
+def test_what_nobody_can_be_shown_whole_is_not_approved(place: Place, results: list[dict[str, Any]]) -> None:
+    request_id = place.asked(adapter_id=None, plan=None)
+    router = ScriptedRouter(lambda: {"run_id": "r", "results": results})
+    data_of(place.tools.execute(request_id, ADAPTER, SCHEDULER, router, True))
+    refused = place.tools.approve(request_id, BOB)
+    require_refused(refused, ErrorCode.REHEARSAL_REQUIRED)
+    assert "whole" in (refused.error or "")
 
 
 def test_what_is_derived_is_rebuilt_as_it_was(place: Place) -> None:
