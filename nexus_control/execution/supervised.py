@@ -8,7 +8,6 @@ Output is kept up to a limit and read beyond it, so a command that prints too mu
 """
 
 import os
-import select
 import selectors
 import socket
 import subprocess
@@ -43,18 +42,24 @@ class Ended:
     `lost` when the supervisor was killed or stopped, so nobody saw the end; the command was then killed.
 
     `stdout` and `stderr` together hold the first `max_output_bytes` of the output, and `last_words` the end of standard
-    error. `cut` names the streams that had more. `left_behind` counts the processes that the command left in its
-    session when it exited; they were killed then.
+    error. `cut` names the streams that had more, and `unended` those that still had a writer when we stopped reading.
+    `left_behind` counts the processes that the command left in its session when it exited; they were killed then.
     """
 
     ending: Ending
     exit_code: int | None = None
-    stdout: bytes = b""
-    stderr: bytes = b""
-    last_words: bytes = b""
+    stdout: bytes = field(default=b"", repr=False)
+    stderr: bytes = field(default=b"", repr=False)
+    last_words: bytes = field(default=b"", repr=False)
     cut: frozenset[str] = frozenset()
+    unended: frozenset[str] = frozenset()
     left_behind: int = 0
     detail: str = ""
+
+    def ended_early(self, stream: str) -> bool:
+        """Whether this stream may have ended in the middle of what a process was writing."""
+        by_itself = self.ending == "exited" and (self.exit_code or 0) >= 0 and not self.left_behind
+        return not by_itself or stream in self.unended
 
 
 @dataclass(slots=True)
@@ -62,11 +67,12 @@ class Received:
     """The output and reports so far. Output beyond the limit is dropped."""
 
     room: int
-    stdout: bytearray = field(default_factory=bytearray)
-    stderr: bytearray = field(default_factory=bytearray)
-    last_words: bytearray = field(default_factory=bytearray)
+    stdout: bytearray = field(default_factory=bytearray, repr=False)
+    stderr: bytearray = field(default_factory=bytearray, repr=False)
+    last_words: bytearray = field(default_factory=bytearray, repr=False)
     report: bytearray = field(default_factory=bytearray)
     cut: set[str] = field(default_factory=set[str])
+    unended: frozenset[str] = frozenset()
     order: Order | None = None
 
     def take(self, name: str, part: bytes) -> None:
@@ -181,7 +187,7 @@ class Supervisor:
         """Whether it waits for a command. An earlier command may have left a process that ended or stopped it."""
         if self.process.poll() is not None or is_stopped(self.process):
             return False
-        return not select.select([self.reports], [], [], 0)[0]
+        return not can_be_read(self.reports, 0)
 
     def begin(self, command: bytes, pipes: Sequence[int], timeout_seconds: float | None = None) -> None:
         """Hands a `spelled` command over, with its standard input, output and error. Raises OSError."""
@@ -207,12 +213,17 @@ class _Shared:
     def take(self) -> Supervisor:
         """One that waits, or another one. Raises OSError if it cannot be started."""
         while (supervisor := self._next()) is not None:
-            if supervisor.is_ready:
-                return supervisor
-            end_supervisor(supervisor, Received(0))
+            with ExitStack() as unless_ready:
+                unless_ready.callback(end_supervisor, supervisor, Received(0))
+                if supervisor.is_ready:
+                    unless_ready.pop_all()
+                    return supervisor
         return Supervisor()
 
     def give_back(self, supervisor: Supervisor) -> None:
+        if self._pid != os.getpid():  # a fork of ours made it, and would make another for its next command
+            end_supervisor(supervisor, Received(0))
+            return
         self._waiting.append(supervisor)
         if self._is_closed:
             self.close()
@@ -262,7 +273,7 @@ def _converse(
     supervisor: Supervisor, command: bytes, stdin: bytes | None, received: Received, deadline: float
 ) -> Ending:
     """Hands the command over, and collects output and report until both end, or the command must not go on."""
-    with ExitStack() as opened, selectors.DefaultSelector() as selector:
+    with ExitStack() as opened, selectors.PollSelector() as selector:
         try:
             theirs: list[IO[bytes]] = [opened.enter_context(_holding(stdin))]
             for name in ("stdout", "stderr"):
@@ -291,6 +302,7 @@ def _collect(
     while selector.get_map():
         remaining = deadline - time.monotonic()
         if remaining <= 0:
+            received.unended = frozenset(key.data for key in selector.get_map().values())
             return "exited" if over else "timed_out"
         if not over and (order := order_given()) is not None:
             received.order = order
@@ -308,6 +320,13 @@ def _collect(
                 _kill_what_is_left(received)
                 over, deadline = True, time.monotonic() + _DRAIN_SECONDS
     return "exited"
+
+
+def can_be_read(file: IO[bytes], seconds: float) -> bool:
+    """Whether there is something to read, or its end, within so long. It needs no descriptor of its own."""
+    with selectors.PollSelector() as selector:
+        selector.register(file, selectors.EVENT_READ)
+        return bool(selector.select(max(0, seconds)))
 
 
 def is_stopped(process: "subprocess.Popen[bytes]") -> bool:
@@ -347,7 +366,7 @@ def _kill_what_is_left(received: Received) -> None:
 def _read_last_report(reports: IO[bytes], received: Received) -> None:
     """Reads the report to its end. A process that is about to become the command keeps it open until it reported."""
     deadline = time.monotonic() + _KILL_SECONDS
-    with selectors.DefaultSelector() as selector:
+    with selectors.PollSelector() as selector:
         selector.register(reports, selectors.EVENT_READ)
         while selector.select(max(0, deadline - time.monotonic())):
             part = os.read(reports.fileno(), 65536)
@@ -369,6 +388,7 @@ def ended_of(ending: Ending, received: Received) -> Ended:
         stderr=bytes(received.stderr),
         last_words=bytes(received.last_words),
         cut=frozenset(received.cut),
+        unended=received.unended if ending == "exited" else frozenset(),
         left_behind=received.said(b"left") or 0 if ending == "exited" else 0,
         detail=received.order.why if received.order else "",
     )
