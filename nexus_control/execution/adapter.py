@@ -44,8 +44,8 @@ class StepResult:
     """How a call ended. The status `unknown` says that the call was cut off, so it may have had its effect or not.
 
     `output` is inside the canonical domain. An error code and message are there exactly when the status is not ok.
-    `untouched` is true when a failed call has certainly done nothing. `is_masked` is true when the adapter has masked the
-    secrets of the run already, as it must before it cuts or hashes an output.
+    `untouched` is true when a failed call has certainly done nothing. `is_masked` is true when the adapter itself has
+    masked the secrets of the run, as it must before it cuts or hashes an output.
     """
 
     status: StepStatus

@@ -197,7 +197,9 @@ class _Reader:
                 self.refuse(f"{key!r:.80} must be named with at most 64 letters, digits, '_', '.' and '-'")
             elif (table := self.decode(SecretTable, data, key)) is not None:
                 given = {"file": table.file, "variable": table.variable, "command": table.command}
-                if problem := source_problem({name: each for name, each in given.items() if each is not None}):
+                if problem := source_problem(
+                    {name: each for name, each in given.items() if each is not None}
+                ):
                     self.refuse(f"{key} {problem}")
                     continue
                 base = absolute(self.path).parent

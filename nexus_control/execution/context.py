@@ -35,7 +35,7 @@ class CurrentExecution:
     rehearsal: bool
 
     def stop_ordered(self) -> str | None:
-        """Why the code that asks must stop: somebody cancelled the run, the server ends, or the function has reached its
+        """Why the code that asks must stop: somebody cancelled the run, the server ends, or the function reached its
         time limit. None while it may go on.
 
             >>> while not current().stop_ordered():

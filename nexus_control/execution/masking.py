@@ -10,8 +10,8 @@ lines, each line with at least `MIN_LENGTH` characters is found, too. Space at t
 What overlaps is masked as a whole, so it does not matter that values hold each other. Where a text was cut, a value may
 be there in part: what may be the beginning of one at a cut end, or the end of one at a cut beginning, is dropped.
 
-Time and memory grow with the size of the text. Where no value is, only escapes that stand for a character cost more than
-a search.
+Time and memory grow with the size of the text. Where no value is, only escapes that stand for a character cost more
+than a search.
 
 Encoded values (base64, hex, a hash), and values that are reversed, split or written in other letters, are not found.
 """

@@ -5,7 +5,7 @@
 
 A variable of `env` may be `{secret:NAME}`. The files of `pin_files` are relative to the folder. Their digests are a
 part of the declaration, and are read each time it is asked for: an approved request is not executed with a file that
-has changed since.
+has changed before the claim. A change after the claim is not seen.
 """
 
 import os

@@ -5,8 +5,8 @@
     variable = "BILLING_TOKEN"            # of this process
     command = ["pass", "show", "billing"] # without a shell, in the configuration's folder: its standard output
 
-A value is read before an execution is claimed, once an execution, and is held until the outcome is recorded. It is text
-of 4 characters to 64 KiB: what is shorter could not be masked (`masking`). A command is killed after 30 seconds. It must
+A value is read once an execution, before the claim, and is held until the outcome is recorded. It is text of 4
+characters to 64 KiB: what is shorter could not be masked (`masking`). A command is killed after 30 seconds. It must
 have no effect, because it has also run where the claim is then refused.
 
 An argument that the adapter marks as a secret takes exactly `{secret:NAME}`. No other argument may hold `{secret:`.
