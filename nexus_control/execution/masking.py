@@ -30,7 +30,7 @@ _CHARACTER = r"(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|U([0-9a-fA-F]{8})|([abfnrt
 _BEYOND = r"[\U00010000-\U0010ffff]"
 _ESCAPE = re.compile(rf"\\+(?:{_CHARACTER}|)|\r|{_BEYOND}")
 _MEANING = re.compile(rf"\\{_CHARACTER}|{_BEYOND}")
-"""What stands for a character. Of several backslashes only the last is looked at, so a row of them costs each once."""
+"""The escapes of a character. Of several backslashes only the last is looked at, so a row of them costs each once."""
 _LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "", "t": "\t", "v": "\v", "0": "\0"}
 _PART_OF_AN_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3}|x[0-9a-fA-F]?|U[0-9a-fA-F]{0,7}|)\Z")
 _LONGEST_ESCAPE = 10
