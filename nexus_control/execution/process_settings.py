@@ -21,7 +21,8 @@ from nexus_control.execution.declared_arguments import NOTHING, Passed, Passing
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.revealing import value_of
 from nexus_control.execution.secrets import SecretSource, declared_secrets, secret_named
-from nexus_control.execution.supervised import Ended, run_supervised
+from nexus_control.execution.supervised import run_supervised
+from nexus_control.execution.supervision import Ended
 from nexus_control.integrity import prefixed
 from nexus_control.system.whole_files import digest_of_regular, is_regular
 

@@ -22,7 +22,8 @@ from typing import Any, Final, Protocol, cast, runtime_checkable
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.masking import placeholder
 from nexus_control.execution.plan import Call
-from nexus_control.execution.supervised import Ending, run_supervised
+from nexus_control.execution.supervised import run_supervised
+from nexus_control.execution.supervision import Ending
 from nexus_control.system.whole_files import read_regular
 
 MAX_BYTES: Final = 64 * 1024

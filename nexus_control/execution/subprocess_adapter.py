@@ -48,7 +48,8 @@ from nexus_control.execution.process_settings import ProcessSettings
 from nexus_control.execution.revealing import masked, masked_json, value_of
 from nexus_control.execution.secrets import SecretSource
 from nexus_control.execution.spelling import portable
-from nexus_control.execution.supervised import LAST_WORDS, Ended, Ending, sharing_a_supervisor
+from nexus_control.execution.supervised import sharing_a_supervisor
+from nexus_control.execution.supervision import LAST_WORDS, Ended, Ending
 
 _ProgramT = TypeVar("_ProgramT")
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from nexus_control.execution.supervised import (
+from nexus_control.execution.supervision import (
     Received,
     Supervisor,
     can_be_read,

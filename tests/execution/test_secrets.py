@@ -21,7 +21,7 @@ from nexus_control.execution.revealing import revealing
 from nexus_control.execution.router import RouterOutcomeUnknown, RunStopped
 from nexus_control.execution.stopping import Order, Stop, heeding
 from nexus_control.execution.subprocess_adapter import ArgvAdapter
-from nexus_control.execution.supervised import Ended
+from nexus_control.execution.supervision import Ended
 from tests.execution.support import plan, step
 
 VALUE = "hunter-2 of billing"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nexus_control.execution.supervised import Ended, Supervisor, run_supervised, sharing_a_supervisor
+from nexus_control.execution.supervised import run_supervised, sharing_a_supervisor
+from nexus_control.execution.supervision import Ended, Supervisor
 from nexus_control.execution.talking import talking
 from tests.execution.support import (
     eventually,
