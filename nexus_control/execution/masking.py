@@ -73,7 +73,6 @@ def _in_text(text: str, places: Iterable[_Place]) -> Iterator[_Place]:
     """Places of the plain form, in order, as places of the text."""
     pieces = _pieces(text)
     plain = size = begin = escape = 0
-
     for start, stop, name in places:
         while start >= plain + size:
             plain, size, begin, escape = next(pieces)
