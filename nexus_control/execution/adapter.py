@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
@@ -44,7 +44,8 @@ class StepResult:
     """How a call ended. The status `unknown` says that the call was cut off, so it may have had its effect or not.
 
     `output` is inside the canonical domain. An error code and message are there exactly when the status is not ok.
-    `untouched` is true when a failed call has certainly done nothing.
+    `untouched` is true when a failed call has certainly done nothing. `is_masked` is true when the adapter itself has
+    masked the secrets of the run, as it must before it cuts or hashes an output.
     """
 
     status: StepStatus
@@ -52,6 +53,7 @@ class StepResult:
     error_code: StepError | None = None
     error_message: str | None = None
     untouched: bool = False
+    is_masked: bool = field(default=False, compare=False)
 
     def kept_as(self, record_output: RecordOutput) -> "StepResult":
         """The result as it is recorded. With "digest" neither output nor message holds what the step gave back."""

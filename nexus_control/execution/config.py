@@ -53,7 +53,7 @@ from nexus_control.execution.declared_arguments import (
 from nexus_control.execution.mcp_adapter import McpAdapter
 from nexus_control.execution.plan import is_name
 from nexus_control.execution.process_settings import ProcessSettings
-from nexus_control.execution.secrets import SecretSource, is_secret_name, secret_named
+from nexus_control.execution.secrets import SecretSource, is_secret_name, secret_named, source_problem
 from nexus_control.execution.subprocess_adapter import ArgvAdapter, ArgvTool, CallAdapter
 from nexus_control.execution.tool_pins import PinsUnreadableError, read_pins
 from nexus_control.system.commands import absolute
@@ -196,9 +196,11 @@ class _Reader:
             if not is_secret_name(name):
                 self.refuse(f"{key!r:.80} must be named with at most 64 letters, digits, '_', '.' and '-'")
             elif (table := self.decode(SecretTable, data, key)) is not None:
-                given = (table.file, table.variable, table.command)
-                if sum(each is not None for each in given) != 1:
-                    self.refuse(f"{key} must have exactly one of file, variable and command")
+                given = {"file": table.file, "variable": table.variable, "command": table.command}
+                if problem := source_problem(
+                    {name: each for name, each in given.items() if each is not None}
+                ):
+                    self.refuse(f"{key} {problem}")
                     continue
                 base = absolute(self.path).parent
                 self.secrets[name] = SecretSource(

@@ -35,7 +35,8 @@ class CurrentExecution:
     rehearsal: bool
 
     def stop_ordered(self) -> str | None:
-        """Why the code that asks must stop: somebody cancelled the run, or the server ends. None while it may go on.
+        """Why the code that asks must stop: somebody cancelled the run, the server ends, or the function reached its
+        time limit. None while it may go on.
 
             >>> while not current().stop_ordered():
             ...     copy_the_next_part()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from nexus_control.execution.argv_template import Word, word_of
 from nexus_control.execution.masking import placeholder
-from nexus_control.execution.secrets import secret_named
+from nexus_control.execution.secrets import secret_named, speaks_of_secrets
 
 SECRET = "secret"
 _TYPES: dict[str, tuple[type[object], ...]] = {
@@ -145,7 +145,7 @@ def environment_problem(env: Mapping[str, str], declared: Mapping[str, object]) 
     """Why an adapter's variables cannot name these secrets, beginning with the variable; None if they can."""
     for variable, text in env.items():
         name = secret_named(text)
-        if name is None and "{secret:" in text:
+        if name is None and speaks_of_secrets(text):
             return f"{variable} must be {placeholder('NAME')} and nothing else, or hold no secret"
         if name is not None and name not in declared:
             known = ", ".join(sorted(declared)) or "none"

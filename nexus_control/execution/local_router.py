@@ -213,7 +213,7 @@ class LocalRouter(
                 held.enter_context(revealing(sources_of(adapter, steps, dry_run=dry_run)))
                 held.enter_context(_opened(adapter, mode, steps))
             except NexusControlError as error:
-                return self._refuse(goal, mode, adapter_id, RunError(str(error.code), error.message))
+                return self._refuse(goal, mode, adapter_id, RunError(str(error.code), masked(error.message)))
             except RunError as error:
                 return self._refuse(goal, mode, adapter_id, error)
             planned = [recorded(encode(step)) for step in steps]
@@ -323,12 +323,18 @@ def _interrupted(log: OpenRun, mode: RunMode) -> Generator[None]:
     """An exception in a run is logged and raised again. If logging fails, the outcome of an apply is unknown."""
     try:
         yield
-    except RouterOutcomeUnknown:
+    except RouterOutcomeUnknown as error:
+        if (shown := without_values(error)) is not error:
+            raise shown from None
         raise
     except NexusControlError as error:
-        if mode == "dry_run":
-            raise
-        raise RouterOutcomeUnknown(f"The run was interrupted: {error.message}", log.run_id) from error
+        shown = without_values(error)
+        if mode == "apply":
+            said = masked(error.message)
+            raise RouterOutcomeUnknown(f"The run was interrupted: {said}", log.run_id) from shown
+        if shown is not error:
+            raise shown from None
+        raise
     except BaseException as error:
         with suppress(NexusControlError):
             log.append(("RUN_FAILED", {"outcome": "unknown", "reason": masked(type(error).__name__)}))

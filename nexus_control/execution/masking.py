@@ -10,27 +10,34 @@ lines, each line with at least `MIN_LENGTH` characters is found, too. Space at t
 What overlaps is masked as a whole, so it does not matter that values hold each other. Where a text was cut, a value may
 be there in part: what may be the beginning of one at a cut end, or the end of one at a cut beginning, is dropped.
 
+Time and memory grow with the size of the text. Where no value is, only escapes that stand for a character cost more
+than a search.
+
 Encoded values (base64, hex, a hash), and values that are reversed, split or written in other letters, are not found.
 """
 
+import heapq
 import re
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import cast
+from typing import TypeAlias, cast
 
 from nexus_control.canonical_json import canonical_json
 
 MIN_LENGTH = 4
 """Shorter values are refused: each "yes" in an output would be masked, which would tell what the value is."""
 
-_ESCAPE = re.compile(
-    r"\\+(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|U([0-9a-fA-F]{8})|([abfnrtv0])|)|\r|[\U00010000-\U0010ffff]"
-)
+_CHARACTER = r"(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|U([0-9a-fA-F]{8})|([abfnrtv0]))"
+_BEYOND = r"[\U00010000-\U0010ffff]"
+_ESCAPE = re.compile(rf"\\+(?:{_CHARACTER}|)|\r|{_BEYOND}")
+_MEANING = re.compile(rf"\\{_CHARACTER}|{_BEYOND}")
+"""The escapes of a character. Of several backslashes only the last is looked at, so a row of them costs each once."""
 _LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "", "t": "\t", "v": "\v", "0": "\0"}
 _PART_OF_AN_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3}|x[0-9a-fA-F]?|U[0-9a-fA-F]{0,7}|)\Z")
 _LONGEST_ESCAPE = 10
 _ROUNDS = 4
+
+_Place: TypeAlias = tuple[int, int, str]
+"""Where a value begins and ends, and the name of its secret."""
 
 
 def placeholder(name: str) -> str:
@@ -44,7 +51,7 @@ def placeholder(name: str) -> str:
 
 def mask_problem(value: str, names: Iterable[str]) -> str | None:
     """Why this value could not be masked where secrets of these names are, or None."""
-    plain = _plain(value).text.strip()
+    plain = _plain(value).strip()
     if len(plain) < MIN_LENGTH:
         return (
             f"it has fewer than {MIN_LENGTH} characters: masking it would mask common words, and so tell it"
@@ -55,53 +62,40 @@ def mask_problem(value: str, names: Iterable[str]) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Plain:
-    """The plain form of a text of `size` characters."""
+def _plain(text: str) -> str:
+    """The plain form of a text."""
+    if "\\" in text or not text.isascii():
+        text = _MEANING.sub(_meant, text).replace("\\", "")
+    return text.replace("\r", "")
 
-    text: str
-    pieces: list[tuple[int, int, int]]
-    """Where each piece begins in the plain form and in the text, and the length of the escape that it comes from; 0 for
-    a piece that is the same in both.
+
+def _in_text(text: str, places: Iterable[_Place]) -> Iterator[_Place]:
+    """Places of the plain form, in order, as places of the text."""
+    pieces = _pieces(text)
+    plain = size = begin = escape = 0
+    for start, stop, name in places:
+        while start >= plain + size:
+            plain, size, begin, escape = next(pieces)
+        first = begin if escape else begin + start - plain
+        while stop > plain + size:
+            plain, size, begin, escape = next(pieces)
+        yield first, begin + (escape or stop - plain), name
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int, int, int]]:
+    """Where each piece begins in the plain form and its size there, where it begins in the text, and the length of the
+    escape that it comes from; 0 for a piece that is the same in both.
     """
-    size: int
-
-    def begin(self, n: int) -> int:
-        """Where character `n` begins in the text; its size behind the last one."""
-        if n >= len(self.text):
-            return self.size
-        plain, start, escape = self._piece(n)
-        return start if escape else start + n - plain
-
-    def end(self, n: int) -> int:
-        """Where the characters before `n` end in the text."""
-        if n == 0:
-            return 0
-        plain, start, escape = self._piece(n - 1)
-        return start + (escape or n - plain)
-
-    def _piece(self, n: int) -> tuple[int, int, int]:
-        return self.pieces[bisect_right(self.pieces, n, key=lambda piece: piece[0]) - 1]
-
-
-def _plain(text: str) -> _Plain:
-    parts: list[str] = []
-    pieces: list[tuple[int, int, int]] = []
-    size = at = 0
+    plain = at = 0
     for found in _ESCAPE.finditer(text):
-        if at < found.start():
-            parts.append(text[at : found.start()])
-            pieces.append((size, at, 0))
-            size += found.start() - at
+        if size := found.start() - at:
+            yield plain, size, at, 0
+            plain += size
         at = found.end()
-        if made := _meant(found):
-            parts.append(made)
-            pieces.append((size, found.start(), at - found.start()))
-            size += len(made)
-    if at < len(text):
-        parts.append(text[at:])
-        pieces.append((size, at, 0))
-    return _Plain("".join(parts), pieces, len(text))
+        if size := len(_meant(found)):
+            yield plain, size, found.start(), at - found.start()
+            plain += size
+    yield plain, len(text) - at, at, 0
 
 
 def _meant(found: re.Match[str]) -> str:
@@ -144,12 +138,11 @@ class Mask:
             return text
         if cut_end:
             text = _PART_OF_AN_ESCAPE.sub("", text)
-        masked = self._once(text, cut_begin, cut_end)
-        for _ in range(_ROUNDS):
-            again = self._once(masked, cut_begin=False, cut_end=False)
-            if again == masked:
+        for _ in range(_ROUNDS + 1):
+            masked = self._once(text, cut_begin, cut_end)
+            if masked == text:
                 return masked
-            masked = again
+            text, cut_begin, cut_end = masked, False, False
         return placeholder(next(iter(self._raw.values())))  # what is inserted makes values again and again
 
     def value(self, value: object) -> object:
@@ -177,8 +170,11 @@ class Mask:
 
     def _once(self, text: str, cut_begin: bool, cut_end: bool) -> str:
         plain = _plain(text)
-        at = plain.end(self._rest_of_one(plain.text)) if cut_begin else 0
-        last = plain.begin(self._begun(plain.text)) if cut_end else len(text)
+        at, last = 0, len(text)
+        if cut_begin and (rest := self._rest_of_one(plain)):
+            ((_, at, _),) = _in_text(text, [(0, rest, "")])
+        if cut_end and (begun := self._begun(plain)):
+            ((last, _, _),) = _in_text(text, [(len(plain) - begun, len(plain), "")])
         parts: list[str] = []
         for start, stop, name in self._places(text, plain):
             if stop > at and start < last:
@@ -187,50 +183,23 @@ class Mask:
         parts.append(text[at:last])
         return "".join(parts)
 
-    def _places(self, text: str, plain: _Plain) -> Iterator[tuple[int, int, str]]:
+    def _places(self, text: str, plain: str) -> Iterator[_Place]:
         """Where values are, in order; those that overlap are one place, with the name of its first and longest."""
-        found = [
-            (plain.begin(at), -plain.end(at + len(needle)), name)
-            for needle, name in self._needles.items()
-            for at in _occurrences(plain.text, needle)
-        ]
-        found += [
-            (at, -at - len(value), name)
-            for value, name in self._raw.items()
-            for at in _occurrences(text, value)
-        ]
-        begin, end, of = 0, 0, ""
-        for start, stop, name in sorted(found):
-            if start < end:
-                end = max(end, -stop)
-                continue
-            if end:
-                yield begin, end, of
-            begin, end, of = start, -stop, name
-        if end:
-            yield begin, end, of
+        in_plain = _merged(plain, self._needles)
+        return _united([_in_text(text, in_plain), _merged(text, self._raw)])
 
     def _begun(self, plain: str) -> int:
-        """Where that begins at the end which may be the beginning of a value."""
-        return len(plain) - max(
-            (
-                size
-                for needle in self._needles
-                for size in range(min(len(needle) - 1, len(plain)), 0, -1)
-                if plain.endswith(needle[:size])
-            ),
-            default=0,
-        )
+        """How many characters at the end may be the beginning of a value."""
+        return max((_overlap(plain[1 - len(needle) :], needle) for needle in self._needles), default=0)
 
     def _rest_of_one(self, plain: str) -> int:
-        """Where that ends at the beginning which may be the end of a value, perhaps behind a part of an escape."""
+        """How many characters at the beginning may be the end of a value, perhaps behind a part of an escape."""
         return max(
             (
                 skipped + size
                 for needle in self._needles
                 for skipped in range(_LONGEST_ESCAPE)
-                for size in range(min(len(needle) - 1, len(plain) - skipped), 0, -1)
-                if plain.startswith(needle[-size:], skipped)
+                if (size := _overlap(needle[1:], plain[skipped : skipped + len(needle) - 1]))
             ),
             default=0,
         )
@@ -242,7 +211,7 @@ def _spelled(value: str) -> Iterator[str]:
     """
     for whole in (value, value.encode().decode("latin-1")):
         for each in (whole, "\\" + whole.lstrip(), _PART_OF_AN_ESCAPE.sub("", whole.rstrip())):
-            plain = _plain(each).text.strip()
+            plain = _plain(each).strip()
             yield from filter(_is_long, (plain, *(line.strip() for line in plain.split("\n"))))
 
 
@@ -250,8 +219,56 @@ def _is_long(text: str) -> bool:
     return len(text) >= MIN_LENGTH
 
 
-def _occurrences(text: str, needle: str) -> Iterator[int]:
-    at = text.find(needle)
-    while at >= 0:
-        yield at
-        at = text.find(needle, at + 1)
+def _merged(text: str, names: Mapping[str, str]) -> Iterator[_Place]:
+    """Where these values are, longest first where several begin; those that overlap are one place."""
+    found = [value for value in names if value in text]
+    found.sort(key=len, reverse=True)
+    return _united([_runs(text, value, names[value]) for value in found])
+
+
+def _united(each_in_order: Iterable[Iterator[_Place]]) -> Iterator[_Place]:
+    begin, end, of = 0, 0, ""
+    for start, stop, name in heapq.merge(*each_in_order, key=_begin):
+        if start < end:
+            end = max(end, stop)
+            continue
+        if end:
+            yield begin, end, of
+        begin, end, of = start, stop, name
+    if end:
+        yield begin, end, of
+
+
+def _begin(place: _Place) -> int:
+    return place[0]
+
+
+def _runs(text: str, value: str, name: str) -> Iterator[_Place]:
+    """Where a value is. Where it overlaps itself it is one place: its last occurrence that begins in one is the next to
+    look from, so that two steps are longer than the value.
+    """
+    begin = text.find(value)
+    while begin >= 0:
+        at, end = begin, begin + len(value)
+        while (later := text.rfind(value, at + 1, end - 1 + len(value))) >= 0:
+            at, end = later, later + len(value)
+        yield begin, end, name
+        begin = text.find(value, end)
+
+
+def _overlap(left: str, right: str) -> int:
+    """How many characters at the end of `left` are the beginning of `right`, at most."""
+    if not right or right[0] not in left:
+        return 0
+    borders, size = [0], 0  # of each beginning of `right`: the longest end of it that it begins with
+    for character in right[1:]:
+        while size and right[size] != character:
+            size = borders[size - 1]
+        size += right[size] == character
+        borders.append(size)
+    size = 0
+    for character in left:
+        while size and (size == len(right) or right[size] != character):
+            size = borders[size - 1]
+        size += right[size] == character
+    return size

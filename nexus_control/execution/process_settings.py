@@ -5,7 +5,7 @@
 
 A variable of `env` may be `{secret:NAME}`. The files of `pin_files` are relative to the folder. Their digests are a
 part of the declaration, and are read each time it is asked for: an approved request is not executed with a file that
-has changed since.
+has changed before the claim. A change after the claim is not seen.
 """
 
 import os
@@ -21,7 +21,8 @@ from nexus_control.execution.declared_arguments import NOTHING, Passed, Passing
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.revealing import value_of
 from nexus_control.execution.secrets import SecretSource, declared_secrets, secret_named
-from nexus_control.execution.supervised import Ended, run_supervised
+from nexus_control.execution.supervised import run_supervised
+from nexus_control.execution.supervision import Ended
 from nexus_control.integrity import prefixed
 from nexus_control.system.whole_files import digest_of_regular, is_regular
 

@@ -12,8 +12,8 @@ A timeout or a lost connection (`router.leaves_outcome_unknown`) makes the outco
 calls the method's dry-run callable; without such a callable it only describes the step.
 
 A time limit cuts a call off, and its effect is unknown (TIMED_OUT): an `async def` function is cancelled; another one
-is left, and goes on in its thread until it returns or the process ends (`python_calls`). Without a limit a call takes
-as long as it takes.
+is told to stop (`current().stop_ordered()`) and left, and goes on until it returns or the process ends.
+Without a limit a call takes as long as it takes.
 
 An argument in `secret_args` takes the name of a secret, `{secret:NAME}`, and the callable gets its value:
 

@@ -7,20 +7,26 @@
     another function, at a cancel               it goes on, and the call waits for it
 
 Without a limit a function runs in the thread of its caller; a coroutine as well, unless a loop runs there already. With
-a limit it runs in a daemon thread that has a copy of the caller's context. What was cut off may have done its work, so
+a limit it runs in a daemon thread that has a copy of the caller's context. At the limit that context gets an order to
+stop, which `current().stop_ordered()` tells to what was left. What was cut off may have done its work, so
 its effect is unknown. A coroutine that returns a value although it was cancelled has ended well.
+
+A child process that the function forks is no part of the run. Where it comes to the end of such a thread, it ends.
 """
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import copy_context
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from nexus_control.execution.adapter import StepError
-from nexus_control.execution.stopping import order_given
+from nexus_control.execution.stopping import Stop, heeding, order_given
 
 _LOOK_SECONDS: Final = 0.1
 _LEAVE_SECONDS: Final = 5.0
@@ -61,23 +67,45 @@ def _in_thread(
     work: Callable[[], object], limit: float | None = None, patience: float | None = None
 ) -> object:
     """What `work` returns in a thread of its own, which is left after `patience` seconds."""
-    ended = Future[object]()
+    ended, stop, pid = Future[object](), Stop(), os.getpid()
 
     def run() -> None:
+        result, raised = None, None
         try:
-            ended.set_result(work())
+            with heeding(stop):
+                result = work()
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            ended.set_exception(error)
+            raised = error
+        if os.getpid() != pid:
+            _leave(raised)
+        elif raised is None:
+            ended.set_result(result)
+        else:
+            ended.set_exception(raised)
 
     thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True)
     thread.start()
     thread.join(patience)
     if not ended.done():
+        stop.order(f"its time limit of {limit:g} s was reached")
         raise CutOffError(
             StepError.TIMED_OUT, f"It had not ended at its time limit of {limit:g} s, and was left running"
         )
     thread.join()  # not only until the result is set: a fork directly after must not meet a live thread
     return ended.result()
+
+
+def _leave(raised: BaseException | None) -> NoReturn:
+    """Ends this process, a fork, as Python would in its main thread. Its end here would be code 0 in any case."""
+    code = raised.code if isinstance(raised, SystemExit) else raised
+    with suppress(Exception):  # what cannot be written is lost; the code is not
+        if isinstance(code, BaseException):
+            sys.excepthook(type(code), code, code.__traceback__)
+        elif code is not None and not isinstance(code, int):
+            print(code, file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0 if code is None else code & 0xFF if isinstance(code, int) else 1)
 
 
 async def _awaited(running: Any, limit: float | None) -> object:

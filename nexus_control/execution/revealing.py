@@ -18,13 +18,15 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import StepResult
 from nexus_control.execution.masking import Mask, mask_problem
 from nexus_control.execution.plan import Step
-from nexus_control.execution.router import RouterOutcomeUnknown, leaves_outcome_unknown
+from nexus_control.execution.router import RouterOutcomeUnknown, RunStopped, leaves_outcome_unknown
 from nexus_control.execution.secrets import SecretSource, SecretTaker, UnreadableSecretError
-from nexus_control.execution.spelling import bounded, described
+from nexus_control.execution.spelling import bounded, described, portable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Revealed:
+    """It holds values: it is never shown."""
+
     sources: Mapping[str, SecretSource]
     values: Mapping[str, str]
     known: tuple[tuple[str, str], ...]
@@ -76,9 +78,9 @@ def masked_json(value: object) -> object:
 
 
 def masked_result(result: StepResult) -> StepResult:
-    """A result without the values of the run under way."""
+    """A result without the values of the run under way. One that is masked already stays as it is."""
     revealed = _REVEALED.get()
-    if not revealed.known:
+    if not revealed.known or result.is_masked:
         return result
     mask = revealed.mask
     message = result.error_message
@@ -86,6 +88,7 @@ def masked_result(result: StepResult) -> StepResult:
         result,
         output={mask.text(key): mask.value(value) for key, value in result.output.items()},
         error_message=None if message is None else mask.text(message),
+        is_masked=True,
     )
 
 
@@ -95,7 +98,9 @@ def masked_error(error: BaseException, limit: int) -> str:
 
 
 def without_values(error: BaseException) -> BaseException:
-    """The exception itself; or one that means the same, if a value stands in its text."""
+    """The exception itself; or one that means the same, if a value stands in what it holds."""
+    if isinstance(error, RouterOutcomeUnknown | NexusControlError):
+        return _of_ours(error)
     text = described(error, sys.maxsize)
     shown = masked(text)
     if shown == text:
@@ -106,6 +111,16 @@ def without_values(error: BaseException) -> BaseException:
     if not isinstance(error, Exception):
         return BaseException(shown)
     return RouterOutcomeUnknown(shown) if leaves_outcome_unknown(error) else RuntimeError(shown)
+
+
+def _of_ours(error: RouterOutcomeUnknown | NexusControlError) -> RouterOutcomeUnknown | NexusControlError:
+    if not _REVEALED.get().known:
+        return error
+    if isinstance(error, RouterOutcomeUnknown):
+        kind = RunStopped if isinstance(error, RunStopped) else RouterOutcomeUnknown
+        return kind(masked(str(error.detail)), error.run_id and masked(error.run_id))
+    details = {masked(key): masked_json(portable(value)) for key, value in error.details.items()}
+    return NexusControlError(error.code, masked(error.message), details, masked(error.next))
 
 
 def _read(name: str, source: SecretSource, names: Iterable[str]) -> str:

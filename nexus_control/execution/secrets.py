@@ -5,9 +5,9 @@
     variable = "BILLING_TOKEN"            # of this process
     command = ["pass", "show", "billing"] # without a shell, in the configuration's folder: its standard output
 
-A value is read when a run begins, once a run, and is not kept. It is text of 4 characters to 64 KiB: what is shorter
-could not be masked (`masking`). A command is killed after 30 seconds, and must have no effect: it also runs before the
-execution is claimed, to see whether the value can be read.
+A value is read once an execution, before the claim, and is held until the outcome is recorded. It is text of 4
+characters to 64 KiB: what is shorter could not be masked (`masking`). A command is killed after 30 seconds. It must
+have no effect, because it has also run where the claim is then refused.
 
 An argument that the adapter marks as a secret takes exactly `{secret:NAME}`. No other argument may hold `{secret:`.
 """
@@ -23,6 +23,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.masking import placeholder
 from nexus_control.execution.plan import Call
 from nexus_control.execution.supervised import run_supervised
+from nexus_control.execution.supervision import Ending
 from nexus_control.system.whole_files import read_regular
 
 MAX_BYTES: Final = 64 * 1024
@@ -30,6 +31,16 @@ COMMAND_SECONDS: Final = 30
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _NAMED = re.compile(r"\{secret:([^{}]*)\}")
 _BEGINNING = "{secret:"
+
+
+_ENDINGS: dict[Ending, str] = {
+    "exited": "",
+    "not_started": "could not be started: {detail}",
+    "timed_out": f"did not end within {COMMAND_SECONDS} seconds",
+    "stopped": "was killed because {detail}",
+    "cancelled": "was killed because {detail}",
+    "lost": "lost its supervisor, so that nobody saw its end",
+}
 
 
 class UnreadableSecretError(Exception):
@@ -44,7 +55,8 @@ class SecretSource:
         'python'
 
     A relative `file`, and the command, are looked for in `base`, by default the working folder. Raises CONFIG_INVALID
-    unless exactly one of `file`, `variable` and `command` is given.
+    unless exactly one of `file`, `variable` and `command` is given, `command` is a list of words, and none is empty or
+    holds NUL.
     """
 
     file: str | None = None
@@ -53,10 +65,8 @@ class SecretSource:
     base: Path = field(default_factory=Path)
 
     def __post_init__(self) -> None:
-        if len(self.declaration()) != 1 or not all(self.declaration().values()):
-            raise NexusControlError(
-                ErrorCode.CONFIG_INVALID, "a secret needs exactly one of file, variable and command"
-            )
+        if problem := source_problem(self.declaration()):
+            raise NexusControlError(ErrorCode.CONFIG_INVALID, f"a secret {problem}")
 
     def declaration(self) -> dict[str, object]:
         """The source as JSON, without `base`; a part of the adapter's digest.
@@ -64,8 +74,9 @@ class SecretSource:
         >>> SecretSource(variable="BILLING_TOKEN").declaration()
         {'variable': 'BILLING_TOKEN'}
         """
-        command = None if self.command is None else list(self.command)
-        given = {"file": self.file, "variable": self.variable, "command": command}
+        command: object = self.command  # a text is a sequence, too
+        words = list(cast("list[str]", command)) if isinstance(command, list | tuple) else command
+        given = {"file": self.file, "variable": self.variable, "command": words}
         return {name: value for name, value in given.items() if value is not None}
 
     def read(self) -> str:
@@ -109,13 +120,10 @@ class SecretSource:
             timeout_seconds=COMMAND_SECONDS,
             max_output_bytes=2 * MAX_BYTES,
         )
-        program = command[0]
-        if ended.ending == "not_started":
-            raise UnreadableSecretError(f"the command {program} could not be started: {ended.detail}")
-        if ended.ending != "exited":
-            raise UnreadableSecretError(f"the command {program} did not end within {COMMAND_SECONDS} seconds")
+        if problem := _ENDINGS[ended.ending].format(detail=ended.detail):
+            raise UnreadableSecretError(f"the command {command[0]} {problem}")
         if ended.exit_code != 0:
-            raise UnreadableSecretError(f"the command {program} exited with code {ended.exit_code}")
+            raise UnreadableSecretError(f"the command {command[0]} exited with code {ended.exit_code}")
         if "stdout" in ended.cut:
             raise UnreadableSecretError(f"it is longer than {MAX_BYTES} bytes")
         return ended.stdout
@@ -136,6 +144,19 @@ class SecretTaker(Protocol):
     def secret_arguments(self, call: Call) -> Collection[str]: ...
 
     def secrets_of(self, call: Call, *, dry_run: bool) -> frozenset[str]: ...
+
+
+def source_problem(given: Mapping[str, object]) -> str | None:
+    """Why a secret cannot have these sources, by key; None if it can."""
+    if len(given) != 1:
+        return "must have exactly one of file, variable and command"
+    ((key, source),) = given.items()
+    words = source if key == "command" else (source,)
+    if not isinstance(words, list | tuple) or not words or not words[0]:
+        return f"needs a {key}" if key != "command" else "needs a command, which is a list of words"
+    if not all(isinstance(word, str) and "\0" not in word for word in cast("Sequence[object]", words)):
+        return f"needs a {key} of text without NUL"
+    return None
 
 
 def is_secret_name(text: str) -> bool:

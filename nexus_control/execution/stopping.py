@@ -7,7 +7,8 @@
 
 A run obeys every order that its context heeds. The kind of the order says what the run becomes:
 
-    shutdown    the server must end before its runs are over. What was cut off has an unknown outcome
+    shutdown    the server must end before its runs are over, or a Python function, which hears of it alone, has reached
+                its time limit. What was cut off has an unknown outcome
     cancel      somebody stops this run alone. It has failed, and its answer says what it did
 
 No further step begins. A program under a supervisor is killed; so is, at a cancel, an `async def` function, as far as

@@ -45,10 +45,11 @@ from nexus_control.execution.declared_arguments import (
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
 from nexus_control.execution.process_settings import ProcessSettings
-from nexus_control.execution.revealing import masked, masked_result, value_of
+from nexus_control.execution.revealing import masked, masked_json, value_of
 from nexus_control.execution.secrets import SecretSource
 from nexus_control.execution.spelling import portable
-from nexus_control.execution.supervised import LAST_WORDS, Ended, Ending, sharing_a_supervisor
+from nexus_control.execution.supervised import sharing_a_supervisor
+from nexus_control.execution.supervision import LAST_WORDS, Ended, Ending
 
 _ProgramT = TypeVar("_ProgramT")
 
@@ -189,8 +190,9 @@ class ArgvAdapter(_SubprocessAdapter[Mapping[str, ArgvTool]]):
             return _not_ok(
                 Ended(ending="not_started", detail=f"its secrets cannot be written: {error.strerror}")
             )
-        result = StepResult(status="ok", output=_output(ended)) if _is_ok(ended) else _not_ok(ended)
-        return masked_result(result).kept_as(self._settings.record_output)
+        ok = _is_ok(ended)
+        result = StepResult(status="ok", output=_output(ended), is_masked=True) if ok else _not_ok(ended)
+        return result.kept_as(self._settings.record_output)
 
 
 class CallAdapter(_SubprocessAdapter[Sequence[str]]):
@@ -230,7 +232,7 @@ class CallAdapter(_SubprocessAdapter[Sequence[str]]):
                 problem = f"its arguments cannot be written: {error}"
                 return _not_ok(Ended(ending="not_started", detail=problem))
             result = _call_result(self._settings.run(self._argv(call, str(path))))
-            return masked_result(result).kept_as(self._settings.record_output)
+            return result.kept_as(self._settings.record_output)
 
     def _argv(self, call: Call, file: str) -> list[str]:
         return [*self._program, "call", call.tool, call.method, "--json-args-file", file]
@@ -257,7 +259,8 @@ def _call_result(ended: Ended) -> StepResult:
         answer = parse_json(ended.stdout)
     except NexusControlError as error:
         return _unreadable(ended, f"is not JSON: {error.message}")
-    return StepResult(status="ok", output={"result": portable(answer), **_marks(ended, cut=False)})
+    output = {"result": masked_json(portable(answer)), **_marks(ended, cut=False)}
+    return StepResult(status="ok", output=output, is_masked=True)
 
 
 def _unreadable(ended: Ended, problem: str) -> StepResult:
@@ -265,7 +268,8 @@ def _unreadable(ended: Ended, problem: str) -> StepResult:
         status="error",
         output=_output(ended),
         error_code=StepError.OUTPUT_INVALID,
-        error_message=f"It exited 0, but its standard output {problem}",
+        error_message=masked(f"It exited 0, but its standard output {problem}"),
+        is_masked=True,
     )
 
 
@@ -291,22 +295,28 @@ def _not_ok(ended: Ended) -> StepResult:
         status, code, message = "error", StepError.NONZERO_EXIT, f"It exited with code {exit_code}"
     else:
         status, code, message = "unknown", StepError.KILLED, f"It was ended by signal {-exit_code}"
-    said = _masked(ended.last_words, cut_begin=len(ended.last_words) >= LAST_WORDS).strip()
+    begun = len(ended.last_words) >= LAST_WORDS
+    said = _masked(ended.last_words, cut_begin=begun, cut_end=ended.ended_early("stderr")).strip()
     return StepResult(
         status=status,
         output=_output(ended),
         error_code=code,
-        error_message=f"{message}: {said[-MAX_MESSAGE_LENGTH:]}" if said else message,
+        error_message=masked(f"{message}: {said[-MAX_MESSAGE_LENGTH:]}" if said else message),
+        is_masked=True,
     )
 
 
 def _output(ended: Ended) -> dict[str, object]:
     return {
         "exit_code": ended.exit_code,
-        "stdout": _masked(ended.stdout, cut_end="stdout" in ended.cut),
-        "stderr": _masked(ended.stderr, cut_end="stderr" in ended.cut),
+        "stdout": _masked(ended.stdout, cut_end=_is_cut(ended, "stdout")),
+        "stderr": _masked(ended.stderr, cut_end=_is_cut(ended, "stderr")),
         **_marks(ended, cut=bool(ended.cut)),
     }
+
+
+def _is_cut(ended: Ended, stream: str) -> bool:
+    return stream in ended.cut or ended.ended_early(stream)
 
 
 def _marks(ended: Ended, *, cut: bool) -> dict[str, object]:

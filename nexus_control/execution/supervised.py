@@ -8,96 +8,30 @@ Output is kept up to a limit and read beyond it, so a command that prints too mu
 """
 
 import os
-import select
 import selectors
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal, TypeAlias
+from typing import IO
 
-from nexus_control.execution.stopping import Order, order_given
-from nexus_control.execution.supervisor import kill_session
+from nexus_control.execution.stopping import order_given
+from nexus_control.execution.supervision import (
+    Ended,
+    Ending,
+    Received,
+    Supervisor,
+    end_supervisor,
+    ended_of,
+    is_stopped,
+    kill_what_is_left,
+    spelled,
+)
 
-Ending: TypeAlias = Literal["exited", "not_started", "timed_out", "stopped", "cancelled", "lost"]
-
-_SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 _DRAIN_SECONDS = 0.5
-_KILL_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
-LAST_WORDS = 8192
-"""How many bytes of the end of standard error are kept apart."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """How a command ended. `exit_code` is there when it exited; a negative code is the signal that ended it.
-
-    `ending` is `stopped` or `cancelled` when such an order came and the command was killed; `detail` says why. It is
-    `lost` when the supervisor was killed or stopped, so nobody saw the end; the command was then killed.
-
-    `stdout` and `stderr` together hold the first `max_output_bytes` of the output, and `last_words` the end of standard
-    error. `cut` names the streams that had more. `left_behind` counts the processes that the command left in its
-    session when it exited; they were killed then.
-    """
-
-    ending: Ending
-    exit_code: int | None = None
-    stdout: bytes = b""
-    stderr: bytes = b""
-    last_words: bytes = b""
-    cut: frozenset[str] = frozenset()
-    left_behind: int = 0
-    detail: str = ""
-
-
-@dataclass(slots=True)
-class Received:
-    """The output and reports so far. Output beyond the limit is dropped."""
-
-    room: int
-    stdout: bytearray = field(default_factory=bytearray)
-    stderr: bytearray = field(default_factory=bytearray)
-    last_words: bytearray = field(default_factory=bytearray)
-    report: bytearray = field(default_factory=bytearray)
-    cut: set[str] = field(default_factory=set[str])
-    order: Order | None = None
-
-    def take(self, name: str, part: bytes) -> None:
-        if name == "report":
-            self.report.extend(part)
-            return
-        kept = part[: self.room]
-        self.room -= len(kept)
-        (self.stdout if name == "stdout" else self.stderr).extend(kept)
-        if len(kept) < len(part):
-            self.cut.add(name)
-        if name == "stderr":
-            self.last_words.extend(part)
-            del self.last_words[:-LAST_WORDS]
-
-    @property
-    def is_in_order(self) -> bool:
-        """Whether the report is of this command. A waiting process that was killed makes one without a start."""
-        return self.report.startswith(b"started ")
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the command ended, and its supervisor goes on."""
-        return self.is_in_order and self.said(b"left") is not None and self.said(b"exit") is not None
-
-    def said(self, word: bytes) -> int | None:
-        """The number that the supervisor reported with this word."""
-        for line in bytes(self.report).splitlines():
-            if line.startswith(word + b" "):
-                return int(line.rpartition(b" ")[2])
-        return None
 
 
 def run_supervised(
@@ -151,51 +85,6 @@ def sharing_a_supervisor() -> Generator[None]:
             _shared.reset(token)
 
 
-class Supervisor:
-    """A supervisor that runs. Raises OSError if it cannot be started."""
-
-    def __init__(self) -> None:
-        with ExitStack() as opened:
-            self.commands, commands_end = map(opened.enter_context, socket.socketpair())
-            report, report_end = os.pipe()
-            self.reports = opened.enter_context(os.fdopen(report, "rb", buffering=0))
-            opened.callback(os.close, report_end)
-            theirs = (commands_end.fileno(), report_end)
-            self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-X", "utf8", _SUPERVISOR, str(os.getpid()), *map(str, theirs)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-                cwd="/",
-                env={},
-                pass_fds=theirs,
-                start_new_session=True,
-            )
-            opened.pop_all()
-            os.close(report_end)
-            commands_end.close()
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it waits for a command. An earlier command may have left a process that ended or stopped it."""
-        if self.process.poll() is not None or is_stopped(self.process):
-            return False
-        return not select.select([self.reports], [], [], 0)[0]
-
-    def begin(self, command: bytes, pipes: Sequence[int], timeout_seconds: float | None = None) -> None:
-        """Hands a `spelled` command over, with its standard input, output and error. Raises OSError."""
-        self.commands.settimeout(timeout_seconds)
-        socket.send_fds(self.commands, [len(command).to_bytes(8, "big")], pipes)
-        self.commands.sendall(command)
-
-    def let_go(self) -> None:
-        """Closes the lifeline: what runs is killed, and the supervisor ends."""
-        if self.process.stdin is not None:
-            self.process.stdin.close()
-        self.commands.close()
-
-
 class _Shared:
     """The supervisors of a context that wait for a command: one, unless the context was copied to other threads."""
 
@@ -207,12 +96,17 @@ class _Shared:
     def take(self) -> Supervisor:
         """One that waits, or another one. Raises OSError if it cannot be started."""
         while (supervisor := self._next()) is not None:
-            if supervisor.is_ready:
-                return supervisor
-            end_supervisor(supervisor, Received(0))
+            with ExitStack() as unless_ready:
+                unless_ready.callback(end_supervisor, supervisor, Received(0))
+                if supervisor.is_ready:
+                    unless_ready.pop_all()
+                    return supervisor
         return Supervisor()
 
     def give_back(self, supervisor: Supervisor) -> None:
+        if self._pid != os.getpid():  # a fork of ours made it, and would make another for its next command
+            end_supervisor(supervisor, Received(0))
+            return
         self._waiting.append(supervisor)
         if self._is_closed:
             self.close()
@@ -233,17 +127,6 @@ class _Shared:
 _shared: ContextVar[_Shared | None] = ContextVar("shared supervisor", default=None)
 
 
-def spelled(
-    argv: Sequence[str], cwd: Path, environment: Mapping[str, str], remove: Path | None = None
-) -> bytes:
-    """A command as `supervisor.py` reads it. Raises ValueError for a NUL, which would end a text."""
-    variables = (f"{name}={value}" for name, value in environment.items())
-    texts = [os.fsencode(text) for text in (cwd, remove or "", str(len(argv)), *argv, *variables)]
-    if any(b"\0" in text for text in texts):
-        raise ValueError("a command holds a NUL")
-    return b"".join(text + b"\0" for text in texts)
-
-
 @contextmanager
 def _holding(content: bytes | None) -> Generator[IO[bytes]]:
     """A file without a name that holds this. The system drops it, and on Linux it is in memory only."""
@@ -262,7 +145,7 @@ def _converse(
     supervisor: Supervisor, command: bytes, stdin: bytes | None, received: Received, deadline: float
 ) -> Ending:
     """Hands the command over, and collects output and report until both end, or the command must not go on."""
-    with ExitStack() as opened, selectors.DefaultSelector() as selector:
+    with ExitStack() as opened, selectors.PollSelector() as selector:
         try:
             theirs: list[IO[bytes]] = [opened.enter_context(_holding(stdin))]
             for name in ("stdout", "stderr"):
@@ -291,6 +174,7 @@ def _collect(
     while selector.get_map():
         remaining = deadline - time.monotonic()
         if remaining <= 0:
+            received.unended = frozenset(key.data for key in selector.get_map().values())
             return "exited" if over else "timed_out"
         if not over and (order := order_given()) is not None:
             received.order = order
@@ -305,70 +189,6 @@ def _collect(
                 selector.unregister(key.fileobj)
             if is_report and key.fileobj not in selector.get_map():
                 # A process that left the session may hold the output open for ever: stop reading here.
-                _kill_what_is_left(received)
+                kill_what_is_left(received)
                 over, deadline = True, time.monotonic() + _DRAIN_SECONDS
     return "exited"
-
-
-def is_stopped(process: "subprocess.Popen[bytes]") -> bool:
-    """Whether a signal stopped it; False where the system cannot tell."""
-    if not hasattr(os, "waitid"):
-        return False
-    try:
-        return os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return False
-
-
-def end_supervisor(supervisor: Supervisor, received: Received) -> None:
-    """Closes the lifeline and waits until the supervisor has killed the remaining processes; otherwise we kill them."""
-    process = supervisor.process
-    if is_stopped(process):
-        process.kill()
-    supervisor.let_go()
-    try:
-        process.wait(_KILL_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if not supervisor.reports.closed:
-        with supervisor.reports as reports:
-            _read_last_report(reports, received)
-    _kill_what_is_left(received)
-
-
-def _kill_what_is_left(received: Received) -> None:
-    """Kills the processes that a supervisor, killed before its work was done, has left."""
-    session = received.said(b"started")
-    if session is not None and received.said(b"exit") is None:
-        kill_session(session)
-
-
-def _read_last_report(reports: IO[bytes], received: Received) -> None:
-    """Reads the report to its end. A process that is about to become the command keeps it open until it reported."""
-    deadline = time.monotonic() + _KILL_SECONDS
-    with selectors.DefaultSelector() as selector:
-        selector.register(reports, selectors.EVENT_READ)
-        while selector.select(max(0, deadline - time.monotonic())):
-            part = os.read(reports.fileno(), 65536)
-            if not part:
-                return
-            received.take("report", part)
-
-
-def ended_of(ending: Ending, received: Received) -> Ended:
-    errno, exit_code = received.said(b"error"), received.said(b"exit")
-    if errno is not None:
-        return Ended(ending="not_started", detail=os.strerror(errno))
-    if ending == "exited" and not (received.is_in_order and exit_code is not None):
-        ending = "lost"
-    return Ended(
-        ending=ending,
-        exit_code=exit_code if ending == "exited" else None,
-        stdout=bytes(received.stdout),
-        stderr=bytes(received.stderr),
-        last_words=bytes(received.last_words),
-        cut=frozenset(received.cut),
-        left_behind=received.said(b"left") or 0 if ending == "exited" else 0,
-        detail=received.order.why if received.order else "",
-    )

@@ -44,7 +44,7 @@ else:  # the modules around these two load `enum`; without it this script starts
     import _socket as socket
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_ORPHAN_CHECK_SECONDS = 0.5
+_ORPHAN_CHECK_MILLISECONDS = 500
 _SWEEPS = 20
 
 
@@ -135,7 +135,8 @@ class _Given:
     """
 
     def __init__(self, commands: int, supervisor: int, folder_end: int) -> None:
-        while not select.select([commands], [], [], _ORPHAN_CHECK_SECONDS)[0]:
+        waiting = _poll(commands)
+        while not waiting.poll(_ORPHAN_CHECK_MILLISECONDS):
             if os.getppid() != supervisor:
                 os._exit(0)
         channel = socket.socket(fileno=commands)
@@ -202,17 +203,26 @@ def _remove(told: int) -> None:
 
 def _wait(child: int, parent: int, wake: int) -> int | None:
     """The child's wait status; None when it must be killed before it ends."""
+    waiting = _poll(0, wake)
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return status
-        ready, _, _ = select.select([0, wake], [], [], _ORPHAN_CHECK_SECONDS)
+        ready = [descriptor for descriptor, _ in waiting.poll(_ORPHAN_CHECK_MILLISECONDS)]
         if os.getppid() != parent:
             return None
         if 0 in ready and not os.read(0, 1):
             return None
         if wake in ready and set(os.read(wake, 512)) & set(_STOPPING):
             return None
+
+
+def _poll(*descriptors: int) -> "select.poll":
+    """Tells which of these can be read. `select.select` takes no descriptor beyond 1023."""
+    waiting = select.poll()
+    for descriptor in descriptors:
+        waiting.register(descriptor, select.POLLIN)
+    return waiting
 
 
 def _session_members(session: int) -> list[int] | None:

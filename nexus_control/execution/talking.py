@@ -4,16 +4,16 @@
 """
 
 import os
-import select
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from nexus_control.execution.supervised import (
+from nexus_control.execution.supervision import (
     Received,
     Supervisor,
+    can_be_read,
     end_supervisor,
     ended_of,
     is_stopped,
@@ -59,7 +59,7 @@ class Talk:
         """Reads the report until it tells of the end, for at most so long."""
         deadline, reports = time.monotonic() + seconds, self._supervisor.reports
         while self._received.said(b"exit") is None and not reports.closed:
-            if not select.select([reports], [], [], max(0, deadline - time.monotonic()))[0]:
+            if not can_be_read(reports, deadline - time.monotonic()):
                 return
             part = os.read(reports.fileno(), 65536)
             if not part:

@@ -1,6 +1,7 @@
 """The time limit of Python functions, and what is left of a call that reached it."""
 
 import asyncio
+import os
 import threading
 from contextvars import ContextVar
 from typing import Any
@@ -13,6 +14,7 @@ from nexus_control.execution.local_router import LocalRouter
 from nexus_control.execution.plan import Call
 from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.execution.router import RouterOutcomeUnknown
+from nexus_control.execution.stopping import stop_ordered
 from nexus_control.integrity import json_digest
 from tests.execution.support import plan, step
 
@@ -34,6 +36,43 @@ def test_a_function_that_reaches_its_limit_has_an_unknown_effect_and_goes_on() -
     assert not ended.is_set()
     go_on.set()
     assert ended.wait(240)
+
+
+def test_a_function_that_was_left_at_its_limit_is_told_to_stop() -> None:
+    told: list[str | None] = []
+    go_on, ended = threading.Event(), threading.Event()
+
+    def method() -> None:
+        told.append(stop_ordered())
+        go_on.wait()
+        told.append(stop_ordered())
+        ended.set()
+
+    adapter = PythonAdapter("keys", {"m": method}, timeout_seconds=SOON)
+    assert adapter.execute(CALL, dry_run=False).error_code is StepError.TIMED_OUT
+    go_on.set()
+    assert ended.wait(240)
+    assert told == [None, "its time limit of 0.05 s was reached"]
+    assert stop_ordered() is None
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [(SystemExit(3), 3), (SystemExit(), 0), (SystemExit("no"), 1), (LookupError("no"), 1), (None, 0)],
+)
+def test_a_child_that_a_function_forks_ends_with_its_own_code(
+    raised: BaseException | None, code: int
+) -> None:
+    def method() -> int | None:
+        child = os.fork()
+        if child:
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if raised is not None:
+            raise raised
+        return None
+
+    result = PythonAdapter("keys", {"m": method}, timeout_seconds=LATE).execute(CALL, dry_run=False)
+    assert result.output == {"result": code}
 
 
 def test_a_coroutine_that_reaches_its_limit_is_cancelled_where_it_awaits() -> None:

@@ -1,7 +1,9 @@
 """Secrets of adapters: what a configuration and a plan may say, and what programs and functions get."""
 
 import os
+import traceback
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,15 @@ import pytest
 from nexus_control import LocalRouter, NexusControlError, PythonAdapter, SecretSource, load_adapters
 from nexus_control.configuration import look, named_source
 from nexus_control.errors import ErrorCode
+from nexus_control.execution.adapter import StepResult
 from nexus_control.execution.config import adapters_of
-from nexus_control.execution.masking import placeholder
+from nexus_control.execution.masking import Mask, placeholder
+from nexus_control.execution.plan import Call
+from nexus_control.execution.revealing import revealing
+from nexus_control.execution.router import RouterOutcomeUnknown, RunStopped
+from nexus_control.execution.stopping import Order, Stop, heeding
+from nexus_control.execution.subprocess_adapter import ArgvAdapter
+from nexus_control.execution.supervision import Ended
 from tests.execution.support import plan, step
 
 VALUE = "hunter-2 of billing"
@@ -239,6 +248,81 @@ def test_a_tool_is_killed_at_its_own_time_limit(tmp_path: Path) -> None:
             router.run("show", "subprocess:keys", False, plan(step("show")))
 
 
+class OnceThereIs:
+    """An order that is given once a file is there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def given(self, *, at_once: bool) -> Order | None:
+        return Order("cancel", "ada cancelled the run") if self._path.exists() else None
+
+
+CUT_OFF = {
+    "its time limit": "sleep 600",
+    "a signal": "kill -KILL $$",
+    "a cancel": "touch told; sleep 600",
+    "an end with a process that it left": "sleep 600 & exit 0",
+    "a daemon that holds its output": "setsid sleep 3 & exit 1",
+}
+
+
+@pytest.mark.parametrize("then", CUT_OFF.values(), ids=CUT_OFF)
+def test_no_part_of_a_value_is_left_where_a_program_was_cut_off(tmp_path: Path, then: str) -> None:
+    script = f'printf "it is %.12s" "$TOKEN" | tee /dev/stderr; {then}'
+    more = 'timeout_seconds = 2\nargs = { token = "secret" }\nenv = { TOKEN = "{token}" }\n'
+    text = SECRETS + HEAD + TOOL + f"argv = ['sh', '-c', '{script}']\n" + more
+    adapter = load_adapters(configured(tmp_path, text)).get("subprocess:keys")
+    assert isinstance(adapter, ArgvAdapter)
+    call = Call(tool="keys", method="show", args={"token": NAMED})
+    with revealing({"BILLING": adapter.secrets["BILLING"]}), heeding(OnceThereIs(tmp_path / "told")):
+        result = adapter.execute(call, dry_run=False)
+    assert (result.output["stdout"], result.output["stderr"]) == ("it is ", "it is ")
+    assert VALUE[0] not in str(result.error_message).rpartition("it is")[2]
+
+
+def test_a_whole_output_that_ends_like_a_value_begins_stays_whole(tmp_path: Path) -> None:
+    more = 'args = { token = "secret" }\nstdin = "{token}"\n'
+    text = SECRETS + HEAD + TOOL + "argv = ['printf', 'it is hunter']\n" + more
+    assert shown(tmp_path, text, token=NAMED)["stdout"] == "it is hunter"
+
+
+@pytest.mark.parametrize("protocol", ["argv", "call"])
+def test_an_output_is_masked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
+    masked: list[str] = []
+    mask = Mask.text
+
+    def counting(self: Mask, text: str, **cut: bool) -> str:
+        masked.append(text)
+        return mask(self, text, **cut)
+
+    monkeypatch.setattr(Mask, "text", counting)
+    tell = """printf \'"told-%s"\' "$TOKEN" """
+    text = SECRETS + HEAD + 'env = { TOKEN = "{secret:BILLING}" }\n'
+    if protocol == "call":
+        text += f"protocol = 'call'\ncommand = ['sh', '-c', '''{tell}''']\n"
+    else:
+        text += TOOL + f"argv = ['sh', '-c', '''{tell}''']\n"
+    assert f"told-{NAMED}" in str(shown(tmp_path, text))
+    assert sum("told-" in text for text in masked) == 1
+
+
+def test_nothing_that_the_context_of_a_run_holds_shows_a_value(tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    def look(token: str) -> None:
+        shown.extend(repr(value) for value in copy_context().values())
+
+    (tmp_path / "token").write_text(VALUE)
+    secrets = {"A": SecretSource(file="token", base=tmp_path)}
+    adapter = PythonAdapter("keys", {"look": look}, secret_args=["token"], secrets=secrets)
+    with LocalRouter([adapter]) as router:
+        router.run("look", "python:keys", False, plan(step("look", token="{secret:A}")))
+    assert shown
+    assert VALUE not in str(shown)
+    assert VALUE not in repr(Ended(ending="exited", stdout=VALUE.encode(), last_words=VALUE.encode()))
+
+
 SOURCES: dict[str, tuple[dict[str, Any], str]] = {
     "no file": ({"file": "gone"}, "the file gone: No such file"),
     "a folder": ({"file": "."}, "the file .:"),
@@ -269,6 +353,44 @@ def test_a_secret_that_cannot_be_read_is_told_before_anything_is_claimed(
     assert "secret A cannot be read" in refused.message
     assert says in refused.message
     assert (ran, answer["results"]) == ([], [])
+
+
+SOURCES_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "none": ({}, "exactly one of file, variable and command"),
+    "two": ({"file": "a", "variable": "B"}, "exactly one of file, variable and command"),
+    "an empty file": ({"file": ""}, "needs a file"),
+    "no word": ({"command": []}, "a list of words"),
+    "an empty word": ({"command": [""]}, "a list of words"),
+    "a text": ({"command": "echo hi"}, "a list of words"),
+    "NUL in a file": ({"file": "a\0b"}, "file of text without NUL"),
+    "NUL in a command": ({"command": ["echo", "a\0b"]}, "command of text without NUL"),
+    "a number": ({"command": ["sleep", 1]}, "command of text without NUL"),
+}
+
+
+@pytest.mark.parametrize(("source", "says"), SOURCES_REFUSED.values(), ids=SOURCES_REFUSED)
+def test_a_source_that_could_not_be_read_is_refused_when_it_is_made(
+    source: dict[str, Any], says: str
+) -> None:
+    refused = refusal(lambda: SecretSource(**source))
+    assert refused.code is ErrorCode.CONFIG_INVALID
+    assert says in refused.message
+
+
+@pytest.mark.parametrize(
+    ("order", "script", "says"),
+    [
+        ("the server ended", "exec sleep 600", "was killed because the server ended"),
+        (None, "kill -KILL $PPID; sleep 600", "lost its supervisor"),
+    ],
+)
+def test_a_command_that_was_killed_is_told_as_what_it_is(order: str | None, script: str, says: str) -> None:
+    stop = Stop()
+    if order:
+        stop.order(order)
+    source = SecretSource(command=["sh", "-c", script])
+    with heeding(stop), pytest.raises(NexusControlError, match=says), revealing({"A": source}):
+        pass
 
 
 def test_a_value_is_read_once_a_run_and_again_in_the_next(tmp_path: Path) -> None:
@@ -329,6 +451,43 @@ def test_what_ends_a_run_tells_no_value(monkeypatch: pytest.MonkeyPatch, kind: t
     with LocalRouter([adapter]) as router, pytest.raises(BaseException, match=r"with \{secret:A\}") as raised:
         router.run("x", "python:keys", False, plan(step("end", token="{secret:A}")))
     assert VALUE not in repr(raised.value)
+
+
+class Raising(PythonAdapter):
+    """An adapter of somebody else's, which raises what it should give back."""
+
+    error: BaseException | None = None
+
+    def execute(self, call: Call, *, dry_run: bool) -> StepResult:
+        assert self.error is not None
+        raise self.error
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RouterOutcomeUnknown(f"with {VALUE}", f"run {VALUE}"),
+        RunStopped(f"with {VALUE}"),
+        NexusControlError(
+            ErrorCode.ROUTER_ERROR, f"with {VALUE}", {VALUE: [VALUE]}, advice=f"Do without {VALUE}."
+        ),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_an_adapter_raises_keeps_its_kind_and_tells_no_value(
+    tmp_path: Path, error: BaseException, dry_run: bool
+) -> None:
+    (tmp_path / "token").write_text(VALUE)
+    secrets = {"A": SecretSource(file="token", base=tmp_path)}
+    methods = {"end": ran_with([])}
+    adapter = Raising("keys", methods, dry_run_methods=methods, secret_args=["token"], secrets=secrets)
+    adapter.error = error
+    kind = RouterOutcomeUnknown if isinstance(error, NexusControlError) and not dry_run else type(error)
+    with LocalRouter([adapter]) as router, pytest.raises(kind, match=r"with \{secret:A\}") as raised:
+        router.run("x", "python:keys", dry_run, plan(step("end", token="{secret:A}")))
+    assert VALUE not in "".join(traceback.format_exception(raised.value))
+    assert VALUE not in str(vars(raised.value))
 
 
 def test_a_run_within_a_run_masks_the_values_of_both(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,14 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from nexus_control.execution.supervised import Ended, run_supervised, sharing_a_supervisor
+from nexus_control.execution.supervised import run_supervised, sharing_a_supervisor
+from nexus_control.execution.supervision import Ended, Supervisor
+from nexus_control.execution.talking import talking
 from tests.execution.support import (
     eventually,
     keys_router,
@@ -218,6 +221,50 @@ def test_a_fork_of_us_does_not_use_our_supervisor(tmp_path: Path) -> None:
         assert os.waitpid(child, 0)[1] == 0
         assert (tmp_path / "told").read_bytes() != ours.stdout
         assert run(tmp_path, TELL).stdout == ours.stdout
+
+
+def test_a_fork_of_us_leaves_no_supervisor_of_its_own(tmp_path: Path) -> None:
+    with sharing_a_supervisor():
+        child = os.fork()
+        if child == 0:
+            for _ in range(2):
+                run(tmp_path, TELL)
+            os._exit(len(_children_of(os.getpid())))
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_an_exception_while_a_supervisor_is_taken_leaves_none_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_supervisor: object) -> bool:
+        raise KeyboardInterrupt
+
+    with sharing_a_supervisor():
+        with monkeypatch.context() as patched:
+            patched.setattr(Supervisor, "is_ready", property(interrupted))
+            with pytest.raises(KeyboardInterrupt):
+                run(tmp_path, TELL)
+        assert not _children_of(os.getpid())
+        assert run(tmp_path, "echo next").stdout == b"next\n"
+
+
+def test_with_many_open_files_a_command_runs_as_before(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1400, limits[1]))
+    with ExitStack() as opened:
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        for _ in range(1100):
+            opened.callback(os.close, os.dup(0))
+        with sharing_a_supervisor():
+            ended = [run(tmp_path, "echo out; echo no >&2; exit 3") for _ in range(2)]
+            assert run(tmp_path, "sleep 3600", seconds=1).ending == "timed_out"
+        argv = ["sh", "-c", "read word; echo $word; exit 4"]
+        with talking(argv, cwd=tmp_path, environment=ENVIRONMENT) as talk:
+            os.write(talk.stdin, b"hello\n")
+            assert talk.end(60) == "exited with code 4"
+            assert os.read(talk.stdout, 99) == b"hello\n"
+    assert {(each.stdout, each.stderr, each.exit_code) for each in ended} == {(b"out\n", b"no\n", 3)}
+    assert not _children_of(os.getpid())
 
 
 def _children_of(pid: int) -> list[int]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from nexus_control.execution.stopping import Stop, heeding
-from nexus_control.execution.supervised import Ended, run_supervised, spelled
+from nexus_control.execution.supervised import run_supervised
+from nexus_control.execution.supervision import Ended, spelled
 from tests.execution.support import carrying, eventually, lives, open_descriptors, pids_in
 from tests.support.cpu import by_children
 
