@@ -1,6 +1,7 @@
 """An adapter that is no longer what was approved does nothing at all: no secret is read for it, and nothing starts."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,9 @@ def test_no_secret_is_read_and_nothing_starts_where_it_has_changed(change: str, 
     script(tmp_path / "read.sh", "touch read", "echo a-secret-value")
     config = tmp_path / "nexus-control.toml"
     config.write_text(CONFIG)
-    plan = [{"step_id": "1", "intent": "Put", "call": {"tool": "files", "method": "put", "args": {}}}]
+    plan: list[dict[str, Any]] = [
+        {"step_id": "1", "intent": "Put", "call": {"tool": "files", "method": "put", "args": {}}}
+    ]
     with NexusControlTools(plan_checker=LocalRouter(load_adapters(config))) as tools:
         asked = tools.request("Put", AGENT, mode="apply", plan=plan, adapter_id="subprocess:files")
         request_id = asked.data["request_id"]
