@@ -10,6 +10,7 @@ A command can kill or stop its supervisor. Then we kill the session that the rep
 """
 
 import os
+import re
 import selectors
 import socket
 import subprocess
@@ -28,6 +29,7 @@ Ending: TypeAlias = Literal["exited", "not_started", "timed_out", "stopped", "ca
 
 _SUPERVISOR = str(Path(__file__).with_name("supervisor.py"))
 _KILL_SECONDS = 5.0
+_REPORTED = re.compile(rb"-?[0-9]{1,9}")
 LAST_WORDS = 8192
 """How many bytes of the end of standard error are kept apart."""
 
@@ -97,10 +99,10 @@ class Received:
         return self.is_in_order and self.said(b"left") is not None and self.said(b"exit") is not None
 
     def said(self, word: bytes) -> int | None:
-        """The number that the supervisor reported with this word."""
+        """The number that the supervisor reported with this word. A line that it would not write is passed over."""
         for line in bytes(self.report).splitlines():
-            if line.startswith(word + b" "):
-                return int(line.rpartition(b" ")[2])
+            if found := _REPORTED.fullmatch(line.removeprefix(word + b" ")):
+                return int(found[0])
         return None
 
 

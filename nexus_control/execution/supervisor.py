@@ -194,11 +194,14 @@ def _remove(told: int) -> None:
     if not folder:
         return
     try:
-        for name in os.listdir(folder):  # noqa: PTH208 - pathlib is slow to load
-            os.unlink(os.path.join(folder, name))  # noqa: PTH108, PTH118 - as above
-        os.rmdir(folder)  # noqa: PTH106 - as above
+        names = os.listdir(folder)  # noqa: PTH208 - pathlib is slow to load
     except OSError:
-        pass  # our parent has removed it
+        return  # our parent has removed it
+    for remove, path in (*((os.unlink, os.path.join(folder, name)) for name in names), (os.rmdir, folder)):  # noqa: PTH118 - as above
+        try:  # noqa: SIM105 - contextlib is slow to load
+            remove(path)
+        except OSError:
+            pass  # what the program put beside our files keeps none of them
 
 
 def _wait(child: int, parent: int, wake: int) -> int | None:
