@@ -169,7 +169,7 @@ def server(tmp_path: Path, commands: Commands) -> Path:
 
 def test_a_tool_is_shown_whole_then_pinned_then_checked(commands: Commands, server: Path) -> None:
     assert "not pinned" in commands.run("adapter", "check", str(server), code=1)
-    pinned = commands.answer("adapter", "pin", "mcp:files", "--config", str(server))
+    pinned = commands.answer("adapter", "pin", "mcp:files", "--yes", "--config", str(server))
     assert pinned["tools"][0]["definition"]["description"] == "Appends a line to the file"
     assert Path(pinned["file"]).is_file()
     assert "each tool is as it was pinned" in commands.run("adapter", "check", str(server))
@@ -179,27 +179,27 @@ def test_a_tool_is_shown_whole_then_pinned_then_checked(commands: Commands, serv
 
 
 def test_a_check_shows_which_words_of_a_definition_moved(commands: Commands, server: Path) -> None:
-    commands.run("adapter", "pin", "files", "--config", str(server))
+    commands.run("adapter", "pin", "files", "--yes", "--config", str(server))
     (commands.folder / "mode").write_text("other definition")
     shown = " ".join(commands.run("adapter", "check", str(server), code=1).split())
     assert "TOOL_DEFINITION_CHANGED" in shown
     assert "description: 'and tells others' is new" in shown
-    again = commands.answer("adapter", "pin", "files", "--config", str(server))
+    again = commands.answer("adapter", "pin", "files", "--yes", "--config", str(server))
     assert again["tools"][0]["moved"] == ["description: 'and tells others' is new"]
 
 
 def test_the_server_of_a_projects_file_is_started_only_where_the_file_is_named(
     commands: Commands, server: Path
 ) -> None:
-    refused = commands.answer("adapter", "pin", "files", code=2)
+    refused = commands.answer("adapter", "pin", "files", "--yes", code=2)
     assert refused["code"] == "INVALID_ARGUMENT"
-    commands.run("adapter", "pin", "files", "--config", str(server))
+    commands.run("adapter", "pin", "files", "--yes", "--config", str(server))
     (commands.folder / "mode").write_text("other definition")
     assert "was not started" in " ".join(commands.run("adapter", "check").split())
 
 
 def test_pins_that_are_not_what_was_written_are_refused(commands: Commands, server: Path) -> None:
-    file = Path(commands.answer("adapter", "pin", "files", "--config", str(server))["file"])
+    file = Path(commands.answer("adapter", "pin", "files", "--yes", "--config", str(server))["file"])
     file.write_text(file.read_text().replace("Appends", "Deletes"))
     refused = commands.answer("adapter", "list", code=2)
     assert refused["code"] == "CONFIG_INVALID"
@@ -209,7 +209,7 @@ def test_pins_that_are_not_what_was_written_are_refused(commands: Commands, serv
 def test_pins_beside_a_file_that_was_found_must_not_be_writable_by_others(
     commands: Commands, server: Path
 ) -> None:
-    file = Path(commands.answer("adapter", "pin", "files", "--config", str(server))["file"])
+    file = Path(commands.answer("adapter", "pin", "files", "--yes", "--config", str(server))["file"])
     assert commands.answer("adapter", "list")["adapters"][0]["methods"][0]["pin"]
     file.chmod(0o666)
     refused = commands.answer("adapter", "list", code=2)

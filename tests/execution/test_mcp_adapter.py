@@ -36,7 +36,8 @@ class Downstream:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.mark = f"MARK={uuid.uuid5(uuid.NAMESPACE_URL, str(folder))}"
-        self.pins: Mapping[str, Pin] = self.adapter({}).found()
+        found = self.adapter({}).found()
+        self.pins: Mapping[str, Pin] = {tool: each.pin for tool, each in found.items()}
 
     def adapter(self, pins: Mapping[str, Pin], **settings: Any) -> McpAdapter:
         env = dict([self.mark.split("=")])
