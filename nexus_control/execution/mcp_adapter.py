@@ -115,11 +115,14 @@ class McpAdapter:
         return self.pin_command
 
     @property
-    def pin_command(self) -> str:
-        """The command that shows the definitions to the owner of the configuration, and pins them."""
-        file = "FILE" if self._file is None else self._file
+    def pin_command(self) -> str | None:
+        """The command that shows the definitions to the owner of the configuration, and pins them; None where no file
+        is known.
+        """
+        if self._file is None:
+            return None
         return shell_line(
-            command("adapter", "pin", argument=self._server.adapter_id, options={"--config": file})
+            command("adapter", "pin", argument=self._server.adapter_id, options={"--config": self._file})
         )
 
     def describe(self, call: Call, *, dry_run: bool) -> CallDescription:
