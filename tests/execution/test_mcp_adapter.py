@@ -135,8 +135,6 @@ ENDINGS = {
     "json error": ("failed", "PROTOCOL_ERROR", 1),
     "stubborn": ("outcome_unknown", "ROUTER_OUTCOME_UNKNOWN", 1),
 }
-
-
 """What `tests/joints/test_fault_table.py` does not do."""
 
 
