@@ -26,7 +26,7 @@ def secrets_here(declared: Adapter) -> list[SecretHere]:
 
 
 def secrets_in_words(found: list[SecretHere]) -> list[str]:
-    """What is said of the secrets that are no obstacle."""
+    """What is said of the secrets that can be read, or were not looked at."""
     readable = ", ".join(each["secret"] for each in found if each["readable"])
     not_looked_at = ", ".join(each["secret"] for each in found if each["readable"] is None)
     lines = [f"secrets that can be read here: {readable}."] if readable else []

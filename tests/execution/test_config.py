@@ -111,12 +111,19 @@ def test_what_is_wrong_is_refused_naming_file_and_key(tmp_path: Path, text: str,
     assert says in refused.value.message
 
 
-@pytest.mark.parametrize("kind", ['"MCP"', '"subproces"', "1", "[]"])
-def test_a_wrong_kind_is_the_only_problem_that_is_told(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        ('"MCP"', "; did you mean 'mcp'?"),
+        ('"subproces"', "; did you mean 'subprocess'?"),
+        ("1", ""),
+        ("[]", ""),
+    ],
+)
+def test_a_wrong_kind_is_the_only_problem_that_is_told(tmp_path: Path, kind: str, hint: str) -> None:
     with pytest.raises(NexusControlError) as refused:
         load_adapters(write(tmp_path, f'[adapters.keys]\nkind = {kind}\ncommand = "x"\ntools = ["t"]\n'))
-    (problem,) = refused.value.details["problems"]  # type: ignore[misc] # a list
-    assert problem.startswith("adapters.keys.kind must be one of subprocess, mcp")
+    assert refused.value.details["problems"] == [f"adapters.keys.kind must be one of subprocess, mcp{hint}"]
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
