@@ -6,18 +6,22 @@ where the file is named.
 
 import json
 import sys
+import termios
 from collections.abc import Mapping
 
 import typer
 
 from nexus_control.cli.frame import Answer
 from nexus_control.cli.screen import Mark, Screen
+from nexus_control.cli.streams import require_shown
 from nexus_control.configuration import Source
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import adapter_id
-from nexus_control.execution.mcp_adapter import McpAdapter
-from nexus_control.execution.tool_pins import Pin, moved, read_pins, write_pins
+from nexus_control.execution.mcp_adapter import Found, McpAdapter
+from nexus_control.execution.tool_pins import read_pins, write_pins
 from nexus_control.lifecycle import counted
+
+_ADVICE = "Mend what the message names, then run the command again; nothing was written."
 
 
 def obstacles(declared: McpAdapter, source: Source) -> list[str]:
@@ -28,7 +32,7 @@ def obstacles(declared: McpAdapter, source: Source) -> list[str]:
         found = declared.found()
     except NexusControlError as fault:
         return [fault.message]
-    return [problem for tool, pin in declared.pins.items() for problem in _problems(tool, pin, found[tool])]
+    return [problem for tool, each in found.items() for problem in _problems(tool, each)]
 
 
 def good(source: Source) -> str:
@@ -39,18 +43,20 @@ def good(source: Source) -> str:
 
 
 def pinned(source: Source, declared: McpAdapter, *, yes: bool) -> Answer:
-    """Shows the definitions, asks at a terminal, and writes the file of pins whole."""
-    found = declared.found()
-    changes = {
-        tool: None if (old := declared.pins[tool]) is None else list(moved(old, pin))
-        for tool, pin in found.items()
-    }
-    _show(Screen(sys.stderr), declared, found, changes)
-    if not yes and sys.stdin.isatty() and not typer.confirm("Pin them?", err=True):
-        raise NexusControlError(ErrorCode.NOT_CONFIRMED, "You answered no; nothing was written")
+    """Shows the definitions, asks unless `yes`, and writes the file of pins whole. Raises NOT_CONFIRMED, also where
+    nobody can be asked.
+    """
+    try:
+        found = declared.found()
+    except NexusControlError as fault:  # its own advice is for who executes
+        raise NexusControlError(fault.code, fault.message, fault.details, _ADVICE) from None
+    _show(Screen(sys.stderr), declared, found)
+    if not yes:
+        _require_consent()
     pins = read_pins(source.path, source.kind)
     try:
-        path = write_pins(source.path, {**pins, adapter_id(declared): found})
+        new = {tool: each.pin for tool, each in found.items()}
+        path = write_pins(source.path, {**pins, adapter_id(declared): new})
     except OSError as error:
         problem = f"the pins cannot be written beside {source.path}: {error.strerror}"
         raise NexusControlError(ErrorCode.CONFIG_INVALID, problem) from None
@@ -58,8 +64,13 @@ def pinned(source: Source, declared: McpAdapter, *, yes: bool) -> Answer:
         "adapter_id": adapter_id(declared),
         "file": str(path),
         "tools": [
-            {"tool": tool, "digest": pin.digest, "definition": pin.definition, "moved": changes[tool]}
-            for tool, pin in found.items()
+            {
+                "tool": tool,
+                "digest": each.pin.digest,
+                "definition": each.pin.definition,
+                "moved": None if each.moved is None else list(each.moved),
+            }
+            for tool, each in found.items()
         ],
     }
 
@@ -70,33 +81,39 @@ def pinned(source: Source, declared: McpAdapter, *, yes: bool) -> Answer:
     return Answer(data, show)
 
 
-def _problems(tool: str, old: Pin | None, new: Pin) -> list[str]:
-    if old is None:
+def _require_consent() -> None:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        problem = "--yes is needed where nobody can be asked; nothing was pinned"
+        raise NexusControlError(ErrorCode.NOT_CONFIRMED, problem)
+    require_shown()
+    termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before answers something else
+    if not typer.confirm("Pin them?", err=True):
+        raise NexusControlError(ErrorCode.NOT_CONFIRMED, "You answered no; nothing was pinned")
+
+
+def _problems(tool: str, found: Found) -> list[str]:
+    if found.moved is None:
         return [_unpinned(tool)]
-    if old.text == new.text:
+    if not found.moved:
         return []
-    words = "; ".join(moved(old, new))
+    words = "; ".join(found.moved)
     return [f"{ErrorCode.TOOL_DEFINITION_CHANGED}: the tool {tool!r:.80} is not what was pinned: {words}"]
 
 
 def _unpinned(tool: str) -> str:
-    return f"the tool {tool!r:.80} is not pinned, so it runs nothing: look at it with adapter pin"
+    return f"the tool {tool!r:.80} is not pinned, so it runs nothing"
 
 
-def _show(
-    screen: Screen,
-    declared: McpAdapter,
-    found: Mapping[str, Pin],
-    changes: Mapping[str, list[str] | None],
-) -> None:
-    for tool, pin in found.items():
+def _show(screen: Screen, declared: McpAdapter, found: Mapping[str, Found]) -> None:
+    for tool, each in found.items():
         screen.heading(f"{tool} of {adapter_id(declared)}")
-        for line in json.dumps(pin.definition, indent=2, sort_keys=True, ensure_ascii=False).splitlines():
+        for line in json.dumps(
+            each.pin.definition, indent=2, sort_keys=True, ensure_ascii=False
+        ).splitlines():
             screen.verbatim(line)
-        change = changes[tool]
-        if change is None:
+        if each.moved is None:
             screen.prose("It was not pinned before.")
-        elif not change:
+        elif not each.moved:
             screen.prose("It is as it was pinned.", Mark("Same:", "good"))
-        for line in change or ():
+        for line in each.moved or ():
             screen.prose(line, Mark("Moved:", "bad"))

@@ -117,6 +117,15 @@ class MethodLister(Protocol):
     def methods(self) -> dict[str, list[str]]: ...
 
 
+@runtime_checkable
+class OwnerHelper(Protocol):
+    """An adapter that refuses some calls until the owner of the configuration has done something."""
+
+    def command_for_owner(self, call: Call) -> str | None:
+        """The command that a person runs so that this call is taken; None where no command helps."""
+        ...
+
+
 def adapter_id(adapter: Adapter) -> str:
     """`<kind>:<name>`."""
     return f"{adapter.kind}:{adapter.name}"

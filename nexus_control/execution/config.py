@@ -34,10 +34,11 @@ Each problem is CONFIG_INVALID, and names the file and the dotted key.
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from nexus_control.configuration import ADAPTERS, SECRETS, Kind, Source, named_source, refused
 from nexus_control.errors import ErrorCode
@@ -65,6 +66,8 @@ _MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 
 _ADAPTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+KINDS = ("subprocess", "mcp")
 
 _TableT = TypeVar("_TableT")
 
@@ -209,7 +212,7 @@ class _Reader:
 
     def decode(self, table: type[_TableT], data: object, key: str) -> _TableT | None:
         if problems := problems_of(table, data, where=key):
-            self.problems.extend(problems)
+            self.problems.extend(_with_likely_name(problem, table, key) for problem in problems)
             return None
         return decode(table, data, where=key, code=ErrorCode.CONFIG_INVALID)
 
@@ -218,12 +221,15 @@ class _Reader:
         if _ADAPTER_NAME.fullmatch(name) is None:
             self.refuse(f"{key!r:.80} must be named with at most 64 letters, digits, '_', '.' and '-'")
             return None
-        fields = cast("dict[str, object]", data) if isinstance(data, dict) else {}
-        if fields.get("kind") == "mcp":
-            return self.mcp(name, self.decode(McpTable, fields, key), key)
+        given = cast("dict[str, object]", data) if isinstance(data, dict) else {"kind": "subprocess"}
+        if (kind := given.get("kind")) not in KINDS:  # which keys there may be depends on it
+            self.refuse(f"{key}.kind must be one of {', '.join(KINDS)}{_likely(str(kind).lower(), KINDS)}")
+            return None
+        if kind == "mcp":
+            return self.mcp(name, self.decode(McpTable, given, key), key)
         table = self.decode(SubprocessTable, cast("object", data), key)
         if table is None:
-            inner = fields.get("tools")
+            inner = given.get("tools")
             if isinstance(inner, dict):  # their problems are told together with those of the adapter
                 self.tools(cast("dict[str, object]", inner), key)
             return None
@@ -250,7 +256,13 @@ class _Reader:
         command = (table.command, *table.args)
         settings = self.settings(table, key)
         return McpAdapter(
-            name, command, tools=table.tools, pins=pins, capabilities=table.capabilities, settings=settings
+            name,
+            command,
+            tools=table.tools,
+            pins=pins,
+            capabilities=table.capabilities,
+            settings=settings,
+            file=absolute(self.path),
         )
 
     def tools(self, tables: Mapping[str, object], key: str) -> dict[str, ArgvTool]:
@@ -346,3 +358,13 @@ class _Reader:
 
     def refuse(self, problem: str) -> None:
         self.problems.append(problem)
+
+
+def _with_likely_name(problem: str, table: type[Any], key: str) -> str:
+    name = problem.removeprefix(f"Unknown field: {key}.")
+    return problem if name == problem else problem + _likely(name, [each.name for each in fields(table)])
+
+
+def _likely(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name[:80], known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

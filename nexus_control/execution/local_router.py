@@ -36,6 +36,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.adapter import (
     Adapter,
     Adapters,
+    OwnerHelper,
     SessionOpener,
     StartChecker,
     StepError,
@@ -353,4 +354,6 @@ def _require_takes(adapter: Adapter, steps: Sequence[Step], max_steps: int | Non
             problem = f"tool must be {adapter.name!r}, the adapter's name"
         problem = problem or secret_problem(taker, step.call)
         if problem:
-            raise plan_invalid(f"plan[{n}].call.{problem} (step {step.step_id!r})", step_id=step.step_id)
+            command = adapter.command_for_owner(step.call) if isinstance(adapter, OwnerHelper) else None
+            details = {"step_id": step.step_id} | ({"command": command} if command else {})
+            raise plan_invalid(f"plan[{n}].call.{problem} (step {step.step_id!r})", **details)

@@ -12,26 +12,36 @@ starts nothing: it only describes the step.
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
 
 from nexus_control.errors import NexusControlError
 from nexus_control.execution.adapter import StepError, StepResult
 from nexus_control.execution.description import CallDescription
-from nexus_control.execution.mcp_session import Server, Session, opened_session
+from nexus_control.execution.mcp_session import Server, Session, difference, opened_session
 from nexus_control.execution.plan import Call, recorded
 from nexus_control.execution.process_settings import ProcessSettings
 from nexus_control.execution.revealing import masked_result, revealing
 from nexus_control.execution.secrets import SecretSource
 from nexus_control.execution.tool_pins import Pin, pin_of
 from nexus_control.execution.tool_schema import argument_names, problem_with_arguments
+from nexus_control.system.commands import command, shell_line
 
 _SESSION: ContextVar["tuple[McpAdapter, Session] | None"] = ContextVar("mcp_session", default=None)
 """The session that this context's steps run in, and whose it is."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A definition that a server gives now. `moved` are the words that moved against its pin; None without a pin."""
+
+    pin: Pin
+    moved: tuple[str, ...] | None
+
+
 class McpAdapter:
-    """The declared tools of one server. `pins` may hold fewer: the others run nothing."""
+    """The declared tools of one server. `pins` may hold fewer: the others run nothing. `file` declares the adapter."""
 
     kind = "mcp"
 
@@ -44,8 +54,10 @@ class McpAdapter:
         pins: Mapping[str, Pin],
         capabilities: Iterable[str],
         settings: ProcessSettings,
+        file: Path | None = None,
     ) -> None:
         self.name = name
+        self._file = file
         self.capabilities = frozenset(capabilities)
         self._settings = settings
         self._pins = {tool: pins.get(tool) for tool in sorted(set(tools))}
@@ -69,13 +81,13 @@ class McpAdapter:
         return frozenset() if dry_run else self._settings.secrets_in_env()
 
     def declaration(self) -> dict[str, object]:
-        command, *args = self._server.argv
+        program, *args = self._server.argv
         return {
             "kind": self.kind,
             "name": self.name,
             "protocol": "mcp",
             "capabilities": sorted(self.capabilities),
-            "command": command,
+            "command": program,
             "args": args,
             "tools": {tool: pin and pin.digest for tool, pin in self._pins.items()},
             **self._settings.declaration(),
@@ -91,10 +103,27 @@ class McpAdapter:
         pin = self._pins[call.method]
         if pin is None:
             return (
-                f"method {call.method!r} is not pinned: the owner of the configuration must look at its definition"
-                f" first (nexus-control adapter pin {self._server.adapter_id})"
+                f"method {call.method!r} of {self._server.adapter_id} is not pinned: the owner of the configuration"
+                " must look at its definition and pin it first"
             )
         return problem_with_arguments(_schema(pin), call.args)
+
+    def command_for_owner(self, call: Call) -> str | None:
+        """Pins the tool, where it is declared and not pinned."""
+        if self._pins.get(call.method, "undeclared") is not None:
+            return None
+        return self.pin_command
+
+    @property
+    def pin_command(self) -> str | None:
+        """The command that shows the definitions to the owner of the configuration, and pins them; None where no file
+        is known.
+        """
+        if self._file is None:
+            return None
+        return shell_line(
+            command("adapter", "pin", argument=self._server.adapter_id, options={"--config": self._file})
+        )
 
     def describe(self, call: Call, *, dry_run: bool) -> CallDescription:
         if dry_run:
@@ -122,12 +151,14 @@ class McpAdapter:
             finally:
                 _SESSION.reset(token)
 
-    def found(self) -> dict[str, Pin]:
+    def found(self) -> dict[str, Found]:
         """The definitions of the declared tools as the server gives them now. Raises ROUTER_NOT_READY."""
-        with revealing(self._settings.secrets), opened_session(self._server) as session:
-            listing = session.listing(tuple(self._pins))
-            session.require_there(listing, self._pins)
-        return {tool: pin_of(definition) for tool, definition in sorted(listing.found.items())}
+        with revealing(self._settings.secrets):
+            with opened_session(self._server) as session:
+                listing = session.listing(tuple(self._pins))
+                session.require_there(listing, self._pins)
+            found = {tool: pin_of(definition) for tool, definition in sorted(listing.found.items())}
+            return {tool: Found(pin, self._moved(tool, pin)) for tool, pin in found.items()}
 
     def execute(self, call: Call, *, dry_run: bool) -> StepResult:
         if dry_run:
@@ -143,6 +174,10 @@ class McpAdapter:
             return StepResult(
                 status="error", output={}, error_code=StepError.NOT_STARTED, error_message=fault.message
             )
+
+    def _moved(self, tool: str, found: Pin) -> tuple[str, ...] | None:
+        pin = self._pins[tool]
+        return None if pin is None else difference(pin, found)
 
     def _session(self) -> Session | None:
         found = _SESSION.get()

@@ -59,6 +59,7 @@ _LAST_WORDS = 8192
 _CHUNK = 65536
 _FIRST_ID = 1_000_000
 """Far above the ids that the SDK gives its own requests, which it counts from 1."""
+_OVER: Final = "the conversation with it was ended"
 _WHO: Final = Implementation(name="nexus-control", version="2")
 
 _Incoming: TypeAlias = SessionMessage | Exception
@@ -293,7 +294,7 @@ class Conversation:
                 if not future.done():
                     future.set_exception(error)
         finally:
-            self._wire.end("the conversation is over")
+            self._wire.end(_OVER)
 
     async def _main(self) -> None:
         wire = cast("Transport", self._wire.streams())
@@ -308,9 +309,9 @@ class Conversation:
         loop, _ = self._begun.result()
         try:
             future = asyncio.run_coroutine_threadsafe(call, loop)
-        except RuntimeError as error:  # the loop is closed
+        except RuntimeError:  # the loop is closed
             call.close()
-            raise self._trouble(error) from None
+            raise self._trouble(CancelledError()) from None
         return self._awaited(future, deadline)
 
     def _awaited(self, future: "Future[_ResultT]", deadline: float) -> _ResultT:
@@ -338,6 +339,8 @@ class Conversation:
             return NoAnswerError("transport_error", self._wire.broken)
         if isinstance(error, OSError):
             return NoAnswerError("transport_error", _no_input(error))
+        if isinstance(error, CancelledError | asyncio.CancelledError):  # its loop is over
+            return NoAnswerError("transport_error", _OVER)
         if isinstance(error, MCPError):
             said = bounded(masked(error.message), _MOST_SHOWN)
             return NoAnswerError("protocol_error", f"it answered with the error {error.code}: {said}")

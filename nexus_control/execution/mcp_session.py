@@ -1,7 +1,8 @@
 """A session with a downstream MCP server: started, listed and compared with the pins before its first call.
 
 The server runs under our supervisor: it ends with the session, with all processes of its own session, and with us. It
-gets two seconds to end by itself, unless a call was cut off. What a call can come to:
+gets two seconds to end by itself, unless an answer was cut off. The start, with the list of tools, has one deadline; so
+has each step, with the list that it may need. What a call can come to:
 
     ok                the result says so
     tool_error        the result says that it is an error: the step failed
@@ -60,6 +61,10 @@ class Server:
         """A text in a message is at most four times as long as what is kept of it: escaped, or said twice."""
         return 4 * self.settings.max_output_bytes + _SPARE_MESSAGE_BYTES
 
+    def deadline(self) -> float:
+        """Of what begins now."""
+        return monotonic() + self.settings.timeout_seconds
+
     def not_ready(self, problem: str) -> NexusControlError:
         return NexusControlError(
             ErrorCode.ROUTER_NOT_READY,
@@ -71,10 +76,12 @@ class Server:
 class Session:
     """A server that was started. `conversation` is with it; `pins` says which definitions its tools must have."""
 
-    def __init__(self, server: Server, talk: Talk, conversation: "Conversation") -> None:
+    def __init__(self, server: Server, talk: Talk, conversation: "Conversation", deadline: float) -> None:
         self._server = server
         self._talk = talk
         self._conversation = conversation
+        self._deadline = deadline
+        """Of the start; later, of the step under way."""
         self.cut_off = False
 
     def listing(self, tools: Sequence[str]) -> Listing:
@@ -82,9 +89,10 @@ class Session:
         does not change with a value. Raises ROUTER_NOT_READY.
         """
         try:
-            listing = self._conversation.listed(tools, self._deadline())
+            listing = self._conversation.listed(tools, self._deadline)
         except NoAnswerError as trouble:
-            raise self._server.not_ready(f"does not list its tools: {self.told(trouble.detail)}") from None
+            self.cut_off = trouble.kind != "protocol_error"
+            raise self._server.not_ready(self.told(_told_of(trouble, "does not list its tools"))) from None
         shown = {tool: masked_json(recorded(definition)) for tool, definition in listing.found.items()}
         return Listing(cast("dict[str, dict[str, Any]]", shown), listing.names)
 
@@ -97,7 +105,7 @@ class Session:
         for tool, pin in sorted(pins.items()):
             found = pin_of(listing.found[tool])
             if found.text != pin.text:
-                raise definition_changed(self._server.adapter_id, tool, moved(pin, found))
+                raise definition_changed(self._server.adapter_id, tool, difference(pin, found))
 
     def require_there(self, listing: Listing, tools: Collection[str]) -> None:
         """Returns where each of these tools is listed. Raises ROUTER_NOT_READY."""
@@ -107,6 +115,7 @@ class Session:
 
     def call(self, call: Call, pins: Mapping[str, Pin]) -> StepResult:
         """Calls the tool. Where the server said that its tools are others now, they are compared again before."""
+        self._deadline = self._server.deadline()
         if self._conversation.list_changed:
             try:
                 self.require_pinned(pins)
@@ -118,7 +127,7 @@ class Session:
                     status="error", output={}, error_code=code, error_message=fault.message, untouched=True
                 )
         try:
-            result = self._conversation.call(call.method, call.args, _meta(), self._deadline())
+            result = self._conversation.call(call.method, call.args, _meta(), self._deadline)
         except NoAnswerError as trouble:
             return self._failed(trouble)
         return _result(result, self._server.settings.max_output_bytes)
@@ -140,16 +149,13 @@ class Session:
         said = masked(self._conversation.last_words, cut_begin=True)[-_MOST_SAID:]
         return f"{text}: {said}" if said else text
 
-    def _deadline(self) -> float:
-        return monotonic() + self._server.settings.timeout_seconds
-
 
 @contextmanager
 def opened_session(server: Server) -> Generator[Session]:
     """A session with the server, which is started, and ended at the end of the block. Raises ROUTER_NOT_READY."""
     from nexus_control.execution.mcp_client import Conversation
 
-    settings, deadline = server.settings, monotonic() + server.settings.timeout_seconds
+    settings, deadline = server.settings, server.deadline()
     if (obstacle := settings.obstacle_to(server.argv[0])) is not None:
         raise server.not_ready(f"could not be started: {obstacle}")
     with ExitStack() as held:
@@ -159,18 +165,30 @@ def opened_session(server: Server) -> Generator[Session]:
         except OSError as error:
             raise server.not_ready(f"could not be started: {error.strerror}") from None
         conversation = held.enter_context(Conversation(talk, server.most_message_bytes))
-        session = Session(server, talk, conversation)
+        session = Session(server, talk, conversation, deadline)
         try:
             conversation.open(deadline)
         except NoAnswerError as trouble:
             conversation.close()
             ended = talk.end(_LAST_LOOK_SECONDS if trouble.kind == "transport_error" else 0)
-            detail = f"{ended} before it spoke MCP" if ended else f"does not speak MCP: {trouble.detail}"
+            detail = f"{ended} before it spoke MCP" if ended else _told_of(trouble, "does not speak MCP")
             raise server.not_ready(session.told(detail)) from None
-        yield session
-        if not session.cut_off:
-            conversation.close()
-            talk.end(_PATIENCE_SECONDS)
+        try:
+            yield session
+        finally:
+            if not session.cut_off:
+                conversation.close()
+                talk.end(_PATIENCE_SECONDS)
+
+
+def difference(pin: Pin, found: Pin) -> tuple[str, ...]:
+    """Which words moved from the pin to the definition that was found; empty where it is the pinned one. The words are
+    masked before they are cut: the pin may be older than the secret of which it holds a value.
+    """
+    if pin.text == found.text:
+        return ()
+    shown = pin_of(cast("dict[str, Any]", masked_json(pin.definition)))
+    return moved(shown, found) or ("only the value of a secret, which a pin does not hold any more",)
 
 
 def definition_changed(adapter_id: str, tool: str, words: Sequence[str]) -> NexusControlError:
@@ -180,6 +198,13 @@ def definition_changed(adapter_id: str, tool: str, words: Sequence[str]) -> Nexu
         f"the tool {tool!r:.80} of {adapter_id} is not what was pinned: {bounded('; '.join(words), 1000)}",
         {"adapter_id": adapter_id, "tool": tool, "moved": list(words)},
     )
+
+
+def _told_of(trouble: NoAnswerError, problem: str) -> str:
+    """The problem of a server; or the order to stop, which is not its fault."""
+    if trouble.kind in ("stopped", "cancelled"):
+        return f"was killed because {trouble.detail}"
+    return f"{problem}: {trouble.detail}"
 
 
 def _meta() -> dict[str, str]:

@@ -13,7 +13,6 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
@@ -29,7 +28,6 @@ from nexus_control.system.whole_files import read_regular, replace_file
 
 PINS_NAME: Final = "nexus-control.pins.toml"
 _MODE = 0o644
-_MOST_WORDS = 2000
 _MOST_MOVED = 12
 _HEADING = (
     "# The tool definitions that are approved for use, as `nexus-control adapter pin` found them.\n"
@@ -112,9 +110,9 @@ def moved(old: Pin, new: Pin) -> tuple[str, ...]:
     """
     before, after = dict(_parts(old.definition, "")), dict(_parts(new.definition, ""))
     names = [name for name in dict.fromkeys((*before, *after)) if before.get(name) != after.get(name)]
-    lines = [line for name in names for line in _difference(name, before.get(name), after.get(name))]
-    rest = len(lines) - _MOST_MOVED
-    return (*lines[:_MOST_MOVED], *([f"and {rest} more"] if rest > 0 else []))
+    lines = [_difference(name, before.get(name), after.get(name)) for name in names[:_MOST_MOVED]]
+    rest = len(names) - _MOST_MOVED
+    return (*lines, *([f"and {rest} more"] if rest > 0 else []))
 
 
 def _decoded(table: Mapping[str, Any]) -> Pins:
@@ -157,19 +155,29 @@ def _parts(value: object, name: str) -> Iterator[tuple[str, object]]:
         yield name, value if isinstance(value, str) else spell(cast("object", value)).text
 
 
-def _difference(name: str, old: object, new: object) -> Iterator[str]:
+def _difference(name: str, old: object, new: object) -> str:
+    """What differs, between the words that both begin with and those that both end with: a server chooses the words, so
+    nothing that takes longer than reading them once.
+    """
     where = bounded(name, 120)
     if not isinstance(old, str):
-        yield f"{where}: {_shown(str(new))} is new"
-    elif not isinstance(new, str):
-        yield f"{where}: {_shown(old)} is gone"
-    else:
-        before, after = old.split()[:_MOST_WORDS], new.split()[:_MOST_WORDS]
-        for kind, i, j, k, m in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-            if kind != "equal":
-                yield f"{where}: {_change(before[i:j], after[k:m])}"
-        if before == after:
-            yield f"{where}: only blanks, or words beyond the first {_MOST_WORDS}"
+        return f"{where}: {_shown(str(new))} is new"
+    if not isinstance(new, str):
+        return f"{where}: {_shown(old)} is gone"
+    before, after = old.split(), new.split()
+    if before == after:
+        return f"{where}: only blanks"
+    begin = _alike(before, after)
+    before, after = before[begin:], after[begin:]
+    end = _alike(before[::-1], after[::-1])
+    before, after = before[: len(before) - end], after[: len(after) - end]
+    return f"{where}: {_change(before, after)}"
+
+
+def _alike(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many words both begin with."""
+    pairs = zip(one, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def _change(old: Sequence[str], new: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from nexus_control.configuration import FILE_NAME
 from nexus_control.execution.config import load_adapters
-from tests.cli.running import Commands
+from tests.cli.running import Commands, at_a_terminal
 
 DOWNSTREAM = Path(__file__).parent.parent / "execution" / "downstream.py"
 
@@ -149,6 +149,82 @@ def test_the_check_names_open_requests_that_are_bound_to_an_earlier_declaration(
     assert f"{bound} subprocess:keys" in commands.run("adapter", "check")
 
 
+SECRETS = """
+[secrets.BILLING]
+file = "billing.token"
+[secrets.OTHER]
+command = ["touch", "ran"]
+[adapters.keys]
+kind = "subprocess"
+capabilities = ["apply"]
+timeout_seconds = 60
+env = { REGION_TOKEN = "{secret:OTHER}" }
+[adapters.keys.tools.rotate]
+argv = ["true", "{service}"]
+args = { service = "str", token = "secret" }
+env = { API_TOKEN = "{token}" }
+timeout_seconds = 300
+[adapters.keys.tools.read]
+argv = ["true"]
+args = { token = "secret" }
+stdin = "{token}"
+[adapters.keys.tools.load]
+argv = ["true"]
+args = { token = "secret" }
+files = { TOKEN_FILE = "{token}" }
+"""
+
+
+def test_the_check_says_which_secrets_cannot_be_read_here(commands: Commands) -> None:
+    (commands.folder / "secrets.toml").write_text(SECRETS)
+    checked = commands.answer("adapter", "check", "secrets.toml", code=1)
+    (obstacle,) = checked["obstacles"]["subprocess:keys"]
+    assert obstacle == "the secret BILLING cannot be read: the file billing.token: No such file or directory"
+    assert [each["readable"] for each in checked["secrets"]["subprocess:keys"]] == [False, None]
+    assert obstacle in " ".join(commands.run("adapter", "check", "secrets.toml", code=1).split())
+    (commands.folder / "billing.token").write_text("tok_4f9a8c7d6e5b")
+    shown = " ".join(commands.run("adapter", "check", "secrets.toml").split())
+    assert "secrets that can be read here: BILLING." in shown
+    assert "secrets that a command prints, which was not run: OTHER." in shown
+    assert "tok_" not in shown + json.dumps(commands.answer("adapter", "check", "secrets.toml"))
+    assert not (commands.folder / "ran").exists()
+
+
+def test_an_adapter_is_shown_with_types_limits_and_where_its_secrets_go(commands: Commands) -> None:
+    (commands.folder / "secrets.toml").write_text(SECRETS)
+    shown = commands.run("adapter", "show", "keys", "--config", "secrets.toml")
+    for line in (
+        "rotate (service: str, token: secret)",
+        "    gets:    API_TOKEN = {token}",
+        "    gets:    standard input = {token}",
+        "    gets:    TOKEN_FILE (a file) = {token}",
+        "    limit:   300 seconds",
+        "    REGION_TOKEN = {secret:OTHER}",
+        "A plan names the secret of an argument: {secret:NAME}.",
+    ):
+        assert line in shown
+
+
+def test_the_check_of_one_adapter_looks_at_no_other(commands: Commands) -> None:
+    assert list(commands.answer("adapter", "check", "subprocess:old")["obstacles"]) == ["subprocess:old"]
+    named = ("adapter", "check", "old", "--config", FILE_NAME)
+    assert list(commands.answer(*named)["obstacles"]) == ["subprocess:old"]
+    assert commands.answer("adapter", "check", "subprocess:nobody", code=1)["code"] == "ADAPTER_UNKNOWN"
+
+
+@pytest.mark.parametrize("command", [("list",), ("show", "keys"), ("pin", "keys")], ids=" ".join)
+def test_each_command_names_every_problem_of_the_file_as_the_check_does(
+    commands: Commands, command: tuple[str, ...]
+) -> None:
+    file = commands.folder / "typo.toml"
+    file.write_text(DECLARED.replace("env =", "envi =").replace("capabilities", "capability"))
+    expected = commands.run("adapter", "check", str(file), code=2)
+    assert "did you mean 'env'?" in " ".join(expected.split())
+    assert commands.run("adapter", *command, "--config", str(file), code=2) == expected
+    refused = commands.answer("adapter", *command, "--config", str(file), code=2)
+    assert len(refused["details"]["problems"]) == 5
+
+
 def test_the_check_makes_no_store(commands: Commands) -> None:
     script(commands.folder)
     commands.run("adapter", "check")
@@ -169,7 +245,7 @@ def server(tmp_path: Path, commands: Commands) -> Path:
 
 def test_a_tool_is_shown_whole_then_pinned_then_checked(commands: Commands, server: Path) -> None:
     assert "not pinned" in commands.run("adapter", "check", str(server), code=1)
-    pinned = commands.answer("adapter", "pin", "mcp:files", "--config", str(server))
+    pinned = commands.answer("adapter", "pin", "mcp:files", "--yes", "--config", str(server))
     assert pinned["tools"][0]["definition"]["description"] == "Appends a line to the file"
     assert Path(pinned["file"]).is_file()
     assert "each tool is as it was pinned" in commands.run("adapter", "check", str(server))
@@ -178,28 +254,65 @@ def test_a_tool_is_shown_whole_then_pinned_then_checked(commands: Commands, serv
     assert shown["methods"][0]["pin"] == pinned["tools"][0]["digest"]
 
 
+def test_nothing_is_pinned_without_a_yes(commands: Commands, server: Path) -> None:
+    pin = ("adapter", "pin", "files", "--config", str(server))
+    refused = commands.answer(*pin, code=1)
+    assert (refused["code"], "--yes is needed" in refused["message"]) == ("NOT_CONFIRMED", True)
+    asked = at_a_terminal(*pin, typed="n\n", ahead="y\n", folder=commands.folder)
+    assert (asked.returncode, "You answered no" in asked.stdout) == (1, True)
+    assert asked.stdout.index("Appends a line to the file") < asked.stdout.index("Pin them?")
+    assert not (commands.folder / "nexus-control.pins.toml").exists()
+    assert at_a_terminal(*pin, typed="y\n", folder=commands.folder).returncode == 0
+    assert (commands.folder / "nexus-control.pins.toml").exists()
+
+
+def test_a_tool_that_is_not_pinned_is_shown_with_the_whole_command_that_pins_it(
+    commands: Commands, server: Path
+) -> None:
+    command = f"adapter pin mcp:files --config {server}"
+    shown = commands.run("adapter", "show", "files")
+    assert "put (arguments not known until it is pinned)" in shown
+    assert command in shown
+    assert command in commands.run("adapter", "check", str(server), code=1)
+    call = {"tool": "files", "method": "put", "args": {"text": "one"}}
+    plan = json.dumps([{"step_id": "s1", "intent": "i", "call": call}])
+    refused = commands.answer("request", "g", "--plan", plan, "--adapter", "mcp:files", code=1)
+    assert refused["code"] == "PLAN_INVALID"
+    assert refused["details"]["command"].endswith(command)
+    assert "adapter pin" not in refused["message"] + refused["next"]
+
+
+def test_the_advice_for_a_server_that_does_not_start_is_for_who_pins(
+    commands: Commands, server: Path
+) -> None:
+    (commands.folder / "mode").write_text("exits at once")
+    refused = commands.answer("adapter", "pin", "files", "--yes", "--config", str(server), code=1)
+    assert refused["code"] == "ROUTER_NOT_READY"
+    assert "execute" not in refused["next"]
+
+
 def test_a_check_shows_which_words_of_a_definition_moved(commands: Commands, server: Path) -> None:
-    commands.run("adapter", "pin", "files", "--config", str(server))
+    commands.run("adapter", "pin", "files", "--yes", "--config", str(server))
     (commands.folder / "mode").write_text("other definition")
     shown = " ".join(commands.run("adapter", "check", str(server), code=1).split())
     assert "TOOL_DEFINITION_CHANGED" in shown
     assert "description: 'and tells others' is new" in shown
-    again = commands.answer("adapter", "pin", "files", "--config", str(server))
+    again = commands.answer("adapter", "pin", "files", "--yes", "--config", str(server))
     assert again["tools"][0]["moved"] == ["description: 'and tells others' is new"]
 
 
 def test_the_server_of_a_projects_file_is_started_only_where_the_file_is_named(
     commands: Commands, server: Path
 ) -> None:
-    refused = commands.answer("adapter", "pin", "files", code=2)
+    refused = commands.answer("adapter", "pin", "files", "--yes", code=2)
     assert refused["code"] == "INVALID_ARGUMENT"
-    commands.run("adapter", "pin", "files", "--config", str(server))
+    commands.run("adapter", "pin", "files", "--yes", "--config", str(server))
     (commands.folder / "mode").write_text("other definition")
     assert "was not started" in " ".join(commands.run("adapter", "check").split())
 
 
 def test_pins_that_are_not_what_was_written_are_refused(commands: Commands, server: Path) -> None:
-    file = Path(commands.answer("adapter", "pin", "files", "--config", str(server))["file"])
+    file = Path(commands.answer("adapter", "pin", "files", "--yes", "--config", str(server))["file"])
     file.write_text(file.read_text().replace("Appends", "Deletes"))
     refused = commands.answer("adapter", "list", code=2)
     assert refused["code"] == "CONFIG_INVALID"
@@ -209,7 +322,7 @@ def test_pins_that_are_not_what_was_written_are_refused(commands: Commands, serv
 def test_pins_beside_a_file_that_was_found_must_not_be_writable_by_others(
     commands: Commands, server: Path
 ) -> None:
-    file = Path(commands.answer("adapter", "pin", "files", "--config", str(server))["file"])
+    file = Path(commands.answer("adapter", "pin", "files", "--yes", "--config", str(server))["file"])
     assert commands.answer("adapter", "list")["adapters"][0]["methods"][0]["pin"]
     file.chmod(0o666)
     refused = commands.answer("adapter", "list", code=2)

@@ -91,7 +91,7 @@ def require_nowhere(commands: Commands, said: list[str]) -> None:
 def test_a_server_gets_its_secret_and_nothing_that_is_kept_or_shown_has_it(
     commands: Commands, mode: str
 ) -> None:
-    said = [commands.run("adapter", "pin", "files", *config(commands))]
+    said = [commands.run("adapter", "pin", "files", "--yes", *config(commands))]
     (commands.folder / "mode").write_text(mode)
     assert asked_and_worked(commands, said) == MODES[mode]
     said.append(checked(commands, 1 if MODES[mode] == "refused" else 0))
@@ -105,7 +105,7 @@ def test_a_definition_that_repeats_the_secret_is_pinned_without_it_and_stays_whe
     commands: Commands,
 ) -> None:
     (commands.folder / "mode").write_text("tells its definition")
-    pinned = commands.answer("adapter", "pin", "files", *config(commands))
+    pinned = commands.answer("adapter", "pin", "files", "--yes", *config(commands))
     description = pinned["tools"][0]["definition"]["description"]
     assert description == "Appends a line to the file with {secret:DOWNSTREAM}"
     said = [json.dumps(pinned), checked(commands, 0)]

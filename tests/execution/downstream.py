@@ -63,10 +63,6 @@ def initialize(id_: object) -> None:
 def call(id_: object, params: dict[str, Any]) -> None:
     if MODE in ("asks back", "stubborn"):
         prepare()
-    if MODE == "exits before":
-        sys.exit(0)
-    if MODE == "hangs before":
-        time.sleep(600)
     with (FOLDER / "effect").open("a") as effect:
         effect.write(params["arguments"]["text"] + "\n")
     if TOKEN:
@@ -74,7 +70,7 @@ def call(id_: object, params: dict[str, Any]) -> None:
     if MODE.startswith("tells"):
         sys.stderr.write(f"{TOKEN}\n")
         sys.stderr.flush()
-    if MODE in ("exits after", "tells and exits"):
+    if MODE == "tells and exits":
         os._exit(7)
     if MODE in ("hangs after", "stubborn"):
         time.sleep(600)
@@ -82,16 +78,15 @@ def call(id_: object, params: dict[str, Any]) -> None:
         flood(lines=True)
     if MODE == "one endless line":
         flood(lines=False)
-    if MODE == "changes between":
-        PUT["description"] = "Appends a line to another file"
+    if MODE in ("changes between", "says it changed"):
+        if MODE == "changes between":
+            PUT["description"] = "Appends a line to another file"
         say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
     if MODE == "json error":
         say({"jsonrpc": "2.0", "id": id_, "error": {"code": -32000, "message": "Connection closed, it lies"}})
     elif MODE == "tells an error":  # which is cut at 300 characters
         error = {"code": -32000, "message": "x" * 290 + TOKEN}
         say({"jsonrpc": "2.0", "id": id_, "error": error})
-    elif MODE == "no result":
-        say({"jsonrpc": "2.0", "id": id_, "result": {"content": "yes"}})
     else:
         text = "x" * 200_000 if MODE == "long result" else json.dumps(params.get("_meta"))
         result: dict[str, Any] = {
@@ -137,6 +132,8 @@ def main() -> None:
                 listed = {"no tool": [], "tells another tool": [other], "twice": [PUT, PUT]}
                 tools = listed.get(MODE, [PUT])
                 say({"jsonrpc": "2.0", "id": message["id"], "result": {"tools": tools}})
+                if MODE == "reads slowly":
+                    time.sleep(0.5)
             case "tools/call":
                 call(message["id"], message["params"])
             case _ if "id" in message and "method" in message:
@@ -144,6 +141,9 @@ def main() -> None:
                 say({"jsonrpc": "2.0", "id": message["id"], "error": error})
             case _:
                 pass
+    if MODE == "takes its leave":
+        time.sleep(0.3)
+        (FOLDER / "left").touch()
 
 
 main()

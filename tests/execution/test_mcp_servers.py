@@ -45,7 +45,7 @@ def declared(folder: Path, command: str, args: list[str], tool: str, **env: str)
     )
     adapter = load_adapters(config).get("mcp:files")
     assert isinstance(adapter, McpAdapter)
-    write_pins(config, {"mcp:files": adapter.found()})
+    write_pins(config, {"mcp:files": {name: each.pin for name, each in adapter.found().items()}})
     return LocalRouter(load_adapters(config))
 
 

@@ -1,5 +1,7 @@
 """Pins of tool definitions: their text, their file, and which words moved."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,7 +68,18 @@ MOVED = {
     "blanks": (
         pinned(description="a b"),
         pinned(description="a  b"),
-        ("description: only blanks, or words beyond the first 2000",),
+        ("description: only blanks",),
+    ),
+    "the same words around it": (
+        pinned(description="a b c b a"),
+        pinned(description="a b a"),
+        ("description: 'c b' is gone",),
+    ),
+    "a repetition": (pinned(description="a a"), pinned(description="a a a"), ("description: 'a' is new",)),
+    "more than a person reads": (
+        pinned(**{f"k{n:02}": 1 for n in range(20)}),
+        pinned(**{f"k{n:02}": 2 for n in range(20)}),
+        (*(f"k{n:02}: '1' became '2'" for n in range(12)), "and 8 more"),
     ),
     "nothing": (pinned(description="a"), pinned(description="a"), ()),
 }
@@ -78,7 +91,48 @@ def test_the_words_that_moved_are_named(name: str) -> None:
     assert moved(old, new) == expected
 
 
+def test_long_definitions_of_a_server_are_compared_at_once() -> None:
+    source = """
+from nexus_control.execution.tool_pins import moved, pin_of
+words = ["a b " * 50_000, "b a " * 50_000]
+old, new = (pin_of({f"k{n}": text for n in range(30)}) for text in words)
+print(moved(old, new)[-1])
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", source], stdout=subprocess.PIPE, check=True, text=True, timeout=60
+    )
+    assert said.stdout == "and 18 more\n"
+
+
 SCHEMAS: dict[str, tuple[dict[str, object], dict[str, object], str | None]] = {
+    "names without a word about others": ({"properties": {"a": {}}}, {"b": 1}, None),
+    "no others than in another schema": (
+        {"properties": {"a": {}}, "additionalProperties": False, "allOf": [{"properties": {"b": {}}}]},
+        {"b": 1},
+        None,
+    ),
+    "all of it elsewhere": (
+        {"$ref": "#/$defs/a", "required": ["b"], "additionalProperties": False},
+        {"c": 1},
+        None,
+    ),
+    "an argument of which all is elsewhere": (
+        {"properties": {"a": {"$ref": "#/$defs/a", "type": "string"}}},
+        {"a": 1},
+        None,
+    ),
+    "a whole double for a whole number": ({"properties": {"a": {"enum": [1]}}}, {"a": 1.0}, None),
+    "a whole number for a whole double": ({"properties": {"a": {"const": 1.0}}}, {"a": 1}, None),
+    "another number": ({"properties": {"a": {"const": 1.5}}}, {"a": 1}, 'args.a must be one of: "1.5"'),
+    "true for one": ({"properties": {"a": {"enum": [1]}}}, {"a": True}, "args.a must be one of: 1"),
+    "one for true": ({"properties": {"a": {"enum": [[True]]}}}, {"a": [1]}, "args.a must be one of: [true]"),
+    "equal objects": ({"properties": {"a": {"enum": [{"b": [1.0, None]}]}}}, {"a": {"b": [1, None]}}, None),
+    "a huge whole number": ({"properties": {"a": {"type": "integer"}}}, {"a": 10**400}, None),
+    "a type that is known beside another": (
+        {"properties": {"a": {"type": ["string", "date"]}}},
+        {"a": 1},
+        None,
+    ),
     "no schema": ({}, {"a": 1}, None),
     "others allowed": ({"properties": {"a": {}}, "additionalProperties": True}, {"b": 1}, None),
     "patterns": ({"patternProperties": {"^x": {}}, "additionalProperties": False}, {"xa": 1}, None),
@@ -104,7 +158,8 @@ SCHEMAS: dict[str, tuple[dict[str, object], dict[str, object], str | None]] = {
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_a_schema_is_held_against_arguments_as_far_as_it_is_certain(name: str) -> None:
     schema, args, problem = SCHEMAS[name]
-    assert problem_with_arguments(schema, args) == problem
+    pinned_schema = pinned(inputSchema=schema).definition["inputSchema"]
+    assert problem_with_arguments(pinned_schema, args) == problem
 
 
 def test_required_arguments_are_named_first() -> None:
