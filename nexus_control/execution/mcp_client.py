@@ -254,8 +254,12 @@ class Conversation:
     ) -> dict[str, Any]:
         """The result as the server gives it, of the shape of a CallToolResult. Raises NoAnswerError."""
         result = self._ask("tools/call", {"name": tool, "arguments": arguments}, meta, deadline)
-        if not isinstance(result.get("content"), list):
-            raise NoAnswerError("protocol_error", "it asked for more input instead of giving a result")
+        if result.get("resultType", "complete") != "complete" or not isinstance(result.get("content"), list):
+            raise NoAnswerError(
+                "protocol_error", "it asked for more, or for time, instead of giving a result"
+            )
+        if not isinstance(result.get("isError", False), bool):
+            raise NoAnswerError("protocol_error", "it does not say whether its result is an error")
         return result
 
     def _ask(

@@ -197,11 +197,16 @@ def _remove(told: int) -> None:
         names = os.listdir(folder)  # noqa: PTH208 - pathlib is slow to load
     except OSError:
         return  # our parent has removed it
-    for remove, path in (*((os.unlink, os.path.join(folder, name)) for name in names), (os.rmdir, folder)):  # noqa: PTH118 - as above
-        try:  # noqa: SIM105 - contextlib is slow to load
-            remove(path)
-        except OSError:
-            pass  # what the program put beside our files keeps none of them
+    for name in names:
+        _try(os.unlink, os.path.join(folder, name))  # noqa: PTH118 - as above
+    _try(os.rmdir, folder)  # unless the program has put something beside our files
+
+
+def _try(remove: "Callable[[bytes], None]", path: bytes) -> None:
+    try:  # noqa: SIM105 - contextlib is slow to load
+        remove(path)
+    except OSError:
+        pass
 
 
 def _wait(child: int, parent: int, wake: int) -> int | None:

@@ -94,6 +94,7 @@ def call(id_: object, params: dict[str, Any]) -> None:
             "isError": MODE == "tool error",
         }
         result["structuredContent"] = {"number": 1.5}
+        result |= ODD.get(MODE, {})
         if MODE == "tells a result":
             result |= {"content": [{"type": "text", "text": TOKEN}], "structuredContent": {TOKEN: [TOKEN]}}
         if MODE == "tells a tool error":
@@ -101,6 +102,15 @@ def call(id_: object, params: dict[str, Any]) -> None:
         if MODE == "tells a long result":  # whose cut would leave a half
             result |= {"content": [{"type": "text", "text": "x" * 960 + TOKEN + "x" * 200}]}
         say({"jsonrpc": "2.0", "id": id_, "result": result})
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "an error as a number": {"isError": 1},
+    "an error as a text": {"isError": "true"},
+    "asks for input": {"resultType": "input_required", "inputRequests": {}},
+    "a task": {"resultType": "task", "task": {"status": "working"}},
+}
+"""What is no result of a tool, although it looks like one."""
 
 
 def prepare() -> None:

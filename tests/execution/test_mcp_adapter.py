@@ -133,6 +133,10 @@ ENDINGS = {
     "garbage": ("completed", None, 1),
     "long result": ("completed", None, 1),
     "json error": ("failed", "PROTOCOL_ERROR", 1),
+    "an error as a number": ("failed", "PROTOCOL_ERROR", 1),
+    "an error as a text": ("failed", "PROTOCOL_ERROR", 1),
+    "asks for input": ("failed", "PROTOCOL_ERROR", 1),
+    "a task": ("failed", "PROTOCOL_ERROR", 1),
     "stubborn": ("outcome_unknown", "ROUTER_OUTCOME_UNKNOWN", 1),
 }
 """What `tests/joints/test_fault_table.py` does not do."""
