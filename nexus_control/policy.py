@@ -242,6 +242,8 @@ def _listed(name: str, values: Sequence[_ItemT]) -> tuple[_ItemT, ...]:
 def _rehearsal(given: RequiredRehearsal | Mapping[str, int] | None) -> RequiredRehearsal | None:
     if given is None:
         return None
+    if not isinstance(given, RequiredRehearsal | Mapping):
+        raise ValueError('require_rehearsal must be an object such as {"max_age_seconds": 3600}')
     fields = encode(given) if isinstance(given, RequiredRehearsal) else dict(given)
     return decode(RequiredRehearsal, fields, where="require_rehearsal", code=ErrorCode.INVALID_ARGUMENT)
 

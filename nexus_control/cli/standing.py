@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from nexus_control.advice import ADVICE, after_failure
+from nexus_control.advice import advice_for, after_failure
 from nexus_control.cli.frame import Frame
 from nexus_control.cli.naming import short
 from nexus_control.cli.screen import Mark, Screen, mark_of_state, one_line
@@ -286,7 +286,7 @@ def _approving(frame: Frame, named: str, data: StatusData) -> str:
 
 
 def _advice(reasons: list[BlockingReasonData]) -> str:
-    return next((ADVICE[reason["code"]] for reason in reasons if reason["code"] in ADVICE), "")
+    return next(filter(None, (advice_for(each["code"], each["details"]) for each in reasons)), "")
 
 
 def _who(actor: ActorData | None) -> str:
