@@ -12,8 +12,7 @@ The phases, and the events that move between them:
 A rehearsal (a dry run of a decision whose mode is apply) leads back to open, where another execution would end. Where
 the policy requires a rehearsal, an approval is legal only while the last rehearsal is good and young enough, and names
 its digest. A later good rehearsal that gives back something else, or by another adapter or another declaration of it,
-makes all approvals before it
-stale for ever: they do not stand, and may be given again.
+makes all approvals before it stale for ever: they do not stand, and may be given again.
 
 The fold accepts every decodable event. `step` returns None for an event that is illegal in its phase; `fold` then only
 counts it.

@@ -1,7 +1,8 @@
 """Obstacles: reasons of this place, and not of the events, that keep an open decision from being executed.
 
 A store that was rolled back executes nothing. A request is not executed by an adapter whose declaration has changed
-since it was made, or since the rehearsal that people approve. The claim refuses both; the obstacles tell the readers of a decision beforehand.
+since it was made, or since the rehearsal that people approve. The claim refuses both; the obstacles tell the readers of
+a decision beforehand.
 """
 
 from collections.abc import Iterator

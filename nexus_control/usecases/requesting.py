@@ -62,7 +62,7 @@ def request(
                 return _answer(store, session, made, is_new=False)
     require_attainable(policy, arguments.actor.id)
     _require_rehearsable(policy, arguments)
-    warnings = []
+    warnings = list[str]()
     if arguments.require_rehearsal is not None and arguments.mode == "dry_run":
         warnings.append("require_rehearsal has no effect on a request for a dry run, which changes nothing")
     if plan_checker is not None and arguments.adapter_id is not None:
