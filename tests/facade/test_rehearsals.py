@@ -400,9 +400,7 @@ def test_an_edited_digest_of_the_adapter_that_rehearsed_is_found_offline(tools: 
 
 
 @pytest.mark.parametrize("given", ["1h", 3600, True, [3600]])
-def test_a_rehearsal_in_another_shape_is_refused_with_the_shape(
-    tools: NexusControlTools, given: Any
-) -> None:
+def test_a_rehearsal_in_another_shape_is_refused_with_the_shape(tools: NexusControlTools, given: Any) -> None:
     refused = tools.request("g", ALICE, mode="apply", require_rehearsal=given)
     require_refused(refused, ErrorCode.INVALID_ARGUMENT)
     assert '{"max_age_seconds": 3600}' in (refused.error or "")
