@@ -19,7 +19,7 @@ from nexus_control import (
 )
 from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import canonical_json
-from nexus_control.errors import ErrorCode
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import compute_event_digest
 from nexus_control.integrity import prefixed, sha256_hex
 from nexus_control.log.upkeep import find_faults, rebuild_derived
@@ -27,7 +27,7 @@ from nexus_control.store import DecisionStore
 from nexus_control.values.results import ToolResult
 from tests.evidence.ssh import keygen, needs_ssh_keygen
 from tests.facade.flow import CAROL, blocked_by, bundle_of, require_refused, state_of
-from tests.facade.routers import FakeRouter
+from tests.facade.routers import CheckingRouter, FakeRouter
 from tests.support.clock import FakeClock
 from tests.support.contents import contents
 from tests.support.governed import ALICE, BOB, SCHEDULER, data_of, reasons
@@ -426,3 +426,16 @@ def test_a_rule_that_has_no_effect_on_a_dry_run_is_warned_of(tools: NexusControl
     (warning,) = data_of(tools.request("g", ALICE, require_rehearsal=rule))["warnings"]
     assert warning.startswith("require_rehearsal has no effect")
     assert data_of(tools.request("g", ALICE, mode="apply", require_rehearsal=rule))["warnings"] == []
+
+
+def test_a_router_that_only_checks_plans_is_asked_before_the_claim(tools: NexusControlTools) -> None:
+    def refuse() -> None:
+        raise NexusControlError(ErrorCode.PLAN_INVALID, "step 1 is not a step")
+
+    router = CheckingRouter(refuse)
+    request_id = data_of(tools.request("g", ALICE, mode="apply", plan="[]"))["request_id"]
+    data_of(tools.approve(request_id, BOB))
+    require_refused(tools.execute(request_id, ADAPTER, SCHEDULER, router), ErrorCode.PLAN_INVALID)
+    assert (state_of(tools, request_id), router.calls) == ("approved", [])
+    checking = NexusControlTools(tools.store, plan_checker=router)
+    require_refused(checking.request("g", ALICE, plan="[]", adapter_id=ADAPTER), ErrorCode.PLAN_INVALID)
