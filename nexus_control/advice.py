@@ -5,8 +5,8 @@ The advice "call execute again" is given only for a refusal that can pass. The a
 is given only for a failure that certainly did nothing.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from nexus_control.blocking import BlockingReason
 from nexus_control.errors import ErrorCode, next_step
@@ -19,6 +19,10 @@ REHEARSAL_FAILED: Final = (
 REQUIRED_REHEARSAL_FAILED: Final = (
     "Nothing was used up. Read the error, mend what failed, and rehearse it again: people approve what a rehearsal that"
     " completes gave back."
+)
+_REHEARSED_OTHERWISE: Final = (
+    "Rehearse it again with the adapter as it is declared now, and get that approved; or declare it as it was. What a"
+    " worker rehearses needs a new request."
 )
 _NEW_REQUEST: Final = "It is never executed; make a new request if it is still wanted."
 _GET_APPROVED: Final = "Get the approvals that are missing, then call execute again."
@@ -69,9 +73,16 @@ def advice_on(reasons: Sequence[BlockingReason]) -> str:
     by_worker = any(reason.code == "DISPATCH_BY_WORKER" for reason in reasons)
     before = _BEFORE_APPROVALS[:-1] if by_worker else _BEFORE_APPROVALS  # a worker makes the rehearsal
     first = next((reason for reason in reasons if reason.code in before), reasons[0])
-    if first.code == "EXECUTION_FAILED":
-        return after_failure(first.details["effect"])
-    return ADVICE.get(first.code, next_step(ErrorCode.POLICY_NOT_SATISFIED))
+    return advice_for(first.code, first.details) or next_step(ErrorCode.POLICY_NOT_SATISFIED)
+
+
+def advice_for(code: str, details: Mapping[str, Any]) -> str | None:
+    """What to do about one reason; None where there is no advice on it."""
+    if code == "EXECUTION_FAILED":
+        return after_failure(details["effect"])
+    if code == "ADAPTER_CHANGED" and "since" in details:
+        return _REHEARSED_OTHERWISE
+    return ADVICE.get(code)
 
 
 def after_failure(effect: Effect) -> str:

@@ -19,7 +19,7 @@ from nexus_control.approvals import Authority
 from nexus_control.decision import effect_of, request_expired
 from nexus_control.facts import Facts
 from nexus_control.policy import missing_capabilities
-from nexus_control.values.executions import is_repeatable, lack_words
+from nexus_control.values.executions import Cover, is_repeatable, lack_words
 from nexus_control.values.payloads import PolicyAttachedPayload
 
 ORDER: Final = (
@@ -246,14 +246,8 @@ def _attempt_reasons(facts: Facts, attempt: Attempt) -> Iterator[BlockingReason]
             else f"Nothing is known of the capabilities of adapter {attempt.adapter_id}",
             {"required": list(policy.require_adapter_capabilities), "missing": list(missing)},
         )
-    yield from adapter_reasons(bound, attempt.adapter_id, attempt.adapter_digest)
-    cover = facts.progress.cover
-    if cover is not None and not attempt.dry_run and cover.adapter_id != attempt.adapter_id:
-        yield BlockingReason(
-            "ADAPTER_MISMATCH",
-            f"The rehearsal that was approved was of adapter {cover.adapter_id}",
-            {"bound": cover.adapter_id, "given": attempt.adapter_id},
-        )
+    cover = None if attempt.dry_run else facts.progress.cover  # what is rehearsed again is approved again
+    yield from adapter_reasons(bound, cover, attempt.adapter_id, attempt.adapter_digest)
 
 
 def dispatch_reasons(facts: Facts, *, by_worker: bool) -> Iterator[BlockingReason]:
@@ -268,9 +262,11 @@ def dispatch_reasons(facts: Facts, *, by_worker: bool) -> Iterator[BlockingReaso
 
 
 def adapter_reasons(
-    bound: PolicyAttachedPayload, adapter_id: str, adapter_digest: str | None
+    bound: PolicyAttachedPayload, cover: Cover | None, adapter_id: str, adapter_digest: str | None
 ) -> Iterator[BlockingReason]:
-    """Reasons where the request was made for another adapter, or for another declaration of this one."""
+    """A reason where the request was made for another adapter, or for another declaration of this one; or where the
+    rehearsal that approvals cover was.
+    """
     if bound.adapter_id is not None and bound.adapter_id != adapter_id:
         yield BlockingReason(
             "ADAPTER_MISMATCH",
@@ -282,4 +278,16 @@ def adapter_reasons(
             "ADAPTER_CHANGED",
             f"Adapter {adapter_id} is no longer declared as it was when the request was made",
             {"bound": bound.adapter_digest, "given": adapter_digest},
+        )
+    elif cover is not None and cover.adapter_id != adapter_id:
+        yield BlockingReason(
+            "ADAPTER_MISMATCH",
+            f"The rehearsal that was approved was of adapter {cover.adapter_id}",
+            {"bound": cover.adapter_id, "given": adapter_id},
+        )
+    elif cover is not None and cover.adapter_digest is not None and cover.adapter_digest != adapter_digest:
+        yield BlockingReason(
+            "ADAPTER_CHANGED",
+            f"Adapter {adapter_id} is no longer declared as it was when it rehearsed",
+            {"bound": cover.adapter_digest, "given": adapter_digest, "since": cover.since},
         )

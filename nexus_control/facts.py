@@ -11,8 +11,8 @@ The phases, and the events that move between them:
 
 A rehearsal (a dry run of a decision whose mode is apply) leads back to open, where another execution would end. Where
 the policy requires a rehearsal, an approval is legal only while the last rehearsal is good and young enough, and names
-its digest. A later good rehearsal that gives back something else, or by another adapter, makes all approvals before it
-stale for ever: they do not stand, and may be given again.
+its digest. A later good rehearsal that gives back something else, or by another adapter or another declaration of it,
+makes all approvals before it stale for ever: they do not stand, and may be given again.
 
 The fold accepts every decodable event. `step` returns None for an event that is illegal in its phase; `fold` then only
 counts it.
@@ -135,7 +135,7 @@ class Facts(NamedTuple):
         return required and lack_of(self.last_rehearsal, required.max_age_seconds, at, since=self.given_from)
 
     def is_stale(self, approval: Approval) -> bool:
-        """Whether a later rehearsal gave back something else than this approval covers."""
+        """Whether a later rehearsal gave back something else than this approval covers, or was by another adapter."""
         return self.progress.cover is not None and approval.seq < self.progress.cover.since
 
     def is_current(self, approval: Approval, at: datetime) -> bool:
@@ -321,7 +321,7 @@ def _start(facts: Facts, event: StoredEvent, content: ExecutionStartedPayload) -
 
 _FINDINGS = (
     "run_id", "steps_executed", "response_digest", "router_bundle_digest", "error_code", "error_message",
-    "certain_effect", "rehearsal_digest",
+    "certain_effect", "rehearsal_digest", "adapter_digest",
 )  # fmt: skip
 
 

@@ -239,10 +239,15 @@ def _listed(name: str, values: Sequence[_ItemT]) -> tuple[_ItemT, ...]:
     return tuple(values)
 
 
-def _rehearsal(given: RequiredRehearsal | Mapping[str, int] | None) -> RequiredRehearsal | None:
+def _rehearsal(given: object) -> RequiredRehearsal | None:
     if given is None:
         return None
-    fields = encode(given) if isinstance(given, RequiredRehearsal) else dict(given)
+    if isinstance(given, RequiredRehearsal):
+        fields = encode(given)
+    elif isinstance(given, Mapping):
+        fields = dict(cast("Mapping[str, object]", given))
+    else:
+        raise ValueError('require_rehearsal must be an object such as {"max_age_seconds": 3600}')
     return decode(RequiredRehearsal, fields, where="require_rehearsal", code=ErrorCode.INVALID_ARGUMENT)
 
 

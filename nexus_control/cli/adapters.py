@@ -146,7 +146,7 @@ def no_adapters() -> NexusControlError:
     return NexusControlError(
         ErrorCode.ROUTER_NOT_CONFIGURED,
         f"No adapters are declared: {'; '.join(looked)}",
-        advice="Declare adapters in one of these files, or name the file with --config, then execute again.",
+        advice="Declare adapters in one of these files, or name the file with --config, then run the command again.",
     )
 
 

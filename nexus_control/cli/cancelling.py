@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from nexus_control.cli.frame import Answer, Frame, shared_options
-from nexus_control.cli.naming import short, whole
+from nexus_control.cli.naming import chosen, executing, short
+from nexus_control.cli.options import FittingId
 from nexus_control.cli.screen import DONE, Screen
+from nexus_control.errors import invalid_argument
 from nexus_control.lifecycle import display_name
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import cancelling
@@ -17,15 +19,21 @@ from nexus_control.values.actors import Actor
 @shared_options("acting_as", "db")
 def cancel(
     frame: Frame,
-    request_id: Annotated[str, typer.Argument(metavar="ID", help="The request that is being executed.")],
-    reason: Annotated[str, typer.Option(help="Why; it is recorded with the outcome.")],
+    request_id: FittingId = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Why; it is needed, and recorded with the outcome.")
+    ] = None,
 ) -> Answer:
     """Stop an execution that is under way. It asks no question.
 
     Example: nexus-control cancel 0d1c0d39 --reason "wrong cluster"
     """
     with frame.store() as store:
-        values = {"request_id": whole(store, request_id), "actor": frame.actor, "reason": reason}
+        chosen_id = chosen(store, request_id, executing())
+        if reason is None:  # what has ended needs no reason
+            cancelling.require_under_way(store, chosen_id)
+            raise invalid_argument("--reason", "is needed: it is recorded with the outcome")
+        values = {"request_id": chosen_id, "actor": frame.actor, "reason": reason}
         data = cancelling.cancel(store, door.validated(door.CancelArguments, values))
         named = short(store, data["request_id"])
 

@@ -102,6 +102,11 @@ def executable(*, dry_run: bool = False) -> Fit:
     return Fit(" that can be executed", lines)
 
 
+def executing() -> Fit:
+    """For `cancel`: a request that is being executed."""
+    return Fit(" that is being executed", lambda store: _in_states(store, "executing"))
+
+
 def executed() -> Fit:
     """For `audit`: a request whose execution has ended."""
     return Fit(" that was executed", lambda store: _in_states(store, "completed", "failed"))

@@ -16,7 +16,7 @@ from nexus_control.lifecycle import counted, effect_words
 from nexus_control.render.guarded import output_of
 from nexus_control.render.results import pretty, step_texts
 from nexus_control.usecases import arguments as door
-from nexus_control.usecases import resulting
+from nexus_control.usecases import resulting, settling
 from nexus_control.usecases.run_answers import ResultData
 from nexus_control.values.guarded import is_guarded
 
@@ -48,18 +48,19 @@ def show(
         checked = door.validated(door.ResultArguments, values)
         data = resulting.result(store, checked)
         executions = store.load(data["request_id"]).facts.progress.executions
-        ran = next(each for each in executions if each.seq == data["execution"])
-    show_it = partial(_show_call, ran=ran) if is_guarded(ran.adapter_id) else _show
+        number, ran = next(each for each in enumerate(executions, 1) if each[1].seq == data["execution"])
+        goes_on = ran.outcome == "running" and settling.is_seen_at_work(store, data["request_id"])
+    which = f"execution {number} of {len(executions)} (seq {ran.seq})"
+    show_it = partial(_show_call, ran=ran) if is_guarded(ran.adapter_id) else partial(_show, goes_on=goes_on)
+    show_it = partial(show_it, which=which)
     return Answer(data, lambda screen: show_it(screen, data, whole=full or not screen.is_terminal))
 
 
-def _show_call(screen: Screen, data: ResultData, *, ran: Execution, whole: bool) -> None:
+def _show_call(screen: Screen, data: ResultData, *, ran: Execution, which: str, whole: bool) -> None:
     """A guarded call, which has no steps: its caller ran the tool."""
     effect = "" if data["effect"] is None else f": {effect_words(data['effect'])}"
     tool = ran.adapter_id.partition(":")[2]
-    screen.prose(
-        f"The caller ran {tool} itself, execution {ran.seq}{effect}.", mark_of_state(data["outcome"])
-    )
+    screen.prose(f"The caller ran {tool} itself, {which}{effect}.", mark_of_state(data["outcome"]))
     if ran.error_code:
         screen.prose(f"{ran.error_code}: {ran.error_message}")
     output = output_of(data)
@@ -73,13 +74,13 @@ def _show_call(screen: Screen, data: ResultData, *, ran: Execution, whole: bool)
         screen.prose("It gave nothing back.")
 
 
-def _show(screen: Screen, data: ResultData, *, whole: bool) -> None:
+def _show(screen: Screen, data: ResultData, *, goes_on: bool, which: str, whole: bool) -> None:
     what = "Rehearsal" if data["rehearsal"] else "Run"
-    named = f"{what} {data['run_id'] or 'without a known id'}, execution {data['execution']}"
+    named = f"{what} {data['run_id'] or 'without a known id'}, {which}"
     effect = "" if data["effect"] is None else f", {effect_words(data['effect'])}"
     steps = counted(len(data["results"]), "step") if data["results"] else "no step is known"
     screen.prose(f"{named}: {steps}{effect}.", mark_of_state(data["outcome"]))
-    show_steps(screen, data["results"], truncated=data["truncated"], whole=whole)
+    show_steps(screen, data["results"], truncated=data["truncated"], whole=whole, goes_on=goes_on)
     is_cut = not whole and step_texts(data["results"]) != step_texts(data["results"], whole=True)
     if "answer" in data:
         screen.prose("The router answered, without listing steps:")

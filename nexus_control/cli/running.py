@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeAlias, cast
 
 import typer
 
+from nexus_control.advice import ADVICE
 from nexus_control.cli.adapters import (
     adapter_of,
     config_or_default,
@@ -40,6 +41,10 @@ from nexus_control.usecases.run_answers import ExecuteData, RecoveredRun
 
 Outcome: TypeAlias = Literal["completed", "failed"]
 _TO_APPROVE = "People approve what it gave back. To look at it and approve it:"
+_A_WORKER_EXECUTES = (
+    "A worker rehearses it where that is required, and executes it once it is approved. Wait for that with wait, and"
+    " read what it gave back with run show."
+)
 _FIND_OUT = "Find out what it did, then record that, completed or failed:"
 
 
@@ -92,6 +97,9 @@ def execute(
                     raise no_adapters() from None
                 if fault.code is ErrorCode.OUTCOME_UNKNOWN:
                     fault.details["command"] = _settling(frame, chosen_id)
+                if fault.next == ADVICE["DISPATCH_BY_WORKER"]:
+                    fault.next = _A_WORKER_EXECUTES
+                    fault.details["command"] = frame.command("wait", argument=chosen_id)
                 if not frame.as_json:
                     _show_steps_of(fault)
                 raise

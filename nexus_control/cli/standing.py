@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from nexus_control.advice import ADVICE, after_failure
+from nexus_control.advice import advice_for, after_failure
 from nexus_control.cli.frame import Frame
 from nexus_control.cli.naming import short
 from nexus_control.cli.screen import Mark, Screen, mark_of_state, one_line
@@ -15,7 +15,7 @@ from nexus_control.render.results import pretty
 from nexus_control.render.text import listed
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
-from nexus_control.usecases import resulting
+from nexus_control.usecases import resulting, settling
 from nexus_control.usecases.answers import (
     ApprovalLine,
     AwaitedData,
@@ -63,13 +63,14 @@ def standing(frame: Frame, store: DecisionStore, data: StatusData) -> Callable[[
     times = Times(parse_instant(data["as_of"]), utc=frame.utc)
     named = short(store, data["request_id"])
     fields = list(_fields(data, times))
-    words, commands = _next(frame, named, data)
+    goes_on = data["state"] == "executing" and settling.is_seen_at_work(store, data["request_id"])
+    words, commands = _next(frame, named, data, goes_on=goes_on)
     given_back = _given_back(store, data)
 
     def show(screen: Screen) -> None:
         screen.prose(one_line(data["goal"] or ""), _mark(data))
         screen.fields(fields)
-        _show_results(screen, data["executions"])
+        _show_results(screen, data["executions"], goes_on=goes_on)
         if given_back is not None:
             screen.heading("What the run gave back")
             show_text(screen, given_back, whole=False)
@@ -218,12 +219,12 @@ def _error(execution: ExecutionLine, *, is_settled: bool) -> Iterator[str]:
         yield effect_words(execution["effect"])
 
 
-def _show_results(screen: Screen, executions: list[ExecutionLine]) -> None:
+def _show_results(screen: Screen, executions: list[ExecutionLine], *, goes_on: bool) -> None:
     if not executions or not executions[-1]["results"]:
         return
     last = executions[-1]
     screen.heading(f"Steps of the {_kind(last)}")
-    show_steps(screen, last["results"] or [], truncated=last["truncated"])
+    show_steps(screen, last["results"] or [], truncated=last["truncated"], goes_on=goes_on)
 
 
 def _given_back(store: DecisionStore, data: StatusData) -> str | None:
@@ -235,8 +236,8 @@ def _given_back(store: DecisionStore, data: StatusData) -> str | None:
     return output_of(resulting.result(store, door.validated(door.ResultArguments, values)))
 
 
-def _next(frame: Frame, named: str, data: StatusData) -> tuple[str, list[str]]:
-    """What to do next, in words, and the commands for it."""
+def _next(frame: Frame, named: str, data: StatusData, *, goes_on: bool) -> tuple[str, list[str]]:
+    """What to do next, in words, and the commands for it. `goes_on`: the process that executes is there."""
     codes = [reason["code"] for reason in data["blocking_reasons"]]
     match data["state"]:
         case "pending_approval" if "REHEARSAL_REQUIRED" in codes and "dispatch" in data:
@@ -255,15 +256,7 @@ def _next(frame: Frame, named: str, data: StatusData) -> tuple[str, list[str]]:
         case "approved" if not codes:
             return "It can be executed:", [frame.command("execute", argument=named)]
         case "executing":
-            commands = [frame.command(verb, argument=named) for verb in ("wait", "recover")]
-            if "cancel" not in data:
-                stop = frame.command("cancel", argument=named, options={"--reason": "WHY"})
-                commands.insert(1, stop)
-                return (
-                    "Wait for the outcome, stop the run, or give it up if the process that executes it is gone:",
-                    commands,
-                )
-            return "Wait for the outcome, or give it up if the process that executes it is gone:", commands
+            return _while_executing(frame, named, can_stop="cancel" not in data, goes_on=goes_on)
         case "completed":
             return "Its proof:", [frame.command("audit", argument=named)]
         case "failed":
@@ -279,6 +272,19 @@ def _next(frame: Frame, named: str, data: StatusData) -> tuple[str, list[str]]:
             return _advice(data["blocking_reasons"]), []
 
 
+def _while_executing(frame: Frame, named: str, *, can_stop: bool, goes_on: bool) -> tuple[str, list[str]]:
+    words, commands = ["wait for the outcome"], [frame.command("wait", argument=named)]
+    if can_stop:
+        words.append("stop the run")
+        commands.append(frame.command("cancel", argument=named, options={"--reason": "WHY"}))
+    if not goes_on:
+        words.append("give it up if the process that executes it is gone")
+        commands.append(frame.command("recover", argument=named))
+    before = ", ".join(words[:-1])
+    said = f"{before}{',' if len(words) > 2 else ''} or {words[-1]}" if before else words[-1]
+    return f"{said[0].upper()}{said[1:]}:", commands
+
+
 def _approving(frame: Frame, named: str, data: StatusData) -> str:
     awaited = data["awaited"]
     signed = awaited is not None and awaited["min_assurance"] == "signed"
@@ -286,7 +292,7 @@ def _approving(frame: Frame, named: str, data: StatusData) -> str:
 
 
 def _advice(reasons: list[BlockingReasonData]) -> str:
-    return next((ADVICE[reason["code"]] for reason in reasons if reason["code"] in ADVICE), "")
+    return next(filter(None, (advice_for(each["code"], each["details"]) for each in reasons)), "")
 
 
 def _who(actor: ActorData | None) -> str:

@@ -9,7 +9,7 @@ from nexus_control.execution.local_router import StepProgress
 from nexus_control.render.results import Sign, cut, step_texts
 from nexus_control.render.text import View
 
-_KINDS: Final[dict[Sign, Kind]] = {"✓": "good", "✗": "bad", "?": "stopped"}
+_KINDS: Final[dict[Sign, Kind]] = {"✓": "good", "✗": "bad", "?": "stopped", "…": "stopped"}
 
 
 def tell_step(step: StepProgress) -> None:
@@ -28,12 +28,17 @@ def show_text(screen: Screen, text: str, *, whole: bool) -> bool:
 
 
 def show_steps(
-    screen: Screen, results: Iterable[View], *, truncated: bool = False, whole: bool = False
+    screen: Screen,
+    results: Iterable[View],
+    *,
+    truncated: bool = False,
+    whole: bool = False,
+    goes_on: bool = False,
 ) -> None:
     """The steps of one run, as an answer lists them in `results`. `truncated`: the store keeps only a part of them.
-    Without `whole` long outputs are cut.
+    Without `whole` long outputs are cut. `goes_on`: the run is under way.
     """
-    for step in step_texts(results, whole=whole):
+    for step in step_texts(results, whole=whole, goes_on=goes_on):
         screen.prose(f"{one_line(step.step_id)}: {one_line(step.said)}", Mark(step.sign, _KINDS[step.sign]))
         for name, text in step.blocks:
             if name:

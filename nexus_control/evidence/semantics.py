@@ -79,11 +79,12 @@ def _nothing_executed(case: Case) -> Finding:
 def _reasons(case: Case, execution: Execution) -> tuple[BlockingReason, ...]:
     """Why this execution should not have been dispatched. Facts that only the executor knew are taken on its word."""
     facts = case.before(execution)
+    bound, cover = facts.attached, facts.progress.cover
     attempt = Attempt(
         adapter_id=execution.adapter_id,
         dry_run=execution.dry_run,
         capabilities=facts.policy.require_adapter_capabilities if facts.policy else (),
-        adapter_digest=facts.attached.adapter_digest if facts.attached else None,
+        adapter_digest=(bound and bound.adapter_digest) or (cover and cover.adapter_digest),
         by_worker=True,
     )
     return attempt_reasons(facts, parse_instant(execution.requested_at), attempt)

@@ -106,7 +106,9 @@ class RunExporter(Protocol):
 
 @runtime_checkable
 class AdapterDescriber(Protocol):
-    """A router that knows the digests of its adapters' declarations."""
+    """A router that knows the digests of its adapters' declarations. A request that it checks as a plan checker is
+    bound to the adapter's declaration.
+    """
 
     def adapter_digest(self, adapter_id: str) -> str | None:
         """The prefixed digest of the adapter's declaration; None where it is not known.
@@ -118,13 +120,13 @@ class AdapterDescriber(Protocol):
 
 
 @runtime_checkable
-class PlanChecker(AdapterDescriber, Protocol):
+class PlanChecker(Protocol):
     """A router that can refuse a plan when the request is made, and again before it is executed.
 
         >>> checked = NexusControlTools(store, plan_checker=router)
 
-    With a plan checker, a request that names its adapter is refused if the adapter could never run the plan. Otherwise
-    the request is bound to the adapter's declaration.
+    With a plan checker, a request that names its adapter is refused if the adapter could never run the plan. A checker
+    that is an `AdapterDescriber` too binds the request to the adapter's declaration.
     """
 
     def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None:
@@ -193,7 +195,7 @@ class RunPreparer(Protocol):
 
 
 @runtime_checkable
-class PlanDescriber(PlanChecker, Protocol):
+class PlanDescriber(Protocol):
     """A router that can describe what each step of a plan would run."""
 
     def describe(self, adapter_id: str, plan: str | None) -> tuple[StepDescription, ...]:

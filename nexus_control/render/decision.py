@@ -197,7 +197,8 @@ def _rehearsal(decision: View) -> Iterator[str]:
 
 def _executions(view: View) -> Iterator[str]:
     executions, cancel, decision = view["execution"], view.get("cancel"), view["decision"]
-    covered = decision["status"] in _OPEN and (decision.get("rehearsal") or {}).get("seq")
+    rehearsal: View | None = decision.get("rehearsal") if decision["status"] in _OPEN else None
+    covered = rehearsal and rehearsal["seq"]
     for each in executions:
         kind = "rehearsal" if each["rehearsal"] else "dry run" if each["dry_run"] else "apply"
         yield bullet(f"{each['outcome'].replace('_', ' ').capitalize()} ({kind})", _ran(each))

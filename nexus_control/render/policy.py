@@ -22,9 +22,10 @@ _SHORT_NAMES = {"max_steps": "steps", "require_adapter_capabilities": "capabilit
 
 
 def policy_lines(policy: View) -> Iterator[str]:
-    """A line for every rule, defaults included."""
+    """A line for every rule, defaults included; that of a rehearsal only where one is required."""
     for field, name in NAMES.items():
-        yield bullet(name, _said(field, policy.get(field)))
+        if field != "require_rehearsal" or policy.get(field):
+            yield bullet(name, _said(field, policy.get(field)))
 
 
 def template_lines(template: View) -> Iterator[str]:

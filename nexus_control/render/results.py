@@ -16,10 +16,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from nexus_control.evidence.run_steps import NOT_ENDED
 from nexus_control.lifecycle import counted, effect_words
 from nexus_control.render.text import View, code_block, escape
 
-Sign: TypeAlias = Literal["✓", "✗", "?"]
+Sign: TypeAlias = Literal["✓", "✗", "?", "…"]
 
 MOST_LINES, MOST_CHARACTERS = 20, 2_000
 _LONGEST_LINE: Final = 70
@@ -37,10 +38,14 @@ class StepText:
     blocks: tuple[tuple[str, str], ...]
 
 
-def step_texts(results: Iterable[View], *, whole: bool = False) -> list[StepText]:
-    """The steps of a run, each a `StepLine` of an answer. With `whole` no output is cut."""
+def step_texts(results: Iterable[View], *, whole: bool = False, goes_on: bool = False) -> list[StepText]:
+    """The steps of a run, each a `StepLine` of an answer. With `whole` no output is cut. `goes_on`: the run is under
+    way, and so is a step whose end is not recorded.
+    """
     return [
-        StepText(
+        StepText("…", step["step_id"], "under way", ())
+        if goes_on and step["error"] is not None and step["error"]["code"] == NOT_ENDED
+        else StepText(
             _SIGNS[step["status"]],
             step["step_id"],
             ", ".join(_said(step)),

@@ -93,8 +93,8 @@ class DecidingTools(Tools):
 
         With a `statement` (see `approval_statement`) and its SSH `signature` the assurance is "signed". Pass the
         `basis` that `status` or `inspect` showed: the approval is refused if the request is no longer the one shown.
-        Under a policy that requires a rehearsal, pass its `digest`, too: the approval covers the last rehearsal, and is
-        refused if that is no longer the one shown.
+        Under a policy that requires a rehearsal, pass the `digest` of the one that was shown as `rehearsal_digest`: the
+        approval is refused if that is no longer the last. With None it covers whatever rehearsal is the last one.
 
         Data: request_id, state, current_approvals, required_approvals, is_approved.
         Refused: DECISION_NOT_FOUND, INVALID_STATE, ALREADY_APPROVED, NOT_ELIGIBLE, REQUESTER_MAY_NOT_APPROVE,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from typing_extensions import TypedDict
 
-from nexus_control.advice import ADVICE, after_failure
+from nexus_control.advice import advice_for, after_failure
 from nexus_control.blocking import BlockingReasonData, awaits_rehearsal
 from nexus_control.decision import DecisionState, require_may_approve
 from nexus_control.errors import NexusControlError
@@ -73,8 +73,9 @@ def what_now(
             "Make a new request, if it is still wanted: this history came by import, as evidence; it is never"
             " executed here."
         )
-    codes = {reason["code"] for reason in blocking_reasons} if state in _OPEN else set[str]()
-    if told := next((ADVICE[code] for code in _FOR_PEOPLE if code in codes), None):
+    found = {each["code"]: each["details"] for each in blocking_reasons} if state in _OPEN else {}
+    codes = found.keys()
+    if told := next((advice_for(code, found[code]) for code in _FOR_PEOPLE if code in codes), None):
         return _only(told)
     match state:
         case DecisionState.PENDING_APPROVAL if "REHEARSAL_REQUIRED" in codes:

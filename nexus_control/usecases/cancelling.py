@@ -14,7 +14,7 @@ from nexus_control.decision import DecisionState, state_at
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.facts import Execution, Facts
 from nexus_control.log.projection import Projection
-from nexus_control.log.session import WriteSession
+from nexus_control.log.session import ReadSession, WriteSession
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
 from nexus_control.system.processes import Owner
@@ -62,7 +62,13 @@ def cancel(store: DecisionStore, arguments: CancelArguments) -> CancelData:
     }
 
 
-def _under_way(decision: Projection, session: WriteSession) -> Execution:
+def require_under_way(store: DecisionStore, decision_id: str) -> None:
+    """Returns while the decision is being executed. Raises DECISION_NOT_FOUND, INVALID_STATE."""
+    with store.reading() as session:
+        _under_way(session.decision(decision_id), session)
+
+
+def _under_way(decision: Projection, session: ReadSession) -> Execution:
     """The execution that is under way. Raises INVALID_STATE."""
     facts = decision.facts
     if facts.phase == "executing" and facts.last_execution is not None:

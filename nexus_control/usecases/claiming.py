@@ -279,7 +279,7 @@ def put_outcome(session: WriteSession, claim: Claim, dispatched: Dispatched) -> 
     )
     if holds:
         if decision.facts.needs_rehearsal and execution is not None and execution.rehearsal:
-            outcome = _naming_what_was_shown(outcome, dispatched.rehearsal_digest)
+            outcome = _naming_what_was_shown(dispatched)
         session.append(decision, SYSTEM_ACTOR, outcome)
         session.rows.drop_claim(claim.decision_id)
     elif (kept := session.rows.claim(claim.decision_id)) is not None and kept.owner == claim.owner:
@@ -288,7 +288,9 @@ def put_outcome(session: WriteSession, claim: Claim, dispatched: Dispatched) -> 
     return holds
 
 
-def _naming_what_was_shown(outcome: OutcomePayload, digest: str | None) -> OutcomePayload:
+def _naming_what_was_shown(dispatched: Dispatched) -> OutcomePayload:
     """The outcome of a rehearsal that the policy requires. Only a completed one can be approved."""
-    is_good = isinstance(outcome, ExecutionCompletedPayload)
-    return replace(outcome, rehearsal_digest=digest) if is_good else outcome
+    outcome, shown = dispatched.outcome, dispatched.rehearsal_digest
+    if not isinstance(outcome, ExecutionCompletedPayload):
+        return outcome
+    return replace(outcome, rehearsal_digest=shown, adapter_digest=dispatched.adapter_digest)

@@ -5,7 +5,7 @@ from typing import Any
 
 from nexus_control.errors import NexusControlError
 from nexus_control.execution.description import StepDescription
-from nexus_control.execution.router import REFUSALS, PlanDescriber
+from nexus_control.execution.router import REFUSALS, AdapterDescriber, PlanChecker, PlanDescriber
 from nexus_control.facts import Facts
 from nexus_control.values.payloads import Mode
 from nexus_control.values.records import encode
@@ -45,10 +45,12 @@ def _described(
 ) -> tuple[str | None, tuple[StepDescription, ...]]:
     plan = facts.created.plan if facts.created else None
     try:
-        if bound is not None and router.adapter_digest(adapter_id) != bound:
+        digest = router.adapter_digest(adapter_id) if isinstance(router, AdapterDescriber) else None
+        if bound is not None and digest != bound:
             note = f"The adapter {adapter_id} is NOT what the request was made for: it is declared otherwise here"
             return note, ()
-        router.check_plan(adapter_id, plan, facts.policy.max_steps if facts.policy else None)
+        if isinstance(router, PlanChecker):
+            router.check_plan(adapter_id, plan, facts.policy.max_steps if facts.policy else None)
         steps = router.describe(adapter_id, plan)
     except NexusControlError as fault:
         if fault.code not in REFUSALS:

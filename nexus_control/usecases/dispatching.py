@@ -44,12 +44,14 @@ OutcomePayload: TypeAlias = (
 @dataclass(frozen=True, slots=True)
 class Dispatched:
     """What happened, and the router's answer, which is kept beside the log; None where none came. `rehearsal_digest` is
-    of what the steps of a dry run gave back; None where nobody could look at any.
+    of what the steps of a dry run gave back; None where nobody could look at any. `adapter_digest` is of the adapter as
+    it was declared right before the claim; None where the router cannot tell.
     """
 
     outcome: OutcomePayload
     answer: KeptAnswer | None = None
     rehearsal_digest: str | None = None
+    adapter_digest: str | None = None
 
 
 @contextmanager
@@ -73,8 +75,10 @@ def _cannot_be_asked(adapter_id: str, error: BaseException) -> NexusControlError
     )
 
 
-def dispatch(router: RouterProtocol, request: dict[str, Any]) -> Dispatched:
-    """Call the router once, and read what happened."""
+def dispatch(
+    router: RouterProtocol, request: dict[str, Any], adapter_digest: str | None = None
+) -> Dispatched:
+    """Call the router once, and read what happened. `adapter_digest` is of the adapter as it is declared now."""
     pid = os.getpid()
     try:
         response: object = router.run(**request)
@@ -88,9 +92,10 @@ def dispatch(router: RouterProtocol, request: dict[str, Any]) -> Dispatched:
         except Exception:  # what it is cannot be found out
             return Dispatched(unknown("ROUTER_OUTCOME_UNKNOWN", describe(error)))
     try:
-        return _read(router, response, dry_run=request["dry_run"])
+        read = _read(router, response, dry_run=request["dry_run"])
     except (Exception, SystemExit) as error:
         return Dispatched(unknown("ANSWER_UNREADABLE", describe(error)))
+    return replace(read, adapter_digest=adapter_digest)
 
 
 def _of_exception(error: Exception) -> OutcomePayload:

@@ -89,7 +89,9 @@ def execute(
                 where = ""
                 cancel = CancelWatch(store, claimed.claim)
                 with executing(claimed.execution), heeding(cancel):
-                    outcome = _cancelled(cancel) or dispatch(_there(router), claimed.request)
+                    outcome = _cancelled(cancel) or dispatch(
+                        _there(router), claimed.request, asked.adapter_digest
+                    )
             _settle(store, claimed, outcome)
         except NexusControlError:
             raise

@@ -129,8 +129,10 @@ class _RequiredRehearsal(TypedDict):
     max_age_seconds: Annotated[int, Field(ge=1, le=2**31)]
 
 
-def _object(value: object) -> object:
-    return dict(cast("Mapping[object, object]", value)) if isinstance(value, Mapping) else value
+def _rehearsal(value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise ValueError('must be an object such as {"max_age_seconds": 3600}')
+    return dict(cast("Mapping[object, object]", value))
 
 
 def _list(value: object) -> object:
@@ -169,6 +171,6 @@ Signed: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_SIGNED)]
 JsonObjectField: TypeAlias = dict[str, Any]
 BundleField: TypeAlias = Annotated[dict[Any, Any] | str, BeforeValidator(_bundle)]
 RequiredRehearsal: TypeAlias = Annotated[
-    _RequiredRehearsal, BeforeValidator(_object), WithJsonSchema({"type": "object"})
+    _RequiredRehearsal, BeforeValidator(_rehearsal), WithJsonSchema({"type": "object"})
 ]
 Until: TypeAlias = Annotated[list[StateName], Field(min_length=1), BeforeValidator(_list)]

@@ -1,7 +1,8 @@
 """Obstacles: reasons of this place, and not of the events, that keep an open decision from being executed.
 
 A store that was rolled back executes nothing. A request is not executed by an adapter whose declaration has changed
-since. The claim refuses both; the obstacles tell the readers of a decision beforehand.
+since it was made, or since the rehearsal that people approve. The claim refuses both; the obstacles tell the readers of
+a decision beforehand.
 """
 
 from collections.abc import Iterator
@@ -30,14 +31,17 @@ def rollback_reasons(
 
 
 def changed_adapter_reasons(facts: Facts, router: object) -> Iterator[BlockingReason]:
-    """The change of an adapter that the request is bound to; nothing where the router here does not know it."""
-    bound = facts.attached
-    if facts.phase != "open" or bound is None or bound.adapter_id is None or bound.adapter_digest is None:
+    """The change of an adapter that the request is bound to, or was rehearsed by; nothing where the router here does
+    not know it.
+    """
+    bound, cover = facts.attached, facts.progress.cover
+    if facts.phase != "open" or bound is None or not isinstance(router, AdapterDescriber):
         return
-    if not isinstance(router, AdapterDescriber):
+    adapter_id = bound.adapter_id or (cover and cover.adapter_id)
+    if adapter_id is None or (bound.adapter_digest or (cover and cover.adapter_digest)) is None:
         return
     try:
-        digest = router.adapter_digest(bound.adapter_id)
+        digest = router.adapter_digest(adapter_id)
     except (Exception, SystemExit):  # an embedder's router may raise anything; the claim asks it again
         return
-    yield from adapter_reasons(bound, bound.adapter_id, digest)
+    yield from adapter_reasons(bound, cover, adapter_id, digest)

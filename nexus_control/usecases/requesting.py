@@ -12,7 +12,7 @@ from typing import Any
 
 from nexus_control.decision import require_future, require_may_withdraw, wrong_state
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.execution.router import ObstacleFinder, PlanChecker
+from nexus_control.execution.router import AdapterDescriber, ObstacleFinder, PlanChecker
 from nexus_control.log import head
 from nexus_control.log.projection import Projection, request_key
 from nexus_control.log.session import ReadSession, WriteSession
@@ -62,10 +62,13 @@ def request(
                 return _answer(store, session, made, is_new=False)
     require_attainable(policy, arguments.actor.id)
     _require_rehearsable(policy, arguments)
-    warnings: list[str] = []
+    warnings = list[str]()
+    if arguments.require_rehearsal is not None and arguments.mode == "dry_run":
+        warnings.append("require_rehearsal has no effect on a request for a dry run, which changes nothing")
     if plan_checker is not None and arguments.adapter_id is not None:
-        digest, warnings = _checked(plan_checker, arguments.adapter_id, arguments, policy.max_steps)
+        digest, found = _checked(plan_checker, arguments.adapter_id, arguments, policy.max_steps)
         attached = replace(attached, adapter_digest=digest)
+        warnings += found
     # A withdrawal is remembered beside the store, so that an older copy of it is noticed.
     remembering = nullcontext() if arguments.supersedes is None else head.remembering(store)
     with remembering, store.writing() as session:
@@ -85,8 +88,8 @@ def request(
 def _checked(
     checker: PlanChecker, adapter_id: str, arguments: RequestArguments, max_steps: int | None
 ) -> tuple[str | None, list[str]]:
-    """The digest of the adapter, which takes the plan, and warnings. What a worker is to run may be known to the worker
-    alone: then the digest is None.
+    """The digest of the adapter, which takes the plan, and warnings. The digest is None where the checker cannot tell,
+    and where the adapter is known to a worker alone.
     """
     try:
         checker.check_plan(adapter_id, arguments.plan, max_steps)
@@ -95,7 +98,8 @@ def _checked(
             raise
         return None, [f"Adapter {adapter_id} is not declared here: the worker is the first to check the plan"]
     warnings = list(_obstacles(checker, adapter_id, arguments))
-    return checker.adapter_digest(adapter_id), warnings if arguments.dispatch is None else []
+    digest = checker.adapter_digest(adapter_id) if isinstance(checker, AdapterDescriber) else None
+    return digest, warnings if arguments.dispatch is None else []
 
 
 def made_with(store: DecisionStore, requester: Actor, idempotency_key: str) -> str | None:
@@ -218,10 +222,19 @@ def _require_rehearsable(policy: Policy, arguments: RequestArguments) -> None:
     """Raises INVALID_ARGUMENT for a request that could never have the rehearsal that its policy requires."""
     if policy.require_rehearsal is None or arguments.mode != "apply":
         return
-    if not policy.allows_mode("dry_run"):
-        raise invalid_argument("allowed_modes", "must have dry_run: the policy requires a rehearsal")
+    require_dry_runs(policy, arguments.template_name)
     if is_guarded(arguments.adapter_id):
         raise invalid_argument("require_rehearsal", "cannot be met: nobody can rehearse a guarded call")
+
+
+def require_dry_runs(policy: Policy, template_name: str | None = None) -> None:
+    """Raises INVALID_ARGUMENT for a policy that requires a rehearsal, and allows no dry run."""
+    if policy.require_rehearsal is not None and not policy.allows_mode("dry_run"):
+        where = f" in template {template_name}" if template_name else ""
+        raise invalid_argument(
+            "allowed_modes",
+            f"must have dry_run, because require_rehearsal is set{where}: add dry_run, or require no rehearsal",
+        )
 
 
 def _template(store: DecisionStore, name: str | None) -> Template | None:

@@ -119,6 +119,13 @@ def standing_of(claim: Claim) -> Standing:
     return "unseen" if owner is None else owner.standing()
 
 
+def is_seen_at_work(store: DecisionStore, decision_id: str) -> bool:
+    """Whether the decision is being executed by a process that is seen to be there."""
+    with store.reading() as session:
+        claim = session.rows.claim(decision_id)
+    return claim is not None and not claim.recovered and standing_of(claim) == "alive"
+
+
 def _is_own(claim: Claim) -> bool:
     owner = Owner.find(claim.owner)
     return owner is not None and owner.is_under_way_here()

@@ -15,13 +15,14 @@ from nexus_control.usecases.arguments import (
     TemplateGetArguments,
     TemplateListArguments,
 )
-from nexus_control.usecases.requesting import require_attainable
+from nexus_control.usecases.requesting import require_attainable, require_dry_runs
 
 
 def template_create(store: DecisionStore, arguments: TemplateCreateArguments) -> TemplateCreateData:
     """A new, immutable template."""
     policy = Policy().overridden(arguments.given())
     require_attainable(policy, None)
+    require_dry_runs(policy)
     template = TemplateStore(store).create_template(
         arguments.name,
         arguments.actor,

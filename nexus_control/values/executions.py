@@ -1,8 +1,9 @@
 """The parts of a decision's facts that are plain values: what was asked for, executions, an ending, and the cover.
 
 The cover is what approvals are about where a policy requires a rehearsal: what the steps of the last good rehearsal
-gave back, by its `rehearsal_digest`, and the adapter that rehearsed. A rehearsal that failed, or whose outcome is
-unknown, has no digest, and leaves the cover as it is.
+gave back, by its `rehearsal_digest`, and the adapter that rehearsed, by its id and, where its router could tell, the
+digest of its declaration. A rehearsal that failed, or whose outcome is unknown, has no digest, and leaves the cover as
+it is.
 """
 
 from collections.abc import Iterable, Mapping
@@ -73,6 +74,7 @@ class Execution:
     error_message: str | None = None
     certain_effect: Literal["none", "done"] | None = None
     rehearsal_digest: str | None = None
+    adapter_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +88,13 @@ class Ending:
 
 class Cover(NamedTuple):
     """What approvals cover. `since` is the seq of the first of the last good rehearsals that all gave back this, by
-    this adapter: an approval before it is stale. The digest is prefixed.
+    this adapter: an approval before it is stale. The digests are prefixed; `adapter_digest` is None where the router
+    could not tell.
     """
 
     digest: str
     adapter_id: str
+    adapter_digest: str | None
     since: int
 
 
@@ -140,9 +144,8 @@ def cover_after(cover: Cover | None, execution: Execution) -> Cover | None:
     """The cover once this execution has ended."""
     if not execution.rehearsal or execution.rehearsal_digest is None:
         return cover
-    if cover is not None and cover[:2] == (execution.rehearsal_digest, execution.adapter_id):
-        return cover
-    return Cover(execution.rehearsal_digest, execution.adapter_id, execution.seq)
+    shown = (execution.rehearsal_digest, execution.adapter_id, execution.adapter_digest)
+    return cover if cover is not None and cover[:3] == shown else Cover(*shown, execution.seq)
 
 
 def cover_of(executions: Iterable[Execution]) -> Cover | None:

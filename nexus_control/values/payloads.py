@@ -231,6 +231,7 @@ class ExecutionStartedPayload(Payload):
 class ExecutionCompletedPayload(Payload):
     """The router ran it without an error. `notes` name what was odd in its answer. `rehearsal_digest`, of a rehearsal
     that the policy requires, is over what its steps gave back; a rehearsal without one shows nothing to approve.
+    `adapter_digest` is of the declaration of the adapter that made such a rehearsal, where its router can tell.
     """
 
     event_type = EventType.EXECUTION_COMPLETED
@@ -240,6 +241,7 @@ class ExecutionCompletedPayload(Payload):
     router_bundle_digest: str | None = None
     notes: tuple[str, ...] = ()
     rehearsal_digest: str | None = check(is_prefixed, _PREFIXED, default=None)
+    adapter_digest: str | None = check(is_prefixed, _PREFIXED, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -193,3 +193,18 @@ def test_watching_on_a_terminal_draws_the_list_again(commands: Commands) -> None
     os.close(ours)
     assert shown.startswith(b"\x1b[H\x1b[J")
     assert shown.index(b"second") < shown.index(b"first")
+
+
+def test_cancel_chooses_the_one_execution_under_way_and_asks_for_a_reason_only_there(
+    commands: Commands,
+) -> None:
+    with office(commands) as tools:
+        asked = data_of(tools.request("Rotate", ALICE, mode="apply"))["request_id"]
+        assert commands.answer("cancel", asked, code=1)["code"] == "INVALID_STATE"
+        assert commands.answer("cancel", code=1)["code"] == "DECISION_NOT_FOUND"
+        data_of(tools.approve(asked, BOB))
+        data_of(tools.claim(asked, "tool:rotate", BOB))
+        assert "--reason is needed" in commands.answer("cancel", code=2)["message"]
+        shown = commands.run("status", asked)
+        assert "recover" not in shown
+        assert commands.answer("cancel", "--reason", "no", "--as", "human:alice")["request_id"] == asked

@@ -19,6 +19,7 @@ from nexus_control.log.replaying import replay
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import (
     ApprovalGrantedPayload,
+    ExecutionCompletedPayload,
     ExecutionRequestedPayload,
     Payload,
     RequiredRehearsal,
@@ -56,8 +57,15 @@ OPEN: tuple[Step, ...] = (CREATED, REQUIRED)
 
 def gave(digest: str | None, adapter: str = "python:keys") -> tuple[Step, ...]:
     """A rehearsal that completed."""
-    asked = ExecutionRequestedPayload(adapter_id=adapter, dry_run=True)
-    return asked, STARTED, replace(COMPLETED, rehearsal_digest=digest)
+    return _by(adapter, replace(COMPLETED, rehearsal_digest=digest))
+
+
+def _by(adapter: str, outcome: Payload) -> tuple[Step, ...]:
+    """A rehearsal with this outcome. `a:a@1` is another declaration of the adapter `a:a`."""
+    adapter_id, _, declaration = adapter.partition("@")
+    if declaration and isinstance(outcome, ExecutionCompletedPayload):
+        outcome = replace(outcome, adapter_digest=f"sha256:{declaration * 64}")
+    return ExecutionRequestedPayload(adapter_id=adapter_id, dry_run=True), STARTED, outcome
 
 
 def of(digest: str | None, expires_at: str | None = None) -> ApprovalGrantedPayload:
@@ -123,7 +131,7 @@ ACTS = st.lists(
         st.tuples(st.just("revoke"), PEOPLE, st.none(), st.none()),
         st.tuples(
             st.just("rehearse"),
-            st.sampled_from(["a:a", "a:a", "b:b"]),
+            st.sampled_from(["a:a", "a:a", "b:b", "a:a@1", "a:a@2"]),
             st.sampled_from([ONE, ONE, TWO]),
             st.none(),
         ),
@@ -151,9 +159,8 @@ def played(acts: Sequence[tuple[str, object, object, object]]) -> tuple[list[Sto
                 events.append(event(seq, REVOKED, person, minute))
                 model.revoke(person)
             case _, str(adapter), (str() | None) as digest, _:
-                asked = ExecutionRequestedPayload(adapter_id=adapter, dry_run=True)
                 outcome = FAILED if digest == "failed" else replace(COMPLETED, rehearsal_digest=digest)
-                for offset, content in enumerate((asked, STARTED, outcome)):
+                for offset, content in enumerate(_by(adapter, outcome)):
                     events.append(event(seq + offset, content, ALICE, minute))
                 model.rehearse(seq, at, adapter, outcome)
             case _:

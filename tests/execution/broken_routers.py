@@ -11,9 +11,9 @@ from typing import Any
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_bundle import make_run_bundle
-from nexus_control.execution.router import KnownRun, RouterOutcomeUnknown
+from nexus_control.execution.router import KnownRun, RouterOutcomeUnknown, RouterProtocol
 from nexus_control.integrity import prefixed, sha256_hex
-from tests.execution.honest_router import ADAPTER, NOW, HonestRouter
+from tests.execution.honest_router import ADAPTER, NOW, HonestRouter, Shop
 
 ONCE = "a_decision_is_executed_once_and_its_proof_verifies"
 ONE_OF_MANY = "of_many_who_execute_one_runs"
@@ -215,6 +215,15 @@ class ChecksNothing(HonestRouter):
             super().check_plan(adapter_id, plan, max_steps)
 
 
+class ChecksNothingAndHasNoDigest:
+    """The promises of `check_plan` are of every router that has it."""
+
+    def __init__(self, shop: Shop) -> None:
+        honest = ChecksNothing(shop)
+        self.run, self.check_plan = honest.run, honest.check_plan
+        self.get_adapter_capabilities = honest.get_adapter_capabilities
+
+
 class TakesAnyAdapter(HonestRouter):
     def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None:
         super().check_plan(ADAPTER, plan, max_steps)
@@ -301,7 +310,7 @@ class ExportsWithTheHour(HonestRouter):
 
 @dataclass(frozen=True)
 class Break:
-    router: type[HonestRouter]
+    router: type[RouterProtocol]
     promises: tuple[str, ...]
 
 
@@ -358,6 +367,7 @@ BROKEN = (
     ),
     Break(RunsWhenAsked, ("a_plan_that_works_is_taken_and_not_run",)),
     Break(ChecksNothing, ("a_plan_that_is_refused_is_not_run",)),
+    Break(ChecksNothingAndHasNoDigest, ("a_plan_that_is_refused_is_not_run",)),
     Break(TakesAnyAdapter, ("an_unknown_adapter_is_refused_before_the_claim",)),
     Break(RefusesWithAnotherCode, ("a_run_that_cannot_begin_is_refused_with_a_code",)),
     Break(

@@ -47,6 +47,17 @@ class DescribingRouter(FakeRouter):
         self.check()
 
 
+class CheckingRouter(FakeRouter):
+    """A router that checks plans, and does not know its adapters' declarations."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        super().__init__()
+        self.check = check
+
+    def check_plan(self, adapter_id: str, plan: str | None, max_steps: int | None) -> None:
+        self.check()
+
+
 class ExportingRouter(FakeRouter):
     """A router that keeps the bundle of its run."""
 

@@ -7,10 +7,19 @@ from typing import Any
 
 import pytest
 
-from nexus_control import LocalRouter, NexusControlTools, Trust, load_adapters, verify_bundle, verify_evidence
+from nexus_control import (
+    LocalRouter,
+    NexusControlTools,
+    Policy,
+    PythonAdapter,
+    Trust,
+    load_adapters,
+    verify_bundle,
+    verify_evidence,
+)
 from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import canonical_json
-from nexus_control.errors import ErrorCode
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import compute_event_digest
 from nexus_control.integrity import prefixed, sha256_hex
 from nexus_control.log.upkeep import find_faults, rebuild_derived
@@ -19,7 +28,7 @@ from nexus_control.values.payloads import Mode
 from nexus_control.values.results import ToolResult
 from tests.evidence.ssh import keygen, needs_ssh_keygen
 from tests.facade.flow import CAROL, blocked_by, bundle_of, require_refused, state_of
-from tests.facade.routers import FakeRouter
+from tests.facade.routers import CheckingRouter, FakeRouter
 from tests.support.clock import FakeClock
 from tests.support.contents import contents
 from tests.support.governed import ALICE, BOB, SCHEDULER, data_of, reasons
@@ -351,3 +360,110 @@ def test_a_signed_approval_names_the_rehearsal_and_no_other_fits(tmp_path: Path,
         package = data_of(place.tools.export_audit_package(request_id))["package"]
     report = verify_evidence(package, trust=Trust(allowed_signers=signers.read_text()))
     assert {check.name: check.status for check in report.checks}["approval_signatures"] == "pass"
+
+
+def page(*functions: str) -> LocalRouter:
+    """A router whose declarations differ by the functions that they name."""
+    return LocalRouter([PythonAdapter("page", dict.fromkeys(functions, lambda: "out"))])
+
+
+def of_a_page(tools: NexusControlTools) -> str:
+    """A request that is bound to no declaration, because the tools have no plan checker."""
+    plan = [{"step_id": "1", "intent": "Publish", "call": {"tool": "page", "method": "publish", "args": {}}}]
+    rule = {"max_age_seconds": 600}
+    asked = tools.request(
+        "Publish", ALICE, mode="apply", plan=plan, adapter_id="python:page", require_rehearsal=rule
+    )
+    return data_of(asked)["request_id"]
+
+
+def test_the_declaration_that_applies_is_the_one_that_rehearsed(tools: NexusControlTools) -> None:
+    request_id, rehearsed, other = of_a_page(tools), page("publish"), page("publish", "unpublish")
+    data_of(tools.execute(request_id, "python:page", SCHEDULER, rehearsed, dry_run=True))
+    data_of(tools.approve(request_id, BOB))
+    refused = tools.execute(request_id, "python:page", SCHEDULER, other)
+    assert reasons(refused) == ["ADAPTER_CHANGED"]
+    assert (refused.next or "").startswith("Rehearse it again")
+    unknown = tools.execute(request_id, "python:page", SCHEDULER, FakeRouter())
+    assert reasons(unknown) == ["ADAPTER_CHANGED"]
+    data_of(tools.execute(request_id, "python:page", SCHEDULER, rehearsed))
+
+
+def test_a_rehearsal_by_another_declaration_makes_approvals_stale(tools: NexusControlTools) -> None:
+    request_id, other = of_a_page(tools), page("publish", "unpublish")
+    data_of(tools.execute(request_id, "python:page", SCHEDULER, page("publish"), dry_run=True))
+    data_of(tools.approve(request_id, BOB))
+    data_of(tools.execute(request_id, "python:page", SCHEDULER, other, dry_run=True))
+    refused = tools.execute(request_id, "python:page", SCHEDULER, other)
+    assert reasons(refused) == ["APPROVAL_STALE", "MISSING_APPROVALS"]
+    data_of(tools.approve(request_id, BOB))
+    data_of(tools.execute(request_id, "python:page", SCHEDULER, other))
+    assert failing(bundle_of(tools, request_id)) == set()
+
+
+def test_a_reader_is_told_that_the_adapter_here_is_not_the_one_that_rehearsed(clock: FakeClock) -> None:
+    here = page("publish", "unpublish")
+    with NexusControlTools(DecisionStore(clock=clock)) as tools:
+        request_id = of_a_page(tools)
+        data_of(tools.execute(request_id, "python:page", SCHEDULER, page("publish"), dry_run=True))
+        data_of(tools.approve(request_id, BOB))
+        with NexusControlTools(tools.store, plan_checker=here) as readers:
+            seen = data_of(readers.inspect(request_id))["lifecycle"]["blocking_reasons"]
+            assert [each["code"] for each in seen] == ["ADAPTER_CHANGED"]
+
+
+def test_an_edited_digest_of_the_adapter_that_rehearsed_is_found_offline(tools: NexusControlTools) -> None:
+    request_id, router = of_a_page(tools), page("publish")
+    data_of(tools.execute(request_id, "python:page", SCHEDULER, router, dry_run=True))
+    data_of(tools.approve(request_id, BOB))
+    data_of(tools.execute(request_id, "python:page", SCHEDULER, router, dry_run=True))
+    data_of(tools.execute(request_id, "python:page", SCHEDULER, router))
+    bundle = bundle_of(tools, request_id)
+    assert failing(bundle) == set()
+    first, second, applied = (each for each in bundle["events"] if each["type"] == "EXECUTION_COMPLETED")
+    assert first["payload"]["adapter_digest"] == router.adapter_digest("python:page")
+    assert "adapter_digest" not in applied["payload"]
+    second["payload"]["adapter_digest"] = f"sha256:{'0' * 64}"
+    assert failing(sealed_again(bundle)) >= {"policy_satisfied"}
+
+
+@pytest.mark.parametrize("given", ["1h", 3600, True, [3600]])
+def test_a_rehearsal_in_another_shape_is_refused_with_the_shape(tools: NexusControlTools, given: Any) -> None:
+    refused = tools.request("g", ALICE, mode="apply", require_rehearsal=given)
+    require_refused(refused, ErrorCode.INVALID_ARGUMENT)
+    assert '{"max_age_seconds": 3600}' in (refused.error or "")
+    with pytest.raises(ValueError, match='"max_age_seconds": 3600'):
+        Policy(require_rehearsal=given)
+
+
+def test_a_template_that_no_request_could_use_is_refused(tools: NexusControlTools) -> None:
+    rule = {"max_age_seconds": 600}
+    before = contents(tools.store)
+    refused = tools.template_create("t", ALICE, allowed_modes=["apply"], require_rehearsal=rule)
+    require_refused(refused, ErrorCode.INVALID_ARGUMENT)
+    assert [each["field"] for each in refused.details["fields"]] == ["allowed_modes"]
+    assert contents(tools.store) == before
+    tools.template_store.create_template("old", ALICE, allowed_modes=["apply"], require_rehearsal=rule)
+    refused = tools.request("g", ALICE, mode="apply", template_name="old")
+    assert "add dry_run" in (refused.error or "")
+    assert "template old" in (refused.error or "")
+
+
+def test_a_rule_that_has_no_effect_on_a_dry_run_is_warned_of(tools: NexusControlTools) -> None:
+    rule = {"max_age_seconds": 600}
+    (warning,) = data_of(tools.request("g", ALICE, require_rehearsal=rule))["warnings"]
+    assert warning.startswith("require_rehearsal has no effect")
+    assert data_of(tools.request("g", ALICE, mode="apply", require_rehearsal=rule))["warnings"] == []
+
+
+def test_a_router_that_only_checks_plans_is_asked_before_the_claim(tools: NexusControlTools) -> None:
+    def refuse() -> None:
+        raise NexusControlError(ErrorCode.PLAN_INVALID, "step 1 is not a step")
+
+    router = CheckingRouter(refuse)
+    request_id = data_of(tools.request("g", ALICE, mode="apply", plan="[]"))["request_id"]
+    data_of(tools.approve(request_id, BOB))
+    require_refused(tools.execute(request_id, ADAPTER, SCHEDULER, router), ErrorCode.PLAN_INVALID)
+    assert (state_of(tools, request_id), router.calls) == ("approved", [])
+    checking = NexusControlTools(tools.store, plan_checker=router)
+    require_refused(checking.request("g", ALICE, plan="[]", adapter_id=ADAPTER), ErrorCode.PLAN_INVALID)
