@@ -55,12 +55,12 @@ ONE, TWO = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
 OPEN: tuple[Step, ...] = (CREATED, REQUIRED)
 
 
-def gave(digest: str | None, adapter: str = "python:keys") -> tuple[Step, ...]:
+def gave(digest: str | None, adapter: str = "python:keys") -> tuple[Payload, Payload, Payload]:
     """A rehearsal that completed."""
     return _by(adapter, replace(COMPLETED, rehearsal_digest=digest))
 
 
-def _by(adapter: str, outcome: Payload) -> tuple[Step, ...]:
+def _by(adapter: str, outcome: Payload) -> tuple[Payload, Payload, Payload]:
     """A rehearsal with this outcome. `a:a@1` is another declaration of the adapter `a:a`."""
     adapter_id, _, declaration = adapter.partition("@")
     if declaration and isinstance(outcome, ExecutionCompletedPayload):

@@ -369,7 +369,9 @@ def page(*functions: str) -> LocalRouter:
 
 def of_a_page(tools: NexusControlTools) -> str:
     """A request that is bound to no declaration, because the tools have no plan checker."""
-    plan = [{"step_id": "1", "intent": "Publish", "call": {"tool": "page", "method": "publish", "args": {}}}]
+    plan: list[dict[str, Any]] = [
+        {"step_id": "1", "intent": "Publish", "call": {"tool": "page", "method": "publish", "args": {}}}
+    ]
     rule = {"max_age_seconds": 600}
     asked = tools.request(
         "Publish", ALICE, mode="apply", plan=plan, adapter_id="python:page", require_rehearsal=rule
