@@ -150,8 +150,8 @@ _NEXT: dict[ErrorCode, str] = {
     ),
     ErrorCode.ROUTER_NOT_READY: "Mend what the message names, then call execute again; the approvals still count.",
     ErrorCode.TOOL_DEFINITION_CHANGED: (
-        "Look at which words moved. Restore the tool and call execute again, or pin the new definition (adapter pin)"
-        " and make a new request; nothing was written or executed."
+        "Tell the owner of the configuration which words moved. Once the tool is restored, call execute again; once the"
+        " new definition is pinned, make a new request. Nothing was written or executed."
     ),
     ErrorCode.ROUTER_ERROR: (
         "Read the error and its effect. If nothing was done, try again; otherwise find out first what was done."
