@@ -128,7 +128,7 @@ def _read(router: RouterProtocol, response: object, *, dry_run: bool) -> Dispatc
     answer = kept_answer(report.text, report.response_digest)
     if answer.truncated:
         report = replace(report, notes=(note_of(answer), *report.notes))
-    # What is not kept whole can be shown to nobody, and so is approved by nobody.
+    # Nobody can be shown what is not kept whole, so nobody can approve it.
     rehearsed = rehearsal_digest_of(report.text) if dry_run and not answer.truncated else None
     return Dispatched(_outcome(report, bundle_digest), answer, rehearsed)
 
