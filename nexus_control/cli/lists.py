@@ -50,8 +50,7 @@ def list_requests(
         StateName | None, typer.Option(metavar="STATE", help=f"Only this state: {_STATES}.")
     ] = None,
     executable: Annotated[
-        bool,
-        typer.Option("--executable", help="Only what can be executed now, also by a worker."),
+        bool, typer.Option("--executable", help="Only what waits for its execution.")
     ] = False,
     mine: Annotated[bool, typer.Option("--mine", help="Only what waits for you.")] = False,
     awaiting: Annotated[

@@ -64,9 +64,11 @@ from nexus_control.execution.revealing import (
     without_values,
 )
 from nexus_control.execution.router import (
+    AdapterDescriber,
     KnownRun,
     Obstacle,
     ObstacleFinder,
+    PlanChecker,
     PlanDescriber,
     ReadinessChecker,
     RouterOutcomeUnknown,
@@ -95,7 +97,15 @@ class StepProgress:
 
 
 class LocalRouter(
-    RouterProtocol, RunExporter, RunFinder, PlanDescriber, ObstacleFinder, ReadinessChecker, RunPreparer
+    RouterProtocol,
+    RunExporter,
+    RunFinder,
+    AdapterDescriber,
+    PlanChecker,
+    PlanDescriber,
+    ObstacleFinder,
+    ReadinessChecker,
+    RunPreparer,
 ):
     """A router over declared adapters. Its run log is the file `db_path`; by default it is kept in memory.
 
