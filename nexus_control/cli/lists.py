@@ -49,9 +49,7 @@ def list_requests(
     state: Annotated[
         StateName | None, typer.Option(metavar="STATE", help=f"Only this state: {_STATES}.")
     ] = None,
-    executable: Annotated[
-        bool, typer.Option("--executable", help="Only what waits for its execution.")
-    ] = False,
+    executable: Annotated[bool, typer.Option("--executable", help="Only what can be executed.")] = False,
     mine: Annotated[bool, typer.Option("--mine", help="Only what waits for you.")] = False,
     awaiting: Annotated[
         str | None, typer.Option(metavar="ID", help="Only what this approver could approve.")
