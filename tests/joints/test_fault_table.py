@@ -249,7 +249,7 @@ BROKEN: dict[str, tuple[str, Callable[[Desk], None], dict[str, str], str]] = {
     "the server floods": ("mcp", starting("floods"), {}, "ROUTER_NOT_READY"),
     "the server lacks the tool": ("mcp", starting("lacks the tool"), {}, "ROUTER_NOT_READY"),
     "the tool has changed": ("mcp", starting("has changed"), {}, "TOOL_DEFINITION_CHANGED"),
-    "the function is missing": ("python", lambda desk: None, {"MISSING": "1"}, "PLAN_INVALID"),
+    "the function is missing": ("python", lambda desk: None, {"MISSING": "1"}, REFUSED),
     "the function has changed": ("python", lambda desk: None, {"CHANGED": "1"}, REFUSED),
 }
 
