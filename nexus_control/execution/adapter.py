@@ -12,6 +12,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.run_steps import StepStatus
 from nexus_control.execution.description import CallDescription
 from nexus_control.execution.plan import Call
+from nexus_control.execution.stopping import Order
 from nexus_control.integrity import json_digest, prefixed, sha256_hex
 
 RecordOutput: TypeAlias = Literal["whole", "digest"]
@@ -64,6 +65,11 @@ class StepResult:
         exit_code = {name: self.output[name] for name in ("exit_code",) if name in self.output}
         message = None if self.error_code is None else f"{self.error_code}; its output is not recorded"
         return replace(self, output={**digest, **exit_code}, error_message=message)
+
+
+def code_of(order: Order) -> StepError:
+    """Why a step is not ok that was not begun, or was cut off, by this order."""
+    return StepError.CANCELLED if order.kind == "cancel" else StepError.STOPPED
 
 
 class Adapter(Protocol):

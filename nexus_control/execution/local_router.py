@@ -41,6 +41,7 @@ from nexus_control.execution.adapter import (
     StartChecker,
     StepError,
     StepResult,
+    code_of,
 )
 from nexus_control.execution.description import StepDescription
 from nexus_control.execution.local_run import (
@@ -80,7 +81,7 @@ from nexus_control.execution.router import (
 from nexus_control.execution.run_log import OpenRun, RunLog
 from nexus_control.execution.secrets import SecretTaker, secret_problem
 from nexus_control.execution.spelling import bounded, encodable
-from nexus_control.execution.stopping import Order, order_given
+from nexus_control.execution.stopping import order_given
 from nexus_control.system.clock import SYSTEM_CLOCK, Clock
 from nexus_control.values.records import encode
 
@@ -273,7 +274,7 @@ class LocalRouter(
             if index > logged:
                 if order := order_given(at_once=True):
                     error = RunError(
-                        _code_of(order), f"step {step.step_id!r} was not begun because {order.why}"
+                        code_of(order), f"step {step.step_id!r} was not begun because {order.why}"
                     )
                     break
                 run.log.append(*started_events(run.adapter_id, run.plan[index - 1], adapter))
@@ -305,10 +306,6 @@ def _error_of(step: Step, result: StepResult) -> RunError:
     if result.error_code is StepError.CANCELLED and order is not None:
         said = f"it was cut off because {order.why}"  # also where the step's own message is not recorded
     return RunError(failure["code"], f"step {step.step_id!r}: {said}")
-
-
-def _code_of(order: Order) -> StepError:
-    return StepError.CANCELLED if order.kind == "cancel" else StepError.STOPPED
 
 
 def _opened(adapter: Adapter, mode: RunMode, steps: Sequence[Step]) -> AbstractContextManager[None]:

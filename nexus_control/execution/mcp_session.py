@@ -20,13 +20,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepResult
+from nexus_control.execution.adapter import MAX_MESSAGE_LENGTH, StepError, StepResult, code_of
 from nexus_control.execution.context import find_current
 from nexus_control.execution.mcp_answers import Listing, NoAnswerError, Trouble
 from nexus_control.execution.plan import Call, recorded
 from nexus_control.execution.process_settings import ProcessSettings
 from nexus_control.execution.revealing import masked, masked_json
 from nexus_control.execution.spelling import bounded, portable, spell
+from nexus_control.execution.stopping import order_given
 from nexus_control.execution.talking import Talk, talking
 from nexus_control.execution.tool_pins import Pin, moved, pin_of
 
@@ -120,7 +121,8 @@ class Session:
             try:
                 self.require_pinned(pins)
             except NexusControlError as fault:
-                code = StepError.NOT_STARTED
+                order = order_given()
+                code = StepError.NOT_STARTED if order is None else code_of(order)
                 if fault.code is ErrorCode.TOOL_DEFINITION_CHANGED:
                     code = StepError.TOOL_DEFINITION_CHANGED
                 return StepResult(

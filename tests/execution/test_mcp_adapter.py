@@ -201,6 +201,24 @@ def test_an_order_to_stop_kills_the_server_and_leaves_an_unknown_outcome(downstr
     assert downstream.is_gone()
 
 
+def test_an_order_while_the_tools_are_listed_again_begins_no_further_step(downstream: Downstream) -> None:
+    stop = Stop()
+
+    def order() -> None:
+        assert eventually((downstream.folder / "listing").exists)
+        stop.order("the server ended")
+
+    steps = [step("put", step_id, "files", text=step_id) for step_id in ("one", "two")]
+    with heeding(stop):
+        ordering = threading.Thread(target=order)
+        ordering.start()
+        result, state, _ = downstream.executed("lists once", *steps)
+        ordering.join()
+    assert (state, result.details["error_code"]) == ("failed", "STOPPED")
+    assert downstream.effects() == ["one"]
+    assert downstream.is_gone()
+
+
 def test_a_tool_that_answers_with_an_error_says_why(downstream: Downstream) -> None:
     result, _, request_id = downstream.executed("tool error")
     assert f'"nexus-control/request_id": "{request_id}"' in (result.error or "")
