@@ -132,10 +132,23 @@ def _own_output() -> int | None:
 
 
 def _standard_input(most: int) -> bytes:
-    """All of it, or one byte too much."""
+    """All of it, or one byte too much. A signal ends the wait whenever it comes: one that comes between Python's look
+    for signals and the system's wait, or in another thread, would not interrupt a read.
+    """
+    woken, waking = os.pipe()
+    os.set_blocking(waking, False)
+    signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+    waiting = select.poll()
+    waiting.register(_INPUT, select.POLLIN)
+    waiting.register(woken, select.POLLIN)
     parts: list[bytes] = []
     size = 0
-    while size <= most and (part := os.read(_INPUT, _CHUNK)):
+    while size <= most:
+        if _INPUT not in dict(waiting.poll()):
+            continue
+        part = os.read(_INPUT, _CHUNK)
+        if not part:
+            break
         parts.append(part)
         size += len(part)
     return b"".join(parts)[: most + 1]

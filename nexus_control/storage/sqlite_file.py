@@ -29,7 +29,7 @@ from nexus_control.storage.contract import BUSY_SECONDS
 from nexus_control.storage.faults import busy, forked, nested
 from nexus_control.storage.in_place import Inode, Places
 from nexus_control.storage.sqlite_connection import connect, roll_back
-from nexus_control.storage.sqlite_reading import Copy, open_to_read, refusal_to_write
+from nexus_control.storage.sqlite_reading import Copy, is_passing, open_to_read, refusal_to_write
 from nexus_control.storage.usage import Gate, Turn, Usage
 
 _WRITER = 0
@@ -96,6 +96,23 @@ class SqliteFile:
             with _process.gate.lock:
                 self._adopt(thread, connection)
         return connection
+
+    def begun_to_read(self, connection: sqlite3.Connection, begin: str, thread: int) -> sqlite3.Connection:
+        """A connection of this thread in a transaction that has its snapshot: this one, or another where a writer that
+        opens or closes the database made it useless.
+        """
+        deadline = time.monotonic() + self.busy_seconds
+        while True:
+            try:
+                connection.execute(begin)
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                return connection
+            except sqlite3.Error as error:
+                if not is_passing(error, self.path) or time.monotonic() > deadline:
+                    raise
+            self._connections.pop(thread).close()
+            time.sleep(_RETRY_SECONDS)
+            connection = self.lend(thread)
 
     def end_what_was_left(self) -> None:
         """Roll back a writing transaction of this thread that an interruption kept from being left: other processes
@@ -206,7 +223,10 @@ class _Transaction(Turn):
             connection = file.lend(_WRITER if self._writing else self.thread)
             roll_back(connection)  # a transaction that an interruption left open
             self._connection = connection
-            connection.execute(self._begin)
+            if file.reads_only:
+                connection = self._connection = file.begun_to_read(connection, self._begin, self.thread)
+            else:
+                connection.execute(self._begin)
             file.places.require_file()
         except BaseException:
             self._leave(commit=False)

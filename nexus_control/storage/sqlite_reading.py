@@ -6,7 +6,7 @@
 SQLite reads a database in WAL mode with the help of its `-wal` and `-shm`:
 
 * Where a `-wal` lies beside the database, a writer has it open, or was killed. The connection is read-only and uses the
-  `-shm` that is there. It never waits for a writer, and no writer waits for it.
+  `-shm` that is there. It waits for a writer that just opens the database, and for no other; no writer waits for it.
 * Where no `-wal` lies there, nobody writes. The database is copied, as one that does not change (`immutable`), into a
   temporary database of this process, which SQLite keeps in memory as far as there is room. Then the file is looked at
   again: the copy counts only if it is the same file, unchanged, and still without a `-wal`. Else all is repeated. Each
@@ -77,14 +77,23 @@ def open_to_read(
             if is_live or before == _state(path):
                 return connection
             connection.close()
-        except sqlite3.Error:
-            if before == _state(path):
-                if is_live and not Path(f"{path}-shm").exists():
-                    raise _needs_a_writer(path) from None
+        except sqlite3.Error as error:
+            is_as_before = before == _state(path)
+            if is_as_before and is_live and not Path(f"{path}-shm").exists():
+                raise _needs_a_writer(path) from None
+            if is_as_before and (not is_passing(error, path) or time.monotonic() > deadline):
                 raise
         if time.monotonic() > deadline:
             raise unavailable(f"{path} changes all the time while it is read: try again", path=path)
         time.sleep(_RETRY_SECONDS)
+
+
+def is_passing(error: sqlite3.Error, path: str) -> bool:
+    """Whether a `-wal` and a `-shm` may only not fit each other yet, as while a writer opens or closes the database:
+    SQLite would write or make the `-shm`, and must not.
+    """
+    code = error.sqlite_errorcode & 0xFF
+    return code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) and os.access(f"{path}-shm", os.R_OK)
 
 
 def _live(uri: str, busy_seconds: float) -> sqlite3.Connection:

@@ -246,6 +246,39 @@ def test_a_hook_that_was_started_with_blocked_signals_denies_when_it_is_ended(be
     assert "it was ended by SIGTERM" in said.denial
 
 
+def test_a_signal_that_does_not_interrupt_the_read_ends_the_wait_as_well(bench: Bench) -> None:
+    """Another thread takes it, as a signal does that comes just before the system's wait: Python only notes it."""
+    in_a_thread = (
+        "import os, signal, sys, threading\n"
+        "from nexus_control.guards import hook_process\n"
+        "def take():\n"
+        "    os.read(int(sys.argv[1]), 1)\n"
+        "    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)\n"
+        "threading.Thread(target=take, daemon=True).start()\n"
+        "hook_process.main(sys.argv[2:])\n"
+    )
+    told, telling = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-c", in_a_thread, str(told), *bench.options],
+        env=bench.environment(HEADLESS),
+        pass_fds=[told],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin
+        process.stdin.write(b" " * 1_000_000)  # more than a pipe holds: the hook reads by now
+        process.stdin.flush()
+        os.write(telling, b"!")
+        said = Said(
+            process.wait(timeout=30),
+            *(each.read().decode() for each in (process.stdout, process.stderr) if each),
+        )
+    os.close(told)
+    os.close(telling)
+    assert "it was ended by SIGTERM" in said.denial
+
+
 # --- the store ------------------------------------------------------------------------------------------------------
 
 
