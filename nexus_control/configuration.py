@@ -5,12 +5,15 @@
     allowed_signers = "allowed_signers"   # relative to this file
     default = "deny"                      # the rule book, with the next line; read by `rules.reading`
     [[rules]]
+    [groups]                              # who belongs to which group of approvers
+    [inbox]                               # where approvers sign with passkeys
+    [[notify]]                            # who is told what; read by `notify`
     [secrets.BILLING]                     # for the adapters of this file; read by `execution.config`
     [adapters.keys]                       # read by `execution.config`
 
 An option wins over its variable, and a variable over every file. The files, in the order in which they are asked:
 
-| file | adapters | database with log_folder, allowed_signers, rules with default |
+| file | adapters | database with log_folder, allowed_signers, rules with default, groups, inbox, notify |
 |---|---|---|
 | of `--config FILE` | only this file | first |
 | nexus-control.toml in the working folder, else in the nearest folder above | first | never |
@@ -53,10 +56,19 @@ ADAPTERS: Final = "adapters"
 SECRETS: Final = "secrets"
 RULES: Final = "rules"
 DEFAULT: Final = "default"
-SETTINGS: Final = ("database", "log_folder", "allowed_signers", RULES, DEFAULT)
-"""The names that a project's file must not set, and that this version uses."""
-LATER: Final = ("groups", "notify", "inbox")
-"""The names of later versions, which a project's file must not set either."""
+GROUPS: Final = "groups"
+INBOX: Final = "inbox"
+NOTIFY: Final = "notify"
+SECTIONS: Final = {
+    RULES: (RULES, DEFAULT),
+    DEFAULT: (RULES, DEFAULT),
+    GROUPS: (GROUPS,),
+    INBOX: (INBOX,),
+    NOTIFY: (NOTIFY,),
+}
+"""The parts of one section: the first file that has one of them has the section."""
+SETTINGS: Final = ("database", "log_folder", "allowed_signers", *SECTIONS)
+"""The names that a project's file must not set."""
 
 Kind: TypeAlias = Literal["option", "project", "user", "system"]
 
@@ -113,14 +125,14 @@ class Configuration:
                 return source
         return None
 
-    def rules(self) -> Source | None:
-        """The first file that has a part of a rule book. Raises CONFIG_INVALID for a file that cannot be read, because
-        it may have one.
+    def section(self, name: str) -> Source | None:
+        """The first file that has this section, or a part of it: "rules", "groups", "inbox" or "notify". Its owner
+        decodes it. Raises CONFIG_INVALID for a file that cannot be read, because it may have it.
         """
         for source in self._trusted():
             if source.fault is not None:
                 raise source.fault
-            if RULES in source.table or DEFAULT in source.table:
+            if any(part in source.table for part in SECTIONS[name]):
                 return source
         return None
 
@@ -215,7 +227,7 @@ def _table(path: Path, content: bytes) -> dict[str, object]:
         table = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise refused(path, [f"is not TOML: {error}"]) from None
-    unknown = [name for name in table if name not in (ADAPTERS, SECRETS, *SETTINGS, *LATER)]
+    unknown = [name for name in table if name not in (ADAPTERS, SECRETS, *SETTINGS)]
     if unknown:
         raise refused(path, [f"Unknown field: {name!s:.80}" for name in unknown])
     return table

@@ -12,11 +12,9 @@ from nexus_control.cli.options import DEFAULT_DATABASE, UsualConfig
 from nexus_control.cli.screen import Mark, Screen, columns
 from nexus_control.configuration import (
     ADAPTERS,
-    DEFAULT,
     FILE_NAME,
-    LATER,
-    RULES,
     SECRETS,
+    SECTIONS,
     SETTINGS,
     Configuration,
     Setting,
@@ -236,7 +234,7 @@ def _adapters(frame: Frame, named: Path | None) -> SettingLine:
 
 def _rules(frame: Frame) -> SettingLine:
     def line() -> SettingLine:
-        found = frame.configuration.rules()
+        found = frame.configuration.section("rules")
         if found is None:
             return _setting("rules", None, "nowhere", "No file that may have a rule book has one")
         whose = _WHOSE[found.kind]
@@ -268,11 +266,9 @@ def _key(frame: Frame, source: Source, key: str, named: Path | None) -> KeyLine:
         return {"key": key, "status": "ignored", "why": _NOT_FROM_A_PROJECT}
     if key == SECRETS:
         return {**_adapters_key(frame.configuration, source, named), "key": key}
-    if key in LATER:
-        return {"key": key, "status": "not used", "why": "not used by this version"}
     assert key in SETTINGS
-    if key in (RULES, DEFAULT):
-        return _setting_key(fault_of(frame.configuration.rules), source, key)
+    if key in SECTIONS:
+        return _setting_key(fault_of(lambda: frame.configuration.section(key)), source, key)
     by_option: dict[str, tuple[_Named, str | Path | None]] = {
         "database": (_DATABASE, frame.database),
         "log_folder": (_LOG_FOLDER, frame.named_log_folder),

@@ -322,7 +322,7 @@ def _book(file: Path | None) -> tuple[Source, RuleBook]:
     configuration = look(file, project=False)
     for each in configuration.sources:
         note_unsafe(each)
-    found = configuration.rules()
+    found = configuration.section("rules")
     if found is None:
         looked = ", ".join(str(each.path) for each in configuration.sources)
         raise NexusControlError(

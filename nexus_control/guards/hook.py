@@ -90,7 +90,7 @@ def book_in(configuration: Configuration) -> RuleBook | None:
     """The rule book; None without one. A user's own does not take the place of a system's file that others may write.
     Raises CONFIG_INVALID.
     """
-    found = configuration.rules()
+    found = configuration.section("rules")
     if found is None or (found.kind == "user" and any(each.unsafe for each in configuration.sources)):
         return None
     return book_of(found)

@@ -73,7 +73,7 @@ def rule_book(configuration: Configuration) -> RuleBook | None:
     A project's file has none: `configuration`. Raises CONFIG_INVALID, naming the file and the key; `details.problems`
     has every problem.
     """
-    source = configuration.rules()
+    source = configuration.section("rules")
     return None if source is None else book_of(source)
 
 

@@ -128,7 +128,7 @@ def test_the_names_of_later_versions_are_known(machine: Machine) -> None:
 
 def test_the_rule_book_is_that_of_one_file_and_never_of_a_projects(machine: Machine) -> None:
     def rules() -> Path | None:
-        found = machine.look().rules()
+        found = machine.look().section("rules")
         return found and found.path
 
     machine.write("project", 'default = "allow"\n[[rules]]\n')
@@ -140,7 +140,7 @@ def test_the_rule_book_is_that_of_one_file_and_never_of_a_projects(machine: Mach
     )  # without a default: its own fault, not filled from another file
     assert rules() == system
     named = machine.write("named", 'default = "deny"\n')
-    found = machine.look(named).rules()
+    found = machine.look(named).section("rules")
     assert found is not None
     assert found.path == named
 
