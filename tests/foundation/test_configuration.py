@@ -319,7 +319,7 @@ def test_what_cannot_be_looked_at_in_the_systems_place_is_a_fault_and_not_an_abs
     put(machine.place("etc"))
     (system,) = [source for source in machine.look().sources if source.kind == "system"]
     assert system.is_there
-    for read in (machine.look().rules, lambda: database(machine.look())):
+    for read in (lambda: machine.look().section("rules"), lambda: database(machine.look())):
         with pytest.raises(NexusControlError, match=said) as caught:
             read()
         assert caught.value.code == ErrorCode.CONFIG_INVALID
