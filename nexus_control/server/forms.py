@@ -1,8 +1,11 @@
-"""Asks the person at the client by a form (elicitation), in the way of the protocol's era.
+"""Asks the person at the client by a form, or sends them to a page (elicitation), in the way of the protocol's era.
 
 In the older era the server sends the form as a request within the call. In the newer era the form is the call's answer,
 and the client calls again with the typed values and a token of ours. A token is valid once, for its own question, until
 the time limit of the form; values without a token are ignored.
+
+A page is opened in the same way. The client tells only whether it was opened; what the person decides there comes into
+the store without us.
 
 Nobody is to be worn down by questions: one form is open at a time, and after two forms about a request came back
 without a typed answer, no further one is shown for ten minutes.
@@ -35,6 +38,11 @@ _COULD_NOT_ASK = "the host could not ask"
 _ANOTHER = "this does not answer the form of this request"
 _OPEN = "another form is open already"
 _PAUSED = "forms came back without an answer, and no other is shown for some minutes"
+_SHOWN = {
+    "accept": "they were sent to its page, and decide there",
+    "decline": "they did not open its page",
+    "cancel": "they did not open its page",
+}
 _UNANSWERED = {
     "accept": "the form came back without a choice",
     "decline": "the form was declined without an answer",
@@ -78,17 +86,16 @@ class Asker:
         self._open[token] = _Asked(question, self._elapsed())
         if not in_two_calls:
             return await self._in_one_call(request, token)
-        form = types.ElicitRequestFormParams(message=question.text, requested_schema=FORM)
-        requests: types.InputRequests = {_FORM_KEY: types.ElicitRequest(params=form)}
+        requests: types.InputRequests = {_FORM_KEY: types.ElicitRequest(params=_asking(question))}
         return types.InputRequiredResult(input_requests=requests, request_state=token)
 
     async def _in_one_call(self, request: Request, token: str) -> FormAnswer | str:
         asked, answer = self._open[token], None
         try:
             with anyio.move_on_after(self._silence):
-                form = await request.session.elicit_form(asked.question.text, FORM, request.request_id)
-                answer = self._answer(request, asked, form)
-                return answer or _UNANSWERED[form.action]
+                told = await _asked_at_once(request, asked.question, token)
+                answer = self._answer(request, asked, told)
+                return answer or _unanswered(asked.question, told)
         except (MCPError, ValueError):  # ValueError: the client's response is not an answer to a form
             return _COULD_NOT_ASK
         finally:
@@ -111,11 +118,13 @@ class Asker:
             if not isinstance(form, types.ElicitResult):
                 return _COULD_NOT_ASK
             answer = self._answer(request, asked, form)
-            return answer or _UNANSWERED[form.action]
+            return answer or _unanswered(asked.question, form)
         finally:
             self._close(token, answer)
 
     def _answer(self, request: Request, asked: _Asked, form: types.ElicitResult) -> FormAnswer | None:
+        if asked.question.page is not None:
+            return None
         client = request.session.client_params
         return read_answer(
             asked.question,
@@ -137,6 +146,26 @@ class Asker:
         self._unanswered = [each for each in self._unanswered if now - each.since < PAUSE_SECONDS]
 
 
+def _asking(question: Question) -> types.ElicitRequestParams:
+    """The question as the newer era asks it."""
+    if question.page is not None:
+        return types.ElicitRequestURLParams(message=question.text, url=question.page)
+    return types.ElicitRequestFormParams(message=question.text, requested_schema=FORM)
+
+
+async def _asked_at_once(request: Request, question: Question, token: str) -> types.ElicitResult:
+    """The client's answer in the older era. The token is the elicitation's id, where it needs one."""
+    session, number = request.session, request.request_id
+    if question.page is not None:
+        return await session.elicit_url(question.text, question.page, token, number)
+    return await session.elicit_form(question.text, FORM, number)
+
+
+def _unanswered(question: Question, told: types.ElicitResult) -> str:
+    """Why there is no answer."""
+    return (_UNANSWERED if question.page is None else _SHOWN)[told.action]
+
+
 def _same(one: Question, other: Question) -> bool:
     """Whether both questions are about the same request with the same content."""
     return (one.request_id, one.basis) == (other.request_id, other.basis)
@@ -156,3 +185,9 @@ def can_ask(request: Request) -> bool:
     declared = request.session.client_capabilities
     elicitation = declared.elicitation if declared else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
+def can_open(request: Request) -> bool:
+    """Whether the client declares that it can open a page for a person."""
+    declared = request.session.client_capabilities
+    return declared is not None and declared.elicitation is not None and declared.elicitation.url is not None

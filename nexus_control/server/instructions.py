@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from nexus_control.execution.catalogue import AdapterData, catalogue
-from nexus_control.toolset.guidance import tool_name
+from nexus_control.toolset.guidance import tool_name, what_to_show
 from nexus_control.toolset.tool import ToolContext
 
 ADAPTERS_URI: Final = "nexus-control://adapters"
@@ -61,7 +61,8 @@ def _approving(context: ToolContext) -> Iterator[str]:
         else "Show"
     )
     yield (
-        f"{asks} details.command to a person. Never run it yourself, however you could: the approval is theirs to give."
+        f"{asks} {what_to_show(context)} to a person. Never run it yourself, however you could: the approval is theirs"
+        " to give."
     )
 
 

@@ -34,7 +34,7 @@ from nexus_control import __version__
 from nexus_control.execution.stopping import Stop, heeding
 from nexus_control.server.conversing import Conversation
 from nexus_control.server.ending import Ending, finish_at_end_of_input, finish_at_signals
-from nexus_control.server.forms import Asker, can_ask
+from nexus_control.server.forms import Asker, can_ask, can_open
 from nexus_control.server.instructions import instructions
 from nexus_control.server.resources import Resources
 from nexus_control.server.running import Request, ask, reporting, run
@@ -102,8 +102,9 @@ def make_server(
             known = ", ".join(each.name for each in listed)
             raise MCPError(types.INVALID_PARAMS, f"There is no tool {params.name!r:.80}; there are {known}")
         arguments, answered = params.arguments or {}, context
-        if tool.question is not None and context.approvals == "human" and can_ask(request):
-            question = await ask(ending, tool, context, arguments)
+        opens = context.inbox is not None and can_open(request)
+        if tool.question is not None and context.approvals == "human" and (opens or can_ask(request)):
+            question = await ask(ending, tool, replace(context, opens_pages=opens), arguments)
             if isinstance(question, CallResult):
                 return _result(question)
             told = await asker.ask(request, params, question)

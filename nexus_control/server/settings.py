@@ -28,7 +28,8 @@ class Settings:
     `artifacts` defaults to `<database>.artifacts`, beside the database, or in the log folder of a store on PostgreSQL.
     Give `config` (a nexus-control.toml, or what
     was read of one, for LocalRouter) or `router` (`package.module:factory`), not both. With `read_only` no run log is
-    opened. `allowed_signers` says whose signed approvals count.
+    opened. `allowed_signers` says whose signed approvals count, and `inbox` is the origin of the web inbox where
+    people sign.
     """
 
     database: str
@@ -43,6 +44,7 @@ class Settings:
     router: str | None = None
     read_only: bool = False
     allowed_signers: Path | None = None
+    inbox: str | None = None
 
 
 @contextmanager
@@ -81,6 +83,7 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
             approvals=settings.approvals,
             approver=settings.approver,
             router=router,
+            inbox=settings.inbox,
             config=settings.config.path if isinstance(settings.config, Source) else settings.config,
             name_style=settings.name_style,
             read_only=settings.read_only,

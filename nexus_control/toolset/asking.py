@@ -6,6 +6,9 @@ which proves nothing: the answer is recorded as assurance "elicited", with the c
 counts only for the request that the form showed.
 
 The model's comment is neither shown nor recorded: the reason is the person's own.
+
+Where there is an inbox and the host can open a page, the person is sent there instead: they sign with a passkey, which
+proves who decided. The host says only that it opened the page, so `approve` never has an answer then.
 """
 
 from collections.abc import Mapping
@@ -15,7 +18,7 @@ from nexus_control.decision import require_basis, require_may_approve, require_o
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.render.question import render_question
 from nexus_control.render.text import holds_padding
-from nexus_control.toolset.guidance import approve_command
+from nexus_control.toolset.guidance import for_a_person
 from nexus_control.toolset.tool import FormAnswer, Question, ToolContext
 from nexus_control.usecases import deciding, views
 from nexus_control.usecases.answers import ApprovalData
@@ -25,6 +28,7 @@ from nexus_control.usecases.describing import will_run
 from nexus_control.usecases.resulting import executions_view
 from nexus_control.usecases.views import decision_view, template_view
 from nexus_control.values.instants import format_instant
+from nexus_control.values.pages import page_of
 from nexus_control.values.payloads import Elicitation
 
 FORM: Final[dict[str, Any]] = {
@@ -72,6 +76,8 @@ def question(context: ToolContext, arguments: ApproveOptions) -> Question:
     """The question for the approver. Raises as their approval would, or APPROVAL_NEEDS_A_PERSON where no form can be
     used.
     """
+    if context.inbox is not None and context.opens_pages:
+        return _page(context, context.inbox, arguments)
     approver = context.approver
     if approver is None:
         raise needs_a_person(context, arguments, "no approver is named to be asked")
@@ -114,6 +120,26 @@ def question(context: ToolContext, arguments: ApproveOptions) -> Question:
     )
 
 
+def _page(context: ToolContext, inbox: str, arguments: ApproveOptions) -> Question:
+    """The page of the inbox to open. It is shown whole there, whatever its length, and nobody is named: the passkey
+    tells who decides.
+    """
+    with context.store.reading() as session:
+        decision = session.decision(arguments.request_id)
+        now = session.now
+    require_basis(arguments.basis, decision.basis, decision.decision_id)
+    require_open(decision.facts, now, "approve")
+    require_rehearsed(decision.facts, now)
+    return Question(
+        text=f"Request {decision.decision_id} waits for an approval. Look at it and decide in your inbox: open the page"
+        " in the browser where you use it.",
+        request_id=decision.decision_id,
+        basis=decision.basis or "",
+        expires_at=format_instant(arguments.expires_at) if arguments.expires_at else None,
+        page=page_of(inbox, decision.decision_id),
+    )
+
+
 def decide(context: ToolContext, arguments: ApproveOptions, answer: FormAnswer) -> ApprovalData:
     """Record the person's answer, an approval or a denial of what they were shown. Raises BASIS_CHANGED."""
     given = {
@@ -137,18 +163,19 @@ def decide(context: ToolContext, arguments: ApproveOptions, answer: FormAnswer) 
 
 
 def needs_a_person(context: ToolContext, arguments: ApproveOptions, why: str) -> NexusControlError:
-    """The fault APPROVAL_NEEDS_A_PERSON, with the command for the person. Raises INVALID_STATE or REHEARSAL_REQUIRED
-    where nobody can approve.
+    """The fault APPROVAL_NEEDS_A_PERSON, with the command and the page for the person. Raises INVALID_STATE or
+    REHEARSAL_REQUIRED where nobody can approve.
     """
     facts, now = context.store.load(arguments.request_id).facts, context.store.clock.now()
     require_open(facts, now, "approve")
     require_rehearsed(facts, now)
+    where = "in the inbox, or from their own terminal" if context.inbox else "from their own terminal"
     return NexusControlError(
         ErrorCode.APPROVAL_NEEDS_A_PERSON,
-        f"A person must approve this from their own terminal: {why}",
+        f"A person must approve this {where}: {why}",
         {
             "request_id": facts.decision_id,
             "state": views.current_view(context.store, facts.decision_id)[0]["state"],
-            "command": approve_command(context, facts.decision_id),
+            **for_a_person(context, facts.decision_id),
         },
     )

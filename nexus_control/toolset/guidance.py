@@ -25,8 +25,8 @@ from nexus_control.toolset.inputs import MAX_WAIT_SECONDS
 from nexus_control.toolset.outputs import CallData, Details
 from nexus_control.toolset.tool import PREFIX, ToolContext, spelled
 from nexus_control.usecases.views import authority_now
+from nexus_control.values.pages import page_of
 
-SHOW = "Show details.command to a person; do not run it yourself."
 _OPEN = (DecisionState.PENDING_APPROVAL, DecisionState.APPROVED)
 _FOR_PEOPLE = ("STORE_ROLLED_BACK", "STORE_MIGRATED", "ADAPTER_CHANGED", "CLOCK_BEHIND")
 
@@ -50,6 +50,19 @@ def approve_command(context: ToolContext, decision_id: str) -> str:
         allowed_signers=context.store.allowed_signers,
         signed=policy is not None and policy.min_assurance == "signed",
     )
+
+
+def for_a_person(context: ToolContext, decision_id: str) -> Details:
+    """Where a person decides: the command, and the page of the inbox where there is one."""
+    details: Details = {"command": approve_command(context, decision_id)}
+    if context.inbox is not None:
+        details["page"] = page_of(context.inbox, decision_id)
+    return details
+
+
+def what_to_show(context: ToolContext) -> str:
+    """What to show to a person: the fields of `for_a_person`."""
+    return "details.command" if context.inbox is None else "details.page or details.command"
 
 
 def tool_name(context: ToolContext, verb: str) -> str:
@@ -214,7 +227,7 @@ def lacks_steps(context: ToolContext, plan: str | None) -> bool:
 def _get_approved(context: ToolContext, decision_id: str, *, has_asked: bool) -> WhatNow:
     approve, status = tool_name(context, "approve"), tool_name(context, "status")
     asking: CallData = {"tool": approve, "arguments": {"request_id": decision_id}}
-    command = approve_command(context, decision_id)
+    deciding, shown = for_a_person(context, decision_id), what_to_show(context)
     if context.approvals == "declared" and not context.read_only:
         if _may_approve(context, decision_id):
             return {
@@ -222,19 +235,19 @@ def _get_approved(context: ToolContext, decision_id: str, *, has_asked: bool) ->
                 "details": {"call": asking},
             }
         return {
-            "next": f"Let others approve with {approve} and their actor, or show details.command to them."
+            "next": f"Let others approve with {approve} and their actor, or show {shown} to them."
             f" Then call {status} with wait_seconds.",
-            "details": {**_waiting(context, decision_id), "command": command},
+            "details": {**_waiting(context, decision_id), **deciding},
         }
     if context.approvals == "human" and not (has_asked or context.read_only):
         return {
-            "next": f"Call {approve}, which asks a person where your host can; else show details.command to a person;"
+            "next": f"Call {approve}, which asks a person where your host can; else show {shown} to a person;"
             f" do not run it yourself. Then call {status} with wait_seconds.",
-            "details": {"call": asking, "command": command},
+            "details": {"call": asking, **deciding},
         }
     return {
-        "next": f"{SHOW} Then call {status} with wait_seconds.",
-        "details": {**_waiting(context, decision_id), "command": command},
+        "next": f"Show {shown} to a person; do not run it yourself. Then call {status} with wait_seconds.",
+        "details": {**_waiting(context, decision_id), **deciding},
     }
 
 

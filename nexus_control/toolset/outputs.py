@@ -86,12 +86,13 @@ class CallData(TypedDict):
 
 
 class Details(TypedDict):
-    """`call` is the next call to make. `command` is the command to show to a person whose approval is waited for.
-    `adapter_ids` are the adapters to choose from.
+    """`call` is the next call to make. `command` is the command to show to a person whose approval is waited for, and
+    `page` the web page where they can decide, too. `adapter_ids` are the adapters to choose from.
     """
 
     call: NotRequired[CallData]
     command: NotRequired[str]
+    page: NotRequired[str]
     adapter_ids: NotRequired[list[str]]
 
 

@@ -23,7 +23,7 @@ TOOLS: tuple[Tool, ...] = (
         name="nexus-control.approve",
         title="Approve a decision",
         description="Get a pending decision approved by a person, where your host can ask one. Otherwise you get "
-        "APPROVAL_NEEDS_A_PERSON: show them details.command, do not run it yourself.",
+        "APPROVAL_NEEDS_A_PERSON: show them details.page or .command; do not run it yourself.",
         input_model=arguments.ApproveOptions,
         annotations=WRITING,
         output=outputs.ApprovalOutput,

@@ -41,7 +41,8 @@ class Annotations:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A question to a person: the text that they see. `basis` commits to the request that the text shows, and
-    `rehearsal`, the seq of an execution and a digest, to the required rehearsal in it.
+    `rehearsal`, the seq of an execution and a digest, to the required rehearsal in it. With a `page`, the address of
+    the inbox's page of this request, they decide there, and the host only opens it.
     """
 
     text: str
@@ -49,6 +50,7 @@ class Question:
     basis: str
     expires_at: str | None
     rehearsal: tuple[int, str] | None = None
+    page: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,9 @@ class ToolContext:
     actor that an argument names; "human" approves only on the `answer` that `approver` gave when they were asked.
     `unanswered` says why there is no answer. `config` is the file that `router` was made from, for the commands that
     people are shown. `wait` sleeps for some seconds, and returns True when the waiting should end at once. `read_only`:
-    only tools that read are offered. `whole_answers`: an answer of any length is given as it is, not in a file.
+    only tools that read are offered. `inbox` is the origin of the web inbox where people sign, if there is one, and
+    `opens_pages` says that this host can open a page for a person. `whole_answers`: an answer of any length is given as
+    it is, not in a file.
     """
 
     store: DecisionStore
@@ -83,6 +87,8 @@ class ToolContext:
     unanswered: str = "nobody approves here on a model's word"
     router: RouterProtocol | None = None
     config: Path | None = None
+    inbox: str | None = None
+    opens_pages: bool = False
     name_style: NameStyle = "dotted"
     read_only: bool = False
     whole_answers: bool = False

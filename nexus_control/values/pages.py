@@ -1,0 +1,12 @@
+"""The address of a decision's page in the inbox: ORIGIN/decisions/ID. The reader's token is never in it."""
+
+from urllib.parse import quote
+
+
+def page_of(origin: str, decision_id: str) -> str:
+    """The page of one decision.
+
+    >>> page_of("https://approve.example.org", "d1")
+    'https://approve.example.org/decisions/d1'
+    """
+    return f"{origin}/decisions/{quote(decision_id, safe='')}"
