@@ -47,7 +47,10 @@ def ask_for(
 
     async def flow() -> tuple[str, list[dict[str, Any]]]:
         settings = Settings(
-            database=str(folder / "store.db"), actor=AGENT, approver=BOB, name_style="dotted", inbox=inbox
+            database=str(folder / "store.db"),
+            actor=AGENT,
+            approver=BOB,
+            passkey_origins=() if inbox is None else (inbox,),
         )
         with open_context(settings) as context:
             server = make_server(context, settings)
