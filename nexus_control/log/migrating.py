@@ -2,8 +2,8 @@
 
 Everything is copied in one transaction of the target, while the source's writer is held and nobody writes to it:
 entries at their positions, the tree, the rows of decisions also without events, the routers' answers, claims that were
-given up, and how far each sink was told. A kill at any moment leaves the target empty or whole. Before anything is copied the source must be
-whole, continue its head and checkpoint, have its log's key beside it, and execute nothing.
+given up, and how far each sink was told. A kill at any moment leaves the target empty or whole. Before anything is
+copied the source must be whole, continue its head and checkpoint, have its log's key beside it, and execute nothing.
 
 Then both are read again and compared: size and root of the log, a digest over every field of every entry, the rows of
 decisions, answers, claims and sinks. The target's chains, tree and rows are computed again from its entries.

@@ -20,6 +20,7 @@ _SINKS = f"SELECT {_SINK} FROM sinks ORDER BY name"
 _PUT_SINK = _put("sinks", "name", SinkRow._fields)
 _SET_ASIDE = f"SELECT {_ASIDE} FROM events_set_aside WHERE sink = %s ORDER BY position"
 _PUT_ASIDE = _put("events_set_aside", "sink, position", EventSetAside._fields)
+_DROP_SINK = ("DELETE FROM events_set_aside WHERE sink = %s", "DELETE FROM sinks WHERE name = %s")
 _TAKE_BACK = "DELETE FROM events_set_aside WHERE sink = %s AND position = %s"
 
 
@@ -42,6 +43,10 @@ class PostgresSinks:
 
     def put_sink(self, row: SinkRow) -> None:
         self._write(_PUT_SINK, row)
+
+    def drop_sink(self, name: str) -> None:
+        for statement in _DROP_SINK:
+            self._write(statement, (name,))
 
     def set_event_aside(self, event: EventSetAside) -> None:
         self._write(_PUT_ASIDE, event)

@@ -28,7 +28,7 @@ class SinkRow(NamedTuple):
 
 
 class EventSetAside(NamedTuple):
-    """An event of the log at `position` that the sink was not told. `at` is when that was given up, `why` for people."""
+    """The event at `position` of the log, which the sink was not told. `at` is when that was given up."""
 
     sink: str
     position: int
@@ -52,6 +52,10 @@ class SinkReader(Protocol):
 class SinkWriter(SinkReader, Protocol):
     def put_sink(self, row: SinkRow) -> None:
         """Insert or replace the sink's row."""
+        ...
+
+    def drop_sink(self, name: str) -> None:
+        """The sink's row and its events that were set aside are gone."""
         ...
 
     def set_event_aside(self, event: EventSetAside) -> None:

@@ -1,8 +1,8 @@
 """The SQLite schema, and what a file's first bytes say about it.
 
 `PRAGMA application_id` says that the file is a nexus-control store, `PRAGMA user_version` which schema it has. This
-version makes and reads schema 8. A file of schema 4 to 7 is led to it when it is opened, in one transaction with the new
-number. For schema 4 and 5 it also makes the derived rows again from the log. A file of an earlier schema is
+version makes and reads schema 8. A file of schema 4 to 7 is led to it when it is opened, in one transaction with the
+new number. For schema 4 and 5 it also makes the derived rows again from the log. A file of an earlier schema is
 refused.
 
 The database itself keeps the log append-only, whatever program writes: triggers refuse UPDATE, DELETE, and any INSERT
@@ -214,7 +214,8 @@ LEADING: dict[int, tuple[str, ...]] = {
     7: (_SINKS, _EVENTS_SET_ASIDE, f"PRAGMA user_version = {VERSION}"),
 }
 """The statements that lead from each earlier schema to the next. Schema 4 knew no idempotency keys and kept no answers;
-schema 5 kept all approvals of a decision in its projection; schema 6 could not cancel an execution; schema 7 told nobody what happens.
+schema 5 kept all approvals of a decision in its projection; schema 6 could not cancel an execution; schema 7 had no
+sinks.
 """
 
 

@@ -11,6 +11,7 @@ _SINKS = f"SELECT {_SINK} FROM sinks ORDER BY name"
 _PUT_SINK = f"INSERT OR REPLACE INTO sinks({_SINK}) VALUES (?, ?, ?, ?, ?)"
 _SET_ASIDE = f"SELECT {_ASIDE} FROM events_set_aside WHERE sink = ? ORDER BY position"
 _PUT_ASIDE = f"INSERT OR REPLACE INTO events_set_aside({_ASIDE}) VALUES (?, ?, ?, ?, ?)"
+_DROP_SINK = ("DELETE FROM events_set_aside WHERE sink = ?", "DELETE FROM sinks WHERE name = ?")
 _TAKE_BACK = "DELETE FROM events_set_aside WHERE sink = ? AND position = ?"
 
 
@@ -29,6 +30,10 @@ class SqliteSinks:
 
     def put_sink(self, row: SinkRow) -> None:
         self._execute(_PUT_SINK, row)
+
+    def drop_sink(self, name: str) -> None:
+        for statement in _DROP_SINK:
+            self._execute(statement, (name,))
 
     def set_event_aside(self, event: EventSetAside) -> None:
         self._execute(_PUT_ASIDE, event)

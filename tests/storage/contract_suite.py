@@ -657,6 +657,21 @@ def events_are_set_aside_for_one_sink_and_taken_back(storage: Storage) -> None:
 
 
 @_promise
+def a_sink_that_is_dropped_leaves_nothing_and_others_stay(storage: Storage) -> None:
+    aside = EventSetAside("a", 12, "evt_d1_3", T1, "HTTP 410")
+    with storage.writing() as rows:
+        for name in ("a", "b"):
+            rows.put_sink(SinkRow(name, 4, "", NEVER, ""))
+            rows.set_event_aside(aside._replace(sink=name))
+    with storage.writing() as rows:
+        rows.drop_sink("a")
+        rows.drop_sink("c")
+    with storage.reading() as rows:
+        assert rows.sinks() == [SinkRow("b", 4, "", NEVER, "")]
+        assert (rows.events_set_aside("a"), rows.events_set_aside("b")) == ([], [aside._replace(sink="b")])
+
+
+@_promise
 def threads_that_append_leave_no_gap_and_lose_nothing(storage: Storage) -> None:
     threads, each = 8, 25
     ready = threading.Barrier(threads)

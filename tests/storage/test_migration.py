@@ -22,7 +22,12 @@ from tests.support.governed import ALICE, data_of
 from tests.support.places import REPOSITORY
 
 STORES = REPOSITORY / "tests" / "vectors" / "stores"
-VECTORS = {4: STORES / "store.db", 5: STORES / "store-5.db", 6: STORES / "store-6.db", 7: STORES / "store-7.db"}
+VECTORS = {
+    4: STORES / "store.db",
+    5: STORES / "store-5.db",
+    6: STORES / "store-6.db",
+    7: STORES / "store-7.db",
+}
 
 
 @pytest.fixture(params=VECTORS)

@@ -158,6 +158,11 @@ class _OpenRows:
         self._require_here()
         self._put(self._rows.sinks, row.name, row)
 
+    def drop_sink(self, name: str) -> None:
+        for event in self.events_set_aside(name):
+            self._drop(self._rows.aside, (name, event.position))
+        self._drop(self._rows.sinks, name)
+
     def set_event_aside(self, event: EventSetAside) -> None:
         self._put(self._rows.aside, (event.sink, event.position), event)
 
