@@ -100,6 +100,7 @@ COMMANDS: Final = {
         "ruling:rules",
         "The rule book: which calls need which template, which pass, which are denied.",
     ),
+    "notify": ("notifying:notify", "The sinks: who is told what happens, and what they were not told."),
     "log": ("log:log", "The store's log: signed checkpoints, and proofs against them."),
     "key": ("keys:key", "The key of the store's log, and keys to sign packages with."),
 }
@@ -112,7 +113,7 @@ GROUPS: Final = {
     "Execute": ("execute", "cancel", "worker", "run", "recover", "reconcile"),
     "Look": ("list", "status", "inspect", "events"),
     "Evidence": ("audit", "verify", "report", "export", "import", "log", "key"),
-    "Run a team": ("template", "rules", "approver", "doctor", "backup", "restore", "migrate"),
+    "Run a team": ("template", "rules", "approver", "notify", "doctor", "backup", "restore", "migrate"),
     "Agents": ("serve", "install", "hook", "call"),
 }
 """The commands as the help lists them."""

@@ -23,6 +23,7 @@ from nexus_control.errors import NexusControlError
 from nexus_control.log import upkeep
 from nexus_control.log.beside import Look, look_at_key, look_beside
 from nexus_control.log.upkeep import Fault
+from nexus_control.notify.standing import problems_of_sinks, sink_lines
 from nexus_control.storage import is_file
 from nexus_control.storage.faults import described, is_damage, is_without_permission
 from nexus_control.storage.sqlite_schema import EARLIER, VERSION, schema_in
@@ -33,6 +34,7 @@ from nexus_control.usecases.answers import JsonObject
 from nexus_control.usecases.checks import MAX_PAGE
 from nexus_control.usecases.list_arguments import ListArguments
 from nexus_control.usecases.signing import describe_allowed_signers
+from nexus_control.values.results import fault_of
 
 _REBUILD = (
     "The log is whole. Find out who changed the database without nexus-control. Then make the indexes, triggers and"
@@ -66,6 +68,11 @@ _UNHOOKED = (
     " again, with --hooks."
 )
 
+_UNTOLD = (
+    "Find out what the named sinks lack: `notify test` sends each a test. Then send what was set aside with `notify retry`,"
+    " or give it up with `notify forget`."
+)
+
 _FORM = {"FORM_DIFFERS", "INDEX_DIFFERS"}
 _UNWRITABLE = "STORE_UNWRITABLE"
 _DERIVED = {"TREE_DIFFERS": "tree", "PROJECTION_DIFFERS": "projections"}
@@ -89,6 +96,7 @@ _MEANING = {
     "checkpoint": "the log continues the last signed checkpoint, which lies beside the database",
     "hooks": "the file of the agent host registers the hook for every call of a tool, and its rules and templates are"
     " there",
+    "sinks": "every sink took its last message, and was told of every event that is for it",
 }
 
 
@@ -136,7 +144,8 @@ def doctor(
         )
     with store, telling(f"checking {frame.shown}"):
         found = _examined(frame, store, rebuild, accept_rollback)
-        found = replace(found, led_from=earlier if earlier in EARLIER else None, unhooked=unhooked)
+        led_from = earlier if earlier in EARLIER else None
+        found = replace(found, led_from=led_from, unhooked=unhooked, untold=_untold(store))
         return _answer(frame, found)
 
 
@@ -167,11 +176,15 @@ class _Found:
     """The earlier schema from which the file was led to this version's when it was opened here."""
     unhooked: list[str] | None = None
     """Why the hook of an agent host would not guard every call; None where no file of a host was named."""
+    untold: list[str] | None = None
+    """What the sinks were not told; None for a store that has no sinks, or whose tables cannot be read."""
 
     @property
     def advice(self) -> str | None:
         if not self.faults and self.unhooked:
             return _UNHOOKED
+        if not self.faults and self.untold:
+            return _UNTOLD
         return _LOG if self.in_vain else _advice(self.faults)
 
     @property
@@ -208,6 +221,15 @@ def _examined(frame: Frame, store: DecisionStore, rebuild: bool, accept_rollback
     return _Found(faults, beside, _entries(store), rebuilt, in_vain, accepted, approved, signers, unwritable)
 
 
+def _untold(store: DecisionStore) -> list[str] | None:
+    lines = fault_of(lambda: sink_lines(store))
+    if isinstance(lines, NexusControlError):
+        if not is_damage(lines):
+            raise lines
+        return None
+    return problems_of_sinks(lines) if lines else None
+
+
 def _unwritable(fault: NexusControlError | None) -> str | None:
     if fault is None or not is_without_permission(fault):
         return None
@@ -239,12 +261,15 @@ def _answer(frame: Frame, found: _Found) -> Answer:
         checks["writing"], reasons["writing"] = "skipped", f"you may only read this store: {found.unwritable}"
     if found.unhooked is not None:
         checks["hooks"] = "fail" if found.unhooked else "pass"
+    if found.untold is not None:
+        checks["sinks"] = "fail" if found.untold else "pass"
+    is_well = not found.unhooked and not found.untold
     options = {_REBUILD: ["--rebuild"]} | {each: ["--accept-rollback"] for each in _ACCEPTED}
     advice, command = found.advice, None
-    if advice not in (None, _LOG, _UNHOOKED):
+    if advice not in (None, _LOG, _UNHOOKED, _UNTOLD):
         command = frame.command("doctor", *options.get(advice, []))
     data = {
-        "ok": not faults and not found.unhooked,
+        "ok": not faults and is_well,
         "entries": found.entries,
         "rebuilt": found.rebuilt,
         "accepted": found.accepted,
@@ -254,6 +279,7 @@ def _answer(frame: Frame, found: _Found) -> Answer:
         "reasons": reasons,
         "allowed_signers": found.signers,
         **({} if found.unhooked is None else {"hooks": found.unhooked}),
+        **({} if found.untold is None else {"sinks": found.untold}),
         "faults": [{"code": each.code, "position": each.position, "detail": each.detail} for each in faults],
         "next": advice,
         "command": command,
@@ -271,9 +297,11 @@ def _answer(frame: Frame, found: _Found) -> Answer:
         _show_done(screen, found)
         for problem in found.unhooked or ():
             screen.prose(f"{problem}.", Mark("hooks:", "bad"))
+        for problem in found.untold or ():
+            screen.prose(f"{problem}.", Mark("sinks:", "bad"))
         if not faults:
             skipped = f" Not looked at: {', '.join(reasons)}." if reasons else ""
-            whole = "The store is whole." if found.unhooked else "Whole."
+            whole = "Whole." if is_well else "The store is whole."
             screen.prose(f"{found.entries} entries, recomputed.{skipped}", Mark(whole, "good"))
         for fault in faults[:20]:
             screen.prose(fault.detail, Mark(fault.code, "bad"))
@@ -282,7 +310,7 @@ def _answer(frame: Frame, found: _Found) -> Answer:
         if command:
             screen.verbatim(command)
 
-    return Answer(data, show, found.done, NOT_VERIFIED if faults or found.unhooked else 0)
+    return Answer(data, show, found.done, 0 if not faults and is_well else NOT_VERIFIED)
 
 
 def _checks(faults: list[Fault], beside: Mapping[str, Look]) -> tuple[dict[str, str], dict[str, str]]:
@@ -329,6 +357,8 @@ def _said(faults: list[Fault], name: str, status: str) -> str:
         return "not only its owner may read it"
     if name == "hooks" and status == "fail":
         return "not every call of a tool is known to be guarded, or can be decided; below stands why"
+    if name == "sinks" and status == "fail":
+        return "a sink fails, or was not told of an event; below stands which"
     return f"not so: {_MEANING[name]}" if status == "fail" else _MEANING[name]
 
 

@@ -52,12 +52,12 @@ class _Chore:
 
 
 class Loop:
-    """`tell` prints an action. `is_over` says that nothing more is to be begun."""
+    """Without a router it executes nothing. `tell` prints an action. `is_over` says that nothing more begins."""
 
     def __init__(
         self,
         store: DecisionStore,
-        router: RouterProtocol,
+        router: RouterProtocol | None,
         orders: Orders,
         *,
         tell: Callable[[Action], object],
@@ -101,7 +101,7 @@ class Loop:
             chore.do_if_due(self._store.clock.now())
         self._worklist.look(self._store)
         due = self._worklist.next(self._store.clock.now())
-        if due is None or self._is_over():
+        if due is None or self._router is None or self._is_over():
             return False
         wait_while_read(0)  # nothing is begun for a reader that is gone
         with output_is_ours():

@@ -4,18 +4,22 @@
      "adapter_id":"subprocess:keys","outcome":"completed","effect":"done","error_code":null}
 
 Standard output has one such line for each action, and nothing else. `what` is execute, rehearse, refuse, recover,
-checkpoint or store. A line holds no output of a program, no text of a program's error and no secret. A refusal has
-`reasons` too, a checkpoint its `size`, and what the store or a checkpoint lacks is its `message`.
+checkpoint, store or notify. A line holds no output of a program, no text of a program's error and no secret. A refusal
+has `reasons` too, a checkpoint its `size`, a message to a sink its `sink` and `event_id`, and what the store, a
+checkpoint or a sink lacks is its `message`.
 
 A line that cannot be written ends the worker with 1, after the execution that it tells of was recorded. SIGTERM ends it
 with 0; it ends by SIGINT and SIGHUP as other commands do. With `--once` it ends with 1 where an execution failed, or
-has an unknown outcome. Other faults end it as a refusal, with the exit codes of `cli.frame`.
+has an unknown outcome; a sink that was not told does not count. Other faults end it as a refusal, with the exit codes
+of `cli.frame`.
 """
 
 import json
 import os
 import signal
 import sys
+import threading
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -43,10 +47,13 @@ from nexus_control.cli.streams import PrintingFailed, require_output, wait_while
 from nexus_control.cli.wording import options_of
 from nexus_control.cli.worker_ending import Ending
 from nexus_control.cli.worker_loop import Loop, Orders
-from nexus_control.configuration import Source
+from nexus_control.cli.worker_notifying import Notifying
+from nexus_control.configuration import ADAPTERS, Source
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.stopping import Stop, heeding
+from nexus_control.notify.reading import inbox_address, sinks_in
+from nexus_control.notify.sinks import Sink
 from nexus_control.system.clock import SYSTEM_CLOCK
 from nexus_control.system.signals import end_by
 from nexus_control.usecases.working import Action
@@ -56,6 +63,8 @@ from nexus_control.values.records import encode
 from nexus_control.values.results import fault_of
 
 _USUAL_CHECKPOINTS: Final = "1h"
+_printing: Final = threading.Lock()
+"""Sinks are told by threads of their own, and each prints whole lines."""
 _ALWAYS: Final = ("what", "request_id", "execution_id", "adapter_id", "outcome", "effect", "error_code")
 
 Once = Annotated[bool, typer.Option("--once", help="Do what is due now, and end: for cron, or a timer.")]
@@ -94,7 +103,7 @@ def worker(
     log_folder: LogFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Execute the approved requests that were made for a worker, as they come.
+    """Execute the approved requests that were made for a worker, as they come, and tell the sinks what happens.
 
     Prints one line of JSON for each action. Times are seconds, or 90s, 5m, 1h.
 
@@ -125,9 +134,12 @@ def worker(
         ending.grace = _span("--grace", grace)
         frame.require_place(makes=False)
         found = config_or_default(adapters_file(config, adapters_from), frame, project=False)
-        if found is None:
+        sinks = sinks_in(frame.configuration)
+        if sinks and found is not None and found.fault is None and ADAPTERS not in found.table:
+            found = None
+        if found is None and not sinks:
             raise no_adapters()
-        return _work(frame, found, orders, ending)
+        return _work(frame, found, sinks, orders, ending)
 
     code = fault_of(run)
     if isinstance(code, NexusControlError):
@@ -156,8 +168,9 @@ def _span(option: str, text: str) -> timedelta:
         return parse_duration(f"{text}s" if text.isascii() and text.isdecimal() else text)
 
 
-def _work(frame: Frame, config: Source, orders: Orders, ending: Ending) -> int:
-    """The exit code of a worker that has ended."""
+def _work(frame: Frame, config: Source | None, sinks: Sequence[Sink], orders: Orders, ending: Ending) -> int:
+    """The exit code of a worker that has ended. Without `config` it executes nothing, and only tells the sinks."""
+    inbox = inbox_address(frame.configuration) if sinks else None
     with (
         frame.store() as store,
         opened_router(
@@ -166,19 +179,29 @@ def _work(frame: Frame, config: Source, orders: Orders, ending: Ending) -> int:
         heeding(ending.stop),
         ending.heeding() as woken_by,
     ):
-        if router is None:
-            raise no_adapters()
+        notifying = Notifying(store, sinks, inbox, poll=orders.poll, tell=_tell)
+
+        def is_over() -> bool:
+            return ending.number is not None or notifying.failure is not None
+
         loop = Loop(
             store,
             router,
             orders,
             tell=_tell,
             wait=lambda pause: wait_while_read(pause.total_seconds(), woken_by=woken_by),
-            is_over=lambda: ending.number is not None,
+            is_over=is_over,
         )
         try:
             require_output()
-            loop.run()
+            if orders.once:
+                loop.run()
+                notifying.tell_all(is_over)
+            else:
+                with notifying.going_on(lambda: ending.grace):
+                    loop.run()
+            if notifying.failure is not None:
+                raise notifying.failure
         except PrintingFailed as failure:
             text = f"The worker has ended, because its output could not be written: {failure.reason}."
             Screen(sys.stderr).prose(f"{text} What it executed is recorded.")
@@ -189,8 +212,13 @@ def _work(frame: Frame, config: Source, orders: Orders, ending: Ending) -> int:
 def _tell(action: Action) -> None:
     """One line, in ASCII, for a program; and a sentence for a person at a terminal."""
     said = {name: getattr(action, name) for name in _ALWAYS} | encode(action)
-    print(json.dumps({"at": format_instant(SYSTEM_CLOCK.now()), **said}, separators=(",", ":")), flush=True)
-    if sys.stderr.isatty():
-        why = action.error_code and f", {action.error_code}"
-        text = f"{action.request_id or 'the log'}: {action.outcome.replace('_', ' ')}{why or ''}."
+    with _printing:
+        print(
+            json.dumps({"at": format_instant(SYSTEM_CLOCK.now()), **said}, separators=(",", ":")), flush=True
+        )
+        if not sys.stderr.isatty():
+            return
+        why = action.message if action.sink else action.error_code
+        about = f"{action.sink}, {action.request_id}" if action.sink else action.request_id or "the log"
+        text = f"{about}: {action.outcome.replace('_', ' ')}{f', {why}' if why else ''}."
         Screen(sys.stderr).prose(text, Mark(f"{action.what}:", "bad" if action.error_code else "good"))

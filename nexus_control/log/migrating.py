@@ -1,12 +1,12 @@
 """Moves a store to another place: a SQLite file to a PostgreSQL database, or back.
 
 Everything is copied in one transaction of the target, while the source's writer is held and nobody writes to it:
-entries at their positions, the tree, the rows of decisions also without events, the routers' answers, and claims that
-were given up. A kill at any moment leaves the target empty or whole. Before anything is copied the source must be
-whole, continue its head and checkpoint, have its log's key beside it, and execute nothing.
+entries at their positions, the tree, the rows of decisions also without events, the routers' answers, claims that were
+given up, and how far each sink was told. A kill at any moment leaves the target empty or whole. Before anything is
+copied the source must be whole, continue its head and checkpoint, have its log's key beside it, and execute nothing.
 
 Then both are read again and compared: size and root of the log, a digest over every field of every entry, the rows of
-decisions, answers and claims. The target's chains, tree and rows are computed again from its entries.
+decisions, answers, claims and sinks. The target's chains, tree and rows are computed again from its entries.
 
 The log keeps its key. Two stores that went on with one key would fork its log, and execute twice. So a mark in the
 source's database says where it goes on (`storage.moved`): nothing is recorded, executed or signed there any more, by
@@ -30,10 +30,11 @@ from nexus_control.log.ledger import Ledger
 from nexus_control.log.session import ReadSession, WriteSession
 from nexus_control.log.upkeep import content_faults
 from nexus_control.storage import shown_url
-from nexus_control.storage.contract import ApprovalRow, Claim, DecisionRow, KeptAnswer, Placed, Reader
+from nexus_control.storage.contract import NEVER, ApprovalRow, Claim, DecisionRow, KeptAnswer, Placed, Reader
 from nexus_control.storage.copying import copy_database
 from nexus_control.storage.moved import Moved
 from nexus_control.storage.sidecar import Sidecar
+from nexus_control.storage.sink_rows import EventSetAside, SinkRow
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Is told how many entries of how many were copied."""
@@ -53,6 +54,8 @@ class Contents:
     decisions: tuple[tuple[DecisionRow, tuple[ApprovalRow, ...]], ...]
     answers: tuple[KeptAnswer, ...]
     claims: tuple[Claim, ...]
+    sinks: tuple[tuple[SinkRow, tuple[EventSetAside, ...]], ...]
+    """Nobody holds one at its new place yet."""
 
 
 def migrate(
@@ -125,6 +128,7 @@ def contents_of_store(rows: Reader) -> Contents:
         decisions=tuple((row, tuple(rows.approvals(row.ordinal))) for row in _decision_rows(rows)),
         answers=tuple(_answers(rows, log)),
         claims=tuple(rows.claims()),
+        sinks=tuple(_sinks(rows)),
     )
 
 
@@ -184,6 +188,15 @@ def _copy(theirs: ReadSession, ours: WriteSession, on_progress: Progress) -> Non
         ours.rows.keep_answer(answer)
     for claim in theirs.rows.claims():
         ours.rows.put_claim(claim)
+    for sink, aside in _sinks(theirs.rows):
+        ours.rows.put_sink(sink)
+        for event in aside:
+            ours.rows.set_event_aside(event)
+
+
+def _sinks(rows: Reader) -> Iterator[tuple[SinkRow, tuple[EventSetAside, ...]]]:
+    for sink in rows.sinks():
+        yield sink._replace(holder="", held_until=NEVER), tuple(rows.events_set_aside(sink.name))
 
 
 def _decision_rows(rows: Reader) -> list[DecisionRow]:

@@ -1,7 +1,7 @@
 """The contract of a storage: rows in, rows out, in transactions. A storage knows nothing of rules, digests or
 decisions.
 
-Every storage keeps six things:
+Every storage keeps seven things:
 
 * **entries**, append-only: (kind, stream, generation, seq) is unique and `position` numbers all entries of the store
   0, 1, 2, ... without gaps, in the order in which they were committed. Nothing is ever updated or deleted.
@@ -14,6 +14,7 @@ Every storage keeps six things:
   changes at most one of its rows.
 * **claims**: who is executing a decision at this moment. Claims are operational data, and no part of the log.
 * **answers** of routers, by their digest: what the steps of a run gave back. The digest is in the log, the answer not.
+* **sinks**: how far those who are told what happens were told it (`storage.sink_rows`).
 
 A storage never reads the clock, and computes no hash but those of the tree (`formats.merkle`). The log's key, the last
 checkpoint and the head lie beside the storage, in its `sidecar`.
@@ -46,6 +47,7 @@ from nexus_control.events import Origin
 from nexus_control.facts import Phase
 from nexus_control.storage.moved import Moved
 from nexus_control.storage.sidecar import Sidecar
+from nexus_control.storage.sink_rows import SinkReader, SinkWriter
 from nexus_control.values.actors import ActorType
 
 ResultT = TypeVar("ResultT")
@@ -176,7 +178,7 @@ class KeptAnswer(NamedTuple):
     truncated: bool
 
 
-class Reader(Protocol):
+class Reader(SinkReader, Protocol):
     """One consistent snapshot of the store."""
 
     def entries(
@@ -257,7 +259,7 @@ class Reader(Protocol):
         ...
 
 
-class Writer(Reader, Protocol):
+class Writer(Reader, SinkWriter, Protocol):
     """The only writer of the store, until it commits. It sees its own writes."""
 
     def append(self, entries: Sequence[Entry]) -> None:

@@ -22,6 +22,7 @@ from nexus_control.storage.contract import (
 from nexus_control.storage.faults import ended, no_subtree
 from nexus_control.storage.moved import Moved, migrated
 from nexus_control.storage.postgres_link import UNBOUNDED, Link, Row, Statement
+from nexus_control.storage.postgres_sinks import PostgresSinks
 
 _MOST_PENDING = 1_000
 
@@ -88,7 +89,7 @@ _ANSWER = "SELECT digest, content, truncated FROM answers WHERE digest = %s"
 _KEEP_ANSWER = "INSERT INTO answers(digest, content, truncated) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 
 
-class PostgresRows:
+class PostgresRows(PostgresSinks):
     """Reader and writer in one. Using it after `end()` is a defect."""
 
     def __init__(self, link: Link, moved: Moved | None = None) -> None:

@@ -26,7 +26,7 @@ from nexus_control.storage.faults import damaged
 from nexus_control.storage.postgres_function import FUNCTIONS, LOCK_CLASS
 from nexus_control.storage.postgres_link import Address, Link
 
-VERSION = 2
+VERSION = 3
 APPLICATION = "nexus-control"
 _UPGRADE = "Upgrade nexus-control, then try again."
 _EARLIER = "Read it with the nexus-control that wrote it."
@@ -124,6 +124,23 @@ CREATE TABLE {{schema}}.answers(
     content   {_TEXT},
     truncated boolean NOT NULL
 )""",
+    "sinks": f"""
+CREATE TABLE {{schema}}.sinks(
+    name       {_TEXT} PRIMARY KEY,
+    cursor     bigint NOT NULL,
+    holder     {_TEXT},
+    held_until {_TEXT},
+    trying     {_TEXT}
+)""",
+    "events_set_aside": f"""
+CREATE TABLE {{schema}}.events_set_aside(
+    sink     {_TEXT},
+    position bigint NOT NULL,
+    event_id {_TEXT},
+    at       {_TEXT},
+    why      {_TEXT},
+    PRIMARY KEY (sink, position)
+)""",
 }
 INDEXES = {
     "first_entries": """
@@ -146,15 +163,36 @@ CREATE TRIGGER entries_are_not_changed BEFORE UPDATE OR DELETE OR TRUNCATE ON {s
 }
 ALWAYS = "ALTER TABLE {schema}.entries ENABLE ALWAYS TRIGGER {name}"
 
-LEADING = {1: (f"ALTER TABLE {{schema}}.claims ADD COLUMN cancel {_TEXT} DEFAULT ''",)}
-"""The statements that lead from each earlier version to the next. Version 1 could not cancel an execution."""
+_GRANT_AS_ON_CLAIMS = """
+DO $$
+DECLARE
+    given record;
+BEGIN
+    FOR given IN SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS role, a.privilege_type
+        FROM pg_class c, aclexplode(c.relacl) a
+        WHERE c.oid = '{schema}.claims'::regclass AND a.grantee <> c.relowner
+    LOOP
+        EXECUTE format('GRANT %s ON {schema}.sinks, {schema}.events_set_aside TO %s',
+            given.privilege_type, given.role);
+    END LOOP;
+END $$"""
+"""Who has rights on `claims` gets the same on the new tables, so that a led store works without new grants."""
+
+LEADING = {
+    1: (f"ALTER TABLE {{schema}}.claims ADD COLUMN cancel {_TEXT} DEFAULT ''",),
+    2: (TABLES["sinks"], TABLES["events_set_aside"], _GRANT_AS_ON_CLAIMS),
+}
+"""The statements that lead from each earlier version to the next. Version 1 could not cancel an execution; version 2
+told nobody what happens.
+"""
 
 GRANTS = """
 GRANT USAGE ON SCHEMA {schema} TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};
 GRANT INSERT ON {schema}.entries TO {role};
 GRANT INSERT, UPDATE, DELETE ON {schema}.subtrees, {schema}.projections, {schema}.approvals, {schema}.labels,
-    {schema}.claims, {schema}.answers TO {role};
+    {schema}.claims, {schema}.answers, {schema}.sinks,
+    {schema}.events_set_aside TO {role};
 """
 """What an application's role needs, to be run by the owner of the tables. It may not UPDATE, DELETE or TRUNCATE
 `entries`. A role that only reads needs the first two.

@@ -21,6 +21,7 @@ from nexus_control.storage.contract import (
 )
 from nexus_control.storage.faults import damaged, ended, no_subtree
 from nexus_control.storage.moved import Moved, parse_moved
+from nexus_control.storage.sqlite_sinks import SqliteSinks
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -114,14 +115,14 @@ _DECISION_OF = "SELECT decision_id FROM projections WHERE request_key = ? AND re
 _ANSWER = "SELECT digest, content, truncated FROM answers WHERE digest = ?"
 _KEEP_ANSWER = "INSERT OR IGNORE INTO answers(digest, content, truncated) VALUES (?, ?, ?)"
 
-_GUARDED = ("entries", "projections", "claims")
+_GUARDED = ("entries", "projections", "claims", "sinks")
 _GUARD = re.compile(
     r"CREATE TRIGGER moved_\w+ BEFORE INSERT ON \w+ BEGIN SELECT RAISE\(ABORT, '(.*)'\); END", re.DOTALL
 )
 _MOVED = "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'moved_entries'"
 
 
-class SqliteRows:
+class SqliteRows(SqliteSinks):
     """Reader and writer in one. Using it after `end()` is a defect."""
 
     def __init__(self, connection: Connection) -> None:

@@ -1,7 +1,7 @@
 """The SQLite schema, and what a file's first bytes say about it.
 
 `PRAGMA application_id` says that the file is a nexus-control store, `PRAGMA user_version` which schema it has. This
-version makes and reads schema 7. A file of schema 4, 5 or 6 is led to it when it is opened, in one transaction with the
+version makes and reads schema 8. A file of schema 4 to 7 is led to it when it is opened, in one transaction with the
 new number. For schema 4 and 5 it also makes the derived rows again from the log. A file of an earlier schema is
 refused.
 
@@ -33,8 +33,8 @@ from nexus_control.storage.faults import damaged, unavailable
 from nexus_control.system.whole_files import read_head
 
 APPLICATION_ID = int.from_bytes(b"NxCt", "big")
-VERSION = 7
-EARLIER = (4, 5, 6)
+VERSION = 8
+EARLIER = (4, 5, 6, 7)
 DERIVED_SINCE = 6
 """The first schema whose derived rows are as this version makes them."""
 _VERSION_AT = slice(60, 64)
@@ -164,6 +164,25 @@ CREATE TABLE answers(
     truncated INTEGER NOT NULL CHECK (truncated IN (0, 1))
 )
 """
+_SINKS = """
+CREATE TABLE sinks(
+    name       TEXT NOT NULL PRIMARY KEY,
+    cursor     INTEGER NOT NULL CHECK (typeof(cursor) = 'integer'),
+    holder     TEXT NOT NULL CHECK (typeof(holder) = 'text'),
+    held_until TEXT NOT NULL CHECK (typeof(held_until) = 'text'),
+    trying     TEXT NOT NULL CHECK (typeof(trying) = 'text')
+) WITHOUT ROWID
+"""
+_EVENTS_SET_ASIDE = """
+CREATE TABLE events_set_aside(
+    sink     TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    event_id TEXT NOT NULL CHECK (typeof(event_id) = 'text'),
+    at       TEXT NOT NULL CHECK (typeof(at) = 'text'),
+    why      TEXT NOT NULL CHECK (typeof(why) = 'text'),
+    PRIMARY KEY (sink, position)
+) WITHOUT ROWID
+"""
 
 SCHEMA = (
     f"PRAGMA application_id = {APPLICATION_ID}",
@@ -183,16 +202,20 @@ SCHEMA = (
     _APPROVALS,
     _CLAIMS,
     _ANSWERS,
+    _SINKS,
+    _EVENTS_SET_ASIDE,
 )
 """The statements that make a store in an empty database."""
 
 LEADING: dict[int, tuple[str, ...]] = {
     4: (*(f"ALTER TABLE projections ADD COLUMN {column}" for column in _AFTER_4), _REQUEST_KEYS, _ANSWERS),
     5: (_APPROVALS,),
-    6: (f"ALTER TABLE claims ADD COLUMN {_AFTER_6}", f"PRAGMA user_version = {VERSION}"),
+    6: (f"ALTER TABLE claims ADD COLUMN {_AFTER_6}",),
+    7: (_SINKS, _EVENTS_SET_ASIDE, f"PRAGMA user_version = {VERSION}"),
 }
 """The statements that lead from each earlier schema to the next. Schema 4 knew no idempotency keys and kept no answers;
-schema 5 kept all approvals of a decision in its projection; schema 6 could not cancel an execution.
+schema 5 kept all approvals of a decision in its projection; schema 6 could not cancel an execution; schema 7 had no
+sinks.
 """
 
 

@@ -39,7 +39,7 @@ from nexus_control.values.executions import is_repeatable
 from nexus_control.values.instants import format_instant, parse_instant
 from nexus_control.values.payloads import Effect
 
-What: TypeAlias = Literal["execute", "rehearse", "refuse", "recover", "checkpoint", "store"]
+What: TypeAlias = Literal["execute", "rehearse", "refuse", "recover", "checkpoint", "store", "notify"]
 
 FIRST_PAUSE: Final = timedelta(seconds=30)
 LONGEST_PAUSE: Final = timedelta(hours=1)
@@ -65,7 +65,8 @@ _UNTIL_AN_EVENT: Final = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     """What was done, for one line of the worker's output. `reasons` are the codes of a refusal, `size` is that of the
-    log in a checkpoint, and `message` says why the store or a checkpoint's place cannot be used.
+    log in a checkpoint, and `message` says why the store, a checkpoint's place or a sink cannot be used. `sink` was
+    told of the event `event_id`, or was not.
     """
 
     what: What
@@ -77,6 +78,8 @@ class Action:
     error_code: str | None = None
     reasons: tuple[str, ...] = ()
     size: int | None = None
+    sink: str | None = None
+    event_id: str | None = None
     message: str | None = None
 
 

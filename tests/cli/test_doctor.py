@@ -365,7 +365,9 @@ def test_statistics_that_sqlite_keeps_are_no_damage(commands: Commands) -> None:
     assert commands.answer("doctor")["ok"]
 
 
-@pytest.mark.parametrize(("vector", "schema"), [("store.db", 4), ("store-5.db", 5), ("store-6.db", 6)])
+@pytest.mark.parametrize(
+    ("vector", "schema"), [("store.db", 4), ("store-5.db", 5), ("store-6.db", 6), ("store-7.db", 7)]
+)
 def test_doctor_says_once_that_it_led_a_file_of_an_earlier_schema(
     vector: str, schema: int, tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ WITHOUT_A_STORE = {
     ("approver", "add"),
     ("approver", "list"),
     ("approver", "check"),
+    ("notify", "test"),
     ("restore",),
     ("migrate",),
 }
@@ -72,6 +73,9 @@ NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("key", "list"): (),
     ("key", "rotate"): (),
     ("key", "export"): (),
+    ("notify", "list"): (),
+    ("notify", "retry"): ("chat",),
+    ("notify", "forget"): ("chat",),
     ("doctor",): (),
     ("backup",): ("backup.zip",),
 }

@@ -31,6 +31,7 @@ from nexus_control.storage.contract import (
     Storage,
     Writer,
 )
+from nexus_control.storage.sink_rows import EventSetAside, SinkRow
 from tests.storage.rows import T0, T1, T2, approval, claim, decision_row, entry
 
 Promise: TypeAlias = Callable[[Storage], None]
@@ -614,6 +615,60 @@ def claims_are_put_replaced_and_dropped(storage: Storage) -> None:
         rows.drop_claim("d1")
     with storage.reading() as rows:
         assert rows.claims() == [claim("d2")]
+
+
+@_promise
+def sinks_are_put_replaced_and_found_by_name(storage: Storage) -> None:
+    first, second = SinkRow("b", 0, "", NEVER, ""), SinkRow("a", 2**53, '{"pid":2}', T1, '{"tries":1}')
+    with storage.writing() as rows:
+        assert (rows.sinks(), rows.sink("a")) == ([], None)
+        for row in (first, second):
+            rows.put_sink(row)
+        assert rows.sinks() == [second, first]
+    told = first._replace(cursor=7, trying='{"why":"é"}')
+    with storage.writing() as rows:
+        rows.put_sink(told)
+    with storage.reading() as rows:
+        assert (rows.sinks(), rows.sink("b"), rows.sink("B")) == ([second, told], told, None)
+    with suppress(OnPurposeError), storage.writing() as rows:
+        rows.put_sink(first._replace(cursor=9))
+        raise OnPurposeError
+    with storage.reading() as rows:
+        assert rows.sink("b") == told
+
+
+@_promise
+def events_are_set_aside_for_one_sink_and_taken_back(storage: Storage) -> None:
+    late = EventSetAside("a", 12, "evt_d1_3", T1, "HTTP 410")
+    early, other = late._replace(position=3, event_id="evt_d1_2"), late._replace(sink="b")
+    with storage.writing() as rows:
+        for event in (late, early, other):
+            rows.set_event_aside(event)
+        rows.set_event_aside(late._replace(why="é"))
+    with storage.reading() as rows:
+        assert rows.events_set_aside("a") == [early, late._replace(why="é")]
+        assert (rows.events_set_aside("b"), rows.events_set_aside("c")) == ([other], [])
+    with storage.writing() as rows:
+        rows.take_event_back("a", 3)
+        rows.take_event_back("a", 4)
+        rows.take_event_back("b", 3)
+    with storage.reading() as rows:
+        assert (rows.events_set_aside("a"), rows.events_set_aside("b")) == ([late._replace(why="é")], [other])
+
+
+@_promise
+def a_sink_that_is_dropped_leaves_nothing_and_others_stay(storage: Storage) -> None:
+    aside = EventSetAside("a", 12, "evt_d1_3", T1, "HTTP 410")
+    with storage.writing() as rows:
+        for name in ("a", "b"):
+            rows.put_sink(SinkRow(name, 4, "", NEVER, ""))
+            rows.set_event_aside(aside._replace(sink=name))
+    with storage.writing() as rows:
+        rows.drop_sink("a")
+        rows.drop_sink("c")
+    with storage.reading() as rows:
+        assert rows.sinks() == [SinkRow("b", 4, "", NEVER, "")]
+        assert (rows.events_set_aside("a"), rows.events_set_aside("b")) == ([], [aside._replace(sink="b")])
 
 
 @_promise

@@ -1,5 +1,6 @@
-"""A store of schema 4, 5 or 6 is led to this version's schema when it is opened: as a whole, or not at all."""
+"""A store of schema 4 to 7 is led to this version's schema when it is opened: as a whole, or not at all."""
 
+import json
 import shutil
 import signal
 import sqlite3
@@ -21,7 +22,12 @@ from tests.support.governed import ALICE, data_of
 from tests.support.places import REPOSITORY
 
 STORES = REPOSITORY / "tests" / "vectors" / "stores"
-VECTORS = {4: STORES / "store.db", 5: STORES / "store-5.db", 6: STORES / "store-6.db"}
+VECTORS = {
+    4: STORES / "store.db",
+    5: STORES / "store-5.db",
+    6: STORES / "store-6.db",
+    7: STORES / "store-7.db",
+}
 
 
 @pytest.fixture(params=VECTORS)
@@ -114,11 +120,20 @@ def test_afterwards_it_has_the_form_of_a_new_store_and_rows_as_rebuilt_from_the_
     require_led(path)
 
 
-def test_a_claim_is_held_afterwards_and_nobody_has_cancelled_it(tmp_path: Path) -> None:
-    path = Path(shutil.copy(VECTORS[6], tmp_path))
+@pytest.mark.parametrize(("schema", "cancelled_by"), [(6, ""), (7, "carol")])
+def test_a_claim_is_held_afterwards_and_cancelled_as_it_was(
+    tmp_path: Path, schema: int, cancelled_by: str
+) -> None:
+    path = Path(shutil.copy(VECTORS[schema], tmp_path))
     with DecisionStore(path) as store, store.reading() as session:
         (claim,) = session.rows.claims()
-    assert (claim.seq, claim.cancel) == (3, "")
+    assert (claim.seq, json.loads(claim.cancel)["actor"]["id"] if claim.cancel else "") == (3, cancelled_by)
+    require_led(path)
+
+
+def test_afterwards_nobody_is_told_anything_yet(path: Path) -> None:
+    with DecisionStore(path) as store, store.reading() as session:
+        assert session.rows.sinks() == []
     require_led(path)
 
 

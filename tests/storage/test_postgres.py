@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.evidence.formats.merkle import whole_tree
-from nexus_control.storage.contract import ApprovalRow, DecisionRow, Storage, Writer
+from nexus_control.storage.contract import NEVER, ApprovalRow, DecisionRow, Storage, Writer
 from nexus_control.storage.faults import is_without_permission
 from nexus_control.storage.postgres import is_made
 from nexus_control.storage.postgres_address import address_of
@@ -24,8 +24,9 @@ from nexus_control.storage.postgres_function import LOCK
 from nexus_control.storage.postgres_link import Link, connect
 from nexus_control.storage.postgres_rows import PostgresRows
 from nexus_control.storage.postgres_schema import VERSION, grants
+from nexus_control.storage.sink_rows import EventSetAside, SinkRow
 from tests.storage.contract_suite import contents, refused
-from tests.storage.rows import approval, claim, decision_row, entry
+from tests.storage.rows import T1, approval, claim, decision_row, entry
 from tests.storage.steps import append, in_thread, log_size
 from tests.support.postgres import PASSWORD, Cluster, open_postgres, psycopg_connect
 
@@ -692,13 +693,17 @@ def test_a_store_of_another_version_is_refused(
     assert f"by {said} nexus-control" in caught.value.message
 
 
-_AS_VERSION_1 = "ALTER TABLE claims DROP COLUMN cancel; UPDATE store SET version = 1"
+_AS_VERSION_2 = "DROP TABLE sinks, events_set_aside; UPDATE store SET version = 2"
+_AS_VERSION_1 = f"{_AS_VERSION_2}; ALTER TABLE claims DROP COLUMN cancel; UPDATE store SET version = 1"
 
 
-def test_a_store_of_the_earlier_version_is_led_with_its_claims(storage: Storage, postgres_url: str) -> None:
+@pytest.mark.parametrize("earlier", [_AS_VERSION_1, _AS_VERSION_2])
+def test_a_store_of_an_earlier_version_is_led_with_its_claims(
+    storage: Storage, postgres_url: str, earlier: str
+) -> None:
     with storage.writing() as rows:
         rows.put_claim(claim())
-    change(_AS_VERSION_1, postgres_url)
+    change(earlier, postgres_url)
     assert is_made(postgres_url)
     with closing(open_postgres(postgres_url)) as led:
         assert led.form_differences() == []
@@ -720,6 +725,25 @@ def test_a_role_that_may_not_lead_a_store_is_told_who_can(
         assert "owns the tables" in caught.value.next
     finally:
         cluster.execute("DROP OWNED BY clerk; DROP ROLE clerk")
+
+
+def test_who_could_work_with_a_store_works_with_it_once_it_is_led(
+    cluster: Cluster, storage: Storage, postgres_url: str
+) -> None:
+    schema = postgres_url.rpartition("%3D")[2]
+    cluster.execute('DROP ROLE IF EXISTS "the clerk"; CREATE ROLE "the clerk" LOGIN')
+    change(grants(schema, "the clerk"), postgres_url)
+    change(_AS_VERSION_2, postgres_url)
+    open_postgres(postgres_url).close()
+    try:
+        with closing(open_postgres(cluster.url(schema, user="the%20clerk"))) as clerks:
+            with clerks.writing() as rows:
+                rows.put_sink(SinkRow("chat", 3, "", NEVER, ""))
+                rows.set_event_aside(EventSetAside("chat", 1, "evt_d1_0", T1, "HTTP 410"))
+                rows.take_event_back("chat", 1)
+            assert clerks.form_differences() == []
+    finally:
+        cluster.execute('DROP OWNED BY "the clerk"; DROP ROLE "the clerk"')
 
 
 def test_several_stores_lie_in_one_database_beside_other_tables(cluster: Cluster, storage: Storage) -> None:

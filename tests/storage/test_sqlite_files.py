@@ -218,7 +218,7 @@ def test_an_empty_database_becomes_a_store_that_is_marked_as_ours(path: Path) ->
     assert path.stat().st_size > 0
     open_storage(path).close()
     with raw(path) as connection:
-        assert number(connection, "PRAGMA user_version") == VERSION == 7
+        assert number(connection, "PRAGMA user_version") == VERSION == 8
         assert number(connection, "PRAGMA application_id") == APPLICATION_ID == 0x4E784374
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 

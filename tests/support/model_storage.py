@@ -28,6 +28,7 @@ from nexus_control.storage.contract import (
 from nexus_control.storage.faults import ended, no_subtree, unavailable
 from nexus_control.storage.moved import Moved, migrated
 from nexus_control.storage.sidecar import MemorySidecar, Sidecar
+from nexus_control.storage.sink_rows import EventSetAside, SinkRow
 from nexus_control.storage.usage import InMemory, Turn
 
 _Stream: TypeAlias = tuple[EntryKind, str, int]
@@ -47,12 +48,14 @@ class _Rows:
     approvals: dict[tuple[int, str], ApprovalRow] = field(default_factory=dict[tuple[int, str], ApprovalRow])
     claims: dict[str, Claim] = field(default_factory=dict[str, Claim])
     answers: dict[str, KeptAnswer] = field(default_factory=dict[str, KeptAnswer])
+    sinks: dict[str, SinkRow] = field(default_factory=dict[str, SinkRow])
+    aside: dict[tuple[str, int], EventSetAside] = field(default_factory=dict[tuple[str, int], EventSetAside])
     marks: dict[str, Moved | None] = field(default_factory=dict[str, Moved | None])
 
     def clear(self) -> None:
         for table in (self.log, self.streams, self.subtrees, self.decision_rows, self.ordinals):
             table.clear()
-        for table in (self.approvals, self.claims, self.answers, self.marks):
+        for table in (self.approvals, self.claims, self.answers, self.sinks, self.aside, self.marks):
             table.clear()
 
 
@@ -141,6 +144,30 @@ class _OpenRows:
 
     def claims(self) -> list[Claim]:
         return [claim for _, claim in sorted(self._rows.claims.items())]
+
+    def sink(self, name: str) -> SinkRow | None:
+        return self._rows.sinks.get(name)
+
+    def sinks(self) -> list[SinkRow]:
+        return [row for _, row in sorted(self._rows.sinks.items())]
+
+    def events_set_aside(self, sink: str) -> list[EventSetAside]:
+        return [event for key, event in sorted(self._rows.aside.items()) if key[0] == sink]
+
+    def put_sink(self, row: SinkRow) -> None:
+        self._require_here()
+        self._put(self._rows.sinks, row.name, row)
+
+    def drop_sink(self, name: str) -> None:
+        for event in self.events_set_aside(name):
+            self._drop(self._rows.aside, (name, event.position))
+        self._drop(self._rows.sinks, name)
+
+    def set_event_aside(self, event: EventSetAside) -> None:
+        self._put(self._rows.aside, (event.sink, event.position), event)
+
+    def take_event_back(self, sink: str, position: int) -> None:
+        self._drop(self._rows.aside, (sink, position))
 
     def moved(self) -> Moved | None:
         return self._rows.marks.get("")

@@ -1,0 +1,121 @@
+"""How a worker tells its sinks: each has a thread of its own, so that no sink holds up an execution or another sink.
+
+A thread ends with the worker. What it sends at that moment may go on for the grace (`cli.worker_ending`); then a
+program is killed, and a receiver that does not answer is left. The message was not recorded as told, so it is sent
+again. A store that is busy or away is looked at again after a pause, as the worker's own loop does.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from datetime import timedelta
+from typing import Final
+
+from nexus_control.cli.streams import PrintingFailed
+from nexus_control.cli.worker_loop import FIRST_PAUSE, LONGEST_PAUSE
+from nexus_control.errors import NexusControlError
+from nexus_control.notify.delivering import Courier, Delivery
+from nexus_control.notify.sinks import Sink
+from nexus_control.store import DecisionStore
+from nexus_control.usecases.working import Action
+
+_TO_END: Final = timedelta(seconds=2)
+"""What a thread needs beyond the grace to record what it did."""
+_LOOK_SECONDS: Final = 0.1
+
+
+class Notifying:
+    """The sinks of one worker. `tell` prints an action, from any thread. `failure` is why it could not print."""
+
+    def __init__(
+        self,
+        store: DecisionStore,
+        sinks: Sequence[Sink],
+        inbox: str | None,
+        *,
+        poll: timedelta,
+        tell: Callable[[Action], object],
+    ) -> None:
+        self._couriers = [Courier(store, sink, inbox) for sink in sinks]
+        self._poll, self._tell = poll, tell
+        self._over = threading.Event()
+        self.failure: PrintingFailed | None = None
+
+    @contextmanager
+    def going_on(self, grace: Callable[[], timedelta]) -> Generator[None]:
+        """In the block, the sinks are told what happens. Then the threads have the grace to end."""
+        threads = self._started(self._go_on)
+        try:
+            yield
+        finally:
+            self._over.set()
+            until = time.monotonic() + (grace() + _TO_END).total_seconds()
+            for thread in threads:
+                thread.join(max(0.0, until - time.monotonic()))
+
+    def tell_all(self, is_over: Callable[[], bool]) -> None:
+        """Tell each sink everything that waits for it, whatever its pause, until one try fails."""
+        for thread in self._started(self._tell_one):
+            while thread.is_alive():
+                thread.join(_LOOK_SECONDS)
+                if is_over():
+                    self._over.set()
+
+    def _started(self, work: Callable[[Courier], None]) -> list[threading.Thread]:
+        """A thread for each sink. It obeys the orders to stop that this context heeds."""
+        threads = [
+            threading.Thread(
+                target=copy_context().run, args=(self._guarded, work, each), name=each.sink.name, daemon=True
+            )
+            for each in self._couriers
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _guarded(self, work: Callable[[Courier], None], courier: Courier) -> None:
+        try:
+            work(courier)
+        except PrintingFailed as failure:
+            self.failure = failure
+        finally:
+            with suppress(NexusControlError):
+                courier.release()
+
+    def _go_on(self, courier: Courier) -> None:
+        pause = FIRST_PAUSE
+        while not self._over.is_set():
+            try:
+                step = courier.step()
+                pause = FIRST_PAUSE
+            except NexusControlError:
+                self._over.wait(pause.total_seconds())
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            if isinstance(step, Delivery):
+                self._tell(_action(step))
+            elif step == "idle":
+                self._over.wait(self._poll.total_seconds())
+
+    def _tell_one(self, courier: Courier) -> None:
+        with suppress(NexusControlError):  # the loop of the worker has just told of the store
+            while not self._over.is_set() and (step := courier.step(at_once=True)) != "idle":
+                if isinstance(step, Delivery):
+                    self._tell(_action(step))
+                    if step.outcome == "failed":
+                        return
+
+
+def _action(delivery: Delivery) -> Action:
+    is_told = delivery.outcome == "delivered"
+    return Action(
+        what="notify",
+        request_id=delivery.request_id,
+        outcome=delivery.outcome,
+        error_code=None if is_told else "NOT_DELIVERED",
+        sink=delivery.sink,
+        event_id=delivery.event_id,
+        message=None if is_told else delivery.why,
+    )

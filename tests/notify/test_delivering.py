@@ -1,0 +1,387 @@
+"""A courier on a clock that stands still: in order, at least once, and never in the way."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nexus_control import NexusControlTools
+from nexus_control.notify.delivering import (
+    FIRST_PAUSE,
+    GIVES_UP_AFTER,
+    LEASE,
+    LONGEST_ASKED,
+    LONGEST_PAUSE,
+    Courier,
+    Delivery,
+    Step,
+)
+from nexus_control.notify.sinks import EVERYTHING, Message, Reply, Sink
+from nexus_control.notify.standing import forget_sink, problems_of_sinks, retry_set_aside, sink_lines
+from nexus_control.store import DecisionStore
+from nexus_control.system.processes import Owner
+from tests.notify.receiver import Receiver, receiving, webhook
+from tests.support.clock import FakeClock
+from tests.support.governed import ALICE, BOB, data_of
+from tests.support.tampering import attacking
+
+DELIVERED = Reply(outcome="delivered", why="it answered HTTP 200")
+FAILED = Reply(outcome="failed", why="it answered HTTP 503")
+REFUSED = Reply(outcome="refused", why="it answered HTTP 410")
+
+
+@dataclass
+class Desk:
+    """A target that answers what it is told to, by default that it took the message, and keeps what it saw."""
+
+    answers: list[Reply] = field(default_factory=list[Reply])
+    saw: list[str] = field(default_factory=list[str])
+    meanwhile: Callable[[], object] = lambda: None
+    always: Reply = DELIVERED
+    kind: str = "desk"
+    where: str = "here"
+
+    def send(self, message: Message, now: datetime) -> Reply:
+        self.saw.append(message.message_id)
+        self.meanwhile()
+        return self.answers.pop(0) if self.answers else self.always
+
+
+class Office:
+    """A store with a sink, and its couriers."""
+
+    def __init__(self, place: Path | str = ":memory:") -> None:
+        self.clock = FakeClock()
+        self.tools = NexusControlTools(place, clock=self.clock)
+        self.desk = Desk()
+        self.sink = Sink(name="chat", events=EVERYTHING, labels=(), goal=False, target=self.desk)
+        self.courier = self.another()
+        assert self.courier.step() == "idle"
+
+    @property
+    def store(self) -> DecisionStore:
+        return self.tools.store
+
+    def another(self, sink: Sink | None = None) -> Courier:
+        return Courier(self.store, sink or self.sink, None)
+
+    def ask(self, **request: Any) -> str:
+        """The id of the event that tells of a new request."""
+        made = data_of(self.tools.request("Rotate", ALICE, mode="apply", **request))
+        return f"evt_{made['request_id']}_1"
+
+    def steps(self, courier: Courier | None = None, *, at_once: bool = False) -> list[str]:
+        """The outcomes until nothing is due."""
+        outcomes: list[str] = []
+        while (step := (courier or self.courier).step(at_once=at_once)) != "idle":
+            if isinstance(step, Delivery):
+                outcomes.append(step.outcome)
+                if at_once and step.outcome == "failed":
+                    break
+        return outcomes
+
+
+@pytest.fixture
+def office() -> Office:
+    return Office()
+
+
+def test_a_new_sink_begins_at_the_end_of_the_log_and_is_told_in_order(office: Office) -> None:
+    asked = [office.ask() for _ in range(3)]
+    other = office.another(replace(office.sink, name="later"))
+    assert office.steps(other) == []
+    assert (office.steps(), office.desk.saw) == (["delivered"] * 3, asked)
+    assert office.steps() == []
+    assert office.steps(other) == []
+    asked.append(office.ask())
+    assert (office.steps(other), office.desk.saw[-1]) == (["delivered"], asked[-1])
+
+
+def test_entries_that_it_is_not_told_are_passed_over(office: Office) -> None:
+    narrow = office.another(replace(office.sink, events=("approved",)))
+    for number in range(510):
+        office.tools.template_store.create_template(f"t{number}", ALICE)
+    asked = office.ask()
+    assert (narrow.step(), narrow.step(), office.steps(narrow)) == ("moved", "moved", [])
+    assert (office.desk.saw, [line["behind"] for line in sink_lines(office.store)]) == ([], [0])
+    request_id = asked.split("_")[1]
+    data_of(office.tools.approve(request_id, BOB))
+    assert (office.steps(narrow), office.desk.saw) == (["delivered"], [f"evt_{request_id}_2"])
+
+
+def test_pauses_grow_to_a_quarter_of_an_hour_and_the_order_stays(office: Office) -> None:
+    asked = [office.ask(), office.ask()]
+    office.desk.always = FAILED
+    for pause in (*(FIRST_PAUSE * 2**n for n in range(8)), LONGEST_PAUSE, LONGEST_PAUSE):
+        assert office.steps() == ["failed"]
+        office.clock.advance(microseconds=pause / timedelta(microseconds=1) - 1)
+        assert office.steps() == []
+        office.clock.advance(microseconds=1)
+    assert set(office.desk.saw) == {asked[0]}
+    office.desk.always = DELIVERED
+    assert (office.steps(), office.desk.saw[-2:]) == (["delivered"] * 2, asked)
+    office.desk.answers = [FAILED]
+    asked.append(office.ask())
+    assert office.steps() == ["failed"]
+    office.clock.advance(seconds=FIRST_PAUSE.total_seconds())  # a success began the pauses again
+    assert (office.steps(), office.desk.saw[-1]) == (["delivered"], asked[-1])
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "waited"),
+    [
+        (timedelta(), FIRST_PAUSE),
+        (timedelta(minutes=3), timedelta(minutes=3)),
+        (timedelta(days=300), LONGEST_ASKED),
+    ],
+)
+def test_a_receiver_may_ask_for_a_longer_pause_within_bounds(
+    office: Office, asked_for: timedelta, waited: timedelta
+) -> None:
+    office.ask()
+    office.desk.answers = [replace(FAILED, retry_after=asked_for)]
+    assert office.steps() == ["failed"]
+    office.clock.instant += waited - timedelta(microseconds=1)
+    assert office.steps() == []
+    office.clock.instant += timedelta(microseconds=1)
+    assert office.steps() == ["delivered"]
+
+
+def test_a_clock_that_was_set_back_does_not_stop_a_sink(office: Office) -> None:
+    asked = office.ask()
+    office.desk.answers = [FAILED]
+    assert office.steps() == ["failed"]
+    office.clock.instant -= timedelta(days=30)
+    assert (office.steps(), office.desk.saw) == (["delivered"], [asked] * 2)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+def test_a_receiver_that_is_down_for_an_hour_gets_each_event_in_order(
+    office: Office, receiver: Receiver, tmp_path: Path
+) -> None:
+    courier = office.another(replace(office.sink, target=webhook(receiver.url, tmp_path)))
+    receiver.is_down = True
+    asked: list[str] = []
+    for _ in range(60):
+        asked.append(office.ask())
+        assert set(office.steps(courier)) <= {"failed"}
+        office.clock.advance(minutes=1)
+    assert receiver.told == []
+    receiver.is_down = False
+    office.clock.advance(minutes=15)
+    assert set(office.steps(courier)) == {"delivered"}
+    assert receiver.told == asked
+
+
+def test_what_is_refused_for_good_is_set_aside_named_and_the_next_has_its_turn(office: Office) -> None:
+    asked = [office.ask() for _ in range(3)]
+    office.desk.answers = [DELIVERED, REFUSED]
+    assert (office.steps(), office.desk.saw) == (["delivered", "set_aside", "delivered"], asked)
+    (line,) = sink_lines(office.store)
+    assert [(each["event_id"], each["why"]) for each in line["set_aside"]] == [
+        (asked[1], "it answered HTTP 410")
+    ]
+    assert (line["failing_since"], line["behind"]) == (None, 0)
+    (problem,) = problems_of_sinks([line])
+    assert problem.startswith(f"chat was not told of {asked[1]}, set aside at 2026-01-02T03:04:05.000006+00:00:")
+
+
+def test_after_a_day_of_trying_an_event_is_set_aside_and_those_of_that_day_follow_at_once(
+    office: Office,
+) -> None:
+    asked = [office.ask(), office.ask()]
+    office.desk.always = FAILED
+    outcomes: list[str] = []
+    while office.clock.now() - FakeClock().now() < GIVES_UP_AFTER:
+        outcomes += office.steps()
+        office.clock.advance(minutes=15)
+    late = office.ask()
+    assert (set(outcomes), set(office.desk.saw)) == ({"failed"}, {asked[0]})
+    assert office.steps() == ["set_aside", "set_aside", "failed"]
+    (line,) = sink_lines(office.store)
+    assert [each["event_id"] for each in line["set_aside"]] == asked
+    assert (line["failing_since"], line["tries"]) == ("2026-01-02T03:04:05.000006+00:00", len(outcomes) + 3)
+    office.desk.always = DELIVERED
+    office.clock.advance(minutes=15)
+    assert (office.steps(), office.desk.saw[-1]) == (["delivered"], late)
+
+
+def test_a_sink_that_fails_for_ever_holds_no_other_up(office: Office) -> None:
+    broken = Desk(always=FAILED)
+    other = office.another(replace(office.sink, name="broken", target=broken))
+    assert office.steps(other) == []
+    for _ in range(100):
+        office.ask()
+        assert set(office.steps(other)) <= {"failed", "set_aside"}
+        assert office.steps() == ["delivered"]
+        office.clock.advance(hours=1)
+    line, healthy = sink_lines(office.store)
+    assert (line["name"], len(line["set_aside"]) + line["behind"] // 2) == ("broken", 100)
+    assert problems_of_sinks([line])[0].startswith("broken has failed since")
+    assert problems_of_sinks([healthy]) == []
+
+
+def test_at_once_a_pause_is_not_waited_for(office: Office) -> None:
+    office.ask()
+    office.desk.answers = [FAILED, FAILED]
+    assert [office.steps(at_once=True) for _ in range(2)] == [["failed"], ["failed"]]
+    assert office.steps() == []
+    assert office.steps(at_once=True) == ["delivered"]
+
+
+def test_a_history_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
+    office = Office(tmp_path / "store.db")
+    asked, whole = office.ask(), office.ask()
+    with attacking(tmp_path / "store.db") as connection:
+        connection.execute(
+            "UPDATE entries SET payload = '{}' WHERE stream = ? AND seq = 1", (asked.split("_")[1],)
+        )
+    assert (office.steps(), office.desk.saw) == (["set_aside", "delivered"], [whole])
+    (line,) = sink_lines(office.store)
+    assert [each["event_id"] for each in line["set_aside"]] == [asked]
+
+
+# --- the lease ------------------------------------------------------------------------------------------------------
+
+
+def test_while_one_sends_no_other_does(office: Office) -> None:
+    office.ask()
+    other, steps = office.another(), list[Step]()
+    office.desk.meanwhile = lambda: steps.append(other.step(at_once=True))
+    assert (office.steps(), steps, len(office.desk.saw)) == (["delivered"], ["idle"], 1)
+
+
+def test_a_lease_ends_by_the_clock_and_who_lost_it_moves_nothing(office: Office) -> None:
+    asked, other = office.ask(), office.another()
+
+    def overtake() -> None:
+        office.desk.meanwhile = lambda: None
+        office.clock.instant += LEASE
+        assert other.step() != "idle"
+
+    office.desk.meanwhile = overtake
+    office.desk.answers = [DELIVERED, REFUSED]  # the first one is for the other courier
+    assert isinstance(office.courier.step(), Delivery)
+    assert office.desk.saw == [asked] * 2
+    (line,) = sink_lines(office.store)
+    assert (line["tries"], line["behind"], line["set_aside"]) == (0, 0, [])
+
+
+def test_a_courier_that_was_killed_before_it_moved_the_cursor_sends_again(office: Office) -> None:
+    asked = [office.ask(), office.ask()]
+    dead = Owner.find(office.courier._holder)
+    assert dead is not None
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    office.desk.meanwhile = die
+    with pytest.raises(KeyboardInterrupt):
+        office.courier.step()
+    office.desk.meanwhile = lambda: None
+    other = office.another()
+    assert office.steps(other) == []  # its process is alive, as far as anybody can see
+    with office.store.writing() as session:
+        row = session.rows.sink("chat")
+        assert row is not None
+        gone = replace(dead, started="1").to_text()
+        session.rows.put_sink(row._replace(holder=gone))
+    assert (office.steps(other), office.desk.saw) == (["delivered"] * 2, [asked[0], *asked])
+
+
+def test_who_releases_a_lease_lets_others_go_on_at_once(office: Office) -> None:
+    office.ask()
+    other = office.another()
+    assert office.steps() == ["delivered"]
+    office.ask()
+    assert office.steps(other) == []
+    other.release()
+    assert office.steps(other) == []
+    office.courier.release()
+    assert office.steps(other) == ["delivered"]
+
+
+# --- what an operator does ------------------------------------------------------------------------------------------
+
+
+def test_what_was_set_aside_is_sent_again_in_order_until_one_is_not_taken(office: Office) -> None:
+    asked = [office.ask() for _ in range(3)]
+    office.desk.always = REFUSED
+    assert office.steps() == ["set_aside"] * 3
+    office.desk.saw.clear()
+    office.desk.answers = [DELIVERED, FAILED]
+    done = retry_set_aside(office.store, office.sink, None, office.clock.now())
+    assert [(event.event_id, reply.outcome) for event, reply in done] == [
+        (asked[0], "delivered"),
+        (asked[1], "failed"),
+    ]
+    (line,) = sink_lines(office.store)
+    assert [each["event_id"] for each in line["set_aside"]] == asked[1:]
+
+
+def test_a_sink_that_was_forgotten_begins_at_the_end(office: Office) -> None:
+    office.desk.always = REFUSED
+    office.ask()
+    assert office.steps() == ["set_aside"]
+    office.ask()
+    assert forget_sink(office.store, "chat") == 1
+    office.desk.always = DELIVERED
+    assert office.steps() == []
+    office.ask()
+    assert office.steps() == ["delivered"]
+    with pytest.raises(ValueError, match="names no sink"):
+        forget_sink(office.store, "chart")
+
+
+# --- any order of things --------------------------------------------------------------------------------------------
+
+acts: st.SearchStrategy[Sequence[str]] = st.lists(
+    st.sampled_from(["ask", "approve", "one", "two", "fail", "work", "killed", "later"]), max_size=40
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(acts)
+def test_each_event_comes_at_least_once_and_first_in_order(happened: Sequence[str]) -> None:
+    office, asked = Office(), list[str]()
+    couriers = {"one": office.courier, "two": office.another()}
+
+    def die() -> None:
+        office.desk.meanwhile = lambda: None
+        raise KeyboardInterrupt
+
+    for act in happened:
+        match act:
+            case "ask":
+                asked.append(office.ask())
+            case "approve" if asked and not asked[-1].endswith("_2"):
+                request_id = asked[-1].split("_")[1]
+                data_of(office.tools.approve(request_id, BOB))
+                asked.append(f"evt_{request_id}_2")
+            case "one" | "two":
+                try:
+                    couriers[act].step()
+                except KeyboardInterrupt:
+                    couriers[act] = office.another()
+            case "fail" | "work":
+                office.desk.always = FAILED if act == "fail" else DELIVERED
+            case "killed":
+                office.desk.meanwhile = die
+            case "later":
+                office.clock.advance(minutes=20)
+            case _:
+                pass
+    office.desk.meanwhile, office.desk.always = lambda: None, DELIVERED
+    office.clock.advance(hours=1)
+    office.steps()
+    assert list(dict.fromkeys(office.desk.saw)) == asked
