@@ -151,7 +151,7 @@ def to_row(decision: Projection, earlier: DecisionRow | None = None) -> Decision
         last_ts=facts.last_ts,
         head=decision.head,
         phase=facts.phase,
-        approved_until=_approved_until(facts, tally, expires_at),
+        approved_until=_approved_until(facts, decision.authority, expires_at),
         expires_at=expires_at,
         policy_seq=facts.policy_seq,
         goal=created.goal if created else "",
@@ -178,7 +178,7 @@ def _advanced(earlier: DecisionRow, decision: Projection) -> DecisionRow:
         facts.last_ts,
         decision.head,
         facts.phase,
-        _approved_until(facts, tally, earlier.expires_at),
+        _approved_until(facts, decision.authority, earlier.expires_at),
         earlier.expires_at,
         earlier.policy_seq,
         earlier.goal,
@@ -193,10 +193,10 @@ def _advanced(earlier: DecisionRow, decision: Projection) -> DecisionRow:
     )
 
 
-def _approved_until(facts: Facts, tally: Tally, expires_at: str) -> str:
-    if facts.phase != "open" or facts.policy is None:
+def _approved_until(facts: Facts, authority: Authority, expires_at: str) -> str:
+    if facts.phase != "open":
         return NEVER
-    until = tally.holds_until(facts.policy.min_approvals)
+    until = facts.approved_until(authority)
     return NEVER if until is None else min(_sortable(until), expires_at)
 
 
