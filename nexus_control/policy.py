@@ -146,9 +146,18 @@ class Policy(PolicyFields):
         >>> Policy(approvers=["bob", "eve"], allow_requester_approval=False).approvers_but(Actor("human", "Eve"))
         ('bob',)
         """
-        if requester is None or self.allow_requester_approval:
-            return self.approvers
-        return tuple(each for each in self.approvers if fold_id(each) != requester.key)
+        return self.able(self.approvers, requester)
+
+    def able(self, ids: Sequence[str], requester: Actor | None) -> tuple[str, ...]:
+        """Those of these people who may approve a request of this requester.
+
+        >>> Policy(approvers=["bob", "eve"], allow_requester_approval=False).able(["bob", "dan"], Actor("human", "Eve"))
+        ('bob',)
+        """
+        barred = None if requester is None or self.allow_requester_approval else requester.key
+        named = _folded(self.approvers)
+        people = ((each, fold_id(each)) for each in ids)
+        return tuple(each for each, key in people if key != barred and (not named or key in named))
 
     def accepts_assurance(self, assurance: Assurance | None) -> bool:
         """Whether this assurance of an approver suffices. None, for an old approval, means declared.

@@ -27,7 +27,7 @@ class DecisionStore(Ledger):
     `path_or_url` is a file, `:memory:` (SQLite in memory), or the URL of a PostgreSQL database, which has its log's
     key, last checkpoint and head in `log_folder`. Safe to use from several threads; several processes may open one
     file or database. `allowed_signers` is the path of an OpenSSH file that says whose signed approvals count here.
-    Raises STORE_UNAVAILABLE.
+    `groups` are the groups of approvers, `{"security": ["alice", "bob"]}`. Raises STORE_UNAVAILABLE, INVALID_ARGUMENT.
     """
 
     def create_decision(self) -> str:
@@ -143,6 +143,7 @@ class TemplateStore:
         min_assurance: Assurance | None = None,
         overrides: Overrides = "any",
         require_rehearsal: RequiredRehearsal | Mapping[str, int] | None = None,
+        required_from: Mapping[str, int] | None = None,
     ) -> Template:
         """Create a template, which can never be changed.
 
@@ -164,6 +165,7 @@ class TemplateStore:
             allow_requester_approval=allow_requester_approval,
             min_assurance=min_assurance,
             require_rehearsal=require_rehearsal,
+            required_from=required_from,
         )
         payload = TemplateCreatedPayload(
             name=name, description=description, overrides=overrides, **policy.fields()

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate, Final
 
@@ -55,6 +55,7 @@ from nexus_control.store import DecisionStore
 from nexus_control.system.commands import Options, absolute, approving, command, shell_line
 from nexus_control.system.login import login_at_host
 from nexus_control.system.whole_files import is_folder, is_regular, is_there
+from nexus_control.usecases.grouping import groups_in
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import Assurance
 from nexus_control.values.results import fault_of
@@ -144,7 +145,12 @@ class Frame(Settings):
 
     def opened(self) -> DecisionStore:
         """The store, without a look at the file of signers. Raises STORE_UNAVAILABLE."""
-        return DecisionStore(self.path, allowed_signers=self.allowed_signers, log_folder=self.log_folder)
+        return DecisionStore(
+            self.path,
+            allowed_signers=self.allowed_signers,
+            log_folder=self.log_folder,
+            groups=partial(groups_in, self.configuration),
+        )
 
     def look_at_signers(self) -> None:
         """Note on standard error if the file of signers lets nobody sign. A file that cannot be read raises

@@ -8,7 +8,7 @@ The record has them as `event_type`, `request_id`, `seq` and `actor`, too.
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from nexus_control.storage.contract import BUSY_SECONDS, ResultT, Storage, Write
 from nexus_control.storage.sidecar import Sidecar
 from nexus_control.system.clock import SYSTEM_CLOCK, Clock
 from nexus_control.system.commands import absolute
+from nexus_control.values.groups import Groups, groups_of
 
 MAX_BUSY_SECONDS = 86_400
 _LOGGER = logging.getLogger("nexus_control")
@@ -40,7 +41,8 @@ class Ledger:
     `path_or_url` is a file, `:memory:` (SQLite in memory), or the URL of a PostgreSQL database. It is safe to use from
     several threads; several processes may open one file or database. `allowed_signers` is the path of an OpenSSH file
     that says whose signed approvals count here. `busy_timeout` is how many seconds a transaction waits for another one.
-    `log_folder` is where a store on PostgreSQL keeps its log's key, last checkpoint and head.
+    `log_folder` is where a store on PostgreSQL keeps its log's key, last checkpoint and head. `groups` are the groups
+    of approvers, `{"security": ["alice", "bob"]}`, or what gives them when a request needs them.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Ledger:
         allowed_signers: str | os.PathLike[str] | None = None,
         busy_timeout: float = BUSY_SECONDS,
         log_folder: str | os.PathLike[str] | None = None,
+        groups: Mapping[str, Sequence[str]] | Callable[[], Groups] | None = None,
     ) -> None:
         if type(busy_timeout) not in (int, float) or not 0 <= busy_timeout <= MAX_BUSY_SECONDS:
             raise invalid_argument(
@@ -60,10 +63,20 @@ class Ledger:
         self.clock = clock
         self.allowed_signers = absolute(Path(allowed_signers)) if allowed_signers is not None else None
         self.log_folder = absolute(Path(log_folder)) if log_folder is not None else None
+        self._groups = groups if callable(groups) else groups_of(groups or {})
         self._recent = Recent()
         self._storage = storage or open_storage(
             path_or_url, busy_seconds=busy_timeout, log_folder=self.log_folder, derive=rebuild_rows
         )
+
+    @property
+    def groups(self) -> Groups:
+        """The members of each group of approvers here. Raises CONFIG_INVALID where a configuration has them wrong.
+
+        >>> store.groups
+        {}
+        """
+        return self._groups() if callable(self._groups) else self._groups
 
     @property
     def place(self) -> str:

@@ -1,6 +1,6 @@
 """The settings of a server, and the context for its tools that they open."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from nexus_control.usecases.arguments import RecoverArguments
 from nexus_control.usecases.settling import recover
 from nexus_control.usecases.signing import allowed_signers_of
 from nexus_control.values.actors import Actor
+from nexus_control.values.groups import Groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Settings:
     `artifacts` defaults to `<database>.artifacts`, beside the database, or in the log folder of a store on PostgreSQL.
     Give `config` (a nexus-control.toml, or what
     was read of one, for LocalRouter) or `router` (`package.module:factory`), not both. With `read_only` no run log is
-    opened. `allowed_signers` says whose signed approvals count.
+    opened. `allowed_signers` says whose signed approvals count, and `groups` who belongs to which group of approvers.
     """
 
     database: str
@@ -43,6 +44,7 @@ class Settings:
     router: str | None = None
     read_only: bool = False
     allowed_signers: Path | None = None
+    groups: Callable[[], Groups] | None = None
 
 
 @contextmanager
@@ -66,7 +68,10 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
             on_step=tell,
         ) as router,
         DecisionStore(
-            settings.database, allowed_signers=settings.allowed_signers, log_folder=settings.log_folder
+            settings.database,
+            allowed_signers=settings.allowed_signers,
+            log_folder=settings.log_folder,
+            groups=settings.groups,
         ) as store,
     ):
         if settings.allowed_signers is not None:

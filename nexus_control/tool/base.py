@@ -6,7 +6,7 @@ model. The use cases are loaded by the calls: see `nexus_control.usecases`.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
 from nexus_control import usecases
@@ -41,6 +41,7 @@ class Tools:
         clock: Clock | None = None,
         busy_timeout: float | None = None,
         log_folder: str | os.PathLike[str] | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         if store is not None and db_path != ":memory:":
             raise invalid_argument("db_path", "and store are the same argument: give one of them")
@@ -51,6 +52,7 @@ class Tools:
                 "clock": clock,
                 "busy_timeout": busy_timeout,
                 "log_folder": log_folder,
+                "groups": groups,
             }
             for name, value in given.items():
                 if value is not None:
@@ -63,6 +65,7 @@ class Tools:
                 allowed_signers=allowed_signers,
                 busy_timeout=BUSY_SECONDS if busy_timeout is None else busy_timeout,
                 log_folder=log_folder,
+                groups=groups,
             )
         self.template_store = TemplateStore(self.store)
         self._plan_checker = plan_checker
