@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from nexus_control.blocking import BlockingReason
 from nexus_control.errors import ErrorCode, next_step
+from nexus_control.values.groups import slot_words
 from nexus_control.values.payloads import Effect
 
 REHEARSAL_FAILED: Final = (
@@ -26,6 +27,9 @@ _REHEARSED_OTHERWISE: Final = (
 )
 _NEW_REQUEST: Final = "It is never executed; make a new request if it is still wanted."
 _GET_APPROVED: Final = "Get the approvals that are missing, then call execute again."
+_GET_APPROVED_BY: Final = (
+    "Get the approvals that are missing, {} among them, each of another person; then call execute again."
+)
 ADVICE: Final[dict[str, str]] = {
     "ALREADY_EXECUTED": "It was executed, and is never executed again. Make a new request for another run.",
     "DENIED": _NEW_REQUEST,
@@ -82,6 +86,8 @@ def advice_for(code: str, details: Mapping[str, Any]) -> str | None:
         return after_failure(details["effect"])
     if code == "ADAPTER_CHANGED" and "since" in details:
         return _REHEARSED_OTHERWISE
+    if code == "MISSING_APPROVALS" and "groups" in details:
+        return _GET_APPROVED_BY.format(slot_words(details["groups"]))
     return ADVICE.get(code)
 
 

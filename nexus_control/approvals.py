@@ -3,18 +3,19 @@
 A decision can have thousands of approvals, and each event changes at most one. So they are found by person, and a tally
 is kept of how many stand without an end and when the others end: whether a quorum holds at an instant, and until when,
 follows from it without looking at any approval. An approval *stands* when the policy accepts it, and it is neither
-revoked nor stale.
+revoked nor stale. Where a policy needs approvals of groups, their members' approvals are looked at too, and no others.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, cast
 
-from nexus_control.values.actors import Actor
+from nexus_control.values.actors import Actor, fold_id
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import Assurance
+from nexus_control.values.seating import Seating, most_slots
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
 MOST_QUORUMS = 20
@@ -187,6 +188,39 @@ class Tally(NamedTuple):
         if lacking <= 0:
             return FOREVER
         return self.ends[-lacking] if lacking <= len(self.ends) else None
+
+
+NO_GROUPS: Mapping[str, tuple[str, ...]] = {}
+"""The groups of each person, by folded id, where nobody is in any."""
+
+
+def groups_by_person(groups: Mapping[str, object] | None) -> Mapping[str, tuple[str, ...]]:
+    """The groups of each member, by folded id, from the members of each group."""
+    belongs = dict[str, tuple[str, ...]]()
+    for group, ids in sorted((groups or {}).items()):
+        for person in dict.fromkeys(map(fold_id, cast("Sequence[str]", ids))):
+            belongs[person] = (*belongs.get(person, ()), group)
+    return belongs
+
+
+def filled_until(
+    slots: Mapping[str, int], belongs: Mapping[str, tuple[str, ...]], standing: Iterable[Approval]
+) -> datetime | None:
+    """When a slot becomes free if nothing else happens; None when one is free already. The approvals that end last are
+    seated first, so the slots are full until the one ends that filled the last of them.
+    """
+    seating = Seating(slots)
+    for end, person in sorted(((each.ends(), each.actor.key) for each in standing), reverse=True):
+        if seating.add(belongs.get(person, ())) and seating.is_full:
+            return end
+    return None
+
+
+def lacking(
+    slots: Mapping[str, int], belongs: Mapping[str, tuple[str, ...]], people: Iterable[str]
+) -> dict[str, int]:
+    """How many more each group needs, once these people, by folded id, fill as many slots as they can."""
+    return most_slots(slots, (belongs.get(person, ()) for person in sorted(people))).lacking
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from nexus_control.decision import effect_of, request_expired
 from nexus_control.facts import Facts
 from nexus_control.policy import missing_capabilities
 from nexus_control.values.executions import Cover, is_repeatable, lack_words
+from nexus_control.values.groups import slot_words
 from nexus_control.values.payloads import PolicyAttachedPayload
 
 ORDER: Final = (
@@ -157,7 +158,7 @@ def _approval_reasons(facts: Facts, at: datetime, authority: Authority) -> Itera
         return
     active, required = facts.current_approvals(at), facts.policy.min_approvals
     given = active if authority is None else facts.current_approvals(at, authority)
-    if given >= required:
+    if facts.is_approved(at, authority):
         return
     expired = facts.tally().standing - active
     if expired:
@@ -167,20 +168,31 @@ def _approval_reasons(facts: Facts, at: datetime, authority: Authority) -> Itera
             {"expired_count": expired, "current_valid": given, "required": required},
         )
     yield from _rehearsal_reasons(facts, at, given)
-    if active < required:
-        missing = required - given
+    lacking = facts.lacking(at, authority)
+    groups = {"groups": lacking} if lacking else {}
+    if not facts.is_approved(at):
+        missing = missing_approvals(given, required, lacking)
         yield BlockingReason(
             "MISSING_APPROVALS",
-            f"Missing {missing} approval{'s' * (missing > 1)} ({given} of {required})",
-            {"required": required, "current": given, "missing": missing},
+            f"Missing {missing} approval{'s' * (missing > 1)} ({given} of {required}){_of(lacking)}",
+            {"required": required, "current": given, "missing": missing, **groups},
         )
     if given < active:
         yield BlockingReason(
             "IMPORTED_APPROVALS",
-            f"Only {given} of {required} approvals carry authority here; imported ones are evidence, and so are"
-            " signatures that nobody here trusts",
-            {"required": required, "with_authority": given, "imported": active - given},
+            f"Only {given} of {required} approvals carry authority here{_of(lacking)}; imported ones are evidence, and"
+            " so are signatures that nobody here trusts",
+            {"required": required, "with_authority": given, "imported": active - given, **groups},
         )
+
+
+def missing_approvals(given: int, required: int, lacking: Mapping[str, int]) -> int:
+    """The fewest approvals that could make up the quorum. `lacking` says how many more each group needs."""
+    return max(required - given, sum(lacking.values()))
+
+
+def _of(lacking: Mapping[str, int]) -> str:
+    return f", still needed: {slot_words(lacking)}" if lacking else ""
 
 
 def _rehearsal_reasons(facts: Facts, at: datetime, given: int) -> Iterator[BlockingReason]:

@@ -61,7 +61,7 @@ def standing_at(facts: Facts, at: datetime, authority: Authority = None) -> tupl
     counting = facts.current_approvals(at, authority)
     if facts.phase != "open":
         return DecisionState(facts.phase), counting
-    suffice = facts.policy is not None and counting >= facts.policy.min_approvals
+    suffice = facts.is_approved(at, authority)
     return (DecisionState.APPROVED if suffice else DecisionState.PENDING_APPROVAL), counting
 
 
@@ -78,9 +78,8 @@ def counting_approvals(facts: Facts, at: datetime, authority: Authority = None) 
 
 
 def is_approved(facts: Facts, at: datetime, authority: Authority = None) -> bool:
-    """Whether as many approvals count at this instant as the policy demands."""
-    counting = standing_at(facts, at, authority)[1]
-    return facts.policy is not None and counting >= facts.policy.min_approvals
+    """Whether the approvals that count at this instant are those that the policy demands."""
+    return not request_expired(facts, at) and facts.is_approved(at, authority)
 
 
 def effect_of(execution: Execution) -> Effect | None:

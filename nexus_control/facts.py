@@ -21,14 +21,16 @@ Facts and progress are named tuples: a history is folded by the thousand, and a 
 long to make.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial, reduce
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from nexus_control.approvals import (
+    FOREVER,
     NO_APPROVALS,
+    NO_GROUPS,
     NO_QUORUMS,
     NO_TALLY,
     Approval,
@@ -37,6 +39,9 @@ from nexus_control.approvals import (
     Quorums,
     Since,
     Tally,
+    filled_until,
+    groups_by_person,
+    lacking,
 )
 from nexus_control.events import (
     Actor,
@@ -90,7 +95,8 @@ class Progress(NamedTuple):
 
 class Facts(NamedTuple):
     """A decision without a clock: all that its events say. `policy_seq` is -1 until the policy is attached. The events
-    before `given_from` were imported by the store that is asked.
+    before `given_from` were imported by the store that is asked. `belongs` has the groups of each of their members, by
+    folded id, as the request recorded them.
     """
 
     decision_id: str
@@ -102,6 +108,7 @@ class Facts(NamedTuple):
     event_count: int = 0
     last_ts: str = ""
     given_from: int = 0
+    belongs: Mapping[str, tuple[str, ...]] = NO_GROUPS
 
     @property
     def phase(self) -> Phase:
@@ -176,8 +183,28 @@ class Facts(NamedTuple):
         """How many approvals count at this instant, whether or not the request itself has expired."""
         return self.tally(authority).current(at)
 
-    def is_approved(self, at: datetime) -> bool:
-        return self.policy is not None and self.current_approvals(at) >= self.policy.min_approvals
+    def is_approved(self, at: datetime, authority: Authority = None) -> bool:
+        """Whether enough approvals count, and different people fill all slots of groups, whether or not it expired."""
+        if self.policy is None or self.current_approvals(at, authority) < self.policy.min_approvals:
+            return False
+        return self.policy.required_from is None or not self.lacking(at, authority)
+
+    def lacking(self, at: datetime, authority: Authority = None) -> dict[str, int]:
+        """How many more approvals each group that the policy names needs at this instant."""
+        if self.policy is None or self.policy.required_from is None:
+            return {}
+        people = (each.actor.key for each in self._of_members(authority) if not each.is_expired(at))
+        return lacking(self.policy.required_from, self.belongs, people)
+
+    def filled_until(self, authority: Authority = None) -> datetime | None:
+        """When a slot of a group becomes free if nothing else happens; None when one is free already."""
+        slots = self.policy.required_from if self.policy else None
+        return FOREVER if slots is None else filled_until(slots, self.belongs, self._of_members(authority))
+
+    def _of_members(self, authority: Authority) -> Iterator[Approval]:
+        for each in map(self.progress.approvals.of, self.belongs):
+            if each is not None and self.stands(each) and (authority is None or each.seq in authority):
+                yield each
 
     def tally(self, authority: Authority = None) -> Tally:
         """The tally of the approvals that stand. `authority`: only of these, by `seq`."""
@@ -193,8 +220,10 @@ class Facts(NamedTuple):
         return self._replace(progress=progress, given_from=self.event_count)
 
     def approved_until(self, authority: Authority = None) -> datetime | None:
-        """When the approvals stop being enough if nothing else happens; None when they are too few."""
-        return None if self.policy is None else self.tally(authority).holds_until(self.policy.min_approvals)
+        """When the quorum stops holding if nothing else happens; None when it does not hold."""
+        until = self.policy and self.tally(authority).holds_until(self.policy.min_approvals)
+        filled = until and self.filled_until(authority)
+        return until and filled and min(until, filled)
 
     def expires(self) -> datetime | None:
         """When the request itself expires; None for never."""
@@ -229,7 +258,8 @@ def _attach(facts: Facts, event: StoredEvent, content: PolicyAttachedPayload) ->
     if facts.created is None or facts.policy is not None:
         return None
     opened = _changed(facts, event, phase="open")
-    return opened._replace(policy=Policy.of(content), attached=content, policy_seq=event.seq)
+    policy, belongs = Policy.of(content), groups_by_person(content.approver_groups)
+    return opened._replace(policy=policy, attached=content, policy_seq=event.seq, belongs=belongs)
 
 
 def _grant(facts: Facts, event: StoredEvent, content: ApprovalGrantedPayload) -> Facts | None:
@@ -271,21 +301,12 @@ def _with_approval(facts: Facts, event: StoredEvent, before: Approval | None, af
     came = after if facts.stands(after) else None
     tally = now.tally.changed(left, came)
     given_here = now.given_here.changed(left, came, facts.given_from) if facts.given_from else tally
-    required = facts.policy.min_approvals if facts.policy else 0
-    at = event.instant
-    met = now.tally.current(at) < required <= tally.current(at)
-    quorums = now.quorums.plus(event.seq) if met else now.quorums
-    progress = Progress(
-        phase=now.phase,
-        approvals=now.approvals.having(after),
-        tally=tally,
-        given_here=given_here,
-        quorums=quorums,
-        executions=now.executions,
-        ending=now.ending,
-        cover=now.cover,
-    )
-    return _after(facts, event, progress)
+    approvals, settled = now.approvals.having(after), (now.executions, now.ending, now.cover)
+    progress = Progress(now.phase, approvals, tally, given_here, now.quorums, *settled)
+    following = _after(facts, event, progress)
+    if came is None or not following.is_approved(event.instant) or facts.is_approved(event.instant):
+        return following
+    return following._replace(progress=progress._replace(quorums=now.quorums.plus(event.seq)))
 
 
 def _end(
@@ -319,12 +340,6 @@ def _start(facts: Facts, event: StoredEvent, content: ExecutionStartedPayload) -
     return _changed(facts, event, executions=(*facts.progress.executions[:-1], started))
 
 
-_FINDINGS = (
-    "run_id", "steps_executed", "response_digest", "router_bundle_digest", "error_code", "error_message",
-    "certain_effect", "rehearsal_digest", "adapter_digest",
-)  # fmt: skip
-
-
 def _settle(
     facts: Facts,
     event: StoredEvent,
@@ -336,11 +351,7 @@ def _settle(
     execution = facts.last_execution
     if facts.phase != settles or execution is None:
         return None
-    said = {name: getattr(content, name, None) for name in _FINDINGS}
-    found: dict[str, Any] = {name: value for name, value in said.items() if value is not None} | findings
-    if outcome == "completed":  # what a reconciliation found out supersedes the earlier doubt
-        found |= {"error_code": None, "error_message": None}
-    settled = replace(execution, outcome=outcome, completed_at=event.ts, **found)
+    settled = execution.settled(outcome, event.ts, content, **findings)
     phase: Phase = "open" if execution.rehearsal and outcome != "outcome_unknown" else outcome
     changes: dict[str, Any] = {"phase": phase, "executions": (*facts.progress.executions[:-1], settled)}
     cover = cover_after(facts.progress.cover, settled) if facts.needs_rehearsal else None
@@ -365,16 +376,10 @@ def _changed(facts: Facts, event: StoredEvent, **changes: Any) -> Facts:
 
 def _after(facts: Facts, event: StoredEvent, progress: Progress | None = None) -> Facts:
     """The facts with one more event counted. Every event passes here, and `replace` would be three times as slow."""
+    decision_id, created, policy, attached, policy_seq, before, count, _, given_from, belongs = facts
+    progress = progress or before
     return Facts(
-        decision_id=facts.decision_id,
-        created=facts.created,
-        policy=facts.policy,
-        attached=facts.attached,
-        policy_seq=facts.policy_seq,
-        progress=progress or facts.progress,
-        event_count=facts.event_count + 1,
-        last_ts=event.ts,
-        given_from=facts.given_from,
+        decision_id, created, policy, attached, policy_seq, progress, count + 1, event.ts, given_from, belongs
     )
 
 

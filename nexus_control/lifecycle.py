@@ -5,7 +5,7 @@ The timeline has one entry for each event. After each approval that met the quor
 The last `timeline_limit` entries are kept; None keeps all. A system is written `system:<id>`, a person as the id.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,7 @@ from nexus_control.decision import Decision, DecisionState, standing_at
 from nexus_control.events import Actor, EventType, StoredEvent
 from nexus_control.facts import Facts, fold
 from nexus_control.policy import Policy
+from nexus_control.values.groups import slot_words
 from nexus_control.values.payloads import Effect
 from nexus_control.values.records import encode
 
@@ -250,11 +251,12 @@ def _entry(event: StoredEvent) -> LifecycleEntry:
 
 def _threshold(facts: Facts, event: StoredEvent) -> LifecycleEntry:
     required = facts.policy.min_approvals if facts.policy else 0
+    slots = facts.policy.required_from if facts.policy else None
     return LifecycleEntry(
         ts=event.ts,
         category="approval",
         label="quorum met",
-        summary=f"Quorum met: {required} of {required} approvals",
+        summary=f"Quorum met: {required} of {required} approvals{of_groups(slots)}",
         actor="system:nexus-control",
         event_type=THRESHOLD_MET,
         seq=event.seq,
@@ -287,6 +289,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def of_groups(slots: Mapping[str, int] | None) -> str:
+    """Behind a number of approvals, those of groups among them: ` (1 of security, 2 of platform)`; empty without."""
+    return f" ({slot_words(slots)})" if slots else ""
+
+
 _NAMES: dict[EventType, tuple[str, str]] = {
     EventType.DECISION_CREATED: ("decision", "created"),
     EventType.POLICY_ATTACHED: ("policy", "policy"),
@@ -307,7 +314,8 @@ _NAMES: dict[EventType, tuple[str, str]] = {
 _SUMMARIES: dict[EventType, Callable[[str, Any], str]] = {
     EventType.DECISION_CREATED: lambda who, p: f"{who} requested {p.requested_mode}: {p.goal}",
     EventType.POLICY_ATTACHED: lambda _, p: (
-        f"Policy attached: {counted(p.min_approvals, 'approval')}, modes {', '.join(p.allowed_modes)}"
+        f"Policy attached: {counted(p.min_approvals, 'approval')}{of_groups(p.required_from)}, modes "
+        f"{', '.join(p.allowed_modes)}"
     ),
     EventType.APPROVAL_GRANTED: lambda who, p: f"{who} approved{_because(p.comment)}",
     EventType.APPROVAL_REVOKED: lambda who, p: f"{who} revoked their approval{_because(p.reason)}",

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.values.actors import Actor, fold_id, id_problem
+from nexus_control.values.groups import slots_of
 from nexus_control.values.payloads import (
     ASSURANCES,
     MODES,
@@ -29,7 +30,8 @@ class Policy(PolicyFields):
     `allowed_modes` are "dry_run" and "apply". The adapter must be known to have `require_adapter_capabilities`;
     `max_steps` limits the plan. `approvers` are the eligible ids (empty: anyone). `min_assurance` is the weakest
     assurance of an approver that counts: declared, elicited, local or signed. With `require_rehearsal`,
-    `{"max_age_seconds": n}`, people approve what a rehearsal gave back that is at most so old. Lists are kept as
+    `{"max_age_seconds": n}`, people approve what a rehearsal gave back that is at most so old. With `required_from`,
+    `{"security": 1}`, so many different members of each group must be among those who approved. Lists are kept as
     tuples. Raises ValueError for a wrong value.
     """
 
@@ -48,7 +50,10 @@ class Policy(PolicyFields):
         allow_requester_approval: bool = True,
         min_assurance: Assurance | None = None,
         require_rehearsal: RequiredRehearsal | Mapping[str, int] | None = None,
+        required_from: Mapping[str, int] | None = None,
     ) -> None:
+        if type(min_approvals) is not int or min_approvals < 1:
+            raise ValueError("min_approvals must be at least 1")
         PolicyFields.__init__(
             self,
             min_approvals=min_approvals,
@@ -62,12 +67,11 @@ class Policy(PolicyFields):
             allow_requester_approval=allow_requester_approval,
             min_assurance=min_assurance,
             require_rehearsal=_rehearsal(require_rehearsal),
+            required_from=slots_of(required_from),
         )
         self._require_valid()
 
     def _require_valid(self) -> None:
-        if type(self.min_approvals) is not int or self.min_approvals < 1:
-            raise ValueError("min_approvals must be at least 1")
         if not self.allowed_modes:
             raise ValueError("allowed_modes cannot be empty")
         for mode in self.allowed_modes:
@@ -142,9 +146,18 @@ class Policy(PolicyFields):
         >>> Policy(approvers=["bob", "eve"], allow_requester_approval=False).approvers_but(Actor("human", "Eve"))
         ('bob',)
         """
-        if requester is None or self.allow_requester_approval:
-            return self.approvers
-        return tuple(each for each in self.approvers if fold_id(each) != requester.key)
+        return self.able(self.approvers, requester)
+
+    def able(self, ids: Sequence[str], requester: Actor | None) -> tuple[str, ...]:
+        """Those of these people who may approve a request of this requester.
+
+        >>> Policy(approvers=["bob", "eve"], allow_requester_approval=False).able(["bob", "dan"], Actor("human", "Eve"))
+        ('bob',)
+        """
+        barred = None if requester is None or self.allow_requester_approval else requester.key
+        named = _folded(self.approvers)
+        people = ((each, fold_id(each)) for each in ids)
+        return tuple(each for each, key in people if key != barred and (not named or key in named))
 
     def accepts_assurance(self, assurance: Assurance | None) -> bool:
         """Whether this assurance of an approver suffices. None, for an old approval, means declared.
@@ -283,6 +296,9 @@ WEAKENINGS: dict[str, Callable[[Policy, Policy], bool]] = {
             and new.require_rehearsal is not None
             and new.require_rehearsal.max_age_seconds > old.require_rehearsal.max_age_seconds
         )
+    ),
+    "required_from": lambda old, new: any(
+        (new.required_from or {}).get(group, 0) < count for group, count in (old.required_from or {}).items()
     ),
 }
 

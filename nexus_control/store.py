@@ -28,7 +28,8 @@ class DecisionStore(Ledger):
     key, last checkpoint and head in `log_folder`. Safe to use from several threads; several processes may open one
     file or database. `allowed_signers` is the path of an OpenSSH file that says whose signed approvals count here.
     `passkey_origins` are the pages on which passkeys may sign them, as "https://approve.example.org"; without it no
-    passkey's approval counts. Raises INVALID_ARGUMENT for a text that is not an origin, STORE_UNAVAILABLE.
+    passkey's approval counts. `groups` are the groups of approvers, `{"security": ["alice", "bob"]}`. Raises
+    INVALID_ARGUMENT for a text that is not an origin or a group, STORE_UNAVAILABLE.
     """
 
     def create_decision(self) -> str:
@@ -144,6 +145,7 @@ class TemplateStore:
         min_assurance: Assurance | None = None,
         overrides: Overrides = "any",
         require_rehearsal: RequiredRehearsal | Mapping[str, int] | None = None,
+        required_from: Mapping[str, int] | None = None,
     ) -> Template:
         """Create a template, which can never be changed.
 
@@ -165,6 +167,7 @@ class TemplateStore:
             allow_requester_approval=allow_requester_approval,
             min_assurance=min_assurance,
             require_rehearsal=require_rehearsal,
+            required_from=required_from,
         )
         payload = TemplateCreatedPayload(
             name=name, description=description, overrides=overrides, **policy.fields()

@@ -26,6 +26,7 @@ from nexus_control.errors import NexusControlError
 from nexus_control.storage import is_postgres
 from nexus_control.system.commands import absolute
 from nexus_control.system.whole_files import is_regular
+from nexus_control.usecases.grouping import groups_from
 from nexus_control.values.results import fault_of
 
 config = group(help="The settings, and the files that they come from.\n\nExample: nexus-control config show")
@@ -92,6 +93,7 @@ def show(frame: Frame, config: UsualConfig = None) -> Answer:
         _actor(frame),
         _adapters(frame, named),
         _rules(frame),
+        _groups(frame),
     ]
     files = [_file(frame, source, named) for source in frame.configuration.sources]
     files.extend(_by_variable(frame.configuration))
@@ -265,6 +267,19 @@ def _rules(frame: Frame) -> SettingLine:
         return _setting("rules", str(found.path), f"{whose[:1].lower()}{whose[1:]}", why)
 
     return _or_fault("rules", line)
+
+
+def _groups(frame: Frame) -> SettingLine:
+    def line() -> SettingLine:
+        found = frame.configuration.section("groups")
+        if found is None:
+            return _setting("groups", None, "nowhere", "No file that may have groups of approvers has them")
+        members = "; ".join(f"{name}: {', '.join(ids)}" for name, ids in groups_from(found).items())
+        whose = _WHOSE[found.kind]
+        why = f"It is the first file that may have groups of approvers and does: {found.path}"
+        return _setting("groups", members, f"{whose[:1].lower()}{whose[1:]}", why)
+
+    return _or_fault("groups", line)
 
 
 def _file(frame: Frame, source: Source, named: Path | None) -> FileLine:

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate, Final
 
@@ -56,6 +56,7 @@ from nexus_control.store import DecisionStore
 from nexus_control.system.commands import Options, absolute, approving, command, shell_line
 from nexus_control.system.login import login_at_host
 from nexus_control.system.whole_files import is_folder, is_regular, is_there
+from nexus_control.usecases.grouping import groups_in
 from nexus_control.values.actors import Actor
 from nexus_control.values.payloads import Assurance
 from nexus_control.values.results import fault_of
@@ -151,6 +152,7 @@ class Frame(Settings):
             allowed_signers=self.allowed_signers,
             passkey_origins=self.passkey_origins,
             log_folder=self.log_folder,
+            groups=partial(groups_in, self.configuration),
         )
 
     def look_at_signers(self) -> None:

@@ -223,7 +223,8 @@ def _cancelled(cancel: CancelLine, times: Times) -> str:
 
 
 def _agreed(line: RequestLine) -> str:
-    return f"{line['current_approvals']}/{line['required_approvals']}"
+    agreed = f"{line['current_approvals']}/{line['required_approvals']}"
+    return agreed if line.get("groups_filled", True) else f"{agreed}, not of each group"
 
 
 def _who(line: RequestLine) -> str:

@@ -132,9 +132,29 @@ RequireRehearsal = Annotated[
         help="People approve what a rehearsal gave back that is at most so old, such as 1h. Default: none is needed.",
     ),
 ]
+RequiredFrom = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GROUP=N",
+        help="How many of the approvals must be of this group; may be repeated. Default: of no group.",
+    ),
+]
 MinAssurance = Annotated[
     Assurance | None, typer.Option(help="How approvers must at least be known. Default: in any way.")
 ]
+
+
+def slots_of(given: list[str] | None) -> dict[str, int] | None:
+    """The policy's rule for `--required-from`. Raises INVALID_ARGUMENT."""
+    slots = dict[str, int]()
+    for each in given or ():
+        group, _, count = each.rpartition("=")
+        if not (group and count.isascii() and count.isdecimal() and len(count) < 10):
+            raise invalid_argument("required_from", "must be GROUP=N, such as security=1")
+        if group in slots:
+            raise invalid_argument("required_from", f"names {group} twice")
+        slots[group] = int(count)
+    return slots or None
 
 
 def rehearsal_of(duration: str | None) -> dict[str, int] | None:

@@ -25,10 +25,12 @@ from nexus_control.cli.options import (
     MinApprovals,
     MinAssurance,
     RequesterMayApprove,
+    RequiredFrom,
     RequireRehearsal,
     Template,
     UsualConfig,
     rehearsal_of,
+    slots_of,
 )
 from nexus_control.cli.plan_files import read_plan
 from nexus_control.cli.screen import DONE, NOTE, Screen
@@ -109,6 +111,7 @@ def request(
     template: Template = None,
     min_approvals: MinApprovals = None,
     approver: Approvers = None,
+    required_from: RequiredFrom = None,
     requester_may_approve: RequesterMayApprove = None,
     min_assurance: MinAssurance = None,
     require_rehearsal: RequireRehearsal = None,
@@ -136,6 +139,7 @@ def request(
             "template_name": template,
             "min_approvals": min_approvals,
             "approvers": approver or None,
+            "required_from": slots_of(required_from),
             "allow_requester_approval": requester_may_approve,
             "labels": label or None,
             "max_steps": max_steps,

@@ -6,7 +6,7 @@ after them. What is too long for that is cut, and the review says beside the que
 end goes on further to the right, so that no text of a request can look like a line of the review.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +14,7 @@ from nexus_control.canonical_json import canonical_json
 from nexus_control.cli.screen import Screen
 from nexus_control.cli.times import Times
 from nexus_control.lifecycle import counted, effect_words
-from nexus_control.render.decision import approval_words, imported_text, verdict_text
+from nexus_control.render.decision import approval_words, imported_text, needed_of, verdict_text
 from nexus_control.render.guarded import call_lines, is_guarded_call, who_runs
 from nexus_control.render.planned import planned_steps
 from nexus_control.render.policy import changes, policy_words
@@ -27,6 +27,7 @@ _LONGEST: Final = 320
 """The most characters that are shown of one text."""
 _MOST_PLAN, _MOST_OUTPUT, _MOST_APPROVALS = 18, 4, 4
 """The most lines of a plan, of one step's output, and of approvals."""
+_NOTHING: Final[View] = {}
 _TOO_OLD: Final = "Nobody can approve by it: it must be rehearsed again."
 _MOST_STEPS, _SHORT = 5, 40
 """The most steps that are shown of a rehearsal, and characters of a name beside the question."""
@@ -106,8 +107,8 @@ def _verdict(reasons: Sequence[View], follows: str, *, is_approving: bool) -> st
     if not reasons or reasons[0]["code"] != "MISSING_APPROVALS":
         return verdict_text(reasons)
     missing: int = reasons[0]["details"]["missing"]
-    waits = f"It waits for {counted(missing, 'approval')}"
-    if not is_approving:
+    waits = f"It waits for {counted(missing, 'approval')}{needed_of(reasons[0]['details'])}"
+    if not is_approving or reasons[0]["details"].get("groups"):
         return f"{waits}."
     if missing > 1:
         return f"{waits}; yours would be one of them."
@@ -254,6 +255,25 @@ def _add_approvals(review: Review, data: View) -> None:
     review.add_most(said, _MOST_APPROVALS, 2, of="approvals")
     if data["lifecycle"]["state"] in ("pending_approval", "approved"):
         review.add(f"Can still approve: {who_can_still(data)}", 2, of="approvers")
+    for line in _of_groups(data):
+        review.add(line, 2, of="groups")
+
+
+def _of_groups(data: View) -> Iterator[str]:
+    """For each group that the policy names: how many it needs, how many it still needs, and of whom."""
+    needed: View = (data["policy"] and data["policy"].get("required_from")) or _NOTHING
+    lacking: View = next(
+        (
+            each["details"]["groups"]
+            for each in data["lifecycle"]["blocking_reasons"]
+            if "groups" in each["details"]
+        ),
+        _NOTHING,
+    )
+    members: View = data["decision"].get("approver_groups", _NOTHING)
+    for group, count in needed.items():
+        still = f", {lacking[group]} still needed" if group in lacking else ""
+        yield f"Of {group}: {count}{still}, of {listed(members.get(group, ()))}"
 
 
 def who_can_still(data: View) -> str:

@@ -1,6 +1,7 @@
 """The command `serve`: it serves the tools to an agent host."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from nexus_control.cli.options import (
 from nexus_control.cli.settings import adapters_file
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.server.starting import start
+from nexus_control.usecases.grouping import groups_in
 from nexus_control.values.actors import Actor
 from nexus_control.values.results import fault_of
 
@@ -88,6 +90,7 @@ def serve(
             read_only=read_only,
             allowed_signers=frame.allowed_signers,
             passkey_origins=frame.passkey_origins,
+            groups=partial(groups_in, frame.configuration),
         )
         server.serve_stdio(settings, pipes)
 

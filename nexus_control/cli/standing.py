@@ -19,6 +19,7 @@ from nexus_control.usecases import resulting, settling
 from nexus_control.usecases.answers import (
     ApprovalLine,
     AwaitedData,
+    AwaitedGroup,
     BlockingReasonData,
     ExecutionLine,
     ImportLine,
@@ -162,6 +163,8 @@ def _agreement(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
         yield "", _approval(approval, times)
     if awaited := data["awaited"]:
         yield "missing", _missing(awaited)
+        for group, lack in awaited.get("groups", {}).items():
+            yield "", f"{lack['missing']} of {group}: {_members(lack)}"
 
 
 def _rehearsal(rehearsal: RehearsalLine | None, times: Times) -> str:
@@ -179,6 +182,14 @@ def _missing(awaited: AwaitedData) -> str:
     anyone = "anyone" if awaited["requester_may_approve"] else "anyone but the requester"
     signed = ", with a signature" if awaited["min_assurance"] == "signed" else ""
     return f"{said}, from {anyone if eligible is None else ' or '.join(eligible)}{signed}"
+
+
+def _members(lack: AwaitedGroup) -> str:
+    """The members of a group who can still approve."""
+    eligible = lack["eligible"]
+    if len(eligible) < lack["missing"]:
+        return f"too few of its members can still approve: {listed(eligible)}"
+    return " or ".join(eligible)
 
 
 def _approval(approval: ApprovalLine, times: Times) -> str:

@@ -15,8 +15,10 @@ from nexus_control.cli.options import (
     MinApprovals,
     MinAssurance,
     RequesterMayApprove,
+    RequiredFrom,
     RequireRehearsal,
     rehearsal_of,
+    slots_of,
 )
 from nexus_control.cli.screen import DONE, NOTE, Screen, columns
 from nexus_control.render.policy import policy_words
@@ -52,6 +54,7 @@ def create(
     require_capability: Capabilities = None,
     max_steps: MaxSteps = None,
     approver: Approvers = None,
+    required_from: RequiredFrom = None,
     requester_may_approve: RequesterMayApprove = None,
     min_assurance: MinAssurance = None,
     require_rehearsal: RequireRehearsal = None,
@@ -74,6 +77,7 @@ def create(
             "require_adapter_capabilities": require_capability or None,
             "max_steps": max_steps,
             "approvers": approver or None,
+            "required_from": slots_of(required_from),
             "allow_requester_approval": requester_may_approve,
             "min_assurance": min_assurance,
             "require_rehearsal": rehearsal_of(require_rehearsal),
@@ -149,9 +153,11 @@ def _template(store: DecisionStore, name: str) -> TemplateData:
 
 
 def _said(value: object) -> str:
-    if isinstance(value, dict):  # an actor
-        actor = cast("dict[str, str]", value)
-        return f"{actor['type']}:{actor['id']}"
+    if isinstance(value, dict):
+        fields = cast("dict[str, object]", value)
+        if "type" in fields:  # an actor
+            return f"{fields['type']}:{fields['id']}"
+        return ", ".join(f"{name}={each}" for name, each in fields.items())
     if isinstance(value, list):
         return ", ".join(map(str, cast("list[object]", value))) or "-"
     return "-" if value in (None, "") else str(value)

@@ -1,8 +1,9 @@
 """Did the approved request run, and only that? Checks over a bundle's replayed events, and over its run, if any.
 
     policy_satisfied      at each EXECUTION_REQUESTED enough approvals of eligible people counted, neither expired nor
-                          revoked then, nor of another rehearsal than the last, where the policy requires one; the
-                          request had not expired; the plan was not longer than allowed
+                          revoked then, nor of another rehearsal than the last, where the policy requires one; different
+                          members of the recorded groups filled all slots of the policy at once; the request had not
+                          expired; the plan was not longer than allowed
     approvals_distinct    no two approvers who counted have ids that look alike by letters of another script; other ids
                           that look alike, or that a new request would refuse, are named as `info`
     mode_consistent       the dispatched mode was requested and allowed, and the run states the same mode

@@ -20,6 +20,7 @@ from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
 from nexus_control.evidence.statement import Verdict, require_says
 from nexus_control.evidence.trust import Trust
 from nexus_control.integrity import prefixed, sha256_hex
+from nexus_control.values.groups import slot_words
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import (
     ApprovalDeniedPayload,
@@ -99,11 +100,10 @@ def _approval_signatures(
         return failed(f"{fault.message} (signed verdicts are verified in the order of events)")
     execution = case.facts.linked_execution
     counted = case.counted(execution) if execution else ()
-    required = case.facts.policy.min_approvals if case.facts.policy else 0
     if allowed is None:
         said = f"{len(signed)} verdicts are signed, but no allowed signers say whose keys these are"
         return skipped(said if signed else "no verdict is signed, and nobody is trusted to sign")
-    refused, keys = list[str](), set[SshKey]()
+    refused, keys, trusted = list[str](), set[SshKey](), set[int]()
     for approval in counted:
         verdict = signed.get(approval.seq)
         why = _not_trusted(verdict, allowed, origins, approval.granted_at, logs)
@@ -113,10 +113,21 @@ def _approval_signatures(
             refused.append(f"{approval.actor.id}: {why}")
         elif verdict is not None:
             keys.add(verdict.signature.key)
-    detail = (
-        f"{len(keys)} of {required} approvals are signed by people who are trusted, each with their own key"
-    )
-    if len(keys) >= required:
+            trusted.add(approval.seq)
+    return _signed_quorum(case, trusted, refused)
+
+
+def _signed_quorum(case: Case, trusted: Collection[int], refused: Sequence[str]) -> Finding:
+    """Whether the approvals with these seqs, which trusted people signed, are enough by themselves."""
+    facts, execution = case.facts, case.facts.linked_execution
+    required = facts.policy.min_approvals if facts.policy else 0
+    detail = f"{len(trusted)} of {required} approvals are signed by people who are trusted, each with their own key"
+    lacking = dict[str, int]()
+    if execution is not None:
+        lacking = case.before(execution).lacking(parse_instant(execution.requested_at), trusted)
+    if lacking:
+        detail = f"{detail}; signed ones are missing, {slot_words(lacking)}"
+    if len(trusted) >= required and not lacking:
         return passed(detail)
     return skipped("; ".join([detail, *refused]))
 

@@ -18,7 +18,7 @@ import asyncio
 import inspect
 import math
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, cast, overload
@@ -210,6 +210,7 @@ def governed(
     approvers: Sequence[str] | None = None,
     allow_requester_approval: bool | None = None,
     min_assurance: Assurance | None = None,
+    required_from: Mapping[str, int] | None = None,
     expires_in: str | timedelta | None = None,
 ) -> Governing:
     """Decorate a function, sync or async, so that it runs only when people have agreed.
@@ -231,6 +232,7 @@ def governed(
         "approvers": approvers,
         "allow_requester_approval": allow_requester_approval,
         "min_assurance": min_assurance,
+        "required_from": required_from,
         "expires_in": expires_in,
     }
     asking = cast("Asking", {field: value for field, value in fields.items() if value is not None})

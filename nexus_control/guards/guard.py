@@ -64,6 +64,7 @@ class Asking(TypedDict, total=False):
     approvers: list[str]
     allow_requester_approval: bool
     min_assurance: Assurance
+    required_from: dict[str, int]
     expires_in: str | timedelta
 
 

@@ -38,6 +38,7 @@ from nexus_control.system.ancestors import ancestors
 from nexus_control.system.processes import owner_named
 from nexus_control.system.signals import FATAL
 from nexus_control.tool import NexusControlTools
+from nexus_control.usecases.grouping import groups_in
 from nexus_control.usecases.inbox_settings import configured_inbox
 from nexus_control.usecases.requesting import made_with
 from nexus_control.values.actors import Actor
@@ -220,6 +221,7 @@ def opened_store(places: Places, configuration: Configuration) -> DecisionStore:
         passkey_origins=_origins(places, configuration) if signers else (),
         busy_timeout=_BUSY_SECONDS,
         log_folder=log_folder,
+        groups=partial(groups_in, configuration),
     )
 
 

@@ -8,7 +8,7 @@ The record has them as `event_type`, `request_id`, `seq` and `actor`, too.
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from nexus_control.storage.contract import BUSY_SECONDS, ResultT, Storage, Write
 from nexus_control.storage.sidecar import Sidecar
 from nexus_control.system.clock import SYSTEM_CLOCK, Clock
 from nexus_control.system.commands import absolute
+from nexus_control.values.groups import Groups, groups_of
 
 MAX_BUSY_SECONDS = 86_400
 _LOGGER = logging.getLogger("nexus_control")
@@ -42,7 +43,8 @@ class Ledger:
     several threads; several processes may open one file or database. `allowed_signers` is the path of an OpenSSH file
     that says whose signed approvals count here, and `passkey_origins` are the pages on which passkeys may sign them.
     `busy_timeout` is how many seconds a transaction waits for another one. `log_folder` is where a store on PostgreSQL
-    keeps its log's key, last checkpoint and head.
+    keeps its log's key, last checkpoint and head. `groups` are the groups of approvers, `{"security": ["alice", "bob"]}`,
+    or what gives them when a request needs them.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Ledger:
         passkey_origins: Sequence[str] = (),
         busy_timeout: float = BUSY_SECONDS,
         log_folder: str | os.PathLike[str] | None = None,
+        groups: Mapping[str, Sequence[str]] | Callable[[], Groups] | None = None,
     ) -> None:
         if type(busy_timeout) not in (int, float) or not 0 <= busy_timeout <= MAX_BUSY_SECONDS:
             raise invalid_argument(
@@ -64,10 +67,20 @@ class Ledger:
         self.allowed_signers = absolute(Path(allowed_signers)) if allowed_signers is not None else None
         self.passkey_origins = parse_origins(passkey_origins)
         self.log_folder = absolute(Path(log_folder)) if log_folder is not None else None
+        self._groups = groups if callable(groups) else groups_of(groups or {})
         self._recent = Recent()
         self._storage = storage or open_storage(
             path_or_url, busy_seconds=busy_timeout, log_folder=self.log_folder, derive=rebuild_rows
         )
+
+    @property
+    def groups(self) -> Groups:
+        """The members of each group of approvers here. Raises CONFIG_INVALID where a configuration has them wrong.
+
+        >>> store.groups
+        {}
+        """
+        return self._groups() if callable(self._groups) else self._groups
 
     @property
     def place(self) -> str:

@@ -151,7 +151,7 @@ def to_row(decision: Projection, earlier: DecisionRow | None = None) -> Decision
         last_ts=facts.last_ts,
         head=decision.head,
         phase=facts.phase,
-        approved_until=_approved_until(facts, tally, expires_at),
+        approved_until=_approved_until(facts, decision.authority, expires_at),
         expires_at=expires_at,
         policy_seq=facts.policy_seq,
         goal=created.goal if created else "",
@@ -159,7 +159,7 @@ def to_row(decision: Projection, earlier: DecisionRow | None = None) -> Decision
         labels=created.labels if created else (),
         imported_count=decision.imported_count,
         provenance=canonical_json(encode(decision.provenance)) if decision.provenance else "",
-        progress=_progress_text(facts, tally),
+        progress=_progress_text(facts, tally, decision.authority),
         mode=created.requested_mode if created else "",
         adapter_id=(facts.attached.adapter_id if facts.attached else None) or "",
         request_key=_request_key(decision),
@@ -178,7 +178,7 @@ def _advanced(earlier: DecisionRow, decision: Projection) -> DecisionRow:
         facts.last_ts,
         decision.head,
         facts.phase,
-        _approved_until(facts, tally, earlier.expires_at),
+        _approved_until(facts, decision.authority, earlier.expires_at),
         earlier.expires_at,
         earlier.policy_seq,
         earlier.goal,
@@ -186,17 +186,17 @@ def _advanced(earlier: DecisionRow, decision: Projection) -> DecisionRow:
         earlier.labels,
         earlier.imported_count,
         earlier.provenance,
-        _progress_text(facts, tally),
+        _progress_text(facts, tally, decision.authority),
         earlier.mode,
         earlier.adapter_id,
         earlier.request_key,
     )
 
 
-def _approved_until(facts: Facts, tally: Tally, expires_at: str) -> str:
-    if facts.phase != "open" or facts.policy is None:
+def _approved_until(facts: Facts, authority: Authority, expires_at: str) -> str:
+    if facts.phase != "open":
         return NEVER
-    until = tally.holds_until(facts.policy.min_approvals)
+    until = facts.approved_until(authority)
     return NEVER if until is None else min(_sortable(until), expires_at)
 
 
@@ -254,16 +254,14 @@ def from_row(
     facts = opened._replace(progress=progress, event_count=row.event_count, last_ts=row.last_ts)
     tally, here = Tally.of(facts.standing_approvals()), Since(row.imported_count)
     given_here = Tally.of(facts.standing_approvals(here)) if row.imported_count else tally
-    has_policy = facts.policy is not None  # else it is the log that was changed
-    if (
-        has_policy
-        and saved.listing is not None
-        and _told(given_here) != (saved.listing.endless, saved.listing.ends)
-    ):
-        raise damaged_row(row.decision_id)
     progress = progress._replace(tally=tally, given_here=given_here)
+    facts = facts._replace(progress=progress, given_from=row.imported_count)
+    if facts.policy is not None and saved.listing is not None:  # else it is the log that was changed
+        told = (*_told(given_here), _filled_until(facts, here))
+        if told != (saved.listing.endless, saved.listing.ends, saved.listing.filled_until):
+            raise damaged_row(row.decision_id)
     return Projection(
-        facts=facts._replace(progress=progress, given_from=row.imported_count),
+        facts=facts,
         ordinal=row.ordinal,
         generation=row.generation,
         head=row.head,
@@ -303,9 +301,9 @@ def brought_by(details: str) -> Brought:
     return decoded(Brought, details, "import", extra_keys=True)
 
 
-def _progress_text(facts: Facts, tally: Tally) -> str:
+def _progress_text(facts: Facts, tally: Tally, authority: Authority) -> str:
     """A `_Saved` as JSON, spelled out because every event passes here: encoding takes four times as long. `tally` is of
-    the approvals that were given here.
+    the approvals that were given here, which are those of `authority`.
     """
     now, saved = facts.progress, dict[str, object](phase=facts.progress.phase)
     endless, ends = _told(tally)
@@ -324,8 +322,17 @@ def _progress_text(facts: Facts, tally: Tally) -> str:
             "ends": ends,
             **({} if dispatch is None else {"dispatch": dispatch}),
             **({"rehearsal": encode(_listed_rehearsal(facts))} if facts.needs_rehearsal else {}),
+            **({"filled_until": _filled_until(facts, authority)} if facts.policy.required_from else {}),
         }
     return canonical_json(saved)
+
+
+def _filled_until(facts: Facts, authority: Authority) -> str | None:
+    """What a list is told of the slots of groups; None where the policy has none."""
+    if facts.policy is None or facts.policy.required_from is None:
+        return None
+    until = facts.filled_until(authority)
+    return NEVER if until is None else _sortable(until)
 
 
 def _listed_rehearsal(facts: Facts) -> ListedRehearsal:

@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from nexus_control.approvals import FOREVER, Approval, Tally
+from nexus_control.approvals import FOREVER, Approval, Tally, lacking
 from nexus_control.events import Actor, ApprovalGrantedPayload, ApprovalRevokedPayload, EventType, StoredEvent
 from nexus_control.facts import Facts, fold, is_covered, step
 from nexus_control.values.actors import fold_id
@@ -125,6 +125,7 @@ class _Run:
         self._before = facts
         self._needs_rehearsal = facts.needs_rehearsal
         self._required = facts.policy.min_approvals if facts.policy else 0
+        self._slots = facts.policy.required_from if facts.policy else None
         self._held: dict[str, _Held] = {}
         self._accepted: dict[tuple[str, Assurance | None], bool] = {}
         self._standing = _Standing(now.tally)
@@ -142,19 +143,28 @@ class _Run:
         expires_at, assurance = content.expires_at, content.assurance
         end = FOREVER if expires_at is None else parse_instant(expires_at)
         counts = self._counts(actor, person, assurance)
+        was_met = self._standing.current(at) >= self._required and self._are_filled(at)
         self._held[person] = _Held._make(
             (actor, seq, ts, expires_at, content.comment, assurance, None, None, covers, end, counts)
         )
-        current = self._standing.current(at)
         if earlier is not None:
             self._leave(earlier)
         if counts:
             self._standing.add(end)
             if self._here is not self._standing:
                 self._here.add(end)
-            if current < self._required <= self._standing.current(at):
+            if not was_met and self._standing.current(at) >= self._required and self._are_filled(at):
                 self._quorums.append(seq)
         return True
+
+    def _are_filled(self, at: datetime) -> bool:
+        """Whether different people fill all slots of groups at this instant."""
+        if self._slots is None:
+            return True
+        belongs = self._before.belongs
+        held = ((person, self._held.get(person) or self._held_before(person)) for person in belongs)
+        people = (who for who, each in held if each and each.counts and not each.revoked_at and each.end > at)
+        return not lacking(self._slots, belongs, people)
 
     def take_back(self, actor: Actor, ts: str, reason: str | None) -> bool:
         person = fold_id(actor.id)

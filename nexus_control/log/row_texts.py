@@ -40,7 +40,8 @@ class ListedRehearsal:
 class Listing:
     """What a list shows of a decision beyond the row's columns. Of the approvals that stand, and were given here,
     `endless` never end, and `ends` says when the others do: the number that count at an instant follows from it,
-    without the approvals. `dispatch` says who alone executes it.
+    without the approvals. `dispatch` says who alone executes it. Where the policy needs approvals of groups, all their
+    slots are filled until `filled_until`: NEVER, NO_END, or an instant as text.
     """
 
     requester: Actor
@@ -49,6 +50,11 @@ class Listing:
     ends: tuple[str, ...] = ()
     dispatch: Dispatch | None = None
     rehearsal: ListedRehearsal | None = None
+    filled_until: str | None = None
+
+    def are_filled(self, now: str) -> bool:
+        """Whether the slots of groups are filled at this instant, which is text as `format_instant` writes it."""
+        return self.filled_until is None or self.filled_until > now
 
     def current_approvals(self, now: str) -> int:
         """How many count at this instant, which is text as `format_instant` writes it."""

@@ -21,6 +21,7 @@ from nexus_control.render.rehearsed import rehearsal_lines, standing_words
 from nexus_control.render.results import step_lines
 from nexus_control.render.text import View, bullet, code_block, escape, listed, page, section
 from nexus_control.render.will_run import will_run_lines
+from nexus_control.values.groups import slot_words
 from nexus_control.values.guarded import is_guarded
 
 
@@ -30,7 +31,7 @@ def render_decision(view: View) -> str:
         section("Decision", _decision(view["decision"])),
         section("Lifecycle", _lifecycle(view["lifecycle"], view["approval"]["approvals"])),
         section("Approval", _approval(view["approval"])),
-        section("Policy", policy_lines(view["policy"]) if view["policy"] else ["- (none)"]),
+        section("Policy", _policy(view)),
         *([section("Template", template_lines(view["template"]))] if view["template"] else []),
         *(
             [section("What will run", will_run_lines(view["decision"], view["will_run"]))]
@@ -44,6 +45,13 @@ def render_decision(view: View) -> str:
         section("Integrity", _integrity(view)),
     ]
     return page(verdict_line(view["lifecycle"]["blocking_reasons"]), *sections)
+
+
+def _policy(view: View) -> Iterator[str]:
+    if view["policy"]:
+        yield from policy_lines(view["policy"], view["decision"].get("approver_groups"))
+    else:
+        yield "- (none)"
 
 
 def verdict_line(blocking_reasons: Sequence[View]) -> str:
@@ -87,12 +95,18 @@ _VERDICTS: dict[str, Callable[[View], str]] = {
         "✗ Decision not executable (it must be rehearsed before anybody can approve)"
     ),
     "MISSING_APPROVALS": lambda r: (
-        f"✗ Decision not executable (missing {counted(r['details']['missing'], 'approval')})"
+        f"✗ Decision not executable (missing {counted(r['details']['missing'], 'approval')}"
+        f"{needed_of(r['details'])})"
     ),
     "IMPORTED_APPROVALS": lambda _: (
         "✗ Decision not executable (approvals that were imported, or signed by nobody trusted here, carry no authority)"
     ),
 }
+
+
+def needed_of(details: View) -> str:
+    """The approvals of groups that are still needed, behind their number: `, 1 of security`; empty where none is."""
+    return f", {slot_words(details['groups'])}" if details.get("groups") else ""
 
 
 _OPEN = ("PENDING_APPROVAL", "APPROVED")

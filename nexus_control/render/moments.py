@@ -26,7 +26,14 @@ from nexus_control.events import (
 from nexus_control.evidence.reading import Reading
 from nexus_control.evidence.report import Check
 from nexus_control.facts import Facts
-from nexus_control.lifecycle import THRESHOLD_MET, LifecycleEntry, compute_timeline, counted, display_name
+from nexus_control.lifecycle import (
+    THRESHOLD_MET,
+    LifecycleEntry,
+    compute_timeline,
+    counted,
+    display_name,
+    of_groups,
+)
 from nexus_control.render.steps import RunStep
 from nexus_control.values.instants import is_instant, parse_instant
 
@@ -103,7 +110,8 @@ def _moment(entry: LifecycleEntry, event: StoredEvent, facts: Facts, *, rehearsi
             label = f"requested {mode.replace('_', ' ')}"
         case PolicyAttachedPayload():
             needed = facts.policy.min_approvals if facts.policy else 0
-            label, who = f"policy: {counted(needed, 'approval')}", ""
+            slots = of_groups(facts.policy.required_from if facts.policy else None)
+            label, who = f"policy: {counted(needed, 'approval')}{slots}", ""
         case ExecutionRequestedPayload(dry_run=dry_run):
             label = "rehearsal" if rehearsing else "dry run claimed" if dry_run else "claimed"
         case ExecutionStartedPayload():

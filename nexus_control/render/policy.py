@@ -5,6 +5,7 @@ from typing import cast
 
 from nexus_control.lifecycle import counted
 from nexus_control.render.text import View, bullet, listed
+from nexus_control.values.groups import slot_words
 from nexus_control.values.payloads import POLICY_FIELDS
 
 NAMES = {
@@ -16,16 +17,21 @@ NAMES = {
     "allow_requester_approval": "Requester may approve",
     "min_assurance": "Assurance",
     "require_rehearsal": "Rehearsal",
+    "required_from": "Of groups",
 }
 
 _SHORT_NAMES = {"max_steps": "steps", "require_adapter_capabilities": "capabilities"}
 
 
-def policy_lines(policy: View) -> Iterator[str]:
-    """A line for every rule, defaults included; that of a rehearsal only where one is required."""
+def policy_lines(policy: View, members: View | None = None) -> Iterator[str]:
+    """A line for every rule, defaults included; those of a rehearsal and of groups only where they are required.
+    `members` are those of each group that the policy names.
+    """
     for field, name in NAMES.items():
-        if field != "require_rehearsal" or policy.get(field):
+        if field not in ("require_rehearsal", "required_from") or policy.get(field):
             yield bullet(name, _said(field, policy.get(field)))
+    for group, ids in sorted((members or {}).items()):
+        yield bullet(f"Members of {group}", listed(ids))
 
 
 def template_lines(template: View) -> Iterator[str]:
@@ -57,6 +63,8 @@ def policy_words(policy: View, *, for_a_router: bool = True) -> str:
         who += ", but NOT of the requester"
     elif not policy.get("approvers"):
         who += ", also of the requester"
+    if slots := policy.get("required_from"):
+        who += f", {_said('required_from', slots)} among them"
     return "; ".join(
         [
             f"{counted(policy['min_approvals'], 'approval')}, {who}",
@@ -107,6 +115,10 @@ def _said(field: str, value: object) -> str:
             return "not required"
         case "require_rehearsal", {"max_age_seconds": int(seconds)}:
             return f"at most {_age(seconds)} old, before each approval"
+        case "required_from", dict() if value:
+            return slot_words(cast("dict[str, int]", value))
+        case "required_from", _:
+            return "any"
         case "allow_requester_approval", _:
             return "no" if value is False else "yes"
         case _, None:

@@ -25,12 +25,16 @@ def render_question(view: View, approver: Actor, expires_at: str | None) -> str:
     return page(
         f"Do you, {escape(str(approver))}, approve this request? Others rely on your answer; it is recorded as yours.",
         "\n".join(_facts(view, expires_at)),
-        "\n".join(["Its policy:\n", *policy_lines(view["decision"]["policy"])]),
+        "\n".join(["Its policy:\n", *_policy(view["decision"])]),
         *(["\n".join(["The template of that policy:\n", *template_lines(template)])] if template else []),
         "Plan: (none)" if plan is None else f"Plan, in full:\n\n{code_block(plan)}",
         "\n".join(["What will run:\n", *will_run_lines(view["decision"], view["will_run"])]),
         *(["\n".join(_rehearsed(view))] if view["rehearsed"] else []),
     )
+
+
+def _policy(decision: View) -> Iterator[str]:
+    return policy_lines(decision["policy"], decision.get("approver_groups"))
 
 
 def _rehearsed(view: View) -> Iterator[str]:

@@ -10,7 +10,7 @@ what the store says of it here and now: what is missing, which approvals count, 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from nexus_control.approvals import Approval
 from nexus_control.audit_package import AuditPackage
@@ -32,6 +32,7 @@ from nexus_control.render.planned import planned_steps
 from nexus_control.render.steps import RunStep, step_list, steps_of
 from nexus_control.render.text import View, listed
 from nexus_control.render.times import after, duration, in_utc
+from nexus_control.values.groups import slot_words
 from nexus_control.values.instants import parse_instant
 
 _KINDS = {"package": "audit package", "bundle": "decision bundle", "run bundle": "run bundle"}
@@ -287,6 +288,10 @@ def _policy(known: Facts) -> Iterator[tuple[str, object]]:
     if policy is None or attached is None:
         return
     yield "Approvals needed", policy.min_approvals
+    if policy.required_from:
+        yield "Of groups", slot_words(policy.required_from)
+        for group, members in sorted((attached.approver_groups or {}).items()):
+            yield f"Members of {group}", ", ".join(cast("Sequence[str]", members))
     yield "Who may approve", ", ".join(policy.approvers) or "anyone"
     yield "The requester too", "yes" if policy.allow_requester_approval else "no"
     yield "Known at least as", policy.min_assurance

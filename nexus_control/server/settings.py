@@ -1,6 +1,6 @@
 """The settings of a server, and the context for its tools that they open."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from nexus_control.usecases.arguments import RecoverArguments
 from nexus_control.usecases.settling import recover
 from nexus_control.usecases.signing import allowed_signers_of
 from nexus_control.values.actors import Actor
+from nexus_control.values.groups import Groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,8 @@ class Settings:
     Give `config` (a nexus-control.toml, or what
     was read of one, for LocalRouter) or `router` (`package.module:factory`), not both. With `read_only` no run log is
     opened. `allowed_signers` says whose signed approvals count, and `passkey_origins` on which pages
-    passkeys may sign them. The first of these is where a person is sent to decide.
+    passkeys may sign them. The first of these is where a person is sent to decide. `groups` says who belongs to which
+    group of approvers.
     """
 
     database: str
@@ -45,6 +47,7 @@ class Settings:
     read_only: bool = False
     allowed_signers: Path | None = None
     passkey_origins: tuple[str, ...] = ()
+    groups: Callable[[], Groups] | None = None
 
 
 @contextmanager
@@ -72,6 +75,7 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
             allowed_signers=settings.allowed_signers,
             passkey_origins=settings.passkey_origins,
             log_folder=settings.log_folder,
+            groups=settings.groups,
         ) as store,
     ):
         if settings.allowed_signers is not None:

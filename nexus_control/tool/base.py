@@ -42,6 +42,7 @@ class Tools:
         clock: Clock | None = None,
         busy_timeout: float | None = None,
         log_folder: str | os.PathLike[str] | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         if store is not None and db_path != ":memory:":
             raise invalid_argument("db_path", "and store are the same argument: give one of them")
@@ -53,6 +54,7 @@ class Tools:
                 "clock": clock,
                 "busy_timeout": busy_timeout,
                 "log_folder": log_folder,
+                "groups": groups,
             }
             for name, value in given.items():
                 if value is not None:
@@ -66,6 +68,7 @@ class Tools:
                 passkey_origins=passkey_origins or (),
                 busy_timeout=BUSY_SECONDS if busy_timeout is None else busy_timeout,
                 log_folder=log_folder,
+                groups=groups,
             )
         self.template_store = TemplateStore(self.store)
         self._plan_checker = plan_checker

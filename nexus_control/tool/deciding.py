@@ -40,6 +40,7 @@ class DecidingTools(Tools):
         supersedes: str | None = None,
         dispatch: Dispatch | None = None,
         require_rehearsal: Mapping[str, int] | None = None,
+        required_from: Mapping[str, int] | None = None,
         override_min_approvals: int | None = None,
         override_allowed_modes: Sequence[Mode] | None = None,
         override_require_adapter_capabilities: Sequence[str] | None = None,
@@ -49,6 +50,7 @@ class DecidingTools(Tools):
         override_allow_requester_approval: bool | None = None,
         override_min_assurance: Assurance | None = None,
         override_require_rehearsal: Mapping[str, int] | None = None,
+        override_required_from: Mapping[str, int] | None = None,
     ) -> ToolResult[RequestData]:
         """Ask for an execution under a policy. The request is checked as a whole, and never changes afterwards.
 
@@ -59,6 +61,8 @@ class DecidingTools(Tools):
         instead of it `expires_in` is a duration from now, such as "4h". A request that names its `adapter_id` can run
         with that adapter only; with `dispatch` "worker" only `nexus-control worker` executes it. Under
         `require_rehearsal`, as in {"max_age_seconds": 600}, approvals cover what executing it with `dry_run` gave back.
+        With `required_from`, as in {"security": 1}, so many different members of each group must be among those who
+        approved; who is a member, `groups` of the store says, and the request records it.
         With an `idempotency_key` a request is made once: the same requester, key and content answer the one that is
         there, with `created` false. `supersedes` names an older request of the same requester, to withdraw with it.
 

@@ -26,6 +26,7 @@ class TemplateTools(Tools):
         min_assurance: Assurance | None = None,
         overrides: Overrides = "any",
         require_rehearsal: Mapping[str, int] | None = None,
+        required_from: Mapping[str, int] | None = None,
     ) -> ToolResult[TemplateCreateData]:
         """Create a named policy, which can never be changed.
 

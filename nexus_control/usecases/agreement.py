@@ -1,12 +1,14 @@
 """Who approved a decision, which approvals count here and now, and whose are still missing."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import cast
 
 from nexus_control.approvals import Approval, Authority, Inactive
+from nexus_control.blocking import missing_approvals
 from nexus_control.decision import DecisionState, request_expired
 from nexus_control.facts import Facts
 from nexus_control.log.projection import Projection
-from nexus_control.policy import Policy
 from nexus_control.usecases.answers import ApprovalLine, AwaitedData
 from nexus_control.usecases.run_answers import RehearsalLine
 from nexus_control.values.actors import fold_id
@@ -60,20 +62,31 @@ def awaited(
         return None
     if decision.provenance is not None and decision.provenance.is_evidence_only:
         return None
-    return {
-        "missing": policy.min_approvals - counting,
-        "eligible": _eligible(facts, policy, at, authority) if policy.approvers else None,
+    done = {approval.actor.key for approval in facts.active_approvals(at, authority)}
+    lacking, members = facts.lacking(at, authority), approver_groups(facts)
+
+    def eligible(ids: Sequence[str]) -> list[str]:
+        requester = facts.created.requester if facts.created else None
+        return [each for each in policy.able(ids, requester) if fold_id(each) not in done]
+
+    data: AwaitedData = {
+        "missing": missing_approvals(counting, policy.min_approvals, lacking),
+        "eligible": eligible(policy.approvers) if policy.approvers else None,
         "requester_may_approve": policy.allow_requester_approval,
         "min_assurance": policy.min_assurance,
     }
+    if lacking:
+        data["groups"] = {
+            group: {"missing": missing, "eligible": eligible(members.get(group, ()))}
+            for group, missing in lacking.items()
+        }
+    return data
 
 
-def _eligible(facts: Facts, policy: Policy, at: datetime, authority: Authority) -> list[str]:
-    """The approvers of the policy who may still approve."""
-    done = {approval.actor.key for approval in facts.active_approvals(at, authority)}
-    if facts.created is not None and not policy.allow_requester_approval:
-        done.add(facts.created.requester.key)
-    return [each for each in policy.approvers if fold_id(each) not in done]
+def approver_groups(facts: Facts) -> dict[str, list[str]]:
+    """The members of the groups that the policy names, as the request recorded them."""
+    recorded = facts.attached.approver_groups if facts.attached else None
+    return {group: list(cast("Sequence[str]", ids)) for group, ids in (recorded or {}).items()}
 
 
 def _inactive(

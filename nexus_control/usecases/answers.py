@@ -43,6 +43,7 @@ class PolicyData(TypedDict):
     allow_requester_approval: NotRequired[bool]
     min_assurance: NotRequired[Assurance | None]
     require_rehearsal: NotRequired[RequiredRehearsalData | None]
+    required_from: NotRequired[dict[str, int] | None]
 
 
 class StateData(TypedDict):
@@ -143,6 +144,7 @@ class DecisionFields(TypedDict):
     adapter_id: str | None
     adapter_digest: str | None
     as_of: str
+    approver_groups: NotRequired[dict[str, list[str]]]
     dispatch: NotRequired[Dispatch]
     idempotency_key: NotRequired[str]
     metadata: NotRequired[dict[str, str]]
@@ -163,15 +165,23 @@ class ReconciledLine(TypedDict):
     evidence: str
 
 
+class AwaitedGroup(TypedDict):
+    """How many approvals of a group are still missing, and its members who can still approve."""
+
+    missing: int
+    eligible: list[str]
+
+
 class AwaitedData(TypedDict):
     """The approvals that are still missing. `eligible` are the ids that can still approve; None is anyone, but not the
-    requester unless `requester_may_approve`.
+    requester unless `requester_may_approve`. `groups` are those of which approvals are missing.
     """
 
     missing: int
     eligible: list[str] | None
     requester_may_approve: bool
     min_assurance: Assurance | None
+    groups: NotRequired[dict[str, AwaitedGroup]]
 
 
 class StatusData(DecisionFields):

@@ -37,6 +37,7 @@ from nexus_control.usecases.fields import (
     Plan,
     Reason,
     Remark,
+    RequiredFrom,
     RequiredRehearsal,
     Signed,
     Until,
@@ -104,6 +105,7 @@ class PolicyArguments(Arguments):
     allow_requester_approval: bool | None = None
     min_assurance: Assurance | None = None
     require_rehearsal: RequiredRehearsal | None = None
+    required_from: RequiredFrom | None = None
 
     def given(self) -> dict[str, Any]:
         """The policy fields that were given, as JSON values."""

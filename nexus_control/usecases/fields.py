@@ -15,6 +15,7 @@ from nexus_control.execution.plan import MAX_PLAN_BYTES
 from nexus_control.integrity import is_bare, is_prefixed
 from nexus_control.usecases.checks import MAX_GOAL, MAX_LABEL, MAX_NAME, MAX_OFFSET, MAX_PAGE, instant
 from nexus_control.values.actors import Actor, id_problem, new_id_problem, require_new_actor
+from nexus_control.values.groups import slots_of
 from nexus_control.values.instants import parse_duration
 from nexus_control.values.payloads import Mode, StateName
 
@@ -135,6 +136,13 @@ def _rehearsal(value: object) -> object:
     return dict(cast("Mapping[object, object]", value))
 
 
+def _slots(value: object) -> object:
+    try:
+        return slots_of(value) or {}
+    except NexusControlError as fault:
+        raise ValueError(fault.message.removeprefix("required_from ")) from None
+
+
 def _list(value: object) -> object:
     return list(cast("Sequence[object]", value)) if isinstance(value, tuple) else value
 
@@ -172,5 +180,8 @@ JsonObjectField: TypeAlias = dict[str, Any]
 BundleField: TypeAlias = Annotated[dict[Any, Any] | str, BeforeValidator(_bundle)]
 RequiredRehearsal: TypeAlias = Annotated[
     _RequiredRehearsal, BeforeValidator(_rehearsal), WithJsonSchema({"type": "object"})
+]
+RequiredFrom: TypeAlias = Annotated[
+    dict[str, int], BeforeValidator(_slots), WithJsonSchema({"type": "object"})
 ]
 Until: TypeAlias = Annotated[list[StateName], Field(min_length=1), BeforeValidator(_list)]

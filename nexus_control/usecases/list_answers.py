@@ -11,7 +11,7 @@ from nexus_control.values.payloads import Dispatch, Mode, StateName
 
 class RequestLine(TypedDict):
     """One row of a list. Lists verify no signature: approvals given here count, imported ones do not. `cancel` is as in
-    `status`.
+    `status`. `groups_filled`, where the policy needs approvals of groups, says whether it has them.
     """
 
     request_id: str
@@ -30,6 +30,7 @@ class RequestLine(TypedDict):
     required_approvals: int
     cancel: NotRequired[CancelLine]
     dispatch: NotRequired[Dispatch]
+    groups_filled: NotRequired[bool]
     rehearsal: NotRequired[RehearsalLine | None]
 
 

@@ -162,7 +162,9 @@ def _line(row: DecisionRow, now: str, at: datetime) -> RequestLine:
         "mode": cast("Mode", row.mode) if row.mode else None,
         "adapter_id": row.adapter_id or None,
         "expires_at": None if row.expires_at == NO_END else row.expires_at,
-        "is_approved": listing is not None and current >= listing.required_approvals,
+        "is_approved": listing is not None
+        and current >= listing.required_approvals
+        and listing.are_filled(now),
         "executable": _is_executable(row, state, at),
         "imported": row.imported_count > 0,
         "requester": listing.requester.to_dict() if listing else None,
@@ -172,6 +174,8 @@ def _line(row: DecisionRow, now: str, at: datetime) -> RequestLine:
     }
     if listing is not None and listing.dispatch is not None:
         line["dispatch"] = listing.dispatch
+    if listing is not None and listing.filled_until is not None:
+        line["groups_filled"] = state != "expired" and listing.are_filled(now)
     if listing is not None and listing.rehearsal is not None:
         line["rehearsal"] = _rehearsal(listing.rehearsal, at)
     return line

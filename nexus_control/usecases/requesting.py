@@ -19,6 +19,7 @@ from nexus_control.log.session import ReadSession, WriteSession
 from nexus_control.policy import Policy
 from nexus_control.store import DecisionStore
 from nexus_control.template import Template
+from nexus_control.usecases import grouping
 from nexus_control.usecases.answers import RequestData
 from nexus_control.usecases.arguments import RequestArguments
 from nexus_control.usecases.views import approval_view, authority_now
@@ -61,6 +62,9 @@ def request(
             if (made := _made(session, arguments, created, attached)) is not None:
                 return _answer(store, session, made, is_new=False)
     require_attainable(policy, arguments.actor.id)
+    members = grouping.members_for(store, policy, arguments.template_name)
+    grouping.require_fillable(policy, members, arguments.actor)
+    attached = replace(attached, approver_groups=members)
     _require_rehearsable(policy, arguments)
     warnings = list[str]()
     if arguments.require_rehearsal is not None and arguments.mode == "dry_run":
@@ -176,11 +180,11 @@ def _made(
 
 
 def _differing(stored: str, given: DecisionCreatedPayload | PolicyAttachedPayload) -> list[str]:
-    """The fields in which the stored payload is not what was given now. Expiry and digest are no part of the content:
-    one depends on the time of the call, the other on the adapter's file.
+    """The fields in which the stored payload is not what was given now. Expiry, digest and members are no part of the
+    content: they depend on the time of the call, on the adapter's file, and on the groups that are configured.
     """
     before, now = json.loads(stored), given.to_dict()
-    names = (before.keys() | now.keys()) - {"expires_at", "adapter_digest"}
+    names = (before.keys() | now.keys()) - {"expires_at", "adapter_digest", "approver_groups"}
     return [name for name in names if before.get(name) != now.get(name)]
 
 

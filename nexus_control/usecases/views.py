@@ -13,6 +13,7 @@ from nexus_control.approvals import Authority
 from nexus_control.blocking import BlockingReason, blocking_reasons, in_order
 from nexus_control.decision import (
     DecisionState,
+    is_approved,
     standing_at,
     state_at,
     template_ref,
@@ -32,7 +33,7 @@ from nexus_control.log.projection import Projection
 from nexus_control.log.session import ReadSession
 from nexus_control.render.decision import render_decision
 from nexus_control.store import DecisionStore
-from nexus_control.usecases.agreement import approval_lines, awaited, rehearsal_line
+from nexus_control.usecases.agreement import approval_lines, approver_groups, awaited, rehearsal_line
 from nexus_control.usecases.answers import (
     ApprovalData,
     BlockingReasonData,
@@ -73,7 +74,7 @@ def approval_view(facts: Facts, at: datetime, authority: Authority) -> ApprovalD
         "state": state.value,
         "current_approvals": current,
         "required_approvals": required,
-        "is_approved": facts.policy is not None and current >= required,
+        "is_approved": is_approved(facts, at, authority),
     }
 
 
@@ -137,7 +138,7 @@ def status(
         "active_approvals": current,
         "total_approvals": len(facts.progress.approvals),
         "required_approvals": required,
-        "is_approved": facts.policy is not None and current >= required,
+        "is_approved": is_approved(facts, now, authority),
         "blocking_reasons": [reason.to_dict() for reason in reasons_of(decision, now, authority, here)],
         "approvals": approval_lines(decision, now, authority),
         "awaited": awaited(decision, now, authority, state, current),
@@ -192,6 +193,8 @@ def decision_view(decision: Projection, at: datetime) -> DecisionFields:
     }
     if reference := template_ref(facts):
         view["template_name"], view["template_digest"] = reference.name, reference.digest
+    if groups := approver_groups(facts):
+        view["approver_groups"] = groups
     if attached and attached.dispatch is not None:
         view["dispatch"] = attached.dispatch
     if created and created.idempotency_key is not None:

@@ -7,13 +7,13 @@ it is.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import parse_instant
-from nexus_control.values.payloads import DecisionCreatedPayload
+from nexus_control.values.payloads import DecisionCreatedPayload, Payload
 
 Settled: TypeAlias = Literal["completed", "failed", "outcome_unknown"]
 Outcome: TypeAlias = Literal["running", "completed", "failed", "outcome_unknown"]
@@ -75,6 +75,20 @@ class Execution:
     certain_effect: Literal["none", "done"] | None = None
     rehearsal_digest: str | None = None
     adapter_digest: str | None = None
+
+    def settled(self, outcome: Settled, at: str, content: Payload, **found: str) -> "Execution":
+        """The same execution, ended by an event with this content. `found` is what else is known of it."""
+        said = {name: getattr(content, name, None) for name in _FINDINGS}
+        findings: dict[str, Any] = {name: value for name, value in said.items() if value is not None} | found
+        if outcome == "completed":  # what a reconciliation found out supersedes the earlier doubt
+            findings |= {"error_code": None, "error_message": None}
+        return replace(self, outcome=outcome, completed_at=at, **findings)
+
+
+_FINDINGS = (
+    "run_id", "steps_executed", "response_digest", "router_bundle_digest", "error_code", "error_message",
+    "certain_effect", "rehearsal_digest", "adapter_digest",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

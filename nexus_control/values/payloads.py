@@ -9,9 +9,10 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from nexus_control.errors import ErrorCode
+from nexus_control.errors import ErrorCode, invalid_argument
 from nexus_control.integrity import is_bare, is_prefixed
 from nexus_control.values.actors import id_problem
+from nexus_control.values.groups import MEMBERS_RULE, SLOTS_RULE, are_members, are_slots
 from nexus_control.values.instants import is_instant
 from nexus_control.values.records import always_written, check, decode, decode_each, encode
 
@@ -117,6 +118,7 @@ class PolicyFields(Payload):
     """The fields of a policy, wherever one is written down.
 
     `approvers` are the eligible ids (empty: anyone); `min_assurance` is the weakest assurance that counts.
+    `required_from` says how many of the approvals are of which group; `min_approvals` is at least their sum.
     """
 
     min_approvals: int = check(lambda n: n >= 1, "at least 1")
@@ -128,6 +130,12 @@ class PolicyFields(Payload):
     allow_requester_approval: bool = True
     min_assurance: Assurance | None = None
     require_rehearsal: RequiredRehearsal | None = None
+    required_from: Mapping[str, int] | None = check(are_slots, SLOTS_RULE, default=None)
+
+    def __post_init__(self) -> None:
+        slots = sum(self.required_from.values()) if self.required_from else 0
+        if self.min_approvals < slots:
+            raise invalid_argument("min_approvals", f"must be at least {slots}, the sum of required_from")
 
 
 POLICY_FIELDS = frozenset(field.name for field in fields(PolicyFields))
@@ -136,7 +144,8 @@ POLICY_FIELDS = frozenset(field.name for field in fields(PolicyFields))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyAttachedPayload(PolicyFields):
     """The policy is fixed. `expires_at`, the adapter and `dispatch` are limits of the request itself, and of no
-    template. With `dispatch` "worker" a worker alone executes it.
+    template. With `dispatch` "worker" a worker alone executes it. `approver_groups` are the members of the groups that
+    `required_from` names, as they were when the request was made.
     """
 
     event_type = EventType.POLICY_ATTACHED
@@ -148,6 +157,7 @@ class PolicyAttachedPayload(PolicyFields):
     adapter_id: str | None = None
     adapter_digest: str | None = None
     dispatch: Dispatch | None = None
+    approver_groups: Mapping[str, object] | None = check(are_members, MEMBERS_RULE, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ FULL = Policy(
     allow_requester_approval=False,
     min_assurance="local",
     require_rehearsal={"max_age_seconds": 600},
+    required_from={"security": 1, "platform": 1},
 )
 
 
@@ -54,6 +55,15 @@ def test_a_policy_that_says_nothing_wants_one_approval_for_a_dry_run() -> None:
         ({"labels": "prod"}, "must be a list"),
         ({"require_adapter_capabilities": "timeout"}, "must be a list"),
         ({"min_assurance": "strong"}, "min_assurance must be one of"),
+        ({"required_from": ["security"]}, "required_from must be an object"),
+        ({"required_from": {"security": 0}}, "required_from must be an object"),
+        ({"required_from": {"security": True}}, "required_from must be an object"),
+        ({"required_from": {"security": "1"}}, "required_from must be an object"),
+        ({"required_from": {"": 1}}, "required_from must be an object"),
+        ({"required_from": {"s\u200bec": 1}}, "required_from must be an object"),
+        ({"required_from": {"s" * 65: 1}}, "required_from must be an object"),
+        ({"required_from": {f"g{n}": 1 for n in range(65)}, "min_approvals": 65}, "at most 64 groups"),
+        ({"required_from": {"security": 1, "platform": 1}}, "min_approvals must be at least 2, the sum"),
     ],
 )
 def test_an_invalid_policy_is_a_value_error_that_says_why(values: dict[str, Any], phrase: str) -> None:
@@ -132,6 +142,15 @@ WEAKER: list[tuple[str, Policy, dict[str, Any]]] = [
     ("require_rehearsal", FULL, {"require_rehearsal": {"max_age_seconds": 601}}),
     ("require_rehearsal", FULL, {"require_rehearsal": None}),
     ("require_rehearsal", BASE, {"require_rehearsal": {"max_age_seconds": 1}}),
+    ("required_from", FULL, {"required_from": None}),
+    ("required_from", FULL, {"required_from": {}}),
+    ("required_from", FULL, {"required_from": {"security": 2}}),
+    ("required_from", FULL, {"required_from": {"security": 1, "Platform": 1}}),
+    (
+        "required_from",
+        FULL.overridden({"min_approvals": 4, "required_from": {"security": 3}}),
+        {"required_from": {"security": 2, "platform": 2}},
+    ),
 ]
 NO_WEAKER: list[tuple[Policy, dict[str, Any]]] = [
     (BASE, {}),
@@ -150,6 +169,10 @@ NO_WEAKER: list[tuple[Policy, dict[str, Any]]] = [
     (FULL, {"min_assurance": "signed"}),
     (Policy(), {"min_assurance": "declared"}),
     (FULL, {"require_rehearsal": {"max_age_seconds": 599}}),
+    (BASE, {"required_from": {"security": 1}}),
+    (FULL, {"required_from": {"platform": 1, "security": 1}}),
+    (FULL, {"min_approvals": 3, "required_from": {"platform": 1, "security": 2}}),
+    (FULL, {"min_approvals": 3, "required_from": {"platform": 1, "security": 1, "legal": 1}}),
     (BASE, {"labels": ("anything",)}),
 ]
 

@@ -1,5 +1,7 @@
 """Replay is total, deterministic and honest for any sequence of decodable events, legal or not."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +12,7 @@ from nexus_control.facts import Facts, fold, replay_facts, step
 from nexus_control.lifecycle import compute_lifecycle
 from nexus_control.log.projection import Projection, approval_rows, from_row, to_row
 from nexus_control.log.row_texts import listing_of
-from nexus_control.values.actors import Actor
+from nexus_control.values.actors import Actor, fold_id
 from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import (
     ApprovalDeniedPayload,
@@ -29,6 +31,7 @@ from nexus_control.values.payloads import (
     TemplateCreatedPayload,
 )
 from tests.domain.histories import ALICE, CREATED, DECISION_ID, HEX, instant
+from tests.support.slots import are_filled
 
 Step = tuple[Payload, Actor, int]
 FINAL = {"completed", "failed", "denied", "withdrawn"}
@@ -46,15 +49,19 @@ SOME_HEX = st.none() | st.just(HEX)
 SOME_ID = st.none() | st.just("run-1")
 EXPIRY = st.none() | MINUTES.map(instant).map(format_instant)
 
-POLICIES = st.builds(
-    PolicyAttachedPayload,
-    min_approvals=st.integers(1, 3),
-    allowed_modes=MODES,
-    approvers=st.sampled_from([(), ("alice", "bob"), ("Carol",)]),
-    allow_requester_approval=st.booleans(),
-    min_assurance=st.sampled_from([None, "declared", "local"]),
-    expires_at=EXPIRY,
+MEMBERS = {"security": ["Alice", "bob"], "platform": ["bob", "carol"]}
+UNdef grouped(policy: PolicyAttachedPayload, slots: dict[str, int], more: int) -> PolicyAttachedPayload:
+    required = sum(slots.values()) + more
+    return replace(policy, required_from=slots, min_approvals=required, approver_groups=MEMBERS)
+
+
+GROUPED = st.builds(
+    grouped,
+    UNGROUPED,
+    st.sampled_from([{"security": 1}, {"security": 1, "platform": 1}, {"platform": 2}]),
+    st.integers(0, 1),
 )
+POLICIES = UNGROUPED | GROUPED
 PAYLOADS: st.SearchStrategy[Payload] = st.one_of(
     st.builds(
         DecisionCreatedPayload, goal=st.just("g"), requested_mode=st.sampled_from(["dry_run", "apply"])
@@ -180,7 +187,12 @@ def test_the_quorum_holds_exactly_until_approved_until(events: list[StoredEvent]
     until = facts.approved_until()
     assert facts.is_approved(at) == (until is not None and until > at)
     assert facts.policy is not None
-    assert facts.is_approved(at) == (len(facts.active_approvals(at)) >= facts.policy.min_approvals)
+    active = facts.active_approvals(at)
+    groups = [
+        [group for group, ids in MEMBERS.items() if each.actor.key in map(fold_id, ids)] for each in active
+    ]
+    filled = are_filled(facts.policy.required_from, groups)
+    assert facts.is_approved(at) == (len(active) >= facts.policy.min_approvals and filled)
 
 
 @given(HISTORIES, MINUTES)
@@ -196,3 +208,8 @@ def test_a_projection_decodes_to_the_very_facts_of_the_replay(events: list[Store
     if listing is not None:
         current = listing.current_approvals(format_instant(instant(minute)))
         assert current == len(facts.active_approvals(instant(minute)))
+        assert listing.are_filled(format_instant(instant(minute))) == (not facts.lacking(instant(minute)))
+        if facts.phase == "open":
+            until, ends = facts.approved_until(), facts.expires()
+            holds = until is not None and min(until, ends or until) > instant(minute)
+            assert (row.approved_until > format_instant(instant(minute))) == holds

@@ -138,7 +138,8 @@ def advancing(minutes: int) -> Command:
     return lambda world: world.clock.advance(minutes=minutes)
 
 
-NUMBERS = st.integers(0, 3)
+GROUPS = {"security": ["Alice", "bob"], "platform": ["BOB", "carol"]}
+NUMBERS = st.integers(0, 4)
 MINUTES = st.none() | st.integers(1, 30)
 PERSON: st.SearchStrategy[Who] = st.fixed_dictionaries(
     {"type": st.sampled_from(["human", "human", "system"]), "id": st.sampled_from(PEOPLE)}
@@ -168,6 +169,7 @@ POLICIES: st.SearchStrategy[Document] = st.fixed_dictionaries(
         "allow_requester_approval": st.sampled_from([None, False]),
         "require_adapter_capabilities": st.sampled_from([None, ["timeout"], ["magic"]]),
         "require_rehearsal": st.sampled_from([None, {"max_age_seconds": 600}]),
+        "required_from": st.sampled_from([None, None, {"security": 1}, {"security": 1, "platform": 1}]),
     }
 )
 REQUESTS = st.builds(
@@ -217,8 +219,11 @@ PRELUDE: list[Command] = [
     requesting(ALICE, "apply", {"require_rehearsal": {"max_age_seconds": 600}}, None, None),
     executing(3, True, REHEARSED),
     approving(3, BOB, 30),
+    requesting(ALICE, "apply", {"min_approvals": 2, "required_from": {"security": 1}}, None, None),
+    approving(4, {"type": "human", "id": "carol"}, 20),
 ]
-"""Decisions for the random commands to meet: one approved for a while, one of two, one for a dry run, one rehearsed."""
+"""Decisions for the random commands to meet: one approved for a while, one of two, one for a dry run, one
+rehearsed, one of a group."""
 SEQUENCES = st.lists(COMMANDS, min_size=10, max_size=25).map(lambda commands: [*PRELUDE, *commands])
 LISTS: list[Document] = [
     {},
@@ -241,7 +246,7 @@ def worlds() -> Generator[list[World]]:
         for place in (None, ":memory:", folder / "decisions.db"):
             clock = FakeClock()
             storage = ModelStorage() if place is None else None
-            store = DecisionStore(place or ":memory:", clock=clock, storage=storage)
+            store = DecisionStore(place or ":memory:", clock=clock, storage=storage, groups=GROUPS)
             store.sidecar.create_secret("key", private_from_seed(bytes([1]) * 32).to_pem())
             made.append(World(stack.enter_context(store), clock))
         yield made
@@ -271,9 +276,9 @@ def require_projections_of_a_replay(world: World) -> None:
         assert status["state"] == here.state
         assert status["active_approvals"] == here.progress.approvals_current
         assert status["total_approvals"] == len(decision.approvals)
-        assert status["is_approved"] == (
-            decision.policy is not None and here.progress.approvals_current >= decision.policy.min_approvals
-        )
+        enough = decision.policy and here.progress.approvals_current >= decision.policy.min_approvals
+        filled = not stored.facts.lacking(world.clock.now(), stored.authority)
+        assert status["is_approved"] == bool(enough and filled)
         assert status["event_count"] == len(events)
         assert [line["run_id"] for line in status["executions"]] == [e.run_id for e in decision.executions]
 
@@ -307,7 +312,7 @@ def test_random_commands_give_equal_answers_and_equal_rows_on_every_storage(comm
 @given(SEQUENCES)
 def test_projections_thrown_away_are_rebuilt_as_they_were(commands: list[Command]) -> None:
     clock = FakeClock()
-    with DecisionStore(":memory:", clock=clock) as store:
+    with DecisionStore(":memory:", clock=clock, groups=GROUPS) as store:
         world = World(store, clock)
         for command in commands:
             command(world)

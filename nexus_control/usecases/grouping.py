@@ -1,0 +1,89 @@
+"""The groups of approvers: read from the configuration, and resolved when a request is made.
+
+    [groups]
+    security = ["alice", "bob"]
+    platform = ["bob", "carol", "dave"]
+
+`values.groups` says which names and ids there may be. The members of the groups that a policy names are recorded with
+the request. A change of the groups has no effect on requests that were made before.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from nexus_control.configuration import GROUPS, Configuration, Source, refused
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.policy import Policy
+from nexus_control.store import DecisionStore
+from nexus_control.values.actors import Actor
+from nexus_control.values.groups import Groups, group_problems, groups_of, slot_words
+from nexus_control.values.lookalikes import skeleton
+from nexus_control.values.seating import most_slots
+
+_NAMED = 8
+
+
+def groups_in(configuration: Configuration) -> Groups:
+    """The groups of the first file that has the section; empty without one. Raises CONFIG_INVALID, which names the file
+    and the key.
+    """
+    source = configuration.section(GROUPS)
+    return {} if source is None else groups_from(source)
+
+
+def groups_from(source: Source) -> Groups:
+    """The groups of a file that has the section. Raises CONFIG_INVALID."""
+    table = source.table[GROUPS]
+    problems = [f"{field} {problem}" for field, problem in group_problems(table)]
+    if problems:
+        raise refused(source.path, problems)
+    return groups_of(table)
+
+
+def members_for(
+    store: DecisionStore, policy: Policy, template_name: str | None
+) -> dict[str, list[str]] | None:
+    """The members of the groups that the policy names, as the request records them; None where it names none. Raises
+    INVALID_ARGUMENT for a group that is not known here.
+    """
+    if policy.required_from is None:
+        return None
+    groups = store.groups
+    unknown = sorted(policy.required_from.keys() - groups.keys())
+    if unknown:
+        where = f" in template {template_name}" if template_name else ""
+        known = ", ".join(sorted(groups)[:_NAMED]) or "none is configured"
+        fault = invalid_argument(
+            "required_from", f"names {unknown[0]}{where}, which is not a group here (groups here: {known})"
+        )
+        advice = (
+            "Name groups that are configured here, or ask the owner of the configuration to add it to [groups]; nothing"
+            " was written."
+        )
+        raise NexusControlError(ErrorCode.INVALID_ARGUMENT, fault.message, fault.details, advice)
+    return {name: list(groups[name]) for name in sorted(policy.required_from)}
+
+
+def require_fillable(policy: Policy, members: dict[str, list[str]] | None, requester: Actor) -> None:
+    """Raises INVALID_ARGUMENT when even all members who may approve cannot fill the slots. Ids that look alike count
+    once.
+    """
+    if policy.required_from is None or members is None:
+        return
+    lacking = most_slots(policy.required_from, _able(policy, members, requester)).lacking
+    if lacking:
+        raise invalid_argument(
+            "required_from",
+            f"can never be met by different people who may approve: {slot_words(lacking)} would still be needed",
+        )
+
+
+def _able(policy: Policy, members: dict[str, list[str]], requester: Actor) -> Iterable[list[str]]:
+    """The groups of each person who may approve."""
+    belongs = defaultdict[str, list[str]](list)
+    for group, ids in members.items():
+        for each in policy.able(ids, requester):
+            belongs[skeleton(each)].append(group)
+    if not policy.allow_requester_approval:
+        belongs.pop(skeleton(requester.id), None)
+    return belongs.values()
