@@ -71,6 +71,7 @@ def serve(
             router=router,
             read_only=read_only,
             allowed_signers=frame.allowed_signers,
+            rules=None if read_only else frame.rules,
         )
         server.serve_stdio(settings, pipes)
 

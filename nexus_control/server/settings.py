@@ -8,6 +8,7 @@ from pathlib import Path
 from nexus_control.configuration import Source
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.opening import opened_router
+from nexus_control.rules.book import RuleBook
 from nexus_control.server.running import tell
 from nexus_control.storage import IN_MEMORY, artifacts_of, is_made, shown_url
 from nexus_control.store import DecisionStore
@@ -28,7 +29,7 @@ class Settings:
     `artifacts` defaults to `<database>.artifacts`, beside the database, or in the log folder of a store on PostgreSQL.
     Give `config` (a nexus-control.toml, or what
     was read of one, for LocalRouter) or `router` (`package.module:factory`), not both. With `read_only` no run log is
-    opened. `allowed_signers` says whose signed approvals count.
+    opened. `allowed_signers` says whose signed approvals count, and `rules` what may be requested.
     """
 
     database: str
@@ -43,6 +44,7 @@ class Settings:
     router: str | None = None
     read_only: bool = False
     allowed_signers: Path | None = None
+    rules: RuleBook | None = None
 
 
 @contextmanager
@@ -81,6 +83,7 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
             approvals=settings.approvals,
             approver=settings.approver,
             router=router,
+            rules=settings.rules,
             config=settings.config.path if isinstance(settings.config, Source) else settings.config,
             name_style=settings.name_style,
             read_only=settings.read_only,

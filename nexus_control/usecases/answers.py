@@ -73,6 +73,7 @@ class RequestData(ApprovalData):
     template_name: NotRequired[str]
     template_digest: NotRequired[str]
     overrides_applied: NotRequired[JsonObject]
+    rules_digest: NotRequired[str]
 
 
 class StatementData(TypedDict):
@@ -149,6 +150,7 @@ class DecisionFields(TypedDict):
     supersedes: NotRequired[str]
     template_name: NotRequired[str]
     template_digest: NotRequired[str]
+    rules_digest: NotRequired[str]
     ending: NotRequired[EndingLine]
     rehearsal: NotRequired[RehearsalLine | None]
     imported: NotRequired[ImportLine]

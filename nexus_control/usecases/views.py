@@ -192,6 +192,8 @@ def decision_view(decision: Projection, at: datetime) -> DecisionFields:
     }
     if reference := template_ref(facts):
         view["template_name"], view["template_digest"] = reference.name, reference.digest
+    if attached and attached.rules_digest is not None:
+        view["rules_digest"] = attached.rules_digest
     if attached and attached.dispatch is not None:
         view["dispatch"] = attached.dispatch
     if created and created.idempotency_key is not None:

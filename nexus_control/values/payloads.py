@@ -136,7 +136,7 @@ POLICY_FIELDS = frozenset(field.name for field in fields(PolicyFields))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyAttachedPayload(PolicyFields):
     """The policy is fixed. `expires_at`, the adapter and `dispatch` are limits of the request itself, and of no
-    template. With `dispatch` "worker" a worker alone executes it.
+    template. With `dispatch` "worker" a worker alone executes it. `rules_digest` is of the rule book that judged it.
     """
 
     event_type = EventType.POLICY_ATTACHED
@@ -148,6 +148,7 @@ class PolicyAttachedPayload(PolicyFields):
     adapter_id: str | None = None
     adapter_digest: str | None = None
     dispatch: Dispatch | None = None
+    rules_digest: str | None = check(is_prefixed, _PREFIXED, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
