@@ -64,7 +64,7 @@ class DecidingTools(Tools):
         its policy must be no weaker. `supersedes` names an older request of the same requester, to withdraw with it.
 
         Data: request_id, created, state, current_approvals, required_approvals, is_approved, min_approvals, basis,
-        warnings; with a template template_name, template_digest, overrides_applied; under rules rules_digest.
+        rules_digest (under rules), warnings; with a template template_name, template_digest, overrides_applied.
         Refused: TEMPLATE_NOT_FOUND, TEMPLATE_WEAKENED, PLAN_INVALID, ADAPTER_UNKNOWN, IDEMPOTENCY_CONFLICT,
         ROUTER_NOT_READY; by rules DENIED_BY_RULE, RULE_UNDECIDED, RULES_DISAGREE; of the request to supersede
         DECISION_NOT_FOUND, NOT_REQUESTER, INVALID_STATE.

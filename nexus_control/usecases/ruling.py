@@ -28,7 +28,7 @@ from nexus_control.template import Template
 from nexus_control.usecases.arguments import RequestArguments, TemplateCreateArguments
 from nexus_control.values.actors import Actor
 from nexus_control.values.executions import Created
-from nexus_control.values.payloads import MODES, DecisionCreatedPayload, PolicyAttachedPayload
+from nexus_control.values.payloads import DecisionCreatedPayload, PolicyAttachedPayload
 
 
 def book_from(rules: object) -> RuleBook | None:
@@ -77,8 +77,9 @@ def require_as_ruled(
         requester=str(requester),
         labels=created.labels,
     )
-    for each in MODES:
-        if policy.allows_mode(each) and (each == "dry_run" or mode == "apply"):
+    modes: tuple[Mode, ...] = ("dry_run",) if mode == "dry_run" else ("apply", "dry_run")
+    for each in modes:
+        if policy.allows_mode(each):
             ruling = asked.ruling(rules, each)
             if ruling.verdict == "deny":
                 raise _denied(ruling, each, mode)
