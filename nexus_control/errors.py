@@ -66,6 +66,7 @@ class ErrorCode(StrEnum):
     CONFIG_INVALID = "CONFIG_INVALID"
     RULE_UNDECIDED = "RULE_UNDECIDED"
     RULES_DISAGREE = "RULES_DISAGREE"
+    DENIED_BY_RULE = "DENIED_BY_RULE"
     KEY_UNUSABLE = "KEY_UNUSABLE"
     LOG_INCONSISTENT = "LOG_INCONSISTENT"
     STORE_ROLLED_BACK = "STORE_ROLLED_BACK"
@@ -183,6 +184,7 @@ _NEXT: dict[ErrorCode, str] = {
         " calls that have it."
     ),
     ErrorCode.RULES_DISAGREE: "Make a request for the steps of each template.",
+    ErrorCode.DENIED_BY_RULE: "Do not ask for it in another form: the owner of the rules says what may be asked for.",
     ErrorCode.KEY_UNUSABLE: "Put the right key file back, readable only by its owner, or give the log a new key.",
     ErrorCode.LOG_INCONSISTENT: "Execute nothing from this store until it is known which history is the right one.",
     ErrorCode.STORE_ROLLED_BACK: (

@@ -234,13 +234,17 @@ def missing_capabilities(policy: Policy, present: Iterable[str] | None) -> tuple
 
 def require_no_weaker(template: Policy, policy: Policy) -> None:
     """Raises TEMPLATE_WEAKENED, which names each field in which `policy` demands less than `template`."""
-    weakened = [field for field, is_weaker in WEAKENINGS.items() if is_weaker(template, policy)]
-    if weakened:
+    if weakened := weaker_fields(template, policy):
         raise NexusControlError(
             ErrorCode.TEMPLATE_WEAKENED,
             f"The template may only be tightened; weaker here: {', '.join(weakened)}",
             {"fields": weakened},
         )
+
+
+def weaker_fields(template: Policy, policy: Policy) -> list[str]:
+    """The fields in which `policy` demands less than `template`."""
+    return [field for field, is_weaker in WEAKENINGS.items() if is_weaker(template, policy)]
 
 
 _ItemT = TypeVar("_ItemT")

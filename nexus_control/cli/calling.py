@@ -85,6 +85,7 @@ def call(
                 database=frame.path,
                 artifacts=artifacts_of(frame.path, frame.log_folder),
                 router=opened,
+                rules=None if found.annotations.read_only else frame.rules,
                 config=adapters.path if isinstance(adapters, Source) else adapters,
             )
             outcome = call_tool(found, served, values)

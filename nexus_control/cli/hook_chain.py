@@ -12,7 +12,6 @@ from nexus_control.configuration import look
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.guards.hook import Places, book_in, without_book
 from nexus_control.guards.hook_asking import opened_store
-from nexus_control.rules.book import RuleBook
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.arguments import TemplateGetArguments
 from nexus_control.usecases.templating import template_get
@@ -42,11 +41,11 @@ def problems_of(words: list[str]) -> list[str]:
         return [f"the hook denies every call: {fault.message}"]
     if book is None:
         return [f"the hook denies every call: {without_book(configuration)}"]
-    if not _templates(book):
+    if not book.templates:
         return []
     try:
         with opened_store(places, configuration) as store:
-            return [problem for name in _templates(book) for problem in _of_template(store, name)]
+            return [problem for name in sorted(book.templates) for problem in _of_template(store, name)]
     except NexusControlError as fault:
         return [f"the hook denies every call that needs a template: {fault.message}"]
 
@@ -66,10 +65,6 @@ def _given(words: list[str]) -> dict[str, list[str]] | str:
             return f"the hook denies every call: {option} must be an absolute path"
         given[option].append(value)
     return given
-
-
-def _templates(book: RuleBook) -> list[str]:
-    return sorted({rule.template for rule in book.rules if rule.template is not None})
 
 
 def _of_template(store: DecisionStore, name: str) -> list[str]:

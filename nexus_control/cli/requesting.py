@@ -169,7 +169,7 @@ def _requested(
     with opened_router(database=IN_MEMORY, config=config, factory=None) as router:
         checker = router if isinstance(router, PlanChecker) else None
         arguments, note = _bound(arguments, checker, config)
-        data = requesting.request(store, arguments, checker)
+        data = requesting.request(store, arguments, checker, frame.rules)
     named = short(store, data["request_id"])
     decision = store.load(data["request_id"])
     policy, ends = decision.facts.policy or Policy(), decision.facts.expires()
@@ -177,6 +177,7 @@ def _requested(
     notes = [
         *_notes_on_mode(arguments),
         *_notes_on_approvers(store, policy, arguments.actor),
+        *_notes_on_rules(arguments, data),
         *([] if note is None else [note]),
         *(f"{warning}." for warning in data["warnings"]),
     ]
@@ -214,6 +215,11 @@ def _notes_on_mode(arguments: door.RequestArguments) -> Iterator[str]:
             "This is a dry run. Executing it changes nothing, and then the request has ended. For the real thing, ask"
             " with --mode apply: such a request can be rehearsed too."
         )
+
+
+def _notes_on_rules(arguments: door.RequestArguments, data: RequestData) -> Iterator[str]:
+    if "rules_digest" in data and "template_name" in data and arguments.template_name is None:
+        yield f"The rules gave it the template {data['template_name']}."
 
 
 def _notes_on_approvers(store: DecisionStore, policy: Policy, requester: Actor) -> Iterator[str]:

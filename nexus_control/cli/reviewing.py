@@ -243,6 +243,8 @@ def _add_policy(review: Review, data: View, *, for_a_router: bool) -> None:
             "" if template["is_of_this_store"] else ", which came with the import and is NOT of this store"
         )
         review.add(f"Template {template['name']}{strange}: {changed}", 2, of="template")
+    if digest := data["decision"].get("rules_digest"):
+        review.add(f"Rules {digest}", 2, of="template")
 
 
 def _add_approvals(review: Review, data: View) -> None:

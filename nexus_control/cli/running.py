@@ -91,7 +91,7 @@ def execute(
                 adapter_id = adapter or _adapter_for(store, values, found, opened)
                 refuse_shadowing(store, chosen_id, adapter_id, found)
                 checked = door.validated(door.ExecuteArguments, {**values, "adapter_id": adapter_id})
-                data = executing.execute(store, checked, opened)
+                data = executing.execute(store, checked, opened, rules=frame.rules)
             except NexusControlError as fault:
                 if fault.code is ErrorCode.ROUTER_NOT_CONFIGURED and found is None and router is None:
                     raise no_adapters() from None

@@ -91,6 +91,7 @@ def serve(
             allowed_signers=frame.allowed_signers,
             passkey_origins=frame.passkey_origins,
             groups=partial(groups_in, frame.configuration),
+            rules=None if read_only else frame.rules,
         )
         server.serve_stdio(settings, pipes)
 

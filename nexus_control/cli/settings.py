@@ -11,6 +11,8 @@ from nexus_control.cli.screen import Mark, Screen
 from nexus_control.configuration import Configuration, Setting, Source, look
 from nexus_control.errors import invalid_argument
 from nexus_control.evidence.formats.origins import parse_origins
+from nexus_control.rules.book import RuleBook
+from nexus_control.rules.reading import rule_book
 from nexus_control.storage import base_of, is_file, is_postgres, place_of, shown_url
 from nexus_control.system.commands import Options, absolute
 from nexus_control.system.whole_files import is_folder
@@ -52,6 +54,11 @@ class Settings:
         variable names it, or nothing does. A log folder belongs to the database of its file. Raises CONFIG_INVALID.
         """
         return self.configuration.setting(name) if self._is_open(name) else None
+
+    @property
+    def rules(self) -> RuleBook | None:
+        """The rule book, if a file has one that is not a project's. Raises CONFIG_INVALID."""
+        return rule_book(self.configuration)
 
     def _is_open(self, name: str) -> bool:
         match name:

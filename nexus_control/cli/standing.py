@@ -126,6 +126,8 @@ def _extras(data: StatusData, times: Times) -> Iterator[tuple[str, str]]:
         yield "labels", listed(data["labels"])
     if "template_name" in data:
         yield "template", data["template_name"]
+    if "rules_digest" in data:
+        yield "rules", data["rules_digest"]
     if "dispatch" in data:
         yield "dispatch", f"by a {data['dispatch']}, and nobody else"
     if "idempotency_key" in data:

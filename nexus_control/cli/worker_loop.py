@@ -15,6 +15,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.catalogue import AdapterLister
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.log import checkpoints
+from nexus_control.rules.book import RuleBook
 from nexus_control.storage.faults import is_damage
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.working import Action, Worklist, recover_dead, work
@@ -28,7 +29,9 @@ _PASSING: Final = {ErrorCode.KEY_UNUSABLE, ErrorCode.INVALID_ARGUMENT}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """How a worker works. Without `checkpoint_every` it signs no checkpoint; `keep` takes each to its place."""
+    """How a worker works. Without `checkpoint_every` it signs no checkpoint; `keep` takes each to its place.
+    `rules` are as for `execute`.
+    """
 
     actor: Actor
     once: bool = False
@@ -36,6 +39,7 @@ class Orders:
     recover_every: timedelta = timedelta(minutes=5)
     checkpoint_every: timedelta | None = None
     keep: Callable[[bytes], object] = len
+    rules: RuleBook | None = None
 
 
 @dataclass(slots=True)
@@ -105,7 +109,9 @@ class Loop:
             return False
         wait_while_read(0)  # nothing is begun for a reader that is gone
         with output_is_ours():
-            action = work(self._store, self._router, self._orders.actor, self._worklist, due)
+            action = work(
+                self._store, self._router, self._orders.actor, self._worklist, due, self._orders.rules
+            )
         if action is not None:
             self._told(action)
         return True

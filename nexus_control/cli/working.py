@@ -130,6 +130,7 @@ def worker(
             recover_every=_span("--recover-every", recover_every),
             checkpoint_every=_span("--checkpoint-every", every) if every else None,
             keep=partial(_keep, frame, checkpoint_to),
+            rules=frame.rules,
         )
         ending.grace = _span("--grace", grace)
         frame.require_place(makes=False)

@@ -8,6 +8,7 @@ A snapshot that 1.0 wrote lacks its creator and time. Its digest cannot be recom
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from nexus_control.errors import NexusControlError
 from nexus_control.evidence.report import Check, Finding, compared, failed, passed, same_fields, skipped
@@ -26,10 +27,19 @@ def template_checks(facts: Facts) -> Iterator[Check]:
         yield from (skipped("no policy is attached").named(name) for name in NAMES)
         return
     if (attached.template_name, attached.template_snapshot, attached.template_digest) == (None, None, None):
-        yield from (passed("no template was used").named(name) for name in NAMES)
+        yield passed("no template was used").named("template_digest")
+        yield _with_rules(attached, passed("no template was used")).named("policy_within_template")
         return
     yield _digest(attached).named("template_digest")
-    yield _within(attached, policy).named("policy_within_template")
+    yield _with_rules(attached, _within(attached, policy)).named("policy_within_template")
+
+
+def _with_rules(attached: PolicyAttachedPayload, finding: Finding) -> Finding:
+    """The finding that names the rules, too, which are not in the evidence: who has the book compares its digest."""
+    if attached.rules_digest is None or finding.status != "pass":
+        return finding
+    rules = f"it was asked for under the rules {attached.rules_digest}"
+    return replace(finding, detail="; ".join(filter(None, (finding.detail, rules))))
 
 
 def _digest(attached: PolicyAttachedPayload) -> Finding:

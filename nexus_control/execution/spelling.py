@@ -16,9 +16,11 @@ from dataclasses import dataclass
 
 from nexus_control.canonical_json import require_canonical_domain
 from nexus_control.errors import NexusControlError
+from nexus_control.integrity import sha256_hex
 
 JSON_DUMPS = "json.dumps(sort_keys=True, default=repr)"
 
+_MOST_OF_A_NAME = 200
 HEADROOM = 16
 DEPTH = 1 + HEADROOM
 """Of a value in an answer, a run bundle or an audit package: their depth is limited."""
@@ -53,6 +55,12 @@ def portable(value: object) -> object:
     except Exception:  # noqa: BLE001 - a foreign object may raise anything
         return spell(value).text
     return value
+
+
+def shortened(name: str) -> str:
+    """The name of a tool or function, or its beginning and a digest of it: the end of a guarded call's adapter."""
+    name = encodable(name).strip() or "-"
+    return name if len(name) <= _MOST_OF_A_NAME else f"{name[: _MOST_OF_A_NAME - 17]}:{sha256_hex(name)[:16]}"
 
 
 def encodable(text: str) -> str:

@@ -12,13 +12,12 @@ from math import isfinite
 from typing import Any, TypeAlias, cast
 
 from nexus_control.errors import invalid_argument
-from nexus_control.execution.spelling import encodable
+from nexus_control.execution.spelling import encodable, shortened
 from nexus_control.integrity import sha256_hex
 from nexus_control.system.login import login_at_host
 from nexus_control.values.actors import Actor
 from nexus_control.values.guarded import TOOL
 
-_MOST_OF_A_NAME = 200
 MOST_OF_A_GOAL = 200
 """Characters of a call that are a request's goal: people see all of it in the plan."""
 
@@ -120,12 +119,6 @@ def default_actor() -> Actor:
 def key_of(*parts: str) -> str:
     """An idempotency key of these parts; no two lists of parts have the same."""
     return f"guard:{sha256_hex(json.dumps(parts))}"
-
-
-def shortened(name: str) -> str:
-    """The name, or its beginning and a digest of it."""
-    name = encodable(name).strip() or "-"
-    return name if len(name) <= _MOST_OF_A_NAME else f"{name[: _MOST_OF_A_NAME - 17]}:{sha256_hex(name)[:16]}"
 
 
 def _require_json(value: object) -> None:

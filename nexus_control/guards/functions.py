@@ -22,9 +22,9 @@ from nexus_control.advice import after_failure
 from nexus_control.canonical_json import parse_json
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.python_adapter import is_left_to_others
-from nexus_control.execution.spelling import bounded
+from nexus_control.execution.spelling import bounded, shortened
 from nexus_control.guards import once
-from nexus_control.guards.calls import MOST_OF_A_GOAL, ToolCall, shortened
+from nexus_control.guards.calls import MOST_OF_A_GOAL, ToolCall
 from nexus_control.guards.guard import Asking
 from nexus_control.guards.signatures import Signature
 from nexus_control.tool import NexusControlTools

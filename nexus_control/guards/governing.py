@@ -218,7 +218,8 @@ def governed(
         @governed(tools, min_approvals=2, expires_in="4h")
         def rotate(service: str) -> str: ...
 
-    The policy is that of `template`, and of the fields that are given; without any, one approval.
+    The policy is that of `template`, and of the fields that are given; without any, that of the tools' rules, or one
+    approval.
     `actor` asks and runs; by default system:<login>@<host>. `name` is the function's, by default its module and name.
 
     Arguments are written by name, as JSON, for the people who decide, and are read back by the annotations:
@@ -239,7 +240,9 @@ def governed(
 
     def govern(function: Callable[..., Any]) -> Governed[..., Any]:
         require_governable(function, name)
-        own = NexusControlTools(tools.store)  # a plan checker knows adapters, and no functions
+        own = NexusControlTools(
+            tools.store, rules=tools.rules
+        )  # a plan checker knows adapters, and no functions
         its = Function(own, function, name=name, actor=actor or default_actor(), asking=asking)
         proposed_as = AsyncProposal[Any] if inspect.iscoroutinefunction(function) else Proposal[Any]
         known = tools.governed_functions.get(its.adapter_id)

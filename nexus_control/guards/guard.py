@@ -83,8 +83,9 @@ class Guard:
 
     `tools` are a store's, without a plan checker. `host` names the framework in what is recorded. The policy is given
     by keyword; without one, one approval. With `rules` a rule's template is the policy, and what no rule names takes
-    the book's default. `actor` asks; by default system:<login>@<host>. `about` is kept with each
-    request that is made here; a request that is found again keeps what it was made with.
+    the book's default. Rules of `tools` hold too, and let no call run unasked. `actor` asks; by default
+    system:<login>@<host>. `about` is kept with each request that is made here; a request that is found again keeps what
+    it was made with.
     """
 
     def __init__(
@@ -106,7 +107,8 @@ class Guard:
             raise invalid_argument(unknown[0], f"is not one of {', '.join(Asking.__annotations__)}")
         if rules is not None and "template_name" in asking:
             raise invalid_argument("template_name", "comes from the rules: give either")
-        self._tools = tools
+        # What the guard's own rules judge is recorded with their digest.
+        self._tools = tools if rules is None or tools.rules else NexusControlTools(tools.store, rules=rules)
         self._host = host
         self._actor = actor or default_actor()
         self._new_ids = new_ids
@@ -331,7 +333,7 @@ def _refused(fault: NexusControlError) -> str:
             return texts.another_policy(fault.message)
         case ErrorCode.IDEMPOTENCY_CONFLICT:
             return texts.conflict(fault.message)
-        case ErrorCode.RULE_UNDECIDED:
+        case ErrorCode.RULE_UNDECIDED | ErrorCode.DENIED_BY_RULE:
             return texts.denied_by_rule(fault.message)
         case ErrorCode.INVALID_ARGUMENT | ErrorCode.TEMPLATE_NOT_FOUND | ErrorCode.TEMPLATE_WEAKENED:
             return texts.not_requested(fault.message)

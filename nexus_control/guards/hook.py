@@ -80,7 +80,7 @@ def _judged(given: HookInput, places: Places) -> Reply:
         return NO_OPINION  # it was denied then
     if judgement.template is not None:
         asking = import_module("nexus_control.guards.hook_asking")
-        desk = asking.Desk(given, judgement.template, actor, places, configuration)
+        desk = asking.Desk(given, judgement.template, actor, places, configuration, book)
         return desk.before() if is_before else desk.after()
     if judgement.verdict == "deny" and is_before:
         return denial(texts.denied_by_rule(f"the rules deny {given.tool} ({judgement.decided_by})"))

@@ -32,6 +32,7 @@ from nexus_control.guards.hook import Places
 from nexus_control.guards.hook_input import HookInput, Host
 from nexus_control.guards.hook_replies import NO_OPINION, Reply, denial, not_recorded
 from nexus_control.integrity import sha256_hex
+from nexus_control.rules.book import RuleBook
 from nexus_control.storage import is_file, is_made, place_of, shown_url
 from nexus_control.store import DecisionStore
 from nexus_control.system.ancestors import ancestors
@@ -58,6 +59,7 @@ class Desk:
     actor: Actor
     places: Places
     configuration: Configuration
+    book: RuleBook
 
     def before(self) -> Reply:
         """Whether the call may run."""
@@ -193,7 +195,7 @@ class Desk:
     @contextmanager
     def _tools(self) -> Generator[NexusControlTools]:
         with opened_store(self.places, self.configuration) as store:
-            yield NexusControlTools(store)
+            yield NexusControlTools(store, rules=self.book)
 
     def _give_back(self, claimed: Claimed) -> None:
         with self._tools() as tools:

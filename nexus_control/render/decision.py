@@ -270,6 +270,8 @@ def _integrity(view: View) -> Iterator[str]:
     yield bullet("Basis", view["basis"])
     if view["template"]:
         yield bullet("Template digest", f"sha256:{view['template']['digest']}")
+    if digest := decision.get("rules_digest"):
+        yield bullet("Rules digest", digest)
     yield bullet("Judged at", decision["as_of"])
 
 

@@ -301,6 +301,7 @@ def _policy(known: Facts) -> Iterator[tuple[str, object]]:
     yield "Longest plan", policy.max_steps
     yield "Template", attached.template_name
     yield "Overridden", ", ".join(sorted(attached.overrides_applied or {}))
+    yield "Rules", attached.rules_digest
 
 
 def _rehearsal(policy: Policy) -> str | None:

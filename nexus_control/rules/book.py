@@ -14,7 +14,7 @@ denies a method must not be passed over because nobody knows the method.
 Names are compared as they are. Upper and lower case differ, and look-alike letters are not made equal.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -67,14 +67,29 @@ class Rule:
                 raise undecided(name, "method", problem, needed="a method", found="no method")
             if not fits(self.method, call.method):
                 return "method"
-        if self.mode is not None and self.mode != call.mode:
-            return "mode"
-        if not set(self.labels) <= set(call.labels):
-            return "labels"
-        if self.requester is not None and not fits(self.requester, call.requester):
-            return "requester"
+        if mismatch := self.mismatch_of_request(call.mode, call.labels, call.requester):
+            return mismatch
         failed = [each for each in self.conditions if not each.holds(call.arguments, name)]
         return f"arguments.{failed[0].pointer}" if failed else None
+
+    def mismatch_of_request(self, mode: Mode, labels: Collection[str], requester: str) -> str | None:
+        """Which of the matchers that read no call does not match: `mode`, `labels` or `requester`; None if all do."""
+        if self.mode is not None and self.mode != mode:
+            return "mode"
+        if not set(self.labels) <= set(labels):
+            return "labels"
+        if self.requester is not None and not fits(self.requester, requester):
+            return "requester"
+        return None
+
+    @property
+    def matcher_of_calls(self) -> str | None:
+        """The first matcher that reads a call, such as `tool` or `arguments./command`; None if the rule has none."""
+        if self.tool is not None:
+            return "tool"
+        if self.method is not None:
+            return "method"
+        return f"arguments.{self.conditions[0].pointer}" if self.conditions else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +133,11 @@ class RuleBook:
             return Judgement(verdict=self.default, looks=looks)
         rule = self.rules[matched[-1]]
         return Judgement(verdict=rule.verdict, template=rule.template, rule=matched[-1], looks=looks)
+
+    @property
+    def templates(self) -> frozenset[str]:
+        """The names of the templates that the rules need."""
+        return frozenset(rule.template for rule in self.rules if rule.template is not None)
 
     def _looks(self, call: Call) -> Iterator[Look]:
         for number, rule in enumerate(self.rules):

@@ -65,16 +65,30 @@ class RuleTable:
 
 
 def rule_book(configuration: Configuration) -> RuleBook | None:
-    """The book of the first file that may have one and does; None where none has.
+    """The book that holds for requests: of the system's file, else of the user's, else of `--config`; None where none
+    has one.
 
         >>> rule_book(look(Path("nexus-control.toml")))
         RuleBook(default='deny', rules=(...), digest='sha256:...')
 
-    A project's file has none: `configuration`. Raises CONFIG_INVALID, naming the file and the key; `details.problems`
-    has every problem.
+    A project's file has none: `configuration`. `--config` may name such a file, so a book of its own beside a book of
+    the system or the user is refused, unless they are the same. A file of the system or the user that others may write
+    is refused too, because what it says of rules cannot be relied on. Raises CONFIG_INVALID, naming the file and the
+    key; `details.problems` has every problem.
     """
+    for each in configuration.sources:
+        if each.unsafe and each.kind != "project":
+            raise refused(each.path, [f"is not used, because {each.unsafe}; it may have rules"])
     source = configuration.section("rules")
-    return None if source is None else book_of(source)
+    if source is None:
+        return None
+    book = book_of(source)
+    others = Configuration(tuple(each for each in configuration.sources if each.kind != "option"))
+    own = others.section("rules") if source.kind == "option" else None
+    if own is not None and book_of(own).digest != book.digest:
+        problem = f"has other rules than {own.path}: leave them out, or name the file with --adapters-from"
+        raise refused(source.path, [problem])
+    return book
 
 
 def read_rules(path: str | os.PathLike[str]) -> RuleBook:

@@ -28,6 +28,8 @@ def _reading(context: ToolContext) -> Iterator[str]:
 def _acting(context: ToolContext) -> Iterator[str]:
     request, execute, status = (tool_name(context, verb) for verb in ("request", "execute", "status"))
     yield f"{request}: say what you want done, and under which policy. Nothing runs, and it can never be changed."
+    if context.rules is not None:
+        yield "Rules say which policy each call needs. Name neither template nor policy, and you get it."
     yield from _approving(context)
     yield f"{status} shows what is missing. With wait_seconds it waits for approvals, or for a run to end."
     if context.router is None:

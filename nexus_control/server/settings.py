@@ -8,6 +8,7 @@ from pathlib import Path
 from nexus_control.configuration import Source
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.opening import opened_router
+from nexus_control.rules.book import RuleBook
 from nexus_control.server.running import tell
 from nexus_control.storage import IN_MEMORY, artifacts_of, is_made, shown_url
 from nexus_control.store import DecisionStore
@@ -31,7 +32,7 @@ class Settings:
     was read of one, for LocalRouter) or `router` (`package.module:factory`), not both. With `read_only` no run log is
     opened. `allowed_signers` says whose signed approvals count, and `passkey_origins` on which pages
     passkeys may sign them. The first of these is where a person is sent to decide. `groups` says who belongs to which
-    group of approvers.
+    group of approvers, and `rules` what may be requested.
     """
 
     database: str
@@ -48,6 +49,7 @@ class Settings:
     allowed_signers: Path | None = None
     passkey_origins: tuple[str, ...] = ()
     groups: Callable[[], Groups] | None = None
+    rules: RuleBook | None = None
 
 
 @contextmanager
@@ -91,6 +93,7 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
             approver=settings.approver,
             router=router,
             inbox=next(iter(settings.passkey_origins), None),
+            rules=settings.rules,
             config=settings.config.path if isinstance(settings.config, Source) else settings.config,
             name_style=settings.name_style,
             read_only=settings.read_only,

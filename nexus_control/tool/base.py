@@ -19,6 +19,7 @@ from nexus_control.values.actors import Actor
 from nexus_control.values.results import ToolResult, result_of
 
 if TYPE_CHECKING:
+    from nexus_control.rules.book import RuleBook
     from nexus_control.usecases.arguments import Arguments
 
 ActorLike: TypeAlias = Actor | Mapping[str, str]
@@ -43,9 +44,12 @@ class Tools:
         busy_timeout: float | None = None,
         log_folder: str | os.PathLike[str] | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
+        rules: "RuleBook | str | os.PathLike[str] | None" = None,
     ) -> None:
         if store is not None and db_path != ":memory:":
             raise invalid_argument("db_path", "and store are the same argument: give one of them")
+        # Before the store is opened: a bad file of rules then leaves nothing open.
+        self.rules = None if rules is None else usecases.ruling.book_from(rules)
         self._opened_here = not isinstance(store, DecisionStore)
         if isinstance(store, DecisionStore):
             given = {

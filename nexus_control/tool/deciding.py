@@ -64,12 +64,14 @@ class DecidingTools(Tools):
         With `required_from`, as in {"security": 1}, so many different members of each group must be among those who
         approved; who is a member, `groups` of the store says, and the request records it.
         With an `idempotency_key` a request is made once: the same requester, key and content answer the one that is
-        there, with `created` false. `supersedes` names an older request of the same requester, to withdraw with it.
+        there, with `created` false. Under `rules` a request that names no template gets the one that they demand, and
+        its policy must be no weaker. `supersedes` names an older request of the same requester, to withdraw with it.
 
         Data: request_id, created, state, current_approvals, required_approvals, is_approved, min_approvals, basis,
-        warnings; with a template template_name, template_digest, overrides_applied.
+        rules_digest (under rules), warnings; with a template template_name, template_digest, overrides_applied.
         Refused: TEMPLATE_NOT_FOUND, TEMPLATE_WEAKENED, PLAN_INVALID, ADAPTER_UNKNOWN, IDEMPOTENCY_CONFLICT,
-        ROUTER_NOT_READY; of the request to supersede DECISION_NOT_FOUND, NOT_REQUESTER, INVALID_STATE.
+        ROUTER_NOT_READY; by rules DENIED_BY_RULE, RULE_UNDECIDED, RULES_DISAGREE; of the request to supersede
+        DECISION_NOT_FOUND, NOT_REQUESTER, INVALID_STATE.
         """
         given = locals()
         return result_of(
@@ -77,6 +79,7 @@ class DecidingTools(Tools):
                 self.store,
                 checked(usecases.arguments.RequestArguments, _with_overrides(given)),
                 self._plan_checker,
+                self.rules,
             )
         )
 

@@ -42,7 +42,9 @@ class RunningTools(Tools):
         OUTCOME_UNKNOWN, OUTCOME_REFUSED.
         """
         return self._run(
-            partial(usecases.executing.execute, router=router), usecases.arguments.ExecuteArguments, locals()
+            partial(usecases.executing.execute, router=router, rules=self.rules),
+            usecases.arguments.ExecuteArguments,
+            locals(),
         )
 
     def claim(
@@ -66,7 +68,9 @@ class RunningTools(Tools):
         Data: request_id, execution_id, run_id (the execution's id), mode, request_digest (bare hex).
         Refused: DECISION_NOT_FOUND, POLICY_NOT_SATISFIED, EXECUTING, STORE_ROLLED_BACK, SHUTTING_DOWN.
         """
-        return self._run(usecases.claiming.claim, usecases.arguments.ClaimArguments, locals())
+        return self._run(
+            partial(usecases.claiming.claim, rules=self.rules), usecases.arguments.ClaimArguments, locals()
+        )
 
     def record(
         self,

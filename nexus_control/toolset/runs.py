@@ -59,6 +59,7 @@ from nexus_control.usecases.arguments import (
     TemplateListArguments,
     validated,
 )
+from nexus_control.usecases.ruling import require_not_of_the_rules
 from nexus_control.usecases.run_answers import ExecutionFields, ExecutionLine
 
 _SOMETIMES: Final = (
@@ -73,13 +74,19 @@ def request(context: ToolContext, arguments: RequestArguments) -> RequestOutput:
     router = context.router
     _require_steps(context, arguments)
     checker = router if isinstance(router, PlanChecker) else None
-    data = requesting.request(context.store, arguments, checker)
+    data = requesting.request(context.store, arguments, checker, context.rules)
     if lacks_steps(context, arguments.plan):
         data["warnings"].append("Without a plan of steps the adapters here cannot execute it.")
     _, reasons = views.current_view(context.store, data["request_id"])
+    is_ruled = "rules_digest" in data and arguments.template_name is None
+    said = (
+        [f"The rules gave it the template {data['template_name']}."]
+        if is_ruled and "template_name" in data
+        else []
+    )
     return {
         **data,
-        "summary": " ".join((f"Request {data['request_id']} is {_quorum(data)}.", *data["warnings"])),
+        "summary": " ".join((f"Request {data['request_id']} is {_quorum(data)}.", *said, *data["warnings"])),
         **what_now(context, data["request_id"], data["state"], reasons),
     }
 
@@ -108,7 +115,7 @@ def approve(context: ToolContext, arguments: ApproveOptions) -> ApprovalOutput:
 
 
 def execute(context: ToolContext, arguments: ExecuteArguments) -> ExecuteOutput:
-    data = executing.execute(context.store, arguments, context.router)
+    data = executing.execute(context.store, arguments, context.router, rules=context.rules)
     request_id, steps = data["request_id"], counted(data["steps_executed"], "step")
     standing, reasons = views.current_view(context.store, request_id)
     is_rehearsal = standing["state"] != DecisionState.COMPLETED
@@ -224,6 +231,7 @@ def inspect(context: ToolContext, arguments: InspectInput) -> InspectOutput:
 
 
 def template_create(context: ToolContext, arguments: TemplateCreateArguments) -> TemplateCreateOutput:
+    require_not_of_the_rules(context.rules, arguments)
     data = templating.template_create(context.store, arguments)
     return {
         **data,

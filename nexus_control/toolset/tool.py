@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from nexus_control.execution.router import RouterProtocol
+from nexus_control.rules.book import RuleBook
 from nexus_control.store import DecisionStore
 from nexus_control.toolset.outputs import ToolOutput
 from nexus_control.usecases.arguments import Arguments
@@ -72,9 +73,9 @@ class ToolContext:
     actor that an argument names; "human" approves only on the `answer` that `approver` gave when they were asked.
     `unanswered` says why there is no answer. `config` is the file that `router` was made from, for the commands that
     people are shown. `wait` sleeps for some seconds, and returns True when the waiting should end at once. `read_only`:
-    only tools that read are offered. `inbox` is the origin of the web inbox where people sign, if there is one, and
-    `opens_pages` says that this host can open a page for a person. `whole_answers`: an answer of any length is given as
-    it is, not in a file.
+    only tools that read are offered. `rules` say what may be requested. `inbox` is the origin of the web inbox where
+    people sign, if there is one, and `opens_pages` says that this host can open a page for a person. `whole_answers`:
+    an answer of any length is given as it is, not in a file.
     """
 
     store: DecisionStore
@@ -86,6 +87,7 @@ class ToolContext:
     answer: FormAnswer | None = None
     unanswered: str = "nobody approves here on a model's word"
     router: RouterProtocol | None = None
+    rules: RuleBook | None = None
     config: Path | None = None
     inbox: str | None = None
     opens_pages: bool = False

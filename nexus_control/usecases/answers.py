@@ -74,6 +74,7 @@ class RequestData(ApprovalData):
     template_name: NotRequired[str]
     template_digest: NotRequired[str]
     overrides_applied: NotRequired[JsonObject]
+    rules_digest: NotRequired[str]
 
 
 class StatementData(TypedDict):
@@ -151,6 +152,7 @@ class DecisionFields(TypedDict):
     supersedes: NotRequired[str]
     template_name: NotRequired[str]
     template_digest: NotRequired[str]
+    rules_digest: NotRequired[str]
     ending: NotRequired[EndingLine]
     rehearsal: NotRequired[RehearsalLine | None]
     imported: NotRequired[ImportLine]

@@ -30,6 +30,7 @@ from nexus_control.log.entries import SYSTEM_ACTOR
 from nexus_control.log.projection import Projection
 from nexus_control.log.session import WriteSession
 from nexus_control.log.unaltered import unaltered_events
+from nexus_control.rules.book import RuleBook
 from nexus_control.storage.contract import Claim
 from nexus_control.store import DecisionStore
 from nexus_control.system.processes import owner_named
@@ -37,6 +38,7 @@ from nexus_control.usecases.allowing import require_allowed
 from nexus_control.usecases.arguments import ClaimArguments, ExecuteArguments
 from nexus_control.usecases.dispatching import Dispatched, OutcomePayload, describe
 from nexus_control.usecases.resulting import id_of
+from nexus_control.usecases.ruling import require_importable
 from nexus_control.usecases.run_answers import ClaimData
 from nexus_control.values.payloads import (
     ExecutionCompletedPayload,
@@ -80,8 +82,8 @@ class Asked:
     fault: NexusControlError | None = None
 
 
-def claim(store: DecisionStore, arguments: ClaimArguments) -> ClaimData:
-    """Claim an approved decision for a caller that runs the tool itself.
+def claim(store: DecisionStore, arguments: ClaimArguments, rules: RuleBook | None = None) -> ClaimData:
+    """Claim an approved decision for a caller that runs the tool itself. `rules` are as for `execute`.
 
     Nothing was written when it raises POLICY_NOT_SATISFIED (with all reasons), EXECUTING, STORE_ROLLED_BACK,
     INVALID_ARGUMENT for a process that is not there, or SHUTTING_DOWN after an order to stop. Where the head cannot be
@@ -90,6 +92,7 @@ def claim(store: DecisionStore, arguments: ClaimArguments) -> ClaimData:
     owner = owner_named(arguments.owner_pid, store.clock.new_id())
     if owner is None:
         raise invalid_argument("owner_pid", f"there is no process {arguments.owner_pid} here")
+    require_importable(store, rules, arguments.request_id)
     with store.held():
         try:
             claimed = take(store, arguments, Asked(), owner.to_text())

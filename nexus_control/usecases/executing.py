@@ -37,6 +37,7 @@ from nexus_control.execution.router import (
 from nexus_control.execution.stopping import heeding
 from nexus_control.log import head
 from nexus_control.log.projection import Projection
+from nexus_control.rules.book import RuleBook
 from nexus_control.storage.contract import Claim
 from nexus_control.storage.faults import forked
 from nexus_control.store import DecisionStore
@@ -53,6 +54,7 @@ from nexus_control.usecases.dispatching import (
     unknown,
 )
 from nexus_control.usecases.resulting import step_lines, steps_in_answer, steps_known
+from nexus_control.usecases.ruling import require_importable
 from nexus_control.usecases.run_answers import ExecuteData
 from nexus_control.usecases.views import authority_now
 from nexus_control.values.payloads import (
@@ -68,9 +70,10 @@ def execute(
     router: RouterProtocol | None,
     *,
     by_worker: bool = False,
+    rules: RuleBook | None = None,
 ) -> ExecuteData:
     """Run an approved decision once. `by_worker` is True in `usecases.working` alone, which executes what was requested
-    for a worker.
+    for a worker. `rules` hold for a decision that came by import (`usecases.ruling`).
 
     Nothing was written when it raises POLICY_NOT_SATISFIED (with all reasons), EXECUTING, ADAPTER_UNKNOWN,
     PLAN_INVALID, ROUTER_NOT_READY, STORE_ROLLED_BACK, STORE_UNAVAILABLE where the head cannot be written, or
@@ -78,6 +81,7 @@ def execute(
     OUTCOME_UNKNOWN where nobody knows what the run did; OUTCOME_REFUSED for an outcome that came too late.
     `details.effect` says what a failed run is known to have done.
     """
+    require_importable(store, rules, arguments.request_id)
     with store.held(), owning(store.clock.new_id()) as owner, _prepared_runs() as prepared:
         outcome: Dispatched | None = None
         where = ", before the router was called"

@@ -17,11 +17,13 @@ from nexus_control.log import head
 from nexus_control.log.projection import Projection, request_key
 from nexus_control.log.session import ReadSession, WriteSession
 from nexus_control.policy import Policy
+from nexus_control.rules.book import RuleBook
 from nexus_control.store import DecisionStore
 from nexus_control.template import Template
 from nexus_control.usecases import grouping
 from nexus_control.usecases.answers import RequestData
 from nexus_control.usecases.arguments import RequestArguments
+from nexus_control.usecases.ruling import require_as_ruled, template_by_rules
 from nexus_control.usecases.views import approval_view, authority_now
 from nexus_control.values.actors import Actor
 from nexus_control.values.guarded import is_guarded
@@ -35,32 +37,23 @@ from nexus_control.values.payloads import (
 
 
 def request(
-    store: DecisionStore, arguments: RequestArguments, plan_checker: PlanChecker | None = None
+    store: DecisionStore,
+    arguments: RequestArguments,
+    plan_checker: PlanChecker | None = None,
+    rules: RuleBook | None = None,
 ) -> RequestData:
     """A new decision, pending approval; or the one that this idempotency key has made."""
-    # Before the transaction: a template never changes, and a plan checker may be slow, or read the store itself.
-    template = _template(store, arguments.template_name)
-    overrides = arguments.given()
-    policy = _policy(arguments, template, overrides)
-    created = DecisionCreatedPayload(
-        goal=arguments.goal,
-        plan=arguments.plan,
-        requested_mode=arguments.mode,
-        labels=policy.labels,
-        idempotency_key=arguments.idempotency_key,
-        metadata=arguments.metadata or None,
-        supersedes=arguments.supersedes,
-    )
-    attached = PolicyAttachedPayload(
-        **policy.fields(),
-        **_template_fields(template, overrides),
-        adapter_id=arguments.adapter_id,
-        dispatch=arguments.dispatch,
-    )
     if arguments.idempotency_key is not None:
         with store.reading() as session:
-            if (made := _made(session, arguments, created, attached)) is not None:
+            if (made := _made(session, arguments)) is not None:
                 return _answer(store, session, made, is_new=False)
+    # Before the transaction: a template never changes, and a plan checker may be slow, or read the store itself.
+    template = _template(store, arguments.template_name) or template_by_rules(store, rules, arguments)
+    created, attached = _opening(arguments, template)
+    policy = Policy.of(attached)
+    if rules is not None:
+        require_as_ruled(store, rules, created, attached, arguments.actor)
+        attached = replace(attached, rules_digest=rules.digest)
     require_attainable(policy, arguments.actor.id)
     members = grouping.members_for(store, policy, arguments.template_name)
     grouping.require_fillable(policy, members, arguments.actor)
@@ -76,7 +69,7 @@ def request(
     # A withdrawal is remembered beside the store, so that an older copy of it is noticed.
     remembering = nullcontext() if arguments.supersedes is None else head.remembering(store)
     with remembering, store.writing() as session:
-        if (made := _made(session, arguments, created, attached)) is not None:
+        if (made := _made(session, arguments)) is not None:
             return _answer(store, session, made, is_new=False)
         expires = arguments.expires(session.now)
         require_future(expires, session.now, "expires_at")
@@ -148,16 +141,40 @@ def _answer(
         data["template_name"] = attached["template_name"]
         data["template_digest"] = attached["template_digest"]
         data["overrides_applied"] = attached["overrides_applied"]
+    if "rules_digest" in attached:
+        data["rules_digest"] = attached["rules_digest"]
     return data
 
 
-def _made(
-    session: ReadSession,
-    arguments: RequestArguments,
-    created: DecisionCreatedPayload,
-    attached: PolicyAttachedPayload,
-) -> Projection | None:
-    """The decision that this idempotency key has made; None if it has made no decision. Raises IDEMPOTENCY_CONFLICT."""
+def _opening(
+    arguments: RequestArguments, template: Template | None
+) -> tuple[DecisionCreatedPayload, PolicyAttachedPayload]:
+    """The events of a request under this template, as far as they follow from what was given."""
+    overrides = arguments.given()
+    policy = _policy(arguments, template, overrides)
+    created = DecisionCreatedPayload(
+        goal=arguments.goal,
+        plan=arguments.plan,
+        requested_mode=arguments.mode,
+        labels=policy.labels,
+        idempotency_key=arguments.idempotency_key,
+        metadata=arguments.metadata or None,
+        supersedes=arguments.supersedes,
+    )
+    attached = PolicyAttachedPayload(
+        **policy.fields(),
+        **_template_fields(template, overrides),
+        adapter_id=arguments.adapter_id,
+        dispatch=arguments.dispatch,
+    )
+    return created, attached
+
+
+def _made(session: ReadSession, arguments: RequestArguments) -> Projection | None:
+    """The decision that this idempotency key has made; None if it has made no decision. Raises IDEMPOTENCY_CONFLICT.
+
+    Where rules chose the template then, the same content has that template still, whatever the rules are now.
+    """
     if arguments.idempotency_key is None:
         return None
     made = session.rows.decision_of(request_key(arguments.actor, arguments.idempotency_key))
@@ -165,9 +182,13 @@ def _made(
         return None
     decision = session.decision(made)
     opening = session.rows.entries("decision", made, decision.generation, 0, 2)
+    before, template = decision.facts.attached, arguments.template_name
+    if template is None and before is not None and before.rules_digest is not None:
+        template = before.template_name
+    now = _opening(arguments, None if template is None else session.template(template))
     differing = sorted(
         name
-        for entry, payload in zip(opening, (created, attached), strict=False)
+        for entry, payload in zip(opening, now, strict=False)
         for name in _differing(entry.payload, payload)
     )
     if differing:
@@ -180,11 +201,12 @@ def _made(
 
 
 def _differing(stored: str, given: DecisionCreatedPayload | PolicyAttachedPayload) -> list[str]:
-    """The fields in which the stored payload is not what was given now. Expiry, digest and members are no part of the
-    content: they depend on the time of the call, on the adapter's file, and on the groups that are configured.
+    """The fields in which the stored payload is not what was given now. Expiry, digests and members are no part of the
+    content: they depend on the time of the call, on the files of the adapter and of the rules, and on the groups that
+    are configured.
     """
     before, now = json.loads(stored), given.to_dict()
-    names = (before.keys() | now.keys()) - {"expires_at", "adapter_digest", "approver_groups"}
+    names = (before.keys() | now.keys()) - {"expires_at", "adapter_digest", "approver_groups", "rules_digest"}
     return [name for name in names if before.get(name) != now.get(name)]
 
 

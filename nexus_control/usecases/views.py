@@ -195,6 +195,8 @@ def decision_view(decision: Projection, at: datetime) -> DecisionFields:
         view["template_name"], view["template_digest"] = reference.name, reference.digest
     if groups := approver_groups(facts):
         view["approver_groups"] = groups
+    if attached and attached.rules_digest is not None:
+        view["rules_digest"] = attached.rules_digest
     if attached and attached.dispatch is not None:
         view["dispatch"] = attached.dispatch
     if created and created.idempotency_key is not None:

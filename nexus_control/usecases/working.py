@@ -29,6 +29,7 @@ from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.router import RouterProtocol
 from nexus_control.log.row_texts import ListedRehearsal, listing_of
 from nexus_control.log.session import ReadSession
+from nexus_control.rules.book import RuleBook
 from nexus_control.storage.contract import DecisionQuery, DecisionRow
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.arguments import ExecuteArguments, RecoverArguments, validated
@@ -206,9 +207,16 @@ def _touched(session: ReadSession, cursor: int, size: int) -> Iterator[DecisionR
 
 
 def work(
-    store: DecisionStore, router: RouterProtocol, actor: Actor, worklist: Worklist, due: Due
+    store: DecisionStore,
+    router: RouterProtocol,
+    actor: Actor,
+    worklist: Worklist,
+    due: Due,
+    rules: RuleBook | None = None,
 ) -> Action | None:
-    """Execute or rehearse a decision; None where there is nothing to tell. Raises the faults of the store."""
+    """Execute or rehearse a decision; None where there is nothing to tell. `rules` are as for `execute`. Raises the
+    faults of the store.
+    """
     values = {
         "request_id": due.request_id,
         "adapter_id": due.adapter_id,
@@ -218,7 +226,7 @@ def work(
     what: What = "rehearse" if due.is_rehearsal else "execute"
     done = Action(what=what, request_id=due.request_id, adapter_id=due.adapter_id, outcome="completed")
     try:
-        data = execute(store, validated(ExecuteArguments, values), router, by_worker=True)
+        data = execute(store, validated(ExecuteArguments, values), router, by_worker=True, rules=rules)
     except NexusControlError as fault:
         return _after(fault, worklist, done, store.clock.now())
     worklist.drop(due.request_id)

@@ -145,7 +145,7 @@ POLICY_FIELDS = frozenset(field.name for field in fields(PolicyFields))
 class PolicyAttachedPayload(PolicyFields):
     """The policy is fixed. `expires_at`, the adapter and `dispatch` are limits of the request itself, and of no
     template. With `dispatch` "worker" a worker alone executes it. `approver_groups` are the members of the groups that
-    `required_from` names, as they were when the request was made.
+    `required_from` names, as they were when the request was made. `rules_digest` is of the rule book that judged it.
     """
 
     event_type = EventType.POLICY_ATTACHED
@@ -158,6 +158,7 @@ class PolicyAttachedPayload(PolicyFields):
     adapter_digest: str | None = None
     dispatch: Dispatch | None = None
     approver_groups: Mapping[str, object] | None = check(are_members, MEMBERS_RULE, default=None)
+    rules_digest: str | None = check(is_prefixed, _PREFIXED, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,9 +28,10 @@ Provocation = Callable[[NexusControlTools], Call]
 NOT_FROM_THE_FACADE = {
     # of the command line: tests/cli
     ErrorCode.AMBIGUOUS_ID,
-    # of the rule book: tests/rules
+    # of the rule book, with NexusControlTools(rules=…): tests/rules/test_demands.py
     ErrorCode.RULE_UNDECIDED,
     ErrorCode.RULES_DISAGREE,
+    ErrorCode.DENIED_BY_RULE,
     # of MCP servers: tests/execution
     ErrorCode.TOOL_DEFINITION_CHANGED,
     # of governed functions: tests/guards

@@ -1,6 +1,7 @@
 """What a rule book may not say, and what its digest is of."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -152,27 +153,74 @@ def test_the_digest_is_of_what_the_book_says_and_not_of_how_it_is_written() -> N
         assert book(written.replace(one, other)).digest != book(written).digest
 
 
-def test_the_rules_of_the_option_then_of_the_system_then_of_the_user_hold(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    named, user, system = (tmp_path / name / FILE_NAME for name in ("named", "home", "etc"))
-    (tmp_path / FILE_NAME).write_text('default = "allow"\n')  # a project's
+@dataclass(frozen=True)
+class Machine:
+    """The places of files: what `--config` names, those of the user and the system, and a project's."""
 
-    def found(given: Path | None = None) -> RuleBook | None:
-        return rule_book(look(given, user=user, system=system))
+    folder: Path
 
-    assert found() is None
-    for place, default in ((user, "allow"), (system, "deny"), (named, "allow")):
-        place.parent.mkdir()
-        place.write_text(f'default = "{default}"\n')
-        held = found(named if place is named else None)
+    def write(self, place: str, text: str, mode: int = 0o644) -> Path:
+        path = self.folder / place / FILE_NAME
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        path.chmod(mode)
+        return path
+
+    def book(self, given: str | None = None) -> RuleBook | None:
+        places = {name: self.folder / name / FILE_NAME for name in ("home", "etc")}
+        named = None if given is None else self.folder / given / FILE_NAME
+        return rule_book(look(named, user=places["home"], system=places["etc"]))
+
+    def refusal(self, given: str | None = None) -> str:
+        with pytest.raises(NexusControlError) as refused:
+            self.book(given)
+        assert refused.value.code is ErrorCode.CONFIG_INVALID
+        return refused.value.message
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    return Machine(tmp_path)
+
+
+def test_the_rules_of_the_system_hold_else_those_of_the_user_and_never_a_projects(machine: Machine) -> None:
+    machine.write("project", 'default = "allow"')
+    assert machine.book() is None
+    for place, default in (("home", "allow"), ("etc", "deny")):
+        machine.write(place, f'default = "{default}"')
+        held = machine.book()
         assert held is not None
         assert held.default == default
-    named.write_text('database = "x.db"')
-    held = found(named)
+
+
+def test_a_file_that_an_option_names_gives_the_rules_where_nobody_else_does(machine: Machine) -> None:
+    machine.write("named", 'default = "deny"')
+    held = machine.book("named")
     assert held is not None
     assert held.default == "deny"
+
+
+@pytest.mark.parametrize("place", ["home", "etc"])
+def test_an_option_does_not_replace_the_rules_of_the_machine(machine: Machine, place: str) -> None:
+    machine.write(place, 'default = "deny"')
+    for named in ("project", "named"):
+        machine.write(named, 'default = "allow"')
+        assert f"has other rules than {machine.folder / place / FILE_NAME}" in machine.refusal(named)
+        machine.write(named, "# the same\ndefault = 'deny'")
+        assert machine.book(named) == machine.book()
+        machine.write(named, 'database = "x.db"')
+        assert machine.book(named) == machine.book()
+
+
+@pytest.mark.parametrize("place", ["home", "etc"])
+def test_a_file_that_others_may_write_is_not_passed_over(machine: Machine, place: str) -> None:
+    path = machine.write(place, 'default = "deny"', mode=0o666)
+    machine.write("named", 'default = "allow"')
+    for given in (None, "named"):
+        said = machine.refusal(given)
+        assert (str(path) in said, "it may have rules" in said) == (True, True)
 
 
 @pytest.mark.parametrize("text", ["[[rules", "rulse = []", '[[rules]]\ntool = "a"\nverdict = "allow"'])
