@@ -19,16 +19,16 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.router import PlanChecker
 from nexus_control.store import DecisionStore
-from nexus_control.web import deciding, enrolling, reviewing, waiting
+from nexus_control.web import deciding, enrolling, reporting, reviewing, standing, waiting
 from nexus_control.web.guarding import Guard
 from nexus_control.web.inbox import Inbox, Visit
-from nexus_control.web.live import Live
+from nexus_control.web.live import Live, Stream
 from nexus_control.web.pages import respond_with_problem
 
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -102,11 +102,13 @@ def _routes(inbox: Inbox) -> list[BaseRoute]:
     async def live(_: Request) -> Response:
         if inbox.live.is_full:
             raise HTTPException(503)
-        return StreamingResponse(inbox.live.events(), media_type="text/event-stream")
+        return Stream(inbox.live)
 
     return [
         *waiting.routes(inbox),
+        *standing.routes(inbox),
         *reviewing.routes(inbox),
+        *reporting.routes(inbox),
         *enrolling.routes(inbox),
         *deciding.routes(inbox),
         Route("/live", live),
