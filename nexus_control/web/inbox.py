@@ -13,7 +13,7 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 
 from nexus_control.errors import NexusControlError
-from nexus_control.execution.router import PlanChecker
+from nexus_control.execution.router import PlanChecker, RouterProtocol
 from nexus_control.store import DecisionStore
 from nexus_control.values.actors import id_problem
 from nexus_control.values.results import fault_of
@@ -34,7 +34,7 @@ class Inbox:
     rp_id: str
     reader_token: str
     live: Live
-    router: PlanChecker | None = None
+    router: PlanChecker | RouterProtocol | None = None
     may_decide: bool = True
     """Whether decisions are taken here; False where the store is open for reading only."""
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))

@@ -76,7 +76,7 @@ async def _listed(inbox: Inbox, arguments: ListArguments) -> RequestsData:
 
 def person_form(visit: Visit, path: str, button: str) -> Html:
     """The form in which readers say who they are."""
-    everybody = el("a", "Show everybody's", href=f"{visit.link(path, **{'as': None})}&as=", data_forget=True)
+    everybody = el("a", "Forget it", href=f"{visit.link(path, **{'as': None})}&as=")
     return el(
         "form",
         el("label", "Your id", for_="person"),
