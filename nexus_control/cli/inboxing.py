@@ -13,8 +13,9 @@ import secrets
 import socket
 import stat
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final
@@ -25,7 +26,15 @@ import typer
 from nexus_control.cli.adapters import config_or_default
 from nexus_control.cli.frame import Frame, frame_of, printing, refuse
 from nexus_control.cli.loading import load
-from nexus_control.cli.options import AdaptersFrom, AllowedSigners, AsJson, Database, LogFolder, UsualConfig
+from nexus_control.cli.options import (
+    AdaptersFrom,
+    AllowedSigners,
+    AsJson,
+    Database,
+    LogFolder,
+    Origins,
+    UsualConfig,
+)
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.settings import adapters_file
 from nexus_control.cli.streams import print_json
@@ -49,15 +58,6 @@ Listen = Annotated[
     str,
     typer.Option(
         metavar="ADDRESS:PORT", help="Where to listen. A machine's own address needs a proxy with TLS."
-    ),
-]
-Origins = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--origin",
-        metavar="ORIGIN",
-        help="An address under which browsers open it; may be repeated. Default: [inbox] of the configuration, else "
-        "http://localhost:PORT.",
     ),
 ]
 TokenFile = Annotated[
@@ -87,14 +87,20 @@ def inbox(
     Example: nexus-control inbox --db /srv/decisions.db --token-file /srv/inbox.token
     """
     frame = frame_of(
-        context, db=db, log_folder=log_folder, as_json=as_json, allowed_signers=allowed_signers, config=config
+        context,
+        db=db,
+        log_folder=log_folder,
+        as_json=as_json,
+        allowed_signers=allowed_signers,
+        origin=origin,
+        config=config,
     )
 
     def run() -> None:
         frame.require_place(makes=False)
         with ExitStack() as opened:
             sockets = [opened.enter_context(each) for each in _listening(listen)]
-            settings = _settings(frame, origin, sockets)
+            settings = _settings(frame, sockets)
             _require_tls(listen, sockets, settings)
             token = secrets.token_urlsafe(_TOKEN_BYTES) if token_file is None else _kept(token_file)
             _serve(frame, adapters_file(config, adapters_from), settings, token, sockets)
@@ -114,7 +120,7 @@ def _serve(
     web, serving = load("nexus_control.web"), load("nexus_control.web.serving")
     source = config_or_default(adapters, frame, project=False)
     with (
-        _opened(frame, settings) as store,
+        replace(frame, named_origins=settings.origins.origins).store() as store,
         opened_router(database=IN_MEMORY, config=source, factory=None) as router,
     ):
         may_decide = _may_write(store)
@@ -150,18 +156,6 @@ def _said(address: str, settings: InboxSettings, may_decide: bool) -> dict[str, 
     }
 
 
-@contextmanager
-def _opened(frame: Frame, settings: InboxSettings) -> Generator[DecisionStore]:
-    frame.look_at_signers()
-    with DecisionStore(
-        frame.path,
-        allowed_signers=frame.allowed_signers,
-        passkey_origins=settings.origins.origins,
-        log_folder=frame.log_folder,
-    ) as store:
-        yield store
-
-
 def _may_write(store: DecisionStore) -> bool:
     """Whether this process may write the store. Raises STORE_UNAVAILABLE if the store cannot be used at all."""
     try:
@@ -174,10 +168,10 @@ def _may_write(store: DecisionStore) -> bool:
         raise
 
 
-def _settings(frame: Frame, origins: list[str] | None, sockets: Sequence[socket.socket]) -> InboxSettings:
+def _settings(frame: Frame, sockets: Sequence[socket.socket]) -> InboxSettings:
     """The named origins, else the configured ones, else localhost at the port that is listened on."""
-    if origins:
-        return inbox_settings(origins)
+    if frame.named_origins is not None:
+        return inbox_settings(frame.origins)
     port = sockets[0].getsockname()[1]
     return configured_inbox(frame.configuration) or inbox_settings([f"http://localhost:{port}"])
 
