@@ -6,6 +6,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Self, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -71,9 +72,7 @@ class Visit:
 
     def link(self, path: str, **query: str | None) -> str:
         """The address of a page of this inbox, with the reader's token. Arguments that are None or "" are left out."""
-        given = {"token": self.token, "as": self.person, **query}
-        pairs = urlencode({name: value for name, value in given.items() if value})
-        return f"{self.root}{quote(path)}{'?' if pairs else ''}{pairs}"
+        return f"{self.root}{quote(path)}{_query(self.token, self.person, **query)}"
 
     def link_without_query(self, path: str) -> str:
         """The address of a form, whose fields are the query."""
@@ -82,3 +81,11 @@ class Visit:
     def static(self, name: str) -> str:
         """The address of a static file, which needs no token."""
         return f"{self.root}/static/{name}"
+
+
+@lru_cache(maxsize=64)
+def _query(token: str, person: str, **more: str | None) -> str:
+    """The end of an address. A page has many links with the same."""
+    given = {"token": token, "as": person, **more}
+    pairs = urlencode({name: value for name, value in given.items() if value})
+    return f"?{pairs}" if pairs else ""
