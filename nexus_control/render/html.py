@@ -14,6 +14,8 @@ from nexus_control.render.text import unhidden, unpadded
 
 _STYLE: Final = Path(__file__).with_name("report.css")
 """For a screen of any width, light or dark, and for A4."""
+_VOID: Final = frozenset(("br", "hr", "input", "link", "meta"))
+"""Elements that have no content and no end."""
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -36,6 +38,8 @@ def element(name: str, attributes: Mapping[str, object], *children: object) -> H
     '<text x="3">a &lt; b</text>'
     """
     written = "".join(f' {key}="{_escaped(value)}"' for key, value in attributes.items())
+    if name in _VOID:
+        return Html(f"<{name}{written}>")
     return Html(f"<{name}{written}>{''.join(map(_escaped, children))}</{name}>")
 
 
@@ -97,4 +101,9 @@ def page(title: str, *children: object) -> str:
 
 
 def _escaped(child: object) -> str:
-    return child if isinstance(child, Html) else escape_html(unhidden(unpadded(str(child)), keep="\n\t"))
+    if isinstance(child, Html):
+        return child
+    text = str(child)
+    if text.isascii() and text.isprintable() and "  " not in text:
+        return escape_html(text)  # most texts: nothing is hidden in them
+    return escape_html(unhidden(unpadded(text), keep="\n\t"))
