@@ -14,6 +14,8 @@ from nexus_control.render.text import unhidden, unpadded
 
 _STYLE: Final = Path(__file__).with_name("report.css")
 """For a screen of any width, light or dark, and for A4."""
+_VOID: Final = frozenset(("br", "hr", "input", "link", "meta"))
+"""Elements that have no content and no end."""
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -36,6 +38,8 @@ def element(name: str, attributes: Mapping[str, object], *children: object) -> H
     '<text x="3">a &lt; b</text>'
     """
     written = "".join(f' {key}="{_escaped(value)}"' for key, value in attributes.items())
+    if name in _VOID:
+        return Html(f"<{name}{written}>")
     return Html(f"<{name}{written}>{''.join(map(_escaped, children))}</{name}>")
 
 

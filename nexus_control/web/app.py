@@ -1,0 +1,162 @@
+"""The application: its routes, and what is answered where there is none.
+
+    GET  /                     what waits, for everybody or for one person      waiting
+    GET  /history              all requests, with a search                      waiting
+    GET  /me                   what one person can approve                      standing
+    GET  /requests/ID          one request, as a reviewer sees it, and "Decide" reviewing, deciding
+    GET  /requests/ID/report   the report of a decision                         reporting
+    GET  /live                 a stream of changes                              live
+    GET  /static/NAME          style, scripts and icon
+
+`enrolling.routes` and `deciding.routes` add what signs. Every path needs the reader's token, except the static files.
+"""
+
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.execution.router import PlanChecker
+from nexus_control.store import DecisionStore
+from nexus_control.web import deciding, enrolling, reviewing, waiting
+from nexus_control.web.guarding import Guard
+from nexus_control.web.inbox import Inbox, Visit
+from nexus_control.web.live import Live
+from nexus_control.web.pages import respond_with_problem
+
+_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_SHORTEST_TOKEN: Final = 16
+_STATUS: Final = {
+    ErrorCode.DECISION_NOT_FOUND: 404,
+    ErrorCode.INVALID_ARGUMENT: 400,
+    ErrorCode.JSON_INVALID: 400,
+    ErrorCode.STORE_UNAVAILABLE: 503,
+    ErrorCode.INTERNAL: 500,
+}
+"""Other refusals are 409: the request is in order, and the decision is not in the state for it."""
+
+
+def create_app(
+    store: DecisionStore,
+    *,
+    origins: Sequence[str],
+    rp_id: str,
+    reader_token: str,
+    router: PlanChecker | None = None,
+    may_decide: bool = True,
+) -> Starlette:
+    """The inbox as a Starlette application, to run or to mount.
+
+        app = create_app(store, origins=["http://localhost:8737"], rp_id="localhost", reader_token=token)
+
+    `origins` are the addresses under which browsers open it, each as scheme, host and port: any other Host is refused.
+    `rp_id` is the host that passkeys are made for. Who has `reader_token` (at least 16 characters) may read. `router`
+    knows what the steps of a request would run. Raises INVALID_ARGUMENT.
+    """
+    if not origins:
+        raise invalid_argument("origins", "must name at least one address of the inbox")
+    if len(reader_token) < _SHORTEST_TOKEN or not reader_token.isascii():
+        raise invalid_argument("reader_token", f"must be at least {_SHORTEST_TOKEN} characters of ASCII")
+    inbox = Inbox(
+        store=store,
+        origins=tuple(origins),
+        rp_id=rp_id,
+        reader_token=reader_token,
+        router=router,
+        may_decide=may_decide,
+        live=Live(lambda: _log_size(inbox)),
+    )
+    app = Starlette(
+        routes=_routes(inbox),
+        middleware=[Middleware(Guard, inbox=inbox)],
+        exception_handlers={
+            HTTPException: _Handler(inbox).on_http,  # pyright: ignore[reportArgumentType]
+            NexusControlError: _Handler(inbox).on_refusal,  # pyright: ignore[reportArgumentType]
+        },
+    )
+    app.state.inbox = inbox
+    return app
+
+
+async def _log_size(inbox: Inbox) -> int | None:
+    """The size of the store's log, or None where it cannot be read now."""
+
+    def size() -> int:
+        with inbox.store.reading() as session:
+            return session.rows.log_size()
+
+    try:
+        return await inbox.call(size)
+    except NexusControlError:
+        return None
+
+
+def _routes(inbox: Inbox) -> list[BaseRoute]:
+    async def live(_: Request) -> Response:
+        if inbox.live.is_full:
+            raise HTTPException(503)
+        return StreamingResponse(inbox.live.events(), media_type="text/event-stream")
+
+    return [
+        *waiting.routes(inbox),
+        *reviewing.routes(inbox),
+        *enrolling.routes(inbox),
+        *deciding.routes(inbox),
+        Route("/live", live),
+        *_static(),
+    ]
+
+
+def _static() -> Iterable[Route]:
+    """Each file at a route of its own: no path reaches any other file."""
+    package = files("nexus_control")
+    found = {each.name: each for each in (package / "web" / "static").iterdir()}
+    for name, file in {**found, "report.css": package / "render" / "report.css"}.items():
+        content, media = file.read_bytes(), _TYPES[name[name.rindex(".") :]]
+
+        async def give(_: Request, content: bytes = content, media: str = media) -> Response:
+            return Response(content, media_type=media)
+
+        yield Route(f"/static/{name}", give)
+
+
+class _Handler:
+    """What is answered instead of a page."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    async def on_http(self, request: Request, error: HTTPException) -> Response:
+        heading, text = _PROBLEMS.get(error.status_code, _PROBLEMS[404])
+        response = respond_with_problem(self._inbox, Visit.of(request), error.status_code, heading, text)
+        response.headers.update(error.headers or {})
+        return response
+
+    async def on_refusal(self, request: Request, fault: NexusControlError) -> Response:
+        heading = (
+            "There is no such request"
+            if fault.code is ErrorCode.DECISION_NOT_FOUND
+            else "That cannot be done"
+        )
+        return respond_with_problem(
+            self._inbox,
+            Visit.of(request),
+            _STATUS.get(fault.code, 409),
+            heading,
+            f"{fault.message}.",
+            fault.next,
+        )
+
+
+_PROBLEMS: Final = {
+    404: ("There is no such page", "Follow the links of the inbox."),
+    405: ("That cannot be done with this page", "Open it, and use its buttons."),
+    503: ("Too many pages are open", "Close some of them; then open this one again."),
+}

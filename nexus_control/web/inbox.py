@@ -1,0 +1,80 @@
+"""What all pages share: the store, who may read, where the pages are served, and how a blocking call is made.
+
+`Inbox` belongs to the application, `Visit` to one request of a browser. Store calls block, so a page makes them with
+`await inbox.call(...)`, in one of a limited number of threads.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Self, TypeVar
+from urllib.parse import quote, urlencode
+
+from anyio import CapacityLimiter, to_thread
+from starlette.requests import Request
+
+from nexus_control.errors import NexusControlError
+from nexus_control.execution.router import PlanChecker
+from nexus_control.store import DecisionStore
+from nexus_control.values.actors import id_problem
+from nexus_control.values.results import fault_of
+from nexus_control.web.live import Live
+
+T = TypeVar("T")
+
+THREADS: Final = 8
+"""How many calls of the store run at once; the others wait for their turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inbox:
+    """One inbox: its store, and the settings that `create_app` was given."""
+
+    store: DecisionStore
+    origins: tuple[str, ...]
+    rp_id: str
+    reader_token: str
+    live: Live
+    router: PlanChecker | None = None
+    may_decide: bool = True
+    """Whether decisions are taken here; False where the store is open for reading only."""
+    _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
+
+    async def call(self, action: Callable[[], T]) -> T:
+        """The value of `action`, which may block. Raises NexusControlError, and nothing else."""
+        outcome = await to_thread.run_sync(lambda: fault_of(action), limiter=self._threads)
+        if isinstance(outcome, NexusControlError):
+            raise outcome
+        return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request of a browser: where the application is mounted, the reader's token, and who the reader says to be.
+
+    >>> visit.link("/requests/dec_1")
+    '/requests/dec_1?token=s3cret&as=bob'
+    """
+
+    root: str
+    token: str
+    person: str
+    """An id that the reader chose, or "". It filters what is shown and grants nothing."""
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        person = request.query_params.get("as", "").strip()
+        return cls(
+            root=str(request.scope.get("root_path", "")),
+            token=request.query_params.get("token", ""),
+            person="" if person and id_problem(person) else person,
+        )
+
+    def link(self, path: str, **query: str | None) -> str:
+        """The address of a page of this inbox, with the reader's token. Arguments that are None or "" are left out."""
+        given = {"token": self.token, "as": self.person, **query}
+        pairs = urlencode({name: value for name, value in given.items() if value})
+        return f"{self.root}{quote(path)}{'?' if pairs else ''}{pairs}"
+
+    def static(self, name: str) -> str:
+        """The address of a static file, which needs no token."""
+        return f"{self.root}/static/{name}"

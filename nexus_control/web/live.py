@@ -1,0 +1,81 @@
+"""Open pages learn that the store has changed: one watcher of the store for all of them.
+
+Each open page holds one stream of server-sent events (`/live`). While there is a page, the watcher asks the store once
+a second for the size of its log, which is one small read; without a page it asks nothing. A page gets one event
+`change` for any number of changes since the last one that it read. So a slow reader costs one waiting task and no
+queue. There are at most 500 streams; a page beyond them gets 503 and stays as it is.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Final
+
+POLL_SECONDS: Final = 1.0
+"""The pause between two looks at the store."""
+BEAT_SECONDS: Final = 15.0
+"""After this silence a stream gets a comment line, so that a page that went away is noticed."""
+MOST_STREAMS: Final = 500
+
+
+class Live:
+    """Who watches, and the last change. `size` asks the store; `pause` waits between two looks."""
+
+    def __init__(
+        self,
+        size: Callable[[], Awaitable[int | None]],
+        *,
+        pause: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
+        self._size = size
+        self._pause = pause or (lambda: asyncio.sleep(POLL_SECONDS))
+        self._changed = asyncio.Event()
+        self._watcher: asyncio.Task[None] | None = None
+        self.streams = 0
+        self.has_ended = False
+
+    @property
+    def is_full(self) -> bool:
+        return self.streams >= MOST_STREAMS
+
+    def end(self) -> None:
+        """End all streams, because the server ends."""
+        self.has_ended = True
+        self._changed.set()
+
+    async def events(self) -> AsyncGenerator[bytes]:
+        """The stream of one page, as server-sent events."""
+        self.streams += 1
+        if self._watcher is None:
+            self._watcher = asyncio.create_task(self._watch())
+        try:
+            yield b"retry: 3000\n\n"
+            while not self.has_ended:
+                changed = self._changed
+                try:
+                    async with asyncio.timeout(BEAT_SECONDS):
+                        await changed.wait()
+                    yield b"event: change\ndata: 1\n\n"
+                except TimeoutError:
+                    yield b": still here\n\n"
+        finally:
+            self.streams -= 1
+            if not self.streams:
+                self._rest()
+
+    def _rest(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = None
+
+    async def _watch(self) -> None:
+        known = await self._size()
+        while True:
+            await self._pause()
+            size = await self._size()
+            if size is not None and size != known:
+                known = size
+                self._tell()
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()

@@ -1,0 +1,2 @@
+// Signs with a passkey.
+"use strict";
