@@ -25,6 +25,8 @@ from nexus_control.values.payloads import Mode
 from nexus_control.values.records import always_written, check, decode, encode
 
 NAMESPACE: Final = "nexus-control.approval.v1"
+ENROLMENT_NAMESPACE: Final = "nexus-control.enrolment.v1"
+"""In this namespace a new passkey signs once, to show that somebody has its private half. It approves nothing."""
 Verdict: TypeAlias = Literal["approve", "deny", "revoke"]
 
 _TYPE = "nexus-control/approval/v1"

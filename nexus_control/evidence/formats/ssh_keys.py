@@ -10,8 +10,9 @@
 Each key has exactly one blob, so equal blobs mean equal keys. Weak Ed25519 keys and points off the curve are refused
 (see `keys`), and so are certificates; an RSA modulus has 2048 to 8192 bits.
 
-The application of an sk- key must begin with "ssh:". Any other application is the name of a web site, and such a key is
-a passkey: a browser signs with it in another format, which names the web site. It is refused.
+The application of an sk- key begins with "ssh:", or it is an RP ID, which is the host of a web site. Then the key is a
+passkey, and only sk-ecdsa is taken: a browser signs with it, by an algorithm of its own that names the page's origin.
+Under "ssh:" that algorithm is refused, and under an RP ID every other one: a program of its own made the signature.
 """
 
 import hashlib
@@ -26,13 +27,18 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.evidence.formats.base64_text import from_base64, to_base64
 from nexus_control.evidence.formats.keys import PublicKey, public_from_ed25519, public_from_point
-from nexus_control.evidence.formats.ssh_wire import WireReader
+from nexus_control.evidence.formats.origins import host_problem
+from nexus_control.evidence.formats.ssh_wire import WireReader, string
+
+WEBAUTHN = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com"
+"""The signature algorithm of a passkey."""
 
 _LINE = re.compile(r"([^ \t]+)[ \t]+([A-Za-z0-9+/=]+)(?:[ \t][^\r\n]*)?")
 _LONGEST = 16_384
 _CERTIFICATE = re.compile(r"-cert-v[0-9]+@openssh\.com\Z")
 _CURVES = {"nistp256": ("secp256r1", 65), "nistp384": ("secp384r1", 97), "nistp521": ("secp521r1", 133)}
 _APPLICATION = "ssh:"
+_PASSKEY = "sk-ecdsa-sha2-nistp256@openssh.com"
 _BEGINNING = "AAAA"  # of every key's base64: its first string is short
 _PRIVATE, _PRIVATE_MAGIC = "-----BEGIN OPENSSH PRIVATE KEY-----", b"openssh-key-v1\0"
 _RSA_HASHES: dict[str, hashes.HashAlgorithm] = {
@@ -71,7 +77,7 @@ class SshKey:
     blob: bytes = field(repr=False)
     public: PublicKey | RsaKey = field(compare=False, repr=False)
     application: str | None = field(default=None, compare=False)
-    """Only for sk- keys: what the key was made for, which begins with "ssh:"; otherwise None."""
+    """Only for sk- keys: what the key was made for, which begins with "ssh:" or is an RP ID; otherwise None."""
 
     @property
     def fingerprint(self) -> str:
@@ -80,9 +86,20 @@ class SshKey:
         return f"SHA256:{digest.rstrip('=')}"
 
     @property
+    def rp_id(self) -> str | None:
+        """The RP ID of a passkey, such as "approve.example.org"; None for any other key."""
+        return (
+            None
+            if self.application is None or self.application.startswith(_APPLICATION)
+            else self.application
+        )
+
+    @property
     def algorithms(self) -> tuple[str, ...]:
         """The names of the signature algorithms that are accepted from this key. SHA-1 is never accepted."""
-        return tuple(_RSA_HASHES) if isinstance(self.public, RsaKey) else (self.type,)
+        if isinstance(self.public, RsaKey):
+            return tuple(_RSA_HASHES)
+        return (self.type if self.rp_id is None else WEBAUTHN,)
 
 
 def parse_ssh_public_key(text: str) -> SshKey:
@@ -141,12 +158,26 @@ def parse_ssh_key_blob(blob: bytes) -> SshKey:
         application = reader.text()
     reader.end()
     if application is not None and not application.startswith(_APPLICATION):
+        _require_passkey(kind, application)
+    return SshKey(type=kind, blob=blob, public=public, application=application)
+
+
+def passkey_of(rp_id: str, point: bytes) -> SshKey:
+    """The passkey of this RP ID whose public key is this point, 04 || x || y. Raises INVALID_ARGUMENT."""
+    return parse_ssh_key_blob(b"".join(map(string, (_PASSKEY.encode(), b"nistp256", point, rp_id.encode()))))
+
+
+def _require_passkey(kind: str, application: str) -> None:
+    if problem := host_problem(application):
         raise invalid_argument(
             "key",
-            f"is a passkey of the web site {application!r:.100}, and signatures of passkeys are not taken:"
-            f" make a key of ssh-keygen's own, whose application begins with {_APPLICATION!r}",
+            f"has the application {application!r:.100}, which does not begin with {_APPLICATION!r}, and as an RP ID"
+            f" {problem}",
         )
-    return SshKey(type=kind, blob=blob, public=public, application=application)
+    if kind != _PASSKEY:
+        raise invalid_argument(
+            "key", f"is a passkey of {application!r:.100} and of type {kind}; a passkey's is {_PASSKEY}"
+        )
 
 
 def _point(reader: WireReader, curve: str) -> PublicKey:

@@ -64,3 +64,8 @@ class WireReader:
 def string(octets: bytes) -> bytes:
     """The bytes as a string of the wire."""
     return len(octets).to_bytes(4, "big") + octets
+
+
+def mpint(value: int) -> bytes:
+    """A positive integer as an mpint of the wire."""
+    return string(value.to_bytes(value.bit_length() // 8 + 1, "big"))
