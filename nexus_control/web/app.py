@@ -8,7 +8,7 @@
     GET  /live                 a stream of changes                              live
     GET  /static/NAME          style, scripts and icon
 
-`enrolling.routes` and `deciding.routes` add what signs. Every path needs the reader's token, except the static files.
+`enrolling.routes` and `verdicts.routes` add what signs. Every path needs the reader's token, except the static files.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ from starlette.routing import BaseRoute, Route
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.router import PlanChecker
 from nexus_control.store import DecisionStore
-from nexus_control.web import deciding, enrolling, reviewing, waiting
+from nexus_control.web import enrolling, reviewing, verdicts, waiting
 from nexus_control.web.guarding import Guard
 from nexus_control.web.inbox import Inbox, Visit
 from nexus_control.web.live import Live
@@ -108,7 +108,7 @@ def _routes(inbox: Inbox) -> list[BaseRoute]:
         *waiting.routes(inbox),
         *reviewing.routes(inbox),
         *enrolling.routes(inbox),
-        *deciding.routes(inbox),
+        *verdicts.routes(inbox),
         Route("/live", live),
         *_static(),
     ]

@@ -31,6 +31,8 @@ NOT_FROM_THE_FACADE = {
     # of the rule book: tests/rules
     ErrorCode.RULE_UNDECIDED,
     ErrorCode.RULES_DISAGREE,
+    # of the inbox: tests/web
+    ErrorCode.PAGE_OUTDATED,
     # of MCP servers: tests/execution
     ErrorCode.TOOL_DEFINITION_CHANGED,
     # of governed functions: tests/guards
