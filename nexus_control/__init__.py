@@ -15,7 +15,8 @@ its data, or a refusal with an `ErrorCode` and the next step. The other names se
     Stores              DecisionStore, TemplateStore; StoredEvent, EventType
     Decisions           Decision, DecisionState, Policy, Template; compute_lifecycle: what blocks one, what happened
     Documents           export_decision, export_audit_package, import_bundle; DecisionBundle, AuditPackage
-    Verify documents    verify_evidence, verify_bundle, verify_audit_package, Trust: these need no store
+    Verify documents    verify_evidence, verify_bundle, verify_audit_package, verify_approval, Trust: these need no
+                        store
 
 The command line has the same verbs: see `nexus-control --help`. A name is loaded when it is first used (PEP 562): so a
 program that only verifies one file does not load the rest.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from nexus_control.decision import Decision, DecisionState
     from nexus_control.errors import ErrorCode, NexusControlError
     from nexus_control.events import Actor, EventType, StoredEvent
+    from nexus_control.evidence.signed_approval import VerifiedApproval, verify_approval
     from nexus_control.evidence.trust import Trust
     from nexus_control.evidence.verify import EvidenceReport, verify_bundle, verify_evidence
     from nexus_control.execution.adapter import Adapters
@@ -91,6 +93,7 @@ __all__ = [
     "ToolResult",
     "Trust",
     "VerificationResult",
+    "VerifiedApproval",
     "compute_blocking_reasons",
     "compute_bundle_digest",
     "compute_lifecycle",
@@ -104,6 +107,7 @@ __all__ = [
     "render_export",
     "validate_bundle_schema",
     "validate_execution_request",
+    "verify_approval",
     "verify_audit_package",
     "verify_bundle",
     "verify_evidence",
@@ -114,6 +118,7 @@ _NAMES = {
     "audit_package": ("AuditPackage", "VerificationResult", "verify_audit_package"),
     "bundle": ("DecisionBundle", "compute_bundle_digest", "validate_bundle_schema"),
     "decision": ("Decision", "DecisionState"),
+    "evidence.signed_approval": ("VerifiedApproval", "verify_approval"),
     "evidence.trust": ("Trust",),
     "evidence.verify": ("EvidenceReport", "verify_bundle", "verify_evidence"),
     "errors": ("ErrorCode", "NexusControlError"),

@@ -27,7 +27,8 @@ class DecisionStore(Ledger):
     `path_or_url` is a file, `:memory:` (SQLite in memory), or the URL of a PostgreSQL database, which has its log's
     key, last checkpoint and head in `log_folder`. Safe to use from several threads; several processes may open one
     file or database. `allowed_signers` is the path of an OpenSSH file that says whose signed approvals count here.
-    Raises STORE_UNAVAILABLE.
+    `passkey_origins` are the pages on which passkeys may sign them, as "https://approve.example.org"; without it no
+    passkey's approval counts. Raises INVALID_ARGUMENT for a text that is not an origin, STORE_UNAVAILABLE.
     """
 
     def create_decision(self) -> str:

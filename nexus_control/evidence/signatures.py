@@ -10,6 +10,7 @@ from nexus_control.evidence.chain import GENESIS, event_leaf_data, leaf_hash
 from nexus_control.evidence.formats.allowed_signers import AllowedSigners, parse_allowed_signers
 from nexus_control.evidence.formats.dsse import parse_envelope
 from nexus_control.evidence.formats.keys import PublicKey
+from nexus_control.evidence.formats.origins import PasskeyOrigins, parse_origins
 from nexus_control.evidence.formats.ssh_keys import SshKey
 from nexus_control.evidence.formats.tlog_proof import LogProof
 from nexus_control.evidence.package_statement import PAYLOAD_TYPE, parse_package_statement
@@ -57,11 +58,12 @@ def approval_checks(
 ) -> Iterator[Check]:
     """`chains` holds the event chain in each store where a verdict may have been given; `logs` the names of their logs.
 
-    Raises INVALID_ARGUMENT for a file of signers that cannot be read.
+    Raises INVALID_ARGUMENT for a file of signers that cannot be read, and for a text that is not an origin.
     """
+    origins = parse_origins(trust.passkey_origins)
     allowed = None if trust.allowed_signers is None else parse_allowed_signers(trust.allowed_signers)
     yield _allowed_signers(allowed).named("allowed_signers")
-    yield judged("approval_signatures", lambda: _approval_signatures(case, chains, allowed, logs))
+    yield judged("approval_signatures", lambda: _approval_signatures(case, chains, allowed, origins, logs))
 
 
 def _allowed_signers(allowed: AllowedSigners | None) -> Finding:
@@ -75,7 +77,11 @@ def _allowed_signers(allowed: AllowedSigners | None) -> Finding:
 
 
 def _approval_signatures(
-    case: Case, chains: Sequence[Sequence[str]], allowed: AllowedSigners | None, logs: Collection[str]
+    case: Case,
+    chains: Sequence[Sequence[str]],
+    allowed: AllowedSigners | None,
+    origins: PasskeyOrigins,
+    logs: Collection[str],
 ) -> Finding:
     signed, nonces = dict[int, SignedVerdict](), set[str]()
     numbers = [event.seq for event in case.history.decision.events]  # as stated: they may be wrong
@@ -100,7 +106,7 @@ def _approval_signatures(
     refused, keys = list[str](), set[SshKey]()
     for approval in counted:
         verdict = signed.get(approval.seq)
-        why = _not_trusted(verdict, allowed, approval.granted_at, logs)
+        why = _not_trusted(verdict, allowed, origins, approval.granted_at, logs)
         if why is None and verdict is not None and verdict.signature.key in keys:
             why = "signed with the key of another approver"
         if why is not None:
@@ -185,7 +191,11 @@ def _signed_verdict(case: Case, event: StoredEvent, bases: Sequence[str]) -> Sig
 
 
 def _not_trusted(
-    verdict: SignedVerdict | None, allowed: AllowedSigners, at: str, logs: Collection[str]
+    verdict: SignedVerdict | None,
+    allowed: AllowedSigners,
+    origins: PasskeyOrigins,
+    at: str,
+    logs: Collection[str],
 ) -> str | None:
     """Why an approval does not count as signed by a trusted person; None when it counts."""
     if verdict is None:
@@ -193,7 +203,7 @@ def _not_trusted(
     if verdict.statement.log not in logs:
         return f"given for the log {verdict.statement.log}"
     try:
-        verdict.require_allowed(allowed, parse_instant(at))
+        verdict.require_allowed(allowed, origins, parse_instant(at))
     except NexusControlError as fault:
         return fault.message
     return None

@@ -1,16 +1,20 @@
 """Whether a verdict was signed by somebody who may sign it: SSHSIG over the statement, under the allowed signers.
 
-The verifier decides who may sign, by an OpenSSH `allowed_signers` file. Neither the package nor the store decides.
+The verifier decides who may sign, by an OpenSSH `allowed_signers` file, and on which pages a passkey may, by a list of
+origins. Neither the package nor the store decides.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.formats.allowed_signers import AllowedSigners
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.evidence.formats.allowed_signers import AllowedSigners, parse_allowed_signers
+from nexus_control.evidence.formats.note import parse_verifier
+from nexus_control.evidence.formats.origins import PasskeyOrigins, parse_origins
 from nexus_control.evidence.formats.sshsig import SshSignature, parse_ssh_signature
 from nexus_control.evidence.statement import NAMESPACE, ApprovalStatement, parse_statement
+from nexus_control.evidence.trust import Trust
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import SignedStatement
 
@@ -18,6 +22,10 @@ CLOCK_SKEW = timedelta(minutes=5)
 """How far the signer's clock may be ahead of the store's."""
 
 _HASH = "sha512"
+_ALLOW_ORIGIN = (
+    "If the page is your own inbox, its origin is allowed with passkey_origins in Python, and on the command line with"
+    " --origin, NEXUS_CONTROL_ORIGINS, or origins under [inbox] in the configuration."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +46,15 @@ class SignedVerdict:
                 {"issued_at": issued_at},
             )
 
-    def require_allowed(self, allowed: AllowedSigners, at: datetime) -> None:
-        """Returns when the approver may sign with this key at this instant. Raises SIGNATURE_INVALID."""
+    def require_allowed(self, allowed: AllowedSigners, origins: PasskeyOrigins, at: datetime) -> None:
+        """Returns when the approver may sign with this key at this instant, and a passkey on a page of its origin.
+        Raises SIGNATURE_INVALID.
+        """
+        try:
+            self.signature.require_origin(origins)
+        except NexusControlError as fault:
+            message = f"{fault.message} (passkey_origins, --origin)"
+            raise NexusControlError(fault.code, message, fault.details, _ALLOW_ORIGIN) from None
         key, approver = self.signature.key, self.statement.approver
         signer = allowed.signer_for(approver, key, NAMESPACE, at)
         if signer is None:
@@ -50,6 +65,69 @@ class SignedVerdict:
             )
         if signer.verify_required:
             self.signature.require_verified_user()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedApproval:
+    """A statement that a trusted person signed, from `verify_approval`.
+
+    >>> verify_approval(statement, signature, trust, at).statement.verdict
+    'approve'
+    """
+
+    statement: ApprovalStatement
+    """What was signed: approver, verdict, decision_id, basis, log, nonce, issued_at, expires_at, request."""
+    key: str
+    """The fingerprint of the key, as ssh-keygen prints it."""
+    origin: str | None = None
+    """The origin of the page on which a passkey signed; None for every other key."""
+    is_synced: bool = False
+    """Whether it is a passkey that is copied to other devices of its owner."""
+
+
+def verify_approval(statement: str, signature: str, trust: Trust, at: datetime) -> VerifiedApproval:
+    """One signed statement, when a person in `trust.allowed_signers` may sign it at the instant `at`.
+
+        >>> verify_approval(statement, signature, trust, at).statement.approver
+        'bob'
+
+    `statement` is the exact text that was signed, and `signature` is ssh-keygen's armor. A passkey's signature counts
+    only on a page of `trust.passkey_origins`. With `trust.log_keys` the statement must name one of these logs; without
+    them compare `statement.log` yourself. The other fields of `trust` are ignored. This looks at one statement alone:
+    whether it is about your decision, and is used once, you compare by `decision_id`, `basis` and `nonce`.
+
+    Raises SIGNATURE_INVALID, also for a statement that was issued after `at`, or that expired by then; INVALID_ARGUMENT
+    for a trust that cannot be read, and for an instant without an offset.
+    """
+    if at.utcoffset() is None:
+        raise invalid_argument("at", "must have an offset from UTC")
+    origins, allowed = (
+        parse_origins(trust.passkey_origins),
+        parse_allowed_signers(trust.allowed_signers or ""),
+    )
+    logs = {parse_verifier(key).name for key in trust.log_keys}
+    opened = open_verdict(SignedStatement(format="sshsig", statement=statement, signature=signature))
+    stated, page = opened.statement, opened.signature.page
+    opened.require_issued_by(at)
+    if stated.expires_at is not None and parse_instant(stated.expires_at) <= at:
+        raise NexusControlError(
+            ErrorCode.SIGNATURE_INVALID,
+            f"The approval expired at {stated.expires_at}",
+            {"expires_at": stated.expires_at},
+        )
+    if logs and stated.log not in logs:
+        raise NexusControlError(
+            ErrorCode.SIGNATURE_INVALID,
+            f"The statement was given for the log {stated.log}",
+            {"log": stated.log},
+        )
+    opened.require_allowed(allowed, origins, at)
+    return VerifiedApproval(
+        statement=stated,
+        key=opened.signature.key.fingerprint,
+        origin=page.origin if page else None,
+        is_synced=opened.signature.is_synced,
+    )
 
 
 @lru_cache(maxsize=128)  # a function of these bytes alone: neither trust nor time is in it

@@ -20,6 +20,9 @@ class Trust:
 
     allowed_signers: str | bytes | None = None
     """The people who may approve, and their keys: an OpenSSH allowed signers file."""
+    passkey_origins: Sequence[str] = ()
+    """The pages where people approve with passkeys, as "https://approve.example.org". A passkey's approval that was
+    given on any other page is not trusted."""
     package_keys: Sequence[str] = ()
     """The keys that may sign packages: public keys in PEM, Ed25519 or P-256."""
     log_keys: Sequence[str] = ()

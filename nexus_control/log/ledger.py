@@ -16,6 +16,7 @@ from typing import Generic, Self, TypeVar
 
 from nexus_control.errors import invalid_argument
 from nexus_control.events import StoredEvent
+from nexus_control.evidence.formats.origins import parse_origins
 from nexus_control.log.rebuilding import rebuild_rows
 from nexus_control.log.session import ReadSession, Recent, WriteSession
 from nexus_control.storage import open_storage
@@ -39,8 +40,9 @@ class Ledger:
 
     `path_or_url` is a file, `:memory:` (SQLite in memory), or the URL of a PostgreSQL database. It is safe to use from
     several threads; several processes may open one file or database. `allowed_signers` is the path of an OpenSSH file
-    that says whose signed approvals count here. `busy_timeout` is how many seconds a transaction waits for another one.
-    `log_folder` is where a store on PostgreSQL keeps its log's key, last checkpoint and head.
+    that says whose signed approvals count here, and `passkey_origins` are the pages on which passkeys may sign them.
+    `busy_timeout` is how many seconds a transaction waits for another one. `log_folder` is where a store on PostgreSQL
+    keeps its log's key, last checkpoint and head.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Ledger:
         clock: Clock = SYSTEM_CLOCK,
         storage: Storage | None = None,
         allowed_signers: str | os.PathLike[str] | None = None,
+        passkey_origins: Sequence[str] = (),
         busy_timeout: float = BUSY_SECONDS,
         log_folder: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -59,6 +62,7 @@ class Ledger:
             )
         self.clock = clock
         self.allowed_signers = absolute(Path(allowed_signers)) if allowed_signers is not None else None
+        self.passkey_origins = parse_origins(passkey_origins)
         self.log_folder = absolute(Path(log_folder)) if log_folder is not None else None
         self._recent = Recent()
         self._storage = storage or open_storage(

@@ -6,7 +6,7 @@ model. The use cases are loaded by the calls: see `nexus_control.usecases`.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
 from nexus_control import usecases
@@ -37,6 +37,7 @@ class Tools:
         db_path: str | os.PathLike[str] = ":memory:",
         *,
         allowed_signers: str | os.PathLike[str] | None = None,
+        passkey_origins: Sequence[str] | None = None,
         plan_checker: PlanChecker | None = None,
         clock: Clock | None = None,
         busy_timeout: float | None = None,
@@ -48,6 +49,7 @@ class Tools:
         if isinstance(store, DecisionStore):
             given = {
                 "allowed_signers": allowed_signers,
+                "passkey_origins": passkey_origins,
                 "clock": clock,
                 "busy_timeout": busy_timeout,
                 "log_folder": log_folder,
@@ -61,6 +63,7 @@ class Tools:
                 db_path if store is None else store,
                 clock=clock or SYSTEM_CLOCK,
                 allowed_signers=allowed_signers,
+                passkey_origins=passkey_origins or (),
                 busy_timeout=BUSY_SECONDS if busy_timeout is None else busy_timeout,
                 log_folder=log_folder,
             )

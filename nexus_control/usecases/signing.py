@@ -1,8 +1,8 @@
 """Signed verdicts: what an approver signs, and whose signatures count here.
 
-The store's owner says who may sign, in the `allowed_signers` file. The file is read for each verdict, and again at
-dispatch: a key that was removed from it, or has expired, no longer counts. A verdict counts only in the store whose log
-it names, and only once: no import or rollback makes a used one valid again.
+The store's owner says who may sign, in the `allowed_signers` file, and on which pages a passkey may. The file is read
+for each verdict, and again at dispatch: a key that was removed from it, or has expired, no longer counts. A verdict
+counts only in the store whose log it names, and only once: no import or rollback makes a used one valid again.
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -16,6 +16,7 @@ from nexus_control.decision import require_basis, require_future, require_rehear
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.events import StoredEvent
 from nexus_control.evidence.formats.allowed_signers import AllowedSigners, parse_allowed_signers
+from nexus_control.evidence.formats.origins import PasskeyOrigins
 from nexus_control.evidence.formats.ssh_keys import SshKey, parse_ssh_public_key
 from nexus_control.evidence.formats.sshsig import as_ssh_keygen_writes
 from nexus_control.evidence.signed_approval import SignedVerdict, open_verdict
@@ -177,7 +178,7 @@ def require_signed(
         raise _refused("it was used before: make a new statement")
     if verdict == "approve" and any(_is_anothers(each, opened) for each in earlier):
         raise _refused("its key has approved this decision as another person: one key is one person")
-    opened.require_allowed(allowed, at)
+    opened.require_allowed(allowed, store.passkey_origins, at)
     return opened
 
 
@@ -193,7 +194,11 @@ def verified(
     for event, opened in _signed_verdicts(session.events(decision)):
         is_first, nonce = opened.statement.nonce not in used, opened.statement.nonce
         used.add(nonce)
-        if is_first and event.seq in signed and _counts(event, opened, decision, allowed, log, at):
+        if (
+            is_first
+            and event.seq in signed
+            and _counts(event, opened, decision, allowed, store.passkey_origins, log, at)
+        ):
             by_key.setdefault(opened.signature.key, event.seq)
     return set(by_key.values())
 
@@ -222,6 +227,7 @@ def _counts(
     opened: SignedVerdict,
     decision: Projection,
     allowed: AllowedSigners,
+    origins: PasskeyOrigins,
     log: str | None,
     at: datetime,
 ) -> bool:
@@ -239,7 +245,7 @@ def _counts(
             rehearsal_digest=content.rehearsal_digest,
         )
         opened.require_issued_by(event.instant)
-        opened.require_allowed(allowed, at)
+        opened.require_allowed(allowed, origins, at)
     except NexusControlError as fault:
         if fault.code is not ErrorCode.SIGNATURE_INVALID:
             raise

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
 from nexus_control.evidence.formats.ssh_keys import parse_ssh_public_key
 from nexus_control.evidence.formats.sshsig import as_ssh_keygen_writes, parse_ssh_signature
 from tests.artifacts.samples import VECTORS, load
@@ -35,7 +34,6 @@ from tests.evidence.ssh import (
 
 GOLDEN = load("evidence", "golden.json")
 INTEROP = VECTORS / "evidence" / "interop"
-PASSKEYS = VECTORS / "passkeys"
 MESSAGE = b"a message"
 
 KINDS = {
@@ -241,19 +239,6 @@ def test_what_is_no_armor_is_not_mended(armored: str) -> None:
     with pytest.raises(NexusControlError) as caught:
         as_ssh_keygen_writes(armored)
     assert caught.value.code is ErrorCode.SIGNATURE_INVALID
-
-
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [("plain-sk-signature", "web site 'localhost'"), ("application-ssh", "webauthn"), ("good", "web site")],
-)
-def test_the_algorithm_fits_the_application_of_a_security_key(name: str, why: str) -> None:
-    armored = (PASSKEYS / "signatures" / f"{name}.sig").read_text(encoding="utf-8")
-    with pytest.raises(NexusControlError, match=why) as caught:
-        parse_ssh_signature(armored)
-    assert caught.value.code is ErrorCode.SIGNATURE_INVALID
-    lines = parse_allowed_signers((PASSKEYS / "allowed_signers").read_bytes())
-    assert "web site 'localhost'" in lines.unsupported("ada")
 
 
 def test_base64_has_one_spelling() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, StoredEvent
 from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
+from nexus_control.evidence.formats.origins import NO_ORIGINS
 from nexus_control.evidence.signed_approval import open_verdict
 from nexus_control.evidence.statement import (
     ApprovalStatement,
@@ -70,7 +71,7 @@ def test_the_golden_signature_verifies_and_so_says_ssh_keygen(tmp_path: Path) ->
     opened = open_verdict(signed)
     allowed = f"bob@example.com {GOLDEN['bob_ssh']}\n"
     opened.require_allowed(
-        parse_allowed_signers(allowed), datetime.fromisoformat("2026-01-02T03:05:00+00:00")
+        parse_allowed_signers(allowed), NO_ORIGINS, datetime.fromisoformat("2026-01-02T03:05:00+00:00")
     )
     assert verified_by_ssh_keygen(tmp_path, allowed, signed.signature, TEXT.encode())
 
@@ -92,7 +93,7 @@ def test_the_signed_approval_of_others_is_allowed_in_its_time(at: str, is_allowe
     )
     allowed = parse_allowed_signers((INTEROP / "allowed_signers").read_text())
     try:
-        open_verdict(signed).require_allowed(allowed, datetime.fromisoformat(at))
+        open_verdict(signed).require_allowed(allowed, NO_ORIGINS, datetime.fromisoformat(at))
     except NexusControlError as refused:
         assert refused.code is ErrorCode.SIGNATURE_INVALID
         assert not is_allowed

@@ -13,6 +13,7 @@ from nexus_control.bundle import DecisionBundle
 from nexus_control.canonical_json import canonical_json
 from nexus_control.events import EventType
 from nexus_control.evidence.formats.allowed_signers import parse_allowed_signers
+from nexus_control.evidence.formats.origins import NO_ORIGINS
 from nexus_control.evidence.formats.sshsig import SshSignature
 from nexus_control.evidence.signed_approval import open_verdict
 from nexus_control.evidence.statement import Verdict
@@ -287,7 +288,7 @@ def test_a_signature_that_was_stored_with_crlf_still_verifies(office: Office) ->
     text = office.statement(office.requested(), BOB)
     signature = signed(SEEDS[BOB.id], text.encode()).replace("\n", "\r\n")
     opened = open_verdict(SignedStatement(format="sshsig", statement=text, signature=signature))
-    opened.require_allowed(parse_allowed_signers(office.signers.read_bytes()), office.clock.now())
+    opened.require_allowed(parse_allowed_signers(office.signers.read_bytes()), NO_ORIGINS, office.clock.now())
 
 
 def test_signers_that_cannot_be_read_keep_nobody_from_revoking(office: Office) -> None:

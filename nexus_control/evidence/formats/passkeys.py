@@ -153,7 +153,7 @@ def require_signed(
 def allowed_signers_line(principal: str, key: SshKey, namespace: str, comment: str = "") -> str:
     """The line, without a newline, that lets this principal sign with this key in this namespace.
 
-    The principal and the comment are taken as they are: `parse_allowed_signers` reads the line as the file's owner will.
+    The principal and the comment are taken as they are: check the line with `parse_allowed_signers`.
     """
     named = f'"{principal}"' if " " in principal else principal
     line = f'{named} namespaces="{namespace}" {key.type} {to_base64(key.blob)}'

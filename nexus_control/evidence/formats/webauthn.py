@@ -1,4 +1,4 @@
-"""What a browser and its authenticator state about a signature (WebAuthn Level 2, sections 5.8.1 and 6.1), read strictly.
+"""What a browser and its authenticator state about a signature (WebAuthn Level 2, 5.8.1 and 6.1), read strictly.
 
     authenticator data  SHA-256(RP ID) 32 || flags 1 || counter u32 [|| credential data] [|| extensions]
     credential data     AAGUID 16 || u16 length || credential id || COSE key         only at enrolment: flag AT
