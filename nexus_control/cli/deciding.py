@@ -20,7 +20,7 @@ from nexus_control.cli.adapters import adapters_at_hand, config_or_default, read
 from nexus_control.cli.frame import Answer, Frame, identity, shared_options
 from nexus_control.cli.naming import MOST, Fit, approved_by, awaiting, chosen, requested_by, short
 from nexus_control.cli.options import FittingId, UsualConfig
-from nexus_control.cli.reviewing import Review, review_of, who_can_still
+from nexus_control.cli.reviewing import Review, review_of
 from nexus_control.cli.screen import DONE, Screen
 from nexus_control.cli.signing import SignatureFile, Signing, SignKey, StatementFile
 from nexus_control.cli.streams import require_shown
@@ -30,6 +30,7 @@ from nexus_control.execution.router import RouterProtocol
 from nexus_control.lifecycle import counted
 from nexus_control.render.decision import render_decision
 from nexus_control.render.guarded import how_to_go_on, is_guarded_call, who_runs
+from nexus_control.render.policy import who_can_still
 from nexus_control.render.will_run import BY_WORKER, NOT_AT_HAND
 from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door

@@ -22,9 +22,6 @@ from nexus_control.usecases import arguments as door
 from nexus_control.usecases import exporting, views
 from nexus_control.usecases.answers import InspectData
 
-_PROVED = ("completed", "failed")
-"""Outcomes of which an audit package can be made."""
-
 
 @shared_options("allowed_signers", "db")
 @trust_options
@@ -84,12 +81,7 @@ def _stored(frame: Frame, given: Given, given_id: str) -> tuple[Reading, Inspect
     with _also_no_file(given_id), frame.store() as store:
         values = {"decision_id": whole(store, given_id), "render": False}
         view = views.inspect(store, door.validated(door.InspectArguments, values))
-        if any(not each["rehearsal"] and each["outcome"] in _PROVED for each in view["execution"]):
-            arguments = door.validated(door.ExportAuditPackageArguments, values)
-            document = exporting.export_audit_package(store, arguments)["package"]
-        else:
-            arguments = door.validated(door.ExportBundleArguments, values)
-            document = exporting.export_bundle(store, arguments)["bundle"]
+        document = exporting.document_of(store, view)
     return given.check(frame, document), view
 
 

@@ -17,11 +17,10 @@ from nexus_control.lifecycle import counted, effect_words
 from nexus_control.render.decision import approval_words, imported_text, verdict_text
 from nexus_control.render.guarded import call_lines, is_guarded_call, who_runs
 from nexus_control.render.planned import planned_steps
-from nexus_control.render.policy import changes, policy_words
+from nexus_control.render.policy import changes, policy_words, who_can_still
 from nexus_control.render.results import step_texts
 from nexus_control.render.text import View, listed, spelled
 from nexus_control.render.will_run import BY_WORKER, MODES, NOT_AT_HAND, call_words, place_words
-from nexus_control.values.actors import fold_id
 
 _LONGEST: Final = 320
 """The most characters that are shown of one text."""
@@ -254,21 +253,6 @@ def _add_approvals(review: Review, data: View) -> None:
     review.add_most(said, _MOST_APPROVALS, 2, of="approvals")
     if data["lifecycle"]["state"] in ("pending_approval", "approved"):
         review.add(f"Can still approve: {who_can_still(data)}", 2, of="approvers")
-
-
-def who_can_still(data: View) -> str:
-    """Who can still approve, in words, from the answer of `inspect`."""
-    policy, requester = data["policy"], data["decision"]["requester"]
-    mine = fold_id(requester["id"]) if requester else None
-    may_oneself = policy.get("allow_requester_approval", True)
-    done = {fold_id(each["actor"]["id"]) for each in data["approval"]["approvals"] if each["active"]}
-    if not may_oneself and mine is not None:
-        done.add(mine)
-    if approvers := policy.get("approvers"):
-        return listed(each for each in approvers if fold_id(each) not in done)
-    if not may_oneself:
-        return "anyone but the requester"
-    return "anyone" if mine in done else "anyone, the requester too"
 
 
 def _timed(approval: View, times: Times) -> View:

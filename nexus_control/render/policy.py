@@ -5,6 +5,7 @@ from typing import cast
 
 from nexus_control.lifecycle import counted
 from nexus_control.render.text import View, bullet, listed
+from nexus_control.values.actors import fold_id
 from nexus_control.values.payloads import POLICY_FIELDS
 
 NAMES = {
@@ -75,6 +76,21 @@ def changes(template: View) -> Iterator[str]:
         before = _short(field, snapshot.get(field)) if field in POLICY_FIELDS else "?"
         name: str = NAMES.get(field) or field
         yield f"{name.lower()} {before} → {_short(field, overrides[field])}"
+
+
+def who_can_still(data: View) -> str:
+    """Who can still approve, in words, from the answer of `inspect`."""
+    policy, requester = data["policy"], data["decision"]["requester"]
+    mine = fold_id(requester["id"]) if requester else None
+    may_oneself = policy.get("allow_requester_approval", True)
+    done = {fold_id(each["actor"]["id"]) for each in data["approval"]["approvals"] if each["active"]}
+    if not may_oneself and mine is not None:
+        done.add(mine)
+    if approvers := policy.get("approvers"):
+        return listed(each for each in approvers if fold_id(each) not in done)
+    if not may_oneself:
+        return "anyone but the requester"
+    return "anyone" if mine in done else "anyone, the requester too"
 
 
 def _age(seconds: int) -> str:

@@ -50,12 +50,21 @@ _OTHER_RECORD = "The package holds the run's record, in another router's format;
 
 def render_report(evidence: Reading, stored: View | None = None) -> str:
     """The page. `stored`: the answer of `inspect` for a decision of the store, whose exported document was read."""
+    return page(report_title(evidence, stored), *report_parts(evidence, stored))
+
+
+def report_title(evidence: Reading, stored: View | None = None) -> str:
+    bundle = _bundle(evidence)
+    kind = "Decision" if stored else _KINDS[evidence.kind].capitalize()
+    return f"{kind} {bundle.decision.decision_id if bundle else ''}".strip()
+
+
+def report_parts(evidence: Reading, stored: View | None = None) -> tuple[Html, ...]:
+    """The content of the page, for a page that has a frame and a style of its own."""
     bundle, steps = _bundle(evidence), steps_of(_run_record(evidence)) or _kept_steps(stored)
     history = None if bundle is None else history_of(bundle)
     decided = history if isinstance(history, History) else None
-    kind = "Decision" if stored else _KINDS[evidence.kind].capitalize()
-    return page(
-        f"{kind} {bundle.decision.decision_id if bundle else ''}".strip(),
+    return (
         _header(evidence, decided, stored),
         *(_decided(evidence, bundle, decided, steps, stored) if bundle and decided else ()),
         *([section("What ran", step_list(step.line for step in steps))] if steps and not decided else ()),

@@ -27,9 +27,9 @@ def steps_of(record: Mapping[str, object] | None) -> tuple[RunStep, ...]:
     return tuple(RunStep(step.to_dict(), step.started_at, step.ended_at) for step in steps)
 
 
-def step_list(lines: Iterable[View]) -> Html:
-    """Each step with how it went, then what it gave back."""
-    return tag("ol", joined(tag("li", *_shown(step)) for step in step_texts(lines)), kind="plan")
+def step_list(lines: Iterable[View], *, whole: bool = False) -> Html:
+    """Each step with how it went, then what it gave back. With `whole` no output is cut."""
+    return tag("ol", joined(tag("li", *_shown(step)) for step in step_texts(lines, whole=whole)), kind="plan")
 
 
 def _shown(step: StepText) -> Iterator[Html]:

@@ -14,12 +14,20 @@ from nexus_control.import_ import ImportData, import_checked
 from nexus_control.integrity import sha256_hex
 from nexus_control.storage.log_folder import NAME_ONE
 from nexus_control.store import DecisionStore
-from nexus_control.usecases.answers import BundleData, JsonObject, PackageData, RecordData, SignedPackageData
+from nexus_control.usecases.answers import (
+    BundleData,
+    InspectData,
+    JsonObject,
+    PackageData,
+    RecordData,
+    SignedPackageData,
+)
 from nexus_control.usecases.arguments import (
     ExportAuditPackageArguments,
     ExportBundleArguments,
     ImportBundleArguments,
     RecordArguments,
+    validated,
 )
 from nexus_control.usecases.authority import authority_of
 from nexus_control.usecases.dispatching import describe
@@ -28,6 +36,8 @@ from nexus_control.usecases.views import decision_view, state_view
 from nexus_control.values.instants import format_instant
 
 AUDIT_RECORD_VERSION = "0.1.0"
+_PROVED = ("completed", "failed")
+"""Outcomes of which an audit package can be made."""
 
 
 def export_bundle(store: DecisionStore, arguments: ExportBundleArguments) -> BundleData:
@@ -75,6 +85,14 @@ def export_audit_package(
     if arguments.render:
         data["rendered"] = render_audit_package(package)
     return data
+
+
+def document_of(store: DecisionStore, inspected: InspectData) -> JsonObject:
+    """The document that proves most of a decision that was inspected: a package if it was executed, else a bundle."""
+    wanted = {"decision_id": inspected["decision"]["decision_id"], "render": False}
+    if any(not each["rehearsal"] and each["outcome"] in _PROVED for each in inspected["execution"]):
+        return export_audit_package(store, validated(ExportAuditPackageArguments, wanted))["package"]
+    return export_bundle(store, validated(ExportBundleArguments, wanted))["bundle"]
 
 
 def export_signed_package(

@@ -1,14 +1,17 @@
 """The application: its routes, and what is answered where there is none.
 
-    GET  /                     what waits, for everybody or for one person      waiting
-    GET  /history              all requests, with a search                      waiting
-    GET  /me                   what one person can approve                      standing
-    GET  /requests/ID          one request, as a reviewer sees it, and "Decide" reviewing, deciding
-    GET  /requests/ID/report   the report of a decision                         reporting
-    GET  /live                 a stream of changes                              live
-    GET  /static/NAME          style, scripts and icon
+   GET  /                     what waits, for everybody or for one person      waiting
+   GET  /history              all requests, with a search                      waiting
+   GET  /me                   what one person can approve                      standing
+   GET  /requests/ID          one request, as a reviewer sees it, and "Decide" reviewing, deciding
+   GET  /requests/ID/report   the report of a decision                         reporting
+   GET  /live                 a stream of changes                              live
+   GET  /static/NAME          style, scripts and icon
 
-`enrolling.routes` and `verdicts.routes` add what signs. Every path needs the reader's token, except the static files.
+   GET, POST /enrol           a new passkey                                    enrolling
+   POST /requests/ID/VERDICT  approve, deny, revoke                            verdicts
+
+Every path needs the reader's token, except the static files.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,28 +22,21 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.router import PlanChecker
 from nexus_control.store import DecisionStore
-from nexus_control.web import enrolling, reviewing, verdicts, waiting
+from nexus_control.web import enrolling, reporting, reviewing, standing, verdicts, waiting
 from nexus_control.web.guarding import Guard
 from nexus_control.web.inbox import Inbox, Visit
-from nexus_control.web.live import Live
+from nexus_control.web.live import Live, Stream
 from nexus_control.web.pages import respond_with_problem
+from nexus_control.web.posting import status_of
 
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _SHORTEST_TOKEN: Final = 16
-_STATUS: Final = {
-    ErrorCode.DECISION_NOT_FOUND: 404,
-    ErrorCode.INVALID_ARGUMENT: 400,
-    ErrorCode.JSON_INVALID: 400,
-    ErrorCode.STORE_UNAVAILABLE: 503,
-    ErrorCode.INTERNAL: 500,
-}
-"""Other refusals are 409: the request is in order, and the decision is not in the state for it."""
 
 
 def create_app(
@@ -102,11 +98,13 @@ def _routes(inbox: Inbox) -> list[BaseRoute]:
     async def live(_: Request) -> Response:
         if inbox.live.is_full:
             raise HTTPException(503)
-        return StreamingResponse(inbox.live.events(), media_type="text/event-stream")
+        return Stream(inbox.live)
 
     return [
         *waiting.routes(inbox),
+        *standing.routes(inbox),
         *reviewing.routes(inbox),
+        *reporting.routes(inbox),
         *enrolling.routes(inbox),
         *verdicts.routes(inbox),
         Route("/live", live),
@@ -148,7 +146,7 @@ class _Handler:
         return respond_with_problem(
             self._inbox,
             Visit.of(request),
-            _STATUS.get(fault.code, 409),
+            status_of(fault),
             heading,
             f"{fault.message}.",
             fault.next,

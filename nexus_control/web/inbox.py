@@ -78,6 +78,10 @@ class Visit:
         pairs = urlencode({name: value for name, value in given.items() if value})
         return f"{self.root}{quote(path)}{'?' if pairs else ''}{pairs}"
 
+    def link_without_query(self, path: str) -> str:
+        """The address of a form, whose fields are the query."""
+        return f"{self.root}{quote(path)}"
+
     def static(self, name: str) -> str:
         """The address of a static file, which needs no token."""
         return f"{self.root}/static/{name}"

@@ -3,18 +3,24 @@
 Each open page holds one stream of server-sent events (`/live`). While there is a page, the watcher asks the store once
 a second for the size of its log, which is one small read; without a page it asks nothing. A page gets one event
 `change` for any number of changes since the last one that it read. So a slow reader costs one waiting task and no
-queue. There are at most 500 streams; a page beyond them gets 503 and stays as it is.
+queue. There are at most 400 streams; a page beyond them gets 503 and stays as it is.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import Final
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 POLL_SECONDS: Final = 1.0
 """The pause between two looks at the store."""
 BEAT_SECONDS: Final = 15.0
 """After this silence a stream gets a comment line, so that a page that went away is noticed."""
-MOST_STREAMS: Final = 500
+MOST_STREAMS: Final = 400
+_UNBUFFERED: Final = {"x-accel-buffering": "no"}
+"""Tells nginx to pass each event on at once."""
 
 
 class Live:
@@ -42,25 +48,32 @@ class Live:
         self.has_ended = True
         self._changed.set()
 
-    async def events(self) -> AsyncGenerator[bytes]:
-        """The stream of one page, as server-sent events."""
+    @contextmanager
+    def page(self) -> Generator[None]:
+        """In the block, one more page is open."""
         self.streams += 1
         if self._watcher is None:
             self._watcher = asyncio.create_task(self._watch())
         try:
-            yield b"retry: 3000\n\n"
-            while not self.has_ended:
-                changed = self._changed
-                try:
-                    async with asyncio.timeout(BEAT_SECONDS):
-                        await changed.wait()
-                    yield b"event: change\ndata: 1\n\n"
-                except TimeoutError:
-                    yield b": still here\n\n"
+            yield
         finally:
             self.streams -= 1
             if not self.streams:
                 self._rest()
+
+    async def events(self) -> AsyncGenerator[bytes]:
+        """What one page is told, as server-sent events."""
+        yield b"retry: 3000\n\n"
+        while not self.has_ended:
+            changed = self._changed
+            try:
+                async with asyncio.timeout(BEAT_SECONDS):
+                    await changed.wait()
+            except TimeoutError:
+                yield b": still here\n\n"
+            else:
+                if not self.has_ended:
+                    yield b"event: change\ndata: 1\n\n"
 
     def _rest(self) -> None:
         if self._watcher is not None:
@@ -79,3 +92,15 @@ class Live:
     def _tell(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+class Stream(StreamingResponse):
+    """The response that one open page listens to. Its place is free as soon as the page goes away."""
+
+    def __init__(self, live: Live) -> None:
+        super().__init__(live.events(), media_type="text/event-stream", headers=_UNBUFFERED)
+        self._live = live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._live.page():
+            await super().__call__(scope, receive, send)

@@ -10,10 +10,18 @@ from typing import Final
 from starlette.responses import HTMLResponse
 
 from nexus_control.render.html import Html, element, joined
+from nexus_control.render.times import in_utc
 from nexus_control.web.inbox import Inbox, Visit
 
 PAGES: Final = {"/": "Waiting", "/history": "History", "/me": "You"}
 """The pages of the navigation."""
+_COLOURS: Final = {
+    "approved": "good",
+    "completed": "good",
+    "denied": "bad",
+    "failed": "bad",
+    "withdrawn": "idle",
+}
 _TRAILING: Final = "_"
 
 
@@ -89,6 +97,20 @@ def respond_with_problem(
         el("p", el("a", "Go to what waits", href=visit.link("/"))),
         status=status,
     )
+
+
+def moment(instant: str) -> Html:
+    """An instant, to the second, in UTC."""
+    return el("time", f"{in_utc(instant)} UTC", datetime=instant)
+
+
+def words(state: str) -> str:
+    return state.replace("_", " ")
+
+
+def badge(state: str) -> Html:
+    """A state in words; its colour says the same."""
+    return el("span", words(state), class_=f"badge {_COLOURS.get(state, 'odd')}")
 
 
 def hidden_query(visit: Visit, **query: str | None) -> Html:

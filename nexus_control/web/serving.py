@@ -1,8 +1,8 @@
 """The inbox as a process: uvicorn, with limits for slow and for many connections.
 
     A connection that has not sent the whole head of a request after 10 seconds is cut.
-    Of more than 400 connections without a request, the oldest one is cut.
-    At most 1,000 connections; the next one is closed at once.
+    Of more than 200 connections without a request, the oldest one is cut.
+    At most 800 connections; the next one is closed at once.
 
 A server writes no access log, because the reader's token is in the addresses. SIGTERM and SIGINT end it: open streams
 end at once, other responses within 3 seconds.
@@ -23,8 +23,8 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS: Final = 10
-MOST_WAITING: Final = 400
-MOST_CONNECTIONS: Final = 1000
+MOST_WAITING: Final = 200
+MOST_CONNECTIONS: Final = 800
 GRACE_SECONDS: Final = 3
 _MOST_HEAD_BYTES: Final = 16 * 1024
 

@@ -1,2 +1,94 @@
-// Remembers the reader's token and id in this browser, and shows changes on open pages. Pages work without it.
+// Remembers the reader's token and id in this browser, and shows changes on open pages. Every page works without it.
+//
+// A page that is live listens to one stream. At a change it fetches itself and takes over what is new, except while
+// somebody fills in a form: then it says that the page has changed, and leaves the choice to them. Scripts that need
+// to know of new content listen for "inbox:fresh" on the document.
 "use strict";
+
+const root = document.body.dataset.root || "";
+const main = document.getElementById("main");
+const kept = {
+  read: (name) => { try { return localStorage.getItem(`nexus-control${root}:${name}`) || ""; } catch { return ""; } },
+  write: (name, value) => { try { localStorage.setItem(`nexus-control${root}:${name}`, value); } catch { /* it is only forgotten */ } },
+};
+
+function goTo(changes) {
+  const address = new URL(location.href);
+  for (const [name, value] of Object.entries(changes)) address.searchParams.set(name, value);
+  location.replace(address);
+}
+
+function rememberAddress() {
+  const query = new URLSearchParams(location.search);
+  const token = kept.read("token");
+  if ("needsToken" in main.dataset) {
+    if (token && token !== query.get("token")) goTo({ token });
+    else if (token) kept.write("token", "");
+    return;
+  }
+  if (query.get("token")) kept.write("token", query.get("token"));
+  if (query.has("as")) kept.write("as", query.get("as"));
+  else if (kept.read("as")) goTo({ as: kept.read("as") });
+}
+
+function say(text) {
+  document.getElementById("said").textContent = text;
+}
+
+function isBusy() {
+  if (document.querySelector("[data-busy]")) return true;
+  const fields = main.querySelectorAll("input:not([type=hidden]), textarea, select");
+  return [...fields].some((field) => field === document.activeElement || (field.value || "") !== (field.defaultValue ?? field.value));
+}
+
+async function fetched() {
+  const response = await fetch(location.href, { cache: "no-store" });
+  if (!response.ok) return null;
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  return page.getElementById("main");
+}
+
+function show(fresh) {
+  const focused = main.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  main.replaceChildren(...fresh.childNodes);
+  if (focused) main.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+  document.dispatchEvent(new CustomEvent("inbox:fresh"));
+  say("This page has changed and was updated.");
+}
+
+function offer() {
+  if (document.getElementById("changed")) return;
+  const notice = document.createElement("p");
+  notice.id = "changed";
+  notice.className = "changed";
+  notice.textContent = "This page has changed. ";
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Show what is new";
+  button.addEventListener("click", () => location.reload());
+  notice.append(button);
+  main.before(notice);
+  say("This page has changed.");
+}
+
+let known = main.innerHTML;
+
+async function refresh() {
+  const fresh = await fetched();
+  if (!fresh || fresh.innerHTML === known) return;
+  if (isBusy()) { offer(); return; }
+  known = fresh.innerHTML;
+  show(fresh);
+}
+
+function listen() {
+  let due = 0;
+  const stream = new EventSource(main.dataset.live);
+  stream.addEventListener("change", () => {
+    clearTimeout(due);
+    due = setTimeout(() => refresh().catch(() => {}), Math.random() * 400);
+  });
+}
+
+rememberAddress();
+if (main.dataset.live) listen();

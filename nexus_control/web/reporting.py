@@ -1,0 +1,50 @@
+"""The report of a decision: the page that `nexus-control report ID` writes, in the frame of the inbox."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from nexus_control.canonical_json import MAX_TEXT_BYTES, canonical_json
+from nexus_control.errors import invalid_argument
+from nexus_control.evidence.reading import Reading, read_evidence
+from nexus_control.evidence.trust import Trust
+from nexus_control.render.report import report_parts, report_title
+from nexus_control.store import DecisionStore
+from nexus_control.system.whole_files import read_regular
+from nexus_control.usecases import arguments as door
+from nexus_control.usecases import views
+from nexus_control.usecases.answers import InspectData
+from nexus_control.usecases.exporting import document_of
+from nexus_control.web.inbox import Inbox, Visit
+from nexus_control.web.pages import el, respond
+
+
+def routes(inbox: Inbox) -> list[Route]:
+    """The page of one report."""
+
+    async def report(request: Request) -> Response:
+        visit, request_id = Visit.of(request), request.path_params["request_id"]
+        evidence, view = await inbox.call(lambda: _evidence(inbox.store, request_id))
+        back = el("p", el("a", "Back to the request", href=visit.link(f"/requests/{request_id}")))
+        title = report_title(evidence, view)
+        return respond(inbox, visit, title, back, *report_parts(evidence, view))
+
+    return [Route("/requests/{request_id}/report", report)]
+
+
+def _evidence(store: DecisionStore, request_id: str) -> tuple[Reading, InspectData]:
+    """The document that would be exported of this decision, checked, and the store's own view."""
+    view = views.inspect(
+        store, door.validated(door.InspectArguments, {"decision_id": request_id, "render": False})
+    )
+    document = canonical_json(document_of(store, view)).encode()
+    return read_evidence(document, trust=Trust(allowed_signers=_signers(store))), view
+
+
+def _signers(store: DecisionStore) -> bytes | None:
+    if store.allowed_signers is None:
+        return None
+    try:
+        return read_regular(store.allowed_signers, MAX_TEXT_BYTES)
+    except OSError as error:
+        raise invalid_argument("allowed_signers", f"cannot be read: {error.strerror}") from None
