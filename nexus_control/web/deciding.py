@@ -26,6 +26,7 @@ from nexus_control.values.instants import parse_instant
 from nexus_control.web.inbox import Inbox, Visit
 from nexus_control.web.pages import el, hidden_query
 from nexus_control.web.passkey_form import passkey_form
+from nexus_control.web.person import person_field
 from nexus_control.web.posting import refusal
 
 LASTS: Final = timedelta(hours=1)
@@ -39,6 +40,7 @@ _MEANS: Final[Mapping[Verdict, str]] = {
     "deny": "The request ends here, and never runs.",
     "revoke": "You take your own approval back, before it runs.",
 }
+_BUTTONS: Final[Mapping[Verdict, str | None]] = {"approve": None, "deny": "danger", "revoke": "danger"}
 _DIGITS: Final = 16
 
 
@@ -61,15 +63,13 @@ async def decide_form(inbox: Inbox, visit: Visit, request: View) -> Html:
     except NexusControlError as fault:
         enrol = el("p", el("a", "Enrol a passkey", href=visit.link("/enrol")))
         is_unknown = fault.code is ErrorCode.SIGNATURE_INVALID
-        return el(
-            "div",
-            refusal(fault, "You cannot decide here", *([enrol] if is_unknown else [])),
-            _who(visit, request),
-        )
-    forms = [_form(inbox, visit, verdict, offers.statements[verdict]) for verdict in offers.statements]
+        notice = refusal(fault, "You cannot decide here", *([enrol] if is_unknown else []))
+        return el("div", _who(visit, request), notice)
+    forms = [_form(inbox, visit, verdict, statement) for verdict, statement in offers.statements.items()]
     why = offers.refusals.get("approve")
     notice = [el("p", f"{spelled(why.message).rstrip('.')}. {why.next}", data_code=why.code)] if why else []
-    return el("div", *notice, *forms, _who(visit, request), class_="verdicts")
+    compare = [_basis(request)] if forms else []
+    return el("div", _who(visit, request), *notice, *compare, *forms, class_="verdicts")
 
 
 def what_was_done(visit: Visit, request: View, verdict: str | None) -> list[Html]:
@@ -140,33 +140,33 @@ def _statement(inbox: Inbox, person: str, verdict: Verdict, request: View) -> st
 
 
 def _who(visit: Visit, request: View) -> Html:
-    """A form in which somebody says who they are. It grants nothing."""
     path = f"/requests/{request['decision']['decision_id']}"
     return el(
         "form",
-        hidden_query(Visit(visit.root, visit.token, "")),
-        el("label", "You are" if visit.person else "Who are you?", for_="as"),
-        el(
-            "input",
-            id="as",
-            name="as",
-            value=visit.person,
-            required=True,
-            maxlength=256,
-            autocomplete="username",
-            autocapitalize="none",
-            spellcheck="false",
-        ),
-        el("button", "Change" if visit.person else "Continue", type="submit", class_="plain"),
+        el("label", "You are" if visit.person else "Who are you?", for_="person"),
+        el("div", *person_field(visit, "Change" if visit.person else "Continue"), class_="row"),
+        hidden_query(visit, **{"as": None}),
+        el("p", "Your id only says whose passkey signs. It is kept in this browser.", class_="note"),
         method="get",
-        action=f"{visit.root}{path}",
-        class_="who",
+        action=visit.link_without_query(path),
+        class_="ask",
+    )
+
+
+def _basis(request: View) -> Html:
+    """What to compare, so that nobody relies on this page alone."""
+    digits = request["basis"].removeprefix("sha256:")[:_DIGITS]
+    return el(
+        "p",
+        "What you sign is bound to the basis ",
+        el("code", digits, class_="digest"),
+        f"…; nexus-control statement {request['decision']['decision_id']} must print the same.",
+        class_="note",
     )
 
 
 def _form(inbox: Inbox, visit: Visit, verdict: Verdict, statement: str) -> Html:
     stated, name = parse_statement(statement), verdict.capitalize()
-    chain = stated.basis.chain.removeprefix("sha256:")
     field_name = "comment" if verdict == "approve" else "reason"
     heading = f"{verdict}-heading"
     return el(
@@ -193,21 +193,14 @@ def _form(inbox: Inbox, visit: Visit, verdict: Verdict, statement: str) -> Html:
                 required=verdict != "approve",
             ),
             el(
-                "p",
-                "To compare: ",
-                el("code", chain[:_DIGITS], class_="digest"),
-                f" begins the basis in what nexus-control statement {stated.decision_id} prints.",
-                class_="soft",
-            ),
-            el(
                 "details",
                 el("summary", "The statement that you sign"),
                 el("pre", spelled(statement), tabindex="0", aria_label="The statement"),
-                el("p", "Its SHA-256: ", el("code", sha256_hex(statement)), class_="soft"),
+                el("p", "Its SHA-256: ", el("code", sha256_hex(statement)), class_="note"),
             ),
             button=name,
             namespace=NAMESPACE,
-            class_=f"verdict {verdict}",
+            class_=_BUTTONS[verdict],
             data_person=stated.approver,
         ),
         aria_labelledby=heading,

@@ -219,7 +219,7 @@ def _made(person: str, new: NewPasskey, line: str) -> list[Html]:
                 ),
                 el("pre", command, id="command", tabindex="0", aria_label="The command for the owner"),
             ),
-            class_="steps",
+            class_="next",
         ),
         el("p", "Then decide on your requests here.", class_="soft"),
     ]

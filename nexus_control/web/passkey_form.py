@@ -47,7 +47,7 @@ def passkey_form(
             "form",
             *fields,
             el("button", button, type="submit", class_=class_),
-            el("p", role="status", class_="soft"),
+            el("p", role="status", class_="note"),
             el("p", role="alert", class_="problem"),
             method="post",
             action=action,

@@ -185,7 +185,6 @@
   async function run(form) {
     if (busy) return;
     busy = true;
-    form.dataset.busy = "yes";
     const fields = Object.fromEntries(new FormData(form));
     say(form, "Your browser asks for your passkey now.");
     try {
@@ -201,7 +200,6 @@
       say(form, "", TEXTS[fault.name] ?? `Your browser gave no passkey: ${fault.name}. Nothing was sent.`);
     } finally {
       busy = false;
-      delete form.dataset.busy;
     }
   }
 
