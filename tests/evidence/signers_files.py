@@ -29,6 +29,7 @@ from tests.evidence.ssh import (
     string,
     to_sign,
 )
+from tests.support.passkey import Passkey
 
 MESSAGE = b"a message"
 PRINCIPALS = (*("bob@example.com", "bob", "bob smith", "b\u00f6b") * 4, "Bob@Example.com")
@@ -41,8 +42,8 @@ DIFFERENCES = {
     "calendar": "a day or a second that no calendar has is no time",
     "control": "a program reads a control character that a person does not see",
     "hidden": "a principal with a character that nobody sees, or one that is not in NFKC, is nobody's id",
+    "web site": "no browser signs with such a key, so a program of its own would have",
     "weak key": "a key that anybody can break, or under which one signature fits all, proves nothing",
-    "passkey": "the key of a web site is for signatures of browsers, which are not taken",
 }
 
 
@@ -126,8 +127,9 @@ def signers() -> dict[str, Signer]:
     for name, kind in (("sk-ed25519", SK_ED25519), ("sk-ecdsa", SK_ECDSA)):
         device = Authenticator(kind)
         made[name] = Signer(same(public_line(device.blob)), device.signed(MESSAGE, 0x05), True)
-    site = Authenticator(SK_ECDSA, "localhost")
-    made["passkey"] = Signer(other("passkey", public_line(site.blob)), site.signed(MESSAGE, 0x05), True)
+    passkey, site = Passkey(), Authenticator(SK_ED25519, "localhost")
+    made["passkey"] = Signer(same(passkey.line), passkey.signed(MESSAGE), True)
+    made["web site"] = Signer(other("web site", public_line(site.blob)), site.signed(MESSAGE, 0x05), True)
     for name, (blob, signature) in {"short rsa": _rsa(1024), "dsa": _dsa(), "weak": _small_order()}.items():
         made[name] = Signer(other("weak key", public_line(blob)), signature)
     return made

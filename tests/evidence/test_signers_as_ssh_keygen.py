@@ -83,7 +83,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "control": ("bob {ed25519} a\0b", "ed25519"),
     "hidden": ("\u200bcarol,bob {ed25519}", "ed25519"),
     "weak key": ("bob {weak}", "weak"),
-    "passkey": ("bob {passkey}", "passkey"),
+    "web site": ("bob {web site}", "web site"),
 }
 
 
