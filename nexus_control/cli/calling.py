@@ -15,6 +15,7 @@ from nexus_control.cli.options import (
     AllowedSigners,
     Database,
     LogFolder,
+    Origins,
     Router,
     UsualConfig,
 )
@@ -42,6 +43,7 @@ def call(
     router: Router = None,
     acting_as: ActingAs = None,
     allowed_signers: AllowedSigners = None,
+    origin: Origins = None,
     db: Database = None,
     log_folder: LogFolder = None,
 ) -> None:
@@ -55,6 +57,7 @@ def call(
         log_folder=log_folder,
         as_json=True,
         allowed_signers=allowed_signers,
+        origin=origin,
         config=config,
     )
 

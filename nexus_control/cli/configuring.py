@@ -10,9 +10,11 @@ from nexus_control.cli.commands import group
 from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.options import DEFAULT_DATABASE, UsualConfig
 from nexus_control.cli.screen import Mark, Screen, columns
+from nexus_control.cli.settings import ORIGINS_VARIABLE
 from nexus_control.configuration import (
     ADAPTERS,
     FILE_NAME,
+    INBOX,
     SECRETS,
     SECTIONS,
     SETTINGS,
@@ -86,6 +88,7 @@ def show(frame: Frame, config: UsualConfig = None) -> Answer:
         _database(frame),
         *_log_folder(frame),
         _signers(frame),
+        _origins(frame),
         _actor(frame),
         _adapters(frame, named),
         _rules(frame),
@@ -128,7 +131,7 @@ class _Named:
         *,
         option: bool,
         named: bool,
-        configured: Setting | None,
+        configured: Path | None,
         otherwise: str,
     ) -> SettingLine:
         if option:
@@ -137,13 +140,18 @@ class _Named:
             return _setting(name, value, self.variable, f"There is no {self.option}")
         neither = f"Neither {self.option} nor {self.variable} names one"
         if configured is not None:
-            return _setting(name, value, str(configured.source.path), neither)
+            return _setting(name, value, str(configured), neither)
         return _setting(name, value, otherwise, f"{neither}, and no file that may")
 
 
 _DATABASE: Final = _Named("--db", "NEXUS_CONTROL_DB")
 _LOG_FOLDER: Final = _Named("--log-folder", "NEXUS_CONTROL_LOG_FOLDER")
 _SIGNERS: Final = _Named("--allowed-signers", "NEXUS_CONTROL_ALLOWED_SIGNERS")
+_ORIGINS: Final = _Named("--origin", ORIGINS_VARIABLE)
+
+
+def _path(configured: Setting | None) -> Path | None:
+    return configured and configured.source.path
 
 
 def _setting(name: str, value: str | None, source: str, why: str) -> SettingLine:
@@ -165,7 +173,7 @@ def _database(frame: Frame) -> SettingLine:
             frame.shown,
             option="--db" in frame.given,
             named=frame.database is not None,
-            configured=frame.configured("database"),
+            configured=_path(frame.configured("database")),
             otherwise=f"the default, {DEFAULT_DATABASE} in this folder",
         )
 
@@ -182,7 +190,7 @@ def _log_folder(frame: Frame) -> Iterator[SettingLine]:
             None if folder is None else str(folder),
             option="--log-folder" in frame.given,
             named=frame.named_log_folder is not None,
-            configured=frame.configured("log_folder"),
+            configured=_path(frame.configured("log_folder")),
             otherwise="nowhere: nothing is signed",
         )
 
@@ -199,11 +207,26 @@ def _signers(frame: Frame) -> SettingLine:
             None if file is None else str(absolute(file)),
             option="--allowed-signers" in frame.given,
             named=frame.named_signers is not None,
-            configured=frame.configured("allowed_signers"),
+            configured=_path(frame.configured("allowed_signers")),
             otherwise="nowhere: no signature counts",
         )
 
     return _or_fault("allowed_signers", line)
+
+
+def _origins(frame: Frame) -> SettingLine:
+    def line() -> SettingLine:
+        found = frame.configuration.section(INBOX) if frame.named_origins is None else None
+        return _ORIGINS.line(
+            "origins",
+            " ".join(frame.origins) or None,
+            option="--origin" in frame.given,
+            named=frame.named_origins is not None,
+            configured=found and found.path,
+            otherwise="nowhere: no passkey's signature counts",
+        )
+
+    return _or_fault("origins", line)
 
 
 def _actor(frame: Frame) -> SettingLine:

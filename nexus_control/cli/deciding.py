@@ -224,7 +224,7 @@ def _told(
     the file that declares adapters here, for the command that comes next.
     """
     is_signed = decided["policy"] is not None and decided["policy"].get("min_assurance") == "signed"
-    signers = frame.allowed_signers if is_signed else None
+    signers = frame.who_signs if is_signed else {}
 
     def show(screen: Screen) -> None:
         request_id, state = named if screen.is_terminal else data["request_id"], data["state"]
@@ -251,7 +251,7 @@ def _told(
             screen.prose("It can be executed now:")
             # Where adapters are declared, `execute` finds the one that takes the plan.
             adapter = adapter or (None if adapters else "KIND:NAME")
-            options = {"--adapter": adapter, "--adapters-from": adapters, "--allowed-signers": signers}
+            options = {"--adapter": adapter, "--adapters-from": adapters, **signers}
             screen.verbatim(frame.command("execute", argument=request_id, options=options))
 
     return show

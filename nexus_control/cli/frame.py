@@ -35,10 +35,11 @@ from nexus_control.cli.options import (
     Database,
     InUtc,
     LogFolder,
+    Origins,
 )
 from nexus_control.cli.places import require_file, require_on_server
 from nexus_control.cli.screen import DONE, Mark, Screen
-from nexus_control.cli.settings import Settings, adapters_file
+from nexus_control.cli.settings import ORIGINS_VARIABLE, Settings, adapters_file
 from nexus_control.cli.signed_beside import newly_signed, signed_beside
 from nexus_control.cli.streams import (
     PrintingFailed,
@@ -62,6 +63,7 @@ from nexus_control.values.results import fault_of
 _SHARED: Final[dict[str, tuple[object, object]]] = {
     "acting_as": (ActingAs, None),
     "allowed_signers": (AllowedSigners, None),
+    "origin": (Origins, None),
     "db": (Database, None),
     "log_folder": (LogFolder, None),
     "utc": (InUtc, False),
@@ -144,7 +146,12 @@ class Frame(Settings):
 
     def opened(self) -> DecisionStore:
         """The store, without a look at the file of signers. Raises STORE_UNAVAILABLE."""
-        return DecisionStore(self.path, allowed_signers=self.allowed_signers, log_folder=self.log_folder)
+        return DecisionStore(
+            self.path,
+            allowed_signers=self.allowed_signers,
+            passkey_origins=self.passkey_origins,
+            log_folder=self.log_folder,
+        )
 
     def look_at_signers(self) -> None:
         """Note on standard error if the file of signers lets nobody sign. A file that cannot be read raises
@@ -228,10 +235,12 @@ def _without_signers(file: Path) -> str | None:
 def from_environment() -> Frame:
     """The defaults of the shared options, from the environment."""
     signers, folder = (os.environ.get(f"NEXUS_CONTROL_{name}") for name in ("ALLOWED_SIGNERS", "LOG_FOLDER"))
+    origins = os.environ.get(ORIGINS_VARIABLE)
     return Frame(
         database=os.environ.get("NEXUS_CONTROL_DB") or None,
         named_log_folder=Path(folder) if folder else None,
         named_signers=Path(signers) if signers else None,
+        named_origins=tuple(map(str.strip, origins.split(","))) if origins else None,
     )
 
 
@@ -242,6 +251,7 @@ def frame_of(
     log_folder: Path | None = None,
     as_json: bool = False,
     allowed_signers: Path | None = None,
+    origin: list[str] | None = None,
     acting_as: str | None = None,
     config: Path | None = None,
     utc: bool = False,
@@ -251,12 +261,14 @@ def frame_of(
     named = before["db"] if db is None else db
     folder = log_folder or before["log_folder"]
     signers = allowed_signers or before["allowed_signers"]
-    options = {"--db": named, "--log-folder": folder, "--allowed-signers": signers}
+    origins = tuple(origin or before["origin"] or ()) or None
+    options = {"--db": named, "--log-folder": folder, "--allowed-signers": signers, "--origin": origins}
     return Frame(
         database=unsaid.database if named is None else named,
         as_json=as_json or before["as_json"],
         named_log_folder=folder or unsaid.named_log_folder,
         named_signers=signers or unsaid.named_signers,
+        named_origins=origins or unsaid.named_origins,
         given=frozenset(option for option, value in options.items() if value is not None),
         acting_as=acting_as,
         config=config,
@@ -271,7 +283,8 @@ def shared_options(*names: str) -> Callable[[Callable[Concatenate[Frame, ...], A
         @shared_options("acting_as", "db")
         def withdraw(frame: Frame, request_id: RequestId, reason: Reason) -> Answer:
     """
-    wanted = {*names, "as_json", *(["log_folder"] if "db" in names else [])}
+    with_them = {"db": "log_folder", "allowed_signers": "origin"}
+    wanted = {*names, "as_json", *(with_them[name] for name in names if name in with_them)}
     named = [name for name in _SHARED if name in wanted]
 
     def commanded(body: Callable[Concatenate[Frame, ...], Answer]) -> Callable[..., None]:

@@ -17,7 +17,8 @@ from nexus_control.store import DecisionStore
 from nexus_control.usecases.arguments import TemplateGetArguments
 from nexus_control.usecases.templating import template_get
 
-_OPTIONS: Final = ("--db", "--log-folder", "--allowed-signers", "--config")
+_ORIGIN: Final = "--origin"
+_OPTIONS: Final = ("--db", "--log-folder", "--allowed-signers", _ORIGIN, "--config")
 
 
 def problems_of(words: list[str]) -> list[str]:
@@ -25,11 +26,13 @@ def problems_of(words: list[str]) -> list[str]:
     given = _given(words)
     if isinstance(given, str):
         return [given]
-    paths = {name: Path(value) if value else None for name, value in given.items()}
+    last = {name: values[-1] if values else None for name, values in given.items()}
+    paths = {name: Path(value) if value else None for name, value in last.items()}
     places = Places(
-        database=given["--db"],
+        database=last["--db"],
         log_folder=paths["--log-folder"],
         allowed_signers=paths["--allowed-signers"],
+        origins=tuple(given[_ORIGIN]) or None,
         config=paths["--config"],
     )
     configuration = look(places.config, project=False)
@@ -48,9 +51,9 @@ def problems_of(words: list[str]) -> list[str]:
         return [f"the hook denies every call that needs a template: {fault.message}"]
 
 
-def _given(words: list[str]) -> dict[str, str | None] | str:
-    """The value of each option of the hook, or what is wrong with them."""
-    given: dict[str, str | None] = dict.fromkeys(_OPTIONS)
+def _given(words: list[str]) -> dict[str, list[str]] | str:
+    """The values of each option of the hook, or what is wrong with them."""
+    given: dict[str, list[str]] = {option: [] for option in _OPTIONS}
     rest = words[words.index("hook") + 1 :]
     while rest:
         option, equals, value = rest.pop(0).partition("=")
@@ -59,9 +62,9 @@ def _given(words: list[str]) -> dict[str, str | None] | str:
         if not equals and not rest:
             return f"the hook denies every call: {option} needs a value"
         value = value if equals else rest.pop(0)
-        if not value.startswith("/") and not (option == "--db" and "://" in value):
+        if option != _ORIGIN and not value.startswith("/") and not (option == "--db" and "://" in value):
             return f"the hook denies every call: {option} must be an absolute path"
-        given[option] = value
+        given[option].append(value)
     return given
 
 

@@ -28,6 +28,13 @@ def hook(
         Path | None,
         typer.Option(metavar="FILE", help="Whose signed approvals count. Default: the configured file."),
     ] = None,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="A page where passkeys may sign; may be repeated. Default: the configured ones.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -48,4 +55,5 @@ def hook(
         "--allowed-signers": allowed_signers or before["allowed_signers"],
         "--config": config,
     }
-    main([word for option, value in named.items() if value for word in (option, str(value))])
+    words = [word for option, value in named.items() if value for word in (option, str(value))]
+    main([*words, *(word for each in origin or before["origin"] or () for word in ("--origin", each))])

@@ -97,7 +97,7 @@ def install(
     options = {
         "--config": frame.config,
         "--adapters-from": adapters and adapters.path,
-        "--allowed-signers": frame.allowed_signers,
+        **frame.who_signs,
     }
     frame.tell_of_password()
     serving = command("serve", options={"--db": frame.path, "--log-folder": frame.log_folder, **options})
@@ -130,7 +130,7 @@ def _hook(frame: Frame, host: str) -> Answer:
     options = {
         "--db": frame.path,
         "--log-folder": frame.log_folder,
-        "--allowed-signers": frame.allowed_signers,
+        **frame.who_signs,
         "--config": frame.config,
     }
     frame.tell_of_password()

@@ -13,7 +13,7 @@ from nexus_control import __version__
 from nexus_control.cli.commands import CommandGroup, group
 from nexus_control.cli.exit_codes import REFUSED, USAGE
 from nexus_control.cli.interrupting import Terminated
-from nexus_control.cli.options import AllowedSigners, AsJson, Database, LogFolder
+from nexus_control.cli.options import AllowedSigners, AsJson, Database, LogFolder, Origins
 from nexus_control.cli.streams import (
     PrintingFailed,
     is_refusal_printed,
@@ -82,6 +82,7 @@ def root(
     db: Database = None,
     log_folder: LogFolder = None,
     allowed_signers: AllowedSigners = None,
+    origin: Origins = None,
     as_json: AsJson = False,
     version: Annotated[
         bool,

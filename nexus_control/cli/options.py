@@ -41,6 +41,15 @@ AllowedSigners = Annotated[
         " else the configured one.",
     ),
 ]
+Origins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--origin",
+        metavar="ORIGIN",
+        help="A page where passkeys may sign, as https://approve.example.org; may be repeated. Default:"
+        " NEXUS_CONTROL_ORIGINS, else [inbox] of the configuration.",
+    ),
+]
 ActingAs = Annotated[
     str | None,
     typer.Option(

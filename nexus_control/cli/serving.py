@@ -10,7 +10,15 @@ from nexus_control.cli.adapters import config_or_default
 from nexus_control.cli.exit_codes import USAGE
 from nexus_control.cli.frame import frame_of, identity, refuse
 from nexus_control.cli.loading import load
-from nexus_control.cli.options import AdaptersFrom, AllowedSigners, Database, LogFolder, Router, UsualConfig
+from nexus_control.cli.options import (
+    AdaptersFrom,
+    AllowedSigners,
+    Database,
+    LogFolder,
+    Origins,
+    Router,
+    UsualConfig,
+)
 from nexus_control.cli.settings import adapters_file
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.server.starting import start
@@ -43,6 +51,7 @@ def serve(
     router: Router = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Offer only tools that read.")] = False,
     allowed_signers: AllowedSigners = None,
+    origin: Origins = None,
     db: Database = None,
     log_folder: LogFolder = None,
 ) -> None:
@@ -50,7 +59,14 @@ def serve(
 
     Example: nexus-control serve --db /srv/decisions.db --config /srv/nexus-control.toml
     """
-    frame = frame_of(context, db=db, log_folder=log_folder, allowed_signers=allowed_signers, config=config)
+    frame = frame_of(
+        context,
+        db=db,
+        log_folder=log_folder,
+        allowed_signers=allowed_signers,
+        origin=origin,
+        config=config,
+    )
 
     def run() -> None:
         pipes = start()
@@ -71,6 +87,7 @@ def serve(
             router=router,
             read_only=read_only,
             allowed_signers=frame.allowed_signers,
+            passkey_origins=frame.passkey_origins,
         )
         server.serve_stdio(settings, pipes)
 

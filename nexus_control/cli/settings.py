@@ -10,10 +10,13 @@ from nexus_control.cli.options import DEFAULT_DATABASE
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.configuration import Configuration, Setting, Source, look
 from nexus_control.errors import invalid_argument
+from nexus_control.evidence.formats.origins import parse_origins
 from nexus_control.storage import base_of, is_file, is_postgres, place_of, shown_url
-from nexus_control.system.commands import absolute
+from nexus_control.system.commands import Options, absolute
 from nexus_control.system.whole_files import is_folder
+from nexus_control.usecases.inbox_settings import configured_inbox
 
+ORIGINS_VARIABLE = "NEXUS_CONTROL_ORIGINS"
 BACK_UP_ON_SERVER = (
     "Back up a store on PostgreSQL by copying its log folder, but not log.head, and then with pg_dump; pg_restore lays"
     " it out."
@@ -27,8 +30,9 @@ class Settings:
     database: str | None = None
     named_log_folder: Path | None = None
     named_signers: Path | None = None
+    named_origins: tuple[str, ...] | None = None
     given: frozenset[str] = frozenset()
-    """Which of these an option named, and not the environment: --db, --log-folder, --allowed-signers."""
+    """Which of these an option named, and not the environment: --db, --log-folder, --allowed-signers, --origin."""
     config: Path | None = None
     """The file that `--config` names, whose settings are used too."""
     option: str = "--db"
@@ -63,6 +67,27 @@ class Settings:
         """The file that says whose signed approvals count, if there is one. Raises CONFIG_INVALID."""
         configured = self.configured("allowed_signers")
         return self.named_signers if configured is None else Path(configured.value)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The pages on which passkeys may sign. Raises INVALID_ARGUMENT, CONFIG_INVALID."""
+        if self.named_origins is not None:
+            named_by = "--origin" if "--origin" in self.given else ORIGINS_VARIABLE
+            return parse_origins(self.named_origins, named_by).origins
+        inbox = configured_inbox(self.configuration)
+        return () if inbox is None else inbox.origins.origins
+
+    @property
+    def passkey_origins(self) -> tuple[str, ...]:
+        """`origins`, for a store. Where nobody may sign, the configuration is not asked for them. Raises as `origins`,
+        and as `allowed_signers`.
+        """
+        return () if self.named_origins is None and self.allowed_signers is None else self.origins
+
+    @property
+    def who_signs(self) -> Options:
+        """The options that say whose signed approvals count, for a command that is printed. Raises as both of them."""
+        return {"--allowed-signers": self.allowed_signers, "--origin": self.passkey_origins}
 
     @property
     def path(self) -> str:

@@ -35,7 +35,7 @@ from nexus_control.evidence.verify import LEVELS, Level
 from nexus_control.system.whole_files import is_regular
 
 _DEFAULT_LEVEL: Level = "L1"
-_OF_EVERY_REPORT = {"--require", "--allowed-signers", "--log-key"}
+_OF_EVERY_REPORT = {"--require", "--allowed-signers", "--origin", "--log-key"}
 _HASH_BYTES = 32
 
 Require = Annotated[
@@ -110,8 +110,8 @@ class Given:
         names = [
             each.name for each in fields(self) if each.name != "witness_quorum" and getattr(self, each.name)
         ]
-        signers = ["--allowed-signers"] if "--allowed-signers" in frame.given else []
-        return [*signers, *(f"--{name.replace('_', '-')}" for name in names)]
+        shared = [each for each in ("--allowed-signers", "--origin") if each in frame.given]
+        return [*shared, *(f"--{name.replace('_', '-')}" for name in names)]
 
     def files(self) -> list[Path]:
         """The files that these options name."""
@@ -123,6 +123,7 @@ class Given:
         """Whom the caller trusts. Raises INVALID_ARGUMENT, which names the option and the file."""
         return Trust(
             allowed_signers=_signers(frame.named_signers, waits="--allowed-signers" in frame.given),
+            passkey_origins=() if frame.named_origins is None else frame.origins,
             package_keys=_checked("--package-key", self.package_key, public_from_pem),
             log_keys=_verifiers("--log-key", self.log_key),
             witnesses=_verifiers("--witness", self.witness),

@@ -27,7 +27,15 @@ from nexus_control.cli.adapters import config_or_default, no_adapters
 from nexus_control.cli.exit_codes import REFUSED
 from nexus_control.cli.files import output_file
 from nexus_control.cli.frame import Frame, frame_of, identity, refuse
-from nexus_control.cli.options import AdaptersFrom, AllowedSigners, AsJson, Database, LogFolder, UsualConfig
+from nexus_control.cli.options import (
+    AdaptersFrom,
+    AllowedSigners,
+    AsJson,
+    Database,
+    LogFolder,
+    Origins,
+    UsualConfig,
+)
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.settings import adapters_file
 from nexus_control.cli.steps import tell_step
@@ -81,6 +89,7 @@ def worker(
     poll: Poll = "1s",
     grace: Grace = "30s",
     allowed_signers: AllowedSigners = None,
+    origin: Origins = None,
     db: Database = None,
     log_folder: LogFolder = None,
     as_json: AsJson = False,
@@ -97,6 +106,7 @@ def worker(
         log_folder=log_folder,
         as_json=as_json,
         allowed_signers=allowed_signers,
+        origin=origin,
         config=config,
     )
     ending = Ending(Stop())

@@ -34,11 +34,12 @@ _NO_BOOK: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """What the options name; each is absolute, or a URL. What is None comes from the configuration."""
+    """What the options name; each place is absolute, or a URL. What is None comes from the configuration."""
 
     database: str | None = None
     log_folder: Path | None = None
     allowed_signers: Path | None = None
+    origins: tuple[str, ...] | None = None
     config: Path | None = None
 
 

@@ -38,6 +38,7 @@ from nexus_control.system.ancestors import ancestors
 from nexus_control.system.processes import owner_named
 from nexus_control.system.signals import FATAL
 from nexus_control.tool import NexusControlTools
+from nexus_control.usecases.inbox_settings import configured_inbox
 from nexus_control.usecases.requesting import made_with
 from nexus_control.values.actors import Actor
 
@@ -213,7 +214,18 @@ def opened_store(places: Places, configuration: Configuration) -> DecisionStore:
     if not (_holds_something(place) if is_file(place) else is_made(place, _BUSY_SECONDS)):
         raise NexusControlError(ErrorCode.STORE_UNAVAILABLE, f"There is no store at {shown_url(place)}")
     signers = places.allowed_signers or _configured(configuration, "allowed_signers")
-    return DecisionStore(place, allowed_signers=signers, busy_timeout=_BUSY_SECONDS, log_folder=log_folder)
+    return DecisionStore(
+        place,
+        allowed_signers=signers,
+        passkey_origins=_origins(places, configuration) if signers else (),
+        busy_timeout=_BUSY_SECONDS,
+        log_folder=log_folder,
+    )
+
+
+def _origins(places: Places, configuration: Configuration) -> tuple[str, ...]:
+    inbox = configured_inbox(configuration) if places.origins is None else None
+    return places.origins or (inbox.origins.origins if inbox else ())
 
 
 def _configured(configuration: Configuration, name: str) -> str | None:

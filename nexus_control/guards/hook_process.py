@@ -39,6 +39,7 @@ _OPTIONS: Final = {
     "--log-folder": "log_folder",
     "--allowed-signers": "allowed_signers",
     "--config": "config",
+    "--origin": "origins",
 }
 _INPUT, _OUTPUT, _ERROR = 0, 1, 2
 _CHUNK = 1024 * 1024
@@ -100,6 +101,7 @@ class _UsageError(Exception):
 def _options(words: Sequence[str]) -> dict[str, object]:
     """The places that the options name. A relative one would lie where the agent works."""
     given: dict[str, object] = {}
+    origins: list[str] = []
     rest = list(words)
     while rest:
         option, equals, value = rest.pop(0).partition("=")
@@ -109,6 +111,10 @@ def _options(words: Sequence[str]) -> dict[str, object]:
             if not rest:
                 raise _UsageError(f"{option} needs a value")
             value = rest.pop(0)
+        if option == "--origin":
+            origins.append(value)
+            given[_OPTIONS[option]] = tuple(origins)
+            continue
         if not value.startswith("/") and not (option == "--db" and "://" in value):
             raise _UsageError(
                 f"{option} must be an absolute path, because the hook runs where the agent works"

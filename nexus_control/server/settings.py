@@ -28,7 +28,8 @@ class Settings:
     `artifacts` defaults to `<database>.artifacts`, beside the database, or in the log folder of a store on PostgreSQL.
     Give `config` (a nexus-control.toml, or what
     was read of one, for LocalRouter) or `router` (`package.module:factory`), not both. With `read_only` no run log is
-    opened. `allowed_signers` says whose signed approvals count.
+    opened. `allowed_signers` says whose signed approvals count, and `passkey_origins` on which pages
+    passkeys may sign them.
     """
 
     database: str
@@ -43,6 +44,7 @@ class Settings:
     router: str | None = None
     read_only: bool = False
     allowed_signers: Path | None = None
+    passkey_origins: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -66,7 +68,10 @@ def open_context(settings: Settings) -> Generator[ToolContext]:
             on_step=tell,
         ) as router,
         DecisionStore(
-            settings.database, allowed_signers=settings.allowed_signers, log_folder=settings.log_folder
+            settings.database,
+            allowed_signers=settings.allowed_signers,
+            passkey_origins=settings.passkey_origins,
+            log_folder=settings.log_folder,
         ) as store,
     ):
         if settings.allowed_signers is not None:

@@ -42,9 +42,9 @@ class AsIs(str):
 USUAL_KEY: Final = AsIs("~/.ssh/id_ed25519")
 """The private key that ssh-keygen makes by default for the person who runs the command."""
 
-Value: TypeAlias = str | Path | None
+Value: TypeAlias = str | Path | tuple[str, ...] | None
 Options: TypeAlias = Mapping[str, Value]
-"""Options and their values. A path is made absolute; None leaves an option out."""
+"""Options and their values. A path is made absolute; None leaves an option out; a tuple repeats it."""
 
 
 def command(*verbs: str, argument: str | Path | None = None, options: Options | None = None) -> list[str]:
@@ -55,8 +55,8 @@ def command(*verbs: str, argument: str | Path | None = None, options: Options | 
     if not is_like_an_option:
         words += given
     for option, value in (options or {}).items():
-        if value is not None:
-            word = _word(value)
+        for each in value if isinstance(value, tuple) else [] if value is None else [value]:
+            word = _word(each)
             words += [option, without_password(word) if option == "--db" else word]
     return [*words, "--", *given] if is_like_an_option else words
 
