@@ -7,7 +7,7 @@ Sections that have nothing to say are left out, except those that a reviewer wou
 what stands under "Decide".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from starlette.requests import Request
@@ -22,6 +22,7 @@ from nexus_control.render.policy import changes, policy_words, who_can_still
 from nexus_control.render.rehearsed import standing_words
 from nexus_control.render.steps import step_list
 from nexus_control.render.text import View, listed
+from nexus_control.render.times import in_utc
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import views
 from nexus_control.values.actors import Actor
@@ -99,11 +100,18 @@ def _standing(visit: Visit, view: View, goal: str) -> Html:
         "header",
         el("p", badge(state), f" {approval['current']} of {counted(approval['required'], 'approval')}"),
         el("h1", goal, class_="long" if len(goal) > _LONG_GOAL else None),
-        el("p", verdict_text(reasons)),
+        el("p", _verdict(reasons)),
         el("ul", *others) if others else Html(""),
         el("p", decide) if state in _OPEN else Html(""),
         class_=_KINDS.get(state, "short"),
     )
+
+
+def _verdict(reasons: Sequence[View]) -> str:
+    """What keeps the request from being executed, in the words of somebody whom it waits for."""
+    if reasons and reasons[0]["code"] == "MISSING_APPROVALS":
+        return f"It waits for {counted(reasons[0]['details']['missing'], 'approval')}."
+    return verdict_text(reasons)
 
 
 _KINDS: Final = {"approved": "pass", "completed": "pass", "failed": "fail", "denied": "fail"}
@@ -164,7 +172,7 @@ def _policy(view: View, *, for_a_router: bool) -> Iterator[Html]:
     if view["policy"] is None:
         yield el("p", "There is no policy.")
         return
-    yield el("p", policy_words(view["policy"], for_a_router=for_a_router).capitalize(), ".")
+    yield el("p", policy_words(view["policy"], for_a_router=for_a_router), ".")
     if (template := view["template"]) is None:
         yield el("p", "It was made for this request, without a template.", class_="note")
         return
@@ -185,7 +193,7 @@ def _approvals(view: View) -> Iterator[Html]:
             "li",
             el("span", "✓ " if each["active"] else "✗ ", class_="pass" if each["active"] else "fail"),
             el("span", who(each["actor"]), class_="name"),
-            f": {approval_words(each)}",
+            f": {approval_words(_in_utc(each))}",
         )
         for each in approval["approvals"]
     ]
@@ -194,6 +202,12 @@ def _approvals(view: View) -> Iterator[Html]:
         yield el("ul", *rows, class_="people")
     if view["lifecycle"]["state"] in _OPEN and view["policy"] is not None:
         yield el("p", f"Can still approve: {who_can_still(view)}.")
+
+
+def _in_utc(approval: View) -> View:
+    """The approval with its instants to the second, as elsewhere on the page."""
+    named = ("granted_at", "expires_at", "revoked_at")
+    return {**approval, **{name: f"{in_utc(approval[name])} UTC" for name in named if approval[name]}}
 
 
 def _executions(runs: list[View], cancel: View | None) -> Iterator[Html]:
