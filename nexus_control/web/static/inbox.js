@@ -80,7 +80,10 @@ function contentOf(page) {
 }
 
 let known = contentOf(main);
-document.addEventListener("inbox:shown", () => { known = contentOf(main); });
+document.addEventListener("inbox:shown", () => {
+  known = contentOf(main);
+  document.getElementById("changed")?.remove();
+});
 
 async function refresh() {
   const fresh = await fetched();

@@ -173,8 +173,8 @@
     look();
     const first = document.querySelector("main [role=alert], main h1");
     first.tabIndex = -1;
-    first.focus();
-    scrollTo(0, 0);
+    first.focus({ preventScroll: true });
+    scrollTo({ top: 0, behavior: "instant" });
   }
 
   function say(form, text, problem = "") {
