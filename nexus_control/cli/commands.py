@@ -33,6 +33,10 @@ COMMANDS: Final = {
     "status": ("looking:status", "Where a request stands, and what keeps it from being executed."),
     "inspect": ("looking:inspect", "Everything about a request, as Markdown."),
     "list": ("lists:list_requests", "The requests, newest first."),
+    "inbox": (
+        "inboxing:inbox",
+        "Serve the pages on which people read requests and decide them with a passkey.",
+    ),
     "wait": (
         "following:wait",
         "Wait until a request is approved or ended; ends with 1 if the time is up before.",
@@ -108,7 +112,7 @@ COMMANDS: Final = {
 
 GROUPS: Final = {
     "First steps": ("demo", "init", "config", "adapter"),
-    "Ask and decide": ("request", "approve", "deny", "revoke", "withdraw", "statement", "wait"),
+    "Ask and decide": ("request", "approve", "deny", "revoke", "withdraw", "statement", "inbox", "wait"),
     "Execute": ("execute", "cancel", "worker", "run", "recover", "reconcile"),
     "Look": ("list", "status", "inspect", "events"),
     "Evidence": ("audit", "verify", "report", "export", "import", "log", "key"),

@@ -101,4 +101,9 @@ def page(title: str, *children: object) -> str:
 
 
 def _escaped(child: object) -> str:
-    return child if isinstance(child, Html) else escape_html(unhidden(unpadded(str(child)), keep="\n\t"))
+    if isinstance(child, Html):
+        return child
+    text = str(child)
+    if text.isascii() and text.isprintable() and "  " not in text:
+        return escape_html(text)  # most texts: nothing is hidden in them
+    return escape_html(unhidden(unpadded(text), keep="\n\t"))

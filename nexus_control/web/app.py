@@ -25,11 +25,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
-from nexus_control.execution.router import PlanChecker
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument, next_step
+from nexus_control.execution.router import PlanChecker, RouterProtocol
 from nexus_control.store import DecisionStore
 from nexus_control.web import enrolling, reporting, reviewing, standing, verdicts, waiting
-from nexus_control.web.guarding import Guard
+from nexus_control.web.guarding import HEADERS, Guard
 from nexus_control.web.inbox import Inbox, Visit
 from nexus_control.web.live import Live, Stream
 from nexus_control.web.pages import respond_with_problem
@@ -45,7 +45,7 @@ def create_app(
     origins: Sequence[str],
     rp_id: str,
     reader_token: str,
-    router: PlanChecker | None = None,
+    router: PlanChecker | RouterProtocol | None = None,
     may_decide: bool = True,
 ) -> Starlette:
     """The inbox as a Starlette application, to run or to mount.
@@ -75,6 +75,7 @@ def create_app(
         exception_handlers={
             HTTPException: _Handler(inbox).on_http,  # pyright: ignore[reportArgumentType]
             NexusControlError: _Handler(inbox).on_refusal,  # pyright: ignore[reportArgumentType]
+            500: _Handler(inbox).on_defect,
         },
     )
     app.state.inbox = inbox
@@ -151,6 +152,15 @@ class _Handler:
             f"{fault.message}.",
             fault.next,
         )
+
+    async def on_defect(self, request: Request, _: Exception) -> Response:
+        """A defect of ours, which the server logs. This answer does not pass the guard, so it brings the headers."""
+        visit = Visit.of(request)
+        response = respond_with_problem(
+            None, visit, 500, "The inbox has a defect", next_step(ErrorCode.INTERNAL)
+        )
+        response.headers.update(HEADERS)
+        return response
 
 
 _PROBLEMS: Final = {

@@ -7,6 +7,7 @@
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Self, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -14,7 +15,7 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 
 from nexus_control.errors import NexusControlError
-from nexus_control.execution.router import PlanChecker
+from nexus_control.execution.router import PlanChecker, RouterProtocol
 from nexus_control.store import DecisionStore
 from nexus_control.values.actors import id_problem
 from nexus_control.values.results import fault_of
@@ -35,7 +36,7 @@ class Inbox:
     rp_id: str
     reader_token: str
     live: Live
-    router: PlanChecker | None = None
+    router: PlanChecker | RouterProtocol | None = None
     may_decide: bool = True
     """Whether decisions are taken here; False where the store is open for reading only."""
     form_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
@@ -74,9 +75,7 @@ class Visit:
 
     def link(self, path: str, **query: str | None) -> str:
         """The address of a page of this inbox, with the reader's token. Arguments that are None or "" are left out."""
-        given = {"token": self.token, "as": self.person, **query}
-        pairs = urlencode({name: value for name, value in given.items() if value})
-        return f"{self.root}{quote(path)}{'?' if pairs else ''}{pairs}"
+        return f"{self.root}{quote(path)}{_query(self.token, self.person, **query)}"
 
     def link_without_query(self, path: str) -> str:
         """The address of a form, whose fields are the query."""
@@ -85,3 +84,11 @@ class Visit:
     def static(self, name: str) -> str:
         """The address of a static file, which needs no token."""
         return f"{self.root}/static/{name}"
+
+
+@lru_cache(maxsize=64)
+def _query(token: str, person: str, **more: str | None) -> str:
+    """The end of an address. A page has many links with the same."""
+    given = {"token": token, "as": person, **more}
+    pairs = urlencode({name: value for name, value in given.items() if value})
+    return f"?{pairs}" if pairs else ""

@@ -5,6 +5,7 @@ become an element. Pages have no inline style and no inline script, because the 
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Final
 
 from starlette.responses import HTMLResponse
@@ -22,7 +23,6 @@ _COLOURS: Final = {
     "failed": "bad",
     "withdrawn": "idle",
 }
-_TRAILING: Final = "_"
 
 
 def el(name: str, /, *children: object, **attributes: object) -> Html:
@@ -34,11 +34,16 @@ def el(name: str, /, *children: object, **attributes: object) -> Html:
     An underscore at the end of a name is dropped, and those within it are hyphens: `class_`, `aria_label`.
     """
     written = {
-        key.removesuffix(_TRAILING).replace("_", "-"): "" if value is True else value
+        _spelled(key): "" if value is True else value
         for key, value in attributes.items()
         if value is not None and value is not False
     }
     return element(name, written, *children)
+
+
+@cache
+def _spelled(key: str) -> str:
+    return key.removesuffix("_").replace("_", "-")
 
 
 def respond(

@@ -1,5 +1,4 @@
-"""The form in which readers say who they are. It filters what is shown, says whose passkey signs, and grants nothing.
-"""
+"""The form in which readers say who they are. It filters what is shown, says whose passkey signs, and grants nothing."""
 
 from collections.abc import Iterator
 
@@ -10,7 +9,7 @@ from nexus_control.web.pages import el, hidden_query
 
 def person_form(visit: Visit, path: str, button: str) -> Html:
     """The form in which readers say who they are."""
-    everybody = el("a", "Show everybody's", href=f"{visit.link(path, **{'as': None})}&as=", data_forget=True)
+    everybody = el("a", "Forget it", href=f"{visit.link(path, **{'as': None})}&as=")
     return el(
         "form",
         el("label", "Your id", for_="person"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from typing import Final
 
 from nexus_control.canonical_json import canonical_json
 from nexus_control.lifecycle import counted
@@ -12,6 +13,8 @@ from nexus_control.render.text import View
 from nexus_control.render.will_run import BY_WORKER, MODES, NOT_AT_HAND, call_words, place_words
 from nexus_control.web.pages import el
 
+_OPEN: Final = ("PENDING_APPROVAL", "APPROVED")
+
 
 def what_runs(decision: View, will_run: View | None, *, is_guarded: bool) -> Iterator[Html]:
     """The plan, and what its steps would run where that is known."""
@@ -21,7 +24,7 @@ def what_runs(decision: View, will_run: View | None, *, is_guarded: bool) -> Ite
         yield el("pre", "\n".join(lines), tabindex="0", aria_label="The call")
         return
     yield from _plan(decision["plan"], will_run)
-    if will_run is None:
+    if will_run is None and decision["status"] in _OPEN:
         yield el("p", NOT_AT_HAND, class_="note")
     if adapter := (will_run or decision)["adapter_id"]:
         yield el("p", f"Adapter: {adapter}")

@@ -4,8 +4,8 @@
     Of more than 200 connections without a request, the oldest one is cut.
     At most 800 connections; the next one is closed at once.
 
-A server writes no access log, because the reader's token is in the addresses. SIGTERM and SIGINT end it: open streams
-end at once, other responses within 3 seconds.
+A server writes no access log, because the reader's token is in the addresses. SIGTERM, SIGINT and SIGHUP end it: open
+streams end at once, other responses within 3 seconds.
 """
 
 import asyncio
@@ -21,6 +21,8 @@ import h11
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from nexus_control.system.signals import ENDING
 
 HEAD_SECONDS: Final = 10
 MOST_WAITING: Final = 200
@@ -87,15 +89,16 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end)
+        heeded = [each for each in ENDING if signal.getsignal(each) is not signal.SIG_IGN]
+        for number in heeded:
+            loop.add_signal_handler(number, self.end)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in heeded:
                 loop.remove_signal_handler(number)
 
-    def _end(self) -> None:
+    def end(self) -> None:
         self.should_exit = True
         self._on_end()
 
@@ -121,8 +124,13 @@ def serve(app: Starlette, sockets: Sequence[socket.socket], *, on_ready: Callabl
         serving = asyncio.create_task(server.serve(list(sockets)))
         while not server.started and not serving.done():
             await asyncio.sleep(0)
-        if server.started:
-            on_ready()
-        await serving
+        try:
+            if server.started:
+                on_ready()
+        except BaseException:
+            server.end()
+            raise
+        finally:
+            await serving
 
     asyncio.run(run())

@@ -3,8 +3,9 @@
 Pages go on by the cursor of the page before, so the cost of a page does not grow with the store.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Final, cast, get_args
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final, NamedTuple, cast, get_args
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +22,7 @@ from nexus_control.web.pages import badge, el, hidden_query, moment, respond, wo
 from nexus_control.web.person import person_form
 from nexus_control.web.reviewing import who
 
-LINES: Final = 20
+LINES: Final = 30
 """The requests on one page."""
 _SEARCHED: Final = ("text", "state", "requester", "label")
 _LONGEST_GOAL: Final = 300
@@ -104,34 +105,52 @@ def _labelled(label: str, name: str, asked: dict[str, str | None]) -> Html:
     return el("div", el("label", label, for_=name), field)
 
 
+class _Card(NamedTuple):
+    """What is shown of one request in a list."""
+
+    request_id: str
+    goal: str
+    state: str
+    approvals: str
+    tags: tuple[str, ...]
+    asked_by: str
+    asked_at: str
+    ends_at: str | None
+
+
 def _list(visit: Visit, found: RequestsData, nothing: str) -> Html:
-    lines: Sequence[RequestLine] = found["requests"]
-    if not lines:
+    if not found["requests"]:
         return el("p", nothing, class_="empty")
-    return el("ul", *(el("li", *_card(visit, line)) for line in lines), class_="cards")
+    return el("ul", *(_drawn(visit, _card(line)) for line in found["requests"]), class_="cards")
 
 
-def _card(visit: Visit, line: RequestLine) -> Iterator[Html]:
+def _card(line: RequestLine) -> _Card:
     goal = line["goal"] or "A request without a goal"
-    shown = goal if len(goal) <= _LONGEST_GOAL else f"{goal[:_LONGEST_GOAL]} …"
-    yield el("h2", el("a", shown, href=visit.link(f"/requests/{line['request_id']}")))
-    approvals = f"{line['current_approvals']} of {counted(line['required_approvals'], 'approval')}"
-    yield el("p", badge(line["state"]), " ", el("span", approvals), " ", *_remarks(line))
-    yield el("p", f"{who(line['requester'])}, ", moment(line["created_at"]), *_ending(line), class_="soft")
+    is_open = line["state"] in ("pending_approval", "approved")
+    tags = (*(["dry run"] if line["mode"] == "dry_run" else []), *(["imported"] if line["imported"] else []))
+    return _Card(
+        request_id=line["request_id"],
+        goal=goal if len(goal) <= _LONGEST_GOAL else f"{goal[:_LONGEST_GOAL]} …",
+        state=line["state"],
+        approvals=f"{line['current_approvals']} of {counted(line['required_approvals'], 'approval')}",
+        tags=(*tags, *line["labels"]),
+        asked_by=who(line["requester"]),
+        asked_at=line["created_at"],
+        ends_at=line["expires_at"] if is_open else None,
+    )
 
 
-def _remarks(line: RequestLine) -> Iterator[Html]:
-    if line["mode"] == "dry_run":
-        yield el("span", "dry run", class_="tag")
-    if line["imported"]:
-        yield el("span", "imported", class_="tag")
-    yield from (el("span", label, class_="tag") for label in line["labels"])
-
-
-def _ending(line: RequestLine) -> Iterator[object]:
-    if line["expires_at"] and line["state"] in ("pending_approval", "approved"):
-        yield ", ends "
-        yield moment(line["expires_at"])
+@lru_cache(maxsize=1024)
+def _drawn(visit: Visit, card: _Card) -> Html:
+    """The card's element. After a change all open pages ask for nearly the same cards again."""
+    ending = (", ends ", moment(card.ends_at)) if card.ends_at else ()
+    tags = (el("span", each, class_="tag") for each in card.tags)
+    return el(
+        "li",
+        el("h2", el("a", card.goal, href=visit.link(f"/requests/{card.request_id}"))),
+        el("p", badge(card.state), " ", el("span", card.approvals), " ", *tags),
+        el("p", f"{card.asked_by}, ", moment(card.asked_at), *ending, class_="soft"),
+    )
 
 
 def _pager(visit: Visit, path: str, found: RequestsData, after: str | None, **asked: str | None) -> Html:

@@ -48,6 +48,7 @@ NEEDING: dict[tuple[str, ...], tuple[str, ...]] = {
     ("revoke",): ("x", "--reason", "r", "--yes"),
     ("withdraw",): ("x", "--reason", "r", "--yes"),
     ("statement",): ("x",),
+    ("inbox",): ("--listen", "127.0.0.1:0"),
     ("status",): ("x",),
     ("inspect",): ("x",),
     ("list",): (),

@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -22,6 +21,7 @@ from nexus_control.evidence.formats.ssh_keys import parse_ssh_public_key
 from tests.cli.office import Office
 from tests.cli.running import environment
 from tests.evidence.ssh import NAMESPACE, to_sign
+from tests.support.governed import data_of
 from tests.support.passkey import Passkey, Response
 
 _LONGEST = 60
@@ -125,29 +125,20 @@ def _answer(request: urllib.request.Request) -> Answer:
             return Answer(refused.code, refused.headers, refused.read().decode())
 
 
-_PROGRAM = """
-import socket, sys
-from nexus_control.store import DecisionStore
-from nexus_control.web import create_app
-from nexus_control.web.serving import serve
-database, signers, port, token = sys.argv[1:]
-origin = f"http://localhost:{port}"
-bound = socket.create_server(("127.0.0.1", int(port)))
-store = DecisionStore(database, allowed_signers=signers, passkey_origins=[origin])
-app = create_app(store, origins=[origin], rp_id="localhost", reader_token=token)
-serve(app, [bound], on_ready=lambda: print(f"{origin}/?token={token}", flush=True))
-"""
-
-
 @contextmanager
 def open_house(folder: Path) -> Generator[House]:
     """An office in this folder, and its inbox, which is ended in the end."""
     office = Office(folder)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    words = [sys.executable, "-c", _PROGRAM, office.database, str(office.signers), str(port), "t" * 32]
+    listed = data_of(NexusControlTools(db_path=office.database).list_requests())  # makes the store
+    assert listed["requests"] == []
+    words = ["inbox", "--listen", "127.0.0.1:0", "--db", office.database]
     with subprocess.Popen(
-        words, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "nexus_control", *words, "--allowed-signers", str(office.signers)],
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         try:
             assert process.stdout is not None
