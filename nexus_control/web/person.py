@@ -1,4 +1,4 @@
-"""The form in which readers say who they are. It filters what is shown, says whose passkey signs, and grants nothing."""
+"""The form in which readers say who they are. It filters, says whose passkey signs, and grants nothing."""
 
 from collections.abc import Iterator
 

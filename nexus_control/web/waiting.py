@@ -3,7 +3,6 @@
 Pages go on by the cursor of the page before, so the cost of a page does not grow with the store.
 """
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple, cast, get_args
 

@@ -54,6 +54,11 @@ class House:
         return f"{self.origin}{quote(path)}?{urlencode({name: text for name, text in given.items() if text})}"
 
     @property
+    def trusted(self) -> tuple[str, ...]:
+        """The options that say whose verdicts count."""
+        return ("--allowed-signers", str(self.office.signers), "--origin", self.origin)
+
+    @property
     def tools(self) -> NexusControlTools:
         """The owner's."""
         return NexusControlTools(

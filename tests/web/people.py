@@ -12,10 +12,11 @@ ANSWERED = f"document.readyState === 'complete' && document.querySelector('{_TOL
 
 def enrol(house: House, page: Page, person: str) -> tuple[str, str]:
     """The line and the fingerprint that the page gives after this person's enrolment."""
-    page.open(house.address("/enrol"))
+    page.open(house.address("/enrol", person))
     page.fill("#person", person)
     page.click("form[data-passkey] button")
     page.until(ANSWERED)
+    assert page.run("document.querySelector('#line') !== null"), page.text
     return said(page, "#line"), said(page, "#fingerprint")
 
 

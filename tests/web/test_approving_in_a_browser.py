@@ -22,9 +22,8 @@ ADA, BEN, EVE = "ada@example.com", "ben@example.com", "eve@example.com"
 def executed_by_a_worker(house: House) -> list[dict[str, Any]]:
     """What a worker that looks once says that it did."""
     words = [sys.executable, "-m", "nexus_control", "worker", "--once", "--db", house.office.database]
-    trusted = ["--allowed-signers", str(house.office.signers), "--origin", house.origin]
     ran = subprocess.run(
-        [*words, *trusted, "--config", "adapters.toml"],
+        [*words, *house.trusted, "--config", "adapters.toml"],
         cwd=house.office.folder,
         env=environment(),
         stdin=subprocess.DEVNULL,

@@ -70,15 +70,18 @@
     }
   }
 
-  // A browser without an authenticator may never answer, so the limit is ours.
-  function within(seconds, ask) {
+  // A browser without an authenticator may never answer, so the limit is ours, and comes before the browser's.
+  const limitOf = (form) => Number(form.dataset.seconds) * 1000;
+  const GRACE = 10_000;
+
+  function within(limit, ask) {
     const control = new AbortController();
     let timer;
     const late = new Promise((_, refuse) => {
       timer = setTimeout(() => {
         refuse(new DOMException("", "TimeoutError"));
         control.abort();
-      }, seconds * 1000);
+      }, limit);
     });
     return Promise.race([ask(control.signal), late]).finally(() => clearTimeout(timer));
   }
@@ -90,9 +93,9 @@
       rpId: form.dataset.rpId,
       userVerification: "required",
       allowCredentials: ids,
-      timeout: form.dataset.seconds * 1000,
+      timeout: limitOf(form) + GRACE,
     };
-    const { response } = await within(form.dataset.seconds, (signal) => navigator.credentials.get({ publicKey, signal }));
+    const { response } = await within(limitOf(form), (signal) => navigator.credentials.get({ publicKey, signal }));
     return {
       authenticator_data: toBase64url(response.authenticatorData),
       client_data: toBase64url(response.clientDataJSON),
@@ -110,9 +113,9 @@
       authenticatorSelection: { residentKey: "required", requireResidentKey: true, userVerification: "required" },
       attestation: "none",
       excludeCredentials: idsOf(fields.person),
-      timeout: form.dataset.seconds * 1000,
+      timeout: limitOf(form) + GRACE,
     };
-    const credential = await within(form.dataset.seconds, (signal) => navigator.credentials.create({ publicKey, signal }));
+    const credential = await within(limitOf(form), (signal) => navigator.credentials.create({ publicKey, signal }));
     const { response } = credential;
     return {
       person: fields.person,
