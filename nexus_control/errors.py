@@ -32,6 +32,7 @@ class ErrorCode(StrEnum):
     ASSURANCE_TOO_LOW = "ASSURANCE_TOO_LOW"
     REHEARSAL_REQUIRED = "REHEARSAL_REQUIRED"
     BASIS_CHANGED = "BASIS_CHANGED"
+    PAGE_OUTDATED = "PAGE_OUTDATED"
     SIGNATURE_INVALID = "SIGNATURE_INVALID"
     POLICY_NOT_SATISFIED = "POLICY_NOT_SATISFIED"
     ALREADY_EXECUTED = "ALREADY_EXECUTED"
@@ -136,6 +137,7 @@ _NEXT: dict[ErrorCode, str] = {
     ErrorCode.ASSURANCE_TOO_LOW: "Approve in the stronger way that the policy demands.",
     ErrorCode.REHEARSAL_REQUIRED: "Rehearse it first: execute it with dry_run, which needs no approval. Then approve.",
     ErrorCode.BASIS_CHANGED: "Look at the request again, and decide on what it is now.",
+    ErrorCode.PAGE_OUTDATED: "Look at the page as it is shown now, and do it there; nothing was written.",
     ErrorCode.SIGNATURE_INVALID: "Sign the exact statement again with a key that is trusted here.",
     ErrorCode.POLICY_NOT_SATISFIED: "Resolve every reason, then call execute again; a reason that cannot pass says so.",
     ErrorCode.ALREADY_EXECUTED: "Read what it gave back with result. To run it again, propose it again.",

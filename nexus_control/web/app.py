@@ -1,14 +1,17 @@
 """The application: its routes, and what is answered where there is none.
 
-    GET  /                     what waits, for everybody or for one person      waiting
-    GET  /history              all requests, with a search                      waiting
-    GET  /me                   what one person can approve                      standing
-    GET  /requests/ID          one request, as a reviewer sees it, and "Decide" reviewing, deciding
-    GET  /requests/ID/report   the report of a decision                         reporting
-    GET  /live                 a stream of changes                              live
-    GET  /static/NAME          style, scripts and icon
+   GET  /                     what waits, for everybody or for one person      waiting
+   GET  /history              all requests, with a search                      waiting
+   GET  /me                   what one person can approve                      standing
+   GET  /requests/ID          one request, as a reviewer sees it, and "Decide" reviewing, deciding
+   GET  /requests/ID/report   the report of a decision                         reporting
+   GET  /live                 a stream of changes                              live
+   GET  /static/NAME          style, scripts and icon
 
-`enrolling.routes` and `deciding.routes` add what signs. Every path needs the reader's token, except the static files.
+   GET, POST /enrol           a new passkey                                    enrolling
+   POST /requests/ID/VERDICT  approve, deny, revoke                            verdicts
+
+Every path needs the reader's token, except the static files.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,22 +28,15 @@ from starlette.routing import BaseRoute, Route
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument, next_step
 from nexus_control.execution.router import PlanChecker, RouterProtocol
 from nexus_control.store import DecisionStore
-from nexus_control.web import deciding, enrolling, reporting, reviewing, standing, waiting
+from nexus_control.web import enrolling, reporting, reviewing, standing, verdicts, waiting
 from nexus_control.web.guarding import HEADERS, Guard
 from nexus_control.web.inbox import Inbox, Visit
 from nexus_control.web.live import Live, Stream
 from nexus_control.web.pages import respond_with_problem
+from nexus_control.web.posting import status_of
 
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _SHORTEST_TOKEN: Final = 16
-_STATUS: Final = {
-    ErrorCode.DECISION_NOT_FOUND: 404,
-    ErrorCode.INVALID_ARGUMENT: 400,
-    ErrorCode.JSON_INVALID: 400,
-    ErrorCode.STORE_UNAVAILABLE: 503,
-    ErrorCode.INTERNAL: 500,
-}
-"""Other refusals are 409: the request is in order, and the decision is not in the state for it."""
 
 
 def create_app(
@@ -111,7 +107,7 @@ def _routes(inbox: Inbox) -> list[BaseRoute]:
         *reviewing.routes(inbox),
         *reporting.routes(inbox),
         *enrolling.routes(inbox),
-        *deciding.routes(inbox),
+        *verdicts.routes(inbox),
         Route("/live", live),
         *_static(),
     ]
@@ -151,7 +147,7 @@ class _Handler:
         return respond_with_problem(
             self._inbox,
             Visit.of(request),
-            _STATUS.get(fault.code, 409),
+            status_of(fault),
             heading,
             f"{fault.message}.",
             fault.next,

@@ -4,6 +4,7 @@
 `await inbox.call(...)`, in one of a limited number of threads.
 """
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -38,6 +39,8 @@ class Inbox:
     router: PlanChecker | RouterProtocol | None = None
     may_decide: bool = True
     """Whether decisions are taken here; False where the store is open for reading only."""
+    form_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    """Authenticates the forms of this run of the inbox."""
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
 
     async def call(self, action: Callable[[], T]) -> T:

@@ -26,7 +26,7 @@ from nexus_control.render.times import in_utc
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import views
 from nexus_control.values.actors import Actor
-from nexus_control.web.deciding import decide_form
+from nexus_control.web.deciding import decide_form, what_was_done
 from nexus_control.web.inbox import Inbox, Visit
 from nexus_control.web.pages import badge, el, moment, respond
 from nexus_control.web.planning import what_runs
@@ -40,12 +40,23 @@ def routes(inbox: Inbox) -> list[Route]:
     """The page of one request."""
 
     async def review(request: Request) -> Response:
-        visit = Visit.of(request)
-        view = await inspected(inbox, request.path_params["request_id"])
-        goal: str = view["decision"]["goal"] or "A request without a goal"
-        return respond(inbox, visit, goal[:_TITLE], *_page(inbox, visit, view, goal), is_live=True)
+        visit, request_id = Visit.of(request), request.path_params["request_id"]
+        return await review_page(inbox, visit, request_id, done=request.query_params.get("done"))
 
     return [Route("/requests/{request_id}", review)]
+
+
+async def review_page(
+    inbox: Inbox, visit: Visit, request_id: str, *notices: Html, done: str | None = None, status: int = 200
+) -> Response:
+    """The request as it is now. `done` is the verdict that was just given. Raises DECISION_NOT_FOUND."""
+    view = await inspected(inbox, request_id)
+    goal: str = view["decision"]["goal"] or "A request without a goal"
+    decide = await decide_form(inbox, visit, view)
+    said = [*notices, *what_was_done(visit, view, done)]
+    return respond(
+        inbox, visit, goal[:_TITLE], *said, *_page(visit, view, goal, decide), is_live=True, status=status
+    )
 
 
 async def inspected(inbox: Inbox, request_id: str) -> View:
@@ -54,7 +65,7 @@ async def inspected(inbox: Inbox, request_id: str) -> View:
     return await inbox.call(lambda: views.inspect(inbox.store, arguments, inbox.router))
 
 
-def _page(inbox: Inbox, visit: Visit, view: View, goal: str) -> Iterator[Html]:
+def _page(visit: Visit, view: View, goal: str, decide: Html) -> Iterator[Html]:
     decision, state = view["decision"], view["lifecycle"]["state"]
     is_guarded = is_guarded_call(decision, view["will_run"])
     yield _standing(visit, view, goal)
@@ -65,7 +76,7 @@ def _page(inbox: Inbox, visit: Visit, view: View, goal: str) -> Iterator[Html]:
     yield part("Policy", *_policy(view, for_a_router=not is_guarded))
     yield part("Approvals", *_approvals(view))
     if state in _OPEN:
-        yield part("Decide", decide_form(inbox, visit, view))
+        yield part("Decide", decide)
     runs = [each for each in view["execution"] if not each["rehearsal"]]
     if runs or view.get("cancel"):
         yield part("Execution", *_executions(runs, view.get("cancel")))

@@ -22,8 +22,9 @@ from nexus_control.values.actors import fold_id
 from nexus_control.values.instants import format_instant
 from nexus_control.web.inbox import Inbox, Visit
 from nexus_control.web.pages import el, respond
+from nexus_control.web.person import person_form
 from nexus_control.web.reviewing import part
-from nexus_control.web.waiting import LINES, person_form
+from nexus_control.web.waiting import LINES
 
 _MOST_TEMPLATES: Final = 100
 
@@ -52,7 +53,8 @@ def _standing(inbox: Inbox, visit: Visit) -> Iterator[Html]:
     found = list_requests(inbox.store, ListArguments(limit=LINES, awaiting=visit.person))
     count = f"{found['count']}{' or more' if found['cursor'] else ''}"
     yield part("Waiting now", el("p", el("a", f"Requests that wait for you: {count}", href=visit.link("/"))))
-    yield part("Your keys", *_keys(inbox.store, visit.person))
+    enrol = el("p", el("a", "Enrol a passkey", href=visit.link("/enrol")))
+    yield part("Your keys", *_keys(inbox.store, visit.person), enrol)
     yield part("Templates", *_templates(inbox.store, visit.person))
 
 

@@ -3,7 +3,6 @@
 Pages go on by the cursor of the page before, so the cost of a page does not grow with the store.
 """
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple, cast, get_args
 
@@ -19,6 +18,7 @@ from nexus_control.usecases.listing import list_requests
 from nexus_control.values.payloads import StateName
 from nexus_control.web.inbox import Inbox, Visit
 from nexus_control.web.pages import badge, el, hidden_query, moment, respond, words
+from nexus_control.web.person import person_form
 from nexus_control.web.reviewing import who
 
 LINES: Final = 30
@@ -73,42 +73,6 @@ def routes(inbox: Inbox) -> list[Route]:
 
 async def _listed(inbox: Inbox, arguments: ListArguments) -> RequestsData:
     return await inbox.call(lambda: list_requests(inbox.store, arguments))
-
-
-def person_form(visit: Visit, path: str, button: str) -> Html:
-    """The form in which readers say who they are."""
-    everybody = el("a", "Forget it", href=f"{visit.link(path, **{'as': None})}&as=")
-    return el(
-        "form",
-        el("label", "Your id", for_="person"),
-        el("div", *_field(visit, button), class_="row"),
-        hidden_query(visit, **{"as": None}),
-        el(
-            "p",
-            "It only chooses what is shown, and is kept in this browser. ",
-            everybody if visit.person else "",
-            class_="note",
-        ),
-        method="get",
-        action=visit.link_without_query(path),
-        class_="ask",
-    )
-
-
-def _field(visit: Visit, button: str) -> Iterator[Html]:
-    yield el(
-        "input",
-        type="text",
-        id="person",
-        name="as",
-        value=visit.person,
-        maxlength=256,
-        autocomplete="username",
-        autocapitalize="none",
-        spellcheck="false",
-        required=True,
-    )
-    yield el("button", button, type="submit", class_="quiet")
 
 
 def _search(visit: Visit, asked: dict[str, str | None]) -> Html:

@@ -32,6 +32,8 @@ NOT_FROM_THE_FACADE = {
     ErrorCode.RULE_UNDECIDED,
     ErrorCode.RULES_DISAGREE,
     ErrorCode.DENIED_BY_RULE,
+    # of the inbox: tests/web
+    ErrorCode.PAGE_OUTDATED,
     # of MCP servers: tests/execution
     ErrorCode.TOOL_DEFINITION_CHANGED,
     # of governed functions: tests/guards

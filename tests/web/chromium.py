@@ -21,9 +21,10 @@ from tests.render import browser as reports
 FLAGS = (
     *reports.FLAGS,
     "--remote-debugging-pipe",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost , EXCLUDE *.localhost , EXCLUDE 127.0.0.1",
+    "--host-resolver-rules=MAP insecure.test 127.0.0.1 , MAP * ~NOTFOUND ,"
+    " EXCLUDE localhost , EXCLUDE *.localhost , EXCLUDE 127.0.0.1",
 )
-LONGEST = 60
+LONGEST = 15
 """Seconds after which what a page was to do is a failure."""
 PHONE, TABLET, DESK = 390, 768, 1280
 """Widths, in CSS pixels."""

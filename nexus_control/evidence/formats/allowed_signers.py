@@ -47,6 +47,7 @@ _TIME = re.compile(
     "([0-9]{4})([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{2})([0-9]{2})?)?(?:Z|UTC)?", re.IGNORECASE
 )
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_ACTIVE = re.compile(r'[*?,"]|^[!#]')
 _WITH_VALUE, _FLAGS = {"namespaces", "valid-after", "valid-before"}, {"verify-required"}
 _LONGEST_PATTERN = 1_022
 """In bytes: in OpenSSH, a list with a longer pattern matches nothing."""
@@ -168,6 +169,17 @@ class AllowedSigners:
             (signer for signer in here if signer.valid_at(at)),
             f"{named} is not valid at {at.isoformat()}: see {_lines(here)}",
         )
+
+
+def principal_problem(actor_id: str) -> str | None:
+    """Why a line cannot name exactly this person, as the end of a sentence; None if it can.
+
+    >>> principal_problem("*@example.com")
+    'must not hold *, ?, a comma or a quote, or begin with ! or #: it names one person'
+    """
+    if _ACTIVE.search(actor_id):
+        return "must not hold *, ?, a comma or a quote, or begin with ! or #: it names one person"
+    return None
 
 
 def parse_allowed_signers(content: str | bytes) -> AllowedSigners:

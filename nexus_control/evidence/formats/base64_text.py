@@ -1,7 +1,12 @@
-"""Base64 in its one spelling: standard alphabet, padded, no line breaks, unused bits zero (RFC 4648, 3.5)."""
+"""Base64 in its one spelling: standard alphabet, padded, no line breaks, unused bits zero (RFC 4648, 3.5).
+
+`from_base64url` reads what browsers write: the alphabet of URLs, not padded, and else the same.
+"""
 
 import base64
 import binascii
+
+_STANDARD = str.maketrans("-_", "+/")
 
 
 def to_base64(octets: bytes) -> str:
@@ -15,3 +20,10 @@ def from_base64(text: str) -> bytes | None:
     except (binascii.Error, ValueError):
         return None
     return decoded if to_base64(decoded) == text else None
+
+
+def from_base64url(text: str) -> bytes | None:
+    """The bytes of base64url without padding, as browsers write it (RFC 4648, 5); None for any other spelling."""
+    if "+" in text or "/" in text or "=" in text:
+        return None
+    return from_base64(text.translate(_STANDARD) + "=" * (-len(text) % 4))

@@ -1,8 +1,9 @@
 // Remembers the reader's token and id in this browser, and shows changes on open pages. Every page works without it.
 //
 // A page that is live listens to one stream. At a change it fetches itself and takes over what is new, except while
-// somebody fills in a form: then it says that the page has changed, and leaves the choice to them. Scripts that need
-// to know of new content listen for "inbox:fresh" on the document.
+// somebody fills in a form, or may decide: what they decide on must not change under their eyes. Then it says that the
+// page has changed, and leaves the choice to them. Scripts that need to know of new content listen for "inbox:fresh" on
+// the document; one that showed a page by itself says "inbox:shown".
 "use strict";
 
 const root = document.body.dataset.root || "";
@@ -36,7 +37,7 @@ function say(text) {
 }
 
 function isBusy() {
-  if (document.querySelector("[data-busy]")) return true;
+  if (main.querySelector("form[data-passkey]")) return true;
   const fields = main.querySelectorAll("input:not([type=hidden]), textarea, select");
   return [...fields].some((field) => field === document.activeElement || (field.value || "") !== (field.defaultValue ?? field.value));
 }
@@ -71,13 +72,24 @@ function offer() {
   say("This page has changed.");
 }
 
-let known = main.innerHTML;
+// The statement of a verdict has a time and a nonce in it, so it is never the same twice.
+function contentOf(page) {
+  const copy = page.cloneNode(true);
+  for (const form of copy.querySelectorAll("form[data-passkey]")) form.remove();
+  return copy.innerHTML;
+}
+
+let known = contentOf(main);
+document.addEventListener("inbox:shown", () => {
+  known = contentOf(main);
+  document.getElementById("changed")?.remove();
+});
 
 async function refresh() {
   const fresh = await fetched();
-  if (!fresh || fresh.innerHTML === known) return;
+  if (!fresh || contentOf(fresh) === known) return;
   if (isBusy()) { offer(); return; }
-  known = fresh.innerHTML;
+  known = contentOf(fresh);
   show(fresh);
 }
 
