@@ -218,9 +218,13 @@ def _key_in(line: AllowedSigner, file: Path, approver_id: str) -> SshKey:
     """The key of a line of this approver's. Its options would be lost, so it has none but the namespace of approvals."""
     names, limits = _patterns(line.principals), (line.valid_after, line.valid_before, line.verify_required)
     if names != [fold_id(approver_id)]:
-        raise invalid_argument("KEY.pub", f"names {file}, which is a line of {', '.join(names)}, not of {approver_id}")
+        raise invalid_argument(
+            "KEY.pub", f"names {file}, which is a line of {', '.join(names)}, not of {approver_id}"
+        )
     if any(limits) or (line.namespaces is not None and _patterns(line.namespaces) != [NAMESPACE]):
-        raise invalid_argument("KEY.pub", f"names {file}, a line with options: put it into the file of signers by hand")
+        raise invalid_argument(
+            "KEY.pub", f"names {file}, a line with options: put it into the file of signers by hand"
+        )
     return line.key
 
 

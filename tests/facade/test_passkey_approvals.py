@@ -166,7 +166,11 @@ def package() -> tuple[dict[str, Any], str]:
 
 def trust(**changes: Any) -> Trust:
     _, log_key = package()
-    given = {"allowed_signers": SIGNERS, "passkey_origins": [ORIGIN], "log_keys": [log_key]} | changes
+    given: dict[str, Any] = {
+        "allowed_signers": SIGNERS,
+        "passkey_origins": [ORIGIN],
+        "log_keys": [log_key],
+    } | changes
     return Trust(**given)
 
 
@@ -229,9 +233,9 @@ def test_a_tampered_approval_fails_whatever_the_verifier_allows(
 ) -> None:
     made = json.loads(canonical_json(package()[0]))
     signed = signed_in(made, 0)
-    claimed, cut = options.pop("claimed", None), options.pop("cut", False)
-    key = KEYS[BOB.id]
-    signature = key.signed(signed["statement"].encode(), **options)
+    claimed, cut = options.get("claimed"), options.get("cut")
+    key, made_with = KEYS[BOB.id], {name: options[name] for name in options.keys() - {"claimed", "cut"}}
+    signature = key.signed(signed["statement"].encode(), **made_with)
     if claimed:
         made_elsewhere = key.asserted(to_sign(signed["statement"].encode()), origin=ANOTHER)
         signature = key.packed(made_elsewhere, claimed)
