@@ -95,13 +95,12 @@ def test_a_passkeys_approval_is_handed_in_where_its_page_is_allowed(office: Offi
     execution = office.execution(request_id)
     assert office.in_a_process(*execution, *signers, code=1)["code"] == "POLICY_NOT_SATISFIED"
     changes = {"NEXUS_CONTROL_ORIGINS": f"{ANOTHER}, {ORIGIN}"}
-    assert office.in_a_process(*execution, *signers, changes=changes)["state"] == "completed"
+    office.in_a_process(*execution, *signers, changes=changes)
+    assert office.answer("status", request_id)["state"] == "completed"
 
 
 def test_the_configuration_says_where_passkeys_count(office: Office) -> None:
-    config = configured(
-        office, f'database = "store.db"\nallowed_signers = "allowed_signers"\n[inbox]\norigins = ["{ORIGIN}"]'
-    )
+    config = configured(office, f'allowed_signers = "allowed_signers"\n[inbox]\norigins = ["{ORIGIN}"]')
     shown = office.plainly.answer("config", "show", "--config", config)
     (line,) = [each for each in shown["settings"] if each["name"] == "origins"]
     assert (line["value"], line["source"]) == (ORIGIN, config)
@@ -141,7 +140,7 @@ def test_doctor_names_passkeys_that_count_nowhere(office: Office) -> None:
     found = office.answer("doctor")["allowed_signers"]
     assert found["without_origin"] == [{"line": 1, "rp_id": "localhost"}]
     assert "for which neither --origin nor [inbox] allows an origin" in " ".join(office.run("doctor").split())
-    assert office.answer("doctor", "--origin", ORIGIN)["allowed_signers"]["without_origin"] == []
+    assert office.answer("--origin", ORIGIN, "doctor")["allowed_signers"]["without_origin"] == []
 
 
 @pytest.mark.parametrize(
@@ -151,9 +150,7 @@ def test_what_is_registered_with_a_host_names_the_pages(office: Office, options:
     office.requested()
     made: dict[str, Any] = office.answer("install", *options, "--origin", ORIGIN, "--origin", ANOTHER)
     text = " ".join(made["command"]) if "command" in made else made["text"]
-    assert text.count("--origin") == 2
-    assert ORIGIN in text
-    assert ANOTHER in text
+    assert all(f"--origin {each}" in text for each in (ORIGIN, ANOTHER))
 
 
 def test_verify_trusts_a_passkey_on_the_pages_that_its_user_names(tmp_path: Path) -> None:
