@@ -28,6 +28,7 @@ from nexus_control.values.payloads import (
     ApprovalRevokedPayload,
 )
 
+_SHOWN = 10
 _VERDICTS: dict[EventType, Verdict] = {
     EventType.APPROVAL_GRANTED: "approve",
     EventType.APPROVAL_DENIED: "deny",
@@ -103,7 +104,7 @@ def _approval_signatures(
     if allowed is None:
         said = f"{len(signed)} verdicts are signed, but no allowed signers say whose keys these are"
         return skipped(said if signed else "no verdict is signed, and nobody is trusted to sign")
-    refused, keys, trusted = list[str](), set[SshKey](), set[int]()
+    refused, keys, trusted, passkeys = list[str](), set[SshKey](), set[int](), list[str]()
     for approval in counted:
         verdict = signed.get(approval.seq)
         why = _not_trusted(verdict, allowed, origins, approval.granted_at, logs)
@@ -114,10 +115,13 @@ def _approval_signatures(
         elif verdict is not None:
             keys.add(verdict.signature.key)
             trusted.add(approval.seq)
-    return _signed_quorum(case, trusted, refused)
+            passkeys.extend(f"{approval.actor.id} {said}" for said in [verdict.passkey] if said)
+    return _signed_quorum(case, trusted, passkeys[:_SHOWN], refused)
 
 
-def _signed_quorum(case: Case, trusted: Collection[int], refused: Sequence[str]) -> Finding:
+def _signed_quorum(
+    case: Case, trusted: Collection[int], passkeys: Sequence[str], refused: Sequence[str]
+) -> Finding:
     """Whether the approvals with these seqs, which trusted people signed, are enough by themselves."""
     facts, execution = case.facts, case.facts.linked_execution
     required = facts.policy.min_approvals if facts.policy else 0
@@ -128,7 +132,7 @@ def _signed_quorum(case: Case, trusted: Collection[int], refused: Sequence[str])
     if lacking:
         detail = f"{detail}; signed ones are missing, {slot_words(lacking)}"
     if len(trusted) >= required and not lacking:
-        return passed(detail)
+        return passed("; ".join([detail, *passkeys]))
     return skipped("; ".join([detail, *refused]))
 
 
