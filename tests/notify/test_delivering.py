@@ -193,7 +193,9 @@ def test_what_is_refused_for_good_is_set_aside_named_and_the_next_has_its_turn(o
     ]
     assert (line["failing_since"], line["behind"]) == (None, 0)
     (problem,) = problems_of_sinks([line])
-    assert problem.startswith(f"chat was not told of {asked[1]}, set aside at 2026-01-02T03:04:05.000006+00:00:")
+    assert problem.startswith(
+        f"chat was not told of {asked[1]}, set aside at 2026-01-02T03:04:05.000006+00:00:"
+    )
 
 
 def test_after_a_day_of_trying_an_event_is_set_aside_and_those_of_that_day_follow_at_once(
