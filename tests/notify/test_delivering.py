@@ -279,6 +279,20 @@ def test_a_lease_ends_by_the_clock_and_who_lost_it_moves_nothing(office: Office)
     assert (line["tries"], line["behind"], line["set_aside"]) == (0, 0, [])
 
 
+def test_a_lease_that_was_taken_after_ones_own_look_at_the_clock_counts(office: Office) -> None:
+    office.ask()
+    other, steps, early = office.another(), list[Step](), office.clock.now()
+
+    def look_back() -> None:
+        later, office.clock.instant = office.clock.instant, early
+        steps.append(other.step(at_once=True))
+        office.clock.instant = later
+
+    office.desk.meanwhile = look_back
+    office.clock.advance(seconds=30)
+    assert (office.steps(), steps, len(office.desk.saw)) == (["delivered"], ["idle"], 1)
+
+
 def test_a_courier_that_was_killed_before_it_moved_the_cursor_sends_again(office: Office) -> None:
     asked = [office.ask(), office.ask()]
     dead = Owner.find(office.courier._holder)
