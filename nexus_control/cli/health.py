@@ -69,8 +69,8 @@ _UNHOOKED = (
 )
 
 _UNTOLD = (
-    "Find out what the named sinks lack: `notify test` sends each a test. Then send what was set aside with `notify retry`,"
-    " or give it up with `notify forget`."
+    "Find out what the named sinks lack: `notify test` sends each a test. Then send what was set aside with"
+    " `notify retry`, or give it up with `notify forget`."
 )
 
 _FORM = {"FORM_DIFFERS", "INDEX_DIFFERS"}

@@ -16,7 +16,8 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -51,13 +52,17 @@ class StandardStream(io.FileIO):
             return self._write(content)
         except OSError as error:
             self.has_failed = True
-            if self.fileno() == _OUTPUT:
+            if self._is_output:
                 raise PrintingFailed(error) from error
             return len(memoryview(content))
         except BaseException:
             # An interruption may come when it is written already: nothing is printed twice.
-            self.has_failed = self.fileno() == _OUTPUT
+            self.has_failed = self._is_output
             raise
+
+    @property
+    def _is_output(self) -> bool:
+        return self.fileno() == _OUTPUT
 
     def _write(self, content: "Buffer") -> int:
         while True:
@@ -168,6 +173,31 @@ def _writing(descriptor: int, before: TextIO | None) -> TextIO:
         errors="backslashreplace",
         line_buffering=descriptor == _ERROR or raw.isatty(),
     )
+
+
+class _KeptOutput(StandardStream):
+    @property
+    def _is_output(self) -> bool:
+        return True
+
+
+@contextmanager
+def lines_on_output() -> Generator[Callable[[str], None]]:
+    """What prints a line on standard output as it is now. It may be called from any thread, also while another one runs
+    a router (`output_is_ours`), whose output goes elsewhere. Raises PrintingFailed.
+    """
+    sys.stdout.flush()
+    descriptor = fcntl.fcntl(_OUTPUT, fcntl.F_DUPFD_CLOEXEC, _ERROR + 1)
+    lock = threading.Lock()
+    with _KeptOutput(descriptor, "w") as kept:
+
+        def tell(line: str) -> None:
+            with lock:
+                rest = memoryview(f"{line}\n".encode(sys.stdout.encoding, "backslashreplace"))
+                while rest:
+                    rest = rest[kept.write(rest) :]
+
+        yield tell
 
 
 @contextmanager

@@ -18,8 +18,7 @@ import json
 import os
 import signal
 import sys
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -43,7 +42,7 @@ from nexus_control.cli.options import (
 from nexus_control.cli.screen import Mark, Screen
 from nexus_control.cli.settings import adapters_file
 from nexus_control.cli.steps import tell_step
-from nexus_control.cli.streams import PrintingFailed, require_output, wait_while_read
+from nexus_control.cli.streams import PrintingFailed, lines_on_output, require_output, wait_while_read
 from nexus_control.cli.wording import options_of
 from nexus_control.cli.worker_ending import Ending
 from nexus_control.cli.worker_loop import Loop, Orders
@@ -63,8 +62,6 @@ from nexus_control.values.records import encode
 from nexus_control.values.results import fault_of
 
 _USUAL_CHECKPOINTS: Final = "1h"
-_printing: Final = threading.Lock()
-"""Sinks are told by threads of their own, and each prints whole lines."""
 _ALWAYS: Final = ("what", "request_id", "execution_id", "adapter_id", "outcome", "effect", "error_code")
 
 Once = Annotated[bool, typer.Option("--once", help="Do what is due now, and end: for cron, or a timer.")]
@@ -179,8 +176,10 @@ def _work(frame: Frame, config: Source | None, sinks: Sequence[Sink], orders: Or
         ) as router,
         heeding(ending.stop),
         ending.heeding() as woken_by,
+        lines_on_output() as line,
     ):
-        notifying = Notifying(store, sinks, inbox, poll=orders.poll, tell=_tell)
+        tell = partial(_tell, line)
+        notifying = Notifying(store, sinks, inbox, poll=orders.poll, tell=tell)
 
         def is_over() -> bool:
             return ending.number is not None or notifying.failure is not None
@@ -189,7 +188,7 @@ def _work(frame: Frame, config: Source | None, sinks: Sequence[Sink], orders: Or
             store,
             router,
             orders,
-            tell=_tell,
+            tell=tell,
             wait=lambda pause: wait_while_read(pause.total_seconds(), woken_by=woken_by),
             is_over=is_over,
         )
@@ -210,15 +209,11 @@ def _work(frame: Frame, config: Source | None, sinks: Sequence[Sink], orders: Or
     return REFUSED if orders.once and loop.has_failed else 0
 
 
-def _tell(action: Action) -> None:
+def _tell(line: Callable[[str], None], action: Action) -> None:
     """One line, in ASCII, for a program; and a sentence for a person at a terminal."""
     said = {name: getattr(action, name) for name in _ALWAYS} | encode(action)
-    with _printing:
-        print(
-            json.dumps({"at": format_instant(SYSTEM_CLOCK.now()), **said}, separators=(",", ":")), flush=True
-        )
-        if not sys.stderr.isatty():
-            return
+    line(json.dumps({"at": format_instant(SYSTEM_CLOCK.now()), **said}, separators=(",", ":")))
+    if sys.stderr.isatty():
         why = action.message if action.sink else action.error_code
         about = f"{action.sink}, {action.request_id}" if action.sink else action.request_id or "the log"
         text = f"{about}: {action.outcome.replace('_', ' ')}{f', {why}' if why else ''}."

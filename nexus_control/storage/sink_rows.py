@@ -1,6 +1,6 @@
 """The part of the contract that is about sinks: those who are told what happens (`nexus_control.notify`).
 
-A storage keeps two more things, which are no part of the log:
+A storage keeps two more things beside the log:
 
 * **sinks**, one row each, by name: how far the log was told to it, and which process tells it at this moment.
 * **events set aside**, one row for each event that a sink was not told, and will not be told by itself.

@@ -133,7 +133,7 @@ def test_a_worker_whose_receiver_never_answers_ends_at_sigterm(
         configure(tmp_path, hook(url))
         begin(tmp_path)
         ask(tools)
-        with worker(tmp_path, "--grace", "0s") as process:
+        with worker(tmp_path, "--grace", "1s") as process:
             eventually(reached.exists)
             process.send_signal(signal.SIGTERM)
             code, lines, said = ended(process)
@@ -190,14 +190,6 @@ def test_a_secret_is_in_no_line_no_process_and_not_in_the_store(
     assert "not-a-secret" not in json.dumps(lines)
     with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
         assert "not-a-secret" not in "".join(connection.iterdump())
-
-
-def test_without_adapters_and_sinks_nothing_is_to_be_done(tmp_path: Path, tools: NexusControlTools) -> None:
-    configure(tmp_path)
-    with worker(tmp_path, "--once") as process:
-        code, lines, said = ended(process)
-    assert (code, lines) == (2, [])
-    assert said
 
 
 def test_a_sink_that_is_not_whole_keeps_the_worker_from_beginning(

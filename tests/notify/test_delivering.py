@@ -193,7 +193,9 @@ def test_what_is_refused_for_good_is_set_aside_named_and_the_next_has_its_turn(o
     ]
     assert (line["failing_since"], line["behind"]) == (None, 0)
     (problem,) = problems_of_sinks([line])
-    assert problem.startswith(f"chat was not told of {asked[1]}, set aside at 2026-01-02T03:04:05.000006+00:00:")
+    assert problem.startswith(
+        f"chat was not told of {asked[1]}, set aside at 2026-01-02T03:04:05.000006+00:00:"
+    )
 
 
 def test_after_a_day_of_trying_an_event_is_set_aside_and_those_of_that_day_follow_at_once(
@@ -275,6 +277,20 @@ def test_a_lease_ends_by_the_clock_and_who_lost_it_moves_nothing(office: Office)
     assert office.desk.saw == [asked] * 2
     (line,) = sink_lines(office.store)
     assert (line["tries"], line["behind"], line["set_aside"]) == (0, 0, [])
+
+
+def test_a_lease_that_was_taken_after_ones_own_look_at_the_clock_counts(office: Office) -> None:
+    office.ask()
+    other, steps, early = office.another(), list[Step](), office.clock.now()
+
+    def look_back() -> None:
+        later, office.clock.instant = office.clock.instant, early
+        steps.append(other.step(at_once=True))
+        office.clock.instant = later
+
+    office.desk.meanwhile = look_back
+    office.clock.advance(seconds=30)
+    assert (office.steps(), steps, len(office.desk.saw)) == (["delivered"], ["idle"], 1)
 
 
 def test_a_courier_that_was_killed_before_it_moved_the_cursor_sends_again(office: Office) -> None:

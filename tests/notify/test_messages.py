@@ -25,7 +25,7 @@ def tools() -> NexusControlTools:
 
 
 def sink(**changes: Any) -> Sink:
-    given = {"name": "chat", "events": EVERYTHING, "labels": (), "goal": False}
+    given: dict[str, Any] = {"name": "chat", "events": EVERYTHING, "labels": (), "goal": False}
     return Sink(**{**given, "target": Command(("true",), Path()), **changes})
 
 
@@ -45,7 +45,7 @@ def words(tools: NexusControlTools) -> list[tuple[str, int, str | None]]:
 
 
 def asked(tools: NexusControlTools, **request: Any) -> str:
-    given = {"goal": "Rotate the keys", "actor": ALICE, "mode": "apply", **request}
+    given: dict[str, Any] = {"goal": "Rotate the keys", "actor": ALICE, "mode": "apply", **request}
     return data_of(tools.request(**given))["request_id"]
 
 
@@ -80,9 +80,7 @@ def test_the_whole_way_of_a_request_is_told(tools: NexusControlTools) -> None:
     }
     assert first.message_id == f"evt_{request_id}_1"
     assert first.title == f"Request {request_id[:8]} waits for approval"
-    assert first.text == (
-        f"Asked by human:alice. 2 approvals missing. {INBOX}/decisions/{request_id}"
-    )
+    assert first.text == (f"Asked by human:alice. 2 approvals missing. {INBOX}/decisions/{request_id}")
 
 
 def denied(tools: NexusControlTools, request_id: str) -> None:
@@ -175,7 +173,9 @@ def test_an_id_is_a_header_and_a_part_of_a_path_whatever_it_holds(decision_id: s
 
 
 def test_no_plan_argument_output_comment_or_reason_goes_out(tools: NexusControlTools) -> None:
-    plan = [{"step_id": "s1", "intent": "s3cret", "call": {"tool": "t", "method": "m", "args": {"a": "s3cret"}}}]
+    plan = [
+        {"step_id": "s1", "intent": "s3cret", "call": {"tool": "t", "method": "m", "args": {"a": "s3cret"}}}
+    ]
     request_id = asked(tools, goal="s3cret", plan=plan, metadata={"a": "s3cret"})
     data_of(tools.approve(request_id, BOB, comment="s3cret"))
     data_of(tools.revoke_approval(request_id, BOB, reason="s3cret"))

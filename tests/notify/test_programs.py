@@ -84,7 +84,9 @@ def test_a_command_is_killed_when_the_worker_must_end(tmp_path: Path) -> None:
 
 # --- Apprise --------------------------------------------------------------------------------------------------------
 
-needs_apprise = pytest.mark.skipif(find_spec("apprise") is None, reason="the extra [apprise] is not installed")
+needs_apprise = pytest.mark.skipif(
+    find_spec("apprise") is None, reason="the extra [apprise] is not installed"
+)
 
 
 def apprise(folder: Path, url: str) -> Apprise:
@@ -123,7 +125,7 @@ def test_a_url_that_apprise_does_not_know_is_not_repeated(tmp_path: Path, url: s
 
 
 def test_without_apprise_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "python").write_text(f"#!/bin/sh\nexec {sys.executable} -S \"$@\"\n")
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     (tmp_path / "python").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     reply = apprise(tmp_path, "json://localhost").send(MESSAGE, NOW)

@@ -177,7 +177,18 @@ def test_no_proxy_of_the_environment_is_asked(
 def certificate(tmp_path: Path) -> Path:
     """A certificate for localhost that signs itself, with its key."""
     pem = tmp_path / "localhost.pem"
-    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    words = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
     words += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(tmp_path / "key.pem")]
     subprocess.run([*words, "-out", str(pem)], check=True, capture_output=True)
     return pem
@@ -211,7 +222,14 @@ def test_a_tls_handshake_that_drips_ends_in_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "secret",
-    ["s3cret-value", "whsec_", "whsec_!!!!not-base64!!!!", "whsec_" + "A" * 28, "whsec_" + "A" * 100, "A" * 32],
+    [
+        "s3cret-value",
+        "whsec_",
+        "whsec_!!!!not-base64!!!!",
+        "whsec_" + "A" * 28,
+        "whsec_" + "A" * 100,
+        "A" * 32,
+    ],
 )
 def test_a_secret_that_is_not_one_is_not_used_and_not_repeated(
     receiver: Receiver, tmp_path: Path, secret: str
