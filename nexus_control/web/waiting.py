@@ -21,7 +21,7 @@ from nexus_control.web.inbox import Inbox, Visit
 from nexus_control.web.pages import badge, el, hidden_query, moment, respond, words
 from nexus_control.web.reviewing import who
 
-LINES: Final = 30
+LINES: Final = 50
 """The requests on one page."""
 _SEARCHED: Final = ("text", "state", "requester", "label")
 _LONGEST_GOAL: Final = 300
