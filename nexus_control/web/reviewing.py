@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from nexus_control.lifecycle import counted, display_name, effect_words
+from nexus_control.lifecycle import counted, effect_words
 from nexus_control.render.decision import approval_words, imported_text, verdict_text
 from nexus_control.render.guarded import is_guarded_call
 from nexus_control.render.html import Html, facts, table
@@ -251,4 +251,6 @@ def _report_link(visit: Visit, decision: View) -> Html:
 
 def who(actor: View | None) -> str:
     """An actor by name; systems with their type."""
-    return "nobody" if actor is None else display_name(Actor(actor["type"], actor["id"]))
+    if actor is None:
+        return "nobody"
+    return actor["id"] if actor["type"] == "human" else f"{actor['type']}:{actor['id']}"
