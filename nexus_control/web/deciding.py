@@ -64,7 +64,7 @@ async def decide_form(inbox: Inbox, visit: Visit, request: View) -> Html:
         enrol = el("p", el("a", "Enrol a passkey", href=visit.link("/enrol")))
         is_unknown = fault.code is ErrorCode.SIGNATURE_INVALID
         notice = refusal(fault, "You cannot decide here", *([enrol] if is_unknown else []))
-        return el("div", _who(visit, request), notice)
+        return el("div", _who(visit, request), notice, class_="verdicts")
     forms = [_form(inbox, visit, verdict, statement) for verdict, statement in offers.statements.items()]
     why = offers.refusals.get("approve")
     notice = [el("p", f"{spelled(why.message).rstrip('.')}. {why.next}", data_code=why.code)] if why else []
