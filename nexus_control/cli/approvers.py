@@ -53,6 +53,7 @@ class SignerLine(TypedDict):
     ids: list[str]
     key_type: str
     fingerprint: str
+    rp_id: str | None
     namespaces: list[str] | None
     valid_after: str | None
     valid_before: str | None
@@ -64,7 +65,11 @@ def add(
     frame: Frame,
     approver_id: Id,
     key: Annotated[
-        Path, typer.Argument(metavar="KEY.pub", help="The public key, as ssh-keygen or an approver gives it.")
+        Path,
+        typer.Argument(
+            metavar="KEY.pub",
+            help="The public key, as ssh-keygen or an approver gives it; or a passkey's line.",
+        ),
     ],
     valid_after: Annotated[str | None, typer.Option(help="From when the key counts (ISO 8601).")] = None,
     valid_before: Annotated[str | None, typer.Option(help="Until when the key counts (ISO 8601).")] = None,
@@ -76,7 +81,7 @@ def add(
     file = _file(frame)
     line = _line(
         approver_id,
-        _public_key(key),
+        _public_key(key, approver_id),
         _time("--valid-after", valid_after),
         _time("--valid-before", valid_before),
     )
@@ -87,7 +92,8 @@ def add(
         _require_new(approver_id, signer.key, parse_allowed_signers(content), file)
         ended = content if not content or content.endswith(b"\n") else content + b"\n"
         _write(file, ended + line.encode())
-    text = f"{approver_id} may sign with the key {signer.key.fingerprint}"
+    kind = "key" if signer.key.rp_id is None else f"passkey of {signer.key.rp_id}"
+    text = f"{approver_id} may sign with the {kind} {signer.key.fingerprint}"
     data = {
         "file": str(file),
         "id": approver_id,
@@ -150,7 +156,7 @@ def check(
         else:
             screen.prose(f"{asked} can sign with:", Mark("Yes.", "good"))
         for each in usable:
-            screen.verbatim(f"{each['key_type']} {each['fingerprint']}")
+            screen.verbatim(f"{each['key_type']} {each['fingerprint']}{_of(each)}")
 
     data = {"file": str(file), "id": asked, "may_sign": not why, "keys": usable, "why": why or None}
     return Answer(data, show, code=REFUSED if why else 0)
@@ -190,14 +196,32 @@ def _id(approver_id: str) -> str:
     return approver_id
 
 
-def _public_key(file: Path) -> SshKey:
+def _public_key(file: Path, approver_id: str) -> SshKey:
+    """The key in the file: a .pub file, or the line of the allowed signers that the inbox shows for a new passkey."""
     text = read_text("KEY.pub", file)
     if "PRIVATE KEY" in text:
         raise invalid_argument(
             "KEY.pub", f"names {file}, a private key: give its public half, {file.name}.pub"
         )
+    shown = parse_allowed_signers(text)
+    if len(shown.signers) == 1 and not shown.skipped:
+        return _key_in(shown.signers[0], file, approver_id)
     with blaming("KEY.pub", str(file)):
         return parse_ssh_public_key(text)
+
+
+def _key_in(line: AllowedSigner, file: Path, approver_id: str) -> SshKey:
+    """The key of a line of this approver's. Its options would be lost, so it has none but the namespace of approvals."""
+    names, limits = _patterns(line.principals), (line.valid_after, line.valid_before, line.verify_required)
+    if names != [fold_id(approver_id)]:
+        raise invalid_argument(
+            "KEY.pub", f"names {file}, which is a line of {', '.join(names)}, not of {approver_id}"
+        )
+    if any(limits) or (line.namespaces is not None and _patterns(line.namespaces) != [NAMESPACE]):
+        raise invalid_argument(
+            "KEY.pub", f"names {file}, a line with options: put it into the file of signers by hand"
+        )
+    return line.key
 
 
 def _time(option: str, given: str | None) -> datetime | None:
@@ -283,6 +307,7 @@ def _described(signer: AllowedSigner) -> SignerLine:
         "ids": _patterns(signer.principals),
         "key_type": signer.key.type,
         "fingerprint": signer.key.fingerprint,
+        "rp_id": signer.key.rp_id,
         "namespaces": None if signer.namespaces is None else _patterns(signer.namespaces),
         "valid_after": _utc(signer.valid_after),
         "valid_before": _utc(signer.valid_before),
@@ -293,4 +318,8 @@ def _in_words(line: SignerLine) -> str:
     what = "everything" if line["namespaces"] is None else ", ".join(line["namespaces"])
     ends = [("from", line["valid_after"]), ("until", line["valid_before"])]
     valid = " ".join(f"{word} {time}" for word, time in ends if time)
-    return f"{', '.join(line['ids'])}: {line['key_type']}, for {what}, {valid or 'always'}"
+    return f"{', '.join(line['ids'])}: {line['key_type']}{_of(line)}, for {what}, {valid or 'always'}"
+
+
+def _of(line: SignerLine) -> str:
+    return "" if line["rp_id"] is None else f" (a passkey of {line['rp_id']})"

@@ -33,6 +33,7 @@ from nexus_control.render.guarded import how_to_go_on, is_guarded_call, who_runs
 from nexus_control.render.policy import who_can_still
 from nexus_control.render.will_run import BY_WORKER, NOT_AT_HAND
 from nexus_control.store import DecisionStore
+from nexus_control.system.commands import Options
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import deciding, views
 from nexus_control.usecases.answers import ApprovalData, InspectData, StateData
@@ -224,7 +225,7 @@ def _told(
     the file that declares adapters here, for the command that comes next.
     """
     is_signed = decided["policy"] is not None and decided["policy"].get("min_assurance") == "signed"
-    signers = frame.who_signs if is_signed else {}
+    signers: Options = frame.who_signs if is_signed else {}
 
     def show(screen: Screen) -> None:
         request_id, state = named if screen.is_terminal else data["request_id"], data["state"]

@@ -352,9 +352,12 @@ def _show_done(screen: Screen, found: _Found) -> None:
         )
         for request_id in found.approved:
             screen.verbatim(request_id)
-    signers = found.signers or {"problem": None, "skipped": []}
+    signers = found.signers or {"problem": None, "skipped": [], "without_origin": []}
     mark = Mark("allowed signers:", "stopped")
     if signers["problem"]:
         screen.prose(f"{signers['problem']}; no signed approval counts until then.", mark)
     for each in signers["skipped"]:
         screen.prose(f"line {each['line']} of {signers['file']} is skipped: {each['why']}.", mark)
+    for each in signers["without_origin"]:
+        said = f"line {each['line']} of {signers['file']} does not count: it is a passkey of {each['rp_id']}"
+        screen.prose(f"{said}, for which neither --origin nor [inbox] allows an origin.", mark)

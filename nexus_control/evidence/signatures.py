@@ -27,6 +27,7 @@ from nexus_control.values.payloads import (
     ApprovalRevokedPayload,
 )
 
+_SHOWN = 10
 _VERDICTS: dict[EventType, Verdict] = {
     EventType.APPROVAL_GRANTED: "approve",
     EventType.APPROVAL_DENIED: "deny",
@@ -103,7 +104,7 @@ def _approval_signatures(
     if allowed is None:
         said = f"{len(signed)} verdicts are signed, but no allowed signers say whose keys these are"
         return skipped(said if signed else "no verdict is signed, and nobody is trusted to sign")
-    refused, keys = list[str](), set[SshKey]()
+    refused, keys, passkeys = list[str](), set[SshKey](), list[str]()
     for approval in counted:
         verdict = signed.get(approval.seq)
         why = _not_trusted(verdict, allowed, origins, approval.granted_at, logs)
@@ -113,11 +114,12 @@ def _approval_signatures(
             refused.append(f"{approval.actor.id}: {why}")
         elif verdict is not None:
             keys.add(verdict.signature.key)
+            passkeys.extend(f"{approval.actor.id} {said}" for said in [verdict.passkey] if said)
     detail = (
         f"{len(keys)} of {required} approvals are signed by people who are trusted, each with their own key"
     )
     if len(keys) >= required:
-        return passed(detail)
+        return passed("; ".join([detail, *passkeys[:_SHOWN]]))
     return skipped("; ".join([detail, *refused]))
 
 

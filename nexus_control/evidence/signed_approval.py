@@ -36,6 +36,13 @@ class SignedVerdict:
     signature: SshSignature
     signed: SignedStatement
 
+    @property
+    def passkey(self) -> str | None:
+        """The page on which a passkey signed, as the end of a sentence; None for every other key."""
+        page = self.signature.page
+        synced = " (synced)" if self.signature.is_synced else ""
+        return None if page is None else f"with a passkey{synced} on {page.origin}"
+
     def require_issued_by(self, at: datetime) -> None:
         """Returns when the statement was issued by the instant of its verdict, `at`. Raises SIGNATURE_INVALID."""
         issued_at = self.statement.issued_at
@@ -128,6 +135,14 @@ def verify_approval(statement: str, signature: str, trust: Trust, at: datetime) 
         origin=page.origin if page else None,
         is_synced=opened.signature.is_synced,
     )
+
+
+def passkey_of(signed: SignedStatement | None) -> str | None:
+    """`SignedVerdict.passkey`, where this is signed, and the signature verifies under its key; otherwise None."""
+    try:
+        return None if signed is None else open_verdict(signed).passkey
+    except NexusControlError:
+        return None
 
 
 @lru_cache(maxsize=128)  # a function of these bytes alone: neither trust nor time is in it

@@ -19,6 +19,7 @@ from nexus_control.decision import Decision, counting_approvals, effect_of
 from nexus_control.evidence.bundle_checks import History, history_of
 from nexus_control.evidence.reading import Reading
 from nexus_control.evidence.report import Check
+from nexus_control.evidence.signed_approval import passkey_of
 from nexus_control.facts import Facts
 from nexus_control.lifecycle import compute_timeline, counted, display_name
 from nexus_control.policy import Policy
@@ -33,6 +34,7 @@ from nexus_control.render.steps import RunStep, step_list, steps_of
 from nexus_control.render.text import View, listed
 from nexus_control.render.times import after, duration, in_utc
 from nexus_control.values.instants import parse_instant
+from nexus_control.values.payloads import ApprovalGrantedPayload
 
 _KINDS = {"package": "audit package", "bundle": "decision bundle", "run bundle": "run bundle"}
 _SHORT, _MOST_NAMES = 24, 3
@@ -233,7 +235,7 @@ def _approvals(history: History, stored: View | None) -> Html:
             _time(each.granted_at),
             each.assurance or "declared",
             _counts(each.seq in counting, idle.get((each.actor.id, each.granted_at))),
-            "; ".join(_remarks(each)) or "-",
+            "; ".join(_remarks(each, history.decision)) or "-",
         )
         for each in history.decision.facts.progress.approvals
     ]
@@ -263,7 +265,10 @@ def _approved_by(history: History) -> tuple[Approval, ...]:
     return history.dispatched[run.seq].active_approvals(at)
 
 
-def _remarks(approval: Approval) -> Iterator[str]:
+def _remarks(approval: Approval, decision: Decision) -> Iterator[str]:
+    content = next((each.content for each in decision.events if each.seq == approval.seq), None)
+    if isinstance(content, ApprovalGrantedPayload) and (passkey := passkey_of(content.signed)):
+        yield passkey
     if approval.expires_at:
         yield f"until {in_utc(approval.expires_at)}"
     if approval.revoked_at:

@@ -104,16 +104,32 @@ def allowed_signers_of(store: DecisionStore) -> AllowedSigners | None:
 
 
 def describe_allowed_signers(store: DecisionStore) -> dict[str, Any] | None:
-    """How many signers the file names, and which lines are skipped and why; None without a file. Never raises."""
+    """How many signers the file names, which lines are skipped and why, and which lines of passkeys count nowhere,
+    because no origin is allowed for their RP ID; None without a file. Never raises.
+    """
     try:
         allowed = allowed_signers_of(store)
     except NexusControlError as fault:
-        return {"file": str(store.allowed_signers), "used": 0, "skipped": [], "problem": fault.message}
+        return {**_no_lines(store), "problem": fault.message}
     if allowed is None:
         return None
     skipped = [{"line": each.line, "why": each.why} for each in allowed.skipped]
-    used = len(allowed.signers)
-    return {"file": str(store.allowed_signers), "used": used, "skipped": skipped, "problem": None}
+    nowhere = [
+        {"line": each.line, "rp_id": each.key.rp_id}
+        for each in allowed.signers
+        if each.key.rp_id is not None and not store.passkey_origins.for_rp_id(each.key.rp_id).origins
+    ]
+    return {**_no_lines(store), "used": len(allowed.signers), "skipped": skipped, "without_origin": nowhere}
+
+
+def _no_lines(store: DecisionStore) -> dict[str, Any]:
+    return {
+        "file": str(store.allowed_signers),
+        "used": 0,
+        "skipped": [],
+        "without_origin": [],
+        "problem": None,
+    }
 
 
 def require_may_sign(store: DecisionStore, approver: str, public_key: str | None) -> None:

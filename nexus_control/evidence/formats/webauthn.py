@@ -113,7 +113,9 @@ def flags_problem(flags: int, *, enrolling: bool = False) -> str | None:
         return "the authenticator did not verify its user, by PIN, finger or face"
     if bool(flags & CREDENTIAL_DATA) is not enrolling:
         return (
-            "its flags say that it is no enrolment" if enrolling else "its flags say that it is an enrolment"
+            "its flags do not say that it is an enrolment"
+            if enrolling
+            else "its flags say that it is an enrolment"
         )
     if flags & IS_COPIED and not flags & MAY_BE_COPIED:
         return "its flags say that the key is copied, and that it never is"
