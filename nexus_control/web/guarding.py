@@ -106,6 +106,8 @@ class Guard:
         if scope["method"] == "POST":
             if headers.getlist("origin") not in [[origin] for origin in self._inbox.origins]:
                 return self._problem(scope, 403, "This was not sent by a page of the inbox", _WRONG_ORIGIN)
+            if "content-length" in headers and "transfer-encoding" in headers:
+                return self._problem(scope, 400, "The request has two lengths", "Send it with one of them.")
             if not size.isdecimal() or len(size) > 12 or int(size) > MOST_BODY:
                 return self._problem(scope, 413, "The request is too large", _TOO_LARGE)
         elif size != "0" or "transfer-encoding" in headers:

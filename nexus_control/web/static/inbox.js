@@ -23,7 +23,7 @@ function rememberAddress() {
   const query = new URLSearchParams(location.search);
   const token = kept.read("token");
   if ("needsToken" in main.dataset) {
-    if (token && token !== query.get("token")) goTo({ token });
+    if (token && token !== query.get("token")) goTo({ token, as: query.get("as") ?? kept.read("as") });
     else if (token) kept.write("token", "");
     return;
   }
