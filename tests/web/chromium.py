@@ -24,7 +24,7 @@ FLAGS = (
     "--host-resolver-rules=MAP insecure.test 127.0.0.1 , MAP * ~NOTFOUND ,"
     " EXCLUDE localhost , EXCLUDE *.localhost , EXCLUDE 127.0.0.1",
 )
-LONGEST = 15
+LONGEST = 60
 """Seconds after which what a page was to do is a failure."""
 PHONE, TABLET, DESK = 390, 768, 1280
 """Widths, in CSS pixels."""
