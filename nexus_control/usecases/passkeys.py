@@ -34,7 +34,7 @@ def passkeys_of(store: DecisionStore, approver: str, rp_id: str) -> list[SshKey]
     if not keys:
         raise NexusControlError(
             ErrorCode.SIGNATURE_INVALID,
-            f"No passkey of {approver!r:.260} counts here: none is among the allowed signers"
+            f"No passkey of {approver!r:.260} counts here: the allowed signers have no line for one"
             f"{allowed.unsupported(approver)}",
             {"approver": approver, "rp_id": rp_id},
             "Enrol a passkey in the inbox. It counts once the owner of the inbox has added it.",

@@ -1,4 +1,4 @@
-"""The section "Decide" of a request: a form for each verdict that this person can give now, or why there is none.
+"""The section "Decide" of a request: a form for each verdict that this person can give now, or what keeps them.
 
 Each form holds the exact statement that its passkey will sign, and the token of that statement. A statement names
 decision, basis, rehearsal, approver, verdict and time, and has a nonce. It is made when the page is, of the request as
@@ -7,7 +7,7 @@ in this run and less than an hour ago. It decides nothing: the signature does.
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -19,6 +19,7 @@ from nexus_control.render.html import Html
 from nexus_control.render.text import View, spelled
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import deciding
+from nexus_control.usecases.fields import MAX_REMARK
 from nexus_control.usecases.passkeys import passkeys_of
 from nexus_control.usecases.signing import approval_statement, require_basis_of
 from nexus_control.values.actors import fold_id
@@ -64,7 +65,7 @@ async def decide_form(inbox: Inbox, visit: Visit, request: View) -> Html:
         enrol = el("p", el("a", "Enrol a passkey", href=visit.link("/enrol")))
         is_unknown = fault.code is ErrorCode.SIGNATURE_INVALID
         notice = refusal(fault, "You cannot decide here", *([enrol] if is_unknown else []))
-        return el("div", _who(visit, request), notice)
+        return el("div", _who(visit, request), notice, class_="verdicts")
     forms = [_form(inbox, visit, verdict, statement) for verdict, statement in offers.statements.items()]
     why = offers.refusals.get("approve")
     notice = [el("p", f"{spelled(why.message).rstrip('.')}. {why.next}", data_code=why.code)] if why else []
@@ -166,9 +167,7 @@ def _basis(request: View) -> Html:
 
 
 def _form(inbox: Inbox, visit: Visit, verdict: Verdict, statement: str) -> Html:
-    stated, name = parse_statement(statement), verdict.capitalize()
-    field_name = "comment" if verdict == "approve" else "reason"
-    heading = f"{verdict}-heading"
+    stated, name, heading = parse_statement(statement), verdict.capitalize(), f"{verdict}-heading"
     return el(
         "section",
         el("h3", name, " as ", el("bdi", spelled(stated.approver)), id=heading),
@@ -179,19 +178,7 @@ def _form(inbox: Inbox, visit: Visit, verdict: Verdict, statement: str) -> Html:
             visit.link(f"/requests/{stated.decision_id}/{verdict}"),
             el("input", type="hidden", name="token", value=token_of(inbox, statement)),
             el("input", type="hidden", name="statement", value=statement),
-            el(
-                "label",
-                "Reason" if verdict != "approve" else "Comment (may be empty)",
-                for_=f"{verdict}-text",
-            ),
-            el(
-                "textarea",
-                id=f"{verdict}-text",
-                name=field_name,
-                rows=2,
-                maxlength=4096,
-                required=verdict != "approve",
-            ),
+            *_remark(verdict),
             el(
                 "details",
                 el("summary", "The statement that you sign"),
@@ -205,4 +192,18 @@ def _form(inbox: Inbox, visit: Visit, verdict: Verdict, statement: str) -> Html:
         ),
         aria_labelledby=heading,
         class_=f"choice {verdict}",
+    )
+
+
+def _remark(verdict: Verdict) -> Iterator[Html]:
+    """The comment of an approval, or the reason of another verdict."""
+    is_approving, field_id = verdict == "approve", f"{verdict}-text"
+    yield el("label", "Comment (may be empty)" if is_approving else "Reason", for_=field_id)
+    yield el(
+        "textarea",
+        id=field_id,
+        name="comment" if is_approving else "reason",
+        rows=2,
+        maxlength=MAX_REMARK,
+        required=not is_approving,
     )

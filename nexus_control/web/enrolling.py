@@ -4,7 +4,7 @@
     POST /enrol     {"person", "challenge", "attestation": {...}, "assertion": {...}}, bytes in base64url
 
 A challenge is 32 random bytes. It is spent by the first use, and forgotten after ten minutes, or once a thousand newer
-ones were given. The new passkey signs the challenge's text in a namespace that is no approval's: else nothing shows
+ones were given. The new passkey signs the challenge's text, in another namespace than approvals: else nothing shows
 that anybody has its private half. The inbox keeps no passkey and adds none: its owner does, after they compared the
 fingerprint with the person by another way.
 """
@@ -21,7 +21,6 @@ from starlette.routing import Route
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.evidence.formats.allowed_signers import principal_problem
-from nexus_control.evidence.formats.base64_text import to_base64
 from nexus_control.evidence.formats.origins import PasskeyOrigins
 from nexus_control.evidence.formats.passkeys import (
     Attestation,
@@ -185,8 +184,7 @@ def _form_page(
 
 
 def _made(person: str, new: NewPasskey, line: str) -> list[Html]:
-    key = f"{new.key.type} {to_base64(new.key.blob)}"
-    command = f"{shell_line(['echo', key])} | {shell_line(['nexus-control', 'approver', 'add', person, '-'])}"
+    command = shell_line(["nexus-control", "approver", "add", person, "passkey.line"])
     synced = "Its device copies it to your other devices." if new.is_synced else ""
     return [
         el("h1", "Your passkey is made, and does not count yet"),
@@ -214,8 +212,8 @@ def _made(person: str, new: NewPasskey, line: str) -> list[Html]:
                 "li",
                 el(
                     "p",
-                    "Where the fingerprints are the same, the owner adds the line to the file of allowed signers, by "
-                    "this command:",
+                    "Where the fingerprints are the same, the owner saves the line in a file, such as passkey.line, "
+                    "and adds it to the allowed signers by this command:",
                 ),
                 el("pre", command, id="command", tabindex="0", aria_label="The command for the owner"),
             ),

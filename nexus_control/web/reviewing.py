@@ -52,7 +52,8 @@ async def review_page(
     """The request as it is now. `done` is the verdict that was just given. Raises DECISION_NOT_FOUND."""
     view = await inspected(inbox, request_id)
     goal: str = view["decision"]["goal"] or "A request without a goal"
-    decide = await decide_form(inbox, visit, view)
+    is_open = view["lifecycle"]["state"] in _OPEN
+    decide = await decide_form(inbox, visit, view) if is_open else Html("")
     said = [*notices, *what_was_done(visit, view, done)]
     return respond(
         inbox, visit, goal[:_TITLE], *said, *_page(visit, view, goal, decide), is_live=True, status=status

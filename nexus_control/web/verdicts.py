@@ -52,8 +52,9 @@ def _route(inbox: Inbox, verdict: Verdict) -> Route:
             body = await posted(request, VerdictBody)
             data = await inbox.call(lambda: _decided(inbox, request_id, verdict, body))
         except NexusControlError as fault:
-            if wants_json(request) or fault.code is ErrorCode.DECISION_NOT_FOUND:
+            if wants_json(request):
                 return refusal_as_json(fault)
+            # Of a request that is nowhere, `review_page` says so.
             notice = refusal(fault, _NOT_DONE[verdict])
             return await review_page(inbox, visit, request_id, notice, status=status_of(fault))
         if wants_json(request):

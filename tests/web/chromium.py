@@ -24,7 +24,7 @@ FLAGS = (
     "--host-resolver-rules=MAP insecure.test 127.0.0.1 , MAP * ~NOTFOUND ,"
     " EXCLUDE localhost , EXCLUDE *.localhost , EXCLUDE 127.0.0.1",
 )
-LONGEST = 15
+LONGEST = 60
 """Seconds after which what a page was to do is a failure."""
 PHONE, TABLET, DESK = 390, 768, 1280
 """Widths, in CSS pixels."""
@@ -193,12 +193,16 @@ class Page:
         raise AssertionError(f"no key leads to {selector}")
 
     def click(self, selector: str) -> None:
-        """A click of the mouse in the middle of what this selector names."""
+        """A click of the mouse in the middle of what this selector names, once that stays where it is."""
         where = self.until(f"""(() => {{
             const element = document.querySelector({json.dumps(selector)});
             element.scrollIntoView({{block: "center", behavior: "instant"}});
             const box = element.getBoundingClientRect();
-            return box.width && {{x: box.x + box.width / 2, y: box.y + box.height / 2}};
+            const middle = {{x: box.x + box.width / 2, y: box.y + box.height / 2}};
+            const before = element.whereItWas;
+            element.whereItWas = `${{middle.x}} ${{middle.y}}`;
+            const isOnTop = element.contains(document.elementFromPoint(middle.x, middle.y));
+            return isOnTop && before === element.whereItWas && middle;
         }})()""")
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, **where, button="left", clickCount=1)

@@ -94,7 +94,7 @@ class House:
 
     def signed(self, form: Mapping[str, str], passkey: Passkey, **options: Any) -> dict[str, Any]:
         """The body of a verdict that this passkey signs."""
-        given = {"origin": self.origin, **options}
+        given: dict[str, Any] = {"origin": self.origin, **options}
         made = passkey.asserted(to_sign(form["statement"].encode()), **given)
         return {**form, "assertion": spelled(made)}
 
@@ -124,10 +124,10 @@ def _answer(request: urllib.request.Request) -> Answer:
     """The answer itself, whatever its status: a redirection is not followed."""
     try:
         with _OPENER.open(request, timeout=_LONGEST) as response:
-            return Answer(response.status, response.headers, response.read().decode())
+            return Answer(response.status, dict(response.headers), response.read().decode())
     except urllib.error.HTTPError as refused:
         with refused:
-            return Answer(refused.code, refused.headers, refused.read().decode())
+            return Answer(refused.code, dict(refused.headers), refused.read().decode())
 
 
 @contextmanager

@@ -23,8 +23,8 @@ def enrol(house: House, page: Page, person: str) -> tuple[str, str]:
 def enrolled(house: House, page: Page, person: str) -> None:
     """This person enrols, and the owner adds them by command."""
     line, fingerprint = enrol(house, page, person)
-    file = house.office.folder / "passkey.pub"
-    file.write_text(line.partition(" ")[2].partition(" ")[2])
+    file = house.office.folder / "passkey.line"
+    file.write_text(f"{line}\n")
     added = house.office.answer("approver", "add", person, str(file))
     assert (added["line"], added["fingerprint"]) == (line, fingerprint)
 

@@ -1,39 +1,62 @@
 """Every page, with all that people do on it: nothing keeps anybody out, overflows, or breaks the policy."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from tests.render.browser import needs_chromium
 from tests.render.test_report_in_a_browser import OVERFLOWING
-from tests.web.axe import grave_findings, needs_axe
-from tests.web.chromium import PHONE, Chromium
+from tests.web.axe import HAS_AXE, grave_findings, needs_axe
+from tests.web.chromium import PHONE, Chromium, Page
 from tests.web.house import House
 from tests.web.rounds import everything
 
 pytestmark = needs_chromium
 EXPECTED = "status of 4"
-"""The beginning of what a browser says of a refused verdict, and of a page that is nowhere."""
+"""In what a browser says of a refused verdict, and of a page that is nowhere."""
+FOREIGN = "performance.getEntriesByType('resource').filter(each => !each.name.startsWith(location.origin))"
 
 
-def test_nothing_breaks_the_policy_and_nothing_of_a_request_runs(chromium: Chromium, house: House) -> None:
+@dataclass(frozen=True)
+class Seen:
+    """What was found on one page. `grave` is by colour scheme."""
+
+    complaints: list[str]
+    title: str
+    is_too_wide: bool
+    foreign: int
+    grave: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, page: Page) -> "Seen":
+        complaints = [each for each in page.complaints() if EXPECTED not in each]
+        page.events.clear()
+        title, foreign = page.run("document.title"), page.run(f"{FOREIGN}.length")
+        is_too_wide = page.run(f"(() => {{ {OVERFLOWING} }})()")["page"]
+        grave = dict[str, list[str]]()
+        for scheme in ("light", "dark") if HAS_AXE else ():
+            page.show_at(PHONE, scheme=scheme)
+            grave[scheme] = grave_findings(page)
+        return cls(complaints, title, is_too_wide, foreign, grave)
+
+
+@pytest.fixture(scope="module")
+def seen(chromium: Chromium, house: House) -> dict[str, Seen]:
     page = chromium.page(width=PHONE)
-    for name in everything(house, page):
-        assert [each for each in page.complaints() if EXPECTED not in each] == [], name
-        assert "owned" not in page.run("document.title"), name
-        assert page.run("document.documentElement.scrollWidth") == PHONE, (name, page.run(OVERFLOWING_HERE))
-        foreign = (
-            "performance.getEntriesByType('resource').filter(each => !each.name.startsWith(location.origin))"
-        )
-        assert page.run(f"{foreign}.length") == 0, name
-    page.close()
+    return {name: Seen.of(page) for name in everything(house, page)}
 
 
-OVERFLOWING_HERE = f"(() => {{ {OVERFLOWING} }})()"
+def test_nothing_breaks_the_policy_and_nothing_of_a_request_runs(seen: dict[str, Seen]) -> None:
+    assert len(seen) == 16
+    assert {name: each.complaints for name, each in seen.items() if each.complaints} == {}
+    assert [name for name, each in seen.items() if each.title == "owned" or each.foreign] == []
+
+
+def test_no_page_is_wider_than_a_phone(seen: dict[str, Seen]) -> None:
+    assert [name for name, each in seen.items() if each.is_too_wide] == []
 
 
 @needs_axe
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_grave(chromium: Chromium, house: House, scheme: str) -> None:
-    page = chromium.page(width=PHONE, scheme=scheme)
-    for name in everything(house, page):
-        assert grave_findings(page) == [], name
-    page.close()
+def test_axe_finds_nothing_grave_in_light_or_dark(seen: dict[str, Seen]) -> None:
+    assert all(set(each.grave) == {"light", "dark"} for each in seen.values())
+    assert {name: each.grave for name, each in seen.items() if any(each.grave.values())} == {}

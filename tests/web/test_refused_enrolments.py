@@ -27,7 +27,8 @@ def enrolment(house: House, passkey: Passkey, person: str = "ada@example.com", *
     challenge = challenge_of(house)
     proof: dict[str, Any] = {"origin": house.origin, **options.pop("proof", {})}
     octets = base64.urlsafe_b64decode(challenge + "=")
-    made = passkey.enrolled(octets, **{"origin": house.origin, **options})
+    given: dict[str, Any] = {"origin": house.origin, **options}
+    made = passkey.enrolled(octets, **given)
     signed = passkey.asserted(to_sign(challenge.encode(), NAMESPACE), **proof)
     attestation = {
         "authenticator_data": base64url(made.authenticator_data),

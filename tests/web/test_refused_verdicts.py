@@ -3,12 +3,19 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nexus_control import ErrorCode
+from nexus_control import DecisionStore, ErrorCode, NexusControlError
+from nexus_control.usecases import requesting
+from nexus_control.usecases.arguments import RequestArguments, StatementArguments, validated
+from nexus_control.usecases.signing import approval_statement
+from nexus_control.web import create_app
+from nexus_control.web.deciding import require_ours, token_of
 from tests.evidence.ssh import to_sign
+from tests.support.clock import FakeClock
 from tests.support.passkey import Passkey, client_data
 from tests.support.swapping import Swap
 from tests.web.house import House, spelled
@@ -124,6 +131,23 @@ def test_a_statement_that_this_inbox_did_not_make_is_refused(house: House) -> No
         assert decided(house, request_id, house.signed(changed, PASSKEYS[ADA])) == ErrorCode.PAGE_OUTDATED
 
 
+def test_a_page_is_too_old_after_an_hour(tmp_path: Path) -> None:
+    clock = FakeClock()
+    store = DecisionStore(tmp_path / "store.db", clock=clock)
+    app = create_app(store, origins=["http://localhost:8737"], rp_id="localhost", reader_token="t" * 32)
+    created = {"goal": "Rotate the keys", "actor": {"type": "human", "id": "alice"}}
+    request_id = requesting.request(store, validated(RequestArguments, created), None)["request_id"]
+    asked = validated(StatementArguments, {"request_id": request_id, "approver": ADA})
+    statement = approval_statement(store, asked)["statement"]
+    token = token_of(app.state.inbox, statement)
+    clock.advance(hours=1)
+    assert require_ours(app.state.inbox, statement, token).approver == ADA
+    clock.advance(microseconds=1)
+    with pytest.raises(NexusControlError) as refused:
+        require_ours(app.state.inbox, statement, token)
+    assert refused.value.code is ErrorCode.PAGE_OUTDATED
+
+
 def test_who_is_not_among_the_allowed_signers_gets_no_form_and_is_told_to_enrol(house: House) -> None:
     request_id = house.office.requested()
     page = house.get(f"/requests/{request_id}", "eve@example.com").text
@@ -160,14 +184,14 @@ SMUGGLED: dict[str, tuple[Callable[[Body], object], ErrorCode]] = {
         ErrorCode.INVALID_ARGUMENT,
     ),
     "text for the assertion": (lambda body: body | {"assertion": "AAAA"}, ErrorCode.INVALID_ARGUMENT),
-    "an object for the comment": (lambda body: body | {"comment": {}}, ErrorCode.INVALID_ARGUMENT),
+    "an object for the comment": (lambda body: body | {"comment": {"text": "c"}}, ErrorCode.INVALID_ARGUMENT),
     "a long comment": (lambda body: body | {"comment": "c" * 20_000}, ErrorCode.INVALID_ARGUMENT),
     "somebody else": (
         lambda body: body | {"actor": {"type": "human", "id": BEN}},
         ErrorCode.INVALID_ARGUMENT,
     ),
     "a reason of no denial": (lambda body: body | {"reason": "of no denial"}, ErrorCode.INVALID_ARGUMENT),
-    "a member of JavaScript": (lambda body: body | {"__proto__": {}}, ErrorCode.INVALID_ARGUMENT),
+    "a member of JavaScript": (lambda body: body | {"__proto__": {"token": ""}}, ErrorCode.INVALID_ARGUMENT),
 }
 
 

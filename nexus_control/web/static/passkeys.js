@@ -170,8 +170,10 @@
       return;
     }
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const main = page.querySelector("main");
+    if (main === null) throw new DOMException("", "NetworkError"); // of something between browser and inbox
     document.title = page.title;
-    document.querySelector("main").replaceChildren(...page.querySelector("main").childNodes);
+    document.querySelector("main").replaceChildren(...main.childNodes);
     document.dispatchEvent(new CustomEvent("inbox:shown"));
     look();
     const first = document.querySelector("main [role=alert], main h1");
