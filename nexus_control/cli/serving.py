@@ -28,6 +28,8 @@ from nexus_control.usecases.grouping import groups_in
 from nexus_control.values.actors import Actor
 from nexus_control.values.results import fault_of
 
+ToolNames = Annotated[str, typer.Option(help="dotted, or underscore for hosts that refuse dots.")]
+
 
 def serve(
     context: typer.Context,
@@ -43,9 +45,7 @@ def serve(
         str,
         typer.Option(help="human: a person must answer; declared: a model's word counts; off: no approving."),
     ] = "human",
-    tool_names: Annotated[
-        str, typer.Option(help="dotted, or underscore for hosts that refuse dots.")
-    ] = "dotted",
+    tool_names: ToolNames = "dotted",
     artifacts: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where large artifacts go. Default: DB.artifacts.")
     ] = None,

@@ -74,14 +74,12 @@ class DecidingTools(Tools):
         DECISION_NOT_FOUND, NOT_REQUESTER, INVALID_STATE.
         """
         given = locals()
-        return result_of(
-            lambda: usecases.requesting.request(
-                self.store,
-                checked(usecases.arguments.RequestArguments, _with_overrides(given)),
-                self._plan_checker,
-                self.rules,
-            )
-        )
+
+        def request() -> RequestData:
+            arguments = checked(usecases.arguments.RequestArguments, _with_overrides(given))
+            return usecases.requesting.request(self.store, arguments, self._plan_checker, self.rules)
+
+        return result_of(request)
 
     def approve(
         self,

@@ -1,9 +1,9 @@
 """The table of requests under a book, at the facade, at a real server and on the command line; and other books."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def require_as_demanded(row: Row, data: dict[str, Any], status: dict[str, Any]) -> None:
+def require_as_demanded(row: Row, data: Mapping[str, Any], status: Mapping[str, Any]) -> None:
     """The answer of a request, and its status, have the policy, the template and the digest of this row."""
     assert data.get("template_name") == row.of
     assert data["rules_digest"] == status["rules_digest"] == DIGEST
@@ -87,13 +87,11 @@ OPTIONS = {
 
 def words(request: dict[str, Any]) -> list[str]:
     """The options of the command line for these fields."""
-    given = [(OPTIONS[name], value) for name, value in request.items()]
-    return [
-        word
-        for option, value in given
-        for each in (value if isinstance(value, list) else [value])
-        for word in (option, str(each))
-    ]
+    said: list[str] = []
+    for name, value in request.items():
+        several = cast("list[object]", value) if isinstance(value, list) else [value]
+        said += [word for each in several for word in (OPTIONS[name], str(each))]
+    return said
 
 
 @pytest.mark.sample(6)

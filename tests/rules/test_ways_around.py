@@ -153,10 +153,11 @@ ATTEMPTS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", ATTEMPTS)
 def test_a_way_around_the_rules_is_refused_and_writes_nothing(tools: NexusControlTools, name: str) -> None:
     for alike in ("two_people", "TWO-PEOPLE"):
-        data_of(tools.template_create(alike, AGENT, min_approvals=1, allowed_modes=BOTH))
+        data_of(tools.template_create(alike, AGENT, min_approvals=1, allowed_modes=["dry_run", "apply"]))
     fields, code = ATTEMPTS[name]
     before = contents(tools.store)
-    asked = tools.request(**({"goal": "Do it", "actor": AGENT} | fields))
+    whole: dict[str, Any] = {"goal": "Do it", "actor": AGENT, **fields}
+    asked = tools.request(**whole)
     assert asked.error_code == code, asked.error
     assert contents(tools.store) == before
 
@@ -248,8 +249,9 @@ def test_a_guard_asks_for_no_less_than_the_rules_of_its_tools_demand(tools: Nexu
     waits = Guard(tools, host="host").check(call)
     assert isinstance(waits, Pending)
     assert data_of(tools.status(waits.request_id))["template_name"] == "one-person"
-    for tool, asking_ in (("Write", {}), ("keys", {"template_name": "one-person"})):
-        verdict = Guard(tools, host="host", **asking_).check(ToolCall(tool=tool, arguments={}, call_id="c2"))
+    for tool, template in (("Write", "three-people"), ("money", "one-person"), ("logs", "one-person")):
+        guard = Guard(tools, host="host", template_name=template)
+        verdict = guard.check(ToolCall(tool=tool, arguments={}, call_id="c2"))
         assert isinstance(verdict, Denied)
         assert verdict.reason.startswith("Not run: ")
 

@@ -12,7 +12,7 @@ import pytest
 from nexus_control import NexusControlTools
 from nexus_control.configuration import FILE_NAME
 from nexus_control.usecases.working import Due, Worklist, work
-from tests.cli.running import environment
+from tests.cli.running import at_a_terminal, environment, nexus_control
 from tests.facade.routers import FakeRouter
 from tests.mcp.serving import client, data, refusal
 from tests.rules.books import book
@@ -79,6 +79,35 @@ def test_the_machines_rules_hold_for_a_command_in_any_folder(machine: Machine) -
     made = machine.run(*ASKING, "--plan", ROTATE)
     assert (made["template_name"], made["rules_digest"]) == ("two-people", book(BOOK).digest)
     assert machine.run("status", made["request_id"], "--json")["rules_digest"] == book(BOOK).digest
+
+
+def test_people_are_shown_the_digest_of_the_rules_wherever_they_are_shown_the_template(
+    machine: Machine,
+) -> None:
+    request_id = machine.run(*ASKING, "--plan", LIST)["request_id"]
+    digest = book(BOOK).digest
+    shown = at_a_terminal(
+        "approve", request_id, "--db", "store.db", folder=machine.folder, width=120, typed="n\n"
+    )
+    assert f"Rules {digest}" in shown.stdout
+    store = ["--db", "store.db"]
+    standing = nexus_control("status", request_id, *store, folder=machine.folder).stdout
+    assert f"rules{digest}" in "".join(standing.split())  # its lines are as wide as a terminal's
+    assert digest in nexus_control("inspect", request_id, *store, folder=machine.folder).stdout
+    assert (
+        digest
+        in nexus_control("rules", "check", "--config", f"etc/{FILE_NAME}", folder=machine.folder).stdout
+    )
+    with NexusControlTools(machine.folder / "store.db") as tools:
+        data_of(tools.approve(request_id, BOB))
+        data_of(tools.execute(request_id, "python:keys", SCHEDULER, FakeRouter()))
+        package = data_of(tools.export_audit_package(request_id))["package"]
+    machine.file("project", json.dumps(package), name="package.json")
+    verified = nexus_control("verify", "project/package.json", "--json", folder=machine.folder)
+    checks = {each["name"]: each["detail"] for each in json.loads(verified.stdout)["checks"]}
+    assert checks["policy_within_template"].endswith(f"it was asked for under the rules {digest}")
+    nexus_control("report", "project/package.json", "-o", "report.html", folder=machine.folder)
+    assert digest in (machine.folder / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("option", ["--config", "--adapters-from"])
