@@ -252,14 +252,15 @@ def test_groups_that_are_read_when_they_are_needed_stand_in_the_way_of_no_other_
 
 
 def test_a_request_that_is_asked_again_is_the_same_whoever_is_in_its_groups_now(tmp_path: Path) -> None:
-    content = {"goal": "g", "actor": ALICE, "idempotency_key": "k", **BOTH}
+    content: dict[str, Any] = {"goal": "g", "actor": ALICE, "idempotency_key": "k", **BOTH}
     with NexusControlTools(tmp_path / "a.db", groups=GROUPS) as tools:
         first = data_of(tools.request(**content))
     for groups in ({"security": ["zoe"], "platform": ["yan"]}, {}):  # others now, or no such groups at all
         with NexusControlTools(tmp_path / "a.db", groups=groups) as tools:
             again = data_of(tools.request(**content))
             assert (again["request_id"], again["created"]) == (first["request_id"], False)
-            other = tools.request(**(content | {"required_from": {"security": 1}}))
+            changed: dict[str, Any] = {**content, "required_from": {"security": 1}}
+            other = tools.request(**changed)
             require_refused(other, ErrorCode.IDEMPOTENCY_CONFLICT)
             assert other.details["fields"] == ["required_from"]
 
