@@ -60,11 +60,10 @@ def serve(
         frame.look_at_signers()
         frame.require_place(makes=True)  # with --read-only the server itself refuses a missing one
         named = adapters_file(config, adapters_from)
-        agent = Actor(type="system", id=f"agent@{os.uname().nodename}")
         settings = server.Settings(
             database=frame.path,
             log_folder=frame.log_folder,
-            actor=agent if actor is None else identity(actor, option="--actor")[0],
+            actor=_agent() if actor is None else identity(actor, option="--actor")[0],
             approver=identity(approver, option="--approver")[0],
             approvals=_one_of("--approvals", approvals, ("human", "declared", "off")),
             name_style=_one_of("--tool-names", tool_names, ("dotted", "underscore")),
@@ -81,6 +80,10 @@ def serve(
     if isinstance(ended, NexusControlError):
         refuse(frame, ended)
         raise typer.Exit(USAGE)
+
+
+def _agent() -> Actor:
+    return Actor(type="system", id=f"agent@{os.uname().nodename}")
 
 
 def _one_of(option: str, value: str, options: tuple[str, ...]) -> str:

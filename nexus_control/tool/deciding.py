@@ -60,9 +60,8 @@ class DecidingTools(Tools):
         which override it; `override_<field>` is a synonym of a field. `expires_at` is an instant with an offset;
         instead of it `expires_in` is a duration from now, such as "4h". A request that names its `adapter_id` can run
         with that adapter only; with `dispatch` "worker" only `nexus-control worker` executes it. Under
-        `require_rehearsal`, as in {"max_age_seconds": 600}, approvals cover what executing it with `dry_run` gave back.
-        With `required_from`, as in {"security": 1}, so many different members of each group must be among those who
-        approved; who is a member, `groups` of the store says, and the request records it.
+        `require_rehearsal`, as in {"max_age_seconds": 600}, approvals cover what executing it with `dry_run` gave back;
+        under `required_from`, as in {"security": 1}, so many members of each of the store's `groups` must approve.
         With an `idempotency_key` a request is made once: the same requester, key and content answer the one that is
         there, with `created` false. `supersedes` names an older request of the same requester, to withdraw with it.
 
@@ -72,13 +71,11 @@ class DecidingTools(Tools):
         ROUTER_NOT_READY; of the request to supersede DECISION_NOT_FOUND, NOT_REQUESTER, INVALID_STATE.
         """
         given = locals()
-        return result_of(
-            lambda: usecases.requesting.request(
-                self.store,
-                checked(usecases.arguments.RequestArguments, _with_overrides(given)),
-                self._plan_checker,
-            )
-        )
+        return result_of(lambda: self._requested(given))
+
+    def _requested(self, given: Mapping[str, object]) -> RequestData:
+        arguments = checked(usecases.arguments.RequestArguments, _with_overrides(given))
+        return usecases.requesting.request(self.store, arguments, self._plan_checker)
 
     def approve(
         self,

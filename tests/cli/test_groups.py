@@ -132,8 +132,8 @@ def test_a_model_asks_under_the_configured_groups(commands: Commands, config: Pa
     words = ("call", "request", "--config", str(config), "--as", "system:agent")
     answer = json.loads(commands.run(*words, "--arguments", json.dumps(content)))
     approve(commands, answer["request_id"], "bob")
-    status = commands.answer(
-        "call", "status", "--arguments", json.dumps({"request_id": answer["request_id"]})
+    status = json.loads(
+        commands.run("call", "status", "--arguments", json.dumps({"request_id": answer["request_id"]}))
     )
     assert status["awaited"]["groups"] == {"platform": {"missing": 1, "eligible": ["carol", "dave"]}}
     unknown = content | {"required_from": {"legal": 1}}
