@@ -71,10 +71,11 @@ class DecidingTools(Tools):
         ROUTER_NOT_READY; of the request to supersede DECISION_NOT_FOUND, NOT_REQUESTER, INVALID_STATE.
         """
         given = locals()
-        return result_of(lambda: self._requested(given))
+        return result_of(
+            lambda: self._requested(checked(usecases.arguments.RequestArguments, _with_overrides(given)))
+        )
 
-    def _requested(self, given: Mapping[str, object]) -> RequestData:
-        arguments = checked(usecases.arguments.RequestArguments, _with_overrides(given))
+    def _requested(self, arguments: "usecases.arguments.RequestArguments") -> RequestData:
         return usecases.requesting.request(self.store, arguments, self._plan_checker)
 
     def approve(
