@@ -60,9 +60,8 @@ class DecidingTools(Tools):
         which override it; `override_<field>` is a synonym of a field. `expires_at` is an instant with an offset;
         instead of it `expires_in` is a duration from now, such as "4h". A request that names its `adapter_id` can run
         with that adapter only; with `dispatch` "worker" only `nexus-control worker` executes it. Under
-        `require_rehearsal`, as in {"max_age_seconds": 600}, approvals cover what executing it with `dry_run` gave back.
-        With `required_from`, as in {"security": 1}, so many different members of each group must be among those who
-        approved; who is a member, `groups` of the store says, and the request records it.
+        `require_rehearsal`, as in {"max_age_seconds": 600}, approvals cover what executing it with `dry_run` gave back;
+        under `required_from`, as in {"security": 1}, so many members of each of the store's `groups` must approve.
         With an `idempotency_key` a request is made once: the same requester, key and content answer the one that is
         there, with `created` false. Under `rules` a request that names no template gets the one that they demand, and
         its policy must be no weaker. `supersedes` names an older request of the same requester, to withdraw with it.
@@ -74,12 +73,12 @@ class DecidingTools(Tools):
         DECISION_NOT_FOUND, NOT_REQUESTER, INVALID_STATE.
         """
         given = locals()
+        return result_of(
+            lambda: self._requested(checked(usecases.arguments.RequestArguments, _with_overrides(given)))
+        )
 
-        def request() -> RequestData:
-            arguments = checked(usecases.arguments.RequestArguments, _with_overrides(given))
-            return usecases.requesting.request(self.store, arguments, self._plan_checker, self.rules)
-
-        return result_of(request)
+    def _requested(self, arguments: "usecases.arguments.RequestArguments") -> RequestData:
+        return usecases.requesting.request(self.store, arguments, self._plan_checker, self.rules)
 
     def approve(
         self,

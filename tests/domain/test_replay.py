@@ -50,7 +50,18 @@ SOME_ID = st.none() | st.just("run-1")
 EXPIRY = st.none() | MINUTES.map(instant).map(format_instant)
 
 MEMBERS = {"security": ["Alice", "bob"], "platform": ["bob", "carol"]}
-UNdef grouped(policy: PolicyAttachedPayload, slots: dict[str, int], more: int) -> PolicyAttachedPayload:
+UNGROUPED = st.builds(
+    PolicyAttachedPayload,
+    min_approvals=st.integers(1, 3),
+    allowed_modes=MODES,
+    approvers=st.sampled_from([(), ("alice", "bob"), ("Carol",)]),
+    allow_requester_approval=st.booleans(),
+    min_assurance=st.sampled_from([None, "declared", "local"]),
+    expires_at=EXPIRY,
+)
+
+
+def grouped(policy: PolicyAttachedPayload, slots: dict[str, int], more: int) -> PolicyAttachedPayload:
     required = sum(slots.values()) + more
     return replace(policy, required_from=slots, min_approvals=required, approver_groups=MEMBERS)
 

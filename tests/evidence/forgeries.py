@@ -81,6 +81,56 @@ def ineligible_approver() -> Package:
     return resealed(package)
 
 
+def approved_by_nobody_of_a_group() -> Package:
+    package = honest("of_groups")
+    events(package, "APPROVAL_GRANTED")[0]["actor"]["id"] = "mallory"
+    return resealed(package)
+
+
+def one_person_for_two_groups() -> Package:
+    package = honest("of_groups")
+    events(package, "APPROVAL_GRANTED")[1]["actor"]["id"] = "dave"
+    return resealed(package)
+
+
+def members_of_a_group_changed() -> Package:
+    package = honest("of_groups")
+    events(package, "POLICY_ATTACHED")[0]["payload"]["approver_groups"]["security"] = ["erin"]
+    return resealed(package)
+
+
+def members_of_a_group_left_out() -> Package:
+    package = honest("of_groups")
+    del events(package, "POLICY_ATTACHED")[0]["payload"]["approver_groups"]["platform"]
+    return resealed(package)
+
+
+def slots_of_a_group_raised() -> Package:
+    package = honest("of_groups")
+    events(package, "POLICY_ATTACHED")[0]["payload"] |= {"required_from": {"security": 2}}
+    return resealed(package)
+
+
+def slots_beyond_the_number_of_approvals() -> Package:
+    package = honest("of_groups")
+    events(package, "POLICY_ATTACHED")[0]["payload"] |= {"required_from": {"security": 1, "platform": 2}}
+    return resealed(package)
+
+
+def slots_of_a_template_lowered() -> Package:
+    package = honest("of_a_template_with_groups")
+    events(package, "POLICY_ATTACHED")[0]["payload"]["required_from"] = {"security": 1}
+    return resealed(package)
+
+
+def slots_of_a_template_lowered_by_an_override() -> Package:
+    package = honest("of_a_template_with_groups")
+    lowered = {"required_from": {"security": 1}}
+    events(package, "POLICY_ATTACHED")[0]["payload"] |= lowered | {"overrides_applied": lowered}
+    package["control_bundle"]["template_snapshot"]["overrides"] = lowered
+    return resealed(package)
+
+
 def requester_where_forbidden() -> Package:
     package = honest("guarded")
     events(package, "DECISION_CREATED")[0]["actor"]["id"] = "bob"
@@ -280,6 +330,14 @@ FORGERIES: dict[Callable[[], Package], str] = {
     expired_at_execution: "policy_satisfied",
     revoked_at_execution: "policy_satisfied",
     ineligible_approver: "policy_satisfied",
+    approved_by_nobody_of_a_group: "policy_satisfied",
+    one_person_for_two_groups: "policy_satisfied",
+    members_of_a_group_changed: "policy_satisfied",
+    members_of_a_group_left_out: "policy_satisfied",
+    slots_of_a_group_raised: "policy_satisfied",
+    slots_beyond_the_number_of_approvals: "state_machine",
+    slots_of_a_template_lowered: "policy_within_template",
+    slots_of_a_template_lowered_by_an_override: "policy_within_template",
     requester_where_forbidden: "separation_of_duties",
     mode_escalated: "mode_consistent",
     mode_of_the_request_escalated: "mode_consistent",

@@ -30,12 +30,15 @@ PLAN = [
 ]
 
 
+GROUPS = {"security": ["bob", "erin"], "platform": ["Bob", "carol"]}
+
+
 class Scene:
     """A store, a router that really runs, and a clock that a test moves."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.tools = NexusControlTools(db_path=":memory:", clock=self.clock)
+        self.tools = NexusControlTools(db_path=":memory:", clock=self.clock, groups=GROUPS)
         self.fails = False
         self.router = LocalRouter(
             Adapters([PythonAdapter("keys", {"rotate": self.rotate})]), clock=self.clock
@@ -169,6 +172,24 @@ def guarded() -> Package:
     return applied(approvers=["bob", "carol", "dana"], allow_requester_approval=False, max_steps=2)
 
 
+def of_groups() -> Package:
+    return applied(required_from={"security": 1, "platform": 1})
+
+
+def of_a_template_with_groups() -> Package:
+    scene = Scene()
+    slots = {"security": 1, "platform": 1}
+    policy: dict[str, Any] = {
+        "allowed_modes": ["dry_run", "apply"],
+        "min_approvals": 2,
+        "required_from": slots,
+    }
+    data_of(scene.tools.template_create("prod", ALICE, overrides="tighten_only", **policy))
+    request_id = scene.approved(template_name="prod", min_approvals=None)
+    scene.execute(request_id)
+    return scene.package(request_id)
+
+
 def by_the_requester() -> Package:
     scene = Scene()
     request_id = data_of(scene.tools.request("g", ALICE, mode="apply", plan=PLAN))["request_id"]
@@ -210,6 +231,8 @@ HONEST: dict[str, Callable[[], Package]] = {
         from_template,
         guarded,
         by_the_requester,
+        of_groups,
+        of_a_template_with_groups,
         imported_and_approved_here,
         of_text,
     )

@@ -30,7 +30,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -74,10 +74,12 @@ class Clock(FakeClock):
 
 
 @contextmanager
-def at_work(folder: Path) -> Generator[tuple[NexusControlTools, Clock]]:
+def at_work(
+    folder: Path, groups: Mapping[str, Sequence[str]] | None = None
+) -> Generator[tuple[NexusControlTools, Clock]]:
     """The folder's default database, made or opened, with a clock that begins a day before `NOW`."""
     clock = Clock()
-    with DecisionStore(folder / "nexus-control.db", clock=clock) as store:
+    with DecisionStore(folder / "nexus-control.db", clock=clock, groups=groups) as store:
         yield NexusControlTools(store), clock
 
 

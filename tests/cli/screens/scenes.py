@@ -114,6 +114,26 @@ def one_of_each(folder: Path) -> dict[str, str]:
         return office.ids
 
 
+GROUPS = {"security": ["bob@studio", "carol"], "platform": ["carol", "dave", "erin"]}
+
+
+def grouped(folder: Path) -> dict[str, str]:
+    """A request that waits for somebody of a group, one that only others have approved, and one that has everybody."""
+    needed: dict[str, Any] = {"min_approvals": 2, "required_from": {"security": 1, "platform": 1}}
+    with at_work(folder, GROUPS) as (tools, clock):
+        clock.advance(hours=23)
+        office = Office(tools, clock)
+        office.ask("pending", "Open the firewall for the new office", **needed)
+        office.agree("pending", CAROL, comment="both networks were checked")
+        office.ask("others", "Open the firewall for the warehouse", **needed)
+        office.agree("others", ALICE)
+        office.agree("others", RELEASES)
+        office.ask("approved", "Open the firewall for the branch office", **needed)
+        office.agree("approved", CAROL)
+        office.agree("approved", BOB, hours=4)
+        return office.ids
+
+
 def _refusing() -> object:
     raise ValueError("the adapter is not ready")
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from tests.cli.screens.golden import Screen, Shot, at_work, each
-from tests.cli.screens.scenes import imported, one_of_each, wide_goals
+from tests.cli.screens.scenes import grouped, imported, one_of_each, wide_goals
 
 
 def no_requests(folder: Path) -> dict[str, str]:
@@ -15,6 +15,7 @@ SCREENS = {
     "list-every-state": Screen("list", store=one_of_each),
     "list-wide-goals": Screen("list", store=wide_goals),
     "list-imported": Screen("list", store=imported),
+    "list-groups": Screen("list", store=grouped),
     "list-expired": Screen("list", "--state", "expired", store=one_of_each),
     "list-executable": Screen("list", "--executable", store=one_of_each),
     "list-mine": Screen("list", "--mine", "--as", "human:carol", store=one_of_each),

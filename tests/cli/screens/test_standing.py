@@ -1,5 +1,5 @@
 from tests.cli.screens.golden import Screen, Shot, each, nothing
-from tests.cli.screens.scenes import imported, one_of_each, settled, under_way
+from tests.cli.screens.scenes import grouped, imported, one_of_each, settled, under_way
 
 OWN = (
     "pending", "lapsed", "rehearsed", "dry_run", "signed", "completed", "failed", "failed_before", "unknown",
@@ -17,6 +17,12 @@ SCREENS = {
         f"status-settled-{name}": Screen("status", f"@{name}", store=settled)
         for name in ("completed", "failed")
     },
+    **{
+        f"status-groups-{name}": Screen("status", f"@{name}", store=grouped)
+        for name in ("pending", "approved")
+    },
+    "inspect-groups": Screen("inspect", "@others", store=grouped),
+    "review-groups": Screen("approve", "@pending", "--as", "human:erin", store=grouped, typed="n\n"),
     "status-utc": Screen("status", "@pending", "--utc", store=one_of_each),
     "status-ambiguous": Screen("status", store=imported),
     "status-no-database": Screen("status", store=nothing),
