@@ -7,6 +7,7 @@ The examples speak of `tools` and their `store`; of `decision`, a request for tw
 import doctest
 import inspect
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any
@@ -18,6 +19,7 @@ from nexus_control import Actor, Decision, DecisionStore, LocalRouter, NexusCont
 from nexus_control.bundle import DecisionBundle
 from nexus_control.execution.plan import Call
 from nexus_control.log import log_keys
+from tests.artifacts.samples import VECTORS
 from tests.support.clock import FakeClock
 from tests.support.governed import data_of
 
@@ -94,7 +96,19 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
             "bundle": DecisionBundle.from_dict(data_of(tools.export_bundle(executed_id))["bundle"]),
             "package": package,
             "log_key": str(log_keys.keys_of(store)[-1].verifier),
+            **signed_by_a_passkey(),
         }
+
+
+def signed_by_a_passkey() -> dict[str, object]:
+    vectors = VECTORS / "passkeys"
+    signers = (vectors / "allowed_signers").read_bytes()
+    return {
+        "statement": (vectors / "statement.json").read_text(encoding="utf-8"),
+        "signature": (vectors / "signatures" / "good.sig").read_text(encoding="utf-8"),
+        "trust": nexus_control.Trust(allowed_signers=signers, passkey_origins=["http://localhost:8790"]),
+        "at": datetime(2026, 11, 26, tzinfo=UTC),
+    }
 
 
 @pytest.mark.parametrize("name", list(DOCUMENTED))

@@ -211,7 +211,7 @@ def _public_key(file: Path, approver_id: str) -> SshKey:
 
 
 def _key_in(line: AllowedSigner, file: Path, approver_id: str) -> SshKey:
-    """The key of a line of this approver's. Its options would be lost, so it has none but the namespace of approvals."""
+    """The key of this approver's line. Other options than the namespace of approvals would be lost: it has none."""
     names, limits = _patterns(line.principals), (line.valid_after, line.valid_before, line.verify_required)
     if names != [fold_id(approver_id)]:
         raise invalid_argument(

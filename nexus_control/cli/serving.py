@@ -1,6 +1,7 @@
 """The command `serve`: it serves the tools to an agent host."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 
 from nexus_control.cli.adapters import config_or_default
 from nexus_control.cli.exit_codes import USAGE
-from nexus_control.cli.frame import frame_of, identity, refuse
+from nexus_control.cli.frame import Frame, frame_of, identity, refuse
 from nexus_control.cli.loading import load
 from nexus_control.cli.options import (
     AdaptersFrom,
@@ -60,12 +61,7 @@ def serve(
     Example: nexus-control serve --db /srv/decisions.db --config /srv/nexus-control.toml
     """
     frame = frame_of(
-        context,
-        db=db,
-        log_folder=log_folder,
-        allowed_signers=allowed_signers,
-        origin=origin,
-        config=config,
+        context, db=db, log_folder=log_folder, allowed_signers=allowed_signers, origin=origin, config=config
     )
 
     def run() -> None:
@@ -74,11 +70,10 @@ def serve(
         frame.look_at_signers()
         frame.require_place(makes=True)  # with --read-only the server itself refuses a missing one
         named = adapters_file(config, adapters_from)
-        agent = Actor(type="system", id=f"agent@{os.uname().nodename}")
         settings = server.Settings(
             database=frame.path,
             log_folder=frame.log_folder,
-            actor=agent if actor is None else identity(actor, option="--actor")[0],
+            actor=_agent() if actor is None else identity(actor, option="--actor")[0],
             approver=identity(approver, option="--approver")[0],
             approvals=_one_of("--approvals", approvals, ("human", "declared", "off")),
             name_style=_one_of("--tool-names", tool_names, ("dotted", "underscore")),
@@ -91,10 +86,18 @@ def serve(
         )
         server.serve_stdio(settings, pipes)
 
-    ended = fault_of(run)
+    _run(frame, run)
+
+
+def _run(frame: Frame, serving: Callable[[], None]) -> None:
+    ended = fault_of(serving)
     if isinstance(ended, NexusControlError):
         refuse(frame, ended)
         raise typer.Exit(USAGE)
+
+
+def _agent() -> Actor:
+    return Actor(type="system", id=f"agent@{os.uname().nodename}")
 
 
 def _one_of(option: str, value: str, options: tuple[str, ...]) -> str:

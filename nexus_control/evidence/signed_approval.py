@@ -96,7 +96,7 @@ def verify_approval(statement: str, signature: str, trust: Trust, at: datetime) 
     """One signed statement, when a person in `trust.allowed_signers` may sign it at the instant `at`.
 
         >>> verify_approval(statement, signature, trust, at).statement.approver
-        'bob'
+        'ada'
 
     `statement` is the exact text that was signed, and `signature` is ssh-keygen's armor. A passkey's signature counts
     only on a page of `trust.passkey_origins`. With `trust.log_keys` the statement must name one of these logs; without

@@ -29,8 +29,9 @@ class NexusControlTools(DecidingTools, RunningTools, ProposingTools, TemplateToo
     the tools in a `with` block, or `close()` them. Closing ends a store that the tools opened; a `DecisionStore` that
     was handed in stays open. `plan_checker` (for example a `LocalRouter`) checks a request that names its adapter
     before anybody approves it, and binds it to the adapter's declaration. `allowed_signers` is the path of an OpenSSH
-    file that says whose signed approvals count. `busy_timeout` is how many seconds a call waits for a locked database
-    (30). `log_folder` is where a store on PostgreSQL has its log's key, last checkpoint and head.
+    file that says whose signed approvals count, and `passkey_origins` are the pages on which passkeys may sign them.
+    `busy_timeout` is how many seconds a call waits for a locked database (30). `log_folder` is where a store on
+    PostgreSQL has its log's key, last checkpoint and head.
 
     Every method but `proposal` answers a `ToolResult`. Any method may refuse with INVALID_ARGUMENT, which names the
     field, or with a code that begins with STORE_ where the database cannot be used. From async code: `await

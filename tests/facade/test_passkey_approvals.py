@@ -11,6 +11,7 @@ import pytest
 from nexus_control import DecisionStore, LocalRouter, NexusControlTools, Trust, verify_bundle, verify_evidence
 from nexus_control.canonical_json import canonical_json
 from nexus_control.evidence.reading import read_evidence
+from nexus_control.evidence.statement import Verdict
 from nexus_control.execution.adapter import Adapters
 from nexus_control.execution.python_adapter import PythonAdapter
 from nexus_control.render.report import render_report
@@ -110,7 +111,8 @@ def test_what_was_signed_on_a_page_that_is_no_longer_allowed_does_not_count_at_d
 
 
 def test_denials_and_revocations_are_judged_by_their_page_too(office: Office) -> None:
-    for verdict, tool in (("deny", office.tools.deny), ("revoke", office.tools.revoke_approval)):
+    verdicts: dict[Verdict, Any] = {"deny": office.tools.deny, "revoke": office.tools.revoke_approval}
+    for verdict, tool in verdicts.items():
         request_id = office.requested()
         data_of(office.sign(request_id, BOB))
         for origin, is_taken in ((ANOTHER, False), (ORIGIN, True)):

@@ -361,6 +361,7 @@ def test_a_store_that_somebody_keeps_locked_denies(bench: Bench) -> None:
         (["--config=book.toml"], "--config must be an absolute path"),
         (["--db"], "--db needs a value"),
         (["--dbb", "/x"], "--dbb is not an option of hook"),
+        (["--origin"], "--origin needs a value"),
         (["/x"], "/x is not an option of hook"),
     ],
 )
