@@ -109,6 +109,10 @@ def _lists(sizes: Sizes) -> list[Row]:
         Row("last page, by cursor", "listing", "last_page_by_cursor_ms"),
         Row("pending ones", "listing", "pending_ms"),
         Row("those that await one person", "listing", "awaiting_one_ms"),
+        Row(
+            "a page of the inbox's history", "inbox", "history_page_ms", Limit("its list", "history_list_ms")
+        ),
+        Row("a page of what waits", "inbox", "waiting_page_ms", Limit("its list", "waiting_list_ms")),
     ]
 
 

@@ -66,6 +66,11 @@ WORKLOADS = {
             frozenset({"check_states_of_first_page", "check_pages_are_full"}),
         ),
         Workload(
+            "inbox",
+            "pages of the inbox, beside the lists that they are made from",
+            frozenset({"check_pages_are_full"}),
+        ),
+        Workload(
             "concurrency",
             "threads and processes on one file",
             frozenset({"bad_lost_events", "bad_unacknowledged_events", "bad_sequences", "bad_refusals"}),

@@ -1,4 +1,4 @@
-"""The application: its routes, and what is answered where there is none.
+"""The application: its routes, and the answer to an address without a page.
 
    GET  /                     what waits, for everybody or for one person      waiting
    GET  /history              all requests, with a search                      waiting
@@ -142,7 +142,7 @@ class _Handler:
         heading = (
             "There is no such request"
             if fault.code is ErrorCode.DECISION_NOT_FOUND
-            else "That cannot be done"
+            else "This cannot be done"
         )
         return respond_with_problem(
             self._inbox,
@@ -165,6 +165,6 @@ class _Handler:
 
 _PROBLEMS: Final = {
     404: ("There is no such page", "Follow the links of the inbox."),
-    405: ("That cannot be done with this page", "Open it, and use its buttons."),
+    405: ("This page takes nothing of that kind", "Open it, and use its buttons."),
     503: ("Too many pages are open", "Close some of them; then open this one again."),
 }

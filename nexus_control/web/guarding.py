@@ -94,7 +94,7 @@ class Guard:
                 return RedirectResponse(f"{place}{target.decode()}{'?' if query else ''}{query}", 307)
             return self._problem(scope, 421, "This is not an address of the inbox", _WRONG_HOST)
         if _is_trick(target):
-            return self._problem(scope, 400, "That is no address of a page", "Follow the links of the inbox.")
+            return self._problem(scope, 400, "The address has no page", "Follow the links of the inbox.")
         if scope["method"] not in _METHODS:
             problem = self._problem(scope, 405, "The inbox does not know this method", "Use GET or POST.")
             problem.headers["allow"] = ", ".join(_METHODS)

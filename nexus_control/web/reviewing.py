@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from nexus_control.lifecycle import counted, display_name, effect_words
+from nexus_control.lifecycle import counted, effect_words
 from nexus_control.render.decision import approval_words, imported_text, verdict_text
 from nexus_control.render.guarded import is_guarded_call
 from nexus_control.render.html import Html, facts, table
@@ -25,7 +25,6 @@ from nexus_control.render.text import View, listed
 from nexus_control.render.times import in_utc
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import views
-from nexus_control.values.actors import Actor
 from nexus_control.web.deciding import decide_form, what_was_done
 from nexus_control.web.inbox import Inbox, Visit
 from nexus_control.web.pages import badge, el, moment, respond
@@ -252,4 +251,6 @@ def _report_link(visit: Visit, decision: View) -> Html:
 
 def who(actor: View | None) -> str:
     """An actor by name; systems with their type."""
-    return "nobody" if actor is None else display_name(Actor(actor["type"], actor["id"]))
+    if actor is None:
+        return "nobody"
+    return actor["id"] if actor["type"] == "human" else f"{actor['type']}:{actor['id']}"

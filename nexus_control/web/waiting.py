@@ -21,7 +21,7 @@ from nexus_control.web.pages import badge, el, hidden_query, moment, respond, wo
 from nexus_control.web.person import person_form
 from nexus_control.web.reviewing import who
 
-LINES: Final = 30
+LINES: Final = 50
 """The requests on one page."""
 _SEARCHED: Final = ("text", "state", "requester", "label")
 _LONGEST_GOAL: Final = 300

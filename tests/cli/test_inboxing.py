@@ -111,8 +111,8 @@ def test_with_json_it_prints_one_document(database: Path) -> None:
         process.terminate()
         assert process.wait(LONGEST) == 0
         assert process.stdout.read() == ""
-    told = json.loads(text)
-    address = urlsplit(told["address"])
+    told: dict[str, object] = json.loads(text)
+    address = urlsplit(str(told["address"]))
     assert told == {
         "address": told["address"],
         "origins": [f"http://localhost:{address.port}"],

@@ -147,16 +147,16 @@ def test_the_history_is_searched(inbox: Served, query: dict[str, str], found: in
 
 def test_pages_of_a_list_go_on_where_the_one_before_ended(tmp_path: Path) -> None:
     with NexusControlTools(tmp_path / "store.db") as tools:
-        for number in range(65):
-            assert tools.request(f"Number {number:02}", ALICE)
+        for number in range(105):
+            assert tools.request(f"Number {number:03}", ALICE)
     with served(tmp_path / "store.db") as inbox:
         seen, target = list[str](), f"/history?{inbox.query}&text=number"
         while target:
             page = inbox.send(f"GET {target}").body
-            seen += re.findall(r"Number (\d\d)", page)
+            seen += re.findall(r"Number (\d\d\d)", page)
             older = re.search(r'href="([^"]*)"[^>]*rel="next"', page)
             target = unescape(older[1]) if older else ""
-    assert [int(each) for each in seen] == list(range(64, -1, -1))
+    assert [int(each) for each in seen] == list(range(104, -1, -1))
 
 
 def hostile(database: Path, text: str, name: str) -> str:
