@@ -47,7 +47,7 @@ _DIGITS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """What one person can sign now: the statement of each verdict, and why there is none of another."""
+    """What one person can sign now: the statement of each verdict, and why another is refused."""
 
     statements: Mapping[Verdict, str] = field(default_factory=dict[Verdict, str])
     refusals: Mapping[Verdict, NexusControlError] = field(default_factory=dict[Verdict, NexusControlError])

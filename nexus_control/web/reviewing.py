@@ -25,7 +25,6 @@ from nexus_control.render.text import View, listed
 from nexus_control.render.times import in_utc
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import views
-from nexus_control.values.actors import Actor
 from nexus_control.web.deciding import decide_form, what_was_done
 from nexus_control.web.inbox import Inbox, Visit
 from nexus_control.web.pages import badge, el, moment, respond

@@ -38,7 +38,9 @@ def test_a_browser_remembers_the_token_and_the_id(chromium: Chromium, inbox: Ser
     page = chromium.page()
     page.open(f"{inbox.address}&as=carol")
     page.open(f"{inbox.origin}/history")
-    page.until("document.querySelector('h1').textContent === 'History' && location.search.includes('as=carol')")
+    page.until(
+        "document.querySelector('h1').textContent === 'History' && location.search.includes('as=carol')"
+    )
     page.open(f"{inbox.origin}/")
     page.until("document.querySelector('h1').textContent === 'What waits for carol'")
     assert page.run("document.cookie") == ""
