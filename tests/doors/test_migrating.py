@@ -13,6 +13,7 @@ from nexus_control.log import checkpoints, log_keys, migrating
 from nexus_control.log.upkeep import find_faults
 from nexus_control.storage.contract import KeptAnswer
 from nexus_control.storage.postgres_rows import PostgresRows
+from nexus_control.storage.sink_rows import EventSetAside, SinkRow
 from nexus_control.storage.sqlite_connection import connect
 from tests.cli.running import nexus_control
 from tests.doors.dying import killed_at
@@ -38,6 +39,11 @@ def filled(file: Path) -> str:
         data_of(tools.export_audit_package(done))
         log_keys.rotate(tools.store)
         checkpoints.publish(tools.store)
+        with tools.store.writing() as session:
+            session.rows.put_sink(SinkRow("chat", 7, '{"pid":1}', "2026-01-02T03:04:05+00:00", '{"tries":1}'))
+            session.rows.set_event_aside(
+                EventSetAside("chat", 5, "evt_d_1", "2026-01-02T03:04:05+00:00", "HTTP 410")
+            )
         return approved(tools)
 
 
@@ -66,6 +72,7 @@ def test_everything_goes_to_a_server_and_back_and_is_the_same(postgres_url: str,
         reserved = [name for name, _ in rows.decisions(100, 0) if not rows.generations("decision", name)]
     assert len(reserved) == 1
     assert before.answers
+    assert [(row.cursor, row.holder, len(aside)) for row, aside in before.sinks] == [(7, "", 1)]
     place = Place(postgres_url, folder)
     told = place.answer("migrate", "--from", str(file), "--to", postgres_url)
     assert (told["entries"], told["log_root"], told["log_digest"]) == (
