@@ -13,6 +13,7 @@ from nexus_control.log import checkpoints, log_keys, migrating
 from nexus_control.log.upkeep import find_faults
 from nexus_control.storage.contract import KeptAnswer
 from nexus_control.storage.postgres_rows import PostgresRows
+from nexus_control.storage.sink_rows import EventSetAside, SinkRow
 from nexus_control.storage.sqlite_connection import connect
 from tests.cli.running import nexus_control
 from tests.doors.dying import killed_at
@@ -38,12 +39,23 @@ def filled(file: Path) -> str:
         data_of(tools.export_audit_package(done))
         log_keys.rotate(tools.store)
         checkpoints.publish(tools.store)
+        with tools.store.writing() as session:
+            session.rows.put_sink(SinkRow("chat", 7, '{"pid":1}', "2026-01-02T03:04:05+00:00", '{"tries":1}'))
         return approved(tools)
 
 
 def migrated(file: Path, url: str, folder: Path) -> migrating.Contents:
     with DecisionStore(file) as old, DecisionStore(url, log_folder=folder) as new:
         return migrating.migrate(old, new, url)
+
+
+def test_what_a_sink_was_not_told_goes_with_the_store(postgres_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.db"
+    filled(file)
+    aside = EventSetAside("chat", 5, "evt_d_1", "2026-01-02T03:04:05+00:00", "HTTP 410")
+    with DecisionStore(file) as old, old.writing() as session:
+        session.rows.set_event_aside(aside)
+    assert [events for _, events in migrated(file, postgres_url, tmp_path / "log").sinks] == [(aside,)]
 
 
 def refused(file: Path, url: str, folder: Path) -> str:
@@ -66,6 +78,7 @@ def test_everything_goes_to_a_server_and_back_and_is_the_same(postgres_url: str,
         reserved = [name for name, _ in rows.decisions(100, 0) if not rows.generations("decision", name)]
     assert len(reserved) == 1
     assert before.answers
+    assert [(row.cursor, row.holder) for row, _ in before.sinks] == [(7, "")]
     place = Place(postgres_url, folder)
     told = place.answer("migrate", "--from", str(file), "--to", postgres_url)
     assert (told["entries"], told["log_root"], told["log_digest"]) == (

@@ -26,7 +26,8 @@ def tools() -> NexusControlTools:
 
 def sink(**changes: Any) -> Sink:
     given: dict[str, Any] = {"name": "chat", "events": EVERYTHING, "labels": (), "goal": False}
-    return Sink(**{**given, "target": Command(("true",), Path()), **changes})
+    everything: dict[str, Any] = {**given, "target": Command(("true",), Path()), **changes}
+    return Sink(**everything)
 
 
 def told(tools: NexusControlTools, to: Sink | None = None, inbox: str | None = INBOX) -> list[Message]:
