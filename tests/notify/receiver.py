@@ -51,7 +51,7 @@ def receiving(secured: ssl.SSLContext | None = None) -> Generator[Receiver]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", "0")))
-            status, headers = receiver.answers.pop(0) if receiver.answers else (200, {})
+            status, headers = receiver.answers.pop(0) if receiver.answers else (200, dict[str, str]())
             if receiver.is_down:
                 status = 503
             if status < 300:

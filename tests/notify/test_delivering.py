@@ -295,8 +295,6 @@ def test_a_lease_that_was_taken_after_ones_own_look_at_the_clock_counts(office: 
 
 def test_a_courier_that_was_killed_before_it_moved_the_cursor_sends_again(office: Office) -> None:
     asked = [office.ask(), office.ask()]
-    dead = Owner.find(office.courier._holder)
-    assert dead is not None
 
     def die() -> None:
         raise KeyboardInterrupt
@@ -310,6 +308,8 @@ def test_a_courier_that_was_killed_before_it_moved_the_cursor_sends_again(office
     with office.store.writing() as session:
         row = session.rows.sink("chat")
         assert row is not None
+        dead = Owner.find(row.holder)
+        assert dead is not None
         gone = replace(dead, started="1").to_text()
         session.rows.put_sink(row._replace(holder=gone))
     assert (office.steps(other), office.desk.saw) == (["delivered"] * 2, [asked[0], *asked])
