@@ -15,7 +15,7 @@ from nexus_control.configuration import NOTIFY
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.lifecycle import counted
 from nexus_control.notify.messages import message_of_a_test
-from nexus_control.notify.reading import inbox_address, sinks_in
+from nexus_control.notify.reading import sinks_in
 from nexus_control.notify.sinks import Reply, Sink
 from nexus_control.notify.standing import forget_sink, problems_of_sinks, retry_set_aside, sink_lines
 from nexus_control.system.clock import SYSTEM_CLOCK
@@ -158,7 +158,7 @@ def _configured(frame: Frame) -> tuple[Sequence[Sink], str | None]:
             f"No file has a sink; looked at {looked}",
             advice=f"Write a [[{NOTIFY}]] into one of these files, or name the file with --config.",
         )
-    return sinks, inbox_address(configuration)
+    return sinks, frame.inbox
 
 
 def _named(sinks: Sequence[Sink], name: str) -> Sink:

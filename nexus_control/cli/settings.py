@@ -85,6 +85,11 @@ class Settings:
         return () if inbox is None else inbox.origins.origins
 
     @property
+    def inbox(self) -> str | None:
+        """The address that links to the inbox begin with; None where none is configured. Raises as `origins`."""
+        return next(iter(self.origins), None)
+
+    @property
     def passkey_origins(self) -> tuple[str, ...]:
         """`origins`, for a store. Where nobody may sign, the configuration is not asked for them. Raises as `origins`,
         and as `allowed_signers`.

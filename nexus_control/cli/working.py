@@ -51,7 +51,7 @@ from nexus_control.configuration import ADAPTERS, Source
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.stopping import Stop, heeding
-from nexus_control.notify.reading import inbox_address, sinks_in
+from nexus_control.notify.reading import sinks_in
 from nexus_control.notify.sinks import Sink
 from nexus_control.system.clock import SYSTEM_CLOCK
 from nexus_control.system.signals import end_by
@@ -168,7 +168,7 @@ def _span(option: str, text: str) -> timedelta:
 
 def _work(frame: Frame, config: Source | None, sinks: Sequence[Sink], orders: Orders, ending: Ending) -> int:
     """The exit code of a worker that has ended. Without `config` it executes nothing, and only tells the sinks."""
-    inbox = inbox_address(frame.configuration) if sinks else None
+    inbox = frame.inbox if sinks else None
     with (
         frame.store() as store,
         opened_router(

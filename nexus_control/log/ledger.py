@@ -43,8 +43,8 @@ class Ledger:
     several threads; several processes may open one file or database. `allowed_signers` is the path of an OpenSSH file
     that says whose signed approvals count here, and `passkey_origins` are the pages on which passkeys may sign them.
     `busy_timeout` is how many seconds a transaction waits for another one. `log_folder` is where a store on PostgreSQL
-    keeps its log's key, last checkpoint and head. `groups` are the groups of approvers, `{"security": ["alice", "bob"]}`,
-    or what gives them when a request needs them.
+    keeps its log's key, last checkpoint and head. `groups` are the groups of approvers,
+    `{"security": ["alice", "bob"]}`, or what gives them when a request needs them.
     """
 
     def __init__(

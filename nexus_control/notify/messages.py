@@ -2,7 +2,7 @@
 
     {"type": "pending", "timestamp": "2026-01-02T03:04:05.000006+00:00",
      "data": {"event_id": "evt_0d1c…_1", "what": "pending", "request_id": "0d1c…", "requester": "system:agent",
-              "decided_by": null, "missing_approvals": 2, "link": "https://approve.example.org/decisions/0d1c…"}}
+              "decided_by": null, "missing_approvals": 2, "link": "https://approve.example.org/requests/0d1c…"}}
 
 `what` is the state that the event leaves its request in:
 
@@ -41,6 +41,7 @@ from nexus_control.store import DecisionStore
 from nexus_control.usecases.views import authority_now
 from nexus_control.values.actors import Actor
 from nexus_control.values.instants import format_instant
+from nexus_control.values.pages import page_of
 
 LONGEST_GOAL: Final = 200
 _TOLD: Final = frozenset({
@@ -113,7 +114,7 @@ def message_of(
         what=what,
         facts=facts,
         missing=missing,
-        link=None if inbox is None else f"{inbox}/decisions/{quote(entry.stream, safe='')}",
+        link=None if inbox is None else page_of(inbox, entry.stream),
         goal=_one_line(facts.created.goal) if sink.goal else None,
     )
 

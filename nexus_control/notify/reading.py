@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Final, Literal, cast
 from urllib.parse import SplitResult, urlsplit
 
-from nexus_control.configuration import INBOX, NOTIFY, Configuration, Source, refused
+from nexus_control.configuration import NOTIFY, Configuration, Source, refused
 from nexus_control.errors import ErrorCode
 from nexus_control.execution.secrets import SecretSource
 from nexus_control.notify.programs import Apprise, Command
@@ -108,23 +108,6 @@ def sinks_of(source: Source) -> tuple[Sink, ...]:
         )
     folder = absolute(source.path).parent
     return tuple(_sink(table, folder) for table in found)
-
-
-def inbox_address(configuration: Configuration) -> str | None:
-    """The address that links begin with: the first of `[inbox] origins`; None where no inbox is configured. Raises
-    CONFIG_INVALID.
-    """
-    source = configuration.section(INBOX)
-    if source is None:
-        return None
-    table = source.table[INBOX]
-    origins = cast("dict[str, object]", table).get("origins") if isinstance(table, dict) else table
-    if origins is None:
-        return _USUAL_ORIGIN
-    first = next(iter(cast("list[object]", origins)), None) if isinstance(origins, list) else None
-    if not isinstance(first, str) or _ORIGIN.fullmatch(first) is None:
-        raise refused(source.path, [f"{INBOX}.origins must be a list of addresses, such as {_USUAL_ORIGIN}"])
-    return first
 
 
 def _problems(item: object, key: str) -> Iterator[str]:

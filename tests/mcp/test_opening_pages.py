@@ -69,7 +69,7 @@ def test_a_person_is_sent_to_the_page_of_the_request_and_decides_there(era: Era,
     request_id, (told,) = ask_for(tmp_path, era, person, min_assurance="signed", plan="x" * 9000)
     (page,) = person.seen
     assert isinstance(page, ElicitRequestURLParams)
-    assert page.url == f"{INBOX}/decisions/{request_id}"
+    assert page.url == f"{INBOX}/requests/{request_id}"
     assert request_id in page.message
     assert told["code"] == "APPROVAL_NEEDS_A_PERSON"
     assert "they were sent to its page" in told["message"]

@@ -76,12 +76,12 @@ def test_the_whole_way_of_a_request_is_told(tools: NexusControlTools) -> None:
             "requester": "human:alice",
             "decided_by": None,
             "missing_approvals": 2,
-            "link": f"{INBOX}/decisions/{request_id}",
+            "link": f"{INBOX}/requests/{request_id}",
         },
     }
     assert first.message_id == f"evt_{request_id}_1"
     assert first.title == f"Request {request_id[:8]} waits for approval"
-    assert first.text == (f"Asked by human:alice. 2 approvals missing. {INBOX}/decisions/{request_id}")
+    assert first.text == (f"Asked by human:alice. 2 approvals missing. {INBOX}/requests/{request_id}")
 
 
 def denied(tools: NexusControlTools, request_id: str) -> None:

@@ -22,7 +22,7 @@ MESSAGE = Message(
     request_id="d",
     document={"type": "pending", "data": {"event_id": "evt_d_1"}},
     title="Request d waits for approval",
-    text="Asked by system:agent. https://approve.example.org/decisions/d",
+    text="Asked by system:agent. https://approve.example.org/requests/d",
 )
 NOW = SYSTEM_CLOCK.now()
 

@@ -7,7 +7,7 @@ import pytest
 from nexus_control.configuration import FILE_NAME, look
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.notify.programs import Apprise, Command
-from nexus_control.notify.reading import inbox_address, sinks_in
+from nexus_control.notify.reading import sinks_in
 from nexus_control.notify.sinks import EVERYTHING, Sink
 from nexus_control.notify.webhooks import Webhook
 
@@ -172,22 +172,3 @@ def test_a_projects_file_has_no_sinks(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / FILE_NAME).write_text(f"[[notify]]\n{HOOK}")
     monkeypatch.chdir(tmp_path)
     assert sinks_in(look(system=tmp_path / "none", user=tmp_path / "none")) == ()
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("", None),
-        ("[inbox]", "http://localhost:8737"),
-        (
-            '[inbox]\norigins = ["https://approve.example.org", "https://b.org"]',
-            "https://approve.example.org",
-        ),
-    ],
-)
-def test_links_begin_with_the_first_origin_of_a_configured_inbox(
-    tmp_path: Path, text: str, address: str | None
-) -> None:
-    (tmp_path / FILE_NAME).write_text(text)
-    configuration = look(tmp_path / FILE_NAME, system=tmp_path / "none", user=tmp_path / "none")
-    assert inbox_address(configuration) == address
