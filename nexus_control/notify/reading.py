@@ -39,8 +39,6 @@ from nexus_control.system.commands import absolute
 from nexus_control.values.records import check, decode, problems_of
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
-_ORIGIN: Final = re.compile(r"https?://[^/?#@\s]+", re.ASCII)
-_USUAL_ORIGIN: Final = "http://localhost:8737"
 _OWN: Final = {"webhook": ("url", "secret"), "command": ("command",), "apprise": ("secret",)}
 """The keys that a kind has beside the common ones. All of them are required."""
 

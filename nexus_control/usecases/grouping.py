@@ -9,7 +9,7 @@ the request. A change of the groups has no effect on requests that were made bef
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from nexus_control.configuration import GROUPS, Configuration, Source, refused
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
@@ -62,6 +62,19 @@ def members_for(
         )
         raise NexusControlError(ErrorCode.INVALID_ARGUMENT, fault.message, fault.details, advice)
     return {name: list(groups[name]) for name in sorted(policy.required_from)}
+
+
+def strangers(store: DecisionStore, recorded: Mapping[str, object]) -> list[str]:
+    """Who is recorded as a member of a group and is none of it here, as "group: id". Raises as `store.groups`."""
+    if not recorded:
+        return []
+    here = {name: {skeleton(each) for each in ids} for name, ids in store.groups.items()}
+    return [
+        f"{name}: {each}"
+        for name, ids in groups_of(recorded).items()
+        for each in ids
+        if skeleton(each) not in here.get(name, set())
+    ]
 
 
 def require_fillable(policy: Policy, members: dict[str, list[str]] | None, requester: Actor) -> None:

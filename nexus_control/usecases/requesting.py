@@ -55,7 +55,7 @@ def request(
         require_as_ruled(store, rules, created, attached, arguments.actor)
         attached = replace(attached, rules_digest=rules.digest)
     require_attainable(policy, arguments.actor.id)
-    members = grouping.members_for(store, policy, arguments.template_name)
+    members = grouping.members_for(store, policy, attached.template_name)
     grouping.require_fillable(policy, members, arguments.actor)
     attached = replace(attached, approver_groups=members)
     _require_rehearsable(policy, arguments)

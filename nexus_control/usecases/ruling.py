@@ -11,8 +11,9 @@ be executed. One for `apply` whose policy allows a dry run too can be rehearsed,
 is never applied. A template of the rules counts for the mode that needs it: where that is a dry run, it need not allow
 `apply`.
 
-What the rules say now is asked when a request is made, and when a decision that came by import is executed. A request
-that was made here keeps the policy that it was made with.
+What the rules say now is asked when a request is made, and when a decision that came by import is executed. The members
+of groups that such a decision names must be members here. A request that was made here keeps the policy that it was
+made with.
 """
 
 import os
@@ -26,9 +27,12 @@ from nexus_control.rules.requests import Asked, Ruling
 from nexus_control.store import DecisionStore
 from nexus_control.template import Template
 from nexus_control.usecases.arguments import RequestArguments, TemplateCreateArguments
+from nexus_control.usecases.grouping import strangers
 from nexus_control.values.actors import Actor
 from nexus_control.values.executions import Created
 from nexus_control.values.payloads import DecisionCreatedPayload, PolicyAttachedPayload
+
+_NAMED = 8
 
 
 def book_from(rules: object) -> RuleBook | None:
@@ -100,6 +104,14 @@ def require_importable(store: DecisionStore, rules: RuleBook | None, decision_id
     if not decision.imported_count or created is None or attached is None:
         return
     require_as_ruled(store, rules, created, attached, created.requester)
+    others = strangers(store, attached.approver_groups or {})
+    if others:
+        raise NexusControlError(
+            ErrorCode.TEMPLATE_WEAKENED,
+            f"It came by import, and names members of groups who are none here: {', '.join(others[:_NAMED])}",
+            {"fields": ["approver_groups"], "members": others},
+            "Make a new request here: the members of the groups are those of this configuration then.",
+        )
 
 
 def require_not_of_the_rules(rules: RuleBook | None, arguments: TemplateCreateArguments) -> None:

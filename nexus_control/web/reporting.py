@@ -38,9 +38,8 @@ def _evidence(store: DecisionStore, request_id: str) -> tuple[Reading, InspectDa
         store, door.validated(door.InspectArguments, {"decision_id": request_id, "render": False})
     )
     document = canonical_json(document_of(store, view)).encode()
-    return read_evidence(
-        document, trust=Trust(allowed_signers=_signers(store), passkey_origins=store.passkey_origins.origins)
-    ), view
+    trust = Trust(allowed_signers=_signers(store), passkey_origins=store.passkey_origins.origins)
+    return read_evidence(document, trust=trust), view
 
 
 def _signers(store: DecisionStore) -> bytes | None:
