@@ -96,10 +96,13 @@ async function refresh() {
 function listen() {
   let due = 0;
   const stream = new EventSource(main.dataset.live);
-  stream.addEventListener("change", () => {
-    clearTimeout(due);
-    due = setTimeout(() => refresh().catch(() => {}), Math.random() * 400);
-  });
+  // Also when it opens: something may have changed after this page was made, or while the stream was broken.
+  for (const told of ["open", "change"]) {
+    stream.addEventListener(told, () => {
+      clearTimeout(due);
+      due = setTimeout(() => refresh().catch(() => {}), Math.random() * 400);
+    });
+  }
 }
 
 rememberAddress();
