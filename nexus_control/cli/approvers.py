@@ -73,6 +73,9 @@ def add(
     ],
     valid_after: Annotated[str | None, typer.Option(help="From when the key counts (ISO 8601).")] = None,
     valid_before: Annotated[str | None, typer.Option(help="Until when the key counts (ISO 8601).")] = None,
+    another: Annotated[
+        bool, typer.Option("--another", help="One more key of somebody who is in the file already.")
+    ] = False,
 ) -> Answer:
     """Let an approver sign with this key: one line more in the allowed signers file.
 
@@ -89,7 +92,7 @@ def add(
     require_writable("--allowed-signers", file, frame.own_files())
     with _alone_in(file.parent):
         content = _read(file) if is_there(file) else b""
-        _require_new(approver_id, signer.key, parse_allowed_signers(content), file)
+        _require_new(approver_id, signer.key, parse_allowed_signers(content), file, another=another)
         ended = content if not content or content.endswith(b"\n") else content + b"\n"
         _write(file, ended + line.encode())
     kind = "key" if signer.key.rp_id is None else f"passkey of {signer.key.rp_id}"
@@ -246,15 +249,19 @@ def _line(approver_id: str, key: SshKey, after: datetime | None, before: datetim
     return line
 
 
-def _require_new(approver_id: str, key: SshKey, allowed: AllowedSigners, file: Path) -> None:
+def _require_new(
+    approver_id: str, key: SshKey, allowed: AllowedSigners, file: Path, *, another: bool
+) -> None:
     for each in allowed.signers:
         if each.key == key:
             raise invalid_argument(
                 "KEY.pub", f"is in {file} already, in line {each.line}: one key is one person"
             )
-        if fold_id(approver_id) in each.principals.wanted:
+        if fold_id(approver_id) in each.principals.wanted and not another:
             raise invalid_argument(
-                "ID", f"is in {file} already, in line {each.line}: take that line out to replace the key"
+                "ID",
+                f"is in {file} already, in line {each.line}: --another adds one more key of theirs; to replace the"
+                " key, take that line out",
             )
 
 

@@ -213,7 +213,8 @@ def _made(person: str, new: NewPasskey, line: str) -> list[Html]:
                 el(
                     "p",
                     "Where the fingerprints are the same, the owner saves the line in a file, such as passkey.line, "
-                    "and adds it to the allowed signers by this command:",
+                    "and adds it to the allowed signers by this command. It needs --another where they have a key of "
+                    "yours already.",
                 ),
                 el("pre", command, id="command", tabindex="0", aria_label="The command for the owner"),
             ),

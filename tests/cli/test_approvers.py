@@ -111,6 +111,15 @@ def test_an_id_or_key_that_is_there_already_is_refused(office: Office) -> None:
     assert office.signers.read_bytes() == before
 
 
+def test_another_key_of_an_approver_is_added_when_that_is_meant(office: Office) -> None:
+    keys = [public(office, name) for name in ("alice", "bob")]
+    office.run("approver", "add", "alice@example.com", str(keys[0]))
+    office.run("approver", "add", "alice@example.com", str(keys[1]), "--another")
+    assert len(office.answer("approver", "check", "alice@example.com")["keys"]) == 2
+    again = office.answer("approver", "add", "alice@example.com", str(keys[1]), "--another", code=2)
+    assert field(again) == "KEY.pub"
+
+
 @pytest.mark.parametrize(
     "name",
     ["*@example.com", "a,b", "!bob", 'a"b', "#bob", "?", "human:bob", "", " bob", "b\u200bob", "b\u043eb"],
