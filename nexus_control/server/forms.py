@@ -8,7 +8,8 @@ A page is opened in the same way. The client tells only whether it was opened; w
 the store without us.
 
 Nobody is to be worn down by questions: one form is open at a time, and after two forms about a request came back
-without a typed answer, no further one is shown for ten minutes.
+without a typed answer, no further one is shown for ten minutes. Nor is a page opened a third time; but one that was
+opened is no sign of somebody who is tired of questions.
 """
 
 import secrets
@@ -54,6 +55,8 @@ _UNANSWERED = {
 class _Asked:
     question: Question
     since: float
+    was_opened: bool = False
+    """A page that the person opened: they did what they were asked for."""
 
 
 class Asker:
@@ -80,7 +83,7 @@ class Asker:
             return _OPEN
         if sum(_same(each.question, question) for each in self._unanswered) >= MOST_UNANSWERED:
             return _PAUSED
-        if len(self._unanswered) >= MOST_UNANSWERED_IN_ALL:
+        if sum(not each.was_opened for each in self._unanswered) >= MOST_UNANSWERED_IN_ALL:
             return _PAUSED
         token = secrets.token_urlsafe(32)
         self._open[token] = _Asked(question, self._elapsed())
@@ -90,16 +93,17 @@ class Asker:
         return types.InputRequiredResult(input_requests=requests, request_state=token)
 
     async def _in_one_call(self, request: Request, token: str) -> FormAnswer | str:
-        asked, answer = self._open[token], None
+        asked, answer, was_opened = self._open[token], None, False
         try:
             with anyio.move_on_after(self._silence):
                 told = await _asked_at_once(request, asked.question, token)
                 answer = self._answer(request, asked, told)
+                was_opened = _is_opened(asked.question, told)
                 return answer or _unanswered(asked.question, told)
         except (MCPError, ValueError):  # ValueError: the client's response is not an answer to a form
             return _COULD_NOT_ASK
         finally:
-            self._close(token, answer)
+            self._close(token, answer, was_opened=was_opened)
         return _TOO_LATE
 
     def _second_call(
@@ -108,7 +112,7 @@ class Asker:
         """The answer to the form of this token, about the request as the form showed it. `question` shows it as it is
         now, and only tells whether the call is still the same.
         """
-        asked, answer = self._open.get(token), None
+        asked, answer, was_opened = self._open.get(token), None, False
         if asked is None:
             return _TOO_LATE
         form = (params.input_responses or {}).get(_FORM_KEY)
@@ -118,9 +122,10 @@ class Asker:
             if not isinstance(form, types.ElicitResult):
                 return _COULD_NOT_ASK
             answer = self._answer(request, asked, form)
+            was_opened = _is_opened(asked.question, form)
             return answer or _unanswered(asked.question, form)
         finally:
-            self._close(token, answer)
+            self._close(token, answer, was_opened=was_opened)
 
     def _answer(self, request: Request, asked: _Asked, form: types.ElicitResult) -> FormAnswer | None:
         if asked.question.page is not None:
@@ -133,10 +138,10 @@ class Asker:
             latency_ms=round((self._elapsed() - asked.since) * 1000),
         )
 
-    def _close(self, token: str, answer: FormAnswer | None) -> None:
+    def _close(self, token: str, answer: FormAnswer | None, *, was_opened: bool = False) -> None:
         asked = self._open.pop(token, None)
         if asked is not None and answer is None:
-            self._unanswered.append(_Asked(asked.question, self._elapsed()))
+            self._unanswered.append(_Asked(asked.question, self._elapsed(), was_opened))
 
     def _forget(self) -> None:
         """Closes the forms whose time is over, and forgets those that were closed long ago."""
@@ -159,6 +164,10 @@ async def _asked_at_once(request: Request, question: Question, token: str) -> ty
     if question.page is not None:
         return await session.elicit_url(question.text, question.page, token, number)
     return await session.elicit_form(question.text, FORM, number)
+
+
+def _is_opened(question: Question, told: types.ElicitResult) -> bool:
+    return question.page is not None and told.action == "accept"
 
 
 def _unanswered(question: Question, told: types.ElicitResult) -> str:
