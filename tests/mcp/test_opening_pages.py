@@ -41,9 +41,16 @@ class Person:
 
 
 def ask_for(
-    folder: Path, era: Era, person: Person, *, inbox: str | None = INBOX, calls: int = 1, **policy: object
+    folder: Path,
+    era: Era,
+    person: Person,
+    *,
+    inbox: str | None = INBOX,
+    calls: int = 1,
+    requests: int = 1,
+    **policy: object,
 ) -> tuple[str, list[dict[str, Any]]]:
-    """The request's id, and the answers to so many calls of approve."""
+    """The last request's id, and the answers to so many calls of approve for each of so many requests."""
 
     async def flow() -> tuple[str, list[dict[str, Any]]]:
         settings = Settings(
@@ -55,10 +62,12 @@ def ask_for(
         with open_context(settings) as context:
             server = make_server(context, settings)
             async with Client(server, mode=era, elicitation_callback=person.answer) as agent:
-                asked = await data(agent, "request", goal="Rotate", mode="apply", **policy)
-                call = data if inbox is None else refusal
-                told = [await call(agent, "approve", request_id=asked["request_id"]) for _ in range(calls)]
-                return asked["request_id"], told
+                call, told, request_id = data if inbox is None else refusal, list[dict[str, Any]](), ""
+                for _ in range(requests):
+                    asked = await data(agent, "request", goal="Rotate", mode="apply", **policy)
+                    request_id = asked["request_id"]
+                    told += [await call(agent, "approve", request_id=request_id) for _ in range(calls)]
+                return request_id, told
 
     return asyncio.run(flow())
 
@@ -95,6 +104,16 @@ def test_a_person_is_sent_to_a_page_twice_and_then_left_alone(era: Era, tmp_path
     _, told = ask_for(tmp_path, era, person, calls=4)
     assert len(person.seen) == 2
     assert {each["code"] for each in told} == {"APPROVAL_NEEDS_A_PERSON"}
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize(("action", "most"), [("accept", 9), ("decline", 6)])
+def test_who_opens_each_page_is_sent_to_the_next_and_who_opens_none_is_left_alone(
+    era: Era, action: Action, most: int, tmp_path: Path
+) -> None:
+    person = Person(action)
+    ask_for(tmp_path, era, person, requests=9)
+    assert len(person.seen) == most
 
 
 @pytest.mark.parametrize("era", ERAS)
