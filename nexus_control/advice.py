@@ -62,7 +62,10 @@ ADVICE: Final[dict[str, str]] = {
     "REHEARSAL_REQUIRED": (
         "Call execute with dry_run first, which needs no approval here; then get what it gave back approved."
     ),
-    "IMPORTED_APPROVALS": "Get approvals that count here, then call execute again; or make a new request.",
+    "IMPORTED_APPROVALS": (
+        "Get approvals that count here, then call execute again; or make a new request. What a passkey signed counts"
+        " where its page is allowed: passkey_origins, --origin or [inbox] origins."
+    ),
 }
 _BEFORE_APPROVALS: Final = (
     "ALREADY_EXECUTED", "EXECUTION_FAILED", "DENIED", "WITHDRAWN", "EXPIRED", "FORENSIC_IMPORT", "EXECUTING",

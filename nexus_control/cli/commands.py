@@ -49,7 +49,7 @@ COMMANDS: Final = {
     "cancel": ("cancelling:cancel", "Stop an execution that is under way. It asks no question."),
     "worker": (
         "working:worker",
-        "Execute the approved requests that were made for a worker, as they come.",
+        "Execute the approved requests that were made for a worker, as they come, and tell the sinks what happens.",
     ),
     "run": ("results:run", "What the runs of a request gave back."),
     "recover": ("running:recover", "Give up executions whose process is gone: their outcome is unknown."),

@@ -41,7 +41,7 @@ _INACTIVE: Final = {
     "not_accepted": "the policy does not accept it",
     "stale": "it is of another rehearsal than the last",
     "imported": "it was imported, as evidence",
-    "not_trusted": "nobody trusted here signed it",
+    "not_trusted": "nobody trusted here signed it, or a passkey did on a page that is not allowed here",
     "request_expired": "the request has expired",
 }
 _KNOWN_BY: Final[dict[Assurance, str]] = {

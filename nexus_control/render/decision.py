@@ -115,7 +115,7 @@ _OTHERS = {
     "stale": "of another rehearsal than the last",
     "not_accepted": "not accepted by the policy",
     "imported": "imported, as evidence",
-    "not_trusted": "signed by nobody who is trusted here",
+    "not_trusted": "signed by nobody who is trusted here, or by a passkey on a page that is not allowed",
     "request_expired": "of an expired request",
 }
 """Why an approval does not count although nobody revoked it, by the view's `inactive_because`."""

@@ -28,7 +28,7 @@ _MEANING: Final[dict[Level, str]] = {
 _EITHER: Final = {"witness_quorum", "timestamp"}
 _GIVEN_WITH: Final = {
     "package_signature": "--package-key and the package's envelope",
-    "approval_signatures": "--allowed-signers",
+    "approval_signatures": "--allowed-signers, and --origin for passkeys",
     "checkpoint_signature": "--log-key",
     "consistency": "--consistency",
     "witness_quorum": "--witness",
