@@ -102,9 +102,11 @@ def _declared(
     context: ToolContext, arguments: Mapping[str, object], fault: NexusControlError
 ) -> dict[str, Any]:
     """What a plan may call here, for a plan or an adapter that was refused."""
-    fields = cast("list[dict[str, str]]", fault.details.get("fields", []))
-    is_plan = any(each["field"] == "plan" for each in fields)
-    if fault.code not in _ABOUT_PLANS and not is_plan:
+    if fault.code is ErrorCode.INVALID_ARGUMENT:
+        fields = cast("list[dict[str, str]]", fault.details.get("fields", []))
+        if not any(each["field"] == "plan" for each in fields):
+            return {}
+    elif fault.code not in _ABOUT_PLANS:
         return {}
     adapters = catalogue(context.router)
     if not adapters:

@@ -40,6 +40,15 @@ def test_another_actor_than_the_servers_own_is_refused(bench: Bench, name: str, 
     assert bench.runs == []
 
 
+def test_a_refusal_that_names_fields_of_a_policy_or_request_is_answered_whole(bench: Bench) -> None:
+    bench.data("template.create", name="two", min_approvals=2, overrides="tighten_only")
+    weakened = bench.error("request", goal="Rotate", template_name="two", min_approvals=1)
+    assert (weakened["code"], weakened["details"]["fields"]) == ("TEMPLATE_WEAKENED", ["min_approvals"])
+    bench.request(idempotency_key="k")
+    other = bench.error("request", goal="Other", idempotency_key="k")
+    assert (other["code"], other["details"]["fields"][0]) == ("IDEMPOTENCY_CONFLICT", "adapter_id")
+
+
 @pytest.mark.parametrize("approvals", ["human", "off"])
 def test_nobody_approves_on_a_models_word(bench: Bench, approvals: str) -> None:
     request_id = bench.request()
