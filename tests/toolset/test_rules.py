@@ -222,7 +222,7 @@ def test_an_unknown_conflict_mode_has_its_own_code(bench: Bench) -> None:
     assert answer["code"] == "CONFLICT_MODE_INVALID"
 
 
-def test_a_defect_is_answered_without_its_text(bench: Bench) -> None:
+def test_a_defect_is_answered_without_its_text(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     def break_down() -> None:
         raise RuntimeError("hunter2")
 
@@ -230,3 +230,5 @@ def test_a_defect_is_answered_without_its_text(bench: Bench) -> None:
     answer = bench.error("status", request_id=bench.request(), wait_seconds=1)
     assert answer["code"] == "INTERNAL"
     assert "hunter2" not in str(answer)
+    assert "hunter2" in caplog.text  # for the person who runs the server
+    caplog.clear()
