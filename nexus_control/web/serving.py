@@ -158,7 +158,7 @@ def serve(app: Starlette, sockets: Sequence[socket.socket], *, on_ready: Callabl
     strangers = OrderedDict[_Protocol, None]()
 
     async def quietly(scope: Scope, receive: Receive, send: Send) -> None:
-        with suppress(asyncio.CancelledError):  # the server ends: that is no defect for the log
+        with suppress(asyncio.CancelledError):  # the server ends, and the log needs no traceback
             await app(scope, receive, send)
 
     config = uvicorn.Config(

@@ -1,7 +1,9 @@
 """What `create_app` refuses, and that a mounted inbox keeps its rules."""
 
+import asyncio
 from collections.abc import Generator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -10,7 +12,9 @@ from nexus_control import DecisionStore, NexusControlError
 from nexus_control.errors import ErrorCode
 from nexus_control.web import create_app
 from nexus_control.web.guarding import HEADERS
+from nexus_control.web.inbox import READERS, RECORDERS
 from tests.web.in_process import HOST, ORIGIN, TOKEN, answers, mounted
+from tests.web.served import LONGEST
 
 
 @pytest.fixture
@@ -19,7 +23,7 @@ def store(tmp_path: Path) -> Generator[DecisionStore]:
         yield store
 
 
-WRONG = {
+WRONG: dict[str, dict[str, Any]] = {
     "origins as one text": {"origins": ORIGIN},
     "no origin": {"origins": []},
     "a slash at the end": {"origins": [f"{ORIGIN}/"]},
@@ -71,6 +75,24 @@ RULES: dict[str, tuple[int, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", RULES)
 def test_a_mounted_inbox_keeps_its_rules(store: DecisionStore, name: str) -> None:
     status, given = RULES[name]
-    (answer,) = answers(mounted(store, "/inbox"), **{"path": "/inbox/history"} | given)
+    asked: dict[str, Any] = {"path": "/inbox/history", **given}
+    (answer,) = answers(mounted(store, "/inbox"), **asked)
     assert answer.status == status
     assert answer.headers.items() >= HEADERS.items()
+
+
+def test_pages_are_read_while_verdicts_wait_for_the_store(store: DecisionStore) -> None:
+    inbox = create_app(store, origins=[ORIGIN], rp_id=HOST, reader_token=TOKEN).state.inbox
+
+    async def story() -> str:
+        free = Event()
+        waiting = [asyncio.create_task(inbox.record(free.wait)) for _ in range(READERS + RECORDERS)]
+        await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(LONGEST):
+                return await inbox.call(lambda: "read")
+        finally:
+            free.set()
+            await asyncio.gather(*waiting)
+
+    assert asyncio.run(story()) == "read"
