@@ -31,7 +31,11 @@ def run(setting: Setting) -> Outcome:
     database = copy_of(setting.fixtures, f"decisions-{setting.sizes.decisions[-1]}", setting.folder)
     with opened(database) as tools, _loop() as loop:
         app = create_app(
-            tools.store, origins=["http://localhost:8737"], rp_id="localhost", reader_token=TOKEN
+            tools.store,
+            origins=["http://localhost:8737"],
+            rp_id="localhost",
+            reader_token=TOKEN,
+            may_decide=False,
         )
 
         def page(path: str) -> bytes:

@@ -14,6 +14,7 @@
 Every path needs the reader's token, except the static files.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Final
@@ -28,6 +29,7 @@ from starlette.routing import BaseRoute, Route
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument, next_step
 from nexus_control.execution.router import PlanChecker, RouterProtocol
 from nexus_control.store import DecisionStore
+from nexus_control.usecases.inbox_settings import InboxSettings, inbox_settings
 from nexus_control.web import enrolling, reporting, reviewing, standing, verdicts, waiting
 from nexus_control.web.guarding import HEADERS, Guard
 from nexus_control.web.inbox import Inbox, Visit
@@ -36,7 +38,7 @@ from nexus_control.web.pages import respond_with_problem
 from nexus_control.web.posting import status_of
 
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_SHORTEST_TOKEN: Final = 16
+_TOKEN: Final = re.compile(r"[!-~]{16,}")
 
 
 def create_app(
@@ -53,17 +55,16 @@ def create_app(
         app = create_app(store, origins=["http://localhost:8737"], rp_id="localhost", reader_token=token)
 
     `origins` are the addresses under which browsers open it, each as scheme, host and port: any other Host is refused.
-    `rp_id` is the host that passkeys are made for. Who has `reader_token` (at least 16 characters) may read. `router`
-    knows what the steps of a request would run. Raises INVALID_ARGUMENT.
+    The store must allow them as its `passkey_origins`, unless `may_decide` is false: then nothing is decided here.
+    `rp_id` is the host that passkeys are made for. Who has `reader_token` (at least 16 printable characters of ASCII)
+    may read. `router` knows what the steps of a request would run. Run it in one process: a page that another process
+    made is refused. Raises INVALID_ARGUMENT.
     """
-    if not origins:
-        raise invalid_argument("origins", "must name at least one address of the inbox")
-    if len(reader_token) < _SHORTEST_TOKEN or not reader_token.isascii():
-        raise invalid_argument("reader_token", f"must be at least {_SHORTEST_TOKEN} characters of ASCII")
+    settings = _checked(store, origins, rp_id, reader_token, may_decide)
     inbox = Inbox(
         store=store,
-        origins=tuple(origins),
-        rp_id=rp_id,
+        origins=settings.origins.origins,
+        rp_id=settings.rp_id,
         reader_token=reader_token,
         router=router,
         may_decide=may_decide,
@@ -78,8 +79,35 @@ def create_app(
             500: _Handler(inbox).on_defect,
         },
     )
+    app.router.redirect_slashes = (
+        False  # such a redirect would name the scheme of the connection, not of the proxy
+    )
     app.state.inbox = inbox
     return app
+
+
+def _checked(
+    store: object, origins: Sequence[str], rp_id: object, reader_token: object, may_decide: object
+) -> InboxSettings:
+    """The settings, when all arguments are in order. Raises INVALID_ARGUMENT."""
+    if not isinstance(store, DecisionStore):
+        raise invalid_argument("store", "must be a DecisionStore")
+    if not isinstance(may_decide, bool):
+        raise invalid_argument("may_decide", "must be true or false")
+    if not isinstance(reader_token, str) or not _TOKEN.fullmatch(reader_token):
+        raise invalid_argument(
+            "reader_token", "must be at least 16 printable characters of ASCII, without a blank"
+        )
+    if not origins:
+        raise invalid_argument("origins", "must name at least one address of the inbox")
+    if not isinstance(rp_id, str):
+        raise invalid_argument("rp_id", "must be text")
+    settings = inbox_settings(origins, rp_id)
+    for origin in settings.origins.origins:
+        if may_decide and not store.passkey_origins.allow(origin):
+            problem = f"holds {origin}, which is not among the passkey_origins of the store: no approval would count"
+            raise invalid_argument("origins", problem)
+    return settings
 
 
 async def _log_size(inbox: Inbox) -> int | None:

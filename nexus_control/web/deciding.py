@@ -56,7 +56,12 @@ class Offers:
 async def decide_form(inbox: Inbox, visit: Visit, request: View) -> Html:
     """What stands in the section "Decide" of a request. `request` is what `inspect` answers."""
     if not inbox.may_decide:
-        return el("p", "This inbox is for reading: nothing is decided here.")
+        no_key = (
+            ""
+            if inbox.store.allowed_signers
+            else " Its owner has named no file that says whose signatures count."
+        )
+        return el("p", f"This inbox is for reading: nothing is decided here.{no_key}")
     if not visit.person:
         return _who(visit, request)
     try:

@@ -3,13 +3,14 @@
     Host      must be that of a configured origin, else 421 (DNS rebinding). An address of this listener, 127.0.0.1:PORT
               or [::1]:PORT, is redirected to http://localhost:PORT, because passkeys work only there.
     Target    a plain path: no "..", no "//", no encoded slash, no control character, else 400
+    Query     at most 50 arguments, else 400
     Method    GET, HEAD or POST, else 405
     Origin    a POST must have one of the configured origins, else 403
     Body      at most 64 KiB (413), only of a POST (400), and read within 10 seconds (408)
     Token     the reader's token in the query, else 403; only static files are given without it
 
-A page gets the whole body at once. Every part of a response must be taken within 30 seconds, else the connection is
-cut. A websocket is refused.
+A page gets the whole body at once. A refused request has its connection closed: its body may still be under way. A
+websocket is refused. A request that is still without an answer when the server ends gets a 503.
 """
 
 import asyncio
@@ -28,10 +29,11 @@ from nexus_control.web.pages import respond_with_problem, respond_without_token
 
 MOST_BODY: Final = 64 * 1024
 BODY_SECONDS: Final = 10.0
-SEND_SECONDS: Final = 30.0
+_MOST_ARGUMENTS: Final = 50
+ADMIT: Final = "nexus_control.admit"
+"""The member of a request's state that is called once the request is found to have the token."""
 _STATIC: Final = "/static/"
 _METHODS: Final = ("GET", "HEAD", "POST")
-_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _TRICK: Final = re.compile(
     rb"//|\\|%2f|%5c|%00|(?:/|%2e)(?:\.|%2e)(?:\.|%2e)?(?=/|$)|[^\x21-\x7e]", re.IGNORECASE
 )
@@ -51,12 +53,12 @@ HEADERS: Final = {
 
 
 class Guard:
-    """The outermost layer of the application."""
+    """Stands before all routes. Only the answer to a defect does not pass it (`app`)."""
 
     def __init__(self, app: ASGIApp, inbox: Inbox) -> None:
         self._app = app
         self._inbox = inbox
-        self._hosts = frozenset(map(host_of, inbox.origins))
+        self._hosts = frozenset(map(_host_header, inbox.origins))
         self._redirects = dict(_redirects(inbox.origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,6 +70,14 @@ class Guard:
             await self._answer(scope, receive, _Sender(send))
 
     async def _answer(self, scope: Scope, receive: Receive, send: "_Sender") -> None:
+        try:
+            await self._respond(scope, receive, send)
+        except asyncio.CancelledError:  # by the server, which ends
+            if not send.has_begun:
+                await self._problem(scope, 503, "The inbox has ended", _ENDED)(scope, receive, send)
+            raise
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope)
         if refusal is None and scope["method"] == "POST":
             try:
@@ -77,9 +87,12 @@ class Guard:
                 refusal = self._problem(scope, 408, "The request came too slowly", "Send it again.")
             else:
                 if body is None:
+                    return
+                if len(body) > MOST_BODY:
                     refusal = self._problem(scope, 413, "The request is too large", _TOO_LARGE)
-                else:
-                    receive = _Whole(body, receive)
+                receive = _Whole(body, receive)
+        if refusal is not None:
+            refusal.headers["connection"] = "close"
         await (refusal or self._app)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
@@ -93,7 +106,7 @@ class Guard:
                 query = scope["query_string"].decode("ascii", "replace")
                 return RedirectResponse(f"{place}{target.decode()}{'?' if query else ''}{query}", 307)
             return self._problem(scope, 421, "This is not an address of the inbox", _WRONG_HOST)
-        if _is_trick(target):
+        if _is_trick(target) or scope["query_string"].count(b"&") >= _MOST_ARGUMENTS:
             return self._problem(scope, 400, "The address has no page", "Follow the links of the inbox.")
         if scope["method"] not in _METHODS:
             problem = self._problem(scope, 405, "The inbox does not know this method", "Use GET or POST.")
@@ -112,20 +125,20 @@ class Guard:
                 return self._problem(scope, 413, "The request is too large", _TOO_LARGE)
         elif size != "0" or "transfer-encoding" in headers:
             return self._problem(scope, 400, "Only a POST may have a body", "Send it without one.")
-        if not _path_within(scope).startswith(_STATIC) and not self._has_token(scope):
+        if self._has_token(scope):
+            scope.get("state", {}).get(ADMIT, _no_limit)()
+        elif not _path_within(scope).startswith(_STATIC):
             return respond_without_token(_visit(scope))
         return None
 
     def _has_token(self, scope: Scope) -> bool:
         """Whether the query has the reader's token, once. The comparison takes the same time for every wrong one."""
-        pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=50)
+        pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = [value for name, value in pairs if name == "token"]
         return len(given) == 1 and compare_digest(given[0].encode(), self._inbox.reader_token.encode())
 
     def _problem(self, scope: Scope, status: int, heading: str, text: str) -> HTMLResponse:
-        response = respond_with_problem(None, _visit(scope), status, heading, text)
-        response.headers["connection"] = "close"
-        return response
+        return respond_with_problem(None, _visit(scope), status, heading, text)
 
 
 _TOO_LARGE: Final = f"The inbox takes at most {MOST_BODY // 1024} KiB."
@@ -133,16 +146,19 @@ _WRONG_HOST: Final = (
     "Open the address that the command nexus-control inbox printed. If people reach the inbox under another name, its "
     "owner adds that origin to the configuration."
 )
+_ENDED: Final = (
+    "Open the request again once the inbox runs. It then shows whether what you sent was recorded."
+)
 _WRONG_ORIGIN: Final = "Open the request in the inbox, and decide there. Nothing was written."
 
 
-def host_of(origin: str) -> str:
-    """The Host header that a browser sends to this origin.
+def _host_header(origin: str) -> str:
+    """The Host header that a browser sends to this origin: host and port."""
+    return urlsplit(origin).netloc
 
-    >>> host_of("https://approve.example.org")
-    'approve.example.org'
-    """
-    return urlsplit(origin).netloc.lower()
+
+def _no_limit() -> None:
+    """Another server than `serving` has limits of its own."""
 
 
 def _redirects(origins: Sequence[str]) -> Mapping[str, str]:
@@ -171,16 +187,14 @@ def _visit(scope: Scope) -> Visit:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body; None if it is too large, or the sender went away."""
+    """The body, whole unless it is too large; None if the sender went away."""
     body = b""
     while True:
         message = await receive()
         if message["type"] != "http.request":
             return None
         body += message.get("body", b"")
-        if len(body) > MOST_BODY:
-            return None
-        if not message.get("more_body"):
+        if len(body) > MOST_BODY or not message.get("more_body"):
             return body
 
 
@@ -197,15 +211,16 @@ class _Whole:
 
 
 class _Sender:
-    """Adds the headers to a response, and cuts a reader who takes too long over a part of it."""
+    """Adds the headers to a response."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self.has_begun = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.has_begun = True
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers[name] = value
-        async with asyncio.timeout(SEND_SECONDS):
-            await self._send(message)
+        await self._send(message)

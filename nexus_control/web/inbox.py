@@ -1,7 +1,8 @@
 """What all pages share: the store, who may read, where the pages are served, and how a blocking call is made.
 
 `Inbox` belongs to the application, `Visit` to one request of a browser. Store calls block, so a page makes them with
-`await inbox.call(...)`, in one of a limited number of threads.
+`await inbox.call(...)`, in one of a limited number of threads. A verdict takes `await inbox.record(...)`, which has
+threads of its own: verdicts may wait for the store's one lock, and pages can be read meanwhile.
 """
 
 import secrets
@@ -23,8 +24,9 @@ from nexus_control.web.live import Live
 
 T = TypeVar("T")
 
-THREADS: Final = 8
-"""How many calls of the store run at once; the others wait for their turn."""
+READERS: Final = 8
+RECORDERS: Final = 4
+"""How many calls that read the store, and that write it, run at once; the others wait for their turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +43,23 @@ class Inbox:
     """Whether decisions are taken here; False where the store is open for reading only."""
     form_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     """Authenticates the forms of this run of the inbox."""
-    _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
+    _reading: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(READERS))
+    _recording: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(RECORDERS))
 
     async def call(self, action: Callable[[], T]) -> T:
         """The value of `action`, which may block. Raises NexusControlError, and nothing else."""
-        outcome = await to_thread.run_sync(lambda: fault_of(action), limiter=self._threads)
-        if isinstance(outcome, NexusControlError):
-            raise outcome
-        return outcome
+        return await _called(action, self._reading)
+
+    async def record(self, action: Callable[[], T]) -> T:
+        """As `call`, for an action that writes. One whose turn has not come when its sender goes is not done."""
+        return await _called(action, self._recording)
+
+
+async def _called(action: Callable[[], T], limiter: CapacityLimiter) -> T:
+    outcome = await to_thread.run_sync(lambda: fault_of(action), limiter=limiter)
+    if isinstance(outcome, NexusControlError):
+        raise outcome
+    return outcome
 
 
 @dataclass(frozen=True, slots=True)

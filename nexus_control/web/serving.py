@@ -1,82 +1,132 @@
 """The inbox as a process: uvicorn, with limits for slow and for many connections.
 
-    A connection that has not sent the whole head of a request after 10 seconds is cut.
-    Of more than 200 connections without a request, the oldest one is cut.
+    The head of a request must be in after 10 seconds, and its body after 15 more, else the connection is cut.
+    Of a response, the reader must take 64 KiB, or what is left of it, in each 30 seconds, else the connection is cut.
+    Of more than 200 connections that are not answered to somebody with the reader's token, the oldest one is cut.
     At most 800 connections; the next one is closed at once.
 
 A server writes no access log, because the reader's token is in the addresses. SIGTERM, SIGINT and SIGHUP end it: open
-streams end at once, other responses within 3 seconds.
+streams end at once, and what is not answered after 3 seconds gets a 503. A verdict that waits for the store's lock then
+is recorded if it gets the lock in its usual time, and the process ends after that. One that waits for its turn is not.
 """
 
 import asyncio
 import signal
 import socket
+import struct
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
 import h11
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from nexus_control.system.signals import ENDING
+from nexus_control.web.guarding import ADMIT, BODY_SECONDS
 
-HEAD_SECONDS: Final = 10
-MOST_WAITING: Final = 200
+HEAD_SECONDS: Final = 10.0
+_LATER: Final = 5.0
+"""So much longer than the guard waits the connection does, so that a slow body is answered before it is cut."""
+TAKE_SECONDS: Final = 30.0
+TAKE_BYTES: Final = 64 * 1024
+MOST_STRANGERS: Final = 200
 MOST_CONNECTIONS: Final = 800
 GRACE_SECONDS: Final = 3
 _MOST_HEAD_BYTES: Final = 16 * 1024
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+_OWED: Final = {h11.IDLE: HEAD_SECONDS, h11.SEND_BODY: BODY_SECONDS + _LATER}
+"""What a sender may still owe: the head, or the body. The time for it."""
 
 
 class _Protocol(H11Protocol):
-    """One connection, which must send the head of each request in time."""
+    """One connection, which must send each request and take each response in time."""
 
-    def __init__(self, waiting: "OrderedDict[_Protocol, None]", **settings: Any) -> None:
+    def __init__(self, strangers: "OrderedDict[_Protocol, None]", **settings: Any) -> None:
         super().__init__(**settings)
-        self._waiting = waiting
-        """All connections of the server without a request, the oldest first."""
-        self._deadline: asyncio.TimerHandle | None = None
+        self.app_state = {**self.app_state, ADMIT: self._admit}
+        self._strangers = strangers
+        """All connections of the server that are not answered to somebody with the token, the oldest first."""
+        self._owed: object = None
+        self._sending: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         if len(self.connections) > MOST_CONNECTIONS:
             transport.abort()
             return
-        self._wait_for_head()
-        if len(self._waiting) > MOST_WAITING:
-            next(iter(self._waiting)).cut()
+        transport.set_write_buffer_limits(0)  # so that `pause_writing` tells of every byte that is not taken
+        self._watch_sender()
+        self._be_stranger()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
-            self._wait_no_longer()
+        self._watch_sender()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
-            self._wait_for_head()
+        self._watch_sender()
+        if not self.transport.is_closing():
+            self._be_stranger()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._taking = _stopped(self._taking)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._wait_no_longer()
+        self._forget()
         super().connection_lost(exc)
 
     def cut(self) -> None:
-        self._wait_no_longer()
+        self._forget()
+        if self.transport.get_write_buffer_size():  # the system, too, drops what is not taken
+            connection = self.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         self.transport.abort()
 
-    def _wait_for_head(self) -> None:
-        self._wait_no_longer()
-        self._waiting[self] = None
-        self._deadline = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.cut)
+    def _admit(self) -> None:
+        """This request has the token."""
+        self._strangers.pop(self, None)
 
-    def _wait_no_longer(self) -> None:
-        self._waiting.pop(self, None)
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def _be_stranger(self) -> None:
+        self._strangers.setdefault(self)
+        if len(self._strangers) > MOST_STRANGERS:
+            next(iter(self._strangers)).cut()
+
+    def _watch_sender(self) -> None:
+        """Give the sender time for what they owe, from when they began to owe it."""
+        state = self.conn.their_state
+        owed = state if state in _OWED and not self.transport.is_closing() else None
+        if owed is not self._owed:
+            self._owed, self._sending = owed, _stopped(self._sending)
+            if owed is not None:
+                self._sending = self.loop.call_later(_OWED[owed], self.cut)
+
+    def _watch_reader(self, before: int | None = None) -> None:
+        """Cut a reader who took too little since the buffer had `before` bytes, else look again later."""
+        left = self.transport.get_write_buffer_size()
+        if before is not None and left > before - TAKE_BYTES:
+            self.cut()
+        else:
+            self._taking = self.loop.call_later(TAKE_SECONDS, self._watch_reader, left)
+
+    def _forget(self) -> None:
+        self._strangers.pop(self, None)
+        self._sending, self._taking = _stopped(self._sending), _stopped(self._taking)
+
+
+def _stopped(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
 
 
 class _Server(uvicorn.Server):
@@ -105,10 +155,15 @@ class _Server(uvicorn.Server):
 
 def serve(app: Starlette, sockets: Sequence[socket.socket], *, on_ready: Callable[[], None]) -> None:
     """Serve the application of `create_app` until a signal ends it. `on_ready` is called once it can be reached."""
-    waiting = OrderedDict[_Protocol, None]()
+    strangers = OrderedDict[_Protocol, None]()
+
+    async def quietly(scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(asyncio.CancelledError):  # the server ends, and the log needs no traceback
+            await app(scope, receive, send)
+
     config = uvicorn.Config(
-        app,
-        http=partial(_Protocol, waiting),  # pyright: ignore[reportArgumentType]
+        quietly,
+        http=partial(_Protocol, strangers),  # pyright: ignore[reportArgumentType]
         ws="none",
         lifespan="off",
         log_config=None,

@@ -50,7 +50,7 @@ def _route(inbox: Inbox, verdict: Verdict) -> Route:
         visit, request_id = Visit.of(request), request.path_params["request_id"]
         try:
             body = await posted(request, VerdictBody)
-            data = await inbox.call(lambda: _decided(inbox, request_id, verdict, body))
+            data = await inbox.record(lambda: _decided(inbox, request_id, verdict, body))
         except NexusControlError as fault:
             if wants_json(request):
                 return refusal_as_json(fault)

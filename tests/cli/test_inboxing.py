@@ -1,11 +1,13 @@
 """The command `inbox`: what it prints, where it refuses to listen, and how it keeps its token."""
 
 import json
+import os
 import socket
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -22,6 +24,28 @@ def database(tmp_path: Path) -> Path:
     with NexusControlTools(tmp_path / "store.db") as tools:
         assert tools.request("Rotate the keys", ALICE)
     return tmp_path / "store.db"
+
+
+def started(
+    *words: str, stdout: int = subprocess.PIPE, stderr: TextIO | None = None
+) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "nexus_control", *words],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+    )
+
+
+def document(process: "subprocess.Popen[str]") -> dict[str, object]:
+    """The JSON document that it prints first."""
+    assert process.stdout is not None
+    text = ""
+    while not text.rstrip().endswith("\n}"):
+        text += process.stdout.readline()
+    return json.loads(text)
 
 
 REFUSED = {
@@ -69,18 +93,83 @@ def test_each_start_has_a_new_token(database: Path) -> None:
 
 
 def test_a_token_file_is_made_for_its_owner_and_kept(database: Path, tmp_path: Path) -> None:
-    file, addresses = tmp_path / "token", list[str]()
+    file, tokens = tmp_path / "token", set[str]()
     for _ in range(2):
         with served(database, "--token-file", str(file)) as inbox:
-            addresses.append(inbox.query)
-    assert addresses == [f"token={file.read_text().strip()}"] * 2
+            tokens.add(file.read_text().strip())
+            assert inbox.send(f"GET /?token={file.read_text().strip()}").status == 200
+    assert len(tokens) == 1
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_token_that_is_in_a_file_is_not_printed_where_it_is_kept(
+    database: Path, tmp_path: Path, options: list[str]
+) -> None:
+    file, errors = tmp_path / "token", tmp_path / "errors"
+    words = ["inbox", "--db", str(database), "--listen", "127.0.0.1:0", "--token-file", str(file), *options]
+    with errors.open("w") as said, started(*words, stderr=said) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        while "http" not in line:
+            line = process.stdout.readline()
+        process.terminate()
+        printed = line + process.stdout.read()
+        assert process.wait(LONGEST) == 0
+    assert file.read_text().strip() not in printed + errors.read_text()
+    assert str(file) in "".join(errors.read_text().split())
+
+
+def test_a_token_that_is_in_a_file_is_printed_at_a_terminal(database: Path, tmp_path: Path) -> None:
+    file, (ours, theirs) = tmp_path / "token", os.openpty()
+    words = ["inbox", "--db", str(database), "--listen", "127.0.0.1:0", "--token-file", str(file)]
+    with started(*words, stdout=theirs) as process, os.fdopen(ours) as screen:
+        os.close(theirs)
+        assert screen.readline().strip().endswith(f"/?token={file.read_text().strip()}")
+        process.terminate()
+        assert process.wait(LONGEST) == 0
+
+
+def test_a_configured_rp_id_is_kept_for_named_origins(database: Path, tmp_path: Path) -> None:
+    file = tmp_path / "nexus-control.toml"
+    file.write_text('[inbox]\norigins = ["https://approve.example.org"]\nrp_id = "example.org"\n')
+    words = ["--json", "inbox", "--db", str(database), "--listen", "127.0.0.1:0", "--config", str(file)]
+    with started(*words, "--origin", "https://other.example.org") as process:
+        told = document(process)
+        process.terminate()
+        assert process.wait(LONGEST) == 0
+    assert (told["origins"], told["rp_id"]) == (["https://other.example.org"], "example.org")
+    ended = nexus_control(*words, "--origin", "http://localhost:8737")
+    answer = json.loads(ended.stdout)
+    assert (ended.returncode, answer["code"]) == (2, "INVALID_ARGUMENT")
+    assert "the configured RP ID example.org" in answer["message"]
+
+
+NOTED = {
+    "no signers": ([], "so nothing can be decided here"),
+    "no origin": (["--allowed-signers", "{signers}"], "--origin http://localhost:"),
+    "signers and origin": (["--allowed-signers", "{signers}", "--origin", "http://localhost:8737"], ""),
+}
+
+
+@pytest.mark.parametrize("name", NOTED)
+def test_a_start_after_which_no_approval_would_count_is_noted(
+    database: Path, tmp_path: Path, name: str
+) -> None:
+    signers, errors = tmp_path / "signers", tmp_path / "errors"
+    signers.touch()
+    options, said = NOTED[name]
+    with served(database, *(each.format(signers=signers) for each in options), errors=errors):
+        pass
+    noted = " ".join(errors.read_text().split())
+    assert said in noted
+    assert bool(noted) == bool(said)
 
 
 @pytest.mark.parametrize(
     ("content", "mode", "said"),
     [("a-token-of-sixteen\n", 0o644, "alone"), ("short\n", 0o600, "16 to 200"), ("", 0o600, "16 to 200"),
-     ("with a space in it\n", 0o600, "16 to 200"), ("x" * 2000, 0o600, "cannot be read")],
+     ("with a space in it\n", 0o600, "16 to 200"), ("x" * 2000, 0o600, "16 to 200")],
 )  # fmt: skip
 def test_a_token_file_that_does_not_serve_is_refused(
     database: Path, tmp_path: Path, content: str, mode: int, said: str
@@ -97,27 +186,18 @@ def test_a_token_file_that_does_not_serve_is_refused(
 
 
 def test_with_json_it_prints_one_document(database: Path) -> None:
-    words = ["--json", "inbox", "--db", str(database), "--listen", "127.0.0.1:0"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "nexus_control", *words],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        text = ""
-        while not text.rstrip().endswith("\n}"):
-            text += process.stdout.readline()
+    with started("--json", "inbox", "--db", str(database), "--listen", "127.0.0.1:0") as process:
+        told = document(process)
         process.terminate()
         assert process.wait(LONGEST) == 0
+        assert process.stdout is not None
         assert process.stdout.read() == ""
-    told: dict[str, object] = json.loads(text)
     address = urlsplit(str(told["address"]))
     assert told == {
         "address": told["address"],
         "origins": [f"http://localhost:{address.port}"],
         "rp_id": "localhost",
-        "may_decide": True,
+        "may_decide": False,
     }
     assert len(parse_qs(address.query)["token"][0]) == 32
 
@@ -125,13 +205,8 @@ def test_with_json_it_prints_one_document(database: Path) -> None:
 def test_the_configuration_names_its_origins(database: Path, tmp_path: Path) -> None:
     file = tmp_path / "nexus-control.toml"
     file.write_text('[inbox]\norigins = ["https://approve.example.org"]\n')
-    with subprocess.Popen(
-        [sys.executable, "-m", "nexus_control", "inbox", "--db", str(database), "--listen", "0.0.0.0:0",
-         "--config", str(file)],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:  # fmt: skip
+    words = ["inbox", "--db", str(database), "--listen", "0.0.0.0:0", "--config", str(file)]
+    with started(*words) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("https://approve.example.org/?token=")
         process.terminate()

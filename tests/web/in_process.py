@@ -6,40 +6,60 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 from nexus_control import DecisionStore
 from nexus_control.web import create_app
+from tests.web.served import Answer
 
 TOKEN = "a-token-of-a-test"
-ORIGIN = "https://approve.example.org"
+HOST = "approve.example.org"
+ORIGIN = f"https://{HOST}"
 
 
-def mounted(store: DecisionStore, place: str, path: str) -> str:
-    """The page at this path of an application in which the inbox has this place."""
-    inbox = create_app(store, origins=[ORIGIN], rp_id="approve.example.org", reader_token=TOKEN)
-    return asyncio.run(_body(Starlette(routes=[Mount(place, inbox)]), path))
+def mounted(store: DecisionStore, place: str) -> Starlette:
+    """An application in which the inbox of this store has this place. Nothing can be decided in it."""
+    inbox = create_app(store, origins=[ORIGIN], rp_id=HOST, reader_token=TOKEN, may_decide=False)
+    return Starlette(routes=[Mount(place, inbox)])
 
 
-async def _body(app: Starlette, path: str) -> str:
-    parts = list[bytes]()
+def answers(
+    app: ASGIApp,
+    path: str,
+    *,
+    method: str = "GET",
+    query: str = f"token={TOKEN}",
+    headers: tuple[tuple[str, str], ...] = (("host", HOST),),
+    received: MutableMapping[str, Any] | None = None,
+) -> list[Answer]:
+    """The answer; none where the application sends nothing. `received` is what it gets for a body."""
+    sent = list[MutableMapping[str, Any]]()
 
     async def receive() -> MutableMapping[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return received or {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: MutableMapping[str, Any]) -> None:
-        parts.append(message.get("body", b""))
+        sent.append(message)
 
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
-        "method": "GET",
-        "scheme": "https",
+        "method": method,
+        "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
         "root_path": "",
-        "query_string": f"token={TOKEN}".encode(),
-        "headers": [(b"host", b"approve.example.org")],
+        "query_string": query.encode(),
+        "headers": [(name.encode(), value.encode()) for name, value in headers],
     }
-    await app(scope, receive, send)
-    return b"".join(parts).decode()
+
+    async def run() -> None:
+        await app(scope, receive, send)
+
+    asyncio.run(run())
+    if not sent:
+        return []
+    body = b"".join(each.get("body", b"") for each in sent)
+    given = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return [Answer(sent[0]["status"], given, body.decode())]

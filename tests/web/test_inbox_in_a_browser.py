@@ -78,6 +78,19 @@ def test_an_open_list_shows_a_new_request_by_itself(
     assert page.run("document.getElementById('said').textContent") == "This page has changed and was updated."
 
 
+def test_an_open_list_shows_what_came_while_the_server_was_away(
+    chromium: Chromium, database: Path, tmp_path: Path
+) -> None:
+    page, kept = chromium.page(), ("--token-file", str(tmp_path / "token"))
+    with served(database, *kept) as inbox:
+        page.open(f"{inbox.origin}/?token={(tmp_path / 'token').read_text().strip()}")
+        page.until("document.querySelector('h1').textContent === 'What waits for an approval'")
+    with NexusControlTools(database) as tools:
+        assert tools.request("Asked for while nobody served", ALICE)
+    with served(database, *kept, "--listen", f"127.0.0.1:{inbox.port}"):
+        page.until("document.querySelector('main').textContent.includes('while nobody served')")
+
+
 def test_a_form_that_is_filled_in_is_not_taken_away(
     chromium: Chromium, inbox: Served, database: Path
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nexus_control import Actor, NexusControlTools
-from tests.web.in_process import mounted
+from tests.web.in_process import answers, mounted
 from tests.web.requests_here import ALICE, BOB, adapters_in, ask_everything
 from tests.web.served import Served, served
 
@@ -242,7 +242,7 @@ def test_every_link_leads_to_a_page_and_no_page_has_a_style_or_script_of_its_own
 def test_a_mounted_inbox_links_below_its_place(tmp_path: Path) -> None:
     with NexusControlTools(tmp_path / "store.db") as tools:
         assert tools.request("Rotate the keys", ALICE)
-        page = mounted(tools.store, "/inbox", "/inbox/history")
+        page = answers(mounted(tools.store, "/inbox"), "/inbox/history")[0].body
     targets = re.findall(r'(?:href|src|action)="([^"#][^"]*)"', page)
     assert "Rotate the keys" in page
     assert all(each.startswith("/inbox/") for each in targets)

@@ -133,8 +133,9 @@ def test_a_statement_that_this_inbox_did_not_make_is_refused(house: House) -> No
 
 def test_a_page_is_too_old_after_an_hour(tmp_path: Path) -> None:
     clock = FakeClock()
-    store = DecisionStore(tmp_path / "store.db", clock=clock)
-    app = create_app(store, origins=["http://localhost:8737"], rp_id="localhost", reader_token="t" * 32)
+    origins = ["http://localhost:8737"]
+    store = DecisionStore(tmp_path / "store.db", clock=clock, passkey_origins=origins)
+    app = create_app(store, origins=origins, rp_id="localhost", reader_token="t" * 32)
     created = {"goal": "Rotate the keys", "actor": {"type": "human", "id": "alice"}}
     request_id = requesting.request(store, validated(RequestArguments, created), None)["request_id"]
     asked = validated(StatementArguments, {"request_id": request_id, "approver": ADA})

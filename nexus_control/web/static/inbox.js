@@ -96,6 +96,10 @@ async function refresh() {
 function listen() {
   let due = 0;
   const stream = new EventSource(main.dataset.live);
+  // A browser gives up after an answer that is no stream: of a full inbox, or of a proxy before one that starts again.
+  stream.addEventListener("error", () => {
+    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 5000 + Math.random() * 5000);
+  });
   // Also when it opens: something may have changed after this page was made, or while the stream was broken.
   for (const told of ["open", "change"]) {
     stream.addEventListener(told, () => {
