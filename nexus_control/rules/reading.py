@@ -79,16 +79,7 @@ def rule_book(configuration: Configuration) -> RuleBook | None:
     for each in configuration.sources:
         if each.unsafe and each.kind != "project":
             raise refused(each.path, [f"is not used, because {each.unsafe}; it may have rules"])
-    source = configuration.section("rules")
-    if source is None:
-        return None
-    book = book_of(source)
-    others = Configuration(tuple(each for each in configuration.sources if each.kind != "option"))
-    own = others.section("rules") if source.kind == "option" else None
-    if own is not None and book_of(own).digest != book.digest:
-        problem = f"has other rules than {own.path}: leave them out, or name the file with --adapters-from"
-        raise refused(source.path, [problem])
-    return book
+    return configuration.agreed(RULES, book_of)
 
 
 def read_rules(path: str | os.PathLike[str]) -> RuleBook:

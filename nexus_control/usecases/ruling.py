@@ -11,6 +11,11 @@ be executed. One for `apply` whose policy allows a dry run too can be rehearsed,
 is never applied. A template of the rules counts for the mode that needs it: where that is a dry run, it need not allow
 `apply`.
 
+Under `require_rehearsal` a request for `apply` is rehearsed before anybody approves it. So a template for the dry run
+holds that rehearsal back, unless it has `require_rehearsal` too: then it lets rehearsals run, whatever their age may be.
+Where the template for `apply` demands a rehearsal that the one for the dry run holds back, no policy suits both:
+RULES_DISAGREE.
+
 What the rules say now is asked when a request is made, and when a decision that came by import is executed. The members
 of groups that such a decision names must be members here. A request that was made here keeps the policy that it was
 made with.
@@ -75,6 +80,7 @@ def require_as_ruled(
     RULE_UNDECIDED, RULES_DISAGREE, and TEMPLATE_NOT_FOUND for a template of the rules that the store does not have.
     """
     policy, mode = Policy.of(attached), created.requested_mode
+    of_apply: Template | None = None
     asked = Asked(
         plan=created.plan,
         adapter_id=attached.adapter_id,
@@ -83,13 +89,19 @@ def require_as_ruled(
     )
     modes: tuple[Mode, ...] = ("dry_run",) if mode == "dry_run" else ("apply", "dry_run")
     for each in modes:
-        if policy.allows_mode(each):
-            ruling = asked.ruling(rules, each)
-            if ruling.verdict == "deny":
-                raise _denied(ruling, each, mode)
-            if ruling.template is not None:
-                here = policy if each == mode else policy.overridden({"allowed_modes": (each,)})
-                _require_no_weaker(_demanded(store, ruling, ruling.template), here, ruling, each)
+        if not policy.allows_mode(each):
+            continue
+        ruling = asked.ruling(rules, each)
+        if ruling.verdict == "deny":
+            raise _denied(ruling, each, mode, policy)
+        if ruling.template is None:
+            continue
+        template = _demanded(store, ruling, ruling.template)
+        if each == mode:
+            of_apply, here = template, policy
+        else:
+            here = _as_rehearsed(policy, template, of_apply, ruling)
+        _require_no_weaker(template, here, ruling, each)
 
 
 def require_importable(store: DecisionStore, rules: RuleBook | None, decision_id: str) -> None:
@@ -139,13 +151,40 @@ def _demanded(store: DecisionStore, ruling: Ruling, name: str) -> Template:
     return template
 
 
-def _denied(ruling: Ruling, judged: Mode, asked: Mode) -> NexusControlError:
+def _as_rehearsed(policy: Policy, template: Template, of_apply: Template | None, ruling: Ruling) -> Policy:
+    """What the policy of a request for `apply` demands of its dry run, to be compared with the template for that: it
+    keeps `require_rehearsal` only where the template holds back what nobody approved. Raises RULES_DISAGREE where the
+    template that the rules demand for `apply` leaves no choice.
+    """
+    dry_run = policy.overridden({"allowed_modes": ("dry_run",)})
+    lets_rehearse = template.policy.require_rehearsal
+    if policy.require_rehearsal is None or lets_rehearse is not None:
+        return dry_run.overridden({"require_rehearsal": lets_rehearse})
+    if of_apply is not None and of_apply.policy.require_rehearsal is not None:
+        raise NexusControlError(
+            ErrorCode.RULES_DISAGREE,
+            f"For apply the rules demand the template {of_apply.name!r:.80}, under which a rehearsal runs before"
+            f" anybody approves it; for the dry run {template.name!r:.80}, which holds it back until people approve"
+            f" ({ruling.because})",
+            {"templates": [of_apply.name, template.name], "decided_by": ruling.because},
+            f"Tell the owner of the rules: make {template.name!r:.80} with require_rehearsal too, and it lets rehearsals"
+            " run; or let a rule allow the dry run.",
+        )
+    return dry_run
+
+
+def _denied(ruling: Ruling, judged: Mode, asked: Mode, policy: Policy) -> NexusControlError:
     fault = NexusControlError(
         ErrorCode.DENIED_BY_RULE,
         f"The rules deny this request in the mode {judged} ({ruling.because})",
         {"decided_by": ruling.because, "mode": judged},
     )
-    if judged != asked:
+    if judged != asked and policy.require_rehearsal is not None:
+        fault.next = (
+            "Its policy requires a rehearsal, which is a dry run: ask without require_rehearsal. If it is of the template"
+            " of the rules, tell the owner of the rules."
+        )
+    elif judged != asked:
         fault.next = (
             f'Its policy lets it be executed in the mode {judged}, too: ask with allowed_modes ["{asked}"].'
         )
