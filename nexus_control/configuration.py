@@ -23,12 +23,12 @@ An option wins over its variable, and a variable over every file. The files, in 
 A file that `--config` names for its adapters may be a cloned repository's, too. So it does not change who counts, or
 what is demanded, where the system or the user has said so:
 
-| in the file of `--config` | beside a file of the system or the user that has it too |
+| in the file of `--config` | where the system's or the user's has it too |
 |---|---|
 | rules with default | must be the same: they say what is demanded |
 | groups | must be the same: they say who fills the slots that a template of the rules demands |
 | allowed_signers, inbox | must be the same: they say whose signatures count where a template demands them |
-| database with log_folder | is used: another store has its own templates and decisions, and approves nothing of this one |
+| database with log_folder | is used: another store has its own templates, and approves nothing of this one |
 | notify | is used: no approval depends on who is told |
 | adapters with secrets | are used: a request that names its adapter is bound to the adapter's digest |
 
@@ -167,7 +167,7 @@ class Configuration:
             >>> look(Path("nexus-control.toml")).agreed("groups", groups_from)
             {'security': ('alice', 'bob')}
 
-        Raises CONFIG_INVALID as `section`, and where the file of `--config` has another one than the system or the user.
+        Raises CONFIG_INVALID as `section`, and where that of `--config` is another one than the system's or the user's.
         """
         source = self.section(name)
         if source is None:
@@ -218,7 +218,9 @@ def refused(path: Path, problems: Sequence[str]) -> NexusControlError:
 
 
 def _otherwise(name: str, source: Source, own: Source) -> NexusControlError:
-    problem = f"sets {name} otherwise than {own.path}: leave {name} out, or name the file with --adapters-from"
+    problem = (
+        f"sets {name} otherwise than {own.path}: leave {name} out, or name the file with --adapters-from"
+    )
     return refused(source.path, [problem])
 
 

@@ -102,15 +102,17 @@ def book_of(source: Source) -> RuleBook:
         raise source.fault
     reader = _Reader(source.path)
     default = source.table.get(DEFAULT)
-    if default is None:
-        reader.refuse(f'{DEFAULT} is required beside {RULES}: "allow" or "deny"')
-    elif default not in ("allow", "deny"):
-        reader.refuse(f"{DEFAULT} must be one of allow, deny")
     tables = source.table.get(RULES, [])
     if not isinstance(tables, list):
         reader.refuse(f"{RULES} must be a list of tables: begin each rule with [[{RULES}]]")
         tables = []
     items = cast("list[object]", tables)
+    if default is None:
+        below = any(isinstance(item, dict) and DEFAULT in item for item in items)
+        where = f", above the first [[{RULES}]]: below it, it is a part of that rule" if below else ""
+        reader.refuse(f'{DEFAULT} is required beside {RULES}: "allow" or "deny"{where}')
+    elif default not in ("allow", "deny"):
+        reader.refuse(f"{DEFAULT} must be one of allow, deny")
     rules = tuple(rule for n, item in enumerate(items) if (rule := reader.rule(item, name_of(n))))
     if reader.problems:
         raise refused(source.path, reader.problems)

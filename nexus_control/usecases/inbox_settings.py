@@ -52,8 +52,8 @@ class InboxSettings:
 
 
 def configured_inbox(configuration: Configuration) -> InboxSettings | None:
-    """The settings of the first file that has `[inbox]`; None where none has. Raises CONFIG_INVALID, also where the file
-    of `--config` has others than the system or the user.
+    """The settings of the first file that has `[inbox]`; None where none has. Raises CONFIG_INVALID, also where those
+    of `--config` are not those of the system or the user.
     """
     return configuration.agreed(INBOX, _decoded)
 

@@ -12,12 +12,13 @@ is never applied. A template of the rules counts for the mode that needs it: whe
 `apply`.
 
 Under `require_rehearsal` a request for `apply` is rehearsed before anybody approves it. So a template for the dry run
-holds that rehearsal back, unless it has `require_rehearsal` too: then it lets rehearsals run, whatever their age may be.
-Where the template for `apply` demands a rehearsal that the one for the dry run holds back, no policy suits both:
+holds that rehearsal back, unless it has `require_rehearsal` too: then it lets rehearsals run, of whatever age. Where
+the template for `apply` demands a rehearsal that the one for the dry run holds back, no policy suits both:
 RULES_DISAGREE.
 
-What the rules say now is asked when a request is made, and when a decision that came by import is executed. The members
-of groups that such a decision names must be members here. A request that was made here keeps the policy that it was
+What the rules say now is asked when a request is made, and when a decision that came by import is executed. Who wrote
+a bundle chose the requester in it, so the rules must let the importer ask for it too. The members of groups that such a
+decision names must be members here. A request that was made here keeps the policy that it was
 made with.
 """
 
@@ -26,7 +27,8 @@ from typing import cast
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.policy import Policy, weaker_fields
-from nexus_control.rules.book import Mode, RuleBook
+from nexus_control.rules.book import Mode, RuleBook, name_of
+from nexus_control.rules.conditions import undecided
 from nexus_control.rules.reading import read_rules
 from nexus_control.rules.requests import Asked, Ruling
 from nexus_control.store import DecisionStore
@@ -105,8 +107,8 @@ def require_as_ruled(
 
 
 def require_importable(store: DecisionStore, rules: RuleBook | None, decision_id: str) -> None:
-    """Returns where a decision was made here, or the rules would let it be requested here as it was imported. Raises as
-    `require_as_ruled`, and DECISION_NOT_FOUND.
+    """Returns where a decision was made here, or the rules would let it be requested here as it was imported: by its
+    requester and by its importer. Raises as `require_as_ruled`, and DECISION_NOT_FOUND.
     """
     if rules is None:
         return
@@ -115,7 +117,9 @@ def require_importable(store: DecisionStore, rules: RuleBook | None, decision_id
     created, attached = decision.facts.created, decision.facts.attached
     if not decision.imported_count or created is None or attached is None:
         return
-    require_as_ruled(store, rules, created, attached, created.requester)
+    importer = decision.provenance and decision.provenance.imported_by
+    for each in (created.requester, importer or _importer_of_no_matter(rules, created.requester)):
+        require_as_ruled(store, rules, created, attached, each)
     others = strangers(store, attached.approver_groups or {})
     if others:
         raise NexusControlError(
@@ -124,6 +128,18 @@ def require_importable(store: DecisionStore, rules: RuleBook | None, decision_id
             {"fields": ["approver_groups"], "members": others},
             "Make a new request here: the members of the groups are those of this configuration then.",
         )
+
+
+def _importer_of_no_matter(rules: RuleBook, requester: Actor) -> Actor:
+    """The requester, in the place of an importer who is not known. Raises RULE_UNDECIDED where a rule asks who asks."""
+    for number, rule in enumerate(rules.rules):
+        if rule.requester is not None:
+            fault = undecided(
+                name_of(number), "requester", "it came by import, and who imported it is not known"
+            )
+            fault.next = "Make a new request here."
+            raise fault
+    return requester
 
 
 def require_not_of_the_rules(rules: RuleBook | None, arguments: TemplateCreateArguments) -> None:
@@ -167,8 +183,8 @@ def _as_rehearsed(policy: Policy, template: Template, of_apply: Template | None,
             f" anybody approves it; for the dry run {template.name!r:.80}, which holds it back until people approve"
             f" ({ruling.because})",
             {"templates": [of_apply.name, template.name], "decided_by": ruling.because},
-            f"Tell the owner of the rules: make {template.name!r:.80} with require_rehearsal too, and it lets rehearsals"
-            " run; or let a rule allow the dry run.",
+            f"Tell the owner of the rules: with require_rehearsal in {template.name!r:.80}, too, rehearsals run; or let"
+            " a rule allow the dry run.",
         )
     return dry_run
 
@@ -181,8 +197,8 @@ def _denied(ruling: Ruling, judged: Mode, asked: Mode, policy: Policy) -> NexusC
     )
     if judged != asked and policy.require_rehearsal is not None:
         fault.next = (
-            "Its policy requires a rehearsal, which is a dry run: ask without require_rehearsal. If it is of the template"
-            " of the rules, tell the owner of the rules."
+            "Its policy requires a rehearsal, which is a dry run: ask without require_rehearsal. If the template of the"
+            " rules has it, tell their owner."
         )
     elif judged != asked:
         fault.next = (

@@ -207,7 +207,7 @@ def test_an_option_does_not_replace_the_rules_of_the_machine(machine: Machine, p
     machine.write(place, 'default = "deny"')
     for named in ("project", "named"):
         machine.write(named, 'default = "allow"')
-        assert f"has other rules than {machine.folder / place / FILE_NAME}" in machine.refusal(named)
+        assert f"sets rules otherwise than {machine.folder / place / FILE_NAME}" in machine.refusal(named)
         machine.write(named, "# the same\ndefault = 'deny'")
         assert machine.book(named) == machine.book()
         machine.write(named, 'database = "x.db"')

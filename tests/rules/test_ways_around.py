@@ -191,12 +191,14 @@ def test_what_was_asked_for_as_a_dry_run_is_never_applied(
 # A decision of another store.
 
 
-def imported(tools: NexusControlTools, **fields: Any) -> str:
+def imported(
+    tools: NexusControlTools, requester: Actor = AGENT, importer: Actor | None = AGENT, **fields: Any
+) -> str:
     """A request of another store without rules, brought here, and approved here by bob and carol."""
     with NexusControlTools() as elsewhere:
-        made = data_of(elsewhere.request("Do it", AGENT, **(asking(ROTATE) | fields)))["request_id"]
+        made = data_of(elsewhere.request("Do it", requester, **(asking(ROTATE) | fields)))["request_id"]
         bundle = data_of(elsewhere.export_bundle(made))["bundle"]
-    data_of(tools.import_bundle(bundle))
+    data_of(tools.import_bundle(bundle, actor=importer))
     for approver in (BOB, CAROL):
         data_of(tools.approve(made, approver))
     return made

@@ -223,7 +223,7 @@ def test_a_worker_executes_no_import_that_could_not_be_asked_for(tmp_path: Path)
     with NexusControlTools(tmp_path / "store.db") as tools:
         with_templates(tools)
         bundle = weak_bundle(adapter_id="python:keys", dispatch="worker")
-        data_of(tools.import_bundle(bundle))
+        data_of(tools.import_bundle(bundle, actor=AGENT))
         made = bundle["decision"]["decision_id"]
         data_of(tools.approve(made, BOB))
         router, list_ = FakeRouter(), Worklist(["python:keys"])
