@@ -332,7 +332,7 @@ def _book(file: Path | None) -> tuple[Source, RuleBook]:
         ignored = [said for each in configuration.sources if (said := ignored_words(each))]
         raise NexusControlError(
             ErrorCode.CONFIG_INVALID,
-            " ".join([f"No file that may have a rule book has one; looked at {looked}.", *ignored]),
+            ". ".join([f"No file that may have a rule book has one; looked at {looked}", *ignored]),
             advice="Write `default` and `[[rules]]` into one of these files, or name the file with --config.",
         )
     return found, book_of(found)

@@ -185,13 +185,15 @@ def note_unsafe(source: Source) -> None:
 def note_ignored(source: Source) -> None:
     """Note on standard error that a project's file was found which sets more than adapters."""
     if said := ignored_words(source):
-        note(f"{said} Name the file with --config to use it; `nexus-control config show` shows what is used.")
+        note(
+            f"{said}. Name the file with --config to use it; `nexus-control config show` shows what is used."
+        )
 
 
 def ignored_words(source: Source) -> str | None:
-    """What is not used of a project's file, as a sentence; None where nothing is set that would be used elsewhere."""
+    """What is not used of a project's file, as a clause; None where nothing is set that would be used elsewhere."""
     names = [name for name in SETTINGS if name in source.table] if source.kind == "project" else []
-    return f"{source.path} is a project's file, whose {', '.join(names)} are not used." if names else None
+    return f"{source.path} is a project's file, whose {', '.join(names)} are not used" if names else None
 
 
 @cache

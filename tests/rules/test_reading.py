@@ -234,6 +234,16 @@ def test_a_file_that_may_have_the_rules_and_cannot_be_used_is_an_error(tmp_path:
     assert str(system) in refused.value.message
 
 
+@pytest.mark.parametrize("below", [True, False])
+def test_a_default_below_the_rules_is_told_where_it_belongs(tmp_path: Path, below: bool) -> None:
+    file = tmp_path / "rules.toml"
+    file.write_text('[[rules]]\ntool = "a"\nverdict = "allow"\n' + ('default = "deny"\n' if below else ""))
+    with pytest.raises(NexusControlError) as refused:
+        book_of(named_source(file))
+    problems = str(refused.value.details["problems"])
+    assert ("above the first [[rules]]" in problems) is below
+
+
 def test_a_file_that_cannot_be_read_has_no_book(tmp_path: Path) -> None:
     with pytest.raises(NexusControlError) as refused:
         book_of(named_source(tmp_path / "nothing.toml"))
