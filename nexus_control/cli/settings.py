@@ -191,7 +191,7 @@ def note_ignored(source: Source) -> None:
 
 
 def ignored_words(source: Source) -> str | None:
-    """What is not used of a project's file, as a clause; None where nothing is set that would be used elsewhere."""
+    """Which settings of a project's file are not used, as a clause; None where it gives adapters only."""
     names = [name for name in SETTINGS if name in source.table] if source.kind == "project" else []
     return f"{source.path} is a project's file, whose {', '.join(names)} are not used" if names else None
 

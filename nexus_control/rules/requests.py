@@ -6,7 +6,7 @@
 - The steps of a plan are judged as `rules.plans` says.
 - A guarded call has no method, and is judged as one that is applied, as before a hook: its caller really runs it.
   Its adapter says which tool that is. A name that the adapter does not have as it is, such as " Bash" beside
-  `tool:Bash`, is none that rules could read: another tool might run than the one that was judged.
+  `tool:Bash`, cannot be read: another tool might run than the one that was judged.
 - Every other request holds no call that the rules could read: one without a plan, or with a plan that is text, or
   steps with a mistake. A rule that reads tool, method or arguments cannot be evaluated on it (RULE_UNDECIDED). Rules
   that read only mode, labels and requester hold for it. If every rule that these let match is `allow`, and so is the

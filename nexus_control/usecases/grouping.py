@@ -64,7 +64,7 @@ def members_for(
 
 
 def strangers(store: DecisionStore, recorded: Mapping[str, object]) -> list[str]:
-    """Who is recorded as a member of a group and is none of it here, as "group: id". An id that only looks like a
+    """Who is recorded as a member of a group and is not one here, as "group: id". An id that only looks like a
     member's is another one. Raises as `store.groups`.
     """
     if not recorded:
