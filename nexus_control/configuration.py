@@ -20,6 +20,20 @@ An option wins over its variable, and a variable over every file. The files, in 
 | ~/.config/nexus-control/nexus-control.toml, the user's | second | third |
 | /etc/nexus-control/nexus-control.toml, the system's | third | second |
 
+A file that `--config` names for its adapters may be a cloned repository's, too. So it does not change who counts, or
+what is demanded, where the system or the user has said so:
+
+| in the file of `--config` | where the system's or the user's has it too |
+|---|---|
+| rules with default | must be the same: they say what is demanded |
+| groups | must be the same: they say who fills the slots that a template of the rules demands |
+| allowed_signers, inbox | must be the same: they say whose signatures count where a template demands them |
+| database with log_folder | is used: another store has its own templates, and approves nothing of this one |
+| notify | is used: no approval depends on who is told |
+| adapters with secrets | are used: a request that names its adapter is bound to the adapter's digest |
+
+"Must be the same" means that anything else is CONFIG_INVALID. An option or a variable still names another one.
+
 - A *project's* file gives adapters only. It may have come with a cloned repository, which must not choose the database,
   whom we trust, or which calls are denied. In these the system's file wins over the user's.
 - `secrets` are for the adapters of the same file. Those of a project's file are not used.
@@ -39,10 +53,10 @@ import os
 import pwd
 import stat
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from nexus_control.canonical_json import MAX_TEXT_BYTES
 from nexus_control.errors import ErrorCode, NexusControlError
@@ -52,6 +66,7 @@ from nexus_control.system.whole_files import is_regular, read_regular
 
 FILE_NAME: Final = "nexus-control.toml"
 SYSTEM_FILE: Final = Path("/etc/nexus-control") / FILE_NAME
+SIGNERS: Final = "allowed_signers"
 ADAPTERS: Final = "adapters"
 SECRETS: Final = "secrets"
 RULES: Final = "rules"
@@ -67,9 +82,10 @@ SECTIONS: Final = {
     NOTIFY: (NOTIFY,),
 }
 """The parts of one section: the first file that has one of them has the section."""
-SETTINGS: Final = ("database", "log_folder", "allowed_signers", *SECTIONS)
+SETTINGS: Final = ("database", "log_folder", SIGNERS, *SECTIONS)
 """The names that a project's file must not set."""
 
+ReadT = TypeVar("ReadT")
 Kind: TypeAlias = Literal["option", "project", "user", "system"]
 
 
@@ -108,8 +124,17 @@ class Configuration:
 
     def setting(self, name: str) -> Setting | None:
         """The setting of this name, a place, in the first file that has it; the log folder, in the first that has a
-        database. Raises CONFIG_INVALID for a file that cannot be read, because it may have it.
+        database. Raises CONFIG_INVALID for a file that cannot be read, because it may have it; and for allowed signers
+        of `--config` that are not those of the system or the user.
         """
+        found = self._first(name)
+        if found is not None and name == SIGNERS:
+            own = self._own._first(name) if found.source.kind == "option" else None
+            if own is not None and own.value != found.value:
+                raise _otherwise(name, found.source, own.source)
+        return found
+
+    def _first(self, name: str) -> Setting | None:
         owner = "database" if name == "log_folder" else name
         for source in self._trusted():
             if source.fault is not None:
@@ -135,6 +160,28 @@ class Configuration:
             if any(part in source.table for part in SECTIONS[name]):
                 return source
         return None
+
+    def agreed(self, name: str, read: Callable[[Source], ReadT]) -> ReadT | None:
+        """What `read` decodes of the first file that has this section; None where none has it.
+
+            >>> look(Path("nexus-control.toml")).agreed("groups", groups_from)
+            {'security': ('alice', 'bob')}
+
+        Raises CONFIG_INVALID as `section`, and where that of `--config` is another one than the system's or the user's.
+        """
+        source = self.section(name)
+        if source is None:
+            return None
+        found = read(source)
+        own = self._own.section(name) if source.kind == "option" else None
+        if own is not None and read(own) != found:
+            raise _otherwise(name, source, own)
+        return found
+
+    @property
+    def _own(self) -> "Configuration":
+        """The same without the file of `--config`."""
+        return Configuration(tuple(source for source in self.sources if source.kind != "option"))
 
     def _trusted(self) -> Iterator[Source]:
         for kind in ("option", "system", "user"):
@@ -168,6 +215,13 @@ def refused(path: Path, problems: Sequence[str]) -> NexusControlError:
     """CONFIG_INVALID for the file at `path`. The message has the first problem, the details have all."""
     details = {"file": str(path), "problems": list(problems)}
     return NexusControlError(ErrorCode.CONFIG_INVALID, f"{path}: {problems[0]}", details)
+
+
+def _otherwise(name: str, source: Source, own: Source) -> NexusControlError:
+    problem = (
+        f"sets {name} otherwise than {own.path}: leave {name} out, or name the file with --adapters-from"
+    )
+    return refused(source.path, [problem])
 
 
 def _user_file() -> Path:

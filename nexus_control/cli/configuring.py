@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypedDict
 
@@ -13,8 +14,12 @@ from nexus_control.cli.screen import Mark, Screen, columns
 from nexus_control.cli.settings import ORIGINS_VARIABLE
 from nexus_control.configuration import (
     ADAPTERS,
+    DEFAULT,
     FILE_NAME,
+    GROUPS,
     INBOX,
+    NOTIFY,
+    RULES,
     SECRETS,
     SECTIONS,
     SETTINGS,
@@ -23,10 +28,13 @@ from nexus_control.configuration import (
     Source,
 )
 from nexus_control.errors import NexusControlError
+from nexus_control.notify.reading import sinks_in
+from nexus_control.rules.reading import book_of, rule_book
 from nexus_control.storage import is_postgres
 from nexus_control.system.commands import absolute
 from nexus_control.system.whole_files import is_regular
-from nexus_control.usecases.grouping import groups_from
+from nexus_control.usecases.grouping import groups_from, groups_in
+from nexus_control.usecases.inbox_settings import configured_inbox
 from nexus_control.values.results import fault_of
 
 config = group(help="The settings, and the files that they come from.\n\nExample: nexus-control config show")
@@ -46,6 +54,14 @@ _WHOSE: Final = {
     "user": "Your file",
     "system": "The system's file",
 }
+_READERS: Final[dict[str, Callable[[Configuration], object]]] = {
+    RULES: rule_book,
+    DEFAULT: rule_book,
+    GROUPS: groups_in,
+    INBOX: configured_inbox,
+    NOTIFY: sinks_in,
+}
+"""What decodes each section, for the commands that use it."""
 _COLOUR: Final[dict[str, Literal["good", "stopped", "bad"]]] = {
     "used": "good",
     "not used": "stopped",
@@ -257,29 +273,29 @@ def _adapters(frame: Frame, named: Path | None) -> SettingLine:
     return _setting("adapters", str(found.path), f"{whose[:1].lower()}{whose[1:]}", why)
 
 
-def _rules(frame: Frame) -> SettingLine:
-    def line() -> SettingLine:
-        found = frame.configuration.section("rules")
-        if found is None:
-            return _setting("rules", None, "nowhere", "No file that may have a rule book has one")
-        whose = _WHOSE[found.kind]
-        why = "It is the first file that may have a rule book and does"
-        return _setting("rules", str(found.path), f"{whose[:1].lower()}{whose[1:]}", why)
+def _section(frame: Frame, name: str, what: str, value: Callable[[Source], str]) -> SettingLine:
+    """The line of a section that no option gives: which file it is of, or why it cannot be used."""
 
-    return _or_fault("rules", line)
+    def line() -> SettingLine:
+        found = _used(frame.configuration, name)
+        if found is None:
+            return _setting(name, None, "nowhere", f"No file that may have {what} does")
+        whose = _WHOSE[found.kind]
+        why = f"It is the first file that may have {what} and does: {found.path}"
+        return _setting(name, value(found), f"{whose[:1].lower()}{whose[1:]}", why)
+
+    return _or_fault(name, line)
+
+
+def _rules(frame: Frame) -> SettingLine:
+    return _section(frame, RULES, "a rule book", lambda found: book_of(found).digest)
 
 
 def _groups(frame: Frame) -> SettingLine:
-    def line() -> SettingLine:
-        found = frame.configuration.section("groups")
-        if found is None:
-            return _setting("groups", None, "nowhere", "No file that may have groups of approvers has them")
-        members = "; ".join(f"{name}: {', '.join(ids)}" for name, ids in groups_from(found).items())
-        whose = _WHOSE[found.kind]
-        why = f"It is the first file that may have groups of approvers and does: {found.path}"
-        return _setting("groups", members, f"{whose[:1].lower()}{whose[1:]}", why)
+    def members(found: Source) -> str:
+        return "; ".join(f"{name}: {', '.join(ids)}" for name, ids in groups_from(found).items())
 
-    return _or_fault("groups", line)
+    return _section(frame, GROUPS, "groups of approvers", members)
 
 
 def _file(frame: Frame, source: Source, named: Path | None) -> FileLine:
@@ -306,7 +322,7 @@ def _key(frame: Frame, source: Source, key: str, named: Path | None) -> KeyLine:
         return {**_adapters_key(frame.configuration, source, named), "key": key}
     assert key in SETTINGS
     if key in SECTIONS:
-        return _setting_key(fault_of(lambda: frame.configuration.section(key)), source, key)
+        return _setting_key(fault_of(partial(_used, frame.configuration, key)), source, key)
     by_option: dict[str, tuple[_Named, str | Path | None]] = {
         "database": (_DATABASE, frame.database),
         "log_folder": (_LOG_FOLDER, frame.named_log_folder),
@@ -323,10 +339,16 @@ def _key(frame: Frame, source: Source, key: str, named: Path | None) -> KeyLine:
     return _setting_key(found, source, key)
 
 
+def _used(configuration: Configuration, key: str) -> Source | None:
+    """The file whose section is used. Raises CONFIG_INVALID where none is, because of a fault in one."""
+    _READERS[key](configuration)
+    return configuration.section(key)
+
+
 def _setting_key(found: Source | NexusControlError | None, source: Source, key: str) -> KeyLine:
     """The line of a key of this file, where `found` is the file whose key is used."""
     if isinstance(found, NexusControlError):
-        return {"key": key, "status": "broken", "why": found.message.rstrip(".")}
+        return {"key": key, "status": "refused", "why": found.message.rstrip(".")}
     if found is source:
         return {"key": key, "status": "used", "why": "the first file that has it"}
     wins = found or source

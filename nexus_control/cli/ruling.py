@@ -16,9 +16,9 @@ from nexus_control.cli.frame import Answer, Frame, shared_options
 from nexus_control.cli.options import Labels
 from nexus_control.cli.plan_files import read_plan
 from nexus_control.cli.screen import Kind, Mark, Screen, columns
-from nexus_control.cli.settings import note_unsafe
+from nexus_control.cli.settings import ignored_words, note_unsafe
 from nexus_control.cli.wording import options_of
-from nexus_control.configuration import Source, look
+from nexus_control.configuration import RULES, Source, look
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.plan import Call as PlanCall
 from nexus_control.execution.plan import Step, parse_plan
@@ -101,6 +101,10 @@ def check(frame: Frame, file: RulesFile = None) -> Answer:
         screen.blank()
         screen.prose("The digest of these rules:")
         screen.verbatim(book.digest)
+        if book.templates:
+            screen.prose(
+                "No store was asked whether it has these templates: `nexus-control template list` shows them."
+            )
 
     return Answer(data, show)
 
@@ -319,15 +323,16 @@ def _holds(verdict: Verdict, template: str | None = None) -> Mark:
 
 def _book(file: Path | None) -> tuple[Source, RuleBook]:
     """The file that has the rule book, and the book. Raises CONFIG_INVALID."""
-    configuration = look(file, project=False)
+    configuration = look(file)
     for each in configuration.sources:
         note_unsafe(each)
-    found = configuration.section("rules")
+    found = configuration.section(RULES)
     if found is None:
         looked = ", ".join(str(each.path) for each in configuration.sources)
+        ignored = [said for each in configuration.sources if (said := ignored_words(each))]
         raise NexusControlError(
             ErrorCode.CONFIG_INVALID,
-            f"No file has a rule book; looked at {looked}",
+            ". ".join([f"No file that may have a rule book has one; looked at {looked}", *ignored]),
             advice="Write `default` and `[[rules]]` into one of these files, or name the file with --config.",
         )
     return found, book_of(found)

@@ -8,7 +8,7 @@ from pathlib import Path
 from nexus_control.cli.files import blaming
 from nexus_control.cli.options import DEFAULT_DATABASE
 from nexus_control.cli.screen import Mark, Screen
-from nexus_control.configuration import Configuration, Setting, Source, look
+from nexus_control.configuration import SETTINGS, Configuration, Setting, Source, look
 from nexus_control.errors import invalid_argument
 from nexus_control.evidence.formats.origins import parse_origins
 from nexus_control.rules.book import RuleBook
@@ -57,7 +57,11 @@ class Settings:
 
     @property
     def rules(self) -> RuleBook | None:
-        """The rule book, if a file has one that is not a project's. Raises CONFIG_INVALID."""
+        """The rule book, if a file has one that is not a project's: what that sets is noted on standard error. Raises
+        CONFIG_INVALID.
+        """
+        for source in self.configuration.sources:
+            note_ignored(source)
         return rule_book(self.configuration)
 
     def _is_open(self, name: str) -> bool:
@@ -176,6 +180,20 @@ def note_unsafe(source: Source) -> None:
     """Note on standard error that a file was found which somebody else may have written."""
     if source.unsafe:
         note(f"{source.path} is not used, because {source.unsafe}.")
+
+
+def note_ignored(source: Source) -> None:
+    """Note on standard error that a project's file was found which sets more than adapters."""
+    if said := ignored_words(source):
+        note(
+            f"{said}. Name the file with --config to use it; `nexus-control config show` shows what is used."
+        )
+
+
+def ignored_words(source: Source) -> str | None:
+    """Which settings of a project's file are not used, as a clause; None where it gives adapters only."""
+    names = [name for name in SETTINGS if name in source.table] if source.kind == "project" else []
+    return f"{source.path} is a project's file, whose {', '.join(names)} are not used" if names else None
 
 
 @cache

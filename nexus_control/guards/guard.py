@@ -107,7 +107,8 @@ class Guard:
             raise invalid_argument(unknown[0], f"is not one of {', '.join(Asking.__annotations__)}")
         if rules is not None and "template_name" in asking:
             raise invalid_argument("template_name", "comes from the rules: give either")
-        # What the guard's own rules judge is recorded with their digest.
+        # The digest that is recorded is that of the rules of the tools, which the request is judged by; without any,
+        # that of the guard's own.
         self._tools = tools if rules is None or tools.rules else NexusControlTools(tools.store, rules=rules)
         self._host = host
         self._actor = actor or default_actor()

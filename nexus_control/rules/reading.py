@@ -79,16 +79,7 @@ def rule_book(configuration: Configuration) -> RuleBook | None:
     for each in configuration.sources:
         if each.unsafe and each.kind != "project":
             raise refused(each.path, [f"is not used, because {each.unsafe}; it may have rules"])
-    source = configuration.section("rules")
-    if source is None:
-        return None
-    book = book_of(source)
-    others = Configuration(tuple(each for each in configuration.sources if each.kind != "option"))
-    own = others.section("rules") if source.kind == "option" else None
-    if own is not None and book_of(own).digest != book.digest:
-        problem = f"has other rules than {own.path}: leave them out, or name the file with --adapters-from"
-        raise refused(source.path, [problem])
-    return book
+    return configuration.agreed(RULES, book_of)
 
 
 def read_rules(path: str | os.PathLike[str]) -> RuleBook:
@@ -111,15 +102,17 @@ def book_of(source: Source) -> RuleBook:
         raise source.fault
     reader = _Reader(source.path)
     default = source.table.get(DEFAULT)
-    if default is None:
-        reader.refuse(f'{DEFAULT} is required beside {RULES}: "allow" or "deny"')
-    elif default not in ("allow", "deny"):
-        reader.refuse(f"{DEFAULT} must be one of allow, deny")
     tables = source.table.get(RULES, [])
     if not isinstance(tables, list):
         reader.refuse(f"{RULES} must be a list of tables: begin each rule with [[{RULES}]]")
         tables = []
     items = cast("list[object]", tables)
+    if default is None:
+        below = any(isinstance(item, dict) and DEFAULT in item for item in items)
+        where = f", above the first [[{RULES}]]: below it, it is a part of that rule" if below else ""
+        reader.refuse(f'{DEFAULT} is required beside {RULES}: "allow" or "deny"{where}')
+    elif default not in ("allow", "deny"):
+        reader.refuse(f"{DEFAULT} must be one of allow, deny")
     rules = tuple(rule for n, item in enumerate(items) if (rule := reader.rule(item, name_of(n))))
     if reader.problems:
         raise refused(source.path, reader.problems)

@@ -5,6 +5,8 @@
 
 - The steps of a plan are judged as `rules.plans` says.
 - A guarded call has no method, and is judged as one that is applied, as before a hook: its caller really runs it.
+  Its adapter says which tool that is. A name that the adapter does not have as it is, such as " Bash" beside
+  `tool:Bash`, cannot be read: another tool might run than the one that was judged.
 - Every other request holds no call that the rules could read: one without a plan, or with a plan that is text, or
   steps with a mistake. A rule that reads tool, method or arguments cannot be evaluated on it (RULE_UNDECIDED). Rules
   that read only mode, labels and requester hold for it. If every rule that these let match is `allow`, and so is the
@@ -23,6 +25,7 @@ from nexus_control.execution.spelling import shortened
 from nexus_control.rules.book import Call, Judgement, Mode, Rule, RuleBook, Verdict, name_of
 from nexus_control.rules.conditions import undecided
 from nexus_control.rules.plans import judge_plan
+from nexus_control.values.actors import is_plain
 from nexus_control.values.guarded import FUNCTION, TOOL, is_guarded
 from nexus_control.values.results import fault_of
 
@@ -85,6 +88,8 @@ def _guarded_call(asked: Asked, adapter_id: str) -> Call | str:
             arguments = content["arguments"]
         case _:
             return f"the plan of a guarded call has {', '.join(sorted(_OF_A_CALL))}, and nothing else"
+    if not is_plain(tool) or tool.strip() != tool or not tool:
+        return "the tool's name is empty, begins or ends with a blank, or has invisible characters"
     if adapter_id not in (f"{TOOL}{shortened(tool)}", f"{FUNCTION}{shortened(tool)}"):
         return "the adapter is that of another tool"
     read = cast("dict[str, object]", arguments) if isinstance(arguments, dict) else {}

@@ -15,7 +15,7 @@ from nexus_control.configuration import GROUPS, Configuration, Source, refused
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.policy import Policy
 from nexus_control.store import DecisionStore
-from nexus_control.values.actors import Actor
+from nexus_control.values.actors import Actor, fold_id
 from nexus_control.values.groups import Groups, group_problems, groups_of, slot_words
 from nexus_control.values.lookalikes import skeleton
 from nexus_control.values.seating import most_slots
@@ -25,10 +25,9 @@ _NAMED = 8
 
 def groups_in(configuration: Configuration) -> Groups:
     """The groups of the first file that has the section; empty without one. Raises CONFIG_INVALID, which names the file
-    and the key.
+    and the key; also where the file of `--config` has others than the system or the user.
     """
-    source = configuration.section(GROUPS)
-    return {} if source is None else groups_from(source)
+    return configuration.agreed(GROUPS, groups_from) or {}
 
 
 def groups_from(source: Source) -> Groups:
@@ -65,15 +64,17 @@ def members_for(
 
 
 def strangers(store: DecisionStore, recorded: Mapping[str, object]) -> list[str]:
-    """Who is recorded as a member of a group and is none of it here, as "group: id". Raises as `store.groups`."""
+    """Who is recorded as a member of a group and is not one here, as "group: id". An id that only looks like a
+    member's is another one. Raises as `store.groups`.
+    """
     if not recorded:
         return []
-    here = {name: {skeleton(each) for each in ids} for name, ids in store.groups.items()}
+    here = {name: {fold_id(each) for each in ids} for name, ids in store.groups.items()}
     return [
         f"{name}: {each}"
         for name, ids in groups_of(recorded).items()
         for each in ids
-        if skeleton(each) not in here.get(name, set())
+        if fold_id(each) not in here.get(name, set())
     ]
 
 

@@ -52,9 +52,10 @@ class InboxSettings:
 
 
 def configured_inbox(configuration: Configuration) -> InboxSettings | None:
-    """The settings of the first file that has `[inbox]`; None where none has. Raises CONFIG_INVALID."""
-    source = configuration.section(INBOX)
-    return None if source is None else _decoded(source)
+    """The settings of the first file that has `[inbox]`; None where none has. Raises CONFIG_INVALID, also where those
+    of `--config` are not those of the system or the user.
+    """
+    return configuration.agreed(INBOX, _decoded)
 
 
 def inbox_settings(origins: Sequence[str] | None = None, rp_id: str | None = None) -> InboxSettings:

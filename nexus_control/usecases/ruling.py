@@ -11,8 +11,14 @@ be executed. One for `apply` whose policy allows a dry run too can be rehearsed,
 is never applied. A template of the rules counts for the mode that needs it: where that is a dry run, it need not allow
 `apply`.
 
-What the rules say now is asked when a request is made, and when a decision that came by import is executed. The members
-of groups that such a decision names must be members here. A request that was made here keeps the policy that it was
+Under `require_rehearsal` a request for `apply` is rehearsed before anybody approves it. So a template for the dry run
+holds that rehearsal back, unless it has `require_rehearsal` too: then it lets rehearsals run, of whatever age. Where
+the template for `apply` demands a rehearsal that the one for the dry run holds back, no policy suits both:
+RULES_DISAGREE.
+
+What the rules say now is asked when a request is made, and when a decision that came by import is executed. Who wrote
+a bundle chose the requester in it, so the rules must let the importer ask for it too. The members of groups that such a
+decision names must be members here. A request that was made here keeps the policy that it was
 made with.
 """
 
@@ -21,7 +27,8 @@ from typing import cast
 
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.policy import Policy, weaker_fields
-from nexus_control.rules.book import Mode, RuleBook
+from nexus_control.rules.book import Mode, RuleBook, name_of
+from nexus_control.rules.conditions import undecided
 from nexus_control.rules.reading import read_rules
 from nexus_control.rules.requests import Asked, Ruling
 from nexus_control.store import DecisionStore
@@ -75,6 +82,7 @@ def require_as_ruled(
     RULE_UNDECIDED, RULES_DISAGREE, and TEMPLATE_NOT_FOUND for a template of the rules that the store does not have.
     """
     policy, mode = Policy.of(attached), created.requested_mode
+    of_apply: Template | None = None
     asked = Asked(
         plan=created.plan,
         adapter_id=attached.adapter_id,
@@ -83,18 +91,24 @@ def require_as_ruled(
     )
     modes: tuple[Mode, ...] = ("dry_run",) if mode == "dry_run" else ("apply", "dry_run")
     for each in modes:
-        if policy.allows_mode(each):
-            ruling = asked.ruling(rules, each)
-            if ruling.verdict == "deny":
-                raise _denied(ruling, each, mode)
-            if ruling.template is not None:
-                here = policy if each == mode else policy.overridden({"allowed_modes": (each,)})
-                _require_no_weaker(_demanded(store, ruling, ruling.template), here, ruling, each)
+        if not policy.allows_mode(each):
+            continue
+        ruling = asked.ruling(rules, each)
+        if ruling.verdict == "deny":
+            raise _denied(ruling, each, mode, policy)
+        if ruling.template is None:
+            continue
+        template = _demanded(store, ruling, ruling.template)
+        if each == mode:
+            of_apply, here = template, policy
+        else:
+            here = _as_rehearsed(policy, template, of_apply, ruling)
+        _require_no_weaker(template, here, ruling, each)
 
 
 def require_importable(store: DecisionStore, rules: RuleBook | None, decision_id: str) -> None:
-    """Returns where a decision was made here, or the rules would let it be requested here as it was imported. Raises as
-    `require_as_ruled`, and DECISION_NOT_FOUND.
+    """Returns where a decision was made here, or the rules would let it be requested here as it was imported: by its
+    requester and by its importer. Raises as `require_as_ruled`, and DECISION_NOT_FOUND.
     """
     if rules is None:
         return
@@ -103,7 +117,9 @@ def require_importable(store: DecisionStore, rules: RuleBook | None, decision_id
     created, attached = decision.facts.created, decision.facts.attached
     if not decision.imported_count or created is None or attached is None:
         return
-    require_as_ruled(store, rules, created, attached, created.requester)
+    importer = decision.provenance and decision.provenance.imported_by
+    for each in (created.requester, importer or _importer_of_no_matter(rules, created.requester)):
+        require_as_ruled(store, rules, created, attached, each)
     others = strangers(store, attached.approver_groups or {})
     if others:
         raise NexusControlError(
@@ -112,6 +128,18 @@ def require_importable(store: DecisionStore, rules: RuleBook | None, decision_id
             {"fields": ["approver_groups"], "members": others},
             "Make a new request here: the members of the groups are those of this configuration then.",
         )
+
+
+def _importer_of_no_matter(rules: RuleBook, requester: Actor) -> Actor:
+    """The requester, in the place of an importer who is not known. Raises RULE_UNDECIDED where a rule asks who asks."""
+    for number, rule in enumerate(rules.rules):
+        if rule.requester is not None:
+            fault = undecided(
+                name_of(number), "requester", "it came by import, and who imported it is not known"
+            )
+            fault.next = "Make a new request here."
+            raise fault
+    return requester
 
 
 def require_not_of_the_rules(rules: RuleBook | None, arguments: TemplateCreateArguments) -> None:
@@ -139,13 +167,40 @@ def _demanded(store: DecisionStore, ruling: Ruling, name: str) -> Template:
     return template
 
 
-def _denied(ruling: Ruling, judged: Mode, asked: Mode) -> NexusControlError:
+def _as_rehearsed(policy: Policy, template: Template, of_apply: Template | None, ruling: Ruling) -> Policy:
+    """What the policy of a request for `apply` demands of its dry run, to be compared with the template for that: it
+    keeps `require_rehearsal` only where the template holds back what nobody approved. Raises RULES_DISAGREE where the
+    template that the rules demand for `apply` leaves no choice.
+    """
+    dry_run = policy.overridden({"allowed_modes": ("dry_run",)})
+    lets_rehearse = template.policy.require_rehearsal
+    if policy.require_rehearsal is None or lets_rehearse is not None:
+        return dry_run.overridden({"require_rehearsal": lets_rehearse})
+    if of_apply is not None and of_apply.policy.require_rehearsal is not None:
+        raise NexusControlError(
+            ErrorCode.RULES_DISAGREE,
+            f"For apply the rules demand the template {of_apply.name!r:.80}, under which a rehearsal runs before"
+            f" anybody approves it; for the dry run {template.name!r:.80}, which holds it back until people approve"
+            f" ({ruling.because})",
+            {"templates": [of_apply.name, template.name], "decided_by": ruling.because},
+            f"Tell the owner of the rules: with require_rehearsal in {template.name!r:.80}, too, rehearsals run; or let"
+            " a rule allow the dry run.",
+        )
+    return dry_run
+
+
+def _denied(ruling: Ruling, judged: Mode, asked: Mode, policy: Policy) -> NexusControlError:
     fault = NexusControlError(
         ErrorCode.DENIED_BY_RULE,
         f"The rules deny this request in the mode {judged} ({ruling.because})",
         {"decided_by": ruling.because, "mode": judged},
     )
-    if judged != asked:
+    if judged != asked and policy.require_rehearsal is not None:
+        fault.next = (
+            "Its policy requires a rehearsal, which is a dry run: ask without require_rehearsal. If the template of the"
+            " rules has it, tell their owner."
+        )
+    elif judged != asked:
         fault.next = (
             f'Its policy lets it be executed in the mode {judged}, too: ask with allowed_modes ["{asked}"].'
         )

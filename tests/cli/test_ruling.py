@@ -90,7 +90,7 @@ def test_a_projects_file_gives_no_rules(folder: Path) -> None:
     ran = nexus_control("rules", "check", "--json", folder=folder)
     refused = json.loads(ran.stdout)
     assert (ran.returncode, refused["code"]) == (2, "CONFIG_INVALID")
-    assert "No file has a rule book" in refused["message"]
+    assert "nexus-control.toml is a project's file, whose rules, default are not used" in refused["message"]
 
 
 def test_explain_says_what_applies_to_each_step_and_by_which_rule(folder: Path) -> None:

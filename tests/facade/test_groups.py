@@ -225,6 +225,16 @@ def test_ids_that_look_alike_fill_one_slot(clock: FakeClock) -> None:
     require_refused(refused, ErrorCode.INVALID_ARGUMENT)
 
 
+def test_a_member_who_looks_like_a_requester_who_may_not_approve_fills_no_slot(clock: FakeClock) -> None:
+    tools = made(clock, {"security": ["Y\u0131lmaz"]})
+    slot: dict[str, Any] = {"required_from": {"security": 1}}
+    asking = Actor("human", "Yilmaz")
+    require_refused(
+        tools.request("g", asking, allow_requester_approval=False, **slot), ErrorCode.INVALID_ARGUMENT
+    )
+    data_of(tools.request("g", asking, **slot))
+
+
 @pytest.mark.parametrize("given", [{"security": []}, {"security": "alice"}, {"": ["alice"]}, ["security"]])
 def test_groups_that_cannot_be_are_refused_when_the_store_is_opened(given: Any) -> None:
     with pytest.raises(NexusControlError) as refused:

@@ -207,7 +207,7 @@ def test_an_option_does_not_replace_the_rules_of_the_machine(machine: Machine, p
     machine.write(place, 'default = "deny"')
     for named in ("project", "named"):
         machine.write(named, 'default = "allow"')
-        assert f"has other rules than {machine.folder / place / FILE_NAME}" in machine.refusal(named)
+        assert f"sets rules otherwise than {machine.folder / place / FILE_NAME}" in machine.refusal(named)
         machine.write(named, "# the same\ndefault = 'deny'")
         assert machine.book(named) == machine.book()
         machine.write(named, 'database = "x.db"')
@@ -232,6 +232,16 @@ def test_a_file_that_may_have_the_rules_and_cannot_be_used_is_an_error(tmp_path:
         rule_book(look(project=False, user=user, system=system))
     assert refused.value.code is ErrorCode.CONFIG_INVALID
     assert str(system) in refused.value.message
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_a_default_below_the_rules_is_told_where_it_belongs(tmp_path: Path, below: bool) -> None:
+    file = tmp_path / "rules.toml"
+    file.write_text('[[rules]]\ntool = "a"\nverdict = "allow"\n' + ('default = "deny"\n' if below else ""))
+    with pytest.raises(NexusControlError) as refused:
+        book_of(named_source(file))
+    problems = str(refused.value.details["problems"])
+    assert ("above the first [[rules]]" in problems) is below
 
 
 def test_a_file_that_cannot_be_read_has_no_book(tmp_path: Path) -> None:

@@ -191,12 +191,14 @@ def test_what_was_asked_for_as_a_dry_run_is_never_applied(
 # A decision of another store.
 
 
-def imported(tools: NexusControlTools, **fields: Any) -> str:
+def imported(
+    tools: NexusControlTools, requester: Actor = AGENT, importer: Actor | None = AGENT, **fields: Any
+) -> str:
     """A request of another store without rules, brought here, and approved here by bob and carol."""
     with NexusControlTools() as elsewhere:
-        made = data_of(elsewhere.request("Do it", AGENT, **(asking(ROTATE) | fields)))["request_id"]
+        made = data_of(elsewhere.request("Do it", requester, **(asking(ROTATE) | fields)))["request_id"]
         bundle = data_of(elsewhere.export_bundle(made))["bundle"]
-    data_of(tools.import_bundle(bundle))
+    data_of(tools.import_bundle(bundle, actor=importer))
     for approver in (BOB, CAROL):
         data_of(tools.approve(made, approver))
     return made
@@ -235,6 +237,101 @@ def test_what_was_asked_for_here_keeps_the_policy_that_it_was_made_with(tools: N
     request_id = data_of(open_.request("Do it", AGENT, "apply", ROTATE))["request_id"]
     data_of(open_.approve(request_id, BOB))
     assert tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter()).success
+
+
+BOSS = Actor("human", "boss")
+BY_REQUESTER = """
+default = "deny"
+[[rules]]
+tool = "keys"
+template = "two-people"
+[[rules]]
+tool = "keys"
+requester = "human:boss"
+verdict = "allow"
+"""
+
+
+@pytest.mark.parametrize(
+    ("requester", "importer", "code"),
+    [
+        (BOSS, AGENT, "TEMPLATE_WEAKENED"),
+        (AGENT, BOSS, "TEMPLATE_WEAKENED"),
+        (BOSS, None, "RULE_UNDECIDED"),
+        (BOSS, BOSS, None),
+    ],
+    ids=["an agent's import", "of an agent's request", "an import of nobody's", "one's own"],
+)
+def test_who_imports_a_decision_must_be_one_who_may_ask_for_it(
+    requester: Actor, importer: Actor | None, code: str | None
+) -> None:
+    with NexusControlTools(rules=book(BY_REQUESTER)) as tools:
+        with_templates(tools)
+        request_id, router = imported(tools, requester, importer), FakeRouter()
+        assert tools.execute(request_id, ADAPTER, SCHEDULER, router).error_code == code
+        assert len(router.calls) == (code is None)
+
+
+def test_without_rules_for_requesters_it_does_not_matter_who_imported() -> None:
+    with NexusControlTools(rules=book('default = "allow"')) as tools:
+        request_id = imported(tools, importer=None)
+        data_of(tools.execute(request_id, ADAPTER, SCHEDULER, FakeRouter()))
+
+
+CYRILLIC_ACE = "\u0430\u0441\u0435"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "here", "code"),
+    [
+        (["bob"], {"security": ["bob", "dan"]}, None),
+        (["Bob"], {"security": ["bob"]}, None),
+        (["bob", "mallory"], {"security": ["bob"]}, "TEMPLATE_WEAKENED"),
+        (["bob"], {"platform": ["bob"]}, "TEMPLATE_WEAKENED"),
+        (["bob", CYRILLIC_ACE], {"security": ["bob", "ace"]}, "TEMPLATE_WEAKENED"),
+        (["bob", "ace"], {"security": ["bob", CYRILLIC_ACE]}, "TEMPLATE_WEAKENED"),
+    ],
+)
+def test_an_imported_decision_names_no_members_of_groups_who_are_none_here(
+    recorded: list[str], here: dict[str, list[str]], code: str | None
+) -> None:
+    slots: Any = {"security": 1}
+    with NexusControlTools(groups={"security": recorded}) as elsewhere:
+        made = data_of(elsewhere.request("Do it", AGENT, "apply", ROTATE, required_from=slots))["request_id"]
+        bundle = data_of(elsewhere.export_bundle(made))["bundle"]
+    with NexusControlTools(rules=book('default = "allow"'), groups=here) as tools:
+        data_of(tools.import_bundle(bundle, actor=AGENT))
+        data_of(tools.approve(made, BOB))
+        router = FakeRouter()
+        done = tools.execute(made, ADAPTER, SCHEDULER, router)
+        assert (done.error_code, len(router.calls)) == (code, code is None)
+
+
+# What a guard calls a tool.
+
+
+@pytest.mark.parametrize("kind", ["tool", "function"])
+@pytest.mark.parametrize(
+    ("tool", "adapter"),
+    [
+        (" Bash", "Bash"),
+        ("Bash ", "Bash"),
+        ("\tBash", "Bash"),
+        ("\u00a0Bash", "Bash"),
+        ("Bash\u200b", "Bash\u200b"),
+        ("Ba\u00adsh", "Ba\u00adsh"),
+        ("bash", "Bash"),
+        ("\uff22ash", "Bash"),
+        ("", "-"),
+    ],
+)
+def test_a_guarded_tool_is_judged_under_the_name_that_runs(kind: str, tool: str, adapter: str) -> None:
+    denied = 'default = "allow"\n[[rules]]\ntool = "Bash"\nverdict = "deny"'
+    with NexusControlTools(rules=book(denied)) as tools:
+        call = json.dumps({"tool": tool, "arguments": {}})
+        asked = tools.request("Do it", AGENT, "apply", call, adapter_id=f"{kind}:{adapter}")
+        assert asked.error_code in ("RULE_UNDECIDED", "INVALID_ARGUMENT"), asked
+        assert data_of(tools.list_requests())["count"] == 0
 
 
 # Guards in Python.

@@ -48,8 +48,15 @@ class Machine:
 
     def run(self, *words: str, **changes: str) -> dict[str, Any]:
         """The document of a command."""
+        return json.loads(self.ran(*words, **changes).stdout)
+
+    def said(self, *words: str) -> str:
+        """What a command says on standard error, with its lines joined."""
+        return " ".join(self.ran(*words).stderr.split())
+
+    def ran(self, *words: str, **changes: str) -> subprocess.CompletedProcess[str]:
         places = [str(self.folder / place / FILE_NAME) for place in ("etc", "home")]
-        ran = subprocess.run(
+        return subprocess.run(
             [sys.executable, "-c", ON_A_MACHINE, *places, *words],
             cwd=self.folder / "project",
             env=environment(NEXUS_CONTROL_DB=str(self.folder / "store.db"), **changes),
@@ -58,7 +65,6 @@ class Machine:
             text=True,
             timeout=240,
         )
-        return json.loads(ran.stdout)
 
     def requests(self) -> int:
         with NexusControlTools(self.folder / "store.db") as tools:
@@ -155,6 +161,66 @@ def test_rules_that_others_may_write_let_nobody_ask(machine: Machine, place: str
     assert machine.requests() == 0
 
 
+TRUST = {
+    "groups": ('[groups]\nsecurity = ["alice"]\n', '[groups]\nsecurity = ["mallory"]\n'),
+    "allowed_signers": ('allowed_signers = "ours"\n', 'allowed_signers = "theirs"\n'),
+    "inbox": ('[inbox]\norigins = ["https://a.org"]\n', '[inbox]\norigins = ["https://b.org"]\n'),
+}
+
+
+@pytest.mark.parametrize("place", ["etc", "home"])
+@pytest.mark.parametrize("name", TRUST)
+def test_an_option_for_a_file_does_not_change_who_counts(machine: Machine, name: str, place: str) -> None:
+    ours, theirs = TRUST[name]
+    signers = "" if name == "allowed_signers" else f'allowed_signers = "{machine.folder}/signers"\n'
+    for file in ("signers", f"{place}/ours", "project/theirs"):
+        folder, _, _ = file.rpartition("/")
+        machine.file(folder, "", name=file.removeprefix(f"{folder}/"))
+    machine.file("etc", "")
+    own = machine.file(place, f'default = "allow"\n{signers}{ours}')
+    asking = [*ASKING, "--plan", LIST, "--required-from", "security=1"]
+    if name != "groups":
+        asking = asking[:-2]
+    machine.file("project", theirs)
+    said = machine.run(*asking, "--config", FILE_NAME)
+    assert (said["code"], f"sets {name} otherwise than {own}" in said["message"]) == ("CONFIG_INVALID", True)
+    assert machine.requests() == 0
+    for text in ("", f"# the same\n{ours}") if name != "allowed_signers" else ("",):
+        machine.file("project", text)
+        assert machine.run(*asking, "--config", FILE_NAME)["created"] is True
+    machine.file("project", theirs)
+    shown = machine.run("config", "show", "--config", FILE_NAME, "--json")
+    line = "origins" if name == "inbox" else name
+    (setting,) = (each for each in shown["settings"] if each["name"] == line)
+    assert (setting["value"], f"sets {name} otherwise" in setting["why"]) == (None, True)
+    keys = {each["key"]: each["status"] for file in shown["files"] for each in file["keys"]}
+    assert keys[name] == "refused"
+
+
+def test_what_is_shown_of_the_rules_is_what_holds(machine: Machine) -> None:
+    def shown(*words: str) -> dict[str, Any]:
+        settings = machine.run("config", "show", "--json", *words)["settings"]
+        return next(each for each in settings if each["name"] == "rules")
+
+    assert shown()["value"] == book(BOOK).digest
+    machine.file("project", OPEN)
+    refused = shown("--config", FILE_NAME)
+    assert (refused["value"], "sets rules otherwise" in refused["why"]) == (None, True)
+    machine.file("etc", "", mode=0o666)
+    assert "may have rules" in shown()["why"]
+
+
+def test_a_project_file_whose_rules_are_not_used_is_named(machine: Machine) -> None:
+    machine.file("etc", "")
+    file = machine.file("project", f"{OPEN}[groups]\nsecurity = ['mallory']\n")
+    asked = "".join(machine.said(*ASKING, "--plan", LIST).split())  # a long path is broken over lines
+    assert f"{file} is a project's file, whose default, groups are not used.".replace(" ", "") in asked
+    assert "project's file" not in machine.said(*ASKING, "--plan", LIST, "--config", FILE_NAME)
+    assert "project's file" not in machine.said("list")
+    checked = machine.run("rules", "check", "--json", NEXUS_CONTROL_CONFIG=FILE_NAME)
+    assert (checked["code"], f"{file} is a project's file" in checked["message"]) == ("CONFIG_INVALID", True)
+
+
 STEP = "- step_id: s1\n  intent: x\n  call: {tool: keys, method: rotate, args: {}}\n"
 
 
@@ -223,7 +289,7 @@ def test_a_worker_executes_no_import_that_could_not_be_asked_for(tmp_path: Path)
     with NexusControlTools(tmp_path / "store.db") as tools:
         with_templates(tools)
         bundle = weak_bundle(adapter_id="python:keys", dispatch="worker")
-        data_of(tools.import_bundle(bundle))
+        data_of(tools.import_bundle(bundle, actor=AGENT))
         made = bundle["decision"]["decision_id"]
         data_of(tools.approve(made, BOB))
         router, list_ = FakeRouter(), Worklist(["python:keys"])
