@@ -15,6 +15,7 @@ receiver refuses it for good, or where the sink has failed for 24 hours in which
 the next one has its turn at once. `trying` in the row holds these tries, so another process goes on with them.
 """
 
+from collections import deque
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
@@ -22,9 +23,10 @@ from typing import Final, Literal, TypeAlias
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.log.session import ReadSession
-from nexus_control.notify.messages import is_told, message_id_of, message_of
+from nexus_control.notify.messages import Replays, is_told, message_id_of, message_of
 from nexus_control.notify.sinks import MOST_SECONDS, Message, Reply, Sink
 from nexus_control.storage.contract import NEVER, Placed
+from nexus_control.storage.moved import migrated
 from nexus_control.storage.sink_rows import EventSetAside, SinkRow
 from nexus_control.store import DecisionStore
 from nexus_control.system.processes import Owner, owner_named
@@ -36,7 +38,10 @@ FIRST_PAUSE: Final = timedelta(seconds=5)
 LONGEST_PAUSE: Final = timedelta(minutes=15)
 LONGEST_ASKED: Final = timedelta(hours=1)
 GIVES_UP_AFTER: Final = timedelta(hours=24)
+_FEW: Final = 20
+"""How many entries are read from the log at once: with their payloads they may be large."""
 _BATCH: Final = 500
+"""How many entries a step passes over at most, before it moves the cursor."""
 _CLOCKS_APART: Final = 2
 """Another process may have written an instant by a later look at the clock, or by a clock that is ahead of ours. Only
 what is more than this many times the longest span away was written before the clock was set back.
@@ -102,6 +107,9 @@ class Courier:
         self._store, self._inbox = store, inbox
         owner = owner_named(None, store.clock.new_id())
         self._holder = owner.to_text() if owner else store.clock.new_id()
+        self._replays = Replays()
+        self._ahead, self._read_from, self._read_to = deque[Placed](), 0, 0
+        """What the sink may be told of that part of the log which is read already."""
 
     def step(self, *, at_once: bool = False) -> Step:
         """Send the next message that is due, if there is one. With `at_once` a pause is not waited for. Raises the
@@ -109,6 +117,8 @@ class Courier:
         """
         now = self._store.clock.now()
         with self._store.reading() as session:
+            if (moved := session.rows.moved()) is not None:
+                raise migrated(moved)  # the lease and the cursor are those of another place now
             row, size = session.rows.sink(self.sink.name), session.rows.log_size()
             if row is not None and not (row.cursor < size and self._may_try(row, now, at_once=at_once)):
                 return "idle"
@@ -118,7 +128,7 @@ class Courier:
             return "idle" if row is None or taken is None else "moved"
         reply = Reply(outcome="refused", why=found.why)
         if found.message is not None:
-            reply = self.sink.target.send(found.message, now)
+            reply = self.sink.target.send(found.message, self._store.clock.now())
         return self._settle(found, reply)
 
     def release(self) -> None:
@@ -153,17 +163,32 @@ class Courier:
 
     def _find(self, session: ReadSession, cursor: int) -> tuple[_Next | None, int]:
         """The first event for this sink in the next part of the log, and where the log was read up to."""
-        batch = session.rows.log(cursor, cursor + _BATCH)
-        for placed in filter(is_told, batch):
-            try:
-                message = message_of(self._store, session, placed, self.sink, self._inbox)
-            except NexusControlError as fault:
-                if fault.code is not ErrorCode.REPLAY_INVALID:
-                    raise
-                return _Next(placed, None, f"its history cannot be read ({fault.code})"), cursor
-            if message is not None:
-                return _Next(placed, message), cursor
-        return None, cursor + len(batch)
+        if not self._read_from <= cursor <= self._read_to:
+            self._ahead.clear()
+            self._read_to = cursor
+        self._read_from = cursor
+        while True:
+            while self._ahead:
+                if self._ahead[0].position >= cursor and (found := self._next(session, self._ahead[0])):
+                    return found, cursor
+                self._ahead.popleft()
+            if self._read_to >= cursor + _BATCH:
+                return None, self._read_to
+            entries = session.rows.log(self._read_to, self._read_to + _FEW)
+            if not entries:
+                return None, self._read_to
+            self._read_to += len(entries)
+            self._ahead.extend(each for each in entries if is_told(each, self.sink))
+
+    def _next(self, session: ReadSession, placed: Placed) -> _Next | None:
+        """What the sink is told of this entry; None where it is told nothing."""
+        try:
+            message = message_of(self._store, session, placed, self.sink, self._inbox, self._replays)
+        except NexusControlError as fault:
+            if fault.code is not ErrorCode.REPLAY_INVALID:
+                raise
+            return _Next(placed, None, unreadable(fault))
+        return None if message is None else _Next(placed, message)
 
     def _take(self, seen: SinkRow | None, cursor: int | None, now: datetime) -> SinkRow | None:
         """Take the lease, and move the cursor if one is given; None where another courier was faster. A courier that
@@ -188,19 +213,21 @@ class Courier:
         return row.holder == self._holder and parse_instant(row.held_until) - now > LEASE / 2
 
     def _settle(self, found: _Next, reply: Reply) -> Delivery:
-        """Write down what came back, where this courier still has the lease."""
+        """Write down what came back, where this courier still has the lease. Where it has not, another one sends this
+        again; or the sink was forgotten.
+        """
         now, position = self._store.clock.now(), found.placed.position
         done = Delivery(
             sink=self.sink.name,
             event_id=found.event_id,
             request_id=found.placed.entry.stream,
-            outcome="delivered",
+            outcome="delivered" if reply.outcome == "delivered" else "failed",
             why=reply.why,
         )
         with self._store.writing() as session:
             row = session.rows.sink(self.sink.name)
             if row is None or row.holder != self._holder:
-                return done  # another courier has the lease, and sends this again; or the sink was forgotten
+                return done
             if reply.outcome == "delivered":
                 until = format_instant(now + LEASE)
                 session.rows.put_sink(row._replace(cursor=position + 1, held_until=until, trying=""))
@@ -212,7 +239,12 @@ class Courier:
                 session.rows.set_event_aside(EventSetAside(*aside))
                 row = row._replace(cursor=position + 1)
             session.rows.put_sink(row)
-        return replace(done, outcome="set_aside" if gives_up else "failed")
+        return replace(done, outcome="set_aside") if gives_up else done
+
+
+def unreadable(fault: NexusControlError) -> str:
+    """Why an event cannot be told."""
+    return f"its history cannot be read ({fault.code})"
 
 
 def _tried(row: SinkRow, ts: str, reply: Reply, now: datetime) -> tuple[Trying, bool]:

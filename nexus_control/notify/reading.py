@@ -115,7 +115,7 @@ def _problems(item: object, key: str) -> Iterator[str]:
         return
     given = cast("dict[str, object]", item)
     own = _OWN[cast("str", given["kind"])]
-    for name in {each for keys in _OWN.values() for each in keys}:
+    for name in dict.fromkeys(each for keys in _OWN.values() for each in keys):
         if (name in given) is not (name in own):
             yield f"{key}.{name} {'is required' if name in own else 'must not be given'} for kind = {given['kind']}"
     secret = given.get("secret")

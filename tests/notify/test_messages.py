@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nexus_control import Actor, NexusControlTools, RouterOutcomeUnknown
-from nexus_control.notify.messages import LONGEST_GOAL, is_told, message_id_of, message_of
+from nexus_control.notify.messages import LONGEST_GOAL, Replays, is_told, message_id_of, message_of
 from nexus_control.notify.programs import Command
 from nexus_control.notify.sinks import EVERYTHING, Message, Sink
 from tests.support.clock import FakeClock
@@ -31,10 +31,12 @@ def sink(**changes: Any) -> Sink:
 
 
 def told(tools: NexusControlTools, to: Sink | None = None, inbox: str | None = INBOX) -> list[Message]:
+    to, replays = to or sink(), Replays()
     with tools.store.reading() as session:
         messages = [
-            message_of(tools.store, session, placed, to or sink(), inbox)
-            for placed in filter(is_told, session.rows.log())
+            message_of(tools.store, session, placed, to, inbox, replays)
+            for placed in session.rows.log()
+            if is_told(placed, to)
         ]
     return [message for message in messages if message is not None]
 
