@@ -11,8 +11,9 @@ The store keeps a row for each sink (`storage.sink_rows`). `cursor` says from wh
 
 A message that was not taken is tried again after 5 seconds, then 10, 20 and so on up to 15 minutes, or later where the
 receiver asks for it, by at most an hour. The events behind it wait. It is set aside, with the reason, where the
-receiver refuses it for good, or where the sink has failed for 24 hours in which the event could have been told. Then
-the next one has its turn at once. `trying` in the row holds these tries, so another process goes on with them.
+receiver refuses it for good, or where the sink has failed for 24 hours in which the event could have been told. Time
+without a worker does not count: between two tries at most 15 minutes do, or the pause that was due. Then the next event
+has its turn at once. `trying` in the row holds these tries, so another process goes on with them.
 """
 
 from collections import deque
@@ -53,12 +54,14 @@ Step: TypeAlias = "Delivery | Literal['idle', 'moved']"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trying:
-    """How a sink has failed since it last took a message: since when, how often, why the last time, and when the next
-    try is due. Instants are UTC text.
+    """How a sink has failed since it last took a message: since when, how often, why the last time, when that was, and
+    when the next try is due. Instants are UTC text. `counted_us` is how long it has failed for sure, in microseconds.
     """
 
     since: str
     tries: int
+    counted_us: int
+    last: str
     next: str
     why: str
 
@@ -252,10 +255,25 @@ def _tried(row: SinkRow, ts: str, reply: Reply, now: datetime) -> tuple[Trying, 
     before = trying_of(row)
     since = min(now, parse_instant(before.since)) if before else now
     tries = before.tries + 1 if before else 1
-    could_be_told_since = max(since, min(now, parse_instant(ts)))
-    gives_up = reply.outcome == "refused" or now - could_be_told_since >= GIVES_UP_AFTER
+    counted = timedelta(microseconds=before.counted_us) + _between(before, now) if before else timedelta()
+    untold = max(timedelta(), parse_instant(ts) - since)  # no more of what counts was before the event
+    gives_up = reply.outcome == "refused" or counted - untold >= GIVES_UP_AFTER
     pause = min(FIRST_PAUSE * 2 ** min(tries - 1, 16), LONGEST_PAUSE)
     if reply.retry_after is not None:
         pause = max(pause, min(reply.retry_after, LONGEST_ASKED))
     due = now if gives_up else now + pause
-    return Trying(since=format_instant(since), tries=tries, next=format_instant(due), why=reply.why), gives_up
+    trying = Trying(
+        since=format_instant(since),
+        tries=tries,
+        counted_us=counted // timedelta(microseconds=1),
+        last=format_instant(now),
+        next=format_instant(due),
+        why=reply.why,
+    )
+    return trying, gives_up
+
+
+def _between(before: Trying, now: datetime) -> timedelta:
+    """How much of the time since the last try counts as failing."""
+    last = parse_instant(before.last)
+    return max(timedelta(), min(now - last, max(parse_instant(before.next) - last, LONGEST_PAUSE)))

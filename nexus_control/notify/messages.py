@@ -28,7 +28,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from nexus_control.approvals import Authority
-from nexus_control.blocking import blocking_reasons
+from nexus_control.blocking import missing_approvals
 from nexus_control.decision import DecisionState, state_at
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, StoredEvent, event_id
@@ -192,10 +192,8 @@ def _what(facts: Facts, event: StoredEvent, authority: Authority) -> What | None
 
 
 def _missing(facts: Facts, event: StoredEvent, authority: Authority) -> int:
-    reasons = blocking_reasons(facts, event.instant, authority=authority)
-    found = next((each for each in reasons if each.code == "MISSING_APPROVALS"), None)
-    missing = 0 if found is None else found.details.get("missing", 0)
-    return missing if isinstance(missing, int) else 0
+    at, required = event.instant, facts.policy.min_approvals if facts.policy else 0
+    return missing_approvals(facts.current_approvals(at, authority), required, facts.lacking(at, authority))
 
 
 def _message(

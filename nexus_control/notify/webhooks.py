@@ -15,6 +15,7 @@ it takes too long. Only the status and the headers of the answer are read, never
 
 import base64
 import binascii
+import errno
 import hashlib
 import hmac
 import http.client
@@ -252,7 +253,10 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: "Buffer") -> int:
         self._made.settimeout(_left(self._deadline))
-        return self._made.recv_into(memoryview(buffer))
+        count = self._made.recv_into(memoryview(buffer))
+        if not count:  # what follows the headers is never read, so they are not whole
+            raise ConnectionAbortedError(errno.ECONNABORTED, "it was cut before its answer was whole")
+        return count
 
 
 def _left(deadline: float) -> float:
