@@ -11,11 +11,10 @@ from nexus_control.cli.commands import group
 from nexus_control.cli.exit_codes import REFUSED
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.screen import Mark, Screen, columns
-from nexus_control.configuration import NOTIFY
-from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.errors import invalid_argument
 from nexus_control.lifecycle import counted
 from nexus_control.notify.messages import message_of_a_test
-from nexus_control.notify.reading import sinks_in
+from nexus_control.notify.reading import no_sinks, sinks_in
 from nexus_control.notify.sinks import Reply, Sink
 from nexus_control.notify.standing import (
     RetriedLine,
@@ -51,12 +50,12 @@ class ReplyLine(TypedDict):
 
 @notify.command("list")
 @shared_options("db")
-def list_sinks(frame: Frame) -> Answer:
+def list_sinks(frame: Frame, file: SinksFile = None) -> Answer:
     """How far each sink was told, since when it fails, and what it was not told.
 
     Example: nexus-control notify list --db decisions.db
     """
-    with frame.store() as store:
+    with _having_read(frame, file).store() as store:
         lines = sink_lines(store)
     problems = problems_of_sinks(lines)
 
@@ -137,12 +136,12 @@ def _mark(line: RetriedLine) -> Mark:
 
 @notify.command()
 @shared_options("db")
-def forget(frame: Frame, name: SinkName) -> Answer:
+def forget(frame: Frame, name: SinkName, file: SinksFile = None) -> Answer:
     """Forget what a sink was not told, and how far it is. While it is configured, it begins again at the log's end.
 
     Example: nexus-control notify forget chat --db decisions.db
     """
-    with frame.store() as store:
+    with _having_read(frame, file).store() as store:
         dropped = forget_sink(store, name)
     said = f"{name} is forgotten, with {counted(dropped, 'event')} that had been set aside"
     return Answer({"name": name, "set_aside": dropped}, told(f"{said}."), said)
@@ -158,12 +157,7 @@ def _configured(frame: Frame) -> tuple[Sequence[Sink], str | None]:
     configuration = frame.configuration
     sinks = sinks_in(configuration)
     if not sinks:
-        looked = ", ".join(str(each.path) for each in configuration.sources)
-        raise NexusControlError(
-            ErrorCode.CONFIG_INVALID,
-            f"No file has a sink; looked at {looked}",
-            advice=f"Write a [[{NOTIFY}]] into one of these files, or name the file with --config.",
-        )
+        raise no_sinks(configuration)
     return sinks, frame.inbox
 
 

@@ -18,7 +18,7 @@ from typing import Final
 from nexus_control.cli.streams import PrintingFailed
 from nexus_control.cli.worker_loop import FIRST_PAUSE, LONGEST_PAUSE
 from nexus_control.errors import ErrorCode, NexusControlError
-from nexus_control.notify.delivering import Courier, Delivery
+from nexus_control.notify.delivering import Courier, Delivery, Step
 from nexus_control.notify.sinks import Sink
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.working import Action
@@ -111,9 +111,8 @@ class Notifying:
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
             pause, told = FIRST_PAUSE, None
-            if isinstance(step, Delivery):
-                self._say(_action(step))
-            elif step == "idle":
+            self._say_of(courier, step)
+            if step == "idle":
                 self._over.wait(self._poll.total_seconds())
 
     def _tell_one(self, courier: Courier) -> None:
@@ -122,10 +121,16 @@ class Notifying:
             if isinstance(step, NexusControlError):
                 self._complain(courier, step)
                 return
-            if isinstance(step, Delivery):
-                self._say(_action(step))
+            self._say_of(courier, step)
             if step == "idle" or (isinstance(step, Delivery) and step.outcome == "failed"):
                 return
+
+    def _say_of(self, courier: Courier, step: Step) -> None:
+        if isinstance(step, Delivery):
+            self._say(_action(step))
+        elif step == "begun":
+            name, why = courier.sink.name, "it is new, and is told what happens from now on"
+            self._say(Action(what="notify", outcome="begun", sink=name, message=why))
 
     def _complain(self, courier: Courier, fault: NexusControlError) -> None:
         """Say why the sink cannot be told; not of the store, of which the worker's own loop tells."""

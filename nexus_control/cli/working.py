@@ -51,7 +51,7 @@ from nexus_control.configuration import ADAPTERS, Source
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.stopping import Stop, heeding
-from nexus_control.notify.reading import sinks_in
+from nexus_control.notify.reading import no_sinks, sinks_in, unused_sinks
 from nexus_control.notify.sinks import Sink
 from nexus_control.system.clock import SYSTEM_CLOCK
 from nexus_control.system.signals import end_by
@@ -136,7 +136,7 @@ def worker(
         if sinks and found is not None and found.fault is None and ADAPTERS not in found.table:
             found = None
         if found is None and not sinks:
-            raise no_adapters()
+            raise no_sinks(frame.configuration) if unused_sinks(frame.configuration) else no_adapters()
         return _work(frame, found, sinks, orders, ending)
 
     code = fault_of(run)
@@ -215,6 +215,6 @@ def _tell(line: Callable[[str], None], action: Action) -> None:
     line(json.dumps({"at": format_instant(SYSTEM_CLOCK.now()), **said}, separators=(",", ":")))
     if sys.stderr.isatty():
         why = action.message if action.sink else action.error_code
-        about = f"{action.sink}, {action.request_id}" if action.sink else action.request_id or "the log"
+        about = ", ".join(filter(None, (action.sink, action.request_id))) or "the log"
         text = f"{about}: {action.outcome.replace('_', ' ')}{f', {why}' if why else ''}."
         Screen(sys.stderr).prose(text, Mark(f"{action.what}:", "bad" if action.error_code else "good"))

@@ -48,8 +48,8 @@ _CLOCKS_APART: Final = 2
 what is more than this many times the longest span away was written before the clock was set back.
 """
 
-Step: TypeAlias = "Delivery | Literal['idle', 'moved']"
-"""`moved`: there may be more to do at once."""
+Step: TypeAlias = "Delivery | Literal['idle', 'moved', 'begun']"
+"""`moved`: there may be more to do at once. `begun`: the sink is new, and is told what happens from now on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ class Courier:
             found, cursor = (None, size) if row is None else self._find(session, row.cursor)
         taken = self._take(row, cursor if found is None else None, now)
         if taken is None or found is None:
-            return "idle" if row is None or taken is None else "moved"
+            return "idle" if taken is None else "moved" if row is not None else "begun"
         reply = Reply(outcome="refused", why=found.why)
         if found.message is not None:
             reply = self.sink.target.send(found.message, self._store.clock.now())

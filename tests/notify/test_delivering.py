@@ -67,7 +67,7 @@ class Office:
         self.desk = Desk()
         self.sink = Sink(name="chat", events=EVERYTHING, labels=(), goal=False, target=self.desk)
         self.courier = self.another()
-        assert self.courier.step() == "idle"
+        assert self.courier.step() == "begun"
 
     @property
     def store(self) -> DecisionStore:

@@ -125,6 +125,7 @@ def test_no_other_address_is_taken_or_repeated(tmp_path: Path, url: str) -> None
         sinks(tmp_path, f"[[notify]]\n{hook(url)}")
     assert caught.value.code == ErrorCode.CONFIG_INVALID
     assert "notify[0].url must be an https:// address" in caught.value.message
+    assert 'secret = { file = "hook.secret" }' in str(caught.value.next)
     assert "s3cret" not in f"{caught.value.message}{caught.value.details}"
 
 
