@@ -131,12 +131,7 @@ def worker(
         )
         ending.grace = _span("--grace", grace)
         frame.require_place(makes=False)
-        found = config_or_default(adapters_file(config, adapters_from), frame, project=False)
-        sinks = sinks_in(frame.configuration)
-        if sinks and found is not None and found.fault is None and ADAPTERS not in found.table:
-            found = None
-        if found is None and not sinks:
-            raise no_sinks(frame.configuration) if unused_sinks(frame.configuration) else no_adapters()
+        found, sinks = _configured(frame, adapters_file(config, adapters_from))
         return _work(frame, found, sinks, orders, ending)
 
     code = fault_of(run)
@@ -145,6 +140,17 @@ def worker(
     if ending.number is not None and ending.number is not signal.SIGTERM:
         end_by(ending.number)
     raise typer.Exit(code)
+
+
+def _configured(frame: Frame, file: Path | None) -> tuple[Source | None, Sequence[Sink]]:
+    """The file with adapters, and the sinks. Raises CONFIG_INVALID, and ROUTER_NOT_CONFIGURED where there is neither."""
+    found = config_or_default(file, frame, project=False)
+    sinks = sinks_in(frame.configuration)
+    if sinks and found is not None and found.fault is None and ADAPTERS not in found.table:
+        found = None
+    if found is None and not sinks:
+        raise no_sinks(frame.configuration) if unused_sinks(frame.configuration) else no_adapters()
+    return found, sinks
 
 
 def _keep(frame: Frame, place: Path | None, note: bytes) -> None:

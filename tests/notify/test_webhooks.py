@@ -3,7 +3,7 @@
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
@@ -181,7 +181,7 @@ def test_a_receiver_that_is_not_there_is_tried_again(tmp_path: Path) -> None:
 
 
 @contextmanager
-def silent(count: int) -> Iterator[list[tuple[str, int]]]:
+def silent(count: int) -> Generator[list[tuple[str, int]]]:
     """Places that accept no connection: the queue of each is full."""
     with ExitStack() as stack:
         places: list[tuple[str, int]] = []

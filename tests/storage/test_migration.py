@@ -149,10 +149,11 @@ def test_a_store_that_was_moved_refuses_what_is_new_afterwards_too(tmp_path: Pat
             )
     with closing(open_storage(path)) as storage:
         row, aside = SinkRow("chat", 0, "", NEVER, ""), EventSetAside("chat", 0, "evt_d_1", NEVER, "why")
-        for change in (lambda rows: rows.put_sink(row), lambda rows: rows.set_event_aside(aside)):
-            with pytest.raises(NexusControlError) as refusal:
-                storage.write(change)
-            assert refusal.value.code is ErrorCode.STORE_MIGRATED
+        with pytest.raises(NexusControlError) as refused, storage.writing() as rows:
+            rows.put_sink(row)
+        with pytest.raises(NexusControlError) as refused_too, storage.writing() as rows:
+            rows.set_event_aside(aside)
+        assert {refused.value.code, refused_too.value.code} == {ErrorCode.STORE_MIGRATED}
         assert storage.form_differences() == []
 
 
