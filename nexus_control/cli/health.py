@@ -69,8 +69,9 @@ _UNHOOKED = (
 )
 
 _UNTOLD = (
-    "Find out what the named sinks lack: `notify test` sends each a test. Then send what was set aside with"
-    " `notify retry`, or give it up with `notify forget`."
+    "Find out what the named sinks lack: `nexus-control notify test NAME --config FILE` sends one a test; FILE is the"
+    " configuration that has it. Then send what was set aside with `nexus-control notify retry NAME --config FILE`, or"
+    " give it up with `nexus-control notify forget NAME`."
 )
 
 _FORM = {"FORM_DIFFERS", "INDEX_DIFFERS"}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final, TypedDict
+from typing import Annotated, TypedDict
 
 import typer
 
@@ -11,13 +11,18 @@ from nexus_control.cli.commands import group
 from nexus_control.cli.exit_codes import REFUSED
 from nexus_control.cli.frame import Answer, Frame, shared_options, told
 from nexus_control.cli.screen import Mark, Screen, columns
-from nexus_control.configuration import NOTIFY
-from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
+from nexus_control.errors import invalid_argument
 from nexus_control.lifecycle import counted
 from nexus_control.notify.messages import message_of_a_test
-from nexus_control.notify.reading import sinks_in
+from nexus_control.notify.reading import no_sinks, sinks_in
 from nexus_control.notify.sinks import Reply, Sink
-from nexus_control.notify.standing import forget_sink, problems_of_sinks, retry_set_aside, sink_lines
+from nexus_control.notify.standing import (
+    RetriedLine,
+    forget_sink,
+    problems_of_sinks,
+    retry_set_aside,
+    sink_lines,
+)
 from nexus_control.system.clock import SYSTEM_CLOCK
 from nexus_control.values.instants import format_instant
 
@@ -45,12 +50,12 @@ class ReplyLine(TypedDict):
 
 @notify.command("list")
 @shared_options("db")
-def list_sinks(frame: Frame) -> Answer:
+def list_sinks(frame: Frame, file: SinksFile = None) -> Answer:
     """How far each sink was told, since when it fails, and what it was not told.
 
     Example: nexus-control notify list --db decisions.db
     """
-    with frame.store() as store:
+    with _having_read(frame, file).store() as store:
         lines = sink_lines(store)
     problems = problems_of_sinks(lines)
 
@@ -85,9 +90,9 @@ def try_sinks(
     """
     sinks, inbox = _configured(_having_read(frame, file))
     chosen = sinks if name is None else [_named(sinks, name)]
-    now = SYSTEM_CLOCK.now()
-    message = message_of_a_test(f"test_{SYSTEM_CLOCK.new_id()}", format_instant(now), inbox)
-    lines = [_line(sink, sink.target.send(message, now)) for sink in chosen]
+    at = format_instant(SYSTEM_CLOCK.now())
+    message = message_of_a_test(f"test_{SYSTEM_CLOCK.new_id()}", at, inbox)
+    lines = [_line(sink, sink.target.send(message, SYSTEM_CLOCK.now())) for sink in chosen]
 
     def show(screen: Screen) -> None:
         for each in lines:
@@ -101,7 +106,7 @@ def try_sinks(
 @notify.command()
 @shared_options("db", "allowed_signers")
 def retry(frame: Frame, name: SinkName, file: SinksFile = None) -> Answer:
-    """Send a sink what was set aside for it, in order, until it takes one no more.
+    """Send a sink what was set aside for it, in order, until a try fails. What it refuses for good stays set aside.
 
     Example: nexus-control notify retry chat --db decisions.db --config nexus-control.toml
     """
@@ -109,34 +114,34 @@ def retry(frame: Frame, name: SinkName, file: SinksFile = None) -> Answer:
     sinks, inbox = _configured(frame)
     sink = _named(sinks, name)
     with frame.store() as store:
-        done = retry_set_aside(store, sink, inbox, store.clock.now())
-    lines = [
-        {"event_id": event.event_id, "delivered": reply.outcome == "delivered", "why": reply.why}
-        for event, reply in done
-    ]
-    taken = sum(reply.outcome == "delivered" for _, reply in done)
+        lines = retry_set_aside(store, sink, inbox)
+    taken = sum(each["delivered"] for each in lines)
 
     def show(screen: Screen) -> None:
         if not lines:
             screen.prose("Nothing is set aside for this sink.")
         for each in lines:
-            screen.prose(f"{each['event_id']}: {each['why']}.", _MARKS[bool(each["delivered"])])
+            screen.prose(f"{each['event_id']}: {each['why']}.", _mark(each))
 
     said = f"{counted(taken, 'event')} that had been set aside went to {name}" if taken else None
-    return Answer({"name": name, "events": lines}, show, said, 0 if taken == len(lines) else REFUSED)
+    is_done = not any(each["is_set_aside"] for each in lines)
+    return Answer({"name": name, "events": lines}, show, said, 0 if is_done else REFUSED)
 
 
-_MARKS: Final = {True: Mark("told:", "good"), False: Mark("not told:", "bad")}
+def _mark(line: RetriedLine) -> Mark:
+    if line["is_set_aside"]:
+        return Mark("not told:", "bad")
+    return Mark("told:", "good") if line["delivered"] else Mark("dropped:", "stopped")
 
 
 @notify.command()
 @shared_options("db")
-def forget(frame: Frame, name: SinkName) -> Answer:
+def forget(frame: Frame, name: SinkName, file: SinksFile = None) -> Answer:
     """Forget what a sink was not told, and how far it is. While it is configured, it begins again at the log's end.
 
     Example: nexus-control notify forget chat --db decisions.db
     """
-    with frame.store() as store:
+    with _having_read(frame, file).store() as store:
         dropped = forget_sink(store, name)
     said = f"{name} is forgotten, with {counted(dropped, 'event')} that had been set aside"
     return Answer({"name": name, "set_aside": dropped}, told(f"{said}."), said)
@@ -152,12 +157,7 @@ def _configured(frame: Frame) -> tuple[Sequence[Sink], str | None]:
     configuration = frame.configuration
     sinks = sinks_in(configuration)
     if not sinks:
-        looked = ", ".join(str(each.path) for each in configuration.sources)
-        raise NexusControlError(
-            ErrorCode.CONFIG_INVALID,
-            f"No file has a sink; looked at {looked}",
-            advice=f"Write a [[{NOTIFY}]] into one of these files, or name the file with --config.",
-        )
+        raise no_sinks(configuration)
     return sinks, frame.inbox
 
 

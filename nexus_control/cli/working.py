@@ -51,7 +51,7 @@ from nexus_control.configuration import ADAPTERS, Source
 from nexus_control.errors import NexusControlError, invalid_argument
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.stopping import Stop, heeding
-from nexus_control.notify.reading import sinks_in
+from nexus_control.notify.reading import no_sinks, sinks_in, unused_sinks
 from nexus_control.notify.sinks import Sink
 from nexus_control.system.clock import SYSTEM_CLOCK
 from nexus_control.system.signals import end_by
@@ -131,12 +131,7 @@ def worker(
         )
         ending.grace = _span("--grace", grace)
         frame.require_place(makes=False)
-        found = config_or_default(adapters_file(config, adapters_from), frame, project=False)
-        sinks = sinks_in(frame.configuration)
-        if sinks and found is not None and found.fault is None and ADAPTERS not in found.table:
-            found = None
-        if found is None and not sinks:
-            raise no_adapters()
+        found, sinks = _configured(frame, adapters_file(config, adapters_from))
         return _work(frame, found, sinks, orders, ending)
 
     code = fault_of(run)
@@ -145,6 +140,17 @@ def worker(
     if ending.number is not None and ending.number is not signal.SIGTERM:
         end_by(ending.number)
     raise typer.Exit(code)
+
+
+def _configured(frame: Frame, file: Path | None) -> tuple[Source | None, Sequence[Sink]]:
+    """The file with adapters, and the sinks. Raises CONFIG_INVALID, and ROUTER_NOT_CONFIGURED where there is neither."""
+    found = config_or_default(file, frame, project=False)
+    sinks = sinks_in(frame.configuration)
+    if sinks and found is not None and found.fault is None and ADAPTERS not in found.table:
+        found = None
+    if found is None and not sinks:
+        raise no_sinks(frame.configuration) if unused_sinks(frame.configuration) else no_adapters()
+    return found, sinks
 
 
 def _keep(frame: Frame, place: Path | None, note: bytes) -> None:
@@ -215,6 +221,6 @@ def _tell(line: Callable[[str], None], action: Action) -> None:
     line(json.dumps({"at": format_instant(SYSTEM_CLOCK.now()), **said}, separators=(",", ":")))
     if sys.stderr.isatty():
         why = action.message if action.sink else action.error_code
-        about = f"{action.sink}, {action.request_id}" if action.sink else action.request_id or "the log"
+        about = ", ".join(filter(None, (action.sink, action.request_id))) or "the log"
         text = f"{about}: {action.outcome.replace('_', ' ')}{f', {why}' if why else ''}."
         Screen(sys.stderr).prose(text, Mark(f"{action.what}:", "bad" if action.error_code else "good"))

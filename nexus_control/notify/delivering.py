@@ -11,10 +11,12 @@ The store keeps a row for each sink (`storage.sink_rows`). `cursor` says from wh
 
 A message that was not taken is tried again after 5 seconds, then 10, 20 and so on up to 15 minutes, or later where the
 receiver asks for it, by at most an hour. The events behind it wait. It is set aside, with the reason, where the
-receiver refuses it for good, or where the sink has failed for 24 hours in which the event could have been told. Then
-the next one has its turn at once. `trying` in the row holds these tries, so another process goes on with them.
+receiver refuses it for good, or where the sink has failed for 24 hours in which the event could have been told. Time
+without a worker does not count: between two tries at most 15 minutes do, or the pause that was due. Then the next event
+has its turn at once. `trying` in the row holds these tries, so another process goes on with them.
 """
 
+from collections import deque
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
@@ -22,9 +24,10 @@ from typing import Final, Literal, TypeAlias
 from nexus_control.canonical_json import canonical_json, parse_json_object
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.log.session import ReadSession
-from nexus_control.notify.messages import is_told, message_id_of, message_of
+from nexus_control.notify.messages import Replays, is_told, message_id_of, message_of
 from nexus_control.notify.sinks import MOST_SECONDS, Message, Reply, Sink
 from nexus_control.storage.contract import NEVER, Placed
+from nexus_control.storage.moved import migrated
 from nexus_control.storage.sink_rows import EventSetAside, SinkRow
 from nexus_control.store import DecisionStore
 from nexus_control.system.processes import Owner, owner_named
@@ -36,24 +39,29 @@ FIRST_PAUSE: Final = timedelta(seconds=5)
 LONGEST_PAUSE: Final = timedelta(minutes=15)
 LONGEST_ASKED: Final = timedelta(hours=1)
 GIVES_UP_AFTER: Final = timedelta(hours=24)
+_FEW: Final = 20
+"""How many entries are read from the log at once: with their payloads they may be large."""
 _BATCH: Final = 500
+"""How many entries a step passes over at most, before it moves the cursor."""
 _CLOCKS_APART: Final = 2
 """Another process may have written an instant by a later look at the clock, or by a clock that is ahead of ours. Only
 what is more than this many times the longest span away was written before the clock was set back.
 """
 
-Step: TypeAlias = "Delivery | Literal['idle', 'moved']"
-"""`moved`: there may be more to do at once."""
+Step: TypeAlias = "Delivery | Literal['idle', 'moved', 'begun']"
+"""`moved`: there may be more to do at once. `begun`: the sink is new, and is told what happens from now on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trying:
-    """How a sink has failed since it last took a message: since when, how often, why the last time, and when the next
-    try is due. Instants are UTC text.
+    """How a sink has failed since it last took a message: since when, how often, why the last time, when that was, and
+    when the next try is due. Instants are UTC text. `counted_us` is how long it has failed for sure, in microseconds.
     """
 
     since: str
     tries: int
+    counted_us: int
+    last: str
     next: str
     why: str
 
@@ -102,6 +110,9 @@ class Courier:
         self._store, self._inbox = store, inbox
         owner = owner_named(None, store.clock.new_id())
         self._holder = owner.to_text() if owner else store.clock.new_id()
+        self._replays = Replays()
+        self._ahead, self._read_from, self._read_to = deque[Placed](), 0, 0
+        """What the sink may be told of that part of the log which is read already."""
 
     def step(self, *, at_once: bool = False) -> Step:
         """Send the next message that is due, if there is one. With `at_once` a pause is not waited for. Raises the
@@ -109,16 +120,18 @@ class Courier:
         """
         now = self._store.clock.now()
         with self._store.reading() as session:
+            if (moved := session.rows.moved()) is not None:
+                raise migrated(moved)  # the lease and the cursor are those of another place now
             row, size = session.rows.sink(self.sink.name), session.rows.log_size()
             if row is not None and not (row.cursor < size and self._may_try(row, now, at_once=at_once)):
                 return "idle"
             found, cursor = (None, size) if row is None else self._find(session, row.cursor)
         taken = self._take(row, cursor if found is None else None, now)
         if taken is None or found is None:
-            return "idle" if row is None or taken is None else "moved"
+            return "idle" if taken is None else "moved" if row is not None else "begun"
         reply = Reply(outcome="refused", why=found.why)
         if found.message is not None:
-            reply = self.sink.target.send(found.message, now)
+            reply = self.sink.target.send(found.message, self._store.clock.now())
         return self._settle(found, reply)
 
     def release(self) -> None:
@@ -153,17 +166,32 @@ class Courier:
 
     def _find(self, session: ReadSession, cursor: int) -> tuple[_Next | None, int]:
         """The first event for this sink in the next part of the log, and where the log was read up to."""
-        batch = session.rows.log(cursor, cursor + _BATCH)
-        for placed in filter(is_told, batch):
-            try:
-                message = message_of(self._store, session, placed, self.sink, self._inbox)
-            except NexusControlError as fault:
-                if fault.code is not ErrorCode.REPLAY_INVALID:
-                    raise
-                return _Next(placed, None, f"its history cannot be read ({fault.code})"), cursor
-            if message is not None:
-                return _Next(placed, message), cursor
-        return None, cursor + len(batch)
+        if not self._read_from <= cursor <= self._read_to:
+            self._ahead.clear()
+            self._read_to = cursor
+        self._read_from = cursor
+        while True:
+            while self._ahead:
+                if self._ahead[0].position >= cursor and (found := self._next(session, self._ahead[0])):
+                    return found, cursor
+                self._ahead.popleft()
+            if self._read_to >= cursor + _BATCH:
+                return None, self._read_to
+            entries = session.rows.log(self._read_to, self._read_to + _FEW)
+            if not entries:
+                return None, self._read_to
+            self._read_to += len(entries)
+            self._ahead.extend(each for each in entries if is_told(each, self.sink))
+
+    def _next(self, session: ReadSession, placed: Placed) -> _Next | None:
+        """What the sink is told of this entry; None where it is told nothing."""
+        try:
+            message = message_of(self._store, session, placed, self.sink, self._inbox, self._replays)
+        except NexusControlError as fault:
+            if fault.code is not ErrorCode.REPLAY_INVALID:
+                raise
+            return _Next(placed, None, unreadable(fault))
+        return None if message is None else _Next(placed, message)
 
     def _take(self, seen: SinkRow | None, cursor: int | None, now: datetime) -> SinkRow | None:
         """Take the lease, and move the cursor if one is given; None where another courier was faster. A courier that
@@ -188,19 +216,21 @@ class Courier:
         return row.holder == self._holder and parse_instant(row.held_until) - now > LEASE / 2
 
     def _settle(self, found: _Next, reply: Reply) -> Delivery:
-        """Write down what came back, where this courier still has the lease."""
+        """Write down what came back, where this courier still has the lease. Where it has not, another one sends this
+        again; or the sink was forgotten.
+        """
         now, position = self._store.clock.now(), found.placed.position
         done = Delivery(
             sink=self.sink.name,
             event_id=found.event_id,
             request_id=found.placed.entry.stream,
-            outcome="delivered",
+            outcome="delivered" if reply.outcome == "delivered" else "failed",
             why=reply.why,
         )
         with self._store.writing() as session:
             row = session.rows.sink(self.sink.name)
             if row is None or row.holder != self._holder:
-                return done  # another courier has the lease, and sends this again; or the sink was forgotten
+                return done
             if reply.outcome == "delivered":
                 until = format_instant(now + LEASE)
                 session.rows.put_sink(row._replace(cursor=position + 1, held_until=until, trying=""))
@@ -212,7 +242,12 @@ class Courier:
                 session.rows.set_event_aside(EventSetAside(*aside))
                 row = row._replace(cursor=position + 1)
             session.rows.put_sink(row)
-        return replace(done, outcome="set_aside" if gives_up else "failed")
+        return replace(done, outcome="set_aside") if gives_up else done
+
+
+def unreadable(fault: NexusControlError) -> str:
+    """Why an event cannot be told."""
+    return f"its history cannot be read ({fault.code})"
 
 
 def _tried(row: SinkRow, ts: str, reply: Reply, now: datetime) -> tuple[Trying, bool]:
@@ -220,10 +255,25 @@ def _tried(row: SinkRow, ts: str, reply: Reply, now: datetime) -> tuple[Trying, 
     before = trying_of(row)
     since = min(now, parse_instant(before.since)) if before else now
     tries = before.tries + 1 if before else 1
-    could_be_told_since = max(since, min(now, parse_instant(ts)))
-    gives_up = reply.outcome == "refused" or now - could_be_told_since >= GIVES_UP_AFTER
+    counted = timedelta(microseconds=before.counted_us) + _between(before, now) if before else timedelta()
+    untold = max(timedelta(), parse_instant(ts) - since)  # no more of what counts was before the event
+    gives_up = reply.outcome == "refused" or counted - untold >= GIVES_UP_AFTER
     pause = min(FIRST_PAUSE * 2 ** min(tries - 1, 16), LONGEST_PAUSE)
     if reply.retry_after is not None:
         pause = max(pause, min(reply.retry_after, LONGEST_ASKED))
     due = now if gives_up else now + pause
-    return Trying(since=format_instant(since), tries=tries, next=format_instant(due), why=reply.why), gives_up
+    trying = Trying(
+        since=format_instant(since),
+        tries=tries,
+        counted_us=counted // timedelta(microseconds=1),
+        last=format_instant(now),
+        next=format_instant(due),
+        why=reply.why,
+    )
+    return trying, gives_up
+
+
+def _between(before: Trying, now: datetime) -> timedelta:
+    """How much of the time since the last try counts as failing."""
+    last = parse_instant(before.last)
+    return max(timedelta(), min(now - last, max(parse_instant(before.next) - last, LONGEST_PAUSE)))

@@ -6,16 +6,17 @@
 
 `what` is the state that the event leaves its request in:
 
-    pending     the request was made, or one more approval was given or taken back, and approvals are missing
+    pending     approvals are missing, and people can give them: the request was made, or its required rehearsal came,
+                or one more approval was given or taken back
     approved    the approvals are enough
     denied      somebody denied it
     executed    it was carried out, or a person found that out
     failed      the execution failed, or a person found that out
     unknown     nobody knows the outcome of an execution; a person must settle it
 
-Not told are a withdrawal, the beginning of an execution, a rehearsal that ended, an event that is illegal where it
-stands, and what came with an import. The state is judged at the event's own time, so an event that is sent again says
-the same.
+Not told are a withdrawal, the beginning of an execution, any other rehearsal that ended, an event that is illegal
+where it stands, and what came with an import. The state is judged at the event's own time, so an event that is sent
+again says the same.
 
 Never sent are the plan, arguments, outputs, comments and reasons, and nothing by which anybody could decide: `link` is
 the inbox's page without a token. The goal goes out only where the sink says `goal = true`, as one line of at most 200
@@ -27,28 +28,37 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from nexus_control.approvals import Authority
-from nexus_control.blocking import blocking_reasons
+from nexus_control.blocking import missing_approvals
 from nexus_control.decision import DecisionState, state_at
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.events import EventType, StoredEvent, event_id
 from nexus_control.facts import Facts, step
 from nexus_control.lifecycle import counted
+from nexus_control.log.entries import to_event
 from nexus_control.log.replaying import replay
 from nexus_control.log.session import ReadSession
 from nexus_control.notify.sinks import Message, Sink, What
-from nexus_control.storage.contract import Placed
+from nexus_control.storage.contract import Entry, Placed
 from nexus_control.store import DecisionStore
 from nexus_control.usecases.views import authority_now
 from nexus_control.values.actors import Actor
+from nexus_control.values.executions import Created
 from nexus_control.values.instants import format_instant
 from nexus_control.values.pages import page_of
 
 LONGEST_GOAL: Final = 200
-_TOLD: Final = frozenset({
-    EventType.POLICY_ATTACHED, EventType.APPROVAL_GRANTED, EventType.APPROVAL_REVOKED, EventType.APPROVAL_DENIED,
-    EventType.EXECUTION_COMPLETED, EventType.EXECUTION_FAILED, EventType.EXECUTION_OUTCOME_UNKNOWN,
-    EventType.EXECUTION_RECONCILED,
-})  # fmt: skip
+_MOST_KNOWN: Final = 64
+_MAY_SAY: Final[dict[str, frozenset[What]]] = {
+    EventType.POLICY_ATTACHED: frozenset(("pending", "approved")),
+    EventType.APPROVAL_GRANTED: frozenset(("pending", "approved")),
+    EventType.APPROVAL_REVOKED: frozenset(("pending", "approved")),
+    EventType.APPROVAL_DENIED: frozenset(("denied",)),
+    EventType.EXECUTION_COMPLETED: frozenset(("executed", "pending")),
+    EventType.EXECUTION_FAILED: frozenset(("failed",)),
+    EventType.EXECUTION_OUTCOME_UNKNOWN: frozenset(("unknown",)),
+    EventType.EXECUTION_RECONCILED: frozenset(("executed", "failed", "pending")),
+}
+"""The words for an event of each type. A run leaves a request `pending` where it was the rehearsal that is required."""
 _WHAT: Final[dict[DecisionState, What]] = {
     DecisionState.PENDING_APPROVAL: "pending",
     DecisionState.APPROVED: "approved",
@@ -60,7 +70,6 @@ _WHAT: Final[dict[DecisionState, What]] = {
 _DECIDING: Final = frozenset({
     EventType.APPROVAL_GRANTED, EventType.APPROVAL_REVOKED, EventType.APPROVAL_DENIED, EventType.EXECUTION_RECONCILED
 })  # fmt: skip
-_AFTER_A_RUN: Final = ("executed", "failed", "unknown")
 _WORDS: Final[dict[What, str]] = {
     "pending": "waits for approval",
     "approved": "is approved",
@@ -71,10 +80,40 @@ _WORDS: Final[dict[What, str]] = {
 }
 
 
-def is_told(placed: Placed) -> bool:
-    """Whether an entry may be told to somebody, before anything is computed from it."""
+class Replays:
+    """The facts before the event of each decision that was looked at last. So a history is read once, however many of
+    its events are told.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[tuple[str, int], Facts] = {}
+
+    def at(self, session: ReadSession, entry: Entry) -> tuple[Facts, StoredEvent]:
+        """The facts before the event of this entry, and the event. Raises REPLAY_INVALID."""
+        key, stream, stop = (entry.stream, entry.generation), entry.stream, entry.seq + 1
+        before = self._before.get(key, Facts(stream))
+        if before.event_count >= stop:
+            before = Facts(stream)
+        entries = session.rows.entries("decision", stream, entry.generation, before.event_count, stop)
+        if before.event_count + len(entries) != stop:
+            raise NexusControlError(ErrorCode.REPLAY_INVALID, "The log does not hold this event any more")
+        *earlier, event = map(to_event, entries)
+        if before.event_count == 0:
+            imported = sum(each.origin == "imported" for each in earlier)  # they are the first ones
+            before, earlier = replay(before, earlier[:imported]).after_import(), earlier[imported:]
+        before = replay(before, earlier)
+        if len(self._before) >= _MOST_KNOWN and key not in self._before:
+            self._before.clear()
+        self._before[key] = before
+        return before, event
+
+
+def is_told(placed: Placed, sink: Sink) -> bool:
+    """Whether the sink may be told of an entry, before anything is computed from it."""
     entry = placed.entry
-    return entry.kind == "decision" and entry.origin == "local" and entry.event_type in _TOLD
+    if entry.kind != "decision" or entry.origin != "local":
+        return False
+    return not _MAY_SAY.get(entry.event_type, frozenset()).isdisjoint(sink.events)
 
 
 def message_id_of(decision_id: str, seq: int, generation: int) -> str:
@@ -90,22 +129,29 @@ def message_id_of(decision_id: str, seq: int, generation: int) -> str:
 
 
 def message_of(
-    store: DecisionStore, session: ReadSession, placed: Placed, sink: Sink, inbox: str | None
+    store: DecisionStore,
+    session: ReadSession,
+    placed: Placed,
+    sink: Sink,
+    inbox: str | None,
+    replays: Replays | None = None,
 ) -> Message | None:
     """What the sink is told of this entry, for which `is_told`; None where it is told nothing. Raises REPLAY_INVALID
     for a history that cannot be read, and the faults of the store.
     """
     entry = placed.entry
     decision = session.decision(entry.stream)
-    history = session.events(decision, entry.generation)[: entry.seq + 1]
-    before, event = _facts_before(history), history[-1]
+    now = decision.facts.created
+    if now is not None and decision.generation == entry.generation and not _has_labels(now, sink):
+        return None  # most are left out here, without a look at their history
+    before, event = (replays or Replays()).at(session, entry)
     facts = step(before, event)
     if facts is None or facts.created is None:
         return None
-    earlier = replace(decision, facts=facts, generation=entry.generation, imported_count=_imported(history))
+    earlier = replace(decision, facts=facts, generation=entry.generation, imported_count=before.given_from)
     authority = authority_now(store, session, earlier, event.instant)
     what = _what(facts, event, authority)
-    if what is None or what not in sink.events or not set(sink.labels) <= set(facts.created.labels):
+    if what is None or what not in sink.events or not _has_labels(facts.created, sink):
         return None
     missing = 0 if what != "pending" else _missing(facts, event, authority)
     return _message(
@@ -130,28 +176,24 @@ def message_of_a_test(message_id: str, at: str, inbox: str | None) -> Message:
     return Message(message_id=message_id, request_id=None, document=document, title="Test", text=text)
 
 
-def _facts_before(history: list[StoredEvent]) -> Facts:
-    imported = _imported(history)
-    facts = replay(Facts(history[0].decision_id), history[:imported]).after_import()
-    return replay(facts, history[imported:-1])
-
-
-def _imported(history: list[StoredEvent]) -> int:
-    """How many of the first events came with an import."""
-    return sum(event.origin == "imported" for event in history)
+def _has_labels(created: Created, sink: Sink) -> bool:
+    return set(sink.labels) <= set(created.labels)
 
 
 def _what(facts: Facts, event: StoredEvent, authority: Authority) -> What | None:
     what = _WHAT.get(state_at(facts, event.instant, authority))
-    is_of_a_run = event.event_type.startswith("EXECUTION_")
-    return what if is_of_a_run is (what in _AFTER_A_RUN) else None
+    if what not in _MAY_SAY[event.event_type]:
+        return None
+    if what == "pending":
+        is_of_a_run = event.event_type.startswith("EXECUTION_")
+        if facts.rehearsal_lack(event.instant) is not None or (is_of_a_run and not facts.needs_rehearsal):
+            return None  # nobody can approve it now; or the rehearsal changed nothing about that
+    return what
 
 
 def _missing(facts: Facts, event: StoredEvent, authority: Authority) -> int:
-    reasons = blocking_reasons(facts, event.instant, authority=authority)
-    found = next((each for each in reasons if each.code == "MISSING_APPROVALS"), None)
-    missing = 0 if found is None else found.details.get("missing", 0)
-    return missing if isinstance(missing, int) else 0
+    at, required = event.instant, facts.policy.min_approvals if facts.policy else 0
+    return missing_approvals(facts.current_approvals(at, authority), required, facts.lacking(at, authority))
 
 
 def _message(

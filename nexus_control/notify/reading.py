@@ -23,14 +23,14 @@ Each problem is CONFIG_INVALID, and names the file and the key, such as `notify[
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast
 from urllib.parse import SplitResult, urlsplit
 
 from nexus_control.configuration import NOTIFY, Configuration, Source, refused
-from nexus_control.errors import ErrorCode
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.execution.secrets import SecretSource
 from nexus_control.notify.programs import Apprise, Command
 from nexus_control.notify.sinks import EVERYTHING, Sink, Target, What
@@ -41,6 +41,12 @@ from nexus_control.values.records import check, decode, problems_of
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _OWN: Final = {"webhook": ("url", "secret"), "command": ("command",), "apprise": ("secret",)}
 """The keys that a kind has beside the common ones. All of them are required."""
+
+_FORM: Final = (
+    'Write each sink as [[notify]], then name = "chat" and kind. A webhook has url = "https://…" and'
+    ' secret = { file = "hook.secret" } (or variable), a command has command = ["page", "ops"], apprise has a secret.'
+    ' Each may have events = ["pending"], labels = ["prod"] and goal = true.'
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,25 +93,47 @@ def sinks_in(configuration: Configuration) -> tuple[Sink, ...]:
     return () if source is None else sinks_of(source)
 
 
+def unused_sinks(configuration: Configuration) -> list[Path]:
+    """The files that have sinks, and may not have any."""
+    return [each.path for each in configuration.sources if each.kind == "project" and NOTIFY in each.table]
+
+
+def no_sinks(configuration: Configuration) -> NexusControlError:
+    """CONFIG_INVALID: no file that may have sinks has one."""
+    looked = ", ".join(str(each.path) for each in configuration.sources if each.kind != "project")
+    unused = "".join(f"; the sinks of {path} are not used" for path in unused_sinks(configuration))
+    return NexusControlError(
+        ErrorCode.CONFIG_INVALID,
+        f"No file has a sink; looked at {looked}{unused}",
+        advice=f"Write a [[{NOTIFY}]] into one of these files, or name a file with --config: a project's own file is"
+        " not used without that.",
+    )
+
+
 def sinks_of(source: Source) -> tuple[Sink, ...]:
     """The sinks of a file that was read already. Raises CONFIG_INVALID, as `sinks_in`."""
     if source.fault is not None:
         raise source.fault
     tables = source.table.get(NOTIFY, [])
     if not isinstance(tables, list):
-        raise refused(source.path, [f"{NOTIFY} must be a list of tables: begin each sink with [[{NOTIFY}]]"])
+        raise _refused(source.path, [f"{NOTIFY} must be a list of tables: begin each sink with [[{NOTIFY}]]"])
     items = cast("list[object]", tables)
     problems = [each for n, item in enumerate(items) for each in _problems(item, f"{NOTIFY}[{n}]")]
     if problems:
-        raise refused(source.path, problems)
+        raise _refused(source.path, problems)
     found = [decode(NotifyTable, item, where="", code=ErrorCode.CONFIG_INVALID) for item in items]
     names = [table.name for table in found]
     if doubled := [n for n, name in enumerate(names) if name in names[:n]]:
-        raise refused(
+        raise _refused(
             source.path, [f"{NOTIFY}[{n}].name is the name of another sink: {names[n]}" for n in doubled]
         )
     folder = absolute(source.path).parent
     return tuple(_sink(table, folder) for table in found)
+
+
+def _refused(path: Path, problems: Sequence[str]) -> NexusControlError:
+    fault = refused(path, problems)
+    return NexusControlError(fault.code, fault.message, fault.details, _FORM)
 
 
 def _problems(item: object, key: str) -> Iterator[str]:
@@ -115,7 +143,7 @@ def _problems(item: object, key: str) -> Iterator[str]:
         return
     given = cast("dict[str, object]", item)
     own = _OWN[cast("str", given["kind"])]
-    for name in {each for keys in _OWN.values() for each in keys}:
+    for name in dict.fromkeys(each for keys in _OWN.values() for each in keys):
         if (name in given) is not (name in own):
             yield f"{key}.{name} {'is required' if name in own else 'must not be given'} for kind = {given['kind']}"
     secret = given.get("secret")

@@ -4,17 +4,19 @@ Everything here is read from the store, so it is the same for every process, whe
 """
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import TypedDict
+from functools import partial
+from typing import Final, TypedDict
 
-from nexus_control.errors import invalid_argument
+from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.lifecycle import counted
 from nexus_control.log.session import WriteSession
-from nexus_control.notify.delivering import trying_of
-from nexus_control.notify.messages import message_of
+from nexus_control.notify.delivering import trying_of, unreadable
+from nexus_control.notify.messages import is_told, message_of
 from nexus_control.notify.sinks import Reply, Sink
 from nexus_control.storage.sink_rows import EventSetAside
 from nexus_control.store import DecisionStore
+
+_NOT_SENT: Final = "nothing was sent, because the sink is no longer told of such events"
 
 
 class AsideLine(TypedDict):
@@ -79,32 +81,73 @@ def problems_of_sinks(lines: Sequence[SinkLine]) -> list[str]:
     return found
 
 
-def retry_set_aside(
-    store: DecisionStore, sink: Sink, inbox: str | None, now: datetime
-) -> list[tuple[EventSetAside, Reply]]:
-    """Send what was set aside once more, in the order of the log. What the sink takes is no longer set aside. The
-    sending stops at the first message that is not taken.
+class RetriedLine(TypedDict):
+    """An event that is neither `delivered` nor still set aside was dropped: the sink is no longer told of such events."""
+
+    event_id: str
+    delivered: bool
+    is_set_aside: bool
+    why: str
+
+
+def retry_set_aside(store: DecisionStore, sink: Sink, inbox: str | None) -> list[RetriedLine]:
+    """Send what was set aside once more, in the order of the log. The sending stops at the first try that fails; what
+    the sink refuses for good, and what cannot be read, stays set aside, and the next one has its turn. Raises the
+    faults of the store, before anything is sent.
     """
     with store.reading() as session:
         waiting = session.rows.events_set_aside(sink.name)
-    done: list[tuple[EventSetAside, Reply]] = []
+    lines: list[RetriedLine] = []
     for event in waiting:
-        reply = _sent(store, sink, inbox, event, now)
-        done.append((event, reply))
-        if reply.outcome != "delivered":
+        if not store.write(partial(_is_to_be_sent, event)):
+            continue
+        reply = _sent(store, sink, inbox, event)
+        is_settled = reply is None or reply.outcome == "delivered"
+        if is_settled:
+            store.write(partial(_settle, event, is_delivered=reply is not None))
+        lines.append(
+            {
+                "event_id": event.event_id,
+                "delivered": is_settled and reply is not None,
+                "is_set_aside": not is_settled,
+                "why": _NOT_SENT if reply is None else reply.why,
+            }
+        )
+        if reply is not None and reply.outcome == "failed":
             break
-        with store.writing() as session:
-            session.rows.take_event_back(sink.name, event.position)
-    return done
+    return lines
 
 
-def _sent(store: DecisionStore, sink: Sink, inbox: str | None, event: EventSetAside, now: datetime) -> Reply:
-    with store.reading() as session:
-        placed = session.rows.log(event.position, event.position + 1)
-        message = message_of(store, session, placed[0], sink, inbox) if placed else None
-    if message is None:
-        return Reply(outcome="delivered", why="the sink is no longer told of such events")
-    return sink.target.send(message, now)
+def _is_to_be_sent(event: EventSetAside, session: WriteSession) -> bool:
+    """Whether it is still set aside. This writes, so that nothing is sent from a store that cannot record it."""
+    row = session.rows.sink(event.sink)
+    if row is None or event not in session.rows.events_set_aside(event.sink):
+        return False
+    session.rows.put_sink(row)
+    return True
+
+
+def _settle(event: EventSetAside, session: WriteSession, *, is_delivered: bool) -> None:
+    row = session.rows.sink(event.sink)
+    if row is not None and is_delivered:
+        session.rows.put_sink(row._replace(trying=""))  # it took its last message
+    session.rows.take_event_back(event.sink, event.position)
+
+
+def _sent(store: DecisionStore, sink: Sink, inbox: str | None, event: EventSetAside) -> Reply | None:
+    """What came back; None where there was nothing to send."""
+    try:
+        with store.reading() as session:
+            entries = session.rows.log(event.position, event.position + 1)
+            if not entries:
+                return Reply(outcome="refused", why="the log does not hold it any more")
+            told = [message_of(store, session, each, sink, inbox) for each in entries if is_told(each, sink)]
+    except NexusControlError as fault:
+        if fault.code is not ErrorCode.REPLAY_INVALID:
+            raise
+        return Reply(outcome="refused", why=unreadable(fault))
+    message = told[0] if told else None
+    return None if message is None else sink.target.send(message, store.clock.now())
 
 
 def forget_sink(store: DecisionStore, name: str) -> int:

@@ -7,24 +7,28 @@
 The signature is base64 of HMAC-SHA256 over `id.timestamp.body`. Its key is what follows `whsec_` in the secret, in
 base64: 24 to 64 bytes.
 
-The standard library's client is used, because it follows no redirect and asks no proxy of the environment. Name
-resolution aside, one deadline ends the whole conversation, however slowly the receiver answers. Only the status and
-the headers of the answer are read, never its body.
+The standard library's client is used, because it follows no redirect and asks no proxy of the environment. One
+deadline ends the whole conversation: the look-up of the name, the connections to its addresses one after the other, and
+the answer, however slowly it comes. A look-up cannot be cut short, so it has a thread of its own, which is left where
+it takes too long. Only the status and the headers of the answer are read, never its body.
 """
 
 import base64
 import binascii
+import errno
 import hashlib
 import hmac
 import http.client
 import io
 import socket
 import ssl
+import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from nexus_control.execution.secrets import SecretSource, UnreadableSecretError
@@ -32,6 +36,8 @@ from nexus_control.notify.sinks import Message, Reply
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 SECONDS: Final = 10.0
 _PREFIX: Final = "whsec_"
@@ -160,7 +166,7 @@ class _Connection(http.client.HTTPConnection):
         self._secure, self._deadline = secure, deadline
 
     def connect(self) -> None:
-        plain = socket.create_connection((self.host, self.port), _left(self._deadline))
+        plain = _connected(_addresses(self.host, self.port, self._deadline), self._deadline)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.settimeout(_left(self._deadline))  # the handshake as a whole is bounded by it
@@ -173,6 +179,52 @@ class _Connection(http.client.HTTPConnection):
             plain.close()
             raise
         self.sock: Any = _Bounded(made, self._deadline)
+
+
+def _addresses(host: str, port: int, deadline: float) -> list[Address]:
+    """What the name leads to. Raises OSError, UnicodeError."""
+    answer = SimpleQueue[list[Address] | OSError | UnicodeError]()
+
+    def look_up() -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            answer.put([(family, place) for family, _, _, _, place in found])
+        except (OSError, UnicodeError) as error:
+            answer.put(error)
+
+    threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+    try:
+        found = answer.get(timeout=_left(deadline))
+    except Empty:
+        raise TimeoutError from None
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _connected(addresses: list[Address], deadline: float) -> socket.socket:
+    """A connection to the first of these addresses that takes one. Each has an equal part of the time that is left.
+    Raises the OSError of the last one.
+    """
+    fault: OSError = socket.gaierror(socket.EAI_NONAME, "its name leads to no address")
+    for number, address in enumerate(addresses):
+        try:
+            return _connection_to(address, _left(deadline) / (len(addresses) - number))
+        except OSError as error:
+            fault = error
+    raise fault
+
+
+def _connection_to(address: Address, seconds: float) -> socket.socket:
+    family, place = address
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.settimeout(seconds)
+        made.connect(place)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 class _Bounded:
@@ -201,7 +253,10 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: "Buffer") -> int:
         self._made.settimeout(_left(self._deadline))
-        return self._made.recv_into(memoryview(buffer))
+        count = self._made.recv_into(memoryview(buffer))
+        if not count:  # what follows the headers is never read, so they are not whole
+            raise ConnectionAbortedError(errno.ECONNABORTED, "it was cut before its answer was whole")
+        return count
 
 
 def _left(deadline: float) -> float:

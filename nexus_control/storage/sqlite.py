@@ -238,8 +238,11 @@ def _migrate(connection: sqlite3.Connection, derive: Derive) -> None:
         statements = [each for version in EARLIER if version >= earlier for each in LEADING[version]]
         for statement in statements:
             connection.execute(statement)
+        rows = SqliteRows(connection)
         if earlier < DERIVED_SINCE:
-            derive(SqliteRows(connection))
+            derive(rows)
+        if (moved := rows.moved()) is not None:
+            rows.move(moved)  # tables that are new are guarded, too
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -115,9 +115,13 @@ _DECISION_OF = "SELECT decision_id FROM projections WHERE request_key = ? AND re
 _ANSWER = "SELECT digest, content, truncated FROM answers WHERE digest = ?"
 _KEEP_ANSWER = "INSERT OR IGNORE INTO answers(digest, content, truncated) VALUES (?, ?, ?)"
 
-_GUARDED = ("entries", "projections", "claims", "sinks")
+_CHANGING = ("claims", "sinks", "events_set_aside")
+_GUARDED = {f"moved_{table}": f"INSERT ON {table}" for table in ("entries", "projections", *_CHANGING)} | {
+    f"kept_{table}": f"DELETE ON {table}" for table in _CHANGING
+}
+"""What a store that was moved refuses, by the name of the trigger that does."""
 _GUARD = re.compile(
-    r"CREATE TRIGGER moved_\w+ BEFORE INSERT ON \w+ BEGIN SELECT RAISE\(ABORT, '(.*)'\); END", re.DOTALL
+    r"CREATE TRIGGER \w+ BEFORE \w+ ON \w+ BEGIN SELECT RAISE\(ABORT, '(.*)'\); END", re.DOTALL
 )
 _MOVED = "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'moved_entries'"
 
@@ -295,10 +299,10 @@ class SqliteRows(SqliteSinks):
         return self._execute(sql, ()).fetchone()[0]
 
     def move(self, moved: Moved | None) -> None:
-        for table in _GUARDED:
-            self._execute(f"DROP TRIGGER IF EXISTS moved_{table}", ())
+        for name in _GUARDED:
+            self._execute(f"DROP TRIGGER IF EXISTS {name}", ())
             if moved is not None:
-                self._execute(_guard(table, moved), ())
+                self._execute(_guard(name, moved), ())
 
 
 def _page(query: DecisionQuery) -> tuple[str, list[object]]:
@@ -385,11 +389,11 @@ def mark_in(sql: str) -> Moved | None:
     """The mark that a trigger holds; None for any other trigger."""
     found = _GUARD.fullmatch(sql)
     moved = None if found is None else parse_moved(found[1].replace("''", "'"))
-    is_ours = moved is not None and any(sql == _guard(table, moved) for table in _GUARDED)
+    is_ours = moved is not None and any(sql == _guard(name, moved) for name in _GUARDED)
     return moved if is_ours else None
 
 
-def _guard(table: str, moved: Moved) -> str:
-    """The trigger that refuses to add to this table: it costs nothing where a store was not moved."""
+def _guard(name: str, moved: Moved) -> str:
+    """The trigger that refuses this: it costs nothing where a store was not moved."""
     text = str(moved).replace("'", "''")
-    return f"CREATE TRIGGER moved_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, '{text}'); END"
+    return f"CREATE TRIGGER {name} BEFORE {_GUARDED[name]} BEGIN SELECT RAISE(ABORT, '{text}'); END"

@@ -95,10 +95,16 @@ def test_a_test_is_marked_as_one_and_each_sink_says_what_came_back(folder: Path,
     assert (code, len(answer["sinks"]), len(receiver.received)) == (0, 1, 2)
 
 
-def test_a_name_of_no_sink_and_a_file_without_any_are_refused(folder: Path, receiver: Receiver) -> None:
+def test_a_name_of_no_sink_and_a_file_without_any_are_refused(
+    folder: Path, tools: NexusControlTools, receiver: Receiver
+) -> None:
     code, answer, _ = run(folder, "notify", "test", "chart", "--config", FILE)
     assert (code, answer["code"]) == (2, "INVALID_ARGUMENT")
     assert "chat, pager" in answer["message"]
+    for words in (("notify", "test"), ("worker", "--once", "--db", "store.db")):
+        code, answer, _ = run(folder, *words)
+        assert (code, answer["code"]) == (2, "CONFIG_INVALID")
+        assert f"the sinks of {folder / FILE} are not used" in answer["message"]
     (folder / FILE).write_text("")
     code, answer, _ = run(folder, "notify", "test", "--config", FILE)
     assert (code, answer["code"]) == (2, "CONFIG_INVALID")
@@ -116,7 +122,7 @@ def test_doctor_names_a_sink_that_fails_and_what_was_set_aside_until_it_is_settl
     folder: Path, tools: NexusControlTools, receiver: Receiver
 ) -> None:
     for name in ("chat", "pager"):
-        assert step(tools, folder, name) == "idle"
+        assert step(tools, folder, name) == "begun"
     asked = ask(tools)
     code, answer, _ = run(folder, "doctor", "--db", "store.db")
     assert (code, answer["checks"]["sinks"], answer["sinks"]) == (0, "pass", [])
@@ -134,14 +140,14 @@ def test_doctor_names_a_sink_that_fails_and_what_was_set_aside_until_it_is_settl
     assert SECRET not in printed
     shown = nexus_control("doctor", "--db", "store.db", folder=folder).stdout
     assert (asked in shown, "The store is whole." in shown) == (True, True)
-    code, answer, _ = run(folder, "notify", "list", "--db", "store.db")
+    code, answer, _ = run(folder, "notify", "list", "--db", "store.db", "--config", FILE)
     assert (code, [each["name"] for each in answer["sinks"]]) == (0, ["chat", "pager"])
     assert [each["event_id"] for each in answer["sinks"][0]["set_aside"]] == [asked]
     receiver.answers = [(500, {})]
     code, answer, _ = run(folder, "notify", "retry", "chat", "--db", "store.db", "--config", FILE)
     assert (code, answer["events"]) == (
         1,
-        [{"event_id": asked, "delivered": False, "why": "it answered HTTP 500"}],
+        [{"event_id": asked, "delivered": False, "is_set_aside": True, "why": "it answered HTTP 500"}],
     )
     code, answer, _ = run(folder, "notify", "retry", "chat", "--db", "store.db", "--config", FILE)
     assert (code, receiver.told) == (0, [asked])
@@ -149,8 +155,6 @@ def test_doctor_names_a_sink_that_fails_and_what_was_set_aside_until_it_is_settl
     assert (code, answer) == (0, {"name": "pager", "set_aside": 0})
     code, answer, _ = run(folder, "notify", "forget", "pager", "--db", "store.db")
     assert (code, answer["code"]) == (2, "INVALID_ARGUMENT")
-    ask(tools)
-    assert step(tools, folder, "chat") == "delivered"
     code, answer, _ = run(folder, "doctor", "--db", "store.db")
     assert (code, answer["sinks"]) == (0, [])
 

@@ -3,13 +3,20 @@
 import json
 import signal
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from nexus_control import NexusControlTools
+from nexus_control import DecisionStore, NexusControlTools
+from nexus_control.cli.worker_notifying import Notifying
+from nexus_control.errors import ErrorCode, NexusControlError
+from nexus_control.notify.delivering import Courier
+from nexus_control.notify.sinks import EVERYTHING, Message, Reply, Sink
+from nexus_control.usecases.working import Action
 from tests.cli.test_working import ADAPTER, CONFIG, ended, for_a_worker, next_line, worker
 from tests.concurrency.crashing import processes_with
 from tests.concurrency.test_crash import unique_seconds
@@ -49,11 +56,86 @@ def configure(folder: Path, *sinks: str, adapters: str = "") -> None:
 def begin(folder: Path) -> None:
     """The sinks begin at the end of the log."""
     with worker(folder, "--once") as process:
-        assert ended(process)[0] == 0
+        code, lines, _ = ended(process)
+    assert (code, {line["outcome"] for line in lines}) == (0, {"begun"})
 
 
 def ask(tools: NexusControlTools) -> str:
     return f"evt_{data_of(tools.request('Rotate', ALICE, mode='apply'))['request_id']}_1"
+
+
+class Scripted:
+    """A target that does what stands in its script, and then takes every message."""
+
+    kind, where = "scripted", "here"
+
+    def __init__(self, *script: Callable[[], object]) -> None:
+        self._script = list(script)
+
+    def send(self, message: Message, now: datetime) -> Reply:
+        if self._script:
+            self._script.pop(0)()
+        return Reply(outcome="delivered", why="it was taken")
+
+
+def fail() -> None:
+    raise RuntimeError("s3cret")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[DecisionStore]:
+    with DecisionStore(tmp_path / "own.db") as store:
+        yield store
+
+
+def notifying(store: DecisionStore, target: Scripted, tell: Callable[[Action], object]) -> Notifying:
+    """The sink is there, and an event waits for it."""
+    sink = Sink(name="own", events=EVERYTHING, labels=(), goal=False, target=target)
+    assert Courier(store, sink, None).step() == "begun"
+    ask(NexusControlTools(store))
+    return Notifying(store, [sink], None, poll=timedelta(milliseconds=10), tell=tell)
+
+
+def test_a_defect_is_told_in_a_line_and_the_sink_is_tried_again(store: DecisionStore) -> None:
+    said: list[Action] = []
+    own = notifying(store, Scripted(fail, fail), said.append)
+    with own.going_on(lambda: timedelta(minutes=1)):
+        assert eventually(lambda: len(said) == 2)
+    assert [(each.sink, each.outcome, each.error_code) for each in said] == [
+        ("own", "failed", "INTERNAL"),
+        ("own", "delivered", None),
+    ]
+    assert (own.failure, "s3cret" in str(said)) == (None, False)
+
+
+def test_once_a_defect_is_told_in_a_line(store: DecisionStore) -> None:
+    said: list[Action] = []
+    notifying(store, Scripted(fail), said.append).tell_all(lambda: False)
+    assert [(each.outcome, each.error_code) for each in said] == [("failed", "INTERNAL")]
+
+
+def test_a_thread_that_a_defect_ended_ends_the_worker(store: DecisionStore) -> None:
+    own = notifying(store, Scripted(), lambda _: fail())
+    with own.going_on(lambda: timedelta(minutes=1)):
+        assert eventually(lambda: own.failure is not None)
+    assert isinstance(own.failure, NexusControlError)
+    assert own.failure.code is ErrorCode.INTERNAL
+
+
+def test_a_thread_that_outlives_the_grace_prints_nothing_any_more(store: DecisionStore) -> None:
+    said: list[Action] = []
+    reached, over = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        reached.set()
+        over.wait(240)
+
+    with notifying(store, Scripted(hang), said.append).going_on(lambda: timedelta(seconds=-2)):
+        assert reached.wait(240)
+        (thread,) = (each for each in threading.enumerate() if each.name == "own")
+    over.set()
+    thread.join()
+    assert said == []
 
 
 def test_a_worker_without_adapters_tells_its_sinks_with_a_line_for_each(

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nexus_control import NexusControlTools
+from nexus_control import Actor, NexusControlTools
+from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.notify.delivering import (
     FIRST_PAUSE,
     GIVES_UP_AFTER,
@@ -21,10 +22,13 @@ from nexus_control.notify.delivering import (
     Delivery,
     Step,
 )
-from nexus_control.notify.sinks import EVERYTHING, Message, Reply, Sink
+from nexus_control.notify.sinks import EVERYTHING, MOST_SECONDS, Message, Reply, Sink
 from nexus_control.notify.standing import forget_sink, problems_of_sinks, retry_set_aside, sink_lines
+from nexus_control.storage.moved import Moved
+from nexus_control.storage.sqlite_rows import SqliteRows
 from nexus_control.store import DecisionStore
 from nexus_control.system.processes import Owner
+from nexus_control.values.instants import parse_instant
 from tests.notify.receiver import Receiver, receiving, webhook
 from tests.support.clock import FakeClock
 from tests.support.governed import ALICE, BOB, data_of
@@ -41,6 +45,7 @@ class Desk:
 
     answers: list[Reply] = field(default_factory=list[Reply])
     saw: list[str] = field(default_factory=list[str])
+    at: list[datetime] = field(default_factory=list[datetime])
     meanwhile: Callable[[], object] = lambda: None
     always: Reply = DELIVERED
     kind: str = "desk"
@@ -48,6 +53,7 @@ class Desk:
 
     def send(self, message: Message, now: datetime) -> Reply:
         self.saw.append(message.message_id)
+        self.at.append(now)
         self.meanwhile()
         return self.answers.pop(0) if self.answers else self.always
 
@@ -61,7 +67,7 @@ class Office:
         self.desk = Desk()
         self.sink = Sink(name="chat", events=EVERYTHING, labels=(), goal=False, target=self.desk)
         self.courier = self.another()
-        assert self.courier.step() == "idle"
+        assert self.courier.step() == "begun"
 
     @property
     def store(self) -> DecisionStore:
@@ -218,6 +224,33 @@ def test_after_a_day_of_trying_an_event_is_set_aside_and_those_of_that_day_follo
     assert (office.steps(), office.desk.saw[-1]) == (["delivered"], late)
 
 
+def test_days_without_a_worker_set_nothing_aside(office: Office) -> None:
+    asked = [office.ask() for _ in range(3)]
+    office.desk.always = FAILED
+    assert office.steps() == ["failed"]
+    for _ in range(20):
+        office.clock.advance(hours=62)
+        assert office.steps() == ["failed"]
+    office.desk.always = DELIVERED
+    office.clock.advance(hours=62)
+    assert (office.steps(), office.desk.saw[-3:]) == (["delivered"] * 3, asked)
+
+
+def test_an_event_is_given_up_after_a_day_of_tries_in_its_own_time(office: Office) -> None:
+    office.desk.always = FAILED
+    early = office.ask()
+    outcomes: list[str] = []
+    for hour in range(30):
+        for _ in range(4):
+            outcomes += office.steps()
+            office.clock.advance(minutes=15)
+        if hour == 9:
+            office.ask()
+        if hour == 19:
+            office.clock.advance(hours=100)  # no worker ran
+    assert (outcomes.count("set_aside"), office.desk.saw.count(early)) == (1, len(office.desk.saw) - 24)
+
+
 def test_a_sink_that_fails_for_ever_holds_no_other_up(office: Office) -> None:
     broken = Desk(always=FAILED)
     other = office.another(replace(office.sink, name="broken", target=broken))
@@ -253,6 +286,53 @@ def test_a_history_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
     assert [each["event_id"] for each in line["set_aside"]] == [asked]
 
 
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How many entries of the log, and of histories, were read from then on."""
+    counts = {"log": 0, "entries": 0}
+
+    def counted(name: str) -> None:
+        plain = getattr(SqliteRows, name)
+
+        def read(*arguments: Any) -> list[Any]:
+            found = plain(*arguments)
+            counts[name] += len(found)
+            return found
+
+        monkeypatch.setattr(SqliteRows, name, read)
+
+    counted("log")
+    counted("entries")
+    return counts
+
+
+def test_the_log_and_each_history_are_read_once(office: Office, counts: dict[str, int]) -> None:
+    request_id = office.ask(min_approvals=200).split("_")[1]
+    for number in range(100):
+        data_of(office.tools.approve(request_id, Actor("human", f"p{number}")))
+    counts.update(log=0, entries=0)
+    office.desk.answers = [DELIVERED] * 50 + [FAILED] * 20
+    while office.desk.answers:
+        assert office.steps(at_once=True)
+    assert set(office.steps(at_once=True)) == {"delivered"}
+    assert len(office.desk.saw) == 101 + 20
+    # Each event is read from the log, as the next of its history, and as the one that the next history begins with.
+    assert counts["log"] == 102
+    assert counts["entries"] <= 2 * (101 + 20)
+
+
+def test_of_what_a_sink_does_not_want_no_history_is_read(office: Office, counts: dict[str, int]) -> None:
+    labelled = office.another(replace(office.sink, labels=("prod",)))
+    denials = office.another(replace(office.sink, name="denials", events=("denied",)))
+    assert office.steps(denials) == []
+    request_id = office.ask(min_approvals=200).split("_")[1]
+    for number in range(50):
+        data_of(office.tools.approve(request_id, Actor("human", f"p{number}")))
+    counts.update(log=0, entries=0)
+    assert (office.steps(labelled), office.steps(denials), office.desk.saw) == ([], [], [])
+    assert counts == {"log": 2 * 52, "entries": 0}
+
+
 # --- the lease ------------------------------------------------------------------------------------------------------
 
 
@@ -273,10 +353,59 @@ def test_a_lease_ends_by_the_clock_and_who_lost_it_moves_nothing(office: Office)
 
     office.desk.meanwhile = overtake
     office.desk.answers = [DELIVERED, REFUSED]  # the first one is for the other courier
-    assert isinstance(office.courier.step(), Delivery)
+    step = office.courier.step()
+    assert isinstance(step, Delivery)
+    assert (step.outcome, step.why) == ("failed", REFUSED.why)
     assert office.desk.saw == [asked] * 2
     (line,) = sink_lines(office.store)
     assert (line["tries"], line["behind"], line["set_aside"]) == (0, 0, [])
+
+
+def test_what_is_not_taken_by_a_sink_that_was_just_forgotten_is_not_delivered(office: Office) -> None:
+    office.ask()
+    office.desk.meanwhile = lambda: forget_sink(office.store, "chat")
+    office.desk.answers = [FAILED]
+    assert office.steps() == ["failed"]
+    assert sink_lines(office.store)[0]["failing_since"] is None
+
+
+def test_a_lease_is_long_enough_whenever_something_is_sent(office: Office) -> None:
+    left: list[timedelta] = []
+
+    def look() -> None:
+        with office.store.reading() as session:
+            row = session.rows.sink("chat")
+        assert row is not None
+        left.append(parse_instant(row.held_until) - office.clock.now())
+
+    office.desk.meanwhile = look
+    for seconds in (0, 80, 100, 170, 500):
+        office.clock.advance(seconds=seconds)
+        office.ask()
+        assert office.steps() == ["delivered"]
+    assert min(left) > timedelta(seconds=MOST_SECONDS)
+
+
+def test_from_a_store_that_was_moved_nothing_is_sent(office: Office) -> None:
+    office.ask()
+    office.desk.always = REFUSED
+    assert office.steps() == ["set_aside"]
+    office.desk.always = DELIVERED
+    office.ask()
+    assert office.steps() == ["delivered"]  # the courier keeps the lease
+    office.ask()
+    with office.store.writing() as session:
+        session.rows.move(Moved("/srv/b.db", "0" * 64))
+    sent = len(office.desk.saw)
+    for act in (
+        office.courier.step,
+        lambda: retry_set_aside(office.store, office.sink, None),
+        lambda: forget_sink(office.store, "chat"),
+    ):
+        with pytest.raises(NexusControlError) as refusal:
+            act()
+        assert refusal.value.code is ErrorCode.STORE_MIGRATED
+    assert len(office.desk.saw) == sent
 
 
 def test_a_lease_that_was_taken_after_ones_own_look_at_the_clock_counts(office: Office) -> None:
@@ -330,19 +459,87 @@ def test_who_releases_a_lease_lets_others_go_on_at_once(office: Office) -> None:
 # --- what an operator does ------------------------------------------------------------------------------------------
 
 
-def test_what_was_set_aside_is_sent_again_in_order_until_one_is_not_taken(office: Office) -> None:
-    asked = [office.ask() for _ in range(3)]
-    office.desk.always = REFUSED
-    assert office.steps() == ["set_aside"] * 3
-    office.desk.saw.clear()
-    office.desk.answers = [DELIVERED, FAILED]
-    done = retry_set_aside(office.store, office.sink, None, office.clock.now())
-    assert [(event.event_id, reply.outcome) for event, reply in done] == [
-        (asked[0], "delivered"),
-        (asked[1], "failed"),
-    ]
+def retried(office: Office) -> list[tuple[str, bool, bool]]:
+    """Which events were sent again, whether the sink took them, and whether they are still set aside."""
+    lines = retry_set_aside(office.store, office.sink, None)
+    return [(each["event_id"], each["delivered"], each["is_set_aside"]) for each in lines]
+
+
+def still_aside(office: Office) -> list[str]:
     (line,) = sink_lines(office.store)
-    assert [each["event_id"] for each in line["set_aside"]] == asked[1:]
+    return [each["event_id"] for each in line["set_aside"]]
+
+
+def test_what_was_set_aside_is_sent_again_in_order_until_a_try_fails(office: Office) -> None:
+    asked = [office.ask() for _ in range(4)]
+    office.desk.always = REFUSED
+    assert office.steps() == ["set_aside"] * 4
+    office.desk.answers = [REFUSED, DELIVERED, FAILED]
+    assert retried(office) == [(asked[0], False, True), (asked[1], True, False), (asked[2], False, True)]
+    assert still_aside(office) == [asked[0], *asked[2:]]
+
+
+def test_a_sink_that_takes_what_was_set_aside_does_not_fail_any_more(office: Office) -> None:
+    office.ask()
+    office.desk.always = REFUSED
+    assert office.steps() == ["set_aside"]
+    office.desk.always = DELIVERED
+    retried(office)
+    assert problems_of_sinks(sink_lines(office.store)) == []
+
+
+def test_each_try_of_what_was_set_aside_has_its_own_time(office: Office) -> None:
+    for _ in range(2):
+        office.ask()
+    office.desk.always = REFUSED
+    assert office.steps() == ["set_aside"] * 2
+    office.desk.always, office.desk.meanwhile = DELIVERED, lambda: office.clock.advance(seconds=9)
+    retried(office)
+    assert office.desk.at[-1] - office.desk.at[-2] >= timedelta(seconds=9)
+
+
+def test_what_the_sink_is_no_longer_told_of_is_dropped_and_not_sent(office: Office) -> None:
+    asked = [office.ask() for _ in range(2)]
+    office.desk.always = REFUSED
+    assert office.steps() == ["set_aside"] * 2
+    office.desk.always, sent = DELIVERED, len(office.desk.saw)
+    narrow = replace(office.sink, events=("denied",))
+    lines = retry_set_aside(office.store, narrow, None)
+    assert [(each["event_id"], each["delivered"], each["is_set_aside"]) for each in lines] == [
+        (event_id, False, False) for event_id in asked
+    ]
+    assert {"nothing was sent" in each["why"] for each in lines} == {True}
+    assert (len(office.desk.saw), still_aside(office)) == (sent, [])
+    assert sink_lines(office.store)[0]["failing_since"] is not None  # nobody knows whether it takes messages
+
+
+def test_what_somebody_else_has_settled_meanwhile_is_not_sent(office: Office) -> None:
+    asked = [office.ask() for _ in range(2)]
+    office.desk.always = REFUSED
+    assert office.steps() == ["set_aside"] * 2
+    office.desk.always = DELIVERED
+
+    def settle() -> None:
+        office.desk.meanwhile = lambda: None
+        with office.store.writing() as session:
+            for event in session.rows.events_set_aside("chat"):
+                session.rows.take_event_back("chat", event.position)
+
+    office.desk.meanwhile = settle
+    assert retried(office) == [(asked[0], True, False)]
+
+
+def test_an_event_whose_history_cannot_be_read_holds_up_no_other(tmp_path: Path) -> None:
+    office = Office(tmp_path / "store.db")
+    asked = [office.ask() for _ in range(2)]
+    office.desk.always = REFUSED
+    assert office.steps() == ["set_aside"] * 2
+    with attacking(tmp_path / "store.db") as connection:
+        connection.execute(
+            "UPDATE entries SET payload = '{}' WHERE stream = ? AND seq = 1", (asked[0].split("_")[1],)
+        )
+    office.desk.always = DELIVERED
+    assert retried(office) == [(asked[0], False, True), (asked[1], True, False)]
 
 
 def test_a_sink_that_was_forgotten_begins_at_the_end(office: Office) -> None:

@@ -23,7 +23,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def asked(place: str, count: int, file: Path) -> list[str]:
     """The ids of the events of so many requests. The sink was there before them."""
     with NexusControlTools(place) as tools:
-        assert courier(tools.store, file).step() == "idle"
+        assert courier(tools.store, file).step() == "begun"
         made = [data_of(tools.request("Rotate", ALICE, mode="apply")) for _ in range(count)]
     return [f"evt_{each['request_id']}_1" for each in made]
 

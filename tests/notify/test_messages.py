@@ -1,16 +1,17 @@
 """Which events are told, in which words, and what never goes out."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nexus_control import Actor, NexusControlTools, RouterOutcomeUnknown
-from nexus_control.notify.messages import LONGEST_GOAL, is_told, message_id_of, message_of
+from nexus_control import Actor, DecisionStore, NexusControlTools, RouterOutcomeUnknown
+from nexus_control.notify.messages import LONGEST_GOAL, Replays, is_told, message_id_of, message_of
 from nexus_control.notify.programs import Command
 from nexus_control.notify.sinks import EVERYTHING, Message, Sink
+from tests.facade.test_rehearsals import Place
 from tests.support.clock import FakeClock
 from tests.support.governed import ALICE, BOB, SCHEDULER, data_of, overwritten
 from tests.support.routers import ScriptedRouter, good_answer
@@ -31,10 +32,12 @@ def sink(**changes: Any) -> Sink:
 
 
 def told(tools: NexusControlTools, to: Sink | None = None, inbox: str | None = INBOX) -> list[Message]:
+    to, replays = to or sink(), Replays()
     with tools.store.reading() as session:
         messages = [
-            message_of(tools.store, session, placed, to or sink(), inbox)
-            for placed in filter(is_told, session.rows.log())
+            message_of(tools.store, session, placed, to, inbox, replays)
+            for placed in session.rows.log()
+            if is_told(placed, to)
         ]
     return [message for message in messages if message is not None]
 
@@ -122,6 +125,43 @@ def test_each_end_is_told_in_its_word(
     assert words(tools) == [("pending", 1, None), *expected]
 
 
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path, FakeClock())
+    yield made
+    made.tools.close()
+    made.router.close()
+
+
+def test_a_required_rehearsal_is_told_as_pending_and_nothing_before_it_is(place: Place) -> None:
+    request_id = place.asked()
+    assert words(place.tools) == []
+    digest = place.rehearsed(request_id)["digest"]
+    assert words(place.tools) == [("pending", 1, None)]
+    data_of(place.tools.approve(request_id, BOB, rehearsal_digest=digest))
+    place.rehearsed(request_id)  # it gave back the same
+    assert [what for what, *_ in words(place.tools)] == ["pending", "approved"]
+    place.source("two\n")
+    place.rehearsed(request_id)
+    assert words(place.tools)[2:] == [("pending", 1, None)]
+    assert told(place.tools, sink(events=("pending",)))[1:] == told(place.tools)[2:]
+
+
+def test_a_required_rehearsal_that_failed_or_is_old_makes_nothing_pending(place: Place) -> None:
+    request_id = place.asked(min_approvals=2)
+    (place.folder / "source.txt").unlink()
+    place.execute(request_id, dry_run=True)
+    assert words(place.tools) == []
+    place.source("one\n")
+    digest = place.rehearsed(request_id)["digest"]
+    data_of(place.tools.approve(request_id, BOB, rehearsal_digest=digest))
+    place.clock.advance(seconds=601)
+    data_of(place.tools.revoke_approval(request_id, BOB, reason="r"))
+    assert words(place.tools) == [("pending", 2, None), ("pending", 1, "human:bob")]
+    place.rehearsed(request_id)
+    assert words(place.tools)[2:] == [("pending", 2, None)]
+
+
 def test_a_rehearsal_is_not_told(tools: NexusControlTools) -> None:
     request_id = asked(tools, min_approvals=1)
     data_of(tools.approve(request_id, BOB))
@@ -157,6 +197,30 @@ def test_what_came_with_an_import_is_not_told_and_what_happens_to_it_is(tools: N
     assert told(other) == []
     data_of(other.approve(request_id, CAROL))
     assert words(other) == [("approved", 0, "human:carol")]
+    data_of(other.revoke_approval(request_id, CAROL, reason="r"))
+    assert words(other)[1:] == [("pending", 1, "human:carol")]
+
+
+def test_each_look_at_an_event_gives_the_same_in_whatever_order(tools: NexusControlTools) -> None:
+    requests = [asked(tools, min_approvals=2) for _ in range(2)]
+    for person in (BOB, CAROL):
+        for request_id in requests:
+            data_of(tools.approve(request_id, person))
+    to, replays = sink(), Replays()
+    with tools.store.reading() as session:
+        placed = [each for each in session.rows.log() if is_told(each, to)]
+        fresh = [message_of(tools.store, session, each, to, INBOX) for each in placed]
+        for chosen in (placed, placed[::-1], [*placed, *placed]):
+            for each in chosen:
+                known = message_of(tools.store, session, each, to, INBOX, replays)
+                assert known == fresh[placed.index(each)]
+
+
+def test_slots_of_groups_count_among_the_missing_approvals(tmp_path: Path) -> None:
+    with DecisionStore(tmp_path / "g.db", groups={"security": ["carol"]}) as store:
+        tools = NexusControlTools(store)
+        data_of(tools.approve(asked(tools, required_from={"security": 1}), BOB))
+        assert words(tools) == [("pending", 1, None), ("pending", 1, "human:bob")]
 
 
 def test_an_import_that_begins_the_numbers_again_gives_other_ids(tools: NexusControlTools) -> None:

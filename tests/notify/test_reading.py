@@ -1,5 +1,8 @@
 """What a `[[notify]]` may not say, and what it means."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,25 @@ def sinks(folder: Path, text: str) -> tuple[Sink, ...]:
 
 def hook(url: str) -> str:
     return f'name = "chat"\nkind = "webhook"\nurl = "{url}"\nsecret = {{ file = "f" }}'
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "2", "3"])
+def test_problems_are_named_in_the_same_order_by_every_process(tmp_path: Path, seed: str) -> None:
+    (tmp_path / FILE_NAME).write_text(
+        '[[notify]]\nname = "a"\nkind = "apprise"\nurl = "https://e.org"\ncommand = ["x"]'
+    )
+    code = f"""
+from pathlib import Path
+from nexus_control.configuration import named_source
+from nexus_control.notify.reading import sinks_of
+try:
+    sinks_of(named_source(Path({str(tmp_path / FILE_NAME)!r})))
+except ValueError as fault:
+    print(*(each.split()[0] for each in fault.details["problems"]))
+"""
+    words, environment = [sys.executable, "-c", code], {**os.environ, "PYTHONHASHSEED": seed}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["notify[0].url", "notify[0].secret", "notify[0].command"]
 
 
 def test_each_kind_is_read(tmp_path: Path) -> None:
@@ -103,6 +125,7 @@ def test_no_other_address_is_taken_or_repeated(tmp_path: Path, url: str) -> None
         sinks(tmp_path, f"[[notify]]\n{hook(url)}")
     assert caught.value.code == ErrorCode.CONFIG_INVALID
     assert "notify[0].url must be an https:// address" in caught.value.message
+    assert 'secret = { file = "hook.secret" }' in str(caught.value.next)
     assert "s3cret" not in f"{caught.value.message}{caught.value.details}"
 
 

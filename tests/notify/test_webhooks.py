@@ -3,11 +3,13 @@
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook as Verifier
@@ -143,6 +145,21 @@ def endless(part: bytes, first: bytes = b"") -> Callable[[], Iterator[bytes]]:
             id="answers 100 MB",
         ),
         pytest.param(lambda: iter(()), "failed", "", id="closes"),
+        pytest.param(
+            lambda: iter([b"HTTP/1.1 200 OK\r\nContent-Le"]),
+            "failed",
+            "it was cut",
+            id="closes in the headers",
+        ),
+        pytest.param(
+            lambda: iter([b"HTTP/1.1 200 OK\r\na: b\r\n"]),
+            "failed",
+            "it was cut",
+            id="closes before their end",
+        ),
+        pytest.param(
+            lambda: iter([b"HTTP/1.1 200 OK\r\n\r\n"]), "delivered", "HTTP 200", id="closes after them"
+        ),
         pytest.param(lambda: iter([b"HTTP/1.1 99x\r\n\r\n"]), "failed", "is not HTTP", id="no status"),
         pytest.param(lambda: iter([b"\0\xff" * 20 + b"\n"]), "failed", "is not HTTP", id="no HTTP"),
     ],
@@ -161,6 +178,59 @@ def test_a_receiver_that_is_not_there_is_tried_again(tmp_path: Path) -> None:
         port = unused.getsockname()[1]
     reply = webhook(f"http://127.0.0.1:{port}/", tmp_path).send(MESSAGE, SYSTEM_CLOCK.now())
     assert (reply.outcome, reply.why) == ("failed", "no connection to it: Connection refused")
+
+
+@contextmanager
+def silent(count: int) -> Generator[list[tuple[str, int]]]:
+    """Places that accept no connection: the queue of each is full."""
+    with ExitStack() as stack:
+        places: list[tuple[str, int]] = []
+        for _ in range(count):
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+            places.append(listener.getsockname())
+            for _ in range(3):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(places[-1])
+        yield places
+
+
+def leading_to(places: list[tuple[str, int]]) -> Callable[..., list[Any]]:
+    return lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
+
+
+def test_addresses_that_do_not_answer_leave_time_for_the_one_that_does(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(receiver.url.split(":")[2].removesuffix("/hook"))
+    with silent(4) as places:
+        monkeypatch.setattr(socket, "getaddrinfo", leading_to([*places, ("127.0.0.1", port)]))
+        reply = webhook("http://localhost/hook", tmp_path, seconds=1.5).send(MESSAGE, SYSTEM_CLOCK.now())
+        assert (reply.outcome, len(receiver.received)) == ("delivered", 1)
+        monkeypatch.setattr(socket, "getaddrinfo", leading_to(places))
+        reply = webhook("http://localhost/hook", tmp_path, seconds=0.3).send(MESSAGE, SYSTEM_CLOCK.now())
+        assert (reply.outcome, reply.why) == ("failed", "it gave no answer within 0.3 seconds")
+
+
+def test_a_name_that_is_not_looked_up_in_time_ends_the_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_over, were_over = Event(), list[bool]()
+
+    def look_up(*_: object, **__: object) -> list[Any]:
+        were_over.append(is_over.wait(20))
+        raise OSError
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    reply = webhook("http://localhost/hook", tmp_path, seconds=0.3).send(MESSAGE, SYSTEM_CLOCK.now())
+    assert (reply.why, were_over) == ("it gave no answer within 0.3 seconds", [])
+    is_over.set()
+
+
+@pytest.mark.parametrize("name", ["no-such-name.invalid", "a" * 70 + ".invalid"])
+def test_a_name_that_leads_nowhere_is_tried_again(tmp_path: Path, name: str) -> None:
+    reply = webhook(f"https://{name}/", tmp_path).send(MESSAGE, SYSTEM_CLOCK.now())
+    assert (reply.outcome, reply.retry_after) == ("failed", None)
 
 
 def test_no_proxy_of_the_environment_is_asked(

@@ -15,6 +15,8 @@ from nexus_control import DecisionStore, NexusControlTools
 from nexus_control.errors import ErrorCode, NexusControlError
 from nexus_control.log.upkeep import find_faults
 from nexus_control.storage import open_storage, sqlite_schema
+from nexus_control.storage.contract import NEVER
+from nexus_control.storage.sink_rows import EventSetAside, SinkRow
 from nexus_control.storage.sqlite_schema import VERSION
 from tests.concurrency.crashing import end_of, fork, in_nursery, kill_this_process
 from tests.storage.steps import number, raw
@@ -135,6 +137,24 @@ def test_afterwards_nobody_is_told_anything_yet(path: Path) -> None:
     with DecisionStore(path) as store, store.reading() as session:
         assert session.rows.sinks() == []
     require_led(path)
+
+
+def test_a_store_that_was_moved_refuses_what_is_new_afterwards_too(tmp_path: Path) -> None:
+    path = Path(shutil.copy(VECTORS[7], tmp_path))
+    with raw(path) as connection:
+        for table in ("entries", "projections", "claims"):  # as this schema's version marked it
+            text = f"this store goes on at /srv/b.db; the root of its log was {'0' * 64}"
+            connection.execute(
+                f"CREATE TRIGGER moved_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, '{text}'); END"
+            )
+    with closing(open_storage(path)) as storage:
+        row, aside = SinkRow("chat", 0, "", NEVER, ""), EventSetAside("chat", 0, "evt_d_1", NEVER, "why")
+        with pytest.raises(NexusControlError) as refused, storage.writing() as rows:
+            rows.put_sink(row)
+        with pytest.raises(NexusControlError) as refused_too, storage.writing() as rows:
+            rows.set_event_aside(aside)
+        assert {refused.value.code, refused_too.value.code} == {ErrorCode.STORE_MIGRATED}
+        assert storage.form_differences() == []
 
 
 def test_afterwards_it_knows_idempotency_keys_and_keeps_answers(path: Path) -> None:
