@@ -33,6 +33,7 @@ from nexus_control.store import DecisionStore
 from nexus_control.usecases import arguments as door
 from nexus_control.usecases import following, views
 from nexus_control.usecases.answers import FeedEvent, StatusData, WaitData
+from nexus_control.values.groups import of_each_group
 from nexus_control.values.guarded import is_guarded
 
 _PAUSE: Final = 0.25
@@ -95,7 +96,8 @@ class _Progress:
 
 
 def _approvals(data: StatusData | WaitData) -> str:
-    return f"{data['active_approvals']} of {counted(data['required_approvals'], 'approval')}"
+    of_groups = of_each_group(data.get("groups_missing"))
+    return f"{data['active_approvals']} of {counted(data['required_approvals'], 'approval')}{of_groups}"
 
 
 @shared_options("db")

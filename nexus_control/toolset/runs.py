@@ -61,6 +61,7 @@ from nexus_control.usecases.arguments import (
 )
 from nexus_control.usecases.ruling import require_not_of_the_rules
 from nexus_control.usecases.run_answers import ExecutionFields, ExecutionLine
+from nexus_control.values.groups import of_each_group
 
 _SOMETIMES: Final = (
     "dispatch", "idempotency_key", "metadata", "supersedes", "ending", "rehearsal", "imported", "reconciled",
@@ -170,7 +171,8 @@ def status(context: ToolContext, arguments: StatusInput) -> StatusOutput:
         "execution_count": len(executions),
         "run": data["run"],
         "event_count": data["event_count"],
-        "summary": f"{verdict_line(reasons)}; {data['active_approvals']} of {data['required_approvals']} approvals.",
+        "summary": f"{verdict_line(reasons)}; {data['active_approvals']} of {data['required_approvals']} approvals"
+        f"{of_each_group(data.get('groups_missing'))}.",
         **what_now(context, data["request_id"], data["state"], reasons, has_asked=arguments.wait_seconds > 0),
     }
     if "reconciled" in data and data["state"] == "failed":
@@ -336,4 +338,5 @@ def _kept(context: ToolContext, kind: str, artifact: JsonObject, digest: str, *,
 
 def _quorum(data: ApprovalData) -> str:
     state = data["state"].replace("_", " ")
-    return f"{state}: {data['current_approvals']} of {data['required_approvals']} approvals"
+    of_groups = of_each_group(data.get("groups_missing"))
+    return f"{state}: {data['current_approvals']} of {data['required_approvals']} approvals{of_groups}"

@@ -8,17 +8,14 @@
 the request. A change of the groups has no effect on requests that were made before.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from nexus_control.configuration import GROUPS, Configuration, Source, refused
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.policy import Policy
 from nexus_control.store import DecisionStore
-from nexus_control.values.actors import Actor
-from nexus_control.values.groups import Groups, group_problems, groups_of, slot_words
+from nexus_control.values.groups import Groups, group_problems, groups_of
 from nexus_control.values.lookalikes import skeleton
-from nexus_control.values.seating import most_slots
 
 _NAMED = 8
 
@@ -75,28 +72,3 @@ def strangers(store: DecisionStore, recorded: Mapping[str, object]) -> list[str]
         for each in ids
         if skeleton(each) not in here.get(name, set())
     ]
-
-
-def require_fillable(policy: Policy, members: dict[str, list[str]] | None, requester: Actor) -> None:
-    """Raises INVALID_ARGUMENT when even all members who may approve cannot fill the slots. Ids that look alike count
-    once.
-    """
-    if policy.required_from is None or members is None:
-        return
-    lacking = most_slots(policy.required_from, _able(policy, members, requester)).lacking
-    if lacking:
-        raise invalid_argument(
-            "required_from",
-            f"can never be met by different people who may approve: {slot_words(lacking)} would still be needed",
-        )
-
-
-def _able(policy: Policy, members: dict[str, list[str]], requester: Actor) -> Iterable[list[str]]:
-    """The groups of each person who may approve."""
-    belongs = defaultdict[str, list[str]](list)
-    for group, ids in members.items():
-        for each in policy.able(ids, requester):
-            belongs[skeleton(each)].append(group)
-    if not policy.allow_requester_approval:
-        belongs.pop(skeleton(requester.id), None)
-    return belongs.values()

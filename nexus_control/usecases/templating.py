@@ -21,7 +21,7 @@ from nexus_control.usecases.requesting import require_attainable, require_dry_ru
 def template_create(store: DecisionStore, arguments: TemplateCreateArguments) -> TemplateCreateData:
     """A new, immutable template."""
     policy = Policy().overridden(arguments.given())
-    require_attainable(policy, None)
+    require_attainable(policy, None, None)
     require_dry_runs(policy)
     template = TemplateStore(store).create_template(
         arguments.name,

@@ -68,6 +68,15 @@ def slot_words(slots: Mapping[str, int]) -> str:
     return ", ".join(f"{count} of {group}" for group, count in slots.items())
 
 
+def of_each_group(missing: Mapping[str, int] | None) -> str:
+    """What groups still need, behind a number of approvals: `, still needed: 1 of security`; `, of each group` where
+    they need no more, and empty where no group is named.
+    """
+    if missing is None:
+        return ""
+    return f", still needed: {slot_words(missing)}" if missing else ", of each group"
+
+
 def groups_of(given: object) -> Groups:
     """The groups, from a mapping of names to lists of ids. Raises INVALID_ARGUMENT, which names each field.
 
