@@ -27,10 +27,9 @@ from nexus_control.cli.streams import require_shown
 from nexus_control.cli.times import Times
 from nexus_control.errors import ErrorCode, NexusControlError, invalid_argument
 from nexus_control.execution.router import RouterProtocol
-from nexus_control.lifecycle import counted
 from nexus_control.render.decision import render_decision
 from nexus_control.render.guarded import how_to_go_on, is_guarded_call, who_runs
-from nexus_control.render.policy import missing_words
+from nexus_control.render.policy import agreed, missing_words
 from nexus_control.render.will_run import BY_WORKER, NOT_AT_HAND
 from nexus_control.store import DecisionStore
 from nexus_control.system.commands import Options
@@ -40,7 +39,6 @@ from nexus_control.usecases.answers import ApprovalData, InspectData, StateData
 from nexus_control.usecases.list_answers import RequestLine
 from nexus_control.usecases.signing import require_basis_of
 from nexus_control.values.actors import Actor
-from nexus_control.values.groups import of_each_group
 from nexus_control.values.guarded import is_guarded
 from nexus_control.values.instants import parse_instant
 from nexus_control.values.payloads import Assurance
@@ -231,12 +229,11 @@ def _told(
     def show(screen: Screen) -> None:
         request_id, state = named if screen.is_terminal else data["request_id"], data["state"]
         approval = decided["approval"]
-        of_groups = of_each_group(approval.get("groups_missing"))
-        agreed = f"{approval['current']} of {counted(approval['required'], 'approval')}{of_groups}"
+        count = agreed(approval["current"], approval["required"], approval.get("groups_missing"))
         if state in _ENDED:
             screen.prose(f"{request_id} is {state}. {_ENDED[state]}", DONE)
             return
-        screen.prose(f"{request_id} is {state}: {agreed}.", DONE)
+        screen.prose(f"{request_id} is {state}: {count}.", DONE)
         if state == "pending_approval":
             screen.prose(f"{missing_words(decided)}.")
             screen.verbatim(frame.approving(request_id, config=adapters, signed=is_signed))

@@ -42,9 +42,8 @@ from nexus_control.evidence.statement import NAMESPACE
 from nexus_control.execution.opening import opened_router
 from nexus_control.execution.plan import parse_plan
 from nexus_control.execution.router import PlanChecker
-from nexus_control.lifecycle import counted
 from nexus_control.policy import Policy
-from nexus_control.render.policy import slot_lines
+from nexus_control.render.policy import agreed, slot_lines
 from nexus_control.render.text import listed
 from nexus_control.storage import IN_MEMORY
 from nexus_control.store import DecisionStore
@@ -54,7 +53,6 @@ from nexus_control.usecases.agreement import approver_groups
 from nexus_control.usecases.answers import RequestData
 from nexus_control.usecases.signing import allowed_signers_of
 from nexus_control.values.actors import Actor, fold_id
-from nexus_control.values.groups import of_each_group
 from nexus_control.values.instants import format_instant
 from nexus_control.values.payloads import Dispatch, Mode
 
@@ -211,10 +209,9 @@ def _show(
     until: str | None,
     members: list[str],
 ) -> None:
-    of_groups = of_each_group(data.get("groups_missing"))
-    agreed = f"{data['current_approvals']} of {counted(data['required_approvals'], 'approval')}{of_groups}"
+    count = agreed(data["current_approvals"], data["required_approvals"], data.get("groups_missing"))
     before = "" if data["created"] else " It was asked for before, with this key."
-    screen.prose(f"{request_id} is {data['state']}: {agreed}.{before}", DONE)
+    screen.prose(f"{request_id} is {data['state']}: {count}.{before}", DONE)
     who = listed(policy.approvers) if policy.approvers else "anyone"
     among = f", among them {'; '.join(members)}" if members else ""
     screen.prose(f"May approve: {who}{among}.{f' It ends {until}.' if until else ''}")

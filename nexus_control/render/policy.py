@@ -1,6 +1,6 @@
 """A policy, its template and the overrides, in the same words on every page where somebody decides."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from nexus_control.approvals import AwaitedData, awaited
@@ -8,7 +8,7 @@ from nexus_control.lifecycle import counted
 from nexus_control.policy import Policy
 from nexus_control.render.text import View, bullet, listed
 from nexus_control.values.actors import Actor, fold_id
-from nexus_control.values.groups import slot_words
+from nexus_control.values.groups import of_each_group, slot_words
 from nexus_control.values.payloads import POLICY_FIELDS
 
 NAMES = {
@@ -86,6 +86,11 @@ def changes(template: View) -> Iterator[str]:
         before = _short(field, snapshot.get(field)) if field in POLICY_FIELDS else "?"
         name: str = NAMES.get(field) or field
         yield f"{name.lower()} {before} → {_short(field, overrides[field])}"
+
+
+def agreed(current: int, required: int, groups_missing: Mapping[str, int] | None) -> str:
+    """How many approvals there are: `2 of 1 approval, still needed: 1 of security`."""
+    return f"{current} of {counted(required, 'approval')}{of_each_group(groups_missing)}"
 
 
 def who_can_still(data: View) -> str:

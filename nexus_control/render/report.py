@@ -148,8 +148,8 @@ def _outcome(history: History) -> str:
         lacking = known.lacking(history.decision.as_of) if state == "pending approval" else None
         return (
             f"At its last event, at {in_utc(history.decision.events[-1].ts)} UTC, the decision was {state}, with "
-            f"{approved}{of_each_group(lacking or None)}; they count in the store where they were given.{ends} Nothing was"
-            " executed."
+            f"{approved}{of_each_group(lacking or None)}; they count in the store where they were given.{ends} Nothing"
+            " was executed."
         )
     if run is None:
         return f"The decision is {state}, with {approved}. Nothing was executed."

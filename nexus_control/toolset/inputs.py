@@ -40,7 +40,7 @@ DESCRIPTIONS: dict[str, str] = {
     "allow_requester_approval": "Whether the requester may approve. Default: yes.",
     "allow_rollback": "Leave it false.",
     "allowed_modes": 'Default: "dry_run", and "apply" when mode is "apply".',
-    "approvers": "Only these may approve. Default: anybody.",
+    "approvers": "Who may approve. Default: anybody.",
     "basis": "The basis that inspect showed; refused if that has changed.",
     "bundle": "The bundle, as an object or JSON text. Give this or path.",
     "comment": "Why you approve; a person gives their own reason.",

@@ -46,7 +46,13 @@ def members_for(
     if policy.required_from is None:
         return None
     groups = store.groups
-    unknown = sorted(policy.required_from.keys() - groups.keys())
+    require_known(policy, groups, template_name)
+    return {name: list(groups[name]) for name in sorted(policy.required_from)}
+
+
+def require_known(policy: Policy, groups: Groups, template_name: str | None) -> None:
+    """Raises INVALID_ARGUMENT for a group that the policy names, and that is not one of these."""
+    unknown = sorted((policy.required_from or {}).keys() - groups.keys())
     if unknown:
         where = f" in template {template_name}" if template_name else ""
         known = ", ".join(sorted(groups)[:_NAMED]) or "none is configured"
@@ -58,7 +64,6 @@ def members_for(
             " was written."
         )
         raise NexusControlError(ErrorCode.INVALID_ARGUMENT, fault.message, fault.details, advice)
-    return {name: list(groups[name]) for name in sorted(policy.required_from)}
 
 
 def strangers(store: DecisionStore, recorded: Mapping[str, object]) -> list[str]:
